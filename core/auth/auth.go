@@ -1,0 +1,203 @@
+// Package auth holds the rules of accounts and sessions: who may sign up, sign in, stay
+// signed in, and how that ends.
+//
+// [Service] owns every decision. Access tokens are short-lived and verified without a
+// store ([TokenVerifier]); refresh tokens are opaque, rotate at each use, and a second use
+// of one ends its session. Codes and tokens are stored as hashes only.
+package auth
+
+import (
+	"context"
+	"log/slog"
+	"time"
+
+	"github.com/parley-chat/parley/core/event"
+	"github.com/parley-chat/parley/core/fault"
+	"github.com/parley-chat/parley/core/user"
+)
+
+// Limits of a password (NIST SP 800-63B section 5.1.1.2).
+const (
+	MinPassword = 8   // characters
+	MaxPassword = 256 // bytes
+)
+
+// What this package refuses.
+var (
+	ErrPasswordInvalid    = fault.New(fault.Invalid, "password_invalid", "the password cannot be used")
+	ErrInvalidCredentials = fault.New(fault.Unauthenticated, "invalid_credentials", "the e-mail address or the password is wrong")
+	ErrNotVerified        = fault.New(fault.Forbidden, "not_verified", "the e-mail address is not verified yet")
+	ErrTokenInvalid       = fault.New(fault.Unauthenticated, "token_invalid", "the token is not valid")
+	ErrSessionEnded       = fault.New(fault.Unauthenticated, "session_ended", "the session has ended")
+	ErrCodeUnknown        = fault.New(fault.Invalid, "code_unknown", "the code is not valid")
+	ErrCodeGone           = fault.New(fault.Gone, "code_gone", "the code was used already or has expired")
+	ErrTooMany            = fault.New(fault.Exhausted, "too_many_attempts", "too many attempts")
+)
+
+// Hasher hashes passwords.
+//
+// It may be called from many goroutines; an implementation bounds how many hashes run at
+// once, since each takes memory and processor time on purpose.
+type Hasher interface {
+	// Hash returns an encoded hash with its algorithm, parameters and a fresh salt. It waits
+	// for its turn until ctx is done.
+	Hash(ctx context.Context, password string) (string, error)
+	// Verify reports whether password is the one that was hashed, in time that does not
+	// depend on how much of it is right. upgrade says that it matches and that the hash
+	// should be made anew, because its algorithm or parameters are not the current ones. A hash
+	// that cannot be read is an error. It waits for its turn until ctx is done.
+	Verify(ctx context.Context, hash, password string) (ok, upgrade bool, err error)
+}
+
+// Audiences of tokens: a token made for one is refused by the other.
+const (
+	AudienceAPI    = "parley"
+	AudienceTicket = "parley:ticket"
+)
+
+// Claims is what a token says.
+type Claims struct {
+	// ID names the token (jti).
+	ID string
+	// Audience is what the token may be used for.
+	Audience string
+	// UserID, Name and SessionID are whose it is (sub, name, sid).
+	UserID    user.ID
+	Name      string
+	SessionID string
+	// IssuedAt and ExpiresAt have whole seconds.
+	IssuedAt, ExpiresAt time.Time
+}
+
+// TokenIssuer makes signed tokens. It may be called from many goroutines.
+type TokenIssuer interface {
+	// Issue returns a signed token that says c.
+	Issue(ctx context.Context, c Claims) (string, error)
+}
+
+// TokenVerifier checks signed tokens. It may be called from many goroutines, and does not
+// wait for the network longer than ctx allows.
+type TokenVerifier interface {
+	// Verify returns what the token says, if a known key signed it with an allowed algorithm,
+	// it is made for audience, and it is not expired. Otherwise it returns ErrTokenInvalid;
+	// when it cannot tell because keys cannot be had, an error of kind Unavailable.
+	Verify(ctx context.Context, token, audience string) (Claims, error)
+}
+
+// Session is one signed-in device. It is a value.
+type Session struct {
+	ID     string
+	UserID user.ID
+	// FamilyHash recognises any refresh token of this session, TokenHash the current one.
+	FamilyHash, TokenHash string
+	// CreatedAt, RotatedAt, ExpiresAt and RevokedAt are UTC, to the microsecond; RevokedAt
+	// is zero while the session lives.
+	CreatedAt, RotatedAt, ExpiresAt, RevokedAt time.Time
+}
+
+// LogValue hides the hashes.
+func (s Session) LogValue() slog.Value {
+	return slog.GroupValue(slog.String("id", s.ID), slog.String("user", string(s.UserID)))
+}
+
+// ErrSessionNotFound says that there is no such session.
+var ErrSessionNotFound = fault.New(fault.NotFound, "session_not_found", "there is no such session")
+
+// SessionStore keeps sessions.
+//
+// It may be called from many goroutines.
+type SessionStore interface {
+	// Create stores s durably. A session with that ID is an error of kind Conflict.
+	Create(ctx context.Context, s Session) error
+	// ByID returns the session, or ErrSessionNotFound. It returns expired and revoked ones.
+	ByID(ctx context.Context, id string) (Session, error)
+	// Update reads the session, lets change edit the copy, stores it, and puts events into
+	// the outbox, in one commit; it returns the stored session, or ErrSessionNotFound. An
+	// error of change stores nothing and is returned as it is. change may run more than
+	// once, so it edits its argument and does nothing else. Of concurrent updates that each
+	// expect what the other changes, exactly one finds it.
+	Update(ctx context.Context, id string, change func(*Session) error, events ...event.Event) (Session, error)
+	// ByUser returns the user's sessions, expired and revoked ones included, oldest first.
+	ByUser(ctx context.Context, id user.ID) ([]Session, error)
+}
+
+// Code is a one-time code that was mailed to somebody. It is a value.
+type Code struct {
+	// Hash recognises the code together with its purpose.
+	Hash   string
+	UserID user.ID
+	// CreatedAt, ExpiresAt and UsedAt are UTC, to the microsecond; UsedAt is zero until used.
+	CreatedAt, ExpiresAt, UsedAt time.Time
+}
+
+// LogValue hides the hash.
+func (c Code) LogValue() slog.Value { return slog.StringValue("code of " + string(c.UserID)) }
+
+// CodeStore keeps one-time codes.
+//
+// It may be called from many goroutines.
+type CodeStore interface {
+	// Put stores c durably. A code with that hash is an error of kind Conflict.
+	Put(ctx context.Context, c Code) error
+	// Use marks the code as used at the given time, durably, unless it was used before, and
+	// returns it as it was before the call: of any number of calls, exactly one gets it with
+	// a zero UsedAt. An unknown hash is ErrCodeUnknown. Expired codes are returned like others.
+	Use(ctx context.Context, hash string, at time.Time) (Code, error)
+}
+
+// Nonces remembers names that may be used once.
+//
+// It may be called from many goroutines.
+type Nonces interface {
+	// Spend returns true for the first call with this name, and false for every later one
+	// at least until the expiry that the first one gave.
+	Spend(ctx context.Context, name string, expires time.Time) (bool, error)
+}
+
+// Rate is a limit: at most Burst at once, and on average one each Per/Burst.
+type Rate struct {
+	Burst int
+	Per   time.Duration
+}
+
+// Limiter counts attempts.
+//
+// It may be called from many goroutines.
+type Limiter interface {
+	// Allow takes one from key's allowance at the given time and returns zero, or takes
+	// nothing and returns how long to wait. It is the generic cell rate algorithm (ITU-T
+	// I.371): Burst attempts at once, then one each Per/Burst. Keys do not influence each
+	// other. A rate without Burst or Per allows everything.
+	Allow(ctx context.Context, key string, r Rate, now time.Time) (wait time.Duration, err error)
+}
+
+// Sweeper removes what is expired. Stores that keep such things implement it.
+type Sweeper interface {
+	// DeleteExpired removes what expired before the given time and returns how many. What
+	// expires later stays.
+	DeleteExpired(ctx context.Context, before time.Time) (int, error)
+}
+
+// Identity is who a verified token speaks for.
+type Identity struct {
+	UserID    user.ID
+	Name      string
+	SessionID string
+	// ExpiresAt is when the token that proved it ends.
+	ExpiresAt time.Time
+}
+
+// Topic is the stream of events about sessions, keyed by user.
+const Topic = "session"
+
+// TypeSessionRevoked is the type of events that say that a session ended before its time.
+const TypeSessionRevoked = "session.revoked"
+
+// SessionRevoked is the data of TypeSessionRevoked.
+type SessionRevoked struct {
+	UserID    string `json:"userId"`
+	SessionID string `json:"sessionId"`
+	// Until is when the last access token of the session expires: until then nodes that
+	// verify tokens without a store remember that the session is over.
+	Until time.Time `json:"until"`
+}

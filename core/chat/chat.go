@@ -1,0 +1,237 @@
+// Package chat holds rooms and the messages in them.
+//
+// A message is acknowledged after its durable commit, with a place in the room's sequence
+// 1, 2, 3, … that has no gaps. [Service] gathers concurrent sends into one commit, and reads
+// history from a cache of recent messages and from the store behind it.
+package chat
+
+import (
+	"context"
+	"time"
+	"unicode"
+	"unicode/utf8"
+
+	"github.com/parley-chat/parley/core/fault"
+	"github.com/parley-chat/parley/core/user"
+)
+
+// Limits that hold everywhere, because stores are built for them.
+const (
+	// MaxRoomName is the longest name of a room in characters.
+	MaxRoomName = 100
+	// MaxText is the longest text of a message in characters.
+	MaxText = 4000
+	// MaxClientID is the longest client's message id in characters.
+	MaxClientID = 64
+)
+
+// Author is who a message comes from, as others see it.
+type Author struct {
+	ID   user.ID
+	Name string
+}
+
+// Message is one message in a room. Before it is stored its Seq is 0.
+type Message struct {
+	Room string
+	// Seq is the place in the room's sequence, from 1, without gaps.
+	Seq uint64
+	// ID names the message everywhere and for ever.
+	ID string
+	// ClientID is the sender's own name for the message, or empty. A room holds at most one
+	// message with the same sender and the same ClientID that is not empty.
+	ClientID string
+	Author   Author
+	Text     string
+	// At is when the message was committed, in UTC, to the microsecond.
+	At time.Time
+}
+
+// Room is a named place to talk.
+type Room struct {
+	Name      string
+	CreatedBy user.ID
+	CreatedAt time.Time
+}
+
+// Membership says that a user has joined a room, until they leave it.
+type Membership struct {
+	Room   string
+	UserID user.ID
+	Since  time.Time
+}
+
+// What this package refuses.
+var (
+	ErrRoomInvalid     = fault.New(fault.Invalid, "room_invalid", "the room name is not valid")
+	ErrTextInvalid     = fault.New(fault.Invalid, "text_invalid", "the text is not valid")
+	ErrClientIDInvalid = fault.New(fault.Invalid, "client_id_invalid", "the client id is not valid")
+	ErrRoomNotFound    = fault.New(fault.NotFound, "room_not_found", "there is no such room")
+	ErrNotAllowed      = fault.New(fault.Forbidden, "not_allowed", "this is not allowed in this room")
+	ErrBusy            = fault.New(fault.Unavailable, "busy", "too many messages are waiting to be stored")
+	ErrClosed          = fault.New(fault.Unavailable, "closed", "the service is shutting down")
+)
+
+// CheckRoom refuses a name that is empty, longer than [MaxRoomName] characters, not valid
+// UTF-8, that starts or ends with a space, or that holds a character that cannot be seen.
+func CheckRoom(name string) error {
+	switch {
+	case name == "":
+		return ErrRoomInvalid.Detail("it is empty")
+	case len(name) > 4*MaxRoomName || utf8.RuneCountInString(name) > MaxRoomName:
+		return ErrRoomInvalid.Detail("it is longer than %d characters", MaxRoomName)
+	case !utf8.ValidString(name):
+		return ErrRoomInvalid.Detail("it is not valid UTF-8")
+	case name[0] == ' ' || name[len(name)-1] == ' ':
+		return ErrRoomInvalid.Detail("it starts or ends with a space")
+	}
+	for _, r := range name {
+		if !unicode.IsGraphic(r) {
+			return ErrRoomInvalid.Detail("it has a character that cannot be seen")
+		}
+	}
+	return nil
+}
+
+// CheckText refuses a text that is empty, longer than [MaxText] characters, not valid UTF-8,
+// or that holds U+0000, which some stores cannot keep.
+func CheckText(text string) error {
+	switch {
+	case text == "":
+		return ErrTextInvalid.Detail("it is empty")
+	case len(text) > 4*MaxText || utf8.RuneCountInString(text) > MaxText:
+		return ErrTextInvalid.Detail("it is longer than %d characters", MaxText)
+	case !utf8.ValidString(text):
+		return ErrTextInvalid.Detail("it is not valid UTF-8")
+	}
+	for i := range len(text) {
+		if text[i] == 0 {
+			return ErrTextInvalid.Detail("it has a NUL character")
+		}
+	}
+	return nil
+}
+
+// CheckClientID refuses an id that is longer than [MaxClientID] characters or that holds
+// anything but visible ASCII. The empty id is fine: the message then has none.
+func CheckClientID(id string) error {
+	if len(id) > MaxClientID {
+		return ErrClientIDInvalid.Detail("it is longer than %d characters", MaxClientID)
+	}
+	for i := range len(id) {
+		if id[i] < 0x21 || id[i] > 0x7e {
+			return ErrClientIDInvalid.Detail("it may hold visible ASCII only")
+		}
+	}
+	return nil
+}
+
+// Stored is the answer to one appended message.
+type Stored struct {
+	Message
+	// Repeated says that the store had a message with this sender and ClientID already:
+	// Message is that one, and nothing new was stored.
+	Repeated bool
+}
+
+// Range chooses messages of a room by sequence.
+type Range struct {
+	// After and Before exclude: After < Seq, and Seq < Before unless Before is 0.
+	After, Before uint64
+	// Limit is the most messages to return, at least 1.
+	Limit int
+	// Newest takes, where there are more than Limit, those with the highest sequence
+	// instead of those with the lowest.
+	Newest bool
+}
+
+// MessageStore keeps messages for ever, or as long as its adapter says.
+//
+// It may be called from many goroutines.
+type MessageStore interface {
+	// Append stores messages durably, all or none, in the order given, and returns one answer
+	// each, in that order. Each new message gets the next sequence number of its room: from 1,
+	// without gaps, also under concurrent calls. A message whose room, author and ClientID
+	// (not empty) are stored already, or came earlier in the same call, is not stored again;
+	// its answer is the stored message, with Repeated set. On an error nothing is stored,
+	// unless ctx ended or the store was lost meanwhile: then the outcome is unknown.
+	Append(ctx context.Context, messages []Message) ([]Stored, error)
+	// List returns the messages of room that r chooses, ascending by sequence. An unknown
+	// room has none. A message whose Append returned before List was called is seen.
+	List(ctx context.Context, room string, r Range) ([]Message, error)
+	// Bounds returns the lowest sequence that is still stored and the highest ever given
+	// out in room. They are 1 and 0 for a room without messages; when every message was
+	// deleted, first is last+1.
+	Bounds(ctx context.Context, room string) (first, last uint64, err error)
+}
+
+// Rooms keeps the rooms that exist.
+//
+// It may be called from many goroutines.
+type Rooms interface {
+	// Ensure stores r unless a room of that name exists, and returns the stored one. Of
+	// several concurrent calls with one name, one wins and all return its room.
+	Ensure(ctx context.Context, r Room) (Room, error)
+	// ByName returns the room, or ErrRoomNotFound.
+	ByName(ctx context.Context, name string) (Room, error)
+	// List returns at most limit rooms whose name is greater than after, ascending by the
+	// bytes of the name.
+	List(ctx context.Context, after string, limit int) ([]Room, error)
+}
+
+// Members keeps who has joined which room.
+//
+// It may be called from many goroutines.
+type Members interface {
+	// Add stores memberships durably, all or none. One that exists is left as it is.
+	Add(ctx context.Context, memberships ...Membership) error
+	// Remove ends a membership. Ending one that does not exist is no error.
+	Remove(ctx context.Context, room string, id user.ID) error
+	// Has reports whether the user is a member of room.
+	Has(ctx context.Context, room string, id user.ID) (bool, error)
+	// RoomsOf returns at most limit memberships of the user whose room is greater than after,
+	// ascending by the bytes of the room's name.
+	RoomsOf(ctx context.Context, id user.ID, after string, limit int) ([]Membership, error)
+}
+
+// RecentCache holds the last messages of rooms that are in use. It may forget a room at any
+// time, and never holds a hole: what it returns is contiguous.
+//
+// It may be called from many goroutines.
+type RecentCache interface {
+	// Get returns the messages held for room, ascending and contiguous, and an empty slice
+	// when it holds none. Whether they reach back far enough is the caller's to judge.
+	Get(ctx context.Context, room string) ([]Message, error)
+	// Add puts messages that were just stored into their rooms: ascending in each room,
+	// contiguous within the call. A room that holds messages up to the one just before is
+	// extended; one that is held and overlaps takes what is newer; in any other room that
+	// is behind, the added messages replace what was held. An older message never replaces a newer one.
+	Add(ctx context.Context, messages ...Message) error
+	// Fill gives the cache what was read from the store: ascending and contiguous, of one
+	// room. Where the room is held, Fill only adds what stands before, or connects and
+	// follows; what is held already stays.
+	Fill(ctx context.Context, room string, messages []Message) error
+}
+
+// Action is what somebody wants to do in a room.
+type Action string
+
+// The actions that [Access] decides about.
+const (
+	ActionJoin Action = "join"
+	ActionSend Action = "send"
+	ActionRead Action = "read"
+)
+
+// Access decides who may do what. It may be called from many goroutines.
+type Access interface {
+	// May returns nil if who may do what in room, ErrNotAllowed (or another error of kind
+	// Forbidden) if not, and any other error when it cannot tell.
+	May(ctx context.Context, who Author, what Action, room string) error
+}
+
+// OpenAccess lets everybody do everything.
+type OpenAccess struct{}
+
+// May returns nil.
+func (OpenAccess) May(context.Context, Author, Action, string) error { return nil }

@@ -1,0 +1,77 @@
+// Package event carries facts from the part of the system in which they happened to
+// the parts that act on them, without losing one.
+//
+// A fact is stored as an [Event] in the same commit as the change that caused it
+// (the outbox). The [Relay] moves it from there to the bus, a [Publisher]; whoever
+// acts on it is a [Handler] under a [Subscriber]. Delivery is at least once: an event
+// may come twice, with the same ID.
+package event
+
+import (
+	"context"
+	"time"
+)
+
+// Event is one fact. It is a value: copying it is safe as long as Data is not changed.
+type Event struct {
+	// ID names the event. The same ID is the same event, however often it comes.
+	ID string
+	// Topic is the stream that the event belongs to, for example "mail".
+	Topic string
+	// Type says what happened, for example "user.created".
+	Type string
+	// Key orders: events of one topic with the same key arrive in the order in which
+	// they were committed.
+	Key string
+	// Time is when it happened, in UTC, to the microsecond.
+	Time time.Time
+	// Data is the payload: a JSON object whose shape Type decides.
+	Data []byte
+}
+
+// Publisher puts events on the bus.
+//
+// It may be called from many goroutines.
+type Publisher interface {
+	// Publish returns nil once the bus has taken over every event, in the order given.
+	// On an error any number of them may have been taken: the caller publishes all of
+	// them again, and subscribers see some twice. Publish gives up when ctx is done;
+	// then too the outcome is unknown.
+	Publish(ctx context.Context, events ...Event) error
+}
+
+// Handler acts on one event. Nil means done; an error means "give it to me again later".
+// It must tolerate the same event twice.
+type Handler func(ctx context.Context, e Event) error
+
+// Subscriber delivers events from the bus.
+//
+// It may be called from many goroutines, several times for one topic.
+type Subscriber interface {
+	// Subscribe calls handle for each event of topic until ctx ends, and then returns
+	// nil once the running call has returned. It returns an error only when it cannot
+	// subscribe, or can no longer.
+	//
+	// Subscribers with the same group share the events: each event goes to one of them.
+	// An empty group gets every event published while it is subscribed. Events with the
+	// same key are handled one at a time, in the order in which they were published; an
+	// event whose handler failed is handled again before its successors.
+	//
+	// ready, unless nil, is called once, when events published from then on will be
+	// delivered.
+	Subscribe(ctx context.Context, topic, group string, handle Handler, ready func()) error
+}
+
+// Outbox holds the events that were committed with the changes that caused them and
+// that the bus may not have yet. Repositories write it; only the [Relay] reads it.
+//
+// It may be called from many goroutines, but one relay at a time keeps the order.
+type Outbox interface {
+	// Pending returns at most limit events in the order in which they were committed,
+	// oldest first, and an empty slice when there are none. It takes nothing away: the
+	// same events come again until they are marked as published.
+	Pending(ctx context.Context, limit int) ([]Event, error)
+	// Published marks events as taken over by the bus: Pending does not return them
+	// again. An unknown ID, or one that was marked before, is ignored.
+	Published(ctx context.Context, ids ...string) error
+}

@@ -1,0 +1,59 @@
+package mail
+
+import "time"
+
+// Topic is the stream of events that ask for mails, keyed by user.
+const Topic = "mail"
+
+// Kind is a template's name.
+type Kind string
+
+// The mails that the system sends.
+const (
+	KindVerification    Kind = "verification"     // confirm the address
+	KindAddressTaken    Kind = "address_taken"    // somebody signed up with an address that has an account
+	KindPasswordReset   Kind = "password_reset"   // choose a new password
+	KindPasswordChanged Kind = "password_changed" // a notice after the fact
+)
+
+// Types of events on Topic. A consumer ignores types that it does not know.
+const (
+	TypeUserCreated       = "user.created"
+	TypeVerificationAgain = "user.verification_requested"
+	TypeAddressTaken      = "user.signup_repeated"
+	TypePasswordForgotten = "user.password_forgotten"
+	TypePasswordChanged   = "user.password_changed"
+)
+
+// UserCreated is the data of TypeUserCreated and TypeVerificationAgain.
+type UserCreated struct {
+	UserID           string    `json:"userId"`
+	FullName         string    `json:"fullName"`
+	Email            string    `json:"email"`
+	VerificationCode string    `json:"verificationCode"`
+	ExpiresAt        time.Time `json:"expiresAt"`
+}
+
+// AddressTaken is the data of TypeAddressTaken.
+type AddressTaken struct {
+	UserID   string `json:"userId"`
+	FullName string `json:"fullName"`
+	Email    string `json:"email"`
+}
+
+// PasswordForgotten is the data of TypePasswordForgotten.
+type PasswordForgotten struct {
+	UserID    string    `json:"userId"`
+	FullName  string    `json:"fullName"`
+	Email     string    `json:"email"`
+	ResetCode string    `json:"resetCode"`
+	ExpiresAt time.Time `json:"expiresAt"`
+}
+
+// PasswordChanged is the data of TypePasswordChanged.
+type PasswordChanged struct {
+	UserID   string    `json:"userId"`
+	FullName string    `json:"fullName"`
+	Email    string    `json:"email"`
+	At       time.Time `json:"at"`
+}

@@ -1,0 +1,171 @@
+// Package mail makes sure that every mail that the system owes somebody is sent, at most
+// a stated number of times is tried, and is never forgotten.
+//
+// The way of a mail: an event from the bus reaches the [Consumer], which puts one [Job] a
+// mail on the [Queue], once per event; the [Worker] claims it under a lease, renders it
+// with [Templates] and hands it to the [Sender]. A job that used up its attempts, or that
+// can never succeed, becomes a dead letter, for a person to decide about in [DeadLetterService].
+package mail
+
+import (
+	"context"
+	"log/slog"
+	"time"
+
+	"github.com/parley-chat/parley/core/fault"
+	"github.com/parley-chat/parley/core/user"
+)
+
+// Message is a mail ready to go, to one recipient.
+type Message struct {
+	// ID is the Message-ID without angle brackets (RFC 5322 section 3.6.4). It comes from
+	// the job, so that a mail that was sent twice can be recognised.
+	ID string
+	// From and To are mailboxes; the names may be empty.
+	FromName, From string
+	ToName, To     string
+	Subject        string
+	Text, HTML     string
+}
+
+// LogValue hides everything but the ID: subject and bodies hold codes, the address is personal.
+func (m Message) LogValue() slog.Value { return slog.GroupValue(slog.String("id", m.ID)) }
+
+// ErrRefused marks a failure that trying again cannot mend: the address does not exist, say.
+var ErrRefused = fault.New(fault.Invalid, "mail_refused", "the mail was refused for good")
+
+// Sender hands mails to whatever carries them.
+//
+// It may be called from many goroutines.
+type Sender interface {
+	// Send returns nil once the next hop has taken responsibility for m. An error that
+	// matches ErrRefused is permanent. Any other error is temporary, and the outcome may
+	// be unknown: the mail may have gone out. Send gives up when ctx is done.
+	Send(ctx context.Context, m Message) error
+}
+
+// State says where a job stands.
+type State string
+
+// The states of a job.
+const (
+	// Ready jobs wait for their time.
+	Ready State = "ready"
+	// Running jobs are claimed under a lease; when it runs out they can be claimed again.
+	Running State = "running"
+	// Sent jobs are done. They stay for a while, without data, so that their key is known.
+	Sent State = "sent"
+	// Dead jobs are dead letters.
+	Dead State = "dead"
+)
+
+// Job is one mail to be sent.
+type Job struct {
+	// ID names the job. The queue's first-in order is the order of enqueueing, not of IDs.
+	ID string
+	// Key makes enqueueing idempotent: the ID of the event that asked for the mail.
+	Key string
+	// Kind chooses the template, for example "verification".
+	Kind Kind
+	// To and Name are the recipient.
+	To   user.Email
+	Name string
+	// Data is the JSON object that the template is rendered with. It holds codes.
+	Data []byte
+
+	State State
+	// Attempts counts claims since the job was enqueued or requeued.
+	Attempts int
+	// Claims counts claims ever made: the fencing token of a lease.
+	Claims int64
+	// RunAt is the earliest time of the next attempt.
+	RunAt time.Time
+	// LeasedUntil is when a running job's lease ends.
+	LeasedUntil time.Time
+	// LastError is the last attempt's failure, for operators. It holds no data of the mail.
+	LastError string
+	// CreatedAt and UpdatedAt are UTC, to the microsecond, as every time here.
+	CreatedAt, UpdatedAt time.Time
+}
+
+// LogValue hides data and recipient.
+func (j Job) LogValue() slog.Value {
+	return slog.GroupValue(slog.String("id", j.ID), slog.String("kind", string(j.Kind)), slog.Int("attempt", j.Attempts))
+}
+
+// Outcome is what became of an attempt.
+type Outcome struct {
+	// State is Sent, Ready (again, at RunAt) or Dead.
+	State State
+	RunAt time.Time
+	// At is when the attempt ended.
+	At time.Time
+	// Error is empty for Sent.
+	Error string
+}
+
+// What queues answer besides success.
+var (
+	// ErrJobNotFound says that there is no such job.
+	ErrJobNotFound = fault.New(fault.NotFound, "job_not_found", "there is no such mail job")
+	// ErrLeaseLost says that the job was claimed by another, settled or removed meanwhile.
+	ErrLeaseLost = fault.New(fault.Conflict, "lease_lost", "the lease on the mail job was lost")
+	// ErrNotDead says that only a dead letter can be requeued or discarded.
+	ErrNotDead = fault.New(fault.Conflict, "job_not_dead", "the mail job is not a dead letter")
+)
+
+// Queue holds jobs until they are sent.
+//
+// It may be called from many goroutines and, where the adapter says so, processes. Times
+// come from the caller; the queue has no clock.
+type Queue interface {
+	// Enqueue stores j durably as Ready with no attempts. If a job with j.Key exists, in
+	// whatever state, it does nothing and returns nil: enqueueing twice is harmless.
+	Enqueue(ctx context.Context, j Job) error
+	// Claim takes the job that was enqueued first among those that are Ready with RunAt not
+	// after now, or Running with LeasedUntil not after now. It makes it Running until now+lease,
+	// adds one to Attempts and Claims, durably before it returns, and returns the job so
+	// changed. It returns false when there is none. No two calls get the same job under
+	// leases that overlap.
+	Claim(ctx context.Context, now time.Time, lease time.Duration) (Job, bool, error)
+	// Settle ends the lease that Claim gave: it stores o if the job is Running and its Claims
+	// equal j.Claims, and returns ErrLeaseLost otherwise, changing nothing. Sent forgets Data.
+	// Ready keeps the job's place in the order.
+	Settle(ctx context.Context, j Job, o Outcome) error
+	// Prune removes Sent jobs that were settled before the given time, and returns how many.
+	// From then on their keys are unknown.
+	Prune(ctx context.Context, before time.Time) (int, error)
+}
+
+// Filter chooses jobs.
+type Filter struct {
+	// State and To choose by equality; empty means any.
+	State State
+	To    user.Email
+	// After is the ID of the last job of the page before; empty for the first page.
+	// A job that is gone meanwhile still marks its place.
+	After string
+	// Limit is the most jobs to return, 1 to 1,000.
+	Limit int
+}
+
+// DeadLetters lets a person look into the queue and decide about what failed.
+//
+// It may be called from many goroutines.
+type DeadLetters interface {
+	// List returns jobs that the filter chooses, ascending by ID, at most f.Limit.
+	List(ctx context.Context, f Filter) ([]Job, error)
+	// Get returns a job, or ErrJobNotFound.
+	Get(ctx context.Context, id string) (Job, error)
+	// Requeue makes a Dead job Ready at runAt with no attempts, keeping its last error,
+	// and replaces its data unless data is nil. It returns ErrJobNotFound, or ErrNotDead.
+	Requeue(ctx context.Context, id string, runAt time.Time, data []byte) error
+	// Discard removes a Dead job. It returns ErrJobNotFound, or ErrNotDead.
+	Discard(ctx context.Context, id string) error
+}
+
+// Stats counts jobs.
+type Stats interface {
+	// Stats returns the number of jobs in each state; a state without jobs may be missing.
+	Stats(ctx context.Context) (map[State]int, error)
+}

@@ -1,0 +1,150 @@
+package realtime
+
+import (
+	"context"
+	"errors"
+	"net/http"
+	"net/url"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/parley-chat/parley/core/fault"
+)
+
+// Protocol is the WebSocket subprotocol of /socket.
+const Protocol = "parley.v1"
+
+// bearerProtocol is how a browser can offer a token: as a subprotocol that is never chosen.
+const bearerProtocol = "bearer."
+
+// What a handshake is refused with.
+var (
+	ErrNoCredentials = fault.New(fault.Unauthenticated, "no_credentials", "authentication is required")
+	ErrOrigin        = fault.New(fault.Forbidden, "origin_not_allowed", "this origin is not allowed")
+	ErrProtocol      = fault.New(fault.Invalid, "protocol_not_supported", "none of the offered subprotocols is supported")
+	ErrDraining      = fault.New(fault.Unavailable, "draining", "this node restarts")
+)
+
+// HandshakeConfig is what a [Handshake] needs.
+type HandshakeConfig struct {
+	Authenticator Authenticator // required
+	// Origins lists what a browser's Origin header may be besides the request's own host:
+	// "https://chat.example.com", or "*" for any. Requests without Origin are not from
+	// browsers and pass.
+	Origins []string
+	// Timeout bounds the authentication. Default 5 seconds.
+	Timeout time.Duration
+	// Draining, if set, refuses handshakes while it returns true.
+	Draining func() bool
+}
+
+// Handshake decides whether a request may become a connection, before the upgrade. All
+// transports share it. It may be used from many goroutines.
+type Handshake struct{ cfg HandshakeConfig }
+
+// NewHandshake checks the configuration.
+func NewHandshake(cfg HandshakeConfig) (*Handshake, error) {
+	if cfg.Authenticator == nil {
+		return nil, errors.New("realtime: HandshakeConfig.Authenticator is required")
+	}
+	for _, o := range cfg.Origins {
+		if u, err := url.Parse(o); o != "*" && (err != nil || u.Host == "" || u.Scheme == "" || strings.Trim(u.Path, "/") != "") {
+			return nil, errors.New("realtime: HandshakeConfig.Origins: " + o + " is neither an origin like https://chat.example.com nor *")
+		}
+	}
+	if cfg.Timeout <= 0 {
+		cfg.Timeout = 5 * time.Second
+	}
+	return &Handshake{cfg: cfg}, nil
+}
+
+// Hello is a handshake that passed.
+type Hello struct {
+	Identity Identity
+	// Protocol is the subprotocol to choose; empty when the client offered none.
+	Protocol string
+}
+
+// Check decides about r. Errors are of kind Forbidden for a foreign origin, Invalid for
+// subprotocols of which none is known, Unauthenticated for missing or refused credentials, and
+// Unavailable while draining or when authentication cannot be decided.
+//
+// Credentials are looked for in this order: the Authorization header ("Bearer", any case),
+// an offered subprotocol "bearer.<token>", and the query's ticket.
+func (h *Handshake) Check(r *http.Request) (Hello, error) {
+	if h.cfg.Draining != nil && h.cfg.Draining() {
+		return Hello{}, ErrDraining
+	}
+	if !h.originAllowed(r) {
+		return Hello{}, ErrOrigin
+	}
+	var hello Hello
+	var offered, token string
+	for _, line := range r.Header.Values("Sec-WebSocket-Protocol") {
+		for p := range strings.SplitSeq(line, ",") {
+			p = strings.TrimSpace(p)
+			if t, ok := strings.CutPrefix(p, bearerProtocol); ok {
+				token = t
+				continue
+			}
+			if p == Protocol {
+				hello.Protocol = p
+			}
+			offered = p
+		}
+	}
+	if offered != "" && hello.Protocol == "" {
+		return Hello{}, ErrProtocol.Detail("this server speaks %s", Protocol)
+	}
+	ctx, cancel := context.WithTimeout(r.Context(), h.cfg.Timeout)
+	defer cancel()
+	var err error
+	header, given := bearer(r.Header.Get("Authorization"))
+	switch ticket := r.URL.Query().Get("ticket"); {
+	case given:
+		hello.Identity, err = h.cfg.Authenticator.Token(ctx, header)
+	case token != "":
+		hello.Identity, err = h.cfg.Authenticator.Token(ctx, token)
+	case ticket != "":
+		hello.Identity, err = h.cfg.Authenticator.Ticket(ctx, ticket)
+	default:
+		err = ErrNoCredentials
+	}
+	if err != nil {
+		return Hello{}, err
+	}
+	return hello, nil
+}
+
+// bearer returns the credentials of an Authorization header and whether there is one at all.
+func bearer(header string) (token string, given bool) {
+	if header == "" {
+		return "", false
+	}
+	scheme, rest, _ := strings.Cut(header, " ")
+	if !strings.EqualFold(scheme, "Bearer") {
+		return "", true
+	}
+	return strings.TrimSpace(rest), true
+}
+
+func (h *Handshake) originAllowed(r *http.Request) bool {
+	origin := r.Header.Get("Origin")
+	if origin == "" || slices.Contains(h.cfg.Origins, "*") {
+		return true
+	}
+	u, err := url.Parse(origin)
+	if err != nil || u.Host == "" {
+		return false
+	}
+	if strings.EqualFold(u.Host, r.Host) {
+		return true
+	}
+	for _, allowed := range h.cfg.Origins {
+		if strings.EqualFold(strings.TrimRight(allowed, "/"), origin) {
+			return true
+		}
+	}
+	return false
+}

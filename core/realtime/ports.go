@@ -1,0 +1,143 @@
+package realtime
+
+import (
+	"context"
+	"time"
+
+	"github.com/parley-chat/parley/core/chat"
+)
+
+// Close codes of a connection: RFC 6455 section 7.4.1 and the private range of 7.4.2.
+const (
+	CloseNormal          = 1000 // done, for example after healthCheck
+	CloseGoingAway       = 1001
+	CloseProtocolError   = 1002 // the WebSocket framing itself is wrong
+	CloseInvalidUTF8     = 1007 // a text frame that is not UTF-8
+	CloseServiceRestart  = 1012 // this node restarts: come back at once
+	CloseBadEvent        = 4400 // unknown event, payload against its schema, binary or malformed message
+	CloseUnauthenticated = 4401 // no longer authenticated: come back with a new token
+	CloseForbidden       = 4403
+	CloseSlow            = 4408 // the reader did not keep up: come back at once
+	CloseTooLarge        = 4413
+	CloseTooFast         = 4429
+)
+
+// Conn is one connection, as a transport gives it to the [Hub].
+//
+// Its methods may be called from many goroutines, and none of them blocks.
+type Conn interface {
+	// Send queues f behind what was queued before and returns; frames arrive in the order of
+	// the calls. f is shared and must not be changed. After Close, or when the connection is
+	// broken, Send does nothing and returns an error of kind Unavailable. A nil error does not
+	// say that the frame has arrived.
+	Send(f *Frame) error
+	// Queued returns the bytes that Send accepted and the operating system has not taken yet.
+	Queued() int
+	// Close sends what is queued, then a close frame with code and reason (at most 123 bytes
+	// of UTF-8), and cuts the connection when the peer has answered, or a stated time after
+	// the call at the latest. Only the first call counts. It does not wait.
+	Close(code int, reason string)
+}
+
+// Receiver is what a transport feeds for one connection.
+type Receiver interface {
+	// Receive takes one message. The transport calls it for one message at a time, in the order
+	// in which they came; the payload is the receiver's until it returns. It does not block.
+	Receive(payload []byte, binary bool)
+	// Disconnected says that the connection is gone. The transport calls it exactly once,
+	// after the last Receive, whoever closed the connection, and whatever the reason.
+	Disconnected()
+}
+
+// Acceptor takes over connections: the [Hub], behind every transport.
+type Acceptor interface {
+	// Accept takes over an open connection. An error, which the transport answers by closing
+	// the connection with the code of its kind, or 1012 if it is ErrDraining, means it was refused;
+	// then no Receiver method is called.
+	Accept(conn Conn, who Identity) (Receiver, error)
+}
+
+// Identity is who is behind a connection.
+type Identity struct {
+	User chat.Author
+	// SessionID is the signed-in session; empty if there is none that could be revoked.
+	SessionID string
+}
+
+// Authenticator tells who is behind a connection that asks to be opened.
+//
+// It may be called from many goroutines.
+type Authenticator interface {
+	// Token returns who an access token speaks for, or an error of kind Unauthenticated.
+	Token(ctx context.Context, token string) (Identity, error)
+	// Ticket returns who a ticket speaks for, once, or an error of kind Unauthenticated.
+	Ticket(ctx context.Context, ticket string) (Identity, error)
+}
+
+// Signal is what nodes tell each other about a room.
+type Signal struct {
+	Kind SignalKind
+	Room string
+	// Message is set for SignalMessage.
+	Message chat.Message
+	// User is set for the other kinds.
+	User chat.Author
+	// Typing is set for SignalTyping.
+	Typing bool
+	// Node and Conn say where it comes from: the connection that need not be told.
+	Node string
+	Conn uint64
+}
+
+// SignalKind says what a Signal is about.
+type SignalKind uint8
+
+// The kinds of signals.
+const (
+	SignalMessage SignalKind = iota + 1 // a stored message
+	SignalTyping                        // somebody types, or stopped
+	SignalJoined                        // a user's first connection in the room
+	SignalLeft                          // a user's last connection left the room
+)
+
+// Fanout carries signals between nodes. It may lose them, and may deliver messages of one
+// room in another order than their sequence: the hub finds holes by the sequence and fills
+// them from the store.
+//
+// It may be called from many goroutines.
+type Fanout interface {
+	// Publish hands s to every node that follows s.Room, this one included, before or after
+	// it returns. It does not wait for the handling on other nodes.
+	Publish(ctx context.Context, s Signal) error
+	// Follow makes signals of room, published by any node after Follow has returned, reach
+	// Run's deliver. Following twice is following once.
+	Follow(ctx context.Context, room string) error
+	// Unfollow ends that. Signals under way may still arrive.
+	Unfollow(ctx context.Context, room string) error
+	// Run calls deliver for each signal of the followed rooms until ctx ends, and returns
+	// nil; an error says that it cannot go on. Signals that one node publishes in a room one
+	// after the other are delivered in that order. deliver is fast and may be called from
+	// several goroutines. One Run at a time.
+	Run(ctx context.Context, deliver func(Signal)) error
+}
+
+// Presence knows which users are in a room, on any node. Times come from the caller; the
+// adapter has no clock.
+//
+// It may be called from many goroutines.
+type Presence interface {
+	// Enter says that node has the user's first connection in room, until Exit, or until
+	// the node's lease ends. first reports whether no other node, of those whose lease lasts
+	// at now, had the user there. Entering twice is entering once.
+	Enter(ctx context.Context, now time.Time, node, room string, who chat.Author) (first bool, err error)
+	// Exit says that the user's last connection of node has left room. last reports whether
+	// the user was there and no other node whose lease lasts at now has them there.
+	Exit(ctx context.Context, now time.Time, node, room string, who chat.Author) (last bool, err error)
+	// List returns at most limit of the users in room, ascending by ID, each once, and how
+	// many they are, counting nodes whose lease lasts at now.
+	List(ctx context.Context, now time.Time, room string, limit int) (users []chat.Author, count int, err error)
+	// Renew extends node's lease to the given time. A node that has never renewed has a
+	// lease that does not end. So the users of a node that died disappear by themselves, and
+	// are back if it renews again.
+	Renew(ctx context.Context, node string, until time.Time) error
+}

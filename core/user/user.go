@@ -1,0 +1,71 @@
+// Package user holds the people who have an account.
+package user
+
+import (
+	"context"
+	"log/slog"
+	"time"
+
+	"github.com/parley-chat/parley/core/event"
+	"github.com/parley-chat/parley/core/fault"
+)
+
+// ID names a user for ever. It is opaque; nothing is derived from it.
+type ID string
+
+// User is an account. It is a value: a repository never hands out shared state.
+type User struct {
+	ID ID
+	// FullName is what others see, 1 to [MaxFullName] characters.
+	FullName string
+	// Email is the canonical address, unique among users. See [ParseEmail].
+	Email Email
+	// PasswordHash is the encoded hash, algorithm and parameters included.
+	PasswordHash string
+	// CreatedAt, VerifiedAt and PasswordChangedAt are UTC, to the microsecond.
+	CreatedAt time.Time
+	// VerifiedAt is when the address was proven to be the user's; zero until then.
+	VerifiedAt time.Time
+	// PasswordChangedAt is when the password was last set.
+	PasswordChangedAt time.Time
+}
+
+// Verified reports whether the user has proven the address.
+func (u User) Verified() bool { return !u.VerifiedAt.IsZero() }
+
+// LogValue hides the password hash and the address from logs.
+func (u User) LogValue() slog.Value {
+	return slog.GroupValue(slog.String("id", string(u.ID)), slog.Bool("verified", u.Verified()))
+}
+
+// What a repository answers besides success.
+var (
+	// ErrNotFound says that there is no such user.
+	ErrNotFound = fault.New(fault.NotFound, "user_not_found", "there is no such user")
+	// ErrEmailTaken says that another user has the address.
+	ErrEmailTaken = fault.New(fault.Conflict, "email_taken", "the e-mail address is taken")
+)
+
+// Repository stores users, and the events that their changes cause.
+//
+// It may be called from many goroutines. When ctx is done before the commit, nothing
+// is stored and the error says so; after the commit, the outcome is the stored one
+// even if the caller saw an error.
+type Repository interface {
+	// Create stores u and puts events into the outbox in one commit: both or neither.
+	// It returns ErrEmailTaken if a user with u.Email exists, and an error of kind
+	// Conflict if one with u.ID does. Of several concurrent calls with one address,
+	// exactly one succeeds.
+	Create(ctx context.Context, u User, events ...event.Event) error
+	// ByID returns the user, or ErrNotFound.
+	ByID(ctx context.Context, id ID) (User, error)
+	// ByEmail returns the user with this canonical address, or ErrNotFound.
+	ByEmail(ctx context.Context, email Email) (User, error)
+	// Update reads the user, lets change edit the copy, stores it, and puts events into
+	// the outbox, in one commit. It returns the stored user, or ErrNotFound. An error of
+	// change stores nothing and is returned as it is. change may run more than once, so
+	// it edits its argument and does nothing else; it must not change the ID. Concurrent
+	// updates of one user do not lose each other's changes. A changed Email that another
+	// user has is ErrEmailTaken.
+	Update(ctx context.Context, id ID, change func(*User) error, events ...event.Event) (User, error)
+}
