@@ -3,10 +3,15 @@ package auth
 import (
 	"context"
 	"crypto/rand"
+	"errors"
+	"fmt"
 	"io"
 	"log/slog"
+	"sync/atomic"
 	"time"
 
+	"github.com/parley-chat/parley/core/event"
+	"github.com/parley-chat/parley/core/fault"
 	"github.com/parley-chat/parley/core/user"
 )
 
@@ -21,18 +26,18 @@ type Config struct {
 	Nonces   Nonces          // required
 	Limiter  Limiter         // required
 
-	// AccessTTL is how long an access token lasts. Default 15 minutes.
+	// AccessTTL is how long an access token lasts, at least a second. Default 15 minutes.
 	AccessTTL time.Duration
-	// SessionTTL is how long a session lasts without a refresh. Default 30 days.
+	// SessionTTL is how long a session lasts without a refresh, at least AccessTTL. Default 30 days.
 	SessionTTL time.Duration
 	// CodeTTL is how long a verification code lasts. Default 24 hours.
 	CodeTTL time.Duration
 	// ResetTTL is how long a code for a new password lasts. Default 1 hour.
 	ResetTTL time.Duration
-	// TicketTTL is how long a socket ticket lasts, at most 30 seconds. Default 30 seconds.
+	// TicketTTL is how long a socket ticket lasts, 1 to 30 seconds. Default 30 seconds.
 	TicketTTL time.Duration
 
-	// SignInRate limits sign-ins per address and, tenfold, per client. Default 10 a minute.
+	// SignInRate limits guesses of a password per address and, tenfold, per client. Default 10 a minute.
 	SignInRate Rate
 	// MailRate limits mails asked for per address and, tenfold, per client (sign-up, resend, forgotten). Default 3 per 10 minutes.
 	MailRate Rate
@@ -46,7 +51,7 @@ type Config struct {
 	Committed func()
 	// Now is the clock. Default time.Now.
 	Now func() time.Time
-	// NewID makes identifiers of users, sessions, tokens and events. Default 128 random bits
+	// NewID makes identifiers of users, sessions, tokens and events. Default [event.NewID]: 128 bits
 	// in 26 characters, ascending by time.
 	NewID func() string
 	// Random is the source of secrets. Default crypto/rand.
@@ -59,84 +64,128 @@ type Config struct {
 // this package, of user, or of kind Unavailable when a dependency fails.
 type Service struct {
 	cfg Config
+	// dummy is a hash that no password matches, for addresses without an account.
+	dummy atomic.Pointer[string]
 }
-
-var _ = rand.Reader
 
 // New checks the configuration, all of it at once.
-func New(cfg Config) (*Service, error) { return &Service{cfg: cfg}, nil }
+func New(cfg Config) (*Service, error) {
+	var errs []error
+	refuse := func(format string, args ...any) { errs = append(errs, fmt.Errorf(format, args...)) }
+	for _, required := range []struct {
+		name    string
+		missing bool
+	}{
+		{"Users", cfg.Users == nil},
+		{"Sessions", cfg.Sessions == nil},
+		{"Codes", cfg.Codes == nil},
+		{"Hasher", cfg.Hasher == nil},
+		{"Issuer", cfg.Issuer == nil},
+		{"Verifier", cfg.Verifier == nil},
+		{"Nonces", cfg.Nonces == nil},
+		{"Limiter", cfg.Limiter == nil},
+	} {
+		if required.missing {
+			refuse("%s is missing", required.name)
+		}
+	}
+	for _, d := range []struct {
+		name  string
+		value *time.Duration
+		byDef time.Duration
+	}{
+		{"AccessTTL", &cfg.AccessTTL, 15 * time.Minute},
+		{"SessionTTL", &cfg.SessionTTL, 30 * 24 * time.Hour},
+		{"CodeTTL", &cfg.CodeTTL, 24 * time.Hour},
+		{"ResetTTL", &cfg.ResetTTL, time.Hour},
+		{"TicketTTL", &cfg.TicketTTL, maxTicketTTL},
+	} {
+		if *d.value == 0 {
+			*d.value = d.byDef
+		}
+		if *d.value < time.Second {
+			refuse("%s is shorter than a second", d.name)
+		}
+	}
+	if cfg.TicketTTL > maxTicketTTL {
+		refuse("TicketTTL is longer than %v", maxTicketTTL)
+	}
+	if cfg.SessionTTL < cfg.AccessTTL {
+		refuse("SessionTTL is shorter than AccessTTL")
+	}
+	for _, r := range []struct {
+		name  string
+		value *Rate
+		byDef Rate
+	}{
+		{"SignInRate", &cfg.SignInRate, Rate{Burst: 10, Per: time.Minute}},
+		{"MailRate", &cfg.MailRate, Rate{Burst: 3, Per: 10 * time.Minute}},
+	} {
+		switch {
+		case *r.value == Rate{}:
+			*r.value = r.byDef
+		case r.value.Burst <= 0 || r.value.Per <= 0:
+			refuse("%s needs a positive Burst and a positive Per", r.name)
+		}
+	}
+	if len(errs) > 0 {
+		return nil, fmt.Errorf("auth: configuration: %w", errors.Join(errs...))
+	}
+	if cfg.Committed == nil {
+		cfg.Committed = func() {}
+	}
+	if cfg.Now == nil {
+		cfg.Now = time.Now
+	}
+	if cfg.NewID == nil {
+		cfg.NewID = event.NewID
+	}
+	if cfg.Random == nil {
+		cfg.Random = rand.Reader
+	}
+	if cfg.Log == nil {
+		cfg.Log = slog.New(slog.DiscardHandler)
+	}
+	return &Service{cfg: cfg}, nil
+}
 
 // Client says where a request comes from, for limits. Empty means unknown and is not limited.
-type Client struct{ Address string }
-
-// SignUp is what somebody gives to get an account.
-type SignUp struct{ FullName, Email, Password string }
-
-// Grant is a signed-in session's tokens.
-type Grant struct {
-	AccessToken  string
-	ExpiresIn    time.Duration // of the access token
-	RefreshToken string
-	User         user.User
+type Client struct {
+	// Address is an IP address without a port. Addresses of one IPv6 network of 64 bits count as
+	// one client, since whoever has one of them has all.
+	Address string
 }
 
-// SignUp makes an account that is not verified yet, and the event that mails the code, in
-// one commit. A taken address has the same outcome and takes the same time, and its owner
-// gets a mail, unless Config.TakenConflict is set.
-func (s *Service) SignUp(ctx context.Context, from Client, in SignUp) error { panic("stub") }
-
-// Verify confirms the address that code was sent to. A second use of a code is ErrCodeGone;
-// so is an expired code. A use that was cut short by a crash can be repeated.
-func (s *Service) Verify(ctx context.Context, code string) error { panic("stub") }
-
-// ResendVerification mails a new code if the address has an account that is not verified.
-// The answer does not tell.
-func (s *Service) ResendVerification(ctx context.Context, from Client, email string) error {
-	panic("stub")
+// Me returns the user, or user.ErrNotFound.
+func (s *Service) Me(ctx context.Context, who Identity) (user.User, error) {
+	u, err := s.cfg.Users.ByID(ctx, who.UserID)
+	if err != nil {
+		if errors.Is(err, user.ErrNotFound) {
+			return user.User{}, user.ErrNotFound
+		}
+		return user.User{}, failed("reading the user", err)
+	}
+	return u, nil
 }
 
-// SignIn opens a session. A wrong address and a wrong password are ErrInvalidCredentials,
-// in the same time; the right ones of an account that is not verified are ErrNotVerified.
-func (s *Service) SignIn(ctx context.Context, from Client, email, password string) (Grant, error) {
-	panic("stub")
+// now is the time as it is stored.
+func (s *Service) now() time.Time { return s.cfg.Now().UTC().Truncate(time.Microsecond) }
+
+// failed says that a dependency failed: an error of kind Unavailable, whatever the dependency
+// called it, since a store's "conflict", say, means nothing to whoever called the service.
+func failed(doing string, err error) error {
+	err = fmt.Errorf("auth: %s: %w", doing, err)
+	if k := fault.KindOf(err); k == fault.Unavailable || k == fault.Exhausted {
+		return err
+	}
+	return fault.Wrap(fault.Unavailable, err)
 }
 
-// Refresh exchanges a refresh token for a new pair. A token that was exchanged before ends
-// the session (RFC 9700 section 4.14.2); of two concurrent uses one wins, and the session ends.
-func (s *Service) Refresh(ctx context.Context, refreshToken string) (Grant, error) { panic("stub") }
+// cleanupTimeout bounds what must be finished although the caller may be gone.
+const cleanupTimeout = 10 * time.Second
 
-// Authenticate returns who an access token speaks for, if its session still lives.
-func (s *Service) Authenticate(ctx context.Context, accessToken string) (Identity, error) {
-	panic("stub")
+// detached is a context for work that the caller must not be able to cut short by hanging up,
+// such as ending a stolen session.
+func detached(ctx context.Context) (context.Context, context.CancelFunc) {
+	return context.WithTimeout(context.WithoutCancel(ctx), cleanupTimeout)
 }
-
-// Me returns the user.
-func (s *Service) Me(ctx context.Context, who Identity) (user.User, error) { panic("stub") }
-
-// SignOut ends the session of who; open sockets of it close.
-func (s *Service) SignOut(ctx context.Context, who Identity) error { panic("stub") }
-
-// SignOutAll ends every session of the user.
-func (s *Service) SignOutAll(ctx context.Context, who Identity) error { panic("stub") }
-
-// ForgotPassword mails a code for a new password if the address has an account. The answer does not tell.
-func (s *Service) ForgotPassword(ctx context.Context, from Client, email string) error {
-	panic("stub")
-}
-
-// ResetPassword sets a new password by a mailed code, proves the address, and ends every
-// session. A code that was made before the password last changed is ErrCodeGone.
-func (s *Service) ResetPassword(ctx context.Context, code, password string) error { panic("stub") }
-
-// ChangePassword sets a new password and ends every other session.
-func (s *Service) ChangePassword(ctx context.Context, who Identity, current, password string) error {
-	panic("stub")
-}
-
-// SocketTicket returns a ticket for one socket handshake, and how long it lasts.
-func (s *Service) SocketTicket(ctx context.Context, who Identity) (string, time.Duration, error) {
-	panic("stub")
-}
-
-// RedeemTicket returns who a ticket speaks for, once.
-func (s *Service) RedeemTicket(ctx context.Context, ticket string) (Identity, error) { panic("stub") }

@@ -2,9 +2,13 @@ package chat
 
 import (
 	"context"
+	"errors"
+	"fmt"
 	"log/slog"
+	"sync"
 	"time"
 
+	"github.com/parley-chat/parley/core/event"
 	"github.com/parley-chat/parley/core/user"
 )
 
@@ -16,34 +20,242 @@ type Config struct {
 	Cache   RecentCache  // required
 	// Access decides who may join, send and read. Default [OpenAccess].
 	Access Access
-	// Recent is how many messages a newcomer gets, and the cache keeps. Default 10.
+	// Recent is how many messages a newcomer gets. The cache should keep as many. Default 10.
 	Recent int
 	// MaxPage is the most messages of one page of history. Default 100.
 	MaxPage int
 	// MaxBatch is the most messages of one commit. Default 512.
 	MaxBatch int
-	// MaxPending is the most messages that wait for a commit; more are refused with ErrBusy. Default 16,384.
+	// MaxPending is the most messages that wait for a commit; more are refused with
+	// ErrBusy. Default 16,384.
 	MaxPending int
 	// CommitTimeout bounds one commit. Default 5 seconds.
 	CommitTimeout time.Duration
 	// Now is the clock. Default time.Now.
 	Now func() time.Time
-	// NewID makes identifiers of messages. Default as in auth.
+	// NewID makes identifiers of messages. Default event.NewID.
 	NewID func() string
-	Log   *slog.Logger
+	// Log gets what operators should know. Default: nothing.
+	Log *slog.Logger
 }
 
-// Service is the rules of chat. Its methods may be called from many goroutines.
-type Service struct{ cfg Config }
+// Service is the rules of chat. Its methods may be called from many goroutines; those that
+// store something need [Service.Run] to be running.
+type Service struct {
+	cfg      Config
+	messages *committer[Message, Stored]
+	joins    *committer[Membership, struct{}]
 
-// New checks the configuration.
-func New(cfg Config) (*Service, error) { return &Service{cfg: cfg}, nil }
+	mu    sync.Mutex
+	known map[string]struct{} // rooms that are stored; emptied when it has maxKnown
+	loads map[string]*loads
+}
 
-// Run commits until ctx ends and what was submitted is settled, and returns nil.
-func (s *Service) Run(ctx context.Context) error { panic("stub") }
+// maxKnown bounds the memory of rooms that need not be stored again.
+const maxKnown = 1 << 16
 
-// Join makes who a member of room, which comes into being with its first member.
-func (s *Service) Join(ctx context.Context, who Author, room string) error { panic("stub") }
+// New checks the configuration, all of it at once.
+func New(cfg Config) (*Service, error) {
+	var errs []error
+	for _, f := range []struct {
+		name    string
+		missing bool
+	}{{"Store", cfg.Store == nil}, {"Rooms", cfg.Rooms == nil}, {"Members", cfg.Members == nil}, {"Cache", cfg.Cache == nil}} {
+		if f.missing {
+			errs = append(errs, fmt.Errorf("chat: Config.%s is required", f.name))
+		}
+	}
+	for _, n := range []struct {
+		name string
+		v    *int
+		def  int
+	}{{"Recent", &cfg.Recent, 10}, {"MaxPage", &cfg.MaxPage, 100}, {"MaxBatch", &cfg.MaxBatch, 512}, {"MaxPending", &cfg.MaxPending, 16_384}} {
+		if *n.v < 0 {
+			errs = append(errs, fmt.Errorf("chat: Config.%s is negative", n.name))
+		}
+		if *n.v == 0 {
+			*n.v = n.def
+		}
+	}
+	if err := errors.Join(errs...); err != nil {
+		return nil, err
+	}
+	if cfg.Access == nil {
+		cfg.Access = OpenAccess{}
+	}
+	if cfg.CommitTimeout <= 0 {
+		cfg.CommitTimeout = 5 * time.Second
+	}
+	if cfg.Now == nil {
+		cfg.Now = time.Now
+	}
+	if cfg.NewID == nil {
+		cfg.NewID = event.NewID
+	}
+	if cfg.Log == nil {
+		cfg.Log = slog.New(slog.DiscardHandler)
+	}
+	s := &Service{cfg: cfg, known: map[string]struct{}{}, loads: map[string]*loads{}}
+	s.messages = newCommitter(cfg.MaxBatch, cfg.MaxPending, s.commitMessages)
+	s.joins = newCommitter(cfg.MaxBatch, cfg.MaxPending, s.commitJoins)
+	return s, nil
+}
 
-// Leave ends the membership.
-func (s *Service) Leave(ctx context.Context, who user.ID, room string) error { panic("stub") }
+// Recent is how many messages a newcomer gets.
+func (s *Service) Recent() int { return s.cfg.Recent }
+
+// MaxPage is the most messages of one page.
+func (s *Service) MaxPage() int { return s.cfg.MaxPage }
+
+// Run commits until ctx ends and what was submitted before is settled, and returns nil.
+// Submissions after that are refused with ErrClosed. One Run at a time, and only once.
+func (s *Service) Run(ctx context.Context) error {
+	var wg sync.WaitGroup
+	wg.Go(func() { s.messages.run(ctx) })
+	wg.Go(func() { s.joins.run(ctx) })
+	wg.Wait()
+	return nil
+}
+
+// Join makes who a member of room, durably; the room comes into being with its first
+// member. Joining twice is joining once. It returns ErrRoomInvalid, ErrNotAllowed, or an
+// error of kind Unavailable, after which the outcome is unknown.
+func (s *Service) Join(ctx context.Context, who Author, room string) error {
+	if err := CheckRoom(room); err != nil {
+		return err
+	}
+	if err := s.cfg.Access.May(ctx, who, ActionJoin, room); err != nil {
+		return err
+	}
+	now := s.now()
+	s.mu.Lock()
+	_, known := s.known[room]
+	s.mu.Unlock()
+	if !known {
+		if _, err := s.cfg.Rooms.Ensure(ctx, Room{Name: room, CreatedBy: who.ID, CreatedAt: now}); err != nil {
+			return fmt.Errorf("store room: %w", err)
+		}
+		s.mu.Lock()
+		if len(s.known) >= maxKnown {
+			clear(s.known)
+		}
+		s.known[room] = struct{}{}
+		s.mu.Unlock()
+	}
+	_, err := s.joins.do(ctx, Membership{Room: room, UserID: who.ID, Since: now})
+	return err
+}
+
+// Leave ends the membership. Leaving a room that one has not joined is no error.
+func (s *Service) Leave(ctx context.Context, who user.ID, room string) error {
+	if err := CheckRoom(room); err != nil {
+		return err
+	}
+	return s.cfg.Members.Remove(ctx, room, who)
+}
+
+// RoomsOf returns at most limit (0 means MaxPage) rooms that the user has joined, ascending
+// by the bytes of the name, after the given one.
+func (s *Service) RoomsOf(ctx context.Context, who user.ID, after string, limit int) ([]Membership, error) {
+	return s.cfg.Members.RoomsOf(ctx, who, after, s.pageSize(limit))
+}
+
+// Draft is a message to be sent.
+type Draft struct {
+	Room string
+	// ClientID is the sender's own name for the message, or empty. Sending the same again
+	// stores nothing and has the same answer.
+	ClientID string
+	Author   Author
+	Text     string
+}
+
+// Send stores a message and returns it after its durable commit. It waits until ctx ends;
+// then, and after any error of kind Unavailable, the outcome is unknown, and sending again
+// with the same ClientID is harmless. It returns ErrRoomInvalid, ErrTextInvalid,
+// ErrClientIDInvalid, ErrNotAllowed, ErrBusy or ErrClosed before anything was stored.
+func (s *Service) Send(ctx context.Context, d Draft) (Stored, error) {
+	if err := s.check(ctx, d); err != nil {
+		return Stored{}, err
+	}
+	return s.messages.do(ctx, s.message(d))
+}
+
+// Submit is [Service.Send] without waiting. If it returns nil, done is called exactly once,
+// with messages of one room in the order of their sequence, from the goroutine that commits:
+// it must be quick. Submit itself waits only as long as Access does.
+func (s *Service) Submit(ctx context.Context, d Draft, done func(Stored, error)) error {
+	if err := s.check(ctx, d); err != nil {
+		return err
+	}
+	return s.messages.submit(s.message(d), done)
+}
+
+// SubmitWaits reports whether Submit may wait, because a Config.Access is asked.
+func (s *Service) SubmitWaits() bool {
+	_, open := s.cfg.Access.(OpenAccess)
+	return !open
+}
+
+func (s *Service) check(ctx context.Context, d Draft) error {
+	if err := CheckRoom(d.Room); err != nil {
+		return err
+	}
+	if err := CheckText(d.Text); err != nil {
+		return err
+	}
+	if err := CheckClientID(d.ClientID); err != nil {
+		return err
+	}
+	return s.cfg.Access.May(ctx, d.Author, ActionSend, d.Room)
+}
+
+func (s *Service) message(d Draft) Message {
+	return Message{Room: d.Room, ID: s.cfg.NewID(), ClientID: d.ClientID, Author: d.Author, Text: d.Text}
+}
+
+func (s *Service) commitMessages(ctx context.Context, messages []Message) ([]Stored, error) {
+	ctx, cancel := context.WithTimeout(ctx, s.cfg.CommitTimeout)
+	defer cancel()
+	at := s.now()
+	for i := range messages {
+		messages[i].At = at
+	}
+	stored, err := s.cfg.Store.Append(ctx, messages)
+	if err != nil {
+		return nil, fmt.Errorf("store messages: %w", err)
+	}
+	fresh := make([]Message, 0, len(stored))
+	for _, m := range stored {
+		if !m.Repeated {
+			fresh = append(fresh, m.Message)
+		}
+	}
+	// The cache learns of a message before any node does, so that whoever begins to listen
+	// and then reads the cache has no window between the two.
+	if len(fresh) > 0 {
+		if err := s.cfg.Cache.Add(ctx, fresh...); err != nil {
+			s.cfg.Log.Warn("recent messages were not cached", "error", err)
+		}
+	}
+	return stored, nil
+}
+
+func (s *Service) commitJoins(ctx context.Context, memberships []Membership) ([]struct{}, error) {
+	ctx, cancel := context.WithTimeout(ctx, s.cfg.CommitTimeout)
+	defer cancel()
+	if err := s.cfg.Members.Add(ctx, memberships...); err != nil {
+		return nil, fmt.Errorf("store memberships: %w", err)
+	}
+	return make([]struct{}, len(memberships)), nil
+}
+
+// now is the clock, as stores keep it.
+func (s *Service) now() time.Time { return s.cfg.Now().UTC().Truncate(time.Microsecond) }
+
+func (s *Service) pageSize(limit int) int {
+	if limit <= 0 || limit > s.cfg.MaxPage {
+		return s.cfg.MaxPage
+	}
+	return limit
+}

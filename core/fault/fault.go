@@ -102,7 +102,7 @@ type Error struct {
 	title      string
 	detail     string
 	retryAfter time.Duration
-	from       *Error // the sentinel this one refines
+	from       *Error // the one this is a copy of
 	cause      error
 }
 
@@ -136,9 +136,7 @@ func (e *Error) Because(cause error) *Error {
 
 func (e *Error) copy() *Error {
 	c := *e
-	if c.from == nil {
-		c.from = e
-	}
+	c.from = e
 	return &c
 }
 
@@ -154,12 +152,17 @@ func (e *Error) Error() string {
 	return s
 }
 
-// Is reports whether target is this error's kind or the sentinel it was made from.
+// Is reports whether target is this error's kind or an error that it was made from.
 func (e *Error) Is(target error) bool {
 	if k, ok := target.(Kind); ok {
 		return k == e.kind
 	}
-	return target == error(e) || (e.from != nil && target == error(e.from))
+	for ; e != nil; e = e.from {
+		if target == error(e) {
+			return true
+		}
+	}
+	return false
 }
 
 // Unwrap returns the cause, if there is one.

@@ -45,10 +45,13 @@ type Report struct {
 // ErrTimeout says that a dependency did not answer in time.
 var ErrTimeout = errors.New("no answer in time")
 
+// errNoReturn is for a probe that ends its goroutine.
+var errNoReturn = errors.New("the probe did not return")
+
 // Run asks all checks side by side, each under its own time-out, and returns when all have
 // answered or run out of time. A probe that panics is down. The error texts in the report are
 // only whether it answered in time, since the report may be public; describe gets the rest,
-// for the log, and may be nil.
+// for the log, and may be nil. It is called from several goroutines at once.
 func Run(ctx context.Context, checks []Check, draining bool, describe func(name string, err error)) Report {
 	results := make([]map[string]any, len(checks))
 	var wg sync.WaitGroup
@@ -56,7 +59,7 @@ func Run(ctx context.Context, checks []Check, draining bool, describe func(name 
 		wg.Go(func() {
 			started := time.Now()
 			details, err := c.run(ctx)
-			entry := map[string]any{"status": "up"}
+			entry := map[string]any{}
 			if err != nil {
 				entry["status"] = "down"
 				entry["message"] = "failed"
@@ -67,7 +70,8 @@ func Run(ctx context.Context, checks []Check, draining bool, describe func(name 
 					describe(c.Name, err)
 				}
 			} else {
-				maps.Copy(entry, details)
+				maps.Copy(entry, details) // first: a detail cannot pass for the status
+				entry["status"] = "up"
 				entry["ms"] = float64(time.Since(started).Microseconds()) / 1000
 			}
 			results[i] = entry
@@ -103,7 +107,7 @@ func (c Check) run(ctx context.Context) (map[string]any, error) {
 	}
 	answered := make(chan answer, 1) // buffered: a late probe must not hang
 	go func() {
-		var a answer
+		a := answer{err: errNoReturn}
 		defer func() {
 			if p := recover(); p != nil {
 				a.err = fmt.Errorf("panic: %v", p)

@@ -2,16 +2,35 @@
 // events of the socket protocol.
 //
 // The [Hub] stands behind every transport and every wire format. What a client may send is
-// stated once, in [Events]: the run-time check, the allow-list, the AsyncAPI document and
-// the types of the browser client all come from it.
+// stated once, in [ClientEvents]: the run-time check, the allow-list, the AsyncAPI document
+// and the types of the browser client all come from it.
+//
+// The way of a message: a transport's [Receiver] decodes and checks it, chat.Service commits
+// it, its sender gets the ack, and [Fanout] hands it to every node that has members. There
+// the room delivers in the order of the sequence; one encoded [Frame] serves all receivers.
 package realtime
 
 import (
 	"context"
+	"errors"
+	"fmt"
 	"log/slog"
+	"runtime"
+	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/parley-chat/parley/core/chat"
+	"github.com/parley-chat/parley/core/fault"
+)
+
+// What the hub refuses.
+var (
+	ErrNotJoined    = fault.New(fault.Forbidden, "not_joined", "the room was not joined")
+	ErrTooManyRooms = fault.New(fault.Exhausted, "too_many_rooms", "the connection is in too many rooms")
+	ErrRoomBusy     = fault.New(fault.Exhausted, "room_busy", "the room has more messages than its members can take")
+	ErrRevoked      = fault.New(fault.Unauthenticated, "session_ended", "the session has ended")
+	ErrFull         = fault.New(fault.Unavailable, "full", "this node has as many connections as it may")
 )
 
 // HubConfig is what a [Hub] needs. Zero fields without "required" mean the default.
@@ -19,32 +38,402 @@ type HubConfig struct {
 	Chat     *chat.Service // required
 	Fanout   Fanout        // required
 	Presence Presence      // required
-	// Node names this node among several. Default "node".
+
+	// Node names this node among several, and must differ from theirs. Default "node".
 	Node string
+	// MaxConnections is the most connections of this node. Default 1,000,000.
+	MaxConnections int
+	// MaxRooms is the most rooms of one connection. Default 100.
+	MaxRooms int
+	// MaxQueued is the most bytes that wait for a reader who does not keep up; then the
+	// connection is closed with CloseSlow. Typing and presence are left out for it from a
+	// quarter of that on. Default 1 MiB.
+	MaxQueued int
+	// MaxWaiting is the most commands of a connection that wait for one before them, and the
+	// most messages of it that wait for their commit; more close it with CloseTooFast. Default 1,024.
+	MaxWaiting int
+	// Rate is how many events a second a connection may send on average, and Burst how many
+	// at once; more close it with CloseTooFast. Defaults 50 and 200. A negative Rate is no limit.
+	Rate, Burst int
+	// MaxBacklog is how many signals may wait for delivery in a room; then messages to it are
+	// refused with ErrRoomBusy before they are stored. Default 4,096.
+	MaxBacklog int
+	// TypingTTL is how long typing lasts without being renewed. Default 6 seconds.
+	TypingTTL time.Duration
+	// TypingEvery is the least time between two typing events of a user in a room that have an
+	// effect. Default 1 second.
+	TypingEvery time.Duration
+	// AnnounceUpTo is the most users of a room in which joined and left are sent. Default 200.
+	AnnounceUpTo int
+	// PresenceLimit is the most users in the answer to presence. Default 200.
+	PresenceLimit int
+	// LeaseTTL is how long the users of this node count as present without a sign of life
+	// from it. Default 30 seconds; it is renewed three times as often.
+	LeaseTTL time.Duration
+	// CommandTimeout bounds a command that reads or joins. Default 10 seconds.
+	CommandTimeout time.Duration
+	// HoleWait is how long a room waits for a message that is missing in the sequence before
+	// it reads it from the store. Default 50 ms.
+	HoleWait time.Duration
+	// Workers is how many goroutines deliver. Default GOMAXPROCS.
+	Workers int
 	// Now is the clock. Default time.Now.
 	Now func() time.Time
+	// Log gets what operators should know. Default: nothing.
 	Log *slog.Logger
 }
 
-// Hub is an [Acceptor]. Its methods may be called from many goroutines.
-type Hub struct{ cfg HubConfig }
+func (c *HubConfig) defaults() error {
+	var errs []error
+	for _, f := range []struct {
+		name    string
+		missing bool
+	}{{"Chat", c.Chat == nil}, {"Fanout", c.Fanout == nil}, {"Presence", c.Presence == nil}} {
+		if f.missing {
+			errs = append(errs, fmt.Errorf("realtime: HubConfig.%s is required", f.name))
+		}
+	}
+	for _, n := range []struct {
+		name string
+		v    *int
+		def  int
+	}{
+		{"MaxConnections", &c.MaxConnections, 1_000_000}, {"MaxRooms", &c.MaxRooms, 100},
+		{"MaxQueued", &c.MaxQueued, 1 << 20}, {"MaxWaiting", &c.MaxWaiting, 1024},
+		{"Burst", &c.Burst, 200}, {"MaxBacklog", &c.MaxBacklog, 4096},
+		{"AnnounceUpTo", &c.AnnounceUpTo, 200}, {"PresenceLimit", &c.PresenceLimit, 200},
+		{"Workers", &c.Workers, runtime.GOMAXPROCS(0)},
+	} {
+		if *n.v < 0 {
+			errs = append(errs, fmt.Errorf("realtime: HubConfig.%s is negative", n.name))
+		}
+		if *n.v == 0 {
+			*n.v = n.def
+		}
+	}
+	for _, d := range []struct {
+		name string
+		v    *time.Duration
+		def  time.Duration
+	}{
+		{"TypingTTL", &c.TypingTTL, 6 * time.Second}, {"TypingEvery", &c.TypingEvery, time.Second},
+		{"LeaseTTL", &c.LeaseTTL, 30 * time.Second}, {"CommandTimeout", &c.CommandTimeout, 10 * time.Second},
+		{"HoleWait", &c.HoleWait, 50 * time.Millisecond},
+	} {
+		if *d.v < 0 {
+			errs = append(errs, fmt.Errorf("realtime: HubConfig.%s is negative", d.name))
+		}
+		if *d.v == 0 {
+			*d.v = d.def
+		}
+	}
+	if c.Rate == 0 {
+		c.Rate = 50
+	}
+	if c.Node == "" {
+		c.Node = "node"
+	}
+	if c.Now == nil {
+		c.Now = time.Now
+	}
+	if c.Log == nil {
+		c.Log = slog.New(slog.DiscardHandler)
+	}
+	return errors.Join(errs...)
+}
 
-// NewHub checks the configuration.
-func NewHub(cfg HubConfig) (*Hub, error) { return &Hub{cfg: cfg}, nil }
+// Hub is an [Acceptor]: it owns the connections of this node. Its methods may be called from
+// many goroutines. [Hub.Run] must be running for anything to be delivered.
+type Hub struct {
+	cfg    HubConfig
+	format Format
+	nextID atomic.Uint64
 
-// Run delivers signals, expires typing and renews presence until ctx ends.
-func (h *Hub) Run(ctx context.Context) error { panic("stub") }
+	mu       sync.RWMutex
+	clients  map[*client]struct{}
+	sessions map[string][]*client // connections that can be revoked, by session
+	rooms    map[string]*room
+	revoked  map[string]time.Time // sessions that ended, until their tokens have
+	draining bool
+	emptied  chan struct{} // closed when draining and no connection is left
+	stopped  bool          // Run has ended: no work is begun any more
 
-// Accept takes over a connection.
-func (h *Hub) Accept(conn Conn, who Identity) (Receiver, error) { panic("stub") }
+	queue runQueue       // rooms with something to deliver
+	work  sync.WaitGroup // goroutines of commands and of rooms
+}
 
-// Revoke closes the connections of a session with CloseUnauthenticated, and refuses new
-// ones until the given time.
-func (h *Hub) Revoke(sessionID string, until time.Time) { panic("stub") }
+var _ Acceptor = (*Hub)(nil)
+
+// NewHub checks the configuration, all of it at once.
+func NewHub(cfg HubConfig) (*Hub, error) {
+	if err := cfg.defaults(); err != nil {
+		return nil, err
+	}
+	h := &Hub{
+		cfg: cfg, format: JSON{},
+		clients: map[*client]struct{}{}, sessions: map[string][]*client{},
+		rooms: map[string]*room{}, revoked: map[string]time.Time{}, emptied: make(chan struct{}),
+	}
+	h.queue.ready = sync.NewCond(&h.queue.mu)
+	return h, nil
+}
+
+// Run delivers signals, lets typing expire and renews this node's presence until ctx ends;
+// then it returns nil. It returns an error when the fan-out cannot go on. Only one Run.
+func (h *Hub) Run(ctx context.Context) error {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	// The lease comes first: users must not be there for ever if this node dies at once.
+	h.renew(ctx)
+	var wg sync.WaitGroup
+	for range h.cfg.Workers {
+		wg.Go(h.deliverLoop)
+	}
+	wg.Go(func() { h.every(ctx, h.cfg.LeaseTTL/3, func() { h.renew(ctx) }) })
+	wg.Go(func() { h.every(ctx, min(time.Second, h.cfg.TypingTTL/4), h.sweep) })
+	err := h.cfg.Fanout.Run(ctx, h.deliver)
+	if err != nil {
+		err = fmt.Errorf("realtime: fan-out: %w", err)
+	}
+	cancel()
+	h.queue.close()
+	wg.Wait()
+	h.mu.Lock()
+	h.stopped = true
+	h.mu.Unlock()
+	h.work.Wait()
+	return err
+}
+
+// background runs f in a goroutine of its own, which Run waits for, bounded by CommandTimeout.
+// It reports false when the hub has stopped.
+func (h *Hub) background(f func(ctx context.Context)) bool {
+	h.mu.RLock()
+	if h.stopped {
+		h.mu.RUnlock()
+		return false
+	}
+	h.work.Add(1) // under the lock, so that it cannot race with Wait
+	h.mu.RUnlock()
+	go func() {
+		defer h.work.Done()
+		ctx, cancel := context.WithTimeout(context.Background(), h.cfg.CommandTimeout)
+		defer cancel()
+		f(ctx)
+	}()
+	return true
+}
+
+func (h *Hub) every(ctx context.Context, d time.Duration, f func()) {
+	t := time.NewTicker(d)
+	defer t.Stop()
+	for {
+		select {
+		case <-t.C:
+			f()
+		case <-ctx.Done():
+			return
+		}
+	}
+}
+
+func (h *Hub) renew(ctx context.Context) {
+	ctx, cancel := context.WithTimeout(ctx, h.cfg.LeaseTTL/3)
+	defer cancel()
+	if err := h.cfg.Presence.Renew(ctx, h.cfg.Node, h.cfg.Now().Add(h.cfg.LeaseTTL)); err != nil && ctx.Err() == nil {
+		h.cfg.Log.Warn("presence was not renewed", "error", err)
+	}
+}
+
+// sweep forgets revoked sessions whose tokens have expired, and lets typing expire.
+func (h *Hub) sweep() {
+	now := h.cfg.Now()
+	h.mu.Lock()
+	for s, until := range h.revoked {
+		if now.After(until) {
+			delete(h.revoked, s)
+		}
+	}
+	typing := make([]*room, 0, 8)
+	for _, r := range h.rooms {
+		if r.types.Load() {
+			typing = append(typing, r)
+		}
+	}
+	h.mu.Unlock()
+	for _, r := range typing {
+		r.expireTyping(now)
+	}
+}
+
+// Accept takes over a connection that speaks parley.v1. It returns ErrDraining, ErrFull, or
+// ErrRevoked if the session ended.
+func (h *Hub) Accept(conn Conn, who Identity) (Receiver, error) {
+	return h.AcceptFormat(conn, who, h.format)
+}
+
+// AcceptFormat takes over a connection that speaks another wire format.
+func (h *Hub) AcceptFormat(conn Conn, who Identity, format Format) (Receiver, error) {
+	c := newClient(h, conn, who, format)
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if h.draining {
+		return nil, ErrDraining
+	}
+	if len(h.clients) >= h.cfg.MaxConnections {
+		return nil, ErrFull
+	}
+	if c.session != "" {
+		if until, ok := h.revoked[c.session]; ok && !h.cfg.Now().After(until) {
+			return nil, ErrRevoked
+		}
+		h.sessions[c.session] = append(h.sessions[c.session], c)
+	}
+	h.clients[c] = struct{}{}
+	return c, nil
+}
+
+// forget removes a connection that is gone.
+func (h *Hub) forget(c *client) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	delete(h.clients, c)
+	if c.session != "" {
+		all := h.sessions[c.session]
+		for i := range all {
+			if all[i] == c {
+				all[i] = all[len(all)-1]
+				all = all[:len(all)-1]
+				break
+			}
+		}
+		if len(all) == 0 {
+			delete(h.sessions, c.session)
+		} else {
+			h.sessions[c.session] = all
+		}
+	}
+	if h.draining && len(h.clients) == 0 {
+		close(h.emptied) // nobody is accepted any more, so this is the only time
+	}
+}
+
+// Revoke closes the connections of a session with CloseUnauthenticated, and refuses new ones
+// until the given time, when the session's last access token has expired.
+func (h *Hub) Revoke(sessionID string, until time.Time) {
+	if sessionID == "" {
+		return
+	}
+	h.mu.Lock()
+	h.revoked[sessionID] = until
+	open := append([]*client(nil), h.sessions[sessionID]...)
+	h.mu.Unlock()
+	for _, c := range open {
+		c.close(CloseUnauthenticated, "the session has ended")
+	}
+}
+
+// Connections is how many connections this node has.
+func (h *Hub) Connections() int {
+	h.mu.RLock()
+	defer h.mu.RUnlock()
+	return len(h.clients)
+}
 
 // Draining reports whether Drain was called.
-func (h *Hub) Draining() bool { panic("stub") }
+func (h *Hub) Draining() bool {
+	h.mu.RLock()
+	defer h.mu.RUnlock()
+	return h.draining
+}
 
 // Drain refuses new connections, closes those that are open with CloseServiceRestart, and
-// returns when they are gone or ctx is done.
-func (h *Hub) Drain(ctx context.Context) error { panic("stub") }
+// returns nil when they are gone, or the context's error. Messages that were submitted are
+// still committed and acknowledged, if chat.Service runs on.
+func (h *Hub) Drain(ctx context.Context) error {
+	h.mu.Lock()
+	h.draining = true
+	open := make([]*client, 0, len(h.clients))
+	for c := range h.clients {
+		open = append(open, c)
+	}
+	emptied := h.emptied
+	h.mu.Unlock()
+	if len(open) == 0 {
+		return nil
+	}
+	for _, c := range open {
+		c.close(CloseServiceRestart, "this node restarts")
+	}
+	select {
+	case <-emptied:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+// deliver takes a signal from the fan-out. It only queues it.
+func (h *Hub) deliver(s Signal) {
+	h.mu.RLock()
+	r := h.rooms[s.Room]
+	h.mu.RUnlock()
+	if r != nil {
+		r.enqueue(s)
+	}
+}
+
+// publish hands a signal to every node. A loss is logged: messages are found by the sequence,
+// typing and presence mend themselves.
+func (h *Hub) publish(ctx context.Context, s Signal) {
+	s.Node = h.cfg.Node
+	if err := h.cfg.Fanout.Publish(ctx, s); err != nil {
+		h.cfg.Log.Warn("a signal was not published", "room", s.Room, "error", err)
+	}
+}
+
+// runQueue holds rooms that have something to deliver, each at most once, so that one
+// goroutine at a time works for a room and rooms take turns.
+type runQueue struct {
+	mu     sync.Mutex
+	ready  *sync.Cond
+	rooms  []*room
+	closed bool
+}
+
+func (q *runQueue) push(r *room) {
+	q.mu.Lock()
+	q.rooms = append(q.rooms, r)
+	q.mu.Unlock()
+	q.ready.Signal()
+}
+
+func (q *runQueue) pop() *room {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	for len(q.rooms) == 0 && !q.closed {
+		q.ready.Wait()
+	}
+	if len(q.rooms) == 0 {
+		return nil
+	}
+	r := q.rooms[0]
+	q.rooms[0] = nil
+	if q.rooms = q.rooms[1:]; len(q.rooms) == 0 {
+		q.rooms = nil
+	}
+	return r
+}
+
+func (q *runQueue) close() {
+	q.mu.Lock()
+	q.closed = true
+	q.mu.Unlock()
+	q.ready.Broadcast()
+}
+
+func (h *Hub) deliverLoop() {
+	for r := h.queue.pop(); r != nil; r = h.queue.pop() {
+		r.run()
+	}
+}

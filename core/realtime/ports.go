@@ -13,7 +13,9 @@ const (
 	CloseGoingAway       = 1001
 	CloseProtocolError   = 1002 // the WebSocket framing itself is wrong
 	CloseInvalidUTF8     = 1007 // a text frame that is not UTF-8
+	CloseInternalError   = 1011 // something failed on the server's side: come back after a while
 	CloseServiceRestart  = 1012 // this node restarts: come back at once
+	CloseTryAgainLater   = 1013 // this node takes no more connections: come back after a while
 	CloseBadEvent        = 4400 // unknown event, payload against its schema, binary or malformed message
 	CloseUnauthenticated = 4401 // no longer authenticated: come back with a new token
 	CloseForbidden       = 4403
@@ -24,7 +26,8 @@ const (
 
 // Conn is one connection, as a transport gives it to the [Hub].
 //
-// Its methods may be called from many goroutines, and none of them blocks.
+// Its methods may be called from many goroutines. None of them blocks, and none calls the
+// [Receiver] before it returns.
 type Conn interface {
 	// Send queues f behind what was queued before and returns; frames arrive in the order of
 	// the calls. f is shared and must not be changed. After Close, or when the connection is

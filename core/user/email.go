@@ -1,7 +1,6 @@
 package user
 
 import (
-	"net/mail"
 	"strings"
 	"unicode"
 	"unicode/utf8"
@@ -27,30 +26,66 @@ var (
 // is one account. Make one with [ParseEmail].
 type Email string
 
+// maxLocal and maxLabel are the longest part before the "@" (RFC 5321 section 4.5.3.1.1) and the
+// longest part between dots behind it (RFC 1035 section 2.3.4), in bytes.
+const (
+	maxLocal = 64
+	maxLabel = 63
+)
+
 // ParseEmail checks an address (RFC 5322 addr-spec without quoting, comments or address
 // literals, which mail providers do not hand out) and brings it into canonical form. The
 // local part is folded too: RFC 5321 lets a host tell case apart there, and no provider does.
+// An address is ASCII, and an international domain in its ASCII form ("xn--"): letters that
+// look alike, or that have two encodings, cannot make two accounts of one mailbox.
 func ParseEmail(s string) (Email, error) {
 	s = strings.TrimSpace(s)
-	if s == "" || len(s) > MaxEmail || !utf8.ValidString(s) {
+	if len(s) > MaxEmail {
 		return "", ErrEmailInvalid
 	}
-	for _, r := range s {
-		if unicode.IsControl(r) || unicode.IsSpace(r) || strings.ContainsRune(`"()<>[]:;,\`, r) {
-			return "", ErrEmailInvalid
-		}
-	}
-	a, err := mail.ParseAddress(s)
-	if err != nil || a.Address != s {
-		return "", ErrEmailInvalid
-	}
-	at := strings.LastIndexByte(s, '@')
-	local, domain := s[:at], s[at+1:]
-	if len(local) > 64 || strings.HasPrefix(domain, "-") || strings.HasSuffix(domain, ".") {
+	local, domain, ok := strings.Cut(s, "@")
+	if !ok || len(local) > maxLocal || !dotted(local, isAtom) || !dotted(domain, isLabel) {
 		return "", ErrEmailInvalid
 	}
 	return Email(strings.ToLower(s)), nil
 }
+
+// dotted reports whether each part of s between dots is right.
+func dotted(s string, right func(part string) bool) bool {
+	for part := range strings.SplitSeq(s, ".") {
+		if !right(part) {
+			return false
+		}
+	}
+	return true
+}
+
+// isAtom reports whether s is an atom of RFC 5322 section 3.2.3.
+func isAtom(s string) bool {
+	for i := range len(s) {
+		if !isAlphanumeric(s[i]) && strings.IndexByte("!#$%&'*+-/=?^_`{|}~", s[i]) < 0 {
+			return false
+		}
+	}
+	return s != ""
+}
+
+// isLabel reports whether s is a label of a host name (RFC 1123 section 2.1).
+func isLabel(s string) bool {
+	for i := range len(s) {
+		if !isAlphanumeric(s[i]) && s[i] != '-' {
+			return false
+		}
+	}
+	return s != "" && len(s) <= maxLabel && s[0] != '-' && s[len(s)-1] != '-'
+}
+
+func isAlphanumeric(c byte) bool {
+	return 'a' <= c && c <= 'z' || 'A' <= c && c <= 'Z' || '0' <= c && c <= '9'
+}
+
+// brailleBlank is the one symbol that is drawn as nothing.
+const brailleBlank = '\u2800'
 
 // ParseFullName trims a name, folds runs of white space to one space, and refuses an empty
 // or too long one, and characters that cannot be seen.
@@ -66,7 +101,7 @@ func ParseFullName(s string) (string, error) {
 		return "", ErrFullNameInvalid.Detail("it is longer than %d characters", MaxFullName)
 	}
 	for _, r := range s {
-		if !unicode.IsGraphic(r) {
+		if !unicode.IsGraphic(r) || unicode.Is(unicode.Other_Default_Ignorable_Code_Point, r) || r == brailleBlank {
 			return "", ErrFullNameInvalid.Detail("it has a character that cannot be seen")
 		}
 	}

@@ -1,0 +1,315 @@
+package auth_test
+
+import (
+	"context"
+	"crypto/rand"
+	"errors"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/parley-chat/parley/core/auth"
+	"github.com/parley-chat/parley/core/event"
+	"github.com/parley-chat/parley/core/fault"
+	"github.com/parley-chat/parley/core/mail"
+	"github.com/parley-chat/parley/core/user"
+)
+
+// dependencies counts every call of every dependency and fails one of them.
+type dependencies struct {
+	auth.Config // what works
+	n, failAt   int
+	err         error
+}
+
+func (d *dependencies) call() error {
+	d.n++
+	if d.n == d.failAt {
+		return d.err
+	}
+	return nil
+}
+
+func (d *dependencies) Create(ctx context.Context, u user.User, events ...event.Event) error {
+	if err := d.call(); err != nil {
+		return err
+	}
+	return d.Users.Create(ctx, u, events...)
+}
+
+func (d *dependencies) ByID(ctx context.Context, id user.ID) (user.User, error) {
+	if err := d.call(); err != nil {
+		return user.User{}, err
+	}
+	return d.Users.ByID(ctx, id)
+}
+
+func (d *dependencies) ByEmail(ctx context.Context, email user.Email) (user.User, error) {
+	if err := d.call(); err != nil {
+		return user.User{}, err
+	}
+	return d.Users.ByEmail(ctx, email)
+}
+
+func (d *dependencies) Update(ctx context.Context, id user.ID, change func(*user.User) error, events ...event.Event) (user.User, error) {
+	if err := d.call(); err != nil {
+		return user.User{}, err
+	}
+	return d.Users.Update(ctx, id, change, events...)
+}
+
+func (d *dependencies) Put(ctx context.Context, c auth.Code) error {
+	if err := d.call(); err != nil {
+		return err
+	}
+	return d.Codes.Put(ctx, c)
+}
+
+func (d *dependencies) Use(ctx context.Context, hash string, at time.Time) (auth.Code, error) {
+	if err := d.call(); err != nil {
+		return auth.Code{}, err
+	}
+	return d.Codes.Use(ctx, hash, at)
+}
+
+func (d *dependencies) Hash(ctx context.Context, password string) (string, error) {
+	if err := d.call(); err != nil {
+		return "", err
+	}
+	return d.Hasher.Hash(ctx, password)
+}
+
+func (d *dependencies) Verify(ctx context.Context, hash, password string) (bool, bool, error) {
+	if err := d.call(); err != nil {
+		return false, false, err
+	}
+	return d.Hasher.Verify(ctx, hash, password)
+}
+
+func (d *dependencies) Issue(ctx context.Context, c auth.Claims) (string, error) {
+	if err := d.call(); err != nil {
+		return "", err
+	}
+	return d.Issuer.Issue(ctx, c)
+}
+
+func (d *dependencies) Spend(ctx context.Context, name string, expires time.Time) (bool, error) {
+	if err := d.call(); err != nil {
+		return false, err
+	}
+	return d.Nonces.Spend(ctx, name, expires)
+}
+
+func (d *dependencies) Allow(ctx context.Context, key string, r auth.Rate, now time.Time) (time.Duration, error) {
+	if err := d.call(); err != nil {
+		return 0, err
+	}
+	return d.Limiter.Allow(ctx, key, r, now)
+}
+
+func (d *dependencies) Read(p []byte) (int, error) {
+	if err := d.call(); err != nil {
+		return 0, err
+	}
+	return rand.Read(p)
+}
+
+// sessions and verifier have names of methods that users and hasher have too.
+type sessions struct{ *dependencies }
+
+func (d sessions) Create(ctx context.Context, s auth.Session) error {
+	if err := d.call(); err != nil {
+		return err
+	}
+	return d.Sessions.Create(ctx, s)
+}
+
+func (d sessions) ByID(ctx context.Context, id string) (auth.Session, error) {
+	if err := d.call(); err != nil {
+		return auth.Session{}, err
+	}
+	return d.Sessions.ByID(ctx, id)
+}
+
+func (d sessions) Update(ctx context.Context, id string, change func(*auth.Session) error, events ...event.Event) (auth.Session, error) {
+	if err := d.call(); err != nil {
+		return auth.Session{}, err
+	}
+	return d.Sessions.Update(ctx, id, change, events...)
+}
+
+func (d sessions) ByUser(ctx context.Context, id user.ID) ([]auth.Session, error) {
+	if err := d.call(); err != nil {
+		return nil, err
+	}
+	return d.Sessions.ByUser(ctx, id)
+}
+
+type verifier struct{ *dependencies }
+
+func (d verifier) Verify(ctx context.Context, token, audience string) (auth.Claims, error) {
+	if err := d.call(); err != nil {
+		return auth.Claims{}, err
+	}
+	return d.Verifier.Verify(ctx, token, audience)
+}
+
+// TestEveryFailureIsUnavailable fails each call of each dependency, one at a time, with errors
+// that a vendor might return. The caller hears that something does not answer, and nothing of
+// what a store calls a conflict or not found.
+func TestEveryFailureIsUnavailable(t *testing.T) {
+	t.Parallel()
+	from := auth.Client{Address: "203.0.113.1"}
+	// prepare returns the call to be tested; the service in it is the one that fails.
+	for name, prepare := range map[string]func(w *world) func(*auth.Service) error{
+		"SignUp": func(*world) func(*auth.Service) error {
+			return func(s *auth.Service) error {
+				return s.SignUp(context.Background(), from, auth.SignUp{FullName: "Ada", Email: ada, Password: password})
+			}
+		},
+		"SignUp again": func(w *world) func(*auth.Service) error {
+			w.account(ada)
+			return func(s *auth.Service) error {
+				return s.SignUp(context.Background(), from, auth.SignUp{FullName: "Ada", Email: ada, Password: password})
+			}
+		},
+		"Verify": func(w *world) func(*auth.Service) error {
+			code := w.signUp(ada)
+			return func(s *auth.Service) error { return s.Verify(context.Background(), code) }
+		},
+		"ResendVerification": func(w *world) func(*auth.Service) error {
+			w.signUp(ada)
+			return func(s *auth.Service) error { return s.ResendVerification(context.Background(), from, ada) }
+		},
+		"ForgotPassword": func(w *world) func(*auth.Service) error {
+			w.account(ada)
+			return func(s *auth.Service) error { return s.ForgotPassword(context.Background(), from, ada) }
+		},
+		"ForgotPassword of nobody": func(*world) func(*auth.Service) error {
+			return func(s *auth.Service) error { return s.ForgotPassword(context.Background(), from, ada) }
+		},
+		"SignIn": func(w *world) func(*auth.Service) error {
+			w.account(ada)
+			return func(s *auth.Service) error {
+				_, err := s.SignIn(context.Background(), from, ada, password)
+				return err
+			}
+		},
+		"Refresh": func(w *world) func(*auth.Service) error {
+			w.account(ada)
+			g, _ := w.signIn(ada, password)
+			return func(s *auth.Service) error { _, err := s.Refresh(context.Background(), g.RefreshToken); return err }
+		},
+		"Authenticate": func(w *world) func(*auth.Service) error {
+			w.account(ada)
+			g, _ := w.signIn(ada, password)
+			return func(s *auth.Service) error { _, err := s.Authenticate(context.Background(), g.AccessToken); return err }
+		},
+		"tickets": func(w *world) func(*auth.Service) error {
+			w.account(ada)
+			_, who := w.signIn(ada, password)
+			return func(s *auth.Service) error {
+				ticket, _, err := s.SocketTicket(context.Background(), who)
+				if err != nil {
+					return err
+				}
+				_, err = s.RedeemTicket(context.Background(), ticket)
+				return err
+			}
+		},
+		"SignOutAll": func(w *world) func(*auth.Service) error {
+			w.account(ada)
+			_, who := w.signIn(ada, password)
+			return func(s *auth.Service) error { return s.SignOutAll(context.Background(), who) }
+		},
+		"ChangePassword": func(w *world) func(*auth.Service) error {
+			w.account(ada)
+			w.signIn(ada, password)
+			_, who := w.signIn(ada, password)
+			return func(s *auth.Service) error {
+				return s.ChangePassword(context.Background(), who, password, newPassword)
+			}
+		},
+		"ResetPassword": func(w *world) func(*auth.Service) error {
+			w.account(ada)
+			w.signIn(ada, password)
+			code := w.forgotten(ada)
+			return func(s *auth.Service) error { return s.ResetPassword(context.Background(), code, newPassword) }
+		},
+		"RenewMail": func(w *world) func(*auth.Service) error {
+			w.signUp(ada)
+			var data mail.UserCreated
+			j := mail.Job{Kind: mail.KindVerification, Data: w.last(mail.TypeUserCreated, &data).Data}
+			w.clock.Advance(48 * time.Hour)
+			return func(s *auth.Service) error { _, err := s.RenewMail(context.Background(), j); return err }
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			for _, vendor := range []error{
+				errors.New("broken pipe"), fault.Wrap(fault.Conflict, errors.New("serialization failure")),
+				fault.Wrap(fault.Unavailable, errors.New("down")), context.DeadlineExceeded,
+			} {
+				for n := 1; ; n++ {
+					w := newWorld(t)
+					call := prepare(w)
+					d := &dependencies{Config: w.cfg, failAt: n, err: vendor}
+					cfg := w.cfg
+					cfg.Users, cfg.Codes, cfg.Hasher, cfg.Issuer, cfg.Nonces, cfg.Limiter, cfg.Random = d, d, d, d, d, d, d
+					cfg.Sessions, cfg.Verifier = sessions{d}, verifier{d}
+					s, err := auth.New(cfg)
+					require.NoError(t, err)
+					err = call(s)
+					if d.n < n {
+						require.NoError(t, err)
+						require.Greater(t, n, 2, "nothing was called")
+						break
+					}
+					require.ErrorIs(t, err, vendor, "call %d", n)
+					require.Equal(t, fault.Unavailable, fault.KindOf(err), "call %d: %v", n, err)
+					require.Equal(t, "unavailable", fault.Public(err).Code)
+				}
+			}
+		})
+	}
+}
+
+func TestRenewMail(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	w.signUp(ada)
+	var old mail.UserCreated
+	verification := mail.Job{ID: "j1", Kind: mail.KindVerification, Data: w.last(mail.TypeUserCreated, &old).Data}
+	code := w.forgotten(ada)
+	var forgotten mail.PasswordForgotten
+	reset := mail.Job{ID: "j2", Kind: mail.KindPasswordReset, Data: w.last(mail.TypePasswordForgotten, &forgotten).Data}
+
+	for _, j := range []mail.Job{verification, reset, {Kind: mail.KindAddressTaken, Data: []byte("{}")}, {Kind: "poem"}} {
+		data, err := w.RenewMail(t.Context(), j)
+		require.NoError(t, err)
+		require.Nil(t, data, "%s: a code that is good stays", j.Kind)
+	}
+	w.clock.Advance(48 * time.Hour)
+	require.ErrorIs(t, w.Verify(t.Context(), old.VerificationCode), auth.ErrCodeGone)
+	data, err := w.RenewMail(t.Context(), verification)
+	require.NoError(t, err)
+	fresh := decoded[mail.UserCreated](t, data)
+	require.Equal(t, w.clock.Now().UTC().Truncate(time.Microsecond).Add(24*time.Hour), fresh.ExpiresAt)
+	require.Equal(t, ada, fresh.Email)
+	require.NoError(t, w.Verify(t.Context(), fresh.VerificationCode))
+
+	require.ErrorIs(t, w.ResetPassword(t.Context(), code, newPassword), auth.ErrCodeGone)
+	data, err = w.RenewMail(t.Context(), reset)
+	require.NoError(t, err)
+	require.NoError(t, w.ResetPassword(t.Context(), decoded[mail.PasswordForgotten](t, data).ResetCode, newPassword))
+
+	data, err = w.RenewMail(t.Context(), verification)
+	require.NoError(t, err)
+	require.Nil(t, data, "there is nothing left to verify")
+	for _, broken := range []string{"", "[]", `{"userId":"nobody"}`} {
+		data, err = w.RenewMail(t.Context(), mail.Job{Kind: mail.KindVerification, Data: []byte(broken)})
+		require.NoError(t, err)
+		require.Nil(t, data)
+	}
+}

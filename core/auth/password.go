@@ -1,0 +1,209 @@
+package auth
+
+import (
+	"context"
+	"errors"
+	"strings"
+	"time"
+	"unicode/utf8"
+
+	"github.com/parley-chat/parley/core/mail"
+	"github.com/parley-chat/parley/core/user"
+)
+
+// checkPassword refuses a password that nobody should use. email may be empty.
+func checkPassword(password string, email user.Email) error {
+	switch {
+	case len(password) > MaxPassword:
+		return ErrPasswordInvalid.Detail("it is longer than %d bytes", MaxPassword)
+	case !utf8.ValidString(password):
+		return ErrPasswordInvalid.Detail("it is not valid UTF-8")
+	case strings.ContainsRune(password, 0):
+		return ErrPasswordInvalid.Detail("it has a NUL character")
+	case utf8.RuneCountInString(password) < MinPassword:
+		return ErrPasswordInvalid.Detail("it is shorter than %d characters", MinPassword)
+	case email != "" && strings.EqualFold(strings.TrimSpace(password), string(email)):
+		return ErrPasswordInvalid.Detail("it is the e-mail address")
+	}
+	return nil
+}
+
+// verifyPassword is Hasher.Verify for a password that somebody typed. It does not demand what
+// checkPassword demands, or users from before a rule could not sign in.
+func (s *Service) verifyPassword(ctx context.Context, hash, password string) (ok, upgrade bool, err error) {
+	possible := len(password) <= MaxPassword && utf8.ValidString(password) && !strings.ContainsRune(password, 0)
+	if !possible {
+		password = "" // no user has it; the time it takes stays the same
+	}
+	ok, upgrade, err = s.cfg.Hasher.Verify(ctx, hash, password)
+	if err != nil {
+		return false, false, failed("verifying the password", err)
+	}
+	return ok && possible, upgrade, nil
+}
+
+// upgradeHash stores a hash of the same password with today's algorithm and returns the user
+// with it. A failure is logged: the next sign-in tries again.
+func (s *Service) upgradeHash(ctx context.Context, u user.User, password string) user.User {
+	hash, err := s.cfg.Hasher.Hash(ctx, password)
+	if err == nil {
+		var updated user.User
+		updated, err = s.cfg.Users.Update(ctx, u.ID, func(x *user.User) error {
+			if x.PasswordHash == u.PasswordHash { // or the password was changed meanwhile
+				x.PasswordHash = hash
+			}
+			return nil
+		})
+		if err == nil && updated.PasswordHash == hash {
+			return updated
+		}
+	}
+	if err != nil {
+		s.cfg.Log.Warn("a password hash could not be upgraded", "user", u, "error", err)
+	}
+	return u
+}
+
+// ForgotPassword mails a code for a new password if the address has an account. The answer does
+// not tell: too many mails to one address are dropped in silence. Too many for one client are
+// ErrTooMany.
+func (s *Service) ForgotPassword(ctx context.Context, from Client, email string) error {
+	return s.mailOnRequest(ctx, from, email, s.cfg.ResetTTL, func(u user.User) error {
+		code, expires, err := s.newCode(ctx, purposeReset, u.ID, s.cfg.ResetTTL)
+		if err != nil {
+			return err
+		}
+		return s.tell(ctx, u, mail.TypePasswordForgotten, forgotten(u, code, expires))
+	})
+}
+
+func forgotten(u user.User, code string, expires time.Time) mail.PasswordForgotten {
+	return mail.PasswordForgotten{
+		UserID: string(u.ID), FullName: u.FullName, Email: string(u.Email), ResetCode: code, ExpiresAt: expires,
+	}
+}
+
+// ResetPassword sets a new password by a mailed code, proves the address, and ends every
+// session. A code that was made before the password last changed is ErrCodeGone, and so one
+// that was used; a use that was cut short can be repeated. A password that is refused does not
+// use the code up.
+func (s *Service) ResetPassword(ctx context.Context, code, password string) error {
+	if err := checkPassword(password, ""); err != nil {
+		return err
+	}
+	c, err := s.useCode(ctx, purposeReset, code, s.now())
+	if err != nil {
+		return err
+	}
+	u, err := s.cfg.Users.ByID(ctx, c.UserID)
+	switch {
+	case errors.Is(err, user.ErrNotFound):
+		return ErrCodeUnknown
+	case err != nil:
+		return failed("reading the user", err)
+	case u.PasswordChangedAt.After(c.CreatedAt): // used, or overtaken
+		return ErrCodeGone
+	}
+	if err := checkPassword(password, u.Email); err != nil {
+		return err
+	}
+	return s.setPassword(ctx, u, newPassword{
+		password: password, after: c.CreatedAt, proves: true, tooLate: ErrCodeGone,
+	})
+}
+
+// ChangePassword sets a new password and ends every other session. A wrong current password
+// is ErrInvalidCredentials, and counts as an attempt to sign in.
+func (s *Service) ChangePassword(ctx context.Context, who Identity, current, password string) error {
+	u, err := s.Me(ctx, who)
+	if err != nil {
+		return err
+	}
+	if err := checkPassword(password, u.Email); err != nil {
+		return err
+	}
+	if err := s.allowEmail(ctx, limitSignIn, string(u.Email), s.cfg.SignInRate); err != nil {
+		return err
+	}
+	ok, _, err := s.verifyPassword(ctx, u.PasswordHash, current)
+	if err != nil {
+		return err
+	}
+	if !ok {
+		return ErrInvalidCredentials
+	}
+	return s.setPassword(ctx, u, newPassword{
+		password: password, keep: who.SessionID, tooLate: ErrInvalidCredentials, // current is not, any more
+	})
+}
+
+// newPassword says what setPassword does.
+type newPassword struct {
+	password string
+	// after is a time that the change must come after, besides the last change.
+	after time.Time
+	// proves says that the change proves the address too.
+	proves bool
+	// keep is a session that goes on; empty for none.
+	keep string
+	// tooLate is the error when the password was changed by another call meanwhile.
+	tooLate error
+}
+
+// setPassword changes the password of u, commits the notice with it, and ends sessions.
+//
+// Three steps cannot be one commit, so each leaves a state that is safe if the next never
+// comes: Refresh refuses a session that was last used before the password changed. The session
+// to keep gets over that time first; then comes the password; then the other sessions end.
+func (s *Service) setPassword(ctx context.Context, u user.User, n newPassword) error {
+	hash, err := s.cfg.Hasher.Hash(ctx, n.password)
+	if err != nil {
+		return failed("hashing the password", err)
+	}
+	// Always later than what it is compared with, whatever the clocks do.
+	at := notBefore(notBefore(s.now(), n.after.Add(time.Microsecond)), u.PasswordChangedAt.Add(time.Microsecond))
+	if n.keep != "" {
+		_, err := s.cfg.Sessions.Update(ctx, n.keep, func(x *Session) error {
+			if x.ended(at) || x.UserID != u.ID {
+				return ErrSessionEnded
+			}
+			x.RotatedAt = notBefore(at, x.RotatedAt)
+			return nil
+		})
+		switch {
+		case errors.Is(err, ErrSessionEnded), errors.Is(err, ErrSessionNotFound):
+			return ErrSessionEnded
+		case err != nil:
+			return failed("storing the session", err)
+		}
+	}
+	e, err := s.mailEvent(mail.TypePasswordChanged, u.ID, mail.PasswordChanged{
+		UserID: string(u.ID), FullName: u.FullName, Email: string(u.Email), At: at,
+	})
+	if err != nil {
+		return err
+	}
+	_, err = s.cfg.Users.Update(ctx, u.ID, func(x *user.User) error {
+		if !x.PasswordChangedAt.Equal(u.PasswordChangedAt) {
+			return n.tooLate
+		}
+		x.PasswordHash, x.PasswordChangedAt = hash, at
+		if n.proves && !x.Verified() {
+			x.VerifiedAt = at
+		}
+		return nil
+	}, e)
+	switch {
+	case errors.Is(err, n.tooLate):
+		return n.tooLate
+	case errors.Is(err, user.ErrNotFound):
+		return user.ErrNotFound
+	case err != nil:
+		return failed("storing the password", err)
+	}
+	s.cfg.Committed()
+	s.cfg.Log.Info("a password was changed", "user", u)
+	ctx, cancel := detached(ctx)
+	defer cancel()
+	return s.revokeAll(ctx, u.ID, n.keep)
+}

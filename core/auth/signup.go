@@ -1,0 +1,216 @@
+package auth
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"time"
+
+	"github.com/parley-chat/parley/core/event"
+	"github.com/parley-chat/parley/core/mail"
+	"github.com/parley-chat/parley/core/user"
+)
+
+// SignUp is what somebody gives to get an account.
+type SignUp struct{ FullName, Email, Password string }
+
+// SignUp makes an account that is not verified yet, and the event that mails the code, in
+// one commit. A taken address has the same outcome and takes the same time, and its owner
+// gets a mail, unless Config.TakenConflict is set: a notice, or a new code if the owner never
+// proved the address. Too many mails to one address, or for one client, are ErrTooMany.
+func (s *Service) SignUp(ctx context.Context, from Client, in SignUp) error {
+	name, err := user.ParseFullName(in.FullName)
+	if err != nil {
+		return err
+	}
+	email, err := user.ParseEmail(in.Email)
+	if err != nil {
+		return err
+	}
+	if err := checkPassword(in.Password, email); err != nil {
+		return err
+	}
+	if err := s.allowClient(ctx, limitMail, from, s.cfg.MailRate); err != nil {
+		return err
+	}
+	if err := s.allowEmail(ctx, limitMail, string(email), s.cfg.MailRate); err != nil {
+		return err
+	}
+	// Before anything is known about the address, so that the time does not tell either.
+	hash, err := s.cfg.Hasher.Hash(ctx, in.Password)
+	if err != nil {
+		return failed("hashing the password", err)
+	}
+	owner, err := s.cfg.Users.ByEmail(ctx, email)
+	switch {
+	case err == nil:
+		return s.signUpTaken(ctx, owner)
+	case !errors.Is(err, user.ErrNotFound):
+		return failed("looking for the address", err)
+	}
+
+	u := user.User{ID: user.ID(s.cfg.NewID()), FullName: name, Email: email, PasswordHash: hash}
+	code, expires, err := s.newCode(ctx, purposeVerify, u.ID, s.cfg.CodeTTL)
+	if err != nil {
+		return err
+	}
+	u.CreatedAt = s.now()
+	u.PasswordChangedAt = u.CreatedAt
+	e, err := s.mailEvent(mail.TypeUserCreated, u.ID, verification(u, code, expires))
+	if err != nil {
+		return err
+	}
+	switch err := s.cfg.Users.Create(ctx, u, e); {
+	case err == nil:
+		s.cfg.Committed()
+		s.cfg.Log.Info("a user signed up", "user", u)
+		return nil
+	case errors.Is(err, user.ErrEmailTaken):
+		// Somebody else was faster by a moment.
+		owner, err := s.cfg.Users.ByEmail(ctx, email)
+		if err != nil {
+			return failed("looking for the address", err)
+		}
+		return s.signUpTaken(ctx, owner)
+	default:
+		return failed("storing the user", err)
+	}
+}
+
+// signUpTaken is a sign-up with an address that has an account. It makes the same calls as
+// the sign-up of a new user.
+func (s *Service) signUpTaken(ctx context.Context, owner user.User) error {
+	if s.cfg.TakenConflict {
+		return user.ErrEmailTaken
+	}
+	if !owner.Verified() {
+		return s.sendVerification(ctx, owner)
+	}
+	if err := s.decoy(ctx, s.cfg.CodeTTL); err != nil {
+		return err
+	}
+	return s.tell(ctx, owner, mail.TypeAddressTaken, mail.AddressTaken{
+		UserID: string(owner.ID), FullName: owner.FullName, Email: string(owner.Email),
+	})
+}
+
+// Verify confirms the address that code was sent to. A second use of a code is ErrCodeGone;
+// so is an expired code, and any code once the address is confirmed. A use that was cut short
+// by a crash can be repeated. Of any number of concurrent uses, exactly one succeeds.
+func (s *Service) Verify(ctx context.Context, code string) error {
+	now := s.now()
+	c, err := s.useCode(ctx, purposeVerify, code, now)
+	if err != nil {
+		return err
+	}
+	// Whether the code was used before does not matter: what it was for is either done, which
+	// the user tells, or was cut short and is done now.
+	u, err := s.cfg.Users.Update(ctx, c.UserID, func(u *user.User) error {
+		if u.Verified() {
+			return ErrCodeGone
+		}
+		u.VerifiedAt = now
+		return nil
+	})
+	switch {
+	case err == nil:
+		s.cfg.Log.Info("a user verified the address", "user", u)
+		return nil
+	case errors.Is(err, ErrCodeGone):
+		return ErrCodeGone
+	case errors.Is(err, user.ErrNotFound):
+		return ErrCodeUnknown // left behind by a sign-up that failed
+	default:
+		return failed("storing the verification", err)
+	}
+}
+
+// ResendVerification mails a new code if the address has an account that is not verified.
+// The answer does not tell: too many mails to one address are dropped in silence. Too many
+// for one client are ErrTooMany.
+func (s *Service) ResendVerification(ctx context.Context, from Client, email string) error {
+	return s.mailOnRequest(ctx, from, email, s.cfg.CodeTTL, func(u user.User) error {
+		if u.Verified() {
+			return s.decoy(ctx, s.cfg.CodeTTL)
+		}
+		return s.sendVerification(ctx, u)
+	})
+}
+
+// limitMail names the allowance of mails.
+const limitMail = "mail"
+
+// mailOnRequest lets send mail something to the account of an address, if there is one and it
+// has not had its share of mails. Only a wrong address, a limit of the client and a failure
+// are told.
+func (s *Service) mailOnRequest(ctx context.Context, from Client, address string, ttl time.Duration, send func(user.User) error) error {
+	email, err := user.ParseEmail(address)
+	if err != nil {
+		return err
+	}
+	if err := s.allowClient(ctx, limitMail, from, s.cfg.MailRate); err != nil {
+		return err
+	}
+	switch err := s.allowEmail(ctx, limitMail, string(email), s.cfg.MailRate); {
+	case errors.Is(err, ErrTooMany):
+		s.cfg.Log.Info("a mail was not sent: too many to one address")
+		return nil
+	case err != nil:
+		return err
+	}
+	u, err := s.cfg.Users.ByEmail(ctx, email)
+	switch {
+	case errors.Is(err, user.ErrNotFound):
+		return s.decoy(ctx, ttl)
+	case err != nil:
+		return failed("looking for the address", err)
+	}
+	return send(u)
+}
+
+// sendVerification makes a code for a user and commits the event that mails it.
+func (s *Service) sendVerification(ctx context.Context, u user.User) error {
+	code, expires, err := s.newCode(ctx, purposeVerify, u.ID, s.cfg.CodeTTL)
+	if err != nil {
+		return err
+	}
+	return s.tell(ctx, u, mail.TypeVerificationAgain, verification(u, code, expires))
+}
+
+func verification(u user.User, code string, expires time.Time) mail.UserCreated {
+	return mail.UserCreated{
+		UserID: string(u.ID), FullName: u.FullName, Email: string(u.Email),
+		VerificationCode: code, ExpiresAt: expires,
+	}
+}
+
+// tell commits an event that mails something to u and changes nothing.
+func (s *Service) tell(ctx context.Context, u user.User, kind string, data any) error {
+	e, err := s.mailEvent(kind, u.ID, data)
+	if err != nil {
+		return err
+	}
+	unchanged := func(*user.User) error { return nil }
+	if _, err := s.cfg.Users.Update(ctx, u.ID, unchanged, e); err != nil {
+		if errors.Is(err, user.ErrNotFound) {
+			return nil // gone a moment ago: nobody is left to tell
+		}
+		return failed("storing the mail event", err)
+	}
+	s.cfg.Committed()
+	s.cfg.Log.Info("a mail was asked for", "type", kind, "user", u)
+	return nil
+}
+
+// mailEvent makes an event for the mailer.
+func (s *Service) mailEvent(kind string, id user.ID, data any) (event.Event, error) {
+	return s.event(mail.Topic, kind, id, data)
+}
+
+func (s *Service) event(topic, kind string, id user.ID, data any) (event.Event, error) {
+	raw, err := json.Marshal(data)
+	if err != nil {
+		return event.Event{}, failed("encoding an event", err) // a time beyond the year 9999
+	}
+	return event.Event{ID: s.cfg.NewID(), Topic: topic, Type: kind, Key: string(id), Time: s.now(), Data: raw}, nil
+}

@@ -1,0 +1,447 @@
+package chat_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/parley-chat/parley/adapters/memory"
+	"github.com/parley-chat/parley/core/chat"
+	"github.com/parley-chat/parley/core/fault"
+	"github.com/parley-chat/parley/core/user"
+)
+
+var ada = chat.Author{ID: "u-ada", Name: "Ada"}
+
+// store counts calls and can be told what to do with an Append.
+type store struct {
+	chat.MessageStore
+	appends, lists atomic.Int64
+	onAppend       func(messages []chat.Message) error
+	onList         func()
+}
+
+func (s *store) Append(ctx context.Context, messages []chat.Message) ([]chat.Stored, error) {
+	s.appends.Add(1)
+	if s.onAppend != nil {
+		if err := s.onAppend(messages); err != nil {
+			return nil, err
+		}
+	}
+	return s.MessageStore.Append(ctx, messages)
+}
+
+func (s *store) List(ctx context.Context, room string, r chat.Range) ([]chat.Message, error) {
+	s.lists.Add(1)
+	if s.onList != nil {
+		s.onList()
+	}
+	return s.MessageStore.List(ctx, room, r)
+}
+
+type fixture struct {
+	*chat.Service
+	store   *store
+	members *memory.Members
+	stop    func() // ends Run and waits
+}
+
+func open(t *testing.T, change func(*chat.Config, *store)) *fixture {
+	t.Helper()
+	st := &store{MessageStore: memory.NewMessages()}
+	members := memory.NewMembers()
+	cfg := chat.Config{Store: st, Rooms: memory.NewRooms(), Members: members, Cache: memory.NewRecentCache(memory.RecentCacheConfig{})}
+	if change != nil {
+		change(&cfg, st)
+	}
+	s, err := chat.New(cfg)
+	require.NoError(t, err)
+	ctx, cancel := context.WithCancel(context.Background())
+	ended := make(chan struct{})
+	go func() { defer close(ended); assert.NoError(t, s.Run(ctx)) }()
+	stop := func() { cancel(); <-ended }
+	t.Cleanup(stop)
+	return &fixture{Service: s, store: st, members: members, stop: stop}
+}
+
+func (f *fixture) send(t *testing.T, room, text, clientID string) chat.Stored {
+	t.Helper()
+	m, err := f.Send(t.Context(), chat.Draft{Room: room, Text: text, ClientID: clientID, Author: ada})
+	require.NoError(t, err)
+	return m
+}
+
+func sequences(messages []chat.Message) []uint64 {
+	out := []uint64{}
+	for _, m := range messages {
+		out = append(out, m.Seq)
+	}
+	return out
+}
+
+func TestNewNamesEverythingThatIsMissing(t *testing.T) {
+	_, err := chat.New(chat.Config{MaxBatch: -1})
+	for _, want := range []string{"Store", "Rooms", "Members", "Cache", "MaxBatch"} {
+		assert.ErrorContains(t, err, want)
+	}
+}
+
+func TestSendsOfManyGetASequenceWithoutGaps(t *testing.T) {
+	f := open(t, nil)
+	const senders, each = 20, 25
+	var mu sync.Mutex
+	seen := map[uint64]bool{}
+	var wg sync.WaitGroup
+	start := make(chan struct{})
+	for i := range senders {
+		wg.Go(func() {
+			<-start
+			var last uint64
+			for j := range each {
+				m, err := f.Send(context.Background(), chat.Draft{Room: "hall", Text: fmt.Sprint(i, j), Author: ada})
+				if !assert.NoError(t, err) {
+					return
+				}
+				assert.Greater(t, m.Seq, last, "one sender's messages keep their order")
+				last = m.Seq
+				mu.Lock()
+				assert.False(t, seen[m.Seq], "sequence %d was given twice", m.Seq)
+				seen[m.Seq] = true
+				mu.Unlock()
+			}
+		})
+	}
+	close(start)
+	wg.Wait()
+	for seq := uint64(1); seq <= senders*each; seq++ {
+		assert.True(t, seen[seq], "sequence %d is missing", seq)
+	}
+}
+
+func TestWhatWaitsDuringACommitIsOneCommit(t *testing.T) {
+	entered, release := make(chan struct{}, 8), make(chan struct{})
+	f := open(t, func(_ *chat.Config, s *store) {
+		s.onAppend = func([]chat.Message) error { entered <- struct{}{}; <-release; return nil }
+	})
+	var acked atomic.Int64
+	submit := func() {
+		require.NoError(t, f.Submit(t.Context(), chat.Draft{Room: "hall", Text: "x", Author: ada}, func(_ chat.Stored, err error) {
+			assert.NoError(t, err)
+			acked.Add(1)
+		}))
+	}
+	submit()
+	<-entered // the first commit is under way
+	for range 100 {
+		submit()
+	}
+	assert.Zero(t, acked.Load(), "nothing is acknowledged before its commit")
+	close(release)
+	f.stop()
+	assert.EqualValues(t, 101, acked.Load())
+	assert.EqualValues(t, 2, f.store.appends.Load(), "a hundred messages that waited are one commit")
+}
+
+func TestABatchIsBounded(t *testing.T) {
+	var largest atomic.Int64
+	entered, release := make(chan struct{}, 64), make(chan struct{})
+	f := open(t, func(c *chat.Config, s *store) {
+		c.MaxBatch, c.MaxPending = 4, 10
+		s.onAppend = func(m []chat.Message) error {
+			largest.Store(max(largest.Load(), int64(len(m))))
+			entered <- struct{}{}
+			<-release
+			return nil
+		}
+	})
+	submit := func() error {
+		return f.Submit(t.Context(), chat.Draft{Room: "hall", Text: "x", Author: ada}, func(chat.Stored, error) {})
+	}
+	require.NoError(t, submit())
+	<-entered
+	for range 10 {
+		require.NoError(t, submit())
+	}
+	assert.ErrorIs(t, submit(), chat.ErrBusy, "more than MaxPending are refused")
+	close(release)
+	f.stop()
+	assert.EqualValues(t, 4, largest.Load())
+	assert.ErrorIs(t, submit(), chat.ErrClosed)
+}
+
+func TestTheSameClientIDIsOneMessage(t *testing.T) {
+	f := open(t, nil)
+	first := f.send(t, "hall", "hello", "c1")
+	again := f.send(t, "hall", "hello", "c1")
+	assert.False(t, first.Repeated)
+	assert.True(t, again.Repeated)
+	assert.Equal(t, first.Message, again.Message)
+	other, err := f.Send(t.Context(), chat.Draft{Room: "hall", Text: "hello", ClientID: "c1", Author: chat.Author{ID: "u-bob"}})
+	require.NoError(t, err)
+	assert.EqualValues(t, 2, other.Seq, "another sender's id is another message")
+}
+
+func TestAValueThatTheStoreRefusesHarmsNobodyElse(t *testing.T) {
+	entered, release := make(chan struct{}, 64), make(chan struct{})
+	f := open(t, func(_ *chat.Config, s *store) {
+		s.onAppend = func(messages []chat.Message) error {
+			entered <- struct{}{}
+			<-release
+			for _, m := range messages {
+				if m.Text == "poison" {
+					return fault.Invalid
+				}
+			}
+			return nil
+		}
+	})
+	errs := make(chan error, 4)
+	for _, text := range []string{"first", "good", "poison", "also good"} {
+		require.NoError(t, f.Submit(t.Context(), chat.Draft{Room: "hall", Text: text, Author: ada}, func(_ chat.Stored, err error) { errs <- err }))
+		if text == "first" {
+			<-entered
+		}
+	}
+	close(release)
+	f.stop()
+	require.NoError(t, <-errs)
+	require.NoError(t, <-errs)
+	require.ErrorIs(t, <-errs, fault.Invalid)
+	require.NoError(t, <-errs)
+	stored, err := f.store.List(t.Context(), "hall", chat.Range{Limit: 10})
+	require.NoError(t, err)
+	assert.Equal(t, []uint64{1, 2, 3}, sequences(stored))
+}
+
+func TestALostStoreFailsTheWholeBatchOnce(t *testing.T) {
+	f := open(t, func(_ *chat.Config, s *store) {
+		s.onAppend = func([]chat.Message) error { return fault.Wrap(fault.Unavailable, errors.New("gone")) }
+	})
+	_, err := f.Send(t.Context(), chat.Draft{Room: "hall", Text: "x", Author: ada})
+	require.ErrorIs(t, err, fault.Unavailable)
+	assert.EqualValues(t, 1, f.store.appends.Load(), "a commit whose outcome is unknown is not tried again")
+}
+
+func TestSendGivesUpWithItsContext(t *testing.T) {
+	release := make(chan struct{})
+	f := open(t, func(_ *chat.Config, s *store) {
+		s.onAppend = func([]chat.Message) error { <-release; return nil }
+	})
+	defer close(release)
+	ctx, cancel := context.WithCancel(t.Context())
+	done := make(chan error, 1)
+	go func() {
+		_, err := f.Send(ctx, chat.Draft{Room: "hall", Text: "x", Author: ada})
+		done <- err
+	}()
+	cancel()
+	assert.ErrorIs(t, <-done, fault.Unavailable)
+}
+
+func TestSendRefusesWhatIsNotValid(t *testing.T) {
+	f := open(t, nil)
+	for name, c := range map[string]struct {
+		d    chat.Draft
+		want error
+	}{
+		"no room":               {chat.Draft{Text: "x"}, chat.ErrRoomInvalid},
+		"long room":             {chat.Draft{Room: strings.Repeat("r", chat.MaxRoomName+1), Text: "x"}, chat.ErrRoomInvalid},
+		"room of 10,000":        {chat.Draft{Room: strings.Repeat("ü", 10_000), Text: "x"}, chat.ErrRoomInvalid},
+		"room with a bell":      {chat.Draft{Room: "a\ab", Text: "x"}, chat.ErrRoomInvalid},
+		"room with outer space": {chat.Draft{Room: "a ", Text: "x"}, chat.ErrRoomInvalid},
+		"room not UTF-8":        {chat.Draft{Room: "a\xff", Text: "x"}, chat.ErrRoomInvalid},
+		"no text":               {chat.Draft{Room: "r"}, chat.ErrTextInvalid},
+		"long text":             {chat.Draft{Room: "r", Text: strings.Repeat("x", chat.MaxText+1)}, chat.ErrTextInvalid},
+		"text with NUL":         {chat.Draft{Room: "r", Text: "a\x00b"}, chat.ErrTextInvalid},
+		"text not UTF-8":        {chat.Draft{Room: "r", Text: "a\xc3"}, chat.ErrTextInvalid},
+		"long client id":        {chat.Draft{Room: "r", Text: "x", ClientID: strings.Repeat("c", chat.MaxClientID+1)}, chat.ErrClientIDInvalid},
+		"client id with space":  {chat.Draft{Room: "r", Text: "x", ClientID: "a b"}, chat.ErrClientIDInvalid},
+	} {
+		t.Run(name, func(t *testing.T) {
+			_, err := f.Send(t.Context(), c.d)
+			assert.ErrorIs(t, err, c.want)
+			assert.ErrorIs(t, err, fault.Invalid)
+		})
+	}
+	assert.Zero(t, f.store.appends.Load())
+	f.send(t, strings.Repeat("ü", chat.MaxRoomName), strings.Repeat("ß", chat.MaxText), strings.Repeat("~", chat.MaxClientID))
+}
+
+type guard struct{ refuse chat.Action }
+
+func (g guard) May(_ context.Context, _ chat.Author, what chat.Action, _ string) error {
+	if what == g.refuse {
+		return chat.ErrNotAllowed
+	}
+	return nil
+}
+
+func TestAccessDecides(t *testing.T) {
+	for _, refused := range []chat.Action{chat.ActionJoin, chat.ActionSend, chat.ActionRead} {
+		t.Run(string(refused), func(t *testing.T) {
+			f := open(t, func(c *chat.Config, _ *store) { c.Access = guard{refused} })
+			got := map[chat.Action]error{}
+			got[chat.ActionJoin] = f.Join(t.Context(), ada, "hall")
+			_, got[chat.ActionSend] = f.Send(t.Context(), chat.Draft{Room: "hall", Text: "x", Author: ada})
+			_, got[chat.ActionRead] = f.History(t.Context(), ada, "hall", chat.Range{})
+			for action, err := range got {
+				if action == refused {
+					assert.ErrorIs(t, err, fault.Forbidden)
+				} else {
+					assert.NoError(t, err, action)
+				}
+			}
+			assert.True(t, f.SubmitWaits())
+		})
+	}
+	assert.False(t, open(t, nil).SubmitWaits())
+}
+
+func TestJoinIsDurableAndLeaveEndsIt(t *testing.T) {
+	f := open(t, nil)
+	for _, room := range []string{"b", "a", "c", "a"} {
+		require.NoError(t, f.Join(t.Context(), ada, room))
+	}
+	require.NoError(t, f.Leave(t.Context(), ada.ID, "b"))
+	rooms, err := f.RoomsOf(t.Context(), ada.ID, "", 0)
+	require.NoError(t, err)
+	require.Len(t, rooms, 2)
+	assert.Equal(t, "a", rooms[0].Room)
+	assert.Equal(t, "c", rooms[1].Room)
+	assert.Equal(t, user.ID("u-ada"), rooms[0].UserID)
+}
+
+func TestACrowdAtAColdRoomReadsTheStoreOnce(t *testing.T) {
+	st := &store{MessageStore: memory.NewMessages()}
+	var drafts []chat.Message
+	for i := range 30 {
+		drafts = append(drafts, chat.Message{Room: "hall", ID: fmt.Sprint(i), Author: ada, Text: "x"})
+	}
+	_, err := st.MessageStore.Append(t.Context(), drafts)
+	require.NoError(t, err)
+	entered, release := make(chan struct{}), make(chan struct{})
+	var once sync.Once
+	st.onList = func() { once.Do(func() { close(entered) }); <-release }
+	f := open(t, func(c *chat.Config, _ *store) { c.Store = st })
+	const crowd = 500
+	var wg sync.WaitGroup
+	read := func() {
+		p, err := f.Newest(context.Background(), "hall", 0)
+		if assert.NoError(t, err) {
+			assert.Equal(t, []uint64{21, 22, 23, 24, 25, 26, 27, 28, 29, 30}, sequences(p.Messages))
+			assert.EqualValues(t, 30, p.Last)
+		}
+	}
+	wg.Go(read)
+	<-entered
+	for range crowd {
+		wg.Go(read)
+	}
+	close(release)
+	wg.Wait()
+	assert.EqualValues(t, 1, st.lists.Load())
+}
+
+func TestNewestReachesWhatTheCallerKnows(t *testing.T) {
+	cache := memory.NewRecentCache(memory.RecentCacheConfig{})
+	st := memory.NewMessages()
+	f := open(t, func(c *chat.Config, _ *store) { c.Store, c.Cache = st, cache })
+	f.send(t, "hall", "one", "")
+	// Another node stores a message that this cache did not hear of.
+	_, err := st.Append(t.Context(), []chat.Message{{Room: "hall", ID: "x", Author: ada, Text: "two"}})
+	require.NoError(t, err)
+	stale, err := f.Newest(t.Context(), "hall", 1)
+	require.NoError(t, err)
+	assert.EqualValues(t, 1, stale.Last)
+	p, err := f.Newest(t.Context(), "hall", 2)
+	require.NoError(t, err)
+	assert.Equal(t, []uint64{1, 2}, sequences(p.Messages))
+}
+
+func TestSince(t *testing.T) {
+	st := memory.NewMessages()
+	cache := memory.NewRecentCache(memory.RecentCacheConfig{Messages: 10})
+	f := open(t, func(c *chat.Config, _ *store) { c.Store, c.Cache, c.MaxPage = st, cache, 20 })
+	for range 50 {
+		f.send(t, "hall", "x", "")
+	}
+	for _, c := range []struct {
+		name        string
+		since       uint64
+		first, last uint64 // of the page; 0 for an empty one
+		more, ok    bool
+	}{
+		{"from the cache", 45, 46, 50, false, true},
+		{"nothing new", 50, 0, 0, false, true},
+		{"from the store", 31, 32, 50, false, true},
+		{"more than a page", 5, 6, 25, true, true},
+		{"from the beginning", 0, 1, 20, true, true},
+		{"ahead of the room", 51, 0, 0, false, false},
+		{"far ahead", 1<<53 - 1, 0, 0, false, false},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			p, err := f.Since(t.Context(), "hall", c.since, 0)
+			require.NoError(t, err)
+			assert.EqualValues(t, 50, p.Last)
+			assert.Equal(t, c.more, p.More)
+			assert.Equal(t, c.ok, p.Recovered)
+			if c.first == 0 {
+				assert.Empty(t, p.Messages)
+				return
+			}
+			assert.Equal(t, c.first, p.Messages[0].Seq)
+			assert.Equal(t, c.last, p.Messages[len(p.Messages)-1].Seq)
+		})
+	}
+	t.Run("deleted", func(t *testing.T) {
+		_, err := st.DeleteBefore(t.Context(), "hall", 30)
+		require.NoError(t, err)
+		p, err := f.Since(t.Context(), "hall", 10, 0)
+		require.NoError(t, err)
+		assert.False(t, p.Recovered, "11 to 29 are gone")
+		p, err = f.Since(t.Context(), "hall", 29, 0)
+		require.NoError(t, err)
+		assert.True(t, p.Recovered)
+	})
+}
+
+func TestHistoryPages(t *testing.T) {
+	f := open(t, func(c *chat.Config, _ *store) { c.MaxPage = 10 })
+	for range 25 {
+		f.send(t, "hall", "x", "")
+	}
+	for _, c := range []struct {
+		name string
+		r    chat.Range
+		want []uint64
+		more bool
+	}{
+		{"newest", chat.Range{Newest: true, Limit: 3}, []uint64{23, 24, 25}, true},
+		{"before", chat.Range{Newest: true, Before: 4, Limit: 3}, []uint64{1, 2, 3}, false},
+		{"after", chat.Range{After: 20, Limit: 3}, []uint64{21, 22, 23}, true},
+		{"between", chat.Range{After: 3, Before: 6}, []uint64{4, 5}, false},
+		{"limited to a page", chat.Range{Limit: 500}, []uint64{1, 2, 3, 4, 5, 6, 7, 8, 9, 10}, true},
+		{"nothing", chat.Range{After: 25}, []uint64{}, false},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			p, err := f.History(t.Context(), ada, "hall", c.r)
+			require.NoError(t, err)
+			assert.Equal(t, c.want, sequences(p.Messages))
+			assert.Equal(t, c.more, p.More)
+		})
+	}
+}
+
+func TestTimesAreUTCMicroseconds(t *testing.T) {
+	at := time.Date(2026, 1, 2, 3, 4, 5, 678_901_234, time.FixedZone("x", 3600))
+	f := open(t, func(c *chat.Config, _ *store) { c.Now = func() time.Time { return at } })
+	assert.Equal(t, time.Date(2026, 1, 2, 2, 4, 5, 678_901_000, time.UTC), f.send(t, "hall", "x", "").At)
+}

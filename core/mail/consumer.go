@@ -1,0 +1,210 @@
+package mail
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"log/slog"
+	"time"
+
+	"github.com/parley-chat/parley/core/event"
+	"github.com/parley-chat/parley/core/fault"
+	"github.com/parley-chat/parley/core/user"
+)
+
+// Group is the group in which mailers share the events of [Topic].
+const Group = "mailer"
+
+// ErrEventInvalid says that an event asks for a mail that cannot be made, ever.
+var ErrEventInvalid = fault.New(fault.Invalid, "mail_event_invalid", "the event asks for a mail that cannot be made")
+
+// ConsumerConfig is what a [Consumer] needs.
+type ConsumerConfig struct {
+	Queue Queue // required
+	// Enqueued, if set, is called after a job was put on the queue. It must not block.
+	Enqueued func()
+	// Now is the clock. Default time.Now.
+	Now func() time.Time
+	// NewID makes job identifiers that ascend with time. Default [event.NewID].
+	NewID func() string
+	// Log gets events that had to be dropped. Default: nothing.
+	Log *slog.Logger
+}
+
+// Consumer turns events into jobs. Handle is an event.Handler. Its methods may be called from
+// many goroutines.
+type Consumer struct{ cfg ConsumerConfig }
+
+// NewConsumer checks the configuration.
+func NewConsumer(cfg ConsumerConfig) (*Consumer, error) {
+	if cfg.Queue == nil {
+		return nil, errors.New("mail: consumer configuration: Queue is missing")
+	}
+	if cfg.Enqueued == nil {
+		cfg.Enqueued = func() {}
+	}
+	if cfg.Now == nil {
+		cfg.Now = time.Now
+	}
+	if cfg.NewID == nil {
+		cfg.NewID = event.NewID
+	}
+	if cfg.Log == nil {
+		cfg.Log = slog.New(slog.DiscardHandler)
+	}
+	return &Consumer{cfg: cfg}, nil
+}
+
+// Handle enqueues the mail that e asks for, once per e.ID. It ignores types that it does not
+// know. Data that cannot be a mail's is ErrEventInvalid, of kind Invalid: it can never be handled.
+func (c *Consumer) Handle(ctx context.Context, e event.Event) error {
+	kind, known := kinds[e.Type]
+	if !known {
+		return nil
+	}
+	if e.ID == "" {
+		return ErrEventInvalid.Detail("it has no id")
+	}
+	p, err := decode(kind, e.Data)
+	if err != nil {
+		return ErrEventInvalid.Detail("%s: %v", e.Type, err)
+	}
+	// Only what the template knows goes into the queue.
+	data, err := json.Marshal(p)
+	if err != nil {
+		return ErrEventInvalid.Detail("%s: its data cannot be encoded", e.Type)
+	}
+	to, name := p.recipient()
+	now := microseconds(c.cfg.Now())
+	job := Job{
+		ID: c.cfg.NewID(), Key: e.ID, Kind: kind, To: to, Name: name, Data: data,
+		State: Ready, RunAt: now, CreatedAt: now, UpdatedAt: now,
+	}
+	if err := c.cfg.Queue.Enqueue(ctx, job); err != nil {
+		return fmt.Errorf("mail: enqueueing %s: %w", e.Type, err)
+	}
+	c.cfg.Enqueued()
+	return nil
+}
+
+// Run subscribes to Topic in the group [Group] until ctx ends. An event that can never be
+// handled is logged and dropped, so that it holds up nobody; one whose mail cannot be enqueued
+// now comes again.
+func (c *Consumer) Run(ctx context.Context, bus event.Subscriber) error {
+	handle := func(ctx context.Context, e event.Event) error {
+		err := c.Handle(ctx, e)
+		if errors.Is(err, fault.Invalid) {
+			c.cfg.Log.Error("an event that can never become a mail was dropped", "event", e.ID, "type", e.Type, "error", err)
+			return nil
+		}
+		if err != nil {
+			c.cfg.Log.Warn("a mail could not be enqueued; its event comes again", "event", e.ID, "type", e.Type, "error", err)
+		}
+		return err
+	}
+	if err := bus.Subscribe(ctx, Topic, Group, handle, nil); err != nil {
+		return fmt.Errorf("mail: subscribing to %s: %w", Topic, err)
+	}
+	return nil
+}
+
+// kinds says which mail an event asks for.
+var kinds = map[string]Kind{
+	TypeUserCreated:       KindVerification,
+	TypeVerificationAgain: KindVerification,
+	TypeAddressTaken:      KindAddressTaken,
+	TypePasswordForgotten: KindPasswordReset,
+	TypePasswordChanged:   KindPasswordChanged,
+}
+
+// payload is the data of a mail: of its event, and of its job.
+type payload interface {
+	// recipient returns a canonical address and a name that may be empty.
+	recipient() (user.Email, string)
+	// check canonicalises the payload, and refuses one that no mail can be made of. The
+	// error holds no data.
+	check() error
+}
+
+// decode reads the data of a mail of that kind. The error holds no data.
+func decode(kind Kind, data []byte) (payload, error) {
+	var p payload
+	switch kind {
+	case KindVerification:
+		p = new(UserCreated)
+	case KindAddressTaken:
+		p = new(AddressTaken)
+	case KindPasswordReset:
+		p = new(PasswordForgotten)
+	case KindPasswordChanged:
+		p = new(PasswordChanged)
+	default:
+		return nil, errors.New("there is no mail of this kind")
+	}
+	if err := json.Unmarshal(data, p); err != nil {
+		return nil, errors.New("the data is not JSON of the right shape") // err may quote the data
+	}
+	if err := p.check(); err != nil {
+		return nil, err
+	}
+	return p, nil
+}
+
+func (d *UserCreated) recipient() (user.Email, string)       { return user.Email(d.Email), d.FullName }
+func (d *AddressTaken) recipient() (user.Email, string)      { return user.Email(d.Email), d.FullName }
+func (d *PasswordForgotten) recipient() (user.Email, string) { return user.Email(d.Email), d.FullName }
+func (d *PasswordChanged) recipient() (user.Email, string)   { return user.Email(d.Email), d.FullName }
+
+func (d *UserCreated) check() error {
+	return errors.Join(checkRecipient(&d.Email, &d.FullName), checkCode(d.VerificationCode, d.ExpiresAt))
+}
+
+func (d *AddressTaken) check() error { return checkRecipient(&d.Email, &d.FullName) }
+
+func (d *PasswordForgotten) check() error {
+	return errors.Join(checkRecipient(&d.Email, &d.FullName), checkCode(d.ResetCode, d.ExpiresAt))
+}
+
+func (d *PasswordChanged) check() error {
+	if d.At.IsZero() {
+		return errors.Join(checkRecipient(&d.Email, &d.FullName), errors.New("the time is missing"))
+	}
+	return checkRecipient(&d.Email, &d.FullName)
+}
+
+func checkRecipient(email, name *string) error {
+	// A mail is owed whatever somebody is called: a bad name is left out.
+	clean, err := user.ParseFullName(*name)
+	if err != nil {
+		clean = ""
+	}
+	*name = clean
+	canonical, err := user.ParseEmail(*email)
+	if err != nil {
+		return errors.New("the address is not valid")
+	}
+	*email = string(canonical)
+	return nil
+}
+
+// maxCode bounds a code, which becomes part of a link.
+const maxCode = 512
+
+func checkCode(code string, expires time.Time) error {
+	if code == "" || len(code) > maxCode {
+		return errors.New("the code is missing or too long")
+	}
+	for i := range len(code) {
+		if code[i] <= ' ' || code[i] > '~' {
+			return errors.New("the code has a character that no code has")
+		}
+	}
+	if expires.IsZero() {
+		return errors.New("the expiry is missing")
+	}
+	return nil
+}
+
+// microseconds is a time as it is stored.
+func microseconds(t time.Time) time.Time { return t.UTC().Truncate(time.Microsecond) }

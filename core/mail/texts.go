@@ -1,0 +1,100 @@
+package mail
+
+// texts is what one mail says. {product} and {until}, the time until which a code is good or
+// at which something happened, are filled in.
+type texts struct {
+	subject, heading string
+	paragraphs       []string
+	button           string // empty: no link
+	footer           string
+}
+
+// language is what all mails in one language say.
+type language struct {
+	greeting, anonymous string // with {name}, and without
+	linkHint            string
+	time                string // layout of a time in UTC
+	kinds               map[Kind]texts
+}
+
+// languages by their tag of BCP 47.
+var languages = map[string]language{
+	"en": {
+		greeting:  "Hello {name},",
+		anonymous: "Hello,",
+		linkHint:  "If the button does not work, open this address:",
+		time:      "2 January 2006, 15:04 UTC",
+		kinds: map[Kind]texts{
+			KindVerification: {
+				subject:    "Confirm your e-mail address for {product}",
+				heading:    "Confirm your e-mail address",
+				paragraphs: []string{"One step is left: confirm that this address is yours. The link works once, until {until}."},
+				button:     "Confirm address",
+				footer:     "You get this mail because somebody signed up for {product} with this address. If that was not you, do nothing: without a confirmation nobody can use the account.",
+			},
+			KindAddressTaken: {
+				subject: "You already have an account at {product}",
+				heading: "You already have an account",
+				paragraphs: []string{
+					"Somebody has just tried to sign up for {product} with this address, which has an account already. Nothing was changed.",
+					"If that was you, just sign in. If you have forgotten the password, you can ask for a new one there.",
+				},
+				button: "Go to {product}",
+				footer: "If that was not you, there is nothing to do: whoever it was did not learn that you have an account.",
+			},
+			KindPasswordReset: {
+				subject:    "Choose a new password for {product}",
+				heading:    "Choose a new password",
+				paragraphs: []string{"Somebody, hopefully you, asked for a new password. The link works once, until {until}. A new password signs you out on all devices."},
+				button:     "Choose password",
+				footer:     "If that was not you, do nothing: your password stays as it is.",
+			},
+			KindPasswordChanged: {
+				subject:    "Your password for {product} was changed",
+				heading:    "Your password was changed",
+				paragraphs: []string{"The password of your account was changed on {until}. If that was you, there is nothing to do."},
+				button:     "Go to {product}",
+				footer:     "If that was not you, ask for a new password at once: that locks everybody else out.",
+			},
+		},
+	},
+	"de": {
+		greeting:  "Hallo {name},",
+		anonymous: "Hallo,",
+		linkHint:  "Falls der Knopf nicht funktioniert, öffnen Sie diese Adresse:",
+		time:      "02.01.2006, 15:04 UTC",
+		kinds: map[Kind]texts{
+			KindVerification: {
+				subject:    "Bestätigen Sie Ihre E-Mail-Adresse für {product}",
+				heading:    "Bestätigen Sie Ihre E-Mail-Adresse",
+				paragraphs: []string{"Ein Schritt fehlt noch: Bestätigen Sie, dass diese Adresse Ihnen gehört. Der Link gilt einmal, bis {until}."},
+				button:     "Adresse bestätigen",
+				footer:     "Sie erhalten diese E-Mail, weil sich jemand mit dieser Adresse bei {product} angemeldet hat. Falls Sie das nicht waren, müssen Sie nichts tun: Ohne Bestätigung kann niemand das Konto benutzen.",
+			},
+			KindAddressTaken: {
+				subject: "Sie haben schon ein Konto bei {product}",
+				heading: "Sie haben schon ein Konto",
+				paragraphs: []string{
+					"Jemand wollte sich gerade mit dieser Adresse bei {product} neu anmelden; sie hat aber schon ein Konto. Es wurde nichts geändert.",
+					"Falls Sie das waren, melden Sie sich einfach an. Ein vergessenes Passwort können Sie dort neu setzen.",
+				},
+				button: "Zu {product}",
+				footer: "Falls Sie das nicht waren, müssen Sie nichts tun: Niemand hat erfahren, dass Sie ein Konto haben.",
+			},
+			KindPasswordReset: {
+				subject:    "Wählen Sie ein neues Passwort für {product}",
+				heading:    "Wählen Sie ein neues Passwort",
+				paragraphs: []string{"Jemand, hoffentlich Sie, hat ein neues Passwort verlangt. Der Link gilt einmal, bis {until}. Ein neues Passwort meldet Sie auf allen Geräten ab."},
+				button:     "Passwort wählen",
+				footer:     "Falls Sie das nicht waren, müssen Sie nichts tun: Ihr Passwort bleibt, wie es ist.",
+			},
+			KindPasswordChanged: {
+				subject:    "Ihr Passwort für {product} wurde geändert",
+				heading:    "Ihr Passwort wurde geändert",
+				paragraphs: []string{"Das Passwort Ihres Kontos wurde am {until} geändert. Falls Sie das waren, müssen Sie nichts tun."},
+				button:     "Zu {product}",
+				footer:     "Falls Sie das nicht waren, verlangen Sie sofort ein neues Passwort: Das sperrt alle anderen aus.",
+			},
+		},
+	},
+}

@@ -1,0 +1,357 @@
+package mail
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"log/slog"
+	"math/rand/v2"
+	"regexp"
+	"strings"
+	"sync"
+	"time"
+	"unicode"
+
+	"github.com/parley-chat/parley/core/fault"
+)
+
+// WorkerConfig is what a [Worker] needs.
+type WorkerConfig struct {
+	Queue     Queue      // required
+	Sender    Sender     // required
+	Templates *Templates // required
+	// MaxAttempts is how often a mail is tried before it becomes a dead letter. Default 3.
+	MaxAttempts int
+	// SendTimeout bounds one attempt. Default 30 seconds.
+	SendTimeout time.Duration
+	// Lease is how long a claimed job is nobody else's. Default twice SendTimeout; it must be longer than SendTimeout.
+	Lease time.Duration
+	// Backoff is the wait after the first failure; it doubles with each, with full jitter
+	// above half (half of it is certain, half is random), up to MaxBackoff. Defaults 5 seconds, 5 minutes.
+	Backoff, MaxBackoff time.Duration
+	// Concurrency is how many mails are under way at once. Default 4.
+	Concurrency int
+	// Poll is the longest time between looks at the queue. Default 1 second.
+	Poll time.Duration
+	// Retention is how long sent jobs are kept, so that a late repetition of their event is
+	// recognised. Default 7 days.
+	Retention time.Duration
+	// Now is the clock. Default time.Now.
+	Now func() time.Time
+	// Random returns a number in [0,1). It may be called from many goroutines. Default math/rand.
+	Random func() float64
+	// Log gets what became of jobs, without their data. Default: nothing.
+	Log *slog.Logger
+}
+
+// Times that a worker needs and nobody has wanted to set.
+const (
+	queueTimeout   = 5 * time.Second        // of one call of the queue
+	minSettleWait  = 100 * time.Millisecond // after a settlement that failed; doubles
+	maxSettleWait  = 5 * time.Second
+	maxClaimWait   = 30 * time.Second // between looks at a queue that fails
+	pruneEvery     = time.Hour
+	maxErrorLength = 500 // bytes of Job.LastError
+)
+
+// Worker sends mails from the queue. Its methods may be called from many goroutines. Any number
+// of workers may share a queue.
+type Worker struct {
+	cfg  WorkerConfig
+	wake chan struct{} // holds one: any number of wakes is one look
+}
+
+// NewWorker checks the configuration, all of it at once.
+func NewWorker(cfg WorkerConfig) (*Worker, error) {
+	var errs []error
+	refuse := func(format string, args ...any) { errs = append(errs, fmt.Errorf(format, args...)) }
+	if cfg.Queue == nil {
+		refuse("Queue is missing")
+	}
+	if cfg.Sender == nil {
+		refuse("Sender is missing")
+	}
+	if cfg.Templates == nil {
+		refuse("Templates is missing")
+	}
+	for _, n := range []struct {
+		name  string
+		value *int
+		byDef int
+	}{
+		{"MaxAttempts", &cfg.MaxAttempts, 3},
+		{"Concurrency", &cfg.Concurrency, 4},
+	} {
+		switch {
+		case *n.value < 0:
+			refuse("%s is negative", n.name)
+		case *n.value == 0:
+			*n.value = n.byDef
+		}
+	}
+	for _, d := range []struct {
+		name  string
+		value *time.Duration
+		byDef time.Duration
+	}{
+		{"SendTimeout", &cfg.SendTimeout, 30 * time.Second},
+		{"Backoff", &cfg.Backoff, 5 * time.Second},
+		{"MaxBackoff", &cfg.MaxBackoff, 5 * time.Minute},
+		{"Poll", &cfg.Poll, time.Second},
+		{"Retention", &cfg.Retention, 7 * 24 * time.Hour},
+	} {
+		switch {
+		case *d.value < 0:
+			refuse("%s is negative", d.name)
+		case *d.value == 0:
+			*d.value = d.byDef
+		}
+	}
+	if cfg.Lease == 0 {
+		cfg.Lease = 2 * cfg.SendTimeout
+	}
+	if cfg.Lease <= cfg.SendTimeout {
+		refuse("Lease is not longer than SendTimeout")
+	}
+	if cfg.MaxBackoff < cfg.Backoff {
+		refuse("MaxBackoff is shorter than Backoff")
+	}
+	if len(errs) > 0 {
+		return nil, fmt.Errorf("mail: worker configuration: %w", errors.Join(errs...))
+	}
+	if cfg.Now == nil {
+		cfg.Now = time.Now
+	}
+	if cfg.Random == nil {
+		cfg.Random = rand.Float64
+	}
+	if cfg.Log == nil {
+		cfg.Log = slog.New(slog.DiscardHandler)
+	}
+	return &Worker{cfg: cfg, wake: make(chan struct{}, 1)}, nil
+}
+
+// Wake makes the worker look at the queue now. It never blocks.
+func (w *Worker) Wake() {
+	select {
+	case w.wake <- struct{}{}:
+	default:
+	}
+}
+
+// Run sends mails until ctx ends, then lets attempts under way finish within SendTimeout, and returns nil.
+// What a worker had claimed when its process died is claimed again when the lease ends.
+func (w *Worker) Run(ctx context.Context) error {
+	// Ends SendTimeout after ctx: the moment from which nothing is tried again.
+	patience, cancel := context.WithCancel(context.WithoutCancel(ctx))
+	defer cancel()
+	defer context.AfterFunc(ctx, func() {
+		timer := time.NewTimer(w.cfg.SendTimeout)
+		defer timer.Stop()
+		select {
+		case <-timer.C:
+			cancel()
+		case <-patience.Done(): // Run has returned
+		}
+	})()
+
+	var running sync.WaitGroup
+	running.Go(func() { w.prune(ctx) })
+	slots := make(chan struct{}, w.cfg.Concurrency)
+	failures := 0
+	for {
+		select {
+		case slots <- struct{}{}:
+		case <-ctx.Done():
+		}
+		if ctx.Err() != nil {
+			break
+		}
+		job, found, err := w.claim(ctx)
+		if found {
+			failures = 0
+			running.Go(func() {
+				defer func() { <-slots }()
+				w.attempt(patience, job)
+			})
+			continue
+		}
+		<-slots
+		wait, wake := w.cfg.Poll, w.wake
+		if err != nil {
+			if ctx.Err() != nil {
+				break
+			}
+			failures++
+			wait = max(w.cfg.Poll, min(double(w.cfg.Poll, failures-1), maxClaimWait))
+			wake = nil // a queue that is down is not asked more often because more is put on it
+			w.cfg.Log.Warn("the mail queue does not answer; the worker tries again", "error", err, "wait", wait)
+		} else {
+			failures = 0
+		}
+		timer := time.NewTimer(wait)
+		select {
+		case <-timer.C:
+		case <-wake:
+		case <-ctx.Done():
+		}
+		timer.Stop()
+	}
+	running.Wait()
+	return nil
+}
+
+// claim takes a job. It is not cut short when ctx ends, or a job might be claimed and nobody
+// know: it would lie there until its lease ends.
+func (w *Worker) claim(ctx context.Context) (Job, bool, error) {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), queueTimeout)
+	defer cancel()
+	return w.cfg.Queue.Claim(ctx, microseconds(w.cfg.Now()), w.cfg.Lease)
+}
+
+// attempt does one attempt at a claimed job and settles it.
+func (w *Worker) attempt(patience context.Context, j Job) {
+	outcome, ok := w.try(patience, j)
+	if !ok {
+		return
+	}
+	outcome.At = microseconds(w.cfg.Now())
+	switch outcome.State {
+	case Sent:
+		w.cfg.Log.Info("a mail was sent", "job", j)
+	case Ready:
+		w.cfg.Log.Warn("a mail could not be sent; it is tried again", "job", j, "at", outcome.RunAt, "error", outcome.Error)
+	case Dead:
+		w.cfg.Log.Error("a mail became a dead letter", "job", j, "error", outcome.Error)
+	}
+	w.settle(patience, j, outcome)
+}
+
+// try sends the mail of a job. It returns false when the job is no longer this worker's.
+func (w *Worker) try(patience context.Context, j Job) (Outcome, bool) {
+	if j.Attempts > w.cfg.MaxAttempts {
+		// Each attempt before was claimed, and none was settled: workers died over it. It may
+		// even have been sent. A person decides.
+		return Outcome{State: Dead, Error: "the last attempt was never settled: the worker ended before"}, true
+	}
+	m, err := w.cfg.Templates.Render(j)
+	if err != nil {
+		return Outcome{State: Dead, Error: describe(err, j)}, true
+	}
+	// The lease began before the claim was answered; the attempt must end before the lease.
+	timeout := min(w.cfg.SendTimeout, j.LeasedUntil.Sub(w.cfg.Now()))
+	if timeout <= 0 {
+		w.cfg.Log.Warn("the lease on a mail job ended before the attempt began", "job", j)
+		return Outcome{}, false
+	}
+	ctx, cancel := context.WithTimeout(patience, timeout)
+	defer cancel()
+	err = w.cfg.Sender.Send(ctx, m)
+	switch {
+	case err == nil:
+		return Outcome{State: Sent}, true
+	case errors.Is(err, ErrRefused), j.Attempts >= w.cfg.MaxAttempts:
+		return Outcome{State: Dead, Error: describe(err, j)}, true
+	}
+	runAt := microseconds(w.cfg.Now()).Add(w.backoff(j.Attempts))
+	return Outcome{State: Ready, RunAt: runAt, Error: describe(err, j)}, true
+}
+
+// settle stores the outcome. While the queue is unavailable it tries again, until the lease
+// ends or patience does; from then on the job is claimed again.
+func (w *Worker) settle(patience context.Context, j Job, o Outcome) {
+	for wait := minSettleWait; ; wait = min(2*wait, maxSettleWait) {
+		ctx, cancel := context.WithTimeout(context.WithoutCancel(patience), queueTimeout)
+		err := w.cfg.Queue.Settle(ctx, j, o)
+		cancel()
+		switch {
+		case err == nil:
+			return
+		case errors.Is(err, ErrLeaseLost):
+			// Also when an earlier try was stored and its answer got lost.
+			w.cfg.Log.Warn("the lease on a mail job was lost", "job", j, "outcome", o.State)
+			return
+		case fault.KindOf(err) != fault.Unavailable, !w.cfg.Now().Add(wait).Before(j.LeasedUntil):
+			w.cfg.Log.Error("the outcome of a mail job could not be stored", "job", j, "outcome", o.State, "error", err)
+			return
+		}
+		timer := time.NewTimer(wait)
+		select {
+		case <-timer.C:
+		case <-patience.Done():
+			timer.Stop()
+			w.cfg.Log.Error("the outcome of a mail job could not be stored", "job", j, "outcome", o.State, "error", err)
+			return
+		}
+	}
+}
+
+// backoff is the wait after the given number of attempts.
+func (w *Worker) backoff(attempts int) time.Duration {
+	d := min(double(w.cfg.Backoff, attempts-1), w.cfg.MaxBackoff)
+	return d/2 + time.Duration(w.cfg.Random()*float64(d-d/2))
+}
+
+// double doubles d n times, and stops before it overflows.
+func double(d time.Duration, n int) time.Duration {
+	for range n {
+		if d > 24*time.Hour {
+			break
+		}
+		d *= 2
+	}
+	return d
+}
+
+// prune removes sent jobs, now and each hour, until ctx ends.
+func (w *Worker) prune(ctx context.Context) {
+	ticker := time.NewTicker(pruneEvery)
+	defer ticker.Stop()
+	for ctx.Err() == nil {
+		pruning, cancel := context.WithTimeout(ctx, time.Minute)
+		removed, err := w.cfg.Queue.Prune(pruning, microseconds(w.cfg.Now()).Add(-w.cfg.Retention))
+		cancel()
+		switch {
+		case err != nil && ctx.Err() == nil:
+			w.cfg.Log.Warn("sent mail jobs could not be pruned", "error", err)
+		case removed > 0:
+			w.cfg.Log.Debug("sent mail jobs were pruned", "removed", removed)
+		}
+		select {
+		case <-ticker.C:
+		case <-ctx.Done():
+		}
+	}
+}
+
+// describe is an error's text for operators, with every text of the job's data taken out:
+// servers like to repeat the address, and a bounce may quote the mail.
+func describe(err error, j Job) string {
+	secrets := []string{string(j.To), j.Name}
+	var data map[string]any
+	if json.Unmarshal(j.Data, &data) == nil {
+		for _, value := range data {
+			if text, ok := value.(string); ok {
+				secrets = append(secrets, text)
+			}
+		}
+	}
+	text := err.Error()
+	for _, secret := range secrets {
+		if len(secret) < 3 {
+			continue
+		}
+		text = regexp.MustCompile(`(?i)`+regexp.QuoteMeta(secret)).ReplaceAllLiteralString(text, "(hidden)")
+	}
+	text = strings.Map(func(r rune) rune {
+		if !unicode.IsPrint(r) {
+			return ' '
+		}
+		return r
+	}, text)
+	if len(text) > maxErrorLength {
+		text = strings.ToValidUTF8(text[:maxErrorLength], "")
+	}
+	return text
+}

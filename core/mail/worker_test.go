@@ -1,0 +1,710 @@
+package mail_test
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"log/slog"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/parley-chat/parley/adapters/memory"
+	"github.com/parley-chat/parley/core/fault"
+	"github.com/parley-chat/parley/core/mail"
+)
+
+const code = "s3cret-c0de"
+
+var errTemporary = errors.New("the server is busy")
+
+// senderFunc is a sender.
+type senderFunc func(ctx context.Context, m mail.Message) error
+
+func (f senderFunc) Send(ctx context.Context, m mail.Message) error { return f(ctx, m) }
+
+// attempts is a sender that notes when it was asked, and answers what it is told.
+type attempts struct {
+	mu     sync.Mutex
+	at     []time.Time
+	ids    []string
+	answer func(n int, m mail.Message) error // n counts from 1
+}
+
+func (a *attempts) Send(_ context.Context, m mail.Message) error {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.at = append(a.at, time.Now())
+	a.ids = append(a.ids, m.ID)
+	if a.answer == nil {
+		return nil
+	}
+	return a.answer(len(a.at), m)
+}
+
+func (a *attempts) count() int {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	return len(a.at)
+}
+
+// gaps are the times between attempts.
+func (a *attempts) gaps() []time.Duration {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	var gaps []time.Duration
+	for i := 1; i < len(a.at); i++ {
+		gaps = append(gaps, a.at[i].Sub(a.at[i-1]))
+	}
+	return gaps
+}
+
+func always(err error) func(int, mail.Message) error {
+	return func(int, mail.Message) error { return err }
+}
+
+func templates(t testing.TB) *mail.Templates {
+	t.Helper()
+	ts, err := mail.NewTemplates(mail.TemplateConfig{PublicURL: "https://chat.example.com"})
+	require.NoError(t, err)
+	return ts
+}
+
+// job makes a job that can be rendered.
+func job(id string) mail.Job {
+	now := time.Now().UTC()
+	data, _ := json.Marshal(mail.UserCreated{
+		UserID: "u1", FullName: "Ada", Email: "ada@example.com", VerificationCode: code, ExpiresAt: now.Add(time.Hour),
+	})
+	return mail.Job{
+		ID: id, Key: "event-" + id, Kind: mail.KindVerification, To: "ada@example.com", Name: "Ada", Data: data,
+		State: mail.Ready, RunAt: now, CreatedAt: now, UpdatedAt: now,
+	}
+}
+
+func enqueue(t testing.TB, q mail.Queue, ids ...string) {
+	t.Helper()
+	for _, id := range ids {
+		require.NoError(t, q.Enqueue(context.Background(), job(id)))
+	}
+}
+
+func get(t testing.TB, q *memory.MailQueue, id string) mail.Job {
+	t.Helper()
+	j, err := q.Get(context.Background(), id)
+	require.NoError(t, err)
+	return j
+}
+
+// start runs a worker until stop is called, which waits for it.
+func start(t testing.TB, cfg mail.WorkerConfig) (w *mail.Worker, stop func()) {
+	t.Helper()
+	if cfg.Templates == nil {
+		cfg.Templates = templates(t)
+	}
+	w, err := mail.NewWorker(cfg)
+	require.NoError(t, err)
+	ctx, cancel := context.WithCancel(context.Background())
+	done := make(chan error, 1)
+	go func() { done <- w.Run(ctx) }()
+	var once sync.Once
+	stop = func() {
+		once.Do(func() {
+			cancel()
+			assert.NoError(t, <-done)
+		})
+	}
+	t.Cleanup(stop)
+	return w, stop
+}
+
+func TestNewWorkerChecksEverythingAtOnce(t *testing.T) {
+	t.Parallel()
+	_, err := mail.NewWorker(mail.WorkerConfig{MaxAttempts: -1, Poll: -1, SendTimeout: time.Minute, Lease: time.Minute, Backoff: time.Hour, MaxBackoff: time.Minute})
+	for _, name := range []string{"Queue", "Sender", "Templates", "MaxAttempts", "Poll", "Lease", "MaxBackoff"} {
+		require.ErrorContains(t, err, name)
+	}
+}
+
+func TestWorkerSendsInOrder(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		q, s := memory.NewMailQueue(), &attempts{}
+		enqueue(t, q, "c", "a", "b")
+		_, stop := start(t, mail.WorkerConfig{Queue: q, Sender: s, Concurrency: 1})
+		synctest.Wait()
+		stop()
+		require.Equal(t, []string{"c@chat.example.com", "a@chat.example.com", "b@chat.example.com"}, s.ids)
+		for _, id := range []string{"a", "b", "c"} {
+			j := get(t, q, id)
+			require.Equal(t, mail.Sent, j.State)
+			require.Empty(t, j.Data)
+			require.Empty(t, j.LastError)
+		}
+	})
+}
+
+// TestWorkerBacksOff reads the waits between attempts, which the poll of a second rounds up.
+func TestWorkerBacksOff(t *testing.T) {
+	t.Parallel()
+	for name, tc := range map[string]struct {
+		random float64
+		want   []time.Duration
+	}{
+		"at least half": {0, []time.Duration{2500 * time.Millisecond, 5 * time.Second, 10 * time.Second, 15 * time.Second, 15 * time.Second}},
+		"in between":    {0.5, []time.Duration{3750 * time.Millisecond, 7500 * time.Millisecond, 15 * time.Second, 22500 * time.Millisecond, 22500 * time.Millisecond}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			synctest.Test(t, func(t *testing.T) {
+				q, s := memory.NewMailQueue(), &attempts{answer: always(errTemporary)}
+				enqueue(t, q, "a")
+				_, stop := start(t, mail.WorkerConfig{
+					Queue: q, Sender: s, MaxAttempts: 6, MaxBackoff: 30 * time.Second,
+					Poll: 10 * time.Millisecond, Random: func() float64 { return tc.random },
+				})
+				time.Sleep(2 * time.Minute)
+				stop()
+				require.Equal(t, tc.want, s.gaps())
+			})
+		})
+	}
+}
+
+func TestWorkerTriesExactlyMaxAttempts(t *testing.T) {
+	t.Parallel()
+	for _, most := range []int{0, 1, 2, 5} {
+		t.Run(fmt.Sprint(most), func(t *testing.T) {
+			t.Parallel()
+			synctest.Test(t, func(t *testing.T) {
+				q, s := memory.NewMailQueue(), &attempts{answer: always(errTemporary)}
+				enqueue(t, q, "a")
+				_, stop := start(t, mail.WorkerConfig{Queue: q, Sender: s, MaxAttempts: most})
+				time.Sleep(10 * time.Minute)
+				stop()
+				want := most
+				if most == 0 {
+					want = 3
+				}
+				require.Equal(t, want, s.count())
+				j := get(t, q, "a")
+				require.Equal(t, mail.Dead, j.State)
+				require.Equal(t, want, j.Attempts)
+				require.Contains(t, string(j.Data), code, "a dead letter keeps what is needed to replay it")
+				require.Equal(t, errTemporary.Error(), j.LastError)
+			})
+		})
+	}
+}
+
+func TestWorkerSucceedsAtLast(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		q, s := memory.NewMailQueue(), &attempts{answer: func(n int, _ mail.Message) error {
+			if n < 3 {
+				return errTemporary
+			}
+			return nil
+		}}
+		enqueue(t, q, "a")
+		_, stop := start(t, mail.WorkerConfig{Queue: q, Sender: s})
+		time.Sleep(10 * time.Minute)
+		stop()
+		require.Equal(t, 3, s.count())
+		require.Equal(t, mail.Sent, get(t, q, "a").State)
+	})
+}
+
+func TestWorkerGivesUpWhatCanNeverSucceed(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		q := memory.NewMailQueue()
+		s := &attempts{answer: always(fmt.Errorf("550 <ADA@example.com> unknown; saw %s\r\nfrom Ada: %w", code, mail.ErrRefused))}
+		enqueue(t, q, "refused")
+		for id, edit := range map[string]func(*mail.Job){
+			"kind":    func(j *mail.Job) { j.Kind = "poem" },
+			"data":    func(j *mail.Job) { j.Data = []byte(`{"verificationCode": 7}`) },
+			"no data": func(j *mail.Job) { j.Data = nil },
+			"address": func(j *mail.Job) { j.To = "no address" },
+		} {
+			j := job(id)
+			edit(&j)
+			require.NoError(t, q.Enqueue(t.Context(), j))
+		}
+		_, stop := start(t, mail.WorkerConfig{Queue: q, Sender: s})
+		time.Sleep(10 * time.Minute)
+		stop()
+		require.Equal(t, 1, s.count())
+		for _, id := range []string{"refused", "kind", "data", "no data", "address"} {
+			j := get(t, q, id)
+			require.Equal(t, mail.Dead, j.State, id)
+			require.Equal(t, 1, j.Attempts, id)
+			require.NotEmpty(t, j.LastError, id)
+		}
+		last := get(t, q, "refused").LastError
+		require.Contains(t, last, "550 <(hidden)> unknown")
+		for _, secret := range []string{code, "ADA@", "Ada", "\r", "\n"} {
+			require.NotContains(t, last, secret, "the error of a job holds nothing of the mail")
+		}
+	})
+}
+
+// TestWorkerAfterCrashes claims a job as often as it may be tried, as workers do that die
+// during the attempt. It becomes a dead letter and is not sent once more.
+func TestWorkerAfterCrashes(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		q, s := memory.NewMailQueue(), &attempts{}
+		enqueue(t, q, "a", "b")
+		for range 3 {
+			j, ok, err := q.Claim(t.Context(), time.Now(), time.Minute)
+			require.NoError(t, err)
+			require.True(t, ok)
+			require.Equal(t, "a", j.ID)
+			time.Sleep(time.Minute)
+		}
+		_, stop := start(t, mail.WorkerConfig{Queue: q, Sender: s})
+		synctest.Wait()
+		stop()
+		require.Equal(t, []string{"b@chat.example.com"}, s.ids)
+		j := get(t, q, "a")
+		require.Equal(t, mail.Dead, j.State)
+		require.NotEmpty(t, j.LastError)
+		require.NotEmpty(t, j.Data)
+	})
+}
+
+func TestWorkerTakesOverWhenALeaseEnds(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		q, s := memory.NewMailQueue(), &attempts{}
+		enqueue(t, q, "a")
+		_, _, err := q.Claim(t.Context(), time.Now(), 10*time.Minute)
+		require.NoError(t, err)
+		_, stop := start(t, mail.WorkerConfig{Queue: q, Sender: s})
+		time.Sleep(10*time.Minute - time.Second)
+		synctest.Wait()
+		require.Zero(t, s.count(), "a job under a lease is another's")
+		time.Sleep(2 * time.Second)
+		stop()
+		require.Equal(t, 1, s.count())
+	})
+}
+
+func TestWorkerBoundsAnAttempt(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		q := memory.NewMailQueue()
+		enqueue(t, q, "a")
+		var mu sync.Mutex
+		running, most := 0, 0
+		var took []time.Duration
+		s := senderFunc(func(ctx context.Context, _ mail.Message) error {
+			mu.Lock()
+			running++
+			most = max(most, running)
+			mu.Unlock()
+			begun := time.Now()
+			<-ctx.Done()
+			mu.Lock()
+			running--
+			took = append(took, time.Since(begun))
+			mu.Unlock()
+			return ctx.Err()
+		})
+		_, stop := start(t, mail.WorkerConfig{Queue: q, Sender: s, SendTimeout: 20 * time.Second})
+		time.Sleep(10 * time.Minute)
+		stop()
+		require.Equal(t, []time.Duration{20 * time.Second, 20 * time.Second, 20 * time.Second}, took)
+		require.Equal(t, 1, most, "attempts at one job do not overlap")
+		require.Equal(t, mail.Dead, get(t, q, "a").State)
+	})
+}
+
+// slowClaims answers a claim late, and loses the answer when ctx is done, as a network does.
+type slowClaims struct {
+	mail.Queue
+	delay time.Duration
+}
+
+func (q slowClaims) Claim(ctx context.Context, now time.Time, lease time.Duration) (mail.Job, bool, error) {
+	j, ok, err := q.Queue.Claim(ctx, now, lease)
+	time.Sleep(q.delay)
+	if ctx.Err() != nil {
+		return mail.Job{}, false, ctx.Err()
+	}
+	return j, ok, err
+}
+
+func TestWorkerEndsTheAttemptBeforeTheLease(t *testing.T) {
+	t.Parallel()
+	for _, tc := range []struct{ delay, want time.Duration }{
+		{4 * time.Second, 2 * time.Second},
+		{7 * time.Second, 0}, // the lease is over before the attempt begins
+	} {
+		synctest.Test(t, func(t *testing.T) {
+			q := memory.NewMailQueue()
+			enqueue(t, q, "a")
+			took := make(chan time.Duration, 10)
+			s := senderFunc(func(ctx context.Context, _ mail.Message) error {
+				begun := time.Now()
+				<-ctx.Done()
+				took <- time.Since(begun)
+				return ctx.Err()
+			})
+			_, stop := start(t, mail.WorkerConfig{
+				Queue: slowClaims{q, tc.delay}, Sender: s, SendTimeout: 5 * time.Second, Lease: 6 * time.Second, MaxAttempts: 1,
+			})
+			time.Sleep(tc.delay + 5*time.Second)
+			stop()
+			close(took)
+			if tc.want == 0 {
+				require.Empty(t, took)
+				return
+			}
+			require.Equal(t, tc.want, <-took)
+		})
+	}
+}
+
+// faultyQueue fails some calls.
+type faultyQueue struct {
+	mail.Queue
+	mu     sync.Mutex
+	claim  func(n int) error
+	settle func(n int) error
+	claims []time.Time
+	settles,
+	prunes []time.Time
+}
+
+func (q *faultyQueue) Claim(ctx context.Context, now time.Time, lease time.Duration) (mail.Job, bool, error) {
+	q.mu.Lock()
+	q.claims = append(q.claims, time.Now())
+	n := len(q.claims)
+	q.mu.Unlock()
+	if q.claim != nil {
+		if err := q.claim(n); err != nil {
+			return mail.Job{}, false, err
+		}
+	}
+	return q.Queue.Claim(ctx, now, lease)
+}
+
+func (q *faultyQueue) Settle(ctx context.Context, j mail.Job, o mail.Outcome) error {
+	q.mu.Lock()
+	q.settles = append(q.settles, time.Now())
+	n := len(q.settles)
+	q.mu.Unlock()
+	if q.settle != nil {
+		if err := q.settle(n); err != nil {
+			return err
+		}
+	}
+	return q.Queue.Settle(ctx, j, o)
+}
+
+func (q *faultyQueue) Prune(ctx context.Context, before time.Time) (int, error) {
+	q.mu.Lock()
+	q.prunes = append(q.prunes, before)
+	q.mu.Unlock()
+	return q.Queue.Prune(ctx, before)
+}
+
+var errDown = fault.Wrap(fault.Unavailable, errors.New("down"))
+
+func TestWorkerSettlesAgainWhileTheLeaseLasts(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		q := &faultyQueue{Queue: memory.NewMailQueue(), settle: func(n int) error {
+			if n <= 5 {
+				return errDown
+			}
+			return nil
+		}}
+		s := &attempts{}
+		enqueue(t, q, "a")
+		_, stop := start(t, mail.WorkerConfig{Queue: q, Sender: s})
+		time.Sleep(10 * time.Minute)
+		stop()
+		require.Equal(t, 1, s.count(), "a mail that was sent is not sent again")
+		require.Len(t, q.settles, 6)
+		require.Equal(t, mail.Sent, get(t, q.Queue.(*memory.MailQueue), "a").State)
+	})
+	synctest.Test(t, func(t *testing.T) {
+		q := &faultyQueue{Queue: memory.NewMailQueue(), settle: func(int) error { return errDown }}
+		s := &attempts{}
+		enqueue(t, q, "a")
+		begun := time.Now()
+		_, stop := start(t, mail.WorkerConfig{Queue: q, Sender: s, Lease: time.Minute, MaxAttempts: 1})
+		time.Sleep(30 * time.Minute)
+		stop()
+		require.Equal(t, 1, s.count())
+		for _, at := range q.settles[:5] {
+			require.Less(t, at.Sub(begun), time.Minute)
+		}
+		for i := 1; i < len(q.settles); i++ {
+			require.GreaterOrEqual(t, q.settles[i].Sub(q.settles[i-1]), 100*time.Millisecond)
+		}
+	})
+}
+
+func TestWorkerDoesNotInsistOnABug(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		q := &faultyQueue{Queue: memory.NewMailQueue(), settle: func(int) error { return errors.New("no such column") }}
+		enqueue(t, q, "a")
+		_, stop := start(t, mail.WorkerConfig{Queue: q, Sender: &attempts{}, Lease: time.Minute})
+		time.Sleep(59 * time.Second)
+		stop()
+		require.Len(t, q.settles, 1, "only a queue that is unavailable is asked again")
+	})
+}
+
+func TestWorkerGoesOnWhenTheLeaseIsLost(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		var log bytes.Buffer
+		q := &faultyQueue{Queue: memory.NewMailQueue(), settle: func(n int) error {
+			if n == 1 {
+				return mail.ErrLeaseLost
+			}
+			return nil
+		}}
+		s := &attempts{}
+		enqueue(t, q, "a", "b")
+		_, stop := start(t, mail.WorkerConfig{Queue: q, Sender: s, Concurrency: 1, Log: slog.New(slog.NewTextHandler(&log, nil))})
+		synctest.Wait()
+		stop()
+		require.Len(t, q.settles, 2)
+		require.Equal(t, 2, s.count())
+		require.Contains(t, log.String(), "lease")
+		for _, secret := range []string{code, "ada@example.com"} {
+			require.NotContains(t, log.String(), secret)
+		}
+	})
+}
+
+func TestWorkerWaitsForAQueueThatIsDown(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		q := &faultyQueue{Queue: memory.NewMailQueue(), claim: func(n int) error {
+			if n <= 4 {
+				return errDown
+			}
+			return nil
+		}}
+		s := &attempts{}
+		enqueue(t, q, "a")
+		w, stop := start(t, mail.WorkerConfig{Queue: q, Sender: s})
+		for range 100 {
+			w.Wake()
+		}
+		time.Sleep(time.Minute)
+		stop()
+		require.Equal(t, 1, s.count())
+		var gaps []time.Duration
+		for i := 1; i < 5; i++ {
+			gaps = append(gaps, q.claims[i].Sub(q.claims[i-1]))
+		}
+		require.Equal(t, []time.Duration{time.Second, 2 * time.Second, 4 * time.Second, 8 * time.Second}, gaps)
+	})
+}
+
+func TestWorkerWakes(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		gate := make(chan struct{})
+		q, s := &faultyQueue{Queue: memory.NewMailQueue()}, &attempts{}
+		q.claim = func(n int) error {
+			if n == 4 {
+				<-gate
+			}
+			return nil
+		}
+		w, stop := start(t, mail.WorkerConfig{Queue: q, Sender: s, Poll: time.Hour})
+		synctest.Wait()
+		before := time.Now()
+		enqueue(t, q, "a")
+		w.Wake() // one look finds the job, the next none
+		synctest.Wait()
+		require.Equal(t, 1, s.count())
+		require.Len(t, q.claims, 3)
+
+		w.Wake()
+		synctest.Wait() // the worker is looking
+		for range 1000 {
+			w.Wake()
+		}
+		close(gate)
+		synctest.Wait()
+		require.Len(t, q.claims, 5, "any number of wakes during a look is one more look")
+		require.Zero(t, time.Since(before), "the worker did not wait for its poll")
+		stop()
+	})
+}
+
+func TestWorkerPrunesEachHour(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		inner := memory.NewMailQueue()
+		q, s := &faultyQueue{Queue: inner}, &attempts{}
+		enqueue(t, q, "a")
+		begun := time.Now()
+		_, stop := start(t, mail.WorkerConfig{Queue: q, Sender: s, Retention: 90 * time.Minute, Poll: time.Minute})
+		time.Sleep(time.Hour + time.Minute)
+		enqueue(t, q, "a") // known
+		synctest.Wait()
+		require.Equal(t, mail.Sent, get(t, inner, "a").State)
+		time.Sleep(time.Hour)
+		synctest.Wait()
+		_, err := inner.Get(t.Context(), "a")
+		require.ErrorIs(t, err, mail.ErrJobNotFound)
+		stop()
+		require.Len(t, q.prunes, 3)
+		for i, before := range q.prunes {
+			require.WithinDuration(t, begun.Add(time.Duration(i)*time.Hour-90*time.Minute), before, 0)
+		}
+		require.Equal(t, 1, s.count())
+	})
+}
+
+func TestWorkerIsConcurrentAndBounded(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		q := memory.NewMailQueue()
+		for i := range 10 {
+			enqueue(t, q, fmt.Sprint("job", i))
+		}
+		release := make(chan struct{})
+		var mu sync.Mutex
+		running, most := 0, 0
+		s := senderFunc(func(context.Context, mail.Message) error {
+			mu.Lock()
+			running++
+			most = max(most, running)
+			mu.Unlock()
+			<-release
+			mu.Lock()
+			running--
+			mu.Unlock()
+			return nil
+		})
+		_, stop := start(t, mail.WorkerConfig{Queue: q, Sender: s, Concurrency: 4})
+		synctest.Wait()
+		mu.Lock()
+		require.Equal(t, 4, running)
+		mu.Unlock()
+		close(release)
+		synctest.Wait()
+		stop()
+		require.Equal(t, 4, most)
+		stats, err := q.Stats(t.Context())
+		require.NoError(t, err)
+		require.Equal(t, 10, stats[mail.Sent])
+	})
+}
+
+func TestWorkersShareAQueue(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		q, s := memory.NewMailQueue(), &attempts{}
+		for i := range 50 {
+			enqueue(t, q, fmt.Sprint("job", i))
+		}
+		for range 3 {
+			start(t, mail.WorkerConfig{Queue: q, Sender: s})
+		}
+		time.Sleep(time.Minute)
+		synctest.Wait()
+		require.Equal(t, 50, s.count())
+		seen := map[string]bool{}
+		for _, id := range s.ids {
+			require.False(t, seen[id], "%s was sent twice", id)
+			seen[id] = true
+		}
+	})
+}
+
+func TestWorkerDrains(t *testing.T) {
+	t.Parallel()
+	t.Run("an attempt that ends in time", func(t *testing.T) {
+		t.Parallel()
+		synctest.Test(t, func(t *testing.T) {
+			q := memory.NewMailQueue()
+			enqueue(t, q, "a", "b")
+			s := senderFunc(func(ctx context.Context, _ mail.Message) error {
+				select {
+				case <-time.After(3 * time.Second):
+					return nil
+				case <-ctx.Done():
+					return ctx.Err()
+				}
+			})
+			_, stop := start(t, mail.WorkerConfig{Queue: q, Sender: s, Concurrency: 1})
+			time.Sleep(time.Second)
+			begun := time.Now()
+			stop()
+			require.Equal(t, 2*time.Second, time.Since(begun))
+			require.Equal(t, mail.Sent, get(t, q, "a").State)
+			require.Equal(t, mail.Ready, get(t, q, "b").State)
+			require.Zero(t, get(t, q, "b").Attempts)
+		})
+	})
+	t.Run("an attempt and a queue that hang", func(t *testing.T) {
+		t.Parallel()
+		synctest.Test(t, func(t *testing.T) {
+			q := &faultyQueue{Queue: memory.NewMailQueue(), settle: func(int) error { return errDown }}
+			enqueue(t, q, "a")
+			s := senderFunc(func(ctx context.Context, _ mail.Message) error { <-ctx.Done(); return ctx.Err() })
+			_, stop := start(t, mail.WorkerConfig{Queue: q, Sender: s, SendTimeout: 10 * time.Second, Lease: time.Hour})
+			time.Sleep(5 * time.Second)
+			begun := time.Now()
+			stop()
+			require.LessOrEqual(t, time.Since(begun), 10*time.Second)
+			require.NotEmpty(t, q.settles, "the outcome is offered once at least")
+		})
+	})
+}
+
+// TestWorkerDrainsWhileItClaims ends the worker between a claim and its answer.
+func TestWorkerDrainsWhileItClaims(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		q, s := memory.NewMailQueue(), &attempts{}
+		enqueue(t, q, "a")
+		_, stop := start(t, mail.WorkerConfig{Queue: slowClaims{q, 4 * time.Second}, Sender: s})
+		time.Sleep(time.Second)
+		stop()
+		require.Equal(t, 1, s.count(), "a job that was claimed is not left lying")
+		require.Equal(t, mail.Sent, get(t, q, "a").State)
+	})
+	synctest.Test(t, func(t *testing.T) {
+		q := memory.NewMailQueue()
+		enqueue(t, q, "a")
+		s := senderFunc(func(ctx context.Context, _ mail.Message) error { <-ctx.Done(); return ctx.Err() })
+		_, stop := start(t, mail.WorkerConfig{Queue: slowClaims{q, 4 * time.Second}, Sender: s, SendTimeout: 10 * time.Second})
+		time.Sleep(time.Second)
+		begun := time.Now()
+		stop()
+		require.Equal(t, 10*time.Second, time.Since(begun), "the time to drain counts from the end of ctx")
+		require.Equal(t, mail.Ready, get(t, q, "a").State)
+	})
+}
+
+func TestWorkerEndsAtOnceWhenIdle(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		_, stop := start(t, mail.WorkerConfig{Queue: memory.NewMailQueue(), Sender: &attempts{}, Poll: time.Hour})
+		synctest.Wait()
+		begun := time.Now()
+		stop()
+		require.Zero(t, time.Since(begun))
+	})
+}

@@ -1,0 +1,365 @@
+package realtime
+
+import (
+	"context"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/parley-chat/parley/core/chat"
+	"github.com/parley-chat/parley/core/fault"
+	"github.com/parley-chat/parley/core/user"
+)
+
+// client is one connection: the hub's side of a [Conn]. There are many, so it is kept small.
+type client struct {
+	hub     *Hub
+	conn    Conn
+	format  Format
+	id      uint64
+	user    chat.Author
+	session string
+
+	nextAt   int64        // when the next event is due under the rate; only Receive uses it
+	inFlight atomic.Int32 // messages that wait for their commit
+	gone     atomic.Bool  // disconnected
+
+	mu      sync.Mutex
+	rooms   []*member
+	busy    bool      // a command runs in a goroutine; others wait in waiting
+	waiting []Command // in the order in which they came
+}
+
+func newClient(h *Hub, conn Conn, who Identity, format Format) *client {
+	return &client{
+		hub: h, conn: conn, format: format, id: h.nextID.Add(1),
+		// Clones, because the identity's strings may be parts of a token or a request.
+		user:    chat.Author{ID: user.ID(strings.Clone(string(who.User.ID))), Name: strings.Clone(who.User.Name)},
+		session: strings.Clone(who.SessionID),
+	}
+}
+
+// Receive takes one message of the client.
+func (c *client) Receive(payload []byte, binary bool) {
+	if c.gone.Load() {
+		return
+	}
+	if binary {
+		c.close(CloseBadEvent, "binary messages are not part of the protocol")
+		return
+	}
+	if !c.inTime() {
+		c.close(CloseTooFast, "too many events")
+		return
+	}
+	cmd, err := c.format.Decode(payload)
+	if err != nil {
+		p := fault.Public(err)
+		c.hub.cfg.Log.Debug("a client sent a bad event", "user", c.user.ID, "detail", p.Detail)
+		c.close(CloseBadEvent, p.Detail)
+		return
+	}
+	c.mu.Lock()
+	if c.busy {
+		full := len(c.waiting) >= c.hub.cfg.MaxWaiting
+		if !full {
+			c.waiting = append(c.waiting, cmd)
+		}
+		c.mu.Unlock()
+		if full {
+			c.close(CloseTooFast, "too many events wait")
+		}
+		return
+	}
+	if !c.waits(cmd) {
+		c.mu.Unlock()
+		c.run(context.Background(), cmd)
+		return
+	}
+	c.busy = true
+	c.mu.Unlock()
+	c.later(cmd)
+}
+
+// later runs a command that may wait in a goroutine, and then those that came meanwhile.
+func (c *client) later(cmd Command) {
+	if !c.hub.background(func(ctx context.Context) {
+		c.run(ctx, cmd)
+		for {
+			c.mu.Lock()
+			if len(c.waiting) == 0 || c.gone.Load() {
+				c.busy, c.waiting = false, nil
+				c.mu.Unlock()
+				return
+			}
+			next := c.waiting[0]
+			c.waiting = c.waiting[1:]
+			c.mu.Unlock()
+			if c.waits(next) && ctx.Err() != nil {
+				// This goroutine's time is up; the next command gets its own.
+				c.later(next)
+				return
+			}
+			c.run(ctx, next)
+		}
+	}) {
+		c.close(CloseServiceRestart, "this node restarts")
+	}
+}
+
+// waits reports whether a command may wait for a store or for other nodes.
+func (c *client) waits(cmd Command) bool {
+	switch cmd.Event {
+	case EventTyping, EventHealthCheck:
+		return false
+	case EventMessage:
+		return c.hub.cfg.Chat.SubmitWaits()
+	}
+	return true
+}
+
+// inTime applies the rate by the generic cell rate algorithm.
+func (c *client) inTime() bool {
+	rate := c.hub.cfg.Rate
+	if rate < 0 {
+		return true
+	}
+	now := c.hub.cfg.Now().UnixNano()
+	each := int64(time.Second) / int64(rate)
+	at := max(c.nextAt, now)
+	if at-now > each*int64(c.hub.cfg.Burst-1) {
+		return false
+	}
+	c.nextAt = at + each
+	return true
+}
+
+func (c *client) run(ctx context.Context, cmd Command) {
+	var err error
+	var a Answer
+	switch cmd.Event {
+	case EventMessage:
+		c.message(ctx, cmd)
+		return // answered after the commit
+	case EventJoinRoom:
+		if err = c.join(ctx, cmd); err == nil {
+			return // answered in place, ahead of live messages
+		}
+	case EventLeaveRoom:
+		err = c.leave(ctx, cmd.Room)
+	case EventTyping:
+		err = c.typing(ctx, cmd)
+	case EventHistory:
+		a, err = c.history(ctx, cmd)
+	case EventPresence:
+		a, err = c.presence(ctx, cmd)
+	case EventHealthCheck:
+		c.answer(cmd, a, nil)
+		c.close(CloseNormal, "")
+		return
+	}
+	c.answer(cmd, a, err)
+}
+
+func (c *client) answer(cmd Command, a Answer, err error) {
+	if err != nil && fault.KindOf(err) == fault.Internal {
+		c.hub.cfg.Log.Error("a command failed", "event", cmd.Event, "room", cmd.Room, "user", c.user.ID, "error", err)
+	}
+	if !cmd.HasID {
+		return
+	}
+	var f *Frame
+	if err != nil {
+		f = c.format.Error(cmd, fault.Public(err))
+	} else {
+		f = c.format.Ack(cmd, a)
+	}
+	c.send(f, false)
+}
+
+// send queues a frame, unless the reader is too slow for it: what can be shed is shed from a
+// quarter of the limit on, anything else closes the connection at the limit. A frame that is
+// larger than the limit passes when nothing else waits.
+func (c *client) send(f *Frame, shed bool) {
+	queued, most := c.conn.Queued(), c.hub.cfg.MaxQueued
+	if shed && queued > most/4 {
+		return
+	}
+	if queued > 0 && queued+f.Len() > most {
+		c.close(CloseSlow, "the reader does not keep up")
+		return
+	}
+	_ = c.conn.Send(f) // a closed connection reports itself by Disconnected
+}
+
+func (c *client) close(code int, reason string) {
+	const longest = 123 // RFC 6455 section 5.5: a control frame holds 125 bytes, 2 of them the code
+	if len(reason) > longest {
+		reason = strings.ToValidUTF8(reason[:longest], "")
+	}
+	c.conn.Close(code, reason)
+}
+
+// member returns the connection's membership of a room, or nil.
+func (c *client) member(room string) *member {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for _, m := range c.rooms {
+		if m.room.name == room {
+			return m
+		}
+	}
+	return nil
+}
+
+func (c *client) message(ctx context.Context, cmd Command) {
+	m := c.member(cmd.Room)
+	if m == nil {
+		c.answer(cmd, Answer{}, ErrNotJoined)
+		return
+	}
+	if m.room.crowded() {
+		c.answer(cmd, Answer{}, ErrRoomBusy.RetryAfter(time.Second))
+		return
+	}
+	if int(c.inFlight.Add(1)) > c.hub.cfg.MaxWaiting {
+		c.inFlight.Add(-1)
+		c.close(CloseTooFast, "too many messages wait")
+		return
+	}
+	d := chat.Draft{Room: m.room.name, ClientID: cmd.ClientID, Author: c.user, Text: cmd.Text}
+	err := c.hub.cfg.Chat.Submit(ctx, d, func(s chat.Stored, err error) {
+		c.inFlight.Add(-1)
+		c.answer(cmd, Answer{Stored: s.Message}, err)
+		if err == nil && !s.Repeated {
+			c.hub.publish(context.Background(), Signal{Kind: SignalMessage, Room: s.Room, Message: s.Message, Conn: c.id})
+		}
+	})
+	if err != nil {
+		c.inFlight.Add(-1)
+		c.answer(cmd, Answer{}, err)
+	}
+}
+
+func (c *client) typing(ctx context.Context, cmd Command) error {
+	m := c.member(cmd.Room)
+	if m == nil {
+		return ErrNotJoined
+	}
+	if m.room.mayType(c.user, cmd.Typing) {
+		c.hub.publish(ctx, Signal{Kind: SignalTyping, Room: m.room.name, User: c.user, Typing: cmd.Typing, Conn: c.id})
+	}
+	return nil
+}
+
+func (c *client) history(ctx context.Context, cmd Command) (Answer, error) {
+	if c.member(cmd.Room) == nil {
+		return Answer{}, ErrNotJoined
+	}
+	r := chat.Range{Limit: int(cmd.Limit), Newest: cmd.After == nil}
+	if cmd.After != nil {
+		r.After = *cmd.After
+	}
+	if cmd.Before != nil {
+		r.Before = *cmd.Before
+	}
+	p, err := c.hub.cfg.Chat.History(ctx, c.user, cmd.Room, r)
+	return Answer{Messages: p.Messages, More: p.More}, err
+}
+
+func (c *client) presence(ctx context.Context, cmd Command) (Answer, error) {
+	if c.member(cmd.Room) == nil {
+		return Answer{}, ErrNotJoined
+	}
+	users, count, err := c.hub.cfg.Presence.List(ctx, c.hub.cfg.Now(), cmd.Room, c.hub.cfg.PresenceLimit)
+	return Answer{Members: users, Count: count}, err
+}
+
+// join subscribes first, then reads, and only then lets live messages through, so that there
+// is no window between what was read and what comes. Joining again reads again.
+func (c *client) join(ctx context.Context, cmd Command) error {
+	m := c.member(cmd.Room)
+	if m == nil {
+		c.mu.Lock()
+		full := len(c.rooms) >= c.hub.cfg.MaxRooms
+		c.mu.Unlock()
+		if full {
+			return ErrTooManyRooms
+		}
+	}
+	if err := c.hub.cfg.Chat.Join(ctx, c.user, cmd.Room); err != nil {
+		return err
+	}
+	fresh := m == nil
+	if fresh {
+		var err error
+		if m, err = c.hub.enter(ctx, c, cmd.Room); err != nil {
+			return err
+		}
+	} else {
+		m.pause()
+	}
+	for {
+		page, err := c.read(ctx, cmd, m.room.seen())
+		if err != nil {
+			if fresh {
+				c.hub.exit(ctx, m)
+			} else {
+				m.resume()
+			}
+			return err
+		}
+		var ack *Frame
+		if cmd.HasID {
+			ack = c.format.Ack(cmd, Answer{Room: m.room.name, Seq: page.Last, Recovered: page.Recovered, Messages: page.Messages})
+		}
+		if m.goLive(page.Last, ack) {
+			break
+		}
+		// Something was delivered meanwhile that is neither in the page nor pending: read again.
+	}
+	if fresh {
+		m.entered(ctx)
+	}
+	if c.gone.Load() {
+		c.hub.exit(ctx, m) // Disconnected may have come before the membership was there
+	}
+	return nil
+}
+
+func (c *client) read(ctx context.Context, cmd Command, seen uint64) (chat.Page, error) {
+	if cmd.Since != nil {
+		return c.hub.cfg.Chat.Since(ctx, cmd.Room, *cmd.Since, seen)
+	}
+	return c.hub.cfg.Chat.Newest(ctx, cmd.Room, seen)
+}
+
+func (c *client) leave(ctx context.Context, room string) error {
+	m := c.member(room)
+	if m == nil {
+		return nil
+	}
+	c.hub.exit(ctx, m)
+	return c.hub.cfg.Chat.Leave(ctx, c.user.ID, room)
+}
+
+// Disconnected says that the connection is gone.
+func (c *client) Disconnected() {
+	if c.gone.Swap(true) {
+		return
+	}
+	c.hub.forget(c)
+	c.mu.Lock()
+	rooms := append([]*member(nil), c.rooms...)
+	c.mu.Unlock()
+	if len(rooms) == 0 {
+		return
+	}
+	// Leaving tells other nodes, which may take a while.
+	c.hub.background(func(ctx context.Context) {
+		for _, m := range rooms {
+			c.hub.exit(ctx, m)
+		}
+	})
+}

@@ -1,0 +1,641 @@
+package realtime
+
+import (
+	"context"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/parley-chat/parley/core/chat"
+	"github.com/parley-chat/parley/core/user"
+)
+
+// room is a room's members on this node, and where its delivery stands.
+//
+// Locks are taken in this order: life, presence, mu, then hub.mu or client.mu.
+type room struct {
+	hub  *Hub
+	name string
+
+	refs     int        // members and joiners, under hub.mu; at 0 the room is let go
+	life     sync.Mutex // held over Follow and Unfollow, so that they cannot overtake each other
+	followed bool       // under life
+
+	presence sync.Mutex        // held over Enter and Exit, for the same reason
+	users    map[user.ID]int32 // counted connections of each user on this node, under presence
+
+	types atomic.Bool // typing is not empty
+
+	mu        sync.Mutex
+	members   []*member // nil where somebody left
+	free      []int32   // those places
+	inbox     []Signal  // waits for delivery
+	scheduled bool      // in the run queue, or running
+	known     bool      // last counts: somebody has read the room since it is followed
+	last      uint64    // the sequence that is, or was, delivered to all members here
+	held      map[uint64]Signal
+	filling   bool
+	typing    map[user.ID]*typist
+}
+
+// member is one connection in one room. There are many, so it is kept small.
+type member struct {
+	client  *client
+	room    *room
+	slot    int32 // in room.members, under room.mu
+	counted bool  // in room.users, under room.presence
+
+	// Under client.mu:
+	live    bool // false while joining: messages pend
+	left    bool
+	last    uint64 // the client has everything up to here
+	pending []pendingFrame
+}
+
+type pendingFrame struct {
+	seq   uint64
+	frame *Frame
+}
+
+// enter makes a connection a member that is not live yet, and follows the room.
+func (h *Hub) enter(ctx context.Context, c *client, name string) (*member, error) {
+	h.mu.Lock()
+	r := h.rooms[name]
+	if r == nil {
+		r = &room{hub: h, name: name, users: map[user.ID]int32{}}
+		h.rooms[name] = r
+	}
+	r.refs++
+	h.mu.Unlock()
+
+	r.life.Lock()
+	var err error
+	if !r.followed {
+		err = h.cfg.Fanout.Follow(ctx, name)
+		r.followed = err == nil
+	}
+	r.life.Unlock()
+	if err != nil {
+		r.release(ctx)
+		return nil, err
+	}
+
+	m := &member{client: c, room: r}
+	r.mu.Lock()
+	if n := len(r.free); n > 0 {
+		m.slot = r.free[n-1]
+		r.free = r.free[:n-1]
+		r.members[m.slot] = m
+	} else {
+		m.slot = int32(len(r.members))
+		r.members = append(r.members, m)
+	}
+	r.mu.Unlock()
+	c.mu.Lock()
+	c.rooms = append(c.rooms, m)
+	c.mu.Unlock()
+	return m, nil
+}
+
+// exit ends a membership. Only the first call counts.
+func (h *Hub) exit(ctx context.Context, m *member) {
+	c, r := m.client, m.room
+	c.mu.Lock()
+	if m.left {
+		c.mu.Unlock()
+		return
+	}
+	m.left, m.pending = true, nil
+	for i := range c.rooms {
+		if c.rooms[i] == m {
+			c.rooms = append(c.rooms[:i], c.rooms[i+1:]...)
+			break
+		}
+	}
+	c.mu.Unlock()
+	r.mu.Lock()
+	r.members[m.slot] = nil
+	r.free = append(r.free, m.slot)
+	r.mu.Unlock()
+	m.exited(ctx)
+	r.release(ctx)
+}
+
+// release lets the room go with its last member.
+func (r *room) release(ctx context.Context) {
+	h := r.hub
+	h.mu.Lock()
+	r.refs--
+	idle := r.refs == 0
+	h.mu.Unlock()
+	if !idle {
+		return
+	}
+	r.life.Lock()
+	defer r.life.Unlock()
+	h.mu.RLock()
+	idle = r.refs == 0
+	h.mu.RUnlock()
+	if !idle {
+		return
+	}
+	if r.followed {
+		r.followed = false
+		if err := h.cfg.Fanout.Unfollow(ctx, r.name); err != nil {
+			h.cfg.Log.Warn("a room could not be unfollowed", "room", r.name, "error", err)
+		}
+	}
+	r.mu.Lock()
+	// From here on signals may be missed: the next member begins anew.
+	r.known, r.last, r.inbox = false, 0, nil
+	clear(r.held)
+	r.mu.Unlock()
+	h.mu.Lock()
+	if r.refs == 0 && h.rooms[r.name] == r {
+		delete(h.rooms, r.name)
+	}
+	h.mu.Unlock()
+}
+
+// entered counts the member's user, and says so where it is the first connection anywhere.
+func (m *member) entered(ctx context.Context) {
+	r, who := m.room, m.client.user
+	r.presence.Lock()
+	defer r.presence.Unlock()
+	m.client.mu.Lock()
+	left := m.left
+	m.client.mu.Unlock()
+	if left {
+		return // exited was, or will be, called without effect
+	}
+	m.counted = true
+	r.users[who.ID]++
+	if r.users[who.ID] > 1 {
+		return
+	}
+	h := r.hub
+	first, err := h.cfg.Presence.Enter(ctx, h.cfg.Now(), h.cfg.Node, r.name, who)
+	if err != nil {
+		h.cfg.Log.Warn("presence was not entered", "room", r.name, "error", err)
+		return
+	}
+	if first {
+		r.announce(ctx, SignalJoined, who)
+	}
+}
+
+// exited is the opposite of entered.
+func (m *member) exited(ctx context.Context) {
+	r, who := m.room, m.client.user
+	r.presence.Lock()
+	defer r.presence.Unlock()
+	if !m.counted {
+		return
+	}
+	m.counted = false
+	if r.users[who.ID]--; r.users[who.ID] > 0 {
+		return
+	}
+	delete(r.users, who.ID)
+	h := r.hub
+	last, err := h.cfg.Presence.Exit(ctx, h.cfg.Now(), h.cfg.Node, r.name, who)
+	if err != nil {
+		h.cfg.Log.Warn("presence was not left", "room", r.name, "error", err)
+		return
+	}
+	if last {
+		r.announce(ctx, SignalLeft, who)
+	}
+}
+
+func (r *room) announce(ctx context.Context, kind SignalKind, who chat.Author) {
+	h := r.hub
+	if _, count, err := h.cfg.Presence.List(ctx, h.cfg.Now(), r.name, 0); err != nil || count > h.cfg.AnnounceUpTo {
+		return
+	}
+	h.publish(ctx, Signal{Kind: kind, Room: r.name, User: who})
+}
+
+// seen is the sequence that a reader's page must reach.
+func (r *room) seen() uint64 {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.last
+}
+
+// crowded reports whether delivery lags so far behind that no more should be stored.
+func (r *room) crowded() bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return len(r.inbox) >= r.hub.cfg.MaxBacklog
+}
+
+// pause makes messages pend, while a member reads again.
+func (m *member) pause() {
+	m.client.mu.Lock()
+	m.live = false
+	m.client.mu.Unlock()
+}
+
+// resume lets pending messages through without a page.
+func (m *member) resume() {
+	m.client.mu.Lock()
+	defer m.client.mu.Unlock()
+	m.flush()
+}
+
+// goLive sends the ack, then what came meanwhile, and lets live messages through: last is where
+// the page that the ack holds ends. It reports false, and does nothing, if a message that this
+// node has delivered is neither in the page nor pending.
+func (m *member) goLive(last uint64, ack *Frame) bool {
+	r, c := m.room, m.client
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if m.left {
+		return true
+	}
+	if r.known && r.last > last {
+		n := len(m.pending)
+		if n == 0 || m.pending[0].seq > last+1 || m.pending[n-1].seq != r.last {
+			return false
+		}
+	}
+	if !r.known {
+		// The first to have read: delivery goes on from what this reader has.
+		r.known, r.last = true, last
+		r.schedule() // signals that came before are held
+	}
+	if ack != nil {
+		c.send(ack, false)
+	}
+	m.last = last
+	m.flush()
+	return true
+}
+
+// flush sends what pends, under client.mu.
+func (m *member) flush() {
+	for _, p := range m.pending {
+		if p.seq > m.last {
+			m.last = p.seq
+			m.client.send(p.frame, false)
+		}
+	}
+	m.pending = nil
+	m.live = true
+}
+
+// enqueue takes a signal for delivery. It does not wait.
+func (r *room) enqueue(s Signal) {
+	r.mu.Lock()
+	r.inbox = append(r.inbox, s)
+	r.schedule()
+	r.mu.Unlock()
+}
+
+// schedule puts the room into the run queue unless it is there, under mu.
+func (r *room) schedule() {
+	if !r.scheduled {
+		r.scheduled = true
+		r.hub.queue.push(r)
+	}
+}
+
+// run delivers what is in the inbox. One goroutine at a time runs a room.
+func (r *room) run() {
+	r.mu.Lock()
+	signals := r.inbox
+	r.inbox = nil
+	r.mu.Unlock()
+	r.deliverHeld()
+	for i := range signals {
+		switch s := &signals[i]; s.Kind {
+		case SignalMessage:
+			r.message(s)
+		case SignalTyping:
+			r.typed(s.User, s.Typing)
+		case SignalJoined:
+			r.broadcast(Outgoing{Event: EventJoined, Room: r.name, User: s.User})
+		case SignalLeft:
+			r.typed(s.User, false)
+			r.broadcast(Outgoing{Event: EventLeft, Room: r.name, User: s.User})
+		}
+	}
+	r.mu.Lock()
+	r.scheduled = false
+	if len(r.inbox) > 0 {
+		r.schedule()
+	}
+	r.mu.Unlock()
+}
+
+// message delivers in the order of the sequence: what came already is dropped, what is ahead
+// of a hole is held until the hole is filled.
+func (r *room) message(s *Signal) {
+	r.mu.Lock()
+	seq := s.Message.Seq
+	switch {
+	case r.known && seq <= r.last:
+		r.mu.Unlock()
+		return
+	case !r.known || seq > r.last+1:
+		// Beyond the limit it is dropped: the store has it.
+		if len(r.held) < r.hub.cfg.MaxBacklog {
+			r.hold(*s)
+		}
+		if r.known && !r.filling {
+			r.filling = r.hub.background(r.fill)
+		}
+		r.mu.Unlock()
+		return
+	}
+	// The sequence moves before the first member gets the message: whoever joins from now on
+	// reads a page that reaches to it.
+	r.last = seq
+	r.mu.Unlock()
+	r.send(s)
+	r.deliverHeld()
+}
+
+// hold keeps a message that is ahead, under mu.
+func (r *room) hold(s Signal) {
+	if r.held == nil {
+		r.held = map[uint64]Signal{}
+	}
+	r.held[s.Message.Seq] = s
+}
+
+// deliverHeld delivers held messages that are next.
+func (r *room) deliverHeld() {
+	for {
+		r.mu.Lock()
+		if !r.known || len(r.held) == 0 {
+			r.mu.Unlock()
+			return
+		}
+		for seq := range r.held {
+			if seq <= r.last {
+				delete(r.held, seq)
+			}
+		}
+		s, ok := r.held[r.last+1]
+		if ok {
+			delete(r.held, s.Message.Seq)
+			r.last++
+		} else if len(r.held) > 0 && !r.filling {
+			r.filling = r.hub.background(r.fill)
+		}
+		r.mu.Unlock()
+		if !ok {
+			return
+		}
+		r.send(&s)
+	}
+}
+
+// fill reads the messages that are missing before the held ones from the store.
+func (r *room) fill(ctx context.Context) {
+	wait := time.NewTimer(r.hub.cfg.HoleWait)
+	defer wait.Stop()
+	for try := 0; ; try++ {
+		select {
+		case <-wait.C:
+		case <-ctx.Done():
+		}
+		after, before, open := r.hole()
+		if !open {
+			return
+		}
+		page, err := r.hub.cfg.Chat.Since(ctx, r.name, after, before-1)
+		switch {
+		case ctx.Err() != nil:
+			r.giveUp(before)
+			return
+		case err != nil:
+			r.hub.cfg.Log.Warn("missed messages were not read", "room", r.name, "error", err)
+			wait.Reset(time.Second)
+			continue
+		case len(page.Messages) == 0 || page.Messages[0].Seq != after+1:
+			r.giveUp(before) // deleted meanwhile
+			return
+		}
+		r.mu.Lock()
+		for _, m := range page.Messages {
+			r.hold(Signal{Kind: SignalMessage, Room: r.name, Message: m})
+		}
+		r.schedule()
+		r.filling = false // what is still missing is noticed again
+		r.mu.Unlock()
+		return
+	}
+}
+
+// hole returns the sequences around the first hole. Without one, filling ends.
+func (r *room) hole() (after, before uint64, open bool) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	for seq := range r.held {
+		if seq > r.last && (before == 0 || seq < before) {
+			before = seq
+		}
+	}
+	if !r.known || before == 0 || before == r.last+1 {
+		r.filling = false
+		r.schedule()
+		return 0, 0, false
+	}
+	return r.last, before, true
+}
+
+// giveUp goes on behind a hole that cannot be filled, and tells the members to read again.
+func (r *room) giveUp(before uint64) {
+	r.hub.cfg.Log.Warn("messages are missing; members read again", "room", r.name, "before", before)
+	r.mu.Lock()
+	if before > r.last {
+		r.last = before - 1
+	}
+	r.filling = false
+	r.schedule()
+	r.mu.Unlock()
+	r.broadcast(Outgoing{Event: EventResync, Room: r.name})
+}
+
+// send delivers a message to every member. Its author no longer types.
+func (r *room) send(s *Signal) {
+	r.typed(s.Message.Author, false)
+	e := Outgoing{Event: EventMessage, Room: r.name, Message: s.Message}
+	var frames frames
+	r.each(func(m *member) {
+		f := frames.of(m.client.format, e)
+		if f == nil {
+			return
+		}
+		c := m.client
+		c.mu.Lock()
+		switch {
+		case m.left:
+		case !m.live:
+			m.pending = append(m.pending, pendingFrame{e.Message.Seq, f})
+			if len(m.pending) > c.hub.cfg.MaxBacklog {
+				c.close(CloseSlow, "joining took too long")
+			}
+		case e.Message.Seq > m.last:
+			m.last = e.Message.Seq
+			c.send(f, false)
+		}
+		c.mu.Unlock()
+	})
+}
+
+// broadcast sends an event that can be shed to every member but those of the user it is about.
+func (r *room) broadcast(e Outgoing) {
+	var frames frames
+	shed := e.Event != EventResync
+	r.each(func(m *member) {
+		c := m.client
+		if shed && c.user.ID == e.User.ID {
+			return
+		}
+		f := frames.of(c.format, e)
+		if f == nil {
+			return
+		}
+		c.mu.Lock()
+		if m.live && !m.left {
+			c.send(f, shed)
+		}
+		c.mu.Unlock()
+	})
+}
+
+// each calls f for every member, without holding the room's lock. Who joins or leaves
+// meanwhile may or may not be called for.
+func (r *room) each(f func(*member)) {
+	var some [128]*member
+	for at := 0; ; {
+		r.mu.Lock()
+		n := 0
+		if at < len(r.members) {
+			n = copy(some[:], r.members[at:])
+		}
+		r.mu.Unlock()
+		if n == 0 {
+			return
+		}
+		at += n
+		for _, m := range some[:n] {
+			if m != nil {
+				f(m)
+			}
+		}
+	}
+}
+
+// frames holds one event, encoded once for each wire format.
+type frames struct {
+	first  Format
+	frame  *Frame
+	others map[Format]*Frame
+}
+
+func (p *frames) of(format Format, e Outgoing) *Frame {
+	if p.first == format {
+		return p.frame
+	}
+	if p.first == nil {
+		p.first, p.frame = format, format.Event(e)
+		return p.frame
+	}
+	f, ok := p.others[format]
+	if !ok {
+		if p.others == nil {
+			p.others = map[Format]*Frame{}
+		}
+		f = format.Event(e)
+		p.others[format] = f
+	}
+	return f
+}
+
+// typist is a user who types, or lately did.
+type typist struct {
+	user  chat.Author
+	until time.Time // members here believe that they type until then; zero if not
+	shown time.Time // when members were last told
+	sent  time.Time // when a connection of this node last said that they type
+	last  bool      // what it said last
+}
+
+// mayType applies the rate of typing events of a user in the room.
+func (r *room) mayType(who chat.Author, typing bool) bool {
+	now := r.hub.cfg.Now()
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	t := r.typist(who)
+	if typing {
+		if now.Sub(t.sent) < r.hub.cfg.TypingEvery {
+			return false
+		}
+		t.sent = now
+	} else if !t.last {
+		return false
+	}
+	t.last = typing
+	return true
+}
+
+func (r *room) typist(who chat.Author) *typist {
+	t := r.typing[who.ID]
+	if t == nil {
+		if r.typing == nil {
+			r.typing = map[user.ID]*typist{}
+		}
+		t = &typist{user: who}
+		r.typing[who.ID] = t
+		r.types.Store(true)
+	}
+	return t
+}
+
+// typed notes that somebody types or has stopped, and tells the members where they do not know.
+func (r *room) typed(who chat.Author, typing bool) {
+	now := r.hub.cfg.Now()
+	r.mu.Lock()
+	var tell bool
+	if typing {
+		t := r.typist(who)
+		t.until = now.Add(r.hub.cfg.TypingTTL)
+		if tell = now.Sub(t.shown) >= r.hub.cfg.TypingTTL/2; tell {
+			t.shown = now
+		}
+	} else if t := r.typing[who.ID]; t != nil && !t.until.IsZero() {
+		t.until, t.shown, t.last = time.Time{}, time.Time{}, false
+		tell = true
+	}
+	r.mu.Unlock()
+	if tell {
+		r.broadcast(Outgoing{Event: EventTyping, Room: r.name, User: who, Typing: typing})
+	}
+}
+
+// expireTyping tells the members who has stopped without saying so.
+func (r *room) expireTyping(now time.Time) {
+	var stopped []chat.Author
+	r.mu.Lock()
+	for id, t := range r.typing {
+		switch {
+		case !t.until.IsZero() && now.After(t.until):
+			t.until, t.shown, t.last = time.Time{}, time.Time{}, false
+			stopped = append(stopped, t.user)
+		case t.until.IsZero() && now.Sub(t.sent) >= r.hub.cfg.TypingEvery:
+			delete(r.typing, id)
+		}
+	}
+	r.types.Store(len(r.typing) > 0)
+	r.mu.Unlock()
+	for _, who := range stopped {
+		r.broadcast(Outgoing{Event: EventTyping, Room: r.name, User: who})
+	}
+}

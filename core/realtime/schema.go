@@ -1,0 +1,219 @@
+package realtime
+
+import (
+	"github.com/parley-chat/parley/core/chat"
+)
+
+// FieldType is the type of a field in an event.
+type FieldType uint8
+
+// The types of fields.
+const (
+	String  FieldType = iota + 1
+	Integer           // 0 to [MaxInteger]
+	Boolean
+	Time   // a string, RFC 3339 in UTC with microseconds
+	Ref    // an object: Field.Object
+	ListOf // a list of objects: Field.Object
+)
+
+// MaxInteger is the largest integer that every JSON reader keeps exactly (RFC 8259 section 6).
+const MaxInteger = 1<<53 - 1
+
+// Field is one member of an event's object.
+type Field struct {
+	Name     string
+	Doc      string
+	Type     FieldType
+	Required bool
+	// MinLength and MaxLength bound a string, in characters.
+	MinLength, MaxLength int
+	// Pattern says in the words of a regular expression (ECMA-262, unicode) what check checks.
+	Pattern string
+	// Minimum and Maximum bound an integer; Maximum 0 means MaxInteger.
+	Minimum, Maximum uint64
+	// Object is the type of a Ref or ListOf.
+	Object *Object
+
+	check func(string) error
+}
+
+// Object is the shape of a JSON object. Members that it does not name are refused.
+type Object struct {
+	// Name is the type's name in documents and in typed clients.
+	Name   string
+	Doc    string
+	Fields []Field
+}
+
+// ClientEvent is an event that a client may send. What is not listed is refused.
+type ClientEvent struct {
+	Name string
+	Doc  string
+	Data *Object
+	Ack  *Object
+}
+
+// ServerEvent is an event that the server sends.
+type ServerEvent struct {
+	Name string
+	Doc  string
+	Data *Object
+}
+
+// Names of events.
+const (
+	EventJoinRoom    = "join_room"
+	EventLeaveRoom   = "leave_room"
+	EventMessage     = "message"
+	EventTyping      = "isTyping"
+	EventHistory     = "history"
+	EventPresence    = "presence"
+	EventHealthCheck = "healthCheck"
+	EventJoined      = "joined"
+	EventLeft        = "left"
+	EventResync      = "resync"
+	EventAck         = "ack"
+	EventError       = "error"
+)
+
+var (
+	roomField = Field{
+		Name: "room", Type: String, Required: true, MinLength: 1, MaxLength: chat.MaxRoomName,
+		Pattern: `^[^\p{C}\p{Zl}\p{Zp} ](?:[^\p{C}\p{Zl}\p{Zp}]*[^\p{C}\p{Zl}\p{Zp} ])?$`, check: chat.CheckRoom,
+		Doc: "The room's name: visible characters, no space at either end.",
+	}
+	textField = Field{
+		Name: "text", Type: String, Required: true, MinLength: 1, MaxLength: chat.MaxText,
+		Pattern: `^[^\u0000]+$`, check: chat.CheckText, Doc: "What is said. U+0000 is refused.",
+	}
+	clientIDField = Field{
+		Name: "clientId", Type: String, MaxLength: chat.MaxClientID, Pattern: `^[!-~]*$`, check: chat.CheckClientID,
+		Doc: "The sender's own name for the message. Sending the same again stores nothing and has the same answer.",
+	}
+	seqField = Field{Name: "seq", Type: Integer, Required: true, Minimum: 1, Doc: "The place in the room's sequence 1, 2, 3, … without gaps."}
+	idField  = Field{Name: "id", Type: String, Required: true, Doc: "Names the message everywhere and for ever."}
+	atField  = Field{Name: "at", Type: Time, Required: true, Doc: "When the message was committed."}
+
+	userObject = &Object{Name: "User", Doc: "Somebody, as others see them.", Fields: []Field{
+		{Name: "id", Type: String, Required: true, Doc: "The user's id."},
+		{Name: "name", Type: String, Required: true, Doc: "The user's full name."},
+	}}
+	userField = Field{Name: "user", Type: Ref, Object: userObject, Required: true, Doc: "Who it is about."}
+
+	messageObject = &Object{Name: "ChatMessage", Doc: "A stored message.", Fields: []Field{
+		{Name: "room", Type: String, Required: true, Doc: "The room's name."}, seqField, idField,
+		{Name: "clientId", Type: String, Doc: "The sender's own name for the message, if it has one."},
+		{Name: "user", Type: Ref, Object: userObject, Required: true, Doc: "Who said it."}, {Name: "text", Type: String, Required: true, Doc: "What is said."}, atField,
+	}}
+	messagesField = Field{Name: "messages", Type: ListOf, Object: messageObject, Required: true, Doc: "Ascending by seq."}
+	emptyObject   = &Object{Name: "Empty", Doc: "Nothing."}
+	okObject      = &Object{Name: "HealthCheckAck", Doc: "The answer to healthCheck.", Fields: []Field{
+		{Name: "message", Type: String, Required: true, Doc: "OK"},
+	}}
+	ackedRoomField = Field{Name: "room", Type: String, Required: true, Doc: "The room's name."}
+)
+
+var clientEvents = []ClientEvent{
+	{
+		Name: EventJoinRoom, Doc: "Join a room, or come back to it: with since, the answer holds what was missed.",
+		Data: &Object{Name: "JoinRoom", Doc: "Which room, and what was seen of it.", Fields: []Field{
+			roomField, {Name: "since", Type: Integer, Doc: "The last sequence that the client has seen; without it the answer holds the newest messages."},
+		}},
+		Ack: &Object{Name: "JoinRoomAck", Doc: "The room as it stands. Live messages follow from seq+1 on.", Fields: []Field{
+			ackedRoomField, {Name: "seq", Type: Integer, Required: true, Doc: "The room's last sequence; 0 if it has no messages. If messages ends before it, ask for the rest with history."},
+			{Name: "recovered", Type: Boolean, Required: true, Doc: "False if messages after since were deleted, or since is ahead of the room: show the room anew."},
+			messagesField,
+		}},
+	},
+	{
+		Name: EventLeaveRoom, Doc: "Leave a room.",
+		Data: &Object{Name: "LeaveRoom", Doc: "Which room.", Fields: []Field{roomField}}, Ack: emptyObject,
+	},
+	{
+		Name: EventMessage, Doc: "Say something in a room that was joined. The answer comes after the durable commit.",
+		Data: &Object{Name: "SendMessage", Doc: "What is said where.", Fields: []Field{roomField, textField, clientIDField}},
+		Ack: &Object{Name: "SendMessageAck", Doc: "The message's place. The same clientId again has the same answer.", Fields: []Field{
+			ackedRoomField, seqField, idField, atField,
+		}},
+	},
+	{
+		Name: EventTyping, Doc: "Say that one is typing, or has stopped. It expires by itself; more often than a stated rate it has no effect.",
+		Data: &Object{Name: "IsTyping", Doc: "Who types is known; where is not.", Fields: []Field{
+			roomField, {Name: "typing", Type: Boolean, Doc: "True unless given."},
+		}},
+		Ack: emptyObject,
+	},
+	{
+		Name: EventHistory, Doc: "Read older or newer messages of a room that was joined.",
+		Data: &Object{Name: "History", Doc: "Which messages. Without before and after: the newest.", Fields: []Field{
+			roomField,
+			{Name: "before", Type: Integer, Minimum: 1, Doc: "Only messages with a lower sequence, the highest of them first to be taken."},
+			{Name: "after", Type: Integer, Doc: "Only messages with a higher sequence, the lowest of them first to be taken."},
+			{Name: "limit", Type: Integer, Minimum: 1, Maximum: 1000, Doc: "How many at most; the server may give fewer."},
+		}},
+		Ack: &Object{Name: "HistoryAck", Doc: "A page.", Fields: []Field{
+			messagesField, {Name: "more", Type: Boolean, Required: true, Doc: "The range holds further messages."},
+		}},
+	},
+	{
+		Name: EventPresence, Doc: "Ask who is in a room that was joined.",
+		Data: &Object{Name: "Presence", Doc: "Which room.", Fields: []Field{roomField}},
+		Ack: &Object{Name: "PresenceAck", Doc: "Who is there, on any node.", Fields: []Field{
+			{Name: "members", Type: ListOf, Object: userObject, Required: true, Doc: "At most a stated number of them, by id."},
+			{Name: "count", Type: Integer, Required: true, Doc: "How many there are."},
+		}},
+	},
+	{
+		Name: EventHealthCheck, Doc: "Ask whether the server answers; it then closes the connection.",
+		Data: &Object{Name: "HealthCheck", Doc: "Nothing."}, Ack: okObject,
+	},
+}
+
+var serverEvents = []ServerEvent{
+	{Name: EventMessage, Doc: "A message in a room that was joined, also the receiver's own.", Data: messageObject},
+	{Name: EventTyping, Doc: "Somebody else types, or has stopped.", Data: &Object{Name: "Typing", Doc: "Who types where.", Fields: []Field{
+		ackedRoomField, userField, {Name: "typing", Type: Boolean, Required: true, Doc: "False: has stopped."},
+	}}},
+	{Name: EventJoined, Doc: "A user's first connection came into the room. Not sent in large rooms.", Data: &Object{Name: "Joined", Doc: "Who came.", Fields: []Field{ackedRoomField, userField}}},
+	{Name: EventLeft, Doc: "A user's last connection left the room. Not sent in large rooms.", Data: &Object{Name: "Left", Doc: "Who left.", Fields: []Field{ackedRoomField, userField}}},
+	{Name: EventResync, Doc: "Messages of the room may have been missed: join it again with since.", Data: &Object{Name: "Resync", Doc: "Which room.", Fields: []Field{ackedRoomField}}},
+}
+
+// ClientEvents is what a client may send. It is the source of the run-time check, the
+// allow-list, the AsyncAPI document and the typed clients. The result must not be changed.
+func ClientEvents() []ClientEvent { return clientEvents }
+
+// ServerEvents is what the server sends besides answers. The result must not be changed.
+func ServerEvents() []ServerEvent { return serverEvents }
+
+// CloseCodes are the close codes a client can meet, and what it may do after each.
+func CloseCodes() []CloseCode { return closeCodes }
+
+// CloseCode is a reason for which a connection ends.
+type CloseCode struct {
+	Code int
+	Doc  string
+	// Return says whether a client may come back by itself.
+	Return bool
+	// Later says that it should wait a while before.
+	Later bool
+	// NewToken says that it needs a new token first.
+	NewToken bool
+}
+
+var closeCodes = []CloseCode{
+	{Code: CloseNormal, Doc: "done: the answer to healthCheck was the last"},
+	{Code: CloseGoingAway, Doc: "the server goes away", Return: true},
+	{Code: CloseProtocolError, Doc: "the WebSocket framing is wrong (RFC 6455)"},
+	{Code: CloseInvalidUTF8, Doc: "a text frame is not UTF-8"},
+	{Code: CloseInternalError, Doc: "something failed on the server's side", Return: true, Later: true},
+	{Code: CloseServiceRestart, Doc: "this node restarts", Return: true},
+	{Code: CloseTryAgainLater, Doc: "this node takes no more connections", Return: true, Later: true},
+	{Code: CloseBadEvent, Doc: "an unknown event, a payload against its schema, a binary or malformed message"},
+	{Code: CloseUnauthenticated, Doc: "not or no longer authenticated", Return: true, NewToken: true},
+	{Code: CloseForbidden, Doc: "not allowed"},
+	{Code: CloseSlow, Doc: "the reader did not keep up", Return: true},
+	{Code: CloseTooLarge, Doc: "a message is too large"},
+	{Code: CloseTooFast, Doc: "too many events"},
+}
