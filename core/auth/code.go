@@ -44,15 +44,15 @@ func codeHash(purpose, code string) string {
 	return hex.EncodeToString(sum[:])
 }
 
-// newCode makes a code and stores it. Without the event that mails it, which comes after,
+// newCode makes a code for u, no older than the password that u has, and stores it. Without the event that mails it, which comes after,
 // the code is nobody's: a crash in between does no harm.
-func (s *Service) newCode(ctx context.Context, purpose string, id user.ID, ttl time.Duration) (text string, expires time.Time, err error) {
+func (s *Service) newCode(ctx context.Context, purpose string, u user.User, ttl time.Duration) (text string, expires time.Time, err error) {
 	text, err = s.secret()
 	if err != nil {
 		return "", time.Time{}, err
 	}
 	now := s.now()
-	c := Code{Hash: codeHash(purpose, text), UserID: id, CreatedAt: now, ExpiresAt: now.Add(ttl)}
+	c := Code{Hash: codeHash(purpose, text), UserID: u.ID, CreatedAt: notBefore(now, u.PasswordChangedAt), ExpiresAt: now.Add(ttl)}
 	if err := s.cfg.Codes.Put(ctx, c); err != nil {
 		return "", time.Time{}, failed("storing a code", err)
 	}
@@ -62,7 +62,7 @@ func (s *Service) newCode(ctx context.Context, purpose string, id user.ID, ttl t
 // decoy does what newCode does and tells nobody the code, so that an address without an
 // account costs the same write as one with.
 func (s *Service) decoy(ctx context.Context, ttl time.Duration) error {
-	_, _, err := s.newCode(ctx, "decoy", user.ID(s.cfg.NewID()), ttl)
+	_, _, err := s.newCode(ctx, "decoy", user.User{ID: user.ID(s.cfg.NewID())}, ttl)
 	return err
 }
 

@@ -69,7 +69,7 @@ func (s *Service) upgradeHash(ctx context.Context, u user.User, password string)
 // ErrTooMany.
 func (s *Service) ForgotPassword(ctx context.Context, from Client, email string) error {
 	return s.mailOnRequest(ctx, from, email, s.cfg.ResetTTL, func(u user.User) error {
-		code, expires, err := s.newCode(ctx, purposeReset, u.ID, s.cfg.ResetTTL)
+		code, expires, err := s.newCode(ctx, purposeReset, u, s.cfg.ResetTTL)
 		if err != nil {
 			return err
 		}

@@ -29,7 +29,7 @@ func (s *Service) RenewMail(ctx context.Context, j mail.Job) ([]byte, error) {
 	var data any
 	switch {
 	case j.Kind == mail.KindPasswordReset:
-		code, expires, err := s.newCode(ctx, purposeReset, u.ID, s.cfg.ResetTTL)
+		code, expires, err := s.newCode(ctx, purposeReset, u, s.cfg.ResetTTL)
 		if err != nil {
 			return nil, err
 		}
@@ -37,7 +37,7 @@ func (s *Service) RenewMail(ctx context.Context, j mail.Job) ([]byte, error) {
 	case u.Verified():
 		return nil, nil
 	default:
-		code, expires, err := s.newCode(ctx, purposeVerify, u.ID, s.cfg.CodeTTL)
+		code, expires, err := s.newCode(ctx, purposeVerify, u, s.cfg.CodeTTL)
 		if err != nil {
 			return nil, err
 		}

@@ -16,8 +16,8 @@ type SignUp struct{ FullName, Email, Password string }
 
 // SignUp makes an account that is not verified yet, and the event that mails the code, in
 // one commit. A taken address has the same outcome and takes the same time, and its owner
-// gets a mail, unless Config.TakenConflict is set: a notice, or a new code if the owner never
-// proved the address. Too many mails to one address, or for one client, are ErrTooMany.
+// gets a mail, unless Config.TakenConflict is set: a notice, or, if nobody has proven the address
+// yet, a code for this sign-up, which replaces the one before. Too many mails to one address, or for one client, are ErrTooMany.
 func (s *Service) SignUp(ctx context.Context, from Client, in SignUp) error {
 	name, err := user.ParseFullName(in.FullName)
 	if err != nil {
@@ -44,18 +44,17 @@ func (s *Service) SignUp(ctx context.Context, from Client, in SignUp) error {
 	owner, err := s.cfg.Users.ByEmail(ctx, email)
 	switch {
 	case err == nil:
-		return s.signUpTaken(ctx, owner)
+		return s.signUpTaken(ctx, owner, name, hash)
 	case !errors.Is(err, user.ErrNotFound):
 		return failed("looking for the address", err)
 	}
 
-	u := user.User{ID: user.ID(s.cfg.NewID()), FullName: name, Email: email, PasswordHash: hash}
-	code, expires, err := s.newCode(ctx, purposeVerify, u.ID, s.cfg.CodeTTL)
+	now := s.now()
+	u := user.User{ID: user.ID(s.cfg.NewID()), FullName: name, Email: email, PasswordHash: hash, CreatedAt: now, PasswordChangedAt: now}
+	code, expires, err := s.newCode(ctx, purposeVerify, u, s.cfg.CodeTTL)
 	if err != nil {
 		return err
 	}
-	u.CreatedAt = s.now()
-	u.PasswordChangedAt = u.CreatedAt
 	e, err := s.mailEvent(mail.TypeUserCreated, u.ID, verification(u, code, expires))
 	if err != nil {
 		return err
@@ -71,7 +70,7 @@ func (s *Service) SignUp(ctx context.Context, from Client, in SignUp) error {
 		if err != nil {
 			return failed("looking for the address", err)
 		}
-		return s.signUpTaken(ctx, owner)
+		return s.signUpTaken(ctx, owner, name, hash)
 	default:
 		return failed("storing the user", err)
 	}
@@ -79,12 +78,12 @@ func (s *Service) SignUp(ctx context.Context, from Client, in SignUp) error {
 
 // signUpTaken is a sign-up with an address that has an account. It makes the same calls as
 // the sign-up of a new user.
-func (s *Service) signUpTaken(ctx context.Context, owner user.User) error {
+func (s *Service) signUpTaken(ctx context.Context, owner user.User, name, hash string) error {
 	if s.cfg.TakenConflict {
 		return user.ErrEmailTaken
 	}
 	if !owner.Verified() {
-		return s.sendVerification(ctx, owner)
+		return s.signUpAgain(ctx, owner, name, hash)
 	}
 	if err := s.decoy(ctx, s.cfg.CodeTTL); err != nil {
 		return err
@@ -94,8 +93,41 @@ func (s *Service) signUpTaken(ctx context.Context, owner user.User) error {
 	})
 }
 
+// signUpAgain is a sign-up with an address that nobody has proven yet. It replaces the name and
+// the password of the one before, whose codes end: otherwise somebody could sign up with another's
+// address, and wait until its owner does so too and confirms a password that is not theirs.
+func (s *Service) signUpAgain(ctx context.Context, owner user.User, name, hash string) error {
+	at := notBefore(s.now(), owner.PasswordChangedAt.Add(time.Microsecond))
+	owner.FullName, owner.PasswordChangedAt = name, at
+	code, expires, err := s.newCode(ctx, purposeVerify, owner, s.cfg.CodeTTL)
+	if err != nil {
+		return err
+	}
+	e, err := s.mailEvent(mail.TypeVerificationAgain, owner.ID, verification(owner, code, expires))
+	if err != nil {
+		return err
+	}
+	u, err := s.cfg.Users.Update(ctx, owner.ID, func(u *user.User) error {
+		// Meanwhile the address may have been proven, or a later sign-up have come.
+		if !u.Verified() && u.PasswordChangedAt.Before(at) {
+			u.FullName, u.PasswordHash, u.PasswordChangedAt = name, hash, at
+		}
+		return nil
+	}, e)
+	switch {
+	case errors.Is(err, user.ErrNotFound):
+		return nil // gone a moment ago: nobody is left to tell
+	case err != nil:
+		return failed("storing the sign-up", err)
+	}
+	s.cfg.Committed()
+	s.cfg.Log.Info("a user signed up again", "user", u)
+	return nil
+}
+
 // Verify confirms the address that code was sent to. A second use of a code is ErrCodeGone;
-// so is an expired code, and any code once the address is confirmed. A use that was cut short
+// so is an expired code, any code once the address is confirmed, and a code of a sign-up that a
+// later one has replaced. A use that was cut short
 // by a crash can be repeated. Of any number of concurrent uses, exactly one succeeds.
 func (s *Service) Verify(ctx context.Context, code string) error {
 	now := s.now()
@@ -106,7 +138,7 @@ func (s *Service) Verify(ctx context.Context, code string) error {
 	// Whether the code was used before does not matter: what it was for is either done, which
 	// the user tells, or was cut short and is done now.
 	u, err := s.cfg.Users.Update(ctx, c.UserID, func(u *user.User) error {
-		if u.Verified() {
+		if u.Verified() || c.CreatedAt.Before(u.PasswordChangedAt) {
 			return ErrCodeGone
 		}
 		u.VerifiedAt = now
@@ -170,7 +202,7 @@ func (s *Service) mailOnRequest(ctx context.Context, from Client, address string
 
 // sendVerification makes a code for a user and commits the event that mails it.
 func (s *Service) sendVerification(ctx context.Context, u user.User) error {
-	code, expires, err := s.newCode(ctx, purposeVerify, u.ID, s.cfg.CodeTTL)
+	code, expires, err := s.newCode(ctx, purposeVerify, u, s.cfg.CodeTTL)
 	if err != nil {
 		return err
 	}

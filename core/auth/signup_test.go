@@ -119,18 +119,23 @@ func TestSignUpWithATakenAddress(t *testing.T) {
 		require.Equal(t, hashes+1, w.hasher.hashes.Load(), "the hash is made all the same")
 		require.Equal(t, committed+1, w.committed.Load())
 	})
-	t.Run("of an unverified owner mails a new code", func(t *testing.T) {
+	t.Run("of an unverified owner replaces the sign-up before", func(t *testing.T) {
 		t.Parallel()
 		w := newWorld(t)
-		first := w.signUp(ada)
-		owner := w.user(ada)
-		require.NoError(t, w.SignUp(t.Context(), auth.Client{}, again))
+		require.NoError(t, w.SignUp(t.Context(), auth.Client{}, again)) // with an address that is not Mallory's
+		var before mail.UserCreated
+		w.last(mail.TypeUserCreated, &before)
+		require.NoError(t, w.SignUp(t.Context(), auth.Client{}, auth.SignUp{FullName: "Ada Lovelace", Email: ada, Password: password}))
 		var data mail.UserCreated
 		w.last(mail.TypeVerificationAgain, &data)
-		require.Equal(t, string(owner.ID), data.UserID)
-		require.NotEqual(t, first, data.VerificationCode)
+		require.Equal(t, before.UserID, data.UserID)
+		require.Equal(t, "Ada Lovelace", data.FullName)
+		require.ErrorIs(t, w.Verify(t.Context(), before.VerificationCode), auth.ErrCodeGone, "the clock stands, and still it is older")
 		require.NoError(t, w.Verify(t.Context(), data.VerificationCode))
-		require.Equal(t, owner.PasswordHash, w.user(ada).PasswordHash)
+		require.Equal(t, "Ada Lovelace", w.user(ada).FullName)
+		w.signIn(ada, password)
+		_, err := w.SignIn(t.Context(), auth.Client{}, ada, again.Password)
+		require.ErrorIs(t, err, auth.ErrInvalidCredentials)
 	})
 	t.Run("is a conflict if so configured", func(t *testing.T) {
 		t.Parallel()

@@ -90,8 +90,9 @@ func (c *Consumer) Handle(ctx context.Context, e event.Event) error {
 
 // Run subscribes to Topic in the group [Group] until ctx ends. An event that can never be
 // handled is logged and dropped, so that it holds up nobody; one whose mail cannot be enqueued
-// now comes again.
-func (c *Consumer) Run(ctx context.Context, bus event.Subscriber) error {
+// now comes again. ready, unless nil, is called once, when events published from then on will
+// be handled.
+func (c *Consumer) Run(ctx context.Context, bus event.Subscriber, ready func()) error {
 	handle := func(ctx context.Context, e event.Event) error {
 		err := c.Handle(ctx, e)
 		if errors.Is(err, fault.Invalid) {
@@ -103,7 +104,7 @@ func (c *Consumer) Run(ctx context.Context, bus event.Subscriber) error {
 		}
 		return err
 	}
-	if err := bus.Subscribe(ctx, Topic, Group, handle, nil); err != nil {
+	if err := bus.Subscribe(ctx, Topic, Group, handle, ready); err != nil {
 		return fmt.Errorf("mail: subscribing to %s: %w", Topic, err)
 	}
 	return nil

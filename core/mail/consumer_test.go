@@ -138,7 +138,7 @@ func TestConsumerRun(t *testing.T) {
 		bus := memory.NewBus(memory.BusConfig{})
 		ctx, cancel := context.WithCancel(t.Context())
 		done := make(chan error, 1)
-		go func() { done <- c.Run(ctx, bus) }()
+		go func() { done <- c.Run(ctx, bus, nil) }()
 		synctest.Wait()
 		poison := event.Event{ID: "poison", Topic: mail.Topic, Type: mail.TypeUserCreated, Key: "u1", Data: []byte(code)}
 		require.NoError(t, bus.Publish(t.Context(), poison, asked("e1", mail.TypeUserCreated, created)))
@@ -165,7 +165,7 @@ func TestConsumerRunWithoutABus(t *testing.T) {
 	t.Parallel()
 	c, err := mail.NewConsumer(mail.ConsumerConfig{Queue: memory.NewMailQueue()})
 	require.NoError(t, err)
-	require.ErrorIs(t, c.Run(t.Context(), brokenBus{}), fault.Unavailable)
+	require.ErrorIs(t, c.Run(t.Context(), brokenBus{}, nil), fault.Unavailable)
 	_, err = mail.NewConsumer(mail.ConsumerConfig{})
 	require.ErrorContains(t, err, "Queue")
 }

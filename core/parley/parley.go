@@ -14,6 +14,7 @@ import (
 	"log/slog"
 	"reflect"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/parley-chat/parley/core/auth"
@@ -171,7 +172,7 @@ func New(cfg Config) (*System, error) {
 	wake := func() { s.worker.Wake() }
 	s.consumer, err = mail.NewConsumer(mail.ConsumerConfig{Queue: cfg.MailQueue, Enqueued: wake, Now: cfg.Now, NewID: cfg.NewID, Log: cfg.Log})
 	keep(err)
-	s.DeadLetters, err = mail.NewDeadLetterService(mail.DeadLetterConfig{Letters: cfg.DeadLetters, Stats: cfg.MailStats, Requeued: wake, Now: cfg.Now})
+	s.DeadLetters, err = mail.NewDeadLetterService(mail.DeadLetterConfig{Letters: cfg.DeadLetters, Stats: cfg.MailStats, Requeued: wake, Refresh: s.Auth.RenewMail, Now: cfg.Now})
 	keep(err)
 
 	c := cfg.Chat
@@ -219,11 +220,29 @@ func (s *System) Run(ctx context.Context) error {
 	}
 	run(&chatting, chatCtx, "chat", s.Chat.Run)
 	run(&connecting, hubCtx, "hub", s.Hub.Run)
-	run(&others, ctx, "relay", s.relay.Run)
 	run(&others, ctx, "mail worker", s.worker.Run)
-	run(&others, ctx, "mail consumer", func(ctx context.Context) error { return s.consumer.Run(ctx, s.subscriber) })
+	// What the relay publishes, somebody must hear: it waits for the subscribers.
+	var missing atomic.Int32
+	missing.Store(2)
+	ready := make(chan struct{})
+	heard := func() {
+		if missing.Add(-1) == 0 {
+			close(ready)
+		}
+	}
+	run(&others, ctx, "mail consumer", func(ctx context.Context) error {
+		return s.consumer.Run(ctx, s.subscriber, heard)
+	})
 	run(&others, ctx, "revocations", func(ctx context.Context) error {
-		return s.subscriber.Subscribe(ctx, auth.Topic, "", s.revoked, nil)
+		return s.subscriber.Subscribe(ctx, auth.Topic, "", s.revoked, heard)
+	})
+	run(&others, ctx, "relay", func(ctx context.Context) error {
+		select {
+		case <-ready:
+			return s.relay.Run(ctx)
+		case <-ctx.Done():
+			return nil
+		}
 	})
 	if s.janitor != nil {
 		run(&others, ctx, "janitor", s.janitor.Run)
