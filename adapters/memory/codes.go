@@ -1,0 +1,73 @@
+package memory
+
+import (
+	"context"
+	"maps"
+	"sync"
+	"time"
+
+	"github.com/parley-chat/parley/core/auth"
+	"github.com/parley-chat/parley/core/fault"
+)
+
+// Codes is an auth.CodeStore and an auth.Sweeper.
+type Codes struct {
+	mu     sync.Mutex
+	byHash map[string]auth.Code
+}
+
+var (
+	_ auth.CodeStore = (*Codes)(nil)
+	_ auth.Sweeper   = (*Codes)(nil)
+)
+
+// NewCodes returns a store without codes.
+func NewCodes() *Codes { return &Codes{byHash: map[string]auth.Code{}} }
+
+var errCodeExists = fault.New(fault.Conflict, "code_exists", "a code with this hash exists")
+
+// Put stores c.
+func (cs *Codes) Put(ctx context.Context, c auth.Code) error {
+	cs.mu.Lock()
+	defer cs.mu.Unlock()
+	if err := alive(ctx); err != nil {
+		return err
+	}
+	if _, exists := cs.byHash[c.Hash]; exists {
+		return errCodeExists
+	}
+	c.CreatedAt, c.ExpiresAt, c.UsedAt = stamp(c.CreatedAt), stamp(c.ExpiresAt), stamp(c.UsedAt)
+	cs.byHash[c.Hash] = c
+	return nil
+}
+
+// Use marks the code as used and returns it as it was.
+func (cs *Codes) Use(ctx context.Context, hash string, at time.Time) (auth.Code, error) {
+	cs.mu.Lock()
+	defer cs.mu.Unlock()
+	if err := alive(ctx); err != nil {
+		return auth.Code{}, err
+	}
+	c, ok := cs.byHash[hash]
+	if !ok {
+		return auth.Code{}, auth.ErrCodeUnknown
+	}
+	if c.UsedAt.IsZero() {
+		used := c
+		used.UsedAt = stamp(at)
+		cs.byHash[hash] = used
+	}
+	return c, nil
+}
+
+// DeleteExpired removes codes whose ExpiresAt is before the given time.
+func (cs *Codes) DeleteExpired(ctx context.Context, before time.Time) (int, error) {
+	cs.mu.Lock()
+	defer cs.mu.Unlock()
+	if err := alive(ctx); err != nil {
+		return 0, err
+	}
+	n := len(cs.byHash)
+	maps.DeleteFunc(cs.byHash, func(_ string, c auth.Code) bool { return c.ExpiresAt.Before(before) })
+	return n - len(cs.byHash), nil
+}

@@ -1,0 +1,917 @@
+package contract
+
+import (
+	"context"
+	"encoding/base64"
+	"errors"
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/parley-chat/parley/core/auth"
+	"github.com/parley-chat/parley/core/event"
+	"github.com/parley-chat/parley/core/fault"
+	"github.com/parley-chat/parley/core/user"
+)
+
+// Sessions is the port of [SessionStore]: a store, the outbox that gets the events of its
+// changes, and what removes expired sessions.
+type Sessions struct {
+	Store   auth.SessionStore
+	Outbox  event.Outbox
+	Sweeper auth.Sweeper
+}
+
+// SessionStore checks auth.SessionStore, and auth.Sweeper for sessions.
+func SessionStore() []Case[Sessions] {
+	return []Case[Sessions]{
+		{"a created session is read back", "Create stores s durably. ByID returns the session. Times are UTC, to the microsecond.", sessionsCreate},
+		{"an unknown session is not found", "ByID returns the session, or ErrSessionNotFound.", sessionsAbsent},
+		{"identifiers are exact", "A session is named by its ID and by nothing like it.", sessionsExactIDs},
+		{"a taken id is refused", "A session with that ID is an error of kind Conflict.", sessionsTaken},
+		{"one of several creates wins", "A session with that ID is an error of kind Conflict. It may be called from many goroutines.", sessionsCreateRace},
+		{"expired and revoked sessions are returned", "ByID returns expired and revoked ones.", sessionsOver},
+		{"update stores what change did", "Update reads the session, lets change edit the copy, stores it; it returns the stored session.", sessionsUpdate},
+		{"update of an unknown session is not found", "Update returns the stored session, or ErrSessionNotFound.", sessionsUpdateAbsent},
+		{"a failed change stores nothing", "An error of change stores nothing and is returned as it is.", sessionsUpdateFails},
+		{"update stores its events", "Update stores the session, and puts events into the outbox, in one commit.", sessionsUpdateEvents},
+		{"one of several rotations wins", "Of concurrent updates that each expect what the other changes, exactly one finds it.", sessionsRotate},
+		{"a user's sessions come oldest first", "ByUser returns the user's sessions, expired and revoked ones included, oldest first.", sessionsByUser},
+		{"many sessions of a user are all returned", "ByUser returns the user's sessions.", sessionsMany},
+		{"expired sessions are removed", "DeleteExpired removes what expired before the given time and returns how many. What expires later stays.", sessionsSweep},
+		{"an ended context does all or nothing", "Update stores the session, and puts events into the outbox, in one commit.", sessionsEnded},
+	}
+}
+
+func session(n int) auth.Session {
+	return auth.Session{
+		ID: fmt.Sprintf("session-%03d", n), UserID: "user-1",
+		FamilyHash: fmt.Sprintf("family/+Aa-%d", n), TokenHash: fmt.Sprintf("token/+Aa-%d", n),
+		CreatedAt: at(n), RotatedAt: at(n + 1), ExpiresAt: at(n + 1000),
+	}
+}
+
+func open(ctx context.Context, p Sessions, sessions ...auth.Session) error {
+	for _, s := range sessions {
+		if err := p.Store.Create(ctx, s); err != nil {
+			return fmt.Errorf("Create(%q): %w", s.ID, err)
+		}
+	}
+	return nil
+}
+
+func wantSession(ctx context.Context, p Sessions, want auth.Session) error {
+	got, err := p.Store.ByID(ctx, want.ID)
+	if err == nil {
+		err = same(got, want)
+	}
+	return during(fmt.Sprintf("ByID(%q)", want.ID), err)
+}
+
+func wantSessions(ctx context.Context, p Sessions, id user.ID, want ...auth.Session) error {
+	got, err := p.Store.ByUser(ctx, id)
+	if err == nil {
+		err = same(got, want)
+	}
+	return during(fmt.Sprintf("ByUser(%q)", id), err)
+}
+
+func sessionsCreate(ctx context.Context, p Sessions) error {
+	return first(open(ctx, p, session(1), session(2)), wantSession(ctx, p, session(1)), wantSession(ctx, p, session(2)))
+}
+
+func sessionsAbsent(ctx context.Context, p Sessions) error {
+	if err := open(ctx, p, session(1)); err != nil {
+		return err
+	}
+	_, err := p.Store.ByID(ctx, "nobody")
+	return first(wantIs("ByID of an unknown session", err, auth.ErrSessionNotFound), wantSessions(ctx, p, "nobody"))
+}
+
+func sessionsExactIDs(ctx context.Context, p Sessions) error {
+	ids := []string{"abc", "ABC", "Abc", "abcd", "a%c", "a_c"}
+	for n, id := range ids {
+		s := session(n)
+		s.ID, s.UserID = id, user.ID(id)
+		if err := open(ctx, p, s); err != nil {
+			return err
+		}
+	}
+	for n, id := range ids {
+		s := session(n)
+		s.ID, s.UserID = id, user.ID(id)
+		if err := first(wantSession(ctx, p, s), wantSessions(ctx, p, s.UserID, s)); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func sessionsTaken(ctx context.Context, p Sessions) error {
+	other := session(2)
+	other.ID = session(1).ID
+	return first(
+		open(ctx, p, session(1)),
+		wantIs("Create with a taken id", p.Store.Create(ctx, other), fault.Conflict),
+		wantSession(ctx, p, session(1)),
+	)
+}
+
+func sessionsCreateRace(ctx context.Context, p Sessions) error {
+	errs := together(12, func(i int) error {
+		s := session(i)
+		s.ID = "same"
+		return p.Store.Create(ctx, s)
+	})
+	if err := oneWins("Create", fault.Conflict, errs); err != nil {
+		return err
+	}
+	for i, err := range errs {
+		if err == nil {
+			want := session(i)
+			want.ID = "same"
+			return wantSession(ctx, p, want)
+		}
+	}
+	return nil
+}
+
+func sessionsOver(ctx context.Context, p Sessions) error {
+	expired, revoked := session(1), session(2)
+	expired.CreatedAt, expired.RotatedAt, expired.ExpiresAt = past, past, past.Add(time.Second)
+	revoked.RevokedAt = at(3)
+	return first(open(ctx, p, expired, revoked), wantSession(ctx, p, expired), wantSession(ctx, p, revoked))
+}
+
+func sessionsUpdate(ctx context.Context, p Sessions) error {
+	if err := open(ctx, p, session(1), session(2)); err != nil {
+		return err
+	}
+	want := session(1)
+	want.FamilyHash, want.TokenHash, want.RotatedAt, want.ExpiresAt, want.RevokedAt = "family", "token", at(50), at(5000), at(60)
+	var seen auth.Session
+	got, err := p.Store.Update(ctx, want.ID, func(s *auth.Session) error { seen = *s; *s = want; return nil })
+	return first(
+		during("Update", err),
+		during("change was given a session whose", same(seen, session(1))),
+		during("Update", same(got, want)), wantSession(ctx, p, want), wantSession(ctx, p, session(2)),
+		wantSessions(ctx, p, "user-1", want, session(2)),
+	)
+}
+
+func sessionsUpdateAbsent(ctx context.Context, p Sessions) error {
+	_, err := p.Store.Update(ctx, "nobody", func(s *auth.Session) error { s.TokenHash = "changed"; return nil }, happened(1))
+	_, absent := p.Store.ByID(ctx, "nobody")
+	return first(
+		wantIs("Update of an unknown session", err, auth.ErrSessionNotFound),
+		wantIs("ByID afterwards", absent, auth.ErrSessionNotFound),
+		wantPending(ctx, p.Outbox),
+	)
+}
+
+func sessionsUpdateFails(ctx context.Context, p Sessions) error {
+	if err := open(ctx, p, session(1)); err != nil {
+		return err
+	}
+	refused := errors.New("refused by change")
+	_, err := p.Store.Update(ctx, session(1).ID, func(s *auth.Session) error {
+		s.TokenHash, s.RevokedAt = "changed", at(9)
+		return refused
+	}, happened(1))
+	if err != refused { //nolint:errorlint // as it is: identity is the promise
+		return fmt.Errorf("the error of Update is %w, want the very error of change", orNone(err))
+	}
+	return first(wantSession(ctx, p, session(1)), wantPending(ctx, p.Outbox))
+}
+
+func sessionsUpdateEvents(ctx context.Context, p Sessions) error {
+	if err := open(ctx, p, session(1)); err != nil {
+		return err
+	}
+	_, err := p.Store.Update(ctx, session(1).ID, func(s *auth.Session) error { s.RevokedAt = at(9); return nil }, happened(3), happened(2))
+	_, again := p.Store.Update(ctx, session(1).ID, func(*auth.Session) error { return nil }, happened(1))
+	return first(during("Update", err), during("Update of nothing", again), wantPending(ctx, p.Outbox, happened(3), happened(2), happened(1)))
+}
+
+func sessionsRotate(ctx context.Context, p Sessions) error {
+	if err := open(ctx, p, session(1)); err != nil {
+		return err
+	}
+	stale := errors.New("the token was rotated already")
+	errs := together(12, func(i int) error {
+		_, err := p.Store.Update(ctx, session(1).ID, func(s *auth.Session) error {
+			if s.TokenHash != session(1).TokenHash {
+				return stale
+			}
+			s.TokenHash = fmt.Sprintf("rotated by %d", i)
+			return nil
+		}, happened(i))
+		return err
+	})
+	if err := oneWins("Update", stale, errs); err != nil {
+		return err
+	}
+	for i, err := range errs {
+		if err == nil {
+			want := session(1)
+			want.TokenHash = fmt.Sprintf("rotated by %d", i)
+			return first(wantSession(ctx, p, want), wantPending(ctx, p.Outbox, happened(i)))
+		}
+	}
+	return nil
+}
+
+func sessionsByUser(ctx context.Context, p Sessions) error {
+	a, b, c, other := session(3), session(1), session(2), session(0)
+	b.ExpiresAt = b.CreatedAt
+	c.RevokedAt = at(9)
+	other.UserID = "user-2"
+	return first(
+		open(ctx, p, a, b, other, c),
+		wantSessions(ctx, p, "user-1", b, c, a), wantSessions(ctx, p, "user-2", other), wantSessions(ctx, p, "user-3"),
+	)
+}
+
+func sessionsMany(ctx context.Context, p Sessions) error {
+	const n = 120
+	var want []auth.Session
+	for i := range n {
+		want = append(want, session(i))
+	}
+	return first(open(ctx, p, want...), wantSessions(ctx, p, "user-1", want...))
+}
+
+// sweep wants n things to go.
+func sweep(ctx context.Context, s auth.Sweeper, before time.Time, n int) error {
+	got, err := s.DeleteExpired(ctx, before)
+	if err == nil && got != n {
+		err = fmt.Errorf("it returned %d, want %d", got, n)
+	}
+	return during("DeleteExpired", err)
+}
+
+func sessionsSweep(ctx context.Context, p Sessions) error {
+	revoked := session(4)
+	revoked.RevokedAt = at(5)
+	if err := first(open(ctx, p, session(1), session(2), session(3), revoked), sweep(ctx, p.Sweeper, session(1).ExpiresAt.Add(-time.Microsecond), 0)); err != nil {
+		return err
+	}
+	if err := first(
+		sweep(ctx, p.Sweeper, session(2).ExpiresAt.Add(time.Microsecond), 2),
+		wantSessions(ctx, p, "user-1", session(3), revoked),
+		sweep(ctx, p.Sweeper, session(2).ExpiresAt.Add(time.Microsecond), 0),
+	); err != nil {
+		return err
+	}
+	_, err := p.Store.ByID(ctx, session(1).ID)
+	return wantIs("ByID of a removed session", err, auth.ErrSessionNotFound)
+}
+
+func sessionsEnded(ctx context.Context, p Sessions) error {
+	if err := open(ctx, p, session(1)); err != nil {
+		return err
+	}
+	want := session(1)
+	_, err := p.Store.Update(ended(ctx), want.ID, func(s *auth.Session) error { s.TokenHash = "changed"; return nil }, happened(1))
+	if err != nil {
+		return first(wantSession(ctx, p, want), wantPending(ctx, p.Outbox))
+	}
+	want.TokenHash = "changed"
+	return first(wantSession(ctx, p, want), wantPending(ctx, p.Outbox, happened(1)))
+}
+
+// Codes is the port of [CodeStore]: a store, and what removes expired codes.
+type Codes struct {
+	Store   auth.CodeStore
+	Sweeper auth.Sweeper
+}
+
+// CodeStore checks auth.CodeStore, and auth.Sweeper for codes.
+func CodeStore() []Case[Codes] {
+	return []Case[Codes]{
+		{"a code is used once", "Use marks the code as used at the given time, unless it was used before, and returns it as it was before the call. Times are UTC, to the microsecond.", codesUse},
+		{"an unknown code is unknown", "An unknown hash is ErrCodeUnknown.", codesUnknown},
+		{"hashes are exact", "Hash recognises the code together with its purpose.", codesExact},
+		{"a taken hash is refused", "A code with that hash is an error of kind Conflict.", codesTaken},
+		{"one of several uses wins", "Of any number of calls, exactly one gets it with a zero UsedAt.", codesRace},
+		{"an expired code is returned", "Expired codes are returned like others.", codesExpired},
+		{"expired codes are removed", "DeleteExpired removes what expired before the given time and returns how many. What expires later stays.", codesSweep},
+	}
+}
+
+func code(n int) auth.Code {
+	return auth.Code{Hash: fmt.Sprintf("hash/+Aa-%d", n), UserID: user.ID(fmt.Sprintf("user-%d", n)), CreatedAt: at(n), ExpiresAt: at(n + 1000)}
+}
+
+func put(ctx context.Context, p Codes, codes ...auth.Code) error {
+	for _, c := range codes {
+		if err := p.Store.Put(ctx, c); err != nil {
+			return fmt.Errorf("Put(%q): %w", c.Hash, err)
+		}
+	}
+	return nil
+}
+
+// use wants the code as it was before the call.
+func use(ctx context.Context, p Codes, t time.Time, want auth.Code) error {
+	got, err := p.Store.Use(ctx, want.Hash, t)
+	if err == nil {
+		err = same(got, want)
+	}
+	return during(fmt.Sprintf("Use(%q)", want.Hash), err)
+}
+
+func usedAt(c auth.Code, t time.Time) auth.Code { c.UsedAt = t; return c }
+
+func codesUse(ctx context.Context, p Codes) error {
+	return first(
+		put(ctx, p, code(1), code(2)),
+		use(ctx, p, at(10), code(1)),
+		during("used again", use(ctx, p, at(20), usedAt(code(1), at(10)))),
+		during("used a third time", use(ctx, p, at(30), usedAt(code(1), at(10)))),
+		use(ctx, p, at(40), code(2)),
+	)
+}
+
+func codesUnknown(ctx context.Context, p Codes) error {
+	_, before := p.Store.Use(ctx, "unknown", at(1))
+	err := put(ctx, p, code(1))
+	_, after := p.Store.Use(ctx, "unknown", at(1))
+	return first(wantIs("Use of an unknown hash", before, auth.ErrCodeUnknown), err, wantIs("Use of an unknown hash", after, auth.ErrCodeUnknown))
+}
+
+func codesExact(ctx context.Context, p Codes) error {
+	hashes := []string{"abc", "ABC", "Abc", "abc=", "a%c", "a_c"}
+	for n, h := range hashes {
+		c := code(n)
+		c.Hash = h
+		if err := put(ctx, p, c); err != nil {
+			return err
+		}
+	}
+	for n, h := range hashes {
+		c := code(n)
+		c.Hash = h
+		if err := use(ctx, p, at(50), c); err != nil {
+			return err
+		}
+	}
+	_, err := p.Store.Use(ctx, "aBC", at(1))
+	return wantIs("Use of an unknown hash", err, auth.ErrCodeUnknown)
+}
+
+func codesTaken(ctx context.Context, p Codes) error {
+	other := code(2)
+	other.Hash = code(1).Hash
+	return first(
+		put(ctx, p, code(1)),
+		wantIs("Put of a taken hash", p.Store.Put(ctx, other), fault.Conflict),
+		use(ctx, p, at(10), code(1)),
+		wantIs("Put of a used hash", p.Store.Put(ctx, other), fault.Conflict),
+		use(ctx, p, at(20), usedAt(code(1), at(10))),
+	)
+}
+
+func codesRace(ctx context.Context, p Codes) error {
+	if err := put(ctx, p, code(1)); err != nil {
+		return err
+	}
+	used := errors.New("used already")
+	return oneWins("Use", used, together(16, func(i int) error {
+		c, err := p.Store.Use(ctx, code(1).Hash, at(10+i))
+		if err == nil && !c.UsedAt.IsZero() {
+			err = used
+		}
+		return err
+	}))
+}
+
+func codesExpired(ctx context.Context, p Codes) error {
+	c := code(1)
+	c.CreatedAt, c.ExpiresAt = past, past.Add(time.Second)
+	return first(put(ctx, p, c), use(ctx, p, at(10), c), use(ctx, p, at(11), usedAt(c, at(10))))
+}
+
+func codesSweep(ctx context.Context, p Codes) error {
+	if err := first(
+		put(ctx, p, code(1), code(2), code(3)), use(ctx, p, at(10), code(2)), use(ctx, p, at(10), code(3)),
+		sweep(ctx, p.Sweeper, code(1).ExpiresAt.Add(-time.Microsecond), 0),
+		sweep(ctx, p.Sweeper, code(2).ExpiresAt.Add(time.Microsecond), 2),
+		sweep(ctx, p.Sweeper, code(2).ExpiresAt.Add(time.Microsecond), 0),
+		use(ctx, p, at(20), usedAt(code(3), at(10))),
+	); err != nil {
+		return err
+	}
+	_, err := p.Store.Use(ctx, code(1).Hash, at(20))
+	return wantIs("Use of a removed code", err, auth.ErrCodeUnknown)
+}
+
+// Nonces checks auth.Nonces.
+func Nonces() []Case[auth.Nonces] {
+	return []Case[auth.Nonces]{
+		{"a name is spent once", "Spend returns true for the first call with this name, and false for every later one at least until the expiry that the first one gave.", noncesOnce},
+		{"a later expiry changes nothing", "Spend returns false for every later call at least until the expiry that the first one gave.", noncesExpiry},
+		{"names are exact", "Spend returns true for the first call with this name.", noncesExact},
+		{"one of several calls wins", "Spend returns true for the first call with this name. It may be called from many goroutines.", noncesRace},
+		{"long names are names", "Spend returns true for the first call with this name.", noncesLong},
+	}
+}
+
+// spend wants the given answer.
+func spend(ctx context.Context, p auth.Nonces, name string, expires time.Time, want bool) error {
+	got, err := p.Spend(ctx, name, expires)
+	if err == nil && got != want {
+		err = fmt.Errorf("it returned %t, want %t", got, want)
+	}
+	return during(fmt.Sprintf("Spend(%q)", clip(name)), err)
+}
+
+func noncesOnce(ctx context.Context, p auth.Nonces) error {
+	return first(
+		spend(ctx, p, "a", at(100), true), spend(ctx, p, "b", at(100), true),
+		spend(ctx, p, "a", at(100), false), spend(ctx, p, "b", at(100), false), spend(ctx, p, "a", at(100), false),
+	)
+}
+
+func noncesExpiry(ctx context.Context, p auth.Nonces) error {
+	return first(
+		spend(ctx, p, "a", at(100), true),
+		spend(ctx, p, "a", at(5000), false), spend(ctx, p, "a", past, false), spend(ctx, p, "a", at(100), false),
+	)
+}
+
+func noncesExact(ctx context.Context, p auth.Nonces) error {
+	for _, want := range []bool{true, false} {
+		for _, name := range names {
+			if err := spend(ctx, p, name, at(100), want); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+func noncesRace(ctx context.Context, p auth.Nonces) error {
+	spent := errors.New("spent already")
+	return oneWins("Spend", spent, together(16, func(int) error {
+		ok, err := p.Spend(ctx, "same", at(100))
+		if err == nil && !ok {
+			err = spent
+		}
+		return err
+	}))
+}
+
+func noncesLong(ctx context.Context, p auth.Nonces) error {
+	name := strings.Repeat("n", 199)
+	return first(
+		spend(ctx, p, name+"1", at(100), true), spend(ctx, p, name+"2", at(100), true),
+		spend(ctx, p, name+"1", at(100), false), spend(ctx, p, name+"2", at(100), false),
+	)
+}
+
+// Limiter checks auth.Limiter.
+func Limiter() []Case[auth.Limiter] {
+	return []Case[auth.Limiter]{
+		{"a burst is allowed at once", "Allow takes one from key's allowance at the given time and returns zero: Burst attempts at once.", limiterBurst},
+		{"after a burst one each interval", "Burst attempts at once, then one each Per/Burst.", limiterInterval},
+		{"a refusal says how long to wait", "Allow takes nothing and returns how long to wait.", limiterWait},
+		{"a refusal takes nothing", "Allow takes nothing and returns how long to wait.", limiterTakesNothing},
+		{"rest refills the burst and no more", "At most Burst at once, and on average one each Per/Burst.", limiterRefill},
+		{"a burst of one", "Burst attempts at once, then one each Per/Burst.", limiterOne},
+		{"keys do not influence each other", "Keys do not influence each other.", limiterKeys},
+		{"no rate allows everything", "A rate without Burst or Per allows everything.", limiterNone},
+		{"concurrent attempts share the allowance", "It may be called from many goroutines. Allow takes one from key's allowance.", limiterRace},
+	}
+}
+
+var rate = auth.Rate{Burst: 5, Per: 100 * time.Second}
+
+// allow wants the wait, to the millisecond.
+func allow(ctx context.Context, p auth.Limiter, key string, r auth.Rate, now time.Time, want time.Duration) error {
+	got, err := p.Allow(ctx, key, r, now)
+	if err == nil && ((want == 0) != (got == 0) || (got-want).Abs() > time.Millisecond) {
+		err = fmt.Errorf("it returned %s, want %s", got, want)
+	}
+	return during(fmt.Sprintf("Allow(%q) %s after the beginning", clip(key), now.Sub(epoch)), err)
+}
+
+// spendBurst uses the allowance up.
+func spendBurst(ctx context.Context, p auth.Limiter, key string, now time.Time) error {
+	for range rate.Burst {
+		if err := allow(ctx, p, key, rate, now, 0); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func limiterBurst(ctx context.Context, p auth.Limiter) error {
+	return first(spendBurst(ctx, p, "key", epoch), allow(ctx, p, "key", rate, epoch, 20*time.Second))
+}
+
+func limiterInterval(ctx context.Context, p auth.Limiter) error {
+	err := spendBurst(ctx, p, "key", epoch)
+	for n := 1; n <= 12 && err == nil; n++ {
+		now := epoch.Add(time.Duration(n) * 20 * time.Second)
+		err = first(
+			allow(ctx, p, "key", rate, now.Add(-time.Second), time.Second),
+			allow(ctx, p, "key", rate, now, 0),
+			allow(ctx, p, "key", rate, now, 20*time.Second),
+		)
+	}
+	return err
+}
+
+func limiterWait(ctx context.Context, p auth.Limiter) error {
+	return first(
+		spendBurst(ctx, p, "key", epoch),
+		allow(ctx, p, "key", rate, epoch.Add(time.Second), 19*time.Second),
+		allow(ctx, p, "key", rate, epoch.Add(12*time.Second), 8*time.Second),
+		allow(ctx, p, "key", rate, epoch.Add(19999*time.Millisecond+900*time.Microsecond), 100*time.Microsecond),
+		allow(ctx, p, "key", rate, epoch.Add(20*time.Second), 0),
+	)
+}
+
+func limiterTakesNothing(ctx context.Context, p auth.Limiter) error {
+	err := spendBurst(ctx, p, "key", epoch)
+	for n := 0; n < 50 && err == nil; n++ {
+		err = allow(ctx, p, "key", rate, epoch.Add(10*time.Second), 10*time.Second)
+	}
+	return first(err, allow(ctx, p, "key", rate, epoch.Add(20*time.Second), 0))
+}
+
+func limiterRefill(ctx context.Context, p auth.Limiter) error {
+	return first(
+		spendBurst(ctx, p, "key", epoch),
+		allow(ctx, p, "key", rate, epoch.Add(60*time.Second), 0), // three were free: two left
+		allow(ctx, p, "key", rate, epoch.Add(60*time.Second), 0),
+		allow(ctx, p, "key", rate, epoch.Add(60*time.Second), 0),
+		allow(ctx, p, "key", rate, epoch.Add(60*time.Second), 20*time.Second),
+		spendBurst(ctx, p, "key", epoch.Add(24*time.Hour)),
+		allow(ctx, p, "key", rate, epoch.Add(24*time.Hour), 20*time.Second),
+	)
+}
+
+func limiterOne(ctx context.Context, p auth.Limiter) error {
+	r := auth.Rate{Burst: 1, Per: time.Hour}
+	return first(
+		allow(ctx, p, "key", r, epoch, 0), allow(ctx, p, "key", r, epoch, time.Hour),
+		allow(ctx, p, "key", r, epoch.Add(time.Hour), 0), allow(ctx, p, "key", r, epoch.Add(time.Hour), time.Hour),
+	)
+}
+
+func limiterKeys(ctx context.Context, p auth.Limiter) error {
+	for _, key := range append([]string{"", strings.Repeat("k", 300), strings.Repeat("k", 301)}, names...) {
+		if err := first(spendBurst(ctx, p, key, epoch), allow(ctx, p, key, rate, epoch, 20*time.Second)); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func limiterNone(ctx context.Context, p auth.Limiter) error {
+	for _, r := range []auth.Rate{{}, {Burst: 1}, {Per: time.Hour}} {
+		for range 20 {
+			if err := allow(ctx, p, "key", r, epoch, 0); err != nil {
+				return fmt.Errorf("with the rate %+v: %w", r, err)
+			}
+		}
+	}
+	return nil
+}
+
+func limiterRace(ctx context.Context, p auth.Limiter) error {
+	allowed := make([]bool, 40)
+	err := allTogether(len(allowed), func(i int) error {
+		wait, err := p.Allow(ctx, "key", rate, epoch)
+		allowed[i] = wait == 0
+		return during("Allow", err)
+	})
+	n := 0
+	for _, ok := range allowed {
+		if ok {
+			n++
+		}
+	}
+	if err == nil && n != rate.Burst {
+		err = fmt.Errorf("%d of %d concurrent attempts were allowed, want %d", n, len(allowed), rate.Burst)
+	}
+	return err
+}
+
+// Hasher checks auth.Hasher.
+func Hasher() []Case[auth.Hasher] {
+	return []Case[auth.Hasher]{
+		{"a password matches its hash", "Verify reports whether password is the one that was hashed.", hasherMatches},
+		{"another password does not match", "Verify reports whether password is the one that was hashed.", hasherOther},
+		{"long passwords count to the last byte", "Verify reports whether password is the one that was hashed; a password has up to MaxPassword bytes.", hasherLong},
+		{"any bytes are a password", "Verify reports whether password is the one that was hashed.", hasherBytes},
+		{"every hash has a fresh salt", "Hash returns an encoded hash with its algorithm, parameters and a fresh salt.", hasherSalt},
+		{"a hash does not hold the password", "Hash returns an encoded hash.", hasherHides},
+		{"a current hash needs no upgrade", "upgrade says that it matches and that the hash should be made anew, because its algorithm or parameters are not the current ones.", hasherUpgrade},
+		{"a hash that cannot be read is an error", "A hash that cannot be read is an error.", hasherUnreadable},
+		{"concurrent calls are right", "It may be called from many goroutines.", hasherConcurrent},
+		{"waiting ends with the context", "It waits for its turn until ctx is done.", hasherEnded},
+	}
+}
+
+const password = "correct horse ü 👋"
+
+// verify wants the answer.
+func verify(ctx context.Context, p auth.Hasher, hash, password string, want bool) error {
+	ok, upgrade, err := p.Verify(ctx, hash, password)
+	switch {
+	case err != nil:
+	case ok != want:
+		err = fmt.Errorf("it returned %t, want %t", ok, want)
+	case upgrade:
+		err = errors.New("it asks for an upgrade of a hash that it just made, or that does not match")
+	}
+	return during(fmt.Sprintf("Verify of %s", brief([]byte(password))), err)
+}
+
+func hasherMatches(ctx context.Context, p auth.Hasher) error {
+	hash, err := p.Hash(ctx, password)
+	return first(during("Hash", err), verify(ctx, p, hash, password, true), verify(ctx, p, hash, password, true))
+}
+
+func hasherOther(ctx context.Context, p auth.Hasher) error {
+	hash, err := p.Hash(ctx, password)
+	if err != nil {
+		return during("Hash", err)
+	}
+	for _, other := range []string{"", "c", password[1:], password + " ", " " + password, strings.ToUpper(password), strings.Replace(password, "ü", "u\u0308", 1), hash} {
+		if err := verify(ctx, p, hash, other, false); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func hasherLong(ctx context.Context, p auth.Hasher) error {
+	most := strings.Repeat("p", auth.MaxPassword-1) + "1"
+	hash, err := p.Hash(ctx, most)
+	return first(
+		during("Hash", err), verify(ctx, p, hash, most, true),
+		verify(ctx, p, hash, most[:auth.MaxPassword-1]+"2", false), verify(ctx, p, hash, most[:72], false),
+	)
+}
+
+func hasherBytes(ctx context.Context, p auth.Hasher) error {
+	hash, err := p.Hash(ctx, "nul\x00and\xffbytes$,=")
+	return first(during("Hash", err), verify(ctx, p, hash, "nul\x00and\xffbytes$,=", true), verify(ctx, p, hash, "nul\x00and\xfebytes$,=", false), verify(ctx, p, hash, "nul", false))
+}
+
+func hasherSalt(ctx context.Context, p auth.Hasher) error {
+	one, err1 := p.Hash(ctx, password)
+	two, err2 := p.Hash(ctx, password)
+	if err := first(during("Hash", err1), during("Hash", err2)); err != nil {
+		return err
+	}
+	if one == two {
+		return errors.New("the same password was hashed twice to the same hash")
+	}
+	return first(verify(ctx, p, one, password, true), verify(ctx, p, two, password, true))
+}
+
+func hasherHides(ctx context.Context, p auth.Hasher) error {
+	hash, err := p.Hash(ctx, "in plain sight")
+	if err == nil {
+		for _, plain := range []string{"in plain sight", base64.StdEncoding.EncodeToString([]byte("in plain sight"))[:18], "696e20706c61696e"} {
+			if strings.Contains(hash, plain) {
+				err = errors.New("it holds the password")
+			}
+		}
+	}
+	return during("Hash", err)
+}
+
+func hasherUpgrade(ctx context.Context, p auth.Hasher) error {
+	hash, err := p.Hash(ctx, password)
+	if err != nil {
+		return during("Hash", err)
+	}
+	if ok, upgrade, err := p.Verify(ctx, hash, password); err != nil || !ok || upgrade {
+		return fmt.Errorf("Verify of a hash that was just made: ok %t, upgrade %t, error %w", ok, upgrade, orNone(err))
+	}
+	if ok, upgrade, err := p.Verify(ctx, hash, "wrong"); err != nil || ok || upgrade {
+		return fmt.Errorf("Verify of another password: ok %t, upgrade %t, error %w", ok, upgrade, orNone(err))
+	}
+	return nil
+}
+
+func hasherUnreadable(ctx context.Context, p auth.Hasher) error {
+	whole, err := p.Hash(ctx, password)
+	if err != nil {
+		return during("Hash", err)
+	}
+	for _, hash := range []string{"", "$", "plain", password, "$argon2id$", "$unknown$v=1$AAAA$BBBB", whole[:len(whole)/3]} {
+		if ok, upgrade, err := p.Verify(ctx, hash, password); err == nil || ok || upgrade {
+			return fmt.Errorf("Verify of the unreadable hash %q: ok %t, upgrade %t, error %w", hash, ok, upgrade, orNone(err))
+		}
+	}
+	return nil
+}
+
+func hasherConcurrent(ctx context.Context, p auth.Hasher) error {
+	return allTogether(6, func(i int) error {
+		mine := fmt.Sprintf("%s %d", password, i)
+		hash, err := p.Hash(ctx, mine)
+		return first(during("Hash", err), verify(ctx, p, hash, mine, true), verify(ctx, p, hash, password, false))
+	})
+}
+
+func hasherEnded(ctx context.Context, p auth.Hasher) error {
+	hash, err := p.Hash(ctx, password)
+	if err != nil {
+		return during("Hash", err)
+	}
+	// Whether there is a turn at once is not known: but no answer may be wrong.
+	if early, err := p.Hash(ended(ctx), password); err == nil {
+		if err := verify(ctx, p, early, password, true); err != nil {
+			return fmt.Errorf("what Hash returned under an ended context: %w", err)
+		}
+	}
+	if ok, _, err := p.Verify(ended(ctx), hash, password); err == nil != ok {
+		return fmt.Errorf("Verify of the right password under an ended context: ok %t, error %w", ok, orNone(err))
+	}
+	return verify(ctx, p, hash, password, true)
+}
+
+// Tokens is the port of [TokenVerifier]: an issuer and the verifier that knows its key.
+type Tokens struct {
+	Issuer   auth.TokenIssuer
+	Verifier auth.TokenVerifier
+	// Stranger issues tokens of the same kind with a key that Verifier does not know.
+	Stranger auth.TokenIssuer
+	// Now is the verifier's clock. Default time.Now.
+	Now func() time.Time
+}
+
+// TokenVerifier checks auth.TokenVerifier and auth.TokenIssuer.
+func TokenVerifier() []Case[Tokens] {
+	return []Case[Tokens]{
+		{"a token says what it was issued for", "Issue returns a signed token that says c. Verify returns what the token says.", tokensRoundTrip},
+		{"foreign values are kept", "Issue returns a signed token that says c.", tokensForeign},
+		{"a token for another audience is refused", "Verify returns what the token says if it is made for audience: a token made for one is refused by the other.", tokensAudience},
+		{"an expired token is refused", "Verify returns what the token says if it is not expired.", tokensExpired},
+		{"a changed token is refused", "Verify returns what the token says if a known key signed it.", tokensChanged},
+		{"a stranger's token is refused", "Verify returns what the token says if a known key signed it.", tokensStranger},
+		{"an unsigned token is refused", "Verify returns what the token says if a known key signed it with an allowed algorithm.", tokensUnsigned},
+		{"what is no token is refused", "Otherwise Verify returns ErrTokenInvalid.", tokensGarbage},
+		{"concurrent tokens are apart", "It may be called from many goroutines.", tokensConcurrent},
+	}
+}
+
+func (p Tokens) claims(n int) auth.Claims {
+	now := time.Now
+	if p.Now != nil {
+		now = p.Now
+	}
+	issued := now().UTC().Truncate(time.Second)
+	return auth.Claims{
+		ID: fmt.Sprintf("token-%d", n), Audience: auth.AudienceAPI, UserID: user.ID(fmt.Sprintf("user-%d", n)),
+		Name: "Zoë Ångström", SessionID: fmt.Sprintf("session-%d", n), IssuedAt: issued, ExpiresAt: issued.Add(time.Hour),
+	}
+}
+
+// sameClaims compares times as moments: a zone is not in a token.
+func sameClaims(got, want auth.Claims) error {
+	got.IssuedAt, got.ExpiresAt = got.IssuedAt.UTC(), got.ExpiresAt.UTC()
+	return same(got, want)
+}
+
+func (p Tokens) trip(ctx context.Context, c auth.Claims) error {
+	token, err := p.Issuer.Issue(ctx, c)
+	if err != nil {
+		return during("Issue", err)
+	}
+	got, err := p.Verifier.Verify(ctx, token, c.Audience)
+	if err == nil {
+		err = sameClaims(got, c)
+	}
+	return during("Verify", err)
+}
+
+// refuse wants ErrTokenInvalid, and nothing said.
+func (p Tokens) refuse(ctx context.Context, what, token, audience string) error {
+	c, err := p.Verifier.Verify(ctx, token, audience)
+	if err := wantIs("Verify of "+what, err, auth.ErrTokenInvalid); err != nil {
+		return err
+	}
+	return during("Verify of "+what+" returned claims beside the error", same(c, auth.Claims{}))
+}
+
+func tokensRoundTrip(ctx context.Context, p Tokens) error {
+	ticket := p.claims(2)
+	ticket.Audience = auth.AudienceTicket
+	return first(p.trip(ctx, p.claims(1)), p.trip(ctx, ticket))
+}
+
+func tokensForeign(ctx context.Context, p Tokens) error {
+	c := p.claims(1)
+	c.Name = long(user.MaxFullName)
+	d := p.claims(2)
+	d.Name, d.SessionID = `<Zoë> & "O'Neil" \u0041 👋`, ""
+	return first(p.trip(ctx, c), p.trip(ctx, d))
+}
+
+func tokensAudience(ctx context.Context, p Tokens) error {
+	api, ticket := p.claims(1), p.claims(2)
+	ticket.Audience = auth.AudienceTicket
+	for _, c := range []auth.Claims{api, ticket} {
+		token, err := p.Issuer.Issue(ctx, c)
+		if err != nil {
+			return during("Issue", err)
+		}
+		for _, audience := range []string{auth.AudienceAPI, auth.AudienceTicket, "", "PARLEY", "parley:"} {
+			if audience == c.Audience {
+				continue
+			}
+			if err := p.refuse(ctx, fmt.Sprintf("a token made for %q by %q", c.Audience, audience), token, audience); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+func tokensExpired(ctx context.Context, p Tokens) error {
+	c := p.claims(1)
+	c.IssuedAt, c.ExpiresAt = c.IssuedAt.Add(-3*time.Hour), c.IssuedAt.Add(-2*time.Hour)
+	token, err := p.Issuer.Issue(ctx, c)
+	return first(during("Issue", err), p.refuse(ctx, "an expired token", token, c.Audience))
+}
+
+func tokensChanged(ctx context.Context, p Tokens) error {
+	token, err := p.Issuer.Issue(ctx, p.claims(1))
+	if err != nil {
+		return during("Issue", err)
+	}
+	const step = 7 // not each byte: a verifier takes its time
+	for i := 1; i < len(token)-4; i += step {
+		b := []byte(token)
+		if b[i] == '.' {
+			continue
+		}
+		if b[i]++; b[i] > 'z' || b[i] == '.' {
+			b[i] = 'A'
+		}
+		if err := p.refuse(ctx, fmt.Sprintf("a token whose byte %d of %d was changed", i, len(token)), string(b), auth.AudienceAPI); err != nil {
+			return err
+		}
+	}
+	other, err := p.Issuer.Issue(ctx, p.claims(2))
+	if err != nil {
+		return during("Issue", err)
+	}
+	if i := strings.LastIndexByte(token, '.'); i > 0 {
+		if j := strings.LastIndexByte(other, '.'); j > 0 {
+			err = p.refuse(ctx, "a token with the signature of another", token[:i]+other[j:], auth.AudienceAPI)
+		}
+	}
+	return first(err, p.refuse(ctx, "a cut token", token[:len(token)-8], auth.AudienceAPI), p.refuse(ctx, "a token with a tail", token+"AAAA", auth.AudienceAPI))
+}
+
+func tokensStranger(ctx context.Context, p Tokens) error {
+	token, err := p.Stranger.Issue(ctx, p.claims(1))
+	return first(during("Issue", err), p.refuse(ctx, "a stranger's token", token, auth.AudienceAPI), p.trip(ctx, p.claims(2)))
+}
+
+func tokensUnsigned(ctx context.Context, p Tokens) error {
+	token, err := p.Issuer.Issue(ctx, p.claims(1))
+	if err != nil {
+		return during("Issue", err)
+	}
+	says := base64.RawURLEncoding.EncodeToString([]byte(`{"sub":"user-1","aud":"parley","exp":99999999999}`))
+	if parts := strings.Split(token, "."); len(parts) == 3 {
+		says = parts[1]
+	}
+	for _, head := range []string{`{"alg":"none","typ":"at+jwt"}`, `{"alg":"None"}`, `{"alg":"HS256"}`, `{}`} {
+		forged := base64.RawURLEncoding.EncodeToString([]byte(head)) + "." + says + "."
+		if err := first(
+			p.refuse(ctx, "an unsigned token with the header "+head, forged, auth.AudienceAPI),
+			p.refuse(ctx, "a forged token with the header "+head, forged+"AAAA", auth.AudienceAPI),
+		); err != nil {
+			return err
+		}
+	}
+	if i := strings.LastIndexByte(token, '.'); i > 0 {
+		err = p.refuse(ctx, "a token without its signature", token[:i+1], auth.AudienceAPI)
+	}
+	return err
+}
+
+func tokensGarbage(ctx context.Context, p Tokens) error {
+	for _, token := range []string{"", " ", ".", "..", "...", "token", "a.b.c", "ü", "\x00", strings.Repeat("A", 10_000), strings.Repeat("A.", 5000), "Bearer x"} {
+		if err := p.refuse(ctx, brief([]byte(token)), token, auth.AudienceAPI); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func tokensConcurrent(ctx context.Context, p Tokens) error {
+	return allTogether(16, func(i int) error { return p.trip(ctx, p.claims(i)) })
+}

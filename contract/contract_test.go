@@ -1,0 +1,620 @@
+package contract_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/parley-chat/parley/adapters/memory"
+	"github.com/parley-chat/parley/contract"
+	"github.com/parley-chat/parley/core/auth"
+	"github.com/parley-chat/parley/core/chat"
+	"github.com/parley-chat/parley/core/event"
+	"github.com/parley-chat/parley/core/fault"
+	"github.com/parley-chat/parley/core/mail"
+	"github.com/parley-chat/parley/core/realtime"
+	"github.com/parley-chat/parley/core/user"
+)
+
+// broken is a port with one rule broken on purpose, and the case that must notice.
+type broken[P any] struct {
+	fault  string
+	caught string // the name of the case
+	breaks func(P) P
+}
+
+// trial is a suite, tried on the reference and on what is broken.
+type trial struct {
+	name string
+	// keeps runs every case on the reference; catches runs each fault's case on the fault.
+	keeps   func(t *testing.T)
+	catches func(t *testing.T)
+	cases   []string
+	faults  int
+}
+
+// try makes a trial. It runs in a bubble with a clock of its own, so that a case which waits
+// in vain takes no time.
+func try[P any](name string, cases []contract.Case[P], open func() (P, func()), faults ...broken[P]) trial {
+	return trial{
+		name: name, cases: contract.Names(cases), faults: len(faults),
+		keeps: func(t *testing.T) {
+			for _, c := range cases {
+				t.Run(c.Name, func(t *testing.T) {
+					synctest.Test(t, func(t *testing.T) {
+						if r := verify(t, c, open, nil); r.Err != nil {
+							t.Error(r)
+						}
+					})
+				})
+			}
+		},
+		catches: func(t *testing.T) {
+			for _, f := range faults {
+				t.Run(f.fault, func(t *testing.T) {
+					i := slices.IndexFunc(cases, func(c contract.Case[P]) bool { return c.Name == f.caught })
+					if i < 0 {
+						t.Fatalf("there is no case %q", f.caught)
+					}
+					synctest.Test(t, func(t *testing.T) {
+						r := verify(t, cases[i], open, f.breaks)
+						if r.Err == nil {
+							t.Errorf("%q has passed with an adapter that is broken", f.caught)
+						}
+						if s := r.String(); !strings.Contains(s, cases[i].Rule) {
+							t.Errorf("the failure does not say the rule %q:\n%s", cases[i].Rule, s)
+						}
+						t.Log(r.Err)
+						time.Sleep(3 * time.Hour) // in the bubble's time: what a fault left behind ends
+					})
+				})
+			}
+		},
+	}
+}
+
+func verify[P any](t *testing.T, c contract.Case[P], open func() (P, func()), breaks func(P) P) contract.Result {
+	results, err := contract.Verify(t.Context(), []contract.Case[P]{c}, func(context.Context) (P, func(), error) {
+		port, done := open()
+		if breaks != nil {
+			port = breaks(port)
+		}
+		return port, done, nil
+	})
+	if err != nil || len(results) != 1 {
+		t.Fatalf("Verify returned %d results and the error %v", len(results), err)
+	}
+	return results[0]
+}
+
+// plain opens ports that need no clean-up.
+func plain[P any](open func() P) func() (P, func()) {
+	return func() (P, func()) { return open(), nil }
+}
+
+func openUsers() contract.Users {
+	s := memory.NewStore()
+	return contract.Users{Repository: s.Users, Outbox: s.Outbox}
+}
+
+func openMails() contract.Mails {
+	q := memory.NewMailQueue()
+	return contract.Mails{Queue: q, Letters: q, Stats: q}
+}
+
+func openSessions() contract.Sessions {
+	s := memory.NewStore()
+	return contract.Sessions{Store: s.Sessions, Outbox: s.Outbox, Sweeper: s.Sessions}
+}
+
+func openBus() contract.Bus {
+	b := memory.NewBus(memory.BusConfig{})
+	return contract.Bus{Publisher: b, Subscriber: b}
+}
+
+func openOutgoing() contract.Outgoing {
+	box := memory.NewMailbox(memory.MailboxConfig{})
+	return contract.Outgoing{Sender: box, Arrived: func(context.Context) ([]mail.Message, error) {
+		var all []mail.Message
+		for _, m := range box.All() {
+			all = append(all, m.Message)
+		}
+		return all, nil
+	}}
+}
+
+func openTokens() contract.Tokens {
+	tokens := memory.NewTokens(memory.TokensConfig{})
+	return contract.Tokens{Issuer: tokens, Verifier: tokens, Stranger: memory.NewTokens(memory.TokensConfig{})}
+}
+
+func openFanout() contract.FanoutNodes {
+	f := memory.NewFanout()
+	return func(context.Context) (realtime.Fanout, error) { return f.Node(), nil }
+}
+
+// nodes replaces what each node of a fan-out does.
+func nodes(breaks func(realtime.Fanout) realtime.Fanout) func(contract.FanoutNodes) contract.FanoutNodes {
+	return func(open contract.FanoutNodes) contract.FanoutNodes {
+		return func(ctx context.Context) (realtime.Fanout, error) {
+			f, err := open(ctx)
+			return breaks(f), err
+		}
+	}
+}
+
+var errOops = errors.New("an error that the port does not know")
+
+func lower(id string) string { return strings.ToLower(id) }
+
+func trials() []trial {
+	return []trial{
+		try("UserRepository", contract.UserRepository(), plain(openUsers), userFaults()...),
+		try("Outbox", contract.Outbox(), plain(openUsers), outboxFaults()...),
+		try("EventBus", contract.EventBus(), plain(openBus), busFaults()...),
+		try("MailQueue", contract.MailQueue(), plain(openMails), queueFaults()...),
+		try("DeadLetters", contract.DeadLetters(), plain(openMails), letterFaults()...),
+		try("MailStats", contract.MailStats(), plain(openMails), statsFaults()...),
+		try("MailSender", contract.MailSender(), plain(openOutgoing), senderFaults()...),
+		try("SessionStore", contract.SessionStore(), plain(openSessions), sessionFaults()...),
+		try("CodeStore", contract.CodeStore(), plain(func() contract.Codes {
+			c := memory.NewCodes()
+			return contract.Codes{Store: c, Sweeper: c}
+		}), codeFaults()...),
+		try("Nonces", contract.Nonces(), plain(func() auth.Nonces { return memory.NewNonces(memory.NoncesConfig{}) }), nonceFaults()...),
+		try("Limiter", contract.Limiter(), plain(func() auth.Limiter { return memory.NewLimiter(memory.LimiterConfig{}) }), limiterFaults()...),
+		try("Hasher", contract.Hasher(), plain(func() auth.Hasher { return memory.NewHasher() }), hasherFaults()...),
+		try("TokenVerifier", contract.TokenVerifier(), plain(openTokens), tokenFaults()...),
+		try("MessageStore", contract.MessageStore(), plain(func() chat.MessageStore { return memory.NewMessages() }), messageFaults()...),
+		try("Rooms", contract.Rooms(), plain(func() chat.Rooms { return memory.NewRooms() }), roomFaults()...),
+		try("Members", contract.Members(), plain(func() chat.Members { return memory.NewMembers() }), memberFaults()...),
+		try("RecentCache", contract.RecentCache(), plain(func() chat.RecentCache { return memory.NewRecentCache(memory.RecentCacheConfig{}) }), cacheFaults()...),
+		try("Fanout", contract.Fanout(), plain(openFanout), fanoutFaults()...),
+		try("Presence", contract.Presence(), plain(func() realtime.Presence { return memory.NewPresence() }), presenceFaults()...),
+		try("Conn", contract.Conn(), func() (contract.Pipe, func()) { return openPipe(defects{}) }),
+	}
+}
+
+// TestTheReferenceKeepsEveryPromise runs every suite on the memory adapter.
+func TestTheReferenceKeepsEveryPromise(t *testing.T) {
+	for _, s := range trials() {
+		t.Run(s.name, s.keeps)
+	}
+}
+
+// TestBrokenAdaptersAreCaught runs, for each fault, the case that must notice it.
+func TestBrokenAdaptersAreCaught(t *testing.T) {
+	for _, s := range trials() {
+		t.Run(s.name, s.catches)
+	}
+}
+
+// TestBrokenConnectionsAreCaught does the same for connections, whose faults are in the wire.
+func TestBrokenConnectionsAreCaught(t *testing.T) {
+	for _, f := range connFaults() {
+		t.Run(f.caught, func(t *testing.T) {
+			i := slices.Index(contract.Names(contract.Conn()), f.caught)
+			if i < 0 {
+				t.Fatalf("there is no case %q", f.caught)
+			}
+			synctest.Test(t, func(t *testing.T) {
+				r := verify(t, contract.Conn()[i], func() (contract.Pipe, func()) { return openPipe(f.defects) }, nil)
+				if r.Err == nil {
+					t.Errorf("%q has passed with a wire that has the defects %+v", f.caught, f.defects)
+				}
+				t.Log(r.Err)
+				time.Sleep(time.Hour) // in the bubble's time: what a defect left behind ends
+			})
+		})
+	}
+}
+
+func TestSuitesAreWellFormed(t *testing.T) {
+	faults := len(connFaults())
+	for _, s := range trials() {
+		faults += s.faults
+		if len(s.cases) == 0 {
+			t.Errorf("%s has no cases", s.name)
+		}
+		if s.faults == 0 && s.name != "Conn" {
+			t.Errorf("%s was never tried on a broken adapter", s.name)
+		}
+		sorted := slices.Sorted(slices.Values(s.cases))
+		if len(slices.Compact(sorted)) != len(s.cases) {
+			t.Errorf("%s has two cases of one name", s.name)
+		}
+	}
+	if faults < 60 {
+		t.Errorf("the suites were tried on %d faults only", faults)
+	}
+}
+
+func numbers(rule string, check func(ctx context.Context, n int) error) []contract.Case[int] {
+	return []contract.Case[int]{{Name: "number", Rule: rule, Check: check}}
+}
+
+func opens(n int) func(context.Context) (int, func(), error) {
+	return func(context.Context) (int, func(), error) { return n, nil, nil }
+}
+
+func TestVerify(t *testing.T) {
+	closed := 0
+	open := func(context.Context) (int, func(), error) { return 7, func() { closed++ }, nil }
+	cases := []contract.Case[int]{
+		{Name: "kept", Rule: "it is 7", Check: func(_ context.Context, n int) error {
+			if n != 7 {
+				return fmt.Errorf("it is %d", n)
+			}
+			return nil
+		}},
+		{Name: "broken", Rule: "it is 8", Check: func(context.Context, int) error { return errOops }},
+		{Name: "panics", Rule: "it does not panic", Check: func(context.Context, int) error { panic("at the disco") }},
+		{Name: "excepted", Rule: "it is 9", Check: func(context.Context, int) error { return errOops }},
+	}
+	results, err := contract.Verify(t.Context(), cases, open, contract.Except("excepted", "it is a 7"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := []string{
+		"ok   kept",
+		"FAIL broken\n\trule: it is 8\n\tbut:  an error that the port does not know",
+		"FAIL panics\n\trule: it does not panic\n\tbut:  panic: at the disco",
+		"skip excepted: it is a 7",
+	}
+	for i, r := range results {
+		if r.String() != want[i] {
+			t.Errorf("result %d is\n%s\nwant\n%s", i, r, want[i])
+		}
+	}
+	if closed != 3 {
+		t.Errorf("%d ports were given up, want the 3 that were opened", closed)
+	}
+}
+
+func TestVerifyReportsAPortThatCannotBeOpened(t *testing.T) {
+	results, err := contract.Verify(t.Context(), numbers("it is a number", func(context.Context, int) error { return nil }),
+		func(context.Context) (int, func(), error) { return 0, nil, errOops })
+	if err != nil || len(results) != 1 || !errors.Is(results[0].Err, errOops) {
+		t.Errorf("got %v and the error %v, want one result with %v", results, err, errOops)
+	}
+}
+
+func TestExceptionsMustNameACaseAndAReason(t *testing.T) {
+	cases := numbers("it is a number", func(context.Context, int) error { return nil })
+	for _, e := range [][]contract.Exception{
+		{contract.Except("numbre", "a slip")},
+		{contract.Except("", "no name")},
+		{contract.Except("number", "")},
+		{contract.Except("number", "once"), contract.Except("number", "twice")},
+	} {
+		if results, err := contract.Verify(t.Context(), cases, opens(1), e...); err == nil {
+			t.Errorf("the exceptions %+v were accepted: %v", e, results)
+		}
+	}
+}
+
+func TestACheckThatIgnoresItsContextHangs(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		release := make(chan struct{})
+		cases := numbers("it does not block", func(context.Context, int) error { <-release; return nil })
+		started := time.Now()
+		results, err := contract.Verify(t.Context(), cases, opens(1))
+		if err != nil || !errors.Is(results[0].Err, contract.ErrHangs) {
+			t.Errorf("got %v and the error %v, want %v", results, err, contract.ErrHangs)
+		}
+		if waited := time.Since(started); waited != contract.Deadline+contract.Grace {
+			t.Errorf("it was waited for %s, want %s", waited, contract.Deadline+contract.Grace)
+		}
+		close(release)
+	})
+}
+
+func TestACheckThatEndsWithItsContextReportsItself(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		cases := numbers("it answers", func(ctx context.Context, _ int) error {
+			<-ctx.Done()
+			return errOops
+		})
+		results, err := contract.Verify(t.Context(), cases, opens(1))
+		if err != nil || !errors.Is(results[0].Err, errOops) {
+			t.Errorf("got %v and the error %v, want %v", results, err, errOops)
+		}
+	})
+}
+
+func userFaults() []broken[contract.Users] {
+	breaks := func(f func(user.Repository) repository) func(contract.Users) contract.Users {
+		return func(p contract.Users) contract.Users {
+			r := f(p.Repository)
+			r.Repository, p.Repository = p.Repository, r
+			return p
+		}
+	}
+	return []broken[contract.Users]{
+		{"a failed change is stored", "a failed change stores nothing", breaks(func(r user.Repository) repository {
+			return repository{update: func(ctx context.Context, id user.ID, change func(*user.User) error, events ...event.Event) (u user.User, err error) {
+				var refused error
+				u, err = r.Update(ctx, id, func(u *user.User) error { refused = change(u); return nil }, events...)
+				return u, errors.Join(refused, err)
+			}}
+		})},
+		{"an error of change is wrapped", "a failed change stores nothing", breaks(func(r user.Repository) repository {
+			return repository{update: func(ctx context.Context, id user.ID, change func(*user.User) error, events ...event.Event) (user.User, error) {
+				u, err := r.Update(ctx, id, change, events...)
+				if err != nil {
+					err = fmt.Errorf("update: %w", err)
+				}
+				return u, err
+			}}
+		})},
+		{"addresses are not unique", "a taken address is refused", breaks(func(r user.Repository) repository {
+			return repository{create: func(ctx context.Context, u user.User, events ...event.Event) error {
+				if err := r.Create(ctx, u, events...); !errors.Is(err, user.ErrEmailTaken) {
+					return err
+				}
+				return nil
+			}}
+		})},
+		{"a taken address is another error", "a taken address is refused", breaks(func(r user.Repository) repository {
+			return repository{create: func(ctx context.Context, u user.User, events ...event.Event) error {
+				if r.Create(ctx, u, events...) != nil {
+					return errOops
+				}
+				return nil
+			}}
+		})},
+		{"a taken id replaces the user", "a taken id is refused", breaks(func(r user.Repository) repository {
+			return repository{create: func(ctx context.Context, u user.User, events ...event.Event) error {
+				err := r.Create(ctx, u, events...)
+				if errors.Is(err, fault.Conflict) && !errors.Is(err, user.ErrEmailTaken) {
+					_, err = r.Update(ctx, u.ID, func(old *user.User) error { *old = u; return nil })
+				}
+				return err
+			}}
+		})},
+		{"several creates win", "one of several creates wins", breaks(func(r user.Repository) repository {
+			return repository{create: func(ctx context.Context, u user.User, events ...event.Event) error {
+				_ = r.Create(ctx, u, events...)
+				return nil
+			}}
+		})},
+		{"no create wins", "one of several creates wins", breaks(func(user.Repository) repository {
+			return repository{create: func(context.Context, user.User, ...event.Event) error { return user.ErrEmailTaken }}
+		})},
+		{"events of a create are lost", "create stores its events", breaks(func(r user.Repository) repository {
+			return repository{create: func(ctx context.Context, u user.User, _ ...event.Event) error { return r.Create(ctx, u) }}
+		})},
+		{"events of a create are turned round", "create stores its events", breaks(func(r user.Repository) repository {
+			return repository{create: func(ctx context.Context, u user.User, events ...event.Event) error {
+				events = slices.Clone(events)
+				slices.Reverse(events)
+				return r.Create(ctx, u, events...)
+			}}
+		})},
+		{"events of a refused create are stored", "a refused create stores no event", breaks(func(r user.Repository) repository {
+			return repository{create: func(ctx context.Context, u user.User, events ...event.Event) error {
+				err := r.Create(ctx, u, events...)
+				if errors.Is(err, fault.Conflict) {
+					return errors.Join(err, r.Create(ctx, user.User{ID: "hidden" + u.ID, Email: "hidden" + u.Email}, events...))
+				}
+				return err
+			}}
+		})},
+		{"events of an update are lost", "update stores its events", breaks(func(r user.Repository) repository {
+			return repository{update: func(ctx context.Context, id user.ID, change func(*user.User) error, _ ...event.Event) (user.User, error) {
+				return r.Update(ctx, id, change)
+			}}
+		})},
+		{"concurrent updates are lost", "concurrent updates are not lost", breaks(func(r user.Repository) repository {
+			return repository{update: func(ctx context.Context, id user.ID, change func(*user.User) error, events ...event.Event) (user.User, error) {
+				u, err := r.ByID(ctx, id)
+				if err != nil {
+					return u, err
+				}
+				time.Sleep(time.Millisecond) // in the bubble's time
+				if err := change(&u); err != nil {
+					return u, err
+				}
+				return r.Update(ctx, id, func(stored *user.User) error { *stored = u; return nil }, events...)
+			}}
+		})},
+		{"times lose their microseconds", "a created user is read back", breaks(func(r user.Repository) repository {
+			return repository{byID: func(ctx context.Context, id user.ID) (user.User, error) {
+				u, err := r.ByID(ctx, id)
+				u.CreatedAt = u.CreatedAt.Truncate(time.Millisecond)
+				return u, err
+			}}
+		})},
+		{"times come back in another zone", "a created user is read back", breaks(func(r user.Repository) repository {
+			return repository{byID: func(ctx context.Context, id user.ID) (user.User, error) {
+				u, err := r.ByID(ctx, id)
+				u.CreatedAt = u.CreatedAt.In(time.FixedZone("", 3600))
+				return u, err
+			}}
+		})},
+		{"no time comes back as a time", "an unverified user stays unverified", breaks(func(r user.Repository) repository {
+			return repository{byID: func(ctx context.Context, id user.ID) (user.User, error) {
+				u, err := r.ByID(ctx, id)
+				if u.VerifiedAt.IsZero() {
+					u.VerifiedAt = time.Unix(0, 0).UTC()
+				}
+				return u, err
+			}}
+		})},
+		{"an unknown user is an empty one", "an unknown user is not found", breaks(func(r user.Repository) repository {
+			return repository{byID: func(ctx context.Context, id user.ID) (user.User, error) {
+				u, err := r.ByID(ctx, id)
+				if errors.Is(err, user.ErrNotFound) {
+					err = nil
+				}
+				return u, err
+			}}
+		})},
+		{"ids are folded", "identifiers are exact", breaks(func(r user.Repository) repository {
+			return repository{create: func(ctx context.Context, u user.User, events ...event.Event) error {
+				u.ID = user.ID(lower(string(u.ID)))
+				return r.Create(ctx, u, events...)
+			}}
+		})},
+		{"names are cut", "long and foreign values are kept", breaks(func(r user.Repository) repository {
+			return repository{create: func(ctx context.Context, u user.User, events ...event.Event) error {
+				u.FullName = u.FullName[:min(len(u.FullName), 255)]
+				return r.Create(ctx, u, events...)
+			}}
+		})},
+		{"an update creates", "update of an unknown user is not found", breaks(func(r user.Repository) repository {
+			return repository{update: func(ctx context.Context, id user.ID, change func(*user.User) error, events ...event.Event) (user.User, error) {
+				u, err := r.Update(ctx, id, change, events...)
+				if errors.Is(err, user.ErrNotFound) {
+					u = user.User{ID: id}
+					err = errors.Join(change(&u), r.Create(ctx, u, events...))
+				}
+				return u, err
+			}}
+		})},
+		{"an update returns the old user", "update stores what change did", breaks(func(r user.Repository) repository {
+			return repository{update: func(ctx context.Context, id user.ID, change func(*user.User) error, events ...event.Event) (user.User, error) {
+				old, _ := r.ByID(ctx, id)
+				_, err := r.Update(ctx, id, change, events...)
+				return old, err
+			}}
+		})},
+		{"an update forgets to clear", "update clears a time", breaks(func(r user.Repository) repository {
+			return repository{update: func(ctx context.Context, id user.ID, change func(*user.User) error, events ...event.Event) (user.User, error) {
+				return r.Update(ctx, id, func(u *user.User) error {
+					was := u.VerifiedAt
+					err := change(u)
+					if u.VerifiedAt.IsZero() {
+						u.VerifiedAt = was
+					}
+					return err
+				}, events...)
+			}}
+		})},
+		{"an update takes a taken address", "an update to a taken address is refused", breaks(func(r user.Repository) repository {
+			return repository{update: func(ctx context.Context, id user.ID, change func(*user.User) error, events ...event.Event) (user.User, error) {
+				u, err := r.Update(ctx, id, change, events...)
+				if errors.Is(err, user.ErrEmailTaken) {
+					return u, nil
+				}
+				return u, err
+			}}
+		})},
+		{"an old address stays", "a changed address is found and the old one is free", breaks(func(r user.Repository) repository {
+			return repository{byEmail: func(ctx context.Context, email user.Email) (user.User, error) {
+				u, err := r.ByEmail(ctx, email)
+				if err != nil {
+					return r.ByID(ctx, "user-01")
+				}
+				return u, err
+			}}
+		})},
+		{"an ended context stores all the same", "an ended context stores nothing", breaks(func(r user.Repository) repository {
+			return repository{create: func(ctx context.Context, u user.User, events ...event.Event) error {
+				return errors.Join(r.Create(context.WithoutCancel(ctx), u, events...), ctx.Err())
+			}}
+		})},
+	}
+}
+
+func outboxFaults() []broken[contract.Users] {
+	breaks := func(f func(event.Outbox) outbox) func(contract.Users) contract.Users {
+		return func(p contract.Users) contract.Users {
+			o := f(p.Outbox)
+			o.Outbox, p.Outbox = p.Outbox, o
+			return p
+		}
+	}
+	pending := func(change func(events []event.Event, limit int) []event.Event) func(contract.Users) contract.Users {
+		return breaks(func(o event.Outbox) outbox {
+			return outbox{pending: func(ctx context.Context, limit int) ([]event.Event, error) {
+				events, err := o.Pending(ctx, 1<<20)
+				return change(events, limit), err
+			}}
+		})
+	}
+	return []broken[contract.Users]{
+		{"the order is of ids", "pending events come in the order of commit", pending(func(events []event.Event, limit int) []event.Event {
+			slices.SortFunc(events, func(a, b event.Event) int { return strings.Compare(a.ID, b.ID) })
+			return events[:min(limit, len(events))]
+		})},
+		{"the order is of times", "pending events come in the order of commit", pending(func(events []event.Event, limit int) []event.Event {
+			slices.SortFunc(events, func(a, b event.Event) int { return a.Time.Compare(b.Time) })
+			return events[:min(limit, len(events))]
+		})},
+		{"the limit is ignored", "pending returns at most limit", pending(func(events []event.Event, _ int) []event.Event { return events })},
+		{"the newest come first", "published page by page, every event comes once", pending(func(events []event.Event, limit int) []event.Event {
+			return events[max(0, len(events)-limit):]
+		})},
+		{"keys are lost", "pending events are whole", pending(func(events []event.Event, limit int) []event.Event {
+			for i := range events {
+				events[i].Key = "key"
+			}
+			return events[:min(limit, len(events))]
+		})},
+		{"pending takes away", "pending takes nothing away", breaks(func(o event.Outbox) outbox {
+			return outbox{pending: func(ctx context.Context, limit int) ([]event.Event, error) {
+				events, err := o.Pending(ctx, limit)
+				for _, e := range events {
+					err = errors.Join(err, o.Published(ctx, e.ID))
+				}
+				return events, err
+			}}
+		})},
+		{"marks are forgotten", "published events are not pending", breaks(func(event.Outbox) outbox {
+			return outbox{published: func(context.Context, ...string) error { return nil }}
+		})},
+		{"a mark takes all before it", "published events are not pending", breaks(func(o event.Outbox) outbox {
+			return outbox{published: func(ctx context.Context, ids ...string) error {
+				events, err := o.Pending(ctx, 1<<20)
+				for _, id := range ids {
+					for i, e := range events {
+						if e.ID == id {
+							for _, before := range events[:i+1] {
+								err = errors.Join(err, o.Published(ctx, before.ID))
+							}
+						}
+					}
+				}
+				return err
+			}}
+		})},
+		{"an unknown mark is an error", "unknown and repeated marks are ignored", breaks(func(o event.Outbox) outbox {
+			return outbox{published: func(ctx context.Context, ids ...string) error {
+				if slices.Contains(ids, "unknown") {
+					return fault.NotFound
+				}
+				return o.Published(ctx, ids...)
+			}}
+		})},
+		{"data is shared", "pending events are copies", func(p contract.Users) contract.Users {
+			var mu sync.Mutex
+			kept := map[string][]byte{}
+			under := p
+			p.Repository = repository{Repository: under.Repository, create: func(ctx context.Context, u user.User, events ...event.Event) error {
+				mu.Lock()
+				defer mu.Unlock()
+				for _, e := range events {
+					kept[e.ID] = e.Data
+				}
+				return under.Repository.Create(ctx, u, events...)
+			}}
+			p.Outbox = outbox{Outbox: under.Outbox, pending: func(ctx context.Context, limit int) ([]event.Event, error) {
+				mu.Lock()
+				defer mu.Unlock()
+				events, err := under.Outbox.Pending(ctx, limit)
+				for i := range events {
+					events[i].Data = kept[events[i].ID]
+				}
+				return events, err
+			}}
+			return p
+		}},
+	}
+}

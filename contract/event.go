@@ -1,0 +1,702 @@
+package contract
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"sync"
+
+	"github.com/parley-chat/parley/core/event"
+	"github.com/parley-chat/parley/core/user"
+)
+
+// Outbox checks event.Outbox. Repositories write it, so its port has one.
+func Outbox() []Case[Users] {
+	return []Case[Users]{
+		{"an empty outbox has nothing pending", "Pending returns an empty slice when there are none.", outboxEmpty},
+		{"pending events are whole", "Event is a value: every field is kept, Time in UTC, to the microsecond, Data byte for byte.", outboxWhole},
+		{"pending events come in the order of commit", "Pending returns events in the order in which they were committed, oldest first.", outboxOrder},
+		{"pending returns at most limit", "Pending returns at most limit events.", outboxLimit},
+		{"pending takes nothing away", "It takes nothing away: the same events come again until they are marked as published.", outboxAgain},
+		{"published events are not pending", "Published marks events as taken over by the bus: Pending does not return them again.", outboxPublished},
+		{"published page by page, every event comes once", "Pending returns at most limit events in the order in which they were committed, oldest first.", outboxPages},
+		{"unknown and repeated marks are ignored", "An unknown ID, or one that was marked before, is ignored.", outboxUnknown},
+		{"concurrent commits and marks lose nothing", "It may be called from many goroutines.", outboxConcurrent},
+		{"pending events are copies", "Values, not shared state, cross a port: changing what was given or returned changes nothing stored.", outboxCopies},
+	}
+}
+
+func commit(ctx context.Context, p Users, from, to int) error {
+	for n := from; n < to; n++ {
+		if err := create(ctx, p, someone(n), happened(n)); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func happenings(from, to int) []event.Event {
+	var events []event.Event
+	for n := from; n < to; n++ {
+		events = append(events, happened(n))
+	}
+	return events
+}
+
+func outboxEmpty(ctx context.Context, p Users) error {
+	return first(wantPending(ctx, p.Outbox), create(ctx, p, someone(1)), wantPending(ctx, p.Outbox))
+}
+
+func outboxWhole(ctx context.Context, p Users) error {
+	e := event.Event{
+		ID: "Event-ü-1", Topic: "mail", Type: "user.created", Key: "", Time: at(3),
+		Data: append(append([]byte(`{"text":"`), long(20_000)...), `","n":1.50, "e":{}}`...),
+	}
+	return first(create(ctx, p, someone(1), e, happened(2)), wantPending(ctx, p.Outbox, e, happened(2)))
+}
+
+func outboxOrder(ctx context.Context, p Users) error {
+	// Neither identifiers nor times ascend: only the commits do.
+	var want []event.Event
+	for i, n := range []int{50, 3, 99, 7, 1, 60} {
+		if err := create(ctx, p, someone(i), happened(n), happened(n+100)); err != nil {
+			return err
+		}
+		want = append(want, happened(n), happened(n+100))
+	}
+	_, err := p.Repository.Update(ctx, someone(0).ID, func(u *user.User) error { u.FullName = "Changed"; return nil }, happened(0))
+	return first(during("Update", err), wantPending(ctx, p.Outbox, append(want, happened(0))...))
+}
+
+func outboxLimit(ctx context.Context, p Users) error {
+	if err := commit(ctx, p, 0, 5); err != nil {
+		return err
+	}
+	for _, limit := range []int{1, 4, 5, 6, 1000} {
+		got, err := p.Outbox.Pending(ctx, limit)
+		if err == nil {
+			err = same(got, happenings(0, min(limit, 5)))
+		}
+		if err != nil {
+			return fmt.Errorf("Pending with limit %d: %w", limit, err)
+		}
+	}
+	return nil
+}
+
+func outboxAgain(ctx context.Context, p Users) error {
+	if err := commit(ctx, p, 0, 3); err != nil {
+		return err
+	}
+	for range 3 {
+		if err := wantPending(ctx, p.Outbox, happenings(0, 3)...); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func outboxPublished(ctx context.Context, p Users) error {
+	return first(
+		commit(ctx, p, 0, 5),
+		during("Published", p.Outbox.Published(ctx, happened(0).ID, happened(3).ID)),
+		wantPending(ctx, p.Outbox, happened(1), happened(2), happened(4)),
+		commit(ctx, p, 5, 6),
+		during("Published", p.Outbox.Published(ctx, happened(4).ID, happened(2).ID, happened(1).ID)),
+		wantPending(ctx, p.Outbox, happened(5)),
+	)
+}
+
+func outboxPages(ctx context.Context, p Users) error {
+	const n = 25
+	if err := commit(ctx, p, 0, n); err != nil {
+		return err
+	}
+	var all []event.Event
+	for range n {
+		page, err := p.Outbox.Pending(ctx, 4)
+		if err != nil {
+			return during("Pending", err)
+		}
+		if len(page) == 0 {
+			break
+		}
+		var ids []string
+		for _, e := range page {
+			ids = append(ids, e.ID)
+		}
+		if err := p.Outbox.Published(ctx, ids...); err != nil {
+			return during("Published", err)
+		}
+		all = append(all, page...)
+	}
+	return during("all pages", same(all, happenings(0, n)))
+}
+
+func outboxUnknown(ctx context.Context, p Users) error {
+	return first(
+		during("Published of nothing", p.Outbox.Published(ctx)),
+		during("Published of an unknown event", p.Outbox.Published(ctx, "unknown")),
+		commit(ctx, p, 0, 2),
+		during("Published", p.Outbox.Published(ctx, happened(0).ID, "unknown", happened(0).ID)),
+		during("Published again", p.Outbox.Published(ctx, happened(0).ID)),
+		wantPending(ctx, p.Outbox, happened(1)),
+	)
+}
+
+func outboxConcurrent(ctx context.Context, p Users) error {
+	const n = 24
+	err := allTogether(n, func(i int) error {
+		if err := create(ctx, p, someone(i), happened(i)); err != nil || i%2 == 0 {
+			return err
+		}
+		return during("Published", p.Outbox.Published(ctx, happened(i).ID))
+	})
+	if err != nil {
+		return err
+	}
+	got, err := p.Outbox.Pending(ctx, 2*n)
+	if err != nil {
+		return during("Pending", err)
+	}
+	slices.SortFunc(got, func(a, b event.Event) int { return a.Time.Compare(b.Time) })
+	var want []event.Event
+	for i := 0; i < n; i += 2 {
+		want = append(want, happened(i))
+	}
+	return during("Pending, sorted", same(got, want))
+}
+
+func outboxCopies(ctx context.Context, p Users) error {
+	given := happened(1)
+	if err := create(ctx, p, someone(1), given); err != nil {
+		return err
+	}
+	given.Data[0] = '!'
+	got, err := p.Outbox.Pending(ctx, 1)
+	if err == nil {
+		err = same(got, happenings(1, 2))
+	}
+	if err != nil {
+		return fmt.Errorf("Pending after the caller changed its own Data: %w", err)
+	}
+	got[0].Data[0] = '!'
+	return during("after what Pending returned was changed", wantPending(ctx, p.Outbox, happened(1)))
+}
+
+// Bus is the port of [EventBus]: a publisher, and a subscriber of what it publishes.
+type Bus struct {
+	Publisher  event.Publisher
+	Subscriber event.Subscriber
+}
+
+// EventBus checks event.Publisher and event.Subscriber.
+func EventBus() []Case[Bus] {
+	return []Case[Bus]{
+		{"an event arrives whole", "Subscribe calls handle for each event of topic: every field is kept, Time in UTC, to the microsecond.", busWhole},
+		{"events of a key arrive in order", "Events with the same key are handled in the order in which they were published.", busOrder},
+		{"events of many keys arrive in the order of each", "Events with the same key are handled in the order in which they were published.", busKeys},
+		{"events of a key are handled one at a time", "Events with the same key are handled one at a time.", busOneAtATime},
+		{"a failed event comes again before its successors", "An event whose handler failed is handled again before its successors.", busRedelivery},
+		{"a group shares the events", "Subscribers with the same group share the events: each event goes to one of them.", busGroup},
+		{"every group gets all events", "Subscribers with the same group share the events; those with another group do not.", busGroups},
+		{"no group gets every event", "An empty group gets every event published while it is subscribed.", busNoGroup},
+		{"topics are apart", "Subscribe calls handle for each event of topic.", busTopics},
+		{"ready is called once", "ready, unless nil, is called once, when events published from then on will be delivered.", busReady},
+		{"Subscribe ends with its context", "Subscribe calls handle until ctx ends, and then returns nil.", busEnds},
+		{"Subscribe waits for the running call", "Subscribe returns nil once the running call has returned.", busEndsAfterCall},
+		{"nothing is handled after the end", "Subscribe calls handle for each event of topic until ctx ends.", busSilentAfterEnd},
+		{"concurrent publishers lose nothing", "Publisher may be called from many goroutines.", busConcurrent},
+		{"publishing nothing is no error", "Publish returns nil once the bus has taken over every event, in the order given.", busNothing},
+		{"Publish gives up with its context", "Publish gives up when ctx is done; then too the outcome is unknown.", busPublishEnded},
+	}
+}
+
+// log keeps what handlers saw.
+type log struct {
+	mu      sync.Mutex
+	events  []event.Event
+	changed chan struct{}
+}
+
+func newLog() *log { return &log{changed: make(chan struct{})} }
+
+func (l *log) add(e event.Event) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.events = append(l.events, e)
+	close(l.changed)
+	l.changed = make(chan struct{})
+}
+
+func (l *log) handle(_ context.Context, e event.Event) error { l.add(e); return nil }
+
+func (l *log) all() []event.Event {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return slices.Clone(l.events)
+}
+
+// until waits until enough says so of the events seen so far.
+func (l *log) until(ctx context.Context, enough func([]event.Event) bool) error {
+	for {
+		l.mu.Lock()
+		ok, n, changed := enough(l.events), len(l.events), l.changed
+		l.mu.Unlock()
+		if ok {
+			return nil
+		}
+		select {
+		case <-changed:
+		case <-ctx.Done():
+			return fmt.Errorf("only %d events were handled: %w", n, ctx.Err())
+		}
+	}
+}
+
+// has waits for the events with these identifiers.
+func (l *log) has(ctx context.Context, events ...event.Event) error {
+	return l.until(ctx, func(seen []event.Event) bool {
+		for _, e := range events {
+			if !slices.ContainsFunc(seen, func(s event.Event) bool { return s.ID == e.ID }) {
+				return false
+			}
+		}
+		return true
+	})
+}
+
+// subscribe starts a subscription and waits until it is ready. stop ends it and wants nil.
+func subscribe(ctx context.Context, b Bus, topic, group string, handle event.Handler) (stop func() error, err error) {
+	ctx, cancel := context.WithCancel(ctx)
+	ready, ended := make(chan struct{}), make(chan error, 1)
+	var once sync.Once
+	go func() {
+		ended <- b.Subscriber.Subscribe(ctx, topic, group, handle, func() { once.Do(func() { close(ready) }) })
+	}()
+	select {
+	case <-ready:
+	case err := <-ended:
+		cancel()
+		return nil, fmt.Errorf("the port's Subscribe returned before it was ready: %w", orNone(err))
+	case <-ctx.Done():
+		cancel()
+		return nil, fmt.Errorf("the port's Subscribe did not call ready: %w", ctx.Err())
+	}
+	return func() error {
+		cancel()
+		if err := <-ended; err != nil {
+			return fmt.Errorf("the port's Subscribe returned %w when its context had ended, want nil", err)
+		}
+		return nil
+	}, nil
+}
+
+// subscribed runs do while a subscription is open.
+func subscribed(ctx context.Context, b Bus, topic, group string, handle event.Handler, do func() error) error {
+	stop, err := subscribe(ctx, b, topic, group, handle)
+	if err != nil {
+		return err
+	}
+	err = do()
+	return errors.Join(err, stop())
+}
+
+func publish(ctx context.Context, b Bus, events ...event.Event) error {
+	return during("Publish", b.Publisher.Publish(ctx, events...))
+}
+
+// keyed is an event of topic "mail" with the given key.
+func keyed(key string, n int) event.Event {
+	e := happened(n)
+	e.ID, e.Key = fmt.Sprintf("%s-%d", key, n), key
+	return e
+}
+
+// unique drops repetitions, which at-least-once delivery allows, and keeps the first.
+func unique(events []event.Event) []event.Event {
+	seen := map[string]bool{}
+	return slices.DeleteFunc(slices.Clone(events), func(e event.Event) bool {
+		was := seen[e.ID]
+		seen[e.ID] = true
+		return was
+	})
+}
+
+func busWhole(ctx context.Context, b Bus) error {
+	events := []event.Event{happened(1), {ID: "Zweites-ü", Topic: "mail", Type: "x.y", Time: at(9), Data: []byte(`{ "text": "` + long(5000) + `" }`)}}
+	l := newLog()
+	return subscribed(ctx, b, "mail", "group", l.handle, func() error {
+		for _, e := range events {
+			if err := publish(ctx, b, e); err != nil {
+				return err
+			}
+			if err := l.has(ctx, e); err != nil {
+				return err
+			}
+		}
+		return same(unique(l.all()), events)
+	})
+}
+
+func busOrder(ctx context.Context, b Bus) error {
+	const n = 60
+	var want []event.Event
+	for i := range n {
+		want = append(want, keyed("key", i))
+	}
+	l := newLog()
+	return subscribed(ctx, b, "mail", "group", l.handle, func() error {
+		// One by one, and several at once.
+		for i := 0; i < n; i += 3 {
+			if err := first(publish(ctx, b, want[i]), publish(ctx, b, want[i+1], want[i+2])); err != nil {
+				return err
+			}
+		}
+		return first(l.has(ctx, want...), same(unique(l.all()), want))
+	})
+}
+
+func busKeys(ctx context.Context, b Bus) error {
+	const keys, each = 7, 20
+	var all []event.Event
+	for i := range each {
+		for k := range keys {
+			all = append(all, keyed(fmt.Sprintf("key%d", k), i))
+		}
+	}
+	l := newLog()
+	return subscribed(ctx, b, "mail", "group", l.handle, func() error {
+		if err := first(publish(ctx, b, all...), l.has(ctx, all...)); err != nil {
+			return err
+		}
+		next := map[string]int{}
+		for _, e := range unique(l.all()) {
+			if want := keyed(e.Key, next[e.Key]); e.ID != want.ID {
+				return fmt.Errorf("with key %q the event %q was handled, want %q", e.Key, e.ID, want.ID)
+			}
+			next[e.Key]++
+		}
+		return nil
+	})
+}
+
+func busOneAtATime(ctx context.Context, b Bus) error {
+	const keys, each = 4, 10
+	l := newLog()
+	var mu sync.Mutex
+	inside, overlapped := map[string]int{}, ""
+	handle := func(_ context.Context, e event.Event) error {
+		mu.Lock()
+		inside[e.Key]++
+		if inside[e.Key] > 1 {
+			overlapped = e.Key
+		}
+		mu.Unlock()
+		breathe()
+		l.add(e)
+		mu.Lock()
+		inside[e.Key]--
+		mu.Unlock()
+		return nil
+	}
+	stop1, err := subscribe(ctx, b, "mail", "group", handle)
+	if err != nil {
+		return err
+	}
+	stop2, err := subscribe(ctx, b, "mail", "group", handle)
+	if err != nil {
+		return errors.Join(err, stop1())
+	}
+	var all []event.Event
+	for i := range each {
+		for k := range keys {
+			all = append(all, keyed(fmt.Sprintf("key%d", k), i))
+		}
+	}
+	err = first(publish(ctx, b, all...), l.has(ctx, all...), stop1(), stop2())
+	if err == nil && overlapped != "" {
+		err = fmt.Errorf("two events with key %q were handled at once", overlapped)
+	}
+	return err
+}
+
+func busRedelivery(ctx context.Context, b Bus) error {
+	events := []event.Event{keyed("key", 0), keyed("key", 1), keyed("key", 2)}
+	attempts, done := newLog(), newLog()
+	refused := errors.New("not now")
+	handle := func(_ context.Context, e event.Event) error {
+		attempts.add(e)
+		if e.ID == events[1].ID {
+			tries := 0
+			for _, a := range attempts.all() {
+				if a.ID == e.ID {
+					tries++
+				}
+			}
+			if tries <= 2 {
+				return refused
+			}
+		}
+		done.add(e)
+		return nil
+	}
+	return subscribed(ctx, b, "mail", "group", handle, func() error {
+		if err := first(publish(ctx, b, events...), done.has(ctx, events...)); err != nil {
+			return err
+		}
+		return first(
+			during("the handled events", same(unique(done.all()), events)),
+			during("the events that were tried", same(attempts.all(), []event.Event{events[0], events[1], events[1], events[1], events[2]})),
+		)
+	})
+}
+
+func busGroup(ctx context.Context, b Bus) error {
+	const n = 40
+	all := newLog()
+	var stops []func() error
+	for range 3 {
+		stop, err := subscribe(ctx, b, "mail", "group", all.handle)
+		if err != nil {
+			return err
+		}
+		stops = append(stops, stop)
+	}
+	var events []event.Event
+	for i := range n {
+		events = append(events, keyed(fmt.Sprintf("key%d", i%9), i))
+	}
+	err := first(publish(ctx, b, events...), all.has(ctx, events...))
+	for i := range 9 { // one by one: whoever handles what is not his has time for it
+		e := keyed(fmt.Sprintf("key%d", i), n+i)
+		err = first(err, publish(ctx, b, e), all.has(ctx, e))
+		breathe()
+	}
+	for _, stop := range stops {
+		err = errors.Join(err, stop())
+	}
+	if err == nil && len(all.all()) != n+9 {
+		err = fmt.Errorf("%d events were handled %d times in one group of 3 subscribers", n+9, len(all.all()))
+	}
+	return err
+}
+
+func everyoneGets(ctx context.Context, b Bus, groups ...string) error {
+	var events []event.Event
+	for i := range 10 {
+		events = append(events, keyed("key", i))
+	}
+	var stops []func() error
+	var logs []*log
+	for _, group := range groups {
+		l := newLog()
+		stop, err := subscribe(ctx, b, "mail", group, l.handle)
+		if err != nil {
+			return err
+		}
+		stops, logs = append(stops, stop), append(logs, l)
+	}
+	err := publish(ctx, b, events...)
+	for i, l := range logs {
+		if err == nil {
+			err = during(fmt.Sprintf("subscriber %d of groups %q", i, groups), first(l.has(ctx, events...), same(unique(l.all()), events)))
+		}
+	}
+	for _, stop := range stops {
+		err = errors.Join(err, stop())
+	}
+	return err
+}
+
+func busGroups(ctx context.Context, b Bus) error  { return everyoneGets(ctx, b, "one", "two", "One") }
+func busNoGroup(ctx context.Context, b Bus) error { return everyoneGets(ctx, b, "", "", "one", "") }
+
+func busTopics(ctx context.Context, b Bus) error {
+	elsewhere, here := keyed("key", 1), keyed("key", 2)
+	elsewhere.Topic = "session"
+	l, other := newLog(), newLog()
+	return subscribed(ctx, b, "mail", "group", l.handle, func() error {
+		return subscribed(ctx, b, "session", "group", other.handle, func() error {
+			return first(
+				publish(ctx, b, elsewhere, here), l.has(ctx, here), other.has(ctx, elsewhere),
+				during("topic mail", same(unique(l.all()), []event.Event{here})),
+				during("topic session", same(unique(other.all()), []event.Event{elsewhere})),
+			)
+		})
+	})
+}
+
+func busReady(ctx context.Context, b Bus) error {
+	l := newLog()
+	var mu sync.Mutex
+	calls := 0
+	ready, ended := make(chan struct{}, 16), make(chan error, 1)
+	sub, cancel := context.WithCancel(ctx)
+	defer cancel()
+	go func() {
+		ended <- b.Subscriber.Subscribe(sub, "mail", "group", l.handle, func() {
+			mu.Lock()
+			calls++
+			mu.Unlock()
+			ready <- struct{}{}
+		})
+	}()
+	select {
+	case <-ready:
+	case err := <-ended:
+		return fmt.Errorf("the port's Subscribe returned before it was ready: %w", orNone(err))
+	case <-ctx.Done():
+		return fmt.Errorf("the port's Subscribe did not call ready: %w", ctx.Err())
+	}
+	for i := range 5 {
+		if err := first(publish(ctx, b, keyed("key", i)), l.has(ctx, keyed("key", i))); err != nil {
+			return fmt.Errorf("an event published after ready: %w", err)
+		}
+	}
+	breathe()
+	cancel()
+	if err := <-ended; err != nil {
+		return fmt.Errorf("the port's Subscribe returned %w, want nil", err)
+	}
+	if calls != 1 {
+		return fmt.Errorf("ready was called %d times", calls)
+	}
+	// Without ready nobody can know when it is subscribed, but it must end all the same.
+	return during("Subscribe without ready", b.Subscriber.Subscribe(sub, "mail", "group", l.handle, nil))
+}
+
+func busEnds(ctx context.Context, b Bus) error {
+	for range 3 {
+		if err := subscribed(ctx, b, "mail", "group", newLog().handle, func() error { return nil }); err != nil {
+			return err
+		}
+	}
+	return during("Subscribe with an ended context", b.Subscriber.Subscribe(ended(ctx), "mail", "group", newLog().handle, nil))
+}
+
+func busEndsAfterCall(ctx context.Context, b Bus) error {
+	sub, cancel := context.WithCancel(ctx)
+	defer cancel()
+	entered, release, returned := make(chan struct{}), make(chan struct{}), make(chan struct{})
+	var enter, leave sync.Once
+	handle := func(context.Context, event.Event) error {
+		enter.Do(func() { close(entered) })
+		<-release
+		leave.Do(func() { close(returned) })
+		return nil
+	}
+	ready, result := make(chan struct{}), make(chan error, 1)
+	var once sync.Once
+	go func() {
+		err := b.Subscriber.Subscribe(sub, "mail", "group", handle, func() { once.Do(func() { close(ready) }) })
+		select {
+		case <-returned:
+		default:
+			err = errors.Join(errors.New("the port's Subscribe returned while its handler was running"), err)
+		}
+		result <- err
+	}()
+	wait := func(what string, c <-chan struct{}) error {
+		select {
+		case <-c:
+			return nil
+		case err := <-result:
+			return fmt.Errorf("%s: Subscribe returned: %w", what, orNone(err))
+		case <-ctx.Done():
+			return fmt.Errorf("%s: %w", what, ctx.Err())
+		}
+	}
+	// A bus may take until the handler is done to take an event over.
+	published := make(chan struct{})
+	publishing, giveUp := context.WithCancel(ctx)
+	defer func() { giveUp(); <-published }()
+	go func() {
+		defer close(published)
+		select {
+		case <-ready:
+			_ = b.Publisher.Publish(publishing, happened(1))
+		case <-publishing.Done():
+		}
+	}()
+	if err := first(wait("ready", ready), wait("the handler was not called", entered)); err != nil {
+		close(release)
+		return err
+	}
+	cancel()
+	breathe()
+	other := newLog()
+	err := subscribed(ctx, b, "session", "", other.handle, func() error {
+		e := happened(2)
+		e.Topic = "session"
+		return first(publish(ctx, b, e), other.has(ctx, e))
+	})
+	breathe()
+	close(release)
+	return errors.Join(err, <-result)
+}
+
+func busSilentAfterEnd(ctx context.Context, b Bus) error {
+	gone, here := newLog(), newLog()
+	stop, err := subscribe(ctx, b, "mail", "", gone.handle)
+	if err != nil {
+		return err
+	}
+	if err := first(publish(ctx, b, keyed("key", 1)), gone.has(ctx, keyed("key", 1)), stop()); err != nil {
+		return err
+	}
+	before := len(gone.all())
+	return subscribed(ctx, b, "mail", "", here.handle, func() error {
+		for i := 2; i < 6; i++ {
+			if err := first(publish(ctx, b, keyed("key", i)), here.has(ctx, keyed("key", i))); err != nil {
+				return err
+			}
+			breathe()
+		}
+		if n := len(gone.all()); n != before {
+			return fmt.Errorf("%d events were handled after Subscribe had returned", n-before)
+		}
+		return nil
+	})
+}
+
+func busConcurrent(ctx context.Context, b Bus) error {
+	const publishers, each = 8, 10
+	var all []event.Event
+	l := newLog()
+	return subscribed(ctx, b, "mail", "group", l.handle, func() error {
+		for p := range publishers {
+			for i := range each {
+				all = append(all, keyed(fmt.Sprintf("publisher%d", p), i))
+			}
+		}
+		err := allTogether(publishers, func(p int) error {
+			for _, e := range all[p*each : (p+1)*each] {
+				if err := publish(ctx, b, e); err != nil {
+					return err
+				}
+			}
+			return nil
+		})
+		if err := first(err, l.has(ctx, all...)); err != nil {
+			return err
+		}
+		seen := unique(l.all())
+		slices.SortStableFunc(seen, func(a, b event.Event) int { return slices.Compare([]byte(a.Key), []byte(b.Key)) })
+		return during("what was handled, by publisher", same(seen, all))
+	})
+}
+
+func busNothing(ctx context.Context, b Bus) error {
+	return first(publish(ctx, b), publish(ctx, b, happened(1)))
+}
+
+func busPublishEnded(ctx context.Context, b Bus) error {
+	l := newLog()
+	return subscribed(ctx, b, "mail", "group", l.handle, func() error {
+		// Whatever it returns, it returns, and the bus works afterwards.
+		_ = b.Publisher.Publish(ended(ctx), keyed("ended", 1))
+		return first(publish(ctx, b, keyed("key", 2)), l.has(ctx, keyed("key", 2)))
+	})
+}

@@ -1,0 +1,337 @@
+package contract_test
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"maps"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+)
+
+const module = "github.com/parley-chat/parley"
+
+// pkg is what `go list -json` says about a package. Imports are of non-test files only.
+type pkg struct {
+	ImportPath string
+	Standard   bool
+	Imports    []string
+}
+
+// graph holds packages by import path.
+type graph map[string]pkg
+
+// ours are the paths in this module without its prefix, sorted.
+func (g graph) ours() []string {
+	var paths []string
+	for path, p := range g {
+		if rest, ok := strings.CutPrefix(path, module+"/"); ok && !p.Standard {
+			paths = append(paths, rest)
+		}
+	}
+	slices.Sort(paths)
+	return paths
+}
+
+// reach returns, for everything that path depends on, the package that leads there.
+func (g graph) reach(path string) map[string]string {
+	from := map[string]string{}
+	queue := []string{path}
+	for len(queue) > 0 {
+		at := queue[0]
+		queue = queue[1:]
+		if g[at].Standard {
+			continue // what the standard library imports is its own business
+		}
+		for _, next := range g[at].Imports {
+			if _, seen := from[next]; !seen && next != path {
+				from[next] = at
+				queue = append(queue, next)
+			}
+		}
+	}
+	return from
+}
+
+// chain is the way from one package to another, for the failure.
+func chain(from map[string]string, to string) string {
+	steps := []string{to}
+	for at, ok := from[to]; ok; at, ok = from[at] {
+		steps = append(steps, at)
+	}
+	slices.Reverse(steps)
+	for i, s := range steps {
+		steps[i] = strings.TrimPrefix(s, module+"/")
+	}
+	return strings.Join(steps, " → ")
+}
+
+// under reports whether path is dir or below it.
+func under(path, dir string) bool { return path == dir || strings.HasPrefix(path, dir+"/") }
+
+// importRule says what a package may depend on, through to the end of the chain.
+type importRule struct {
+	// name says what is forbidden, reason why.
+	name, reason string
+	// of chooses packages, by their path in the module.
+	of func(path string) bool
+	// forbids decides about one dependency: dep is a path in the module if ours is true,
+	// and a full import path otherwise.
+	forbids func(path, dep string, ours, standard bool) bool
+	// direct looks at the package's own imports only.
+	direct bool
+}
+
+// order is what each core package may import besides the standard library.
+var order = map[string][]string{
+	"core/fault":    {},
+	"core/event":    {"core/fault"},
+	"core/user":     {"core/fault", "core/event"},
+	"core/health":   {"core/fault"},
+	"core/mail":     {"core/fault", "core/event", "core/user", "core/health"},
+	"core/chat":     {"core/fault", "core/event", "core/user", "core/health"},
+	"core/auth":     {"core/fault", "core/event", "core/user", "core/health", "core/mail"},
+	"core/realtime": {"core/fault", "core/event", "core/user", "core/health", "core/chat"},
+	"core/parley":   {"core/fault", "core/event", "core/user", "core/health", "core/mail", "core/chat", "core/auth", "core/realtime"},
+}
+
+// between are the adapters that may import another one.
+var between = map[string][]string{
+	"adapters/kafkabus": {"adapters/watermillbus"},
+	"adapters/socketio": {"adapters/nbiows", "adapters/netws"},
+}
+
+func adapter(path string) (name string, ok bool) {
+	parts := strings.Split(path, "/")
+	if len(parts) < 2 || parts[0] != "adapters" {
+		return "", false
+	}
+	return "adapters/" + parts[1], true
+}
+
+// coreOnly forbids everything but the standard library and core.
+func coreOnly(_, dep string, ours, standard bool) bool {
+	return !standard && (!ours || !under(dep, "core"))
+}
+
+func is(paths ...string) func(string) bool {
+	return func(path string) bool { return slices.Contains(paths, path) }
+}
+
+var importRules = []importRule{
+	{
+		name: "core imports the standard library and core, in order", reason: "the rules must not depend on a vendor, and the order keeps the subjects apart",
+		of: func(path string) bool { return under(path, "core") },
+		forbids: func(path, dep string, ours, standard bool) bool {
+			if standard {
+				return false
+			}
+			allowed, known := order[path]
+			return !known || !ours || !slices.Contains(allowed, dep)
+		},
+	},
+	{
+		name: "contract and testkit import the standard library and core", reason: "whoever tests an adapter of their own must not download ours",
+		of: is("contract", "testkit"), forbids: coreOnly,
+	},
+	{
+		name: "memory imports the standard library and core", reason: "core with memory is what a newcomer imports: it costs one module",
+		of: is("adapters/memory"), forbids: coreOnly,
+	},
+	{
+		name: "an adapter imports no other adapter", reason: "any of them must be able to become a module of its own",
+		of: func(path string) bool { return under(path, "adapters") },
+		forbids: func(path, dep string, ours, _ bool) bool {
+			mine, _ := adapter(path)
+			other, ok := adapter(dep)
+			return ours && ok && other != mine && !slices.Contains(between[mine], other)
+		},
+	},
+	{
+		name: "an adapter imports neither testkit nor contract", reason: "what helps tests must not be in a program",
+		of: func(path string) bool { return under(path, "adapters") },
+		forbids: func(_, dep string, ours, _ bool) bool {
+			return ours && (under(dep, "testkit") || under(dep, "contract"))
+		},
+	},
+	{
+		name: "nobody imports apps", reason: "apps choose and connect; what others need belongs below them",
+		// testkit/system runs the whole system, which is what apps connect.
+		of:      func(path string) bool { return !under(path, "apps") && !under(path, "testkit/system") },
+		forbids: func(_, dep string, ours, _ bool) bool { return ours && under(dep, "apps") },
+	},
+	{
+		name: "nothing but contract and testkit imports testing", reason: "testing puts its flags and its weight into every binary",
+		of:      func(path string) bool { return !under(path, "contract") && !under(path, "testkit") },
+		forbids: func(_, dep string, _, standard bool) bool { return standard && under(dep, "testing") },
+		// A vendor's own import of testing is not ours to forbid, but one of our packages is.
+		direct: true,
+	},
+	{
+		name: "no program holds testkit or contract", reason: "what helps tests must not be in a program",
+		of: func(path string) bool { return under(path, "apps") },
+		forbids: func(_, dep string, ours, _ bool) bool {
+			return ours && (under(dep, "testkit") || under(dep, "contract"))
+		},
+	},
+}
+
+// violations returns one line for each dependency that a rule forbids, with the reason.
+func violations(g graph, rules []importRule) []string {
+	var found []string
+	for _, path := range g.ours() {
+		from := g.reach(module + "/" + path)
+		for _, r := range rules {
+			if !r.of(path) {
+				continue
+			}
+			for _, dep := range slices.Sorted(maps.Keys(from)) {
+				if r.direct && from[dep] != module+"/"+path {
+					continue
+				}
+				// What a vendor imports is not news where the vendor itself is.
+				if at := from[dep]; at != module+"/"+path && !strings.HasPrefix(at, module+"/") {
+					continue
+				}
+				inside, ours := strings.CutPrefix(dep, module+"/")
+				p, known := g[dep]
+				standard := p.Standard || (!known && !strings.Contains(strings.SplitN(dep, "/", 2)[0], "."))
+				if r.forbids(path, inside, ours, standard) {
+					found = append(found, fmt.Sprintf("%s\n\trule:   %s\n\treason: %s", chain(from, dep), r.name, r.reason))
+				}
+			}
+		}
+	}
+	return found
+}
+
+// list reads the import graph of this module, without the network.
+func list(t *testing.T) graph {
+	t.Helper()
+	root, err := filepath.Abs("..")
+	if err != nil {
+		t.Fatal(err)
+	}
+	cmd := exec.CommandContext(t.Context(), "go", "list", "-e", "-deps", "-json=ImportPath,Standard,Imports", "./...")
+	cmd.Dir = root
+	cmd.Env = append(cmd.Environ(), "GOFLAGS=-mod=readonly", "GOPROXY=off", "GOWORK=off")
+	out, err := cmd.Output()
+	if err != nil {
+		var failed *exec.ExitError
+		if errors.As(err, &failed) {
+			t.Fatalf("go list: %v\n%s", err, failed.Stderr)
+		}
+		t.Fatal(err)
+	}
+	g := graph{}
+	for d := json.NewDecoder(strings.NewReader(string(out))); ; {
+		var p pkg
+		switch err := d.Decode(&p); {
+		case errors.Is(err, io.EOF):
+			return g
+		case err != nil:
+			t.Fatal(err)
+		}
+		g[p.ImportPath] = p
+	}
+}
+
+func TestImports(t *testing.T) {
+	g := list(t)
+	ours := g.ours()
+	for _, path := range []string{"core/auth", "core/realtime", "contract", "adapters/memory"} {
+		if !slices.Contains(ours, path) {
+			t.Fatalf("the graph has no %s: it is %q", path, ours)
+		}
+	}
+	for _, v := range violations(g, importRules) {
+		t.Error(v)
+	}
+}
+
+// TestImportRulesCanFail shows the rules made-up graphs: each line is an importer and what it
+// imports, and the rule, if any, that must say no.
+func TestImportRulesCanFail(t *testing.T) {
+	for _, c := range []struct {
+		name    string
+		imports map[string][]string
+		rule    string
+	}{
+		{"a clean house", map[string][]string{
+			"core/fault": {"errors"}, "core/event": {"core/fault"}, "core/user": {"core/event"}, "core/mail": {"core/user"},
+			"core/auth": {"core/mail", "core/user"}, "core/chat": {"core/user"}, "core/realtime": {"core/chat"},
+			"contract": {"core/auth", "testing"}, "testkit": {"core/mail", "testing"}, "adapters/memory": {"core/realtime", "sync"},
+			"adapters/kafkabus": {"adapters/watermillbus", "example.com/kafka"}, "adapters/watermillbus": {"core/event", "example.com/watermill"},
+			"apps/parley": {"adapters/memory", "apps/internal/wire"}, "apps/internal/wire": {"core/auth"},
+			"testkit/system": {"apps/internal/wire", "testing"}, "adapters/bunstore": {"adapters/bunstore/internal/rows", "example.com/bun"},
+		}, ""},
+		{"a vendor in core", map[string][]string{"core/user": {"example.com/vendor"}}, "core imports the standard library and core, in order"},
+		{"core against its order", map[string][]string{"core/event": {"core/user"}}, "core imports the standard library and core, in order"},
+		{"core against its order, by a detour", map[string][]string{"core/chat": {"core/user"}, "core/user": {"core/event"}, "core/event": {"core/auth"}}, "core imports the standard library and core, in order"},
+		{"siblings", map[string][]string{"core/realtime": {"core/auth"}}, "core imports the standard library and core, in order"},
+		{"an unknown package in core", map[string][]string{"core/misc": {"core/fault"}}, "core imports the standard library and core, in order"},
+		{"core on an adapter", map[string][]string{"core/chat": {"adapters/memory"}}, "core imports the standard library and core, in order"},
+		{"a vendor in contract", map[string][]string{"contract": {"example.com/assert"}}, "contract and testkit import the standard library and core"},
+		{"a vendor in testkit, by a detour", map[string][]string{"testkit": {"testkit/wsclient"}, "testkit/wsclient": {"example.com/websocket"}}, "contract and testkit import the standard library and core"},
+		{"a vendor in memory", map[string][]string{"adapters/memory": {"example.com/lru"}}, "memory imports the standard library and core"},
+		{"two adapters", map[string][]string{"adapters/humaapi": {"adapters/passhash"}}, "an adapter imports no other adapter"},
+		{"two adapters, by a detour", map[string][]string{"adapters/humaapi": {"core/auth"}, "core/auth": {"adapters/passhash"}}, "an adapter imports no other adapter"},
+		{"the wrong way round", map[string][]string{"adapters/watermillbus": {"adapters/kafkabus"}}, "an adapter imports no other adapter"},
+		{"an adapter on testkit", map[string][]string{"adapters/smtpmail": {"testkit"}}, "an adapter imports neither testkit nor contract"},
+		{"an adapter on contract", map[string][]string{"adapters/smtpmail": {"contract"}}, "an adapter imports neither testkit nor contract"},
+		{"an adapter on apps", map[string][]string{"adapters/humaapi": {"apps/internal/web"}}, "nobody imports apps"},
+		{"testing in an adapter", map[string][]string{"adapters/memory": {"testing"}}, "nothing but contract and testkit imports testing"},
+		{"testing/fstest in an app", map[string][]string{"apps/parley": {"testing/fstest"}}, "nothing but contract and testkit imports testing"},
+		{"testkit in a program, by a detour", map[string][]string{"apps/parley": {"apps/internal/wire"}, "apps/internal/wire": {"testkit"}}, "no program holds testkit or contract"},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			found := violations(made(c.imports), importRules)
+			if c.rule == "" {
+				if len(found) > 0 {
+					t.Errorf("a clean house has violations:\n%s", strings.Join(found, "\n"))
+				}
+				return
+			}
+			i := slices.IndexFunc(found, func(v string) bool { return strings.Contains(v, "rule:   "+c.rule+"\n") })
+			if i < 0 {
+				t.Fatalf("nobody says %q; found:\n%s", c.rule, strings.Join(found, "\n"))
+			}
+			reason := importRules[slices.IndexFunc(importRules, func(r importRule) bool { return r.name == c.rule })].reason
+			if !strings.Contains(found[i], reason) {
+				t.Errorf("the failure does not say the reason %q:\n%s", reason, found[i])
+			}
+		})
+	}
+}
+
+// made makes a graph. Paths without a dot in the first part are ours or the standard library's.
+func made(imports map[string][]string) graph {
+	full := func(path string) string {
+		switch strings.SplitN(path, "/", 2)[0] {
+		case "core", "adapters", "apps", "contract", "testkit":
+			return module + "/" + path
+		}
+		return path
+	}
+	g := graph{}
+	put := func(path string, deps ...string) {
+		p := g[full(path)]
+		p.ImportPath = full(path)
+		p.Standard = full(path) == path && !strings.Contains(path, ".")
+		for _, d := range deps {
+			p.Imports = append(p.Imports, full(d))
+		}
+		g[full(path)] = p
+	}
+	for path, deps := range imports {
+		put(path, deps...)
+		for _, d := range deps {
+			put(d)
+		}
+	}
+	return g
+}

@@ -1,0 +1,977 @@
+package contract
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/parley-chat/parley/core/mail"
+	"github.com/parley-chat/parley/core/user"
+)
+
+// Mails is the port of [MailQueue], [DeadLetters] and [MailStats]: three views of the same jobs.
+type Mails struct {
+	Queue   mail.Queue
+	Letters mail.DeadLetters
+	Stats   mail.Stats
+}
+
+// MailQueue checks mail.Queue. It looks at jobs through mail.DeadLetters.
+func MailQueue() []Case[Mails] {
+	return []Case[Mails]{
+		{"an enqueued job is stored whole", "Enqueue stores j durably as Ready with no attempts.", mailEnqueue},
+		{"enqueueing ignores state and counts", "Enqueue stores j as Ready with no attempts.", mailEnqueueState},
+		{"long and foreign values are kept", "Enqueue stores j durably.", mailLong},
+		{"enqueueing a key twice is harmless", "If a job with j.Key exists, in whatever state, it does nothing and returns nil.", mailTwice},
+		{"a key is known in every state", "If a job with j.Key exists, in whatever state, it does nothing and returns nil.", mailTwiceStates},
+		{"keys are exact", "Key makes enqueueing idempotent: the ID of the event that asked for the mail.", mailExactKeys},
+		{"concurrent enqueueing of a key is once", "It may be called from many goroutines. If a job with j.Key exists, Enqueue does nothing.", mailEnqueueRace},
+		{"nothing is claimed from an empty queue", "Claim returns false when there is none.", mailClaimNone},
+		{"a claimed job is running", "Claim makes the job Running until now+lease, adds one to Attempts and Claims, durably before it returns, and returns the job so changed.", mailClaim},
+		{"jobs are claimed in the order of enqueueing", "Claim takes the job that was enqueued first. The queue's first-in order is the order of enqueueing, not of IDs.", mailOrder},
+		{"a job waits for its time", "Claim takes a job that is Ready with RunAt not after now.", mailRunAt},
+		{"a waiting job holds up nobody", "Claim takes the job that was enqueued first among those that are Ready with RunAt not after now.", mailRunAtSkips},
+		{"a lease keeps others away", "No two calls get the same job under leases that overlap.", mailLease},
+		{"a job is claimed again when its lease ends", "Claim takes a job that is Running with LeasedUntil not after now.", mailLeaseEnds},
+		{"an ended lease keeps its place", "Claim takes the job that was enqueued first among those that are Ready, or Running with LeasedUntil not after now.", mailLeasePlace},
+		{"concurrent claims share the jobs", "No two calls get the same job under leases that overlap.", mailClaimRace},
+		{"concurrent claims of an ended lease", "No two calls get the same job under leases that overlap.", mailReclaimRace},
+		{"a sent job is done", "Settle stores o: a Sent job is done.", mailSent},
+		{"a sent job forgets its data", "Sent forgets Data.", mailForgets},
+		{"a job that failed comes again at its time", "Settle stores o: Ready again, at RunAt.", mailAgain},
+		{"a job that failed keeps its place", "Ready keeps the job's place in the order.", mailPlace},
+		{"a dead job is not claimed", "Settle stores o: a Dead job is a dead letter.", mailDead},
+		{"settling twice is refused", "Settle returns ErrLeaseLost if the job is not Running, changing nothing.", mailSettleTwice},
+		{"settling a lost lease is refused", "Settle stores o if the job is Running and its Claims equal j.Claims, and returns ErrLeaseLost otherwise, changing nothing.", mailSettleLost},
+		{"settling late is fine while nobody else claimed", "Settle stores o if the job is Running and its Claims equal j.Claims.", mailSettleLate},
+		{"settling a removed job is refused", "ErrLeaseLost says that the job was claimed by another, settled or removed meanwhile.", mailSettleRemoved},
+		{"concurrent settling is once", "Settle stores o if the job is Running and its Claims equal j.Claims, and returns ErrLeaseLost otherwise.", mailSettleRace},
+		{"claims count on after a requeue", "Attempts counts claims since the job was enqueued or requeued. Claims counts claims ever made.", mailClaimsCount},
+		{"pruning removes old sent jobs", "Prune removes Sent jobs that were settled before the given time, and returns how many.", mailPrune},
+		{"pruning leaves what is not sent", "Prune removes Sent jobs.", mailPruneOthers},
+		{"a pruned key is unknown", "From then on their keys are unknown.", mailPruneKeys},
+		{"an ended context does all or nothing", "A mail is never forgotten: a call whose context has ended leaves the queue as it was, or has done all its work.", mailEnded},
+		{"jobs are copies", "Values, not shared state, cross a port: changing what was given or returned changes nothing stored.", mailCopies},
+	}
+}
+
+// DeadLetters checks mail.DeadLetters. It makes jobs through mail.Queue.
+func DeadLetters() []Case[Mails] {
+	return []Case[Mails]{
+		{"jobs are listed ascending by ID", "List returns jobs that the filter chooses, ascending by ID.", lettersOrder},
+		{"a list has at most limit jobs", "List returns at most f.Limit jobs.", lettersLimit},
+		{"page by page, every job comes once", "After is the ID of the last job of the page before; empty for the first page.", lettersPages},
+		{"a job that is gone still marks its place", "A job that is gone meanwhile still marks its place.", lettersGone},
+		{"state and recipient choose", "State and To choose by equality; empty means any.", lettersFilter},
+		{"an unknown job is not found", "Get returns a job, or ErrJobNotFound. Requeue and Discard return ErrJobNotFound.", lettersAbsent},
+		{"a requeued job is ready", "Requeue makes a Dead job Ready at runAt with no attempts, keeping its last error.", lettersRequeue},
+		{"a requeue may replace the data", "Requeue replaces its data unless data is nil.", lettersData},
+		{"only dead letters are requeued and discarded", "Requeue and Discard return ErrNotDead: only a dead letter can be requeued or discarded.", lettersNotDead},
+		{"concurrent requeues are one", "Requeue makes a Dead job Ready. It returns ErrNotDead for one that is not.", lettersRequeueRace},
+		{"a discarded job is gone", "Discard removes a Dead job.", lettersDiscard},
+		{"concurrent discards are one", "Discard removes a Dead job. It returns ErrJobNotFound.", lettersDiscardRace},
+		{"listed jobs are copies", "Values, not shared state, cross a port: changing what was returned changes nothing stored.", lettersCopies},
+	}
+}
+
+// MailStats checks mail.Stats.
+func MailStats() []Case[Mails] {
+	return []Case[Mails]{
+		{"an empty queue counts nothing", "Stats returns the number of jobs in each state; a state without jobs may be missing.", statsEmpty},
+		{"each state is counted", "Stats returns the number of jobs in each state.", statsStates},
+	}
+}
+
+const lease = time.Minute
+
+func job(n int) mail.Job {
+	return mail.Job{
+		ID: fmt.Sprintf("job-%04d", n), Key: fmt.Sprintf("event-%04d", n), Kind: mail.KindVerification,
+		To: user.Email(fmt.Sprintf("zoe%d@example.com", n)), Name: fmt.Sprintf("Zoë Ångström %d 👋", n),
+		Data:  fmt.Appendf(nil, `{"z": %d,  "code":"ü \u0022"}`, n),
+		State: mail.Ready, RunAt: at(n), CreatedAt: at(n - 10), UpdatedAt: at(n - 10),
+	}
+}
+
+// sameJob compares all but UpdatedAt, which the queue may move.
+func sameJob(got, want mail.Job) error {
+	got.UpdatedAt, want.UpdatedAt = time.Time{}, time.Time{}
+	if want.State != mail.Running { // a lease that has ended says nothing
+		got.LeasedUntil, want.LeasedUntil = time.Time{}, time.Time{}
+	}
+	return same(got, want)
+}
+
+func enqueue(ctx context.Context, p Mails, jobs ...mail.Job) error {
+	for _, j := range jobs {
+		if err := p.Queue.Enqueue(ctx, j); err != nil {
+			return fmt.Errorf("Enqueue(%q): %w", j.ID, err)
+		}
+	}
+	return nil
+}
+
+func wantJob(ctx context.Context, p Mails, want mail.Job) error {
+	got, err := p.Letters.Get(ctx, want.ID)
+	if err == nil {
+		err = sameJob(got, want)
+	}
+	return during(fmt.Sprintf("Get(%q)", want.ID), err)
+}
+
+// claim wants the job with this ID.
+func claim(ctx context.Context, p Mails, now time.Time, id string) (mail.Job, error) {
+	j, ok, err := p.Queue.Claim(ctx, now, lease)
+	switch {
+	case err != nil:
+		return j, during("Claim", err)
+	case !ok:
+		return j, fmt.Errorf("the port's Claim found nothing, want %q", id)
+	case j.ID != id:
+		return j, fmt.Errorf("the port's Claim returned %q, want %q", j.ID, id)
+	}
+	return j, nil
+}
+
+func claimNone(ctx context.Context, p Mails, now time.Time) error {
+	j, ok, err := p.Queue.Claim(ctx, now, lease)
+	if err == nil && ok {
+		err = fmt.Errorf("it returned %q (attempt %d), want nothing", j.ID, j.Attempts)
+	}
+	return during("Claim", err)
+}
+
+// settle claims the job, which must be the next one, and settles it.
+func settle(ctx context.Context, p Mails, id string, now time.Time, o mail.Outcome) (mail.Job, error) {
+	j, err := claim(ctx, p, now, id)
+	if err == nil {
+		err = during(fmt.Sprintf("Settle(%q, %s)", id, o.State), p.Queue.Settle(ctx, j, o))
+	}
+	return j, err
+}
+
+// oneOfEach makes one job in each state: 1 ready, 2 running, 3 sent, 4 dead. Now is at(100).
+func oneOfEach(ctx context.Context, p Mails) error {
+	for _, n := range []int{3, 4, 2, 1} {
+		if err := enqueue(ctx, p, job(n)); err != nil {
+			return err
+		}
+		var err error
+		switch n {
+		case 3:
+			_, err = settle(ctx, p, job(n).ID, at(100), mail.Outcome{State: mail.Sent, At: at(100)})
+		case 4:
+			_, err = settle(ctx, p, job(n).ID, at(100), mail.Outcome{State: mail.Dead, At: at(100), Error: "no such mailbox"})
+		case 2:
+			_, err = claim(ctx, p, at(100), job(n).ID)
+		}
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func mailEnqueue(ctx context.Context, p Mails) error {
+	return first(enqueue(ctx, p, job(1), job(2)), wantJob(ctx, p, job(1)), wantJob(ctx, p, job(2)))
+}
+
+func mailEnqueueState(ctx context.Context, p Mails) error {
+	j := job(1)
+	j.State, j.Attempts, j.Claims = mail.Dead, 3, 7
+	want := job(1)
+	if err := enqueue(ctx, p, j); err != nil {
+		return err
+	}
+	got, err := p.Letters.Get(ctx, j.ID)
+	if err == nil && (got.State != mail.Ready || got.Attempts != 0) {
+		err = fmt.Errorf("it is %s with %d attempts, want ready with none", got.State, got.Attempts)
+	}
+	if err != nil {
+		return during("Get", err)
+	}
+	_, err = claim(ctx, p, want.RunAt, want.ID)
+	return err
+}
+
+func mailLong(ctx context.Context, p Mails) error {
+	j := job(1)
+	j.Name = long(user.MaxFullName)
+	j.To = user.Email(strings.Repeat("a", 64) + "@" + strings.Repeat("b.", 90) + "example")
+	j.Data = append(append([]byte(`{"text":"`), long(5000)...), `"}`...)
+	failed := strings.Repeat("ü", 200)
+	if err := first(enqueue(ctx, p, j), wantJob(ctx, p, j)); err != nil {
+		return err
+	}
+	_, err := settle(ctx, p, j.ID, at(5), mail.Outcome{State: mail.Dead, At: at(5), Error: failed})
+	j.State, j.Attempts, j.Claims, j.LastError = mail.Dead, 1, 1, failed
+	return first(err, wantJob(ctx, p, j))
+}
+
+func mailTwice(ctx context.Context, p Mails) error {
+	again := job(2)
+	again.Key = job(1).Key
+	sameID := job(1)
+	sameID.Name = "Changed"
+	if err := first(enqueue(ctx, p, job(1), again, sameID), wantJob(ctx, p, job(1))); err != nil {
+		return err
+	}
+	_, err := p.Letters.Get(ctx, again.ID)
+	return first(wantIs("Get of the job whose key was known", err, mail.ErrJobNotFound), wantListed(ctx, p, mail.Filter{Limit: 10}, 1))
+}
+
+func mailTwiceStates(ctx context.Context, p Mails) error {
+	if err := oneOfEach(ctx, p); err != nil {
+		return err
+	}
+	for n := 1; n <= 4; n++ {
+		again := job(10 + n)
+		again.Key = job(n).Key
+		before, err := p.Letters.Get(ctx, job(n).ID)
+		if err != nil {
+			return during("Get", err)
+		}
+		if err := first(enqueue(ctx, p, again), wantJob(ctx, p, before)); err != nil {
+			return err
+		}
+	}
+	return wantListed(ctx, p, mail.Filter{Limit: 10}, 1, 2, 3, 4)
+}
+
+func mailExactKeys(ctx context.Context, p Mails) error {
+	var want []int
+	for n, key := range []string{"key", "KEY", "Key", "key.", "kéy", "ke%", "ke_"} {
+		j := job(n)
+		j.Key = key
+		if err := enqueue(ctx, p, j); err != nil {
+			return err
+		}
+		want = append(want, n)
+	}
+	return wantListed(ctx, p, mail.Filter{Limit: 100}, want...)
+}
+
+func mailEnqueueRace(ctx context.Context, p Mails) error {
+	const n = 16
+	err := allTogether(n, func(i int) error {
+		same, own := job(i), job(100+i)
+		same.Key = "same"
+		return enqueue(ctx, p, same, own)
+	})
+	if err != nil {
+		return err
+	}
+	all, err := p.Letters.List(ctx, mail.Filter{Limit: 100})
+	if err == nil && len(all) != n+1 {
+		err = fmt.Errorf("there are %d jobs, want %d with keys of their own and 1 with the key of all", len(all), n)
+	}
+	return during("List", err)
+}
+
+func mailClaimNone(ctx context.Context, p Mails) error { return claimNone(ctx, p, at(0)) }
+
+func mailClaim(ctx context.Context, p Mails) error {
+	if err := enqueue(ctx, p, job(1), job(2)); err != nil {
+		return err
+	}
+	got, err := claim(ctx, p, at(5), job(1).ID)
+	want := job(1)
+	want.State, want.Attempts, want.Claims, want.LeasedUntil = mail.Running, 1, 1, at(5).Add(lease)
+	return first(err, during("Claim", sameJob(got, want)), wantJob(ctx, p, want), wantJob(ctx, p, job(2)))
+}
+
+func mailOrder(ctx context.Context, p Mails) error {
+	order := []int{30, 2, 17, 99, 1, 50}
+	for _, n := range order {
+		j := job(n)
+		j.CreatedAt, j.RunAt = at(200-n), at(200-n) // neither decides
+		if err := enqueue(ctx, p, j); err != nil {
+			return err
+		}
+	}
+	for _, n := range order {
+		if _, err := claim(ctx, p, at(300), job(n).ID); err != nil {
+			return err
+		}
+	}
+	return claimNone(ctx, p, at(300))
+}
+
+func mailRunAt(ctx context.Context, p Mails) error {
+	if err := first(enqueue(ctx, p, job(5)), claimNone(ctx, p, at(5).Add(-time.Microsecond))); err != nil {
+		return err
+	}
+	_, err := claim(ctx, p, at(5), job(5).ID)
+	return err
+}
+
+func mailRunAtSkips(ctx context.Context, p Mails) error {
+	if err := enqueue(ctx, p, job(50), job(3), job(40), job(4)); err != nil {
+		return err
+	}
+	_, err1 := claim(ctx, p, at(10), job(3).ID)
+	_, err2 := claim(ctx, p, at(10), job(4).ID)
+	return first(err1, err2, claimNone(ctx, p, at(10)))
+}
+
+func mailLease(ctx context.Context, p Mails) error {
+	if err := enqueue(ctx, p, job(1)); err != nil {
+		return err
+	}
+	_, err := claim(ctx, p, at(5), job(1).ID)
+	return first(err, claimNone(ctx, p, at(5)), claimNone(ctx, p, at(5).Add(lease-time.Microsecond)))
+}
+
+func mailLeaseEnds(ctx context.Context, p Mails) error {
+	if err := enqueue(ctx, p, job(1)); err != nil {
+		return err
+	}
+	if _, err := claim(ctx, p, at(5), job(1).ID); err != nil {
+		return err
+	}
+	got, err := claim(ctx, p, at(5).Add(lease), job(1).ID)
+	want := job(1)
+	want.State, want.Attempts, want.Claims, want.LeasedUntil = mail.Running, 2, 2, at(5).Add(2*lease)
+	return first(during("when the lease has ended", err), during("Claim", sameJob(got, want)), wantJob(ctx, p, want))
+}
+
+func mailLeasePlace(ctx context.Context, p Mails) error {
+	if err := enqueue(ctx, p, job(2), job(1)); err != nil {
+		return err
+	}
+	if _, err := claim(ctx, p, at(5), job(2).ID); err != nil {
+		return err
+	}
+	_, err := claim(ctx, p, at(5).Add(lease), job(2).ID)
+	return during("a job whose lease has ended was enqueued first", err)
+}
+
+func mailClaimRace(ctx context.Context, p Mails) error {
+	const jobs, claimers = 12, 16
+	for n := range jobs {
+		if err := enqueue(ctx, p, job(n)); err != nil {
+			return err
+		}
+	}
+	return claimEach(ctx, p, at(100), jobs, claimers)
+}
+
+func mailReclaimRace(ctx context.Context, p Mails) error {
+	const jobs, claimers = 6, 12
+	for n := range jobs {
+		if err := enqueue(ctx, p, job(n)); err != nil {
+			return err
+		}
+	}
+	return first(
+		claimEach(ctx, p, at(100), jobs, claimers),
+		during("when the leases have ended", claimEach(ctx, p, at(100).Add(lease), jobs, claimers)),
+	)
+}
+
+// claimEach claims with several goroutines, and wants each job to be claimed exactly once.
+func claimEach(ctx context.Context, p Mails, now time.Time, jobs, claimers int) error {
+	var mu sync.Mutex
+	claimed := map[string]int{}
+	err := allTogether(claimers, func(int) error {
+		j, ok, err := p.Queue.Claim(ctx, now, lease)
+		if err == nil && ok {
+			mu.Lock()
+			claimed[j.ID]++
+			mu.Unlock()
+		}
+		return during("Claim", err)
+	})
+	// A claim that lost a race may have found nothing; one more takes what is left.
+	for err == nil {
+		var j mail.Job
+		var ok bool
+		if j, ok, err = p.Queue.Claim(ctx, now, lease); err != nil || !ok {
+			break
+		}
+		if claimed[j.ID]++; claimed[j.ID] > 1 {
+			break
+		}
+	}
+	for id, n := range claimed {
+		if n != 1 {
+			return fmt.Errorf("the job %q was claimed %d times under one lease", id, n)
+		}
+	}
+	if err == nil && len(claimed) != jobs {
+		err = fmt.Errorf("%d of %d jobs were claimed", len(claimed), jobs)
+	}
+	return err
+}
+
+func mailSent(ctx context.Context, p Mails) error {
+	if err := enqueue(ctx, p, job(1)); err != nil {
+		return err
+	}
+	_, err := settle(ctx, p, job(1).ID, at(5), mail.Outcome{State: mail.Sent, At: at(6)})
+	want := job(1)
+	want.State, want.Attempts, want.Claims, want.Data = mail.Sent, 1, 1, nil
+	return first(err, wantJob(ctx, p, want), claimNone(ctx, p, at(5).Add(10*lease)))
+}
+
+func mailForgets(ctx context.Context, p Mails) error {
+	if err := enqueue(ctx, p, job(1)); err != nil {
+		return err
+	}
+	if _, err := settle(ctx, p, job(1).ID, at(5), mail.Outcome{State: mail.Sent, At: at(6)}); err != nil {
+		return err
+	}
+	got, err := p.Letters.Get(ctx, job(1).ID)
+	if err == nil && len(got.Data) > 0 {
+		err = fmt.Errorf("a sent job still has its data: %s", brief(got.Data))
+	}
+	return during("Get", err)
+}
+
+func mailAgain(ctx context.Context, p Mails) error {
+	if err := enqueue(ctx, p, job(1)); err != nil {
+		return err
+	}
+	_, err := settle(ctx, p, job(1).ID, at(5), mail.Outcome{State: mail.Ready, RunAt: at(20), At: at(6), Error: "greylisted"})
+	want := job(1)
+	want.Attempts, want.Claims, want.RunAt, want.LastError = 1, 1, at(20), "greylisted"
+	if err := first(err, wantJob(ctx, p, want), claimNone(ctx, p, at(20).Add(-time.Microsecond))); err != nil {
+		return err
+	}
+	got, err := claim(ctx, p, at(20), job(1).ID)
+	want.State, want.Attempts, want.Claims, want.LeasedUntil = mail.Running, 2, 2, at(20).Add(lease)
+	return first(err, during("Claim", sameJob(got, want)))
+}
+
+func mailPlace(ctx context.Context, p Mails) error {
+	if err := enqueue(ctx, p, job(2), job(1)); err != nil {
+		return err
+	}
+	if _, err := settle(ctx, p, job(2).ID, at(5), mail.Outcome{State: mail.Ready, RunAt: at(20), At: at(6), Error: "later"}); err != nil {
+		return err
+	}
+	_, err1 := claim(ctx, p, at(20), job(2).ID)
+	_, err2 := claim(ctx, p, at(20), job(1).ID)
+	return first(err1, err2)
+}
+
+func mailDead(ctx context.Context, p Mails) error {
+	if err := enqueue(ctx, p, job(1)); err != nil {
+		return err
+	}
+	_, err := settle(ctx, p, job(1).ID, at(5), mail.Outcome{State: mail.Dead, At: at(6), Error: "no such mailbox"})
+	want := job(1)
+	want.State, want.Attempts, want.Claims, want.LastError = mail.Dead, 1, 1, "no such mailbox"
+	return first(err, wantJob(ctx, p, want), claimNone(ctx, p, at(5).Add(10*lease)))
+}
+
+func mailSettleTwice(ctx context.Context, p Mails) error {
+	for n, state := range []mail.State{mail.Sent, mail.Dead, mail.Ready} {
+		if err := enqueue(ctx, p, job(n)); err != nil {
+			return err
+		}
+		j, err := settle(ctx, p, job(n).ID, at(5), mail.Outcome{State: state, RunAt: at(5000), At: at(6), Error: "first"})
+		if err != nil {
+			return err
+		}
+		before, err := p.Letters.Get(ctx, j.ID)
+		if err != nil {
+			return during("Get", err)
+		}
+		for _, o := range []mail.Outcome{{State: mail.Sent, At: at(7)}, {State: mail.Ready, RunAt: at(8), At: at(7), Error: "second"}, {State: mail.Dead, At: at(7), Error: "second"}} {
+			if err := first(wantIs(fmt.Sprintf("Settle of a job that is %s already", state), p.Queue.Settle(ctx, j, o), mail.ErrLeaseLost), wantJob(ctx, p, before)); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+func mailSettleLost(ctx context.Context, p Mails) error {
+	if err := enqueue(ctx, p, job(1)); err != nil {
+		return err
+	}
+	old, err := claim(ctx, p, at(5), job(1).ID)
+	if err != nil {
+		return err
+	}
+	now, err := claim(ctx, p, at(5).Add(lease), job(1).ID)
+	if err != nil {
+		return err
+	}
+	for _, state := range []mail.State{mail.Sent, mail.Ready, mail.Dead} {
+		err := p.Queue.Settle(ctx, old, mail.Outcome{State: state, RunAt: at(6), At: at(6), Error: "old"})
+		if err := first(wantIs("Settle under a lost lease", err, mail.ErrLeaseLost), wantJob(ctx, p, now)); err != nil {
+			return err
+		}
+	}
+	return during("Settle under the lease that holds", p.Queue.Settle(ctx, now, mail.Outcome{State: mail.Sent, At: at(7)}))
+}
+
+func mailSettleLate(ctx context.Context, p Mails) error {
+	if err := enqueue(ctx, p, job(1)); err != nil {
+		return err
+	}
+	j, err := claim(ctx, p, at(5), job(1).ID)
+	if err != nil {
+		return err
+	}
+	return first(
+		during("Settle after the lease", p.Queue.Settle(ctx, j, mail.Outcome{State: mail.Sent, At: at(5).Add(3 * lease)})),
+		claimNone(ctx, p, at(5).Add(3*lease)),
+	)
+}
+
+func mailSettleRemoved(ctx context.Context, p Mails) error {
+	if err := enqueue(ctx, p, job(1)); err != nil {
+		return err
+	}
+	j, err := settle(ctx, p, job(1).ID, at(5), mail.Outcome{State: mail.Dead, At: at(6), Error: "dead"})
+	if err != nil {
+		return err
+	}
+	if err := p.Letters.Discard(ctx, j.ID); err != nil {
+		return during("Discard", err)
+	}
+	return first(
+		wantIs("Settle of a removed job", p.Queue.Settle(ctx, j, mail.Outcome{State: mail.Sent, At: at(7)}), mail.ErrLeaseLost),
+		wantListed(ctx, p, mail.Filter{Limit: 10}),
+	)
+}
+
+func mailSettleRace(ctx context.Context, p Mails) error {
+	if err := enqueue(ctx, p, job(1)); err != nil {
+		return err
+	}
+	j, err := claim(ctx, p, at(5), job(1).ID)
+	if err != nil {
+		return err
+	}
+	return oneWins("Settle", mail.ErrLeaseLost, together(8, func(i int) error {
+		return p.Queue.Settle(ctx, j, mail.Outcome{State: []mail.State{mail.Sent, mail.Dead, mail.Ready}[i%3], RunAt: at(500), At: at(6)})
+	}))
+}
+
+func mailClaimsCount(ctx context.Context, p Mails) error {
+	if err := enqueue(ctx, p, job(1)); err != nil {
+		return err
+	}
+	old, err := settle(ctx, p, job(1).ID, at(5), mail.Outcome{State: mail.Dead, At: at(6), Error: "dead"})
+	if err != nil {
+		return err
+	}
+	if err := p.Letters.Requeue(ctx, job(1).ID, at(7), nil); err != nil {
+		return during("Requeue", err)
+	}
+	j, err := claim(ctx, p, at(7), job(1).ID)
+	if err == nil && (j.Attempts != 1 || j.Claims != 2) {
+		err = fmt.Errorf("the first claim after a requeue has Attempts %d and Claims %d, want 1 and 2", j.Attempts, j.Claims)
+	}
+	return first(err, wantIs("Settle under the lease from before the requeue", p.Queue.Settle(ctx, old, mail.Outcome{State: mail.Sent, At: at(8)}), mail.ErrLeaseLost))
+}
+
+// prune wants n jobs to go.
+func prune(ctx context.Context, p Mails, before time.Time, n int) error {
+	got, err := p.Queue.Prune(ctx, before)
+	if err == nil && got != n {
+		err = fmt.Errorf("it returned %d, want %d", got, n)
+	}
+	return during("Prune", err)
+}
+
+func mailPrune(ctx context.Context, p Mails) error {
+	if err := prune(ctx, p, at(1000), 0); err != nil {
+		return err
+	}
+	for n := range 4 {
+		if err := enqueue(ctx, p, job(n)); err != nil {
+			return err
+		}
+		if _, err := settle(ctx, p, job(n).ID, at(5), mail.Outcome{State: mail.Sent, At: at(10 * n)}); err != nil {
+			return err
+		}
+	}
+	return first(
+		prune(ctx, p, at(20), 2), wantListed(ctx, p, mail.Filter{Limit: 10}, 2, 3),
+		prune(ctx, p, at(20), 0), prune(ctx, p, at(20).Add(time.Microsecond), 1), wantListed(ctx, p, mail.Filter{Limit: 10}, 3),
+	)
+}
+
+func mailPruneOthers(ctx context.Context, p Mails) error {
+	return first(oneOfEach(ctx, p), prune(ctx, p, at(100_000), 1), wantListed(ctx, p, mail.Filter{Limit: 10}, 1, 2, 4))
+}
+
+func mailPruneKeys(ctx context.Context, p Mails) error {
+	if err := first(oneOfEach(ctx, p), prune(ctx, p, at(100_000), 1)); err != nil {
+		return err
+	}
+	again := job(9)
+	again.Key = job(3).Key
+	return first(enqueue(ctx, p, again), wantJob(ctx, p, again))
+}
+
+func mailEnded(ctx context.Context, p Mails) error {
+	done := ended(ctx)
+	stored := p.Queue.Enqueue(done, job(1)) == nil
+	want := []int{}
+	if stored {
+		want = append(want, 1)
+	}
+	if err := wantListed(ctx, p, mail.Filter{Limit: 10}, want...); err != nil {
+		return fmt.Errorf("after an Enqueue that succeeded=%t: %w", stored, err)
+	}
+	if err := enqueue(ctx, p, job(1)); err != nil {
+		return err
+	}
+	j, ok, err := p.Queue.Claim(done, at(5), lease)
+	if err == nil && ok {
+		return wantJob(ctx, p, j)
+	}
+	_, err = claim(ctx, p, at(5).Add(lease), job(1).ID)
+	return during("a lease after a Claim with an ended context that returned nothing", err)
+}
+
+func mailCopies(ctx context.Context, p Mails) error {
+	given := job(1)
+	if err := enqueue(ctx, p, given); err != nil {
+		return err
+	}
+	given.Data[0] = '!'
+	if err := wantJob(ctx, p, job(1)); err != nil {
+		return fmt.Errorf("after the caller changed its own Data: %w", err)
+	}
+	got, err := claim(ctx, p, at(5), job(1).ID)
+	if err != nil {
+		return err
+	}
+	got.Data[0] = '!'
+	want := job(1)
+	want.State, want.Attempts, want.Claims, want.LeasedUntil = mail.Running, 1, 1, at(5).Add(lease)
+	return during("after what Claim returned was changed", wantJob(ctx, p, want))
+}
+
+// wantListed wants the jobs with these numbers, in this order.
+func wantListed(ctx context.Context, p Mails, f mail.Filter, numbers ...int) error {
+	jobs, err := p.Letters.List(ctx, f)
+	if err != nil {
+		return during("List", err)
+	}
+	got, want := []string{}, []string{}
+	for _, j := range jobs {
+		got = append(got, j.ID)
+	}
+	for _, n := range numbers {
+		want = append(want, job(n).ID)
+	}
+	if !slices.Equal(got, want) {
+		return fmt.Errorf("List(state %q, to %q, after %q, limit %d) returned %q, want %q", f.State, f.To, f.After, f.Limit, got, want)
+	}
+	return nil
+}
+
+// die makes dead letters of the jobs with these numbers, in this order.
+func die(ctx context.Context, p Mails, numbers ...int) error {
+	for _, n := range numbers {
+		if err := enqueue(ctx, p, job(n)); err != nil {
+			return err
+		}
+		if _, err := settle(ctx, p, job(n).ID, at(1000), mail.Outcome{State: mail.Dead, At: at(1001), Error: "dead"}); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func lettersOrder(ctx context.Context, p Mails) error {
+	return first(
+		wantListed(ctx, p, mail.Filter{Limit: 10}),
+		die(ctx, p, 4, 1, 3), enqueue(ctx, p, job(2), job(0)),
+		wantListed(ctx, p, mail.Filter{Limit: 10}, 0, 1, 2, 3, 4),
+	)
+}
+
+func lettersLimit(ctx context.Context, p Mails) error {
+	return first(
+		enqueue(ctx, p, job(3), job(1), job(2)),
+		wantListed(ctx, p, mail.Filter{Limit: 1}, 1),
+		wantListed(ctx, p, mail.Filter{Limit: 2}, 1, 2),
+		wantListed(ctx, p, mail.Filter{Limit: 3}, 1, 2, 3),
+		wantListed(ctx, p, mail.Filter{Limit: 1000}, 1, 2, 3),
+	)
+}
+
+func lettersPages(ctx context.Context, p Mails) error {
+	const n = 11
+	for i := range n {
+		if err := enqueue(ctx, p, job((i*7)%n)); err != nil { // every number once, not in order
+			return err
+		}
+	}
+	var got []string
+	f := mail.Filter{Limit: 3}
+	for range n {
+		page, err := p.Letters.List(ctx, f)
+		if err != nil {
+			return during("List", err)
+		}
+		if len(page) == 0 {
+			break
+		}
+		for _, j := range page {
+			got = append(got, j.ID)
+		}
+		f.After = got[len(got)-1]
+	}
+	var want []string
+	for i := range n {
+		want = append(want, job(i).ID)
+	}
+	return during("all pages", same(got, want))
+}
+
+func lettersGone(ctx context.Context, p Mails) error {
+	if err := die(ctx, p, 1, 2, 3, 4); err != nil {
+		return err
+	}
+	return first(
+		during("Discard", p.Letters.Discard(ctx, job(2).ID)),
+		wantListed(ctx, p, mail.Filter{After: job(2).ID, Limit: 10}, 3, 4),
+		wantListed(ctx, p, mail.Filter{State: mail.Dead, After: job(2).ID, Limit: 1}, 3),
+		wantListed(ctx, p, mail.Filter{After: job(4).ID, Limit: 10}),
+	)
+}
+
+func lettersFilter(ctx context.Context, p Mails) error {
+	if err := oneOfEach(ctx, p); err != nil {
+		return err
+	}
+	second := job(5)
+	second.To = job(4).To
+	return first(
+		enqueue(ctx, p, second),
+		wantListed(ctx, p, mail.Filter{State: mail.Ready, Limit: 10}, 1, 5),
+		wantListed(ctx, p, mail.Filter{State: mail.Running, Limit: 10}, 2),
+		wantListed(ctx, p, mail.Filter{State: mail.Sent, Limit: 10}, 3),
+		wantListed(ctx, p, mail.Filter{State: mail.Dead, Limit: 10}, 4),
+		wantListed(ctx, p, mail.Filter{To: job(4).To, Limit: 10}, 4, 5),
+		wantListed(ctx, p, mail.Filter{To: job(4).To, State: mail.Ready, Limit: 10}, 5),
+		wantListed(ctx, p, mail.Filter{To: job(4).To, After: job(4).ID, Limit: 10}, 5),
+		wantListed(ctx, p, mail.Filter{To: "zoe@example.com", Limit: 10}),
+		wantListed(ctx, p, mail.Filter{To: "zoe_@example.com", Limit: 10}),
+	)
+}
+
+func lettersAbsent(ctx context.Context, p Mails) error {
+	_, err := p.Letters.Get(ctx, "nobody")
+	return first(
+		wantIs("Get of an unknown job", err, mail.ErrJobNotFound),
+		wantIs("Requeue of an unknown job", p.Letters.Requeue(ctx, "nobody", at(1), nil), mail.ErrJobNotFound),
+		wantIs("Discard of an unknown job", p.Letters.Discard(ctx, "nobody"), mail.ErrJobNotFound),
+	)
+}
+
+func lettersRequeue(ctx context.Context, p Mails) error {
+	if err := first(die(ctx, p, 1), during("Requeue", p.Letters.Requeue(ctx, job(1).ID, at(2000), nil))); err != nil {
+		return err
+	}
+	want := job(1)
+	want.RunAt, want.Claims, want.LastError = at(2000), 1, "dead"
+	if err := first(wantJob(ctx, p, want), claimNone(ctx, p, at(2000).Add(-time.Microsecond))); err != nil {
+		return err
+	}
+	_, err := claim(ctx, p, at(2000), job(1).ID)
+	return err
+}
+
+func lettersData(ctx context.Context, p Mails) error {
+	fresh := []byte(`{"code": "fresh ü"}`)
+	if err := first(
+		die(ctx, p, 1, 2),
+		during("Requeue", p.Letters.Requeue(ctx, job(1).ID, at(2000), fresh)),
+		during("Requeue", p.Letters.Requeue(ctx, job(2).ID, at(2000), nil)),
+	); err != nil {
+		return err
+	}
+	one, two := job(1), job(2)
+	one.RunAt, one.Claims, one.LastError, one.Data = at(2000), 1, "dead", []byte(`{"code": "fresh ü"}`)
+	two.RunAt, two.Claims, two.LastError = at(2000), 1, "dead"
+	fresh[0] = '!'
+	return first(wantJob(ctx, p, one), wantJob(ctx, p, two))
+}
+
+func lettersNotDead(ctx context.Context, p Mails) error {
+	if err := oneOfEach(ctx, p); err != nil {
+		return err
+	}
+	for _, n := range []int{1, 2, 3} {
+		before, err := p.Letters.Get(ctx, job(n).ID)
+		if err != nil {
+			return during("Get", err)
+		}
+		if err := first(
+			wantIs(fmt.Sprintf("Requeue of a %s job", before.State), p.Letters.Requeue(ctx, before.ID, at(9), []byte(`{}`)), mail.ErrNotDead),
+			wantIs(fmt.Sprintf("Discard of a %s job", before.State), p.Letters.Discard(ctx, before.ID), mail.ErrNotDead),
+			wantJob(ctx, p, before),
+		); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func lettersRequeueRace(ctx context.Context, p Mails) error {
+	if err := die(ctx, p, 1); err != nil {
+		return err
+	}
+	return oneWins("Requeue", mail.ErrNotDead, together(8, func(i int) error {
+		return p.Letters.Requeue(ctx, job(1).ID, at(2000+i), nil)
+	}))
+}
+
+func lettersDiscard(ctx context.Context, p Mails) error {
+	if err := first(die(ctx, p, 1, 2), during("Discard", p.Letters.Discard(ctx, job(1).ID))); err != nil {
+		return err
+	}
+	_, err := p.Letters.Get(ctx, job(1).ID)
+	return first(
+		wantIs("Get of a discarded job", err, mail.ErrJobNotFound),
+		wantIs("Discard of a discarded job", p.Letters.Discard(ctx, job(1).ID), mail.ErrJobNotFound),
+		wantIs("Requeue of a discarded job", p.Letters.Requeue(ctx, job(1).ID, at(1), nil), mail.ErrJobNotFound),
+		wantListed(ctx, p, mail.Filter{Limit: 10}, 2),
+		claimNone(ctx, p, at(100_000)),
+	)
+}
+
+func lettersDiscardRace(ctx context.Context, p Mails) error {
+	if err := die(ctx, p, 1, 2); err != nil {
+		return err
+	}
+	return first(
+		oneWins("Discard", mail.ErrJobNotFound, together(8, func(int) error { return p.Letters.Discard(ctx, job(1).ID) })),
+		wantListed(ctx, p, mail.Filter{Limit: 10}, 2),
+	)
+}
+
+func lettersCopies(ctx context.Context, p Mails) error {
+	if err := enqueue(ctx, p, job(1)); err != nil {
+		return err
+	}
+	listed, err := p.Letters.List(ctx, mail.Filter{Limit: 10})
+	if err == nil && len(listed) != 1 {
+		err = fmt.Errorf("it returned %d jobs, want 1", len(listed))
+	}
+	if err != nil {
+		return during("List", err)
+	}
+	listed[0].Data[0] = '!'
+	got, err := p.Letters.Get(ctx, job(1).ID)
+	if err != nil || len(got.Data) == 0 {
+		return errors.Join(errors.New("the port's Get returned no data"), err)
+	}
+	got.Data[0] = '!'
+	return during("after what was returned was changed", wantJob(ctx, p, job(1)))
+}
+
+func wantStats(ctx context.Context, p Mails, want map[mail.State]int) error {
+	got, err := p.Stats.Stats(ctx)
+	if err != nil {
+		return during("Stats", err)
+	}
+	for _, state := range []mail.State{mail.Ready, mail.Running, mail.Sent, mail.Dead} {
+		if got[state] != want[state] {
+			return fmt.Errorf("the port's Stats counts %d %s jobs, want %d", got[state], state, want[state])
+		}
+		delete(got, state)
+	}
+	if len(got) > 0 {
+		return fmt.Errorf("the port's Stats counts states that there are not: %v", got)
+	}
+	return nil
+}
+
+func statsEmpty(ctx context.Context, p Mails) error { return wantStats(ctx, p, nil) }
+
+func statsStates(ctx context.Context, p Mails) error {
+	return first(
+		oneOfEach(ctx, p), enqueue(ctx, p, job(5), job(6)),
+		wantStats(ctx, p, map[mail.State]int{mail.Ready: 3, mail.Running: 1, mail.Sent: 1, mail.Dead: 1}),
+		during("Discard", p.Letters.Discard(ctx, job(4).ID)),
+		wantStats(ctx, p, map[mail.State]int{mail.Ready: 3, mail.Running: 1, mail.Sent: 1}),
+	)
+}
+
+// Outgoing is the port of [MailSender]: a sender, and what arrived at the other side.
+type Outgoing struct {
+	Sender mail.Sender
+	// Arrived returns the mails that the next hop has taken so far, parsed back, in any order.
+	Arrived func(ctx context.Context) ([]mail.Message, error)
+}
+
+// MailSender checks what every mail.Sender promises whatever carries its mails.
+func MailSender() []Case[Outgoing] {
+	return []Case[Outgoing]{
+		{"a sent mail has arrived", "Send returns nil once the next hop has taken responsibility for m.", senderArrives},
+		{"concurrent mails arrive", "It may be called from many goroutines.", senderConcurrent},
+		{"Send gives up with its context", "Send gives up when ctx is done.", senderEnded},
+	}
+}
+
+func letter(n int) mail.Message {
+	return mail.Message{
+		ID: fmt.Sprintf("job-%d@example.com", n), FromName: "Parley", From: "no-reply@example.com",
+		ToName: "Zoë Ångström", To: fmt.Sprintf("zoe%d@example.com", n), Subject: fmt.Sprintf("Grüße %d 👋", n),
+		Text: fmt.Sprintf("Hallo Zoë %d,\n\nfoo = bar\n.\nGrüße\n%s", n, long(200)),
+		HTML: fmt.Sprintf("<p>Hallo Zoë %d &amp; alle</p>\n<p>%s</p>", n, long(200)),
+	}
+}
+
+// arrived wants the letters. Lines may have ended differently on the way.
+func arrived(ctx context.Context, p Outgoing, numbers ...int) error {
+	all, err := p.Arrived(ctx)
+	if err != nil {
+		return during("Arrived", err)
+	}
+	text := func(s string) string { return strings.TrimSpace(strings.ReplaceAll(s, "\r\n", "\n")) }
+	for _, n := range numbers {
+		want := letter(n)
+		i := slices.IndexFunc(all, func(m mail.Message) bool { return m.ID == want.ID })
+		if i < 0 {
+			return fmt.Errorf("the mail %q has not arrived, though Send returned nil", want.ID)
+		}
+		got := all[i]
+		got.Text, got.HTML, want.Text, want.HTML = text(got.Text), text(got.HTML), text(want.Text), text(want.HTML)
+		if err := same(got, want); err != nil {
+			return fmt.Errorf("mail %q: %w", want.ID, err)
+		}
+	}
+	return nil
+}
+
+func senderArrives(ctx context.Context, p Outgoing) error {
+	return first(
+		during("Send", p.Sender.Send(ctx, letter(1))), arrived(ctx, p, 1),
+		during("Send", p.Sender.Send(ctx, letter(2))), arrived(ctx, p, 1, 2),
+	)
+}
+
+func senderConcurrent(ctx context.Context, p Outgoing) error {
+	err := allTogether(8, func(i int) error { return during("Send", p.Sender.Send(ctx, letter(i))) })
+	return first(err, arrived(ctx, p, 0, 1, 2, 3, 4, 5, 6, 7))
+}
+
+func senderEnded(ctx context.Context, p Outgoing) error {
+	err := p.Sender.Send(ended(ctx), letter(1))
+	if errors.Is(err, mail.ErrRefused) {
+		return fmt.Errorf("the port's Send with an ended context says that the mail was refused for good: %w", err)
+	}
+	if err == nil {
+		err = arrived(ctx, p, 1)
+	} else {
+		err = nil
+	}
+	return first(err, during("Send afterwards", p.Sender.Send(ctx, letter(2))), arrived(ctx, p, 2))
+}

@@ -1,0 +1,147 @@
+package contract_test
+
+import (
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+)
+
+// outside is a module of somebody else, with an adapter of its own and the suite's run on it.
+var outside = map[string]string{
+	"nonces.go": `package outside
+
+import (
+	"context"
+	"sync"
+	"time"
+)
+
+// Nonces keeps its promises.
+type Nonces struct{ spent sync.Map }
+
+func (n *Nonces) Spend(_ context.Context, name string, _ time.Time) (bool, error) {
+	_, was := n.spent.LoadOrStore(name, true)
+	return !was, nil
+}
+
+// Forgetful does not.
+type Forgetful struct{}
+
+func (Forgetful) Spend(context.Context, string, time.Time) (bool, error) { return true, nil }
+`,
+	"nonces_test.go": `package outside
+
+import (
+	"testing"
+
+	"github.com/parley-chat/parley/contract"
+	"github.com/parley-chat/parley/core/auth"
+)
+
+func TestNonces(t *testing.T) {
+	contract.Run(t, contract.Nonces(), func(*testing.T) auth.Nonces { return new(Nonces) })
+}
+
+func TestForgetful(t *testing.T) {
+	contract.Run(t, contract.Nonces(), func(*testing.T) auth.Nonces { return Forgetful{} },
+		contract.Except("long names are names", "it remembers no names at all"))
+}
+
+func TestSlip(t *testing.T) {
+	contract.Run(t, contract.Nonces(), func(*testing.T) auth.Nonces { return new(Nonces) },
+		contract.Except("a name that is no case", "a slip of the pen"))
+}
+`,
+	"use.go": `package outside
+
+import (
+	"github.com/parley-chat/parley/adapters/memory"
+	"github.com/parley-chat/parley/core/auth"
+	"github.com/parley-chat/parley/core/chat"
+	"github.com/parley-chat/parley/core/mail"
+	"github.com/parley-chat/parley/core/realtime"
+)
+
+var (
+	_ auth.SessionStore = memory.NewStore().Sessions
+	_ chat.MessageStore = memory.NewStore().Messages
+	_ mail.Queue        = memory.NewStore().MailQueue
+	_ realtime.Presence = memory.NewPresence()
+)
+`,
+}
+
+// outsideModule writes the module and returns how to run go in it, offline.
+func outsideModule(t *testing.T) func(args ...string) (string, error) {
+	t.Helper()
+	root, err := filepath.Abs("..")
+	if err != nil {
+		t.Fatal(err)
+	}
+	dir := t.TempDir()
+	write := func(name, text string) {
+		if err := os.WriteFile(filepath.Join(dir, name), []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	// A replace is for this throw-away module alone: it stands in for the download.
+	write("go.mod", fmt.Sprintf("module example.com/outside\n\ngo 1.26\n\nrequire %s v0.0.0\n\nreplace %s => %s\n", module, module, root))
+	for name, text := range outside {
+		write(name, text)
+	}
+	return func(args ...string) (string, error) {
+		cmd := exec.CommandContext(t.Context(), "go", args...)
+		cmd.Dir = dir
+		// GOPROXY=off: what is not needed is not asked for, and what is asked for fails.
+		cmd.Env = append(cmd.Environ(), "GOFLAGS=-mod=mod", "GOPROXY=off", "GOSUMDB=off", "GOWORK=off", "GOTOOLCHAIN=local")
+		out, err := cmd.CombinedOutput()
+		return string(out), err
+	}
+}
+
+// TestOutsideModule runs the suite from a module outside this one, on an adapter of its own.
+func TestOutsideModule(t *testing.T) {
+	run := outsideModule(t)
+	if out, err := run("test", "-count=1", "-run=^TestNonces$", "."); err != nil {
+		t.Fatalf("an adapter that keeps its promises fails: %v\n%s", err, out)
+	}
+	out, err := run("test", "-count=1", "-v", "-run=^TestForgetful$", ".")
+	if err == nil {
+		t.Fatalf("an adapter that breaks its promises passes:\n%s", out)
+	}
+	for _, want := range []string{
+		"--- FAIL: TestForgetful/a_name_is_spent_once",
+		"rule: Spend returns true for the first call with this name, and false for every later one at least until the expiry that the first one gave.",
+		`but:  Spend("a"): it returned true, want false`,
+		"--- SKIP: TestForgetful/long_names_are_names",
+		"excepted: it remembers no names at all",
+	} {
+		if !strings.Contains(out, want) {
+			t.Errorf("the failure does not say %q:\n%s", want, out)
+		}
+	}
+	out, err = run("test", "-count=1", "-run=^TestSlip$", ".")
+	if want := `the exception "a name that is no case" names no case of this suite`; err == nil || !strings.Contains(out, want) {
+		t.Errorf("an exception that names no case: error %v, want %q in\n%s", err, want, out)
+	}
+}
+
+// TestCoreAndMemoryCostOneModule says what an importer of core and adapters/memory pays.
+func TestCoreAndMemoryCostOneModule(t *testing.T) {
+	run := outsideModule(t)
+	out, err := run("list", "-deps", "-f", "{{with .Module}}{{.Path}}{{end}}", ".")
+	if err != nil {
+		t.Fatalf("go list: %v\n%s", err, out)
+	}
+	for line := range strings.Lines(out) {
+		if path := strings.TrimSpace(line); path != "" && path != module && path != "example.com/outside" {
+			t.Errorf("an importer of core and adapters/memory needs the module %s too", path)
+		}
+	}
+	if !strings.Contains(out, module) {
+		t.Errorf("the packages of the outside module are from nowhere:\n%s", out)
+	}
+}

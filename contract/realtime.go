@@ -1,0 +1,786 @@
+package contract
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"math"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/parley-chat/parley/core/chat"
+	"github.com/parley-chat/parley/core/realtime"
+	"github.com/parley-chat/parley/core/user"
+)
+
+// FanoutNodes is the port of [Fanout]: each call opens a further node on one and the same
+// fan-out. Nodes live until the test ends.
+type FanoutNodes func(ctx context.Context) (realtime.Fanout, error)
+
+// Fanout checks realtime.Fanout. A fan-out may lose signals when something fails; with
+// everything in order, as here, it delivers them.
+func Fanout() []Case[FanoutNodes] {
+	return []Case[FanoutNodes]{
+		{"a signal arrives whole", "Publish hands s to every node that follows s.Room: every field is kept, Message.At in UTC, to the microsecond.", fanoutWhole},
+		{"the publishing node gets its own signals", "Publish hands s to every node that follows s.Room, this one included.", fanoutOwn},
+		{"every following node gets a signal", "Publish hands s to every node that follows s.Room.", fanoutNodes},
+		{"only followed rooms are delivered", "Run calls deliver for each signal of the followed rooms.", fanoutFollowed},
+		{"rooms are exact", "Publish hands s to every node that follows s.Room, and not a room that is like it.", fanoutExact},
+		{"following takes effect before it returns", "Follow makes signals of room, published by any node after Follow has returned, reach Run's deliver.", fanoutFollow},
+		{"following before Run", "Follow makes signals of room, published by any node after Follow has returned, reach Run's deliver.", fanoutFollowFirst},
+		{"following twice is following once", "Following twice is following once.", fanoutTwice},
+		{"an unfollowed room is silent", "Unfollow ends that. Signals under way may still arrive.", fanoutUnfollow},
+		{"signals of a room arrive in order", "Signals that one node publishes in a room one after the other are delivered in that order.", fanoutOrder},
+		{"concurrent publishers lose nothing", "It may be called from many goroutines.", fanoutConcurrent},
+		{"concurrent following works", "It may be called from many goroutines.", fanoutFollowRace},
+		{"Run ends with its context", "Run calls deliver until ctx ends, and returns nil.", fanoutEnds},
+		{"nothing is delivered after the end", "Run calls deliver for each signal of the followed rooms until ctx ends.", fanoutSilent},
+		{"a node that does not run holds up nobody", "Publish does not wait for the handling on other nodes.", fanoutNotRunning},
+		{"a slow node does not hold up Publish", "Publish does not wait for the handling on other nodes.", fanoutSlow},
+	}
+}
+
+// inbox keeps the signals that a node got.
+type inbox struct {
+	mu      sync.Mutex
+	signals []realtime.Signal
+	changed chan struct{}
+}
+
+func (b *inbox) deliver(s realtime.Signal) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.signals = append(b.signals, s)
+	close(b.changed)
+	b.changed = make(chan struct{})
+}
+
+// of returns the signals in room.
+func (b *inbox) of(room string) []realtime.Signal {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return slices.DeleteFunc(slices.Clone(b.signals), func(s realtime.Signal) bool { return s.Room != room })
+}
+
+// until waits for at least n signals in room, and returns them.
+func (b *inbox) until(ctx context.Context, room string, n int) ([]realtime.Signal, error) {
+	for {
+		b.mu.Lock()
+		changed := b.changed
+		b.mu.Unlock()
+		got := b.of(room)
+		if len(got) >= n {
+			return got, nil
+		}
+		select {
+		case <-changed:
+		case <-ctx.Done():
+			return nil, fmt.Errorf("%d of %d signals were delivered in room %+q: %w", len(got), n, room, ctx.Err())
+		}
+	}
+}
+
+// node is a running node.
+type node struct {
+	realtime.Fanout
+	inbox
+	stop func() error
+}
+
+// probe is the room in which a node finds out that it runs.
+const probe = "contract probe"
+
+// run opens a node, runs it, and waits until it delivers.
+func (open FanoutNodes) run(ctx context.Context) (*node, error) {
+	f, err := open(ctx)
+	if err != nil {
+		return nil, during("open", err)
+	}
+	n := &node{Fanout: f, inbox: inbox{changed: make(chan struct{})}}
+	ctx, cancel := context.WithCancel(ctx)
+	ended := make(chan error, 1)
+	go func() { ended <- f.Run(ctx, n.deliver) }()
+	n.stop = sync.OnceValue(func() error {
+		cancel()
+		return during("Run, when its context had ended", <-ended)
+	})
+	if err := n.Follow(ctx, probe); err != nil {
+		return nil, errors.Join(during("Follow", err), n.stop())
+	}
+	// Run has no word for "I have begun", and a signal from before may be lost: so ask again.
+	err = poll(ctx, func() bool {
+		err = n.Publish(ctx, realtime.Signal{Kind: realtime.SignalTyping, Room: probe})
+		return err != nil || len(n.of(probe)) > 0
+	})
+	if err != nil {
+		return nil, errors.Join(fmt.Errorf("the node does not get its own signals: %w", err), n.stop())
+	}
+	if err := n.Unfollow(ctx, probe); err != nil {
+		return nil, errors.Join(during("Unfollow", err), n.stop())
+	}
+	return n, nil
+}
+
+// running runs do with n running nodes, and ends them.
+func (open FanoutNodes) running(ctx context.Context, n int, do func(nodes []*node) error) error {
+	var nodes []*node
+	var err error
+	for range n {
+		var next *node
+		if next, err = open.run(ctx); err != nil {
+			break
+		}
+		nodes = append(nodes, next)
+	}
+	if err == nil {
+		err = do(nodes)
+	}
+	for _, n := range nodes {
+		err = errors.Join(err, n.stop())
+	}
+	return err
+}
+
+func signal(room string, n int) realtime.Signal {
+	return realtime.Signal{Kind: realtime.SignalMessage, Room: room, Message: stored(room, n), Node: "node-1", Conn: uint64(n)}
+}
+
+func follow(ctx context.Context, room string, nodes ...*node) error {
+	for _, n := range nodes {
+		if err := n.Follow(ctx, room); err != nil {
+			return fmt.Errorf("Follow(%+q): %w", room, err)
+		}
+	}
+	return nil
+}
+
+func (n *node) publish(ctx context.Context, signals ...realtime.Signal) error {
+	for _, s := range signals {
+		if err := n.Publish(ctx, s); err != nil {
+			return fmt.Errorf("the port's Publish in %+q: %w", s.Room, err)
+		}
+	}
+	return nil
+}
+
+// got waits for these signals in room, and wants no others.
+func (n *node) got(ctx context.Context, room string, want ...realtime.Signal) error {
+	got, err := n.until(ctx, room, len(want))
+	if err != nil {
+		return err
+	}
+	return during(fmt.Sprintf("the signals in room %+q", room), same(got, want))
+}
+
+// roundTrips publishes in a room that every node follows, from every node, and waits for it:
+// what was under way before has had its time.
+func roundTrips(ctx context.Context, nodes []*node) error {
+	const room = "contract round trips"
+	if err := follow(ctx, room, nodes...); err != nil {
+		return err
+	}
+	before := len(nodes[0].of(room))
+	for i := range 3 {
+		for k, n := range nodes {
+			if err := n.publish(ctx, signal(room, i)); err != nil {
+				return err
+			}
+			for _, m := range nodes {
+				if _, err := m.until(ctx, room, before+i*len(nodes)+k+1); err != nil {
+					return err
+				}
+			}
+			breathe()
+		}
+	}
+	return nil
+}
+
+func fanoutWhole(ctx context.Context, open FanoutNodes) error {
+	message := signal("room", 7)
+	message.Message.ClientID, message.Message.Text, message.Conn = "client-1", long(chat.MaxText), math.MaxUint64
+	message.Message.Seq = math.MaxInt64
+	author := chat.Author{ID: "user-ü", Name: long(user.MaxFullName)}
+	want := []realtime.Signal{
+		message,
+		{Kind: realtime.SignalTyping, Room: "room", User: author, Typing: true, Node: "node ü", Conn: 1},
+		{Kind: realtime.SignalTyping, Room: "room", User: author, Typing: false, Node: "node ü", Conn: 1},
+		{Kind: realtime.SignalJoined, Room: "room", User: author},
+		{Kind: realtime.SignalLeft, Room: "room", User: author, Node: "n"},
+	}
+	return open.running(ctx, 2, func(nodes []*node) error {
+		return first(follow(ctx, "room", nodes...), nodes[0].publish(ctx, want...), nodes[1].got(ctx, "room", want...), nodes[0].got(ctx, "room", want...))
+	})
+}
+
+func fanoutOwn(ctx context.Context, open FanoutNodes) error {
+	return open.running(ctx, 1, func(nodes []*node) error {
+		n := nodes[0]
+		return first(follow(ctx, "room", n), n.publish(ctx, signal("room", 1), signal("room", 2)), n.got(ctx, "room", signal("room", 1), signal("room", 2)))
+	})
+}
+
+func fanoutNodes(ctx context.Context, open FanoutNodes) error {
+	return open.running(ctx, 3, func(nodes []*node) error {
+		err := follow(ctx, "room", nodes...)
+		for i, n := range nodes {
+			err = first(err, n.publish(ctx, signal("room", i)))
+			for _, m := range nodes {
+				if err == nil {
+					_, err = m.until(ctx, "room", i+1)
+				}
+			}
+		}
+		for _, m := range nodes {
+			err = first(err, m.got(ctx, "room", signal("room", 0), signal("room", 1), signal("room", 2)))
+		}
+		return err
+	})
+}
+
+func fanoutFollowed(ctx context.Context, open FanoutNodes) error {
+	return open.running(ctx, 2, func(nodes []*node) error {
+		a, b := nodes[0], nodes[1]
+		return first(
+			follow(ctx, "one", a), follow(ctx, "two", b),
+			a.publish(ctx, signal("one", 1), signal("two", 2), signal("nobody's", 3)), b.publish(ctx, signal("one", 4)),
+			during("the following node", second(a.until(ctx, "one", 2))), b.got(ctx, "two", signal("two", 2)),
+			roundTrips(ctx, nodes),
+			during("a node that does not follow", first(a.got(ctx, "two"), b.got(ctx, "one"), a.got(ctx, "nobody's"), b.got(ctx, "nobody's"))),
+		)
+	})
+}
+
+func second[V any](_ V, err error) error { return err }
+
+func fanoutExact(ctx context.Context, open FanoutNodes) error {
+	return open.running(ctx, 2, func(nodes []*node) error {
+		var err error
+		for i, name := range names {
+			if i%2 == 0 {
+				err = first(err, follow(ctx, name, nodes[0]))
+			}
+		}
+		for i, name := range names {
+			err = first(err, nodes[1].publish(ctx, signal(name, i)))
+		}
+		for i, name := range names {
+			if i%2 == 0 {
+				err = first(err, nodes[0].got(ctx, name, signal(name, i)))
+			}
+		}
+		err = first(err, roundTrips(ctx, nodes))
+		for i, name := range names {
+			if i%2 == 1 {
+				err = first(err, nodes[0].got(ctx, name))
+			}
+		}
+		return err
+	})
+}
+
+func fanoutFollow(ctx context.Context, open FanoutNodes) error {
+	return open.running(ctx, 2, func(nodes []*node) error {
+		for i := range 40 {
+			room := fmt.Sprintf("room-%d", i)
+			if err := first(follow(ctx, room, nodes[0]), nodes[1].publish(ctx, signal(room, i)), nodes[0].got(ctx, room, signal(room, i))); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+}
+
+func fanoutFollowFirst(ctx context.Context, open FanoutNodes) error {
+	f, err := open(ctx)
+	if err != nil {
+		return during("open", err)
+	}
+	if err := f.Follow(ctx, "room"); err != nil {
+		return during("Follow before Run", err)
+	}
+	box := &inbox{changed: make(chan struct{})}
+	running, cancel := context.WithCancel(ctx)
+	ended := make(chan error, 1)
+	go func() { ended <- f.Run(running, box.deliver) }()
+	var failed error
+	err = poll(ctx, func() bool {
+		failed = f.Publish(ctx, signal("room", 1))
+		return failed != nil || len(box.of("room")) > 0
+	})
+	cancel()
+	return errors.Join(during("no signal of a room that was followed before Run", err), failed, during("Run", <-ended))
+}
+
+func fanoutTwice(ctx context.Context, open FanoutNodes) error {
+	return open.running(ctx, 2, func(nodes []*node) error {
+		a, b := nodes[0], nodes[1]
+		if err := first(
+			follow(ctx, "room", a, a, a), b.publish(ctx, signal("room", 1)), a.publish(ctx, signal("room", 2)),
+			second(a.until(ctx, "room", 2)), roundTrips(ctx, nodes),
+		); err != nil {
+			return err
+		}
+		if got := a.of("room"); len(got) != 2 {
+			return fmt.Errorf("2 signals of a room that was followed three times were delivered %d times", len(got))
+		}
+		return first(
+			during("Unfollow", a.Unfollow(ctx, "room")), roundTrips(ctx, nodes),
+			b.publish(ctx, signal("room", 3)), roundTrips(ctx, nodes),
+			during("after one Unfollow of a room that was followed three times", wantCount(a, "room", 2)),
+		)
+	})
+}
+
+func wantCount(n *node, room string, want int) error {
+	if got := len(n.of(room)); got != want {
+		return fmt.Errorf("%d signals were delivered in room %+q, want %d", got, room, want)
+	}
+	return nil
+}
+
+func fanoutUnfollow(ctx context.Context, open FanoutNodes) error {
+	return open.running(ctx, 2, func(nodes []*node) error {
+		a, b := nodes[0], nodes[1]
+		return first(
+			during("Unfollow of a room that is not followed", a.Unfollow(ctx, "room")),
+			follow(ctx, "room", a, b), b.publish(ctx, signal("room", 1)), a.got(ctx, "room", signal("room", 1)), b.got(ctx, "room", signal("room", 1)),
+			during("Unfollow", a.Unfollow(ctx, "room")), during("Unfollow again", a.Unfollow(ctx, "room")),
+			b.publish(ctx, signal("room", 2)), a.publish(ctx, signal("room", 3)),
+			second(b.until(ctx, "room", 3)), roundTrips(ctx, nodes),
+			during("after Unfollow", wantCount(a, "room", 1)),
+			follow(ctx, "room", a), b.publish(ctx, signal("room", 4)), during("followed again", a.got(ctx, "room", signal("room", 1), signal("room", 4))),
+		)
+	})
+}
+
+func fanoutOrder(ctx context.Context, open FanoutNodes) error {
+	return open.running(ctx, 2, func(nodes []*node) error {
+		const n = 200
+		if err := follow(ctx, "room", nodes...); err != nil {
+			return err
+		}
+		var want []realtime.Signal
+		for i := range n {
+			want = append(want, signal("room", i))
+		}
+		return first(nodes[0].publish(ctx, want...), nodes[1].got(ctx, "room", want...), nodes[0].got(ctx, "room", want...))
+	})
+}
+
+func fanoutConcurrent(ctx context.Context, open FanoutNodes) error {
+	return open.running(ctx, 3, func(nodes []*node) error {
+		const publishers, each = 8, 20
+		if err := follow(ctx, "room", nodes...); err != nil {
+			return err
+		}
+		err := allTogether(publishers, func(p int) error {
+			for i := range each {
+				if err := nodes[p%3].publish(ctx, signal("room", p*each+i)); err != nil {
+					return err
+				}
+			}
+			return nil
+		})
+		for _, n := range nodes {
+			if err != nil {
+				break
+			}
+			var got []realtime.Signal
+			if got, err = n.until(ctx, "room", publishers*each); err != nil {
+				break
+			}
+			slices.SortFunc(got, func(a, b realtime.Signal) int { return cmp.Compare(a.Conn, b.Conn) })
+			for i, s := range got {
+				err = first(err, same(s, signal("room", i)))
+			}
+		}
+		return err
+	})
+}
+
+func fanoutFollowRace(ctx context.Context, open FanoutNodes) error {
+	return open.running(ctx, 2, func(nodes []*node) error {
+		a, b := nodes[0], nodes[1]
+		return allTogether(12, func(i int) error {
+			room := fmt.Sprintf("room-%d", i)
+			return first(
+				follow(ctx, room, a), b.publish(ctx, signal(room, i)), a.got(ctx, room, signal(room, i)),
+				during("Unfollow", a.Unfollow(ctx, room)), follow(ctx, room, a), b.publish(ctx, signal(room, i)),
+				a.got(ctx, room, signal(room, i), signal(room, i)),
+			)
+		})
+	})
+}
+
+func fanoutEnds(ctx context.Context, open FanoutNodes) error {
+	return first(
+		open.running(ctx, 3, func([]*node) error { return nil }),
+		open.running(ctx, 1, func(nodes []*node) error { return follow(ctx, "room", nodes...) }),
+	)
+}
+
+func fanoutSilent(ctx context.Context, open FanoutNodes) error {
+	return open.running(ctx, 2, func(nodes []*node) error {
+		a, b := nodes[0], nodes[1]
+		return first(
+			follow(ctx, "room", a), b.publish(ctx, signal("room", 1)), a.got(ctx, "room", signal("room", 1)),
+			a.stop(), b.publish(ctx, signal("room", 2)), roundTrips(ctx, nodes[1:]),
+			during("after Run had returned", wantCount(a, "room", 1)),
+		)
+	})
+}
+
+func fanoutNotRunning(ctx context.Context, open FanoutNodes) error {
+	idle, err := open(ctx)
+	if err != nil {
+		return during("open", err)
+	}
+	if err := idle.Follow(ctx, "room"); err != nil {
+		return during("Follow", err)
+	}
+	return open.running(ctx, 1, func(nodes []*node) error {
+		n := nodes[0]
+		err := follow(ctx, "room", n)
+		for i := range 200 {
+			err = first(err, n.publish(ctx, signal("room", i)))
+		}
+		return first(err, second(n.until(ctx, "room", 200)))
+	})
+}
+
+func fanoutSlow(ctx context.Context, open FanoutNodes) error {
+	f, err := open(ctx)
+	if err != nil {
+		return during("open", err)
+	}
+	entered, release := make(chan struct{}), make(chan struct{})
+	var enter sync.Once
+	running, cancel := context.WithCancel(ctx)
+	ended := make(chan error, 1)
+	go func() {
+		ended <- f.Run(running, func(realtime.Signal) {
+			enter.Do(func() { close(entered) })
+			<-release
+		})
+	}()
+	err = open.running(ctx, 1, func(nodes []*node) error {
+		n := nodes[0]
+		if err := first(during("Follow", f.Follow(ctx, "room")), follow(ctx, "room", n)); err != nil {
+			return err
+		}
+		published := 0
+		err := poll(ctx, func() bool {
+			select {
+			case <-entered:
+				return true
+			default:
+			}
+			published++
+			return n.publish(ctx, signal("room", published)) != nil
+		})
+		// The other node now sits in deliver.
+		for range 50 {
+			published++
+			err = first(err, n.publish(ctx, signal("room", published)))
+		}
+		return first(err, second(n.until(ctx, "room", published)))
+	})
+	close(release)
+	cancel()
+	return errors.Join(err, during("Run", <-ended))
+}
+
+// Presence checks realtime.Presence.
+func Presence() []Case[realtime.Presence] {
+	return []Case[realtime.Presence]{
+		{"who entered is listed", "List returns the users in room, and how many they are.", presenceList},
+		{"the first node to have a user is told", "first reports whether no other node, of those whose lease lasts at now, had the user there.", presenceFirst},
+		{"the last node to lose a user is told", "last reports whether the user was there and no other node whose lease lasts at now has them there.", presenceLast},
+		{"entering twice is entering once", "Entering twice is entering once.", presenceTwice},
+		{"leaving without having entered is nothing", "last reports whether the user was there.", presenceStranger},
+		{"a user on several nodes is one", "List returns the users in room, each once, and how many they are.", presenceOnce},
+		{"users are listed by ID", "List returns users ascending by ID.", presenceOrder},
+		{"a list has at most limit users, the count has all", "List returns at most limit of the users in room, and how many they are.", presenceLimit},
+		{"rooms are exact", "Presence knows which users are in a room, and not in one that is like it.", presenceExact},
+		{"users are exact", "Presence knows which users are in a room: IDs that differ at all are different users.", presenceExactUsers},
+		{"a node whose lease has ended counts no more", "The users of a node that died disappear by themselves.", presenceLease},
+		{"a node without a lease stays", "A node that has never renewed has a lease that does not end.", presenceNoLease},
+		{"a renewed node is back", "The users of a node that died are back if it renews again.", presenceBack},
+		{"first and last do not count dead nodes", "first and last count nodes whose lease lasts at now.", presenceFirstLease},
+		{"one of several enters is the first", "first reports whether no other node had the user there. It may be called from many goroutines.", presenceEnterRace},
+		{"one of several exits is the last", "last reports whether no other node has them there. It may be called from many goroutines.", presenceExitRace},
+		{"concurrent users are all counted", "It may be called from many goroutines.", presenceMany},
+		{"listed users are copies", "Values, not shared state, cross a port: changing what was returned changes nothing stored.", presenceCopies},
+	}
+}
+
+func who(n int) chat.Author {
+	return chat.Author{ID: user.ID(fmt.Sprintf("user-%03d", n)), Name: fmt.Sprintf("Zoë Ångström %d 👋", n)}
+}
+
+func enter(ctx context.Context, p realtime.Presence, now time.Time, node, room string, u chat.Author, want bool) error {
+	got, err := p.Enter(ctx, now, node, room, u)
+	if err == nil && got != want {
+		err = fmt.Errorf("first is %t, want %t", got, want)
+	}
+	return during(fmt.Sprintf("Enter(%q, %+q, %q)", node, room, u.ID), err)
+}
+
+func exit(ctx context.Context, p realtime.Presence, now time.Time, node, room string, u chat.Author, want bool) error {
+	got, err := p.Exit(ctx, now, node, room, u)
+	if err == nil && got != want {
+		err = fmt.Errorf("last is %t, want %t", got, want)
+	}
+	return during(fmt.Sprintf("Exit(%q, %+q, %q)", node, room, u.ID), err)
+}
+
+func wantPresent(ctx context.Context, p realtime.Presence, now time.Time, room string, want ...chat.Author) error {
+	users, count, err := p.List(ctx, now, room, 1000)
+	if err == nil {
+		err = same(users, want)
+	}
+	if err == nil && count != len(want) {
+		err = fmt.Errorf("the count is %d, want %d", count, len(want))
+	}
+	return during(fmt.Sprintf("List(%+q)", room), err)
+}
+
+func presenceList(ctx context.Context, p realtime.Presence) error {
+	return first(
+		wantPresent(ctx, p, at(1), "room"),
+		enter(ctx, p, at(1), "a", "room", who(1), true), enter(ctx, p, at(1), "b", "room", who(2), true),
+		wantPresent(ctx, p, at(2), "room", who(1), who(2)), wantPresent(ctx, p, at(2), "other"),
+		exit(ctx, p, at(3), "a", "room", who(1), true), wantPresent(ctx, p, at(3), "room", who(2)),
+		exit(ctx, p, at(3), "b", "room", who(2), true), wantPresent(ctx, p, at(3), "room"),
+	)
+}
+
+func presenceFirst(ctx context.Context, p realtime.Presence) error {
+	return first(
+		enter(ctx, p, at(1), "a", "room", who(1), true), enter(ctx, p, at(1), "b", "room", who(1), false),
+		enter(ctx, p, at(1), "b", "room", who(2), true), enter(ctx, p, at(1), "b", "other", who(1), true),
+		exit(ctx, p, at(2), "a", "room", who(1), false), exit(ctx, p, at(2), "b", "room", who(1), true),
+		during("after everybody left", enter(ctx, p, at(3), "b", "room", who(1), true)),
+	)
+}
+
+func presenceLast(ctx context.Context, p realtime.Presence) error {
+	return first(
+		enter(ctx, p, at(1), "a", "room", who(1), true), enter(ctx, p, at(1), "b", "room", who(1), false), enter(ctx, p, at(1), "c", "room", who(1), false),
+		enter(ctx, p, at(1), "a", "room", who(2), true), enter(ctx, p, at(1), "a", "other", who(1), true),
+		exit(ctx, p, at(2), "b", "room", who(1), false), exit(ctx, p, at(2), "a", "room", who(1), false),
+		wantPresent(ctx, p, at(2), "room", who(1), who(2)),
+		exit(ctx, p, at(2), "c", "room", who(1), true),
+		wantPresent(ctx, p, at(2), "room", who(2)), wantPresent(ctx, p, at(2), "other", who(1)),
+	)
+}
+
+func presenceTwice(ctx context.Context, p realtime.Presence) error {
+	if err := enter(ctx, p, at(1), "a", "room", who(1), true); err != nil {
+		return err
+	}
+	for range 2 {
+		if _, err := p.Enter(ctx, at(1), "a", "room", who(1)); err != nil {
+			return during("Enter again", err)
+		}
+	}
+	return first(
+		wantPresent(ctx, p, at(1), "room", who(1)),
+		during("after entering three times", exit(ctx, p, at(2), "a", "room", who(1), true)),
+		wantPresent(ctx, p, at(2), "room"), during("again", exit(ctx, p, at(2), "a", "room", who(1), false)),
+	)
+}
+
+func presenceStranger(ctx context.Context, p realtime.Presence) error {
+	return first(
+		exit(ctx, p, at(1), "a", "room", who(1), false),
+		enter(ctx, p, at(1), "a", "room", who(1), true),
+		exit(ctx, p, at(1), "b", "room", who(1), false), exit(ctx, p, at(1), "a", "other", who(1), false), exit(ctx, p, at(1), "a", "room", who(2), false),
+		wantPresent(ctx, p, at(1), "room", who(1)), exit(ctx, p, at(2), "a", "room", who(1), true),
+	)
+}
+
+func presenceOnce(ctx context.Context, p realtime.Presence) error {
+	return first(
+		enter(ctx, p, at(1), "a", "room", who(1), true), enter(ctx, p, at(1), "b", "room", who(1), false), enter(ctx, p, at(1), "c", "room", who(1), false),
+		enter(ctx, p, at(1), "b", "room", who(2), true), wantPresent(ctx, p, at(1), "room", who(1), who(2)),
+	)
+}
+
+func presenceOrder(ctx context.Context, p realtime.Presence) error {
+	var want []chat.Author
+	for i := range 20 {
+		n := (i * 7) % 20 // every number once, not in order
+		if err := enter(ctx, p, at(1), fmt.Sprintf("node-%d", n%3), "room", who(n), true); err != nil {
+			return err
+		}
+		want = append(want, who(i))
+	}
+	return wantPresent(ctx, p, at(1), "room", want...)
+}
+
+func presenceLimit(ctx context.Context, p realtime.Presence) error {
+	var all []chat.Author
+	for n := range 12 {
+		if err := first(enter(ctx, p, at(1), "a", "room", who(n), true), enter(ctx, p, at(1), "b", "room", who(n), false)); err != nil {
+			return err
+		}
+		all = append(all, who(n))
+	}
+	for _, limit := range []int{1, 5, 11, 12, 13, 1000} {
+		users, count, err := p.List(ctx, at(1), "room", limit)
+		if err == nil {
+			err = same(users, all[:min(limit, len(all))])
+		}
+		if err == nil && count != len(all) {
+			err = fmt.Errorf("the count is %d, want %d", count, len(all))
+		}
+		if err != nil {
+			return fmt.Errorf("the port's List with limit %d: %w", limit, err)
+		}
+	}
+	return nil
+}
+
+func presenceExact(ctx context.Context, p realtime.Presence) error {
+	for n, name := range names {
+		if err := enter(ctx, p, at(1), "a", name, who(n), true); err != nil {
+			return err
+		}
+	}
+	for n, name := range names {
+		if err := wantPresent(ctx, p, at(1), name, who(n)); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func presenceExactUsers(ctx context.Context, p realtime.Presence) error {
+	var want []chat.Author
+	for _, id := range []user.ID{"ABC", "Abc", "a:c", "a_c", "abc", "abcd"} { // ascending
+		want = append(want, chat.Author{ID: id, Name: "Zoë"})
+	}
+	for _, u := range slices.Backward(want) {
+		if err := enter(ctx, p, at(1), "a", "room", u, true); err != nil {
+			return err
+		}
+	}
+	return wantPresent(ctx, p, at(1), "room", want...)
+}
+
+func renew(ctx context.Context, p realtime.Presence, node string, until time.Time) error {
+	return during(fmt.Sprintf("Renew(%q)", node), p.Renew(ctx, node, until))
+}
+
+func presenceLease(ctx context.Context, p realtime.Presence) error {
+	return first(
+		renew(ctx, p, "a", at(100)), renew(ctx, p, "b", at(200)),
+		enter(ctx, p, at(1), "a", "room", who(1), true), enter(ctx, p, at(1), "b", "room", who(2), true), enter(ctx, p, at(1), "b", "room", who(1), false),
+		enter(ctx, p, at(1), "a", "room", who(3), true),
+		wantPresent(ctx, p, at(99), "room", who(1), who(2), who(3)),
+		during("when one lease has ended", wantPresent(ctx, p, at(101), "room", who(1), who(2))),
+		during("when both leases have ended", wantPresent(ctx, p, at(201), "room")),
+	)
+}
+
+func presenceNoLease(ctx context.Context, p realtime.Presence) error {
+	return first(
+		enter(ctx, p, at(1), "a", "room", who(1), true), renew(ctx, p, "b", at(2)),
+		wantPresent(ctx, p, at(1_000_000), "room", who(1)),
+		enter(ctx, p, at(1_000_000), "b", "room", who(1), false), exit(ctx, p, at(1_000_000), "a", "room", who(1), true),
+	)
+}
+
+func presenceBack(ctx context.Context, p realtime.Presence) error {
+	return first(
+		enter(ctx, p, at(1), "a", "room", who(1), true), renew(ctx, p, "a", at(100)),
+		wantPresent(ctx, p, at(101), "room"),
+		renew(ctx, p, "a", at(300)), during("after the node has renewed", wantPresent(ctx, p, at(101), "room", who(1))),
+		wantPresent(ctx, p, at(301), "room"), renew(ctx, p, "a", at(400)), wantPresent(ctx, p, at(301), "room", who(1)),
+		exit(ctx, p, at(302), "a", "room", who(1), true), wantPresent(ctx, p, at(302), "room"),
+	)
+}
+
+func presenceFirstLease(ctx context.Context, p realtime.Presence) error {
+	return first(
+		renew(ctx, p, "a", at(100)), renew(ctx, p, "b", at(1000)), renew(ctx, p, "c", at(1000)),
+		enter(ctx, p, at(1), "a", "room", who(1), true),
+		during("while the other node lives", enter(ctx, p, at(99), "b", "room", who(1), false)),
+		during("while the other node lives", exit(ctx, p, at(99), "b", "room", who(1), false)),
+		during("when the other node is dead", enter(ctx, p, at(101), "b", "room", who(1), true)),
+		enter(ctx, p, at(101), "c", "room", who(1), false), exit(ctx, p, at(101), "c", "room", who(1), false),
+		during("when the other node is dead", exit(ctx, p, at(101), "b", "room", who(1), true)),
+	)
+}
+
+func presenceEnterRace(ctx context.Context, p realtime.Presence) error {
+	const n = 12
+	firsts := make([]bool, n)
+	err := allTogether(n, func(i int) (err error) {
+		firsts[i], err = p.Enter(ctx, at(1), fmt.Sprintf("node-%02d", i), "room", who(1))
+		return during("Enter", err)
+	})
+	return first(err, exactlyOne("first", firsts), wantPresent(ctx, p, at(1), "room", who(1)))
+}
+
+func presenceExitRace(ctx context.Context, p realtime.Presence) error {
+	const n = 12
+	for i := range n {
+		if err := enter(ctx, p, at(1), fmt.Sprintf("node-%02d", i), "room", who(1), i == 0); err != nil {
+			return err
+		}
+	}
+	lasts := make([]bool, n)
+	err := allTogether(n, func(i int) (err error) {
+		lasts[i], err = p.Exit(ctx, at(2), fmt.Sprintf("node-%02d", i), "room", who(1))
+		return during("Exit", err)
+	})
+	return first(err, exactlyOne("last", lasts), wantPresent(ctx, p, at(2), "room"))
+}
+
+func exactlyOne(what string, told []bool) error {
+	n := 0
+	for _, t := range told {
+		if t {
+			n++
+		}
+	}
+	if n != 1 {
+		return fmt.Errorf("%d of %d concurrent calls were told %s, want exactly 1", n, len(told), what)
+	}
+	return nil
+}
+
+func presenceMany(ctx context.Context, p realtime.Presence) error {
+	const n = 30
+	var want []chat.Author
+	for i := 0; i < n; i += 2 {
+		want = append(want, who(i))
+	}
+	err := allTogether(n, func(i int) error {
+		node := fmt.Sprintf("node-%d", i%3)
+		if err := enter(ctx, p, at(1), node, "room", who(i), true); err != nil || i%2 == 0 {
+			return err
+		}
+		return exit(ctx, p, at(2), node, "room", who(i), true)
+	})
+	return first(err, wantPresent(ctx, p, at(3), "room", want...))
+}
+
+func presenceCopies(ctx context.Context, p realtime.Presence) error {
+	if err := first(enter(ctx, p, at(1), "a", "room", who(1), true), enter(ctx, p, at(1), "a", "room", who(2), true)); err != nil {
+		return err
+	}
+	users, _, err := p.List(ctx, at(1), "room", 10)
+	if err != nil {
+		return during("List", err)
+	}
+	for i := range users {
+		users[i].Name = "changed"
+	}
+	return wantPresent(ctx, p, at(1), "room", who(1), who(2))
+}

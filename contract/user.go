@@ -1,0 +1,439 @@
+package contract
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/parley-chat/parley/core/event"
+	"github.com/parley-chat/parley/core/fault"
+	"github.com/parley-chat/parley/core/user"
+)
+
+// Users is the port of [UserRepository] and [Outbox]: a repository, and the outbox that gets
+// the events of its changes.
+type Users struct {
+	Repository user.Repository
+	Outbox     event.Outbox
+}
+
+// UserRepository checks user.Repository.
+func UserRepository() []Case[Users] {
+	return []Case[Users]{
+		{"a created user is read back", "Create stores u. ByID returns the user; ByEmail returns the user with this canonical address. Times are UTC, to the microsecond.", usersCreate},
+		{"an unverified user stays unverified", "VerifiedAt is when the address was proven to be the user's; zero until then.", usersUnverified},
+		{"long and foreign values are kept", "FullName is 1 to MaxFullName characters; Email is at most MaxEmail bytes.", usersLong},
+		{"an unknown user is not found", "ByID and ByEmail return the user, or ErrNotFound.", usersAbsent},
+		{"identifiers are exact", "ID is opaque; nothing is derived from it.", usersExactIDs},
+		{"a taken address is refused", "Create returns ErrEmailTaken if a user with u.Email exists.", usersEmailTaken},
+		{"a taken id is refused", "Create returns an error of kind Conflict if a user with u.ID exists.", usersIDTaken},
+		{"one of several creates wins", "Of several concurrent calls with one address, exactly one succeeds.", usersCreateRace},
+		{"many users are created at once", "It may be called from many goroutines.", usersCreateMany},
+		{"create stores its events", "Create stores u and puts events into the outbox in one commit: both or neither.", usersCreateEvents},
+		{"a refused create stores no event", "Create stores u and puts events into the outbox in one commit: both or neither.", usersCreateNeither},
+		{"update stores what change did", "Update reads the user, lets change edit the copy, stores it. It returns the stored user.", usersUpdate},
+		{"change sees the stored user", "Update reads the user, lets change edit the copy.", usersUpdateSees},
+		{"update clears a time", "Update lets change edit the copy, stores it.", usersUpdateClears},
+		{"an update of nothing is no error", "Update reads the user, lets change edit the copy, stores it. It returns the stored user, or ErrNotFound.", usersUpdateNothing},
+		{"update of an unknown user is not found", "Update returns the stored user, or ErrNotFound.", usersUpdateAbsent},
+		{"a failed change stores nothing", "An error of change stores nothing and is returned as it is.", usersUpdateFails},
+		{"update stores its events", "Update stores the user, and puts events into the outbox, in one commit.", usersUpdateEvents},
+		{"concurrent updates are not lost", "Concurrent updates of one user do not lose each other's changes.", usersUpdateRace},
+		{"a changed address is found and the old one is free", "ByEmail returns the user with this canonical address, or ErrNotFound.", usersEmailMoves},
+		{"an update to a taken address is refused", "A changed Email that another user has is ErrEmailTaken.", usersUpdateTaken},
+		{"one of several updates gets an address", "Email is unique among users. A changed Email that another user has is ErrEmailTaken.", usersEmailRace},
+		{"an ended context stores nothing", "When ctx is done before the commit, nothing is stored and the error says so.", usersEnded},
+	}
+}
+
+func someone(n int) user.User {
+	return user.User{
+		ID:                user.ID(fmt.Sprintf("user-%02d", n)),
+		FullName:          fmt.Sprintf("Zoë Ångström %d 👋", n),
+		Email:             user.Email(fmt.Sprintf("zoe%02d@example.com", n)),
+		PasswordHash:      fmt.Sprintf("$hash$v=%d$Aa+/=", n),
+		CreatedAt:         at(n),
+		VerifiedAt:        at(n + 1),
+		PasswordChangedAt: at(n + 2),
+	}
+}
+
+func happened(n int) event.Event {
+	return event.Event{
+		ID: fmt.Sprintf("event-%04d", n), Topic: "mail", Type: "user.created", Key: fmt.Sprintf("user-%02d", n%7),
+		Time: at(n), Data: fmt.Appendf(nil, `{"z": %d,  "a":"ü \u0022"}`, n),
+	}
+}
+
+// wantUser reads u in both ways.
+func wantUser(ctx context.Context, p Users, u user.User) error {
+	got, err := p.Repository.ByID(ctx, u.ID)
+	if err == nil {
+		err = same(got, u)
+	}
+	if err != nil {
+		return fmt.Errorf("ByID(%q): %w", u.ID, err)
+	}
+	got, err = p.Repository.ByEmail(ctx, u.Email)
+	if err == nil {
+		err = same(got, u)
+	}
+	return during(fmt.Sprintf("ByEmail(%q)", u.Email), err)
+}
+
+// wantNobody wants neither the id nor, unless it is empty, the address to be known.
+func wantNobody(ctx context.Context, p Users, id user.ID, email user.Email) error {
+	_, err := p.Repository.ByID(ctx, id)
+	if err := wantIs(fmt.Sprintf("ByID(%q)", id), err, user.ErrNotFound); err != nil || email == "" {
+		return err
+	}
+	_, err = p.Repository.ByEmail(ctx, email)
+	return wantIs(fmt.Sprintf("ByEmail(%q)", email), err, user.ErrNotFound)
+}
+
+func wantPending(ctx context.Context, o event.Outbox, want ...event.Event) error {
+	got, err := o.Pending(ctx, len(want)+10)
+	if err == nil {
+		err = same(got, want)
+	}
+	return during("Pending", err)
+}
+
+func create(ctx context.Context, p Users, u user.User, events ...event.Event) error {
+	return during(fmt.Sprintf("Create(%q)", u.ID), p.Repository.Create(ctx, u, events...))
+}
+
+func usersCreate(ctx context.Context, p Users) error {
+	for n := range 3 {
+		if err := create(ctx, p, someone(n)); err != nil {
+			return err
+		}
+	}
+	for n := range 3 {
+		if err := wantUser(ctx, p, someone(n)); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func usersUnverified(ctx context.Context, p Users) error {
+	u := someone(1)
+	u.VerifiedAt = time.Time{}
+	if err := create(ctx, p, u); err != nil {
+		return err
+	}
+	got, err := p.Repository.ByID(ctx, u.ID)
+	if err != nil {
+		return during("ByID", err)
+	}
+	if got.Verified() {
+		return fmt.Errorf("a user without VerifiedAt comes back verified at %s", got.VerifiedAt)
+	}
+	return wantUser(ctx, p, u)
+}
+
+func usersLong(ctx context.Context, p Users) error {
+	u := someone(1)
+	u.FullName = long(user.MaxFullName)
+	u.Email = user.Email(strings.Repeat("a", 64) + "@" + strings.Repeat("b", 60) + "." + strings.Repeat("c", 60) + "." + strings.Repeat("d", 60) + ".exa")
+	u.Email += user.Email(strings.Repeat("e", user.MaxEmail-len(u.Email)))
+	u.PasswordHash = strings.Repeat("$argon2id$", 25)
+	if err := create(ctx, p, u); err != nil {
+		return err
+	}
+	return wantUser(ctx, p, u)
+}
+
+func usersAbsent(ctx context.Context, p Users) error {
+	if err := wantNobody(ctx, p, "nobody", "nobody@example.com"); err != nil {
+		return err
+	}
+	if err := create(ctx, p, someone(1)); err != nil {
+		return err
+	}
+	return wantNobody(ctx, p, "nobody", "nobody@example.com")
+}
+
+func usersExactIDs(ctx context.Context, p Users) error {
+	ids := []user.ID{"abc", "ABC", "Abc", "abcd", "äbc", "a%", "a_c"}
+	for n, id := range ids {
+		u := someone(n)
+		u.ID = id
+		if err := create(ctx, p, u); err != nil {
+			return err
+		}
+	}
+	for n, id := range ids {
+		u := someone(n)
+		u.ID = id
+		if err := wantUser(ctx, p, u); err != nil {
+			return err
+		}
+	}
+	return wantNobody(ctx, p, "aBC", "")
+}
+
+func usersEmailTaken(ctx context.Context, p Users) error {
+	if err := create(ctx, p, someone(1)); err != nil {
+		return err
+	}
+	other := someone(2)
+	other.Email = someone(1).Email
+	return first(
+		wantIs("Create with a taken address", p.Repository.Create(ctx, other), user.ErrEmailTaken),
+		wantNobody(ctx, p, other.ID, ""),
+		wantUser(ctx, p, someone(1)),
+	)
+}
+
+func usersIDTaken(ctx context.Context, p Users) error {
+	if err := create(ctx, p, someone(1)); err != nil {
+		return err
+	}
+	other := someone(2)
+	other.ID = someone(1).ID
+	err := p.Repository.Create(ctx, other)
+	if errors.Is(err, user.ErrEmailTaken) {
+		return fmt.Errorf("the port's Create with a taken id and a free address returned %w", err)
+	}
+	_, absent := p.Repository.ByEmail(ctx, other.Email)
+	return first(
+		wantIs("Create with a taken id", err, fault.Conflict),
+		wantIs("ByEmail of the refused user", absent, user.ErrNotFound),
+		wantUser(ctx, p, someone(1)),
+	)
+}
+
+func usersCreateRace(ctx context.Context, p Users) error {
+	errs := together(16, func(i int) error {
+		u := someone(i)
+		u.Email = "same@example.com"
+		return p.Repository.Create(ctx, u, happened(i))
+	})
+	if err := oneWins("Create", user.ErrEmailTaken, errs); err != nil {
+		return err
+	}
+	for i, err := range errs {
+		if err != nil {
+			if err := wantNobody(ctx, p, someone(i).ID, ""); err != nil {
+				return err
+			}
+			continue
+		}
+		u := someone(i)
+		u.Email = "same@example.com"
+		if err := first(wantUser(ctx, p, u), wantPending(ctx, p.Outbox, happened(i))); err != nil {
+			return fmt.Errorf("of the call that won: %w", err)
+		}
+	}
+	return nil
+}
+
+func usersCreateMany(ctx context.Context, p Users) error {
+	const n = 24
+	if err := allTogether(n, func(i int) error { return create(ctx, p, someone(i), happened(i)) }); err != nil {
+		return err
+	}
+	for i := range n {
+		if err := wantUser(ctx, p, someone(i)); err != nil {
+			return err
+		}
+	}
+	got, err := p.Outbox.Pending(ctx, 2*n)
+	if err == nil && len(got) != n {
+		err = fmt.Errorf("%d users were created with one event each, and %d events are pending", n, len(got))
+	}
+	return during("Pending", err)
+}
+
+func usersCreateEvents(ctx context.Context, p Users) error {
+	return first(
+		create(ctx, p, someone(1), happened(3), happened(1), happened(2)),
+		create(ctx, p, someone(2)),
+		create(ctx, p, someone(3), happened(0)),
+		wantPending(ctx, p.Outbox, happened(3), happened(1), happened(2), happened(0)),
+	)
+}
+
+func usersCreateNeither(ctx context.Context, p Users) error {
+	sameEmail, sameID := someone(2), someone(3)
+	sameEmail.Email, sameID.ID = someone(1).Email, someone(1).ID
+	return first(
+		create(ctx, p, someone(1), happened(1)),
+		wantIs("Create with a taken address", p.Repository.Create(ctx, sameEmail, happened(2)), fault.Conflict),
+		wantIs("Create with a taken id", p.Repository.Create(ctx, sameID, happened(3)), fault.Conflict),
+		wantPending(ctx, p.Outbox, happened(1)),
+	)
+}
+
+func usersUpdate(ctx context.Context, p Users) error {
+	if err := first(create(ctx, p, someone(1)), create(ctx, p, someone(2))); err != nil {
+		return err
+	}
+	want := someone(5)
+	want.ID = someone(1).ID
+	got, err := p.Repository.Update(ctx, want.ID, func(u *user.User) error { *u = want; return nil })
+	if err == nil {
+		err = same(got, want)
+	}
+	return first(during("Update", err), wantUser(ctx, p, want), wantUser(ctx, p, someone(2)))
+}
+
+func usersUpdateSees(ctx context.Context, p Users) error {
+	if err := create(ctx, p, someone(1)); err != nil {
+		return err
+	}
+	var seen user.User
+	_, err := p.Repository.Update(ctx, someone(1).ID, func(u *user.User) error { seen = *u; return nil })
+	return first(during("Update", err), during("change was given a user whose", same(seen, someone(1))))
+}
+
+func usersUpdateClears(ctx context.Context, p Users) error {
+	if err := create(ctx, p, someone(1)); err != nil {
+		return err
+	}
+	want := someone(1)
+	want.VerifiedAt = time.Time{}
+	got, err := p.Repository.Update(ctx, want.ID, func(u *user.User) error { u.VerifiedAt = time.Time{}; return nil })
+	if err == nil {
+		err = same(got, want)
+	}
+	return first(during("Update", err), wantUser(ctx, p, want))
+}
+
+func usersUpdateNothing(ctx context.Context, p Users) error {
+	if err := create(ctx, p, someone(1)); err != nil {
+		return err
+	}
+	got, err := p.Repository.Update(ctx, someone(1).ID, func(*user.User) error { return nil }, happened(1))
+	if err == nil {
+		err = same(got, someone(1))
+	}
+	return first(during("Update", err), wantUser(ctx, p, someone(1)), wantPending(ctx, p.Outbox, happened(1)))
+}
+
+func usersUpdateAbsent(ctx context.Context, p Users) error {
+	_, err := p.Repository.Update(ctx, "nobody", func(u *user.User) error { u.FullName = "Nobody"; return nil }, happened(1))
+	return first(wantIs("Update of an unknown user", err, user.ErrNotFound), wantNobody(ctx, p, "nobody", ""), wantPending(ctx, p.Outbox))
+}
+
+func usersUpdateFails(ctx context.Context, p Users) error {
+	if err := create(ctx, p, someone(1)); err != nil {
+		return err
+	}
+	refused := errors.New("refused by change")
+	_, err := p.Repository.Update(ctx, someone(1).ID, func(u *user.User) error {
+		u.FullName, u.Email = "Changed", "changed@example.com"
+		return refused
+	}, happened(1))
+	if err != refused { //nolint:errorlint // as it is: identity is the promise
+		return fmt.Errorf("the error of Update is %w, want the very error of change", orNone(err))
+	}
+	return first(wantUser(ctx, p, someone(1)), wantPending(ctx, p.Outbox))
+}
+
+func usersUpdateEvents(ctx context.Context, p Users) error {
+	if err := create(ctx, p, someone(1), happened(1)); err != nil {
+		return err
+	}
+	_, err := p.Repository.Update(ctx, someone(1).ID, func(u *user.User) error { u.FullName = "Changed"; return nil }, happened(3), happened(2))
+	return first(during("Update", err), wantPending(ctx, p.Outbox, happened(1), happened(3), happened(2)))
+}
+
+func usersUpdateRace(ctx context.Context, p Users) error {
+	const goroutines, each = 8, 5
+	u := someone(1)
+	u.FullName = "x"
+	if err := create(ctx, p, u); err != nil {
+		return err
+	}
+	err := allTogether(goroutines, func(int) error {
+		for range each {
+			if _, err := p.Repository.Update(ctx, u.ID, func(u *user.User) error { u.FullName += "x"; return nil }); err != nil {
+				return during("Update", err)
+			}
+		}
+		return nil
+	})
+	if err != nil {
+		return err
+	}
+	u.FullName = strings.Repeat("x", 1+goroutines*each)
+	return wantUser(ctx, p, u)
+}
+
+func usersEmailMoves(ctx context.Context, p Users) error {
+	if err := create(ctx, p, someone(1)); err != nil {
+		return err
+	}
+	moved := someone(1)
+	moved.Email = "moved@example.com"
+	_, err := p.Repository.Update(ctx, moved.ID, func(u *user.User) error { u.Email = moved.Email; return nil })
+	if err != nil {
+		return during("Update", err)
+	}
+	_, gone := p.Repository.ByEmail(ctx, someone(1).Email)
+	next := someone(2)
+	next.Email = someone(1).Email
+	return first(
+		wantUser(ctx, p, moved),
+		wantIs("ByEmail of the old address", gone, user.ErrNotFound),
+		create(ctx, p, next), wantUser(ctx, p, next), wantUser(ctx, p, moved),
+	)
+}
+
+func usersUpdateTaken(ctx context.Context, p Users) error {
+	if err := first(create(ctx, p, someone(1)), create(ctx, p, someone(2))); err != nil {
+		return err
+	}
+	_, err := p.Repository.Update(ctx, someone(2).ID, func(u *user.User) error {
+		u.Email, u.FullName = someone(1).Email, "Changed"
+		return nil
+	}, happened(1))
+	return first(
+		wantIs("Update to a taken address", err, user.ErrEmailTaken),
+		wantUser(ctx, p, someone(1)), wantUser(ctx, p, someone(2)), wantPending(ctx, p.Outbox),
+	)
+}
+
+func usersEmailRace(ctx context.Context, p Users) error {
+	const n = 8
+	for i := range n {
+		if err := create(ctx, p, someone(i)); err != nil {
+			return err
+		}
+	}
+	errs := together(n, func(i int) error {
+		_, err := p.Repository.Update(ctx, someone(i).ID, func(u *user.User) error { u.Email = "same@example.com"; return nil })
+		return err
+	})
+	if err := oneWins("Update to one address", user.ErrEmailTaken, errs); err != nil {
+		return err
+	}
+	for i, err := range errs {
+		want := someone(i)
+		if err == nil {
+			want.Email = "same@example.com"
+		}
+		if err := wantUser(ctx, p, want); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func usersEnded(ctx context.Context, p Users) error {
+	if err := create(ctx, p, someone(1)); err != nil {
+		return err
+	}
+	if err := p.Repository.Create(ended(ctx), someone(2), happened(2)); err == nil {
+		return errors.New("the port's Create with an ended context returned no error")
+	}
+	if _, err := p.Repository.Update(ended(ctx), someone(1).ID, func(u *user.User) error { u.FullName = "Changed"; return nil }, happened(1)); err == nil {
+		return errors.New("the port's Update with an ended context returned no error")
+	}
+	return first(wantNobody(ctx, p, someone(2).ID, someone(2).Email), wantUser(ctx, p, someone(1)), wantPending(ctx, p.Outbox))
+}
