@@ -1,0 +1,130 @@
+package bunstore_test
+
+import (
+	"database/sql"
+	"fmt"
+	"strings"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/parley-chat/parley/core/chat"
+)
+
+// batches returns a function that makes the next batch of messages like those of real
+// senders: 26-character identifiers, 128-byte texts, each sender with a client id.
+func batches(size, rooms int) func() []chat.Message {
+	text := strings.Repeat("x", 128)
+	n := 0
+	return func() []chat.Message {
+		batch := make([]chat.Message, size)
+		for i := range batch {
+			n++
+			batch[i] = chat.Message{
+				Room: fmt.Sprintf("room-%04d", n%rooms), ID: fmt.Sprintf("01JPARLEY%017d", n), ClientID: fmt.Sprintf("c%025d", n),
+				Author: chat.Author{ID: "01JPARLEYUSER0000000000000", Name: "Ada Lovelace"}, Text: text, At: noon,
+			}
+		}
+		return batch
+	}
+}
+
+func perSecond(b *testing.B, size int) {
+	b.ReportMetric(float64(b.N*size)/b.Elapsed().Seconds(), "msgs/s")
+}
+
+// BenchmarkAppend and BenchmarkPlainDriver insert the same rows with the same sync setting;
+// their ratio at batches of 100 is the price of the adapter. Many rooms cost more on both
+// sides: each room's rows stand in pages of their own, and a commit writes whole pages.
+func BenchmarkAppend(b *testing.B) {
+	for _, rooms := range []int{1, 100} {
+		for _, size := range []int{1, 10, 100, 500} {
+			b.Run(fmt.Sprintf("rooms=%d/batch=%d", rooms, size), func(b *testing.B) {
+				store := open(b).Messages()
+				next := batches(size, rooms)
+				b.ReportAllocs()
+				for b.Loop() {
+					if _, err := store.Append(b.Context(), next()); err != nil {
+						b.Fatal(err)
+					}
+				}
+				perSecond(b, size)
+			})
+		}
+	}
+}
+
+// BenchmarkPlainDriver is what the driver does in one transaction a batch, without the
+// adapter, contexts, stored counters and conversion: row by row with one prepared
+// statement, or with one prepared statement for the whole batch.
+func BenchmarkPlainDriver(b *testing.B) {
+	for _, kind := range []string{"rowwise", "multirow"} {
+		for _, rooms := range []int{1, 100} {
+			for _, size := range []int{1, 10, 100, 500} {
+				b.Run(fmt.Sprintf("%s/rooms=%d/batch=%d", kind, rooms, size), func(b *testing.B) {
+					together := 1
+					if kind == "multirow" {
+						together = size
+					}
+					plainDriver(b, rooms, size, together)
+				})
+			}
+		}
+	}
+}
+
+func plainDriver(b *testing.B, rooms, size, together int) {
+	db, err := sql.Open("sqlite", "file:"+newFile(b)+"?_journal_mode=WAL&_synchronous=FULL&_txlock=immediate")
+	require.NoError(b, err)
+	defer func() { require.NoError(b, db.Close()) }()
+	db.SetMaxOpenConns(1)
+	group := "(?,?,?,?,?,?,?,?)"
+	insert, err := db.Prepare("INSERT INTO parley_messages (room_id, seq, id, client_id, author_id, author_name, text, at) VALUES " +
+		group + strings.Repeat(","+group, together-1))
+	require.NoError(b, err)
+	next := batches(size, rooms)
+	n := 0
+	b.ReportAllocs()
+	for b.Loop() {
+		tx, err := db.Begin()
+		if err != nil {
+			b.Fatal(err)
+		}
+		stmt := tx.Stmt(insert) //nolint:sqlclosecheck // the transaction's end closes it
+		var args []any
+		for _, m := range next() {
+			args = append(args, n%rooms, n/rooms+1, m.ID, m.ClientID, string(m.Author.ID), m.Author.Name, m.Text, m.At.UnixMicro())
+			n++
+			if len(args) == 8*together {
+				if _, err := stmt.Exec(args...); err != nil {
+					b.Fatal(err)
+				}
+				args = args[:0]
+			}
+		}
+		if err := tx.Commit(); err != nil {
+			b.Fatal(err)
+		}
+	}
+	perSecond(b, size)
+}
+
+func BenchmarkList(b *testing.B) {
+	store := open(b).Messages()
+	next := batches(500, 1)
+	for range 20 {
+		_, err := store.Append(b.Context(), next())
+		require.NoError(b, err)
+	}
+	for _, limit := range []int{10, 100} {
+		b.Run(fmt.Sprintf("newest=%d", limit), func(b *testing.B) {
+			b.ReportAllocs()
+			for b.Loop() {
+				got, err := store.List(b.Context(), "room-0000", chat.Range{Limit: limit, Newest: true})
+				if err != nil || len(got) != limit {
+					b.Fatal(len(got), err)
+				}
+			}
+		})
+	}
+}

@@ -1,0 +1,256 @@
+// Package bunstore implements every persistence port on SQL through Bun v1.3:
+// user.Repository, auth.SessionStore, auth.CodeStore, auth.Nonces and auth.Sweeper,
+// chat.MessageStore, chat.Rooms and chat.Members, event.Outbox, mail.Queue,
+// mail.DeadLetters and mail.Stats. It runs on SQLite 3.35 or later; [OpenSQLite] uses
+// modernc.org/sqlite v1.61, which is pure Go.
+//
+// # Guarantees
+//
+//   - A call that returned nil has been committed. With [OpenSQLite] and its defaults the
+//     commit was synced to the disk before (WAL, synchronous=FULL).
+//   - A change and its events are one commit. A call whose context ended before the commit
+//     stored nothing.
+//   - Read-modify-write is serialised: a transaction that reads before it writes takes the
+//     write lock first, also on a handle whose transactions begin deferred.
+//   - Several processes may share one SQLite file on one machine, the mail queue included.
+//   - Times keep their microseconds and come back in UTC; text is compared by its bytes.
+//   - Errors have a kind of package fault. A driver's error is only ever the cause.
+//
+// # Exceptions
+//
+// No promise of a port is broken. Besides: text that is not valid UTF-8 or has a NUL
+// character, and text above a column's bound, is refused with kind Invalid, because not
+// every engine can keep it. LastError of a mail job is cut at 2,000 characters.
+// Messages are inserted by prepared statements that Bun's query hooks do not see.
+//
+// # Schema
+//
+// Tables carry the prefix parley_, so that they can live beside others. Times are
+// microseconds since 1970 in UTC; NULL is "not yet".
+//
+//	users         id | full_name, email unique, password_hash, created_at, verified_at, password_changed_at
+//	sessions      id | user_id, family_hash, token_hash, created_at, rotated_at, expires_at, revoked_at
+//	codes         hash | user_id, created_at, expires_at, used_at
+//	nonces        name | expires_at
+//	rooms         name | created_by, created_at
+//	members       user_id, room | since
+//	room_seqs     id | room unique, last: the highest sequence number given out
+//	messages      room_id, seq | id, client_id, author_id, author_name, text, at;
+//	              unique (room_id, author_id, client_id), NULL where there is no client id
+//	outbox        position | id, topic, type, event_key, time, data; ascending in commit order
+//	mail_jobs     position | id unique, job_key unique, kind, recipient, recipient_name, data, state,
+//	              attempts, claims, run_at, leased_until, last_error, created_at, updated_at
+//	migrations, migration_locks: what bun/migrate keeps
+//
+// The bar ends the primary key. Bounds and states are held by CHECK constraints. [Store.Migrate]
+// creates and upgrades the schema, [Store.Check] compares it with the program.
+//
+// # Closing
+//
+// [OpenSQLite] opens, so [Store.Close] closes, once nobody uses the store any more; it
+// folds the write-ahead log into the file. A store that [New] made leaves its handle
+// open. Closing twice is harmless. Calls after closing fail with kind Unavailable.
+package bunstore
+
+import (
+	"context"
+	"database/sql"
+	"errors"
+	"fmt"
+	"sync"
+	"time"
+
+	"github.com/uptrace/bun"
+
+	"github.com/parley-chat/parley/core/fault"
+)
+
+// Store is a database that holds Parley's tables. Its methods, and those of the ports that
+// it hands out, may be called from many goroutines.
+type Store struct {
+	db   *database
+	own  []*sql.DB // closed by Close, in this order
+	once sync.Once
+	err  error // of the first Close
+}
+
+// New makes a store on db, whose pool, driver and hooks stay the caller's. The dialect of
+// db must be one that this package knows: SQLite. It does not touch the database.
+//
+// On SQLite the caller sets the pragmas; journal_mode=WAL, synchronous=FULL and a
+// busy_timeout are advised. See [OpenSQLite] for a store that is set up already.
+func New(db *bun.DB) (*Store, error) {
+	if db == nil {
+		return nil, errors.New("bunstore: a handle is required")
+	}
+	return newStore(db, db)
+}
+
+// newStore takes the handle for writing and the one for reading, which may be the same.
+func newStore(write, read *bun.DB) (*Store, error) {
+	d, err := dialectOf(write)
+	if err != nil {
+		return nil, err
+	}
+	return &Store{db: &database{write: write, read: read, dialect: d}}, nil
+}
+
+// Users returns the users of the store.
+func (s *Store) Users() *Users { return &Users{s.db} }
+
+// Sessions returns the sessions of the store.
+func (s *Store) Sessions() *Sessions { return &Sessions{s.db} }
+
+// Codes returns the one-time codes of the store.
+func (s *Store) Codes() *Codes { return &Codes{s.db} }
+
+// Nonces returns the names that were spent.
+func (s *Store) Nonces() *Nonces { return &Nonces{s.db} }
+
+// Messages returns the messages of the store.
+func (s *Store) Messages() *Messages { return &Messages{s.db} }
+
+// Rooms returns the rooms of the store.
+func (s *Store) Rooms() *Rooms { return &Rooms{s.db} }
+
+// Members returns the memberships of the store.
+func (s *Store) Members() *Members { return &Members{s.db} }
+
+// Outbox returns the events that wait for the bus.
+func (s *Store) Outbox() *Outbox { return &Outbox{s.db} }
+
+// MailQueue returns the mail jobs of the store.
+func (s *Store) MailQueue() *MailQueue { return &MailQueue{s.db} }
+
+// Ping reports whether the database answers, for readiness checks. It waits until ctx is done.
+func (s *Store) Ping(ctx context.Context) error {
+	_, err := s.db.read.ExecContext(ctx, "SELECT 1")
+	return s.db.fail(ctx, "ping", err)
+}
+
+// Close gives up the prepared statements and closes what [OpenSQLite] opened. It waits for
+// calls under way.
+func (s *Store) Close() error {
+	s.once.Do(func() {
+		errs := []error{s.db.statements.close()}
+		for _, db := range s.own {
+			errs = append(errs, db.Close())
+		}
+		s.err = errors.Join(errs...)
+	})
+	return s.err
+}
+
+// database is what every port shares.
+type database struct {
+	write, read *bun.DB
+	dialect     *dialect
+	statements  statements
+}
+
+// verbatim carries an error through a transaction that the caller gets as it is.
+type verbatim struct{ error }
+
+// transact runs do in one transaction and classifies its error. do gets no other handle:
+// the one for writing may have a single connection.
+func (d *database) transact(ctx context.Context, op string, do func(ctx context.Context, tx bun.Tx) error) error {
+	err := d.write.RunInTx(ctx, nil, do)
+	if v, ok := errors.AsType[verbatim](err); ok {
+		return v.error
+	}
+	return d.fail(ctx, op, err)
+}
+
+// transactLocked is transact for transactions that read before they write.
+func (d *database) transactLocked(ctx context.Context, op string, do func(ctx context.Context, tx bun.Tx) error) error {
+	return d.transact(ctx, op, func(ctx context.Context, tx bun.Tx) error {
+		if err := d.dialect.lockForWrite(ctx, tx); err != nil {
+			return err
+		}
+		return do(ctx, tx)
+	})
+}
+
+// fail translates an error of the driver, or of database/sql, once. Errors that have a
+// kind already stay what they are.
+func (d *database) fail(ctx context.Context, op string, err error) error {
+	if err == nil {
+		return nil
+	}
+	if _, ok := errors.AsType[*fault.Error](err); ok {
+		return err
+	}
+	kind := d.dialect.kind(err)
+	if ctxErr := ctx.Err(); ctxErr != nil {
+		kind = fault.Unavailable
+		if !errors.Is(err, ctxErr) {
+			err = fmt.Errorf("%w: %w", ctxErr, err)
+		}
+	}
+	if unavailable(err) {
+		kind = fault.Unavailable
+	}
+	return fault.Wrap(kind, fmt.Errorf("bunstore: %s: %w", op, err))
+}
+
+// found turns the absence of a row into missing, and classifies other errors.
+func (d *database) found(ctx context.Context, op string, err error, missing error) error {
+	if errors.Is(err, sql.ErrNoRows) {
+		return missing
+	}
+	return d.fail(ctx, op, err)
+}
+
+// sweepBatch is how many rows one transaction deletes: sends wait for it.
+const sweepBatch = 1000
+
+// sweep deletes rows that match where (a condition with arguments) by their primary key,
+// a batch a transaction, and returns how many there were.
+func (d *database) sweep(ctx context.Context, op, table, key, where string, args ...any) (int, error) {
+	total := 0
+	for {
+		var keys []string
+		err := d.read.NewSelect().Table(table).Column(key).Where(where, args...).Limit(sweepBatch).Scan(ctx, &keys)
+		if err != nil {
+			return total, d.fail(ctx, op, err)
+		}
+		if len(keys) == 0 {
+			return total, nil
+		}
+		err = d.transact(ctx, op, func(ctx context.Context, tx bun.Tx) error {
+			res, err := tx.NewDelete().Table(table).Where("? IN (?)", bun.Ident(key), bun.List(keys)).Where(where, args...).Exec(ctx)
+			if err != nil {
+				return err
+			}
+			n, err := res.RowsAffected()
+			total += int(n)
+			return err
+		})
+		if err != nil {
+			return total, err
+		}
+		if len(keys) < sweepBatch {
+			return total, nil
+		}
+	}
+}
+
+func micros(t time.Time) int64 { return t.UnixMicro() }
+
+func instant(us int64) time.Time { return time.UnixMicro(us).UTC() }
+
+// optionalMicros is NULL for the zero time, which means "not yet".
+func optionalMicros(t time.Time) *int64 {
+	if t.IsZero() {
+		return nil
+	}
+	us := t.UnixMicro()
+	return &us
+}
+
+func optionalInstant(us *int64) time.Time {
+	if us == nil {
+		return time.Time{}
+	}
+	return instant(*us)
+}

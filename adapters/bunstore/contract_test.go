@@ -1,0 +1,55 @@
+package bunstore_test
+
+import (
+	"testing"
+
+	"github.com/parley-chat/parley/adapters/bunstore"
+	"github.com/parley-chat/parley/contract"
+	"github.com/parley-chat/parley/core/auth"
+	"github.com/parley-chat/parley/core/chat"
+)
+
+// onEach runs a suite on a store of [bunstore.OpenSQLite], and on one of [bunstore.New] on a
+// handle with several connections whose transactions begin deferred.
+func onEach[P any](t *testing.T, cases []contract.Case[P], port func(*bunstore.Store) P) {
+	t.Parallel()
+	t.Run("OpenSQLite", func(t *testing.T) {
+		contract.Run(t, cases, func(t *testing.T) P { return port(open(t)) })
+	})
+	t.Run("New", func(t *testing.T) {
+		contract.Run(t, cases, func(t *testing.T) P { return port(openPlain(t)) })
+	})
+}
+
+func users(s *bunstore.Store) contract.Users {
+	return contract.Users{Repository: s.Users(), Outbox: s.Outbox()}
+}
+
+func mails(s *bunstore.Store) contract.Mails {
+	return contract.Mails{Queue: s.MailQueue(), Letters: s.MailQueue(), Stats: s.MailQueue()}
+}
+
+func sessions(s *bunstore.Store) contract.Sessions {
+	return contract.Sessions{Store: s.Sessions(), Outbox: s.Outbox(), Sweeper: s.Sessions()}
+}
+
+func codes(s *bunstore.Store) contract.Codes {
+	return contract.Codes{Store: s.Codes(), Sweeper: s.Codes()}
+}
+
+func nonces(s *bunstore.Store) auth.Nonces             { return s.Nonces() }
+func messageStore(s *bunstore.Store) chat.MessageStore { return s.Messages() }
+func rooms(s *bunstore.Store) chat.Rooms               { return s.Rooms() }
+func members(s *bunstore.Store) chat.Members           { return s.Members() }
+
+func TestUserRepositoryContract(t *testing.T) { onEach(t, contract.UserRepository(), users) }
+func TestOutboxContract(t *testing.T)         { onEach(t, contract.Outbox(), users) }
+func TestSessionStoreContract(t *testing.T)   { onEach(t, contract.SessionStore(), sessions) }
+func TestCodeStoreContract(t *testing.T)      { onEach(t, contract.CodeStore(), codes) }
+func TestNoncesContract(t *testing.T)         { onEach(t, contract.Nonces(), nonces) }
+func TestMessageStoreContract(t *testing.T)   { onEach(t, contract.MessageStore(), messageStore) }
+func TestRoomsContract(t *testing.T)          { onEach(t, contract.Rooms(), rooms) }
+func TestMembersContract(t *testing.T)        { onEach(t, contract.Members(), members) }
+func TestMailQueueContract(t *testing.T)      { onEach(t, contract.MailQueue(), mails) }
+func TestDeadLettersContract(t *testing.T)    { onEach(t, contract.DeadLetters(), mails) }
+func TestMailStatsContract(t *testing.T)      { onEach(t, contract.MailStats(), mails) }

@@ -1,0 +1,261 @@
+package bunstore
+
+import (
+	"context"
+	"database/sql"
+	"errors"
+	"strings"
+	"time"
+	"unicode/utf8"
+
+	"github.com/uptrace/bun"
+
+	"github.com/parley-chat/parley/core/fault"
+	"github.com/parley-chat/parley/core/mail"
+	"github.com/parley-chat/parley/core/user"
+)
+
+// MailQueue stores mail jobs. Its methods may be called from many goroutines and processes.
+type MailQueue struct{ db *database }
+
+var (
+	_ mail.Queue       = (*MailQueue)(nil)
+	_ mail.DeadLetters = (*MailQueue)(nil)
+	_ mail.Stats       = (*MailQueue)(nil)
+)
+
+// maxLastError is the longest failure that is kept, in characters.
+const maxLastError = 2000
+
+// What the queue refuses.
+var (
+	errOutcome = fault.New(fault.Invalid, "outcome_invalid", "an attempt ends as sent, ready or dead")
+	errLimit   = fault.New(fault.Invalid, "limit_invalid", "the limit is out of range")
+	errLease   = fault.New(fault.Invalid, "lease_invalid", "a lease lasts longer than nothing")
+)
+
+type jobRow struct {
+	bun.BaseModel `bun:"table:parley_mail_jobs"`
+
+	Position      int64  `bun:"position,pk,autoincrement"`
+	ID            string `bun:"id"`
+	Key           string `bun:"job_key"`
+	Kind          string `bun:"kind"`
+	Recipient     string `bun:"recipient"`
+	RecipientName string `bun:"recipient_name"`
+	Data          []byte `bun:"data"`
+	State         string `bun:"state"`
+	Attempts      int    `bun:"attempts"`
+	Claims        int64  `bun:"claims"`
+	RunAt         int64  `bun:"run_at"`
+	LeasedUntil   *int64 `bun:"leased_until"`
+	LastError     string `bun:"last_error"`
+	CreatedAt     int64  `bun:"created_at"`
+	UpdatedAt     int64  `bun:"updated_at"`
+}
+
+func (r *jobRow) job() mail.Job {
+	j := mail.Job{
+		ID: r.ID, Key: r.Key, Kind: mail.Kind(r.Kind), To: user.Email(r.Recipient), Name: r.RecipientName,
+		State: mail.State(r.State), Attempts: r.Attempts, Claims: r.Claims,
+		RunAt: instant(r.RunAt), LeasedUntil: optionalInstant(r.LeasedUntil), LastError: r.LastError,
+		CreatedAt: instant(r.CreatedAt), UpdatedAt: instant(r.UpdatedAt),
+	}
+	if len(r.Data) > 0 {
+		j.Data = r.Data
+	}
+	return j
+}
+
+// Enqueue implements mail.Queue. Another job with j.ID is an error of kind Conflict.
+func (s *MailQueue) Enqueue(ctx context.Context, j mail.Job) error {
+	if !storable(j.ID, j.Key, string(j.Kind), string(j.To), j.Name) {
+		return errText
+	}
+	row := jobRow{
+		ID: j.ID, Key: j.Key, Kind: string(j.Kind), Recipient: string(j.To), RecipientName: j.Name, Data: notNull(j.Data),
+		State: string(mail.Ready), RunAt: micros(j.RunAt), CreatedAt: micros(j.CreatedAt), UpdatedAt: micros(j.UpdatedAt),
+	}
+	const op = "enqueue mail"
+	err := s.db.insertOnce(ctx, op, &row)
+	if !errors.Is(err, fault.Conflict) {
+		return err
+	}
+	known, lookErr := s.db.read.NewSelect().Model((*jobRow)(nil)).Where("job_key = ?", j.Key).Exists(ctx)
+	if lookErr != nil {
+		return s.db.fail(ctx, op, lookErr)
+	}
+	if known {
+		return nil
+	}
+	return err
+}
+
+// Claim implements mail.Queue.
+func (s *MailQueue) Claim(ctx context.Context, now time.Time, lease time.Duration) (mail.Job, bool, error) {
+	if lease < time.Microsecond {
+		return mail.Job{}, false, errLease
+	}
+	var row jobRow
+	found := true
+	err := s.db.transact(ctx, "claim mail", func(ctx context.Context, tx bun.Tx) error {
+		err := tx.NewRaw(s.db.dialect.claim, micros(now), micros(now.Add(lease))).Scan(ctx, &row)
+		if errors.Is(err, sql.ErrNoRows) {
+			found = false
+			return nil
+		}
+		return err
+	})
+	if err != nil || !found {
+		return mail.Job{}, false, err
+	}
+	return row.job(), true, nil
+}
+
+// Settle implements mail.Queue.
+func (s *MailQueue) Settle(ctx context.Context, j mail.Job, o mail.Outcome) error {
+	if o.State != mail.Sent && o.State != mail.Ready && o.State != mail.Dead {
+		return errOutcome
+	}
+	if !storable(j.ID) {
+		return mail.ErrLeaseLost
+	}
+	return s.db.transact(ctx, "settle mail", func(ctx context.Context, tx bun.Tx) error {
+		q := tx.NewUpdate().Model((*jobRow)(nil)).
+			Set("state = ?", string(o.State)).Set("leased_until = NULL").
+			Set("last_error = ?", keepable(o.Error)).Set("updated_at = ?", micros(o.At)).
+			Where("id = ?", j.ID).Where("state = ?", string(mail.Running)).Where("claims = ?", j.Claims)
+		switch o.State {
+		case mail.Ready:
+			q = q.Set("run_at = ?", micros(o.RunAt))
+		case mail.Sent:
+			q = q.Set("data = ?", []byte{})
+		}
+		res, err := q.Exec(ctx)
+		return changed(res, err, mail.ErrLeaseLost)
+	})
+}
+
+// changed returns none if a statement changed no row.
+func changed(res sql.Result, err, none error) error {
+	if err != nil {
+		return err
+	}
+	n, err := res.RowsAffected()
+	if err == nil && n == 0 {
+		return none
+	}
+	return err
+}
+
+// keepable makes foreign text storable: a server's answer may hold anything, and must not
+// keep an attempt from being settled.
+func keepable(s string) string {
+	s = strings.ReplaceAll(strings.ToValidUTF8(s, "\uFFFD"), "\x00", "\uFFFD")
+	if utf8.RuneCountInString(s) > maxLastError {
+		s = string([]rune(s)[:maxLastError])
+	}
+	return s
+}
+
+// Prune implements mail.Queue, in transactions of at most 1,000 rows.
+func (s *MailQueue) Prune(ctx context.Context, before time.Time) (int, error) {
+	return s.db.sweep(ctx, "prune mail", "parley_mail_jobs", "id", "state = ? AND updated_at < ?", string(mail.Sent), micros(before))
+}
+
+// List implements mail.DeadLetters. A limit outside 1 to 1,000 is refused with kind Invalid.
+func (s *MailQueue) List(ctx context.Context, f mail.Filter) ([]mail.Job, error) {
+	if f.Limit < 1 || f.Limit > 1000 {
+		return nil, errLimit.Detail("it is %d, and may be 1 to 1,000", f.Limit)
+	}
+	if !storable(string(f.State), string(f.To), f.After) {
+		return nil, errText
+	}
+	var rows []jobRow
+	q := s.db.read.NewSelect().Model(&rows).Where("id > ?", f.After).OrderExpr("id").Limit(int64(f.Limit))
+	if f.State != "" {
+		q = q.Where("state = ?", string(f.State))
+	}
+	if f.To != "" {
+		q = q.Where("recipient = ?", string(f.To))
+	}
+	if err := q.Scan(ctx); err != nil {
+		return nil, s.db.fail(ctx, "list mail", err)
+	}
+	jobs := make([]mail.Job, len(rows))
+	for i := range rows {
+		jobs[i] = rows[i].job()
+	}
+	return jobs, nil
+}
+
+// Get implements mail.DeadLetters.
+func (s *MailQueue) Get(ctx context.Context, id string) (mail.Job, error) {
+	if !storable(id) {
+		return mail.Job{}, mail.ErrJobNotFound
+	}
+	var row jobRow
+	if err := s.db.read.NewSelect().Model(&row).Where("id = ?", id).Scan(ctx); err != nil {
+		return mail.Job{}, s.db.found(ctx, "read mail", err, mail.ErrJobNotFound)
+	}
+	return row.job(), nil
+}
+
+// Requeue implements mail.DeadLetters. UpdatedAt becomes runAt, the only time it is given.
+func (s *MailQueue) Requeue(ctx context.Context, id string, runAt time.Time, data []byte) error {
+	return s.decide(ctx, "requeue mail", id, func(ctx context.Context, tx bun.Tx) (sql.Result, error) {
+		q := tx.NewUpdate().Model((*jobRow)(nil)).
+			Set("state = ?", string(mail.Ready)).Set("attempts = 0").
+			Set("run_at = ?", micros(runAt)).Set("updated_at = ?", micros(runAt)).
+			Where("id = ?", id).Where("state = ?", string(mail.Dead))
+		if data != nil {
+			q = q.Set("data = ?", data)
+		}
+		return q.Exec(ctx)
+	})
+}
+
+// Discard implements mail.DeadLetters.
+func (s *MailQueue) Discard(ctx context.Context, id string) error {
+	return s.decide(ctx, "discard mail", id, func(ctx context.Context, tx bun.Tx) (sql.Result, error) {
+		return tx.NewDelete().Model((*jobRow)(nil)).Where("id = ?", id).Where("state = ?", string(mail.Dead)).Exec(ctx)
+	})
+}
+
+// decide runs a statement that changes the job if it is a dead letter, and otherwise says what it is.
+func (s *MailQueue) decide(ctx context.Context, op, id string, do func(context.Context, bun.Tx) (sql.Result, error)) error {
+	if !storable(id) {
+		return mail.ErrJobNotFound
+	}
+	return s.db.transact(ctx, op, func(ctx context.Context, tx bun.Tx) error {
+		res, err := do(ctx, tx)
+		if err := changed(res, err, mail.ErrNotDead); !errors.Is(err, mail.ErrNotDead) {
+			return err
+		}
+		exists, err := tx.NewSelect().Model((*jobRow)(nil)).Where("id = ?", id).Exists(ctx)
+		switch {
+		case err != nil:
+			return err
+		case !exists:
+			return mail.ErrJobNotFound
+		}
+		return mail.ErrNotDead
+	})
+}
+
+// Stats implements mail.Stats.
+func (s *MailQueue) Stats(ctx context.Context) (map[mail.State]int, error) {
+	var counts []struct {
+		State string
+		Jobs  int
+	}
+	err := s.db.read.NewSelect().Model((*jobRow)(nil)).Column("state").ColumnExpr("COUNT(*) AS jobs").Group("state").Scan(ctx, &counts)
+	if err != nil {
+		return nil, s.db.fail(ctx, "count mail", err)
+	}
+	stats := make(map[mail.State]int, len(counts))
+	for _, c := range counts {
+		stats[mail.State(c.State)] = c.Jobs
+	}
+	return stats, nil
+}

@@ -1,0 +1,387 @@
+package bunstore
+
+import (
+	"context"
+	"database/sql"
+	"errors"
+	"math"
+	"slices"
+	"sync"
+
+	"github.com/uptrace/bun"
+
+	"github.com/parley-chat/parley/core/chat"
+	"github.com/parley-chat/parley/core/fault"
+	"github.com/parley-chat/parley/core/user"
+)
+
+// Messages stores messages for ever. Its methods may be called from many goroutines.
+type Messages struct{ db *database }
+
+var _ chat.MessageStore = (*Messages)(nil)
+
+type messageRow struct {
+	bun.BaseModel `bun:"table:parley_messages"`
+
+	RoomID     int64  `bun:"room_id,pk"`
+	Seq        int64  `bun:"seq,pk"`
+	ID         string `bun:"id"`
+	ClientID   string `bun:"client_id,nullzero"`
+	AuthorID   string `bun:"author_id"`
+	AuthorName string `bun:"author_name"`
+	Text       string `bun:"text"`
+	At         int64  `bun:"at"`
+}
+
+func (r *messageRow) message(room string) chat.Message {
+	return chat.Message{
+		Room: room, Seq: uint64(r.Seq), ID: r.ID, ClientID: r.ClientID,
+		Author: chat.Author{ID: user.ID(r.AuthorID), Name: r.AuthorName}, Text: r.Text, At: instant(r.At),
+	}
+}
+
+// clientKey is what makes two messages of a room the same one.
+type clientKey struct {
+	room, author, client string
+}
+
+func keyOf(m chat.Message) clientKey { return clientKey{m.Room, string(m.Author.ID), m.ClientID} }
+
+// counter is a room's counter during one Append.
+type counter struct {
+	id   int64
+	next int64 // the number that the next new message gets
+	add  int64 // how many numbers are still to be reserved
+}
+
+// batch is one Append under way.
+type batch struct {
+	messages []chat.Message
+	answers  []chat.Stored
+	// repeats[i] is the index of the earlier message that message i repeats, or -1.
+	repeats []int
+	rooms   []string // each once, ascending, so that two writers lock rows in one order
+}
+
+func newBatch(messages []chat.Message) (*batch, error) {
+	b := &batch{messages: messages, answers: make([]chat.Stored, len(messages)), repeats: make([]int, len(messages))}
+	first := make(map[clientKey]int)
+	for i, m := range messages {
+		if !storable(m.Room, m.ID, m.ClientID, string(m.Author.ID), m.Author.Name, m.Text) {
+			return nil, errText
+		}
+		b.repeats[i] = -1
+		if m.ClientID != "" {
+			if j, ok := first[keyOf(m)]; ok {
+				b.repeats[i] = j
+				continue
+			}
+			first[keyOf(m)] = i
+		}
+		if len(b.rooms) == 0 || b.rooms[len(b.rooms)-1] != m.Room {
+			b.rooms = append(b.rooms, m.Room)
+		}
+	}
+	slices.Sort(b.rooms)
+	b.rooms = slices.Compact(b.rooms)
+	return b, nil
+}
+
+// Append implements chat.MessageStore. A batch is one transaction: a statement for every
+// 16 rooms and one for every 64 messages, or a few more. It first assumes that nothing is
+// stored already. When the unique index objects, it starts again and looks first.
+func (s *Messages) Append(ctx context.Context, messages []chat.Message) ([]chat.Stored, error) {
+	if len(messages) == 0 {
+		return []chat.Stored{}, nil
+	}
+	b, err := newBatch(messages)
+	if err != nil {
+		return nil, err
+	}
+	const op = "append messages"
+	// Prepared before the transaction takes what may be the only connection.
+	prepared, err := s.db.statements.get(ctx, s.db)
+	if err != nil {
+		return nil, s.db.fail(ctx, op, err)
+	}
+	look := false
+	store := func(ctx context.Context, tx bun.Tx) error { return s.store(ctx, tx, prepared, b, look) }
+	err = s.db.transact(ctx, op, store)
+	if errors.Is(err, fault.Conflict) {
+		look = true
+		err = s.db.transact(ctx, op, store)
+	}
+	if err != nil {
+		return nil, err
+	}
+	for i, j := range b.repeats {
+		if j >= 0 {
+			b.answers[i] = chat.Stored{Message: b.answers[j].Message, Repeated: true}
+		}
+	}
+	return b.answers, nil
+}
+
+// store is the body of Append's transaction. It may run twice for one batch.
+func (s *Messages) store(ctx context.Context, tx bun.Tx, prepared *prepared, b *batch, look bool) error {
+	counters := make(map[string]*counter, len(b.rooms))
+	for _, room := range b.rooms {
+		counters[room] = new(counter)
+	}
+	var stored map[clientKey]chat.Message
+	if look {
+		// Adding nothing tells the rooms' ids and keeps other writers out.
+		if err := prepared.reserveFor(ctx, tx, b.rooms, counters); err != nil {
+			return err
+		}
+		var err error
+		if stored, err = s.lookUp(ctx, tx, b, counters); err != nil {
+			return err
+		}
+	}
+	fresh := make([]int, 0, len(b.messages))
+	for i, m := range b.messages {
+		if b.repeats[i] >= 0 {
+			continue
+		}
+		if old, ok := stored[keyOf(m)]; ok {
+			b.answers[i] = chat.Stored{Message: old, Repeated: true}
+			continue
+		}
+		counters[m.Room].add++
+		fresh = append(fresh, i)
+	}
+	growing := slices.DeleteFunc(slices.Clone(b.rooms), func(room string) bool { return counters[room].add == 0 })
+	if err := prepared.reserveFor(ctx, tx, growing, counters); err != nil {
+		return err
+	}
+
+	const columns = 8
+	args := make([]any, 0, columns*len(fresh))
+	for _, i := range fresh {
+		m := b.messages[i]
+		c := counters[m.Room]
+		m.Seq, m.At = uint64(c.next), instant(micros(m.At))
+		c.next++
+		b.answers[i] = chat.Stored{Message: m}
+		var client any // NULL where there is none
+		if m.ClientID != "" {
+			client = m.ClientID
+		}
+		args = append(args, c.id, int64(m.Seq), m.ID, client, string(m.Author.ID), m.Author.Name, m.Text, micros(m.At))
+	}
+	return inSizes(len(fresh), insertSizes[:], func(size, from, n int) error {
+		stmt := tx.StmtContext(ctx, prepared.insert[size]) //nolint:sqlclosecheck // the transaction's end closes it
+		_, err := stmt.ExecContext(ctx, args[columns*from:columns*(from+n)]...)
+		return err
+	})
+}
+
+// lookUp returns the messages of the batch that are stored already. An empty client id is never stored.
+func (s *Messages) lookUp(ctx context.Context, tx bun.Tx, b *batch, counters map[string]*counter) (map[clientKey]chat.Message, error) {
+	rooms := make(map[int64]string, len(counters))
+	for room, c := range counters {
+		rooms[c.id] = room
+	}
+	stored := make(map[clientKey]chat.Message)
+	// The parts are small because each term is a search of its own in the unique index.
+	for part := range slices.Chunk(b.messages, 100) {
+		var rows []messageRow
+		named := false
+		q := tx.NewSelect().Model(&rows)
+		for _, m := range part {
+			if m.ClientID != "" {
+				named = true
+				q = q.WhereOr("room_id = ? AND author_id = ? AND client_id = ?", counters[m.Room].id, string(m.Author.ID), m.ClientID)
+			}
+		}
+		if !named {
+			continue
+		}
+		if err := q.Scan(ctx); err != nil {
+			return nil, err
+		}
+		for i := range rows {
+			m := rows[i].message(rooms[rows[i].RoomID])
+			stored[keyOf(m)] = m
+		}
+	}
+	return stored, nil
+}
+
+// List implements chat.MessageStore.
+func (s *Messages) List(ctx context.Context, room string, r chat.Range) ([]chat.Message, error) {
+	if r.Limit < 1 {
+		return nil, errLimit.Detail("it is %d, and must be at least 1", r.Limit)
+	}
+	if !storable(room) {
+		return []chat.Message{}, nil
+	}
+	var rows []messageRow
+	q := s.db.read.NewSelect().Model(&rows).Limit(int64(r.Limit)).
+		Where("room_id = (SELECT id FROM parley_room_seqs WHERE room = ?)", room).
+		Where("seq > ?", clamp(r.After))
+	if r.Before > 0 {
+		q = q.Where("seq < ?", clamp(r.Before))
+	}
+	if r.Newest {
+		q = q.OrderExpr("seq DESC")
+	} else {
+		q = q.OrderExpr("seq")
+	}
+	if err := q.Scan(ctx); err != nil {
+		return nil, s.db.fail(ctx, "list messages", err)
+	}
+	messages := make([]chat.Message, len(rows))
+	for i := range rows {
+		messages[i] = rows[i].message(room)
+	}
+	if r.Newest {
+		slices.Reverse(messages)
+	}
+	return messages, nil
+}
+
+// clamp makes a sequence number one that the database can compare with.
+func clamp(seq uint64) int64 { return int64(min(seq, math.MaxInt64)) }
+
+// Bounds implements chat.MessageStore. It reads two entries of two indexes.
+func (s *Messages) Bounds(ctx context.Context, room string) (first, last uint64, err error) {
+	if !storable(room) {
+		return 1, 0, nil
+	}
+	var bounds struct {
+		First *int64
+		Last  int64
+	}
+	err = s.db.read.NewSelect().Table("parley_room_seqs").Column("last").
+		ColumnExpr("(SELECT seq FROM parley_messages WHERE room_id = parley_room_seqs.id ORDER BY seq LIMIT 1) AS first").
+		Where("room = ?", room).Scan(ctx, &bounds)
+	switch {
+	case errors.Is(err, sql.ErrNoRows):
+		return 1, 0, nil
+	case err != nil:
+		return 0, 0, s.db.fail(ctx, "read bounds", err)
+	case bounds.First == nil:
+		return uint64(bounds.Last) + 1, uint64(bounds.Last), nil
+	}
+	return uint64(*bounds.First), uint64(bounds.Last), nil
+}
+
+// Statements are prepared for these numbers of rows, so that a batch of any size is a few
+// statements that are parsed already.
+var (
+	insertSizes  = [...]int{64, 16, 4, 1}
+	reserveSizes = [...]int{16, 4, 1}
+)
+
+// inSizes cuts n rows into parts of the sizes, which end with 1. do gets the size's index,
+// where the part starts, and its size.
+func inSizes(n int, sizes []int, do func(size, from, n int) error) error {
+	from := 0
+	for i, size := range sizes {
+		for ; n-from >= size; from += size {
+			if err := do(i, from, size); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// prepared are Append's statements.
+type prepared struct {
+	insert  [len(insertSizes)]*sql.Stmt
+	reserve [len(reserveSizes)]*sql.Stmt
+}
+
+// statements prepares when Append is first called, since the tables must exist.
+type statements struct {
+	mu     sync.Mutex
+	ready  *prepared
+	closed bool
+}
+
+func (s *statements) get(ctx context.Context, db *database) (*prepared, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.closed {
+		return nil, sql.ErrConnDone
+	}
+	if s.ready != nil {
+		return s.ready, nil
+	}
+	p, err := prepare(ctx, db)
+	if err != nil {
+		return nil, errors.Join(err, p.close())
+	}
+	s.ready = p
+	return p, nil
+}
+
+func (s *statements) close() error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.closed = true
+	if s.ready == nil {
+		return nil
+	}
+	return s.ready.close()
+}
+
+// prepare does not go through Bun, which would write the values into the text: SQL would be
+// parsed for every batch. On an error it returns what it has prepared so far, for close.
+//
+//nolint:sqlclosecheck // prepared.close closes them
+func prepare(ctx context.Context, db *database) (p *prepared, err error) {
+	p = new(prepared)
+	for i, n := range insertSizes {
+		query := "INSERT INTO parley_messages (room_id, seq, id, client_id, author_id, author_name, text, at) VALUES " + rows(n, 8)
+		if p.insert[i], err = db.write.DB.PrepareContext(ctx, query); err != nil {
+			return p, err
+		}
+	}
+	for i, n := range reserveSizes {
+		if p.reserve[i], err = db.write.DB.PrepareContext(ctx, db.dialect.reserve(n)); err != nil {
+			return p, err
+		}
+	}
+	return p, nil
+}
+
+func (p *prepared) close() error {
+	var errs []error
+	for _, stmt := range slices.Concat(p.insert[:], p.reserve[:]) {
+		if stmt != nil {
+			errs = append(errs, stmt.Close())
+		}
+	}
+	return errors.Join(errs...)
+}
+
+// reserveFor adds to the counters of the rooms and reads them.
+func (p *prepared) reserveFor(ctx context.Context, tx bun.Tx, rooms []string, counters map[string]*counter) error {
+	const columns = 2
+	args := make([]any, 0, columns*len(rooms))
+	for _, room := range rooms {
+		args = append(args, room, counters[room].add)
+	}
+	return inSizes(len(rooms), reserveSizes[:], func(size, from, n int) error {
+		stmt := tx.StmtContext(ctx, p.reserve[size]) //nolint:sqlclosecheck // the transaction's end closes it
+		rows, err := stmt.QueryContext(ctx, args[columns*from:columns*(from+n)]...)
+		if err != nil {
+			return err
+		}
+		defer func() { _ = rows.Close() }() // the loop's way out; the error of the usual one is below
+		for rows.Next() {
+			var id, last int64
+			var room string
+			if err := rows.Scan(&id, &room, &last); err != nil {
+				return err
+			}
+			c := counters[room]
+			c.id, c.next, c.add = id, last-c.add+1, 0
+		}
+		return errors.Join(rows.Err(), rows.Close())
+	})
+}

@@ -1,0 +1,299 @@
+package bunstore
+
+import (
+	"context"
+	"database/sql"
+	"database/sql/driver"
+	"errors"
+	"fmt"
+	"strings"
+
+	"github.com/uptrace/bun"
+	"github.com/uptrace/bun/migrate"
+
+	"github.com/parley-chat/parley/core/fault"
+)
+
+// The tables of bun/migrate.
+const (
+	migrationsTable     = "parley_migrations"
+	migrationLocksTable = "parley_migration_locks"
+)
+
+// Migrate brings the schema up to this program's version. Nothing happens when it is.
+// Of several processes that start at once, one migrates and the others wait, on SQLite for
+// at most the busy timeout. On SQLite all pending migrations are one transaction: a crash
+// leaves the schema as it was. It returns ErrSchemaNew when a newer program has been here,
+// and ErrMigrating when somebody else's lock is in the way.
+func (s *Store) Migrate(ctx context.Context) error {
+	if err := s.Check(ctx); !errors.Is(err, ErrSchemaOld) {
+		return err
+	}
+	return s.inMigration(ctx, "migrate", func(ctx context.Context, m *migrate.Migrator) error {
+		if err := m.Init(ctx); err != nil {
+			return err
+		}
+		if newer, err := m.MissingMigrations(ctx); err != nil {
+			return err
+		} else if len(newer) > 0 {
+			return schemaNew(newer)
+		}
+		if err := m.Lock(ctx); err != nil {
+			if s.db.dialect.kind(err) == fault.Conflict {
+				return ErrMigrating.Because(err)
+			}
+			return err
+		}
+		if _, err := m.Migrate(ctx); err != nil {
+			return err
+		}
+		return m.Unlock(ctx)
+	})
+}
+
+// Check returns nil if the schema is this program's, ErrSchemaOld if migrations are pending
+// (all are, on an empty database), and ErrSchemaNew if it has some that this program does
+// not know. It changes nothing.
+func (s *Store) Check(ctx context.Context) error {
+	pending, newer, err := s.compare(ctx)
+	switch {
+	case err != nil:
+		return s.db.fail(ctx, "check schema", err)
+	case len(newer) > 0:
+		return schemaNew(newer)
+	case len(pending) > 0:
+		return ErrSchemaOld.Detail("%s", names(pending))
+	}
+	return nil
+}
+
+// Unlock removes a migration lock that was left behind. Call it only when no process is
+// migrating. On SQLite a crash leaves none; another program may.
+func (s *Store) Unlock(ctx context.Context) error {
+	return s.inMigration(ctx, "unlock migrations", func(ctx context.Context, m *migrate.Migrator) error {
+		if err := m.Init(ctx); err != nil {
+			return err
+		}
+		return m.Unlock(ctx)
+	})
+}
+
+// compare returns the migrations that the schema lacks, and those that the program does.
+func (s *Store) compare(ctx context.Context) (pending, newer migrate.MigrationSlice, err error) {
+	var tables int
+	if err := s.db.read.NewRaw(s.db.dialect.tableExists, migrationsTable).Scan(ctx, &tables); err != nil {
+		return nil, nil, err
+	}
+	m := s.migrator(s.db.read)
+	if tables == 0 {
+		return migrations(s.db.dialect).Sorted(), nil, nil
+	}
+	if newer, err = m.MissingMigrations(ctx); err != nil {
+		return nil, nil, err
+	}
+	all, err := m.MigrationsWithStatus(ctx)
+	return all.Unapplied(), newer, err
+}
+
+func (s *Store) migrator(db *bun.DB) *migrate.Migrator {
+	return migrate.NewMigrator(db, migrations(s.db.dialect), migrate.WithTableName(migrationsTable),
+		migrate.WithLocksTableName(migrationLocksTable), migrate.WithMarkAppliedOnSuccess(true))
+}
+
+func schemaNew(newer migrate.MigrationSlice) error {
+	return ErrSchemaNew.Detail("it has %s; run a newer program", names(newer))
+}
+
+func names(ms migrate.MigrationSlice) string {
+	all := make([]string, len(ms))
+	for i, m := range ms {
+		all[i] = m.Name
+	}
+	return strings.Join(all, ", ")
+}
+
+// inMigration runs do in one transaction. bun/migrate takes a whole handle, so it gets one
+// with a single connection, on which the transaction was begun by hand.
+func (s *Store) inMigration(ctx context.Context, op string, do func(context.Context, *migrate.Migrator) error) error {
+	conn, err := s.db.write.DB.Conn(ctx)
+	if err != nil {
+		return s.db.fail(ctx, op, err)
+	}
+	err = conn.Raw(func(raw any) (err error) {
+		dc, ok := raw.(driver.Conn)
+		if !ok {
+			return fmt.Errorf("the driver's connection is a %T", raw)
+		}
+		one := sql.OpenDB(oneConn{borrowed{dc}, s.db.write.Driver()})
+		one.SetMaxOpenConns(1)
+		defer func() { err = errors.Join(err, one.Close()) }()
+
+		if _, err := one.ExecContext(ctx, s.db.dialect.beginMigration); err != nil {
+			return err
+		}
+		if err = do(ctx, s.migrator(bun.NewDB(one, s.db.write.Dialect()))); err == nil {
+			_, err = one.ExecContext(ctx, "COMMIT")
+		}
+		if err != nil {
+			if _, undo := one.ExecContext(context.WithoutCancel(ctx), "ROLLBACK"); undo != nil {
+				// The pool must not hand out a connection inside a transaction.
+				return errors.Join(err, undo, driver.ErrBadConn)
+			}
+		}
+		return err
+	})
+	if closing := conn.Close(); closing != nil && !errors.Is(closing, sql.ErrConnDone) {
+		err = errors.Join(err, closing)
+	}
+	return s.db.fail(ctx, op, err)
+}
+
+// oneConn is a connector for one connection that exists already.
+type oneConn struct {
+	conn   driver.Conn
+	driver driver.Driver
+}
+
+func (c oneConn) Connect(context.Context) (driver.Conn, error) { return c.conn, nil }
+func (c oneConn) Driver() driver.Driver                        { return c.driver }
+
+// borrowed is a connection that stays open when its borrower is done.
+type borrowed struct{ driver.Conn }
+
+func (borrowed) Close() error { return nil }
+
+// migrations lists them all. A migration that was released is never edited: add one.
+// Each statement can be repeated, for engines whose DDL is not transactional.
+func migrations(d *dialect) *migrate.Migrations {
+	all := migrate.NewMigrations()
+	for _, m := range []struct {
+		name, comment string
+		statements    []string
+	}{
+		{"0001", "first tables", firstTables()},
+	} {
+		all.Add(migrate.Migration{
+			Name: m.name, Comment: m.comment,
+			Up: func(ctx context.Context, migrator *migrate.Migrator, _ *migrate.Migration) error {
+				for _, statement := range m.statements {
+					if _, err := migrator.DB().ExecContext(ctx, d.types.Replace(statement)); err != nil {
+						return err
+					}
+				}
+				return nil
+			},
+		})
+	}
+	return all
+}
+
+// Bounds follow core's limits; identifiers and hashes, which core leaves open, have 128
+// characters, names of events' keys and nonces 255.
+func firstTables() []string {
+	return []string{
+		`CREATE TABLE IF NOT EXISTS parley_users (
+		id varchar(128) NOT NULL PRIMARY KEY CHECK ({length}(id) BETWEEN 1 AND 128),
+		full_name varchar(100) NOT NULL CHECK ({length}(full_name) BETWEEN 1 AND 100),
+		email varchar(254) NOT NULL UNIQUE CHECK ({length}(email) BETWEEN 1 AND 254),
+		password_hash varchar(512) NOT NULL CHECK ({length}(password_hash) <= 512),
+		created_at bigint NOT NULL,
+		verified_at bigint,
+		password_changed_at bigint
+	) {clustered}`,
+
+		`CREATE TABLE IF NOT EXISTS parley_sessions (
+		id varchar(128) NOT NULL PRIMARY KEY CHECK ({length}(id) BETWEEN 1 AND 128),
+		user_id varchar(128) NOT NULL CHECK ({length}(user_id) <= 128),
+		family_hash varchar(128) NOT NULL CHECK ({length}(family_hash) <= 128),
+		token_hash varchar(128) NOT NULL CHECK ({length}(token_hash) <= 128),
+		created_at bigint NOT NULL,
+		rotated_at bigint,
+		expires_at bigint NOT NULL,
+		revoked_at bigint
+	) {clustered}`,
+		`CREATE INDEX IF NOT EXISTS parley_sessions_user ON parley_sessions (user_id, created_at)`,
+		`CREATE INDEX IF NOT EXISTS parley_sessions_expiry ON parley_sessions (expires_at)`,
+
+		`CREATE TABLE IF NOT EXISTS parley_codes (
+		hash varchar(128) NOT NULL PRIMARY KEY CHECK ({length}(hash) BETWEEN 1 AND 128),
+		user_id varchar(128) NOT NULL CHECK ({length}(user_id) <= 128),
+		created_at bigint NOT NULL,
+		expires_at bigint NOT NULL,
+		used_at bigint
+	) {clustered}`,
+		`CREATE INDEX IF NOT EXISTS parley_codes_expiry ON parley_codes (expires_at)`,
+
+		`CREATE TABLE IF NOT EXISTS parley_nonces (
+		name varchar(255) NOT NULL PRIMARY KEY CHECK ({length}(name) <= 255),
+		expires_at bigint NOT NULL
+	) {clustered}`,
+		`CREATE INDEX IF NOT EXISTS parley_nonces_expiry ON parley_nonces (expires_at)`,
+
+		`CREATE TABLE IF NOT EXISTS parley_rooms (
+		name varchar(100) NOT NULL PRIMARY KEY CHECK ({length}(name) BETWEEN 1 AND 100),
+		created_by varchar(128) NOT NULL CHECK ({length}(created_by) <= 128),
+		created_at bigint NOT NULL
+	) {clustered}`,
+
+		`CREATE TABLE IF NOT EXISTS parley_members (
+		user_id varchar(128) NOT NULL CHECK ({length}(user_id) <= 128),
+		room varchar(100) NOT NULL CHECK ({length}(room) BETWEEN 1 AND 100),
+		since bigint NOT NULL,
+		PRIMARY KEY (user_id, room)
+	) {clustered}`,
+
+		`CREATE TABLE IF NOT EXISTS parley_room_seqs (
+		id {id},
+		room varchar(100) NOT NULL UNIQUE CHECK ({length}(room) BETWEEN 1 AND 100),
+		last bigint NOT NULL CHECK (last >= 0)
+	)`,
+		// room_id is no foreign key: the one statement that writes it has just read it, and the
+		// check would cost every row a look-up.
+		`CREATE TABLE IF NOT EXISTS parley_messages (
+		room_id bigint NOT NULL,
+		seq bigint NOT NULL CHECK (seq >= 1),
+		id varchar(128) NOT NULL CHECK ({length}(id) BETWEEN 1 AND 128),
+		client_id varchar(64) CHECK ({length}(client_id) BETWEEN 1 AND 64),
+		author_id varchar(128) NOT NULL CHECK ({length}(author_id) <= 128),
+		author_name varchar(100) NOT NULL CHECK ({length}(author_name) <= 100),
+		text text NOT NULL CHECK ({length}(text) BETWEEN 1 AND 4000),
+		at bigint NOT NULL,
+		PRIMARY KEY (room_id, seq)
+	) {clustered}`,
+		`CREATE UNIQUE INDEX IF NOT EXISTS parley_messages_client ON parley_messages (room_id, author_id, client_id) {where_client_id}`,
+
+		`CREATE TABLE IF NOT EXISTS parley_outbox (
+		position {position},
+		id varchar(128) NOT NULL CHECK ({length}(id) BETWEEN 1 AND 128),
+		topic varchar(128) NOT NULL CHECK ({length}(topic) <= 128),
+		type varchar(128) NOT NULL CHECK ({length}(type) <= 128),
+		event_key varchar(255) NOT NULL CHECK ({length}(event_key) <= 255),
+		time bigint NOT NULL,
+		data {bytes} NOT NULL
+	)`,
+		`CREATE INDEX IF NOT EXISTS parley_outbox_id ON parley_outbox (id)`,
+
+		`CREATE TABLE IF NOT EXISTS parley_mail_jobs (
+		position {position},
+		id varchar(128) NOT NULL UNIQUE CHECK ({length}(id) BETWEEN 1 AND 128),
+		job_key varchar(255) NOT NULL UNIQUE CHECK ({length}(job_key) BETWEEN 1 AND 255),
+		kind varchar(64) NOT NULL CHECK ({length}(kind) <= 64),
+		recipient varchar(254) NOT NULL CHECK ({length}(recipient) <= 254),
+		recipient_name varchar(100) NOT NULL CHECK ({length}(recipient_name) <= 100),
+		data {bytes} NOT NULL,
+		state varchar(16) NOT NULL CHECK (state IN ('ready', 'running', 'sent', 'dead')),
+		attempts bigint NOT NULL CHECK (attempts >= 0),
+		claims bigint NOT NULL CHECK (claims >= attempts),
+		run_at bigint NOT NULL,
+		leased_until bigint,
+		last_error varchar(2000) NOT NULL CHECK ({length}(last_error) <= 2000),
+		created_at bigint NOT NULL,
+		updated_at bigint NOT NULL,
+		CHECK ((state = 'running') = (leased_until IS NOT NULL))
+	)`,
+		`CREATE INDEX IF NOT EXISTS parley_mail_jobs_claim ON parley_mail_jobs (state, position)`,
+		`CREATE INDEX IF NOT EXISTS parley_mail_jobs_list ON parley_mail_jobs (state, id)`,
+		`CREATE INDEX IF NOT EXISTS parley_mail_jobs_recipient ON parley_mail_jobs (recipient, id)`,
+		`CREATE INDEX IF NOT EXISTS parley_mail_jobs_settled ON parley_mail_jobs (state, updated_at)`,
+	}
+}

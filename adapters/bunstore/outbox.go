@@ -1,0 +1,88 @@
+package bunstore
+
+import (
+	"context"
+	"slices"
+
+	"github.com/uptrace/bun"
+
+	"github.com/parley-chat/parley/core/event"
+)
+
+// Outbox hands the events of Users and Sessions to the relay. Its methods may be called
+// from many goroutines. Events leave it for good once they are published.
+type Outbox struct{ db *database }
+
+var _ event.Outbox = (*Outbox)(nil)
+
+type eventRow struct {
+	bun.BaseModel `bun:"table:parley_outbox"`
+
+	Position int64  `bun:"position,pk,autoincrement"`
+	ID       string `bun:"id"`
+	Topic    string `bun:"topic"`
+	Type     string `bun:"type"`
+	Key      string `bun:"event_key"`
+	Time     int64  `bun:"time"`
+	Data     []byte `bun:"data"`
+}
+
+// chunk bounds the length of one statement.
+const chunk = 500
+
+// putEvents stores events, in order, as part of tx.
+func putEvents(ctx context.Context, tx bun.Tx, events []event.Event) error {
+	rows := make([]eventRow, len(events))
+	for i, e := range events {
+		if !storable(e.ID, e.Topic, e.Type, e.Key) {
+			return errText
+		}
+		rows[i] = eventRow{ID: e.ID, Topic: e.Topic, Type: e.Type, Key: e.Key, Time: micros(e.Time), Data: notNull(e.Data)}
+	}
+	for part := range slices.Chunk(rows, chunk) {
+		if _, err := tx.NewInsert().Model(&part).Returning("NULL").Exec(ctx); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// notNull is b, or no bytes where there is no b.
+func notNull(b []byte) []byte {
+	if b == nil {
+		return []byte{}
+	}
+	return b
+}
+
+// Pending implements event.Outbox.
+func (s *Outbox) Pending(ctx context.Context, limit int) ([]event.Event, error) {
+	if limit < 1 {
+		return []event.Event{}, nil
+	}
+	var rows []eventRow
+	if err := s.db.read.NewSelect().Model(&rows).OrderExpr("position").Limit(int64(limit)).Scan(ctx); err != nil {
+		return nil, s.db.fail(ctx, "read outbox", err)
+	}
+	events := make([]event.Event, len(rows))
+	for i, r := range rows {
+		events[i] = event.Event{ID: r.ID, Topic: r.Topic, Type: r.Type, Key: r.Key, Time: instant(r.Time), Data: r.Data}
+	}
+	return events, nil
+}
+
+// Published implements event.Outbox.
+func (s *Outbox) Published(ctx context.Context, ids ...string) error {
+	ids = slices.DeleteFunc(slices.Clone(ids), func(id string) bool { return !storable(id) }) // unknown for sure
+	if len(ids) == 0 {
+		return nil
+	}
+	return s.db.transact(ctx, "empty outbox", func(ctx context.Context, tx bun.Tx) error {
+		for part := range slices.Chunk(ids, chunk) {
+			if _, err := tx.NewDelete().Model((*eventRow)(nil)).Where("id IN (?)", bun.List(part)).Exec(ctx); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+}

@@ -1,0 +1,248 @@
+package bunstore
+
+import (
+	"context"
+	"errors"
+	"time"
+
+	"github.com/uptrace/bun"
+
+	"github.com/parley-chat/parley/core/auth"
+	"github.com/parley-chat/parley/core/event"
+	"github.com/parley-chat/parley/core/fault"
+	"github.com/parley-chat/parley/core/user"
+)
+
+// Sessions stores sessions. Its methods may be called from many goroutines.
+type Sessions struct{ db *database }
+
+var (
+	_ auth.SessionStore = (*Sessions)(nil)
+	_ auth.Sweeper      = (*Sessions)(nil)
+)
+
+type sessionRow struct {
+	bun.BaseModel `bun:"table:parley_sessions"`
+
+	ID         string `bun:"id,pk"`
+	UserID     string `bun:"user_id"`
+	FamilyHash string `bun:"family_hash"`
+	TokenHash  string `bun:"token_hash"`
+	CreatedAt  int64  `bun:"created_at"`
+	RotatedAt  *int64 `bun:"rotated_at"`
+	ExpiresAt  int64  `bun:"expires_at"`
+	RevokedAt  *int64 `bun:"revoked_at"`
+}
+
+func toSessionRow(s auth.Session) (*sessionRow, error) {
+	if !storable(s.ID, string(s.UserID), s.FamilyHash, s.TokenHash) {
+		return nil, errText
+	}
+	return &sessionRow{
+		ID: s.ID, UserID: string(s.UserID), FamilyHash: s.FamilyHash, TokenHash: s.TokenHash,
+		CreatedAt: micros(s.CreatedAt), RotatedAt: optionalMicros(s.RotatedAt),
+		ExpiresAt: micros(s.ExpiresAt), RevokedAt: optionalMicros(s.RevokedAt),
+	}, nil
+}
+
+func (r *sessionRow) session() auth.Session {
+	return auth.Session{
+		ID: r.ID, UserID: user.ID(r.UserID), FamilyHash: r.FamilyHash, TokenHash: r.TokenHash,
+		CreatedAt: instant(r.CreatedAt), RotatedAt: optionalInstant(r.RotatedAt),
+		ExpiresAt: instant(r.ExpiresAt), RevokedAt: optionalInstant(r.RevokedAt),
+	}
+}
+
+// Create implements auth.SessionStore.
+func (s *Sessions) Create(ctx context.Context, session auth.Session) error {
+	row, err := toSessionRow(session)
+	if err != nil {
+		return err
+	}
+	return s.db.insertOnce(ctx, "create session", row)
+}
+
+// insertOnce stores one row whose only unique column is its primary key.
+func (d *database) insertOnce(ctx context.Context, op string, row any) error {
+	err := d.transact(ctx, op, func(ctx context.Context, tx bun.Tx) error {
+		_, err := tx.NewInsert().Model(row).Exec(ctx)
+		return err
+	})
+	if errors.Is(err, fault.Conflict) {
+		return errIDTaken.Because(err)
+	}
+	return err
+}
+
+// ByID implements auth.SessionStore.
+func (s *Sessions) ByID(ctx context.Context, id string) (auth.Session, error) {
+	return s.byID(ctx, s.db.read, id)
+}
+
+func (s *Sessions) byID(ctx context.Context, db bun.IDB, id string) (auth.Session, error) {
+	if !storable(id) {
+		return auth.Session{}, auth.ErrSessionNotFound
+	}
+	var row sessionRow
+	if err := db.NewSelect().Model(&row).Where("id = ?", id).Scan(ctx); err != nil {
+		return auth.Session{}, s.db.found(ctx, "read session", err, auth.ErrSessionNotFound)
+	}
+	return row.session(), nil
+}
+
+// Update implements auth.SessionStore. A change that alters the ID is refused with kind Invalid.
+func (s *Sessions) Update(ctx context.Context, id string, change func(*auth.Session) error, events ...event.Event) (auth.Session, error) {
+	var stored auth.Session
+	err := s.db.transactLocked(ctx, "update session", func(ctx context.Context, tx bun.Tx) error {
+		session, err := s.byID(ctx, tx, id)
+		if err != nil {
+			return err
+		}
+		if err := change(&session); err != nil {
+			return verbatim{err}
+		}
+		if session.ID != id {
+			return errIDChanged
+		}
+		row, err := toSessionRow(session)
+		if err != nil {
+			return err
+		}
+		if _, err := tx.NewUpdate().Model(row).WherePK().Exec(ctx); err != nil {
+			return err
+		}
+		stored = row.session()
+		return putEvents(ctx, tx, events)
+	})
+	if err != nil {
+		return auth.Session{}, err
+	}
+	return stored, nil
+}
+
+// ByUser implements auth.SessionStore. Sessions of the same age come by ID.
+func (s *Sessions) ByUser(ctx context.Context, id user.ID) ([]auth.Session, error) {
+	if !storable(string(id)) {
+		return []auth.Session{}, nil
+	}
+	var rows []sessionRow
+	if err := s.db.read.NewSelect().Model(&rows).Where("user_id = ?", string(id)).OrderExpr("created_at, id").Scan(ctx); err != nil {
+		return nil, s.db.fail(ctx, "read sessions", err)
+	}
+	sessions := make([]auth.Session, len(rows))
+	for i := range rows {
+		sessions[i] = rows[i].session()
+	}
+	return sessions, nil
+}
+
+// DeleteExpired implements auth.Sweeper, in transactions of at most 1,000 rows.
+func (s *Sessions) DeleteExpired(ctx context.Context, before time.Time) (int, error) {
+	return s.db.sweep(ctx, "delete expired sessions", "parley_sessions", "id", "expires_at < ?", micros(before))
+}
+
+// Codes stores one-time codes. Its methods may be called from many goroutines.
+type Codes struct{ db *database }
+
+var (
+	_ auth.CodeStore = (*Codes)(nil)
+	_ auth.Sweeper   = (*Codes)(nil)
+)
+
+type codeRow struct {
+	bun.BaseModel `bun:"table:parley_codes"`
+
+	Hash      string `bun:"hash,pk"`
+	UserID    string `bun:"user_id"`
+	CreatedAt int64  `bun:"created_at"`
+	ExpiresAt int64  `bun:"expires_at"`
+	UsedAt    *int64 `bun:"used_at"`
+}
+
+// Put implements auth.CodeStore.
+func (s *Codes) Put(ctx context.Context, c auth.Code) error {
+	if !storable(c.Hash, string(c.UserID)) {
+		return errText
+	}
+	return s.db.insertOnce(ctx, "put code", &codeRow{
+		Hash: c.Hash, UserID: string(c.UserID),
+		CreatedAt: micros(c.CreatedAt), ExpiresAt: micros(c.ExpiresAt), UsedAt: optionalMicros(c.UsedAt),
+	})
+}
+
+// errNoTime refuses a use at the zero time, which would read as "not used".
+var errNoTime = fault.New(fault.Invalid, "time_missing", "the time is missing")
+
+// Use implements auth.CodeStore.
+func (s *Codes) Use(ctx context.Context, hash string, at time.Time) (auth.Code, error) {
+	if at.IsZero() {
+		return auth.Code{}, errNoTime
+	}
+	if !storable(hash) {
+		return auth.Code{}, auth.ErrCodeUnknown
+	}
+	var row codeRow
+	err := s.db.transact(ctx, "use code", func(ctx context.Context, tx bun.Tx) error {
+		// The condition decides who is first; what is read afterwards cannot.
+		res, err := tx.NewUpdate().Model((*codeRow)(nil)).Set("used_at = ?", micros(at)).
+			Where("hash = ?", hash).Where("used_at IS NULL").Exec(ctx)
+		if err != nil {
+			return err
+		}
+		first, err := res.RowsAffected()
+		if err != nil {
+			return err
+		}
+		if err := tx.NewSelect().Model(&row).Where("hash = ?", hash).Scan(ctx); err != nil {
+			return s.db.found(ctx, "read code", err, auth.ErrCodeUnknown)
+		}
+		if first == 1 {
+			row.UsedAt = nil
+		}
+		return nil
+	})
+	if err != nil {
+		return auth.Code{}, err
+	}
+	return auth.Code{
+		Hash: row.Hash, UserID: user.ID(row.UserID),
+		CreatedAt: instant(row.CreatedAt), ExpiresAt: instant(row.ExpiresAt), UsedAt: optionalInstant(row.UsedAt),
+	}, nil
+}
+
+// DeleteExpired implements auth.Sweeper, in transactions of at most 1,000 rows.
+func (s *Codes) DeleteExpired(ctx context.Context, before time.Time) (int, error) {
+	return s.db.sweep(ctx, "delete expired codes", "parley_codes", "hash", "expires_at < ?", micros(before))
+}
+
+// Nonces remembers names until they are swept. Its methods may be called from many goroutines.
+type Nonces struct{ db *database }
+
+var (
+	_ auth.Nonces  = (*Nonces)(nil)
+	_ auth.Sweeper = (*Nonces)(nil)
+)
+
+type nonceRow struct {
+	bun.BaseModel `bun:"table:parley_nonces"`
+
+	Name      string `bun:"name,pk"`
+	ExpiresAt int64  `bun:"expires_at"`
+}
+
+// Spend implements auth.Nonces.
+func (s *Nonces) Spend(ctx context.Context, name string, expires time.Time) (bool, error) {
+	if !storable(name) {
+		return false, errText
+	}
+	err := s.db.insertOnce(ctx, "spend nonce", &nonceRow{Name: name, ExpiresAt: micros(expires)})
+	if errors.Is(err, fault.Conflict) {
+		return false, nil
+	}
+	return err == nil, err
+}
+
+// DeleteExpired implements auth.Sweeper, in transactions of at most 1,000 rows.
+func (s *Nonces) DeleteExpired(ctx context.Context, before time.Time) (int, error) {
+	return s.db.sweep(ctx, "delete expired nonces", "parley_nonces", "name", "expires_at < ?", micros(before))
+}

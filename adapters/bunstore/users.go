@@ -1,0 +1,134 @@
+package bunstore
+
+import (
+	"context"
+	"errors"
+
+	"github.com/uptrace/bun"
+
+	"github.com/parley-chat/parley/core/event"
+	"github.com/parley-chat/parley/core/fault"
+	"github.com/parley-chat/parley/core/user"
+)
+
+// errIDTaken says that something with that ID, or hash, is stored already.
+var errIDTaken = fault.New(fault.Conflict, "id_taken", "the identifier is taken")
+
+// errIDChanged refuses a change function that altered the identifier.
+var errIDChanged = fault.New(fault.Invalid, "id_changed", "an update must not change the identifier")
+
+// Users stores users. Its methods may be called from many goroutines.
+type Users struct{ db *database }
+
+var _ user.Repository = (*Users)(nil)
+
+type userRow struct {
+	bun.BaseModel `bun:"table:parley_users"`
+
+	ID                string `bun:"id,pk"`
+	FullName          string `bun:"full_name"`
+	Email             string `bun:"email"`
+	PasswordHash      string `bun:"password_hash"`
+	CreatedAt         int64  `bun:"created_at"`
+	VerifiedAt        *int64 `bun:"verified_at"`
+	PasswordChangedAt *int64 `bun:"password_changed_at"`
+}
+
+func toUserRow(u user.User) (*userRow, error) {
+	if !storable(string(u.ID), u.FullName, string(u.Email), u.PasswordHash) {
+		return nil, errText
+	}
+	return &userRow{
+		ID: string(u.ID), FullName: u.FullName, Email: string(u.Email), PasswordHash: u.PasswordHash,
+		CreatedAt: micros(u.CreatedAt), VerifiedAt: optionalMicros(u.VerifiedAt), PasswordChangedAt: optionalMicros(u.PasswordChangedAt),
+	}, nil
+}
+
+func (r *userRow) user() user.User {
+	return user.User{
+		ID: user.ID(r.ID), FullName: r.FullName, Email: user.Email(r.Email), PasswordHash: r.PasswordHash,
+		CreatedAt: instant(r.CreatedAt), VerifiedAt: optionalInstant(r.VerifiedAt), PasswordChangedAt: optionalInstant(r.PasswordChangedAt),
+	}
+}
+
+// Create implements user.Repository.
+func (s *Users) Create(ctx context.Context, u user.User, events ...event.Event) error {
+	row, err := toUserRow(u)
+	if err != nil {
+		return err
+	}
+	const op = "create user"
+	err = s.db.transact(ctx, op, func(ctx context.Context, tx bun.Tx) error {
+		if _, err := tx.NewInsert().Model(row).Exec(ctx); err != nil {
+			return err
+		}
+		return putEvents(ctx, tx, events)
+	})
+	if !errors.Is(err, fault.Conflict) {
+		return err
+	}
+	// Engines differ in which of two violated constraints they name, so ask.
+	taken, lookErr := s.db.read.NewSelect().Model((*userRow)(nil)).Where("email = ?", row.Email).Exists(ctx)
+	switch {
+	case lookErr != nil:
+		return s.db.fail(ctx, op, lookErr)
+	case taken:
+		return user.ErrEmailTaken.Because(err)
+	}
+	return errIDTaken.Because(err)
+}
+
+// ByID implements user.Repository.
+func (s *Users) ByID(ctx context.Context, id user.ID) (user.User, error) {
+	return s.by(ctx, s.db.read, "id", string(id))
+}
+
+// ByEmail implements user.Repository.
+func (s *Users) ByEmail(ctx context.Context, email user.Email) (user.User, error) {
+	return s.by(ctx, s.db.read, "email", string(email))
+}
+
+func (s *Users) by(ctx context.Context, db bun.IDB, column, value string) (user.User, error) {
+	if !storable(value) {
+		return user.User{}, user.ErrNotFound
+	}
+	var row userRow
+	err := db.NewSelect().Model(&row).Where("? = ?", bun.Ident(column), value).Scan(ctx)
+	if err != nil {
+		return user.User{}, s.db.found(ctx, "read user", err, user.ErrNotFound)
+	}
+	return row.user(), nil
+}
+
+// Update implements user.Repository. A change that alters the ID is refused with kind Invalid.
+func (s *Users) Update(ctx context.Context, id user.ID, change func(*user.User) error, events ...event.Event) (user.User, error) {
+	var stored user.User
+	err := s.db.transactLocked(ctx, "update user", func(ctx context.Context, tx bun.Tx) error {
+		u, err := s.by(ctx, tx, "id", string(id))
+		if err != nil {
+			return err
+		}
+		if err := change(&u); err != nil {
+			return verbatim{err}
+		}
+		if u.ID != id {
+			return errIDChanged
+		}
+		row, err := toUserRow(u)
+		if err != nil {
+			return err
+		}
+		if _, err := tx.NewUpdate().Model(row).WherePK().Exec(ctx); err != nil {
+			if s.db.dialect.kind(err) == fault.Conflict {
+				return user.ErrEmailTaken.Because(err)
+			}
+			return err
+		}
+		stored = row.user()
+		return putEvents(ctx, tx, events)
+	})
+	if err != nil {
+		return user.User{}, err
+	}
+	return stored, nil
+}
