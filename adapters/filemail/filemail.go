@@ -1,0 +1,182 @@
+// Package filemail implements mail.Sender in a folder: each mail becomes a file, for a person
+// to read. It is the development mailbox of the all-in-one program, and survives a restart.
+//
+// # Guarantees
+//
+// A mail whose Send returned nil is in its file, synced to the disk. A mail that is sent again
+// with the same ID is kept again: what was sent twice can be seen. All may be used while Send
+// runs.
+//
+// # Exceptions
+//
+// Mails go nowhere else, and the oldest are removed when there are more than Config.Keep. One
+// process at a time uses a folder.
+//
+// # Schema
+//
+// One JSON file a mail, named by the time in microseconds and a counter: {"id", "from", "to",
+// "subject", "text", "html", "at"}.
+//
+// # Closing
+//
+// There is nothing to close.
+package filemail
+
+import (
+	"cmp"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/parley-chat/parley/core/fault"
+	"github.com/parley-chat/parley/core/mail"
+)
+
+// Mail is a mail that was sent.
+type Mail struct {
+	ID      string    `json:"id"`
+	From    string    `json:"from"`
+	To      string    `json:"to"`
+	Subject string    `json:"subject"`
+	Text    string    `json:"text"`
+	HTML    string    `json:"html"`
+	At      time.Time `json:"at"`
+}
+
+// Config is what a [Mailbox] needs. Zero fields without "required" mean the default.
+type Config struct {
+	// Folder is where mails are kept; it is made if need be. Required.
+	Folder string
+	// Keep is how many mails are kept. Default 1,000.
+	Keep int
+	// Now is the clock. Default time.Now.
+	Now func() time.Time
+}
+
+// Mailbox is a mail.Sender. Its methods may be called from many goroutines.
+type Mailbox struct {
+	cfg Config
+
+	mu    sync.Mutex
+	mails []kept // oldest first
+	next  int
+}
+
+type kept struct {
+	file string
+	mail Mail
+}
+
+var _ mail.Sender = (*Mailbox)(nil)
+
+// Open reads the mails that are in the folder. A file that cannot be read as a mail is left
+// alone.
+func Open(cfg Config) (*Mailbox, error) {
+	if cfg.Folder == "" {
+		return nil, errors.New("filemail: Config.Folder is required")
+	}
+	if cfg.Keep < 0 {
+		return nil, errors.New("filemail: Config.Keep is negative")
+	}
+	if cfg.Keep == 0 {
+		cfg.Keep = 1000
+	}
+	if cfg.Now == nil {
+		cfg.Now = time.Now
+	}
+	if err := os.MkdirAll(cfg.Folder, 0o700); err != nil {
+		return nil, fmt.Errorf("filemail: %w", err)
+	}
+	entries, err := os.ReadDir(cfg.Folder) // ascending by name, so by time
+	if err != nil {
+		return nil, fmt.Errorf("filemail: %w", err)
+	}
+	b := &Mailbox{cfg: cfg}
+	for _, e := range entries {
+		file := filepath.Join(cfg.Folder, e.Name())
+		if strings.HasSuffix(e.Name(), unfinished) {
+			_ = os.Remove(file) // a write that a crash cut short
+			continue
+		}
+		text, err := os.ReadFile(file)
+		var m Mail
+		if err == nil && json.Unmarshal(text, &m) == nil && m.ID != "" {
+			b.mails = append(b.mails, kept{file, m})
+		}
+	}
+	slices.SortStableFunc(b.mails, func(a, b kept) int { return cmp.Compare(a.file, b.file) })
+	b.trim()
+	return b, nil
+}
+
+const unfinished = ".part"
+
+// Send keeps m.
+func (b *Mailbox) Send(ctx context.Context, m mail.Message) error {
+	if err := ctx.Err(); err != nil {
+		return fault.Wrap(fault.Unavailable, err)
+	}
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	kept := kept{mail: Mail{ID: m.ID, From: m.From, To: m.To, Subject: m.Subject, Text: m.Text, HTML: m.HTML, At: b.cfg.Now().UTC().Truncate(time.Microsecond)}}
+	text, err := json.MarshalIndent(kept.mail, "", "  ")
+	if err != nil {
+		return fmt.Errorf("filemail: %w", err)
+	}
+	b.next++
+	kept.file = filepath.Join(b.cfg.Folder, fmt.Sprintf("%016d-%06d.json", kept.mail.At.UnixMicro(), b.next))
+	if err := write(kept.file, text); err != nil {
+		return fault.Wrap(fault.Unavailable, fmt.Errorf("filemail: %w", err))
+	}
+	b.mails = append(b.mails, kept)
+	b.trim()
+	return nil
+}
+
+// write makes a file that is whole or not there, whatever happens meanwhile.
+func write(file string, text []byte) error {
+	f, err := os.OpenFile(file+unfinished, os.O_CREATE|os.O_WRONLY|os.O_TRUNC, 0o600)
+	if err != nil {
+		return err
+	}
+	_, err = f.Write(text)
+	err = errors.Join(err, f.Sync(), f.Close())
+	if err == nil {
+		err = os.Rename(file+unfinished, file)
+	}
+	if err != nil {
+		_ = os.Remove(file + unfinished)
+		return err
+	}
+	folder, err := os.Open(filepath.Dir(file))
+	if err != nil {
+		return err
+	}
+	return errors.Join(folder.Sync(), folder.Close())
+}
+
+// trim removes the oldest mails beyond the limit, under mu.
+func (b *Mailbox) trim() {
+	for len(b.mails) > b.cfg.Keep {
+		_ = os.Remove(b.mails[0].file) // it is tried again at the next start
+		b.mails = b.mails[1:]
+	}
+}
+
+// All returns the mails that are kept, newest first.
+func (b *Mailbox) All() []Mail {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	all := make([]Mail, 0, len(b.mails))
+	for _, k := range slices.Backward(b.mails) {
+		all = append(all, k.mail)
+	}
+	return all
+}

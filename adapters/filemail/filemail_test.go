@@ -1,0 +1,77 @@
+package filemail_test
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"path/filepath"
+	"testing"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/parley-chat/parley/adapters/filemail"
+	"github.com/parley-chat/parley/core/fault"
+	"github.com/parley-chat/parley/core/mail"
+)
+
+func send(t *testing.T, b *filemail.Mailbox, id string) {
+	t.Helper()
+	require.NoError(t, b.Send(t.Context(), mail.Message{ID: id, To: "ada@example.com", Subject: "s" + id, Text: "t", HTML: "<p>h</p>"}))
+}
+
+func ids(b *filemail.Mailbox) (all []string) {
+	for _, m := range b.All() {
+		all = append(all, m.ID)
+	}
+	return all
+}
+
+func TestMailsSurviveARestart(t *testing.T) {
+	folder := filepath.Join(t.TempDir(), "deep", "mail")
+	b, err := filemail.Open(filemail.Config{Folder: folder})
+	require.NoError(t, err)
+	for _, id := range []string{"a", "b", "a"} {
+		send(t, b, id)
+	}
+	assert.Equal(t, []string{"a", "b", "a"}, ids(b))
+	require.NoError(t, os.WriteFile(filepath.Join(folder, "0000.json.part"), []byte(`{"id":"half`), 0o600))
+	require.NoError(t, os.WriteFile(filepath.Join(folder, "notes.txt"), []byte("mine"), 0o600))
+	again, err := filemail.Open(filemail.Config{Folder: folder})
+	require.NoError(t, err)
+	assert.Equal(t, b.All(), again.All())
+	assert.FileExists(t, filepath.Join(folder, "notes.txt"))
+	assert.NoFileExists(t, filepath.Join(folder, "0000.json.part"))
+}
+
+func TestTheOldestMakeRoom(t *testing.T) {
+	folder := t.TempDir()
+	b, err := filemail.Open(filemail.Config{Folder: folder, Keep: 3})
+	require.NoError(t, err)
+	for i := range 5 {
+		send(t, b, fmt.Sprint(i))
+	}
+	assert.Equal(t, []string{"4", "3", "2"}, ids(b))
+	files, err := os.ReadDir(folder)
+	require.NoError(t, err)
+	assert.Len(t, files, 3)
+}
+
+func TestFailures(t *testing.T) {
+	_, err := filemail.Open(filemail.Config{})
+	assert.ErrorContains(t, err, "Folder")
+	file := filepath.Join(t.TempDir(), "file")
+	require.NoError(t, os.WriteFile(file, nil, 0o600))
+	_, err = filemail.Open(filemail.Config{Folder: filepath.Join(file, "mail")})
+	assert.Error(t, err)
+
+	folder := t.TempDir()
+	b, err := filemail.Open(filemail.Config{Folder: folder})
+	require.NoError(t, err)
+	done, cancel := context.WithCancel(t.Context())
+	cancel()
+	assert.ErrorIs(t, b.Send(done, mail.Message{ID: "x"}), fault.Unavailable)
+	require.NoError(t, os.RemoveAll(folder))
+	assert.ErrorIs(t, b.Send(t.Context(), mail.Message{ID: "x"}), fault.Unavailable, "a failure is temporary: the mail is tried again")
+	assert.Empty(t, b.All())
+}

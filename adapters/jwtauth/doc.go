@@ -1,0 +1,28 @@
+// Package jwtauth makes and checks access tokens as JSON Web Tokens (RFC 7519) in the profile of
+// RFC 9068, signed with Ed25519 (RFC 8037): the ports [auth.TokenIssuer] and [auth.TokenVerifier].
+// It uses golang-jwt v5.3.
+//
+// A token has the header members alg (EdDSA), kid and typ (at+jwt), and the claims iss, aud, sub,
+// name, sid, jti, iat and exp; times are whole seconds.
+//
+// # Guarantees
+//
+// [Keys] has one key that signs and any number of older ones that still verify. [Keys.Rotate]
+// changes the signing key while tokens of the old one live on. The key file appears whole or not
+// at all, and of several processes that start at once on an empty folder all use the same key.
+//
+// [Verifier] accepts exactly what [Issuer] makes: three segments of canonical base64url within
+// [MaxToken] bytes; a header of alg, kid and typ and nothing else, so that no token brings its own
+// key (jwk, jku, x5c) or rules (crit); no member twice, in no other spelling; one audience, the one
+// asked for; a known key; and a time at which it is valid. Everything else is auth.ErrTokenInvalid,
+// with the reason for logs only. Claims that it does not know are ignored.
+//
+// # Exceptions
+//
+// The type is compared as it is written: "application/at+jwt" and capitals, which RFC 9068 allows
+// too, are refused. A token of another issuer's making, with a list as its audience, is refused.
+//
+// # Closing
+//
+// There is nothing to close.
+package jwtauth

@@ -1,0 +1,209 @@
+package watermillbus
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/ThreeDotsLabs/watermill/message"
+
+	"github.com/parley-chat/parley/core/event"
+	"github.com/parley-chat/parley/core/fault"
+)
+
+// PublisherConfig is what a [Publisher] needs. Zero fields without "required" mean the default.
+type PublisherConfig struct {
+	// Publisher takes over messages: when its Publish returns nil they are safe. Required.
+	Publisher message.Publisher
+	// Source says who publishes (ce_source). Default "parley".
+	Source string
+}
+
+// Publisher publishes events over one of Watermill's transports. Its methods may be called from
+// many goroutines; one call at a time reaches the transport.
+type Publisher struct {
+	cfg  PublisherConfig
+	turn chan struct{}
+}
+
+var _ event.Publisher = (*Publisher)(nil)
+
+// NewPublisher checks the configuration.
+func NewPublisher(cfg PublisherConfig) (*Publisher, error) {
+	if cfg.Publisher == nil {
+		return nil, errors.New("watermillbus: publisher: the field Publisher is required")
+	}
+	return &Publisher{cfg: cfg, turn: make(chan struct{}, 1)}, nil
+}
+
+// Publish hands the events to the transport in order. It returns ErrEventInvalid, before it
+// publishes anything, if one cannot travel, and an error of kind Unavailable if the transport
+// fails or ctx is done. A transport does not always heed a context: its call is then left to end
+// by itself, in a goroutine, and later calls wait for it, so that nothing overtakes its events.
+func (p *Publisher) Publish(ctx context.Context, events ...event.Event) error {
+	messages := make([]*message.Message, len(events))
+	for i, e := range events {
+		m, err := Encode(e, p.cfg.Source)
+		if err != nil {
+			return fmt.Errorf("watermillbus: %w", err)
+		}
+		m.SetContext(ctx)
+		messages[i] = m
+	}
+	err := ctx.Err()
+	if err == nil && len(events) > 0 {
+		err = inTurn(ctx, p.turn, func() error {
+			for from := 0; from < len(events); {
+				to := from + 1
+				for to < len(events) && events[to].Topic == events[from].Topic {
+					to++
+				}
+				if err := p.cfg.Publisher.Publish(events[from].Topic, messages[from:to]...); err != nil {
+					return err
+				}
+				from = to
+			}
+			return nil
+		})
+	}
+	if err != nil {
+		return fmt.Errorf("watermillbus: publish: %w", fault.Wrap(fault.Unavailable, err))
+	}
+	return nil
+}
+
+// inTurn takes the turn, does what it is told, and gives the turn back, even if ctx ends first.
+func inTurn(ctx context.Context, turn chan struct{}, do func() error) error {
+	select {
+	case turn <- struct{}{}:
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+	done := make(chan error, 1)
+	go func() {
+		err := do()
+		<-turn
+		done <- err
+	}()
+	select {
+	case err := <-done:
+		return err
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+// SubscriberConfig is what a [Subscriber] needs. Zero fields without "required" mean the default.
+type SubscriberConfig struct {
+	// Open returns a subscriber of the transport for one call of Subscribe, which closes it at the
+	// end. Members of one group must share the messages of a topic; each subscriber with an
+	// empty group must get all that are published from then on. Messages of one key must come
+	// one after the other's acknowledgement. Required.
+	Open func(ctx context.Context, topic, group string) (message.Subscriber, error)
+	// Dead gets messages that are not events, on their topic with ".dead" behind it; the message
+	// is not acknowledged before. Default: they are acknowledged and dropped.
+	Dead message.Publisher
+	// Backoff is the wait after a handler's first failure; it doubles with each further one.
+	// Default 100 milliseconds.
+	Backoff time.Duration
+	// MaxBackoff bounds the wait. Default 5 seconds.
+	MaxBackoff time.Duration
+}
+
+// Subscriber delivers events from one of Watermill's transports. Its methods may be called from
+// many goroutines.
+type Subscriber struct {
+	cfg  SubscriberConfig
+	wait backoff
+}
+
+var _ event.Subscriber = (*Subscriber)(nil)
+
+// NewSubscriber checks the configuration, all of it at once.
+func NewSubscriber(cfg SubscriberConfig) (*Subscriber, error) {
+	wait, err := newBackoff(cfg.Backoff, cfg.MaxBackoff)
+	if cfg.Open == nil {
+		err = errors.Join(errors.New("the field Open is required"), err)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("watermillbus: subscriber: %w", err)
+	}
+	return &Subscriber{cfg: cfg, wait: wait}, nil
+}
+
+// Subscribe implements event.Subscriber. A message is acknowledged once its handler has returned
+// nil; until then the handler is called again in place, so the transport gives out no successor.
+// It returns an error of kind Unavailable when the transport refuses or ends the subscription.
+func (s *Subscriber) Subscribe(ctx context.Context, topic, group string, handle event.Handler, ready func()) error {
+	if ctx.Err() != nil {
+		return nil
+	}
+	err := s.subscribe(ctx, topic, group, handle, ready)
+	if err != nil && ctx.Err() == nil {
+		return fmt.Errorf("watermillbus: subscribe to %s: %w", topic, fault.Wrap(fault.Unavailable, err))
+	}
+	return nil
+}
+
+func (s *Subscriber) subscribe(ctx context.Context, topic, group string, handle event.Handler, ready func()) (err error) {
+	transport, err := s.cfg.Open(ctx, topic, group)
+	if err != nil {
+		return err
+	}
+	// The transport's own context outlives ctx until the running call has been settled, or its
+	// acknowledgement would come too late.
+	live, end := context.WithCancel(context.WithoutCancel(ctx))
+	messages, err := transport.Subscribe(live, topic)
+	if err != nil {
+		end()
+		return errors.Join(err, transport.Close())
+	}
+	if ready != nil {
+		ready()
+	}
+	err = s.consume(ctx, topic, messages, handle)
+	end()
+	left := make(chan struct{})
+	go func() { // a transport may wait for somebody to take its last message
+		defer close(left)
+		for m := range messages {
+			m.Nack()
+		}
+	}()
+	err = errors.Join(err, transport.Close())
+	<-left
+	return err
+}
+
+func (s *Subscriber) consume(ctx context.Context, topic string, messages <-chan *message.Message, handle event.Handler) error {
+	for ctx.Err() == nil {
+		select {
+		case <-ctx.Done():
+		case m, ok := <-messages:
+			if !ok {
+				return errors.New("the transport ended the subscription")
+			}
+			if s.wait.until(ctx, func() error { return s.settle(ctx, topic, m, handle) }) {
+				m.Ack()
+			} else {
+				m.Nack()
+			}
+		}
+	}
+	return nil
+}
+
+// settle does with m what there is to do: nil means never again.
+func (s *Subscriber) settle(ctx context.Context, topic string, m *message.Message, handle event.Handler) error {
+	e, malformed := Decode(topic, m)
+	switch {
+	case malformed == nil:
+		return handle(ctx, e)
+	case s.cfg.Dead == nil:
+		return nil
+	}
+	dead := m.Copy()
+	dead.Metadata.Set(MetaReason, malformed.Error())
+	return inTurn(ctx, make(chan struct{}, 1), func() error { return s.cfg.Dead.Publish(topic+deadSuffix, dead) })
+}
