@@ -1,0 +1,191 @@
+//go:build linux
+
+package nbiows_test
+
+import (
+	"bytes"
+	"fmt"
+	"net"
+	"net/url"
+	"os"
+	"runtime"
+	"runtime/debug"
+	"sync/atomic"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/parley-chat/parley/adapters/nbiows"
+	"github.com/parley-chat/parley/core/realtime"
+)
+
+// counter is an acceptor, and the receiver of all its connections.
+type counter struct{ received, gone atomic.Int64 }
+
+func (c *counter) Accept(realtime.Conn, realtime.Identity) (realtime.Receiver, error) { return c, nil }
+
+func (c *counter) Receive([]byte, bool) { c.received.Add(1) }
+
+func (c *counter) Disconnected() { c.gone.Add(1) }
+
+// dialBare connects without net, so that the client's end costs this process no memory but the kernel's.
+func dialBare(b *testing.B, address string) int {
+	b.Helper()
+	u, err := url.Parse(address)
+	require.NoError(b, err)
+	tcp, err := net.ResolveTCPAddr("tcp4", u.Host)
+	require.NoError(b, err)
+	fd, err := syscall.Socket(syscall.AF_INET, syscall.SOCK_STREAM, 0)
+	require.NoError(b, err)
+	require.NoError(b, syscall.Connect(fd, &syscall.SockaddrInet4{Port: tcp.Port, Addr: [4]byte(tcp.IP.To4())}))
+	_, err = syscall.Write(fd, fmt.Appendf(nil, "GET /socket?%s HTTP/1.1\r\nHost: x\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n"+
+		"Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n", u.RawQuery))
+	require.NoError(b, err)
+	answer := make([]byte, 1024)
+	n, err := syscall.Read(fd, answer)
+	require.NoError(b, err)
+	require.True(b, bytes.HasSuffix(answer[:n], []byte("\r\n\r\n")))
+	return fd
+}
+
+// BenchmarkIdle reports what an idle connection costs in heap and stacks ("B/conn"), in the process's
+// resident memory ("rss-B/conn"), and what all of them cost in processor time ("%cpu", before the first pings).
+func BenchmarkIdle(b *testing.B) {
+	const conns = 8000
+	for b.Loop() {
+		acceptor := &counter{}
+		address := start(b, acceptor, func(cfg *nbiows.Config) { cfg.IdleTimeout, cfg.CloseTimeout = time.Hour, 5*time.Second })
+		fds := make([]int, 0, conns)
+		for range 100 { // what is needed once
+			fds = append(fds, dialBare(b, address))
+		}
+		heap, rss := footprint(b)
+		for len(fds) < conns {
+			fds = append(fds, dialBare(b, address))
+		}
+		moreHeap, moreRSS := footprint(b)
+		before := cpu(b)
+		began := time.Now()
+		time.Sleep(5 * time.Second)
+		used := float64(cpu(b)-before) / float64(time.Since(began))
+		b.ReportMetric(float64(moreHeap-heap)/(conns-100), "B/conn")
+		b.ReportMetric(float64(moreRSS-rss)/(conns-100), "rss-B/conn")
+		b.ReportMetric(100*used, "%cpu")
+		for _, fd := range fds {
+			_ = syscall.Close(fd)
+		}
+		for acceptor.gone.Load() < conns {
+			runtime.Gosched()
+		}
+	}
+}
+
+func footprint(b *testing.B) (heap, rss int64) {
+	b.Helper()
+	runtime.GC()
+	debug.FreeOSMemory()
+	var m runtime.MemStats
+	runtime.ReadMemStats(&m)
+	statm, err := os.ReadFile("/proc/self/statm")
+	require.NoError(b, err)
+	var size, resident int64
+	_, err = fmt.Sscan(string(statm), &size, &resident)
+	require.NoError(b, err)
+	return int64(m.HeapAlloc + m.StackInuse), resident * int64(os.Getpagesize())
+}
+
+func cpu(b *testing.B) time.Duration {
+	b.Helper()
+	var u syscall.Rusage
+	require.NoError(b, syscall.Getrusage(syscall.RUSAGE_SELF, &u))
+	return time.Duration(u.Utime.Nano() + u.Stime.Nano())
+}
+
+// BenchmarkEcho measures one message of 200 bytes to the receiver, and one frame back.
+func BenchmarkEcho(b *testing.B) {
+	frame := realtime.NewFrame(func(dst []byte) []byte { return append(dst, make([]byte, 200)...) })
+	address := start(b, acceptorFunc(func(c realtime.Conn, _ realtime.Identity) (realtime.Receiver, error) {
+		return echo{c, frame}, nil
+	}), nil)
+	fd := dialBare(b, address)
+	message := whole(1, string(make([]byte, 200))).Append(nil)
+	answer := make([]byte, 1024)
+	b.ReportAllocs()
+	for b.Loop() {
+		if _, err := syscall.Write(fd, message); err != nil {
+			b.Fatal(err)
+		}
+		for n := 0; n < frame.Len(); {
+			m, err := syscall.Read(fd, answer)
+			if err != nil {
+				b.Fatal(err)
+			}
+			n += m
+		}
+	}
+	_ = syscall.Close(fd)
+}
+
+type echo struct {
+	conn  realtime.Conn
+	frame *realtime.Frame
+}
+
+func (e echo) Receive([]byte, bool) { _ = e.conn.Send(e.frame) }
+
+func (echo) Disconnected() {}
+
+// keeper is an acceptor that keeps its connections.
+type keeper struct {
+	counter
+	conns chan realtime.Conn
+}
+
+func (k *keeper) Accept(c realtime.Conn, _ realtime.Identity) (realtime.Receiver, error) {
+	k.conns <- c
+	return &k.counter, nil
+}
+
+// BenchmarkBroadcast sends one frame of 200 bytes to 2,000 connections whose clients read nothing
+// while the clock runs.
+func BenchmarkBroadcast(b *testing.B) {
+	const conns = 2000
+	acceptor := &keeper{conns: make(chan realtime.Conn, conns)}
+	address := start(b, acceptor, nil)
+	fds := make([]int, conns)
+	all := make([]realtime.Conn, conns)
+	for i := range fds {
+		fds[i] = dialBare(b, address)
+		all[i] = <-acceptor.conns
+	}
+	frame := realtime.NewFrame(func(dst []byte) []byte { return append(dst, make([]byte, 200)...) })
+	buffer := make([]byte, 64<<10)
+	b.ReportAllocs()
+	rounds := 0
+	for b.Loop() {
+		for _, c := range all {
+			if err := c.Send(frame); err != nil {
+				b.Fatal(err)
+			}
+		}
+		if rounds++; rounds%100 == 0 {
+			b.StopTimer()
+			for _, fd := range fds {
+				for left := 100 * frame.Len(); left > 0; {
+					n, err := syscall.Read(fd, buffer)
+					if err != nil {
+						b.Fatal(err)
+					}
+					left -= n
+				}
+			}
+			b.StartTimer()
+		}
+	}
+	b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(b.N*conns), "ns/frame")
+	for _, fd := range fds {
+		_ = syscall.Close(fd)
+	}
+}

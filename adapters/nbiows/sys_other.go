@@ -1,0 +1,20 @@
+//go:build !unix
+
+package nbiows
+
+import (
+	"errors"
+
+	"github.com/lesismal/nbio"
+)
+
+// supported is false: New refuses, and nothing below is ever called.
+const supported = false
+
+func write(*nbio.Conn, []byte) (int, error) { return 0, errors.ErrUnsupported }
+
+func endWriting(*nbio.Conn) {}
+
+func cut(*nbio.Conn) {}
+
+func awaitPoller(*nbio.Engine) error { return errors.ErrUnsupported }

@@ -1,0 +1,208 @@
+package nbiows
+
+import (
+	"bytes"
+	"crypto/sha1"
+	"encoding/base64"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net"
+	"net/http"
+	"runtime/debug"
+	"strings"
+	"time"
+
+	"github.com/lesismal/nbio"
+
+	"github.com/parley-chat/parley/core/fault"
+	"github.com/parley-chat/parley/core/realtime"
+)
+
+// startTimeout is how long a request waits for Run to have begun.
+const startTimeout = 5 * time.Second
+
+var (
+	errNotRunning = fault.New(fault.Unavailable, "not_running", "the socket does not serve now")
+	errKey        = fault.New(fault.Invalid, "websocket_key", "Sec-WebSocket-Key is not 16 bytes in base64")
+)
+
+var _ http.Handler = (*Server)(nil)
+
+// ServeHTTP makes a connection out of a WebSocket handshake (RFC 6455 section 4.2), or answers
+// with a problem document: 426 if it is none, 401 and so on if it is refused.
+func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	if !upgradeAsked(r) {
+		writeUpgradeRequired(w)
+		return
+	}
+	key := r.Header.Get("Sec-WebSocket-Key")
+	if nonce, err := base64.StdEncoding.DecodeString(key); err != nil || len(nonce) != 16 {
+		fault.WriteHTTP(w, errKey)
+		return
+	}
+	if r.TLS != nil {
+		s.refuse(w, errors.New("nbiows cannot serve TLS: use netws, or end TLS at a proxy"))
+		return
+	}
+	if !s.running(r) {
+		fault.WriteHTTP(w, errNotRunning)
+		return
+	}
+	hello, err := s.handshake.Check(r)
+	if err != nil {
+		fault.WriteHTTP(w, err)
+		return
+	}
+	if !s.open() {
+		fault.WriteHTTP(w, realtime.ErrDraining)
+		return
+	}
+	defer s.opening.Done()
+	nb, early, err := s.upgrade(w, key, hello.Protocol)
+	if err != nil {
+		s.log.Debug("nbiows: upgrade", "error", err) // most often the client has gone
+		return
+	}
+	s.serve(nb, early, hello.Identity)
+}
+
+// running waits until Run has begun.
+func (s *Server) running(r *http.Request) bool {
+	select {
+	case <-s.ready:
+		return true
+	default:
+	}
+	late := time.NewTimer(startTimeout)
+	defer late.Stop()
+	select {
+	case <-s.ready:
+		return true
+	case <-late.C:
+	case <-r.Context().Done():
+	}
+	return false
+}
+
+func (s *Server) refuse(w http.ResponseWriter, err error) {
+	s.log.Error("nbiows: handshake", "error", err)
+	fault.WriteHTTP(w, err)
+}
+
+// upgrade answers the handshake and takes the connection out of net/http. The response is not
+// written to when an error comes back.
+func (s *Server) upgrade(w http.ResponseWriter, key, protocol string) (nb *nbio.Conn, early []byte, err error) {
+	plain, rw, err := http.NewResponseController(w).Hijack()
+	if err != nil {
+		s.refuse(w, fmt.Errorf("nbiows: take over the connection: %w", err))
+		return nil, nil, err
+	}
+	if _, ok := plain.(*net.TCPConn); !ok {
+		err = fmt.Errorf("nbiows: a %T cannot be polled", plain)
+		s.log.Error("nbiows: handshake", "error", err)
+		return nil, nil, errors.Join(err, plain.Close())
+	}
+	if n := rw.Reader.Buffered(); n > 0 {
+		b, _ := rw.Peek(n) // cannot fail: they are there
+		early = bytes.Clone(b)
+	}
+	_ = plain.SetDeadline(time.Now().Add(s.closeTimeout)) // fails only where the write fails
+	if _, err = plain.Write(switching(key, protocol)); err != nil {
+		return nil, nil, errors.Join(err, plain.Close())
+	}
+	if nb, err = nbio.NBConn(plain); err != nil { // a duplicate; it has closed plain
+		return nil, nil, errors.Join(err, plain.Close())
+	}
+	return nb, early, nil
+}
+
+// serve hands the connection to the acceptor and then to a poller.
+func (s *Server) serve(nb *nbio.Conn, early []byte, who realtime.Identity) {
+	c := &conn{server: s, nb: nb}
+	c.seen.Store(s.now.Load())
+	nb.SetSession(c)
+	s.add(c)
+	receiver, err := s.accept(c, who)
+	if err != nil {
+		code := fault.KindOf(err).CloseCode()
+		if errors.Is(err, realtime.ErrDraining) {
+			code = realtime.CloseServiceRestart
+		}
+		c.Close(code, fault.Public(err).Title)
+	} else {
+		c.mu.Lock()
+		c.receiver = receiver
+		c.mu.Unlock()
+	}
+	if len(early) > 0 {
+		c.receive(early)
+	}
+	s.handed.Add(1)
+	if _, err := s.engines[nb.Hash()%len(s.engines)].AddConn(nb); err != nil { // it has closed nb
+		s.log.Error("nbiows: hand over to the poller", "error", err)
+		c.ended()
+		return
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.state&gone == 0 {
+		c.state |= registered
+		c.flush()
+	}
+}
+
+// accept asks the acceptor; one that panics has refused.
+func (s *Server) accept(c *conn, who realtime.Identity) (receiver realtime.Receiver, err error) {
+	defer func() {
+		if r := recover(); r != nil {
+			s.log.Error("the acceptor panicked", "panic", fmt.Sprint(r), "stack", string(debug.Stack()))
+			err = fault.Internal
+		}
+	}()
+	return s.acceptor.Accept(c, who)
+}
+
+// upgradeAsked reports whether r is a handshake of WebSocket version 13.
+func upgradeAsked(r *http.Request) bool {
+	return r.Method == http.MethodGet && r.ProtoMajor == 1 && r.ProtoMinor >= 1 &&
+		hasToken(r.Header, "Connection", "upgrade") && hasToken(r.Header, "Upgrade", "websocket") &&
+		r.Header.Get("Sec-WebSocket-Version") == "13"
+}
+
+func hasToken(h http.Header, name, token string) bool {
+	for _, line := range h.Values(name) {
+		for t := range strings.SplitSeq(line, ",") {
+			if strings.EqualFold(strings.TrimSpace(t), token) {
+				return true
+			}
+		}
+	}
+	return false
+}
+
+// writeUpgradeRequired answers 426 (RFC 9110 section 15.5.22), which no kind of fault stands for.
+func writeUpgradeRequired(w http.ResponseWriter) {
+	h := w.Header()
+	h.Set("Connection", "Upgrade")
+	h.Set("Upgrade", "websocket")
+	h.Set("Sec-WebSocket-Version", "13")
+	h.Set("Content-Type", "application/problem+json")
+	h.Set("Cache-Control", "no-store")
+	w.WriteHeader(http.StatusUpgradeRequired)
+	_ = json.NewEncoder(w).Encode(fault.Document{ // the client may be gone
+		Type: fault.ProblemType("upgrade_required"), Title: "this address speaks WebSocket only",
+		Status: http.StatusUpgradeRequired, Code: "upgrade_required",
+	})
+}
+
+// switching is the answer that makes the connection a WebSocket.
+func switching(key, protocol string) []byte {
+	sum := sha1.Sum([]byte(key + "258EAFA5-E914-47DA-95CA-C5AB0DC85B11"))
+	b := []byte("HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Accept: ")
+	b = base64.StdEncoding.AppendEncode(b, sum[:])
+	if protocol != "" {
+		b = append(append(b, "\r\nSec-WebSocket-Protocol: "...), protocol...)
+	}
+	return append(b, "\r\n\r\n"...)
+}

@@ -1,0 +1,185 @@
+// Package netws is the WebSocket transport on net/http alone: one goroutine reads each
+// connection, and a second writes while there is something to write. It implements
+// [realtime.Conn] and feeds [realtime.Receiver], with github.com/gorilla/websocket v1.5.3.
+//
+// It runs wherever Go does, and under TLS. For very many connections see nbiows.
+//
+// # Guarantees
+//
+//   - Receive is called on the connection's own goroutine: a receiver that blocks holds up its
+//     connection alone. One that panics is logged and its connection closed with 1011.
+//   - Faults of the peer end the connection with 1002 (framing), 1007 (text that is not UTF-8,
+//     found where it happens) or 4413 (longer than MaxMessage). The close frame is followed by a half-close,
+//     and what the peer still sends is read and thrown away, so that no reset destroys it.
+//   - Of pings that cannot be answered yet, the latest is answered.
+//   - There are no extensions, so no compression.
+//
+// # Exceptions
+//
+// Set by the vendor's frame reader, and different in nbiows:
+//
+//   - A client that sends data together with its handshake is cut; it has to wait for the answer.
+//   - A message that is too long is refused when more than MaxMessage bytes of it have come, not by its header.
+//   - A close frame whose reason is not UTF-8 is answered with 1002 and not 1007, one with code 1014
+//     with 1002, and one with a payload of a single byte like one without.
+//   - When the peer breaks the framing, the close frame may overtake messages that are queued, which then are lost.
+//
+// # Closing
+//
+// Everything lives as long as [Server.Run]. When its context ends, open connections are closed with
+// 1001 and cut after CloseTimeout at the latest.
+package netws
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"sync"
+	"time"
+
+	"github.com/gorilla/websocket"
+
+	"github.com/parley-chat/parley/core/realtime"
+)
+
+// Config is what a [Server] needs. Zero fields without "required" mean the default.
+type Config struct {
+	// Handshake decides who may connect. Required.
+	Handshake *realtime.Handshake
+	// Acceptor takes the connections over. Required.
+	Acceptor realtime.Acceptor
+	// MaxMessage is the longest message that a client may send, in bytes. Default 64 KiB.
+	MaxMessage int
+	// PingInterval is the time between two pings. Default 25 seconds.
+	PingInterval time.Duration
+	// IdleTimeout is how long a client may send no whole frame, not even a pong, before it is
+	// cut without a close frame. Default 60 seconds. It must be longer than PingInterval.
+	IdleTimeout time.Duration
+	// CloseTimeout is how long after a close frame was queued the connection is cut at the
+	// latest. Default 5 seconds.
+	CloseTimeout time.Duration
+	// Log gets panics of receivers, and what a request failed with for a reason of our own. Default: nowhere.
+	Log *slog.Logger
+}
+
+// Server is an [http.Handler] for GET /socket. It serves while [Server.Run] runs.
+type Server struct {
+	cfg      Config
+	upgrader websocket.Upgrader
+	ready    chan struct{}
+
+	mu      sync.Mutex
+	started bool
+	closed  bool // no new connections
+	conns   map[*conn]struct{}
+	running sync.WaitGroup // requests about to become connections, and goroutines of connections
+}
+
+// New checks the configuration, all of it at once. Nothing runs until [Server.Run].
+func New(cfg Config) (*Server, error) {
+	var errs []error
+	if cfg.Handshake == nil {
+		errs = append(errs, errors.New("netws: Config.Handshake is required"))
+	}
+	if cfg.Acceptor == nil {
+		errs = append(errs, errors.New("netws: Config.Acceptor is required"))
+	}
+	cfg.MaxMessage = orDefault(cfg.MaxMessage, 64<<10)
+	cfg.PingInterval = orDefault(cfg.PingInterval, 25*time.Second)
+	cfg.IdleTimeout = orDefault(cfg.IdleTimeout, 60*time.Second)
+	cfg.CloseTimeout = orDefault(cfg.CloseTimeout, 5*time.Second)
+	if cfg.IdleTimeout <= cfg.PingInterval {
+		errs = append(errs, fmt.Errorf("netws: Config.IdleTimeout %s is not longer than PingInterval %s", cfg.IdleTimeout, cfg.PingInterval))
+	}
+	if err := errors.Join(errs...); err != nil {
+		return nil, err
+	}
+	if cfg.Log == nil {
+		cfg.Log = slog.New(slog.DiscardHandler)
+	}
+	return &Server{
+		cfg:      cfg,
+		upgrader: newUpgrader(cfg),
+		ready:    make(chan struct{}),
+		conns:    make(map[*conn]struct{}),
+	}, nil
+}
+
+func orDefault[T int | time.Duration](v, otherwise T) T {
+	if v <= 0 {
+		return otherwise
+	}
+	return v
+}
+
+// Run serves until ctx ends, closes what is open, and returns nil when it is gone. A Server
+// runs once.
+func (s *Server) Run(ctx context.Context) error {
+	s.mu.Lock()
+	again := s.started
+	s.started = true
+	s.mu.Unlock()
+	if again {
+		return errors.New("netws: a Server runs once")
+	}
+	close(s.ready)
+	ticker := time.NewTicker(s.cfg.PingInterval)
+	defer ticker.Stop()
+	for ctx.Err() == nil {
+		select {
+		case <-ticker.C:
+			for _, c := range s.open() {
+				c.ping()
+			}
+		case <-ctx.Done():
+		}
+	}
+	s.mu.Lock()
+	s.closed = true
+	s.mu.Unlock()
+	for _, c := range s.open() {
+		c.Close(realtime.CloseGoingAway, "")
+	}
+	s.running.Wait()
+	return nil
+}
+
+// open lists the connections.
+func (s *Server) open() []*conn {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	conns := make([]*conn, 0, len(s.conns))
+	for c := range s.conns {
+		conns = append(conns, c)
+	}
+	return conns
+}
+
+// enter counts one request that is about to become a connection, until s.running.Done.
+func (s *Server) enter() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.closed {
+		return false
+	}
+	s.running.Add(1)
+	return true
+}
+
+// add takes c into the list; one that comes while Run ends is closed at once.
+func (s *Server) add(c *conn) {
+	s.mu.Lock()
+	s.conns[c] = struct{}{}
+	closed := s.closed
+	s.mu.Unlock()
+	if closed {
+		c.Close(realtime.CloseGoingAway, "")
+	}
+}
+
+func (s *Server) remove(c *conn) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	delete(s.conns, c)
+}

@@ -1,0 +1,151 @@
+package netws_test
+
+import (
+	"context"
+	"net/http"
+	"net/http/httptest"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/gorilla/websocket"
+	"github.com/stretchr/testify/require"
+	"go.uber.org/goleak"
+
+	"github.com/parley-chat/parley/adapters/netws"
+	"github.com/parley-chat/parley/contract"
+	"github.com/parley-chat/parley/core/chat"
+	"github.com/parley-chat/parley/core/fault"
+	"github.com/parley-chat/parley/core/realtime"
+	"github.com/parley-chat/parley/core/user"
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+// anybody is an Authenticator: the token is the user's id, except "bad".
+type anybody struct{}
+
+func (anybody) Token(_ context.Context, token string) (realtime.Identity, error) {
+	if token == "bad" {
+		return realtime.Identity{}, fault.New(fault.Unauthenticated, "token_refused", "the token is refused")
+	}
+	return realtime.Identity{User: chat.Author{ID: user.ID(token), Name: "User " + token}}, nil
+}
+
+func (a anybody) Ticket(ctx context.Context, ticket string) (realtime.Identity, error) {
+	return a.Token(ctx, ticket)
+}
+
+// start serves until the test ends, and returns the address of the socket.
+func start(t testing.TB, acceptor realtime.Acceptor, change func(*netws.Config)) string {
+	t.Helper()
+	handshake, err := realtime.NewHandshake(realtime.HandshakeConfig{Authenticator: anybody{}})
+	require.NoError(t, err)
+	cfg := netws.Config{Handshake: handshake, Acceptor: acceptor, CloseTimeout: 500 * time.Millisecond}
+	if change != nil {
+		change(&cfg)
+	}
+	server, err := netws.New(cfg)
+	require.NoError(t, err)
+	ctx, cancel := context.WithCancel(context.Background())
+	ended := make(chan error, 1)
+	go func() { ended <- server.Run(ctx) }()
+	web := httptest.NewServer(server)
+	t.Cleanup(func() {
+		cancel()
+		require.NoError(t, <-ended)
+		web.Close()
+	})
+	return "ws" + strings.TrimPrefix(web.URL, "http") + "/socket?ticket=ada"
+}
+
+func TestContract(t *testing.T) {
+	t.Parallel()
+	contract.Run(t, contract.Conn(), func(t *testing.T) contract.Pipe {
+		acceptor := contract.NewAcceptor()
+		url := start(t, acceptor, nil)
+		return openPipe(t, url, acceptor)
+	})
+}
+
+func openPipe(t testing.TB, url string, acceptor *contract.Acceptor) contract.Pipe {
+	open := func(ctx context.Context) (contract.Pipe, error) {
+		acceptor.Refuse(nil)
+		client, err := contract.DialWebSocket(ctx, url, nil)
+		if err != nil {
+			return contract.Pipe{}, err
+		}
+		t.Cleanup(func() { _ = client.Cut() })
+		accepted, err := acceptor.Next(ctx)
+		return contract.Pipe{Server: accepted.Conn, Receiver: accepted.Receiver, Client: client}, err
+	}
+	var fill func(p contract.Pipe) contract.Pipe
+	fill = func(p contract.Pipe) contract.Pipe {
+		p.CutAfter = 500 * time.Millisecond
+		p.Another = func(ctx context.Context) (contract.Pipe, error) {
+			q, err := open(ctx)
+			return fill(q), err
+		}
+		p.Refused = func(ctx context.Context, refusal error) (contract.Client, error) {
+			acceptor.Refuse(refusal) // until the next open: it is asked after the handshake is answered
+			client, err := contract.DialWebSocket(ctx, url, nil)
+			if err == nil {
+				t.Cleanup(func() { _ = client.Cut() })
+			}
+			return client, err
+		}
+		return p
+	}
+	p, err := open(t.Context())
+	require.NoError(t, err)
+	return fill(p)
+}
+
+func TestTLS(t *testing.T) {
+	t.Parallel()
+	handshake, err := realtime.NewHandshake(realtime.HandshakeConfig{Authenticator: anybody{}})
+	require.NoError(t, err)
+	acceptor := contract.NewAcceptor()
+	server, err := netws.New(netws.Config{Handshake: handshake, Acceptor: acceptor})
+	require.NoError(t, err)
+	ctx, cancel := context.WithCancel(context.Background())
+	ended := make(chan error, 1)
+	go func() { ended <- server.Run(ctx) }()
+	web := httptest.NewTLSServer(server)
+	t.Cleanup(func() {
+		cancel()
+		require.NoError(t, <-ended)
+		web.Close()
+	})
+	dialer := websocket.Dialer{TLSClientConfig: web.Client().Transport.(*http.Transport).TLSClientConfig, Subprotocols: []string{realtime.Protocol}}
+	ws, _, err := dialer.DialContext(t.Context(), "wss"+strings.TrimPrefix(web.URL, "https"), http.Header{"Authorization": {"Bearer ada"}})
+	require.NoError(t, err)
+	t.Cleanup(func() { _ = ws.Close() })
+	require.Equal(t, realtime.Protocol, ws.Subprotocol())
+	accepted, err := acceptor.Next(t.Context())
+	require.NoError(t, err)
+	require.Equal(t, user.ID("ada"), accepted.Identity.User.ID)
+
+	require.NoError(t, ws.WriteMessage(websocket.TextMessage, []byte("hello")))
+	m, err := accepted.Receiver.Next(t.Context())
+	require.NoError(t, err)
+	require.Equal(t, "hello", string(m.Payload))
+	require.NoError(t, accepted.Conn.Send(realtime.NewFrame(func(b []byte) []byte { return append(b, "welcome"...) })))
+	_, got, err := ws.ReadMessage()
+	require.NoError(t, err)
+	require.Equal(t, "welcome", string(got))
+	// A fault of the peer under TLS: the close frame arrives, and the connection ends.
+	require.NoError(t, ws.WriteMessage(websocket.TextMessage, []byte("\xff")))
+	_, _, err = ws.ReadMessage()
+	require.True(t, websocket.IsCloseError(err, realtime.CloseInvalidUTF8), "%v", err)
+	require.NoError(t, ws.Close())
+	require.NoError(t, accepted.Receiver.Gone(t.Context()))
+}
+
+func TestNewChecksAllAtOnce(t *testing.T) {
+	t.Parallel()
+	_, err := netws.New(netws.Config{PingInterval: time.Minute, IdleTimeout: time.Second})
+	require.ErrorContains(t, err, "Handshake is required")
+	require.ErrorContains(t, err, "Acceptor is required")
+	require.ErrorContains(t, err, "not longer than PingInterval")
+}

@@ -1,0 +1,86 @@
+package wsclient_test
+
+import (
+	"context"
+	"fmt"
+	"net/http/httptest"
+	"strings"
+	"sync"
+
+	"github.com/parley-chat/parley/adapters/memory"
+	"github.com/parley-chat/parley/adapters/netws"
+	"github.com/parley-chat/parley/core/chat"
+	"github.com/parley-chat/parley/core/realtime"
+	"github.com/parley-chat/parley/testkit/wsclient"
+)
+
+// A client joins a room, sends a message, and is given it like everybody else.
+func ExampleDial() {
+	url, stop, err := serve()
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+	defer stop()
+	ctx := context.Background()
+	messages := make(chan wsclient.Message, 16)
+	client, err := wsclient.Dial(ctx, wsclient.Config{
+		URL:   url,
+		Token: func(context.Context) (string, error) { return "ada", nil },
+		Handle: func(e wsclient.Event) {
+			if e.Kind == wsclient.EventMessage {
+				messages <- e.Message
+			}
+		},
+	})
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+	defer client.Close()
+	if _, err := client.Join(ctx, "go"); err != nil {
+		fmt.Println(err)
+		return
+	}
+	sent, err := client.Send(ctx, "go", "hello")
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+	m := <-messages
+	fmt.Println(m.Seq == sent.Seq, m.User.Name+":", m.Text)
+	// Output: true User ada: hello
+}
+
+// serve runs a node in memory.
+func serve() (url string, stop func(), err error) {
+	service, err := chat.New(chat.Config{
+		Store: memory.NewMessages(), Rooms: memory.NewRooms(), Members: memory.NewMembers(), Cache: memory.NewRecentCache(memory.RecentCacheConfig{}),
+	})
+	if err != nil {
+		return "", nil, err
+	}
+	hub, err := realtime.NewHub(realtime.HubConfig{Chat: service, Fanout: memory.NewFanout().Node(), Presence: memory.NewPresence()})
+	if err != nil {
+		return "", nil, err
+	}
+	handshake, err := realtime.NewHandshake(realtime.HandshakeConfig{Authenticator: anybody{}})
+	if err != nil {
+		return "", nil, err
+	}
+	server, err := netws.New(netws.Config{Handshake: handshake, Acceptor: hub})
+	if err != nil {
+		return "", nil, err
+	}
+	web := httptest.NewServer(server)
+	ctx, cancel := context.WithCancel(context.Background())
+	var running sync.WaitGroup
+	for _, run := range []func(context.Context) error{service.Run, hub.Run, server.Run} {
+		running.Go(func() { _ = run(ctx) })
+	}
+	return "ws" + strings.TrimPrefix(web.URL, "http") + "/socket", func() {
+		cancel()
+		running.Wait()
+		web.Close()
+	}, nil
+}

@@ -1,0 +1,263 @@
+package wsclient_test
+
+import (
+	"context"
+	"fmt"
+	"net/http/httptest"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/parley-chat/parley/adapters/memory"
+	"github.com/parley-chat/parley/adapters/nbiows"
+	"github.com/parley-chat/parley/core/chat"
+	"github.com/parley-chat/parley/core/realtime"
+	"github.com/parley-chat/parley/core/user"
+	"github.com/parley-chat/parley/testkit/wsclient"
+)
+
+// anybody is an Authenticator: the token is the user's id.
+type anybody struct{}
+
+func (anybody) Token(_ context.Context, token string) (realtime.Identity, error) {
+	return realtime.Identity{User: chat.Author{ID: user.ID(token), Name: "User " + token}}, nil
+}
+
+func (a anybody) Ticket(ctx context.Context, ticket string) (realtime.Identity, error) {
+	return a.Token(ctx, ticket)
+}
+
+// startHub runs a node in memory until the test ends, and returns the address of its socket.
+func startHub(t *testing.T) string {
+	t.Helper()
+	service, err := chat.New(chat.Config{
+		Store: memory.NewMessages(), Rooms: memory.NewRooms(), Members: memory.NewMembers(), Cache: memory.NewRecentCache(memory.RecentCacheConfig{}),
+	})
+	require.NoError(t, err)
+	hub, err := realtime.NewHub(realtime.HubConfig{Chat: service, Fanout: memory.NewFanout().Node(), Rate: -1, Presence: memory.NewPresence()})
+	require.NoError(t, err)
+	handshake, err := realtime.NewHandshake(realtime.HandshakeConfig{Authenticator: anybody{}, Draining: hub.Draining})
+	require.NoError(t, err)
+	server, err := nbiows.New(nbiows.Config{Handshake: handshake, Acceptor: hub})
+	require.NoError(t, err)
+	web := httptest.NewServer(server)
+	ctx, cancel := context.WithCancel(context.Background())
+	var running sync.WaitGroup
+	for _, run := range []func(context.Context) error{service.Run, hub.Run, server.Run} {
+		running.Go(func() {
+			if err := run(ctx); err != nil {
+				t.Errorf("run: %v", err)
+			}
+		})
+	}
+	t.Cleanup(func() {
+		cancel()
+		running.Wait()
+		web.Close()
+	})
+	return "ws" + strings.TrimPrefix(web.URL, "http") + "/socket"
+}
+
+// log is what one client was given of one room.
+type log struct {
+	mu    sync.Mutex
+	texts []string
+	seqs  []uint64
+	lost  bool
+	more  chan struct{}
+}
+
+func (l *log) handle(e wsclient.Event) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	switch e.Kind {
+	case wsclient.EventMessage:
+		l.texts, l.seqs = append(l.texts, e.Message.Text), append(l.seqs, e.Message.Seq)
+	case wsclient.EventResync:
+		l.lost = l.lost || e.Lost
+	}
+	select {
+	case l.more <- struct{}{}:
+	default:
+	}
+}
+
+// TestEveryMessageOnceInOrder lets clients write while their connections break, and wants the
+// same complete sequence everywhere.
+func TestEveryMessageOnceInOrder(t *testing.T) {
+	t.Parallel()
+	const clients, each = 8, 30
+	url := startHub(t)
+	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
+	defer cancel()
+	logs := make([]*log, clients)
+	ends := make([]*wsclient.Client, clients)
+	for i := range clients {
+		logs[i] = &log{more: make(chan struct{}, 1)}
+		c, err := wsclient.Dial(ctx, wsclient.Config{
+			URL: url, Handle: logs[i].handle, MinPause: time.Millisecond,
+			Token: func(context.Context) (string, error) { return fmt.Sprintf("user-%d", i), nil },
+		})
+		require.NoError(t, err)
+		t.Cleanup(c.Close)
+		_, err = c.JoinSince(ctx, "go", 0)
+		require.NoError(t, err)
+		ends[i] = c
+	}
+	errs := make(chan error, clients)
+	for i, c := range ends {
+		go func() {
+			for n := range each {
+				if n%7 == i%7 {
+					c.Drop()
+				}
+				if _, err := c.Send(ctx, "go", fmt.Sprintf("%d/%d", i, n)); err != nil {
+					errs <- fmt.Errorf("client %d, message %d: %w", i, n, err)
+					return
+				}
+			}
+			errs <- nil
+		}()
+	}
+	for range clients {
+		require.NoError(t, <-errs)
+	}
+	var first []string
+	for i, l := range logs {
+		for {
+			l.mu.Lock()
+			n := len(l.texts)
+			l.mu.Unlock()
+			if n >= clients*each {
+				break
+			}
+			select {
+			case <-l.more:
+			case <-ctx.Done():
+				t.Fatalf("client %d was given %d of %d messages", i, n, clients*each)
+			}
+		}
+		l.mu.Lock()
+		require.False(t, l.lost)
+		for at, seq := range l.seqs {
+			require.EqualValues(t, at+1, seq)
+		}
+		if first == nil {
+			first = l.texts
+		}
+		require.Equal(t, first, l.texts)
+		l.mu.Unlock()
+	}
+	seen := map[string]bool{}
+	for _, text := range first {
+		require.False(t, seen[text], "%q was stored twice", text)
+		seen[text] = true
+	}
+	require.Len(t, seen, clients*each)
+}
+
+func TestHealthCheckOfANode(t *testing.T) {
+	t.Parallel()
+	c, err := wsclient.Dial(t.Context(), wsclient.Config{URL: startHub(t), Token: func(context.Context) (string, error) { return "ada", nil }})
+	require.NoError(t, err)
+	require.NoError(t, c.HealthCheck(t.Context()))
+	<-c.Done()
+	var closed *wsclient.CloseError
+	require.ErrorAs(t, c.Err(), &closed)
+	require.Equal(t, realtime.CloseNormal, closed.Code)
+	c.Close()
+}
+
+func TestJoinPagesThroughALongHistory(t *testing.T) {
+	t.Parallel()
+	url := startHub(t)
+	token := func(context.Context) (string, error) { return "ada", nil }
+	writer, err := wsclient.Dial(t.Context(), wsclient.Config{URL: url, Token: token})
+	require.NoError(t, err)
+	t.Cleanup(writer.Close)
+	_, err = writer.Join(t.Context(), "go")
+	require.NoError(t, err)
+	const n = 150 // the server's page has 100
+	for i := range n {
+		sent, err := writer.Send(t.Context(), "go", fmt.Sprint(i))
+		require.NoError(t, err)
+		require.EqualValues(t, i+1, sent.Seq)
+	}
+	events := make(chan wsclient.Event, 2*n)
+	reader, err := wsclient.Dial(t.Context(), wsclient.Config{URL: url, Token: token, Handle: func(e wsclient.Event) {
+		if e.Kind == wsclient.EventMessage || e.Kind == wsclient.EventResync {
+			events <- e
+		}
+	}})
+	require.NoError(t, err)
+	t.Cleanup(reader.Close)
+	joined, err := reader.JoinSince(t.Context(), "go", 0)
+	require.NoError(t, err)
+	require.EqualValues(t, n, joined.Seq)
+	require.Less(t, len(joined.Messages), n)
+	for i := range n {
+		require.EqualValues(t, i+1, (<-events).Message.Seq)
+	}
+	page, err := reader.History(t.Context(), "go", wsclient.Range{Before: 3})
+	require.NoError(t, err)
+	require.Len(t, page.Messages, 2)
+	present, err := reader.Presence(t.Context(), "go")
+	require.NoError(t, err)
+	require.Equal(t, 1, present.Count)
+}
+
+// TestManyClients has several hundred clients in one room, all of whom are to be given the
+// same messages.
+func TestManyClients(t *testing.T) {
+	t.Parallel()
+	const clients, messages = 200, 20
+	url := startHub(t)
+	var given sync.WaitGroup
+	given.Add(clients)
+	var opening sync.WaitGroup
+	ends := make([]*wsclient.Client, clients)
+	errs := make(chan error, clients)
+	slots := make(chan struct{}, 16)
+	for i := range clients {
+		opening.Go(func() {
+			slots <- struct{}{}
+			defer func() { <-slots }()
+			var next uint64 = 1
+			c, err := wsclient.Dial(t.Context(), wsclient.Config{
+				URL:   url,
+				Token: func(context.Context) (string, error) { return fmt.Sprintf("user-%d", i), nil },
+				Handle: func(e wsclient.Event) {
+					if e.Kind != wsclient.EventMessage {
+						return
+					}
+					if e.Message.Seq != next {
+						t.Errorf("client %d was given message %d, want %d", i, e.Message.Seq, next)
+					}
+					if next++; next == messages+1 {
+						given.Done()
+					}
+				},
+			})
+			if err == nil {
+				ends[i] = c
+				_, err = c.Join(t.Context(), "go")
+			}
+			errs <- err
+		})
+	}
+	opening.Wait()
+	for range clients {
+		require.NoError(t, <-errs)
+	}
+	for i := range messages {
+		_, err := ends[i].Send(t.Context(), "go", fmt.Sprintf("message %d", i))
+		require.NoError(t, err)
+	}
+	given.Wait()
+	for _, c := range ends {
+		c.Close()
+	}
+}

@@ -1,0 +1,633 @@
+package wsclient
+
+import (
+	"cmp"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"maps"
+	"slices"
+	"time"
+
+	"github.com/gorilla/websocket"
+
+	"github.com/parley-chat/parley/core/chat"
+	"github.com/parley-chat/parley/core/fault"
+	"github.com/parley-chat/parley/core/realtime"
+)
+
+const (
+	// writeTimeout bounds the writing of one frame.
+	writeTimeout = 10 * time.Second
+	// maxAhead bounds how many messages that came ahead of a hole are kept. Those beyond
+	// it are asked for again.
+	maxAhead = 1024
+)
+
+// outgoing is what a client sends.
+type outgoing struct {
+	ID    uint64 `json:"id,omitempty"`
+	Event string `json:"event"`
+	Data  any    `json:"data"`
+}
+
+// data is what a client sends with any event; what is not set is left out.
+type data struct {
+	Room     string  `json:"room,omitempty"`
+	Text     string  `json:"text,omitempty"`
+	ClientID string  `json:"clientId,omitempty"`
+	Since    *uint64 `json:"since,omitempty"`
+	Before   *uint64 `json:"before,omitempty"`
+	After    *uint64 `json:"after,omitempty"`
+	Limit    int     `json:"limit,omitempty"`
+	Typing   *bool   `json:"typing,omitempty"`
+}
+
+// incoming is what a server sends.
+type incoming struct {
+	ID    uint64          `json:"id"`
+	Event string          `json:"event"`
+	Data  json.RawMessage `json:"data"`
+	Error *Error          `json:"error"`
+}
+
+// call is a request that waits for its answer.
+type call struct {
+	id    uint64
+	event string
+	data  data
+	// once says that it is not repeated on a new connection.
+	once bool
+	// take reads the ack's data, on the client's own goroutine and without the lock. nil if
+	// nobody wants it.
+	take func(ack json.RawMessage) error
+	// refused takes the server's refusal in the same way, for requests of the client itself.
+	refused func(err *Error)
+	// err is the outcome, set before finished is closed.
+	err      error
+	finished chan struct{}
+}
+
+func (k *call) finish(err error) {
+	k.err = err
+	close(k.finished)
+}
+
+// room is a room that the client is in.
+type room struct {
+	name string
+	// last is the sequence up to which everything was delivered.
+	last uint64
+	// target is the highest sequence that is known of.
+	target uint64
+	// joined says that the server has answered the join on this connection.
+	joined bool
+	// asking says that a part of the history is under way, stale that there may be more of it.
+	asking, stale bool
+	// ahead are messages above a hole, by sequence.
+	ahead map[uint64]Message
+}
+
+// Joined is the answer to a join.
+type Joined struct {
+	// Seq was the room's highest sequence.
+	Seq uint64
+	// Recovered is false if messages after the given sequence are gone for ever.
+	Recovered bool
+	// Messages are those that came with the answer. Handle was given them too, before Join returned.
+	Messages []Message
+}
+
+// Sent is the answer to a message: it is stored.
+type Sent struct {
+	Seq uint64    `json:"seq"`
+	ID  string    `json:"id"`
+	At  time.Time `json:"at"`
+	// ClientID is the id that the message was sent with.
+	ClientID string `json:"-"`
+}
+
+// Page is a part of a room's history, ascending.
+type Page struct {
+	Messages []Message `json:"messages"`
+	More     bool      `json:"more"`
+}
+
+// Range chooses a part of the history: before or after a sequence; zero fields leave the
+// choice to the server.
+type Range struct {
+	Before, After uint64
+	Limit         int
+}
+
+// Presence is who is in a room.
+type Presence struct {
+	Members []User `json:"members"` // at most a number that the server states
+	Count   int    `json:"count"`
+}
+
+// Join joins a room, and stays in it across reconnects. Messages are delivered from the last
+// few on. Joining a room again is harmless: what was delivered is not delivered again.
+func (c *Client) Join(ctx context.Context, name string) (Joined, error) {
+	return c.join(ctx, data{Room: name})
+}
+
+// JoinSince is like [Client.Join], but messages are delivered from the one after since on.
+func (c *Client) JoinSince(ctx context.Context, name string, since uint64) (Joined, error) {
+	return c.join(ctx, data{Room: name, Since: &since})
+}
+
+func (c *Client) join(ctx context.Context, d data) (Joined, error) {
+	var j Joined
+	err := c.do(ctx, &call{event: realtime.EventJoinRoom, data: d, take: func(ack json.RawMessage) (err error) {
+		j, err = c.enter(d, ack, false)
+		return err
+	}})
+	if err != nil {
+		return Joined{}, err
+	}
+	return j, nil
+}
+
+// Leave leaves a room. Nothing of it is delivered after Leave has returned.
+func (c *Client) Leave(ctx context.Context, name string) error {
+	c.mu.Lock()
+	delete(c.rooms, name)
+	c.mu.Unlock()
+	_, err := request[struct{}](ctx, c, realtime.EventLeaveRoom, data{Room: name}, false)
+	return err
+}
+
+// Send sends a message with a client id of its own, and returns when it is stored. If ctx ends
+// first, it may or may not be.
+func (c *Client) Send(ctx context.Context, name, text string) (Sent, error) {
+	return c.SendAs(ctx, name, text, c.cfg.NewID())
+}
+
+// SendAs is like [Client.Send] with a given client id: sent twice, a message is stored once.
+func (c *Client) SendAs(ctx context.Context, name, text, clientID string) (Sent, error) {
+	sent, err := request[Sent](ctx, c, realtime.EventMessage, data{Room: name, Text: text, ClientID: clientID}, false)
+	sent.ClientID = clientID
+	return sent, err
+}
+
+// Typing says that the user types, or has stopped.
+func (c *Client) Typing(ctx context.Context, name string, typing bool) error {
+	_, err := request[struct{}](ctx, c, realtime.EventTyping, data{Room: name, Typing: &typing}, true)
+	return err
+}
+
+// History returns a part of a room's history. It is not given to Handle.
+func (c *Client) History(ctx context.Context, name string, r Range) (Page, error) {
+	d := data{Room: name, Limit: r.Limit}
+	switch {
+	case r.After != 0:
+		d.After = &r.After
+	case r.Before != 0:
+		d.Before = &r.Before
+	}
+	return request[Page](ctx, c, realtime.EventHistory, d, false)
+}
+
+// Presence returns who is in a room.
+func (c *Client) Presence(ctx context.Context, name string) (Presence, error) {
+	return request[Presence](ctx, c, realtime.EventPresence, data{Room: name}, false)
+}
+
+// HealthCheck asks whether the server is well. The server then closes the connection with
+// 1000, and the client ends.
+func (c *Client) HealthCheck(ctx context.Context) error {
+	got, err := request[struct {
+		Message string `json:"message"`
+	}](ctx, c, realtime.EventHealthCheck, data{}, true)
+	if err == nil && got.Message != "OK" {
+		err = fmt.Errorf("wsclient: the health check says %q", got.Message)
+	}
+	return err
+}
+
+// request asks and waits for the answer.
+func request[T any](ctx context.Context, c *Client, event string, d data, once bool) (T, error) {
+	var answer, none T
+	err := c.do(ctx, &call{event: event, data: d, once: once, take: func(ack json.RawMessage) error {
+		return decode(ack, &answer)
+	}})
+	if err != nil {
+		return none, err
+	}
+	return answer, nil
+}
+
+func decode(ack json.RawMessage, into any) error {
+	if len(ack) == 0 {
+		return nil
+	}
+	if err := json.Unmarshal(ack, into); err != nil {
+		return fmt.Errorf("wsclient: the server's answer: %w", err)
+	}
+	return nil
+}
+
+// do sends k and waits for its outcome.
+func (c *Client) do(ctx context.Context, k *call) error {
+	if err := ctx.Err(); err != nil {
+		return err
+	}
+	if err := c.begin(k); err != nil {
+		return err
+	}
+	select {
+	case <-k.finished:
+		return k.err
+	case <-ctx.Done():
+	}
+	c.mu.Lock()
+	_, waiting := c.calls[k.id]
+	delete(c.calls, k.id)
+	c.mu.Unlock()
+	if !waiting {
+		<-k.finished // its answer is being read just now
+		return k.err
+	}
+	return ctx.Err()
+}
+
+// begin sends k, now or when there is a connection.
+func (c *Client) begin(k *call) error {
+	k.finished = make(chan struct{})
+	c.mu.Lock()
+	if c.calls == nil {
+		defer c.mu.Unlock()
+		return c.err
+	}
+	c.nextID++
+	k.id = c.nextID
+	c.calls[k.id] = k
+	ws := c.ws
+	if !c.mayGo(k) {
+		ws = nil
+	}
+	c.mu.Unlock()
+	c.transmit(ws, k)
+	return nil
+}
+
+// mayGo reports whether the server would take k now: not before it has answered the join of
+// the room. c.mu is held.
+func (c *Client) mayGo(k *call) bool {
+	r := c.rooms[k.data.Room]
+	return k.event == realtime.EventJoinRoom || r == nil || r.joined
+}
+
+// transmit writes the requests, if there is a connection.
+func (c *Client) transmit(ws *websocket.Conn, calls ...*call) {
+	if ws == nil || len(calls) == 0 {
+		return
+	}
+	c.writing.Lock()
+	defer c.writing.Unlock()
+	for _, k := range calls {
+		_ = ws.SetWriteDeadline(time.Now().Add(writeTimeout)) // never fails
+		if err := ws.WriteJSON(outgoing{ID: k.id, Event: k.event, Data: k.data}); err != nil {
+			_ = ws.NetConn().Close() // reading ends too, and the requests are repeated
+			return
+		}
+	}
+}
+
+// connected begins to use a connection: rooms are joined again, and what waits for no room is
+// asked again.
+func (c *Client) connected(ws *websocket.Conn) {
+	c.mu.Lock()
+	c.ws = ws
+	var calls []*call
+	for _, name := range slices.Sorted(maps.Keys(c.rooms)) {
+		calls = append(calls, c.rejoin(c.rooms[name]))
+	}
+	for _, k := range c.waiting() {
+		if c.mayGo(k) && !slices.Contains(calls, k) {
+			calls = append(calls, k)
+		}
+	}
+	c.mu.Unlock()
+	c.cfg.Handle(Event{Kind: EventConnected})
+	c.transmit(ws, calls...)
+}
+
+// rejoin makes the request that joins r again. c.mu is held.
+func (c *Client) rejoin(r *room) *call {
+	since := r.last
+	d := data{Room: r.name, Since: &since}
+	k := c.internal(realtime.EventJoinRoom, d, func(ack json.RawMessage) error {
+		_, err := c.enter(d, ack, true)
+		return err
+	})
+	k.refused = func(err *Error) {
+		if !slices.Contains(forGood(), err.Code) {
+			c.Drop() // and try again on the next connection
+			return
+		}
+		c.mu.Lock()
+		delete(c.rooms, d.Room)
+		ws, calls := c.ws, c.waitingFor(d.Room)
+		c.mu.Unlock()
+		c.cfg.Handle(Event{Kind: EventResync, Room: d.Room, Lost: true, Err: err})
+		c.transmit(ws, calls...)
+	}
+	return k
+}
+
+// forGood lists the codes of refusals that asking again does not change.
+func forGood() []string {
+	var codes []string
+	for _, err := range []error{chat.ErrNotAllowed, chat.ErrRoomNotFound, chat.ErrRoomInvalid} {
+		codes = append(codes, fault.Public(err).Code)
+	}
+	return codes
+}
+
+// internal registers a request of the client itself. c.mu is held.
+func (c *Client) internal(event string, d data, take func(json.RawMessage) error) *call {
+	c.nextID++
+	k := &call{id: c.nextID, event: event, data: d, once: true, take: take, finished: make(chan struct{})}
+	c.calls[k.id] = k // not nil: only run ends the calls, on this goroutine
+	return k
+}
+
+// waitingFor lists the requests about a room in the order in which they were made, joins
+// excepted. c.mu is held.
+func (c *Client) waitingFor(name string) []*call {
+	return slices.DeleteFunc(c.waiting(), func(k *call) bool {
+		return k.data.Room != name || k.event == realtime.EventJoinRoom
+	})
+}
+
+// waiting lists the requests without an answer in the order in which they were made. c.mu is held.
+func (c *Client) waiting() []*call {
+	return slices.SortedFunc(maps.Values(c.calls), func(a, b *call) int { return cmp.Compare(a.id, b.id) })
+}
+
+// disconnected ends the use of a connection.
+func (c *Client) disconnected() {
+	c.mu.Lock()
+	c.ws = nil
+	for _, r := range c.rooms {
+		r.joined, r.asking = false, false
+	}
+	var dropped []*call
+	for id, k := range c.calls {
+		if k.once {
+			delete(c.calls, id)
+			dropped = append(dropped, k)
+		}
+	}
+	c.mu.Unlock()
+	for _, k := range dropped {
+		k.finish(errLost)
+	}
+}
+
+// errLost is what a request returns that is not repeated.
+var errLost = errors.New("wsclient: the connection was lost before the answer came")
+
+// take handles one frame of the server. An error says that the server breaks the protocol.
+func (c *Client) take(in *incoming) error {
+	switch in.Event {
+	case realtime.EventAck, realtime.EventError:
+		return c.answered(in)
+	case realtime.EventMessage:
+		var m Message
+		if err := decode(in.Data, &m); err != nil {
+			return err
+		}
+		c.live(m)
+	case realtime.EventTyping, realtime.EventJoined, realtime.EventLeft, realtime.EventResync:
+		var d struct {
+			Room   string `json:"room"`
+			User   User   `json:"user"`
+			Typing bool   `json:"typing"`
+		}
+		if err := decode(in.Data, &d); err != nil {
+			return err
+		}
+		c.told(in.Event, Event{Room: d.Room, User: d.User, Typing: d.Typing})
+	default:
+		// A newer server may know more events.
+	}
+	return nil
+}
+
+func (c *Client) answered(in *incoming) error {
+	c.mu.Lock()
+	k := c.calls[in.ID]
+	delete(c.calls, in.ID)
+	c.mu.Unlock()
+	if k == nil {
+		return nil // its caller has stopped waiting
+	}
+	if in.Event == realtime.EventError {
+		if in.Error == nil {
+			in.Error = &Error{Code: "unknown"}
+		}
+		if k.refused != nil {
+			k.refused(in.Error)
+		}
+		k.finish(in.Error)
+		return nil
+	}
+	var err error
+	if k.take != nil {
+		err = k.take(in.Data)
+	}
+	k.finish(err)
+	return nil
+}
+
+// enter takes the ack of a join; again says that it is the client's own, after a reconnect.
+func (c *Client) enter(d data, ack json.RawMessage, again bool) (Joined, error) {
+	var a struct {
+		Seq       uint64    `json:"seq"`
+		Recovered bool      `json:"recovered"`
+		Messages  []Message `json:"messages"`
+	}
+	if err := decode(ack, &a); err != nil {
+		return Joined{}, err
+	}
+	c.mu.Lock()
+	r := c.rooms[d.Room]
+	if r == nil && again {
+		c.mu.Unlock() // left meanwhile
+		return Joined{}, nil
+	}
+	first := a.Seq // what was delivered if the room had been followed all along
+	if len(a.Messages) > 0 {
+		first = a.Messages[0].Seq - 1
+	}
+	var events []Event
+	if r == nil {
+		r = &room{name: d.Room, last: first}
+		if d.Since != nil {
+			r.last = *d.Since
+		}
+		c.rooms[d.Room] = r
+	}
+	fresh := !r.joined
+	r.joined = true
+	r.target = max(r.target, a.Seq)
+	if d.Since != nil && !a.Recovered && first > r.last {
+		events = r.skip(first, events)
+	}
+	for _, m := range a.Messages {
+		events = r.accept(m, events)
+	}
+	ws := c.ws
+	var calls []*call
+	if fresh {
+		calls = c.waitingFor(r.name)
+	}
+	calls = append(calls, c.catchUp(r)...)
+	c.mu.Unlock()
+	c.deliver(events)
+	c.transmit(ws, calls...)
+	return Joined{Seq: a.Seq, Recovered: a.Recovered, Messages: a.Messages}, nil
+}
+
+// accept takes one message, and appends to events what may be delivered now.
+func (r *room) accept(m Message, events []Event) []Event {
+	switch {
+	case m.Seq <= r.last:
+		return events
+	case m.Seq > r.last+1:
+		r.target = max(r.target, m.Seq)
+		if len(r.ahead) < maxAhead {
+			if r.ahead == nil {
+				r.ahead = make(map[uint64]Message)
+			}
+			r.ahead[m.Seq] = m
+		}
+		return events
+	}
+	r.last = m.Seq
+	events = append(events, Event{Kind: EventMessage, Room: r.name, Message: m})
+	return r.closed(events)
+}
+
+// closed appends the messages from ahead whose turn it is.
+func (r *room) closed(events []Event) []Event {
+	for len(r.ahead) > 0 {
+		m, ok := r.ahead[r.last+1]
+		if !ok {
+			break
+		}
+		delete(r.ahead, m.Seq)
+		r.last = m.Seq
+		events = append(events, Event{Kind: EventMessage, Room: r.name, Message: m})
+	}
+	maps.DeleteFunc(r.ahead, func(seq uint64, _ Message) bool { return seq <= r.last })
+	return events
+}
+
+// skip gives up the messages up to seq.
+func (r *room) skip(seq uint64, events []Event) []Event {
+	r.last = seq
+	return r.closed(append(events, Event{Kind: EventResync, Room: r.name, Lost: true}))
+}
+
+// catchUp makes the request for the next part of the history, if one is needed. c.mu is held.
+func (c *Client) catchUp(r *room) []*call {
+	if !r.joined || r.asking || (r.last >= r.target && !r.stale) {
+		return nil
+	}
+	r.asking, r.stale = true, false
+	after := r.last
+	k := c.internal(realtime.EventHistory, data{Room: r.name, After: &after}, func(ack json.RawMessage) error {
+		return c.page(r, ack)
+	})
+	k.refused = func(*Error) { c.Drop() } // and join again on the next connection
+	return []*call{k}
+}
+
+// page takes a part of the history.
+func (c *Client) page(r *room, ack json.RawMessage) error {
+	var p Page
+	if err := decode(ack, &p); err != nil {
+		c.Drop()
+		return err
+	}
+	c.mu.Lock()
+	if c.rooms[r.name] != r || !r.asking {
+		c.mu.Unlock()
+		return nil // left meanwhile
+	}
+	r.asking = false
+	r.stale = r.stale || p.More
+	before := r.last
+	var events []Event
+	if len(p.Messages) > 0 && p.Messages[0].Seq > r.last+1 {
+		events = r.skip(p.Messages[0].Seq-1, events)
+	}
+	for _, m := range p.Messages {
+		events = r.accept(m, events)
+	}
+	if r.last == before && r.last < r.target {
+		// The history has nothing more, but there was more: it is gone.
+		next := r.target
+		for seq := range r.ahead {
+			next = min(next, seq-1)
+		}
+		events = r.skip(next, events)
+	}
+	ws, calls := c.ws, c.catchUp(r)
+	c.mu.Unlock()
+	c.deliver(events)
+	c.transmit(ws, calls...)
+	return nil
+}
+
+// live takes a message that was just sent.
+func (c *Client) live(m Message) {
+	c.mu.Lock()
+	r := c.rooms[m.Room]
+	if r == nil {
+		c.mu.Unlock() // left
+		return
+	}
+	events := r.accept(m, nil)
+	ws, calls := c.ws, c.catchUp(r)
+	c.mu.Unlock()
+	c.deliver(events)
+	c.transmit(ws, calls...)
+}
+
+// told takes the other events of a room.
+func (c *Client) told(name string, e Event) {
+	c.mu.Lock()
+	r := c.rooms[e.Room]
+	if r == nil {
+		c.mu.Unlock() // left
+		return
+	}
+	ws := c.ws
+	var calls []*call
+	switch name {
+	case realtime.EventTyping:
+		e.Kind = EventTyping
+	case realtime.EventJoined:
+		e.Kind = EventJoined
+	case realtime.EventLeft:
+		e.Kind = EventLeft
+	case realtime.EventResync:
+		e.Kind = EventResync
+		calls = []*call{c.rejoin(r)} // as the protocol asks for
+	}
+	c.mu.Unlock()
+	c.cfg.Handle(e)
+	c.transmit(ws, calls...)
+}
+
+func (c *Client) deliver(events []Event) {
+	for _, e := range events {
+		c.cfg.Handle(e)
+	}
+}

@@ -1,0 +1,447 @@
+// Package wsclient is a client of the socket protocol parley.v1, for tests, benchmarks and bots.
+// It implements the protocol's events over github.com/gorilla/websocket v1.5.3.
+//
+// # Guarantees
+//
+//   - Each room's messages are delivered in the order of their sequence, each once, from the
+//     first that is delivered on, across reconnects. Where the server says that messages are gone for ever, an
+//     [EventResync] with Lost set stands in their place.
+//   - A hole in the live stream, and whatever came while there was no connection, is filled from the room's
+//     history before later messages are delivered.
+//   - [Client.Send] sends with one client id, after each reconnect again, until the server has answered.
+//   - It comes back at once after 1001, 1006, 1012 and 4408, with a new token after 4401, and not
+//     after any other close code. Attempts that fail are repeated with growing pauses, drawn at random.
+//   - One goroutine and no timer for each client, so that thousands fit in a process.
+//
+// # Closing
+//
+// A client lives until [Client.Close], or until the server closes it for good: then
+// [Client.Done] is closed, and [Client.Err] says why.
+package wsclient
+
+import (
+	"context"
+	"crypto/rand"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	mathrand "math/rand/v2"
+	"net/http"
+	"net/url"
+	"sync"
+	"time"
+
+	"github.com/gorilla/websocket"
+
+	"github.com/parley-chat/parley/core/fault"
+	"github.com/parley-chat/parley/core/realtime"
+)
+
+// ErrClosed is what calls return after [Client.Close], and Err after it.
+var ErrClosed = errors.New("wsclient: the client is closed")
+
+// Config is what a [Client] needs. Zero fields without "required" mean the default.
+type Config struct {
+	// URL is the address of the socket: "ws://host/socket" or "wss://…". Required.
+	URL string
+	// Token returns the access token to connect with. It is asked before each attempt, and
+	// after close code 4401 has to return a new one. An error of kind fault.Unauthenticated
+	// ends the client; after any other it is asked again.
+	Token func(ctx context.Context) (string, error)
+	// Ticket returns the ticket to connect with, in place of Token: a new one each time. Its
+	// errors count like those of Token.
+	Ticket func(ctx context.Context) (string, error)
+	// Header is sent along with the handshake.
+	Header http.Header
+	// Handle takes the events, one at a time and in order. It runs on the client's own
+	// goroutine: it must not call the methods that wait for an answer. Default: they are dropped.
+	Handle func(Event)
+	// NewID makes client ids. Default: random ones.
+	NewID func() string
+	// MinPause and MaxPause bound the pause before an attempt to connect that follows a
+	// failed one. Defaults 100 milliseconds and 10 seconds.
+	MinPause, MaxPause time.Duration
+	// Jitter returns a number from 0 up to 1: how much of a pause is waited. Default random.
+	Jitter func() float64
+	// HandshakeTimeout bounds one attempt to connect. Default 10 seconds.
+	HandshakeTimeout time.Duration
+	// IdleTimeout is how long the server may be silent, pings included, before the client
+	// takes the connection for broken. Default 90 seconds.
+	IdleTimeout time.Duration
+}
+
+// User is somebody in a room.
+type User struct {
+	ID   string `json:"id"`
+	Name string `json:"name"`
+}
+
+// Message is one message in a room.
+type Message struct {
+	Room     string    `json:"room"`
+	Seq      uint64    `json:"seq"`
+	ID       string    `json:"id"`
+	ClientID string    `json:"clientId,omitempty"`
+	User     User      `json:"user"`
+	Text     string    `json:"text"`
+	At       time.Time `json:"at"`
+}
+
+// EventKind says what an [Event] is about.
+type EventKind uint8
+
+// The kinds of events.
+const (
+	EventMessage      EventKind = iota + 1 // Message
+	EventTyping                            // Room, User, Typing
+	EventJoined                            // Room, User
+	EventLeft                              // Room, User
+	EventResync                            // Room, Lost, Err: the stream of the room was interrupted
+	EventConnected                         // the connection is there, or there again
+	EventDisconnected                      // Code, Err: the connection is gone
+)
+
+// Event is what the server tells, or what happens to the connection.
+type Event struct {
+	Kind    EventKind
+	Room    string
+	Message Message
+	User    User
+	Typing  bool
+	// Lost says that messages are missing here for ever.
+	Lost bool
+	// Code is the server's close code, 1006 if the connection just ended.
+	Code int
+	// Err says why the connection is gone; with EventResync, why the room is: the server
+	// refused to let the client in again.
+	Err error
+}
+
+// Error is the server's refusal of a request.
+type Error struct {
+	Code   string `json:"code"`
+	Title  string `json:"title"`
+	Detail string `json:"detail,omitempty"`
+}
+
+// Error returns code and title.
+func (e *Error) Error() string {
+	s := "wsclient: " + e.Code + ": " + e.Title
+	if e.Detail != "" {
+		s += ": " + e.Detail
+	}
+	return s
+}
+
+// CloseError says that the server closed the connection.
+type CloseError struct {
+	Code   int
+	Reason string
+}
+
+// Error names code and reason.
+func (e *CloseError) Error() string {
+	return fmt.Sprintf("wsclient: the server closed the connection with %d %q", e.Code, e.Reason)
+}
+
+// closeTimeout is how long Close waits for the server's close frame.
+const closeTimeout = time.Second
+
+// Client is one user's connection. Its methods may be called from many goroutines.
+type Client struct {
+	cfg    Config
+	ctx    context.Context // ends with Close
+	cancel context.CancelFunc
+	done   chan struct{}
+	err    error // set before done is closed
+
+	writing sync.Mutex // one frame at a time
+
+	mu     sync.Mutex
+	ws     *websocket.Conn // nil while there is no connection
+	nextID uint64
+	calls  map[uint64]*call
+	rooms  map[string]*room
+}
+
+// Dial connects, and keeps the connection until Close. ctx bounds the first attempts only: they are repeated
+// until the server takes or refuses the client. A refusal is a *[HandshakeError].
+func Dial(ctx context.Context, cfg Config) (*Client, error) {
+	var errs []error
+	if cfg.URL == "" {
+		errs = append(errs, errors.New("wsclient: Config.URL is required"))
+	} else if u, err := url.Parse(cfg.URL); err != nil || u.Host == "" || (u.Scheme != "ws" && u.Scheme != "wss") {
+		errs = append(errs, fmt.Errorf("wsclient: Config.URL %q is no ws or wss address", cfg.URL))
+	}
+	if cfg.Token != nil && cfg.Ticket != nil {
+		errs = append(errs, errors.New("wsclient: Config has both Token and Ticket"))
+	}
+	if err := errors.Join(errs...); err != nil {
+		return nil, err
+	}
+	if cfg.Handle == nil {
+		cfg.Handle = func(Event) {}
+	}
+	if cfg.NewID == nil {
+		cfg.NewID = rand.Text
+	}
+	if cfg.Jitter == nil {
+		cfg.Jitter = mathrand.Float64
+	}
+	cfg.MinPause = orDefault(cfg.MinPause, 100*time.Millisecond)
+	cfg.MaxPause = max(orDefault(cfg.MaxPause, 10*time.Second), cfg.MinPause)
+	cfg.HandshakeTimeout = orDefault(cfg.HandshakeTimeout, 10*time.Second)
+	cfg.IdleTimeout = orDefault(cfg.IdleTimeout, 90*time.Second)
+
+	c := &Client{cfg: cfg, done: make(chan struct{}), calls: make(map[uint64]*call), rooms: make(map[string]*room)}
+	ws, err := c.connect(ctx, false)
+	if err != nil {
+		return nil, err
+	}
+	c.ctx, c.cancel = context.WithCancel(context.WithoutCancel(ctx))
+	go c.run(ws)
+	return c, nil
+}
+
+func orDefault(d, otherwise time.Duration) time.Duration {
+	if d <= 0 {
+		return otherwise
+	}
+	return d
+}
+
+// Done is closed when the client has ended: by Close, or because the server closed it for good.
+func (c *Client) Done() <-chan struct{} { return c.done }
+
+// Err says why the client has ended: [ErrClosed], a *[CloseError], a *[HandshakeError], or an
+// error of Token or Ticket. It is nil before Done is closed.
+func (c *Client) Err() error {
+	select {
+	case <-c.done:
+		return c.err
+	default:
+		return nil
+	}
+}
+
+// Close says goodbye to the server and ends the client. Closing twice is harmless. It must not be
+// called from Handle.
+func (c *Client) Close() {
+	c.cancel()
+	<-c.done
+}
+
+// Drop cuts the connection without a word, as a broken network would. The client comes back.
+func (c *Client) Drop() {
+	c.mu.Lock()
+	ws := c.ws
+	c.mu.Unlock()
+	if ws != nil {
+		_ = ws.NetConn().Close() // it may be closed already
+	}
+}
+
+// connect tries until it has a connection, is refused, or ctx ends. pause says whether to begin with a pause.
+func (c *Client) connect(ctx context.Context, pause bool) (*websocket.Conn, error) {
+	wait := c.cfg.MinPause
+	refusals := 0
+	for {
+		if pause {
+			if err := sleep(ctx, time.Duration(float64(wait)*c.cfg.Jitter())); err != nil {
+				return nil, err
+			}
+			wait = min(2*wait, c.cfg.MaxPause)
+		}
+		pause = true
+		ws, err := c.attempt(ctx)
+		if err == nil {
+			return ws, nil
+		}
+		if ctx.Err() != nil {
+			return nil, errors.Join(ctx.Err(), err)
+		}
+		if errors.Is(err, fault.Unauthenticated) {
+			return nil, err
+		}
+		var refusal *HandshakeError
+		if errors.As(err, &refusal) && refusal.Status < 500 && refusal.Status != http.StatusTooManyRequests {
+			refusals++
+			// A token may have run out just now; a new one that is refused too is refused.
+			if refusal.Status != http.StatusUnauthorized || refusals > 1 {
+				return nil, err
+			}
+		}
+	}
+}
+
+func sleep(ctx context.Context, d time.Duration) error {
+	t := time.NewTimer(d)
+	defer t.Stop()
+	select {
+	case <-t.C:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+func (c *Client) attempt(ctx context.Context) (*websocket.Conn, error) {
+	ctx, cancel := context.WithTimeout(ctx, c.cfg.HandshakeTimeout)
+	defer cancel()
+	address, header := c.cfg.URL, c.cfg.Header.Clone()
+	if header == nil {
+		header = http.Header{}
+	}
+	switch {
+	case c.cfg.Token != nil:
+		token, err := c.cfg.Token(ctx)
+		if err != nil {
+			return nil, fmt.Errorf("wsclient: token: %w", err)
+		}
+		header.Set("Authorization", "Bearer "+token)
+	case c.cfg.Ticket != nil:
+		ticket, err := c.cfg.Ticket(ctx)
+		if err != nil {
+			return nil, fmt.Errorf("wsclient: ticket: %w", err)
+		}
+		u, err := url.Parse(address)
+		if err != nil {
+			return nil, fmt.Errorf("wsclient: %w", err)
+		}
+		q := u.Query()
+		q.Set("ticket", ticket)
+		u.RawQuery = q.Encode()
+		address = u.String()
+	}
+	dialer := websocket.Dialer{Subprotocols: []string{realtime.Protocol}, ReadBufferSize: 1 << 10, WriteBufferSize: 1 << 10}
+	ws, res, err := dialer.DialContext(ctx, address, header)
+	if errors.Is(err, websocket.ErrBadHandshake) && res != nil {
+		return nil, refused(res)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("wsclient: dial: %w", err)
+	}
+	return ws, nil
+}
+
+// run reads from one connection after the other.
+func (c *Client) run(ws *websocket.Conn) {
+	defer close(c.done)
+	defer c.cancel()
+	for {
+		closed := c.session(ws)
+		if c.ctx.Err() != nil {
+			c.fail(ErrClosed)
+			return
+		}
+		c.cfg.Handle(Event{Kind: EventDisconnected, Code: closed.Code, Err: closed})
+		if !mayReturn(closed.Code) {
+			c.fail(closed)
+			return
+		}
+		var err error
+		// All clients of a node that restarts lose it together, so even the first attempt is
+		// spread a little.
+		if err = sleep(c.ctx, time.Duration(float64(c.cfg.MinPause)*c.cfg.Jitter())); err == nil {
+			ws, err = c.connect(c.ctx, false)
+		}
+		if c.ctx.Err() != nil {
+			if ws != nil && err == nil {
+				_ = ws.Close() // nobody will use it
+			}
+			err = ErrClosed
+		}
+		if err != nil {
+			c.fail(err)
+			return
+		}
+	}
+}
+
+// mayReturn is the rule of the protocol for coming back after a close code.
+func mayReturn(code int) bool {
+	switch code {
+	case realtime.CloseGoingAway, websocket.CloseAbnormalClosure, realtime.CloseServiceRestart, realtime.CloseSlow, realtime.CloseUnauthenticated:
+		return true
+	default:
+		return false
+	}
+}
+
+// fail ends the client: all calls return err.
+func (c *Client) fail(err error) {
+	c.mu.Lock()
+	c.err = err
+	calls := c.calls
+	c.calls = nil
+	c.mu.Unlock()
+	for _, call := range calls {
+		call.finish(err)
+	}
+}
+
+// session serves one connection until it ends.
+func (c *Client) session(ws *websocket.Conn) *CloseError {
+	ended := make(chan struct{})
+	stop := context.AfterFunc(c.ctx, func() { goodbye(ws, ended) })
+	defer func() {
+		stop()
+		close(ended)
+		_ = ws.Close() // it has ended already, or nobody listens any more
+	}()
+	ws.SetPingHandler(func(payload string) error {
+		c.renew(ws)
+		_ = ws.WriteControl(websocket.PongMessage, []byte(payload), time.Now().Add(time.Second)) // reading fails next
+		return nil
+	})
+	c.connected(ws)
+	defer c.disconnected()
+	for {
+		c.renew(ws)
+		kind, r, err := ws.NextReader()
+		if err != nil {
+			return closeError(err)
+		}
+		var in incoming
+		payload, err := io.ReadAll(r)
+		if err != nil {
+			return closeError(err)
+		}
+		if kind != websocket.TextMessage {
+			return &CloseError{Code: realtime.CloseProtocolError, Reason: "the server sent a binary message"}
+		}
+		if err := json.Unmarshal(payload, &in); err != nil {
+			return &CloseError{Code: realtime.CloseProtocolError, Reason: "the server sent no event: " + err.Error()}
+		}
+		if err := c.take(&in); err != nil {
+			return &CloseError{Code: realtime.CloseProtocolError, Reason: err.Error()}
+		}
+	}
+}
+
+// goodbye sends a close frame, and ends the connection if the server does not.
+func goodbye(ws *websocket.Conn, ended <-chan struct{}) {
+	late := time.NewTimer(closeTimeout)
+	defer late.Stop()
+	payload := websocket.FormatCloseMessage(websocket.CloseNormalClosure, "")
+	_ = ws.WriteControl(websocket.CloseMessage, payload, time.Now().Add(closeTimeout)) // or the connection has ended
+	select {
+	case <-ended:
+	case <-late.C:
+		_ = ws.NetConn().Close() // which ends the session
+	}
+}
+
+// renew gives the server IdleTimeout again. It fails only where reading then fails.
+func (c *Client) renew(ws *websocket.Conn) {
+	_ = ws.SetReadDeadline(time.Now().Add(c.cfg.IdleTimeout))
+}
+
+func closeError(err error) *CloseError {
+	var closed *websocket.CloseError
+	if errors.As(err, &closed) {
+		return &CloseError{Code: closed.Code, Reason: closed.Text}
+	}
+	return &CloseError{Code: websocket.CloseAbnormalClosure, Reason: err.Error()}
+}
