@@ -1,0 +1,307 @@
+// Package humaapi is the REST side of Parley: accounts, the administration of mails, health
+// and the documents that describe it all, as operations of Huma (v2.37) on an
+// [http.ServeMux]. It drives auth.Service, mail.DeadLetterService and health.Run; it decides
+// nothing itself.
+//
+// Mount what you need on a mux of your own:
+//
+//	mux := http.NewServeMux()
+//	api, err := humaapi.New(mux, humaapi.Config{})
+//	…
+//	err = humaapi.RegisterAuth(api, humaapi.AuthConfig{Service: accounts})
+//	…
+//	http.ListenAndServe("localhost:5002", api)
+//
+// Operations of your own go onto the same API with [huma.Register]; let their handlers
+// return [Problem] of an error, and they fail like the ones here. What is added by
+// UseMiddleware concerns what is registered after it. Serving the mux itself works too: then
+// only unknown paths and methods are answered in the mux's plain text.
+//
+// # Guarantees
+//
+// Every failure is a problem document (RFC 9457) in the shape of [fault.Document]; its text
+// was written for clients, and nothing that was submitted is repeated in it but the names of
+// properties. A panic of a handler is such a failure too. Bodies are JSON in UTF-8 up to
+// Config.MaxBody, and arrive within [BodyTimeout]; NUL, lone surrogates and unknown properties
+// are refused, and unknown query parameters where there are known ones. Every status that an
+// operation can answer with stands in its OpenAPI document, which is the same, byte for byte,
+// each time that it is printed.
+//
+// Every type may be used from many goroutines once everything is registered. Registering is
+// for the start of a program, from one goroutine. Registering the same twice panics, as the mux does.
+//
+// # Exceptions
+//
+// The forms on the pages behind links in mails fail as pages, with the same statuses. What
+// net/http refuses before it calls a handler (a request line or headers that are too long or
+// malformed) is answered by net/http in plain text. So are the mux's own redirects, from //a
+// to /a for example.
+//
+// # Closing
+//
+// Nothing here is opened, so nothing is closed.
+package humaapi
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net/http"
+	"net/netip"
+	"net/url"
+	"reflect"
+	"runtime/debug"
+	"strings"
+	"unicode/utf8"
+
+	"github.com/danielgtaylor/huma/v2"
+	"github.com/danielgtaylor/huma/v2/adapters/humago"
+
+	"github.com/parley-chat/parley/core/fault"
+	"github.com/parley-chat/parley/core/health"
+)
+
+// DefaultMaxBody is the longest request body in bytes that is read unless Config says otherwise.
+const DefaultMaxBody = 64 << 10
+
+// description heads the OpenAPI document.
+const description = "Bodies are JSON in UTF-8. Every failure is a problem document (RFC 9457): " +
+	"branch on its code, which is stable, and show its title and detail."
+
+// Config is what an [API] is told. Every field may be zero.
+type Config struct {
+	// Title and Version head the OpenAPI document. Defaults "Parley" and "1.0.0".
+	Title, Version string
+	// PublicURL is the base address in the OpenAPI document. Default: none, which means the
+	// address that the document was fetched from.
+	PublicURL string
+	// MaxBody is the longest request body in bytes. Default [DefaultMaxBody].
+	MaxBody int64
+	// TrustedProxies are the addresses whose X-Forwarded-For header is believed. Default: nobody's.
+	TrustedProxies []netip.Prefix
+	// Log gets failures that nobody classified, and panics. Default: nothing.
+	Log *slog.Logger
+}
+
+// API is a [huma.API] with Parley's errors, limits and headers. It is also the [http.Handler]
+// to serve: its mux, with unknown paths and methods answered as problems, and OPTIONS with the
+// methods there are.
+type API struct {
+	huma.API
+	mux     *http.ServeMux
+	maxBody int64
+	trusted []netip.Prefix
+	log     *slog.Logger
+}
+
+var (
+	_ http.Handler = (*API)(nil)
+	_ huma.API     = (*API)(nil)
+)
+
+// New makes an API without operations on mux. The mux may have other handlers, and may get more.
+func New(mux *http.ServeMux, cfg Config) (*API, error) {
+	var wrong []error
+	if mux == nil {
+		wrong = append(wrong, errors.New("the mux is required"))
+	}
+	if cfg.MaxBody < 0 {
+		wrong = append(wrong, errors.New("MaxBody is negative"))
+	}
+	if u, err := url.Parse(cfg.PublicURL); cfg.PublicURL != "" && (err != nil || u.Scheme == "" || u.Host == "") {
+		wrong = append(wrong, errors.New("PublicURL is not an absolute URL"))
+	}
+	if err := errors.Join(wrong...); err != nil {
+		return nil, fmt.Errorf("humaapi: %w", err)
+	}
+	a := &API{mux: mux, maxBody: cfg.MaxBody, trusted: cfg.TrustedProxies, log: cfg.Log}
+	if a.maxBody == 0 {
+		a.maxBody = DefaultMaxBody
+	}
+	if a.log == nil {
+		a.log = slog.New(slog.DiscardHandler)
+	}
+	if cfg.Title == "" {
+		cfg.Title = "Parley"
+	}
+	if cfg.Version == "" {
+		cfg.Version = "1.0.0"
+	}
+	registry := huma.NewMapRegistry("#/components/schemas/", schemaName)
+	// Operations that name statuses only get our problem document, not Huma's.
+	registry.RegisterTypeAlias(reflect.TypeFor[huma.ErrorModel](), reflect.TypeFor[fault.Document]())
+	document := &huma.OpenAPI{
+		OpenAPI: "3.1.0",
+		Info:    &huma.Info{Title: cfg.Title, Version: cfg.Version, Description: description},
+		Components: &huma.Components{
+			Schemas:         registry,
+			SecuritySchemes: map[string]*huma.SecurityScheme{},
+		},
+	}
+	if cfg.PublicURL != "" {
+		document.Servers = []*huma.Server{{URL: cfg.PublicURL}}
+	}
+	// No paths for documents: Huma would serve them to everybody. See RegisterDocs.
+	a.API = humago.New(mux, huma.Config{
+		OpenAPI:       document,
+		Formats:       map[string]huma.Format{mediaJSON: huma.DefaultJSONFormat, problemType: huma.DefaultJSONFormat},
+		DefaultFormat: mediaJSON,
+		Transformers:  []huma.Transformer{a.transform},
+	})
+	a.UseMiddleware(a.recoverPanic, secureHeaders, refuseBadURL, a.identifyClient)
+	return a, nil
+}
+
+// schemaName names the types that core shares with other edges for what they are here.
+func schemaName(t reflect.Type, hint string) string {
+	switch t {
+	case reflect.TypeFor[fault.Document]():
+		return "Problem"
+	case reflect.TypeFor[fault.Location]():
+		return "ProblemLocation"
+	case reflect.TypeFor[health.Report]():
+		return "HealthReport"
+	}
+	return huma.DefaultSchemaNamer(t, hint)
+}
+
+// Document returns the OpenAPI 3.1 document of everything registered so far, as "json" or
+// "yaml". The same operations give the same bytes.
+func (a *API) Document(format string) ([]byte, error) {
+	switch format {
+	case "json":
+		text, err := json.MarshalIndent(a.OpenAPI(), "", "  ")
+		if err != nil {
+			return nil, fmt.Errorf("humaapi: OpenAPI document: %w", err)
+		}
+		return append(text, '\n'), nil
+	case "yaml":
+		text, err := a.OpenAPI().YAML()
+		if err != nil {
+			return nil, fmt.Errorf("humaapi: OpenAPI document: %w", err)
+		}
+		return text, nil
+	}
+	return nil, fmt.Errorf("humaapi: OpenAPI document: unknown format %q, want json or yaml", format)
+}
+
+// Negotiate returns JSON whatever a client accepts: there is nothing else, and an answer that
+// was not asked for helps more than none.
+func (a *API) Negotiate(string) (string, error) { return mediaJSON, nil }
+
+// ServeHTTP serves the mux.
+func (a *API) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	handler, pattern := a.mux.Handler(r)
+	if pattern != "" {
+		a.mux.ServeHTTP(w, r)
+		return
+	}
+	// The mux found nothing. It alone knows whether another method would do.
+	answer := discarded{header: http.Header{}}
+	handler.ServeHTTP(&answer, r)
+	problem := document(fault.NotFound)
+	if answer.status == http.StatusMethodNotAllowed {
+		allow := answer.header.Get("Allow")
+		if !strings.Contains(allow, http.MethodOptions) {
+			allow += ", " + http.MethodOptions
+		}
+		w.Header().Set("Allow", allow)
+		if r.Method == http.MethodOptions {
+			w.WriteHeader(http.StatusNoContent)
+			return
+		}
+		problem = document(errMethod)
+	}
+	for name, value := range securityHeaders() {
+		w.Header().Set(name, value)
+	}
+	writeDocument(w, problem)
+}
+
+// discarded takes the mux's own answer, of which only status and headers matter.
+type discarded struct {
+	header http.Header
+	status int
+}
+
+func (d *discarded) Header() http.Header         { return d.header }
+func (d *discarded) WriteHeader(status int)      { d.status = status }
+func (d *discarded) Write(b []byte) (int, error) { return len(b), nil }
+
+// recoverPanic answers a panic with a problem, if nothing was answered yet, and otherwise
+// breaks the connection, so that half an answer is not taken for a whole one.
+func (a *API) recoverPanic(ctx huma.Context, next func(huma.Context)) {
+	defer func() {
+		cause := recover()
+		if cause == nil {
+			return
+		}
+		if err, ok := cause.(error); ok && errors.Is(err, http.ErrAbortHandler) {
+			panic(http.ErrAbortHandler)
+		}
+		a.log.ErrorContext(ctx.Context(), "panic in a request",
+			"operation", ctx.Operation().OperationID, "panic", cause, "stack", string(debug.Stack()))
+		if ctx.Status() != 0 {
+			panic(http.ErrAbortHandler)
+		}
+		refuse(ctx, fault.Internal)
+	}()
+	next(ctx)
+}
+
+func securityHeaders() map[string]string {
+	return map[string]string{
+		"Cache-Control":           "no-store",
+		"Content-Security-Policy": "default-src 'none'; frame-ancestors 'none'",
+		"Referrer-Policy":         "no-referrer",
+		"X-Content-Type-Options":  "nosniff",
+		"X-Frame-Options":         "DENY",
+	}
+}
+
+func secureHeaders(ctx huma.Context, next func(huma.Context)) {
+	for name, value := range securityHeaders() {
+		ctx.SetHeader(name, value)
+	}
+	next(ctx)
+}
+
+// refuseBadURL keeps what no store could look up from every handler.
+func refuseBadURL(ctx huma.Context, next func(huma.Context)) {
+	u := ctx.URL()
+	query, err := url.ParseQuery(u.RawQuery)
+	clean := err == nil && isText(u.Path)
+	for name, values := range query {
+		clean = clean && isText(name)
+		for _, value := range values {
+			clean = clean && isText(value)
+		}
+	}
+	if !clean {
+		refuse(ctx, errURL)
+		return
+	}
+	next(ctx)
+}
+
+// isText reports whether s is UTF-8 without NUL.
+func isText(s string) bool { return utf8.ValidString(s) && !strings.ContainsRune(s, 0) }
+
+type clientKey struct{}
+
+func (a *API) identifyClient(ctx huma.Context, next func(huma.Context)) {
+	r, _ := humago.Unwrap(ctx)
+	var address string // none, and no limit by it, where the peer has no IP address
+	if client := ClientAddress(r, a.trusted); client.IsValid() {
+		address = client.String()
+	}
+	next(huma.WithValue(ctx, clientKey{}, address))
+}
+
+// clientOf returns the address of who sent a request, or nothing.
+func clientOf(ctx context.Context) string {
+	address, _ := ctx.Value(clientKey{}).(string)
+	return address
+}

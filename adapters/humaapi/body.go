@@ -1,0 +1,166 @@
+package humaapi
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"io"
+	"mime"
+	"net"
+	"net/http"
+	"strconv"
+	"strings"
+	"time"
+	"unicode/utf8"
+
+	"github.com/danielgtaylor/huma/v2"
+	"github.com/danielgtaylor/huma/v2/adapters/humago"
+)
+
+// BodyTimeout is how long a request body may take to arrive.
+const BodyTimeout = 10 * time.Second
+
+const (
+	mediaJSON = "application/json"
+	mediaForm = "application/x-www-form-urlencoded"
+)
+
+// readBody returns the body of a request, if it has the media type (or none) and is not longer than allowed.
+func (a *API) readBody(ctx huma.Context, media string) ([]byte, error) {
+	if err := checkMediaType(ctx.Header("Content-Type"), media); err != nil {
+		return nil, err
+	}
+	tooLarge := errTooLarge.Detail("it is longer than %d bytes", a.maxBody)
+	if r, _ := humago.Unwrap(ctx); r.ContentLength > a.maxBody {
+		return nil, tooLarge
+	}
+	// A writer without deadlines, as in tests, is no reason to refuse. The deadline is lifted
+	// afterwards, or it would end the request's context while the handler works.
+	_ = ctx.SetReadDeadline(time.Now().Add(BodyTimeout))
+	data, err := io.ReadAll(io.LimitReader(ctx.BodyReader(), a.maxBody+1))
+	_ = ctx.SetReadDeadline(time.Time{})
+	if int64(len(data)) > a.maxBody {
+		return nil, tooLarge
+	}
+	if err != nil {
+		return nil, bodyFailure(err)
+	}
+	return data, nil
+}
+
+// bodyFailure says why a body did not arrive.
+func bodyFailure(err error) error {
+	var limit *http.MaxBytesError
+	if errors.As(err, &limit) { // of a handler in front
+		return errTooLarge.Detail("it is longer than %d bytes", limit.Limit)
+	}
+	var timeout net.Error
+	if errors.As(err, &timeout) && timeout.Timeout() {
+		return errTimeout.Because(err)
+	}
+	return errMalformed.Detail("it ended too early").Because(err)
+}
+
+func checkMediaType(header, want string) error {
+	if header == "" {
+		return nil
+	}
+	media, params, err := mime.ParseMediaType(header)
+	if charset, ok := params["charset"]; err != nil || media != want || (ok && !strings.EqualFold(charset, "utf-8")) {
+		return errMediaType.Detail("send %s in UTF-8", want)
+	}
+	return nil
+}
+
+// requireJSON is middleware: it reads the body, refuses what is not JSON, and gives Huma the rest.
+func (a *API) requireJSON(ctx huma.Context, next func(huma.Context)) {
+	data, err := a.readBody(ctx, mediaJSON)
+	if err == nil {
+		err = checkJSON(data)
+	}
+	if err != nil {
+		refuse(ctx, err)
+		return
+	}
+	next(&readContext{humaContext: ctx, body: bytes.NewReader(data)})
+}
+
+// checkJSON refuses what encoding/json would refuse, and the text that it would change:
+// invalid UTF-8 and lone surrogates become U+FFFD there. NUL is refused since not every
+// store can keep it.
+func checkJSON(data []byte) error {
+	if len(bytes.TrimSpace(data)) == 0 {
+		return errMalformed.Detail("it is empty; JSON is required")
+	}
+	if !utf8.Valid(data) {
+		return errMalformed.Detail("it is not UTF-8")
+	}
+	var whole json.RawMessage
+	if err := json.Unmarshal(data, &whole); err != nil {
+		var syntax *json.SyntaxError
+		if errors.As(err, &syntax) {
+			return errMalformed.Detail("it is not JSON: wrong at byte %d", syntax.Offset).Because(err)
+		}
+		return errMalformed.Detail("it is not JSON").Because(err)
+	}
+	return checkEscapes(data)
+}
+
+// checkEscapes walks the escapes in valid JSON; backslashes stand nowhere but in its strings.
+func checkEscapes(data []byte) error {
+	for i := 0; i < len(data); i++ {
+		if data[i] != '\\' {
+			continue
+		}
+		i++
+		if data[i] != 'u' {
+			continue
+		}
+		unit := escaped(data[i+1:])
+		i += 4
+		switch {
+		case unit == 0:
+			return invalidAt("body", "a text has the character NUL")
+		case unit >= 0xDC00 && unit < 0xE000:
+			return errMalformed.Detail("a text has half of a surrogate pair")
+		case unit >= 0xD800 && unit < 0xDC00:
+			rest, ok := bytes.CutPrefix(data[i+1:], []byte(`\u`))
+			if low := escaped(rest); !ok || low < 0xDC00 || low >= 0xE000 {
+				return errMalformed.Detail("a text has half of a surrogate pair")
+			}
+			i += 6
+		}
+	}
+	return nil
+}
+
+// escaped reads the four hexadecimal digits of a \u escape; without them it is nothing (U+FFFD).
+func escaped(digits []byte) uint64 {
+	if len(digits) < 4 {
+		return utf8.RuneError
+	}
+	unit, err := strconv.ParseUint(string(digits[:4]), 16, 16)
+	if err != nil {
+		return utf8.RuneError
+	}
+	return unit
+}
+
+// humaContext is the interface by a name that does not hide its method Context where it is embedded.
+type humaContext = huma.Context
+
+// readContext is a context whose body was read and checked already.
+type readContext struct {
+	humaContext
+	body io.Reader
+}
+
+func (c *readContext) BodyReader() io.Reader           { return c.body }
+func (c *readContext) SetReadDeadline(time.Time) error { return nil }
+
+func (c *readContext) Header(name string) string {
+	if strings.EqualFold(name, "Content-Type") {
+		return mediaJSON // checked; Huma compares it with case
+	}
+	return c.humaContext.Header(name)
+}

@@ -1,0 +1,100 @@
+package humaapi
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/http"
+	"time"
+
+	"github.com/danielgtaylor/huma/v2"
+
+	"github.com/parley-chat/parley/core/health"
+)
+
+// readyTimeout bounds each check of /readyz: who asks it routes traffic and asks often.
+const readyTimeout = time.Second
+
+// HealthConfig is what [RegisterHealth] needs. Every field may be zero.
+type HealthConfig struct {
+	// Checks are the dependencies to ask.
+	Checks []health.Check
+	// Draining says that this process is about to stop and takes no new work. Default: never.
+	Draining func() bool
+	// Describe gets why a check failed, for the log; clients are not told. It may be called
+	// from several goroutines at once. Default: the API's log.
+	Describe func(name string, err error)
+}
+
+type liveness struct {
+	Status string `json:"status" enum:"ok" example:"ok"`
+}
+
+type livenessOutput struct{ Body liveness }
+
+type reportOutput struct {
+	Status int
+	Body   health.Report
+}
+
+// RegisterHealth puts /livez, which asks nothing, /readyz, which gives each check at most one
+// second, and /health, which gives each its own time-out, onto a. The latter two answer with
+// a report: 200 if everything is up, otherwise, and while draining, 503.
+func RegisterHealth(a *API, cfg HealthConfig) error {
+	if a == nil {
+		return errors.New("humaapi: RegisterHealth: the API is required")
+	}
+	for _, c := range cfg.Checks {
+		if c.Name == "" || c.Probe == nil {
+			return fmt.Errorf("humaapi: RegisterHealth: the check %q needs a name and a probe", c.Name)
+		}
+	}
+	if cfg.Draining == nil {
+		cfg.Draining = func() bool { return false }
+	}
+	if cfg.Describe == nil {
+		cfg.Describe = func(name string, err error) { a.log.Warn("health check failed", "check", name, "error", err) }
+	}
+	a.tag("health", "For load balancers and operators.")
+	register(a, huma.Operation{
+		OperationID: "live", Method: http.MethodGet, Path: "/livez", Tags: []string{"health"},
+		Summary: "Whether the process answers", Description: "No dependency is asked.",
+		Responses: answers(http.StatusOK, "It does."),
+	}, nil, func(context.Context, *noInput) (*livenessOutput, error) {
+		return &livenessOutput{Body: liveness{Status: string(health.OK)}}, nil
+	})
+	quick := make([]health.Check, len(cfg.Checks))
+	for i, c := range cfg.Checks {
+		if c.Timeout <= 0 || c.Timeout > readyTimeout {
+			c.Timeout = readyTimeout
+		}
+		quick[i] = c
+	}
+	a.report(huma.Operation{
+		OperationID: "ready", Path: "/readyz",
+		Summary: "Whether requests may be sent here", Description: "Each dependency gets one second. False while draining.",
+	}, quick, cfg)
+	a.report(huma.Operation{
+		OperationID: "health", Path: "/health",
+		Summary: "The state of every dependency", Description: "The shape is that of NestJS Terminus.",
+	}, cfg.Checks, cfg)
+	return nil
+}
+
+func (a *API) report(op huma.Operation, checks []health.Check, cfg HealthConfig) {
+	op.Method, op.Tags = http.MethodGet, []string{"health"}
+	op.Responses = answers(http.StatusOK, "Everything is up.")
+	register(a, op, nil, func(ctx context.Context, _ *noInput) (*reportOutput, error) {
+		r := health.Run(ctx, checks, cfg.Draining(), cfg.Describe)
+		status := http.StatusOK
+		if r.Status != health.OK {
+			status = http.StatusServiceUnavailable
+		}
+		return &reportOutput{Status: status, Body: r}, nil
+	})
+	get := a.OpenAPI().Paths[op.Path].Get
+	get.Responses["503"] = &huma.Response{
+		Description: "Something is down, or this process is stopping.",
+		Content:     map[string]*huma.MediaType{mediaJSON: get.Responses["200"].Content[mediaJSON]},
+	}
+}

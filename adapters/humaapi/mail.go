@@ -1,0 +1,258 @@
+package humaapi
+
+import (
+	"context"
+	"crypto/sha256"
+	"crypto/subtle"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net/http"
+	"time"
+
+	"github.com/danielgtaylor/huma/v2"
+
+	"github.com/parley-chat/parley/core/auth"
+	"github.com/parley-chat/parley/core/fault"
+	"github.com/parley-chat/parley/core/mail"
+	"github.com/parley-chat/parley/core/user"
+)
+
+// errMailAdminOff says that there is no token with which the mails could be administered.
+var errMailAdminOff = fault.New(fault.Forbidden, "mail_admin_disabled", "the administration of mails is switched off")
+
+// MailConfig is what [RegisterMail] needs.
+type MailConfig struct {
+	Service *mail.DeadLetterService // required
+	// Token is what administrators send as bearer. Without one every call answers 403, and
+	// says how to change that.
+	Token string
+}
+
+type job struct {
+	ID    string `json:"id" example:"01kax9d8w2n4e6r8t0y2v4b6m8"`
+	Key   string `json:"key" doc:"The ID of the event that asked for the mail."`
+	Kind  string `json:"kind" doc:"The template's name." example:"verification"`
+	State string `json:"state" enum:"ready,running,sent,dead" example:"dead"`
+	To    string `json:"to" example:"ada@example.com"`
+	Name  string `json:"name,omitempty" example:"Ada Lovelace"`
+
+	Attempts    int       `json:"attempts" doc:"Attempts since the job was enqueued or replayed." example:"3"`
+	RunAt       time.Time `json:"runAt" doc:"The earliest time of the next attempt."`
+	LeasedUntil time.Time `json:"leasedUntil,omitzero" required:"false" doc:"When a running job's lease ends."`
+	LastError   string    `json:"lastError,omitempty" doc:"Why the last attempt failed."`
+	CreatedAt   time.Time `json:"createdAt"`
+	UpdatedAt   time.Time `json:"updatedAt"`
+
+	Data json.RawMessage `json:"data,omitempty" doc:"What the template is rendered with: it holds codes. Only if asked for."`
+}
+
+type jobPage struct {
+	Jobs       []job  `json:"jobs" nullable:"false" doc:"Ascending by ID."`
+	NextCursor string `json:"nextCursor,omitempty" doc:"For the next page; missing on the last one."`
+}
+
+type replayRequest struct {
+	Filter struct {
+		To    string `json:"to,omitempty" doc:"Only mails to this address." example:"ada@example.com"`
+		Limit int    `json:"limit,omitempty" minimum:"0" maximum:"1000" doc:"At most so many; 0 is all of them."`
+	} `json:"filter,omitempty" doc:"Which dead letters; without it any."`
+	DryRun bool `json:"dryRun,omitempty" doc:"Only say which."`
+}
+
+type replayed struct {
+	Jobs   []string `json:"jobs" nullable:"false" doc:"The IDs of the jobs that are, or would be, replayed."`
+	DryRun bool     `json:"dryRun"`
+}
+
+type stats struct {
+	Ready   int `json:"ready" doc:"Waiting for their time."`
+	Running int `json:"running" doc:"On their way."`
+	Sent    int `json:"sent" doc:"Done, and not yet forgotten."`
+	Dead    int `json:"dead" doc:"Given up; a person decides."`
+}
+
+type (
+	listInput struct {
+		State  string `query:"state" enum:"ready,running,sent,dead" doc:"Only jobs in this state."`
+		To     string `query:"to" doc:"Only mails to this address." example:"ada@example.com"`
+		Cursor string `query:"cursor" maxLength:"200" doc:"nextCursor of the page before."`
+		Limit  int    `query:"limit" minimum:"1" maximum:"1000" default:"50" doc:"Jobs a page."`
+		Data   bool   `query:"data" doc:"Show the data too."`
+	}
+	getInput struct {
+		ID   string `path:"id" maxLength:"200" doc:"The job's ID."`
+		Data bool   `query:"data" doc:"Show the data too."`
+	}
+	jobInput struct {
+		ID string `path:"id" maxLength:"200" doc:"The job's ID."`
+	}
+	replayInput  struct{ Body replayRequest }
+	listOutput   struct{ Body jobPage }
+	jobOutput    struct{ Body job }
+	replayOutput struct{ Body replayed }
+	statsOutput  struct{ Body stats }
+)
+
+func jobOf(j mail.Job, data bool) job {
+	out := job{
+		ID: j.ID, Key: j.Key, Kind: string(j.Kind), State: string(j.State), To: string(j.To), Name: j.Name,
+		Attempts: j.Attempts, RunAt: j.RunAt, LeasedUntil: j.LeasedUntil, LastError: j.LastError,
+		CreatedAt: j.CreatedAt, UpdatedAt: j.UpdatedAt,
+	}
+	if data && len(j.Data) > 0 {
+		out.Data = j.Data
+		if !json.Valid(j.Data) { // a reason for a letter to be dead
+			out.Data, _ = json.Marshal(string(j.Data)) // a string always marshals
+		}
+	}
+	return out
+}
+
+// RegisterMail puts the administration of mails onto a: looking into the queue, and replaying
+// or discarding dead letters.
+func RegisterMail(a *API, cfg MailConfig) error {
+	var wrong []error
+	if a == nil {
+		wrong = append(wrong, errors.New("the API is required"))
+	}
+	if cfg.Service == nil {
+		wrong = append(wrong, errors.New("the Service is required"))
+	}
+	if err := errors.Join(wrong...); err != nil {
+		return fmt.Errorf("humaapi: RegisterMail: %w", err)
+	}
+	a.scheme(schemeAdmin, "The administrator's token.", "")
+	a.tag("mail", "The mail queue and its dead letters, for administrators.")
+	registerJobs(a, cfg)
+	registerReplays(a, cfg)
+	return nil
+}
+
+// adminOperation completes what all of these have in common.
+func adminOperation(cfg MailConfig, op huma.Operation) huma.Operation {
+	op.Tags = []string{"mail"}
+	op.Security = []map[string][]string{{schemeAdmin: {}}}
+	op.Middlewares = huma.Middlewares{requireToken(cfg.Token)}
+	return op
+}
+
+func adminFailures(more ...error) []error {
+	return storeFailures(append(more, fault.Unauthenticated, auth.ErrTokenInvalid, errMailAdminOff)...)
+}
+
+func registerJobs(a *API, cfg MailConfig) {
+	register(a, adminOperation(cfg, huma.Operation{
+		OperationID: "list-mail-jobs", Method: http.MethodGet, Path: "/mail/jobs",
+		Summary:   "A page of the mail queue",
+		Responses: answers(http.StatusOK, "The jobs."),
+	}), adminFailures(), func(ctx context.Context, in *listInput) (*listOutput, error) {
+		to, err := recipient(in.To, "query.to")
+		if err != nil {
+			return nil, err
+		}
+		jobs, err := cfg.Service.List(ctx, mail.Filter{State: mail.State(in.State), To: to, After: in.Cursor, Limit: in.Limit})
+		if err != nil {
+			return nil, err
+		}
+		out := jobPage{Jobs: make([]job, len(jobs))}
+		for i, j := range jobs {
+			out.Jobs[i] = jobOf(j, in.Data)
+		}
+		if len(jobs) == in.Limit {
+			out.NextCursor = jobs[len(jobs)-1].ID
+		}
+		return &listOutput{Body: out}, nil
+	})
+	register(a, adminOperation(cfg, huma.Operation{
+		OperationID: "get-mail-job", Method: http.MethodGet, Path: "/mail/jobs/{id}",
+		Summary:   "One mail job",
+		Responses: answers(http.StatusOK, "The job."),
+	}), adminFailures(mail.ErrJobNotFound), func(ctx context.Context, in *getInput) (*jobOutput, error) {
+		j, err := cfg.Service.Get(ctx, in.ID)
+		if err != nil {
+			return nil, err
+		}
+		return &jobOutput{Body: jobOf(j, in.Data)}, nil
+	})
+	register(a, adminOperation(cfg, huma.Operation{
+		OperationID: "discard-mail-job", Method: http.MethodDelete, Path: "/mail/jobs/{id}",
+		Summary:   "Remove a dead letter for good",
+		Responses: answers(http.StatusNoContent, "It is gone."),
+	}), adminFailures(mail.ErrJobNotFound, mail.ErrNotDead), func(ctx context.Context, in *jobInput) (*noOutput, error) {
+		return nil, cfg.Service.Discard(ctx, in.ID)
+	})
+	register(a, adminOperation(cfg, huma.Operation{
+		OperationID: "mail-stats", Method: http.MethodGet, Path: "/mail/stats",
+		Summary:   "How many mail jobs are in each state",
+		Responses: answers(http.StatusOK, "The counts."),
+	}), adminFailures(), func(ctx context.Context, _ *noInput) (*statsOutput, error) {
+		counts, err := cfg.Service.Stats(ctx)
+		if err != nil {
+			return nil, err
+		}
+		return &statsOutput{Body: stats{
+			Ready: counts[mail.Ready], Running: counts[mail.Running], Sent: counts[mail.Sent], Dead: counts[mail.Dead],
+		}}, nil
+	})
+}
+
+func registerReplays(a *API, cfg MailConfig) {
+	register(a, adminOperation(cfg, huma.Operation{
+		OperationID: "replay-mail-job", Method: http.MethodPost, Path: "/mail/jobs/{id}/replay",
+		Summary:   "Try a dead letter again, with its full attempts",
+		Responses: answers(http.StatusNoContent, "It is ready to be sent."),
+	}), adminFailures(mail.ErrJobNotFound, mail.ErrNotDead), func(ctx context.Context, in *jobInput) (*noOutput, error) {
+		return nil, cfg.Service.Replay(ctx, in.ID)
+	})
+	register(a, adminOperation(cfg, huma.Operation{
+		OperationID: "replay-mail-jobs", Method: http.MethodPost, Path: "/mail/jobs/replay",
+		Summary:     "Try dead letters again",
+		Description: "If a dependency fails on the way, the letters before it are replayed; the others can be replayed by the same call.",
+		Responses:   answers(http.StatusOK, "Which."),
+	}), adminFailures(), func(ctx context.Context, in *replayInput) (*replayOutput, error) {
+		to, err := recipient(in.Body.Filter.To, "body.filter.to")
+		if err != nil {
+			return nil, err
+		}
+		ids, err := cfg.Service.ReplayAll(ctx, mail.Filter{To: to, Limit: in.Body.Filter.Limit}, in.Body.DryRun)
+		if err != nil {
+			return nil, err
+		}
+		return &replayOutput{Body: replayed{Jobs: append([]string{}, ids...), DryRun: in.Body.DryRun}}, nil
+	})
+}
+
+// recipient reads an address to filter by; empty means any.
+func recipient(address, place string) (user.Email, error) {
+	if address == "" {
+		return "", nil
+	}
+	to, err := user.ParseEmail(address)
+	if err != nil {
+		return "", invalidAt(place, fault.Public(err).Title)
+	}
+	return to, nil
+}
+
+// requireToken is middleware: it lets only requests with the administrator's token through.
+// It compares hashes, which have one length, in constant time.
+func requireToken(token string) func(huma.Context, func(huma.Context)) {
+	want := sha256.Sum256([]byte(token))
+	return func(ctx huma.Context, next func(huma.Context)) {
+		if token == "" {
+			refuse(ctx, errMailAdminOff.Detail("set PARLEY_ADMIN_TOKEN, or MailConfig.Token in a program of your own, to switch it on"))
+			return
+		}
+		given := bearerToken(ctx.Header("Authorization"))
+		if given == "" {
+			refuse(ctx, fault.Unauthenticated)
+			return
+		}
+		if got := sha256.Sum256([]byte(given)); subtle.ConstantTimeCompare(got[:], want[:]) != 1 {
+			refuse(ctx, auth.ErrTokenInvalid)
+			return
+		}
+		next(ctx)
+	}
+}
