@@ -1,0 +1,808 @@
+// The demo page: signing in, rooms, messages. What other people wrote only ever becomes text.
+
+import { checkRoom, checkText, MAX_TEXT, Parley } from "./parley.js";
+import { accounts, Problem, sentence, Session, words } from "./session.js";
+
+const $ = (id) => document.getElementById(id);
+const product = document.querySelector("meta[name=application-name]").content;
+const session = new Session();
+let chat = null; // the signed-in part of the page
+
+/** Makes an element; strings among the children become text. */
+function h(tag, props = {}, ...children) {
+  const node = document.createElement(tag);
+  for (const [name, value] of Object.entries(props)) {
+    if (value === undefined || value === null || value === false) continue;
+    if (name === "class") node.className = value;
+    else if (name.startsWith("on")) node.addEventListener(name.slice(2), value);
+    else node.setAttribute(name, value === true ? "" : value);
+  }
+  node.append(...children.filter((child) => child !== null && child !== undefined));
+  return node;
+}
+
+function avatar(user) {
+  const node = h("span", { class: "avatar", "aria-hidden": "true" });
+  dress(node, user);
+  return node;
+}
+
+/** Gives an avatar somebody's initials and colour. */
+function dress(node, user) {
+  const names = user.name.trim().split(/\s+/u);
+  const initials = [names[0], names.length > 1 ? names.at(-1) : ""].map((name) => [...(name ?? "")][0] ?? "");
+  node.textContent = initials.join("").toUpperCase() || "?";
+  let hash = 2166136261; // FNV-1a
+  for (const c of user.id) hash = Math.imul(hash ^ c.codePointAt(0), 16777619);
+  node.dataset.hue = String((hash >>> 16) % 8);
+}
+
+const clock = new Intl.DateTimeFormat(undefined, { hour: "2-digit", minute: "2-digit" });
+const fullDate = new Intl.DateTimeFormat(undefined, { dateStyle: "full", timeStyle: "medium" });
+const dayName = new Intl.DateTimeFormat(undefined, { weekday: "long", day: "numeric", month: "long" });
+
+function dayOf(date) {
+  const today = new Date();
+  const days = Math.round((new Date(today.toDateString()) - new Date(date.toDateString())) / 86_400_000);
+  if (days === 0) return "Today";
+  if (days === 1) return "Yesterday";
+  return dayName.format(date);
+}
+
+// ---- the door: accounts ----
+
+const views = [...document.querySelectorAll("[data-view]")];
+const door = { email: "", notice: "" };
+
+function showDoor(notice = "") {
+  door.notice = notice;
+  $("shell").hidden = true;
+  $("door").hidden = false;
+  showView();
+}
+
+function showView() {
+  if (session.user) return;
+  const view = views.find((v) => v.dataset.view === location.hash.slice(1)) ?? views[0];
+  for (const v of views) v.hidden = v !== view;
+  $("door-notice").textContent = door.notice;
+  $("door-notice").hidden = !door.notice;
+  door.notice = "";
+  for (const p of view.querySelectorAll(".error, .done")) p.hidden = true;
+  for (const input of view.querySelectorAll("input[name=email]")) input.value ||= door.email;
+  for (const id of ["check-mail-address", "forgot-address"]) $(id).textContent = door.email || "your address";
+  const first = [...view.querySelectorAll("input")].find((input) => !input.value);
+  (first ?? view.querySelector("h1")).focus();
+  document.title = `${view.querySelector("h1").textContent} · ${product}`;
+}
+
+function go(view) {
+  if (location.hash === `#${view}`) showView();
+  else location.hash = view;
+}
+
+/** Runs a form's submission: one at a time, with its failure shown in the form. */
+function handle(form, submit) {
+  const error = form.querySelector(".error");
+  const button = form.querySelector("button[type=submit]");
+  form.addEventListener("input", (event) => event.target.removeAttribute("aria-invalid"));
+  form.addEventListener("submit", async (event) => {
+    event.preventDefault();
+    if (button.getAttribute("aria-disabled")) return;
+    button.setAttribute("aria-disabled", "true");
+    error.hidden = true;
+    try {
+      await submit(Object.fromEntries(new FormData(form)));
+    } catch (err) {
+      error.textContent = words(err);
+      error.hidden = false;
+      const wrong = err instanceof Problem && [...err.fields.keys()].map((name) => form.elements[name]).filter(Boolean);
+      for (const input of wrong || []) input.setAttribute("aria-invalid", "true");
+      (wrong?.[0] ?? form.querySelector("input, textarea"))?.focus();
+    } finally {
+      button.removeAttribute("aria-disabled");
+    }
+  });
+}
+
+handle($("form-sign-in"), async ({ email, password }) => {
+  door.email = email;
+  try {
+    await session.signIn(email, password);
+  } catch (err) {
+    if (err.code === "not_verified") {
+      go("check-mail");
+      const note = $("form-resend").querySelector(".error");
+      note.textContent = words(err);
+      note.hidden = false;
+      return;
+    }
+    throw err;
+  }
+  $("form-sign-in").reset();
+  showChat();
+});
+
+handle($("form-sign-up"), async (fields) => {
+  await accounts.signUp(fields);
+  door.email = fields.email;
+  $("form-sign-up").reset();
+  go("check-mail");
+});
+
+handle($("form-resend"), async () => {
+  if (!door.email) {
+    go("sign-in");
+    return;
+  }
+  await accounts.resend(door.email);
+  const done = $("form-resend").querySelector(".done");
+  done.textContent = "If the address still needs to be confirmed, a new mail is on its way.";
+  done.hidden = false;
+});
+
+handle($("form-forgot"), async ({ email }) => {
+  await accounts.forgot(email);
+  door.email = email;
+  go("forgot-sent");
+});
+
+for (const box of document.querySelectorAll(".secret")) {
+  const input = box.querySelector("input");
+  const toggle = h("button", { type: "button", class: "plain", "aria-pressed": "false", "aria-label": "Show the password" }, "Show");
+  toggle.addEventListener("click", () => {
+    const show = input.type === "password";
+    input.type = show ? "text" : "password";
+    toggle.setAttribute("aria-pressed", String(show));
+    toggle.textContent = show ? "Hide" : "Show";
+  });
+  box.append(toggle);
+}
+
+addEventListener("hashchange", showView);
+
+// ---- the chat ----
+
+// Notes that follow each other within this time share one heading.
+const GROUP = 5 * 60_000;
+// Presence is asked for again this often: large rooms do not announce who comes and goes.
+const PRESENCE_EVERY = 30_000;
+// An interruption shorter than this is not worth a word.
+const BRIEF = 800;
+
+class Chat {
+  #user;
+  #parley;
+  #rooms = new Map(); // name → view of a room
+  #active = null;
+  #timers = new Set();
+  #end = new AbortController();
+  #banner = { timer: 0, broken: false };
+
+  constructor(user) {
+    this.#user = user;
+    this.#parley = new Parley({ user: { id: user.id, name: user.fullName }, ticket: (request) => session.ticket(request) });
+    const events = {
+      state: (detail) => this.#stateChanged(detail),
+      message: ({ message, live }) => this.#received(message, live),
+      outgoing: (detail) => this.#outgoing(detail),
+      typing: ({ room }) => this.#showTyping(room),
+      joined: ({ room, user: who }) => this.#cameOrLeft(room, who, true),
+      left: ({ room, user: who }) => this.#cameOrLeft(room, who, false),
+      lost: (detail) => this.#lost(detail),
+      forgotten: ({ room, error }) => this.#forgotten(room, error),
+    };
+    for (const [type, listener] of Object.entries(events)) {
+      this.#parley.addEventListener(type, ({ detail }) => listener(detail));
+    }
+  }
+
+  start() {
+    $("door").hidden = true;
+    $("shell").hidden = false;
+    $("me-name").textContent = this.#user.fullName;
+    $("me-email").textContent = this.#user.email;
+    dress($("me-avatar"), { id: this.#user.id, name: this.#user.fullName });
+    this.#listen();
+    const { rooms, active } = this.#saved();
+    for (const name of rooms) this.#add(name);
+    const first = this.#rooms.has(active) ? active : rooms[0];
+    this.#activate(first ?? null, { focus: false });
+    this.#pane("chat");
+    this.#parley.connect();
+    this.#every(PRESENCE_EVERY, () => this.#askPresence(this.#active));
+    this.#every(60_000, () => this.#redate());
+    (first ? $("composer-text") : $("join-lobby")).focus({ preventScroll: true });
+  }
+
+  stop() {
+    this.#end.abort();
+    for (const timer of this.#timers) clearInterval(timer);
+    clearInterval(this.#banner.timer);
+    this.#parley.close();
+    for (const id of ["room-list", "log", "member-list"]) $(id).replaceChildren();
+    $("typing").textContent = "";
+    $("composer-text").value = "";
+    $("account-menu").open = false;
+    $("account-menu").querySelector(".error").hidden = true;
+    this.#showBanner("");
+  }
+
+  #every(ms, job) {
+    this.#timers.add(setInterval(() => !document.hidden && job(), ms));
+  }
+
+  #listen() {
+    const { signal } = this.#end;
+    const on = (target, type, listener) => target.addEventListener(type, listener, { signal });
+    const field = $("composer-text");
+
+    on($("form-join"), "submit", (event) => {
+      event.preventDefault();
+      this.#join($("join-name").value.trim());
+    });
+    on($("form-join"), "input", () => {
+      $("form-join").querySelector(".error").hidden = true;
+    });
+    on($("join-lobby"), "click", () => this.#join("lobby"));
+    on($("leave-room"), "click", () => this.#leave(this.#active));
+    on($("show-rooms"), "click", () => {
+      this.#pane("rooms");
+      $("room-list").querySelector("[aria-current]")?.focus();
+    });
+    on($("show-members"), "click", () => {
+      const open = $("show-members").getAttribute("aria-expanded") === "true";
+      this.#pane(open ? "chat" : "members");
+      if (!open && $("hide-members").offsetParent) $("hide-members").focus();
+    });
+    on($("hide-members"), "click", () => this.#closeMembers());
+    on($("sign-out"), "click", () => void signOut(false));
+    on($("sign-out-all"), "click", () => void signOut(true));
+    on(document, "click", (event) => {
+      if (!$("account-menu").contains(event.target)) $("account-menu").open = false;
+    });
+    on(document, "keydown", (event) => {
+      if (event.key !== "Escape") return;
+      if ($("account-menu").open) {
+        $("account-menu").open = false;
+        $("account-menu").querySelector("summary").focus();
+      } else if ($("shell").dataset.pane === "members") {
+        this.#closeMembers();
+      }
+    });
+    on($("banner").querySelector("button"), "click", () => this.#parley.connect());
+
+    on($("composer"), "submit", (event) => {
+      event.preventDefault();
+      this.#send();
+    });
+    on(field, "keydown", (event) => {
+      if (event.key !== "Enter" || event.shiftKey || event.isComposing) return;
+      event.preventDefault();
+      this.#send();
+    });
+    on(field, "input", () => {
+      this.#fitField();
+      if (this.#active) this.#parley.typing(this.#active.name, field.value.trim() !== "");
+    });
+    on(field, "blur", () => this.#active && this.#parley.typing(this.#active.name, false));
+
+    on($("log"), "scroll", () => this.#scrolled());
+    on($("to-end"), "click", () => {
+      this.#toEnd();
+      field.focus();
+    });
+    on(document, "visibilitychange", () => this.#readActive());
+    on(window, "focus", () => this.#readActive());
+    on(window, "resize", () => this.#active?.atEnd && this.#toEnd());
+  }
+
+  // -- rooms --
+
+  get #key() {
+    return `parley.rooms.${this.#user.id}`;
+  }
+
+  #saved() {
+    try {
+      const { rooms, active } = JSON.parse(localStorage.getItem(this.#key));
+      return { rooms: rooms.filter((name) => !checkRoom(name)), active };
+    } catch {
+      return { rooms: [], active: null }; // nothing there, or nothing of use
+    }
+  }
+
+  #save() {
+    try {
+      localStorage.setItem(this.#key, JSON.stringify({ rooms: [...this.#rooms.keys()], active: this.#active?.name }));
+    } catch {
+      // Without storage the list lasts as long as the page.
+    }
+  }
+
+  #join(name) {
+    const error = $("form-join").querySelector(".error");
+    const bad = checkRoom(name);
+    error.hidden = !bad;
+    if (bad) {
+      error.textContent = sentence(bad.message);
+      $("join-name").focus();
+      return;
+    }
+    $("form-join").reset();
+    this.#add(name);
+    this.#activate(name, { focus: true });
+  }
+
+  #add(name) {
+    if (this.#rooms.has(name)) return;
+    const older = h("button", { type: "button", class: "quiet", onclick: () => void this.#loadOlder(room) }, "Load older messages");
+    const badge = h("span", { class: "badge", hidden: true });
+    const open = h("button", { type: "button", onclick: () => this.#activate(name, { focus: true }) }, h("span", { class: "hash", "aria-hidden": "true" }, "#"), h("span", { class: "name" }, name), badge);
+    const room = {
+      name,
+      items: h("ol", { class: "messages" }),
+      top: h("div", { class: "older", hidden: true }, older),
+      older,
+      entry: h("li", {}, open),
+      open,
+      badge,
+      first: 0, // the lowest sequence that is shown
+      outgoing: new Map(), // clientId → item
+      members: new Map(),
+      count: 0,
+      unread: 0,
+      draft: "",
+      atEnd: true,
+      top0: 0,
+    };
+    this.#rooms.set(name, room);
+    $("room-list").append(room.entry);
+    void this.#greet(room);
+  }
+
+  #leave(room) {
+    if (!room) return;
+    void this.#parley.leave(room.name).catch(() => {});
+  }
+
+  #forgotten(name, error) {
+    const room = this.#rooms.get(name);
+    if (!room) return;
+    this.#rooms.delete(name);
+    room.entry.remove();
+    if (room === this.#active) {
+      this.#active = null;
+      const next = [...this.#rooms.keys()][0] ?? null;
+      this.#activate(next, { focus: false });
+      (next ? $("room-title") : $("join-lobby")).focus();
+    }
+    this.#save();
+    if (error.code !== "left") {
+      const note = $("form-join").querySelector(".error");
+      note.textContent = `“${name}” was not joined: ${sentence(error.message)}`;
+      note.hidden = false;
+    }
+  }
+
+  #activate(name, { focus }) {
+    const field = $("composer-text");
+    const log = $("log");
+    if (this.#active) {
+      this.#active.draft = field.value;
+      this.#active.top0 = log.scrollTop;
+      this.#parley.typing(this.#active.name, false);
+    }
+    const room = name === null ? null : this.#rooms.get(name);
+    this.#active = room;
+    for (const other of this.#rooms.values()) {
+      if (other === room) other.open.setAttribute("aria-current", "page");
+      else other.open.removeAttribute("aria-current");
+    }
+    for (const id of ["composer", "show-members", "leave-room", "log"]) $(id).hidden = !room;
+    $("empty").hidden = Boolean(room);
+    $("members").hidden = !room;
+    $("room-title").textContent = room ? room.name : "Welcome";
+    this.#quietly(() => log.replaceChildren(...(room ? [room.top, room.items] : [])));
+    this.#save();
+    this.#showMembers(room);
+    this.#showTyping(room?.name);
+    this.#showTitle();
+    if (!room) return;
+    field.value = room.draft;
+    field.placeholder = `Write to ${room.name}`;
+    this.#fitField();
+    if (room.atEnd) this.#toEnd();
+    else log.scrollTop = room.top0;
+    this.#scrolled();
+    this.#readActive();
+    this.#askPresence(room);
+    this.#pane("chat");
+    if (focus) field.focus();
+  }
+
+  /** Changes the log without having it all read out by a screen reader. */
+  #quietly(change) {
+    const log = $("log");
+    log.setAttribute("aria-live", "off");
+    change();
+    setTimeout(() => log.removeAttribute("aria-live"), 500);
+  }
+
+  /** What a narrow window shows. A wide one shows rooms and chat, and people on demand. */
+  #pane(name) {
+    $("shell").dataset.pane = name;
+    $("show-members").setAttribute("aria-expanded", String(name === "members"));
+  }
+
+  #closeMembers() {
+    this.#pane("chat");
+    $("show-members").focus();
+  }
+
+  // -- messages --
+
+  #received(message, live) {
+    const room = this.#rooms.get(message.room);
+    if (!room) return;
+    room.outgoing.get(message.clientId)?.remove();
+    room.outgoing.delete(message.clientId);
+    const item = this.#item({ user: message.user, text: message.text, at: new Date(message.at) });
+    room.first ||= message.seq;
+    room.top.hidden = room.first <= 1;
+    const add = () => this.#append(room, item);
+    if (live) add();
+    else this.#quietly(add);
+    const mine = message.user.id === this.#user.id;
+    if (!mine && (live || room.greeted) && !(room === this.#active && document.hasFocus() && room.atEnd)) room.unread++;
+    this.#showUnread(room);
+  }
+
+  #append(room, item) {
+    const pending = room.outgoing.values().next().value;
+    if (pending) pending.before(item);
+    else room.items.append(item);
+    this.#group(item);
+    this.#group(item.nextElementSibling);
+    this.#follow(room);
+  }
+
+  #item({ user, text, at }) {
+    const mine = user.id === this.#user.id;
+    const item = h(
+      "li",
+      { class: mine ? "message own" : "message" },
+      h("div", { class: "day" }, h("span", {}, dayOf(at))),
+      mine ? null : avatar(user),
+      h(
+        "div",
+        { class: "body" },
+        h("div", { class: "head" }, h("span", { class: mine ? "unseen" : "author" }, mine ? "You" : user.name)),
+        h("div", { class: "bubble" }, h("p", { dir: "auto" }, text), h("time", { datetime: at.toISOString(), title: fullDate.format(at) }, clock.format(at))),
+      ),
+    );
+    item.note = { author: user.id, at };
+    return item;
+  }
+
+  /** Sets what depends on the item before: the day and the author are said once. */
+  #group(item) {
+    if (!item?.note) return;
+    let before = item.previousElementSibling;
+    const next = before?.note;
+    while (before && !before.note) before = before.previousElementSibling;
+    const newDay = before?.note.at.toDateString() !== item.note.at.toDateString();
+    const follows = !newDay && next?.author === item.note.author && item.note.at - next.at < GROUP;
+    item.classList.toggle("new-day", newDay);
+    item.classList.toggle("follows", follows);
+  }
+
+  #redate() {
+    for (const room of this.#rooms.values()) {
+      for (const item of room.items.children) {
+        if (item.note) item.querySelector(".day span").textContent = dayOf(item.note.at);
+      }
+    }
+  }
+
+  #notice(room, text) {
+    this.#append(room, h("li", { class: "event" }, text));
+  }
+
+  #send() {
+    const field = $("composer-text");
+    const text = field.value.trim();
+    const room = this.#active;
+    if (!room || text === "" || checkText(text)) return;
+    field.value = "";
+    room.atEnd = true;
+    this.#fitField();
+    if (this.#parley.state === "closed") this.#parley.connect();
+    this.#parley.send(room.name, text).catch(() => {}); // "outgoing" tells
+    this.#toEnd();
+  }
+
+  #outgoing({ room: name, clientId, text, at, state, error }) {
+    const room = this.#rooms.get(name);
+    if (!room) return;
+    const former = room.outgoing.get(clientId);
+    const item = this.#item({ user: { id: this.#user.id, name: this.#user.fullName }, text, at });
+    const status = h("p", { class: "status" });
+    item.classList.add(state);
+    item.querySelector(".body").append(status);
+    if (state === "pending") status.append("Sending…");
+    if (state === "failed") {
+      status.setAttribute("role", "alert");
+      status.append(
+        `Not sent. ${sentence(error.message)} `,
+        h("button", { type: "button", class: "plain", onclick: () => this.#retry(clientId) }, "Try again"),
+        " ",
+        h("button", { type: "button", class: "plain", onclick: () => this.#discard(room, clientId) }, "Discard"),
+      );
+    }
+    if (former) former.replaceWith(item);
+    else room.items.append(item);
+    room.outgoing.set(clientId, item);
+    this.#group(item);
+    this.#follow(room);
+  }
+
+  #retry(clientId) {
+    if (this.#parley.state === "closed") this.#parley.connect();
+    this.#parley.retry(clientId).catch(() => {}); // "outgoing" tells
+    $("composer-text").focus();
+  }
+
+  #discard(room, clientId) {
+    this.#parley.discard(clientId);
+    room.outgoing.get(clientId)?.remove();
+    room.outgoing.delete(clientId);
+    $("composer-text").focus();
+  }
+
+  async #loadOlder(room) {
+    if (room.older.getAttribute("aria-disabled")) return;
+    room.older.setAttribute("aria-disabled", "true");
+    room.older.textContent = "Loading…";
+    try {
+      const { messages, more } = await this.#parley.history(room.name, { before: room.first, limit: 30 });
+      const log = $("log");
+      const fromEnd = log.scrollHeight - log.scrollTop;
+      const items = messages.map((m) => this.#item({ user: m.user, text: m.text, at: new Date(m.at) }));
+      this.#quietly(() => {
+        room.items.prepend(...items);
+        for (const item of items) this.#group(item);
+        this.#group(items.at(-1)?.nextElementSibling);
+        room.first = messages[0]?.seq ?? room.first;
+        room.top.hidden = !more || messages.length === 0;
+        if (room === this.#active) log.scrollTop = log.scrollHeight - fromEnd;
+      });
+      if (room.top.hidden) $("log").focus({ preventScroll: true });
+      room.older.textContent = "Load older messages";
+    } catch {
+      room.older.textContent = "That did not work. Try again";
+    } finally {
+      room.older.removeAttribute("aria-disabled");
+    }
+  }
+
+  #lost({ room: name, restarted }) {
+    const room = this.#rooms.get(name);
+    if (!room) return;
+    if (restarted) {
+      for (const item of [...room.items.children]) if (![...room.outgoing.values()].includes(item)) item.remove();
+      room.first = 0;
+    }
+    this.#notice(room, restarted ? "The room has begun anew" : "Some messages here are no longer kept");
+  }
+
+  // -- people --
+
+  #cameOrLeft(name, who, here) {
+    const room = this.#rooms.get(name);
+    if (!room || who.id === this.#user.id) return;
+    if (room.members.has(who.id) !== here) room.count += here ? 1 : -1;
+    if (here) room.members.set(who.id, who);
+    else room.members.delete(who.id);
+    this.#notice(room, `${who.name} ${here ? "joined" : "left"}`);
+    if (room === this.#active) this.#showMembers(room);
+  }
+
+  async #askPresence(room) {
+    if (!room || this.#parley.state !== "open" || !room.greeted) return;
+    try {
+      const { members, count } = await this.#parley.presence(room.name);
+      room.members = new Map(members.map((member) => [member.id, member]));
+      room.count = count;
+      if (room === this.#active) this.#showMembers(room);
+    } catch {
+      // Asked again soon.
+    }
+  }
+
+  #showMembers(room) {
+    if (!room) return;
+    $("member-count").textContent = room.count ? room.count.toLocaleString() : "–";
+    const own = (member) => member.id === this.#user.id;
+    const members = [...room.members.values()].sort((a, b) => own(b) - own(a) || a.name.localeCompare(b.name));
+    $("member-list").replaceChildren(
+      ...members.map((m) => h("li", {}, avatar(m), h("span", { class: "name" }, m.name), own(m) ? h("span", { class: "hint" }, "you") : null)),
+    );
+    const rest = room.count - members.length;
+    $("member-rest").textContent = rest > 0 ? `and ${rest.toLocaleString()} more` : "";
+  }
+
+  #showTyping(name) {
+    if (name !== this.#active?.name) return;
+    const names = name === undefined ? [] : this.#parley.typists(name).filter((u) => u.id !== this.#user.id).map((u) => u.name);
+    const texts = ["", `${names[0]} is typing`, `${names[0]} and ${names[1]} are typing`];
+    const line = $("typing");
+    line.replaceChildren(texts[names.length] ?? `${names.length} people are typing`);
+    if (names.length > 0) line.append(h("span", { class: "dots", "aria-hidden": "true" }, h("i"), h("i"), h("i")));
+  }
+
+  // -- the connection --
+
+  #stateChanged({ state, code, retryIn = 0 }) {
+    const banner = this.#banner;
+    if (state !== "connecting") clearInterval(banner.timer);
+    switch (state) {
+      case "open":
+        if (banner.broken) {
+          this.#showBanner("Connected again", { tone: "good" });
+          banner.timer = setTimeout(() => this.#showBanner(""), 2_500);
+        } else {
+          this.#showBanner("");
+        }
+        banner.broken = false;
+        for (const room of this.#rooms.values()) void this.#greet(room);
+        return;
+      case "connecting":
+        if (banner.broken) {
+          clearInterval(banner.timer);
+          this.#showBanner("Connecting…");
+        }
+        return;
+      case "offline":
+        banner.broken = true;
+        this.#showBanner("You are offline. What you write is sent when you are back.");
+        return;
+      case "waiting": {
+        const at = Date.now() + retryIn;
+        if (retryIn < BRIEF && !banner.broken) {
+          // Most interruptions are over before anybody would have read about them.
+          banner.timer = setTimeout(() => {
+            banner.broken = true;
+            this.#showBanner("Connection lost. Reconnecting…");
+          }, BRIEF);
+          return;
+        }
+        banner.broken = true;
+        const show = () => this.#showBanner("Connection lost.", { action: `Try now (${Math.max(Math.ceil((at - Date.now()) / 1000), 0)} s)` });
+        show();
+        banner.timer = setInterval(show, 1_000);
+        return;
+      }
+      case "closed":
+        banner.broken = true;
+        if (session.user) this.#showBanner(CLOSED[code] ?? "The server ended the connection.", { tone: "bad", action: "Connect again" });
+    }
+  }
+
+  #showBanner(text, { tone = "", action = "" } = {}) {
+    const banner = $("banner");
+    const [span, button] = banner.children;
+    banner.dataset.tone = tone;
+    banner.classList.toggle("shown", text !== "");
+    // Text that stays is not written again: it would be read out each second.
+    if (span.textContent !== text) span.textContent = text;
+    button.textContent = action;
+    button.hidden = action === "";
+  }
+
+  /** After a room was joined: from now on its messages are news. */
+  async #greet(room) {
+    try {
+      await this.#parley.join(room.name);
+    } catch {
+      return; // "forgotten" tells
+    }
+    room.greeted = true;
+    room.items.classList.add("ready");
+    await this.#askPresence(room);
+  }
+
+  // -- what is seen --
+
+  #follow(room) {
+    if (room !== this.#active) return;
+    if (room.atEnd) this.#toEnd();
+    else if (room.unread > 0) $("to-end").hidden = false;
+  }
+
+  #toEnd() {
+    const log = $("log");
+    log.scrollTop = log.scrollHeight;
+  }
+
+  #scrolled() {
+    const room = this.#active;
+    if (!room) return;
+    const log = $("log");
+    room.atEnd = log.scrollHeight - log.scrollTop - log.clientHeight < 48;
+    if (room.atEnd) this.#readActive();
+    $("to-end").hidden = room.atEnd;
+    $("to-end").classList.toggle("news", room.unread > 0);
+  }
+
+  #readActive() {
+    const room = this.#active;
+    if (!room?.atEnd || document.hidden) return;
+    room.unread = 0;
+    this.#showUnread(room);
+  }
+
+  #showUnread(room) {
+    room.badge.hidden = room.unread === 0;
+    room.badge.replaceChildren(room.unread > 99 ? "99+" : String(room.unread), h("span", { class: "unseen" }, " unread"));
+    if (room === this.#active) $("to-end").classList.toggle("news", room.unread > 0);
+    this.#showTitle();
+  }
+
+  #showTitle() {
+    let unread = 0;
+    for (const room of this.#rooms.values()) unread += room.unread;
+    const name = this.#active ? `${this.#active.name} · ${product}` : product;
+    document.title = unread > 0 ? `(${unread}) ${name}` : name;
+  }
+
+  #fitField() {
+    const field = $("composer-text");
+    field.style.height = "auto";
+    field.style.height = `${field.scrollHeight}px`;
+    const left = MAX_TEXT - [...field.value].length;
+    $("composer-left").textContent = left < 200 ? (left < 0 ? `${-left} too many` : `${left} left`) : "";
+    $("composer").classList.toggle("too-long", left < 0);
+    if (this.#active?.atEnd) this.#toEnd();
+  }
+}
+
+const CLOSED = {
+  4400: "The server did not understand this page. Reload it, please.",
+  4401: "Your session has ended.",
+  4403: "The server does not allow this connection.",
+  4413: "That was too large for the server.",
+  4429: "That was too fast for the server. Take a breath.",
+};
+
+function showChat() {
+  history.replaceState(null, "", location.pathname);
+  chat = new Chat(session.user);
+  chat.start();
+}
+
+async function signOut(everywhere) {
+  try {
+    await session.signOut({ everywhere });
+  } catch (err) {
+    if (session.user) {
+      const error = $("account-menu").querySelector(".error");
+      error.textContent = words(err);
+      error.hidden = false;
+      return;
+    }
+  }
+  leaveChat(everywhere ? "You are signed out everywhere." : "You are signed out.");
+}
+
+function leaveChat(notice) {
+  chat?.stop();
+  chat = null;
+  showDoor(notice);
+}
+
+session.addEventListener("ended", () => leaveChat("Your session has ended. Please sign in again."));
+
+const restored = await session.restore();
+if (restored === "restored") showChat();
+else showDoor(restored === "copy" ? "This tab is a copy of another. Each tab is a session of its own: sign in once more." : "");

@@ -1,0 +1,191 @@
+import type {
+  ChatMessage,
+  HistoryAck,
+  Joined,
+  JoinRoomAck,
+  Left,
+  PresenceAck,
+  Resync,
+  SendMessageAck,
+  Typing,
+  User,
+} from "./events.js";
+
+export type * from "./events.js";
+
+/** The WebSocket subprotocol that this client speaks. */
+export const PROTOCOL: "parley.v1";
+/** The longest name of a room, in Unicode code points. */
+export const MAX_ROOM_NAME: number;
+/** The longest text of a message, in Unicode code points. */
+export const MAX_TEXT: number;
+
+/** What the client needs of a WebSocket: the browser's own, or that of the package ws. */
+export interface SocketLike {
+  onopen: ((event: any) => any) | null;
+  onmessage: ((event: any) => any) | null;
+  onclose: ((event: any) => any) | null;
+  onerror: ((event: any) => any) | null;
+  send(data: string): void;
+  close(code?: number, reason?: string): void;
+}
+
+export interface ParleyOptions {
+  /**
+   * Returns a new ticket for one handshake. renew is true after the server said that the
+   * session is no longer authenticated: get a new access token first. A rejection is tried
+   * again later, unless its error has permanent: true, which closes the client.
+   */
+  ticket: (request: { renew: boolean }) => Promise<string>;
+  /** Where the socket is. Default: /socket on the page's own host. */
+  url?: string | URL;
+  /** Who is signed in, so that an acknowledged message can be shown at once as theirs. */
+  user?: User;
+  /** The WebSocket to use. Default: the environment's own. */
+  WebSocket?: new (url: string, protocols: string[]) => SocketLike;
+  /** Milliseconds until an unanswered request counts as a lost connection. Default 10,000. */
+  ackTimeout?: number;
+  /** Milliseconds that ticket and handshake may take together. Default 15,000. */
+  connectTimeout?: number;
+  /** The first delay of the back-off in milliseconds; it doubles, less up to half at random. Default 500. */
+  retryMin?: number;
+  /** The longest delay of the back-off in milliseconds. Default 30,000. */
+  retryMax?: number;
+  /** Milliseconds of silence until the connection is probed, in a visible page; 0 is never. Default 60,000. */
+  idleProbe?: number;
+  /** Messages in one page when missed ones are fetched. Default 100. */
+  pageSize?: number;
+  /** Messages that may be on their way unanswered. Default 8. */
+  window?: number;
+  /** Events a second that are sent on average; the server closes for more than its own rate. Default 20. */
+  rate?: number;
+  /** Events that are sent at once. Default 50. */
+  burst?: number;
+  /** The source of jitter, from 0 up to 1. Default Math.random. */
+  random?: () => number;
+}
+
+/** "closed" is final until connect() is called; from the others the client goes on by itself. */
+export type ConnectionState = "idle" | "connecting" | "open" | "waiting" | "offline" | "closed";
+
+export interface StateChange {
+  state: ConnectionState;
+  previous: ConnectionState;
+  /** The close code, in the states waiting, offline and closed. */
+  code?: number;
+  reason?: string;
+  /** Milliseconds until the next attempt, in the states waiting and offline. */
+  retryIn?: number;
+  /** Failed attempts in a row. */
+  attempt?: number;
+}
+
+export interface Outgoing {
+  clientId: string;
+  room: string;
+  text: string;
+  /** When it was first sent. */
+  at: Date;
+  state: "pending" | "sent" | "failed";
+  /** The answer, once it was sent. */
+  ack?: SendMessageAck;
+  /** Why it failed. */
+  error?: ParleyError;
+}
+
+export interface Lost {
+  room: string;
+  /** The last message before the hole. */
+  after: number;
+  /** The first message behind the hole, if it is known. */
+  before?: number;
+  /** The room's sequence began anew: everything that was shown is from a former life. */
+  restarted?: boolean;
+}
+
+export interface ParleyEventMap {
+  /** The connection changed. */
+  state: CustomEvent<StateChange>;
+  /** A message, in the room's order and once. live is false for what was read from history. */
+  message: CustomEvent<{ message: ChatMessage; live: boolean }>;
+  /** A message of one's own is pending, was sent, or failed. */
+  outgoing: CustomEvent<Outgoing>;
+  /** Somebody types, or has stopped. */
+  typing: CustomEvent<Typing>;
+  /** A user's first connection came into the room. */
+  joined: CustomEvent<Joined>;
+  /** A user's last connection left the room. */
+  left: CustomEvent<Left>;
+  /** The server could not tell whether everything arrived; the client asks by itself. */
+  resync: CustomEvent<Resync>;
+  /** Messages are gone from the server that this client has not seen. */
+  lost: CustomEvent<Lost>;
+  /** A room is no longer joined: it was left, or the server refused it. */
+  forgotten: CustomEvent<{ room: string; error: ParleyError }>;
+}
+
+/** A refusal by the server, or a failure of the connection. */
+export class ParleyError extends Error {
+  constructor(code: string, title: string, closeCode?: number);
+  /**
+   * Stable: the server's code, or one of connection_lost, closed, left, room_invalid,
+   * text_invalid and unknown_message.
+   */
+  readonly code: string;
+  /** For the code closed: the close code. */
+  readonly closeCode?: number;
+}
+
+/** What a client does after a close code. */
+export function afterClose(code: number): "now" | "later" | "renew" | "stop";
+/** Returns why the server would refuse a room's name, or null. */
+export function checkRoom(name: unknown): ParleyError | null;
+/** Returns why the server would refuse a text, or null. */
+export function checkText(text: unknown): ParleyError | null;
+
+/** One user's connection to a Parley server, kept alive over reconnections. */
+export class Parley extends EventTarget {
+  constructor(options: ParleyOptions);
+
+  readonly state: ConnectionState;
+  /** The names of the rooms that were joined, or will be when the connection is there. */
+  readonly rooms: string[];
+  /** Messages that are pending or failed, in the order of sending. */
+  readonly outgoing: Outgoing[];
+
+  /** Opens the connection, and keeps it open. */
+  connect(): void;
+  /** Closes for good. What is pending fails. */
+  close(): void;
+  /** Joins a room, now or with the connection, and again after each reconnection. */
+  join(room: string): Promise<JoinRoomAck>;
+  /** Leaves a room. */
+  leave(room: string): Promise<void>;
+  /** Sends a text; the promise is settled by the server's answer. */
+  send(room: string, text: string, options?: { clientId?: string }): Promise<SendMessageAck>;
+  /** Sends a failed message again, under the same clientId. */
+  retry(clientId: string): Promise<SendMessageAck>;
+  /** Forgets a failed message, and reports whether there was one. */
+  discard(clientId: string): boolean;
+  /** Says that the user types, at each key, or has stopped. */
+  typing(room: string, on?: boolean): void;
+  /** Who is in a room. It needs an open connection. */
+  presence(room: string): Promise<PresenceAck>;
+  /** Older or newer messages. They do not become events. It needs an open connection. */
+  history(room: string, range?: { before?: number; after?: number; limit?: number }): Promise<HistoryAck>;
+  /** Who types in a room. */
+  typists(room: string): User[];
+
+  addEventListener<K extends keyof ParleyEventMap>(
+    type: K,
+    listener: (event: ParleyEventMap[K]) => void,
+    options?: boolean | AddEventListenerOptions,
+  ): void;
+  addEventListener(type: string, listener: EventListenerOrEventListenerObject | null, options?: boolean | AddEventListenerOptions): void;
+  removeEventListener<K extends keyof ParleyEventMap>(
+    type: K,
+    listener: (event: ParleyEventMap[K]) => void,
+    options?: boolean | EventListenerOptions,
+  ): void;
+  removeEventListener(type: string, listener: EventListenerOrEventListenerObject | null, options?: boolean | EventListenerOptions): void;
+}

@@ -1,0 +1,797 @@
+// The browser client of Parley's socket protocol, parley.v1. It has no dependencies.
+//
+//   import { Parley } from "/parley.js";
+//
+//   const parley = new Parley({ ticket: async () => (await askTheServer()).ticket });
+//   parley.addEventListener("message", ({ detail }) => show(detail.message));
+//   parley.connect();
+//   await parley.join("lobby");
+//   await parley.send("lobby", "Hello");
+//
+// What it promises, as long as the server keeps its part:
+// - "message" events of a room come in the order of its sequence, each message once. Where
+//   messages are missing, they are fetched; where they no longer exist, "lost" says so.
+// - A message that was sent stays pending, over any number of reconnections and always under
+//   the same clientId, until the server has acknowledged or refused it.
+// - After a lost connection it comes back by itself where the close code allows that, with
+//   a new ticket, and joins its rooms again from the last message that it has seen.
+
+/** The WebSocket subprotocol that this client speaks. */
+export const PROTOCOL = "parley.v1";
+
+/** Limits of the server, in characters (Unicode code points). */
+export const MAX_ROOM_NAME = 100;
+export const MAX_TEXT = 4000;
+
+const DEFAULTS = {
+  ackTimeout: 10_000,
+  connectTimeout: 15_000,
+  retryMin: 500,
+  retryMax: 30_000,
+  idleProbe: 60_000,
+  pageSize: 100,
+  window: 8,
+  rate: 20,
+  burst: 50,
+};
+
+// A connection that lasted this long was a good one: the back-off starts anew.
+const STABLE_AFTER = 5_000;
+// The clients of a node that restarts do not all come back in the same instant.
+const SPREAD = 250;
+// A message may be overtaken on its way; only after this time it counts as missing.
+const HOLE_GRACE = 400;
+const PROBE_TIMEOUT = 5_000;
+// While somebody types, "typing" is repeated this often; it ends this long after the last key.
+const TYPING_REPEAT = 3_000;
+const TYPING_PAUSE = 1_000;
+const TYPING_IDLE = 4_000;
+// Refusals that have nothing to do with what was asked: later it may work.
+const TRANSIENT = new Set(["unavailable", "busy", "room_busy", "closed", "internal"]);
+// The server ends somebody's typing by itself. This is for when its word got lost.
+const TYPING_EXPIRES = 10_000;
+
+/** A refusal by the server, or a failure of the connection. `code` is stable. */
+export class ParleyError extends Error {
+  constructor(code, title, closeCode) {
+    super(title);
+    this.name = "ParleyError";
+    this.code = code;
+    this.closeCode = closeCode;
+  }
+}
+
+/**
+ * What a client does after a close code: come back "now", come back "later", get a new token
+ * first ("renew"), or "stop" until a person decides otherwise.
+ */
+export function afterClose(code) {
+  switch (code) {
+    case 1001: // going away
+    case 1006: // cut off, or the handshake failed
+    case 1012: // this node restarts
+    case 4408: // too slow
+      return "now";
+    case 1005: // closed without a reason
+    case 1011: // the server failed
+    case 1013: // the server asks to try later
+    case 1014: // a gateway failed
+      return "later";
+    case 4401: // no longer authenticated
+      return "renew";
+    default:
+      return "stop";
+  }
+}
+
+export class Parley extends EventTarget {
+  #options;
+  #state = "idle";
+  #socket = null;
+  #turn = 0; // an attempt to connect that is not of this turn is void
+  #attempt = 0; // failed attempts in a row
+  #renew = false;
+  #nextId = 1;
+  #requests = new Map(); // id → {resolve, reject, timer}
+  #queue = []; // what waits to be sent, because the server closes for more than its rate
+  #due = 0; // when the next frame is due under the rate
+  #rooms = new Map(); // name → room
+  #outbox = new Map(); // clientId → entry, in the order of sending
+  #typists = new Map(); // room and user id → {room, user, timer}
+  #heard = 0; // when the server was last heard
+  #timers = { retry: 0, handshake: 0, stable: 0, idle: 0, pace: 0 };
+  #unlisten = null;
+
+  constructor(options) {
+    super();
+    if (typeof options?.ticket !== "function") {
+      throw new TypeError("Parley: options.ticket must be a function that returns a ticket");
+    }
+    this.#options = {
+      url: options.url ?? defaultURL(),
+      WebSocket: options.WebSocket ?? globalThis.WebSocket,
+      random: options.random ?? Math.random,
+      user: options.user ?? null,
+      ticket: options.ticket,
+    };
+    for (const [name, value] of Object.entries(DEFAULTS)) {
+      this.#options[name] = options[name] ?? value;
+    }
+    if (typeof this.#options.WebSocket !== "function") {
+      throw new TypeError("Parley: this environment has no WebSocket; pass one as options.WebSocket");
+    }
+  }
+
+  /** "idle", "connecting", "open", "waiting", "offline" or "closed". */
+  get state() {
+    return this.#state;
+  }
+
+  /** The names of the rooms that were joined, or will be when the connection is there. */
+  get rooms() {
+    return [...this.#rooms.keys()];
+  }
+
+  /** Messages that are pending or failed, in the order of sending. */
+  get outgoing() {
+    return [...this.#outbox.values()].map(snapshot);
+  }
+
+  /** Opens the connection, and from now on keeps it open. While it does so, nothing happens. */
+  connect() {
+    if (this.#state === "connecting" || this.#state === "open") return;
+    this.#attempt = 0;
+    this.#listen();
+    void this.#open();
+  }
+
+  /** Closes for good. What is pending fails; connect() starts again. */
+  close() {
+    if (this.#state === "closed") return;
+    this.#stop(1000, "closed by the application");
+  }
+
+  /**
+   * Joins a room, now or as soon as there is a connection, and again after each reconnection.
+   * Resolves with the server's answer after its messages went out as "message" events.
+   */
+  join(name) {
+    const bad = checkRoom(name);
+    if (bad) return Promise.reject(bad);
+    let room = this.#rooms.get(name);
+    if (!room) {
+      room = {
+        name,
+        joined: false,
+        entering: false,
+        last: null, // the highest sequence that went out; null before the first answer
+        known: 0, // the highest sequence that is known to exist
+        ahead: new Map(), // sequence → message that came before its predecessor
+        filling: null,
+        grace: 0,
+        again: 0,
+        refusals: 0, // answers to join_room in a row that were transient failures
+        ack: null,
+        waiting: [],
+        typing: { on: false, started: 0, sent: 0, idle: 0 },
+      };
+      this.#rooms.set(name, room);
+    }
+    if (room.joined) return Promise.resolve(room.ack);
+    const answer = new Promise((resolve, reject) => room.waiting.push({ resolve, reject }));
+    if (this.#state === "open" && !room.again) void this.#enter(room);
+    return answer;
+  }
+
+  /** Leaves a room. Messages to it that are still pending fail. */
+  async leave(name) {
+    const room = this.#rooms.get(name);
+    if (!room) return;
+    this.#forget(room, new ParleyError("left", "the room was left"));
+    if (this.#state !== "open") return;
+    try {
+      await this.#request("leave_room", { room: name });
+    } catch (err) {
+      // A connection that is gone has left every room.
+      if (err.code !== "connection_lost") throw err;
+    }
+  }
+
+  /**
+   * Sends a text to a room. The promise is settled by the server's answer: it resolves with
+   * {room, seq, id, at} after the message was stored, and rejects if it was refused. It stays
+   * open while there is no connection. "outgoing" events tell the same story.
+   */
+  send(name, text, { clientId = newId() } = {}) {
+    const clean = typeof text === "string" && text.toWellFormed ? text.toWellFormed() : text;
+    const bad = checkRoom(name) ?? checkText(clean);
+    if (bad) return Promise.reject(bad);
+    const known = this.#outbox.get(clientId);
+    if (known) return known.answer;
+    const entry = { clientId, room: name, text: clean, at: new Date(), state: "pending", inFlight: false };
+    this.#outbox.set(clientId, entry);
+    this.typing(name, false);
+    return this.#submit(entry);
+  }
+
+  /** Sends a failed message again, under the same clientId, so that it is never stored twice. */
+  retry(clientId) {
+    const entry = this.#outbox.get(clientId);
+    if (!entry) return Promise.reject(new ParleyError("unknown_message", "there is no such message"));
+    return entry.state === "failed" ? this.#submit(entry) : entry.answer;
+  }
+
+  /** Forgets a failed message, and reports whether there was one. */
+  discard(clientId) {
+    return this.#outbox.get(clientId)?.state === "failed" && this.#outbox.delete(clientId);
+  }
+
+  /**
+   * Says that the user types, at each key, or has stopped. What goes to the server is limited;
+   * a few seconds without a key are a stop.
+   */
+  typing(name, on = true) {
+    const room = this.#rooms.get(name);
+    if (!room?.joined || this.#state !== "open") return;
+    const typing = room.typing;
+    clearTimeout(typing.idle);
+    const now = Date.now();
+    if (!on) {
+      if (typing.on) {
+        typing.on = false;
+        typing.sent = now;
+        this.#tell("isTyping", { room: name, typing: false });
+      }
+      return;
+    }
+    typing.idle = setTimeout(() => this.typing(name, false), TYPING_IDLE);
+    const due = typing.on ? now - typing.started >= TYPING_REPEAT : now - typing.sent >= TYPING_PAUSE;
+    if (due) {
+      Object.assign(typing, { on: true, started: now, sent: now });
+      this.#tell("isTyping", { room: name, typing: true });
+    }
+  }
+
+  /** Resolves with {members, count} of a room. It needs an open connection. */
+  presence(name) {
+    return this.#request("presence", { room: name });
+  }
+
+  /** Resolves with {messages, more} of a room, ascending. It needs an open connection. */
+  history(name, { before, after, limit } = {}) {
+    return this.#request("history", { room: name, before, after, limit });
+  }
+
+  /** Who types in a room. */
+  typists(name) {
+    return [...this.#typists.values()].filter((t) => t.room === name).map((t) => t.user);
+  }
+
+  // ---- the connection ----
+
+  async #open() {
+    const turn = ++this.#turn;
+    clearTimeout(this.#timers.retry);
+    this.#timers.handshake = setTimeout(() => this.#abandon("the connection took too long"), this.#options.connectTimeout);
+    this.#setState("connecting", { attempt: this.#attempt });
+    if (turn !== this.#turn) return;
+    let ticket;
+    try {
+      ticket = await this.#options.ticket({ renew: this.#renew });
+    } catch (err) {
+      if (turn !== this.#turn) return;
+      if (err?.permanent) {
+        this.#stop(4401, err.message);
+      } else {
+        this.#drop();
+        this.#comeBack("later", 1006, err?.message ?? "there was no ticket");
+      }
+      return;
+    }
+    if (turn !== this.#turn) return;
+    const url = new URL(this.#options.url);
+    url.searchParams.set("ticket", ticket);
+    let socket;
+    try {
+      socket = new this.#options.WebSocket(url.href, [PROTOCOL]);
+    } catch (err) {
+      this.#stop(1006, err.message); // the address is wrong, or the page's policy forbids it
+      return;
+    }
+    this.#socket = socket;
+    socket.onopen = () => this.#opened();
+    socket.onmessage = (event) => this.#receive(event.data);
+    socket.onclose = (event) => this.#lost(event.code, event.reason);
+    socket.onerror = () => {}; // a close follows, and says more
+  }
+
+  #opened() {
+    clearTimeout(this.#timers.handshake);
+    this.#timers.stable = setTimeout(() => {
+      this.#attempt = 0;
+      this.#renew = false;
+    }, STABLE_AFTER);
+    this.#heard = Date.now();
+    this.#watchIdle();
+    this.#setState("open");
+    for (const room of this.#rooms.values()) void this.#enter(room);
+    this.#flush();
+  }
+
+  /** Gives up a socket that does not answer, without waiting for its own close. */
+  #abandon(reason) {
+    this.#lost(1006, reason);
+  }
+
+  #lost(code, reason) {
+    this.#drop();
+    const rule = afterClose(code);
+    if (rule === "stop") {
+      this.#stop(code, reason);
+      return;
+    }
+    if (rule === "renew") this.#renew = true;
+    this.#comeBack(rule, code, reason);
+  }
+
+  #comeBack(rule, code, reason) {
+    const attempt = this.#attempt++;
+    let delay = this.#options.random() * SPREAD;
+    if (rule === "later" || attempt > 0) delay = this.#backOff(attempt);
+    this.#timers.retry = setTimeout(() => void this.#open(), delay);
+    const offline = globalThis.navigator?.onLine === false;
+    this.#setState(offline ? "offline" : "waiting", { code, reason, retryIn: delay, attempt: attempt + 1 });
+  }
+
+  #backOff(attempt) {
+    const { retryMin, retryMax, random } = this.#options;
+    const ceiling = Math.min(retryMax, retryMin * 2 ** Math.min(attempt, 30));
+    return ceiling / 2 + (random() * ceiling) / 2;
+  }
+
+  /** Ends everything that belongs to the socket. */
+  #drop() {
+    this.#turn++;
+    const socket = this.#socket;
+    this.#socket = null;
+    for (const name of Object.keys(this.#timers)) clearTimeout(this.#timers[name]);
+    if (socket) {
+      socket.onopen = socket.onmessage = socket.onclose = null;
+      socket.onerror = () => {};
+      try {
+        socket.close(1000);
+      } catch {
+        // It was closed already.
+      }
+    }
+    this.#queue = [];
+    for (const room of this.#rooms.values()) {
+      room.joined = room.entering = false;
+      clearTimeout(room.grace);
+      clearTimeout(room.again);
+      clearTimeout(room.typing.idle);
+      room.grace = room.again = 0;
+      room.typing.on = false;
+    }
+    for (const entry of this.#outbox.values()) entry.inFlight = false;
+    for (const key of [...this.#typists.keys()]) this.#typed(key);
+    const requests = [...this.#requests.values()];
+    this.#requests.clear();
+    for (const { reject, timer } of requests) {
+      clearTimeout(timer);
+      reject(new ParleyError("connection_lost", "the connection was lost"));
+    }
+  }
+
+  #stop(code, reason) {
+    this.#drop();
+    this.#unlisten?.();
+    this.#unlisten = null;
+    const err = new ParleyError("closed", reason || "the connection was closed", code);
+    for (const room of [...this.#rooms.values()]) {
+      for (const { reject } of room.waiting.splice(0)) reject(err);
+    }
+    for (const entry of [...this.#outbox.values()]) {
+      if (entry.state === "pending") this.#failed(entry, err);
+    }
+    this.#setState("closed", { code, reason });
+  }
+
+  #setState(state, more = {}) {
+    const previous = this.#state;
+    this.#state = state;
+    this.#emit("state", { state, previous, ...more });
+  }
+
+  #listen() {
+    if (this.#unlisten) return;
+    const page = globalThis.document;
+    const wake = () => {
+      if (!page?.hidden) this.#wake();
+    };
+    const probe = () => void this.#probe();
+    const targets = [
+      [globalThis, "online", wake],
+      [globalThis, "offline", probe],
+      [globalThis, "pageshow", wake],
+      [page, "visibilitychange", wake],
+    ].filter(([target]) => typeof target?.addEventListener === "function");
+    for (const [target, name, listener] of targets) target.addEventListener(name, listener);
+    this.#unlisten = () => {
+      for (const [target, name, listener] of targets) target.removeEventListener(name, listener);
+    };
+  }
+
+  #wake() {
+    if (this.#state === "waiting" || this.#state === "offline") void this.#open();
+    else void this.#probe();
+  }
+
+  #watchIdle() {
+    if (!this.#options.idleProbe) return;
+    const quiet = Date.now() - this.#heard;
+    this.#timers.idle = setTimeout(() => {
+      if (Date.now() - this.#heard >= this.#options.idleProbe && !globalThis.document?.hidden) void this.#probe();
+      this.#watchIdle();
+    }, Math.max(this.#options.idleProbe - quiet, 1_000));
+  }
+
+  /**
+   * Finds out whether the connection still carries anything. A page cannot see the pings of
+   * WebSocket, and after a sleep the other end may be long gone; so it asks for what it would
+   * like to know anyway: whether a room has newer messages.
+   */
+  async #probe() {
+    if (this.#state !== "open" || this.#requests.size > 0) return;
+    const room = [...this.#rooms.values()].find((r) => r.joined);
+    if (!room) return;
+    try {
+      const page = await this.#request("history", { room: room.name, after: room.last, limit: 1 }, PROBE_TIMEOUT);
+      this.#merge(room, page.messages);
+    } catch {
+      // Lost: then it is coming back already. Refused: then it is alive.
+    }
+  }
+
+  // ---- requests and events ----
+
+  #request(event, data, timeout = this.#options.ackTimeout) {
+    if (this.#state !== "open") {
+      return Promise.reject(new ParleyError("connection_lost", "there is no connection"));
+    }
+    const id = this.#nextId++;
+    return new Promise((resolve, reject) => {
+      const request = { resolve, reject, timer: 0 };
+      this.#requests.set(id, request);
+      this.#queue.push(() => {
+        request.timer = setTimeout(() => this.#abandon("the server did not answer"), timeout);
+        this.#socket.send(JSON.stringify({ id, event, data }));
+      });
+      this.#pump();
+    });
+  }
+
+  #tell(event, data) {
+    this.#queue.push(() => this.#socket.send(JSON.stringify({ event, data })));
+    this.#pump();
+  }
+
+  /** Sends what waits, as fast as the rate allows: the generic cell rate algorithm. */
+  #pump() {
+    clearTimeout(this.#timers.pace);
+    const each = 1000 / this.#options.rate;
+    while (this.#queue.length > 0) {
+      const now = Date.now();
+      const wait = Math.max(this.#due, now) - now - each * (this.#options.burst - 1);
+      if (wait > 0) {
+        this.#timers.pace = setTimeout(() => this.#pump(), wait);
+        return;
+      }
+      this.#due = Math.max(this.#due, now) + each;
+      this.#queue.shift()();
+    }
+  }
+
+  #receive(text) {
+    this.#heard = Date.now();
+    let frame;
+    try {
+      frame = JSON.parse(text);
+    } catch {
+      return; // not ours
+    }
+    const { id, event, data } = frame ?? {};
+    switch (event) {
+      case "ack":
+      case "error": {
+        const request = this.#requests.get(id);
+        if (!request) return;
+        this.#requests.delete(id);
+        clearTimeout(request.timer);
+        if (event === "ack") request.resolve(data);
+        else request.reject(new ParleyError(frame.error?.code ?? "error", frame.error?.title ?? "the server refused"));
+        return;
+      }
+      case "message":
+        this.#live(data);
+        return;
+      case "isTyping":
+        this.#typed(`${data.room}\n${data.user.id}`, data);
+        return;
+      case "joined":
+      case "left":
+        if (this.#rooms.has(data.room)) this.#emit(event, data);
+        return;
+      case "resync": {
+        const room = this.#rooms.get(data.room);
+        if (!room) return;
+        this.#emit("resync", data);
+        room.joined = false;
+        void this.#enter(room);
+        return;
+      }
+      default: // a newer server may say more
+    }
+  }
+
+  #emit(type, detail) {
+    this.dispatchEvent(new CustomEvent(type, { detail }));
+  }
+
+  #typed(key, data) {
+    const known = this.#typists.get(key);
+    clearTimeout(known?.timer);
+    if (data?.typing) {
+      const timer = setTimeout(() => this.#typed(key), TYPING_EXPIRES);
+      this.#typists.set(key, { room: data.room, user: data.user, timer });
+      if (!known) this.#emit("typing", { room: data.room, user: data.user, typing: true });
+    } else if (known) {
+      this.#typists.delete(key);
+      this.#emit("typing", { room: known.room, user: known.user, typing: false });
+    }
+  }
+
+  // ---- rooms ----
+
+  async #enter(room) {
+    if (room.entering) return;
+    room.entering = true;
+    const socket = this.#socket;
+    const since = room.last;
+    let ack;
+    try {
+      ack = await this.#request("join_room", since === null ? { room: room.name } : { room: room.name, since });
+    } catch (err) {
+      if (err.code === "connection_lost") return; // joined again with the next connection
+      room.entering = false;
+      if (this.#rooms.get(room.name) !== room) return;
+      if (!TRANSIENT.has(err.code)) {
+        this.#forget(room, err);
+        return;
+      }
+      room.again = setTimeout(() => {
+        room.again = 0;
+        void this.#enter(room);
+      }, this.#backOff(room.refusals++));
+      return;
+    }
+    if (this.#socket !== socket || this.#rooms.get(room.name) !== room) return;
+    room.entering = false;
+    room.joined = true;
+    room.refusals = 0;
+    room.ack = ack;
+    room.known = ack.seq;
+    const restarted = since !== null && ack.seq < since;
+    if (since === null || restarted) {
+      room.last = ack.messages.length > 0 ? ack.messages[0].seq - 1 : ack.seq;
+    }
+    if (restarted) {
+      // The room's sequence began anew: what was seen belongs to a former life.
+      room.ahead.clear();
+      this.#emit("lost", { room: room.name, after: since, restarted });
+    } else if (ack.recovered === false) {
+      this.#emit("lost", { room: room.name, after: since ?? 0 });
+    }
+    if (since === null || ack.recovered === false) {
+      this.#merge(room, ack.messages);
+    } else {
+      // Nothing after since was deleted, so a hole in the answer is one to be filled.
+      for (const message of ack.messages) if (message.seq > room.last) room.ahead.set(message.seq, message);
+      this.#drain(room);
+    }
+    if (room.last < room.known) await this.#fill(room);
+    for (const { resolve } of room.waiting.splice(0)) resolve(ack);
+    this.#flush();
+  }
+
+  #forget(room, err) {
+    this.#rooms.delete(room.name);
+    room.joined = false;
+    clearTimeout(room.grace);
+    clearTimeout(room.again);
+    clearTimeout(room.typing.idle);
+    for (const [key, t] of [...this.#typists]) if (t.room === room.name) this.#typed(key);
+    for (const { reject } of room.waiting.splice(0)) reject(err);
+    for (const entry of [...this.#outbox.values()]) {
+      if (entry.room === room.name && entry.state === "pending") this.#failed(entry, err);
+    }
+    this.#emit("forgotten", { room: room.name, error: err });
+  }
+
+  #live(message) {
+    const room = this.#rooms.get(message.room);
+    if (!room) return;
+    this.#typed(`${message.room}\n${message.user.id}`);
+    this.#arrived(room, message.seq, message);
+  }
+
+  /** Takes note that a message exists, with the message itself if it is there. */
+  #arrived(room, seq, message) {
+    if (room.last !== null && seq <= room.last) return;
+    if (message) room.ahead.set(seq, message);
+    room.known = Math.max(room.known, seq);
+    if (!room.joined) return; // the answer to join_room comes first
+    this.#drain(room);
+    if (room.last < room.known && !room.grace && !room.filling) {
+      room.grace = setTimeout(() => {
+        room.grace = 0;
+        void this.#fill(room);
+      }, HOLE_GRACE);
+    }
+  }
+
+  /** Takes what the server read from its store: where that has a hole, there is nothing. */
+  #merge(room, messages) {
+    for (const message of messages) {
+      if (message.seq > room.last) this.#deliver(room, message, false);
+    }
+    this.#drain(room);
+  }
+
+  #drain(room) {
+    for (let next; (next = room.ahead.get(room.last + 1)); ) this.#deliver(room, next, true);
+    for (const seq of room.ahead.keys()) if (seq <= room.last) room.ahead.delete(seq);
+  }
+
+  #deliver(room, message, live) {
+    room.last = message.seq;
+    room.known = Math.max(room.known, message.seq);
+    const mine = message.clientId && this.#outbox.get(message.clientId);
+    if (mine?.room === room.name && (!this.#options.user || this.#options.user.id === message.user.id)) {
+      // The message itself is as good as its acknowledgement, which may have been lost.
+      this.#sent(mine, { room: room.name, seq: message.seq, id: message.id, at: message.at });
+    }
+    this.#emit("message", { message, live });
+  }
+
+  #fill(room) {
+    room.filling ??= this.#fetchMissing(room).finally(() => {
+      room.filling = null;
+    });
+    return room.filling;
+  }
+
+  async #fetchMissing(room) {
+    while (room.joined && room.last < room.known) {
+      const after = room.last;
+      let page;
+      try {
+        page = await this.#request("history", { room: room.name, after, limit: this.#options.pageSize });
+      } catch (err) {
+        if (err.code === "connection_lost") return; // joining again recovers it
+        if (TRANSIENT.has(err.code)) {
+          this.#abandon(err.message);
+          return;
+        }
+        page = { messages: [], more: false };
+      }
+      this.#merge(room, page.messages);
+      if (room.last < room.known && (!page.more || room.last === after)) {
+        // The server has nothing in between: it is lost, and what follows may come.
+        const next = room.ahead.size > 0 ? Math.min(...room.ahead.keys()) - 1 : room.known;
+        this.#emit("lost", { room: room.name, after: room.last, before: next + 1 });
+        room.last = next;
+        this.#drain(room);
+      }
+    }
+  }
+
+  // ---- messages on their way out ----
+
+  #submit(entry) {
+    entry.state = "pending";
+    entry.error = undefined;
+    entry.answer = new Promise((resolve, reject) => Object.assign(entry, { resolve, reject }));
+    entry.answer.catch(() => {}); // "outgoing" tells; the promise may be ignored
+    this.#emit("outgoing", snapshot(entry));
+    if (this.#state === "closed") {
+      this.#failed(entry, new ParleyError("closed", "the connection is closed"));
+    } else {
+      this.#flush();
+    }
+    return entry.answer;
+  }
+
+  #flush() {
+    if (this.#state !== "open") return;
+    let free = this.#options.window;
+    for (const entry of this.#outbox.values()) if (entry.inFlight) free--;
+    for (const entry of [...this.#outbox.values()]) {
+      if (free <= 0) return;
+      if (entry.state !== "pending" || entry.inFlight) continue;
+      const room = this.#rooms.get(entry.room);
+      if (room && !room.joined) continue; // its turn comes after join_room
+      free--;
+      void this.#transmit(entry);
+    }
+  }
+
+  async #transmit(entry) {
+    entry.inFlight = true;
+    try {
+      const { room, text, clientId } = entry;
+      this.#sent(entry, await this.#request("message", { room, text, clientId }));
+    } catch (err) {
+      if (err.code === "connection_lost") return; // sent again with the next connection
+      this.#failed(entry, err);
+    }
+    entry.inFlight = false;
+    this.#flush();
+  }
+
+  #sent(entry, ack) {
+    if (entry.state !== "pending") return;
+    entry.state = "sent";
+    this.#outbox.delete(entry.clientId);
+    this.#emit("outgoing", { ...snapshot(entry), ack });
+    entry.resolve(ack);
+    const room = this.#rooms.get(entry.room);
+    if (!room) return;
+    const { user } = this.#options;
+    const { text, clientId } = entry;
+    this.#arrived(room, ack.seq, user && { ...ack, room: room.name, clientId, user: { id: user.id, name: user.name }, text });
+  }
+
+  #failed(entry, err) {
+    if (entry.state !== "pending") return;
+    entry.state = "failed";
+    entry.error = err;
+    this.#emit("outgoing", snapshot(entry));
+    entry.reject(err);
+  }
+}
+
+function snapshot({ clientId, room, text, at, state, error }) {
+  return { clientId, room, text, at, state, error };
+}
+
+/** Returns why the server would refuse a room's name, or null. */
+export function checkRoom(name) {
+  const refuse = (title) => new ParleyError("room_invalid", title);
+  if (typeof name !== "string" || name === "") return refuse("the room needs a name");
+  if ([...name].length > MAX_ROOM_NAME) return refuse(`the room's name is longer than ${MAX_ROOM_NAME} characters`);
+  if (name.startsWith(" ") || name.endsWith(" ")) return refuse("the room's name starts or ends with a space");
+  if (/[\p{C}\p{Zl}\p{Zp}]/u.test(name)) return refuse("the room's name has a character that cannot be seen");
+  return null;
+}
+
+/** Returns why the server would refuse a text, or null. */
+export function checkText(text) {
+  const refuse = (title) => new ParleyError("text_invalid", title);
+  if (typeof text !== "string" || text === "") return refuse("the message is empty");
+  if (text.length > MAX_TEXT && [...text].length > MAX_TEXT) return refuse(`the message is longer than ${MAX_TEXT} characters`);
+  if (text.includes("\0")) return refuse("the message has a NUL character");
+  return null;
+}
+
+function defaultURL() {
+  const { location } = globalThis;
+  if (!location?.host) throw new TypeError("Parley: options.url is required outside a page");
+  return `${location.protocol === "https:" ? "wss" : "ws"}://${location.host}/socket`;
+}
+
+/** 128 random bits. crypto.randomUUID is missing on pages that are not served securely. */
+function newId() {
+  const bytes = globalThis.crypto.getRandomValues(new Uint8Array(16));
+  return Array.from(bytes, (b) => b.toString(16).padStart(2, "0")).join("");
+}

@@ -1,0 +1,232 @@
+// Package web serves the demo page, the browser client that front ends may take for their
+// own, and the development mailbox.
+//
+// Everything is embedded; nothing is loaded from elsewhere. The page at / speaks to the
+// REST interface and the socket on its own host.
+package web
+
+import (
+	"bytes"
+	"crypto/sha256"
+	"embed"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"html/template"
+	"io/fs"
+	"maps"
+	"net/http"
+	"path"
+	"regexp"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/parley-chat/parley/core/fault"
+)
+
+//go:embed assets
+var embedded embed.FS
+
+// errNoAsset answers for a file that is not there.
+var errNoAsset = fault.New(fault.NotFound, "asset_not_found", "there is no such file")
+
+// Config is what the pages need.
+type Config struct {
+	// Product is the name that the pages show. Default "Parley".
+	Product string
+	// DevMail, if set, switches on the development mailbox under /dev/mail. Anybody who
+	// reaches the server can then read the mails, with the codes in them.
+	DevMail Mailbox
+}
+
+// Handler returns a handler that serves what [Register] registers, and nothing else.
+func Handler(cfg Config) (http.Handler, error) {
+	mux := http.NewServeMux()
+	if err := Register(mux, cfg); err != nil {
+		return nil, err
+	}
+	return mux, nil
+}
+
+// Register adds the pages to mux: the demo page at exactly /, its files under /assets/, the
+// browser client at /parley.js with its types at /parley.d.ts and /events.d.ts, and, if
+// Config.DevMail is set, /dev/mail, /dev/mail.json and /dev/mail/{id}/html.
+func Register(mux *http.ServeMux, cfg Config) error {
+	files, err := load()
+	if err != nil {
+		return err
+	}
+	if cfg.Product == "" {
+		cfg.Product = "Parley"
+	}
+	base := "/assets/" + files.version()
+	page, err := files.page("index.html", map[string]any{"Product": cfg.Product, "Assets": base, "DevMail": cfg.DevMail != nil})
+	if err != nil {
+		return err
+	}
+	mux.HandleFunc("GET /{$}", func(w http.ResponseWriter, r *http.Request) {
+		secure(w.Header(), pagePolicy(r.Host))
+		page.serve(w, r, revalidate)
+	})
+	mux.HandleFunc("GET /assets/{version}/{file}", func(w http.ResponseWriter, r *http.Request) {
+		f, ok := files[r.PathValue("file")]
+		if !ok || f.template() {
+			fault.WriteHTTP(w, errNoAsset)
+			return
+		}
+		secure(w.Header(), filePolicy)
+		caching := immutable
+		if "/assets/"+r.PathValue("version") != base {
+			// A page of another version is still open somewhere. It gets what there is, and asks again.
+			caching = revalidate
+		}
+		f.serve(w, r, caching)
+	})
+	for _, name := range []string{"parley.js", "parley.d.ts", "events.d.ts"} {
+		f, ok := files[name]
+		if !ok {
+			return fmt.Errorf("web: %s is not embedded", name)
+		}
+		mux.HandleFunc("GET /"+name, func(w http.ResponseWriter, r *http.Request) {
+			secure(w.Header(), filePolicy)
+			// The client is public: a front end of another origin may import it from here.
+			w.Header().Set("Access-Control-Allow-Origin", "*")
+			w.Header().Set("Cross-Origin-Resource-Policy", "cross-origin")
+			f.serve(w, r, revalidate)
+		})
+	}
+	if cfg.DevMail == nil {
+		return nil
+	}
+	return registerMailbox(mux, cfg, files, base)
+}
+
+// How answers may be cached.
+const (
+	immutable  = "public, max-age=31536000, immutable" // the address changes with the content
+	revalidate = "no-cache"                            // asked for again each time, by ETag
+	never      = "no-store"
+)
+
+// Content security policies (https://www.w3.org/TR/CSP3/).
+const (
+	basePolicy = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; " +
+		"base-uri 'none'; form-action 'self'; frame-ancestors 'none'; require-trusted-types-for 'script'"
+	filePolicy = "default-src 'none'; style-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+)
+
+// plainHost holds no character that means something in a policy.
+var plainHost = regexp.MustCompile(`^[A-Za-z0-9.\-]+(:[0-9]+)?$|^\[[0-9A-Fa-f:.]+\](:[0-9]+)?$`)
+
+// pagePolicy lets the demo page connect to its own host only. Browsers that do not count
+// ws: as 'self' need the host by name.
+func pagePolicy(host string) string {
+	connect := "; connect-src 'self'"
+	if plainHost.MatchString(host) {
+		connect += " ws://" + host + " wss://" + host
+	}
+	return basePolicy + connect
+}
+
+func secure(h http.Header, policy string) {
+	h.Set("Content-Security-Policy", policy)
+	h.Set("X-Content-Type-Options", "nosniff")
+	h.Set("X-Frame-Options", "DENY")
+	h.Set("Referrer-Policy", "no-referrer")
+	h.Set("Cross-Origin-Opener-Policy", "same-origin")
+	h.Set("Cross-Origin-Resource-Policy", "same-origin")
+	h.Set("Permissions-Policy", "camera=(), microphone=(), geolocation=()")
+}
+
+// file is something to be served, with what HTTP says about it.
+type file struct {
+	name, contentType, etag string
+	content                 []byte
+}
+
+func newFile(name string, content []byte) (file, error) {
+	types := map[string]string{
+		".html": "text/html; charset=utf-8",
+		".css":  "text/css; charset=utf-8",
+		".js":   "text/javascript; charset=utf-8",
+		".ts":   "text/plain; charset=utf-8",
+		".svg":  "image/svg+xml",
+	}
+	t, ok := types[path.Ext(name)]
+	if !ok {
+		return file{}, fmt.Errorf("web: %s has no content type", name)
+	}
+	sum := sha256.Sum256(content)
+	return file{name: name, contentType: t, etag: `"` + hex.EncodeToString(sum[:16]) + `"`, content: content}, nil
+}
+
+// template reports whether the file is not for the browser as it stands.
+func (f file) template() bool { return path.Ext(f.name) == ".html" }
+
+func (f file) serve(w http.ResponseWriter, r *http.Request, caching string) {
+	h := w.Header()
+	h.Set("Content-Type", f.contentType)
+	h.Set("Cache-Control", caching)
+	h.Set("ETag", f.etag)
+	http.ServeContent(w, r, "", time.Time{}, bytes.NewReader(f.content))
+}
+
+// fileSet is the embedded files by name.
+type fileSet map[string]file
+
+func load() (fileSet, error) {
+	entries, err := fs.ReadDir(embedded, "assets")
+	if err != nil {
+		return nil, fmt.Errorf("web: embedded files: %w", err)
+	}
+	files := fileSet{}
+	for _, e := range entries {
+		content, err := fs.ReadFile(embedded, path.Join("assets", e.Name()))
+		if err != nil {
+			return nil, fmt.Errorf("web: embedded files: %w", err)
+		}
+		f, err := newFile(e.Name(), content)
+		if err != nil {
+			return nil, err
+		}
+		files[f.name] = f
+	}
+	return files, nil
+}
+
+// version changes whenever one of the files does: modules import each other by relative
+// addresses, so all of them have to move together.
+func (s fileSet) version() string {
+	var tags []string
+	for _, name := range slices.Sorted(maps.Keys(s)) {
+		tags = append(tags, name+s[name].etag)
+	}
+	sum := sha256.Sum256([]byte(strings.Join(tags, "\n")))
+	return hex.EncodeToString(sum[:6])
+}
+
+func (s fileSet) parse(name string) (*template.Template, error) {
+	f, ok := s[name]
+	if !ok {
+		return nil, errors.New("web: " + name + " is not embedded")
+	}
+	t, err := template.New(name).Parse(string(f.content))
+	if err != nil {
+		return nil, fmt.Errorf("web: %w", err)
+	}
+	return t, nil
+}
+
+// page executes a template once, for good.
+func (s fileSet) page(name string, data any) (file, error) {
+	t, err := s.parse(name)
+	if err != nil {
+		return file{}, err
+	}
+	var b bytes.Buffer
+	if err := t.Execute(&b, data); err != nil {
+		return file{}, fmt.Errorf("web: %w", err)
+	}
+	return newFile(name, b.Bytes())
+}
