@@ -1,0 +1,133 @@
+package config_test
+
+import (
+	"bytes"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/parley-chat/parley/apps/internal/config"
+)
+
+func load(t *testing.T, env []string, args ...string) (config.Settings, config.Command, error) {
+	t.Helper()
+	var out bytes.Buffer
+	return config.Load(args, env, &out)
+}
+
+func TestWithoutAnythingItServes(t *testing.T) {
+	s, cmd, err := load(t, nil)
+	require.NoError(t, err)
+	assert.Equal(t, "serve", cmd.Name)
+	assert.Equal(t, "localhost:5002", s.Listen)
+	assert.Equal(t, "sqlite:parley-data/parley.db", s.Store)
+	assert.Equal(t, 15*time.Minute, s.AccessTTL)
+	assert.Contains(t, []string{"nbio", "net"}, s.Transport)
+}
+
+func TestAFlagGoesBeforeTheEnvironmentAndThatBeforeTheDefault(t *testing.T) {
+	env := []string{"PARLEY_LISTEN=:1", "PARLEY_PRODUCT=Env", "PARLEY_ORIGINS=https://a.example,https://b.example", "HOME=/x", "PARLEY_TEST_REDIS=x", "PARLEY_DATA="}
+	s, _, err := load(t, env, "--listen", ":2")
+	require.NoError(t, err)
+	assert.Equal(t, ":2", s.Listen)
+	assert.Equal(t, "Env", s.Product)
+	assert.Equal(t, []string{"https://a.example", "https://b.example"}, s.Origins)
+	assert.Equal(t, "./parley-data", s.Data, "an empty variable says nothing")
+}
+
+func TestASecretCanBeInAFile(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "secret")
+	require.NoError(t, os.WriteFile(file, []byte("s3cret\n"), 0o600))
+	s, _, err := load(t, []string{"PARLEY_ADMIN_TOKEN_FILE=" + file})
+	require.NoError(t, err)
+	assert.Equal(t, "s3cret", s.AdminToken)
+	_, _, err = load(t, []string{"PARLEY_ADMIN_TOKEN_FILE=" + file + "x"})
+	assert.ErrorContains(t, err, "PARLEY_ADMIN_TOKEN_FILE")
+	_, _, err = load(t, []string{"PARLEY_LISTEN_FILE=" + file})
+	assert.ErrorContains(t, err, "PARLEY_LISTEN_FILE", "only secrets can be in files")
+}
+
+func TestPrintMasksSecrets(t *testing.T) {
+	s, _, err := load(t, []string{"PARLEY_ADMIN_TOKEN=s3cret", "PARLEY_DOCS_PASSWORD=pa55"}, "--store", "memory:")
+	require.NoError(t, err)
+	var out bytes.Buffer
+	require.NoError(t, s.Print(&out))
+	assert.NotContains(t, out.String(), "s3cret")
+	assert.NotContains(t, out.String(), "pa55")
+	assert.Contains(t, out.String(), "PARLEY_STORE=memory:\n")
+	assert.Contains(t, out.String(), "PARLEY_ADMIN_TOKEN=********\n")
+	// What it prints can be read again.
+	env := strings.Split(strings.TrimSpace(out.String()), "\n")
+	again, _, err := load(t, env)
+	require.NoError(t, err)
+	s.AdminToken, s.DocsPassword = "********", "********"
+	assert.Equal(t, s, again)
+}
+
+func TestWhatCannotBeMeantIsRefusedInOneLine(t *testing.T) {
+	for name, c := range map[string]struct {
+		env  []string
+		args []string
+		want string
+	}{
+		"unknown flag":        {nil, []string{"--colour"}, "--colour"},
+		"unknown command":     {nil, []string{"dance"}, "dance"},
+		"unknown variable":    {[]string{"PARLEY_LISTE=x"}, nil, "PARLEY_LISTE"},
+		"variable of a test":  {[]string{"PARLEY_TESTS=x"}, nil, "PARLEY_TESTS"},
+		"listen":              {nil, []string{"--listen", "5002"}, "PARLEY_LISTEN"},
+		"public URL":          {[]string{"PARLEY_PUBLIC_URL=chat.example.com"}, nil, "PARLEY_PUBLIC_URL"},
+		"public URL's scheme": {[]string{"PARLEY_PUBLIC_URL=ftp://chat.example.com"}, nil, "PARLEY_PUBLIC_URL"},
+		"store":               {[]string{"PARLEY_STORE=mysql://u:s3cret@h/db"}, nil, "PARLEY_STORE"},
+		"store without file":  {[]string{"PARLEY_STORE=sqlite:"}, nil, "PARLEY_STORE"},
+		"bus":                 {[]string{"PARLEY_BUS=kafka://u:s3cret@h:1"}, nil, "PARLEY_BUS"},
+		"queue":               {nil, []string{"--mail-queue", "redis"}, "PARLEY_MAIL_QUEUE"},
+		"sender":              {nil, []string{"--mail-sender", "smtp://u:s3cret@h:1"}, "PARLEY_MAIL_SENDER"},
+		"transport":           {nil, []string{"--transport", "carrier-pigeon"}, "PARLEY_TRANSPORT"},
+		"taken":               {nil, []string{"--auth-taken", "maybe"}, "auth-taken"},
+		"half of TLS":         {nil, []string{"--tls-cert", "x"}, "tls-key"},
+		"proxies":             {nil, []string{"--trusted-proxies", "example.com"}, "PARLEY_TRUSTED_PROXIES"},
+		"duration":            {nil, []string{"--access-ttl", "-1m"}, "access-ttl"},
+		"no duration":         {nil, []string{"--access-ttl", "soon"}, "access-ttl"},
+		"long drain":          {nil, []string{"--drain-timeout", "1m"}, "PARLEY_DRAIN_TIMEOUT"},
+		"count":               {nil, []string{"--mail-burst", "0"}, "PARLEY_MAIL_BURST"},
+		"rate":                {nil, []string{"--socket-rate", "0"}, "PARLEY_SOCKET_RATE"},
+		"log level":           {nil, []string{"--log-level", "loud"}, "log-level"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			_, _, err := load(t, c.env, c.args...)
+			require.ErrorContains(t, err, c.want)
+			assert.NotContains(t, err.Error(), "\n")
+			assert.NotContains(t, err.Error(), "s3cret")
+		})
+	}
+}
+
+func TestProxiesAreNetworksOrAddresses(t *testing.T) {
+	s, _, err := load(t, nil, "--trusted-proxies", "10.0.0.0/8,::1")
+	require.NoError(t, err)
+	require.Len(t, s.TrustedRanges, 2)
+	assert.Equal(t, "::1/128", s.TrustedRanges[1].String())
+}
+
+func TestHelp(t *testing.T) {
+	var out bytes.Buffer
+	_, _, err := config.Load([]string{"--help"}, nil, &out)
+	require.ErrorIs(t, err, config.ErrHelp)
+	assert.Contains(t, out.String(), "--listen")
+}
+
+func TestCommands(t *testing.T) {
+	for _, args := range [][]string{{"mail", "list"}, {"mail", "show", "x"}, {"mail", "replay"}, {"mail", "replay", "x"}, {"mail", "stats"}, {"bench", "idle"}, {"config"}, {"migrate"}, {"openapi"}} {
+		_, cmd, err := load(t, nil, args...)
+		require.NoError(t, err, args)
+		assert.Equal(t, strings.TrimSuffix(strings.Join(args, " "), " x"), cmd.Name)
+		if args[len(args)-1] == "x" {
+			assert.Equal(t, "x", cmd.Mail.ID)
+		}
+	}
+}

@@ -1,0 +1,227 @@
+// Package run does what a program is asked to do.
+package run
+
+import (
+	"context"
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net"
+	"net/http"
+	"os"
+	"os/signal"
+	"strings"
+	"syscall"
+	"time"
+
+	"github.com/parley-chat/parley/adapters/bunstore"
+	"github.com/parley-chat/parley/apps/internal/bench"
+	"github.com/parley-chat/parley/apps/internal/config"
+	"github.com/parley-chat/parley/apps/internal/wire"
+	"github.com/parley-chat/parley/core/realtime"
+)
+
+// Main does what args ask for and returns the exit code: 0, or 1 after one line on stderr.
+// SIGTERM and an interrupt end it in order; a second one ends it at once.
+func Main(args, environment []string, stdout, stderr io.Writer) int {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	defer stop()
+	context.AfterFunc(ctx, stop)
+	err := command(ctx, args, environment, stdout, stderr)
+	if err == nil || errors.Is(err, config.ErrHelp) {
+		return 0
+	}
+	fmt.Fprintf(stderr, "parley: %s\n", strings.ReplaceAll(err.Error(), "\n", "; "))
+	return 1
+}
+
+func command(ctx context.Context, args, environment []string, stdout, stderr io.Writer) error {
+	s, cmd, err := config.Load(args, environment, stdout)
+	if err != nil {
+		return err
+	}
+	switch cmd.Name {
+	case "serve":
+		return Serve(ctx, s, stdout, stderr, nil)
+	case "config":
+		return s.Print(stdout)
+	case "migrate":
+		return migrate(ctx, s, stdout)
+	case "openapi":
+		return openapi(ctx, s, stdout)
+	case "asyncapi":
+		_, text, err := wire.AsyncAPI(s.Product, "localhost:5002")
+		if err != nil {
+			return err
+		}
+		_, err = stdout.Write(text)
+		return err
+	case "types":
+		_, err := stdout.Write(realtime.TypeScript())
+		return err
+	case "bench client":
+		return bench.Client(ctx, os.Stdin, stdout)
+	}
+	if what, ok := strings.CutPrefix(cmd.Name, "bench "); ok {
+		return bench.Run(ctx, what, s, cmd.Bench, stdout, func(ctx context.Context, s config.Settings, ready func(net.Addr)) error {
+			return Serve(ctx, s, io.Discard, io.Discard, ready)
+		})
+	}
+	if action, ok := strings.CutPrefix(cmd.Name, "mail "); ok {
+		return administerMail(ctx, action, s, cmd.Mail, stdout)
+	}
+	return fmt.Errorf("unknown command %q", cmd.Name)
+}
+
+func migrate(ctx context.Context, s config.Settings, stdout io.Writer) error {
+	store, err := wire.OpenStore(ctx, s)
+	if err != nil {
+		return err
+	}
+	if store == nil {
+		return errors.New("migrate: the store memory: has no schema")
+	}
+	defer store.Close()
+	switch err := store.Check(ctx); {
+	case err == nil:
+		_, err = fmt.Fprintln(stdout, "The schema is current.")
+		return err
+	case !errors.Is(err, bunstore.ErrSchemaOld):
+		return err
+	}
+	if err := store.Migrate(ctx); err != nil {
+		return err
+	}
+	_, err = fmt.Fprintln(stdout, "The schema was brought up to date.")
+	return err
+}
+
+// openapi builds the application without keeping anything, and prints its document.
+func openapi(ctx context.Context, s config.Settings, stdout io.Writer) error {
+	folder, err := os.MkdirTemp("", "parley-openapi-")
+	if err != nil {
+		return err
+	}
+	defer os.RemoveAll(folder)
+	s.Store, s.Data, s.DocsPassword = "memory:", folder, "unused"
+	app, err := wire.New(ctx, s, "http://localhost:5002", "localhost:5002", slog.New(slog.DiscardHandler))
+	if err != nil {
+		return err
+	}
+	defer app.Close()
+	text, err := app.API.Document("yaml")
+	if err != nil {
+		return err
+	}
+	_, err = stdout.Write(text)
+	return err
+}
+
+// Logger makes the log that s asks for.
+func Logger(s config.Settings, w io.Writer) *slog.Logger {
+	var level slog.Level
+	_ = level.UnmarshalText([]byte(s.LogLevel)) // config has checked it
+	format := s.LogFormat
+	if format == "auto" {
+		format = "json"
+		if f, ok := w.(*os.File); ok {
+			if info, err := f.Stat(); err == nil && info.Mode()&os.ModeCharDevice != 0 {
+				format = "text"
+			}
+		}
+	}
+	options := &slog.HandlerOptions{Level: level}
+	if format == "text" {
+		return slog.New(slog.NewTextHandler(w, options))
+	}
+	return slog.New(slog.NewJSONHandler(w, options))
+}
+
+// Serve runs the all-in-one program until ctx ends and everything that was begun is settled.
+// ready, unless nil, is called once with the address when it serves.
+func Serve(ctx context.Context, s config.Settings, stdout, stderr io.Writer, ready func(net.Addr)) error {
+	log := Logger(s, stderr)
+	listener, err := new(net.ListenConfig).Listen(ctx, "tcp", s.Listen)
+	if err != nil {
+		if errors.Is(err, syscall.EADDRINUSE) {
+			return fmt.Errorf("the address %s is in use; choose another with --listen", s.Listen)
+		}
+		return fmt.Errorf("cannot listen on %s: %w", s.Listen, err)
+	}
+	defer listener.Close()
+	loopback := isLoopback(listener.Addr())
+	printed := s.DocsPassword == "" && !loopback
+	if s.DocsPassword == "" {
+		s.DocsPassword = "linkdocspass"
+		if !loopback {
+			s.DocsPassword = rand.Text()
+		}
+	}
+	publicURL, dial := wire.Addresses(s, listener.Addr())
+	app, err := wire.New(ctx, s, publicURL, dial, log)
+	if err != nil {
+		return err
+	}
+	defer app.Close()
+
+	server := &http.Server{
+		Handler: app.Handler, ReadHeaderTimeout: 10 * time.Second, ReadTimeout: 30 * time.Second,
+		WriteTimeout: 60 * time.Second, IdleTimeout: 2 * time.Minute, MaxHeaderBytes: 64 << 10,
+		ErrorLog: slog.NewLogLogger(log.Handler(), slog.LevelDebug),
+	}
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	served := make(chan error, 1)
+	go func() {
+		var err error
+		if s.TLSCert != "" {
+			err = server.ServeTLS(listener, s.TLSCert, s.TLSKey)
+		} else {
+			err = server.Serve(listener)
+		}
+		if errors.Is(err, http.ErrServerClosed) {
+			err = nil
+		}
+		served <- err
+		cancel()
+	}()
+	greet(stdout, s, publicURL, printed)
+	if !loopback {
+		log.Warn("mails are not sent: they are kept for /dev/mail, which everybody who reaches this address can read", "sender", s.MailSender)
+	}
+	if ready != nil {
+		ready(listener.Addr())
+	}
+	stopped := make(chan struct{})
+	context.AfterFunc(ctx, func() {
+		defer close(stopped)
+		log.Info("shutting down")
+		grace, enough := context.WithTimeout(context.Background(), 9*time.Second)
+		defer enough()
+		if server.Shutdown(grace) != nil {
+			_ = server.Close()
+		}
+	})
+	err = app.Run(ctx)
+	cancel()
+	<-stopped
+	return errors.Join(err, <-served, app.Close())
+}
+
+func greet(w io.Writer, s config.Settings, publicURL string, printed bool) {
+	fmt.Fprintf(w, "Parley is at %s\n", publicURL)
+	fmt.Fprintf(w, "  mailbox   %s/dev/mail\n", publicURL)
+	if printed {
+		fmt.Fprintf(w, "  API docs  %s/api-docs (%s / %s)\n", publicURL, s.DocsUser, s.DocsPassword)
+	} else {
+		fmt.Fprintf(w, "  API docs  %s/api-docs\n", publicURL)
+	}
+	fmt.Fprintf(w, "  data      %s\n", s.Data)
+}
+
+func isLoopback(a net.Addr) bool {
+	t, ok := a.(*net.TCPAddr)
+	return ok && t.IP.IsLoopback()
+}

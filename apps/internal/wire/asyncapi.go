@@ -1,0 +1,71 @@
+package wire
+
+import (
+	"reflect"
+
+	"github.com/danielgtaylor/huma/v2"
+	"github.com/goccy/go-yaml"
+
+	"github.com/parley-chat/parley/core/auth"
+	"github.com/parley-chat/parley/core/mail"
+	"github.com/parley-chat/parley/core/realtime"
+)
+
+// busEvents are the events between the parts of the system.
+var busEvents = []struct {
+	topic, typ, doc string
+	data            any
+}{
+	{mail.Topic, mail.TypeUserCreated, "Somebody signed up; the code proves the address.", mail.UserCreated{}},
+	{mail.Topic, mail.TypeVerificationAgain, "A user asked for another code.", mail.UserCreated{}},
+	{mail.Topic, mail.TypeAddressTaken, "Somebody signed up with the address of an account; its owner is told.", mail.AddressTaken{}},
+	{mail.Topic, mail.TypePasswordForgotten, "A user asked for a code to set a new password.", mail.PasswordForgotten{}},
+	{mail.Topic, mail.TypePasswordChanged, "A password was changed; the user is told.", mail.PasswordChanged{}},
+	{auth.Topic, auth.TypeSessionRevoked, "A session ended before its time: its sockets close.", auth.SessionRevoked{}},
+}
+
+// AsyncAPI returns the document of the socket and of the events between the parts, in JSON and YAML.
+func AsyncAPI(title, server string) (asJSON, asYAML []byte, err error) {
+	doc := realtime.AsyncAPI(title, Version, server)
+	components := doc["components"].(map[string]any)
+	messages, schemas := components["messages"].(map[string]any), components["schemas"].(map[string]any)
+	channels, operations := doc["channels"].(map[string]any), doc["operations"].(map[string]any)
+	ref := func(path string) map[string]any { return map[string]any{"$ref": "#/" + path} }
+	types := huma.NewMapRegistry("#/components/schemas/", huma.DefaultSchemaNamer)
+	for _, e := range busEvents {
+		channel, ok := channels[e.topic].(map[string]any)
+		if !ok {
+			channel = map[string]any{
+				"address": e.topic, "messages": map[string]any{},
+				"description": "CloudEvents 1.0 in binary mode, keyed by user. An event may come twice, with the same ce_id. Types that a consumer does not know are ignored.",
+			}
+			channels[e.topic] = channel
+		}
+		channel["messages"].(map[string]any)[e.typ] = ref("components/messages/" + e.typ)
+		messages[e.typ] = map[string]any{
+			"name": e.typ, "title": e.typ, "summary": e.doc, "contentType": "application/json",
+			"headers": ref("components/schemas/CloudEvent"),
+			"payload": types.Schema(reflect.TypeOf(e.data), true, ""),
+		}
+		operations["publish."+e.typ] = map[string]any{
+			"action": "send", "channel": ref("channels/" + e.topic), "summary": e.doc,
+			"messages": []any{ref("channels/" + e.topic + "/messages/" + e.typ)},
+		}
+	}
+	for name, s := range types.Map() {
+		schemas[name] = s
+	}
+	header := map[string]any{"type": "string"}
+	schemas["CloudEvent"] = map[string]any{
+		"type": "object", "description": "Attributes of CloudEvents 1.0.", "required": []string{"ce_specversion", "ce_id", "ce_source", "ce_type", "ce_time"},
+		"properties": map[string]any{
+			"ce_specversion": map[string]any{"const": "1.0"}, "ce_id": header, "ce_source": header, "ce_type": header,
+			"ce_time": map[string]any{"type": "string", "format": "date-time"},
+		},
+	}
+	if asJSON, err = indent(doc); err != nil {
+		return nil, nil, err
+	}
+	asYAML, err = yaml.JSONToYAML(asJSON) // so that both say the same in the same order
+	return asJSON, asYAML, err
+}
