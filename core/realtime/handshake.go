@@ -3,6 +3,7 @@ package realtime
 import (
 	"context"
 	"errors"
+	"fmt"
 	"net/http"
 	"net/url"
 	"slices"
@@ -43,20 +44,33 @@ type HandshakeConfig struct {
 // transports share it. It may be used from many goroutines.
 type Handshake struct{ cfg HandshakeConfig }
 
-// NewHandshake checks the configuration.
+// NewHandshake checks the configuration, all of it at once.
 func NewHandshake(cfg HandshakeConfig) (*Handshake, error) {
+	var errs []error
 	if cfg.Authenticator == nil {
-		return nil, errors.New("realtime: HandshakeConfig.Authenticator is required")
+		errs = append(errs, errors.New("realtime: HandshakeConfig.Authenticator is required"))
 	}
 	for _, o := range cfg.Origins {
-		if u, err := url.Parse(o); o != "*" && (err != nil || u.Host == "" || u.Scheme == "" || strings.Trim(u.Path, "/") != "") {
-			return nil, errors.New("realtime: HandshakeConfig.Origins: " + o + " is neither an origin like https://chat.example.com nor *")
+		if err := CheckOrigin(o); err != nil {
+			errs = append(errs, fmt.Errorf("realtime: HandshakeConfig.Origins: %w", err))
 		}
+	}
+	if err := errors.Join(errs...); err != nil {
+		return nil, err
 	}
 	if cfg.Timeout <= 0 {
 		cfg.Timeout = 5 * time.Second
 	}
 	return &Handshake{cfg: cfg}, nil
+}
+
+// CheckOrigin refuses what is neither an origin like https://chat.example.com nor "*".
+func CheckOrigin(origin string) error {
+	u, err := url.Parse(origin)
+	if origin != "*" && (err != nil || u.Host == "" || u.Scheme == "" || strings.Trim(u.Path, "/") != "" || u.RawQuery != "") {
+		return fmt.Errorf("%q is neither an origin like https://chat.example.com nor *", origin)
+	}
+	return nil
 }
 
 // Hello is a handshake that passed.

@@ -17,6 +17,9 @@ import (
 	"time"
 
 	"github.com/alecthomas/kong"
+
+	"github.com/parley-chat/parley/core/realtime"
+	"github.com/parley-chat/parley/core/user"
 )
 
 // Settings is what a program is told. A field's flag has the name in its tag; its environment
@@ -199,19 +202,35 @@ func (s *Settings) check() error {
 		return bad("bus", "%q is not memory:", redact(s.Bus))
 	}
 	if s.MailQueue != "store" {
-		return bad("mail-queue", "%q is not store", s.MailQueue)
+		return bad("mail-queue", "%q is not store", redact(s.MailQueue))
 	}
 	if s.MailSender != "dev:" {
 		return bad("mail-sender", "%q is not dev:", redact(s.MailSender))
 	}
 	if !slices.Contains([]string{"nbio", "net"}, s.Transport) {
-		return bad("transport", "%q is neither nbio nor net", s.Transport)
+		return bad("transport", "%q is neither nbio nor net", redact(s.Transport))
+	}
+	if s.DocsUser == "" || strings.Contains(s.DocsUser, ":") {
+		return bad("docs-user", "%q is empty or has a colon", s.DocsUser)
+	}
+	if s.Issuer == "" {
+		return bad("issuer", "a name is needed")
 	}
 	if (s.TLSCert == "") != (s.TLSKey == "") {
 		return bad("tls-cert", "needs tls-key, and the other way round")
 	}
 	if s.TLSCert != "" {
 		s.Transport = "net"
+	}
+	if s.MailFrom != "" {
+		if _, err := user.ParseEmail(s.MailFrom); err != nil {
+			return bad("mail-from", "%q is not an e-mail address", s.MailFrom)
+		}
+	}
+	for _, o := range s.Origins {
+		if err := realtime.CheckOrigin(o); err != nil {
+			return bad("origins", "%v", err)
+		}
 	}
 	for _, p := range s.TrustProxies {
 		prefix, err := netip.ParsePrefix(p)

@@ -4,6 +4,7 @@ package run
 import (
 	"context"
 	"crypto/rand"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"io"
@@ -143,6 +144,14 @@ func Logger(s config.Settings, w io.Writer) *slog.Logger {
 // ready, unless nil, is called once with the address when it serves.
 func Serve(ctx context.Context, s config.Settings, stdout, stderr io.Writer, ready func(net.Addr)) error {
 	log := Logger(s, stderr)
+	var secure *tls.Config
+	if s.TLSCert != "" {
+		pair, err := tls.LoadX509KeyPair(s.TLSCert, s.TLSKey)
+		if err != nil {
+			return fmt.Errorf("--tls-cert and --tls-key cannot be used: %w", err)
+		}
+		secure = &tls.Config{Certificates: []tls.Certificate{pair}, MinVersion: tls.VersionTLS12}
+	}
 	listener, err := new(net.ListenConfig).Listen(ctx, "tcp", s.Listen)
 	if err != nil {
 		if errors.Is(err, syscall.EADDRINUSE) {
@@ -169,15 +178,16 @@ func Serve(ctx context.Context, s config.Settings, stdout, stderr io.Writer, rea
 	server := &http.Server{
 		Handler: app.Handler, ReadHeaderTimeout: 10 * time.Second, ReadTimeout: 30 * time.Second,
 		WriteTimeout: 60 * time.Second, IdleTimeout: 2 * time.Minute, MaxHeaderBytes: 64 << 10,
-		ErrorLog: slog.NewLogLogger(log.Handler(), slog.LevelDebug),
+		TLSConfig: secure,
+		ErrorLog:  slog.NewLogLogger(log.Handler(), slog.LevelDebug),
 	}
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	served := make(chan error, 1)
 	go func() {
 		var err error
-		if s.TLSCert != "" {
-			err = server.ServeTLS(listener, s.TLSCert, s.TLSKey)
+		if secure != nil {
+			err = server.ServeTLS(listener, "", "")
 		} else {
 			err = server.Serve(listener)
 		}

@@ -1,0 +1,102 @@
+package realtime_test
+
+import (
+	"context"
+	"net/http/httptest"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/parley-chat/parley/core/chat"
+	"github.com/parley-chat/parley/core/fault"
+	"github.com/parley-chat/parley/core/realtime"
+)
+
+// doorman knows one token and one ticket.
+type doorman struct{}
+
+func (doorman) Token(_ context.Context, token string) (realtime.Identity, error) {
+	if token != "good" {
+		return realtime.Identity{}, fault.Unauthenticated
+	}
+	return realtime.Identity{User: chat.Author{ID: "by token"}}, nil
+}
+
+func (doorman) Ticket(ctx context.Context, ticket string) (realtime.Identity, error) {
+	switch ticket {
+	case "good":
+		return realtime.Identity{User: chat.Author{ID: "by ticket"}}, nil
+	case "slow":
+		<-ctx.Done()
+		return realtime.Identity{}, ctx.Err()
+	}
+	return realtime.Identity{}, fault.Unauthenticated
+}
+
+func TestHandshake(t *testing.T) {
+	type header map[string][]string
+	for name, c := range map[string]struct {
+		query  string
+		header header
+		want   string // the user
+		proto  string
+		err    error
+	}{
+		"nothing":                     {"", nil, "", "", realtime.ErrNoCredentials},
+		"header":                      {"", header{"Authorization": {"Bearer good"}}, "by token", "", nil},
+		"header in another case":      {"", header{"Authorization": {"bearer good"}}, "by token", "", nil},
+		"wrong token":                 {"", header{"Authorization": {"Bearer bad"}}, "", "", fault.Unauthenticated},
+		"wrong scheme":                {"", header{"Authorization": {"Basic good"}}, "", "", fault.Unauthenticated},
+		"header goes before a ticket": {"?ticket=good", header{"Authorization": {"Bearer bad"}}, "", "", fault.Unauthenticated},
+		"ticket":                      {"?ticket=good", nil, "by ticket", "", nil},
+		"wrong ticket":                {"?ticket=bad", nil, "", "", fault.Unauthenticated},
+		"slow authentication":         {"?ticket=slow", nil, "", "", fault.Unavailable},
+		"protocol":                    {"?ticket=good", header{"Sec-Websocket-Protocol": {"x, parley.v1"}}, "by ticket", "parley.v1", nil},
+		"unknown protocol":            {"?ticket=good", header{"Sec-Websocket-Protocol": {"x"}}, "", "", realtime.ErrProtocol},
+		"token as protocol":           {"", header{"Sec-Websocket-Protocol": {"bearer.good, parley.v1"}}, "by token", "parley.v1", nil},
+		"token alone as protocol":     {"", header{"Sec-Websocket-Protocol": {"bearer.good"}}, "by token", "", nil},
+		"own origin":                  {"?ticket=good", header{"Origin": {"https://chat.example.com"}}, "by ticket", "", nil},
+		"listed origin":               {"?ticket=good", header{"Origin": {"https://front.example.com"}}, "by ticket", "", nil},
+		"listed host, other scheme":   {"?ticket=good", header{"Origin": {"http://front.example.com"}}, "", "", realtime.ErrOrigin},
+		"foreign origin":              {"?ticket=good", header{"Origin": {"https://evil.example.com"}}, "", "", realtime.ErrOrigin},
+		"origin that looks alike":     {"?ticket=good", header{"Origin": {"https://chat.example.com.evil.example"}}, "", "", realtime.ErrOrigin},
+		"opaque origin":               {"?ticket=good", header{"Origin": {"null"}}, "", "", realtime.ErrOrigin},
+	} {
+		t.Run(name, func(t *testing.T) {
+			h, err := realtime.NewHandshake(realtime.HandshakeConfig{
+				Authenticator: doorman{}, Origins: []string{"https://front.example.com/"}, Timeout: time.Millisecond,
+			})
+			require.NoError(t, err)
+			r := httptest.NewRequest("GET", "https://chat.example.com/socket"+c.query, nil)
+			for k, v := range c.header {
+				r.Header[k] = v
+			}
+			hello, err := h.Check(r)
+			if c.err != nil {
+				assert.Equal(t, fault.KindOf(c.err), fault.KindOf(err), "%v", err)
+				return
+			}
+			require.NoError(t, err)
+			assert.EqualValues(t, c.want, hello.Identity.User.ID)
+			assert.Equal(t, c.proto, hello.Protocol)
+		})
+	}
+}
+
+func TestHandshakeRefusesEverybodyWhileDraining(t *testing.T) {
+	h, err := realtime.NewHandshake(realtime.HandshakeConfig{Authenticator: doorman{}, Draining: func() bool { return true }})
+	require.NoError(t, err)
+	_, err = h.Check(httptest.NewRequest("GET", "/socket?ticket=good", nil))
+	assert.ErrorIs(t, err, realtime.ErrDraining)
+}
+
+func TestNewHandshakeChecksItsConfiguration(t *testing.T) {
+	_, err := realtime.NewHandshake(realtime.HandshakeConfig{})
+	require.ErrorContains(t, err, "Authenticator")
+	for _, origin := range []string{"chat.example.com", "https://chat.example.com/path", "https://", ""} {
+		_, err := realtime.NewHandshake(realtime.HandshakeConfig{Authenticator: doorman{}, Origins: []string{origin}})
+		assert.ErrorContains(t, err, "Origins", origin)
+	}
+}
