@@ -47,13 +47,6 @@ func TestContractWithDeclaredGroups(t *testing.T) {
 			cfg.Groups = declared
 			b := open(t, cfg)
 			return contract.Bus{Publisher: b, Subscriber: b}
-		}, exceptions(c.Name)...)
+		})
 	}
-}
-
-func exceptions(name string) []contract.Exception {
-	if name != "Subscribe waits for the running call" {
-		return nil
-	}
-	return []contract.Exception{contract.Except(name, "the case publishes before it lets the handler go on, and Publish waits for a declared group; see TestSubscribeWaitsForTheRunningCall")}
 }

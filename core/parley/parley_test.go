@@ -1,0 +1,126 @@
+package parley_test
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/parley-chat/parley/adapters/memory"
+	"github.com/parley-chat/parley/core/auth"
+	"github.com/parley-chat/parley/core/event"
+	"github.com/parley-chat/parley/core/parley"
+	"github.com/parley-chat/parley/core/realtime"
+	"github.com/parley-chat/parley/testkit"
+)
+
+func TestNewNamesEverythingThatIsMissing(t *testing.T) {
+	ports := memory.NewPorts()
+	ports.Users, ports.Fanout, ports.Recent = nil, nil, nil
+	_, err := parley.New(parley.Config{Ports: ports, PublicURL: "http://localhost"})
+	for _, want := range []string{"Users", "Fanout", "Recent"} {
+		assert.ErrorContains(t, err, want)
+	}
+	_, err = parley.New(parley.Config{Ports: memory.NewPorts(), PublicURL: "nonsense", Origins: []string{"nonsense"}})
+	assert.ErrorContains(t, err, "PublicURL")
+	assert.ErrorContains(t, err, "Origins")
+}
+
+// run starts a system in memory, and ends it with the test.
+func run(t *testing.T, ports parley.Ports) *parley.System {
+	t.Helper()
+	s, err := parley.New(parley.Config{Ports: ports, PublicURL: "http://localhost"})
+	require.NoError(t, err)
+	ctx, cancel := context.WithCancel(context.Background())
+	ended := make(chan error, 1)
+	go func() { ended <- s.Run(ctx) }()
+	t.Cleanup(func() { cancel(); assert.NoError(t, <-ended) })
+	return s
+}
+
+func TestFromSignUpToASocketThatSigningOutCloses(t *testing.T) {
+	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+	defer cancel()
+	mails := testkit.NewMailbox()
+	ports := memory.NewPorts()
+	ports.Sender = mails
+	s := run(t, ports)
+	require.NoError(t, s.Auth.SignUp(ctx, auth.Client{}, auth.SignUp{FullName: "Ada", Email: "ada@example.com", Password: "correct horse"}))
+	m, err := mails.Await(ctx, "ada@example.com", 1)
+	require.NoError(t, err)
+	code, err := testkit.Code(m)
+	require.NoError(t, err)
+	require.NoError(t, s.Auth.Verify(ctx, code))
+	g, err := s.Auth.SignIn(ctx, auth.Client{}, "ada@example.com", "correct horse")
+	require.NoError(t, err)
+	account, err := s.Auth.Authenticate(ctx, g.AccessToken)
+	require.NoError(t, err)
+
+	who, err := s.Authenticator().Token(ctx, g.AccessToken)
+	require.NoError(t, err)
+	assert.Equal(t, account.SessionID, who.SessionID)
+	ticket, _, err := s.Auth.SocketTicket(ctx, account)
+	require.NoError(t, err)
+	who, err = s.Authenticator().Ticket(ctx, ticket)
+	require.NoError(t, err)
+	c := memory.Connect(s.Hub, who)
+	require.NoError(t, c.Write([]byte(`{"id":1,"event":"join_room","data":{"room":"hall"}}`), false))
+	f, err := c.Read(ctx)
+	require.NoError(t, err)
+	assert.Contains(t, string(f.Payload()), `"event":"ack"`)
+
+	require.NoError(t, s.Auth.SignOut(ctx, account))
+	_, err = c.Read(ctx)
+	var closed *memory.Closed
+	require.ErrorAs(t, err, &closed)
+	assert.Equal(t, realtime.CloseUnauthenticated, closed.Code)
+	_, err = s.Authenticator().Token(ctx, g.AccessToken)
+	assert.Error(t, err)
+}
+
+// broken cannot be subscribed to.
+type broken struct{ event.Subscriber }
+
+func (broken) Subscribe(_ context.Context, topic, _ string, _ event.Handler, _ func()) error {
+	return errors.New("no such thing as " + topic)
+}
+
+func TestAPartThatFailsEndsTheOthers(t *testing.T) {
+	ports := memory.NewPorts()
+	ports.Subscriber = broken{}
+	s, err := parley.New(parley.Config{Ports: ports, PublicURL: "http://localhost"})
+	require.NoError(t, err)
+	require.ErrorContains(t, s.Run(t.Context()), "no such thing as")
+}
+
+func TestARevocationThatCannotBeReadHoldsUpNobody(t *testing.T) {
+	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+	defer cancel()
+	ports := memory.NewPorts()
+	s := run(t, ports)
+	c := memory.Connect(s.Hub, realtime.Identity{SessionID: "s1"})
+	data, err := json.Marshal(auth.SessionRevoked{SessionID: "s1", Until: time.Now().Add(time.Hour)})
+	require.NoError(t, err)
+	// Until the system subscribes, nobody hears; so it is said until somebody does.
+	closed := make(chan error, 1)
+	go func() { _, err := c.Read(ctx); closed <- err }()
+	for {
+		require.NoError(t, ports.Publisher.Publish(ctx,
+			event.Event{ID: event.NewID(), Topic: auth.Topic, Type: auth.TypeSessionRevoked, Data: []byte("{")},
+			event.Event{ID: event.NewID(), Topic: auth.Topic, Type: "something.else", Data: data},
+			event.Event{ID: event.NewID(), Topic: auth.Topic, Type: auth.TypeSessionRevoked, Data: data},
+		))
+		select {
+		case err := <-closed:
+			var c *memory.Closed
+			require.ErrorAs(t, err, &c)
+			assert.Equal(t, realtime.CloseUnauthenticated, c.Code)
+			return
+		case <-time.After(time.Millisecond):
+		}
+	}
+}

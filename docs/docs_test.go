@@ -1,0 +1,46 @@
+// Package docs_test compares what the documents show with what compiles and runs.
+package docs_test
+
+import (
+	"os"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"testing"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+)
+
+func read(t *testing.T, file string) string {
+	t.Helper()
+	text, err := os.ReadFile(file)
+	require.NoError(t, err)
+	return string(text)
+}
+
+func TestTheProgramInTheREADMEIsTheOneThatCompiles(t *testing.T) {
+	program := read(t, "examples/minimal/main.go")
+	begin := strings.Index(program, "type console struct")
+	end := strings.Index(program, "\nfunc check(")
+	require.True(t, begin > 0 && end > begin)
+	assert.Contains(t, read(t, "../README.md"), "```go\n"+strings.TrimSpace(program[begin:end])+"\n```")
+}
+
+func TestLinksBetweenDocumentsLeadSomewhere(t *testing.T) {
+	link := regexp.MustCompile(`\]\(([^)#]+)[^)]*\)`)
+	files, err := filepath.Glob("*.md")
+	require.NoError(t, err)
+	found := 0
+	for _, file := range append(files, "../README.md") {
+		for _, m := range link.FindAllStringSubmatch(read(t, file), -1) {
+			if strings.Contains(m[1], "://") {
+				continue
+			}
+			found++
+			_, err := os.Stat(filepath.Join(filepath.Dir(file), m[1]))
+			assert.NoError(t, err, "%s links to %s", file, m[1])
+		}
+	}
+	assert.Positive(t, found)
+}
