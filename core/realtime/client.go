@@ -56,7 +56,7 @@ func (c *client) Receive(payload []byte, binary bool) {
 	cmd, err := c.format.Decode(payload)
 	if err != nil {
 		p := fault.Public(err)
-		c.hub.cfg.Log.Debug("a client sent a bad event", "user", c.user.ID, "detail", p.Detail)
+		c.hub.cfg.Log.Debug("a client sent a bad event", "user", c.user.ID) // the detail quotes the client
 		c.close(CloseBadEvent, p.Detail)
 		return
 	}

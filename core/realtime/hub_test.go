@@ -742,3 +742,46 @@ type unreadable struct{ chat.MessageStore }
 func (unreadable) List(context.Context, string, chat.Range) ([]chat.Message, error) {
 	return nil, fault.Wrap(fault.Unavailable, errors.New("disk on fire"))
 }
+
+// late holds typing back until it is let go.
+type late struct {
+	realtime.Fanout
+	held chan realtime.Signal
+}
+
+func (l late) Publish(ctx context.Context, s realtime.Signal) error {
+	if s.Kind == realtime.SignalTyping && s.Typing {
+		l.held <- s
+		return nil
+	}
+	return l.Fanout.Publish(ctx, s)
+}
+
+func TestTheEndOfTypingIsNotLostWhenItsBeginningIsLate(t *testing.T) {
+	c := newClock()
+	l := late{memory.NewFanout().Node(), make(chan realtime.Signal, 1)}
+	swept := make(chan struct{}, 1)
+	n := startOn(t, newBacking(), l, func(cfg *realtime.HubConfig) {
+		cfg.Now = func() time.Time {
+			select {
+			case swept <- struct{}{}:
+			default:
+			}
+			return c.now()
+		}
+		cfg.TypingTTL, cfg.TypingEvery = 40*time.Millisecond, time.Millisecond
+	})
+	ada, bob := n.connect("ada"), n.connect("bob")
+	ada.join("hall")
+	bob.join("hall")
+	bob.emit("isTyping", map[string]any{"room": "hall"})
+	s := <-l.held
+	c.advance(10 * time.Millisecond)
+	for range 20 { // the clock is read at each sweep, and by little else now
+		<-swept
+	}
+	require.NoError(t, l.Fanout.Publish(t.Context(), s))
+	assert.Contains(t, string(ada.until("isTyping").Data), `"typing":true`)
+	bob.emit("isTyping", map[string]any{"room": "hall", "typing": false})
+	assert.Contains(t, string(ada.until("isTyping").Data), `"typing":false`)
+}

@@ -629,6 +629,8 @@ func (r *room) expireTyping(now time.Time) {
 		case !t.until.IsZero() && now.After(t.until):
 			t.until, t.shown, t.last = time.Time{}, time.Time{}, false
 			stopped = append(stopped, t.user)
+		case t.last && now.Sub(t.sent) < r.hub.cfg.TypingTTL:
+			// What it said may still be under way: its end must find it here.
 		case t.until.IsZero() && now.Sub(t.sent) >= r.hub.cfg.TypingEvery:
 			delete(r.typing, id)
 		}
