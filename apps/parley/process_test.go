@@ -312,6 +312,11 @@ func TestAStartThatFailsSaysWhyInOneLine(t *testing.T) {
 			require.NoError(t, os.WriteFile(file, nil, 0o600))
 			return []string{"--data", file}
 		}, `folder.*not a directory`},
+		{"another server uses the data folder", func(t *testing.T) []string {
+			folder := t.TempDir()
+			serve(t, folder)
+			return []string{"--data", folder}
+		}, `another server uses the data folder`},
 		{"the folder of mails is a file", with("mail", nil), `mail.*not a directory`},
 		{"the database is a folder", func(t *testing.T) []string {
 			folder := t.TempDir()

@@ -71,14 +71,53 @@ type Command struct {
 	Bench Bench
 }
 
-// Mail is what the mail commands are told.
+// Mail is what the mail commands are told. Not every command uses every field.
 type Mail struct {
-	URL    string `name:"url" help:"Address of the server. Default: the public URL."`
-	State  string `name:"state" default:"dead" enum:"ready,running,sent,dead,any" help:"State of the jobs."`
-	To     string `name:"to" help:"Recipient of the jobs."`
-	ID     string `arg:"" optional:"" name:"id" help:"Job. For replay: all dead letters that fit, if not given."`
-	DryRun bool   `name:"dry-run" help:"Only say what would be replayed."`
-	Data   bool   `name:"with-data" help:"Show the data of the job, which holds codes."`
+	URL, State, To, ID string
+	DryRun, Data       bool
+}
+
+type mailServer struct {
+	URL string `name:"url" help:"Address of the server. Default: the public URL."`
+}
+
+type mailCommands struct {
+	List struct {
+		mailServer
+		State string `name:"state" default:"dead" enum:"ready,running,sent,dead,any" help:"State of the jobs."`
+		To    string `name:"to" help:"Recipient of the jobs."`
+	} `cmd:"" help:"List mail jobs, dead letters unless told otherwise."`
+	Show struct {
+		mailServer
+		ID   string `arg:"" name:"id" help:"Job."`
+		Data bool   `name:"with-data" help:"Show the data of the job, which holds codes."`
+	} `cmd:"" help:"Show one."`
+	Replay struct {
+		mailServer
+		ID     string `arg:"" optional:"" name:"id" help:"Dead letter. Without it: all that fit."`
+		To     string `name:"to" help:"Recipient of the dead letters, where no id is given."`
+		DryRun bool   `name:"dry-run" help:"Only say which would be replayed."`
+	} `cmd:"" help:"Put a dead letter, or all that fit, back on the queue."`
+	Discard struct {
+		mailServer
+		ID string `arg:"" name:"id" help:"Dead letter."`
+	} `cmd:"" help:"Remove a dead letter for good."`
+	Stats struct{ mailServer } `cmd:"" help:"Count jobs by state."`
+}
+
+// command returns what the mail command of this name was told.
+func (m *mailCommands) command(name string) Mail {
+	switch name {
+	case "mail list":
+		return Mail{URL: m.List.URL, State: m.List.State, To: m.List.To}
+	case "mail show":
+		return Mail{URL: m.Show.URL, ID: m.Show.ID, Data: m.Show.Data}
+	case "mail replay":
+		return Mail{URL: m.Replay.URL, ID: m.Replay.ID, To: m.Replay.To, DryRun: m.Replay.DryRun}
+	case "mail discard":
+		return Mail{URL: m.Discard.URL, ID: m.Discard.ID}
+	}
+	return Mail{URL: m.Stats.URL}
 }
 
 // Bench is what the bench commands are told.
@@ -95,20 +134,14 @@ type Bench struct {
 
 type commandLine struct {
 	Settings
-	Serve    struct{} `cmd:"" default:"1" help:"Serve everything: the default."`
-	Config   struct{} `cmd:"" help:"Print what is in force, secrets masked."`
-	Migrate  struct{} `cmd:"" help:"Create or upgrade the schema, and end."`
-	Openapi  struct{} `cmd:"" help:"Print the OpenAPI document."`
-	Asyncapi struct{} `cmd:"" help:"Print the AsyncAPI document."`
-	Types    struct{} `cmd:"" help:"Print the TypeScript types of the socket."`
-	Mail     struct {
-		List    Mail `cmd:"" help:"List mail jobs, dead letters unless told otherwise."`
-		Show    Mail `cmd:"" help:"Show one."`
-		Replay  Mail `cmd:"" help:"Put a dead letter, or all that fit, back on the queue."`
-		Discard Mail `cmd:"" help:"Remove a dead letter for good."`
-		Stats   Mail `cmd:"" help:"Count jobs by state."`
-	} `cmd:"" help:"Look into the mail queue of a running server, with PARLEY_ADMIN_TOKEN."`
-	Bench struct {
+	Serve    struct{}     `cmd:"" default:"1" help:"Serve everything: the default."`
+	Config   struct{}     `cmd:"" help:"Print what is in force, secrets masked."`
+	Migrate  struct{}     `cmd:"" help:"Create or upgrade the schema, and end."`
+	Openapi  struct{}     `cmd:"" help:"Print the OpenAPI document."`
+	Asyncapi struct{}     `cmd:"" help:"Print the AsyncAPI document."`
+	Types    struct{}     `cmd:"" help:"Print the TypeScript types of the socket."`
+	Mail     mailCommands `cmd:"" help:"Look into the mail queue of a running server, with PARLEY_ADMIN_TOKEN."`
+	Bench    struct {
 		Idle   Bench `cmd:"" help:"Bytes and processor time of idle members."`
 		Fanout Bench `cmd:"" help:"Processor time of a delivery."`
 		Send   Bench `cmd:"" help:"Acknowledged, stored messages a second."`
@@ -145,16 +178,6 @@ func Load(args, environment []string, stdout io.Writer) (Settings, Command, erro
 	}
 	cmd := Command{Name: strings.TrimSuffix(parsed.Command(), " <id>")}
 	switch cmd.Name {
-	case "mail list":
-		cmd.Mail = line.Mail.List
-	case "mail show":
-		cmd.Mail = line.Mail.Show
-	case "mail replay":
-		cmd.Mail = line.Mail.Replay
-	case "mail discard":
-		cmd.Mail = line.Mail.Discard
-	case "mail stats":
-		cmd.Mail = line.Mail.Stats
 	case "bench idle":
 		cmd.Bench = line.Bench.Idle
 	case "bench fanout":
@@ -163,6 +186,10 @@ func Load(args, environment []string, stdout io.Writer) (Settings, Command, erro
 		cmd.Bench = line.Bench.Send
 	case "bench client":
 		cmd.Bench = line.Bench.Client
+	default:
+		if strings.HasPrefix(cmd.Name, "mail ") {
+			cmd.Mail = line.Mail.command(cmd.Name)
+		}
 	}
 	s := line.Settings
 	if err := s.check(); err != nil {

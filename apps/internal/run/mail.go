@@ -31,19 +31,10 @@ func administerMail(ctx context.Context, action string, s config.Settings, m con
 	if state == "any" {
 		state = ""
 	}
-	needID := func() error {
-		if m.ID == "" {
-			return fmt.Errorf("mail %s needs the id of a job", action)
-		}
-		return nil
-	}
 	switch action {
 	case "list":
 		return c.list(ctx, url.Values{"state": {state}, "to": {m.To}}, stdout)
 	case "show":
-		if err := needID(); err != nil {
-			return err
-		}
 		path := "/mail/jobs/" + url.PathEscape(m.ID)
 		if m.Data {
 			path += "?data=true"
@@ -52,9 +43,6 @@ func administerMail(ctx context.Context, action string, s config.Settings, m con
 	case "stats":
 		return c.print(ctx, http.MethodGet, "/mail/stats", nil, stdout)
 	case "discard":
-		if err := needID(); err != nil {
-			return err
-		}
 		return c.print(ctx, http.MethodDelete, "/mail/jobs/"+url.PathEscape(m.ID), nil, stdout)
 	case "replay":
 		if m.ID != "" {

@@ -152,6 +152,11 @@ func Serve(ctx context.Context, s config.Settings, stdout, stderr io.Writer, rea
 		}
 		secure = &tls.Config{Certificates: []tls.Certificate{pair}, MinVersion: tls.VersionTLS12}
 	}
+	held, err := lock(s.Data)
+	if err != nil {
+		return err
+	}
+	defer held.Close()
 	listener, err := new(net.ListenConfig).Listen(ctx, "tcp", s.Listen)
 	if err != nil {
 		if errors.Is(err, syscall.EADDRINUSE) {
