@@ -4,10 +4,8 @@ import (
 	"encoding/binary"
 	"fmt"
 	"runtime/debug"
-	"strings"
 	"sync"
 	"sync/atomic"
-	"unicode/utf8"
 
 	"github.com/gobwas/ws"
 	"github.com/lesismal/nbio"
@@ -91,7 +89,7 @@ func (c *conn) Close(code int, reason string) {
 	if c.state&closing != 0 {
 		return
 	}
-	if !mayBeSent(code) {
+	if !realtime.MaySend(code) {
 		code = fault.Internal.CloseCode()
 	}
 	c.end(closeFrame(code, reason))
@@ -356,13 +354,7 @@ const pingFrame = "\x89\x00"
 
 // closeFrame makes a whole close frame; a reason too long is cut between characters.
 func closeFrame(code int, reason string) []byte {
-	reason = strings.ToValidUTF8(reason, "\uFFFD")
-	if most := ws.MaxControlFramePayloadSize - 2; len(reason) > most {
-		for most > 0 && !utf8.RuneStart(reason[most]) {
-			most--
-		}
-		reason = reason[:most]
-	}
+	reason = realtime.CloseReason(reason)
 	b := append(make([]byte, 0, 4+len(reason)), 0x80|byte(ws.OpClose), byte(2+len(reason)))
 	b = binary.BigEndian.AppendUint16(b, uint16(code))
 	return append(b, reason...)

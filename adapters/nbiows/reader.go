@@ -182,21 +182,11 @@ func checkClose(payload []byte) int {
 	switch {
 	case len(payload) == 0:
 		return 0
-	case len(payload) == 1 || !mayBeSent(int(binary.BigEndian.Uint16(payload))):
+	case len(payload) == 1 || !realtime.MaySend(int(binary.BigEndian.Uint16(payload))):
 		return realtime.CloseProtocolError
 	case !utf8.Valid(payload[2:]):
 		return realtime.CloseInvalidUTF8
 	default:
 		return 0
-	}
-}
-
-// mayBeSent reports whether code may stand in a close frame.
-func mayBeSent(code int) bool {
-	switch {
-	case code >= 1000 && code <= 1003, code >= 1007 && code <= 1014, code >= 3000 && code <= 4999:
-		return true
-	default:
-		return false
 	}
 }

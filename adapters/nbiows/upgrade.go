@@ -4,13 +4,11 @@ import (
 	"bytes"
 	"crypto/sha1"
 	"encoding/base64"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"net"
 	"net/http"
 	"runtime/debug"
-	"strings"
 	"time"
 
 	"github.com/lesismal/nbio"
@@ -19,39 +17,17 @@ import (
 	"github.com/parley-chat/parley/core/realtime"
 )
 
-// startTimeout is how long a request waits for Run to have begun.
-const startTimeout = 5 * time.Second
-
-var (
-	errNotRunning = fault.New(fault.Unavailable, "not_running", "the socket does not serve now")
-	errKey        = fault.New(fault.Invalid, "websocket_key", "Sec-WebSocket-Key is not 16 bytes in base64")
-)
-
 var _ http.Handler = (*Server)(nil)
 
 // ServeHTTP makes a connection out of a WebSocket handshake (RFC 6455 section 4.2), or answers
 // with a problem document: 426 if it is none, 401 and so on if it is refused.
 func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
-	if !upgradeAsked(r) {
-		writeUpgradeRequired(w)
-		return
-	}
-	key := r.Header.Get("Sec-WebSocket-Key")
-	if nonce, err := base64.StdEncoding.DecodeString(key); err != nil || len(nonce) != 16 {
-		fault.WriteHTTP(w, errKey)
-		return
-	}
 	if r.TLS != nil {
 		s.refuse(w, errors.New("nbiows cannot serve TLS: use netws, or end TLS at a proxy"))
 		return
 	}
-	if !s.running(r) {
-		fault.WriteHTTP(w, errNotRunning)
-		return
-	}
-	hello, err := s.handshake.Check(r)
-	if err != nil {
-		fault.WriteHTTP(w, err)
+	hello, ok := s.handshake.Admit(w, r, s.ready)
+	if !ok {
 		return
 	}
 	if !s.open() {
@@ -59,30 +35,12 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	defer s.opening.Done()
-	nb, early, err := s.upgrade(w, key, hello.Protocol)
+	nb, early, err := s.upgrade(w, r.Header.Get("Sec-WebSocket-Key"), hello.Protocol)
 	if err != nil {
 		s.log.Debug("nbiows: upgrade", "error", err) // most often the client has gone
 		return
 	}
 	s.serve(nb, early, hello.Identity)
-}
-
-// running waits until Run has begun.
-func (s *Server) running(r *http.Request) bool {
-	select {
-	case <-s.ready:
-		return true
-	default:
-	}
-	late := time.NewTimer(startTimeout)
-	defer late.Stop()
-	select {
-	case <-s.ready:
-		return true
-	case <-late.C:
-	case <-r.Context().Done():
-	}
-	return false
 }
 
 func (s *Server) refuse(w http.ResponseWriter, err error) {
@@ -125,11 +83,7 @@ func (s *Server) serve(nb *nbio.Conn, early []byte, who realtime.Identity) {
 	s.add(c)
 	receiver, err := s.accept(c, who)
 	if err != nil {
-		code := fault.KindOf(err).CloseCode()
-		if errors.Is(err, realtime.ErrDraining) {
-			code = realtime.CloseServiceRestart
-		}
-		c.Close(code, fault.Public(err).Title)
+		c.Close(realtime.Refusal(err))
 	} else {
 		c.mu.Lock()
 		c.receiver = receiver
@@ -161,39 +115,6 @@ func (s *Server) accept(c *conn, who realtime.Identity) (receiver realtime.Recei
 		}
 	}()
 	return s.acceptor.Accept(c, who)
-}
-
-// upgradeAsked reports whether r is a handshake of WebSocket version 13.
-func upgradeAsked(r *http.Request) bool {
-	return r.Method == http.MethodGet && r.ProtoMajor == 1 && r.ProtoMinor >= 1 &&
-		hasToken(r.Header, "Connection", "upgrade") && hasToken(r.Header, "Upgrade", "websocket") &&
-		r.Header.Get("Sec-WebSocket-Version") == "13"
-}
-
-func hasToken(h http.Header, name, token string) bool {
-	for _, line := range h.Values(name) {
-		for t := range strings.SplitSeq(line, ",") {
-			if strings.EqualFold(strings.TrimSpace(t), token) {
-				return true
-			}
-		}
-	}
-	return false
-}
-
-// writeUpgradeRequired answers 426 (RFC 9110 section 15.5.22), which no kind of fault stands for.
-func writeUpgradeRequired(w http.ResponseWriter) {
-	h := w.Header()
-	h.Set("Connection", "Upgrade")
-	h.Set("Upgrade", "websocket")
-	h.Set("Sec-WebSocket-Version", "13")
-	h.Set("Content-Type", "application/problem+json")
-	h.Set("Cache-Control", "no-store")
-	w.WriteHeader(http.StatusUpgradeRequired)
-	_ = json.NewEncoder(w).Encode(fault.Document{ // the client may be gone
-		Type: fault.ProblemType("upgrade_required"), Title: "this address speaks WebSocket only",
-		Status: http.StatusUpgradeRequired, Code: "upgrade_required",
-	})
 }
 
 // switching is the answer that makes the connection a WebSocket.

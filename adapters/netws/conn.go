@@ -6,7 +6,6 @@ import (
 	"io"
 	"net"
 	"runtime/debug"
-	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -61,10 +60,10 @@ func (c *conn) Queued() int { return int(c.queued.Load()) }
 
 // Close queues a close frame; see [realtime.Conn]. A code that must not be sent becomes 1011.
 func (c *conn) Close(code int, reason string) {
-	if !mayBeSent(code) {
+	if !realtime.MaySend(code) {
 		code = fault.Internal.CloseCode()
 	}
-	c.end(websocket.FormatCloseMessage(code, fit(reason)))
+	c.end(websocket.FormatCloseMessage(code, realtime.CloseReason(reason)))
 }
 
 // end sends what is queued and then a close frame.
@@ -327,22 +326,4 @@ func validPrefix(b []byte) (n int, ok bool) {
 		n += size
 	}
 	return n, true
-}
-
-// mayBeSent reports whether code may stand in a close frame (RFC 6455 section 7.4).
-func mayBeSent(code int) bool {
-	return code >= 1000 && code <= 1003 || code >= 1007 && code <= 1014 || code >= 3000 && code <= 4999
-}
-
-// fit cuts a reason to what a close frame holds, between characters.
-func fit(reason string) string {
-	reason = strings.ToValidUTF8(reason, "\uFFFD")
-	most := 123
-	if len(reason) <= most {
-		return reason
-	}
-	for most > 0 && !utf8.RuneStart(reason[most]) {
-		most--
-	}
-	return reason[:most]
 }

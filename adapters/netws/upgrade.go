@@ -1,27 +1,15 @@
 package netws
 
 import (
-	"encoding/base64"
-	"encoding/json"
-	"errors"
 	"fmt"
 	"net/http"
 	"runtime/debug"
 	"sync"
-	"time"
 
 	"github.com/gorilla/websocket"
 
 	"github.com/parley-chat/parley/core/fault"
 	"github.com/parley-chat/parley/core/realtime"
-)
-
-// startTimeout is how long a request waits for Run to have begun.
-const startTimeout = 5 * time.Second
-
-var (
-	errNotRunning = fault.New(fault.Unavailable, "not_running", "the socket does not serve now")
-	errKey        = fault.New(fault.Invalid, "websocket_key", "Sec-WebSocket-Key is not 16 bytes in base64")
 )
 
 var _ http.Handler = (*Server)(nil)
@@ -43,21 +31,8 @@ func newUpgrader(cfg Config) websocket.Upgrader {
 // ServeHTTP makes a connection out of a WebSocket handshake (RFC 6455 section 4.2), or answers
 // with a problem document: 426 if it is none, 401 and so on if it is refused.
 func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
-	if r.Method != http.MethodGet || r.ProtoMajor != 1 || !websocket.IsWebSocketUpgrade(r) || r.Header.Get("Sec-WebSocket-Version") != "13" {
-		writeUpgradeRequired(w)
-		return
-	}
-	if nonce, err := base64.StdEncoding.DecodeString(r.Header.Get("Sec-WebSocket-Key")); err != nil || len(nonce) != 16 {
-		fault.WriteHTTP(w, errKey)
-		return
-	}
-	if !s.serving(r) {
-		fault.WriteHTTP(w, errNotRunning)
-		return
-	}
-	hello, err := s.cfg.Handshake.Check(r)
-	if err != nil {
-		fault.WriteHTTP(w, err)
+	hello, ok := s.cfg.Handshake.Admit(w, r, s.ready)
+	if !ok {
 		return
 	}
 	if !s.enter() {
@@ -76,28 +51,11 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	c := &conn{server: s, ws: ws, written: make(chan struct{})}
 	receiver, err := s.accept(c, hello.Identity)
 	if err != nil {
-		code := fault.KindOf(err).CloseCode()
-		if errors.Is(err, realtime.ErrDraining) {
-			code = realtime.CloseServiceRestart
-		}
-		c.Close(code, fault.Public(err).Title)
+		c.Close(realtime.Refusal(err))
 	}
 	c.receiver = receiver
 	s.add(c)
 	s.running.Go(c.read) // the request's buffers are free once this handler returns
-}
-
-// serving waits until Run has begun.
-func (s *Server) serving(r *http.Request) bool {
-	late := time.NewTimer(startTimeout)
-	defer late.Stop()
-	select {
-	case <-s.ready:
-		return true
-	case <-late.C:
-	case <-r.Context().Done():
-	}
-	return false
 }
 
 // accept asks the acceptor; one that panics has refused.
@@ -109,19 +67,4 @@ func (s *Server) accept(c *conn, who realtime.Identity) (receiver realtime.Recei
 		}
 	}()
 	return s.cfg.Acceptor.Accept(c, who)
-}
-
-// writeUpgradeRequired answers 426 (RFC 9110 section 15.5.22), which no kind of fault stands for.
-func writeUpgradeRequired(w http.ResponseWriter) {
-	h := w.Header()
-	h.Set("Connection", "Upgrade")
-	h.Set("Upgrade", "websocket")
-	h.Set("Sec-WebSocket-Version", "13")
-	h.Set("Content-Type", "application/problem+json")
-	h.Set("Cache-Control", "no-store")
-	w.WriteHeader(http.StatusUpgradeRequired)
-	_ = json.NewEncoder(w).Encode(fault.Document{ // the client may be gone
-		Type: fault.ProblemType("upgrade_required"), Title: "this address speaks WebSocket only",
-		Status: http.StatusUpgradeRequired, Code: "upgrade_required",
-	})
 }

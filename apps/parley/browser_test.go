@@ -237,7 +237,7 @@ func (p *tab) size(width, height int64, options ...chromedp.EmulateViewportOptio
 func (p *tab) scheme(value string) {
 	p.t.Helper()
 	_, err := chromedp.Call(p.ctx, emulation.SetEmulatedMedia, emulation.SetEmulatedMediaParams{
-		Features: []*emulation.MediaFeature{{Name: "prefers-color-scheme", Value: value}}, //nolint:misspell // the name is not ours
+		Features: []*emulation.MediaFeature{{Name: "prefers-color-scheme", Value: value}},
 	})
 	require.NoError(p.t, err)
 }

@@ -193,13 +193,7 @@ func (c *client) send(f *Frame, shed bool) {
 	_ = c.conn.Send(f) // a closed connection reports itself by Disconnected
 }
 
-func (c *client) close(code int, reason string) {
-	const longest = 123 // RFC 6455 section 5.5: a control frame holds 125 bytes, 2 of them the code
-	if len(reason) > longest {
-		reason = strings.ToValidUTF8(reason[:longest], "")
-	}
-	c.conn.Close(code, reason)
-}
+func (c *client) close(code int, reason string) { c.conn.Close(code, CloseReason(reason)) }
 
 // member returns the connection's membership of a room, or nil.
 func (c *client) member(room string) *member {
