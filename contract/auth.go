@@ -38,7 +38,7 @@ func SessionStore() []Case[Sessions] {
 		{"one of several rotations wins", "Of concurrent updates that each expect what the other changes, exactly one finds it.", sessionsRotate},
 		{"a user's sessions come oldest first", "ByUser returns the user's sessions, expired and revoked ones included, oldest first.", sessionsByUser},
 		{"many sessions of a user are all returned", "ByUser returns the user's sessions.", sessionsMany},
-		{"expired sessions are removed", "DeleteExpired removes what expired before the given time and returns how many. What expires later stays.", sessionsSweep},
+		{"expired sessions are removed", "DeleteExpired removes what expired before the given time and returns how many. What expires at that very time, or later, stays.", sessionsSweep},
 		{"an ended context does all or nothing", "Update stores the session, and puts events into the outbox, in one commit.", sessionsEnded},
 	}
 }
@@ -295,7 +295,7 @@ func CodeStore() []Case[Codes] {
 		{"a taken hash is refused", "A code with that hash is an error of kind Conflict.", codesTaken},
 		{"one of several uses wins", "Of any number of calls, exactly one gets it with a zero UsedAt.", codesRace},
 		{"an expired code is returned", "Expired codes are returned like others.", codesExpired},
-		{"expired codes are removed", "DeleteExpired removes what expired before the given time and returns how many. What expires later stays.", codesSweep},
+		{"expired codes are removed", "DeleteExpired removes what expired before the given time and returns how many. What expires at that very time, or later, stays.", codesSweep},
 	}
 }
 

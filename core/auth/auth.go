@@ -174,7 +174,7 @@ type Limiter interface {
 // Sweeper removes what is expired. Stores that keep such things implement it.
 type Sweeper interface {
 	// DeleteExpired removes what expired before the given time and returns how many. What
-	// expires later stays.
+	// expires at that very time, or later, stays.
 	DeleteExpired(ctx context.Context, before time.Time) (int, error)
 }
 

@@ -33,7 +33,8 @@ type Event struct {
 //
 // It may be called from many goroutines.
 type Publisher interface {
-	// Publish returns nil once the bus has taken over every event, in the order given.
+	// Publish returns nil once the bus has taken over every event, in the order given; a bus
+	// within one process may wait for the handlers of a group for that.
 	// On an error any number of them may have been taken: the caller publishes all of
 	// them again, and subscribers see some twice. Publish gives up when ctx is done;
 	// then too the outcome is unknown.

@@ -158,7 +158,7 @@ type DeadLetters interface {
 	// Get returns a job, or ErrJobNotFound.
 	Get(ctx context.Context, id string) (Job, error)
 	// Requeue makes a Dead job Ready at runAt with no attempts, keeping its last error,
-	// and replaces its data unless data is nil. It returns ErrJobNotFound, or ErrNotDead.
+	// and replaces its data unless data is nil; UpdatedAt becomes runAt. It returns ErrJobNotFound, or ErrNotDead.
 	Requeue(ctx context.Context, id string, runAt time.Time, data []byte) error
 	// Discard removes a Dead job. It returns ErrJobNotFound, or ErrNotDead.
 	Discard(ctx context.Context, id string) error

@@ -30,7 +30,8 @@ type WorkerConfig struct {
 	// Backoff is the wait after the first failure; it doubles with each, with full jitter
 	// above half (half of it is certain, half is random), up to MaxBackoff. Defaults 5 seconds, 5 minutes.
 	Backoff, MaxBackoff time.Duration
-	// Concurrency is how many mails are under way at once. Default 4.
+	// Concurrency is how many mails are under way at once, and so how many a crash can send a
+	// second time. Default 1, which also keeps the queue's order.
 	Concurrency int
 	// Poll is the longest time between looks at the queue. Default 1 second.
 	Poll time.Duration
@@ -81,7 +82,7 @@ func NewWorker(cfg WorkerConfig) (*Worker, error) {
 		byDef int
 	}{
 		{"MaxAttempts", &cfg.MaxAttempts, 3},
-		{"Concurrency", &cfg.Concurrency, 4},
+		{"Concurrency", &cfg.Concurrency, 1},
 	} {
 		switch {
 		case *n.value < 0:
