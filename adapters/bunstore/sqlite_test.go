@@ -110,6 +110,7 @@ func TestPlacesThatCannotBeWritten(t *testing.T) {
 		}
 		file := filled(t)
 		require.NoError(t, os.Chmod(filepath.Dir(file), 0o500))
+		t.Cleanup(func() { assert.NoError(t, os.Chmod(filepath.Dir(file), 0o700)) }) // or it cannot be removed
 		_, err := bunstore.OpenSQLite(t.Context(), file, bunstore.SQLiteConfig{})
 		require.ErrorIs(t, err, bunstore.ErrNotWritable)
 	})
