@@ -18,6 +18,7 @@ import (
 
 	"github.com/alecthomas/kong"
 
+	"github.com/parley-chat/parley/adapters/smtpmail"
 	"github.com/parley-chat/parley/core/realtime"
 	"github.com/parley-chat/parley/core/user"
 )
@@ -33,7 +34,7 @@ type Settings struct {
 	Store      string `name:"store" help:"Where accounts and messages are: sqlite:FILE, or memory: to keep nothing. Default: SQLite in the data folder."`
 	Bus        string `name:"bus" default:"memory:" help:"What carries events: memory: for this process."`
 	MailQueue  string `name:"mail-queue" default:"store" help:"Where mails wait: store."`
-	MailSender string `name:"mail-sender" default:"dev:" help:"Who sends mails: dev: keeps them for /dev/mail."`
+	MailSender string `name:"mail-sender" default:"dev:" secret:"" help:"Who sends mails: dev: keeps them for /dev/mail; smtp://user:password@host:port?tls=starttls|implicit|none."`
 	Transport  string `name:"transport" default:"${transport}" help:"What carries sockets: nbio for many connections, net for any platform and TLS."`
 
 	DocsUser     string `name:"docs-user" default:"linkdocs" help:"User of /api-docs."`
@@ -232,7 +233,9 @@ func (s *Settings) check() error {
 		return bad("mail-queue", "%q is not store", redact(s.MailQueue))
 	}
 	if s.MailSender != "dev:" {
-		return bad("mail-sender", "%q is not dev:", redact(s.MailSender))
+		if _, err := smtpmail.ParseURL(s.MailSender); err != nil {
+			return bad("mail-sender", "it is not dev:, and %v", err)
+		}
 	}
 	if !slices.Contains([]string{"nbio", "net"}, s.Transport) {
 		return bad("transport", "%q is neither nbio nor net", redact(s.Transport))
@@ -311,10 +314,11 @@ func (s Settings) Print(w io.Writer) error {
 		if list, ok := v.Field(i).Interface().([]string); ok {
 			value = strings.Join(list, ",")
 		}
-		if _, secret := f.Tag.Lookup("secret"); secret && value != "" {
-			value = "********"
-		} else if strings.Contains(value, "://") {
+		switch _, secret := f.Tag.Lookup("secret"); {
+		case strings.Contains(value, "://"):
 			value = redact(value)
+		case secret && value != "" && value != "dev:":
+			value = "********"
 		}
 		if _, err := fmt.Fprintf(w, "%s=%s\n", variable(name), value); err != nil {
 			return err

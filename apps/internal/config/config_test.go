@@ -86,7 +86,7 @@ func TestWhatCannotBeMeantIsRefusedInOneLine(t *testing.T) {
 		"store without file":  {[]string{"PARLEY_STORE=sqlite:"}, nil, "PARLEY_STORE"},
 		"bus":                 {[]string{"PARLEY_BUS=kafka://u:s3cret@h:1"}, nil, "PARLEY_BUS"},
 		"queue":               {nil, []string{"--mail-queue", "redis"}, "PARLEY_MAIL_QUEUE"},
-		"sender":              {nil, []string{"--mail-sender", "smtp://u:s3cret@h:1"}, "PARLEY_MAIL_SENDER"},
+		"sender":              {nil, []string{"--mail-sender", "smtp://u:s3cret@h:1?tls=maybe"}, "PARLEY_MAIL_SENDER"},
 		"transport":           {nil, []string{"--transport", "carrier-pigeon"}, "PARLEY_TRANSPORT"},
 		"taken":               {nil, []string{"--auth-taken", "maybe"}, "auth-taken"},
 		"half of TLS":         {nil, []string{"--tls-cert", "x"}, "tls-key"},

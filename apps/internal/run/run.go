@@ -203,7 +203,7 @@ func Serve(ctx context.Context, s config.Settings, stdout, stderr io.Writer, rea
 		cancel()
 	}()
 	greet(stdout, s, publicURL, printed)
-	if !loopback {
+	if !loopback && s.MailSender == "dev:" {
 		log.Warn("mails are not sent: they are kept for /dev/mail, which everybody who reaches this address can read", "sender", s.MailSender)
 	}
 	if ready != nil {
@@ -227,7 +227,9 @@ func Serve(ctx context.Context, s config.Settings, stdout, stderr io.Writer, rea
 
 func greet(w io.Writer, s config.Settings, publicURL string, printed bool) {
 	fmt.Fprintf(w, "Parley is at %s\n", publicURL)
-	fmt.Fprintf(w, "  mailbox   %s/dev/mail\n", publicURL)
+	if s.MailSender == "dev:" {
+		fmt.Fprintf(w, "  mailbox   %s/dev/mail\n", publicURL)
+	}
 	if printed {
 		fmt.Fprintf(w, "  API docs  %s/api-docs (%s / %s)\n", publicURL, s.DocsUser, s.DocsPassword)
 	} else {

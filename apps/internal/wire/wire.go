@@ -18,13 +18,13 @@ import (
 	"time"
 
 	"github.com/parley-chat/parley/adapters/bunstore"
-	"github.com/parley-chat/parley/adapters/filemail"
 	"github.com/parley-chat/parley/adapters/humaapi"
 	"github.com/parley-chat/parley/adapters/jwtauth"
 	"github.com/parley-chat/parley/adapters/memory"
 	"github.com/parley-chat/parley/adapters/nbiows"
 	"github.com/parley-chat/parley/adapters/netws"
 	"github.com/parley-chat/parley/adapters/passhash"
+	"github.com/parley-chat/parley/adapters/smtpmail"
 	"github.com/parley-chat/parley/adapters/watermillbus"
 	"github.com/parley-chat/parley/apps/internal/config"
 	"github.com/parley-chat/parley/apps/internal/web"
@@ -39,6 +39,10 @@ import (
 // Version is the version of the documents.
 const Version = "1.0.0"
 
+// sendTimeout bounds one attempt to send a mail: one under way must not hold up the end of the
+// program.
+const sendTimeout = 4 * time.Second
+
 // App is the all-in-one program, connected and not yet running.
 type App struct {
 	System *parley.System
@@ -49,7 +53,8 @@ type App struct {
 
 	transport transport
 	bus       *watermillbus.Bus
-	store     *bunstore.Store // nil if nothing is kept
+	store     *bunstore.Store  // nil if nothing is kept
+	smtp      *smtpmail.Sender // nil if mails go to the development mailbox
 }
 
 // transport carries sockets.
@@ -100,7 +105,7 @@ func (a *App) build(ctx context.Context, s config.Settings, publicURL, dial stri
 	if err != nil {
 		return err
 	}
-	mailbox, err := filemail.Open(filemail.Config{Folder: filepath.Join(s.Data, "mail")})
+	sender, mailbox, err := a.openSender(ctx, s, log)
 	if err != nil {
 		return err
 	}
@@ -111,7 +116,7 @@ func (a *App) build(ctx context.Context, s config.Settings, publicURL, dial stri
 	ports := parley.Ports{
 		Hasher: hasher, Issuer: issuer, Verifier: verifier,
 		Limiter:   memory.NewLimiter(memory.LimiterConfig{}),
-		Publisher: a.bus, Subscriber: a.bus, Sender: mailbox,
+		Publisher: a.bus, Subscriber: a.bus, Sender: sender,
 		Recent: memory.NewRecentCache(memory.RecentCacheConfig{Rooms: 10_000, Messages: 20}),
 		Fanout: memory.NewFanout().Node(), Presence: memory.NewPresence(),
 	}
@@ -127,8 +132,7 @@ func (a *App) build(ctx context.Context, s config.Settings, publicURL, dial stri
 			SignInRate: auth.Rate{Burst: s.SignInBurst, Per: time.Minute},
 			MailRate:   auth.Rate{Burst: s.MailBurst, Per: 10 * time.Minute},
 		},
-		// A mail under way must not hold up the end of the program.
-		Worker:    mail.WorkerConfig{SendTimeout: 4 * time.Second},
+		Worker:    mail.WorkerConfig{SendTimeout: sendTimeout},
 		Templates: mail.TemplateConfig{Product: s.Product, From: s.MailFrom, FromName: s.MailFromName},
 		Hub:       realtime.HubConfig{Rate: s.SocketRate, Burst: s.SocketBurst, MaxConnections: s.MaxConns},
 	})
@@ -183,7 +187,7 @@ func newTransport(s config.Settings, h *realtime.Handshake, hub *realtime.Hub, l
 }
 
 // mount puts everything on one handler.
-func (a *App) mount(s config.Settings, publicURL string, keys *jwtauth.Keys, mailbox *filemail.Mailbox, checks []health.Check, log *slog.Logger) error {
+func (a *App) mount(s config.Settings, publicURL string, keys *jwtauth.Keys, mailbox web.Mailbox, checks []health.Check, log *slog.Logger) error {
 	mux := http.NewServeMux()
 	api, err := humaapi.New(mux, humaapi.Config{Title: s.Product, Version: Version, TrustedProxies: s.TrustedRanges, Log: log})
 	if err != nil {
@@ -207,14 +211,7 @@ func (a *App) mount(s config.Settings, publicURL string, keys *jwtauth.Keys, mai
 		humaapi.RegisterHealth(api, humaapi.HealthConfig{Checks: checks, Draining: a.System.Hub.Draining}),
 		humaapi.RegisterDocs(api, humaapi.DocsConfig{User: s.DocsUser, Password: s.DocsPassword}),
 		humaapi.RegisterAsyncAPI(api, asyncJSON, asyncYAML),
-		web.Register(mux, web.Config{Product: s.Product, DevMail: web.MailboxFunc(func() []web.Mail {
-			all := mailbox.All()
-			mails := make([]web.Mail, len(all))
-			for i, m := range all {
-				mails[i] = web.Mail{ID: m.ID, To: m.To, Subject: m.Subject, Text: m.Text, HTML: m.HTML, At: m.At}
-			}
-			return mails
-		})}),
+		web.Register(mux, web.Config{Product: s.Product, DevMail: mailbox}),
 	)
 	if err != nil {
 		return err
@@ -246,6 +243,9 @@ func (a *App) Close() error {
 	var errs []error
 	if a.bus != nil {
 		errs = append(errs, a.bus.Close())
+	}
+	if a.smtp != nil {
+		errs = append(errs, a.smtp.Close())
 	}
 	if a.store != nil {
 		errs = append(errs, a.store.Close())

@@ -1,0 +1,112 @@
+package main_test
+
+import (
+	"context"
+	"io"
+	"net"
+	"net/http"
+	"net/mail"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/emersion/go-sasl"
+	"github.com/emersion/go-smtp"
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+)
+
+// post is a mail server that takes every mail, and knows one password.
+type post struct{ mails chan *mail.Message }
+
+func (p *post) NewSession(*smtp.Conn) (smtp.Session, error) { return &postman{p}, nil }
+
+type postman struct{ *post }
+
+func (*postman) Mail(string, *smtp.MailOptions) error { return nil }
+func (*postman) Rcpt(string, *smtp.RcptOptions) error { return nil }
+func (*postman) Reset()                               {}
+func (*postman) Logout() error                        { return nil }
+func (*postman) AuthMechanisms() []string             { return []string{sasl.Plain} }
+func (*postman) Auth(string) (sasl.Server, error) {
+	return sasl.NewPlainServer(func(_, user, password string) error {
+		if user != "parley" || password != "hunter2" {
+			return smtp.ErrAuthFailed
+		}
+		return nil
+	}), nil
+}
+
+func (p *postman) Data(r io.Reader) error {
+	text, err := io.ReadAll(r)
+	if err != nil {
+		return err
+	}
+	m, err := mail.ReadMessage(strings.NewReader(string(text)))
+	if err == nil {
+		p.mails <- m
+	}
+	return err
+}
+
+// openPost starts a mail server on address, or on a free one.
+func openPost(t *testing.T, address string) (*post, string) {
+	t.Helper()
+	p := &post{mails: make(chan *mail.Message, 16)}
+	s := smtp.NewServer(p)
+	s.AllowInsecureAuth = true // the loopback needs no TLS in this test
+	l, err := new(net.ListenConfig).Listen(t.Context(), "tcp", address)
+	require.NoError(t, err)
+	go func() { _ = s.Serve(l) }()
+	t.Cleanup(func() { _ = s.Close() })
+	return p, l.Addr().String()
+}
+
+func TestMailsGoOutBySMTP(t *testing.T) {
+	t.Parallel()
+	p, address := openPost(t, "127.0.0.1:0")
+	s := serve(t, t.TempDir(), "--mail-sender", "smtp://parley:hunter2@"+address+"?tls=none&plaintext-auth=true")
+	assert.NotContains(t, s.stdout.String(), "/dev/mail", "mails do not go there")
+	must(t, http.StatusNotFound, http.MethodGet, s.url+"/dev/mail", "", nil)
+	s.signUp(t, "Ada Lovelace", "ada@example.com")
+	select {
+	case m := <-p.mails:
+		to, err := m.Header.AddressList("To")
+		require.NoError(t, err)
+		assert.Equal(t, "ada@example.com", to[0].Address)
+		assert.Regexp(t, `^<\S+@\S+>$`, m.Header.Get("Message-Id"))
+	case <-time.After(patience):
+		t.Fatalf("no mail came\n%s", s.stderr)
+	}
+	s.sound(t)
+	assert.NotContains(t, s.stderr.String(), "hunter2")
+	assert.NotContains(t, s.stderr.String(), "ada@example.com")
+}
+
+func TestAMailWaitsForTheMailServer(t *testing.T) {
+	t.Parallel()
+	address := freeAddress(t)
+	s := serve(t, t.TempDir(), "--mail-sender", "smtp://"+address+"?tls=none")
+	s.signUp(t, "Ada Lovelace", "ada@example.com")
+	await(t, "a failed attempt in the log", func() bool { return strings.Contains(s.stderr.String(), "attempt") })
+	p, _ := openPost(t, address)
+	ctx, cancel := context.WithTimeout(t.Context(), patience)
+	defer cancel()
+	select {
+	case m := <-p.mails:
+		assert.Contains(t, m.Header.Get("To"), "ada@example.com")
+	case <-ctx.Done():
+		t.Fatalf("no mail came\n%s", s.stderr)
+	}
+}
+
+func TestAMailServerThatRefusesThePasswordEndsTheStart(t *testing.T) {
+	t.Parallel()
+	_, address := openPost(t, "127.0.0.1:0")
+	line := execute(t, nil, "--data", t.TempDir(), "--listen", "127.0.0.1:0",
+		"--mail-sender", "smtp://parley:wrong-secret@"+address+"?tls=none&plaintext-auth=true").refused(t)
+	assert.Contains(t, line, "mail server")
+	assert.NotContains(t, line, "wrong-secret")
+	line = execute(t, nil, "--data", t.TempDir(), "--listen", "127.0.0.1:0", "--mail-sender", "smtp://"+address).refused(t)
+	assert.Contains(t, line, "mail server", "STARTTLS is required unless told otherwise, and this one has none")
+}
