@@ -4,10 +4,12 @@ import (
 	"database/sql"
 	"fmt"
 	"strings"
+	"sync/atomic"
 	"testing"
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/parley-chat/parley/adapters/bunstore"
 	"github.com/parley-chat/parley/core/chat"
 )
 
@@ -40,17 +42,64 @@ func BenchmarkAppend(b *testing.B) {
 	for _, rooms := range []int{1, 100} {
 		for _, size := range []int{1, 10, 100, 500} {
 			b.Run(fmt.Sprintf("rooms=%d/batch=%d", rooms, size), func(b *testing.B) {
-				store := open(b).Messages()
-				next := batches(size, rooms)
-				b.ReportAllocs()
-				for b.Loop() {
-					if _, err := store.Append(b.Context(), next()); err != nil {
-						b.Fatal(err)
-					}
-				}
-				perSecond(b, size)
+				appendBatches(b, open(b), rooms, size)
 			})
 		}
+	}
+}
+
+func appendBatches(b *testing.B, s *bunstore.Store, rooms, size int) {
+	store := s.Messages()
+	next := batches(size, rooms)
+	b.ReportAllocs()
+	for b.Loop() {
+		if _, err := store.Append(b.Context(), next()); err != nil {
+			b.Fatal(err)
+		}
+	}
+	perSecond(b, size)
+}
+
+// BenchmarkServers compares Append with the plain driver on each server: the same rows, in
+// one statement a batch, in one transaction.
+func BenchmarkServers(b *testing.B) {
+	for _, e := range engines {
+		for _, rooms := range []int{1, 100} {
+			for _, size := range []int{1, 100, 500} {
+				name := fmt.Sprintf("%s/rooms=%d/batch=%d", e.name, rooms, size)
+				b.Run(name+"/append", func(b *testing.B) { appendBatches(b, e.migrated(b), rooms, size) })
+				b.Run(name+"/plain", func(b *testing.B) {
+					write, _ := bunstore.Handles(e.migrated(b))
+					insertPlainly(b, write.DB, e.placeholders, rooms, size, size)
+				})
+			}
+		}
+	}
+}
+
+// BenchmarkAppendTogether is how much several callers, each in a room of its own, get done
+// on one server.
+func BenchmarkAppendTogether(b *testing.B) {
+	for _, e := range engines {
+		b.Run(e.name, func(b *testing.B) {
+			store := e.migrated(b).Messages()
+			var caller atomic.Int64
+			b.SetParallelism(4)
+			b.RunParallel(func(pb *testing.PB) {
+				next, room := batches(100, 1), fmt.Sprint("room ", caller.Add(1))
+				for pb.Next() {
+					batch := next()
+					for i := range batch {
+						batch[i].Room = room
+					}
+					if _, err := store.Append(b.Context(), batch); err != nil {
+						b.Error(err)
+						return
+					}
+				}
+			})
+			perSecond(b, 100)
+		})
 	}
 }
 
@@ -78,10 +127,17 @@ func plainDriver(b *testing.B, rooms, size, together int) {
 	require.NoError(b, err)
 	defer func() { require.NoError(b, db.Close()) }()
 	db.SetMaxOpenConns(1)
-	group := "(?,?,?,?,?,?,?,?)"
-	insert, err := db.Prepare("INSERT INTO parley_messages (room_id, seq, id, client_id, author_id, author_name, text, at) VALUES " +
-		group + strings.Repeat(","+group, together-1))
+	questionMarks := func(n int) string {
+		return strings.TrimSuffix(strings.Repeat("(?,?,?,?,?,?,?,?),", n), ",")
+	}
+	insertPlainly(b, db, questionMarks, rooms, size, together)
+}
+
+// insertPlainly inserts batches of size, as many rows a statement as said.
+func insertPlainly(b *testing.B, db *sql.DB, placeholders func(rows int) string, rooms, size, together int) {
+	insert, err := db.Prepare("INSERT INTO parley_messages (room_id, seq, id, client_id, author_id, author_name, text, at) VALUES " + placeholders(together))
 	require.NoError(b, err)
+	defer func() { require.NoError(b, insert.Close()) }()
 	next := batches(size, rooms)
 	n := 0
 	b.ReportAllocs()

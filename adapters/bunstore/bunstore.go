@@ -1,24 +1,41 @@
 // Package bunstore implements every persistence port on SQL through Bun v1.3:
 // user.Repository, auth.SessionStore, auth.CodeStore, auth.Nonces and auth.Sweeper,
 // chat.MessageStore, chat.Rooms and chat.Members, event.Outbox, mail.Queue,
-// mail.DeadLetters and mail.Stats. It runs on SQLite 3.35 or later; [OpenSQLite] uses
-// modernc.org/sqlite v1.61, which is pure Go.
+// mail.DeadLetters and mail.Stats. It runs on SQLite 3.35, PostgreSQL 11, MySQL 8.0.16 and
+// MariaDB 10.6, or later. [OpenSQLite] uses modernc.org/sqlite v1.61, [OpenPostgres] pgx v5.12,
+// [OpenMySQL] go-sql-driver/mysql v1.10, all of them pure Go. It is tested on PostgreSQL 15 and
+// MariaDB 10.11.
 //
 // # Guarantees
 //
 //   - A call that returned nil has been committed. With [OpenSQLite] and its defaults the
-//     commit was synced to the disk before (WAL, synchronous=FULL).
+//     commit was synced to the disk before (WAL, synchronous=FULL). With a server that is its
+//     operator's choice: synchronous_commit, innodb_flush_log_at_trx_commit.
 //   - A change and its events are one commit. A call whose context ended before the commit
 //     stored nothing.
 //   - Read-modify-write is serialised: a transaction that reads before it writes takes the
-//     write lock first, also on a handle whose transactions begin deferred.
-//   - Several processes may share one SQLite file on one machine, the mail queue included.
+//     write lock first, also on a handle whose transactions begin deferred. On a server it
+//     locks the row.
+//   - Several processes may share one database, or one SQLite file on one machine, the mail
+//     queue included. Sequences have no gaps, because a room's counter is locked until the
+//     commit, the rooms of a batch in one order. Events have their place in the order of
+//     commits, because only one transaction at a time is between putting events and its end:
+//     no event appears before one that Pending has returned.
+//   - A transaction that a server gave up for another one's sake (a deadlock, a
+//     serialization failure) begins again, at most ten times, after short random pauses.
+//   - A call ends with its context, also when the server does not answer.
 //   - Times keep their microseconds and come back in UTC; text is compared by its bytes.
 //   - Errors have a kind of package fault. A driver's error is only ever the cause.
 //
 // # Exceptions
 //
-// No promise of a port is broken. Besides: text that is not valid UTF-8 or has a NUL
+// No promise of a port is broken. A call whose commit was under way when the server was lost,
+// or when its context ended, fails with kind Unavailable, and may have been stored. On a cluster
+// of MySQL servers that all write, numbers do not ascend in the order of commits: give the
+// programs one of them. On a MySQL handle that [New] was given, COMMIT and ROLLBACK are the
+// driver's, which wait for a server that does not answer for as long as the handle's time-outs allow.
+//
+// Besides: text that is not valid UTF-8 or has a NUL
 // character, and text above a column's bound, is refused with kind Invalid, because not
 // every engine can keep it. LastError of a mail job is cut at 2,000 characters.
 // Messages are inserted by prepared statements that Bun's query hooks do not see.
@@ -41,14 +58,19 @@
 //	mail_jobs     position | id unique, job_key unique, kind, recipient, recipient_name, data, state,
 //	              attempts, claims, run_at, leased_until, last_error, created_at, updated_at
 //	migrations, migration_locks: what bun/migrate keeps
+//	locks         name; on MySQL only: a row to lock where others have better means
 //
-// The bar ends the primary key. Bounds and states are held by CHECK constraints. [Store.Migrate]
-// creates and upgrades the schema, [Store.Check] compares it with the program.
+// The bar ends the primary key. Bounds and states are held by CHECK constraints. Text has the
+// collation C on PostgreSQL; on MySQL it is UTF-8 in varbinary columns. [Store.Migrate] creates and
+// upgrades the schema, [Store.Check] compares it with the program. There are no foreign keys:
+// the ports take sessions, codes and memberships of users and rooms that another store may
+// hold, and a message's room was read by the statement before, so that the check would
+// cost every row a look-up and find nothing.
 //
 // # Closing
 //
-// [OpenSQLite] opens, so [Store.Close] closes, once nobody uses the store any more; it
-// folds the write-ahead log into the file. A store that [New] made leaves its handle
+// What OpenSQLite, OpenPostgres and OpenMySQL opened, [Store.Close] closes, once nobody uses
+// the store any more. On SQLite it folds the write-ahead log into the file. A store that [New] made leaves its handle
 // open. Closing twice is harmless. Calls after closing fail with kind Unavailable.
 package bunstore
 
@@ -57,6 +79,8 @@ import (
 	"database/sql"
 	"errors"
 	"fmt"
+	"math/rand/v2"
+	"strings"
 	"sync"
 	"time"
 
@@ -75,10 +99,13 @@ type Store struct {
 }
 
 // New makes a store on db, whose pool, driver and hooks stay the caller's. The dialect of
-// db must be one that this package knows: SQLite. It does not touch the database.
+// db must be one of SQLite, PostgreSQL and MySQL. New does not touch the database.
 //
 // On SQLite the caller sets the pragmas; journal_mode=WAL, synchronous=FULL and a
-// busy_timeout are advised. See [OpenSQLite] for a store that is set up already.
+// busy_timeout are advised. On PostgreSQL with pgx, default_query_exec_mode=simple_protocol
+// saves a round trip for most calls. On MySQL, READ COMMITTED and a strict sql_mode without
+// NO_BACKSLASH_ESCAPES are advised. See [OpenSQLite], [OpenPostgres] and [OpenMySQL] for stores that
+// are set up already.
 func New(db *bun.DB) (*Store, error) {
 	if db == nil {
 		return nil, errors.New("bunstore: a handle is required")
@@ -92,7 +119,7 @@ func newStore(write, read *bun.DB) (*Store, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &Store{db: &database{write: write, read: read, dialect: d}}, nil
+	return &Store{db: &database{write: write, read: read, dialect: d, statements: newStatements()}}, nil
 }
 
 // Users returns the users of the store.
@@ -128,7 +155,7 @@ func (s *Store) Ping(ctx context.Context) error {
 	return s.db.fail(ctx, "ping", err)
 }
 
-// Close gives up the prepared statements and closes what [OpenSQLite] opened. It waits for
+// Close gives up the prepared statements and closes what the store has opened. It waits for
 // calls under way.
 func (s *Store) Close() error {
 	s.once.Do(func() {
@@ -145,20 +172,40 @@ func (s *Store) Close() error {
 type database struct {
 	write, read *bun.DB
 	dialect     *dialect
-	statements  statements
+	statements  *statements
 }
 
 // verbatim carries an error through a transaction that the caller gets as it is.
 type verbatim struct{ error }
 
+// attempts bounds how often a transaction begins again that the engine gave up for another
+// one's sake. With locks taken in a fixed order even a second time is rare.
+const attempts = 10
+
 // transact runs do in one transaction and classifies its error. do gets no other handle:
-// the one for writing may have a single connection.
+// the one for writing may have a single connection. It may run several times, each time
+// after everything was undone.
 func (d *database) transact(ctx context.Context, op string, do func(ctx context.Context, tx bun.Tx) error) error {
-	err := d.write.RunInTx(ctx, nil, do)
+	options := &sql.TxOptions{Isolation: d.dialect.isolation}
+	err := d.write.RunInTx(ctx, options, do)
+	for n := 1; n < attempts && err != nil && d.dialect.again(err) && pause(ctx, n); n++ {
+		err = d.write.RunInTx(ctx, options, do)
+	}
 	if v, ok := errors.AsType[verbatim](err); ok {
 		return v.error
 	}
 	return d.fail(ctx, op, err)
+}
+
+// pause waits a while that is longer for every attempt, and no other transaction's, and
+// reports whether it may go on.
+func pause(ctx context.Context, attempt int) bool {
+	select {
+	case <-ctx.Done():
+		return false
+	case <-time.After(rand.N(time.Duration(attempt) * 4 * time.Millisecond)):
+		return true
+	}
 }
 
 // transactLocked is transact for transactions that read before they write.
@@ -180,6 +227,9 @@ func (d *database) fail(ctx context.Context, op string, err error) error {
 	if _, ok := errors.AsType[*fault.Error](err); ok {
 		return err
 	}
+	if d.dialect.noTable(err) {
+		return ErrSchemaOld.Because(fmt.Errorf("bunstore: %s: %w", op, err))
+	}
 	kind := d.dialect.kind(err)
 	if ctxErr := ctx.Err(); ctxErr != nil {
 		kind = fault.Unavailable
@@ -189,6 +239,9 @@ func (d *database) fail(ctx context.Context, op string, err error) error {
 	}
 	if unavailable(err) {
 		kind = fault.Unavailable
+	}
+	if strings.Contains(err.Error(), "\n") {
+		err = oneLine{err}
 	}
 	return fault.Wrap(kind, fmt.Errorf("bunstore: %s: %w", op, err))
 }
@@ -217,18 +270,19 @@ func (d *database) sweep(ctx context.Context, op, table, key, where string, args
 		if len(keys) == 0 {
 			return total, nil
 		}
+		var n int64
 		err = d.transact(ctx, op, func(ctx context.Context, tx bun.Tx) error {
 			res, err := tx.NewDelete().Table(table).Where("? IN (?)", bun.Ident(key), bun.List(keys)).Where(where, args...).Exec(ctx)
 			if err != nil {
 				return err
 			}
-			n, err := res.RowsAffected()
-			total += int(n)
+			n, err = res.RowsAffected()
 			return err
 		})
 		if err != nil {
 			return total, err
 		}
+		total += int(n)
 		if len(keys) < sweepBatch {
 			return total, nil
 		}

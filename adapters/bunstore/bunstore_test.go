@@ -439,11 +439,9 @@ func TestNoncesAreSwept(t *testing.T) {
 	}
 }
 
-func TestEveryCallOnAClosedStore(t *testing.T) {
-	t.Parallel()
-	s := open(t)
-	require.NoError(t, s.Close())
-	for name, call := range map[string]func(ctx context.Context) error{
+// everyCall makes one call of each kind.
+func everyCall(s *bunstore.Store) map[string]func(ctx context.Context) error {
+	return map[string]func(ctx context.Context) error{
 		"Ping":    s.Ping,
 		"Check":   s.Check,
 		"Migrate": s.Migrate,
@@ -496,7 +494,14 @@ func TestEveryCallOnAClosedStore(t *testing.T) {
 		"MailQueue.Requeue": func(ctx context.Context) error { return s.MailQueue().Requeue(ctx, "j", noon, nil) },
 		"MailQueue.Discard": func(ctx context.Context) error { return s.MailQueue().Discard(ctx, "j") },
 		"MailQueue.Stats":   func(ctx context.Context) error { _, err := s.MailQueue().Stats(ctx); return err },
-	} {
+	}
+}
+
+func TestEveryCallOnAClosedStore(t *testing.T) {
+	t.Parallel()
+	s := open(t)
+	require.NoError(t, s.Close())
+	for name, call := range everyCall(s) {
 		err := call(t.Context())
 		require.ErrorIs(t, err, fault.Unavailable, name)
 		assert.Equal(t, fault.Unavailable.Title(), fault.Public(err).Title, name)

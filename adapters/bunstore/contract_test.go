@@ -9,8 +9,8 @@ import (
 	"github.com/parley-chat/parley/core/chat"
 )
 
-// onEach runs a suite on a store of [bunstore.OpenSQLite], and on one of [bunstore.New] on a
-// handle with several connections whose transactions begin deferred.
+// onEach runs a suite on a store of [bunstore.OpenSQLite], on one of [bunstore.New] on a
+// handle with several connections whose transactions begin deferred, and on every server.
 func onEach[P any](t *testing.T, cases []contract.Case[P], port func(*bunstore.Store) P) {
 	t.Parallel()
 	t.Run("OpenSQLite", func(t *testing.T) {
@@ -19,6 +19,16 @@ func onEach[P any](t *testing.T, cases []contract.Case[P], port func(*bunstore.S
 	t.Run("New", func(t *testing.T) {
 		contract.Run(t, cases, func(t *testing.T) P { return port(openPlain(t)) })
 	})
+	for _, e := range engines {
+		t.Run(e.name, func(t *testing.T) {
+			t.Parallel()
+			s := e.migrated(t)
+			contract.Run(t, cases, func(t *testing.T) P {
+				e.wipe(t, s)
+				return port(s)
+			})
+		})
+	}
 }
 
 func users(s *bunstore.Store) contract.Users {

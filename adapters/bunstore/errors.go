@@ -5,6 +5,8 @@ import (
 	"database/sql"
 	"database/sql/driver"
 	"errors"
+	"io"
+	"net"
 	"strings"
 	"unicode/utf8"
 
@@ -28,6 +30,21 @@ var (
 	ErrMigrating = fault.New(fault.Unavailable, "schema_locked", "the migration lock is taken")
 )
 
+// What opening a database server answers besides success. The detail names host, port and
+// database, never a password; the cause is the driver's.
+var (
+	// ErrUnreachable says that nobody answers at the address, or that the server takes no more connections.
+	ErrUnreachable = fault.New(fault.Unavailable, "store_unreachable", "the database server cannot be reached")
+	// ErrCredentials says that the server refuses the user, the password, or the user's access to the database.
+	// MariaDB says the same to a user who must come with TLS and does not.
+	ErrCredentials = fault.New(fault.Unavailable, "store_credentials", "the database server refuses the user or the password")
+	// ErrNoDatabase says that the server has no database of that name. It is not created.
+	ErrNoDatabase = fault.New(fault.Unavailable, "store_no_database", "the database does not exist")
+	// ErrTLS says that the server demands TLS and the URL forbids it, the other way round, or
+	// that the server's certificate is not trusted.
+	ErrTLS = fault.New(fault.Unavailable, "store_tls", "the database server and the URL do not agree about TLS")
+)
+
 // errText refuses text that an engine would change or reject.
 var errText = fault.New(fault.Invalid, "text_not_storable", "a text is not valid UTF-8 or has a NUL character")
 
@@ -45,6 +62,18 @@ func storable(texts ...string) bool {
 // answer. database/sql does not export its error for a closed handle.
 func unavailable(err error) bool {
 	return errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded) ||
+		errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) || errors.Is(err, net.ErrClosed) || isNetError(err) ||
 		errors.Is(err, sql.ErrConnDone) || errors.Is(err, sql.ErrTxDone) || errors.Is(err, driver.ErrBadConn) ||
 		strings.Contains(err.Error(), "sql: database is closed") || strings.Contains(err.Error(), "sql: statement is closed")
 }
+
+func isNetError(err error) bool {
+	_, ok := errors.AsType[net.Error](err)
+	return ok
+}
+
+// oneLine is an error whose text has no line breaks: a driver lists all its attempts.
+type oneLine struct{ error }
+
+func (e oneLine) Error() string { return strings.Join(strings.Fields(e.error.Error()), " ") }
+func (e oneLine) Unwrap() error { return e.error }

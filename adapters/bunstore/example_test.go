@@ -2,6 +2,7 @@ package bunstore_test
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -48,4 +49,15 @@ func ExampleOpenSQLite() {
 	// Output:
 	// 1 Hello false
 	// 1 Hello true
+}
+
+func ExampleOpenPostgres() {
+	ctx := context.Background()
+	_, err := bunstore.OpenPostgres(ctx, "postgres://parley:secret@127.0.0.1:1/parley?sslmode=disable", bunstore.Config{Connections: 20})
+	fmt.Println(errors.Is(err, bunstore.ErrUnreachable))
+	_, err = bunstore.OpenMySQL(ctx, "mysql://parley:secret@127.0.0.1:1/parley", bunstore.Config{})
+	fmt.Println(errors.Is(err, bunstore.ErrUnreachable))
+	// Output:
+	// true
+	// true
 }

@@ -1,6 +1,26 @@
 package bunstore
 
-import "github.com/uptrace/bun"
+import (
+	"context"
+
+	"github.com/uptrace/bun"
+
+	"github.com/parley-chat/parley/core/event"
+)
 
 // Handles returns the handles for writing and for reading.
 func Handles(s *Store) (write, read *bun.DB) { return s.db.write, s.db.read }
+
+// Transact runs do as the ports run their transactions.
+func Transact(ctx context.Context, s *Store, do func(ctx context.Context, tx bun.Tx) error) error {
+	return s.db.transact(ctx, "test", do)
+}
+
+// PutEvents puts events as the repositories do.
+func PutEvents(ctx context.Context, s *Store, tx bun.Tx, events ...event.Event) error {
+	return s.db.putEvents(ctx, tx, events)
+}
+
+// PostgresRows and MySQLRows are the placeholders of so many messages.
+func PostgresRows(n int) string { return dollars(n, 8) }
+func MySQLRows(n int) string    { return questionMarks(n, 8) }

@@ -97,11 +97,11 @@ func (s *MailQueue) Claim(ctx context.Context, now time.Time, lease time.Duratio
 		return mail.Job{}, false, errLease
 	}
 	var row jobRow
-	found := true
-	err := s.db.transact(ctx, "claim mail", func(ctx context.Context, tx bun.Tx) error {
-		err := tx.NewRaw(s.db.dialect.claim, micros(now), micros(now.Add(lease))).Scan(ctx, &row)
+	var found bool
+	err := s.db.transact(ctx, "claim mail", func(ctx context.Context, tx bun.Tx) (err error) {
+		row, err = s.db.dialect.claim(ctx, tx, micros(now), micros(now.Add(lease)))
+		found = err == nil
 		if errors.Is(err, sql.ErrNoRows) {
-			found = false
 			return nil
 		}
 		return err

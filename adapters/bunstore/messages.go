@@ -6,7 +6,6 @@ import (
 	"errors"
 	"math"
 	"slices"
-	"sync"
 
 	"github.com/uptrace/bun"
 
@@ -88,7 +87,7 @@ func newBatch(messages []chat.Message) (*batch, error) {
 }
 
 // Append implements chat.MessageStore. A batch is one transaction: a statement for every
-// 16 rooms and one for every 64 messages, or a few more. It first assumes that nothing is
+// 16 rooms (two on MySQL) and one for every 64 messages, or a few more. It first assumes that nothing is
 // stored already. When the unique index objects, it starts again and looks first.
 func (s *Messages) Append(ctx context.Context, messages []chat.Message) ([]chat.Stored, error) {
 	if len(messages) == 0 {
@@ -293,18 +292,28 @@ func inSizes(n int, sizes []int, do func(size, from, n int) error) error {
 type prepared struct {
 	insert  [len(insertSizes)]*sql.Stmt
 	reserve [len(reserveSizes)]*sql.Stmt
+	// reserved reads what reserve has reserved, on an engine that does not say it at once.
+	// Elsewhere it is nil.
+	reserved [len(reserveSizes)]*sql.Stmt
 }
 
 // statements prepares when Append is first called, since the tables must exist.
 type statements struct {
-	mu     sync.Mutex
+	turn   chan struct{} // holds a token while somebody uses the rest
 	ready  *prepared
 	closed bool
 }
 
+func newStatements() *statements { return &statements{turn: make(chan struct{}, 1)} }
+
 func (s *statements) get(ctx context.Context, db *database) (*prepared, error) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
+	// No mutex: the server may leave the one who prepares without an answer, for as long as its context lasts.
+	select {
+	case s.turn <- struct{}{}:
+		defer func() { <-s.turn }()
+	case <-ctx.Done():
+		return nil, ctx.Err()
+	}
 	if s.closed {
 		return nil, sql.ErrConnDone
 	}
@@ -320,8 +329,8 @@ func (s *statements) get(ctx context.Context, db *database) (*prepared, error) {
 }
 
 func (s *statements) close() error {
-	s.mu.Lock()
-	defer s.mu.Unlock()
+	s.turn <- struct{}{}
+	defer func() { <-s.turn }()
 	s.closed = true
 	if s.ready == nil {
 		return nil
@@ -336,7 +345,7 @@ func (s *statements) close() error {
 func prepare(ctx context.Context, db *database) (p *prepared, err error) {
 	p = new(prepared)
 	for i, n := range insertSizes {
-		query := "INSERT INTO parley_messages (room_id, seq, id, client_id, author_id, author_name, text, at) VALUES " + rows(n, 8)
+		query := "INSERT INTO parley_messages (room_id, seq, id, client_id, author_id, author_name, text, at) VALUES " + db.dialect.rows(n, 8)
 		if p.insert[i], err = db.write.DB.PrepareContext(ctx, query); err != nil {
 			return p, err
 		}
@@ -345,13 +354,19 @@ func prepare(ctx context.Context, db *database) (p *prepared, err error) {
 		if p.reserve[i], err = db.write.DB.PrepareContext(ctx, db.dialect.reserve(n)); err != nil {
 			return p, err
 		}
+		if db.dialect.reserved == nil {
+			continue
+		}
+		if p.reserved[i], err = db.write.DB.PrepareContext(ctx, db.dialect.reserved(n)); err != nil {
+			return p, err
+		}
 	}
 	return p, nil
 }
 
 func (p *prepared) close() error {
 	var errs []error
-	for _, stmt := range slices.Concat(p.insert[:], p.reserve[:]) {
+	for _, stmt := range slices.Concat(p.insert[:], p.reserve[:], p.reserved[:]) {
 		if stmt != nil {
 			errs = append(errs, stmt.Close())
 		}
@@ -367,8 +382,14 @@ func (p *prepared) reserveFor(ctx context.Context, tx bun.Tx, rooms []string, co
 		args = append(args, room, counters[room].add)
 	}
 	return inSizes(len(rooms), reserveSizes[:], func(size, from, n int) error {
-		stmt := tx.StmtContext(ctx, p.reserve[size]) //nolint:sqlclosecheck // the transaction's end closes it
-		rows, err := stmt.QueryContext(ctx, args[columns*from:columns*(from+n)]...)
+		stmt, args := p.reserve[size], args[columns*from:columns*(from+n)]
+		if p.reserved[size] != nil {
+			if _, err := tx.StmtContext(ctx, stmt).ExecContext(ctx, args...); err != nil { //nolint:sqlclosecheck // the transaction's end closes it
+				return err
+			}
+			stmt, args = p.reserved[size], anys(rooms[from:from+n])
+		}
+		rows, err := tx.StmtContext(ctx, stmt).QueryContext(ctx, args...) //nolint:sqlclosecheck // as above
 		if err != nil {
 			return err
 		}
@@ -384,4 +405,12 @@ func (p *prepared) reserveFor(ctx context.Context, tx bun.Tx, rooms []string, co
 		}
 		return errors.Join(rows.Err(), rows.Close())
 	})
+}
+
+func anys(texts []string) []any {
+	all := make([]any, len(texts))
+	for i, s := range texts {
+		all[i] = s
+	}
+	return all
 }

@@ -22,9 +22,11 @@ const (
 
 // Migrate brings the schema up to this program's version. Nothing happens when it is.
 // Of several processes that start at once, one migrates and the others wait, on SQLite for
-// at most the busy timeout. On SQLite all pending migrations are one transaction: a crash
-// leaves the schema as it was. It returns ErrSchemaNew when a newer program has been here,
-// and ErrMigrating when somebody else's lock is in the way.
+// at most the busy timeout. On SQLite and PostgreSQL all pending migrations are one
+// transaction: a crash leaves the schema as it was. On MySQL, where every statement commits
+// by itself, it leaves some statements done, and the next call repeats them without harm.
+// It returns ErrSchemaNew when a newer program has been here, and ErrMigrating when somebody
+// else's lock is in the way.
 func (s *Store) Migrate(ctx context.Context) error {
 	if err := s.Check(ctx); !errors.Is(err, ErrSchemaOld) {
 		return err
@@ -37,6 +39,11 @@ func (s *Store) Migrate(ctx context.Context) error {
 			return err
 		} else if len(newer) > 0 {
 			return schemaNew(newer)
+		}
+		if !s.db.dialect.transactionalDDL {
+			// A crash would leave the lock of bun/migrate behind. The one that inMigration took is enough.
+			_, err := m.Migrate(ctx)
+			return err
 		}
 		if err := m.Lock(ctx); err != nil {
 			if s.db.dialect.kind(err) == fault.Conflict {
@@ -68,7 +75,7 @@ func (s *Store) Check(ctx context.Context) error {
 }
 
 // Unlock removes a migration lock that was left behind. Call it only when no process is
-// migrating. On SQLite a crash leaves none; another program may.
+// migrating. A crash leaves none; another program may.
 func (s *Store) Unlock(ctx context.Context) error {
 	return s.inMigration(ctx, "unlock migrations", func(ctx context.Context, m *migrate.Migrator) error {
 		if err := m.Init(ctx); err != nil {
@@ -112,7 +119,7 @@ func names(ms migrate.MigrationSlice) string {
 	return strings.Join(all, ", ")
 }
 
-// inMigration runs do in one transaction. bun/migrate takes a whole handle, so it gets one
+// inMigration runs do in one transaction, or under a lock where that cannot be. bun/migrate takes a whole handle, so it gets one
 // with a single connection, on which the transaction was begun by hand.
 func (s *Store) inMigration(ctx context.Context, op string, do func(context.Context, *migrate.Migrator) error) error {
 	conn, err := s.db.write.DB.Conn(ctx)
@@ -128,14 +135,14 @@ func (s *Store) inMigration(ctx context.Context, op string, do func(context.Cont
 		one.SetMaxOpenConns(1)
 		defer func() { err = errors.Join(err, one.Close()) }()
 
-		if _, err := one.ExecContext(ctx, s.db.dialect.beginMigration); err != nil {
+		if err := s.db.dialect.beginMigration(ctx, one); err != nil {
 			return err
 		}
-		if err = do(ctx, s.migrator(bun.NewDB(one, s.db.write.Dialect()))); err == nil {
-			_, err = one.ExecContext(ctx, "COMMIT")
+		if err = do(ctx, s.migrator(bun.NewDB(one, s.db.dialect.bun()))); err == nil {
+			_, err = one.ExecContext(ctx, s.db.dialect.commitMigration)
 		}
 		if err != nil {
-			if _, undo := one.ExecContext(context.WithoutCancel(ctx), "ROLLBACK"); undo != nil {
+			if _, undo := one.ExecContext(context.WithoutCancel(ctx), s.db.dialect.undoMigration); undo != nil {
 				// The pool must not hand out a connection inside a transaction.
 				return errors.Join(err, undo, driver.ErrBadConn)
 			}
@@ -170,13 +177,13 @@ func migrations(d *dialect) *migrate.Migrations {
 		name, comment string
 		statements    []string
 	}{
-		{"0001", "first tables", firstTables()},
+		{"0001", "first tables", append(firstTables(), d.moreTables...)},
 	} {
 		all.Add(migrate.Migration{
 			Name: m.name, Comment: m.comment,
 			Up: func(ctx context.Context, migrator *migrate.Migrator, _ *migrate.Migration) error {
 				for _, statement := range m.statements {
-					if _, err := migrator.DB().ExecContext(ctx, d.types.Replace(statement)); err != nil {
+					if _, err := migrator.DB().ExecContext(ctx, d.translate(statement)); err != nil && !d.doneBefore(err) {
 						return err
 					}
 				}
@@ -246,7 +253,7 @@ func firstTables() []string {
 		id {id},
 		room varchar(100) NOT NULL UNIQUE CHECK ({length}(room) BETWEEN 1 AND 100),
 		last bigint NOT NULL CHECK (last >= 0)
-	)`,
+	) {table}`,
 		// room_id is no foreign key: the one statement that writes it has just read it, and the
 		// check would cost every row a look-up.
 		`CREATE TABLE IF NOT EXISTS parley_messages (
@@ -256,7 +263,7 @@ func firstTables() []string {
 		client_id varchar(64) CHECK ({length}(client_id) BETWEEN 1 AND 64),
 		author_id varchar(128) NOT NULL CHECK ({length}(author_id) <= 128),
 		author_name varchar(100) NOT NULL CHECK ({length}(author_name) <= 100),
-		text text NOT NULL CHECK ({length}(text) BETWEEN 1 AND 4000),
+		text {text} NOT NULL CHECK ({length}(text) BETWEEN 1 AND 4000),
 		at bigint NOT NULL,
 		PRIMARY KEY (room_id, seq)
 	) {clustered}`,
@@ -270,7 +277,7 @@ func firstTables() []string {
 		event_key varchar(255) NOT NULL CHECK ({length}(event_key) <= 255),
 		time bigint NOT NULL,
 		data {bytes} NOT NULL
-	)`,
+	) {table}`,
 		`CREATE INDEX IF NOT EXISTS parley_outbox_id ON parley_outbox (id)`,
 
 		`CREATE TABLE IF NOT EXISTS parley_mail_jobs (
@@ -289,9 +296,9 @@ func firstTables() []string {
 		last_error varchar(2000) NOT NULL CHECK ({length}(last_error) <= 2000),
 		created_at bigint NOT NULL,
 		updated_at bigint NOT NULL,
-		CHECK ((state = 'running') = (leased_until IS NOT NULL))
-	)`,
-		`CREATE INDEX IF NOT EXISTS parley_mail_jobs_claim ON parley_mail_jobs (state, position)`,
+		CHECK ((state = 'running') = (leased_until IS NOT NULL)){is_open}
+	) {table}`,
+		`CREATE INDEX IF NOT EXISTS parley_mail_jobs_claim ON parley_mail_jobs {claimable}`,
 		`CREATE INDEX IF NOT EXISTS parley_mail_jobs_list ON parley_mail_jobs (state, id)`,
 		`CREATE INDEX IF NOT EXISTS parley_mail_jobs_recipient ON parley_mail_jobs (recipient, id)`,
 		`CREATE INDEX IF NOT EXISTS parley_mail_jobs_settled ON parley_mail_jobs (state, updated_at)`,

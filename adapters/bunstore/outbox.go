@@ -31,13 +31,22 @@ type eventRow struct {
 const chunk = 500
 
 // putEvents stores events, in order, as part of tx.
-func putEvents(ctx context.Context, tx bun.Tx, events []event.Event) error {
+//
+// It comes last in a transaction: from its lock to the commit nobody else puts events, so
+// that positions ascend in the order of commits, and no event appears behind the relay's back.
+func (d *database) putEvents(ctx context.Context, tx bun.Tx, events []event.Event) error {
+	if len(events) == 0 {
+		return nil
+	}
 	rows := make([]eventRow, len(events))
 	for i, e := range events {
 		if !storable(e.ID, e.Topic, e.Type, e.Key) {
 			return errText
 		}
 		rows[i] = eventRow{ID: e.ID, Topic: e.Topic, Type: e.Type, Key: e.Key, Time: micros(e.Time), Data: notNull(e.Data)}
+	}
+	if err := d.dialect.lockOutbox(ctx, tx); err != nil {
+		return err
 	}
 	for part := range slices.Chunk(rows, chunk) {
 		if _, err := tx.NewInsert().Model(&part).Returning("NULL").Exec(ctx); err != nil {

@@ -1,6 +1,7 @@
 package bunstore
 
 import (
+	"cmp"
 	"context"
 	"slices"
 
@@ -42,7 +43,7 @@ func (s *Rooms) Ensure(ctx context.Context, r chat.Room) (chat.Room, error) {
 	}
 	row := roomRow{Name: r.Name, CreatedBy: string(r.CreatedBy), CreatedAt: micros(r.CreatedAt)}
 	err := s.db.transact(ctx, op, func(ctx context.Context, tx bun.Tx) error {
-		if _, err := s.db.dialect.insertNew(tx.NewInsert().Model(&row)).Exec(ctx); err != nil {
+		if _, err := s.db.dialect.insertNew(tx.NewInsert().Model(&row), "name").Exec(ctx); err != nil {
 			return err
 		}
 		return tx.NewSelect().Model(&row).WherePK().Scan(ctx)
@@ -109,9 +110,13 @@ func (s *Members) Add(ctx context.Context, memberships ...chat.Membership) error
 	if len(rows) == 0 {
 		return nil
 	}
+	// In one order, so that two calls do not wait for each other.
+	slices.SortFunc(rows, func(a, b memberRow) int {
+		return cmp.Or(cmp.Compare(a.UserID, b.UserID), cmp.Compare(a.Room, b.Room))
+	})
 	return s.db.transact(ctx, "add members", func(ctx context.Context, tx bun.Tx) error {
 		for part := range slices.Chunk(rows, chunk) {
-			if _, err := s.db.dialect.insertNew(tx.NewInsert().Model(&part)).Exec(ctx); err != nil {
+			if _, err := s.db.dialect.insertNew(tx.NewInsert().Model(&part), "room").Exec(ctx); err != nil {
 				return err
 			}
 		}

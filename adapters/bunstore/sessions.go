@@ -76,15 +76,15 @@ func (d *database) insertOnce(ctx context.Context, op string, row any) error {
 
 // ByID implements auth.SessionStore.
 func (s *Sessions) ByID(ctx context.Context, id string) (auth.Session, error) {
-	return s.byID(ctx, s.db.read, id)
+	return s.byID(ctx, s.db.read.NewSelect(), id)
 }
 
-func (s *Sessions) byID(ctx context.Context, db bun.IDB, id string) (auth.Session, error) {
+func (s *Sessions) byID(ctx context.Context, q *bun.SelectQuery, id string) (auth.Session, error) {
 	if !storable(id) {
 		return auth.Session{}, auth.ErrSessionNotFound
 	}
 	var row sessionRow
-	if err := db.NewSelect().Model(&row).Where("id = ?", id).Scan(ctx); err != nil {
+	if err := q.Model(&row).Where("id = ?", id).Scan(ctx); err != nil {
 		return auth.Session{}, s.db.found(ctx, "read session", err, auth.ErrSessionNotFound)
 	}
 	return row.session(), nil
@@ -94,7 +94,7 @@ func (s *Sessions) byID(ctx context.Context, db bun.IDB, id string) (auth.Sessio
 func (s *Sessions) Update(ctx context.Context, id string, change func(*auth.Session) error, events ...event.Event) (auth.Session, error) {
 	var stored auth.Session
 	err := s.db.transactLocked(ctx, "update session", func(ctx context.Context, tx bun.Tx) error {
-		session, err := s.byID(ctx, tx, id)
+		session, err := s.byID(ctx, s.db.dialect.forUpdate(tx.NewSelect()), id)
 		if err != nil {
 			return err
 		}
@@ -112,7 +112,7 @@ func (s *Sessions) Update(ctx context.Context, id string, change func(*auth.Sess
 			return err
 		}
 		stored = row.session()
-		return putEvents(ctx, tx, events)
+		return s.db.putEvents(ctx, tx, events)
 	})
 	if err != nil {
 		return auth.Session{}, err

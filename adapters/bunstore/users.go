@@ -62,7 +62,7 @@ func (s *Users) Create(ctx context.Context, u user.User, events ...event.Event) 
 		if _, err := tx.NewInsert().Model(row).Exec(ctx); err != nil {
 			return err
 		}
-		return putEvents(ctx, tx, events)
+		return s.db.putEvents(ctx, tx, events)
 	})
 	if !errors.Is(err, fault.Conflict) {
 		return err
@@ -80,20 +80,20 @@ func (s *Users) Create(ctx context.Context, u user.User, events ...event.Event) 
 
 // ByID implements user.Repository.
 func (s *Users) ByID(ctx context.Context, id user.ID) (user.User, error) {
-	return s.by(ctx, s.db.read, "id", string(id))
+	return s.by(ctx, s.db.read.NewSelect(), "id", string(id))
 }
 
 // ByEmail implements user.Repository.
 func (s *Users) ByEmail(ctx context.Context, email user.Email) (user.User, error) {
-	return s.by(ctx, s.db.read, "email", string(email))
+	return s.by(ctx, s.db.read.NewSelect(), "email", string(email))
 }
 
-func (s *Users) by(ctx context.Context, db bun.IDB, column, value string) (user.User, error) {
+func (s *Users) by(ctx context.Context, q *bun.SelectQuery, column, value string) (user.User, error) {
 	if !storable(value) {
 		return user.User{}, user.ErrNotFound
 	}
 	var row userRow
-	err := db.NewSelect().Model(&row).Where("? = ?", bun.Ident(column), value).Scan(ctx)
+	err := q.Model(&row).Where("? = ?", bun.Ident(column), value).Scan(ctx)
 	if err != nil {
 		return user.User{}, s.db.found(ctx, "read user", err, user.ErrNotFound)
 	}
@@ -104,7 +104,7 @@ func (s *Users) by(ctx context.Context, db bun.IDB, column, value string) (user.
 func (s *Users) Update(ctx context.Context, id user.ID, change func(*user.User) error, events ...event.Event) (user.User, error) {
 	var stored user.User
 	err := s.db.transactLocked(ctx, "update user", func(ctx context.Context, tx bun.Tx) error {
-		u, err := s.by(ctx, tx, "id", string(id))
+		u, err := s.by(ctx, s.db.dialect.forUpdate(tx.NewSelect()), "id", string(id))
 		if err != nil {
 			return err
 		}
@@ -125,7 +125,7 @@ func (s *Users) Update(ctx context.Context, id user.ID, change func(*user.User) 
 			return err
 		}
 		stored = row.user()
-		return putEvents(ctx, tx, events)
+		return s.db.putEvents(ctx, tx, events)
 	})
 	if err != nil {
 		return user.User{}, err

@@ -1,0 +1,156 @@
+package bunstore
+
+import (
+	"context"
+	"database/sql"
+	"errors"
+	"regexp"
+	"strconv"
+	"strings"
+
+	"github.com/go-sql-driver/mysql"
+	"github.com/uptrace/bun"
+	"github.com/uptrace/bun/dialect/mysqldialect"
+	"github.com/uptrace/bun/schema"
+
+	"github.com/parley-chat/parley/core/fault"
+)
+
+// Numbers of errors, from the manuals of MySQL and MariaDB.
+const (
+	mysqlDuplicateKey     = 1062
+	mysqlDuplicateKeyName = 1061
+	mysqlNoTable          = 1146
+	mysqlDeadlock         = 1213
+	mysqlRecordChanged    = 1020
+)
+
+// plainMySQL is what all versions of MySQL and MariaDB have in common. Bun would ask the
+// server for its version, without a context, and print what it thinks about the answer.
+type plainMySQL struct{ *mysqldialect.Dialect }
+
+// Init asks nobody.
+func (plainMySQL) Init(*sql.DB) {}
+
+var lengthOf = regexp.MustCompile(`\{length\}\((\w+)\)`)
+
+func mysqlDialect() *dialect {
+	words := strings.NewReplacer(
+		"{position}", "bigint NOT NULL AUTO_INCREMENT PRIMARY KEY",
+		"{id}", "bigint NOT NULL AUTO_INCREMENT PRIMARY KEY",
+		"{text}", "varchar(4000)",
+		"{bytes}", "longblob",
+		"{clustered}", "ENGINE=InnoDB ROW_FORMAT=DYNAMIC",
+		"{table}", "ENGINE=InnoDB ROW_FORMAT=DYNAMIC",
+		"{where_client_id}", "", // NULLs are all different
+		// For want of an index of a part of the rows.
+		"{is_open}", ",\n\t\tis_open tinyint AS (state IN ('ready', 'running')) STORED",
+		"{claimable}", "(is_open, position)",
+		"CREATE INDEX IF NOT EXISTS", "CREATE INDEX", // MySQL cannot say it: see doneBefore
+		"CREATE UNIQUE INDEX IF NOT EXISTS", "CREATE UNIQUE INDEX",
+	)
+	return &dialect{
+		bun: func() schema.Dialect { return plainMySQL{mysqldialect.New()} },
+		// Every binary collation but the newest ignores spaces at the end, and MySQL and MariaDB
+		// name theirs differently, so text is kept as bytes, four for a character.
+		translate: func(statement string) string {
+			statement = lengthOf.ReplaceAllString(words.Replace(statement), "char_length(CONVERT($1 USING utf8mb4))")
+			return varchar.ReplaceAllStringFunc(statement, func(s string) string {
+				n, _ := strconv.Atoi(varchar.FindStringSubmatch(s)[1]) // digits
+				return "varbinary(" + strconv.Itoa(4*n) + ")"
+			})
+		},
+		moreTables: []string{
+			"CREATE TABLE IF NOT EXISTS parley_locks (name varchar(16) NOT NULL PRIMARY KEY) ENGINE=InnoDB",
+			"INSERT INTO parley_locks (name) VALUES ('outbox') ON DUPLICATE KEY UPDATE name = name",
+		},
+		doneBefore:  func(err error) bool { return mysqlNumber(err) == mysqlDuplicateKeyName },
+		tableExists: "SELECT COUNT(*) FROM information_schema.tables WHERE table_schema = DATABASE() AND table_name = ?",
+		beginMigration: func(ctx context.Context, one *sql.DB) error {
+			for { // in short waits, since a server does not notice that the client has gone
+				var got sql.NullInt64
+				if err := one.QueryRowContext(ctx, "SELECT GET_LOCK("+mysqlMigrationLock+", 1)").Scan(&got); err != nil {
+					return err
+				}
+				if got.Int64 == 1 {
+					return nil
+				}
+			}
+		},
+		commitMigration: "DO RELEASE_LOCK(" + mysqlMigrationLock + ")",
+		undoMigration:   "DO RELEASE_LOCK(" + mysqlMigrationLock + ")",
+		rows:            questionMarks,
+		// The counter's row stays locked until the commit.
+		reserve: func(rooms int) string {
+			return "INSERT INTO parley_room_seqs (room, last) VALUES " + questionMarks(rooms, 2) +
+				" ON DUPLICATE KEY UPDATE last = last + VALUES(last)"
+		},
+		reserved: func(rooms int) string {
+			return "SELECT id, room, last FROM parley_room_seqs WHERE room IN " + questionMarks(1, rooms)
+		},
+		claim: mysqlClaim,
+		// Not INSERT IGNORE, which also ignores what does not fit.
+		insertNew: func(q *bun.InsertQuery, key string) *bun.InsertQuery {
+			return q.On("DUPLICATE KEY UPDATE ?0 = ?0", bun.Ident(key))
+		},
+		forUpdate:    func(q *bun.SelectQuery) *bun.SelectQuery { return q.For("UPDATE") },
+		lockForWrite: nothing,
+		// Numbers are handed out before the commit, in any order.
+		lockOutbox: func(ctx context.Context, tx bun.Tx) error {
+			_, err := tx.ExecContext(ctx, "SELECT name FROM parley_locks WHERE name = 'outbox' FOR UPDATE")
+			return err
+		},
+		kind:    mysqlKind,
+		noTable: func(err error) bool { return mysqlNumber(err) == mysqlNoTable },
+		again: func(err error) bool {
+			n := mysqlNumber(err)
+			return n == mysqlDeadlock || n == mysqlRecordChanged
+		},
+	}
+}
+
+// mysqlMigrationLock names a lock of the session. Names are the whole server's and have at
+// most 64 characters, as have names of databases.
+const mysqlMigrationLock = "CONCAT('parley migrations ', MD5(DATABASE()))"
+
+// mysqlClaim takes two statements, for want of RETURNING.
+func mysqlClaim(ctx context.Context, tx bun.Tx, now, until int64) (row jobRow, err error) {
+	err = tx.NewSelect().Model(&row).ForceIndex("parley_mail_jobs_claim").Where("is_open = 1").
+		Where("state = 'ready' AND run_at <= ?0 OR state = 'running' AND leased_until <= ?0", now).
+		OrderExpr("position").Limit(1).For("UPDATE SKIP LOCKED").Scan(ctx)
+	if err != nil {
+		return row, err
+	}
+	row.State, row.Attempts, row.Claims, row.UpdatedAt, row.LeasedUntil = "running", row.Attempts+1, row.Claims+1, now, &until
+	_, err = tx.NewUpdate().Model(&row).Column("state", "attempts", "claims", "updated_at", "leased_until").WherePK().Exec(ctx)
+	return row, err
+}
+
+func mysqlKind(err error) fault.Kind {
+	if errors.Is(err, mysql.ErrInvalidConn) || errors.Is(err, mysql.ErrMalformPkt) || errors.Is(err, mysql.ErrPktSync) {
+		return fault.Unavailable
+	}
+	switch mysqlNumber(err) {
+	case mysqlDuplicateKey:
+		return fault.Conflict
+	case 1048, 1264, 1366, 1406, 3819, 4025: // NULL, range, encoding, length; CHECK on MySQL and on MariaDB
+		return fault.Invalid
+	case mysqlDeadlock, mysqlRecordChanged,
+		1021, 1114, // disk or table full
+		1040, 1203, 1226, // too many connections
+		1044, 1045, 1049, // what changed since opening
+		1053, 1927, 1317, 3024, 1969, // shutdown, killed, interrupted, out of time
+		1205,                   // a lock that was not to be had
+		1290, 1792, 1836, 3100: // read only: a replica
+		return fault.Unavailable
+	}
+	return fault.Internal
+}
+
+// mysqlNumber is the server's error number, or 0.
+func mysqlNumber(err error) uint16 {
+	if e, ok := errors.AsType[*mysql.MySQLError](err); ok {
+		return e.Number
+	}
+	return 0
+}

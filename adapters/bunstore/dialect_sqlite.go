@@ -1,0 +1,91 @@
+package bunstore
+
+import (
+	"context"
+	"errors"
+	"strings"
+
+	"github.com/uptrace/bun"
+	"github.com/uptrace/bun/dialect/sqlitedialect"
+	"github.com/uptrace/bun/schema"
+	"modernc.org/sqlite"
+	sqlite3 "modernc.org/sqlite/lib"
+
+	"github.com/parley-chat/parley/core/fault"
+)
+
+func sqliteDialect() *dialect {
+	return &dialect{
+		bun: func() schema.Dialect { return sqlitedialect.New() },
+		translate: strings.NewReplacer(
+			"{position}", "integer PRIMARY KEY AUTOINCREMENT", // AUTOINCREMENT: a number is never given out again
+			"{id}", "integer PRIMARY KEY",
+			"{text}", "text",
+			"{bytes}", "blob",
+			"{length}", "length",
+			// The row is its primary key's entry: no second tree.
+			" {clustered}", " WITHOUT ROWID",
+			" {table}", "",
+			"{is_open}", "",
+			"{where_client_id}", "WHERE client_id IS NOT NULL",
+			"{claimable}", "(state, position)",
+		).Replace,
+		doneBefore:       never,
+		tableExists:      "SELECT COUNT(*) FROM sqlite_master WHERE type = 'table' AND name = ?",
+		transactionalDDL: true,
+		beginMigration:   begin("BEGIN IMMEDIATE"),
+		commitMigration:  "COMMIT",
+		undoMigration:    "ROLLBACK",
+		rows:             questionMarks,
+		reserve: func(rooms int) string {
+			return "INSERT INTO parley_room_seqs (room, last) VALUES " + questionMarks(rooms, 2) +
+				" ON CONFLICT (room) DO UPDATE SET last = last + excluded.last RETURNING id, room, last"
+		},
+		// One branch a state, so that each reads its own part of the index (state, position) in order.
+		claim: claimBy(`UPDATE parley_mail_jobs
+			SET state = 'running', attempts = attempts + 1, claims = claims + 1, updated_at = ?0, leased_until = ?1
+			WHERE position = (SELECT MIN(position) FROM (
+				SELECT * FROM (SELECT position FROM parley_mail_jobs WHERE state = 'ready' AND run_at <= ?0 ORDER BY position LIMIT 1)
+				UNION ALL
+				SELECT * FROM (SELECT position FROM parley_mail_jobs WHERE state = 'running' AND leased_until <= ?0 ORDER BY position LIMIT 1)))`),
+		insertNew: onConflictDoNothing,
+		forUpdate: sameStatement,
+		// A deferred transaction becomes a writer with its first write, waiting for its turn.
+		// If it read before, it could not: SQLITE_BUSY_SNAPSHOT.
+		lockForWrite: func(ctx context.Context, tx bun.Tx) error {
+			_, err := tx.ExecContext(ctx, "DELETE FROM parley_room_seqs WHERE 0")
+			return err
+		},
+		lockOutbox: nothing, // there is one writer
+		kind:       sqliteKind,
+		noTable: func(err error) bool {
+			return sqliteCode(err) == sqlite3.SQLITE_ERROR && strings.Contains(err.Error(), "no such table")
+		},
+		again: never,
+	}
+}
+
+func sqliteKind(err error) fault.Kind {
+	code := sqliteCode(err)
+	switch code {
+	case sqlite3.SQLITE_CONSTRAINT_UNIQUE, sqlite3.SQLITE_CONSTRAINT_PRIMARYKEY, sqlite3.SQLITE_CONSTRAINT_ROWID:
+		return fault.Conflict
+	}
+	switch code & 0xff {
+	case sqlite3.SQLITE_CONSTRAINT, sqlite3.SQLITE_TOOBIG, sqlite3.SQLITE_MISMATCH:
+		return fault.Invalid
+	case sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED, sqlite3.SQLITE_INTERRUPT, sqlite3.SQLITE_IOERR, sqlite3.SQLITE_FULL,
+		sqlite3.SQLITE_NOMEM, sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_READONLY,
+		sqlite3.SQLITE_PERM, sqlite3.SQLITE_PROTOCOL:
+		return fault.Unavailable
+	}
+	return fault.Internal
+}
+
+// sqliteCode is the extended result code, or 0.
+func sqliteCode(err error) int {
+	if e, ok := errors.AsType[*sqlite.Error](err); ok {
+		return e.Code()
+	}
+	return 0
+}

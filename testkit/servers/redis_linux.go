@@ -1,0 +1,219 @@
+package servers
+
+import (
+	"bufio"
+	"errors"
+	"fmt"
+	"net"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+)
+
+// RedisServer is a Redis server that belongs to one test, so that the test may stop it in
+// every way there is. Its methods fail the test; they are not for several goroutines at once.
+type RedisServer struct {
+	// URL is redis://host:port, with a parameter addr for a cluster.
+	URL string
+	// Addr is host:port.
+	Addr string
+
+	options RedisOptions
+	program string
+	folder  string
+	process *os.Process
+	exited  chan struct{} // closed when process has ended
+}
+
+const redisPatience = 30 * time.Second
+
+// StartRedis starts a server for t alone, on a free port of the loopback interface, and stops
+// it when t ends. Where Redis is not installed, t is skipped.
+func StartRedis(t testing.TB, o RedisOptions) *RedisServer {
+	t.Helper()
+	program, err := exec.LookPath("redis-server")
+	if err != nil {
+		t.Skipf("Redis: the program redis-server is not installed; set %s to the URL of a server", RedisVariable)
+	}
+	folder, err := os.MkdirTemp("", "parley-redis-")
+	if err != nil {
+		t.Fatalf("servers: start Redis: %v", err)
+	}
+	s := &RedisServer{options: o, program: program, folder: folder}
+	if err := watch(filepath.Join(folder, "pid"), folder); err != nil {
+		t.Fatalf("servers: start Redis: %v", err)
+	}
+	t.Cleanup(func() {
+		if s.process != nil {
+			s.Kill(t)
+		}
+		if err := os.RemoveAll(folder); err != nil {
+			t.Errorf("servers: %v", err)
+		}
+	})
+	port, err := redisPort()
+	if err != nil {
+		t.Fatalf("servers: start Redis: %v", err)
+	}
+	s.Addr = net.JoinHostPort("127.0.0.1", strconv.Itoa(port))
+	s.URL = "redis://" + s.Addr
+	if o.Cluster {
+		s.URL += "?addr=" + s.Addr
+	}
+	if err := s.serve(); err != nil {
+		t.Fatalf("servers: start Redis: %v", err)
+	}
+	return s
+}
+
+// redisPort returns a free port whose bus port, 10,000 above it, exists and is free too.
+func redisPort() (int, error) {
+	for range 100 {
+		port, err := freePort()
+		if err != nil {
+			return 0, err
+		}
+		if port > 55_000 {
+			port -= 20_000 // the bus port must not be above 65,535
+		}
+		free := true
+		for _, p := range []int{port, port + 10_000} {
+			l, err := net.Listen("tcp", net.JoinHostPort("127.0.0.1", strconv.Itoa(p)))
+			if err != nil {
+				free = false
+				continue
+			}
+			if err := l.Close(); err != nil {
+				return 0, err
+			}
+		}
+		if free {
+			return port, nil
+		}
+	}
+	return 0, errors.New("no two free ports were found")
+}
+
+// serve starts the program and waits until it serves.
+func (s *RedisServer) serve() error {
+	_, port, err := net.SplitHostPort(s.Addr)
+	if err != nil {
+		return err
+	}
+	yes := map[bool]string{true: "yes", false: "no"}
+	cmd := exec.Command(s.program, "--bind", "127.0.0.1", "--port", port, "--dir", s.folder, "--pidfile", filepath.Join(s.folder, "pid"),
+		"--save", "", "--appendonly", yes[s.options.AppendOnly], "--appendfsync", "always", "--daemonize", "no",
+		"--logfile", filepath.Join(s.folder, "log"), "--cluster-enabled", yes[s.options.Cluster], "--maxmemory-policy", "noeviction")
+	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true} // Ctrl-C reaches the test only
+	if err := cmd.Start(); err != nil {
+		return err
+	}
+	process, exited := cmd.Process, make(chan struct{})
+	s.process, s.exited = process, exited
+	go func() {
+		defer close(exited)
+		_ = cmd.Wait() // it is killed
+	}()
+	deadline := time.NewTimer(redisPatience)
+	defer deadline.Stop()
+	tick := time.NewTicker(5 * time.Millisecond)
+	defer tick.Stop()
+	for {
+		ready, err := s.ready()
+		if err != nil {
+			return err
+		}
+		if ready {
+			return nil
+		}
+		select {
+		case <-tick.C:
+		case <-exited:
+			out, _ := os.ReadFile(filepath.Join(s.folder, "log"))
+			return fmt.Errorf("it ended: %s", out)
+		case <-deadline.C:
+			_ = process.Kill()
+			return errors.New("it does not answer")
+		}
+	}
+}
+
+// ready reports whether the server serves, and gives a new cluster its slots.
+func (s *RedisServer) ready() (bool, error) {
+	answer, err := s.ask("PING")
+	if err != nil || answer != "+PONG" {
+		return false, nil // it is starting, or loading what it kept
+	}
+	if !s.options.Cluster {
+		return true, nil
+	}
+	if answer, err = s.ask("CLUSTER SLOTS"); err == nil && answer == "*0" {
+		if answer, err = s.ask("CLUSTER ADDSLOTSRANGE 0 16383"); err == nil && answer != "+OK" {
+			return false, fmt.Errorf("the slots are refused: %s", answer)
+		}
+	}
+	answer, err = s.ask("GET parley-is-it-up")
+	return err == nil && answer == "$-1", nil
+}
+
+// ask sends one command on a connection of its own and returns the first line of the answer.
+func (s *RedisServer) ask(command string) (string, error) {
+	c, err := net.DialTimeout("tcp", s.Addr, redisPatience)
+	if err != nil {
+		return "", err
+	}
+	defer func() { _ = c.Close() }()
+	if err := c.SetDeadline(time.Now().Add(redisPatience)); err != nil {
+		return "", err
+	}
+	if _, err := fmt.Fprintf(c, "%s\r\n", command); err != nil {
+		return "", err
+	}
+	line, err := bufio.NewReader(c).ReadString('\n')
+	return strings.TrimSpace(line), err
+}
+
+// Flush removes everything from the server.
+func (s *RedisServer) Flush(t testing.TB) {
+	t.Helper()
+	if answer, err := s.ask("FLUSHALL"); err != nil || answer != "+OK" {
+		t.Fatalf("servers: flush Redis: %v %s", err, answer)
+	}
+}
+
+// Kill ends the server at once, as a crash does. Killing it twice is harmless.
+func (s *RedisServer) Kill(t testing.TB) {
+	t.Helper()
+	if err := s.process.Kill(); err != nil && !errors.Is(err, os.ErrProcessDone) {
+		t.Errorf("servers: kill Redis: %v", err)
+	}
+	<-s.exited
+}
+
+// Restart starts a server that was killed, on the same address, and with what it had stored
+// if it is AppendOnly.
+func (s *RedisServer) Restart(t testing.TB) {
+	t.Helper()
+	if err := s.serve(); err != nil {
+		t.Fatalf("servers: restart Redis: %v", err)
+	}
+}
+
+// Freeze stops the server where it is: connections stay open, and nothing answers.
+// [RedisServer.Thaw] lets it go on.
+func (s *RedisServer) Freeze(t testing.TB) { t.Helper(); s.signal(t, syscall.SIGSTOP) }
+
+// Thaw undoes Freeze.
+func (s *RedisServer) Thaw(t testing.TB) { t.Helper(); s.signal(t, syscall.SIGCONT) }
+
+func (s *RedisServer) signal(t testing.TB, sig syscall.Signal) {
+	t.Helper()
+	if err := s.process.Signal(sig); err != nil {
+		t.Fatalf("servers: %s Redis: %v", sig, err)
+	}
+}

@@ -1,0 +1,30 @@
+//go:build !linux
+
+package servers
+
+import "testing"
+
+// RedisServer is a Redis server that belongs to one test. Servers are started on Linux only.
+type RedisServer struct{ URL, Addr string }
+
+// StartRedis skips t: servers are started on Linux only.
+func StartRedis(t testing.TB, _ RedisOptions) *RedisServer {
+	t.Helper()
+	t.Skipf("Redis: servers are started on Linux only; set %s to the URL of a server", RedisVariable)
+	return nil
+}
+
+// Flush does nothing: there is no server.
+func (*RedisServer) Flush(testing.TB) {}
+
+// Kill does nothing: there is no server.
+func (*RedisServer) Kill(testing.TB) {}
+
+// Restart does nothing: there is no server.
+func (*RedisServer) Restart(testing.TB) {}
+
+// Freeze does nothing: there is no server.
+func (*RedisServer) Freeze(testing.TB) {}
+
+// Thaw does nothing: there is no server.
+func (*RedisServer) Thaw(testing.TB) {}
