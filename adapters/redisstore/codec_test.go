@@ -1,0 +1,54 @@
+package redisstore
+
+import (
+	"math"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/parley-chat/parley/core/chat"
+	"github.com/parley-chat/parley/core/realtime"
+)
+
+var frames = []frame{
+	{sender: "s", again: true, signal: realtime.Signal{Room: "r\xff\x00"}},
+	{sender: "s", signal: realtime.Signal{Kind: realtime.SignalTyping, Room: "r", Typing: true, Node: "n", Conn: math.MaxUint64, User: chat.Author{ID: "u", Name: "Zoë"}, Message: chat.Message{At: time.Time{}}}},
+	{sender: "s", count: 300, signal: realtime.Signal{Kind: realtime.SignalMessage, Room: "r", Message: chat.Message{
+		Room: "r", Seq: math.MaxUint64, ID: "i", ClientID: "c", Author: chat.Author{ID: "u", Name: "Zoë"}, Text: "t", At: time.Unix(-5, 7000).UTC(),
+	}}},
+}
+
+func TestFramesArriveWholeOrNotAtAll(t *testing.T) {
+	t.Parallel()
+	for _, want := range frames {
+		data := want.encode()
+		got, err := decodeFrame(data)
+		require.NoError(t, err)
+		assert.Equal(t, want, got)
+		for cut := range data {
+			_, err := decodeFrame(data[:cut])
+			assert.ErrorIs(t, err, errEncoding, "cut at %d", cut)
+		}
+		_, err = decodeFrame(data + "x")
+		assert.ErrorIs(t, err, errEncoding)
+		_, err = decodeFrame("\x02" + data[1:])
+		assert.ErrorIs(t, err, errEncoding, "another version")
+	}
+}
+
+func FuzzDecodeFrame(f *testing.F) {
+	for _, seed := range frames {
+		f.Add(seed.encode())
+	}
+	f.Fuzz(func(t *testing.T, data string) {
+		first, err := decodeFrame(data)
+		if err != nil {
+			return
+		}
+		second, err := decodeFrame(first.encode())
+		require.NoError(t, err)
+		assert.Equal(t, first, second)
+	})
+}

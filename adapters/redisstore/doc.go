@@ -1,0 +1,59 @@
+// Package redisstore implements what several nodes share, on Redis through go-redis v9:
+// chat.RecentCache, realtime.Fanout, realtime.Presence, auth.Limiter, auth.Nonces, and
+// mail.Queue with mail.DeadLetters and mail.Stats. It runs on Redis 6.2 or later, single or as
+// a cluster; from Redis 7.0 on the fan-out uses sharded publish and subscribe. It is tested
+// on Redis 7.0 and on miniredis v2.40.
+//
+// # Guarantees
+//
+//   - Every change of a port is one script or one command, atomic on the server, also on a
+//     cluster: keys that are used together have one hash tag.
+//   - A call returns when its context is done, whatever the server does. Failures are of kind
+//     Unavailable. What was under way may still happen.
+//   - A cache, presence, a limiter and names that are lost with the server cost time, a wrong
+//     count, or a ticket that could be used twice within its seconds; never a message. A cache
+//     that has missed messages begins anew: it holds no hole.
+//   - The fan-out connects again by itself, usually within 2 seconds. While the server is away
+//     every node goes on by itself, and Publish keeps the last messages to send; see [Fanout]
+//     for what is made up for then.
+//   - The mail queue is as durable as the server. With appendonly yes and appendfsync always,
+//     what was acknowledged was synced to the disk. With everysec it survives the end of the
+//     server's process, unless the disk lags, and the loss of power costs up to 2 seconds.
+//     Without appendonly a restart loses jobs. maxmemory-policy must be noeviction, and a
+//     replica that takes over may lack the last writes.
+//   - Times come from the callers and keep their microseconds. They order exactly until the
+//     year 2255.
+//
+// # Exceptions
+//
+// The ports' suites pass without exceptions. Besides: users of a node that died are back when
+// it renews within an hour, and not later; a room that nobody enters, leaves or lists for 30
+// days is empty. When the server lost its data, users are present again once they enter
+// again. A client that repeats a command after a broken connection may count an attempt twice
+// in [Limiter], and lease a job in [MailQueue] whose answer nobody gets: it is claimed
+// again when that lease ends, as after a crash. Scripts make the names of some keys, so that
+// proxies which move keys without regard for hash tags will not do.
+//
+// # Schema
+//
+// Keys and channels begin with the prefix, "parley:" by default; braces are hash tags. In names, }
+// is written %7D, NUL %00 and % itself %25.
+//
+//	{r:ROOM}:recent:1               list: the last messages, 20 digits of the sequence and the message
+//	{r:ROOM}:who, :ids, :nodes      who is present, on which node
+//	{presence}:leases               hash: node → end of its lease, in microseconds
+//	{l:KEY}                         when an allowance is whole again, in microseconds
+//	{n:NAME}                        a name that was spent
+//	{mail}:job:ID                   hash: a mail job
+//	{mail}:keys, :place, :ids, :in:STATE, :waiting, :due, :sent
+//	                                job keys, the order, and sets of job IDs
+//
+// Channels are {fN}/ROOM and {fN}home, where N from 0 to 15 comes from the room's name (FNV-1a,
+// 32 bits, modulo 16). What they carry is binary, with a version in front: signal.go says it in
+// full. Apart from the mail queue everything has a time to live.
+//
+// # Closing
+//
+// There is nothing to close but the client, which belongs to whoever made it. Calls after that
+// are of kind Unavailable. [Fanout.Run] ends with its context.
+package redisstore

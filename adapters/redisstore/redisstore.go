@@ -1,0 +1,200 @@
+package redisstore
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/url"
+	"strings"
+	"time"
+
+	"github.com/redis/go-redis/v9"
+
+	"github.com/parley-chat/parley/core/fault"
+)
+
+// DefaultPrefix is what every key and channel begins with unless [New] is told otherwise.
+const DefaultPrefix = "parley:"
+
+// Store is a Redis server or cluster as this package uses it. Its methods, and those of the
+// ports that it hands out, may be called from many goroutines.
+type Store struct {
+	client  redis.UniversalClient
+	prefix  string
+	cluster bool
+}
+
+// New makes a store on client, whose pool, credentials and hooks stay the caller's. A cluster
+// needs a *redis.ClusterClient. Every key and channel begins with prefix, so that several
+// systems can share a server; empty means [DefaultPrefix]. A prefix must not hold braces,
+// which say where a key lives in a cluster. New does not touch the server.
+func New(client redis.UniversalClient, prefix string) (*Store, error) {
+	var errs []error
+	if client == nil {
+		errs = append(errs, errors.New("redisstore: a client is required"))
+	}
+	if strings.ContainsAny(prefix, "{}") {
+		errs = append(errs, fmt.Errorf("redisstore: the prefix %q holds braces", prefix))
+	}
+	if err := errors.Join(errs...); err != nil {
+		return nil, err
+	}
+	if prefix == "" {
+		prefix = DefaultPrefix
+	}
+	_, cluster := client.(*redis.ClusterClient)
+	return &Store{client: client, prefix: prefix, cluster: cluster}, nil
+}
+
+// Open makes a client from a URL, redis:// or rediss:// (TLS), for [New] and for its caller to
+// close. Several hosts, host:port,host:port, or a parameter addr make it the client of a
+// cluster: that one host of a cluster is named as redis://host:port?addr=host:port. The
+// other parameters are those of go-redis. Its calls end with their context. Open does not
+// connect.
+func Open(rawURL string) (redis.UniversalClient, error) {
+	if first, others, several := splitHosts(rawURL); several {
+		u, err := url.Parse(first)
+		if err != nil {
+			return nil, errURL
+		}
+		q := u.Query()
+		for _, addr := range others {
+			q.Add("addr", addr)
+		}
+		u.RawQuery = q.Encode()
+		rawURL = u.String()
+	}
+	u, err := url.Parse(rawURL)
+	if err != nil {
+		return nil, errURL // the parser's own error quotes the password
+	}
+	if u.Query().Has("addr") {
+		o, err := redis.ParseClusterURL(rawURL)
+		if err != nil {
+			return nil, fmt.Errorf("redisstore: the URL of the Redis cluster: %w", err)
+		}
+		o.ContextTimeoutEnabled = true
+		o.DialerRetries = 1 // commands are repeated anyway
+		return redis.NewClusterClient(o), nil
+	}
+	o, err := redis.ParseURL(rawURL)
+	if err != nil {
+		return nil, fmt.Errorf("redisstore: the URL of the Redis server: %w", err)
+	}
+	o.ContextTimeoutEnabled = true
+	o.DialerRetries = 1
+	return redis.NewClient(o), nil
+}
+
+var errURL = errors.New("redisstore: the URL of the Redis server cannot be read")
+
+// splitHosts takes all hosts but the first out of a URL.
+func splitHosts(rawURL string) (first string, others []string, several bool) {
+	scheme, rest, ok := strings.Cut(rawURL, "://")
+	if !ok {
+		return rawURL, nil, false
+	}
+	end := strings.IndexAny(rest, "/?#")
+	if end < 0 {
+		end = len(rest)
+	}
+	authority, tail := rest[:end], rest[end:]
+	at := strings.LastIndexByte(authority, '@') + 1
+	hosts := strings.Split(authority[at:], ",")
+	if len(hosts) == 1 {
+		return rawURL, nil, false
+	}
+	return scheme + "://" + authority[:at] + hosts[0] + tail, hosts[1:], true
+}
+
+// Ping returns nil if the server answers.
+func (s *Store) Ping(ctx context.Context) error {
+	_, err := call(ctx, "ping", func(ctx context.Context) (string, error) { return s.client.Ping(ctx).Result() })
+	return err
+}
+
+// call runs f until it returns or ctx is done, whichever comes first: a client need not notice
+// that a context was cancelled while it waits for the server. What f is about to do may then
+// still happen. Errors become Unavailable.
+func call[T any](ctx context.Context, op string, f func(context.Context) (T, error)) (T, error) {
+	type result struct {
+		value T
+		err   error
+	}
+	var r result
+	if r.err = ctx.Err(); r.err == nil {
+		if ctx.Done() == nil {
+			r.value, r.err = f(ctx)
+		} else {
+			returned := make(chan result, 1)
+			go func() {
+				v, err := f(ctx)
+				returned <- result{v, err}
+			}()
+			select {
+			case r = <-returned:
+			case <-ctx.Done():
+				r.err = ctx.Err()
+			}
+		}
+	}
+	if r.err != nil {
+		var zero T
+		return zero, fault.Wrap(fault.Unavailable, fmt.Errorf("redisstore: %s: %w", op, r.err))
+	}
+	return r.value, nil
+}
+
+// run runs a script, which the server knows by its hash after the first time.
+func (s *Store) run(ctx context.Context, op string, script *redis.Script, keys []string, args ...any) (any, error) {
+	return call(ctx, op, func(ctx context.Context) (any, error) {
+		v, err := script.Run(ctx, s.client, keys, args...).Result()
+		if errors.Is(err, redis.Nil) {
+			return nil, nil
+		}
+		return v, err
+	})
+}
+
+// key is prefix{tag}rest. Keys with one tag live on one node of a cluster.
+func (s *Store) key(tag, rest string) string { return s.prefix + "{" + tag + "}" + rest }
+
+// roomTag makes a hash tag of a room's name: never empty, and without a closing brace.
+func roomTag(room string) string { return "r:" + escape(room) }
+
+var escaper = strings.NewReplacer("%", "%25", "}", "%7D", "\x00", "%00")
+
+// escape takes closing braces and NUL out of s; different strings stay different.
+func escape(s string) string { return escaper.Replace(s) }
+
+// micros and moment keep times as microseconds since 1970.
+func micros(t time.Time) int64 { return t.UnixMicro() }
+
+func moment(us int64) time.Time { return time.UnixMicro(us).UTC() }
+
+// score is micros as far as a double, which is what Redis orders by, holds them exactly: until
+// the year 2255.
+func score(t time.Time) int64 {
+	const most = 1 << 53
+	return min(max(micros(t), -most), most)
+}
+
+// texts reads a reply that is an array of strings.
+func texts(reply any) ([]string, error) {
+	list, ok := reply.([]any)
+	if !ok {
+		return nil, fmt.Errorf("a reply is %T instead of a list", reply)
+	}
+	out := make([]string, len(list))
+	for i, v := range list {
+		if out[i], ok = v.(string); !ok {
+			return nil, fmt.Errorf("a reply holds %T instead of a string", v)
+		}
+	}
+	return out, nil
+}
+
+// malformed classifies a reply or a value that this package did not write.
+func malformed(op string, err error) error {
+	return fault.Wrap(fault.Unavailable, fmt.Errorf("redisstore: %s: %w", op, err))
+}

@@ -1,0 +1,90 @@
+package redisstore_test
+
+import (
+	"context"
+	"fmt"
+	"sync/atomic"
+	"testing"
+
+	"github.com/alicebob/miniredis/v2"
+	"github.com/redis/go-redis/v9"
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+	"go.uber.org/goleak"
+
+	"github.com/parley-chat/parley/adapters/redisstore"
+	"github.com/parley-chat/parley/contract"
+	"github.com/parley-chat/parley/core/auth"
+	"github.com/parley-chat/parley/core/chat"
+	"github.com/parley-chat/parley/core/realtime"
+	"github.com/parley-chat/parley/testkit/servers"
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+// backends are the servers that everything runs on.
+var backends = []struct {
+	name string
+	open func(t *testing.T) redis.UniversalClient
+}{
+	{"miniredis", func(t *testing.T) redis.UniversalClient { return dial(t, "redis://"+miniredis.RunT(t).Addr()) }},
+	{"single", func(t *testing.T) redis.UniversalClient { return dial(t, servers.Redis(t)) }},
+	{"cluster", func(t *testing.T) redis.UniversalClient {
+		return dial(t, servers.StartRedis(t, servers.RedisOptions{Cluster: true}).URL)
+	}},
+}
+
+func dial(t *testing.T, url string) redis.UniversalClient {
+	t.Helper()
+	c, err := redisstore.Open(url)
+	require.NoError(t, err)
+	t.Cleanup(func() { assert.NoError(t, c.Close()) })
+	return c
+}
+
+var spaces atomic.Int64
+
+// fresh is a store with a prefix that nothing else uses.
+func fresh(t *testing.T, c redis.UniversalClient) *redisstore.Store {
+	t.Helper()
+	s, err := redisstore.New(c, fmt.Sprintf("test-%s-%d:", t.Name(), spaces.Add(1)))
+	require.NoError(t, err)
+	return s
+}
+
+func TestContract(t *testing.T) {
+	t.Parallel()
+	for _, b := range backends {
+		t.Run(b.name, func(t *testing.T) {
+			t.Parallel()
+			c := b.open(t)
+			t.Run("recent cache", func(t *testing.T) {
+				contract.Run(t, contract.RecentCache(), func(t *testing.T) chat.RecentCache {
+					return fresh(t, c).RecentCache(redisstore.RecentCacheConfig{})
+				})
+			})
+			t.Run("fanout", func(t *testing.T) {
+				contract.Run(t, contract.Fanout(), func(t *testing.T) contract.FanoutNodes {
+					s := fresh(t, c)
+					return func(context.Context) (realtime.Fanout, error) { return s.Fanout(redisstore.FanoutConfig{}), nil }
+				})
+			})
+			t.Run("presence", func(t *testing.T) {
+				contract.Run(t, contract.Presence(), func(t *testing.T) realtime.Presence { return fresh(t, c).Presence() })
+			})
+			t.Run("limiter", func(t *testing.T) {
+				contract.Run(t, contract.Limiter(), func(t *testing.T) auth.Limiter { return fresh(t, c).Limiter() })
+			})
+			t.Run("nonces", func(t *testing.T) {
+				contract.Run(t, contract.Nonces(), func(t *testing.T) auth.Nonces { return fresh(t, c).Nonces() })
+			})
+			mails := func(t *testing.T) contract.Mails {
+				q := fresh(t, c).MailQueue()
+				return contract.Mails{Queue: q, Letters: q, Stats: q}
+			}
+			t.Run("mail queue", func(t *testing.T) { contract.Run(t, contract.MailQueue(), mails) })
+			t.Run("dead letters", func(t *testing.T) { contract.Run(t, contract.DeadLetters(), mails) })
+			t.Run("mail stats", func(t *testing.T) { contract.Run(t, contract.MailStats(), mails) })
+		})
+	}
+}

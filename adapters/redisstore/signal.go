@@ -1,0 +1,86 @@
+package redisstore
+
+import (
+	"encoding/binary"
+
+	"github.com/parley-chat/parley/core/chat"
+	"github.com/parley-chat/parley/core/realtime"
+	"github.com/parley-chat/parley/core/user"
+)
+
+// A frame is what a channel carries:
+//
+//	version   1 byte, 1
+//	kind      1 byte: realtime.SignalKind, or 0 to ask for the last messages again
+//	sender    string: the Fanout that sent it
+//	room      string
+//	count     uvarint: numbers the sender's frames, so that one that comes again is known; 0 is
+//	          not a number; not for kind 0, as all that follows
+//	node      string, conn uvarint, typing 1 byte
+//	message   for messages: room, sequence, ID, client ID, author's ID and name, text, time
+//	user      for other kinds: ID and name
+//
+// Strings are a uvarint length and bytes, the time is a varint of microseconds. A frame of
+// another version is ignored, so that versions can follow each other node by node.
+type frame struct {
+	sender string
+	count  uint64
+	again  bool // asks whoever published in the room to publish their last message again
+	signal realtime.Signal
+}
+
+const (
+	frameVersion = 1
+	kindAgain    = 0
+)
+
+func (f frame) encode() string {
+	s := f.signal
+	b := make([]byte, 0, 64+len(f.sender)+2*len(s.Room)+len(s.Node)+len(s.Message.Text))
+	kind := byte(s.Kind)
+	if f.again {
+		kind = kindAgain
+	}
+	b = append(b, frameVersion, kind)
+	b = appendString(b, f.sender)
+	b = appendString(b, s.Room)
+	if f.again {
+		return string(b)
+	}
+	b = binary.AppendUvarint(b, f.count)
+	b = appendString(b, s.Node)
+	b = binary.AppendUvarint(b, s.Conn)
+	if s.Typing {
+		b = append(b, 1)
+	} else {
+		b = append(b, 0)
+	}
+	if s.Kind == realtime.SignalMessage {
+		return string(appendMessage(b, s.Message))
+	}
+	b = appendString(b, string(s.User.ID))
+	return string(appendString(b, s.User.Name))
+}
+
+func decodeFrame(data string) (frame, error) {
+	r := reader{data: data}
+	if r.byte() != frameVersion {
+		return frame{}, errEncoding
+	}
+	kind := r.byte()
+	f := frame{sender: r.string(), again: kind == kindAgain}
+	f.signal.Room = r.string()
+	if f.again {
+		return f, r.done()
+	}
+	f.count = r.uvarint()
+	s := &f.signal
+	s.Kind = realtime.SignalKind(kind)
+	s.Node, s.Conn, s.Typing = r.string(), r.uvarint(), r.byte() == 1
+	if s.Kind == realtime.SignalMessage {
+		s.Message = r.message()
+	} else {
+		s.User = chat.Author{ID: user.ID(r.string()), Name: r.string()}
+	}
+	return f, r.done()
+}

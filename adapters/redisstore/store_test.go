@@ -1,0 +1,298 @@
+package redisstore_test
+
+import (
+	"context"
+	"fmt"
+	"math"
+	"testing"
+	"time"
+
+	"github.com/alicebob/miniredis/v2"
+	"github.com/redis/go-redis/v9"
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/parley-chat/parley/adapters/redisstore"
+	"github.com/parley-chat/parley/core/auth"
+	"github.com/parley-chat/parley/core/chat"
+	"github.com/parley-chat/parley/core/fault"
+	"github.com/parley-chat/parley/core/mail"
+	"github.com/parley-chat/parley/core/user"
+	"github.com/parley-chat/parley/testkit/servers"
+)
+
+func TestNewChecksWhatItGets(t *testing.T) {
+	t.Parallel()
+	_, err := redisstore.New(nil, "a{b}")
+	assert.ErrorContains(t, err, "client")
+	assert.ErrorContains(t, err, "braces")
+	c := redis.NewClient(&redis.Options{})
+	t.Cleanup(func() { assert.NoError(t, c.Close()) })
+	_, err = redisstore.New(c, "")
+	assert.NoError(t, err)
+}
+
+func TestOpen(t *testing.T) {
+	t.Parallel()
+	for _, c := range []struct {
+		url   string
+		addrs []string // none: an error
+		many  bool
+	}{
+		{"redis://localhost:1234", []string{"localhost:1234"}, false},
+		{"redis://user:p%40ss@localhost:1234/0", []string{"localhost:1234"}, false},
+		{"rediss://localhost:1234", []string{"localhost:1234"}, false},
+		{"redis://a:1,b:2,c:3", []string{"a:1", "b:2", "c:3"}, true},
+		{"redis://user:secret@a:1,b:2?pool_size=3", []string{"a:1", "b:2"}, true},
+		{"redis://a:1?addr=a:1", []string{"a:1", "a:1"}, true},
+		{"", nil, false},
+		{"http://localhost", nil, false},
+		{"redis://user:secret\x00@localhost:1", nil, false},
+		{"redis://a:1,b:2?unknown=secret", nil, true},
+	} {
+		client, err := redisstore.Open(c.url)
+		if c.addrs == nil {
+			assert.Error(t, err, c.url)
+			continue
+		}
+		require.NoError(t, err, c.url)
+		switch client := client.(type) {
+		case *redis.Client:
+			assert.False(t, c.many, c.url)
+			assert.Equal(t, c.addrs[0], client.Options().Addr)
+			assert.True(t, client.Options().ContextTimeoutEnabled)
+		case *redis.ClusterClient:
+			assert.True(t, c.many, c.url)
+			assert.ElementsMatch(t, c.addrs, client.Options().Addrs)
+			assert.True(t, client.Options().ContextTimeoutEnabled)
+		}
+		assert.NoError(t, client.Close())
+	}
+}
+
+func TestAClosedClientIsUnavailable(t *testing.T) {
+	t.Parallel()
+	c, err := redisstore.Open("redis://" + miniredis.RunT(t).Addr())
+	require.NoError(t, err)
+	s := fresh(t, c)
+	require.NoError(t, s.Ping(t.Context()))
+	require.NoError(t, c.Close())
+	assert.ErrorIs(t, s.Ping(t.Context()), fault.Unavailable)
+}
+
+// TestNamesOnACluster: names that could spoil a hash tag, on a server that insists.
+func TestNamesOnACluster(t *testing.T) {
+	t.Parallel()
+	s := fresh(t, dial(t, servers.StartRedis(t, servers.RedisOptions{Cluster: true}).URL))
+	for i, room := range []string{"", "}", "{", "{}", "a}b", "}{", "%", "%7D", "a\x00b", "a%00b"} {
+		who := chat.Author{ID: "u", Name: fmt.Sprint(i)}
+		first, err := s.Presence().Enter(t.Context(), start, "n\x00}", room, who)
+		require.NoError(t, err, "%q", room)
+		assert.True(t, first, "%q", room)
+		users, count, err := s.Presence().List(t.Context(), start, room, 10)
+		require.NoError(t, err, "%q", room)
+		assert.Equal(t, 1, count)
+		assert.Equal(t, []chat.Author{who}, users, "%q", room)
+		_, err = s.Nonces().Spend(t.Context(), room, start)
+		require.NoError(t, err)
+		_, err = s.Limiter().Allow(t.Context(), room, auth.Rate{Burst: 1, Per: time.Second}, start)
+		require.NoError(t, err)
+	}
+}
+
+func TestPresenceForgetsDeadNodes(t *testing.T) {
+	t.Parallel()
+	server := miniredis.RunT(t)
+	s := fresh(t, dial(t, "redis://"+server.Addr()))
+	p := s.Presence()
+	ada, bob := chat.Author{ID: "a", Name: "Ada"}, chat.Author{ID: "b", Name: "Bob"}
+	enter := func(node string, who chat.Author) {
+		t.Helper()
+		_, err := p.Enter(t.Context(), start, node, "r", who)
+		require.NoError(t, err)
+	}
+	list := func(now time.Time) []chat.Author {
+		t.Helper()
+		users, count, err := p.List(t.Context(), now, "r", 10)
+		require.NoError(t, err)
+		assert.Len(t, users, count)
+		return users
+	}
+	require.NoError(t, p.Renew(t.Context(), "dead", start.Add(time.Minute)))
+	require.NoError(t, p.Renew(t.Context(), "alive", start.Add(24*time.Hour)))
+	enter("dead", ada)
+	enter("dead", bob)
+	enter("alive", bob)
+	assert.Equal(t, []chat.Author{ada, bob}, list(start))
+	assert.Equal(t, []chat.Author{bob}, list(start.Add(time.Hour)))
+	require.NoError(t, p.Renew(t.Context(), "dead", start.Add(61*time.Minute)))
+	assert.Equal(t, []chat.Author{ada, bob}, list(start.Add(time.Hour)), "it is back")
+	assert.Equal(t, []chat.Author{bob}, list(start.Add(3*time.Hour)))
+	require.NoError(t, p.Renew(t.Context(), "dead", start.Add(24*time.Hour)))
+	assert.Equal(t, []chat.Author{bob}, list(start.Add(3*time.Hour)), "its users are forgotten")
+	last, err := p.Exit(t.Context(), start, "alive", "r", bob)
+	require.NoError(t, err)
+	assert.True(t, last)
+	assert.Empty(t, list(start))
+
+	before := len(server.Keys())
+	enter("alive", ada)
+	assert.Greater(t, len(server.Keys()), before)
+	server.FastForward(31 * 24 * time.Hour)
+	assert.Empty(t, list(start), "a room that nobody touched")
+	assert.ErrorIs(t, p.Renew(t.Context(), "n", time.Date(9999, 1, 1, 0, 0, 0, 0, time.UTC)), fault.Invalid)
+}
+
+func TestRecentCacheLimits(t *testing.T) {
+	t.Parallel()
+	server := miniredis.RunT(t)
+	client := dial(t, "redis://"+server.Addr())
+	cache := fresh(t, client).RecentCache(redisstore.RecentCacheConfig{Messages: 3, TTL: time.Minute})
+	get := func() []chat.Message {
+		t.Helper()
+		got, err := cache.Get(t.Context(), "r")
+		require.NoError(t, err)
+		return got
+	}
+	require.NoError(t, cache.Add(t.Context(), messages("r", 1, 2)...))
+	require.NoError(t, cache.Add(t.Context(), messages("r", 3, 9)...))
+	assert.Equal(t, messages("r", 7, 9), get())
+	require.NoError(t, cache.Add(t.Context(), message("r", 11), message("r", 10), message("r", 13)))
+	assert.Equal(t, messages("r", 13, 13), get(), "what is behind a hole replaces")
+	require.NoError(t, cache.Fill(t.Context(), "r", messages("r", 8, 12)))
+	assert.Equal(t, messages("r", 11, 13), get())
+	assert.ErrorIs(t, cache.Fill(t.Context(), "r", []chat.Message{message("r", 14), message("r", 16)}), fault.Invalid)
+	server.FastForward(2 * time.Minute)
+	assert.Empty(t, get(), "it was held for a minute")
+
+	// Above 2^53 a double would take one sequence for the next.
+	require.NoError(t, cache.Add(t.Context(), message("r", math.MaxInt64-2), message("r", math.MaxInt64-1)))
+	require.NoError(t, cache.Add(t.Context(), message("r", math.MaxInt64)))
+	assert.Equal(t, messages("r", math.MaxInt64-2, math.MaxInt64), get())
+
+	for _, spoilt := range []string{"", "x", "00000000000000000001", "00000000000000000001\x01r\x01"} {
+		require.Len(t, server.Keys(), 1)
+		server.FlushAll()
+		require.NoError(t, cache.Add(t.Context(), message("r", 1)))
+		key := server.Keys()[0]
+		_, err := server.Push(key, spoilt)
+		require.NoError(t, err)
+		assert.Empty(t, get(), "what cannot be read is not held")
+		require.NoError(t, cache.Add(t.Context(), message("r", 2)))
+		assert.Equal(t, messages("r", 2, 2), get())
+	}
+}
+
+func TestLimiterRemembersNoLongerThanNeeded(t *testing.T) {
+	t.Parallel()
+	server := miniredis.RunT(t)
+	l := fresh(t, dial(t, "redis://"+server.Addr())).Limiter()
+	wait, err := l.Allow(t.Context(), "k", auth.Rate{Burst: 3, Per: time.Second}, start)
+	require.NoError(t, err)
+	assert.Zero(t, wait)
+	require.Len(t, server.Keys(), 1)
+	server.FastForward(2 * time.Minute)
+	assert.Empty(t, server.Keys())
+}
+
+func TestNoncesStayAtLeastTenMinutes(t *testing.T) {
+	t.Parallel()
+	server := miniredis.RunT(t)
+	n := fresh(t, dial(t, "redis://"+server.Addr())).Nonces()
+	spend := func() bool {
+		first, err := n.Spend(t.Context(), "n", time.Unix(0, 0))
+		require.NoError(t, err)
+		return first
+	}
+	assert.True(t, spend())
+	server.FastForward(9 * time.Minute)
+	assert.False(t, spend())
+	server.FastForward(2 * time.Minute)
+	assert.True(t, spend())
+}
+
+// repeating sends every command twice, as a client does that lost the first answer.
+type repeating struct{}
+
+func (repeating) DialHook(next redis.DialHook) redis.DialHook { return next }
+
+func (repeating) ProcessHook(next redis.ProcessHook) redis.ProcessHook {
+	return func(ctx context.Context, cmd redis.Cmder) error {
+		if err := next(ctx, cmd); err != nil {
+			return err
+		}
+		return next(ctx, cmd)
+	}
+}
+
+func (repeating) ProcessPipelineHook(next redis.ProcessPipelineHook) redis.ProcessPipelineHook {
+	return next
+}
+
+func TestARepeatedCommandIsAnsweredAsTheFirst(t *testing.T) {
+	t.Parallel()
+	c := dial(t, "redis://"+miniredis.RunT(t).Addr())
+	c.AddHook(repeating{})
+	s := fresh(t, c)
+	first, err := s.Nonces().Spend(t.Context(), "n", start)
+	require.NoError(t, err)
+	assert.True(t, first)
+	first, err = s.Nonces().Spend(t.Context(), "n", start)
+	require.NoError(t, err)
+	assert.False(t, first)
+	q := s.MailQueue()
+	require.NoError(t, q.Enqueue(t.Context(), mail.Job{ID: "1", Key: "1", RunAt: start}))
+	_, ok, err := q.Claim(t.Context(), start, time.Minute)
+	require.NoError(t, err)
+	assert.False(t, ok, "the first answer has it")
+	j, err := q.Get(t.Context(), "1")
+	require.NoError(t, err)
+	require.NoError(t, q.Settle(t.Context(), j, mail.Outcome{State: mail.Dead, At: start}))
+	assert.ErrorIs(t, q.Settle(t.Context(), j, mail.Outcome{State: mail.Dead, At: start}), mail.ErrLeaseLost)
+	require.NoError(t, q.Requeue(t.Context(), "1", start, nil))
+	assert.ErrorIs(t, q.Requeue(t.Context(), "1", start, nil), mail.ErrNotDead)
+}
+
+func TestMailQueueRefuses(t *testing.T) {
+	t.Parallel()
+	q := fresh(t, dial(t, "redis://"+miniredis.RunT(t).Addr())).MailQueue()
+	require.NoError(t, q.Enqueue(t.Context(), mail.Job{ID: "1", Key: "1"}))
+	assert.ErrorIs(t, q.Enqueue(t.Context(), mail.Job{ID: "1", Key: "2"}), fault.Conflict)
+	for _, limit := range []int{-1, 0, 1001} {
+		_, err := q.List(t.Context(), mail.Filter{Limit: limit})
+		assert.ErrorIs(t, err, fault.Invalid)
+	}
+	assert.ErrorIs(t, q.Settle(t.Context(), mail.Job{ID: "1"}, mail.Outcome{State: mail.Running}), fault.Invalid)
+	_, _, err := q.Claim(t.Context(), start, 0)
+	assert.ErrorIs(t, err, fault.Invalid)
+}
+
+// TestLargeMailQueue: more jobs than one script looks at.
+func TestLargeMailQueue(t *testing.T) {
+	t.Parallel()
+	q := fresh(t, dial(t, servers.Redis(t))).MailQueue()
+	const jobs = 2500
+	for i := range jobs {
+		to := user.Email("many@example.com")
+		if i%1200 == 0 {
+			to = "few@example.com"
+		}
+		require.NoError(t, q.Enqueue(t.Context(), mail.Job{ID: fmt.Sprintf("%04d", jobs-i), Key: fmt.Sprint(i), To: to, RunAt: start}))
+	}
+	j, ok, err := q.Claim(t.Context(), start, time.Minute)
+	require.NoError(t, err)
+	require.True(t, ok)
+	assert.Equal(t, "2500", j.ID, "enqueued first")
+	assert.True(t, j.CreatedAt.IsZero())
+	page, err := q.List(t.Context(), mail.Filter{To: "few@example.com", Limit: 1000})
+	require.NoError(t, err)
+	require.Len(t, page, 3)
+	assert.Equal(t, []string{"0100", "1300", "2500"}, []string{page[0].ID, page[1].ID, page[2].ID})
+	page, err = q.List(t.Context(), mail.Filter{To: "nobody@example.com", Limit: 1})
+	require.NoError(t, err)
+	assert.Empty(t, page)
+	page, err = q.List(t.Context(), mail.Filter{State: mail.Running, Limit: 1})
+	require.NoError(t, err)
+	require.Len(t, page, 1)
+	assert.Equal(t, j, page[0])
+}
