@@ -1,0 +1,188 @@
+package kafkabus_test
+
+import (
+	"context"
+	"crypto/rand"
+	"fmt"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/parley-chat/parley/adapters/kafkabus"
+	"github.com/parley-chat/parley/contract"
+	"github.com/parley-chat/parley/core/event"
+	"github.com/parley-chat/parley/core/fault"
+	"github.com/parley-chat/parley/testkit/servers"
+)
+
+// config is for topics and groups of the test's own on the cluster at url.
+func config(t *testing.T, url string) kafkabus.Config {
+	t.Helper()
+	cfg, err := kafkabus.ParseURL(url)
+	require.NoError(t, err)
+	cfg.Prefix = "test-" + strings.ToLower(rand.Text()[:12]) + "."
+	cfg.Topics, cfg.Partitions, cfg.Replication = []string{"mail", "session"}, 3, 1
+	return cfg
+}
+
+func open(t *testing.T, cfg kafkabus.Config) *kafkabus.Bus {
+	t.Helper()
+	b, err := kafkabus.Open(t.Context(), cfg)
+	require.NoError(t, err)
+	t.Cleanup(func() { require.NoError(t, b.Close()) })
+	return b
+}
+
+func TestEventBusOnABroker(t *testing.T) {
+	url := servers.Kafka(t)
+	for name, edit := range map[string]func(*kafkabus.Config){
+		"plain":          func(*kafkabus.Config) {},
+		"static members": func(c *kafkabus.Config) { c.Node = "node-1"; c.Mechanism = kafkabus.ScramSHA256 },
+	} {
+		t.Run(name, func(t *testing.T) {
+			contract.Run(t, contract.EventBus(), func(t *testing.T) contract.Bus {
+				cfg := config(t, url)
+				edit(&cfg)
+				b := open(t, cfg)
+				return contract.Bus{Publisher: b, Subscriber: b}
+			})
+		})
+	}
+}
+
+// TestBrokerIsKilledUnderLoad publishes from several goroutines, each event again until the bus
+// has taken it over, while the broker is killed and comes back.
+func TestBrokerIsKilledUnderLoad(t *testing.T) {
+	broker := servers.StartKafka(t)
+	cfg := config(t, broker.URL())
+	cfg.Node = "node-1"
+	b := open(t, cfg)
+
+	const kills, keys = 2, 4
+	ctx, cancel := context.WithTimeout(t.Context(), 3*time.Minute)
+	defer cancel()
+	seen := newLog()
+	stopGroup := subscribe(t, ctx, b, "group", seen.handle)
+	every := newLog()
+	stopEvery := subscribe(t, ctx, b, "", every.handle)
+
+	var publishing sync.WaitGroup
+	enough := make(chan struct{})
+	taken := make([]int, keys)
+	for k := range keys {
+		publishing.Go(func() {
+			for n := 0; ctx.Err() == nil; n++ {
+				select {
+				case <-enough:
+					return
+				default:
+				}
+				for b.Publish(ctx, numbered(k, n)) != nil && ctx.Err() == nil {
+				}
+				taken[k] = n + 1
+			}
+		})
+	}
+	for range kills {
+		seen.more(t, ctx, 500)
+		broker.Kill(t)
+		broker.Restart(t)
+		up := time.Now()
+		seen.more(t, ctx, 1)
+		t.Logf("a new event was handled %v after the broker was up", time.Since(up).Round(10*time.Millisecond))
+	}
+	close(enough)
+	publishing.Wait()
+	require.NoError(t, ctx.Err())
+	for name, l := range map[string]*log{"group": seen, "no group": every} {
+		for k, n := range taken {
+			l.last(t, ctx, numbered(k, n-1))
+		}
+		l.requireInOrder(t, name, taken)
+	}
+	stopGroup()
+	stopEvery()
+	total := 0
+	for _, n := range taken {
+		total += n
+	}
+	t.Logf("%d acknowledged; the group handled %d, the other %d", total, len(seen.ids), len(every.ids))
+}
+
+// TestBrokerIsFrozen: Publish and Ping end with their contexts, and everything goes on afterwards.
+func TestBrokerIsFrozen(t *testing.T) {
+	broker := servers.StartKafka(t)
+	b := open(t, config(t, broker.URL()))
+	seen := newLog()
+	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
+	defer cancel()
+	stop := subscribe(t, ctx, b, "group", seen.handle)
+	require.NoError(t, b.Publish(ctx, numbered(0, 0)))
+	require.NoError(t, b.Ping(ctx))
+	seen.last(t, ctx, numbered(0, 0))
+
+	broker.Freeze(t)
+	for range 3 {
+		short, end := context.WithTimeout(ctx, 300*time.Millisecond)
+		err := b.Publish(short, numbered(0, 1))
+		require.ErrorIs(t, err, fault.Unavailable)
+		require.ErrorIs(t, err, context.DeadlineExceeded)
+		require.ErrorIs(t, b.Ping(short), fault.Unavailable)
+		end()
+	}
+	broker.Thaw(t)
+	for b.Publish(ctx, numbered(0, 2)) != nil && ctx.Err() == nil {
+	}
+	seen.last(t, ctx, numbered(0, 2))
+	require.NoError(t, b.Ping(ctx))
+	stop()
+
+	broker.Freeze(t)
+	_, err := kafkabus.Open(ctx, func() kafkabus.Config { c := config(t, broker.URL()); c.Timeout = time.Second; return c }())
+	require.ErrorIs(t, err, fault.Unavailable)
+	broker.Thaw(t)
+}
+
+func TestBrokerRefuses(t *testing.T) {
+	good := config(t, servers.Kafka(t))
+	for name, tc := range map[string]struct {
+		edit func(*kafkabus.Config)
+		kind fault.Kind
+		says string
+	}{
+		"wrong password": {func(c *kafkabus.Config) { c.Password = "wr0ng-secret" }, fault.Unauthenticated, "refuses the user or the password"},
+		"wrong password by SCRAM": {func(c *kafkabus.Config) {
+			c.Password, c.Mechanism = "wr0ng-secret", kafkabus.ScramSHA512
+		}, fault.Unauthenticated, "refuses the user or the password"},
+		"no user":              {func(c *kafkabus.Config) { c.User, c.Password, c.Mechanism = "", "", "" }, fault.Unavailable, "wants TLS, a user"},
+		"more replicas":        {func(c *kafkabus.Config) { c.Replication, c.Prefix = 100, c.Prefix+"more." }, fault.Invalid, "fewer brokers than the replication"},
+		"one of two is down":   {func(c *kafkabus.Config) { c.Brokers = append([]string{"127.0.0.1:1"}, c.Brokers...) }, 0, ""},
+		"a topic with no name": {func(c *kafkabus.Config) { c.Topics = []string{"ma/il"} }, 0, "Topics has"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			cfg := good
+			tc.edit(&cfg)
+			b, err := kafkabus.Open(t.Context(), cfg)
+			if tc.says == "" {
+				require.NoError(t, err)
+				require.NoError(t, b.Close())
+				return
+			}
+			require.ErrorContains(t, err, tc.says)
+			require.Equal(t, tc.kind, fault.KindOf(err))
+			require.NotContains(t, err.Error(), "wr0ng-secret")
+			require.NotContains(t, err.Error(), "\n")
+		})
+	}
+}
+
+func numbered(key, n int) event.Event {
+	return event.Event{
+		ID: fmt.Sprintf("%d-%d", key, n), Topic: "mail", Type: "test.numbered", Key: fmt.Sprintf("key%d", key),
+		Time: time.Date(2026, 1, 2, 3, 4, 5, 6000, time.UTC), Data: []byte(`{}`),
+	}
+}

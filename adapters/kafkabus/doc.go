@@ -1,0 +1,64 @@
+// Package kafkabus is the event bus on Apache Kafka: the ports [event.Publisher] and
+// [event.Subscriber], with Watermill's Kafka publisher v3.1 and Sarama v1.61, for brokers from
+// version 2.8 on (run on 4.1.0 in KRaft mode).
+//
+// # Guarantees
+//
+// Publish returns nil when every in-sync replica has every event. The producer is idempotent and
+// has one request under way, so its own repetitions neither double nor reorder. A Publish that
+// is left by its context goes on by itself until its time-outs end it, at most some fifteen
+// seconds; its outcome is unknown, and later calls wait for it, so that nothing overtakes.
+//
+// The partition is chosen by the event's key, the empty key being one too. A partition belongs
+// to one member of a group, and one subscription handles one event at a time. An event
+// whose handler failed is handled again in place, after a wait that doubles from Backoff to
+// MaxBackoff, and before its successors. One that can never be handled goes to the
+// dead topic (see Topics): a message that is not an event, or an event whose handler returns
+// an error of kind Invalid.
+//
+// A group that is new starts at the oldest event that the topic still has. What it has handled
+// is committed every second and at the end of a subscription, so after a crash up to a second's
+// events come twice. When a partition is taken away, because members come or go or the broker
+// was lost, the event under way is not tried again here, and the context of a running handler
+// ends two seconds later; a handler that ignores it for longer can overlap with the new owner's.
+//
+// Without a group a subscription reads every partition from its end as it stands when ready is
+// called, without joining anything, and keeps its place in memory. It goes on after a broker's
+// restart where it stopped. It does not notice partitions that are added to the topic meanwhile.
+//
+// With [Config].Node set, members are static (KIP-345): after a broker's restart a member has its
+// partitions back at most about 3 seconds later, without it up to 6. A subscription that ends
+// by its context leaves the group, so the others take over at once; the partitions of a process
+// that was killed wait for its session, 6 seconds, or for its return.
+//
+// Once a subscription is ready it survives whatever a broker does. It ends with an error when
+// the rights or the password are refused several times in a row, and when another process joins
+// under the same node name (kind Conflict).
+//
+// Watermill's own Kafka subscriber is not used. It does not tell when a group has been joined,
+// goes on handling a partition that was taken away, reconnects without a pause when a group is
+// refused, and without a group starts again at the newest event, skipping some (v3.1.2).
+//
+// # Exceptions
+//
+// None.
+//
+// # Topics
+//
+// [Open] creates those of [Config].Topics that do not exist, with the stated partitions,
+// replication and retention, and for each its dead topic, with ".dead" behind the name and one
+// partition. Topics that exist are left alone. Other topics, and their dead topics, must exist
+// before they are used: brokers are never asked to create one on the fly. Prefix stands before
+// every name of a topic and of a group.
+//
+// A record's key is the event's key, its value the data. Attributes travel as CloudEvents 1.0 in
+// binary mode, as headers: ce_specversion, ce_id, ce_source, ce_type, ce_time, ce_partitionkey
+// (the key, left out if empty) and content-type, application/json. A record on a dead topic is
+// the one that was refused, with the reason in the header dead_reason. A record without
+// ce_partitionkey has its own key as the event's.
+//
+// # Closing
+//
+// [Bus.Close] ends every subscription and every Publish with watermillbus.ErrClosed, and the
+// connections. A broker that does not answer delays it by at most five seconds.
+package kafkabus

@@ -1,0 +1,397 @@
+package kafka_test
+
+import (
+	"context"
+	"crypto/tls"
+	"crypto/x509"
+	"errors"
+	"net"
+	"net/http/httptest"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/IBM/sarama"
+	"github.com/stretchr/testify/require"
+	"github.com/twmb/franz-go/pkg/kfake"
+	"github.com/twmb/franz-go/pkg/kmsg"
+
+	"github.com/parley-chat/parley/adapters/kafkabus"
+	"github.com/parley-chat/parley/adapters/watermillbus"
+	"github.com/parley-chat/parley/core/event"
+	"github.com/parley-chat/parley/core/fault"
+)
+
+func happened(id string) event.Event {
+	return event.Event{
+		ID: id, Topic: "mail", Type: "user.created", Key: "u1",
+		Time: time.Date(2026, 1, 2, 3, 4, 5, 6000, time.UTC), Data: []byte(`{}`),
+	}
+}
+
+// deadline bounds what a test waits for.
+func deadline(t *testing.T) context.Context {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	t.Cleanup(cancel)
+	return ctx
+}
+
+// subscribe starts a subscription and waits until it is ready. ended gets what it returns.
+func subscribe(ctx context.Context, t *testing.T, b *kafkabus.Bus, topic, group string, handle event.Handler) (stop func(), ended <-chan error) {
+	t.Helper()
+	sub, cancel := context.WithCancel(ctx)
+	t.Cleanup(cancel)
+	ready, result := make(chan struct{}), make(chan error, 1)
+	go func() { result <- b.Subscribe(sub, topic, group, handle, func() { close(ready) }) }()
+	select {
+	case <-ready:
+	case err := <-result:
+		require.FailNow(t, "Subscribe ended", "%v", err)
+	case <-ctx.Done():
+		require.FailNow(t, "Subscribe is not ready")
+	}
+	return cancel, result
+}
+
+func receive[T any](ctx context.Context, t *testing.T, from <-chan T) T {
+	t.Helper()
+	select {
+	case v := <-from:
+		return v
+	case <-ctx.Done():
+		require.FailNow(t, "waited in vain")
+		panic("not reached")
+	}
+}
+
+// into is a handler that sends what it sees.
+func into(c chan event.Event) event.Handler {
+	return func(ctx context.Context, e event.Event) error {
+		select {
+		case c <- e:
+			return nil
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
+}
+
+// vendor is a client of Sarama's own, for what the bus does not do.
+func vendor(t *testing.T, cfg kafkabus.Config) (*sarama.Config, []string) {
+	t.Helper()
+	s := sarama.NewConfig()
+	s.Net.SASL.Enable, s.Net.SASL.User, s.Net.SASL.Password = true, cfg.User, cfg.Password
+	s.Producer.Return.Successes = true
+	return s, cfg.Brokers
+}
+
+// TestWhatCanNeverBeHandled goes to the dead topic with the reason, and holds up nobody.
+func TestWhatCanNeverBeHandled(t *testing.T) {
+	t.Parallel()
+	_, cfg := cluster(t)
+	b := open(t, cfg)
+	ctx := deadline(t)
+
+	s, brokers := vendor(t, cfg)
+	producer, err := sarama.NewSyncProducer(brokers, s)
+	require.NoError(t, err)
+	_, _, err = producer.SendMessage(&sarama.ProducerMessage{
+		Topic: "mail", Key: sarama.StringEncoder("u1"), Value: sarama.StringEncoder("nonsense"),
+		Headers: []sarama.RecordHeader{{Key: []byte("x-own"), Value: []byte("kept")}},
+	})
+	require.NoError(t, err)
+	require.NoError(t, producer.Close())
+	require.NoError(t, b.Publish(ctx, happened("never"), happened("good")))
+
+	never := fault.New(fault.Invalid, "never", "it has no address")
+	handled := make(chan event.Event)
+	subscribe(ctx, t, b, "mail", "group", func(ctx context.Context, e event.Event) error {
+		if e.ID == "never" {
+			return never
+		}
+		return into(handled)(ctx, e)
+	})
+	require.Equal(t, happened("good"), receive(ctx, t, handled))
+
+	consumer, err := sarama.NewConsumer(brokers, s)
+	require.NoError(t, err)
+	dead, err := consumer.ConsumePartition("mail.dead", 0, sarama.OffsetOldest)
+	require.NoError(t, err)
+	for _, want := range []struct{ value, key, name, header, reason string }{
+		{"nonsense", "u1", "x-own", "kept", "not an event"},
+		{"{}", "u1", "ce_id", "never", "it has no address"},
+	} {
+		r := receive(ctx, t, dead.Messages())
+		require.Equal(t, want.value, string(r.Value))
+		require.Equal(t, want.key, string(r.Key))
+		headers := map[string]string{}
+		for _, h := range r.Headers {
+			headers[string(h.Key)] = string(h.Value)
+		}
+		require.Equal(t, want.header, headers[want.name])
+		require.Contains(t, headers["dead_reason"], want.reason)
+	}
+	require.NoError(t, dead.Close())
+	require.NoError(t, consumer.Close())
+}
+
+// TestFailingHandlerDoesNotHoldUpItsGroup: another member can join while a handler fails and
+// fails, the event has one owner at a time, and goes to the other when its owner leaves.
+func TestFailingHandlerDoesNotHoldUpItsGroup(t *testing.T) {
+	t.Parallel()
+	for _, node := range []string{"", "node"} {
+		t.Run("node="+node, func(t *testing.T) {
+			t.Parallel()
+			_, cfg := cluster(t)
+			cfg.Partitions, cfg.Node = 1, node
+			b := open(t, cfg)
+			ctx := deadline(t)
+			var inside atomic.Int32
+			var overlapped atomic.Bool
+			tried := make(chan struct{}, 1)
+			failing := func(context.Context, event.Event) error {
+				if inside.Add(1) > 1 {
+					overlapped.Store(true)
+				}
+				defer inside.Add(-1)
+				select {
+				case tried <- struct{}{}:
+				default:
+				}
+				return errors.New("not now")
+			}
+			stop, ended := subscribe(ctx, t, b, "mail", "group", failing)
+			require.NoError(t, b.Publish(ctx, happened("1")))
+			receive(ctx, t, tried)
+			stop2, ended2 := subscribe(ctx, t, b, "mail", "group", failing)
+			receive(ctx, t, tried)
+			stop()
+			require.NoError(t, receive(ctx, t, ended))
+			<-tried // perhaps of the first
+			receive(ctx, t, tried)
+			stop2()
+			require.NoError(t, receive(ctx, t, ended2))
+			require.False(t, overlapped.Load(), "two members handled one event at once")
+
+			handled := make(chan event.Event)
+			subscribe(ctx, t, b, "mail", "group", into(handled))
+			require.Equal(t, happened("1"), receive(ctx, t, handled))
+		})
+	}
+}
+
+// TestGroupStartsAtTheOldest: what was published before a group existed is not lost.
+func TestGroupStartsAtTheOldest(t *testing.T) {
+	t.Parallel()
+	_, cfg := cluster(t)
+	b := open(t, cfg)
+	ctx := deadline(t)
+	require.NoError(t, b.Publish(ctx, happened("before")))
+	later := make(chan event.Event)
+	subscribe(ctx, t, b, "mail", "", into(later))
+	handled := make(chan event.Event)
+	subscribe(ctx, t, b, "mail", "group", into(handled))
+	require.Equal(t, happened("before"), receive(ctx, t, handled))
+	require.NoError(t, b.Publish(ctx, happened("after")))
+	require.Equal(t, happened("after"), receive(ctx, t, later), "without a group only what comes now")
+}
+
+func TestNodeNameIsTakenByAnotherProcess(t *testing.T) {
+	t.Parallel()
+	_, cfg := cluster(t)
+	cfg.Node = "node"
+	one, two := open(t, cfg), open(t, cfg)
+	ctx := deadline(t)
+	ignore := func(context.Context, event.Event) error { return nil }
+	_, ended := subscribe(ctx, t, one, "mail", "group", ignore)
+	subscribe(ctx, t, two, "mail", "group", ignore)
+	err := receive(ctx, t, ended)
+	require.Equal(t, fault.Conflict, fault.KindOf(err))
+	require.ErrorContains(t, err, "same node name")
+}
+
+func TestCloseEndsEverything(t *testing.T) {
+	t.Parallel()
+	_, cfg := cluster(t)
+	b, err := kafkabus.Open(t.Context(), cfg)
+	require.NoError(t, err)
+	ctx := deadline(t)
+	_, waiting := subscribe(ctx, t, b, "mail", "", func(context.Context, event.Event) error { return nil })
+	var once sync.Once
+	_, closing := subscribe(ctx, t, b, "mail", "group", func(context.Context, event.Event) error {
+		var err error
+		once.Do(func() { err = b.Close() }) // from a handler
+		return err
+	})
+	require.NoError(t, b.Publish(ctx, happened("1")))
+	require.ErrorIs(t, receive(ctx, t, waiting), watermillbus.ErrClosed)
+	require.ErrorIs(t, receive(ctx, t, closing), watermillbus.ErrClosed)
+	require.NoError(t, b.Close())
+	require.ErrorIs(t, b.Publish(ctx, happened("2")), watermillbus.ErrClosed)
+	require.ErrorIs(t, b.Ping(ctx), watermillbus.ErrClosed)
+	require.ErrorIs(t, b.Subscribe(ctx, "mail", "group", nil, nil), watermillbus.ErrClosed)
+}
+
+func TestTopics(t *testing.T) {
+	t.Parallel()
+	c, cfg := cluster(t, kfake.SeedTopics(7, "chat.mail"))
+	cfg.Prefix, cfg.Retention = "chat.", 36*time.Hour
+	b := open(t, cfg)
+	open(t, cfg) // once more: they exist
+	for topic, partitions := range map[string]int{"chat.mail": 7, "chat.mail.dead": 1, "chat.session": 3, "chat.session.dead": 1} {
+		info := c.TopicInfo(topic)
+		require.NotNil(t, info, topic)
+		require.Len(t, partitionsOf(t, cfg, topic), partitions, topic)
+		retention := ""
+		if v := info.Configs["retention.ms"]; v != nil {
+			retention = *v
+		}
+		if topic == "chat.mail" {
+			require.Empty(t, retention, "a topic that exists is left alone")
+		} else {
+			require.Equal(t, "129600000", retention, topic)
+		}
+	}
+	ctx := deadline(t)
+	elsewhere := happened("1")
+	elsewhere.Topic = "unknown"
+	require.Equal(t, fault.NotFound, fault.KindOf(b.Publish(ctx, elsewhere)))
+	for _, group := range []string{"", "group"} {
+		err := b.Subscribe(ctx, "unknown", group, nil, nil)
+		require.Equal(t, fault.NotFound, fault.KindOf(err))
+		require.ErrorContains(t, err, "chat.unknown")
+	}
+	require.NoError(t, b.Publish(ctx, happened("1")), "the bus is as good as before")
+	invalid := happened("")
+	require.ErrorIs(t, b.Publish(ctx, invalid), watermillbus.ErrEventInvalid)
+	large := happened("large")
+	large.Data = []byte(`"` + strings.Repeat("x", 2<<20) + `"`)
+	require.Equal(t, fault.Invalid, fault.KindOf(b.Publish(ctx, large)), "the broker refuses it")
+	large.Data = make([]byte, 17<<20)
+	require.Equal(t, fault.Invalid, fault.KindOf(b.Publish(ctx, large)), "it is not offered to a broker")
+	require.NoError(t, b.Publish(ctx, happened("2")))
+}
+
+func partitionsOf(t *testing.T, cfg kafkabus.Config, topic string) []int32 {
+	t.Helper()
+	s, brokers := vendor(t, cfg)
+	client, err := sarama.NewClient(brokers, s)
+	require.NoError(t, err)
+	partitions, err := client.Partitions(topic)
+	require.NoError(t, err)
+	require.NoError(t, client.Close())
+	return partitions
+}
+
+// TestRights: what a user may not do is said at once, and by name.
+func TestRights(t *testing.T) {
+	t.Parallel()
+	may := func(what kmsg.ACLResourceType, name string, do kmsg.ACLOperation) kfake.ACL {
+		return kfake.ACL{Resource: what, Name: name, Pattern: kmsg.ACLResourcePatternTypeLiteral, Operation: do, Allow: true}
+	}
+	const topic, group = kmsg.ACLResourceTypeTopic, kmsg.ACLResourceTypeGroup
+	_, cfg := cluster(t, kfake.EnableACLs(), kfake.SeedTopics(1, "mail", "mail.dead"),
+		kfake.User("PLAIN", "none", "pw"),
+		kfake.User("PLAIN", "looker", "pw", may(topic, "mail", kmsg.ACLOperationDescribe), may(topic, "mail.dead", kmsg.ACLOperationDescribe),
+			may(kmsg.ACLResourceTypeCluster, "kafka-cluster", kmsg.ACLOperationIdempotentWrite), may(group, "group", kmsg.ACLOperationRead)),
+	)
+	cfg.Topics, cfg.Password = []string{"mail"}, "pw"
+	ctx := deadline(t)
+
+	cfg.User = "none"
+	_, err := kafkabus.Open(ctx, cfg)
+	require.Equal(t, fault.Forbidden, fault.KindOf(err))
+	require.ErrorContains(t, err, "no right")
+
+	cfg.User = "looker"
+	b := open(t, cfg)
+	require.Equal(t, fault.Forbidden, fault.KindOf(b.Publish(ctx, happened("1"))))
+	for _, group := range []string{"", "group", "other"} {
+		err := b.Subscribe(ctx, "mail", group, nil, nil)
+		require.Equal(t, fault.Forbidden, fault.KindOf(err), "group %q: %v", group, err)
+	}
+	require.NoError(t, b.Ping(ctx))
+}
+
+func TestTLS(t *testing.T) {
+	t.Parallel()
+	web := httptest.NewTLSServer(nil) // for its certificate
+	defer web.Close()
+	trusted := x509.NewCertPool()
+	trusted.AddCert(web.Certificate())
+	_, good := cluster(t, kfake.TLS(&tls.Config{Certificates: web.TLS.Certificates, MinVersion: tls.VersionTLS12}))
+	_, plain := cluster(t)
+	good.TLS = &tls.Config{RootCAs: trusted, MinVersion: tls.VersionTLS12}
+	for _, m := range []kafkabus.Mechanism{kafkabus.Plain, kafkabus.ScramSHA512} {
+		good.Mechanism = m
+		b := open(t, good)
+		require.NoError(t, b.Publish(deadline(t), happened("1")))
+		require.NoError(t, b.Ping(deadline(t)))
+	}
+	for name, tc := range map[string]struct {
+		edit func(*kafkabus.Config)
+		says string
+	}{
+		"the broker wants TLS":       {func(c *kafkabus.Config) { c.TLS = nil }, "perhaps it wants TLS"},
+		"the broker does not":        {func(c *kafkabus.Config) { c.Brokers = plain.Brokers }, "does not answer in time"},
+		"an unknown certificate":     {func(c *kafkabus.Config) { c.TLS = &tls.Config{} }, "certificate is not trusted"},
+		"a certificate of elsewhere": {func(c *kafkabus.Config) { c.TLS = &tls.Config{RootCAs: trusted, ServerName: "elsewhere"} }, "certificate is not trusted"},
+		"a wrong password":           {func(c *kafkabus.Config) { c.Password = "wr0ng" }, "password"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			cfg := good
+			tc.edit(&cfg)
+			_, err := kafkabus.Open(t.Context(), cfg)
+			require.ErrorContains(t, err, tc.says)
+			require.NotContains(t, err.Error(), "\n")
+			require.NotContains(t, err.Error(), "wr0ng")
+		})
+	}
+}
+
+// TestBrokerComesBack restarts the broker, on its address and with its files, under two
+// subscriptions; neither misses an event or ends.
+func TestBrokerComesBack(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	opts := []kfake.Opt{kfake.DataDir(dir), kfake.SyncWrites()}
+	c, cfg := cluster(t, opts...)
+	b := open(t, cfg)
+	ctx := deadline(t)
+	grouped, every := make(chan event.Event), make(chan event.Event)
+	stop, ended := subscribe(ctx, t, b, "mail", "group", into(grouped))
+	_, _ = subscribe(ctx, t, b, "mail", "", into(every))
+	require.NoError(t, b.Publish(ctx, happened("1")))
+	require.Equal(t, "1", receive(ctx, t, grouped).ID)
+	require.Equal(t, "1", receive(ctx, t, every).ID)
+
+	address, err := net.ResolveTCPAddr("tcp", c.ListenAddrs()[0])
+	require.NoError(t, err)
+	c.Close()
+	short, cancel := context.WithTimeout(ctx, 2*time.Second)
+	defer cancel()
+	require.ErrorIs(t, b.Publish(short, happened("lost or not")), fault.Unavailable)
+	require.ErrorIs(t, b.Ping(short), fault.Unavailable)
+	cluster(t, append(opts, kfake.Ports(address.Port))...)
+
+	for b.Publish(ctx, happened("2")) != nil && ctx.Err() == nil {
+	}
+	for _, from := range []chan event.Event{grouped, every} {
+		for receive(ctx, t, from).ID != "2" {
+		}
+	}
+	stop()
+	for {
+		select {
+		case <-grouped: // again
+			continue
+		case err := <-ended:
+			require.NoError(t, err)
+		}
+		break
+	}
+}
