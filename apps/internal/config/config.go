@@ -31,10 +31,10 @@ type Settings struct {
 	PublicURL string `name:"public-url" help:"Base of the links in mails. Default: http:// and the address."`
 	Data      string `name:"data" default:"./parley-data" help:"Folder of everything that is kept."`
 
-	Store      string `name:"store" help:"Where accounts and messages are: sqlite:FILE, or memory: to keep nothing. Default: SQLite in the data folder."`
+	Store      string `name:"store" secret:"url" help:"Where accounts and messages are: sqlite:FILE, postgres://user:password@host/db, mysql://user:password@host/db (also MariaDB), or memory: to keep nothing. Default: SQLite in the data folder."`
 	Bus        string `name:"bus" default:"memory:" help:"What carries events: memory: for this process."`
 	MailQueue  string `name:"mail-queue" default:"store" help:"Where mails wait: store."`
-	MailSender string `name:"mail-sender" default:"dev:" secret:"" help:"Who sends mails: dev: keeps them for /dev/mail; smtp://user:password@host:port?tls=starttls|implicit|none."`
+	MailSender string `name:"mail-sender" default:"dev:" secret:"url" help:"Who sends mails: dev: keeps them for /dev/mail; smtp://user:password@host:port?tls=starttls|implicit|none."`
 	Transport  string `name:"transport" default:"${transport}" help:"What carries sockets: nbio for many connections, net for any platform and TLS."`
 
 	DocsUser     string `name:"docs-user" default:"linkdocs" help:"User of /api-docs."`
@@ -223,8 +223,12 @@ func (s *Settings) check() error {
 	switch scheme, rest, _ := strings.Cut(s.Store, ":"); {
 	case scheme == "memory" && rest == "":
 	case scheme == "sqlite" && rest != "":
+	case scheme == "postgres" || scheme == "mysql":
+		if u, err := url.Parse(s.Store); err != nil || u.Host == "" || strings.Trim(u.Path, "/") == "" {
+			return bad("store", "it is not %s://user:password@host:port/database", scheme)
+		}
 	default:
-		return bad("store", "%q is neither memory: nor sqlite:FILE", redact(s.Store))
+		return bad("store", "%q is none of memory:, sqlite:FILE, postgres://… and mysql://…", redact(s.Store))
 	}
 	if s.Bus != "memory:" {
 		return bad("bus", "%q is not memory:", redact(s.Bus))
@@ -314,10 +318,10 @@ func (s Settings) Print(w io.Writer) error {
 		if list, ok := v.Field(i).Interface().([]string); ok {
 			value = strings.Join(list, ",")
 		}
-		switch _, secret := f.Tag.Lookup("secret"); {
-		case strings.Contains(value, "://"):
+		switch kind, secret := f.Tag.Lookup("secret"); {
+		case kind == "url" && strings.Contains(value, "://"):
 			value = redact(value)
-		case secret && value != "" && value != "dev:":
+		case secret && kind == "" && value != "":
 			value = "********"
 		}
 		if _, err := fmt.Fprintf(w, "%s=%s\n", variable(name), value); err != nil {

@@ -56,6 +56,10 @@ func TestPrintMasksSecrets(t *testing.T) {
 	s, _, err := load(t, []string{"PARLEY_ADMIN_TOKEN=s3cret", "PARLEY_DOCS_PASSWORD=pa55"}, "--store", "memory:")
 	require.NoError(t, err)
 	var out bytes.Buffer
+	require.NoError(t, config.Settings{Store: "postgres://u:s3cret@h/db", MailSender: "smtp://u:s3cret@h:25"}.Print(&out))
+	assert.NotContains(t, out.String(), "s3cret")
+	assert.Contains(t, out.String(), "PARLEY_STORE=postgres://u:xxxxx@h/db\n")
+	out.Reset()
 	require.NoError(t, s.Print(&out))
 	assert.NotContains(t, out.String(), "s3cret")
 	assert.NotContains(t, out.String(), "pa55")
@@ -82,7 +86,8 @@ func TestWhatCannotBeMeantIsRefusedInOneLine(t *testing.T) {
 		"listen":              {nil, []string{"--listen", "5002"}, "PARLEY_LISTEN"},
 		"public URL":          {[]string{"PARLEY_PUBLIC_URL=chat.example.com"}, nil, "PARLEY_PUBLIC_URL"},
 		"public URL's scheme": {[]string{"PARLEY_PUBLIC_URL=ftp://chat.example.com"}, nil, "PARLEY_PUBLIC_URL"},
-		"store":               {[]string{"PARLEY_STORE=mysql://u:s3cret@h/db"}, nil, "PARLEY_STORE"},
+		"store":               {[]string{"PARLEY_STORE=oracle://u:s3cret@h/db"}, nil, "PARLEY_STORE"},
+		"store without name":  {[]string{"PARLEY_STORE=mysql://u:s3cret@h"}, nil, "PARLEY_STORE"},
 		"store without file":  {[]string{"PARLEY_STORE=sqlite:"}, nil, "PARLEY_STORE"},
 		"bus":                 {[]string{"PARLEY_BUS=kafka://u:s3cret@h:1"}, nil, "PARLEY_BUS"},
 		"queue":               {nil, []string{"--mail-queue", "redis"}, "PARLEY_MAIL_QUEUE"},

@@ -65,14 +65,19 @@ type transport interface {
 
 // OpenStore opens the SQL store that s names, or returns nil for memory.
 func OpenStore(ctx context.Context, s config.Settings) (*bunstore.Store, error) {
-	file, ok := strings.CutPrefix(s.Store, "sqlite:")
-	if !ok {
-		return nil, nil
+	scheme, rest, _ := strings.Cut(s.Store, ":")
+	switch scheme {
+	case "sqlite":
+		if err := os.MkdirAll(filepath.Dir(rest), 0o700); err != nil {
+			return nil, fmt.Errorf("the folder of the store cannot be made: %w", err)
+		}
+		return bunstore.OpenSQLite(ctx, rest, bunstore.SQLiteConfig{})
+	case "postgres":
+		return bunstore.OpenPostgres(ctx, s.Store, bunstore.Config{})
+	case "mysql":
+		return bunstore.OpenMySQL(ctx, s.Store, bunstore.Config{})
 	}
-	if err := os.MkdirAll(filepath.Dir(file), 0o700); err != nil {
-		return nil, fmt.Errorf("the folder of the store cannot be made: %w", err)
-	}
-	return bunstore.OpenSQLite(ctx, file, bunstore.SQLiteConfig{})
+	return nil, nil
 }
 
 // New builds the application. publicURL is the base of links; dial is the address under which
