@@ -43,9 +43,12 @@ func deadline(t *testing.T) context.Context {
 func subscribe(ctx context.Context, t *testing.T, b *kafkabus.Bus, topic, group string, handle event.Handler) (stop func(), ended <-chan error) {
 	t.Helper()
 	sub, cancel := context.WithCancel(ctx)
-	t.Cleanup(cancel)
-	ready, result := make(chan struct{}), make(chan error, 1)
-	go func() { result <- b.Subscribe(sub, topic, group, handle, func() { close(ready) }) }()
+	ready, result, left := make(chan struct{}), make(chan error, 1), make(chan struct{})
+	go func() {
+		defer close(left)
+		result <- b.Subscribe(sub, topic, group, handle, func() { close(ready) })
+	}()
+	t.Cleanup(func() { cancel(); <-left }) // before the broker goes
 	select {
 	case <-ready:
 	case err := <-result:

@@ -7,17 +7,10 @@ import (
 
 	"github.com/stretchr/testify/require"
 	"github.com/twmb/franz-go/pkg/kfake"
-	"go.uber.org/goleak"
 
 	"github.com/parley-chat/parley/adapters/kafkabus"
 	"github.com/parley-chat/parley/contract"
 )
-
-func TestMain(m *testing.M) {
-	goleak.VerifyTestMain(m,
-		// Sarama's metrics have one ticker for the whole process.
-		goleak.IgnoreTopFunction("github.com/rcrowley/go-metrics.(*meterArbiter).tick"))
-}
 
 const (
 	user     = "app"
