@@ -68,7 +68,7 @@ func DeadLetters() []Case[Mails] {
 		{"a job that is gone still marks its place", "A job that is gone meanwhile still marks its place.", lettersGone},
 		{"state and recipient choose", "State and To choose by equality; empty means any.", lettersFilter},
 		{"an unknown job is not found", "Get returns a job, or ErrJobNotFound. Requeue and Discard return ErrJobNotFound.", lettersAbsent},
-		{"a requeued job is ready", "Requeue makes a Dead job Ready at runAt with no attempts, keeping its last error.", lettersRequeue},
+		{"a requeued job is ready", "Requeue makes a Dead job Ready at runAt with no attempts, keeping its last error; UpdatedAt becomes runAt.", lettersRequeue},
 		{"a requeue may replace the data", "Requeue replaces its data unless data is nil.", lettersData},
 		{"only dead letters are requeued and discarded", "Requeue and Discard return ErrNotDead: only a dead letter can be requeued or discarded.", lettersNotDead},
 		{"concurrent requeues are one", "Requeue makes a Dead job Ready. It returns ErrNotDead for one that is not.", lettersRequeueRace},
@@ -783,7 +783,14 @@ func lettersRequeue(ctx context.Context, p Mails) error {
 	if err := first(wantJob(ctx, p, want), claimNone(ctx, p, at(2000).Add(-time.Microsecond))); err != nil {
 		return err
 	}
-	_, err := claim(ctx, p, at(2000), job(1).ID)
+	j, err := p.Letters.Get(ctx, want.ID)
+	if err != nil {
+		return during("Get", err)
+	}
+	if !j.UpdatedAt.Equal(at(2000)) {
+		return fmt.Errorf("UpdatedAt is %v, want the time of the next attempt, %v", j.UpdatedAt, at(2000))
+	}
+	_, err = claim(ctx, p, at(2000), want.ID)
 	return err
 }
 
