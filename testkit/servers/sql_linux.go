@@ -346,6 +346,12 @@ func (s *SQLServer) Restart(t testing.TB) {
 	if err == nil {
 		err = s.serve(programs)
 	}
+	// A killed process may let go of the shared memory a moment after it was killed, and until
+	// then PostgreSQL does not start.
+	for late := time.Now().Add(10 * time.Second); err != nil && strings.Contains(err.Error(), "still in use") && time.Now().Before(late); {
+		time.Sleep(50 * time.Millisecond)
+		err = s.serve(programs)
+	}
 	if err != nil {
 		t.Fatalf("servers: restart %s: %v", s.engine.name, err)
 	}
