@@ -352,7 +352,7 @@ func (c *consumer) follow(client sarama.Client) {
 	var reading sync.WaitGroup
 	defer reading.Wait()
 	for _, p := range partitions {
-		next, err := c.newest(client, topic, p)
+		next, err := c.begin(client, topic, p)
 		if err != nil {
 			c.end(err)
 			return
@@ -363,10 +363,24 @@ func (c *consumer) follow(client sarama.Client) {
 	<-c.live.Done()
 }
 
-// newest returns the offset that the next record of a partition will have.
-func (c *consumer) newest(client sarama.Client, topic string, partition int32) (int64, error) {
+// begin returns the offset at which a subscription without a group begins: the one that the next
+// record of a partition will have, or that of the first record of the time to replay.
+func (c *consumer) begin(client sarama.Client, topic string, partition int32) (int64, error) {
+	next, err := c.offset(client, topic, partition, sarama.OffsetNewest)
+	if err != nil || c.bus.cfg.Replay == 0 {
+		return next, err
+	}
+	since, err := c.offset(client, topic, partition, time.Now().Add(-c.bus.cfg.Replay).UnixMilli())
+	if err != nil || since < 0 { // there is none so young
+		return next, err
+	}
+	return min(since, next), nil
+}
+
+// offset asks for an offset until the broker says it or refuses.
+func (c *consumer) offset(client sarama.Client, topic string, partition int32, at int64) (int64, error) {
 	for {
-		offset, err := client.GetOffset(topic, partition, sarama.OffsetNewest)
+		offset, err := client.GetOffset(topic, partition, at)
 		if err == nil || refused(err) {
 			return offset, err
 		}
