@@ -11,6 +11,7 @@ package main
 import (
 	"bufio"
 	"encoding/json"
+	"errors"
 	"flag"
 	"fmt"
 	"io"
@@ -105,10 +106,10 @@ func report(in io.Reader, out io.Writer, expected map[string]string, found *tabl
 		}
 	}
 	fmt.Fprintf(out, "%d passed, %d failed, %d skipped\n", passed, failed, skipped)
-	if err := lines.Err(); err != nil || failed > 0 || unexpected > 0 || passed == 0 {
-		return fmt.Errorf("%d failed, %d skipped without leave, %v", failed, unexpected, err)
+	if failed > 0 || unexpected > 0 || passed == 0 {
+		return errors.Join(fmt.Errorf("%d failed, %d skipped without leave", failed, unexpected), lines.Err())
 	}
-	return nil
+	return lines.Err()
 }
 
 // isExpected reports whether a test, or one that it is part of, may be skipped.
