@@ -39,6 +39,10 @@ func open(t *testing.T, cfg kafkabus.Config) *kafkabus.Bus {
 	return b
 }
 
+// patience bounds what waits for a broker, which moves partitions in its own time: a member that it
+// has lost sight of costs a session and the time in which a group gathers.
+const patience = 2 * time.Minute
+
 func TestEventBusOnABroker(t *testing.T) {
 	url := servers.Kafka(t)
 	for name, edit := range map[string]func(*kafkabus.Config){
@@ -47,7 +51,7 @@ func TestEventBusOnABroker(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel() // they wait for the broker more than they work
-			contract.Run(t, contract.EventBus(), func(t *testing.T) contract.Bus {
+			contract.RunWithin(t, patience, contract.EventBus(), func(t *testing.T) contract.Bus {
 				cfg := config(t, url)
 				edit(&cfg)
 				b := open(t, cfg)
