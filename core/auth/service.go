@@ -63,7 +63,8 @@ type Config struct {
 // Service is the rules. Its methods may be called from many goroutines. Errors are those of
 // this package, of user, or of kind Unavailable when a dependency fails.
 type Service struct {
-	cfg Config
+	cfg  Config
+	gate *Gate
 	// dummy is a hash that no password matches, for addresses without an account.
 	dummy atomic.Pointer[string]
 }
@@ -146,7 +147,9 @@ func New(cfg Config) (*Service, error) {
 	if cfg.Log == nil {
 		cfg.Log = slog.New(slog.DiscardHandler)
 	}
-	return &Service{cfg: cfg}, nil
+	s := &Service{cfg: cfg}
+	s.gate = &Gate{cfg: GateConfig{Verifier: cfg.Verifier, Nonces: cfg.Nonces}, live: s.live}
+	return s, nil
 }
 
 // Client says where a request comes from, for limits. Empty means unknown and is not limited.

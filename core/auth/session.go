@@ -208,23 +208,7 @@ func (s *Service) Refresh(ctx context.Context, text string) (Grant, error) {
 
 // Authenticate returns who an access token speaks for, if its session still lives.
 func (s *Service) Authenticate(ctx context.Context, accessToken string) (Identity, error) {
-	who, _, err := s.identify(ctx, accessToken, AudienceAPI)
-	return who, err
-}
-
-// identify returns who a token for audience speaks for, and the token's claims.
-func (s *Service) identify(ctx context.Context, token, audience string) (Identity, Claims, error) {
-	c, err := s.cfg.Verifier.Verify(ctx, token, audience)
-	switch {
-	case errors.Is(err, ErrTokenInvalid):
-		return Identity{}, Claims{}, ErrTokenInvalid
-	case err != nil:
-		return Identity{}, Claims{}, failed("verifying a token", err)
-	}
-	if err := s.live(ctx, c.UserID, c.SessionID); err != nil {
-		return Identity{}, Claims{}, err
-	}
-	return Identity{UserID: c.UserID, Name: c.Name, SessionID: c.SessionID, ExpiresAt: c.ExpiresAt}, c, nil
+	return s.gate.Authenticate(ctx, accessToken)
 }
 
 // live returns ErrSessionEnded unless the user has that session and it goes on.

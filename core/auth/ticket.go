@@ -27,22 +27,8 @@ func (s *Service) SocketTicket(ctx context.Context, who Identity) (string, time.
 	return ticket, s.cfg.TicketTTL, nil
 }
 
-// RedeemTicket returns who a ticket speaks for, once. A spent ticket is ErrTokenInvalid; so is
-// an expired one and a token of another kind.
+// RedeemTicket returns who a ticket speaks for, once, if its session still lives. A spent ticket is
+// ErrTokenInvalid; so is an expired one and a token of another kind.
 func (s *Service) RedeemTicket(ctx context.Context, ticket string) (Identity, error) {
-	who, c, err := s.identify(ctx, ticket, AudienceTicket)
-	if err != nil {
-		return Identity{}, err
-	}
-	if c.ID == "" {
-		return Identity{}, ErrTokenInvalid // without a name it could be spent any number of times
-	}
-	first, err := s.cfg.Nonces.Spend(ctx, "ticket:"+c.ID, c.ExpiresAt.Add(ticketMemory))
-	if err != nil {
-		return Identity{}, failed("spending a ticket", err)
-	}
-	if !first {
-		return Identity{}, ErrTokenInvalid
-	}
-	return who, nil
+	return s.gate.RedeemTicket(ctx, ticket)
 }

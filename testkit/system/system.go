@@ -73,9 +73,12 @@ func (t Transport) String() string {
 type Config struct {
 	Store     Store
 	Transport Transport
+	// Nodes is how many nodes have sockets. Each has a hub and an address of its own; they share
+	// the stores, the recent messages, the bus, the fan-out and presence. Default 1.
+	Nodes int
 
 	// Ports, if set, may replace or wrap ports before the parts are connected. It is called
-	// at the start and at each restart.
+	// at the start and at each restart, once for each node.
 	Ports func(*parley.Ports)
 
 	// Auth, Worker, Chat, Hub and Relay are given to the parts. What is not set has the
@@ -99,22 +102,24 @@ type Config struct {
 type System struct {
 	// URL is where the HTTP API is, without a slash at the end: "http://127.0.0.1:…".
 	URL string
-	// SocketURL is where the sockets are: "ws://127.0.0.1:…/socket".
+	// SocketURL is where the sockets of the first node are: "ws://127.0.0.1:…/socket".
 	SocketURL string
+	// SocketURLs is where those of each node are, the first node's first.
+	SocketURLs []string
 	// AdminToken opens the operations below /mail.
 	AdminToken string
 	// Mailbox gets the mails.
 	Mailbox *testkit.Mailbox
 
-	cfg      Config
-	label    string
-	listener *net.TCPListener
-	memory   *memory.Store
-	file     string // of the SQLite store
-	keys     *jwtauth.Keys
-	ahead    atomic.Int64 // nanoseconds that the clock was moved
-	users    atomic.Int64
-	client   *http.Client
+	cfg       Config
+	label     string
+	listeners []*net.TCPListener // one for each node; the first has everything else as well
+	memory    *memory.Store
+	file      string // of the SQLite store
+	keys      *jwtauth.Keys
+	ahead     atomic.Int64 // nanoseconds that the clock was moved
+	users     atomic.Int64
+	client    *http.Client
 
 	mu      sync.Mutex // held for as long as a restart takes
 	running *process   // nil before and after
@@ -123,13 +128,14 @@ type System struct {
 
 // process is what one start begins and a stop ends.
 type process struct {
-	parts  *parley.System
-	server *http.Server
-	bus    *watermillbus.Bus
-	store  *bunstore.Store
-	stop   context.CancelFunc
-	ended  chan error
-	served chan error
+	parts   *parley.System
+	bus     *watermillbus.Bus
+	store   *bunstore.Store
+	ctx     context.Context // of everything that runs
+	stop    context.CancelFunc
+	ended   []<-chan error // of the nodes
+	servers []*http.Server
+	served  []<-chan error
 }
 
 // transport carries sockets.
@@ -148,26 +154,32 @@ const stopTimeout = 30 * time.Second
 // started fails the test at once.
 func Start(t testing.TB, cfg Config) *System {
 	t.Helper()
-	listener, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatalf("system: %v", err)
-	}
-	address := listener.Addr().String()
 	s := &System{
-		URL: "http://" + address, SocketURL: "ws://" + address + "/socket",
 		AdminToken: rand.Text(), Mailbox: testkit.NewMailbox(),
 		cfg: cfg, label: fmt.Sprint(started.Add(1)),
-		listener: listener.(*net.TCPListener), // net.Listen promises it for "tcp"
-		memory:   memory.NewStore(),
-		client:   &http.Client{Transport: &http.Transport{}, CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }},
+		memory: memory.NewStore(),
+		client: &http.Client{Transport: &http.Transport{}, CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }},
 	}
 	t.Cleanup(func() {
 		s.mu.Lock()
 		defer s.mu.Unlock()
-		if err := errors.Join(s.end(), s.listener.Close()); err != nil {
+		err := s.end()
+		for _, l := range s.listeners {
+			err = errors.Join(err, l.Close())
+		}
+		if err != nil {
 			t.Errorf("system: %v", err)
 		}
 	})
+	for range max(1, cfg.Nodes) {
+		listener, err := net.Listen("tcp", "127.0.0.1:0")
+		if err != nil {
+			t.Fatalf("system: %v", err)
+		}
+		s.listeners = append(s.listeners, listener.(*net.TCPListener)) // net.Listen promises it for "tcp"
+		s.SocketURLs = append(s.SocketURLs, "ws://"+listener.Addr().String()+"/socket")
+	}
+	s.URL, s.SocketURL = "http://"+s.listeners[0].Addr().String(), s.SocketURLs[0]
 	if s.cfg.Log == nil {
 		s.cfg.Log = slog.New(slog.NewTextHandler(t.Output(), nil))
 	}
@@ -179,6 +191,7 @@ func Start(t testing.TB, cfg Config) *System {
 	if cfg.Store == SQLite {
 		s.file = filepath.Join(t.TempDir(), "parley.db")
 	}
+	var err error
 	if s.keys, err = jwtauth.NewKeys(jwtauth.KeysConfig{Now: s.Now}); err != nil {
 		t.Fatalf("system: %v", err)
 	}
@@ -235,17 +248,39 @@ func (s *System) start(p *process) error {
 	if err != nil {
 		return err
 	}
-	if s.cfg.Ports != nil {
-		s.cfg.Ports(&ports)
+	fanout := memory.NewFanout()
+	p.ctx, p.stop = context.WithCancel(context.Background())
+	for i, listener := range s.listeners {
+		cfg := parley.Config{
+			Ports: ports, PublicURL: s.URL, Origins: s.cfg.Origins, Now: s.Now, Log: s.cfg.Log,
+			Auth: s.cfg.Auth, Worker: s.cfg.Worker, Chat: s.cfg.Chat, Hub: s.cfg.Hub, Relay: s.cfg.Relay,
+		}
+		cfg.Fanout, cfg.Hub.Node = fanout.Node(), fmt.Sprint("node-", i+1)
+		if s.cfg.Ports != nil {
+			s.cfg.Ports(&cfg.Ports)
+		}
+		if err := listener.SetDeadline(time.Time{}); err != nil { // a stop may have set one
+			return err
+		}
+		if i == 0 {
+			err = s.first(p, cfg, checks)
+		} else {
+			err = s.further(p, cfg, listener)
+		}
+		if err != nil {
+			return err
+		}
 	}
-	p.parts, err = parley.New(parley.Config{
-		Ports: ports, PublicURL: s.URL, Origins: s.cfg.Origins, Now: s.Now, Log: s.cfg.Log,
-		Auth: s.cfg.Auth, Worker: s.cfg.Worker, Chat: s.cfg.Chat, Hub: s.cfg.Hub, Relay: s.cfg.Relay,
-	})
-	if err != nil {
+	return nil
+}
+
+// first starts everything, with the first node.
+func (s *System) first(p *process, cfg parley.Config, checks []health.Check) error {
+	var err error
+	if p.parts, err = parley.New(cfg); err != nil {
 		return err
 	}
-	carrier, err := s.transport(p.parts)
+	carrier, err := s.transport(p.parts.Node)
 	if err != nil {
 		return err
 	}
@@ -265,16 +300,53 @@ func (s *System) start(p *process) error {
 		return err
 	}
 	mux.Handle("GET /socket", carrier)
-	if err := s.listener.SetDeadline(time.Time{}); err != nil { // a stop may have set one
+	p.serve(s.listeners[0], api, s.cfg.Log)
+	p.run(carrier, p.parts.Run)
+	return nil
+}
+
+// further starts one more node, and returns when it hears of sessions that end.
+func (s *System) further(p *process, cfg parley.Config, listener *net.TCPListener) error {
+	cfg.Authenticator = p.parts.Authenticator()
+	node, err := parley.NewNode(cfg)
+	if err != nil {
 		return err
 	}
+	carrier, err := s.transport(node)
+	if err != nil {
+		return err
+	}
+	mux := http.NewServeMux()
+	mux.Handle("GET /socket", carrier)
+	p.serve(listener, mux, s.cfg.Log)
+	ready := make(chan struct{})
+	ended := p.run(carrier, func(ctx context.Context) error { return node.Run(ctx, func() { close(ready) }) })
+	select {
+	case <-ready:
+		return nil
+	case <-ended:
+		return errors.New("a node has ended at once")
+	}
+}
 
-	ctx, stop := context.WithCancel(context.Background())
-	p.stop, p.ended, p.served = stop, make(chan error, 1), make(chan error, 1)
-	p.server = &http.Server{Handler: api, ErrorLog: slog.NewLogLogger(s.cfg.Log.Handler(), slog.LevelWarn)}
-	go func() { p.ended <- run(ctx, p.parts, carrier) }()
-	go func() { p.served <- p.server.Serve(kept{s.listener}) }()
-	return nil
+// serve answers requests until the process is closed.
+func (p *process) serve(listener *net.TCPListener, handler http.Handler, log *slog.Logger) {
+	server := &http.Server{Handler: handler, ErrorLog: slog.NewLogLogger(log.Handler(), slog.LevelWarn)}
+	served := make(chan error, 1)
+	p.servers, p.served = append(p.servers, server), append(p.served, served)
+	go func() { served <- server.Serve(kept{listener}) }()
+}
+
+// run runs a node until the process is closed. The channel that it returns is closed when the
+// node has ended.
+func (p *process) run(carrier transport, parts func(context.Context) error) <-chan struct{} {
+	failure, ended := make(chan error, 1), make(chan struct{})
+	p.ended = append(p.ended, failure)
+	go func() {
+		defer close(ended)
+		failure <- run(p.ctx, parts, carrier)
+	}()
+	return ended
 }
 
 // ports makes the adapters.
@@ -297,8 +369,8 @@ func (s *System) ports(p *process) (parley.Ports, []health.Check, error) {
 		Hasher: memory.NewHasher(), Issuer: issuer, Verifier: verifier,
 		Limiter:   memory.NewLimiter(memory.LimiterConfig{}),
 		Publisher: p.bus, Subscriber: p.bus, Sender: s.Mailbox,
-		Recent: memory.NewRecentCache(memory.RecentCacheConfig{Messages: 20}),
-		Fanout: memory.NewFanout().Node(), Presence: memory.NewPresence(),
+		Recent:   memory.NewRecentCache(memory.RecentCacheConfig{Messages: 20}),
+		Presence: memory.NewPresence(),
 	}
 	if s.cfg.Store == Memory {
 		m := s.memory
@@ -325,22 +397,22 @@ func (s *System) ports(p *process) (parley.Ports, []health.Check, error) {
 	}}}, nil
 }
 
-func (s *System) transport(parts *parley.System) (transport, error) {
+func (s *System) transport(node *parley.Node) (transport, error) {
 	if s.cfg.Transport == NBIO {
 		server, err := nbiows.New(nbiows.Config{
-			Handshake: parts.Handshake, Acceptor: parts.Hub, MaxMessage: s.cfg.MaxMessage, Log: s.cfg.Log,
+			Handshake: node.Handshake, Acceptor: node.Hub, MaxMessage: s.cfg.MaxMessage, Log: s.cfg.Log,
 		})
 		if !errors.Is(err, errors.ErrUnsupported) {
 			return server, err
 		}
 	}
 	return netws.New(netws.Config{
-		Handshake: parts.Handshake, Acceptor: parts.Hub, MaxMessage: s.cfg.MaxMessage, Log: s.cfg.Log,
+		Handshake: node.Handshake, Acceptor: node.Hub, MaxMessage: s.cfg.MaxMessage, Log: s.cfg.Log,
 	})
 }
 
-// run runs the parts, and carries sockets until the hub has said goodbye on them.
-func run(ctx context.Context, parts *parley.System, carrier transport) error {
+// run runs a node, and carries sockets until its hub has said goodbye on them.
+func run(ctx context.Context, parts func(context.Context) error, carrier transport) error {
 	carry, stop := context.WithCancel(context.WithoutCancel(ctx))
 	defer stop()
 	ctx, cancel := context.WithCancel(ctx)
@@ -350,7 +422,7 @@ func run(ctx context.Context, parts *parley.System, carrier transport) error {
 		carried <- carrier.Run(carry)
 		cancel()
 	}()
-	err := parts.Run(ctx)
+	err := parts(ctx)
 	stop()
 	return errors.Join(err, <-carried)
 }
@@ -377,17 +449,22 @@ func (p *process) close() error {
 		p.stop()
 		late := time.NewTimer(stopTimeout)
 		defer late.Stop()
-		select {
-		case err := <-p.ended:
-			errs = append(errs, err)
-		case <-late.C:
-			errs = append(errs, errors.New("the parts do not stop"))
+		for _, ended := range p.ended {
+			select {
+			case err := <-ended:
+				errs = append(errs, err)
+			case <-late.C:
+				errs = append(errs, errors.New("the parts do not stop"))
+				late.Reset(0) // for the others
+			}
 		}
 		ctx, cancel := context.WithTimeout(context.Background(), stopTimeout)
 		defer cancel()
-		errs = append(errs, p.server.Shutdown(ctx))
-		if err := <-p.served; !errors.Is(err, http.ErrServerClosed) {
-			errs = append(errs, err)
+		for i, server := range p.servers {
+			errs = append(errs, server.Shutdown(ctx))
+			if err := <-p.served[i]; !errors.Is(err, http.ErrServerClosed) {
+				errs = append(errs, err)
+			}
 		}
 	}
 	if p.bus != nil {

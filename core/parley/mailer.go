@@ -1,0 +1,55 @@
+package parley
+
+import (
+	"context"
+	"errors"
+
+	"github.com/parley-chat/parley/core/event"
+	"github.com/parley-chat/parley/core/mail"
+)
+
+// Mailer is the part that sends what is owed. It requires the ports Subscriber, MailQueue,
+// DeadLetters, MailStats and Sender, and [Config.PublicURL].
+type Mailer struct {
+	DeadLetters *mail.DeadLetterService
+
+	bus      event.Subscriber
+	consumer *mail.Consumer
+	worker   *mail.Worker
+}
+
+// NewMailer checks the configuration, all of it at once, and connects the part.
+func NewMailer(cfg Config) (*Mailer, error) {
+	if err := cfg.prepare("Subscriber", "MailQueue", "DeadLetters", "MailStats", "Sender"); err != nil {
+		return nil, err
+	}
+	p := &Mailer{bus: cfg.Subscriber}
+	var errs [4]error
+	if cfg.Templates.PublicURL == "" {
+		cfg.Templates.PublicURL = cfg.PublicURL
+	}
+	w := cfg.Worker
+	w.Queue, w.Sender, w.Now, w.Log = cfg.MailQueue, cfg.Sender, cfg.Now, cfg.Log
+	if w.Templates, errs[0] = mail.NewTemplates(cfg.Templates); errs[0] == nil {
+		p.worker, errs[1] = mail.NewWorker(w)
+	}
+	wake := func() { p.worker.Wake() }
+	p.consumer, errs[2] = mail.NewConsumer(mail.ConsumerConfig{Queue: cfg.MailQueue, Enqueued: wake, Now: cfg.Now, NewID: cfg.NewID, Log: cfg.Log})
+	p.DeadLetters, errs[3] = mail.NewDeadLetterService(mail.DeadLetterConfig{
+		Letters: cfg.DeadLetters, Stats: cfg.MailStats, Requeued: wake, Refresh: cfg.RenewMail, Now: cfg.Now,
+	})
+	if err := errors.Join(errs[:]...); err != nil {
+		return nil, err
+	}
+	return p, nil
+}
+
+// Run takes events from the bus and sends mails until ctx ends, lets those under way finish, and
+// returns nil; an error says that it can no longer take events. ready, unless nil, is called once,
+// when events published from then on will become mails. It may be called once.
+func (p *Mailer) Run(ctx context.Context, ready func()) error {
+	g := newGroup(ctx)
+	g.run("worker", p.worker.Run)
+	g.run("consumer", func(ctx context.Context) error { return p.consumer.Run(ctx, p.bus, ready) })
+	return g.wait()
+}

@@ -1,0 +1,119 @@
+package parley
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"log/slog"
+	"time"
+
+	"github.com/parley-chat/parley/core/auth"
+	"github.com/parley-chat/parley/core/chat"
+	"github.com/parley-chat/parley/core/event"
+	"github.com/parley-chat/parley/core/realtime"
+)
+
+// Node is the part that talks to sockets: one of several that share rooms. It requires the ports
+// Subscriber, Messages, Rooms, Members, Recent, Fanout and Presence, and [Config.Authenticator].
+type Node struct {
+	Chat      *chat.Service
+	Hub       *realtime.Hub
+	Handshake *realtime.Handshake
+
+	bus          event.Subscriber
+	drainTimeout time.Duration
+	log          *slog.Logger
+}
+
+// NewNode checks the configuration, all of it at once, and connects the part.
+func NewNode(cfg Config) (*Node, error) {
+	if err := cfg.prepare("Subscriber", "Messages", "Rooms", "Members", "Recent", "Fanout", "Presence"); err != nil {
+		return nil, err
+	}
+	p := &Node{bus: cfg.Subscriber, drainTimeout: cfg.DrainTimeout, log: cfg.Log}
+	var errs [3]error
+	c := cfg.Chat
+	c.Store, c.Rooms, c.Members, c.Cache = cfg.Messages, cfg.Rooms, cfg.Members, cfg.Recent
+	c.Now, c.NewID, c.Log = cfg.Now, cfg.NewID, cfg.Log
+	if p.Chat, errs[0] = chat.New(c); errs[0] == nil {
+		h := cfg.Hub
+		h.Chat, h.Fanout, h.Presence, h.Now, h.Log = p.Chat, cfg.Fanout, cfg.Presence, cfg.Now, cfg.Log
+		p.Hub, errs[1] = realtime.NewHub(h)
+	}
+	p.Handshake, errs[2] = realtime.NewHandshake(realtime.HandshakeConfig{
+		Authenticator: cfg.Authenticator, Origins: cfg.Origins, Draining: func() bool { return p.Hub.Draining() },
+	})
+	if err := errors.Join(errs[:]...); err != nil {
+		return nil, err
+	}
+	return p, nil
+}
+
+// Run runs the hub until ctx ends. Then it closes the connections, settles what was submitted,
+// and returns nil; an error says that it cannot go on. ready, unless nil, is called once, when
+// sessions that end from then on lose their sockets. It may be called once.
+func (p *Node) Run(ctx context.Context, ready func()) error {
+	g := newGroup(ctx)
+	// What the hub needs outlives ctx, so that one can be ended after the other.
+	chatCtx, endChat := context.WithCancel(context.WithoutCancel(ctx))
+	hubCtx, endHub := context.WithCancel(context.WithoutCancel(ctx))
+	defer endChat()
+	defer endHub()
+	chatting, connecting := make(chan struct{}), make(chan struct{})
+	go func() { defer close(chatting); g.fail("chat", p.Chat.Run(chatCtx)) }()
+	go func() { defer close(connecting); g.fail("hub", p.Hub.Run(hubCtx)) }()
+	g.run("revocations", func(ctx context.Context) error {
+		return p.bus.Subscribe(ctx, auth.Topic, "", p.revoked, ready)
+	})
+	<-g.ctx.Done()
+	drain, enough := context.WithTimeout(context.WithoutCancel(ctx), p.drainTimeout)
+	defer enough()
+	if err := p.Hub.Drain(drain); err != nil {
+		p.log.Warn("connections were left when draining ended", "connections", p.Hub.Connections())
+	}
+	endChat()
+	<-chatting
+	endHub()
+	<-connecting
+	return g.wait()
+}
+
+// revoked closes the sockets of a session that ended.
+func (p *Node) revoked(_ context.Context, e event.Event) error {
+	if e.Type != auth.TypeSessionRevoked {
+		return nil
+	}
+	var d auth.SessionRevoked
+	if json.Unmarshal(e.Data, &d) == nil {
+		p.Hub.Revoke(d.SessionID, d.Until)
+	} else {
+		p.log.Error("a revocation cannot be read and is dropped", "event", e.ID)
+	}
+	return nil
+}
+
+// Gate decides whom a token speaks for. [auth.Service] is one, and [auth.Gate].
+type Gate interface {
+	Authenticate(ctx context.Context, accessToken string) (auth.Identity, error)
+	RedeemTicket(ctx context.Context, ticket string) (auth.Identity, error)
+}
+
+// Authenticate lets sockets in by what g says.
+func Authenticate(g Gate) realtime.Authenticator { return authenticator{g} }
+
+type authenticator struct{ Gate }
+
+func (a authenticator) Token(ctx context.Context, token string) (realtime.Identity, error) {
+	return identity(a.Authenticate(ctx, token))
+}
+
+func (a authenticator) Ticket(ctx context.Context, ticket string) (realtime.Identity, error) {
+	return identity(a.RedeemTicket(ctx, ticket))
+}
+
+func identity(who auth.Identity, err error) (realtime.Identity, error) {
+	if err != nil {
+		return realtime.Identity{}, err
+	}
+	return realtime.Identity{User: chat.Author{ID: who.UserID, Name: who.Name}, SessionID: who.SessionID}, nil
+}
