@@ -83,7 +83,7 @@ func TestAClosedClientIsUnavailable(t *testing.T) {
 // TestNamesOnACluster: names that could spoil a hash tag, on a server that insists.
 func TestNamesOnACluster(t *testing.T) {
 	t.Parallel()
-	s := fresh(t, dial(t, servers.StartRedis(t, servers.RedisOptions{Cluster: true}).URL))
+	s := fresh(t, dial(t, servers.StartRedisCluster(t, 3)[0].URL))
 	for i, room := range []string{"", "}", "{", "{}", "a}b", "}{", "%", "%7D", "a\x00b", "a%00b"} {
 		who := chat.Author{ID: "u", Name: fmt.Sprint(i)}
 		first, err := s.Presence().Enter(t.Context(), start, "n\x00}", room, who)
