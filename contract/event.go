@@ -5,9 +5,11 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 	"sync"
 
 	"github.com/parley-chat/parley/core/event"
+	"github.com/parley-chat/parley/core/fault"
 	"github.com/parley-chat/parley/core/user"
 )
 
@@ -199,6 +201,10 @@ func EventBus() []Case[Bus] {
 		{"events of many keys arrive in the order of each", "Events with the same key are handled in the order in which they were published.", busKeys},
 		{"events of a key are handled one at a time", "Events with the same key are handled one at a time.", busOneAtATime},
 		{"a failed event comes again before its successors", "An event whose handler failed is handled again before its successors.", busRedelivery},
+		{"what can never be handled holds up nobody", "An error of kind Invalid says that an event can never be handled: the bus goes on with its successors.", busNever},
+		{"what can never be handled is set aside", "The bus sets it aside, as it came, on the topic with DeadSuffix behind its name.", busDead},
+		{"without a group it is set aside too", "The bus sets it aside, as it came, on the topic with DeadSuffix behind its name.", busDeadNoGroup},
+		{"what can never be handled on a dead topic is dropped", "What can never be handled on a dead topic is dropped.", busDeadTwice},
 		{"a group shares the events", "Subscribers with the same group share the events: each event goes to one of them.", busGroup},
 		{"every group gets all events", "Subscribers with the same group share the events; those with another group do not.", busGroups},
 		{"no group gets every event", "An empty group gets every event published while it is subscribed.", busNoGroup},
@@ -450,6 +456,73 @@ func busRedelivery(ctx context.Context, b Bus) error {
 			during("the handled events", same(unique(done.all()), events)),
 			during("the events that were tried", same(attempts.all(), []event.Event{events[0], events[1], events[1], events[1], events[2]})),
 		)
+	})
+}
+
+// never says of an event that it can never be handled, as a handler would: wrapped.
+func never(e event.Event) error { return fmt.Errorf("handling %s: %w", e.ID, errNever) }
+
+var errNever = fault.New(fault.Invalid, "never", "it can never be handled")
+
+// refusing handles all events but those with the numbers 1 and 3, which can never be handled.
+func refusing(l *log) event.Handler {
+	return func(_ context.Context, e event.Event) error {
+		if strings.HasSuffix(e.ID, "-1") || strings.HasSuffix(e.ID, "-3") {
+			return never(e)
+		}
+		l.add(e)
+		return nil
+	}
+}
+
+func busNever(ctx context.Context, b Bus) error {
+	done := newLog()
+	return subscribed(ctx, b, "mail", "group", refusing(done), func() error {
+		want := []event.Event{keyed("key", 0), keyed("key", 2), keyed("key", 4)}
+		return first(
+			publish(ctx, b, keyed("key", 0), keyed("key", 1), keyed("key", 2)),
+			publish(ctx, b, keyed("key", 3), keyed("key", 4)),
+			done.has(ctx, want...),
+			during("the handled events", same(unique(done.all()), want)),
+		)
+	})
+}
+
+func busDead(ctx context.Context, b Bus) error { return setsAside(ctx, b, "group") }
+
+func busDeadNoGroup(ctx context.Context, b Bus) error { return setsAside(ctx, b, "") }
+
+func setsAside(ctx context.Context, b Bus, group string) error {
+	dead, done := newLog(), newLog()
+	return subscribed(ctx, b, "mail"+event.DeadSuffix, "undertaker", dead.handle, func() error {
+		return subscribed(ctx, b, "mail", group, refusing(done), func() error {
+			var want []event.Event
+			for _, n := range []int{1, 3} {
+				e := keyed("key", n)
+				e.Topic += event.DeadSuffix
+				want = append(want, e)
+			}
+			return first(
+				publish(ctx, b, keyed("key", 0), keyed("key", 1), keyed("key", 2), keyed("key", 3)),
+				during("the dead topic", dead.has(ctx, want...)),
+				done.has(ctx, keyed("key", 0), keyed("key", 2)),
+				during("the dead topic", same(unique(dead.all()), want)),
+			)
+		})
+	})
+}
+
+func busDeadTwice(ctx context.Context, b Bus) error {
+	done := newLog()
+	return subscribed(ctx, b, "mail"+event.DeadSuffix, "undertaker", refusing(done), func() error {
+		var events []event.Event
+		for n := range 5 {
+			e := keyed("key", n)
+			e.Topic += event.DeadSuffix
+			events = append(events, e)
+		}
+		want := []event.Event{events[0], events[2], events[4]}
+		return first(publish(ctx, b, events...), done.has(ctx, want...), during("the handled events", same(unique(done.all()), want)))
 	})
 }
 

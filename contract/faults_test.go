@@ -66,6 +66,85 @@ func busFaults() []broken[contract.Bus] {
 			})
 			return b
 		}},
+		{"what can never be handled comes again", "what can never be handled holds up nobody", handles(func(handle event.Handler) event.Handler {
+			return func(ctx context.Context, e event.Event) error {
+				if err := handle(ctx, e); err != nil {
+					return fault.Unavailable
+				}
+				return nil
+			}
+		})},
+		{"one that can never be handled ends the subscription", "what can never be handled holds up nobody", subscribes(func(s event.Subscriber) subscriber {
+			return func(ctx context.Context, topic, group string, handle event.Handler, ready func()) error {
+				sub, end := context.WithCancelCause(ctx)
+				defer end(nil)
+				err := s.Subscribe(sub, topic, group, func(ctx context.Context, e event.Event) error {
+					err := handle(ctx, e)
+					if event.Never(err) {
+						end(err)
+					}
+					return err
+				}, ready)
+				if ctx.Err() == nil {
+					err = errors.Join(err, context.Cause(sub))
+				}
+				return err
+			}
+		})},
+		{"what can never be handled is lost", "what can never be handled is set aside", handles(func(handle event.Handler) event.Handler {
+			return func(ctx context.Context, e event.Event) error {
+				if err := handle(ctx, e); !event.Never(err) {
+					return err
+				}
+				return nil
+			}
+		})},
+		{"what is set aside is given a new identity", "what can never be handled is set aside", handles(func(handle event.Handler) event.Handler {
+			return func(ctx context.Context, e event.Event) error {
+				if strings.HasSuffix(e.Topic, event.DeadSuffix) {
+					e.ID = "dead-" + e.ID
+				}
+				return handle(ctx, e)
+			}
+		})},
+		{"what is set aside has lost its data", "what can never be handled is set aside", handles(func(handle event.Handler) event.Handler {
+			return func(ctx context.Context, e event.Event) error {
+				if strings.HasSuffix(e.Topic, event.DeadSuffix) {
+					e.Data = []byte(`{}`)
+				}
+				return handle(ctx, e)
+			}
+		})},
+		{"everything that fails is set aside", "a failed event comes again before its successors", handles(func(handle event.Handler) event.Handler {
+			return func(ctx context.Context, e event.Event) error {
+				if err := handle(ctx, e); err != nil {
+					return fault.Invalid
+				}
+				return nil
+			}
+		})},
+		{"only groups set aside", "without a group it is set aside too", subscribes(func(s event.Subscriber) subscriber {
+			return func(ctx context.Context, topic, group string, handle event.Handler, ready func()) error {
+				return s.Subscribe(ctx, topic, group, func(ctx context.Context, e event.Event) error {
+					err := handle(ctx, e)
+					if group == "" && event.Never(err) {
+						return nil
+					}
+					return err
+				}, ready)
+			}
+		})},
+		{"a dead topic has one of its own, which holds it up", "what can never be handled on a dead topic is dropped", subscribes(func(s event.Subscriber) subscriber {
+			return func(ctx context.Context, topic, group string, handle event.Handler, ready func()) error {
+				return s.Subscribe(ctx, topic, group, func(ctx context.Context, e event.Event) error {
+					err := handle(ctx, e)
+					if _, ok := event.DeadTopic(topic); !ok && event.Never(err) {
+						return errors.New("there is no topic mail.dead.dead")
+					}
+					return err
+				}, ready)
+			}
+		})},
 		{"handlers of one key overlap", "events of a key are handled one at a time", func(b contract.Bus) contract.Bus {
 			under := b
 			b.Subscriber = subscriber(func(ctx context.Context, topic, group string, handle event.Handler, ready func()) error {

@@ -136,7 +136,7 @@ var importRules = []importRule{
 	},
 	{
 		name: "contract and testkit import the standard library and core", reason: "whoever tests an adapter of their own must not download ours",
-		of: is("contract", "testkit"), forbids: coreOnly,
+		of: is("contract", "testkit", "testkit/faultproxy"), forbids: coreOnly,
 	},
 	{
 		name: "memory imports the standard library and core", reason: "core with memory is what a newcomer imports: it costs one module",

@@ -54,6 +54,7 @@ import (
 	"reflect"
 	"runtime/debug"
 	"strings"
+	"time"
 	"unicode/utf8"
 
 	"github.com/danielgtaylor/huma/v2"
@@ -62,6 +63,9 @@ import (
 	"github.com/parley-chat/parley/core/fault"
 	"github.com/parley-chat/parley/core/health"
 )
+
+// DefaultTimeout is how long an operation may take unless Config says otherwise.
+const DefaultTimeout = 10 * time.Second
 
 // DefaultMaxBody is the longest request body in bytes that is read unless Config says otherwise.
 const DefaultMaxBody = 64 << 10
@@ -79,6 +83,9 @@ type Config struct {
 	PublicURL string
 	// MaxBody is the longest request body in bytes. Default [DefaultMaxBody].
 	MaxBody int64
+	// Timeout is how long an operation may take, besides the arrival of its body: what it waits for
+	// is then given up, and it answers 503. Default [DefaultTimeout].
+	Timeout time.Duration
 	// TrustedProxies are the addresses whose X-Forwarded-For header is believed. Default: nobody's.
 	TrustedProxies []netip.Prefix
 	// Log gets failures that nobody classified, and panics. Default: nothing.
@@ -92,6 +99,7 @@ type API struct {
 	huma.API
 	mux     *http.ServeMux
 	maxBody int64
+	timeout time.Duration
 	trusted []netip.Prefix
 	log     *slog.Logger
 }
@@ -110,15 +118,21 @@ func New(mux *http.ServeMux, cfg Config) (*API, error) {
 	if cfg.MaxBody < 0 {
 		wrong = append(wrong, errors.New("MaxBody is negative"))
 	}
+	if cfg.Timeout < 0 {
+		wrong = append(wrong, errors.New("Timeout is negative"))
+	}
 	if u, err := url.Parse(cfg.PublicURL); cfg.PublicURL != "" && (err != nil || u.Scheme == "" || u.Host == "") {
 		wrong = append(wrong, errors.New("PublicURL is not an absolute URL"))
 	}
 	if err := errors.Join(wrong...); err != nil {
 		return nil, fmt.Errorf("humaapi: %w", err)
 	}
-	a := &API{mux: mux, maxBody: cfg.MaxBody, trusted: cfg.TrustedProxies, log: cfg.Log}
+	a := &API{mux: mux, maxBody: cfg.MaxBody, timeout: cfg.Timeout, trusted: cfg.TrustedProxies, log: cfg.Log}
 	if a.maxBody == 0 {
 		a.maxBody = DefaultMaxBody
+	}
+	if a.timeout == 0 {
+		a.timeout = DefaultTimeout
 	}
 	if a.log == nil {
 		a.log = slog.New(slog.DiscardHandler)

@@ -193,7 +193,7 @@ func TestReadyGivesACheckOneSecondAndHealthItsOwnTime(t *testing.T) {
 				return nil, nil
 			}
 		}}
-		s := newSystem(t, options{health: humaapi.HealthConfig{Checks: []health.Check{slow}}})
+		s := newSystem(t, options{health: humaapi.HealthConfig{Checks: []health.Check{slow}}, api: humaapi.Config{Timeout: time.Minute}})
 		start := time.Now()
 		s.wantStatus(s.get("/readyz"), 503)
 		assert.Equal(t, time.Second, time.Since(start))

@@ -104,6 +104,7 @@ func newSystem(t *testing.T, o options) *system {
 		o.mail(&mailConfig)
 	}
 	require.NoError(t, humaapi.RegisterMail(s.api, mailConfig))
+	require.NoError(t, humaapi.RegisterRenewal(s.api, humaapi.RenewalConfig{Renew: accounts.RenewMail, Token: mailConfig.Token}))
 	require.NoError(t, humaapi.RegisterHealth(s.api, o.health))
 	require.NoError(t, humaapi.RegisterDocs(s.api, humaapi.DocsConfig{User: "linkdocs", Password: "linkdocspass"}))
 	require.NoError(t, humaapi.RegisterAsyncAPI(s.api, []byte(`{"asyncapi":"3.0.0"}`), []byte("asyncapi: 3.0.0\n")))

@@ -45,6 +45,8 @@ func register[I, O any](a *API, op huma.Operation, failures []error, handle func
 	op.MaxBodyBytes, op.BodyReadTimeout = -1, -1 // requireJSON bounds both
 	a.describe(&op, failures)
 	huma.Register(a, op, func(ctx context.Context, in *I) (*O, error) {
+		ctx, cancel := context.WithTimeout(ctx, a.timeout)
+		defer cancel()
 		out, err := handle(ctx, in)
 		return out, Problem(err)
 	})
@@ -54,7 +56,12 @@ func register[I, O any](a *API, op huma.Operation, failures []error, handle func
 // Failures that are told as such are problems; the caller describes its own answers.
 func (a *API) serve(op huma.Operation, failures []error, handle func(huma.Context)) {
 	a.describe(&op, append(everyFailure(), failures...))
-	a.Adapter().Handle(&op, a.Middlewares().Handler(op.Middlewares.Handler(handle)))
+	bounded := func(c huma.Context) {
+		ctx, cancel := context.WithTimeout(c.Context(), BodyTimeout+a.timeout)
+		defer cancel()
+		handle(huma.WithContext(c, ctx))
+	}
+	a.Adapter().Handle(&op, a.Middlewares().Handler(op.Middlewares.Handler(bounded)))
 	a.OpenAPI().AddOperation(&op)
 }
 

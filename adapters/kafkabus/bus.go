@@ -109,9 +109,7 @@ func (b *Bus) Subscribe(ctx context.Context, topic, group string, handle event.H
 	cfg := watermillbus.SubscriberConfig{
 		Open:    func(context.Context, string, string) (message.Subscriber, error) { return c, nil },
 		Backoff: b.cfg.Backoff, MaxBackoff: b.cfg.MaxBackoff,
-	}
-	if !isDead(topic) { // there is nowhere to put what is there already
-		cfg.Dead = b.records
+		Dead: b.records,
 	}
 	s, err := watermillbus.NewSubscriber(cfg)
 	if err == nil {

@@ -48,6 +48,11 @@ type Config struct {
 	// cluster. Default none.
 	Prefix string
 
+	// Replay is how far back a subscription without a group starts: it gets the events of that time
+	// before those that come, as far as the topic still has them. The time is what producers put on
+	// their records, by their own clocks. Default 0: it starts at the end.
+	Replay time.Duration
+
 	// Node names this process among those of its groups, and must stay the same over its
 	// restarts: letters, digits, '.', '_' and '-'. Two processes must not share one.
 	// Default none: members are not static.
@@ -69,7 +74,11 @@ var (
 	nameOfNode  = regexp.MustCompile(`^[A-Za-z0-9._-]{1,100}$`)
 )
 
-const longestBackoff = 4 * time.Second
+const (
+	longestBackoff = 4 * time.Second
+	mostPartitions = 10_000
+	mostReplicas   = 100
+)
 
 // complete fills in the defaults and checks everything at once.
 func (c Config) complete() (Config, error) {
@@ -110,11 +119,11 @@ func (c Config) complete() (Config, error) {
 	if c.Node != "" && !nameOfNode.MatchString(c.Node) {
 		refuse("Node is %q, want letters, digits, '.', '_' and '-'", c.Node)
 	}
-	if c.Partitions < 0 || c.Partitions > 10_000 {
-		refuse("Partitions is %d, want 1 to 10000", c.Partitions)
+	if c.Partitions < 0 || c.Partitions > mostPartitions {
+		refuse("Partitions is %d, want 1 to %d", c.Partitions, mostPartitions)
 	}
-	if c.Replication < 0 || c.Replication > 100 {
-		refuse("Replication is %d, want 1 to 100", c.Replication)
+	if c.Replication < 0 || c.Replication > mostReplicas {
+		refuse("Replication is %d, want 1 to %d", c.Replication, mostReplicas)
 	}
 	for _, d := range []struct {
 		name  string
@@ -122,6 +131,7 @@ func (c Config) complete() (Config, error) {
 		byDef time.Duration
 	}{
 		{"Retention", &c.Retention, 7 * 24 * time.Hour},
+		{"Replay", &c.Replay, 0},
 		{"Timeout", &c.Timeout, 15 * time.Second},
 		{"Backoff", &c.Backoff, 100 * time.Millisecond},
 		{"MaxBackoff", &c.MaxBackoff, max(c.Backoff, 2*time.Second)},
@@ -132,6 +142,9 @@ func (c Config) complete() (Config, error) {
 		case *d.value == 0:
 			*d.value = d.byDef
 		}
+	}
+	if c.Retention > 0 && c.Retention < time.Millisecond {
+		refuse("Retention is %v, want at least 1ms", c.Retention)
 	}
 	if c.MaxBackoff > longestBackoff || c.Backoff > c.MaxBackoff {
 		refuse("Backoff and MaxBackoff are %v and %v, want the first no longer, and none above %v", c.Backoff, c.MaxBackoff, longestBackoff)
@@ -148,7 +161,8 @@ func (c Config) complete() (Config, error) {
 	return c, nil
 }
 
-// String shows the configuration as a URL, without the password.
+// String shows where the bus is, as a URL: brokers, user, mechanism, TLS and prefix, without the
+// password.
 func (c Config) String() string {
 	u := "kafka://"
 	if c.User != "" {
@@ -162,6 +176,10 @@ func (c Config) String() string {
 	}
 	if c.TLS != nil {
 		u += sep + "tls=true"
+		sep = "&"
+	}
+	if c.Prefix != "" {
+		u += sep + "prefix=" + c.Prefix
 	}
 	return u
 }
@@ -173,8 +191,14 @@ func (c Config) GoString() string { return c.String() }
 func (c Config) LogValue() slog.Value { return slog.StringValue(c.String()) }
 
 // ParseURL reads kafka://user:password@host:port,host:port?sasl=…&tls=true, with user and
-// password URL-encoded. sasl is plain, scram-sha-256 or scram-sha-512, and plain if there is only
-// a user; tls is true or false. Errors are one line and never show the password.
+// password URL-encoded. It knows these parameters:
+//
+//   - sasl is plain, scram-sha-256 or scram-sha-512, and plain if there is only a user
+//   - tls is true or false
+//   - prefix, partitions, replication and retention are the fields of [Config] with these names;
+//     retention is written as 168h or 90m
+//
+// Errors are one line, name the parameter, and never show the password.
 func ParseURL(raw string) (Config, error) {
 	c, err := parseURL(raw)
 	if err != nil {
@@ -238,11 +262,37 @@ func parseURL(raw string) (Config, error) {
 			default:
 				return Config{}, fmt.Errorf("tls is %.40q, want true or false", vs[0])
 			}
+		case "prefix":
+			if !nameOfNode.MatchString(vs[0]) {
+				return Config{}, fmt.Errorf("prefix is %.40q, want letters, digits, '.', '_' and '-'", vs[0])
+			}
+			c.Prefix = vs[0]
+		case "partitions":
+			c.Partitions, err = number(key, vs[0], mostPartitions)
+		case "replication":
+			c.Replication, err = number(key, vs[0], mostReplicas)
+		case "retention":
+			c.Retention, err = time.ParseDuration(vs[0])
+			if err != nil || c.Retention < time.Millisecond {
+				err = fmt.Errorf("retention is %.40q, want a time such as 168h, at least 1ms", vs[0])
+			}
 		default:
-			return Config{}, fmt.Errorf("%.40q is not known, want sasl or tls", key)
+			return Config{}, fmt.Errorf("%.40q is not known, want sasl, tls, prefix, partitions, replication or retention", key)
+		}
+		if err != nil {
+			return Config{}, err
 		}
 	}
 	return c, nil
+}
+
+// number reads a parameter that is a number from 1 to most.
+func number(name, value string, most int) (int, error) {
+	n, err := strconv.Atoi(value)
+	if err != nil || n < 1 || n > most {
+		return 0, fmt.Errorf("%s is %.40q, want 1 to %d", name, value, most)
+	}
+	return n, nil
 }
 
 // checkAddress does not show what it refuses when that may hold a password.

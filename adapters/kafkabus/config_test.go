@@ -26,6 +26,9 @@ func TestParseURL(t *testing.T) {
 		"kafka://app:p@a:1?tls=false&sasl=scram-sha-512": {
 			Brokers: []string{"a:1"}, User: "app", Password: "p", Mechanism: kafkabus.ScramSHA512,
 		},
+		"kafka://a:1?prefix=chat.&partitions=12&replication=3&retention=36h": {
+			Brokers: []string{"a:1"}, Prefix: "chat.", Partitions: 12, Replication: 3, Retention: 36 * time.Hour,
+		},
 		"kafka://app:a@b@a:1?sasl=scram-sha-256": {Brokers: []string{"a:1"}, User: "app", Password: "a@b", Mechanism: kafkabus.ScramSHA256},
 	} {
 		got, err := kafkabus.ParseURL(raw)
@@ -49,6 +52,14 @@ func TestParseURLRefuses(t *testing.T) {
 		"kafka://app:s3cret@a:1?tls=yes":     "want true or false",
 		"kafka://a:1?tls=true&tls=true":      "more than once",
 		"kafka://app:s3cret@a:1?tls=%zz":     "key=value",
+		"kafka://app:s3cret@a:1?prefix=":     "prefix is", "kafka://app:s3cret@a:1?prefix=a/b": "prefix is",
+		"kafka://app:s3cret@a:1?partitions=0": "partitions is", "kafka://app:s3cret@a:1?partitions=10001": "partitions is",
+		"kafka://app:s3cret@a:1?partitions=few": "partitions is", "kafka://app:s3cret@a:1?replication=-1": "replication is",
+		"kafka://app:s3cret@a:1?replication=101": "replication is", "kafka://app:s3cret@a:1?retention=7": "retention is",
+		"kafka://app:s3cret@a:1?retention=-1h": "retention is", "kafka://app:s3cret@a:1?retention=1us": "retention is",
+		"kafka://app:s3cret@a:1?replay=1h":           `"replay" is not known, want sasl, tls, prefix`,
+		"kafka://app:s3cret@a:1?Partitions=1":        "not known",
+		"kafka://app:s3cret@a:1?prefix=a.&prefix=a.": "more than once",
 	} {
 		_, err := kafkabus.ParseURL(raw)
 		require.ErrorContains(t, err, says, "%q", raw)
@@ -59,9 +70,9 @@ func TestParseURLRefuses(t *testing.T) {
 
 func TestPasswordIsNotShown(t *testing.T) {
 	t.Parallel()
-	cfg, err := kafkabus.ParseURL("kafka://app:s3cret@a:1,b:2?sasl=scram-sha-256&tls=true")
+	cfg, err := kafkabus.ParseURL("kafka://app:s3cret@a:1,b:2?sasl=scram-sha-256&tls=true&prefix=chat.&partitions=2")
 	require.NoError(t, err)
-	const want = "kafka://app:***@a:1,b:2?sasl=scram-sha-256&tls=true"
+	const want = "kafka://app:***@a:1,b:2?sasl=scram-sha-256&tls=true&prefix=chat."
 	require.Equal(t, want, cfg.String())
 	for _, shown := range []string{fmt.Sprint(cfg), fmt.Sprintf("%+v", cfg), fmt.Sprintf("%#v", cfg), cfg.LogValue().String()} {
 		require.Equal(t, want, shown)
@@ -75,10 +86,10 @@ func TestOpenChecksEverythingAtOnce(t *testing.T) {
 	t.Parallel()
 	_, err := kafkabus.Open(t.Context(), kafkabus.Config{
 		User: "app", Mechanism: "ntlm", Topics: []string{"a b"}, Prefix: "ü", Node: "n/1",
-		Partitions: -1, Replication: 101, Retention: -1, Timeout: -1, Backoff: -1, MaxBackoff: time.Minute,
+		Partitions: -1, Replication: 101, Retention: -1, Replay: -1, Timeout: -1, Backoff: -1, MaxBackoff: time.Minute,
 	})
 	for _, name := range []string{
-		"Brokers", "User and Password", "Mechanism", "Topics", "Prefix", "Node", "Partitions", "Replication", "Retention", "Timeout", "Backoff", "MaxBackoff",
+		"Brokers", "User and Password", "Mechanism", "Topics", "Prefix", "Node", "Partitions", "Replication", "Retention", "Replay", "Timeout", "Backoff", "MaxBackoff",
 	} {
 		require.ErrorContains(t, err, name)
 	}

@@ -11,7 +11,6 @@ import (
 	"github.com/IBM/sarama"
 	"github.com/ThreeDotsLabs/watermill/message"
 
-	"github.com/parley-chat/parley/adapters/watermillbus"
 	"github.com/parley-chat/parley/core/event"
 	"github.com/parley-chat/parley/core/fault"
 )
@@ -136,8 +135,8 @@ func (c *consumer) name(of string) string { return c.bus.cfg.Prefix + of }
 // check looks for the topics before anything is joined.
 func (c *consumer) check(client sarama.Client) error {
 	topics := []string{c.topic}
-	if !isDead(c.topic) {
-		topics = append(topics, c.topic+deadSuffix)
+	if dead, ok := event.DeadTopic(c.topic); ok {
+		topics = append(topics, dead)
 	}
 	for _, topic := range topics {
 		var err error
@@ -232,8 +231,8 @@ func (c *consumer) deliver(session context.Context, r *sarama.ConsumerMessage) b
 	return !d.forsaken.Load()
 }
 
-// guard adds to a handler what the port does not know: partitions that are taken away, and
-// events that can never be handled. Nil from it means that there is nothing left to do here.
+// guard adds to a handler what the port does not know: partitions that are taken away. Nil from
+// it means that there is nothing left to do here.
 func (c *consumer) guard(handle event.Handler) event.Handler {
 	return func(ctx context.Context, e event.Event) error {
 		d := c.now.Load()
@@ -244,12 +243,7 @@ func (c *consumer) guard(handle event.Handler) event.Handler {
 		running, stop := d.while(ctx)
 		defer stop()
 		err := handle(running, e)
-		switch {
-		case err == nil:
-			return nil
-		case errors.Is(err, fault.Invalid):
-			return c.bury(ctx, d, err)
-		case d.session.Err() != nil:
+		if err != nil && !event.Never(err) && d.session.Err() != nil {
 			d.forsaken.Store(true)
 			return nil
 		}
@@ -278,19 +272,6 @@ func (d *delivery) while(ctx context.Context) (context.Context, func()) {
 			timer.Stop()
 		}
 	}
-}
-
-// bury puts a record on the dead topic, with the reason.
-func (c *consumer) bury(ctx context.Context, d *delivery, reason error) error {
-	if isDead(c.topic) {
-		return nil
-	}
-	dead := d.message.Copy()
-	dead.Metadata.Set(watermillbus.MetaReason, reason.Error())
-	_, err := leave(ctx, func() (struct{}, error) {
-		return struct{}{}, c.bus.records.Publish(c.topic+deadSuffix, dead)
-	}, func(struct{}) {})
-	return err
 }
 
 // share reads as a member of a group until the subscription ends.
@@ -371,7 +352,7 @@ func (c *consumer) follow(client sarama.Client) {
 	var reading sync.WaitGroup
 	defer reading.Wait()
 	for _, p := range partitions {
-		next, err := c.newest(client, topic, p)
+		next, err := c.begin(client, topic, p)
 		if err != nil {
 			c.end(err)
 			return
@@ -382,10 +363,24 @@ func (c *consumer) follow(client sarama.Client) {
 	<-c.live.Done()
 }
 
-// newest returns the offset that the next record of a partition will have.
-func (c *consumer) newest(client sarama.Client, topic string, partition int32) (int64, error) {
+// begin returns the offset at which a subscription without a group begins: the one that the next
+// record of a partition will have, or that of the first record of the time to replay.
+func (c *consumer) begin(client sarama.Client, topic string, partition int32) (int64, error) {
+	next, err := c.offset(client, topic, partition, sarama.OffsetNewest)
+	if err != nil || c.bus.cfg.Replay == 0 {
+		return next, err
+	}
+	since, err := c.offset(client, topic, partition, time.Now().Add(-c.bus.cfg.Replay).UnixMilli())
+	if err != nil || since < 0 { // there is none so young
+		return next, err
+	}
+	return min(since, next), nil
+}
+
+// offset asks for an offset until the broker says it or refuses.
+func (c *consumer) offset(client sarama.Client, topic string, partition int32, at int64) (int64, error) {
 	for {
-		offset, err := client.GetOffset(topic, partition, sarama.OffsetNewest)
+		offset, err := client.GetOffset(topic, partition, at)
 		if err == nil || refused(err) {
 			return offset, err
 		}

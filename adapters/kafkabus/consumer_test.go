@@ -80,30 +80,16 @@ func (s *sink) Publish(topic string, messages ...*message.Message) error {
 
 func (s *sink) Close() error { return nil }
 
-func TestWhatCanNeverBeHandledIsPutAside(t *testing.T) {
+func TestWhatCanNeverBeHandledIsNotLeftToTheNextOwner(t *testing.T) {
 	t.Parallel()
+	session, lose := context.WithCancel(t.Context())
+	d := &delivery{session: session}
+	c := &consumer{topic: "mail"}
+	c.now.Store(d)
 	never := fault.New(fault.Invalid, "never", "it has no address")
-	refuse := func(context.Context, event.Event) error { return never }
-	m := message.NewMessage("1", []byte(`{}`))
-	m.Metadata["ce_source"] = "them"
-	for _, topic := range []string{"mail", "mail.dead"} {
-		s := &sink{err: errors.New("down"), took: map[string][]*message.Message{}}
-		c := &consumer{topic: topic, bus: &Bus{records: &records{to: s, leaders: func(string) error { return nil }}}}
-		c.now.Store(&delivery{session: t.Context(), message: m})
-		handle := c.guard(refuse)
-		if topic == "mail.dead" {
-			require.NoError(t, handle(t.Context(), event.Event{}))
-			require.Empty(t, s.took, "it is there already")
-			continue
-		}
-		require.ErrorIs(t, handle(t.Context(), event.Event{}), s.err, "it is not done with before it is safe")
-		s.err = nil
-		require.NoError(t, handle(t.Context(), event.Event{}))
-		require.Len(t, s.took["mail.dead"], 1)
-		dead := s.took["mail.dead"][0]
-		require.Equal(t, m.Payload, dead.Payload)
-		require.Equal(t, message.Metadata{"ce_source": "them", "dead_reason": "it has no address"}, dead.Metadata)
-	}
+	err := c.guard(func(context.Context, event.Event) error { lose(); return never })(t.Context(), event.Event{})
+	require.ErrorIs(t, err, never, "watermillbus sets it aside")
+	require.False(t, d.forsaken.Load())
 }
 
 func TestStaticNamesAreReused(t *testing.T) {

@@ -23,7 +23,9 @@
 // ends two seconds later; a handler that ignores it for longer can overlap with the new owner's.
 //
 // Without a group a subscription reads every partition from its end as it stands when ready is
-// called, without joining anything, and keeps its place in memory. It goes on after a broker's
+// called, without joining anything, and keeps its place in memory. With [Config].Replay set it
+// begins that much earlier, so that a process that starts learns what was said shortly before;
+// ready does not wait for that. It goes on after a broker's
 // restart where it stopped. It does not notice partitions that are added to the topic meanwhile.
 //
 // With [Config].Node set, members are static (KIP-345): after a broker's restart a member has its

@@ -14,6 +14,7 @@ import (
 	"github.com/ThreeDotsLabs/watermill-kafka/v3/pkg/kafka"
 
 	"github.com/parley-chat/parley/adapters/watermillbus"
+	"github.com/parley-chat/parley/core/event"
 	"github.com/parley-chat/parley/core/fault"
 )
 
@@ -73,7 +74,10 @@ func open(ctx context.Context, cfg Config) (*Bus, error) {
 	}
 	topics := make([]string, 0, 2*len(cfg.Topics))
 	for _, t := range cfg.Topics {
-		topics = append(topics, cfg.Prefix+t, cfg.Prefix+t+deadSuffix)
+		topics = append(topics, cfg.Prefix+t)
+		if dead, ok := event.DeadTopic(t); ok {
+			topics = append(topics, cfg.Prefix+dead)
+		}
 	}
 	slices.Sort(topics)
 	topics = slices.Compact(topics)
@@ -254,7 +258,7 @@ func createTopic(admin sarama.ClusterAdmin, cfg Config, topic string) error {
 		ReplicationFactor: int16(cfg.Replication),
 		ConfigEntries:     map[string]*string{"retention.ms": &retention},
 	}
-	if isDead(topic) {
+	if _, ok := event.DeadTopic(topic); !ok {
 		detail.NumPartitions = 1
 	}
 	err := admin.CreateTopic(topic, detail, false)

@@ -3,18 +3,12 @@ package kafkabus
 import (
 	"maps"
 	"slices"
-	"strings"
 
 	"github.com/IBM/sarama"
 	"github.com/ThreeDotsLabs/watermill/message"
 
 	"github.com/parley-chat/parley/adapters/watermillbus"
 )
-
-// deadSuffix is what watermillbus puts behind the name of a topic for what is not an event.
-const deadSuffix = ".dead"
-
-func isDead(topic string) bool { return strings.HasSuffix(topic, deadSuffix) }
 
 // marshaler makes records of messages, as Watermill's publisher wants it.
 type marshaler struct{ prefix string }

@@ -25,6 +25,9 @@ type BusConfig struct {
 // subscribers is there; an event of a topic without groups is dropped. A group that holds as
 // many events as it may makes Publish wait until one is done, or until its context is.
 //
+// What can never be handled goes to the groups of the dead topic, if there are any, without the
+// reason. A group there that holds as many events as it may gets no more of them.
+//
 // While a failed event waits to come again, its successors with the same key wait too, and
 // other keys go on. A subscriber handles one event at a time; several of one group share the keys.
 type Bus struct {
@@ -96,6 +99,21 @@ func (g *group) put(ctx context.Context, e event.Event) error {
 	case <-ctx.Done():
 		return fault.Wrap(fault.Unavailable, ctx.Err())
 	}
+	g.add(e)
+	return nil
+}
+
+// offer is put for an event that must hold up nobody: it is dropped if there is no room.
+func (g *group) offer(e event.Event) {
+	select {
+	case g.slots <- struct{}{}:
+		g.add(e)
+	default:
+	}
+}
+
+// add puts an event, which has a slot, behind those with the same key.
+func (g *group) add(e event.Event) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	l := g.lanes[e.Key]
@@ -105,7 +123,6 @@ func (g *group) put(ctx context.Context, e event.Event) error {
 		g.due <- l
 	}
 	l.events = append(l.events, e)
-	return nil
 }
 
 // Subscribe handles the events of topic, one at a time.
@@ -168,10 +185,14 @@ func (b *Bus) end(topic string, g *group) {
 // handle lets the first event of l be handled, and puts l where it then belongs.
 func (b *Bus) handle(ctx context.Context, g *group, l *lane, handle event.Handler) {
 	g.mu.Lock()
-	e := cloneEvent(l.events[0])
+	e := l.events[0]
 	g.mu.Unlock()
 
-	err := handle(ctx, e)
+	err := handle(ctx, cloneEvent(e))
+	if event.Never(err) {
+		b.bury(e)
+		err = nil
+	}
 
 	g.mu.Lock()
 	defer g.mu.Unlock()
@@ -191,5 +212,21 @@ func (b *Bus) handle(ctx context.Context, g *group, l *lane, handle event.Handle
 	default:
 		l.wait = min(max(2*l.wait, b.cfg.RetryAfter), b.cfg.MaxRetryAfter)
 		time.AfterFunc(l.wait, func() { g.due <- l })
+	}
+}
+
+// bury puts an event that can never be handled on the dead topic.
+func (b *Bus) bury(e event.Event) {
+	dead, ok := event.DeadTopic(e.Topic)
+	if !ok {
+		return
+	}
+	b.mu.Lock()
+	groups := b.topics[dead]
+	b.mu.Unlock()
+	for _, g := range groups {
+		buried := cloneEvent(e)
+		buried.Topic = dead
+		g.offer(buried)
 	}
 }

@@ -173,3 +173,35 @@ func TestBusHandsAnEventOnWhenItsSubscriberGoes(t *testing.T) {
 		synctest.Wait()
 	})
 }
+
+func TestBusDeadEventsHoldUpNobody(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		bus := memory.NewBus(memory.BusConfig{MaxPending: 2})
+		ctx, cancel := context.WithCancel(t.Context())
+		defer cancel()
+		never := fault.New(fault.Invalid, "never", "it can never be handled")
+		subscribe := func(ctx context.Context, topic string, handle event.Handler) {
+			go func() { assert.NoError(t, bus.Subscribe(ctx, topic, "g", handle, nil)) }()
+			synctest.Wait()
+		}
+		gone, leave := context.WithCancel(ctx)
+		subscribe(gone, "t.dead", func(context.Context, event.Event) error { return nil })
+		leave()
+		subscribe(ctx, "t", func(context.Context, event.Event) error { return never })
+		for i := range 5 {
+			assert.NoError(t, bus.Publish(ctx, event.Event{ID: fmt.Sprint(i), Topic: "t", Key: "k", Data: []byte("x")}))
+		}
+		synctest.Wait()
+		var dead []event.Event
+		subscribe(ctx, "t.dead", func(_ context.Context, e event.Event) error {
+			dead = append(dead, e)
+			return nil
+		})
+		assert.Equal(t, []event.Event{
+			{ID: "0", Topic: "t.dead", Key: "k", Data: []byte("x")}, {ID: "1", Topic: "t.dead", Key: "k", Data: []byte("x")},
+		}, dead, "a group that is full gets no more")
+		cancel()
+		synctest.Wait()
+	})
+}

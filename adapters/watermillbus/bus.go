@@ -27,7 +27,8 @@ var (
 
 // GoChannelConfig is what [NewGoChannel] needs. Zero fields mean the default.
 type GoChannelConfig struct {
-	// Groups declares, by topic, the groups that must handle every event before Publish returns.
+	// Groups declares, by topic, the groups that must handle every event before Publish returns, or
+	// see it set aside. A dead topic cannot have one: it would hold up the topic itself.
 	// Default none: then the bus loses what is published while nobody listens.
 	Groups map[string][]string
 	// Source says who publishes (ce_source). Default "parley".
@@ -108,6 +109,9 @@ func NewGoChannel(cfg GoChannelConfig) (*Bus, error) {
 		errs = append(errs, fmt.Errorf("the field Behind is %d, want at least 1", cfg.Behind))
 	}
 	for topic, groups := range cfg.Groups {
+		if _, ok := event.DeadTopic(topic); !ok {
+			errs = append(errs, fmt.Errorf("the field Groups declares the dead topic %q, which must hold up nobody", topic))
+		}
 		if topic == "" || slices.Contains(groups, "") {
 			errs = append(errs, fmt.Errorf("the field Groups declares %q for the topic %q, want no empty name", groups, topic))
 		}
@@ -489,6 +493,9 @@ func (b *Bus) next(ctx context.Context, s *stream, handle event.Handler) {
 		return
 	}
 	err := handle(ctx, j.event)
+	if event.Never(err) {
+		err = b.bury(ctx, j.event, err)
+	}
 	if b.end(s, j, err) {
 		s.head = nil
 		return
@@ -527,4 +534,20 @@ func (b *Bus) end(s *stream, j *job, failed error) bool {
 		b.settle(j.delivery, s)
 	}
 	return true
+}
+
+// bury publishes an event that can never be handled to its dead topic. It waits for no handler,
+// since a dead topic has no declared group.
+func (b *Bus) bury(ctx context.Context, e event.Event, why error) error {
+	grave, ok := event.DeadTopic(e.Topic)
+	if !ok {
+		return nil
+	}
+	m, err := Encode(e, b.source)
+	if err != nil { // cannot be: it was an event
+		return err
+	}
+	m.UUID = watermill.NewUUID()
+	m.Metadata.Set(MetaReason, reason(why))
+	return b.publish(ctx, grave, m)
 }

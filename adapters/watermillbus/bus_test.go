@@ -403,6 +403,8 @@ func TestConfigIsCheckedAllAtOnce(t *testing.T) {
 	for _, want := range []string{"Groups", "Behind", "Backoff"} {
 		assert.ErrorContains(t, err, want)
 	}
+	_, err = watermillbus.NewGoChannel(watermillbus.GoChannelConfig{Groups: map[string][]string{"mail.dead": {"g"}}})
+	require.ErrorContains(t, err, `the dead topic "mail.dead"`)
 	_, err = watermillbus.NewGoChannel(watermillbus.GoChannelConfig{Backoff: 2, MaxBackoff: 1})
 	require.ErrorContains(t, err, "MaxBackoff")
 }
@@ -545,4 +547,32 @@ func ExampleNewGoChannel() {
 	// handled user.created 1
 	// published <nil>
 	// <nil> <nil>
+}
+
+// TestDeadEventsReleaseTheirPublisher: what can never be handled counts as done, and whoever is
+// subscribed to the dead topic may publish to the topic itself.
+func TestDeadEventsReleaseTheirPublisher(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		b := open(t, declared("mailer"))
+		never := fault.New(fault.Invalid, "never", "it has no address")
+		var handled, dead seen
+		s := subscribe(t, b, "mail", "mailer", func(ctx context.Context, e event.Event) error {
+			if e.ID == "mail-a-1" {
+				return never
+			}
+			return handled.handle(ctx, e)
+		})
+		mend := subscribe(t, b, "mail.dead", "mend", func(ctx context.Context, e event.Event) error {
+			_ = dead.handle(ctx, e)
+			return b.Publish(ctx, numbered("mail", "mended", 1))
+		})
+		require.NoError(t, b.Publish(t.Context(), numbered("mail", "a", 1), numbered("mail", "a", 2)))
+		synctest.Wait()
+		assert.Equal(t, []string{"mail-a-1"}, dead.all())
+		assert.ElementsMatch(t, []string{"mail-a-2", "mail-mended-1"}, handled.all())
+		require.NoError(t, mend.stop())
+		require.NoError(t, b.Publish(t.Context(), numbered("mail", "a", 1)), "nobody listens to the dead topic")
+		require.NoError(t, s.stop())
+	})
 }

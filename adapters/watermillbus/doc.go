@@ -9,7 +9,7 @@
 // The bus in this process keeps nothing on disk; the outbox does. So that no event can be lost
 // between the two, the groups that must not miss one are declared ([GoChannelConfig].Groups), and
 // Publish returns nil only when a handler of every declared group of the topic has returned
-// nil. If the process dies, or the context of Publish ends, at any moment before that, the event
+// nil, or that the event can never be handled. If the process dies, or the context of Publish ends, at any moment before that, the event
 // is still pending in the outbox and comes again. Three things follow. While a declared group has
 // no subscriber, or its handler fails, Publish waits, and then fails with kind Unavailable; the
 // relay keeps the event. An event whose Publish gave up is withdrawn: a handler that is running
@@ -35,7 +35,7 @@
 //
 // [Publisher] and [Subscriber] add to a transport what the ports ask for and Watermill does not
 // know: publishing that can be left by its context, retries in place with a back-off, and
-// messages that are not events. Order, groups and durability are the transport's.
+// what can never be handled. Order, groups and durability are the transport's.
 //
 // # Exceptions
 //
@@ -43,14 +43,17 @@
 // group: the case publishes and then lets the handler go on, and Publish waits for the handler. It
 // is kept, and this package's own tests show it.
 //
+// A [Subscriber] without [SubscriberConfig].Dead drops what can never be handled.
+//
 // # Topics
 //
 // The topic of an event is the topic of its message. Attributes travel as CloudEvents 1.0 in
 // binary mode, as metadata: ce_specversion, ce_id, ce_source, ce_type, ce_time (RFC 3339, left
 // out if zero), ce_partitionkey (the key, left out if empty) and content-type, which is
-// application/json; the data is the payload. A message that is not such an event goes to the
-// topic's name with ".dead" behind it, with the reason in dead_reason, or is dropped if the
-// Subscriber has no publisher for it; either way it holds up nobody.
+// application/json; the data is the payload. A message that is not such an event, and an event
+// whose handler returns an error of kind Invalid, goes to the topic's name with ".dead" behind it,
+// as it came, with the reason in dead_reason (at most 1,024 bytes). It holds up nobody. In this
+// process it is kept by nobody either, unless somebody is subscribed there.
 //
 // # Closing
 //

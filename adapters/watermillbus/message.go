@@ -24,14 +24,13 @@ const (
 	MetaKey         = "ce_partitionkey"
 	MetaContentType = "content-type"
 
-	// MetaReason says, on a dead message, why it is not an event.
+	// MetaReason says, on a dead message, why it can never be handled.
 	MetaReason = "dead_reason"
 )
 
 const (
 	specVersion = "1.0"
 	contentType = "application/json"
-	deadSuffix  = ".dead"
 
 	defaultSource = "parley"
 )
@@ -111,4 +110,16 @@ func Decode(topic string, m *message.Message) (event.Event, error) {
 		Time:  at,
 		Data:  bytes.Clone(m.Payload),
 	}, nil
+}
+
+// maxReason bounds the reason on a dead message, in bytes.
+const maxReason = 1024
+
+// reason is why a message is dead, as its metadata says it.
+func reason(err error) string {
+	s := err.Error()
+	if len(s) > maxReason {
+		s = s[:maxReason]
+	}
+	return strings.ToValidUTF8(s, "")
 }

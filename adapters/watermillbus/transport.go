@@ -101,8 +101,9 @@ type SubscriberConfig struct {
 	// empty group must get all that are published from then on. Messages of one key must come
 	// one after the other's acknowledgement. Required.
 	Open func(ctx context.Context, topic, group string) (message.Subscriber, error)
-	// Dead gets messages that are not events, on their topic with ".dead" behind it; the message
-	// is not acknowledged before. Default: they are acknowledged and dropped.
+	// Dead gets what can never be handled, on the topic with ".dead" behind its name: messages that
+	// are not events, and events whose handler returns an error of kind Invalid. The message is not
+	// acknowledged before. Default: they are acknowledged and dropped, which the port does not allow.
 	Dead message.Publisher
 	// Backoff is the wait after a handler's first failure; it doubles with each further one.
 	// Default 100 milliseconds.
@@ -133,7 +134,7 @@ func NewSubscriber(cfg SubscriberConfig) (*Subscriber, error) {
 }
 
 // Subscribe implements event.Subscriber. A message is acknowledged once its handler has returned
-// nil; until then the handler is called again in place, so the transport gives out no successor.
+// nil or it was set aside; until then the handler is called again in place, so the transport gives out no successor.
 // It returns an error of kind Unavailable when the transport refuses or ends the subscription.
 func (s *Subscriber) Subscribe(ctx context.Context, topic, group string, handle event.Handler, ready func()) error {
 	if ctx.Err() != nil {
@@ -196,14 +197,17 @@ func (s *Subscriber) consume(ctx context.Context, topic string, messages <-chan 
 
 // settle does with m what there is to do: nil means never again.
 func (s *Subscriber) settle(ctx context.Context, topic string, m *message.Message, handle event.Handler) error {
-	e, malformed := Decode(topic, m)
-	switch {
-	case malformed == nil:
-		return handle(ctx, e)
-	case s.cfg.Dead == nil:
+	e, err := Decode(topic, m)
+	if err == nil {
+		if err = handle(ctx, e); !event.Never(err) {
+			return err
+		}
+	}
+	grave, ok := event.DeadTopic(topic)
+	if !ok || s.cfg.Dead == nil {
 		return nil
 	}
 	dead := m.Copy()
-	dead.Metadata.Set(MetaReason, malformed.Error())
-	return inTurn(ctx, make(chan struct{}, 1), func() error { return s.cfg.Dead.Publish(topic+deadSuffix, dead) })
+	dead.Metadata.Set(MetaReason, reason(err))
+	return inTurn(ctx, make(chan struct{}, 1), func() error { return s.cfg.Dead.Publish(grave, dead) })
 }

@@ -3,10 +3,13 @@ package watermillbus_test
 import (
 	"context"
 	"errors"
+	"fmt"
+	"strings"
 	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
+	"unicode/utf8"
 
 	"github.com/ThreeDotsLabs/watermill/message"
 	"github.com/ThreeDotsLabs/watermill/pubsub/gochannel"
@@ -119,6 +122,19 @@ func (k kept) Close() error {
 	k.closed <- struct{}{}
 	return nil
 }
+
+// grave keeps messages by topic.
+type grave struct{ took map[string][]*message.Message }
+
+func (g *grave) Publish(topic string, messages ...*message.Message) error {
+	if g.took == nil {
+		g.took = map[string][]*message.Message{}
+	}
+	g.took[topic] = append(g.took[topic], messages...)
+	return nil
+}
+
+func (g *grave) Close() error { return nil }
 
 func newSubscriber(t *testing.T, over message.Subscriber, dead message.Publisher) *watermillbus.Subscriber {
 	t.Helper()
@@ -247,6 +263,40 @@ func TestMessagesThatAreNotEvents(t *testing.T) {
 			assert.Contains(t, m.Metadata.Get("dead_reason"), "ce_id is missing")
 			assert.Empty(t, got.all())
 			require.NoError(t, s.stop())
+		})
+	})
+	t.Run("an event that can never be handled", func(t *testing.T) {
+		t.Parallel()
+		synctest.Test(t, func(t *testing.T) {
+			long := strings.Repeat("ü", 600) // 1,200 bytes, cut in the middle of a letter
+			for _, c := range []struct {
+				topic, reason string
+				buried        bool
+			}{{"a", "no address", true}, {"a", "x" + long, true}, {"a.dead", "no address", false}} {
+				m, err := watermillbus.Encode(numbered(c.topic, "k", 1), "them")
+				require.NoError(t, err)
+				over := &settled{messages: make(chan *message.Message, 1)}
+				over.messages <- m
+				dead := &grave{}
+				s := subscribe(t, newSubscriber(t, over, dead), c.topic, "g", func(context.Context, event.Event) error {
+					return fmt.Errorf("in the handler: %w", fault.New(fault.Invalid, "never", c.reason))
+				})
+				<-m.Acked()
+				require.NoError(t, s.stop())
+				if !c.buried {
+					assert.Empty(t, dead.took, "it is there already")
+					continue
+				}
+				require.Len(t, dead.took["a.dead"], 1)
+				buried := dead.took["a.dead"][0]
+				assert.Equal(t, m.Payload, buried.Payload)
+				why := buried.Metadata.Get(watermillbus.MetaReason)
+				assert.True(t, utf8.ValidString(why))
+				assert.LessOrEqual(t, len(why), 1024)
+				assert.True(t, strings.HasPrefix("in the handler: "+c.reason, why), why)
+				delete(buried.Metadata, watermillbus.MetaReason)
+				assert.Equal(t, m.Metadata, buried.Metadata)
+			}
 		})
 	})
 	t.Run("kept until it can be put aside", func(t *testing.T) {

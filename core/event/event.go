@@ -9,7 +9,10 @@ package event
 
 import (
 	"context"
+	"strings"
 	"time"
+
+	"github.com/parley-chat/parley/core/fault"
 )
 
 // Event is one fact. It is a value: copying it is safe as long as Data is not changed.
@@ -41,9 +44,24 @@ type Publisher interface {
 	Publish(ctx context.Context, events ...Event) error
 }
 
-// Handler acts on one event. Nil means done; an error means "give it to me again later".
-// It must tolerate the same event twice.
+// Handler acts on one event. Nil means done; an error of kind Invalid means "it can never be
+// handled", and any other error "give it to me again later". It must tolerate the same event twice.
 type Handler func(ctx context.Context, e Event) error
+
+// DeadSuffix stands behind the name of a topic in the name of its dead topic.
+const DeadSuffix = ".dead"
+
+// DeadTopic names the topic for events of topic that can never be handled. A dead topic has
+// none itself; ok is then false.
+func DeadTopic(topic string) (name string, ok bool) {
+	if strings.HasSuffix(topic, DeadSuffix) {
+		return "", false
+	}
+	return topic + DeadSuffix, true
+}
+
+// Never reports whether a handler's error says that its event can never be handled.
+func Never(err error) bool { return fault.KindOf(err) == fault.Invalid }
 
 // Subscriber delivers events from the bus.
 //
@@ -57,6 +75,11 @@ type Subscriber interface {
 	// An empty group gets every event published while it is subscribed. Events with the
 	// same key are handled one at a time, in the order in which they were published; an
 	// event whose handler failed is handled again before its successors.
+	//
+	// An error of kind Invalid says that an event can never be handled. The bus sets it
+	// aside, as it came, on the topic with [DeadSuffix] behind its name, and goes on with its
+	// successors: it holds up nobody. The reason travels with it where the bus has
+	// attributes. What can never be handled on a dead topic is dropped.
 	//
 	// ready, unless nil, is called once, when events published from then on will be
 	// delivered.

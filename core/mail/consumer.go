@@ -28,7 +28,7 @@ type ConsumerConfig struct {
 	Now func() time.Time
 	// NewID makes job identifiers that ascend with time. Default [event.NewID].
 	NewID func() string
-	// Log gets events that had to be dropped. Default: nothing.
+	// Log gets events that can never become a mail, and those that come again. Default: nothing.
 	Log *slog.Logger
 }
 
@@ -89,17 +89,17 @@ func (c *Consumer) Handle(ctx context.Context, e event.Event) error {
 }
 
 // Run subscribes to Topic in the group [Group] until ctx ends. An event that can never be
-// handled is logged and dropped, so that it holds up nobody; one whose mail cannot be enqueued
-// now comes again. ready, unless nil, is called once, when events published from then on will
-// be handled.
+// handled is logged, and the bus sets it aside on Topic's dead topic, so that it holds up nobody;
+// one whose mail cannot be enqueued now comes again. ready, unless nil, is called once, when
+// events published from then on will be handled.
 func (c *Consumer) Run(ctx context.Context, bus event.Subscriber, ready func()) error {
 	handle := func(ctx context.Context, e event.Event) error {
 		err := c.Handle(ctx, e)
-		if errors.Is(err, fault.Invalid) {
-			c.cfg.Log.Error("an event that can never become a mail was dropped", "event", e.ID, "type", e.Type, "error", err)
-			return nil
-		}
-		if err != nil {
+		switch {
+		case err == nil:
+		case event.Never(err):
+			c.cfg.Log.Error("an event can never become a mail and is set aside", "event", e.ID, "type", e.Type, "error", err)
+		default:
 			c.cfg.Log.Warn("a mail could not be enqueued; its event comes again", "event", e.ID, "type", e.Type, "error", err)
 		}
 		return err

@@ -137,8 +137,15 @@ func TestConsumerRun(t *testing.T) {
 		require.NoError(t, err)
 		bus := memory.NewBus(memory.BusConfig{})
 		ctx, cancel := context.WithCancel(t.Context())
-		done := make(chan error, 1)
+		done := make(chan error, 2)
 		go func() { done <- c.Run(ctx, bus, nil) }()
+		var dead []string
+		go func() {
+			done <- bus.Subscribe(ctx, mail.Topic+event.DeadSuffix, "", func(_ context.Context, e event.Event) error {
+				dead = append(dead, e.ID)
+				return nil
+			}, nil)
+		}()
 		synctest.Wait()
 		poison := event.Event{ID: "poison", Topic: mail.Topic, Type: mail.TypeUserCreated, Key: "u1", Data: []byte(code)}
 		require.NoError(t, bus.Publish(t.Context(), poison, asked("e1", mail.TypeUserCreated, created)))
@@ -146,6 +153,8 @@ func TestConsumerRun(t *testing.T) {
 		synctest.Wait()
 		cancel()
 		require.NoError(t, <-done)
+		require.NoError(t, <-done)
+		require.Equal(t, []string{"poison"}, dead)
 		jobs, err := inner.List(t.Context(), mail.Filter{Limit: 10})
 		require.NoError(t, err)
 		require.Len(t, jobs, 1, "what cannot be handled holds up nobody; what can comes again")

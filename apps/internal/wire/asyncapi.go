@@ -6,7 +6,9 @@ import (
 	"github.com/danielgtaylor/huma/v2"
 	"github.com/goccy/go-yaml"
 
+	"github.com/parley-chat/parley/adapters/watermillbus"
 	"github.com/parley-chat/parley/core/auth"
+	"github.com/parley-chat/parley/core/event"
 	"github.com/parley-chat/parley/core/mail"
 	"github.com/parley-chat/parley/core/realtime"
 )
@@ -40,6 +42,7 @@ func AsyncAPI(title, server string) (asJSON, asYAML []byte, err error) {
 				"description": "CloudEvents 1.0 in binary mode, keyed by user. An event may come twice, with the same ce_id. Types that a consumer does not know are ignored.",
 			}
 			channels[e.topic] = channel
+			describeDead(channels, operations, ref, e.topic)
 		}
 		channel["messages"].(map[string]any)[e.typ] = ref("components/messages/" + e.typ)
 		messages[e.typ] = map[string]any{
@@ -63,9 +66,33 @@ func AsyncAPI(title, server string) (asJSON, asYAML []byte, err error) {
 			"ce_time": map[string]any{"type": "string", "format": "date-time"},
 		},
 	}
+	messages["dead"] = map[string]any{
+		"name": "dead", "title": "dead", "summary": "A message that can never be handled, as it came: headers, key and data.",
+		"headers": map[string]any{
+			"type": "object", "required": []string{watermillbus.MetaReason},
+			"properties": map[string]any{watermillbus.MetaReason: map[string]any{"type": "string", "description": "Why, for a person to read."}},
+		},
+		"payload": map[string]any{},
+	}
 	if asJSON, err = indent(doc); err != nil {
 		return nil, nil, err
 	}
 	asYAML, err = yaml.JSONToYAML(asJSON) // so that both say the same in the same order
 	return asJSON, asYAML, err
+}
+
+// describeDead adds the dead topic of a topic.
+func describeDead(channels, operations map[string]any, ref func(string) map[string]any, topic string) {
+	dead, ok := event.DeadTopic(topic)
+	if !ok {
+		return
+	}
+	channels[dead] = map[string]any{
+		"address": dead, "messages": map[string]any{"dead": ref("components/messages/dead")},
+		"description": "What can never be handled on the topic " + topic + ", kept for a person to look at: messages that are not events, and events that a consumer refuses for good.",
+	}
+	operations["publish."+dead] = map[string]any{
+		"action": "send", "channel": ref("channels/" + dead), "summary": "A consumer set a message aside.",
+		"messages": []any{ref("channels/" + dead + "/messages/dead")},
+	}
 }

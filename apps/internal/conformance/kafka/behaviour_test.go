@@ -398,3 +398,43 @@ func TestBrokerComesBack(t *testing.T) {
 		break
 	}
 }
+
+// TestReplay: a subscription without a group gets what was published shortly before, and not what
+// is older; one with a group is not concerned.
+func TestReplay(t *testing.T) {
+	t.Parallel()
+	_, cfg := cluster(t)
+	cfg.Partitions, cfg.Replay = 1, time.Hour
+	b := open(t, cfg)
+	ctx := deadline(t)
+	s, brokers := vendor(t, cfg)
+	producer, err := sarama.NewSyncProducer(brokers, s)
+	require.NoError(t, err)
+	m, err := watermillbus.Encode(happened("old"), "")
+	require.NoError(t, err)
+	old := &sarama.ProducerMessage{Topic: "mail", Value: sarama.ByteEncoder(m.Payload), Timestamp: time.Now().Add(-2 * time.Hour)}
+	for name, value := range m.Metadata {
+		old.Headers = append(old.Headers, sarama.RecordHeader{Key: []byte(name), Value: []byte(value)})
+	}
+	_, _, err = producer.SendMessage(old)
+	require.NoError(t, err)
+	require.NoError(t, producer.Close())
+
+	quiet := make(chan event.Event, 1)
+	stop, ended := subscribe(ctx, t, b, "mail", "", into(quiet))
+	require.NoError(t, b.Publish(ctx, happened("first")))
+	require.Equal(t, "first", receive(ctx, t, quiet).ID, "there was nothing so young")
+	stop()
+	require.NoError(t, receive(ctx, t, ended))
+
+	require.NoError(t, b.Publish(ctx, happened("second")))
+	every := make(chan event.Event)
+	subscribe(ctx, t, b, "mail", "", into(every))
+	require.NoError(t, b.Publish(ctx, happened("third")))
+	for _, want := range []string{"first", "second", "third"} {
+		require.Equal(t, want, receive(ctx, t, every).ID)
+	}
+	grouped := make(chan event.Event)
+	subscribe(ctx, t, b, "mail", "group", into(grouped))
+	require.Equal(t, "old", receive(ctx, t, grouped).ID)
+}

@@ -1,0 +1,64 @@
+package humaapi
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/http"
+
+	"github.com/danielgtaylor/huma/v2"
+
+	"github.com/parley-chat/parley/core/mail"
+)
+
+// RenewalConfig is what [RegisterRenewal] needs.
+type RenewalConfig struct {
+	// Renew returns new data for a mail job whose code has expired, and nil for any other, as
+	// auth.Service.RenewMail does. Required.
+	Renew func(ctx context.Context, j mail.Job) ([]byte, error)
+	// Token is what a mailer sends as bearer. Without one every call answers 403.
+	Token string
+}
+
+type renewal struct {
+	Kind string `json:"kind" minLength:"1" maxLength:"64" doc:"The template's name." example:"verification"`
+	Data []byte `json:"data" doc:"What the template is rendered with."`
+}
+
+type renewed struct {
+	Data []byte `json:"data,omitempty" doc:"What it is to be rendered with instead; missing if the old data will do."`
+}
+
+type (
+	renewalInput  struct{ Body renewal }
+	renewalOutput struct{ Body renewed }
+)
+
+// RegisterRenewal puts the operation onto a by which a mailer in a process of its own gets a fresh
+// code for a dead letter that it replays.
+func RegisterRenewal(a *API, cfg RenewalConfig) error {
+	var wrong []error
+	if a == nil {
+		wrong = append(wrong, errors.New("the API is required"))
+	}
+	if cfg.Renew == nil {
+		wrong = append(wrong, errors.New("Renew is required"))
+	}
+	if err := errors.Join(wrong...); err != nil {
+		return fmt.Errorf("humaapi: RegisterRenewal: %w", err)
+	}
+	a.scheme(schemeAdmin, "The administrator's token.", "")
+	a.tag("mail", "The mail queue and its dead letters, for administrators.")
+	register(a, adminOperation(MailConfig{Token: cfg.Token}, huma.Operation{
+		OperationID: "renew-mail", Method: http.MethodPost, Path: "/auth/mail/renew",
+		Summary: "A fresh code for a mail that is replayed", Description: "For mailers. The answer holds a code.",
+		Responses: answers(http.StatusOK, "What the mail is rendered with."),
+	}), adminFailures(), func(ctx context.Context, in *renewalInput) (*renewalOutput, error) {
+		data, err := cfg.Renew(ctx, mail.Job{Kind: mail.Kind(in.Body.Kind), Data: in.Body.Data})
+		if err != nil {
+			return nil, err
+		}
+		return &renewalOutput{Body: renewed{Data: data}}, nil
+	})
+	return nil
+}
