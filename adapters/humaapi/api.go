@@ -205,6 +205,9 @@ func (a *API) Document(format string) ([]byte, error) {
 // was not asked for helps more than none.
 func (a *API) Negotiate(string) (string, error) { return mediaJSON, nil }
 
+// Mux returns the mux that the API was made on, for handlers beside the operations.
+func (a *API) Mux() *http.ServeMux { return a.mux }
+
 // ServeHTTP serves the mux.
 func (a *API) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	handler, pattern := a.mux.Handler(r)

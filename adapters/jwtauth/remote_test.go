@@ -43,7 +43,9 @@ func text(body string) func(http.ResponseWriter) {
 // moving is a clock that tests move.
 type moving struct{ ahead atomic.Int64 }
 
-func (m *moving) Now() time.Time { return time.Unix(1_800_000_000, 0).Add(time.Duration(m.ahead.Load())) }
+func (m *moving) Now() time.Time {
+	return time.Unix(1_800_000_000, 0).Add(time.Duration(m.ahead.Load()))
+}
 
 func TestRemoteKeysVerifyWhatAnotherProcessSigns(t *testing.T) {
 	keys, err := jwtauth.NewKeys(jwtauth.KeysConfig{})

@@ -5,9 +5,10 @@ package main
 import (
 	"os"
 
+	"github.com/parley-chat/parley/apps/internal/config"
 	"github.com/parley-chat/parley/apps/internal/run"
 )
 
 func main() {
-	os.Exit(run.Main(os.Args[1:], os.Environ(), os.Stdout, os.Stderr))
+	os.Exit(run.Main(config.Parley, os.Args[1:], os.Environ(), os.Stdout, os.Stderr))
 }

@@ -18,6 +18,7 @@ import (
 	"path/filepath"
 	"reflect"
 	"regexp"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -421,8 +422,12 @@ var badValues = map[string][]string{
 	"public-url":      {"nonsense", "ftp://example.com", "http://", "http://example.com/?a=b", "http://example.com/#a"},
 	"data":            {},
 	"store":           {"nonsense", "memory:x", "sqlite:", "oracle://user:hunter2@example.com/db"},
-	"bus":             {"nonsense", "amqp://user:hunter2@example.com"},
-	"mail-queue":      {"nonsense", "redis://user:hunter2@example.com"},
+	"node":            {"a b", strings.Repeat("n", 65)},
+	"migrate":         {"nonsense"},
+	"bus":             {"nonsense", "amqp://user:hunter2@example.com", "kafka://user:hunter2@example.com:1?sasl=maybe"},
+	"redis":           {"nonsense", "memcached://user:hunter2@example.com"},
+	"redis-prefix":    {"{a}"},
+	"mail-queue":      {"nonsense", "redis", "redis://user:hunter2@example.com"},
 	"mail-sender":     {"nonsense", "pigeon://user:hunter2@example.com"},
 	"transport":       {"nonsense"},
 	"docs-user":       {"a:b"},
@@ -455,7 +460,8 @@ func TestABadValueIsRefused(t *testing.T) {
 	for i := range settings.NumField() {
 		field := settings.Field(i)
 		key := field.Tag.Get("name")
-		if key == "" {
+		of, some := field.Tag.Lookup("of")
+		if key == "" || some && !slices.Contains(strings.Fields(of), string(config.Parley)) {
 			continue
 		}
 		bad, known := badValues[key]

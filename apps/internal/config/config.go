@@ -6,6 +6,8 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"iter"
+	"maps"
 	"net"
 	"net/netip"
 	"net/url"
@@ -18,49 +20,110 @@ import (
 
 	"github.com/alecthomas/kong"
 
+	"github.com/parley-chat/parley/adapters/kafkabus"
+	"github.com/parley-chat/parley/adapters/redisstore"
 	"github.com/parley-chat/parley/adapters/smtpmail"
 	"github.com/parley-chat/parley/core/realtime"
 	"github.com/parley-chat/parley/core/user"
 )
 
+// Program is one of the programs of this module.
+type Program string
+
+// The programs.
+const (
+	Parley Program = "parley" // all in one
+	Auth   Program = "auth"
+	Mailer Program = "mailer"
+	Socket Program = "socket"
+)
+
 // Settings is what a program is told. A field's flag has the name in its tag; its environment
 // variable is the same in upper case behind PARLEY_, with _ for -. A secret can also be in a file
-// that the variable with _FILE names. A flag goes before the environment, and that before the default.
+// that the variable with _FILE names. A flag goes before the environment, and that before the
+// default. A field with the tag of is known to those programs only.
 type Settings struct {
-	Listen    string `name:"listen" default:"localhost:5002" help:"Address to serve on."`
-	PublicURL string `name:"public-url" help:"Base of the links in mails. Default: http:// and the address."`
-	Data      string `name:"data" default:"./parley-data" help:"Folder of everything that is kept."`
+	Listen    string `name:"listen" default:"${listen}" help:"Address to serve on."`
+	PublicURL string `name:"public-url" of:"parley auth mailer" help:"${publicurl}"`
+	Data      string `name:"data" default:"./parley-data" help:"${data}"`
+	Node      string `name:"node" of:"parley mailer socket" help:"Name of this process among those of its kind, the same over its restarts: letters, digits, '.', '_' and '-'. It makes a restart quicker for the others. Default: made at the start."`
 
-	Store      string `name:"store" secret:"url" help:"Where accounts and messages are: sqlite:FILE, postgres://user:password@host/db, mysql://user:password@host/db (also MariaDB), or memory: to keep nothing. Default: SQLite in the data folder."`
-	Bus        string `name:"bus" default:"memory:" help:"What carries events: memory: for this process."`
-	MailQueue  string `name:"mail-queue" default:"store" help:"Where mails wait: store."`
-	MailSender string `name:"mail-sender" default:"dev:" secret:"url" help:"Who sends mails: dev: keeps them for /dev/mail; smtp://user:password@host:port?tls=starttls|implicit|none."`
-	Transport  string `name:"transport" default:"${transport}" help:"What carries sockets: nbio for many connections, net for any platform and TLS."`
+	Store       string `name:"store" secret:"url" help:"Where ${kept} are: sqlite:FILE, postgres://user:password@host/db, mysql://user:password@host/db (also MariaDB), mongodb://user:password@host/db, or memory: to keep nothing. Default: SQLite in the data folder."`
+	Migrate     string `name:"migrate" default:"auto" enum:"auto,check" help:"Schema at the start: auto creates or upgrades it; check ends the start if it is not current (see the command migrate)."`
+	Bus         string `name:"bus" secret:"url" default:"${bus}" help:"What carries events: ${buses}kafka://user:password@host:port,host:port?sasl=plain|scram-sha-256|scram-sha-512&tls=true, with prefix, partitions, replication and retention for the topics."`
+	Redis       string `name:"redis" secret:"url" help:"${redis} Default: none."`
+	RedisPrefix string `name:"redis-prefix" default:"parley:" help:"What every key and channel in Redis begins with."`
+	MailQueue   string `name:"mail-queue" of:"parley mailer" default:"store" help:"Where mails wait: store, or redis."`
+	MailSender  string `name:"mail-sender" of:"parley mailer" default:"dev:" secret:"url" help:"Who sends mails: dev: keeps them for /dev/mail; smtp://user:password@host:port?tls=starttls|implicit|none."`
+	Transport   string `name:"transport" of:"parley socket" default:"${transport}" help:"What carries sockets: nbio for many connections, net for any platform and TLS."`
+	JWKSURL     string `name:"jwks-url" of:"mailer socket" help:"Where the auth service publishes its keys: http://auth:5002/.well-known/jwks.json."`
 
-	DocsUser     string `name:"docs-user" default:"linkdocs" help:"User of /api-docs."`
-	DocsPassword string `name:"docs-password" secret:"" help:"Password of /api-docs. Default: linkdocspass on loopback, else made at start and printed."`
-	AdminToken   string `name:"admin-token" secret:"" help:"Bearer token of /mail/jobs. Default: none, and no access."`
+	DocsUser     string `name:"docs-user" of:"parley auth mailer" default:"linkdocs" help:"User of /api-docs."`
+	DocsPassword string `name:"docs-password" of:"parley auth mailer" secret:"" help:"Password of /api-docs. Default: linkdocspass on loopback, else made at start and printed."`
+	AdminToken   string `name:"admin-token" of:"parley auth mailer" secret:"" help:"Bearer token of /mail/jobs, the same for auth and mailer. Default: none, and no access."`
 
-	AuthTaken     string         `name:"auth-taken" default:"accept" enum:"accept,conflict" help:"Answer to a sign-up with a taken address: accept tells nothing, conflict says so (409)."`
-	AccessTTL     time.Duration  `name:"access-ttl" default:"15m" help:"How long an access token lasts."`
-	SessionTTL    time.Duration  `name:"session-ttl" default:"720h" help:"How long a session lasts without being used."`
-	SignInBurst   int            `name:"signin-burst" default:"10" help:"Sign-ins a minute for an address; ten times that for a client."`
-	MailBurst     int            `name:"mail-burst" default:"3" help:"Mails that an address can be sent on request in ten minutes; ten times that for a client."`
-	Issuer        string         `name:"issuer" default:"parley" help:"Issuer of tokens (iss)."`
+	AuthTaken     string         `name:"auth-taken" of:"parley auth" default:"accept" enum:"accept,conflict" help:"Answer to a sign-up with a taken address: accept tells nothing, conflict says so (409)."`
+	AccessTTL     time.Duration  `name:"access-ttl" of:"parley auth socket" default:"15m" help:"How long an access token lasts."`
+	SessionTTL    time.Duration  `name:"session-ttl" of:"parley auth" default:"720h" help:"How long a session lasts without being used."`
+	SignInBurst   int            `name:"signin-burst" of:"parley auth" default:"10" help:"Sign-ins a minute for an address; ten times that for a client."`
+	MailBurst     int            `name:"mail-burst" of:"parley auth" default:"3" help:"Mails that an address can be sent on request in ten minutes; ten times that for a client."`
+	Issuer        string         `name:"issuer" of:"parley auth socket" default:"parley" help:"Issuer of tokens (iss)."`
 	Product       string         `name:"product" default:"Parley" help:"Name that mails and pages speak for."`
-	MailFrom      string         `name:"mail-from" help:"Sender of mails. Default: no-reply@ and the host of the public URL."`
-	MailFromName  string         `name:"mail-from-name" help:"Name of the sender. Default: the product."`
-	Origins       []string       `name:"origins" help:"Origins that may open sockets besides this server's own, or *."`
-	TLSCert       string         `name:"tls-cert" help:"Certificate chain (PEM) to serve TLS with; needs the transport net."`
+	MailFrom      string         `name:"mail-from" of:"parley mailer" help:"Sender of mails. Default: no-reply@ and the host of the public URL."`
+	MailFromName  string         `name:"mail-from-name" of:"parley mailer" help:"Name of the sender. Default: the product."`
+	Origins       []string       `name:"origins" of:"parley socket" help:"Origins that may open sockets besides this server's own, or *."`
+	TLSCert       string         `name:"tls-cert" help:"Certificate chain (PEM) to serve TLS with${tlsneeds}."`
 	TLSKey        string         `name:"tls-key" help:"Key (PEM) of the certificate."`
 	TrustProxies  []string       `name:"trusted-proxies" help:"Networks of proxies whose X-Forwarded-For counts."`
-	SocketRate    int            `name:"socket-rate" default:"50" help:"Events a second that a connection may send on average; -1 for no limit."`
-	SocketBurst   int            `name:"socket-burst" default:"200" help:"Events that a connection may send at once."`
-	MaxConns      int            `name:"max-connections" default:"1000000" help:"Connections of this node."`
+	SocketRate    int            `name:"socket-rate" of:"parley socket" default:"50" help:"Events a second that a connection may send on average; -1 for no limit."`
+	SocketBurst   int            `name:"socket-burst" of:"parley socket" default:"200" help:"Events that a connection may send at once."`
+	MaxConns      int            `name:"max-connections" of:"parley socket" default:"1000000" help:"Connections of this node."`
 	LogFormat     string         `name:"log-format" default:"auto" enum:"auto,text,json" help:"Format of logs: auto is text on a terminal, JSON otherwise."`
 	LogLevel      string         `name:"log-level" default:"info" enum:"debug,info,warn,error" help:"Least level of logs."`
-	DrainTimeout  time.Duration  `name:"drain-timeout" default:"5s" help:"How long connections may take to close at the end, at most 8s."`
+	DrainTimeout  time.Duration  `name:"drain-timeout" default:"5s" help:"How long what is under way may take at the end, at most 8s."`
 	TrustedRanges []netip.Prefix `kong:"-"`
+
+	// Program is which program is told.
+	Program Program `kong:"-"`
+}
+
+// words are what differs between the programs in defaults and help.
+var words = map[Program]map[string]string{
+	Parley: {
+		"about": "A chat back end: accounts, mail and real-time chat in one program.", "listen": "localhost:5002",
+		"publicurl": "Base of the links in mails. Default: http:// and the address.", "data": "Folder of everything that is kept.",
+		"kept": "accounts and messages", "bus": "memory:", "buses": "memory: for this process; ",
+		"redis":    "Server for recent messages, fan-out between nodes, presence and limits: redis://, rediss:// for TLS, several hosts for a cluster.",
+		"tlsneeds": "; needs the transport net",
+	},
+	Auth: {
+		"about": "The accounts of a chat back end: sign-up, sign-in, sessions and their tokens.", "listen": ":5002",
+		"publicurl": "Address under which people reach this. Default: http:// and the address.", "data": "Folder of the keys that sign tokens.",
+		"kept": "accounts and sessions", "bus": "", "buses": "", "tlsneeds": "",
+		"redis": "Server for limits that several processes share: redis://, rediss:// for TLS, several hosts for a cluster.",
+	},
+	Mailer: {
+		"about": "The mailer of a chat back end: takes events from the bus and sends what they ask for.", "listen": ":5004",
+		"publicurl": "Base of the links in mails: where people reach the accounts. Default: http://localhost:5002.", "data": "Folder of the development mailbox.",
+		"kept": "mails that wait", "bus": "", "buses": "", "tlsneeds": "",
+		"redis": "Server for the mail queue: redis://, rediss:// for TLS, several hosts for a cluster.",
+	},
+	Socket: {
+		"about": "A socket node of a chat back end: real-time chat over WebSockets.", "listen": ":5003",
+		"publicurl": "", "data": "Folder of the SQLite store.",
+		"kept": "messages", "bus": "", "buses": "", "tlsneeds": "; needs the transport net",
+		"redis": "Server for recent messages, fan-out between nodes, presence and spent tickets: redis://, rediss:// for TLS, several hosts for a cluster. Several nodes need it.",
+	},
+}
+
+// knows reports whether the program is told this field of Settings.
+func (p Program) knows(name string) bool {
+	f, ok := reflect.TypeFor[Settings]().FieldByName(name)
+	if !ok || f.Tag.Get("name") == "" {
+		return false
+	}
+	of, some := f.Tag.Lookup("of")
+	return !some || slices.Contains(strings.Fields(of), string(p))
 }
 
 // Command is what a program is asked to do.
@@ -109,13 +172,13 @@ type mailCommands struct {
 // command returns what the mail command of this name was told.
 func (m *mailCommands) command(name string) Mail {
 	switch name {
-	case "mail list":
+	case "list":
 		return Mail{URL: m.List.URL, State: m.List.State, To: m.List.To}
-	case "mail show":
+	case "show":
 		return Mail{URL: m.Show.URL, ID: m.Show.ID, Data: m.Show.Data}
-	case "mail replay":
+	case "replay":
 		return Mail{URL: m.Replay.URL, ID: m.Replay.ID, To: m.Replay.To, DryRun: m.Replay.DryRun}
-	case "mail discard":
+	case "discard":
 		return Mail{URL: m.Discard.URL, ID: m.Discard.ID}
 	}
 	return Mail{URL: m.Stats.URL}
@@ -133,12 +196,29 @@ type Bench struct {
 	Profile     string        `name:"profile" help:"File to write a processor profile of the server to."`
 }
 
-type commandLine struct {
-	Settings
-	Serve    struct{}     `cmd:"" default:"1" help:"Serve everything: the default."`
-	Config   struct{}     `cmd:"" help:"Print what is in force, secrets masked."`
-	Migrate  struct{}     `cmd:"" help:"Create or upgrade the schema, and end."`
-	Openapi  struct{}     `cmd:"" help:"Print the OpenAPI document."`
+// common are the commands of every program.
+type common struct {
+	Serve       struct{} `cmd:"" default:"1" help:"Serve: the default."`
+	Config      struct{} `cmd:"" help:"Print what is in force, secrets masked."`
+	Migrate     struct{} `cmd:"" help:"Create or upgrade the schema, and end."`
+	Healthcheck struct{} `cmd:"" help:"Ask the running program whether it is ready; exit code 1 if not."`
+	Openapi     struct{} `cmd:"" help:"Print the OpenAPI document."`
+}
+
+type authCommands struct{ common }
+
+type socketCommands struct {
+	common
+	Asyncapi struct{} `cmd:"" help:"Print the AsyncAPI document."`
+}
+
+type mailerCommands struct {
+	common
+	Mail mailCommands `cmd:"" help:"Look into the mail queue of a running server, with PARLEY_ADMIN_TOKEN."`
+}
+
+type parleyCommands struct {
+	common
 	Asyncapi struct{}     `cmd:"" help:"Print the AsyncAPI document."`
 	Types    struct{}     `cmd:"" help:"Print the TypeScript types of the socket."`
 	Mail     mailCommands `cmd:"" help:"Look into the mail queue of a running server, with PARLEY_ADMIN_TOKEN."`
@@ -153,18 +233,36 @@ type commandLine struct {
 // ErrHelp says that help was asked for and printed.
 var ErrHelp = errors.New("help was printed")
 
-// Load reads args and environment (as from os.Environ). Help goes to stdout. The error is one
-// line that names the flag or variable.
-func Load(args, environment []string, stdout io.Writer) (Settings, Command, error) {
-	var line commandLine
-	env, err := known(environment)
+// Load reads what the program is told by args and environment (as from os.Environ). Help goes to
+// stdout. The error is one line that names the flag or variable.
+func Load(program Program, args, environment []string, stdout io.Writer) (Settings, Command, error) {
+	env, err := known(program, environment)
 	if err != nil {
 		return Settings{}, Command{}, err
 	}
+	commands := reflect.TypeFor[parleyCommands]()
+	switch program {
+	case Auth:
+		commands = reflect.TypeFor[authCommands]()
+	case Mailer:
+		commands = reflect.TypeFor[mailerCommands]()
+	case Socket:
+		commands = reflect.TypeFor[socketCommands]()
+	}
+	// The flags are those fields of Settings that the program knows.
+	var fields []reflect.StructField
+	for f := range visible(program) {
+		fields = append(fields, reflect.StructField{Name: f.Name, Type: f.Type, Tag: f.Tag})
+	}
+	line := reflect.New(reflect.StructOf([]reflect.StructField{
+		{Name: "Flags", Type: reflect.StructOf(fields), Tag: `embed:""`},
+		{Name: "Commands", Type: commands, Tag: `embed:""`},
+	}))
+	vars := kong.Vars{"transport": defaultTransport}
+	maps.Copy(vars, words[program])
 	helped := false
-	parser, err := kong.New(&line,
-		kong.Name("parley"), kong.Description("A chat back end: accounts, mail and real-time chat in one program."),
-		kong.Vars{"transport": defaultTransport}, kong.Writers(stdout, stdout),
+	parser, err := kong.New(line.Interface(),
+		kong.Name(string(program)), kong.Description(vars["about"]), vars, kong.Writers(stdout, stdout),
 		kong.Exit(func(int) { helped = true }), kong.Resolvers(kong.ResolverFunc(env.resolve)),
 	)
 	if err != nil {
@@ -177,26 +275,46 @@ func Load(args, environment []string, stdout io.Writer) (Settings, Command, erro
 	if err != nil {
 		return Settings{}, Command{}, errors.New(strings.ReplaceAll(err.Error(), "\n", " "))
 	}
-	cmd := Command{Name: strings.TrimSuffix(parsed.Command(), " <id>")}
-	switch cmd.Name {
-	case "bench idle":
-		cmd.Bench = line.Bench.Idle
-	case "bench fanout":
-		cmd.Bench = line.Bench.Fanout
-	case "bench send":
-		cmd.Bench = line.Bench.Send
-	case "bench client":
-		cmd.Bench = line.Bench.Client
-	default:
-		if strings.HasPrefix(cmd.Name, "mail ") {
-			cmd.Mail = line.Mail.command(cmd.Name)
-		}
+	s := Settings{Program: program}
+	for _, f := range fields {
+		reflect.ValueOf(&s).Elem().FieldByName(f.Name).Set(line.Elem().Field(0).FieldByName(f.Name))
 	}
-	s := line.Settings
 	if err := s.check(); err != nil {
 		return Settings{}, Command{}, err
 	}
-	return s, cmd, nil
+	return s, command(strings.TrimSuffix(parsed.Command(), " <id>"), line.Elem().Field(1).Interface()), nil
+}
+
+// command returns what the command of this name was told.
+func command(name string, commands any) Command {
+	c := Command{Name: name}
+	of, isMail := strings.CutPrefix(name, "mail ")
+	switch all := commands.(type) {
+	case mailerCommands:
+		if isMail {
+			c.Mail = all.Mail.command(of)
+		}
+	case parleyCommands:
+		if isMail {
+			c.Mail = all.Mail.command(of)
+		}
+		c.Bench = map[string]Bench{
+			"bench idle": all.Bench.Idle, "bench fanout": all.Bench.Fanout, "bench send": all.Bench.Send, "bench client": all.Bench.Client,
+		}[name]
+	}
+	return c
+}
+
+// visible yields the fields of Settings that the program knows.
+func visible(program Program) iter.Seq[reflect.StructField] {
+	return func(yield func(reflect.StructField) bool) {
+		t := reflect.TypeFor[Settings]()
+		for i := range t.NumField() {
+			if program.knows(t.Field(i).Name) && !yield(t.Field(i)) {
+				return
+			}
+		}
+	}
 }
 
 // check refuses values that cannot be meant, and fills in what depends on others.
@@ -204,6 +322,11 @@ func (s *Settings) check() error {
 	bad := func(key, format string, args ...any) error {
 		return fmt.Errorf("--%s (PARLEY_%s): %s", key, strings.ToUpper(strings.ReplaceAll(key, "-", "_")), fmt.Sprintf(format, args...))
 	}
+	told := map[string]bool{}
+	for f := range visible(s.Program) {
+		told[f.Tag.Get("name")] = true
+	}
+	has := func(key string) bool { return told[key] }
 	if _, _, err := net.SplitHostPort(s.Listen); err != nil {
 		return bad("listen", "%q is not host:port", s.Listen)
 	}
@@ -214,46 +337,33 @@ func (s *Settings) check() error {
 		}
 		s.PublicURL = strings.TrimRight(s.PublicURL, "/")
 	}
+	if s.PublicURL == "" && s.Program == Mailer {
+		s.PublicURL = "http://localhost:5002"
+	}
 	if s.Data == "" {
 		return bad("data", "a folder is needed")
 	}
-	if s.Store == "" {
-		s.Store = "sqlite:" + filepath.Join(s.Data, "parley.db")
+	if err := s.checkServers(bad); err != nil {
+		return err
 	}
-	switch scheme, rest, _ := strings.Cut(s.Store, ":"); {
-	case scheme == "memory" && rest == "":
-	case scheme == "sqlite" && rest != "":
-	case scheme == "postgres" || scheme == "mysql":
-		if u, err := url.Parse(s.Store); err != nil || u.Host == "" || strings.Trim(u.Path, "/") == "" {
-			return bad("store", "it is not %s://user:password@host:port/database", scheme)
-		}
-	default:
-		return bad("store", "%q is none of memory:, sqlite:FILE, postgres://… and mysql://…", redact(s.Store))
-	}
-	if s.Bus != "memory:" {
-		return bad("bus", "%q is not memory:", redact(s.Bus))
-	}
-	if s.MailQueue != "store" {
-		return bad("mail-queue", "%q is not store", redact(s.MailQueue))
-	}
-	if s.MailSender != "dev:" {
+	if has("mail-sender") && s.MailSender != "dev:" {
 		if _, err := smtpmail.ParseURL(s.MailSender); err != nil {
 			return bad("mail-sender", "it is not dev:, and %v", err)
 		}
 	}
-	if !slices.Contains([]string{"nbio", "net"}, s.Transport) {
+	if has("transport") && !slices.Contains([]string{"nbio", "net"}, s.Transport) {
 		return bad("transport", "%q is neither nbio nor net", redact(s.Transport))
 	}
-	if s.DocsUser == "" || strings.Contains(s.DocsUser, ":") {
+	if has("docs-user") && s.DocsUser == "" || strings.Contains(s.DocsUser, ":") {
 		return bad("docs-user", "%q is empty or has a colon", s.DocsUser)
 	}
-	if s.Issuer == "" {
+	if has("issuer") && s.Issuer == "" {
 		return bad("issuer", "a name is needed")
 	}
 	if (s.TLSCert == "") != (s.TLSKey == "") {
 		return bad("tls-cert", "needs tls-key, and the other way round")
 	}
-	if s.TLSCert != "" {
+	if s.TLSCert != "" && has("transport") {
 		s.Transport = "net"
 	}
 	if s.MailFrom != "" {
@@ -278,7 +388,7 @@ func (s *Settings) check() error {
 		s.TrustedRanges = append(s.TrustedRanges, prefix)
 	}
 	for key, d := range map[string]time.Duration{"access-ttl": s.AccessTTL, "session-ttl": s.SessionTTL, "drain-timeout": s.DrainTimeout} {
-		if d <= 0 {
+		if has(key) && d <= 0 {
 			return bad(key, "%v is not positive", d)
 		}
 	}
@@ -286,12 +396,68 @@ func (s *Settings) check() error {
 		return bad("drain-timeout", "%v is longer than 8s", s.DrainTimeout)
 	}
 	for key, n := range map[string]int{"signin-burst": s.SignInBurst, "mail-burst": s.MailBurst, "socket-burst": s.SocketBurst, "max-connections": s.MaxConns} {
-		if n < 1 {
+		if has(key) && n < 1 {
 			return bad(key, "%d is less than 1", n)
 		}
 	}
-	if s.SocketRate == 0 || s.SocketRate < -1 {
+	if has("socket-rate") && s.SocketRate == 0 || s.SocketRate < -1 {
 		return bad("socket-rate", "%d is neither -1 nor positive", s.SocketRate)
+	}
+	return nil
+}
+
+// checkServers refuses addresses of servers that cannot be meant.
+func (s *Settings) checkServers(bad func(key, format string, args ...any) error) error {
+	if s.Store == "" {
+		s.Store = "sqlite:" + filepath.Join(s.Data, string(s.Program)+".db")
+	}
+	switch scheme, rest, _ := strings.Cut(s.Store, ":"); {
+	case scheme == "memory" && rest == "":
+	case scheme == "sqlite" && rest != "":
+	case scheme == "postgres" || scheme == "mysql" || scheme == "mongodb":
+		// Several hosts are more than net/url reads as one, so they are left to the driver.
+		authority, path, _ := strings.Cut(strings.TrimPrefix(rest, "//"), "/")
+		name, _, _ := strings.Cut(path, "?")
+		if !strings.HasPrefix(rest, "//") || authority == "" || name == "" {
+			return bad("store", "it is not %s://user:password@host:port/database", scheme)
+		}
+	default:
+		return bad("store", "%q is none of memory:, sqlite:FILE, postgres://…, mysql://… and mongodb://…", redact(s.Store))
+	}
+	switch {
+	case s.Bus == "memory:" && s.Program == Parley:
+	case s.Bus == "memory:":
+		return bad("bus", "memory: is for the all-in-one only: a process by itself hears nobody")
+	case s.Bus == "":
+		return bad("bus", "kafka://host:port is needed")
+	default:
+		if _, err := kafkabus.ParseURL(s.Bus); err != nil {
+			return bad("bus", "it is neither memory: nor a Kafka: %v", err)
+		}
+	}
+	if s.Redis != "" {
+		client, err := redisstore.Open(s.Redis)
+		if err != nil {
+			return bad("redis", "%v", err)
+		}
+		_ = client.Close()
+	}
+	if strings.ContainsAny(s.RedisPrefix, "{}") || s.RedisPrefix == "" {
+		return bad("redis-prefix", "%q is empty or has braces", s.RedisPrefix)
+	}
+	if s.Program.knows("MailQueue") && s.MailQueue != "store" && s.MailQueue != "redis" {
+		return bad("mail-queue", "%q is neither store nor redis", redact(s.MailQueue))
+	}
+	if s.MailQueue == "redis" && s.Redis == "" {
+		return bad("mail-queue", "redis needs --redis (PARLEY_REDIS)")
+	}
+	if strings.Trim(s.Node, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789._-") != "" || len(s.Node) > 64 {
+		return bad("node", "%q has other characters than letters, digits, '.', '_' and '-', or more than 64", s.Node)
+	}
+	if s.Program == Mailer || s.Program == Socket {
+		if u, err := url.Parse(s.JWKSURL); err != nil || (u.Scheme != "http" && u.Scheme != "https") || u.Host == "" {
+			return bad("jwks-url", "an address like http://auth:5002/.well-known/jwks.json is needed")
+		}
 	}
 	return nil
 }
@@ -307,15 +473,10 @@ func redact(s string) string {
 
 // Print writes every setting as the environment would give it, secrets masked.
 func (s Settings) Print(w io.Writer) error {
-	v := reflect.ValueOf(s)
-	for i := range v.NumField() {
-		f := v.Type().Field(i)
-		name := f.Tag.Get("name")
-		if name == "" {
-			continue
-		}
-		value := fmt.Sprint(v.Field(i).Interface())
-		if list, ok := v.Field(i).Interface().([]string); ok {
+	for f := range visible(s.Program) {
+		field := reflect.ValueOf(s).FieldByIndex(f.Index)
+		value := fmt.Sprint(field.Interface())
+		if list, ok := field.Interface().([]string); ok {
 			value = strings.Join(list, ",")
 		}
 		switch kind, secret := f.Tag.Lookup("secret"); {
@@ -324,7 +485,7 @@ func (s Settings) Print(w io.Writer) error {
 		case secret && kind == "" && value != "":
 			value = "********"
 		}
-		if _, err := fmt.Fprintf(w, "%s=%s\n", variable(name), value); err != nil {
+		if _, err := fmt.Fprintf(w, "%s=%s\n", variable(f.Tag.Get("name")), value); err != nil {
 			return err
 		}
 	}
@@ -340,16 +501,13 @@ type environ map[string]string
 
 // known reads the variables that begin with PARLEY_ and refuses those that mean nothing: a
 // misspelt name must not pass in silence.
-func known(environment []string) (environ, error) {
+func known(program Program, environment []string) (environ, error) {
 	names, secrets := map[string]string{}, map[string]string{}
-	t := reflect.TypeFor[Settings]()
-	for i := range t.NumField() {
-		f := t.Field(i)
-		if name := f.Tag.Get("name"); name != "" {
-			names[variable(name)] = name
-			if _, secret := f.Tag.Lookup("secret"); secret {
-				secrets[variable(name)+"_FILE"] = name
-			}
+	for f := range visible(program) {
+		name := f.Tag.Get("name")
+		names[variable(name)] = name
+		if _, secret := f.Tag.Lookup("secret"); secret {
+			secrets[variable(name)+"_FILE"] = name
 		}
 	}
 	env := environ{}
@@ -366,7 +524,7 @@ func known(environment []string) (environ, error) {
 		}
 		name, ok := secrets[key]
 		if !ok {
-			return nil, fmt.Errorf("%s: no setting has this name", key)
+			return nil, fmt.Errorf("%s: no setting of %s has this name", key, program)
 		}
 		text, err := os.ReadFile(value)
 		if err != nil {

@@ -17,7 +17,7 @@ import (
 func load(t *testing.T, env []string, args ...string) (config.Settings, config.Command, error) {
 	t.Helper()
 	var out bytes.Buffer
-	return config.Load(args, env, &out)
+	return config.Load(config.Parley, args, env, &out)
 }
 
 func TestWithoutAnythingItServes(t *testing.T) {
@@ -56,7 +56,7 @@ func TestPrintMasksSecrets(t *testing.T) {
 	s, _, err := load(t, []string{"PARLEY_ADMIN_TOKEN=s3cret", "PARLEY_DOCS_PASSWORD=pa55"}, "--store", "memory:")
 	require.NoError(t, err)
 	var out bytes.Buffer
-	require.NoError(t, config.Settings{Store: "postgres://u:s3cret@h/db", MailSender: "smtp://u:s3cret@h:25"}.Print(&out))
+	require.NoError(t, config.Settings{Program: config.Parley, Store: "postgres://u:s3cret@h/db", MailSender: "smtp://u:s3cret@h:25"}.Print(&out))
 	assert.NotContains(t, out.String(), "s3cret")
 	assert.Contains(t, out.String(), "PARLEY_STORE=postgres://u:xxxxx@h/db\n")
 	out.Reset()
@@ -89,8 +89,15 @@ func TestWhatCannotBeMeantIsRefusedInOneLine(t *testing.T) {
 		"store":               {[]string{"PARLEY_STORE=oracle://u:s3cret@h/db"}, nil, "PARLEY_STORE"},
 		"store without name":  {[]string{"PARLEY_STORE=mysql://u:s3cret@h"}, nil, "PARLEY_STORE"},
 		"store without file":  {[]string{"PARLEY_STORE=sqlite:"}, nil, "PARLEY_STORE"},
-		"bus":                 {[]string{"PARLEY_BUS=kafka://u:s3cret@h:1"}, nil, "PARLEY_BUS"},
-		"queue":               {nil, []string{"--mail-queue", "redis"}, "PARLEY_MAIL_QUEUE"},
+		"bus":                 {[]string{"PARLEY_BUS=kafka://u:s3cret@h:1?sasl=maybe"}, nil, "PARLEY_BUS"},
+		"another bus":         {[]string{"PARLEY_BUS=nats://u:s3cret@h:1"}, nil, "PARLEY_BUS"},
+		"Redis":               {[]string{"PARLEY_REDIS=memcached://u:s3cret@h:1"}, nil, "PARLEY_REDIS"},
+		"prefix":              {nil, []string{"--redis-prefix", "{a}"}, "PARLEY_REDIS_PREFIX"},
+		"queue":               {nil, []string{"--mail-queue", "drawer"}, "PARLEY_MAIL_QUEUE"},
+		"queue without Redis": {nil, []string{"--mail-queue", "redis"}, "PARLEY_REDIS"},
+		"MongoDB":             {[]string{"PARLEY_STORE=mongodb://u:s3cret@h,i"}, nil, "PARLEY_STORE"},
+		"node":                {nil, []string{"--node", "a b"}, "PARLEY_NODE"},
+		"keys of another":     {[]string{"PARLEY_JWKS_URL=http://auth:5002/"}, nil, "PARLEY_JWKS_URL"},
 		"sender":              {nil, []string{"--mail-sender", "smtp://u:s3cret@h:1?tls=maybe"}, "PARLEY_MAIL_SENDER"},
 		"transport":           {nil, []string{"--transport", "carrier-pigeon"}, "PARLEY_TRANSPORT"},
 		"taken":               {nil, []string{"--auth-taken", "maybe"}, "auth-taken"},
@@ -121,7 +128,7 @@ func TestProxiesAreNetworksOrAddresses(t *testing.T) {
 
 func TestHelp(t *testing.T) {
 	var out bytes.Buffer
-	_, _, err := config.Load([]string{"--help"}, nil, &out)
+	_, _, err := config.Load(config.Parley, []string{"--help"}, nil, &out)
 	require.ErrorIs(t, err, config.ErrHelp)
 	assert.Contains(t, out.String(), "--listen")
 }
@@ -134,5 +141,79 @@ func TestCommands(t *testing.T) {
 		if args[len(args)-1] == "x" {
 			assert.Equal(t, "x", cmd.Mail.ID)
 		}
+	}
+}
+
+const (
+	bus  = "PARLEY_BUS=kafka://u:s3cret@h:1,i:2?sasl=scram-sha-256"
+	jwks = "PARLEY_JWKS_URL=http://auth:5002/.well-known/jwks.json"
+)
+
+func TestEachProgramHasSettingsAndDefaultsOfItsOwn(t *testing.T) {
+	for program, c := range map[config.Program]struct {
+		env    []string
+		listen string
+		store  string
+	}{
+		config.Auth:   {[]string{bus, "PARLEY_ACCESS_TTL=5m", "PARLEY_ADMIN_TOKEN=x"}, ":5002", "sqlite:parley-data/auth.db"},
+		config.Socket: {[]string{bus, jwks, "PARLEY_NODE=socket-1", "PARLEY_TRANSPORT=net"}, ":5003", "sqlite:parley-data/socket.db"},
+		config.Mailer: {[]string{bus, jwks, "PARLEY_MAIL_QUEUE=redis", "PARLEY_REDIS=redis://u:s3cret@h:6379"}, ":5004", "sqlite:parley-data/mailer.db"},
+	} {
+		t.Run(string(program), func(t *testing.T) {
+			var out bytes.Buffer
+			s, cmd, err := config.Load(program, nil, c.env, &out)
+			require.NoError(t, err)
+			assert.Equal(t, "serve", cmd.Name)
+			assert.Equal(t, c.listen, s.Listen)
+			assert.Equal(t, c.store, s.Store)
+			require.NoError(t, s.Print(&out))
+			assert.NotContains(t, out.String(), "s3cret")
+			for _, pair := range c.env {
+				name, _, _ := strings.Cut(pair, "=")
+				assert.Contains(t, out.String(), name+"=")
+			}
+			_, _, err = config.Load(program, []string{"bench", "idle"}, c.env, &out)
+			require.Error(t, err, "it is the all-in-one that measures")
+		})
+	}
+}
+
+func TestAServiceRefusesWhatIsAnothersOrMissing(t *testing.T) {
+	for name, c := range map[string]struct {
+		program config.Program
+		env     []string
+		want    string
+	}{
+		"no bus":              {config.Auth, nil, "PARLEY_BUS"},
+		"a bus in memory":     {config.Auth, []string{"PARLEY_BUS=memory:"}, "PARLEY_BUS"},
+		"no keys":             {config.Socket, []string{bus}, "PARLEY_JWKS_URL"},
+		"keys at no address":  {config.Mailer, []string{bus, "PARLEY_JWKS_URL=auth:5002"}, "PARLEY_JWKS_URL"},
+		"the mailer's sender": {config.Auth, []string{bus, "PARLEY_MAIL_SENDER=dev:"}, "PARLEY_MAIL_SENDER"},
+		"the socket's rate":   {config.Mailer, []string{bus, jwks, "PARLEY_SOCKET_RATE=1"}, "PARLEY_SOCKET_RATE"},
+		"auth's password":     {config.Socket, []string{bus, jwks, "PARLEY_DOCS_PASSWORD=s3cret"}, "PARLEY_DOCS_PASSWORD"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			var out bytes.Buffer
+			_, _, err := config.Load(c.program, nil, c.env, &out)
+			require.ErrorContains(t, err, c.want)
+			assert.NotContains(t, err.Error(), "\n")
+			assert.NotContains(t, err.Error(), "s3cret")
+		})
+	}
+}
+
+func TestHelpNamesEachSettingOfTheProgramAndNoOther(t *testing.T) {
+	for program, c := range map[config.Program]struct{ has, hasNot string }{
+		config.Parley: {"--socket-rate", "--jwks-url"},
+		config.Auth:   {"--access-ttl", "--mail-sender"},
+		config.Mailer: {"--mail-sender", "--transport"},
+		config.Socket: {"--jwks-url", "--admin-token"},
+	} {
+		var out bytes.Buffer
+		_, _, err := config.Load(program, []string{"--help"}, nil, &out)
+		require.ErrorIs(t, err, config.ErrHelp)
+		assert.Contains(t, out.String(), c.has)
+		assert.NotContains(t, out.String(), c.hasNot)
+		assert.NotContains(t, out.String(), "${", "everything is filled in")
 	}
 }

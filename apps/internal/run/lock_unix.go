@@ -12,11 +12,11 @@ import (
 
 // lock keeps other servers off the data folder, until the returned file is closed or the
 // process ends, in whatever way.
-func lock(folder string) (*os.File, error) {
+func lock(folder, name string) (*os.File, error) {
 	if err := os.MkdirAll(folder, 0o700); err != nil {
 		return nil, fmt.Errorf("the data folder cannot be made: %w", err)
 	}
-	f, err := os.OpenFile(filepath.Join(folder, "lock"), os.O_CREATE|os.O_RDWR, 0o600)
+	f, err := os.OpenFile(filepath.Join(folder, name), os.O_CREATE|os.O_RDWR, 0o600)
 	if err != nil {
 		return nil, fmt.Errorf("the data folder cannot be written to: %w", err)
 	}

@@ -17,29 +17,28 @@ import (
 	"syscall"
 	"time"
 
-	"github.com/parley-chat/parley/adapters/bunstore"
 	"github.com/parley-chat/parley/apps/internal/bench"
 	"github.com/parley-chat/parley/apps/internal/config"
 	"github.com/parley-chat/parley/apps/internal/wire"
 	"github.com/parley-chat/parley/core/realtime"
 )
 
-// Main does what args ask for and returns the exit code: 0, or 1 after one line on stderr.
-// SIGTERM and an interrupt end it in order; a second one ends it at once.
-func Main(args, environment []string, stdout, stderr io.Writer) int {
+// Main does what args ask the program for and returns the exit code: 0, or 1 after one line on
+// stderr. SIGTERM and an interrupt end it in order; a second one ends it at once.
+func Main(program config.Program, args, environment []string, stdout, stderr io.Writer) int {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
 	context.AfterFunc(ctx, stop)
-	err := command(ctx, args, environment, stdout, stderr)
+	err := command(ctx, program, args, environment, stdout, stderr)
 	if err == nil || errors.Is(err, config.ErrHelp) {
 		return 0
 	}
-	fmt.Fprintf(stderr, "parley: %s\n", strings.ReplaceAll(err.Error(), "\n", "; "))
+	fmt.Fprintf(stderr, "%s: %s\n", program, strings.ReplaceAll(err.Error(), "\n", "; "))
 	return 1
 }
 
-func command(ctx context.Context, args, environment []string, stdout, stderr io.Writer) error {
-	s, cmd, err := config.Load(args, environment, stdout)
+func command(ctx context.Context, program config.Program, args, environment []string, stdout, stderr io.Writer) error {
+	s, cmd, err := config.Load(program, args, environment, stdout)
 	if err != nil {
 		return err
 	}
@@ -50,6 +49,8 @@ func command(ctx context.Context, args, environment []string, stdout, stderr io.
 		return s.Print(stdout)
 	case "migrate":
 		return migrate(ctx, s, stdout)
+	case "healthcheck":
+		return healthcheck(ctx, s)
 	case "openapi":
 		return openapi(ctx, s, stdout)
 	case "asyncapi":
@@ -89,7 +90,7 @@ func migrate(ctx context.Context, s config.Settings, stdout io.Writer) error {
 	case err == nil:
 		_, err = fmt.Fprintln(stdout, "The schema is current.")
 		return err
-	case !errors.Is(err, bunstore.ErrSchemaOld):
+	case !wire.SchemaOld(err):
 		return err
 	}
 	if err := store.Migrate(ctx); err != nil {
@@ -106,7 +107,8 @@ func openapi(ctx context.Context, s config.Settings, stdout io.Writer) error {
 		return err
 	}
 	defer os.RemoveAll(folder)
-	s.Store, s.Data, s.DocsPassword = "memory:", folder, "unused"
+	s.Store, s.Bus, s.Redis, s.MailQueue, s.MailSender = "memory:", "memory:", "", "store", "dev:"
+	s.Data, s.DocsPassword = folder, "unused"
 	app, err := wire.New(ctx, s, "http://localhost:5002", "localhost:5002", slog.New(slog.DiscardHandler))
 	if err != nil {
 		return err
@@ -140,7 +142,43 @@ func Logger(s config.Settings, w io.Writer) *slog.Logger {
 	return slog.New(slog.NewJSONHandler(w, options))
 }
 
-// Serve runs the all-in-one program until ctx ends and everything that was begun is settled.
+// healthcheck asks the program that runs with these settings whether it is ready, for those who
+// watch it and have no other client at hand.
+func healthcheck(ctx context.Context, s config.Settings) error {
+	ctx, cancel := context.WithTimeout(ctx, 5*time.Second)
+	defer cancel()
+	host, port, err := net.SplitHostPort(s.Listen)
+	if err != nil {
+		return err
+	}
+	if ip := net.ParseIP(host); host == "" || ip != nil && ip.IsUnspecified() {
+		host = "localhost"
+	}
+	scheme, transport := "http", &http.Transport{DisableKeepAlives: true}
+	if s.TLSCert != "" {
+		// It is our own certificate, and its name need not be that of the address.
+		scheme, transport.TLSClientConfig = "https", &tls.Config{InsecureSkipVerify: true, MinVersion: tls.VersionTLS12} //nolint:gosec // see above
+	}
+	r, err := http.NewRequestWithContext(ctx, http.MethodGet, scheme+"://"+net.JoinHostPort(host, port)+"/readyz", nil)
+	if err != nil {
+		return err
+	}
+	answer, err := (&http.Client{Transport: transport}).Do(r)
+	if err != nil {
+		return fmt.Errorf("not ready: %w", err)
+	}
+	defer answer.Body.Close()
+	text, err := io.ReadAll(io.LimitReader(answer.Body, 64<<10))
+	if err != nil {
+		return fmt.Errorf("not ready: %w", err)
+	}
+	if answer.StatusCode != http.StatusOK {
+		return fmt.Errorf("not ready: %s: %s", answer.Status, text)
+	}
+	return nil
+}
+
+// Serve runs the program that s is for until ctx ends and everything that was begun is settled.
 // ready, unless nil, is called once with the address when it serves.
 func Serve(ctx context.Context, s config.Settings, stdout, stderr io.Writer, ready func(net.Addr)) error {
 	log := Logger(s, stderr)
@@ -152,11 +190,13 @@ func Serve(ctx context.Context, s config.Settings, stdout, stderr io.Writer, rea
 		}
 		secure = &tls.Config{Certificates: []tls.Certificate{pair}, MinVersion: tls.VersionTLS12}
 	}
-	held, err := lock(s.Data)
-	if err != nil {
-		return err
+	if name := lockName(s); name != "" {
+		held, err := lock(s.Data, name)
+		if err != nil {
+			return err
+		}
+		defer held.Close()
 	}
-	defer held.Close()
 	listener, err := new(net.ListenConfig).Listen(ctx, "tcp", s.Listen)
 	if err != nil {
 		if errors.Is(err, syscall.EADDRINUSE) {
@@ -202,7 +242,7 @@ func Serve(ctx context.Context, s config.Settings, stdout, stderr io.Writer, rea
 		served <- err
 		cancel()
 	}()
-	greet(stdout, s, publicURL, printed)
+	greet(stdout, s, publicURL, dial, printed)
 	if !loopback && s.MailSender == "dev:" {
 		log.Warn("mails are not sent: they are kept for /dev/mail, which everybody who reaches this address can read", "sender", s.MailSender)
 	}
@@ -225,17 +265,41 @@ func Serve(ctx context.Context, s config.Settings, stdout, stderr io.Writer, rea
 	return errors.Join(err, <-served, app.Close())
 }
 
-func greet(w io.Writer, s config.Settings, publicURL string, printed bool) {
-	fmt.Fprintf(w, "Parley is at %s\n", publicURL)
+// lockName is the file that keeps other processes off what this one keeps in the data folder;
+// empty if there is nothing. The keys of auth may be shared.
+func lockName(s config.Settings) string {
+	switch {
+	case s.Program == config.Parley:
+		return "lock"
+	case s.MailSender == "dev:", strings.HasPrefix(s.Store, "sqlite:"):
+		return string(s.Program) + ".lock"
+	}
+	return ""
+}
+
+func greet(w io.Writer, s config.Settings, publicURL, dial string, printed bool) {
+	names := map[config.Program]string{config.Parley: "Parley", config.Auth: "Parley's auth service", config.Mailer: "Parley's mailer", config.Socket: "This socket node"}
+	at := publicURL
+	if s.Program == config.Mailer || s.Program == config.Socket {
+		at = "http://" + dial // the public URL is another's
+		if s.TLSCert != "" {
+			at = "https://" + dial
+		}
+	}
+	fmt.Fprintf(w, "%s is at %s\n", names[s.Program], at)
 	if s.MailSender == "dev:" {
-		fmt.Fprintf(w, "  mailbox   %s/dev/mail\n", publicURL)
+		fmt.Fprintf(w, "  mailbox   %s/dev/mail\n", at)
 	}
-	if printed {
-		fmt.Fprintf(w, "  API docs  %s/api-docs (%s / %s)\n", publicURL, s.DocsUser, s.DocsPassword)
-	} else {
-		fmt.Fprintf(w, "  API docs  %s/api-docs\n", publicURL)
+	switch {
+	case s.Program == config.Socket:
+	case printed:
+		fmt.Fprintf(w, "  API docs  %s/api-docs (%s / %s)\n", at, s.DocsUser, s.DocsPassword)
+	default:
+		fmt.Fprintf(w, "  API docs  %s/api-docs\n", at)
 	}
-	fmt.Fprintf(w, "  data      %s\n", s.Data)
+	if lockName(s) != "" || s.Program == config.Auth {
+		fmt.Fprintf(w, "  data      %s\n", s.Data)
+	}
 }
 
 func isLoopback(a net.Addr) bool {

@@ -38,6 +38,8 @@ type Config struct {
 	// DevMail, if set, switches on the development mailbox under /dev/mail. Anybody who
 	// reaches the server can then read the mails, with the codes in them.
 	DevMail Mailbox
+	// MailboxOnly leaves out the demo page and the browser client, for a program that has no chat.
+	MailboxOnly bool
 }
 
 // Handler returns a handler that serves what [Register] registers, and nothing else.
@@ -49,9 +51,10 @@ func Handler(cfg Config) (http.Handler, error) {
 	return mux, nil
 }
 
-// Register adds the pages to mux: the demo page at exactly /, its files under /assets/, the
-// browser client at /parley.js with its types at /parley.d.ts and /events.d.ts, and, if
-// Config.DevMail is set, /dev/mail, /dev/mail.json and /dev/mail/{id}/html.
+// Register adds the pages to mux: the demo page at exactly /, the browser client at /parley.js
+// with its types at /parley.d.ts and /events.d.ts, unless Config.MailboxOnly is set; if
+// Config.DevMail is set, /dev/mail, /dev/mail.json and /dev/mail/{id}/html; and the files that
+// pages need under /assets/.
 func Register(mux *http.ServeMux, cfg Config) error {
 	files, err := load()
 	if err != nil {
@@ -61,14 +64,6 @@ func Register(mux *http.ServeMux, cfg Config) error {
 		cfg.Product = "Parley"
 	}
 	base := "/assets/" + files.version()
-	page, err := files.page("index.html", map[string]any{"Product": cfg.Product, "Assets": base, "DevMail": cfg.DevMail != nil})
-	if err != nil {
-		return err
-	}
-	mux.HandleFunc("GET /{$}", func(w http.ResponseWriter, r *http.Request) {
-		secure(w.Header(), pagePolicy(r.Host))
-		page.serve(w, r, revalidate)
-	})
 	mux.HandleFunc("GET /assets/{version}/{file}", func(w http.ResponseWriter, r *http.Request) {
 		f, ok := files[r.PathValue("file")]
 		if !ok || f.template() {
@@ -83,6 +78,26 @@ func Register(mux *http.ServeMux, cfg Config) error {
 		}
 		f.serve(w, r, caching)
 	})
+	if !cfg.MailboxOnly {
+		if err := registerClient(mux, cfg, files, base); err != nil {
+			return err
+		}
+	}
+	if cfg.DevMail == nil {
+		return nil
+	}
+	return registerMailbox(mux, cfg, files, base)
+}
+
+func registerClient(mux *http.ServeMux, cfg Config, files fileSet, base string) error {
+	page, err := files.page("index.html", map[string]any{"Product": cfg.Product, "Assets": base, "DevMail": cfg.DevMail != nil})
+	if err != nil {
+		return err
+	}
+	mux.HandleFunc("GET /{$}", func(w http.ResponseWriter, r *http.Request) {
+		secure(w.Header(), pagePolicy(r.Host))
+		page.serve(w, r, revalidate)
+	})
 	for _, name := range []string{"parley.js", "parley.d.ts", "events.d.ts"} {
 		f, ok := files[name]
 		if !ok {
@@ -96,10 +111,7 @@ func Register(mux *http.ServeMux, cfg Config) error {
 			f.serve(w, r, revalidate)
 		})
 	}
-	if cfg.DevMail == nil {
-		return nil
-	}
-	return registerMailbox(mux, cfg, files, base)
+	return nil
 }
 
 // How answers may be cached.

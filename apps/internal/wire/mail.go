@@ -4,43 +4,51 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"log/slog"
 	"path/filepath"
-	"time"
 
 	"github.com/parley-chat/parley/adapters/filemail"
 	"github.com/parley-chat/parley/adapters/smtpmail"
 	"github.com/parley-chat/parley/apps/internal/config"
 	"github.com/parley-chat/parley/apps/internal/web"
-	"github.com/parley-chat/parley/core/mail"
+	"github.com/parley-chat/parley/core/health"
 )
 
-// openSender returns who sends mails, and the development mailbox if it is that.
-func (a *App) openSender(ctx context.Context, s config.Settings, log *slog.Logger) (mail.Sender, web.Mailbox, error) {
+// openSender opens who sends mails, and the development mailbox if it is that.
+func (a *App) openSender(ctx context.Context) error {
+	s := a.settings
 	if s.MailSender == "dev:" {
 		box, err := filemail.Open(filemail.Config{Folder: filepath.Join(s.Data, "mail")})
 		if err != nil {
-			return nil, nil, err
+			return err
 		}
-		return box, devMail(box), nil
+		a.ports.Sender, a.mailbox = box, devMail(box)
+		return nil
 	}
 	cfg, err := smtpmail.ParseURL(s.MailSender)
 	if err != nil {
-		return nil, nil, err
+		return err
 	}
-	cfg.Log, cfg.Timeout = log, sendTimeout
-	if a.smtp, err = smtpmail.New(cfg); err != nil {
-		return nil, nil, err
+	cfg.Log, cfg.Timeout = a.log, sendTimeout
+	sender, err := smtpmail.New(cfg)
+	if err != nil {
+		return err
 	}
-	ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
+	a.closers = append(a.closers, sender.Close)
+	a.ports.Sender = sender
+	if s.Program == config.Mailer { // to whom nobody is sent who could do without mails
+		a.checks = append(a.checks, health.Check{Name: "smtp", Probe: func(ctx context.Context) (map[string]any, error) {
+			return nil, sender.Check(ctx)
+		}})
+	}
+	ctx, cancel := context.WithTimeout(ctx, startTimeout)
 	defer cancel()
-	switch err := a.smtp.Check(ctx); {
+	switch err := sender.Check(ctx); {
 	case errors.Is(err, smtpmail.ErrAuthRefused), errors.Is(err, smtpmail.ErrNotEncrypted):
-		return nil, nil, fmt.Errorf("the mail server cannot be used: %w", err) // no mail would ever go out
+		return fmt.Errorf("the mail server cannot be used: %w", err) // no mail would ever go out
 	case err != nil:
-		log.Warn("the mail server does not answer: mails wait until it does", "error", err)
+		a.log.Warn("the mail server does not answer: mails wait until it does", "error", err)
 	}
-	return a.smtp, nil, nil
+	return nil
 }
 
 // devMail shows the mails of a folder on the page of the development mailbox.

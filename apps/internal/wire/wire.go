@@ -1,4 +1,4 @@
-// Package wire chooses adapters by configuration and connects them to one application.
+// Package wire chooses adapters by configuration and connects them to a program.
 package wire
 
 import (
@@ -14,22 +14,20 @@ import (
 	"net/url"
 	"os"
 	"path/filepath"
-	"strings"
+	"slices"
+	"sync/atomic"
 	"time"
 
-	"github.com/parley-chat/parley/adapters/bunstore"
 	"github.com/parley-chat/parley/adapters/humaapi"
 	"github.com/parley-chat/parley/adapters/jwtauth"
-	"github.com/parley-chat/parley/adapters/memory"
 	"github.com/parley-chat/parley/adapters/nbiows"
 	"github.com/parley-chat/parley/adapters/netws"
 	"github.com/parley-chat/parley/adapters/passhash"
-	"github.com/parley-chat/parley/adapters/smtpmail"
-	"github.com/parley-chat/parley/adapters/watermillbus"
 	"github.com/parley-chat/parley/apps/internal/config"
 	"github.com/parley-chat/parley/apps/internal/web"
 	"github.com/parley-chat/parley/core/auth"
 	"github.com/parley-chat/parley/core/chat"
+	"github.com/parley-chat/parley/core/event"
 	"github.com/parley-chat/parley/core/health"
 	"github.com/parley-chat/parley/core/mail"
 	"github.com/parley-chat/parley/core/parley"
@@ -39,22 +37,37 @@ import (
 // Version is the version of the documents.
 const Version = "1.0.0"
 
-// sendTimeout bounds one attempt to send a mail: one under way must not hold up the end of the
-// program.
-const sendTimeout = 4 * time.Second
+const (
+	// sendTimeout bounds one attempt to send a mail: one under way must not hold up the end of
+	// the program.
+	sendTimeout = 4 * time.Second
+	// startTimeout bounds what the start waits for.
+	startTimeout = 10 * time.Second
+	// relayTimeout bounds one publish, and relayPause the wait after one that failed: a bus that
+	// is back gets its events within that.
+	relayTimeout = 5 * time.Second
+	relayPause   = 2 * time.Second
+	// clockLeeway is how far the clocks of two machines may be apart.
+	clockLeeway = 5 * time.Second
+)
 
-// App is the all-in-one program, connected and not yet running.
+// App is one of the programs, connected and not yet running.
 type App struct {
-	System *parley.System
 	// Handler serves everything.
 	Handler http.Handler
 	// API has the operations, for printing the document.
 	API *humaapi.API
 
-	transport transport
-	bus       *watermillbus.Bus
-	store     *bunstore.Store  // nil if nothing is kept
-	smtp      *smtpmail.Sender // nil if mails go to the development mailbox
+	settings  config.Settings
+	log       *slog.Logger
+	ports     parley.Ports
+	checks    []health.Check
+	mailbox   web.Mailbox // nil unless mails go to the development mailbox
+	keys      *jwtauth.Keys
+	transport transport // nil without sockets
+	draining  atomic.Bool
+	parts     func(ctx context.Context) error
+	closers   []func() error // in the order in which they were opened
 }
 
 // transport carries sockets.
@@ -63,75 +76,148 @@ type transport interface {
 	Run(ctx context.Context) error
 }
 
-// OpenStore opens the SQL store that s names, or returns nil for memory.
-func OpenStore(ctx context.Context, s config.Settings) (*bunstore.Store, error) {
-	scheme, rest, _ := strings.Cut(s.Store, ":")
-	switch scheme {
-	case "sqlite":
-		if err := os.MkdirAll(filepath.Dir(rest), 0o700); err != nil {
-			return nil, fmt.Errorf("the folder of the store cannot be made: %w", err)
-		}
-		return bunstore.OpenSQLite(ctx, rest, bunstore.SQLiteConfig{})
-	case "postgres":
-		return bunstore.OpenPostgres(ctx, s.Store, bunstore.Config{})
-	case "mysql":
-		return bunstore.OpenMySQL(ctx, s.Store, bunstore.Config{})
-	}
-	return nil, nil
-}
-
-// New builds the application. publicURL is the base of links; dial is the address under which
-// this program reaches itself, for the health check. Close what it returns.
+// New builds the program that s is for. publicURL is the base of links; dial is the address under
+// which this program reaches itself, for the health check. What it waits for is bounded. Close
+// what it returns.
 func New(ctx context.Context, s config.Settings, publicURL, dial string, log *slog.Logger) (*App, error) {
-	a := &App{}
-	if err := a.build(ctx, s, publicURL, dial, log); err != nil {
+	a := &App{settings: s, log: log}
+	build := map[config.Program]func(ctx context.Context, publicURL, dial string) error{
+		config.Parley: a.buildParley, config.Auth: a.buildAuth, config.Mailer: a.buildMailer, config.Socket: a.buildSocket,
+	}[s.Program]
+	if build == nil {
+		return nil, fmt.Errorf("there is no program %q", s.Program)
+	}
+	if err := build(ctx, publicURL, dial); err != nil {
 		return nil, errors.Join(err, a.Close())
 	}
 	return a, nil
 }
 
-func (a *App) build(ctx context.Context, s config.Settings, publicURL, dial string, log *slog.Logger) error {
-	if err := os.MkdirAll(s.Data, 0o700); err != nil {
-		return fmt.Errorf("the data folder cannot be made: %w", err)
-	}
-	keys, err := jwtauth.OpenKeys(filepath.Join(s.Data, "keys.json"))
+func (a *App) buildParley(ctx context.Context, publicURL, dial string) error {
+	err := inOrder(
+		func() error { return a.openKeys() },
+		func() error { return a.openSender(ctx) },
+		func() error { return a.openStore(ctx) },
+		func() error { return a.openBus(ctx, mail.Topic, auth.Topic) },
+		func() error { return a.openRedis(ctx) },
+	)
 	if err != nil {
 		return err
 	}
-	issuer, err := jwtauth.NewIssuer(jwtauth.IssuerConfig{Keys: keys, Issuer: s.Issuer})
+	system, err := parley.New(a.config(publicURL))
 	if err != nil {
 		return err
 	}
-	verifier, err := jwtauth.NewVerifier(jwtauth.VerifierConfig{Keys: keys.PublicKey, Issuer: s.Issuer})
-	if err != nil {
-		return err
-	}
-	hasher, err := passhash.New(passhash.Config{})
-	if err != nil {
-		return err
-	}
-	sender, mailbox, err := a.openSender(ctx, s, log)
-	if err != nil {
-		return err
-	}
-	a.bus, err = watermillbus.NewGoChannel(watermillbus.GoChannelConfig{Groups: map[string][]string{mail.Topic: {mail.Group}}})
-	if err != nil {
-		return err
-	}
-	ports := parley.Ports{
-		Hasher: hasher, Issuer: issuer, Verifier: verifier,
-		Limiter:   memory.NewLimiter(memory.LimiterConfig{}),
-		Publisher: a.bus, Subscriber: a.bus, Sender: sender,
-		Recent: memory.NewRecentCache(memory.RecentCacheConfig{Rooms: 10_000, Messages: 20}),
-		Fanout: memory.NewFanout().Node(), Presence: memory.NewPresence(),
-	}
-	checks, err := a.openStore(ctx, s, &ports)
-	if err != nil {
-		return err
-	}
+	a.parts = system.Run
+	return a.mount(publicURL,
+		func() error { return a.mountAuth(system.Auth) },
+		func() error { return a.mountMail(system.DeadLetters) },
+		func() error { return a.mountSocket(system.Node, system.Authenticator(), publicURL, dial) },
+		a.mountDocs,
+		func() error { return a.mountPages(web.Config{DevMail: a.mailbox}) },
+	)
+}
 
-	a.System, err = parley.New(parley.Config{
-		Ports: ports, PublicURL: publicURL, Origins: s.Origins, DrainTimeout: s.DrainTimeout, Log: log,
+func (a *App) buildAuth(ctx context.Context, publicURL, _ string) error {
+	err := inOrder(
+		func() error { return a.openKeys() },
+		func() error { return a.openStore(ctx) },
+		func() error { return a.openBus(ctx, mail.Topic, auth.Topic) },
+		func() error { return a.openRedis(ctx) },
+	)
+	if err != nil {
+		return err
+	}
+	accounts, err := parley.NewAccounts(a.config(publicURL))
+	if err != nil {
+		return err
+	}
+	a.parts = accounts.Run
+	return a.mount(publicURL,
+		func() error { return a.mountAuth(accounts.Auth) },
+		func() error {
+			return humaapi.RegisterRenewal(a.API, humaapi.RenewalConfig{Renew: accounts.Auth.RenewMail, Token: a.settings.AdminToken})
+		},
+		a.mountDocs,
+		func() error { return a.mountPages(web.Config{}) },
+	)
+}
+
+func (a *App) buildMailer(ctx context.Context, publicURL, _ string) error {
+	err := inOrder(
+		func() error { return a.openSender(ctx) },
+		func() error { return a.openStore(ctx) },
+		func() error { return a.openBus(ctx, mail.Topic) },
+		func() error { return a.openRedis(ctx) },
+	)
+	if err != nil {
+		return err
+	}
+	cfg := a.config(publicURL)
+	cfg.RenewMail = renewAt(a.settings)
+	mailer, err := parley.NewMailer(cfg)
+	if err != nil {
+		return err
+	}
+	a.parts = func(ctx context.Context) error { return mailer.Run(ctx, nil) }
+	return a.mount(publicURL,
+		func() error { return a.mountMail(mailer.DeadLetters) },
+		a.mountDocs,
+		func() error { return a.mountPages(web.Config{DevMail: a.mailbox, MailboxOnly: true}) },
+	)
+}
+
+func (a *App) buildSocket(ctx context.Context, publicURL, dial string) error {
+	s := a.settings
+	keys, err := jwtauth.NewRemoteKeys(jwtauth.RemoteKeysConfig{URL: s.JWKSURL})
+	if err != nil {
+		return err
+	}
+	if err := keys.Ping(ctx); err != nil {
+		a.log.Warn("the keys that verify tokens cannot be fetched yet: nobody can connect until they are", "error", err)
+	}
+	a.checks = append(a.checks, health.Check{Name: "keys", Probe: func(ctx context.Context) (map[string]any, error) { return nil, keys.Ready(ctx) }})
+	verifier, err := jwtauth.NewVerifier(jwtauth.VerifierConfig{Keys: keys.PublicKey, Issuer: s.Issuer, Leeway: clockLeeway})
+	if err != nil {
+		return err
+	}
+	err = inOrder(
+		func() error { return a.openStore(ctx) },
+		func() error { return a.openBus(ctx, auth.Topic) },
+		func() error { return a.openRedis(ctx) },
+	)
+	if err != nil {
+		return err
+	}
+	gate, err := auth.NewGate(auth.GateConfig{Verifier: verifier, Nonces: a.ports.Nonces})
+	if err != nil {
+		return err
+	}
+	cfg := a.config(publicURL)
+	cfg.Authenticator = parley.Authenticate(gate)
+	node, err := parley.NewNode(cfg)
+	if err != nil {
+		return err
+	}
+	a.parts = func(ctx context.Context) error { return node.Run(ctx, nil) }
+	return a.mount(publicURL, func() error { return a.mountSocket(node, cfg.Authenticator, publicURL, dial) })
+}
+
+// inOrder does one after the other, as long as it goes well.
+func inOrder(steps ...func() error) error {
+	for _, step := range steps {
+		if err := step(); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// config is what the settings say of the parts.
+func (a *App) config(publicURL string) parley.Config {
+	s := a.settings
+	return parley.Config{
+		Ports: a.ports, PublicURL: publicURL, Origins: s.Origins, DrainTimeout: s.DrainTimeout, Log: a.log,
 		Auth: auth.Config{
 			AccessTTL: s.AccessTTL, SessionTTL: s.SessionTTL, TakenConflict: s.AuthTaken == "conflict",
 			SignInRate: auth.Rate{Burst: s.SignInBurst, Per: time.Minute},
@@ -139,106 +225,122 @@ func (a *App) build(ctx context.Context, s config.Settings, publicURL, dial stri
 		},
 		Worker:    mail.WorkerConfig{SendTimeout: sendTimeout},
 		Templates: mail.TemplateConfig{Product: s.Product, From: s.MailFrom, FromName: s.MailFromName},
-		Hub:       realtime.HubConfig{Rate: s.SocketRate, Burst: s.SocketBurst, MaxConnections: s.MaxConns},
-	})
+		Hub:       realtime.HubConfig{Node: a.node(), Rate: s.SocketRate, Burst: s.SocketBurst, MaxConnections: s.MaxConns},
+		Relay:     event.RelayConfig{Timeout: relayTimeout, MaxBackoff: relayPause},
+	}
+}
+
+// node names this run of the program among its kind: who was present by a run that was killed
+// must not be taken for present by the next one.
+func (a *App) node() string {
+	run := rand.Text()[:8]
+	if a.settings.Node == "" {
+		return run
+	}
+	return a.settings.Node + "." + run
+}
+
+// openKeys opens the keys that sign tokens, and what makes and verifies passwords and tokens.
+func (a *App) openKeys() error {
+	if err := os.MkdirAll(a.settings.Data, 0o700); err != nil {
+		return fmt.Errorf("the data folder cannot be made: %w", err)
+	}
+	var err error
+	if a.keys, err = jwtauth.OpenKeys(filepath.Join(a.settings.Data, "keys.json")); err != nil {
+		return err
+	}
+	if a.ports.Issuer, err = jwtauth.NewIssuer(jwtauth.IssuerConfig{Keys: a.keys, Issuer: a.settings.Issuer}); err != nil {
+		return err
+	}
+	if a.ports.Verifier, err = jwtauth.NewVerifier(jwtauth.VerifierConfig{Keys: a.keys.PublicKey, Issuer: a.settings.Issuer}); err != nil {
+		return err
+	}
+	a.ports.Hasher, err = passhash.New(passhash.Config{})
+	return err
+}
+
+// mount makes the handler, lets each step add to it, and completes it with the health of what was
+// opened.
+func (a *App) mount(publicURL string, steps ...func() error) error {
+	mux := http.NewServeMux()
+	s := a.settings
+	api, err := humaapi.New(mux, humaapi.Config{Title: s.Product, Version: Version, TrustedProxies: s.TrustedRanges, Log: a.log})
 	if err != nil {
 		return err
 	}
+	a.API, a.Handler = api, logged(api, a.log)
+	return errors.Join(inOrder(steps...),
+		humaapi.RegisterHealth(api, humaapi.HealthConfig{Checks: a.checks, Draining: a.draining.Load}))
+}
+
+func (a *App) mountAuth(service *auth.Service) error {
+	return humaapi.RegisterAuth(a.API, humaapi.AuthConfig{
+		Service: service, Product: a.settings.Product,
+		JWKS: func(context.Context) ([]byte, error) { return a.keys.JWKS(), nil },
+	})
+}
+
+func (a *App) mountMail(service *mail.DeadLetterService) error {
+	return humaapi.RegisterMail(a.API, humaapi.MailConfig{Service: service, Token: a.settings.AdminToken})
+}
+
+func (a *App) mountDocs() error {
+	return humaapi.RegisterDocs(a.API, humaapi.DocsConfig{User: a.settings.DocsUser, Password: a.settings.DocsPassword})
+}
+
+func (a *App) mountPages(cfg web.Config) error {
+	cfg.Product = a.settings.Product
+	return web.Register(a.API.Mux(), cfg)
+}
+
+// mountSocket puts the socket and its document onto the API.
+func (a *App) mountSocket(node *parley.Node, who realtime.Authenticator, publicURL, dial string) error {
+	s := a.settings
 	probe := rand.Text()
 	handshake, err := realtime.NewHandshake(realtime.HandshakeConfig{
-		Authenticator: probing{a.System.Authenticator(), probe}, Origins: s.Origins, Draining: a.System.Hub.Draining,
+		Authenticator: probing{who, probe}, Origins: s.Origins, Draining: node.Hub.Draining,
 	})
 	if err != nil {
 		return err
 	}
-	if a.transport, err = newTransport(s, handshake, a.System.Hub, log); err != nil {
-		return err
-	}
-	checks = append(checks, socketCheck(dial, probe, s.TLSCert != ""))
-	return a.mount(s, publicURL, keys, mailbox, checks, log)
-}
-
-// openStore fills in the ports of what is kept, and returns how to ask it whether it answers.
-func (a *App) openStore(ctx context.Context, s config.Settings, p *parley.Ports) ([]health.Check, error) {
-	store, err := OpenStore(ctx, s)
-	if err != nil {
-		return nil, err
-	}
-	if store == nil {
-		m := memory.NewStore()
-		p.Users, p.Sessions, p.Codes, p.Nonces, p.Outbox = m.Users, m.Sessions, m.Codes, m.Nonces, m.Outbox
-		p.MailQueue, p.DeadLetters, p.MailStats = m.MailQueue, m.MailQueue, m.MailQueue
-		p.Messages, p.Rooms, p.Members = m.Messages, m.Rooms, m.Members
-		return nil, nil
-	}
-	a.store = store
-	if err := store.Migrate(ctx); err != nil {
-		return nil, err
-	}
-	queue := store.MailQueue()
-	p.Users, p.Sessions, p.Codes, p.Nonces, p.Outbox = store.Users(), store.Sessions(), store.Codes(), store.Nonces(), store.Outbox()
-	p.MailQueue, p.DeadLetters, p.MailStats = queue, queue, queue
-	p.Messages, p.Rooms, p.Members = store.Messages(), store.Rooms(), store.Members()
-	return []health.Check{{Name: "database", Probe: func(ctx context.Context) (map[string]any, error) {
-		return nil, store.Ping(ctx)
-	}}}, nil
-}
-
-func newTransport(s config.Settings, h *realtime.Handshake, hub *realtime.Hub, log *slog.Logger) (transport, error) {
 	if s.Transport == "net" {
-		return netws.New(netws.Config{Handshake: h, Acceptor: hub, Log: log})
+		a.transport, err = netws.New(netws.Config{Handshake: handshake, Acceptor: node.Hub, Log: a.log})
+	} else {
+		a.transport, err = nbiows.New(nbiows.Config{Handshake: handshake, Acceptor: node.Hub, Log: a.log})
 	}
-	return nbiows.New(nbiows.Config{Handshake: h, Acceptor: hub, Log: log})
-}
-
-// mount puts everything on one handler.
-func (a *App) mount(s config.Settings, publicURL string, keys *jwtauth.Keys, mailbox web.Mailbox, checks []health.Check, log *slog.Logger) error {
-	mux := http.NewServeMux()
-	api, err := humaapi.New(mux, humaapi.Config{Title: s.Product, Version: Version, TrustedProxies: s.TrustedRanges, Log: log})
 	if err != nil {
 		return err
 	}
-	a.API = api
 	host := publicURL
 	if u, err := url.Parse(publicURL); err == nil {
 		host = u.Host
 	}
-	asyncJSON, asyncYAML, err := AsyncAPI(s.Product, host)
+	asJSON, asYAML, err := AsyncAPI(s.Product, host)
 	if err != nil {
 		return err
 	}
-	err = errors.Join(
-		humaapi.RegisterAuth(api, humaapi.AuthConfig{
-			Service: a.System.Auth, Product: s.Product,
-			JWKS: func(context.Context) ([]byte, error) { return keys.JWKS(), nil },
-		}),
-		humaapi.RegisterMail(api, humaapi.MailConfig{Service: a.System.DeadLetters, Token: s.AdminToken}),
-		humaapi.RegisterHealth(api, humaapi.HealthConfig{Checks: checks, Draining: a.System.Hub.Draining}),
-		humaapi.RegisterDocs(api, humaapi.DocsConfig{User: s.DocsUser, Password: s.DocsPassword}),
-		humaapi.RegisterAsyncAPI(api, asyncJSON, asyncYAML),
-		web.Register(mux, web.Config{Product: s.Product, DevMail: mailbox}),
-	)
-	if err != nil {
-		return err
-	}
-	mux.Handle("GET /socket", a.transport)
-	a.Handler = logged(api, log)
-	return nil
+	a.API.Mux().Handle("GET /socket", a.transport)
+	a.checks = append(a.checks, socketCheck(dial, probe, s.TLSCert != ""))
+	return humaapi.RegisterAsyncAPI(a.API, asJSON, asYAML)
 }
 
 // Run runs the parts until ctx ends and everything that was begun is settled.
 func (a *App) Run(ctx context.Context) error {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	defer context.AfterFunc(ctx, func() { a.draining.Store(true) })()
+	if a.transport == nil {
+		return a.parts(ctx)
+	}
 	// Sockets are carried until the hub has said goodbye on them.
 	carry, stop := context.WithCancel(context.WithoutCancel(ctx))
 	defer stop()
-	ctx, cancel := context.WithCancel(ctx)
-	defer cancel()
 	carried := make(chan error, 1)
 	go func() {
 		carried <- a.transport.Run(carry)
 		cancel()
 	}()
-	err := a.System.Run(ctx)
+	err := a.parts(ctx)
 	stop()
 	return errors.Join(err, <-carried)
 }
@@ -246,15 +348,10 @@ func (a *App) Run(ctx context.Context) error {
 // Close closes what New opened. Closing twice is harmless.
 func (a *App) Close() error {
 	var errs []error
-	if a.bus != nil {
-		errs = append(errs, a.bus.Close())
+	for _, c := range slices.Backward(a.closers) {
+		errs = append(errs, c())
 	}
-	if a.smtp != nil {
-		errs = append(errs, a.smtp.Close())
-	}
-	if a.store != nil {
-		errs = append(errs, a.store.Close())
-	}
+	a.closers = nil
 	return errors.Join(errs...)
 }
 

@@ -1,0 +1,84 @@
+package wire
+
+import (
+	"context"
+	"fmt"
+
+	"github.com/parley-chat/parley/adapters/kafkabus"
+	"github.com/parley-chat/parley/adapters/memory"
+	"github.com/parley-chat/parley/adapters/redisstore"
+	"github.com/parley-chat/parley/adapters/watermillbus"
+	"github.com/parley-chat/parley/apps/internal/config"
+	"github.com/parley-chat/parley/core/health"
+	"github.com/parley-chat/parley/core/mail"
+)
+
+// openBus opens what carries events, with these topics.
+func (a *App) openBus(ctx context.Context, topics ...string) error {
+	s := a.settings
+	if s.Bus == "memory:" {
+		bus, err := watermillbus.NewGoChannel(watermillbus.GoChannelConfig{Groups: map[string][]string{mail.Topic: {mail.Group}}})
+		if err != nil {
+			return err
+		}
+		a.closers = append(a.closers, bus.Close)
+		a.ports.Publisher, a.ports.Subscriber = bus, bus
+		return nil
+	}
+	cfg, err := kafkabus.ParseURL(s.Bus)
+	if err != nil {
+		return err
+	}
+	cfg.Topics, cfg.Timeout, cfg.Source = topics, startTimeout, string(s.Program)
+	// A session that ended before a node started is over, although its last token still is good.
+	cfg.Replay = s.AccessTTL + clockLeeway
+	if s.Node != "" {
+		cfg.Node = string(s.Program) + "-" + s.Node
+	}
+	bus, err := kafkabus.Open(ctx, cfg)
+	if err != nil {
+		return err
+	}
+	a.closers = append(a.closers, bus.Close)
+	a.ports.Publisher, a.ports.Subscriber = bus, bus
+	a.checks = append(a.checks, health.Check{Name: "bus", Probe: func(ctx context.Context) (map[string]any, error) {
+		return nil, bus.Ping(ctx)
+	}})
+	return nil
+}
+
+// openRedis fills in the ports of what nodes share: on Redis, or in memory where there is none.
+func (a *App) openRedis(ctx context.Context) error {
+	s, p := a.settings, &a.ports
+	if s.Redis == "" {
+		p.Limiter = memory.NewLimiter(memory.LimiterConfig{})
+		p.Recent = memory.NewRecentCache(memory.RecentCacheConfig{Rooms: 10_000, Messages: 20})
+		p.Fanout, p.Presence = memory.NewFanout().Node(), memory.NewPresence()
+		return nil
+	}
+	client, err := redisstore.Open(s.Redis)
+	if err != nil {
+		return err
+	}
+	a.closers = append(a.closers, client.Close)
+	store, err := redisstore.New(client, s.RedisPrefix)
+	if err != nil {
+		return err
+	}
+	wait, cancel := context.WithTimeout(ctx, startTimeout)
+	defer cancel()
+	if err := store.Ping(wait); err != nil {
+		return fmt.Errorf("the Redis server cannot be used: %w", err)
+	}
+	p.Limiter, p.Nonces = store.Limiter(), store.Nonces()
+	p.Recent = store.RecentCache(redisstore.RecentCacheConfig{})
+	p.Fanout, p.Presence = store.Fanout(redisstore.FanoutConfig{}), store.Presence()
+	if s.Program != config.Auth && s.MailQueue == "redis" {
+		queue := store.MailQueue()
+		p.MailQueue, p.DeadLetters, p.MailStats = queue, queue, queue
+	}
+	a.checks = append(a.checks, health.Check{Name: "redis", Probe: func(ctx context.Context) (map[string]any, error) {
+		return nil, store.Ping(ctx)
+	}})
+	return nil
+}

@@ -1,0 +1,96 @@
+package wire
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+
+	"github.com/parley-chat/parley/adapters/bunstore"
+	"github.com/parley-chat/parley/adapters/memory"
+	"github.com/parley-chat/parley/apps/internal/config"
+	"github.com/parley-chat/parley/core/health"
+	"github.com/parley-chat/parley/core/parley"
+)
+
+// Store is a database, as a program uses it.
+type Store interface {
+	Migrate(ctx context.Context) error
+	// Check returns nil if the schema is current; see [SchemaOld].
+	Check(ctx context.Context) error
+	Ping(ctx context.Context) error
+	Close() error
+}
+
+// SchemaOld reports whether err, of Check, says that Migrate has something to do.
+func SchemaOld(err error) bool { return errors.Is(err, bunstore.ErrSchemaOld) }
+
+// OpenStore opens the database that s names, or returns nil for memory.
+func OpenStore(ctx context.Context, s config.Settings) (Store, error) {
+	ctx, cancel := context.WithTimeout(ctx, startTimeout)
+	defer cancel()
+	scheme, rest, _ := strings.Cut(s.Store, ":")
+	switch scheme {
+	case "sqlite":
+		if err := os.MkdirAll(filepath.Dir(rest), 0o700); err != nil {
+			return nil, fmt.Errorf("the folder of the store cannot be made: %w", err)
+		}
+		return opened(bunstore.OpenSQLite(ctx, rest, bunstore.SQLiteConfig{}))
+	case "postgres":
+		return opened(bunstore.OpenPostgres(ctx, s.Store, bunstore.Config{}))
+	case "mysql":
+		return opened(bunstore.OpenMySQL(ctx, s.Store, bunstore.Config{}))
+	}
+	return nil, nil
+}
+
+// opened keeps a nil pointer from becoming a Store that is not nil.
+func opened[S Store](store S, err error) (Store, error) {
+	if err != nil {
+		return nil, err
+	}
+	return store, nil
+}
+
+// openStore fills in the ports of what is kept.
+func (a *App) openStore(ctx context.Context) error {
+	store, err := OpenStore(ctx, a.settings)
+	if err != nil {
+		return err
+	}
+	if store == nil {
+		m := memory.NewStore()
+		p := &a.ports
+		p.Users, p.Sessions, p.Codes, p.Nonces, p.Outbox = m.Users, m.Sessions, m.Codes, m.Nonces, m.Outbox
+		p.MailQueue, p.DeadLetters, p.MailStats = m.MailQueue, m.MailQueue, m.MailQueue
+		p.Messages, p.Rooms, p.Members = m.Messages, m.Rooms, m.Members
+		return nil
+	}
+	a.closers = append(a.closers, store.Close)
+	prepare := store.Migrate
+	if a.settings.Migrate == "check" {
+		prepare = store.Check
+	}
+	if err := prepare(ctx); err != nil {
+		return err
+	}
+	fill(&a.ports, store)
+	a.checks = append(a.checks, health.Check{Name: "database", Probe: func(ctx context.Context) (map[string]any, error) {
+		return nil, store.Ping(ctx)
+	}})
+	return nil
+}
+
+func fill(p *parley.Ports, store Store) {
+	switch s := store.(type) {
+	case *bunstore.Store:
+		queue := s.MailQueue()
+		p.Users, p.Sessions, p.Codes, p.Nonces, p.Outbox = s.Users(), s.Sessions(), s.Codes(), s.Nonces(), s.Outbox()
+		p.MailQueue, p.DeadLetters, p.MailStats = queue, queue, queue
+		p.Messages, p.Rooms, p.Members = s.Messages(), s.Rooms(), s.Members()
+	default:
+		panic(fmt.Sprintf("wire: %T has no ports", store)) // a store that OpenStore opens and this forgets
+	}
+}
