@@ -24,7 +24,7 @@ type Sessions struct {
 
 // SessionStore checks auth.SessionStore, and auth.Sweeper for sessions.
 func SessionStore() []Case[Sessions] {
-	return []Case[Sessions]{
+	return suite("SessionStore", []promise[Sessions]{
 		{"a created session is read back", "Create stores s durably. ByID returns the session. Times are UTC, to the microsecond.", sessionsCreate},
 		{"an unknown session is not found", "ByID returns the session, or ErrSessionNotFound.", sessionsAbsent},
 		{"identifiers are exact", "A session is named by its ID and by nothing like it.", sessionsExactIDs},
@@ -40,7 +40,7 @@ func SessionStore() []Case[Sessions] {
 		{"many sessions of a user are all returned", "ByUser returns the user's sessions.", sessionsMany},
 		{"expired sessions are removed", "DeleteExpired removes what expired before the given time and returns how many. What expires at that very time, or later, stays.", sessionsSweep},
 		{"an ended context does all or nothing", "Update stores the session, and puts events into the outbox, in one commit.", sessionsEnded},
-	}
+	})
 }
 
 func session(n int) auth.Session {
@@ -288,7 +288,7 @@ type Codes struct {
 
 // CodeStore checks auth.CodeStore, and auth.Sweeper for codes.
 func CodeStore() []Case[Codes] {
-	return []Case[Codes]{
+	return suite("CodeStore", []promise[Codes]{
 		{"a code is used once", "Use marks the code as used at the given time, unless it was used before, and returns it as it was before the call. Times are UTC, to the microsecond.", codesUse},
 		{"an unknown code is unknown", "An unknown hash is ErrCodeUnknown.", codesUnknown},
 		{"hashes are exact", "Hash recognises the code together with its purpose.", codesExact},
@@ -296,7 +296,7 @@ func CodeStore() []Case[Codes] {
 		{"one of several uses wins", "Of any number of calls, exactly one gets it with a zero UsedAt.", codesRace},
 		{"an expired code is returned", "Expired codes are returned like others.", codesExpired},
 		{"expired codes are removed", "DeleteExpired removes what expired before the given time and returns how many. What expires at that very time, or later, stays.", codesSweep},
-	}
+	})
 }
 
 func code(n int) auth.Code {
@@ -408,13 +408,13 @@ func codesSweep(ctx context.Context, p Codes) error {
 
 // Nonces checks auth.Nonces.
 func Nonces() []Case[auth.Nonces] {
-	return []Case[auth.Nonces]{
+	return suite("Nonces", []promise[auth.Nonces]{
 		{"a name is spent once", "Spend returns true for the first call with this name, and false for every later one at least until the expiry that the first one gave.", noncesOnce},
 		{"a later expiry changes nothing", "Spend returns false for every later call at least until the expiry that the first one gave.", noncesExpiry},
 		{"names are exact", "Spend returns true for the first call with this name.", noncesExact},
 		{"one of several calls wins", "Spend returns true for the first call with this name. It may be called from many goroutines.", noncesRace},
 		{"long names are names", "Spend returns true for the first call with this name.", noncesLong},
-	}
+	})
 }
 
 // spend wants the given answer.
@@ -472,7 +472,7 @@ func noncesLong(ctx context.Context, p auth.Nonces) error {
 
 // Limiter checks auth.Limiter.
 func Limiter() []Case[auth.Limiter] {
-	return []Case[auth.Limiter]{
+	return suite("Limiter", []promise[auth.Limiter]{
 		{"a burst is allowed at once", "Allow takes one from key's allowance at the given time and returns zero: Burst attempts at once.", limiterBurst},
 		{"after a burst one each interval", "Burst attempts at once, then one each Per/Burst.", limiterInterval},
 		{"a refusal says how long to wait", "Allow takes nothing and returns how long to wait.", limiterWait},
@@ -482,7 +482,7 @@ func Limiter() []Case[auth.Limiter] {
 		{"keys do not influence each other", "Keys do not influence each other.", limiterKeys},
 		{"no rate allows everything", "A rate without Burst or Per allows everything.", limiterNone},
 		{"concurrent attempts share the allowance", "It may be called from many goroutines. Allow takes one from key's allowance.", limiterRace},
-	}
+	})
 }
 
 var rate = auth.Rate{Burst: 5, Per: 100 * time.Second}
@@ -602,7 +602,7 @@ func limiterRace(ctx context.Context, p auth.Limiter) error {
 
 // Hasher checks auth.Hasher.
 func Hasher() []Case[auth.Hasher] {
-	return []Case[auth.Hasher]{
+	return suite("Hasher", []promise[auth.Hasher]{
 		{"a password matches its hash", "Verify reports whether password is the one that was hashed.", hasherMatches},
 		{"another password does not match", "Verify reports whether password is the one that was hashed.", hasherOther},
 		{"long passwords count to the last byte", "Verify reports whether password is the one that was hashed; a password has up to MaxPassword bytes.", hasherLong},
@@ -613,7 +613,7 @@ func Hasher() []Case[auth.Hasher] {
 		{"a hash that cannot be read is an error", "A hash that cannot be read is an error.", hasherUnreadable},
 		{"concurrent calls are right", "It may be called from many goroutines.", hasherConcurrent},
 		{"waiting ends with the context", "It waits for its turn until ctx is done.", hasherEnded},
-	}
+	})
 }
 
 const password = "correct horse ü 👋"
@@ -751,7 +751,7 @@ type Tokens struct {
 
 // TokenVerifier checks auth.TokenVerifier and auth.TokenIssuer.
 func TokenVerifier() []Case[Tokens] {
-	return []Case[Tokens]{
+	return suite("TokenVerifier", []promise[Tokens]{
 		{"a token says what it was issued for", "Issue returns a signed token that says c. Verify returns what the token says.", tokensRoundTrip},
 		{"foreign values are kept", "Issue returns a signed token that says c.", tokensForeign},
 		{"a token for another audience is refused", "Verify returns what the token says if it is made for audience: a token made for one is refused by the other.", tokensAudience},
@@ -761,7 +761,7 @@ func TokenVerifier() []Case[Tokens] {
 		{"an unsigned token is refused", "Verify returns what the token says if a known key signed it with an allowed algorithm.", tokensUnsigned},
 		{"what is no token is refused", "Otherwise Verify returns ErrTokenInvalid.", tokensGarbage},
 		{"concurrent tokens are apart", "It may be called from many goroutines.", tokensConcurrent},
-	}
+	})
 }
 
 func (p Tokens) claims(n int) auth.Claims {

@@ -16,7 +16,7 @@ import (
 
 // MessageStore checks chat.MessageStore.
 func MessageStore() []Case[chat.MessageStore] {
-	return []Case[chat.MessageStore]{
+	return suite("MessageStore", []promise[chat.MessageStore]{
 		{"an appended message is read back", "Append stores messages durably and returns one answer each. Times are UTC, to the microsecond.", storeAppend},
 		{"a room counts from 1 without gaps", "Each new message gets the next sequence number of its room: from 1, without gaps.", storeSequence},
 		{"rooms count apart", "Each new message gets the next sequence number of its room.", storeRooms},
@@ -42,7 +42,7 @@ func MessageStore() []Case[chat.MessageStore] {
 		{"readers never see a gap", "Each new message gets the next sequence number: from 1, without gaps, also under concurrent calls.", storeReaders},
 		{"bounds of a room", "Bounds returns the lowest sequence that is still stored and the highest ever given out in room. They are 1 and 0 for a room without messages.", storeBounds},
 		{"messages are copies", "Values, not shared state, cross a port: changing what was given or returned changes nothing stored.", storeCopies},
-	}
+	})
 }
 
 func said(room string, n int) chat.Message {
@@ -580,7 +580,7 @@ func storeCopies(ctx context.Context, p chat.MessageStore) error {
 
 // Rooms checks chat.Rooms.
 func Rooms() []Case[chat.Rooms] {
-	return []Case[chat.Rooms]{
+	return suite("Rooms", []promise[chat.Rooms]{
 		{"an ensured room is read back", "Ensure stores r, and returns the stored one. ByName returns the room. Times are UTC, to the microsecond.", roomsEnsure},
 		{"the first room stays", "Ensure stores r unless a room of that name exists, and returns the stored one.", roomsFirst},
 		{"an unknown room is not found", "ByName returns the room, or ErrRoomNotFound.", roomsAbsent},
@@ -588,7 +588,7 @@ func Rooms() []Case[chat.Rooms] {
 		{"one of several wins", "Of several concurrent calls with one name, one wins and all return its room.", roomsRace},
 		{"rooms are listed by the bytes of the name", "List returns rooms ascending by the bytes of the name.", roomsList},
 		{"rooms are listed page by page", "List returns at most limit rooms whose name is greater than after.", roomsPages},
-	}
+	})
 }
 
 func room(name string, n int) chat.Room {
@@ -726,7 +726,7 @@ func roomsPages(ctx context.Context, p chat.Rooms) error {
 
 // Members checks chat.Members.
 func Members() []Case[chat.Members] {
-	return []Case[chat.Members]{
+	return suite("Members", []promise[chat.Members]{
 		{"an added member is a member", "Add stores memberships durably. Has reports whether the user is a member of room.", membersAdd},
 		{"an existing membership stays", "Add: one that exists is left as it is.", membersAgain},
 		{"several are added in one call", "Add stores memberships durably, all or none.", membersMany},
@@ -736,7 +736,7 @@ func Members() []Case[chat.Members] {
 		{"a user's rooms come by the bytes of the name", "RoomsOf returns memberships of the user, ascending by the bytes of the room's name.", membersRooms},
 		{"a user's rooms come page by page", "RoomsOf returns at most limit memberships of the user whose room is greater than after.", membersPages},
 		{"concurrent joins are one membership", "It may be called from many goroutines. One that exists is left as it is.", membersRace},
-	}
+	})
 }
 
 func membership(room string, id user.ID, n int) chat.Membership {
@@ -905,7 +905,7 @@ func membersRace(ctx context.Context, p chat.Members) error {
 // RecentCache checks chat.RecentCache. A cache may forget, so most cases accept less than was
 // put in; none accepts anything else, out of order, or with a hole.
 func RecentCache() []Case[chat.RecentCache] {
-	return []Case[chat.RecentCache]{
+	return suite("RecentCache", []promise[chat.RecentCache]{
 		{"a room in use is held", "It holds the last messages of rooms that are in use. Times are UTC, to the microsecond.", cacheHolds},
 		{"an unknown room holds nothing", "Get returns an empty slice when it holds none.", cacheEmpty},
 		{"adding extends", "A room that holds messages up to the one just before is extended.", cacheExtends},
@@ -922,7 +922,7 @@ func RecentCache() []Case[chat.RecentCache] {
 		{"many messages keep the last", "It holds the last messages: what it returns is contiguous.", cacheMany},
 		{"readers never see a hole", "It never holds a hole: what it returns is contiguous. It may be called from many goroutines.", cacheRace},
 		{"messages are copies", "Values, not shared state, cross a port: changing what was given or returned changes nothing held.", cacheCopies},
-	}
+	})
 }
 
 // wantTail wants the last of want, or at least not anything else: a cache may hold less, but

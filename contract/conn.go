@@ -27,7 +27,7 @@ const (
 
 // Conn checks realtime.Conn, and how a transport feeds realtime.Receiver.
 func Conn() []Case[Pipe] {
-	return []Case[Pipe]{
+	return suite("Conn", []promise[Pipe]{
 		{"frames arrive in order", "Send queues f behind what was queued before and returns; frames arrive in the order of the calls.", connOrder},
 		{"frames of every length arrive whole", "Frame is one outgoing message, encoded once: what it holds is what arrives, text as text and binary as binary.", connLengths},
 		{"one frame serves many connections", "f is shared and must not be changed.", connShared},
@@ -53,7 +53,7 @@ func Conn() []Case[Pipe] {
 		{"a cut disconnects once", "The transport calls Disconnected exactly once, after the last Receive, whatever the reason.", connCut},
 		{"a refused connection is closed with its code", "An error of Accept the transport answers by closing the connection with the code of its kind.", connRefused},
 		{"a draining node refuses with 1012", "An error of Accept the transport answers by closing the connection with 1012 if it is ErrDraining.", connDraining},
-	}
+	})
 }
 
 func text(s string) *realtime.Frame {

@@ -25,6 +25,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 	"testing"
 	"time"
 )
@@ -41,12 +42,30 @@ var ErrHangs = errors.New("hangs: it goes on although its context has ended")
 
 // Case is one promise of a port.
 type Case[P any] struct {
+	// Port names the suite, which is called after the port. It is empty in a case of one's own,
+	// which is then in no conformance table.
+	Port string
 	// Name is unique in its suite.
 	Name string
 	// Rule is the sentence of the port's comment that Check checks.
 	Rule string
 	// Check returns nil if port, which is fresh and empty, keeps the rule.
 	Check func(ctx context.Context, port P) error
+}
+
+// promise is a case as a suite writes it down.
+type promise[P any] struct {
+	name, rule string
+	check      func(ctx context.Context, port P) error
+}
+
+// suite makes the cases of the named port.
+func suite[P any](port string, promises []promise[P]) []Case[P] {
+	cases := make([]Case[P], len(promises))
+	for i, p := range promises {
+		cases[i] = Case[P]{Port: port, Name: p.name, Rule: p.rule, Check: p.check}
+	}
+	return cases
 }
 
 // Exception declares a promise that an adapter does not keep. Make one with [Except].
@@ -83,6 +102,9 @@ func (r Result) String() string {
 // Run checks every case in a subtest of its own, on a port of its own, under [Deadline].
 // open returns a fresh, empty port and registers its clean-up with t.Cleanup. Exceptions that
 // have no reason, or that name no case, fail t.
+//
+// Each subtest says in attributes (see [testing.T.Attr]) which promise it checks: [AttrPort],
+// [AttrCase], [AttrRule], and [AttrException] if it is skipped. [On] says on what it runs.
 func Run[P any](t *testing.T, cases []Case[P], open func(t *testing.T) P, exceptions ...Exception) {
 	t.Helper()
 	reasons, err := excepted(cases, exceptions)
@@ -91,6 +113,10 @@ func Run[P any](t *testing.T, cases []Case[P], open func(t *testing.T) P, except
 	}
 	for _, c := range cases {
 		t.Run(c.Name, func(t *testing.T) {
+			attr(t, AttrPort, c.Port)
+			attr(t, AttrCase, c.Name)
+			attr(t, AttrRule, c.Rule)
+			attr(t, AttrException, reasons[c.Name])
 			if reason, ok := reasons[c.Name]; ok {
 				t.Skipf("excepted: %s\nrule: %s", reason, c.Rule)
 			}
@@ -98,6 +124,34 @@ func Run[P any](t *testing.T, cases []Case[P], open func(t *testing.T) P, except
 				t.Errorf("a promise of the port is not kept\nrule: %s\nbut:  %v", c.Rule, err)
 			}
 		})
+	}
+}
+
+// The attributes of tests that [Run] and [On] set: "go test -json" prints them, so that a table of
+// what each adapter keeps can be made of its output.
+const (
+	AttrPort      = "parley.port"
+	AttrCase      = "parley.case"
+	AttrRule      = "parley.rule"
+	AttrException = "parley.exception"
+	AttrAdapter   = "parley.adapter"
+	AttrServer    = "parley.server"
+)
+
+// On says which adapter the suites that run in t, and in its subtests, are run against, and on
+// which server: a product's name without its version. server is empty if there is none. It is
+// for the conformance table alone, and changes nothing else.
+func On(t *testing.T, adapter, server string) {
+	t.Helper()
+	attr(t, AttrAdapter, adapter)
+	attr(t, AttrServer, server)
+}
+
+// attr sets an attribute that is not empty. A line break would not be allowed in it.
+func attr(t *testing.T, key, value string) {
+	t.Helper()
+	if value != "" {
+		t.Attr(key, strings.Join(strings.Fields(value), " "))
 	}
 }
 

@@ -46,6 +46,9 @@ func try[P any](name string, cases []contract.Case[P], open func() (P, func()), 
 		name: name, cases: contract.Names(cases), faults: len(faults),
 		keeps: func(t *testing.T) {
 			for _, c := range cases {
+				if c.Port != name {
+					t.Errorf("the case %q says that it is of the port %q", c.Name, c.Port)
+				}
 				t.Run(c.Name, func(t *testing.T) {
 					synctest.Test(t, func(t *testing.T) {
 						if r := verify(t, c, open, nil); r.Err != nil {

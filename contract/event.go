@@ -15,7 +15,7 @@ import (
 
 // Outbox checks event.Outbox. Repositories write it, so its port has one.
 func Outbox() []Case[Users] {
-	return []Case[Users]{
+	return suite("Outbox", []promise[Users]{
 		{"an empty outbox has nothing pending", "Pending returns an empty slice when there are none.", outboxEmpty},
 		{"pending events are whole", "Event is a value: every field is kept, Time in UTC, to the microsecond, Data byte for byte.", outboxWhole},
 		{"pending events come in the order of commit", "Pending returns events in the order in which they were committed, oldest first.", outboxOrder},
@@ -26,7 +26,7 @@ func Outbox() []Case[Users] {
 		{"unknown and repeated marks are ignored", "An unknown ID, or one that was marked before, is ignored.", outboxUnknown},
 		{"concurrent commits and marks lose nothing", "It may be called from many goroutines.", outboxConcurrent},
 		{"pending events are copies", "Values, not shared state, cross a port: changing what was given or returned changes nothing stored.", outboxCopies},
-	}
+	})
 }
 
 func commit(ctx context.Context, p Users, from, to int) error {
@@ -195,7 +195,7 @@ type Bus struct {
 
 // EventBus checks event.Publisher and event.Subscriber.
 func EventBus() []Case[Bus] {
-	return []Case[Bus]{
+	return suite("EventBus", []promise[Bus]{
 		{"an event arrives whole", "Subscribe calls handle for each event of topic: every field is kept, Time in UTC, to the microsecond.", busWhole},
 		{"events of a key arrive in order", "Events with the same key are handled in the order in which they were published.", busOrder},
 		{"events of many keys arrive in the order of each", "Events with the same key are handled in the order in which they were published.", busKeys},
@@ -216,7 +216,7 @@ func EventBus() []Case[Bus] {
 		{"concurrent publishers lose nothing", "Publisher may be called from many goroutines.", busConcurrent},
 		{"publishing nothing is no error", "Publish returns nil once the bus has taken over every event, in the order given.", busNothing},
 		{"Publish gives up with its context", "Publish gives up when ctx is done; then too the outcome is unknown.", busPublishEnded},
-	}
+	})
 }
 
 // log keeps what handlers saw.

@@ -22,7 +22,7 @@ type Mails struct {
 
 // MailQueue checks mail.Queue. It looks at jobs through mail.DeadLetters.
 func MailQueue() []Case[Mails] {
-	return []Case[Mails]{
+	return suite("MailQueue", []promise[Mails]{
 		{"an enqueued job is stored whole", "Enqueue stores j durably as Ready with no attempts.", mailEnqueue},
 		{"enqueueing ignores state and counts", "Enqueue stores j as Ready with no attempts.", mailEnqueueState},
 		{"long and foreign values are kept", "Enqueue stores j durably.", mailLong},
@@ -56,12 +56,12 @@ func MailQueue() []Case[Mails] {
 		{"a pruned key is unknown", "From then on their keys are unknown.", mailPruneKeys},
 		{"an ended context does all or nothing", "A mail is never forgotten: a call whose context has ended leaves the queue as it was, or has done all its work.", mailEnded},
 		{"jobs are copies", "Values, not shared state, cross a port: changing what was given or returned changes nothing stored.", mailCopies},
-	}
+	})
 }
 
 // DeadLetters checks mail.DeadLetters. It makes jobs through mail.Queue.
 func DeadLetters() []Case[Mails] {
-	return []Case[Mails]{
+	return suite("DeadLetters", []promise[Mails]{
 		{"jobs are listed ascending by ID", "List returns jobs that the filter chooses, ascending by ID.", lettersOrder},
 		{"a list has at most limit jobs", "List returns at most f.Limit jobs.", lettersLimit},
 		{"page by page, every job comes once", "After is the ID of the last job of the page before; empty for the first page.", lettersPages},
@@ -75,15 +75,15 @@ func DeadLetters() []Case[Mails] {
 		{"a discarded job is gone", "Discard removes a Dead job.", lettersDiscard},
 		{"concurrent discards are one", "Discard removes a Dead job. It returns ErrJobNotFound.", lettersDiscardRace},
 		{"listed jobs are copies", "Values, not shared state, cross a port: changing what was returned changes nothing stored.", lettersCopies},
-	}
+	})
 }
 
 // MailStats checks mail.Stats.
 func MailStats() []Case[Mails] {
-	return []Case[Mails]{
+	return suite("MailStats", []promise[Mails]{
 		{"an empty queue counts nothing", "Stats returns the number of jobs in each state; a state without jobs may be missing.", statsEmpty},
 		{"each state is counted", "Stats returns the number of jobs in each state.", statsStates},
-	}
+	})
 }
 
 const lease = time.Minute
@@ -920,11 +920,11 @@ type Outgoing struct {
 
 // MailSender checks what every mail.Sender promises whatever carries its mails.
 func MailSender() []Case[Outgoing] {
-	return []Case[Outgoing]{
+	return suite("MailSender", []promise[Outgoing]{
 		{"a sent mail has arrived", "Send returns nil once the next hop has taken responsibility for m.", senderArrives},
 		{"concurrent mails arrive", "It may be called from many goroutines.", senderConcurrent},
 		{"Send gives up with its context", "Send gives up when ctx is done.", senderEnded},
-	}
+	})
 }
 
 func letter(n int) mail.Message {

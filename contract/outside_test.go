@@ -46,6 +46,7 @@ func TestNonces(t *testing.T) {
 }
 
 func TestForgetful(t *testing.T) {
+	contract.On(t, "outside", "a\nmap")
 	contract.Run(t, contract.Nonces(), func(*testing.T) auth.Nonces { return Forgetful{} },
 		contract.Except("long names are names", "it remembers no names at all"))
 }
@@ -118,6 +119,12 @@ func TestOutsideModule(t *testing.T) {
 		`but:  Spend("a"): it returned true, want false`,
 		"--- SKIP: TestForgetful/long_names_are_names",
 		"excepted: it remembers no names at all",
+		"=== ATTR  TestForgetful parley.adapter outside\n",
+		"=== ATTR  TestForgetful parley.server a map\n",
+		"=== ATTR  TestForgetful/a_name_is_spent_once parley.port Nonces\n",
+		"=== ATTR  TestForgetful/a_name_is_spent_once parley.case a name is spent once\n",
+		"=== ATTR  TestForgetful/a_name_is_spent_once parley.rule Spend returns true for the first call with this name, and",
+		"=== ATTR  TestForgetful/long_names_are_names parley.exception it remembers no names at all\n",
 	} {
 		if !strings.Contains(out, want) {
 			t.Errorf("the failure does not say %q:\n%s", want, out)

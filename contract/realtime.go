@@ -22,7 +22,7 @@ type FanoutNodes func(ctx context.Context) (realtime.Fanout, error)
 // Fanout checks realtime.Fanout. A fan-out may lose signals when something fails; with
 // everything in order, as here, it delivers them.
 func Fanout() []Case[FanoutNodes] {
-	return []Case[FanoutNodes]{
+	return suite("Fanout", []promise[FanoutNodes]{
 		{"a signal arrives whole", "Publish hands s to every node that follows s.Room: every field is kept, Message.At in UTC, to the microsecond.", fanoutWhole},
 		{"the publishing node gets its own signals", "Publish hands s to every node that follows s.Room, this one included.", fanoutOwn},
 		{"every following node gets a signal", "Publish hands s to every node that follows s.Room.", fanoutNodes},
@@ -39,7 +39,7 @@ func Fanout() []Case[FanoutNodes] {
 		{"nothing is delivered after the end", "Run calls deliver for each signal of the followed rooms until ctx ends.", fanoutSilent},
 		{"a node that does not run holds up nobody", "Publish does not wait for the handling on other nodes.", fanoutNotRunning},
 		{"a slow node does not hold up Publish", "Publish does not wait for the handling on other nodes.", fanoutSlow},
-	}
+	})
 }
 
 // inbox keeps the signals that a node got.
@@ -495,7 +495,7 @@ func fanoutSlow(ctx context.Context, open FanoutNodes) error {
 
 // Presence checks realtime.Presence.
 func Presence() []Case[realtime.Presence] {
-	return []Case[realtime.Presence]{
+	return suite("Presence", []promise[realtime.Presence]{
 		{"who entered is listed", "List returns the users in room, and how many they are.", presenceList},
 		{"the first node to have a user is told", "first reports whether no other node, of those whose lease lasts at now, had the user there.", presenceFirst},
 		{"the last node to lose a user is told", "last reports whether the user was there and no other node whose lease lasts at now has them there.", presenceLast},
@@ -514,7 +514,7 @@ func Presence() []Case[realtime.Presence] {
 		{"one of several exits is the last", "last reports whether no other node has them there. It may be called from many goroutines.", presenceExitRace},
 		{"concurrent users are all counted", "It may be called from many goroutines.", presenceMany},
 		{"listed users are copies", "Values, not shared state, cross a port: changing what was returned changes nothing stored.", presenceCopies},
-	}
+	})
 }
 
 func who(n int) chat.Author {

@@ -21,7 +21,7 @@ type Users struct {
 
 // UserRepository checks user.Repository.
 func UserRepository() []Case[Users] {
-	return []Case[Users]{
+	return suite("UserRepository", []promise[Users]{
 		{"a created user is read back", "Create stores u. ByID returns the user; ByEmail returns the user with this canonical address. Times are UTC, to the microsecond.", usersCreate},
 		{"an unverified user stays unverified", "VerifiedAt is when the address was proven to be the user's; zero until then.", usersUnverified},
 		{"long and foreign values are kept", "FullName is 1 to MaxFullName characters; Email is at most MaxEmail bytes.", usersLong},
@@ -45,7 +45,7 @@ func UserRepository() []Case[Users] {
 		{"an update to a taken address is refused", "A changed Email that another user has is ErrEmailTaken.", usersUpdateTaken},
 		{"one of several updates gets an address", "Email is unique among users. A changed Email that another user has is ErrEmailTaken.", usersEmailRace},
 		{"an ended context stores nothing", "When ctx is done before the commit, nothing is stored and the error says so.", usersEnded},
-	}
+	})
 }
 
 func someone(n int) user.User {

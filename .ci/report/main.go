@@ -1,55 +1,91 @@
 // Command report reads the output of "go test -json" from standard input, prints what failed
 // and one line a package, and fails on a failure and on a skip that is not expected.
 //
-//	go test -json ./... | go run ./.ci/report 'TestName=reason' …
+//	go test -json ./... | go run ./.ci/report [-conformance FILE] 'TestName=reason' …
 //
-// An argument names a test that may be skipped; one that was not skipped is no error.
+// An argument names a test that may be skipped; one that was not skipped is no error. A promise
+// that an adapter declares not to keep is skipped with leave. With -conformance the table of
+// what each adapter keeps is written to FILE; see conformance.go.
 package main
 
 import (
 	"bufio"
 	"encoding/json"
+	"errors"
+	"flag"
 	"fmt"
+	"io"
 	"os"
 	"strings"
 )
 
 type line struct {
-	Action, Package, Test, Output string
-	Elapsed                       float64
+	Action, Package, Test, Output, Key, Value string
+	Elapsed                                   float64
 }
 
 func main() {
+	file := flag.String("conformance", "", "write the conformance table to this file")
+	flag.Parse()
 	expected := map[string]string{}
-	for _, a := range os.Args[1:] {
+	for _, a := range flag.Args() {
 		name, reason, _ := strings.Cut(a, "=")
 		expected[name] = reason
 	}
+	found := newTable()
+	err := report(os.Stdin, os.Stdout, expected, found)
+	if *file != "" {
+		err = firstOf(err, found.check(), writeFile(*file, found))
+	}
+	if err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		os.Exit(1)
+	}
+}
+
+func firstOf(errs ...error) error {
+	for _, err := range errs {
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func writeFile(name string, t *table) error {
+	var text strings.Builder
+	t.write(&text)
+	return os.WriteFile(name, []byte(text.String()), 0o644)
+}
+
+// report prints to out what the tests in in came to, and tells found about each.
+func report(in io.Reader, out io.Writer, expected map[string]string, found *table) error {
 	output := map[string][]string{}
 	passed, failed, skipped, unexpected := 0, 0, 0, 0
-	in := bufio.NewScanner(os.Stdin)
-	in.Buffer(nil, 16<<20)
-	for in.Scan() {
+	lines := bufio.NewScanner(in)
+	lines.Buffer(nil, 16<<20)
+	for lines.Scan() {
 		var l line
-		if json.Unmarshal(in.Bytes(), &l) != nil {
-			fmt.Println(in.Text()) // a build failure, say
+		if json.Unmarshal(lines.Bytes(), &l) != nil {
+			fmt.Fprintln(out, lines.Text()) // a build failure, say
 			continue
 		}
 		key := l.Package + " " + l.Test
+		declared := found.note(l)
 		switch l.Action {
 		case "output", "build-output":
 			output[key] = append(output[key], l.Output)
 		case "build-fail":
 			failed++
-			fmt.Print(strings.Join(output[key], ""))
+			fmt.Fprint(out, strings.Join(output[key], ""))
 		case "pass", "fail", "skip":
 			if l.Test == "" {
 				if l.Action != "skip" { // a package without tests
-					fmt.Printf("%-4s %6.1fs %s\n", l.Action, l.Elapsed, l.Package)
+					fmt.Fprintf(out, "%-4s %6.1fs %s\n", l.Action, l.Elapsed, l.Package)
 				}
 				if l.Action == "fail" {
 					failed++
-					fmt.Print(strings.Join(output[key], ""))
+					fmt.Fprint(out, strings.Join(output[key], ""))
 				}
 				continue
 			}
@@ -58,35 +94,43 @@ func main() {
 				passed++
 			case "fail":
 				failed++
-				fmt.Printf("FAIL %s\n%s", key, strings.Join(output[key], ""))
+				fmt.Fprintf(out, "FAIL %s\n%s", key, strings.Join(output[key], ""))
 			case "skip":
 				skipped++
-				if !isExpected(expected, l.Test) {
+				if !declared && !isExpected(expected, l.Test) {
 					unexpected++
-					fmt.Printf("SKIP that was not expected: %s\n%s", key, strings.Join(output[key], ""))
+					fmt.Fprintf(out, "SKIP that was not expected: %s\n%s", key, strings.Join(output[key], ""))
 				}
 			}
 			delete(output, key)
 		}
 	}
-	fmt.Printf("%d passed, %d failed, %d skipped\n", passed, failed, skipped)
-	if err := in.Err(); err != nil || failed > 0 || unexpected > 0 || passed == 0 {
-		fmt.Fprintf(os.Stderr, "%d failed, %d skipped without leave, %v\n", failed, unexpected, err)
-		os.Exit(1)
+	fmt.Fprintf(out, "%d passed, %d failed, %d skipped\n", passed, failed, skipped)
+	if failed > 0 || unexpected > 0 || passed == 0 {
+		return errors.Join(fmt.Errorf("%d failed, %d skipped without leave", failed, unexpected), lines.Err())
 	}
+	return lines.Err()
 }
 
 // isExpected reports whether a test, or one that it is part of, may be skipped.
 func isExpected(expected map[string]string, test string) bool {
-	for name := test; name != ""; {
+	for name := range selfAndParents(test) {
 		if _, ok := expected[name]; ok {
 			return true
 		}
-		at := strings.LastIndexByte(name, '/')
-		if at < 0 {
-			return false
-		}
-		name = name[:at]
 	}
 	return false
+}
+
+// selfAndParents yields a test's name and then the names of those that it is part of.
+func selfAndParents(test string) func(yield func(string) bool) {
+	return func(yield func(string) bool) {
+		for yield(test) {
+			at := strings.LastIndexByte(test, '/')
+			if at < 0 {
+				return
+			}
+			test = test[:at]
+		}
+	}
 }

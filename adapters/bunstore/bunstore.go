@@ -52,7 +52,7 @@
 //	rooms         name | created_by, created_at
 //	members       user_id, room | since
 //	room_seqs     id | room unique, last: the highest sequence number given out
-//	messages      room_id, seq | id, client_id, author_id, author_name, text, at;
+//	messages      room_id (of room_seqs), seq | id, client_id, author_id, author_name, text, at;
 //	              unique (room_id, author_id, client_id), NULL where there is no client id
 //	outbox        position | id, topic, type, event_key, time, data; ascending in commit order
 //	mail_jobs     position | id unique, job_key unique, kind, recipient, recipient_name, data, state,
@@ -62,10 +62,13 @@
 //
 // The bar ends the primary key. Bounds and states are held by CHECK constraints. Text has the
 // collation C on PostgreSQL; on MySQL it is UTF-8 in varbinary columns. [Store.Migrate] creates and
-// upgrades the schema, [Store.Check] compares it with the program. There are no foreign keys:
-// the ports take sessions, codes and memberships of users and rooms that another store may
-// hold, and a message's room was read by the statement before, so that the check would
-// cost every row a look-up and find nothing.
+// upgrades the schema, [Store.Check] compares it with the program. A message's room_id is a foreign
+// key: no counter can be lost while there are messages, and begin at 1 again. Nothing else is one:
+// the ports take sessions, codes and memberships of users and rooms that another store may hold.
+// On a SQLite handle that [New] was given, foreign keys hold where the pragma foreign_keys is set.
+//
+// A user without the right to change the schema can use one that is current: SELECT, INSERT, UPDATE
+// and DELETE on the tables is enough.
 //
 // # Closing
 //

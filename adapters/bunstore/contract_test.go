@@ -14,14 +14,17 @@ import (
 func onEach[P any](t *testing.T, cases []contract.Case[P], port func(*bunstore.Store) P) {
 	t.Parallel()
 	t.Run("OpenSQLite", func(t *testing.T) {
+		contract.On(t, "bunstore", "SQLite")
 		contract.Run(t, cases, func(t *testing.T) P { return port(open(t)) })
 	})
 	t.Run("New", func(t *testing.T) {
+		contract.On(t, "bunstore", "SQLite")
 		contract.Run(t, cases, func(t *testing.T) P { return port(openPlain(t)) })
 	})
 	for _, e := range engines {
 		t.Run(e.name, func(t *testing.T) {
 			t.Parallel()
+			contract.On(t, "bunstore", e.name)
 			s := e.migrated(t)
 			contract.Run(t, cases, func(t *testing.T) P {
 				e.wipe(t, s)

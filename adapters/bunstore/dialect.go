@@ -24,6 +24,8 @@ type dialect struct {
 	translate func(statement string) string
 	// moreTables are statements of the first migration that only this engine needs.
 	moreTables []string
+	// messageKey are the statements that add the foreign key of messages.
+	messageKey []string
 	// doneBefore recognises the error of a statement that cannot say IF NOT EXISTS.
 	doneBefore func(err error) bool
 	// tableExists counts the tables of the name that is its argument.
@@ -54,6 +56,8 @@ type dialect struct {
 	// kind classifies an error of the driver: a unique violation is Conflict, any other
 	// constraint Invalid.
 	kind func(err error) fault.Kind
+	// forbidden recognises that the user has no right to a statement.
+	forbidden func(err error) bool
 	// noTable recognises that a table is missing.
 	noTable func(err error) bool
 	// again recognises that the engine gave a transaction up for another one's sake.

@@ -23,6 +23,8 @@ const (
 	mysqlNoTable          = 1146
 	mysqlDeadlock         = 1213
 	mysqlRecordChanged    = 1020
+	mysqlCannotCreate     = 1005
+	mysqlDuplicateKeyOf   = 1826
 )
 
 // plainMySQL is what all versions of MySQL and MariaDB have in common. Bun would ask the
@@ -64,7 +66,16 @@ func mysqlDialect() *dialect {
 			"CREATE TABLE IF NOT EXISTS parley_locks (name varchar(16) NOT NULL PRIMARY KEY) ENGINE=InnoDB",
 			"INSERT INTO parley_locks (name) VALUES ('outbox') ON DUPLICATE KEY UPDATE name = name",
 		},
-		doneBefore:  func(err error) bool { return mysqlNumber(err) == mysqlDuplicateKeyName },
+		messageKey: []string{"ALTER TABLE parley_messages ADD " + messageKey},
+		doneBefore: func(err error) bool {
+			switch mysqlNumber(err) {
+			case mysqlDuplicateKeyName, mysqlDuplicateKeyOf:
+				return true
+			case mysqlCannotCreate: // MariaDB, of a foreign key that is there
+				return strings.Contains(err.Error(), "errno: 121")
+			}
+			return false
+		},
 		tableExists: "SELECT COUNT(*) FROM information_schema.tables WHERE table_schema = DATABASE() AND table_name = ?",
 		beginMigration: func(ctx context.Context, one *sql.DB) error {
 			for { // in short waits, since a server does not notice that the client has gone
@@ -100,8 +111,9 @@ func mysqlDialect() *dialect {
 			_, err := tx.ExecContext(ctx, "SELECT name FROM parley_locks WHERE name = 'outbox' FOR UPDATE")
 			return err
 		},
-		kind:    mysqlKind,
-		noTable: func(err error) bool { return mysqlNumber(err) == mysqlNoTable },
+		kind:      mysqlKind,
+		forbidden: func(err error) bool { return mysqlForbidden(mysqlNumber(err)) },
+		noTable:   func(err error) bool { return mysqlNumber(err) == mysqlNoTable },
 		again: func(err error) bool {
 			n := mysqlNumber(err)
 			return n == mysqlDeadlock || n == mysqlRecordChanged
@@ -126,6 +138,11 @@ func mysqlClaim(ctx context.Context, tx bun.Tx, now, until int64) (row jobRow, e
 	return row, err
 }
 
+// mysqlForbidden reports whether a number says that the user has no right to a database, table or column.
+func mysqlForbidden(number uint16) bool {
+	return number == 1044 || number == 1142 || number == 1143
+}
+
 func mysqlKind(err error) fault.Kind {
 	if errors.Is(err, mysql.ErrInvalidConn) || errors.Is(err, mysql.ErrMalformPkt) || errors.Is(err, mysql.ErrPktSync) {
 		return fault.Unavailable
@@ -133,12 +150,12 @@ func mysqlKind(err error) fault.Kind {
 	switch mysqlNumber(err) {
 	case mysqlDuplicateKey:
 		return fault.Conflict
-	case 1048, 1264, 1366, 1406, 3819, 4025: // NULL, range, encoding, length; CHECK on MySQL and on MariaDB
+	case 1048, 1264, 1366, 1406, 1451, 1452, 3819, 4025: // NULL, range, encoding, length; foreign keys; CHECK on MySQL and on MariaDB
 		return fault.Invalid
 	case mysqlDeadlock, mysqlRecordChanged,
 		1021, 1114, // disk or table full
 		1040, 1203, 1226, // too many connections
-		1044, 1045, 1049, // what changed since opening
+		1044, 1045, 1049, 1142, 1143, // what changed since opening
 		1053, 1927, 1317, 3024, 1969, // shutdown, killed, interrupted, out of time
 		1205,                   // a lock that was not to be had
 		1290, 1792, 1836, 3100: // read only: a replica

@@ -40,6 +40,7 @@ func postgresDialect() *dialect {
 			// The database's own collation may be linguistic, and change with the system's libraries.
 			return varchar.ReplaceAllString(words.Replace(statement), `$0 COLLATE "C"`)
 		},
+		messageKey:       []string{"ALTER TABLE parley_messages DROP CONSTRAINT IF EXISTS parley_messages_room, ADD " + messageKey},
 		doneBefore:       never,
 		tableExists:      "SELECT COUNT(to_regclass(?))", // along the search path, as all names here
 		transactionalDDL: true,
@@ -77,9 +78,10 @@ func postgresDialect() *dialect {
 			_, err := tx.ExecContext(ctx, "SELECT pg_advisory_xact_lock('parley_outbox'::regclass::bigint)")
 			return err
 		},
-		kind:    postgresKind,
-		noTable: func(err error) bool { return postgresCode(err) == "42P01" },
-		again:   func(err error) bool { code := postgresCode(err); return code == "40001" || code == "40P01" },
+		kind:      postgresKind,
+		forbidden: func(err error) bool { return postgresCode(err) == postgresForbidden },
+		noTable:   func(err error) bool { return postgresCode(err) == "42P01" },
+		again:     func(err error) bool { code := postgresCode(err); return code == "40001" || code == "40P01" },
 	}
 }
 
@@ -100,13 +102,16 @@ func dollars(n, k int) string {
 	return b.String() + ")"
 }
 
+// postgresForbidden is the SQLSTATE of what the user has no right to.
+const postgresForbidden = "42501"
+
 // postgresKind goes by the classes of SQLSTATE (PostgreSQL, appendix A).
 func postgresKind(err error) fault.Kind {
 	code := postgresCode(err)
 	switch {
 	case code == "23505":
 		return fault.Conflict
-	case code == "25006", code == "55P03": // read only: a standby; a lock that was not to be had
+	case code == "25006", code == "55P03", code == postgresForbidden: // read only: a standby; a lock that was not to be had; a right taken away
 		return fault.Unavailable
 	case len(code) < 2:
 		if _, ok := errors.AsType[*pgconn.ConnectError](err); ok || strings.HasSuffix(err.Error(), "conn closed") {

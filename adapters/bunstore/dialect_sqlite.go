@@ -30,6 +30,14 @@ func sqliteDialect() *dialect {
 			"{where_client_id}", "WHERE client_id IS NOT NULL",
 			"{claimable}", "(state, position)",
 		).Replace,
+		// A table of SQLite gets no new constraint, so it is made again.
+		messageKey: []string{
+			"CREATE TABLE parley_messages_tied (" + messageColumns + ",\n\t\t" + messageKey + "\n\t) {clustered}",
+			"INSERT INTO parley_messages_tied SELECT * FROM parley_messages ORDER BY room_id, seq",
+			"DROP TABLE parley_messages",
+			"ALTER TABLE parley_messages_tied RENAME TO parley_messages",
+			messageClients,
+		},
 		doneBefore:       never,
 		tableExists:      "SELECT COUNT(*) FROM sqlite_master WHERE type = 'table' AND name = ?",
 		transactionalDDL: true,
@@ -58,6 +66,7 @@ func sqliteDialect() *dialect {
 		},
 		lockOutbox: nothing, // there is one writer
 		kind:       sqliteKind,
+		forbidden:  never,
 		noTable: func(err error) bool {
 			return sqliteCode(err) == sqlite3.SQLITE_ERROR && strings.Contains(err.Error(), "no such table")
 		},

@@ -6,10 +6,22 @@ import (
 	"github.com/uptrace/bun"
 
 	"github.com/parley-chat/parley/core/event"
+	"github.com/parley-chat/parley/core/fault"
 )
 
 // Handles returns the handles for writing and for reading.
 func Handles(s *Store) (write, read *bun.DB) { return s.db.write, s.db.read }
+
+// MigrateFirst runs the first n migrations on an empty database.
+func MigrateFirst(ctx context.Context, s *Store, n int) error {
+	return s.migrate(ctx, steps(s.db.dialect)[:n])
+}
+
+// Migrations is how many there are.
+func Migrations(s *Store) int { return len(steps(s.db.dialect)) }
+
+// KindOf classifies an error of the driver.
+func KindOf(s *Store, err error) fault.Kind { return s.db.dialect.kind(err) }
 
 // Transact runs do as the ports run their transactions.
 func Transact(ctx context.Context, s *Store, do func(ctx context.Context, tx bun.Tx) error) error {

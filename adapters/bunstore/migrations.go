@@ -25,13 +25,23 @@ const (
 // at most the busy timeout. On SQLite and PostgreSQL all pending migrations are one
 // transaction: a crash leaves the schema as it was. On MySQL, where every statement commits
 // by itself, it leaves some statements done, and the next call repeats them without harm.
-// It returns ErrSchemaNew when a newer program has been here, and ErrMigrating when somebody
+// A user who may not change the schema can call it as long as there is nothing to do, and gets
+// ErrSchemaOld otherwise. It returns ErrSchemaNew when a newer program has been here, and ErrMigrating when somebody
 // else's lock is in the way.
 func (s *Store) Migrate(ctx context.Context) error {
-	if err := s.Check(ctx); !errors.Is(err, ErrSchemaOld) {
+	pending, err := s.check(ctx)
+	if !errors.Is(err, ErrSchemaOld) {
 		return err
 	}
-	return s.inMigration(ctx, "migrate", func(ctx context.Context, m *migrate.Migrator) error {
+	err = s.migrate(ctx, steps(s.db.dialect))
+	if err != nil && s.db.dialect.forbidden(err) {
+		return ErrSchemaOld.Detail("it lacks %s, and this user has no right to change it: run parley migrate as one who has", pending).Because(err)
+	}
+	return err
+}
+
+func (s *Store) migrate(ctx context.Context, steps []step) error {
+	return s.inMigration(ctx, "migrate", steps, func(ctx context.Context, m *migrate.Migrator) error {
 		if err := m.Init(ctx); err != nil {
 			return err
 		}
@@ -62,22 +72,29 @@ func (s *Store) Migrate(ctx context.Context) error {
 // (all are, on an empty database), and ErrSchemaNew if it has some that this program does
 // not know. It changes nothing.
 func (s *Store) Check(ctx context.Context) error {
-	pending, newer, err := s.compare(ctx)
+	_, err := s.check(ctx)
+	return err
+}
+
+// check is Check, and names the migrations that are pending.
+func (s *Store) check(ctx context.Context) (pending string, err error) {
+	lacking, newer, err := s.compare(ctx)
 	switch {
 	case err != nil:
-		return s.db.fail(ctx, "check schema", err)
+		return "", s.db.fail(ctx, "check schema", err)
 	case len(newer) > 0:
-		return schemaNew(newer)
-	case len(pending) > 0:
-		return ErrSchemaOld.Detail("%s", names(pending))
+		return "", schemaNew(newer)
+	case len(lacking) > 0:
+		pending = names(lacking)
+		return pending, ErrSchemaOld.Detail("it lacks %s: run parley migrate, or call Store.Migrate", pending)
 	}
-	return nil
+	return "", nil
 }
 
 // Unlock removes a migration lock that was left behind. Call it only when no process is
 // migrating. A crash leaves none; another program may.
 func (s *Store) Unlock(ctx context.Context) error {
-	return s.inMigration(ctx, "unlock migrations", func(ctx context.Context, m *migrate.Migrator) error {
+	return s.inMigration(ctx, "unlock migrations", steps(s.db.dialect), func(ctx context.Context, m *migrate.Migrator) error {
 		if err := m.Init(ctx); err != nil {
 			return err
 		}
@@ -91,10 +108,11 @@ func (s *Store) compare(ctx context.Context) (pending, newer migrate.MigrationSl
 	if err := s.db.read.NewRaw(s.db.dialect.tableExists, migrationsTable).Scan(ctx, &tables); err != nil {
 		return nil, nil, err
 	}
-	m := s.migrator(s.db.read)
+	known := migrations(s.db.dialect, steps(s.db.dialect))
 	if tables == 0 {
-		return migrations(s.db.dialect).Sorted(), nil, nil
+		return known.Sorted(), nil, nil
 	}
+	m := migrator(s.db.read, known)
 	if newer, err = m.MissingMigrations(ctx); err != nil {
 		return nil, nil, err
 	}
@@ -102,8 +120,8 @@ func (s *Store) compare(ctx context.Context) (pending, newer migrate.MigrationSl
 	return all.Unapplied(), newer, err
 }
 
-func (s *Store) migrator(db *bun.DB) *migrate.Migrator {
-	return migrate.NewMigrator(db, migrations(s.db.dialect), migrate.WithTableName(migrationsTable),
+func migrator(db *bun.DB, known *migrate.Migrations) *migrate.Migrator {
+	return migrate.NewMigrator(db, known, migrate.WithTableName(migrationsTable),
 		migrate.WithLocksTableName(migrationLocksTable), migrate.WithMarkAppliedOnSuccess(true))
 }
 
@@ -121,7 +139,7 @@ func names(ms migrate.MigrationSlice) string {
 
 // inMigration runs do in one transaction, or under a lock where that cannot be. bun/migrate takes a whole handle, so it gets one
 // with a single connection, on which the transaction was begun by hand.
-func (s *Store) inMigration(ctx context.Context, op string, do func(context.Context, *migrate.Migrator) error) error {
+func (s *Store) inMigration(ctx context.Context, op string, steps []step, do func(context.Context, *migrate.Migrator) error) error {
 	conn, err := s.db.write.DB.Conn(ctx)
 	if err != nil {
 		return s.db.fail(ctx, op, err)
@@ -138,7 +156,7 @@ func (s *Store) inMigration(ctx context.Context, op string, do func(context.Cont
 		if err := s.db.dialect.beginMigration(ctx, one); err != nil {
 			return err
 		}
-		if err = do(ctx, s.migrator(bun.NewDB(one, s.db.dialect.bun()))); err == nil {
+		if err = do(ctx, migrator(bun.NewDB(one, s.db.dialect.bun()), migrations(s.db.dialect, steps))); err == nil {
 			_, err = one.ExecContext(ctx, s.db.dialect.commitMigration)
 		}
 		if err != nil {
@@ -169,16 +187,25 @@ type borrowed struct{ driver.Conn }
 
 func (borrowed) Close() error { return nil }
 
-// migrations lists them all. A migration that was released is never edited: add one.
+// step is one migration.
+type step struct {
+	name, comment string
+	statements    []string
+}
+
+// steps lists them all. A migration that was released is never edited: add one.
 // Each statement can be repeated, for engines whose DDL is not transactional.
-func migrations(d *dialect) *migrate.Migrations {
-	all := migrate.NewMigrations()
-	for _, m := range []struct {
-		name, comment string
-		statements    []string
-	}{
+func steps(d *dialect) []step {
+	return []step{
 		{"0001", "first tables", append(firstTables(), d.moreTables...)},
-	} {
+		{"0002", "no message without its room's counter", d.messageKey},
+	}
+}
+
+// migrations is steps as bun/migrate wants them.
+func migrations(d *dialect, steps []step) *migrate.Migrations {
+	all := migrate.NewMigrations()
+	for _, m := range steps {
 		all.Add(migrate.Migration{
 			Name: m.name, Comment: m.comment,
 			Up: func(ctx context.Context, migrator *migrate.Migrator, _ *migrate.Migration) error {
@@ -254,20 +281,9 @@ func firstTables() []string {
 		room varchar(100) NOT NULL UNIQUE CHECK ({length}(room) BETWEEN 1 AND 100),
 		last bigint NOT NULL CHECK (last >= 0)
 	) {table}`,
-		// room_id is no foreign key: the one statement that writes it has just read it, and the
-		// check would cost every row a look-up.
-		`CREATE TABLE IF NOT EXISTS parley_messages (
-		room_id bigint NOT NULL,
-		seq bigint NOT NULL CHECK (seq >= 1),
-		id varchar(128) NOT NULL CHECK ({length}(id) BETWEEN 1 AND 128),
-		client_id varchar(64) CHECK ({length}(client_id) BETWEEN 1 AND 64),
-		author_id varchar(128) NOT NULL CHECK ({length}(author_id) <= 128),
-		author_name varchar(100) NOT NULL CHECK ({length}(author_name) <= 100),
-		text {text} NOT NULL CHECK ({length}(text) BETWEEN 1 AND 4000),
-		at bigint NOT NULL,
-		PRIMARY KEY (room_id, seq)
+		`CREATE TABLE IF NOT EXISTS parley_messages (` + messageColumns + `
 	) {clustered}`,
-		`CREATE UNIQUE INDEX IF NOT EXISTS parley_messages_client ON parley_messages (room_id, author_id, client_id) {where_client_id}`,
+		messageClients,
 
 		`CREATE TABLE IF NOT EXISTS parley_outbox (
 		position {position},
@@ -304,3 +320,22 @@ func firstTables() []string {
 		`CREATE INDEX IF NOT EXISTS parley_mail_jobs_settled ON parley_mail_jobs (state, updated_at)`,
 	}
 }
+
+// messageColumns are those of messages.
+const messageColumns = `
+		room_id bigint NOT NULL,
+		seq bigint NOT NULL CHECK (seq >= 1),
+		id varchar(128) NOT NULL CHECK ({length}(id) BETWEEN 1 AND 128),
+		client_id varchar(64) CHECK ({length}(client_id) BETWEEN 1 AND 64),
+		author_id varchar(128) NOT NULL CHECK ({length}(author_id) <= 128),
+		author_name varchar(100) NOT NULL CHECK ({length}(author_name) <= 100),
+		text {text} NOT NULL CHECK ({length}(text) BETWEEN 1 AND 4000),
+		at bigint NOT NULL,
+		PRIMARY KEY (room_id, seq)`
+
+// messageClients keeps a client's own id once.
+const messageClients = `CREATE UNIQUE INDEX IF NOT EXISTS parley_messages_client ON parley_messages (room_id, author_id, client_id) {where_client_id}`
+
+// messageKey ties a message to the counter of its room: as long as there are messages, no
+// counter can be lost and begin at 1 again.
+const messageKey = `CONSTRAINT parley_messages_room FOREIGN KEY (room_id) REFERENCES parley_room_seqs (id)`

@@ -75,7 +75,7 @@ func (e engine) migrated(t testing.TB) *bunstore.Store {
 func (e engine) wipe(t testing.TB, s *bunstore.Store) {
 	t.Helper()
 	db, _ := bunstore.Handles(s)
-	for _, table := range []string{"users", "sessions", "codes", "nonces", "rooms", "members", "room_seqs", "messages", "outbox", "mail_jobs"} {
+	for _, table := range []string{"users", "sessions", "codes", "nonces", "rooms", "members", "messages", "room_seqs", "outbox", "mail_jobs"} {
 		_, err := db.ExecContext(t.Context(), "DELETE FROM parley_"+table)
 		require.NoError(t, err)
 	}
@@ -411,7 +411,7 @@ func TestMigrationsOnServers(t *testing.T) {
 		db, _ := bunstore.Handles(s)
 		applied, err := db.NewSelect().Table("parley_migrations").Count(t.Context())
 		require.NoError(t, err)
-		assert.EqualValues(t, 1, applied)
+		assert.EqualValues(t, bunstore.Migrations(s), applied)
 
 		// A migration that was cut off, on an engine that keeps what had been done.
 		_, err = db.ExecContext(t.Context(), "DELETE FROM parley_migrations")

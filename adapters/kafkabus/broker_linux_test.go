@@ -37,6 +37,7 @@ func open(t *testing.T, cfg kafkabus.Config) *kafkabus.Bus {
 }
 
 func TestEventBusOnABroker(t *testing.T) {
+	contract.On(t, "kafkabus", "Apache Kafka")
 	url := servers.Kafka(t)
 	for name, edit := range map[string]func(*kafkabus.Config){
 		"plain":          func(*kafkabus.Config) {},

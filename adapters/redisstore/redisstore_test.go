@@ -24,12 +24,12 @@ func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
 // backends are the servers that everything runs on.
 var backends = []struct {
-	name string
-	open func(t *testing.T) redis.UniversalClient
+	name, server string
+	open         func(t *testing.T) redis.UniversalClient
 }{
-	{"miniredis", func(t *testing.T) redis.UniversalClient { return dial(t, "redis://"+miniredis.RunT(t).Addr()) }},
-	{"single", func(t *testing.T) redis.UniversalClient { return dial(t, servers.Redis(t)) }},
-	{"cluster", func(t *testing.T) redis.UniversalClient {
+	{"miniredis", "miniredis", func(t *testing.T) redis.UniversalClient { return dial(t, "redis://"+miniredis.RunT(t).Addr()) }},
+	{"single", "Redis", func(t *testing.T) redis.UniversalClient { return dial(t, servers.Redis(t)) }},
+	{"cluster", "Redis Cluster", func(t *testing.T) redis.UniversalClient {
 		return dial(t, servers.StartRedis(t, servers.RedisOptions{Cluster: true}).URL)
 	}},
 }
@@ -57,6 +57,7 @@ func TestContract(t *testing.T) {
 	for _, b := range backends {
 		t.Run(b.name, func(t *testing.T) {
 			t.Parallel()
+			contract.On(t, "redisstore", b.server)
 			c := b.open(t)
 			t.Run("recent cache", func(t *testing.T) {
 				contract.Run(t, contract.RecentCache(), func(t *testing.T) chat.RecentCache {

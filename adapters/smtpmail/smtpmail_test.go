@@ -30,6 +30,7 @@ func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
 func TestContract(t *testing.T) {
 	t.Parallel()
+	contract.On(t, "smtpmail", "go-smtp")
 	plain := []string{"PLAIN"}
 	for name, tc := range map[string]struct {
 		options options

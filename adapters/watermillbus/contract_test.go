@@ -22,6 +22,7 @@ func open(t *testing.T, cfg watermillbus.GoChannelConfig) *watermillbus.Bus {
 }
 
 func TestContract(t *testing.T) {
+	contract.On(t, "watermillbus", "GoChannel")
 	contract.Run(t, contract.EventBus(), func(t *testing.T) contract.Bus {
 		b := open(t, quick)
 		return contract.Bus{Publisher: b, Subscriber: b}
@@ -29,6 +30,7 @@ func TestContract(t *testing.T) {
 }
 
 func TestContractWithDeclaredGroups(t *testing.T) {
+	contract.On(t, "watermillbus", "GoChannel")
 	for _, c := range contract.EventBus() {
 		// Only a group that has a subscriber in the case can be declared: Publish waits for it.
 		declared := map[string][]string{"mail": {"group"}}

@@ -44,6 +44,7 @@ func open(t *testing.T, cfg kafkabus.Config) *kafkabus.Bus {
 
 func TestEventBus(t *testing.T) {
 	t.Parallel()
+	contract.On(t, "kafkabus", "kfake")
 	for name, edit := range map[string]func(*kafkabus.Config){
 		"plain":          func(*kafkabus.Config) {},
 		"static members": func(c *kafkabus.Config) { c.Node = "node-1"; c.Mechanism = kafkabus.ScramSHA256 },

@@ -1,0 +1,266 @@
+package bunstore_test
+
+import (
+	"context"
+	"fmt"
+	"net/url"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+	"github.com/uptrace/bun"
+
+	"github.com/parley-chat/parley/adapters/bunstore"
+	"github.com/parley-chat/parley/core/auth"
+	"github.com/parley-chat/parley/core/chat"
+	"github.com/parley-chat/parley/core/event"
+	"github.com/parley-chat/parley/core/fault"
+	"github.com/parley-chat/parley/core/mail"
+	"github.com/parley-chat/parley/core/user"
+)
+
+// migrateVariable makes this binary a process that migrates the database it names.
+const migrateVariable = "BUNSTORE_TEST_MIGRATE"
+
+func TestMain(m *testing.M) {
+	if at := os.Getenv(migrateVariable); at != "" {
+		if err := migrateAt(at); err != nil {
+			fmt.Fprintln(os.Stderr, err)
+			os.Exit(1)
+		}
+		os.Exit(0)
+	}
+	os.Exit(m.Run())
+}
+
+func migrateAt(at string) error {
+	ctx := context.Background()
+	u, err := url.Parse(at)
+	if err != nil {
+		return err
+	}
+	e := engines[0]
+	if u.Scheme == "mysql" {
+		e = engines[1]
+	}
+	s, err := e.open(ctx, at, bunstore.Config{})
+	if err != nil {
+		return err
+	}
+	return s.Migrate(ctx)
+}
+
+// first returns stores whose schema is that of the first n migrations, and its place.
+func first(t *testing.T, n int, test func(t *testing.T, s *bunstore.Store, reopen func() *bunstore.Store)) {
+	t.Parallel()
+	t.Run("SQLite", func(t *testing.T) {
+		t.Parallel()
+		file := filepath.Join(t.TempDir(), "parley.db")
+		reopen := func() *bunstore.Store {
+			s, err := bunstore.OpenSQLite(t.Context(), file, bunstore.SQLiteConfig{})
+			require.NoError(t, err)
+			t.Cleanup(func() { assert.NoError(t, s.Close()) })
+			return s
+		}
+		s := reopen()
+		require.NoError(t, bunstore.MigrateFirst(t.Context(), s, n))
+		test(t, s, reopen)
+	})
+	for _, e := range engines {
+		t.Run(e.name, func(t *testing.T) {
+			t.Parallel()
+			at := e.fresh(t)
+			reopen := func() *bunstore.Store {
+				s, err := e.open(t.Context(), at, bunstore.Config{})
+				require.NoError(t, err)
+				t.Cleanup(func() { assert.NoError(t, s.Close()) })
+				return s
+			}
+			s := reopen()
+			require.NoError(t, bunstore.MigrateFirst(t.Context(), s, n))
+			test(t, s, reopen)
+		})
+	}
+}
+
+// Everything that was stored under the first schema is there under the last, and goes on.
+func TestUpgradeKeepsEverything(t *testing.T) {
+	first(t, 1, func(t *testing.T, s *bunstore.Store, reopen func() *bunstore.Store) {
+		var stored []chat.Message
+		for i := range 4 {
+			got, err := s.Messages().Append(t.Context(), append(messages("a", 100*i, 40), messages("b", 100*i, 40)...))
+			require.NoError(t, err)
+			for _, m := range got[:40] {
+				stored = append(stored, m.Message)
+			}
+		}
+		require.NoError(t, s.Users().Create(t.Context(), user.User{ID: "u", FullName: "x", Email: "e"}, event.Event{ID: "e", Time: noon}))
+		require.NoError(t, s.MailQueue().Enqueue(t.Context(), mail.Job{ID: "j", Key: "k", RunAt: noon}))
+		err := s.Check(t.Context())
+		require.ErrorIs(t, err, bunstore.ErrSchemaOld)
+		require.ErrorContains(t, err, "it lacks 0002: run parley migrate")
+		assert.NotContains(t, err.Error(), "\n")
+
+		s = reopen()
+		require.NoError(t, s.Migrate(t.Context()))
+		require.NoError(t, s.Check(t.Context()))
+		all, err := s.Messages().List(t.Context(), "a", chat.Range{Limit: 1000})
+		require.NoError(t, err)
+		assert.Equal(t, stored, all)
+		got, err := s.Messages().Append(t.Context(), append(messages("a", 300, 40), message("a", 1000)))
+		require.NoError(t, err)
+		assert.True(t, got[39].Repeated, "a client's own id is known as before")
+		assert.EqualValues(t, 161, got[40].Seq)
+		pending, err := s.Outbox().Pending(t.Context(), 10)
+		require.NoError(t, err)
+		assert.Len(t, pending, 1)
+		_, err = s.MailQueue().Get(t.Context(), "j")
+		require.NoError(t, err)
+	})
+}
+
+// A process that is killed in the middle of a migration is in nobody's way.
+func TestMigrationIsKilled(t *testing.T) {
+	onServers(t, func(t *testing.T, e engine) {
+		at := e.fresh(t)
+		s, err := e.open(t.Context(), at, bunstore.Config{})
+		require.NoError(t, err)
+		t.Cleanup(func() { assert.NoError(t, s.Close()) })
+		require.NoError(t, bunstore.MigrateFirst(t.Context(), s, 1))
+		db, _ := bunstore.Handles(s)
+		waiting := map[string]string{
+			"PostgreSQL": `SELECT COUNT(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock' AND query LIKE 'ALTER TABLE%'`,
+			"MariaDB":    `SELECT COUNT(*) FROM information_schema.processlist WHERE db = DATABASE() AND state LIKE 'Waiting for table metadata lock%'`,
+		}[e.name]
+
+		// A reader keeps the table from being changed, so that the other process stops there.
+		err = bunstore.Transact(t.Context(), s, func(ctx context.Context, tx bun.Tx) error {
+			var n int
+			if err := tx.NewRaw("SELECT COUNT(*) FROM parley_messages").Scan(ctx, &n); err != nil {
+				return err
+			}
+			other := exec.CommandContext(ctx, os.Args[0])
+			other.Env = append(os.Environ(), migrateVariable+"="+at)
+			if err := other.Start(); err != nil {
+				return err
+			}
+			assert.Eventually(t, func() bool {
+				var n int
+				assert.NoError(t, db.NewRaw(waiting).Scan(ctx, &n))
+				return n > 0
+			}, 20*time.Second, 10*time.Millisecond, "the other process does not migrate")
+			soon, cancel := context.WithTimeout(ctx, 100*time.Millisecond)
+			defer cancel()
+			assert.ErrorIs(t, s.Migrate(soon), fault.Unavailable, "two migrate at once")
+			if err := other.Process.Kill(); err != nil {
+				return err
+			}
+			assert.Error(t, other.Wait(), "it was killed")
+			return nil
+		})
+		require.NoError(t, err)
+		require.NoError(t, s.Migrate(t.Context()))
+		require.NoError(t, s.Check(t.Context()))
+		_, err = s.Messages().Append(t.Context(), messages("r", 0, 3))
+		require.NoError(t, err)
+		_, err = db.ExecContext(t.Context(), "DELETE FROM parley_room_seqs")
+		require.Error(t, err, "the migration is said to be done, and is not")
+	})
+}
+
+// Where the program's user may not change the schema, somebody else has to, and then
+// everything works.
+func TestUserWithoutTheRightToMigrate(t *testing.T) {
+	onServers(t, func(t *testing.T, e engine) {
+		server := e.start(t) // of its own: users are the whole server's
+		owner, err := url.Parse(server.URL)
+		require.NoError(t, err)
+		admin, err := e.open(t.Context(), server.URL, bunstore.Config{})
+		require.NoError(t, err)
+		t.Cleanup(func() { assert.NoError(t, admin.Close()) })
+		db, _ := bunstore.Handles(admin)
+		run := func(statements ...string) {
+			t.Helper()
+			for _, statement := range statements {
+				_, err := db.ExecContext(t.Context(), statement)
+				require.NoError(t, err)
+			}
+		}
+		grant := func() { // on the tables that there are
+			t.Helper()
+			run(map[string]string{
+				"PostgreSQL": `GRANT SELECT, INSERT, UPDATE, DELETE ON ALL TABLES IN SCHEMA public TO limited`,
+				"MariaDB":    `GRANT SELECT, INSERT, UPDATE, DELETE ON ` + owner.Path[1:] + `.* TO 'limited'@'127.0.0.1'`,
+			}[e.name])
+		}
+		run(map[string]string{
+			"PostgreSQL": `CREATE ROLE limited LOGIN PASSWORD 'hidden'`,
+			"MariaDB":    `CREATE USER 'limited'@'127.0.0.1' IDENTIFIED BY 'hidden'`,
+		}[e.name])
+		if e.name == "MariaDB" {
+			grant()
+		}
+		limited := *owner
+		limited.User = url.UserPassword("limited", "hidden")
+		s, err := e.open(t.Context(), limited.String(), bunstore.Config{})
+		require.NoError(t, err)
+		t.Cleanup(func() { assert.NoError(t, s.Close()) })
+		refused := func(lacks string) {
+			t.Helper()
+			err := s.Migrate(t.Context())
+			require.ErrorIs(t, err, bunstore.ErrSchemaOld)
+			require.ErrorContains(t, err, "it lacks "+lacks+", and this user has no right to change it: run parley migrate as one who has")
+			assert.NotContains(t, err.Error(), "\n")
+			assert.NotContains(t, err.Error(), "hidden")
+		}
+		refused("0001, 0002")
+		require.NoError(t, bunstore.MigrateFirst(t.Context(), admin, 1))
+		grant()
+		refused("0002")
+		require.NoError(t, admin.Migrate(t.Context()))
+		grant()
+		require.NoError(t, s.Migrate(t.Context()))
+
+		_, err = s.Messages().Append(t.Context(), messages("r", 0, 3))
+		require.NoError(t, err)
+		got, err := s.Messages().Append(t.Context(), messages("r", 0, 4))
+		require.NoError(t, err)
+		assert.EqualValues(t, 4, got[3].Seq)
+		require.NoError(t, s.Users().Create(t.Context(), user.User{ID: "u", FullName: "x", Email: "e"}, event.Event{ID: "e", Time: noon}))
+		_, err = s.Users().Update(t.Context(), "u", func(u *user.User) error { u.FullName = "y"; return nil })
+		require.NoError(t, err)
+		require.NoError(t, s.Outbox().Published(t.Context(), "e"))
+		require.NoError(t, s.Sessions().Create(t.Context(), auth.Session{ID: "s", UserID: "u", ExpiresAt: noon}))
+		n, err := s.Sessions().DeleteExpired(t.Context(), noon.Add(time.Second))
+		require.NoError(t, err)
+		assert.Equal(t, 1, n)
+		require.NoError(t, s.Codes().Put(t.Context(), auth.Code{Hash: "h", UserID: "u", ExpiresAt: noon}))
+		_, err = s.Codes().Use(t.Context(), "h", noon)
+		require.NoError(t, err)
+		_, err = s.Nonces().Spend(t.Context(), "n", noon)
+		require.NoError(t, err)
+		_, err = s.Rooms().Ensure(t.Context(), chat.Room{Name: "r", CreatedBy: "u"})
+		require.NoError(t, err)
+		require.NoError(t, s.Members().Add(t.Context(), chat.Membership{Room: "r", UserID: "u"}))
+		require.NoError(t, s.MailQueue().Enqueue(t.Context(), mail.Job{ID: "j", Key: "k", RunAt: noon}))
+		j, ok, err := s.MailQueue().Claim(t.Context(), noon, time.Minute)
+		require.NoError(t, err)
+		require.True(t, ok)
+		require.NoError(t, s.MailQueue().Settle(t.Context(), j, mail.Outcome{State: mail.Sent, At: noon}))
+
+		// A right that is taken away later is no fault of the caller's.
+		run(map[string]string{
+			"PostgreSQL": `REVOKE INSERT ON parley_messages FROM limited`,
+			"MariaDB":    `REVOKE INSERT ON ` + owner.Path[1:] + `.* FROM 'limited'@'127.0.0.1'`,
+		}[e.name])
+		again, err := e.open(t.Context(), limited.String(), bunstore.Config{}) // MariaDB asks once a connection
+		require.NoError(t, err)
+		t.Cleanup(func() { assert.NoError(t, again.Close()) })
+		_, err = again.Messages().Append(t.Context(), messages("r", 10, 1))
+		require.ErrorIs(t, err, fault.Unavailable)
+	})
+}
