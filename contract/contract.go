@@ -30,7 +30,7 @@ import (
 	"time"
 )
 
-// Deadline bounds one case. A check whose context has ended, and that has not returned
+// Deadline bounds one case, unless it is run by [RunWithin]. A check whose context has ended, and that has not returned
 // after [Grace], is reported as hanging; it is not waited for.
 const (
 	Deadline = 30 * time.Second
@@ -107,6 +107,14 @@ func (r Result) String() string {
 // [AttrCase], [AttrRule], and [AttrException] if it is skipped. [On] says on what it runs.
 func Run[P any](t *testing.T, cases []Case[P], open func(t *testing.T) P, exceptions ...Exception) {
 	t.Helper()
+	RunWithin(t, Deadline, cases, open, exceptions...)
+}
+
+// RunWithin is [Run] with another deadline for each case, for a port whose server takes its time,
+// as one does that starts processes or moves partitions on a loaded machine. It loosens no promise:
+// a port that keeps one late keeps it.
+func RunWithin[P any](t *testing.T, deadline time.Duration, cases []Case[P], open func(t *testing.T) P, exceptions ...Exception) {
+	t.Helper()
 	reasons, err := excepted(cases, exceptions)
 	if err != nil {
 		t.Error(err)
@@ -120,7 +128,7 @@ func Run[P any](t *testing.T, cases []Case[P], open func(t *testing.T) P, except
 			if reason, ok := reasons[c.Name]; ok {
 				t.Skipf("excepted: %s\nrule: %s", reason, c.Rule)
 			}
-			if err := c.run(t.Context(), open(t)); err != nil {
+			if err := c.run(t.Context(), deadline, open(t)); err != nil {
 				t.Errorf("a promise of the port is not kept\nrule: %s\nbut:  %v", c.Rule, err)
 			}
 		})
@@ -183,12 +191,12 @@ func (c Case[P]) verify(ctx context.Context, open func(context.Context) (P, func
 	if err != nil {
 		return fmt.Errorf("the port cannot be opened: %w", err)
 	}
-	return c.run(ctx, port)
+	return c.run(ctx, Deadline, port)
 }
 
 // run bounds one check. A check that panics has failed.
-func (c Case[P]) run(ctx context.Context, port P) error {
-	ctx, cancel := context.WithTimeout(ctx, Deadline)
+func (c Case[P]) run(ctx context.Context, deadline time.Duration, port P) error {
+	ctx, cancel := context.WithTimeout(ctx, deadline)
 	defer cancel()
 	checked := make(chan error, 1) // buffered: a check that hangs may still end one day
 	go func() {

@@ -621,3 +621,34 @@ func outboxFaults() []broken[contract.Users] {
 		}},
 	}
 }
+
+// TestRunWithin: each case gets the deadline that was asked for. RunWithin makes subtests, which a
+// bubble cannot have, so nobody waits here.
+func TestRunWithin(t *testing.T) {
+	for _, deadline := range []time.Duration{contract.Deadline / 2, contract.Deadline, 10 * contract.Deadline} {
+		left := time.Duration(0)
+		began := time.Now()
+		cases := numbers("it is a number", func(ctx context.Context, _ int) error {
+			ends, _ := ctx.Deadline()
+			left = ends.Sub(began)
+			return nil
+		})
+		contract.RunWithin(t, deadline, cases, func(*testing.T) int { return 1 })
+		if left < deadline { // it is set after began, whenever that is
+			t.Errorf("the deadline is %s away, want at least %s", left, deadline)
+		}
+		if most := deadline + time.Since(began); left > most {
+			t.Errorf("the deadline is %s away, want at most %s", left, most)
+		}
+	}
+	left := time.Duration(0)
+	began := time.Now()
+	contract.Run(t, numbers("it is a number", func(ctx context.Context, _ int) error {
+		ends, _ := ctx.Deadline()
+		left = ends.Sub(began)
+		return nil
+	}), func(*testing.T) int { return 1 })
+	if left < contract.Deadline || left > contract.Deadline+time.Since(began) {
+		t.Errorf("Run's deadline is %s away, want %s", left, contract.Deadline)
+	}
+}

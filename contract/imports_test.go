@@ -166,16 +166,19 @@ var importRules = []importRule{
 	},
 	{
 		name: "nothing but contract and testkit imports testing", reason: "testing puts its flags and its weight into every binary",
-		of:      func(path string) bool { return !under(path, "contract") && !under(path, "testkit") },
+		of: func(path string) bool {
+			return !under(path, "contract") && !under(path, "testkit") && !under(path, "apps/internal/conformance")
+		},
 		forbids: func(_, dep string, _, standard bool) bool { return standard && under(dep, "testing") },
 		// A vendor's own import of testing is not ours to forbid, but one of our packages is.
 		direct: true,
 	},
 	{
 		name: "no program holds testkit or contract", reason: "what helps tests must not be in a program",
-		of: func(path string) bool { return under(path, "apps") },
+		// apps/internal/conformance proves the programs, and is in none of them.
+		of: func(path string) bool { return under(path, "apps") && !under(path, "apps/internal/conformance") },
 		forbids: func(_, dep string, ours, _ bool) bool {
-			return ours && (under(dep, "testkit") || under(dep, "contract"))
+			return ours && (under(dep, "testkit") || under(dep, "contract") || under(dep, "apps/internal/conformance"))
 		},
 	},
 }

@@ -119,7 +119,7 @@ func New(mux *http.ServeMux, cfg Config) (*API, error) {
 		wrong = append(wrong, errors.New("MaxBody is negative"))
 	}
 	if cfg.Timeout < 0 {
-		wrong = append(wrong, errors.New("Timeout is negative"))
+		wrong = append(wrong, errors.New("the Timeout is negative"))
 	}
 	if u, err := url.Parse(cfg.PublicURL); cfg.PublicURL != "" && (err != nil || u.Scheme == "" || u.Host == "") {
 		wrong = append(wrong, errors.New("PublicURL is not an absolute URL"))

@@ -42,7 +42,7 @@ func RegisterRenewal(a *API, cfg RenewalConfig) error {
 		wrong = append(wrong, errors.New("the API is required"))
 	}
 	if cfg.Renew == nil {
-		wrong = append(wrong, errors.New("Renew is required"))
+		wrong = append(wrong, errors.New("the field Renew is required"))
 	}
 	if err := errors.Join(wrong...); err != nil {
 		return fmt.Errorf("humaapi: RegisterRenewal: %w", err)

@@ -3,7 +3,9 @@ package kafkabus_test
 import (
 	"context"
 	"crypto/rand"
+	"crypto/tls"
 	"fmt"
+	"net"
 	"strings"
 	"sync"
 	"testing"
@@ -15,6 +17,7 @@ import (
 	"github.com/parley-chat/parley/contract"
 	"github.com/parley-chat/parley/core/event"
 	"github.com/parley-chat/parley/core/fault"
+	"github.com/parley-chat/parley/testkit/faultproxy"
 	"github.com/parley-chat/parley/testkit/servers"
 )
 
@@ -36,6 +39,10 @@ func open(t *testing.T, cfg kafkabus.Config) *kafkabus.Bus {
 	return b
 }
 
+// patience bounds what waits for a broker, which moves partitions in its own time: a member that it
+// has lost sight of costs a session and the time in which a group gathers.
+const patience = 2 * time.Minute
+
 func TestEventBusOnABroker(t *testing.T) {
 	contract.On(t, "kafkabus", "Apache Kafka")
 	url := servers.Kafka(t)
@@ -44,7 +51,8 @@ func TestEventBusOnABroker(t *testing.T) {
 		"static members": func(c *kafkabus.Config) { c.Node = "node-1"; c.Mechanism = kafkabus.ScramSHA256 },
 	} {
 		t.Run(name, func(t *testing.T) {
-			contract.Run(t, contract.EventBus(), func(t *testing.T) contract.Bus {
+			t.Parallel() // they wait for the broker more than they work
+			contract.RunWithin(t, patience, contract.EventBus(), func(t *testing.T) contract.Bus {
 				cfg := config(t, url)
 				edit(&cfg)
 				b := open(t, cfg)
@@ -57,7 +65,7 @@ func TestEventBusOnABroker(t *testing.T) {
 // TestBrokerIsKilledUnderLoad publishes from several goroutines, each event again until the bus
 // has taken it over, while the broker is killed and comes back.
 func TestBrokerIsKilledUnderLoad(t *testing.T) {
-	broker := servers.StartKafka(t)
+	broker := servers.StartKafka(t, servers.KafkaOptions{})
 	cfg := config(t, broker.URL())
 	cfg.Node = "node-1"
 	b := open(t, cfg)
@@ -115,7 +123,7 @@ func TestBrokerIsKilledUnderLoad(t *testing.T) {
 
 // TestBrokerIsFrozen: Publish and Ping end with their contexts, and everything goes on afterwards.
 func TestBrokerIsFrozen(t *testing.T) {
-	broker := servers.StartKafka(t)
+	broker := servers.StartKafka(t, servers.KafkaOptions{})
 	b := open(t, config(t, broker.URL()))
 	seen := newLog()
 	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
@@ -179,6 +187,87 @@ func TestBrokerRefuses(t *testing.T) {
 			require.NotContains(t, err.Error(), "\n")
 		})
 	}
+}
+
+// TestOpenIsRefused: whatever is wrong at the start is one line, of the right kind, soon.
+func TestOpenIsRefused(t *testing.T) {
+	var proxy *faultproxy.Proxy
+	broker := servers.StartKafka(t, servers.KafkaOptions{TLS: true, Advertise: func(listen string) string {
+		proxy = faultproxy.Start(t, listen)
+		return proxy.Addr()
+	}})
+	good := config(t, broker.URL())
+	b := open(t, good)
+	require.NoError(t, b.Publish(t.Context(), numbered(0, 0)))
+	secure := good
+	secure.Brokers, secure.TLS = []string{broker.TLSAddress}, &tls.Config{RootCAs: broker.Roots, MinVersion: tls.VersionTLS12}
+	for _, m := range []kafkabus.Mechanism{kafkabus.Plain, kafkabus.ScramSHA256} {
+		secure.Mechanism = m
+		require.NoError(t, open(t, secure).Publish(t.Context(), numbered(0, 1)))
+	}
+	limited := config(t, broker.LimitedURL())
+	limited.Prefix = good.Prefix
+	silent, err := net.Listen("tcp", "127.0.0.1:0")
+	require.NoError(t, err)
+	t.Cleanup(func() { require.NoError(t, silent.Close()) })
+
+	refused := func(t *testing.T, cfg kafkabus.Config, kind fault.Kind, says string) {
+		t.Helper()
+		started := time.Now()
+		_, err := kafkabus.Open(t.Context(), cfg)
+		t.Logf("after %v: %v", time.Since(started).Round(time.Millisecond), err)
+		require.ErrorContains(t, err, says)
+		require.Equal(t, kind, fault.KindOf(err))
+		require.NotContains(t, err.Error(), "\n")
+		require.NotContains(t, err.Error(), broker.Password)
+		require.NotContains(t, err.Error(), "wr0ng")
+	}
+	t.Run("while it is there", func(t *testing.T) {
+		for name, tc := range map[string]struct {
+			from kafkabus.Config
+			edit func(*kafkabus.Config)
+			kind fault.Kind
+			says string
+		}{
+			"wrong password":          {good, func(c *kafkabus.Config) { c.Password = "wr0ng" }, fault.Unauthenticated, "refuses the user or the password"},
+			"wrong password by SCRAM": {good, func(c *kafkabus.Config) { c.Password, c.Mechanism = "wr0ng", kafkabus.ScramSHA512 }, fault.Unauthenticated, "refuses the user or the password"},
+			"wrong password over TLS": {secure, func(c *kafkabus.Config) { c.Password = "wr0ng" }, fault.Unauthenticated, "refuses the user or the password"},
+			"unknown user":            {good, func(c *kafkabus.Config) { c.User = "nobody" }, fault.Unauthenticated, "refuses the user or the password"},
+			"no user":                 {good, func(c *kafkabus.Config) { c.User, c.Password, c.Mechanism = "", "", "" }, fault.Unavailable, "perhaps it wants TLS, a user"},
+			"a topic without rights":  {limited, func(*kafkabus.Config) {}, fault.Forbidden, "no right to the topic"},
+			"a new topic":             {limited, func(c *kafkabus.Config) { c.Prefix = "new." }, fault.Forbidden, "no right"},
+			"no topic is named":       {limited, func(c *kafkabus.Config) { c.Topics = nil }, fault.Forbidden, "no right"},
+			"TLS to a plain port":     {secure, func(c *kafkabus.Config) { c.Brokers = good.Brokers }, fault.Unavailable, "perhaps it does not speak TLS"},
+			"plain to a TLS port":     {good, func(c *kafkabus.Config) { c.Brokers = secure.Brokers }, fault.Unavailable, "perhaps it wants TLS"},
+			"an unknown certificate":  {secure, func(c *kafkabus.Config) { c.TLS = &tls.Config{MinVersion: tls.VersionTLS12} }, fault.Unavailable, "certificate is not trusted"},
+			"nothing answers":         {good, func(c *kafkabus.Config) { c.Brokers = []string{silent.Addr().String()} }, fault.Unavailable, "does not answer in time"},
+			"nothing answers, for a short while": {good, func(c *kafkabus.Config) {
+				c.Brokers, c.Timeout = []string{silent.Addr().String()}, 200*time.Millisecond
+			}, fault.Unavailable, "does not answer in time"},
+		} {
+			t.Run(name, func(t *testing.T) {
+				t.Parallel()
+				cfg := tc.from
+				tc.edit(&cfg)
+				refused(t, cfg, tc.kind, tc.says)
+			})
+		}
+	})
+	t.Run("a frozen broker", func(t *testing.T) {
+		proxy.Freeze(faultproxy.Both)
+		defer proxy.Heal()
+		short := good
+		short.Timeout = time.Second
+		refused(t, short, fault.Unavailable, "does not answer in time")
+	})
+	t.Run("a broker that is gone", func(t *testing.T) {
+		proxy.Refuse()
+		defer proxy.Heal()
+		refused(t, good, fault.Unavailable, "nothing listens there")
+	})
+	t.Run("healed", func(t *testing.T) {
+		require.NoError(t, open(t, good).Publish(t.Context(), numbered(0, 2)))
+	})
 }
 
 func numbered(key, n int) event.Event {

@@ -53,6 +53,10 @@
 // before they are used: brokers are never asked to create one on the fly. Prefix stands before
 // every name of a topic and of a group.
 //
+// Where the cluster has access lists, a user needs Describe on each topic and dead topic, Create for
+// those that are missing, Write on what it publishes to, Read on what it subscribes to, Write on the
+// dead topic of that, Read on its groups, and, before Kafka 3.0, IdempotentWrite on the cluster.
+//
 // A record's key is the event's key, its value the data. Attributes travel as CloudEvents 1.0 in
 // binary mode, as headers: ce_specversion, ce_id, ce_source, ce_type, ce_time, ce_partitionkey
 // (the key, left out if empty) and content-type, application/json. A record on a dead topic is

@@ -51,7 +51,6 @@ func translate(err error) error {
 		name    x509.HostnameError
 		broken  *tls.CertificateVerificationError
 		alert   tls.AlertError
-		network net.Error
 		limit   sarama.ConfigurationError
 		says    string
 	)
@@ -66,15 +65,41 @@ func translate(err error) error {
 		says = "the broker refuses the TLS handshake"
 	case errors.Is(err, syscall.ECONNREFUSED):
 		says = "nothing listens there"
-	case errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF), errors.Is(err, syscall.ECONNRESET):
+	case closed(err):
 		says = "the broker closed the connection; perhaps it wants TLS, a user, or another password"
-	case errors.Is(err, context.DeadlineExceeded), errors.As(err, &network) && network.Timeout():
+	case late(err):
 		says = "the broker does not answer in time"
 	}
+	return unavailable(says, err)
+}
+
+// explain is translate for the first contact, where TLS may be what is wrong.
+func (c Config) explain(err error) error {
+	translated := translate(err)
+	switch {
+	case c.TLS == nil, fault.KindOf(translated) != fault.Unavailable:
+	case closed(err):
+		return unavailable("the broker closed the connection; perhaps it does not speak TLS, or wants a user or another password", err)
+	case late(err):
+		return unavailable("the broker does not answer in time; perhaps it does not speak TLS", err)
+	}
+	return translated
+}
+
+func unavailable(says string, err error) error {
 	if says == "" {
 		return fault.Wrap(fault.Unavailable, oneLine{err})
 	}
 	return fault.New(fault.Unavailable, fault.Unavailable.Code(), says).Because(oneLine{err})
+}
+
+func closed(err error) bool {
+	return errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) || errors.Is(err, syscall.ECONNRESET)
+}
+
+func late(err error) bool {
+	var network net.Error
+	return errors.Is(err, context.DeadlineExceeded) || errors.As(err, &network) && network.Timeout()
 }
 
 // refused reports whether trying again cannot help.

@@ -121,7 +121,7 @@ func reach(ctx context.Context, cfg Config) ([]string, error) {
 	for i, address := range cfg.Brokers {
 		wg.Go(func() {
 			if err := ask(cfg, address); err != nil {
-				errs[i] = fmt.Errorf("%s: %w", address, translate(err))
+				errs[i] = fmt.Errorf("%s: %w", address, cfg.explain(err))
 			}
 		})
 	}

@@ -322,10 +322,25 @@ func TestTwoHubsOutliveTheServer(t *testing.T) {
 			for _, c := range conns {
 				c.until(t, said)
 			}
+			// A node that starts now finds the cache as it survived, and nobody says anything.
+			late, err := chat.New(chat.Config{Store: messages, Rooms: rooms, Members: members, Cache: store.RecentCache(redisstore.RecentCacheConfig{})})
+			require.NoError(t, err)
+			assert.Eventually(t, func() bool {
+				p, err := late.Newest(ctx, "hall", 0)
+				return err == nil && p.Last == said
+			}, patience, 10*time.Millisecond, "the cache lacks the last message")
+			say(20)
+			server.Flush(t)
+			p, err := late.Newest(ctx, "hall", 0)
+			require.NoError(t, err)
+			assert.Equal(t, said, p.Last)
 			say(20)
 			for _, c := range conns {
 				c.until(t, said)
 			}
+			all, err := messages.List(ctx, "hall", chat.Range{Limit: 1000})
+			require.NoError(t, err)
+			assert.Len(t, all, int(said))
 			for _, e := range ends {
 				e.Disconnected()
 			}

@@ -2,7 +2,10 @@
 
 package servers
 
-import "testing"
+import (
+	"crypto/x509"
+	"testing"
+)
 
 // sharedKafka skips t: servers are started on Linux only.
 func sharedKafka(t testing.TB) string {
@@ -10,3 +13,34 @@ func sharedKafka(t testing.TB) string {
 	t.Skipf("Kafka is started on Linux only; set %s to the URL of a cluster", KafkaVariable)
 	return ""
 }
+
+// KafkaServer is a broker that belongs to one test. Servers are started on Linux only.
+type KafkaServer struct {
+	Address, User, Password, Limited, TLSAddress string
+	Roots                                        *x509.CertPool
+}
+
+// StartKafka skips t: servers are started on Linux only.
+func StartKafka(t testing.TB, _ KafkaOptions) *KafkaServer {
+	t.Helper()
+	t.Skip("Kafka: servers are started on Linux only")
+	return nil
+}
+
+// URL is empty: there is no server.
+func (*KafkaServer) URL() string { return "" }
+
+// LimitedURL is empty: there is no server.
+func (*KafkaServer) LimitedURL() string { return "" }
+
+// Kill does nothing: there is no server.
+func (*KafkaServer) Kill(testing.TB) {}
+
+// Restart does nothing: there is no server.
+func (*KafkaServer) Restart(testing.TB) {}
+
+// Freeze does nothing: there is no server.
+func (*KafkaServer) Freeze(testing.TB) {}
+
+// Thaw does nothing: there is no server.
+func (*KafkaServer) Thaw(testing.TB) {}

@@ -22,6 +22,7 @@ import (
 	"github.com/parley-chat/parley/adapters/watermillbus"
 	"github.com/parley-chat/parley/core/event"
 	"github.com/parley-chat/parley/core/fault"
+	"github.com/parley-chat/parley/testkit/faultproxy"
 )
 
 func happened(id string) event.Event {
@@ -339,7 +340,7 @@ func TestTLS(t *testing.T) {
 		says string
 	}{
 		"the broker wants TLS":       {func(c *kafkabus.Config) { c.TLS = nil }, "perhaps it wants TLS"},
-		"the broker does not":        {func(c *kafkabus.Config) { c.Brokers = plain.Brokers }, "does not answer in time"},
+		"the broker does not":        {func(c *kafkabus.Config) { c.Brokers = plain.Brokers }, "perhaps it does not speak TLS"},
 		"an unknown certificate":     {func(c *kafkabus.Config) { c.TLS = &tls.Config{} }, "certificate is not trusted"},
 		"a certificate of elsewhere": {func(c *kafkabus.Config) { c.TLS = &tls.Config{RootCAs: trusted, ServerName: "elsewhere"} }, "certificate is not trusted"},
 		"a wrong password":           {func(c *kafkabus.Config) { c.Password = "wr0ng" }, "password"},
@@ -437,4 +438,47 @@ func TestReplay(t *testing.T) {
 	grouped := make(chan event.Event)
 	subscribe(ctx, t, b, "mail", "group", into(grouped))
 	require.Equal(t, "old", receive(ctx, t, grouped).ID)
+}
+
+// TestOpenThroughAProxy: what goes wrong on the way is one line, soon, and never shows the password.
+func TestOpenThroughAProxy(t *testing.T) {
+	t.Parallel()
+	_, cfg := cluster(t)
+	proxy := faultproxy.Start(t, cfg.Brokers[0])
+	cfg.Brokers = []string{proxy.Addr()}
+	for _, c := range []struct {
+		name, says string
+		fail       func()
+	}{
+		{"frozen", "does not answer in time", func() { proxy.Freeze(faultproxy.Both) }},
+		{"the answers are lost", "does not answer in time", func() { proxy.Freeze(faultproxy.Down) }},
+		{"slow", "does not answer in time", func() { proxy.Limit(faultproxy.Both, 1) }},
+		{"gone", "nothing listens there", proxy.Refuse},
+	} {
+		c.fail()
+		short := cfg
+		short.Timeout = 500 * time.Millisecond
+		_, err := kafkabus.Open(deadline(t), short)
+		require.ErrorContains(t, err, c.says, c.name)
+		require.ErrorIs(t, err, fault.Unavailable, c.name)
+		require.NotContains(t, err.Error(), "\n", c.name)
+		require.NotContains(t, err.Error(), password, c.name)
+		proxy.Heal()
+	}
+	// This broker closes the connection where others say that the password is wrong.
+	for _, m := range []kafkabus.Mechanism{kafkabus.Plain, kafkabus.ScramSHA256, kafkabus.ScramSHA512} {
+		wrong := cfg
+		wrong.Password, wrong.Mechanism = "wr0ng", m
+		_, err := kafkabus.Open(deadline(t), wrong)
+		require.ErrorIs(t, err, fault.Unavailable, m)
+		require.ErrorContains(t, err, "another password", m)
+		require.NotContains(t, err.Error(), "\n", m)
+		require.NotContains(t, err.Error(), "wr0ng", m)
+	}
+	missing := cfg
+	missing.Brokers = []string{"broker.invalid:9092"}
+	_, err := kafkabus.Open(deadline(t), missing)
+	require.ErrorIs(t, err, fault.Unavailable)
+	require.ErrorContains(t, err, "broker.invalid")
+	require.NotContains(t, err.Error(), "\n")
 }
