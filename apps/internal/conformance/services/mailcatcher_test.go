@@ -38,7 +38,7 @@ func startMailcatcher(t *testing.T) *mailcatcher {
 	go func() { served <- server.Serve(l) }()
 	t.Cleanup(func() {
 		_ = server.Close() // connections are cut
-		if err := <-served; !errors.Is(err, smtp.ErrServerClosed) {
+		if err := <-served; err != nil && !errors.Is(err, smtp.ErrServerClosed) {
 			t.Error(err)
 		}
 	})

@@ -31,8 +31,8 @@ func TestServices(t *testing.T) {
 		name, profile          string
 		database, redis, kafka server
 	}{
-		{"PostgreSQL, Redis, Kafka", "postgres", postgres, redis, kafka},
-		{"PostgreSQL and embedded servers", "postgres", postgres, embeddedRedis, embeddedKafka},
+		{"PostgreSQL with real servers", "postgres", postgres, redis, kafka},
+		{"PostgreSQL with embedded servers", "postgres", postgres, embeddedRedis, embeddedKafka},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			f, err := compose.Read(root, map[string]string{"COMPOSE_PROFILES": c.profile})
