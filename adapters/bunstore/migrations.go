@@ -35,7 +35,7 @@ func (s *Store) Migrate(ctx context.Context) error {
 	}
 	err = s.migrate(ctx, steps(s.db.dialect))
 	if err != nil && s.db.dialect.forbidden(err) {
-		return ErrSchemaOld.Detail("it lacks %s, and this user has no right to change it: run parley migrate as one who has", pending).Because(err)
+		return ErrSchemaOld.Detail("it lacks %s, and this user has no right to change it: run the command migrate as one who has", pending).Because(err)
 	}
 	return err
 }
@@ -86,7 +86,7 @@ func (s *Store) check(ctx context.Context) (pending string, err error) {
 		return "", schemaNew(newer)
 	case len(lacking) > 0:
 		pending = names(lacking)
-		return pending, ErrSchemaOld.Detail("it lacks %s: run parley migrate, or call Store.Migrate", pending)
+		return pending, ErrSchemaOld.Detail("it lacks %s: run the command migrate, or call Store.Migrate", pending)
 	}
 	return "", nil
 }

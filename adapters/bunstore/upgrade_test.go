@@ -102,7 +102,7 @@ func TestUpgradeKeepsEverything(t *testing.T) {
 		require.NoError(t, s.MailQueue().Enqueue(t.Context(), mail.Job{ID: "j", Key: "k", RunAt: noon}))
 		err := s.Check(t.Context())
 		require.ErrorIs(t, err, bunstore.ErrSchemaOld)
-		require.ErrorContains(t, err, "it lacks 0002: run parley migrate")
+		require.ErrorContains(t, err, "it lacks 0002: run the command migrate")
 		assert.NotContains(t, err.Error(), "\n")
 
 		s = reopen()
@@ -213,7 +213,7 @@ func TestUserWithoutTheRightToMigrate(t *testing.T) {
 			t.Helper()
 			err := s.Migrate(t.Context())
 			require.ErrorIs(t, err, bunstore.ErrSchemaOld)
-			require.ErrorContains(t, err, "it lacks "+lacks+", and this user has no right to change it: run parley migrate as one who has")
+			require.ErrorContains(t, err, "it lacks "+lacks+", and this user has no right to change it: run the command migrate as one who has")
 			assert.NotContains(t, err.Error(), "\n")
 			assert.NotContains(t, err.Error(), "hidden")
 		}

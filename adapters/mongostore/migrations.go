@@ -184,7 +184,7 @@ func (d *database) check(ctx context.Context) error {
 	err := d.schema.FindOne(ctx, byID(schemaID)).Decode(&doc)
 	switch {
 	case errors.Is(err, mongo.ErrNoDocuments):
-		return ErrSchemaOld.Detail("it was never migrated")
+		return ErrSchemaOld.Detail("it was never migrated: run the command migrate, or call Store.Migrate")
 	case err != nil:
 		return d.fail(ctx, "check schema", err)
 	case doc.Version < schemaVersion:

@@ -3,6 +3,9 @@ package wire
 import (
 	"context"
 	"fmt"
+	"log/slog"
+
+	"github.com/redis/go-redis/v9"
 
 	"github.com/parley-chat/parley/adapters/kafkabus"
 	"github.com/parley-chat/parley/adapters/memory"
@@ -60,6 +63,7 @@ func (a *App) openRedis(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	redis.SetLogger(vendorLog{a.log}) // one for all clients of the process
 	a.closers = append(a.closers, client.Close)
 	store, err := redisstore.New(client, s.RedisPrefix)
 	if err != nil {
@@ -82,4 +86,14 @@ func (a *App) openRedis(ctx context.Context) error {
 		return nil, store.Ping(ctx)
 	}})
 	return nil
+}
+
+// vendorLog takes what a library would print to stderr: what it fails at is an error that somebody
+// gets as well.
+type vendorLog struct{ *slog.Logger }
+
+func (l vendorLog) Printf(ctx context.Context, format string, args ...any) {
+	if l.Enabled(ctx, slog.LevelDebug) {
+		l.DebugContext(ctx, fmt.Sprintf(format, args...))
+	}
 }
