@@ -21,7 +21,8 @@ import (
 // skip-verify. The caller closes the store. The tables are not touched: see [Store.Migrate].
 //
 // Opening fails with ErrUnreachable, ErrCredentials, ErrNoDatabase or ErrTLS, and with
-// ErrSchemaNew if a newer program has migrated the database. It waits until ctx is done.
+// ErrSchemaNew if a newer program has migrated the database. It waits until ctx is done, and no
+// longer than Config says.
 // Transactions are READ COMMITTED, so binlog_format must not be STATEMENT. Those that the
 // server gives up for another one's sake begin again, up to ten times.
 func OpenMySQL(ctx context.Context, url string, cfg Config) (*Store, error) {

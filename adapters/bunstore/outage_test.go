@@ -1,9 +1,13 @@
 package bunstore_test
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
+	"io"
+	"net"
+	"net/url"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -197,4 +201,67 @@ func TestServerDemandsTLS(t *testing.T) {
 			return errors.Is(err, want)
 		}, 10*time.Second, 20*time.Millisecond)
 	})
+}
+
+// A server that lets clients in and then says nothing more: opening ends all the same.
+func TestServerFallsSilentBehindTheConnection(t *testing.T) {
+	onServers(t, func(t *testing.T, e engine) {
+		at, err := url.Parse(e.fresh(t))
+		require.NoError(t, err)
+		at.RawQuery = map[string]string{"PostgreSQL": "sslmode=disable", "MariaDB": "tls=false"}[e.name]
+		at.Host = silentAfter(t, at.Host, "SELECT")
+		s, err := e.open(t.Context(), at.String(), bunstore.Config{ConnectTimeout: 500 * time.Millisecond})
+		if !assert.Error(t, err) {
+			assert.NoError(t, s.Close())
+		}
+		assert.ErrorIs(t, err, fault.Unavailable)
+		assert.NotContains(t, err.Error(), "\n")
+		password, _ := at.User.Password()
+		assert.NotContains(t, err.Error(), password)
+	})
+}
+
+// silentAfter is a proxy that passes on what a client says until it says the word, and nothing after that.
+func silentAfter(t *testing.T, to, word string) string {
+	t.Helper()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	require.NoError(t, err)
+	var wg sync.WaitGroup
+	done := make(chan struct{})
+	t.Cleanup(func() {
+		assert.NoError(t, l.Close())
+		close(done)
+		wg.Wait()
+	})
+	wg.Go(func() {
+		for {
+			client, err := l.Accept()
+			if err != nil {
+				return
+			}
+			server, err := net.Dial("tcp", to)
+			if !assert.NoError(t, err) {
+				return
+			}
+			wg.Go(func() { _, _ = io.Copy(client, server) })
+			wg.Go(func() {
+				defer func() { _ = client.Close() }()
+				defer func() { _ = server.Close() }()
+				for buffer := make([]byte, 4096); ; {
+					n, err := client.Read(buffer)
+					if err != nil {
+						return
+					}
+					if bytes.Contains(buffer[:n], []byte(word)) {
+						<-done
+						return
+					}
+					if _, err := server.Write(buffer[:n]); err != nil {
+						return
+					}
+				}
+			})
+		}
+	})
+	return l.Addr().String()
 }

@@ -22,7 +22,8 @@ import (
 // tables are not touched: see [Store.Migrate].
 //
 // Opening fails with ErrUnreachable, ErrCredentials, ErrNoDatabase or ErrTLS, and with
-// ErrSchemaNew if a newer program has migrated the database. It waits until ctx is done.
+// ErrSchemaNew if a newer program has migrated the database. It waits until ctx is done, and no
+// longer than Config says.
 // Transactions that PostgreSQL gives up for another one's sake begin again, up to ten times.
 func OpenPostgres(ctx context.Context, url string, cfg Config) (*Store, error) {
 	cfg, err := cfg.withDefaults()

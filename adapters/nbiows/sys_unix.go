@@ -14,6 +14,20 @@ import (
 
 const supported = true
 
+// adopt makes a connection for the poller out of plain, of which it is a duplicate; plain is
+// closed. No process that is started meanwhile inherits the duplicate, as nbio would let it: the kernel
+// would go on telling the poller about a connection that another process still holds, under a
+// number that a new one has by then, and the new one would be closed in its place.
+func adopt(plain net.Conn) (*nbio.Conn, error) {
+	syscall.ForkLock.RLock()
+	defer syscall.ForkLock.RUnlock()
+	nb, err := nbio.NBConn(plain)
+	if err == nil {
+		syscall.CloseOnExec(nb.Hash()) // Hash is the descriptor
+	}
+	return nb, err
+}
+
 // write gives b to the operating system and returns how much of it was taken; that it took
 // nothing is no error. nbio's own Write would copy the rest into a buffer of its own.
 func write(nb *nbio.Conn, b []byte) (int, error) {
@@ -56,20 +70,24 @@ func shutdown(nb *nbio.Conn, how int) {
 // awaitPoller returns when the engine's one poller runs: nbio loses a Stop that comes before
 // that, and would then spin for ever. The engine's OnClose closes a session of type chan struct{}.
 func awaitPoller(e *nbio.Engine) error {
+	syscall.ForkLock.RLock()
 	fds, err := syscall.Socketpair(syscall.AF_UNIX, syscall.SOCK_STREAM, 0)
 	if err != nil {
+		syscall.ForkLock.RUnlock()
 		return fmt.Errorf("nbiows: socket pair: %w", err)
 	}
 	for _, fd := range fds {
+		syscall.CloseOnExec(fd)
 		_ = syscall.SetNonblock(fd, true)
 	}
+	syscall.ForkLock.RUnlock()
 	near, far := os.NewFile(uintptr(fds[0]), "near"), os.NewFile(uintptr(fds[1]), "far")
 	conn, err := net.FileConn(near) // a duplicate
 	err = errors.Join(err, near.Close(), far.Close())
 	if err != nil {
 		return fmt.Errorf("nbiows: socket pair: %w", err)
 	}
-	nb, err := nbio.NBConn(conn)
+	nb, err := adopt(conn)
 	if err != nil {
 		return fmt.Errorf("nbiows: socket pair: %w", err)
 	}

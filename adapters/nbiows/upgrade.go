@@ -69,7 +69,7 @@ func (s *Server) upgrade(w http.ResponseWriter, key, protocol string) (nb *nbio.
 	if _, err = plain.Write(switching(key, protocol)); err != nil {
 		return nil, nil, errors.Join(err, plain.Close())
 	}
-	if nb, err = nbio.NBConn(plain); err != nil { // a duplicate; it has closed plain
+	if nb, err = adopt(plain); err != nil { // a duplicate; it has closed plain
 		return nil, nil, errors.Join(err, plain.Close())
 	}
 	return nb, early, nil

@@ -45,8 +45,15 @@
 //	{l:KEY}                         when an allowance is whole again, in microseconds
 //	{n:NAME}                        a name that was spent
 //	{mail}:job:ID                   hash: a mail job
+//	{mail}:jobs                     stream: an entry for each job that is not sent, in order, with a
+//	                                group "mailers", whose pending entries are leased or wait for their time
 //	{mail}:keys, :place, :ids, :in:STATE, :waiting, :due, :sent
-//	                                job keys, the order, and sets of job IDs
+//	                                job keys, the last place in the stream, and sets of job IDs
+//
+// The stream keeps the order; it does not measure leases. A consumer group's idle time is the server's
+// clock, and a lease of mail.Queue is its caller's; and a group reads an entry once, where a job that
+// is tried again or requeued has to come before its successors. So the times are in the sorted sets beside it,
+// and what is due is claimed from the pending entries before a new one is read.
 //
 // Channels are {fN}/ROOM and {fN}home, where N from 0 to 15 comes from the room's name (FNV-1a,
 // 32 bits, modulo 16). What they carry is binary, with a version in front: signal.go says it in

@@ -274,11 +274,24 @@ func (c *conn) until(t *testing.T, seq uint64) {
 // that were committed while the server was away and after which nobody said anything more.
 func TestTwoHubsOutliveTheServer(t *testing.T) {
 	t.Parallel()
-	for name, kind := range kinds {
+	for name, begin := range map[string]func(t *testing.T) []*servers.RedisServer{
+		"single": func(t *testing.T) []*servers.RedisServer {
+			return []*servers.RedisServer{servers.StartRedis(t, kinds["single"])}
+		},
+		"cluster": func(t *testing.T) []*servers.RedisServer {
+			return []*servers.RedisServer{servers.StartRedis(t, kinds["cluster"])}
+		},
+		"cluster of three": func(t *testing.T) []*servers.RedisServer { return servers.StartRedisCluster(t, 3) },
+	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			server := servers.StartRedis(t, kind)
-			store := fresh(t, dial(t, server.URL))
+			nodes := begin(t)
+			each := func(do func(s *servers.RedisServer, t testing.TB)) {
+				for _, n := range nodes {
+					do(n, t)
+				}
+			}
+			store := fresh(t, dial(t, nodes[0].URL))
 			messages, rooms, members := memory.NewMessages(), memory.NewRooms(), memory.NewMembers()
 			ctx, cancel := context.WithCancel(t.Context())
 			var wg sync.WaitGroup
@@ -314,18 +327,33 @@ func TestTwoHubsOutliveTheServer(t *testing.T) {
 			for _, c := range conns {
 				c.until(t, said)
 			}
-			server.Kill(t)
+			each((*servers.RedisServer).Kill)
 			ends[0].Receive([]byte(`{"event":"message","data":{"room":"hall","text":"alone"}}`), false)
 			said++
 			conns[0].until(t, said)
-			server.Restart(t)
+			each((*servers.RedisServer).Restart)
 			for _, c := range conns {
 				c.until(t, said)
 			}
+			// A node that starts now finds the cache as it survived, and nobody says anything.
+			late, err := chat.New(chat.Config{Store: messages, Rooms: rooms, Members: members, Cache: store.RecentCache(redisstore.RecentCacheConfig{})})
+			require.NoError(t, err)
+			assert.Eventually(t, func() bool {
+				p, err := late.Newest(ctx, "hall", 0)
+				return err == nil && p.Last == said
+			}, patience, 10*time.Millisecond, "the cache lacks the last message")
+			say(20)
+			each((*servers.RedisServer).Flush)
+			p, err := late.Newest(ctx, "hall", 0)
+			require.NoError(t, err)
+			assert.Equal(t, said, p.Last)
 			say(20)
 			for _, c := range conns {
 				c.until(t, said)
 			}
+			all, err := messages.List(ctx, "hall", chat.Range{Limit: 1000})
+			require.NoError(t, err)
+			assert.Len(t, all, int(said))
 			for _, e := range ends {
 				e.Disconnected()
 			}

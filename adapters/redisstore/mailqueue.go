@@ -43,14 +43,22 @@ var (
 //	3 place    the place that was given last
 //	4 ids      sorted set: all IDs, by their bytes
 //	5 in:      what the keys of the states begin with; each a sorted set like ids
-//	6 waiting  sorted set: ID by the time from which it can be claimed
+//	6 waiting  sorted set: ID by the time from which it can be claimed, once it was read
 //	7 due      sorted set: ID by place; what no longer waited when somebody claimed
 //	8 sent     sorted set: ID by the time at which it was settled
+//	9 jobs     stream: an entry PLACE-0 for each job that is not sent, with its ID
 //
 // A job is a hash of what mail.Job has, and place, at (from when it can be claimed) and by
 // (the last call that settled or requeued it).
+//
+// The stream is the order. Its one group reads every entry once, so that everything it has read stands
+// before everything that it has not. What it has read and is not settled is pending: leased, or
+// waiting for its time, in the sets waiting and due. The group's own idle times are the server's, and leases
+// are the callers', so it does not decide by them; and it never reads an entry a second time, so what
+// comes back is claimed from among the pending. A job that is sent is acknowledged and deleted. A dead
+// letter is acknowledged and stays where it is, so that it is pending in its old place once it is requeued.
 func (q *MailQueue) keys() []string {
-	names := [...]string{"job:", "keys", "place", "ids", "in:", "waiting", "due", "sent"}
+	names := [...]string{"job:", "keys", "place", "ids", "in:", "waiting", "due", "sent", "jobs"}
 	keys := make([]string, len(names))
 	for i, name := range names {
 		keys[i] = q.store.key("mail", ":"+name)
@@ -58,7 +66,11 @@ func (q *MailQueue) keys() []string {
 	return keys
 }
 
-// move changes a job's state, and wait lets it wait until a time.
+// The stream's group, and its one consumer: which process has a job does not matter.
+const mailGroup = "mailers"
+
+// move changes a job's state, and wait lets it wait until a time. pending makes the job's entry
+// pending, with its attempts as deliveries.
 const mailFunctions = `
 local function move(id, from, to)
 	if from then redis.call('ZREM', KEYS[5] .. from, id) end
@@ -71,6 +83,13 @@ local function wait(id, at)
 	redis.call('HSET', KEYS[1] .. id, 'at', at)
 	redis.call('ZREM', KEYS[7], id)
 	redis.call('ZADD', KEYS[6], at, id)
+end
+local function entry(id) return redis.call('HGET', KEYS[1] .. id, 'place') .. '-0' end
+local function pending(id)
+	if redis.call('EXISTS', KEYS[9]) == 1 then
+		redis.call('XCLAIM', KEYS[9], '` + mailGroup + `', 'mailer', 0, entry(id),
+			'RETRYCOUNT', redis.call('HGET', KEYS[1] .. id, 'attempts'), 'FORCE', 'JUSTID')
+	end
 end
 `
 
@@ -87,17 +106,30 @@ redis.call('HSET', KEYS[2], ARGV[2], id)
 for i = 4, #ARGV, 2 do
 	redis.call('HSET', KEYS[1] .. id, ARGV[i], ARGV[i + 1])
 end
-redis.call('HSET', KEYS[1] .. id, 'place', string.format('%.0f', redis.call('INCR', KEYS[3])))
+if redis.call('EXISTS', KEYS[9]) == 0 then
+	redis.call('XGROUP', 'CREATE', KEYS[9], '` + mailGroup + `', '0', 'MKSTREAM')
+end
+redis.call('HSET', KEYS[1] .. id, 'at', ARGV[3], 'place', string.format('%.0f', redis.call('INCR', KEYS[3])))
+redis.call('XADD', KEYS[9], entry(id), 'id', id)
 redis.call('ZADD', KEYS[4], 0, id)
 move(id, false, 'ready')
-wait(id, ARGV[3])
 return 1
 `)
 
 // ARGV: now and the end of the lease, each for comparing and for keeping. Callers' clocks may
-// differ, so what is due for one may not be due for another: those are stepped over.
+// differ, so what is due for one may not be due for another: those are stepped over. What was
+// read before comes before what is new.
 var claimMail = redis.NewScript(mailFunctions + `
 local now = tonumber(ARGV[1])
+local function claim(id)
+	local job = KEYS[1] .. id
+	move(id, redis.call('HGET', job, 'state'), 'running')
+	redis.call('HINCRBY', job, 'attempts', 1)
+	redis.call('HINCRBY', job, 'claims', 1)
+	redis.call('HSET', job, 'until', ARGV[4], 'updated', ARGV[3])
+	wait(id, ARGV[2])
+	return redis.call('HGETALL', job)
+end
 while true do
 	local due = redis.call('ZRANGEBYSCORE', KEYS[6], '-inf', ARGV[1], 'LIMIT', 0, 1000)
 	for _, id in ipairs(due) do
@@ -109,22 +141,27 @@ end
 local from = 0
 while true do
 	local some = redis.call('ZRANGE', KEYS[7], from, from + 15)
-	if #some == 0 then
-		return false
-	end
+	if #some == 0 then break end
 	for _, id in ipairs(some) do
-		local job = KEYS[1] .. id
-		if tonumber(redis.call('HGET', job, 'at')) <= now then
-			move(id, redis.call('HGET', job, 'state'), 'running')
-			redis.call('HINCRBY', job, 'attempts', 1)
-			redis.call('HINCRBY', job, 'claims', 1)
-			redis.call('HSET', job, 'until', ARGV[4], 'updated', ARGV[3])
-			wait(id, ARGV[2])
-			return redis.call('HGETALL', job)
+		if tonumber(redis.call('HGET', KEYS[1] .. id, 'at')) <= now then
+			local job = claim(id)
+			pending(id)
+			return job
 		end
 	end
 	from = from + 16
 end
+while redis.call('EXISTS', KEYS[9]) == 1 do
+	local read = redis.call('XREADGROUP', 'GROUP', '` + mailGroup + `', 'mailer', 'COUNT', 1, 'STREAMS', KEYS[9], '>')
+	if not read then break end
+	local id = read[1][2][1][2][2]
+	local at = redis.call('HGET', KEYS[1] .. id, 'at')
+	if tonumber(at) <= now then
+		return claim(id)
+	end
+	wait(id, at)
+end
+return false
 `)
 
 // ARGV: id, claims, the call, state, error, the time of the outcome for comparing and for
@@ -148,7 +185,9 @@ if ARGV[4] == 'ready' then
 end
 redis.call('ZREM', KEYS[6], id)
 redis.call('ZREM', KEYS[7], id)
+redis.call('XACK', KEYS[9], '` + mailGroup + `', entry(id))
 if ARGV[4] == 'sent' then
+	redis.call('XDEL', KEYS[9], entry(id))
 	redis.call('HDEL', job, 'data')
 	redis.call('ZADD', KEYS[8], ARGV[6], id)
 end
@@ -207,6 +246,7 @@ redis.call('HSET', job, 'by', ARGV[2], 'attempts', '0', 'run', ARGV[4], 'updated
 if ARGV[5] then
 	redis.call('HSET', job, 'data', ARGV[5])
 end
+pending(id)
 wait(id, ARGV[3])
 return 1
 `)
@@ -224,6 +264,7 @@ end
 redis.call('HDEL', KEYS[2], was[2])
 redis.call('ZREM', KEYS[4], id)
 move(id, 'dead')
+redis.call('XDEL', KEYS[9], entry(id))
 redis.call('DEL', job)
 return 1
 `)

@@ -30,7 +30,7 @@ var backends = []struct {
 	{"miniredis", "miniredis", func(t *testing.T) redis.UniversalClient { return dial(t, "redis://"+miniredis.RunT(t).Addr()) }},
 	{"single", "Redis", func(t *testing.T) redis.UniversalClient { return dial(t, servers.Redis(t)) }},
 	{"cluster", "Redis Cluster", func(t *testing.T) redis.UniversalClient {
-		return dial(t, servers.StartRedis(t, servers.RedisOptions{Cluster: true}).URL)
+		return dial(t, servers.StartRedisCluster(t, 3)[0].URL)
 	}},
 }
 

@@ -83,7 +83,7 @@ func TestAClosedClientIsUnavailable(t *testing.T) {
 // TestNamesOnACluster: names that could spoil a hash tag, on a server that insists.
 func TestNamesOnACluster(t *testing.T) {
 	t.Parallel()
-	s := fresh(t, dial(t, servers.StartRedis(t, servers.RedisOptions{Cluster: true}).URL))
+	s := fresh(t, dial(t, servers.StartRedisCluster(t, 3)[0].URL))
 	for i, room := range []string{"", "}", "{", "{}", "a}b", "}{", "%", "%7D", "a\x00b", "a%00b"} {
 		who := chat.Author{ID: "u", Name: fmt.Sprint(i)}
 		first, err := s.Presence().Enter(t.Context(), start, "n\x00}", room, who)
@@ -295,4 +295,82 @@ func TestLargeMailQueue(t *testing.T) {
 	require.NoError(t, err)
 	require.Len(t, page, 1)
 	assert.Equal(t, j, page[0])
+}
+
+// TestTheMailQueueIsAStream looks at the stream from outside, as an operator does.
+func TestTheMailQueueIsAStream(t *testing.T) {
+	t.Parallel()
+	for _, b := range backends {
+		t.Run(b.name, func(t *testing.T) {
+			t.Parallel()
+			c := b.open(t)
+			prefix := fmt.Sprintf("stream-%d:", spaces.Add(1))
+			s, err := redisstore.New(c, prefix)
+			require.NoError(t, err)
+			q, key := s.MailQueue(), prefix+"{mail}:jobs"
+			look := func(entries, pending int64) {
+				t.Helper()
+				n, err := c.XLen(t.Context(), key).Result()
+				require.NoError(t, err)
+				assert.Equal(t, entries, n, "entries")
+				p, err := c.XPending(t.Context(), key, "mailers").Result()
+				require.NoError(t, err)
+				assert.Equal(t, pending, p.Count, "pending")
+			}
+			deliveries := func(entry string) int64 {
+				t.Helper()
+				p, err := c.XPendingExt(t.Context(), &redis.XPendingExtArgs{Stream: key, Group: "mailers", Start: entry, End: entry, Count: 1}).Result()
+				require.NoError(t, err)
+				require.Len(t, p, 1)
+				return p[0].RetryCount
+			}
+			claim := func(now time.Time) mail.Job {
+				t.Helper()
+				j, ok, err := q.Claim(t.Context(), now, time.Minute)
+				require.NoError(t, err)
+				require.True(t, ok)
+				return j
+			}
+			settle := func(j mail.Job, state mail.State, runAt time.Time) {
+				t.Helper()
+				require.NoError(t, q.Settle(t.Context(), j, mail.Outcome{State: state, At: start, RunAt: runAt, Error: "x"}))
+			}
+			_, ok, err := q.Claim(t.Context(), start, time.Minute)
+			require.NoError(t, err)
+			assert.False(t, ok, "there is no stream yet")
+			for i, id := range []string{"a", "late", "b", "c"} {
+				j := mail.Job{ID: id, Key: id, RunAt: start}
+				if id == "late" {
+					j.RunAt = start.Add(time.Hour)
+				}
+				require.NoError(t, q.Enqueue(t.Context(), j))
+				look(int64(i+1), 0)
+			}
+			a := claim(start)
+			assert.Equal(t, "a", a.ID)
+			look(4, 1)
+			bb := claim(start)
+			assert.Equal(t, "b", bb.ID)
+			look(4, 3) // what is late was read on the way
+			settle(a, mail.Sent, time.Time{})
+			look(3, 2)
+			settle(bb, mail.Dead, time.Time{})
+			look(3, 1)
+			require.NoError(t, q.Requeue(t.Context(), "b", start, nil))
+			look(3, 2)
+			bb = claim(start)
+			assert.Equal(t, "b", bb.ID, "in its old place, before what was not read yet")
+			assert.EqualValues(t, 1, deliveries("3-0"), "attempts since it was requeued")
+			settle(bb, mail.Dead, time.Time{})
+			require.NoError(t, q.Discard(t.Context(), "b"))
+			look(2, 1)
+			assert.Equal(t, "late", claim(start.Add(time.Hour)).ID, "it is due, and was there before")
+			cc := claim(start.Add(time.Hour))
+			assert.Equal(t, "c", cc.ID)
+			settle(cc, mail.Ready, start.Add(2*time.Hour))
+			look(2, 2)
+			assert.Equal(t, "late", claim(start.Add(2*time.Hour)).ID, "its lease has ended, by the caller's clock")
+			assert.EqualValues(t, 2, deliveries("2-0"))
+		})
+	}
 }

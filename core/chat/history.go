@@ -37,7 +37,16 @@ func (s *Service) Since(ctx context.Context, room string, since, seen uint64) (P
 	if err := CheckRoom(room); err != nil {
 		return Page{}, err
 	}
-	if held, err := s.cfg.Cache.Get(ctx, room); err == nil && len(held) > 0 {
+	held := s.recent.get(ctx, room)
+	if len(held) == 0 || held[len(held)-1].Seq < seen {
+		// A crowd that comes back to a cold room has missed little: one read is enough for most.
+		p, err := s.load(ctx, room, seen)
+		if err != nil {
+			return Page{}, err
+		}
+		held = p.Messages
+	}
+	if len(held) > 0 {
 		first, last := held[0].Seq, held[len(held)-1].Seq
 		if last >= seen && since <= last && since+1 >= first {
 			return s.page(held[since+1-first:], last, true), nil
@@ -98,11 +107,7 @@ func (s *Service) History(ctx context.Context, who Author, room string, r Range)
 
 // cached returns the newest messages if the cache holds enough of them.
 func (s *Service) cached(ctx context.Context, room string, seen uint64) (Page, bool) {
-	held, err := s.cfg.Cache.Get(ctx, room)
-	if err != nil {
-		s.cfg.Log.Warn("recent messages were not read from the cache", "error", err)
-		return Page{}, false
-	}
+	held := s.recent.get(ctx, room)
 	n := len(held)
 	if n == 0 || held[n-1].Seq < seen || (n < s.cfg.Recent && held[0].Seq != 1) {
 		return Page{}, false
@@ -185,8 +190,6 @@ func (s *Service) read(ctx context.Context, room string) (Page, error) {
 		}
 		return Page{Last: last, Recovered: true}, nil
 	}
-	if err := s.cfg.Cache.Fill(ctx, room, messages); err != nil {
-		s.cfg.Log.Warn("recent messages were not cached", "error", err)
-	}
+	s.recent.fill(ctx, room, messages)
 	return Page{Messages: messages, Last: messages[n-1].Seq, Recovered: true}, nil
 }

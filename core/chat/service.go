@@ -31,6 +31,9 @@ type Config struct {
 	MaxPending int
 	// CommitTimeout bounds one commit. Default 5 seconds.
 	CommitTimeout time.Duration
+	// CacheTimeout bounds one call of the cache: so long a cache that does not answer holds up
+	// the commit, or the reader, that finds it out. Default 1 second.
+	CacheTimeout time.Duration
 	// Now is the clock. Default time.Now.
 	Now func() time.Time
 	// NewID makes identifiers of messages. Default event.NewID.
@@ -45,6 +48,7 @@ type Service struct {
 	cfg      Config
 	messages *committer[Message, Stored]
 	joins    *committer[Membership, struct{}]
+	recent   *recent
 
 	mu    sync.Mutex
 	known map[string]struct{} // rooms that are stored; emptied when it has maxKnown
@@ -86,6 +90,9 @@ func New(cfg Config) (*Service, error) {
 	if cfg.CommitTimeout <= 0 {
 		cfg.CommitTimeout = 5 * time.Second
 	}
+	if cfg.CacheTimeout <= 0 {
+		cfg.CacheTimeout = time.Second
+	}
 	if cfg.Now == nil {
 		cfg.Now = time.Now
 	}
@@ -95,7 +102,7 @@ func New(cfg Config) (*Service, error) {
 	if cfg.Log == nil {
 		cfg.Log = slog.New(slog.DiscardHandler)
 	}
-	s := &Service{cfg: cfg, known: map[string]struct{}{}, loads: map[string]*loads{}}
+	s := &Service{cfg: cfg, recent: newRecent(cfg), known: map[string]struct{}{}, loads: map[string]*loads{}}
 	s.messages = newCommitter(cfg.MaxBatch, cfg.MaxPending, s.commitMessages)
 	s.joins = newCommitter(cfg.MaxBatch, cfg.MaxPending, s.commitJoins)
 	return s, nil
@@ -113,6 +120,7 @@ func (s *Service) Run(ctx context.Context) error {
 	var wg sync.WaitGroup
 	wg.Go(func() { s.messages.run(ctx) })
 	wg.Go(func() { s.joins.run(ctx) })
+	wg.Go(func() { s.recent.mend(ctx) })
 	wg.Wait()
 	return nil
 }
@@ -214,8 +222,8 @@ func (s *Service) message(d Draft) Message {
 	return Message{Room: d.Room, ID: s.cfg.NewID(), ClientID: d.ClientID, Author: d.Author, Text: d.Text}
 }
 
-func (s *Service) commitMessages(ctx context.Context, messages []Message) ([]Stored, error) {
-	ctx, cancel := context.WithTimeout(ctx, s.cfg.CommitTimeout)
+func (s *Service) commitMessages(whole context.Context, messages []Message) ([]Stored, error) {
+	ctx, cancel := context.WithTimeout(whole, s.cfg.CommitTimeout)
 	defer cancel()
 	at := s.now()
 	for i := range messages {
@@ -234,9 +242,7 @@ func (s *Service) commitMessages(ctx context.Context, messages []Message) ([]Sto
 	// The cache learns of a message before any node does, so that whoever begins to listen
 	// and then reads the cache has no window between the two.
 	if len(fresh) > 0 {
-		if err := s.cfg.Cache.Add(ctx, fresh...); err != nil {
-			s.cfg.Log.Warn("recent messages were not cached", "error", err)
-		}
+		s.recent.add(whole, fresh) // what the store took of the time is not the cache's
 	}
 	return stored, nil
 }

@@ -10,6 +10,7 @@ import (
 	"regexp"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 	"unicode"
 
@@ -51,7 +52,9 @@ const (
 	queueTimeout   = 5 * time.Second        // of one call of the queue
 	minSettleWait  = 100 * time.Millisecond // after a settlement that failed; doubles
 	maxSettleWait  = 5 * time.Second
-	maxClaimWait   = 30 * time.Second // between looks at a queue that fails
+	maxClaimWait   = 3 * time.Second        // between looks at a queue that fails
+	minCheckWait   = 250 * time.Millisecond // between looks at a sender that fails; doubles
+	maxCheckWait   = 3 * time.Second
 	pruneEvery     = time.Hour
 	maxErrorLength = 500 // bytes of Job.LastError
 )
@@ -61,6 +64,17 @@ const (
 type Worker struct {
 	cfg  WorkerConfig
 	wake chan struct{} // holds one: any number of wakes is one look
+	// suspect says that the last mail failed in a way that may be the sender's: see await.
+	suspect atomic.Bool
+}
+
+// Checker is a [Sender] that can say whether it would take a mail. A [Worker] whose attempt has
+// failed for now asks it before it claims the next job: the end of a mail server then costs one
+// attempt of one mail, however long it lasts, and not all attempts of every mail that waits.
+type Checker interface {
+	// Check returns nil if the sender would take a mail now. It gives up when ctx is done. It may be
+	// called from many goroutines.
+	Check(ctx context.Context) error
 }
 
 // NewWorker checks the configuration, all of it at once.
@@ -166,6 +180,7 @@ func (w *Worker) Run(ctx context.Context) error {
 		case slots <- struct{}{}:
 		case <-ctx.Done():
 		}
+		w.await(ctx)
 		if ctx.Err() != nil {
 			break
 		}
@@ -201,6 +216,35 @@ func (w *Worker) Run(ctx context.Context) error {
 	}
 	running.Wait()
 	return nil
+}
+
+// await returns when the sender takes mails, if there is doubt about it and it can say so, or when
+// ctx ends.
+func (w *Worker) await(ctx context.Context) {
+	sender, ok := w.cfg.Sender.(Checker)
+	if !ok || !w.suspect.Swap(false) {
+		return
+	}
+	for wait := minCheckWait; ; wait = min(2*wait, maxCheckWait) {
+		checking, cancel := context.WithTimeout(ctx, w.cfg.SendTimeout)
+		err := sender.Check(checking)
+		cancel()
+		if err == nil || ctx.Err() != nil {
+			if wait > minCheckWait {
+				w.cfg.Log.Info("the sender takes mails again")
+			}
+			return
+		}
+		if wait == minCheckWait {
+			w.cfg.Log.Warn("the sender takes no mails: they wait", "error", err)
+		}
+		timer := time.NewTimer(wait)
+		select {
+		case <-timer.C:
+		case <-ctx.Done():
+		}
+		timer.Stop()
+	}
 }
 
 // claim takes a job. It is not cut short when ctx ends, or a job might be claimed and nobody
@@ -252,6 +296,10 @@ func (w *Worker) try(patience context.Context, j Job) (Outcome, bool) {
 	switch {
 	case err == nil:
 		return Outcome{State: Sent}, true
+	case !errors.Is(err, ErrRefused):
+		w.suspect.Store(true)
+	}
+	switch {
 	case errors.Is(err, ErrRefused), j.Attempts >= w.cfg.MaxAttempts:
 		return Outcome{State: Dead, Error: describe(err, j)}, true
 	}

@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"log/slog"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -513,7 +514,7 @@ func TestWorkerWaitsForAQueueThatIsDown(t *testing.T) {
 		for i := 1; i < 5; i++ {
 			gaps = append(gaps, q.claims[i].Sub(q.claims[i-1]))
 		}
-		require.Equal(t, []time.Duration{time.Second, 2 * time.Second, 4 * time.Second, 8 * time.Second}, gaps)
+		require.Equal(t, []time.Duration{time.Second, 2 * time.Second, 3 * time.Second, 3 * time.Second}, gaps)
 	})
 }
 
@@ -706,5 +707,63 @@ func TestWorkerEndsAtOnceWhenIdle(t *testing.T) {
 		begun := time.Now()
 		stop()
 		require.Zero(t, time.Since(begun))
+	})
+}
+
+// checked is a sender that says whether it takes mails.
+type checked struct {
+	*attempts
+	checks atomic.Int64
+	down   atomic.Bool
+}
+
+func (c *checked) Check(context.Context) error {
+	c.checks.Add(1)
+	if c.down.Load() {
+		return errTemporary
+	}
+	return nil
+}
+
+func TestAnOutageOfTheSenderCostsOneAttemptOfOneMail(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		q := memory.NewMailQueue()
+		enqueue(t, q, "j1", "j2", "j3")
+		sender := &checked{attempts: &attempts{}}
+		sender.down.Store(true)
+		sender.answer = func(int, mail.Message) error {
+			if sender.down.Load() {
+				return errTemporary
+			}
+			return nil
+		}
+		_, stop := start(t, mail.WorkerConfig{Queue: q, Sender: sender})
+		defer stop()
+		time.Sleep(time.Hour)
+		assert.Equal(t, 1, sender.count(), "it does not try mails that cannot go out")
+		assert.Less(t, sender.checks.Load(), int64(1300), "nor ask all the time")
+		for _, id := range []string{"j2", "j3"} {
+			assert.Zero(t, get(t, q, id).Attempts)
+		}
+		sender.down.Store(false)
+		time.Sleep(4 * time.Second)
+		for _, id := range []string{"j1", "j2", "j3"} {
+			assert.Equal(t, mail.Sent, get(t, q, id).State, id)
+		}
+		assert.Equal(t, 2, get(t, q, "j1").Attempts)
+		assert.Equal(t, 1, get(t, q, "j2").Attempts)
+	})
+}
+
+func TestAMailThatIsRefusedForGoodRaisesNoDoubtAboutTheSender(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		q := memory.NewMailQueue()
+		enqueue(t, q, "j1", "j2")
+		sender := &checked{attempts: &attempts{answer: func(int, mail.Message) error { return mail.ErrRefused }}}
+		_, stop := start(t, mail.WorkerConfig{Queue: q, Sender: sender})
+		defer stop()
+		time.Sleep(time.Minute)
+		assert.Equal(t, 2, sender.count())
+		assert.Zero(t, sender.checks.Load())
 	})
 }

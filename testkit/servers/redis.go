@@ -26,4 +26,6 @@ type RedisOptions struct {
 	Cluster bool
 	// AppendOnly keeps every acknowledged write across [RedisServer.Kill]: it is synced first.
 	AppendOnly bool
+
+	member bool // of a larger cluster: it gets its slots later
 }

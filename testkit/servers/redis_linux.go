@@ -71,6 +71,48 @@ func StartRedis(t testing.TB, o RedisOptions) *RedisServer {
 	return s
 }
 
+// StartRedisCluster starts a cluster of so many servers for t alone, among which the slots are
+// divided, and returns them. The URL of each names them all.
+func StartRedisCluster(t testing.TB, nodes int) []*RedisServer {
+	t.Helper()
+	all := make([]*RedisServer, nodes)
+	var list []string
+	for i := range all {
+		all[i] = StartRedis(t, RedisOptions{Cluster: true, AppendOnly: true, member: true})
+		list = append(list, all[i].Addr)
+	}
+	// Until a server knows all others, and who serves what, it says CLUSTERDOWN.
+	ask := func(s *RedisServer, command string) {
+		t.Helper()
+		if answer, err := s.ask(command); err != nil || answer != "+OK" {
+			t.Fatalf("servers: %s: %v %s", command, err, answer)
+		}
+	}
+	const slots = 16_384
+	for i, s := range all {
+		s.URL = "redis://" + strings.Join(list, ",")
+		ask(s, fmt.Sprintf("CLUSTER SET-CONFIG-EPOCH %d", i+1))
+		ask(s, fmt.Sprintf("CLUSTER ADDSLOTSRANGE %d %d", i*slots/nodes, (i+1)*slots/nodes-1))
+		if host, port, err := net.SplitHostPort(s.Addr); i > 0 && err == nil {
+			ask(all[0], "CLUSTER MEET "+host+" "+port)
+		}
+	}
+	for deadline := time.Now().Add(redisPatience); ; time.Sleep(20 * time.Millisecond) {
+		up := 0
+		for _, s := range all {
+			if answer, err := s.ask("GET parley-is-it-up"); err == nil && (answer == "$-1" || strings.HasPrefix(answer, "-MOVED")) {
+				up++
+			}
+		}
+		if up == nodes {
+			return all
+		}
+		if time.Now().After(deadline) {
+			t.Fatalf("servers: the Redis cluster does not come together: %d of %d", up, nodes)
+		}
+	}
+}
+
 // redisPort returns a free port whose bus port, 10,000 above it, exists and is free too.
 func redisPort() (int, error) {
 	for range 100 {
@@ -149,7 +191,7 @@ func (s *RedisServer) ready() (bool, error) {
 	if err != nil || answer != "+PONG" {
 		return false, nil // it is starting, or loading what it kept
 	}
-	if !s.options.Cluster {
+	if !s.options.Cluster || s.options.member {
 		return true, nil
 	}
 	if answer, err = s.ask("CLUSTER SLOTS"); err == nil && answer == "*0" {

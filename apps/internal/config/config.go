@@ -414,7 +414,7 @@ func (s *Settings) checkServers(bad func(key, format string, args ...any) error)
 	switch scheme, rest, _ := strings.Cut(s.Store, ":"); {
 	case scheme == "memory" && rest == "":
 	case scheme == "sqlite" && rest != "":
-	case scheme == "postgres" || scheme == "mysql" || scheme == "mongodb":
+	case scheme == "postgres" || scheme == "mysql" || scheme == "mongodb" || scheme == "mongodb+srv":
 		// Several hosts are more than net/url reads as one, so they are left to the driver.
 		authority, path, _ := strings.Cut(strings.TrimPrefix(rest, "//"), "/")
 		name, _, _ := strings.Cut(path, "?")

@@ -48,7 +48,7 @@ func command(ctx context.Context, program config.Program, args, environment []st
 	case "config":
 		return s.Print(stdout)
 	case "migrate":
-		return migrate(ctx, s, stdout)
+		return migrate(ctx, s, stdout, stderr)
 	case "healthcheck":
 		return healthcheck(ctx, s)
 	case "openapi":
@@ -77,8 +77,8 @@ func command(ctx context.Context, program config.Program, args, environment []st
 	return fmt.Errorf("unknown command %q", cmd.Name)
 }
 
-func migrate(ctx context.Context, s config.Settings, stdout io.Writer) error {
-	store, err := wire.OpenStore(ctx, s)
+func migrate(ctx context.Context, s config.Settings, stdout, stderr io.Writer) error {
+	store, err := wire.OpenStore(ctx, s, Logger(s, stderr))
 	if err != nil {
 		return err
 	}

@@ -4,12 +4,14 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"os"
 	"path/filepath"
 	"strings"
 
 	"github.com/parley-chat/parley/adapters/bunstore"
 	"github.com/parley-chat/parley/adapters/memory"
+	"github.com/parley-chat/parley/adapters/mongostore"
 	"github.com/parley-chat/parley/apps/internal/config"
 	"github.com/parley-chat/parley/core/health"
 	"github.com/parley-chat/parley/core/parley"
@@ -25,10 +27,12 @@ type Store interface {
 }
 
 // SchemaOld reports whether err, of Check, says that Migrate has something to do.
-func SchemaOld(err error) bool { return errors.Is(err, bunstore.ErrSchemaOld) }
+func SchemaOld(err error) bool {
+	return errors.Is(err, bunstore.ErrSchemaOld) || errors.Is(err, mongostore.ErrSchemaOld)
+}
 
 // OpenStore opens the database that s names, or returns nil for memory.
-func OpenStore(ctx context.Context, s config.Settings) (Store, error) {
+func OpenStore(ctx context.Context, s config.Settings, log *slog.Logger) (Store, error) {
 	ctx, cancel := context.WithTimeout(ctx, startTimeout)
 	defer cancel()
 	scheme, rest, _ := strings.Cut(s.Store, ":")
@@ -42,6 +46,8 @@ func OpenStore(ctx context.Context, s config.Settings) (Store, error) {
 		return opened(bunstore.OpenPostgres(ctx, s.Store, bunstore.Config{}))
 	case "mysql":
 		return opened(bunstore.OpenMySQL(ctx, s.Store, bunstore.Config{}))
+	case "mongodb", "mongodb+srv":
+		return opened(mongostore.Open(ctx, s.Store, mongostore.Config{Log: log}))
 	}
 	return nil, nil
 }
@@ -56,7 +62,7 @@ func opened[S Store](store S, err error) (Store, error) {
 
 // openStore fills in the ports of what is kept.
 func (a *App) openStore(ctx context.Context) error {
-	store, err := OpenStore(ctx, a.settings)
+	store, err := OpenStore(ctx, a.settings, a.log)
 	if err != nil {
 		return err
 	}
@@ -86,6 +92,11 @@ func (a *App) openStore(ctx context.Context) error {
 func fill(p *parley.Ports, store Store) {
 	switch s := store.(type) {
 	case *bunstore.Store:
+		queue := s.MailQueue()
+		p.Users, p.Sessions, p.Codes, p.Nonces, p.Outbox = s.Users(), s.Sessions(), s.Codes(), s.Nonces(), s.Outbox()
+		p.MailQueue, p.DeadLetters, p.MailStats = queue, queue, queue
+		p.Messages, p.Rooms, p.Members = s.Messages(), s.Rooms(), s.Members()
+	case *mongostore.Store:
 		queue := s.MailQueue()
 		p.Users, p.Sessions, p.Codes, p.Nonces, p.Outbox = s.Users(), s.Sessions(), s.Codes(), s.Nonces(), s.Outbox()
 		p.MailQueue, p.DeadLetters, p.MailStats = queue, queue, queue

@@ -62,6 +62,11 @@ func TestTheStoryIsTheSameOnEveryStack(t *testing.T) {
 			s.Env[config.Socket] = append(s.Env[config.Socket], "PARLEY_TRANSPORT=net")
 			return stack.Start(t, s).Stage()
 		}},
+		{"Mongo wire, Redis and Kafka", func(t *testing.T) scenario.Stage {
+			s := shared(t, "scram-sha-512")
+			s.Store = each(servers.Mongo, t)
+			return stack.Start(t, s).Stage()
+		}},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			t.Parallel()

@@ -1,0 +1,88 @@
+package mongostore_test
+
+import (
+	"context"
+	"os"
+	"testing"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/parley-chat/parley/adapters/mongostore"
+	"github.com/parley-chat/parley/contract"
+	"github.com/parley-chat/parley/core/auth"
+	"github.com/parley-chat/parley/core/chat"
+	"github.com/parley-chat/parley/testkit/servers"
+)
+
+// open opens a migrated store on an empty database of its own.
+func open(t *testing.T) *mongostore.Store {
+	t.Helper()
+	return at(t, servers.Mongo(t))
+}
+
+// at opens a migrated store on the database at url.
+func at(t *testing.T, url string) *mongostore.Store {
+	t.Helper()
+	s, err := mongostore.Open(t.Context(), url, mongostore.Config{})
+	require.NoError(t, err)
+	t.Cleanup(func() { assert.NoError(t, s.Close()) })
+	require.NoError(t, s.Migrate(context.WithoutCancel(t.Context())))
+	return s
+}
+
+func run[P any](t *testing.T, cases []contract.Case[P], port func(*mongostore.Store) P, exceptions ...contract.Exception) {
+	t.Parallel()
+	contract.Run(t, cases, func(t *testing.T) P { return port(open(t)) }, exceptions...)
+}
+
+// utf16 declares what mongo-java-server cannot keep. A server that the tests were given is MongoDB itself.
+func utf16(names ...string) []contract.Exception {
+	if os.Getenv(servers.MongoVariable) != "" {
+		return nil
+	}
+	exceptions := make([]contract.Exception, len(names))
+	for i, name := range names {
+		exceptions[i] = contract.Except(name, "mongo-java-server orders text by UTF-16 units, not by bytes")
+	}
+	return exceptions
+}
+
+func users(s *mongostore.Store) contract.Users {
+	return contract.Users{Repository: s.Users(), Outbox: s.Outbox()}
+}
+
+func mails(s *mongostore.Store) contract.Mails {
+	return contract.Mails{Queue: s.MailQueue(), Letters: s.MailQueue(), Stats: s.MailQueue()}
+}
+
+func sessions(s *mongostore.Store) contract.Sessions {
+	return contract.Sessions{Store: s.Sessions(), Outbox: s.Outbox(), Sweeper: s.Sessions()}
+}
+
+func codes(s *mongostore.Store) contract.Codes {
+	return contract.Codes{Store: s.Codes(), Sweeper: s.Codes()}
+}
+
+func nonces(s *mongostore.Store) auth.Nonces             { return s.Nonces() }
+func messageStore(s *mongostore.Store) chat.MessageStore { return s.Messages() }
+func rooms(s *mongostore.Store) chat.Rooms               { return s.Rooms() }
+func members(s *mongostore.Store) chat.Members           { return s.Members() }
+
+func TestUserRepositoryContract(t *testing.T) { run(t, contract.UserRepository(), users) }
+func TestOutboxContract(t *testing.T)         { run(t, contract.Outbox(), users) }
+func TestSessionStoreContract(t *testing.T)   { run(t, contract.SessionStore(), sessions) }
+func TestCodeStoreContract(t *testing.T)      { run(t, contract.CodeStore(), codes) }
+func TestNoncesContract(t *testing.T)         { run(t, contract.Nonces(), nonces) }
+func TestMessageStoreContract(t *testing.T)   { run(t, contract.MessageStore(), messageStore) }
+func TestMailQueueContract(t *testing.T)      { run(t, contract.MailQueue(), mails) }
+func TestDeadLettersContract(t *testing.T)    { run(t, contract.DeadLetters(), mails) }
+func TestMailStatsContract(t *testing.T)      { run(t, contract.MailStats(), mails) }
+
+func TestRoomsContract(t *testing.T) {
+	run(t, contract.Rooms(), rooms, utf16("rooms are listed by the bytes of the name", "rooms are listed page by page")...)
+}
+
+func TestMembersContract(t *testing.T) {
+	run(t, contract.Members(), members, utf16("a user's rooms come by the bytes of the name", "a user's rooms come page by page")...)
+}

@@ -1,0 +1,327 @@
+package mongostore
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math"
+	"slices"
+	"strconv"
+	"sync"
+
+	"go.mongodb.org/mongo-driver/v2/bson"
+	"go.mongodb.org/mongo-driver/v2/mongo"
+	"go.mongodb.org/mongo-driver/v2/mongo/options"
+
+	"github.com/parley-chat/parley/core/chat"
+	"github.com/parley-chat/parley/core/user"
+)
+
+// Messages stores messages for ever. Its methods may be called from many goroutines.
+type Messages struct{ db *database }
+
+var _ chat.MessageStore = (*Messages)(nil)
+
+type messageDoc struct {
+	ObjectID   bson.ObjectID `bson:"_id"`
+	Room       string        `bson:"room"`
+	Seq        int64         `bson:"seq"`
+	Once       string        `bson:"once"`
+	ID         string        `bson:"id"`
+	ClientID   string        `bson:"client_id,omitempty"`
+	AuthorID   string        `bson:"author_id"`
+	AuthorName string        `bson:"author_name"`
+	Text       string        `bson:"text"`
+	At         int64         `bson:"at"`
+}
+
+func (d *messageDoc) message() chat.Message {
+	return chat.Message{
+		Room: d.Room, Seq: uint64(d.Seq), ID: d.ID, ClientID: d.ClientID,
+		Author: chat.Author{ID: user.ID(d.AuthorID), Name: d.AuthorName}, Text: d.Text, At: instant(d.At),
+	}
+}
+
+// once is what makes two messages of a room the same one, and what no two messages of a
+// room share. A message without a client id has its number, so that no partial index is needed, which not every
+// server has.
+func once(m chat.Message) string {
+	if m.ClientID == "" {
+		return "s" + strconv.FormatUint(m.Seq, 10)
+	}
+	return "c" + strconv.Itoa(len(m.Author.ID)) + ":" + string(m.Author.ID) + m.ClientID
+}
+
+func encodeMessage(m chat.Message) (bson.Raw, error) {
+	return messages.encode(messageDoc{
+		ObjectID: bson.NewObjectID(), Room: m.Room, Seq: int64(m.Seq), Once: once(m), ID: m.ID, ClientID: m.ClientID,
+		AuthorID: string(m.Author.ID), AuthorName: m.Author.Name, Text: m.Text, At: micros(m.At),
+	})
+}
+
+// onceKey names a message that has a client id.
+type onceKey struct{ room, once string }
+
+// batch is one Append under way.
+type batch struct {
+	messages []chat.Message
+	answers  []chat.Stored
+	// repeats[i] is the index of the earlier message that message i repeats, or -1.
+	repeats []int
+	// todo are the indexes of what is neither stored nor found stored, ascending.
+	todo []int
+	// inserted counts what this call has stored.
+	inserted int
+	// unconfirmed says that an answer was read, and nothing was written since.
+	unconfirmed bool
+}
+
+func newBatch(given []chat.Message) (*batch, error) {
+	b := &batch{messages: slices.Clone(given), answers: make([]chat.Stored, len(given)), repeats: make([]int, len(given))}
+	first := make(map[onceKey]int)
+	for i := range b.messages {
+		m := &b.messages[i]
+		m.Seq, m.At = 1, instant(micros(m.At))
+		// Whatever a server would refuse is refused before anything is stored.
+		if _, err := encodeMessage(*m); err != nil {
+			return nil, err
+		}
+		b.repeats[i] = -1
+		if m.ClientID != "" {
+			key := onceKey{m.Room, once(*m)}
+			if j, ok := first[key]; ok {
+				b.repeats[i] = j
+				continue
+			}
+			first[key] = i
+		}
+		b.todo = append(b.todo, i)
+	}
+	return b, nil
+}
+
+// attempts bounds how often Append begins again. Every time somebody else has stored something, so that
+// more than a few are rare, and so many mean that an index is damaged.
+const attempts = 1000
+
+// Append implements chat.MessageStore. A batch is one look at the last message of each room, eight at a time, and
+// one ordered insert for every 1,000 messages.
+//
+// The insert stops at the first message that a unique index refuses: its number was given out meanwhile, or
+// it is stored already. What stands before it is stored, and has its numbers; what is left is looked up by its
+// client ids, gets new numbers, and is inserted again. So nothing ever has to be undone, and there is no gap at any time.
+func (s *Messages) Append(ctx context.Context, given []chat.Message) ([]chat.Stored, error) {
+	if len(given) == 0 {
+		return []chat.Stored{}, nil
+	}
+	b, err := newBatch(given)
+	if err != nil {
+		return nil, err
+	}
+	if err := s.db.ready(ctx); err != nil {
+		return nil, err
+	}
+	if err := s.append(ctx, b); err != nil {
+		if b.inserted > 0 {
+			err = partly("append messages", err)
+		}
+		return nil, err
+	}
+	for i, j := range b.repeats {
+		if j >= 0 {
+			b.answers[i] = chat.Stored{Message: b.answers[j].Message, Repeated: true}
+		}
+	}
+	return b.answers, nil
+}
+
+func (s *Messages) append(ctx context.Context, b *batch) error {
+	const op = "append messages"
+	for refused := 0; len(b.todo) > 0; {
+		part := b.todo[:min(chunk, len(b.todo))]
+		docs, err := s.number(ctx, b, part)
+		if err != nil {
+			return err
+		}
+		n, err := insertInOrder(ctx, s.db.messages, docs)
+		for _, i := range part[:n] {
+			b.answers[i] = chat.Stored{Message: b.messages[i]}
+		}
+		b.todo = b.todo[n:]
+		b.inserted += n
+		b.unconfirmed = b.unconfirmed && n == 0
+		switch {
+		case err == nil:
+			continue
+		case !mongo.IsDuplicateKeyError(err) || unconfirmed(err):
+			return s.db.fail(ctx, op, err)
+		}
+		refused++
+		if refused == attempts {
+			return s.db.fail(ctx, op, fmt.Errorf("given up after %d attempts: %w", attempts, err))
+		}
+		if err := s.lookUp(ctx, b); err != nil {
+			return err
+		}
+		if refused > 1 && n == 0 {
+			if err := pause(ctx, refused); err != nil {
+				return s.db.fail(ctx, op, err)
+			}
+		}
+	}
+	if b.unconfirmed {
+		return s.db.confirm(ctx, op)
+	}
+	return nil
+}
+
+// insertInOrder inserts until a document is refused, and returns how many were stored.
+func insertInOrder(ctx context.Context, c *mongo.Collection, docs []any) (int, error) {
+	_, err := c.InsertMany(ctx, docs)
+	if err == nil {
+		return len(docs), nil
+	}
+	if failed := (mongo.BulkWriteException{}); errors.As(err, &failed) && len(failed.WriteErrors) == 1 {
+		return failed.WriteErrors[0].Index, err
+	}
+	return 0, err
+}
+
+// number gives the messages the next numbers of their rooms and encodes them.
+func (s *Messages) number(ctx context.Context, b *batch, part []int) ([]any, error) {
+	var inBatch []string
+	for _, i := range part {
+		inBatch = append(inBatch, b.messages[i].Room)
+	}
+	slices.Sort(inBatch)
+	last, err := s.lasts(ctx, slices.Compact(inBatch))
+	if err != nil {
+		return nil, err
+	}
+	docs := make([]any, len(part))
+	for k, i := range part {
+		m := &b.messages[i]
+		last[m.Room]++
+		m.Seq = last[m.Room]
+		if docs[k], err = encodeMessage(*m); err != nil {
+			return nil, err
+		}
+	}
+	return docs, nil
+}
+
+// readers is how many rooms are asked for their last message at once.
+const readers = 8
+
+// lasts returns the highest number in each room. Nothing is remembered from call to call: a number too high
+// would leave a gap, as after a rollback, or when a backup was restored.
+func (s *Messages) lasts(ctx context.Context, inBatch []string) (map[string]uint64, error) {
+	found := make([]uint64, len(inBatch))
+	errs := make([]error, len(inBatch))
+	turn := make(chan struct{}, readers)
+	var wg sync.WaitGroup
+	for i, room := range inBatch {
+		turn <- struct{}{}
+		wg.Go(func() {
+			defer func() { <-turn }()
+			found[i], errs[i] = s.end(ctx, room, "-seq")
+		})
+	}
+	wg.Wait()
+	last := make(map[string]uint64, len(inBatch))
+	for i, room := range inBatch {
+		if errs[i] != nil {
+			return nil, errs[i]
+		}
+		last[room] = found[i]
+	}
+	return last, nil
+}
+
+// end returns the number of the first message of the room in this order, or 0.
+func (s *Messages) end(ctx context.Context, room, order string) (uint64, error) {
+	docs, err := all[messageDoc](ctx, s.db, "read bounds", s.db.messages, bson.D{{Key: "room", Value: room}},
+		options.Find().SetSort(ascending(order)).SetLimit(1).SetProjection(bson.D{{Key: "_id", Value: int32(0)}, {Key: "seq", Value: int32(1)}}))
+	if err != nil || len(docs) == 0 {
+		return 0, err
+	}
+	return uint64(docs[0].Seq), nil
+}
+
+// lookUp answers what is left of the batch and stored already, whoever stored it.
+func (s *Messages) lookUp(ctx context.Context, b *batch) error {
+	stored := make(map[onceKey]chat.Message)
+	for part := range slices.Chunk(b.todo, 100) {
+		var terms bson.A
+		for _, i := range part {
+			if m := b.messages[i]; m.ClientID != "" {
+				terms = append(terms, bson.D{{Key: "room", Value: m.Room}, {Key: "once", Value: once(m)}})
+			}
+		}
+		if len(terms) == 0 {
+			continue
+		}
+		docs, err := all[messageDoc](ctx, s.db, "look messages up", s.db.messages, bson.D{{Key: "$or", Value: terms}})
+		if err != nil {
+			return err
+		}
+		for i := range docs {
+			stored[onceKey{docs[i].Room, docs[i].Once}] = docs[i].message()
+		}
+	}
+	b.todo = slices.DeleteFunc(slices.Clone(b.todo), func(i int) bool {
+		m := b.messages[i]
+		old, found := stored[onceKey{m.Room, once(m)}]
+		if found = found && m.ClientID != ""; found {
+			b.answers[i] = chat.Stored{Message: old, Repeated: true}
+			b.unconfirmed = true
+		}
+		return found
+	})
+	return nil
+}
+
+// List implements chat.MessageStore.
+func (s *Messages) List(ctx context.Context, room string, r chat.Range) ([]chat.Message, error) {
+	if r.Limit < 1 {
+		return nil, errLimit.Detail("it is %d, and must be at least 1", r.Limit)
+	}
+	if !storable(room) {
+		return []chat.Message{}, nil
+	}
+	seq, order := bson.D{{Key: "$gt", Value: clamp(r.After)}}, "seq"
+	if r.Before > 0 {
+		seq = append(seq, bson.E{Key: "$lt", Value: clamp(r.Before)})
+	}
+	if r.Newest {
+		order = "-seq"
+	}
+	docs, err := all[messageDoc](ctx, s.db, "list messages", s.db.messages, bson.D{{Key: "room", Value: room}, {Key: "seq", Value: seq}},
+		options.Find().SetSort(ascending(order)).SetLimit(int64(min(r.Limit, math.MaxInt32))))
+	if err != nil {
+		return nil, err
+	}
+	found := make([]chat.Message, len(docs))
+	for i := range docs {
+		found[i] = docs[i].message()
+	}
+	if r.Newest {
+		slices.Reverse(found)
+	}
+	return found, nil
+}
+
+// clamp makes a sequence number one that the database can compare with.
+func clamp(seq uint64) int64 { return int64(min(seq, math.MaxInt64)) }
+
+// Bounds implements chat.MessageStore. It reads two entries of an index.
+func (s *Messages) Bounds(ctx context.Context, room string) (first, last uint64, err error) {
+	if !storable(room) {
+		return 1, 0, nil
+	}
+	if last, err = s.end(ctx, room, "-seq"); err != nil || last == 0 {
+		return 1, 0, err
+	}
+	first, err = s.end(ctx, room, "seq")
+	return first, last, err
+}

@@ -1,0 +1,330 @@
+// Package mongostore implements every persistence port on MongoDB through mongo-driver v2.10:
+// user.Repository, auth.SessionStore, auth.CodeStore, auth.Nonces and auth.Sweeper,
+// chat.MessageStore, chat.Rooms and chat.Members, event.Outbox, mail.Queue,
+// mail.DeadLetters and mail.Stats. It is made for MongoDB 4.4 or later, a single server or a
+// replica set. No real MongoDB could be had for its tests: they run on FerretDB v1.24 and on
+// mongo-java-server 1.47, which speak the same protocol; see # Exceptions.
+//
+// # Guarantees
+//
+//   - A call that returned nil has been written with the write concern of [Config], by default
+//     acknowledged by the majority and in the journal.
+//   - No transactions, change streams, TTL or partial indexes are used: every change is a write
+//     of one document, or several writes of which the later ones need the earlier ones. So a
+//     single server will do. A user and its events, a session and its events, are one document.
+//   - Read-modify-write is optimistic: a document has a version, the write names the version
+//     that was read, and where that is gone it begins again with what is there now.
+//   - Several processes may share one database, the mail queue included.
+//   - A message gets its number by an insert under a unique index on room and number. It is
+//     inserted only when its predecessor is there, so that at no time, whatever fails, does a room
+//     have a gap. A second unique index holds the sender's client id.
+//   - Events have their place by a logical clock, which a change reads after what it changes:
+//     of two changes of which one was done before the other began, the first one's events
+//     come first. No event appears before one that Pending has returned, except those of a change that was
+//     under way at that time.
+//   - What others have written is confirmed by a write of one's own before it counts as done: an event is
+//     handed out, and a repeated message or job acknowledged, when no change of the primary can undo it.
+//   - A call ends with its context, also when the server does not answer.
+//   - Every document is checked before it is written against the same bounds that the
+//     validators of its collection state, whether or not the server has them.
+//   - Times keep their microseconds and come back in UTC; text is compared by its bytes, without a collation.
+//   - Errors have a kind of package fault. A driver's error is only ever the cause.
+//
+// # Exceptions
+//
+// A call that was under way when the server was lost, or when its context ended, fails with kind
+// Unavailable, and may have been stored, perhaps later. Append and Add write one document a message or
+// membership, so of several some may then be stored: of the messages, the first ones. Nothing
+// is stored in part after any other error. Appending again with the same client ids
+// stores the rest and answers with what is there.
+//
+// Exceptions of servers, not of this package: on FerretDB v1 updates are not atomic, so that
+// of concurrent updates of one document several may win, and validators are refused. On
+// mongo-java-server text is ordered by UTF-16 units, which is another order than that of the bytes for
+// characters beyond U+FFFF; validators are taken and not kept. Enforced validators, elections and
+// rollbacks of a replica set, and transactions (which are not needed) were not run on a real MongoDB.
+//
+// Besides: text that is not valid UTF-8 or has a NUL character, and text above a field's bound, is
+// refused with kind Invalid. LastError of a mail job is cut at 2,000 characters. A session that
+// expired while its events wait for the bus is hidden by DeleteExpired, and goes with the last of them.
+//
+// # Schema
+//
+// Collections carry the prefix parley_, so that they can live beside others. Times are int64
+// microseconds since 1970 in UTC, since a BSON date has milliseconds only; an absent one is "not yet".
+//
+//	users     _id | full_name, email unique, password_hash, created_at, verified_at,
+//	          password_changed_at, version, pending, events: [{position, id, topic, type, key, time, data}]
+//	sessions  _id | user_id, family_hash, token_hash, created_at, rotated_at, expires_at, revoked_at,
+//	          removed, version, pending, events as those of users
+//	codes     _id: the hash | user_id, created_at, expires_at, used_at
+//	nonces    _id: the name | expires_at
+//	rooms     _id: the name | created_by, created_at
+//	members   _id | user_id, room unique together, since
+//	messages  _id | room, seq unique together; room, once unique together; id, client_id, author_id, author_name, text, at
+//	clock     _id: a moment of the logical clock; the last ones are kept
+//	mail_jobs _id | position, key unique, kind, recipient, recipient_name, data, state, open, due_at, attempts, claims,
+//	          run_at, leased_until, last_error, created_at, updated_at
+//	schema    _id: "schema" | version, confirmations
+//
+// pending is the position of the first event in the document. once is made of author and client id, and
+// of the number where there is none. The messages of a room may be deleted by hand from the oldest on, the newest one
+// excepted: it says what number comes next. [Store.Migrate] creates and upgrades collections, indexes and
+// $jsonSchema validators, [Store.Check] compares the version with the program's, and [Store.Validators]
+// says whether the server has the validators. Every port fails with ErrSchemaOld until the database is
+// migrated, since a collection without its unique indexes would not keep the promises.
+//
+// # Closing
+//
+// What [Open] opened, [Store.Close] closes, once nobody uses the store any more. A store that [New] made
+// leaves its client open. Closing twice is harmless. Calls after closing fail with kind Unavailable.
+package mongostore
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"math/rand/v2"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"go.mongodb.org/mongo-driver/v2/bson"
+	"go.mongodb.org/mongo-driver/v2/mongo"
+	"go.mongodb.org/mongo-driver/v2/mongo/options"
+	"go.mongodb.org/mongo-driver/v2/mongo/readpref"
+
+	"github.com/parley-chat/parley/core/fault"
+)
+
+// Store is a database that holds Parley's collections. Its methods, and those of the ports
+// that it hands out, may be called from many goroutines.
+type Store struct {
+	db   *database
+	own  *mongo.Client // disconnected by Close; nil if it is the caller's
+	once sync.Once
+	err  error // of the first Close
+}
+
+// New makes a store on db, whose client stays the caller's. The store reads from the primary and
+// writes with cfg's write concern, whatever db's are. cfg's Connections and ConnectTimeout are for
+// [Open] only. New does not touch the database.
+func New(db *mongo.Database, cfg Config) (*Store, error) {
+	if db == nil {
+		return nil, errors.New("mongostore: a database is required")
+	}
+	cfg, err := cfg.withDefaults()
+	if err != nil {
+		return nil, fmt.Errorf("mongostore: Config: %w", err)
+	}
+	return newStore(db, cfg), nil
+}
+
+func newStore(db *mongo.Database, cfg Config) *Store {
+	d := &database{db: db, log: cfg.Log}
+	// A registry or BSON options of the client's must not change what is stored.
+	opts := options.Collection().SetWriteConcern(cfg.WriteConcern).SetReadPreference(readpref.Primary()).
+		SetRegistry(bson.NewRegistry()).SetBSONOptions(&options.BSONOptions{})
+	for _, c := range []struct {
+		schema *collection
+		handle **mongo.Collection
+	}{
+		{users, &d.users}, {sessions, &d.sessions}, {codes, &d.codes}, {nonces, &d.nonces}, {rooms, &d.rooms},
+		{members, &d.members}, {messages, &d.messages}, {clock, &d.clock}, {mailJobs, &d.mailJobs}, {schema, &d.schema},
+	} {
+		*c.handle = db.Collection(c.schema.name, opts)
+	}
+	return &Store{db: d}
+}
+
+// Users returns the users of the store.
+func (s *Store) Users() *Users { return &Users{s.db} }
+
+// Sessions returns the sessions of the store.
+func (s *Store) Sessions() *Sessions { return &Sessions{s.db} }
+
+// Codes returns the one-time codes of the store.
+func (s *Store) Codes() *Codes { return &Codes{s.db} }
+
+// Nonces returns the names that were spent.
+func (s *Store) Nonces() *Nonces { return &Nonces{s.db} }
+
+// Messages returns the messages of the store.
+func (s *Store) Messages() *Messages { return &Messages{s.db} }
+
+// Rooms returns the rooms of the store.
+func (s *Store) Rooms() *Rooms { return &Rooms{s.db} }
+
+// Members returns the memberships of the store.
+func (s *Store) Members() *Members { return &Members{s.db} }
+
+// Outbox returns the events that wait for the bus.
+func (s *Store) Outbox() *Outbox { return &Outbox{s.db} }
+
+// MailQueue returns the mail jobs of the store.
+func (s *Store) MailQueue() *MailQueue { return &MailQueue{s.db} }
+
+// Ping reports whether the primary answers, for readiness checks. It waits until ctx is done.
+func (s *Store) Ping(ctx context.Context) error {
+	const op = "ping"
+	if s.db.closed.Load() {
+		return s.db.fail(ctx, op, mongo.ErrClientDisconnected)
+	}
+	return s.db.fail(ctx, op, s.db.db.Client().Ping(ctx, readpref.Primary()))
+}
+
+// closePatience bounds the wait for calls under way when a store is closed.
+const closePatience = 10 * time.Second
+
+// Close disconnects the client that [Open] made. It waits for calls under way, at most 10 seconds.
+func (s *Store) Close() error {
+	s.once.Do(func() {
+		s.db.closed.Store(true)
+		if s.own == nil {
+			return
+		}
+		ctx, cancel := context.WithTimeout(context.Background(), closePatience)
+		defer cancel()
+		s.err = s.own.Disconnect(ctx)
+	})
+	return s.err
+}
+
+// database is what every port shares.
+type database struct {
+	db  *mongo.Database
+	log *slog.Logger
+
+	users, sessions, codes, nonces, rooms, members, messages, clock, mailJobs, schema *mongo.Collection
+
+	checked atomic.Bool // the schema is this program's
+	closed  atomic.Bool
+	refused sync.Once // says that the server takes no validators
+}
+
+// ready fails unless the database is migrated, which is asked once.
+func (d *database) ready(ctx context.Context) error {
+	switch {
+	case d.closed.Load():
+		return fault.Wrap(fault.Unavailable, fmt.Errorf("mongostore: %w", mongo.ErrClientDisconnected))
+	case d.checked.Load():
+		return nil
+	}
+	return d.check(ctx)
+}
+
+// one reads the document that a filter chooses, or returns missing.
+func one[T any](ctx context.Context, d *database, op string, c *mongo.Collection, filter bson.D, missing error, opts ...options.Lister[options.FindOneOptions]) (T, error) {
+	var doc T
+	err := d.ready(ctx)
+	if err == nil {
+		err = c.FindOne(ctx, filter, opts...).Decode(&doc)
+	}
+	if errors.Is(err, mongo.ErrNoDocuments) {
+		return doc, missing
+	}
+	return doc, d.fail(ctx, op, err)
+}
+
+// all reads the documents that a filter chooses.
+func all[T any](ctx context.Context, d *database, op string, c *mongo.Collection, filter bson.D, opts ...options.Lister[options.FindOptions]) ([]T, error) {
+	if err := d.ready(ctx); err != nil {
+		return nil, err
+	}
+	docs := []T{}
+	cursor, err := c.Find(ctx, filter, opts...)
+	if err == nil {
+		err = cursor.All(ctx, &docs)
+	}
+	if err != nil {
+		return nil, d.fail(ctx, op, err)
+	}
+	return docs, nil
+}
+
+// insertOnce stores one document whose only unique field is its _id.
+func (d *database) insertOnce(ctx context.Context, op string, c *mongo.Collection, s *collection, doc any) error {
+	raw, err := s.encode(doc)
+	if err != nil {
+		return err
+	}
+	if err := d.ready(ctx); err != nil {
+		return err
+	}
+	_, err = c.InsertOne(ctx, raw)
+	if mongo.IsDuplicateKeyError(err) {
+		return errIDTaken.Because(d.fail(ctx, op, err))
+	}
+	return d.fail(ctx, op, err)
+}
+
+// deleteExpired deletes the documents whose expires_at is before the given time.
+func (d *database) deleteExpired(ctx context.Context, op string, c *mongo.Collection, before time.Time) (int, error) {
+	if err := d.ready(ctx); err != nil {
+		return 0, err
+	}
+	res, err := c.DeleteMany(ctx, bson.D{{Key: "expires_at", Value: bson.D{{Key: "$lt", Value: micros(before)}}}})
+	if err != nil {
+		return 0, d.fail(ctx, op, err)
+	}
+	return int(res.DeletedCount), nil
+}
+
+// confirm makes sure that what was read before cannot be undone: when a later write has been
+// acknowledged by the majority, so have all earlier ones.
+func (d *database) confirm(ctx context.Context, op string) error {
+	res, err := d.schema.UpdateOne(ctx, byID(schemaID), bson.D{{Key: "$inc", Value: bson.D{{Key: "confirmations", Value: int64(1)}}}})
+	if err == nil && res.MatchedCount == 0 {
+		return ErrSchemaOld
+	}
+	return d.fail(ctx, op, err)
+}
+
+// pause waits a while that is longer for every attempt, and no other caller's.
+func pause(ctx context.Context, attempt int) error {
+	timer := time.NewTimer(rand.N(time.Duration(min(attempt, 10)) * 2 * time.Millisecond))
+	defer timer.Stop()
+	select {
+	case <-ctx.Done():
+		return ctx.Err()
+	case <-timer.C:
+		return nil
+	}
+}
+
+func byID(id string) bson.D { return bson.D{{Key: "_id", Value: id}} }
+
+func exists(yes bool) bson.D { return bson.D{{Key: "$exists", Value: yes}} }
+
+// ascending orders by the fields; a minus before one turns it round.
+func ascending(fields ...string) bson.D {
+	keys := make(bson.D, len(fields))
+	for i, f := range fields {
+		keys[i] = bson.E{Key: f, Value: int32(1)}
+		if f[0] == '-' {
+			keys[i] = bson.E{Key: f[1:], Value: int32(-1)}
+		}
+	}
+	return keys
+}
+
+func micros(t time.Time) int64 { return t.UnixMicro() }
+
+func instant(us int64) time.Time { return time.UnixMicro(us).UTC() }
+
+// optionalMicros is absent for the zero time, which means "not yet".
+func optionalMicros(t time.Time) *int64 {
+	if t.IsZero() {
+		return nil
+	}
+	us := t.UnixMicro()
+	return &us
+}
+
+func optionalInstant(us *int64) time.Time {
+	if us == nil {
+		return time.Time{}
+	}
+	return instant(*us)
+}

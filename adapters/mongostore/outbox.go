@@ -1,0 +1,218 @@
+package mongostore
+
+import (
+	"cmp"
+	"context"
+	"slices"
+
+	"go.mongodb.org/mongo-driver/v2/bson"
+	"go.mongodb.org/mongo-driver/v2/mongo"
+	"go.mongodb.org/mongo-driver/v2/mongo/options"
+
+	"github.com/parley-chat/parley/core/event"
+)
+
+// Outbox hands the events of Users and Sessions to the relay. Its methods may be called
+// from many goroutines. Events leave it for good once they are published.
+type Outbox struct{ db *database }
+
+var _ event.Outbox = (*Outbox)(nil)
+
+// carrier is the part of a document that holds the events of its changes.
+type carrier struct {
+	// Version counts the writes of the document: a write names the version that it replaces.
+	Version int64 `bson:"version"`
+	// Pending is the position of the first event.
+	Pending *int64     `bson:"pending,omitempty"`
+	Events  []eventDoc `bson:"events,omitempty"`
+}
+
+type eventDoc struct {
+	Position int64  `bson:"position"`
+	ID       string `bson:"id"`
+	Topic    string `bson:"topic"`
+	Type     string `bson:"type"`
+	Key      string `bson:"key"`
+	Time     int64  `bson:"time"`
+	Data     []byte `bson:"data"`
+}
+
+func (e *eventDoc) event() event.Event {
+	return event.Event{ID: e.ID, Topic: e.Topic, Type: e.Type, Key: e.Key, Time: instant(e.Time), Data: e.Data}
+}
+
+// next is the carrier of the write that replaces c, with these events added.
+//
+// The clock is read here, after the document was: whatever was committed to the document before has a
+// lower position, as has every change that had ended.
+func (d *database) next(ctx context.Context, c carrier, events []event.Event) (carrier, error) {
+	next := carrier{Version: c.Version + 1, Pending: c.Pending, Events: slices.Clone(c.Events)}
+	if len(events) == 0 {
+		return next, nil
+	}
+	position, err := d.tick(ctx)
+	if err != nil {
+		return carrier{}, err
+	}
+	if next.Pending == nil {
+		next.Pending = &position
+	}
+	for _, e := range events {
+		next.Events = append(next.Events, eventDoc{
+			Position: position, ID: e.ID, Topic: e.Topic, Type: e.Type, Key: e.Key, Time: micros(e.Time), Data: notNull(e.Data),
+		})
+	}
+	return next, nil
+}
+
+// notNull is b, or no bytes where there is no b.
+func notNull(b []byte) []byte {
+	if b == nil {
+		return []byte{}
+	}
+	return b
+}
+
+// The clock is a collection of numbers, of which the highest is the time. It is advanced by inserting the
+// next one. Two callers may get the same moment, if they ask at the same time; whoever asks after a
+// moment was given out gets a later one. That is all that the order of events needs, and it holds on every server
+// on which inserts are atomic.
+
+type clockDoc struct {
+	ID int64 `bson:"_id"`
+}
+
+// clockWindow is how many moments are kept: a reader that the server interrupts in
+// between must not find the newest ones gone.
+const clockWindow = 1000
+
+// now is the latest moment that was given out, 0 at the beginning.
+func (d *database) now(ctx context.Context) (int64, error) {
+	docs, err := all[clockDoc](ctx, d, "read clock", d.clock, bson.D{}, options.Find().SetSort(ascending("-_id")).SetLimit(1))
+	if err != nil || len(docs) == 0 {
+		return 0, err
+	}
+	return docs[0].ID, nil
+}
+
+// tick is a moment later than every one that was given out before the call.
+func (d *database) tick(ctx context.Context) (int64, error) {
+	const op = "advance clock"
+	now, err := d.now(ctx)
+	if err != nil {
+		return 0, err
+	}
+	now++
+	if _, err := d.clock.InsertOne(ctx, clockDoc{now}); err != nil && !mongo.IsDuplicateKeyError(err) {
+		return 0, d.fail(ctx, op, err)
+	}
+	if now%clockWindow == 0 {
+		_, err = d.clock.DeleteMany(ctx, bson.D{{Key: "_id", Value: bson.D{{Key: "$lte", Value: now - clockWindow}}}})
+	}
+	return now, d.fail(ctx, op, err)
+}
+
+// carriers are the collections whose documents carry events.
+func (d *database) carriers() []*mongo.Collection { return []*mongo.Collection{d.users, d.sessions} }
+
+// Pending implements event.Outbox.
+func (s *Outbox) Pending(ctx context.Context, limit int) ([]event.Event, error) {
+	events := []event.Event{}
+	if limit < 1 {
+		return events, nil
+	}
+	// What is committed while this reads is later than now, and left for the next time. Otherwise an event
+	// could be seen in one document while its predecessor, in one that was read before, is not.
+	now, err := s.db.now(ctx)
+	if err != nil || now == 0 {
+		return events, err
+	}
+	var found []eventDoc
+	for _, c := range s.db.carriers() {
+		docs, err := all[carrier](ctx, s.db, "read outbox", c,
+			bson.D{{Key: "pending", Value: bson.D{{Key: "$gt", Value: int64(0)}, {Key: "$lte", Value: now}}}},
+			options.Find().SetSort(ascending("pending")).SetLimit(int64(limit)).SetProjection(ascending("version", "pending", "events")))
+		if err != nil {
+			return nil, err
+		}
+		for i := range docs {
+			for _, e := range docs[i].Events {
+				if e.Position <= now {
+					found = append(found, e)
+				}
+			}
+		}
+	}
+	if len(found) == 0 {
+		return events, nil
+	}
+	if err := s.db.confirm(ctx, "read outbox"); err != nil {
+		return nil, err
+	}
+	// Events of one change, which are in one document, have one position, and stay in their order.
+	slices.SortStableFunc(found, func(a, b eventDoc) int { return cmp.Compare(a.Position, b.Position) })
+	for i := range found[:min(limit, len(found))] {
+		events = append(events, found[i].event())
+	}
+	return events, nil
+}
+
+// published is as much of a document as Published needs.
+type published struct {
+	ID      string  `bson:"_id"`
+	Removed bool    `bson:"removed"`
+	Carried carrier `bson:",inline"`
+}
+
+// Published implements event.Outbox.
+func (s *Outbox) Published(ctx context.Context, ids ...string) error {
+	const op = "empty outbox"
+	ids = slices.DeleteFunc(slices.Clone(ids), func(id string) bool { return !storable(id) }) // unknown for sure
+	if len(ids) == 0 {
+		return nil
+	}
+	for _, c := range s.db.carriers() {
+		for attempt := 1; ; attempt++ {
+			docs, err := all[published](ctx, s.db, op, c, bson.D{{Key: "events.id", Value: bson.D{{Key: "$in", Value: ids}}}},
+				options.Find().SetProjection(ascending("version", "removed", "events")))
+			if err != nil {
+				return err
+			}
+			if len(docs) == 0 {
+				break
+			}
+			writes := make([]mongo.WriteModel, len(docs))
+			for i := range docs {
+				writes[i] = docs[i].without(ids)
+			}
+			// A document that changed meanwhile is found again.
+			if _, err := c.BulkWrite(ctx, writes, options.BulkWrite().SetOrdered(false)); err != nil {
+				return s.db.fail(ctx, op, err)
+			}
+			if attempt > 1 {
+				if err := pause(ctx, attempt); err != nil {
+					return s.db.fail(ctx, op, err)
+				}
+			}
+		}
+	}
+	return nil
+}
+
+// without is the write that takes events out of the document.
+func (p *published) without(ids []string) mongo.WriteModel {
+	same := bson.D{{Key: "_id", Value: p.ID}, {Key: "version", Value: p.Carried.Version}}
+	rest := slices.DeleteFunc(slices.Clone(p.Carried.Events), func(e eventDoc) bool { return slices.Contains(ids, e.ID) })
+	switch {
+	case len(rest) > 0:
+		return mongo.NewUpdateOneModel().SetFilter(same).SetUpdate(bson.D{{Key: "$set", Value: bson.D{
+			{Key: "version", Value: p.Carried.Version + 1}, {Key: "pending", Value: rest[0].Position}, {Key: "events", Value: rest},
+		}}})
+	case p.Removed:
+		return mongo.NewDeleteOneModel().SetFilter(same)
+	}
+	return mongo.NewUpdateOneModel().SetFilter(same).SetUpdate(bson.D{
+		{Key: "$set", Value: bson.D{{Key: "version", Value: p.Carried.Version + 1}}},
+		{Key: "$unset", Value: bson.D{{Key: "pending", Value: ""}, {Key: "events", Value: ""}}},
+	})
+}

@@ -1,0 +1,318 @@
+package mongostore
+
+import (
+	"fmt"
+	"strings"
+	"unicode/utf8"
+
+	"go.mongodb.org/mongo-driver/v2/bson"
+	"go.mongodb.org/mongo-driver/v2/mongo"
+	"go.mongodb.org/mongo-driver/v2/mongo/options"
+
+	"github.com/parley-chat/parley/core/chat"
+	"github.com/parley-chat/parley/core/fault"
+	"github.com/parley-chat/parley/core/mail"
+	"github.com/parley-chat/parley/core/user"
+)
+
+// collection says what is in a collection. Its validator, and the check before each write, are
+// made from the same fields.
+type collection struct {
+	name    string
+	fields  []field
+	indexes []index
+}
+
+// field is one field of a document.
+type field struct {
+	name string
+	kind string // as $jsonSchema's bsonType has it
+	// least and most bound the characters of a string; least bounds a number.
+	least, most int64
+	optional    bool
+	values      []string // the only ones, unless empty
+	items       []field  // of each document in an array
+}
+
+type index struct {
+	fields         []string // a minus before one turns it round
+	unique, sparse bool
+}
+
+// Kinds of fields.
+const (
+	kindText   = "string"
+	kindNumber = "long"
+	kindBytes  = "binData"
+	kindBool   = "bool"
+	kindList   = "array"
+	kindID     = "objectId"
+)
+
+// noLeast is for numbers that may be negative, as times may.
+const noLeast = -1 << 63
+
+func text(name string, least, most int64) field {
+	return field{name: name, kind: kindText, least: least, most: most}
+}
+func number(name string, least int64) field {
+	return field{name: name, kind: kindNumber, least: least}
+}
+func moment(name string) field { return number(name, noLeast) }
+func optional(f field) field   { f.optional = true; return f }
+
+// Bounds follow core's limits; identifiers and hashes, which core leaves open, have 128
+// characters, keys of events and names of nonces 255.
+const (
+	maxID  = 128
+	maxKey = 255
+)
+
+// carried are the fields of documents that carry the events of their changes.
+var carried = []field{
+	number("version", 1),
+	optional(number("pending", 1)),
+	optional(field{name: "events", kind: kindList, items: []field{
+		number("position", 1), text("id", 1, maxID), text("topic", 0, maxID), text("type", 0, maxID), text("key", 0, maxKey),
+		moment("time"), {name: "data", kind: kindBytes},
+	}}),
+}
+
+// Events are found by the position of the first, and by their identifiers.
+var carriedIndexes = []index{{fields: []string{"pending"}, sparse: true}, {fields: []string{"events.id"}, sparse: true}}
+
+var (
+	users = &collection{
+		name: "parley_users",
+		fields: append([]field{
+			text("_id", 1, maxID), text("full_name", 1, user.MaxFullName), text("email", 1, user.MaxEmail), text("password_hash", 0, 512),
+			moment("created_at"), optional(moment("verified_at")), optional(moment("password_changed_at")),
+		}, carried...),
+		indexes: append([]index{{fields: []string{"email"}, unique: true}}, carriedIndexes...),
+	}
+	sessions = &collection{
+		name: "parley_sessions",
+		fields: append([]field{
+			text("_id", 1, maxID), text("user_id", 0, maxID), text("family_hash", 0, maxID), text("token_hash", 0, maxID),
+			moment("created_at"), optional(moment("rotated_at")), moment("expires_at"), optional(moment("revoked_at")),
+			{name: "removed", kind: kindBool, optional: true},
+		}, carried...),
+		indexes: append([]index{{fields: []string{"user_id", "created_at", "_id"}}, {fields: []string{"expires_at"}}}, carriedIndexes...),
+	}
+	codes = &collection{
+		name: "parley_codes",
+		fields: []field{
+			text("_id", 1, maxID), text("user_id", 0, maxID), moment("created_at"), moment("expires_at"), optional(moment("used_at")),
+		},
+		indexes: []index{{fields: []string{"expires_at"}}},
+	}
+	nonces = &collection{
+		name:    "parley_nonces",
+		fields:  []field{text("_id", 0, maxKey), moment("expires_at")},
+		indexes: []index{{fields: []string{"expires_at"}}},
+	}
+	rooms = &collection{
+		name:   "parley_rooms",
+		fields: []field{text("_id", 1, chat.MaxRoomName), text("created_by", 0, maxID), moment("created_at")},
+	}
+	members = &collection{
+		name:    "parley_members",
+		fields:  []field{{name: "_id", kind: kindID}, text("user_id", 0, maxID), text("room", 1, chat.MaxRoomName), moment("since")},
+		indexes: []index{{fields: []string{"user_id", "room"}, unique: true}},
+	}
+	messages = &collection{
+		name: "parley_messages",
+		fields: []field{
+			{name: "_id", kind: kindID}, text("room", 1, chat.MaxRoomName), number("seq", 1), text("once", 2, 2*maxID+chat.MaxClientID),
+			text("id", 1, maxID), optional(text("client_id", 1, chat.MaxClientID)), text("author_id", 0, maxID),
+			text("author_name", 0, user.MaxFullName), text("text", 1, chat.MaxText), moment("at"),
+		},
+		indexes: []index{{fields: []string{"room", "seq"}, unique: true}, {fields: []string{"room", "once"}, unique: true}},
+	}
+	clock    = &collection{name: "parley_clock", fields: []field{number("_id", 1)}}
+	mailJobs = &collection{
+		name: "parley_mail_jobs",
+		fields: []field{
+			text("_id", 1, maxID), number("position", 1), text("key", 1, maxKey), text("kind", 0, 64), text("recipient", 0, user.MaxEmail),
+			text("recipient_name", 0, user.MaxFullName), {name: "data", kind: kindBytes},
+			{name: "state", kind: kindText, most: 16, values: []string{string(mail.Ready), string(mail.Running), string(mail.Sent), string(mail.Dead)}},
+			{name: "open", kind: kindBool}, moment("due_at"), number("attempts", 0), number("claims", 0),
+			moment("run_at"), optional(moment("leased_until")), text("last_error", 0, maxLastError), moment("created_at"), moment("updated_at"),
+		},
+		indexes: []index{
+			{fields: []string{"key"}, unique: true}, {fields: []string{"position"}}, {fields: []string{"open", "position", "_id", "due_at"}},
+			{fields: []string{"state", "_id"}}, {fields: []string{"recipient", "_id"}}, {fields: []string{"state", "updated_at"}},
+		},
+	}
+	schema = &collection{
+		name:   "parley_schema",
+		fields: []field{text("_id", 1, maxID), number("version", 1), number("confirmations", 0)},
+	}
+)
+
+// collections are all there are. The schema's comes last: its document says that the others are there.
+var collections = []*collection{users, sessions, codes, nonces, rooms, members, messages, clock, mailJobs, schema}
+
+// validator is what the server is told to check.
+func (c *collection) validator() bson.D {
+	return bson.D{{Key: "$jsonSchema", Value: objectSchema(c.fields)}}
+}
+
+func objectSchema(fields []field) bson.D {
+	required, properties := bson.A{}, bson.D{}
+	for _, f := range fields {
+		if !f.optional {
+			required = append(required, f.name)
+		}
+		properties = append(properties, bson.E{Key: f.name, Value: f.schema()})
+	}
+	return bson.D{{Key: "bsonType", Value: "object"}, {Key: "required", Value: required}, {Key: "properties", Value: properties}}
+}
+
+func (f field) schema() bson.D {
+	s := bson.D{{Key: "bsonType", Value: f.kind}}
+	switch f.kind {
+	case kindText:
+		s = append(s, bson.E{Key: "minLength", Value: f.least}, bson.E{Key: "maxLength", Value: f.most})
+		if len(f.values) > 0 {
+			s = append(s, bson.E{Key: "enum", Value: f.values})
+		}
+	case kindNumber:
+		if f.least != noLeast {
+			s = append(s, bson.E{Key: "minimum", Value: f.least})
+		}
+	case kindList:
+		s = append(s, bson.E{Key: "items", Value: objectSchema(f.items)})
+	}
+	return s
+}
+
+// models are the collection's indexes in the driver's terms. Their names say their fields.
+func (c *collection) models() []mongo.IndexModel {
+	models := make([]mongo.IndexModel, len(c.indexes))
+	for i, x := range c.indexes {
+		opts := options.Index().SetName(strings.ReplaceAll(strings.Join(x.fields, "_"), ".", "_"))
+		if x.unique {
+			opts.SetUnique(true)
+		}
+		if x.sparse {
+			opts.SetSparse(true)
+		}
+		models[i] = mongo.IndexModel{Keys: ascending(x.fields...), Options: opts}
+	}
+	return models
+}
+
+// What a document is refused for.
+var (
+	errText   = fault.New(fault.Invalid, "text_not_storable", "a text is not valid UTF-8 or has a NUL character")
+	errBounds = fault.New(fault.Invalid, "value_out_of_bounds", "a value is too short, too long or too small to be stored")
+)
+
+// storable reports whether every server keeps the texts byte by byte.
+func storable(texts ...string) bool {
+	for _, s := range texts {
+		if strings.IndexByte(s, 0) >= 0 || !utf8.ValidString(s) {
+			return false
+		}
+	}
+	return true
+}
+
+// encode makes the document that is stored, and refuses one that the validator would refuse.
+func (c *collection) encode(doc any) (bson.Raw, error) {
+	raw, err := bson.Marshal(doc)
+	if err == nil {
+		err = check(c.fields, raw)
+	}
+	if err != nil {
+		if fault.KindOf(err) == fault.Invalid {
+			return nil, err
+		}
+		return nil, fmt.Errorf("mongostore: encode a document of %s: %w", c.name, err)
+	}
+	return raw, nil
+}
+
+func check(fields []field, doc bson.Raw) error {
+	elements, err := doc.Elements()
+	if err != nil {
+		return err
+	}
+	found := make(map[string]bson.RawValue, len(elements))
+	for _, e := range elements {
+		found[e.Key()] = e.Value()
+	}
+	for _, f := range fields {
+		v, ok := found[f.name]
+		delete(found, f.name)
+		switch {
+		case ok:
+			if err := f.check(v); err != nil {
+				return err
+			}
+		case !f.optional:
+			return fmt.Errorf("the field %s is missing", f.name)
+		}
+	}
+	for name := range found {
+		return fmt.Errorf("the field %s is not declared", name)
+	}
+	return nil
+}
+
+func (f field) check(v bson.RawValue) error {
+	wrong := fmt.Errorf("the field %s is a %s, not a %s", f.name, v.Type, f.kind)
+	switch f.kind {
+	case kindText:
+		s, ok := v.StringValueOK()
+		if !ok {
+			return wrong
+		}
+		if !storable(s) {
+			return errText
+		}
+		if n := int64(utf8.RuneCountInString(s)); n < f.least || n > f.most {
+			return errBounds.Detail("%s has %d characters, and may have %d to %d", strings.TrimPrefix(f.name, "_"), n, f.least, f.most)
+		}
+	case kindNumber:
+		n, ok := v.Int64OK()
+		if !ok {
+			return wrong
+		}
+		if n < f.least {
+			return errBounds.Detail("%s is %d, and may not be less than %d", strings.TrimPrefix(f.name, "_"), n, f.least)
+		}
+	case kindBytes:
+		if v.Type != bson.TypeBinary {
+			return wrong
+		}
+	case kindBool:
+		if v.Type != bson.TypeBoolean {
+			return wrong
+		}
+	case kindID:
+		if v.Type != bson.TypeObjectID {
+			return wrong
+		}
+	case kindList:
+		list, ok := v.ArrayOK()
+		if !ok {
+			return wrong
+		}
+		values, err := list.Values()
+		if err != nil {
+			return err
+		}
+		for _, item := range values {
+			doc, ok := item.DocumentOK()
+			if !ok {
+				return wrong
+			}
+			if err := check(f.items, doc); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}

@@ -1,0 +1,144 @@
+// Package mongo_test runs adapters/mongostore on FerretDB, a Mongo wire server in the test's own process, which
+// importers of the adapter should not have to download.
+package mongo_test
+
+import (
+	"context"
+	"crypto/rand"
+	"log/slog"
+	"os"
+	"strings"
+	"sync"
+	"testing"
+
+	"github.com/FerretDB/FerretDB/ferretdb"
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/parley-chat/parley/adapters/mongostore"
+	"github.com/parley-chat/parley/contract"
+	"github.com/parley-chat/parley/core/auth"
+	"github.com/parley-chat/parley/core/chat"
+)
+
+// server is the one FerretDB of the test binary.
+var server struct {
+	once sync.Once
+	url  string
+	err  error
+	stop func()
+}
+
+func TestMain(m *testing.M) {
+	code := m.Run()
+	if server.stop != nil {
+		server.stop()
+	}
+	os.Exit(code)
+}
+
+// start starts FerretDB on a free port of the loopback interface, with SQLite files in a folder of its own.
+func start() (url string, stop func(), err error) {
+	dir, err := os.MkdirTemp("", "parley-ferretdb-")
+	if err != nil {
+		return "", nil, err
+	}
+	f, err := ferretdb.New(&ferretdb.Config{
+		Listener: ferretdb.ListenerConfig{TCP: "127.0.0.1:0"}, Handler: "sqlite", SQLiteURL: "file:" + dir + "/",
+		Logger: slog.New(slog.DiscardHandler),
+	})
+	if err != nil {
+		return "", nil, err
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		_ = f.Run(ctx) // it is stopped
+	}()
+	return f.MongoDBURI(), func() {
+		cancel()
+		<-done
+		_ = os.RemoveAll(dir)
+	}, nil
+}
+
+// database returns the URL of an empty database.
+func database(t *testing.T) string {
+	t.Helper()
+	server.once.Do(func() { server.url, server.stop, server.err = start() })
+	require.NoError(t, server.err)
+	return server.url + "parley_" + strings.ToLower(rand.Text()[:16])
+}
+
+func open(t *testing.T) *mongostore.Store {
+	t.Helper()
+	s, err := mongostore.Open(t.Context(), database(t), mongostore.Config{})
+	require.NoError(t, err)
+	t.Cleanup(func() { assert.NoError(t, s.Close()) })
+	require.NoError(t, s.Migrate(t.Context()))
+	return s
+}
+
+func run[P any](t *testing.T, cases []contract.Case[P], port func(*mongostore.Store) P, exceptions ...contract.Exception) {
+	contract.Run(t, cases, func(t *testing.T) P { return port(open(t)) }, exceptions...)
+}
+
+// notAtomic declares what FerretDB v1 cannot keep: of several updates that name the same state of a document, more
+// than one may find it.
+func notAtomic(names ...string) []contract.Exception {
+	exceptions := make([]contract.Exception, len(names))
+	for i, name := range names {
+		exceptions[i] = contract.Except(name, "updates of one document are not atomic on FerretDB v1")
+	}
+	return exceptions
+}
+
+func users(s *mongostore.Store) contract.Users {
+	return contract.Users{Repository: s.Users(), Outbox: s.Outbox()}
+}
+
+func mails(s *mongostore.Store) contract.Mails {
+	return contract.Mails{Queue: s.MailQueue(), Letters: s.MailQueue(), Stats: s.MailQueue()}
+}
+
+func sessions(s *mongostore.Store) contract.Sessions {
+	return contract.Sessions{Store: s.Sessions(), Outbox: s.Outbox(), Sweeper: s.Sessions()}
+}
+
+func codes(s *mongostore.Store) contract.Codes {
+	return contract.Codes{Store: s.Codes(), Sweeper: s.Codes()}
+}
+
+func nonces(s *mongostore.Store) auth.Nonces             { return s.Nonces() }
+func messageStore(s *mongostore.Store) chat.MessageStore { return s.Messages() }
+func rooms(s *mongostore.Store) chat.Rooms               { return s.Rooms() }
+func members(s *mongostore.Store) chat.Members           { return s.Members() }
+
+func TestOutboxContract(t *testing.T)       { run(t, contract.Outbox(), users) }
+func TestNoncesContract(t *testing.T)       { run(t, contract.Nonces(), nonces) }
+func TestMessageStoreContract(t *testing.T) { run(t, contract.MessageStore(), messageStore) }
+func TestRoomsContract(t *testing.T)        { run(t, contract.Rooms(), rooms) }
+func TestMembersContract(t *testing.T)      { run(t, contract.Members(), members) }
+func TestMailStatsContract(t *testing.T)    { run(t, contract.MailStats(), mails) }
+
+func TestUserRepositoryContract(t *testing.T) {
+	run(t, contract.UserRepository(), users, notAtomic("concurrent updates are not lost")...)
+}
+
+func TestSessionStoreContract(t *testing.T) {
+	run(t, contract.SessionStore(), sessions, notAtomic("one of several rotations wins")...)
+}
+
+func TestCodeStoreContract(t *testing.T) {
+	run(t, contract.CodeStore(), codes, notAtomic("one of several uses wins")...)
+}
+
+func TestMailQueueContract(t *testing.T) {
+	run(t, contract.MailQueue(), mails,
+		notAtomic("concurrent claims share the jobs", "concurrent claims of an ended lease", "concurrent settling is once")...)
+}
+
+func TestDeadLettersContract(t *testing.T) {
+	run(t, contract.DeadLetters(), mails, notAtomic("concurrent requeues are one")...)
+}

@@ -1,0 +1,267 @@
+// Package services_test runs the programs of docker-compose.yaml as processes on the loopback
+// interface, each with exactly the environment that the file gives it but for addresses.
+package services_test
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"fmt"
+	"io"
+	"net/http"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/parley-chat/parley/apps/internal/conformance/compose"
+	"github.com/parley-chat/parley/testkit"
+	"github.com/parley-chat/parley/testkit/scenario"
+	"github.com/parley-chat/parley/testkit/wsclient"
+)
+
+// server starts a server and returns its address.
+type server func(t *testing.T, f *compose.File) string
+
+func TestServices(t *testing.T) {
+	for _, c := range []struct {
+		name, profile          string
+		database, redis, kafka server
+	}{
+		{"PostgreSQL with real servers", "postgres", postgres, redis, kafka},
+		{"PostgreSQL with embedded servers", "postgres", postgres, embeddedRedis, embeddedKafka},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			f, err := compose.Read(root, map[string]string{"COMPOSE_PROFILES": c.profile})
+			require.NoError(t, err)
+			s := start(t, f, map[string]string{"database": c.database(t, f), "redis": c.redis(t, f), "kafka": c.kafka(t, f)})
+			s.throughProxy(t)
+			s.story(t)
+			s.serves(t)
+			s.killed(t)
+			s.stopped(t)
+		})
+	}
+}
+
+// story tells the same story as to any other stack.
+func (s *stack) story(t *testing.T) {
+	told := scenario.Tell(t, scenario.Stage{
+		URL: s.url, Sockets: s.sockets, Mails: s.mails, Patience: patience,
+		PublicURL: "http://localhost:8080", // as the compose file says
+	})
+	require.Equal(t, scenario.Golden(), told)
+}
+
+// serves asks for what the story does not need.
+func (s *stack) serves(t *testing.T) {
+	if s.proxy == nil {
+		return
+	}
+	s.call(t, http.MethodGet, "/mail/stats", "development", nil, http.StatusOK)
+	for path, want := range map[string]int{"/api-docs": 401, "/asyncapi.yaml": 200, "/livez": 200, "/proxy/livez": 204, "/nothing": 404, "/dev/mail": 404} {
+		r, err := http.NewRequestWithContext(t.Context(), http.MethodGet, s.url+path, nil)
+		require.NoError(t, err)
+		answer, err := http.DefaultClient.Do(r)
+		require.NoError(t, err)
+		_ = answer.Body.Close() // its status is enough
+		assert.Equal(t, want, answer.StatusCode, path)
+		if want == 401 {
+			r.SetBasicAuth("linkdocs", "linkdocspass")
+			answer, err = http.DefaultClient.Do(r)
+			require.NoError(t, err)
+			_ = answer.Body.Close() // the same
+			assert.Equal(t, http.StatusOK, answer.StatusCode, path)
+		}
+	}
+}
+
+// The account that the story leaves behind.
+const (
+	adaMail, adaPassword = "ada@parley.test", "a first pass phrase"
+	lines                = 17 // in the room tea
+)
+
+// call makes a request of the API, which must be answered with this status.
+func (s *stack) call(t *testing.T, method, path, token string, body any, status int) map[string]any {
+	t.Helper()
+	var answer map[string]any
+	eventually(t, method+" "+path+" is answered", func(ctx context.Context) bool {
+		text, err := json.Marshal(body)
+		require.NoError(t, err)
+		r, err := http.NewRequestWithContext(ctx, method, s.url+path, bytes.NewReader(text))
+		require.NoError(t, err)
+		r.Header.Set("Content-Type", "application/json")
+		if token != "" {
+			r.Header.Set("Authorization", "Bearer "+token)
+		}
+		got, err := http.DefaultClient.Do(r)
+		if err != nil {
+			return false // it is being restarted
+		}
+		defer got.Body.Close()
+		content, err := io.ReadAll(got.Body)
+		if err != nil || got.StatusCode >= 502 { // the proxy may not have noticed yet that it is back
+			return false
+		}
+		require.Equal(t, status, got.StatusCode, "%s", content)
+		answer = nil
+		if len(content) > 0 {
+			require.NoError(t, json.Unmarshal(content, &answer))
+		}
+		return true
+	})
+	return answer
+}
+
+func (s *stack) signIn(t *testing.T) (access, refresh string) {
+	t.Helper()
+	grant := s.call(t, http.MethodPost, "/auth/signin", "", map[string]string{"email": adaMail, "password": adaPassword}, http.StatusOK)
+	return grant["accessToken"].(string), grant["refreshToken"].(string)
+}
+
+// dial opens a socket to the first or the second node, or to whom the proxy leads.
+func (s *stack) dial(t *testing.T, node int, token string, handle func(wsclient.Event)) *wsclient.Client {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), patience)
+	defer cancel()
+	c, err := wsclient.Dial(ctx, wsclient.Config{
+		URL: s.sockets[node], Handle: handle, MaxPause: time.Second,
+		Token: func(context.Context) (string, error) { return token, nil },
+	})
+	require.NoError(t, err)
+	t.Cleanup(c.Close)
+	return c
+}
+
+// stored reads the room's whole history.
+func stored(t *testing.T, c *wsclient.Client, room string) []wsclient.Message {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), patience)
+	defer cancel()
+	joined, err := c.Join(ctx, room)
+	require.NoError(t, err)
+	var all []wsclient.Message
+	for before := joined.Seq + 1; before > 1; before = all[0].Seq {
+		page, err := c.History(ctx, room, wsclient.Range{Before: before, Limit: 1000})
+		require.NoError(t, err)
+		require.NotEmpty(t, page.Messages)
+		all = append(page.Messages, all...)
+	}
+	return all
+}
+
+// killed kills each process while two people talk, and people sign up. What was acknowledged is there
+// afterwards, in its place, once; everybody who signed up got one mail.
+func (s *stack) killed(t *testing.T) {
+	token, refresh := s.signIn(t)
+	ctx, enough := context.WithTimeout(t.Context(), 2*patience)
+	defer enough()
+	var over atomic.Bool
+	var talking sync.WaitGroup
+	acknowledged := [2]map[uint64]string{{}, {}}
+	progress := [2]chan struct{}{make(chan struct{}, 1), make(chan struct{}, 1)}
+	for node := range 2 {
+		c := s.dial(t, node, token, nil)
+		_, err := c.Join(ctx, "work")
+		require.NoError(t, err)
+		talking.Go(func() {
+			pace := time.NewTicker(30 * time.Millisecond) // a connection may send 50 a second
+			defer pace.Stop()
+			for n := 0; !over.Load(); n++ {
+				<-pace.C
+				text := fmt.Sprintf("%d says %d", node, n)
+				sent, err := c.Send(ctx, "work", text)
+				if !assert.NoError(t, err) {
+					enough()
+					return
+				}
+				acknowledged[node][sent.Seq] = text
+				select {
+				case progress[node] <- struct{}{}:
+				default:
+				}
+			}
+		})
+	}
+	goesOn := func() {
+		for node := range 2 {
+			for range 5 {
+				select {
+				case <-progress[node]:
+				case <-ctx.Done():
+					require.FailNow(t, "nobody hears what is said", node)
+				}
+			}
+		}
+	}
+	for i, name := range []string{"socket-1", "mailer", "socket-2", "auth"} {
+		goesOn()
+		if name == "auth" { // who has signed up when the program is killed gets a mail
+			s.call(t, http.MethodPost, "/auth/signup", "", map[string]string{"fullName": "Late", "email": "late@parley.test", "password": adaPassword}, http.StatusAccepted)
+		}
+		s.services[name].running.kill()
+		if name == "mailer" {
+			s.call(t, http.MethodPost, "/auth/signup", "", map[string]string{"fullName": "Early", "email": "early@parley.test", "password": adaPassword}, http.StatusAccepted)
+		}
+		if i%2 == 0 && s.proxy != nil {
+			goesOn() // on the other node
+		}
+		s.services[name].start(t)
+	}
+	goesOn()
+	over.Store(true)
+	talking.Wait()
+
+	all := stored(t, s.dial(t, 0, token, nil), "work")
+	texts := map[string]uint64{}
+	for i, m := range all {
+		require.EqualValues(t, i+1, m.Seq, "there is a gap")
+		require.Zero(t, texts[m.Text], "it is there twice: %s", m.Text)
+		texts[m.Text] = m.Seq
+	}
+	for node := range 2 {
+		require.Greater(t, len(acknowledged[node]), 20)
+		for seq, text := range acknowledged[node] {
+			require.Equal(t, seq, texts[text], text)
+		}
+	}
+	t.Logf("%d messages, all of them kept", len(all))
+	for _, address := range []string{"early@parley.test", "late@parley.test"} {
+		m, err := s.mails.Await(ctx, address, 1)
+		require.NoError(t, err)
+		code, err := testkit.Code(m)
+		require.NoError(t, err)
+		s.call(t, http.MethodPost, "/auth/verify", "", map[string]string{"code": code}, http.StatusOK)
+	}
+	// What was there before.
+	require.Len(t, stored(t, s.dial(t, 1, token, nil), "tea"), lines)
+	s.call(t, http.MethodPost, "/auth/refresh", "", map[string]string{"refreshToken": refresh}, http.StatusOK)
+	s.call(t, http.MethodGet, "/auth/me", token, nil, http.StatusOK)
+	for _, address := range []string{"early@parley.test", "late@parley.test"} {
+		assert.Len(t, s.mails.To(address), 1, address)
+	}
+}
+
+// stopped asks each process to end.
+func (s *stack) stopped(t *testing.T) {
+	token, _ := s.signIn(t)
+	closed := make(chan int, 100)
+	c := s.dial(t, 0, token, func(e wsclient.Event) {
+		if e.Kind == wsclient.EventDisconnected {
+			closed <- e.Code
+		}
+	})
+	_, err := c.Join(t.Context(), "tea")
+	require.NoError(t, err)
+	for _, name := range order {
+		require.Zero(t, s.services[name].healthcheck(t), name)
+	}
+	for _, name := range []string{"socket-1", "socket-2", "mailer", "auth"} {
+		s.services[name].stop(t)
+	}
+	require.Equal(t, 1012, <-closed, "clients are told that they may come back at once")
+}

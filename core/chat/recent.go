@@ -1,0 +1,181 @@
+package chat
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"sync"
+	"time"
+
+	"github.com/parley-chat/parley/core/fault"
+)
+
+// recent is the cache, kept from holding anybody up and from falling behind.
+//
+// A cache that does not answer is left alone, but for one goroutine that tries again: messages
+// are stored and read without it. What it missed meanwhile is read from the store and given to
+// it before it is asked again, so that a room in which nobody says anything more is not served
+// without its last messages.
+type recent struct {
+	cache   RecentCache
+	store   MessageStore
+	keep    int // messages of a room that are made up for
+	timeout time.Duration
+	log     *slog.Logger
+
+	mu      sync.Mutex
+	mending bool // mend runs
+	// behind are the rooms whose messages the cache may lack, with how often they were noted.
+	behind map[string]int
+	wake   chan struct{} // holds one token while behind may be non-empty
+}
+
+func newRecent(cfg Config) *recent {
+	return &recent{
+		cache: cfg.Cache, store: cfg.Store, keep: cfg.Recent, timeout: cfg.CacheTimeout, log: cfg.Log,
+		behind: map[string]int{}, wake: make(chan struct{}, 1),
+	}
+}
+
+// get returns what the cache holds for room, nothing if it does not answer.
+func (r *recent) get(ctx context.Context, room string) (held []Message) {
+	_ = r.ask(ctx, "recent messages were not read from the cache", []string{room}, func(ctx context.Context) (err error) {
+		held, err = r.cache.Get(ctx, room)
+		return err
+	})
+	return held
+}
+
+// add gives the cache messages that were just stored.
+func (r *recent) add(ctx context.Context, messages []Message) {
+	rooms := make([]string, len(messages))
+	for i, m := range messages {
+		rooms[i] = m.Room
+	}
+	if !r.ask(ctx, "recent messages were not cached", rooms, func(ctx context.Context) error { return r.cache.Add(ctx, messages...) }) {
+		r.note(rooms)
+	}
+}
+
+// fill gives the cache what was read from the store.
+func (r *recent) fill(ctx context.Context, room string, messages []Message) {
+	_ = r.ask(ctx, "recent messages were not cached", []string{room}, func(ctx context.Context) error { return r.cache.Fill(ctx, room, messages) })
+}
+
+// ask calls the cache, and notes the rooms if it gives no answer. It reports false where the
+// cache is left alone.
+func (r *recent) ask(ctx context.Context, failure string, rooms []string, do func(context.Context) error) bool {
+	r.mu.Lock()
+	down := len(r.behind) > 0
+	r.mu.Unlock()
+	if down {
+		return false
+	}
+	bounded, cancel := context.WithTimeout(ctx, r.timeout)
+	defer cancel()
+	err := do(bounded)
+	if err == nil {
+		return true
+	}
+	if ctx.Err() == nil { // otherwise it is the caller who gave up
+		r.log.Warn(failure, "error", err)
+		if noAnswer(err) {
+			r.note(rooms)
+		}
+	}
+	return true
+}
+
+func noAnswer(err error) bool {
+	return errors.Is(err, fault.Unavailable) || errors.Is(err, context.DeadlineExceeded)
+}
+
+// note makes mend see to rooms. Without it, nobody would ever ask the cache again.
+func (r *recent) note(rooms []string) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if !r.mending {
+		return
+	}
+	for _, room := range rooms {
+		r.behind[room]++
+	}
+	select {
+	case r.wake <- struct{}{}:
+	default:
+	}
+}
+
+// The pauses between attempts to reach a cache that does not answer.
+const (
+	firstPause = 50 * time.Millisecond
+	longPause  = time.Second
+)
+
+// mend makes up for what the cache missed, until ctx ends.
+func (r *recent) mend(ctx context.Context) {
+	r.mu.Lock()
+	r.mending = true
+	r.mu.Unlock()
+	defer func() {
+		r.mu.Lock()
+		defer r.mu.Unlock()
+		r.mending = false
+		clear(r.behind)
+	}()
+	for pause := firstPause; ; {
+		select {
+		case <-ctx.Done():
+			return
+		case <-r.wake:
+		}
+		for room, noted, more := r.next(); more; room, noted, more = r.next() {
+			if r.catchUp(ctx, room, noted) {
+				pause = firstPause
+				continue
+			}
+			t := time.NewTimer(pause)
+			select {
+			case <-ctx.Done():
+				t.Stop()
+				return
+			case <-t.C:
+			}
+			pause = min(2*pause, longPause)
+		}
+		pause = firstPause
+	}
+}
+
+// next returns a room that is behind, and how often it was noted.
+func (r *recent) next() (room string, noted int, more bool) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	for room, noted := range r.behind {
+		return room, noted, true
+	}
+	return "", 0, false
+}
+
+// catchUp gives the cache the last messages of room, and reports false if it, or the store,
+// does not answer. What was stored meanwhile has been noted again, and comes again.
+func (r *recent) catchUp(ctx context.Context, room string, noted int) bool {
+	ctx, cancel := context.WithTimeout(ctx, 2*r.timeout)
+	defer cancel()
+	messages, err := r.store.List(ctx, room, Range{Limit: r.keep, Newest: true})
+	if err == nil && len(messages) > 0 {
+		err = r.cache.Add(ctx, messages...)
+	}
+	if err != nil && (noAnswer(err) || ctx.Err() != nil) {
+		return false
+	}
+	if err != nil {
+		r.log.Warn("recent messages were not cached", "error", err)
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.behind[room] == noted {
+		delete(r.behind, room)
+	}
+	return true
+}

@@ -1,0 +1,164 @@
+package chat_test
+
+import (
+	"context"
+	"fmt"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/parley-chat/parley/adapters/memory"
+	"github.com/parley-chat/parley/core/chat"
+	"github.com/parley-chat/parley/core/fault"
+)
+
+// fragile is a cache that can be frozen, so that its calls end with their context, or gone, so
+// that they fail at once.
+type fragile struct {
+	chat.RecentCache
+	frozen, gone atomic.Bool
+	calls        atomic.Int64
+}
+
+func (f *fragile) reach(ctx context.Context) error {
+	f.calls.Add(1)
+	switch {
+	case f.frozen.Load():
+		<-ctx.Done()
+		return ctx.Err()
+	case f.gone.Load():
+		return fault.Wrap(fault.Unavailable, fmt.Errorf("nobody there"))
+	}
+	return nil
+}
+
+func (f *fragile) Get(ctx context.Context, room string) ([]chat.Message, error) {
+	if err := f.reach(ctx); err != nil {
+		return nil, err
+	}
+	return f.RecentCache.Get(ctx, room)
+}
+
+func (f *fragile) Add(ctx context.Context, messages ...chat.Message) error {
+	if err := f.reach(ctx); err != nil {
+		return err
+	}
+	return f.RecentCache.Add(ctx, messages...)
+}
+
+func (f *fragile) Fill(ctx context.Context, room string, messages []chat.Message) error {
+	if err := f.reach(ctx); err != nil {
+		return err
+	}
+	return f.RecentCache.Fill(ctx, room, messages)
+}
+
+func TestACacheThatDoesNotAnswerHoldsNobodyUp(t *testing.T) {
+	for name, fail := range map[string]func(f *fragile, on bool){
+		"frozen": func(f *fragile, on bool) { f.frozen.Store(on) },
+		"gone":   func(f *fragile, on bool) { f.gone.Store(on) },
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				cache := &fragile{RecentCache: memory.NewRecentCache(memory.RecentCacheConfig{Messages: 20})}
+				f := open(t, func(c *chat.Config, _ *store) { c.Cache = cache })
+				for _, room := range []string{"hall", "bar"} {
+					for range 3 {
+						f.send(t, room, "x", "")
+					}
+				}
+				fail(cache, true)
+				began := time.Now()
+				for range 20 {
+					f.send(t, "hall", "x", "")
+					f.send(t, "new", "x", "")
+				}
+				p, err := f.Newest(t.Context(), "hall", 0)
+				require.NoError(t, err)
+				assert.EqualValues(t, 23, p.Last, "read from the store")
+				p, err = f.Since(t.Context(), "bar", 1, 0)
+				require.NoError(t, err)
+				assert.Equal(t, []uint64{2, 3}, sequences(p.Messages))
+				assert.LessOrEqual(t, time.Since(began), time.Second, "more than one call was held up")
+
+				calls := cache.calls.Load()
+				time.Sleep(time.Minute) // of the bubble
+				assert.LessOrEqual(t, cache.calls.Load()-calls, int64(70), "it is tried about once a second")
+				assert.Greater(t, cache.calls.Load()-calls, int64(10))
+				fail(cache, false)
+				time.Sleep(4 * time.Second)
+
+				// As another node reads it, without anything having been said since.
+				for room, last := range map[string]uint64{"hall": 23, "new": 20, "bar": 3} {
+					held, err := cache.RecentCache.Get(t.Context(), room)
+					require.NoError(t, err)
+					require.NotEmpty(t, held, room)
+					assert.Equal(t, last, held[len(held)-1].Seq, "the end of %s is missing", room)
+				}
+				lists := f.store.lists.Load()
+				f.send(t, "hall", "x", "")
+				p, err = f.Newest(t.Context(), "hall", 0)
+				require.NoError(t, err)
+				assert.EqualValues(t, 24, p.Last)
+				assert.Equal(t, lists, f.store.lists.Load(), "the cache is used again")
+			})
+		})
+	}
+}
+
+// A reader that gives up says nothing about the cache.
+func TestAReaderThatGivesUpLeavesTheCacheAlone(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		cache := &fragile{RecentCache: memory.NewRecentCache(memory.RecentCacheConfig{})}
+		f := open(t, func(c *chat.Config, _ *store) { c.Cache = cache })
+		f.send(t, "hall", "x", "")
+		cache.frozen.Store(true)
+		ctx, cancel := context.WithTimeout(t.Context(), time.Millisecond)
+		defer cancel()
+		_, err := f.Newest(ctx, "hall", 0)
+		require.Error(t, err)
+		cache.frozen.Store(false)
+		time.Sleep(time.Minute)
+		calls, lists := cache.calls.Load(), f.store.lists.Load()
+		_, err = f.Newest(t.Context(), "hall", 0)
+		require.NoError(t, err)
+		assert.Equal(t, calls+1, cache.calls.Load())
+		assert.Equal(t, lists, f.store.lists.Load())
+	})
+}
+
+func TestACrowdThatComesBackToAColdRoomReadsTheStoreOnce(t *testing.T) {
+	st := &store{MessageStore: memory.NewMessages()}
+	var drafts []chat.Message
+	for i := range 30 {
+		drafts = append(drafts, chat.Message{Room: "hall", ID: fmt.Sprint(i), Author: ada, Text: "x"})
+	}
+	_, err := st.MessageStore.Append(t.Context(), drafts)
+	require.NoError(t, err)
+	entered, release := make(chan struct{}), make(chan struct{})
+	var once sync.Once
+	st.onList = func() { once.Do(func() { close(entered) }); <-release }
+	f := open(t, func(c *chat.Config, _ *store) { c.Store = st })
+	var wg sync.WaitGroup
+	read := func(since uint64) {
+		p, err := f.Since(context.Background(), "hall", since, 0)
+		if assert.NoError(t, err) {
+			assert.Len(t, p.Messages, int(30-since))
+			assert.EqualValues(t, 30, p.Last)
+			assert.True(t, p.Recovered)
+		}
+	}
+	wg.Go(func() { read(25) })
+	<-entered
+	for i := range 500 {
+		wg.Go(func() { read(uint64(20 + i%11)) })
+	}
+	close(release)
+	wg.Wait()
+	assert.EqualValues(t, 1, st.lists.Load())
+}

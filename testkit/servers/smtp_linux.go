@@ -1,0 +1,185 @@
+package servers
+
+import (
+	"crypto/x509"
+	"errors"
+	"fmt"
+	"net"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+)
+
+const (
+	smtpUser     = "app"
+	smtpPassword = "p@ss:word of/tests"
+	smtpPatience = 30 * time.Second
+)
+
+// eximConfiguration is that of a server which takes mail from who knows the password and puts each
+// into a file. DIR, PORT, UID and GID are replaced.
+const eximConfiguration = `
+primary_hostname = localhost
+exim_user = UID
+exim_group = GID
+never_users =
+keep_environment =
+deliver_drop_privilege = true
+spool_directory = DIR/spool
+log_file_path = DIR/log-%s
+pid_file_path = DIR/pid
+local_interfaces = 127.0.0.1
+daemon_smtp_ports = PORT
+tls_advertise_hosts = *
+tls_certificate = DIR/certificate.pem
+tls_privatekey = DIR/key.pem
+auth_advertise_hosts = ${if eq{$tls_in_cipher}{}{}{*}}
+host_lookup =
+acl_smtp_rcpt = recipients
+
+begin acl
+recipients:
+  require authenticated = *
+  defer local_parts = later
+        message = come back later
+  deny  local_parts = nobody
+        message = no such mailbox
+  accept
+
+begin routers
+all:
+  driver = accept
+  transport = inbox
+
+begin transports
+inbox:
+  driver = appendfile
+  directory = DIR/inbox
+  maildir_format
+  user = UID
+  group = GID
+
+begin authenticators
+plain:
+  driver = plaintext
+  public_name = PLAIN
+  server_condition = ${if and{{eq{$auth2}{USER}}{eq{$auth3}{PASSWORD}}}}
+login:
+  driver = plaintext
+  public_name = LOGIN
+  server_prompts = Username:: : Password::
+  server_condition = ${if and{{eq{$auth1}{USER}}{eq{$auth2}{PASSWORD}}}}
+`
+
+// startSMTP starts Exim (Debian: exim4-daemon-light) as an unprivileged user.
+func startSMTP(t testing.TB) *SMTPServer {
+	t.Helper()
+	program, err := programsIn("exim4", "exim4", "/usr/sbin")
+	if err != nil {
+		t.Skipf("SMTP: %v; set %s to the URL of a server", err, SMTPVariable)
+	}
+	s, err := serveSMTP(t, filepath.Join(program, "exim4"))
+	if err != nil {
+		t.Fatalf("servers: start Exim: %v", err)
+	}
+	return s
+}
+
+func serveSMTP(t testing.TB, program string) (*SMTPServer, error) {
+	folder, err := os.MkdirTemp("", "parley-smtp-")
+	if err != nil {
+		return nil, err
+	}
+	t.Cleanup(func() {
+		if err := os.RemoveAll(folder); err != nil {
+			t.Errorf("servers: %v", err)
+		}
+	})
+	certificate, key, err := selfSigned()
+	if err != nil {
+		return nil, err
+	}
+	port, err := freePort()
+	if err != nil {
+		return nil, err
+	}
+	uid, gid := os.Geteuid(), os.Getegid()
+	if uid == 0 {
+		uid, gid = nobody, nobody
+	}
+	configuration := strings.NewReplacer("DIR", folder, "PORT", strconv.Itoa(port), "UID", strconv.Itoa(uid), "GID", strconv.Itoa(gid),
+		"USER", smtpUser, "PASSWORD", smtpPassword).Replace(eximConfiguration)
+	files := map[string][]byte{"certificate.pem": certificate, "key.pem": key, "configuration": []byte(configuration)}
+	for name, content := range files {
+		if err := os.WriteFile(filepath.Join(folder, name), content, 0o600); err != nil {
+			return nil, err
+		}
+	}
+	for _, name := range append([]string{""}, "certificate.pem", "key.pem", "configuration") {
+		if err := os.Chown(filepath.Join(folder, name), uid, gid); err != nil {
+			return nil, err
+		}
+	}
+	if err := watch(filepath.Join(folder, "pid"), folder); err != nil {
+		return nil, err
+	}
+	cmd := exec.Command(program, "-C", filepath.Join(folder, "configuration"), "-bdf")
+	unprivileged(cmd)
+	var output strings.Builder
+	cmd.Stdout, cmd.Stderr = &output, &output
+	if err := cmd.Start(); err != nil {
+		return nil, err
+	}
+	exited := make(chan struct{})
+	go func() {
+		defer close(exited)
+		_ = cmd.Wait() // it is killed
+	}()
+	t.Cleanup(func() {
+		_ = cmd.Process.Kill()
+		<-exited
+	})
+	address := net.JoinHostPort("127.0.0.1", strconv.Itoa(port))
+	deadline := time.Now().Add(smtpPatience)
+	for {
+		c, err := net.DialTimeout("tcp", address, time.Second)
+		if err == nil {
+			_ = c.Close()
+			break
+		}
+		select {
+		case <-exited:
+			return nil, fmt.Errorf("it ended: %s", output.String())
+		case <-time.After(10 * time.Millisecond):
+		}
+		if time.Now().After(deadline) {
+			return nil, errors.New("it does not answer")
+		}
+	}
+	roots := x509.NewCertPool()
+	roots.AppendCertsFromPEM(certificate)
+	return &SMTPServer{
+		URL: "smtp://" + smtpUser + ":" + "p%40ss%3Aword%20of%2Ftests" + "@" + address, Roots: roots, inbox: filepath.Join(folder, "inbox", "new"),
+	}, nil
+}
+
+func readMails(t testing.TB, inbox string) [][]byte {
+	t.Helper()
+	entries, err := os.ReadDir(inbox)
+	if err != nil && !errors.Is(err, os.ErrNotExist) { // nothing was delivered yet
+		t.Fatalf("servers: %v", err)
+	}
+	var mails [][]byte
+	for _, e := range entries {
+		content, err := os.ReadFile(filepath.Join(inbox, e.Name()))
+		if err != nil {
+			t.Fatalf("servers: %v", err)
+		}
+		mails = append(mails, content)
+	}
+	return mails
+}
