@@ -681,7 +681,8 @@ func busEndsAfterCall(ctx context.Context, b Bus) error {
 			return fmt.Errorf("%s: %w", what, ctx.Err())
 		}
 	}
-	// A bus may take until the handler is done to take an event over.
+	// A bus may take until the handler is done to take an event over. One that fails to is asked
+	// again, as the relay would: nobody else sees the error.
 	published := make(chan struct{})
 	publishing, giveUp := context.WithCancel(ctx)
 	defer func() { giveUp(); <-published }()
@@ -689,7 +690,9 @@ func busEndsAfterCall(ctx context.Context, b Bus) error {
 		defer close(published)
 		select {
 		case <-ready:
-			_ = b.Publisher.Publish(publishing, happened(1))
+			for b.Publisher.Publish(publishing, happened(1)) != nil && publishing.Err() == nil {
+				breathe()
+			}
 		case <-publishing.Done():
 		}
 	}()

@@ -28,6 +28,7 @@ func config(t *testing.T, url string) kafkabus.Config {
 	require.NoError(t, err)
 	cfg.Prefix = "test-" + strings.ToLower(rand.Text()[:12]) + "."
 	cfg.Topics, cfg.Partitions, cfg.Replication = []string{"mail", "session"}, 3, 1
+	cfg.Timeout = patience
 	return cfg
 }
 
@@ -71,7 +72,7 @@ func TestBrokerIsKilledUnderLoad(t *testing.T) {
 	b := open(t, cfg)
 
 	const kills, keys = 2, 4
-	ctx, cancel := context.WithTimeout(t.Context(), 3*time.Minute)
+	ctx, cancel := context.WithTimeout(t.Context(), 5*patience) // it starts brokers
 	defer cancel()
 	seen := newLog()
 	stopGroup := subscribe(t, ctx, b, "group", seen.handle)
@@ -126,7 +127,7 @@ func TestBrokerIsFrozen(t *testing.T) {
 	broker := servers.StartKafka(t, servers.KafkaOptions{})
 	b := open(t, config(t, broker.URL()))
 	seen := newLog()
-	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
+	ctx, cancel := context.WithTimeout(t.Context(), 2*patience)
 	defer cancel()
 	stop := subscribe(t, ctx, b, "group", seen.handle)
 	require.NoError(t, b.Publish(ctx, numbered(0, 0)))

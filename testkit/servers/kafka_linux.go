@@ -49,7 +49,7 @@ type KafkaServer struct {
 }
 
 // kafkaPatience bounds the start of a broker.
-const kafkaPatience = 90 * time.Second
+const kafkaPatience = 3 * time.Minute
 
 // URL is how kafkabus.ParseURL takes the broker, with SASL PLAIN.
 func (k *KafkaServer) URL() string { return k.url(k.User) }
