@@ -14,6 +14,7 @@ import (
 	"go.mongodb.org/mongo-driver/v2/mongo/options"
 
 	"github.com/parley-chat/parley/core/chat"
+	"github.com/parley-chat/parley/core/fault"
 	"github.com/parley-chat/parley/core/user"
 )
 
@@ -122,7 +123,7 @@ func (s *Messages) Append(ctx context.Context, given []chat.Message) ([]chat.Sto
 		return nil, err
 	}
 	if err := s.append(ctx, b); err != nil {
-		if b.inserted > 0 {
+		if b.inserted > 0 && fault.KindOf(err) != fault.Unavailable {
 			err = partly("append messages", err)
 		}
 		return nil, err
@@ -153,6 +154,8 @@ func (s *Messages) append(ctx context.Context, b *batch) error {
 		switch {
 		case err == nil:
 			continue
+		case (!mongo.IsDuplicateKeyError(err) || unconfirmed(err)) && b.inserted > 0:
+			return partly(op, err)
 		case !mongo.IsDuplicateKeyError(err) || unconfirmed(err):
 			return s.db.fail(ctx, op, err)
 		}
