@@ -224,7 +224,7 @@ func TestErrorsOfTheServerHaveAKind(t *testing.T) {
 		name string
 		want error
 	}{
-		{13, "Unauthorized", mongostore.ErrCredentials},
+		{13, "NoRights", mongostore.ErrCredentials},
 		{10107, "NotWritablePrimary", fault.Unavailable},
 		{11600, "InterruptedAtShutdown", fault.Unavailable},
 		{189, "PrimarySteppedDown", fault.Unavailable},
@@ -263,7 +263,7 @@ func TestServerRefusesTheUser(t *testing.T) {
 	for _, command := range []string{"find", "listCollections"} {
 		refuses := newBetween(t, servers.Mongo(t), func(c string, _ bson.Raw) fate {
 			if c == command {
-				return refusal(13, "Unauthorized")
+				return refusal(13, "NoRights")
 			}
 			return fate{}
 		})

@@ -170,7 +170,10 @@ func (u serverURL) notUsable(ctx context.Context, err error) error {
 	if errors.Is(err, ErrSchemaNew) {
 		return err
 	}
-	cause := oneLine{err} // a password is never sent, so no server's answer can hold it
+	var cause error = oneLine{err} // a password is never sent, so no server's answer can hold it
+	if known, ok := errors.AsType[*fault.Error](err); ok && errors.Is(err, ErrCredentials) {
+		cause = oneLine{known.Unwrap()} // the title is said once
+	}
 	switch {
 	case errors.Is(err, ErrCredentials), hasCode(err, codeUnauthorized, codeAuthentication, codeAtlasError), strings.Contains(err.Error(), "auth error"):
 		return ErrCredentials.Detail("%s", u.place()).Because(cause)
