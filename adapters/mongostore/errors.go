@@ -22,7 +22,8 @@ var (
 	// ErrCredentials says that the server refuses the user or the password, or that the user may not do
 	// what the call needs.
 	ErrCredentials = fault.New(fault.Unavailable, "store_credentials", "the database server refuses the user or the password")
-	// ErrTLS says that the server's certificate is not trusted, or that the server and the URL do not agree about TLS.
+	// ErrTLS says that the server's certificate is not trusted, or that what the server answers is not TLS. A server that
+	// ends the connection without a word, as one may that demands TLS, is ErrUnreachable.
 	ErrTLS = fault.New(fault.Unavailable, "store_tls", "the database server and the URL do not agree about TLS")
 	// ErrSchemaOld says that the database must be migrated: see [Store.Migrate].
 	ErrSchemaOld = fault.New(fault.Unavailable, "schema_old", "the database schema is older than this program")

@@ -14,6 +14,7 @@ import (
 	"go.mongodb.org/mongo-driver/v2/mongo/options"
 
 	"github.com/parley-chat/parley/core/chat"
+	"github.com/parley-chat/parley/core/fault"
 	"github.com/parley-chat/parley/core/user"
 )
 
@@ -68,6 +69,8 @@ type batch struct {
 	answers  []chat.Stored
 	// repeats[i] is the index of the earlier message that message i repeats, or -1.
 	repeats []int
+	// rooms are those of the messages, each once, ascending.
+	rooms []string
 	// todo are the indexes of what is neither stored nor found stored, ascending.
 	todo []int
 	// inserted counts what this call has stored.
@@ -96,8 +99,68 @@ func newBatch(given []chat.Message) (*batch, error) {
 			first[key] = i
 		}
 		b.todo = append(b.todo, i)
+		b.rooms = append(b.rooms, m.Room)
 	}
+	slices.Sort(b.rooms)
+	b.rooms = slices.Compact(b.rooms)
 	return b, nil
+}
+
+// turns lets one Append at a time into a room. The unique indexes decide what is right, among all processes; this only
+// spares the goroutines of one from being refused by each other.
+type turns struct {
+	mu    sync.Mutex
+	rooms map[string]*turn
+}
+
+type turn struct {
+	free  chan struct{} // holds a token while nobody is in the room
+	users int           // who is in it or waits
+}
+
+// take waits for the turn in every room. The rooms ascend, so that no two calls wait for each other.
+func (t *turns) take(ctx context.Context, rooms []string) error {
+	for i, room := range rooms {
+		t.mu.Lock()
+		if t.rooms == nil {
+			t.rooms = make(map[string]*turn)
+		}
+		r := t.rooms[room]
+		if r == nil {
+			r = &turn{free: make(chan struct{}, 1)}
+			r.free <- struct{}{}
+			t.rooms[room] = r
+		}
+		r.users++
+		t.mu.Unlock()
+		select {
+		case <-r.free:
+		case <-ctx.Done():
+			t.leave(room, false)
+			t.give(rooms[:i])
+			return ctx.Err()
+		}
+	}
+	return nil
+}
+
+// give ends the turn in every room.
+func (t *turns) give(rooms []string) {
+	for _, room := range rooms {
+		t.leave(room, true)
+	}
+}
+
+func (t *turns) leave(room string, had bool) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	r := t.rooms[room]
+	if had {
+		r.free <- struct{}{}
+	}
+	if r.users--; r.users == 0 {
+		delete(t.rooms, room)
+	}
 }
 
 // attempts bounds how often Append begins again. Every time somebody else has stored something, so that
@@ -121,8 +184,12 @@ func (s *Messages) Append(ctx context.Context, given []chat.Message) ([]chat.Sto
 	if err := s.db.ready(ctx); err != nil {
 		return nil, err
 	}
+	if err := s.db.turns.take(ctx, b.rooms); err != nil {
+		return nil, s.db.fail(ctx, "append messages", err)
+	}
+	defer s.db.turns.give(b.rooms)
 	if err := s.append(ctx, b); err != nil {
-		if b.inserted > 0 {
+		if b.inserted > 0 && fault.KindOf(err) != fault.Unavailable {
 			err = partly("append messages", err)
 		}
 		return nil, err
@@ -153,6 +220,8 @@ func (s *Messages) append(ctx context.Context, b *batch) error {
 		switch {
 		case err == nil:
 			continue
+		case (!mongo.IsDuplicateKeyError(err) || unconfirmed(err)) && b.inserted > 0:
+			return partly(op, err)
 		case !mongo.IsDuplicateKeyError(err) || unconfirmed(err):
 			return s.db.fail(ctx, op, err)
 		}

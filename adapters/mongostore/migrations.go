@@ -105,8 +105,9 @@ func (d *database) ensure(ctx context.Context, c *collection, there map[string]b
 			return nil, err
 		}
 	}
-	if models := c.models(); len(models) > 0 {
-		if _, err := d.db.Collection(c.name).Indexes().CreateMany(ctx, models); err != nil {
+	// One by one, since FerretDB ends the connection when of several some are there.
+	for _, model := range c.models() {
+		if _, err := d.db.Collection(c.name).Indexes().CreateOne(ctx, model); err != nil {
 			return nil, err
 		}
 	}
@@ -158,9 +159,13 @@ func (d *database) validators(ctx context.Context) (map[string]bson.Raw, error) 
 // Validators reports whether the server holds a $jsonSchema validator for every collection, as it does
 // after [Store.Migrate], unless it takes none.
 func (s *Store) Validators(ctx context.Context) (bool, error) {
+	const op = "read validators"
+	if s.db.closed.Load() {
+		return false, s.db.fail(ctx, op, mongo.ErrClientDisconnected)
+	}
 	there, err := s.db.validators(ctx)
 	if err != nil {
-		return false, s.db.fail(ctx, "read validators", err)
+		return false, s.db.fail(ctx, op, err)
 	}
 	for _, c := range collections {
 		if _, err := there[c.name].LookupErr("$jsonSchema"); err != nil {

@@ -201,6 +201,7 @@ type database struct {
 	checked atomic.Bool // the schema is this program's
 	closed  atomic.Bool
 	refused sync.Once // says that the server takes no validators
+	turns   turns     // of appends
 }
 
 // ready fails unless the database is migrated, which is asked once.

@@ -109,18 +109,25 @@ func (s *Store) hello(ctx context.Context, patience time.Duration) error {
 }
 
 // serverURL is the address of a database.
-type serverURL struct{ hosts, database, password string }
+type serverURL struct {
+	hosts, database string
+	secrets         []string // the password, as it is and as it stands in the URL
+}
 
 // place is what errors name.
 func (u serverURL) place() string { return u.hosts + "/" + u.database }
 
-// hush makes an error one line that does not repeat the password.
+// hush makes an error about the URL one line that does not repeat the password.
 func (u serverURL) hush(err error) error {
-	if u.password != "" && (strings.Contains(err.Error(), u.password) || strings.Contains(err.Error(), url.QueryEscape(u.password))) {
-		return errors.New("its text holds the password")
+	for _, secret := range u.secrets {
+		if secret != "" && strings.Contains(err.Error(), secret) {
+			return errors.New("the reason holds the password")
+		}
 	}
 	return oneLine{err}
 }
+
+var errURL = errors.New("the URL cannot be parsed; special characters in the password must be percent-encoded")
 
 // parseURL takes the URL apart, which may name several hosts, so that it is none of net/url's. Its errors do not
 // repeat it, since it may hold a password.
@@ -137,14 +144,15 @@ func parseURL(address string) (serverURL, error) {
 	if at := strings.LastIndexByte(rest, '@'); at >= 0 {
 		_, password, _ := strings.Cut(rest[:at], ":")
 		u.hosts = rest[at+1:]
-		var err error
-		if u.password, err = url.PathUnescape(password); err != nil || strings.Contains(password, "@") {
-			return serverURL{}, errors.New("the URL cannot be parsed; special characters in the password must be percent-encoded")
+		plain, err := url.PathUnescape(password)
+		if err != nil || strings.ContainsAny(password, "@:") {
+			return serverURL{}, errURL
 		}
+		u.secrets = []string{plain, password}
 	}
 	// A slash or a question mark in a password ends up here.
 	if strings.Contains(database, "@") || strings.Contains(database, "/") {
-		return serverURL{}, errors.New("the URL cannot be parsed; special characters in the password must be percent-encoded")
+		return serverURL{}, errURL
 	}
 	var errs []error
 	if u.hosts == "" {
@@ -162,7 +170,10 @@ func (u serverURL) notUsable(ctx context.Context, err error) error {
 	if errors.Is(err, ErrSchemaNew) {
 		return err
 	}
-	cause := u.hush(err)
+	var cause error = oneLine{err} // a password is never sent, so no server's answer can hold it
+	if known, ok := errors.AsType[*fault.Error](err); ok && errors.Is(err, ErrCredentials) {
+		cause = oneLine{known.Unwrap()} // the title is said once
+	}
 	switch {
 	case errors.Is(err, ErrCredentials), hasCode(err, codeUnauthorized, codeAuthentication, codeAtlasError), strings.Contains(err.Error(), "auth error"):
 		return ErrCredentials.Detail("%s", u.place()).Because(cause)

@@ -63,13 +63,17 @@ func (s *Users) Create(ctx context.Context, u user.User, events ...event.Event) 
 			return s.db.fail(ctx, op, err)
 		}
 		// Not every server says which of the two indexes it was, and both may be, so ask.
-		taken := s.db.fail(ctx, op, err)
-		if holder, err := s.by(ctx, "email", string(u.Email)); err == nil {
-			return user.ErrEmailTaken.Because(taken)
-		} else if holder, err = s.by(ctx, "_id", string(u.ID)); err == nil && holder.ID == u.ID {
-			return errIDTaken.Because(taken)
-		} else if fault.KindOf(err) != fault.NotFound {
-			return err
+		holder, lookErr := s.by(ctx, "email", string(u.Email))
+		if errors.Is(lookErr, user.ErrNotFound) {
+			holder, lookErr = s.by(ctx, "_id", string(u.ID))
+		}
+		switch {
+		case lookErr == nil && holder.Email == u.Email:
+			return user.ErrEmailTaken.Because(s.db.fail(ctx, op, err))
+		case lookErr == nil:
+			return errIDTaken.Because(s.db.fail(ctx, op, err))
+		case !errors.Is(lookErr, user.ErrNotFound):
+			return lookErr
 		}
 		// Whoever had it is gone.
 		if err := pause(ctx, attempt); err != nil {

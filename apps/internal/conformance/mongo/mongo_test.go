@@ -5,6 +5,7 @@ package mongo_test
 import (
 	"context"
 	"crypto/rand"
+	"io"
 	"log/slog"
 	"os"
 	"strings"
@@ -14,6 +15,8 @@ import (
 	"github.com/FerretDB/FerretDB/ferretdb"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
+	"go.mongodb.org/mongo-driver/v2/mongo"
+	"go.mongodb.org/mongo-driver/v2/mongo/options"
 
 	"github.com/parley-chat/parley/adapters/mongostore"
 	"github.com/parley-chat/parley/contract"
@@ -44,8 +47,9 @@ func start() (url string, stop func(), err error) {
 		return "", nil, err
 	}
 	f, err := ferretdb.New(&ferretdb.Config{
-		Listener: ferretdb.ListenerConfig{TCP: "127.0.0.1:0"}, Handler: "sqlite", SQLiteURL: "file:" + dir + "/",
-		Logger: slog.New(slog.DiscardHandler),
+		Listener: ferretdb.ListenerConfig{TCP: "127.0.0.1:0"}, Handler: "sqlite",
+		SQLiteURL: "file:" + dir + "/?_pragma=synchronous(off)", // nobody pulls the plug
+		Logger:    slog.New(slog.DiscardHandler),
 	})
 	if err != nil {
 		return "", nil, err
@@ -71,11 +75,27 @@ func database(t *testing.T) string {
 	return server.url + "parley_" + strings.ToLower(rand.Text()[:16])
 }
 
-func open(t *testing.T) *mongostore.Store {
+// at opens a store on the database at url. What it logs goes to log.
+func at(t *testing.T, url string, log io.Writer) *mongostore.Store {
 	t.Helper()
-	s, err := mongostore.Open(t.Context(), database(t), mongostore.Config{})
+	s, err := mongostore.Open(t.Context(), url, mongostore.Config{Log: slog.New(slog.NewTextHandler(log, nil))})
 	require.NoError(t, err)
 	t.Cleanup(func() { assert.NoError(t, s.Close()) })
+	return s
+}
+
+// open opens a migrated store on a database of its own, which is dropped in the end.
+func open(t *testing.T) *mongostore.Store {
+	t.Helper()
+	url := database(t)
+	t.Cleanup(func() {
+		client, err := mongo.Connect(options.Client().ApplyURI(url))
+		require.NoError(t, err)
+		ctx := context.WithoutCancel(t.Context())
+		assert.NoError(t, client.Database(url[strings.LastIndexByte(url, '/')+1:]).Drop(ctx))
+		assert.NoError(t, client.Disconnect(ctx))
+	})
+	s := at(t, url, io.Discard)
 	require.NoError(t, s.Migrate(t.Context()))
 	return s
 }
