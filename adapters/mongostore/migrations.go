@@ -105,8 +105,9 @@ func (d *database) ensure(ctx context.Context, c *collection, there map[string]b
 			return nil, err
 		}
 	}
-	if models := c.models(); len(models) > 0 {
-		if _, err := d.db.Collection(c.name).Indexes().CreateMany(ctx, models); err != nil {
+	// One command for each: FerretDB 1.24 cannot take several that exist already in one.
+	for _, model := range c.models() {
+		if _, err := d.db.Collection(c.name).Indexes().CreateOne(ctx, model); err != nil {
 			return nil, err
 		}
 	}

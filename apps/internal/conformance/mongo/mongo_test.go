@@ -71,6 +71,18 @@ func database(t *testing.T) string {
 	return server.url + "parley_" + strings.ToLower(rand.Text()[:16])
 }
 
+func TestMigrateAgain(t *testing.T) {
+	t.Parallel()
+	url := database(t)
+	for range 2 { // each time a program starts
+		s, err := mongostore.Open(t.Context(), url, mongostore.Config{})
+		require.NoError(t, err)
+		require.NoError(t, s.Migrate(t.Context()))
+		require.NoError(t, s.Check(t.Context()))
+		require.NoError(t, s.Close())
+	}
+}
+
 func open(t *testing.T) *mongostore.Store {
 	t.Helper()
 	s, err := mongostore.Open(t.Context(), database(t), mongostore.Config{})
