@@ -206,7 +206,7 @@ func (s *service) stop(t *testing.T) {
 }
 
 var (
-	upstream = regexp.MustCompile(`server ([\w-]+):(\d+) resolve;`)
+	upstream = regexp.MustCompile(`server ([\w-]+):\d+ resolve\b`)
 	resolver = regexp.MustCompile(`(?m)^\s*resolver .*\n`)
 )
 
@@ -226,7 +226,7 @@ func (s *stack) throughProxy(t *testing.T) {
 	conf := resolver.ReplaceAllString(string(text), "") // Docker's; and names are looked up at run time since nginx 1.27.3 only
 	require.NotEqual(t, string(text), conf)
 	conf = upstream.ReplaceAllStringFunc(conf, func(line string) string {
-		return "server " + s.services[upstream.FindStringSubmatch(line)[1]].address + ";"
+		return "server " + s.services[upstream.FindStringSubmatch(line)[1]].address
 	})
 	temporary := "http {\n"
 	for _, kind := range []string{"client_body", "proxy", "fastcgi", "uwsgi", "scgi"} {
