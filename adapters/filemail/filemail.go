@@ -14,8 +14,8 @@
 //
 // # Schema
 //
-// One JSON file a mail, named by the time in microseconds and a counter: {"id", "from", "to",
-// "subject", "text", "html", "at"}.
+// One JSON file a mail, named by the time in microseconds and a counter: {"id", "fromName", "from",
+// "toName", "to", "subject", "text", "html", "at"}; a name that is empty is left out.
 //
 // # Closing
 //
@@ -41,13 +41,15 @@ import (
 
 // Mail is a mail that was sent.
 type Mail struct {
-	ID      string    `json:"id"`
-	From    string    `json:"from"`
-	To      string    `json:"to"`
-	Subject string    `json:"subject"`
-	Text    string    `json:"text"`
-	HTML    string    `json:"html"`
-	At      time.Time `json:"at"`
+	ID       string    `json:"id"`
+	FromName string    `json:"fromName,omitempty"`
+	From     string    `json:"from"`
+	ToName   string    `json:"toName,omitempty"`
+	To       string    `json:"to"`
+	Subject  string    `json:"subject"`
+	Text     string    `json:"text"`
+	HTML     string    `json:"html"`
+	At       time.Time `json:"at"`
 }
 
 // Config is what a [Mailbox] needs. Zero fields without "required" mean the default.
@@ -125,7 +127,10 @@ func (b *Mailbox) Send(ctx context.Context, m mail.Message) error {
 	}
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	kept := kept{mail: Mail{ID: m.ID, From: m.From, To: m.To, Subject: m.Subject, Text: m.Text, HTML: m.HTML, At: b.cfg.Now().UTC().Truncate(time.Microsecond)}}
+	kept := kept{mail: Mail{
+		ID: m.ID, FromName: m.FromName, From: m.From, ToName: m.ToName, To: m.To, Subject: m.Subject, Text: m.Text, HTML: m.HTML,
+		At: b.cfg.Now().UTC().Truncate(time.Microsecond),
+	}}
 	text, err := json.MarshalIndent(kept.mail, "", "  ")
 	if err != nil {
 		return fmt.Errorf("filemail: %w", err)

@@ -11,9 +11,30 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/parley-chat/parley/adapters/filemail"
+	"github.com/parley-chat/parley/contract"
 	"github.com/parley-chat/parley/core/fault"
 	"github.com/parley-chat/parley/core/mail"
 )
+
+func TestContract(t *testing.T) {
+	contract.Run(t, contract.MailSender(), func(t *testing.T) contract.Outgoing {
+		folder := t.TempDir()
+		b, err := filemail.Open(filemail.Config{Folder: folder})
+		require.NoError(t, err)
+		return contract.Outgoing{Sender: b, Arrived: func(context.Context) (all []mail.Message, err error) {
+			kept, err := filemail.Open(filemail.Config{Folder: folder}) // as after a restart
+			if err != nil {
+				return nil, err
+			}
+			for _, m := range kept.All() {
+				all = append(all, mail.Message{
+					ID: m.ID, FromName: m.FromName, From: m.From, ToName: m.ToName, To: m.To, Subject: m.Subject, Text: m.Text, HTML: m.HTML,
+				})
+			}
+			return all, nil
+		}}
+	})
+}
 
 func send(t *testing.T, b *filemail.Mailbox, id string) {
 	t.Helper()

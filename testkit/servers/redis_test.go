@@ -2,6 +2,7 @@ package servers_test
 
 import (
 	"context"
+	"fmt"
 	"testing"
 	"time"
 
@@ -41,4 +42,24 @@ func TestRedisIsKilledFrozenAndFlushed(t *testing.T) {
 func TestRedisHonoursItsVariable(t *testing.T) {
 	t.Setenv(servers.RedisVariable, "redis://elsewhere:1")
 	assert.Equal(t, "redis://elsewhere:1", servers.Redis(t))
+}
+
+func TestARedisClusterDividesTheSlots(t *testing.T) {
+	t.Parallel()
+	nodes := servers.StartRedisCluster(t, 3)
+	o, err := redis.ParseClusterURL("redis://" + nodes[0].Addr + "?addr=" + nodes[0].Addr)
+	require.NoError(t, err)
+	c := redis.NewClusterClient(o)
+	t.Cleanup(func() { assert.NoError(t, c.Close()) })
+	for i := range 100 {
+		require.NoError(t, c.Set(t.Context(), fmt.Sprint(i), "v", 0).Err())
+	}
+	for _, n := range nodes {
+		one := redis.NewClient(&redis.Options{Addr: n.Addr})
+		t.Cleanup(func() { assert.NoError(t, one.Close()) })
+		size, err := one.DBSize(t.Context()).Result()
+		require.NoError(t, err)
+		assert.Positive(t, size, "a server has no keys")
+		assert.Less(t, size, int64(100))
+	}
 }

@@ -70,7 +70,8 @@ func (a *App) openRedis(ctx context.Context) error {
 	if err := store.Ping(wait); err != nil {
 		return fmt.Errorf("the Redis server cannot be used: %w", err)
 	}
-	p.Limiter, p.Nonces = store.Limiter(), store.Nonces()
+	p.Limiter = &limiter{shared: store.Limiter(), own: memory.NewLimiter(memory.LimiterConfig{}), log: a.log}
+	p.Nonces = store.Nonces()
 	p.Recent = store.RecentCache(redisstore.RecentCacheConfig{})
 	p.Fanout, p.Presence = store.Fanout(redisstore.FanoutConfig{}), store.Presence()
 	if s.Program != config.Auth && s.MailQueue == "redis" {

@@ -136,6 +136,8 @@ type Servers struct {
 	Store func(service config.Program) string
 	// Bus and Redis are the servers' URLs.
 	Bus, Redis string
+	// Mails takes the mails. Default: one of its own.
+	Mails *Mails
 	// Env is more of the environment, by program.
 	Env map[config.Program][]string
 }
@@ -154,7 +156,10 @@ const AdminToken = "an-administrator"
 // ready. They end with t.
 func Start(t testing.TB, servers Servers) *Services {
 	t.Helper()
-	s := &Services{Mails: StartMails(t)}
+	s := &Services{Mails: servers.Mails}
+	if s.Mails == nil {
+		s.Mails = StartMails(t)
+	}
 	env := func(program config.Program, more ...string) []string {
 		all := append([]string{"PARLEY_STORE=" + servers.Store(program), "PARLEY_BUS=" + servers.Bus, "PARLEY_REDIS=" + servers.Redis}, more...)
 		return append(all, servers.Env[program]...)
