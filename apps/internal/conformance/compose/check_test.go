@@ -344,7 +344,7 @@ func (c *checker) secrets() {
 }
 
 // upstream is a server that the proxy knows.
-var upstream = regexp.MustCompile(`(?m)^\s*server ([\w.-]+):(\d+) resolve;`)
+var upstream = regexp.MustCompile(`(?m)^\s*server ([\w.-]+):(\d+) resolve\b`)
 
 // proxy checks that the proxy knows every service, and that they know the proxy.
 func (c *checker) proxy() {

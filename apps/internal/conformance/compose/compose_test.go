@@ -1,7 +1,9 @@
 package compose
 
 import (
+	"fmt"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"regexp"
 	"slices"
@@ -188,4 +190,28 @@ func TestDockerfile(t *testing.T) {
 	}
 	assert.Contains(t, string(text), "CGO_ENABLED=0")
 	assert.Contains(t, string(text), "-trimpath")
+}
+
+// TestMongoScript runs the script that makes MongoDB's users, with a database that only remembers.
+func TestMongoScript(t *testing.T) {
+	t.Parallel()
+	node, err := exec.LookPath("node")
+	if err != nil {
+		t.Skip("Node is not installed")
+	}
+	script, err := os.ReadFile(filepath.Join(root, "docker", "mongodb.js"))
+	require.NoError(t, err)
+	cmd := exec.CommandContext(t.Context(), node, "-")
+	cmd.Env = append(os.Environ(), "PARLEY_DATABASE_PASSWORD=secret")
+	cmd.Stdin = strings.NewReader(`const made = [];
+const db = { getSiblingDB: (name) => ({ createUser: (user) => made.push({ name, ...user }) }) };
+` + string(script) + `
+console.log(JSON.stringify(made));`)
+	out, err := cmd.Output()
+	require.NoError(t, err)
+	var want []string
+	for _, name := range []string{"parley_auth", "parley_mailer", "parley_socket"} {
+		want = append(want, fmt.Sprintf(`{"name":"%s","user":"%[1]s","pwd":"secret","roles":[{"role":"dbOwner","db":"%[1]s"}]}`, name))
+	}
+	assert.JSONEq(t, "["+strings.Join(want, ",")+"]", string(out))
 }

@@ -1,6 +1,8 @@
 package services_test
 
 import (
+	"context"
+	"log/slog"
 	"net/url"
 	"os"
 	"os/exec"
@@ -8,6 +10,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/FerretDB/FerretDB/ferretdb"
 	"github.com/alicebob/miniredis/v2"
 	"github.com/stretchr/testify/require"
 	"github.com/twmb/franz-go/pkg/kfake"
@@ -18,6 +21,9 @@ import (
 
 // The password that docker-compose.yaml gives to everything unless it is told another.
 const password = "development"
+
+// anonymous stands before the address of a server that lets everybody in, and knows no users.
+const anonymous = "@"
 
 // postgres is a server of our own where the script of the compose file has made the databases. It
 // returns its address.
@@ -32,6 +38,32 @@ func postgres(t *testing.T, f *compose.File) string {
 		"PARLEY_DATABASE_PASSWORD="+f.Services["postgres"].Environment["PARLEY_DATABASE_PASSWORD"])
 	execute(t, script)
 	return at.Host
+}
+
+// mongo is mongo-java-server, in place of the MongoDB that cannot be had here. It knows no users.
+func mongo(t *testing.T, _ *compose.File) string {
+	t.Helper()
+	return anonymous + servers.StartMongo(t).Addr
+}
+
+// ferretDB is a Mongo wire server in this process. It knows no users either.
+func ferretDB(t *testing.T, _ *compose.File) string {
+	t.Helper()
+	f, err := ferretdb.New(&ferretdb.Config{
+		Listener: ferretdb.ListenerConfig{TCP: "127.0.0.1:0"}, Handler: "sqlite", SQLiteURL: "file:" + t.TempDir() + "/",
+		Logger: slog.New(slog.DiscardHandler),
+	})
+	require.NoError(t, err)
+	ctx, stop := context.WithCancel(context.Background())
+	ended := make(chan error, 1)
+	go func() { ended <- f.Run(ctx) }()
+	t.Cleanup(func() {
+		stop()
+		<-ended // with the end of ctx as its error
+	})
+	at, err := url.Parse(f.MongoDBURI())
+	require.NoError(t, err)
+	return anonymous + at.Host
 }
 
 // redis is a server that is started as the compose file starts it.
