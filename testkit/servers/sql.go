@@ -16,10 +16,6 @@ import (
 	"strings"
 	"testing"
 	"time"
-
-	"github.com/go-sql-driver/mysql"
-	"github.com/jackc/pgx/v5"
-	"github.com/jackc/pgx/v5/stdlib"
 )
 
 // The variables that name a server to use instead of starting one. Their user must be
@@ -87,12 +83,10 @@ func freshDatabase(t testing.TB, base string, open func(base string) (*sql.DB, e
 	return u.String()
 }
 
+// The drivers are those that a test which wants a database imports anyway: this package must not
+// bring them to tests that want something else.
 func openPostgres(base string) (*sql.DB, error) {
-	cfg, err := pgx.ParseConfig(base)
-	if err != nil {
-		return nil, err
-	}
-	return stdlib.OpenDB(*cfg), nil
+	return registered(sql.Open("pgx", base))("github.com/jackc/pgx/v5/stdlib")
 }
 
 func openMySQL(base string) (*sql.DB, error) {
@@ -100,23 +94,21 @@ func openMySQL(base string) (*sql.DB, error) {
 	if err != nil {
 		return nil, err
 	}
-	cfg := mysql.NewConfig()
-	cfg.Net, cfg.Addr, cfg.DBName = "tcp", u.Host, strings.TrimPrefix(u.Path, "/")
+	address := u.Host
 	if u.Port() == "" {
-		cfg.Addr = net.JoinHostPort(u.Hostname(), "3306")
+		address = net.JoinHostPort(u.Hostname(), "3306")
 	}
-	cfg.User = u.User.Username()
-	cfg.Passwd, _ = u.User.Password()
-	cfg.TLSConfig = "preferred"
-	cfg.Logger = quiet{}
-	connector, err := mysql.NewConnector(cfg)
-	if err != nil {
-		return nil, err
-	}
-	return sql.OpenDB(connector), nil
+	password, _ := u.User.Password()
+	dsn := fmt.Sprintf("%s:%s@tcp(%s)/%s?tls=preferred", u.User.Username(), password, address, strings.TrimPrefix(u.Path, "/"))
+	return registered(sql.Open("mysql", dsn))("github.com/go-sql-driver/mysql")
 }
 
-// quiet drops what the driver logs: a server that is starting refuses connections.
-type quiet struct{}
-
-func (quiet) Print(...any) {}
+// registered says what to import if a driver is missing.
+func registered(db *sql.DB, err error) func(driver string) (*sql.DB, error) {
+	return func(driver string) (*sql.DB, error) {
+		if err != nil {
+			return nil, fmt.Errorf("%w; import %s in the test", err, driver)
+		}
+		return db, nil
+	}
+}
