@@ -50,6 +50,11 @@ func newBetween(t *testing.T, server string, handle func(command string, doc bso
 	require.NoError(t, err)
 	b := &between{target: u.Host, handle: handle}
 	u.Host = l.Addr().String()
+	// To this one host, also of a replica set, and with one answer to each question.
+	query := u.Query()
+	query.Set("directConnection", "true")
+	query.Set("serverMonitoringMode", "poll")
+	u.RawQuery = query.Encode()
 	b.url = u.String()
 	var wg sync.WaitGroup
 	var open sync.Map

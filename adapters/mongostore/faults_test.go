@@ -3,6 +3,7 @@ package mongostore_test
 import (
 	"context"
 	"errors"
+	"net/url"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -101,9 +102,9 @@ func TestRepetitionsAreConfirmed(t *testing.T) {
 // Another node is quicker in one room: the batch stops there, and goes on with new numbers.
 func TestAppendThatIsOvertaken(t *testing.T) {
 	t.Parallel()
-	url := servers.Mongo(t)
-	other := at(t, url)
-	b := newBetween(t, url, alone)
+	server := servers.Mongo(t)
+	other := at(t, server)
+	b := newBetween(t, server, alone)
 	s := at(t, b.url)
 	overtake := func() fate {
 		_, err := other.Messages().Append(context.WithoutCancel(t.Context()), append(messages("b", 100, 2), message("b", 1)))
@@ -127,9 +128,9 @@ func TestAppendThatIsOvertaken(t *testing.T) {
 // The server is lost when a part of the batch is stored. The sender sends it again.
 func TestAppendThatIsCutOffHalfWay(t *testing.T) {
 	t.Parallel()
-	url := servers.Mongo(t)
-	other := at(t, url)
-	b := newBetween(t, url, alone)
+	server := servers.Mongo(t)
+	other := at(t, server)
+	b := newBetween(t, server, alone)
 	s := at(t, b.url)
 	var calls atomic.Int64
 	b.then(func(command string, doc bson.Raw) fate {
@@ -253,8 +254,10 @@ func TestServerRefusesTheUser(t *testing.T) {
 		}
 		return fate{}
 	})
-	withUser := "mongodb://ada:hidden%40word@" + b.url[len("mongodb://"):]
-	_, err := mongostore.Open(t.Context(), withUser, mongostore.Config{})
+	withUser, err := url.Parse(b.url)
+	require.NoError(t, err)
+	withUser.User = url.UserPassword("ada", "hidden@word")
+	_, err = mongostore.Open(t.Context(), withUser.String(), mongostore.Config{})
 	require.ErrorIs(t, err, mongostore.ErrCredentials)
 	assert.NotContains(t, err.Error(), "hidden")
 	assert.NotContains(t, err.Error(), "\n")

@@ -1,12 +1,22 @@
 package mongo_test
 
 import (
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
+	"crypto/x509"
+	"encoding/pem"
 	"fmt"
+	"math/big"
+	"net"
+	"os"
+	"path/filepath"
 	"strings"
 	"sync"
 	"testing"
 	"time"
 
+	"github.com/FerretDB/FerretDB/ferretdb"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
@@ -100,4 +110,43 @@ func TestServerRefusesTheUser(t *testing.T) {
 	require.ErrorIs(t, err, mongostore.ErrCredentials)
 	assert.NotContains(t, err.Error(), "hidden")
 	assert.NotContains(t, err.Error(), "\n")
+}
+
+// certificate writes a certificate for 127.0.0.1 that is its own authority, and its key.
+func certificate(t *testing.T) (cert, key string) {
+	t.Helper()
+	private, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	require.NoError(t, err)
+	template := &x509.Certificate{
+		SerialNumber: big.NewInt(1), NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(time.Hour),
+		IPAddresses: []net.IP{net.IPv4(127, 0, 0, 1)}, IsCA: true, BasicConstraintsValid: true,
+	}
+	der, err := x509.CreateCertificate(rand.Reader, template, template, &private.PublicKey, private)
+	require.NoError(t, err)
+	pkcs8, err := x509.MarshalPKCS8PrivateKey(private)
+	require.NoError(t, err)
+	dir := t.TempDir()
+	cert, key = filepath.Join(dir, "cert.pem"), filepath.Join(dir, "key.pem")
+	require.NoError(t, os.WriteFile(cert, pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der}), 0o600))
+	require.NoError(t, os.WriteFile(key, pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: pkcs8}), 0o600))
+	return cert, key
+}
+
+func TestServerWithTLS(t *testing.T) {
+	cert, key := certificate(t)
+	url, stop, err := start(ferretdb.ListenerConfig{TLS: "127.0.0.1:0", TLSCertFile: cert, TLSKeyFile: key})
+	require.NoError(t, err)
+	t.Cleanup(stop)
+	host := strings.TrimSuffix(strings.TrimPrefix(url, "mongodb://"), "/?tls=true")
+	short := mongostore.Config{ConnectTimeout: time.Second}
+
+	_, err = mongostore.Open(t.Context(), "mongodb://"+host+"/parley?tls=true", short)
+	require.ErrorIs(t, err, mongostore.ErrTLS, "nobody vouches for the certificate")
+	assert.NotContains(t, err.Error(), "\n")
+	_, err = mongostore.Open(t.Context(), "mongodb://"+host+"/parley", short)
+	require.ErrorIs(t, err, mongostore.ErrUnreachable, "it does not answer who comes without TLS")
+	s, err := mongostore.Open(t.Context(), "mongodb://"+host+"/parley?tls=true&tlsCAFile="+cert, short)
+	require.NoError(t, err)
+	require.NoError(t, s.Migrate(t.Context()))
+	require.NoError(t, s.Close())
 }

@@ -40,14 +40,14 @@ func TestMain(m *testing.M) {
 	os.Exit(code)
 }
 
-// start starts FerretDB on a free port of the loopback interface, with SQLite files in a folder of its own.
-func start() (url string, stop func(), err error) {
+// start starts FerretDB with SQLite files in a folder of its own, and returns its URL without a database.
+func start(listener ferretdb.ListenerConfig) (url string, stop func(), err error) {
 	dir, err := os.MkdirTemp("", "parley-ferretdb-")
 	if err != nil {
 		return "", nil, err
 	}
 	f, err := ferretdb.New(&ferretdb.Config{
-		Listener: ferretdb.ListenerConfig{TCP: "127.0.0.1:0"}, Handler: "sqlite",
+		Listener: listener, Handler: "sqlite",
 		SQLiteURL: "file:" + dir + "/?_pragma=synchronous(off)", // nobody pulls the plug
 		Logger:    slog.New(slog.DiscardHandler),
 	})
@@ -70,7 +70,7 @@ func start() (url string, stop func(), err error) {
 // database returns the URL of an empty database.
 func database(t *testing.T) string {
 	t.Helper()
-	server.once.Do(func() { server.url, server.stop, server.err = start() })
+	server.once.Do(func() { server.url, server.stop, server.err = start(ferretdb.ListenerConfig{TCP: "127.0.0.1:0"}) })
 	require.NoError(t, server.err)
 	return server.url + "parley_" + strings.ToLower(rand.Text()[:16])
 }
@@ -135,30 +135,30 @@ func messageStore(s *mongostore.Store) chat.MessageStore { return s.Messages() }
 func rooms(s *mongostore.Store) chat.Rooms               { return s.Rooms() }
 func members(s *mongostore.Store) chat.Members           { return s.Members() }
 
-func TestOutboxContract(t *testing.T)       { run(t, contract.Outbox(), users) }
-func TestNoncesContract(t *testing.T)       { run(t, contract.Nonces(), nonces) }
-func TestMessageStoreContract(t *testing.T) { run(t, contract.MessageStore(), messageStore) }
-func TestRoomsContract(t *testing.T)        { run(t, contract.Rooms(), rooms) }
-func TestMembersContract(t *testing.T)      { run(t, contract.Members(), members) }
-func TestMailStatsContract(t *testing.T)    { run(t, contract.MailStats(), mails) }
+func TestOutboxOnFerretDB(t *testing.T)       { run(t, contract.Outbox(), users) }
+func TestNoncesOnFerretDB(t *testing.T)       { run(t, contract.Nonces(), nonces) }
+func TestMessageStoreOnFerretDB(t *testing.T) { run(t, contract.MessageStore(), messageStore) }
+func TestRoomsOnFerretDB(t *testing.T)        { run(t, contract.Rooms(), rooms) }
+func TestMembersOnFerretDB(t *testing.T)      { run(t, contract.Members(), members) }
+func TestMailStatsOnFerretDB(t *testing.T)    { run(t, contract.MailStats(), mails) }
 
-func TestUserRepositoryContract(t *testing.T) {
+func TestUserRepositoryOnFerretDB(t *testing.T) {
 	run(t, contract.UserRepository(), users, notAtomic("concurrent updates are not lost")...)
 }
 
-func TestSessionStoreContract(t *testing.T) {
+func TestSessionStoreOnFerretDB(t *testing.T) {
 	run(t, contract.SessionStore(), sessions, notAtomic("one of several rotations wins")...)
 }
 
-func TestCodeStoreContract(t *testing.T) {
+func TestCodeStoreOnFerretDB(t *testing.T) {
 	run(t, contract.CodeStore(), codes, notAtomic("one of several uses wins")...)
 }
 
-func TestMailQueueContract(t *testing.T) {
+func TestMailQueueOnFerretDB(t *testing.T) {
 	run(t, contract.MailQueue(), mails,
 		notAtomic("concurrent claims share the jobs", "concurrent claims of an ended lease", "concurrent settling is once")...)
 }
 
-func TestDeadLettersContract(t *testing.T) {
+func TestDeadLettersOnFerretDB(t *testing.T) {
 	run(t, contract.DeadLetters(), mails, notAtomic("concurrent requeues are one")...)
 }
