@@ -347,7 +347,12 @@ func (k *KafkaServer) Restart(t testing.TB) {
 
 // Freeze stops the broker where it is: connections stay open, and nothing answers.
 // [KafkaServer.Thaw] lets it go on.
-func (k *KafkaServer) Freeze(t testing.TB) { t.Helper(); k.signal(t, syscall.SIGSTOP) }
+func (k *KafkaServer) Freeze(t testing.TB) {
+	t.Helper()
+	if err := suspend(k.process.Pid); err != nil {
+		t.Fatalf("servers: freeze Kafka: %v", err)
+	}
+}
 
 // Thaw undoes Freeze.
 func (k *KafkaServer) Thaw(t testing.TB) { t.Helper(); k.signal(t, syscall.SIGCONT) }

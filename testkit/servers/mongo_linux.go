@@ -165,7 +165,12 @@ func (s *MongoServer) Restart(t testing.TB) {
 
 // Freeze stops the server where it is: connections stay open, and nothing answers.
 // [MongoServer.Thaw] lets it go on.
-func (s *MongoServer) Freeze(t testing.TB) { t.Helper(); s.signal(t, syscall.SIGSTOP) }
+func (s *MongoServer) Freeze(t testing.TB) {
+	t.Helper()
+	if err := suspend(s.process.Pid); err != nil {
+		t.Fatalf("servers: freeze mongo-java-server: %v", err)
+	}
+}
 
 // Thaw undoes Freeze.
 func (s *MongoServer) Thaw(t testing.TB) { t.Helper(); s.signal(t, syscall.SIGCONT) }

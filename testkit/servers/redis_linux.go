@@ -248,7 +248,12 @@ func (s *RedisServer) Restart(t testing.TB) {
 
 // Freeze stops the server where it is: connections stay open, and nothing answers.
 // [RedisServer.Thaw] lets it go on.
-func (s *RedisServer) Freeze(t testing.TB) { t.Helper(); s.signal(t, syscall.SIGSTOP) }
+func (s *RedisServer) Freeze(t testing.TB) {
+	t.Helper()
+	if err := suspend(s.process.Pid); err != nil {
+		t.Fatalf("servers: freeze Redis: %v", err)
+	}
+}
 
 // Thaw undoes Freeze.
 func (s *RedisServer) Thaw(t testing.TB) { t.Helper(); s.signal(t, syscall.SIGCONT) }

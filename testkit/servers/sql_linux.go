@@ -383,7 +383,7 @@ func (s *SQLServer) stop(t testing.TB) []int {
 		return nil
 	default:
 	}
-	if err := s.process.Signal(syscall.SIGSTOP); err != nil && !errors.Is(err, os.ErrProcessDone) {
+	if err := suspend(s.process.Pid); err != nil {
 		t.Fatalf("servers: stop %s: %v", s.engine.name, err)
 	}
 	stats, err := filepath.Glob("/proc/[0-9]*/stat")
@@ -402,7 +402,7 @@ func (s *SQLServer) stop(t testing.TB) []int {
 		if err != nil || len(fields) < 2 || fields[1] != strconv.Itoa(s.process.Pid) {
 			continue
 		}
-		if err := syscall.Kill(pid, syscall.SIGSTOP); err == nil {
+		if err := suspend(pid); err == nil {
 			children = append(children, pid)
 		}
 	}
