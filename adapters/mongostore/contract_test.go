@@ -33,6 +33,7 @@ func at(t *testing.T, url string) *mongostore.Store {
 
 func run[P any](t *testing.T, cases []contract.Case[P], port func(*mongostore.Store) P, exceptions ...contract.Exception) {
 	t.Parallel()
+	contract.On(t, "mongostore", "mongo-java-server")
 	contract.Run(t, cases, func(t *testing.T) P { return port(open(t)) }, exceptions...)
 }
 

@@ -101,6 +101,7 @@ func open(t *testing.T) *mongostore.Store {
 }
 
 func run[P any](t *testing.T, cases []contract.Case[P], port func(*mongostore.Store) P, exceptions ...contract.Exception) {
+	contract.On(t, "mongostore", "FerretDB")
 	contract.Run(t, cases, func(t *testing.T) P { return port(open(t)) }, exceptions...)
 }
 
