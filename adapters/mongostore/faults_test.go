@@ -7,6 +7,7 @@ import (
 	"sync"
 	"sync/atomic"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
@@ -175,6 +176,40 @@ func TestAppendThatIsCutOffHalfWay(t *testing.T) {
 	assert.Equal(t, []string{"m-a-0", "m-a-1"}, idsOf(t, s, "a"))
 	assert.Equal(t, []string{"m-b-100", "m-b-0"}, idsOf(t, s, "b"))
 	assert.Empty(t, idsOf(t, s, "e"))
+}
+
+// The goroutines of one process take turns in a room. Waiting for the turn ends with the context.
+func TestAppendWaitsForItsTurn(t *testing.T) {
+	t.Parallel()
+	b := newBetween(t, servers.Mongo(t), alone)
+	s := at(t, b.url)
+	entered, release := make(chan struct{}), make(chan struct{})
+	b.then(once(insertsMessages, func() fate {
+		close(entered)
+		<-release
+		return fate{}
+	}))
+	first := make(chan error, 1)
+	go func() {
+		_, err := s.Messages().Append(t.Context(), []chat.Message{message("b", 0), message("c", 0)})
+		first <- err
+	}()
+	<-entered
+	_, err := s.Messages().Append(t.Context(), messages("a", 0, 1))
+	require.NoError(t, err, "another room is another turn")
+	soon, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
+	defer cancel()
+	_, err = s.Messages().Append(soon, []chat.Message{message("a", 1), message("c", 1)})
+	require.ErrorIs(t, err, fault.Unavailable)
+	require.ErrorIs(t, err, context.DeadlineExceeded)
+	_, err = s.Messages().Append(t.Context(), messages("a", 2, 1))
+	require.NoError(t, err, "who gave up has given back what it had")
+	close(release)
+	require.NoError(t, <-first)
+	_, err = s.Messages().Append(t.Context(), messages("c", 2, 1))
+	require.NoError(t, err)
+	assert.Equal(t, []string{"m-a-0", "m-a-2"}, idsOf(t, s, "a"))
+	assert.Equal(t, []string{"m-c-0", "m-c-2"}, idsOf(t, s, "c"))
 }
 
 func TestWritesAskForTheMajorityAndTheJournal(t *testing.T) {

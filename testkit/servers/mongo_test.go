@@ -47,7 +47,6 @@ func TestMongoIsKilledAndFrozen(t *testing.T) {
 }
 
 func TestMongoHonoursItsVariable(t *testing.T) {
-	// Nobody answers there, so what is dropped at the end is not: a subtest would fail for it.
 	for base, want := range map[string]string{
 		"mongodb://a:1":                               `^mongodb://a:1/parley_test_[a-z0-9]{16}$`,
 		"mongodb://a:1,b:2/?replicaSet=r":             `^mongodb://a:1,b:2/parley_test_[a-z0-9]{16}\?replicaSet=r$`,
