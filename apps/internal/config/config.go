@@ -45,6 +45,7 @@ const (
 type Settings struct {
 	Listen    string `name:"listen" default:"${listen}" help:"Address to serve on."`
 	PublicURL string `name:"public-url" of:"parley auth mailer" help:"${publicurl}"`
+	SocketURL string `name:"socket-url" of:"auth" help:"Where people reach the sockets, for the page at /: wss://chat.example.com/socket. Default: /socket on the same host, by a proxy."`
 	Data      string `name:"data" default:"./parley-data" help:"${data}"`
 	Node      string `name:"node" of:"parley mailer socket" help:"Name of this process among those of its kind, the same over its restarts: letters, digits, '.', '_' and '-'. It makes a restart quicker for the others. Default: made at the start."`
 
@@ -339,6 +340,12 @@ func (s *Settings) check() error {
 	}
 	if s.PublicURL == "" && s.Program == Mailer {
 		s.PublicURL = "http://localhost:5002"
+	}
+	if s.SocketURL != "" {
+		u, err := url.Parse(s.SocketURL)
+		if err != nil || (u.Scheme != "ws" && u.Scheme != "wss") || u.Host == "" || u.RawQuery != "" || u.Fragment != "" {
+			return bad("socket-url", "%q is not a URL like wss://chat.example.com/socket", s.SocketURL)
+		}
 	}
 	if s.Data == "" {
 		return bad("data", "a folder is needed")

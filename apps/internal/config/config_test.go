@@ -184,13 +184,14 @@ func TestAServiceRefusesWhatIsAnothersOrMissing(t *testing.T) {
 		env     []string
 		want    string
 	}{
-		"no bus":              {config.Auth, nil, "PARLEY_BUS"},
-		"a bus in memory":     {config.Auth, []string{"PARLEY_BUS=memory:"}, "PARLEY_BUS"},
-		"no keys":             {config.Socket, []string{bus}, "PARLEY_JWKS_URL"},
-		"keys at no address":  {config.Mailer, []string{bus, "PARLEY_JWKS_URL=auth:5002"}, "PARLEY_JWKS_URL"},
-		"the mailer's sender": {config.Auth, []string{bus, "PARLEY_MAIL_SENDER=dev:"}, "PARLEY_MAIL_SENDER"},
-		"the socket's rate":   {config.Mailer, []string{bus, jwks, "PARLEY_SOCKET_RATE=1"}, "PARLEY_SOCKET_RATE"},
-		"auth's password":     {config.Socket, []string{bus, jwks, "PARLEY_DOCS_PASSWORD=s3cret"}, "PARLEY_DOCS_PASSWORD"},
+		"no bus":               {config.Auth, nil, "PARLEY_BUS"},
+		"a bus in memory":      {config.Auth, []string{"PARLEY_BUS=memory:"}, "PARLEY_BUS"},
+		"no keys":              {config.Socket, []string{bus}, "PARLEY_JWKS_URL"},
+		"keys at no address":   {config.Mailer, []string{bus, "PARLEY_JWKS_URL=auth:5002"}, "PARLEY_JWKS_URL"},
+		"the mailer's sender":  {config.Auth, []string{bus, "PARLEY_MAIL_SENDER=dev:"}, "PARLEY_MAIL_SENDER"},
+		"the socket's rate":    {config.Mailer, []string{bus, jwks, "PARLEY_SOCKET_RATE=1"}, "PARLEY_SOCKET_RATE"},
+		"sockets at no socket": {config.Auth, []string{bus, "PARLEY_SOCKET_URL=http://localhost:5003/socket"}, "PARLEY_SOCKET_URL"},
+		"auth's password":      {config.Socket, []string{bus, jwks, "PARLEY_DOCS_PASSWORD=s3cret"}, "PARLEY_DOCS_PASSWORD"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			var out bytes.Buffer

@@ -16,6 +16,7 @@ import (
 	"io/fs"
 	"maps"
 	"net/http"
+	"net/url"
 	"path"
 	"regexp"
 	"slices"
@@ -38,6 +39,9 @@ type Config struct {
 	// DevMail, if set, switches on the development mailbox under /dev/mail. Anybody who
 	// reaches the server can then read the mails, with the codes in them.
 	DevMail Mailbox
+	// SocketURL is where the demo page finds the sockets, wss://host/socket. Default: /socket on the
+	// page's own host.
+	SocketURL string
 	// MailboxOnly leaves out the demo page and the browser client, for a program that has no chat.
 	MailboxOnly bool
 }
@@ -90,12 +94,12 @@ func Register(mux *http.ServeMux, cfg Config) error {
 }
 
 func registerClient(mux *http.ServeMux, cfg Config, files fileSet, base string) error {
-	page, err := files.page("index.html", map[string]any{"Product": cfg.Product, "Assets": base, "DevMail": cfg.DevMail != nil})
+	page, err := files.page("index.html", map[string]any{"Product": cfg.Product, "Assets": base, "DevMail": cfg.DevMail != nil, "SocketURL": cfg.SocketURL})
 	if err != nil {
 		return err
 	}
 	mux.HandleFunc("GET /{$}", func(w http.ResponseWriter, r *http.Request) {
-		secure(w.Header(), pagePolicy(r.Host))
+		secure(w.Header(), pagePolicy(r.Host, cfg.SocketURL))
 		page.serve(w, r, revalidate)
 	})
 	for _, name := range []string{"parley.js", "parley.d.ts", "events.d.ts"} {
@@ -131,10 +135,13 @@ const (
 // plainHost holds no character that means something in a policy.
 var plainHost = regexp.MustCompile(`^[A-Za-z0-9.\-]+(:[0-9]+)?$|^\[[0-9A-Fa-f:.]+\](:[0-9]+)?$`)
 
-// pagePolicy lets the demo page connect to its own host only. Browsers that do not count
-// ws: as 'self' need the host by name.
-func pagePolicy(host string) string {
+// pagePolicy lets the demo page connect to its own host, and to where the sockets are, only.
+// Browsers that do not count ws: as 'self' need the host by name.
+func pagePolicy(host, socketURL string) string {
 	connect := "; connect-src 'self'"
+	if u, err := url.Parse(socketURL); err == nil && plainHost.MatchString(u.Host) {
+		connect += " " + u.Scheme + "://" + u.Host
+	}
 	if plainHost.MatchString(host) {
 		connect += " ws://" + host + " wss://" + host
 	}

@@ -99,8 +99,29 @@ func TestPagePolicyNamesTheSocket(t *testing.T) {
 		"x'unsafe-inline'":        "connect-src 'self'",
 		"[::1] https://elsewhere": "connect-src 'self'",
 	} {
-		assert.True(t, strings.HasSuffix(pagePolicy(host), "; "+want), "%q: %s", host, pagePolicy(host))
+		assert.True(t, strings.HasSuffix(pagePolicy(host, ""), "; "+want), "%q: %s", host, pagePolicy(host, ""))
 	}
+}
+
+func TestPageFindsTheSocketElsewhere(t *testing.T) {
+	t.Parallel()
+	w := get(serve(t, Config{SocketURL: "wss://sockets.example.com/socket"}), "/")
+	assert.Contains(t, w.Body.String(), `<meta name="socket" content="wss://sockets.example.com/socket">`)
+	assert.Contains(t, w.Header().Get("Content-Security-Policy"), "connect-src 'self' wss://sockets.example.com ws://example.com")
+	assert.NotContains(t, get(serve(t, Config{}), "/").Body.String(), `name="socket"`)
+}
+
+func TestMailboxWithoutAChat(t *testing.T) {
+	t.Parallel()
+	h := serve(t, Config{DevMail: noMail, MailboxOnly: true})
+	assert.Equal(t, http.StatusNotFound, get(h, "/").Code)
+	assert.Equal(t, http.StatusNotFound, get(h, "/parley.js").Code)
+	page := get(h, "/dev/mail")
+	assert.Equal(t, http.StatusOK, page.Code)
+	sheet := regexp.MustCompile(`href="(/assets/[^"]+\.css)"`).FindStringSubmatch(page.Body.String())
+	require.Len(t, sheet, 2)
+	assert.Equal(t, http.StatusOK, get(h, sheet[1]).Code)
+	assert.Equal(t, http.StatusNotFound, get(serve(t, Config{MailboxOnly: true}), "/dev/mail").Code)
 }
 
 func TestPageOnlyAtRoot(t *testing.T) {

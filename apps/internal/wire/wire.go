@@ -139,7 +139,7 @@ func (a *App) buildAuth(ctx context.Context, publicURL, _ string) error {
 			return humaapi.RegisterRenewal(a.API, humaapi.RenewalConfig{Renew: accounts.Auth.RenewMail, Token: a.settings.AdminToken})
 		},
 		a.mountDocs,
-		func() error { return a.mountPages(web.Config{}) },
+		func() error { return a.mountPages(web.Config{SocketURL: a.settings.SocketURL}) },
 	)
 }
 

@@ -20,6 +20,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/parley-chat/parley/apps/internal/config"
+	"github.com/parley-chat/parley/apps/internal/conformance/mailserver"
 	"github.com/parley-chat/parley/apps/internal/conformance/stack"
 	"github.com/parley-chat/parley/testkit/faultproxy"
 	"github.com/parley-chat/parley/testkit/servers"
@@ -103,7 +104,7 @@ func newWorld(t *testing.T, store func(config.Program) string) (*world, []*depen
 		kafkaProxy = faultproxy.Start(t, listen)
 		return kafkaProxy.Addr()
 	}})
-	mails := stack.StartMails(t)
+	mails := mailserver.Start(t)
 	smtpProxy, smtpURL := behind(t, mails.URL())
 	services := stack.Start(t, stack.Servers{
 		Store: store, Bus: kafka.URL() + "&partitions=2&replication=1", Redis: redisURL, Mails: mails,

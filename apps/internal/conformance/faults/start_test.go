@@ -12,7 +12,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/parley-chat/parley/apps/internal/config"
-	"github.com/parley-chat/parley/apps/internal/conformance/stack"
+	"github.com/parley-chat/parley/apps/internal/conformance/mailserver"
 	"github.com/parley-chat/parley/apps/internal/run"
 	"github.com/parley-chat/parley/testkit/faultproxy"
 	"github.com/parley-chat/parley/testkit/servers"
@@ -57,7 +57,7 @@ func TestAStartThatCannotBeEndsWithOneLine(t *testing.T) {
 	postgres, mariadb := servers.Postgres(t), servers.MySQL(t)
 	mongo, redis := servers.Mongo(t), servers.Redis(t)
 	kafka := servers.StartKafka(t, servers.KafkaOptions{TLS: true})
-	mails := stack.StartMails(t)
+	mails := mailserver.Start(t)
 	bus := kafka.URL() + "&replication=1"
 	overTLS := strings.Replace(bus, kafka.Address, kafka.TLSAddress, 1)
 	for _, c := range []struct {

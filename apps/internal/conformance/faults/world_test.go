@@ -19,6 +19,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/parley-chat/parley/apps/internal/config"
+	"github.com/parley-chat/parley/apps/internal/conformance/mailserver"
 	"github.com/parley-chat/parley/apps/internal/conformance/stack"
 	"github.com/parley-chat/parley/core/mail"
 	"github.com/parley-chat/parley/testkit"
@@ -38,7 +39,7 @@ const (
 type world struct {
 	*stack.Services
 	t     *testing.T
-	mails *stack.Mails
+	mails *mailserver.Server
 
 	stop    context.CancelFunc
 	running sync.WaitGroup

@@ -19,6 +19,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/parley-chat/parley/apps/internal/conformance/compose"
+	"github.com/parley-chat/parley/apps/internal/conformance/mailserver"
 )
 
 // programs is the folder of the three programs, built once for all tests.
@@ -50,7 +51,7 @@ const root = "../../../.."
 // stack is what docker-compose.yaml starts, as processes on the loopback interface.
 type stack struct {
 	file     *compose.File
-	mails    *mailcatcher
+	mails    *mailserver.Server
 	services map[string]*service
 	// url is where the API is, and sockets where two nodes are, in url.URL's form of a base: those of the
 	// proxy where there is one.
@@ -73,8 +74,8 @@ var order = []string{"auth", "mailer", "socket-1", "socket-2"}
 // has for them.
 func start(t *testing.T, f *compose.File, servers map[string]string) *stack {
 	t.Helper()
-	s := &stack{file: f, mails: startMailcatcher(t), services: map[string]*service{}}
-	addresses := map[string]string{"mailcatcher": s.mails.address}
+	s := &stack{file: f, mails: mailserver.Start(t), services: map[string]*service{}}
+	addresses := map[string]string{"mailcatcher": s.mails.Address}
 	for name, address := range servers {
 		addresses[name] = address
 	}

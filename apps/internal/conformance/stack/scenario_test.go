@@ -8,6 +8,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/parley-chat/parley/apps/internal/config"
+	"github.com/parley-chat/parley/apps/internal/conformance/mailserver"
 	"github.com/parley-chat/parley/apps/internal/conformance/stack"
 	"github.com/parley-chat/parley/testkit/scenario"
 	"github.com/parley-chat/parley/testkit/servers"
@@ -77,7 +78,7 @@ func TestTheStoryIsTheSameOnEveryStack(t *testing.T) {
 
 // alone is the all-in-one, whose one node both use.
 func alone(t *testing.T, env ...string) scenario.Stage {
-	mails := stack.StartMails(t)
+	mails := mailserver.Start(t)
 	p := stack.Run(t, config.Parley, append(env, "PARLEY_MAIL_SENDER="+mails.URL())...)
 	return scenario.Stage{URL: p.URL, Sockets: [2]string{p.SocketURL(), p.SocketURL()}, Mails: mails}
 }

@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"github.com/parley-chat/parley/apps/internal/config"
+	"github.com/parley-chat/parley/apps/internal/conformance/mailserver"
 	"github.com/parley-chat/parley/apps/internal/run"
 	"github.com/parley-chat/parley/testkit/scenario"
 )
@@ -137,7 +138,7 @@ type Servers struct {
 	// Bus and Redis are the servers' URLs.
 	Bus, Redis string
 	// Mails takes the mails. Default: one of its own.
-	Mails *Mails
+	Mails *mailserver.Server
 	// Env is more of the environment, by program.
 	Env map[config.Program][]string
 }
@@ -146,7 +147,7 @@ type Servers struct {
 type Services struct {
 	Auth, Mailer *Program
 	Sockets      [2]*Program
-	Mails        *Mails
+	Mails        *mailserver.Server
 }
 
 // AdminToken opens what is an administrator's.
@@ -158,7 +159,7 @@ func Start(t testing.TB, servers Servers) *Services {
 	t.Helper()
 	s := &Services{Mails: servers.Mails}
 	if s.Mails == nil {
-		s.Mails = StartMails(t)
+		s.Mails = mailserver.Start(t)
 	}
 	env := func(program config.Program, more ...string) []string {
 		all := append([]string{"PARLEY_STORE=" + servers.Store(program), "PARLEY_BUS=" + servers.Bus, "PARLEY_REDIS=" + servers.Redis}, more...)

@@ -181,7 +181,11 @@ class Chat {
 
   constructor(user) {
     this.#user = user;
-    this.#parley = new Parley({ user: { id: user.id, name: user.fullName }, ticket: (request) => session.ticket(request) });
+    this.#parley = new Parley({
+      url: document.querySelector('meta[name="socket"]')?.content, // by default on this host
+      user: { id: user.id, name: user.fullName },
+      ticket: (request) => session.ticket(request),
+    });
     const events = {
       state: (detail) => this.#stateChanged(detail),
       message: ({ message, live }) => this.#received(message, live),

@@ -1,4 +1,5 @@
-package stack
+// Package mailserver is an SMTP server for the tests of the programs.
+package mailserver
 
 import (
 	"bytes"
@@ -23,8 +24,8 @@ import (
 	"github.com/parley-chat/parley/testkit"
 )
 
-// Mails is an SMTP server that keeps what it takes. It offers no encryption and wants no password.
-type Mails struct {
+// Server is an SMTP server that keeps what it takes. It offers no encryption and wants no password.
+type Server struct {
 	*testkit.Mailbox
 	// Address is its host:port.
 	Address string
@@ -33,33 +34,33 @@ type Mails struct {
 	refuse error
 }
 
-// StartMails starts a server that ends with t.
-func StartMails(t testing.TB) *Mails {
+// Start starts a server that ends with t.
+func Start(t testing.TB) *Server {
 	t.Helper()
 	l, err := new(net.ListenConfig).Listen(t.Context(), "tcp", "127.0.0.1:0")
 	if err != nil {
-		t.Fatalf("stack: %v", err)
+		t.Fatalf("mailserver: %v", err)
 	}
-	m := &Mails{Mailbox: testkit.NewMailbox(), Address: l.Addr().String()}
-	server := smtp.NewServer(smtp.BackendFunc(func(*smtp.Conn) (smtp.Session, error) { return &session{mails: m}, nil }))
+	m := &Server{Mailbox: testkit.NewMailbox(), Address: l.Addr().String()}
+	server := smtp.NewServer(smtp.BackendFunc(func(*smtp.Conn) (smtp.Session, error) { return &session{server: m}, nil }))
 	server.Domain, server.ReadTimeout, server.WriteTimeout = "localhost", time.Minute, time.Minute
 	served := make(chan error, 1)
 	go func() { served <- server.Serve(l) }()
 	t.Cleanup(func() {
 		_ = server.Close()
 		if err := <-served; err != nil && !errors.Is(err, smtp.ErrServerClosed) && !errors.Is(err, net.ErrClosed) {
-			t.Errorf("stack: the mail server: %v", err)
+			t.Errorf("mailserver: %v", err)
 		}
 	})
 	return m
 }
 
 // URL is what PARLEY_MAIL_SENDER says for this server.
-func (m *Mails) URL() string { return "smtp://" + m.Address + "?tls=none" }
+func (m *Server) URL() string { return "smtp://" + m.Address + "?tls=none" }
 
 // Refuse makes the server answer every recipient with a reply of this code, or take them again if
 // code is 0.
-func (m *Mails) Refuse(code int) {
+func (m *Server) Refuse(code int) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	m.refuse = nil
@@ -70,17 +71,17 @@ func (m *Mails) Refuse(code int) {
 
 // session is one conversation.
 type session struct {
-	mails *Mails
-	to    string
+	server *Server
+	to     string
 }
 
 func (s *session) Mail(string, *smtp.MailOptions) error { return nil }
 
 func (s *session) Rcpt(to string, _ *smtp.RcptOptions) error {
-	s.mails.mu.Lock()
-	defer s.mails.mu.Unlock()
+	s.server.mu.Lock()
+	defer s.server.mu.Unlock()
 	s.to = to
-	return s.mails.refuse
+	return s.server.refuse
 }
 
 func (s *session) Data(r io.Reader) error {
@@ -95,7 +96,7 @@ func (s *session) Data(r io.Reader) error {
 	if !strings.EqualFold(m.To, s.to) {
 		return &smtp.SMTPError{Code: 554, Message: "the header names somebody else"}
 	}
-	return s.mails.Send(context.Background(), m)
+	return s.server.Send(context.Background(), m)
 }
 
 func (s *session) Reset()        { s.to = "" }
