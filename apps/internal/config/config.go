@@ -143,7 +143,7 @@ type Mail struct {
 }
 
 type mailServer struct {
-	URL string `name:"url" help:"Address of the server. Default: the public URL."`
+	URL string `name:"url" help:"Address of the server. Default: that of this program."`
 }
 
 type mailCommands struct {

@@ -21,10 +21,11 @@ func administerMail(ctx context.Context, action string, s config.Settings, m con
 		return errors.New("--admin-token (PARLEY_ADMIN_TOKEN) is needed: the token that the server was started with")
 	}
 	base := m.URL
+	if base == "" && s.Program == config.Parley {
+		base = s.PublicURL // that of a mailer is another program's
+	}
 	if base == "" {
-		if base = s.PublicURL; base == "" {
-			base = "http://" + s.Listen
-		}
+		base = localURL(s)
 	}
 	c := &adminClient{base: base, token: s.AdminToken}
 	state := m.State

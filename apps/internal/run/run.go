@@ -142,24 +142,30 @@ func Logger(s config.Settings, w io.Writer) *slog.Logger {
 	return slog.New(slog.NewJSONHandler(w, options))
 }
 
+// localURL is where the program with these settings serves on this machine.
+func localURL(s config.Settings) string {
+	host, port, _ := net.SplitHostPort(s.Listen) // config has checked it
+	if ip := net.ParseIP(host); host == "" || ip != nil && ip.IsUnspecified() {
+		host = "localhost"
+	}
+	scheme := "http"
+	if s.TLSCert != "" {
+		scheme = "https"
+	}
+	return scheme + "://" + net.JoinHostPort(host, port)
+}
+
 // healthcheck asks the program that runs with these settings whether it is ready, for those who
 // watch it and have no other client at hand.
 func healthcheck(ctx context.Context, s config.Settings) error {
 	ctx, cancel := context.WithTimeout(ctx, 5*time.Second)
 	defer cancel()
-	host, port, err := net.SplitHostPort(s.Listen)
-	if err != nil {
-		return err
-	}
-	if ip := net.ParseIP(host); host == "" || ip != nil && ip.IsUnspecified() {
-		host = "localhost"
-	}
-	scheme, transport := "http", &http.Transport{DisableKeepAlives: true}
+	transport := &http.Transport{DisableKeepAlives: true}
 	if s.TLSCert != "" {
 		// It is our own certificate, and its name need not be that of the address.
-		scheme, transport.TLSClientConfig = "https", &tls.Config{InsecureSkipVerify: true, MinVersion: tls.VersionTLS12} //nolint:gosec // see above
+		transport.TLSClientConfig = &tls.Config{InsecureSkipVerify: true, MinVersion: tls.VersionTLS12} //nolint:gosec // see above
 	}
-	r, err := http.NewRequestWithContext(ctx, http.MethodGet, scheme+"://"+net.JoinHostPort(host, port)+"/readyz", nil)
+	r, err := http.NewRequestWithContext(ctx, http.MethodGet, localURL(s)+"/readyz", nil)
 	if err != nil {
 		return err
 	}
