@@ -333,6 +333,7 @@ type result struct {
 
 // round lets one dependency fail in one way.
 func (w *world) round(d *dependency, f fault) result {
+	w.await(d, f, "people talk and sign up before it", w.busy())
 	w.mu.Lock()
 	w.counts = counts{}
 	w.mu.Unlock()
@@ -376,6 +377,25 @@ func (w *world) round(d *dependency, f fault) result {
 	defer w.mu.Unlock()
 	r.counts = w.counts
 	return r
+}
+
+// busy returns what says whether some more was said and some more people have signed up since.
+func (w *world) busy() func(context.Context) bool {
+	load := func() (messages, accepted int) {
+		w.mu.Lock()
+		defer w.mu.Unlock()
+		for _, a := range w.signed {
+			if a {
+				accepted++
+			}
+		}
+		return len(w.sent), accepted
+	}
+	messages, accepted := load()
+	return func(context.Context) bool {
+		m, a := load()
+		return m >= messages+20 && a >= accepted+5
+	}
 }
 
 // each asks about all programs side by side, and reports whether it holds for every one.

@@ -1,0 +1,26 @@
+package faults_test
+
+import (
+	"net/http"
+	"os"
+	"testing"
+
+	"go.uber.org/goleak"
+)
+
+// TestMain checks that nothing is left of the programs, whatever happened to their servers.
+func TestMain(m *testing.M) {
+	code := m.Run()
+	http.DefaultClient.CloseIdleConnections()
+	const servers = "github.com/parley-chat/parley/testkit/servers."
+	err := goleak.Find(
+		goleak.IgnoreAnyFunction(servers+"(*SQLServer).serve.func2"), goleak.IgnoreAnyFunction(servers+"(*MongoServer).serve.func2"),
+		goleak.IgnoreAnyFunction(servers+"(*RedisServer).serve.func1"),                  // shared by tests, until the end
+		goleak.IgnoreTopFunction("github.com/rcrowley/go-metrics.(*meterArbiter).tick"), // sarama's, one for ever
+	)
+	if err != nil && code == 0 {
+		os.Stderr.WriteString(err.Error() + "\n")
+		code = 1
+	}
+	os.Exit(code)
+}
