@@ -109,6 +109,7 @@ func (tr *transcript) story(ada, bob *actor) {
 	ada.request(post, "/auth/verify", "", object{"code": code}, 410)
 
 	tr.part("Bob signs up, and confirms with the code itself.")
+	time.Sleep(5 * time.Millisecond) // users are listed by their IDs, which of one millisecond are in no order
 	bob.request(post, "/auth/signup", "", object{"fullName": "Bob", "email": bobMail, "password": bobPassword}, 202)
 	bob.request(post, "/auth/verify", "", object{"code": bob.mail(bobMail, 1)}, 200)
 
