@@ -280,10 +280,16 @@ func Load(program Program, args, environment []string, stdout io.Writer) (Settin
 	for _, f := range fields {
 		reflect.ValueOf(&s).Elem().FieldByName(f.Name).Set(line.Elem().Field(0).FieldByName(f.Name))
 	}
-	if err := s.check(); err != nil {
+	cmd := command(strings.TrimSuffix(parsed.Command(), " <id>"), line.Elem().Field(1).Interface())
+	if err := s.check(cmd.alone()); err != nil {
 		return Settings{}, Command{}, err
 	}
-	return s, command(strings.TrimSuffix(parsed.Command(), " <id>"), line.Elem().Field(1).Interface()), nil
+	return s, cmd, nil
+}
+
+// alone reports whether a command does without the other services and the bus to them.
+func (c Command) alone() bool {
+	return slices.Contains([]string{"migrate", "openapi", "asyncapi", "types"}, c.Name) || strings.HasPrefix(c.Name, "mail ")
 }
 
 // command returns what the command of this name was told.
@@ -318,8 +324,9 @@ func visible(program Program) iter.Seq[reflect.StructField] {
 	}
 }
 
-// check refuses values that cannot be meant, and fills in what depends on others.
-func (s *Settings) check() error {
+// check refuses values that cannot be meant, and fills in what depends on others. Alone, the addresses
+// of other services may be missing.
+func (s *Settings) check(alone bool) error {
 	bad := func(key, format string, args ...any) error {
 		return fmt.Errorf("--%s (PARLEY_%s): %s", key, strings.ToUpper(strings.ReplaceAll(key, "-", "_")), fmt.Sprintf(format, args...))
 	}
@@ -350,7 +357,7 @@ func (s *Settings) check() error {
 	if s.Data == "" {
 		return bad("data", "a folder is needed")
 	}
-	if err := s.checkServers(bad); err != nil {
+	if err := s.checkServers(alone, bad); err != nil {
 		return err
 	}
 	if has("mail-sender") && s.MailSender != "dev:" {
@@ -414,7 +421,7 @@ func (s *Settings) check() error {
 }
 
 // checkServers refuses addresses of servers that cannot be meant.
-func (s *Settings) checkServers(bad func(key, format string, args ...any) error) error {
+func (s *Settings) checkServers(alone bool, bad func(key, format string, args ...any) error) error {
 	if s.Store == "" {
 		s.Store = "sqlite:" + filepath.Join(s.Data, string(s.Program)+".db")
 	}
@@ -435,6 +442,7 @@ func (s *Settings) checkServers(bad func(key, format string, args ...any) error)
 	case s.Bus == "memory:" && s.Program == Parley:
 	case s.Bus == "memory:":
 		return bad("bus", "memory: is for the all-in-one only: a process by itself hears nobody")
+	case s.Bus == "" && alone:
 	case s.Bus == "":
 		return bad("bus", "kafka://host:port is needed")
 	default:
@@ -461,7 +469,7 @@ func (s *Settings) checkServers(bad func(key, format string, args ...any) error)
 	if strings.Trim(s.Node, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789._-") != "" || len(s.Node) > 64 {
 		return bad("node", "%q has other characters than letters, digits, '.', '_' and '-', or more than 64", s.Node)
 	}
-	if s.Program == Mailer || s.Program == Socket {
+	if (s.Program == Mailer || s.Program == Socket) && !(alone && s.JWKSURL == "") {
 		if u, err := url.Parse(s.JWKSURL); err != nil || (u.Scheme != "http" && u.Scheme != "https") || u.Host == "" {
 			return bad("jwks-url", "an address like http://auth:5002/.well-known/jwks.json is needed")
 		}
