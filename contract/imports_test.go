@@ -139,6 +139,10 @@ var importRules = []importRule{
 		of: is("contract", "testkit", "testkit/faultproxy"), forbids: coreOnly,
 	},
 	{
+		name: "testkit/servers imports the standard library", reason: "whoever imports an adapter downloads what the adapter's tests import, which must not be every other server's driver",
+		of: is("testkit/servers"), forbids: coreOnly,
+	},
+	{
 		name: "memory imports the standard library and core", reason: "core with memory is what a newcomer imports: it costs one module",
 		of: is("adapters/memory"), forbids: coreOnly,
 	},

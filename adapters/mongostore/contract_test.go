@@ -2,11 +2,15 @@ package mongostore_test
 
 import (
 	"context"
+	"errors"
 	"os"
 	"testing"
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
+	"go.mongodb.org/mongo-driver/v2/mongo"
+	"go.mongodb.org/mongo-driver/v2/mongo/options"
+	"go.mongodb.org/mongo-driver/v2/x/mongo/driver/connstring"
 
 	"github.com/parley-chat/parley/adapters/mongostore"
 	"github.com/parley-chat/parley/contract"
@@ -15,10 +19,26 @@ import (
 	"github.com/parley-chat/parley/testkit/servers"
 )
 
+// empty returns the URL of an empty database, which is dropped when t ends.
+func empty(t *testing.T) string {
+	t.Helper()
+	return servers.Mongo(t, func(ctx context.Context, url string) error {
+		parsed, err := connstring.ParseAndValidate(url)
+		if err != nil {
+			return err
+		}
+		client, err := mongo.Connect(options.Client().ApplyURI(url))
+		if err != nil {
+			return err
+		}
+		return errors.Join(client.Database(parsed.Database).Drop(ctx), client.Disconnect(ctx))
+	})
+}
+
 // open opens a migrated store on an empty database of its own.
 func open(t *testing.T) *mongostore.Store {
 	t.Helper()
-	return at(t, servers.Mongo(t))
+	return at(t, empty(t))
 }
 
 // at opens a migrated store on the database at url.

@@ -19,7 +19,6 @@ import (
 	"github.com/parley-chat/parley/core/fault"
 	"github.com/parley-chat/parley/core/mail"
 	"github.com/parley-chat/parley/core/user"
-	"github.com/parley-chat/parley/testkit/servers"
 )
 
 func alone(string, bson.Raw) fate { return fate{} }
@@ -54,7 +53,7 @@ func idsOf(t *testing.T, s *mongostore.Store, room string) []string {
 
 func TestAppendWhoseAnswerIsLost(t *testing.T) {
 	t.Parallel()
-	b := newBetween(t, servers.Mongo(t), alone)
+	b := newBetween(t, empty(t), alone)
 	s := at(t, b.url)
 	b.then(once(insertsMessages, func() fate { return fate{lost: true} }))
 	batch := messages("r", 0, 3)
@@ -73,7 +72,7 @@ func TestAppendWhoseAnswerIsLost(t *testing.T) {
 // Whatever of a batch is repeated was read. It is confirmed by a write before it is acknowledged.
 func TestRepetitionsAreConfirmed(t *testing.T) {
 	t.Parallel()
-	b := newBetween(t, servers.Mongo(t), alone)
+	b := newBetween(t, empty(t), alone)
 	s := at(t, b.url)
 	_, err := s.Messages().Append(t.Context(), messages("r", 0, 3))
 	require.NoError(t, err)
@@ -103,7 +102,7 @@ func TestRepetitionsAreConfirmed(t *testing.T) {
 // Another node is quicker in one room: the batch stops there, and goes on with new numbers.
 func TestAppendThatIsOvertaken(t *testing.T) {
 	t.Parallel()
-	server := servers.Mongo(t)
+	server := empty(t)
 	other := at(t, server)
 	b := newBetween(t, server, alone)
 	s := at(t, b.url)
@@ -129,7 +128,7 @@ func TestAppendThatIsOvertaken(t *testing.T) {
 // The server is lost when a part of the batch is stored. The sender sends it again.
 func TestAppendThatIsCutOffHalfWay(t *testing.T) {
 	t.Parallel()
-	server := servers.Mongo(t)
+	server := empty(t)
 	other := at(t, server)
 	b := newBetween(t, server, alone)
 	s := at(t, b.url)
@@ -181,7 +180,7 @@ func TestAppendThatIsCutOffHalfWay(t *testing.T) {
 // The goroutines of one process take turns in a room. Waiting for the turn ends with the context.
 func TestAppendWaitsForItsTurn(t *testing.T) {
 	t.Parallel()
-	b := newBetween(t, servers.Mongo(t), alone)
+	b := newBetween(t, empty(t), alone)
 	s := at(t, b.url)
 	entered, release := make(chan struct{}), make(chan struct{})
 	b.then(once(insertsMessages, func() fate {
@@ -216,7 +215,7 @@ func TestWritesAskForTheMajorityAndTheJournal(t *testing.T) {
 	t.Parallel()
 	var mu sync.Mutex
 	seen := map[string]int{}
-	b := newBetween(t, servers.Mongo(t), alone)
+	b := newBetween(t, empty(t), alone)
 	s := at(t, b.url)
 	b.then(func(command string, doc bson.Raw) fate {
 		switch command {
@@ -253,7 +252,7 @@ func TestWritesAskForTheMajorityAndTheJournal(t *testing.T) {
 
 func TestErrorsOfTheServerHaveAKind(t *testing.T) {
 	t.Parallel()
-	b := newBetween(t, servers.Mongo(t), alone)
+	b := newBetween(t, empty(t), alone)
 	s := at(t, b.url)
 	for _, test := range []struct {
 		code int32
@@ -283,7 +282,7 @@ func TestErrorsOfTheServerHaveAKind(t *testing.T) {
 // No server that the tests can start has users, so here is one that refuses them as MongoDB does.
 func TestServerRefusesTheUser(t *testing.T) {
 	t.Parallel()
-	b := newBetween(t, servers.Mongo(t), func(command string, _ bson.Raw) fate {
+	b := newBetween(t, empty(t), func(command string, _ bson.Raw) fate {
 		if command == "saslStart" {
 			return refusal(18, "AuthenticationFailed")
 		}
@@ -299,7 +298,7 @@ func TestServerRefusesTheUser(t *testing.T) {
 
 	// Known, and without rights.
 	for _, command := range []string{"find", "listCollections"} {
-		refuses := newBetween(t, servers.Mongo(t), func(c string, _ bson.Raw) fate {
+		refuses := newBetween(t, empty(t), func(c string, _ bson.Raw) fate {
 			if c == command {
 				return refusal(13, "NoRights")
 			}

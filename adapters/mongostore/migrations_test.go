@@ -13,7 +13,6 @@ import (
 	"go.mongodb.org/mongo-driver/v2/bson"
 
 	"github.com/parley-chat/parley/adapters/mongostore"
-	"github.com/parley-chat/parley/testkit/servers"
 )
 
 // indexes returns the names of the indexes of every collection.
@@ -33,7 +32,7 @@ func indexes(t *testing.T, s *mongostore.Store) map[string][]string {
 
 func TestMigrateTwice(t *testing.T) {
 	t.Parallel()
-	s, err := mongostore.Open(t.Context(), servers.Mongo(t), mongostore.Config{})
+	s, err := mongostore.Open(t.Context(), empty(t), mongostore.Config{})
 	require.NoError(t, err)
 	t.Cleanup(func() { assert.NoError(t, s.Close()) })
 	require.ErrorIs(t, s.Check(t.Context()), mongostore.ErrSchemaOld)
@@ -53,7 +52,7 @@ func TestMigrateTwice(t *testing.T) {
 func TestMigrateByManyAtOnce(t *testing.T) {
 	t.Parallel()
 	const processes = 4
-	url := servers.Mongo(t)
+	url := empty(t)
 	stores := make([]*mongostore.Store, processes)
 	for i := range stores {
 		s, err := mongostore.Open(t.Context(), url, mongostore.Config{})
@@ -81,7 +80,7 @@ func TestMigrateByManyAtOnce(t *testing.T) {
 
 func TestSchemaOfAnotherVersion(t *testing.T) {
 	t.Parallel()
-	url := servers.Mongo(t)
+	url := empty(t)
 	s := at(t, url)
 	set := func(version int64) {
 		_, err := mongostore.Database(s).Collection("parley_schema").UpdateOne(t.Context(), bson.D{},
@@ -165,7 +164,7 @@ func (k *keeper) changed() []string {
 func TestMigrateReplacesAValidatorThatDiffers(t *testing.T) {
 	t.Parallel()
 	k := &keeper{validators: map[string]bson.Raw{}}
-	b := newBetween(t, servers.Mongo(t), k.handle)
+	b := newBetween(t, empty(t), k.handle)
 	var log strings.Builder
 	s, err := mongostore.Open(t.Context(), b.url, mongostore.Config{Log: slog.New(slog.NewTextHandler(&log, nil))})
 	require.NoError(t, err)
@@ -228,7 +227,7 @@ func TestValidatorsNameEveryField(t *testing.T) {
 // A server that takes validators and does not keep them, as mongo-java-server does.
 func TestMigrateSaysOnceThatThereAreNoValidators(t *testing.T) {
 	t.Parallel()
-	b := newBetween(t, servers.Mongo(t), func(command string, _ bson.Raw) fate {
+	b := newBetween(t, empty(t), func(command string, _ bson.Raw) fate {
 		if command == "collMod" {
 			return refusal(59, "CommandNotFound")
 		}

@@ -20,7 +20,6 @@ import (
 	"github.com/parley-chat/parley/core/fault"
 	"github.com/parley-chat/parley/core/mail"
 	"github.com/parley-chat/parley/core/user"
-	"github.com/parley-chat/parley/testkit/servers"
 )
 
 var noon = time.Date(2026, 3, 1, 12, 0, 0, 123456000, time.UTC)
@@ -43,7 +42,7 @@ func messages(room string, from, n int) []chat.Message {
 // several returns stores on one migrated database, which stand for processes.
 func several(t *testing.T, n int) []*mongostore.Store {
 	t.Helper()
-	url := servers.Mongo(t)
+	url := empty(t)
 	all := make([]*mongostore.Store, n)
 	for i := range all {
 		all[i] = at(t, url)
@@ -132,7 +131,7 @@ func TestEveryCallOnAClosedStore(t *testing.T) {
 // Nothing may be written where the unique indexes are missing.
 func TestEveryCallOnADatabaseThatIsNotMigrated(t *testing.T) {
 	t.Parallel()
-	s, err := mongostore.Open(t.Context(), servers.Mongo(t), mongostore.Config{})
+	s, err := mongostore.Open(t.Context(), empty(t), mongostore.Config{})
 	require.NoError(t, err)
 	t.Cleanup(func() { assert.NoError(t, s.Close()) })
 	for name, call := range everyCall(s) {
@@ -409,7 +408,7 @@ func TestOutboxKeepsTheOrderAcrossDocuments(t *testing.T) {
 // read before, and its successor in one that was read after.
 func TestOutboxShowsNoEventWithoutItsPredecessor(t *testing.T) {
 	t.Parallel()
-	url := servers.Mongo(t)
+	url := empty(t)
 	writer := at(t, url)
 	require.NoError(t, writer.Users().Create(t.Context(), user.User{ID: "u", FullName: "x", Email: "e"}, event.Event{ID: "0", Time: noon}))
 	require.NoError(t, writer.Sessions().Create(t.Context(), auth.Session{ID: "s"}))

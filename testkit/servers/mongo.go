@@ -7,9 +7,6 @@ import (
 	"strings"
 	"testing"
 	"time"
-
-	"go.mongodb.org/mongo-driver/v2/mongo"
-	"go.mongodb.org/mongo-driver/v2/mongo/options"
 )
 
 // The variables for [Mongo].
@@ -24,24 +21,27 @@ const (
 // mongoPatience bounds the start of a server, and each call of this package.
 const mongoPatience = 60 * time.Second
 
-// Mongo returns the URL of a database that is empty, and dropped when t ends. It is on the server that
-// PARLEY_TEST_MONGO names, or on one that is started once for the test binary from the jars in
-// PARLEY_MONGO_JARS and stopped when the binary ends: mongo-java-server, which is not MongoDB. Where there is
-// neither, t is skipped.
-func Mongo(t testing.TB) string {
+// Mongo returns the URL of a database that is empty. It is on the server that PARLEY_TEST_MONGO names, or on one that
+// is started once for the test binary from the jars in PARLEY_MONGO_JARS and stopped when the binary ends: mongo-java-server,
+// which is not MongoDB. Where there is neither, t is skipped. drop is called with the URL when t ends, and removes the
+// database; it is the caller's, so that tests of other servers need no driver of this one. Nil is for tests that store nothing.
+func Mongo(t testing.TB, drop func(ctx context.Context, url string) error) string {
 	t.Helper()
 	base := os.Getenv(MongoVariable)
 	if base == "" {
 		base = sharedMongo(t)
 	}
-	name := "parley_test_" + strings.ToLower(rand.Text()[:16])
-	t.Cleanup(func() {
-		err := withMongo(base, func(ctx context.Context, c *mongo.Client) error { return c.Database(name).Drop(ctx) })
-		if err != nil {
-			t.Errorf("servers: drop a database: %v", err)
-		}
-	})
-	return mongoDatabase(base, name)
+	url := mongoDatabase(base, "parley_test_"+strings.ToLower(rand.Text()[:16]))
+	if drop != nil {
+		t.Cleanup(func() {
+			ctx, cancel := context.WithTimeout(context.Background(), mongoPatience)
+			defer cancel()
+			if err := drop(ctx, url); err != nil {
+				t.Errorf("servers: drop a database: %v", err)
+			}
+		})
+	}
+	return url
 }
 
 // mongoDatabase is the URL with this database. The user stays one of the database that the URL named, or of admin.
@@ -60,15 +60,4 @@ func mongoDatabase(base, name string) string {
 		url += "?" + query
 	}
 	return url
-}
-
-func withMongo(url string, do func(context.Context, *mongo.Client) error) error {
-	ctx, cancel := context.WithTimeout(context.Background(), mongoPatience)
-	defer cancel()
-	c, err := mongo.Connect(options.Client().ApplyURI(url))
-	if err != nil {
-		return err
-	}
-	defer func() { _ = c.Disconnect(ctx) }() // nothing is pending
-	return do(ctx, c)
 }

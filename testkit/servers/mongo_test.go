@@ -56,7 +56,7 @@ func TestMongoHonoursItsVariable(t *testing.T) {
 	} {
 		t.Setenv(servers.MongoVariable, base)
 		kept := &keeper{TB: t}
-		assert.Regexp(t, want, servers.Mongo(kept))
+		assert.Regexp(t, want, servers.Mongo(kept, func(context.Context, string) error { return nil }))
 		assert.Equal(t, 1, kept.cleanups, "the database is dropped at the end")
 	}
 }

@@ -64,7 +64,7 @@ type Settings struct {
 	AdminToken   string `name:"admin-token" of:"parley auth mailer" secret:"" help:"Bearer token of /mail/jobs, the same for auth and mailer. Default: none, and no access."`
 
 	AuthTaken     string         `name:"auth-taken" of:"parley auth" default:"accept" enum:"accept,conflict" help:"Answer to a sign-up with a taken address: accept tells nothing, conflict says so (409)."`
-	AccessTTL     time.Duration  `name:"access-ttl" of:"parley auth socket" default:"15m" help:"How long an access token lasts."`
+	AccessTTL     time.Duration  `name:"access-ttl" of:"parley auth socket" default:"15m" help:"How long an access token lasts; auth and socket must agree."`
 	SessionTTL    time.Duration  `name:"session-ttl" of:"parley auth" default:"720h" help:"How long a session lasts without being used."`
 	SignInBurst   int            `name:"signin-burst" of:"parley auth" default:"10" help:"Sign-ins a minute for an address; ten times that for a client."`
 	MailBurst     int            `name:"mail-burst" of:"parley auth" default:"3" help:"Mails that an address can be sent on request in ten minutes; ten times that for a client."`

@@ -55,7 +55,7 @@ func nobody(t *testing.T, raw string) string {
 func TestAStartThatCannotBeEndsWithOneLine(t *testing.T) {
 	t.Parallel()
 	postgres, mariadb := servers.Postgres(t), servers.MySQL(t)
-	mongo, redis := servers.Mongo(t), servers.Redis(t)
+	mongo, redis := servers.Mongo(t, nil), servers.Redis(t)
 	kafka := servers.StartKafka(t, servers.KafkaOptions{TLS: true})
 	mails := mailserver.Start(t)
 	bus := kafka.URL() + "&replication=1"

@@ -1,11 +1,16 @@
 package stack_test
 
 import (
+	"context"
 	"crypto/rand"
+	"errors"
 	"strings"
 	"testing"
 
 	"github.com/stretchr/testify/require"
+	"go.mongodb.org/mongo-driver/v2/mongo"
+	"go.mongodb.org/mongo-driver/v2/mongo/options"
+	"go.mongodb.org/mongo-driver/v2/x/mongo/driver/connstring"
 
 	"github.com/parley-chat/parley/apps/internal/config"
 	"github.com/parley-chat/parley/apps/internal/conformance/mailserver"
@@ -65,7 +70,7 @@ func TestTheStoryIsTheSameOnEveryStack(t *testing.T) {
 		}},
 		{"Mongo wire, Redis and Kafka", func(t *testing.T) scenario.Stage {
 			s := shared(t, "scram-sha-512")
-			s.Store = each(servers.Mongo, t)
+			s.Store = func(config.Program) string { return servers.Mongo(t, drop) }
 			return stack.Start(t, s).Stage()
 		}},
 	} {
@@ -74,6 +79,19 @@ func TestTheStoryIsTheSameOnEveryStack(t *testing.T) {
 			require.Equal(t, scenario.Golden(), scenario.Tell(t, c.stage(t)))
 		})
 	}
+}
+
+// drop removes a database of a Mongo wire server.
+func drop(ctx context.Context, url string) error {
+	at, err := connstring.ParseAndValidate(url)
+	if err != nil {
+		return err
+	}
+	client, err := mongo.Connect(options.Client().ApplyURI(url))
+	if err != nil {
+		return err
+	}
+	return errors.Join(client.Database(at.Database).Drop(ctx), client.Disconnect(ctx))
 }
 
 // alone is the all-in-one, whose one node both use.
