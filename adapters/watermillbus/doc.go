@@ -39,11 +39,9 @@
 //
 // # Exceptions
 //
-// "Subscribe waits for the running call" cannot be run as the contract puts it against a declared
-// group: the case publishes and then lets the handler go on, and Publish waits for the handler. It
-// is kept, and this package's own tests show it.
-//
-// A [Subscriber] without [SubscriberConfig].Dead drops what can never be handled.
+// The bus in this process keeps every promise. [Publisher] and [Subscriber] keep those that their
+// transport keeps; the contract was run on the bus, and not on a transport of another kind. A
+// [Subscriber] without [SubscriberConfig].Dead drops what can never be handled.
 //
 // # Topics
 //
