@@ -469,7 +469,7 @@ func (s *Settings) checkServers(alone bool, bad func(key, format string, args ..
 	if strings.Trim(s.Node, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789._-") != "" || len(s.Node) > 64 {
 		return bad("node", "%q has other characters than letters, digits, '.', '_' and '-', or more than 64", s.Node)
 	}
-	if (s.Program == Mailer || s.Program == Socket) && !(alone && s.JWKSURL == "") {
+	if (s.Program == Mailer || s.Program == Socket) && (!alone || s.JWKSURL != "") {
 		if u, err := url.Parse(s.JWKSURL); err != nil || (u.Scheme != "http" && u.Scheme != "https") || u.Host == "" {
 			return bad("jwks-url", "an address like http://auth:5002/.well-known/jwks.json is needed")
 		}
