@@ -40,8 +40,9 @@
 // # Exceptions
 //
 // The bus in this process keeps every promise. [Publisher] and [Subscriber] keep those that their
-// transport keeps; the contract was run on the bus, and not on a transport of another kind. A
-// [Subscriber] without [SubscriberConfig].Dead drops what can never be handled.
+// transport lets them keep: over Watermill's own GoChannel all but three, because it has no groups,
+// and nobody can subscribe to it while a message waits. A [Subscriber] without [SubscriberConfig].Dead
+// drops what can never be handled.
 //
 // # Topics
 //
