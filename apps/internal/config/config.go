@@ -57,7 +57,7 @@ type Settings struct {
 	MailQueue   string `name:"mail-queue" of:"parley mailer" default:"store" help:"Where mails wait: store, or redis."`
 	MailSender  string `name:"mail-sender" of:"parley mailer" default:"dev:" secret:"url" help:"Who sends mails: dev: keeps them for /dev/mail; smtp://user:password@host:port?tls=starttls|implicit|none."`
 	Transport   string `name:"transport" of:"parley socket" default:"${transport}" help:"What carries sockets: nbio for many connections, net for any platform and TLS."`
-	JWKSURL     string `name:"jwks-url" of:"mailer socket" help:"Where the auth service publishes its keys: http://auth:5002/.well-known/jwks.json."`
+	JWKSURL     string `name:"jwks-url" of:"mailer socket" help:"Where the auth service publishes its keys, and so where it is: http://auth:5002/.well-known/jwks.json. Required."`
 
 	DocsUser     string `name:"docs-user" of:"parley auth mailer" default:"linkdocs" help:"User of /api-docs."`
 	DocsPassword string `name:"docs-password" of:"parley auth mailer" secret:"" help:"Password of /api-docs. Default: linkdocspass on loopback, else made at start and printed."`
@@ -100,19 +100,19 @@ var words = map[Program]map[string]string{
 	Auth: {
 		"about": "The accounts of a chat back end: sign-up, sign-in, sessions and their tokens.", "listen": ":5002",
 		"publicurl": "Address under which people reach this. Default: http:// and the address.", "data": "Folder of the keys that sign tokens.",
-		"kept": "accounts and sessions", "bus": "", "buses": "", "tlsneeds": "",
+		"kept": "accounts and sessions", "bus": "", "buses": "required; ", "tlsneeds": "",
 		"redis": "Server for limits that several processes share: redis://, rediss:// for TLS, several hosts for a cluster.",
 	},
 	Mailer: {
 		"about": "The mailer of a chat back end: takes events from the bus and sends what they ask for.", "listen": ":5004",
 		"publicurl": "Base of the links in mails: where people reach the accounts. Default: http://localhost:5002.", "data": "Folder of the development mailbox.",
-		"kept": "mails that wait", "bus": "", "buses": "", "tlsneeds": "",
+		"kept": "mails that wait", "bus": "", "buses": "required; ", "tlsneeds": "",
 		"redis": "Server for the mail queue: redis://, rediss:// for TLS, several hosts for a cluster.",
 	},
 	Socket: {
 		"about": "A socket node of a chat back end: real-time chat over WebSockets.", "listen": ":5003",
 		"publicurl": "", "data": "Folder of the SQLite store.",
-		"kept": "messages", "bus": "", "buses": "", "tlsneeds": "; needs the transport net",
+		"kept": "messages", "bus": "", "buses": "required; ", "tlsneeds": "; needs the transport net",
 		"redis": "Server for recent messages, fan-out between nodes, presence and spent tickets: redis://, rediss:// for TLS, several hosts for a cluster. Several nodes need it.",
 	},
 }
