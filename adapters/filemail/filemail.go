@@ -1,5 +1,5 @@
 // Package filemail implements mail.Sender in a folder: each mail becomes a file, for a person
-// to read. It is the development mailbox of the all-in-one program, and survives a restart.
+// to read. It is the development mailbox of the programs parley and mailer, and survives a restart.
 //
 // # Guarantees
 //

@@ -17,6 +17,11 @@
 // asked for; a known key; and a time at which it is valid. Everything else is auth.ErrTokenInvalid,
 // with the reason for logs only. Claims that it does not know are ignored.
 //
+// [RemoteKeys] are the keys that another process publishes as a JWK Set (RFC 7517), for who only
+// verifies. A key that was fetched is good while the set cannot be had. A kid that is not known makes
+// the set be fetched, at most once in a stated time; where that fails the error is of kind
+// Unavailable, and not auth.ErrTokenInvalid.
+//
 // # Exceptions
 //
 // The type is compared as it is written: "application/at+jwt" and capitals, which RFC 9068 allows

@@ -2,7 +2,7 @@
 // chat.RecentCache, realtime.Fanout, realtime.Presence, auth.Limiter, auth.Nonces, and
 // mail.Queue with mail.DeadLetters and mail.Stats. It runs on Redis 6.2 or later, single or as
 // a cluster; from Redis 7.0 on the fan-out uses sharded publish and subscribe. It is tested
-// on Redis 7.0 and on miniredis v2.40.
+// on Redis 7.0, single and as a cluster of three, and on miniredis v2.40.
 //
 // # Guarantees
 //

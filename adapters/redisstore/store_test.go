@@ -4,6 +4,8 @@ import (
 	"context"
 	"fmt"
 	"math"
+	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -17,6 +19,7 @@ import (
 	"github.com/parley-chat/parley/core/chat"
 	"github.com/parley-chat/parley/core/fault"
 	"github.com/parley-chat/parley/core/mail"
+	"github.com/parley-chat/parley/core/realtime"
 	"github.com/parley-chat/parley/core/user"
 	"github.com/parley-chat/parley/testkit/servers"
 )
@@ -97,6 +100,52 @@ func TestNamesOnACluster(t *testing.T) {
 		require.NoError(t, err)
 		_, err = s.Limiter().Allow(t.Context(), room, auth.Rate{Burst: 1, Per: time.Second}, start)
 		require.NoError(t, err)
+	}
+}
+
+// TestTheFanoutIsShardedWhereItCanBe: what a node follows is a sharded channel on a Redis, and a plain one
+// on a server that has none.
+func TestTheFanoutIsShardedWhereItCanBe(t *testing.T) {
+	t.Parallel()
+	for _, c := range []struct {
+		name    string
+		server  func(t *testing.T) string
+		sharded bool
+	}{
+		{"Redis", func(t *testing.T) string { return servers.StartRedis(t, servers.RedisOptions{}).URL }, true},
+		{"miniredis", func(t *testing.T) string { return "redis://" + miniredis.RunT(t).Addr() }, false},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			t.Parallel()
+			client := dial(t, c.server(t))
+			s, err := redisstore.New(client, "test-sharded:")
+			require.NoError(t, err)
+			f := s.Fanout(redisstore.FanoutConfig{})
+			ctx, cancel := context.WithTimeout(t.Context(), patience)
+			ended := make(chan error, 1)
+			go func() { ended <- f.Run(ctx, func(realtime.Signal) {}) }()
+			defer func() { cancel(); require.NoError(t, <-ended) }()
+			// Until Run is under way, Follow only notes the room.
+			for {
+				require.NoError(t, f.Follow(ctx, "hall"))
+				plain, err := client.PubSubChannels(ctx, "test-sharded:*").Result()
+				require.NoError(t, err)
+				var sharded []string
+				if c.sharded {
+					sharded, err = client.PubSubShardChannels(ctx, "test-sharded:*").Result()
+					require.NoError(t, err)
+				}
+				if followed := append(slices.Clone(plain), sharded...); slices.ContainsFunc(followed, func(name string) bool { return strings.HasSuffix(name, "/hall") }) {
+					assert.Equal(t, c.sharded, len(plain) == 0, "plain: %v, sharded: %v", plain, sharded)
+					return
+				}
+				select {
+				case <-time.After(10 * time.Millisecond):
+				case <-ctx.Done():
+					t.Fatal("nobody follows the room")
+				}
+			}
+		})
 	}
 }
 

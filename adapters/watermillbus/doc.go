@@ -39,11 +39,10 @@
 //
 // # Exceptions
 //
-// "Subscribe waits for the running call" cannot be run as the contract puts it against a declared
-// group: the case publishes and then lets the handler go on, and Publish waits for the handler. It
-// is kept, and this package's own tests show it.
-//
-// A [Subscriber] without [SubscriberConfig].Dead drops what can never be handled.
+// The bus in this process keeps every promise. [Publisher] and [Subscriber] keep those that their
+// transport lets them keep: over Watermill's own GoChannel all but three, because it has no groups,
+// and nobody can subscribe to it while a message waits. A [Subscriber] without [SubscriberConfig].Dead
+// drops what can never be handled.
 //
 // # Topics
 //

@@ -17,6 +17,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/parley-chat/parley/adapters/watermillbus"
+	"github.com/parley-chat/parley/contract"
 	"github.com/parley-chat/parley/core/event"
 	"github.com/parley-chat/parley/core/fault"
 )
@@ -135,6 +136,27 @@ func (g *grave) Publish(topic string, messages ...*message.Message) error {
 }
 
 func (g *grave) Close() error { return nil }
+
+// TestContractOverATransport runs the contract on a Publisher and a Subscriber, over a transport that
+// is not this package's.
+func TestContractOverATransport(t *testing.T) {
+	contract.On(t, "watermillbus", "Watermill's GoChannel")
+	contract.Run(t, contract.EventBus(), func(t *testing.T) contract.Bus {
+		c := channel(t)
+		s, err := watermillbus.NewSubscriber(watermillbus.SubscriberConfig{
+			Open: func(context.Context, string, string) (message.Subscriber, error) {
+				return kept{c, make(chan struct{}, 1)}, nil
+			},
+			Dead:    c,
+			Backoff: time.Millisecond,
+		})
+		require.NoError(t, err)
+		return contract.Bus{Publisher: newPublisher(t, c), Subscriber: s}
+	},
+		contract.Except("a group shares the events", "Watermill's GoChannel has no groups"),
+		contract.Except("events of a key are handled one at a time", "Watermill's GoChannel has no groups"),
+		contract.Except("Subscribe waits for the running call", "nobody can subscribe to Watermill's GoChannel while a message waits"))
+}
 
 func newSubscriber(t *testing.T, over message.Subscriber, dead message.Publisher) *watermillbus.Subscriber {
 	t.Helper()

@@ -14,13 +14,15 @@ import (
 )
 
 // Node is the part that talks to sockets: one of several that share rooms. It requires the ports
-// Subscriber, Messages, Rooms, Members, Recent, Fanout and Presence, and [Config.Authenticator].
+// Subscriber, Messages, Rooms, Members, Recent, Fanout and Presence, and [Config.Authenticator]. From
+// Nonces, if it has that, it removes the tickets that are spent and expired.
 type Node struct {
 	Chat      *chat.Service
 	Hub       *realtime.Hub
 	Handshake *realtime.Handshake
 
 	bus          event.Subscriber
+	janitor      *auth.Janitor // nil where nothing is to be removed
 	drainTimeout time.Duration
 	log          *slog.Logger
 }
@@ -31,7 +33,7 @@ func NewNode(cfg Config) (*Node, error) {
 		return nil, err
 	}
 	p := &Node{bus: cfg.Subscriber, drainTimeout: cfg.DrainTimeout, log: cfg.Log}
-	var errs [3]error
+	var errs [4]error
 	c := cfg.Chat
 	c.Store, c.Rooms, c.Members, c.Cache = cfg.Messages, cfg.Rooms, cfg.Members, cfg.Recent
 	c.Now, c.NewID, c.Log = cfg.Now, cfg.NewID, cfg.Log
@@ -43,6 +45,9 @@ func NewNode(cfg Config) (*Node, error) {
 	p.Handshake, errs[2] = realtime.NewHandshake(realtime.HandshakeConfig{
 		Authenticator: cfg.Authenticator, Origins: cfg.Origins, Draining: func() bool { return p.Hub.Draining() },
 	})
+	if s, ok := cfg.Nonces.(auth.Sweeper); ok {
+		p.janitor, errs[3] = auth.NewJanitor(auth.JanitorConfig{Sweepers: []auth.Sweeper{s}, Now: cfg.Now, Log: cfg.Log})
+	}
 	if err := errors.Join(errs[:]...); err != nil {
 		return nil, err
 	}
@@ -65,6 +70,9 @@ func (p *Node) Run(ctx context.Context, ready func()) error {
 	g.run("revocations", func(ctx context.Context) error {
 		return p.bus.Subscribe(ctx, auth.Topic, "", p.revoked, ready)
 	})
+	if p.janitor != nil {
+		g.run("janitor", p.janitor.Run)
+	}
 	<-g.ctx.Done()
 	drain, enough := context.WithTimeout(context.WithoutCancel(ctx), p.drainTimeout)
 	defer enough()

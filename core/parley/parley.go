@@ -145,6 +145,7 @@ func New(cfg Config) (*System, error) {
 		cfg.Authenticator = authenticator{} // so that only what is really missing is named
 	}
 	mailer, mailerErr := NewMailer(cfg)
+	cfg.Nonces = nil // the accounts remove what has expired
 	node, nodeErr := NewNode(cfg)
 	if err := errors.Join(accountsErr, mailerErr, nodeErr); err != nil {
 		return nil, err

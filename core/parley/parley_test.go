@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/stretchr/testify/assert"
@@ -80,6 +81,55 @@ func TestFromSignUpToASocketThatSigningOutCloses(t *testing.T) {
 	assert.Equal(t, realtime.CloseUnauthenticated, closed.Code)
 	_, err = s.Authenticator().Token(ctx, g.AccessToken)
 	assert.Error(t, err)
+}
+
+// swept is a store of names that tells when it is swept.
+type swept struct {
+	auth.Nonces
+	times chan time.Time
+}
+
+func (s swept) DeleteExpired(_ context.Context, before time.Time) (int, error) {
+	s.times <- before
+	return 0, nil
+}
+
+func TestANodeByItselfForgetsSpentTickets(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		ports := memory.NewPorts()
+		names := swept{ports.Nonces, make(chan time.Time, 10)}
+		ports.Nonces = names
+		node, err := parley.NewNode(parley.Config{Ports: ports, Authenticator: parley.Authenticate(nil)})
+		require.NoError(t, err)
+		ctx, cancel := context.WithCancel(t.Context())
+		ended := make(chan error, 1)
+		go func() { ended <- node.Run(ctx, nil) }()
+		synctest.Wait()
+		require.Len(t, names.times, 1)
+		assert.True(t, (<-names.times).Before(time.Now()))
+		time.Sleep(time.Hour) // of the bubble's clock
+		synctest.Wait()
+		assert.Len(t, names.times, 1)
+		cancel()
+		require.NoError(t, <-ended)
+	})
+}
+
+func TestASystemSweepsEachStoreOnce(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		ports := memory.NewPorts()
+		names := swept{ports.Nonces, make(chan time.Time, 10)}
+		ports.Nonces = names
+		s, err := parley.New(parley.Config{Ports: ports, PublicURL: "http://localhost"})
+		require.NoError(t, err)
+		ctx, cancel := context.WithCancel(t.Context())
+		ended := make(chan error, 1)
+		go func() { ended <- s.Run(ctx) }()
+		synctest.Wait()
+		assert.Len(t, names.times, 1)
+		cancel()
+		require.NoError(t, <-ended)
+	})
 }
 
 // broken cannot be subscribed to.

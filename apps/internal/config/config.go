@@ -57,7 +57,7 @@ type Settings struct {
 	MailQueue   string `name:"mail-queue" of:"parley mailer" default:"store" help:"Where mails wait: store, or redis."`
 	MailSender  string `name:"mail-sender" of:"parley mailer" default:"dev:" secret:"url" help:"Who sends mails: dev: keeps them for /dev/mail; smtp://user:password@host:port?tls=starttls|implicit|none."`
 	Transport   string `name:"transport" of:"parley socket" default:"${transport}" help:"What carries sockets: nbio for many connections, net for any platform and TLS."`
-	JWKSURL     string `name:"jwks-url" of:"mailer socket" help:"Where the auth service publishes its keys: http://auth:5002/.well-known/jwks.json."`
+	JWKSURL     string `name:"jwks-url" of:"mailer socket" help:"Where the auth service publishes its keys, and so where it is: http://auth:5002/.well-known/jwks.json. Required."`
 
 	DocsUser     string `name:"docs-user" of:"parley auth mailer" default:"linkdocs" help:"User of /api-docs."`
 	DocsPassword string `name:"docs-password" of:"parley auth mailer" secret:"" help:"Password of /api-docs. Default: linkdocspass on loopback, else made at start and printed."`
@@ -100,19 +100,19 @@ var words = map[Program]map[string]string{
 	Auth: {
 		"about": "The accounts of a chat back end: sign-up, sign-in, sessions and their tokens.", "listen": ":5002",
 		"publicurl": "Address under which people reach this. Default: http:// and the address.", "data": "Folder of the keys that sign tokens.",
-		"kept": "accounts and sessions", "bus": "", "buses": "", "tlsneeds": "",
+		"kept": "accounts and sessions", "bus": "", "buses": "required; ", "tlsneeds": "",
 		"redis": "Server for limits that several processes share: redis://, rediss:// for TLS, several hosts for a cluster.",
 	},
 	Mailer: {
 		"about": "The mailer of a chat back end: takes events from the bus and sends what they ask for.", "listen": ":5004",
 		"publicurl": "Base of the links in mails: where people reach the accounts. Default: http://localhost:5002.", "data": "Folder of the development mailbox.",
-		"kept": "mails that wait", "bus": "", "buses": "", "tlsneeds": "",
+		"kept": "mails that wait", "bus": "", "buses": "required; ", "tlsneeds": "",
 		"redis": "Server for the mail queue: redis://, rediss:// for TLS, several hosts for a cluster.",
 	},
 	Socket: {
 		"about": "A socket node of a chat back end: real-time chat over WebSockets.", "listen": ":5003",
 		"publicurl": "", "data": "Folder of the SQLite store.",
-		"kept": "messages", "bus": "", "buses": "", "tlsneeds": "; needs the transport net",
+		"kept": "messages", "bus": "", "buses": "required; ", "tlsneeds": "; needs the transport net",
 		"redis": "Server for recent messages, fan-out between nodes, presence and spent tickets: redis://, rediss:// for TLS, several hosts for a cluster. Several nodes need it.",
 	},
 }
@@ -280,10 +280,16 @@ func Load(program Program, args, environment []string, stdout io.Writer) (Settin
 	for _, f := range fields {
 		reflect.ValueOf(&s).Elem().FieldByName(f.Name).Set(line.Elem().Field(0).FieldByName(f.Name))
 	}
-	if err := s.check(); err != nil {
+	cmd := command(strings.TrimSuffix(parsed.Command(), " <id>"), line.Elem().Field(1).Interface())
+	if err := s.check(cmd.alone()); err != nil {
 		return Settings{}, Command{}, err
 	}
-	return s, command(strings.TrimSuffix(parsed.Command(), " <id>"), line.Elem().Field(1).Interface()), nil
+	return s, cmd, nil
+}
+
+// alone reports whether a command does without the other services and the bus to them.
+func (c Command) alone() bool {
+	return slices.Contains([]string{"migrate", "openapi", "asyncapi", "types"}, c.Name) || strings.HasPrefix(c.Name, "mail ")
 }
 
 // command returns what the command of this name was told.
@@ -318,8 +324,9 @@ func visible(program Program) iter.Seq[reflect.StructField] {
 	}
 }
 
-// check refuses values that cannot be meant, and fills in what depends on others.
-func (s *Settings) check() error {
+// check refuses values that cannot be meant, and fills in what depends on others. Alone, the addresses
+// of other services may be missing.
+func (s *Settings) check(alone bool) error {
 	bad := func(key, format string, args ...any) error {
 		return fmt.Errorf("--%s (PARLEY_%s): %s", key, strings.ToUpper(strings.ReplaceAll(key, "-", "_")), fmt.Sprintf(format, args...))
 	}
@@ -350,7 +357,7 @@ func (s *Settings) check() error {
 	if s.Data == "" {
 		return bad("data", "a folder is needed")
 	}
-	if err := s.checkServers(bad); err != nil {
+	if err := s.checkServers(alone, bad); err != nil {
 		return err
 	}
 	if has("mail-sender") && s.MailSender != "dev:" {
@@ -414,7 +421,7 @@ func (s *Settings) check() error {
 }
 
 // checkServers refuses addresses of servers that cannot be meant.
-func (s *Settings) checkServers(bad func(key, format string, args ...any) error) error {
+func (s *Settings) checkServers(alone bool, bad func(key, format string, args ...any) error) error {
 	if s.Store == "" {
 		s.Store = "sqlite:" + filepath.Join(s.Data, string(s.Program)+".db")
 	}
@@ -435,6 +442,7 @@ func (s *Settings) checkServers(bad func(key, format string, args ...any) error)
 	case s.Bus == "memory:" && s.Program == Parley:
 	case s.Bus == "memory:":
 		return bad("bus", "memory: is for the all-in-one only: a process by itself hears nobody")
+	case s.Bus == "" && alone:
 	case s.Bus == "":
 		return bad("bus", "kafka://host:port is needed")
 	default:
@@ -461,7 +469,7 @@ func (s *Settings) checkServers(bad func(key, format string, args ...any) error)
 	if strings.Trim(s.Node, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789._-") != "" || len(s.Node) > 64 {
 		return bad("node", "%q has other characters than letters, digits, '.', '_' and '-', or more than 64", s.Node)
 	}
-	if s.Program == Mailer || s.Program == Socket {
+	if (s.Program == Mailer || s.Program == Socket) && (!alone || s.JWKSURL != "") {
 		if u, err := url.Parse(s.JWKSURL); err != nil || (u.Scheme != "http" && u.Scheme != "https") || u.Host == "" {
 			return bad("jwks-url", "an address like http://auth:5002/.well-known/jwks.json is needed")
 		}

@@ -203,6 +203,28 @@ func TestAServiceRefusesWhatIsAnothersOrMissing(t *testing.T) {
 	}
 }
 
+func TestWhatAServiceDoesAloneNeedsNoOther(t *testing.T) {
+	for program, commands := range map[config.Program][]string{
+		config.Auth:   {"migrate", "openapi"},
+		config.Mailer: {"migrate", "openapi", "mail list", "mail show x", "mail stats"},
+		config.Socket: {"migrate", "openapi", "asyncapi"},
+	} {
+		for _, c := range commands {
+			var out bytes.Buffer
+			_, cmd, err := config.Load(program, strings.Fields(c), nil, &out)
+			require.NoError(t, err, "%s %s", program, c)
+			assert.Equal(t, strings.TrimSuffix(c, " x"), cmd.Name)
+			_, _, err = config.Load(program, strings.Fields(c), []string{"PARLEY_BUS=kafka://u:s3cret@h:1?sasl=maybe"}, &out)
+			require.ErrorContains(t, err, "PARLEY_BUS", "what is told must be right: %s %s", program, c)
+		}
+		for _, c := range []string{"serve", "config", "healthcheck"} {
+			var out bytes.Buffer
+			_, _, err := config.Load(program, []string{c}, nil, &out)
+			require.ErrorContains(t, err, "PARLEY_BUS", "%s %s", program, c)
+		}
+	}
+}
+
 func TestHelpNamesEachSettingOfTheProgramAndNoOther(t *testing.T) {
 	for program, c := range map[config.Program]struct{ has, hasNot string }{
 		config.Parley: {"--socket-rate", "--jwks-url"},

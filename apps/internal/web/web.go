@@ -2,7 +2,7 @@
 // own, and the development mailbox.
 //
 // Everything is embedded; nothing is loaded from elsewhere. The page at / speaks to the
-// REST interface and the socket on its own host.
+// REST interface on its own host, and to the socket there or where it is told.
 package web
 
 import (

@@ -60,10 +60,11 @@ func AsyncAPI(title, server string) (asJSON, asYAML []byte, err error) {
 	}
 	header := map[string]any{"type": "string"}
 	schemas["CloudEvent"] = map[string]any{
-		"type": "object", "description": "Attributes of CloudEvents 1.0.", "required": []string{"ce_specversion", "ce_id", "ce_source", "ce_type", "ce_time"},
+		"type": "object", "description": "Attributes of CloudEvents 1.0.", "required": []string{"ce_specversion", "ce_id", "ce_source", "ce_type", "ce_time", "content-type"},
 		"properties": map[string]any{
 			"ce_specversion": map[string]any{"const": "1.0"}, "ce_id": header, "ce_source": header, "ce_type": header,
-			"ce_time": map[string]any{"type": "string", "format": "date-time"},
+			"ce_time":         map[string]any{"type": "string", "format": "date-time"},
+			"ce_partitionkey": map[string]any{"type": "string", "description": "What orders: the user."}, "content-type": map[string]any{"const": "application/json"},
 		},
 	}
 	messages["dead"] = map[string]any{

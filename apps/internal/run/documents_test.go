@@ -1,0 +1,65 @@
+package run_test
+
+import (
+	"bytes"
+	"os"
+	"path/filepath"
+	"testing"
+
+	"github.com/goccy/go-yaml"
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/parley-chat/parley/apps/internal/config"
+	"github.com/parley-chat/parley/apps/internal/run"
+)
+
+type document struct {
+	Paths map[string]any
+}
+
+func printed(t *testing.T, program config.Program, command string) []byte {
+	t.Helper()
+	var stdout, stderr bytes.Buffer
+	require.Zero(t, run.Main(program, []string{command}, nil, &stdout, &stderr), stderr.String())
+	return stdout.Bytes()
+}
+
+func parse(t *testing.T, text []byte) document {
+	t.Helper()
+	var d document
+	require.NoError(t, yaml.Unmarshal(text, &d))
+	require.NotEmpty(t, d.Paths)
+	return d
+}
+
+// TestServicesDescribeWhatTheAllInOneDoes: the document of each service says of its operations what
+// docs/openapi.yaml says of them, all of them have every operation together, and what a service has
+// beside is named here.
+func TestServicesDescribeWhatTheAllInOneDoes(t *testing.T) {
+	text, err := os.ReadFile(filepath.FromSlash("../../../docs/openapi.yaml"))
+	require.NoError(t, err)
+	all := parse(t, text)
+	beside := map[string]config.Program{"/auth/mail/renew": config.Auth} // where a mailer in a process of its own asks
+	described := map[string]bool{}
+	for _, program := range []config.Program{config.Auth, config.Mailer, config.Socket} {
+		for path, operations := range parse(t, printed(t, program, "openapi")).Paths {
+			if beside[path] == program {
+				delete(beside, path)
+				continue
+			}
+			described[path] = true
+			assert.Equal(t, all.Paths[path], operations, "%s of %s", path, program)
+		}
+	}
+	assert.Empty(t, beside, "nobody has them")
+	for path := range all.Paths {
+		assert.True(t, described[path], "no service has %s", path)
+	}
+}
+
+func TestASocketNodePrintsTheDocumentOfTheSocket(t *testing.T) {
+	want, err := os.ReadFile(filepath.FromSlash("../../../docs/asyncapi.yaml"))
+	require.NoError(t, err)
+	assert.Equal(t, string(want), string(printed(t, config.Socket, "asyncapi")))
+}
