@@ -52,7 +52,7 @@ const (
 	queueTimeout   = 5 * time.Second        // of one call of the queue
 	minSettleWait  = 100 * time.Millisecond // after a settlement that failed; doubles
 	maxSettleWait  = 5 * time.Second
-	maxClaimWait   = 3 * time.Second        // between looks at a queue that fails
+	maxClaimWait   = 2 * time.Second        // between looks at a queue that fails
 	minCheckWait   = 250 * time.Millisecond // between looks at a sender that fails; doubles
 	maxCheckWait   = 3 * time.Second
 	pruneEvery     = time.Hour

@@ -514,7 +514,7 @@ func TestWorkerWaitsForAQueueThatIsDown(t *testing.T) {
 		for i := 1; i < 5; i++ {
 			gaps = append(gaps, q.claims[i].Sub(q.claims[i-1]))
 		}
-		require.Equal(t, []time.Duration{time.Second, 2 * time.Second, 3 * time.Second, 3 * time.Second}, gaps)
+		require.Equal(t, []time.Duration{time.Second, 2 * time.Second, 2 * time.Second, 2 * time.Second}, gaps)
 	})
 }
 

@@ -50,10 +50,11 @@ func (a *App) openBus(ctx context.Context, topics ...string) error {
 	return nil
 }
 
-// openRedis fills in the ports of what nodes share: on Redis, or in memory where there is none.
+// openRedis fills in the ports of what nodes share: on Redis, or in memory where there is none. A
+// mailer whose queue is elsewhere has no use for it.
 func (a *App) openRedis(ctx context.Context) error {
 	s, p := a.settings, &a.ports
-	if s.Redis == "" {
+	if s.Redis == "" || s.Program == config.Mailer && s.MailQueue != "redis" {
 		p.Limiter = memory.NewLimiter(memory.LimiterConfig{})
 		p.Recent = memory.NewRecentCache(memory.RecentCacheConfig{Rooms: 10_000, Messages: 20})
 		p.Fanout, p.Presence = memory.NewFanout().Node(), memory.NewPresence()
@@ -78,7 +79,7 @@ func (a *App) openRedis(ctx context.Context) error {
 	p.Nonces = store.Nonces()
 	p.Recent = store.RecentCache(redisstore.RecentCacheConfig{})
 	p.Fanout, p.Presence = store.Fanout(redisstore.FanoutConfig{}), store.Presence()
-	if s.Program != config.Auth && s.MailQueue == "redis" {
+	if s.MailQueue == "redis" {
 		queue := store.MailQueue()
 		p.MailQueue, p.DeadLetters, p.MailStats = queue, queue, queue
 	}

@@ -35,10 +35,9 @@ var (
 type dependency struct {
 	name string
 	// check is its name in /readyz, and of says whose.
-	check string
-	of    []config.Program
-	proxy *faultproxy.Proxy
-	// kill and restart are nil for one that is not a process.
+	check         string
+	of            []config.Program
+	proxy         *faultproxy.Proxy
 	kill, restart func()
 }
 
@@ -68,21 +67,24 @@ func TestPostgresRedisKafkaAndSMTPFail(t *testing.T) {
 		create(t, "pgx", db.URL, "CREATE DATABASE parley_"+string(service))
 	}
 	w, shared := newWorld(t, func(service config.Program) string { return inDatabase(t, store, "parley_"+string(service)) })
+	shared[0].of = []config.Program{config.Auth, config.Socket} // the mail queue is in the database
 	database := &dependency{name: "PostgreSQL", check: "database", of: everybody, proxy: proxy,
 		kill: func() { db.Kill(t) }, restart: func() { db.Restart(t) }}
 	w.suffer(append([]*dependency{database}, shared...)...)
 }
 
-func TestMariaDBFails(t *testing.T) {
+// The mail queue is in Redis here.
+func TestMariaDBAndARedisWithTheMailQueueFail(t *testing.T) {
 	t.Parallel()
 	db := servers.StartMySQL(t)
 	proxy, store := behind(t, db.URL)
 	for _, service := range everybody {
 		create(t, "mysql", dsn(t, db.URL), "CREATE DATABASE parley_"+string(service))
 	}
-	w, _ := newWorld(t, func(service config.Program) string { return inDatabase(t, store, "parley_"+string(service)) })
+	w, shared := newWorld(t, func(service config.Program) string { return inDatabase(t, store, "parley_"+string(service)) }, "PARLEY_MAIL_QUEUE=redis")
+	shared[0].name = "Redis with the mail queue"
 	w.suffer(&dependency{name: "MariaDB", check: "database", of: everybody, proxy: proxy,
-		kill: func() { db.Kill(t) }, restart: func() { db.Restart(t) }})
+		kill: func() { db.Kill(t) }, restart: func() { db.Restart(t) }}, shared[0])
 }
 
 func TestMongoWireFails(t *testing.T) {
@@ -95,8 +97,8 @@ func TestMongoWireFails(t *testing.T) {
 }
 
 // newWorld starts the services, each dependency behind a proxy, and returns those that are the same
-// whatever keeps the data.
-func newWorld(t *testing.T, store func(config.Program) string) (*world, []*dependency) {
+// whatever keeps the data: Redis, Kafka and SMTP. mailer is more of the mailer's environment.
+func newWorld(t *testing.T, store func(config.Program) string, mailer ...string) (*world, []*dependency) {
 	redis := servers.StartRedis(t, servers.RedisOptions{AppendOnly: true})
 	redisProxy, redisURL := behind(t, redis.URL)
 	var kafkaProxy *faultproxy.Proxy
@@ -110,7 +112,7 @@ func newWorld(t *testing.T, store func(config.Program) string) (*world, []*depen
 		Store: store, Bus: kafka.URL() + "&partitions=2&replication=1", Redis: redisURL, Mails: mails,
 		Env: map[config.Program][]string{
 			config.Auth:   {"PARLEY_MAIL_BURST=100000", "PARLEY_SIGNIN_BURST=100000", "PARLEY_ACCESS_TTL=2h"},
-			config.Mailer: {"PARLEY_MAIL_SENDER=" + smtpURL},
+			config.Mailer: append(mailer, "PARLEY_MAIL_SENDER="+smtpURL),
 			config.Socket: {"PARLEY_ACCESS_TTL=2h"},
 		},
 	})
@@ -118,7 +120,7 @@ func newWorld(t *testing.T, store func(config.Program) string) (*world, []*depen
 	return w, []*dependency{
 		{name: "Redis", check: "redis", of: everybody, proxy: redisProxy, kill: func() { redis.Kill(t) }, restart: func() { redis.Restart(t) }},
 		{name: "Kafka", check: "bus", of: everybody, proxy: kafkaProxy, kill: func() { kafka.Kill(t) }, restart: func() { kafka.Restart(t) }},
-		{name: "SMTP", check: "smtp", of: []config.Program{config.Mailer}, proxy: smtpProxy},
+		{name: "SMTP", check: "smtp", of: []config.Program{config.Mailer}, proxy: smtpProxy, kill: func() { mails.Kill(t) }, restart: func() { mails.Restart(t) }},
 	}
 }
 
@@ -163,9 +165,6 @@ func (w *world) suffer(dependencies ...*dependency) {
 	faults := 0
 	for _, d := range dependencies {
 		for _, f := range all {
-			if f.name == "killed" && d.kill == nil {
-				continue
-			}
 			faults++
 			r := w.round(d, f)
 			line := fmt.Sprintf("| %s | %s | %d ms | %d ms | %d of %d | %d ms | %d ms |", d.name, f.name,

@@ -86,10 +86,10 @@ func TestAStartThatCannotBeEndsWithOneLine(t *testing.T) {
 		{"Kafka: no answer", config.Auth, []string{"PARLEY_BUS=" + silent(t, bus)}, "answer"},
 		{"Kafka: TLS required", config.Auth, []string{"PARLEY_BUS=" + overTLS}, "TLS"},
 		{"Kafka: TLS where there is none", config.Auth, []string{"PARLEY_BUS=" + bus + "&tls=true"}, "TLS"},
-		{"Redis: wrong password", config.Auth, []string{"PARLEY_REDIS=" + withPassword(t, redis)}, "Redis"},
-		{"Redis: nobody there", config.Auth, []string{"PARLEY_REDIS=" + nobody(t, redis)}, "Redis"},
-		{"Redis: no answer", config.Auth, []string{"PARLEY_REDIS=" + silent(t, redis)}, "Redis"},
-		{"SMTP: no TLS", config.Mailer, []string{"PARLEY_MAIL_SENDER=" + strings.TrimSuffix(mails.URL(), "?tls=none")}, "mail server"},
+		{"Redis: wrong password", config.Auth, []string{"PARLEY_REDIS=" + withPassword(t, redis)}, "WRONGPASS"},
+		{"Redis: nobody there", config.Auth, []string{"PARLEY_REDIS=" + nobody(t, redis)}, "refused"},
+		{"Redis: no answer", config.Auth, []string{"PARLEY_REDIS=" + silent(t, redis)}, "timeout"},
+		{"SMTP: no TLS", config.Mailer, []string{"PARLEY_MAIL_SENDER=" + strings.TrimSuffix(mails.URL(), "?tls=none")}, "does not offer it"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			t.Parallel()

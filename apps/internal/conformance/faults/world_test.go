@@ -27,13 +27,17 @@ import (
 )
 
 const (
-	room = "storm"
+	room     = "storm"
+	password = "a long pass phrase"
 	// requestDeadline is the deadline of an operation, 10 seconds, and what a loaded machine needs besides.
 	requestDeadline = 20 * time.Second
 	// patience bounds what must come about by itself. Promised is less: see the table in docs/guarantees.md,
 	// which is measured. A test must not depend on how fast the machine is.
 	patience = 60 * time.Second
 )
+
+// talker is the address of somebody who talks.
+func talker(i int) string { return fmt.Sprintf("talker%d@parley.test", i) }
 
 // world is running services with people in them.
 type world struct {
@@ -143,7 +147,7 @@ func (w *world) begin() {
 	w.t.Cleanup(w.end)
 	w.signed = map[string]bool{}
 	for i := range w.clients {
-		token := w.person(fmt.Sprintf("talker%d@parley.test", i))
+		token := w.person(talker(i))
 		w.heard[i] = record{ids: map[uint64]string{}, more: make(chan struct{})}
 		c, err := wsclient.Dial(w.ctx, wsclient.Config{
 			URL: w.Sockets[i].SocketURL(), MaxPause: time.Second,
@@ -162,7 +166,11 @@ func (w *world) begin() {
 		cancel()
 		require.NoError(w.t, err)
 		w.running.Go(func() { w.talk(i) })
+		if i == 0 {
+			w.running.Go(func() { w.joins(token) })
+		}
 	}
+	w.running.Go(w.signIns)
 	w.running.Go(w.signUps)
 	for _, p := range w.programs() {
 		w.running.Go(func() { w.watch(p) })
@@ -199,7 +207,6 @@ func (w *world) person(email string) string {
 	w.t.Helper()
 	ctx, cancel := context.WithTimeout(w.ctx, patience)
 	defer cancel()
-	const password = "a long pass phrase"
 	a, err := w.do(ctx, w.Auth.URL, "/auth/signup", map[string]any{"fullName": "Somebody", "email": email, "password": password})
 	require.NoError(w.t, err)
 	require.Equal(w.t, http.StatusAccepted, a.status, "%s", a.body)
@@ -221,38 +228,107 @@ func (w *world) person(email string) string {
 // comes within its deadline.
 func (w *world) signUps() {
 	for w.pause(100 * time.Millisecond) {
-		w.signUp(w.ctx)
+		w.signUp()
 	}
 }
 
-// signUp lets one more person sign up, and returns the address and whether it was accepted.
-func (w *world) signUp(ctx context.Context) (email string, accepted bool) {
-	w.mu.Lock()
-	w.people++
-	email = fmt.Sprintf("person%d@parley.test", w.people)
-	w.mu.Unlock()
-	started := time.Now()
-	deadline, cancel := context.WithTimeout(ctx, requestDeadline)
-	defer cancel()
-	a, err := w.do(deadline, w.Auth.URL, "/auth/signup", map[string]any{"fullName": "Somebody", "email": email, "password": "a long pass phrase"})
-	if ctx.Err() != nil {
-		return email, false
+// signIns lets somebody sign in again and again, and come back with the refresh token.
+func (w *world) signIns() {
+	for w.pause(250 * time.Millisecond) {
+		a, ok := w.post("/auth/signin", map[string]any{"email": talker(0), "password": password}, http.StatusOK)
+		var grant struct{ RefreshToken string }
+		if ok && assert.NoError(w.t, json.Unmarshal(a.body, &grant)) {
+			w.post("/auth/refresh", map[string]any{"refreshToken": grant.RefreshToken}, http.StatusOK)
+		}
 	}
-	took := time.Since(started)
+}
+
+// joins lets somebody connect and enter a room again and again: it gets in, or is told that it cannot be now.
+func (w *world) joins(token string) {
+	for n := 0; w.pause(250 * time.Millisecond); n++ {
+		ctx, cancel := context.WithTimeout(w.ctx, requestDeadline)
+		if err := w.join(ctx, w.Sockets[n%2].SocketURL(), token); err != nil && w.ctx.Err() == nil {
+			w.t.Errorf("somebody who comes in: %v", err)
+		}
+		cancel()
+	}
+}
+
+func (w *world) join(ctx context.Context, socket, token string) error {
+	c, err := wsclient.DialRaw(ctx, socket, http.Header{"Authorization": {"Bearer " + token}}, nil)
+	if err != nil {
+		return err // keys are known, so nothing is in the way of a handshake
+	}
+	defer c.Close()
+	err = c.Send(wsclient.Frame{Final: true, Opcode: wsclient.OpText, Payload: []byte(`{"id":1,"event":"join_room","data":{"room":"lobby"}}`)})
+	if err != nil {
+		return err
+	}
+	for {
+		f, err := c.Read()
+		if err != nil {
+			return err
+		}
+		var reply struct {
+			ID    int
+			Event string
+			Error struct{ Code string }
+		}
+		if err := json.Unmarshal(f.Payload, &reply); err != nil {
+			return fmt.Errorf("%q: %w", f.Payload, err)
+		}
+		switch {
+		case reply.ID != 1: // somebody else has come or gone
+		case reply.Event == "ack", reply.Error.Code == "unavailable":
+			return nil
+		default:
+			return fmt.Errorf("the answer is %s", f.Payload)
+		}
+	}
+}
+
+// post makes a request of auth. Its answer is the one that is wanted, or that something does not answer, and
+// comes within its deadline.
+func (w *world) post(path string, body any, want int) (answer, bool) {
+	started := time.Now()
+	ctx, cancel := context.WithTimeout(w.ctx, requestDeadline)
+	defer cancel()
+	a, err := w.do(ctx, w.Auth.URL, path, body)
+	if w.ctx.Err() != nil {
+		return a, false
+	}
+	w.count(time.Since(started), a)
+	switch {
+	case err != nil:
+		w.t.Errorf("%s got no answer in %v: %v", path, time.Since(started), err)
+	case a.status == want:
+		return a, true
+	case a.status != http.StatusServiceUnavailable || a.code != "unavailable":
+		w.t.Errorf("%s was answered %d %s", path, a.status, a.body)
+	}
+	return a, false
+}
+
+// count takes note of a request and its answer.
+func (w *world) count(took time.Duration, a answer) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	w.counts.requests++
 	w.counts.slowest = max(w.counts.slowest, took)
-	switch {
-	case err != nil:
-		w.t.Errorf("a sign-up got no answer in %v: %v", took, err)
-	case a.status == http.StatusAccepted:
-		accepted = true
-	case a.status == http.StatusServiceUnavailable && a.code == "unavailable":
+	if a.status == http.StatusServiceUnavailable {
 		w.counts.failed++
-	default:
-		w.t.Errorf("a sign-up was answered %d %s", a.status, a.body)
 	}
+}
+
+// signUp lets one more person sign up, and returns the address and whether it was accepted.
+func (w *world) signUp() (email string, accepted bool) {
+	w.mu.Lock()
+	w.people++
+	email = fmt.Sprintf("person%d@parley.test", w.people)
+	w.mu.Unlock()
+	_, accepted = w.post("/auth/signup", map[string]any{"fullName": "Somebody", "email": email, "password": password}, http.StatusAccepted)
+	w.mu.Lock()
+	defer w.mu.Unlock()
 	w.signed[email] = accepted
 	return email, accepted
 }
@@ -361,7 +437,7 @@ func (w *world) round(d *dependency, f fault) result {
 		})
 	})
 	w.await(d, f, "people sign up again, and get a mail", func(ctx context.Context) bool {
-		email, accepted := w.signUp(ctx)
+		email, accepted := w.signUp()
 		if !accepted {
 			return false
 		}

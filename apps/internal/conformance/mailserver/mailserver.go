@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"log"
 	"mime"
 	"mime/multipart"
 	"mime/quotedprintable"
@@ -32,27 +33,51 @@ type Server struct {
 
 	mu     sync.Mutex
 	refuse error
+	server *smtp.Server // nil while it is killed
+	served chan error
 }
 
 // Start starts a server that ends with t.
 func Start(t testing.TB) *Server {
 	t.Helper()
-	l, err := new(net.ListenConfig).Listen(t.Context(), "tcp", "127.0.0.1:0")
+	m := &Server{Mailbox: testkit.NewMailbox(), Address: "127.0.0.1:0"}
+	m.Restart(t)
+	t.Cleanup(func() { m.Kill(t) })
+	return m
+}
+
+// Kill ends the server at once, and cuts its connections. What it took it keeps. Killing it twice is
+// harmless.
+func (m *Server) Kill(t testing.TB) {
+	t.Helper()
+	m.mu.Lock()
+	server := m.server
+	m.server = nil
+	m.mu.Unlock()
+	if server == nil {
+		return
+	}
+	_ = server.Close() // connections are cut
+	if err := <-m.served; err != nil && !errors.Is(err, smtp.ErrServerClosed) && !errors.Is(err, net.ErrClosed) {
+		t.Errorf("mailserver: %v", err)
+	}
+}
+
+// Restart starts a server that was killed, on the same address.
+func (m *Server) Restart(t testing.TB) {
+	t.Helper()
+	l, err := new(net.ListenConfig).Listen(context.Background(), "tcp", m.Address)
 	if err != nil {
 		t.Fatalf("mailserver: %v", err)
 	}
-	m := &Server{Mailbox: testkit.NewMailbox(), Address: l.Addr().String()}
 	server := smtp.NewServer(smtp.BackendFunc(func(*smtp.Conn) (smtp.Session, error) { return &session{server: m}, nil }))
 	server.Domain, server.ReadTimeout, server.WriteTimeout = "localhost", time.Minute, time.Minute
-	served := make(chan error, 1)
+	server.ErrorLog = log.New(io.Discard, "", 0)
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.Address, m.server, m.served = l.Addr().String(), server, make(chan error, 1)
+	served := m.served
 	go func() { served <- server.Serve(l) }()
-	t.Cleanup(func() {
-		_ = server.Close()
-		if err := <-served; err != nil && !errors.Is(err, smtp.ErrServerClosed) && !errors.Is(err, net.ErrClosed) {
-			t.Errorf("mailserver: %v", err)
-		}
-	})
-	return m
 }
 
 // URL is what PARLEY_MAIL_SENDER says for this server.
