@@ -220,8 +220,16 @@ func Serve(ctx context.Context, s config.Settings, stdout, stderr io.Writer, rea
 		}
 	}
 	publicURL, dial := wire.Addresses(s, listener.Addr())
-	app, err := wire.New(ctx, s, publicURL, dial, log)
-	if err != nil {
+	var app *wire.App
+	// What was opened before the start failed, or was given up, has to be closed too.
+	begun, err := leave(after(ctx, endTimeout), func() (err error) {
+		app, err = wire.New(ctx, s, publicURL, dial, log)
+		return err
+	})
+	switch {
+	case !begun:
+		return errors.New("the start was given up, while something still waited for a server that does not answer")
+	case err != nil:
 		return err
 	}
 	server := &http.Server{
