@@ -109,7 +109,7 @@ func (b *Bus) Subscribe(ctx context.Context, topic, group string, handle event.H
 	cfg := watermillbus.SubscriberConfig{
 		Open:    func(context.Context, string, string) (message.Subscriber, error) { return c, nil },
 		Backoff: b.cfg.Backoff, MaxBackoff: b.cfg.MaxBackoff,
-		Dead: b.records,
+		Dead: graves{b.records},
 	}
 	s, err := watermillbus.NewSubscriber(cfg)
 	if err == nil {
@@ -201,4 +201,25 @@ func (r *records) Close() error {
 	}
 	r.closed = true
 	return r.to.Close()
+}
+
+// graves publishes to dead topics. What is too large there, since the reason comes to it, goes without
+// its data: otherwise it would be tried for ever and hold up its partition.
+type graves struct{ *records }
+
+// metaCut says on a dead record that its data was left out.
+const metaCut = "dead_cut"
+
+func (g graves) Publish(topic string, messages ...*message.Message) error {
+	err := g.records.Publish(topic, messages...)
+	if err == nil || fault.KindOf(translate(err)) != fault.Invalid {
+		return err
+	}
+	cut := make([]*message.Message, len(messages))
+	for i, m := range messages {
+		cut[i] = m.Copy()
+		cut[i].Payload = nil
+		cut[i].Metadata.Set(metaCut, "true")
+	}
+	return g.records.Publish(topic, cut...)
 }

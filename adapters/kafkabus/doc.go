@@ -60,7 +60,8 @@
 // A record's key is the event's key, its value the data. Attributes travel as CloudEvents 1.0 in
 // binary mode, as headers: ce_specversion, ce_id, ce_source, ce_type, ce_time, ce_partitionkey
 // (the key, left out if empty) and content-type, application/json. A record on a dead topic is
-// the one that was refused, with the reason in the header dead_reason. A record without
+// the one that was refused, with the reason in the header dead_reason; if it is too large with that, it has
+// no data and the header dead_cut. A record without
 // ce_partitionkey has its own key as the event's.
 //
 // # Closing

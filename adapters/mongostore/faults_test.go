@@ -250,6 +250,29 @@ func TestWritesAskForTheMajorityAndTheJournal(t *testing.T) {
 	require.ErrorIs(t, s.MailQueue().Enqueue(t.Context(), mail.Job{ID: "unsafe", Key: "unsafe"}), fault.Unavailable)
 }
 
+// A number that follows one that is rolled back would leave a gap: numbers follow what the majority has.
+func TestAppendFollowsWhatTheMajorityHas(t *testing.T) {
+	t.Parallel()
+	b := newBetween(t, servers.Mongo(t), alone)
+	s := at(t, b.url)
+	var mu sync.Mutex
+	var levels []string
+	b.then(func(command string, doc bson.Raw) fate {
+		if find, _ := doc.Lookup("find").StringValueOK(); command == "find" && find == "parley_messages" {
+			level, _ := doc.Lookup("readConcern", "level").StringValueOK()
+			mu.Lock()
+			levels = append(levels, level)
+			mu.Unlock()
+		}
+		return fate{}
+	})
+	_, err := s.Messages().Append(t.Context(), messages("a", 0, 2))
+	require.NoError(t, err)
+	mu.Lock()
+	defer mu.Unlock()
+	assert.Equal(t, []string{"majority"}, levels)
+}
+
 func TestErrorsOfTheServerHaveAKind(t *testing.T) {
 	t.Parallel()
 	b := newBetween(t, empty(t), alone)

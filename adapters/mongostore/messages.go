@@ -283,7 +283,8 @@ func (s *Messages) number(ctx context.Context, b *batch, part []int) ([]any, err
 const readers = 8
 
 // lasts returns the highest number in each room. Nothing is remembered from call to call: a number too high
-// would leave a gap, as after a rollback, or when a backup was restored.
+// would leave a gap, as after a rollback, or when a backup was restored. So is a number that the majority does
+// not have: the primary may be another one by the time of the insert.
 func (s *Messages) lasts(ctx context.Context, inBatch []string) (map[string]uint64, error) {
 	found := make([]uint64, len(inBatch))
 	errs := make([]error, len(inBatch))
@@ -293,7 +294,7 @@ func (s *Messages) lasts(ctx context.Context, inBatch []string) (map[string]uint
 		turn <- struct{}{}
 		wg.Go(func() {
 			defer func() { <-turn }()
-			found[i], errs[i] = s.end(ctx, room, "-seq")
+			found[i], errs[i] = s.end(ctx, s.db.committed, room, "-seq")
 		})
 	}
 	wg.Wait()
@@ -308,8 +309,8 @@ func (s *Messages) lasts(ctx context.Context, inBatch []string) (map[string]uint
 }
 
 // end returns the number of the first message of the room in this order, or 0.
-func (s *Messages) end(ctx context.Context, room, order string) (uint64, error) {
-	docs, err := all[messageDoc](ctx, s.db, "read bounds", s.db.messages, bson.D{{Key: "room", Value: room}},
+func (s *Messages) end(ctx context.Context, c *mongo.Collection, room, order string) (uint64, error) {
+	docs, err := all[messageDoc](ctx, s.db, "read bounds", c, bson.D{{Key: "room", Value: room}},
 		options.Find().SetSort(ascending(order)).SetLimit(1).SetProjection(bson.D{{Key: "_id", Value: int32(0)}, {Key: "seq", Value: int32(1)}}))
 	if err != nil || len(docs) == 0 {
 		return 0, err
@@ -388,9 +389,9 @@ func (s *Messages) Bounds(ctx context.Context, room string) (first, last uint64,
 	if !storable(room) {
 		return 1, 0, nil
 	}
-	if last, err = s.end(ctx, room, "-seq"); err != nil || last == 0 {
+	if last, err = s.end(ctx, s.db.messages, room, "-seq"); err != nil || last == 0 {
 		return 1, 0, err
 	}
-	first, err = s.end(ctx, room, "seq")
+	first, err = s.end(ctx, s.db.messages, room, "seq")
 	return first, last, err
 }

@@ -16,7 +16,7 @@
 //     that was read, and where that is gone it begins again with what is there now.
 //   - Several processes may share one database, the mail queue included.
 //   - A message gets its number by an insert under a unique index on room and number. It is
-//     inserted only when its predecessor is there, so that at no time, whatever fails, does a room
+//     inserted only when the majority has its predecessor, so that at no time, whatever fails, does a room
 //     have a gap. A second unique index holds the sender's client id.
 //   - Events have their place by a logical clock, which a change reads after what it changes:
 //     of two changes of which one was done before the other began, the first one's events
@@ -93,7 +93,9 @@ import (
 	"go.mongodb.org/mongo-driver/v2/bson"
 	"go.mongodb.org/mongo-driver/v2/mongo"
 	"go.mongodb.org/mongo-driver/v2/mongo/options"
+	"go.mongodb.org/mongo-driver/v2/mongo/readconcern"
 	"go.mongodb.org/mongo-driver/v2/mongo/readpref"
+	"go.mongodb.org/mongo-driver/v2/mongo/writeconcern"
 
 	"github.com/parley-chat/parley/core/fault"
 )
@@ -134,6 +136,10 @@ func newStore(db *mongo.Database, cfg Config) *Store {
 		{members, &d.members}, {messages, &d.messages}, {clock, &d.clock}, {mailJobs, &d.mailJobs}, {schema, &d.schema},
 	} {
 		*c.handle = db.Collection(c.schema.name, opts)
+	}
+	d.committed = d.messages
+	if cfg.WriteConcern.W == writeconcern.WCMajority {
+		d.committed = db.Collection(messages.name, opts, options.Collection().SetReadConcern(readconcern.Majority()))
 	}
 	return &Store{db: d}
 }
@@ -197,6 +203,10 @@ type database struct {
 	log *slog.Logger
 
 	users, sessions, codes, nonces, rooms, members, messages, clock, mailJobs, schema *mongo.Collection
+
+	// committed is messages as the majority has them: the number after one that a new primary may not have
+	// would leave a gap there.
+	committed *mongo.Collection
 
 	checked atomic.Bool // the schema is this program's
 	closed  atomic.Bool

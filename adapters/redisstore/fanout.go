@@ -66,7 +66,8 @@ const (
 type followed struct {
 	settled bool // Follow has succeeded
 	waiting int  // calls of Follow
-	last    item // the last message that this node published
+	last    item // the highest message that this node published
+	lastSeq uint64
 	lost    bool // last did not fit into the queue
 	// seen is the highest count of each sender: a lower one came already.
 	seen map[string]uint64
@@ -149,13 +150,14 @@ func (f *Fanout) Publish(ctx context.Context, s realtime.Signal) error {
 		fr.count = f.count
 	}
 	next := item{f.channel(s.Room), fr.encode(), s.Kind == realtime.SignalMessage}
-	if room != nil && next.message {
-		room.last = next
+	highest := room != nil && next.message && s.Message.Seq >= room.lastSeq
+	if highest {
+		room.last, room.lastSeq = next, s.Message.Seq
 	}
 	if queued {
 		if full = len(run.queue) >= f.queue; !full {
 			run.put(next)
-		} else if room != nil && next.message {
+		} else if highest {
 			room.lost = true
 		}
 	}

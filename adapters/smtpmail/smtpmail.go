@@ -73,6 +73,8 @@ type Sender struct {
 	cfg   Config
 	slots chan struct{} // one for each connection in use
 
+	pinging chan struct{} // one Ping at a time
+
 	mu      sync.Mutex
 	idle    []*conn // the last used is the last
 	closed  bool
@@ -88,7 +90,7 @@ func New(cfg Config) (*Sender, error) {
 	if err != nil {
 		return nil, fmt.Errorf("smtpmail: configuration: %w", err)
 	}
-	return &Sender{cfg: cfg, slots: make(chan struct{}, cfg.Connections)}, nil
+	return &Sender{cfg: cfg, slots: make(chan struct{}, cfg.Connections), pinging: make(chan struct{}, 1)}, nil
 }
 
 // Send hands m to the server. See the package comment for what its errors mean.
@@ -165,6 +167,44 @@ func (s *Sender) Check(ctx context.Context) error {
 	}
 	defer context.AfterFunc(ctx, c.abort)()
 	c.quit()
+	return nil
+}
+
+// Ping returns nil if the server answers. It is for those who ask often: it asks on a connection that is
+// open, and keeps the one that it had to make, so that it does not log in each time. One Ping at a time
+// is under way; others wait for their turn. It gives up when ctx is done, and logs nothing.
+func (s *Sender) Ping(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, s.cfg.Timeout)
+	defer cancel()
+	gaveUp := func() error {
+		return fault.Wrap(fault.Unavailable, fmt.Errorf("smtpmail: %s: %w", s.cfg.address(), ctx.Err()))
+	}
+	select {
+	case s.pinging <- struct{}{}:
+		defer func() { <-s.pinging }()
+	case <-ctx.Done():
+		return gaveUp()
+	}
+	c, err := s.take()
+	if err != nil {
+		return err
+	}
+	if c != nil {
+		stop := context.AfterFunc(ctx, c.abort)
+		err := c.client.Noop()
+		if stop() && err == nil {
+			s.park(c)
+			return nil
+		}
+		c.abort()
+		if ctx.Err() != nil {
+			return gaveUp()
+		}
+	}
+	if c, err = s.dial(ctx); err != nil {
+		return err
+	}
+	s.park(c)
 	return nil
 }
 

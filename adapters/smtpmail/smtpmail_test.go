@@ -640,3 +640,39 @@ func (s *script) lines() []string {
 	defer s.mu.Unlock()
 	return append([]string(nil), s.heard...)
 }
+
+func TestPingKeepsToOneConnection(t *testing.T) {
+	t.Parallel()
+	s := play(t, func(connection, mails int, at string, done <-chan struct{}) string {
+		switch {
+		case at == "NOOP" && connection == 0 && mails > 0:
+			return "" // as a server that was idle for too long
+		case at == "NOOP" && connection == 1:
+			<-done
+			return ""
+		case at == "NOOP":
+			return "250 ok"
+		}
+		return fine(at)
+	})
+	sender := open(t, s.config())
+	var pings sync.WaitGroup
+	for range 10 {
+		pings.Go(func() { assert.NoError(t, sender.Ping(t.Context())) })
+	}
+	pings.Wait()
+	require.NoError(t, sender.Send(t.Context(), letter(1)), "on the same connection")
+	connections, _ := s.counts()
+	assert.Equal(t, 1, connections)
+
+	require.NoError(t, sender.Ping(t.Context()), "the server has ended the connection")
+	ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
+	defer cancel()
+	temporary(t, sender.Ping(ctx))
+	require.NoError(t, sender.Ping(t.Context()), "the one that is silent was given up")
+	connections, _ = s.counts()
+	assert.Equal(t, 3, connections)
+
+	require.NoError(t, sender.Close())
+	temporary(t, sender.Ping(t.Context()))
+}

@@ -3,6 +3,7 @@ package chat
 import (
 	"context"
 	"sync"
+	"time"
 
 	"github.com/parley-chat/parley/core/fault"
 )
@@ -75,8 +76,21 @@ func (c *committer[T, R]) do(ctx context.Context, v T) (R, error) {
 	}
 }
 
-// run commits until ctx ends; then it refuses new submissions, commits what waits, and returns.
-func (c *committer[T, R]) run(ctx context.Context) {
+// run commits until ctx ends; then it refuses new submissions, commits what waits, and returns. What is
+// not committed so long after ctx has ended is given up: a store that does not answer would
+// otherwise be waited for once a batch.
+func (c *committer[T, R]) run(ctx context.Context, grace time.Duration) {
+	commits, giveUp := context.WithCancel(context.WithoutCancel(ctx))
+	defer giveUp()
+	defer context.AfterFunc(ctx, func() {
+		timer := time.NewTimer(grace)
+		defer timer.Stop()
+		select {
+		case <-timer.C:
+			giveUp()
+		case <-commits.Done(): // run has returned
+		}
+	})()
 	var spare batch[T, R]
 	for {
 		select {
@@ -99,7 +113,7 @@ func (c *committer[T, R]) run(ctx context.Context) {
 				}
 				break
 			}
-			c.flush(context.WithoutCancel(ctx), work)
+			c.flush(commits, work)
 			clear(work.values)
 			clear(work.done)
 			spare = batch[T, R]{work.values[:0], work.done[:0]}

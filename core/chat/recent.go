@@ -14,8 +14,9 @@ import (
 //
 // A cache that does not answer is left alone, but for one goroutine that tries again: messages
 // are stored and read without it. What it missed meanwhile is read from the store and given to
-// it before it is asked again, so that a room in which nobody says anything more is not served
-// without its last messages.
+// it before it is asked for that room again, so that a room in which nobody says anything more is not
+// served without its last messages. The other rooms use it as soon as it answers, or under load
+// there would always be one that is behind.
 type recent struct {
 	cache   RecentCache
 	store   MessageStore
@@ -24,7 +25,8 @@ type recent struct {
 	log     *slog.Logger
 
 	mu      sync.Mutex
-	mending bool // mend runs
+	mending bool // mend runs, or is about to
+	down    bool // the cache does not answer
 	// behind are the rooms whose messages the cache may lack, with how often they were noted.
 	behind map[string]int
 	wake   chan struct{} // holds one token while behind may be non-empty
@@ -39,6 +41,12 @@ func newRecent(cfg Config) *recent {
 
 // get returns what the cache holds for room, nothing if it does not answer.
 func (r *recent) get(ctx context.Context, room string) (held []Message) {
+	r.mu.Lock()
+	behind := r.behind[room] > 0
+	r.mu.Unlock()
+	if behind {
+		return nil
+	}
 	_ = r.ask(ctx, "recent messages were not read from the cache", []string{room}, func(ctx context.Context) (err error) {
 		held, err = r.cache.Get(ctx, room)
 		return err
@@ -48,13 +56,18 @@ func (r *recent) get(ctx context.Context, room string) (held []Message) {
 
 // add gives the cache messages that were just stored.
 func (r *recent) add(ctx context.Context, messages []Message) {
+	rooms := roomsOf(messages)
+	if !r.ask(ctx, "recent messages were not cached", rooms, func(ctx context.Context) error { return r.cache.Add(ctx, messages...) }) {
+		r.note(rooms, false)
+	}
+}
+
+func roomsOf(messages []Message) []string {
 	rooms := make([]string, len(messages))
 	for i, m := range messages {
 		rooms[i] = m.Room
 	}
-	if !r.ask(ctx, "recent messages were not cached", rooms, func(ctx context.Context) error { return r.cache.Add(ctx, messages...) }) {
-		r.note(rooms)
-	}
+	return rooms
 }
 
 // fill gives the cache what was read from the store.
@@ -66,7 +79,7 @@ func (r *recent) fill(ctx context.Context, room string, messages []Message) {
 // cache is left alone.
 func (r *recent) ask(ctx context.Context, failure string, rooms []string, do func(context.Context) error) bool {
 	r.mu.Lock()
-	down := len(r.behind) > 0
+	down := r.down
 	r.mu.Unlock()
 	if down {
 		return false
@@ -80,7 +93,7 @@ func (r *recent) ask(ctx context.Context, failure string, rooms []string, do fun
 	if ctx.Err() == nil { // otherwise it is the caller who gave up
 		r.log.Warn(failure, "error", err)
 		if noAnswer(err) {
-			r.note(rooms)
+			r.note(rooms, true)
 		}
 	}
 	return true
@@ -90,13 +103,15 @@ func noAnswer(err error) bool {
 	return errors.Is(err, fault.Unavailable) || errors.Is(err, context.DeadlineExceeded)
 }
 
-// note makes mend see to rooms. Without it, nobody would ever ask the cache again.
-func (r *recent) note(rooms []string) {
+// note makes mend see to rooms of which the cache may lack messages, and leaves the cache alone if it is
+// down. Without mend, nobody would ever ask it again.
+func (r *recent) note(rooms []string, down bool) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if !r.mending {
+	if !r.mending || len(rooms) == 0 {
 		return
 	}
+	r.down = r.down || down
 	for _, room := range rooms {
 		r.behind[room]++
 	}
@@ -112,15 +127,19 @@ const (
 	longPause  = time.Second
 )
 
-// mend makes up for what the cache missed, until ctx ends.
-func (r *recent) mend(ctx context.Context) {
+// begin says that mend is about to run.
+func (r *recent) begin() {
 	r.mu.Lock()
+	defer r.mu.Unlock()
 	r.mending = true
-	r.mu.Unlock()
+}
+
+// mend makes up for what the cache missed since begin, until ctx ends.
+func (r *recent) mend(ctx context.Context) {
 	defer func() {
 		r.mu.Lock()
 		defer r.mu.Unlock()
-		r.mending = false
+		r.mending, r.down = false, false
 		clear(r.behind)
 	}()
 	for pause := firstPause; ; {
@@ -163,19 +182,25 @@ func (r *recent) catchUp(ctx context.Context, room string, noted int) bool {
 	ctx, cancel := context.WithTimeout(ctx, 2*r.timeout)
 	defer cancel()
 	messages, err := r.store.List(ctx, room, Range{Limit: r.keep, Newest: true})
-	if err == nil && len(messages) > 0 {
-		err = r.cache.Add(ctx, messages...)
-	}
 	if err != nil && (noAnswer(err) || ctx.Err() != nil) {
-		return false
+		return false // which says nothing about the cache
 	}
-	if err != nil {
+	if err == nil {
+		if len(messages) > 0 {
+			err = r.cache.Add(ctx, messages...)
+		} else {
+			_, err = r.cache.Get(ctx, room)
+		}
+	}
+	gone := err != nil && (noAnswer(err) || ctx.Err() != nil)
+	if err != nil && !gone {
 		r.log.Warn("recent messages were not cached", "error", err)
 	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if r.behind[room] == noted {
+	r.down = gone
+	if !gone && r.behind[room] == noted {
 		delete(r.behind, room)
 	}
-	return true
+	return !gone
 }

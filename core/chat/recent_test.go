@@ -111,6 +111,121 @@ func TestACacheThatDoesNotAnswerHoldsNobodyUp(t *testing.T) {
 	}
 }
 
+// Under load there is always a room that has just got a message: the others must not wait for all.
+func TestACacheThatAnswersAgainIsUsedWhileItCatchesUp(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		const rooms, slow = 50, 100 * time.Millisecond
+		cache := &fragile{RecentCache: memory.NewRecentCache(memory.RecentCacheConfig{Messages: 20})}
+		f := open(t, func(c *chat.Config, st *store) { c.Cache, st.onList = cache, func() { time.Sleep(slow) } })
+		f.send(t, "quiet", "x", "")
+		cache.gone.Store(true)
+		say := func() {
+			for i := range rooms {
+				f.send(t, fmt.Sprint("room", i), "x", "")
+			}
+		}
+		say()
+		cache.gone.Store(false)
+		for range 60 { // 6 seconds, in which each room has a message during each read of the store
+			time.Sleep(slow)
+			say()
+		}
+		began := time.Now()
+		p, err := f.Newest(t.Context(), "quiet", 0)
+		require.NoError(t, err)
+		assert.EqualValues(t, 1, p.Last)
+		for i := range rooms {
+			p, err := f.Newest(t.Context(), fmt.Sprint("room", i), 0)
+			require.NoError(t, err)
+			assert.EqualValues(t, 61, p.Last)
+		}
+		assert.Zero(t, time.Since(began), "the store was read")
+	})
+}
+
+// lost stores a message and says that it does not know.
+type lost struct {
+	chat.MessageStore
+	answers atomic.Bool
+}
+
+func (l *lost) Append(ctx context.Context, messages []chat.Message) ([]chat.Stored, error) {
+	stored, err := l.MessageStore.Append(ctx, messages)
+	if err == nil && !l.answers.Load() {
+		err = fault.Wrap(fault.Unavailable, fmt.Errorf("the answer is lost"))
+	}
+	return stored, err
+}
+
+// What was stored although nobody was told must not be missing from the cache until somebody speaks.
+func TestAMessageOfUnknownOutcomeReachesTheCache(t *testing.T) {
+	draft := chat.Draft{Room: "hall", Text: "x", Author: ada, ClientID: "c2"}
+	last := func(t *testing.T, f *fixture, cache chat.RecentCache) {
+		time.Sleep(5 * time.Second) // of the bubble
+		held, err := cache.Get(t.Context(), "hall")
+		require.NoError(t, err)
+		require.NotEmpty(t, held)
+		assert.EqualValues(t, 2, held[len(held)-1].Seq)
+		p, err := f.Newest(t.Context(), "hall", 0)
+		require.NoError(t, err)
+		assert.EqualValues(t, 2, p.Last)
+	}
+	t.Run("the answer was lost", func(t *testing.T) {
+		synctest.Test(t, func(t *testing.T) {
+			cache, l := memory.NewRecentCache(memory.RecentCacheConfig{}), &lost{MessageStore: memory.NewMessages()}
+			f := open(t, func(c *chat.Config, _ *store) { c.Cache, c.Store = cache, l })
+			l.answers.Store(true)
+			f.send(t, "hall", "x", "c1")
+			l.answers.Store(false)
+			_, err := f.Send(t.Context(), draft)
+			require.ErrorIs(t, err, fault.Unavailable)
+			last(t, f, cache)
+		})
+	})
+	t.Run("its node has died, and it is sent again to this one", func(t *testing.T) {
+		synctest.Test(t, func(t *testing.T) {
+			cache := memory.NewRecentCache(memory.RecentCacheConfig{})
+			f := open(t, func(c *chat.Config, _ *store) { c.Cache = cache })
+			f.send(t, "hall", "x", "c1")
+			_, err := f.store.MessageStore.Append(t.Context(), []chat.Message{{Room: "hall", ID: "m2", ClientID: "c2", Author: ada, Text: "x"}})
+			require.NoError(t, err)
+			m, err := f.Send(t.Context(), draft)
+			require.NoError(t, err)
+			require.True(t, m.Repeated)
+			last(t, f, cache)
+		})
+	})
+}
+
+// silent is a store that takes messages and never answers.
+type silent struct{ chat.MessageStore }
+
+func (silent) Append(ctx context.Context, _ []chat.Message) ([]chat.Stored, error) {
+	<-ctx.Done()
+	return nil, fault.Wrap(fault.Unavailable, ctx.Err())
+}
+
+// The end waits once for a store that does not answer, not once for each batch.
+func TestTheEndDoesNotWaitForAStoreThatIsAway(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f := open(t, func(c *chat.Config, st *store) {
+			c.Store, c.MaxBatch, c.CommitTimeout = silent{st.MessageStore}, 1, 3*time.Second
+		})
+		var failed atomic.Int64
+		for range 20 {
+			require.NoError(t, f.Submit(t.Context(), chat.Draft{Room: "hall", Text: "x", Author: ada}, func(_ chat.Stored, err error) {
+				assert.ErrorIs(t, err, fault.Unavailable)
+				failed.Add(1)
+			}))
+		}
+		time.Sleep(time.Second)
+		began := time.Now()
+		f.stop()
+		assert.LessOrEqual(t, time.Since(began), 3*time.Second)
+		assert.EqualValues(t, 20, failed.Load(), "each is answered")
+	})
+}
+
 // A reader that gives up says nothing about the cache.
 func TestAReaderThatGivesUpLeavesTheCacheAlone(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/parley-chat/parley/core/event"
+	"github.com/parley-chat/parley/core/fault"
 	"github.com/parley-chat/parley/core/user"
 )
 
@@ -114,12 +115,14 @@ func (s *Service) Recent() int { return s.cfg.Recent }
 // MaxPage is the most messages of one page.
 func (s *Service) MaxPage() int { return s.cfg.MaxPage }
 
-// Run commits until ctx ends and what was submitted before is settled, and returns nil.
+// Run commits until ctx ends and what was submitted before is settled, and returns nil: what the
+// store has not answered CommitTimeout after ctx has ended fails with kind Unavailable.
 // Submissions after that are refused with ErrClosed. One Run at a time, and only once.
 func (s *Service) Run(ctx context.Context) error {
+	s.recent.begin()
 	var wg sync.WaitGroup
-	wg.Go(func() { s.messages.run(ctx) })
-	wg.Go(func() { s.joins.run(ctx) })
+	wg.Go(func() { s.messages.run(ctx, s.cfg.CommitTimeout) })
+	wg.Go(func() { s.joins.run(ctx, s.cfg.CommitTimeout) })
 	wg.Go(func() { s.recent.mend(ctx) })
 	wg.Wait()
 	return nil
@@ -231,14 +234,21 @@ func (s *Service) commitMessages(whole context.Context, messages []Message) ([]S
 	}
 	stored, err := s.cfg.Store.Append(ctx, messages)
 	if err != nil {
+		if fault.KindOf(err) == fault.Unavailable { // they may be stored
+			s.recent.note(roomsOf(messages), false)
+		}
 		return nil, fmt.Errorf("store messages: %w", err)
 	}
-	fresh := make([]Message, 0, len(stored))
+	fresh, repeated := make([]Message, 0, len(stored)), []string(nil)
 	for _, m := range stored {
-		if !m.Repeated {
+		if m.Repeated {
+			repeated = append(repeated, m.Room)
+		} else {
 			fresh = append(fresh, m.Message)
 		}
 	}
+	// When a repeated one was stored, nobody may have been there to say so.
+	s.recent.note(repeated, false)
 	// The cache learns of a message before any node does, so that whoever begins to listen
 	// and then reads the cache has no window between the two.
 	if len(fresh) > 0 {

@@ -14,7 +14,8 @@ type RelayConfig struct {
 	Publisher Publisher // required
 	// Poll is the longest time between looks at the outbox. Default 1 second.
 	Poll time.Duration
-	// Batch is how many events are moved at once. Default 100.
+	// Batch is how many events are moved at once, at most: while the bus does not take as many within
+	// Timeout, it is fewer. Default 100.
 	Batch int
 	// Timeout bounds one publish, and one call of the outbox. Default 10 seconds.
 	Timeout time.Duration
@@ -87,11 +88,11 @@ func (r *Relay) Wake() {
 // Run moves events until ctx ends, and returns nil. A failure of the outbox or the bus is
 // logged and tried again; events that were published but could not be marked come again.
 func (r *Relay) Run(ctx context.Context) error {
-	backoff := min(minBackoff, r.cfg.MaxBackoff)
+	backoff, batch := min(minBackoff, r.cfg.MaxBackoff), r.cfg.Batch
 	timer := time.NewTimer(0)
 	defer timer.Stop()
 	for ctx.Err() == nil {
-		moved, err := r.move(ctx)
+		moved, err := r.move(ctx, batch)
 		switch {
 		case err != nil:
 			if ctx.Err() != nil {
@@ -105,8 +106,12 @@ func (r *Relay) Run(ctx context.Context) error {
 			case <-ctx.Done():
 			}
 			backoff = min(2*backoff, r.cfg.MaxBackoff)
+			if errors.As(err, &tooSlow{}) {
+				// It would be given the same batch for ever, and none of it would ever be marked.
+				batch = max(1, batch/2)
+			}
 			continue
-		case moved == r.cfg.Batch:
+		case moved == batch:
 			// There are probably more.
 		default:
 			timer.Reset(r.cfg.Poll)
@@ -116,14 +121,14 @@ func (r *Relay) Run(ctx context.Context) error {
 			case <-ctx.Done():
 			}
 		}
-		backoff = min(minBackoff, r.cfg.MaxBackoff)
+		backoff, batch = min(minBackoff, r.cfg.MaxBackoff), min(2*batch, r.cfg.Batch)
 	}
 	return nil
 }
 
 // move moves one batch and returns its size.
-func (r *Relay) move(ctx context.Context) (int, error) {
-	events, err := r.pending(ctx)
+func (r *Relay) move(ctx context.Context, batch int) (int, error) {
+	events, err := r.pending(ctx, batch)
 	if err != nil {
 		return 0, fmt.Errorf("event: reading the outbox: %w", err)
 	}
@@ -146,14 +151,23 @@ func (r *Relay) move(ctx context.Context) (int, error) {
 	return len(events), nil
 }
 
-func (r *Relay) pending(ctx context.Context) ([]Event, error) {
+func (r *Relay) pending(ctx context.Context, batch int) ([]Event, error) {
 	ctx, cancel := context.WithTimeout(ctx, r.cfg.Timeout)
 	defer cancel()
-	return r.cfg.Outbox.Pending(ctx, r.cfg.Batch)
+	return r.cfg.Outbox.Pending(ctx, batch)
 }
 
 func (r *Relay) publish(ctx context.Context, events []Event) error {
 	ctx, cancel := context.WithTimeout(ctx, r.cfg.Timeout)
 	defer cancel()
-	return r.cfg.Publisher.Publish(ctx, events...)
+	err := r.cfg.Publisher.Publish(ctx, events...)
+	if err != nil && errors.Is(ctx.Err(), context.DeadlineExceeded) {
+		return tooSlow{err}
+	}
+	return err
 }
+
+// tooSlow is the error of a publish that took all its time.
+type tooSlow struct{ error }
+
+func (e tooSlow) Unwrap() error { return e.error }

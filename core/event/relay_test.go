@@ -214,6 +214,32 @@ func TestRelayBacksOff(t *testing.T) {
 	})
 }
 
+// TestRelayGetsThroughASlowBus that never takes a whole batch in time.
+func TestRelayGetsThroughASlowBus(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		o := &outbox{}
+		slow := publisher(func(ctx context.Context, events []event.Event) error {
+			select {
+			case <-time.After(time.Duration(len(events)) * 50 * time.Millisecond):
+				return nil
+			case <-ctx.Done():
+				return ctx.Err()
+			}
+		})
+		o.commit(ids(300)...)
+		_, stop := start(t, event.RelayConfig{Outbox: o, Publisher: slow, Timeout: 2 * time.Second})
+		time.Sleep(time.Minute)
+		synctest.Wait()
+		stop()
+		require.Zero(t, o.left())
+	})
+}
+
+type publisher func(ctx context.Context, events []event.Event) error
+
+func (p publisher) Publish(ctx context.Context, events ...event.Event) error { return p(ctx, events) }
+
 func TestRelayBacksOffAnewAfterASuccess(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {

@@ -226,7 +226,9 @@ func (c *client) message(ctx context.Context, cmd Command) {
 	err := c.hub.cfg.Chat.Submit(ctx, d, func(s chat.Stored, err error) {
 		c.inFlight.Add(-1)
 		c.answer(cmd, Answer{Stored: s.Message}, err)
-		if err == nil && !s.Repeated {
+		if err == nil {
+			// Also a repeated one: whoever stored it may not have lived, or waited, to publish it. Rooms drop
+			// what they have delivered.
 			c.hub.publish(context.Background(), Signal{Kind: SignalMessage, Room: s.Room, Message: s.Message, Conn: c.id})
 		}
 	})

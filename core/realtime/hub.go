@@ -158,8 +158,10 @@ type Hub struct {
 	emptied  chan struct{} // closed when draining and no connection is left
 	stopped  bool          // Run has ended: no work is begun any more
 
-	queue runQueue       // rooms with something to deliver
-	work  sync.WaitGroup // goroutines of commands and of rooms
+	queue   runQueue       // rooms with something to deliver
+	work    sync.WaitGroup // goroutines of commands and of rooms
+	working context.Context
+	endWork context.CancelFunc // ends what work waits for
 }
 
 var _ Acceptor = (*Hub)(nil)
@@ -175,6 +177,7 @@ func NewHub(cfg HubConfig) (*Hub, error) {
 		rooms: map[string]*room{}, revoked: map[string]time.Time{}, emptied: make(chan struct{}),
 	}
 	h.queue.ready = sync.NewCond(&h.queue.mu)
+	h.working, h.endWork = context.WithCancel(context.Background())
 	return h, nil
 }
 
@@ -201,9 +204,16 @@ func (h *Hub) Run(ctx context.Context) error {
 	h.mu.Lock()
 	h.stopped = true
 	h.mu.Unlock()
+	enough := time.AfterFunc(goodbye, h.endWork)
 	h.work.Wait()
+	enough.Stop()
+	h.endWork()
 	return err
 }
+
+// goodbye is how long commands, and users who leave, may take once Run ends. Whoever could not leave is
+// gone when the lease ends.
+const goodbye = 2 * time.Second
 
 // background runs f in a goroutine of its own, which Run waits for, bounded by CommandTimeout.
 // It reports false when the hub has stopped.
@@ -217,7 +227,7 @@ func (h *Hub) background(f func(ctx context.Context)) bool {
 	h.mu.RUnlock()
 	go func() {
 		defer h.work.Done()
-		ctx, cancel := context.WithTimeout(context.Background(), h.cfg.CommandTimeout)
+		ctx, cancel := context.WithTimeout(h.working, h.cfg.CommandTimeout)
 		defer cancel()
 		f(ctx)
 	}()

@@ -9,6 +9,7 @@ import (
 	"sync"
 	"sync/atomic"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/stretchr/testify/assert"
@@ -367,6 +368,19 @@ func TestSendingAgainHasTheSameAnswerAndNoSecondMessage(t *testing.T) {
 	assert.Equal(t, "2", seqOf(t, bob.until("message")), "nothing in between")
 }
 
+// A message may have been stored by a node that died, or whose store did not answer in time, so that
+// nobody heard of it.
+func TestAMessageThatWasStoredUnheardIsHeardWhenItIsSentAgain(t *testing.T) {
+	n := start(t, nil)
+	ada, bob := n.connect("ada"), n.connect("bob")
+	ada.join("hall")
+	bob.join("hall")
+	_, err := n.backing.messages.Append(t.Context(), []chat.Message{{Room: "hall", ID: "m1", ClientID: "c1", Text: "x", Author: chat.Author{ID: "u-ada", Name: "ada"}}})
+	require.NoError(t, err)
+	ada.ask("message", map[string]any{"room": "hall", "text": "x", "clientId": "c1"})
+	assert.Equal(t, "1", seqOf(t, bob.until("message")))
+}
+
 func seqOf(t *testing.T, v envelope) string {
 	t.Helper()
 	var m struct{ Seq json.RawMessage }
@@ -718,6 +732,25 @@ func TestDrain(t *testing.T) {
 	_, err := n.Accept(newConn(), realtime.Identity{})
 	assert.ErrorIs(t, err, realtime.ErrDraining)
 	require.NoError(t, n.Drain(t.Context()), "twice is harmless")
+}
+
+// stuck is a presence that nobody can leave.
+type stuck struct{ realtime.Presence }
+
+func (stuck) Exit(ctx context.Context, _ time.Time, _, _ string, _ chat.Author) (bool, error) {
+	<-ctx.Done()
+	return false, ctx.Err()
+}
+
+func TestTheEndDoesNotWaitForAPresenceThatIsAway(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		n := start(t, func(c *realtime.HubConfig) { c.Presence = stuck{c.Presence} })
+		n.connect("ada").join("hall")
+		require.NoError(t, n.Drain(t.Context()))
+		began := time.Now()
+		n.stop()
+		assert.LessOrEqual(t, time.Since(began), 2*time.Second)
+	})
 }
 
 func TestAFailedReadJoinsNothing(t *testing.T) {

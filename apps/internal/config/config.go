@@ -477,13 +477,26 @@ func (s *Settings) checkServers(alone bool, bad func(key, format string, args ..
 	return nil
 }
 
-// redact hides the password of a URL.
+// redact hides the passwords of a URL.
 func redact(s string) string {
-	if u, err := url.Parse(s); err == nil {
-		return u.Redacted()
+	u, err := url.Parse(s)
+	if err != nil {
+		scheme, _, _ := strings.Cut(s, ":")
+		return scheme + ":…"
 	}
-	scheme, _, _ := strings.Cut(s, ":")
-	return scheme + ":…"
+	// Drivers know more of them: that of a key file, or a token among the properties of a mechanism.
+	query, hidden := u.Query(), false
+	for key := range query {
+		name := strings.ToLower(key)
+		if strings.Contains(name, "password") || strings.Contains(name, "secret") || strings.Contains(name, "properties") {
+			query.Set(key, "xxxxx")
+			hidden = true
+		}
+	}
+	if hidden {
+		u.RawQuery = query.Encode()
+	}
+	return u.Redacted()
 }
 
 // Print writes every setting as the environment would give it, secrets masked.

@@ -149,6 +149,19 @@ const (
 	jwks = "PARLEY_JWKS_URL=http://auth:5002/.well-known/jwks.json"
 )
 
+func TestPrintMasksPasswordsAmongTheParameters(t *testing.T) {
+	for _, store := range []string{
+		"mongodb://u:s3cret@h1:27017,h2:27017/db?tls=true&tlsCertificateKeyFilePassword=s3cret",
+		"mongodb://h/db?authMechanism=MONGODB-AWS&authMechanismProperties=AWS_SESSION_TOKEN:s3cret",
+		"postgres://u@h/db?sslpassword=s3cret",
+	} {
+		var out bytes.Buffer
+		require.NoError(t, config.Settings{Program: config.Socket, Store: store}.Print(&out))
+		assert.NotContains(t, out.String(), "s3cret")
+		assert.Contains(t, out.String(), "/db?")
+	}
+}
+
 func TestEachProgramHasSettingsAndDefaultsOfItsOwn(t *testing.T) {
 	for program, c := range map[config.Program]struct {
 		env    []string
@@ -172,6 +185,11 @@ func TestEachProgramHasSettingsAndDefaultsOfItsOwn(t *testing.T) {
 				name, _, _ := strings.Cut(pair, "=")
 				assert.Contains(t, out.String(), name+"=")
 			}
+			var printed bytes.Buffer
+			again, _, err := config.Load(program, nil, strings.Split(strings.TrimSpace(out.String()), "\n"), &printed)
+			require.NoError(t, err, "what is printed can be read")
+			require.NoError(t, again.Print(&printed))
+			assert.Equal(t, out.String(), printed.String())
 			_, _, err = config.Load(program, []string{"bench", "idle"}, c.env, &out)
 			require.Error(t, err, "it is the all-in-one that measures")
 		})

@@ -221,12 +221,18 @@ func Serve(ctx context.Context, s config.Settings, stdout, stderr io.Writer, rea
 		}
 	}
 	publicURL, dial := wire.Addresses(s, listener.Addr())
-	app, err := wire.New(ctx, s, publicURL, dial, log)
-	if err != nil {
+	var app *wire.App
+	// What was opened before the start failed, or was given up, has to be closed too.
+	begun, err := leave(after(ctx, endTimeout), func() (err error) {
+		app, err = wire.New(ctx, s, publicURL, dial, log)
+		return err
+	})
+	switch {
+	case !begun:
+		return errors.New("the start was given up, while something still waited for a server that does not answer")
+	case err != nil:
 		return err
 	}
-	defer app.Close()
-
 	server := &http.Server{
 		Handler: app.Handler, ReadHeaderTimeout: 10 * time.Second, ReadTimeout: 30 * time.Second,
 		WriteTimeout: 60 * time.Second, IdleTimeout: 2 * time.Minute, MaxHeaderBytes: 64 << 10,
@@ -260,16 +266,56 @@ func Serve(ctx context.Context, s config.Settings, stdout, stderr io.Writer, rea
 	context.AfterFunc(ctx, func() {
 		defer close(stopped)
 		log.Info("shutting down")
-		grace, enough := context.WithTimeout(context.Background(), 9*time.Second)
+		grace, enough := context.WithTimeout(context.Background(), requestsTimeout)
 		defer enough()
 		if server.Shutdown(grace) != nil {
 			_ = server.Close()
 		}
 	})
-	err = app.Run(ctx)
-	cancel()
-	<-stopped
-	return errors.Join(err, <-served, app.Close())
+	patience := after(ctx, endTimeout)
+	settled, err := leave(patience, func() error {
+		err := app.Run(ctx)
+		cancel()
+		<-stopped
+		return errors.Join(err, <-served)
+	})
+	if !settled {
+		return fmt.Errorf("the end was not in order: after %v something still waits for a server that does not answer", endTimeout)
+	}
+	// All is settled by now: a connection that cannot say goodbye is no failure.
+	switch closed, failed := leave(patience, app.Close); {
+	case !closed:
+		log.Warn("connections were left open at the end: their servers do not answer")
+	case failed != nil:
+		log.Warn("connections did not end in order", "error", failed)
+	}
+	return err
+}
+
+const (
+	// endTimeout bounds the end, whatever does not answer: whoever ends a program kills it soon after.
+	endTimeout = 9500 * time.Millisecond
+	// requestsTimeout is how much of it requests under way may take.
+	requestsTimeout = 8 * time.Second
+)
+
+// after returns what is closed so long after ctx has ended.
+func after(ctx context.Context, d time.Duration) <-chan struct{} {
+	over := make(chan struct{})
+	context.AfterFunc(ctx, func() { time.AfterFunc(d, func() { close(over) }) })
+	return over
+}
+
+// leave calls do, and leaves it to itself when patience ends; done is false then.
+func leave(patience <-chan struct{}, do func() error) (done bool, err error) {
+	ended := make(chan error, 1)
+	go func() { ended <- do() }()
+	select {
+	case err := <-ended:
+		return true, err
+	case <-patience:
+		return false, nil
+	}
 }
 
 // lockName is the file that keeps other processes off what this one keeps in the data folder;

@@ -37,7 +37,7 @@ func (a *App) openSender(ctx context.Context) error {
 	a.ports.Sender = sender
 	if s.Program == config.Mailer { // to whom nobody is sent who could do without mails
 		a.checks = append(a.checks, health.Check{Name: "smtp", Probe: func(ctx context.Context) (map[string]any, error) {
-			return nil, sender.Check(ctx)
+			return nil, sender.Ping(ctx)
 		}})
 	}
 	ctx, cancel := context.WithTimeout(ctx, startTimeout)

@@ -142,6 +142,44 @@ func TestWhatCanNeverBeHandled(t *testing.T) {
 	require.NoError(t, consumer.Close())
 }
 
+// TestWhatIsTooLargeForTheDeadTopic, because the reason comes to it, goes there without its data, and holds
+// up nobody either.
+func TestWhatIsTooLargeForTheDeadTopic(t *testing.T) {
+	t.Parallel()
+	_, cfg := cluster(t)
+	b := open(t, cfg)
+	ctx := deadline(t)
+	s, brokers := vendor(t, cfg)
+	s.Producer.MaxMessageBytes = 2 << 20
+	producer, err := sarama.NewSyncProducer(brokers, s)
+	require.NoError(t, err)
+	const most = 1048588 // bytes that a broker takes by default
+	_, _, err = producer.SendMessage(&sarama.ProducerMessage{Topic: "mail", Key: sarama.StringEncoder("u1"), Value: sarama.ByteEncoder(make([]byte, most-100))})
+	require.NoError(t, err)
+	require.NoError(t, producer.Close())
+	require.NoError(t, b.Publish(ctx, happened("good")))
+
+	handled := make(chan event.Event)
+	subscribe(ctx, t, b, "mail", "group", into(handled))
+	require.Equal(t, happened("good"), receive(ctx, t, handled))
+
+	consumer, err := sarama.NewConsumer(brokers, s)
+	require.NoError(t, err)
+	dead, err := consumer.ConsumePartition("mail.dead", 0, sarama.OffsetOldest)
+	require.NoError(t, err)
+	r := receive(ctx, t, dead.Messages())
+	require.Empty(t, r.Value)
+	require.Equal(t, "u1", string(r.Key))
+	headers := map[string]string{}
+	for _, h := range r.Headers {
+		headers[string(h.Key)] = string(h.Value)
+	}
+	require.Contains(t, headers["dead_reason"], "not an event")
+	require.Equal(t, "true", headers["dead_cut"])
+	require.NoError(t, dead.Close())
+	require.NoError(t, consumer.Close())
+}
+
 // TestFailingHandlerDoesNotHoldUpItsGroup: another member can join while a handler fails and
 // fails, the event has one owner at a time, and goes to the other when its owner leaves.
 func TestFailingHandlerDoesNotHoldUpItsGroup(t *testing.T) {
