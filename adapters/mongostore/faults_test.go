@@ -253,7 +253,7 @@ func TestWritesAskForTheMajorityAndTheJournal(t *testing.T) {
 // A number that follows one that is rolled back would leave a gap: numbers follow what the majority has.
 func TestAppendFollowsWhatTheMajorityHas(t *testing.T) {
 	t.Parallel()
-	b := newBetween(t, servers.Mongo(t), alone)
+	b := newBetween(t, empty(t), alone)
 	s := at(t, b.url)
 	var mu sync.Mutex
 	var levels []string
