@@ -11,7 +11,7 @@ const (
 	// allowed to create topics.
 	KafkaVariable = "PARLEY_TEST_KAFKA"
 	// KafkaJarsVariable names a folder with the jars of a broker, as .ci/kafka-jars fetches them.
-	KafkaJarsVariable = "PARLEY_KAFKA_JARS"
+	KafkaJarsVariable = "PARLEY_TEST_KAFKA_JARS"
 )
 
 // KafkaOptions is how [StartKafka] starts a broker. The zero value is a broker like that of [Kafka].
@@ -24,7 +24,7 @@ type KafkaOptions struct {
 }
 
 // Kafka returns the URL of a cluster: the one that PARLEY_TEST_KAFKA names, or a broker that is
-// started once for the test binary from the jars in PARLEY_KAFKA_JARS and stopped when the
+// started once for the test binary from the jars in PARLEY_TEST_KAFKA_JARS and stopped when the
 // binary ends. Where there is neither, t is skipped. Tests share the cluster, so each needs
 // names of topics and groups of its own.
 func Kafka(t testing.TB) string {

@@ -77,7 +77,7 @@ func sharedKafka(t testing.TB) string {
 	return kafkaShared.server.URL()
 }
 
-// StartKafka starts a broker for t alone, from the jars in PARLEY_KAFKA_JARS, and stops it when
+// StartKafka starts a broker for t alone, from the jars in PARLEY_TEST_KAFKA_JARS, and stops it when
 // t ends. Where they are not named, t is skipped.
 func StartKafka(t testing.TB, o KafkaOptions) *KafkaServer {
 	t.Helper()

@@ -15,14 +15,14 @@ const (
 	// create and drop databases. A database in it is not used, but its parameters are.
 	MongoVariable = "PARLEY_TEST_MONGO"
 	// MongoJarsVariable names a folder with mongo-java-server, as .ci/mongo-jars fills it.
-	MongoJarsVariable = "PARLEY_MONGO_JARS"
+	MongoJarsVariable = "PARLEY_TEST_MONGO_JARS"
 )
 
 // mongoPatience bounds the start of a server, and each call of this package.
 const mongoPatience = 60 * time.Second
 
 // Mongo returns the URL of a database that is empty. It is on the server that PARLEY_TEST_MONGO names, or on one that
-// is started once for the test binary from the jars in PARLEY_MONGO_JARS and stopped when the binary ends: mongo-java-server,
+// is started once for the test binary from the jars in PARLEY_TEST_MONGO_JARS and stopped when the binary ends: mongo-java-server,
 // which is not MongoDB. Where there is neither, t is skipped. drop is called with the URL when t ends, and removes the
 // database; it is the caller's, so that tests of other servers need no driver of this one. Nil is for tests that store nothing.
 func Mongo(t testing.TB, drop func(ctx context.Context, url string) error) string {

@@ -44,7 +44,7 @@ func sharedMongo(t testing.TB) string {
 	return mongoShared.server.URL
 }
 
-// StartMongo starts a server for t alone, from the jars in PARLEY_MONGO_JARS, and stops it when t ends. Where they are
+// StartMongo starts a server for t alone, from the jars in PARLEY_TEST_MONGO_JARS, and stops it when t ends. Where they are
 // not named, t is skipped.
 func StartMongo(t testing.TB) *MongoServer {
 	t.Helper()
