@@ -395,6 +395,14 @@ func queueFaults() []broken[contract.Mails] {
 			o.RunAt = o.At
 			return p.Queue.Settle(ctx, j, o)
 		})},
+		{"every attempt counts", "an attempt that was none is given back", settles(func(p contract.Mails, ctx context.Context, j mail.Job, o mail.Outcome) error {
+			o.Untried = false
+			return p.Queue.Settle(ctx, j, o)
+		})},
+		{"no attempt counts", "a job that failed comes again at its time", settles(func(p contract.Mails, ctx context.Context, j mail.Job, o mail.Outcome) error {
+			o.Untried = o.State == mail.Ready
+			return p.Queue.Settle(ctx, j, o)
+		})},
 		{"a dead job is sent", "a dead job is not claimed", settles(func(p contract.Mails, ctx context.Context, j mail.Job, o mail.Outcome) error {
 			o.State = mail.Sent
 			return p.Queue.Settle(ctx, j, o)

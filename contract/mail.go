@@ -43,6 +43,7 @@ func MailQueue() []Case[Mails] {
 		{"a sent job is done", "Settle stores o: a Sent job is done.", mailSent},
 		{"a sent job forgets its data", "Sent forgets Data.", mailForgets},
 		{"a job that failed comes again at its time", "Settle stores o: Ready again, at RunAt.", mailAgain},
+		{"an attempt that was none is given back", "Ready with o.Untried has one attempt less.", mailUntried},
 		{"a job that failed keeps its place", "Ready keeps the job's place in the order.", mailPlace},
 		{"a dead job is not claimed", "Settle stores o: a Dead job is a dead letter.", mailDead},
 		{"settling twice is refused", "Settle returns ErrLeaseLost if the job is not Running, changing nothing.", mailSettleTwice},
@@ -444,6 +445,22 @@ func mailAgain(ctx context.Context, p Mails) error {
 	}
 	got, err := claim(ctx, p, at(20), job(1).ID)
 	want.State, want.Attempts, want.Claims, want.LeasedUntil = mail.Running, 2, 2, at(20).Add(lease)
+	return first(err, during("Claim", sameJob(got, want)))
+}
+
+func mailUntried(ctx context.Context, p Mails) error {
+	if err := enqueue(ctx, p, job(1)); err != nil {
+		return err
+	}
+	_, err1 := settle(ctx, p, job(1).ID, at(5), mail.Outcome{State: mail.Ready, RunAt: at(20), At: at(6), Error: "greylisted"})
+	_, err2 := settle(ctx, p, job(1).ID, at(20), mail.Outcome{State: mail.Ready, RunAt: at(40), At: at(21), Error: "nobody there", Untried: true})
+	want := job(1)
+	want.Attempts, want.Claims, want.RunAt, want.LastError = 1, 2, at(40), "nobody there"
+	if err := first(err1, err2, wantJob(ctx, p, want)); err != nil {
+		return err
+	}
+	got, err := claim(ctx, p, at(40), job(1).ID)
+	want.State, want.Attempts, want.Claims, want.LeasedUntil = mail.Running, 2, 3, at(40).Add(lease)
 	return first(err, during("Claim", sameJob(got, want)))
 }
 

@@ -128,6 +128,9 @@ func (s *MailQueue) Settle(ctx context.Context, j mail.Job, o mail.Outcome) erro
 		switch o.State {
 		case mail.Ready:
 			q = q.Set("run_at = ?", micros(o.RunAt))
+			if o.Untried {
+				q = q.Set("attempts = attempts - 1")
+			}
 		case mail.Sent:
 			q = q.Set("data = ?", []byte{})
 		}

@@ -117,6 +117,9 @@ func (q *MailQueue) Settle(ctx context.Context, j mail.Job, o mail.Outcome) erro
 	switch o.State {
 	case mail.Ready:
 		e.job.RunAt = stamp(o.RunAt)
+		if o.Untried {
+			e.job.Attempts--
+		}
 		return nil
 	case mail.Sent:
 		e.job.Data = nil

@@ -164,9 +164,12 @@ func (s *MailQueue) Settle(ctx context.Context, j mail.Job, o mail.Outcome) erro
 	default:
 		return errOutcome
 	}
+	update := bson.D{{Key: "$set", Value: set}, {Key: "$unset", Value: bson.D{{Key: "leased_until", Value: ""}}}}
+	if o.State == mail.Ready && o.Untried {
+		update = append(update, bson.E{Key: "$inc", Value: bson.D{{Key: "attempts", Value: -1}}})
+	}
 	changed, err := s.change(ctx, "settle mail",
-		bson.D{{Key: "_id", Value: j.ID}, {Key: "state", Value: string(mail.Running)}, {Key: "claims", Value: j.Claims}},
-		bson.D{{Key: "$set", Value: set}, {Key: "$unset", Value: bson.D{{Key: "leased_until", Value: ""}}}})
+		bson.D{{Key: "_id", Value: j.ID}, {Key: "state", Value: string(mail.Running)}, {Key: "claims", Value: j.Claims}}, update)
 	if err == nil && !changed {
 		return mail.ErrLeaseLost
 	}

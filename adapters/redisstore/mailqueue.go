@@ -165,7 +165,7 @@ return false
 `)
 
 // ARGV: id, claims, the call, state, error, the time of the outcome for comparing and for
-// keeping, the time to run at for both. Returns 1, or 0 if the lease was lost.
+// keeping, the time to run at for both, 1 if the attempt does not count. Returns 1, or 0 if the lease was lost.
 var settleMail = redis.NewScript(mailFunctions + `
 local id, job = ARGV[1], KEYS[1] .. ARGV[1]
 local was = redis.call('HMGET', job, 'state', 'claims', 'by')
@@ -180,6 +180,9 @@ redis.call('HSET', job, 'by', ARGV[3], 'error', ARGV[5], 'updated', ARGV[7])
 redis.call('HDEL', job, 'until')
 if ARGV[4] == 'ready' then
 	redis.call('HSET', job, 'run', ARGV[9])
+	if ARGV[10] == '1' then
+		redis.call('HINCRBY', job, 'attempts', -1)
+	end
 	wait(id, ARGV[8])
 	return 1
 end
@@ -306,7 +309,7 @@ func (q *MailQueue) Settle(ctx context.Context, j mail.Job, o mail.Outcome) erro
 		return errOutcome.Detail("its state is %q", o.State)
 	}
 	reply, err := q.store.run(ctx, "settle mail", settleMail, q.keys(), j.ID, j.Claims, rand.Text(), string(o.State), o.Error,
-		score(o.At), micros(o.At), score(o.RunAt), micros(o.RunAt))
+		score(o.At), micros(o.At), score(o.RunAt), micros(o.RunAt), o.Untried)
 	if err == nil && reply != int64(1) {
 		return mail.ErrLeaseLost
 	}

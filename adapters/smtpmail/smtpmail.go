@@ -17,7 +17,8 @@
 // mail.ErrRefused is an answer from 500 to 599 to MAIL, RCPT, DATA or the data, or a message that
 // no server could take. All else is temporary and of kind Unavailable: answers from 400 to 499,
 // connections that cannot be made or break, and what is wrong with the configuration, which is
-// [ErrAuthRefused] or [ErrNotEncrypted] and is logged as an error at most once a minute.
+// [ErrAuthRefused] or [ErrNotEncrypted] and is logged as an error at most once a minute. What failed
+// before the server was ready for a mail is mail.ErrUntried too: such an attempt does not count.
 //
 // Nothing of a mail and no password is sent before TLS is established and the server's certificate
 // is verified, except where [None] was configured. An error or log never holds the password.
@@ -100,13 +101,13 @@ func (s *Sender) Send(ctx context.Context, m mail.Message) error {
 		return mail.ErrRefused.Because(fmt.Errorf("smtpmail: %w", err))
 	}
 	if ctx.Err() != nil { // else select might choose a free slot
-		return fault.Wrap(fault.Unavailable, fmt.Errorf("smtpmail: %w", ctx.Err()))
+		return mail.ErrUntried.Because(fmt.Errorf("smtpmail: %w", ctx.Err()))
 	}
 	select {
 	case s.slots <- struct{}{}:
 		defer func() { <-s.slots }()
 	case <-ctx.Done():
-		return fault.Wrap(fault.Unavailable, fmt.Errorf("smtpmail: all connections are in use: %w", ctx.Err()))
+		return mail.ErrUntried.Because(fmt.Errorf("smtpmail: all connections are in use: %w", ctx.Err()))
 	}
 	ctx, cancel := context.WithTimeout(ctx, s.cfg.Timeout)
 	defer cancel()
@@ -131,7 +132,7 @@ func (s *Sender) send(ctx context.Context, l letter) error {
 	}
 	c, err = s.dial(ctx)
 	if err != nil {
-		return err
+		return mail.ErrUntried.Because(err)
 	}
 	return s.classify(ctx, s.deliver(ctx, c, l))
 }

@@ -260,6 +260,39 @@ type elsewhere struct{ net.Conn }
 
 func (elsewhere) RemoteAddr() net.Addr { return &net.TCPAddr{IP: net.IPv4(192, 0, 2, 1), Port: 25} }
 
+func TestWhereNobodyIsThereNothingWasTried(t *testing.T) {
+	t.Parallel()
+	s := serve(t, options{noTLS: true})
+	cfg := s.config()
+	cfg.Security = smtpmail.None
+	for name, change := range map[string]func(*smtpmail.Config){
+		"nobody listens": func(c *smtpmail.Config) {
+			c.Dial = func(context.Context, string, string) (net.Conn, error) { return nil, errors.New("connection refused") }
+		},
+		"no TLS":      func(c *smtpmail.Config) { c.Security = smtpmail.StartTLS },
+		"no greeting": func(c *smtpmail.Config) { c.Timeout, c.Dial = 50*time.Millisecond, mute },
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			c := cfg
+			change(&c)
+			err := open(t, c).Send(t.Context(), letter(1))
+			temporary(t, err)
+			assert.ErrorIs(t, err, mail.ErrUntried)
+			assert.Equal(t, name == "no TLS", errors.Is(err, smtpmail.ErrNotEncrypted))
+		})
+	}
+	ended, cancel := context.WithCancel(t.Context())
+	cancel()
+	assert.ErrorIs(t, open(t, cfg).Send(ended, letter(1)), mail.ErrUntried)
+}
+
+// mute is a connection on which nobody says anything.
+func mute(context.Context, string, string) (net.Conn, error) {
+	near, _ := net.Pipe()
+	return near, nil
+}
+
 func TestAnswersOfTheServer(t *testing.T) {
 	t.Parallel()
 	type want int
@@ -287,6 +320,7 @@ func TestAnswersOfTheServer(t *testing.T) {
 				assert.Equal(t, want == refused, errors.Is(err, mail.ErrRefused))
 				assert.Equal(t, want != refused, errors.Is(err, fault.Unavailable))
 				assert.Equal(t, want == auth, errors.Is(err, smtpmail.ErrAuthRefused))
+				assert.NotErrorIs(t, err, mail.ErrUntried, "the server was there")
 				assert.ErrorContains(t, err, fmt.Sprint(code))
 				assert.ErrorContains(t, err, stage)
 				assert.NotRegexp(t, "[\\x00-\\x1f]", err.Error(), "one line")

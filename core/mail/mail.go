@@ -34,13 +34,18 @@ func (m Message) LogValue() slog.Value { return slog.GroupValue(slog.String("id"
 // ErrRefused marks a failure that trying again cannot mend: the address does not exist, say.
 var ErrRefused = fault.New(fault.Invalid, "mail_refused", "the mail was refused for good")
 
+// ErrUntried marks a failure in which nobody was there to take the mail: it has certainly not gone out,
+// and the attempt does not count.
+var ErrUntried = fault.New(fault.Unavailable, "mail_untried", "nobody was there to take the mail")
+
 // Sender hands mails to whatever carries them.
 //
 // It may be called from many goroutines.
 type Sender interface {
 	// Send returns nil once the next hop has taken responsibility for m. An error that
-	// matches ErrRefused is permanent. Any other error is temporary, and the outcome may
-	// be unknown: the mail may have gone out. Send gives up when ctx is done.
+	// matches ErrRefused is permanent, and one that matches ErrUntried says that nothing of m was
+	// sent. Any other error is temporary, and the outcome may be unknown: the mail may have gone
+	// out. Send gives up when ctx is done.
 	Send(ctx context.Context, m Message) error
 }
 
@@ -102,6 +107,8 @@ type Outcome struct {
 	At time.Time
 	// Error is empty for Sent.
 	Error string
+	// Untried, with Ready, gives back the attempt that Claim counted.
+	Untried bool
 }
 
 // What queues answer besides success.
@@ -130,7 +137,7 @@ type Queue interface {
 	Claim(ctx context.Context, now time.Time, lease time.Duration) (Job, bool, error)
 	// Settle ends the lease that Claim gave: it stores o if the job is Running and its Claims
 	// equal j.Claims, and returns ErrLeaseLost otherwise, changing nothing. Sent forgets Data.
-	// Ready keeps the job's place in the order.
+	// Ready keeps the job's place in the order, and with o.Untried has one attempt less.
 	Settle(ctx context.Context, j Job, o Outcome) error
 	// Prune removes Sent jobs that were settled before the given time, and returns how many.
 	// From then on their keys are unknown.

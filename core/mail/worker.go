@@ -22,7 +22,8 @@ type WorkerConfig struct {
 	Queue     Queue      // required
 	Sender    Sender     // required
 	Templates *Templates // required
-	// MaxAttempts is how often a mail is tried before it becomes a dead letter. Default 3.
+	// MaxAttempts is how often a mail is tried before it becomes a dead letter. What fails with ErrUntried
+	// does not count. Default 3.
 	MaxAttempts int
 	// SendTimeout bounds one attempt. Default 30 seconds.
 	SendTimeout time.Duration
@@ -69,8 +70,8 @@ type Worker struct {
 }
 
 // Checker is a [Sender] that can say whether it would take a mail. A [Worker] whose attempt has
-// failed for now asks it before it claims the next job: the end of a mail server then costs one
-// attempt of one mail, however long it lasts, and not all attempts of every mail that waits.
+// failed for now asks it before it claims the next job, and so leaves the mails in peace for as long as
+// nobody takes them.
 type Checker interface {
 	// Check returns nil if the sender would take a mail now. It gives up when ctx is done. It may be
 	// called from many goroutines.
@@ -299,9 +300,13 @@ func (w *Worker) try(patience context.Context, j Job) (Outcome, bool) {
 	case !errors.Is(err, ErrRefused):
 		w.suspect.Store(true)
 	}
+	untried := errors.Is(err, ErrUntried)
 	switch {
-	case errors.Is(err, ErrRefused), j.Attempts >= w.cfg.MaxAttempts:
+	case errors.Is(err, ErrRefused), j.Attempts >= w.cfg.MaxAttempts && !untried:
 		return Outcome{State: Dead, Error: describe(err, j)}, true
+	}
+	if untried {
+		return Outcome{State: Ready, RunAt: microseconds(w.cfg.Now()).Add(w.backoff(1)), Error: describe(err, j), Untried: true}, true
 	}
 	runAt := microseconds(w.cfg.Now()).Add(w.backoff(j.Attempts))
 	return Outcome{State: Ready, RunAt: runAt, Error: describe(err, j)}, true

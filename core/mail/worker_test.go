@@ -222,6 +222,32 @@ func TestWorkerSucceedsAtLast(t *testing.T) {
 	})
 }
 
+func TestWhatNobodyWasThereToTakeDoesNotCount(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		q, s := memory.NewMailQueue(), &attempts{answer: func(n int, _ mail.Message) error {
+			switch {
+			case n == 2, n == 22:
+				return errTemporary // which counts
+			case n < 30:
+				return mail.ErrUntried.Because(errTemporary)
+			}
+			return nil
+		}}
+		enqueue(t, q, "a")
+		_, stop := start(t, mail.WorkerConfig{Queue: q, Sender: s})
+		time.Sleep(10 * time.Minute)
+		stop()
+		require.Equal(t, 30, s.count())
+		j := get(t, q, "a")
+		require.Equal(t, mail.Sent, j.State)
+		require.Equal(t, 3, j.Attempts)
+		for _, gap := range s.gaps() {
+			require.LessOrEqual(t, gap, 11*time.Second, "nor does the wait grow with it")
+		}
+	})
+}
+
 func TestWorkerGivesUpWhatCanNeverSucceed(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
