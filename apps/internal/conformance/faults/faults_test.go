@@ -113,7 +113,7 @@ func newWorld(t *testing.T, store func(config.Program) string, mailer ...string)
 		Env: map[config.Program][]string{
 			config.Auth:   {"PARLEY_MAIL_BURST=100000", "PARLEY_SIGNIN_BURST=100000", "PARLEY_ACCESS_TTL=2h"},
 			config.Mailer: append(mailer, "PARLEY_MAIL_SENDER="+smtpURL),
-			config.Socket: {"PARLEY_ACCESS_TTL=2h"},
+			config.Socket: {"PARLEY_ACCESS_TTL=2h", "PARLEY_SOCKET_RATE=-1"}, // the history is read at once in the end
 		},
 	})
 	w := &world{t: t, Services: services, mails: mails}
