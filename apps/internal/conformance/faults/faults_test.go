@@ -173,7 +173,7 @@ func (w *world) suffer(dependencies ...*dependency) {
 			lines = append(lines, line)
 		}
 	}
-	w.finish(faults)
+	lines = append(lines, w.finish(faults))
 	if *table != "" {
 		f, err := os.OpenFile(*table, os.O_APPEND|os.O_CREATE|os.O_WRONLY, 0o644)
 		require.NoError(w.t, err)

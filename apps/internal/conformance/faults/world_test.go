@@ -519,8 +519,9 @@ func (w *world) down(ctx context.Context, p *stack.Program) ([]string, bool) {
 	return names, (a.status == http.StatusOK) == (len(names) == 0)
 }
 
-// finish checks what was promised to everybody. Each fault may have crashed one mail.
-func (w *world) finish(faults int) {
+// finish checks what was promised to everybody, and says in one line what there was. Each fault may have
+// crashed one mail.
+func (w *world) finish(faults int) string {
 	ctx, cancel := context.WithTimeout(context.Background(), 2*patience)
 	defer cancel()
 	// The load ends first, and the clients with it but for what they have heard.
@@ -576,8 +577,10 @@ func (w *world) finish(faults int) {
 	var stats map[mail.State]int
 	require.NoError(w.t, json.Unmarshal(a.body, &stats))
 	require.Zero(w.t, stats[mail.Dead], "dead letters although nobody was refused")
-	w.t.Logf("%d faults: %d messages in the room, %d acknowledged and all in their place; %d mails for %d sign-ups, %d of them twice, no dead letter",
+	summary := fmt.Sprintf("%d faults: %d messages in the room, %d acknowledged and all in their place; %d mails for %d sign-ups, %d of them twice, no dead letter",
 		faults, len(history), acknowledged, mails, len(w.signed), twice)
+	w.t.Log(summary)
+	return summary
 }
 
 // history is everything in the room up to now.
