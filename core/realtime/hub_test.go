@@ -9,7 +9,6 @@ import (
 	"sync"
 	"sync/atomic"
 	"testing"
-	"testing/synctest"
 	"time"
 
 	"github.com/stretchr/testify/assert"
@@ -732,25 +731,6 @@ func TestDrain(t *testing.T) {
 	_, err := n.Accept(newConn(), realtime.Identity{})
 	assert.ErrorIs(t, err, realtime.ErrDraining)
 	require.NoError(t, n.Drain(t.Context()), "twice is harmless")
-}
-
-// stuck is a presence that nobody can leave.
-type stuck struct{ realtime.Presence }
-
-func (stuck) Exit(ctx context.Context, _ time.Time, _, _ string, _ chat.Author) (bool, error) {
-	<-ctx.Done()
-	return false, ctx.Err()
-}
-
-func TestTheEndDoesNotWaitForAPresenceThatIsAway(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		n := start(t, func(c *realtime.HubConfig) { c.Presence = stuck{c.Presence} })
-		n.connect("ada").join("hall")
-		require.NoError(t, n.Drain(t.Context()))
-		began := time.Now()
-		n.stop()
-		assert.LessOrEqual(t, time.Since(began), 2*time.Second)
-	})
 }
 
 func TestAFailedReadJoinsNothing(t *testing.T) {
