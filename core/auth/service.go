@@ -46,6 +46,10 @@ type Config struct {
 	// the same answer as for a new one and a mail to its owner.
 	TakenConflict bool
 
+	// Normalize brings text that a person may type in several ways into one form, Unicode's NFC
+	// (Unicode Standard Annex #15), so that what looks the same is the same: passwords and names.
+	// It must be pure and may be called from many goroutines; norm.NFC.String of golang.org/x/text does. Default: text stays as it is.
+	Normalize func(string) string
 	// Committed, if set, is called after events were committed, so that the relay need not
 	// wait for its next look. It must not block.
 	Committed func()
@@ -134,6 +138,9 @@ func New(cfg Config) (*Service, error) {
 	}
 	if cfg.Committed == nil {
 		cfg.Committed = func() {}
+	}
+	if cfg.Normalize == nil {
+		cfg.Normalize = func(s string) string { return s }
 	}
 	if cfg.Now == nil {
 		cfg.Now = time.Now

@@ -35,6 +35,10 @@ type Config struct {
 	// CacheTimeout bounds one call of the cache: so long a cache that does not answer holds up
 	// the commit, or the reader, that finds it out. Default 1 second.
 	CacheTimeout time.Duration
+	// Normalize brings text that a person may type in several ways into one form, Unicode's NFC
+	// (Unicode Standard Annex #15), so that what looks the same is the same: names of rooms.
+	// It must be pure and may be called from many goroutines; norm.NFC.String of golang.org/x/text does. Default: text stays as it is.
+	Normalize func(string) string
 	// Now is the clock. Default time.Now.
 	Now func() time.Time
 	// NewID makes identifiers of messages. Default event.NewID.
@@ -93,6 +97,9 @@ func New(cfg Config) (*Service, error) {
 	}
 	if cfg.CacheTimeout <= 0 {
 		cfg.CacheTimeout = time.Second
+	}
+	if cfg.Normalize == nil {
+		cfg.Normalize = func(s string) string { return s }
 	}
 	if cfg.Now == nil {
 		cfg.Now = time.Now

@@ -39,6 +39,7 @@ func NewAccounts(cfg Config) (*Accounts, error) {
 	a := cfg.Auth
 	a.Users, a.Sessions, a.Codes, a.Nonces, a.Limiter = cfg.Users, cfg.Sessions, cfg.Codes, cfg.Nonces, cfg.Limiter
 	a.Hasher, a.Issuer, a.Verifier = cfg.Hasher, cfg.Issuer, cfg.Verifier
+	a.Normalize = cfg.Normalize
 	a.Now, a.NewID, a.Log, a.Committed = cfg.Now, cfg.NewID, cfg.Log, func() { p.relay.Wake() }
 	p.Auth, errs[1] = auth.New(a)
 	if len(cfg.Sweepers) > 0 {

@@ -36,6 +36,7 @@ func NewNode(cfg Config) (*Node, error) {
 	var errs [4]error
 	c := cfg.Chat
 	c.Store, c.Rooms, c.Members, c.Cache = cfg.Messages, cfg.Rooms, cfg.Members, cfg.Recent
+	c.Normalize = cfg.Normalize
 	c.Now, c.NewID, c.Log = cfg.Now, cfg.NewID, cfg.Log
 	if p.Chat, errs[0] = chat.New(c); errs[0] == nil {
 		h := cfg.Hub

@@ -84,6 +84,10 @@ type Config struct {
 	Hub       realtime.HubConfig
 	Relay     event.RelayConfig
 
+	// Normalize brings text that a person may type in several ways into one form, Unicode's NFC
+	// (Unicode Standard Annex #15), so that what looks the same is the same: names of rooms and users, and passwords.
+	// It must be pure and may be called from many goroutines; norm.NFC.String of golang.org/x/text does. Default: text stays as it is.
+	Normalize func(string) string
 	// Now is the clock. Default time.Now.
 	Now func() time.Time
 	// NewID makes identifiers that ascend with time. Default event.NewID.

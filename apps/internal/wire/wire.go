@@ -18,6 +18,8 @@ import (
 	"sync/atomic"
 	"time"
 
+	"golang.org/x/text/unicode/norm"
+
 	"github.com/parley-chat/parley/adapters/humaapi"
 	"github.com/parley-chat/parley/adapters/jwtauth"
 	"github.com/parley-chat/parley/adapters/nbiows"
@@ -217,7 +219,7 @@ func inOrder(steps ...func() error) error {
 func (a *App) config(publicURL string) parley.Config {
 	s := a.settings
 	return parley.Config{
-		Ports: a.ports, PublicURL: publicURL, Origins: s.Origins, DrainTimeout: s.DrainTimeout, Log: a.log,
+		Ports: a.ports, PublicURL: publicURL, Origins: s.Origins, DrainTimeout: s.DrainTimeout, Log: a.log, Normalize: norm.NFC.String,
 		Auth: auth.Config{
 			AccessTTL: s.AccessTTL, SessionTTL: s.SessionTTL, TakenConflict: s.AuthTaken == "conflict",
 			SignInRate: auth.Rate{Burst: s.SignInBurst, Per: time.Minute},
