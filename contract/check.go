@@ -26,6 +26,7 @@ func at(n int) time.Time {
 // names are different, each from all the others, though some adapters think otherwise: by case,
 // by spaces at the end, by Unicode normalisation, by width, by accent, or by what a pattern means.
 var names = []string{
+	"\u0645\u06cc\u200c\u062e\u0648\u0627\u0647\u0645", "\u0645\u06cc\u062e\u0648\u0627\u0647\u0645", "\U0001f469\u200d\U0001f4bb", "\U0001f469\U0001f4bb",
 	"room", "Room", "ROOM", "room.", "room\u00a0", "room\u3000", "roomx", "room x", "room  x",
 	"caf\u00e9", "cafe\u0301", "cafe", "CAF\u00c9", "straße", "strasse", "\ufb01", "fi", "ｒｏｏｍ",
 	"ı", "i", "I", "İ", "ß", "ss", "%", "_", "*", "ro*m", "ro_m", "room/x", "room:x", "room{x}", "'room'", `"room"`, `room\`,

@@ -88,15 +88,18 @@ type importRule struct {
 
 // order is what each core package may import besides the standard library.
 var order = map[string][]string{
-	"core/fault":    {},
+	"core/fault": {},
+
+	"core/internal/visible": {},
+
 	"core/event":    {"core/fault"},
-	"core/user":     {"core/fault", "core/event"},
+	"core/user":     {"core/internal/visible", "core/fault", "core/event"},
 	"core/health":   {"core/fault"},
-	"core/mail":     {"core/fault", "core/event", "core/user", "core/health"},
-	"core/chat":     {"core/fault", "core/event", "core/user", "core/health"},
-	"core/auth":     {"core/fault", "core/event", "core/user", "core/health", "core/mail"},
-	"core/realtime": {"core/fault", "core/event", "core/user", "core/health", "core/chat"},
-	"core/parley":   {"core/fault", "core/event", "core/user", "core/health", "core/mail", "core/chat", "core/auth", "core/realtime"},
+	"core/mail":     {"core/internal/visible", "core/fault", "core/event", "core/user", "core/health"},
+	"core/chat":     {"core/internal/visible", "core/fault", "core/event", "core/user", "core/health"},
+	"core/auth":     {"core/internal/visible", "core/fault", "core/event", "core/user", "core/health", "core/mail"},
+	"core/realtime": {"core/internal/visible", "core/fault", "core/event", "core/user", "core/health", "core/chat"},
+	"core/parley":   {"core/internal/visible", "core/fault", "core/event", "core/user", "core/health", "core/mail", "core/chat", "core/auth", "core/realtime"},
 }
 
 // between are the adapters that may import another one.
@@ -269,24 +272,24 @@ func TestImportRulesCanFail(t *testing.T) {
 		rule    string
 	}{
 		{"a clean house", map[string][]string{
-			"core/fault": {"errors"}, "core/event": {"core/fault"}, "core/user": {"core/event"}, "core/mail": {"core/user"},
-			"core/auth": {"core/mail", "core/user"}, "core/chat": {"core/user"}, "core/realtime": {"core/chat"},
+			"core/fault": {"errors"}, "core/event": {"core/fault"}, "core/user": {"core/internal/visible", "core/event"}, "core/mail": {"core/internal/visible", "core/user"},
+			"core/auth": {"core/internal/visible", "core/mail", "core/user"}, "core/chat": {"core/internal/visible", "core/user"}, "core/realtime": {"core/internal/visible", "core/chat"},
 			"contract": {"core/auth", "testing"}, "testkit": {"core/mail", "testing"}, "adapters/memory": {"core/realtime", "sync"},
 			"adapters/kafkabus": {"adapters/watermillbus", "example.com/kafka"}, "adapters/watermillbus": {"core/event", "example.com/watermill"},
 			"apps/parley": {"adapters/memory", "apps/internal/wire"}, "apps/internal/wire": {"core/auth"},
 			"testkit/system": {"apps/internal/wire", "testing"}, "adapters/bunstore": {"adapters/bunstore/internal/rows", "example.com/bun"},
 		}, ""},
-		{"a vendor in core", map[string][]string{"core/user": {"example.com/vendor"}}, "core imports the standard library and core, in order"},
+		{"a vendor in core", map[string][]string{"core/user": {"core/internal/visible", "example.com/vendor"}}, "core imports the standard library and core, in order"},
 		{"core against its order", map[string][]string{"core/event": {"core/user"}}, "core imports the standard library and core, in order"},
-		{"core against its order, by a detour", map[string][]string{"core/chat": {"core/user"}, "core/user": {"core/event"}, "core/event": {"core/auth"}}, "core imports the standard library and core, in order"},
-		{"siblings", map[string][]string{"core/realtime": {"core/auth"}}, "core imports the standard library and core, in order"},
+		{"core against its order, by a detour", map[string][]string{"core/chat": {"core/internal/visible", "core/user"}, "core/user": {"core/internal/visible", "core/event"}, "core/event": {"core/auth"}}, "core imports the standard library and core, in order"},
+		{"siblings", map[string][]string{"core/realtime": {"core/internal/visible", "core/auth"}}, "core imports the standard library and core, in order"},
 		{"an unknown package in core", map[string][]string{"core/misc": {"core/fault"}}, "core imports the standard library and core, in order"},
-		{"core on an adapter", map[string][]string{"core/chat": {"adapters/memory"}}, "core imports the standard library and core, in order"},
+		{"core on an adapter", map[string][]string{"core/chat": {"core/internal/visible", "adapters/memory"}}, "core imports the standard library and core, in order"},
 		{"a vendor in contract", map[string][]string{"contract": {"example.com/assert"}}, "contract and testkit import the standard library and core"},
 		{"a vendor in testkit, by a detour", map[string][]string{"testkit": {"testkit/wsclient"}, "testkit/wsclient": {"example.com/websocket"}}, "contract and testkit import the standard library and core"},
 		{"a vendor in memory", map[string][]string{"adapters/memory": {"example.com/lru"}}, "memory imports the standard library and core"},
 		{"two adapters", map[string][]string{"adapters/humaapi": {"adapters/passhash"}}, "an adapter imports no other adapter"},
-		{"two adapters, by a detour", map[string][]string{"adapters/humaapi": {"core/auth"}, "core/auth": {"adapters/passhash"}}, "an adapter imports no other adapter"},
+		{"two adapters, by a detour", map[string][]string{"adapters/humaapi": {"core/auth"}, "core/auth": {"core/internal/visible", "adapters/passhash"}}, "an adapter imports no other adapter"},
 		{"the wrong way round", map[string][]string{"adapters/watermillbus": {"adapters/kafkabus"}}, "an adapter imports no other adapter"},
 		{"an adapter on testkit", map[string][]string{"adapters/smtpmail": {"testkit"}}, "an adapter imports neither testkit nor contract"},
 		{"an adapter on contract", map[string][]string{"adapters/smtpmail": {"contract"}}, "an adapter imports neither testkit nor contract"},

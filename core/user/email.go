@@ -2,10 +2,10 @@ package user
 
 import (
 	"strings"
-	"unicode"
 	"unicode/utf8"
 
 	"github.com/parley-chat/parley/core/fault"
+	"github.com/parley-chat/parley/core/internal/visible"
 )
 
 // Limits of what a user is called.
@@ -84,11 +84,9 @@ func isAlphanumeric(c byte) bool {
 	return 'a' <= c && c <= 'z' || 'A' <= c && c <= 'Z' || '0' <= c && c <= '9'
 }
 
-// brailleBlank is the one symbol that is drawn as nothing.
-const brailleBlank = '\u2800'
-
 // ParseFullName trims a name, folds runs of white space to one space, and refuses an empty
-// or too long one, and characters that cannot be seen.
+// or too long one, and characters that cannot be seen. U+200C and U+200D may stand where a script
+// or an emoji needs them (RFC 5892 appendix A, Unicode Technical Standard #51).
 func ParseFullName(s string) (string, error) {
 	if !utf8.ValidString(s) {
 		return "", ErrFullNameInvalid.Detail("it is not valid UTF-8")
@@ -100,10 +98,8 @@ func ParseFullName(s string) (string, error) {
 	if utf8.RuneCountInString(s) > MaxFullName {
 		return "", ErrFullNameInvalid.Detail("it is longer than %d characters", MaxFullName)
 	}
-	for _, r := range s {
-		if !unicode.IsGraphic(r) || unicode.Is(unicode.Other_Default_Ignorable_Code_Point, r) || r == brailleBlank {
-			return "", ErrFullNameInvalid.Detail("it has a character that cannot be seen")
-		}
+	if !visible.Only(s) || !visible.Any(s) {
+		return "", ErrFullNameInvalid.Detail("it has a character that cannot be seen")
 	}
 	return s, nil
 }
