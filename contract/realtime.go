@@ -209,6 +209,7 @@ func fanoutWhole(ctx context.Context, open FanoutNodes) error {
 		{Kind: realtime.SignalTyping, Room: "room", User: author, Typing: false, Node: "node ü", Conn: 1},
 		{Kind: realtime.SignalJoined, Room: "room", User: author},
 		{Kind: realtime.SignalLeft, Room: "room", User: author, Node: "n"},
+		{Kind: realtime.SignalRemoved, Room: "room", User: chat.Author{ID: author.ID}},
 	}
 	return open.running(ctx, 2, func(nodes []*node) error {
 		return first(follow(ctx, "room", nodes...), nodes[0].publish(ctx, want...), nodes[1].got(ctx, "room", want...), nodes[0].got(ctx, "room", want...))

@@ -8,10 +8,10 @@ package chat
 import (
 	"context"
 	"time"
-	"unicode"
 	"unicode/utf8"
 
 	"github.com/parley-chat/parley/core/fault"
+	"github.com/parley-chat/parley/core/internal/visible"
 	"github.com/parley-chat/parley/core/user"
 )
 
@@ -74,6 +74,8 @@ var (
 
 // CheckRoom refuses a name that is empty, longer than [MaxRoomName] characters, not valid
 // UTF-8, that starts or ends with a space, or that holds a character that cannot be seen.
+// U+200C and U+200D may stand where a script or an emoji needs them (RFC 5892 appendix A,
+// Unicode Technical Standard #51).
 func CheckRoom(name string) error {
 	switch {
 	case name == "":
@@ -85,16 +87,14 @@ func CheckRoom(name string) error {
 	case name[0] == ' ' || name[len(name)-1] == ' ':
 		return ErrRoomInvalid.Detail("it starts or ends with a space")
 	}
-	for _, r := range name {
-		if !unicode.IsGraphic(r) {
-			return ErrRoomInvalid.Detail("it has a character that cannot be seen")
-		}
+	if !visible.Only(name) || !visible.Any(name) {
+		return ErrRoomInvalid.Detail("it has a character that cannot be seen")
 	}
 	return nil
 }
 
 // CheckText refuses a text that is empty, longer than [MaxText] characters, not valid UTF-8,
-// or that holds U+0000, which some stores cannot keep.
+// that holds U+0000, which some stores cannot keep, or no character that can be seen.
 func CheckText(text string) error {
 	switch {
 	case text == "":
@@ -108,6 +108,9 @@ func CheckText(text string) error {
 		if text[i] == 0 {
 			return ErrTextInvalid.Detail("it has a NUL character")
 		}
+	}
+	if !visible.Any(text) {
+		return ErrTextInvalid.Detail("it has no character that can be seen")
 	}
 	return nil
 }

@@ -13,7 +13,9 @@ import (
 // is committed at once, and under load a batch is as large as the commit is slow.
 type committer[T, R any] struct {
 	// commit stores values durably, all or none, and returns one answer each.
-	commit     func(ctx context.Context, values []T) ([]R, error)
+	commit func(ctx context.Context, values []T) ([]R, error)
+	// after, if set, is called with each answer once whoever submitted has it.
+	after      func(R)
 	maxBatch   int
 	maxPending int
 
@@ -133,6 +135,9 @@ func (c *committer[T, R]) settle(ctx context.Context, values []T, done []func(R,
 	if err == nil {
 		for i, d := range done {
 			d(answers[i], nil)
+			if c.after != nil {
+				c.after(answers[i])
+			}
 		}
 		return
 	}

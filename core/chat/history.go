@@ -22,7 +22,8 @@ type Page struct {
 // the store, once for all who wait. The page reaches at least to the sequence seen, which the
 // caller knows to be stored. It does not ask Access: who reads has joined.
 func (s *Service) Newest(ctx context.Context, room string, seen uint64) (Page, error) {
-	if err := CheckRoom(room); err != nil {
+	room, err := s.Resolve(ctx, room)
+	if err != nil {
 		return Page{}, err
 	}
 	if p, ok := s.cached(ctx, room, seen); ok {
@@ -34,7 +35,8 @@ func (s *Service) Newest(ctx context.Context, room string, seen uint64) (Page, e
 // Since returns the messages after the given sequence, at most MaxPage, lowest first. The
 // page's Last reaches at least to the sequence seen.
 func (s *Service) Since(ctx context.Context, room string, since, seen uint64) (Page, error) {
-	if err := CheckRoom(room); err != nil {
+	room, err := s.Resolve(ctx, room)
+	if err != nil {
 		return Page{}, err
 	}
 	held := s.recent.get(ctx, room)
@@ -78,7 +80,8 @@ func (s *Service) page(messages []Message, last uint64, recovered bool) Page {
 // History returns a page of room: the messages that r chooses, at most r.Limit, where 0 or
 // more than MaxPage means MaxPage. It asks Access for ActionRead.
 func (s *Service) History(ctx context.Context, who Author, room string, r Range) (Page, error) {
-	if err := CheckRoom(room); err != nil {
+	room, err := s.Resolve(ctx, room)
+	if err != nil {
 		return Page{}, err
 	}
 	if err := s.cfg.Access.May(ctx, who, ActionRead, room); err != nil {

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/parley-chat/parley/core/event"
@@ -54,6 +55,8 @@ type Service struct {
 	messages *committer[Message, Stored]
 	joins    *committer[Membership, struct{}]
 	recent   *recent
+
+	heard atomic.Pointer[[]func(Message)] // by OnStored
 
 	mu    sync.Mutex
 	known map[string]struct{} // rooms that are stored; emptied when it has maxKnown
@@ -112,6 +115,7 @@ func New(cfg Config) (*Service, error) {
 	}
 	s := &Service{cfg: cfg, recent: newRecent(cfg), known: map[string]struct{}{}, loads: map[string]*loads{}}
 	s.messages = newCommitter(cfg.MaxBatch, cfg.MaxPending, s.commitMessages)
+	s.messages.after = s.tell
 	s.joins = newCommitter(cfg.MaxBatch, cfg.MaxPending, s.commitJoins)
 	return s, nil
 }
@@ -121,6 +125,30 @@ func (s *Service) Recent() int { return s.cfg.Recent }
 
 // MaxPage is the most messages of one page.
 func (s *Service) MaxPage() int { return s.cfg.MaxPage }
+
+// OnStored makes f hear of every message that [Service.Send] or [Service.Submit] has stored, whoever
+// called it, and of one that was sent again under its ClientID and was stored before: whoever stored
+// it may not have lived to tell. f is called after the sender has the answer, with messages of one
+// room in the order of their sequence, from the goroutine that commits: it must be quick. A hub
+// registers itself. It may be called from many goroutines.
+func (s *Service) OnStored(f func(Message)) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	var all []func(Message)
+	if before := s.heard.Load(); before != nil {
+		all = append(all, *before...)
+	}
+	all = append(all, f)
+	s.heard.Store(&all)
+}
+
+func (s *Service) tell(stored Stored) {
+	if heard := s.heard.Load(); heard != nil {
+		for _, f := range *heard {
+			f(stored.Message)
+		}
+	}
+}
 
 // Run commits until ctx ends and what was submitted before is settled, and returns nil: what the
 // store has not answered CommitTimeout after ctx has ended fails with kind Unavailable.
@@ -135,38 +163,78 @@ func (s *Service) Run(ctx context.Context) error {
 	return nil
 }
 
+// Resolve returns the name under which a room is kept: the normal form of what was typed. A room
+// that was made before names were normalised keeps the form that it has. It returns
+// ErrRoomInvalid, or an error of kind Unavailable. It reads from the store only for a name that is
+// not in normal form.
+func (s *Service) Resolve(ctx context.Context, name string) (string, error) {
+	if err := CheckRoom(name); err != nil {
+		return "", err
+	}
+	normal := s.cfg.Normalize(name)
+	if normal == name {
+		return name, nil
+	}
+	if s.knows(name) {
+		return name, nil
+	}
+	switch _, err := s.cfg.Rooms.ByName(ctx, name); {
+	case err == nil:
+		s.know(name)
+		return name, nil
+	case !errors.Is(err, ErrRoomNotFound):
+		return "", fmt.Errorf("read room: %w", err)
+	}
+	return normal, CheckRoom(normal)
+}
+
+// Normalize is Config.Normalize.
+func (s *Service) Normalize(name string) string { return s.cfg.Normalize(name) }
+
+// knows reports whether the room is stored, as far as this process remembers.
+func (s *Service) knows(room string) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	_, known := s.known[room]
+	return known
+}
+
+func (s *Service) know(room string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if len(s.known) >= maxKnown {
+		clear(s.known)
+	}
+	s.known[room] = struct{}{}
+}
+
 // Join makes who a member of room, durably; the room comes into being with its first
 // member. Joining twice is joining once. It returns ErrRoomInvalid, ErrNotAllowed, or an
 // error of kind Unavailable, after which the outcome is unknown.
 func (s *Service) Join(ctx context.Context, who Author, room string) error {
-	if err := CheckRoom(room); err != nil {
+	room, err := s.Resolve(ctx, room)
+	if err != nil {
 		return err
 	}
 	if err := s.cfg.Access.May(ctx, who, ActionJoin, room); err != nil {
 		return err
 	}
 	now := s.now()
-	s.mu.Lock()
-	_, known := s.known[room]
-	s.mu.Unlock()
-	if !known {
+	if !s.knows(room) {
 		if _, err := s.cfg.Rooms.Ensure(ctx, Room{Name: room, CreatedBy: who.ID, CreatedAt: now}); err != nil {
 			return fmt.Errorf("store room: %w", err)
 		}
-		s.mu.Lock()
-		if len(s.known) >= maxKnown {
-			clear(s.known)
-		}
-		s.known[room] = struct{}{}
-		s.mu.Unlock()
+		s.know(room)
 	}
-	_, err := s.joins.do(ctx, Membership{Room: room, UserID: who.ID, Since: now})
+	_, err = s.joins.do(ctx, Membership{Room: room, UserID: who.ID, Since: now})
 	return err
 }
 
-// Leave ends the membership. Leaving a room that one has not joined is no error.
+// Leave ends the membership. Leaving a room that one has not joined is no error. Connections that
+// are in the room stay there: whoever is to be taken out needs realtime.Hub.Remove.
 func (s *Service) Leave(ctx context.Context, who user.ID, room string) error {
-	if err := CheckRoom(room); err != nil {
+	room, err := s.Resolve(ctx, room)
+	if err != nil {
 		return err
 	}
 	return s.cfg.Members.Remove(ctx, room, who)
@@ -193,7 +261,8 @@ type Draft struct {
 // with the same ClientID is harmless. It returns ErrRoomInvalid, ErrTextInvalid,
 // ErrClientIDInvalid, ErrNotAllowed, ErrBusy or ErrClosed before anything was stored.
 func (s *Service) Send(ctx context.Context, d Draft) (Stored, error) {
-	if err := s.check(ctx, d); err != nil {
+	d, err := s.check(ctx, d)
+	if err != nil {
 		return Stored{}, err
 	}
 	return s.messages.do(ctx, s.message(d))
@@ -203,10 +272,17 @@ func (s *Service) Send(ctx context.Context, d Draft) (Stored, error) {
 // with messages of one room in the order of their sequence, from the goroutine that commits:
 // it must be quick. Submit itself waits only as long as Access does.
 func (s *Service) Submit(ctx context.Context, d Draft, done func(Stored, error)) error {
-	if err := s.check(ctx, d); err != nil {
+	d, err := s.check(ctx, d)
+	if err != nil {
 		return err
 	}
 	return s.messages.submit(s.message(d), done)
+}
+
+// May asks Access whether who may do what in room, by the name that [Service.Resolve] returns. It
+// returns nil, an error of kind Forbidden, or any other error when that cannot be told.
+func (s *Service) May(ctx context.Context, who Author, what Action, room string) error {
+	return s.cfg.Access.May(ctx, who, what, room)
 }
 
 // SubmitWaits reports whether Submit may wait, because a Config.Access is asked.
@@ -215,17 +291,19 @@ func (s *Service) SubmitWaits() bool {
 	return !open
 }
 
-func (s *Service) check(ctx context.Context, d Draft) error {
-	if err := CheckRoom(d.Room); err != nil {
-		return err
+// check returns the draft as it may be stored.
+func (s *Service) check(ctx context.Context, d Draft) (Draft, error) {
+	var err error
+	if d.Room, err = s.Resolve(ctx, d.Room); err != nil {
+		return d, err
 	}
 	if err := CheckText(d.Text); err != nil {
-		return err
+		return d, err
 	}
 	if err := CheckClientID(d.ClientID); err != nil {
-		return err
+		return d, err
 	}
-	return s.cfg.Access.May(ctx, d.Author, ActionSend, d.Room)
+	return d, s.cfg.Access.May(ctx, d.Author, ActionSend, d.Room)
 }
 
 func (s *Service) message(d Draft) Message {

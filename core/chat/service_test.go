@@ -12,6 +12,7 @@ import (
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
+	"golang.org/x/text/unicode/norm"
 
 	"github.com/parley-chat/parley/adapters/memory"
 	"github.com/parley-chat/parley/core/chat"
@@ -444,4 +445,88 @@ func TestTimesAreUTCMicroseconds(t *testing.T) {
 	at := time.Date(2026, 1, 2, 3, 4, 5, 678_901_234, time.FixedZone("x", 3600))
 	f := open(t, func(c *chat.Config, _ *store) { c.Now = func() time.Time { return at } })
 	assert.Equal(t, time.Date(2026, 1, 2, 2, 4, 5, 678_901_000, time.UTC), f.send(t, "hall", "x", "").At)
+}
+
+func TestWhoeverSendsIsHeard(t *testing.T) {
+	f := open(t, nil)
+	heard := make(chan chat.Message, 8)
+	f.OnStored(func(m chat.Message) { heard <- m })
+	f.OnStored(func(m chat.Message) { heard <- m })
+	two := func() []chat.Message { return []chat.Message{<-heard, <-heard} }
+
+	first := f.send(t, "hall", "one", "c1")
+	assert.Equal(t, []chat.Message{first.Message, first.Message}, two(), "every listener hears it")
+	again := f.send(t, "hall", "one", "c1")
+	require.True(t, again.Repeated)
+	assert.Equal(t, []chat.Message{first.Message, first.Message}, two(), "whoever stored it may not have lived to tell")
+
+	answered := make(chan struct{})
+	require.NoError(t, f.Submit(t.Context(), chat.Draft{Room: "hall", Text: "two", Author: ada}, func(s chat.Stored, err error) {
+		assert.NoError(t, err)
+		assert.Empty(t, heard, "the sender has the answer first")
+		close(answered)
+	}))
+	<-answered
+	assert.EqualValues(t, 2, two()[0].Seq)
+
+	_, err := f.Send(t.Context(), chat.Draft{Room: "hall", Text: " ", Author: ada})
+	require.ErrorIs(t, err, chat.ErrTextInvalid)
+	f.stop()
+	assert.Empty(t, heard, "what is not stored is not heard")
+}
+
+// counted counts how often a room is read.
+type counted struct {
+	chat.Rooms
+	reads atomic.Int32
+}
+
+func (c *counted) ByName(ctx context.Context, name string) (chat.Room, error) {
+	c.reads.Add(1)
+	return c.Rooms.ByName(ctx, name)
+}
+
+func TestRoomsAreKeptInOneForm(t *testing.T) {
+	composed, decomposed := "café", "cafe\u0301"
+	rooms := &counted{Rooms: memory.NewRooms()}
+	f := open(t, func(c *chat.Config, _ *store) { c.Normalize, c.Rooms = norm.NFC.String, rooms })
+	require.NoError(t, f.Join(t.Context(), ada, composed))
+	f.send(t, composed, "one", "")
+	assert.Zero(t, rooms.reads.Load(), "a name in normal form costs no read")
+	assert.Equal(t, composed, f.send(t, decomposed, "two", "").Room)
+	for _, read := range []func() (chat.Page, error){
+		func() (chat.Page, error) { return f.Newest(t.Context(), decomposed, 0) },
+		func() (chat.Page, error) { return f.Since(t.Context(), decomposed, 0, 0) },
+		func() (chat.Page, error) { return f.History(t.Context(), ada, decomposed, chat.Range{}) },
+	} {
+		p, err := read()
+		require.NoError(t, err)
+		assert.Equal(t, []uint64{1, 2}, sequences(p.Messages))
+	}
+	require.NoError(t, f.Leave(t.Context(), ada.ID, decomposed))
+	has, err := f.members.Has(t.Context(), composed, ada.ID)
+	require.NoError(t, err)
+	assert.False(t, has)
+
+	t.Run("a room of before keeps its form", func(t *testing.T) {
+		old := "re\u0301sume\u0301"
+		_, err := rooms.Ensure(t.Context(), chat.Room{Name: old})
+		require.NoError(t, err)
+		rooms.reads.Store(0)
+		for range 3 {
+			assert.Equal(t, old, f.send(t, old, "x", "").Room)
+		}
+		assert.EqualValues(t, 1, rooms.reads.Load(), "that it is there is remembered")
+	})
+	t.Run("names that may not be", func(t *testing.T) {
+		for _, name := range []string{"a\u200db", "\u3164", " a", strings.Repeat("\u0958", chat.MaxRoomName)} {
+			_, err := f.Resolve(t.Context(), name)
+			assert.ErrorIs(t, err, chat.ErrRoomInvalid, "%+q", name)
+		}
+		for _, name := range []string{"می\u200cخواهم", "ශ්\u200dරී", "👩\u200d💻", "🏴\U000e0067\U000e0062\U000e0073\U000e0063\U000e0074\U000e007f"} {
+			got, err := f.Resolve(t.Context(), name)
+			assert.NoError(t, err)
+			assert.Equal(t, name, got)
+		}
+	})
 }

@@ -11,6 +11,7 @@ import (
 	"github.com/parley-chat/parley/core/chat"
 	"github.com/parley-chat/parley/core/event"
 	"github.com/parley-chat/parley/core/realtime"
+	"github.com/parley-chat/parley/core/user"
 )
 
 // Node is the part that talks to sockets: one of several that share rooms. It requires the ports
@@ -85,6 +86,18 @@ func (p *Node) Run(ctx context.Context, ready func()) error {
 	endHub()
 	<-connecting
 	return g.wait()
+}
+
+// Send says something in a room as author, who need not have joined it: it is stored, and reaches the
+// room's members on every node as a message of a socket does. See [chat.Service.Send] for what it
+// returns; a text against the rules, or an author whom chat.Config.Access refuses, stores nothing.
+func (p *Node) Send(ctx context.Context, d chat.Draft) (chat.Stored, error) {
+	return p.Chat.Send(ctx, d)
+}
+
+// Remove takes a user out of a room on every node, at once. See [realtime.Hub.Remove].
+func (p *Node) Remove(ctx context.Context, room string, id user.ID) error {
+	return p.Hub.Remove(ctx, room, id)
 }
 
 // revoked closes the sockets of a session that ended.

@@ -195,8 +195,19 @@ func (c *client) send(f *Frame, shed bool) {
 
 func (c *client) close(code int, reason string) { c.conn.Close(code, CloseReason(reason)) }
 
-// member returns the connection's membership of a room, or nil.
+// member returns the connection's membership of a room, or nil. The room may be typed in
+// another form than the one in which it is kept.
 func (c *client) member(room string) *member {
+	m := c.memberOf(room)
+	if m == nil {
+		if normal := c.hub.cfg.Chat.Normalize(room); normal != room {
+			m = c.memberOf(normal)
+		}
+	}
+	return m
+}
+
+func (c *client) memberOf(room string) *member {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	for _, m := range c.rooms {
@@ -226,11 +237,6 @@ func (c *client) message(ctx context.Context, cmd Command) {
 	err := c.hub.cfg.Chat.Submit(ctx, d, func(s chat.Stored, err error) {
 		c.inFlight.Add(-1)
 		c.answer(cmd, Answer{Stored: s.Message}, err)
-		if err == nil {
-			// Also a repeated one: whoever stored it may not have lived, or waited, to publish it. Rooms drop
-			// what they have delivered.
-			c.hub.publish(context.Background(), Signal{Kind: SignalMessage, Room: s.Room, Message: s.Message, Conn: c.id})
-		}
 	})
 	if err != nil {
 		c.inFlight.Add(-1)
@@ -250,7 +256,8 @@ func (c *client) typing(ctx context.Context, cmd Command) error {
 }
 
 func (c *client) history(ctx context.Context, cmd Command) (Answer, error) {
-	if c.member(cmd.Room) == nil {
+	m := c.member(cmd.Room)
+	if m == nil {
 		return Answer{}, ErrNotJoined
 	}
 	r := chat.Range{Limit: int(cmd.Limit), Newest: cmd.After == nil}
@@ -260,15 +267,16 @@ func (c *client) history(ctx context.Context, cmd Command) (Answer, error) {
 	if cmd.Before != nil {
 		r.Before = *cmd.Before
 	}
-	p, err := c.hub.cfg.Chat.History(ctx, c.user, cmd.Room, r)
+	p, err := c.hub.cfg.Chat.History(ctx, c.user, m.room.name, r)
 	return Answer{Messages: p.Messages, More: p.More}, err
 }
 
 func (c *client) presence(ctx context.Context, cmd Command) (Answer, error) {
-	if c.member(cmd.Room) == nil {
+	m := c.member(cmd.Room)
+	if m == nil {
 		return Answer{}, ErrNotJoined
 	}
-	users, count, err := c.hub.cfg.Presence.List(ctx, c.hub.cfg.Now(), cmd.Room, c.hub.cfg.PresenceLimit)
+	users, count, err := c.hub.cfg.Presence.List(ctx, c.hub.cfg.Now(), m.room.name, c.hub.cfg.PresenceLimit)
 	return Answer{Members: users, Count: count}, err
 }
 
@@ -284,27 +292,34 @@ func (c *client) join(ctx context.Context, cmd Command) error {
 			return ErrTooManyRooms
 		}
 	}
-	if err := c.hub.cfg.Chat.Join(ctx, c.user, cmd.Room); err != nil {
-		return err
-	}
 	fresh := m == nil
 	if fresh {
 		var err error
+		if cmd.Room, err = c.hub.cfg.Chat.Resolve(ctx, cmd.Room); err != nil {
+			return err
+		}
+		// Listening comes first: whoever is taken out of the room from here on is found.
 		if m, err = c.hub.enter(ctx, c, cmd.Room); err != nil {
 			return err
 		}
 	} else {
 		m.pause()
 	}
+	back := func(err error) error {
+		if fresh {
+			c.hub.exit(ctx, m)
+		} else {
+			m.resume()
+		}
+		return err
+	}
+	if err := c.hub.cfg.Chat.Join(ctx, c.user, m.room.name); err != nil {
+		return back(err)
+	}
 	for {
-		page, err := c.read(ctx, cmd, m.room.seen())
+		page, err := c.read(ctx, m.room.name, cmd.Since, m.room.seen())
 		if err != nil {
-			if fresh {
-				c.hub.exit(ctx, m)
-			} else {
-				m.resume()
-			}
-			return err
+			return back(err)
 		}
 		var ack *Frame
 		if cmd.HasID {
@@ -315,6 +330,16 @@ func (c *client) join(ctx context.Context, cmd Command) error {
 		}
 		// Something was delivered meanwhile that is neither in the page nor pending: read again.
 	}
+	c.mu.Lock()
+	removed := m.removed
+	c.mu.Unlock()
+	if removed {
+		// The membership that was stored a moment ago must not outlive the removal.
+		if err := c.hub.cfg.Chat.Leave(ctx, c.user.ID, m.room.name); err != nil {
+			return err
+		}
+		return ErrRemoved
+	}
 	if fresh {
 		m.entered(ctx)
 	}
@@ -324,11 +349,11 @@ func (c *client) join(ctx context.Context, cmd Command) error {
 	return nil
 }
 
-func (c *client) read(ctx context.Context, cmd Command, seen uint64) (chat.Page, error) {
-	if cmd.Since != nil {
-		return c.hub.cfg.Chat.Since(ctx, cmd.Room, *cmd.Since, seen)
+func (c *client) read(ctx context.Context, room string, since *uint64, seen uint64) (chat.Page, error) {
+	if since != nil {
+		return c.hub.cfg.Chat.Since(ctx, room, *since, seen)
 	}
-	return c.hub.cfg.Chat.Newest(ctx, cmd.Room, seen)
+	return c.hub.cfg.Chat.Newest(ctx, room, seen)
 }
 
 func (c *client) leave(ctx context.Context, room string) error {
@@ -337,7 +362,7 @@ func (c *client) leave(ctx context.Context, room string) error {
 		return nil
 	}
 	c.hub.exit(ctx, m)
-	return c.hub.cfg.Chat.Leave(ctx, c.user.ID, room)
+	return c.hub.cfg.Chat.Leave(ctx, c.user.ID, m.room.name)
 }
 
 // Disconnected says that the connection is gone.

@@ -126,6 +126,9 @@ func addSchema(schemas map[string]any, o *Object) {
 		switch f.Type {
 		case String:
 			p["type"] = "string"
+			if f.Null {
+				p["type"] = []string{"string", "null"}
+			}
 			if f.MinLength > 0 {
 				p["minLength"] = f.MinLength
 			}
@@ -222,6 +225,9 @@ func (f *Field) typeScript() string {
 		return f.Object.Name
 	case ListOf:
 		return f.Object.Name + "[]"
+	}
+	if f.Null {
+		return "string | null"
 	}
 	return "string"
 }

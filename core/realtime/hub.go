@@ -70,6 +70,9 @@ type HubConfig struct {
 	// LeaseTTL is how long the users of this node count as present without a sign of life
 	// from it. Default 30 seconds; it is renewed three times as often.
 	LeaseTTL time.Duration
+	// AccessEvery is how often chat.Config.Access, where there is one, is asked again whether the users of
+	// this node may read their rooms; who may not is taken out. Default 10 seconds.
+	AccessEvery time.Duration
 	// CommandTimeout bounds a command that reads or joins. Default 10 seconds.
 	CommandTimeout time.Duration
 	// HoleWait is how long a room waits for a message that is missing in the sequence before
@@ -118,6 +121,7 @@ func (c *HubConfig) defaults() error {
 	}{
 		{"TypingTTL", &c.TypingTTL, 6 * time.Second}, {"TypingEvery", &c.TypingEvery, time.Second},
 		{"LeaseTTL", &c.LeaseTTL, 30 * time.Second}, {"CommandTimeout", &c.CommandTimeout, 10 * time.Second},
+		{"AccessEvery", &c.AccessEvery, 10 * time.Second},
 		{"HoleWait", &c.HoleWait, 50 * time.Millisecond},
 	} {
 		if *d.v < 0 {
@@ -178,6 +182,10 @@ func NewHub(cfg HubConfig) (*Hub, error) {
 	}
 	h.queue.ready = sync.NewCond(&h.queue.mu)
 	h.working, h.endWork = context.WithCancel(context.Background())
+	cfg.Chat.OnStored(func(m chat.Message) {
+		// Rooms drop what they have delivered.
+		h.publish(context.Background(), Signal{Kind: SignalMessage, Room: m.Room, Message: m})
+	})
 	return h, nil
 }
 
@@ -193,6 +201,9 @@ func (h *Hub) Run(ctx context.Context) error {
 		wg.Go(h.deliverLoop)
 	}
 	wg.Go(func() { h.every(ctx, h.cfg.LeaseTTL/3, func() { h.renew(ctx) }) })
+	if h.cfg.Chat.SubmitWaits() {
+		wg.Go(func() { h.every(ctx, h.cfg.AccessEvery, func() { h.askAgain(ctx) }) })
+	}
 	wg.Go(func() { h.every(ctx, min(time.Second, h.cfg.TypingTTL/4), h.sweep) })
 	err := h.cfg.Fanout.Run(ctx, h.deliver)
 	if err != nil {

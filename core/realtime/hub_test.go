@@ -204,7 +204,13 @@ func start(t *testing.T, change func(*realtime.HubConfig)) *node {
 
 func startOn(t *testing.T, b backing, fanout realtime.Fanout, change func(*realtime.HubConfig)) *node {
 	t.Helper()
-	s, err := chat.New(chat.Config{Store: b.messages, Rooms: b.rooms, Members: b.members, Cache: memory.NewRecentCache(memory.RecentCacheConfig{})})
+	return startWith(t, b, fanout, chat.Config{}, change)
+}
+
+func startWith(t *testing.T, b backing, fanout realtime.Fanout, rules chat.Config, change func(*realtime.HubConfig)) *node {
+	t.Helper()
+	rules.Store, rules.Rooms, rules.Members, rules.Cache = b.messages, b.rooms, b.members, memory.NewRecentCache(memory.RecentCacheConfig{})
+	s, err := chat.New(rules)
 	require.NoError(t, err)
 	running := make(chan struct{})
 	cfg := realtime.HubConfig{Chat: s, Fanout: announced{fanout, running}, Presence: b.presence, Rate: -1}

@@ -438,8 +438,11 @@ func (JSON) Event(e Outgoing) *Frame {
 			if e.Event != EventResync {
 				b = appendUser(append(b, `,"user":`...), e.User)
 			}
-			if e.Event == EventTyping {
+			switch e.Event {
+			case EventTyping:
 				b = strconv.AppendBool(append(b, `,"typing":`...), e.Typing)
+			case EventMembership:
+				b = append(b, `,"role":null`...)
 			}
 			b = append(b, '}')
 		}

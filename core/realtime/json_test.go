@@ -42,6 +42,7 @@ func fits(o *realtime.Object, v any) error {
 		switch f.Type {
 		case realtime.String:
 			_, ok = v.(string)
+			ok = ok || f.Null && v == nil
 		case realtime.Integer:
 			var n float64
 			n, ok = v.(float64)

@@ -101,6 +101,7 @@ const (
 	SignalTyping                        // somebody types, or stopped
 	SignalJoined                        // a user's first connection in the room
 	SignalLeft                          // a user's last connection left the room
+	SignalRemoved                       // a user was taken out of the room
 )
 
 // Fanout carries signals between nodes. It may lose them, and may deliver messages of one

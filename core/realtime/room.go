@@ -48,6 +48,7 @@ type member struct {
 	// Under client.mu:
 	live    bool // false while joining: messages pend
 	left    bool
+	removed bool   // left because somebody took the user out
 	last    uint64 // the client has everything up to here
 	pending []pendingFrame
 }
@@ -99,13 +100,22 @@ func (h *Hub) enter(ctx context.Context, c *client, name string) (*member, error
 
 // exit ends a membership. Only the first call counts.
 func (h *Hub) exit(ctx context.Context, m *member) {
+	if h.detach(m, false) {
+		m.exited(ctx)
+		m.room.release(ctx)
+	}
+}
+
+// detach makes sure that nothing more of the room reaches the connection. Only the first call returns
+// true; whoever gets it must see to it that exited and release are called. It does not wait.
+func (h *Hub) detach(m *member, removed bool) bool {
 	c, r := m.client, m.room
 	c.mu.Lock()
 	if m.left {
 		c.mu.Unlock()
-		return
+		return false
 	}
-	m.left, m.pending = true, nil
+	m.left, m.removed, m.pending = true, removed, nil
 	for i := range c.rooms {
 		if c.rooms[i] == m {
 			c.rooms = append(c.rooms[:i], c.rooms[i+1:]...)
@@ -117,8 +127,7 @@ func (h *Hub) exit(ctx context.Context, m *member) {
 	r.members[m.slot] = nil
 	r.free = append(r.free, m.slot)
 	r.mu.Unlock()
-	m.exited(ctx)
-	r.release(ctx)
+	return true
 }
 
 // release lets the room go with its last member.
@@ -321,6 +330,8 @@ func (r *room) run() {
 		case SignalLeft:
 			r.typed(s.User, false)
 			r.broadcast(Outgoing{Event: EventLeft, Room: r.name, User: s.User})
+		case SignalRemoved:
+			r.remove(s.User)
 		}
 	}
 	r.mu.Lock()

@@ -1,6 +1,8 @@
 package realtime
 
 import (
+	"strings"
+
 	"github.com/parley-chat/parley/core/chat"
 )
 
@@ -30,6 +32,8 @@ type Field struct {
 	MinLength, MaxLength int
 	// Pattern says in the words of a regular expression (ECMA-262, unicode) what check checks.
 	Pattern string
+	// Null says that the value may be null instead of a string.
+	Null bool
 	// Minimum and Maximum bound an integer; Maximum 0 means MaxInteger.
 	Minimum, Maximum uint64
 	// Object is the type of a Ref or ListOf.
@@ -73,6 +77,7 @@ const (
 	EventJoined      = "joined"
 	EventLeft        = "left"
 	EventResync      = "resync"
+	EventMembership  = "membership"
 	EventAck         = "ack"
 	EventError       = "error"
 )
@@ -80,12 +85,12 @@ const (
 var (
 	roomField = Field{
 		Name: "room", Type: String, Required: true, MinLength: 1, MaxLength: chat.MaxRoomName,
-		Pattern: `^[^\p{C}\p{Zl}\p{Zp} ](?:[^\p{C}\p{Zl}\p{Zp}]*[^\p{C}\p{Zl}\p{Zp} ])?$`, check: chat.CheckRoom,
-		Doc: "The room's name: visible characters, no space at either end.",
+		Pattern: `^(?! )(?:[^\p{C}\p{Zl}\p{Zp}]|[\u200C\u200D]|[\u{E0020}-\u{E007F}])+(?<! )$`, check: chat.CheckRoom,
+		Doc: "The room's name: visible characters, no space at either end. U+200C and U+200D may stand where a script or an emoji needs them. Answers and events have it in Unicode's form NFC.",
 	}
 	textField = Field{
 		Name: "text", Type: String, Required: true, MinLength: 1, MaxLength: chat.MaxText,
-		Pattern: `^[^\u0000]+$`, check: chat.CheckText, Doc: "What is said. U+0000 is refused.",
+		Pattern: `^[^\u0000]+$`, check: noNUL, Doc: "What is said. U+0000 is refused, and so, by an error, is a text without a character that can be seen.",
 	}
 	clientIDField = Field{
 		Name: "clientId", Type: String, MaxLength: chat.MaxClientID, Pattern: `^[!-~]*$`, check: chat.CheckClientID,
@@ -113,6 +118,15 @@ var (
 	}}
 	ackedRoomField = Field{Name: "room", Type: String, Required: true, Doc: "The room's name."}
 )
+
+// noNUL refuses what closes the connection. A text that chat refuses besides is answered by an error:
+// whoever sent only spaces should not lose the connection.
+func noNUL(text string) error {
+	if strings.IndexByte(text, 0) >= 0 {
+		return chat.ErrTextInvalid.Detail("it has a NUL character")
+	}
+	return nil
+}
 
 var clientEvents = []ClientEvent{
 	{
@@ -177,6 +191,9 @@ var serverEvents = []ServerEvent{
 	}}},
 	{Name: EventJoined, Doc: "A user's first connection came into the room. Not sent in large rooms.", Data: &Object{Name: "Joined", Doc: "Who came.", Fields: []Field{ackedRoomField, userField}}},
 	{Name: EventLeft, Doc: "A user's last connection left the room. Not sent in large rooms.", Data: &Object{Name: "Left", Doc: "Who left.", Fields: []Field{ackedRoomField, userField}}},
+	{Name: EventMembership, Doc: "Somebody was taken out of the room. The user's own connections get it too, and nothing more of the room.", Data: &Object{Name: "MembershipChange", Doc: "Who may do what from now on.", Fields: []Field{
+		ackedRoomField, userField, {Name: "role", Type: String, Required: true, Null: true, Doc: "null: no longer a member."},
+	}}},
 	{Name: EventResync, Doc: "Messages of the room may have been missed: join it again with since.", Data: &Object{Name: "Resync", Doc: "Which room.", Fields: []Field{ackedRoomField}}},
 }
 

@@ -2,7 +2,7 @@
 
 /** Which room, and what was seen of it. */
 export interface JoinRoom {
-  /** The room's name: visible characters, no space at either end. */
+  /** The room's name: visible characters, no space at either end. U+200C and U+200D may stand where a script or an emoji needs them. Answers and events have it in Unicode's form NFC. */
   room: string;
   /** The last sequence that the client has seen; without it the answer holds the newest messages. */
   since?: number;
@@ -48,7 +48,7 @@ export interface JoinRoomAck {
 
 /** Which room. */
 export interface LeaveRoom {
-  /** The room's name: visible characters, no space at either end. */
+  /** The room's name: visible characters, no space at either end. U+200C and U+200D may stand where a script or an emoji needs them. Answers and events have it in Unicode's form NFC. */
   room: string;
 }
 
@@ -58,9 +58,9 @@ export interface Empty {
 
 /** What is said where. */
 export interface SendMessage {
-  /** The room's name: visible characters, no space at either end. */
+  /** The room's name: visible characters, no space at either end. U+200C and U+200D may stand where a script or an emoji needs them. Answers and events have it in Unicode's form NFC. */
   room: string;
-  /** What is said. U+0000 is refused. */
+  /** What is said. U+0000 is refused, and so, by an error, is a text without a character that can be seen. */
   text: string;
   /** The sender's own name for the message. Sending the same again stores nothing and has the same answer. */
   clientId?: string;
@@ -80,7 +80,7 @@ export interface SendMessageAck {
 
 /** Who types is known; where is not. */
 export interface IsTyping {
-  /** The room's name: visible characters, no space at either end. */
+  /** The room's name: visible characters, no space at either end. U+200C and U+200D may stand where a script or an emoji needs them. Answers and events have it in Unicode's form NFC. */
   room: string;
   /** True unless given. */
   typing?: boolean;
@@ -88,7 +88,7 @@ export interface IsTyping {
 
 /** Which messages. Without before and after: the newest. */
 export interface History {
-  /** The room's name: visible characters, no space at either end. */
+  /** The room's name: visible characters, no space at either end. U+200C and U+200D may stand where a script or an emoji needs them. Answers and events have it in Unicode's form NFC. */
   room: string;
   /** Only messages with a lower sequence, the highest of them first to be taken. */
   before?: number;
@@ -108,7 +108,7 @@ export interface HistoryAck {
 
 /** Which room. */
 export interface Presence {
-  /** The room's name: visible characters, no space at either end. */
+  /** The room's name: visible characters, no space at either end. U+200C and U+200D may stand where a script or an emoji needs them. Answers and events have it in Unicode's form NFC. */
   room: string;
 }
 
@@ -156,6 +156,16 @@ export interface Left {
   user: User;
 }
 
+/** Who may do what from now on. */
+export interface MembershipChange {
+  /** The room's name. */
+  room: string;
+  /** Who it is about. */
+  user: User;
+  /** null: no longer a member. */
+  role: string | null;
+}
+
 /** Which room. */
 export interface Resync {
   /** The room's name. */
@@ -190,5 +200,6 @@ export interface ServerEvents {
   isTyping: Typing;
   joined: Joined;
   left: Left;
+  membership: MembershipChange;
   resync: Resync;
 }
