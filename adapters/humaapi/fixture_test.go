@@ -29,7 +29,7 @@ import (
 
 const (
 	ada        = "ada@example.com"
-	adminToken = "open-sesame"
+	adminToken = "open-sesame-open-sesame"
 	password   = "correct horse battery"
 	keySet     = `{"keys":[{"kty":"OKP","crv":"Ed25519","kid":"1","x":"AA"}]}`
 )

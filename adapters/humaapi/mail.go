@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"net/http"
 	"time"
+	"unicode/utf8"
 
 	"github.com/danielgtaylor/huma/v2"
 
@@ -21,12 +22,30 @@ import (
 // errMailAdminOff says that there is no token with which the mails could be administered.
 var errMailAdminOff = fault.New(fault.Forbidden, "mail_admin_disabled", "the administration of mails is switched off")
 
+// MinAdminToken is how many characters the token of administrators has at least: there is no limit
+// to guesses but the speed of the network.
+const MinAdminToken = 16
+
 // MailConfig is what [RegisterMail] needs.
 type MailConfig struct {
 	Service *mail.DeadLetterService // required
-	// Token is what administrators send as bearer. Without one every call answers 403, and
-	// says how to change that.
+	// Token is what administrators send as bearer, at least [MinAdminToken] characters. Without one
+	// every call answers 403, and says how to change that.
 	Token string
+	// CurrentToken, if set, is asked for the token at each call instead, so that it can change while
+	// the program runs. It must not block. A token that is too short opens nothing.
+	CurrentToken func() string
+}
+
+// adminTokens returns what is asked for the token, and an error if there is one that can be guessed.
+func adminTokens(token string, current func() string) (func() string, error) {
+	if current != nil {
+		return current, nil
+	}
+	if token != "" && utf8.RuneCountInString(token) < MinAdminToken {
+		return nil, fmt.Errorf("the Token has fewer than %d characters", MinAdminToken)
+	}
+	return func() string { return token }, nil
 }
 
 type job struct {
@@ -119,9 +138,11 @@ func RegisterMail(a *API, cfg MailConfig) error {
 	if cfg.Service == nil {
 		wrong = append(wrong, errors.New("the Service is required"))
 	}
-	if err := errors.Join(wrong...); err != nil {
+	current, err := adminTokens(cfg.Token, cfg.CurrentToken)
+	if err := errors.Join(append(wrong, err)...); err != nil {
 		return fmt.Errorf("humaapi: RegisterMail: %w", err)
 	}
+	cfg.CurrentToken = current
 	a.scheme(schemeAdmin, "The administrator's token.", "")
 	a.tag("mail", "The mail queue and its dead letters, for administrators.")
 	registerJobs(a, cfg)
@@ -133,7 +154,7 @@ func RegisterMail(a *API, cfg MailConfig) error {
 func adminOperation(cfg MailConfig, op huma.Operation) huma.Operation {
 	op.Tags = []string{"mail"}
 	op.Security = []map[string][]string{{schemeAdmin: {}}}
-	op.Middlewares = huma.Middlewares{requireToken(cfg.Token)}
+	op.Middlewares = huma.Middlewares{requireToken(cfg.CurrentToken)}
 	return op
 }
 
@@ -237,10 +258,11 @@ func recipient(address, place string) (user.Email, error) {
 
 // requireToken is middleware: it lets only requests with the administrator's token through.
 // It compares hashes, which have one length, in constant time.
-func requireToken(token string) func(huma.Context, func(huma.Context)) {
-	want := sha256.Sum256([]byte(token))
+func requireToken(current func() string) func(huma.Context, func(huma.Context)) {
 	return func(ctx huma.Context, next func(huma.Context)) {
-		if token == "" {
+		token := current()
+		want := sha256.Sum256([]byte(token))
+		if utf8.RuneCountInString(token) < MinAdminToken {
 			refuse(ctx, errMailAdminOff.Detail("set PARLEY_ADMIN_TOKEN, or MailConfig.Token in a program of your own, to switch it on"))
 			return
 		}

@@ -1,6 +1,7 @@
 package humaapi_test
 
 import (
+	"context"
 	"fmt"
 	"net/http"
 	"testing"
@@ -10,6 +11,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/parley-chat/parley/adapters/humaapi"
+	"github.com/parley-chat/parley/adapters/memory"
 	"github.com/parley-chat/parley/core/mail"
 	"github.com/parley-chat/parley/core/user"
 )
@@ -161,4 +163,31 @@ func TestWithoutAnAdminTokenMailsAreSwitchedOff(t *testing.T) {
 			assert.Contains(t, d.Detail, "PARLEY_ADMIN_TOKEN")
 		}
 	}
+}
+
+func TestATokenThatCanBeGuessedIsRefused(t *testing.T) {
+	t.Parallel()
+	queue := memory.NewStore().MailQueue
+	letters, err := mail.NewDeadLetterService(mail.DeadLetterConfig{Letters: queue, Stats: queue})
+	require.NoError(t, err)
+	renew := func(context.Context, mail.Job) ([]byte, error) { return nil, nil }
+	for _, token := range []string{"x", "fifteen-letters"} {
+		api, err := humaapi.New(http.NewServeMux(), humaapi.Config{})
+		require.NoError(t, err)
+		assert.ErrorContains(t, humaapi.RegisterMail(api, humaapi.MailConfig{Service: letters, Token: token}), "16 characters")
+		assert.ErrorContains(t, humaapi.RegisterRenewal(api, humaapi.RenewalConfig{Renew: renew, Token: token}), "16 characters")
+	}
+}
+
+func TestTheTokenCanChange(t *testing.T) {
+	t.Parallel()
+	current := "the-first-token-of-two"
+	s := newSystem(t, options{mail: func(c *humaapi.MailConfig) { c.CurrentToken = func() string { return current } }})
+	ask := func(token string) int { return s.get("/mail/stats", bearer(token)).StatusCode }
+	assert.Equal(t, http.StatusOK, ask("the-first-token-of-two"))
+	current = "the-second-token-of-two"
+	assert.Equal(t, http.StatusUnauthorized, ask("the-first-token-of-two"))
+	assert.Equal(t, http.StatusOK, ask("the-second-token-of-two"))
+	current = "short"
+	assert.Equal(t, http.StatusForbidden, ask("short"), "what is too short opens nothing")
 }

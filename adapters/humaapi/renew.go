@@ -16,8 +16,10 @@ type RenewalConfig struct {
 	// Renew returns new data for a mail job whose code has expired, and nil for any other, as
 	// auth.Service.RenewMail does. Required.
 	Renew func(ctx context.Context, j mail.Job) ([]byte, error)
-	// Token is what a mailer sends as bearer. Without one every call answers 403.
+	// Token is what a mailer sends as bearer, at least [MinAdminToken] characters. Without one every call answers 403.
 	Token string
+	// CurrentToken, if set, is asked for the token at each call instead. It must not block.
+	CurrentToken func() string
 }
 
 type renewal struct {
@@ -44,12 +46,13 @@ func RegisterRenewal(a *API, cfg RenewalConfig) error {
 	if cfg.Renew == nil {
 		wrong = append(wrong, errors.New("the field Renew is required"))
 	}
-	if err := errors.Join(wrong...); err != nil {
+	current, err := adminTokens(cfg.Token, cfg.CurrentToken)
+	if err := errors.Join(append(wrong, err)...); err != nil {
 		return fmt.Errorf("humaapi: RegisterRenewal: %w", err)
 	}
 	a.scheme(schemeAdmin, "The administrator's token.", "")
 	a.tag("mail", "The mail queue and its dead letters, for administrators.")
-	register(a, adminOperation(MailConfig{Token: cfg.Token}, huma.Operation{
+	register(a, adminOperation(MailConfig{CurrentToken: current}, huma.Operation{
 		OperationID: "renew-mail", Method: http.MethodPost, Path: "/auth/mail/renew",
 		Summary: "A fresh code for a mail that is replayed", Description: "For mailers. The answer holds a code.",
 		Responses: answers(http.StatusOK, "What the mail is rendered with."),

@@ -152,7 +152,7 @@ type sentMessage struct {
 // start starts the program where it was before.
 func (c *campaign) start() {
 	c.server = launch(c.t, c.data, "--listen", c.address, "--log-level=warn", "--access-ttl=24h",
-		"--socket-rate=-1", "--mail-burst=1000000", "--signin-burst=1000000", "--admin-token=token")
+		"--socket-rate=-1", "--mail-burst=1000000", "--signin-burst=1000000", "--admin-token=a-token-for-the-crash")
 	c.server.url = "http://" + c.address
 }
 

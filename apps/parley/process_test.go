@@ -241,7 +241,8 @@ func TestServesTLS(t *testing.T) {
 	require.NoError(t, os.WriteFile(cert, pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der}), 0o600))
 	require.NoError(t, os.WriteFile(key, pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: secret}), 0o600))
 
-	s := serve(t, filepath.Join(folder, "data"), "--tls-cert", cert, "--tls-key", key)
+	s := serve(t, filepath.Join(folder, "data"), "--tls-cert", cert, "--tls-key", key, "--transport=nbio")
+	require.Contains(t, s.stderr.String(), "sockets are carried by net", "it says what it took instead")
 	require.True(t, strings.HasPrefix(s.url, "https://"), s.url)
 	known := x509.NewCertPool()
 	require.True(t, known.AppendCertsFromPEM(pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der})))
@@ -432,7 +433,7 @@ var badValues = map[string][]string{
 	"transport":       {"nonsense"},
 	"docs-user":       {"a:b"},
 	"docs-password":   {},
-	"admin-token":     {},
+	"admin-token":     {"hunter2", "hunter2-fifteen"},
 	"auth-taken":      {"nonsense"},
 	"access-ttl":      {"nonsense", "0s", "-1m", "15"},
 	"session-ttl":     {"nonsense", "0s", "-1m", "15"},
@@ -505,7 +506,7 @@ func TestAVariableThatMeansNothingIsRefused(t *testing.T) {
 func TestConfigHidesSecrets(t *testing.T) {
 	t.Parallel()
 	secret := filepath.Join(t.TempDir(), "token")
-	require.NoError(t, os.WriteFile(secret, []byte("hunter2-token\n"), 0o600))
+	require.NoError(t, os.WriteFile(secret, []byte("hunter2-as-a-token\n"), 0o600))
 	out := execute(t, []string{"PARLEY_ADMIN_TOKEN_FILE=" + secret, "PARLEY_PRODUCT=By Variable", "PARLEY_ISSUER=by-variable"},
 		"config", "--docs-password=hunter2-docs", "--issuer=by-flag").succeeded(t)
 	require.NotContains(t, out, "hunter2")
@@ -558,12 +559,12 @@ func TestMailCommands(t *testing.T) {
 	t.Parallel()
 	folder := t.TempDir()
 	letters := deadLetters(t, folder, "first@example.com", "second@example.com", "third@example.com")
-	s := serve(t, folder, "--admin-token=hunter2")
+	s := serve(t, folder, "--admin-token=hunter2-administers")
 	s.signUp(t, "Ada Lovelace", "ada@example.com")
 	s.mailTo(t, "ada@example.com")
 	mails := func(args ...string) outcome {
 		args = append([]string{"mail"}, args...)
-		return execute(t, []string{"PARLEY_ADMIN_TOKEN=hunter2"}, append(args, "--url="+s.url)...)
+		return execute(t, []string{"PARLEY_ADMIN_TOKEN=hunter2-administers"}, append(args, "--url="+s.url)...)
 	}
 	stats := func() map[string]int { return decode[map[string]int](t, []byte(mails("stats").succeeded(t))) }
 	await(t, "the mail to count as sent", func() bool { return stats()["sent"] == 1 })
@@ -575,6 +576,12 @@ func TestMailCommands(t *testing.T) {
 	require.Equal(t, 1+len(letters), strings.Count(list, "\n"), list)
 	require.Equal(t, 2+len(letters), strings.Count(mails("list", "--state=any").succeeded(t), "\n"))
 	require.Equal(t, 2, strings.Count(mails("list", "--to=second@example.com").succeeded(t), "\n"))
+
+	listed := decode[struct{ Jobs []jobOf }](t, []byte(mails("list", "--json").succeeded(t)))
+	require.Len(t, listed.Jobs, len(letters))
+	require.Equal(t, "dead", listed.Jobs[0].State)
+	require.JSONEq(t, `{"jobs": []}`, mails("list", "--json", "--to=nobody@example.com").succeeded(t))
+	require.Equal(t, 3, decode[map[string]int](t, []byte(mails("stats", "--json").succeeded(t)))["dead"])
 
 	shown := decode[jobOf](t, []byte(mails("show", letters[0]).succeeded(t)))
 	require.Equal(t, "dead", shown.State)
@@ -588,7 +595,7 @@ func TestMailCommands(t *testing.T) {
 	require.Equal(t, 3, stats()["dead"])
 	mails("replay", letters[0]).succeeded(t)
 	require.NotEmpty(t, s.mailTo(t, "first@example.com").code())
-	mails("discard", letters[1]).succeeded(t)
+	require.JSONEq(t, `{}`, mails("discard", letters[1], "--json").succeeded(t))
 	require.NotContains(t, mails("list").succeeded(t), letters[1])
 	mails("replay", "--to=third@example.com").succeeded(t)
 	s.mailTo(t, "third@example.com")
@@ -604,7 +611,7 @@ func TestMailCommands(t *testing.T) {
 		{"no id", mails("show"), `id`},
 		{"no id to discard", mails("discard"), `id`},
 		{"dry run of one", mails("replay", letters[0], "--dry-run"), `dry-run`},
-		{"wrong token", execute(t, []string{"PARLEY_ADMIN_TOKEN=wrong"}, "mail", "list", "--url="+s.url), `\S`},
+		{"wrong token", execute(t, []string{"PARLEY_ADMIN_TOKEN=wrong-but-long-enough"}, "mail", "list", "--url="+s.url), `\S`},
 		{"no token", execute(t, nil, "mail", "list", "--url="+s.url), `PARLEY_ADMIN_TOKEN`},
 		{"wrong state", mails("list", "--state=nonsense"), `nonsense|state`},
 	} {
@@ -652,6 +659,7 @@ func deadLetters(t *testing.T, folder string, to ...string) (ids []string) {
 
 func TestHelpIsNoFailure(t *testing.T) {
 	t.Parallel()
+	require.Regexp(t, `^parley \S+, commit \S+, go1\.\S+ \S+\n$`, execute(t, nil, "--version").succeeded(t))
 	for _, args := range [][]string{{"--help"}, {"-h"}, {"mail", "list", "--help"}} {
 		require.Contains(t, execute(t, nil, args...).succeeded(t), "Usage:")
 	}

@@ -11,15 +11,16 @@ import (
 	"net"
 	"net/netip"
 	"net/url"
-	"os"
 	"path/filepath"
 	"reflect"
 	"slices"
 	"strings"
 	"time"
+	"unicode/utf8"
 
 	"github.com/alecthomas/kong"
 
+	"github.com/parley-chat/parley/adapters/humaapi"
 	"github.com/parley-chat/parley/adapters/kafkabus"
 	"github.com/parley-chat/parley/adapters/redisstore"
 	"github.com/parley-chat/parley/adapters/smtpmail"
@@ -86,6 +87,10 @@ type Settings struct {
 
 	// Program is which program is told.
 	Program Program `kong:"-"`
+	// Unused names the variables that are set and mean something to other programs only, in order.
+	Unused []string `kong:"-"`
+	// Notes say what was made of settings that whoever gave them should know.
+	Notes []string `kong:"-"`
 }
 
 // words are what differs between the programs in defaults and help.
@@ -139,11 +144,12 @@ type Command struct {
 // Mail is what the mail commands are told. Not every command uses every field.
 type Mail struct {
 	URL, State, To, ID string
-	DryRun, Data       bool
+	DryRun, Data, JSON bool
 }
 
 type mailServer struct {
-	URL string `name:"url" help:"Address of the server. Default: that of this program."`
+	URL  string `name:"url" help:"Address of the server. Default: that of this program."`
+	JSON bool   `name:"json" help:"Print one JSON document, for programs."`
 }
 
 type mailCommands struct {
@@ -174,15 +180,15 @@ type mailCommands struct {
 func (m *mailCommands) command(name string) Mail {
 	switch name {
 	case "list":
-		return Mail{URL: m.List.URL, State: m.List.State, To: m.List.To}
+		return Mail{URL: m.List.URL, JSON: m.List.JSON, State: m.List.State, To: m.List.To}
 	case "show":
-		return Mail{URL: m.Show.URL, ID: m.Show.ID, Data: m.Show.Data}
+		return Mail{URL: m.Show.URL, JSON: m.Show.JSON, ID: m.Show.ID, Data: m.Show.Data}
 	case "replay":
-		return Mail{URL: m.Replay.URL, ID: m.Replay.ID, To: m.Replay.To, DryRun: m.Replay.DryRun}
+		return Mail{URL: m.Replay.URL, JSON: m.Replay.JSON, ID: m.Replay.ID, To: m.Replay.To, DryRun: m.Replay.DryRun}
 	case "discard":
-		return Mail{URL: m.Discard.URL, ID: m.Discard.ID}
+		return Mail{URL: m.Discard.URL, JSON: m.Discard.JSON, ID: m.Discard.ID}
 	}
-	return Mail{URL: m.Stats.URL}
+	return Mail{URL: m.Stats.URL, JSON: m.Stats.JSON}
 }
 
 // Bench is what the bench commands are told.
@@ -231,7 +237,7 @@ type parleyCommands struct {
 	} `cmd:"" help:"Measure, against a server of its own."`
 }
 
-// ErrHelp says that help was asked for and printed.
+// ErrHelp says that help, or the version, was asked for and printed.
 var ErrHelp = errors.New("help was printed")
 
 // Load reads what the program is told by args and environment (as from os.Environ). Help goes to
@@ -241,6 +247,7 @@ func Load(program Program, args, environment []string, stdout io.Writer) (Settin
 	if err != nil {
 		return Settings{}, Command{}, err
 	}
+	args = joinNegative(args)
 	commands := reflect.TypeFor[parleyCommands]()
 	switch program {
 	case Auth:
@@ -253,18 +260,20 @@ func Load(program Program, args, environment []string, stdout io.Writer) (Settin
 	// The flags are those fields of Settings that the program knows.
 	var fields []reflect.StructField
 	for f := range visible(program) {
-		fields = append(fields, reflect.StructField{Name: f.Name, Type: f.Type, Tag: f.Tag})
+		fields = append(fields, reflect.StructField{Name: f.Name, Type: f.Type, Tag: f.Tag + ` group:"settings"`})
 	}
 	line := reflect.New(reflect.StructOf([]reflect.StructField{
 		{Name: "Flags", Type: reflect.StructOf(fields), Tag: `embed:""`},
 		{Name: "Commands", Type: commands, Tag: `embed:""`},
+		{Name: "Version", Type: reflect.TypeFor[kong.VersionFlag](), Tag: `name:"version" help:"Print the version, the commit and the version of Go."`},
 	}))
-	vars := kong.Vars{"transport": defaultTransport}
+	vars := kong.Vars{"transport": defaultTransport, "version": versionLine(program)}
 	maps.Copy(vars, words[program])
 	helped := false
 	parser, err := kong.New(line.Interface(),
 		kong.Name(string(program)), kong.Description(vars["about"]), vars, kong.Writers(stdout, stdout),
 		kong.Exit(func(int) { helped = true }), kong.Resolvers(kong.ResolverFunc(env.resolve)),
+		kong.ExplicitGroups([]kong.Group{{Key: "settings", Title: "Settings:"}}), // behind a command's own flags
 	)
 	if err != nil {
 		return Settings{}, Command{}, err
@@ -276,7 +285,7 @@ func Load(program Program, args, environment []string, stdout io.Writer) (Settin
 	if err != nil {
 		return Settings{}, Command{}, errors.New(strings.ReplaceAll(err.Error(), "\n", " "))
 	}
-	s := Settings{Program: program}
+	s := Settings{Program: program, Unused: env.unused}
 	for _, f := range fields {
 		reflect.ValueOf(&s).Elem().FieldByName(f.Name).Set(line.Elem().Field(0).FieldByName(f.Name))
 	}
@@ -345,8 +354,8 @@ func (s *Settings) check(alone bool) error {
 		}
 		s.PublicURL = strings.TrimRight(s.PublicURL, "/")
 	}
-	if s.PublicURL == "" && s.Program == Mailer {
-		s.PublicURL = "http://localhost:5002"
+	if s.PublicURL == "" && has("public-url") {
+		s.PublicURL = s.ownURL()
 	}
 	if s.SocketURL != "" {
 		u, err := url.Parse(s.SocketURL)
@@ -371,13 +380,17 @@ func (s *Settings) check(alone bool) error {
 	if has("docs-user") && s.DocsUser == "" || strings.Contains(s.DocsUser, ":") {
 		return bad("docs-user", "%q is empty or has a colon", s.DocsUser)
 	}
+	if n := utf8.RuneCountInString(s.AdminToken); n > 0 && n < humaapi.MinAdminToken {
+		return bad("admin-token", "a token of at least %d characters is needed, which nobody guesses; this one has %d", humaapi.MinAdminToken, n)
+	}
 	if has("issuer") && s.Issuer == "" {
 		return bad("issuer", "a name is needed")
 	}
 	if (s.TLSCert == "") != (s.TLSKey == "") {
 		return bad("tls-cert", "needs tls-key, and the other way round")
 	}
-	if s.TLSCert != "" && has("transport") {
+	if s.TLSCert != "" && has("transport") && s.Transport != "net" {
+		s.Notes = append(s.Notes, fmt.Sprintf("PARLEY_TRANSPORT: sockets are carried by net, since %s cannot carry TLS", s.Transport))
 		s.Transport = "net"
 	}
 	if s.MailFrom != "" {
@@ -418,6 +431,31 @@ func (s *Settings) check(alone bool) error {
 		return bad("socket-rate", "%d is neither -1 nor positive", s.SocketRate)
 	}
 	return nil
+}
+
+// ownURL is the base of links where none is given; empty while it depends on the port that the start
+// will be given.
+func (s *Settings) ownURL() string {
+	if s.Program == Mailer { // its links lead to the accounts
+		return "http://localhost:5002"
+	}
+	if _, port, _ := net.SplitHostPort(s.Listen); port != "0" {
+		return s.AddressURL(port)
+	}
+	return ""
+}
+
+// AddressURL is where people reach a program that listens as s says, on this port.
+func (s *Settings) AddressURL(port string) string {
+	host, _, _ := net.SplitHostPort(s.Listen) // check has looked at it
+	if ip := net.ParseIP(host); host == "" || ip != nil && ip.IsUnspecified() {
+		host = "localhost"
+	}
+	scheme := "http"
+	if s.TLSCert != "" {
+		scheme = "https"
+	}
+	return scheme + "://" + net.JoinHostPort(host, port)
 }
 
 // checkServers refuses addresses of servers that cannot be meant.
@@ -522,51 +560,4 @@ func (s Settings) Print(w io.Writer) error {
 
 func variable(name string) string {
 	return "PARLEY_" + strings.ToUpper(strings.ReplaceAll(name, "-", "_"))
-}
-
-// environ is the values that the environment gives, by flag.
-type environ map[string]string
-
-// known reads the variables that begin with PARLEY_ and refuses those that mean nothing: a
-// misspelt name must not pass in silence.
-func known(program Program, environment []string) (environ, error) {
-	names, secrets := map[string]string{}, map[string]string{}
-	for f := range visible(program) {
-		name := f.Tag.Get("name")
-		names[variable(name)] = name
-		if _, secret := f.Tag.Lookup("secret"); secret {
-			secrets[variable(name)+"_FILE"] = name
-		}
-	}
-	env := environ{}
-	for _, pair := range environment {
-		key, value, _ := strings.Cut(pair, "=")
-		if !strings.HasPrefix(key, "PARLEY_") || strings.HasPrefix(key, "PARLEY_TEST_") {
-			continue
-		}
-		if name, ok := names[key]; ok {
-			if value != "" {
-				env[name] = value
-			}
-			continue
-		}
-		name, ok := secrets[key]
-		if !ok {
-			return nil, fmt.Errorf("%s: no setting of %s has this name", key, program)
-		}
-		text, err := os.ReadFile(value)
-		if err != nil {
-			return nil, fmt.Errorf("%s: %w", key, err)
-		}
-		env[name] = strings.TrimRight(string(text), "\r\n")
-	}
-	return env, nil
-}
-
-// resolve gives kong the value of a flag of Settings.
-func (e environ) resolve(_ *kong.Context, _ *kong.Path, flag *kong.Flag) (any, error) {
-	if v, ok := e[flag.Name]; ok {
-		return v, nil
-	}
-	return nil, nil
 }

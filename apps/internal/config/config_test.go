@@ -42,10 +42,10 @@ func TestAFlagGoesBeforeTheEnvironmentAndThatBeforeTheDefault(t *testing.T) {
 
 func TestASecretCanBeInAFile(t *testing.T) {
 	file := filepath.Join(t.TempDir(), "secret")
-	require.NoError(t, os.WriteFile(file, []byte("s3cret\n"), 0o600))
+	require.NoError(t, os.WriteFile(file, []byte("s3cret-of-16-chars\n"), 0o600))
 	s, _, err := load(t, []string{"PARLEY_ADMIN_TOKEN_FILE=" + file})
 	require.NoError(t, err)
-	assert.Equal(t, "s3cret", s.AdminToken)
+	assert.Equal(t, "s3cret-of-16-chars", s.AdminToken)
 	_, _, err = load(t, []string{"PARLEY_ADMIN_TOKEN_FILE=" + file + "x"})
 	assert.ErrorContains(t, err, "PARLEY_ADMIN_TOKEN_FILE")
 	_, _, err = load(t, []string{"PARLEY_LISTEN_FILE=" + file})
@@ -53,7 +53,7 @@ func TestASecretCanBeInAFile(t *testing.T) {
 }
 
 func TestPrintMasksSecrets(t *testing.T) {
-	s, _, err := load(t, []string{"PARLEY_ADMIN_TOKEN=s3cret", "PARLEY_DOCS_PASSWORD=pa55"}, "--store", "memory:")
+	s, _, err := load(t, []string{"PARLEY_ADMIN_TOKEN=s3cret-of-16-chars", "PARLEY_DOCS_PASSWORD=pa55"}, "--store", "memory:")
 	require.NoError(t, err)
 	var out bytes.Buffer
 	require.NoError(t, config.Settings{Program: config.Parley, Store: "postgres://u:s3cret@h/db", MailSender: "smtp://u:s3cret@h:25"}.Print(&out))
@@ -65,11 +65,11 @@ func TestPrintMasksSecrets(t *testing.T) {
 	assert.NotContains(t, out.String(), "pa55")
 	assert.Contains(t, out.String(), "PARLEY_STORE=memory:\n")
 	assert.Contains(t, out.String(), "PARLEY_ADMIN_TOKEN=********\n")
-	// What it prints can be read again.
-	env := strings.Split(strings.TrimSpace(out.String()), "\n")
+	// What it prints can be read again, once its secrets are filled in.
+	env := strings.Split(strings.ReplaceAll(strings.TrimSpace(out.String()), "********", "****************"), "\n")
 	again, _, err := load(t, env)
 	require.NoError(t, err)
-	s.AdminToken, s.DocsPassword = "********", "********"
+	s.AdminToken, s.DocsPassword = "****************", "****************"
 	assert.Equal(t, s, again)
 }
 
@@ -97,7 +97,7 @@ func TestWhatCannotBeMeantIsRefusedInOneLine(t *testing.T) {
 		"queue without Redis": {nil, []string{"--mail-queue", "redis"}, "PARLEY_REDIS"},
 		"MongoDB":             {[]string{"PARLEY_STORE=mongodb://u:s3cret@h,i"}, nil, "PARLEY_STORE"},
 		"node":                {nil, []string{"--node", "a b"}, "PARLEY_NODE"},
-		"keys of another":     {[]string{"PARLEY_JWKS_URL=http://auth:5002/"}, nil, "PARLEY_JWKS_URL"},
+		"keys of another":     {nil, []string{"--jwks-url=http://auth:5002/"}, "--jwks-url"},
 		"sender":              {nil, []string{"--mail-sender", "smtp://u:s3cret@h:1?tls=maybe"}, "PARLEY_MAIL_SENDER"},
 		"transport":           {nil, []string{"--transport", "carrier-pigeon"}, "PARLEY_TRANSPORT"},
 		"taken":               {nil, []string{"--auth-taken", "maybe"}, "auth-taken"},
@@ -168,7 +168,7 @@ func TestEachProgramHasSettingsAndDefaultsOfItsOwn(t *testing.T) {
 		listen string
 		store  string
 	}{
-		config.Auth:   {[]string{bus, "PARLEY_ACCESS_TTL=5m", "PARLEY_ADMIN_TOKEN=x"}, ":5002", "sqlite:parley-data/auth.db"},
+		config.Auth:   {[]string{bus, "PARLEY_ACCESS_TTL=5m", "PARLEY_ADMIN_TOKEN=s3cret-of-16-chars"}, ":5002", "sqlite:parley-data/auth.db"},
 		config.Socket: {[]string{bus, jwks, "PARLEY_NODE=socket-1", "PARLEY_TRANSPORT=net"}, ":5003", "sqlite:parley-data/socket.db"},
 		config.Mailer: {[]string{bus, jwks, "PARLEY_MAIL_QUEUE=redis", "PARLEY_REDIS=redis://u:s3cret@h:6379"}, ":5004", "sqlite:parley-data/mailer.db"},
 	} {
@@ -186,8 +186,9 @@ func TestEachProgramHasSettingsAndDefaultsOfItsOwn(t *testing.T) {
 				assert.Contains(t, out.String(), name+"=")
 			}
 			var printed bytes.Buffer
-			again, _, err := config.Load(program, nil, strings.Split(strings.TrimSpace(out.String()), "\n"), &printed)
-			require.NoError(t, err, "what is printed can be read")
+			filled := strings.ReplaceAll(strings.TrimSpace(out.String()), "********", "s3cret-of-16-chars")
+			again, _, err := config.Load(program, nil, strings.Split(filled, "\n"), &printed)
+			require.NoError(t, err, "what is printed can be read, once its secrets are filled in")
 			require.NoError(t, again.Print(&printed))
 			assert.Equal(t, out.String(), printed.String())
 			_, _, err = config.Load(program, []string{"bench", "idle"}, c.env, &out)
@@ -206,10 +207,7 @@ func TestAServiceRefusesWhatIsAnothersOrMissing(t *testing.T) {
 		"a bus in memory":      {config.Auth, []string{"PARLEY_BUS=memory:"}, "PARLEY_BUS"},
 		"no keys":              {config.Socket, []string{bus}, "PARLEY_JWKS_URL"},
 		"keys at no address":   {config.Mailer, []string{bus, "PARLEY_JWKS_URL=auth:5002"}, "PARLEY_JWKS_URL"},
-		"the mailer's sender":  {config.Auth, []string{bus, "PARLEY_MAIL_SENDER=dev:"}, "PARLEY_MAIL_SENDER"},
-		"the socket's rate":    {config.Mailer, []string{bus, jwks, "PARLEY_SOCKET_RATE=1"}, "PARLEY_SOCKET_RATE"},
 		"sockets at no socket": {config.Auth, []string{bus, "PARLEY_SOCKET_URL=http://localhost:5003/socket"}, "PARLEY_SOCKET_URL"},
-		"auth's password":      {config.Socket, []string{bus, jwks, "PARLEY_DOCS_PASSWORD=s3cret"}, "PARLEY_DOCS_PASSWORD"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			var out bytes.Buffer

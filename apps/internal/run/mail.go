@@ -27,7 +27,7 @@ func administerMail(ctx context.Context, action string, s config.Settings, m con
 	if base == "" {
 		base = localURL(s)
 	}
-	c := &adminClient{base: base, token: s.AdminToken}
+	c := &adminClient{base: base, token: s.AdminToken, json: m.JSON}
 	state := m.State
 	if state == "any" {
 		state = ""
@@ -61,7 +61,10 @@ func administerMail(ctx context.Context, action string, s config.Settings, m con
 	return fmt.Errorf("unknown command mail %s", action)
 }
 
-type adminClient struct{ base, token string }
+type adminClient struct {
+	base, token string
+	json        bool // what is printed is for programs
+}
 
 // call sends a request and returns the body of a good answer. A problem becomes an error.
 func (c *adminClient) call(ctx context.Context, method, path string, body any) ([]byte, error) {
@@ -112,7 +115,11 @@ func (c *adminClient) print(ctx context.Context, method, path string, body any, 
 	}
 	var pretty bytes.Buffer
 	if json.Indent(&pretty, text, "", "  ") != nil || pretty.Len() == 0 {
-		_, err = fmt.Fprintln(stdout, "done")
+		done := "done"
+		if c.json {
+			done = "{}"
+		}
+		_, err = fmt.Fprintln(stdout, done)
 		return err
 	}
 	_, err = fmt.Fprintln(stdout, pretty.String())
@@ -121,7 +128,10 @@ func (c *adminClient) print(ctx context.Context, method, path string, body any, 
 
 func (c *adminClient) list(ctx context.Context, query url.Values, stdout io.Writer) error {
 	w := tabwriter.NewWriter(stdout, 0, 0, 2, ' ', 0)
-	fmt.Fprintln(w, "ID\tSTATE\tKIND\tATTEMPTS\tCREATED\tLAST ERROR")
+	if !c.json {
+		fmt.Fprintln(w, "ID\tSTATE\tKIND\tATTEMPTS\tCREATED\tLAST ERROR")
+	}
+	all := []json.RawMessage{} // [] and not null when there is none
 	for {
 		for key := range query {
 			if query.Get(key) == "" {
@@ -133,22 +143,39 @@ func (c *adminClient) list(ctx context.Context, query url.Values, stdout io.Writ
 			return err
 		}
 		var page struct {
-			Jobs []struct {
-				ID, State, Kind, LastError string
-				Attempts                   int
-				CreatedAt                  time.Time
-			}
+			Jobs       []json.RawMessage
 			NextCursor string
 		}
 		if err := json.Unmarshal(text, &page); err != nil {
 			return fmt.Errorf("the answer of the server cannot be read: %w", err)
 		}
-		for _, j := range page.Jobs {
+		if c.json {
+			all = append(all, page.Jobs...)
+			page.Jobs = nil
+		}
+		for _, job := range page.Jobs {
+			var j struct {
+				ID, State, Kind, LastError string
+				Attempts                   int
+				CreatedAt                  time.Time
+			}
+			if err := json.Unmarshal(job, &j); err != nil {
+				return fmt.Errorf("the answer of the server cannot be read: %w", err)
+			}
 			fmt.Fprintf(w, "%s\t%s\t%s\t%d\t%s\t%s\n", j.ID, j.State, j.Kind, j.Attempts, j.CreatedAt.Format(time.RFC3339), j.LastError)
 		}
-		if page.NextCursor == "" {
+		if page.NextCursor != "" {
+			query.Set("cursor", page.NextCursor)
+			continue
+		}
+		if !c.json {
 			return w.Flush()
 		}
-		query.Set("cursor", page.NextCursor)
+		document, err := json.MarshalIndent(map[string]any{"jobs": all}, "", "  ")
+		if err != nil {
+			return err
+		}
+		_, err = fmt.Fprintln(stdout, string(document))
+		return err
 	}
 }

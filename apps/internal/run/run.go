@@ -145,15 +145,8 @@ func Logger(s config.Settings, w io.Writer) *slog.Logger {
 
 // localURL is where the program with these settings serves on this machine.
 func localURL(s config.Settings) string {
-	host, port, _ := net.SplitHostPort(s.Listen) // config has checked it
-	if ip := net.ParseIP(host); host == "" || ip != nil && ip.IsUnspecified() {
-		host = "localhost"
-	}
-	scheme := "http"
-	if s.TLSCert != "" {
-		scheme = "https"
-	}
-	return scheme + "://" + net.JoinHostPort(host, port)
+	_, port, _ := net.SplitHostPort(s.Listen) // config has checked it
+	return s.AddressURL(port)
 }
 
 // healthcheck asks the program that runs with these settings whether it is ready, for those who
@@ -189,6 +182,12 @@ func healthcheck(ctx context.Context, s config.Settings) error {
 // ready, unless nil, is called once with the address when it serves.
 func Serve(ctx context.Context, s config.Settings, stdout, stderr io.Writer, ready func(net.Addr)) error {
 	log := Logger(s, stderr)
+	for _, note := range s.Notes {
+		log.Info(note)
+	}
+	if len(s.Unused) > 0 {
+		log.Debug("variables are set that mean something to other programs of Parley only", "variables", s.Unused)
+	}
 	var secure *tls.Config
 	if s.TLSCert != "" {
 		pair, err := tls.LoadX509KeyPair(s.TLSCert, s.TLSKey)

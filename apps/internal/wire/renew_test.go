@@ -20,7 +20,7 @@ import (
 // authService is auth in this process, without a bus for others to hear.
 func authService(t *testing.T) (*App, *httptest.Server) {
 	t.Helper()
-	s, _, err := config.Load(config.Auth, []string{"--store", "memory:", "--bus", "kafka://localhost:1", "--data", t.TempDir(), "--docs-password", "x", "--admin-token", "open-sesame"}, nil, t.Output())
+	s, _, err := config.Load(config.Auth, []string{"--store", "memory:", "--bus", "kafka://localhost:1", "--data", t.TempDir(), "--docs-password", "x", "--admin-token", "open-sesame-open-sesame"}, nil, t.Output())
 	require.NoError(t, err)
 	s.Bus = "memory:"
 	a, err := New(t.Context(), s, "http://localhost", "localhost:1", slog.New(slog.DiscardHandler))
@@ -46,7 +46,7 @@ func TestAMailerElsewhereGetsAFreshCode(t *testing.T) {
 	var old mail.UserCreated
 	require.NoError(t, json.Unmarshal(events[0].Data, &old))
 
-	s := config.Settings{JWKSURL: server.URL + "/.well-known/jwks.json", AdminToken: "open-sesame"}
+	s := config.Settings{JWKSURL: server.URL + "/.well-known/jwks.json", AdminToken: "open-sesame-open-sesame"}
 	job := mail.Job{Kind: mail.KindVerification, Data: events[0].Data}
 	data, err := renewAt(s)(t.Context(), job)
 	require.NoError(t, err)
@@ -67,7 +67,7 @@ func TestAMailerElsewhereGetsAFreshCode(t *testing.T) {
 	require.ErrorIs(t, err, fault.Unavailable)
 	assert.ErrorContains(t, err, "401", "who runs both sees what is wrong")
 	server.Close()
-	s.AdminToken = "open-sesame"
+	s.AdminToken = "open-sesame-open-sesame"
 	_, err = renewAt(s)(t.Context(), job)
 	require.ErrorIs(t, err, fault.Unavailable)
 }

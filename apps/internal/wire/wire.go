@@ -388,16 +388,8 @@ func Addresses(s config.Settings, addr net.Addr) (publicURL, dial string) {
 	if s.PublicURL != "" {
 		return s.PublicURL, dial
 	}
-	host, _, _ := net.SplitHostPort(s.Listen)
-	if host == "" || net.ParseIP(host) != nil && net.ParseIP(host).IsUnspecified() {
-		host = "localhost"
-	}
 	_, port, _ := net.SplitHostPort(addr.String())
-	scheme := "http"
-	if s.TLSCert != "" {
-		scheme = "https"
-	}
-	return scheme + "://" + net.JoinHostPort(host, port), dial
+	return s.AddressURL(port), dial
 }
 
 // logged writes a line for each request that failed, and at debug level for each. Queries are

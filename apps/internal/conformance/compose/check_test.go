@@ -99,6 +99,9 @@ func (c *checker) program(name string, s Service) {
 		c.say("%s: it is told to %s", name, command.Name)
 	}
 	c.told[name] = settings
+	for _, key := range settings.Unused {
+		c.say("%s: %s is of no use to %s", name, key, program)
+	}
 	if settings.Listen != ":"+port {
 		c.say("%s: it listens on %s, not on :%s", name, settings.Listen, port)
 	}

@@ -70,7 +70,7 @@ func TestCheckCanFail(t *testing.T) {
 	for _, c := range []struct{ old, broken, says string }{
 		{"PARLEY_ORIGINS: ", "PARLEY_ORIGIN: ", "PARLEY_ORIGIN: no setting of socket has this name"},
 		{"PARLEY_ORIGINS: ", "ORIGINS: ", "ORIGINS is no setting"},
-		{"PARLEY_NODE: mailer-1", "PARLEY_MAX_CONNECTIONS: 5", "mailer: PARLEY_MAX_CONNECTIONS: no setting of mailer has this name"},
+		{"PARLEY_NODE: mailer-1", "PARLEY_MAX_CONNECTIONS: 5", "mailer: PARLEY_MAX_CONNECTIONS is of no use to mailer"},
 		{"PARLEY_NODE: mailer-1", "PARLEY_MIGRATE: auto", "mailer: PARLEY_NODE is missing"},
 		{"PARLEY_NODE: socket-2", "PARLEY_NODE: socket-1", "socket-1 and socket-2 have the same PARLEY_NODE"},
 		{"PARLEY_LOG_FORMAT: json", "PARLEY_LOG_FORMAT: xml", "must be one of"},
@@ -104,8 +104,8 @@ func TestCheckCanFail(t *testing.T) {
 		{"parley_socket:${PARLEY_DATABASE_PASSWORD:-development}@database/parley_socket # ", "parley_auth:${PARLEY_DATABASE_PASSWORD:-development}@database/parley_auth # ", "services of one program share PARLEY_STORE, and no others"},
 		{"${COMPOSE_PROFILES:-mongodb}://parley_mailer", "postgres://parley_mailer", "mailer: PARLEY_STORE is not the program's own database on mongodb"},
 		{"PARLEY_DOCS_PASSWORD: ${PARLEY_DOCS_PASSWORD:-linkdocspass}", "PARLEY_DOCS_PASSWORD: ${PARLEY_DOCS_PASSWORD:-secret}", "not for linkdocs / linkdocspass"},
-		{"PARLEY_ADMIN_TOKEN: ${PARLEY_ADMIN_TOKEN:-development} # development only", "PARLEY_ADMIN_TOKEN: s3cret # development only", "a secret that cannot be overridden"},
-		{"PARLEY_ADMIN_TOKEN: ${PARLEY_ADMIN_TOKEN:-development} # development only", "PARLEY_ADMIN_TOKEN: ${PARLEY_ADMIN_TOKEN:-development}", "a secret that is not marked"},
+		{"PARLEY_ADMIN_TOKEN: ${PARLEY_ADMIN_TOKEN:-development-only} # development only", "PARLEY_ADMIN_TOKEN: s3cret # development only", "a secret that cannot be overridden"},
+		{"PARLEY_ADMIN_TOKEN: ${PARLEY_ADMIN_TOKEN:-development-only} # development only", "PARLEY_ADMIN_TOKEN: ${PARLEY_ADMIN_TOKEN:-development-only}", "a secret that is not marked"},
 		{"redis://:${PARLEY_REDIS_PASSWORD:-development}@", "redis://:s3cret@", "a secret that cannot be overridden"},
 		{`username="broker" password="${PARLEY_KAFKA_PASSWORD:-development}"`, `username="broker" password="s3cret"`, "a secret that cannot be overridden"},
 		{`--requirepass, "${PARLEY_REDIS_PASSWORD:-development}"] # development only`, `--requirepass, "s3cret"]`, "a secret that cannot be overridden"},
@@ -187,6 +187,15 @@ func TestDockerfile(t *testing.T) {
 	}
 	for _, m := range regexp.MustCompile(`(?m)^FROM (\S+)`).FindAllStringSubmatch(string(text), -1) {
 		assert.Regexp(t, `^scratch$|^golang:1\.26`, m[1])
+	}
+	// Every program is in it, also the one that no service of the file runs.
+	_, built, _ := strings.Cut(string(text), "go build ")
+	built, _, _ = strings.Cut(built, "\n")
+	programs, err := filepath.Glob(filepath.Join(root, "apps", "*", "main.go"))
+	require.NoError(t, err)
+	require.NotEmpty(t, programs)
+	for _, main := range programs {
+		assert.Contains(t, strings.Fields(built), "./apps/"+filepath.Base(filepath.Dir(main)))
 	}
 	assert.Contains(t, string(text), "CGO_ENABLED=0")
 	assert.Contains(t, string(text), "-trimpath")

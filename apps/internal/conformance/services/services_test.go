@@ -67,7 +67,7 @@ func (s *stack) serves(t *testing.T) {
 	if s.proxy == nil {
 		return
 	}
-	s.call(t, http.MethodGet, "/mail/stats", "development", nil, http.StatusOK)
+	s.call(t, http.MethodGet, "/mail/stats", "development-only", nil, http.StatusOK)
 	for path, want := range map[string]int{"/": 200, "/parley.js": 200, "/api-docs": 401, "/asyncapi.yaml": 200, "/livez": 200, "/proxy/livez": 200, "/nothing": 404, "/dev/mail": 404} {
 		r, err := http.NewRequestWithContext(t.Context(), http.MethodGet, s.url+path, nil)
 		require.NoError(t, err)
