@@ -30,28 +30,60 @@ export interface SocketLike {
   close(code?: number, reason?: string): void;
 }
 
+/** A ticket, and how long the access token lasts that it was asked for with, in seconds. */
+export interface Ticket {
+  ticket: string;
+  expiresIn?: number;
+}
+
+/** What the client needs of a storage: sessionStorage, for one. */
+export interface StorageLike {
+  getItem(key: string): string | null;
+  setItem(key: string, value: string): void;
+  removeItem(key: string): void;
+}
+
+/**
+ * Numbers are bounded: NaN and what is no number is a TypeError, less than the least a RangeError,
+ * and more than the most, Infinity too, counts as the most, which is a day for milliseconds.
+ */
 export interface ParleyOptions {
   /**
    * Returns a new ticket for one handshake. renew is true after the server said that the
-   * session is no longer authenticated: get a new access token first. A rejection is tried
-   * again later, unless its error has permanent: true, which closes the client.
+   * session is no longer authenticated: get a new access token first. signal is aborted when
+   * nobody waits for the answer any more. A rejection is tried again later, and not before its
+   * error's retryAfter, in seconds, 300 at most; an error with permanent: true closes the client.
    */
-  ticket: (request: { renew: boolean }) => Promise<string>;
+  ticket: (request: { renew: boolean; signal: AbortSignal }) => Promise<string | Ticket>;
+  /**
+   * Returns an access token that lasts longer than the one that the connection rests on. With it,
+   * and with expiresIn in the ticket, the connection is renewed in time: when a third of its time
+   * is left, or a minute. Rejections are as those of ticket. Default: the server closes the
+   * connection when its token ends, and the client comes back with a new ticket.
+   */
+  token?: (request: { signal: AbortSignal }) => Promise<{ token: string }>;
+  /**
+   * Where messages that were not sent survive a reload of the page: sessionStorage. It needs user,
+   * whose messages they are; nobody else finds them. The first 200 messages are kept, of 400,000
+   * characters at most. After a reload they stand in outgoing, and are sent when their rooms are
+   * joined again. Default: a reload loses them.
+   */
+  storage?: StorageLike | null;
   /** Where the socket is. Default: /socket on the page's own host. */
   url?: string | URL;
   /** Who is signed in, so that an acknowledged message can be shown at once as theirs. */
   user?: User;
   /** The WebSocket to use. Default: the environment's own. */
   WebSocket?: new (url: string, protocols: string[]) => SocketLike;
-  /** Milliseconds until an unanswered request counts as a lost connection. Default 10,000. */
+  /** Milliseconds until an unanswered request counts as a lost connection. Default 10,000, at least 100. */
   ackTimeout?: number;
-  /** Milliseconds that ticket and handshake may take together. Default 15,000. */
+  /** Milliseconds that ticket and handshake may take together, and a new token. Default 15,000, at least 100. */
   connectTimeout?: number;
-  /** The first delay of the back-off in milliseconds; it doubles, less up to half at random. Default 500. */
+  /** The first delay of the back-off in milliseconds; it doubles, less up to half at random. Default 500, at least 10. */
   retryMin?: number;
-  /** The longest delay of the back-off in milliseconds. Default 30,000. */
+  /** The longest delay of the back-off in milliseconds. Default 30,000, at least 10. */
   retryMax?: number;
-  /** Milliseconds of silence until the connection is probed, in a visible page; 0 is never. Default 60,000. */
+  /** Milliseconds of silence until the connection is probed, in a visible page; 0 is never. Default 60,000, at least 1,000. */
   idleProbe?: number;
   /** Messages in one page when missed ones are fetched. Default 100. */
   pageSize?: number;
@@ -155,8 +187,8 @@ export class Parley extends EventTarget {
 
   /** Opens the connection, and keeps it open. */
   connect(): void;
-  /** Closes for good. What is pending fails. */
-  close(): void;
+  /** Closes for good. What is pending fails; forget leaves nothing of it, for a user who signs out. */
+  close(options?: { forget?: boolean }): void;
   /** Joins a room, now or with the connection, and again after each reconnection. */
   join(room: string): Promise<JoinRoomAck>;
   /** Leaves a room. */

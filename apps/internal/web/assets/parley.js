@@ -13,8 +13,13 @@
 //   messages are missing, they are fetched; where they no longer exist, "lost" says so.
 // - A message that was sent stays pending, over any number of reconnections and always under
 //   the same clientId, until the server has acknowledged or refused it.
+// - With options.storage it also survives a reload of the page, for the same user.
 // - After a lost connection it comes back by itself where the close code allows that, with
-//   a new ticket, and joins its rooms again from the last message that it has seen.
+//   a new ticket, and joins its rooms again from the last message that it has seen. What the
+//   ticket's error says in retryAfter is waited for.
+// - Whatever is asked has an end: a ticket that does not come, an answer that is not given.
+// - Times are measured by a clock that nobody sets. A wall clock that jumps changes nothing.
+// - With options.token a connection outlives the access token that it was opened with.
 
 /** The WebSocket subprotocol that this client speaks. */
 export const PROTOCOL = "parley.v1";
@@ -23,16 +28,21 @@ export const PROTOCOL = "parley.v1";
 export const MAX_ROOM_NAME = 100;
 export const MAX_TEXT = 4000;
 
-const DEFAULTS = {
-  ackTimeout: 10_000,
-  connectTimeout: 15_000,
-  retryMin: 500,
-  retryMax: 30_000,
-  idleProbe: 60_000,
-  pageSize: 100,
-  window: 8,
-  rate: 20,
-  burst: 50,
+const DAY = 86_400_000;
+
+// Options that are numbers: what they are unless given, and their bounds. Less than the least
+// is refused: it would make a loop without a rest. More than the most counts as the most: what
+// setTimeout cannot count, it takes for no time at all.
+const NUMBERS = {
+  ackTimeout: [10_000, 100, DAY],
+  connectTimeout: [15_000, 100, DAY],
+  retryMin: [500, 10, DAY],
+  retryMax: [30_000, 10, DAY],
+  idleProbe: [60_000, 1_000, DAY],
+  pageSize: [100, 1, 1_000],
+  window: [8, 1, 1_000],
+  rate: [20, 0.1, 10_000],
+  burst: [50, 1, 10_000],
 };
 
 // A connection that lasted this long was a good one: the back-off starts anew.
@@ -42,6 +52,14 @@ const SPREAD = 250;
 // A message may be overtaken on its way; only after this time it counts as missing.
 const HOLE_GRACE = 400;
 const PROBE_TIMEOUT = 5_000;
+// A server that asks to come back later is not asked for longer than this.
+const LATEST_RETRY = 300_000;
+// The token is renewed when a third of its time is left, but not earlier than this.
+const RENEW_AHEAD = 60_000;
+// What is kept of the outbox over a reload: so many messages, so many characters of text.
+const KEPT_MESSAGES = 200;
+const KEPT_CHARACTERS = 400_000;
+const MAX_CLIENT_ID = 64;
 // While somebody types, "typing" is repeated this often; it ends this long after the last key.
 const TYPING_REPEAT = 3_000;
 const TYPING_PAUSE = 1_000;
@@ -50,6 +68,29 @@ const TYPING_IDLE = 4_000;
 const TRANSIENT = new Set(["unavailable", "busy", "room_busy", "closed", "internal"]);
 // The server ends somebody's typing by itself. This is for when its word got lost.
 const TYPING_EXPIRES = 10_000;
+
+/** Milliseconds of a clock that only goes forward. The wall clock may be set at any time. */
+function now() {
+  return globalThis.performance.now();
+}
+
+/** Returns an option that is a number, within its bounds. */
+function bounded(name, value) {
+  const [usual, least, most] = NUMBERS[name];
+  if (value === undefined || value === null) return usual;
+  if (typeof value !== "number" || Number.isNaN(value)) {
+    throw new TypeError(`Parley: options.${name} must be a number`);
+  }
+  if (value === 0 && name === "idleProbe") return 0; // never
+  if (value < least) throw new RangeError(`Parley: options.${name} must be at least ${least}`);
+  return Math.min(value, most);
+}
+
+/** Returns how many milliseconds an error asks to wait. */
+function asksToWait(err) {
+  const seconds = err?.retryAfter;
+  return typeof seconds === "number" && seconds > 0 ? Math.min(seconds * 1000, LATEST_RETRY) : 0;
+}
 
 /** A refusal by the server, or a failure of the connection. `code` is stable. */
 export class ParleyError extends Error {
@@ -91,15 +132,19 @@ export class Parley extends EventTarget {
   #turn = 0; // an attempt to connect that is not of this turn is void
   #attempt = 0; // failed attempts in a row
   #renew = false;
+  #asking = null; // ends the questions of this attempt or connection
+  #notBefore = 0; // the server has asked to be left alone until then
+  #renewal = { busy: false, said: false, attempt: 0 };
+  #keeping = false; // the outbox will be written
   #nextId = 1;
   #requests = new Map(); // id → {resolve, reject, timer}
   #queue = []; // what waits to be sent, because the server closes for more than its rate
-  #due = 0; // when the next frame is due under the rate
+  #due = 0; // when the next frame is due under the rate, by now()
   #rooms = new Map(); // name → room
   #outbox = new Map(); // clientId → entry, in the order of sending
   #typists = new Map(); // room and user id → {room, user, timer}
   #heard = 0; // when the server was last heard
-  #timers = { retry: 0, handshake: 0, stable: 0, idle: 0, pace: 0 };
+  #timers = { retry: 0, handshake: 0, stable: 0, idle: 0, pace: 0, renew: 0 };
   #unlisten = null;
 
   constructor(options) {
@@ -113,13 +158,20 @@ export class Parley extends EventTarget {
       random: options.random ?? Math.random,
       user: options.user ?? null,
       ticket: options.ticket,
+      token: options.token ?? null,
+      storage: options.storage ?? null,
     };
-    for (const [name, value] of Object.entries(DEFAULTS)) {
-      this.#options[name] = options[name] ?? value;
-    }
+    for (const name of Object.keys(NUMBERS)) this.#options[name] = bounded(name, options[name]);
     if (typeof this.#options.WebSocket !== "function") {
       throw new TypeError("Parley: this environment has no WebSocket; pass one as options.WebSocket");
     }
+    if (this.#options.token !== null && typeof this.#options.token !== "function") {
+      throw new TypeError("Parley: options.token must be a function that returns {token, expiresIn}");
+    }
+    if (this.#options.storage && typeof this.#options.user?.id !== "string") {
+      throw new TypeError("Parley: options.storage needs options.user, whose messages it keeps");
+    }
+    this.#recall();
   }
 
   /** "idle", "connecting", "open", "waiting", "offline" or "closed". */
@@ -141,14 +193,20 @@ export class Parley extends EventTarget {
   connect() {
     if (this.#state === "connecting" || this.#state === "open") return;
     this.#attempt = 0;
+    this.#notBefore = 0;
     this.#listen();
     void this.#open();
   }
 
-  /** Closes for good. What is pending fails; connect() starts again. */
-  close() {
-    if (this.#state === "closed") return;
-    this.#stop(1000, "closed by the application");
+  /**
+   * Closes for good. What is pending fails; connect() starts again. With forget, nothing stays of
+   * what was not sent, neither here nor in options.storage: for a user who signs out.
+   */
+  close({ forget = false } = {}) {
+    if (this.#state !== "closed") this.#stop(1000, "closed by the application");
+    if (!forget) return;
+    this.#outbox.clear();
+    this.#write();
   }
 
   /**
@@ -173,7 +231,7 @@ export class Parley extends EventTarget {
         refusals: 0, // answers to join_room in a row that were transient failures
         ack: null,
         waiting: [],
-        typing: { on: false, started: 0, sent: 0, idle: 0 },
+        typing: { on: false, started: -Infinity, sent: -Infinity, idle: 0 },
       };
       this.#rooms.set(name, room);
     }
@@ -208,7 +266,7 @@ export class Parley extends EventTarget {
     if (bad) return Promise.reject(bad);
     const known = this.#outbox.get(clientId);
     if (known) return known.answer;
-    const entry = { clientId, room: name, text: clean, at: new Date(), state: "pending", inFlight: false };
+    const entry = { clientId, room: name, text: clean, at: new Date(), state: "pending", inFlight: false, recalled: false };
     this.#outbox.set(clientId, entry);
     this.typing(name, false);
     return this.#submit(entry);
@@ -223,7 +281,10 @@ export class Parley extends EventTarget {
 
   /** Forgets a failed message, and reports whether there was one. */
   discard(clientId) {
-    return this.#outbox.get(clientId)?.state === "failed" && this.#outbox.delete(clientId);
+    if (this.#outbox.get(clientId)?.state !== "failed") return false;
+    this.#outbox.delete(clientId);
+    this.#keep();
+    return true;
   }
 
   /**
@@ -235,19 +296,19 @@ export class Parley extends EventTarget {
     if (!room?.joined || this.#state !== "open") return;
     const typing = room.typing;
     clearTimeout(typing.idle);
-    const now = Date.now();
+    const at = now();
     if (!on) {
       if (typing.on) {
         typing.on = false;
-        typing.sent = now;
+        typing.sent = at;
         this.#tell("isTyping", { room: name, typing: false });
       }
       return;
     }
     typing.idle = setTimeout(() => this.typing(name, false), TYPING_IDLE);
-    const due = typing.on ? now - typing.started >= TYPING_REPEAT : now - typing.sent >= TYPING_PAUSE;
+    const due = typing.on ? at - typing.started >= TYPING_REPEAT : at - typing.sent >= TYPING_PAUSE;
     if (due) {
-      Object.assign(typing, { on: true, started: now, sent: now });
+      Object.assign(typing, { on: true, started: at, sent: at });
       this.#tell("isTyping", { room: name, typing: true });
     }
   }
@@ -275,20 +336,27 @@ export class Parley extends EventTarget {
     this.#timers.handshake = setTimeout(() => this.#abandon("the connection took too long"), this.#options.connectTimeout);
     this.#setState("connecting", { attempt: this.#attempt });
     if (turn !== this.#turn) return;
+    const asking = new AbortController();
+    this.#asking = asking;
     let ticket;
+    let expiresIn = 0;
     try {
-      ticket = await this.#options.ticket({ renew: this.#renew });
+      const answer = await this.#options.ticket({ renew: this.#renew, signal: asking.signal });
+      if (typeof answer === "string") ticket = answer;
+      else ({ ticket, expiresIn = 0 } = answer ?? {});
+      if (typeof ticket !== "string" || ticket === "") throw new Error("there was no ticket");
     } catch (err) {
       if (turn !== this.#turn) return;
       if (err?.permanent) {
         this.#stop(4401, err.message);
       } else {
         this.#drop();
-        this.#comeBack("later", 1006, err?.message ?? "there was no ticket");
+        this.#comeBack("later", 1006, err?.message ?? "there was no ticket", asksToWait(err));
       }
       return;
     }
     if (turn !== this.#turn) return;
+    const lasts = now() + Math.min(expiresIn * 1000, DAY);
     const url = new URL(this.#options.url);
     url.searchParams.set("ticket", ticket);
     let socket;
@@ -299,20 +367,21 @@ export class Parley extends EventTarget {
       return;
     }
     this.#socket = socket;
-    socket.onopen = () => this.#opened();
+    socket.onopen = () => this.#opened(lasts - now());
     socket.onmessage = (event) => this.#receive(event.data);
     socket.onclose = (event) => this.#lost(event.code, event.reason);
     socket.onerror = () => {}; // a close follows, and says more
   }
 
-  #opened() {
+  #opened(lasts) {
     clearTimeout(this.#timers.handshake);
     this.#timers.stable = setTimeout(() => {
       this.#attempt = 0;
       this.#renew = false;
     }, STABLE_AFTER);
-    this.#heard = Date.now();
+    this.#heard = now();
     this.#watchIdle();
+    this.#lasts(lasts);
     this.#setState("open");
     for (const room of this.#rooms.values()) void this.#enter(room);
     this.#flush();
@@ -324,8 +393,12 @@ export class Parley extends EventTarget {
   }
 
   #lost(code, reason) {
+    // A server that does not know "renew" closes for it as for any unknown event. It is of an
+    // older version: then the connection ends with its token, and begins anew.
+    const unknown = code === 4400 && this.#renewal.said;
+    if (unknown) this.#options.token = null;
     this.#drop();
-    const rule = afterClose(code);
+    const rule = unknown ? "now" : afterClose(code);
     if (rule === "stop") {
       this.#stop(code, reason);
       return;
@@ -334,24 +407,91 @@ export class Parley extends EventTarget {
     this.#comeBack(rule, code, reason);
   }
 
-  #comeBack(rule, code, reason) {
+  #comeBack(rule, code, reason, least = 0) {
     const attempt = this.#attempt++;
-    let delay = this.#options.random() * SPREAD;
-    if (rule === "later" || attempt > 0) delay = this.#backOff(attempt);
+    let delay = this.#jitter() * SPREAD;
+    if (least > 0) delay += least; // all who were told the same do not come in the same instant
+    else if (rule === "later" || attempt > 0) delay = this.#backOff(attempt);
+    this.#notBefore = least > 0 ? now() + delay : 0;
     this.#timers.retry = setTimeout(() => void this.#open(), delay);
     const offline = globalThis.navigator?.onLine === false;
     this.#setState(offline ? "offline" : "waiting", { code, reason, retryIn: delay, attempt: attempt + 1 });
   }
 
   #backOff(attempt) {
-    const { retryMin, retryMax, random } = this.#options;
+    const { retryMin, retryMax } = this.#options;
     const ceiling = Math.min(retryMax, retryMin * 2 ** Math.min(attempt, 30));
-    return ceiling / 2 + (random() * ceiling) / 2;
+    return ceiling / 2 + (this.#jitter() * ceiling) / 2;
+  }
+
+  /** From 0 to 1, whatever options.random returns. */
+  #jitter() {
+    return Math.min(Math.max(Number(this.#options.random()) || 0, 0), 1);
+  }
+
+  // ---- the token that the connection rests on ----
+
+  /** Takes note of how long the connection lasts, in milliseconds; renews it in time. */
+  #lasts(life) {
+    clearTimeout(this.#timers.renew);
+    if (!this.#options.token || !(life > 0)) return;
+    const wait = life - Math.min(life / 3, RENEW_AHEAD);
+    this.#timers.renew = setTimeout(() => void this.#renewToken(), Math.min(wait, DAY));
+  }
+
+  async #renewToken() {
+    const renewal = this.#renewal;
+    if (this.#state !== "open" || renewal.busy || !this.#options.token) return;
+    renewal.busy = true;
+    try {
+      const answer = await this.#within(this.#options.connectTimeout, (signal) => this.#options.token({ signal }));
+      if (this.#renewal !== renewal) return;
+      if (typeof answer?.token !== "string") throw new Error("there was no token");
+      const asked = this.#request("renew", { token: answer.token });
+      renewal.said = true;
+      const { expiresIn } = await asked;
+      if (this.#renewal !== renewal) return;
+      Object.assign(renewal, { said: false, attempt: 0 });
+      this.#lasts(Math.min(expiresIn * 1000, DAY));
+    } catch (err) {
+      if (this.#renewal !== renewal) return; // the connection was lost, and the next has a new token
+      renewal.said = false;
+      if (err?.permanent) {
+        this.#stop(4401, err.message);
+        return;
+      }
+      // Until the token ends there is time. After that the server closes with 4401.
+      const wait = asksToWait(err) || this.#backOff(renewal.attempt++);
+      this.#timers.renew = setTimeout(() => void this.#renewToken(), wait);
+    } finally {
+      renewal.busy = false;
+    }
+  }
+
+  /** Asks the application, and stops waiting after some time or with the connection. */
+  #within(ms, ask) {
+    const outer = this.#asking?.signal;
+    const end = new AbortController();
+    return new Promise((resolve, reject) => {
+      const stop = () => {
+        end.abort();
+        reject(new ParleyError("connection_lost", "the question was given up"));
+      };
+      const timer = setTimeout(stop, ms);
+      outer?.addEventListener("abort", stop, { once: true });
+      new Promise((answer) => answer(ask(end.signal))).then(resolve, reject).finally(() => {
+        clearTimeout(timer);
+        outer?.removeEventListener("abort", stop);
+      });
+    });
   }
 
   /** Ends everything that belongs to the socket. */
   #drop() {
     this.#turn++;
+    this.#asking?.abort();
+    this.#asking = null;
+    this.#renewal = { busy: false, said: false, attempt: 0 };
     const socket = this.#socket;
     this.#socket = null;
     for (const name of Object.keys(this.#timers)) clearTimeout(this.#timers[name]);
@@ -409,9 +549,14 @@ export class Parley extends EventTarget {
     const wake = () => {
       if (!page?.hidden) this.#wake();
     };
+    const online = () => {
+      // The network is another one: what was asked over the former may never be answered.
+      if (this.#state === "connecting") this.#startAnew();
+      else this.#wake();
+    };
     const probe = () => void this.#probe();
     const targets = [
-      [globalThis, "online", wake],
+      [globalThis, "online", online],
       [globalThis, "offline", probe],
       [globalThis, "pageshow", wake],
       [page, "visibilitychange", wake],
@@ -423,15 +568,20 @@ export class Parley extends EventTarget {
   }
 
   #wake() {
-    if (this.#state === "waiting" || this.#state === "offline") void this.#open();
-    else void this.#probe();
+    if (this.#state !== "waiting" && this.#state !== "offline") void this.#probe();
+    else if (now() >= this.#notBefore) void this.#open();
+  }
+
+  #startAnew() {
+    this.#drop();
+    void this.#open();
   }
 
   #watchIdle() {
     if (!this.#options.idleProbe) return;
-    const quiet = Date.now() - this.#heard;
+    const quiet = now() - this.#heard;
     this.#timers.idle = setTimeout(() => {
-      if (Date.now() - this.#heard >= this.#options.idleProbe && !globalThis.document?.hidden) void this.#probe();
+      if (now() - this.#heard >= this.#options.idleProbe && !globalThis.document?.hidden) void this.#probe();
       this.#watchIdle();
     }, Math.max(this.#options.idleProbe - quiet, 1_000));
   }
@@ -481,19 +631,21 @@ export class Parley extends EventTarget {
     clearTimeout(this.#timers.pace);
     const each = 1000 / this.#options.rate;
     while (this.#queue.length > 0) {
-      const now = Date.now();
-      const wait = Math.max(this.#due, now) - now - each * (this.#options.burst - 1);
+      const at = now();
+      // A bucket that is empty is full again after burst times each, and has one after each.
+      this.#due = Math.min(Math.max(this.#due, at), at + each * this.#options.burst);
+      const wait = this.#due - at - each * (this.#options.burst - 1);
       if (wait > 0) {
-        this.#timers.pace = setTimeout(() => this.#pump(), wait);
+        this.#timers.pace = setTimeout(() => this.#pump(), Math.min(wait, each));
         return;
       }
-      this.#due = Math.max(this.#due, now) + each;
+      this.#due += each;
       this.#queue.shift()();
     }
   }
 
   #receive(text) {
-    this.#heard = Date.now();
+    this.#heard = now();
     let frame;
     try {
       frame = JSON.parse(text);
@@ -703,6 +855,7 @@ export class Parley extends EventTarget {
     entry.error = undefined;
     entry.answer = new Promise((resolve, reject) => Object.assign(entry, { resolve, reject }));
     entry.answer.catch(() => {}); // "outgoing" tells; the promise may be ignored
+    this.#keep();
     this.#emit("outgoing", snapshot(entry));
     if (this.#state === "closed") {
       this.#failed(entry, new ParleyError("closed", "the connection is closed"));
@@ -720,7 +873,8 @@ export class Parley extends EventTarget {
       if (free <= 0) return;
       if (entry.state !== "pending" || entry.inFlight) continue;
       const room = this.#rooms.get(entry.room);
-      if (room && !room.joined) continue; // its turn comes after join_room
+      // Its turn comes after join_room. After a reload the application joins its rooms again.
+      if (room ? !room.joined : entry.recalled) continue;
       free--;
       void this.#transmit(entry);
     }
@@ -743,6 +897,7 @@ export class Parley extends EventTarget {
     if (entry.state !== "pending") return;
     entry.state = "sent";
     this.#outbox.delete(entry.clientId);
+    this.#keep();
     this.#emit("outgoing", { ...snapshot(entry), ack });
     entry.resolve(ack);
     const room = this.#rooms.get(entry.room);
@@ -756,8 +911,71 @@ export class Parley extends EventTarget {
     if (entry.state !== "pending") return;
     entry.state = "failed";
     entry.error = err;
+    this.#keep();
     this.#emit("outgoing", snapshot(entry));
     entry.reject(err);
+  }
+
+  // ---- what survives a reload ----
+
+  get #key() {
+    return `parley.outbox.${this.#options.user.id}`;
+  }
+
+  /** Writes the outbox before anything else can happen to the page. */
+  #keep() {
+    if (!this.#options.storage || this.#keeping) return;
+    this.#keeping = true;
+    queueMicrotask(() => {
+      this.#keeping = false;
+      this.#write();
+    });
+  }
+
+  #write() {
+    const { storage } = this.#options;
+    if (!storage) return;
+    const kept = [];
+    let room = KEPT_CHARACTERS;
+    for (const entry of this.#outbox.values()) {
+      room -= entry.text.length;
+      if (kept.length >= KEPT_MESSAGES || room < 0) break;
+      const { code, message } = entry.error ?? {};
+      kept.push({ clientId: entry.clientId, room: entry.room, text: entry.text, at: entry.at.getTime(), state: entry.state, code, title: message });
+    }
+    try {
+      if (kept.length > 0) storage.setItem(this.#key, JSON.stringify(kept));
+      else storage.removeItem(this.#key);
+    } catch {
+      // Without storage, or where it is full, a reload loses what was not sent.
+    }
+  }
+
+  /** Takes up what the page before has left. Nobody can answer for it but who joins its rooms. */
+  #recall() {
+    if (!this.#options.storage) return;
+    let kept = null;
+    try {
+      kept = JSON.parse(this.#options.storage.getItem(this.#key));
+    } catch {
+      // Nothing that we have written.
+    }
+    if (!Array.isArray(kept)) return;
+    for (const { clientId, room, text, at, state, code, title } of kept.slice(0, KEPT_MESSAGES).filter(Boolean)) {
+      if (typeof clientId !== "string" || clientId === "" || clientId.length > MAX_CLIENT_ID) continue;
+      if (checkRoom(room) || checkText(text) || this.#outbox.has(clientId)) continue;
+      const when = new Date(typeof at === "number" ? at : NaN);
+      const entry = { clientId, room, text, at: Number.isNaN(when.getTime()) ? new Date() : when, inFlight: false, recalled: true };
+      entry.answer = new Promise((resolve, reject) => Object.assign(entry, { resolve, reject }));
+      entry.answer.catch(() => {}); // the page that asked is gone
+      // What only failed because the page was closed was never refused.
+      entry.state = state === "failed" && code !== "closed" ? "failed" : "pending";
+      if (entry.state === "failed") {
+        entry.error = new ParleyError(String(code ?? "failed"), String(title ?? "the message was not sent"));
+        entry.reject(entry.error);
+      }
+      this.#outbox.set(clientId, entry);
+    }
   }
 }
 

@@ -6,10 +6,32 @@ import { afterClose, checkRoom, checkText, Parley, PROTOCOL } from "../assets/pa
 const me = { id: "u1", name: "Ada" };
 const other = { id: "u2", name: "Bob" };
 
+// Time goes on when the test says so, for timers and for the clock that nobody sets alike.
 beforeEach(() => {
   mock.timers.reset();
+  mock.restoreAll();
   mock.timers.enable({ apis: ["setTimeout", "Date"] });
+  const ticks = Date.now;
+  mock.method(performance, "now", () => ticks());
 });
+
+/** Lets the client listen to a page, and returns its listeners. */
+function page(t) {
+  const listeners = {};
+  globalThis.addEventListener = (type, listener) => (listeners[type] = listener);
+  globalThis.removeEventListener = () => {};
+  t.after(() => {
+    delete globalThis.addEventListener;
+    delete globalThis.removeEventListener;
+  });
+  return listeners;
+}
+
+/** Sets the wall clock. */
+function setClock(by) {
+  const right = Date.now;
+  mock.method(Date, "now", () => right() + by);
+}
 
 /** Lets everything happen that waits for nothing but promises. */
 async function settle() {
@@ -43,7 +65,7 @@ function client(options = {}) {
     user: me,
     random: () => 0,
     ticket: async (request) => {
-      tickets.push(request);
+      tickets.push({ renew: request.renew });
       return `t${tickets.length}`;
     },
     ...options,
@@ -603,4 +625,352 @@ test("a lone surrogate is replaced before it is sent", async () => {
   await c.connected("lobby");
   void c.parley.send("lobby", "a\ud800b");
   assert.equal(c.next("message").data.text, "a\ufffdb");
+});
+
+// ---- clocks ----
+
+for (const by of [-3_600_000, 3_600_000]) {
+  test(`a wall clock that is set by ${by} ms holds up nothing`, async () => {
+    const c = client({ rate: 10, burst: 3, window: 100, idleProbe: 60_000 });
+    await c.connected("lobby");
+    for (let i = 0; i < 3; i++) void c.parley.send("lobby", `${i}`);
+    assert.equal(c.socket.sent.length, 2, "the burst is used up");
+    setClock(by);
+    await pass(100);
+    assert.equal(c.socket.sent.length, 3);
+    void c.parley.send("lobby", "more");
+    await pass(100);
+    assert.equal(c.socket.sent.length, 4);
+    const page = c.parley.history("lobby");
+    await pass(1_000);
+    const frames = c.socket.sent.splice(0);
+    assert.equal(frames.at(-1).event, "history");
+    await c.acks(frames.at(-1), { messages: [], more: false });
+    await page;
+    c.parley.typing("lobby");
+    assert.equal(c.next("isTyping").data.typing, true);
+    setClock(-2 * by);
+    await pass(3_000);
+    c.parley.typing("lobby");
+    assert.equal(c.next("isTyping").data.typing, true, "typing is told again");
+  });
+}
+
+test("a silent connection is probed in time, whatever the wall clock says", async () => {
+  const c = client({ idleProbe: 60_000, random: () => 1 });
+  await c.connected("lobby");
+  setClock(-3_600_000);
+  await pass(60_000);
+  c.next("history");
+});
+
+test("a clock that jumps by itself makes nobody wait longer than the bucket needs", async () => {
+  const c = client({ rate: 10, burst: 3, window: 100 });
+  await c.connected("lobby");
+  for (let i = 0; i < 4; i++) void c.parley.send("lobby", `${i}`);
+  const ticks = performance.now;
+  mock.method(performance, "now", () => ticks() - 3_600_000);
+  await pass(100);
+  assert.equal(c.socket.sent.length, 2, "found out");
+  await pass(100);
+  await pass(100);
+  assert.equal(c.socket.sent.length, 4);
+});
+
+test("options in milliseconds have bounds", async () => {
+  for (const name of ["ackTimeout", "connectTimeout", "retryMin", "retryMax", "idleProbe", "rate", "burst", "window", "pageSize"]) {
+    for (const bad of [NaN, "10", {}, true]) assert.throws(() => client({ [name]: bad }), { name: "TypeError", message: new RegExp(name) }, `${name} ${bad}`);
+    for (const bad of [-1, -Infinity, Number.MIN_VALUE]) assert.throws(() => client({ [name]: bad }), { name: "RangeError", message: new RegExp(name) }, `${name} ${bad}`);
+    client({ [name]: undefined });
+  }
+  assert.throws(() => client({ ackTimeout: 0 }), RangeError);
+  client({ idleProbe: 0 });
+});
+
+for (const long of [Infinity, 30 * 86_400_000]) {
+  test(`${long} ms, which setTimeout cannot count, is not taken for no time`, async () => {
+    const delays = [];
+    const real = globalThis.setTimeout;
+    mock.method(globalThis, "setTimeout", (f, ms, ...rest) => {
+      delays.push(ms);
+      return real(f, ms, ...rest);
+    });
+    const c = client({ ackTimeout: long, connectTimeout: long, retryMin: long, retryMax: long, idleProbe: long });
+    await c.connected("lobby");
+    void c.parley.send("lobby", "Hello");
+    await c.drops(1013);
+    assert.ok(c.details("state").at(-1).retryIn > 0);
+    for (const ms of delays) assert.ok(ms >= 0 && ms < 2 ** 31, `a timer of ${ms} ms`);
+  });
+}
+
+test("a source of jitter that is none makes no busy loop", async () => {
+  for (const random of [() => NaN, () => Infinity, () => -1e9, () => undefined]) {
+    const c = client({ random });
+    c.parley.connect();
+    await settle();
+    await c.drops(1013);
+    const { retryIn } = c.details("state").at(-1);
+    assert.ok(retryIn >= 250 && retryIn <= 500, String(retryIn));
+    c.parley.close();
+  }
+});
+
+// ---- calls that never answer ----
+
+test("an attempt that is given up ends what it has asked, and the next asks anew", async () => {
+  const asked = [];
+  const c = client({ connectTimeout: 1_000, ticket: (request) => new Promise(() => asked.push(request.signal)) });
+  c.parley.connect();
+  await settle();
+  assert.equal(asked[0].aborted, false);
+  await pass(1_000);
+  assert.equal(asked[0].aborted, true);
+  c.parley.connect(); // "Try now"
+  await settle();
+  assert.equal(asked.length, 2);
+  c.parley.close();
+  assert.equal(asked[1].aborted, true);
+});
+
+test("online starts anew what may never be answered", async (t) => {
+  const listeners = page(t);
+  const asked = [];
+  const c = client({ ticket: (request) => new Promise(() => asked.push(request.signal)) });
+  c.parley.connect();
+  await settle();
+  listeners.online();
+  await settle();
+  assert.deepEqual(asked.map((signal) => signal.aborted), [true, false]);
+  assert.equal(c.parley.state, "connecting");
+  c.parley.close();
+});
+
+test("what is not a ticket opens nothing", async () => {
+  for (const answer of [undefined, null, "", {}, { ticket: 7 }, 7]) {
+    const c = client({ ticket: async () => answer });
+    c.parley.connect();
+    await settle();
+    assert.equal(c.sockets.length, 0, JSON.stringify(answer));
+    assert.equal(c.parley.state, "waiting");
+    c.parley.close();
+  }
+});
+
+// ---- Retry-After ----
+
+test("a server that asks to be left alone is", async (t) => {
+  const listeners = page(t);
+  for (const [retryAfter, wait] of [[20, 20_000], [1e9, 300_000]]) {
+    let asked = 0;
+    const c = client({
+      ticket: async () => {
+        asked++;
+        throw Object.assign(new Error("too many"), { retryAfter });
+      },
+    });
+    c.parley.connect();
+    await settle();
+    assert.equal(c.details("state").at(-1).retryIn, wait);
+    await pass(wait - 1);
+    listeners.online();
+    listeners.pageshow();
+    await settle();
+    assert.equal(asked, 1, "not before");
+    await pass(1);
+    assert.equal(asked, 2);
+    c.parley.connect(); // a person decides otherwise
+    await settle();
+    assert.equal(asked, 3);
+    c.parley.close();
+  }
+  for (const retryAfter of [0, -5, NaN, "20", undefined]) {
+    const c = client({ ticket: () => Promise.reject(Object.assign(new Error("no"), { retryAfter })) });
+    c.parley.connect();
+    await settle();
+    assert.equal(c.details("state").at(-1).retryIn, 250, String(retryAfter));
+    c.parley.close();
+  }
+});
+
+// ---- the token ----
+
+test("the token of an open connection is renewed in time, again and again", async () => {
+  let tokens = 0;
+  const c = client({
+    idleProbe: 0,
+    ticket: async () => ({ ticket: "t", expiresIn: 900 }),
+    token: async () => ({ token: `a${++tokens}`, expiresIn: 900 }),
+  });
+  await c.connected("lobby");
+  await pass(839_999);
+  assert.equal(c.socket.sent.length, 0);
+  await pass(1);
+  for (const [i, expiresIn, lead] of [[1, 30, 10], [2, 3, 1], [3, 900, 60]]) {
+    const frame = c.next("renew");
+    assert.deepEqual(frame.data, { token: `a${i}` });
+    await c.acks(frame, { expiresIn });
+    await pass((expiresIn - lead) * 1000 - 1);
+    assert.equal(c.socket.sent.length, 0);
+    await pass(1);
+  }
+  c.next("renew");
+  assert.equal(c.sockets.length, 1);
+});
+
+test("a renewal that fails for now is tried again; one that never can ends the connection", async () => {
+  let err = Object.assign(new Error("offline"), { retryAfter: 2 });
+  const c = client({ idleProbe: 0, ticket: async () => ({ ticket: "t", expiresIn: 30 }), token: () => Promise.reject(err) });
+  await c.connected("lobby");
+  await pass(20_000);
+  assert.equal(c.parley.state, "open");
+  err = Object.assign(new Error("signed out"), { permanent: true });
+  await pass(1_999);
+  assert.equal(c.parley.state, "open");
+  await pass(1);
+  assert.equal(c.parley.state, "closed");
+  assert.equal(c.details("state").at(-1).code, 4401);
+});
+
+test("a token that never comes is asked for again", async () => {
+  const asked = [];
+  const c = client({
+    idleProbe: 0,
+    connectTimeout: 1_000,
+    ticket: async () => ({ ticket: "t", expiresIn: 30 }),
+    token: ({ signal }) => new Promise(() => asked.push(signal)),
+  });
+  await c.connected("lobby");
+  await pass(20_000);
+  await pass(1_000);
+  await pass(250);
+  assert.deepEqual(asked.map((s) => s.aborted), [true, false]);
+  await c.drops(4401);
+  assert.equal(asked[1].aborted, true);
+  await pass(0);
+  assert.deepEqual(c.sockets.length, 2);
+});
+
+test("a server that does not know renew is not asked again", async () => {
+  const c = client({ idleProbe: 0, ticket: async () => ({ ticket: "t", expiresIn: 30 }), token: async () => ({ token: "a", expiresIn: 900 }) });
+  await c.connected("lobby");
+  await pass(20_000);
+  c.next("renew");
+  await c.drops(4400);
+  assert.equal(c.parley.state, "waiting");
+  await pass(0);
+  await c.open();
+  await c.acks(c.next("join_room"), { room: "lobby", seq: 0, recovered: true, messages: [] });
+  await pass(25_000);
+  assert.equal(c.socket.sent.length, 0);
+  await c.drops(4400);
+  assert.equal(c.parley.state, "closed");
+});
+
+test("without a function for tokens, or a time, nothing is renewed", async () => {
+  for (const options of [
+    { ticket: async () => ({ ticket: "t", expiresIn: 30 }) },
+    { token: async () => ({ token: "a", expiresIn: 900 }) },
+    { ticket: async () => ({ ticket: "t", expiresIn: "soon" }), token: async () => ({ token: "a" }) },
+  ]) {
+    const c = client({ idleProbe: 0, ...options });
+    await c.connected("lobby");
+    await pass(3_600_000);
+    assert.equal(c.socket.sent.length, 0);
+    c.parley.close();
+  }
+});
+
+// ---- what survives a reload ----
+
+/** What a browser's storage is to us. */
+function storage(limit = Infinity) {
+  const items = new Map();
+  return {
+    items,
+    getItem: (key) => items.get(key) ?? null,
+    setItem(key, value) {
+      if (value.length > limit) throw new Error("QuotaExceededError");
+      items.set(key, value);
+    },
+    removeItem: (key) => items.delete(key),
+  };
+}
+
+test("what was not sent survives a reload, under the same clientId, for its user", async () => {
+  const kept = storage();
+  const before = client({ storage: kept });
+  await before.connected("lobby");
+  void before.parley.send("lobby", "refused", { clientId: "r" });
+  await before.serverSends({ id: before.next("message").id, event: "error", error: { code: "busy", title: "too many messages" } });
+  void before.parley.send("lobby", "under way", { clientId: "u" });
+  await before.drops(1006);
+  void before.parley.send("lobby", "while away", { clientId: "w" });
+  void before.parley.send("garden", "elsewhere", { clientId: "e" });
+  await settle(); // and the page is gone
+
+  const stranger = client({ storage: kept, user: other });
+  assert.deepEqual(stranger.parley.outgoing, []);
+
+  const after = client({ storage: kept });
+  assert.deepEqual(after.parley.outgoing.map((o) => [o.clientId, o.room, o.text, o.state, o.error?.code]), [
+    ["r", "lobby", "refused", "failed", "busy"],
+    ["u", "lobby", "under way", "pending", undefined],
+    ["w", "lobby", "while away", "pending", undefined],
+    ["e", "garden", "elsewhere", "pending", undefined],
+  ]);
+  assert.ok(after.parley.outgoing[0].at instanceof Date);
+  const joined = after.parley.join("lobby");
+  after.parley.connect();
+  await after.open();
+  const join = after.next("join_room");
+  assert.equal(after.socket.sent.length, 0, "nothing goes to a room that is not joined again");
+  // The first of them had been stored: its ack was lost with the page.
+  await after.acks(join, { room: "lobby", seq: 1, recovered: true, messages: [message(1, { user: me, clientId: "u" })] });
+  await joined;
+  const frame = after.next("message");
+  assert.deepEqual(frame.data, { room: "lobby", text: "while away", clientId: "w" });
+  assert.equal(after.socket.sent.length, 0);
+  await after.acks(frame, { room: "lobby", seq: 2, id: "m2", at: "2026-01-02T03:04:05.000000Z" });
+  assert.deepEqual(client({ storage: kept }).parley.outgoing.map((o) => o.clientId), ["r", "e"]);
+  assert.equal(after.parley.discard("r"), true);
+  await settle();
+  assert.deepEqual(client({ storage: kept }).parley.outgoing.map((o) => o.clientId), ["e"]);
+});
+
+test("a session that ends leaves what was not sent to its user; signing out does not", async () => {
+  const kept = storage();
+  const c = client({ storage: kept });
+  await c.connected("lobby");
+  void c.parley.send("lobby", "Hello", { clientId: "x" });
+  c.parley.close();
+  await settle();
+  const again = client({ storage: kept });
+  assert.deepEqual(again.parley.outgoing.map((o) => [o.clientId, o.state]), [["x", "pending"]]);
+  again.parley.close({ forget: true });
+  await settle();
+  assert.equal(kept.items.size, 0);
+  assert.deepEqual(again.parley.outgoing, []);
+  await assert.rejects(again.parley.retry("x"), { code: "unknown_message" });
+});
+
+test("what is kept has a bound, and what is found there is not believed", async () => {
+  const kept = storage();
+  const c = client({ storage: kept });
+  for (let i = 0; i < 500; i++) void c.parley.send("lobby", `${i} ${"x".repeat(3_000)}`);
+  await settle();
+  assert.equal(c.parley.outgoing.length, 500);
+  assert.ok([...kept.items.values()][0].length < 500_000);
+  assert.equal(client({ storage: kept }).parley.outgoing[0].text.slice(0, 2), "0 ");
+  for (const found of ["{", "7", "null", '{"a":1}', '[null,1,"x"]', '[{"clientId":"x","room":"lobby"}]', '[{"clientId":"x","room":"a\\n","text":"t"}]']) {
+    kept.items.set("parley.outbox.u1", found);
+    assert.deepEqual(client({ storage: kept }).parley.outgoing, [], found);
+  }
+  kept.items.set("parley.outbox.u1", '[{"clientId":"x","room":"lobby","text":"t","at":"yesterday","state":"odd"}]');
+  assert.equal(client({ storage: kept }).parley.outgoing[0].state, "pending");
+  const full = client({ storage: storage(10) });
+  void full.parley.send("lobby", "Hello");
+  await settle();
+  assert.equal(full.parley.outgoing.length, 1, "a full storage is no failure");
+  assert.throws(() => client({ storage: kept, user: null }), TypeError);
 });
