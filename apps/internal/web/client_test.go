@@ -41,7 +41,7 @@ func node(t *testing.T, args ...string) (string, error) {
 
 func TestClient(t *testing.T) {
 	t.Parallel()
-	out, err := node(t, "--test", filepath.Join("testdata", "parley.test.js"))
+	out, err := node(t, "--test", filepath.Join("testdata", "parley.test.js"), filepath.Join("testdata", "session.test.js"))
 	require.NoError(t, err, out)
 	assert.NotContains(t, out, "# pass 0\n", "the tests were found")
 }

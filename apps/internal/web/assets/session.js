@@ -1,8 +1,27 @@
 // Accounts and sessions over the REST interface: who is signed in in this tab.
 
 const STORE = "parley.session";
-// A token this close to its end is renewed before it is used.
+const HOLDER = "parley.holder.";
+const DEVICES = "parley.devices";
+// A token this close to its end is renewed before it is used, unless its whole life is short.
 const MARGIN = 30_000;
+// Every call ends by then. Deriving a key from a password takes its time on a busy server.
+const DEADLINE = 15_000;
+// Signing out here is done here, whether or not the server hears of it.
+const SIGN_OUT = 5_000;
+// A refresh that is not answered is asked again with the same token, soon enough that the
+// server, if it has taken the token, still gives the same answer for it.
+const REFRESH = [4_000, 10_000];
+// The longest time in seconds that is believed of a Retry-After.
+const LATEST = 86_400;
+// How long another tab may take to say that a session is its own.
+const CLAIM = 250;
+// Devices and holders that are remembered.
+const MAX_DEVICES = 5;
+const HOLDER_LASTS = 30 * 86_400_000;
+
+/** Milliseconds of a clock that only goes forward. The wall clock may be set at any time. */
+const now = () => performance.now();
 
 /** A failure as the server describes it (RFC 9457), or one on the way to it. */
 export class Problem extends Error {
@@ -12,7 +31,7 @@ export class Problem extends Error {
     Object.assign(this, { status, code, title, detail, retryAfter });
     /** What is wrong with which field of the form: name → text. */
     this.fields = new Map();
-    for (const { location = "", message } of errors) {
+    for (const { location = "", message } of errors ?? []) {
       if (location.startsWith("body.")) this.fields.set(location.slice("body.".length), message);
     }
   }
@@ -48,41 +67,120 @@ function duration(seconds) {
   return `${Math.ceil(seconds / 60)} minutes`;
 }
 
-async function call(method, path, { body, token } = {}) {
-  const headers = { accept: "application/json" };
+/** Returns the seconds that an answer asks to wait (RFC 9110 section 10.2.3), or 0. */
+function retryAfter(headers) {
+  const text = headers.get("retry-after")?.trim() ?? "";
+  if (/^[0-9]+$/.test(text)) return Math.min(Number(text), LATEST);
+  const at = Date.parse(text);
+  if (Number.isNaN(at)) return 0;
+  // A date is by the server's clock. What ours says instead is of no use here.
+  const there = Date.parse(headers.get("date") ?? "");
+  const seconds = Math.ceil((at - (Number.isNaN(there) ? Date.now() : there)) / 1000);
+  return Math.min(Math.max(seconds, 0), LATEST);
+}
+
+/**
+ * Asks the server. What comes from somebody else on the way to it (a proxy, the sign-in page of a
+ * network) counts as no answer: failures of the server are problem documents with its code, and
+ * the rest has the shape that is expected.
+ */
+async function call(fetch, method, path, { body, token, signal, deadline = DEADLINE, shape }) {
+  const headers = { accept: "application/json, application/problem+json" };
   if (body) headers["content-type"] = "application/json";
   if (token) headers.authorization = `Bearer ${token}`;
+  const end = new AbortController();
+  const stop = () => end.abort();
+  const timer = setTimeout(stop, deadline);
+  if (signal?.aborted) stop();
+  signal?.addEventListener("abort", stop, { once: true });
   let response;
+  let data;
   try {
-    response = await fetch(path, { method, headers, body: body && JSON.stringify(body), cache: "no-store" });
+    const asked = async () => {
+      response = await fetch(path, { method, headers, body: body && JSON.stringify(body), cache: "no-store", signal: end.signal });
+      const text = await response.text();
+      try {
+        data = JSON.parse(text);
+      } catch {
+        data = null; // not ours, or 204
+      }
+    };
+    await Promise.race([asked(), aborted(end.signal)]);
   } catch {
-    throw new Problem({});
+    throw new Problem({ title: "the server did not answer" });
+  } finally {
+    clearTimeout(timer);
+    signal?.removeEventListener("abort", stop);
+    stop(); // nothing of it is read any more
   }
-  const data = await response.json().catch(() => null);
-  if (response.ok) return data;
-  throw new Problem({
-    code: "unknown",
-    title: `the server answered with status ${response.status}`,
-    ...data,
-    status: response.status,
-    retryAfter: Number(response.headers.get("retry-after")) || 0,
+  const { status } = response;
+  if (response.ok && shape(data, status)) return data;
+  const type = response.headers.get("content-type") ?? "";
+  const known = /^application\/problem\+json\b/i.test(type) && typeof data?.code === "string" && data.type === `/problems/${data.code}`;
+  const said = !response.ok && known ? data : { title: `something answered with status ${status} that is not the server` };
+  throw new Problem({ ...said, status, retryAfter: retryAfter(response.headers) });
+}
+
+function aborted(signal) {
+  return new Promise((_, reject) => {
+    const stop = () => reject(new Error("given up"));
+    if (signal.aborted) stop();
+    else signal.addEventListener("abort", stop, { once: true });
   });
 }
 
+// What answers look like.
+const isText = (x) => typeof x === "string" && x !== "";
+const isMessage = (d, status) => status === 202 && isText(d?.message);
+const isNothing = (_, status) => status === 204;
+const isTicket = (d) => isText(d?.ticket);
+const isUser = (u) => isText(u?.id) && isText(u.fullName) && isText(u.email);
+const isPair = (d) => isText(d?.accessToken) && isText(d.refreshToken) && d.expiresIn > 0 && d.expiresIn < Infinity;
+const isGrant = (d) => isPair(d) && isUser(d.user);
+
+const post = (path, body) => call((...request) => globalThis.fetch(...request), "POST", path, { body, shape: isMessage });
+
 export const accounts = {
-  signUp: (fields) => call("POST", "/auth/signup", { body: fields }),
-  resend: (email) => call("POST", "/auth/verify/resend", { body: { email } }),
-  forgot: (email) => call("POST", "/auth/password/forgot", { body: { email } }),
+  signUp: (fields) => post("/auth/signup", fields),
+  resend: (email) => post("/auth/verify/resend", { email }),
+  forgot: (email) => post("/auth/password/forgot", { email }),
 };
+
+/** A storage of the browser, or null where the browser has none for us: "session" or "local". */
+export function storage(kind) {
+  try {
+    return globalThis[`${kind}Storage`] ?? null;
+  } catch {
+    return null;
+  }
+}
 
 /**
  * The session of this tab. It is kept in sessionStorage, so that two tabs can be two people.
- * Fires "ended" when the server has ended it.
+ * Fires "ended" when the server has ended it, with detail.copy when another tab has taken it.
  */
 export class Session extends EventTarget {
-  #grant = null; // {accessToken, expiresAt, refreshToken, user, lock}
-  #refreshing = null;
+  #grant = null; // {accessToken, refreshToken, user, lock, life}
+  #until = 0; // when the access token ends, by now()
+  #refreshing = null; // {done, end, waiting}
   #unlock = null;
+  #id = random();
+  #claiming = null; // the lock that this tab is about to claim
+  #channel = null;
+  #with;
+
+  /** Everything may be given, for tests: what the browser has is the default. */
+  constructor(given = {}) {
+    super();
+    this.#with = {
+      fetch: (...request) => globalThis.fetch(...request),
+      tab: storage("session"),
+      shared: storage("local"),
+      locks: globalThis.navigator?.locks,
+      Channel: globalThis.BroadcastChannel,
+      ...given,
+    };
+  }
 
   get user() {
     return this.#grant?.user ?? null;
@@ -92,24 +190,31 @@ export class Session extends EventTarget {
   async restore() {
     let grant = null;
     try {
-      grant = JSON.parse(sessionStorage.getItem(STORE));
+      grant = JSON.parse(this.#with.tab.getItem(STORE));
     } catch {
       // No storage, or not ours: signed out.
     }
-    if (!grant?.refreshToken || !grant.user?.id) return null;
+    if (!isText(grant?.refreshToken) || !isText(grant.accessToken) || !isUser(grant.user)) return null;
     if (!(await this.#claim(grant.lock))) {
       // A duplicated tab has a copy of the refresh token. Using it in both would look like a
       // stolen token, and end the session in both.
       this.#forget();
       return "copy";
     }
-    this.#grant = grant;
+    const { accessToken, refreshToken, user, lock, expiresAt, life = 0 } = grant;
+    this.#grant = { accessToken, refreshToken, user, lock, life };
+    // The wall clock may have been set meanwhile: the token has at most its whole life.
+    const left = Math.min(expiresAt - Date.now(), life);
+    this.#until = now() + (left > 0 ? left : 0);
     return "restored";
   }
 
   async signIn(email, password) {
-    const answer = await call("POST", "/auth/signin", { body: { email, password } });
-    const lock = Array.from(crypto.getRandomValues(new Uint8Array(8)), (b) => b.toString(16)).join("");
+    const deviceToken = this.#device(email);
+    const body = deviceToken ? { email, password, deviceToken } : { email, password };
+    const answer = await call(this.#with.fetch, "POST", "/auth/signin", { body, shape: isGrant });
+    if (isText(answer.deviceToken)) this.#remember(email, answer.deviceToken);
+    const lock = random();
     await this.#claim(lock);
     this.#keep(answer, lock);
     return this.user;
@@ -117,98 +222,257 @@ export class Session extends EventTarget {
 
   /** Signs out here, or on every device. Without a connection it still does so in this tab. */
   async signOut({ everywhere = false } = {}) {
+    const end = new AbortController();
+    const timer = everywhere ? 0 : setTimeout(() => end.abort(), SIGN_OUT);
     try {
-      await this.#authorized("POST", everywhere ? "/auth/signout/all" : "/auth/signout");
+      await this.#authorized(everywhere ? "/auth/signout/all" : "/auth/signout", isNothing, end.signal);
     } catch (err) {
       if (everywhere && this.#grant) throw err;
+    } finally {
+      clearTimeout(timer);
     }
     this.#forget();
   }
 
-  /** A ticket for one socket handshake, as the client of the socket asks for it. */
-  async ticket({ renew = false } = {}) {
-    if (renew) await this.#refresh();
-    return (await this.#authorized("POST", "/auth/socket-ticket")).ticket;
+  /**
+   * A ticket for one socket handshake, as the client of the socket asks for it: {ticket,
+   * expiresIn}, with the seconds that the access token behind it still lasts.
+   */
+  async ticket({ renew = false, signal } = {}) {
+    if (renew) await this.#refresh(signal);
+    const { answer, until } = await this.#authorized("/auth/socket-ticket", isTicket, signal);
+    return { ticket: answer.ticket, expiresIn: (until - now()) / 1000 };
   }
 
-  async #authorized(method, path) {
-    const token = await this.#token();
+  /** An access token with most of its life before it: {token, expiresIn}, in seconds. */
+  async token({ signal } = {}) {
+    if (!this.#grant) throw ended();
+    if (this.#until - now() < this.#grant.life / 2) await this.#refresh(signal);
+    if (!this.#grant) throw ended();
+    return { token: this.#grant.accessToken, expiresIn: (this.#until - now()) / 1000 };
+  }
+
+  async #authorized(path, shape, signal) {
+    const token = await this.#fresh(signal);
+    const ask = async (token) => {
+      const until = this.#until;
+      return { answer: await call(this.#with.fetch, "POST", path, { token, shape, signal }), until };
+    };
     try {
-      return await call(method, path, { token });
+      return await ask(token);
     } catch (err) {
-      if (err.status !== 401) throw err;
-      if (this.#grant?.accessToken === token) await this.#refresh();
-      return call(method, path, { token: await this.#token() });
+      if (!refusesToken(err)) throw err;
+      if (this.#grant?.accessToken === token) await this.#refresh(signal);
+      return ask(await this.#fresh(signal));
     }
   }
 
-  async #token() {
+  async #fresh(signal) {
     if (!this.#grant) throw ended();
-    if (this.#grant.expiresAt - Date.now() < MARGIN) await this.#refresh();
+    if (this.#until - now() < Math.min(MARGIN, this.#grant.life / 3)) await this.#refresh(signal);
+    if (!this.#grant) throw ended();
     return this.#grant.accessToken;
   }
 
-  /** Many may ask at once; the token is exchanged once, since a second use ends the session. */
-  #refresh() {
-    this.#refreshing ??= this.#exchange().finally(() => {
-      this.#refreshing = null;
+  /**
+   * Many may ask at once; the token is exchanged once, since a second use may end the session.
+   * When nobody waits any more, the exchange is given up, and the next who asks begins anew.
+   */
+  #refresh(signal) {
+    if (!this.#refreshing) {
+      const begun = { end: new AbortController(), waiting: 0 };
+      begun.done = this.#exchange(begun.end.signal).finally(() => {
+        if (this.#refreshing === begun) this.#refreshing = null;
+      });
+      this.#refreshing = begun;
+    }
+    const running = this.#refreshing;
+    running.waiting++;
+    return new Promise((resolve, reject) => {
+      const leave = () => {
+        reject(new Problem({ title: "the question was given up" }));
+        if (--running.waiting > 0) return;
+        running.end.abort();
+        if (this.#refreshing === running) this.#refreshing = null;
+      };
+      running.done.then(resolve, reject).finally(() => signal?.removeEventListener("abort", leave));
+      if (signal?.aborted) leave();
+      else signal?.addEventListener("abort", leave, { once: true });
     });
-    return this.#refreshing;
   }
 
-  async #exchange() {
+  async #exchange(signal) {
     if (!this.#grant) throw ended();
     const { refreshToken, lock } = this.#grant;
-    try {
-      const answer = await call("POST", "/auth/refresh", { body: { refreshToken } });
-      if (!this.#grant) throw ended(); // signed out meanwhile
-      this.#keep(answer, lock);
-    } catch (err) {
-      if (err.status !== 401 && err.status !== 403) throw err;
-      this.#forget();
-      this.dispatchEvent(new Event("ended"));
-      throw ended();
+    if (!this.#holds(lock)) throw this.#end({ copy: true });
+    let answer;
+    let failure;
+    for (const deadline of REFRESH) {
+      failure = null;
+      try {
+        answer = await call(this.#with.fetch, "POST", "/auth/refresh", { body: { refreshToken }, shape: isPair, signal, deadline });
+      } catch (err) {
+        failure = err;
+      }
+      if (this.#grant?.refreshToken !== refreshToken) throw ended(); // signed out meanwhile
+      if (failure?.status !== 0 || signal.aborted) break; // answered, or not wanted any more
     }
+    if (refusesToken(failure)) throw this.#end({ copy: false });
+    if (failure) throw failure;
+    this.#keep(answer, lock);
+  }
+
+  #end(detail) {
+    this.#forget();
+    this.dispatchEvent(new CustomEvent("ended", { detail }));
+    return ended();
   }
 
   #keep({ accessToken, expiresIn, refreshToken, user }, lock) {
-    const known = this.#grant?.user;
-    this.#grant = { accessToken, refreshToken, lock, user: user ?? known, expiresAt: Date.now() + expiresIn * 1000 };
+    const life = expiresIn * 1000;
+    this.#grant = { accessToken, refreshToken, lock, life, user: isUser(user) ? user : this.#grant?.user };
+    this.#until = now() + life;
     try {
-      sessionStorage.setItem(STORE, JSON.stringify(this.#grant));
+      this.#with.tab.setItem(STORE, JSON.stringify({ ...this.#grant, expiresAt: Date.now() + life }));
     } catch {
       // Without storage a reload signs out.
     }
   }
 
   #forget() {
+    const lock = this.#grant?.lock;
     this.#grant = null;
     this.#unlock?.();
     this.#unlock = null;
+    if (lock && this.#holder(lock) === this.#id) this.#shared((shared) => shared.removeItem(HOLDER + lock));
     try {
-      sessionStorage.removeItem(STORE);
+      this.#with.tab.removeItem(STORE);
     } catch {
       // There was nothing to remove.
     }
   }
 
-  /** Holds a lock as long as this tab lives, and reports whether another tab has it. */
+  // ---- one tab a session ----
+
+  /** Claims a session as long as this tab lives, and reports whether another tab has it. */
   #claim(lock) {
-    const { locks } = navigator;
-    if (!locks || !lock) return Promise.resolve(true); // not a secure context
     this.#unlock?.();
+    this.#unlock = null;
+    if (!lock) return Promise.resolve(true);
+    return this.#with.locks ? this.#claimLock(lock) : this.#claimAmongTabs(lock);
+  }
+
+  #claimLock(lock) {
     return new Promise((claimed) => {
       // After a reload the page before may need a moment to let go.
-      locks
+      this.#with.locks
         .request(`${STORE}.${lock}`, { signal: AbortSignal.timeout(1_000) }, () => {
           claimed(true);
           return new Promise((release) => {
             this.#unlock = release;
           });
         })
-        .catch(() => claimed(false));
+        // Whoever may not use locks at all is not a copy for that.
+        .catch((err) => claimed(err?.name !== "AbortError" && err?.name !== "TimeoutError"));
     });
   }
+
+  /**
+   * Where pages have no locks (over http on another host than localhost) the tabs ask each other.
+   * A tab that sleeps does not answer: so who came last stands in the shared storage, and a tab
+   * that finds another there does not use its token any more.
+   */
+  async #claimAmongTabs(lock) {
+    const { Channel, shared } = this.#with;
+    if (Channel) {
+      this.#claiming = lock;
+      this.#channel ??= this.#listen(new Channel(STORE));
+      const taken = await new Promise((resolve) => {
+        this.#channel.held = resolve;
+        setTimeout(() => resolve(false), CLAIM);
+        this.#channel.port.postMessage({ claim: lock, by: this.#id });
+      });
+      this.#claiming = null;
+      if (taken) return false;
+    }
+    if (shared) this.#shared(() => this.#hold(lock));
+    return true;
+  }
+
+  #listen(port) {
+    const channel = { port, held: null };
+    port.onmessage = ({ data }) => {
+      if (data?.claim) {
+        const rivals = this.#claiming === data.claim;
+        // Of two that claim at once, one gives way. It may be the only one that has heard the other.
+        if (rivals && data.by < this.#id) channel.held?.(true);
+        else if (rivals || this.#grant?.lock === data.claim) port.postMessage({ held: data.claim, from: data.by });
+      } else if (data?.held === this.#claiming && data?.from === this.#id) {
+        channel.held?.(true);
+      }
+    };
+    return channel;
+  }
+
+  #hold(lock) {
+    const { shared } = this.#with;
+    for (const key of Array.from({ length: shared.length }, (_, i) => shared.key(i))) {
+      // What tabs have left that are gone for long.
+      if (key?.startsWith(HOLDER) && !(Date.now() - this.#read(key)?.at < HOLDER_LASTS)) shared.removeItem(key);
+    }
+    shared.setItem(HOLDER + lock, JSON.stringify({ id: this.#id, at: Date.now() }));
+  }
+
+  #holder(lock) {
+    return this.#read(HOLDER + lock)?.id ?? null;
+  }
+
+  #holds(lock) {
+    if (this.#with.locks || !lock) return true;
+    const holder = this.#holder(lock);
+    return holder === null || holder === this.#id;
+  }
+
+  #read(key) {
+    return this.#shared((shared) => JSON.parse(shared.getItem(key)));
+  }
+
+  /** Does something with the storage that tabs share, which may be missing, full or forbidden. */
+  #shared(use) {
+    try {
+      return this.#with.shared ? use(this.#with.shared) : null;
+    } catch {
+      return null;
+    }
+  }
+
+  // ---- what the server gives a device that has signed in, so that it has limits of its own ----
+
+  #devices() {
+    const known = this.#read(DEVICES);
+    return Array.isArray(known) ? known.filter((d) => isText(d?.email) && isText(d.token)) : [];
+  }
+
+  #device(email) {
+    return this.#devices().find((d) => d.email === canonical(email))?.token;
+  }
+
+  #remember(email, token) {
+    const others = this.#devices().filter((d) => d.email !== canonical(email));
+    const devices = [{ email: canonical(email), token }, ...others].slice(0, MAX_DEVICES);
+    this.#shared((shared) => shared.setItem(DEVICES, JSON.stringify(devices)));
+  }
+}
+
+const canonical = (email) => email.trim().toLowerCase();
+
+function random() {
+  return Array.from(crypto.getRandomValues(new Uint8Array(8)), (b) => b.toString(16).padStart(2, "0")).join("");
+}
+
+/** Whether the server, and nobody else, has said that a token is not good any more. */
+function refusesToken(err) {
+  return err instanceof Problem && err.status === 401 && err.code !== "network";
 }
 
 function ended() {

@@ -1,0 +1,544 @@
+import assert from "node:assert/strict";
+import { createServer } from "node:http";
+import { beforeEach, mock, test } from "node:test";
+
+import { accounts, Problem, Session, words } from "../assets/session.js";
+
+const realFetch = globalThis.fetch;
+const ada = { id: "u1", fullName: "Ada Lovelace", email: "ada@example.com", isVerified: true };
+
+beforeEach(() => {
+  mock.timers.reset();
+  mock.restoreAll();
+  mock.timers.enable({ apis: ["setTimeout", "Date"], now: Date.parse("2026-01-02T03:04:05Z") });
+  const ticks = Date.now;
+  mock.method(performance, "now", () => ticks());
+});
+
+/** Lets everything happen that waits for nothing but promises. */
+async function settle() {
+  for (let i = 0; i < 20; i++) await new Promise((resolve) => setImmediate(resolve));
+}
+
+async function pass(ms) {
+  mock.timers.tick(ms);
+  await settle();
+}
+
+/** What a browser's storage is to us. */
+function storage() {
+  const items = new Map();
+  return {
+    items,
+    getItem: (key) => items.get(key) ?? null,
+    setItem: (key, value) => void items.set(key, value),
+    removeItem: (key) => void items.delete(key),
+    key: (i) => [...items.keys()][i] ?? null,
+    get length() {
+      return items.size;
+    },
+  };
+}
+
+/** Channels between the tabs of one browser. A tab that sleeps neither hears nor answers. */
+function channels() {
+  const all = new Set();
+  return (tab) =>
+    class {
+      onmessage = null;
+      constructor() {
+        all.add({ tab, port: this });
+      }
+      postMessage(data) {
+        if (tab.asleep) return;
+        for (const other of all) {
+          if (other.port !== this && !other.tab.asleep) setImmediate(() => other.port.onmessage?.({ data: structuredClone(data) }));
+        }
+      }
+    };
+}
+
+const json = (status, body, headers = {}) => new Response(JSON.stringify(body), { status, headers: { "content-type": "application/json", ...headers } });
+const problem = (status, code, headers = {}) =>
+  json(status, { type: `/problems/${code}`, title: code.replaceAll("_", " "), status, code }, { "content-type": "application/problem+json", ...headers });
+const html = (status, headers = {}) =>
+  new Response("<!doctype html><h1>Sign in to the network of this hotel</h1>", { status, headers: { "content-type": "text/html; charset=utf-8", ...headers } });
+const never = () => new Promise(() => {});
+const offline = () => Promise.reject(new TypeError("Failed to fetch"));
+
+/** A server that keeps one session, as Parley does: a token used twice ends it, but for a grace. */
+function server({ expiresIn = 900, grace = 10_000 } = {}) {
+  const it = { generation: 0, ended: false, asked: [], plays: [], rotated: 0, tickets: 0 };
+  const pair = () => ({ accessToken: `a${it.generation}`, expiresIn, refreshToken: `r${it.generation}`, user: ada });
+  const answers = {
+    "/auth/signin": () => json(200, { ...pair(), deviceToken: it.device }),
+    "/auth/refresh": ({ refreshToken }) => {
+      if (it.ended) return problem(401, "session_ended");
+      if (refreshToken === `r${it.generation}`) {
+        it.generation++;
+        it.rotated = Date.now();
+      } else if (refreshToken !== `r${it.generation - 1}` || Date.now() - it.rotated > grace) {
+        it.ended = true;
+        return problem(401, "session_ended");
+      }
+      return json(200, pair());
+    },
+    "/auth/socket-ticket": (_, token) => (token === `a${it.generation}` && !it.ended ? json(200, { ticket: `t${++it.tickets}`, expiresIn: 30 }) : problem(401, "token_invalid")),
+    "/auth/signout": () => new Response(null, { status: 204 }),
+    "/auth/signout/all": () => new Response(null, { status: 204 }),
+  };
+  it.answer = (path, init) => {
+    const body = init.body && JSON.parse(init.body);
+    it.asked.push([path, body]);
+    return answers[path](body ?? {}, init.headers.authorization?.replace("Bearer ", ""));
+  };
+  /** What the tabs call. What stands in plays is played first, once each, for its path. */
+  it.fetch = async (path, init) => {
+    const play = it.plays.findIndex(([p]) => p === path);
+    if (play < 0) return it.answer(path, init);
+    const [[, how]] = it.plays.splice(play, 1);
+    return how(() => it.answer(path, init), init);
+  };
+  it.calls = (path) => it.asked.filter(([p]) => p === path).length;
+  return it;
+}
+
+/** A tab, or its next life if it is given the storage of the one before. */
+function tab(world, { tab = storage(), shared = storage(), locks, channel, ...more } = {}) {
+  const it = { storage: tab, shared, asleep: false, ended: [] };
+  it.session = new Session({ fetch: world.fetch, tab, shared, locks, Channel: channel?.(it), ...more });
+  it.session.addEventListener("ended", ({ detail }) => it.ended.push(detail));
+  return it;
+}
+
+async function signedIn(world, options) {
+  const t = tab(world, options);
+  const done = t.session.signIn("ada@example.com", "password");
+  await settle();
+  await pass(250); // no other tab claims it
+  await done;
+  return t;
+}
+
+/** What became of a promise by now; outcome.of says it again later. */
+async function outcome(promise) {
+  const it = outcome.of(promise);
+  await settle();
+  return it.now;
+}
+
+outcome.of = (promise) => {
+  const it = { now: ["pending"] };
+  promise.then((value) => (it.now = ["done", value]), (err) => (it.now = ["failed", err]));
+  return it;
+};
+
+test("a call that never answers has an end, and the next asks anew", async () => {
+  const world = server();
+  const t = await signedIn(world);
+  world.plays = [["/auth/refresh", never], ["/auth/refresh", never]];
+  const first = outcome.of(t.session.ticket({ renew: true }));
+  await settle();
+  await pass(4_000);
+  await pass(9_999);
+  assert.equal(first.now[0], "pending");
+  await pass(1);
+  const [state, err] = first.now;
+  assert.equal(state, "failed");
+  assert.equal(err.code, "network");
+  assert.equal(words(err), "The server cannot be reached. Check the connection and try again.");
+  assert.equal((await t.session.ticket({ renew: true })).ticket, "t1");
+  assert.deepEqual(t.ended, []);
+});
+
+test("who gives up a refresh frees its place at once", async () => {
+  const world = server();
+  const t = await signedIn(world);
+  world.plays = [["/auth/refresh", never]];
+  const end = new AbortController();
+  const first = t.session.ticket({ renew: true, signal: end.signal });
+  await settle();
+  end.abort();
+  assert.equal((await outcome(first))[0], "failed");
+  assert.equal((await outcome(t.session.ticket({ renew: true })))[0], "done");
+  assert.equal(world.calls("/auth/refresh"), 1);
+});
+
+test("a refresh that others wait for goes on", async () => {
+  const world = server();
+  const t = await signedIn(world);
+  let answer;
+  world.plays = [["/auth/refresh", (real) => new Promise((resolve) => (answer = () => resolve(real())))]];
+  const end = new AbortController();
+  const first = t.session.ticket({ renew: true, signal: end.signal });
+  const second = t.session.ticket({ renew: true });
+  await settle();
+  end.abort();
+  answer();
+  assert.equal((await outcome(first))[0], "failed");
+  assert.equal((await outcome(second))[0], "done");
+  assert.equal(world.calls("/auth/refresh"), 1);
+});
+
+test("a body that never ends has an end", async () => {
+  const world = server();
+  const t = await signedIn(world);
+  world.plays = [["/auth/socket-ticket", () => new Response(new ReadableStream({ start: (c) => c.enqueue(new TextEncoder().encode("{")) }), { headers: { "content-type": "application/json" } })]];
+  const first = outcome.of(t.session.ticket());
+  await settle();
+  await pass(15_000);
+  assert.equal(first.now[1]?.code, "network");
+  assert.equal((await t.session.ticket()).ticket, "t1");
+});
+
+test("forms have an end", async () => {
+  for (const submit of [() => accounts.signUp({}), () => accounts.resend("a@b.c"), () => accounts.forgot("a@b.c"), () => tab(server(), { fetch: never }).session.signIn("a@b.c", "p")]) {
+    mock.method(globalThis, "fetch", never);
+    const sent = outcome.of(submit());
+    await settle();
+    await pass(15_000);
+    const [state, err] = sent.now;
+    assert.equal(state, "failed");
+    assert.equal(words(err), "The server cannot be reached. Check the connection and try again.");
+  }
+});
+
+test("signing out does not wait for ever", async () => {
+  const world = server();
+  const t = await signedIn(world);
+  world.plays = [["/auth/signout", never]];
+  const out = t.session.signOut();
+  await pass(5_000);
+  assert.equal((await outcome(out))[0], "done");
+  assert.equal(t.session.user, null);
+  assert.equal(t.storage.items.size, 0);
+});
+
+test("a refresh whose answer was lost is asked again with the same token", async () => {
+  for (const lost of [
+    async (real) => (real(), never()), // taken, and the answer hangs
+    async (real) => (real(), offline()), // taken, and the connection broke
+  ]) {
+    const world = server();
+    const t = await signedIn(world);
+    world.plays = [["/auth/refresh", lost]];
+    const asked = t.session.ticket({ renew: true });
+    await settle();
+    await pass(4_000);
+    assert.equal((await outcome(asked))[0], "done");
+    assert.deepEqual(world.asked.filter(([p]) => p === "/auth/refresh").map(([, b]) => b.refreshToken), ["r0", "r0"]);
+    assert.equal(JSON.parse(t.storage.getItem("parley.session")).refreshToken, "r1");
+    assert.deepEqual(t.ended, []);
+  }
+});
+
+test("a real server that takes the token and breaks the connection", async (t) => {
+  mock.timers.reset();
+  const world = server();
+  let broken = 0;
+  const http = createServer((request, response) => {
+    let body = "";
+    request.on("data", (part) => (body += part));
+    request.on("end", async () => {
+      const answer = world.answer(request.url, { body, headers: request.headers });
+      if (request.url === "/auth/refresh" && broken++ === 0) {
+        request.socket.destroy();
+        return;
+      }
+      response.writeHead(answer.status, Object.fromEntries(answer.headers));
+      response.end(await answer.text());
+    });
+  });
+  await new Promise((resolve) => http.listen(0, "127.0.0.1", resolve));
+  t.after(() => http.close());
+  t.after(() => http.closeAllConnections());
+  const it = tab(world, { fetch: (path, init) => realFetch(`http://127.0.0.1:${http.address().port}${path}`, init) });
+  await it.session.signIn("ada@example.com", "password");
+  assert.equal((await it.session.ticket({ renew: true })).ticket, "t1");
+  assert.equal(world.calls("/auth/refresh"), 2);
+});
+
+// ---- answers of strangers ----
+
+const strangers = {
+  "a page with 401": () => html(401),
+  "a page with 403": () => html(403),
+  "a page with 200": () => html(200),
+  "a page with 502": () => html(502),
+  "JSON of somebody else with 200": () => json(200, { ok: true }),
+  "JSON of somebody else with 401": () => json(401, { message: "Unauthorized" }),
+  "a problem of somebody else": () => json(401, { type: "about:blank", title: "Unauthorized", status: 401 }, { "content-type": "application/problem+json" }),
+  "a problem with another type": () => json(401, { type: "https://gateway.example/problems", code: "session_ended" }, { "content-type": "application/problem+json" }),
+  "our words, but no problem document": () => json(401, { type: "/problems/session_ended", code: "session_ended" }),
+  "nothing with 204": () => new Response(null, { status: 204 }),
+  "a list with 200": () => json(200, []),
+  "a pair without an end": () => json(200, { accessToken: "a", refreshToken: "r", expiresIn: 1e999 }),
+};
+
+for (const [name, answer] of Object.entries(strangers)) {
+  test(`${name} does not end a session, and is not taken for an answer`, async () => {
+    for (const path of ["/auth/refresh", "/auth/socket-ticket"]) {
+      const world = server();
+      const t = await signedIn(world);
+      world.plays = [[path, answer]];
+      const [state, err] = await outcome(t.session.ticket({ renew: path === "/auth/refresh" }));
+      assert.equal(state, "failed", path);
+      assert.ok(!err.permanent);
+      assert.equal(words(err), "The server cannot be reached. Check the connection and try again.");
+      assert.deepEqual(t.ended, []);
+      assert.ok(t.storage.getItem("parley.session"));
+      assert.equal((await t.session.ticket({ renew: true })).ticket, "t1");
+    }
+  });
+
+  test(`${name} signs nobody up and nobody in`, async () => {
+    mock.method(globalThis, "fetch", async () => answer());
+    const t = tab(server(), { fetch: async () => answer() });
+    for (const submit of [() => accounts.signUp({}), () => accounts.resend("a@b.c"), () => accounts.forgot("a@b.c"), () => t.session.signIn("a@b.c", "p")]) {
+      const [state, err] = await outcome(submit());
+      assert.equal(state, "failed");
+      assert.equal(words(err), "The server cannot be reached. Check the connection and try again.");
+    }
+    assert.equal(t.storage.items.size, 0);
+  });
+}
+
+test("the server's own word ends a session", async () => {
+  for (const code of ["session_ended", "token_invalid"]) {
+    const world = server();
+    const t = await signedIn(world);
+    world.plays = [["/auth/refresh", () => problem(401, code)]];
+    const [state, err] = await outcome(t.session.ticket({ renew: true }));
+    assert.equal(state, "failed");
+    assert.equal(err.permanent, true);
+    assert.deepEqual(t.ended, [{ copy: false }]);
+    assert.equal(t.storage.items.size, 0);
+  }
+});
+
+test("an access token that the server refuses is exchanged, and asked with again", async () => {
+  const world = server();
+  const t = await signedIn(world);
+  world.plays = [["/auth/socket-ticket", () => problem(401, "token_invalid")]];
+  assert.equal((await t.session.ticket()).ticket, "t1");
+  assert.equal(world.calls("/auth/refresh"), 1);
+});
+
+test("who signs out while a refresh is under way stays out", async () => {
+  const world = server();
+  const t = await signedIn(world);
+  let answer;
+  world.plays = [["/auth/refresh", (real) => new Promise((resolve) => (answer = () => resolve(real())))]];
+  const asked = t.session.ticket({ renew: true });
+  await settle();
+  const out = t.session.signOut();
+  assert.equal((await outcome(out))[0], "done");
+  answer();
+  assert.equal((await outcome(asked))[0], "failed");
+  assert.equal(t.session.user, null);
+  assert.deepEqual(t.ended, []);
+  assert.equal(t.storage.items.size, 0);
+});
+
+// ---- clocks ----
+
+test("an access token is renewed by a clock that nobody sets", async () => {
+  for (const by of [-3_600_000, 3_600_000]) {
+    const world = server({ expiresIn: 900 });
+    const t = await signedIn(world);
+    const right = Date.now;
+    const set = mock.method(Date, "now", () => right() + by);
+    await t.session.ticket();
+    assert.equal(world.calls("/auth/refresh"), 0, `set by ${by}`);
+    await pass(871_000);
+    await t.session.ticket();
+    assert.equal(world.calls("/auth/refresh"), 1);
+    set.mock.restore();
+  }
+});
+
+test("a short token is used before it is renewed", async () => {
+  const world = server({ expiresIn: 2 });
+  const t = await signedIn(world);
+  const { ticket, expiresIn } = await t.session.ticket();
+  assert.equal(ticket, "t1");
+  assert.ok(expiresIn > 1 && expiresIn <= 2, String(expiresIn));
+  assert.equal(world.calls("/auth/refresh"), 0);
+});
+
+test("a token for an open connection has most of its life before it", async () => {
+  const world = server({ expiresIn: 900 });
+  const t = await signedIn(world);
+  assert.equal((await t.session.token()).token, "a0");
+  await pass(600_000);
+  assert.deepEqual(await t.session.token(), { token: "a1", expiresIn: 900 });
+  await t.session.signOut();
+  const [, err] = await outcome(t.session.token());
+  assert.equal(err.permanent, true);
+});
+
+test("after a reload under a clock that was set, a token has at most its life", async () => {
+  for (const [by, refreshes] of [[0, 0], [-86_400_000, 0], [86_400_000, 1]]) {
+    const world = server({ expiresIn: 900 });
+    const before = await signedIn(world);
+    const right = Date.now;
+    const set = mock.method(Date, "now", () => right() + by);
+    const after = tab(world, { tab: before.storage });
+    const restored = after.session.restore();
+    await pass(250);
+    assert.equal(await restored, "restored");
+    assert.ok((await after.session.ticket()).expiresIn <= 900);
+    assert.equal(world.calls("/auth/refresh"), refreshes, String(by));
+    set.mock.restore();
+  }
+});
+
+// ---- Retry-After ----
+
+test("Retry-After is read as seconds and as a date, by the server's clock", async () => {
+  for (const [headers, want] of [
+    [{ "retry-after": "17" }, 17],
+    [{ "retry-after": new Date(Date.now() + 60_000).toUTCString() }, 60],
+    [{ "retry-after": "Fri, 02 Jan 2026 13:05:05 GMT", date: "Fri, 02 Jan 2026 13:04:45 GMT" }, 20],
+    [{ "retry-after": "Fri, 02 Jan 2026 03:00:00 GMT" }, 0],
+    [{ "retry-after": "99999999999999999999" }, 86_400],
+    [{ "retry-after": "soon" }, 0],
+    [{ "retry-after": "-1" }, 0],
+    [{}, 0],
+  ]) {
+    for (const path of ["/auth/refresh", "/auth/socket-ticket"]) {
+      for (const answer of [() => problem(429, "too_many_attempts", headers), () => problem(503, "unavailable", headers), () => html(503, headers)]) {
+        const world = server();
+        const t = await signedIn(world);
+        world.plays = [[path, answer]];
+        const set = mock.method(Date, "now", () => Date.parse("2026-01-02T03:04:05Z"));
+        const [, err] = await outcome(t.session.ticket({ renew: path === "/auth/refresh" }));
+        set.mock.restore();
+        assert.ok(err instanceof Problem);
+        assert.equal(err.retryAfter, want, `${path} ${JSON.stringify(headers)}`);
+        assert.deepEqual(t.ended, []);
+      }
+    }
+  }
+});
+
+// ---- one tab a session ----
+
+test("without locks a copied tab finds out, and the first goes on", async () => {
+  const world = server();
+  const shared = storage();
+  const channel = channels();
+  const first = await signedIn(world, { shared, channel });
+  const copy = storage();
+  copy.setItem("parley.session", first.storage.getItem("parley.session"));
+  const second = tab(world, { tab: copy, shared, channel });
+  assert.deepEqual(await outcome(second.session.restore()), ["done", "copy"]);
+  assert.equal(copy.items.size, 0);
+  for (let i = 0; i < 3; i++) {
+    await first.session.ticket({ renew: true });
+    await pass(20_000);
+  }
+  assert.deepEqual(first.ended, []);
+  assert.equal(world.ended, false);
+});
+
+test("without locks a reload is not a copy", async () => {
+  const world = server();
+  const shared = storage();
+  const channel = channels();
+  const first = await signedIn(world, { shared, channel });
+  first.asleep = true; // its page is gone
+  const again = tab(world, { tab: first.storage, shared, channel });
+  const restored = again.session.restore();
+  await settle();
+  await pass(250);
+  assert.equal(await restored, "restored");
+  await again.session.ticket({ renew: true });
+  await again.session.signOut();
+  assert.equal(shared.items.size, 0, "nothing is left");
+});
+
+test("without locks a tab that slept gives way to its copy, and ends nobody's session", async () => {
+  const world = server();
+  const shared = storage();
+  const channel = channels();
+  const first = await signedIn(world, { shared, channel });
+  const copy = storage();
+  copy.setItem("parley.session", first.storage.getItem("parley.session"));
+  first.asleep = true;
+  const second = tab(world, { tab: copy, shared, channel });
+  const restored = second.session.restore();
+  await settle();
+  await pass(250);
+  assert.equal(await restored, "restored");
+  await second.session.ticket({ renew: true });
+  await pass(60_000);
+  first.asleep = false;
+  const [state, err] = await outcome(first.session.ticket({ renew: true }));
+  assert.equal(state, "failed");
+  assert.equal(err.permanent, true);
+  assert.deepEqual(first.ended, [{ copy: true }]);
+  await second.session.ticket({ renew: true });
+  assert.equal(world.ended, false);
+});
+
+test("of two copies that wake up at once one gives way", async () => {
+  const world = server();
+  const shared = storage();
+  const channel = channels();
+  const first = await signedIn(world, { shared, channel });
+  first.asleep = true;
+  const copies = [1, 2].map(() => {
+    const copy = storage();
+    copy.setItem("parley.session", first.storage.getItem("parley.session"));
+    return tab(world, { tab: copy, shared, channel });
+  });
+  const restored = Promise.all(copies.map((c) => c.session.restore()));
+  await settle();
+  await pass(250);
+  assert.deepEqual((await restored).sort(), ["copy", "restored"]);
+});
+
+test("without locks, channels and storage a session still works", async () => {
+  const world = server();
+  const t = tab(world, { shared: null });
+  await t.session.signIn("ada@example.com", "password");
+  assert.equal((await t.session.ticket({ renew: true })).ticket, "t1");
+});
+
+test("a lock that a browser forbids makes no copy; one that is held does", async () => {
+  const world = server();
+  for (const [name, want] of [["SecurityError", "restored"], ["InvalidStateError", "restored"], ["TimeoutError", "copy"], ["AbortError", "copy"]]) {
+    const first = await signedIn(world);
+    const locks = { request: () => Promise.reject(Object.assign(new Error("no"), { name })) };
+    assert.equal(await tab(world, { tab: first.storage, locks }).session.restore(), want, name);
+  }
+});
+
+test("what is found in the storage is not believed", async () => {
+  for (const found of ["{", "null", "7", "[]", '{"refreshToken":"r0"}', '{"refreshToken":"r0","accessToken":"a0","user":{"id":"u1"}}']) {
+    const kept = storage();
+    kept.setItem("parley.session", found);
+    assert.equal(await tab(server(), { tab: kept }).session.restore(), null, found);
+  }
+});
+
+// ---- devices ----
+
+test("what the server gives a device is sent with the next sign-in to that address", async () => {
+  const world = server();
+  const shared = storage();
+  world.device = "d1";
+  await signedIn(world, { shared });
+  assert.deepEqual(world.asked.at(-1), ["/auth/signin", { email: "ada@example.com", password: "password" }]);
+  world.device = undefined;
+  for (const [email, token] of [["ada@example.com", "d1"], [" Ada@Example.com ", "d1"], ["bob@example.com", undefined]]) {
+    await outcome(tab(world, { shared }).session.signIn(email, "password"));
+    assert.equal(world.asked.at(-1)[1].deviceToken, token, email);
+  }
+  for (let i = 0; i < 20; i++) {
+    world.device = `e${i}`;
+    await outcome(tab(world, { shared }).session.signIn(`${i}@example.com`, "password"));
+  }
+  assert.equal(JSON.parse(shared.getItem("parley.devices")).length, 5);
+});
