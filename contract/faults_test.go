@@ -399,6 +399,16 @@ func queueFaults() []broken[contract.Mails] {
 			o.Untried = false
 			return p.Queue.Settle(ctx, j, o)
 		})},
+		{"since when is forgotten", "since when a mail is put off is kept", settles(func(p contract.Mails, ctx context.Context, j mail.Job, o mail.Outcome) error {
+			o.DeferredSince = time.Time{}
+			return p.Queue.Settle(ctx, j, o)
+		})},
+		{"since when is always the last time", "since when a mail is put off is kept", settles(func(p contract.Mails, ctx context.Context, j mail.Job, o mail.Outcome) error {
+			if o.State == mail.Ready {
+				o.DeferredSince = o.At
+			}
+			return p.Queue.Settle(ctx, j, o)
+		})},
 		{"no attempt counts", "a job that failed comes again at its time", settles(func(p contract.Mails, ctx context.Context, j mail.Job, o mail.Outcome) error {
 			o.Untried = o.State == mail.Ready
 			return p.Queue.Settle(ctx, j, o)
@@ -529,6 +539,15 @@ func letterFaults() []broken[contract.Mails] {
 				j, err := l.Get(ctx, id)
 				if j.State == mail.Ready {
 					j.LastError = ""
+				}
+				return j, err
+			}}
+		})},
+		{"a requeue still counts as put off", "a requeued job was never put off", breaks(func(l mail.DeadLetters) letters {
+			return letters{get: func(ctx context.Context, id string) (mail.Job, error) {
+				j, err := l.Get(ctx, id)
+				if j.State == mail.Ready && j.LastError == "too long" {
+					j.DeferredSince = j.CreatedAt
 				}
 				return j, err
 			}}

@@ -44,6 +44,7 @@ func MailQueue() []Case[Mails] {
 		{"a sent job forgets its data", "Sent forgets Data.", mailForgets},
 		{"a job that failed comes again at its time", "Settle stores o: Ready again, at RunAt.", mailAgain},
 		{"an attempt that was none is given back", "Ready with o.Untried has one attempt less.", mailUntried},
+		{"since when a mail is put off is kept", "Ready takes over o.DeferredSince unless that is zero.", mailDeferred},
 		{"a job that failed keeps its place", "Ready keeps the job's place in the order.", mailPlace},
 		{"a dead job is not claimed", "Settle stores o: a Dead job is a dead letter.", mailDead},
 		{"settling twice is refused", "Settle returns ErrLeaseLost if the job is not Running, changing nothing.", mailSettleTwice},
@@ -70,6 +71,7 @@ func DeadLetters() []Case[Mails] {
 		{"state and recipient choose", "State and To choose by equality; empty means any.", lettersFilter},
 		{"an unknown job is not found", "Get returns a job, or ErrJobNotFound. Requeue and Discard return ErrJobNotFound.", lettersAbsent},
 		{"a requeued job is ready", "Requeue makes a Dead job Ready at runAt with no attempts, keeping its last error; UpdatedAt becomes runAt.", lettersRequeue},
+		{"a requeued job was never put off", "Requeue makes a Dead job Ready at runAt with no attempts and nothing put off.", lettersRequeueDeferred},
 		{"a requeue may replace the data", "Requeue replaces its data unless data is nil.", lettersData},
 		{"only dead letters are requeued and discarded", "Requeue and Discard return ErrNotDead: only a dead letter can be requeued or discarded.", lettersNotDead},
 		{"concurrent requeues are one", "Requeue makes a Dead job Ready. It returns ErrNotDead for one that is not.", lettersRequeueRace},
@@ -183,14 +185,14 @@ func mailEnqueue(ctx context.Context, p Mails) error {
 
 func mailEnqueueState(ctx context.Context, p Mails) error {
 	j := job(1)
-	j.State, j.Attempts, j.Claims = mail.Dead, 3, 7
+	j.State, j.Attempts, j.Claims, j.DeferredSince = mail.Dead, 3, 7, at(3)
 	want := job(1)
 	if err := enqueue(ctx, p, j); err != nil {
 		return err
 	}
 	got, err := p.Letters.Get(ctx, j.ID)
-	if err == nil && (got.State != mail.Ready || got.Attempts != 0) {
-		err = fmt.Errorf("it is %s with %d attempts, want ready with none", got.State, got.Attempts)
+	if err == nil && (got.State != mail.Ready || got.Attempts != 0 || !got.DeferredSince.IsZero()) {
+		err = fmt.Errorf("it is %s with %d attempts, put off since %v; want ready with none, and never put off", got.State, got.Attempts, got.DeferredSince)
 	}
 	if err != nil {
 		return during("Get", err)
@@ -462,6 +464,24 @@ func mailUntried(ctx context.Context, p Mails) error {
 	got, err := claim(ctx, p, at(40), job(1).ID)
 	want.State, want.Attempts, want.Claims, want.LeasedUntil = mail.Running, 2, 3, at(40).Add(lease)
 	return first(err, during("Claim", sameJob(got, want)))
+}
+
+func mailDeferred(ctx context.Context, p Mails) error {
+	if err := enqueue(ctx, p, job(1)); err != nil {
+		return err
+	}
+	want := job(1)
+	want.Claims, want.RunAt, want.LastError, want.DeferredSince = 1, at(20), "try later", at(6)
+	_, err := settle(ctx, p, want.ID, at(5), mail.Outcome{State: mail.Ready, RunAt: at(20), At: at(6), Error: "try later", Untried: true, DeferredSince: at(6)})
+	if err := first(err, wantJob(ctx, p, want)); err != nil {
+		return err
+	}
+	want.Claims, want.RunAt, want.LastError = 2, at(40), "nobody there"
+	claimed, err := settle(ctx, p, want.ID, at(20), mail.Outcome{State: mail.Ready, RunAt: at(40), At: at(21), Error: "nobody there", Untried: true})
+	if err == nil && !claimed.DeferredSince.Equal(at(6)) {
+		err = fmt.Errorf("the claimed job is put off since %v, want %v", claimed.DeferredSince, at(6))
+	}
+	return first(err, wantJob(ctx, p, want))
 }
 
 func mailPlace(ctx context.Context, p Mails) error {
@@ -809,6 +829,26 @@ func lettersRequeue(ctx context.Context, p Mails) error {
 	}
 	_, err = claim(ctx, p, at(2000), want.ID)
 	return err
+}
+
+func lettersRequeueDeferred(ctx context.Context, p Mails) error {
+	if err := enqueue(ctx, p, job(1)); err != nil {
+		return err
+	}
+	_, err1 := settle(ctx, p, job(1).ID, at(5), mail.Outcome{State: mail.Ready, RunAt: at(20), At: at(6), Error: "try later", Untried: true, DeferredSince: at(6)})
+	if err1 != nil {
+		return err1
+	}
+	_, err2 := settle(ctx, p, job(1).ID, at(20), mail.Outcome{State: mail.Dead, At: at(21), Error: "too long"})
+	if err2 != nil {
+		return err2
+	}
+	want := job(1)
+	want.RunAt, want.Claims, want.LastError = at(2000), 2, "too long"
+	if err := p.Letters.Requeue(ctx, want.ID, at(2000), nil); err != nil {
+		return during("Requeue", err)
+	}
+	return wantJob(ctx, p, want)
 }
 
 func lettersData(ctx context.Context, p Mails) error {

@@ -102,7 +102,7 @@ func begin(statement string) func(context.Context, *sql.DB) error {
 // claimBy claims with one statement that returns the row. Its arguments are now and the lease's end.
 func claimBy(statement string) func(context.Context, bun.Tx, int64, int64) (jobRow, error) {
 	statement += ` RETURNING position, id, job_key, kind, recipient, recipient_name, data, state, attempts, claims,
-		run_at, leased_until, last_error, created_at, updated_at`
+		run_at, leased_until, deferred_since, last_error, created_at, updated_at`
 	return func(ctx context.Context, tx bun.Tx, now, until int64) (row jobRow, err error) {
 		err = tx.NewRaw(statement, now, until).Scan(ctx, &row)
 		return row, err

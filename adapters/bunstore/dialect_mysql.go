@@ -19,6 +19,7 @@ import (
 // Numbers of errors, from the manuals of MySQL and MariaDB.
 const (
 	mysqlDuplicateKey     = 1062
+	mysqlDuplicateColumn  = 1060
 	mysqlDuplicateKeyName = 1061
 	mysqlNoTable          = 1146
 	mysqlDeadlock         = 1213
@@ -69,7 +70,7 @@ func mysqlDialect() *dialect {
 		messageKey: []string{"ALTER TABLE parley_messages ADD " + messageKey},
 		doneBefore: func(err error) bool {
 			switch mysqlNumber(err) {
-			case mysqlDuplicateKeyName, mysqlDuplicateKeyOf:
+			case mysqlDuplicateColumn, mysqlDuplicateKeyName, mysqlDuplicateKeyOf:
 				return true
 			case mysqlCannotCreate: // MariaDB, of a foreign key that is there
 				return strings.Contains(err.Error(), "errno: 121")

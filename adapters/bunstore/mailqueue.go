@@ -49,6 +49,7 @@ type jobRow struct {
 	Claims        int64  `bun:"claims"`
 	RunAt         int64  `bun:"run_at"`
 	LeasedUntil   *int64 `bun:"leased_until"`
+	DeferredSince *int64 `bun:"deferred_since"`
 	LastError     string `bun:"last_error"`
 	CreatedAt     int64  `bun:"created_at"`
 	UpdatedAt     int64  `bun:"updated_at"`
@@ -59,7 +60,8 @@ func (r *jobRow) job() mail.Job {
 		ID: r.ID, Key: r.Key, Kind: mail.Kind(r.Kind), To: user.Email(r.Recipient), Name: r.RecipientName,
 		State: mail.State(r.State), Attempts: r.Attempts, Claims: r.Claims,
 		RunAt: instant(r.RunAt), LeasedUntil: optionalInstant(r.LeasedUntil), LastError: r.LastError,
-		CreatedAt: instant(r.CreatedAt), UpdatedAt: instant(r.UpdatedAt),
+		DeferredSince: optionalInstant(r.DeferredSince),
+		CreatedAt:     instant(r.CreatedAt), UpdatedAt: instant(r.UpdatedAt),
 	}
 	if len(r.Data) > 0 {
 		j.Data = r.Data
@@ -130,6 +132,9 @@ func (s *MailQueue) Settle(ctx context.Context, j mail.Job, o mail.Outcome) erro
 			q = q.Set("run_at = ?", micros(o.RunAt))
 			if o.Untried {
 				q = q.Set("attempts = attempts - 1")
+			}
+			if !o.DeferredSince.IsZero() {
+				q = q.Set("deferred_since = ?", micros(o.DeferredSince))
 			}
 		case mail.Sent:
 			q = q.Set("data = ?", []byte{})
@@ -208,7 +213,7 @@ func (s *MailQueue) Get(ctx context.Context, id string) (mail.Job, error) {
 func (s *MailQueue) Requeue(ctx context.Context, id string, runAt time.Time, data []byte) error {
 	return s.decide(ctx, "requeue mail", id, func(ctx context.Context, tx bun.Tx) (sql.Result, error) {
 		q := tx.NewUpdate().Model((*jobRow)(nil)).
-			Set("state = ?", string(mail.Ready)).Set("attempts = 0").
+			Set("state = ?", string(mail.Ready)).Set("attempts = 0").Set("deferred_since = NULL").
 			Set("run_at = ?", micros(runAt)).Set("updated_at = ?", micros(runAt)).
 			Where("id = ?", id).Where("state = ?", string(mail.Dead))
 		if data != nil {

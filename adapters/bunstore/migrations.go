@@ -199,6 +199,7 @@ func steps(d *dialect) []step {
 	return []step{
 		{"0001", "first tables", append(firstTables(), d.moreTables...)},
 		{"0002", "no message without its room's counter", d.messageKey},
+		{"0005", "when a mail was first put off", []string{"ALTER TABLE parley_mail_jobs ADD COLUMN deferred_since bigint"}},
 	}
 }
 

@@ -99,10 +99,10 @@ func TestUpgradeKeepsEverything(t *testing.T) {
 			}
 		}
 		require.NoError(t, s.Users().Create(t.Context(), user.User{ID: "u", FullName: "x", Email: "e"}, event.Event{ID: "e", Time: noon}))
-		require.NoError(t, s.MailQueue().Enqueue(t.Context(), mail.Job{ID: "j", Key: "k", RunAt: noon}))
+		oldJob(t, s, "j")
 		err := s.Check(t.Context())
 		require.ErrorIs(t, err, bunstore.ErrSchemaOld)
-		require.ErrorContains(t, err, "it lacks 0002: run the command migrate")
+		require.ErrorContains(t, err, "it lacks 0002, 0005: run the command migrate")
 		assert.NotContains(t, err.Error(), "\n")
 
 		s = reopen()
@@ -120,6 +120,37 @@ func TestUpgradeKeepsEverything(t *testing.T) {
 		assert.Len(t, pending, 1)
 		_, err = s.MailQueue().Get(t.Context(), "j")
 		require.NoError(t, err)
+	})
+}
+
+// oldJob stores a mail job as a program of the first schema does.
+func oldJob(t *testing.T, s *bunstore.Store, id string) {
+	t.Helper()
+	db, _ := bunstore.Handles(s)
+	_, err := db.ExecContext(t.Context(), "INSERT INTO parley_mail_jobs (id, job_key, kind, recipient, recipient_name, data, state, attempts, claims, run_at, last_error, created_at, updated_at)"+
+		" VALUES (?, ?, 'verification', 'ada@example.com', 'Ada', '{}', 'ready', 0, 0, ?, '', ?, ?)", id, "key-"+id, noon.UnixMicro(), noon.UnixMicro(), noon.UnixMicro())
+	require.NoError(t, err)
+}
+
+// Mails of an older program go on under the new schema, also those that it stores while it runs beside.
+func TestUpgradeKeepsMails(t *testing.T) {
+	first(t, 2, func(t *testing.T, s *bunstore.Store, reopen func() *bunstore.Store) {
+		oldJob(t, s, "before")
+		s = reopen()
+		require.NoError(t, s.Migrate(t.Context()))
+		oldJob(t, s, "beside")
+		q := s.MailQueue()
+		for _, id := range []string{"before", "beside"} {
+			j, found, err := q.Claim(t.Context(), noon, time.Minute)
+			require.NoError(t, err)
+			require.True(t, found)
+			require.Equal(t, id, j.ID)
+			assert.Zero(t, j.DeferredSince)
+			require.NoError(t, q.Settle(t.Context(), j, mail.Outcome{State: mail.Ready, RunAt: noon.Add(time.Hour), At: noon, Error: "later", Untried: true, DeferredSince: noon}))
+			j, err = q.Get(t.Context(), id)
+			require.NoError(t, err)
+			assert.Equal(t, noon, j.DeferredSince)
+		}
 	})
 }
 
@@ -217,10 +248,10 @@ func TestUserWithoutTheRightToMigrate(t *testing.T) {
 			assert.NotContains(t, err.Error(), "\n")
 			assert.NotContains(t, err.Error(), "hidden")
 		}
-		refused("0001, 0002")
+		refused("0001, 0002, 0005")
 		require.NoError(t, bunstore.MigrateFirst(t.Context(), admin, 1))
 		grant()
-		refused("0002")
+		refused("0002, 0005")
 		require.NoError(t, admin.Migrate(t.Context()))
 		grant()
 		require.NoError(t, s.Migrate(t.Context()))

@@ -60,8 +60,11 @@ type job struct {
 	RunAt       time.Time `json:"runAt" doc:"The earliest time of the next attempt."`
 	LeasedUntil time.Time `json:"leasedUntil,omitzero" required:"false" doc:"When a running job's lease ends."`
 	LastError   string    `json:"lastError,omitempty" doc:"Why the last attempt failed."`
-	CreatedAt   time.Time `json:"createdAt"`
-	UpdatedAt   time.Time `json:"updatedAt"`
+
+	DeferredSince time.Time `json:"deferredSince,omitzero" required:"false" doc:"When a server first put the mail off; what is put off is no attempt."`
+
+	CreatedAt time.Time `json:"createdAt"`
+	UpdatedAt time.Time `json:"updatedAt"`
 
 	Data json.RawMessage `json:"data,omitempty" doc:"What the template is rendered with: it holds codes. Only if asked for."`
 }
@@ -117,7 +120,8 @@ func jobOf(j mail.Job, data bool) job {
 	out := job{
 		ID: j.ID, Key: j.Key, Kind: string(j.Kind), State: string(j.State), To: string(j.To), Name: j.Name,
 		Attempts: j.Attempts, RunAt: j.RunAt, LeasedUntil: j.LeasedUntil, LastError: j.LastError,
-		CreatedAt: j.CreatedAt, UpdatedAt: j.UpdatedAt,
+		DeferredSince: j.DeferredSince,
+		CreatedAt:     j.CreatedAt, UpdatedAt: j.UpdatedAt,
 	}
 	if data && len(j.Data) > 0 {
 		out.Data = j.Data

@@ -60,6 +60,7 @@ func (q *MailQueue) Enqueue(ctx context.Context, j mail.Job) error {
 		return errJobExists
 	}
 	j.State, j.Attempts, j.Claims, j.LeasedUntil, j.LastError = mail.Ready, 0, 0, time.Time{}, ""
+	j.DeferredSince = time.Time{}
 	j.RunAt, j.CreatedAt, j.UpdatedAt = stamp(j.RunAt), stamp(j.CreatedAt), stamp(j.UpdatedAt)
 	q.last++
 	e := &queued{job: cloneJob(j), place: q.last}
@@ -119,6 +120,9 @@ func (q *MailQueue) Settle(ctx context.Context, j mail.Job, o mail.Outcome) erro
 		e.job.RunAt = stamp(o.RunAt)
 		if o.Untried {
 			e.job.Attempts--
+		}
+		if !o.DeferredSince.IsZero() {
+			e.job.DeferredSince = stamp(o.DeferredSince)
 		}
 		return nil
 	case mail.Sent:
@@ -203,7 +207,7 @@ func (q *MailQueue) Requeue(ctx context.Context, id string, runAt time.Time, dat
 		return err
 	}
 	e.job.State = mail.Ready
-	e.job.Attempts = 0
+	e.job.Attempts, e.job.DeferredSince = 0, time.Time{}
 	e.job.RunAt = stamp(runAt)
 	e.job.UpdatedAt = stamp(runAt)
 	if data != nil {

@@ -50,9 +50,11 @@ type jobDoc struct {
 	Claims      int64  `bson:"claims"`
 	RunAt       int64  `bson:"run_at"`
 	LeasedUntil *int64 `bson:"leased_until,omitempty"`
-	LastError   string `bson:"last_error"`
-	CreatedAt   int64  `bson:"created_at"`
-	UpdatedAt   int64  `bson:"updated_at"`
+	// DeferredSince is when a server first put the mail off.
+	DeferredSince *int64 `bson:"deferred_since,omitempty"`
+	LastError     string `bson:"last_error"`
+	CreatedAt     int64  `bson:"created_at"`
+	UpdatedAt     int64  `bson:"updated_at"`
 }
 
 func (d *jobDoc) job() mail.Job {
@@ -60,7 +62,8 @@ func (d *jobDoc) job() mail.Job {
 		ID: d.ID, Key: d.Key, Kind: mail.Kind(d.Kind), To: user.Email(d.Recipient), Name: d.RecipientName,
 		State: mail.State(d.State), Attempts: int(d.Attempts), Claims: d.Claims,
 		RunAt: instant(d.RunAt), LeasedUntil: optionalInstant(d.LeasedUntil), LastError: d.LastError,
-		CreatedAt: instant(d.CreatedAt), UpdatedAt: instant(d.UpdatedAt),
+		DeferredSince: optionalInstant(d.DeferredSince),
+		CreatedAt:     instant(d.CreatedAt), UpdatedAt: instant(d.UpdatedAt),
 	}
 	if len(d.Data) > 0 {
 		j.Data = d.Data
@@ -157,6 +160,9 @@ func (s *MailQueue) Settle(ctx context.Context, j mail.Job, o mail.Outcome) erro
 	switch o.State {
 	case mail.Ready:
 		set = append(set, bson.E{Key: "run_at", Value: micros(o.RunAt)}, bson.E{Key: "due_at", Value: micros(o.RunAt)})
+		if !o.DeferredSince.IsZero() {
+			set = append(set, bson.E{Key: "deferred_since", Value: micros(o.DeferredSince)})
+		}
 	case mail.Sent:
 		set = append(set, bson.E{Key: "open", Value: false}, bson.E{Key: "data", Value: []byte{}})
 	case mail.Dead:
@@ -266,7 +272,9 @@ func (s *MailQueue) Requeue(ctx context.Context, id string, runAt time.Time, dat
 	if data != nil {
 		set = append(set, bson.E{Key: "data", Value: data})
 	}
-	changed, err := s.change(ctx, "requeue mail", deadOne(id), bson.D{{Key: "$set", Value: set}})
+	changed, err := s.change(ctx, "requeue mail", deadOne(id), bson.D{
+		{Key: "$set", Value: set}, {Key: "$unset", Value: bson.D{{Key: "deferred_since", Value: ""}}},
+	})
 	if err != nil || changed {
 		return err
 	}

@@ -165,7 +165,8 @@ return false
 `)
 
 // ARGV: id, claims, the call, state, error, the time of the outcome for comparing and for
-// keeping, the time to run at for both, 1 if the attempt does not count. Returns 1, or 0 if the lease was lost.
+// keeping, the time to run at for both, 1 if the attempt does not count, when a server first put the
+// mail off or empty. Returns 1, or 0 if the lease was lost.
 var settleMail = redis.NewScript(mailFunctions + `
 local id, job = ARGV[1], KEYS[1] .. ARGV[1]
 local was = redis.call('HMGET', job, 'state', 'claims', 'by')
@@ -182,6 +183,9 @@ if ARGV[4] == 'ready' then
 	redis.call('HSET', job, 'run', ARGV[9])
 	if ARGV[10] == '1' then
 		redis.call('HINCRBY', job, 'attempts', -1)
+	end
+	if ARGV[11] ~= '' then
+		redis.call('HSET', job, 'deferred', ARGV[11])
 	end
 	wait(id, ARGV[8])
 	return 1
@@ -246,6 +250,7 @@ if was[1] ~= 'dead' then
 end
 move(id, 'dead', 'ready')
 redis.call('HSET', job, 'by', ARGV[2], 'attempts', '0', 'run', ARGV[4], 'updated', ARGV[4])
+redis.call('HDEL', job, 'deferred')
 if ARGV[5] then
 	redis.call('HSET', job, 'data', ARGV[5])
 end
@@ -308,8 +313,12 @@ func (q *MailQueue) Settle(ctx context.Context, j mail.Job, o mail.Outcome) erro
 	default:
 		return errOutcome.Detail("its state is %q", o.State)
 	}
+	deferred := ""
+	if !o.DeferredSince.IsZero() {
+		deferred = strconv.FormatInt(micros(o.DeferredSince), 10)
+	}
 	reply, err := q.store.run(ctx, "settle mail", settleMail, q.keys(), j.ID, j.Claims, rand.Text(), string(o.State), o.Error,
-		score(o.At), micros(o.At), score(o.RunAt), micros(o.RunAt), o.Untried)
+		score(o.At), micros(o.At), score(o.RunAt), micros(o.RunAt), o.Untried, deferred)
 	if err == nil && reply != int64(1) {
 		return mail.ErrLeaseLost
 	}
@@ -463,6 +472,9 @@ func jobOf(fields map[string]string) (mail.Job, error) {
 	}
 	if _, leased := fields["until"]; leased {
 		j.LeasedUntil = moment(number("until"))
+	}
+	if _, deferred := fields["deferred"]; deferred {
+		j.DeferredSince = moment(number("deferred"))
 	}
 	return j, errors.Join(errs...)
 }

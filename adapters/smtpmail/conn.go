@@ -16,6 +16,9 @@ import (
 	"github.com/parley-chat/parley/core/fault"
 )
 
+// stageRecipient is the stage in which a refusal is about the recipient alone.
+const stageRecipient = "RCPT"
+
 // quitTimeout bounds a QUIT, which is only politeness.
 const quitTimeout = 2 * time.Second
 
@@ -189,7 +192,7 @@ func (c *conn) transact(l letter) *failure {
 		return &failure{stage: "MAIL", err: err}
 	}
 	if err := c.client.Rcpt("<" + l.to + ">"); err != nil {
-		return &failure{stage: "RCPT", err: err}
+		return &failure{stage: stageRecipient, err: err}
 	}
 	data, err := c.client.Data()
 	if err != nil {

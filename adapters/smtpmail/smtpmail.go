@@ -15,7 +15,8 @@
 // knows. Then the mail may come twice, and both have the Message-ID of mail.Message.ID.
 //
 // mail.ErrRefused is an answer from 500 to 599 to MAIL, RCPT, DATA or the data, or a message that
-// no server could take. All else is temporary and of kind Unavailable: answers from 400 to 499,
+// no server could take. All else is temporary and of kind Unavailable. An answer from 400 to 499 to RCPT is
+// mail.ErrDeferred, such as greylisting; to MAIL, DATA or the data it is mail.ErrThrottled. The rest is
 // connections that cannot be made or break, and what is wrong with the configuration, which is
 // [ErrAuthRefused] or [ErrNotEncrypted] and is logged as an error at most once a minute. What failed
 // before the server was ready for a mail is mail.ErrUntried too: such an attempt does not count.
@@ -294,6 +295,10 @@ func (s *Sender) classify(ctx context.Context, f *failure) error {
 		return ErrAuthRefused.Because(err)
 	case code >= 500, errors.Is(f.err, errNotASCII):
 		return mail.ErrRefused.Because(err)
+	case code >= 400 && f.stage == stageRecipient:
+		return mail.ErrDeferred.Because(err)
+	case code >= 400:
+		return mail.ErrThrottled.Because(err)
 	case code == 0 && ctx.Err() != nil: // the connection was closed because of it
 		err = fmt.Errorf("smtpmail: %s: %s: %w", s.cfg.address(), f.stage, ctx.Err())
 	}

@@ -320,6 +320,8 @@ func TestAnswersOfTheServer(t *testing.T) {
 				assert.Equal(t, want == refused, errors.Is(err, mail.ErrRefused))
 				assert.Equal(t, want != refused, errors.Is(err, fault.Unavailable))
 				assert.Equal(t, want == auth, errors.Is(err, smtpmail.ErrAuthRefused))
+				assert.Equal(t, want == later && stage == "RCPT", errors.Is(err, mail.ErrDeferred), "about the recipient")
+				assert.Equal(t, want == later && stage != "RCPT", errors.Is(err, mail.ErrThrottled), "about the server")
 				assert.NotErrorIs(t, err, mail.ErrUntried, "the server was there")
 				assert.ErrorContains(t, err, fmt.Sprint(code))
 				assert.ErrorContains(t, err, stage)

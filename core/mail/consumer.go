@@ -126,6 +126,8 @@ type payload interface {
 	// check canonicalises the payload, and refuses one that no mail can be made of. The
 	// error holds no data.
 	check() error
+	// expires is when the mail becomes useless; zero if it does not.
+	expires() time.Time
 }
 
 // decode reads the data of a mail of that kind. The error holds no data.
@@ -156,6 +158,11 @@ func (d *UserCreated) recipient() (user.Email, string)       { return user.Email
 func (d *AddressTaken) recipient() (user.Email, string)      { return user.Email(d.Email), d.FullName }
 func (d *PasswordForgotten) recipient() (user.Email, string) { return user.Email(d.Email), d.FullName }
 func (d *PasswordChanged) recipient() (user.Email, string)   { return user.Email(d.Email), d.FullName }
+
+func (d *UserCreated) expires() time.Time       { return d.ExpiresAt }
+func (d *AddressTaken) expires() time.Time      { return time.Time{} }
+func (d *PasswordForgotten) expires() time.Time { return d.ExpiresAt }
+func (d *PasswordChanged) expires() time.Time   { return time.Time{} }
 
 func (d *UserCreated) check() error {
 	return errors.Join(checkRecipient(&d.Email, &d.FullName), checkCode(d.VerificationCode, d.ExpiresAt))

@@ -38,13 +38,21 @@ var ErrRefused = fault.New(fault.Invalid, "mail_refused", "the mail was refused 
 // and the attempt does not count.
 var ErrUntried = fault.New(fault.Unavailable, "mail_untried", "nobody was there to take the mail")
 
+// ErrDeferred marks a temporary refusal of one mail, or of its recipient: the server asks to try later
+// (RFC 5321 section 4.5.4.1). The mail has certainly not gone out, and the attempt does not count.
+var ErrDeferred = fault.New(fault.Unavailable, "mail_deferred", "the server puts the mail off")
+
+// ErrThrottled marks a temporary refusal that is not about one recipient: the server takes fewer mails
+// than it is offered. It is what ErrDeferred is otherwise.
+var ErrThrottled = fault.New(fault.Unavailable, "mail_throttled", "the server takes fewer mails")
+
 // Sender hands mails to whatever carries them.
 //
 // It may be called from many goroutines.
 type Sender interface {
 	// Send returns nil once the next hop has taken responsibility for m. An error that
-	// matches ErrRefused is permanent, and one that matches ErrUntried says that nothing of m was
-	// sent. Any other error is temporary, and the outcome may be unknown: the mail may have gone
+	// matches ErrRefused is permanent, one that matches ErrUntried says that nothing of m was
+	// sent, and one that matches ErrDeferred or ErrThrottled that the server puts m off. Any other error is temporary, and the outcome may be unknown: the mail may have gone
 	// out. Send gives up when ctx is done.
 	Send(ctx context.Context, m Message) error
 }
@@ -85,6 +93,9 @@ type Job struct {
 	Claims int64
 	// RunAt is the earliest time of the next attempt.
 	RunAt time.Time
+	// DeferredSince is when a server first put the mail off since the job was enqueued or requeued;
+	// zero if none did.
+	DeferredSince time.Time
 	// LeasedUntil is when a running job's lease ends.
 	LeasedUntil time.Time
 	// LastError is the last attempt's failure, for operators. It holds no data of the mail.
@@ -109,6 +120,8 @@ type Outcome struct {
 	Error string
 	// Untried, with Ready, gives back the attempt that Claim counted.
 	Untried bool
+	// DeferredSince, with Ready, becomes the job's; zero leaves the job's as it is.
+	DeferredSince time.Time
 }
 
 // What queues answer besides success.
@@ -126,7 +139,7 @@ var (
 // It may be called from many goroutines and, where the adapter says so, processes. Times
 // come from the caller; the queue has no clock.
 type Queue interface {
-	// Enqueue stores j durably as Ready with no attempts. If a job with j.Key exists, in
+	// Enqueue stores j durably as Ready with no attempts and nothing put off. If a job with j.Key exists, in
 	// whatever state, it does nothing and returns nil: enqueueing twice is harmless.
 	Enqueue(ctx context.Context, j Job) error
 	// Claim takes the job that was enqueued first among those that are Ready with RunAt not
@@ -137,7 +150,8 @@ type Queue interface {
 	Claim(ctx context.Context, now time.Time, lease time.Duration) (Job, bool, error)
 	// Settle ends the lease that Claim gave: it stores o if the job is Running and its Claims
 	// equal j.Claims, and returns ErrLeaseLost otherwise, changing nothing. Sent forgets Data.
-	// Ready keeps the job's place in the order, and with o.Untried has one attempt less.
+	// Ready keeps the job's place in the order, with o.Untried has one attempt less, and takes
+	// over o.DeferredSince unless that is zero.
 	Settle(ctx context.Context, j Job, o Outcome) error
 	// Prune removes Sent jobs that were settled before the given time, and returns how many.
 	// From then on their keys are unknown.
@@ -164,7 +178,7 @@ type DeadLetters interface {
 	List(ctx context.Context, f Filter) ([]Job, error)
 	// Get returns a job, or ErrJobNotFound.
 	Get(ctx context.Context, id string) (Job, error)
-	// Requeue makes a Dead job Ready at runAt with no attempts, keeping its last error,
+	// Requeue makes a Dead job Ready at runAt with no attempts and nothing put off, keeping its last error,
 	// and replaces its data unless data is nil; UpdatedAt becomes runAt. It returns ErrJobNotFound, or ErrNotDead.
 	Requeue(ctx context.Context, id string, runAt time.Time, data []byte) error
 	// Discard removes a Dead job. It returns ErrJobNotFound, or ErrNotDead.

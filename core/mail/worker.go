@@ -22,9 +22,17 @@ type WorkerConfig struct {
 	Queue     Queue      // required
 	Sender    Sender     // required
 	Templates *Templates // required
-	// MaxAttempts is how often a mail is tried before it becomes a dead letter. What fails with ErrUntried
-	// does not count. Default 3.
+	// MaxAttempts is how often a mail is tried before it becomes a dead letter. What fails with ErrUntried,
+	// ErrDeferred or ErrThrottled does not count. Default 3.
 	MaxAttempts int
+	// DeferFor is how long a mail is tried again that servers put off: after 1, 5, 15 and 30 minutes and then
+	// each hour, each wait up to a quarter longer at random. Then, or when the code in it has expired, it becomes a
+	// dead letter. Default 4 days (RFC 5321 section 4.5.4.1).
+	DeferFor time.Duration
+	// Pace is the time between two mails to a server that has put one off: to the same domain (ErrDeferred), or of
+	// all (ErrThrottled). It doubles with each that is put off, up to MaxPace, shrinks by a quarter with each that is
+	// taken, and ends so, or when nothing was sent for MaxPace. Each process keeps its own. Defaults 1 second, 1 minute.
+	Pace, MaxPace time.Duration
 	// SendTimeout bounds one attempt. Default 30 seconds.
 	SendTimeout time.Duration
 	// Lease is how long a claimed job is nobody else's. Default twice SendTimeout; it must be longer than SendTimeout.
@@ -67,6 +75,7 @@ type Worker struct {
 	wake chan struct{} // holds one: any number of wakes is one look
 	// suspect says that the last mail failed in a way that may be the sender's: see await.
 	suspect atomic.Bool
+	pace    *pace
 }
 
 // Checker is a [Sender] that can say whether it would take a mail. A [Worker] whose attempt has
@@ -114,6 +123,9 @@ func NewWorker(cfg WorkerConfig) (*Worker, error) {
 		{"SendTimeout", &cfg.SendTimeout, 30 * time.Second},
 		{"Backoff", &cfg.Backoff, 5 * time.Second},
 		{"MaxBackoff", &cfg.MaxBackoff, 5 * time.Minute},
+		{"DeferFor", &cfg.DeferFor, 4 * 24 * time.Hour},
+		{"Pace", &cfg.Pace, time.Second},
+		{"MaxPace", &cfg.MaxPace, time.Minute},
 		{"Poll", &cfg.Poll, time.Second},
 		{"Retention", &cfg.Retention, 7 * 24 * time.Hour},
 	} {
@@ -133,6 +145,9 @@ func NewWorker(cfg WorkerConfig) (*Worker, error) {
 	if cfg.MaxBackoff < cfg.Backoff {
 		refuse("MaxBackoff is shorter than Backoff")
 	}
+	if cfg.MaxPace < cfg.Pace {
+		refuse("MaxPace is shorter than Pace")
+	}
 	if len(errs) > 0 {
 		return nil, fmt.Errorf("mail: worker configuration: %w", errors.Join(errs...))
 	}
@@ -145,7 +160,7 @@ func NewWorker(cfg WorkerConfig) (*Worker, error) {
 	if cfg.Log == nil {
 		cfg.Log = slog.New(slog.DiscardHandler)
 	}
-	return &Worker{cfg: cfg, wake: make(chan struct{}, 1)}, nil
+	return &Worker{cfg: cfg, wake: make(chan struct{}, 1), pace: newPace(cfg.Pace, cfg.MaxPace)}, nil
 }
 
 // Wake makes the worker look at the queue now. It never blocks.
@@ -182,12 +197,14 @@ func (w *Worker) Run(ctx context.Context) error {
 		case <-ctx.Done():
 		}
 		w.await(ctx)
+		w.slowDown(ctx)
 		if ctx.Err() != nil {
 			break
 		}
 		job, found, err := w.claim(ctx)
 		if found {
 			failures = 0
+			w.pace.take(ownServer, w.cfg.Now())
 			running.Go(func() {
 				defer func() { <-slots }()
 				w.attempt(patience, job)
@@ -248,6 +265,23 @@ func (w *Worker) await(ctx context.Context) {
 	}
 }
 
+// slowDown returns when the sender's server may be offered another mail, or when ctx ends.
+func (w *Worker) slowDown(ctx context.Context) {
+	for {
+		wait := w.pace.wait(ownServer, w.cfg.Now())
+		if wait == 0 {
+			return
+		}
+		timer := time.NewTimer(wait)
+		select {
+		case <-timer.C:
+		case <-ctx.Done():
+			timer.Stop()
+			return
+		}
+	}
+}
+
 // claim takes a job. It is not cut short when ctx ends, or a job might be claimed and nobody
 // know: it would lie there until its lease ends.
 func (w *Worker) claim(ctx context.Context) (Job, bool, error) {
@@ -258,6 +292,11 @@ func (w *Worker) claim(ctx context.Context) (Job, bool, error) {
 
 // attempt does one attempt at a claimed job and settles it.
 func (w *Worker) attempt(patience context.Context, j Job) {
+	if at, waits := w.pace.turn(domain(j.To), w.cfg.Now()); waits {
+		w.cfg.Log.Debug("a mail waits for its turn at a slow server", "job", j, "at", at)
+		w.settle(patience, j, Outcome{State: Ready, RunAt: microseconds(at), At: microseconds(w.cfg.Now()), Error: j.LastError, Untried: true})
+		return
+	}
 	outcome, ok := w.try(patience, j)
 	if !ok {
 		return
@@ -296,7 +335,15 @@ func (w *Worker) try(patience context.Context, j Job) (Outcome, bool) {
 	err = w.cfg.Sender.Send(ctx, m)
 	switch {
 	case err == nil:
+		w.pace.faster(domain(j.To))
+		w.pace.faster(ownServer)
 		return Outcome{State: Sent}, true
+	case errors.Is(err, ErrDeferred):
+		w.pace.slower(domain(j.To), w.cfg.Now())
+		return w.deferred(j, err), true
+	case errors.Is(err, ErrThrottled):
+		w.pace.slower(ownServer, w.cfg.Now())
+		return w.deferred(j, err), true
 	case !errors.Is(err, ErrRefused):
 		w.suspect.Store(true)
 	}
