@@ -9,7 +9,9 @@ import (
 	"testing"
 	"time"
 
+	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
+	"golang.org/x/text/unicode/norm"
 
 	"github.com/parley-chat/parley/adapters/memory"
 	"github.com/parley-chat/parley/adapters/nbiows"
@@ -33,8 +35,16 @@ func (a anybody) Ticket(ctx context.Context, ticket string) (realtime.Identity, 
 // startHub runs a node in memory until the test ends, and returns the address of its socket.
 func startHub(t *testing.T) string {
 	t.Helper()
+	url, _ := startNode(t, nil)
+	return url
+}
+
+// startNode is startHub with an Access of its own, and returns the hub too.
+func startNode(t *testing.T, access chat.Access) (string, *realtime.Hub) {
+	t.Helper()
 	service, err := chat.New(chat.Config{
 		Store: memory.NewMessages(), Rooms: memory.NewRooms(), Members: memory.NewMembers(), Cache: memory.NewRecentCache(memory.RecentCacheConfig{}),
+		Access: access, Normalize: norm.NFC.String,
 	})
 	require.NoError(t, err)
 	hub, err := realtime.NewHub(realtime.HubConfig{Chat: service, Fanout: memory.NewFanout().Node(), Rate: -1, Presence: memory.NewPresence()})
@@ -58,7 +68,7 @@ func startHub(t *testing.T) string {
 		running.Wait()
 		web.Close()
 	})
-	return "ws" + strings.TrimPrefix(web.URL, "http") + "/socket"
+	return "ws" + strings.TrimPrefix(web.URL, "http") + "/socket", hub
 }
 
 // log is what one client was given of one room.
@@ -260,4 +270,79 @@ func TestManyClients(t *testing.T) {
 	for _, c := range ends {
 		c.Close()
 	}
+}
+
+// The server keeps a room under another name than the one that was asked for.
+func TestARoomThatIsCalledOtherwise(t *testing.T) {
+	t.Parallel()
+	const typed, kept = "cafe\u0301", "caf\u00e9"
+	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
+	defer cancel()
+	url, _ := startNode(t, nil)
+	got := make(chan wsclient.Event, 100)
+	c, err := wsclient.Dial(ctx, wsclient.Config{
+		URL: url, Handle: func(e wsclient.Event) { got <- e }, MinPause: time.Millisecond,
+		Token: func(context.Context) (string, error) { return "ada", nil },
+	})
+	require.NoError(t, err)
+	t.Cleanup(c.Close)
+	until := func(kind wsclient.EventKind) wsclient.Event {
+		for {
+			select {
+			case e := <-got:
+				if e.Kind == kind {
+					return e
+				}
+			case <-ctx.Done():
+				t.Fatalf("no event %d came", kind)
+			}
+		}
+	}
+	_, err = c.Join(ctx, typed)
+	require.NoError(t, err)
+	for seq, name := range []string{typed, kept} {
+		sent, err := c.Send(ctx, name, "hello")
+		require.NoError(t, err)
+		require.EqualValues(t, seq+1, sent.Seq)
+		e := until(wsclient.EventMessage)
+		assert.Equal(t, kept, e.Room)
+		assert.EqualValues(t, seq+1, e.Message.Seq)
+	}
+	c.Drop()
+	_, err = c.Send(ctx, typed, "back again")
+	require.NoError(t, err)
+	assert.EqualValues(t, 3, until(wsclient.EventMessage).Message.Seq, "it is joined again, once")
+	require.NoError(t, c.Leave(ctx, typed))
+	_, err = c.Send(ctx, kept, "?")
+	require.ErrorContains(t, err, "not_joined")
+}
+
+func TestWhoIsTakenOutOfARoomStaysOut(t *testing.T) {
+	t.Parallel()
+	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
+	defer cancel()
+	url, hub := startNode(t, nil)
+	removed := make(chan wsclient.Event, 1)
+	c, err := wsclient.Dial(ctx, wsclient.Config{
+		URL: url, MinPause: time.Millisecond, Token: func(context.Context) (string, error) { return "eve", nil },
+		Handle: func(e wsclient.Event) {
+			if e.Kind == wsclient.EventRemoved {
+				removed <- e
+			}
+		},
+	})
+	require.NoError(t, err)
+	t.Cleanup(c.Close)
+	_, err = c.Join(ctx, "hall")
+	require.NoError(t, err)
+	require.NoError(t, hub.Remove(ctx, "hall", "eve"))
+	select {
+	case e := <-removed:
+		assert.Equal(t, "hall", e.Room)
+	case <-ctx.Done():
+		t.Fatal("nobody told the client")
+	}
+	c.Drop() // it does not come back into the room with the next connection
+	_, err = c.Send(ctx, "hall", "still here?")
+	require.ErrorContains(t, err, "not_joined")
 }

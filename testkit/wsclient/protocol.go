@@ -153,7 +153,7 @@ func (c *Client) join(ctx context.Context, d data) (Joined, error) {
 // Leave leaves a room. Nothing of it is delivered after Leave has returned.
 func (c *Client) Leave(ctx context.Context, name string) error {
 	c.mu.Lock()
-	delete(c.rooms, name)
+	delete(c.rooms, c.name(name))
 	c.mu.Unlock()
 	_, err := request[struct{}](ctx, c, realtime.EventLeaveRoom, data{Room: name}, false)
 	return err
@@ -273,10 +273,18 @@ func (c *Client) begin(k *call) error {
 	return nil
 }
 
+// name is what the server calls a room, as far as it has said so. c.mu is held.
+func (c *Client) name(room string) string {
+	if kept, ok := c.kept[room]; ok {
+		return kept
+	}
+	return room
+}
+
 // mayGo reports whether the server would take k now: not before it has answered the join of
 // the room. c.mu is held.
 func (c *Client) mayGo(k *call) bool {
-	r := c.rooms[k.data.Room]
+	r := c.rooms[c.name(k.data.Room)]
 	return k.event == realtime.EventJoinRoom || r == nil || r.joined
 }
 
@@ -341,7 +349,7 @@ func (c *Client) rejoin(r *room) *call {
 // forGood lists the codes of refusals that asking again does not change.
 func forGood() []string {
 	var codes []string
-	for _, err := range []error{chat.ErrNotAllowed, chat.ErrRoomNotFound, chat.ErrRoomInvalid} {
+	for _, err := range []error{chat.ErrNotAllowed, chat.ErrRoomNotFound, chat.ErrRoomInvalid, realtime.ErrRemoved} {
 		codes = append(codes, fault.Public(err).Code)
 	}
 	return codes
@@ -359,7 +367,7 @@ func (c *Client) internal(event string, d data, take func(json.RawMessage) error
 // excepted. c.mu is held.
 func (c *Client) waitingFor(name string) []*call {
 	return slices.DeleteFunc(c.waiting(), func(k *call) bool {
-		return k.data.Room != name || k.event == realtime.EventJoinRoom
+		return c.name(k.data.Room) != name || k.event == realtime.EventJoinRoom
 	})
 }
 
@@ -412,6 +420,17 @@ func (c *Client) take(in *incoming) error {
 			return err
 		}
 		c.told(in.Event, Event{Room: d.Room, User: d.User, Typing: d.Typing})
+	case realtime.EventMembership:
+		var d struct {
+			Room string  `json:"room"`
+			Role *string `json:"role"`
+		}
+		if err := decode(in.Data, &d); err != nil {
+			return err
+		}
+		if d.Role == nil {
+			c.removed(d.Room)
+		}
 	default:
 		// A newer server may know more events.
 	}
@@ -447,6 +466,7 @@ func (c *Client) answered(in *incoming) error {
 // enter takes the ack of a join; again says that it is the client's own, after a reconnect.
 func (c *Client) enter(d data, ack json.RawMessage, again bool) (Joined, error) {
 	var a struct {
+		Room      string    `json:"room"`
 		Seq       uint64    `json:"seq"`
 		Recovered bool      `json:"recovered"`
 		Messages  []Message `json:"messages"`
@@ -455,6 +475,10 @@ func (c *Client) enter(d data, ack json.RawMessage, again bool) (Joined, error) 
 		return Joined{}, err
 	}
 	c.mu.Lock()
+	if a.Room != "" && a.Room != d.Room {
+		c.kept[d.Room] = a.Room
+		d.Room = a.Room
+	}
 	r := c.rooms[d.Room]
 	if r == nil && again {
 		c.mu.Unlock() // left meanwhile
@@ -624,6 +648,19 @@ func (c *Client) told(name string, e Event) {
 	c.mu.Unlock()
 	c.cfg.Handle(e)
 	c.transmit(ws, calls...)
+}
+
+// removed forgets a room that the user was taken out of.
+func (c *Client) removed(name string) {
+	c.mu.Lock()
+	r := c.rooms[name]
+	delete(c.rooms, name)
+	ws, calls := c.ws, c.waitingFor(name)
+	c.mu.Unlock()
+	if r != nil {
+		c.cfg.Handle(Event{Kind: EventRemoved, Room: name})
+	}
+	c.transmit(ws, calls...) // the server refuses them
 }
 
 func (c *Client) deliver(events []Event) {

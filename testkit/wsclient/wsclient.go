@@ -100,6 +100,7 @@ const (
 	EventResync                            // Room, Lost, Err: the stream of the room was interrupted
 	EventConnected                         // the connection is there, or there again
 	EventDisconnected                      // Code, Err: the connection is gone
+	EventRemoved                           // Room: the user was taken out of the room; nothing more of it comes
 )
 
 // Event is what the server tells, or what happens to the connection.
@@ -163,6 +164,8 @@ type Client struct {
 	nextID uint64
 	calls  map[uint64]*call
 	rooms  map[string]*room
+	// kept is the name that the server keeps a room under, where that is another than the one asked for.
+	kept map[string]string
 }
 
 // Dial connects, and keeps the connection until Close. ctx bounds the first attempts only: they are repeated
@@ -194,7 +197,7 @@ func Dial(ctx context.Context, cfg Config) (*Client, error) {
 	cfg.HandshakeTimeout = orDefault(cfg.HandshakeTimeout, 10*time.Second)
 	cfg.IdleTimeout = orDefault(cfg.IdleTimeout, 90*time.Second)
 
-	c := &Client{cfg: cfg, done: make(chan struct{}), calls: make(map[uint64]*call), rooms: make(map[string]*room)}
+	c := &Client{cfg: cfg, done: make(chan struct{}), calls: make(map[uint64]*call), rooms: make(map[string]*room), kept: make(map[string]string)}
 	ws, err := c.connect(ctx, false)
 	if err != nil {
 		return nil, err
