@@ -5,7 +5,8 @@
 //
 // A mail whose Send returned nil is in its file, synced to the disk. A mail that is sent again
 // with the same ID is kept again: what was sent twice can be seen. All may be used while Send
-// runs.
+// runs. A mail that cannot be kept, because the disk is full, say, leaves nothing behind and is
+// mail.ErrUntried: it waits, and no attempt counts.
 //
 // # Exceptions
 //
@@ -76,7 +77,10 @@ type kept struct {
 	mail Mail
 }
 
-var _ mail.Sender = (*Mailbox)(nil)
+var (
+	_ mail.Sender  = (*Mailbox)(nil)
+	_ mail.Checker = (*Mailbox)(nil)
+)
 
 // Open reads the mails that are in the folder. A file that cannot be read as a mail is left
 // alone.
@@ -123,7 +127,7 @@ const unfinished = ".part"
 // Send keeps m.
 func (b *Mailbox) Send(ctx context.Context, m mail.Message) error {
 	if err := ctx.Err(); err != nil {
-		return fault.Wrap(fault.Unavailable, err)
+		return mail.ErrUntried.Because(fmt.Errorf("filemail: %w", err))
 	}
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -137,19 +141,47 @@ func (b *Mailbox) Send(ctx context.Context, m mail.Message) error {
 	}
 	b.next++
 	kept.file = filepath.Join(b.cfg.Folder, fmt.Sprintf("%016d-%06d.json", kept.mail.At.UnixMicro(), b.next))
-	if err := write(kept.file, text); err != nil {
-		return fault.Wrap(fault.Unavailable, fmt.Errorf("filemail: %w", err))
+	if left, err := write(kept.file, text); err != nil {
+		if err = fmt.Errorf("filemail: %w", err); left {
+			return fault.Wrap(fault.Unavailable, err)
+		}
+		return mail.ErrUntried.Because(err)
 	}
 	b.mails = append(b.mails, kept)
 	b.trim()
 	return nil
 }
 
-// write makes a file that is whole or not there, whatever happens meanwhile.
-func write(file string, text []byte) error {
+// checkSize is how many bytes Check writes: as many as a long mail has.
+const checkSize = 32 << 10
+
+// Check returns nil if there is room for a mail: it writes a file and removes it.
+func (b *Mailbox) Check(ctx context.Context) error {
+	if err := ctx.Err(); err != nil {
+		return fault.Wrap(fault.Unavailable, err)
+	}
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	file := filepath.Join(b.cfg.Folder, "check")
+	_, err := write(file, make([]byte, checkSize))
+	if err == nil {
+		err = os.Remove(file)
+	}
+	if err != nil {
+		return fault.Wrap(fault.Unavailable, fmt.Errorf("filemail: %w", err))
+	}
+	return nil
+}
+
+// write makes a file that is whole or not there, whatever happens meanwhile. With an error, left says
+// whether it may be there all the same.
+func write(file string, text []byte) (left bool, err error) {
+	if err := os.MkdirAll(filepath.Dir(file), 0o700); err != nil { // somebody may have tidied up
+		return false, err
+	}
 	f, err := os.OpenFile(file+unfinished, os.O_CREATE|os.O_WRONLY|os.O_TRUNC, 0o600)
 	if err != nil {
-		return err
+		return false, err
 	}
 	_, err = f.Write(text)
 	err = errors.Join(err, f.Sync(), f.Close())
@@ -157,14 +189,17 @@ func write(file string, text []byte) error {
 		err = os.Rename(file+unfinished, file)
 	}
 	if err != nil {
-		_ = os.Remove(file + unfinished)
-		return err
+		_ = os.Remove(file + unfinished) // or the next start does
+		return false, err
 	}
 	folder, err := os.Open(filepath.Dir(file))
-	if err != nil {
-		return err
+	if err == nil {
+		err = errors.Join(folder.Sync(), folder.Close())
 	}
-	return errors.Join(folder.Sync(), folder.Close())
+	if err != nil {
+		left = os.Remove(file) != nil
+	}
+	return left, err
 }
 
 // trim removes the oldest mails beyond the limit, under mu.

@@ -86,13 +86,18 @@ func TestFailures(t *testing.T) {
 	_, err = filemail.Open(filemail.Config{Folder: filepath.Join(file, "mail")})
 	assert.Error(t, err)
 
-	folder := t.TempDir()
+	folder := filepath.Join(t.TempDir(), "mail")
 	b, err := filemail.Open(filemail.Config{Folder: folder})
 	require.NoError(t, err)
 	done, cancel := context.WithCancel(t.Context())
 	cancel()
 	assert.ErrorIs(t, b.Send(done, mail.Message{ID: "x"}), fault.Unavailable)
 	require.NoError(t, os.RemoveAll(folder))
-	assert.ErrorIs(t, b.Send(t.Context(), mail.Message{ID: "x"}), fault.Unavailable, "a failure is temporary: the mail is tried again")
+	require.NoError(t, os.WriteFile(folder, nil, 0o600))
+	err = b.Send(t.Context(), mail.Message{ID: "x"})
+	assert.ErrorIs(t, err, fault.Unavailable, "a failure is temporary: the mail is tried again")
+	assert.ErrorIs(t, err, mail.ErrUntried, "and was none of the attempts")
 	assert.Empty(t, b.All())
+	require.NoError(t, os.Remove(folder))
+	send(t, b, "y") // a folder that somebody removed is made again
 }
