@@ -68,13 +68,18 @@ func (s *Service) upgradeHash(ctx context.Context, u user.User, password string)
 // not tell: too many mails to one address are dropped in silence. Too many for one client are
 // ErrTooMany.
 func (s *Service) ForgotPassword(ctx context.Context, from Client, email string) error {
-	return s.mailOnRequest(ctx, from, email, s.cfg.ResetTTL, func(u user.User) error {
-		code, expires, err := s.newCode(ctx, purposeReset, u, s.cfg.ResetTTL)
-		if err != nil {
-			return err
-		}
-		return s.tell(ctx, u, mail.TypePasswordForgotten, forgotten(u, code, expires))
+	return s.mailOnRequest(ctx, from, email, onRequest{
+		action: limitForgot, ttl: s.cfg.ResetTTL, due: func(user.User) bool { return true }, send: s.sendForgotten,
 	})
+}
+
+// sendForgotten makes a code for a new password and commits the event that mails it.
+func (s *Service) sendForgotten(ctx context.Context, u user.User) error {
+	code, expires, err := s.newCode(ctx, purposeReset, u, s.cfg.ResetTTL)
+	if err != nil {
+		return err
+	}
+	return s.tell(ctx, u, mail.TypePasswordForgotten, forgotten(u, code, expires))
 }
 
 func forgotten(u user.User, code string, expires time.Time) mail.PasswordForgotten {

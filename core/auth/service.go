@@ -39,7 +39,9 @@ type Config struct {
 
 	// SignInRate limits guesses of a password per address and, tenfold, per client. Default 10 a minute.
 	SignInRate Rate
-	// MailRate limits mails asked for per address and, tenfold, per client (sign-up, resend, forgotten). Default 3 per 10 minutes.
+	// MailRate limits the mails of each action (sign-up, resend, forgotten) by itself: so many for one
+	// client to one address, four times as many for all clients to one address, and ten times as
+	// many requests for one client. Default 3 per 10 minutes.
 	MailRate Rate
 
 	// TakenConflict answers a sign-up with a taken address by user.ErrEmailTaken, instead of

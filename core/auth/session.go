@@ -16,9 +16,6 @@ type Grant struct {
 	User         user.User
 }
 
-// limitSignIn names the allowance of guesses at a password.
-const limitSignIn = "signin"
-
 // SignIn opens a session. A wrong address and a wrong password are ErrInvalidCredentials,
 // in the same time; the right ones of an account that is not verified are ErrNotVerified.
 // Too many attempts, right or wrong, at one address or from one client are ErrTooMany.

@@ -30,10 +30,10 @@ func (s *Service) SignUp(ctx context.Context, from Client, in SignUp) error {
 	if err := checkPassword(in.Password, email); err != nil {
 		return err
 	}
-	if err := s.allowClient(ctx, limitMail, from, s.cfg.MailRate); err != nil {
+	if err := s.allowClient(ctx, limitSignUp, from, s.cfg.MailRate); err != nil {
 		return err
 	}
-	if err := s.allowEmail(ctx, limitMail, string(email), s.cfg.MailRate); err != nil {
+	if err := s.allowMail(ctx, limitSignUp, from, email); err != nil {
 		return err
 	}
 	// Before anything is known about the address, so that the time does not tell either.
@@ -161,43 +161,54 @@ func (s *Service) Verify(ctx context.Context, code string) error {
 // The answer does not tell: too many mails to one address are dropped in silence. Too many
 // for one client are ErrTooMany.
 func (s *Service) ResendVerification(ctx context.Context, from Client, email string) error {
-	return s.mailOnRequest(ctx, from, email, s.cfg.CodeTTL, func(u user.User) error {
-		if u.Verified() {
-			return s.decoy(ctx, s.cfg.CodeTTL)
-		}
-		return s.sendVerification(ctx, u)
+	return s.mailOnRequest(ctx, from, email, onRequest{
+		action: limitResend, ttl: s.cfg.CodeTTL, due: func(u user.User) bool { return !u.Verified() }, send: s.sendVerification,
 	})
 }
 
-// limitMail names the allowance of mails.
-const limitMail = "mail"
+// onRequest says what mailOnRequest does.
+type onRequest struct {
+	// action names the allowance, and ttl is how long the code lasts.
+	action string
+	ttl    time.Duration
+	// due reports whether the user gets this mail, and send sends it.
+	due  func(user.User) bool
+	send func(context.Context, user.User) error
+}
 
-// mailOnRequest lets send mail something to the account of an address, if there is one and it
-// has not had its share of mails. Only a wrong address, a limit of the client and a failure
-// are told.
-func (s *Service) mailOnRequest(ctx context.Context, from Client, address string, ttl time.Duration, send func(user.User) error) error {
+// mailOnRequest mails something to the account of an address, if there is one, the mail is due,
+// and it has not had its share of them. Only a wrong address, a limit of the client and a failure
+// are told. A mail that is not sent costs the same work as one that is, and takes nothing from the
+// allowance of mails that are.
+func (s *Service) mailOnRequest(ctx context.Context, from Client, address string, r onRequest) error {
 	email, err := user.ParseEmail(address)
 	if err != nil {
 		return err
 	}
-	if err := s.allowClient(ctx, limitMail, from, s.cfg.MailRate); err != nil {
-		return err
-	}
-	switch err := s.allowEmail(ctx, limitMail, string(email), s.cfg.MailRate); {
-	case errors.Is(err, ErrTooMany):
-		s.cfg.Log.Info("a mail was not sent: too many to one address")
-		return nil
-	case err != nil:
+	// Whether or not anything is sent, or the limit would tell.
+	if err := s.allowClient(ctx, r.action, from, s.cfg.MailRate); err != nil {
 		return err
 	}
 	u, err := s.cfg.Users.ByEmail(ctx, email)
-	switch {
-	case errors.Is(err, user.ErrNotFound):
-		return s.decoy(ctx, ttl)
-	case err != nil:
+	if err != nil && !errors.Is(err, user.ErrNotFound) {
 		return failed("looking for the address", err)
 	}
-	return send(u)
+	due := err == nil && r.due(u)
+	allow := s.allowNoMail
+	if due {
+		allow = s.allowMail
+	}
+	switch err := allow(ctx, r.action, from, email); {
+	case errors.Is(err, ErrTooMany):
+		s.cfg.Log.Info("a mail was not sent: too many to one address")
+		due = false
+	case err != nil:
+		return err
+	}
+	if !due {
+		return s.decoy(ctx, r.ttl)
+	}
+	return r.send(ctx, u)
 }
 
 // sendVerification makes a code for a user and commits the event that mails it.

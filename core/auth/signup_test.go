@@ -350,7 +350,7 @@ func TestMailsOnRequestDoNotTell(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			w := newWorld(t, func(c *auth.Config) { c.MailRate = auth.Rate{Burst: 3, Per: 10 * time.Minute} })
-			w.signUp("known@example.com") // one of three
+			w.signUp("known@example.com") // of another allowance
 			w.account("verified@example.com")
 			before := len(w.events())
 			for _, email := range []string{"known@example.com", "verified@example.com", "unknown@example.com"} {
@@ -358,9 +358,9 @@ func TestMailsOnRequestDoNotTell(t *testing.T) {
 					require.NoError(t, request(w, auth.Client{}, email), "%s, %d", email, i)
 				}
 			}
-			want := 2 // to the one that is not verified, two of its three being left
+			want := 3 // to the one that is not verified
 			if name == "forgotten" {
-				want = 4
+				want = 6
 			}
 			require.Len(t, w.events(), before+want)
 			w.clock.Advance(10 * time.Minute)

@@ -68,7 +68,7 @@ type Settings struct {
 	AccessTTL     time.Duration  `name:"access-ttl" of:"parley auth socket" default:"15m" help:"How long an access token lasts; auth and socket must agree."`
 	SessionTTL    time.Duration  `name:"session-ttl" of:"parley auth" default:"720h" help:"How long a session lasts without being used."`
 	SignInBurst   int            `name:"signin-burst" of:"parley auth" default:"10" help:"Sign-ins a minute for an address; ten times that for a client."`
-	MailBurst     int            `name:"mail-burst" of:"parley auth" default:"3" help:"Mails that an address can be sent on request in ten minutes; ten times that for a client."`
+	MailBurst     int            `name:"mail-burst" of:"parley auth" default:"3" help:"Mails of one action (sign-up, resend, forgotten) that a client can have sent to an address in ten minutes; four times that for all clients, ten times for all addresses of a client."`
 	Issuer        string         `name:"issuer" of:"parley auth socket" default:"parley" help:"Issuer of tokens (iss)."`
 	Product       string         `name:"product" default:"Parley" help:"Name that mails and pages speak for."`
 	MailFrom      string         `name:"mail-from" of:"parley mailer" help:"Sender of mails. Default: no-reply@ and the host of the public URL."`

@@ -1,0 +1,80 @@
+package auth_test
+
+import (
+	"fmt"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/parley-chat/parley/core/auth"
+	"github.com/parley-chat/parley/core/mail"
+)
+
+// TestMailsHaveAnAllowanceForEachAction uses up what one action may mail to an address, and then
+// what others may.
+func TestMailsHaveAnAllowanceForEachAction(t *testing.T) {
+	t.Parallel()
+	threeEach := func(c *auth.Config) { c.MailRate = auth.Rate{Burst: 3, Per: 10 * time.Minute} }
+	owner, stranger := auth.Client{Address: "203.0.113.9"}, auth.Client{Address: "198.51.100.7"}
+	in := auth.SignUp{FullName: "Ada", Email: ada, Password: password}
+
+	t.Run("resend that mails nothing takes nothing of forgot", func(t *testing.T) {
+		t.Parallel()
+		w := newWorld(t, threeEach)
+		w.account(ada)
+		for range 5 {
+			require.NoError(t, w.ResendVerification(t.Context(), stranger, ada))
+		}
+		require.NoError(t, w.ForgotPassword(t.Context(), owner, ada))
+		require.Equal(t, mail.TypePasswordForgotten, w.types()[len(w.types())-1])
+	})
+	t.Run("forgot that mails nothing takes nothing of sign-up", func(t *testing.T) {
+		t.Parallel()
+		w := newWorld(t, threeEach)
+		for range 5 {
+			require.NoError(t, w.ForgotPassword(t.Context(), stranger, ada))
+		}
+		require.NoError(t, w.SignUp(t.Context(), owner, in))
+	})
+	t.Run("forgot that mailed nothing takes nothing of a later forgot", func(t *testing.T) {
+		t.Parallel()
+		w := newWorld(t, threeEach)
+		for range 5 {
+			require.NoError(t, w.ForgotPassword(t.Context(), owner, ada))
+		}
+		w.account(ada)
+		require.NoError(t, w.ForgotPassword(t.Context(), owner, ada))
+		require.Equal(t, mail.TypePasswordForgotten, w.types()[len(w.types())-1])
+	})
+	t.Run("a stranger's sign-ups and forgots are a stranger's", func(t *testing.T) {
+		t.Parallel()
+		w := newWorld(t, threeEach)
+		for range 3 {
+			require.NoError(t, w.SignUp(t.Context(), stranger, in))
+		}
+		require.ErrorIs(t, w.SignUp(t.Context(), stranger, in), auth.ErrTooMany)
+		require.NoError(t, w.SignUp(t.Context(), owner, in))
+
+		w.account("bob@example.com")
+		for range 5 {
+			require.NoError(t, w.ForgotPassword(t.Context(), stranger, "bob@example.com"))
+		}
+		before := len(w.events())
+		require.NoError(t, w.ForgotPassword(t.Context(), owner, "bob@example.com"))
+		require.Len(t, w.events(), before+1)
+	})
+	t.Run("all networks together are limited too", func(t *testing.T) {
+		t.Parallel()
+		w := newWorld(t, threeEach)
+		sent := 0
+		for i := range 40 {
+			if err := w.SignUp(t.Context(), auth.Client{Address: fmt.Sprintf("203.0.113.%d", i)}, in); err == nil {
+				sent++
+			} else {
+				require.ErrorIs(t, err, auth.ErrTooMany)
+			}
+		}
+		require.Equal(t, 12, sent)
+	})
+}
