@@ -23,6 +23,11 @@
 //     no event appears before one that Pending has returned.
 //   - A transaction that a server gave up for another one's sake (a deadlock, a
 //     serialization failure) begins again, at most ten times, after short random pauses.
+//   - A server that says that it takes no writes, or ends a connection, is left by every connection that there is, and what
+//     it refused begins again once on another one, if its commit was not under way. No connection becomes older than
+//     [Config] says.
+//   - A process that freezes, or is lost with its machine, in the middle of a transaction holds up others for no longer than
+//     [Config] says. On SQLite it holds them up until it ends.
 //   - A call ends with its context, also when the server does not answer.
 //   - Times keep their microseconds and come back in UTC; text is compared by its bytes.
 //   - Errors have a kind of package fault. A driver's error is only ever the cause.
@@ -59,6 +64,7 @@
 //	              attempts, claims, run_at, leased_until, last_error, created_at, updated_at
 //	migrations, migration_locks: what bun/migrate keeps
 //	locks         name; on MySQL only: a row to lock where others have better means
+//	heartbeat     id: 1 | beats: how often Ping wrote
 //
 // The bar ends the primary key. Bounds and states are held by CHECK constraints. Text has the
 // collation C on PostgreSQL; on MySQL it is UTF-8 in varbinary columns. [Store.Migrate] creates and
@@ -152,9 +158,16 @@ func (s *Store) Outbox() *Outbox { return &Outbox{s.db} }
 // MailQueue returns the mail jobs of the store.
 func (s *Store) MailQueue() *MailQueue { return &MailQueue{s.db} }
 
-// Ping reports whether the database answers, for readiness checks. It waits until ctx is done.
+// Ping reports whether the database takes writes, for readiness checks: it commits a change of a row that is there for
+// nothing else. So a server that is read-only or stops, a full disk, and a file that another process keeps locked are
+// found. It waits until ctx is done. Each call is a commit: let it be asked no oftener than is of use.
 func (s *Store) Ping(ctx context.Context) error {
-	_, err := s.db.read.ExecContext(ctx, "SELECT 1")
+	// One statement: who freezes here holds no lock.
+	_, err := s.db.write.ExecContext(ctx, s.db.dialect.beat)
+	if err != nil && s.db.dialect.elsewhere(err) {
+		s.db.pool.leave()
+		_, err = s.db.write.ExecContext(ctx, s.db.dialect.beat)
+	}
 	return s.db.fail(ctx, "ping", err)
 }
 
@@ -176,6 +189,7 @@ type database struct {
 	write, read *bun.DB
 	dialect     *dialect
 	statements  *statements
+	pool        *pool // nil if the handle is the caller's, and on SQLite
 }
 
 // verbatim carries an error through a transaction that the caller gets as it is.
@@ -190,9 +204,22 @@ const attempts = 10
 // after everything was undone.
 func (d *database) transact(ctx context.Context, op string, do func(ctx context.Context, tx bun.Tx) error) error {
 	options := &sql.TxOptions{Isolation: d.dialect.isolation}
-	err := d.write.RunInTx(ctx, options, do)
+	committing := false
+	attempt := func() error {
+		committing = false
+		return d.write.RunInTx(ctx, options, func(ctx context.Context, tx bun.Tx) error {
+			err := do(ctx, tx)
+			committing = err == nil
+			return err
+		})
+	}
+	err := attempt()
 	for n := 1; n < attempts && err != nil && d.dialect.again(err) && pause(ctx, n); n++ {
-		err = d.write.RunInTx(ctx, options, do)
+		err = attempt()
+	}
+	if err != nil && !committing && d.dialect.elsewhere(err) {
+		d.pool.leave() // nothing was done, and another connection may lead to the right server
+		err = attempt()
 	}
 	if v, ok := errors.AsType[verbatim](err); ok {
 		return v.error
@@ -229,6 +256,9 @@ func (d *database) fail(ctx context.Context, op string, err error) error {
 	}
 	if _, ok := errors.AsType[*fault.Error](err); ok {
 		return err
+	}
+	if d.dialect.elsewhere(err) {
+		d.pool.leave()
 	}
 	if d.dialect.noTable(err) {
 		return ErrSchemaOld.Because(fmt.Errorf("bunstore: %s: %w", op, err))

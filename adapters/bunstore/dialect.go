@@ -53,6 +53,9 @@ type dialect struct {
 	// lockOutbox keeps others from putting events until the transaction ends.
 	lockOutbox func(ctx context.Context, tx bun.Tx) error
 
+	// beat changes the row of parley_heartbeat, and makes it if there is none.
+	beat string
+
 	// kind classifies an error of the driver: a unique violation is Conflict, any other
 	// constraint Invalid.
 	kind func(err error) fault.Kind
@@ -60,6 +63,8 @@ type dialect struct {
 	forbidden func(err error) bool
 	// noTable recognises that a table is missing.
 	noTable func(err error) bool
+	// elsewhere recognises that the server is not, or no longer, the one to write to, and that the statement did nothing.
+	elsewhere func(err error) bool
 	// again recognises that the engine gave a transaction up for another one's sake.
 	again func(err error) bool
 }
@@ -78,6 +83,9 @@ func dialectOf(db *bun.DB) (*dialect, error) {
 			name, bundialect.SQLite, bundialect.PG, bundialect.MySQL)
 	}
 }
+
+// beatOnConflict is beat where an insert can say what to do about a row that is there.
+const beatOnConflict = "INSERT INTO parley_heartbeat AS h (id, beats) VALUES (1, 1) ON CONFLICT (id) DO UPDATE SET beats = h.beats + 1"
 
 // questionMarks is n groups of k placeholders.
 func questionMarks(n, k int) string {

@@ -112,9 +112,19 @@ func mysqlDialect() *dialect {
 			_, err := tx.ExecContext(ctx, "SELECT name FROM parley_locks WHERE name = 'outbox' FOR UPDATE")
 			return err
 		},
+		beat:      "INSERT INTO parley_heartbeat (id, beats) VALUES (1, 1) ON DUPLICATE KEY UPDATE beats = beats + 1",
 		kind:      mysqlKind,
 		forbidden: func(err error) bool { return mysqlForbidden(mysqlNumber(err)) },
 		noTable:   func(err error) bool { return mysqlNumber(err) == mysqlNoTable },
+		elsewhere: func(err error) bool {
+			switch mysqlNumber(err) {
+			case 1290, 1792, 1836, // read only: a replica
+				1053, 1927, // shutdown, killed
+				1047: // a node of a Galera cluster that has lost the others
+				return true
+			}
+			return false
+		},
 		again: func(err error) bool {
 			n := mysqlNumber(err)
 			return n == mysqlDeadlock || n == mysqlRecordChanged
@@ -158,8 +168,9 @@ func mysqlKind(err error) fault.Kind {
 		1040, 1203, 1226, // too many connections
 		1044, 1045, 1049, 1142, 1143, // what changed since opening
 		1053, 1927, 1317, 3024, 1969, // shutdown, killed, interrupted, out of time
-		1205,                   // a lock that was not to be had
-		1290, 1792, 1836, 3100: // read only: a replica
+		1205,                               // a lock that was not to be had
+		1290, 1792, 1836, 3100, 3101, 1047, // read only: a replica, or a node of a cluster that has lost the others
+		4031, 1158, 1159, 1160, 1161: // ended for having been idle; what the network did
 		return fault.Unavailable
 	}
 	return fault.Internal

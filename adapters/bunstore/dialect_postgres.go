@@ -48,8 +48,12 @@ func postgresDialect() *dialect {
 			if _, err := one.ExecContext(ctx, "BEGIN"); err != nil {
 				return err
 			}
-			// Two processes that create one table at once would disturb each other, IF NOT EXISTS or not.
-			_, err := one.ExecContext(ctx, "SELECT pg_advisory_xact_lock(hashtextextended('parley migrations ' || current_schema(), 0))")
+			// Whoever migrates may take long, and a change of a table waits for those who use it.
+			_, err := one.ExecContext(ctx, "SET LOCAL lock_timeout = 0")
+			if err == nil {
+				// Two processes that create one table at once would disturb each other, IF NOT EXISTS or not.
+				_, err = one.ExecContext(ctx, "SELECT pg_advisory_xact_lock(hashtextextended('parley migrations ' || current_schema(), 0))")
+			}
 			if err != nil {
 				_, undo := one.ExecContext(context.WithoutCancel(ctx), "ROLLBACK")
 				return errors.Join(err, undo)
@@ -78,10 +82,18 @@ func postgresDialect() *dialect {
 			_, err := tx.ExecContext(ctx, "SELECT pg_advisory_xact_lock('parley_outbox'::regclass::bigint)")
 			return err
 		},
+		beat:      beatOnConflict,
 		kind:      postgresKind,
 		forbidden: func(err error) bool { return postgresCode(err) == postgresForbidden },
 		noTable:   func(err error) bool { return postgresCode(err) == "42P01" },
-		again:     func(err error) bool { code := postgresCode(err); return code == "40001" || code == "40P01" },
+		elsewhere: func(err error) bool {
+			switch postgresCode(err) {
+			case "25006", "57P01", "57P02", "57P03": // read only; ended by an operator, by a crash; not yet, or no longer
+				return true
+			}
+			return false
+		},
+		again: func(err error) bool { code := postgresCode(err); return code == "40001" || code == "40P01" },
 	}
 }
 
@@ -111,7 +123,9 @@ func postgresKind(err error) fault.Kind {
 	switch {
 	case code == "23505":
 		return fault.Conflict
-	case code == "25006", code == "55P03", code == postgresForbidden: // read only: a standby; a lock that was not to be had; a right taken away
+	case code == "25006", code == "25P03", code == "25P04": // read only: a standby; a transaction that was idle, or took, for too long
+		return fault.Unavailable
+	case code == "55P03", code == postgresForbidden: // a lock that was not to be had; a right taken away
 		return fault.Unavailable
 	case len(code) < 2:
 		if _, ok := errors.AsType[*pgconn.ConnectError](err); ok || strings.HasSuffix(err.Error(), "conn closed") {

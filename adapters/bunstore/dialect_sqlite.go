@@ -65,12 +65,14 @@ func sqliteDialect() *dialect {
 			return err
 		},
 		lockOutbox: nothing, // there is one writer
+		beat:       beatOnConflict,
 		kind:       sqliteKind,
 		forbidden:  never,
 		noTable: func(err error) bool {
 			return sqliteCode(err) == sqlite3.SQLITE_ERROR && strings.Contains(err.Error(), "no such table")
 		},
-		again: never,
+		elsewhere: never,
+		again:     never,
 	}
 }
 

@@ -2,6 +2,7 @@ package bunstore
 
 import (
 	"context"
+	"strings"
 
 	"github.com/uptrace/bun"
 
@@ -19,6 +20,15 @@ func MigrateFirst(ctx context.Context, s *Store, n int) error {
 
 // Migrations is how many there are.
 func Migrations(s *Store) int { return len(steps(s.db.dialect)) }
+
+// NamesAfter are the names of the migrations after the first n, as an error lists them.
+func NamesAfter(s *Store, n int) string {
+	var all []string
+	for _, m := range steps(s.db.dialect)[n:] {
+		all = append(all, m.name)
+	}
+	return strings.Join(all, ", ")
+}
 
 // KindOf classifies an error of the driver.
 func KindOf(s *Store, err error) fault.Kind { return s.db.dialect.kind(err) }

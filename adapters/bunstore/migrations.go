@@ -200,6 +200,7 @@ func steps(d *dialect) []step {
 		{"0001", "first tables", append(firstTables(), d.moreTables...)},
 		{"0002", "no message without its room's counter", d.messageKey},
 		{"0005", "when a mail was first put off", []string{"ALTER TABLE parley_mail_jobs ADD COLUMN deferred_since bigint"}},
+		{"0007", "a row that readiness writes to", []string{heartbeatTable}},
 	}
 }
 
@@ -340,3 +341,9 @@ const messageClients = `CREATE UNIQUE INDEX IF NOT EXISTS parley_messages_client
 // messageKey ties a message to the counter of its room: as long as there are messages, no
 // counter can be lost and begin at 1 again.
 const messageKey = `CONSTRAINT parley_messages_room FOREIGN KEY (room_id) REFERENCES parley_room_seqs (id)`
+
+// heartbeatTable has one row.
+const heartbeatTable = `CREATE TABLE IF NOT EXISTS parley_heartbeat (
+		id bigint NOT NULL PRIMARY KEY CHECK (id = 1),
+		beats bigint NOT NULL
+	) {clustered}`

@@ -10,7 +10,6 @@ import (
 	"time"
 
 	"github.com/go-sql-driver/mysql"
-	"github.com/uptrace/bun"
 
 	"github.com/parley-chat/parley/core/fault"
 )
@@ -34,10 +33,13 @@ func OpenMySQL(ctx context.Context, url string, cfg Config) (*Store, error) {
 	if err != nil {
 		return nil, fmt.Errorf("bunstore: MySQL: %w", err)
 	}
+	if u.hosts > 1 {
+		return nil, errors.New("bunstore: MySQL: the URL has more than one host: give a name, or a proxy, that leads to the server that takes writes")
+	}
 	conn := mysql.NewConfig()
 	conn.Net, conn.Addr, conn.DBName = "tcp", u.address, u.database
 	conn.User, conn.Passwd = u.User.Username(), u.password
-	conn.Timeout = cfg.ConnectTimeout
+	conn.Timeout, conn.DialFunc = cfg.ConnectTimeout, dialer(cfg.Silence)
 	conn.Logger = &mysql.NopLogger{} // what it would print comes back as an error
 	conn.TLSConfig = "preferred"
 	for key, values := range u.Query() {
@@ -50,8 +52,27 @@ func OpenMySQL(ctx context.Context, url string, cfg Config) (*Store, error) {
 	if err != nil {
 		return nil, fmt.Errorf("bunstore: MySQL: the URL of %s is not valid: %w", u.place(), err)
 	}
-	db := sql.OpenDB(mysqlConnector{connector, cfg.ConnectTimeout})
-	return openServer(ctx, u, bun.NewDB(db, mysqlDialect().bun()), cfg, mysqlReason, inspectMySQL)
+	p := &pool{Connector: connector, patience: cfg.ConnectTimeout, setUp: cfg.mysqlSetUp(), wrap: func(c fullConn) fullConn { return mysqlConn{c} }}
+	return openServer(ctx, u, p, mysqlDialect(), cfg, mysqlReason, inspectMySQL)
+}
+
+// mysqlSetUp are the statements that every connection begins with.
+func (c Config) mysqlSetUp() []string {
+	// What does not fit is refused, and a backslash in text is doubled, whatever the server's default is.
+	set := "SET SESSION sql_mode = 'STRICT_ALL_TABLES,NO_ENGINE_SUBSTITUTION', SESSION autocommit = 1"
+	if c.LockTimeout > 0 {
+		set += fmt.Sprintf(", SESSION innodb_lock_wait_timeout = %d", seconds(c.LockTimeout))
+	}
+	if c.TransactionIdle > 0 {
+		// The first is for MariaDB alone, the second for MySQL: it is a comment to the other.
+		set += fmt.Sprintf(" /*M!100300 , SESSION idle_transaction_timeout = %d */ /*!80000 , SESSION wait_timeout = %[1]d */", seconds(c.TransactionIdle))
+	}
+	return []string{
+		// Fewer gaps are locked, so there are fewer deadlocks, and a statement that waited sees
+		// what was committed meanwhile.
+		"SET SESSION TRANSACTION ISOLATION LEVEL READ COMMITTED",
+		set,
+	}
 }
 
 // inspectMySQL has nothing to ask: a server that is too old refuses a statement of the migrations.
@@ -72,59 +93,21 @@ func mysqlReason(err error) *fault.Error {
 	return nil
 }
 
-// mysqlConnector sets every connection up.
-type mysqlConnector struct {
-	driver.Connector
-	timeout time.Duration // of the whole, beside the driver's own for dialling
-}
-
-func (c mysqlConnector) Connect(ctx context.Context) (driver.Conn, error) {
-	ctx, cancel := context.WithTimeout(ctx, c.timeout)
-	defer cancel()
-	raw, err := c.Connector.Connect(ctx)
-	if err != nil {
-		return nil, err
-	}
-	conn, ok := raw.(mysqlDriverConn)
-	if !ok {
-		return nil, errors.Join(fmt.Errorf("the driver's connection is a %T", raw), raw.Close())
-	}
-	for _, statement := range []string{
-		// Fewer gaps are locked, so there are fewer deadlocks, and a statement that waited sees
-		// what was committed meanwhile.
-		"SET SESSION TRANSACTION ISOLATION LEVEL READ COMMITTED",
-		// What does not fit is refused, and a backslash in text is doubled, whatever the server's default is.
-		"SET SESSION sql_mode = 'STRICT_ALL_TABLES,NO_ENGINE_SUBSTITUTION'",
-	} {
-		if _, err := conn.ExecContext(ctx, statement, nil); err != nil {
-			return nil, errors.Join(err, conn.Close())
-		}
-	}
-	return mysqlConn{conn}, nil
-}
-
-// mysqlDriverConn is what the driver's connections can do.
-type mysqlDriverConn interface {
-	driver.Conn
-	driver.ConnBeginTx
-	driver.ConnPrepareContext
-	driver.ExecerContext
-	driver.QueryerContext
-	driver.Pinger
-	driver.SessionResetter
-	driver.Validator
-	driver.NamedValueChecker
-}
-
 // mysqlConn ends transactions with their context: the driver's own COMMIT and ROLLBACK
 // wait for a server that does not answer for ever.
-type mysqlConn struct{ mysqlDriverConn }
+type mysqlConn struct{ fullConn }
+
+// IsValid implements driver.Validator.
+func (c mysqlConn) IsValid() bool {
+	own, ok := c.fullConn.(driver.Validator)
+	return !ok || own.IsValid()
+}
 
 func (c mysqlConn) BeginTx(ctx context.Context, opts driver.TxOptions) (driver.Tx, error) {
-	if _, err := c.mysqlDriverConn.BeginTx(ctx, opts); err != nil {
+	if _, err := c.fullConn.BeginTx(ctx, opts); err != nil {
 		return nil, err
 	}
-	return mysqlTx{ctx, c.mysqlDriverConn}, nil
+	return mysqlTx{ctx, c.fullConn}, nil
 }
 
 type mysqlTx struct {

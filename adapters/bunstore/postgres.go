@@ -5,12 +5,13 @@ import (
 	"database/sql"
 	"errors"
 	"fmt"
+	"net/url"
 	"strings"
+	"time"
 
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
 	"github.com/jackc/pgx/v5/stdlib"
-	"github.com/uptrace/bun"
 
 	"github.com/parley-chat/parley/core/fault"
 )
@@ -18,25 +19,31 @@ import (
 // OpenPostgres opens a database of a PostgreSQL server, 11 or later, with encoding UTF8,
 // which must exist. The URL is postgres://user:password@host:port/database, the password
 // percent-encoded; parameters are those of libpq, above all sslmode, whose default is prefer,
-// sslrootcert, and search_path for a schema of one's own. The caller closes the store. The
+// sslrootcert, and search_path for a schema of one's own; what the server calls one of Config's limits goes before
+// Config. There may be several hosts, host:port,host:port, that stand in for each other: the first that
+// target_session_attrs allows is used, which with several hosts is read-write by default. The caller closes the store. The
 // tables are not touched: see [Store.Migrate].
 //
 // Opening fails with ErrUnreachable, ErrCredentials, ErrNoDatabase or ErrTLS, and with
 // ErrSchemaNew if a newer program has migrated the database. It waits until ctx is done, and no
 // longer than Config says.
 // Transactions that PostgreSQL gives up for another one's sake begin again, up to ten times.
-func OpenPostgres(ctx context.Context, url string, cfg Config) (*Store, error) {
+func OpenPostgres(ctx context.Context, address string, cfg Config) (*Store, error) {
 	cfg, err := cfg.withDefaults()
 	if err != nil {
 		return nil, fmt.Errorf("bunstore: Config: %w", err)
 	}
-	u, err := parseServerURL(url, "5432", "postgres", "postgresql")
+	u, err := parseServerURL(address, "5432", "postgres", "postgresql")
 	if err != nil {
 		return nil, fmt.Errorf("bunstore: PostgreSQL: %w", err)
 	}
 	// What the URL leaves open must not come from the environment, where libpq looks.
 	query := u.Query()
-	for key, value := range map[string]string{"sslmode": "prefer", "application_name": "parley", "target_session_attrs": "any"} {
+	target := "any"
+	if u.hosts > 1 {
+		target = "read-write"
+	}
+	for key, value := range map[string]string{"sslmode": "prefer", "application_name": "parley", "target_session_attrs": target} {
 		if !query.Has(key) {
 			query.Set(key, value)
 		}
@@ -51,7 +58,34 @@ func OpenPostgres(ctx context.Context, url string, cfg Config) (*Store, error) {
 	conn.ConnectTimeout = cfg.ConnectTimeout
 	// Bun writes values into the text, so to prepare a statement is a round trip for nothing.
 	conn.DefaultQueryExecMode = pgx.QueryExecModeSimpleProtocol
-	return openServer(ctx, u, bun.NewDB(stdlib.OpenDB(*conn), postgresDialect().bun()), cfg, postgresReason, inspectPostgres)
+	conn.DialFunc = dialer(cfg.Silence)
+	p := &pool{Connector: stdlib.GetConnector(*conn), patience: cfg.ConnectTimeout * time.Duration(u.hosts)}
+	if set := cfg.postgresLimits(query); set != "" {
+		p.setUp = []string{set}
+	}
+	return openServer(ctx, u, p, postgresDialect(), cfg, postgresReason, inspectPostgres)
+}
+
+// postgresLimits is the statement that sets what a server knows of the limits, unless the URL does. They are no
+// parameters of the start, since a pooler between refuses those that it does not know.
+func (c Config) postgresLimits(named url.Values) string {
+	var values []string
+	set := func(limit time.Duration, name string, value int64) {
+		if limit > 0 && !named.Has(name) {
+			values = append(values, fmt.Sprintf("('%s', '%d')", name, value))
+		}
+	}
+	set(c.TransactionIdle, "idle_in_transaction_session_timeout", c.TransactionIdle.Milliseconds())
+	set(c.LockTimeout, "lock_timeout", c.LockTimeout.Milliseconds())
+	set(c.Silence, "tcp_user_timeout", c.Silence.Milliseconds())
+	set(c.Silence, "tcp_keepalives_idle", seconds(probes(c.Silence)))
+	set(c.Silence, "tcp_keepalives_interval", seconds(probes(c.Silence)))
+	set(c.Silence, "tcp_keepalives_count", probeCount-1)
+	if len(values) == 0 {
+		return ""
+	}
+	return "SELECT set_config(name, value, false) FROM (VALUES " + strings.Join(values, ", ") +
+		") AS wanted (name, value) WHERE current_setting(name, true) IS NOT NULL"
 }
 
 // inspectPostgres refuses a database that cannot hold every text.

@@ -126,6 +126,12 @@ var schemaRules = []rule{
 			{"leased_until": nil}, {"state": "ready"}, {"state": "sent"}, {"state": "dead"},
 		},
 	},
+	{
+		table:  "heartbeat",
+		row:    map[string]any{"id": 1, "beats": 0},
+		unique: []unique{{"id", map[string]any{"beats": 1}}},
+		broken: []map[string]any{{"id": 2}},
+	},
 }
 
 // onEveryEngine runs test on SQLite and on every kind of server.

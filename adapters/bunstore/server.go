@@ -23,6 +23,26 @@ type Config struct {
 	// ConnectTimeout is how long making a connection may take, unless the call's context
 	// ends before. Opening as a whole takes at most twice as long. Default 5 seconds, at least a millisecond.
 	ConnectTimeout time.Duration
+	// MaxLifetime is how old a connection may become. It bounds how long reads may go to a server that is no longer
+	// the one that is written to, and says nothing of it. Default 5 minutes, at least a second.
+	MaxLifetime time.Duration
+	// MaxIdle is how long a connection that nobody uses stays open. Default 5 minutes, at least a second.
+	MaxIdle time.Duration
+	// TransactionIdle is how long the server waits within a transaction for the next statement before it undoes it and ends
+	// the connection: who freezes then holds up nobody for longer (PostgreSQL's idle_in_transaction_session_timeout, MariaDB's
+	// idle_transaction_timeout in whole seconds). MySQL has no such limit: there it is wait_timeout, which also
+	// ends connections that are idle in the pool, and these are made anew. It should be less than the time that callers
+	// have for one commit. Default 3 seconds; a negative one leaves what the server has set.
+	TransactionIdle time.Duration
+	// LockTimeout is how long a statement waits for a lock (PostgreSQL's lock_timeout, innodb_lock_wait_timeout in whole
+	// seconds). The call fails with kind Unavailable then. Migrations wait without limit. Default 4 seconds; a negative
+	// one leaves what the server has set.
+	LockTimeout time.Duration
+	// Silence is how long the other machine may leave bytes unacknowledged, or a keep-alive probe unanswered, before the connection
+	// counts as lost, seen from here (TCP_USER_TIMEOUT on Linux, keep-alive elsewhere) and, on PostgreSQL, from the
+	// server (tcp_user_timeout, tcp_keepalives_…). Default 10 seconds, in steps of 5 where a system counts in
+	// seconds; a negative one leaves it to the systems.
+	Silence time.Duration
 }
 
 func (c Config) withDefaults() (Config, error) {
@@ -39,16 +59,38 @@ func (c Config) withDefaults() (Config, error) {
 	if c.ConnectTimeout < time.Millisecond {
 		errs = append(errs, fmt.Errorf("the ConnectTimeout is %s and must be at least a millisecond", c.ConnectTimeout))
 	}
+	for _, age := range []struct {
+		name  string
+		value *time.Duration
+	}{{"MaxLifetime", &c.MaxLifetime}, {"MaxIdle", &c.MaxIdle}} {
+		if *age.value == 0 {
+			*age.value = 5 * time.Minute
+		}
+		if *age.value < time.Second {
+			errs = append(errs, fmt.Errorf("the %s is %s and must be at least a second", age.name, *age.value))
+		}
+	}
+	for _, limit := range []struct {
+		name  string
+		value *time.Duration
+		or    time.Duration
+	}{{"TransactionIdle", &c.TransactionIdle, 3 * time.Second}, {"LockTimeout", &c.LockTimeout, 4 * time.Second}, {"Silence", &c.Silence, 10 * time.Second}} {
+		if *limit.value == 0 {
+			*limit.value = limit.or
+		}
+		// A server's clock of milliseconds has 31 bits.
+		if *limit.value > 0 && *limit.value < time.Millisecond || *limit.value > 24*time.Hour {
+			errs = append(errs, fmt.Errorf("the %s is %s and must be negative, or between a millisecond and a day", limit.name, *limit.value))
+		}
+	}
 	return c, errors.Join(errs...)
 }
 
-// idle is how long a connection that nobody uses stays open.
-const idle = 5 * time.Minute
-
-// serverURL is the address of a database on a server.
+// serverURL is the address of a database on a server, or on several that stand in for each other.
 type serverURL struct {
 	*url.URL
-	address  string // host:port
+	address  string // host:port, several with commas
+	hosts    int
 	database string
 	password string
 }
@@ -71,8 +113,17 @@ func parseServerURL(text string, port string, schemes ...string) (serverURL, err
 	if !known {
 		errs = append(errs, fmt.Errorf("the URL does not start with %s://", schemes[0]))
 	}
-	if u.Hostname() == "" {
-		errs = append(errs, errors.New("the URL has no host"))
+	var hosts []string
+	for host := range strings.SplitSeq(u.Host, ",") {
+		one := url.URL{Host: host}
+		if one.Hostname() == "" {
+			errs = append(errs, errors.New("the URL has no host"))
+		}
+		number := port
+		if one.Port() != "" {
+			number = one.Port()
+		}
+		hosts = append(hosts, net.JoinHostPort(one.Hostname(), number))
 	}
 	if u.User.Username() == "" {
 		errs = append(errs, errors.New("the URL has no user"))
@@ -81,23 +132,18 @@ func parseServerURL(text string, port string, schemes ...string) (serverURL, err
 	if database == "" || strings.Contains(database, "/") {
 		errs = append(errs, errors.New("the URL does not name a database"))
 	}
-	if u.Port() != "" {
-		port = u.Port()
-	}
 	password, _ := u.User.Password()
-	return serverURL{u, net.JoinHostPort(u.Hostname(), port), database, password}, errors.Join(errs...)
+	return serverURL{u, strings.Join(hosts, ","), len(hosts), database, password}, errors.Join(errs...)
 }
 
-// openServer makes the first connection and the store. db is closed if that fails. reason
+// openServer makes the first connection of the pool and the store. reason
 // recognises why a server cannot be used, or returns nil.
-func openServer(ctx context.Context, u serverURL, handle *bun.DB, cfg Config, reason func(error) *fault.Error, inspect func(context.Context, *sql.DB) error) (*Store, error) {
-	db := handle.DB
-	db.SetMaxOpenConns(cfg.Connections)
-	db.SetMaxIdleConns(cfg.Connections)
-	db.SetConnMaxIdleTime(idle)
+func openServer(ctx context.Context, u serverURL, p *pool, d *dialect, cfg Config, reason func(error) *fault.Error, inspect func(context.Context, *sql.DB) error) (*Store, error) {
+	db := p.open(cfg)
+	handle := bun.NewDB(db, d.bun())
 	s, err := newStore(handle, handle)
 	if err == nil {
-		s.own = []*sql.DB{db}
+		s.own, s.db.pool = []*sql.DB{db}, p
 		// A server may stop answering behind the connection, too.
 		soon, cancel := context.WithTimeout(ctx, 2*cfg.ConnectTimeout)
 		defer cancel()
