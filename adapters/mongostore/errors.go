@@ -54,8 +54,9 @@ const (
 	codeTooLarge          = 10334
 )
 
-// away are codes of a server that stops, starts, or is not the primary, or no longer.
-var away = []int{6, 7, 89, 91, 189, 262, 9001, 10058, 10107, 11600, 11602, 13435, 13436}
+// away are codes of a server that stops, starts, or is not the primary, or no longer; that has none to read from, whose
+// disk is full, or whose operator lets nobody write.
+var away = []int{6, 7, 89, 91, 133, 189, 262, 371, 9001, 10058, 10107, 11600, 11602, 13435, 13436, 14031}
 
 func hasCode(err error, codes ...int) bool {
 	se := mongo.ServerError(nil)

@@ -171,13 +171,14 @@ func (s *Store) Outbox() *Outbox { return &Outbox{s.db} }
 // MailQueue returns the mail jobs of the store.
 func (s *Store) MailQueue() *MailQueue { return &MailQueue{s.db} }
 
-// Ping reports whether the primary answers, for readiness checks. It waits until ctx is done.
+// Ping reports whether the database takes writes, for readiness checks: it changes a document that is there for nothing
+// else, with the write concern of every write. So a server that is not the primary, and a majority that is not there,
+// are found. It waits until ctx is done. Each call is a write: let it be asked no oftener than is of use.
 func (s *Store) Ping(ctx context.Context) error {
-	const op = "ping"
-	if s.db.closed.Load() {
-		return s.db.fail(ctx, op, mongo.ErrClientDisconnected)
+	if err := s.db.ready(ctx); err != nil {
+		return err
 	}
-	return s.db.fail(ctx, op, s.db.db.Client().Ping(ctx, readpref.Primary()))
+	return s.db.confirm(ctx, "ping")
 }
 
 // closePatience bounds the wait for calls under way when a store is closed.

@@ -20,7 +20,76 @@ type Check struct {
 	Timeout time.Duration
 	// Probe returns nil when the dependency answers, and details to show, which may be nil.
 	// It gives up when ctx is done; a probe that does not is counted as down all the same.
-	Probe func(ctx context.Context) (details map[string]any, err error)
+	Probe Probe
+}
+
+// Probe is the question of a [Check].
+type Probe func(ctx context.Context) (details map[string]any, err error)
+
+// Shared returns a probe that asks no oftener than is of use, whoever calls it how often: a good answer is good for so
+// long, and who comes while the question is under way gets its answer. A bad answer is asked for again by the next
+// caller. The question ends with [DefaultTimeout], and not with the caller that it began with. The details of one answer go
+// to several callers, who must not change them.
+func Shared(fresh time.Duration, probe Probe) Probe {
+	s := &shared{fresh: fresh, probe: probe}
+	return s.ask
+}
+
+type shared struct {
+	fresh time.Duration
+	probe Probe
+
+	mu   sync.Mutex
+	last *asked
+}
+
+// asked is one question and, when done is closed, its answer.
+type asked struct {
+	done    chan struct{}
+	at      time.Time
+	details map[string]any
+	err     error
+}
+
+func (s *shared) ask(ctx context.Context) (map[string]any, error) {
+	a := s.current(ctx)
+	select {
+	case <-a.done:
+		return a.details, a.err
+	case <-ctx.Done():
+		return nil, context.Cause(ctx)
+	}
+}
+
+// current returns the question that is under way, or the answer that is good, or asks.
+func (s *shared) current(ctx context.Context) *asked {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.last != nil {
+		select {
+		case <-s.last.done:
+			if s.last.err == nil && time.Since(s.last.at) < s.fresh {
+				return s.last
+			}
+		default:
+			return s.last
+		}
+	}
+	a := &asked{done: make(chan struct{}), at: time.Now()}
+	s.last = a
+	go func() {
+		a.err = errNoReturn
+		defer close(a.done)
+		defer func() {
+			if p := recover(); p != nil {
+				a.err = fmt.Errorf("panic: %v", p)
+			}
+		}()
+		ctx, cancel := context.WithTimeoutCause(context.WithoutCancel(ctx), DefaultTimeout, ErrTimeout)
+		defer cancel()
+		a.details, a.err = s.probe(ctx)
+	}()
+	return a
 }
 
 // Status is the state of the whole.

@@ -109,3 +109,69 @@ func TestRunWhenTheCallerGivesUp(t *testing.T) {
 	}}}, false, nil)
 	require.Equal(t, map[string]any{"status": "down", "message": "failed"}, r.Error["store"])
 }
+
+func TestSharedAsksNoOftenerThanIsOfUse(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		asked, failing, slow := 0, false, false
+		probe := health.Shared(500*time.Millisecond, func(ctx context.Context) (map[string]any, error) {
+			asked++
+			if slow {
+				<-ctx.Done()
+				return nil, context.Cause(ctx)
+			}
+			if failing {
+				return nil, errSecret
+			}
+			return map[string]any{"n": asked}, nil
+		})
+		for range 10 {
+			details, err := probe(t.Context())
+			require.NoError(t, err)
+			require.Equal(t, 1, details["n"], "a good answer is good for a while")
+		}
+		failing = true
+		time.Sleep(499 * time.Millisecond)
+		_, err := probe(t.Context())
+		require.NoError(t, err)
+		time.Sleep(time.Millisecond)
+		for n := range 3 {
+			_, err := probe(t.Context())
+			require.ErrorIs(t, err, errSecret)
+			require.Equal(t, 2+n, asked, "a bad answer is asked for again")
+		}
+		failing = false
+		_, err = probe(t.Context())
+		require.NoError(t, err, "what is well again is so at once")
+
+		// Many come at once while nothing answers: one question, and each leaves when it likes.
+		time.Sleep(time.Second)
+		slow, asked = true, 0
+		var wg sync.WaitGroup
+		impatient, cancel := context.WithTimeout(t.Context(), 100*time.Millisecond)
+		defer cancel()
+		began := time.Now()
+		wg.Go(func() {
+			_, err := probe(impatient)
+			require.ErrorIs(t, err, context.DeadlineExceeded)
+			require.Equal(t, 100*time.Millisecond, time.Since(began))
+		})
+		synctest.Wait()
+		for range 5 {
+			wg.Go(func() {
+				_, err := probe(t.Context())
+				require.ErrorIs(t, err, health.ErrTimeout)
+				require.Equal(t, health.DefaultTimeout, time.Since(began), "the one who asked first has left")
+			})
+		}
+		wg.Wait()
+		require.Equal(t, 1, asked)
+	})
+	for name, probe := range map[string]health.Probe{
+		"panics": func(context.Context) (map[string]any, error) { panic("x") },
+		"exits":  func(context.Context) (map[string]any, error) { runtime.Goexit(); return nil, nil },
+	} {
+		_, err := health.Shared(time.Second, probe)(t.Context())
+		require.Error(t, err, name)
+	}
+}

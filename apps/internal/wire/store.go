@@ -8,6 +8,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"time"
 
 	"github.com/parley-chat/parley/adapters/bunstore"
 	"github.com/parley-chat/parley/adapters/memory"
@@ -22,6 +23,7 @@ type Store interface {
 	Migrate(ctx context.Context) error
 	// Check returns nil if the schema is current; see [SchemaOld].
 	Check(ctx context.Context) error
+	// Ping writes, to find out whether writes are taken.
 	Ping(ctx context.Context) error
 	Close() error
 }
@@ -83,11 +85,14 @@ func (a *App) openStore(ctx context.Context) error {
 		return err
 	}
 	fill(&a.ports, store)
-	a.checks = append(a.checks, health.Check{Name: "database", Probe: func(ctx context.Context) (map[string]any, error) {
+	a.checks = append(a.checks, health.Check{Name: "database", Probe: health.Shared(pingFresh, func(ctx context.Context) (map[string]any, error) {
 		return nil, store.Ping(ctx)
-	}})
+	})})
 	return nil
 }
+
+// pingFresh is for how long the database counts as ready once it has taken a write: to ask is one.
+const pingFresh = 500 * time.Millisecond
 
 func fill(p *parley.Ports, store Store) {
 	switch s := store.(type) {
