@@ -19,8 +19,11 @@
 //   - The mail queue is as durable as the server. With appendonly yes and appendfsync always,
 //     what was acknowledged was synced to the disk. With everysec it survives the end of the
 //     server's process, unless the disk lags, and the loss of power costs up to 2 seconds.
-//     Without appendonly a restart loses jobs. maxmemory-policy must be noeviction, and a
-//     replica that takes over may lack the last writes.
+//     Without appendonly a restart loses jobs. maxmemory-policy must be noeviction, which
+//     [Connect] wants, for spent names as well as for mails. A replica that takes over may lack the
+//     last writes.
+//   - [Connect] asks what answers at a URL, and [Store.Ready] whether it takes writes. A server
+//     that was demoted loses all connections that [Open] made.
 //   - Times come from the callers and keep their microseconds. They order exactly until the
 //     year 2255.
 //
@@ -44,6 +47,7 @@
 //	{presence}:leases               hash: node → end of its lease, in microseconds
 //	{l:KEY}                         when an allowance is whole again, in microseconds
 //	{n:NAME}                        a name that was spent
+//	{readyN}, {try}:…               what Ready and Connect write
 //	{mail}:job:ID                   hash: a mail job
 //	{mail}:jobs                     stream: an entry for each job that is not sent, in order, with a
 //	                                group "mailers", whose pending entries are leased or wait for their time

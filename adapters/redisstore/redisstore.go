@@ -1,6 +1,7 @@
 package redisstore
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -46,17 +47,26 @@ func New(client redis.UniversalClient, prefix string) (*Store, error) {
 	return &Store{client: client, prefix: prefix, cluster: cluster}, nil
 }
 
+// maxAge is how long a connection is used, so that none outlives a change of what its name leads to
+// for long. A parameter conn_max_lifetime of the URL changes it. Subscriptions are left out: they are
+// asked every few seconds whether they live.
+const maxAge = 5 * time.Minute
+
 // Open makes a client from a URL, redis:// or rediss:// (TLS), for [New] and for its caller to
 // close. Several hosts, host:port,host:port, or a parameter addr make it the client of a
-// cluster: that one host of a cluster is named as redis://host:port?addr=host:port. The
-// other parameters are those of go-redis. Its calls end with their context. Open does not
-// connect.
+// cluster: that one host of a cluster is named as redis://host:port?addr=host:port. A parameter
+// master_name makes the hosts those of Redis Sentinel, which are asked for the primary of that name: user and
+// password before the hosts are those of the Sentinels then, and parameters username and password those of the servers.
+// The other parameters are those of go-redis. Calls of the client end with their context, and its connections are at most
+// 5 minutes old. Where one server or Sentinel is named, a server that says that it is a replica or loads its data loses
+// all connections, so that the next ones go where the name leads then. Open does not connect: see [Connect].
 func Open(rawURL string) (redis.UniversalClient, error) {
-	if first, others, several := splitHosts(rawURL); several {
-		u, err := url.Parse(first)
-		if err != nil {
-			return nil, errURL
-		}
+	first, others, several := splitHosts(rawURL)
+	u, err := url.Parse(first)
+	if err != nil {
+		return nil, errURL // the parser's own error quotes the password
+	}
+	if several {
 		q := u.Query()
 		for _, addr := range others {
 			q.Add("addr", addr)
@@ -64,9 +74,16 @@ func Open(rawURL string) (redis.UniversalClient, error) {
 		u.RawQuery = q.Encode()
 		rawURL = u.String()
 	}
-	u, err := url.Parse(rawURL)
-	if err != nil {
-		return nil, errURL // the parser's own error quotes the password
+	if watched(rawURL) {
+		o, err := redis.ParseFailoverURL(rawURL)
+		if err != nil {
+			return nil, fmt.Errorf("redisstore: the URL of the Redis Sentinels: %w", err)
+		}
+		o.ContextTimeoutEnabled, o.DialerRetries = true, 1
+		o.ConnMaxLifetime = cmp.Or(o.ConnMaxLifetime, maxAge)
+		c := redis.NewFailoverClient(o)
+		(&leaver{}).attach(c)
+		return c, nil
 	}
 	if u.Query().Has("addr") {
 		o, err := redis.ParseClusterURL(rawURL)
@@ -75,6 +92,7 @@ func Open(rawURL string) (redis.UniversalClient, error) {
 		}
 		o.ContextTimeoutEnabled = true
 		o.DialerRetries = 1 // commands are repeated anyway
+		o.ConnMaxLifetime = cmp.Or(o.ConnMaxLifetime, maxAge)
 		return redis.NewClusterClient(o), nil
 	}
 	o, err := redis.ParseURL(rawURL)
@@ -83,7 +101,17 @@ func Open(rawURL string) (redis.UniversalClient, error) {
 	}
 	o.ContextTimeoutEnabled = true
 	o.DialerRetries = 1
-	return redis.NewClient(o), nil
+	o.ConnMaxLifetime = cmp.Or(o.ConnMaxLifetime, maxAge)
+	c := redis.NewClient(o)
+	(&leaver{}).attach(c)
+	return c, nil
+}
+
+// watched reports whether a URL names a primary that Sentinels watch.
+func watched(rawURL string) bool {
+	_, query, _ := strings.Cut(rawURL, "?")
+	q, err := url.ParseQuery(query)
+	return err == nil && q.Has("master_name")
 }
 
 var errURL = errors.New("redisstore: the URL of the Redis server cannot be read")

@@ -26,6 +26,11 @@ type RedisOptions struct {
 	Cluster bool
 	// AppendOnly keeps every acknowledged write across [RedisServer.Kill]: it is synced first.
 	AppendOnly bool
+	// ReplicaOf makes it a replica of the server with this host:port.
+	ReplicaOf string
+	// Args are further arguments of redis-server, as "--maxmemory", "10mb".
+	Args []string
 
-	member bool // of a larger cluster: it gets its slots later
+	sentinel string // of which server with this host:port it is the Sentinel
+	member   bool   // of a larger cluster: it gets its slots later
 }

@@ -141,6 +141,38 @@ func redisPort() (int, error) {
 	return 0, errors.New("no two free ports were found")
 }
 
+// StartRedisSentinel starts a Sentinel for t alone, which watches the server under the name "primary" and calls
+// it down after a second.
+func StartRedisSentinel(t testing.TB, primary *RedisServer) *RedisServer {
+	t.Helper()
+	return StartRedis(t, RedisOptions{sentinel: primary.Addr})
+}
+
+// watching makes arguments those of a Sentinel, which keeps what it knows in its file of settings.
+func (s *RedisServer) watching(args []string) ([]string, error) {
+	host, port, err := net.SplitHostPort(s.options.sentinel)
+	if err != nil {
+		return nil, err
+	}
+	file := filepath.Join(s.folder, "sentinel.conf")
+	text := fmt.Sprintf("sentinel monitor primary %s %s 1\nsentinel down-after-milliseconds primary 1000\nsentinel failover-timeout primary 3000\n", host, port)
+	if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
+		return nil, err
+	}
+	return append([]string{file, "--sentinel"}, args...), nil
+}
+
+// Do sends one command, words separated by spaces, and returns the first line of the answer, as the protocol
+// has it: +OK, say.
+func (s *RedisServer) Do(t testing.TB, command string) string {
+	t.Helper()
+	answer, err := s.ask(command)
+	if err != nil {
+		t.Fatalf("servers: %s: %v", command, err)
+	}
+	return answer
+}
+
 // serve starts the program and waits until it serves.
 func (s *RedisServer) serve() error {
 	_, port, err := net.SplitHostPort(s.Addr)
@@ -148,9 +180,20 @@ func (s *RedisServer) serve() error {
 		return err
 	}
 	yes := map[bool]string{true: "yes", false: "no"}
-	cmd := exec.Command(s.program, "--bind", "127.0.0.1", "--port", port, "--dir", s.folder, "--pidfile", filepath.Join(s.folder, "pid"),
-		"--save", "", "--appendonly", yes[s.options.AppendOnly], "--appendfsync", "always", "--daemonize", "no",
-		"--logfile", filepath.Join(s.folder, "log"), "--cluster-enabled", yes[s.options.Cluster], "--maxmemory-policy", "noeviction")
+	args := []string{"--bind", "127.0.0.1", "--port", port, "--dir", s.folder, "--pidfile", filepath.Join(s.folder, "pid"), "--daemonize", "no",
+		"--logfile", filepath.Join(s.folder, "log")}
+	if s.options.sentinel != "" {
+		if args, err = s.watching(args); err != nil {
+			return err
+		}
+	} else {
+		args = append(args, "--save", "", "--appendonly", yes[s.options.AppendOnly], "--appendfsync", "always",
+			"--cluster-enabled", yes[s.options.Cluster], "--maxmemory-policy", "noeviction")
+	}
+	if host, port, err := net.SplitHostPort(s.options.ReplicaOf); err == nil {
+		args = append(args, "--replicaof", host+" "+port)
+	}
+	cmd := exec.Command(s.program, append(args, s.options.Args...)...)
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true} // Ctrl-C reaches the test only
 	if err := cmd.Start(); err != nil {
 		return err

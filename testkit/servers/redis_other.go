@@ -21,6 +21,15 @@ func StartRedisCluster(t testing.TB, _ int) []*RedisServer {
 	return nil
 }
 
+// StartRedisSentinel skips t: servers are started on Linux only.
+func StartRedisSentinel(t testing.TB, _ *RedisServer) *RedisServer {
+	t.Helper()
+	return StartRedis(t, RedisOptions{})
+}
+
+// Do does nothing: there is no server.
+func (*RedisServer) Do(testing.TB, string) string { return "" }
+
 // Flush does nothing: there is no server.
 func (*RedisServer) Flush(testing.TB) {}
 

@@ -99,26 +99,26 @@ var words = map[Program]map[string]string{
 		"about": "A chat back end: accounts, mail and real-time chat in one program.", "listen": "localhost:5002",
 		"publicurl": "Base of the links in mails. Default: http:// and the address.", "data": "Folder of everything that is kept.",
 		"kept": "accounts and messages", "bus": "memory:", "buses": "memory: for this process; ",
-		"redis":    "Server for recent messages, fan-out between nodes, presence and limits: redis://, rediss:// for TLS, several hosts for a cluster.",
+		"redis":    "Server for recent messages, fan-out between nodes, presence and limits: redis://, rediss:// for TLS, several hosts for a cluster, ?master_name= for Sentinels.",
 		"tlsneeds": "; needs the transport net",
 	},
 	Auth: {
 		"about": "The accounts of a chat back end: sign-up, sign-in, sessions and their tokens.", "listen": ":5002",
 		"publicurl": "Address under which people reach this. Default: http:// and the address.", "data": "Folder of the keys that sign tokens.",
 		"kept": "accounts and sessions", "bus": "", "buses": "required; ", "tlsneeds": "",
-		"redis": "Server for limits that several processes share: redis://, rediss:// for TLS, several hosts for a cluster.",
+		"redis": "Server for limits that several processes share: redis://, rediss:// for TLS, several hosts for a cluster, ?master_name= for Sentinels.",
 	},
 	Mailer: {
 		"about": "The mailer of a chat back end: takes events from the bus and sends what they ask for.", "listen": ":5004",
 		"publicurl": "Base of the links in mails: where people reach the accounts. Default: http://localhost:5002.", "data": "Folder of the development mailbox.",
 		"kept": "mails that wait", "bus": "", "buses": "required; ", "tlsneeds": "",
-		"redis": "Server for the mail queue: redis://, rediss:// for TLS, several hosts for a cluster.",
+		"redis": "Server for the mail queue: redis://, rediss:// for TLS, several hosts for a cluster, ?master_name= for Sentinels.",
 	},
 	Socket: {
 		"about": "A socket node of a chat back end: real-time chat over WebSockets.", "listen": ":5003",
 		"publicurl": "", "data": "Folder of the SQLite store.",
 		"kept": "messages", "bus": "", "buses": "required; ", "tlsneeds": "; needs the transport net",
-		"redis": "Server for recent messages, fan-out between nodes, presence and spent tickets: redis://, rediss:// for TLS, several hosts for a cluster. Several nodes need it.",
+		"redis": "Server for recent messages, fan-out between nodes, presence and spent tickets: redis://, rediss:// for TLS, several hosts for a cluster, ?master_name= for Sentinels. Several nodes need it.",
 	},
 }
 

@@ -60,20 +60,20 @@ func (a *App) openRedis(ctx context.Context) error {
 		p.Fanout, p.Presence = memory.NewFanout().Node(), memory.NewPresence()
 		return nil
 	}
-	client, err := redisstore.Open(s.Redis)
+	redis.SetLogger(vendorLog{a.log}) // one for all clients of the process
+	wait, cancel := context.WithTimeout(ctx, startTimeout)
+	defer cancel()
+	client, server, err := redisstore.Connect(wait, s.Redis, redisstore.Needs{MailQueue: s.MailQueue == "redis", Prefix: s.RedisPrefix})
 	if err != nil {
 		return err
 	}
-	redis.SetLogger(vendorLog{a.log}) // one for all clients of the process
 	a.closers = append(a.closers, client.Close)
+	if server.Eviction == "" {
+		a.log.Warn("the Redis server does not say its maxmemory-policy: it must be noeviction, or mails and spent tickets may be lost when memory is short")
+	}
 	store, err := redisstore.New(client, s.RedisPrefix)
 	if err != nil {
 		return err
-	}
-	wait, cancel := context.WithTimeout(ctx, startTimeout)
-	defer cancel()
-	if err := store.Ping(wait); err != nil {
-		return fmt.Errorf("the Redis server cannot be used: %w", err)
 	}
 	p.Limiter = &limiter{shared: store.Limiter(), own: memory.NewLimiter(memory.LimiterConfig{}), log: a.log}
 	p.Nonces = store.Nonces()
@@ -84,7 +84,7 @@ func (a *App) openRedis(ctx context.Context) error {
 		p.MailQueue, p.DeadLetters, p.MailStats = queue, queue, queue
 	}
 	a.checks = append(a.checks, health.Check{Name: "redis", Probe: func(ctx context.Context) (map[string]any, error) {
-		return nil, store.Ping(ctx)
+		return nil, store.Ready(ctx)
 	}})
 	return nil
 }

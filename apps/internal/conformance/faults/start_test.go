@@ -56,6 +56,8 @@ func TestAStartThatCannotBeEndsWithOneLine(t *testing.T) {
 	t.Parallel()
 	postgres, mariadb := servers.Postgres(t), servers.MySQL(t)
 	mongo, redis := servers.Mongo(t, nil), servers.Redis(t)
+	plain := servers.StartRedis(t, servers.RedisOptions{})
+	evicting := servers.StartRedis(t, servers.RedisOptions{Args: []string{"--maxmemory-policy", "allkeys-lru"}})
 	kafka := servers.StartKafka(t, servers.KafkaOptions{TLS: true})
 	mails := mailserver.Start(t)
 	bus := kafka.URL() + "&replication=1"
@@ -89,6 +91,11 @@ func TestAStartThatCannotBeEndsWithOneLine(t *testing.T) {
 		{"Redis: wrong password", config.Auth, []string{"PARLEY_REDIS=" + withPassword(t, redis)}, "WRONGPASS"},
 		{"Redis: nobody there", config.Auth, []string{"PARLEY_REDIS=" + nobody(t, redis)}, "refused"},
 		{"Redis: no answer", config.Auth, []string{"PARLEY_REDIS=" + silent(t, redis)}, "timeout"},
+		{"Redis: a replica", config.Auth, []string{"PARLEY_REDIS=" + servers.StartRedis(t, servers.RedisOptions{ReplicaOf: plain.Addr}).URL}, "is a replica"},
+		{"Redis: a Sentinel", config.Auth, []string{"PARLEY_REDIS=" + servers.StartRedisSentinel(t, plain).URL}, "?master_name=primary"},
+		{"Redis: evicts mails", config.Mailer, []string{"PARLEY_REDIS=" + evicting.URL, "PARLEY_MAIL_QUEUE=redis"}, "maxmemory-policy to noeviction"},
+		{"Redis: evicts tickets", config.Auth, []string{"PARLEY_REDIS=" + evicting.URL}, "maxmemory-policy to noeviction"},
+		{"Redis: no memory", config.Auth, []string{"PARLEY_REDIS=" + servers.StartRedis(t, servers.RedisOptions{Args: []string{"--maxmemory", "1"}}).URL}, "OOM"},
 		{"SMTP: no TLS", config.Mailer, []string{"PARLEY_MAIL_SENDER=" + strings.TrimSuffix(mails.URL(), "?tls=none")}, "does not offer it"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
