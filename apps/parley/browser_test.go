@@ -32,7 +32,7 @@ func TestPage(t *testing.T) {
 }
 
 // startBrowser starts a browser without a window, or skips the test where there is none.
-func startBrowser(t *testing.T) context.Context {
+func startBrowser(t *testing.T, more ...chromedp.ExecAllocatorOption) context.Context {
 	t.Helper()
 	var path string
 	for _, name := range []string{"chromium", "chromium-browser", "google-chrome", "google-chrome-stable", "chrome", "headless-shell"} {
@@ -50,6 +50,7 @@ func startBrowser(t *testing.T) context.Context {
 	}
 	options := append(chromedp.DefaultExecAllocatorOptions[:],
 		chromedp.ExecPath(path), chromedp.NoSandbox, chromedp.DisableGPU, chromedp.WSURLReadTimeout(patience), chromedp.WindowSize(1280, 800))
+	options = append(options, more...)
 	// Not the test's context: that ends before the clean-up closes the tabs.
 	allocator, stop := chromedp.NewExecAllocator(context.Background(), options...)
 	t.Cleanup(stop)
@@ -64,11 +65,12 @@ type world struct {
 	t             *testing.T
 	browser       context.Context
 	address, data string
+	args          []string
 	server        *server
 }
 
 func (w *world) serve() {
-	w.server = serve(w.t, w.data, "--listen", w.address, "--mail-burst=1000", "--signin-burst=1000")
+	w.server = serve(w.t, w.data, append([]string{"--listen", w.address, "--mail-burst=1000", "--signin-burst=1000"}, w.args...)...)
 }
 
 // tab is a tab of the browser.
@@ -120,8 +122,10 @@ func (p *tab) listen(console func(func(chromedp.ConsoleMessage, error) bool)) {
 			continue
 		}
 		p.mu.Lock()
-		lost := strings.Contains(m.Text, "net::ERR_") || strings.Contains(m.Text, "WebSocket connection to")
-		if !p.mayLose || !lost {
+		lost := strings.Contains(m.Text, "net::ERR_") || strings.Contains(m.Text, "WebSocket connection to") || strings.Contains(m.Text, "the server responded with a status of")
+		// What a browser says of a page over http that is not on this machine.
+		plain := strings.Contains(m.Text, "Cross-Origin-Opener-Policy header has been ignored") && !strings.Contains(p.url, "127.0.0.1")
+		if !plain && (!p.mayLose || !lost) {
 			p.troubles = append(p.troubles, fmt.Sprintf("%s %s (%s:%d)", m.Source, m, m.URL, m.Line))
 		}
 		p.mu.Unlock()

@@ -1,12 +1,21 @@
 // The demo page: signing in, rooms, messages. What other people wrote only ever becomes text.
 
 import { checkRoom, checkText, MAX_TEXT, Parley } from "./parley.js";
-import { accounts, Problem, sentence, Session, words } from "./session.js";
+import { accounts, Problem, sentence, Session, storage, words } from "./session.js";
 
 const $ = (id) => document.getElementById(id);
 const product = document.querySelector("meta[name=application-name]").content;
 const session = new Session();
 let chat = null; // the signed-in part of the page
+
+/** Milliseconds of a clock that only goes forward. */
+const now = () => performance.now();
+
+/**
+ * Whether a key belongs to the input of Japanese, Chinese or Korean. Most browsers say so; Safari
+ * ends the composition first, and leaves only the code 229 (UI Events, section 7.3.1).
+ */
+const composing = (event) => event.isComposing || event.keyCode === 229;
 
 /** Makes an element; strings among the children become text. */
 function h(tag, props = {}, ...children) {
@@ -169,6 +178,24 @@ const GROUP = 5 * 60_000;
 const PRESENCE_EVERY = 30_000;
 // An interruption shorter than this is not worth a word.
 const BRIEF = 800;
+// A list shows so many messages and notices at most, and fewer while its room is not open. What
+// is further up or down is read again when somebody scrolls there.
+const MOST = 300;
+const RESTING = 100;
+const PAGE = 50;
+// So near to its end a list is continued.
+const NEAR = 240;
+// Of the newest messages so many are at hand while somebody reads further up.
+const TAIL = 100;
+// More than these at once are not read out.
+const ALOUD = 20;
+// What has come is drawn with the next picture, or after this time where there is none.
+const DRAWN_BY = 100;
+// What is kept of texts that were begun.
+const MAX_DRAFTS = 50;
+const MAX_DRAFT = 20_000;
+const DRAFTS = "parley.drafts.";
+const OUTBOX = "parley.outbox.";
 
 class Chat {
   #user;
@@ -178,6 +205,7 @@ class Chat {
   #timers = new Set();
   #end = new AbortController();
   #banner = { timer: 0, broken: false };
+  #undrawn = { rooms: new Set(), members: false, frame: 0, timer: 0 };
 
   constructor(user) {
     this.#user = user;
@@ -185,6 +213,8 @@ class Chat {
       url: document.querySelector('meta[name="socket"]')?.content, // by default on this host
       user: { id: user.id, name: user.fullName },
       ticket: (request) => session.ticket(request),
+      token: (request) => session.token(request),
+      storage: storage("session"),
     });
     const events = {
       state: (detail) => this.#stateChanged(detail),
@@ -210,6 +240,10 @@ class Chat {
     this.#listen();
     const { rooms, active } = this.#saved();
     for (const name of rooms) this.#add(name);
+    for (const message of this.#parley.outgoing) {
+      this.#add(message.room);
+      this.#outgoing(message);
+    }
     const first = this.#rooms.has(active) ? active : rooms[0];
     this.#activate(first ?? null, { focus: false });
     this.#pane("chat");
@@ -219,11 +253,15 @@ class Chat {
     (first ? $("composer-text") : $("join-lobby")).focus({ preventScroll: true });
   }
 
-  stop() {
+  /** Ends the chat. With forget, nothing stays in this tab of what was written and not sent. */
+  stop({ forget = false } = {}) {
     this.#end.abort();
+    cancelAnimationFrame(this.#undrawn.frame);
+    clearTimeout(this.#undrawn.timer);
     for (const timer of this.#timers) clearInterval(timer);
     clearInterval(this.#banner.timer);
-    this.#parley.close();
+    this.#parley.close({ forget });
+    if (forget) forgetTexts((key) => key === DRAFTS + this.#user.id);
     for (const id of ["room-list", "log", "member-list"]) $(id).replaceChildren();
     $("typing").textContent = "";
     $("composer-text").value = "";
@@ -266,7 +304,7 @@ class Chat {
       if (!$("account-menu").contains(event.target)) $("account-menu").open = false;
     });
     on(document, "keydown", (event) => {
-      if (event.key !== "Escape") return;
+      if (event.key !== "Escape" || composing(event)) return;
       if ($("account-menu").open) {
         $("account-menu").open = false;
         $("account-menu").querySelector("summary").focus();
@@ -281,18 +319,23 @@ class Chat {
       this.#send();
     });
     on(field, "keydown", (event) => {
-      if (event.key !== "Enter" || event.shiftKey || event.isComposing) return;
+      if (event.key !== "Enter" || event.shiftKey || composing(event)) return;
       event.preventDefault();
       this.#send();
     });
     on(field, "input", () => {
       this.#fitField();
+      this.#keepDraft(this.#active);
       if (this.#active) this.#parley.typing(this.#active.name, field.value.trim() !== "");
     });
     on(field, "blur", () => this.#active && this.#parley.typing(this.#active.name, false));
 
-    on($("log"), "scroll", () => this.#scrolled());
+    on($("log"), "scroll", () => {
+      this.#scrolled();
+      this.#continue();
+    });
     on($("to-end"), "click", () => {
+      this.#attach(this.#active);
       this.#toEnd();
       field.focus();
     });
@@ -324,6 +367,27 @@ class Chat {
     }
   }
 
+  #drafts() {
+    try {
+      return new Map(Object.entries(JSON.parse(storage("session").getItem(DRAFTS + this.#user.id)) ?? {}));
+    } catch {
+      return new Map();
+    }
+  }
+
+  /** Keeps what stands in the field, for the time after a reload. */
+  #keepDraft(room) {
+    if (room) room.draft = $("composer-text").value;
+    const drafts = [...this.#rooms.values()].filter(({ draft }) => draft !== "" && draft.length <= MAX_DRAFT).slice(0, MAX_DRAFTS);
+    try {
+      const kept = storage("session");
+      if (drafts.length === 0) kept.removeItem(DRAFTS + this.#user.id);
+      else kept.setItem(DRAFTS + this.#user.id, JSON.stringify(Object.fromEntries(drafts.map(({ name, draft }) => [name, draft]))));
+    } catch {
+      // Without storage a reload loses it.
+    }
+  }
+
   #join(name) {
     const error = $("form-join").querySelector(".error");
     const bad = checkRoom(name);
@@ -352,11 +416,18 @@ class Chat {
       open,
       badge,
       first: 0, // the lowest sequence that is shown
+      last: 0, // the highest
+      newest: 0, // the highest that is known
+      arrivals: [], // messages and notices that are not drawn yet
+      detached: false, // the list ends before the newest message
+      tail: [], // then: the newest messages
+      loading: false,
+      scroll: 0,
       outgoing: new Map(), // clientId → item
       members: new Map(),
       count: 0,
       unread: 0,
-      draft: "",
+      draft: String(this.#drafts().get(name) ?? ""),
       atEnd: true,
       top0: 0,
     };
@@ -375,12 +446,14 @@ class Chat {
     if (!room) return;
     this.#rooms.delete(name);
     room.entry.remove();
+    for (const clientId of room.outgoing.keys()) this.#parley.discard(clientId);
     if (room === this.#active) {
       this.#active = null;
       const next = [...this.#rooms.keys()][0] ?? null;
       this.#activate(next, { focus: false });
       (next ? $("room-title") : $("join-lobby")).focus();
     }
+    this.#keepDraft(null);
     this.#save();
     if (error.code !== "left") {
       const note = $("form-join").querySelector(".error");
@@ -392,9 +465,11 @@ class Chat {
   #activate(name, { focus }) {
     const field = $("composer-text");
     const log = $("log");
+    this.#draw();
     if (this.#active) {
-      this.#active.draft = field.value;
+      this.#keepDraft(this.#active);
       this.#active.top0 = log.scrollTop;
+      if (this.#active.atEnd) this.#trim(this.#active, RESTING);
       this.#parley.typing(this.#active.name, false);
     }
     const room = name === null ? null : this.#rooms.get(name);
@@ -449,26 +524,159 @@ class Chat {
   #received(message, live) {
     const room = this.#rooms.get(message.room);
     if (!room) return;
-    room.outgoing.get(message.clientId)?.remove();
-    room.outgoing.delete(message.clientId);
-    const item = this.#item({ user: message.user, text: message.text, at: new Date(message.at) });
-    room.first ||= message.seq;
-    room.top.hidden = room.first <= 1;
-    const add = () => this.#append(room, item);
-    if (live) add();
-    else this.#quietly(add);
+    room.newest = Math.max(room.newest, message.seq);
     const mine = message.user.id === this.#user.id;
     if (!mine && (live || room.greeted) && !(room === this.#active && document.hasFocus() && room.atEnd)) room.unread++;
-    this.#showUnread(room);
+    this.#arrive(room, { message, live });
   }
 
-  #append(room, item) {
-    const pending = room.outgoing.values().next().value;
-    if (pending) pending.before(item);
-    else room.items.append(item);
-    this.#group(item);
-    this.#group(item.nextElementSibling);
+  #notice(room, text) {
+    this.#arrive(room, { text, live: true });
+  }
+
+  #arrive(room, arrival) {
+    const { message } = arrival;
+    if (!room.detached) {
+      room.arrivals.push(arrival);
+    } else if (message) {
+      this.#settled(room, message);
+      room.tail.push(message);
+      if (room.tail.length > TAIL) room.tail.shift();
+    }
+    this.#soon(room);
+    if (room.arrivals.length >= 2 * MOST) this.#draw();
+  }
+
+  /** Draws what has come, all of it at once: a layout for each message would be too slow. */
+  #soon(room) {
+    const undrawn = this.#undrawn;
+    if (room) undrawn.rooms.add(room);
+    if (undrawn.frame || this.#end.signal.aborted) return;
+    undrawn.frame = requestAnimationFrame(() => this.#draw());
+    undrawn.timer = setTimeout(() => this.#draw(), DRAWN_BY); // a page that nobody sees has no pictures
+  }
+
+  #draw() {
+    const undrawn = this.#undrawn;
+    cancelAnimationFrame(undrawn.frame);
+    clearTimeout(undrawn.timer);
+    undrawn.frame = 0;
+    const rooms = [...undrawn.rooms];
+    undrawn.rooms.clear();
+    for (const room of rooms) {
+      this.#drawRoom(room);
+      this.#showUnread(room);
+    }
+    if (undrawn.members) this.#showMembers(this.#active);
+    undrawn.members = false;
+  }
+
+  #drawRoom(room) {
+    // What was read from history meanwhile is there already.
+    const arrivals = room.arrivals.splice(0).filter(({ message }) => !message || message.seq > room.last);
+    if (arrivals.length === 0) return;
+    if (!room.atEnd && arrivals.length > MOST - this.#shown(room)) {
+      // Somebody reads further up. What is read must not go away for what is new.
+      this.#detach(room);
+      for (const { message } of arrivals) if (message) this.#arrive(room, { message });
+      this.#follow(room);
+      return;
+    }
+    const add = () => {
+      for (const { message } of arrivals) if (message) this.#settled(room, message);
+      const items = arrivals.slice(-MOST).map((a) => (a.message ? this.#messageItem(a.message) : h("li", { class: "event" }, a.text)));
+      const seqs = arrivals.filter((a) => a.message).map((a) => a.message.seq);
+      room.first ||= seqs[0] ?? 0;
+      room.last = seqs.at(-1) ?? room.last;
+      this.#append(room, items);
+      if (room.atEnd) this.#trim(room, room === this.#active ? MOST : RESTING);
+      room.top.hidden = room.first <= 1;
+    };
+    if (arrivals.length > ALOUD || !arrivals.every((a) => a.live)) this.#quietly(add);
+    else add();
     this.#follow(room);
+  }
+
+  /** A message has come, so it is not on its way any more. */
+  #settled(room, { clientId }) {
+    room.outgoing.get(clientId)?.remove();
+    room.outgoing.delete(clientId);
+  }
+
+  #append(room, items) {
+    const pending = room.detached ? undefined : room.outgoing.values().next().value;
+    if (pending) pending.before(...items);
+    else room.items.append(...items);
+    for (const item of items) this.#group(item);
+    this.#group(items.at(-1)?.nextElementSibling);
+  }
+
+  /** How many messages and notices a list shows. What is on its way out stands behind them. */
+  #shown(room) {
+    return room.items.childElementCount - (room.detached ? 0 : room.outgoing.size);
+  }
+
+  /** Takes away the oldest from a list that is too long. */
+  #trim(room, most) {
+    let first = 0;
+    for (let over = this.#shown(room) - most; over > 0; over--) {
+      const item = room.items.firstElementChild;
+      if (item.note) first = item.note.seq + 1;
+      item.remove();
+    }
+    if (first === 0) return;
+    const next = [...room.items.children].find((item) => item.note?.seq);
+    room.first = next?.note.seq ?? first;
+    room.top.hidden = room.first <= 1;
+    this.#group(next);
+  }
+
+  /** Lets a list end where it ends: the newest messages are at hand, and not shown. */
+  #detach(room) {
+    if (room.detached) return;
+    for (const item of room.outgoing.values()) item.remove();
+    room.tail = [...room.items.children].map((item) => item.note?.message).filter(Boolean).slice(-TAIL);
+    room.detached = true;
+    room.atEnd = false;
+  }
+
+  /** Shows the newest messages again. */
+  #attach(room) {
+    if (!room?.detached) return;
+    const messages = room.tail;
+    this.#attached(room);
+    this.#quietly(() => {
+      room.items.replaceChildren();
+      room.first = messages[0]?.seq ?? 0;
+      room.last = messages.at(-1)?.seq ?? 0;
+      this.#append(room, messages.map((m) => this.#messageItem(m)));
+      room.items.append(...room.outgoing.values());
+      for (const item of room.outgoing.values()) this.#group(item);
+      room.top.hidden = room.first <= 1;
+    });
+    room.atEnd = true;
+  }
+
+  #attached(room) {
+    room.detached = false;
+    room.tail = [];
+  }
+
+  /** Changes a list, and what is seen of it stays where it is. */
+  #anchored(room, change) {
+    const log = $("log");
+    const top = log.getBoundingClientRect().top;
+    const anchor = room === this.#active && [...room.items.children].find((item) => item.getBoundingClientRect().bottom > top);
+    const before = anchor && anchor.getBoundingClientRect().top;
+    this.#quietly(change);
+    if (anchor?.isConnected) log.scrollTop += anchor.getBoundingClientRect().top - before;
+    if (room === this.#active) room.scroll = log.scrollTop;
+  }
+
+  #messageItem(message) {
+    const item = this.#item({ user: message.user, text: message.text, at: new Date(message.at) });
+    Object.assign(item.note, { seq: message.seq, message });
+    return item;
   }
 
   #item({ user, text, at }) {
@@ -509,16 +717,15 @@ class Chat {
     }
   }
 
-  #notice(room, text) {
-    this.#append(room, h("li", { class: "event" }, text));
-  }
-
   #send() {
     const field = $("composer-text");
     const text = field.value.trim();
     const room = this.#active;
     if (!room || text === "" || checkText(text)) return;
     field.value = "";
+    this.#keepDraft(room);
+    this.#draw();
+    this.#attach(room);
     room.atEnd = true;
     this.#fitField();
     if (this.#parley.state === "closed") this.#parley.connect();
@@ -526,9 +733,14 @@ class Chat {
     this.#toEnd();
   }
 
-  #outgoing({ room: name, clientId, text, at, state, error }) {
+  #outgoing({ room: name, clientId, text, at, state, error, ack }) {
     const room = this.#rooms.get(name);
     if (!room) return;
+    if (ack && ack.seq <= room.newest) {
+      // It was stored before the page was loaded, and stands further up.
+      this.#settled(room, { clientId });
+      return;
+    }
     const former = room.outgoing.get(clientId);
     const item = this.#item({ user: { id: this.#user.id, name: this.#user.fullName }, text, at });
     const status = h("p", { class: "status" });
@@ -545,7 +757,7 @@ class Chat {
       );
     }
     if (former) former.replaceWith(item);
-    else room.items.append(item);
+    else if (!room.detached) room.items.append(item);
     room.outgoing.set(clientId, item);
     this.#group(item);
     this.#follow(room);
@@ -565,28 +777,73 @@ class Chat {
   }
 
   async #loadOlder(room) {
-    if (room.older.getAttribute("aria-disabled")) return;
+    if (room.loading) return;
+    room.loading = true;
     room.older.setAttribute("aria-disabled", "true");
     room.older.textContent = "Loading…";
     try {
-      const { messages, more } = await this.#parley.history(room.name, { before: room.first, limit: 30 });
-      const log = $("log");
-      const fromEnd = log.scrollHeight - log.scrollTop;
-      const items = messages.map((m) => this.#item({ user: m.user, text: m.text, at: new Date(m.at) }));
-      this.#quietly(() => {
-        room.items.prepend(...items);
-        for (const item of items) this.#group(item);
-        this.#group(items.at(-1)?.nextElementSibling);
-        room.first = messages[0]?.seq ?? room.first;
-        room.top.hidden = !more || messages.length === 0;
-        if (room === this.#active) log.scrollTop = log.scrollHeight - fromEnd;
-      });
-      if (room.top.hidden) $("log").focus({ preventScroll: true });
+      this.#draw();
+      const before = room.first;
+      const { messages, more } = await this.#parley.history(room.name, { before, limit: PAGE });
+      this.#draw();
+      if (room.first === before) {
+        const focused = document.activeElement === room.older;
+        this.#anchored(room, () => {
+          const items = messages.map((m) => this.#messageItem(m));
+          room.items.prepend(...items);
+          for (const item of items) this.#group(item);
+          this.#group(items.at(-1)?.nextElementSibling);
+          room.first = messages[0]?.seq ?? room.first;
+          room.top.hidden = !more || messages.length === 0;
+          this.#cut(room);
+        });
+        if (room.top.hidden && focused) $("log").focus({ preventScroll: true });
+      }
       room.older.textContent = "Load older messages";
     } catch {
       room.older.textContent = "That did not work. Try again";
     } finally {
       room.older.removeAttribute("aria-disabled");
+      room.loading = false;
+    }
+  }
+
+  /** Takes away the newest from a list that is too long. */
+  #cut(room) {
+    const over = this.#shown(room) - MOST;
+    if (over <= 0) return;
+    this.#detach(room);
+    for (let i = 0; i < over; i++) room.items.lastElementChild.remove();
+    const last = [...room.items.children].findLast((item) => item.note?.seq);
+    room.last = last?.note.seq ?? room.first;
+  }
+
+  /** Goes on towards the newest messages in a list that ends before them. */
+  async #loadNewer(room) {
+    if (room.loading || !room.detached) return;
+    room.loading = true;
+    try {
+      const { last } = room;
+      const near = room.tail.length === 0 || room.tail[0].seq <= last + 1;
+      const messages = near ? room.tail : (await this.#parley.history(room.name, { after: last, limit: PAGE })).messages;
+      if (!room.detached || room.last !== last) return;
+      const fresh = messages.filter((m) => m.seq > last);
+      this.#anchored(room, () => {
+        this.#append(room, fresh.map((m) => this.#messageItem(m)));
+        // What is no longer stored does not come, and the rest is at hand.
+        room.last = fresh.at(-1)?.seq ?? (room.tail[0]?.seq ?? 1) - 1;
+        if (room.last >= (room.tail.at(-1)?.seq ?? 0)) {
+          this.#attached(room);
+          room.items.append(...room.outgoing.values());
+          for (const item of room.outgoing.values()) this.#group(item);
+        }
+        this.#trim(room, MOST);
+      });
+      if (room === this.#active) this.#scrolled();
+    } catch {
+      // Without a connection the list ends here. "New messages" leads to what is at hand.
+    } finally {
+      room.loading = false;
     }
   }
 
@@ -594,8 +851,9 @@ class Chat {
     const room = this.#rooms.get(name);
     if (!room) return;
     if (restarted) {
-      for (const item of [...room.items.children]) if (![...room.outgoing.values()].includes(item)) item.remove();
-      room.first = 0;
+      this.#attached(room);
+      Object.assign(room, { arrivals: [], first: 0, last: 0, newest: 0 });
+      room.items.replaceChildren(...room.outgoing.values());
     }
     this.#notice(room, restarted ? "The room has begun anew" : "Some messages here are no longer kept");
   }
@@ -609,7 +867,7 @@ class Chat {
     if (here) room.members.set(who.id, who);
     else room.members.delete(who.id);
     this.#notice(room, `${who.name} ${here ? "joined" : "left"}`);
-    if (room === this.#active) this.#showMembers(room);
+    if (room === this.#active) this.#undrawn.members = true;
   }
 
   async #askPresence(room) {
@@ -672,7 +930,7 @@ class Chat {
         this.#showBanner("You are offline. What you write is sent when you are back.");
         return;
       case "waiting": {
-        const at = Date.now() + retryIn;
+        const at = now() + retryIn;
         if (retryIn < BRIEF && !banner.broken) {
           // Most interruptions are over before anybody would have read about them.
           banner.timer = setTimeout(() => {
@@ -682,7 +940,7 @@ class Chat {
           return;
         }
         banner.broken = true;
-        const show = () => this.#showBanner("Connection lost.", { action: `Try now (${Math.max(Math.ceil((at - Date.now()) / 1000), 0)} s)` });
+        const show = () => this.#showBanner("Connection lost.", { action: `Try now (${Math.max(Math.ceil((at - now()) / 1000), 0)} s)` });
         show();
         banner.timer = setInterval(show, 1_000);
         return;
@@ -733,10 +991,21 @@ class Chat {
     const room = this.#active;
     if (!room) return;
     const log = $("log");
-    room.atEnd = log.scrollHeight - log.scrollTop - log.clientHeight < 48;
+    room.atEnd = !room.detached && log.scrollHeight - log.scrollTop - log.clientHeight < 48;
     if (room.atEnd) this.#readActive();
     $("to-end").hidden = room.atEnd;
     $("to-end").classList.toggle("news", room.unread > 0);
+  }
+
+  /** Continues the list where somebody scrolls to. */
+  #continue() {
+    const room = this.#active;
+    if (!room) return;
+    const log = $("log");
+    const up = log.scrollTop < room.scroll;
+    room.scroll = log.scrollTop;
+    if (up && !room.atEnd && log.scrollTop < NEAR && !room.top.hidden) void this.#loadOlder(room);
+    else if (!up && log.scrollHeight - log.scrollTop - log.clientHeight < NEAR) void this.#loadNewer(room);
   }
 
   #readActive() {
@@ -779,7 +1048,20 @@ const CLOSED = {
   4429: "That was too fast for the server. Take a breath.",
 };
 
+/** Forgets what was written and not sent, where it is whose. */
+function forgetTexts(whose) {
+  try {
+    const kept = storage("session");
+    const keys = Array.from({ length: kept.length }, (_, i) => kept.key(i));
+    for (const key of keys) if ([DRAFTS, OUTBOX].some((kind) => key.startsWith(kind)) && whose(key)) kept.removeItem(key);
+  } catch {
+    // Without storage there is nothing.
+  }
+}
+
 function showChat() {
+  const { id } = session.user;
+  forgetTexts((key) => key !== DRAFTS + id && key !== OUTBOX + id); // somebody else's
   history.replaceState(null, "", location.pathname);
   chat = new Chat(session.user);
   chat.start();
@@ -796,17 +1078,19 @@ async function signOut(everywhere) {
       return;
     }
   }
-  leaveChat(everywhere ? "You are signed out everywhere." : "You are signed out.");
+  leaveChat(everywhere ? "You are signed out everywhere." : "You are signed out.", { forget: true });
 }
 
-function leaveChat(notice) {
-  chat?.stop();
+function leaveChat(notice, options) {
+  chat?.stop(options);
   chat = null;
   showDoor(notice);
 }
 
-session.addEventListener("ended", () => leaveChat("Your session has ended. Please sign in again."));
+const COPY = "This tab is a copy of another. Each tab is a session of its own: sign in once more.";
+
+session.addEventListener("ended", ({ detail }) => leaveChat(detail.copy ? COPY : "Your session has ended. Please sign in again."));
 
 const restored = await session.restore();
 if (restored === "restored") showChat();
-else showDoor(restored === "copy" ? "This tab is a copy of another. Each tab is a session of its own: sign in once more." : "");
+else showDoor(restored === "copy" ? COPY : "");
