@@ -22,10 +22,14 @@
 // Every failure is a problem document (RFC 9457) in the shape of [fault.Document]; its text
 // was written for clients, and nothing that was submitted is repeated in it but the names of
 // properties. A panic of a handler is such a failure too. Bodies are JSON in UTF-8 up to
-// Config.MaxBody, and arrive within [BodyTimeout]; NUL, lone surrogates and unknown properties
+// Config.MaxBody, and arrive within Config.BodyTimeout; NUL, lone surrogates and unknown properties
 // are refused, and unknown query parameters where there are known ones. Every status that an
 // operation can answer with stands in its OpenAPI document, which is the same, byte for byte,
 // each time that it is printed.
+//
+// A body that stalls or trickles holds nothing for longer, whatever is asked for: an operation, an
+// unknown path, a handler of an application's own. The answer is 408, and the connection is closed; so it is
+// after an answer to a body that is too long.
 //
 // Every type may be used from many goroutines once everything is registered. Registering is
 // for the start of a program, from one goroutine. Registering the same twice panics, as the mux does.
@@ -86,6 +90,9 @@ type Config struct {
 	// Timeout is how long an operation may take, besides the arrival of its body: what it waits for
 	// is then given up, and it answers 503. Default [DefaultTimeout].
 	Timeout time.Duration
+	// BodyTimeout is how long the body of a request may take to arrive, whatever is asked for: after that
+	// the answer is 408, and the connection is closed. Default [BodyTimeout].
+	BodyTimeout time.Duration
 	// TrustedProxies are the addresses whose X-Forwarded-For header is believed. Default: nobody's.
 	TrustedProxies []netip.Prefix
 	// Log gets failures that nobody classified, and panics. Default: nothing.
@@ -100,6 +107,10 @@ type API struct {
 	mux     *http.ServeMux
 	maxBody int64
 	timeout time.Duration
+
+	bodyTimeout time.Duration
+	forms       map[string]bool // methods and paths of forms, which fail as pages
+
 	trusted []netip.Prefix
 	log     *slog.Logger
 }
@@ -121,15 +132,21 @@ func New(mux *http.ServeMux, cfg Config) (*API, error) {
 	if cfg.Timeout < 0 {
 		wrong = append(wrong, errors.New("the Timeout is negative"))
 	}
+	if cfg.BodyTimeout < 0 {
+		wrong = append(wrong, errors.New("the BodyTimeout is negative"))
+	}
 	if u, err := url.Parse(cfg.PublicURL); cfg.PublicURL != "" && (err != nil || u.Scheme == "" || u.Host == "") {
 		wrong = append(wrong, errors.New("PublicURL is not an absolute URL"))
 	}
 	if err := errors.Join(wrong...); err != nil {
 		return nil, fmt.Errorf("humaapi: %w", err)
 	}
-	a := &API{mux: mux, maxBody: cfg.MaxBody, timeout: cfg.Timeout, trusted: cfg.TrustedProxies, log: cfg.Log}
+	a := &API{mux: mux, maxBody: cfg.MaxBody, timeout: cfg.Timeout, bodyTimeout: cfg.BodyTimeout, forms: map[string]bool{}, trusted: cfg.TrustedProxies, log: cfg.Log}
 	if a.maxBody == 0 {
 		a.maxBody = DefaultMaxBody
+	}
+	if a.bodyTimeout == 0 {
+		a.bodyTimeout = BodyTimeout
 	}
 	if a.timeout == 0 {
 		a.timeout = DefaultTimeout
@@ -208,8 +225,17 @@ func (a *API) Negotiate(string) (string, error) { return mediaJSON, nil }
 // Mux returns the mux that the API was made on, for handlers beside the operations.
 func (a *API) Mux() *http.ServeMux { return a.mux }
 
-// ServeHTTP serves the mux.
+// ServeHTTP serves the mux. The body of a request, up to Config.MaxBody, is read before its handler is
+// called; a handler of one's own that takes a longer one, or wants more time for it, sets a read deadline
+// by [http.ResponseController].
 func (a *API) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	if err := a.receive(w, r); isTimeout(err) && !a.forms[r.Method+" "+r.URL.Path] {
+		for name, value := range securityHeaders() {
+			w.Header().Set(name, value)
+		}
+		writeDocument(w, document(errTimeout.Because(err)))
+		return
+	}
 	handler, pattern := a.mux.Handler(r)
 	if pattern != "" {
 		a.mux.ServeHTTP(w, r)

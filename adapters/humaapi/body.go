@@ -6,7 +6,6 @@ import (
 	"errors"
 	"io"
 	"mime"
-	"net"
 	"net/http"
 	"strconv"
 	"strings"
@@ -17,9 +16,6 @@ import (
 	"github.com/danielgtaylor/huma/v2/adapters/humago"
 )
 
-// BodyTimeout is how long a request body may take to arrive.
-const BodyTimeout = 10 * time.Second
-
 const (
 	mediaJSON = "application/json"
 	mediaForm = "application/x-www-form-urlencoded"
@@ -27,18 +23,21 @@ const (
 
 // readBody returns the body of a request, if it has the media type (or none) and is not longer than allowed.
 func (a *API) readBody(ctx huma.Context, media string) ([]byte, error) {
+	r, w := humago.Unwrap(ctx)
+	if _, ok := r.Body.(*arrived); !ok { // the mux is served, and not the API
+		_ = a.receive(w, r)
+	}
 	if err := checkMediaType(ctx.Header("Content-Type"), media); err != nil {
 		return nil, err
 	}
 	tooLarge := errTooLarge.Detail("it is longer than %d bytes", a.maxBody)
-	if r, _ := humago.Unwrap(ctx); r.ContentLength > a.maxBody {
+	if r.ContentLength > a.maxBody {
 		return nil, tooLarge
 	}
-	// A writer without deadlines, as in tests, is no reason to refuse. The deadline is lifted
-	// afterwards, or it would end the request's context while the handler works.
-	_ = ctx.SetReadDeadline(time.Now().Add(BodyTimeout))
-	data, err := io.ReadAll(io.LimitReader(ctx.BodyReader(), a.maxBody+1))
-	_ = ctx.SetReadDeadline(time.Time{})
+	if body, ok := r.Body.(*arrived); ok && body.whole != nil {
+		return body.whole, nil
+	}
+	data, err := io.ReadAll(io.LimitReader(r.Body, a.maxBody+1))
 	if int64(len(data)) > a.maxBody {
 		return nil, tooLarge
 	}
@@ -54,8 +53,7 @@ func bodyFailure(err error) error {
 	if errors.As(err, &limit) { // of a handler in front
 		return errTooLarge.Detail("it is longer than %d bytes", limit.Limit)
 	}
-	var timeout net.Error
-	if errors.As(err, &timeout) && timeout.Timeout() {
+	if isTimeout(err) {
 		return errTimeout.Because(err)
 	}
 	return errMalformed.Detail("it ended too early").Because(err)

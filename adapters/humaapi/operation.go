@@ -57,7 +57,7 @@ func register[I, O any](a *API, op huma.Operation, failures []error, handle func
 func (a *API) serve(op huma.Operation, failures []error, handle func(huma.Context)) {
 	a.describe(&op, append(everyFailure(), failures...))
 	bounded := func(c huma.Context) {
-		ctx, cancel := context.WithTimeout(c.Context(), BodyTimeout+a.timeout)
+		ctx, cancel := context.WithTimeout(c.Context(), a.bodyTimeout+a.timeout)
 		defer cancel()
 		handle(huma.WithContext(c, ctx))
 	}

@@ -133,6 +133,9 @@ func (p *pages) serve(op huma.Operation, failures map[int]string, handle func(hu
 		op.Responses[strconv.Itoa(status)] = html(description)
 	}
 	op.Responses["200"] = html("The page.")
+	if op.Method == http.MethodPost {
+		p.api.forms[op.Method+" "+op.Path] = true
+	}
 	p.api.serve(op, nil, handle)
 }
 

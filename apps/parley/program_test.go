@@ -81,7 +81,13 @@ type server struct {
 // serve starts the program on a folder and waits until it serves. It is killed when the test ends.
 func serve(t *testing.T, data string, args ...string) *server {
 	t.Helper()
-	s := launch(t, data, args...)
+	return serveWith(t, data, func(*exec.Cmd) {}, args...)
+}
+
+// serveWith is serve, with a change of how the program is started.
+func serveWith(t *testing.T, data string, change func(*exec.Cmd), args ...string) *server {
+	t.Helper()
+	s := launchWith(t, data, change, args...)
 	line, ok := s.stdout.line(t, s.exited, "Parley is at ")
 	require.True(t, ok, "the program does not serve: %v\n%s", s.err, s.stderr)
 	s.url = strings.TrimPrefix(line, "Parley is at ")
@@ -91,6 +97,11 @@ func serve(t *testing.T, data string, args ...string) *server {
 // launch starts the program to serve, and does not wait.
 func launch(t *testing.T, data string, args ...string) *server {
 	t.Helper()
+	return launchWith(t, data, func(*exec.Cmd) {}, args...)
+}
+
+func launchWith(t *testing.T, data string, change func(*exec.Cmd), args ...string) *server {
+	t.Helper()
 	s := &server{data: data, stdout: newOutput(), stderr: newOutput(), exited: make(chan struct{})}
 	if !contains(args, "--listen") {
 		args = append(args, "--listen", "127.0.0.1:0")
@@ -99,6 +110,7 @@ func launch(t *testing.T, data string, args ...string) *server {
 	s.cmd.Env = environment()
 	s.cmd.Dir = t.TempDir()
 	s.cmd.Stdout, s.cmd.Stderr = s.stdout, s.stderr
+	change(s.cmd)
 	require.NoError(t, s.cmd.Start())
 	go func() {
 		s.err = s.cmd.Wait()

@@ -2,7 +2,9 @@ package realtime_test
 
 import (
 	"context"
+	"net/http"
 	"net/http/httptest"
+	"strings"
 	"testing"
 	"time"
 
@@ -98,5 +100,28 @@ func TestNewHandshakeChecksItsConfiguration(t *testing.T) {
 	for _, origin := range []string{"chat.example.com", "https://chat.example.com/path", "https://", ""} {
 		_, err := realtime.NewHandshake(realtime.HandshakeConfig{Authenticator: doorman{}, Origins: []string{origin}})
 		assert.ErrorContains(t, err, "Origins", origin)
+	}
+}
+
+func TestAHandshakeHasNoBody(t *testing.T) {
+	h, err := realtime.NewHandshake(realtime.HandshakeConfig{Authenticator: doorman{}})
+	require.NoError(t, err)
+	ready := make(chan struct{})
+	close(ready)
+	for body, want := range map[string]int{"": http.StatusOK, "hello": http.StatusUnprocessableEntity} {
+		r := httptest.NewRequestWithContext(t.Context(), "GET", "/socket?ticket=good", strings.NewReader(body))
+		for name, value := range map[string]string{
+			"Connection": "Upgrade", "Upgrade": "websocket", "Sec-WebSocket-Version": "13", "Sec-WebSocket-Key": "dGhlIHNhbXBsZSBub25jZQ==",
+		} {
+			r.Header.Set(name, value)
+		}
+		w := httptest.NewRecorder()
+		_, ok := h.Admit(w, r, ready)
+		assert.Equal(t, want == http.StatusOK, ok)
+		assert.Equal(t, want, w.Code)
+		if !ok {
+			assert.Equal(t, "close", w.Header().Get("Connection"), "what is left of the body is not waited for")
+			assert.Contains(t, w.Body.String(), "websocket_body")
+		}
 	}
 }

@@ -18,6 +18,7 @@ const startTimeout = 5 * time.Second
 
 var (
 	errNotRunning = fault.New(fault.Unavailable, "not_running", "the socket does not serve now")
+	errBody       = fault.New(fault.Invalid, "websocket_body", "a WebSocket handshake has no body")
 	errKey        = fault.New(fault.Invalid, "websocket_key", "Sec-WebSocket-Key is not 16 bytes in base64")
 )
 
@@ -26,12 +27,21 @@ var (
 // seconds. When it returns false it has answered by a problem document: 426 to what is no
 // handshake, before any ticket is spent, or what [Handshake.Check] refuses.
 func (h *Handshake) Admit(w http.ResponseWriter, r *http.Request, ready <-chan struct{}) (Hello, bool) {
+	if r.ContentLength != 0 {
+		w.Header().Set("Connection", "close")
+		// What else answers must not wait for a body that may never come.
+		_ = http.NewResponseController(w).SetReadDeadline(time.Now().Add(startTimeout))
+	}
 	if !asksForWebSocket(r) {
 		writeUpgradeRequired(w)
 		return Hello{}, false
 	}
 	if nonce, err := base64.StdEncoding.DecodeString(r.Header.Get("Sec-WebSocket-Key")); err != nil || len(nonce) != 16 {
 		fault.WriteHTTP(w, errKey)
+		return Hello{}, false
+	}
+	if r.ContentLength != 0 {
+		fault.WriteHTTP(w, errBody)
 		return Hello{}, false
 	}
 	late, cancel := context.WithTimeout(r.Context(), startTimeout)
@@ -71,7 +81,7 @@ func hasToken(h http.Header, name, token string) bool {
 // writeUpgradeRequired answers 426 (RFC 9110 section 15.5.22), which no kind of fault stands for.
 func writeUpgradeRequired(w http.ResponseWriter) {
 	h := w.Header()
-	h.Set("Connection", "Upgrade")
+	h.Add("Connection", "Upgrade") // beside close, if that is to be
 	h.Set("Upgrade", "websocket")
 	h.Set("Sec-WebSocket-Version", "13")
 	h.Set("Content-Type", "application/problem+json")

@@ -232,12 +232,7 @@ func Serve(ctx context.Context, s config.Settings, stdout, stderr io.Writer, rea
 	case err != nil:
 		return err
 	}
-	server := &http.Server{
-		Handler: app.Handler, ReadHeaderTimeout: 10 * time.Second, ReadTimeout: 30 * time.Second,
-		WriteTimeout: 60 * time.Second, IdleTimeout: 2 * time.Minute, MaxHeaderBytes: 64 << 10,
-		TLSConfig: secure,
-		ErrorLog:  slog.NewLogLogger(log.Handler(), slog.LevelDebug),
-	}
+	server := newServer(app.Handler, secure, log)
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	served := make(chan error, 1)
