@@ -214,6 +214,75 @@ func TestBrokerIsFrozen(t *testing.T) {
 	broker.Thaw(t)
 }
 
+// TestPartitionsAreAddedOnABroker under subscriptions: each reads the new ones within seconds, from their beginning.
+func TestPartitionsAreAddedOnABroker(t *testing.T) {
+	for name, node := range map[string]string{"plain": "", "static members": "node-1"} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			cfg := config(t, servers.Kafka(t))
+			if cfg.Mechanism != "" && cfg.Mechanism != kafkabus.Plain {
+				t.Skip("the test's own client speaks PLAIN only")
+			}
+			cfg.Partitions, cfg.Node = 6, node
+			b := open(t, cfg)
+			ctx, cancel := context.WithTimeout(t.Context(), patience)
+			defer cancel()
+			grouped, second, every := newLog(), newLog(), newLog()
+			defer subscribe(t, ctx, b, "group", grouped.handle)()
+			defer subscribe(t, ctx, b, "other", second.handle)()
+			defer subscribe(t, ctx, b, "", every.handle)()
+			require.NoError(t, b.Publish(ctx, numbered(0, 0)))
+			for _, l := range []*log{grouped, second, every} {
+				l.last(t, ctx, numbered(0, 0))
+			}
+
+			own := sarama.NewConfig()
+			own.Net.SASL.Enable, own.Net.SASL.User, own.Net.SASL.Password = cfg.User != "", cfg.User, cfg.Password
+			own.Net.TLS.Enable, own.Net.TLS.Config = cfg.TLS != nil, cfg.TLS
+			own.Producer.Return.Successes = true
+			client, err := sarama.NewClient(cfg.Brokers, own)
+			require.NoError(t, err)
+			admin, err := sarama.NewClusterAdminFromClient(client)
+			require.NoError(t, err)
+			require.NoError(t, admin.CreatePartitions(cfg.Prefix+"mail", 12, nil, false))
+			added := time.Now()
+			for {
+				require.NoError(t, client.RefreshMetadata(cfg.Prefix+"mail"))
+				partitions, err := client.WritablePartitions(cfg.Prefix + "mail")
+				require.NoError(t, err)
+				if len(partitions) == 12 {
+					break
+				}
+			}
+			// Of 100 keys some are on each partition, and the producer knows all twelve.
+			producer, err := sarama.NewSyncProducerFromClient(client)
+			require.NoError(t, err)
+			partitions := map[int32]bool{}
+			for key := range 100 {
+				e := numbered(key, 1)
+				m, err := watermillbus.Encode(e, "")
+				require.NoError(t, err)
+				r := &sarama.ProducerMessage{Topic: cfg.Prefix + "mail", Key: sarama.StringEncoder(e.Key), Value: sarama.ByteEncoder(m.Payload)}
+				for name, value := range m.Metadata {
+					r.Headers = append(r.Headers, sarama.RecordHeader{Key: []byte(name), Value: []byte(value)})
+				}
+				p, _, err := producer.SendMessage(r)
+				require.NoError(t, err)
+				partitions[p] = true
+			}
+			require.Len(t, partitions, 12)
+			for name, l := range map[string]*log{"a group": grouped, "another group": second, "no group": every} {
+				for key := range 100 {
+					l.last(t, ctx, numbered(key, 1))
+				}
+				t.Logf("%s had read all twelve %v after they were added", name, time.Since(added).Round(10*time.Millisecond))
+			}
+			require.NoError(t, producer.Close())
+			require.NoError(t, admin.Close())
+		})
+	}
+}
+
 func TestBrokerRefuses(t *testing.T) {
 	good := config(t, servers.Kafka(t))
 	for name, tc := range map[string]struct {

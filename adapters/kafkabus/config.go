@@ -53,6 +53,11 @@ type Config struct {
 	// their records, by their own clocks. Default 0: it starts at the end.
 	Replay time.Duration
 
+	// Refresh is how often a topic's list of partitions is asked for: those that were added are read, and
+	// written to, that much later at most; a group needs up to twice that, and gathers anew. Each subscription, and
+	// the publisher, asks for itself, with one small request. Default 3 seconds; at least 100 milliseconds.
+	Refresh time.Duration
+
 	// Node names this process among those of its groups, and must stay the same over its
 	// restarts: letters, digits, '.', '_' and '-'. Two processes must not share one.
 	// Default none: members are not static.
@@ -75,9 +80,10 @@ var (
 )
 
 const (
-	longestBackoff = 4 * time.Second
-	mostPartitions = 10_000
-	mostReplicas   = 100
+	longestBackoff  = 4 * time.Second
+	shortestRefresh = 100 * time.Millisecond
+	mostPartitions  = 10_000
+	mostReplicas    = 100
 )
 
 // complete fills in the defaults and checks everything at once.
@@ -132,6 +138,7 @@ func (c Config) complete() (Config, error) {
 	}{
 		{"Retention", &c.Retention, 7 * 24 * time.Hour},
 		{"Replay", &c.Replay, 0},
+		{"Refresh", &c.Refresh, 3 * time.Second},
 		{"Timeout", &c.Timeout, 15 * time.Second},
 		{"Backoff", &c.Backoff, 100 * time.Millisecond},
 		{"MaxBackoff", &c.MaxBackoff, max(c.Backoff, 2*time.Second)},
@@ -145,6 +152,9 @@ func (c Config) complete() (Config, error) {
 	}
 	if c.Retention > 0 && c.Retention < time.Millisecond {
 		refuse("Retention is %v, want at least 1ms", c.Retention)
+	}
+	if c.Refresh > 0 && c.Refresh < shortestRefresh {
+		refuse("Refresh is %v, want at least %v", c.Refresh, shortestRefresh)
 	}
 	if c.MaxBackoff > longestBackoff || c.Backoff > c.MaxBackoff {
 		refuse("Backoff and MaxBackoff are %v and %v, want the first no longer, and none above %v", c.Backoff, c.MaxBackoff, longestBackoff)
@@ -333,6 +343,7 @@ func (c Config) base() *sarama.Config {
 	s.Metadata.Retry.Max = 1
 	s.Metadata.Retry.Backoff = 100 * time.Millisecond
 	s.Metadata.Timeout = requestTimeout
+	s.Metadata.RefreshFrequency = c.Refresh
 	if c.TLS != nil {
 		s.Net.TLS.Enable = true
 		s.Net.TLS.Config = c.TLS.Clone()

@@ -86,10 +86,10 @@ func TestOpenChecksEverythingAtOnce(t *testing.T) {
 	t.Parallel()
 	_, err := kafkabus.Open(t.Context(), kafkabus.Config{
 		User: "app", Mechanism: "ntlm", Topics: []string{"a b"}, Prefix: "ü", Node: "n/1",
-		Partitions: -1, Replication: 101, Retention: -1, Replay: -1, Timeout: -1, Backoff: -1, MaxBackoff: time.Minute,
+		Partitions: -1, Replication: 101, Retention: -1, Replay: -1, Refresh: time.Millisecond, Timeout: -1, Backoff: -1, MaxBackoff: time.Minute,
 	})
 	for _, name := range []string{
-		"Brokers", "User and Password", "Mechanism", "Topics", "Prefix", "Node", "Partitions", "Replication", "Retention", "Replay", "Timeout", "Backoff", "MaxBackoff",
+		"Brokers", "User and Password", "Mechanism", "Topics", "Prefix", "Node", "Partitions", "Replication", "Retention", "Replay", "Refresh", "Timeout", "Backoff", "MaxBackoff",
 	} {
 		require.ErrorContains(t, err, name)
 	}

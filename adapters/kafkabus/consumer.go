@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"iter"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -351,16 +352,52 @@ func (c *consumer) follow(client sarama.Client) {
 	}
 	var reading sync.WaitGroup
 	defer reading.Wait()
+	known := map[int32]bool{}
 	for _, p := range partitions {
 		next, err := c.begin(client, topic, p)
 		if err != nil {
 			c.end(err)
 			return
 		}
+		known[p] = true
 		reading.Go(func() { c.read(reader, topic, p, next) })
 	}
 	c.join.Do(func() { close(c.joined) })
-	<-c.live.Done()
+	// What is published to a partition that was added was published after ready, so it is read from its beginning.
+	for p := range c.added(client, topic, known) {
+		reading.Go(func() { c.read(reader, topic, p, sarama.OffsetOldest) })
+	}
+}
+
+// added gives the partitions that are not known, as they come, until the subscription ends. A list that cannot
+// be read now, as when the broker is away or the topic was deleted, is read the next time; what is refused, readers are told too.
+func (c *consumer) added(client sarama.Client, topic string, known map[int32]bool) iter.Seq[int32] {
+	return func(yield func(int32) bool) {
+		look := time.NewTicker(c.bus.cfg.Refresh)
+		defer look.Stop()
+		for {
+			select {
+			case <-look.C:
+			case <-c.live.Done():
+				return
+			}
+			partitions, err := leave(c.live, func() ([]int32, error) {
+				_ = client.RefreshMetadata(topic) // fails too if one partition has no leader yet
+				return client.Partitions(topic)
+			}, func([]int32) {})
+			if err != nil {
+				continue
+			}
+			for _, p := range partitions {
+				if !known[p] {
+					known[p] = true
+					if !yield(p) {
+						return
+					}
+				}
+			}
+		}
+	}
 }
 
 // begin returns the offset at which a subscription without a group begins: the one that the next

@@ -26,7 +26,11 @@
 // called, without joining anything, and keeps its place in memory. With [Config].Replay set it
 // begins that much earlier, so that a process that starts learns what was said shortly before;
 // ready does not wait for that. It goes on after a broker's
-// restart where it stopped. It does not notice partitions that are added to the topic meanwhile.
+// restart where it stopped.
+//
+// Partitions that are added to a running topic are noticed within [Config].Refresh: the publisher uses them, and a
+// subscription reads them from their beginning, whatever Replay says. A group notices within twice that, gathers
+// anew, and begins there too. A topic that was deleted and made again is read from its beginning.
 //
 // With [Config].Node set, members are static (KIP-345): after a broker's restart a member has its
 // partitions back at most about 3 seconds later, without it up to 6. A subscription that ends
@@ -43,7 +47,8 @@
 //
 // # Exceptions
 //
-// None.
+// The keys of a topic are spread anew when partitions are added to it. Around that moment an event whose key has moved can
+// be handled before one of the same key that is still unread on the partition of before.
 //
 // # Topics
 //

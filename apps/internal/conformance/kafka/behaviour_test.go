@@ -5,6 +5,7 @@ import (
 	"crypto/tls"
 	"crypto/x509"
 	"errors"
+	"fmt"
 	"net"
 	"net/http/httptest"
 	"strings"
@@ -315,6 +316,111 @@ func TestTopics(t *testing.T) {
 	large.Data = make([]byte, 17<<20)
 	require.Equal(t, fault.Invalid, fault.KindOf(b.Publish(ctx, large)), "it is not offered to a broker")
 	require.NoError(t, b.Publish(ctx, happened("2")))
+}
+
+// TestPartitionsAreAdded under subscriptions: with a group and without one they read the new ones, from their
+// beginning, as does one that replays; and the bus writes to them.
+func TestPartitionsAreAdded(t *testing.T) {
+	t.Parallel()
+	for name, edit := range map[string]func(*kafkabus.Config){
+		"plain":          func(*kafkabus.Config) {},
+		"static members": func(c *kafkabus.Config) { c.Node = "node" },
+		"replay":         func(c *kafkabus.Config) { c.Replay = time.Hour },
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			_, cfg := cluster(t)
+			edit(&cfg)
+			cfg.Refresh = 200 * time.Millisecond
+			b := open(t, cfg)
+			ctx := deadline(t)
+			grouped, every := make(chan event.Event, 1000), make(chan event.Event, 1000)
+			subscribe(ctx, t, b, "mail", "group", into(grouped))
+			subscribe(ctx, t, b, "mail", "", into(every))
+
+			s, brokers := vendor(t, cfg)
+			admin, err := sarama.NewClusterAdmin(brokers, s)
+			require.NoError(t, err)
+			require.NoError(t, admin.CreatePartitions("mail", 6, nil, false))
+			// At once, by a producer that sees them first: what it writes is there before anybody looks.
+			s.Producer.Partitioner = sarama.NewManualPartitioner
+			producer, err := sarama.NewSyncProducer(brokers, s)
+			require.NoError(t, err)
+			const most = 6
+			for p := range int32(most) {
+				m, err := watermillbus.Encode(happened(fmt.Sprint("early-", p)), "")
+				require.NoError(t, err)
+				r := &sarama.ProducerMessage{Topic: "mail", Partition: p, Value: sarama.ByteEncoder(m.Payload)}
+				for name, value := range m.Metadata {
+					r.Headers = append(r.Headers, sarama.RecordHeader{Key: []byte(name), Value: []byte(value)})
+				}
+				_, _, err = producer.SendMessage(r)
+				require.NoError(t, err)
+			}
+			require.NoError(t, producer.Close())
+			for name, from := range map[string]chan event.Event{"with a group": grouped, "without": every} {
+				got := map[string]int{}
+				for len(got) < most {
+					got[receive(ctx, t, from).ID]++
+				}
+				require.Len(t, got, most, name)
+			}
+			// The bus finds them too: of enough keys some fall on each.
+			client, err := sarama.NewClient(brokers, s)
+			require.NoError(t, err)
+			for n := 0; ctx.Err() == nil; n++ {
+				e := happened(fmt.Sprint("late-", n))
+				e.Key = fmt.Sprint("key", n)
+				require.NoError(t, b.Publish(ctx, e))
+				filled := 0
+				for p := range int32(most) {
+					next, err := client.GetOffset("mail", p, sarama.OffsetNewest)
+					require.NoError(t, err)
+					if next > 1 {
+						filled++
+					}
+				}
+				if filled == most {
+					break
+				}
+			}
+			require.NoError(t, ctx.Err())
+			require.NoError(t, client.Close())
+			require.NoError(t, admin.Close())
+		})
+	}
+}
+
+// TestTopicIsDeletedAndMadeAgain under subscriptions: they read the new one from its beginning.
+func TestTopicIsDeletedAndMadeAgain(t *testing.T) {
+	t.Parallel()
+	_, cfg := cluster(t)
+	cfg.Refresh, cfg.Partitions = 200*time.Millisecond, 1
+	b := open(t, cfg)
+	ctx := deadline(t)
+	grouped, every := make(chan event.Event, 1000), make(chan event.Event, 1000)
+	subscribe(ctx, t, b, "mail", "group", into(grouped))
+	subscribe(ctx, t, b, "mail", "", into(every))
+	for n := range 3 {
+		require.NoError(t, b.Publish(ctx, happened(fmt.Sprint("before-", n))))
+	}
+	for _, from := range []chan event.Event{grouped, every} {
+		for receive(ctx, t, from).ID != "before-2" {
+		}
+	}
+	s, brokers := vendor(t, cfg)
+	admin, err := sarama.NewClusterAdmin(brokers, s)
+	require.NoError(t, err)
+	require.NoError(t, admin.DeleteTopic("mail"))
+	require.Equal(t, fault.NotFound, fault.KindOf(b.Publish(ctx, happened("between"))))
+	require.NoError(t, admin.CreateTopic("mail", &sarama.TopicDetail{NumPartitions: 2, ReplicationFactor: 1}, false))
+	require.NoError(t, admin.Close())
+	for b.Publish(ctx, happened("after")) != nil && ctx.Err() == nil {
+	}
+	for _, from := range []chan event.Event{grouped, every} {
+		for receive(ctx, t, from).ID != "after" {
+		}
+	}
 }
 
 func partitionsOf(t *testing.T, cfg kafkabus.Config, topic string) []int32 {
