@@ -302,8 +302,6 @@ func (c *client) join(ctx context.Context, cmd Command) error {
 		if m, err = c.hub.enter(ctx, c, cmd.Room); err != nil {
 			return err
 		}
-	} else {
-		m.pause()
 	}
 	back := func(err error) error {
 		if fresh {
@@ -316,6 +314,7 @@ func (c *client) join(ctx context.Context, cmd Command) error {
 	if err := c.hub.cfg.Chat.Join(ctx, c.user, m.room.name); err != nil {
 		return back(err)
 	}
+	m.pause()
 	for {
 		page, err := c.read(ctx, m.room.name, cmd.Since, m.room.seen())
 		if err != nil {

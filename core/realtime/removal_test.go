@@ -238,3 +238,33 @@ func TestATextNobodyCanSeeIsAnError(t *testing.T) {
 	}
 	assert.EqualValues(t, 1, ada.say("hall", "می\u200cخواهم 👩\u200d💻").Seq)
 }
+
+// Whoever waits to be let in keeps nothing of what is said meanwhile: it is in the page that they read then.
+func TestAJoinThatTakesLongHoldsNothing(t *testing.T) {
+	asking, answer := make(chan struct{}), make(chan struct{})
+	access := &gatekeeper{}
+	n := startWith(t, newBacking(), memory.NewFanout().Node(), chat.Config{Access: access}, func(c *realtime.HubConfig) { c.MaxBacklog = 16 })
+	ada, eve := n.connect("ada"), n.connect("eve")
+	ada.join("hall")
+	var once sync.Once
+	access.asked = func(what chat.Action) {
+		if what == chat.ActionJoin {
+			once.Do(func() { close(asking); <-answer })
+		}
+	}
+	eve.in.Receive([]byte(`{"id":1,"event":"join_room","data":{"room":"hall","since":0}}`), false)
+	<-asking
+	const said = 50
+	for range said {
+		ada.say("hall", "x")
+		ada.until("message")
+	}
+	close(answer)
+	v := eve.until("ack")
+	var got joinAck
+	require.NoError(t, json.Unmarshal(v.Data, &got))
+	assert.EqualValues(t, said, got.Seq)
+	assert.Len(t, got.Messages, said)
+	ada.say("hall", "and on")
+	assert.Equal(t, "51", seqOf(t, eve.until("message")))
+}

@@ -49,6 +49,7 @@ type member struct {
 	live    bool // false while joining: messages pend
 	left    bool
 	removed bool   // left because somebody took the user out
+	early   bool   // not yet reading: what comes will be in the page
 	last    uint64 // the client has everything up to here
 	pending []pendingFrame
 }
@@ -81,7 +82,7 @@ func (h *Hub) enter(ctx context.Context, c *client, name string) (*member, error
 		return nil, err
 	}
 
-	m := &member{client: c, room: r}
+	m := &member{client: c, room: r, early: true}
 	r.mu.Lock()
 	if n := len(r.free); n > 0 {
 		m.slot = r.free[n-1]
@@ -239,10 +240,10 @@ func (r *room) crowded() bool {
 	return len(r.inbox) >= r.hub.cfg.MaxBacklog
 }
 
-// pause makes messages pend, while a member reads again.
+// pause makes messages pend, while a member reads, for the first time or again.
 func (m *member) pause() {
 	m.client.mu.Lock()
-	m.live = false
+	m.live, m.early = false, false
 	m.client.mu.Unlock()
 }
 
@@ -486,7 +487,7 @@ func (r *room) send(s *Signal) {
 		c := m.client
 		c.mu.Lock()
 		switch {
-		case m.left:
+		case m.left, m.early:
 		case !m.live:
 			m.pending = append(m.pending, pendingFrame{e.Message.Seq, f})
 			if len(m.pending) > c.hub.cfg.MaxBacklog {
