@@ -5,6 +5,7 @@ import (
 	"encoding/base64"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -36,8 +37,8 @@ func SessionStore() []Case[Sessions] {
 		{"a failed change stores nothing", "An error of change stores nothing and is returned as it is.", sessionsUpdateFails},
 		{"update stores its events", "Update stores the session, and puts events into the outbox, in one commit.", sessionsUpdateEvents},
 		{"one of several rotations wins", "Of concurrent updates that each expect what the other changes, exactly one finds it.", sessionsRotate},
-		{"a user's sessions come oldest first", "ByUser returns the user's sessions, expired and revoked ones included, oldest first.", sessionsByUser},
-		{"many sessions of a user are all returned", "ByUser returns the user's sessions.", sessionsMany},
+		{"a user's sessions come newest first", "ByUser returns the user's sessions that are not revoked and expire after the given time, newest first, those of one age by descending ID.", sessionsByUser},
+		{"at most as many sessions as asked for", "ByUser returns the user's sessions, newest first, and at most limit of them.", sessionsMany},
 		{"expired sessions are removed", "DeleteExpired removes what expired before the given time and returns how many. What expires at that very time, or later, stays.", sessionsSweep},
 		{"an ended context does all or nothing", "Update stores the session, and puts events into the outbox, in one commit.", sessionsEnded},
 	})
@@ -47,6 +48,7 @@ func session(n int) auth.Session {
 	return auth.Session{
 		ID: fmt.Sprintf("session-%03d", n), UserID: "user-1",
 		FamilyHash: fmt.Sprintf("family/+Aa-%d", n), TokenHash: fmt.Sprintf("token/+Aa-%d", n),
+		PreviousHash: fmt.Sprintf("previous/+Aa-%d", n), RotationKey: fmt.Sprintf("key/+Aa-%d", n), DeviceHash: fmt.Sprintf("device/+Aa-%d", n),
 		CreatedAt: at(n), RotatedAt: at(n + 1), ExpiresAt: at(n + 1000),
 	}
 }
@@ -68,12 +70,17 @@ func wantSession(ctx context.Context, p Sessions, want auth.Session) error {
 	return during(fmt.Sprintf("ByID(%q)", want.ID), err)
 }
 
+// wantSessions wants those of a user that go on at the beginning, newest first.
 func wantSessions(ctx context.Context, p Sessions, id user.ID, want ...auth.Session) error {
-	got, err := p.Store.ByUser(ctx, id)
+	return wantNewest(ctx, p, id, epoch, 1000, want...)
+}
+
+func wantNewest(ctx context.Context, p Sessions, id user.ID, now time.Time, limit int, want ...auth.Session) error {
+	got, err := p.Store.ByUser(ctx, id, now, limit)
 	if err == nil {
 		err = same(got, want)
 	}
-	return during(fmt.Sprintf("ByUser(%q)", id), err)
+	return during(fmt.Sprintf("ByUser(%q, %d)", id, limit), err)
 }
 
 func sessionsCreate(ctx context.Context, p Sessions) error {
@@ -149,13 +156,14 @@ func sessionsUpdate(ctx context.Context, p Sessions) error {
 	}
 	want := session(1)
 	want.FamilyHash, want.TokenHash, want.RotatedAt, want.ExpiresAt, want.RevokedAt = "family", "token", at(50), at(5000), at(60)
+	want.PreviousHash, want.RotationKey, want.DeviceHash = "previous", "key", ""
 	var seen auth.Session
 	got, err := p.Store.Update(ctx, want.ID, func(s *auth.Session) error { seen = *s; *s = want; return nil })
 	return first(
 		during("Update", err),
 		during("change was given a session whose", same(seen, session(1))),
 		during("Update", same(got, want)), wantSession(ctx, p, want), wantSession(ctx, p, session(2)),
-		wantSessions(ctx, p, "user-1", want, session(2)),
+		wantSessions(ctx, p, "user-1", session(2)),
 	)
 }
 
@@ -222,13 +230,16 @@ func sessionsRotate(ctx context.Context, p Sessions) error {
 }
 
 func sessionsByUser(ctx context.Context, p Sessions) error {
-	a, b, c, other := session(3), session(1), session(2), session(0)
-	b.ExpiresAt = b.CreatedAt
+	a, b, c, d, other := session(3), session(1), session(2), session(4), session(0)
 	c.RevokedAt = at(9)
+	d.CreatedAt = a.CreatedAt // of one age
 	other.UserID = "user-2"
 	return first(
-		open(ctx, p, a, b, other, c),
-		wantSessions(ctx, p, "user-1", b, c, a), wantSessions(ctx, p, "user-2", other), wantSessions(ctx, p, "user-3"),
+		open(ctx, p, a, b, other, c, d),
+		wantSessions(ctx, p, "user-1", d, a, b), wantSessions(ctx, p, "user-2", other), wantSessions(ctx, p, "user-3"),
+		wantNewest(ctx, p, "user-1", b.ExpiresAt.Add(-time.Microsecond), 10, d, a, b),
+		wantNewest(ctx, p, "user-1", b.ExpiresAt, 10, d, a),
+		wantNewest(ctx, p, "user-1", d.ExpiresAt, 10),
 	)
 }
 
@@ -238,7 +249,14 @@ func sessionsMany(ctx context.Context, p Sessions) error {
 	for i := range n {
 		want = append(want, session(i))
 	}
-	return first(open(ctx, p, want...), wantSessions(ctx, p, "user-1", want...))
+	if err := open(ctx, p, want...); err != nil {
+		return err
+	}
+	slices.Reverse(want)
+	return first(
+		wantSessions(ctx, p, "user-1", want...), wantNewest(ctx, p, "user-1", epoch, 101, want[:101]...),
+		wantNewest(ctx, p, "user-1", epoch, 1, want[0]), wantNewest(ctx, p, "user-1", epoch, 0),
+	)
 }
 
 // sweep wants n things to go.
@@ -258,7 +276,7 @@ func sessionsSweep(ctx context.Context, p Sessions) error {
 	}
 	if err := first(
 		sweep(ctx, p.Sweeper, session(2).ExpiresAt.Add(time.Microsecond), 2),
-		wantSessions(ctx, p, "user-1", session(3), revoked),
+		wantSessions(ctx, p, "user-1", session(3)), wantSession(ctx, p, revoked),
 		sweep(ctx, p.Sweeper, session(2).ExpiresAt.Add(time.Microsecond), 0),
 	); err != nil {
 		return err
@@ -772,13 +790,14 @@ func (p Tokens) claims(n int) auth.Claims {
 	issued := now().UTC().Truncate(time.Second)
 	return auth.Claims{
 		ID: fmt.Sprintf("token-%d", n), Audience: auth.AudienceAPI, UserID: user.ID(fmt.Sprintf("user-%d", n)),
-		Name: "Zoë Ångström", SessionID: fmt.Sprintf("session-%d", n), IssuedAt: issued, ExpiresAt: issued.Add(time.Hour),
+		Name: "Zoë Ångström", SessionID: fmt.Sprintf("session-%d", n),
+		SessionAt: issued.Add(-time.Hour - time.Duration(n)*time.Microsecond), IssuedAt: issued, ExpiresAt: issued.Add(time.Hour),
 	}
 }
 
 // sameClaims compares times as moments: a zone is not in a token.
 func sameClaims(got, want auth.Claims) error {
-	got.IssuedAt, got.ExpiresAt = got.IssuedAt.UTC(), got.ExpiresAt.UTC()
+	got.IssuedAt, got.ExpiresAt, got.SessionAt, got.Until = got.IssuedAt.UTC(), got.ExpiresAt.UTC(), got.SessionAt.UTC(), got.Until.UTC()
 	return same(got, want)
 }
 
@@ -804,9 +823,10 @@ func (p Tokens) refuse(ctx context.Context, what, token, audience string) error 
 }
 
 func tokensRoundTrip(ctx context.Context, p Tokens) error {
-	ticket := p.claims(2)
-	ticket.Audience = auth.AudienceTicket
-	return first(p.trip(ctx, p.claims(1)), p.trip(ctx, ticket))
+	ticket, old := p.claims(2), p.claims(3)
+	ticket.Audience, ticket.Until = auth.AudienceTicket, ticket.ExpiresAt.Add(time.Minute)
+	old.SessionAt = time.Time{}
+	return first(p.trip(ctx, p.claims(1)), p.trip(ctx, ticket), p.trip(ctx, old))
 }
 
 func tokensForeign(ctx context.Context, p Tokens) error {

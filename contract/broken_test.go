@@ -168,7 +168,7 @@ type sessions struct {
 	create func(context.Context, auth.Session) error
 	byID   func(context.Context, string) (auth.Session, error)
 	update func(context.Context, string, func(*auth.Session) error, ...event.Event) (auth.Session, error)
-	byUser func(context.Context, user.ID) ([]auth.Session, error)
+	byUser func(context.Context, user.ID, time.Time, int) ([]auth.Session, error)
 }
 
 func (s sessions) Create(ctx context.Context, v auth.Session) error {
@@ -192,11 +192,11 @@ func (s sessions) Update(ctx context.Context, id string, change func(*auth.Sessi
 	return s.update(ctx, id, change, events...)
 }
 
-func (s sessions) ByUser(ctx context.Context, id user.ID) ([]auth.Session, error) {
+func (s sessions) ByUser(ctx context.Context, id user.ID, at time.Time, limit int) ([]auth.Session, error) {
 	if s.byUser == nil {
-		return s.SessionStore.ByUser(ctx, id)
+		return s.SessionStore.ByUser(ctx, id, at, limit)
 	}
-	return s.byUser(ctx, id)
+	return s.byUser(ctx, id, at, limit)
 }
 
 type codes struct {

@@ -705,17 +705,31 @@ func sessionFaults() []broken[contract.Sessions] {
 				return s.Update(ctx, id, func(stored *auth.Session) error { *stored = v; return nil }, events...)
 			}}
 		})},
-		{"the newest come first", "a user's sessions come oldest first", breaks(func(s auth.SessionStore) sessions {
-			return sessions{byUser: func(ctx context.Context, id user.ID) ([]auth.Session, error) {
-				all, err := s.ByUser(ctx, id)
+		{"the oldest come first", "a user's sessions come newest first", breaks(func(s auth.SessionStore) sessions {
+			return sessions{byUser: func(ctx context.Context, id user.ID, at time.Time, limit int) ([]auth.Session, error) {
+				all, err := s.ByUser(ctx, id, at, limit)
 				slices.Reverse(all)
 				return all, err
 			}}
 		})},
-		{"a hundred sessions are enough", "many sessions of a user are all returned", breaks(func(s auth.SessionStore) sessions {
-			return sessions{byUser: func(ctx context.Context, id user.ID) ([]auth.Session, error) {
-				all, err := s.ByUser(ctx, id)
-				return all[:min(len(all), 100)], err
+		{"a limit takes the oldest", "at most as many sessions as asked for", breaks(func(s auth.SessionStore) sessions {
+			return sessions{byUser: func(ctx context.Context, id user.ID, at time.Time, limit int) ([]auth.Session, error) {
+				all, err := s.ByUser(ctx, id, at, 1000)
+				return all[max(len(all)-limit, 0):], err
+			}}
+		})},
+		{"expired sessions are listed", "a user's sessions come newest first", breaks(func(s auth.SessionStore) sessions {
+			return sessions{byUser: func(ctx context.Context, id user.ID, _ time.Time, limit int) ([]auth.Session, error) {
+				return s.ByUser(ctx, id, time.Unix(0, 0), limit)
+			}}
+		})},
+		{"a key of a rotation is forgotten", "update stores what change did", breaks(func(s auth.SessionStore) sessions {
+			return sessions{update: func(ctx context.Context, id string, change func(*auth.Session) error, events ...event.Event) (auth.Session, error) {
+				return s.Update(ctx, id, func(v *auth.Session) error {
+					err := change(v)
+					v.RotationKey = ""
+					return err
+				}, events...)
 			}}
 		})},
 		{"what expires later goes too", "expired sessions are removed", sweeps(func(s auth.Sweeper, ctx context.Context, before time.Time) (int, error) {

@@ -56,7 +56,7 @@ func someone(n int) user.User {
 		PasswordHash:      fmt.Sprintf("$hash$v=%d$Aa+/=", n),
 		CreatedAt:         at(n),
 		VerifiedAt:        at(n + 1),
-		PasswordChangedAt: at(n + 2),
+		PasswordChangedAt: at(n + 2), SessionsFrom: at(n + 3), KeptSession: fmt.Sprintf("session-%d", n),
 	}
 }
 

@@ -308,8 +308,8 @@ func (d sessions) Update(ctx context.Context, id string, change func(*auth.Sessi
 	return ask(ctx, d.faults, "Sessions.Update", func() (auth.Session, error) { return d.next.Update(ctx, id, change, events...) })
 }
 
-func (d sessions) ByUser(ctx context.Context, id user.ID) ([]auth.Session, error) {
-	return ask(ctx, d.faults, "Sessions.ByUser", func() ([]auth.Session, error) { return d.next.ByUser(ctx, id) })
+func (d sessions) ByUser(ctx context.Context, id user.ID, at time.Time, limit int) ([]auth.Session, error) {
+	return ask(ctx, d.faults, "Sessions.ByUser", func() ([]auth.Session, error) { return d.next.ByUser(ctx, id, at, limit) })
 }
 
 // FaultyCodes puts faults before a store of codes.

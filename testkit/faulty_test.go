@@ -224,7 +224,7 @@ var calls = map[string]func(ctx context.Context, p *ports) ([]any, error){
 		return []any{s}, err
 	},
 	"Sessions.ByUser": func(ctx context.Context, p *ports) ([]any, error) {
-		ss, err := p.sessions.ByUser(ctx, "u")
+		ss, err := p.sessions.ByUser(ctx, "u", time.Time{}, 10)
 		return []any{ss}, err
 	},
 	"Codes.Put": func(ctx context.Context, p *ports) ([]any, error) {

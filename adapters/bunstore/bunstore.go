@@ -1,5 +1,5 @@
 // Package bunstore implements every persistence port on SQL through Bun v1.3:
-// user.Repository, auth.SessionStore, auth.CodeStore, auth.Nonces and auth.Sweeper,
+// user.Repository, auth.SessionStore, auth.Standings, auth.CodeStore, auth.Nonces, auth.Limiter and auth.Sweeper,
 // chat.MessageStore, chat.Rooms and chat.Members, event.Outbox, mail.Queue,
 // mail.DeadLetters and mail.Stats. It runs on SQLite 3.35, PostgreSQL 11, MySQL 8.0.16 and
 // MariaDB 10.6, or later. [OpenSQLite] uses modernc.org/sqlite v1.61, [OpenPostgres] pgx v5.12,
@@ -50,10 +50,13 @@
 // Tables carry the prefix parley_, so that they can live beside others. Times are
 // microseconds since 1970 in UTC; NULL is "not yet".
 //
-//	users         id | full_name, email unique, password_hash, created_at, verified_at, password_changed_at
-//	sessions      id | user_id, family_hash, token_hash, created_at, rotated_at, expires_at, revoked_at
+//	users         id | full_name, email unique, password_hash, created_at, verified_at, password_changed_at,
+//	              sessions_from, kept_session
+//	sessions      id | user_id, family_hash, token_hash, created_at, rotated_at, expires_at, revoked_at,
+//	              previous_hash, rotation_key, device_hash
 //	codes         hash | user_id, created_at, expires_at, used_at
 //	nonces        name | expires_at
+//	limits        name: the hash of a key | whole_at: when its allowance is whole again
 //	rooms         name | created_by, created_at
 //	members       user_id, room | since
 //	room_seqs     id | room unique, last: the highest sequence number given out
@@ -142,6 +145,9 @@ func (s *Store) Codes() *Codes { return &Codes{s.db} }
 
 // Nonces returns the names that were spent.
 func (s *Store) Nonces() *Nonces { return &Nonces{s.db} }
+
+// Limiter returns the allowances of the store.
+func (s *Store) Limiter() *Limiter { return &Limiter{s.db} }
 
 // Messages returns the messages of the store.
 func (s *Store) Messages() *Messages { return &Messages{s.db} }

@@ -315,7 +315,7 @@ func TestSweepsMoreThanABatch(t *testing.T) {
 	deleted, err := s.Sessions().DeleteExpired(t.Context(), noon.Add((n-2)*time.Second))
 	require.NoError(t, err)
 	assert.Equal(t, n-2, deleted)
-	left, err := s.Sessions().ByUser(t.Context(), "u")
+	left, err := s.Sessions().ByUser(t.Context(), "u", noon, 10)
 	require.NoError(t, err)
 	assert.Len(t, left, 2)
 }
@@ -457,7 +457,7 @@ func everyCall(s *bunstore.Store) map[string]func(ctx context.Context) error {
 		},
 		"Sessions.Create": func(ctx context.Context) error { return s.Sessions().Create(ctx, auth.Session{ID: "s"}) },
 		"Sessions.ByID":   func(ctx context.Context) error { _, err := s.Sessions().ByID(ctx, "s"); return err },
-		"Sessions.ByUser": func(ctx context.Context) error { _, err := s.Sessions().ByUser(ctx, "u"); return err },
+		"Sessions.ByUser": func(ctx context.Context) error { _, err := s.Sessions().ByUser(ctx, "u", noon, 10); return err },
 		"Sessions.Update": func(ctx context.Context) error {
 			_, err := s.Sessions().Update(ctx, "s", func(*auth.Session) error { return nil })
 			return err

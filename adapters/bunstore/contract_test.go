@@ -51,6 +51,7 @@ func codes(s *bunstore.Store) contract.Codes {
 }
 
 func nonces(s *bunstore.Store) auth.Nonces             { return s.Nonces() }
+func limiter(s *bunstore.Store) auth.Limiter           { return s.Limiter() }
 func messageStore(s *bunstore.Store) chat.MessageStore { return s.Messages() }
 func rooms(s *bunstore.Store) chat.Rooms               { return s.Rooms() }
 func members(s *bunstore.Store) chat.Members           { return s.Members() }
@@ -60,6 +61,7 @@ func TestOutboxContract(t *testing.T)         { onEach(t, contract.Outbox(), use
 func TestSessionStoreContract(t *testing.T)   { onEach(t, contract.SessionStore(), sessions) }
 func TestCodeStoreContract(t *testing.T)      { onEach(t, contract.CodeStore(), codes) }
 func TestNoncesContract(t *testing.T)         { onEach(t, contract.Nonces(), nonces) }
+func TestLimiterContract(t *testing.T)        { onEach(t, contract.Limiter(), limiter) }
 func TestMessageStoreContract(t *testing.T)   { onEach(t, contract.MessageStore(), messageStore) }
 func TestRoomsContract(t *testing.T)          { onEach(t, contract.Rooms(), rooms) }
 func TestMembersContract(t *testing.T)        { onEach(t, contract.Members(), members) }

@@ -49,6 +49,7 @@ func mysqlDialect() *dialect {
 		// For want of an index of a part of the rows.
 		"{is_open}", ",\n\t\tis_open tinyint AS (state IN ('ready', 'running')) STORED",
 		"{claimable}", "(is_open, position)",
+		"ADD COLUMN IF NOT EXISTS", "ADD COLUMN",
 		"CREATE INDEX IF NOT EXISTS", "CREATE INDEX", // MySQL cannot say it: see doneBefore
 		"CREATE UNIQUE INDEX IF NOT EXISTS", "CREATE UNIQUE INDEX",
 	)

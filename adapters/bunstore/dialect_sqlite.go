@@ -29,6 +29,7 @@ func sqliteDialect() *dialect {
 			"{is_open}", "",
 			"{where_client_id}", "WHERE client_id IS NOT NULL",
 			"{claimable}", "(state, position)",
+			"ADD COLUMN IF NOT EXISTS", "ADD COLUMN", // see doneBefore
 		).Replace,
 		// A table of SQLite gets no new constraint, so it is made again.
 		messageKey: []string{
@@ -38,7 +39,9 @@ func sqliteDialect() *dialect {
 			"ALTER TABLE parley_messages_tied RENAME TO parley_messages",
 			messageClients,
 		},
-		doneBefore:       never,
+		doneBefore: func(err error) bool {
+			return sqliteCode(err) == sqlite3.SQLITE_ERROR && strings.Contains(err.Error(), "duplicate column name")
+		},
 		tableExists:      "SELECT COUNT(*) FROM sqlite_master WHERE type = 'table' AND name = ?",
 		transactionalDDL: true,
 		beginMigration:   begin("BEGIN IMMEDIATE"),

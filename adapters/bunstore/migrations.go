@@ -199,6 +199,7 @@ func steps(d *dialect) []step {
 	return []step{
 		{"0001", "first tables", append(firstTables(), d.moreTables...)},
 		{"0002", "no message without its room's counter", d.messageKey},
+		{"0004", "sessions that end together, and allowances", sessionMarks()},
 		{"0005", "when a mail was first put off", []string{"ALTER TABLE parley_mail_jobs ADD COLUMN deferred_since bigint"}},
 		{"0007", "a row that readiness writes to", []string{heartbeatTable}},
 	}
@@ -320,6 +321,24 @@ func firstTables() []string {
 		`CREATE INDEX IF NOT EXISTS parley_mail_jobs_list ON parley_mail_jobs (state, id)`,
 		`CREATE INDEX IF NOT EXISTS parley_mail_jobs_recipient ON parley_mail_jobs (recipient, id)`,
 		`CREATE INDEX IF NOT EXISTS parley_mail_jobs_settled ON parley_mail_jobs (state, updated_at)`,
+	}
+}
+
+// sessionMarks adds what ends sessions together, what lets a refresh be repeated, what recognises a
+// device, and the allowances. An older program may run beside: its rows get the defaults.
+func sessionMarks() []string {
+	return []string{
+		`ALTER TABLE parley_users ADD COLUMN IF NOT EXISTS sessions_from bigint`,
+		`ALTER TABLE parley_users ADD COLUMN IF NOT EXISTS kept_session varchar(128) NOT NULL DEFAULT '' CHECK ({length}(kept_session) <= 128)`,
+		`ALTER TABLE parley_sessions ADD COLUMN IF NOT EXISTS previous_hash varchar(128) NOT NULL DEFAULT '' CHECK ({length}(previous_hash) <= 128)`,
+		`ALTER TABLE parley_sessions ADD COLUMN IF NOT EXISTS rotation_key varchar(128) NOT NULL DEFAULT '' CHECK ({length}(rotation_key) <= 128)`,
+		`ALTER TABLE parley_sessions ADD COLUMN IF NOT EXISTS device_hash varchar(128) NOT NULL DEFAULT '' CHECK ({length}(device_hash) <= 128)`,
+		`CREATE INDEX IF NOT EXISTS parley_sessions_living ON parley_sessions (user_id, revoked_at, created_at)`,
+		`CREATE TABLE IF NOT EXISTS parley_limits (
+		name varchar(64) NOT NULL PRIMARY KEY CHECK ({length}(name) <= 64),
+		whole_at bigint NOT NULL
+	) {clustered}`,
+		`CREATE INDEX IF NOT EXISTS parley_limits_whole ON parley_limits (whole_at)`,
 	}
 }
 

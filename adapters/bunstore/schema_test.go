@@ -48,17 +48,22 @@ var schemaRules = []rule{
 		table: "users",
 		row: map[string]any{
 			"id": "i", "full_name": "n", "email": "e", "password_hash": "", "created_at": 0, "verified_at": 1, "password_changed_at": 2,
+			"sessions_from": 3, "kept_session": "s",
 		},
-		texts:    map[string]bounds{"id": {1, 128}, "full_name": {1, 100}, "email": {1, 254}, "password_hash": {0, 512}},
-		nullable: []string{"verified_at", "password_changed_at"},
+		texts:    map[string]bounds{"id": {1, 128}, "full_name": {1, 100}, "email": {1, 254}, "password_hash": {0, 512}, "kept_session": {0, 128}},
+		nullable: []string{"verified_at", "password_changed_at", "sessions_from"},
 		unique:   []unique{{"id", map[string]any{"email": "f"}}, {"email", map[string]any{"id": "j"}}},
 	},
 	{
 		table: "sessions",
 		row: map[string]any{
 			"id": "i", "user_id": "u", "family_hash": "f", "token_hash": "t", "created_at": 0, "rotated_at": 1, "expires_at": 2, "revoked_at": 3,
+			"previous_hash": "p", "rotation_key": "k", "device_hash": "d",
 		},
-		texts:    map[string]bounds{"id": {1, 128}, "user_id": {0, 128}, "family_hash": {0, 128}, "token_hash": {0, 128}},
+		texts: map[string]bounds{
+			"id": {1, 128}, "user_id": {0, 128}, "family_hash": {0, 128}, "token_hash": {0, 128},
+			"previous_hash": {0, 128}, "rotation_key": {0, 128}, "device_hash": {0, 128},
+		},
 		nullable: []string{"rotated_at", "revoked_at"},
 		unique:   []unique{{"id", map[string]any{"user_id": "v"}}},
 	},
@@ -74,6 +79,12 @@ var schemaRules = []rule{
 		row:    map[string]any{"name": "n", "expires_at": 0},
 		texts:  map[string]bounds{"name": {0, 255}},
 		unique: []unique{{"name", map[string]any{"expires_at": 1}}},
+	},
+	{
+		table:  "limits",
+		row:    map[string]any{"name": "n", "whole_at": 0},
+		texts:  map[string]bounds{"name": {0, 64}},
+		unique: []unique{{"name", map[string]any{"whole_at": 1}}},
 	},
 	{
 		table:  "rooms",

@@ -18,6 +18,7 @@ type Sessions struct{ db *database }
 
 var (
 	_ auth.SessionStore = (*Sessions)(nil)
+	_ auth.Standings    = (*Sessions)(nil)
 	_ auth.Sweeper      = (*Sessions)(nil)
 )
 
@@ -32,16 +33,21 @@ type sessionRow struct {
 	RotatedAt  *int64 `bun:"rotated_at"`
 	ExpiresAt  int64  `bun:"expires_at"`
 	RevokedAt  *int64 `bun:"revoked_at"`
+
+	PreviousHash string `bun:"previous_hash"`
+	RotationKey  string `bun:"rotation_key"`
+	DeviceHash   string `bun:"device_hash"`
 }
 
 func toSessionRow(s auth.Session) (*sessionRow, error) {
-	if !storable(s.ID, string(s.UserID), s.FamilyHash, s.TokenHash) {
+	if !storable(s.ID, string(s.UserID), s.FamilyHash, s.TokenHash, s.PreviousHash, s.RotationKey, s.DeviceHash) {
 		return nil, errText
 	}
 	return &sessionRow{
 		ID: s.ID, UserID: string(s.UserID), FamilyHash: s.FamilyHash, TokenHash: s.TokenHash,
 		CreatedAt: micros(s.CreatedAt), RotatedAt: optionalMicros(s.RotatedAt),
 		ExpiresAt: micros(s.ExpiresAt), RevokedAt: optionalMicros(s.RevokedAt),
+		PreviousHash: s.PreviousHash, RotationKey: s.RotationKey, DeviceHash: s.DeviceHash,
 	}, nil
 }
 
@@ -50,6 +56,7 @@ func (r *sessionRow) session() auth.Session {
 		ID: r.ID, UserID: user.ID(r.UserID), FamilyHash: r.FamilyHash, TokenHash: r.TokenHash,
 		CreatedAt: instant(r.CreatedAt), RotatedAt: optionalInstant(r.RotatedAt),
 		ExpiresAt: instant(r.ExpiresAt), RevokedAt: optionalInstant(r.RevokedAt),
+		PreviousHash: r.PreviousHash, RotationKey: r.RotationKey, DeviceHash: r.DeviceHash,
 	}
 }
 
@@ -120,13 +127,16 @@ func (s *Sessions) Update(ctx context.Context, id string, change func(*auth.Sess
 	return stored, nil
 }
 
-// ByUser implements auth.SessionStore. Sessions of the same age come by ID.
-func (s *Sessions) ByUser(ctx context.Context, id user.ID) ([]auth.Session, error) {
-	if !storable(string(id)) {
+// ByUser implements auth.SessionStore.
+func (s *Sessions) ByUser(ctx context.Context, id user.ID, at time.Time, limit int) ([]auth.Session, error) {
+	if limit < 1 || !storable(string(id)) {
 		return []auth.Session{}, nil
 	}
 	var rows []sessionRow
-	if err := s.db.read.NewSelect().Model(&rows).Where("user_id = ?", string(id)).OrderExpr("created_at, id").Scan(ctx); err != nil {
+	// The index (user_id, revoked_at, created_at) is read from its end, no further than to the limit.
+	err := s.db.read.NewSelect().Model(&rows).Where("user_id = ?", string(id)).Where("revoked_at IS NULL").
+		Where("expires_at > ?", micros(at)).OrderExpr("created_at DESC, id DESC").Limit(int64(limit)).Scan(ctx)
+	if err != nil {
 		return nil, s.db.fail(ctx, "read sessions", err)
 	}
 	sessions := make([]auth.Session, len(rows))
@@ -134,6 +144,24 @@ func (s *Sessions) ByUser(ctx context.Context, id user.ID) ([]auth.Session, erro
 		sessions[i] = rows[i].session()
 	}
 	return sessions, nil
+}
+
+// Standing implements auth.Standings, by one statement.
+func (s *Sessions) Standing(ctx context.Context, id string) (auth.Standing, error) {
+	if !storable(id) {
+		return auth.Standing{}, auth.ErrSessionNotFound
+	}
+	var row struct {
+		sessionRow   `bun:",extend"`
+		SessionsFrom *int64 `bun:"sessions_from"`
+		KeptSession  string `bun:"kept_session"`
+	}
+	err := s.db.read.NewSelect().TableExpr("parley_sessions AS s").Join("JOIN parley_users AS u ON u.id = s.user_id").
+		ColumnExpr("s.*, u.sessions_from, u.kept_session").Where("s.id = ?", id).Scan(ctx, &row)
+	if err != nil {
+		return auth.Standing{}, s.db.found(ctx, "read standing", err, auth.ErrSessionNotFound)
+	}
+	return auth.Standing{Session: row.session(), From: optionalInstant(row.SessionsFrom), Kept: row.KeptSession}, nil
 }
 
 // DeleteExpired implements auth.Sweeper, in transactions of at most 1,000 rows.

@@ -250,7 +250,7 @@ func TestQueriesUseAnIndex(t *testing.T) {
 	require.NoError(t, s.Outbox().Published(ctx, "a", "b"))
 	_, err = s.Users().ByEmail(ctx, "a@example.org")
 	require.ErrorIs(t, err, user.ErrNotFound)
-	_, err = s.Sessions().ByUser(ctx, "u")
+	_, err = s.Sessions().ByUser(ctx, "u", noon, 10)
 	require.NoError(t, err)
 	_, err = s.Sessions().DeleteExpired(ctx, noon)
 	require.NoError(t, err)

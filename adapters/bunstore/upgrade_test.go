@@ -98,7 +98,8 @@ func TestUpgradeKeepsEverything(t *testing.T) {
 				stored = append(stored, m.Message)
 			}
 		}
-		require.NoError(t, s.Users().Create(t.Context(), user.User{ID: "u", FullName: "x", Email: "e"}, event.Event{ID: "e", Time: noon}))
+		oldUser(t, s, "u")
+		oldEvent(t, s, "e")
 		oldJob(t, s, "j")
 		err := s.Check(t.Context())
 		require.ErrorIs(t, err, bunstore.ErrSchemaOld)
@@ -151,6 +152,65 @@ func TestUpgradeKeepsMails(t *testing.T) {
 			require.NoError(t, err)
 			assert.Equal(t, noon, j.DeferredSince)
 		}
+	})
+}
+
+// oldUser, oldSession and oldEvent store what a program of the first schema stored, in its words.
+func oldUser(t *testing.T, s *bunstore.Store, id string) {
+	t.Helper()
+	db, _ := bunstore.Handles(s)
+	_, err := db.ExecContext(t.Context(), "INSERT INTO parley_users (id, full_name, email, password_hash, created_at, verified_at, password_changed_at) VALUES (?, 'x', ?, 'h', 1, NULL, 1)", id, id+"@example.com")
+	require.NoError(t, err)
+}
+
+func oldSession(t *testing.T, s *bunstore.Store, id, user string) {
+	t.Helper()
+	db, _ := bunstore.Handles(s)
+	_, err := db.ExecContext(t.Context(), "INSERT INTO parley_sessions (id, user_id, family_hash, token_hash, created_at, rotated_at, expires_at, revoked_at) VALUES (?, ?, 'f', 't', 1, 1, ?, NULL)", id, user, noon.UnixMicro())
+	require.NoError(t, err)
+}
+
+func oldEvent(t *testing.T, s *bunstore.Store, id string) {
+	t.Helper()
+	db, _ := bunstore.Handles(s)
+	_, err := db.ExecContext(t.Context(), "INSERT INTO parley_outbox (id, topic, type, event_key, time, data) VALUES (?, 't', 'y', 'k', 1, '')", id)
+	require.NoError(t, err)
+}
+
+// Sessions and users of an older program go on under the new schema, also those that it stores
+// while it runs beside.
+func TestUpgradeKeepsSessions(t *testing.T) {
+	first(t, 2, func(t *testing.T, s *bunstore.Store, reopen func() *bunstore.Store) {
+		oldUser(t, s, "before")
+		oldSession(t, s, "s-before", "before")
+		require.NoError(t, reopen().Migrate(t.Context()))
+		oldUser(t, s, "beside")
+		oldSession(t, s, "s-beside", "beside")
+		for _, id := range []string{"before", "beside"} {
+			want := auth.Session{
+				ID: "s-" + id, UserID: user.ID(id), FamilyHash: "f", TokenHash: "t",
+				CreatedAt: time.UnixMicro(1).UTC(), RotatedAt: time.UnixMicro(1).UTC(), ExpiresAt: noon,
+			}
+			got, err := s.Sessions().Standing(t.Context(), want.ID)
+			require.NoError(t, err)
+			assert.Equal(t, auth.Standing{Session: want}, got)
+			_, err = s.Users().Update(t.Context(), want.UserID, func(u *user.User) error {
+				u.SessionsFrom, u.KeptSession = noon, want.ID
+				return nil
+			})
+			require.NoError(t, err)
+			_, err = s.Sessions().Update(t.Context(), want.ID, func(s *auth.Session) error { s.PreviousHash, s.RotationKey = "p", "k"; return nil })
+			require.NoError(t, err)
+			want.PreviousHash, want.RotationKey = "p", "k"
+			got, err = s.Sessions().Standing(t.Context(), want.ID)
+			require.NoError(t, err)
+			assert.Equal(t, auth.Standing{Session: want, From: noon, Kept: want.ID}, got)
+			found, err := s.Sessions().ByUser(t.Context(), want.UserID, noon.Add(-time.Hour), 5)
+			require.NoError(t, err)
+			assert.Equal(t, []auth.Session{want}, found)
+		}
+		_, err := s.Sessions().Standing(t.Context(), "nobody")
+		require.ErrorIs(t, err, auth.ErrSessionNotFound)
 	})
 }
 

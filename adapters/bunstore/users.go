@@ -32,15 +32,18 @@ type userRow struct {
 	CreatedAt         int64  `bun:"created_at"`
 	VerifiedAt        *int64 `bun:"verified_at"`
 	PasswordChangedAt *int64 `bun:"password_changed_at"`
+	SessionsFrom      *int64 `bun:"sessions_from"`
+	KeptSession       string `bun:"kept_session"`
 }
 
 func toUserRow(u user.User) (*userRow, error) {
-	if !storable(string(u.ID), u.FullName, string(u.Email), u.PasswordHash) {
+	if !storable(string(u.ID), u.FullName, string(u.Email), u.PasswordHash, u.KeptSession) {
 		return nil, errText
 	}
 	return &userRow{
 		ID: string(u.ID), FullName: u.FullName, Email: string(u.Email), PasswordHash: u.PasswordHash,
 		CreatedAt: micros(u.CreatedAt), VerifiedAt: optionalMicros(u.VerifiedAt), PasswordChangedAt: optionalMicros(u.PasswordChangedAt),
+		SessionsFrom: optionalMicros(u.SessionsFrom), KeptSession: u.KeptSession,
 	}, nil
 }
 
@@ -48,6 +51,7 @@ func (r *userRow) user() user.User {
 	return user.User{
 		ID: user.ID(r.ID), FullName: r.FullName, Email: user.Email(r.Email), PasswordHash: r.PasswordHash,
 		CreatedAt: instant(r.CreatedAt), VerifiedAt: optionalInstant(r.VerifiedAt), PasswordChangedAt: optionalInstant(r.PasswordChangedAt),
+		SessionsFrom: optionalInstant(r.SessionsFrom), KeptSession: r.KeptSession,
 	}
 }
 

@@ -434,7 +434,7 @@ func TestManyAtOnce(t *testing.T) {
 	for status := range statuses {
 		count[status]++
 	}
-	assert.Equal(t, map[int]int{200: 1, 401: clients - 1}, count, "one exchange of a token succeeds")
+	assert.Equal(t, map[int]int{200: clients}, count, "all get the same successor")
 }
 
 func must[T any](v T, err error) T {

@@ -72,6 +72,8 @@ type emailRequest struct {
 type signInRequest struct {
 	Email    string `json:"email" doc:"The address of the account." example:"ada@example.com"`
 	Password string `json:"password" doc:"The password of the account." example:"correct horse battery"`
+	// Not in the example: most have none.
+	DeviceToken string `json:"deviceToken,omitempty" doc:"What an earlier sign-in of this device to this account gave it. With it, guesses of strangers cannot use up its attempts; one that is not known counts as none." maxLength:"256"`
 }
 
 type refreshRequest struct {
@@ -99,6 +101,7 @@ type grant struct {
 	AccessToken  string  `json:"accessToken" doc:"A JWT for the Authorization header." example:"eyJhbGciOiJFZERTQSJ9.e30.c2ln"`
 	ExpiresIn    int     `json:"expiresIn" doc:"Seconds until the access token expires." example:"900"`
 	RefreshToken string  `json:"refreshToken" doc:"Opaque; good for one refresh." example:"q8Zc0n2Y.Vb1kD4xR7mTa"`
+	DeviceToken  string  `json:"deviceToken,omitempty" doc:"Of a sign-in only: for the device to keep, beyond the end of the session, and to send with its next sign-in to this account." example:"01kax9d8.Vb1kD4xR7mTa"`
 	User         account `json:"user"`
 }
 
@@ -126,7 +129,7 @@ func accountOf(u user.User) account {
 
 func granted(g auth.Grant) *grantOutput {
 	return &grantOutput{Body: grant{
-		AccessToken: g.AccessToken, ExpiresIn: seconds(g.ExpiresIn), RefreshToken: g.RefreshToken, User: accountOf(g.User),
+		AccessToken: g.AccessToken, ExpiresIn: seconds(g.ExpiresIn), RefreshToken: g.RefreshToken, DeviceToken: g.DeviceToken, User: accountOf(g.User),
 	}}
 }
 
@@ -188,8 +191,11 @@ func registerAccounts(a *API, service *auth.Service) {
 		OperationID: "verify", Method: http.MethodPost, Path: "/auth/verify", Tags: []string{"auth"},
 		Summary:   "Prove an address by the code that was mailed to it",
 		Responses: answers(http.StatusOK, "The address is verified."),
-	}, storeFailures(auth.ErrCodeUnknown, auth.ErrCodeGone),
+	}, storeFailures(auth.ErrCodeUnknown, auth.ErrCodeGone, auth.ErrTooMany),
 		func(ctx context.Context, in *codeInput) (*messageOutput, error) {
+			if err := service.AllowCode(ctx, from(ctx)); err != nil {
+				return nil, err
+			}
 			if err := service.Verify(ctx, in.Body.Code); err != nil {
 				return nil, err
 			}
@@ -225,11 +231,15 @@ func registerAccounts(a *API, service *auth.Service) {
 func registerSessions(a *API, service *auth.Service) {
 	register(a, huma.Operation{
 		OperationID: "sign-in", Method: http.MethodPost, Path: "/auth/signin", Tags: []string{"auth"},
-		Summary:   "Open a session",
+		Summary: "Open a session",
+		Description: "Attempts are limited: those of a device that has signed in to the account before (deviceToken) by themselves, all others per network and address, " +
+			"per address, and per network. A user has at most 100 sessions unless the service says otherwise; one more ends the oldest.",
 		Responses: answers(http.StatusOK, "The session's first pair of tokens."),
 	}, storeFailures(auth.ErrInvalidCredentials, auth.ErrNotVerified, auth.ErrTooMany),
 		func(ctx context.Context, in *signInInput) (*grantOutput, error) {
-			g, err := service.SignIn(ctx, from(ctx), in.Body.Email, in.Body.Password)
+			client := from(ctx)
+			client.Device = in.Body.DeviceToken
+			g, err := service.SignIn(ctx, client, in.Body.Email, in.Body.Password)
 			if err != nil {
 				return nil, err
 			}
@@ -237,11 +247,15 @@ func registerSessions(a *API, service *auth.Service) {
 		})
 	register(a, huma.Operation{
 		OperationID: "refresh", Method: http.MethodPost, Path: "/auth/refresh", Tags: []string{"auth"},
-		Summary:     "Exchange a refresh token for a new pair",
-		Description: "Each refresh token is good for one exchange. A second use of one ends its session.",
-		Responses:   answers(http.StatusOK, "The session's new pair of tokens."),
-	}, storeFailures(auth.ErrTokenInvalid, auth.ErrSessionEnded),
+		Summary: "Exchange a refresh token for a new pair",
+		Description: "Each refresh token is good for one exchange. For 10 seconds a second use of the last one is answered with the same new one, since the answer may have been lost; " +
+			"any other second use ends the session. A session ends without a refresh for its idle time, and at its greatest age in any case; the access token does not outlive it.",
+		Responses: answers(http.StatusOK, "The session's new pair of tokens."),
+	}, storeFailures(auth.ErrTokenInvalid, auth.ErrSessionEnded, auth.ErrTooMany),
 		func(ctx context.Context, in *refreshInput) (*grantOutput, error) {
+			if err := service.AllowRefresh(ctx, from(ctx)); err != nil {
+				return nil, err
+			}
 			g, err := service.Refresh(ctx, in.Body.RefreshToken)
 			if err != nil {
 				return nil, err
@@ -271,10 +285,10 @@ func registerSessions(a *API, service *auth.Service) {
 	register(a, huma.Operation{
 		OperationID: "socket-ticket", Method: http.MethodPost, Path: "/auth/socket-ticket", Tags: []string{"auth"},
 		Summary:     "A ticket for one socket handshake",
-		Description: "For browsers, which cannot set a header on a WebSocket.",
+		Description: "For browsers, which cannot set a header on a WebSocket. The socket ends with 4401 when the access token does that asked for the ticket, unless it is renewed.",
 		Responses:   answers(http.StatusOK, "The ticket."),
 		Security:    bearerSecurity(), Middlewares: huma.Middlewares{a.authenticate(service)},
-	}, bearerFailures(),
+	}, bearerFailures(auth.ErrTooMany),
 		func(ctx context.Context, _ *noInput) (*ticketOutput, error) {
 			text, lasts, err := service.SocketTicket(ctx, identityOf(ctx))
 			if err != nil {
@@ -302,8 +316,11 @@ func registerPasswords(a *API, service *auth.Service) {
 		Summary:     "Set a new password by a mailed code",
 		Description: "It proves the address and ends every session.",
 		Responses:   answers(http.StatusNoContent, "The password is set."),
-	}, storeFailures(auth.ErrPasswordInvalid, auth.ErrCodeUnknown, auth.ErrCodeGone),
+	}, storeFailures(auth.ErrPasswordInvalid, auth.ErrCodeUnknown, auth.ErrCodeGone, auth.ErrTooMany),
 		func(ctx context.Context, in *resetInput) (*noOutput, error) {
+			if err := service.AllowCode(ctx, from(ctx)); err != nil {
+				return nil, err
+			}
 			return nil, service.ResetPassword(ctx, in.Body.Code, string(in.Body.Password))
 		})
 	register(a, huma.Operation{

@@ -108,7 +108,7 @@ func TestSignInAnswers(t *testing.T) {
 	assert.Equal(t, wrong.body, unknown.body)
 
 	o := s.object(s.wantStatus(s.post("/auth/signin", fields{"email": "Ada@Example.com", "password": password}), http.StatusOK))
-	assert.Equal(t, []string{"accessToken", "expiresIn", "refreshToken", "user"}, keys(o))
+	assert.Equal(t, []string{"accessToken", "deviceToken", "expiresIn", "refreshToken", "user"}, keys(o))
 	assert.EqualValues(t, 900, o["expiresIn"])
 	who := o["user"].(map[string]any)
 	assert.Equal(t, []string{"email", "fullName", "id", "isVerified"}, keys(who))
@@ -127,6 +127,37 @@ func TestSignInIsLimited(t *testing.T) {
 	}
 	s.wantProblem(last, http.StatusTooManyRequests, "too_many_attempts")
 	assert.Equal(t, "6", last.Header.Get("Retry-After"))
+}
+
+// TestADeviceThatHasSignedInIsNotLockedOut lets strangers behind the same address use up everything.
+func TestADeviceThatHasSignedInIsNotLockedOut(t *testing.T) {
+	t.Parallel()
+	s := newSystem(t, options{})
+	s.verified()
+	o := s.object(s.wantStatus(s.post("/auth/signin", fields{"email": ada, "password": password}), http.StatusOK))
+	for range 12 {
+		s.post("/auth/signin", fields{"email": ada, "password": "guess"})
+	}
+	s.wantProblem(s.post("/auth/signin", fields{"email": ada, "password": password}), http.StatusTooManyRequests, "too_many_attempts")
+	s.wantProblem(s.post("/auth/signin", fields{"email": ada, "password": password, "deviceToken": "made up"}), http.StatusTooManyRequests, "too_many_attempts")
+	s.wantStatus(s.post("/auth/signin", fields{"email": ada, "password": password, "deviceToken": o["deviceToken"]}), http.StatusOK)
+}
+
+func TestCodesAndRefreshesAreLimited(t *testing.T) {
+	t.Parallel()
+	s := newSystem(t, options{auth: func(c *auth.Config) {
+		c.CodeRate, c.RefreshRate = auth.Rate{Burst: 3, Per: time.Minute}, auth.Rate{Burst: 1, Per: time.Hour}
+	}})
+	for range 2 {
+		s.wantStatus(s.post("/auth/verify", fields{"code": "x"}), http.StatusBadRequest)
+	}
+	s.wantStatus(s.post("/auth/password/reset", fields{"code": "x", "password": password}), http.StatusBadRequest)
+	s.wantProblem(s.post("/auth/verify", fields{"code": "x"}), http.StatusTooManyRequests, "too_many_attempts")
+	s.wantProblem(s.post("/auth/password/reset", fields{"code": "x", "password": password}), http.StatusTooManyRequests, "too_many_attempts")
+	for range 100 {
+		s.wantStatus(s.post("/auth/refresh", fields{"refreshToken": "x"}), http.StatusUnauthorized)
+	}
+	s.wantProblem(s.post("/auth/refresh", fields{"refreshToken": "x"}), http.StatusTooManyRequests, "too_many_attempts")
 }
 
 func TestLimitsGoByTheClientBehindATrustedProxy(t *testing.T) {
@@ -150,6 +181,9 @@ func TestRefreshRotatesAndASecondUseEndsTheSession(t *testing.T) {
 	o := s.object(s.wantStatus(s.post("/auth/refresh", fields{"refreshToken": refresh}), http.StatusOK))
 	assert.NotEqual(t, refresh, o["refreshToken"])
 	assert.NotEqual(t, access, o["accessToken"])
+	again := s.object(s.wantStatus(s.post("/auth/refresh", fields{"refreshToken": refresh}), http.StatusOK))
+	assert.Equal(t, o["refreshToken"], again["refreshToken"], "the answer may have been lost")
+	s.clock.advance(10 * time.Second)
 	s.wantProblem(s.post("/auth/refresh", fields{"refreshToken": refresh}), http.StatusUnauthorized, "session_ended")
 	s.wantProblem(s.post("/auth/refresh", fields{"refreshToken": o["refreshToken"]}), http.StatusUnauthorized, "session_ended")
 	s.wantProblem(s.get("/auth/me", bearer(o["accessToken"].(string))), http.StatusUnauthorized, "session_ended")

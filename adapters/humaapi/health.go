@@ -15,6 +15,10 @@ import (
 // readyTimeout bounds each check of /readyz: who asks it routes traffic and asks often.
 const readyTimeout = time.Second
 
+// healthEvery is how long an answer of /health is good for: strangers may ask, and each answer
+// asks every dependency.
+const healthEvery = time.Second
+
 // HealthConfig is what [RegisterHealth] needs. Every field may be zero.
 type HealthConfig struct {
 	// Checks are the dependencies to ask.
@@ -38,7 +42,8 @@ type reportOutput struct {
 }
 
 // RegisterHealth puts /livez, which asks nothing, /readyz, which gives each check at most one
-// second, and /health, which gives each its own time-out, onto a. The latter two answer with
+// second, and /health, which gives each its own time-out and is found out at most once a second,
+// onto a. Whoever asks while one of them is being found out gets the same answer. The latter two answer with
 // a report: 200 if everything is up, otherwise, and while draining, 503.
 func RegisterHealth(a *API, cfg HealthConfig) error {
 	if a == nil {
@@ -73,19 +78,19 @@ func RegisterHealth(a *API, cfg HealthConfig) error {
 	a.report(huma.Operation{
 		OperationID: "ready", Path: "/readyz",
 		Summary: "Whether requests may be sent here", Description: "Each dependency gets one second. False while draining.",
-	}, quick, cfg)
+	}, health.NewReporter(quick, 0, cfg.Describe), cfg)
 	a.report(huma.Operation{
 		OperationID: "health", Path: "/health",
-		Summary: "The state of every dependency", Description: "The shape is that of NestJS Terminus.",
-	}, cfg.Checks, cfg)
+		Summary: "The state of every dependency", Description: "The shape is that of NestJS Terminus. It is found out at most once a second.",
+	}, health.NewReporter(cfg.Checks, healthEvery, cfg.Describe), cfg)
 	return nil
 }
 
-func (a *API) report(op huma.Operation, checks []health.Check, cfg HealthConfig) {
+func (a *API) report(op huma.Operation, checks *health.Reporter, cfg HealthConfig) {
 	op.Method, op.Tags = http.MethodGet, []string{"health"}
 	op.Responses = answers(http.StatusOK, "Everything is up.")
 	register(a, op, nil, func(ctx context.Context, _ *noInput) (*reportOutput, error) {
-		r := health.Run(ctx, checks, cfg.Draining(), cfg.Describe)
+		r := checks.Report(ctx, cfg.Draining())
 		status := http.StatusOK
 		if r.Status != health.OK {
 			status = http.StatusServiceUnavailable

@@ -168,6 +168,9 @@ func (p *pages) ask(ctx huma.Context, form page) {
 func (p *pages) verify(ctx huma.Context) {
 	form, err := p.api.readForm(ctx)
 	if err == nil {
+		err = p.service.AllowCode(ctx.Context(), from(ctx.Context()))
+	}
+	if err == nil {
 		err = p.service.Verify(ctx.Context(), form.Get("code"))
 	}
 	if err != nil {
@@ -179,6 +182,9 @@ func (p *pages) verify(ctx huma.Context) {
 
 func (p *pages) reset(ctx huma.Context) {
 	form, err := p.api.readForm(ctx)
+	if err == nil {
+		err = p.service.AllowCode(ctx.Context(), from(ctx.Context()))
+	}
 	if err == nil {
 		err = p.service.ResetPassword(ctx.Context(), form.Get("code"), form.Get("password"))
 	}

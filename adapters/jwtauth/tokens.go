@@ -76,6 +76,12 @@ func (i *Issuer) Issue(_ context.Context, c auth.Claims) (string, error) {
 		IssuedAt:  c.IssuedAt.Unix(),
 		ExpiresAt: c.ExpiresAt.Unix(),
 	}
+	if !c.SessionAt.IsZero() {
+		body.SessionAt = c.SessionAt.UnixMicro()
+	}
+	if !c.Until.IsZero() {
+		body.Until = c.Until.Unix()
+	}
 	if err := body.Validate(); err != nil {
 		return "", ErrClaimsInvalid.Because(err)
 	}
@@ -171,7 +177,7 @@ func (v *Verifier) Verify(ctx context.Context, token, audience string) (auth.Cla
 	if err != nil {
 		return auth.Claims{}, auth.ErrTokenInvalid.Because(err)
 	}
-	return auth.Claims{
+	c := auth.Claims{
 		ID:        body.ID,
 		Audience:  body.Audience,
 		UserID:    user.ID(body.Subject),
@@ -179,7 +185,14 @@ func (v *Verifier) Verify(ctx context.Context, token, audience string) (auth.Cla
 		SessionID: body.Session,
 		IssuedAt:  time.Unix(body.IssuedAt, 0).UTC(),
 		ExpiresAt: time.Unix(body.ExpiresAt, 0).UTC(),
-	}, nil
+	}
+	if body.SessionAt != 0 {
+		c.SessionAt = time.UnixMicro(body.SessionAt).UTC()
+	}
+	if body.Until != 0 {
+		c.Until = time.Unix(body.Until, 0).UTC()
+	}
+	return c, nil
 }
 
 // key checks the header, strictly, before it asks the source.
@@ -256,6 +269,10 @@ type claims struct {
 	Name      string `json:"name"`
 	IssuedAt  int64  `json:"iat"`
 	ExpiresAt int64  `json:"exp"`
+	// SessionAt is when the session was opened, in microseconds since 1970, and Until when the
+	// socket ends that a ticket opens. Tokens of older programs have neither.
+	SessionAt int64 `json:"sat,omitempty"`
+	Until     int64 `json:"end,omitempty"`
 
 	notBefore int64 // never issued, but obeyed
 }
@@ -275,6 +292,7 @@ func (c *claims) UnmarshalJSON(data []byte) error {
 		m.text("iss", &c.Issuer), m.text("sub", &c.Subject), m.text("aud", &c.Audience),
 		m.text("jti", &c.ID), m.text("sid", &c.Session), m.text("name", &c.Name),
 		m.seconds("iat", &c.IssuedAt), m.seconds("exp", &c.ExpiresAt), m.seconds("nbf", &c.notBefore),
+		m.moment("sat", &c.SessionAt, maxTime*1_000_000), m.seconds("end", &c.Until),
 	)
 }
 
@@ -287,6 +305,7 @@ func (c *claims) Validate() error {
 	}{
 		{"iss", c.Issuer == ""}, {"sub", c.Subject == ""}, {"aud", c.Audience == ""}, {"jti", c.ID == ""},
 		{"iat", c.IssuedAt <= 0 || c.IssuedAt > maxTime}, {"exp", c.ExpiresAt <= 0 || c.ExpiresAt > maxTime},
+		{"sat", c.SessionAt < 0 || c.SessionAt > maxTime*1_000_000}, {"end", c.Until < 0 || c.Until > maxTime},
 	} {
 		if f.missing {
 			errs = append(errs, errors.New(f.name+" is missing or out of range"))
@@ -366,13 +385,16 @@ func (m object) text(name string, to *string) error {
 }
 
 // seconds reads a member that is a whole number after 1970 and before the year 10000, if it is there.
-func (m object) seconds(name string, to *int64) error {
+func (m object) seconds(name string, to *int64) error { return m.moment(name, to, maxTime) }
+
+// moment reads a member that is a whole number up to most, if it is there.
+func (m object) moment(name string, to *int64, most int64) error {
 	raw, ok := m[name]
 	if !ok {
 		return nil
 	}
-	if json.Unmarshal(raw, to) != nil || *to <= 0 || *to > maxTime {
-		return errors.New(name + " is not a time in whole seconds")
+	if json.Unmarshal(raw, to) != nil || *to <= 0 || *to > most {
+		return errors.New(name + " is not a time in whole numbers")
 	}
 	return nil
 }

@@ -93,21 +93,23 @@ func (ss *Sessions) Update(ctx context.Context, id string, change func(*auth.Ses
 	return s, nil
 }
 
-// ByUser returns the user's sessions, oldest first.
-func (ss *Sessions) ByUser(ctx context.Context, id user.ID) ([]auth.Session, error) {
+// ByUser returns the user's sessions that go on, newest first.
+func (ss *Sessions) ByUser(ctx context.Context, id user.ID, at time.Time, limit int) ([]auth.Session, error) {
 	if err := alive(ctx); err != nil {
 		return nil, err
 	}
 	ss.mu.RLock()
 	defer ss.mu.RUnlock()
-	sessions := make([]auth.Session, 0, len(ss.byUser[id]))
+	sessions := []auth.Session{}
 	for _, sid := range ss.byUser[id] {
-		sessions = append(sessions, ss.byID[sid])
+		if s := ss.byID[sid]; s.RevokedAt.IsZero() && s.ExpiresAt.After(at) {
+			sessions = append(sessions, s)
+		}
 	}
 	slices.SortFunc(sessions, func(a, b auth.Session) int {
-		return cmp.Or(a.CreatedAt.Compare(b.CreatedAt), cmp.Compare(a.ID, b.ID))
+		return cmp.Or(b.CreatedAt.Compare(a.CreatedAt), cmp.Compare(b.ID, a.ID))
 	})
-	return sessions, nil
+	return sessions[:min(len(sessions), max(limit, 0))], nil
 }
 
 // DeleteExpired removes sessions whose ExpiresAt is before the given time.

@@ -41,7 +41,7 @@ func TestAnEndedContextChangesNothing(t *testing.T) {
 		"Sessions.Create":    func() error { return s.Sessions.Create(ctx, auth.Session{ID: "s"}) },
 		"Sessions.ByID":      func() error { _, err := s.Sessions.ByID(ctx, "s"); return err },
 		"Sessions.Update":    func() error { _, err := s.Sessions.Update(ctx, "s", nil); return err },
-		"Sessions.ByUser":    func() error { _, err := s.Sessions.ByUser(ctx, "u"); return err },
+		"Sessions.ByUser":    func() error { _, err := s.Sessions.ByUser(ctx, "u", time.Time{}, 10); return err },
 		"Sessions.Delete":    func() error { _, err := s.Sessions.DeleteExpired(ctx, start); return err },
 		"Codes.Put":          func() error { return s.Codes.Put(ctx, auth.Code{}) },
 		"Codes.Use":          func() error { _, err := s.Codes.Use(ctx, "", start); return err },

@@ -53,6 +53,8 @@ func (ts *Tokens) Issue(ctx context.Context, c auth.Claims) (string, error) {
 	}
 	c.IssuedAt = c.IssuedAt.UTC().Truncate(time.Second)
 	c.ExpiresAt = c.ExpiresAt.UTC().Truncate(time.Second)
+	c.Until = c.Until.UTC().Truncate(time.Second)
+	c.SessionAt = stamp(c.SessionAt)
 	token := rand.Text()
 	ts.mu.Lock()
 	defer ts.mu.Unlock()

@@ -113,5 +113,6 @@ func stampUser(u user.User) user.User {
 	u.CreatedAt = stamp(u.CreatedAt)
 	u.VerifiedAt = stamp(u.VerifiedAt)
 	u.PasswordChangedAt = stamp(u.PasswordChangedAt)
+	u.SessionsFrom = stamp(u.SessionsFrom)
 	return u
 }

@@ -86,6 +86,7 @@ func codes(s *mongostore.Store) contract.Codes {
 }
 
 func nonces(s *mongostore.Store) auth.Nonces             { return s.Nonces() }
+func limiter(s *mongostore.Store) auth.Limiter           { return s.Limiter() }
 func messageStore(s *mongostore.Store) chat.MessageStore { return s.Messages() }
 func rooms(s *mongostore.Store) chat.Rooms               { return s.Rooms() }
 func members(s *mongostore.Store) chat.Members           { return s.Members() }
@@ -95,6 +96,7 @@ func TestOutboxContract(t *testing.T)         { run(t, contract.Outbox(), users)
 func TestSessionStoreContract(t *testing.T)   { run(t, contract.SessionStore(), sessions) }
 func TestCodeStoreContract(t *testing.T)      { run(t, contract.CodeStore(), codes) }
 func TestNoncesContract(t *testing.T)         { run(t, contract.Nonces(), nonces) }
+func TestLimiterContract(t *testing.T)        { run(t, contract.Limiter(), limiter) }
 func TestMessageStoreContract(t *testing.T)   { run(t, contract.MessageStore(), messageStore) }
 func TestMailQueueContract(t *testing.T)      { run(t, contract.MailQueue(), mails) }
 func TestDeadLettersContract(t *testing.T)    { run(t, contract.DeadLetters(), mails) }

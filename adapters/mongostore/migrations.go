@@ -13,7 +13,7 @@ import (
 
 // schemaVersion is the version of collections and indexes. It grows with every change that an older program
 // cannot live with; a validator may change without.
-const schemaVersion = 1
+const schemaVersion = 2
 
 // schemaID names the document of the schema's collection.
 const schemaID = "schema"

@@ -1,5 +1,5 @@
 // Package mongostore implements every persistence port on MongoDB through mongo-driver v2.10:
-// user.Repository, auth.SessionStore, auth.CodeStore, auth.Nonces and auth.Sweeper,
+// user.Repository, auth.SessionStore, auth.CodeStore, auth.Nonces, auth.Limiter and auth.Sweeper,
 // chat.MessageStore, chat.Rooms and chat.Members, event.Outbox, mail.Queue,
 // mail.DeadLetters and mail.Stats. It is made for MongoDB 4.4 or later, a single server or a
 // replica set. No real MongoDB could be had for its tests: they run on FerretDB v1.24 and on
@@ -54,11 +54,12 @@
 // microseconds since 1970 in UTC, since a BSON date has milliseconds only; an absent one is "not yet".
 //
 //	users     _id | full_name, email unique, password_hash, created_at, verified_at,
-//	          password_changed_at, version, pending, events: [{position, id, topic, type, key, time, data}]
+//	          password_changed_at, sessions_from, kept_session, version, pending, events: [{position, id, topic, type, key, time, data}]
 //	sessions  _id | user_id, family_hash, token_hash, created_at, rotated_at, expires_at, revoked_at,
-//	          removed, version, pending, events as those of users
+//	          previous_hash, rotation_key, device_hash, removed, version, pending, events as those of users
 //	codes     _id: the hash | user_id, created_at, expires_at, used_at
 //	nonces    _id: the name | expires_at
+//	limits    _id: the hash of a key | whole_at: when its allowance is whole again
 //	rooms     _id: the name | created_by, created_at
 //	members   _id | user_id, room unique together, since
 //	messages  _id | room, seq unique together; room, once unique together; id, client_id, author_id, author_name, text, at
@@ -132,7 +133,7 @@ func newStore(db *mongo.Database, cfg Config) *Store {
 		schema *collection
 		handle **mongo.Collection
 	}{
-		{users, &d.users}, {sessions, &d.sessions}, {codes, &d.codes}, {nonces, &d.nonces}, {rooms, &d.rooms},
+		{users, &d.users}, {sessions, &d.sessions}, {codes, &d.codes}, {nonces, &d.nonces}, {limits, &d.limits}, {rooms, &d.rooms},
 		{members, &d.members}, {messages, &d.messages}, {clock, &d.clock}, {mailJobs, &d.mailJobs}, {schema, &d.schema},
 	} {
 		*c.handle = db.Collection(c.schema.name, opts)
@@ -155,6 +156,9 @@ func (s *Store) Codes() *Codes { return &Codes{s.db} }
 
 // Nonces returns the names that were spent.
 func (s *Store) Nonces() *Nonces { return &Nonces{s.db} }
+
+// Limiter returns the allowances of the store.
+func (s *Store) Limiter() *Limiter { return &Limiter{s.db} }
 
 // Messages returns the messages of the store.
 func (s *Store) Messages() *Messages { return &Messages{s.db} }
@@ -203,7 +207,7 @@ type database struct {
 	db  *mongo.Database
 	log *slog.Logger
 
-	users, sessions, codes, nonces, rooms, members, messages, clock, mailJobs, schema *mongo.Collection
+	users, sessions, codes, nonces, limits, rooms, members, messages, clock, mailJobs, schema *mongo.Collection
 
 	// committed is messages as the majority has them: the number after one that a new primary may not have
 	// would leave a gap there.

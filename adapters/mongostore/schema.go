@@ -87,6 +87,7 @@ var (
 		fields: append([]field{
 			text("_id", 1, maxID), text("full_name", 1, user.MaxFullName), text("email", 1, user.MaxEmail), text("password_hash", 0, 512),
 			moment("created_at"), optional(moment("verified_at")), optional(moment("password_changed_at")),
+			optional(moment("sessions_from")), optional(text("kept_session", 0, maxID)),
 		}, carried...),
 		indexes: append([]index{{fields: []string{"email"}, unique: true}}, carriedIndexes...),
 	}
@@ -96,8 +97,9 @@ var (
 			text("_id", 1, maxID), text("user_id", 0, maxID), text("family_hash", 0, maxID), text("token_hash", 0, maxID),
 			moment("created_at"), optional(moment("rotated_at")), moment("expires_at"), optional(moment("revoked_at")),
 			{name: "removed", kind: kindBool, optional: true},
+			optional(text("previous_hash", 0, maxID)), optional(text("rotation_key", 0, maxID)), optional(text("device_hash", 0, maxID)),
 		}, carried...),
-		indexes: append([]index{{fields: []string{"user_id", "created_at", "_id"}}, {fields: []string{"expires_at"}}}, carriedIndexes...),
+		indexes: append([]index{{fields: []string{"user_id", "created_at", "_id"}}, {fields: []string{"user_id", "revoked_at", "created_at", "_id"}}, {fields: []string{"expires_at"}}}, carriedIndexes...),
 	}
 	codes = &collection{
 		name: "parley_codes",
@@ -110,6 +112,11 @@ var (
 		name:    "parley_nonces",
 		fields:  []field{text("_id", 0, maxKey), moment("expires_at")},
 		indexes: []index{{fields: []string{"expires_at"}}},
+	}
+	limits = &collection{
+		name:    "parley_limits",
+		fields:  []field{text("_id", 1, maxID), moment("whole_at")},
+		indexes: []index{{fields: []string{"whole_at"}}},
 	}
 	rooms = &collection{
 		name:   "parley_rooms",
@@ -151,7 +158,7 @@ var (
 )
 
 // collections are all there are. The schema's comes last: its document says that the others are there.
-var collections = []*collection{users, sessions, codes, nonces, rooms, members, messages, clock, mailJobs, schema}
+var collections = []*collection{users, sessions, codes, nonces, limits, rooms, members, messages, clock, mailJobs, schema}
 
 // validator is what the server is told to check.
 func (c *collection) validator() bson.D {

@@ -30,6 +30,10 @@ type sessionDoc struct {
 	ExpiresAt  int64   `bson:"expires_at"`
 	RevokedAt  *int64  `bson:"revoked_at,omitempty"`
 	Carried    carrier `bson:",inline"`
+
+	PreviousHash string `bson:"previous_hash,omitempty"`
+	RotationKey  string `bson:"rotation_key,omitempty"`
+	DeviceHash   string `bson:"device_hash,omitempty"`
 }
 
 func toSessionDoc(s auth.Session, c carrier) sessionDoc {
@@ -37,6 +41,7 @@ func toSessionDoc(s auth.Session, c carrier) sessionDoc {
 		ID: s.ID, UserID: string(s.UserID), FamilyHash: s.FamilyHash, TokenHash: s.TokenHash,
 		CreatedAt: micros(s.CreatedAt), RotatedAt: optionalMicros(s.RotatedAt),
 		ExpiresAt: micros(s.ExpiresAt), RevokedAt: optionalMicros(s.RevokedAt), Carried: c,
+		PreviousHash: s.PreviousHash, RotationKey: s.RotationKey, DeviceHash: s.DeviceHash,
 	}
 }
 
@@ -45,6 +50,7 @@ func (d *sessionDoc) session() auth.Session {
 		ID: d.ID, UserID: user.ID(d.UserID), FamilyHash: d.FamilyHash, TokenHash: d.TokenHash,
 		CreatedAt: instant(d.CreatedAt), RotatedAt: optionalInstant(d.RotatedAt),
 		ExpiresAt: instant(d.ExpiresAt), RevokedAt: optionalInstant(d.RevokedAt),
+		PreviousHash: d.PreviousHash, RotationKey: d.RotationKey, DeviceHash: d.DeviceHash,
 	}
 }
 
@@ -106,13 +112,16 @@ func (s *Sessions) Update(ctx context.Context, id string, change func(*auth.Sess
 	}
 }
 
-// ByUser implements auth.SessionStore. Sessions of the same age come by ID.
-func (s *Sessions) ByUser(ctx context.Context, id user.ID) ([]auth.Session, error) {
-	if !storable(string(id)) {
+// ByUser implements auth.SessionStore.
+func (s *Sessions) ByUser(ctx context.Context, id user.ID, at time.Time, limit int) ([]auth.Session, error) {
+	if limit < 1 || !storable(string(id)) {
 		return []auth.Session{}, nil
 	}
-	docs, err := all[sessionDoc](ctx, s.db, "read sessions", s.db.sessions, bson.D{{Key: "user_id", Value: string(id)}, present},
-		options.Find().SetSort(ascending("created_at", "_id")))
+	// The index on user_id, revoked_at, created_at and _id is read from its end, no further than to the limit.
+	docs, err := all[sessionDoc](ctx, s.db, "read sessions", s.db.sessions, bson.D{
+		{Key: "user_id", Value: string(id)}, {Key: "revoked_at", Value: nil},
+		{Key: "expires_at", Value: bson.D{{Key: "$gt", Value: micros(at)}}}, present,
+	}, options.Find().SetSort(ascending("-created_at", "-_id")).SetLimit(int64(limit)))
 	if err != nil {
 		return nil, err
 	}

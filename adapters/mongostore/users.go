@@ -25,6 +25,8 @@ type userDoc struct {
 	CreatedAt         int64   `bson:"created_at"`
 	VerifiedAt        *int64  `bson:"verified_at,omitempty"`
 	PasswordChangedAt *int64  `bson:"password_changed_at,omitempty"`
+	SessionsFrom      *int64  `bson:"sessions_from,omitempty"`
+	KeptSession       string  `bson:"kept_session,omitempty"`
 	Carried           carrier `bson:",inline"`
 }
 
@@ -32,7 +34,7 @@ func toUserDoc(u user.User, c carrier) userDoc {
 	return userDoc{
 		ID: string(u.ID), FullName: u.FullName, Email: string(u.Email), PasswordHash: u.PasswordHash,
 		CreatedAt: micros(u.CreatedAt), VerifiedAt: optionalMicros(u.VerifiedAt), PasswordChangedAt: optionalMicros(u.PasswordChangedAt),
-		Carried: c,
+		SessionsFrom: optionalMicros(u.SessionsFrom), KeptSession: u.KeptSession, Carried: c,
 	}
 }
 
@@ -40,6 +42,7 @@ func (d *userDoc) user() user.User {
 	return user.User{
 		ID: user.ID(d.ID), FullName: d.FullName, Email: user.Email(d.Email), PasswordHash: d.PasswordHash,
 		CreatedAt: instant(d.CreatedAt), VerifiedAt: optionalInstant(d.VerifiedAt), PasswordChangedAt: optionalInstant(d.PasswordChangedAt),
+		SessionsFrom: optionalInstant(d.SessionsFrom), KeptSession: d.KeptSession,
 	}
 }
 

@@ -437,6 +437,12 @@ var badValues = map[string][]string{
 	"auth-taken":      {"nonsense"},
 	"access-ttl":      {"nonsense", "0s", "-1m", "15"},
 	"session-ttl":     {"nonsense", "0s", "-1m", "15"},
+	"session-max":     {"nonsense", "-1m", "719h", "15"},
+	"max-sessions":    {"nonsense", "0", "-1"},
+	"code-burst":      {"nonsense", "0", "-1"},
+	"refresh-burst":   {"nonsense", "0", "-1"},
+	"ticket-burst":    {"nonsense", "0", "-1"},
+	"handshake-burst": {"nonsense", "0", "-1"},
 	"signin-burst":    {"nonsense", "0", "-1", "1.5"},
 	"mail-burst":      {"nonsense", "0", "-1", "1.5"},
 	"issuer":          {},
@@ -450,9 +456,11 @@ var badValues = map[string][]string{
 	"socket-rate":     {"nonsense", "0", "-2"},
 	"socket-burst":    {"nonsense", "0", "-1"},
 	"max-connections": {"nonsense", "0", "-1"},
-	"log-format":      {"nonsense"},
-	"log-level":       {"nonsense"},
-	"drain-timeout":   {"nonsense", "0s", "-1s", "9s"},
+
+	"max-user-connections": {"nonsense", "0", "-1"},
+	"log-format":           {"nonsense"},
+	"log-level":            {"nonsense"},
+	"drain-timeout":        {"nonsense", "0s", "-1s", "9s"},
 }
 
 func TestABadValueIsRefused(t *testing.T) {

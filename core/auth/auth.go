@@ -3,7 +3,7 @@
 //
 // [Service] owns every decision. Access tokens are short-lived and verified without a
 // store ([TokenVerifier]); refresh tokens are opaque, rotate at each use, and a second use
-// of one ends its session. Codes and tokens are stored as hashes only.
+// of one, but for a short grace, ends its session. Codes and tokens are stored as hashes only.
 package auth
 
 import (
@@ -65,7 +65,12 @@ type Claims struct {
 	UserID    user.ID
 	Name      string
 	SessionID string
-	// IssuedAt and ExpiresAt have whole seconds.
+	// SessionAt is when the session was opened, to the microsecond: a token of a session that
+	// is older than its user allows is refused without a store. Zero if it is not known.
+	SessionAt time.Time
+	// Until is when the socket must end that a ticket opens. Zero for other tokens.
+	Until time.Time
+	// IssuedAt, ExpiresAt and Until have whole seconds.
 	IssuedAt, ExpiresAt time.Time
 }
 
@@ -90,6 +95,12 @@ type Session struct {
 	UserID user.ID
 	// FamilyHash recognises any refresh token of this session, TokenHash the current one.
 	FamilyHash, TokenHash string
+	// PreviousHash recognises the refresh token before the current one; empty if there is none.
+	// RotationKey and that token together make the current one, and neither does so alone.
+	PreviousHash, RotationKey string
+	// DeviceHash recognises the device that opened the session, for its own allowance of
+	// attempts to sign in; empty if that is not known.
+	DeviceHash string
 	// CreatedAt, RotatedAt, ExpiresAt and RevokedAt are UTC, to the microsecond; RevokedAt
 	// is zero while the session lives.
 	CreatedAt, RotatedAt, ExpiresAt, RevokedAt time.Time
@@ -117,8 +128,28 @@ type SessionStore interface {
 	// once, so it edits its argument and does nothing else. Of concurrent updates that each
 	// expect what the other changes, exactly one finds it.
 	Update(ctx context.Context, id string, change func(*Session) error, events ...event.Event) (Session, error)
-	// ByUser returns the user's sessions, expired and revoked ones included, oldest first.
-	ByUser(ctx context.Context, id user.ID) ([]Session, error)
+	// ByUser returns the user's sessions that are not revoked and expire after the given time,
+	// newest first, those of one age by descending ID, and at most limit of them. However many
+	// others the user has or had, it does not read them.
+	ByUser(ctx context.Context, id user.ID, at time.Time, limit int) ([]Session, error)
+}
+
+// Standing is what decides whether a session goes on.
+type Standing struct {
+	Session Session
+	// From and Kept are the user's SessionsFrom and KeptSession.
+	From time.Time
+	Kept string
+}
+
+// Standings reads a session together with what its user says of sessions: a store that holds
+// both can do so at the price of one.
+//
+// It may be called from many goroutines.
+type Standings interface {
+	// Standing returns the session and its user's word, or ErrSessionNotFound if there is no
+	// such session or it has no user. It returns expired and revoked ones.
+	Standing(ctx context.Context, id string) (Standing, error)
 }
 
 // Code is a one-time code that was mailed to somebody. It is a value.
@@ -183,7 +214,10 @@ type Identity struct {
 	UserID    user.ID
 	Name      string
 	SessionID string
-	// ExpiresAt is when the token that proved it ends.
+	// SessionAt is when the session was opened; zero if the token does not say.
+	SessionAt time.Time
+	// ExpiresAt is when the token that proved it ends; of a ticket, when the access token
+	// ends that asked for it.
 	ExpiresAt time.Time
 }
 
@@ -199,5 +233,19 @@ type SessionRevoked struct {
 	SessionID string `json:"sessionId"`
 	// Until is when the last access token of the session expires: until then nodes that
 	// verify tokens without a store remember that the session is over.
+	Until time.Time `json:"until"`
+}
+
+// TypeSessionsRevoked is the type of events that say that all older sessions of a user ended.
+const TypeSessionsRevoked = "sessions.revoked"
+
+// SessionsRevoked is the data of TypeSessionsRevoked: one event, however many sessions.
+type SessionsRevoked struct {
+	UserID string `json:"userId"`
+	// Before is the time before which a session was opened that is over.
+	Before time.Time `json:"before"`
+	// Keep is the session that goes on although it is older; empty for none.
+	Keep string `json:"keep,omitempty"`
+	// Until is when the last access token of those sessions expires.
 	Until time.Time `json:"until"`
 }

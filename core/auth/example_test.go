@@ -51,15 +51,21 @@ func ExampleService() {
 	who, err := service.Authenticate(ctx, grant.AccessToken)
 	fmt.Println("hello", who.Name, err)
 
-	_, err = service.Refresh(ctx, grant.RefreshToken)
+	next, err := service.Refresh(ctx, grant.RefreshToken)
+	fmt.Println("refresh:", err)
+	again, err := service.Refresh(ctx, grant.RefreshToken)
+	fmt.Println("the answer was lost:", again.RefreshToken == next.RefreshToken, err)
+	_, err = service.Refresh(ctx, next.RefreshToken)
 	fmt.Println("refresh:", err)
 	_, err = service.Refresh(ctx, grant.RefreshToken)
-	fmt.Println("once more:", errors.Is(err, auth.ErrSessionEnded))
+	fmt.Println("a token from before:", errors.Is(err, auth.ErrSessionEnded))
 	// Output:
 	// sign up: <nil>
 	// sign in: the e-mail address is not verified yet
 	// verify: <nil>
 	// hello Ada Lovelace <nil>
 	// refresh: <nil>
-	// once more: true
+	// the answer was lost: true <nil>
+	// refresh: <nil>
+	// a token from before: true
 }

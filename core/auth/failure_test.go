@@ -139,11 +139,11 @@ func (d sessions) Update(ctx context.Context, id string, change func(*auth.Sessi
 	return d.Sessions.Update(ctx, id, change, events...)
 }
 
-func (d sessions) ByUser(ctx context.Context, id user.ID) ([]auth.Session, error) {
+func (d sessions) ByUser(ctx context.Context, id user.ID, at time.Time, limit int) ([]auth.Session, error) {
 	if err := d.call(); err != nil {
 		return nil, err
 	}
-	return d.Sessions.ByUser(ctx, id)
+	return d.Sessions.ByUser(ctx, id, at, limit)
 }
 
 type verifier struct{ *dependencies }

@@ -62,6 +62,9 @@ func (g *Gate) RedeemTicket(ctx context.Context, ticket string) (Identity, error
 	if !first {
 		return Identity{}, ErrTokenInvalid
 	}
+	if who.ExpiresAt = c.Until; c.Until.IsZero() {
+		who.ExpiresAt = c.IssuedAt.Add(ticketSocket)
+	}
 	return who, nil
 }
 
@@ -79,5 +82,5 @@ func (g *Gate) identify(ctx context.Context, token, audience string) (Identity, 
 			return Identity{}, Claims{}, err
 		}
 	}
-	return Identity{UserID: c.UserID, Name: c.Name, SessionID: c.SessionID, ExpiresAt: c.ExpiresAt}, c, nil
+	return Identity{UserID: c.UserID, Name: c.Name, SessionID: c.SessionID, SessionAt: c.SessionAt, ExpiresAt: c.ExpiresAt}, c, nil
 }

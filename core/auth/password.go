@@ -118,7 +118,7 @@ func (s *Service) ResetPassword(ctx context.Context, code, password string) erro
 }
 
 // ChangePassword sets a new password and ends every other session. A wrong current password
-// is ErrInvalidCredentials, and counts as an attempt to sign in.
+// is ErrInvalidCredentials. A session may try as often as a device may sign in; more is ErrTooMany.
 func (s *Service) ChangePassword(ctx context.Context, who Identity, current, password string) error {
 	u, err := s.Me(ctx, who)
 	if err != nil {
@@ -127,7 +127,7 @@ func (s *Service) ChangePassword(ctx context.Context, who Identity, current, pas
 	if err := checkPassword(password, u.Email); err != nil {
 		return err
 	}
-	if err := s.allowEmail(ctx, limitSignIn, string(u.Email), s.cfg.SignInRate); err != nil {
+	if err := s.allow(ctx, limitSignIn+":session:"+string(who.UserID)+":"+who.SessionID, s.cfg.SignInRate); err != nil {
 		return err
 	}
 	ok, _, err := s.verifyPassword(ctx, u.PasswordHash, current)
@@ -155,32 +155,25 @@ type newPassword struct {
 	tooLate error
 }
 
-// setPassword changes the password of u, commits the notice with it, and ends sessions.
-//
-// Three steps cannot be one commit, so each leaves a state that is safe if the next never
-// comes: Refresh refuses a session that was last used before the password changed. The session
-// to keep gets over that time first; then comes the password; then the other sessions end.
+// setPassword changes the password of u, ends its sessions, and commits both notices with it: one
+// write, however many sessions there are.
 func (s *Service) setPassword(ctx context.Context, u user.User, n newPassword) error {
 	hash, err := s.cfg.Hasher.Hash(ctx, n.password)
 	if err != nil {
 		return failed("hashing the password", err)
 	}
-	// Always later than what it is compared with, whatever the clocks do.
-	at := notBefore(notBefore(s.now(), n.after.Add(time.Microsecond)), u.PasswordChangedAt.Add(time.Microsecond))
 	if n.keep != "" {
-		_, err := s.cfg.Sessions.Update(ctx, n.keep, func(x *Session) error {
-			if x.ended(at) || x.UserID != u.ID {
-				return ErrSessionEnded
-			}
-			x.RotatedAt = notBefore(at, x.RotatedAt)
-			return nil
-		})
-		switch {
-		case errors.Is(err, ErrSessionEnded), errors.Is(err, ErrSessionNotFound):
-			return ErrSessionEnded
-		case err != nil:
-			return failed("storing the session", err)
+		if err := s.live(ctx, u.ID, n.keep); err != nil {
+			return err
 		}
+	}
+	at, err := s.afterAll(ctx, u.ID)
+	if err != nil {
+		return err
+	}
+	// Always later than what it is compared with, whatever the clocks do.
+	for _, bound := range []time.Time{n.after.Add(time.Microsecond), u.PasswordChangedAt.Add(time.Microsecond), u.SessionsFrom} {
+		at = notBefore(at, bound)
 	}
 	e, err := s.mailEvent(mail.TypePasswordChanged, u.ID, mail.PasswordChanged{
 		UserID: string(u.ID), FullName: u.FullName, Email: string(u.Email), At: at,
@@ -188,7 +181,7 @@ func (s *Service) setPassword(ctx context.Context, u user.User, n newPassword) e
 	if err != nil {
 		return err
 	}
-	_, err = s.cfg.Users.Update(ctx, u.ID, func(x *user.User) error {
+	_, err = s.endSessions(ctx, u.ID, at, n.keep, func(x *user.User) error {
 		if !x.PasswordChangedAt.Equal(u.PasswordChangedAt) {
 			return n.tooLate
 		}
@@ -198,17 +191,8 @@ func (s *Service) setPassword(ctx context.Context, u user.User, n newPassword) e
 		}
 		return nil
 	}, e)
-	switch {
-	case errors.Is(err, n.tooLate):
-		return n.tooLate
-	case errors.Is(err, user.ErrNotFound):
-		return user.ErrNotFound
-	case err != nil:
-		return failed("storing the password", err)
+	if err == nil {
+		s.cfg.Log.Info("a password was changed", "user", u)
 	}
-	s.cfg.Committed()
-	s.cfg.Log.Info("a password was changed", "user", u)
-	ctx, cancel := detached(ctx)
-	defer cancel()
-	return s.revokeAll(ctx, u.ID, n.keep)
+	return err
 }

@@ -49,9 +49,10 @@ func TestChangePassword(t *testing.T) {
 	require.NoError(t, w.ChangePassword(t.Context(), who, password, newPassword))
 	events := w.events()[before:]
 	require.Len(t, events, 2)
-	require.Equal(t, mail.TypePasswordChanged, events[0].Type)
-	require.Equal(t, mail.Topic, events[0].Topic)
-	require.Equal(t, auth.TypeSessionRevoked, events[1].Type)
+	require.Equal(t, mail.TypePasswordChanged, events[1].Type)
+	require.Equal(t, mail.Topic, events[1].Topic)
+	require.Equal(t, auth.TypeSessionsRevoked, events[0].Type)
+	require.Equal(t, who.SessionID, decoded[auth.SessionsRevoked](t, events[0].Data).Keep)
 	require.Equal(t, w.clock.Now().UTC().Truncate(time.Microsecond), w.user(ada).PasswordChangedAt)
 
 	_, err := w.SignIn(t.Context(), auth.Client{}, ada, password)
@@ -67,17 +68,41 @@ func TestChangePassword(t *testing.T) {
 	require.ErrorIs(t, err, auth.ErrSessionEnded)
 }
 
-func TestChangePasswordIsLimitedWithSignIn(t *testing.T) {
+func TestChangePasswordIsLimitedPerSession(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, func(c *auth.Config) { c.SignInRate = auth.Rate{Burst: 5, Per: time.Minute} })
 	w.account(ada)
-	_, who := w.signIn(ada, password) // one
-	for range 4 {
-		require.ErrorIs(t, w.ChangePassword(t.Context(), who, "guess", newPassword), auth.ErrInvalidCredentials)
+	_, who := w.signIn(ada, password)
+	_, thief := w.signIn(ada, password)
+	for range 5 {
+		require.ErrorIs(t, w.ChangePassword(t.Context(), thief, "guess", newPassword), auth.ErrInvalidCredentials)
 	}
-	require.ErrorIs(t, w.ChangePassword(t.Context(), who, password, newPassword), auth.ErrTooMany)
-	_, err := w.SignIn(t.Context(), auth.Client{}, ada, password)
-	require.ErrorIs(t, err, auth.ErrTooMany)
+	require.ErrorIs(t, w.ChangePassword(t.Context(), thief, password, newPassword), auth.ErrTooMany)
+	require.NoError(t, w.ChangePassword(t.Context(), who, password, newPassword), "one session does not lock out another")
+}
+
+// TestChangePasswordKeepsOneSession changes it twice, each time from another session.
+func TestChangePasswordKeepsOneSession(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	w.account(ada)
+	one, _ := w.signIn(ada, password)
+	two, whoTwo := w.signIn(ada, password)
+	require.NoError(t, w.ChangePassword(t.Context(), whoTwo, password, newPassword))
+	three, whoThree := w.signIn(ada, newPassword)
+	_, err := w.Authenticate(t.Context(), two.AccessToken)
+	require.NoError(t, err)
+	require.NoError(t, w.ChangePassword(t.Context(), whoThree, newPassword, "a third horse"))
+	for _, g := range []auth.Grant{one, two} {
+		_, err := w.Refresh(t.Context(), g.RefreshToken)
+		require.ErrorIs(t, err, auth.ErrSessionEnded)
+	}
+	_, err = w.Refresh(t.Context(), three.RefreshToken)
+	require.NoError(t, err)
+	require.NoError(t, w.SignOutAll(t.Context(), whoThree))
+	_, err = w.Refresh(t.Context(), three.RefreshToken)
+	require.ErrorIs(t, err, auth.ErrSessionEnded, "who was kept once is not kept for ever")
+	require.ErrorIs(t, w.ChangePassword(t.Context(), whoThree, "a third horse", newPassword), auth.ErrSessionEnded)
 }
 
 func TestConcurrentPasswordChangesAreOne(t *testing.T) {
@@ -207,7 +232,7 @@ func TestPasswordChangesSurviveACrashAnywhere(t *testing.T) {
 					err := change(w, code, who)
 					if !w.steps.disarm() {
 						require.NoError(t, err)
-						require.Greater(t, step, 3)
+						require.Equal(t, map[string]int{"reset": 3, "change": 2}[name], step, "a new password is one write")
 						break
 					}
 					require.ErrorIs(t, err, fault.Unavailable, "step %d, lost %v", step, lost)

@@ -25,11 +25,25 @@ type Config struct {
 	Verifier TokenVerifier   // required
 	Nonces   Nonces          // required
 	Limiter  Limiter         // required
+	// LocalLimiter counts what may be forgotten without harm: refreshes, tickets and looks for
+	// a device. Default Limiter; one in memory spares its store these calls.
+	LocalLimiter Limiter
+	// Standings, if set, is asked whether a session goes on. Default: Sessions and Users.
+	Standings Standings
 
 	// AccessTTL is how long an access token lasts, at least a second. Default 15 minutes.
 	AccessTTL time.Duration
 	// SessionTTL is how long a session lasts without a refresh, at least AccessTTL. Default 30 days.
 	SessionTTL time.Duration
+	// SessionMax is how long a session lasts in all, however often it is refreshed, at least
+	// SessionTTL. Default 90 days, or SessionTTL if that is longer.
+	SessionMax time.Duration
+	// MaxSessions is how many sessions of a user go on at once: the next one ends the oldest.
+	// Default 100.
+	MaxSessions int
+	// RefreshGrace is how long the refresh token before the current one is answered with the
+	// current one, for a client that has lost the answer. Default 10 seconds.
+	RefreshGrace time.Duration
 	// CodeTTL is how long a verification code lasts. Default 24 hours.
 	CodeTTL time.Duration
 	// ResetTTL is how long a code for a new password lasts. Default 1 hour.
@@ -37,8 +51,17 @@ type Config struct {
 	// TicketTTL is how long a socket ticket lasts, 1 to 30 seconds. Default 30 seconds.
 	TicketTTL time.Duration
 
-	// SignInRate limits guesses of a password per address and, tenfold, per client. Default 10 a minute.
+	// SignInRate limits guesses of a password: those of a device that has signed in before; those
+	// from one network at one address; threefold, all at one address of devices that are not
+	// known; tenfold, all from one network. Default 10 a minute.
 	SignInRate Rate
+	// CodeRate limits, per network, how many mailed codes are tried: see [Service.AllowCode].
+	// Default 300 a minute.
+	CodeRate Rate
+	// RefreshRate limits refreshes of a session and, a hundredfold, from a network. Default 60 a minute.
+	RefreshRate Rate
+	// TicketRate limits the socket tickets of a session. Default 60 a minute.
+	TicketRate Rate
 	// MailRate limits the mails of each action (sign-up, resend, forgotten) by itself: so many for one
 	// client to one address, four times as many for all clients to one address, and ten times as
 	// many requests for one client. Default 3 per 10 minutes.
@@ -103,6 +126,8 @@ func New(cfg Config) (*Service, error) {
 	}{
 		{"AccessTTL", &cfg.AccessTTL, 15 * time.Minute},
 		{"SessionTTL", &cfg.SessionTTL, 30 * 24 * time.Hour},
+		{"SessionMax", &cfg.SessionMax, max(90*24*time.Hour, cfg.SessionTTL)},
+		{"RefreshGrace", &cfg.RefreshGrace, 10 * time.Second},
 		{"CodeTTL", &cfg.CodeTTL, 24 * time.Hour},
 		{"ResetTTL", &cfg.ResetTTL, time.Hour},
 		{"TicketTTL", &cfg.TicketTTL, maxTicketTTL},
@@ -120,6 +145,15 @@ func New(cfg Config) (*Service, error) {
 	if cfg.SessionTTL < cfg.AccessTTL {
 		refuse("SessionTTL is shorter than AccessTTL")
 	}
+	if cfg.SessionMax < cfg.SessionTTL {
+		refuse("SessionMax is shorter than SessionTTL")
+	}
+	switch {
+	case cfg.MaxSessions < 0:
+		refuse("MaxSessions is negative")
+	case cfg.MaxSessions == 0:
+		cfg.MaxSessions = 100
+	}
 	for _, r := range []struct {
 		name  string
 		value *Rate
@@ -127,6 +161,9 @@ func New(cfg Config) (*Service, error) {
 	}{
 		{"SignInRate", &cfg.SignInRate, Rate{Burst: 10, Per: time.Minute}},
 		{"MailRate", &cfg.MailRate, Rate{Burst: 3, Per: 10 * time.Minute}},
+		{"CodeRate", &cfg.CodeRate, Rate{Burst: 300, Per: time.Minute}},
+		{"RefreshRate", &cfg.RefreshRate, Rate{Burst: 60, Per: time.Minute}},
+		{"TicketRate", &cfg.TicketRate, Rate{Burst: 60, Per: time.Minute}},
 	} {
 		switch {
 		case *r.value == Rate{}:
@@ -137,6 +174,9 @@ func New(cfg Config) (*Service, error) {
 	}
 	if len(errs) > 0 {
 		return nil, fmt.Errorf("auth: configuration: %w", errors.Join(errs...))
+	}
+	if cfg.LocalLimiter == nil {
+		cfg.LocalLimiter = cfg.Limiter
 	}
 	if cfg.Committed == nil {
 		cfg.Committed = func() {}
@@ -164,8 +204,12 @@ func New(cfg Config) (*Service, error) {
 // Client says where a request comes from, for limits. Empty means unknown and is not limited.
 type Client struct {
 	// Address is an IP address without a port. Addresses of one IPv6 network of 64 bits count as
-	// one client, since whoever has one of them has all.
+	// one client, since whoever has one of them has all; its networks of 56 and 48 bits have
+	// twofold and fourfold allowances.
 	Address string
+	// Device is what an earlier sign-in of this device gave it (Grant.DeviceToken); empty if
+	// there was none.
+	Device string
 }
 
 // Me returns the user, or user.ErrNotFound.

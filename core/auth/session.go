@@ -3,8 +3,10 @@ package auth
 import (
 	"context"
 	"errors"
+	"slices"
 	"time"
 
+	"github.com/parley-chat/parley/core/event"
 	"github.com/parley-chat/parley/core/user"
 )
 
@@ -13,17 +15,18 @@ type Grant struct {
 	AccessToken  string
 	ExpiresIn    time.Duration // of the access token
 	RefreshToken string
-	User         user.User
+	// DeviceToken is what the device shows at its next sign-in to the same account (Client.Device),
+	// so that strangers who guess cannot lock it out. A refresh has none.
+	DeviceToken string
+	User        user.User
 }
 
 // SignIn opens a session. A wrong address and a wrong password are ErrInvalidCredentials,
 // in the same time; the right ones of an account that is not verified are ErrNotVerified.
-// Too many attempts, right or wrong, at one address or from one client are ErrTooMany.
+// Too many attempts, right or wrong, are ErrTooMany: see Config.SignInRate. A user who has
+// Config.MaxSessions loses the oldest.
 func (s *Service) SignIn(ctx context.Context, from Client, email, password string) (Grant, error) {
-	if err := s.allowClient(ctx, limitSignIn, from, s.cfg.SignInRate); err != nil {
-		return Grant{}, err
-	}
-	if err := s.allowEmail(ctx, limitSignIn, email, s.cfg.SignInRate); err != nil {
+	if err := s.allowGuess(ctx, from, email); err != nil {
 		return Grant{}, err
 	}
 	u, upgrade, err := s.checkCredentials(ctx, email, password)
@@ -92,19 +95,19 @@ func (s *Service) dummyHash(ctx context.Context) (string, error) {
 // openSession makes a session for a user who has just proven the password.
 func (s *Service) openSession(ctx context.Context, u user.User) (Grant, error) {
 	t := refreshToken{session: s.cfg.NewID()}
-	var err error
-	if t.family, err = s.secret(); err != nil {
-		return Grant{}, err
+	d := deviceToken{session: t.session}
+	for _, secret := range []*string{&t.family, &t.secret, &d.secret} {
+		var err error
+		if *secret, err = s.secret(); err != nil {
+			return Grant{}, err
+		}
 	}
-	if t.secret, err = s.secret(); err != nil {
-		return Grant{}, err
-	}
-	now := notBefore(s.now(), u.PasswordChangedAt)
+	now := notBefore(notBefore(s.now(), u.PasswordChangedAt), u.SessionsFrom)
 	session := Session{
 		ID: t.session, UserID: u.ID, FamilyHash: tokenHash(t.family), TokenHash: tokenHash(t.secret),
-		CreatedAt: now, RotatedAt: now, ExpiresAt: now.Add(s.cfg.SessionTTL),
+		DeviceHash: d.hash(string(u.Email)), CreatedAt: now, RotatedAt: now, ExpiresAt: now.Add(s.cfg.SessionTTL),
 	}
-	access, err := s.issue(ctx, u, t.session, AudienceAPI, s.cfg.AccessTTL)
+	access, lasts, err := s.issueAccess(ctx, u, session)
 	if err != nil {
 		return Grant{}, err
 	}
@@ -125,8 +128,40 @@ func (s *Service) openSession(ctx context.Context, u user.User) (Grant, error) {
 		}
 		return Grant{}, ErrInvalidCredentials
 	}
+	if current, err = s.endOldest(ctx, current); err != nil {
+		return Grant{}, err
+	}
 	s.cfg.Log.Info("a user signed in", "session", session)
-	return Grant{AccessToken: access, ExpiresIn: s.cfg.AccessTTL, RefreshToken: t.String(), User: current}, nil
+	return Grant{AccessToken: access, ExpiresIn: lasts, RefreshToken: t.String(), DeviceToken: d.String(), User: current}, nil
+}
+
+// endOldest ends the oldest sessions of a user who has more than Config.MaxSessions, and returns
+// the user. It reads no more sessions than may go on, however many there are, and writes once.
+func (s *Service) endOldest(ctx context.Context, u user.User) (user.User, error) {
+	now := s.now()
+	living, err := s.cfg.Sessions.ByUser(ctx, u.ID, now, s.cfg.MaxSessions+1)
+	if err != nil {
+		return user.User{}, failed("listing the sessions", err)
+	}
+	living = slices.DeleteFunc(living, func(x Session) bool { return s.over(x, markOf(u), now) })
+	if len(living) <= s.cfg.MaxSessions {
+		return u, nil
+	}
+	// A session that was kept when its user's older ones ended has no privilege here.
+	return s.endSessions(ctx, u.ID, living[s.cfg.MaxSessions-1].CreatedAt, "", nil)
+}
+
+// mark is what a user says of sessions.
+type mark struct {
+	from time.Time
+	kept string
+}
+
+func markOf(u user.User) mark { return mark{u.SessionsFrom, u.KeptSession} }
+
+// over reports whether a session is over at the given time, by itself or by its user's mark.
+func (s *Service) over(x Session, m mark, now time.Time) bool {
+	return x.ended(now) || !now.Before(x.CreatedAt.Add(s.cfg.SessionMax)) || x.CreatedAt.Before(m.from) && x.ID != m.kept
 }
 
 // What the change of a rotation finds; they do not leave the package.
@@ -135,8 +170,17 @@ var (
 	errStale  = errors.New("the password has changed since the session was last used")
 )
 
-// Refresh exchanges a refresh token for a new pair. A token that was exchanged before ends
-// the session (RFC 9700 section 4.14.2); of two concurrent uses one wins, and the session ends.
+// repeated says that the token before the current one came again in time, and carries the key
+// that makes the current one of it.
+type repeated struct{ key string }
+
+func (repeated) Error() string { return "the refresh token was used just now" }
+
+// Refresh exchanges a refresh token for a new pair. Whoever comes again with the token that was
+// exchanged last, within Config.RefreshGrace, gets the same refresh token again, since the answer
+// may have been lost; of any number at once, all get the same. Any other token that was
+// exchanged before ends the session (RFC 9700 section 4.14.2). Too many refreshes of a session are
+// ErrTooMany.
 func (s *Service) Refresh(ctx context.Context, text string) (Grant, error) {
 	t, ok := parseRefreshToken(text)
 	if !ok {
@@ -151,6 +195,9 @@ func (s *Service) Refresh(ctx context.Context, text string) (Grant, error) {
 	case !sameHash(session.FamilyHash, tokenHash(t.family)):
 		return Grant{}, ErrTokenInvalid
 	}
+	if err := take(ctx, s.cfg.LocalLimiter, s.now(), limitRefresh+":session:"+t.session, s.cfg.RefreshRate); err != nil {
+		return Grant{}, err
+	}
 	u, err := s.cfg.Users.ByID(ctx, session.UserID)
 	switch {
 	case errors.Is(err, user.ErrNotFound):
@@ -159,35 +206,44 @@ func (s *Service) Refresh(ctx context.Context, text string) (Grant, error) {
 		return Grant{}, failed("reading the user", err)
 	}
 
-	next := t
-	if next.secret, err = s.secret(); err != nil {
-		return Grant{}, err
-	}
-	used, fresh := tokenHash(t.secret), tokenHash(next.secret)
-	// The access token is made first: when it cannot be made, the client can try again with
-	// the refresh token that it has.
-	access, err := s.issue(ctx, u, t.session, AudienceAPI, s.cfg.AccessTTL)
+	key, err := s.secret()
 	if err != nil {
 		return Grant{}, err
 	}
+	next := t.successor(key)
+	used, fresh := tokenHash(t.secret), tokenHash(next.secret)
 	now := s.now()
+	session.ExpiresAt = now.Add(s.cfg.SessionTTL)
+	// The access token is made first: when it cannot be made, the client can try again with
+	// the refresh token that it has.
+	access, lasts, err := s.issueAccess(ctx, u, session)
+	if err != nil {
+		return Grant{}, err
+	}
 	_, err = s.cfg.Sessions.Update(ctx, t.session, func(x *Session) error {
 		switch {
-		case x.ended(now):
+		case s.over(*x, markOf(u), now):
 			return ErrSessionEnded
-		case !sameHash(x.TokenHash, used):
-			return errReused
-		case x.RotatedAt.Before(u.PasswordChangedAt):
+		case x.RotatedAt.Before(u.PasswordChangedAt) && x.ID != u.KeptSession:
 			return errStale
+		case !sameHash(x.TokenHash, used):
+			if sameHash(x.PreviousHash, used) && now.Before(x.RotatedAt.Add(s.cfg.RefreshGrace)) &&
+				sameHash(x.TokenHash, tokenHash(t.successor(x.RotationKey).secret)) {
+				return repeated{x.RotationKey}
+			}
+			return errReused
 		}
-		x.TokenHash = fresh
+		x.TokenHash, x.PreviousHash, x.RotationKey = fresh, used, key
 		x.RotatedAt = notBefore(now, x.RotatedAt) // another node's clock may be ahead
 		x.ExpiresAt = now.Add(s.cfg.SessionTTL)
 		return nil
 	})
+	if again, ok := errors.AsType[repeated](err); ok {
+		next, err = t.successor(again.key), nil
+	}
 	switch {
 	case err == nil:
-		return Grant{AccessToken: access, ExpiresIn: s.cfg.AccessTTL, RefreshToken: next.String(), User: u}, nil
+		return Grant{AccessToken: access, ExpiresIn: lasts, RefreshToken: next.String(), User: u}, nil
 	case errors.Is(err, ErrSessionEnded), errors.Is(err, ErrSessionNotFound):
 		return Grant{}, ErrSessionEnded
 	case errors.Is(err, errReused), errors.Is(err, errStale):
@@ -210,16 +266,32 @@ func (s *Service) Authenticate(ctx context.Context, accessToken string) (Identit
 
 // live returns ErrSessionEnded unless the user has that session and it goes on.
 func (s *Service) live(ctx context.Context, id user.ID, session string) error {
-	x, err := s.cfg.Sessions.ByID(ctx, session)
+	x, err := s.standing(ctx, id, session)
 	switch {
 	case errors.Is(err, ErrSessionNotFound):
 		return ErrSessionEnded
 	case err != nil:
 		return failed("reading the session", err)
-	case x.UserID != id || x.ended(s.now()):
+	case x.Session.UserID != id || s.over(x.Session, mark{x.From, x.Kept}, s.now()):
 		return ErrSessionEnded
 	}
 	return nil
+}
+
+// standing reads a session and what its user says of it.
+func (s *Service) standing(ctx context.Context, id user.ID, session string) (Standing, error) {
+	if s.cfg.Standings != nil {
+		return s.cfg.Standings.Standing(ctx, session)
+	}
+	x, err := s.cfg.Sessions.ByID(ctx, session)
+	if err != nil {
+		return Standing{}, err
+	}
+	u, err := s.cfg.Users.ByID(ctx, id)
+	if errors.Is(err, user.ErrNotFound) {
+		return Standing{}, ErrSessionNotFound
+	}
+	return Standing{Session: x, From: u.SessionsFrom, Kept: u.KeptSession}, err
 }
 
 // SignOut ends the session of who; open sockets of it close. Ending it again is no error.
@@ -227,27 +299,72 @@ func (s *Service) SignOut(ctx context.Context, who Identity) error {
 	return s.revoke(ctx, Session{ID: who.SessionID, UserID: who.UserID})
 }
 
-// SignOutAll ends every session of the user.
+// SignOutAll ends every session of the user, in one write however many there are; their open
+// sockets close.
 func (s *Service) SignOutAll(ctx context.Context, who Identity) error {
-	return s.revokeAll(ctx, who.UserID, "")
+	from, err := s.afterAll(ctx, who.UserID)
+	if err != nil {
+		return err
+	}
+	_, err = s.endSessions(ctx, who.UserID, from, "", nil)
+	if errors.Is(err, user.ErrNotFound) {
+		return nil // and with the user went the sessions
+	}
+	return err
 }
 
-// revokeAll ends every session of a user but the one to keep.
-func (s *Service) revokeAll(ctx context.Context, id user.ID, keep string) error {
-	sessions, err := s.cfg.Sessions.ByUser(ctx, id)
-	if err != nil {
-		return failed("listing the sessions", err)
-	}
+// afterAll returns a time that no session of the user was opened after: now, or a moment after
+// the newest, which a node may have opened whose clock is ahead.
+func (s *Service) afterAll(ctx context.Context, id user.ID) (time.Time, error) {
 	now := s.now()
-	var errs []error
-	for _, x := range sessions {
-		if x.ID == keep || x.ended(now) {
-			continue
-		}
-		errs = append(errs, s.revoke(ctx, x)) // one that fails does not save the others
+	newest, err := s.cfg.Sessions.ByUser(ctx, id, now, 1)
+	if err != nil {
+		return time.Time{}, failed("listing the sessions", err)
 	}
-	return errors.Join(errs...)
+	if len(newest) > 0 {
+		now = notBefore(now, newest[0].CreatedAt.Add(time.Microsecond))
+	}
+	return now, nil
 }
+
+// endSessions ends every session of a user that was opened before the given time, but the one to
+// keep, together with what else change does, unless nil. It is one commit with the events and
+// with the one that closes the sockets. Errors of change and user.ErrNotFound are returned as
+// they are.
+func (s *Service) endSessions(ctx context.Context, id user.ID, from time.Time, keep string, change func(*user.User) error, events ...event.Event) (user.User, error) {
+	e, err := s.event(Topic, TypeSessionsRevoked, id, SessionsRevoked{
+		UserID: string(id), Before: from, Keep: keep, Until: s.now().Add(s.cfg.AccessTTL),
+	})
+	if err != nil {
+		return user.User{}, err
+	}
+	u, err := s.cfg.Users.Update(ctx, id, func(x *user.User) error {
+		if change != nil {
+			if err := change(x); err != nil {
+				return verbatim{err}
+			}
+		}
+		if !from.Before(x.SessionsFrom) {
+			x.SessionsFrom, x.KeptSession = from, keep
+		}
+		return nil
+	}, append([]event.Event{e}, events...)...)
+	if v, ok := errors.AsType[verbatim](err); ok {
+		return user.User{}, v.error
+	}
+	switch {
+	case errors.Is(err, user.ErrNotFound):
+		return user.User{}, user.ErrNotFound
+	case err != nil:
+		return user.User{}, failed("ending the sessions", err)
+	}
+	s.cfg.Committed()
+	s.cfg.Log.Info("sessions ended", "user", u)
+	return u, nil
+}
+
+// verbatim carries an error through a store.
+type verbatim struct{ error }
 
 // revoke ends a session and commits the event that closes its sockets. One that has ended, or
 // that is not the user's, is left as it is.
@@ -282,13 +399,29 @@ func (s Session) ended(now time.Time) bool {
 	return !s.RevokedAt.IsZero() || !now.Before(s.ExpiresAt)
 }
 
-// issue makes a token of a session.
-func (s *Service) issue(ctx context.Context, u user.User, session, audience string, ttl time.Duration) (string, error) {
+// issueAccess makes an access token of a session, which does not outlive it, and returns how long
+// it lasts. A session that is over, or almost, is ErrSessionEnded.
+func (s *Service) issueAccess(ctx context.Context, u user.User, x Session) (string, time.Duration, error) {
 	now := s.now().Truncate(time.Second)
-	token, err := s.cfg.Issuer.Issue(ctx, Claims{
-		ID: s.cfg.NewID(), Audience: audience, UserID: u.ID, Name: u.FullName, SessionID: session,
-		IssuedAt: now, ExpiresAt: now.Add(ttl.Truncate(time.Second)),
+	end := x.CreatedAt.Add(s.cfg.SessionMax)
+	if x.ExpiresAt.Before(end) {
+		end = x.ExpiresAt
+	}
+	ttl := min(s.cfg.AccessTTL, end.Sub(now)).Truncate(time.Second)
+	if ttl < time.Second {
+		return "", 0, ErrSessionEnded
+	}
+	token, err := s.issue(ctx, Claims{
+		Audience: AudienceAPI, UserID: u.ID, Name: u.FullName, SessionID: x.ID, SessionAt: x.CreatedAt,
+		IssuedAt: now, ExpiresAt: now.Add(ttl),
 	})
+	return token, ttl, err
+}
+
+// issue makes a token that says c, and names it.
+func (s *Service) issue(ctx context.Context, c Claims) (string, error) {
+	c.ID = s.cfg.NewID()
+	token, err := s.cfg.Issuer.Issue(ctx, c)
 	if err != nil {
 		return "", failed("issuing a token", err)
 	}

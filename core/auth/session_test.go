@@ -2,8 +2,8 @@ package auth_test
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
+	"fmt"
 	"strings"
 	"sync"
 	"testing"
@@ -32,7 +32,7 @@ func TestSignIn(t *testing.T) {
 	now := w.clock.Now().UTC().Truncate(time.Second)
 	assert.Equal(t, auth.Claims{
 		ID: c.ID, Audience: auth.AudienceAPI, UserID: u.ID, Name: u.FullName, SessionID: c.SessionID,
-		IssuedAt: now, ExpiresAt: now.Add(15 * time.Minute),
+		SessionAt: w.clock.Now().UTC().Truncate(time.Microsecond), IssuedAt: now, ExpiresAt: now.Add(15 * time.Minute),
 	}, c)
 	assert.NotEmpty(t, c.ID)
 
@@ -40,13 +40,13 @@ func TestSignIn(t *testing.T) {
 	require.NoError(t, err)
 	assert.Equal(t, u.ID, s.UserID)
 	assert.Equal(t, s.CreatedAt.Add(30*24*time.Hour), s.ExpiresAt)
-	for _, part := range strings.Split(g.RefreshToken, ".")[1:] {
-		assert.NotContains(t, s.FamilyHash+s.TokenHash, part, "secrets are not stored")
+	for _, part := range append(strings.Split(g.RefreshToken, ".")[1:], strings.Split(g.DeviceToken, ".")[1]) {
+		assert.NotContains(t, s.FamilyHash+s.TokenHash+s.DeviceHash, part, "secrets are not stored")
 	}
 
 	who, err := w.Authenticate(t.Context(), g.AccessToken)
 	require.NoError(t, err)
-	assert.Equal(t, auth.Identity{UserID: u.ID, Name: u.FullName, SessionID: s.ID, ExpiresAt: c.ExpiresAt}, who)
+	assert.Equal(t, auth.Identity{UserID: u.ID, Name: u.FullName, SessionID: s.ID, SessionAt: s.CreatedAt, ExpiresAt: c.ExpiresAt}, who)
 	me, err := w.Me(t.Context(), who)
 	require.NoError(t, err)
 	assert.Equal(t, u, me)
@@ -81,33 +81,6 @@ func TestSignInRefusesInTheSameWay(t *testing.T) {
 	_, err = w.SignIn(t.Context(), auth.Client{}, "new@example.com", password)
 	require.ErrorIs(t, err, auth.ErrNotVerified)
 	require.ErrorIs(t, err, fault.Forbidden)
-}
-
-func TestSignInIsLimitedPerAddressAndPerClient(t *testing.T) {
-	t.Parallel()
-	w := newWorld(t, func(c *auth.Config) { c.SignInRate = auth.Rate{} }) // 10 a minute
-	w.account(ada)
-	for i := range 10 {
-		_, err := w.SignIn(t.Context(), auth.Client{}, []string{ada, " ADA@example.com"}[i%2], "wrong horse")
-		require.ErrorIs(t, err, auth.ErrInvalidCredentials)
-	}
-	_, err := w.SignIn(t.Context(), auth.Client{}, ada, password)
-	require.ErrorIs(t, err, auth.ErrTooMany, "also with the right password")
-	require.Positive(t, fault.Public(err).RetryAfter)
-	w.clock.Advance(6 * time.Second)
-	_, err = w.SignIn(t.Context(), auth.Client{}, ada, password)
-	require.NoError(t, err)
-
-	guess := func(client string, i int) error {
-		_, err := w.SignIn(t.Context(), auth.Client{Address: client}, string(rune('a'+i%26))+strings.Repeat("x", i/26)+"@example.com", "guess")
-		return err
-	}
-	for i := range 100 {
-		// One IPv6 network is one client.
-		require.ErrorIs(t, guess([]string{"2001:db8:1:2::1", "2001:db8:1:2::2"}[i%2], i), auth.ErrInvalidCredentials)
-	}
-	require.ErrorIs(t, guess("2001:db8:1:2::3", 101), auth.ErrTooMany)
-	require.ErrorIs(t, guess("2001:db8:1:3::1", 102), auth.ErrInvalidCredentials)
 }
 
 func TestSignInUpgradesTheHash(t *testing.T) {
@@ -192,11 +165,9 @@ func TestSignInDuringAPasswordChange(t *testing.T) {
 	}
 	_, err := w.SignIn(t.Context(), auth.Client{}, ada, password)
 	require.ErrorIs(t, err, auth.ErrInvalidCredentials)
-	sessions, err := w.store.Sessions.ByUser(t.Context(), u.ID)
+	sessions, err := w.store.Sessions.ByUser(t.Context(), u.ID, w.clock.Now(), 10)
 	require.NoError(t, err)
-	for _, s := range sessions {
-		require.False(t, s.RevokedAt.IsZero())
-	}
+	require.Empty(t, sessions)
 	w.signIn(ada, "another horse")
 }
 
@@ -206,7 +177,7 @@ func TestRefreshRotates(t *testing.T) {
 	u := w.account(ada)
 	g, who := w.signIn(ada, password)
 	tokens := map[string]bool{g.RefreshToken: true}
-	for range 3 {
+	for range 2 {
 		w.clock.Advance(29 * 24 * time.Hour) // each use extends the session
 		next, err := w.Refresh(t.Context(), g.RefreshToken)
 		require.NoError(t, err)
@@ -231,6 +202,7 @@ func TestRefreshTokenReuseEndsTheSession(t *testing.T) {
 	other, _ := w.signIn(ada, password)
 	fresh, err := w.Refresh(t.Context(), stolen.RefreshToken)
 	require.NoError(t, err)
+	w.clock.Advance(10 * time.Second) // the grace is over
 
 	hungUp, cancel := context.WithCancel(t.Context())
 	w.cfg.Sessions = cancelAfterUpdate{w.store.Sessions, cancel}
@@ -273,35 +245,313 @@ func (c cancelAfterUpdate) Update(ctx context.Context, id string, change func(*a
 	return s, err
 }
 
-func TestConcurrentRefreshesEndTheSession(t *testing.T) {
+// TestConcurrentRefreshesHaveOneSuccessor lets many use one token at once, as copied tabs do.
+func TestConcurrentRefreshesHaveOneSuccessor(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
 	w.account(ada)
-	g, who := w.signIn(ada, password)
-	var mu sync.Mutex
-	var winner auth.Grant
-	won := race(t, 16, auth.ErrSessionEnded, func() error {
-		g, err := w.Refresh(context.Background(), g.RefreshToken)
-		if err == nil {
-			mu.Lock()
-			winner = g
-			mu.Unlock()
-		}
-		return err
+	g, _ := w.signIn(ada, password)
+	grants := make([]auth.Grant, 16)
+	var all sync.WaitGroup
+	for i := range grants {
+		all.Go(func() {
+			var err error
+			grants[i], err = w.Refresh(context.Background(), g.RefreshToken)
+			assert.NoError(t, err)
+		})
+	}
+	all.Wait()
+	for _, got := range grants {
+		require.Equal(t, grants[0].RefreshToken, got.RefreshToken)
+		require.NotEqual(t, g.RefreshToken, got.RefreshToken)
+		_, err := w.Authenticate(t.Context(), got.AccessToken)
+		require.NoError(t, err)
+	}
+	require.NotContains(t, w.types(), auth.TypeSessionRevoked)
+	_, err := w.Refresh(t.Context(), grants[0].RefreshToken)
+	require.NoError(t, err)
+}
+
+func TestRefreshCanBeRepeatedForAWhile(t *testing.T) {
+	t.Parallel()
+	const grace = 10 * time.Second
+	for name, tc := range map[string]struct {
+		wait    time.Duration
+		rotated bool // once more, by whoever got the answer
+		want    error
+	}{
+		"at once":              {0, false, nil},
+		"just in time":         {grace - time.Microsecond, false, nil},
+		"too late":             {grace, false, auth.ErrSessionEnded},
+		"after the next token": {0, true, auth.ErrSessionEnded},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			w := newWorld(t)
+			w.account(ada)
+			old, who := w.signIn(ada, password)
+			lost, err := w.Refresh(t.Context(), old.RefreshToken)
+			require.NoError(t, err)
+			w.clock.Advance(tc.wait)
+			if tc.rotated {
+				_, err = w.Refresh(t.Context(), lost.RefreshToken)
+				require.NoError(t, err)
+			}
+			again, err := w.Refresh(t.Context(), old.RefreshToken)
+			if tc.want != nil {
+				require.ErrorIs(t, err, tc.want)
+				_, err = w.Refresh(t.Context(), lost.RefreshToken)
+				require.ErrorIs(t, err, auth.ErrSessionEnded, "a token that was used before ends the session")
+				return
+			}
+			require.NoError(t, err)
+			require.Equal(t, lost.RefreshToken, again.RefreshToken)
+			s, err := w.store.Sessions.ByID(t.Context(), who.SessionID)
+			require.NoError(t, err)
+			for _, secret := range []string{old.RefreshToken, lost.RefreshToken} {
+				parts := strings.Split(secret, ".")
+				require.NotContains(t, s.TokenHash+s.PreviousHash+s.RotationKey+s.FamilyHash, parts[2], "nothing readable is stored")
+			}
+			_, err = w.Refresh(t.Context(), again.RefreshToken)
+			require.NoError(t, err)
+		})
+	}
+}
+
+func TestRefreshIsLimitedPerSessionAndNetwork(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, func(c *auth.Config) { c.RefreshRate = auth.Rate{Burst: 5, Per: time.Minute} })
+	w.account(ada)
+	g, _ := w.signIn(ada, password)
+	h, who := w.signIn(ada, password)
+	var err error
+	for range 5 {
+		g, err = w.Refresh(t.Context(), g.RefreshToken)
+		require.NoError(t, err)
+	}
+	_, err = w.Refresh(t.Context(), g.RefreshToken)
+	require.ErrorIs(t, err, auth.ErrTooMany)
+	require.Positive(t, fault.Public(err).RetryAfter)
+	_, err = w.Refresh(t.Context(), h.RefreshToken)
+	require.NoError(t, err, "another session")
+	w.clock.Advance(12 * time.Second)
+	_, err = w.Refresh(t.Context(), g.RefreshToken)
+	require.NoError(t, err, "it ended nothing")
+
+	from := auth.Client{Address: "192.0.2.1"}
+	for range 500 {
+		require.NoError(t, w.AllowRefresh(t.Context(), from))
+	}
+	require.ErrorIs(t, w.AllowRefresh(t.Context(), from), auth.ErrTooMany)
+	require.NoError(t, w.AllowCode(t.Context(), from))
+
+	for range 60 {
+		_, _, err = w.SocketTicket(t.Context(), who)
+		require.NoError(t, err)
+	}
+	_, _, err = w.SocketTicket(t.Context(), who)
+	require.ErrorIs(t, err, auth.ErrTooMany)
+	for range 299 {
+		require.NoError(t, w.AllowCode(t.Context(), from))
+	}
+	require.ErrorIs(t, w.AllowCode(t.Context(), from), auth.ErrTooMany)
+}
+
+// TestSessionsHaveAnEnd lets a session be refreshed for as long as that works: it ends at its
+// greatest age, and no access token outlives it.
+func TestSessionsHaveAnEnd(t *testing.T) {
+	t.Parallel()
+	for name, age := range map[string]time.Duration{"by default": 90 * 24 * time.Hour, "as told": 45 * 24 * time.Hour} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			w := newWorld(t, func(c *auth.Config) {
+				if name == "as told" {
+					c.SessionMax = age
+				}
+			})
+			w.account(ada)
+			g, _ := w.signIn(ada, password)
+			end := w.clock.Now().Add(age)
+			var err error
+			for range 1000 {
+				var next auth.Grant
+				if next, err = w.Refresh(t.Context(), g.RefreshToken); err != nil {
+					break
+				}
+				g = next
+				c, err := w.cfg.Verifier.Verify(t.Context(), g.AccessToken, auth.AudienceAPI)
+				require.NoError(t, err)
+				require.False(t, c.ExpiresAt.After(end), "%v after %v", c.ExpiresAt, end)
+				require.Equal(t, g.ExpiresIn, c.ExpiresAt.Sub(c.IssuedAt))
+				w.clock.Advance(min(10*24*time.Hour, max(time.Second, end.Sub(w.clock.Now())/2)))
+			}
+			require.ErrorIs(t, err, auth.ErrSessionEnded)
+			require.WithinDuration(t, end, w.clock.Now(), 2*time.Second)
+			w.clock.Advance(time.Second)
+			_, err = w.Authenticate(t.Context(), g.AccessToken)
+			require.Error(t, err)
+		})
+	}
+	t.Run("also by itself", func(t *testing.T) {
+		t.Parallel()
+		w := newWorld(t, func(c *auth.Config) { c.SessionTTL = 20 * time.Minute })
+		w.account(ada)
+		g, _ := w.signIn(ada, password)
+		require.Equal(t, 15*time.Minute, g.ExpiresIn)
 	})
-	require.Equal(t, 1, won)
-	_, err := w.Refresh(t.Context(), winner.RefreshToken)
-	require.ErrorIs(t, err, auth.ErrSessionEnded)
-	ended := 0
-	for _, kind := range w.types() {
-		if kind == auth.TypeSessionRevoked {
-			ended++
+	t.Run("of an older program", func(t *testing.T) {
+		t.Parallel()
+		w := newWorld(t)
+		w.account(ada)
+		g, who := w.signIn(ada, password)
+		w.clock.Advance(90 * 24 * time.Hour)
+		_, err := w.store.Sessions.Update(t.Context(), who.SessionID, func(s *auth.Session) error {
+			s.ExpiresAt = w.clock.Now().Add(time.Hour) // it knows no greatest age
+			return nil
+		})
+		require.NoError(t, err)
+		_, err = w.Refresh(t.Context(), g.RefreshToken)
+		require.ErrorIs(t, err, auth.ErrSessionEnded)
+		_, _, err = w.SocketTicket(t.Context(), who)
+		require.ErrorIs(t, err, auth.ErrSessionEnded)
+	})
+	for name, edit := range map[string]func(*auth.Config){
+		"SessionMax is shorter than SessionTTL": func(c *auth.Config) { c.SessionMax = time.Hour },
+		"SessionMax is shorter than a second":   func(c *auth.Config) { c.SessionMax = -1 },
+		"MaxSessions is negative":               func(c *auth.Config) { c.MaxSessions = -1 },
+	} {
+		cfg := newWorld(t).cfg
+		edit(&cfg)
+		_, err := auth.New(cfg)
+		require.ErrorContains(t, err, name)
+	}
+}
+
+// TestTheOldestSessionGoes opens more sessions than a user may have.
+func TestTheOldestSessionGoes(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, func(c *auth.Config) { c.MaxSessions = 3 })
+	w.account(ada)
+	var grants []auth.Grant
+	for i := range 5 {
+		w.clock.Advance(time.Second)
+		g, _ := w.signIn(ada, password)
+		grants = append(grants, g)
+		if i == 1 {
+			_, who := w.signIn(ada, password)
+			require.NoError(t, w.SignOut(t.Context(), who), "what has ended does not count")
 		}
 	}
-	require.Equal(t, 1, ended)
-	s, err := w.store.Sessions.ByID(t.Context(), who.SessionID)
+	for i, g := range grants {
+		_, err := w.Authenticate(t.Context(), g.AccessToken)
+		if i < 2 {
+			require.ErrorIs(t, err, auth.ErrSessionEnded, i)
+			_, err = w.Refresh(t.Context(), g.RefreshToken)
+			require.ErrorIs(t, err, auth.ErrSessionEnded, i)
+		} else {
+			require.NoError(t, err, i)
+		}
+	}
+	var data auth.SessionsRevoked
+	w.last(auth.TypeSessionsRevoked, &data)
+	who, err := w.Authenticate(t.Context(), grants[2].AccessToken)
 	require.NoError(t, err)
-	require.False(t, s.RevokedAt.IsZero())
+	require.Equal(t, who.SessionAt, data.Before, "its sockets close, and those of the next do not")
+}
+
+// TestSignInIsLimited guesses from many places: what one of them uses up is not missing elsewhere,
+// and never to a device that has signed in before. An address without an account is treated alike.
+func TestSignInIsLimited(t *testing.T) {
+	t.Parallel()
+	for _, email := range []string{ada, "nobody@example.com"} {
+		w := newWorld(t, func(c *auth.Config) { c.SignInRate = auth.Rate{} }) // 10 a minute
+		w.account(ada)
+		owner := auth.Client{Address: "198.51.100.7"}
+		g, err := w.SignIn(t.Context(), owner, ada, password)
+		require.NoError(t, err)
+		device := auth.Client{Address: "192.0.2.1", Device: g.DeviceToken}
+		w.clock.Advance(time.Minute)
+		guess := func(from auth.Client, email string) error {
+			_, err := w.SignIn(t.Context(), from, email, "wrong horse")
+			return err
+		}
+		for _, network := range []string{"192.0.2.1", "192.0.2.2", "192.0.2.3"} {
+			from := auth.Client{Address: network}
+			for i := range 10 {
+				require.ErrorIs(t, guess(from, []string{email, " " + strings.ToUpper(email)}[i%2]), auth.ErrInvalidCredentials)
+			}
+			err := guess(from, email)
+			require.ErrorIs(t, err, auth.ErrTooMany)
+			require.Positive(t, fault.Public(err).RetryAfter)
+			if email == ada && network != "192.0.2.3" {
+				w.clock.Advance(2 * time.Second) // one more at the address
+				_, err := w.SignIn(t.Context(), owner, ada, password)
+				require.NoError(t, err, "the owner elsewhere")
+			}
+		}
+		require.ErrorIs(t, guess(auth.Client{Address: "203.0.113.9"}, email), auth.ErrTooMany, "all together have used up the address")
+		_, err = w.SignIn(t.Context(), auth.Client{Address: "192.0.2.1"}, ada, password)
+		if email == ada {
+			require.ErrorIs(t, err, auth.ErrTooMany, "also with the right password: a guess may be right")
+		} else {
+			require.NoError(t, err)
+		}
+		next, err := w.SignIn(t.Context(), device, ada, password)
+		require.NoError(t, err, "a device that has signed in before, behind the same address")
+		require.NotEqual(t, g.DeviceToken, next.DeviceToken)
+
+		// It has its own allowance, no more.
+		for range 9 {
+			require.ErrorIs(t, guess(device, ada), auth.ErrInvalidCredentials)
+		}
+		require.ErrorIs(t, guess(device, ada), auth.ErrTooMany)
+		for _, bad := range []string{"x", g.RefreshToken, strings.Replace(g.DeviceToken, ".", ".A", 1), "nobody." + strings.Split(g.DeviceToken, ".")[1]} {
+			require.ErrorIs(t, guess(auth.Client{Address: "192.0.2.1", Device: bad}, email), auth.ErrTooMany, "what is no device token")
+		}
+	}
+}
+
+func TestADeviceTokenIsGoodForOneAccount(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, func(c *auth.Config) { c.SignInRate = auth.Rate{Burst: 1, Per: time.Minute} })
+	w.account(ada)
+	w.account("bob@example.com")
+	g, who := w.signIn(ada, password)
+	for range 3 {
+		_, err := w.SignIn(t.Context(), auth.Client{Device: g.DeviceToken}, "bob@example.com", "guess")
+		if err != nil && errors.Is(err, auth.ErrTooMany) {
+			return
+		}
+	}
+	require.Fail(t, "a device of one account guesses at another", who.SessionID)
+}
+
+func TestGuessesFromOneNetworkAreLimited(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, func(c *auth.Config) { c.SignInRate = auth.Rate{} })
+	w.account(ada)
+	n := 0
+	guess := func(address string) error {
+		n++
+		_, err := w.SignIn(t.Context(), auth.Client{Address: address}, fmt.Sprintf("a%d@example.com", n), "guess")
+		return err
+	}
+	// A network of 64 bits has 100, one of 56 bits 200, one of 48 bits 400.
+	for i, address := range []string{"2001:db8:1:0::1", "2001:db8:1:1::1", "2001:db8:1:2::1", "2001:db8:1:100::1", "2001:db8:1:200::1", "2001:db8:1:300::1"} {
+		allowed := 0
+		for range 101 {
+			if guess(address) == nil {
+				t.Fatal("a guess was right")
+			}
+			n++
+			_, err := w.SignIn(t.Context(), auth.Client{Address: address}, fmt.Sprintf("a%d@example.com", n), "guess")
+			if errors.Is(err, auth.ErrInvalidCredentials) {
+				allowed++
+			}
+		}
+		require.Equal(t, []int{50, 50, 0, 50, 50, 0}[i], allowed, address)
+	}
+	require.ErrorIs(t, guess("2001:db8:2::1"), auth.ErrInvalidCredentials)
 }
 
 func TestRefreshWithATokenThatNeverWas(t *testing.T) {
@@ -432,23 +682,33 @@ func TestSignOutAll(t *testing.T) {
 		g, id := w.signIn(ada, password)
 		grants, who = append(grants, g), id
 	}
+	w.clock.Advance(-time.Second) // a node whose clock is behind
 	before := len(w.events())
 	require.NoError(t, w.SignOutAll(t.Context(), who))
 	events := w.events()[before:]
-	require.Len(t, events, 3)
-	seen := map[string]bool{}
-	for _, e := range events {
-		var data auth.SessionRevoked
-		require.NoError(t, json.Unmarshal(e.Data, &data))
-		seen[data.SessionID] = true
-	}
-	require.Len(t, seen, 3)
+	require.Len(t, events, 1, "one event, however many sessions")
+	require.Equal(t, auth.Topic, events[0].Topic)
+	require.Equal(t, auth.TypeSessionsRevoked, events[0].Type)
+	require.Equal(t, string(who.UserID), events[0].Key)
+	data := decoded[auth.SessionsRevoked](t, events[0].Data)
+	now := w.clock.Now().UTC().Truncate(time.Microsecond)
+	require.Equal(t, auth.SessionsRevoked{
+		UserID: string(who.UserID), Before: now.Add(time.Second + time.Microsecond), Until: now.Add(15 * time.Minute),
+	}, data)
 	for _, g := range grants {
-		_, err := w.Refresh(t.Context(), g.RefreshToken)
+		_, err := w.Authenticate(t.Context(), g.AccessToken)
+		require.ErrorIs(t, err, auth.ErrSessionEnded)
+		_, err = w.Refresh(t.Context(), g.RefreshToken)
 		require.ErrorIs(t, err, auth.ErrSessionEnded)
 	}
-	_, err := w.Refresh(t.Context(), bob.RefreshToken)
+	_, _, err := w.SocketTicket(t.Context(), who)
+	require.ErrorIs(t, err, auth.ErrSessionEnded)
+	_, err = w.Refresh(t.Context(), bob.RefreshToken)
 	require.NoError(t, err)
+	g, _ := w.signIn(ada, password)
+	_, err = w.Refresh(t.Context(), g.RefreshToken)
+	require.NoError(t, err, "a session that comes after it goes on, whatever the clock says")
+	require.NoError(t, w.SignOutAll(t.Context(), auth.Identity{UserID: "nobody"}))
 }
 
 // notingNonces notes until when a name is to be remembered.
@@ -485,7 +745,7 @@ func TestSocketTicket(t *testing.T) {
 	require.NoError(t, err)
 	require.Equal(t, who.UserID, got.UserID)
 	require.Equal(t, who.Name, got.Name)
-	require.Equal(t, who.SessionID, got.SessionID)
+	require.Equal(t, who, got, "the socket ends when the access token does that asked for the ticket")
 	_, err = w.RedeemTicket(t.Context(), ticket)
 	require.ErrorIs(t, err, auth.ErrTokenInvalid)
 

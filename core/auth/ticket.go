@@ -3,8 +3,6 @@ package auth
 import (
 	"context"
 	"time"
-
-	"github.com/parley-chat/parley/core/user"
 )
 
 const (
@@ -13,14 +11,25 @@ const (
 	// ticketMemory is how much longer than it lasts a spent ticket is remembered, since the
 	// clocks of those who verify it differ a little.
 	ticketMemory = time.Minute
+	// ticketSocket is how long a socket lasts whose ticket does not say when it ends, as those
+	// of older programs do not: the life of an access token by default.
+	ticketSocket = 15 * time.Minute
 )
 
-// SocketTicket returns a ticket for one socket handshake, and how long it lasts.
+// SocketTicket returns a ticket for one socket handshake, and how long it lasts. The socket that
+// it opens ends when the access token of who does. Too many of one session are ErrTooMany.
 func (s *Service) SocketTicket(ctx context.Context, who Identity) (string, time.Duration, error) {
+	if err := take(ctx, s.cfg.LocalLimiter, s.now(), limitTicket+":session:"+who.SessionID, s.cfg.TicketRate); err != nil {
+		return "", 0, err
+	}
 	if err := s.live(ctx, who.UserID, who.SessionID); err != nil {
 		return "", 0, err
 	}
-	ticket, err := s.issue(ctx, user.User{ID: who.UserID, FullName: who.Name}, who.SessionID, AudienceTicket, s.cfg.TicketTTL)
+	now := s.now().Truncate(time.Second)
+	ticket, err := s.issue(ctx, Claims{
+		Audience: AudienceTicket, UserID: who.UserID, Name: who.Name, SessionID: who.SessionID, SessionAt: who.SessionAt,
+		Until: who.ExpiresAt.Truncate(time.Second), IssuedAt: now, ExpiresAt: now.Add(s.cfg.TicketTTL.Truncate(time.Second)),
+	})
 	if err != nil {
 		return "", 0, err
 	}

@@ -57,14 +57,23 @@ func FuzzParseRefreshToken(f *testing.F) {
 	})
 }
 
-func TestClientKey(t *testing.T) {
+func TestNetworksOf(t *testing.T) {
 	t.Parallel()
-	same := func(a, b string) bool { return clientKey(a) == clientKey(b) }
-	require.True(t, same("192.0.2.1", "::ffff:192.0.2.1"))
-	require.False(t, same("192.0.2.1", "192.0.2.2"))
-	require.True(t, same("2001:db8::1", "2001:db8::ffff:1"))
-	require.True(t, same("fe80::1%eth0", "fe80::2%eth1"))
-	require.False(t, same("2001:db8::1", "2001:db8:0:1::1"))
-	require.False(t, same("socket a", "socket b"))
-	require.LessOrEqual(t, len(clientKey(strings.Repeat("x", 1<<16))), 64)
+	same := func(a, b string, at int) bool { return networksOf(a)[at] == networksOf(b)[at] }
+	require.Empty(t, networksOf(""))
+	require.Len(t, networksOf("192.0.2.1"), 1)
+	require.True(t, same("192.0.2.1", "::ffff:192.0.2.1", 0))
+	require.False(t, same("192.0.2.1", "192.0.2.2", 0))
+	require.True(t, same("2001:db8::1", "2001:db8::ffff:1", 0))
+	require.True(t, same("fe80::1%eth0", "fe80::2%eth1", 0))
+	require.False(t, same("2001:db8::1", "2001:db8:0:1::1", 0))
+	require.True(t, same("2001:db8::1", "2001:db8:0:1::1", 1), "one of 56 bits")
+	require.False(t, same("2001:db8::1", "2001:db8:0:100::1", 1))
+	require.True(t, same("2001:db8::1", "2001:db8:0:100::1", 2), "one of 48 bits")
+	require.False(t, same("2001:db8::1", "2001:db8:1::1", 2))
+	for i, n := range networksOf("2001:db8::1") {
+		require.Equal(t, 1<<i, n.factor)
+	}
+	require.False(t, same("socket a", "socket b", 0))
+	require.LessOrEqual(t, len(networksOf(strings.Repeat("x", 1<<16))[0].key), 64)
 }

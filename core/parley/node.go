@@ -42,6 +42,7 @@ func NewNode(cfg Config) (*Node, error) {
 	if p.Chat, errs[0] = chat.New(c); errs[0] == nil {
 		h := cfg.Hub
 		h.Chat, h.Fanout, h.Presence, h.Now, h.Log = p.Chat, cfg.Fanout, cfg.Presence, cfg.Now, cfg.Log
+		h.Authenticator = cfg.Authenticator
 		p.Hub, errs[1] = realtime.NewHub(h)
 	}
 	p.Handshake, errs[2] = realtime.NewHandshake(realtime.HandshakeConfig{
@@ -100,15 +101,22 @@ func (p *Node) Remove(ctx context.Context, room string, id user.ID) error {
 	return p.Hub.Remove(ctx, room, id)
 }
 
-// revoked closes the sockets of a session that ended.
+// revoked closes the sockets of sessions that ended.
 func (p *Node) revoked(_ context.Context, e event.Event) error {
-	if e.Type != auth.TypeSessionRevoked {
-		return nil
+	var err error
+	switch e.Type {
+	case auth.TypeSessionRevoked:
+		var d auth.SessionRevoked
+		if err = json.Unmarshal(e.Data, &d); err == nil {
+			p.Hub.Revoke(user.ID(d.UserID), d.SessionID, d.Until)
+		}
+	case auth.TypeSessionsRevoked:
+		var d auth.SessionsRevoked
+		if err = json.Unmarshal(e.Data, &d); err == nil {
+			p.Hub.RevokeBefore(user.ID(d.UserID), d.Before, d.Keep, d.Until)
+		}
 	}
-	var d auth.SessionRevoked
-	if json.Unmarshal(e.Data, &d) == nil {
-		p.Hub.Revoke(d.SessionID, d.Until)
-	} else {
+	if err != nil {
 		p.log.Error("a revocation cannot be read and is dropped", "event", e.ID)
 	}
 	return nil
@@ -137,5 +145,5 @@ func identity(who auth.Identity, err error) (realtime.Identity, error) {
 	if err != nil {
 		return realtime.Identity{}, err
 	}
-	return realtime.Identity{User: chat.Author{ID: who.UserID, Name: who.Name}, SessionID: who.SessionID}, nil
+	return realtime.Identity{User: chat.Author{ID: who.UserID, Name: who.Name}, SessionID: who.SessionID, SessionAt: who.SessionAt, ExpiresAt: who.ExpiresAt}, nil
 }

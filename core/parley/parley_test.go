@@ -13,6 +13,7 @@ import (
 
 	"github.com/parley-chat/parley/adapters/memory"
 	"github.com/parley-chat/parley/core/auth"
+	"github.com/parley-chat/parley/core/chat"
 	"github.com/parley-chat/parley/core/event"
 	"github.com/parley-chat/parley/core/parley"
 	"github.com/parley-chat/parley/core/realtime"
@@ -148,21 +149,31 @@ func TestAPartThatFailsEndsTheOthers(t *testing.T) {
 }
 
 func TestARevocationThatCannotBeReadHoldsUpNobody(t *testing.T) {
+	until := time.Now().Add(time.Hour)
+	t.Run("of one session", func(t *testing.T) {
+		closesByEvent(t, auth.TypeSessionRevoked, auth.SessionRevoked{UserID: "ada", SessionID: "s1", Until: until})
+	})
+	t.Run("of all sessions", func(t *testing.T) {
+		closesByEvent(t, auth.TypeSessionsRevoked, auth.SessionsRevoked{UserID: "ada", Before: until, Keep: "s2", Until: until})
+	})
+}
+
+func closesByEvent(t *testing.T, kind string, what any) {
 	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
 	defer cancel()
 	ports := memory.NewPorts()
 	s := run(t, ports)
-	c := memory.Connect(s.Hub, realtime.Identity{SessionID: "s1"})
-	data, err := json.Marshal(auth.SessionRevoked{SessionID: "s1", Until: time.Now().Add(time.Hour)})
+	c := memory.Connect(s.Hub, realtime.Identity{User: chat.Author{ID: "ada"}, SessionID: "s1"})
+	data, err := json.Marshal(what)
 	require.NoError(t, err)
 	// Until the system subscribes, nobody hears; so it is said until somebody does.
 	closed := make(chan error, 1)
 	go func() { _, err := c.Read(ctx); closed <- err }()
 	for {
 		require.NoError(t, ports.Publisher.Publish(ctx,
-			event.Event{ID: event.NewID(), Topic: auth.Topic, Type: auth.TypeSessionRevoked, Data: []byte("{")},
+			event.Event{ID: event.NewID(), Topic: auth.Topic, Type: kind, Data: []byte("{")},
 			event.Event{ID: event.NewID(), Topic: auth.Topic, Type: "something.else", Data: data},
-			event.Event{ID: event.NewID(), Topic: auth.Topic, Type: auth.TypeSessionRevoked, Data: data},
+			event.Event{ID: event.NewID(), Topic: auth.Topic, Type: kind, Data: data},
 		))
 		select {
 		case err := <-closed:

@@ -25,6 +25,11 @@ type client struct {
 	inFlight atomic.Int32 // messages that wait for their commit
 	gone     atomic.Bool  // disconnected
 
+	// hub.mu guards these: when the session was opened, in microseconds, when the connection ends,
+	// in seconds (0: never), and its neighbours among those that end then.
+	sessionAt, ends int64
+	prev, next      *client
+
 	mu      sync.Mutex
 	rooms   []*member
 	busy    bool      // a command runs in a goroutine; others wait in waiting
@@ -32,12 +37,16 @@ type client struct {
 }
 
 func newClient(h *Hub, conn Conn, who Identity, format Format) *client {
-	return &client{
+	c := &client{
 		hub: h, conn: conn, format: format, id: h.nextID.Add(1),
 		// Clones, because the identity's strings may be parts of a token or a request.
 		user:    chat.Author{ID: user.ID(strings.Clone(string(who.User.ID))), Name: strings.Clone(who.User.Name)},
 		session: strings.Clone(who.SessionID),
 	}
+	if !who.SessionAt.IsZero() {
+		c.sessionAt = who.SessionAt.UnixMicro()
+	}
+	return c
 }
 
 // Receive takes one message of the client.
@@ -154,6 +163,8 @@ func (c *client) run(ctx context.Context, cmd Command) {
 		a, err = c.history(ctx, cmd)
 	case EventPresence:
 		a, err = c.presence(ctx, cmd)
+	case EventRenew:
+		a, err = c.renew(ctx, cmd)
 	case EventHealthCheck:
 		c.answer(cmd, a, nil)
 		c.close(CloseNormal, "")

@@ -36,6 +36,9 @@ type HandshakeConfig struct {
 	Origins []string
 	// Timeout bounds the authentication. Default 5 seconds.
 	Timeout time.Duration
+	// Allow, if set, is asked first: its error refuses the request before anything is verified.
+	// It is for limits on how often somebody may try.
+	Allow func(r *http.Request) error
 	// Draining, if set, refuses handshakes while it returns true.
 	Draining func() bool
 }
@@ -89,6 +92,11 @@ type Hello struct {
 func (h *Handshake) Check(r *http.Request) (Hello, error) {
 	if h.cfg.Draining != nil && h.cfg.Draining() {
 		return Hello{}, ErrDraining
+	}
+	if h.cfg.Allow != nil {
+		if err := h.cfg.Allow(r); err != nil {
+			return Hello{}, err
+		}
 	}
 	if !h.originAllowed(r) {
 		return Hello{}, ErrOrigin

@@ -22,6 +22,7 @@ import (
 
 	"github.com/parley-chat/parley/core/chat"
 	"github.com/parley-chat/parley/core/fault"
+	"github.com/parley-chat/parley/core/user"
 )
 
 // What the hub refuses.
@@ -43,6 +44,14 @@ type HubConfig struct {
 	Node string
 	// MaxConnections is the most connections of this node. Default 1,000,000.
 	MaxConnections int
+	// MaxUserConnections is the most connections of a user on this node. Default 1,000.
+	MaxUserConnections int
+	// Authenticator tells whose token it is that a client renews its connection with. Default:
+	// none, and renew is refused.
+	Authenticator Authenticator
+	// ClockLeeway is how long after its token a connection ends, for clocks that differ a
+	// little. Default none, which suits one machine.
+	ClockLeeway time.Duration
 	// MaxRooms is the most rooms of one connection. Default 100.
 	MaxRooms int
 	// MaxQueued is the most bytes that wait for a reader who does not keep up; then the
@@ -101,7 +110,7 @@ func (c *HubConfig) defaults() error {
 		v    *int
 		def  int
 	}{
-		{"MaxConnections", &c.MaxConnections, 1_000_000}, {"MaxRooms", &c.MaxRooms, 100},
+		{"MaxConnections", &c.MaxConnections, 1_000_000}, {"MaxUserConnections", &c.MaxUserConnections, 1000}, {"MaxRooms", &c.MaxRooms, 100},
 		{"MaxQueued", &c.MaxQueued, 1 << 20}, {"MaxWaiting", &c.MaxWaiting, 1024},
 		{"Burst", &c.Burst, 200}, {"MaxBacklog", &c.MaxBacklog, 4096},
 		{"AnnounceUpTo", &c.AnnounceUpTo, 200}, {"PresenceLimit", &c.PresenceLimit, 200},
@@ -122,7 +131,7 @@ func (c *HubConfig) defaults() error {
 		{"TypingTTL", &c.TypingTTL, 6 * time.Second}, {"TypingEvery", &c.TypingEvery, time.Second},
 		{"LeaseTTL", &c.LeaseTTL, 30 * time.Second}, {"CommandTimeout", &c.CommandTimeout, 10 * time.Second},
 		{"AccessEvery", &c.AccessEvery, 10 * time.Second},
-		{"HoleWait", &c.HoleWait, 50 * time.Millisecond},
+		{"ClockLeeway", &c.ClockLeeway, 0}, {"HoleWait", &c.HoleWait, 50 * time.Millisecond},
 	} {
 		if *d.v < 0 {
 			errs = append(errs, fmt.Errorf("realtime: HubConfig.%s is negative", d.name))
@@ -155,12 +164,16 @@ type Hub struct {
 
 	mu       sync.RWMutex
 	clients  map[*client]struct{}
-	sessions map[string][]*client // connections that can be revoked, by session
+	users    map[user.ID][]*client
 	rooms    map[string]*room
+	ending   ending
 	revoked  map[string]time.Time // sessions that ended, until their tokens have
 	draining bool
-	emptied  chan struct{} // closed when draining and no connection is left
-	stopped  bool          // Run has ended: no work is begun any more
+	// revokedUsers are those whose older sessions ended, until their tokens have.
+	revokedUsers map[user.ID]revocation
+
+	emptied chan struct{} // closed when draining and no connection is left
+	stopped bool          // Run has ended: no work is begun any more
 
 	queue   runQueue       // rooms with something to deliver
 	work    sync.WaitGroup // goroutines of commands and of rooms
@@ -177,8 +190,9 @@ func NewHub(cfg HubConfig) (*Hub, error) {
 	}
 	h := &Hub{
 		cfg: cfg, format: JSON{},
-		clients: map[*client]struct{}{}, sessions: map[string][]*client{},
-		rooms: map[string]*room{}, revoked: map[string]time.Time{}, emptied: make(chan struct{}),
+		clients: map[*client]struct{}{}, users: map[user.ID][]*client{}, ending: ending{},
+		rooms: map[string]*room{}, revoked: map[string]time.Time{}, revokedUsers: map[user.ID]revocation{},
+		emptied: make(chan struct{}),
 	}
 	h.queue.ready = sync.NewCond(&h.queue.mu)
 	h.working, h.endWork = context.WithCancel(context.Background())
@@ -266,7 +280,8 @@ func (h *Hub) renew(ctx context.Context) {
 	}
 }
 
-// sweep forgets revoked sessions whose tokens have expired, and lets typing expire.
+// sweep closes connections whose token has expired, forgets revoked sessions whose tokens have, and
+// lets typing expire.
 func (h *Hub) sweep() {
 	now := h.cfg.Now()
 	h.mu.Lock()
@@ -275,6 +290,12 @@ func (h *Hub) sweep() {
 			delete(h.revoked, s)
 		}
 	}
+	for id, r := range h.revokedUsers {
+		if now.After(r.until) {
+			delete(h.revokedUsers, id)
+		}
+	}
+	due := h.ending.due(now.Add(-h.cfg.ClockLeeway))
 	typing := make([]*room, 0, 8)
 	for _, r := range h.rooms {
 		if r.types.Load() {
@@ -282,13 +303,17 @@ func (h *Hub) sweep() {
 		}
 	}
 	h.mu.Unlock()
+	for _, c := range due {
+		c.close(CloseUnauthenticated, errTokenEnded)
+	}
 	for _, r := range typing {
 		r.expireTyping(now)
 	}
 }
 
-// Accept takes over a connection that speaks parley.v1. It returns ErrDraining, ErrFull, or
-// ErrRevoked if the session ended.
+// Accept takes over a connection that speaks parley.v1, until the token ends by which it was opened,
+// or a later one that the client renews it with. It returns ErrDraining, ErrFull, ErrManySockets,
+// ErrExpired, or ErrRevoked if the session ended.
 func (h *Hub) Accept(conn Conn, who Identity) (Receiver, error) {
 	return h.AcceptFormat(conn, who, h.format)
 }
@@ -304,12 +329,14 @@ func (h *Hub) AcceptFormat(conn Conn, who Identity, format Format) (Receiver, er
 	if len(h.clients) >= h.cfg.MaxConnections {
 		return nil, ErrFull
 	}
-	if c.session != "" {
-		if until, ok := h.revoked[c.session]; ok && !h.cfg.Now().After(until) {
-			return nil, ErrRevoked
-		}
-		h.sessions[c.session] = append(h.sessions[c.session], c)
+	if err := h.refused(c, h.cfg.Now(), who.ExpiresAt); err != nil {
+		return nil, err
 	}
+	if c.user.ID != "" && len(h.users[c.user.ID]) >= h.cfg.MaxUserConnections {
+		return nil, ErrManySockets
+	}
+	h.users[c.user.ID] = append(h.users[c.user.ID], c)
+	h.ending.set(c, who.ExpiresAt)
 	h.clients[c] = struct{}{}
 	return c, nil
 }
@@ -319,38 +346,20 @@ func (h *Hub) forget(c *client) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	delete(h.clients, c)
-	if c.session != "" {
-		all := h.sessions[c.session]
+	h.ending.set(c, time.Time{})
+	if all := h.users[c.user.ID]; len(all) > 1 {
 		for i := range all {
 			if all[i] == c {
-				all[i] = all[len(all)-1]
-				all = all[:len(all)-1]
+				all[i], all[len(all)-1] = all[len(all)-1], nil
+				h.users[c.user.ID] = all[:len(all)-1]
 				break
 			}
 		}
-		if len(all) == 0 {
-			delete(h.sessions, c.session)
-		} else {
-			h.sessions[c.session] = all
-		}
+	} else {
+		delete(h.users, c.user.ID)
 	}
 	if h.draining && len(h.clients) == 0 {
 		close(h.emptied) // nobody is accepted any more, so this is the only time
-	}
-}
-
-// Revoke closes the connections of a session with CloseUnauthenticated, and refuses new ones
-// until the given time, when the session's last access token has expired.
-func (h *Hub) Revoke(sessionID string, until time.Time) {
-	if sessionID == "" {
-		return
-	}
-	h.mu.Lock()
-	h.revoked[sessionID] = until
-	open := append([]*client(nil), h.sessions[sessionID]...)
-	h.mu.Unlock()
-	for _, c := range open {
-		c.close(CloseUnauthenticated, "the session has ended")
 	}
 }
 

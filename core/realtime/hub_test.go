@@ -704,7 +704,7 @@ func TestRevoke(t *testing.T) {
 	c := newClock()
 	n := start(t, func(cfg *realtime.HubConfig) { cfg.Now = c.now })
 	one, two, other := n.connect("ada"), n.connect("ada"), n.connect("bob")
-	n.Revoke("s-ada", c.now().Add(time.Minute))
+	n.Revoke("u-ada", "s-ada", c.now().Add(time.Minute))
 	one.closedWith(realtime.CloseUnauthenticated)
 	two.closedWith(realtime.CloseUnauthenticated)
 	who := realtime.Identity{User: chat.Author{ID: "u-ada"}, SessionID: "s-ada"}

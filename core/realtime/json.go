@@ -25,7 +25,7 @@ type Command struct {
 	// Event is the name: one of ClientEvents.
 	Event string
 
-	Room, Text, ClientID string
+	Room, Text, ClientID, Token string
 	// Since, Before and After are sequences; nil if not given. Limit is 0 if not given.
 	Since, Before, After *uint64
 	Limit                uint64
@@ -54,6 +54,8 @@ type Answer struct {
 	Stored    chat.Message
 	Members   []chat.Author
 	Count     int
+	// ExpiresIn is how long the connection goes on, in whole seconds.
+	ExpiresIn time.Duration
 }
 
 // Outgoing is an event of the server.
@@ -189,6 +191,8 @@ func (c *Command) set(f *Field, value []byte) error {
 			c.Text = s
 		case "clientId":
 			c.ClientID = s
+		case "token":
+			c.Token = s
 		}
 	case Integer:
 		n, err := integer(value)
@@ -401,6 +405,8 @@ func (JSON) Ack(c Command, a Answer) *Frame {
 				b = appendUser(b, m)
 			}
 			b = strconv.AppendInt(append(b, `],"count":`...), int64(a.Count), 10)
+		case EventRenew:
+			b = strconv.AppendInt(append(b, `"expiresIn":`...), int64(a.ExpiresIn/time.Second), 10)
 		case EventHealthCheck:
 			b = append(b, `"message":"OK"`...)
 		}

@@ -65,6 +65,10 @@ type Identity struct {
 	User chat.Author
 	// SessionID is the signed-in session; empty if there is none that could be revoked.
 	SessionID string
+	// SessionAt is when the session was opened; zero if that is not known.
+	SessionAt time.Time
+	// ExpiresAt is when the connection ends unless it is renewed, to the second; zero for never.
+	ExpiresAt time.Time
 }
 
 // Authenticator tells who is behind a connection that asks to be opened.

@@ -73,6 +73,7 @@ const (
 	EventTyping      = "isTyping"
 	EventHistory     = "history"
 	EventPresence    = "presence"
+	EventRenew       = "renew"
 	EventHealthCheck = "healthCheck"
 	EventJoined      = "joined"
 	EventLeft        = "left"
@@ -95,6 +96,10 @@ var (
 	clientIDField = Field{
 		Name: "clientId", Type: String, MaxLength: chat.MaxClientID, Pattern: `^[!-~]*$`, check: chat.CheckClientID,
 		Doc: "The sender's own name for the message. Sending the same again stores nothing and has the same answer.",
+	}
+	tokenField = Field{
+		Name: "token", Type: String, Required: true, MinLength: 1, MaxLength: maxToken, Pattern: `^[!-~]+$`, check: checkToken,
+		Doc: "An access token, as for the handshake.",
 	}
 	seqField = Field{Name: "seq", Type: Integer, Required: true, Minimum: 1, Doc: "The place in the room's sequence 1, 2, 3, … without gaps."}
 	idField  = Field{Name: "id", Type: String, Required: true, Doc: "Names the message everywhere and for ever."}
@@ -179,6 +184,13 @@ var clientEvents = []ClientEvent{
 		}},
 	},
 	{
+		Name: EventRenew, Doc: "Go on with a new access token of the same user and session. A connection ends with 4401 when its token does; one that a ticket opened, when the access token does that asked for the ticket.",
+		Data: &Object{Name: "Renew", Doc: "The new token.", Fields: []Field{tokenField}},
+		Ack: &Object{Name: "RenewAck", Doc: "The connection goes on.", Fields: []Field{
+			{Name: "expiresIn", Type: Integer, Required: true, Doc: "Seconds until it ends, unless it is renewed again."},
+		}},
+	},
+	{
 		Name: EventHealthCheck, Doc: "Ask whether the server answers; it then closes the connection.",
 		Data: &Object{Name: "HealthCheck", Doc: "Nothing."}, Ack: okObject,
 	},
@@ -233,4 +245,17 @@ var closeCodes = []CloseCode{
 	{Code: CloseSlow, Doc: "the reader did not keep up", Return: true},
 	{Code: CloseTooLarge, Doc: "a message is too large"},
 	{Code: CloseTooFast, Doc: "too many events"},
+}
+
+// maxToken bounds the token of a renew, in characters.
+const maxToken = 8192
+
+// checkToken refuses what is not visible ASCII.
+func checkToken(s string) error {
+	for i := range len(s) {
+		if s[i] < '!' || s[i] > '~' {
+			return ErrBadEvent.Detail("a token is visible ASCII")
+		}
+	}
+	return nil
 }

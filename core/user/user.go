@@ -28,6 +28,11 @@ type User struct {
 	VerifiedAt time.Time
 	// PasswordChangedAt is when the password was last set.
 	PasswordChangedAt time.Time
+	// SessionsFrom ends every session that was opened before it, KeptSession excepted: one
+	// write, however many there are. UTC, to the microsecond; zero ends none.
+	SessionsFrom time.Time
+	// KeptSession names the session that goes on although it is older; empty for none.
+	KeptSession string
 }
 
 // Verified reports whether the user has proven the address.

@@ -233,6 +233,7 @@ var masks = []struct {
 }{
 	{"token", regexp.MustCompile(`eyJ[\w-]+\.[\w-]+\.[\w-]+`)},
 	{"refresh", regexp.MustCompile(`[0-9A-Z]{26}\.[\w-]{43}\.[\w-]{43}`)},
+	{"device", regexp.MustCompile(`[0-9A-Z]{26}\.[\w-]{43}`)},
 	{"code", regexp.MustCompile(`[\w-]{43,}`)}, // may begin and end with a hyphen
 	{"id", regexp.MustCompile(`\b[0-9A-HJKMNP-TV-Z]{26}\b`)},
 	{"time", regexp.MustCompile(`\b\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(?:\.\d+)?Z`)},
@@ -241,12 +242,12 @@ var masks = []struct {
 // secrets tells what must not stand in a log.
 func (tr *transcript) secrets(tell func(string)) {
 	said := strings.Join(tr.lines, "\n")
-	for _, m := range masks[:3] {
+	for _, m := range masks[:4] {
 		found := m.pattern.FindAllString(said, -1)
 		tr.check(len(found) > 0, "it has no %s", m.name)
 		for _, secret := range found {
 			tell(secret)
-			// The header of a token, and the session of a refresh token, are no secrets.
+			// The header of a token, and the session of a refresh or device token, are no secrets.
 			for _, part := range strings.Split(secret, ".")[1:] {
 				tell(part)
 			}

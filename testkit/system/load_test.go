@@ -15,6 +15,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/parley-chat/parley/core/auth"
 	"github.com/parley-chat/parley/core/chat"
 	"github.com/parley-chat/parley/core/realtime"
 	"github.com/parley-chat/parley/testkit/wsclient"
@@ -43,7 +44,8 @@ func TestSlowReader_isAlone(t *testing.T) {
 			)
 			s := Start(t, Config{
 				Store: SQLite, Transport: transport, // what is said is not kept in memory
-				Hub: realtime.HubConfig{MaxQueued: maxQueued, Rate: -1, TypingTTL: time.Hour},
+				Hub:  realtime.HubConfig{MaxQueued: maxQueued, Rate: -1, TypingTTL: time.Hour},
+				Auth: auth.Config{AccessTTL: 2 * time.Hour}, // the clock goes on while they talk
 			})
 			talker, typist := s.User(t, "Ada"), s.User(t, "Bob")
 			typing := make(chan bool, messages) // as the talker sees it

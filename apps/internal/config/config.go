@@ -64,26 +64,33 @@ type Settings struct {
 	DocsPassword string `name:"docs-password" of:"parley auth mailer" secret:"" help:"Password of /api-docs. Default: linkdocspass on loopback, else made at start and printed."`
 	AdminToken   string `name:"admin-token" of:"parley auth mailer" secret:"" help:"Bearer token of /mail/jobs, the same for auth and mailer. Default: none, and no access."`
 
-	AuthTaken     string         `name:"auth-taken" of:"parley auth" default:"accept" enum:"accept,conflict" help:"Answer to a sign-up with a taken address: accept tells nothing, conflict says so (409)."`
-	AccessTTL     time.Duration  `name:"access-ttl" of:"parley auth socket" default:"15m" help:"How long an access token lasts; auth and socket must agree."`
-	SessionTTL    time.Duration  `name:"session-ttl" of:"parley auth" default:"720h" help:"How long a session lasts without being used."`
-	SignInBurst   int            `name:"signin-burst" of:"parley auth" default:"10" help:"Sign-ins a minute for an address; ten times that for a client."`
-	MailBurst     int            `name:"mail-burst" of:"parley auth" default:"3" help:"Mails of one action (sign-up, resend, forgotten) that a client can have sent to an address in ten minutes; four times that for all clients, ten times for all addresses of a client."`
-	Issuer        string         `name:"issuer" of:"parley auth socket" default:"parley" help:"Issuer of tokens (iss)."`
-	Product       string         `name:"product" default:"Parley" help:"Name that mails and pages speak for."`
-	MailFrom      string         `name:"mail-from" of:"parley mailer" help:"Sender of mails. Default: no-reply@ and the host of the public URL."`
-	MailFromName  string         `name:"mail-from-name" of:"parley mailer" help:"Name of the sender. Default: the product."`
-	Origins       []string       `name:"origins" of:"parley socket" help:"Origins that may open sockets besides this server's own, or *."`
-	TLSCert       string         `name:"tls-cert" help:"Certificate chain (PEM) to serve TLS with${tlsneeds}."`
-	TLSKey        string         `name:"tls-key" help:"Key (PEM) of the certificate."`
-	TrustProxies  []string       `name:"trusted-proxies" help:"Networks of proxies whose X-Forwarded-For counts."`
-	SocketRate    int            `name:"socket-rate" of:"parley socket" default:"50" help:"Events a second that a connection may send on average; -1 for no limit."`
-	SocketBurst   int            `name:"socket-burst" of:"parley socket" default:"200" help:"Events that a connection may send at once."`
-	MaxConns      int            `name:"max-connections" of:"parley socket" default:"1000000" help:"Connections of this node."`
-	LogFormat     string         `name:"log-format" default:"auto" enum:"auto,text,json" help:"Format of logs: auto is text on a terminal, JSON otherwise."`
-	LogLevel      string         `name:"log-level" default:"info" enum:"debug,info,warn,error" help:"Least level of logs."`
-	DrainTimeout  time.Duration  `name:"drain-timeout" default:"5s" help:"How long what is under way may take at the end, at most 8s."`
-	TrustedRanges []netip.Prefix `kong:"-"`
+	AuthTaken      string         `name:"auth-taken" of:"parley auth" default:"accept" enum:"accept,conflict" help:"Answer to a sign-up with a taken address: accept tells nothing, conflict says so (409)."`
+	AccessTTL      time.Duration  `name:"access-ttl" of:"parley auth socket" default:"15m" help:"How long an access token lasts; auth and socket must agree."`
+	SessionTTL     time.Duration  `name:"session-ttl" of:"parley auth" default:"720h" help:"How long a session lasts without being used."`
+	SessionMax     time.Duration  `name:"session-max" of:"parley auth" default:"0s" help:"How long a session lasts in all, however often it is used. 0 means 2160h (90 days), or session-ttl if that is longer; there is always an end."`
+	MaxSessions    int            `name:"max-sessions" of:"parley auth" default:"100" help:"Sessions of a user that go on at once: one more ends the oldest."`
+	SignInBurst    int            `name:"signin-burst" of:"parley auth" default:"10" help:"Sign-ins a minute at an address from one network, and of a device that has signed in before; three times that at an address in all; ten times that from a network."`
+	CodeBurst      int            `name:"code-burst" of:"parley auth" default:"300" help:"Mailed codes that are tried a minute from a network."`
+	RefreshBurst   int            `name:"refresh-burst" of:"parley auth" default:"60" help:"Refreshes a minute of a session; a hundred times that from a network."`
+	TicketBurst    int            `name:"ticket-burst" of:"parley auth" default:"60" help:"Socket tickets a minute of a session."`
+	MailBurst      int            `name:"mail-burst" of:"parley auth" default:"3" help:"Mails of one action (sign-up, resend, forgotten) that a client can have sent to an address in ten minutes; four times that for all clients, ten times for all addresses of a client."`
+	Issuer         string         `name:"issuer" of:"parley auth socket" default:"parley" help:"Issuer of tokens (iss)."`
+	Product        string         `name:"product" default:"Parley" help:"Name that mails and pages speak for."`
+	MailFrom       string         `name:"mail-from" of:"parley mailer" help:"Sender of mails. Default: no-reply@ and the host of the public URL."`
+	MailFromName   string         `name:"mail-from-name" of:"parley mailer" help:"Name of the sender. Default: the product."`
+	Origins        []string       `name:"origins" of:"parley socket" help:"Origins that may open sockets besides this server's own, or *."`
+	TLSCert        string         `name:"tls-cert" help:"Certificate chain (PEM) to serve TLS with${tlsneeds}."`
+	TLSKey         string         `name:"tls-key" help:"Key (PEM) of the certificate."`
+	TrustProxies   []string       `name:"trusted-proxies" help:"Networks of proxies whose X-Forwarded-For counts."`
+	SocketRate     int            `name:"socket-rate" of:"parley socket" default:"50" help:"Events a second that a connection may send on average; -1 for no limit."`
+	SocketBurst    int            `name:"socket-burst" of:"parley socket" default:"200" help:"Events that a connection may send at once."`
+	MaxConns       int            `name:"max-connections" of:"parley socket" default:"1000000" help:"Connections of this node."`
+	MaxUserConns   int            `name:"max-user-connections" of:"parley socket" default:"1000" help:"Connections of a user on this node."`
+	HandshakeBurst int            `name:"handshake-burst" of:"parley socket" default:"60000" help:"Socket handshakes a minute from a network, at once at most."`
+	LogFormat      string         `name:"log-format" default:"auto" enum:"auto,text,json" help:"Format of logs: auto is text on a terminal, JSON otherwise."`
+	LogLevel       string         `name:"log-level" default:"info" enum:"debug,info,warn,error" help:"Least level of logs."`
+	DrainTimeout   time.Duration  `name:"drain-timeout" default:"5s" help:"How long what is under way may take at the end, at most 8s."`
+	TrustedRanges  []netip.Prefix `kong:"-"`
 
 	// Program is which program is told.
 	Program Program `kong:"-"`
@@ -414,6 +421,13 @@ func (s *Settings) check(alone bool) error {
 		}
 		s.TrustedRanges = append(s.TrustedRanges, prefix)
 	}
+	// Never without an end by accident: what is not told has the default.
+	if has("session-max") && s.SessionMax == 0 {
+		s.SessionMax = max(90*24*time.Hour, s.SessionTTL)
+	}
+	if has("session-max") && s.SessionMax < s.SessionTTL {
+		return bad("session-max", "%v is shorter than session-ttl (%v)", s.SessionMax, s.SessionTTL)
+	}
 	for key, d := range map[string]time.Duration{"access-ttl": s.AccessTTL, "session-ttl": s.SessionTTL, "drain-timeout": s.DrainTimeout} {
 		if has(key) && d <= 0 {
 			return bad(key, "%v is not positive", d)
@@ -422,7 +436,9 @@ func (s *Settings) check(alone bool) error {
 	if s.DrainTimeout > 8*time.Second {
 		return bad("drain-timeout", "%v is longer than 8s", s.DrainTimeout)
 	}
-	for key, n := range map[string]int{"signin-burst": s.SignInBurst, "mail-burst": s.MailBurst, "socket-burst": s.SocketBurst, "max-connections": s.MaxConns} {
+	for key, n := range map[string]int{"signin-burst": s.SignInBurst, "mail-burst": s.MailBurst, "socket-burst": s.SocketBurst, "max-connections": s.MaxConns,
+		"max-sessions": s.MaxSessions, "code-burst": s.CodeBurst, "refresh-burst": s.RefreshBurst, "ticket-burst": s.TicketBurst,
+		"max-user-connections": s.MaxUserConns, "handshake-burst": s.HandshakeBurst} {
 		if has(key) && n < 1 {
 			return bad(key, "%d is less than 1", n)
 		}

@@ -24,6 +24,7 @@ var busEvents = []struct {
 	{mail.Topic, mail.TypePasswordForgotten, "A user asked for a code to set a new password.", mail.PasswordForgotten{}},
 	{mail.Topic, mail.TypePasswordChanged, "A password was changed; the user is told.", mail.PasswordChanged{}},
 	{auth.Topic, auth.TypeSessionRevoked, "A session ended before its time: its sockets close.", auth.SessionRevoked{}},
+	{auth.Topic, auth.TypeSessionsRevoked, "All sessions of a user that were opened before a time ended, but one to keep: their sockets close. Nodes that do not know this type leave those open until their tokens end.", auth.SessionsRevoked{}},
 }
 
 // AsyncAPI returns the document of the socket and of the events between the parts, in JSON and YAML.

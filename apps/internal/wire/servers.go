@@ -55,7 +55,12 @@ func (a *App) openBus(ctx context.Context, topics ...string) error {
 func (a *App) openRedis(ctx context.Context) error {
 	s, p := a.settings, &a.ports
 	if s.Redis == "" || s.Program == config.Mailer && s.MailQueue != "redis" {
-		p.Limiter = memory.NewLimiter(memory.LimiterConfig{})
+		own := memory.NewLimiter(memory.LimiterConfig{})
+		if p.Limiter == nil { // the store keeps nothing
+			p.Limiter = own
+		} else {
+			p.Limiter = &limiter{shared: p.Limiter, own: own, log: a.log}
+		}
 		p.Recent = memory.NewRecentCache(memory.RecentCacheConfig{Rooms: 10_000, Messages: 20})
 		p.Fanout, p.Presence = memory.NewFanout().Node(), memory.NewPresence()
 		return nil

@@ -85,6 +85,9 @@ func (a *App) openStore(ctx context.Context) error {
 		return err
 	}
 	fill(&a.ports, store)
+	if s, ok := store.(*bunstore.Store); ok {
+		a.standings = s.Sessions()
+	}
 	a.checks = append(a.checks, health.Check{Name: "database", Probe: health.Shared(pingFresh, func(ctx context.Context) (map[string]any, error) {
 		return nil, store.Ping(ctx)
 	})})
@@ -99,11 +102,13 @@ func fill(p *parley.Ports, store Store) {
 	case *bunstore.Store:
 		queue := s.MailQueue()
 		p.Users, p.Sessions, p.Codes, p.Nonces, p.Outbox = s.Users(), s.Sessions(), s.Codes(), s.Nonces(), s.Outbox()
+		p.Limiter = s.Limiter()
 		p.MailQueue, p.DeadLetters, p.MailStats = queue, queue, queue
 		p.Messages, p.Rooms, p.Members = s.Messages(), s.Rooms(), s.Members()
 	case *mongostore.Store:
 		queue := s.MailQueue()
 		p.Users, p.Sessions, p.Codes, p.Nonces, p.Outbox = s.Users(), s.Sessions(), s.Codes(), s.Nonces(), s.Outbox()
+		p.Limiter = s.Limiter()
 		p.MailQueue, p.DeadLetters, p.MailStats = queue, queue, queue
 		p.Messages, p.Rooms, p.Members = s.Messages(), s.Rooms(), s.Members()
 	default:

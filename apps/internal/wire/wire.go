@@ -22,6 +22,7 @@ import (
 
 	"github.com/parley-chat/parley/adapters/humaapi"
 	"github.com/parley-chat/parley/adapters/jwtauth"
+	"github.com/parley-chat/parley/adapters/memory"
 	"github.com/parley-chat/parley/adapters/nbiows"
 	"github.com/parley-chat/parley/adapters/netws"
 	"github.com/parley-chat/parley/adapters/passhash"
@@ -63,6 +64,7 @@ type App struct {
 	settings  config.Settings
 	log       *slog.Logger
 	ports     parley.Ports
+	standings auth.Standings // nil where the store has no better way than the ports
 	checks    []health.Check
 	mailbox   web.Mailbox // nil unless mails go to the development mailbox
 	keys      *jwtauth.Keys
@@ -197,6 +199,7 @@ func (a *App) buildSocket(ctx context.Context, publicURL, dial string) error {
 	}
 	cfg := a.config(publicURL)
 	cfg.Authenticator = parley.Authenticate(gate)
+	cfg.Hub.ClockLeeway = clockLeeway
 	node, err := parley.NewNode(cfg)
 	if err != nil {
 		return err
@@ -221,13 +224,18 @@ func (a *App) config(publicURL string) parley.Config {
 	return parley.Config{
 		Ports: a.ports, PublicURL: publicURL, Origins: s.Origins, DrainTimeout: s.DrainTimeout, Log: a.log, Normalize: norm.NFC.String,
 		Auth: auth.Config{
-			AccessTTL: s.AccessTTL, SessionTTL: s.SessionTTL, TakenConflict: s.AuthTaken == "conflict",
-			SignInRate: auth.Rate{Burst: s.SignInBurst, Per: time.Minute},
-			MailRate:   auth.Rate{Burst: s.MailBurst, Per: 10 * time.Minute},
+			AccessTTL: s.AccessTTL, SessionTTL: s.SessionTTL, SessionMax: s.SessionMax, MaxSessions: s.MaxSessions,
+			TakenConflict: s.AuthTaken == "conflict",
+			SignInRate:    auth.Rate{Burst: s.SignInBurst, Per: time.Minute},
+			MailRate:      auth.Rate{Burst: s.MailBurst, Per: 10 * time.Minute},
+			CodeRate:      auth.Rate{Burst: s.CodeBurst, Per: time.Minute},
+			RefreshRate:   auth.Rate{Burst: s.RefreshBurst, Per: time.Minute},
+			TicketRate:    auth.Rate{Burst: s.TicketBurst, Per: time.Minute},
+			Standings:     a.standings, LocalLimiter: memory.NewLimiter(memory.LimiterConfig{}),
 		},
 		Worker:    mail.WorkerConfig{SendTimeout: sendTimeout},
 		Templates: mail.TemplateConfig{Product: s.Product, From: s.MailFrom, FromName: s.MailFromName},
-		Hub:       realtime.HubConfig{Node: a.node(), Rate: s.SocketRate, Burst: s.SocketBurst, MaxConnections: s.MaxConns},
+		Hub:       realtime.HubConfig{Node: a.node(), Rate: s.SocketRate, Burst: s.SocketBurst, MaxConnections: s.MaxConns, MaxUserConnections: s.MaxUserConns},
 		Relay:     event.RelayConfig{Timeout: relayTimeout, MaxBackoff: relayPause},
 	}
 }
@@ -299,8 +307,21 @@ func (a *App) mountPages(cfg web.Config) error {
 func (a *App) mountSocket(node *parley.Node, who realtime.Authenticator, publicURL, dial string) error {
 	s := a.settings
 	probe := rand.Text()
+	throttle, err := auth.NewThrottle(auth.ThrottleConfig{
+		Limiter: memory.NewLimiter(memory.LimiterConfig{}), Action: "handshake", Rate: auth.Rate{Burst: s.HandshakeBurst, Per: time.Minute},
+	})
+	if err != nil {
+		return err
+	}
 	handshake, err := realtime.NewHandshake(realtime.HandshakeConfig{
 		Authenticator: probing{who, probe}, Origins: s.Origins, Draining: node.Hub.Draining,
+		Allow: func(r *http.Request) error {
+			address := humaapi.ClientAddress(r, s.TrustedRanges)
+			if !address.IsValid() {
+				return nil
+			}
+			return throttle.Allow(r.Context(), address.String())
+		},
 	})
 	if err != nil {
 		return err

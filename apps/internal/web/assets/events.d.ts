@@ -120,6 +120,18 @@ export interface PresenceAck {
   count: number;
 }
 
+/** The new token. */
+export interface Renew {
+  /** An access token, as for the handshake. */
+  token: string;
+}
+
+/** The connection goes on. */
+export interface RenewAck {
+  /** Seconds until it ends, unless it is renewed again. */
+  expiresIn: number;
+}
+
 /** Nothing. */
 export interface HealthCheck {
 }
@@ -180,6 +192,7 @@ export interface ClientEvents {
   isTyping: IsTyping;
   history: History;
   presence: Presence;
+  renew: Renew;
   healthCheck: HealthCheck;
 }
 
@@ -191,6 +204,7 @@ export interface Acks {
   isTyping: Empty;
   history: HistoryAck;
   presence: PresenceAck;
+  renew: RenewAck;
   healthCheck: HealthCheckAck;
 }
 

@@ -1,0 +1,164 @@
+package realtime
+
+import (
+	"context"
+	"time"
+
+	"github.com/parley-chat/parley/core/fault"
+	"github.com/parley-chat/parley/core/user"
+)
+
+// What the hub refuses because of a token, or of a user's other connections.
+var (
+	ErrExpired       = fault.New(fault.Unauthenticated, "token_expired", "the token has expired")
+	ErrOtherSession  = fault.New(fault.Forbidden, "other_session", "the token is of another user or session")
+	ErrNoRenewal     = fault.New(fault.Invalid, "renewal_not_supported", "this server renews no connections")
+	ErrManySockets   = fault.New(fault.Exhausted, "too_many_sockets", "the user has as many connections as one may have")
+	errTokenEnded    = "the token has expired" // reasons of closing
+	errSessionsEnded = "the session has ended"
+)
+
+// ending are the connections that end in one second, in a list that they form themselves: no
+// timer and a few bytes for each. h.mu is held for all of it.
+type ending map[int64]*client
+
+// set moves c to the second of t; a zero time takes it out.
+func (e ending) set(c *client, t time.Time) {
+	if c.ends != 0 {
+		if c.prev != nil {
+			c.prev.next = c.next
+		} else if c.next != nil {
+			e[c.ends] = c.next
+		} else {
+			delete(e, c.ends)
+		}
+		if c.next != nil {
+			c.next.prev = c.prev
+		}
+		c.prev, c.next, c.ends = nil, nil, 0
+	}
+	if t.IsZero() {
+		return
+	}
+	c.ends = t.Unix()
+	if first := e[c.ends]; first != nil {
+		c.next, first.prev = first, c
+	}
+	e[c.ends] = c
+}
+
+// due takes out those that end at now or before.
+func (e ending) due(now time.Time) []*client {
+	var due []*client
+	for second := range e {
+		if second > now.Unix() {
+			continue
+		}
+		for c := e[second]; c != nil; c = e[second] {
+			due = append(due, c)
+			e.set(c, time.Time{})
+		}
+	}
+	return due
+}
+
+// revocation says that the older sessions of a user ended.
+type revocation struct {
+	before int64 // when a session was opened that goes on, in microseconds
+	keep   string
+	until  time.Time
+}
+
+// covers reports whether a connection's session is one of them.
+func (r revocation) covers(c *client) bool {
+	return c.session != "" && c.sessionAt < r.before && c.session != r.keep
+}
+
+// refused returns why a connection may not be, or not go on. h.mu is held.
+func (h *Hub) refused(c *client, now time.Time, ends time.Time) error {
+	if !ends.IsZero() && !now.Before(ends.Add(h.cfg.ClockLeeway)) {
+		return ErrExpired
+	}
+	if until, ok := h.revoked[c.session]; ok && c.session != "" && !now.After(until) {
+		return ErrRevoked
+	}
+	if r, ok := h.revokedUsers[c.user.ID]; ok && r.covers(c) && !now.After(r.until) {
+		return ErrRevoked
+	}
+	return nil
+}
+
+// Revoke closes the connections of a user's session with CloseUnauthenticated, and refuses new ones
+// until the given time, when the session's last access token has expired.
+func (h *Hub) Revoke(id user.ID, sessionID string, until time.Time) {
+	if sessionID == "" {
+		return
+	}
+	h.mu.Lock()
+	h.revoked[sessionID] = until
+	var open []*client
+	for _, c := range h.users[id] {
+		if c.session == sessionID {
+			open = append(open, c)
+		}
+	}
+	h.mu.Unlock()
+	for _, c := range open {
+		c.close(CloseUnauthenticated, errSessionsEnded)
+	}
+}
+
+// RevokeBefore closes the connections of a user's sessions that were opened before the given time,
+// but those of the one to keep (empty for none), with CloseUnauthenticated, and refuses new ones
+// until the given time, when the last access token of those sessions has expired. A connection
+// whose token does not say when its session was opened counts as old.
+func (h *Hub) RevokeBefore(id user.ID, before time.Time, keep string, until time.Time) {
+	r := revocation{before: before.UnixMicro(), keep: keep, until: until}
+	h.mu.Lock()
+	// Of two, the later one says more; an event may come twice.
+	if old, ok := h.revokedUsers[id]; !ok || old.before <= r.before {
+		h.revokedUsers[id] = r
+	}
+	var open []*client
+	for _, c := range h.users[id] {
+		if r.covers(c) {
+			open = append(open, c)
+		}
+	}
+	h.mu.Unlock()
+	for _, c := range open {
+		c.close(CloseUnauthenticated, errSessionsEnded)
+	}
+}
+
+// renew lets the connection go on until a new token of its session ends, and returns for how long.
+func (c *client) renew(ctx context.Context, cmd Command) (Answer, error) {
+	h := c.hub
+	if h.cfg.Authenticator == nil {
+		return Answer{}, ErrNoRenewal
+	}
+	who, err := h.cfg.Authenticator.Token(ctx, cmd.Token)
+	if err != nil {
+		return Answer{}, err
+	}
+	if who.User.ID != c.user.ID || who.SessionID != c.session {
+		return Answer{}, ErrOtherSession
+	}
+	now := h.cfg.Now()
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if !who.SessionAt.IsZero() {
+		c.sessionAt = who.SessionAt.UnixMicro()
+	}
+	if err := h.refused(c, now, who.ExpiresAt); err != nil {
+		return Answer{}, err
+	}
+	// A token that ends earlier than the one before takes nothing away.
+	if _, open := h.clients[c]; open && (c.ends != 0 || who.ExpiresAt.IsZero()) && (who.ExpiresAt.IsZero() || who.ExpiresAt.Unix() > c.ends) {
+		h.ending.set(c, who.ExpiresAt)
+	}
+	if c.ends == 0 {
+		return Answer{}, nil
+	}
+	return Answer{ExpiresIn: max(time.Unix(c.ends, 0).Sub(now), 0)}, nil
+}
