@@ -29,6 +29,9 @@
 //   - A process that freezes, or is lost with its machine, in the middle of a transaction holds up others for no longer than
 //     [Config] says. On SQLite it holds them up until it ends.
 //   - A call ends with its context, also when the server does not answer.
+//   - With [OpenSQLite] nothing of an event that was published, or of a mail that was sent or discarded, is in the file or
+//     in its log half a minute later, unless somebody reads for longer. Other engines delete rows, and keep their bytes
+//     until they use the space again: PostgreSQL until a VACUUM and in its write-ahead log, InnoDB until a purge and in its redo and binary logs.
 //   - Times keep their microseconds and come back in UTC; text is compared by its bytes.
 //   - Errors have a kind of package fault. A driver's error is only ever the cause.
 //
@@ -181,6 +184,7 @@ func (s *Store) Ping(ctx context.Context) error {
 // calls under way.
 func (s *Store) Close() error {
 	s.once.Do(func() {
+		s.db.scrub.close()
 		errs := []error{s.db.statements.close()}
 		for _, db := range s.own {
 			errs = append(errs, db.Close())
@@ -195,7 +199,8 @@ type database struct {
 	write, read *bun.DB
 	dialect     *dialect
 	statements  *statements
-	pool        *pool // nil if the handle is the caller's, and on SQLite
+	pool        *pool     // nil if the handle is the caller's, and on SQLite
+	scrub       *scrubber // nil but on SQLite, if the handle is our own
 }
 
 // verbatim carries an error through a transaction that the caller gets as it is.
@@ -322,6 +327,7 @@ func (d *database) sweep(ctx context.Context, op, table, key, where string, args
 			return total, err
 		}
 		total += int(n)
+		d.scrub.due()
 		if len(keys) < sweepBatch {
 			return total, nil
 		}

@@ -122,6 +122,7 @@ func (s *MailQueue) Settle(ctx context.Context, j mail.Job, o mail.Outcome) erro
 	if !storable(j.ID) {
 		return mail.ErrLeaseLost
 	}
+	defer s.db.scrub.due()
 	return s.db.transact(ctx, "settle mail", func(ctx context.Context, tx bun.Tx) error {
 		q := tx.NewUpdate().Model((*jobRow)(nil)).
 			Set("state = ?", string(o.State)).Set("leased_until = NULL").
@@ -235,6 +236,7 @@ func (s *MailQueue) decide(ctx context.Context, op, id string, do func(context.C
 	if !storable(id) {
 		return mail.ErrJobNotFound
 	}
+	defer s.db.scrub.due()
 	return s.db.transact(ctx, op, func(ctx context.Context, tx bun.Tx) error {
 		res, err := do(ctx, tx)
 		if err := changed(res, err, mail.ErrNotDead); !errors.Is(err, mail.ErrNotDead) {

@@ -86,6 +86,7 @@ func (s *Outbox) Published(ctx context.Context, ids ...string) error {
 	if len(ids) == 0 {
 		return nil
 	}
+	defer s.db.scrub.due()
 	return s.db.transact(ctx, "empty outbox", func(ctx context.Context, tx bun.Tx) error {
 		for part := range slices.Chunk(ids, chunk) {
 			if _, err := tx.NewDelete().Model((*eventRow)(nil)).Where("id IN (?)", bun.List(part)).Exec(ctx); err != nil {

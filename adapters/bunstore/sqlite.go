@@ -32,6 +32,10 @@ type SQLiteConfig struct {
 	// RelaxedSync does without a sync at each commit (synchronous=NORMAL). Commits then
 	// survive the end of the process, but the last ones may not survive a loss of power.
 	RelaxedSync bool
+	// ScrubAfter is how long what was deleted or overwritten in the outbox or among the mails, which hold codes, may
+	// remain in the log of writes: then the log is folded into the file, where deleted bytes are zeros, and cut off. Somebody who
+	// reads for longer delays it. Default 20 seconds, at least a millisecond.
+	ScrubAfter time.Duration
 }
 
 func (c SQLiteConfig) withDefaults() (SQLiteConfig, error) {
@@ -47,6 +51,12 @@ func (c SQLiteConfig) withDefaults() (SQLiteConfig, error) {
 	}
 	if c.Readers < 0 {
 		errs = append(errs, fmt.Errorf("the number of Readers is %d and must be positive", c.Readers))
+	}
+	if c.ScrubAfter == 0 {
+		c.ScrubAfter = 20 * time.Second
+	}
+	if c.ScrubAfter < time.Millisecond {
+		errs = append(errs, fmt.Errorf("the ScrubAfter is %s and must be at least a millisecond", c.ScrubAfter))
 	}
 	return c, errors.Join(errs...)
 }
@@ -102,6 +112,7 @@ func OpenSQLite(ctx context.Context, file string, cfg SQLiteConfig) (*Store, err
 	s, err := newStore(bun.NewDB(write, sqlitedialect.New()), bun.NewDB(read, sqlitedialect.New()))
 	if err == nil {
 		s.own = []*sql.DB{read, write} // the writer last: the last connection folds the log into the file
+		s.db.scrub = newScrubber(write, cfg)
 		if err = inspect(ctx, write, cfg.BusyTimeout, size <= wholeCheck); err != nil {
 			err = opened(ctx, path, err)
 		} else if err = s.Check(ctx); errors.Is(err, ErrSchemaOld) {
@@ -148,6 +159,8 @@ func (c SQLiteConfig) dsn(path, more string) string {
 		"journal_size_limit(67108864)",
 		// An insert of many rows can be undone by itself; that log need not be a file.
 		"temp_store(MEMORY)",
+		// What is deleted is overwritten with zeros, also in pages that are free.
+		"secure_delete(1)",
 		// 8 MB, so that the inner pages of large indexes stay in memory.
 		"cache_size(-8000)",
 	}
