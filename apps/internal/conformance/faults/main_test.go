@@ -10,6 +10,9 @@ import (
 
 // TestMain checks that nothing is left of the programs, whatever happened to their servers.
 func TestMain(m *testing.M) {
+	if file := os.Getenv(lockVariable); file != "" {
+		os.Exit(lockFile(file))
+	}
 	code := m.Run()
 	http.DefaultClient.CloseIdleConnections()
 	const servers = "github.com/parley-chat/parley/testkit/servers."
