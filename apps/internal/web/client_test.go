@@ -4,6 +4,8 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"math/rand/v2"
+	"os"
 	"os/exec"
 	"path/filepath"
 	"strconv"
@@ -14,6 +16,7 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
+	"github.com/parley-chat/parley/core/chat"
 	"github.com/parley-chat/parley/core/realtime"
 )
 
@@ -68,4 +71,55 @@ func TestClientObeysCloseCodes(t *testing.T) {
 		}
 		assert.Equal(t, want, rules[fmt.Sprint(c.Code)], "%d: %s", c.Code, c.Doc)
 	}
+}
+
+// TestClientRefusesWhatTheServerClosesFor compares what the client takes for a name of a room, and for a
+// text, with what the server does. A name that only the server refuses would close the connection.
+func TestClientRefusesWhatTheServerClosesFor(t *testing.T) {
+	t.Parallel()
+	parts := []string{
+		"a", "Z", "7", " ", "\u00e9", "e\u0301", "\u0645", "\u06cc", "\u0627", "\u062f", "\u064e", "\u0dc1", "\u0dca", "\u0dbb", "\u0d28", "\u0d4d", "\u0915",
+		"\u094d", "\u200c", "\u200d", "\u200b", "\u00ad", "\u115f", "\u3164", "\u2800", "\u00a0", "\u2028", "\ufe0f", "\ufe0e", "\U000e0101", "\U0001F468",
+		"\U0001F469", "\U0001F3FD", "\U0001F3F4", "\U000E0067", "\U000E0062", "\U000E007F", "\u2764", "\U0001F525", "\u180b", "\u1820", "\u034f", "\u0000", "\n",
+	}
+	names := []string{
+		"lobby", "Stra\u00dfe 7", "\u0645\u06cc\u200c\u062e\u0648\u0627\u0647\u0645", "\u0dc1\u0dca\u200d\u0dbb\u0dd3 \u0dbd\u0d82\u0d9a\u0dcf", "\u0d28\u0d4d\u200d", "\U0001F468\u200d\U0001F469\u200d\U0001F467",
+		"\U0001F469\U0001F3FD\u200d\U0001F692", "\U0001F3F4\U000E0067\U000E0062\U000E0065\U000E006E\U000E0067\U000E007F", "\u2764\ufe0f\u200d\U0001F525",
+	}
+	curated := len(names)
+	random := rand.New(rand.NewPCG(1, 2))
+	for range 20_000 {
+		var b strings.Builder
+		for range 1 + random.IntN(6) {
+			b.WriteString(parts[random.IntN(len(parts))])
+		}
+		names = append(names, b.String())
+	}
+	file := filepath.Join(t.TempDir(), "names.json")
+	text, err := json.Marshal(names)
+	require.NoError(t, err)
+	require.NoError(t, os.WriteFile(file, text, 0o600))
+	out, err := node(t, "--input-type=module", "--eval", `
+		import { readFileSync } from "node:fs";
+		import { checkRoom, checkText } from "./assets/parley.js";
+		const names = JSON.parse(readFileSync(process.argv[1], "utf8"));
+		console.log(JSON.stringify(names.map((name) => [!checkRoom(name), !checkText(name)])));`, file)
+	require.NoError(t, err, out)
+	var taken [][2]bool
+	require.NoError(t, json.Unmarshal([]byte(out), &taken), out)
+	require.Len(t, taken, len(names))
+	stricter := 0
+	for i, name := range names {
+		room, said := chat.CheckRoom(name) == nil, chat.CheckText(name) == nil
+		if i < curated {
+			assert.True(t, room && taken[i][0], "%+q: the server takes it: %v, the client: %v", name, room, taken[i][0])
+		}
+		assert.False(t, taken[i][0] && !room, "%+q closes the connection", name)
+		assert.Equal(t, said, taken[i][1], "%+q as a text", name)
+		if room && !taken[i][0] {
+			stricter++
+		}
+	}
+	t.Logf("%d of %d names are refused by the client alone", stricter, len(names))
+	assert.Less(t, stricter, len(names)/100)
 }

@@ -281,7 +281,7 @@ class Chat {
 
     on($("form-join"), "submit", (event) => {
       event.preventDefault();
-      this.#join($("join-name").value.trim());
+      this.#join($("join-name").value.trim().normalize("NFC"));
     });
     on($("form-join"), "input", () => {
       $("form-join").querySelector(".error").hidden = true;
@@ -353,7 +353,7 @@ class Chat {
   #saved() {
     try {
       const { rooms, active } = JSON.parse(localStorage.getItem(this.#key));
-      return { rooms: rooms.filter((name) => !checkRoom(name)), active };
+      return { rooms: rooms.filter((name) => !checkRoom(name)).map((name) => name.normalize("NFC")), active: active?.normalize("NFC") };
     } catch {
       return { rooms: [], active: null }; // nothing there, or nothing of use
     }
@@ -457,7 +457,7 @@ class Chat {
     this.#save();
     if (error.code !== "left") {
       const note = $("form-join").querySelector(".error");
-      note.textContent = `“${name}” was not joined: ${sentence(error.message)}`;
+      note.textContent = error.code === "removed" ? `You were taken out of “${name}”.` : `“${name}” was not joined: ${sentence(error.message)}`;
       note.hidden = false;
     }
   }

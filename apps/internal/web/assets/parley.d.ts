@@ -4,6 +4,7 @@ import type {
   Joined,
   JoinRoomAck,
   Left,
+  MembershipChange,
   PresenceAck,
   Resync,
   SendMessageAck,
@@ -148,11 +149,16 @@ export interface ParleyEventMap {
   joined: CustomEvent<Joined>;
   /** A user's last connection left the room. */
   left: CustomEvent<Left>;
+  /** Somebody was taken out of a room, or may do something else in it from now on. */
+  membership: CustomEvent<MembershipChange>;
   /** The server could not tell whether everything arrived; the client asks by itself. */
   resync: CustomEvent<Resync>;
   /** Messages are gone from the server that this client has not seen. */
   lost: CustomEvent<Lost>;
-  /** A room is no longer joined: it was left, or the server refused it. */
+  /**
+   * A room is no longer joined: it was left (left), the user was taken out of it (removed), or the
+   * server refused it.
+   */
   forgotten: CustomEvent<{ room: string; error: ParleyError }>;
 }
 
@@ -160,7 +166,7 @@ export interface ParleyEventMap {
 export class ParleyError extends Error {
   constructor(code: string, title: string, closeCode?: number);
   /**
-   * Stable: the server's code, or one of connection_lost, closed, left, room_invalid,
+   * Stable: the server's code, or one of connection_lost, closed, left, removed, room_invalid,
    * text_invalid and unknown_message.
    */
   readonly code: string;
@@ -175,7 +181,10 @@ export function checkRoom(name: unknown): ParleyError | null;
 /** Returns why the server would refuse a text, or null. */
 export function checkText(text: unknown): ParleyError | null;
 
-/** One user's connection to a Parley server, kept alive over reconnections. */
+/**
+ * One user's connection to a Parley server, kept alive over reconnections. Rooms are called by
+ * their names in Unicode's form NFC in all that it says, whatever they were called when asked for.
+ */
 export class Parley extends EventTarget {
   constructor(options: ParleyOptions);
 

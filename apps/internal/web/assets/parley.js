@@ -213,9 +213,14 @@ export class Parley extends EventTarget {
    * Joins a room, now or as soon as there is a connection, and again after each reconnection.
    * Resolves with the server's answer after its messages went out as "message" events.
    */
-  join(name) {
+  join(room) {
+    const name = called(room);
     const bad = checkRoom(name);
     if (bad) return Promise.reject(bad);
+    return this.#joins(name);
+  }
+
+  #joins(name) {
     let room = this.#rooms.get(name);
     if (!room) {
       room = {
@@ -243,12 +248,12 @@ export class Parley extends EventTarget {
 
   /** Leaves a room. Messages to it that are still pending fail. */
   async leave(name) {
-    const room = this.#rooms.get(name);
+    const room = this.#rooms.get(called(name));
     if (!room) return;
     this.#forget(room, new ParleyError("left", "the room was left"));
     if (this.#state !== "open") return;
     try {
-      await this.#request("leave_room", { room: name });
+      await this.#request("leave_room", { room: room.name });
     } catch (err) {
       // A connection that is gone has left every room.
       if (err.code !== "connection_lost") throw err;
@@ -260,7 +265,8 @@ export class Parley extends EventTarget {
    * {room, seq, id, at} after the message was stored, and rejects if it was refused. It stays
    * open while there is no connection. "outgoing" events tell the same story.
    */
-  send(name, text, { clientId = newId() } = {}) {
+  send(room, text, { clientId = newId() } = {}) {
+    const name = called(room);
     const clean = typeof text === "string" && text.toWellFormed ? text.toWellFormed() : text;
     const bad = checkRoom(name) ?? checkText(clean);
     if (bad) return Promise.reject(bad);
@@ -292,7 +298,7 @@ export class Parley extends EventTarget {
    * a few seconds without a key are a stop.
    */
   typing(name, on = true) {
-    const room = this.#rooms.get(name);
+    const room = this.#rooms.get(called(name));
     if (!room?.joined || this.#state !== "open") return;
     const typing = room.typing;
     clearTimeout(typing.idle);
@@ -301,7 +307,7 @@ export class Parley extends EventTarget {
       if (typing.on) {
         typing.on = false;
         typing.sent = at;
-        this.#tell("isTyping", { room: name, typing: false });
+        this.#tell("isTyping", { room: room.name, typing: false });
       }
       return;
     }
@@ -309,23 +315,23 @@ export class Parley extends EventTarget {
     const due = typing.on ? at - typing.started >= TYPING_REPEAT : at - typing.sent >= TYPING_PAUSE;
     if (due) {
       Object.assign(typing, { on: true, started: at, sent: at });
-      this.#tell("isTyping", { room: name, typing: true });
+      this.#tell("isTyping", { room: room.name, typing: true });
     }
   }
 
   /** Resolves with {members, count} of a room. It needs an open connection. */
   presence(name) {
-    return this.#request("presence", { room: name });
+    return this.#request("presence", { room: called(name) });
   }
 
   /** Resolves with {messages, more} of a room, ascending. It needs an open connection. */
   history(name, { before, after, limit } = {}) {
-    return this.#request("history", { room: name, before, after, limit });
+    return this.#request("history", { room: called(name), before, after, limit });
   }
 
   /** Who types in a room. */
   typists(name) {
-    return [...this.#typists.values()].filter((t) => t.room === name).map((t) => t.user);
+    return [...this.#typists.values()].filter((t) => t.room === called(name)).map((t) => t.user);
   }
 
   // ---- the connection ----
@@ -460,6 +466,7 @@ export class Parley extends EventTarget {
         this.#stop(4401, err.message);
         return;
       }
+      if (err?.code === "renewal_not_supported") return; // the server closes with 4401, or never
       // Until the token ends there is time. After that the server closes with 4401.
       const wait = asksToWait(err) || this.#backOff(renewal.attempt++);
       this.#timers.renew = setTimeout(() => void this.#renewToken(), wait);
@@ -653,6 +660,8 @@ export class Parley extends EventTarget {
       return; // not ours
     }
     const { id, event, data } = frame ?? {};
+    // A room from before names had one form may be called otherwise by the server.
+    if (typeof data?.room === "string") data.room = called(data.room);
     switch (event) {
       case "ack":
       case "error": {
@@ -674,6 +683,9 @@ export class Parley extends EventTarget {
       case "left":
         if (this.#rooms.has(data.room)) this.#emit(event, data);
         return;
+      case "membership":
+        this.#membership(data);
+        return;
       case "resync": {
         const room = this.#rooms.get(data.room);
         if (!room) return;
@@ -683,6 +695,23 @@ export class Parley extends EventTarget {
         return;
       }
       default: // a newer server may say more
+    }
+  }
+
+  /** Somebody's role has changed. Without one they are out, and the room is not joined again. */
+  #membership(data) {
+    const room = this.#rooms.get(data.room);
+    if (!room) return;
+    this.#emit("membership", data);
+    if (data.role !== null) return;
+    const { user } = this.#options;
+    if (user && user.id !== data.user?.id) return;
+    if (user) {
+      this.#forget(room, new ParleyError("removed", "you were taken out of the room"));
+    } else {
+      // Whose connection this is, only the server knows.
+      room.joined = false;
+      void this.#enter(room);
     }
   }
 
@@ -813,7 +842,7 @@ export class Parley extends EventTarget {
       // The message itself is as good as its acknowledgement, which may have been lost.
       this.#sent(mine, { room: room.name, seq: message.seq, id: message.id, at: message.at });
     }
-    this.#emit("message", { message, live });
+    this.#emit("message", { message: message.room === room.name ? message : { ...message, room: room.name }, live });
   }
 
   #fill(room) {
@@ -983,13 +1012,49 @@ function snapshot({ clientId, room, text, at, state, error }) {
   return { clientId, room, text, at, state, error };
 }
 
+// Where U+200C and U+200D change how a script is drawn (RFC 5892, appendix A): behind a virama; between
+// letters that would join. The classes are those of the server.
+const VIRAMA =
+  String.raw`\u094d\u09cd\u0a4d\u0acd\u0b4d\u0bcd\u0c4d\u0ccd\u0d3b\u0d3c\u0d4d\u0dca\u0e3a\u0eba\u0f84\u1039\u103a\u1714\u1715\u1734` +
+  String.raw`\u17d2\u1a60\u1b44\u1baa\u1bab\u1bf2\u1bf3\u2d7f\ua806\ua82c\ua8c4\ua953\ua9c0\uaaf6\uabed\u{10a3f}\u{11046}\u{11070}` +
+  String.raw`\u{1107f}\u{110b9}\u{11133}\u{11134}\u{111c0}\u{11235}\u{112ea}\u{1134d}\u{11442}\u{114c2}\u{115bf}\u{1163f}\u{116b6}` +
+  String.raw`\u{1172b}\u{11839}\u{1193d}\u{1193e}\u{119e0}\u{11a34}\u{11a47}\u{11a99}\u{11c3f}\u{11d44}\u{11d45}\u{11d97}`;
+const JOINS_NEXT =
+  String.raw`\u0620\u0626\u0628\u062a-\u062e\u0633-\u063f\u0641-\u0647\u0649\u064a\u066e\u066f\u0678-\u0687\u069a-\u06bf\u06c1\u06c2` +
+  String.raw`\u06cc\u06ce\u06d0\u06d1\u06fa-\u06fc\u06ff\u0712-\u0714\u071a-\u071d\u071f-\u0727\u0729\u072b\u072d\u072e\u074e-\u0758` +
+  String.raw`\u075c-\u076a\u076d-\u0770\u0772\u0775-\u0777\u077a-\u077f\u07ca-\u07ea\u0841-\u0845\u0848\u084a-\u0853\u0855\u0860` +
+  String.raw`\u0862-\u0865\u0868\u0886\u0889-\u088d\u08a0-\u08a9\u08af\u08b0\u08b3-\u08b8\u08ba-\u08c8\u1807\u1820-\u1878\u1887-\u18a8` +
+  String.raw`\u18aa\ua840-\ua872\u{10ac0}-\u{10ac4}\u{10acd}\u{10ad3}-\u{10adc}\u{10ade}-\u{10ae0}\u{10aeb}-\u{10aee}\u{10b80}` +
+  String.raw`\u{10b82}\u{10b86}-\u{10b88}\u{10b8a}\u{10b8b}\u{10b8d}\u{10b90}\u{10bad}\u{10bae}\u{10d00}-\u{10d21}\u{10d23}\u{10f30}-\u{10f32}` +
+  String.raw`\u{10f34}-\u{10f44}\u{10f51}-\u{10f53}\u{10f70}-\u{10f73}\u{10f76}-\u{10f81}\u{10fb0}\u{10fb2}\u{10fb3}\u{10fb8}` +
+  String.raw`\u{10fbb}\u{10fbc}\u{10fbe}\u{10fbf}\u{10fc1}\u{10fc4}\u{10fca}\u{10fcb}\u{1e900}-\u{1e943}`;
+const JOINS_PREVIOUS =
+  String.raw`\u0620\u0622-\u063f\u0641-\u064a\u066e\u066f\u0671-\u0673\u0675-\u06d3\u06d5\u06ee\u06ef\u06fa-\u06fc\u06ff\u0710\u0712-\u072f` +
+  String.raw`\u074d-\u077f\u07ca-\u07ea\u0840-\u0858\u0860\u0862-\u0865\u0867-\u086a\u0870-\u0882\u0886\u0889-\u088e\u08a0-\u08ac` +
+  String.raw`\u08ae-\u08c8\u1807\u1820-\u1878\u1887-\u18a8\u18aa\ua840-\ua871\u{10ac0}-\u{10ac5}\u{10ac7}\u{10ac9}\u{10aca}\u{10ace}-\u{10ad6}` +
+  String.raw`\u{10ad8}-\u{10ae1}\u{10ae4}\u{10aeb}-\u{10aef}\u{10b80}-\u{10b91}\u{10ba9}-\u{10bae}\u{10d01}-\u{10d23}\u{10f30}-\u{10f44}` +
+  String.raw`\u{10f51}-\u{10f54}\u{10f70}-\u{10f81}\u{10fb0}\u{10fb2}-\u{10fb6}\u{10fb8}-\u{10fbf}\u{10fc1}-\u{10fc4}\u{10fc9}` +
+  String.raw`\u{10fca}\u{1e900}-\u{1e943}`;
+
+// What may stand in a name although it is not seen by itself: it is taken away before the rest is looked at.
+const UNSEEN = [
+  [new RegExp(`([${VIRAMA}])[\\u200c\\u200d](?!\\p{Variation_Selector})`, "gu"), "$1"],
+  [new RegExp(`([${JOINS_NEXT}][\\p{Mn}\\p{Me}]*)\\u200c(?!\\p{Variation_Selector})(?=[\\p{Mn}\\p{Me}]*[${JOINS_PREVIOUS}])`, "gu"), "$1"],
+  [/(\p{Extended_Pictographic}[\p{Variation_Selector}\u{1f3fb}-\u{1f3ff}]*)\u200d(?=\p{Extended_Pictographic})/gu, "$1"], // parts of an emoji
+  [/\u{1f3f4}[\u{e0020}-\u{e007e}]+\u{e007f}/gu, "\u{1f3f4}"], // the flag of a part of a country
+  [/([^\s\p{C}])\p{Variation_Selector}+/gu, "$1"],
+];
+const HIDDEN = /[\p{C}\p{Zl}\p{Zp}\p{Default_Ignorable_Code_Point}\u2800]/u;
+const SEEN = /[^\s\p{C}\p{Default_Ignorable_Code_Point}\u2800]/u;
+
 /** Returns why the server would refuse a room's name, or null. */
 export function checkRoom(name) {
   const refuse = (title) => new ParleyError("room_invalid", title);
   if (typeof name !== "string" || name === "") return refuse("the room needs a name");
   if ([...name].length > MAX_ROOM_NAME) return refuse(`the room's name is longer than ${MAX_ROOM_NAME} characters`);
   if (name.startsWith(" ") || name.endsWith(" ")) return refuse("the room's name starts or ends with a space");
-  if (/[\p{C}\p{Zl}\p{Zp}]/u.test(name)) return refuse("the room's name has a character that cannot be seen");
+  const rest = UNSEEN.reduce((text, [unseen, seen]) => text.replace(unseen, seen), name);
+  if (HIDDEN.test(rest) || !SEEN.test(rest)) return refuse("the room's name has a character that cannot be seen");
   return null;
 }
 
@@ -999,7 +1064,13 @@ export function checkText(text) {
   if (typeof text !== "string" || text === "") return refuse("the message is empty");
   if (text.length > MAX_TEXT && [...text].length > MAX_TEXT) return refuse(`the message is longer than ${MAX_TEXT} characters`);
   if (text.includes("\0")) return refuse("the message has a NUL character");
+  if (!SEEN.test(text)) return refuse("the message has no character that can be seen");
   return null;
+}
+
+/** The form in which rooms are called here: Unicode's NFC, whatever was typed. */
+function called(name) {
+  return typeof name === "string" ? name.normalize("NFC") : name;
 }
 
 function defaultURL() {

@@ -71,7 +71,7 @@ function client(options = {}) {
     ...options,
   });
   const log = [];
-  for (const type of ["message", "lost", "state", "outgoing", "typing", "resync", "forgotten", "joined", "left"]) {
+  for (const type of ["message", "lost", "state", "outgoing", "typing", "resync", "forgotten", "joined", "left", "membership"]) {
     parley.addEventListener(type, ({ detail }) => log.push([type, detail]));
   }
   const it = {
@@ -973,4 +973,65 @@ test("what is kept has a bound, and what is found there is not believed", async 
   await settle();
   assert.equal(full.parley.outgoing.length, 1, "a full storage is no failure");
   assert.throws(() => client({ storage: kept, user: null }), TypeError);
+});
+
+// ---- names of rooms, and who is taken out of them ----
+
+test("a room has one name, however it is typed and whatever the server calls it", async () => {
+  const typed = "cafe\u0301";
+  const name = "caf\u00e9";
+  for (const server of [name, typed]) {
+    const c = client();
+    const joined = [c.parley.join(typed), c.parley.join(name)];
+    c.parley.connect();
+    await c.open();
+    const join = c.next("join_room");
+    assert.equal(join.data.room, name);
+    assert.equal(c.socket.sent.length, 0, "it is one room");
+    await c.acks(join, { room: server, seq: 1, recovered: true, messages: [message(1, { room: server })] });
+    await Promise.all(joined);
+    assert.deepEqual(c.parley.rooms, [name]);
+    await c.serverSends({ event: "message", data: message(2, { room: server }) });
+    assert.deepEqual(c.details("message").map((d) => [d.message.seq, d.message.room]), [[1, name], [2, name]]);
+    await c.serverSends({ event: "isTyping", data: { room: server, user: other, typing: true } });
+    assert.deepEqual(c.parley.typists(typed), [other]);
+    const sent = c.parley.send(typed, "Hello");
+    const frame = c.next("message");
+    await c.acks(frame, { room: server, seq: 3, id: "m3", at: "2026-01-02T03:04:05.000000Z" });
+    assert.equal((await sent).seq, 3);
+    assert.deepEqual(c.seen, [1, 2, 3]);
+    void c.parley.leave(typed);
+    assert.deepEqual(c.parley.rooms, []);
+    c.parley.close();
+  }
+});
+
+test("who is taken out of a room does not come back into it by themselves", async () => {
+  const c = client();
+  await c.connected("lobby", "garden");
+  const sent = c.parley.send("lobby", "Hello");
+  c.next("message");
+  await c.serverSends({ event: "membership", data: { room: "lobby", user: other, role: null } });
+  assert.deepEqual(c.parley.rooms, ["lobby", "garden"], "somebody else");
+  await c.serverSends({ event: "membership", data: { room: "lobby", user: me, role: "reader" } });
+  assert.deepEqual(c.parley.rooms, ["lobby", "garden"], "still in it");
+  const refused = assert.rejects(sent, { code: "removed" });
+  await c.serverSends({ event: "membership", data: { room: "lobby", user: me, role: null } });
+  await refused;
+  assert.deepEqual(c.parley.rooms, ["garden"]);
+  assert.equal(c.details("forgotten")[0].error.code, "removed");
+  assert.equal(c.details("membership").length, 3);
+  await c.drops(1006);
+  await pass(0);
+  await c.open();
+  assert.equal(c.next("join_room").data.room, "garden");
+  assert.equal(c.socket.sent.length, 0);
+});
+
+test("a client that does not know whose it is asks whether it is still in the room", async () => {
+  const c = client({ user: undefined });
+  await c.connected("lobby");
+  await c.serverSends({ event: "membership", data: { room: "lobby", user: me, role: null } });
+  await c.serverSends({ id: c.next("join_room").id, event: "error", error: { code: "forbidden", title: "not here" } });
+  assert.deepEqual(c.parley.rooms, []);
 });
