@@ -805,6 +805,7 @@ class Chat {
     } finally {
       room.older.removeAttribute("aria-disabled");
       room.loading = false;
+      this.#continueDown(room); // somebody may have gone there meanwhile
     }
   }
 
@@ -822,6 +823,7 @@ class Chat {
   async #loadNewer(room) {
     if (room.loading || !room.detached) return;
     room.loading = true;
+    let more = false;
     try {
       const { last } = room;
       const near = room.tail.length === 0 || room.tail[0].seq <= last + 1;
@@ -840,11 +842,13 @@ class Chat {
         this.#trim(room, MOST);
       });
       if (room === this.#active) this.#scrolled();
+      more = true;
     } catch {
       // Without a connection the list ends here. "New messages" leads to what is at hand.
     } finally {
       room.loading = false;
     }
+    if (more) this.#continueDown(room);
   }
 
   #lost({ room: name, restarted }) {
@@ -1005,7 +1009,12 @@ class Chat {
     const up = log.scrollTop < room.scroll;
     room.scroll = log.scrollTop;
     if (up && !room.atEnd && log.scrollTop < NEAR && !room.top.hidden) void this.#loadOlder(room);
-    else if (!up && log.scrollHeight - log.scrollTop - log.clientHeight < NEAR) void this.#loadNewer(room);
+    else if (!up) this.#continueDown(room);
+  }
+
+  #continueDown(room) {
+    const log = $("log");
+    if (room === this.#active && log.scrollHeight - log.scrollTop - log.clientHeight < NEAR) void this.#loadNewer(room);
   }
 
   #readActive() {
