@@ -63,9 +63,11 @@ import (
 
 	"github.com/danielgtaylor/huma/v2"
 	"github.com/danielgtaylor/huma/v2/adapters/humago"
+	"github.com/rs/cors"
 
 	"github.com/parley-chat/parley/core/fault"
 	"github.com/parley-chat/parley/core/health"
+	"github.com/parley-chat/parley/core/realtime"
 )
 
 // DefaultTimeout is how long an operation may take unless Config says otherwise.
@@ -82,8 +84,8 @@ const description = "Bodies are JSON in UTF-8. Every failure is a problem docume
 type Config struct {
 	// Title and Version head the OpenAPI document. Defaults "Parley" and "1.0.0".
 	Title, Version string
-	// PublicURL is the base address in the OpenAPI document. Default: none, which means the
-	// address that the document was fetched from.
+	// PublicURL is the base address in the OpenAPI document, an international host in its ASCII form
+	// (RFC 5891). Default: none, which means the address that the document was fetched from.
 	PublicURL string
 	// MaxBody is the longest request body in bytes. Default [DefaultMaxBody].
 	MaxBody int64
@@ -95,6 +97,9 @@ type Config struct {
 	BodyTimeout time.Duration
 	// TrustedProxies are the addresses whose X-Forwarded-For header is believed. Default: nobody's.
 	TrustedProxies []netip.Prefix
+	// Origins lists whose pages may use the operations besides the server's own (CORS), in the form of
+	// [realtime.ParseOrigins]. Handlers on the mux that are no operations are not for them. Default: nobody's.
+	Origins []string
 	// Log gets failures that nobody classified, and panics. Default: nothing.
 	Log *slog.Logger
 }
@@ -112,6 +117,7 @@ type API struct {
 	forms       map[string]bool // methods and paths of forms, which fail as pages
 
 	trusted []netip.Prefix
+	cors    *cors.Cors
 	log     *slog.Logger
 }
 
@@ -135,13 +141,20 @@ func New(mux *http.ServeMux, cfg Config) (*API, error) {
 	if cfg.BodyTimeout < 0 {
 		wrong = append(wrong, errors.New("the BodyTimeout is negative"))
 	}
-	if u, err := url.Parse(cfg.PublicURL); cfg.PublicURL != "" && (err != nil || u.Scheme == "" || u.Host == "") {
-		wrong = append(wrong, errors.New("PublicURL is not an absolute URL"))
+	if _, err := realtime.OriginOf(cfg.PublicURL); cfg.PublicURL != "" && err != nil {
+		wrong = append(wrong, fmt.Errorf("PublicURL: %w", err))
+	}
+	origins, err := realtime.ParseOrigins(cfg.Origins)
+	if err != nil {
+		wrong = append(wrong, fmt.Errorf("Origins: %w", err))
 	}
 	if err := errors.Join(wrong...); err != nil {
 		return nil, fmt.Errorf("humaapi: %w", err)
 	}
-	a := &API{mux: mux, maxBody: cfg.MaxBody, timeout: cfg.Timeout, bodyTimeout: cfg.BodyTimeout, forms: map[string]bool{}, trusted: cfg.TrustedProxies, log: cfg.Log}
+	a := &API{
+		mux: mux, maxBody: cfg.MaxBody, timeout: cfg.Timeout, bodyTimeout: cfg.BodyTimeout, forms: map[string]bool{},
+		trusted: cfg.TrustedProxies, cors: newCORS(origins), log: cfg.Log,
+	}
 	if a.maxBody == 0 {
 		a.maxBody = DefaultMaxBody
 	}
@@ -225,10 +238,21 @@ func (a *API) Negotiate(string) (string, error) { return mediaJSON, nil }
 // Mux returns the mux that the API was made on, for handlers beside the operations.
 func (a *API) Mux() *http.ServeMux { return a.mux }
 
-// ServeHTTP serves the mux. The body of a request, up to Config.MaxBody, is read before its handler is
-// called; a handler of one's own that takes a longer one, or wants more time for it, sets a read deadline
-// by [http.ResponseController].
+// ServeHTTP serves the mux, and the pages of [Config.Origins]. The body of a request, up to Config.MaxBody,
+// is read before its handler is called; a handler of one's own that takes a longer one, or wants more time
+// for it, sets a read deadline by [http.ResponseController].
 func (a *API) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	handler, pattern := a.mux.Handler(r)
+	serve := func(w http.ResponseWriter, r *http.Request) { a.serveMux(w, r, handler, pattern) }
+	if a.forPages(r, pattern) {
+		a.cors.ServeHTTP(w, r, serve)
+		return
+	}
+	serve(w, r)
+}
+
+// serveMux serves what the mux has found for r, once its body is there.
+func (a *API) serveMux(w http.ResponseWriter, r *http.Request, handler http.Handler, pattern string) {
 	if err := a.receive(w, r); isTimeout(err) && !a.forms[r.Method+" "+r.URL.Path] {
 		for name, value := range securityHeaders() {
 			w.Header().Set(name, value)
@@ -236,7 +260,6 @@ func (a *API) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		writeDocument(w, document(errTimeout.Because(err)))
 		return
 	}
-	handler, pattern := a.mux.Handler(r)
 	if pattern != "" {
 		a.mux.ServeHTTP(w, r)
 		return

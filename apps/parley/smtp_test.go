@@ -83,6 +83,43 @@ func TestMailsGoOutBySMTP(t *testing.T) {
 	assert.NotContains(t, s.stderr.String(), "ada@example.com")
 }
 
+// TestMailsOfAnInternationalHostGoOut: what is made of the public URL is ASCII (RFC 5891), link, sender and Message-ID.
+func TestMailsOfAnInternationalHostGoOut(t *testing.T) {
+	t.Parallel()
+	p, address := openPost(t, "127.0.0.1:0")
+	listen := freeAddress(t)
+	s := serve(t, t.TempDir(), "--listen", listen, "--mail-sender", "smtp://"+address+"?tls=none",
+		"--public-url", "https://Chät.example/app", "--product", "Plauderstübchen, \"Köln\"")
+	s.url = "http://" + listen
+	s.signUp(t, "Ada Lovelace", "ada@example.com")
+	select {
+	case m := <-p.mails:
+		from, err := m.Header.AddressList("From")
+		require.NoError(t, err)
+		assert.Equal(t, "no-reply@xn--cht-rla.example", from[0].Address)
+		assert.Equal(t, "Plauderstübchen, \"Köln\"", from[0].Name)
+		assert.Regexp(t, `^<\S+@xn--cht-rla\.example>$`, m.Header.Get("Message-Id"))
+		body, err := io.ReadAll(m.Body)
+		require.NoError(t, err)
+		assert.Contains(t, strings.ReplaceAll(string(body), "=\r\n", ""), "https://xn--cht-rla.example/app/auth/verify?code")
+	case <-time.After(patience):
+		t.Fatalf("no mail came\n%s", s.stderr)
+	}
+	s.sound(t)
+}
+
+// TestAStartWhoseMailsWouldAllBeDeadEnds: a sender that is made of the public URL is checked like one that is given.
+func TestAStartWhoseMailsWouldAllBeDeadEnds(t *testing.T) {
+	t.Parallel()
+	_, address := openPost(t, "127.0.0.1:0")
+	args := []string{"--data", t.TempDir(), "--listen", "127.0.0.1:0", "--mail-sender", "smtp://" + address + "?tls=none", "--public-url", "http://my_host:5002"}
+	assert.Contains(t, execute(t, nil, args...).refused(t), "no-reply@my_host")
+	listen := freeAddress(t)
+	s := serve(t, t.TempDir(), "--listen", listen, "--public-url", "http://my_host:5002", "--mail-from", "bot@example.com")
+	s.url = "http://" + listen
+	s.sound(t)
+}
+
 func TestAMailWaitsForTheMailServer(t *testing.T) {
 	t.Parallel()
 	address := freeAddress(t)

@@ -29,9 +29,11 @@ var ErrUnrenderable = fault.New(fault.Invalid, "mail_unrenderable", "the mail ca
 type TemplateConfig struct {
 	// Product is the name that mails speak for. Default "Parley".
 	Product string
-	// PublicURL is the base of links, for example "https://chat.example.com". Required.
+	// PublicURL is the base of links, for example "https://chat.example.com", an international host
+	// in its ASCII form (RFC 5891). Required.
 	PublicURL string
-	// FromName and From are the sender. Defaults Product and "no-reply@" with the host of PublicURL.
+	// FromName and From are the sender, an international domain in its ASCII form. Defaults Product and
+	// "no-reply@" with the host of PublicURL, or with localhost where that is an IPv6 address.
 	FromName, From string
 	// Language is what mails are written in: "en" or "de". Default "en".
 	Language string
@@ -77,6 +79,8 @@ func NewTemplates(cfg TemplateConfig) (*Templates, error) {
 	case err != nil, base.Scheme != "http" && base.Scheme != "https", base.Hostname() == "",
 		base.User != nil, base.RawQuery != "", base.Fragment != "":
 		refuse("PublicURL is not the http or https address of a place")
+	case !isASCII(base.Host):
+		refuse("the host of PublicURL is not ASCII: links need its A-labels (xn--…)")
 	default:
 		t.base = base
 		if cfg.From == "" {
@@ -84,14 +88,21 @@ func NewTemplates(cfg TemplateConfig) (*Templates, error) {
 			if strings.Contains(base.Hostname(), ":") {
 				cfg.From = "no-reply@localhost" // an IPv6 address is no domain
 			}
+			if _, err := user.ParseEmail(cfg.From); err != nil {
+				refuse("From is missing, and %s, made of the host of PublicURL, is not an e-mail address", cfg.From)
+				cfg.From = ""
+			}
 		}
 	}
 	if cfg.From != "" {
 		from, err := netmail.ParseAddress(cfg.From)
-		if err != nil || from.Address != cfg.From || hasControl(cfg.From) {
+		switch domain := cfg.From[strings.LastIndexByte(cfg.From, '@')+1:]; {
+		case err != nil || from.Address != cfg.From || hasControl(cfg.From):
 			refuse("From is not an e-mail address without a name")
-		} else {
-			t.domain = cfg.From[strings.LastIndexByte(cfg.From, '@')+1:]
+		case !isASCII(domain):
+			refuse("the domain of From is not ASCII: a Message-ID needs its A-labels (xn--…)")
+		default:
+			t.domain = domain
 		}
 	}
 	for _, line := range []struct{ name, value string }{{"Product", cfg.Product}, {"FromName", cfg.FromName}} {
@@ -231,6 +242,10 @@ func messageID(job, domain string) string {
 		job = hex.EncodeToString(sum[:16])
 	}
 	return job + "@" + domain
+}
+
+func isASCII(s string) bool {
+	return !strings.ContainsFunc(s, func(r rune) bool { return r > unicode.MaxASCII })
 }
 
 func hasControl(s string) bool { return strings.ContainsFunc(s, unicode.IsControl) }

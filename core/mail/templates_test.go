@@ -162,15 +162,18 @@ func TestNewTemplates(t *testing.T) {
 		cfg  mail.TemplateConfig
 		want []string
 	}{
-		"nothing":         {mail.TemplateConfig{}, []string{"PublicURL is missing"}},
-		"everything":      {mail.TemplateConfig{PublicURL: "chat.example.com", From: "nobody", Product: "a\nb", Language: "tlh"}, []string{"PublicURL", "From", "Product", "FromName", "Language"}},
-		"another scheme":  {mail.TemplateConfig{PublicURL: "javascript:alert(1)"}, []string{"PublicURL"}},
-		"a query":         {mail.TemplateConfig{PublicURL: "https://x.example/?a=b"}, []string{"PublicURL"}},
-		"a password":      {mail.TemplateConfig{PublicURL: "https://a:b@x.example"}, []string{"PublicURL"}},
-		"a name in From":  {mail.TemplateConfig{PublicURL: "https://x.example", From: "Me <me@x.example>"}, []string{"From"}},
-		"unknown kind":    {mail.TemplateConfig{PublicURL: "https://x.example", Subjects: map[mail.Kind]string{"poem": "x"}}, []string{"poem"}},
-		"bad subject":     {mail.TemplateConfig{PublicURL: "https://x.example", Subjects: map[mail.Kind]string{mail.KindVerification: "a\r\nb"}}, []string{"verification"}},
-		"unknown and own": {mail.TemplateConfig{PublicURL: "https://x.example", Language: "tlh", Subjects: map[mail.Kind]string{mail.KindVerification: "ok"}}, []string{"Language"}},
+		"nothing":                     {mail.TemplateConfig{}, []string{"PublicURL is missing"}},
+		"everything":                  {mail.TemplateConfig{PublicURL: "chat.example.com", From: "nobody", Product: "a\nb", Language: "tlh"}, []string{"PublicURL", "From", "Product", "FromName", "Language"}},
+		"another scheme":              {mail.TemplateConfig{PublicURL: "javascript:alert(1)"}, []string{"PublicURL"}},
+		"a query":                     {mail.TemplateConfig{PublicURL: "https://x.example/?a=b"}, []string{"PublicURL"}},
+		"a password":                  {mail.TemplateConfig{PublicURL: "https://a:b@x.example"}, []string{"PublicURL"}},
+		"a name in From":              {mail.TemplateConfig{PublicURL: "https://x.example", From: "Me <me@x.example>"}, []string{"From"}},
+		"a host not in ASCII":         {mail.TemplateConfig{PublicURL: "https://chät.example"}, []string{"PublicURL is not ASCII"}},
+		"a sender not in ASCII":       {mail.TemplateConfig{PublicURL: "https://x.example", From: "me@chät.example"}, []string{"From is not ASCII"}},
+		"a host that makes no sender": {mail.TemplateConfig{PublicURL: "http://my_host:5002"}, []string{"no-reply@my_host"}},
+		"unknown kind":                {mail.TemplateConfig{PublicURL: "https://x.example", Subjects: map[mail.Kind]string{"poem": "x"}}, []string{"poem"}},
+		"bad subject":                 {mail.TemplateConfig{PublicURL: "https://x.example", Subjects: map[mail.Kind]string{mail.KindVerification: "a\r\nb"}}, []string{"verification"}},
+		"unknown and own":             {mail.TemplateConfig{PublicURL: "https://x.example", Language: "tlh", Subjects: map[mail.Kind]string{mail.KindVerification: "ok"}}, []string{"Language"}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -182,6 +185,7 @@ func TestNewTemplates(t *testing.T) {
 	}
 	for base, from := range map[string]string{
 		"http://localhost:5002": "no-reply@localhost", "http://127.0.0.1:5002": "no-reply@127.0.0.1", "http://[::1]:5002": "no-reply@localhost",
+		"https://xn--cht-rla.example": "no-reply@xn--cht-rla.example",
 	} {
 		ts, err := mail.NewTemplates(mail.TemplateConfig{PublicURL: base})
 		require.NoError(t, err)

@@ -5,8 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
-	"net/url"
-	"slices"
 	"strings"
 	"time"
 
@@ -30,9 +28,9 @@ var (
 // HandshakeConfig is what a [Handshake] needs.
 type HandshakeConfig struct {
 	Authenticator Authenticator // required
-	// Origins lists what a browser's Origin header may be besides the request's own host:
-	// "https://chat.example.com", or "*" for any. Requests without Origin are not from
-	// browsers and pass.
+	// Origins lists what a browser's Origin header may be besides the request's own host, in the
+	// form of [ParseOrigins]. Behind a proxy that does not pass Host on, the server's own origin
+	// belongs into it. Requests without Origin are not from browsers and pass.
 	Origins []string
 	// Timeout bounds the authentication. Default 5 seconds.
 	Timeout time.Duration
@@ -45,7 +43,10 @@ type HandshakeConfig struct {
 
 // Handshake decides whether a request may become a connection, before the upgrade. All
 // transports share it. It may be used from many goroutines.
-type Handshake struct{ cfg HandshakeConfig }
+type Handshake struct {
+	cfg     HandshakeConfig
+	origins Origins
+}
 
 // NewHandshake checks the configuration, all of it at once.
 func NewHandshake(cfg HandshakeConfig) (*Handshake, error) {
@@ -53,10 +54,9 @@ func NewHandshake(cfg HandshakeConfig) (*Handshake, error) {
 	if cfg.Authenticator == nil {
 		errs = append(errs, errors.New("realtime: HandshakeConfig.Authenticator is required"))
 	}
-	for _, o := range cfg.Origins {
-		if err := CheckOrigin(o); err != nil {
-			errs = append(errs, fmt.Errorf("realtime: HandshakeConfig.Origins: %w", err))
-		}
+	origins, err := ParseOrigins(cfg.Origins)
+	if err != nil {
+		errs = append(errs, fmt.Errorf("realtime: HandshakeConfig.Origins: %w", err))
 	}
 	if err := errors.Join(errs...); err != nil {
 		return nil, err
@@ -64,16 +64,7 @@ func NewHandshake(cfg HandshakeConfig) (*Handshake, error) {
 	if cfg.Timeout <= 0 {
 		cfg.Timeout = 5 * time.Second
 	}
-	return &Handshake{cfg: cfg}, nil
-}
-
-// CheckOrigin refuses what is neither an origin like https://chat.example.com nor "*".
-func CheckOrigin(origin string) error {
-	u, err := url.Parse(origin)
-	if origin != "*" && (err != nil || u.Host == "" || u.Scheme == "" || strings.Trim(u.Path, "/") != "" || u.RawQuery != "") {
-		return fmt.Errorf("%q is neither an origin like https://chat.example.com nor *", origin)
-	}
-	return nil
+	return &Handshake{cfg: cfg, origins: origins}, nil
 }
 
 // Hello is a handshake that passed.
@@ -153,20 +144,5 @@ func bearer(header string) (token string, given bool) {
 
 func (h *Handshake) originAllowed(r *http.Request) bool {
 	origin := r.Header.Get("Origin")
-	if origin == "" || slices.Contains(h.cfg.Origins, "*") {
-		return true
-	}
-	u, err := url.Parse(origin)
-	if err != nil || u.Host == "" {
-		return false
-	}
-	if strings.EqualFold(u.Host, r.Host) {
-		return true
-	}
-	for _, allowed := range h.cfg.Origins {
-		if strings.EqualFold(strings.TrimRight(allowed, "/"), origin) {
-			return true
-		}
-	}
-	return false
+	return origin == "" || h.origins.Allows(origin) || isOwn(origin, r.Host)
 }

@@ -45,7 +45,7 @@ const (
 // default. A field with the tag of is known to those programs only.
 type Settings struct {
 	Listen    string `name:"listen" default:"${listen}" help:"Address to serve on."`
-	PublicURL string `name:"public-url" of:"parley auth mailer" help:"${publicurl}"`
+	PublicURL string `name:"public-url" help:"${publicurl}"`
 	SocketURL string `name:"socket-url" of:"auth" help:"Where people reach the sockets, for the page at /: wss://chat.example.com/socket. Default: /socket on the same host, by a proxy."`
 	Data      string `name:"data" default:"./parley-data" help:"${data}"`
 	Node      string `name:"node" of:"parley mailer socket" help:"Name of this process among those of its kind, the same over its restarts: letters, digits, '.', '_' and '-'. It makes a restart quicker for the others. Default: made at the start."`
@@ -78,7 +78,7 @@ type Settings struct {
 	Product        string         `name:"product" default:"Parley" help:"Name that mails and pages speak for."`
 	MailFrom       string         `name:"mail-from" of:"parley mailer" help:"Sender of mails. Default: no-reply@ and the host of the public URL."`
 	MailFromName   string         `name:"mail-from-name" of:"parley mailer" help:"Name of the sender. Default: the product."`
-	Origins        []string       `name:"origins" of:"parley socket" help:"Origins that may open sockets besides this server's own, or *."`
+	Origins        []string       `name:"origins" help:"Origins of pages that may use this besides its own and that of the public URL: https://chat.example.com, https://*.example.com for all hosts below, or * for any."`
 	TLSCert        string         `name:"tls-cert" help:"Certificate chain (PEM) to serve TLS with${tlsneeds}."`
 	TLSKey         string         `name:"tls-key" help:"Key (PEM) of the certificate."`
 	TrustProxies   []string       `name:"trusted-proxies" help:"Networks of proxies whose X-Forwarded-For counts."`
@@ -123,7 +123,7 @@ var words = map[Program]map[string]string{
 	},
 	Socket: {
 		"about": "A socket node of a chat back end: real-time chat over WebSockets.", "listen": ":5003",
-		"publicurl": "", "data": "Folder of the SQLite store.",
+		"publicurl": "Where people reach the page and, by a proxy, the sockets. Default: http:// and the address.", "data": "Folder of the SQLite store.",
 		"kept": "messages", "bus": "", "buses": "required; ", "tlsneeds": "; needs the transport net",
 		"redis": "Server for recent messages, fan-out between nodes, presence and spent tickets: redis://, rediss:// for TLS, several hosts for a cluster, ?master_name= for Sentinels. Several nodes need it.",
 	},
@@ -354,10 +354,16 @@ func (s *Settings) check(alone bool) error {
 	if _, _, err := net.SplitHostPort(s.Listen); err != nil {
 		return bad("listen", "%q is not host:port", s.Listen)
 	}
+	if err := s.asciiHosts(bad); err != nil {
+		return err
+	}
 	if s.PublicURL != "" {
 		u, err := url.Parse(s.PublicURL)
-		if err != nil || (u.Scheme != "http" && u.Scheme != "https") || u.Host == "" || u.RawQuery != "" || u.Fragment != "" {
-			return bad("public-url", "%q is not a URL like https://chat.example.com", s.PublicURL)
+		if err != nil || (u.Scheme != "http" && u.Scheme != "https") || u.Host == "" || u.User != nil || u.RawQuery != "" || u.Fragment != "" {
+			return bad("public-url", "%q is not a URL like https://chat.example.com", redact(s.PublicURL))
+		}
+		if _, err := realtime.OriginOf(s.PublicURL); err != nil {
+			return bad("public-url", "%v", err)
 		}
 		s.PublicURL = strings.TrimRight(s.PublicURL, "/")
 	}
@@ -406,7 +412,7 @@ func (s *Settings) check(alone bool) error {
 		}
 	}
 	for _, o := range s.Origins {
-		if err := realtime.CheckOrigin(o); err != nil {
+		if err := checkOrigin(o); err != nil {
 			return bad("origins", "%v", err)
 		}
 	}
@@ -445,6 +451,36 @@ func (s *Settings) check(alone bool) error {
 	}
 	if has("socket-rate") && s.SocketRate == 0 || s.SocketRate < -1 {
 		return bad("socket-rate", "%d is neither -1 nor positive", s.SocketRate)
+	}
+	return nil
+}
+
+// asciiHosts writes every host that is given in ASCII, so that whatever is made of it is right.
+func (s *Settings) asciiHosts(bad func(key, format string, args ...any) error) error {
+	urls := map[string]*string{
+		"public-url": &s.PublicURL, "socket-url": &s.SocketURL, "jwks-url": &s.JWKSURL,
+		"store": &s.Store, "bus": &s.Bus, "redis": &s.Redis, "mail-sender": &s.MailSender,
+	}
+	for _, key := range slices.Sorted(maps.Keys(urls)) {
+		ascii, err := asciiURL(*urls[key])
+		if err != nil {
+			return bad(key, "%v", err)
+		}
+		*urls[key] = ascii
+	}
+	for i, o := range s.Origins {
+		ascii, err := asciiURL(o)
+		if err != nil {
+			return bad("origins", "%q: %v", o, err)
+		}
+		s.Origins[i] = ascii
+	}
+	if i := strings.LastIndexByte(s.MailFrom, '@'); i >= 0 {
+		domain, err := asciiHost(s.MailFrom[i+1:])
+		if err != nil {
+			return bad("mail-from", "%q: %v", s.MailFrom, err)
+		}
+		s.MailFrom = s.MailFrom[:i+1] + domain
 	}
 	return nil
 }

@@ -86,6 +86,17 @@ func TestWhatCannotBeMeantIsRefusedInOneLine(t *testing.T) {
 		"listen":              {nil, []string{"--listen", "5002"}, "PARLEY_LISTEN"},
 		"public URL":          {[]string{"PARLEY_PUBLIC_URL=chat.example.com"}, nil, "PARLEY_PUBLIC_URL"},
 		"public URL's scheme": {[]string{"PARLEY_PUBLIC_URL=ftp://chat.example.com"}, nil, "PARLEY_PUBLIC_URL"},
+		"public URL's host":   {[]string{"PARLEY_PUBLIC_URL=https://chat..example.com"}, nil, "PARLEY_PUBLIC_URL"},
+		"public URL's user":   {[]string{"PARLEY_PUBLIC_URL=https://u:s3cret@chat.example.com"}, nil, "PARLEY_PUBLIC_URL"},
+		"public URL's name":   {[]string{"PARLEY_PUBLIC_URL=https://\u2764\u200d.example"}, nil, "PARLEY_PUBLIC_URL"},
+		"origin":              {[]string{"PARLEY_ORIGINS=chat.example.com"}, nil, "PARLEY_ORIGINS"},
+		"opaque origin":       {[]string{"PARLEY_ORIGINS=https://a.example,null"}, nil, "PARLEY_ORIGINS"},
+		"origin with a path":  {[]string{"PARLEY_ORIGINS=https://a.example/app"}, nil, "PARLEY_ORIGINS"},
+		"any host at all":     {[]string{"PARLEY_ORIGINS=https://*.com"}, nil, "PARLEY_ORIGINS"},
+		"any of two levels":   {[]string{"PARLEY_ORIGINS=https://*.co.uk:443"}, nil, "PARLEY_ORIGINS"},
+		"any page of a host":  {[]string{"PARLEY_ORIGINS=https://*.github.io"}, nil, "PARLEY_ORIGINS"},
+		"sender's name":       {[]string{"PARLEY_MAIL_FROM=bot@\u2764\u200d.example"}, nil, "PARLEY_MAIL_FROM"},
+		"store's name":        {[]string{"PARLEY_STORE=postgres://u:s3cret@\u2764\u200d.example/db"}, nil, "PARLEY_STORE"},
 		"store":               {[]string{"PARLEY_STORE=oracle://u:s3cret@h/db"}, nil, "PARLEY_STORE"},
 		"store without name":  {[]string{"PARLEY_STORE=mysql://u:s3cret@h"}, nil, "PARLEY_STORE"},
 		"store without file":  {[]string{"PARLEY_STORE=sqlite:"}, nil, "PARLEY_STORE"},
@@ -254,5 +265,41 @@ func TestHelpNamesEachSettingOfTheProgramAndNoOther(t *testing.T) {
 		assert.Contains(t, out.String(), c.has)
 		assert.NotContains(t, out.String(), c.hasNot)
 		assert.NotContains(t, out.String(), "${", "everything is filled in")
+	}
+}
+
+func TestHostsAreWrittenInASCII(t *testing.T) {
+	s, _, err := load(t, []string{
+		"PARLEY_PUBLIC_URL=https://Chät.example:8443/a/", "PARLEY_MAIL_FROM=bot@bücher.example",
+		"PARLEY_ORIGINS=https://chät.example,https://*.ＢÜCHER.example:443,http://ch%C3%A4t.example:80,*",
+		"PARLEY_STORE=postgres://ü:pässwörd@chät.example:5432,db.example/ä?x=ä", "PARLEY_MAIL_SENDER=smtp://u:p@chät.example:25",
+		"PARLEY_REDIS=redis://:p@[::1]:6379/0",
+	})
+	require.NoError(t, err)
+	assert.Equal(t, "https://xn--cht-rla.example:8443/a", s.PublicURL)
+	assert.Equal(t, "bot@xn--bcher-kva.example", s.MailFrom)
+	assert.Equal(t, []string{"https://xn--cht-rla.example", "https://*.xn--bcher-kva.example:443", "http://xn--cht-rla.example:80", "*"}, s.Origins)
+	assert.Equal(t, "postgres://ü:pässwörd@xn--cht-rla.example:5432,db.example/ä?x=ä", s.Store)
+	assert.Equal(t, "smtp://u:p@xn--cht-rla.example:25", s.MailSender)
+	assert.Equal(t, "redis://:p@[::1]:6379/0", s.Redis)
+	var out bytes.Buffer
+	a, _, err := config.Load(config.Auth, nil, []string{"PARLEY_SOCKET_URL=wss://chät.example/socket", "PARLEY_BUS=kafka://chät.example:9092,k:9092", "PARLEY_ORIGINS=https://*.localhost:3000"}, &out)
+	require.NoError(t, err)
+	assert.Equal(t, "wss://xn--cht-rla.example/socket", a.SocketURL)
+	assert.Equal(t, "kafka://xn--cht-rla.example:9092,k:9092", a.Bus)
+	// Names that are no domain names, and mean something inside networks, stay.
+	s, _, err = load(t, []string{"PARLEY_PUBLIC_URL=http://my_host:5002"})
+	require.NoError(t, err)
+	assert.Equal(t, "http://my_host:5002", s.PublicURL)
+}
+
+func TestEveryProgramIsToldOfOrigins(t *testing.T) {
+	for _, program := range []config.Program{config.Parley, config.Auth, config.Mailer, config.Socket} {
+		var out bytes.Buffer
+		s, _, err := config.Load(program, []string{"migrate"}, []string{"PARLEY_PUBLIC_URL=https://chat.example.com", "PARLEY_ORIGINS=https://front.example.com"}, &out)
+		require.NoError(t, err, program)
+		assert.Equal(t, []string{"https://front.example.com"}, s.Origins, program)
+		assert.Equal(t, "https://chat.example.com", s.PublicURL, program)
+		assert.Empty(t, s.Unused, program)
 	}
 }

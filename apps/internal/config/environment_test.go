@@ -83,8 +83,8 @@ func TestOneEnvironmentServesAllPrograms(t *testing.T) {
 		"PARLEY_DOCS_PASSWORD_FILE=/nowhere", "PARLEY_SOCKET_RATE=-1", "PARLEY_ORIGINS=https://chat.example.com", "PARLEY_AUTH_TAKEN=conflict",
 	}
 	for program, unused := range map[config.Program][]string{
-		config.Auth:   {"PARLEY_JWKS_URL", "PARLEY_MAIL_QUEUE", "PARLEY_MAIL_SENDER", "PARLEY_NODE", "PARLEY_ORIGINS", "PARLEY_SOCKET_RATE"},
-		config.Mailer: {"PARLEY_AUTH_TAKEN", "PARLEY_ORIGINS", "PARLEY_SOCKET_RATE", "PARLEY_SOCKET_URL"},
+		config.Auth:   {"PARLEY_JWKS_URL", "PARLEY_MAIL_QUEUE", "PARLEY_MAIL_SENDER", "PARLEY_NODE", "PARLEY_SOCKET_RATE"},
+		config.Mailer: {"PARLEY_AUTH_TAKEN", "PARLEY_SOCKET_RATE", "PARLEY_SOCKET_URL"},
 		config.Socket: {"PARLEY_AUTH_TAKEN", "PARLEY_DOCS_PASSWORD_FILE", "PARLEY_MAIL_QUEUE", "PARLEY_MAIL_SENDER", "PARLEY_SOCKET_URL"},
 	} {
 		env := everything

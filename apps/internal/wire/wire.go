@@ -222,7 +222,7 @@ func inOrder(steps ...func() error) error {
 func (a *App) config(publicURL string) parley.Config {
 	s := a.settings
 	return parley.Config{
-		Ports: a.ports, PublicURL: publicURL, Origins: s.Origins, DrainTimeout: s.DrainTimeout, Log: a.log, Normalize: norm.NFC.String,
+		Ports: a.ports, PublicURL: publicURL, Origins: a.origins(publicURL), DrainTimeout: s.DrainTimeout, Log: a.log, Normalize: norm.NFC.String,
 		Auth: auth.Config{
 			AccessTTL: s.AccessTTL, SessionTTL: s.SessionTTL, SessionMax: s.SessionMax, MaxSessions: s.MaxSessions,
 			TakenConflict: s.AuthTaken == "conflict",
@@ -238,6 +238,16 @@ func (a *App) config(publicURL string) parley.Config {
 		Hub:       realtime.HubConfig{Node: a.node(), Rate: s.SocketRate, Burst: s.SocketBurst, MaxConnections: s.MaxConns, MaxUserConnections: s.MaxUserConns},
 		Relay:     event.RelayConfig{Timeout: relayTimeout, MaxBackoff: relayPause},
 	}
+}
+
+// origins lists whose pages may use this: those that are listed, and that of the public URL, which a
+// proxy that does not pass Host on would make a stranger's.
+func (a *App) origins(publicURL string) []string {
+	list := slices.Clone(a.settings.Origins)
+	if own, err := realtime.OriginOf(publicURL); err == nil {
+		list = append(list, own)
+	}
+	return list
 }
 
 // node names this run of the program among its kind: who was present by a run that was killed
@@ -274,7 +284,7 @@ func (a *App) openKeys() error {
 func (a *App) mount(publicURL string, steps ...func() error) error {
 	mux := http.NewServeMux()
 	s := a.settings
-	api, err := humaapi.New(mux, humaapi.Config{Title: s.Product, Version: Version, TrustedProxies: s.TrustedRanges, Log: a.log})
+	api, err := humaapi.New(mux, humaapi.Config{Title: s.Product, Version: Version, TrustedProxies: s.TrustedRanges, Origins: a.origins(publicURL), Log: a.log})
 	if err != nil {
 		return err
 	}
@@ -314,7 +324,7 @@ func (a *App) mountSocket(node *parley.Node, who realtime.Authenticator, publicU
 		return err
 	}
 	handshake, err := realtime.NewHandshake(realtime.HandshakeConfig{
-		Authenticator: probing{who, probe}, Origins: s.Origins, Draining: node.Hub.Draining,
+		Authenticator: probing{who, probe}, Origins: a.origins(publicURL), Draining: node.Hub.Draining,
 		Allow: func(r *http.Request) error {
 			address := humaapi.ClientAddress(r, s.TrustedRanges)
 			if !address.IsValid() {
