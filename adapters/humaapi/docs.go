@@ -33,6 +33,9 @@ const docsPolicy = "default-src 'none'; script-src 'self'; style-src 'self' 'uns
 type DocsConfig struct {
 	// User and Password open the documents by basic authentication (RFC 7617). Both are required.
 	User, Password string
+	// CurrentPassword, if set, is asked for the password at each request instead, so that it can change
+	// while the program runs. It must not block. An empty one opens nothing.
+	CurrentPassword func() string
 }
 
 // docsPage is what docs.html shows: Assets leads to the folder of scripts, Root to that of the documents.
@@ -49,7 +52,7 @@ func RegisterDocs(a *API, cfg DocsConfig) error {
 	if cfg.User == "" || strings.Contains(cfg.User, ":") {
 		wrong = append(wrong, errors.New("the User is required, without a colon"))
 	}
-	if cfg.Password == "" {
+	if cfg.Password == "" && cfg.CurrentPassword == nil {
 		wrong = append(wrong, errors.New("the Password is required"))
 	}
 	if err := errors.Join(wrong...); err != nil {
@@ -98,15 +101,20 @@ func RegisterAsyncAPI(a *API, jsonText, yamlText []byte) error {
 // guardian lets only those in who know user and password. It compares hashes, both of them
 // always, in constant time.
 func guardian(cfg DocsConfig) func(http.Handler) http.Handler {
-	wantUser, wantPassword := sha256.Sum256([]byte(cfg.User)), sha256.Sum256([]byte(cfg.Password))
+	wantUser, current := sha256.Sum256([]byte(cfg.User)), cfg.CurrentPassword
+	if current == nil {
+		current = func() string { return cfg.Password }
+	}
 	return func(next http.Handler) http.Handler {
 		return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 			for name, value := range securityHeaders() {
 				w.Header().Set(name, value)
 			}
 			name, password, _ := r.BasicAuth()
+			want := current()
+			wantPassword := sha256.Sum256([]byte(want))
 			gotUser, gotPassword := sha256.Sum256([]byte(name)), sha256.Sum256([]byte(password))
-			if subtle.ConstantTimeCompare(gotUser[:], wantUser[:])&subtle.ConstantTimeCompare(gotPassword[:], wantPassword[:]) != 1 {
+			if subtle.ConstantTimeCompare(gotUser[:], wantUser[:])&subtle.ConstantTimeCompare(gotPassword[:], wantPassword[:]) != 1 || want == "" {
 				w.Header().Set("WWW-Authenticate", `Basic realm="API documents", charset="UTF-8"`)
 				writeDocument(w, document(fault.Unauthenticated))
 				return

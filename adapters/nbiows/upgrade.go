@@ -70,6 +70,7 @@ func (s *Server) upgrade(w http.ResponseWriter, key, protocol string) (nb *nbio.
 		return nil, nil, errors.Join(err, plain.Close())
 	}
 	if nb, err = adopt(plain); err != nil { // a duplicate; it has closed plain
+		s.log.Error("nbiows: take over the connection", "error", err) // no descriptor is left, most often
 		return nil, nil, errors.Join(err, plain.Close())
 	}
 	return nb, early, nil

@@ -96,6 +96,8 @@ type Settings struct {
 	Program Program `kong:"-"`
 	// Unused names the variables that are set and mean something to other programs only, in order.
 	Unused []string `kong:"-"`
+	// Files are where secrets were read from, by the names of their settings: see Reread.
+	Files map[string]string `kong:"-"`
 	// Notes say what was made of settings that whoever gave them should know.
 	Notes []string `kong:"-"`
 }
@@ -296,6 +298,7 @@ func Load(program Program, args, environment []string, stdout io.Writer) (Settin
 	for _, f := range fields {
 		reflect.ValueOf(&s).Elem().FieldByName(f.Name).Set(line.Elem().Field(0).FieldByName(f.Name))
 	}
+	s.Files = env.inForce(parsed)
 	cmd := command(strings.TrimSuffix(parsed.Command(), " <id>"), line.Elem().Field(1).Interface())
 	if err := s.check(cmd.alone()); err != nil {
 		return Settings{}, Command{}, err

@@ -1,7 +1,9 @@
 package config
 
 import (
+	"errors"
 	"fmt"
+	"maps"
 	"os"
 	"reflect"
 	"regexp"
@@ -141,4 +143,53 @@ func joinNegative(args []string) []string {
 		joined = append(joined, arg)
 	}
 	return joined
+}
+
+// inForce returns the files of those secrets that no flag goes before.
+func (e environ) inForce(parsed *kong.Context) map[string]string {
+	files := maps.Clone(e.files)
+	for _, p := range parsed.Path {
+		if p.Flag != nil && !p.Resolved {
+			delete(files, p.Flag.Name)
+		}
+	}
+	if len(files) == 0 {
+		return nil
+	}
+	return files
+}
+
+// Reread reads the files of secrets again. It returns the settings with what they hold now, and the
+// variables, without _FILE, of those that changed. What cannot be used is in the error, and stays as it was.
+func (s Settings) Reread() (now Settings, changed []string, err error) {
+	var wrong []error
+	for f := range visible(s.Program) {
+		name := f.Tag.Get("name")
+		file := s.Files[name]
+		if file == "" {
+			continue
+		}
+		text, err := readSecret(file)
+		if err == nil && text == "" {
+			err = errors.New("it is empty")
+		}
+		if err != nil {
+			wrong = append(wrong, fmt.Errorf("%s_FILE: %w", variable(name), err))
+			continue
+		}
+		next := s
+		field := reflect.ValueOf(&next).Elem().FieldByIndex(f.Index)
+		if field.String() == text {
+			continue
+		}
+		field.SetString(text)
+		checked := next // check fills in what it need not here
+		if err := checked.check(false); err != nil {
+			wrong = append(wrong, err)
+			continue
+		}
+		s = next
+		changed = append(changed, variable(name))
+	}
+	return s, changed, errors.Join(wrong...)
 }

@@ -33,8 +33,23 @@ func Main(program config.Program, args, environment []string, stdout, stderr io.
 	if err == nil || errors.Is(err, config.ErrHelp) {
 		return 0
 	}
-	fmt.Fprintf(stderr, "%s: %s\n", program, strings.ReplaceAll(err.Error(), "\n", "; "))
+	say(stderr, fmt.Sprintf("%s: %s\n", program, strings.ReplaceAll(err.Error(), "\n", "; ")))
 	return 1
+}
+
+// say writes text where it may be that nobody reads, and then goes on without it being written.
+func say(w io.Writer, text string) {
+	late := time.NewTimer(flushTimeout)
+	defer late.Stop()
+	said := make(chan struct{})
+	go func() {
+		defer close(said)
+		_, _ = io.WriteString(w, text)
+	}()
+	select {
+	case <-said:
+	case <-late.C:
+	}
 }
 
 func command(ctx context.Context, program config.Program, args, environment []string, stdout, stderr io.Writer) error {
@@ -44,7 +59,7 @@ func command(ctx context.Context, program config.Program, args, environment []st
 	}
 	switch cmd.Name {
 	case "serve":
-		return Serve(ctx, s, stdout, stderr, nil)
+		return serveProcess(ctx, s, stdout, stderr)
 	case "config":
 		return s.Print(stdout)
 	case "migrate":
@@ -78,7 +93,9 @@ func command(ctx context.Context, program config.Program, args, environment []st
 }
 
 func migrate(ctx context.Context, s config.Settings, stdout, stderr io.Writer) error {
-	store, err := wire.OpenStore(ctx, s, Logger(s, stderr))
+	log, logged := openLog(s, stderr)
+	defer logged.Close()
+	store, err := wire.OpenStore(ctx, s, log)
 	if err != nil {
 		return err
 	}
@@ -123,26 +140,6 @@ func openapi(ctx context.Context, s config.Settings, stdout io.Writer) error {
 	return err
 }
 
-// Logger makes the log that s asks for.
-func Logger(s config.Settings, w io.Writer) *slog.Logger {
-	var level slog.Level
-	_ = level.UnmarshalText([]byte(s.LogLevel)) // config has checked it
-	format := s.LogFormat
-	if format == "auto" {
-		format = "json"
-		if f, ok := w.(*os.File); ok {
-			if info, err := f.Stat(); err == nil && info.Mode()&os.ModeCharDevice != 0 {
-				format = "text"
-			}
-		}
-	}
-	options := &slog.HandlerOptions{Level: level}
-	if format == "text" {
-		return slog.New(slog.NewTextHandler(w, options))
-	}
-	return slog.New(slog.NewJSONHandler(w, options))
-}
-
 // localURL is where the program with these settings serves on this machine.
 func localURL(s config.Settings) string {
 	_, port, _ := net.SplitHostPort(s.Listen) // config has checked it
@@ -181,7 +178,13 @@ func healthcheck(ctx context.Context, s config.Settings) error {
 // Serve runs the program that s is for until ctx ends and everything that was begun is settled.
 // ready, unless nil, is called once with the address when it serves.
 func Serve(ctx context.Context, s config.Settings, stdout, stderr io.Writer, ready func(net.Addr)) error {
-	log := Logger(s, stderr)
+	log, logged := openLog(s, stderr)
+	defer logged.Close()
+	return serve(ctx, s, stdout, log, logged, ready, nil)
+}
+
+// serve is Serve with a log, and reads what can change again whenever reload says so.
+func serve(ctx context.Context, s config.Settings, stdout io.Writer, log *slog.Logger, logged *lines, ready func(net.Addr), reload <-chan os.Signal) error {
 	for _, note := range s.Notes {
 		log.Info(note)
 	}
@@ -189,12 +192,13 @@ func Serve(ctx context.Context, s config.Settings, stdout, stderr io.Writer, rea
 		log.Debug("variables are set that mean something to other programs of Parley only", "variables", s.Unused)
 	}
 	var secure *tls.Config
+	var pair *keyPair
 	if s.TLSCert != "" {
-		pair, err := tls.LoadX509KeyPair(s.TLSCert, s.TLSKey)
-		if err != nil {
+		pair = &keyPair{cert: s.TLSCert, key: s.TLSKey}
+		if _, err := pair.read(); err != nil {
 			return fmt.Errorf("--tls-cert and --tls-key cannot be used: %w", err)
 		}
-		secure = &tls.Config{Certificates: []tls.Certificate{pair}, MinVersion: tls.VersionTLS12}
+		secure = &tls.Config{GetCertificate: pair.get, MinVersion: tls.VersionTLS12}
 	}
 	if name := lockName(s); name != "" {
 		held, err := lock(s.Data, name)
@@ -203,13 +207,19 @@ func Serve(ctx context.Context, s config.Settings, stdout, stderr io.Writer, rea
 		}
 		defer held.Close()
 	}
-	listener, err := new(net.ListenConfig).Listen(ctx, "tcp", s.Listen)
+	plain, err := new(net.ListenConfig).Listen(ctx, "tcp", s.Listen)
 	if err != nil {
 		if errors.Is(err, syscall.EADDRINUSE) {
 			return fmt.Errorf("the address %s is in use; choose another with --listen", s.Listen)
 		}
 		return fmt.Errorf("cannot listen on %s: %w", s.Listen, err)
 	}
+	var server *http.Server // set before anybody is accepted
+	listener := newPatient(plain, log, func() {
+		// Connections that wait for their next request are closed.
+		server.SetKeepAlivesEnabled(false)
+		server.SetKeepAlivesEnabled(true)
+	})
 	defer listener.Close()
 	loopback := isLoopback(listener.Addr())
 	printed := s.DocsPassword == "" && !loopback
@@ -232,7 +242,7 @@ func Serve(ctx context.Context, s config.Settings, stdout, stderr io.Writer, rea
 	case err != nil:
 		return err
 	}
-	server := newServer(app.Handler, secure, log)
+	server = newServer(app.Handler, secure, log)
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	served := make(chan error, 1)
@@ -249,13 +259,24 @@ func Serve(ctx context.Context, s config.Settings, stdout, stderr io.Writer, rea
 		served <- err
 		cancel()
 	}()
-	greet(stdout, s, publicURL, dial, printed)
+	logged.Flush()
+	say(stdout, greeting(s, publicURL, dial, printed))
 	if !loopback && s.MailSender == "dev:" {
 		log.Warn("mails are not sent: they are kept for /dev/mail, which everybody who reaches this address can read", "sender", s.MailSender)
 	}
 	if ready != nil {
 		ready(listener.Addr())
 	}
+	go func(s config.Settings) {
+		for {
+			select {
+			case <-reload:
+				s = reread(ctx, s, app, pair, log)
+			case <-ctx.Done():
+				return
+			}
+		}
+	}(s)
 	stopped := make(chan struct{})
 	context.AfterFunc(ctx, func() {
 		defer close(stopped)
@@ -288,7 +309,7 @@ func Serve(ctx context.Context, s config.Settings, stdout, stderr io.Writer, rea
 
 const (
 	// endTimeout bounds the end, whatever does not answer: whoever ends a program kills it soon after.
-	endTimeout = 9500 * time.Millisecond
+	endTimeout = 9200 * time.Millisecond
 	// requestsTimeout is how much of it requests under way may take.
 	requestsTimeout = 8 * time.Second
 )
@@ -324,7 +345,9 @@ func lockName(s config.Settings) string {
 	return ""
 }
 
-func greet(w io.Writer, s config.Settings, publicURL, dial string, printed bool) {
+// greeting says where to go.
+func greeting(s config.Settings, publicURL, dial string, printed bool) string {
+	w := &strings.Builder{}
 	names := map[config.Program]string{config.Parley: "Parley", config.Auth: "Parley's auth service", config.Mailer: "Parley's mailer", config.Socket: "This socket node"}
 	at := publicURL
 	if s.Program == config.Mailer || s.Program == config.Socket {
@@ -347,6 +370,7 @@ func greet(w io.Writer, s config.Settings, publicURL, dial string, printed bool)
 	if lockName(s) != "" || s.Program == config.Auth {
 		fmt.Fprintf(w, "  data      %s\n", s.Data)
 	}
+	return w.String()
 }
 
 func isLoopback(a net.Addr) bool {

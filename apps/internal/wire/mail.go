@@ -33,11 +33,13 @@ func (a *App) openSender(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	a.closers = append(a.closers, sender.Close)
-	a.ports.Sender = sender
+	a.smtp = &changingSender{}
+	a.smtp.current.Store(sender)
+	a.closers = append(a.closers, func() error { return a.smtp.current.Load().Close() })
+	a.ports.Sender = a.smtp
 	if s.Program == config.Mailer { // to whom nobody is sent who could do without mails
 		a.checks = append(a.checks, health.Check{Name: "smtp", Probe: func(ctx context.Context) (map[string]any, error) {
-			return nil, sender.Ping(ctx)
+			return nil, a.smtp.current.Load().Ping(ctx)
 		}})
 	}
 	ctx, cancel := context.WithTimeout(ctx, startTimeout)

@@ -62,6 +62,8 @@ type App struct {
 	API *humaapi.API
 
 	settings  config.Settings
+	secrets   atomic.Pointer[secrets] // what settings say of them, or what Reload has made of it
+	smtp      *changingSender         // nil unless mails go out by SMTP
 	log       *slog.Logger
 	ports     parley.Ports
 	standings auth.Standings // nil where the store has no better way than the ports
@@ -85,6 +87,7 @@ type transport interface {
 // what it returns.
 func New(ctx context.Context, s config.Settings, publicURL, dial string, log *slog.Logger) (*App, error) {
 	a := &App{settings: s, log: log}
+	a.secrets.Store(&secrets{s.AdminToken, s.DocsPassword})
 	build := map[config.Program]func(ctx context.Context, publicURL, dial string) error{
 		config.Parley: a.buildParley, config.Auth: a.buildAuth, config.Mailer: a.buildMailer, config.Socket: a.buildSocket,
 	}[s.Program]
@@ -140,7 +143,7 @@ func (a *App) buildAuth(ctx context.Context, publicURL, _ string) error {
 	return a.mount(publicURL,
 		func() error { return a.mountAuth(accounts.Auth) },
 		func() error {
-			return humaapi.RegisterRenewal(a.API, humaapi.RenewalConfig{Renew: accounts.Auth.RenewMail, Token: a.settings.AdminToken})
+			return humaapi.RegisterRenewal(a.API, humaapi.RenewalConfig{Renew: accounts.Auth.RenewMail, CurrentToken: a.adminToken})
 		},
 		a.mountDocs,
 		func() error { return a.mountPages(web.Config{SocketURL: a.settings.SocketURL}) },
@@ -158,7 +161,11 @@ func (a *App) buildMailer(ctx context.Context, publicURL, _ string) error {
 		return err
 	}
 	cfg := a.config(publicURL)
-	cfg.RenewMail = renewAt(a.settings)
+	cfg.RenewMail = func(ctx context.Context, j mail.Job) ([]byte, error) {
+		s := a.settings
+		s.AdminToken = a.adminToken()
+		return renewAt(s)(ctx, j)
+	}
 	mailer, err := parley.NewMailer(cfg)
 	if err != nil {
 		return err
@@ -301,11 +308,11 @@ func (a *App) mountAuth(service *auth.Service) error {
 }
 
 func (a *App) mountMail(service *mail.DeadLetterService) error {
-	return humaapi.RegisterMail(a.API, humaapi.MailConfig{Service: service, Token: a.settings.AdminToken})
+	return humaapi.RegisterMail(a.API, humaapi.MailConfig{Service: service, CurrentToken: a.adminToken})
 }
 
 func (a *App) mountDocs() error {
-	return humaapi.RegisterDocs(a.API, humaapi.DocsConfig{User: a.settings.DocsUser, Password: a.settings.DocsPassword})
+	return humaapi.RegisterDocs(a.API, humaapi.DocsConfig{User: a.settings.DocsUser, CurrentPassword: func() string { return a.secrets.Load().docs }})
 }
 
 func (a *App) mountPages(cfg web.Config) error {

@@ -1,0 +1,96 @@
+package run
+
+import (
+	"bufio"
+	"context"
+	"crypto/tls"
+	"fmt"
+	"io"
+	"log/slog"
+	"os"
+	"os/signal"
+	"slices"
+	"sync/atomic"
+	"syscall"
+
+	"github.com/parley-chat/parley/apps/internal/config"
+	"github.com/parley-chat/parley/apps/internal/wire"
+)
+
+// serveProcess is Serve as the only thing that a process does: SIGHUP makes it read again what can
+// change, and it goes on when nobody reads what it writes.
+func serveProcess(ctx context.Context, s config.Settings, stdout, stderr io.Writer) error {
+	// Somebody who listens for SIGPIPE gets EPIPE instead of the end; nobody needs to look at it.
+	signal.Notify(make(chan os.Signal, 1), syscall.SIGPIPE)
+	hangup := make(chan os.Signal, 1)
+	signal.Notify(hangup, syscall.SIGHUP)
+	defer signal.Stop(hangup)
+	log, logged := openLog(s, stderr)
+	defer logged.Close()
+	slog.SetDefault(log) // also of the package log
+	capture(logged)
+	return serve(ctx, s, stdout, log, logged, nil, hangup)
+}
+
+// capture makes lines of what vendors write to the standard outputs by themselves, or they would wait for
+// whoever reads those.
+func capture(to *lines) {
+	r, w, err := os.Pipe()
+	if err != nil {
+		return // what nobody needs
+	}
+	os.Stdout, os.Stderr = w, w
+	go func() {
+		for in := bufio.NewReader(r); ; {
+			text, err := in.ReadBytes('\n')
+			if err != nil {
+				return
+			}
+			_, _ = to.Write(text)
+		}
+	}()
+}
+
+// keyPair is a certificate that can be replaced while connections are made with it.
+type keyPair struct {
+	cert, key string // files
+	current   atomic.Pointer[tls.Certificate]
+}
+
+// read takes up the certificate as the files have it now. If they cannot be used the old one stays. It
+// returns what it took up, in words.
+func (p *keyPair) read() (string, error) {
+	pair, err := tls.LoadX509KeyPair(p.cert, p.key)
+	if err != nil {
+		return "", err
+	}
+	p.current.Store(&pair)
+	return fmt.Sprintf("%s, until %s", p.cert, pair.Leaf.NotAfter.UTC().Format("2006-01-02 15:04 MST")), nil
+}
+
+func (p *keyPair) get(*tls.ClientHelloInfo) (*tls.Certificate, error) { return p.current.Load(), nil }
+
+// reread takes up what changed in the files of certificate and secrets, and returns the settings as they
+// are then. Of what cannot be used the old stays in force.
+func reread(ctx context.Context, s config.Settings, app *wire.App, pair *keyPair, log *slog.Logger) config.Settings {
+	var taken []string
+	if pair != nil {
+		certificate, err := pair.read()
+		if err != nil {
+			log.ErrorContext(ctx, "SIGHUP: the certificate cannot be used, the old one stays", "error", err)
+		} else {
+			taken = append(taken, certificate)
+		}
+	}
+	next, changed, err := s.Reread()
+	if err != nil {
+		log.ErrorContext(ctx, "SIGHUP: secrets cannot be used, the old ones stay", "error", err)
+	}
+	secrets, restart, err := app.Reload(ctx, next, changed)
+	if err != nil {
+		log.ErrorContext(ctx, "SIGHUP: the new mail server cannot be used, the old one stays", "error", err)
+		next.MailSender = s.MailSender // the next time it is tried again
+	}
+	log.InfoContext(ctx, "SIGHUP: read again", "taken", append(taken, secrets...), "restart", slices.Clip(restart))
+	return next
+}
