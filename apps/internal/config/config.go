@@ -57,6 +57,7 @@ type Settings struct {
 	RedisPrefix string `name:"redis-prefix" default:"parley:" help:"What every key and channel in Redis begins with."`
 	MailQueue   string `name:"mail-queue" of:"parley mailer" default:"store" help:"Where mails wait: store, or redis."`
 	MailSender  string `name:"mail-sender" of:"parley mailer" default:"dev:" secret:"url" help:"Who sends mails: dev: keeps them for /dev/mail; smtp://user:password@host:port?tls=starttls|implicit|none."`
+	DevMailbox  string `name:"dev-mailbox" of:"parley mailer" default:"loopback" enum:"loopback,public" help:"Who may read the mails at /dev/mail: loopback is whoever asks from this machine for localhost, public is everybody."`
 	Transport   string `name:"transport" of:"parley socket" default:"${transport}" help:"What carries sockets: nbio for many connections, net for any platform and TLS."`
 	JWKSURL     string `name:"jwks-url" of:"mailer socket" help:"Where the auth service publishes its keys, and so where it is: http://auth:5002/.well-known/jwks.json. Required."`
 

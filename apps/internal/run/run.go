@@ -262,7 +262,11 @@ func serve(ctx context.Context, s config.Settings, stdout io.Writer, log *slog.L
 	logged.Flush()
 	say(stdout, greeting(s, publicURL, dial, printed))
 	if !loopback && s.MailSender == "dev:" {
-		log.Warn("mails are not sent: they are kept for /dev/mail, which everybody who reaches this address can read", "sender", s.MailSender)
+		readers := "which opens on this machine alone"
+		if s.DevMailbox == "public" {
+			readers = "which everybody who reaches this address can read"
+		}
+		log.Warn("mails are not sent: they are kept for /dev/mail, "+readers, "sender", s.MailSender)
 	}
 	if ready != nil {
 		ready(listener.Addr())

@@ -60,10 +60,21 @@ func registerMailbox(mux *http.ServeMux, cfg Config, files fileSet, base string)
 	if err != nil {
 		return err
 	}
-	mux.HandleFunc("GET /dev/mail", func(w http.ResponseWriter, _ *http.Request) {
+	handle := func(path string, serve http.HandlerFunc) {
+		mux.HandleFunc("GET "+path, func(w http.ResponseWriter, r *http.Request) {
+			if cfg.MailboxFor != nil {
+				if err := cfg.MailboxFor(r); err != nil {
+					fault.WriteHTTP(w, err)
+					return
+				}
+			}
+			serve(w, r)
+		})
+	}
+	handle("/dev/mail", func(w http.ResponseWriter, _ *http.Request) {
 		serveMailbox(w, page, mailboxPage{Product: cfg.Product, Assets: base}, box.All())
 	})
-	mux.HandleFunc("GET /dev/mail.json", func(w http.ResponseWriter, _ *http.Request) {
+	handle("/dev/mail.json", func(w http.ResponseWriter, _ *http.Request) {
 		all := box.All()
 		answer := make([]Mail, len(all)) // [] and not null when there is none
 		for i, m := range all {
@@ -77,7 +88,7 @@ func registerMailbox(mux *http.ServeMux, cfg Config, files fileSet, base string)
 		}
 		write(w, mailboxPolicy, "application/json", body)
 	})
-	mux.HandleFunc("GET /dev/mail/{id}/html", func(w http.ResponseWriter, r *http.Request) {
+	handle("/dev/mail/{id}/html", func(w http.ResponseWriter, r *http.Request) {
 		for _, m := range box.All() {
 			if m.ID == r.PathValue("id") && m.HTML != "" {
 				h := w.Header()

@@ -4,12 +4,15 @@ import (
 	"encoding/json"
 	"fmt"
 	"net/http"
+	"net/http/httptest"
 	"strings"
 	"testing"
 	"time"
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
+
+	"github.com/parley-chat/parley/core/fault"
 )
 
 func box(mails ...Mail) Config {
@@ -131,5 +134,27 @@ func TestOpenOutside(t *testing.T) {
 		"<header>x</header><p>heads": `<base target="_blank"><header>x</header><p>heads`,
 	} {
 		assert.Equal(t, want, string(openOutside(html)))
+	}
+}
+
+func TestMailboxIsForWhomItIsSaidToBe(t *testing.T) {
+	t.Parallel()
+	cfg := box(Mail{ID: "1", Subject: "secret", HTML: "<p>secret"})
+	cfg.MailboxFor = func(r *http.Request) error {
+		if r.Host != "localhost" {
+			return fault.Forbidden
+		}
+		return nil
+	}
+	h := serve(t, cfg)
+	for _, path := range []string{"/dev/mail", "/dev/mail.json", "/dev/mail/1/html"} {
+		for host, status := range map[string]int{"localhost": http.StatusOK, "evil.example": http.StatusForbidden} {
+			r := httptest.NewRequest(http.MethodGet, path, nil)
+			r.Host = host
+			w := httptest.NewRecorder()
+			h.ServeHTTP(w, r)
+			assert.Equal(t, status, w.Code, "%s by %s", path, host)
+			assert.Equal(t, status == http.StatusOK, strings.Contains(w.Body.String(), "secret"), path)
+		}
 	}
 }

@@ -36,9 +36,11 @@ var errNoAsset = fault.New(fault.NotFound, "asset_not_found", "there is no such 
 type Config struct {
 	// Product is the name that the pages show. Default "Parley".
 	Product string
-	// DevMail, if set, switches on the development mailbox under /dev/mail. Anybody who
-	// reaches the server can then read the mails, with the codes in them.
+	// DevMail, if set, switches on the development mailbox under /dev/mail. Whom MailboxFor lets in
+	// can then read the mails, with the codes in them.
 	DevMail Mailbox
+	// MailboxFor says why the sender of a request may not read the mails, or nil. Default: everybody may.
+	MailboxFor func(*http.Request) error
 	// SocketURL is where the demo page finds the sockets, wss://host/socket. Default: /socket on the
 	// page's own host.
 	SocketURL string

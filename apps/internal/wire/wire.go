@@ -316,6 +316,9 @@ func (a *App) mountDocs() error {
 }
 
 func (a *App) mountPages(cfg web.Config) error {
+	if a.settings.DevMailbox != "public" {
+		cfg.MailboxFor = func(r *http.Request) error { return fromThisMachine(r, a.settings.TrustedRanges) }
+	}
 	cfg.Product = a.settings.Product
 	return web.Register(a.API.Mux(), cfg)
 }
