@@ -298,9 +298,11 @@ func sessionsEnded(ctx context.Context, p Sessions) error {
 	return first(wantSession(ctx, p, want), wantPending(ctx, p.Outbox, happened(1)))
 }
 
-// Codes is the port of [CodeStore]: a store, and what removes expired codes.
+// Codes is the port of [CodeStore]: a store, the outbox that gets the events of what is stored, and
+// what removes expired codes.
 type Codes struct {
 	Store   auth.CodeStore
+	Outbox  event.Outbox
 	Sweeper auth.Sweeper
 }
 
@@ -311,6 +313,8 @@ func CodeStore() []Case[Codes] {
 		{"an unknown code is unknown", "An unknown hash is ErrCodeUnknown.", codesUnknown},
 		{"hashes are exact", "Hash recognises the code together with its purpose.", codesExact},
 		{"a taken hash is refused", "A code with that hash is an error of kind Conflict.", codesTaken},
+		{"put stores its events", "Put stores c durably and puts events into the outbox in one commit: both or neither.", codesEvents},
+		{"a code that is removed leaves its events", "Put puts events into the outbox in one commit. Pending returns them until they are marked as published.", codesEventsStay},
 		{"one of several uses wins", "Of any number of calls, exactly one gets it with a zero UsedAt.", codesRace},
 		{"an expired code is returned", "Expired codes are returned like others.", codesExpired},
 		{"expired codes are removed", "DeleteExpired removes what expired before the given time and returns how many. What expires at that very time, or later, stays.", codesSweep},
@@ -387,6 +391,33 @@ func codesTaken(ctx context.Context, p Codes) error {
 		use(ctx, p, at(10), code(1)),
 		wantIs("Put of a used hash", p.Store.Put(ctx, other), fault.Conflict),
 		use(ctx, p, at(20), usedAt(code(1), at(10))),
+	)
+}
+
+func codesEvents(ctx context.Context, p Codes) error {
+	return first(
+		p.Store.Put(ctx, code(1), happened(3), happened(1)), p.Store.Put(ctx, code(2)),
+		wantIs("Put of a taken hash", p.Store.Put(ctx, code(1), happened(2)), fault.Conflict),
+		wantPending(ctx, p.Outbox, happened(3), happened(1)),
+		use(ctx, p, at(10), code(1)), wantPending(ctx, p.Outbox, happened(3), happened(1)),
+		p.Outbox.Published(ctx, happened(3).ID, happened(1).ID), wantPending(ctx, p.Outbox),
+		use(ctx, p, at(20), usedAt(code(1), at(10))), use(ctx, p, at(20), code(2)),
+	)
+}
+
+func codesEventsStay(ctx context.Context, p Codes) error {
+	if err := first(
+		p.Store.Put(ctx, code(1), happened(1)),
+		sweep(ctx, p.Sweeper, code(1).ExpiresAt.Add(time.Microsecond), 1),
+		sweep(ctx, p.Sweeper, code(1).ExpiresAt.Add(time.Microsecond), 0),
+		wantPending(ctx, p.Outbox, happened(1)),
+	); err != nil {
+		return err
+	}
+	_, gone := p.Store.Use(ctx, code(1).Hash, at(1))
+	return first(
+		wantIs("Use of a code that was removed", gone, auth.ErrCodeUnknown),
+		p.Outbox.Published(ctx, happened(1).ID), wantPending(ctx, p.Outbox),
 	)
 }
 

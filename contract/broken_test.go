@@ -201,15 +201,15 @@ func (s sessions) ByUser(ctx context.Context, id user.ID, at time.Time, limit in
 
 type codes struct {
 	auth.CodeStore
-	put func(context.Context, auth.Code) error
+	put func(context.Context, auth.Code, ...event.Event) error
 	use func(context.Context, string, time.Time) (auth.Code, error)
 }
 
-func (c codes) Put(ctx context.Context, v auth.Code) error {
+func (c codes) Put(ctx context.Context, v auth.Code, events ...event.Event) error {
 	if c.put == nil {
-		return c.CodeStore.Put(ctx, v)
+		return c.CodeStore.Put(ctx, v, events...)
 	}
-	return c.put(ctx, v)
+	return c.put(ctx, v, events...)
 }
 
 func (c codes) Use(ctx context.Context, hash string, at time.Time) (auth.Code, error) {
@@ -217,6 +217,42 @@ func (c codes) Use(ctx context.Context, hash string, at time.Time) (auth.Code, e
 		return c.CodeStore.Use(ctx, hash, at)
 	}
 	return c.use(ctx, hash, at)
+}
+
+type signUps struct {
+	auth.SignUps
+	create  func(context.Context, auth.WaitingSignUp, int, ...event.Event) error
+	byID    func(context.Context, string) (auth.WaitingSignUp, error)
+	byEmail func(context.Context, user.Email) ([]auth.WaitingSignUp, error)
+	confirm func(context.Context, string, time.Time) (auth.WaitingSignUp, error)
+}
+
+func (s signUps) Create(ctx context.Context, w auth.WaitingSignUp, keep int, events ...event.Event) error {
+	if s.create == nil {
+		return s.SignUps.Create(ctx, w, keep, events...)
+	}
+	return s.create(ctx, w, keep, events...)
+}
+
+func (s signUps) ByID(ctx context.Context, id string) (auth.WaitingSignUp, error) {
+	if s.byID == nil {
+		return s.SignUps.ByID(ctx, id)
+	}
+	return s.byID(ctx, id)
+}
+
+func (s signUps) ByEmail(ctx context.Context, email user.Email) ([]auth.WaitingSignUp, error) {
+	if s.byEmail == nil {
+		return s.SignUps.ByEmail(ctx, email)
+	}
+	return s.byEmail(ctx, email)
+}
+
+func (s signUps) Confirm(ctx context.Context, id string, at time.Time) (auth.WaitingSignUp, error) {
+	if s.confirm == nil {
+		return s.SignUps.Confirm(ctx, id, at)
+	}
+	return s.confirm(ctx, id, at)
 }
 
 type sweeper func(context.Context, time.Time) (int, error)

@@ -167,9 +167,13 @@ func trials() []trial {
 		try("MailSender", contract.MailSender(), plain(openOutgoing), senderFaults()...),
 		try("SessionStore", contract.SessionStore(), plain(openSessions), sessionFaults()...),
 		try("CodeStore", contract.CodeStore(), plain(func() contract.Codes {
-			c := memory.NewCodes()
-			return contract.Codes{Store: c, Sweeper: c}
+			s := memory.NewStore()
+			return contract.Codes{Store: s.Codes, Outbox: s.Outbox, Sweeper: s.Codes}
 		}), codeFaults()...),
+		try("SignUps", contract.SignUps(), plain(func() contract.WaitingSignUps {
+			s := memory.NewStore()
+			return contract.WaitingSignUps{Store: s.SignUps, Outbox: s.Outbox, Sweeper: s.SignUps}
+		}), signUpFaults()...),
 		try("Nonces", contract.Nonces(), plain(func() auth.Nonces { return memory.NewNonces(memory.NoncesConfig{}) }), nonceFaults()...),
 		try("Limiter", contract.Limiter(), plain(func() auth.Limiter { return memory.NewLimiter(memory.LimiterConfig{}) }), limiterFaults()...),
 		try("Hasher", contract.Hasher(), plain(func() auth.Hasher { return memory.NewHasher() }), hasherFaults()...),

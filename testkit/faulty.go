@@ -57,6 +57,10 @@ var methods = map[string]kind{
 	"Sessions.ByUser":       repeatable,
 	"Codes.Put":             once,
 	"Codes.Use":             once,
+	"SignUps.Create":        once,
+	"SignUps.ByID":          repeatable,
+	"SignUps.ByEmail":       repeatable,
+	"SignUps.Confirm":       once,
 	"Nonces.Spend":          once,
 	"Limiter.Allow":         once,
 	"Sweeper.DeleteExpired": repeatable,
@@ -320,12 +324,36 @@ type codes struct {
 	faults *Faults
 }
 
-func (d codes) Put(ctx context.Context, c auth.Code) error {
-	return d.faults.do(ctx, "Codes.Put", func() error { return d.next.Put(ctx, c) })
+func (d codes) Put(ctx context.Context, c auth.Code, events ...event.Event) error {
+	return d.faults.do(ctx, "Codes.Put", func() error { return d.next.Put(ctx, c, events...) })
 }
 
 func (d codes) Use(ctx context.Context, hash string, at time.Time) (auth.Code, error) {
 	return ask(ctx, d.faults, "Codes.Use", func() (auth.Code, error) { return d.next.Use(ctx, hash, at) })
+}
+
+// FaultySignUps puts faults before a store of sign-ups.
+func FaultySignUps(next auth.SignUps, f *Faults) auth.SignUps { return signUps{next, f} }
+
+type signUps struct {
+	next   auth.SignUps
+	faults *Faults
+}
+
+func (d signUps) Create(ctx context.Context, w auth.WaitingSignUp, keep int, events ...event.Event) error {
+	return d.faults.do(ctx, "SignUps.Create", func() error { return d.next.Create(ctx, w, keep, events...) })
+}
+
+func (d signUps) ByID(ctx context.Context, id string) (auth.WaitingSignUp, error) {
+	return ask(ctx, d.faults, "SignUps.ByID", func() (auth.WaitingSignUp, error) { return d.next.ByID(ctx, id) })
+}
+
+func (d signUps) ByEmail(ctx context.Context, email user.Email) ([]auth.WaitingSignUp, error) {
+	return ask(ctx, d.faults, "SignUps.ByEmail", func() ([]auth.WaitingSignUp, error) { return d.next.ByEmail(ctx, email) })
+}
+
+func (d signUps) Confirm(ctx context.Context, id string, at time.Time) (auth.WaitingSignUp, error) {
+	return ask(ctx, d.faults, "SignUps.Confirm", func() (auth.WaitingSignUp, error) { return d.next.Confirm(ctx, id, at) })
 }
 
 // FaultyNonces puts faults before single-use names.

@@ -46,6 +46,7 @@ type ports struct {
 	verifier      auth.TokenVerifier
 	sessions      auth.SessionStore
 	codes         auth.CodeStore
+	signUps       auth.SignUps
 	nonces        auth.Nonces
 	limiter       auth.Limiter
 	sweeper       auth.Sweeper
@@ -82,6 +83,7 @@ func open(t *testing.T, outer, inner *testkit.Faults) *ports {
 	must(s.Users.Create(ctx, user.User{ID: "u", Email: "ada@example.com"}))
 	must(s.Sessions.Create(ctx, auth.Session{ID: "s", UserID: "u"}))
 	must(s.Codes.Put(ctx, auth.Code{Hash: "h"}))
+	must(s.SignUps.Create(ctx, auth.WaitingSignUp{ID: "w", Email: "ada@example.com"}, 5))
 	_, err := s.Rooms.Ensure(ctx, chat.Room{Name: "r"})
 	must(err)
 	for _, id := range []string{"dead", "claimed", "ready"} {
@@ -116,6 +118,7 @@ func open(t *testing.T, outer, inner *testkit.Faults) *ports {
 		verifier:      twice(auth.TokenVerifier(tokens), testkit.FaultyVerifier, outer, inner),
 		sessions:      twice(auth.SessionStore(s.Sessions), testkit.FaultySessions, outer, inner),
 		codes:         twice(auth.CodeStore(s.Codes), testkit.FaultyCodes, outer, inner),
+		signUps:       twice(auth.SignUps(s.SignUps), testkit.FaultySignUps, outer, inner),
 		nonces:        twice(auth.Nonces(s.Nonces), testkit.FaultyNonces, outer, inner),
 		limiter:       twice(auth.Limiter(memory.NewLimiter(memory.LimiterConfig{})), testkit.FaultyLimiter, outer, inner),
 		sweeper:       twice(auth.Sweeper(s.Sessions), testkit.FaultySweeper, outer, inner),
@@ -234,6 +237,21 @@ var calls = map[string]func(ctx context.Context, p *ports) ([]any, error){
 		c, err := p.codes.Use(ctx, "h", at)
 		return []any{c}, err
 	},
+	"SignUps.Create": func(ctx context.Context, p *ports) ([]any, error) {
+		return nil, p.signUps.Create(ctx, auth.WaitingSignUp{ID: "new", Email: "ada@example.com"}, 5)
+	},
+	"SignUps.ByID": func(ctx context.Context, p *ports) ([]any, error) {
+		w, err := p.signUps.ByID(ctx, "w")
+		return []any{w}, err
+	},
+	"SignUps.ByEmail": func(ctx context.Context, p *ports) ([]any, error) {
+		ws, err := p.signUps.ByEmail(ctx, "ada@example.com")
+		return []any{ws}, err
+	},
+	"SignUps.Confirm": func(ctx context.Context, p *ports) ([]any, error) {
+		w, err := p.signUps.Confirm(ctx, "w", at)
+		return []any{w}, err
+	},
 	"Nonces.Spend": func(ctx context.Context, p *ports) ([]any, error) {
 		first, err := p.nonces.Spend(ctx, "n", at)
 		return []any{first}, err
@@ -351,7 +369,7 @@ func TestMethodsAreThoseOfThePorts(t *testing.T) {
 		"DeadLetters": reflect.TypeFor[mail.DeadLetters](), "Stats": reflect.TypeFor[mail.Stats](),
 		"Hasher": reflect.TypeFor[auth.Hasher](), "Issuer": reflect.TypeFor[auth.TokenIssuer](),
 		"Verifier": reflect.TypeFor[auth.TokenVerifier](), "Sessions": reflect.TypeFor[auth.SessionStore](),
-		"Codes": reflect.TypeFor[auth.CodeStore](), "Nonces": reflect.TypeFor[auth.Nonces](),
+		"Codes": reflect.TypeFor[auth.CodeStore](), "SignUps": reflect.TypeFor[auth.SignUps](), "Nonces": reflect.TypeFor[auth.Nonces](),
 		"Limiter": reflect.TypeFor[auth.Limiter](), "Sweeper": reflect.TypeFor[auth.Sweeper](),
 		"Messages": reflect.TypeFor[chat.MessageStore](), "Rooms": reflect.TypeFor[chat.Rooms](),
 		"Members": reflect.TypeFor[chat.Members](), "Cache": reflect.TypeFor[chat.RecentCache](),
@@ -455,7 +473,7 @@ func TestWhatPortsDoNotAllowIsRefused(t *testing.T) {
 	t.Parallel()
 	for _, method := range []string{
 		"Users.Create", "Users.Update", "Queue.Claim", "Queue.Settle", "DeadLetters.Requeue", "DeadLetters.Discard",
-		"Sessions.Create", "Sessions.Update", "Codes.Put", "Codes.Use", "Nonces.Spend", "Limiter.Allow",
+		"Sessions.Create", "Sessions.Update", "Codes.Put", "Codes.Use", "SignUps.Create", "SignUps.Confirm", "Nonces.Spend", "Limiter.Allow",
 		"Messages.Append", "Fanout.Publish", "Presence.Exit", "Authenticator.Ticket",
 	} {
 		f := testkit.NewFaults(0, testkit.Rule{Method: method, Fault: testkit.Duplicate()})

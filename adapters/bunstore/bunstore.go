@@ -1,5 +1,5 @@
 // Package bunstore implements every persistence port on SQL through Bun v1.3:
-// user.Repository, auth.SessionStore, auth.Standings, auth.CodeStore, auth.Nonces, auth.Limiter and auth.Sweeper,
+// user.Repository, auth.SignUps, auth.SessionStore, auth.Standings, auth.CodeStore, auth.Nonces, auth.Limiter and auth.Sweeper,
 // chat.MessageStore, chat.Rooms and chat.Members, event.Outbox, mail.Queue,
 // mail.DeadLetters and mail.Stats. It runs on SQLite 3.35, PostgreSQL 11, MySQL 8.0.16 and
 // MariaDB 10.6, or later. [OpenSQLite] uses modernc.org/sqlite v1.61, [OpenPostgres] pgx v5.12,
@@ -55,6 +55,7 @@
 //
 //	users         id | full_name, email unique, password_hash, created_at, verified_at, password_changed_at,
 //	              sessions_from, kept_session
+//	sign_ups      id | user_id, full_name, email, password_hash, network, created_at, expires_at, confirmed_at
 //	sessions      id | user_id, family_hash, token_hash, created_at, rotated_at, expires_at, revoked_at,
 //	              previous_hash, rotation_key, device_hash
 //	codes         hash | user_id, created_at, expires_at, used_at
@@ -145,6 +146,9 @@ func (s *Store) Sessions() *Sessions { return &Sessions{s.db} }
 
 // Codes returns the one-time codes of the store.
 func (s *Store) Codes() *Codes { return &Codes{s.db} }
+
+// SignUps returns the sign-ups that wait.
+func (s *Store) SignUps() *SignUps { return &SignUps{s.db} }
 
 // Nonces returns the names that were spent.
 func (s *Store) Nonces() *Nonces { return &Nonces{s.db} }

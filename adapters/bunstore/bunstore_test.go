@@ -462,7 +462,14 @@ func everyCall(s *bunstore.Store) map[string]func(ctx context.Context) error {
 			_, err := s.Sessions().Update(ctx, "s", func(*auth.Session) error { return nil })
 			return err
 		},
-		"Sessions.Sweep":  func(ctx context.Context) error { _, err := s.Sessions().DeleteExpired(ctx, noon); return err },
+		"Sessions.Sweep": func(ctx context.Context) error { _, err := s.Sessions().DeleteExpired(ctx, noon); return err },
+		"SignUps.Create": func(ctx context.Context) error {
+			return s.SignUps().Create(ctx, auth.WaitingSignUp{ID: "w", UserID: "u", FullName: "n", Email: "e"}, 1)
+		},
+		"SignUps.ByID":    func(ctx context.Context) error { _, err := s.SignUps().ByID(ctx, "w"); return err },
+		"SignUps.ByEmail": func(ctx context.Context) error { _, err := s.SignUps().ByEmail(ctx, "e"); return err },
+		"SignUps.Confirm": func(ctx context.Context) error { _, err := s.SignUps().Confirm(ctx, "w", noon); return err },
+		"SignUps.Sweep":   func(ctx context.Context) error { _, err := s.SignUps().DeleteExpired(ctx, noon); return err },
 		"Codes.Put":       func(ctx context.Context) error { return s.Codes().Put(ctx, auth.Code{Hash: "h"}) },
 		"Codes.Use":       func(ctx context.Context) error { _, err := s.Codes().Use(ctx, "h", noon); return err },
 		"Codes.Sweep":     func(ctx context.Context) error { _, err := s.Codes().DeleteExpired(ctx, noon); return err },

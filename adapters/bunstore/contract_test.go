@@ -47,7 +47,11 @@ func sessions(s *bunstore.Store) contract.Sessions {
 }
 
 func codes(s *bunstore.Store) contract.Codes {
-	return contract.Codes{Store: s.Codes(), Sweeper: s.Codes()}
+	return contract.Codes{Store: s.Codes(), Outbox: s.Outbox(), Sweeper: s.Codes()}
+}
+
+func signUps(s *bunstore.Store) contract.WaitingSignUps {
+	return contract.WaitingSignUps{Store: s.SignUps(), Outbox: s.Outbox(), Sweeper: s.SignUps()}
 }
 
 func nonces(s *bunstore.Store) auth.Nonces             { return s.Nonces() }
@@ -60,6 +64,7 @@ func TestUserRepositoryContract(t *testing.T) { onEach(t, contract.UserRepositor
 func TestOutboxContract(t *testing.T)         { onEach(t, contract.Outbox(), users) }
 func TestSessionStoreContract(t *testing.T)   { onEach(t, contract.SessionStore(), sessions) }
 func TestCodeStoreContract(t *testing.T)      { onEach(t, contract.CodeStore(), codes) }
+func TestSignUpsContract(t *testing.T)        { onEach(t, contract.SignUps(), signUps) }
 func TestNoncesContract(t *testing.T)         { onEach(t, contract.Nonces(), nonces) }
 func TestLimiterContract(t *testing.T)        { onEach(t, contract.Limiter(), limiter) }
 func TestMessageStoreContract(t *testing.T)   { onEach(t, contract.MessageStore(), messageStore) }

@@ -199,6 +199,7 @@ func steps(d *dialect) []step {
 	return []step{
 		{"0001", "first tables", append(firstTables(), d.moreTables...)},
 		{"0002", "no message without its room's counter", d.messageKey},
+		{"0003", "sign-ups that wait by themselves", signUpTables()},
 		{"0004", "sessions that end together, and allowances", sessionMarks()},
 		{"0005", "when a mail was first put off", []string{"ALTER TABLE parley_mail_jobs ADD COLUMN deferred_since bigint"}},
 		{"0007", "a row that readiness writes to", []string{heartbeatTable}},
@@ -339,6 +340,25 @@ func sessionMarks() []string {
 		whole_at bigint NOT NULL
 	) {clustered}`,
 		`CREATE INDEX IF NOT EXISTS parley_limits_whole ON parley_limits (whole_at)`,
+	}
+}
+
+// signUpTables hold what waits for its confirmation. Several may have one address.
+func signUpTables() []string {
+	return []string{
+		`CREATE TABLE IF NOT EXISTS parley_sign_ups (
+		id varchar(128) NOT NULL PRIMARY KEY CHECK ({length}(id) BETWEEN 1 AND 128),
+		user_id varchar(128) NOT NULL CHECK ({length}(user_id) BETWEEN 1 AND 128),
+		full_name varchar(100) NOT NULL CHECK ({length}(full_name) BETWEEN 1 AND 100),
+		email varchar(254) NOT NULL CHECK ({length}(email) BETWEEN 1 AND 254),
+		password_hash varchar(512) NOT NULL CHECK ({length}(password_hash) <= 512),
+		network varchar(64) NOT NULL CHECK ({length}(network) <= 64),
+		created_at bigint NOT NULL,
+		expires_at bigint NOT NULL,
+		confirmed_at bigint
+	) {clustered}`,
+		`CREATE INDEX IF NOT EXISTS parley_sign_ups_email ON parley_sign_ups (email, created_at)`,
+		`CREATE INDEX IF NOT EXISTS parley_sign_ups_expiry ON parley_sign_ups (expires_at)`,
 	}
 }
 

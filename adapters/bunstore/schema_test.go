@@ -75,6 +75,18 @@ var schemaRules = []rule{
 		unique:   []unique{{"hash", map[string]any{"user_id": "v"}}},
 	},
 	{
+		table: "sign_ups",
+		row: map[string]any{
+			"id": "i", "user_id": "u", "full_name": "n", "email": "e", "password_hash": "", "network": "",
+			"created_at": 0, "expires_at": 1, "confirmed_at": 2,
+		},
+		texts: map[string]bounds{
+			"id": {1, 128}, "user_id": {1, 128}, "full_name": {1, 100}, "email": {1, 254}, "password_hash": {0, 512}, "network": {0, 64},
+		},
+		nullable: []string{"confirmed_at"},
+		unique:   []unique{{"id", map[string]any{"user_id": "v"}}},
+	},
+	{
 		table:  "nonces",
 		row:    map[string]any{"name": "n", "expires_at": 0},
 		texts:  map[string]bounds{"name": {0, 255}},

@@ -188,14 +188,27 @@ type codeRow struct {
 }
 
 // Put implements auth.CodeStore.
-func (s *Codes) Put(ctx context.Context, c auth.Code) error {
+func (s *Codes) Put(ctx context.Context, c auth.Code, events ...event.Event) error {
 	if !storable(c.Hash, string(c.UserID)) {
 		return errText
 	}
-	return s.db.insertOnce(ctx, "put code", &codeRow{
+	row := &codeRow{
 		Hash: c.Hash, UserID: string(c.UserID),
 		CreatedAt: micros(c.CreatedAt), ExpiresAt: micros(c.ExpiresAt), UsedAt: optionalMicros(c.UsedAt),
+	}
+	if len(events) == 0 {
+		return s.db.insertOnce(ctx, "put code", row)
+	}
+	err := s.db.transact(ctx, "put code", func(ctx context.Context, tx bun.Tx) error {
+		if _, err := tx.NewInsert().Model(row).Exec(ctx); err != nil {
+			return err
+		}
+		return s.db.putEvents(ctx, tx, events)
 	})
+	if errors.Is(err, fault.Conflict) {
+		return errIDTaken.Because(err)
+	}
+	return err
 }
 
 // errNoTime refuses a use at the zero time, which would read as "not used".

@@ -357,3 +357,38 @@ func TestUserWithoutTheRightToMigrate(t *testing.T) {
 		require.ErrorIs(t, err, fault.Unavailable)
 	})
 }
+
+// Accounts of an older program that wait for their code go on under the new schema, also those that
+// it stores while it runs beside; so do their codes.
+func TestUpgradeKeepsAccountsThatWait(t *testing.T) {
+	first(t, 2, func(t *testing.T, s *bunstore.Store, reopen func() *bunstore.Store) {
+		oldUser(t, s, "before")
+		oldCode(t, s, "before")
+		s = reopen()
+		require.NoError(t, s.Migrate(t.Context()))
+		oldUser(t, s, "beside")
+		oldCode(t, s, "beside")
+		for _, id := range []string{"before", "beside"} {
+			u, err := s.Users().ByEmail(t.Context(), user.Email(id+"@example.com"))
+			require.NoError(t, err)
+			assert.False(t, u.Verified())
+			c, err := s.Codes().Use(t.Context(), "hash-"+id, noon)
+			require.NoError(t, err)
+			assert.Equal(t, u.ID, c.UserID)
+			_, err = s.SignUps().ByID(t.Context(), id)
+			require.ErrorIs(t, err, auth.ErrSignUpNotFound)
+			w := auth.WaitingSignUp{ID: "w-" + id, UserID: u.ID, FullName: "Ada", Email: u.Email, PasswordHash: "new", CreatedAt: noon, ExpiresAt: noon.Add(time.Hour)}
+			require.NoError(t, s.SignUps().Create(t.Context(), w, 5))
+			found, err := s.SignUps().ByEmail(t.Context(), u.Email)
+			require.NoError(t, err)
+			assert.Equal(t, []auth.WaitingSignUp{w}, found)
+		}
+	})
+}
+
+func oldCode(t *testing.T, s *bunstore.Store, user string) {
+	t.Helper()
+	db, _ := bunstore.Handles(s)
+	_, err := db.ExecContext(t.Context(), "INSERT INTO parley_codes (hash, user_id, created_at, expires_at, used_at) VALUES (?, ?, 1, ?, NULL)", "hash-"+user, user, noon.UnixMicro())
+	require.NoError(t, err)
+}

@@ -14,7 +14,7 @@ import (
 func Example() {
 	store, tokens := memory.NewStore(), memory.NewTokens(memory.TokensConfig{})
 	accounts, err := auth.New(auth.Config{
-		Users: store.Users, Sessions: store.Sessions, Codes: store.Codes, Nonces: store.Nonces,
+		Users: store.Users, Sessions: store.Sessions, Codes: store.Codes, SignUps: store.SignUps, Nonces: store.Nonces,
 		Hasher: memory.NewHasher(), Issuer: tokens, Verifier: tokens, Limiter: memory.NewLimiter(memory.LimiterConfig{}),
 	})
 	if err != nil {

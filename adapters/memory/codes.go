@@ -7,11 +7,14 @@ import (
 	"time"
 
 	"github.com/parley-chat/parley/core/auth"
+	"github.com/parley-chat/parley/core/event"
 	"github.com/parley-chat/parley/core/fault"
 )
 
 // Codes is an auth.CodeStore and an auth.Sweeper.
 type Codes struct {
+	outbox *Outbox
+
 	mu     sync.Mutex
 	byHash map[string]auth.Code
 }
@@ -21,13 +24,13 @@ var (
 	_ auth.Sweeper   = (*Codes)(nil)
 )
 
-// NewCodes returns a store without codes.
-func NewCodes() *Codes { return &Codes{byHash: map[string]auth.Code{}} }
+// NewCodes returns a store without codes, which puts events into outbox.
+func NewCodes(outbox *Outbox) *Codes { return &Codes{outbox: outbox, byHash: map[string]auth.Code{}} }
 
 var errCodeExists = fault.New(fault.Conflict, "code_exists", "a code with this hash exists")
 
-// Put stores c.
-func (cs *Codes) Put(ctx context.Context, c auth.Code) error {
+// Put stores c and its events.
+func (cs *Codes) Put(ctx context.Context, c auth.Code, events ...event.Event) error {
 	cs.mu.Lock()
 	defer cs.mu.Unlock()
 	if err := alive(ctx); err != nil {
@@ -38,6 +41,7 @@ func (cs *Codes) Put(ctx context.Context, c auth.Code) error {
 	}
 	c.CreatedAt, c.ExpiresAt, c.UsedAt = stamp(c.CreatedAt), stamp(c.ExpiresAt), stamp(c.UsedAt)
 	cs.byHash[c.Hash] = c
+	cs.outbox.add(events)
 	return nil
 }
 

@@ -62,8 +62,15 @@ func TestSessions(t *testing.T) {
 
 func TestCodes(t *testing.T) {
 	contract.Run(t, contract.CodeStore(), func(*testing.T) contract.Codes {
-		codes := memory.NewCodes()
-		return contract.Codes{Store: codes, Sweeper: codes}
+		s := memory.NewStore()
+		return contract.Codes{Store: s.Codes, Outbox: s.Outbox, Sweeper: s.Codes}
+	})
+}
+
+func TestSignUps(t *testing.T) {
+	contract.Run(t, contract.SignUps(), func(*testing.T) contract.WaitingSignUps {
+		s := memory.NewStore()
+		return contract.WaitingSignUps{Store: s.SignUps, Outbox: s.Outbox, Sweeper: s.SignUps}
 	})
 }
 

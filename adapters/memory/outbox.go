@@ -9,7 +9,7 @@ import (
 	"github.com/parley-chat/parley/core/event"
 )
 
-// Outbox is an event.Outbox. [Users] and [Sessions] put events into it in their commits.
+// Outbox is an event.Outbox. [Users], [SignUps], [Codes] and [Sessions] put events into it in their commits.
 type Outbox struct {
 	mu     sync.Mutex
 	events []event.Event // in the order of the commits

@@ -8,7 +8,7 @@ import "github.com/parley-chat/parley/core/parley"
 func NewPorts() parley.Ports {
 	s, bus, tokens := NewStore(), NewBus(BusConfig{}), NewTokens(TokensConfig{})
 	return parley.Ports{
-		Users: s.Users, Sessions: s.Sessions, Codes: s.Codes, Nonces: s.Nonces,
+		Users: s.Users, Sessions: s.Sessions, Codes: s.Codes, SignUps: s.SignUps, Nonces: s.Nonces,
 		Limiter: NewLimiter(LimiterConfig{}), Hasher: NewHasher(), Issuer: tokens, Verifier: tokens,
 		Outbox: s.Outbox, Publisher: bus, Subscriber: bus,
 		MailQueue: s.MailQueue, DeadLetters: s.MailQueue, MailStats: s.MailQueue, Sender: NewMailbox(MailboxConfig{}),

@@ -7,6 +7,7 @@ type Store struct {
 	Users    *Users
 	Sessions *Sessions
 	Codes    *Codes
+	SignUps  *SignUps
 	Nonces   *Nonces
 	// MailQueue is also the store of dead letters and of the queue's statistics.
 	MailQueue *MailQueue
@@ -22,7 +23,8 @@ func NewStore() *Store {
 		Outbox:    outbox,
 		Users:     NewUsers(outbox),
 		Sessions:  NewSessions(outbox),
-		Codes:     NewCodes(),
+		Codes:     NewCodes(outbox),
+		SignUps:   NewSignUps(outbox),
 		Nonces:    NewNonces(NoncesConfig{}),
 		MailQueue: NewMailQueue(),
 		Messages:  NewMessages(),

@@ -8,6 +8,7 @@ import (
 	"go.mongodb.org/mongo-driver/v2/bson"
 
 	"github.com/parley-chat/parley/core/auth"
+	"github.com/parley-chat/parley/core/event"
 	"github.com/parley-chat/parley/core/fault"
 	"github.com/parley-chat/parley/core/user"
 )
@@ -26,13 +27,19 @@ type codeDoc struct {
 	CreatedAt int64  `bson:"created_at"`
 	ExpiresAt int64  `bson:"expires_at"`
 	UsedAt    *int64 `bson:"used_at,omitempty"`
+	// Codes of older programs have none.
+	Carried carrier `bson:",inline"`
 }
 
 // Put implements auth.CodeStore.
-func (s *Codes) Put(ctx context.Context, c auth.Code) error {
+func (s *Codes) Put(ctx context.Context, c auth.Code, events ...event.Event) error {
+	next, err := s.db.next(ctx, carrier{}, events)
+	if err != nil {
+		return err
+	}
 	return s.db.insertOnce(ctx, "put code", s.db.codes, codes, codeDoc{
 		Hash: c.Hash, UserID: string(c.UserID),
-		CreatedAt: micros(c.CreatedAt), ExpiresAt: micros(c.ExpiresAt), UsedAt: optionalMicros(c.UsedAt),
+		CreatedAt: micros(c.CreatedAt), ExpiresAt: micros(c.ExpiresAt), UsedAt: optionalMicros(c.UsedAt), Carried: next,
 	})
 }
 
@@ -52,12 +59,12 @@ func (s *Codes) Use(ctx context.Context, hash string, at time.Time) (auth.Code, 
 		return auth.Code{}, err
 	}
 	// The condition decides who is first; what is read afterwards cannot.
-	res, err := s.db.codes.UpdateOne(ctx, bson.D{{Key: "_id", Value: hash}, {Key: "used_at", Value: exists(false)}},
+	res, err := s.db.codes.UpdateOne(ctx, bson.D{{Key: "_id", Value: hash}, {Key: "used_at", Value: exists(false)}, present},
 		bson.D{{Key: "$set", Value: bson.D{{Key: "used_at", Value: micros(at)}}}})
 	if err != nil {
 		return auth.Code{}, s.db.fail(ctx, op, err)
 	}
-	doc, err := one[codeDoc](ctx, s.db, op, s.db.codes, byID(hash), auth.ErrCodeUnknown)
+	doc, err := one[codeDoc](ctx, s.db, op, s.db.codes, bson.D{{Key: "_id", Value: hash}, present}, auth.ErrCodeUnknown)
 	if err != nil {
 		return auth.Code{}, err
 	}
@@ -70,9 +77,10 @@ func (s *Codes) Use(ctx context.Context, hash string, at time.Time) (auth.Code, 
 	}, nil
 }
 
-// DeleteExpired implements auth.Sweeper.
+// DeleteExpired implements auth.Sweeper. A code whose events wait for the bus is only marked, and
+// goes with the last of them.
 func (s *Codes) DeleteExpired(ctx context.Context, before time.Time) (int, error) {
-	return s.db.deleteExpired(ctx, "delete expired codes", s.db.codes, before)
+	return s.db.deleteCarriers(ctx, "delete expired codes", s.db.codes, expiredBefore(before))
 }
 
 // Nonces remembers names until they are swept. Its methods may be called from many goroutines.

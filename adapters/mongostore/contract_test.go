@@ -82,7 +82,11 @@ func sessions(s *mongostore.Store) contract.Sessions {
 }
 
 func codes(s *mongostore.Store) contract.Codes {
-	return contract.Codes{Store: s.Codes(), Sweeper: s.Codes()}
+	return contract.Codes{Store: s.Codes(), Outbox: s.Outbox(), Sweeper: s.Codes()}
+}
+
+func signUps(s *mongostore.Store) contract.WaitingSignUps {
+	return contract.WaitingSignUps{Store: s.SignUps(), Outbox: s.Outbox(), Sweeper: s.SignUps()}
 }
 
 func nonces(s *mongostore.Store) auth.Nonces             { return s.Nonces() }
@@ -95,6 +99,7 @@ func TestUserRepositoryContract(t *testing.T) { run(t, contract.UserRepository()
 func TestOutboxContract(t *testing.T)         { run(t, contract.Outbox(), users) }
 func TestSessionStoreContract(t *testing.T)   { run(t, contract.SessionStore(), sessions) }
 func TestCodeStoreContract(t *testing.T)      { run(t, contract.CodeStore(), codes) }
+func TestSignUpsContract(t *testing.T)        { run(t, contract.SignUps(), signUps) }
 func TestNoncesContract(t *testing.T)         { run(t, contract.Nonces(), nonces) }
 func TestLimiterContract(t *testing.T)        { run(t, contract.Limiter(), limiter) }
 func TestMessageStoreContract(t *testing.T)   { run(t, contract.MessageStore(), messageStore) }

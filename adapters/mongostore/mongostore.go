@@ -1,5 +1,5 @@
 // Package mongostore implements every persistence port on MongoDB through mongo-driver v2.10:
-// user.Repository, auth.SessionStore, auth.CodeStore, auth.Nonces, auth.Limiter and auth.Sweeper,
+// user.Repository, auth.SignUps, auth.SessionStore, auth.CodeStore, auth.Nonces, auth.Limiter and auth.Sweeper,
 // chat.MessageStore, chat.Rooms and chat.Members, event.Outbox, mail.Queue,
 // mail.DeadLetters and mail.Stats. It is made for MongoDB 4.4 or later, a single server or a
 // replica set. No real MongoDB could be had for its tests: they run on FerretDB v1.24 and on
@@ -11,7 +11,8 @@
 //     acknowledged by the majority and in the journal.
 //   - No transactions, change streams, TTL or partial indexes are used: every change is a write
 //     of one document, or several writes of which the later ones need the earlier ones. So a
-//     single server will do. A user and its events, a session and its events, are one document.
+//     single server will do. A user and its events are one document, and so are a sign-up, a code or a
+//     session and theirs.
 //   - Read-modify-write is optimistic: a document has a version, the write names the version
 //     that was read, and where that is gone it begins again with what is there now.
 //   - Several processes may share one database, the mail queue included.
@@ -45,8 +46,9 @@
 // rollbacks of a replica set, and transactions (which are not needed) were not run on a real MongoDB.
 //
 // Besides: text that is not valid UTF-8 or has a NUL character, and text above a field's bound, is
-// refused with kind Invalid. LastError of a mail job is cut at 2,000 characters. A session that
-// expired while its events wait for the bus is hidden by DeleteExpired, and goes with the last of them.
+// refused with kind Invalid. LastError of a mail job is cut at 2,000 characters. A session, a code or a sign-up that
+// is removed while its events wait for the bus is hidden, and goes with the last of them. A new sign-up is
+// written first, and then the oldest ones of its address are removed: a crash in between leaves one more.
 //
 // # Schema
 //
@@ -55,9 +57,11 @@
 //
 //	users     _id | full_name, email unique, password_hash, created_at, verified_at,
 //	          password_changed_at, sessions_from, kept_session, version, pending, events: [{position, id, topic, type, key, time, data}]
+//	sign_ups  _id | user_id, full_name, email, password_hash, network, created_at, expires_at, confirmed_at,
+//	          removed, version, pending, events as those of users
 //	sessions  _id | user_id, family_hash, token_hash, created_at, rotated_at, expires_at, revoked_at,
 //	          previous_hash, rotation_key, device_hash, removed, version, pending, events as those of users
-//	codes     _id: the hash | user_id, created_at, expires_at, used_at
+//	codes     _id: the hash | user_id, created_at, expires_at, used_at, and as sessions removed, version, pending, events
 //	nonces    _id: the name | expires_at
 //	limits    _id: the hash of a key | whole_at: when its allowance is whole again
 //	rooms     _id: the name | created_by, created_at
@@ -133,7 +137,7 @@ func newStore(db *mongo.Database, cfg Config) *Store {
 		schema *collection
 		handle **mongo.Collection
 	}{
-		{users, &d.users}, {sessions, &d.sessions}, {codes, &d.codes}, {nonces, &d.nonces}, {limits, &d.limits}, {rooms, &d.rooms},
+		{users, &d.users}, {signUps, &d.signUps}, {sessions, &d.sessions}, {codes, &d.codes}, {nonces, &d.nonces}, {limits, &d.limits}, {rooms, &d.rooms},
 		{members, &d.members}, {messages, &d.messages}, {clock, &d.clock}, {mailJobs, &d.mailJobs}, {schema, &d.schema},
 	} {
 		*c.handle = db.Collection(c.schema.name, opts)
@@ -153,6 +157,9 @@ func (s *Store) Sessions() *Sessions { return &Sessions{s.db} }
 
 // Codes returns the one-time codes of the store.
 func (s *Store) Codes() *Codes { return &Codes{s.db} }
+
+// SignUps returns the sign-ups that wait.
+func (s *Store) SignUps() *SignUps { return &SignUps{s.db} }
 
 // Nonces returns the names that were spent.
 func (s *Store) Nonces() *Nonces { return &Nonces{s.db} }
@@ -207,7 +214,7 @@ type database struct {
 	db  *mongo.Database
 	log *slog.Logger
 
-	users, sessions, codes, nonces, limits, rooms, members, messages, clock, mailJobs, schema *mongo.Collection
+	users, signUps, sessions, codes, nonces, limits, rooms, members, messages, clock, mailJobs, schema *mongo.Collection
 
 	// committed is messages as the majority has them: the number after one that a new primary may not have
 	// would leave a gap there.

@@ -12,7 +12,7 @@ import (
 	"github.com/parley-chat/parley/core/event"
 )
 
-// Outbox hands the events of Users and Sessions to the relay. Its methods may be called
+// Outbox hands the events of Users, SignUps, Codes and Sessions to the relay. Its methods may be called
 // from many goroutines. Events leave it for good once they are published.
 type Outbox struct{ db *database }
 
@@ -113,7 +113,9 @@ func (d *database) tick(ctx context.Context) (int64, error) {
 }
 
 // carriers are the collections whose documents carry events.
-func (d *database) carriers() []*mongo.Collection { return []*mongo.Collection{d.users, d.sessions} }
+func (d *database) carriers() []*mongo.Collection {
+	return []*mongo.Collection{d.users, d.signUps, d.codes, d.sessions}
+}
 
 // Pending implements event.Outbox.
 func (s *Outbox) Pending(ctx context.Context, limit int) ([]event.Event, error) {

@@ -81,6 +81,9 @@ var carried = []field{
 // Events are found by the position of the first, and by their identifiers.
 var carriedIndexes = []index{{fields: []string{"pending"}, sparse: true}, {fields: []string{"events.id"}, sparse: true}}
 
+// carriedLater are those of documents that carried none in an earlier version, and may lack them.
+var carriedLater = append([]field{optional(carried[0]), {name: "removed", kind: kindBool, optional: true}}, carried[1:]...)
+
 var (
 	users = &collection{
 		name: "parley_users",
@@ -103,10 +106,19 @@ var (
 	}
 	codes = &collection{
 		name: "parley_codes",
-		fields: []field{
+		fields: append([]field{
 			text("_id", 1, maxID), text("user_id", 0, maxID), moment("created_at"), moment("expires_at"), optional(moment("used_at")),
-		},
-		indexes: []index{{fields: []string{"expires_at"}}},
+		}, carriedLater...),
+		indexes: append([]index{{fields: []string{"expires_at"}}}, carriedIndexes...),
+	}
+	signUps = &collection{
+		name: "parley_sign_ups",
+		fields: append([]field{
+			text("_id", 1, maxID), text("user_id", 1, maxID), text("full_name", 1, user.MaxFullName), text("email", 1, user.MaxEmail),
+			text("password_hash", 0, 512), text("network", 0, 64),
+			moment("created_at"), moment("expires_at"), optional(moment("confirmed_at")), {name: "removed", kind: kindBool, optional: true},
+		}, carried...),
+		indexes: append([]index{{fields: []string{"email", "created_at", "_id"}}, {fields: []string{"expires_at"}}}, carriedIndexes...),
 	}
 	nonces = &collection{
 		name:    "parley_nonces",
@@ -158,7 +170,7 @@ var (
 )
 
 // collections are all there are. The schema's comes last: its document says that the others are there.
-var collections = []*collection{users, sessions, codes, nonces, limits, rooms, members, messages, clock, mailJobs, schema}
+var collections = []*collection{users, signUps, sessions, codes, nonces, limits, rooms, members, messages, clock, mailJobs, schema}
 
 // validator is what the server is told to check.
 func (c *collection) validator() bson.D {

@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"go.mongodb.org/mongo-driver/v2/bson"
+	"go.mongodb.org/mongo-driver/v2/mongo"
 	"go.mongodb.org/mongo-driver/v2/mongo/options"
 
 	"github.com/parley-chat/parley/core/auth"
@@ -135,19 +136,28 @@ func (s *Sessions) ByUser(ctx context.Context, id user.ID, at time.Time, limit i
 // DeleteExpired implements auth.Sweeper. A session whose events wait for the bus is only marked, and goes
 // with the last of them.
 func (s *Sessions) DeleteExpired(ctx context.Context, before time.Time) (int, error) {
-	const op = "delete expired sessions"
-	if err := s.db.ready(ctx); err != nil {
+	return s.db.deleteCarriers(ctx, "delete expired sessions", s.db.sessions, expiredBefore(before))
+}
+
+// expiredBefore chooses what expired before the given time.
+func expiredBefore(t time.Time) bson.E {
+	return bson.E{Key: "expires_at", Value: bson.D{{Key: "$lt", Value: micros(t)}}}
+}
+
+// deleteCarriers removes the documents that a condition chooses. Those whose events wait for the
+// bus are only marked as removed, and go with the last of them.
+func (d *database) deleteCarriers(ctx context.Context, op string, c *mongo.Collection, chosen bson.E) (int, error) {
+	if err := d.ready(ctx); err != nil {
 		return 0, err
 	}
-	expired := bson.E{Key: "expires_at", Value: bson.D{{Key: "$lt", Value: micros(before)}}}
-	marked, err := s.db.sessions.UpdateMany(ctx, bson.D{expired, {Key: "pending", Value: exists(true)}, present},
+	marked, err := c.UpdateMany(ctx, bson.D{chosen, {Key: "pending", Value: exists(true)}, present},
 		bson.D{{Key: "$set", Value: bson.D{{Key: "removed", Value: true}}}, {Key: "$inc", Value: bson.D{{Key: "version", Value: int64(1)}}}})
 	if err != nil {
-		return 0, s.db.fail(ctx, op, err)
+		return 0, d.fail(ctx, op, err)
 	}
-	deleted, err := s.db.sessions.DeleteMany(ctx, bson.D{expired, {Key: "pending", Value: exists(false)}})
+	deleted, err := c.DeleteMany(ctx, bson.D{chosen, {Key: "pending", Value: exists(false)}})
 	if err != nil {
-		return int(marked.MatchedCount), s.db.fail(ctx, op, err)
+		return int(marked.MatchedCount), d.fail(ctx, op, err)
 	}
 	return int(marked.MatchedCount + deleted.DeletedCount), nil
 }

@@ -155,7 +155,8 @@ type Standings interface {
 // Code is a one-time code that was mailed to somebody. It is a value.
 type Code struct {
 	// Hash recognises the code together with its purpose.
-	Hash   string
+	Hash string
+	// UserID is whose it is: a user's, or, for the code of a sign-up that waits, WaitingSignUp.ID.
 	UserID user.ID
 	// CreatedAt, ExpiresAt and UsedAt are UTC, to the microsecond; UsedAt is zero until used.
 	CreatedAt, ExpiresAt, UsedAt time.Time
@@ -168,8 +169,9 @@ func (c Code) LogValue() slog.Value { return slog.StringValue("code of " + strin
 //
 // It may be called from many goroutines.
 type CodeStore interface {
-	// Put stores c durably. A code with that hash is an error of kind Conflict.
-	Put(ctx context.Context, c Code) error
+	// Put stores c durably and puts events into the outbox in one commit: both or neither. A code
+	// with that hash is an error of kind Conflict.
+	Put(ctx context.Context, c Code, events ...event.Event) error
 	// Use marks the code as used at the given time, durably, unless it was used before, and
 	// returns it as it was before the call: of any number of calls, exactly one gets it with
 	// a zero UsedAt. An unknown hash is ErrCodeUnknown. Expired codes are returned like others.

@@ -10,6 +10,8 @@ import (
 	"strings"
 	"time"
 
+	"github.com/parley-chat/parley/core/event"
+	"github.com/parley-chat/parley/core/mail"
 	"github.com/parley-chat/parley/core/user"
 )
 
@@ -17,6 +19,7 @@ import (
 const (
 	purposeVerify = "verify"
 	purposeReset  = "reset"
+	purposeNone   = "decoy"
 )
 
 // secretBytes is how much randomness a code, and each secret of a refresh token, holds.
@@ -44,26 +47,40 @@ func codeHash(purpose, code string) string {
 	return hex.EncodeToString(sum[:])
 }
 
-// newCode makes a code for u, no older than the password that u has, and stores it. Without the event that mails it, which comes after,
-// the code is nobody's: a crash in between does no harm.
-func (s *Service) newCode(ctx context.Context, purpose string, u user.User, ttl time.Duration) (text string, expires time.Time, err error) {
+// newCode makes a code that nobody knows yet; s.cfg.Codes must still keep it. It is made for the
+// owner, which is a user or a sign-up, and is no older than the given time.
+func (s *Service) newCode(purpose, owner string, since time.Time, expires time.Time) (text string, c Code, err error) {
 	text, err = s.secret()
 	if err != nil {
-		return "", time.Time{}, err
+		return "", Code{}, err
 	}
-	now := s.now()
-	c := Code{Hash: codeHash(purpose, text), UserID: u.ID, CreatedAt: notBefore(now, u.PasswordChangedAt), ExpiresAt: now.Add(ttl)}
-	if err := s.cfg.Codes.Put(ctx, c); err != nil {
-		return "", time.Time{}, failed("storing a code", err)
-	}
-	return text, c.ExpiresAt, nil
+	return text, Code{
+		Hash: codeHash(purpose, text), UserID: user.ID(owner), CreatedAt: notBefore(s.now(), since), ExpiresAt: expires,
+	}, nil
 }
 
-// decoy does what newCode does and tells nobody the code, so that an address without an
-// account costs the same write as one with.
+// post commits a code and the event that mails it.
+func (s *Service) post(ctx context.Context, c Code, e event.Event) error {
+	if err := s.cfg.Codes.Put(ctx, c, e); err != nil {
+		return failed("storing a code and its mail", err)
+	}
+	s.cfg.Committed()
+	return nil
+}
+
+// decoy does what post does, with a code that nobody gets to know and an event that asks for no
+// mail: an address without an account costs the same work as one with.
 func (s *Service) decoy(ctx context.Context, ttl time.Duration) error {
-	_, _, err := s.newCode(ctx, "decoy", user.User{ID: user.ID(s.cfg.NewID())}, ttl)
-	return err
+	nobody := s.cfg.NewID()
+	filler, c, err := s.newCode(purposeNone, nobody, time.Time{}, s.now().Add(ttl))
+	if err != nil {
+		return err
+	}
+	e, err := s.mailEvent(mail.TypeNothing, user.ID(nobody), mail.Nothing{Filler: filler})
+	if err != nil {
+		return err
+	}
+	return s.post(ctx, c, e)
 }
 
 // useCode marks a code as used and returns it as it was before, unless it is unknown or expired.

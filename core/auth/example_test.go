@@ -18,7 +18,7 @@ func ExampleService() {
 	store := memory.NewStore()
 	tokens := memory.NewTokens(memory.TokensConfig{})
 	service, err := auth.New(auth.Config{
-		Users: store.Users, Sessions: store.Sessions, Codes: store.Codes, Nonces: store.Nonces,
+		Users: store.Users, Sessions: store.Sessions, Codes: store.Codes, SignUps: store.SignUps, Nonces: store.Nonces,
 		Hasher: memory.NewHasher(), Issuer: tokens, Verifier: tokens,
 		Limiter: memory.NewLimiter(memory.LimiterConfig{}),
 	})

@@ -7,6 +7,7 @@ import (
 	"time"
 	"unicode/utf8"
 
+	"github.com/parley-chat/parley/core/event"
 	"github.com/parley-chat/parley/core/mail"
 	"github.com/parley-chat/parley/core/user"
 )
@@ -68,24 +69,28 @@ func (s *Service) upgradeHash(ctx context.Context, u user.User, password string)
 // not tell: too many mails to one address are dropped in silence. Too many for one client are
 // ErrTooMany.
 func (s *Service) ForgotPassword(ctx context.Context, from Client, email string) error {
-	return s.mailOnRequest(ctx, from, email, onRequest{
-		action: limitForgot, ttl: s.cfg.ResetTTL, due: func(user.User) bool { return true }, send: s.sendForgotten,
+	return s.mailOnRequest(ctx, from, email, limitForgot, s.cfg.ResetTTL, func(_ context.Context, _ user.Email, u *user.User) ([]letter, error) {
+		if u == nil {
+			return nil, nil
+		}
+		return []letter{func() (Code, event.Event, error) {
+			data, c, err := s.newForgotten(*u)
+			if err != nil {
+				return Code{}, event.Event{}, err
+			}
+			e, err := s.mailEvent(mail.TypePasswordForgotten, u.ID, data)
+			return c, e, err
+		}}, nil
 	})
 }
 
-// sendForgotten makes a code for a new password and commits the event that mails it.
-func (s *Service) sendForgotten(ctx context.Context, u user.User) error {
-	code, expires, err := s.newCode(ctx, purposeReset, u, s.cfg.ResetTTL)
-	if err != nil {
-		return err
-	}
-	return s.tell(ctx, u, mail.TypePasswordForgotten, forgotten(u, code, expires))
-}
-
-func forgotten(u user.User, code string, expires time.Time) mail.PasswordForgotten {
+// newForgotten makes a code for a new password, no older than the password that u has, and the
+// data of the mail with it.
+func (s *Service) newForgotten(u user.User) (mail.PasswordForgotten, Code, error) {
+	text, c, err := s.newCode(purposeReset, string(u.ID), u.PasswordChangedAt, s.now().Add(s.cfg.ResetTTL))
 	return mail.PasswordForgotten{
-		UserID: string(u.ID), FullName: u.FullName, Email: string(u.Email), ResetCode: code, ExpiresAt: expires,
-	}
+		UserID: string(u.ID), FullName: u.FullName, Email: string(u.Email), ResetCode: text, ExpiresAt: c.ExpiresAt,
+	}, c, err
 }
 
 // ResetPassword sets a new password by a mailed code, proves the address, and ends every

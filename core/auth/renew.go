@@ -19,29 +19,12 @@ func (s *Service) RenewMail(ctx context.Context, j mail.Job) ([]byte, error) {
 	if !expired || j.Kind != mail.KindVerification && j.Kind != mail.KindPasswordReset {
 		return nil, nil
 	}
-	u, err := s.cfg.Users.ByID(ctx, user.ID(old.UserID))
-	switch {
-	case errors.Is(err, user.ErrNotFound):
-		return nil, nil
-	case err != nil:
-		return nil, failed("reading the user", err)
+	data, c, err := s.renew(ctx, j.Kind, old)
+	if data == nil || err != nil {
+		return nil, err
 	}
-	var data any
-	switch {
-	case j.Kind == mail.KindPasswordReset:
-		code, expires, err := s.newCode(ctx, purposeReset, u, s.cfg.ResetTTL)
-		if err != nil {
-			return nil, err
-		}
-		data = forgotten(u, code, expires)
-	case u.Verified():
-		return nil, nil
-	default:
-		code, expires, err := s.newCode(ctx, purposeVerify, u, s.cfg.CodeTTL)
-		if err != nil {
-			return nil, err
-		}
-		data = verification(u, code, expires)
+	if err := s.cfg.Codes.Put(ctx, c); err != nil {
+		return nil, failed("storing a code", err)
 	}
 	raw, err := json.Marshal(data)
 	if err != nil {
@@ -49,3 +32,34 @@ func (s *Service) RenewMail(ctx context.Context, j mail.Job) ([]byte, error) {
 	}
 	return raw, nil
 }
+
+// renew makes the data of a mail anew, with a new code that must still be stored. The data is nil
+// if nobody needs the mail any more.
+func (s *Service) renew(ctx context.Context, kind mail.Kind, old mail.UserCreated) (any, Code, error) {
+	if kind == mail.KindVerification {
+		waiting, err := s.waiting(ctx, user.Email(old.Email))
+		if err != nil {
+			return nil, Code{}, err
+		}
+		for _, w := range waiting {
+			if string(w.UserID) == old.UserID && w.CreatedAt.Equal(old.RequestedAt) {
+				return given(s.newVerification(w))
+			}
+		}
+	}
+	u, err := s.cfg.Users.ByID(ctx, user.ID(old.UserID))
+	switch {
+	case errors.Is(err, user.ErrNotFound):
+		return nil, Code{}, nil
+	case err != nil:
+		return nil, Code{}, failed("reading the user", err)
+	case kind == mail.KindPasswordReset:
+		return given(s.newForgotten(u))
+	case u.Verified():
+		return nil, Code{}, nil
+	}
+	return given(s.newVerificationOfUser(u))
+}
+
+// given is what a maker of a mail returned, as one type for all of them.
+func given[T any](data T, c Code, err error) (any, Code, error) { return data, c, err }

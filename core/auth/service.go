@@ -20,6 +20,7 @@ type Config struct {
 	Users    user.Repository // required
 	Sessions SessionStore    // required
 	Codes    CodeStore       // required
+	SignUps  SignUps         // required
 	Hasher   Hasher          // required
 	Issuer   TokenIssuer     // required
 	Verifier TokenVerifier   // required
@@ -46,6 +47,13 @@ type Config struct {
 	RefreshGrace time.Duration
 	// CodeTTL is how long a verification code lasts. Default 24 hours.
 	CodeTTL time.Duration
+	// SignUpTTL is how long a sign-up waits for its confirmation, at least CodeTTL: so long new codes
+	// can be asked for. Default 7 days, or CodeTTL if that is longer.
+	SignUpTTL time.Duration
+	// SignUpsPerAddress is how many sign-ups may wait at one address, 1 to 100; a further one takes
+	// the place of the oldest. Each of them costs a hash when somebody signs in there with a wrong
+	// password. Default 5.
+	SignUpsPerAddress int
 	// ResetTTL is how long a code for a new password lasts. Default 1 hour.
 	ResetTTL time.Duration
 	// TicketTTL is how long a socket ticket lasts, 1 to 30 seconds. Default 30 seconds.
@@ -89,6 +97,9 @@ type Config struct {
 	Log *slog.Logger
 }
 
+// maxSignUpsPerAddress bounds Config.SignUpsPerAddress.
+const maxSignUpsPerAddress = 100
+
 // Service is the rules. Its methods may be called from many goroutines. Errors are those of
 // this package, of user, or of kind Unavailable when a dependency fails.
 type Service struct {
@@ -109,6 +120,7 @@ func New(cfg Config) (*Service, error) {
 		{"Users", cfg.Users == nil},
 		{"Sessions", cfg.Sessions == nil},
 		{"Codes", cfg.Codes == nil},
+		{"SignUps", cfg.SignUps == nil},
 		{"Hasher", cfg.Hasher == nil},
 		{"Issuer", cfg.Issuer == nil},
 		{"Verifier", cfg.Verifier == nil},
@@ -119,6 +131,7 @@ func New(cfg Config) (*Service, error) {
 			refuse("%s is missing", required.name)
 		}
 	}
+	weekOrCode := max(7*24*time.Hour, cfg.CodeTTL)
 	for _, d := range []struct {
 		name  string
 		value *time.Duration
@@ -129,6 +142,7 @@ func New(cfg Config) (*Service, error) {
 		{"SessionMax", &cfg.SessionMax, max(90*24*time.Hour, cfg.SessionTTL)},
 		{"RefreshGrace", &cfg.RefreshGrace, 10 * time.Second},
 		{"CodeTTL", &cfg.CodeTTL, 24 * time.Hour},
+		{"SignUpTTL", &cfg.SignUpTTL, weekOrCode},
 		{"ResetTTL", &cfg.ResetTTL, time.Hour},
 		{"TicketTTL", &cfg.TicketTTL, maxTicketTTL},
 	} {
@@ -153,6 +167,15 @@ func New(cfg Config) (*Service, error) {
 		refuse("MaxSessions is negative")
 	case cfg.MaxSessions == 0:
 		cfg.MaxSessions = 100
+	}
+	if cfg.SignUpTTL < cfg.CodeTTL {
+		refuse("SignUpTTL is shorter than CodeTTL")
+	}
+	if cfg.SignUpsPerAddress == 0 {
+		cfg.SignUpsPerAddress = 5
+	}
+	if cfg.SignUpsPerAddress < 1 || cfg.SignUpsPerAddress > maxSignUpsPerAddress {
+		refuse("SignUpsPerAddress is not 1 to %d", maxSignUpsPerAddress)
 	}
 	for _, r := range []struct {
 		name  string

@@ -22,7 +22,8 @@ type Grant struct {
 }
 
 // SignIn opens a session. A wrong address and a wrong password are ErrInvalidCredentials,
-// in the same time; the right ones of an account that is not verified are ErrNotVerified.
+// in the same time; the password of a sign-up that waits at the address is ErrNotVerified, whether
+// or not the address has an account.
 // Too many attempts, right or wrong, are ErrTooMany: see Config.SignInRate. A user who has
 // Config.MaxSessions loses the oldest.
 func (s *Service) SignIn(ctx context.Context, from Client, email, password string) (Grant, error) {
@@ -53,7 +54,8 @@ func (s *Service) checkCredentials(ctx context.Context, address, password string
 	}
 	var u user.User
 	known := false
-	if email, err := user.ParseEmail(address); err == nil {
+	email, invalid := user.ParseEmail(address)
+	if invalid == nil {
 		switch u, err = s.cfg.Users.ByEmail(ctx, email); {
 		case err == nil:
 			known = true
@@ -69,10 +71,36 @@ func (s *Service) checkCredentials(ctx context.Context, address, password string
 	if err != nil {
 		return user.User{}, false, err
 	}
-	if !known || !ok {
-		return user.User{}, false, ErrInvalidCredentials
+	if known && ok {
+		return u, upgrade, nil
 	}
-	return u, upgrade, nil
+	if invalid == nil {
+		if err := s.checkWaiting(ctx, email, password); err != nil {
+			return user.User{}, false, err
+		}
+	}
+	return user.User{}, false, ErrInvalidCredentials
+}
+
+// checkWaiting returns ErrNotVerified if the password is that of a sign-up that waits at the
+// address. It compares all of them, so that the time tells no more than how many there are.
+func (s *Service) checkWaiting(ctx context.Context, email user.Email, password string) error {
+	waiting, err := s.waiting(ctx, email)
+	if err != nil {
+		return err
+	}
+	found := false
+	for _, w := range waiting {
+		ok, _, err := s.verifyPassword(ctx, w.PasswordHash, password)
+		if err != nil {
+			return err
+		}
+		found = found || ok
+	}
+	if found {
+		return ErrNotVerified
+	}
+	return nil
 }
 
 // dummyHash returns a hash that costs as much to verify as a user's and that no password matches.

@@ -14,10 +14,12 @@ import (
 // SignUp is what somebody gives to get an account.
 type SignUp struct{ FullName, Email, Password string }
 
-// SignUp makes an account that is not verified yet, and the event that mails the code, in
-// one commit. A taken address has the same outcome and takes the same time, and its owner
-// gets a mail, unless Config.TakenConflict is set: a notice, or, if nobody has proven the address
-// yet, a code for this sign-up, which replaces the one before. Too many mails to one address, or for one client, are ErrTooMany.
+// SignUp lets a sign-up wait for the address to be proven, and commits the event that mails its
+// code with it. Each sign-up waits by itself: several may wait at one address, and the first whose
+// code is used has the account. A taken address has the same outcome and takes the same time: that
+// sign-up waits too, can never be confirmed, and the mail is a notice to the owner. If
+// Config.TakenConflict is set, it is user.ErrEmailTaken instead. Too many mails to one address, or
+// for one client, are ErrTooMany.
 func (s *Service) SignUp(ctx context.Context, from Client, in SignUp) error {
 	name, err := user.ParseFullName(in.FullName)
 	if err != nil {
@@ -42,93 +44,67 @@ func (s *Service) SignUp(ctx context.Context, from Client, in SignUp) error {
 		return failed("hashing the password", err)
 	}
 	owner, err := s.cfg.Users.ByEmail(ctx, email)
-	switch {
-	case err == nil:
-		return s.signUpTaken(ctx, owner, name, hash)
-	case !errors.Is(err, user.ErrNotFound):
+	known := err == nil
+	if err != nil && !errors.Is(err, user.ErrNotFound) {
 		return failed("looking for the address", err)
 	}
-
-	now := s.now()
-	u := user.User{ID: user.ID(s.cfg.NewID()), FullName: name, Email: email, PasswordHash: hash, CreatedAt: now, PasswordChangedAt: now}
-	code, expires, err := s.newCode(ctx, purposeVerify, u, s.cfg.CodeTTL)
-	if err != nil {
-		return err
-	}
-	e, err := s.mailEvent(mail.TypeUserCreated, u.ID, verification(u, code, expires))
-	if err != nil {
-		return err
-	}
-	switch err := s.cfg.Users.Create(ctx, u, e); {
-	case err == nil:
-		s.cfg.Committed()
-		s.cfg.Log.Info("a user signed up", "user", u)
-		return nil
-	case errors.Is(err, user.ErrEmailTaken):
-		// Somebody else was faster by a moment.
-		owner, err := s.cfg.Users.ByEmail(ctx, email)
-		if err != nil {
-			return failed("looking for the address", err)
-		}
-		return s.signUpTaken(ctx, owner, name, hash)
-	default:
-		return failed("storing the user", err)
-	}
-}
-
-// signUpTaken is a sign-up with an address that has an account. It makes the same calls as
-// the sign-up of a new user.
-func (s *Service) signUpTaken(ctx context.Context, owner user.User, name, hash string) error {
 	if s.cfg.TakenConflict {
-		return user.ErrEmailTaken
-	}
-	if !owner.Verified() {
-		return s.signUpAgain(ctx, owner, name, hash)
-	}
-	if err := s.decoy(ctx, s.cfg.CodeTTL); err != nil {
-		return err
-	}
-	return s.tell(ctx, owner, mail.TypeAddressTaken, mail.AddressTaken{
-		UserID: string(owner.ID), FullName: owner.FullName, Email: string(owner.Email),
-	})
-}
-
-// signUpAgain is a sign-up with an address that nobody has proven yet. It replaces the name and
-// the password of the one before, whose codes end: otherwise somebody could sign up with another's
-// address, and wait until its owner does so too and confirms a password that is not theirs.
-func (s *Service) signUpAgain(ctx context.Context, owner user.User, name, hash string) error {
-	at := notBefore(s.now(), owner.PasswordChangedAt.Add(time.Microsecond))
-	owner.FullName, owner.PasswordChangedAt = name, at
-	code, expires, err := s.newCode(ctx, purposeVerify, owner, s.cfg.CodeTTL)
-	if err != nil {
-		return err
-	}
-	e, err := s.mailEvent(mail.TypeVerificationAgain, owner.ID, verification(owner, code, expires))
-	if err != nil {
-		return err
-	}
-	u, err := s.cfg.Users.Update(ctx, owner.ID, func(u *user.User) error {
-		// Meanwhile the address may have been proven, or a later sign-up have come.
-		if !u.Verified() && u.PasswordChangedAt.Before(at) {
-			u.FullName, u.PasswordHash, u.PasswordChangedAt = name, hash, at
+		if err := s.refuseTaken(ctx, email, known); err != nil {
+			return err
 		}
-		return nil
-	}, e)
-	switch {
-	case errors.Is(err, user.ErrNotFound):
-		return nil // gone a moment ago: nobody is left to tell
-	case err != nil:
+	}
+	now := s.now()
+	w := WaitingSignUp{
+		ID: s.cfg.NewID(), FullName: name, Email: email, PasswordHash: hash, Network: shown(from.Address),
+		CreatedAt: now, ExpiresAt: now.Add(s.cfg.SignUpTTL),
+	}
+	w.UserID = user.ID(w.ID)
+	if known && !owner.Verified() {
+		w.UserID = owner.ID // of a version in which accounts waited themselves: this sign-up may take it over
+	}
+	// Of a taken address nobody gets to know the code.
+	text, code, err := s.newCode(purposeVerify, w.ID, now, now.Add(s.cfg.CodeTTL))
+	if err != nil {
+		return err
+	}
+	// Without the event that mails it the code is nobody's: a crash in between does no harm.
+	if err := s.cfg.Codes.Put(ctx, code); err != nil {
+		return failed("storing a code", err)
+	}
+	kind, id, data := mail.TypeUserCreated, w.UserID, any(verification(w, text, code.ExpiresAt))
+	if known && owner.Verified() {
+		kind, id, data = mail.TypeAddressTaken, owner.ID, mail.AddressTaken{
+			UserID: string(owner.ID), FullName: owner.FullName, Email: string(owner.Email), Asked: w.asked(),
+		}
+	}
+	e, err := s.mailEvent(kind, id, data)
+	if err != nil {
+		return err
+	}
+	if err := s.cfg.SignUps.Create(ctx, w, s.cfg.SignUpsPerAddress, e); err != nil {
 		return failed("storing the sign-up", err)
 	}
 	s.cfg.Committed()
-	s.cfg.Log.Info("a user signed up again", "user", u)
+	s.cfg.Log.Info("somebody signed up", "signUp", w)
 	return nil
 }
 
-// Verify confirms the address that code was sent to. A second use of a code is ErrCodeGone;
-// so is an expired code, any code once the address is confirmed, and a code of a sign-up that a
-// later one has replaced. A use that was cut short
-// by a crash can be repeated. Of any number of concurrent uses, exactly one succeeds.
+// refuseTaken returns user.ErrEmailTaken if the address has an account, or a sign-up that waits.
+func (s *Service) refuseTaken(ctx context.Context, email user.Email, known bool) error {
+	waiting, err := s.waiting(ctx, email)
+	if err != nil {
+		return err
+	}
+	if known || len(waiting) > 0 {
+		return user.ErrEmailTaken
+	}
+	return nil
+}
+
+// Verify confirms the sign-up that code was mailed for, and makes the account of it: of several
+// sign-ups of an address, the first has it. A second use of a code is ErrCodeGone; so is an expired
+// code, and every code of a sign-up that can no longer be confirmed. A use that was cut short by a
+// crash can be repeated. Of any number of concurrent uses, exactly one succeeds.
 func (s *Service) Verify(ctx context.Context, code string) error {
 	now := s.now()
 	c, err := s.useCode(ctx, purposeVerify, code, now)
@@ -136,7 +112,76 @@ func (s *Service) Verify(ctx context.Context, code string) error {
 		return err
 	}
 	// Whether the code was used before does not matter: what it was for is either done, which
-	// the user tells, or was cut short and is done now.
+	// the sign-up tells, or was cut short and is done now.
+	w, err := s.cfg.SignUps.ByID(ctx, string(c.UserID))
+	switch {
+	case errors.Is(err, ErrSignUpNotFound):
+		return s.verifyUser(ctx, c, now)
+	case err != nil:
+		return failed("reading the sign-up", err)
+	case !w.waits(now):
+		return ErrCodeGone
+	}
+	// First the account, then the mark. In between the account is known by its password hash, which no other has.
+	if err := s.openAccount(ctx, w, now); err != nil {
+		return err
+	}
+	before, err := s.cfg.SignUps.Confirm(ctx, w.ID, now)
+	switch {
+	case errors.Is(err, ErrSignUpNotFound): // later ones have taken its place a moment ago
+	case err != nil:
+		return failed("storing the confirmation", err)
+	case !before.ConfirmedAt.IsZero():
+		return ErrCodeGone
+	}
+	s.cfg.Log.Info("a user verified the address", "signUp", w)
+	return nil
+}
+
+// openAccount makes the account of a sign-up, unless that is done. It returns ErrCodeGone if the
+// address has another account.
+func (s *Service) openAccount(ctx context.Context, w WaitingSignUp, now time.Time) error {
+	err := s.cfg.Users.Create(ctx, user.User{
+		ID: w.UserID, FullName: w.FullName, Email: w.Email, PasswordHash: w.PasswordHash,
+		CreatedAt: w.CreatedAt, VerifiedAt: notBefore(now, w.CreatedAt), PasswordChangedAt: w.CreatedAt,
+	})
+	switch {
+	case err == nil:
+		return nil
+	case !errors.Is(err, user.ErrEmailTaken):
+		return failed("storing the user", err)
+	}
+	owner, err := s.cfg.Users.ByEmail(ctx, w.Email)
+	if err != nil {
+		return failed("looking for the address", err)
+	}
+	if owner.Verified() && owner.PasswordHash != w.PasswordHash {
+		return ErrCodeGone
+	}
+	// The account is this sign-up's, or one that nobody has proven yet.
+	_, err = s.cfg.Users.Update(ctx, owner.ID, func(u *user.User) error {
+		switch {
+		case u.Verified() && u.PasswordHash != w.PasswordHash:
+			return ErrCodeGone
+		case !u.Verified():
+			u.FullName, u.PasswordHash = w.FullName, w.PasswordHash
+			// Later than any code that was mailed for the account as it was.
+			u.PasswordChangedAt = notBefore(now, u.PasswordChangedAt.Add(time.Microsecond))
+			u.VerifiedAt = u.PasswordChangedAt
+		}
+		return nil
+	})
+	if errors.Is(err, ErrCodeGone) {
+		return ErrCodeGone
+	}
+	if err != nil {
+		return failed("storing the user", err)
+	}
+	return nil
+}
+
+// verifyUser verifies an account that waits itself, as they did before sign-ups waited.
+func (s *Service) verifyUser(ctx context.Context, c Code, now time.Time) error {
 	u, err := s.cfg.Users.Update(ctx, c.UserID, func(u *user.User) error {
 		if u.Verified() || c.CreatedAt.Before(u.PasswordChangedAt) {
 			return ErrCodeGone
@@ -151,98 +196,155 @@ func (s *Service) Verify(ctx context.Context, code string) error {
 	case errors.Is(err, ErrCodeGone):
 		return ErrCodeGone
 	case errors.Is(err, user.ErrNotFound):
-		return ErrCodeUnknown // left behind by a sign-up that failed
+		return ErrCodeUnknown // left behind by a sign-up that failed, or whose place later ones have taken
 	default:
 		return failed("storing the verification", err)
 	}
 }
 
-// ResendVerification mails a new code if the address has an account that is not verified.
-// The answer does not tell: too many mails to one address are dropped in silence. Too many
-// for one client are ErrTooMany.
+// ResendVerification mails a new code for each sign-up that waits at the address, or nothing if the
+// address has an account. The answer does not tell: too many mails to one address are dropped in
+// silence. Too many for one client are ErrTooMany.
 func (s *Service) ResendVerification(ctx context.Context, from Client, email string) error {
-	return s.mailOnRequest(ctx, from, email, onRequest{
-		action: limitResend, ttl: s.cfg.CodeTTL, due: func(u user.User) bool { return !u.Verified() }, send: s.sendVerification,
+	return s.mailOnRequest(ctx, from, email, limitResend, s.cfg.CodeTTL, func(ctx context.Context, email user.Email, u *user.User) ([]letter, error) {
+		waiting, err := s.waiting(ctx, email)
+		if err != nil {
+			return nil, err
+		}
+		var due []letter
+		if u != nil && !u.Verified() {
+			due = append(due, s.verificationOfUser(*u))
+		}
+		for _, w := range waiting {
+			l := letter(nil) // a sign-up with a taken address cannot be confirmed, and costs as much
+			if u == nil || !u.Verified() {
+				l = s.verificationOf(w)
+			}
+			due = append(due, l)
+		}
+		return due, nil
 	})
 }
 
-// onRequest says what mailOnRequest does.
-type onRequest struct {
-	// action names the allowance, and ttl is how long the code lasts.
-	action string
-	ttl    time.Duration
-	// due reports whether the user gets this mail, and send sends it.
-	due  func(user.User) bool
-	send func(context.Context, user.User) error
-}
+// letter makes a code and the event that mails it; nil stands for a letter that nobody gets.
+type letter func() (Code, event.Event, error)
 
-// mailOnRequest mails something to the account of an address, if there is one, the mail is due,
-// and it has not had its share of them. Only a wrong address, a limit of the client and a failure
-// are told. A mail that is not sent costs the same work as one that is, and takes nothing from the
-// allowance of mails that are.
-func (s *Service) mailOnRequest(ctx context.Context, from Client, address string, r onRequest) error {
+// mailOnRequest mails what due returns for an address, unless it has had its share of such mails. u
+// is the account, or nil. Only a wrong address, a limit of the client and a failure are told. What
+// is not sent costs the same work as what is, and takes nothing from the allowance of mails that are.
+func (s *Service) mailOnRequest(ctx context.Context, from Client, address, action string, ttl time.Duration,
+	due func(ctx context.Context, email user.Email, u *user.User) ([]letter, error),
+) error {
 	email, err := user.ParseEmail(address)
 	if err != nil {
 		return err
 	}
 	// Whether or not anything is sent, or the limit would tell.
-	if err := s.allowClient(ctx, r.action, from, s.cfg.MailRate); err != nil {
+	if err := s.allowClient(ctx, action, from, s.cfg.MailRate); err != nil {
 		return err
 	}
-	u, err := s.cfg.Users.ByEmail(ctx, email)
-	if err != nil && !errors.Is(err, user.ErrNotFound) {
+	var owner *user.User
+	switch u, err := s.cfg.Users.ByEmail(ctx, email); {
+	case err == nil:
+		owner = &u
+	case !errors.Is(err, user.ErrNotFound):
 		return failed("looking for the address", err)
 	}
-	due := err == nil && r.due(u)
-	allow := s.allowNoMail
-	if due {
-		allow = s.allowMail
+	letters, err := due(ctx, email, owner)
+	if err != nil {
+		return err
 	}
-	switch err := allow(ctx, r.action, from, email); {
+	if len(letters) == 0 {
+		letters = []letter{nil}
+	}
+	allow := s.allowNoMail
+	for _, l := range letters {
+		if l != nil {
+			allow = s.allowMail
+		}
+	}
+	silent := false
+	switch err := allow(ctx, action, from, email); {
 	case errors.Is(err, ErrTooMany):
 		s.cfg.Log.Info("a mail was not sent: too many to one address")
-		due = false
+		silent = true
 	case err != nil:
 		return err
 	}
-	if !due {
-		return s.decoy(ctx, r.ttl)
-	}
-	return r.send(ctx, u)
-}
-
-// sendVerification makes a code for a user and commits the event that mails it.
-func (s *Service) sendVerification(ctx context.Context, u user.User) error {
-	code, expires, err := s.newCode(ctx, purposeVerify, u, s.cfg.CodeTTL)
-	if err != nil {
-		return err
-	}
-	return s.tell(ctx, u, mail.TypeVerificationAgain, verification(u, code, expires))
-}
-
-func verification(u user.User, code string, expires time.Time) mail.UserCreated {
-	return mail.UserCreated{
-		UserID: string(u.ID), FullName: u.FullName, Email: string(u.Email),
-		VerificationCode: code, ExpiresAt: expires,
-	}
-}
-
-// tell commits an event that mails something to u and changes nothing.
-func (s *Service) tell(ctx context.Context, u user.User, kind string, data any) error {
-	e, err := s.mailEvent(kind, u.ID, data)
-	if err != nil {
-		return err
-	}
-	unchanged := func(*user.User) error { return nil }
-	if _, err := s.cfg.Users.Update(ctx, u.ID, unchanged, e); err != nil {
-		if errors.Is(err, user.ErrNotFound) {
-			return nil // gone a moment ago: nobody is left to tell
+	for _, l := range letters {
+		if l == nil || silent {
+			err = s.decoy(ctx, ttl)
+		} else {
+			err = s.send(ctx, l)
 		}
-		return failed("storing the mail event", err)
+		if err != nil {
+			return err
+		}
 	}
-	s.cfg.Committed()
-	s.cfg.Log.Info("a mail was asked for", "type", kind, "user", u)
 	return nil
+}
+
+func (s *Service) send(ctx context.Context, l letter) error {
+	c, e, err := l()
+	if err != nil {
+		return err
+	}
+	return s.post(ctx, c, e)
+}
+
+// verificationOf is a letter with a new code for a sign-up.
+func (s *Service) verificationOf(w WaitingSignUp) letter {
+	return func() (Code, event.Event, error) {
+		data, c, err := s.newVerification(w)
+		if err != nil {
+			return Code{}, event.Event{}, err
+		}
+		e, err := s.mailEvent(mail.TypeVerificationAgain, w.UserID, data)
+		return c, e, err
+	}
+}
+
+// newVerification makes a new code for a sign-up, and the data of the mail with it.
+func (s *Service) newVerification(w WaitingSignUp) (mail.UserCreated, Code, error) {
+	expires := s.now().Add(s.cfg.CodeTTL)
+	if expires.After(w.ExpiresAt) {
+		expires = w.ExpiresAt
+	}
+	text, c, err := s.newCode(purposeVerify, w.ID, w.CreatedAt, expires)
+	return verification(w, text, expires), c, err
+}
+
+// verificationOfUser is a letter with a new code for an account that waits itself.
+func (s *Service) verificationOfUser(u user.User) letter {
+	return func() (Code, event.Event, error) {
+		data, c, err := s.newVerificationOfUser(u)
+		if err != nil {
+			return Code{}, event.Event{}, err
+		}
+		e, err := s.mailEvent(mail.TypeVerificationAgain, u.ID, data)
+		return c, e, err
+	}
+}
+
+// newVerificationOfUser makes a new code for an account that waits itself, no older than its
+// password, and the data of the mail with it.
+func (s *Service) newVerificationOfUser(u user.User) (mail.UserCreated, Code, error) {
+	text, c, err := s.newCode(purposeVerify, string(u.ID), u.PasswordChangedAt, s.now().Add(s.cfg.CodeTTL))
+	return mail.UserCreated{
+		UserID: string(u.ID), FullName: u.FullName, Email: string(u.Email), VerificationCode: text, ExpiresAt: c.ExpiresAt,
+		Asked: mail.Asked{RequestedAt: u.PasswordChangedAt},
+	}, c, err
+}
+
+func verification(w WaitingSignUp, code string, expires time.Time) mail.UserCreated {
+	return mail.UserCreated{
+		UserID: string(w.UserID), FullName: w.FullName, Email: string(w.Email),
+		VerificationCode: code, ExpiresAt: expires, Asked: w.asked(),
+	}
+}
+
+func (w WaitingSignUp) asked() mail.Asked {
+	return mail.Asked{RequestedAt: w.CreatedAt, Network: w.Network}
 }
 
 // mailEvent makes an event for the mailer.

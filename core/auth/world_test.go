@@ -53,6 +53,7 @@ func newWorld(t *testing.T, edit ...func(*auth.Config)) *world {
 		Users:    &faultyUsers{w.store.Users, w.steps},
 		Sessions: &faultySessions{w.store.Sessions, w.steps},
 		Codes:    &faultyCodes{w.store.Codes, w.steps},
+		SignUps:  &faultySignUps{w.store.SignUps, w.steps},
 		Hasher:   w.hasher, Issuer: tokens, Verifier: tokens,
 		Nonces: w.store.Nonces, Limiter: memory.NewLimiter(memory.LimiterConfig{}),
 		MailRate:   auth.Rate{Burst: 1000, Per: time.Minute},
@@ -105,6 +106,17 @@ func (w *world) types() []string {
 	return types
 }
 
+// mails counts the events that ask for a mail.
+func (w *world) mails() int {
+	n := 0
+	for _, kind := range w.types() {
+		if kind != mail.TypeNothing {
+			n++
+		}
+	}
+	return n
+}
+
 func (w *world) user(email string) user.User {
 	w.t.Helper()
 	u, err := w.store.Users.ByEmail(context.Background(), user.Email(email))
@@ -112,7 +124,7 @@ func (w *world) user(email string) user.User {
 	return u
 }
 
-// signUp makes an account that is not verified and returns its code.
+// signUp makes a sign-up that waits, and returns its code.
 func (w *world) signUp(email string) string {
 	w.t.Helper()
 	require.NoError(w.t, w.SignUp(context.Background(), auth.Client{}, auth.SignUp{FullName: "Ada Lovelace", Email: email, Password: password}))
@@ -250,8 +262,8 @@ type faultyCodes struct {
 	steps *steps
 }
 
-func (f *faultyCodes) Put(ctx context.Context, c auth.Code) error {
-	return f.steps.do(func() error { return f.CodeStore.Put(ctx, c) })
+func (f *faultyCodes) Put(ctx context.Context, c auth.Code, events ...event.Event) error {
+	return f.steps.do(func() error { return f.CodeStore.Put(ctx, c, events...) })
 }
 
 func (f *faultyCodes) Use(ctx context.Context, hash string, at time.Time) (c auth.Code, err error) {
@@ -260,6 +272,23 @@ func (f *faultyCodes) Use(ctx context.Context, hash string, at time.Time) (c aut
 		c = auth.Code{}
 	}
 	return c, err
+}
+
+type faultySignUps struct {
+	auth.SignUps
+	steps *steps
+}
+
+func (f *faultySignUps) Create(ctx context.Context, w auth.WaitingSignUp, keep int, events ...event.Event) error {
+	return f.steps.do(func() error { return f.SignUps.Create(ctx, w, keep, events...) })
+}
+
+func (f *faultySignUps) Confirm(ctx context.Context, id string, at time.Time) (w auth.WaitingSignUp, err error) {
+	err = f.steps.do(func() (err error) { w, err = f.SignUps.Confirm(ctx, id, at); return err })
+	if errors.Is(err, errInjected) {
+		w = auth.WaitingSignUp{}
+	}
+	return w, err
 }
 
 // decoded decodes JSON.

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"net/netip"
 	"time"
 
 	"github.com/parley-chat/parley/core/event"
@@ -165,10 +166,14 @@ func (d *PasswordForgotten) expires() time.Time { return d.ExpiresAt }
 func (d *PasswordChanged) expires() time.Time   { return time.Time{} }
 
 func (d *UserCreated) check() error {
+	d.Asked.check()
 	return errors.Join(checkRecipient(&d.Email, &d.FullName), checkCode(d.VerificationCode, d.ExpiresAt))
 }
 
-func (d *AddressTaken) check() error { return checkRecipient(&d.Email, &d.FullName) }
+func (d *AddressTaken) check() error {
+	d.Asked.check()
+	return checkRecipient(&d.Email, &d.FullName)
+}
 
 func (d *PasswordForgotten) check() error {
 	return errors.Join(checkRecipient(&d.Email, &d.FullName), checkCode(d.ResetCode, d.ExpiresAt))
@@ -179,6 +184,16 @@ func (d *PasswordChanged) check() error {
 		return errors.Join(checkRecipient(&d.Email, &d.FullName), errors.New("the time is missing"))
 	}
 	return checkRecipient(&d.Email, &d.FullName)
+}
+
+// check leaves out what is no address: a mail is owed all the same.
+func (a *Asked) check() {
+	ip, err := netip.ParseAddr(a.Network)
+	if err != nil || ip.Zone() != "" {
+		a.Network = ""
+		return
+	}
+	a.Network = ip.String()
 }
 
 func checkRecipient(email, name *string) error {

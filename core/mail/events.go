@@ -23,15 +23,27 @@ const (
 	TypeAddressTaken      = "user.signup_repeated"
 	TypePasswordForgotten = "user.password_forgotten"
 	TypePasswordChanged   = "user.password_changed"
+	// TypeNothing asks for no mail, and every consumer ignores it: a request for an address without an account
+	// leaves as much behind as one for an address with.
+	TypeNothing = "user.nothing"
 )
 
-// UserCreated is the data of TypeUserCreated and TypeVerificationAgain.
+// Asked says when a sign-up was asked for, and from where, as far as that is known.
+type Asked struct {
+	RequestedAt time.Time `json:"requestedAt,omitzero"`
+	// Network is an IP address.
+	Network string `json:"network,omitempty"`
+}
+
+// UserCreated is the data of TypeUserCreated and TypeVerificationAgain. There is no account yet:
+// UserID is the identifier that it gets when the code is used.
 type UserCreated struct {
 	UserID           string    `json:"userId"`
 	FullName         string    `json:"fullName"`
 	Email            string    `json:"email"`
 	VerificationCode string    `json:"verificationCode"`
 	ExpiresAt        time.Time `json:"expiresAt"`
+	Asked
 }
 
 // AddressTaken is the data of TypeAddressTaken.
@@ -39,6 +51,12 @@ type AddressTaken struct {
 	UserID   string `json:"userId"`
 	FullName string `json:"fullName"`
 	Email    string `json:"email"`
+	Asked
+}
+
+// Nothing is the data of TypeNothing. It names nobody.
+type Nothing struct {
+	Filler string `json:"filler"`
 }
 
 // PasswordForgotten is the data of TypePasswordForgotten.

@@ -169,7 +169,9 @@ func (t *Templates) Render(j Job) (Message, error) {
 	}
 	link, at := t.linkAndTime(p)
 	name := presentable(j.Name)
-	fill := strings.NewReplacer("{product}", t.cfg.Product, "{name}", name, "{until}", at.UTC().Format(t.language.time))
+	asked := askedOf(p)
+	fill := strings.NewReplacer("{product}", t.cfg.Product, "{name}", name, "{until}", at.UTC().Format(t.language.time),
+		"{asked}", asked.RequestedAt.UTC().Format(t.language.time), "{network}", asked.Network)
 	content := page{
 		Lang: t.cfg.Language, Product: t.cfg.Product,
 		Subject: fill.Replace(said.subject), Heading: fill.Replace(said.heading),
@@ -181,6 +183,13 @@ func (t *Templates) Render(j Job) (Message, error) {
 	}
 	for _, paragraph := range said.paragraphs {
 		content.Paragraphs = append(content.Paragraphs, fill.Replace(paragraph))
+	}
+	switch {
+	case asked.RequestedAt.IsZero() || said.asked == "": // an older program asked for the mail, or it is of another kind
+	case asked.Network == "":
+		content.Paragraphs = append(content.Paragraphs, fill.Replace(said.asked))
+	default:
+		content.Paragraphs = append(content.Paragraphs, fill.Replace(said.askedFrom))
 	}
 	content.Preview = content.Paragraphs[0]
 	var html, text bytes.Buffer
@@ -208,6 +217,18 @@ func (t *Templates) linkAndTime(p payload) (string, time.Time) {
 		return t.link("", ""), p.At
 	default:
 		return t.link("", ""), time.Time{}
+	}
+}
+
+// askedOf returns when and from where the sign-up was that the mail is about, if it is about one.
+func askedOf(p payload) Asked {
+	switch p := p.(type) {
+	case *UserCreated:
+		return p.Asked
+	case *AddressTaken:
+		return p.Asked
+	default:
+		return Asked{}
 	}
 }
 

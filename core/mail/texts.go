@@ -1,10 +1,14 @@
 package mail
 
 // texts is what one mail says. {product} and {until}, the time until which a code is good or
-// at which something happened, are filled in.
+// at which something happened, are filled in; {asked} is the time of a sign-up, and {network} where
+// it came from.
 type texts struct {
 	subject, heading string
 	paragraphs       []string
+	// asked and askedFrom follow the paragraphs: where only the time of the sign-up is known, and
+	// where its network is known too.
+	asked, askedFrom string
 	button           string // empty: no link
 	footer           string
 }
@@ -29,6 +33,8 @@ var languages = map[string]language{
 				subject:    "Confirm your e-mail address for {product}",
 				heading:    "Confirm your e-mail address",
 				paragraphs: []string{"One step is left: confirm that this address is yours. The link works once, until {until}."},
+				asked:      "The sign-up was asked for on {asked}. Confirm it only if it was yours: the account gets the password that was chosen then.",
+				askedFrom:  "The sign-up was asked for on {asked}, from the network address {network}. Confirm it only if it was yours: the account gets the password that was chosen then.",
 				button:     "Confirm address",
 				footer:     "You get this mail because somebody signed up for {product} with this address. If that was not you, do nothing: without a confirmation nobody can use the account.",
 			},
@@ -39,8 +45,10 @@ var languages = map[string]language{
 					"Somebody has just tried to sign up for {product} with this address, which has an account already. Nothing was changed.",
 					"If that was you, just sign in. If you have forgotten the password, you can ask for a new one there.",
 				},
-				button: "Go to {product}",
-				footer: "If that was not you, there is nothing to do: whoever it was did not learn that you have an account.",
+				asked:     "The sign-up was asked for on {asked}.",
+				askedFrom: "The sign-up was asked for on {asked}, from the network address {network}.",
+				button:    "Go to {product}",
+				footer:    "If that was not you, there is nothing to do: whoever it was did not learn that you have an account.",
 			},
 			KindPasswordReset: {
 				subject:    "Choose a new password for {product}",
@@ -68,6 +76,8 @@ var languages = map[string]language{
 				subject:    "Bestätigen Sie Ihre E-Mail-Adresse für {product}",
 				heading:    "Bestätigen Sie Ihre E-Mail-Adresse",
 				paragraphs: []string{"Ein Schritt fehlt noch: Bestätigen Sie, dass diese Adresse Ihnen gehört. Der Link gilt einmal, bis {until}."},
+				asked:      "Die Anmeldung kam am {asked}. Bestätigen Sie sie nur, wenn es Ihre war: Das Konto bekommt das Passwort, das dabei gewählt wurde.",
+				askedFrom:  "Die Anmeldung kam am {asked} von der Netzadresse {network}. Bestätigen Sie sie nur, wenn es Ihre war: Das Konto bekommt das Passwort, das dabei gewählt wurde.",
 				button:     "Adresse bestätigen",
 				footer:     "Sie erhalten diese E-Mail, weil sich jemand mit dieser Adresse bei {product} angemeldet hat. Falls Sie das nicht waren, müssen Sie nichts tun: Ohne Bestätigung kann niemand das Konto benutzen.",
 			},
@@ -78,8 +88,10 @@ var languages = map[string]language{
 					"Jemand wollte sich gerade mit dieser Adresse bei {product} neu anmelden; sie hat aber schon ein Konto. Es wurde nichts geändert.",
 					"Falls Sie das waren, melden Sie sich einfach an. Ein vergessenes Passwort können Sie dort neu setzen.",
 				},
-				button: "Zu {product}",
-				footer: "Falls Sie das nicht waren, müssen Sie nichts tun: Niemand hat erfahren, dass Sie ein Konto haben.",
+				asked:     "Die Anmeldung kam am {asked}.",
+				askedFrom: "Die Anmeldung kam am {asked} von der Netzadresse {network}.",
+				button:    "Zu {product}",
+				footer:    "Falls Sie das nicht waren, müssen Sie nichts tun: Niemand hat erfahren, dass Sie ein Konto haben.",
 			},
 			KindPasswordReset: {
 				subject:    "Wählen Sie ein neues Passwort für {product}",

@@ -10,7 +10,7 @@ import (
 )
 
 // Accounts is the part that knows people: accounts and sessions, and the relay that moves their
-// events to the bus. It requires the ports Users, Sessions, Codes, Nonces, Limiter, Hasher, Issuer,
+// events to the bus. It requires the ports Users, SignUps, Sessions, Codes, Nonces, Limiter, Hasher, Issuer,
 // Verifier, Outbox and Publisher.
 type Accounts struct {
 	Auth *auth.Service
@@ -21,12 +21,12 @@ type Accounts struct {
 
 // NewAccounts checks the configuration, all of it at once, and connects the part.
 func NewAccounts(cfg Config) (*Accounts, error) {
-	err := cfg.prepare("Users", "Sessions", "Codes", "Nonces", "Limiter", "Hasher", "Issuer", "Verifier", "Outbox", "Publisher")
+	err := cfg.prepare("Users", "SignUps", "Sessions", "Codes", "Nonces", "Limiter", "Hasher", "Issuer", "Verifier", "Outbox", "Publisher")
 	if err != nil {
 		return nil, err
 	}
 	if cfg.Sweepers == nil {
-		for _, store := range []any{cfg.Sessions, cfg.Codes, cfg.Nonces, cfg.Limiter} {
+		for _, store := range []any{cfg.SignUps, cfg.Sessions, cfg.Codes, cfg.Nonces, cfg.Limiter} {
 			if s, ok := store.(auth.Sweeper); ok {
 				cfg.Sweepers = append(cfg.Sweepers, s)
 			}
@@ -37,7 +37,7 @@ func NewAccounts(cfg Config) (*Accounts, error) {
 	cfg.Relay.Outbox, cfg.Relay.Publisher, cfg.Relay.Log = cfg.Outbox, cfg.Publisher, cfg.Log
 	p.relay, errs[0] = event.NewRelay(cfg.Relay)
 	a := cfg.Auth
-	a.Users, a.Sessions, a.Codes, a.Nonces, a.Limiter = cfg.Users, cfg.Sessions, cfg.Codes, cfg.Nonces, cfg.Limiter
+	a.Users, a.SignUps, a.Sessions, a.Codes, a.Nonces, a.Limiter = cfg.Users, cfg.SignUps, cfg.Sessions, cfg.Codes, cfg.Nonces, cfg.Limiter
 	a.Hasher, a.Issuer, a.Verifier = cfg.Hasher, cfg.Issuer, cfg.Verifier
 	a.Normalize = cfg.Normalize
 	a.Now, a.NewID, a.Log, a.Committed = cfg.Now, cfg.NewID, cfg.Log, func() { p.relay.Wake() }

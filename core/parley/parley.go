@@ -29,13 +29,14 @@ type Ports struct {
 	Users    user.Repository
 	Sessions auth.SessionStore
 	Codes    auth.CodeStore
+	SignUps  auth.SignUps
 	Nonces   auth.Nonces
 	Limiter  auth.Limiter
 	Hasher   auth.Hasher
 	Issuer   auth.TokenIssuer
 	Verifier auth.TokenVerifier
 
-	// Outbox is where Users and Sessions put their events.
+	// Outbox is where Users, SignUps, Codes and Sessions put their events.
 	Outbox     event.Outbox
 	Publisher  event.Publisher
 	Subscriber event.Subscriber
@@ -70,7 +71,7 @@ type Config struct {
 	// [realtime.HandshakeConfig].
 	Origins []string
 	// Sweepers are stores from which what is expired is removed each hour. Default: those of
-	// Sessions, Codes, Nonces and Limiter that are an [auth.Sweeper].
+	// SignUps, Sessions, Codes, Nonces and Limiter that are an [auth.Sweeper].
 	Sweepers []auth.Sweeper
 	// DrainTimeout is how long Run lets connections close once its context has ended. Default 5 seconds.
 	DrainTimeout time.Duration

@@ -31,7 +31,7 @@ func startFaulty(t *testing.T, cfg Config, rules ...testkit.Rule) *onItsWay {
 	}
 	cfg.Ports = func(p *parley.Ports) {
 		w.outbox = p.Outbox
-		p.Users, p.Codes = testkit.FaultyUsers(p.Users, w.faults), testkit.FaultyCodes(p.Codes, w.faults)
+		p.SignUps, p.Codes = testkit.FaultySignUps(p.SignUps, w.faults), testkit.FaultyCodes(p.Codes, w.faults)
 		p.Outbox, p.Publisher = testkit.FaultyOutbox(p.Outbox, w.faults), testkit.FaultyPublisher(p.Publisher, w.faults)
 		p.Subscriber = testkit.FaultySubscriber(p.Subscriber, w.faults)
 		p.MailQueue, p.Sender = testkit.FaultyQueue(p.MailQueue, w.faults), testkit.FaultySender(p.Sender, w.faults)
@@ -85,8 +85,8 @@ func TestSignUp_mailsOnceWhateverFails(t *testing.T) {
 	}{
 		{method: "Codes.Put", what: "fails", fault: fail, status: 503},
 		{method: "Codes.Put", what: "answer lost", fault: lose, status: 503},
-		{method: "Users.Create", what: "fails", fault: fail, status: 503},
-		{method: "Users.Create", what: "answer lost", fault: lose, status: 503, again: true},
+		{method: "SignUps.Create", what: "fails", fault: fail, status: 503},
+		{method: "SignUps.Create", what: "answer lost", fault: lose, status: 503, again: true},
 		{method: "Outbox.Pending", what: "fails", fault: fail},
 		{method: "Outbox.Pending", what: "twice", fault: twice},
 		{method: "Publisher.Publish", what: "fails", fault: fail},
@@ -120,7 +120,7 @@ func TestSignUp_mailsOnceWhateverFails(t *testing.T) {
 					require.Equal(t, c.status, w.signUp(t, email))
 					if c.again {
 						w.settles(t)
-						require.Len(t, w.Mailbox.To(email), 1, "the account was made, so its mail is owed")
+						require.Len(t, w.Mailbox.To(email), 1, "the sign-up waits, so its mail is owed")
 						want++
 					}
 				}

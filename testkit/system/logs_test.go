@@ -62,9 +62,9 @@ func (s spyingHasher) Hash(ctx context.Context, password string) (string, error)
 	return hash, err
 }
 
-func (s spyingCodes) Put(ctx context.Context, c auth.Code) error {
+func (s spyingCodes) Put(ctx context.Context, c auth.Code, events ...event.Event) error {
 	s.add(c.Hash)
-	return s.CodeStore.Put(ctx, c)
+	return s.CodeStore.Put(ctx, c, events...)
 }
 
 func (s spyingSessions) Create(ctx context.Context, x auth.Session) error {
@@ -129,7 +129,7 @@ func TestLogs_holdNoSecrets(t *testing.T) {
 		t.Run("refusals", func(t *testing.T) { refusals(t, cfg, &hidden) })
 
 		written := strings.ToLower(log.text.String())
-		require.Contains(t, written, "a user signed up")
+		require.Contains(t, written, "somebody signed up")
 		require.Contains(t, written, "a mail could not be sent")
 		require.Contains(t, written, "the relay could not move events")
 		for _, secret := range hidden.known {

@@ -374,7 +374,7 @@ func (s *System) ports(p *process) (parley.Ports, []health.Check, error) {
 	}
 	if s.cfg.Store == Memory {
 		m := s.memory
-		ports.Users, ports.Sessions, ports.Codes, ports.Nonces, ports.Outbox = m.Users, m.Sessions, m.Codes, m.Nonces, m.Outbox
+		ports.Users, ports.Sessions, ports.Codes, ports.SignUps, ports.Nonces, ports.Outbox = m.Users, m.Sessions, m.Codes, m.SignUps, m.Nonces, m.Outbox
 		ports.MailQueue, ports.DeadLetters, ports.MailStats = m.MailQueue, m.MailQueue, m.MailQueue
 		ports.Messages, ports.Rooms, ports.Members = m.Messages, m.Rooms, m.Members
 		return ports, nil, nil
@@ -389,7 +389,7 @@ func (s *System) ports(p *process) (parley.Ports, []health.Check, error) {
 		return none, nil, err
 	}
 	db, queue := p.store, p.store.MailQueue()
-	ports.Users, ports.Sessions, ports.Codes, ports.Nonces, ports.Outbox = db.Users(), db.Sessions(), db.Codes(), db.Nonces(), db.Outbox()
+	ports.Users, ports.Sessions, ports.Codes, ports.SignUps, ports.Nonces, ports.Outbox = db.Users(), db.Sessions(), db.Codes(), db.SignUps(), db.Nonces(), db.Outbox()
 	ports.MailQueue, ports.DeadLetters, ports.MailStats = queue, queue, queue
 	ports.Messages, ports.Rooms, ports.Members = db.Messages(), db.Rooms(), db.Members()
 	return ports, []health.Check{{Name: "database", Probe: func(ctx context.Context) (map[string]any, error) {

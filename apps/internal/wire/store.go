@@ -71,7 +71,7 @@ func (a *App) openStore(ctx context.Context) error {
 	if store == nil {
 		m := memory.NewStore()
 		p := &a.ports
-		p.Users, p.Sessions, p.Codes, p.Nonces, p.Outbox = m.Users, m.Sessions, m.Codes, m.Nonces, m.Outbox
+		p.Users, p.Sessions, p.Codes, p.SignUps, p.Nonces, p.Outbox = m.Users, m.Sessions, m.Codes, m.SignUps, m.Nonces, m.Outbox
 		p.MailQueue, p.DeadLetters, p.MailStats = m.MailQueue, m.MailQueue, m.MailQueue
 		p.Messages, p.Rooms, p.Members = m.Messages, m.Rooms, m.Members
 		return nil
@@ -101,13 +101,13 @@ func fill(p *parley.Ports, store Store) {
 	switch s := store.(type) {
 	case *bunstore.Store:
 		queue := s.MailQueue()
-		p.Users, p.Sessions, p.Codes, p.Nonces, p.Outbox = s.Users(), s.Sessions(), s.Codes(), s.Nonces(), s.Outbox()
+		p.Users, p.Sessions, p.Codes, p.SignUps, p.Nonces, p.Outbox = s.Users(), s.Sessions(), s.Codes(), s.SignUps(), s.Nonces(), s.Outbox()
 		p.Limiter = s.Limiter()
 		p.MailQueue, p.DeadLetters, p.MailStats = queue, queue, queue
 		p.Messages, p.Rooms, p.Members = s.Messages(), s.Rooms(), s.Members()
 	case *mongostore.Store:
 		queue := s.MailQueue()
-		p.Users, p.Sessions, p.Codes, p.Nonces, p.Outbox = s.Users(), s.Sessions(), s.Codes(), s.Nonces(), s.Outbox()
+		p.Users, p.Sessions, p.Codes, p.SignUps, p.Nonces, p.Outbox = s.Users(), s.Sessions(), s.Codes(), s.SignUps(), s.Nonces(), s.Outbox()
 		p.Limiter = s.Limiter()
 		p.MailQueue, p.DeadLetters, p.MailStats = queue, queue, queue
 		p.Messages, p.Rooms, p.Members = s.Messages(), s.Rooms(), s.Members()

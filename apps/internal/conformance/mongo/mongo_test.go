@@ -128,7 +128,11 @@ func sessions(s *mongostore.Store) contract.Sessions {
 }
 
 func codes(s *mongostore.Store) contract.Codes {
-	return contract.Codes{Store: s.Codes(), Sweeper: s.Codes()}
+	return contract.Codes{Store: s.Codes(), Outbox: s.Outbox(), Sweeper: s.Codes()}
+}
+
+func signUps(s *mongostore.Store) contract.WaitingSignUps {
+	return contract.WaitingSignUps{Store: s.SignUps(), Outbox: s.Outbox(), Sweeper: s.SignUps()}
 }
 
 func nonces(s *mongostore.Store) auth.Nonces             { return s.Nonces() }
@@ -153,6 +157,7 @@ func TestSessionStoreOnFerretDB(t *testing.T) {
 
 func TestCodeStoreOnFerretDB(t *testing.T) {
 	run(t, contract.CodeStore(), codes, notAtomic("one of several uses wins")...)
+	run(t, contract.SignUps(), signUps, notAtomic("one of several confirmations wins")...)
 }
 
 func TestMailQueueOnFerretDB(t *testing.T) {

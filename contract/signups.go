@@ -1,0 +1,274 @@
+package contract
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/parley-chat/parley/core/auth"
+	"github.com/parley-chat/parley/core/event"
+	"github.com/parley-chat/parley/core/fault"
+	"github.com/parley-chat/parley/core/user"
+)
+
+// WaitingSignUps is the port of [SignUps]: a store, the outbox that gets the events of what is
+// stored, and what removes expired sign-ups.
+type WaitingSignUps struct {
+	Store   auth.SignUps
+	Outbox  event.Outbox
+	Sweeper auth.Sweeper
+}
+
+// SignUps checks auth.SignUps, and auth.Sweeper for sign-ups.
+func SignUps() []Case[WaitingSignUps] {
+	return suite("SignUps", []promise[WaitingSignUps]{
+		{"a sign-up is read back", "Create stores w durably. ByID returns the sign-up. Times are UTC, to the microsecond.", signUpsCreate},
+		{"an unknown sign-up is not found", "ByID returns the sign-up, or ErrSignUpNotFound.", signUpsAbsent},
+		{"long and foreign values are kept", "FullName is 1 to MaxFullName characters; Email is at most MaxEmail bytes.", signUpsLong},
+		{"identifiers and addresses are exact", "A sign-up is named by its ID and by nothing like it.", signUpsExact},
+		{"a taken id is refused", "A sign-up with w.ID is an error of kind Conflict.", signUpsTaken},
+		{"one of several creates wins", "A sign-up with w.ID is an error of kind Conflict. It may be called from many goroutines.", signUpsCreateRace},
+		{"an address has several, oldest first", "Several sign-ups may have one Email. ByEmail returns the sign-ups of a canonical address, oldest first.", signUpsByEmail},
+		{"the newest stay", "Of the sign-ups of w.Email that are not confirmed, the newest keep stay, w among them, and older ones are removed.", signUpsKeep},
+		{"a sign-up of an older clock stays", "The newest keep stay, w among them.", signUpsKeepItself},
+		{"create stores its events", "Create puts events into the outbox in one commit: both or neither.", signUpsEvents},
+		{"a sign-up that is removed leaves its events", "Create puts events into the outbox in one commit. Pending returns them until they are marked as published.", signUpsEventsStay},
+		{"a refused create stores no event", "Create puts events into the outbox in one commit: both or neither.", signUpsNeither},
+		{"a sign-up is confirmed once", "Confirm marks the sign-up as confirmed at the given time, unless it was before, and returns it as it was before the call.", signUpsConfirm},
+		{"one of several confirmations wins", "Of any number of calls, exactly one gets it with a zero ConfirmedAt.", signUpsConfirmRace},
+		{"expired sign-ups are returned", "ByID and ByEmail return expired and confirmed ones. Confirm returns expired ones like others.", signUpsExpired},
+		{"expired sign-ups are removed", "DeleteExpired removes what expired before the given time and returns how many. What expires at that very time, or later, stays.", signUpsSweep},
+		{"an ended context stores nothing", "When ctx is done before the commit, nothing is stored and the error says so.", signUpsEnded},
+	})
+}
+
+// manySignUps is a number of sign-ups to keep that no case reaches.
+const manySignUps = 50
+
+func signUp(n int) auth.WaitingSignUp {
+	return auth.WaitingSignUp{
+		ID: fmt.Sprintf("sign-up-%02d", n), UserID: user.ID(fmt.Sprintf("user-%02d", n)),
+		FullName: fmt.Sprintf("Zoë Ångström %d 👋", n), Email: "zoe@example.com", PasswordHash: fmt.Sprintf("$hash$v=%d$Aa+/=", n),
+		Network: "2001:db8::1", CreatedAt: at(n), ExpiresAt: at(n + 1000),
+	}
+}
+
+func wait(ctx context.Context, p WaitingSignUps, keep int, all ...auth.WaitingSignUp) error {
+	for _, w := range all {
+		if err := p.Store.Create(ctx, w, keep); err != nil {
+			return fmt.Errorf("Create(%q): %w", w.ID, err)
+		}
+	}
+	return nil
+}
+
+func wantSignUp(ctx context.Context, p WaitingSignUps, want auth.WaitingSignUp) error {
+	got, err := p.Store.ByID(ctx, want.ID)
+	if err == nil {
+		err = same(got, want)
+	}
+	return during(fmt.Sprintf("ByID(%q)", want.ID), err)
+}
+
+func wantNoSignUp(ctx context.Context, p WaitingSignUps, id string) error {
+	_, err := p.Store.ByID(ctx, id)
+	return wantIs(fmt.Sprintf("ByID(%q)", id), err, auth.ErrSignUpNotFound)
+}
+
+func wantSignUps(ctx context.Context, p WaitingSignUps, email user.Email, want ...auth.WaitingSignUp) error {
+	got, err := p.Store.ByEmail(ctx, email)
+	if err == nil {
+		err = same(got, want)
+	}
+	return during(fmt.Sprintf("ByEmail(%q)", email), err)
+}
+
+func confirm(ctx context.Context, p WaitingSignUps, t time.Time, want auth.WaitingSignUp) error {
+	got, err := p.Store.Confirm(ctx, want.ID, t)
+	if err == nil {
+		err = same(got, want)
+	}
+	return during(fmt.Sprintf("Confirm(%q)", want.ID), err)
+}
+
+func confirmedAt(w auth.WaitingSignUp, t time.Time) auth.WaitingSignUp { w.ConfirmedAt = t; return w }
+
+func signUpsCreate(ctx context.Context, p WaitingSignUps) error {
+	bare := signUp(2)
+	bare.Network = ""
+	return first(wait(ctx, p, manySignUps, signUp(1), bare), wantSignUp(ctx, p, signUp(1)), wantSignUp(ctx, p, bare))
+}
+
+func signUpsAbsent(ctx context.Context, p WaitingSignUps) error {
+	_, unknown := p.Store.Confirm(ctx, "nobody", at(1))
+	return first(
+		wantIs("Confirm of an unknown sign-up", unknown, auth.ErrSignUpNotFound),
+		wait(ctx, p, manySignUps, signUp(1)), wantNoSignUp(ctx, p, "nobody"), wantSignUps(ctx, p, "nobody@example.com"),
+	)
+}
+
+func signUpsLong(ctx context.Context, p WaitingSignUps) error {
+	w := signUp(1)
+	w.FullName, w.PasswordHash = long(user.MaxFullName), long(250)
+	w.Email = user.Email(long(user.MaxEmail - 30))
+	return first(wait(ctx, p, manySignUps, w), wantSignUp(ctx, p, w), wantSignUps(ctx, p, w.Email, w))
+}
+
+func signUpsExact(ctx context.Context, p WaitingSignUps) error {
+	ids := []string{"abc", "ABC", "Abc", "abcd", "a%c", "a_c"}
+	for n, id := range ids {
+		w := signUp(n)
+		w.ID, w.Email = id, user.Email(id)
+		if err := wait(ctx, p, 1, w); err != nil {
+			return err
+		}
+	}
+	for n, id := range ids {
+		w := signUp(n)
+		w.ID, w.Email = id, user.Email(id)
+		if err := first(wantSignUp(ctx, p, w), wantSignUps(ctx, p, w.Email, w)); err != nil {
+			return err
+		}
+	}
+	return first(wantNoSignUp(ctx, p, "aBC"), wantSignUps(ctx, p, "aBC"))
+}
+
+func signUpsTaken(ctx context.Context, p WaitingSignUps) error {
+	other := signUp(2)
+	other.ID = signUp(1).ID
+	return first(
+		wait(ctx, p, manySignUps, signUp(1)),
+		wantIs("Create with a taken id", p.Store.Create(ctx, other, manySignUps), fault.Conflict),
+		wantSignUp(ctx, p, signUp(1)), wantSignUps(ctx, p, signUp(1).Email, signUp(1)),
+	)
+}
+
+func signUpsCreateRace(ctx context.Context, p WaitingSignUps) error {
+	return oneWins("Create", fault.Conflict, together(16, func(i int) error {
+		w := signUp(i)
+		w.ID = "the same"
+		return p.Store.Create(ctx, w, manySignUps)
+	}))
+}
+
+func signUpsByEmail(ctx context.Context, p WaitingSignUps) error {
+	other := signUp(9)
+	other.Email = "other@example.com"
+	return first(
+		wait(ctx, p, manySignUps, signUp(3), signUp(1), other, signUp(2)),
+		wantSignUps(ctx, p, signUp(1).Email, signUp(1), signUp(2), signUp(3)), wantSignUps(ctx, p, other.Email, other),
+	)
+}
+
+func signUpsKeep(ctx context.Context, p WaitingSignUps) error {
+	other := signUp(0)
+	other.Email = "other@example.com"
+	if err := first(wait(ctx, p, 2, other, signUp(1)), confirm(ctx, p, at(10), signUp(1))); err != nil {
+		return err
+	}
+	return first(
+		wait(ctx, p, 2, signUp(2), signUp(3)),
+		wantSignUps(ctx, p, signUp(1).Email, confirmedAt(signUp(1), at(10)), signUp(2), signUp(3)),
+		wait(ctx, p, 2, signUp(4)),
+		wantSignUps(ctx, p, signUp(1).Email, confirmedAt(signUp(1), at(10)), signUp(3), signUp(4)),
+		wantNoSignUp(ctx, p, signUp(2).ID),
+		wait(ctx, p, 1, signUp(5)),
+		wantSignUps(ctx, p, signUp(1).Email, confirmedAt(signUp(1), at(10)), signUp(5)),
+		wantSignUps(ctx, p, other.Email, other),
+	)
+}
+
+func signUpsKeepItself(ctx context.Context, p WaitingSignUps) error {
+	return first(
+		wait(ctx, p, 2, signUp(3), signUp(4), signUp(1)),
+		wantSignUps(ctx, p, signUp(1).Email, signUp(1), signUp(4)),
+	)
+}
+
+func signUpsEvents(ctx context.Context, p WaitingSignUps) error {
+	return first(
+		p.Store.Create(ctx, signUp(1), manySignUps, happened(3), happened(1)),
+		p.Store.Create(ctx, signUp(2), manySignUps),
+		p.Store.Create(ctx, signUp(3), manySignUps, happened(2)),
+		wantPending(ctx, p.Outbox, happened(3), happened(1), happened(2)),
+	)
+}
+
+func signUpsEventsStay(ctx context.Context, p WaitingSignUps) error {
+	if err := first(
+		p.Store.Create(ctx, signUp(1), 1, happened(1)),
+		p.Store.Create(ctx, signUp(2), 1, happened(2)),
+		wantNoSignUp(ctx, p, signUp(1).ID),
+		sweep(ctx, p.Sweeper, signUp(2).ExpiresAt.Add(time.Microsecond), 1),
+		wantNoSignUp(ctx, p, signUp(2).ID), wantSignUps(ctx, p, signUp(2).Email),
+		wantPending(ctx, p.Outbox, happened(1), happened(2)),
+	); err != nil {
+		return err
+	}
+	_, gone := p.Store.Confirm(ctx, signUp(2).ID, at(1))
+	return first(
+		wantIs("Confirm of a sign-up that was removed", gone, auth.ErrSignUpNotFound),
+		p.Outbox.Published(ctx, happened(1).ID, happened(2).ID), wantPending(ctx, p.Outbox),
+		wantNoSignUp(ctx, p, signUp(2).ID),
+	)
+}
+
+func signUpsNeither(ctx context.Context, p WaitingSignUps) error {
+	return first(
+		p.Store.Create(ctx, signUp(1), manySignUps, happened(1)),
+		wantIs("Create with a taken id", p.Store.Create(ctx, signUp(1), manySignUps, happened(2)), fault.Conflict),
+		wantPending(ctx, p.Outbox, happened(1)),
+	)
+}
+
+func signUpsConfirm(ctx context.Context, p WaitingSignUps) error {
+	return first(
+		p.Store.Create(ctx, signUp(1), manySignUps, happened(1)), wait(ctx, p, manySignUps, signUp(2)),
+		confirm(ctx, p, at(10), signUp(1)),
+		during("confirmed again", confirm(ctx, p, at(20), confirmedAt(signUp(1), at(10)))),
+		wantSignUp(ctx, p, confirmedAt(signUp(1), at(10))), wantSignUp(ctx, p, signUp(2)),
+		p.Outbox.Published(ctx, happened(1).ID), wantPending(ctx, p.Outbox),
+		wantSignUp(ctx, p, confirmedAt(signUp(1), at(10))),
+	)
+}
+
+func signUpsConfirmRace(ctx context.Context, p WaitingSignUps) error {
+	if err := wait(ctx, p, manySignUps, signUp(1)); err != nil {
+		return err
+	}
+	confirmed := errors.New("confirmed already")
+	return oneWins("Confirm", confirmed, together(16, func(i int) error {
+		w, err := p.Store.Confirm(ctx, signUp(1).ID, at(10+i))
+		if err == nil && !w.ConfirmedAt.IsZero() {
+			err = confirmed
+		}
+		return err
+	}))
+}
+
+func signUpsExpired(ctx context.Context, p WaitingSignUps) error {
+	w := signUp(1)
+	w.CreatedAt, w.ExpiresAt = past, past.Add(time.Second)
+	return first(
+		wait(ctx, p, manySignUps, w), wantSignUp(ctx, p, w), wantSignUps(ctx, p, w.Email, w),
+		confirm(ctx, p, at(10), w), wantSignUps(ctx, p, w.Email, confirmedAt(w, at(10))),
+	)
+}
+
+func signUpsSweep(ctx context.Context, p WaitingSignUps) error {
+	return first(
+		wait(ctx, p, manySignUps, signUp(1), signUp(2), signUp(3)), confirm(ctx, p, at(10), signUp(2)),
+		sweep(ctx, p.Sweeper, signUp(1).ExpiresAt, 0),
+		sweep(ctx, p.Sweeper, signUp(2).ExpiresAt.Add(time.Microsecond), 2),
+		sweep(ctx, p.Sweeper, signUp(2).ExpiresAt.Add(time.Microsecond), 0),
+		wantNoSignUp(ctx, p, signUp(1).ID), wantNoSignUp(ctx, p, signUp(2).ID), wantSignUps(ctx, p, signUp(3).Email, signUp(3)),
+	)
+}
+
+func signUpsEnded(ctx context.Context, p WaitingSignUps) error {
+	if err := p.Store.Create(ended(ctx), signUp(1), manySignUps, happened(1)); err == nil {
+		return errors.New("the port's Create with an ended context returned no error")
+	}
+	return first(wantNoSignUp(ctx, p, signUp(1).ID), wantPending(ctx, p.Outbox))
+}
