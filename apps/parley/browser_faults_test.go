@@ -13,6 +13,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -41,11 +42,18 @@ func TestPageInTrouble(t *testing.T) {
 	t.Run("a composition ends", w.compositionEnds)
 	t.Run("a copied tab", w.copiedTab)
 	t.Run("thousands", w.thousands)
+	t.Run("an answer is lost", w.answerIsLost)
+	t.Run("tokens end", func(t *testing.T) {
+		short := &world{t: t, browser: browser, address: freeAddress(t), data: t.TempDir(), args: []string{"--access-ttl=3s"}}
+		short.serve()
+		short.tokensEnd(t)
+	})
 }
 
 // line is what lies between a browser and the server. It may answer in the server's place, and break.
 type line struct {
-	url string
+	url   string
+	proxy http.Handler
 
 	mu    sync.Mutex
 	play  func(http.ResponseWriter, *http.Request) bool // whether it has answered
@@ -63,7 +71,7 @@ func (w *world) line(t *testing.T) *line {
 		},
 		ErrorLog: log.New(io.Discard, "", 0),
 	}
-	l := &line{conns: map[net.Conn]bool{}}
+	l := &line{proxy: proxy, conns: map[net.Conn]bool{}}
 	front := httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		l.mu.Lock()
 		play := l.play
@@ -189,6 +197,57 @@ func (w *world) refreshIsNotAnswered(t *testing.T) {
 	p.joined("silence")
 	p.say("Here again")
 	p.untilShown("Here again")
+}
+
+// answerIsLost lets the server take a refresh token, and the browser not hear of it.
+func (w *world) answerIsLost(t *testing.T) {
+	l := w.line(t)
+	p := w.signedIn(t, "Lost Answer", l)
+	p.join("answers")
+	p.lose()
+	p.spoil()
+	taken := make(chan int, 1)
+	l.plays(func(_ http.ResponseWriter, r *http.Request) bool {
+		if r.URL.Path == "/auth/refresh" && len(taken) == 0 {
+			answer := httptest.NewRecorder()
+			l.proxy.ServeHTTP(answer, r)
+			taken <- answer.Code
+			panic(http.ErrAbortHandler)
+		}
+		return false
+	})
+	p.do(chromedp.Reload())
+	p.joined("answers")
+	require.Equal(t, 200, <-taken)
+	l.plays(nil)
+	p.say("Still the same session")
+	p.untilShown("Still the same session")
+
+	// With its successor the session goes on, too.
+	p.spoil()
+	p.do(chromedp.Reload())
+	p.joined("answers")
+}
+
+// tokensEnd lets a page stay for longer than several of its access tokens, on one connection.
+func (w *world) tokensEnd(t *testing.T) {
+	l := w.line(t)
+	var sockets, refreshed atomic.Int32
+	l.plays(func(_ http.ResponseWriter, r *http.Request) bool {
+		switch r.URL.Path {
+		case "/socket":
+			sockets.Add(1)
+		case "/auth/refresh":
+			refreshed.Add(1)
+		}
+		return false
+	})
+	p := w.signedIn(t, "Long Stay", l)
+	p.join("stay")
+	await(t, "four tokens", func() bool { return refreshed.Load() >= 4 })
+	p.say("On the first connection")
+	p.untilShown("On the first connection")
+	require.EqualValues(t, 1, sockets.Load())
 }
 
 func (w *world) strangersAnswer(t *testing.T) {

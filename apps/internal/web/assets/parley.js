@@ -193,7 +193,6 @@ export class Parley extends EventTarget {
   connect() {
     if (this.#state === "connecting" || this.#state === "open") return;
     this.#attempt = 0;
-    this.#notBefore = 0;
     this.#listen();
     void this.#open();
   }
@@ -643,7 +642,7 @@ export class Parley extends EventTarget {
       this.#due = Math.min(Math.max(this.#due, at), at + each * this.#options.burst);
       const wait = this.#due - at - each * (this.#options.burst - 1);
       if (wait > 0) {
-        this.#timers.pace = setTimeout(() => this.#pump(), Math.min(wait, each));
+        this.#timers.pace = setTimeout(() => this.#pump(), wait);
         return;
       }
       this.#due += each;

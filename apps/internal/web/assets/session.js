@@ -215,7 +215,7 @@ export class Session extends EventTarget {
     const answer = await call(this.#with.fetch, "POST", "/auth/signin", { body, shape: isGrant });
     if (isText(answer.deviceToken)) this.#remember(email, answer.deviceToken);
     const lock = random();
-    await this.#claim(lock);
+    await this.#claim(lock, { known: false });
     this.#keep(answer, lock);
     return this.user;
   }
@@ -279,6 +279,7 @@ export class Session extends EventTarget {
    * When nobody waits any more, the exchange is given up, and the next who asks begins anew.
    */
   #refresh(signal) {
+    if (signal?.aborted) return Promise.reject(givenUp());
     if (!this.#refreshing) {
       const begun = { end: new AbortController(), waiting: 0 };
       begun.done = this.#exchange(begun.end.signal).finally(() => {
@@ -290,14 +291,13 @@ export class Session extends EventTarget {
     running.waiting++;
     return new Promise((resolve, reject) => {
       const leave = () => {
-        reject(new Problem({ title: "the question was given up" }));
+        reject(givenUp());
         if (--running.waiting > 0) return;
         running.end.abort();
         if (this.#refreshing === running) this.#refreshing = null;
       };
       running.done.then(resolve, reject).finally(() => signal?.removeEventListener("abort", leave));
-      if (signal?.aborted) leave();
-      else signal?.addEventListener("abort", leave, { once: true });
+      signal?.addEventListener("abort", leave, { once: true });
     });
   }
 
@@ -355,11 +355,11 @@ export class Session extends EventTarget {
   // ---- one tab a session ----
 
   /** Claims a session as long as this tab lives, and reports whether another tab has it. */
-  #claim(lock) {
+  #claim(lock, { known = true } = {}) {
     this.#unlock?.();
     this.#unlock = null;
     if (!lock) return Promise.resolve(true);
-    return this.#with.locks ? this.#claimLock(lock) : this.#claimAmongTabs(lock);
+    return this.#with.locks ? this.#claimLock(lock) : this.#claimAmongTabs(lock, known);
   }
 
   #claimLock(lock) {
@@ -382,11 +382,11 @@ export class Session extends EventTarget {
    * A tab that sleeps does not answer: so who came last stands in the shared storage, and a tab
    * that finds another there does not use its token any more.
    */
-  async #claimAmongTabs(lock) {
+  async #claimAmongTabs(lock, known) {
     const { Channel, shared } = this.#with;
-    if (Channel) {
+    if (Channel) this.#channel ??= this.#listen(new Channel(STORE));
+    if (Channel && known) {
       this.#claiming = lock;
-      this.#channel ??= this.#listen(new Channel(STORE));
       const taken = await new Promise((resolve) => {
         this.#channel.held = resolve;
         setTimeout(() => resolve(false), CLAIM);
@@ -473,6 +473,10 @@ function random() {
 /** Whether the server, and nobody else, has said that a token is not good any more. */
 function refusesToken(err) {
   return err instanceof Problem && err.status === 401 && err.code !== "network";
+}
+
+function givenUp() {
+  return new Problem({ title: "the question was given up" });
 }
 
 function ended() {
