@@ -35,6 +35,7 @@ type outgoing struct {
 // data is what a client sends with any event; what is not set is left out.
 type data struct {
 	Room     string  `json:"room,omitempty"`
+	Token    string  `json:"token,omitempty"`
 	Text     string  `json:"text,omitempty"`
 	ClientID string  `json:"clientId,omitempty"`
 	Since    *uint64 `json:"since,omitempty"`

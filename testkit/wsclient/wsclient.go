@@ -11,7 +11,8 @@
 //   - [Client.Send] sends with one client id, after each reconnect again, until the server has answered.
 //   - It comes back at once after 1001, 1006, 1012 and 4408, with a new token after 4401, and not
 //     after any other close code. Attempts that fail are repeated with growing pauses, drawn at random.
-//   - One goroutine and no timer for each client, so that thousands fit in a process.
+//   - One goroutine and no timer for each client, so that thousands fit in a process; one of each more
+//     with Config.Renew.
 //
 // # Closing
 //
@@ -52,6 +53,13 @@ type Config struct {
 	// Ticket returns the ticket to connect with, in place of Token: a new one each time. Its
 	// errors count like those of Token.
 	Ticket func(ctx context.Context) (string, error)
+	// Renew returns an access token with which the connection goes on: of the same user and
+	// session, and new when the one before has not long to go. It is asked once the connection is
+	// there, which tells how long it lasts, and each time two thirds of that have passed. After
+	// an error it is asked again, unless that is of kind fault.Unauthenticated. It gives up when
+	// its context ends. Default: none, and the server ends the connection with its token by 4401;
+	// the client comes back with a new one.
+	Renew func(ctx context.Context) (string, error)
 	// Header is sent along with the handshake.
 	Header http.Header
 	// Handle takes the events, one at a time and in order. It runs on the client's own
@@ -398,8 +406,15 @@ func (c *Client) session(ws *websocket.Conn) *CloseError {
 		_ = ws.WriteControl(websocket.PongMessage, []byte(payload), time.Now().Add(time.Second)) // reading fails next
 		return nil
 	})
+	renewing, cancel := context.WithCancel(c.ctx)
+	var renewer sync.WaitGroup
+	defer renewer.Wait()
+	defer cancel()
 	c.connected(ws)
 	defer c.disconnected()
+	if c.cfg.Renew != nil {
+		renewer.Go(func() { c.keepOn(renewing) })
+	}
 	for {
 		c.renew(ws)
 		kind, r, err := ws.NextReader()
@@ -421,6 +436,40 @@ func (c *Client) session(ws *websocket.Conn) *CloseError {
 			return &CloseError{Code: realtime.CloseProtocolError, Reason: err.Error()}
 		}
 	}
+}
+
+// keepOn renews the connection until ctx ends, or it need not be renewed.
+func (c *Client) keepOn(ctx context.Context) {
+	pause := c.cfg.MinPause
+	for {
+		lasts, err := c.renewOnce(ctx)
+		wait := time.Duration(float64(pause) * c.cfg.Jitter())
+		switch {
+		case errors.Is(err, fault.Unauthenticated), err == nil && lasts <= 0:
+			return
+		case err != nil:
+			pause = min(2*pause, c.cfg.MaxPause)
+		default:
+			wait, pause = max(lasts*2/3, c.cfg.MinPause), c.cfg.MinPause
+		}
+		if sleep(ctx, wait) != nil {
+			return
+		}
+	}
+}
+
+// renewOnce renews the connection, and returns for how long.
+func (c *Client) renewOnce(ctx context.Context) (time.Duration, error) {
+	ctx, cancel := context.WithTimeout(ctx, c.cfg.HandshakeTimeout)
+	defer cancel()
+	token, err := c.cfg.Renew(ctx)
+	if err != nil {
+		return 0, fmt.Errorf("wsclient: renew: %w", err)
+	}
+	ack, err := request[struct {
+		ExpiresIn int `json:"expiresIn"`
+	}](ctx, c, realtime.EventRenew, data{Token: token}, true)
+	return time.Duration(ack.ExpiresIn) * time.Second, err
 }
 
 // goodbye sends a close frame, and ends the connection if the server does not.
