@@ -243,21 +243,22 @@ func (a *API) Mux() *http.ServeMux { return a.mux }
 // for it, sets a read deadline by [http.ResponseController].
 func (a *API) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	handler, pattern := a.mux.Handler(r)
-	serve := func(w http.ResponseWriter, r *http.Request) { a.serveMux(w, r, handler, pattern) }
-	if a.forPages(r, pattern) {
+	late := isTimeout(a.receive(w, r))
+	serve := func(w http.ResponseWriter, r *http.Request) { a.serveMux(w, r, handler, pattern, late) }
+	if preflight := r.Method == http.MethodOptions; a.forPages(r, pattern) && !(late && preflight) {
 		a.cors.ServeHTTP(w, r, serve)
 		return
 	}
 	serve(w, r)
 }
 
-// serveMux serves what the mux has found for r, once its body is there.
-func (a *API) serveMux(w http.ResponseWriter, r *http.Request, handler http.Handler, pattern string) {
-	if err := a.receive(w, r); isTimeout(err) && !a.forms[r.Method+" "+r.URL.Path] {
+// serveMux serves what the mux has found for r, unless the body was late.
+func (a *API) serveMux(w http.ResponseWriter, r *http.Request, handler http.Handler, pattern string, late bool) {
+	if late && !a.forms[r.Method+" "+r.URL.Path] {
 		for name, value := range securityHeaders() {
 			w.Header().Set(name, value)
 		}
-		writeDocument(w, document(errTimeout.Because(err)))
+		writeDocument(w, document(errTimeout))
 		return
 	}
 	if pattern != "" {

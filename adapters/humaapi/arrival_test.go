@@ -47,7 +47,7 @@ func (nobody) Accept(realtime.Conn, realtime.Identity) (realtime.Receiver, error
 // and a handler of an application's own that takes anything at /upload.
 func listening(t *testing.T) net.Addr {
 	t.Helper()
-	s := newSystem(t, options{api: humaapi.Config{BodyTimeout: arrival}})
+	s := newSystem(t, options{api: humaapi.Config{BodyTimeout: arrival, Origins: []string{"https://a.example"}}})
 	handshake, err := realtime.NewHandshake(realtime.HandshakeConfig{Authenticator: nobody{}})
 	require.NoError(t, err)
 	sockets, err := netws.New(netws.Config{Handshake: handshake, Acceptor: nobody{}})
@@ -122,6 +122,9 @@ func TestABodyThatDoesNotArriveHoldsNothing(t *testing.T) {
 		"unknown path":             {"POST /nowhere", ""},
 		"unknown method":           {"PUT /auth/signin", ""},
 		"options":                  {"OPTIONS /auth/signin", ""},
+		"a preflight":              {"OPTIONS /auth/signin", "Origin: https://a.example\r\nAccess-Control-Request-Method: POST\r\n"},
+		"another page":             {"POST /auth/signin", "Origin: https://a.example\r\n"},
+		"a foreign page":           {"POST /auth/signin", "Origin: https://b.example\r\n"},
 		"not authenticated":        {"POST /mail/jobs/replay", ""},
 		"an administrator's":       {"POST /mail/jobs/replay", "Authorization: Bearer " + adminToken + "\r\n"},
 		"another media type":       {"POST /auth/signin", "Content-Type: text/plain\r\n"},

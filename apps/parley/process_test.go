@@ -242,7 +242,7 @@ func TestServesTLS(t *testing.T) {
 	require.NoError(t, os.WriteFile(key, pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: secret}), 0o600))
 
 	s := serve(t, filepath.Join(folder, "data"), "--tls-cert", cert, "--tls-key", key, "--transport=nbio")
-	require.Contains(t, s.stderr.String(), "sockets are carried by net", "it says what it took instead")
+	await(t, "it to say what carries sockets instead", func() bool { return strings.Contains(s.stderr.String(), "sockets are carried by net") })
 	require.True(t, strings.HasPrefix(s.url, "https://"), s.url)
 	known := x509.NewCertPool()
 	require.True(t, known.AppendCertsFromPEM(pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der})))

@@ -185,12 +185,6 @@ func Serve(ctx context.Context, s config.Settings, stdout, stderr io.Writer, rea
 
 // serve is Serve with a log, and reads what can change again whenever reload says so.
 func serve(ctx context.Context, s config.Settings, stdout io.Writer, log *slog.Logger, logged *lines, ready func(net.Addr), reload <-chan os.Signal) error {
-	for _, note := range s.Notes {
-		log.Info(note)
-	}
-	if len(s.Unused) > 0 {
-		log.Debug("variables are set that mean something to other programs of Parley only", "variables", s.Unused)
-	}
 	var secure *tls.Config
 	var pair *keyPair
 	if s.TLSCert != "" {
@@ -259,6 +253,12 @@ func serve(ctx context.Context, s config.Settings, stdout io.Writer, log *slog.L
 		served <- err
 		cancel()
 	}()
+	for _, note := range s.Notes {
+		log.Info(note)
+	}
+	if len(s.Unused) > 0 {
+		log.Debug("variables are set that mean something to other programs of Parley only", "variables", s.Unused)
+	}
 	logged.Flush()
 	say(stdout, greeting(s, publicURL, dial, printed))
 	if !loopback && s.MailSender == "dev:" {
