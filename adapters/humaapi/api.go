@@ -47,6 +47,7 @@
 package humaapi
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -183,9 +184,9 @@ func New(mux *http.ServeMux, cfg Config) (*API, error) {
 			Schemas:         registry,
 			SecuritySchemes: map[string]*huma.SecurityScheme{},
 		},
-	}
-	if cfg.PublicURL != "" {
-		document.Servers = []*huma.Server{{URL: cfg.PublicURL}}
+		Servers: []*huma.Server{{URL: cmp.Or(cfg.PublicURL, "/")}},
+		// An operation that names no scheme needs none.
+		Security: []map[string][]string{{}},
 	}
 	// No paths for documents: Huma would serve them to everybody. See RegisterDocs.
 	a.API = humago.New(mux, huma.Config{

@@ -2,9 +2,12 @@ package run_test
 
 import (
 	"bytes"
+	"context"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"testing"
+	"time"
 
 	"github.com/goccy/go-yaml"
 	"github.com/stretchr/testify/assert"
@@ -55,6 +58,27 @@ func TestServicesDescribeWhatTheAllInOneDoes(t *testing.T) {
 	assert.Empty(t, beside, "nobody has them")
 	for path := range all.Paths {
 		assert.True(t, described[path], "no service has %s", path)
+	}
+}
+
+// TestDocumentsPassALinter asks Redocly's CLI, with its recommended rules, about the document of every
+// program. Its warnings are advice.
+func TestDocumentsPassALinter(t *testing.T) {
+	linter := os.Getenv("PARLEY_TEST_REDOCLY")
+	if linter == "" {
+		t.Skip("SKIPPED: the OpenAPI documents are not linted, because PARLEY_TEST_REDOCLY names no redocly")
+	}
+	for _, program := range []config.Program{config.Parley, config.Auth, config.Mailer, config.Socket} {
+		file := filepath.Join(t.TempDir(), "openapi.yaml")
+		require.NoError(t, os.WriteFile(file, printed(t, program, "openapi"), 0o600))
+		ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+		defer cancel()
+		cmd := exec.CommandContext(ctx, linter, "lint", "--extends=recommended", file)
+		cmd.Dir = filepath.Dir(file) // where no configuration is
+		cmd.Env = append(os.Environ(), "REDOCLY_TELEMETRY=off", "REDOCLY_SUPPRESS_UPDATE_NOTICE=true")
+		out, err := cmd.CombinedOutput()
+		require.NoError(t, err, "%s: %s", program, out)
+		assert.Contains(t, string(out), "is valid", program)
 	}
 }
 
