@@ -243,7 +243,17 @@ func (a *API) Mux() *http.ServeMux { return a.mux }
 // is read before its handler is called; a handler of one's own that takes a longer one, or wants more time
 // for it, sets a read deadline by [http.ResponseController].
 func (a *API) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	if len(r.TransferEncoding) > 0 {
+		// It may have had a Content-Length too, of which net/http says nothing, and what follows on the
+		// connection may have been another's (RFC 9112 section 6.1).
+		w.Header().Set("Connection", "close")
+	}
 	handler, pattern := a.mux.Handler(r)
+	if isPreflight(r) && pattern == "" {
+		if allow := allowed(handler, r); allow != "" {
+			w.Header().Set("Allow", allow)
+		}
+	}
 	late := isTimeout(a.receive(w, r))
 	serve := func(w http.ResponseWriter, r *http.Request) { a.serveMux(w, r, handler, pattern, late) }
 	if preflight := r.Method == http.MethodOptions; a.forPages(r, pattern) && !(late && preflight) {
@@ -267,14 +277,8 @@ func (a *API) serveMux(w http.ResponseWriter, r *http.Request, handler http.Hand
 		return
 	}
 	// The mux found nothing. It alone knows whether another method would do.
-	answer := discarded{header: http.Header{}}
-	handler.ServeHTTP(&answer, r)
 	problem := document(fault.NotFound)
-	if answer.status == http.StatusMethodNotAllowed {
-		allow := answer.header.Get("Allow")
-		if !strings.Contains(allow, http.MethodOptions) {
-			allow += ", " + http.MethodOptions
-		}
+	if allow := allowed(handler, r); allow != "" {
 		w.Header().Set("Allow", allow)
 		if r.Method == http.MethodOptions {
 			w.WriteHeader(http.StatusNoContent)
@@ -286,6 +290,21 @@ func (a *API) serveMux(w http.ResponseWriter, r *http.Request, handler http.Hand
 		w.Header().Set(name, value)
 	}
 	writeDocument(w, problem)
+}
+
+// allowed returns the methods of a path for which the mux has found no handler but this one of its own;
+// nothing if there are none.
+func allowed(handler http.Handler, r *http.Request) string {
+	answer := discarded{header: http.Header{}}
+	handler.ServeHTTP(&answer, r)
+	if answer.status != http.StatusMethodNotAllowed {
+		return ""
+	}
+	allow := answer.header.Get("Allow")
+	if !strings.Contains(allow, http.MethodOptions) {
+		allow += ", " + http.MethodOptions
+	}
+	return allow
 }
 
 // discarded takes the mux's own answer, of which only status and headers matter.

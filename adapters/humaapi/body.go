@@ -5,8 +5,10 @@ import (
 	"encoding/json"
 	"errors"
 	"io"
+	"maps"
 	"mime"
 	"net/http"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -29,6 +31,12 @@ func (a *API) readBody(ctx huma.Context, media string) ([]byte, error) {
 	}
 	if err := checkMediaType(ctx.Header("Content-Type"), media); err != nil {
 		return nil, err
+	}
+	for _, coding := range r.Header.Values("Content-Encoding") {
+		if !strings.EqualFold(coding, "identity") {
+			ctx.SetHeader("Accept-Encoding", "identity") // RFC 7694 section 3
+			return nil, errMediaType.Detail("send it without Content-Encoding")
+		}
 	}
 	tooLarge := errTooLarge.Detail("it is longer than %d bytes", a.maxBody)
 	if r.ContentLength > a.maxBody {
@@ -76,6 +84,9 @@ func (a *API) requireJSON(ctx huma.Context, next func(huma.Context)) {
 	if err == nil {
 		err = checkJSON(data)
 	}
+	if err == nil {
+		err = a.checkNulls(ctx.Operation(), data)
+	}
 	if err != nil {
 		refuse(ctx, err)
 		return
@@ -102,6 +113,77 @@ func checkJSON(data []byte) error {
 		return errMalformed.Detail("it is not JSON").Because(err)
 	}
 	return checkEscapes(data)
+}
+
+// checkNulls refuses null where the operation's schema does not know it. Huma takes it for a property
+// that is missing.
+func (a *API) checkNulls(op *huma.Operation, data []byte) error {
+	if op.RequestBody == nil || op.RequestBody.Content[mediaJSON] == nil || !bytes.Contains(data, []byte("null")) {
+		return nil
+	}
+	var whole any
+	if err := json.Unmarshal(data, &whole); err != nil {
+		return errMalformed.Because(err)
+	}
+	if at := a.nullAt(op.RequestBody.Content[mediaJSON].Schema, whole, "body"); at != "" {
+		return invalidAt(place(at), "null is no value here")
+	}
+	return nil
+}
+
+// nullAt returns the first place below at where v has null against its schema.
+func (a *API) nullAt(s *huma.Schema, v any, at string) string {
+	if s != nil && s.Ref != "" {
+		s = a.OpenAPI().Components.Schemas.SchemaFromRef(s.Ref)
+	}
+	if s == nil || s.Type == "" { // anything
+		return ""
+	}
+	switch v := v.(type) {
+	case nil:
+		if !s.Nullable {
+			return at
+		}
+	case []any:
+		for i, item := range v {
+			if found := a.nullAt(s.Items, item, at+"["+strconv.Itoa(i)+"]"); found != "" {
+				return found
+			}
+		}
+	case map[string]any:
+		for _, name := range slices.Sorted(maps.Keys(v)) {
+			below := s.Properties[name]
+			if below == nil {
+				below, _ = s.AdditionalProperties.(*huma.Schema)
+			}
+			if found := a.nullAt(below, v[name], at+"."+name); found != "" {
+				return found
+			}
+		}
+	}
+	return ""
+}
+
+// requireQuery is middleware: it refuses a parameter that is given twice, and one without a value that
+// its schema does not allow. Huma takes the first, and takes an empty one for one that is missing.
+func requireQuery(ctx huma.Context, next func(huma.Context)) {
+	u := ctx.URL()
+	query := u.Query()
+	for _, p := range ctx.Operation().Parameters {
+		if p.In != "query" || p.Schema == nil || p.Schema.Type == huma.TypeArray {
+			continue
+		}
+		values := query[p.Name]
+		switch {
+		case len(values) > 1:
+			refuse(ctx, invalidAt("query."+p.Name, "it is given more than once"))
+			return
+		case len(values) == 1 && values[0] == "" && (p.Schema.Type != huma.TypeString || len(p.Schema.Enum) > 0):
+			refuse(ctx, invalidAt("query."+p.Name, "a value is needed"))
+			return
+		}
+	}
+	next(ctx)
 }
 
 // checkEscapes walks the escapes in valid JSON; backslashes stand nowhere but in its strings.

@@ -93,8 +93,18 @@ func RegisterAsyncAPI(a *API, jsonText, yamlText []byte) error {
 	if a == nil || len(jsonText) == 0 || len(yamlText) == 0 {
 		return errors.New("humaapi: RegisterAsyncAPI: the API and both documents are required")
 	}
-	a.mux.Handle("GET /asyncapi.json", fixed("application/vnd.aai.asyncapi+json", jsonText))
-	a.mux.Handle("GET /asyncapi.yaml", fixed("application/vnd.aai.asyncapi+yaml", yamlText))
+	for path, document := range map[string]http.Handler{
+		"/asyncapi.json": fixed("application/vnd.aai.asyncapi+json", jsonText),
+		"/asyncapi.yaml": fixed("application/vnd.aai.asyncapi+yaml", yamlText),
+	} {
+		a.mux.HandleFunc("GET "+path, func(w http.ResponseWriter, r *http.Request) {
+			for name, value := range securityHeaders() {
+				w.Header().Set(name, value)
+			}
+			w.Header().Set("Cache-Control", "no-cache")
+			document.ServeHTTP(w, r)
+		})
+	}
 	return nil
 }
 

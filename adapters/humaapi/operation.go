@@ -41,6 +41,7 @@ func register[I, O any](a *API, op huma.Operation, failures []error, handle func
 	} else if input.NumField() > 0 {
 		failures = append(failures, fault.Invalid)
 		op.RejectUnknownQueryParameters = true
+		op.Middlewares = append(op.Middlewares, requireQuery)
 	}
 	op.MaxBodyBytes, op.BodyReadTimeout = -1, -1 // requireJSON bounds both
 	a.describe(&op, failures)

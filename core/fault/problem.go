@@ -32,12 +32,17 @@ func (p Problem) Document() Document {
 }
 
 // WriteHTTP answers a request with the problem document of err, for handlers that stand
-// outside an API framework. It sets Retry-After (whole seconds, rounded up) where err has one.
+// outside an API framework. It sets Retry-After (whole seconds, rounded up) where err has one, and the
+// headers that keep a browser from taking the document for anything else.
 func WriteHTTP(w http.ResponseWriter, err error) {
 	p := Public(err)
 	h := w.Header()
 	h.Set("Content-Type", "application/problem+json")
 	h.Set("Cache-Control", "no-store")
+	h.Set("Content-Security-Policy", "default-src 'none'; frame-ancestors 'none'")
+	h.Set("Referrer-Policy", "no-referrer")
+	h.Set("X-Content-Type-Options", "nosniff")
+	h.Set("X-Frame-Options", "DENY")
 	if p.RetryAfter > 0 {
 		h.Set("Retry-After", strconv.Itoa(int(math.Ceil(p.RetryAfter.Seconds()))))
 	}
