@@ -298,6 +298,75 @@ func sessionsEnded(ctx context.Context, p Sessions) error {
 	return first(wantSession(ctx, p, want), wantPending(ctx, p.Outbox, happened(1)))
 }
 
+// Standing is the port of [Standings]: what reads a session with its user's word, and the stores of
+// both.
+type Standing struct {
+	Reader   auth.Standings
+	Sessions auth.SessionStore
+	Users    user.Repository
+}
+
+// Standings checks auth.Standings.
+func Standings() []Case[Standing] {
+	return suite("Standings", []promise[Standing]{
+		{"a session comes with its user's word", "Standing returns the session and its user's word.", standingsBoth},
+		{"what is unknown is not found", "Standing returns ErrSessionNotFound if there is no such session or it has no user.", standingsAbsent},
+		{"changes are seen at once", "Standing returns the session and its user's word. It returns expired and revoked ones.", standingsChange},
+	})
+}
+
+// stand wants the session and the word of its user.
+func stand(ctx context.Context, p Standing, s auth.Session, u user.User) error {
+	got, err := p.Reader.Standing(ctx, s.ID)
+	if err == nil {
+		err = first(same(got.Session, s), same(got.From, u.SessionsFrom), same(got.Kept, u.KeptSession))
+	}
+	return during(fmt.Sprintf("Standing(%q)", s.ID), err)
+}
+
+// owner is a user, and a session of theirs.
+func owner(n int) (user.User, auth.Session) {
+	u, s := someone(n), session(n)
+	s.UserID = u.ID
+	return u, s
+}
+
+func standingsBoth(ctx context.Context, p Standing) error {
+	one, mine := owner(1)
+	two, theirs := owner(2)
+	two.SessionsFrom, two.KeptSession = time.Time{}, ""
+	return first(
+		p.Users.Create(ctx, one), p.Users.Create(ctx, two), p.Sessions.Create(ctx, mine), p.Sessions.Create(ctx, theirs),
+		stand(ctx, p, mine, one), stand(ctx, p, theirs, two),
+	)
+}
+
+func standingsAbsent(ctx context.Context, p Standing) error {
+	one, mine := owner(1)
+	_, orphan := owner(2)
+	if err := first(p.Users.Create(ctx, one), p.Sessions.Create(ctx, mine), p.Sessions.Create(ctx, orphan)); err != nil {
+		return err
+	}
+	_, unknown := p.Reader.Standing(ctx, "nobody")
+	_, alone := p.Reader.Standing(ctx, orphan.ID)
+	return first(
+		wantIs("Standing of an unknown session", unknown, auth.ErrSessionNotFound),
+		wantIs("Standing of a session without a user", alone, auth.ErrSessionNotFound),
+	)
+}
+
+func standingsChange(ctx context.Context, p Standing) error {
+	one, mine := owner(1)
+	if err := first(p.Users.Create(ctx, one), p.Sessions.Create(ctx, mine), stand(ctx, p, mine, one)); err != nil {
+		return err
+	}
+	mine.RevokedAt, mine.ExpiresAt = at(9), past
+	one.SessionsFrom, one.KeptSession = at(77), "another"
+	_, err1 := p.Sessions.Update(ctx, mine.ID, func(s *auth.Session) error { *s = mine; return nil })
+	_, err2 := p.Users.Update(ctx, one.ID, func(u *user.User) error { *u = one; return nil })
+	return first(during("Update", err1), during("Update", err2), stand(ctx, p, mine, one))
+}
+
 // Codes is the port of [CodeStore]: a store, the outbox that gets the events of what is stored, and
 // what removes expired codes.
 type Codes struct {

@@ -199,6 +199,10 @@ func (s sessions) ByUser(ctx context.Context, id user.ID, at time.Time, limit in
 	return s.byUser(ctx, id, at, limit)
 }
 
+type standings func(ctx context.Context, id string) (auth.Standing, error)
+
+func (s standings) Standing(ctx context.Context, id string) (auth.Standing, error) { return s(ctx, id) }
+
 type codes struct {
 	auth.CodeStore
 	put func(context.Context, auth.Code, ...event.Event) error

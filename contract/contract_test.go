@@ -116,6 +116,21 @@ func openSessions() contract.Sessions {
 	return contract.Sessions{Store: s.Sessions, Outbox: s.Outbox, Sweeper: s.Sessions}
 }
 
+func openStanding() contract.Standing {
+	s := memory.NewStore()
+	return contract.Standing{Users: s.Users, Sessions: s.Sessions, Reader: standings(func(ctx context.Context, id string) (auth.Standing, error) {
+		x, err := s.Sessions.ByID(ctx, id)
+		if err != nil {
+			return auth.Standing{}, err
+		}
+		u, err := s.Users.ByID(ctx, x.UserID)
+		if err != nil {
+			return auth.Standing{}, auth.ErrSessionNotFound
+		}
+		return auth.Standing{Session: x, From: u.SessionsFrom, Kept: u.KeptSession}, nil
+	})}
+}
+
 func openBus() contract.Bus {
 	b := memory.NewBus(memory.BusConfig{})
 	return contract.Bus{Publisher: b, Subscriber: b}
@@ -166,6 +181,7 @@ func trials() []trial {
 		try("MailStats", contract.MailStats(), plain(openMails), statsFaults()...),
 		try("MailSender", contract.MailSender(), plain(openOutgoing), senderFaults()...),
 		try("SessionStore", contract.SessionStore(), plain(openSessions), sessionFaults()...),
+		try("Standings", contract.Standings(), plain(openStanding), standingFaults()...),
 		try("CodeStore", contract.CodeStore(), plain(func() contract.Codes {
 			s := memory.NewStore()
 			return contract.Codes{Store: s.Codes, Outbox: s.Outbox, Sweeper: s.Codes}

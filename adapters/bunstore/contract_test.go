@@ -46,6 +46,10 @@ func sessions(s *bunstore.Store) contract.Sessions {
 	return contract.Sessions{Store: s.Sessions(), Outbox: s.Outbox(), Sweeper: s.Sessions()}
 }
 
+func standing(s *bunstore.Store) contract.Standing {
+	return contract.Standing{Reader: s.Sessions(), Sessions: s.Sessions(), Users: s.Users()}
+}
+
 func codes(s *bunstore.Store) contract.Codes {
 	return contract.Codes{Store: s.Codes(), Outbox: s.Outbox(), Sweeper: s.Codes()}
 }
@@ -63,6 +67,7 @@ func members(s *bunstore.Store) chat.Members           { return s.Members() }
 func TestUserRepositoryContract(t *testing.T) { onEach(t, contract.UserRepository(), users) }
 func TestOutboxContract(t *testing.T)         { onEach(t, contract.Outbox(), users) }
 func TestSessionStoreContract(t *testing.T)   { onEach(t, contract.SessionStore(), sessions) }
+func TestStandingsContract(t *testing.T)      { onEach(t, contract.Standings(), standing) }
 func TestCodeStoreContract(t *testing.T)      { onEach(t, contract.CodeStore(), codes) }
 func TestSignUpsContract(t *testing.T)        { onEach(t, contract.SignUps(), signUps) }
 func TestNoncesContract(t *testing.T)         { onEach(t, contract.Nonces(), nonces) }

@@ -170,13 +170,13 @@ type Throttle struct{ cfg ThrottleConfig }
 func NewThrottle(cfg ThrottleConfig) (*Throttle, error) {
 	var errs []error
 	if cfg.Limiter == nil {
-		errs = append(errs, errors.New("Limiter is missing"))
+		errs = append(errs, errors.New("the field Limiter is missing"))
 	}
 	if cfg.Action == "" {
-		errs = append(errs, errors.New("Action is missing"))
+		errs = append(errs, errors.New("the field Action is missing"))
 	}
 	if cfg.Rate.Burst <= 0 || cfg.Rate.Per <= 0 {
-		errs = append(errs, errors.New("Rate needs a positive Burst and a positive Per"))
+		errs = append(errs, errors.New("the field Rate needs a positive Burst and a positive Per"))
 	}
 	if err := errors.Join(errs...); err != nil {
 		return nil, fmt.Errorf("auth: throttle configuration: %w", err)

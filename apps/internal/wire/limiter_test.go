@@ -2,6 +2,7 @@ package wire
 
 import (
 	"bytes"
+	"fmt"
 	"log/slog"
 	"strings"
 	"testing"
@@ -57,4 +58,42 @@ func testLimits(t *testing.T) {
 	n, err := l.DeleteExpired(t.Context(), now.Add(24*time.Hour))
 	require.NoError(t, err)
 	assert.Equal(t, 1, n)
+}
+
+// What was refused is refused again without asking whoever counts, for exactly as long.
+func TestWhatWasRefusedIsNotAskedAgain(t *testing.T) {
+	t.Parallel()
+	faults := testkit.NewFaults(1)
+	l := &limiter{
+		shared: testkit.FaultyLimiter(memory.NewLimiter(memory.LimiterConfig{}), faults), own: memory.NewLimiter(memory.LimiterConfig{}),
+		log: slog.New(slog.DiscardHandler),
+	}
+	now := time.Unix(1_800_000_000, 0)
+	rate := auth.Rate{Burst: 2, Per: 20 * time.Second}
+	allow := func(key string) time.Duration {
+		wait, err := l.Allow(t.Context(), key, rate, now)
+		require.NoError(t, err)
+		return wait
+	}
+	require.Zero(t, allow("key"))
+	require.Zero(t, allow("key"))
+	require.Equal(t, 10*time.Second, allow("key"))
+	asked := faults.Calls("Limiter.Allow")
+	now = now.Add(4 * time.Second)
+	for range 1000 {
+		require.Equal(t, 6*time.Second, allow("key"))
+	}
+	require.Equal(t, asked, faults.Calls("Limiter.Allow"))
+	require.Zero(t, allow("another"))
+	now = now.Add(6 * time.Second)
+	require.Zero(t, allow("key"))
+	require.Equal(t, 10*time.Second, allow("key"))
+
+	for i := range maxRefusals + 10 {
+		l.refuse(fmt.Sprint(i), now, time.Second)
+	}
+	require.LessOrEqual(t, len(l.refused), maxRefusals)
+	now = now.Add(time.Second)
+	l.refuse("one more", now, time.Second)
+	require.LessOrEqual(t, len(l.refused), 2, "what is over makes room")
 }
