@@ -55,6 +55,22 @@ type outbox struct {
 	event.Outbox
 	pending   func(context.Context, int) ([]event.Event, error)
 	published func(context.Context, ...string) error
+	after     func(context.Context, string, int) ([]event.Event, error)
+	setAside  func(context.Context, string, string) error
+}
+
+func (o outbox) PendingAfter(ctx context.Context, id string, limit int) ([]event.Event, error) {
+	if o.after == nil {
+		return o.Outbox.PendingAfter(ctx, id, limit)
+	}
+	return o.after(ctx, id, limit)
+}
+
+func (o outbox) SetAside(ctx context.Context, id, reason string) error {
+	if o.setAside == nil {
+		return o.Outbox.SetAside(ctx, id, reason)
+	}
+	return o.setAside(ctx, id, reason)
 }
 
 func (o outbox) Pending(ctx context.Context, limit int) ([]event.Event, error) {

@@ -562,6 +562,15 @@ func outboxFaults() []broken[contract.Users] {
 			}}
 		})
 	}
+	after := func(page func(events []event.Event, at, limit int) []event.Event) func(contract.Users) contract.Users {
+		return breaks(func(o event.Outbox) outbox {
+			return outbox{after: func(ctx context.Context, id string, limit int) ([]event.Event, error) {
+				events, err := o.Pending(ctx, 1<<20)
+				at := slices.IndexFunc(events, func(e event.Event) bool { return e.ID == id })
+				return page(events, at, limit), err
+			}}
+		})
+	}
 	return []broken[contract.Users]{
 		{"the order is of ids", "pending events come in the order of commit", pending(func(events []event.Event, limit int) []event.Event {
 			slices.SortFunc(events, func(a, b event.Event) int { return strings.Compare(a.ID, b.ID) })
@@ -614,6 +623,52 @@ func outboxFaults() []broken[contract.Users] {
 					return fault.NotFound
 				}
 				return o.Published(ctx, ids...)
+			}}
+		})},
+		{"after begins with the event itself", "pending after an event begins behind it", after(func(events []event.Event, at, limit int) []event.Event {
+			return events[max(0, at):min(len(events), max(0, at)+limit)]
+		})},
+		{"after ignores the limit", "pending after an event begins behind it", after(func(events []event.Event, at, _ int) []event.Event { return events[at+1:] })},
+		{"after the unknown there is nothing", "pending after what is not pending begins at the oldest", after(func(events []event.Event, at, limit int) []event.Event {
+			if at < 0 {
+				return nil
+			}
+			return events[at+1 : min(len(events), at+1+limit)]
+		})},
+		{"after skips what was changed before", "pending after an event shows later events of earlier changes' things", after(func(events []event.Event, at, limit int) []event.Event {
+			rest := slices.DeleteFunc(slices.Clone(events[at+1:]), func(e event.Event) bool { return e.ID == "event-0006" || e.ID == "event-0007" })
+			return rest[:min(limit, len(rest))]
+		})},
+		{"after takes pages, not events", "looked past page by page, every event comes once", after(func(events []event.Event, at, limit int) []event.Event {
+			from := min(len(events), (at+1+limit)/limit*limit)
+			return events[from:min(len(events), from+limit)]
+		})},
+		{"what is set aside stays", "what is set aside is not pending", breaks(func(event.Outbox) outbox {
+			return outbox{setAside: func(context.Context, string, string) error { return nil }}
+		})},
+		{"the oldest is set aside", "what is set aside is not pending", breaks(func(o event.Outbox) outbox {
+			return outbox{setAside: func(ctx context.Context, _, reason string) error {
+				events, err := o.Pending(ctx, 1)
+				if len(events) > 0 {
+					err = errors.Join(err, o.SetAside(ctx, events[0].ID, reason))
+				}
+				return err
+			}}
+		})},
+		{"setting aside the unknown is an error", "setting aside what is not there is ignored", breaks(func(o event.Outbox) outbox {
+			return outbox{setAside: func(ctx context.Context, id, reason string) error {
+				if id == "unknown" {
+					return fault.NotFound
+				}
+				return o.SetAside(ctx, id, reason)
+			}}
+		})},
+		{"long reasons are refused", "any reason can be kept", breaks(func(o event.Outbox) outbox {
+			return outbox{setAside: func(ctx context.Context, id, reason string) error {
+				if len(reason) > 1024 {
+					return fault.Invalid
+				}
+				return o.SetAside(ctx, id, reason)
 			}}
 		})},
 		{"data is shared", "pending events are copies", func(p contract.Users) contract.Users {

@@ -25,6 +25,13 @@ func Outbox() []Case[Users] {
 		{"published page by page, every event comes once", "Pending returns at most limit events in the order in which they were committed, oldest first.", outboxPages},
 		{"unknown and repeated marks are ignored", "An unknown ID, or one that was marked before, is ignored.", outboxUnknown},
 		{"concurrent commits and marks lose nothing", "It may be called from many goroutines.", outboxConcurrent},
+		{"pending after an event begins behind it", "PendingAfter is Pending, and begins behind the event with the given ID.", outboxAfter},
+		{"pending after an event shows later events of earlier changes' things", "PendingAfter is Pending, and begins behind the event with the given ID.", outboxAfterChanges},
+		{"pending after what is not pending begins at the oldest", "If that is not pending, or not known, it begins at the oldest.", outboxAfterUnknown},
+		{"looked past page by page, every event comes once", "PendingAfter is Pending, and begins behind the event with the given ID.", outboxAfterPages},
+		{"what is set aside is not pending", "SetAside keeps an event that can never be published, and Pending does not return it again.", outboxSetAside},
+		{"setting aside what is not there is ignored", "An unknown ID, or one that was set aside before, is ignored.", outboxSetAsideUnknown},
+		{"any reason can be kept", "A reason that is too long is cut.", outboxSetAsideReason},
 		{"pending events are copies", "Values, not shared state, cross a port: changing what was given or returned changes nothing stored.", outboxCopies},
 	})
 }
@@ -170,6 +177,123 @@ func outboxConcurrent(ctx context.Context, p Users) error {
 	return during("Pending, sorted", same(got, want))
 }
 
+func wantAfter(ctx context.Context, o event.Outbox, id string, limit int, want ...event.Event) error {
+	got, err := o.PendingAfter(ctx, id, limit)
+	if err == nil {
+		err = same(got, want)
+	}
+	return during(fmt.Sprintf("PendingAfter(%q, %d)", id, limit), err)
+}
+
+func outboxAfter(ctx context.Context, p Users) error {
+	const n = 10
+	if err := commit(ctx, p, 0, n); err != nil {
+		return err
+	}
+	for i := range n {
+		for _, limit := range []int{1, 3, 100} {
+			if err := wantAfter(ctx, p.Outbox, happened(i).ID, limit, happenings(i+1, min(i+1+limit, n))...); err != nil {
+				return err
+			}
+		}
+	}
+	return first(
+		during("Published", p.Outbox.Published(ctx, happened(5).ID, happened(6).ID)),
+		wantAfter(ctx, p.Outbox, happened(4).ID, 2, happened(7), happened(8)),
+		wantPending(ctx, p.Outbox, append(happenings(0, 5), happenings(7, n)...)...),
+	)
+}
+
+func outboxAfterChanges(ctx context.Context, p Users) error {
+	if err := first(create(ctx, p, someone(0), happened(0), happened(1)), commit(ctx, p, 2, 6)); err != nil {
+		return err
+	}
+	for _, c := range []struct{ of, n int }{{0, 6}, {3, 7}, {0, 8}} {
+		if _, err := p.Repository.Update(ctx, someone(c.of).ID, func(u *user.User) error { u.FullName = "Changed"; return nil }, happened(c.n)); err != nil {
+			return during("Update", err)
+		}
+	}
+	if err := commit(ctx, p, 9, 11); err != nil {
+		return err
+	}
+	all := happenings(0, 11)
+	for i := range all {
+		for _, limit := range []int{1, 2, 100} {
+			if err := wantAfter(ctx, p.Outbox, all[i].ID, limit, all[i+1:min(i+1+limit, len(all))]...); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+func outboxAfterUnknown(ctx context.Context, p Users) error {
+	return first(
+		wantAfter(ctx, p.Outbox, "unknown", 3),
+		commit(ctx, p, 0, 5),
+		wantAfter(ctx, p.Outbox, "unknown", 3, happenings(0, 3)...),
+		wantAfter(ctx, p.Outbox, "", 100, happenings(0, 5)...),
+		during("Published", p.Outbox.Published(ctx, happened(3).ID)),
+		wantAfter(ctx, p.Outbox, happened(3).ID, 2, happenings(0, 2)...),
+		during("SetAside", p.Outbox.SetAside(ctx, happened(2).ID, "too large")),
+		wantAfter(ctx, p.Outbox, happened(2).ID, 3, happened(0), happened(1), happened(4)),
+	)
+}
+
+func outboxAfterPages(ctx context.Context, p Users) error {
+	const n = 25
+	if err := commit(ctx, p, 0, n); err != nil {
+		return err
+	}
+	page, err := p.Outbox.Pending(ctx, 4)
+	all := slices.Clone(page)
+	for range n {
+		if err != nil || len(page) == 0 {
+			break
+		}
+		page, err = p.Outbox.PendingAfter(ctx, page[len(page)-1].ID, 4)
+		all = append(all, page...)
+	}
+	return first(during("PendingAfter", err), during("all pages", same(all, happenings(0, n))))
+}
+
+func outboxSetAside(ctx context.Context, p Users) error {
+	return first(
+		commit(ctx, p, 0, 5),
+		during("SetAside", p.Outbox.SetAside(ctx, happened(2).ID, "it is too large")),
+		wantPending(ctx, p.Outbox, happened(0), happened(1), happened(3), happened(4)),
+		during("Published", p.Outbox.Published(ctx, happened(0).ID)),
+		during("SetAside", p.Outbox.SetAside(ctx, happened(4).ID, "")),
+		commit(ctx, p, 5, 6),
+		wantPending(ctx, p.Outbox, happened(1), happened(3), happened(5)),
+	)
+}
+
+func outboxSetAsideUnknown(ctx context.Context, p Users) error {
+	return first(
+		during("SetAside of an unknown event", p.Outbox.SetAside(ctx, "unknown", "reason")),
+		commit(ctx, p, 0, 3),
+		during("SetAside", p.Outbox.SetAside(ctx, happened(0).ID, "reason")),
+		during("SetAside again", p.Outbox.SetAside(ctx, happened(0).ID, "reason")),
+		during("SetAside of an unknown event", p.Outbox.SetAside(ctx, "unknown", "reason")),
+		during("Published of what was set aside", p.Outbox.Published(ctx, happened(0).ID)),
+		wantPending(ctx, p.Outbox, happened(1), happened(2)),
+	)
+}
+
+func outboxSetAsideReason(ctx context.Context, p Users) error {
+	reasons := []string{"", long(20_000), strings.Repeat("ü", 3000), "not UTF-8 \xff\xfe", "a NUL \x00 in it", "two\nlines"}
+	if err := commit(ctx, p, 0, len(reasons)+1); err != nil {
+		return err
+	}
+	for n, reason := range reasons {
+		if err := p.Outbox.SetAside(ctx, happened(n).ID, reason); err != nil {
+			return fmt.Errorf("the port's SetAside with the reason %.40q: %w", reason, err)
+		}
+	}
+	return wantPending(ctx, p.Outbox, happened(len(reasons)))
+}
+
 func outboxCopies(ctx context.Context, p Users) error {
 	given := happened(1)
 	if err := create(ctx, p, someone(1), given); err != nil {
@@ -215,6 +339,8 @@ func EventBus() []Case[Bus] {
 		{"nothing is handled after the end", "Subscribe calls handle for each event of topic until ctx ends.", busSilentAfterEnd},
 		{"concurrent publishers lose nothing", "Publisher may be called from many goroutines.", busConcurrent},
 		{"publishing nothing is no error", "Publish returns nil once the bus has taken over every event, in the order given.", busNothing},
+		{"what can never be published is named, and the others are taken", "A PublishError says which events were not taken over, and why; the others were.", busPartly},
+		{"an event that can never be published holds up nobody", "An event that failed holds up those with its topic and its key, unless it can never be published.", busInvalidHoldsUpNobody},
 		{"Publish gives up with its context", "Publish gives up when ctx is done; then too the outcome is unknown.", busPublishEnded},
 	})
 }
@@ -766,6 +892,57 @@ func busConcurrent(ctx context.Context, b Bus) error {
 
 func busNothing(ctx context.Context, b Bus) error {
 	return first(publish(ctx, b), publish(ctx, b, happened(1)))
+}
+
+// lacking is an event that can never be published.
+func lacking(key string, n int) event.Event {
+	e := keyed(key, n)
+	e.Type = ""
+	return e
+}
+
+// wantFailed wants that the error of a Publish names these events, as such that can never be published.
+func wantFailed(err error, indexes ...int) error {
+	var part *event.PublishError
+	if !errors.As(err, &part) {
+		return fmt.Errorf("the port's Publish of events of which some lack their type returned %w, want a *event.PublishError", orNone(err))
+	}
+	for _, i := range indexes {
+		if why := part.Failed[i]; !event.Never(why) {
+			return fmt.Errorf("the port's Publish says of event %d: %w, want kind invalid", i, orNone(why))
+		}
+	}
+	if len(part.Failed) != len(indexes) {
+		return fmt.Errorf("the port's Publish says that %d events failed, want %d: %w", len(part.Failed), len(indexes), err)
+	}
+	return nil
+}
+
+func busPartly(ctx context.Context, b Bus) error {
+	elsewhere := keyed("other", 4)
+	elsewhere.Topic = "session"
+	l, other := newLog(), newLog()
+	return subscribed(ctx, b, "mail", "group", l.handle, func() error {
+		return subscribed(ctx, b, "session", "group", other.handle, func() error {
+			err := b.Publisher.Publish(ctx, keyed("key", 0), lacking("bad", 1), keyed("good", 2), lacking("bad", 3), elsewhere)
+			return first(
+				wantFailed(err, 1, 3), l.has(ctx, keyed("key", 0), keyed("good", 2)), other.has(ctx, elsewhere),
+				wantFailed(b.Publisher.Publish(ctx, lacking("bad", 5)), 0),
+				publish(ctx, b, keyed("key", 6)), l.has(ctx, keyed("key", 6)),
+			)
+		})
+	})
+}
+
+func busInvalidHoldsUpNobody(ctx context.Context, b Bus) error {
+	l := newLog()
+	return subscribed(ctx, b, "mail", "group", l.handle, func() error {
+		want := []event.Event{keyed("key", 0), keyed("key", 2), keyed("key", 3)}
+		return first(
+			wantFailed(b.Publisher.Publish(ctx, keyed("key", 0), lacking("key", 1), keyed("key", 2), keyed("key", 3)), 1),
+			l.has(ctx, want...), during("the handled events", same(unique(l.all()), want)),
+		)
+	})
 }
 
 func busPublishEnded(ctx context.Context, b Bus) error {

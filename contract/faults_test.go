@@ -258,6 +258,47 @@ func busFaults() []broken[contract.Bus] {
 				return p.Publish(ctx, events...)
 			}
 		})},
+		{"one event that cannot be published fails all", "what can never be published is named, and the others are taken", publishes(func(p event.Publisher) publisher {
+			return func(ctx context.Context, events ...event.Event) error {
+				for _, e := range events {
+					if err := e.Check(); err != nil {
+						return err
+					}
+				}
+				return p.Publish(ctx, events...)
+			}
+		})},
+		{"what cannot be published is dropped", "what can never be published is named, and the others are taken", publishes(func(p event.Publisher) publisher {
+			return func(ctx context.Context, events ...event.Event) error {
+				return p.Publish(ctx, slices.DeleteFunc(slices.Clone(events), func(e event.Event) bool { return e.Check() != nil })...)
+			}
+		})},
+		{"what can never be published fails for now", "what can never be published is named, and the others are taken", publishes(func(p event.Publisher) publisher {
+			return func(ctx context.Context, events ...event.Event) error {
+				err := p.Publish(ctx, events...)
+				if part := (*event.PublishError)(nil); errors.As(err, &part) {
+					for i := range part.Failed {
+						part.Failed[i] = fault.Unavailable
+					}
+				}
+				return err
+			}
+		})},
+		{"what can never be published holds up its key", "an event that can never be published holds up nobody", publishes(func(p event.Publisher) publisher {
+			return func(ctx context.Context, events ...event.Event) error {
+				behind, failed := map[string]error{}, map[int]error{}
+				for i, e := range events {
+					err := behind[e.Key]
+					if err == nil {
+						err = p.Publish(ctx, e)
+					}
+					if err != nil {
+						behind[e.Key], failed[i] = err, err
+					}
+				}
+				return event.Failures(failed)
+			}
+		})},
 		{"publishing never gives up", "Publish gives up with its context", publishes(func(p event.Publisher) publisher {
 			return func(ctx context.Context, events ...event.Event) error {
 				if ctx.Err() != nil {

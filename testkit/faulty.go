@@ -34,7 +34,9 @@ var methods = map[string]kind{
 	"Subscriber.Subscribe": delays | fails | hangs,
 	"Subscriber.Handle":    repeatable,
 	"Outbox.Pending":       repeatable,
+	"Outbox.PendingAfter":  repeatable,
 	"Outbox.Published":     repeatable,
+	"Outbox.SetAside":      repeatable,
 
 	"Sender.Send":         repeatable,
 	"Queue.Enqueue":       repeatable,
@@ -172,6 +174,14 @@ type outbox struct {
 
 func (d outbox) Pending(ctx context.Context, limit int) ([]event.Event, error) {
 	return ask(ctx, d.faults, "Outbox.Pending", func() ([]event.Event, error) { return d.next.Pending(ctx, limit) })
+}
+
+func (d outbox) PendingAfter(ctx context.Context, id string, limit int) ([]event.Event, error) {
+	return ask(ctx, d.faults, "Outbox.PendingAfter", func() ([]event.Event, error) { return d.next.PendingAfter(ctx, id, limit) })
+}
+
+func (d outbox) SetAside(ctx context.Context, id, reason string) error {
+	return d.faults.do(ctx, "Outbox.SetAside", func() error { return d.next.SetAside(ctx, id, reason) })
 }
 
 func (d outbox) Published(ctx context.Context, ids ...string) error {

@@ -155,11 +155,18 @@ var calls = map[string]func(ctx context.Context, p *ports) ([]any, error){
 		return []any{u}, err
 	},
 	"Publisher.Publish": func(ctx context.Context, p *ports) ([]any, error) {
-		return nil, p.publisher.Publish(ctx, event.Event{ID: "e"})
+		return nil, p.publisher.Publish(ctx, event.Event{ID: "e", Topic: "t", Type: "x.y"})
 	},
 	"Outbox.Pending": func(ctx context.Context, p *ports) ([]any, error) {
 		es, err := p.outbox.Pending(ctx, 1)
 		return []any{es}, err
+	},
+	"Outbox.PendingAfter": func(ctx context.Context, p *ports) ([]any, error) {
+		es, err := p.outbox.PendingAfter(ctx, "e", 1)
+		return []any{es}, err
+	},
+	"Outbox.SetAside": func(ctx context.Context, p *ports) ([]any, error) {
+		return nil, p.outbox.SetAside(ctx, "e", "reason")
 	},
 	"Outbox.Published": func(ctx context.Context, p *ports) ([]any, error) {
 		return nil, p.outbox.Published(ctx, "e")
@@ -518,7 +525,7 @@ func TestFaultsOfAHandler(t *testing.T) {
 					}, nil)
 				}()
 				synctest.Wait()
-				if err := bus.Publish(ctx, event.Event{ID: "e", Topic: "t"}); err != nil {
+				if err := bus.Publish(ctx, event.Event{ID: "e", Topic: "t", Type: "x"}); err != nil {
 					t.Fatal(err)
 				}
 				time.Sleep(time.Hour) // of the bubble's clock

@@ -202,6 +202,7 @@ func steps(d *dialect) []step {
 		{"0003", "sign-ups that wait by themselves", signUpTables()},
 		{"0004", "sessions that end together, and allowances", sessionMarks()},
 		{"0005", "when a mail was first put off", []string{"ALTER TABLE parley_mail_jobs ADD COLUMN deferred_since bigint"}},
+		{"0006", "events that can never be published", []string{asideTable}},
 		{"0007", "a row that readiness writes to", []string{heartbeatTable}},
 	}
 }
@@ -385,4 +386,15 @@ const messageKey = `CONSTRAINT parley_messages_room FOREIGN KEY (room_id) REFERE
 const heartbeatTable = `CREATE TABLE IF NOT EXISTS parley_heartbeat (
 		id bigint NOT NULL PRIMARY KEY CHECK (id = 1),
 		beats bigint NOT NULL
+	) {clustered}`
+
+// asideTable holds what the relay has set aside. An older program does not know it, and does not see what is in it.
+const asideTable = `CREATE TABLE IF NOT EXISTS parley_outbox_aside (
+		id varchar(128) NOT NULL PRIMARY KEY CHECK ({length}(id) BETWEEN 1 AND 128),
+		topic varchar(128) NOT NULL CHECK ({length}(topic) <= 128),
+		type varchar(128) NOT NULL CHECK ({length}(type) <= 128),
+		event_key varchar(255) NOT NULL CHECK ({length}(event_key) <= 255),
+		time bigint NOT NULL,
+		data {bytes} NOT NULL,
+		reason varchar(1024) NOT NULL CHECK ({length}(reason) <= 1024)
 	) {clustered}`

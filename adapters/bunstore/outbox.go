@@ -3,6 +3,7 @@ package bunstore
 import (
 	"context"
 	"slices"
+	"strings"
 
 	"github.com/uptrace/bun"
 
@@ -26,6 +27,22 @@ type eventRow struct {
 	Time     int64  `bun:"time"`
 	Data     []byte `bun:"data"`
 }
+
+// asideRow is an event that can never be published, and why.
+type asideRow struct {
+	bun.BaseModel `bun:"table:parley_outbox_aside"`
+
+	ID     string `bun:"id,pk"`
+	Topic  string `bun:"topic"`
+	Type   string `bun:"type"`
+	Key    string `bun:"event_key"`
+	Time   int64  `bun:"time"`
+	Data   []byte `bun:"data"`
+	Reason string `bun:"reason"`
+}
+
+// maxReason bounds the reason that is kept, in characters.
+const maxReason = 1024
 
 // chunk bounds the length of one statement.
 const chunk = 500
@@ -66,11 +83,25 @@ func notNull(b []byte) []byte {
 
 // Pending implements event.Outbox.
 func (s *Outbox) Pending(ctx context.Context, limit int) ([]event.Event, error) {
+	return s.pending(ctx, limit, func(q *bun.SelectQuery) *bun.SelectQuery { return q })
+}
+
+// PendingAfter implements event.Outbox.
+func (s *Outbox) PendingAfter(ctx context.Context, id string, limit int) ([]event.Event, error) {
+	if !storable(id) { // unknown for sure
+		return s.Pending(ctx, limit)
+	}
+	return s.pending(ctx, limit, func(q *bun.SelectQuery) *bun.SelectQuery {
+		return q.Where("position > COALESCE((SELECT MAX(position) FROM parley_outbox WHERE id = ?), 0)", id)
+	})
+}
+
+func (s *Outbox) pending(ctx context.Context, limit int, which func(*bun.SelectQuery) *bun.SelectQuery) ([]event.Event, error) {
 	if limit < 1 {
 		return []event.Event{}, nil
 	}
 	var rows []eventRow
-	if err := s.db.read.NewSelect().Model(&rows).OrderExpr("position").Limit(int64(limit)).Scan(ctx); err != nil {
+	if err := s.db.read.NewSelect().Model(&rows).Apply(which).OrderExpr("position").Limit(int64(limit)).Scan(ctx); err != nil {
 		return nil, s.db.fail(ctx, "read outbox", err)
 	}
 	events := make([]event.Event, len(rows))
@@ -94,5 +125,33 @@ func (s *Outbox) Published(ctx context.Context, ids ...string) error {
 			}
 		}
 		return nil
+	})
+}
+
+// SetAside implements event.Outbox: the event moves to the table parley_outbox_aside.
+func (s *Outbox) SetAside(ctx context.Context, id, reason string) error {
+	if !storable(id) { // unknown for sure
+		return nil
+	}
+	reason = strings.ReplaceAll(strings.ToValidUTF8(reason, ""), "\x00", "")
+	if runes := []rune(reason); len(runes) > maxReason {
+		reason = string(runes[:maxReason])
+	}
+	return s.db.transact(ctx, "set event aside", func(ctx context.Context, tx bun.Tx) error {
+		var rows []eventRow
+		if err := tx.NewSelect().Model(&rows).Where("id = ?", id).OrderExpr("position").Limit(1).Scan(ctx); err != nil || len(rows) == 0 {
+			return err
+		}
+		r := rows[0]
+		aside := asideRow{ID: r.ID, Topic: r.Topic, Type: r.Type, Key: r.Key, Time: r.Time, Data: notNull(r.Data), Reason: reason}
+		// It may have been there before, and been replayed.
+		if _, err := tx.NewDelete().Model((*asideRow)(nil)).Where("id = ?", id).Exec(ctx); err != nil {
+			return err
+		}
+		if _, err := tx.NewInsert().Model(&aside).Returning("NULL").Exec(ctx); err != nil {
+			return err
+		}
+		_, err := tx.NewDelete().Model((*eventRow)(nil)).Where("id = ?", id).Exec(ctx)
+		return err
 	})
 }

@@ -133,6 +133,12 @@ var schemaRules = []rule{
 		texts: map[string]bounds{"id": {1, 128}, "topic": {0, 128}, "type": {0, 128}, "event_key": {0, 255}},
 	},
 	{
+		table:  "outbox_aside",
+		row:    map[string]any{"id": "i", "topic": "t", "type": "y", "event_key": "k", "time": 0, "data": []byte{0}, "reason": "r"},
+		texts:  map[string]bounds{"id": {1, 128}, "topic": {0, 128}, "type": {0, 128}, "event_key": {0, 255}, "reason": {0, 1024}},
+		unique: []unique{{"id", map[string]any{"topic": "u"}}},
+	},
+	{
 		table: "mail_jobs",
 		row: map[string]any{
 			"id": "i", "job_key": "k", "kind": "v", "recipient": "r", "recipient_name": "n", "data": []byte{0}, "state": "running",

@@ -7,6 +7,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strings"
 	"testing"
 	"time"
 
@@ -211,6 +212,43 @@ func TestUpgradeKeepsSessions(t *testing.T) {
 		}
 		_, err := s.Sessions().Standing(t.Context(), "nobody")
 		require.ErrorIs(t, err, auth.ErrSessionNotFound)
+	})
+}
+
+// An older program that runs beside keeps its events in the outbox, and neither sees nor loses what was set aside.
+func TestUpgradeSetsEventsAside(t *testing.T) {
+	first(t, 2, func(t *testing.T, s *bunstore.Store, reopen func() *bunstore.Store) {
+		old := func(id string) {
+			db, _ := bunstore.Handles(s)
+			_, err := db.ExecContext(t.Context(), "INSERT INTO parley_outbox (id, topic, type, event_key, time, data) VALUES (?, 'session', 'x.y', 'k', ?, ?)", id, noon.UnixMicro(), []byte("{}"))
+			require.NoError(t, err)
+		}
+		old("before")
+		s = reopen()
+		require.NoError(t, s.Migrate(t.Context()))
+		old("beside")
+		require.NoError(t, s.Outbox().SetAside(t.Context(), "before", strings.Repeat("ü", 3000)))
+		for range 2 { // as the older program does, and the newer
+			pending, err := s.Outbox().Pending(t.Context(), 10)
+			require.NoError(t, err)
+			require.Len(t, pending, 1)
+			require.Equal(t, "beside", pending[0].ID)
+		}
+		db, _ := bunstore.Handles(s)
+		var got struct{ ID, Topic, Type, EventKey, Reason string }
+		require.NoError(t, db.NewRaw("SELECT id, topic, type, event_key, reason FROM parley_outbox_aside").Scan(t.Context(), &got))
+		require.Equal(t, strings.Repeat("ü", 1024), got.Reason)
+		// As operations.md says.
+		_, err := db.ExecContext(t.Context(), "INSERT INTO parley_outbox (id, topic, type, event_key, time, data) SELECT id, topic, type, event_key, time, data FROM parley_outbox_aside WHERE id = 'before'")
+		require.NoError(t, err)
+		pending, err := s.Outbox().Pending(t.Context(), 10)
+		require.NoError(t, err)
+		require.Len(t, pending, 2)
+		require.Equal(t, event.Event{ID: "before", Topic: "session", Type: "x.y", Key: "k", Time: noon, Data: []byte("{}")}, pending[1])
+		// It may be set aside once more.
+		require.NoError(t, s.Outbox().SetAside(t.Context(), "before", "again"))
+		require.NoError(t, db.NewRaw("SELECT id, topic, type, event_key, reason FROM parley_outbox_aside").Scan(t.Context(), &got))
+		require.Equal(t, "again", got.Reason)
 	})
 }
 

@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"strconv"
 	"sync"
-	"sync/atomic"
 	"time"
 
 	"github.com/IBM/sarama"
@@ -18,7 +17,7 @@ import (
 )
 
 // Bus carries events over Kafka. Make one with [Open]. Its methods may be called from many
-// goroutines; one Publish at a time reaches the brokers.
+// goroutines; for each topic one Publish at a time reaches the brokers.
 type Bus struct {
 	cfg       Config
 	client    sarama.Client // for Ping
@@ -81,20 +80,24 @@ func (b *Bus) outcome(ctx context.Context, what string, err error) error {
 }
 
 // Publish implements event.Publisher: it returns nil when every in-sync replica has every event.
-// It returns watermillbus.ErrEventInvalid, before it publishes anything, if an event cannot
+// Its error is an *event.PublishError: watermillbus.ErrEventInvalid for an event that cannot
 // travel, and otherwise kind Unavailable, Forbidden (no right to the topic), NotFound (no such
-// topic), Invalid (too large), or watermillbus.ErrClosed.
+// topic), Invalid (too large for the topic, or for this bus), or watermillbus.ErrClosed.
 func (b *Bus) Publish(ctx context.Context, events ...event.Event) error {
 	both, end := b.with(ctx)
 	defer end()
 	err := b.publisher.Publish(both, events...)
-	if err == nil {
-		return nil
+	if part := (*event.PublishError)(nil); errors.As(err, &part) && b.ctx.Err() != nil && ctx.Err() == nil {
+		for i, why := range part.Failed {
+			if !event.Never(why) {
+				part.Failed[i] = watermillbus.ErrClosed
+			}
+		}
 	}
-	if !errors.Is(err, watermillbus.ErrEventInvalid) {
-		err = translate(err)
+	if err != nil {
+		return fmt.Errorf("kafkabus: publish: %w", err)
 	}
-	return b.outcome(ctx, "publish", err)
+	return nil
 }
 
 // Subscribe implements event.Subscriber. See the package comment for groups, for events that can
@@ -169,8 +172,8 @@ func (b *Bus) instance(group string) (name string, release func()) {
 type records struct {
 	mu      sync.RWMutex
 	to      message.Publisher
-	leaders func(topic string) error // nil if each partition has one
-	suspect atomic.Bool              // the last Publish failed
+	leaders func(topic string) error // nil if the topic is there, and somebody answers for it
+	suspect sync.Map                 // the topics whose last Publish failed
 	closed  bool
 }
 
@@ -182,13 +185,18 @@ func (r *records) Publish(topic string, messages ...*message.Message) error {
 	if r.closed {
 		return watermillbus.ErrClosed
 	}
-	if r.suspect.Load() {
-		if err := r.leaders(topic); err != nil {
-			return err
+	if _, suspect := r.suspect.Load(topic); suspect {
+		// One partition without a leader does not hold up the others.
+		if err := r.leaders(topic); err != nil && !errors.Is(err, sarama.ErrLeaderNotAvailable) {
+			return translate(err)
 		}
 	}
-	err := r.to.Publish(topic, messages...)
-	r.suspect.Store(err != nil)
+	err := translate(r.to.Publish(topic, messages...))
+	if err == nil || event.Never(err) {
+		r.suspect.Delete(topic)
+	} else {
+		r.suspect.Store(topic, true)
+	}
 	return err
 }
 
@@ -212,7 +220,7 @@ const metaCut = "dead_cut"
 
 func (g graves) Publish(topic string, messages ...*message.Message) error {
 	err := g.records.Publish(topic, messages...)
-	if err == nil || fault.KindOf(translate(err)) != fault.Invalid {
+	if err == nil || !event.Never(err) {
 		return err
 	}
 	cut := make([]*message.Message, len(messages))

@@ -5,7 +5,9 @@
 // # Guarantees
 //
 // Publish returns nil when every in-sync replica has every event. The producer is idempotent and
-// has one request under way, so its own repetitions neither double nor reorder. A Publish that
+// has one request under way, so its own repetitions neither double nor reorder. What fails is named event by event: a
+// topic that is gone, a partition without a leader, a record that is too large (for the topic's max.message.bytes, the
+// broker's segments, or 16 MiB here) hold up nothing else. A Publish that
 // is left by its context goes on by itself until its time-outs end it, at most some fifteen
 // seconds; its outcome is unknown, and later calls wait for it, so that nothing overtakes.
 //

@@ -29,6 +29,7 @@ var kinds = []struct {
 	{sarama.ErrClusterAuthorizationFailed, fault.Forbidden, "the user has no right to do this in the cluster"},
 	{sarama.ErrFencedInstancedId, fault.Conflict, "another process has joined the group under the same node name"},
 	{sarama.ErrMessageSizeTooLarge, fault.Invalid, "the event is larger than the broker allows"},
+	{sarama.ErrMessageSetSizeTooLarge, fault.Invalid, "the event is larger than the broker allows"},
 	{sarama.ErrUnknownTopicOrPartition, fault.NotFound, "the topic does not exist"},
 	{sarama.ErrInvalidTopic, fault.Invalid, "the broker does not allow the name of the topic"},
 	{sarama.ErrInvalidReplicationFactor, fault.Invalid, "the cluster has fewer brokers than the replication asks for"},

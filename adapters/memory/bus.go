@@ -73,16 +73,31 @@ func NewBus(cfg BusConfig) *Bus {
 	return &Bus{cfg: cfg, topics: map[string][]*group{}}
 }
 
-// Publish gives every event to the groups of its topic.
+// Publish gives every event to the groups of its topic. It refuses those that lack an ID, a topic or a type.
 func (b *Bus) Publish(ctx context.Context, events ...event.Event) error {
-	for _, e := range events {
-		b.mu.Lock()
-		groups := b.topics[e.Topic]
-		b.mu.Unlock()
-		for _, g := range groups {
-			if err := g.put(ctx, cloneEvent(e)); err != nil {
-				return err
-			}
+	if err := alive(ctx); err != nil {
+		return err
+	}
+	failed := map[int]error{}
+	for i, e := range events {
+		if err := e.Check(); err != nil {
+			failed[i] = err
+			continue
+		}
+		if err := b.publish(ctx, e); err != nil {
+			failed[i] = err // and so will the others be, since ctx is done
+		}
+	}
+	return event.Failures(failed)
+}
+
+func (b *Bus) publish(ctx context.Context, e event.Event) error {
+	b.mu.Lock()
+	groups := b.topics[e.Topic]
+	b.mu.Unlock()
+	for _, g := range groups {
+		if err := g.put(ctx, cloneEvent(e)); err != nil {
+			return err
 		}
 	}
 	return alive(ctx)

@@ -35,7 +35,9 @@ func TestBusKeepsEventsOfANamedGroup(t *testing.T) {
 			cancel()
 			synctest.Wait()
 		}
-		publish := func(id string) { require.NoError(t, bus.Publish(t.Context(), event.Event{ID: id, Topic: "t"})) }
+		publish := func(id string) {
+			require.NoError(t, bus.Publish(t.Context(), event.Event{ID: id, Topic: "t", Type: "x"}))
+		}
 		publish("1")
 		during("g", func() { publish("2") })
 		during("", func() { publish("3") })
@@ -61,16 +63,16 @@ func TestBusPublishWaitsForRoom(t *testing.T) {
 			}, nil)
 		}()
 		synctest.Wait()
-		require.NoError(t, bus.Publish(t.Context(), event.Event{ID: "1", Topic: "t"}, event.Event{ID: "2", Topic: "t"}))
+		require.NoError(t, bus.Publish(t.Context(), event.Event{ID: "1", Topic: "t", Type: "x"}, event.Event{ID: "2", Topic: "t", Type: "x"}))
 
 		short, end := context.WithTimeout(t.Context(), time.Second)
 		defer end()
-		err := bus.Publish(short, event.Event{ID: "refused", Topic: "t"})
+		err := bus.Publish(short, event.Event{ID: "refused", Topic: "t", Type: "x"})
 		require.ErrorIs(t, err, fault.Unavailable)
 		require.ErrorIs(t, err, context.DeadlineExceeded)
 
 		published := make(chan error, 1)
-		go func() { published <- bus.Publish(t.Context(), event.Event{ID: "3", Topic: "t"}) }()
+		go func() { published <- bus.Publish(t.Context(), event.Event{ID: "3", Topic: "t", Type: "x"}) }()
 		synctest.Wait()
 		assert.Empty(t, published)
 		release <- struct{}{}
@@ -97,7 +99,7 @@ func TestBusReleasesThePublishersOfASubscriberThatGoes(t *testing.T) {
 		synctest.Wait()
 		published := make(chan error, 1)
 		go func() {
-			published <- bus.Publish(t.Context(), event.Event{ID: "1", Topic: "t"}, event.Event{ID: "2", Topic: "t"})
+			published <- bus.Publish(t.Context(), event.Event{ID: "1", Topic: "t", Type: "x"}, event.Event{ID: "2", Topic: "t", Type: "x"})
 		}()
 		synctest.Wait()
 		assert.Empty(t, published)
@@ -130,7 +132,7 @@ func TestBusRetriesBeforeItGoesOnWithTheKey(t *testing.T) {
 		synctest.Wait()
 		var events []event.Event
 		for _, id := range []string{"a1", "a2", "b1"} {
-			events = append(events, event.Event{ID: id, Topic: "t", Key: id[:1], Data: []byte("data")})
+			events = append(events, event.Event{ID: id, Topic: "t", Type: "x", Key: id[:1], Data: []byte("data")})
 		}
 		require.NoError(t, bus.Publish(ctx, events...))
 		time.Sleep(time.Minute) // of the bubble's clock
@@ -156,7 +158,7 @@ func TestBusHandsAnEventOnWhenItsSubscriberGoes(t *testing.T) {
 			}, nil)
 		}()
 		synctest.Wait()
-		require.NoError(t, bus.Publish(ctx, event.Event{ID: "1", Topic: "t"}))
+		require.NoError(t, bus.Publish(ctx, event.Event{ID: "1", Topic: "t", Type: "x"}))
 		synctest.Wait()
 		handled := make(chan string, 1)
 		go func() {
@@ -190,7 +192,7 @@ func TestBusDeadEventsHoldUpNobody(t *testing.T) {
 		leave()
 		subscribe(ctx, "t", func(context.Context, event.Event) error { return never })
 		for i := range 5 {
-			assert.NoError(t, bus.Publish(ctx, event.Event{ID: fmt.Sprint(i), Topic: "t", Key: "k", Data: []byte("x")}))
+			assert.NoError(t, bus.Publish(ctx, event.Event{ID: fmt.Sprint(i), Topic: "t", Type: "x", Key: "k", Data: []byte("x")}))
 		}
 		synctest.Wait()
 		var dead []event.Event
@@ -199,7 +201,7 @@ func TestBusDeadEventsHoldUpNobody(t *testing.T) {
 			return nil
 		})
 		assert.Equal(t, []event.Event{
-			{ID: "0", Topic: "t.dead", Key: "k", Data: []byte("x")}, {ID: "1", Topic: "t.dead", Key: "k", Data: []byte("x")},
+			{ID: "0", Topic: "t.dead", Type: "x", Key: "k", Data: []byte("x")}, {ID: "1", Topic: "t.dead", Type: "x", Key: "k", Data: []byte("x")},
 		}, dead, "a group that is full gets no more")
 		cancel()
 		synctest.Wait()

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"slices"
+	"strings"
 	"sync"
 
 	"github.com/parley-chat/parley/core/event"
@@ -13,7 +14,20 @@ import (
 type Outbox struct {
 	mu     sync.Mutex
 	events []event.Event // in the order of the commits
+	aside  []Aside
 }
+
+// Aside is an event that can never be published, and why.
+type Aside struct {
+	Event  event.Event
+	Reason string // at most 1,024 bytes
+}
+
+// maxAside bounds how many events that were set aside are kept: the newest.
+const (
+	maxAside  = 1024
+	maxReason = 1024
+)
 
 var _ event.Outbox = (*Outbox)(nil)
 
@@ -43,11 +57,66 @@ func (o *Outbox) Pending(ctx context.Context, limit int) ([]event.Event, error) 
 	}
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	pending := make([]event.Event, 0, min(limit, len(o.events)))
-	for _, e := range o.events[:cap(pending)] {
+	return first(o.events, limit), nil
+}
+
+// PendingAfter returns the events behind one of them.
+func (o *Outbox) PendingAfter(ctx context.Context, id string, limit int) ([]event.Event, error) {
+	if err := alive(ctx); err != nil {
+		return nil, err
+	}
+	if err := atLeastOne(limit); err != nil {
+		return nil, err
+	}
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return first(o.events[o.at(id)+1:], limit), nil
+}
+
+// at returns the place of an event, -1 if it is not there. The caller holds mu.
+func (o *Outbox) at(id string) int {
+	return slices.IndexFunc(o.events, func(e event.Event) bool { return e.ID == id })
+}
+
+func first(events []event.Event, limit int) []event.Event {
+	pending := make([]event.Event, 0, min(limit, len(events)))
+	for _, e := range events[:cap(pending)] {
 		pending = append(pending, cloneEvent(e))
 	}
-	return pending, nil
+	return pending
+}
+
+// SetAside keeps an event apart, with the reason. Of more than 1,024 the oldest is forgotten.
+func (o *Outbox) SetAside(ctx context.Context, id, reason string) error {
+	if err := alive(ctx); err != nil {
+		return err
+	}
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	i := o.at(id)
+	if i < 0 {
+		return nil
+	}
+	if len(o.aside) == maxAside {
+		o.aside = slices.Delete(o.aside, 0, 1)
+	}
+	if len(reason) > maxReason {
+		reason = reason[:maxReason]
+	}
+	o.aside = append(o.aside, Aside{o.events[i], strings.ToValidUTF8(reason, "")})
+	o.events = slices.Delete(o.events, i, i+1)
+	return nil
+}
+
+// Asides returns the events that were set aside, oldest first.
+func (o *Outbox) Asides() []Aside {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	asides := slices.Clone(o.aside)
+	for i := range asides {
+		asides[i].Event = cloneEvent(asides[i].Event)
+	}
+	return asides
 }
 
 // Published forgets events.

@@ -67,6 +67,7 @@
 //	rooms     _id: the name | created_by, created_at
 //	members   _id | user_id, room unique together, since
 //	messages  _id | room, seq unique together; room, once unique together; id, client_id, author_id, author_name, text, at
+//	outbox_aside  _id | topic, type, key, time, data, reason: events that can never be published
 //	clock     _id: a moment of the logical clock; the last ones are kept
 //	mail_jobs _id | position, key unique, kind, recipient, recipient_name, data, state, open, due_at, attempts, claims,
 //	          run_at, leased_until, last_error, created_at, updated_at
@@ -138,7 +139,7 @@ func newStore(db *mongo.Database, cfg Config) *Store {
 		handle **mongo.Collection
 	}{
 		{users, &d.users}, {signUps, &d.signUps}, {sessions, &d.sessions}, {codes, &d.codes}, {nonces, &d.nonces}, {limits, &d.limits}, {rooms, &d.rooms},
-		{members, &d.members}, {messages, &d.messages}, {clock, &d.clock}, {mailJobs, &d.mailJobs}, {schema, &d.schema},
+		{members, &d.members}, {messages, &d.messages}, {aside, &d.aside}, {clock, &d.clock}, {mailJobs, &d.mailJobs}, {schema, &d.schema},
 	} {
 		*c.handle = db.Collection(c.schema.name, opts)
 	}
@@ -214,7 +215,7 @@ type database struct {
 	db  *mongo.Database
 	log *slog.Logger
 
-	users, signUps, sessions, codes, nonces, limits, rooms, members, messages, clock, mailJobs, schema *mongo.Collection
+	users, signUps, sessions, codes, nonces, limits, rooms, members, messages, aside, clock, mailJobs, schema *mongo.Collection
 
 	// committed is messages as the majority has them: the number after one that a new primary may not have
 	// would leave a gap there.

@@ -93,18 +93,20 @@ func everyCall(s *mongostore.Store) map[string]func(ctx context.Context) error {
 			_, err := s.Messages().List(ctx, "r", chat.Range{Limit: 1})
 			return err
 		},
-		"Messages.Bounds":   func(ctx context.Context) error { _, _, err := s.Messages().Bounds(ctx, "r"); return err },
-		"Rooms.Ensure":      func(ctx context.Context) error { _, err := s.Rooms().Ensure(ctx, chat.Room{Name: "r"}); return err },
-		"Rooms.ByName":      func(ctx context.Context) error { _, err := s.Rooms().ByName(ctx, "r"); return err },
-		"Rooms.List":        func(ctx context.Context) error { _, err := s.Rooms().List(ctx, "", 1); return err },
-		"Members.Add":       func(ctx context.Context) error { return s.Members().Add(ctx, chat.Membership{Room: "r", UserID: "u"}) },
-		"Members.Remove":    func(ctx context.Context) error { return s.Members().Remove(ctx, "r", "u") },
-		"Members.Has":       func(ctx context.Context) error { _, err := s.Members().Has(ctx, "r", "u"); return err },
-		"Members.RoomsOf":   func(ctx context.Context) error { _, err := s.Members().RoomsOf(ctx, "u", "", 1); return err },
-		"Outbox.Pending":    func(ctx context.Context) error { _, err := s.Outbox().Pending(ctx, 1); return err },
-		"Outbox.Published":  func(ctx context.Context) error { return s.Outbox().Published(ctx, "e") },
-		"MailQueue.Enqueue": func(ctx context.Context) error { return s.MailQueue().Enqueue(ctx, mail.Job{ID: "j", Key: "k"}) },
-		"MailQueue.Claim":   func(ctx context.Context) error { _, _, err := s.MailQueue().Claim(ctx, noon, time.Minute); return err },
+		"Messages.Bounds":     func(ctx context.Context) error { _, _, err := s.Messages().Bounds(ctx, "r"); return err },
+		"Rooms.Ensure":        func(ctx context.Context) error { _, err := s.Rooms().Ensure(ctx, chat.Room{Name: "r"}); return err },
+		"Rooms.ByName":        func(ctx context.Context) error { _, err := s.Rooms().ByName(ctx, "r"); return err },
+		"Rooms.List":          func(ctx context.Context) error { _, err := s.Rooms().List(ctx, "", 1); return err },
+		"Members.Add":         func(ctx context.Context) error { return s.Members().Add(ctx, chat.Membership{Room: "r", UserID: "u"}) },
+		"Members.Remove":      func(ctx context.Context) error { return s.Members().Remove(ctx, "r", "u") },
+		"Members.Has":         func(ctx context.Context) error { _, err := s.Members().Has(ctx, "r", "u"); return err },
+		"Members.RoomsOf":     func(ctx context.Context) error { _, err := s.Members().RoomsOf(ctx, "u", "", 1); return err },
+		"Outbox.Pending":      func(ctx context.Context) error { _, err := s.Outbox().Pending(ctx, 1); return err },
+		"Outbox.PendingAfter": func(ctx context.Context) error { _, err := s.Outbox().PendingAfter(ctx, "e", 1); return err },
+		"Outbox.SetAside":     func(ctx context.Context) error { return s.Outbox().SetAside(ctx, "e", "reason") },
+		"Outbox.Published":    func(ctx context.Context) error { return s.Outbox().Published(ctx, "e") },
+		"MailQueue.Enqueue":   func(ctx context.Context) error { return s.MailQueue().Enqueue(ctx, mail.Job{ID: "j", Key: "k"}) },
+		"MailQueue.Claim":     func(ctx context.Context) error { _, _, err := s.MailQueue().Claim(ctx, noon, time.Minute); return err },
 		"MailQueue.Settle": func(ctx context.Context) error {
 			return s.MailQueue().Settle(ctx, mail.Job{ID: "j"}, mail.Outcome{State: mail.Sent})
 		},
@@ -441,6 +443,29 @@ func TestOutboxShowsNoEventWithoutItsPredecessor(t *testing.T) {
 		}
 		assert.Equal(t, want, got)
 	}
+}
+
+// What is set aside is whole in its collection, and its document is as if it had been published.
+func TestOutboxSetsAside(t *testing.T) {
+	t.Parallel()
+	s := open(t)
+	e := event.Event{ID: "e", Topic: "mail", Type: "user.created", Key: "k", Time: noon, Data: []byte(`{"a":1}`)}
+	require.NoError(t, s.Users().Create(t.Context(), user.User{ID: "u", FullName: "x", Email: "e"}, e, event.Event{ID: "f", Time: noon}))
+	for _, reason := range []string{"it is too large", "again"} {
+		require.NoError(t, s.Outbox().SetAside(t.Context(), "e", reason))
+	}
+	pending, err := s.Outbox().Pending(t.Context(), 10)
+	require.NoError(t, err)
+	require.Len(t, pending, 1)
+	var got bson.M
+	require.NoError(t, mongostore.Database(s).Collection("parley_outbox_aside").FindOne(t.Context(), bson.D{}).Decode(&got))
+	assert.Equal(t, "e", got["_id"])
+	assert.Equal(t, "mail", got["topic"])
+	assert.Equal(t, "user.created", got["type"])
+	assert.Equal(t, "k", got["key"])
+	assert.Equal(t, noon.UnixMicro(), got["time"])
+	assert.Equal(t, []byte(`{"a":1}`), got["data"].(bson.Binary).Data)
+	assert.Equal(t, "it is too large", got["reason"], "what is not pending is not set aside")
 }
 
 func TestClockKeepsItsLastMoments(t *testing.T) {

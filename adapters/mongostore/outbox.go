@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"slices"
+	"strings"
 
 	"go.mongodb.org/mongo-driver/v2/bson"
 	"go.mongodb.org/mongo-driver/v2/mongo"
@@ -117,8 +118,54 @@ func (d *database) carriers() []*mongo.Collection {
 	return []*mongo.Collection{d.users, d.signUps, d.codes, d.sessions}
 }
 
+// place is where an event stands among all. Its position says in which change it was committed; the rest
+// tells apart those of changes that got the same moment, and those of one change.
+type place struct {
+	position int64
+	carrier  int // index of the collection
+	doc      string
+	at       int // in the document
+}
+
+func (p place) compare(q place) int {
+	return cmp.Or(cmp.Compare(p.position, q.position), cmp.Compare(p.carrier, q.carrier), cmp.Compare(p.doc, q.doc), cmp.Compare(p.at, q.at))
+}
+
+// pendingDoc is as much of a document as Pending needs.
+type pendingDoc struct {
+	ID      string  `bson:"_id"`
+	Carried carrier `bson:",inline"`
+}
+
+var pendingFields = ascending("version", "pending", "events")
+
 // Pending implements event.Outbox.
 func (s *Outbox) Pending(ctx context.Context, limit int) ([]event.Event, error) {
+	return s.pending(ctx, place{}, limit)
+}
+
+// PendingAfter implements event.Outbox.
+func (s *Outbox) PendingAfter(ctx context.Context, id string, limit int) ([]event.Event, error) {
+	if !storable(id) { // unknown for sure
+		return s.Pending(ctx, limit)
+	}
+	for i, c := range s.db.carriers() {
+		docs, err := all[pendingDoc](ctx, s.db, "read outbox", c, bson.D{{Key: "events.id", Value: id}}, options.Find().SetProjection(pendingFields).SetLimit(1))
+		if err != nil {
+			return nil, err
+		}
+		for _, doc := range docs {
+			for at, e := range doc.Carried.Events {
+				if e.ID == id {
+					return s.pending(ctx, place{e.Position, i, doc.ID, at}, limit)
+				}
+			}
+		}
+	}
+	return s.Pending(ctx, limit)
+}
+
+func (s *Outbox) pending(ctx context.Context, after place, limit int) ([]event.Event, error) {
 	events := []event.Event{}
 	if limit < 1 {
 		return events, nil
@@ -129,18 +176,20 @@ func (s *Outbox) Pending(ctx context.Context, limit int) ([]event.Event, error) 
 	if err != nil || now == 0 {
 		return events, err
 	}
-	var found []eventDoc
-	for _, c := range s.db.carriers() {
-		docs, err := all[carrier](ctx, s.db, "read outbox", c,
-			bson.D{{Key: "pending", Value: bson.D{{Key: "$gt", Value: int64(0)}, {Key: "$lte", Value: now}}}},
-			options.Find().SetSort(ascending("pending")).SetLimit(int64(limit)).SetProjection(ascending("version", "pending", "events")))
+	type placed struct {
+		place
+		eventDoc
+	}
+	var found []placed
+	for i := range s.db.carriers() {
+		docs, err := s.documents(ctx, i, after.position, now, limit)
 		if err != nil {
 			return nil, err
 		}
-		for i := range docs {
-			for _, e := range docs[i].Events {
-				if e.Position <= now {
-					found = append(found, e)
+		for _, doc := range docs {
+			for at, e := range doc.Carried.Events {
+				if p := (place{e.Position, i, doc.ID, at}); e.Position <= now && p.compare(after) > 0 {
+					found = append(found, placed{p, e})
 				}
 			}
 		}
@@ -151,12 +200,86 @@ func (s *Outbox) Pending(ctx context.Context, limit int) ([]event.Event, error) 
 	if err := s.db.confirm(ctx, "read outbox"); err != nil {
 		return nil, err
 	}
-	// Events of one change, which are in one document, have one position, and stay in their order.
-	slices.SortStableFunc(found, func(a, b eventDoc) int { return cmp.Compare(a.Position, b.Position) })
+	slices.SortFunc(found, func(a, b placed) int { return a.compare(b.place) })
 	for i := range found[:min(limit, len(found))] {
 		events = append(events, found[i].event())
 	}
 	return events, nil
+}
+
+// documents returns those of a collection that have the first limit events after a position, and all at it, up to now.
+func (s *Outbox) documents(ctx context.Context, carrier int, from, now int64, limit int) ([]pendingDoc, error) {
+	c, find := s.db.carriers()[carrier], func() *options.FindOptionsBuilder { return options.Find().SetProjection(pendingFields) }
+	docs, err := all[pendingDoc](ctx, s.db, "read outbox", c,
+		bson.D{{Key: "pending", Value: bson.D{{Key: "$gt", Value: from}, {Key: "$lte", Value: now}}}},
+		find().SetSort(ascending("pending")).SetLimit(int64(limit)))
+	if err != nil {
+		return nil, err
+	}
+	if len(docs) == limit && limit > 0 { // all that share the last one's moment, or their order would not be certain
+		last := docs[limit-1].Carried.Pending
+		docs = slices.DeleteFunc(docs, func(d pendingDoc) bool { return last != nil && *d.Carried.Pending == *last })
+		same, err := all[pendingDoc](ctx, s.db, "read outbox", c, bson.D{{Key: "pending", Value: last}}, find())
+		if err != nil {
+			return nil, err
+		}
+		docs = append(docs, same...)
+	}
+	if from == 0 {
+		return docs, nil
+	}
+	// A document whose first event lies at it, or before, can have later ones.
+	more, err := all[pendingDoc](ctx, s.db, "read outbox", c, bson.D{
+		{Key: "events.position", Value: bson.D{{Key: "$gte", Value: from}}}, {Key: "pending", Value: bson.D{{Key: "$lte", Value: from}}},
+	}, find())
+	return append(docs, more...), err
+}
+
+// asideDoc is an event that can never be published, and why.
+type asideDoc struct {
+	ID     string `bson:"_id"`
+	Topic  string `bson:"topic"`
+	Type   string `bson:"type"`
+	Key    string `bson:"key"`
+	Time   int64  `bson:"time"`
+	Data   []byte `bson:"data"`
+	Reason string `bson:"reason"`
+}
+
+// SetAside implements event.Outbox: the event moves to the collection parley_outbox_aside. It is there before it
+// leaves its document.
+func (s *Outbox) SetAside(ctx context.Context, id, reason string) error {
+	const op = "set event aside"
+	if !storable(id) { // unknown for sure
+		return nil
+	}
+	reason = strings.ReplaceAll(strings.ToValidUTF8(reason, ""), "\x00", "")
+	if runes := []rune(reason); len(runes) > maxReason {
+		reason = string(runes[:maxReason])
+	}
+	for _, c := range s.db.carriers() {
+		docs, err := all[pendingDoc](ctx, s.db, op, c, bson.D{{Key: "events.id", Value: id}}, options.Find().SetProjection(pendingFields).SetLimit(1))
+		if err != nil {
+			return err
+		}
+		for _, doc := range docs {
+			for _, e := range doc.Carried.Events {
+				if e.ID != id {
+					continue
+				}
+				raw, err := aside.encode(asideDoc{ID: e.ID, Topic: e.Topic, Type: e.Type, Key: e.Key, Time: e.Time, Data: notNull(e.Data), Reason: reason})
+				if err != nil {
+					return err
+				}
+				// It may have been there before, and been replayed.
+				if _, err := s.db.aside.ReplaceOne(ctx, byID(id), raw, options.Replace().SetUpsert(true)); err != nil {
+					return s.db.fail(ctx, op, err)
+				}
+				return s.Published(ctx, id)
+			}
+		}
+	}
+	return nil
 }
 
 // published is as much of a document as Published needs.

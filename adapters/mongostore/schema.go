@@ -64,8 +64,9 @@ func optional(f field) field   { f.optional = true; return f }
 // Bounds follow core's limits; identifiers and hashes, which core leaves open, have 128
 // characters, keys of events and names of nonces 255.
 const (
-	maxID  = 128
-	maxKey = 255
+	maxID     = 128
+	maxKey    = 255
+	maxReason = 1024
 )
 
 // carried are the fields of documents that carry the events of their changes.
@@ -78,8 +79,9 @@ var carried = []field{
 	}}),
 }
 
-// Events are found by the position of the first, and by their identifiers.
-var carriedIndexes = []index{{fields: []string{"pending"}, sparse: true}, {fields: []string{"events.id"}, sparse: true}}
+// Events are found by the position of the first, by their identifiers, and by their own positions.
+var carriedIndexes = []index{{fields: []string{"pending"}, sparse: true}, {fields: []string{"events.id"}, sparse: true},
+	{fields: []string{"events.position"}, sparse: true}}
 
 // carriedLater are those of documents that carried none in an earlier version, and may lack them.
 var carriedLater = append([]field{optional(carried[0]), {name: "removed", kind: kindBool, optional: true}}, carried[1:]...)
@@ -148,6 +150,14 @@ var (
 		},
 		indexes: []index{{fields: []string{"room", "seq"}, unique: true}, {fields: []string{"room", "once"}, unique: true}},
 	}
+	// aside is what can never be published: the event as it was in its document, and why.
+	aside = &collection{
+		name: "parley_outbox_aside",
+		fields: []field{
+			text("_id", 1, maxID), text("topic", 0, maxID), text("type", 0, maxID), text("key", 0, maxKey), moment("time"),
+			{name: "data", kind: kindBytes}, text("reason", 0, maxReason),
+		},
+	}
 	clock    = &collection{name: "parley_clock", fields: []field{number("_id", 1)}}
 	mailJobs = &collection{
 		name: "parley_mail_jobs",
@@ -170,7 +180,7 @@ var (
 )
 
 // collections are all there are. The schema's comes last: its document says that the others are there.
-var collections = []*collection{users, signUps, sessions, codes, nonces, limits, rooms, members, messages, clock, mailJobs, schema}
+var collections = []*collection{users, signUps, sessions, codes, nonces, limits, rooms, members, messages, aside, clock, mailJobs, schema}
 
 // validator is what the server is told to check.
 func (c *collection) validator() bson.D {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
 	"sync"
 	"time"
@@ -160,28 +161,40 @@ func (b *Bus) Close() error {
 }
 
 // Publish implements event.Publisher: for each event in turn it waits until every declared group
-// of the topic has handled it. It returns ErrEventInvalid, before it publishes anything, if one
-// cannot travel; an error of kind Unavailable when ctx is done; ErrClosed; or ErrOwnTopic when
+// of the topic has handled it; topics do not wait for each other. Its error is an *event.PublishError: ErrEventInvalid for
+// an event that cannot travel; an error of kind Unavailable when ctx is done; ErrClosed; or ErrOwnTopic when
 // ctx is that of a handler that would wait for itself.
 func (b *Bus) Publish(ctx context.Context, events ...event.Event) error {
-	messages := make([]*message.Message, len(events))
+	failed := map[int]error{}
+	parts := map[string]*part{} // by topic
 	for i, e := range events {
 		m, err := Encode(e, b.source)
 		if err == nil && ctx.Value(handling{b, e.Topic}) != nil {
 			err = ErrOwnTopic
 		}
 		if err != nil {
-			return fmt.Errorf("watermillbus: %w", err)
+			failed[i] = fmt.Errorf("watermillbus: %w", err)
+			continue
 		}
 		m.UUID = watermill.NewUUID() // of this publishing: an event may be published twice
-		messages[i] = m
-	}
-	for i, m := range messages {
-		if err := b.publish(ctx, events[i].Topic, m); err != nil {
-			return fmt.Errorf("watermillbus: publish to %s: %w", events[i].Topic, err)
+		if parts[e.Topic] == nil {
+			parts[e.Topic] = &part{topic: e.Topic, failed: map[int]error{}}
 		}
+		parts[e.Topic].add(i, e.Key, m)
 	}
-	return nil
+	var running sync.WaitGroup
+	for topic, part := range parts {
+		running.Go(func() {
+			for _, m := range part.messages {
+				part.note(b.publish(ctx, topic, m))
+			}
+		})
+	}
+	running.Wait()
+	for _, part := range parts {
+		maps.Copy(failed, part.failed)
+	}
+	return event.Failures(failed)
 }
 
 func (b *Bus) publish(ctx context.Context, topic string, m *message.Message) error {

@@ -34,7 +34,7 @@
 // own account of who is done.
 //
 // [Publisher] and [Subscriber] add to a transport what the ports ask for and Watermill does not
-// know: publishing that can be left by its context, retries in place with a back-off, and
+// know: publishing that can be left by its context and says of each event what became of it, retries in place with a back-off, and
 // what can never be handled. Order, groups and durability are the transport's.
 //
 // # Exceptions

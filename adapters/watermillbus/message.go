@@ -38,21 +38,15 @@ const (
 // What this package refuses.
 var (
 	// ErrEventInvalid says that an event lacks an ID, a topic or a type, and cannot travel.
-	ErrEventInvalid = fault.New(fault.Invalid, "event_invalid", "the event cannot be published")
+	ErrEventInvalid = event.ErrInvalid
 	// ErrMessageMalformed says that a message is not an event.
 	ErrMessageMalformed = fault.New(fault.Invalid, "message_malformed", "the message is not an event")
 )
 
 // Encode returns e as a message. source says who publishes it (ce_source); empty means "parley".
 func Encode(e event.Event, source string) (*message.Message, error) {
-	var missing []string
-	for _, f := range []struct{ name, value string }{{"ID", e.ID}, {"Topic", e.Topic}, {"Type", e.Type}} {
-		if f.value == "" {
-			missing = append(missing, f.name)
-		}
-	}
-	if missing != nil {
-		return nil, ErrEventInvalid.Because(fmt.Errorf("event %q lacks %s", e.ID, strings.Join(missing, ", ")))
+	if err := e.Check(); err != nil {
+		return nil, err
 	}
 	if source == "" {
 		source = defaultSource

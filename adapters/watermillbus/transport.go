@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
+	"sync"
 	"time"
 
 	"github.com/ThreeDotsLabs/watermill/message"
@@ -14,17 +16,21 @@ import (
 
 // PublisherConfig is what a [Publisher] needs. Zero fields without "required" mean the default.
 type PublisherConfig struct {
-	// Publisher takes over messages: when its Publish returns nil they are safe. Required.
+	// Publisher takes over messages: when its Publish returns nil they are safe. An error without a kind is
+	// taken as Unavailable; kind Invalid says that a message can never be published, and NotFound, Forbidden and
+	// Unauthenticated that its topic takes none for now. Required.
 	Publisher message.Publisher
 	// Source says who publishes (ce_source). Default "parley".
 	Source string
 }
 
 // Publisher publishes events over one of Watermill's transports. Its methods may be called from
-// many goroutines; one call at a time reaches the transport.
+// many goroutines; for each topic one call at a time reaches the transport, with one message.
 type Publisher struct {
-	cfg  PublisherConfig
-	turn chan struct{}
+	cfg PublisherConfig
+
+	mu    sync.Mutex
+	turns map[string]chan struct{} // by topic
 }
 
 var _ event.Publisher = (*Publisher)(nil)
@@ -34,43 +40,136 @@ func NewPublisher(cfg PublisherConfig) (*Publisher, error) {
 	if cfg.Publisher == nil {
 		return nil, errors.New("watermillbus: publisher: the field Publisher is required")
 	}
-	return &Publisher{cfg: cfg, turn: make(chan struct{}, 1)}, nil
+	return &Publisher{cfg: cfg, turns: map[string]chan struct{}{}}, nil
 }
 
-// Publish hands the events to the transport in order. It returns ErrEventInvalid, before it
-// publishes anything, if one cannot travel, and an error of kind Unavailable if the transport
-// fails or ctx is done. A transport does not always heed a context: its call is then left to end
-// by itself, in a goroutine, and later calls wait for it, so that nothing overtakes its events.
+// giveUpAfter is how many keys of a topic fail in a row before a Publish tries no more of it.
+const giveUpAfter = 8
+
+// Publish hands the events to the transport, each topic by itself and in order. Its error is an *event.PublishError:
+// ErrEventInvalid for an event that cannot travel, the transport's error for one that it does not take and
+// for its successors with the same key, and kind Unavailable when ctx is done. After a failure of the topic itself (NotFound,
+// Forbidden, Unauthenticated), or of eight keys in a row, the rest of the topic fails untried. A transport does not
+// always heed a context: its call is then left to end by itself, in a goroutine, and later calls with
+// the topic wait for it, so that nothing overtakes its events.
 func (p *Publisher) Publish(ctx context.Context, events ...event.Event) error {
-	messages := make([]*message.Message, len(events))
+	failed := map[int]error{}
+	parts := map[string]*part{} // by topic
 	for i, e := range events {
 		m, err := Encode(e, p.cfg.Source)
 		if err != nil {
-			return fmt.Errorf("watermillbus: %w", err)
+			failed[i] = fmt.Errorf("watermillbus: %w", err)
+			continue
 		}
 		m.SetContext(ctx)
-		messages[i] = m
+		if parts[e.Topic] == nil {
+			parts[e.Topic] = &part{topic: e.Topic, failed: map[int]error{}}
+		}
+		parts[e.Topic].add(i, e.Key, m)
 	}
-	err := ctx.Err()
-	if err == nil && len(events) > 0 {
-		err = inTurn(ctx, p.turn, func() error {
-			for from := 0; from < len(events); {
-				to := from + 1
-				for to < len(events) && events[to].Topic == events[from].Topic {
-					to++
-				}
-				if err := p.cfg.Publisher.Publish(events[from].Topic, messages[from:to]...); err != nil {
-					return err
-				}
-				from = to
-			}
-			return nil
+	var running sync.WaitGroup
+	for topic, part := range parts {
+		running.Go(func() {
+			_ = inTurn(ctx, p.turn(topic), func() error { // part knows
+				part.publish(ctx, p.cfg.Publisher)
+				return nil
+			})
+			part.end(ctx.Err())
 		})
 	}
-	if err != nil {
-		return fmt.Errorf("watermillbus: publish: %w", fault.Wrap(fault.Unavailable, err))
+	running.Wait()
+	for _, part := range parts {
+		maps.Copy(failed, part.failed)
 	}
-	return nil
+	return event.Failures(failed)
+}
+
+func (p *Publisher) turn(topic string) chan struct{} {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	turn, ok := p.turns[topic]
+	if !ok {
+		turn = make(chan struct{}, 1)
+		p.turns[topic] = turn
+	}
+	return turn
+}
+
+// part is what a Publish has for one topic.
+type part struct {
+	topic    string
+	indexes  []int // in the call
+	keys     []string
+	messages []*message.Message
+
+	mu     sync.Mutex
+	known  int           // how many of them have an outcome, in their order
+	failed map[int]error // by index in the call
+	ended  bool          // Publish does not wait any longer: what comes later is not told
+}
+
+func (p *part) add(index int, key string, m *message.Message) {
+	p.indexes, p.keys, p.messages = append(p.indexes, index), append(p.keys, key), append(p.messages, m)
+}
+
+// publish hands over the messages in order.
+func (p *part) publish(ctx context.Context, to message.Publisher) {
+	behind := map[string]error{} // by key: why its events wait
+	row := 0
+	var all error // why the rest waits
+	for n, m := range p.messages {
+		if all == nil && ctx.Err() != nil {
+			all = fault.Wrap(fault.Unavailable, ctx.Err())
+		}
+		err := all
+		if err == nil {
+			err = behind[p.keys[n]]
+		}
+		if err != nil {
+			p.note(err)
+			continue
+		}
+		if err = to.Publish(p.topic, m); err != nil && fault.KindOf(err) == fault.Internal {
+			err = fault.Wrap(fault.Unavailable, err)
+		}
+		p.note(err)
+		kind := fault.KindOf(err)
+		switch {
+		case err == nil:
+			row = 0
+		case kind == fault.Invalid:
+		default:
+			behind[p.keys[n]] = err
+			row++
+			if row == giveUpAfter || kind == fault.NotFound || kind == fault.Forbidden || kind == fault.Unauthenticated {
+				all = err
+			}
+		}
+	}
+}
+
+// note takes down what became of the next message.
+func (p *part) note(err error) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.ended {
+		return
+	}
+	if err != nil {
+		p.failed[p.indexes[p.known]] = fmt.Errorf("watermillbus: publish to %s: %w", p.topic, err)
+	}
+	p.known++
+}
+
+// end closes the account: what is not known has failed because of err.
+func (p *part) end(err error) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for p.known < len(p.indexes) {
+		p.failed[p.indexes[p.known]] = fmt.Errorf("watermillbus: publish to %s: %w", p.topic, fault.Wrap(fault.Unavailable, err))
+		p.known++
+	}
+	p.ended = true
 }
 
 // inTurn takes the turn, does what it is told, and gives the turn back, even if ctx ends first.

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -56,13 +57,128 @@ func newPublisher(t *testing.T, over message.Publisher) *watermillbus.Publisher 
 	return p
 }
 
-func TestPublisherKeepsTheOrderAcrossTopics(t *testing.T) {
+func TestPublisherKeepsTheOrderOfEachTopic(t *testing.T) {
 	t.Parallel()
 	over := &transport{answer: func() error { return nil }}
 	p := newPublisher(t, over)
 	require.NoError(t, p.Publish(t.Context()))
 	require.NoError(t, p.Publish(t.Context(), numbered("a", "k", 1), numbered("a", "k", 2), numbered("b", "k", 1), numbered("a", "k", 3)))
-	assert.Equal(t, []string{"a/a-k-1", "a/a-k-2", "b/b-k-1", "a/a-k-3"}, over.all())
+	all := over.all()
+	assert.Contains(t, all, "b/b-k-1")
+	assert.Equal(t, []string{"a/a-k-1", "a/a-k-2", "a/a-k-3"}, slices.DeleteFunc(all, func(id string) bool { return id == "b/b-k-1" }))
+}
+
+// refuser is a transport that answers for each topic and event as it is told to.
+type refuser struct {
+	transport
+	refuse func(topic, id string) error
+	tried  int
+}
+
+func (p *refuser) Publish(topic string, messages ...*message.Message) error {
+	p.mu.Lock()
+	p.tried++
+	p.mu.Unlock()
+	if err := p.refuse(topic, messages[0].Metadata.Get("ce_id")); err != nil {
+		return err
+	}
+	return p.transport.Publish(topic, messages...)
+}
+
+// TestPublisherSaysWhatFailed, and tries as much of the rest as makes sense.
+func TestPublisherSaysWhatFailed(t *testing.T) {
+	t.Parallel()
+	down, gone, large := errors.New("down"), fault.New(fault.NotFound, "no_topic", "no topic"), fault.New(fault.Invalid, "large", "too large")
+	keys := func(n int) (events []event.Event) {
+		for i := range n {
+			events = append(events, numbered("a", fmt.Sprint("k", i), 1))
+		}
+		return events
+	}
+	for name, c := range map[string]struct {
+		events []event.Event
+		refuse func(topic, id string) error
+		failed map[int]error
+		tried  int
+	}{
+		"one key fails": {
+			[]event.Event{numbered("a", "k", 1), numbered("a", "l", 1), numbered("a", "k", 2), numbered("a", "l", 2), numbered("b", "k", 1)},
+			func(topic, id string) error {
+				if topic == "a" && id == "a-k-1" {
+					return down
+				}
+				return nil
+			}, map[int]error{0: down, 2: down}, 4,
+		},
+		"one event is too large": {
+			[]event.Event{numbered("a", "k", 1), numbered("a", "k", 2), numbered("a", "k", 3)},
+			func(_, id string) error {
+				if id == "a-k-2" {
+					return fmt.Errorf("wrapped: %w", large)
+				}
+				return nil
+			}, map[int]error{1: large}, 3,
+		},
+		"a topic is gone": {
+			append(keys(5), numbered("b", "k", 1)),
+			func(topic, _ string) error {
+				if topic == "a" {
+					return gone
+				}
+				return nil
+			}, map[int]error{0: gone, 1: gone, 2: gone, 3: gone, 4: gone}, 2,
+		},
+		"eight keys fail": {
+			keys(10), func(string, string) error { return down },
+			map[int]error{0: down, 1: down, 2: down, 3: down, 4: down, 5: down, 6: down, 7: down, 8: down, 9: down}, 8,
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			over := &refuser{transport: transport{answer: func() error { return nil }}, refuse: c.refuse}
+			err := newPublisher(t, over).Publish(t.Context(), c.events...)
+			var part *event.PublishError
+			require.ErrorAs(t, err, &part)
+			require.Len(t, part.Failed, len(c.failed))
+			for i, want := range c.failed {
+				require.ErrorIs(t, part.Failed[i], want)
+				if errors.Is(want, down) {
+					require.Equal(t, fault.Unavailable, fault.KindOf(part.Failed[i]))
+				} else {
+					require.Equal(t, fault.KindOf(want), fault.KindOf(part.Failed[i]))
+				}
+			}
+			require.Equal(t, c.tried, over.tried)
+			require.Len(t, over.all(), len(c.events)-len(c.failed))
+		})
+	}
+}
+
+// TestPublisherDoesNotWaitForATopicThatHangs with the others.
+func TestPublisherDoesNotWaitForATopicThatHangs(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		thaw := make(chan struct{})
+		over := &refuser{transport: transport{answer: func() error { return nil }}, refuse: func(topic, _ string) error {
+			if topic == "a" {
+				<-thaw
+			}
+			return nil
+		}}
+		p := newPublisher(t, over)
+		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+		defer cancel()
+		err := p.Publish(ctx, numbered("a", "k", 1), numbered("a", "l", 2), numbered("b", "k", 1))
+		var part *event.PublishError
+		require.ErrorAs(t, err, &part)
+		require.Len(t, part.Failed, 2)
+		require.Equal(t, []string{"b/b-k-1"}, over.all())
+		require.NoError(t, p.Publish(t.Context(), numbered("b", "k", 2)))
+		close(thaw)
+		synctest.Wait()
+		require.Len(t, part.Failed, 2, "what comes later is not told")
+		require.Equal(t, []string{"b/b-k-1", "b/b-k-2", "a/a-k-1"}, over.all())
+	})
 }
 
 func TestPublisherFailures(t *testing.T) {
@@ -74,7 +190,10 @@ func TestPublisherFailures(t *testing.T) {
 	require.ErrorIs(t, err, fault.Unavailable)
 	require.ErrorIs(t, err, down)
 	err = p.Publish(t.Context(), numbered("a", "k", 1), event.Event{})
-	require.ErrorIs(t, err, watermillbus.ErrEventInvalid)
+	var part *event.PublishError
+	require.ErrorAs(t, err, &part)
+	require.ErrorIs(t, part.Failed[0], down)
+	require.ErrorIs(t, part.Failed[1], watermillbus.ErrEventInvalid)
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
 	err = p.Publish(ctx, numbered("a", "k", 1))

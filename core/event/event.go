@@ -9,6 +9,7 @@ package event
 
 import (
 	"context"
+	"fmt"
 	"strings"
 	"time"
 
@@ -38,10 +39,66 @@ type Event struct {
 type Publisher interface {
 	// Publish returns nil once the bus has taken over every event, in the order given; a bus
 	// within one process may wait for the handlers of a group for that.
-	// On an error any number of them may have been taken: the caller publishes all of
-	// them again, and subscribers see some twice. Publish gives up when ctx is done;
-	// then too the outcome is unknown.
+	//
+	// A [*PublishError] says which events were not taken over, and why; the others were. An event
+	// that failed holds up those behind it in the call that have its topic and its key, unless it can never be
+	// published, and as few others as can be. After any other error any number of them
+	// may have been taken: the caller publishes all of them again, and subscribers see some twice.
+	//
+	// An error of kind Invalid says that an event can never be published, as when it is too large or
+	// lacks its ID, topic or type; NotFound, Forbidden and Unauthenticated, that nothing can be published to its
+	// topic for now. Publish gives up when ctx is done; then the outcome of what it names is unknown.
 	Publish(ctx context.Context, events ...Event) error
+}
+
+// ErrInvalid says that an event lacks an ID, a topic or a type, and cannot be published.
+var ErrInvalid = fault.New(fault.Invalid, "event_invalid", "the event cannot be published")
+
+// Check returns ErrInvalid if e lacks what every event has, and says what.
+func (e Event) Check() error {
+	var missing []string
+	for _, f := range []struct{ name, value string }{{"ID", e.ID}, {"Topic", e.Topic}, {"Type", e.Type}} {
+		if f.value == "" {
+			missing = append(missing, f.name)
+		}
+	}
+	if missing == nil {
+		return nil
+	}
+	return ErrInvalid.Because(fmt.Errorf("event %q lacks %s", e.ID, strings.Join(missing, ", ")))
+}
+
+// PublishError is the error of a Publish of which a part may have succeeded.
+type PublishError struct {
+	// Failed says why an event was not taken over, or that nobody knows, by its index in the call. There is at least one.
+	Failed map[int]error
+}
+
+// Failures returns failed as an error, nil if it is empty.
+func Failures(failed map[int]error) error {
+	if len(failed) == 0 {
+		return nil
+	}
+	return &PublishError{failed}
+}
+
+// Error says how many failed, and why the first did.
+func (e *PublishError) Error() string {
+	if len(e.Failed) == 1 {
+		return e.Unwrap().Error()
+	}
+	return fmt.Sprintf("%d events were not published, the first because: %v", len(e.Failed), e.Unwrap())
+}
+
+// Unwrap returns the reason of the first event that failed.
+func (e *PublishError) Unwrap() error {
+	first := -1
+	for i := range e.Failed {
+		if first < 0 || i < first {
+			first = i
+		}
+	}
+	return e.Failed[first]
 }
 
 // Handler acts on one event. Nil means done; an error of kind Invalid means "it can never be
@@ -60,7 +117,7 @@ func DeadTopic(topic string) (name string, ok bool) {
 	return topic + DeadSuffix, true
 }
 
-// Never reports whether a handler's error says that its event can never be handled.
+// Never reports whether an error says that its event can never be handled, or never be published.
 func Never(err error) bool { return fault.KindOf(err) == fault.Invalid }
 
 // Subscriber delivers events from the bus.
@@ -95,7 +152,15 @@ type Outbox interface {
 	// oldest first, and an empty slice when there are none. It takes nothing away: the
 	// same events come again until they are marked as published.
 	Pending(ctx context.Context, limit int) ([]Event, error)
+	// PendingAfter is Pending, and begins behind the event with the given ID; if that is not
+	// pending, or not known, it begins at the oldest. It reads no more of what lies before than Pending
+	// would of nothing, so that whoever looks past events that cannot be published pays for each only once.
+	PendingAfter(ctx context.Context, id string, limit int) ([]Event, error)
 	// Published marks events as taken over by the bus: Pending does not return them
 	// again. An unknown ID, or one that was marked before, is ignored.
 	Published(ctx context.Context, ids ...string) error
+	// SetAside keeps an event that can never be published where operators find it, whole and with the
+	// reason, and Pending does not return it again. A reason that is too long is cut. An unknown ID, or one that
+	// was set aside before, is ignored.
+	SetAside(ctx context.Context, id, reason string) error
 }

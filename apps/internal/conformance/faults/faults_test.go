@@ -116,7 +116,7 @@ func newWorld(t *testing.T, store func(config.Program) string, mailer ...string)
 			config.Socket: {"PARLEY_ACCESS_TTL=2h", "PARLEY_SOCKET_RATE=-1"}, // the history is read at once in the end
 		},
 	})
-	w := &world{t: t, Services: services, mails: mails}
+	w := &world{t: t, Services: services, mails: mails, kafka: kafka}
 	return w, []*dependency{
 		{name: "Redis", check: "redis", of: everybody, proxy: redisProxy, kill: func() { redis.Kill(t) }, restart: func() { redis.Restart(t) }},
 		{name: "Kafka", check: "bus", of: everybody, proxy: kafkaProxy, kill: func() { kafka.Kill(t) }, restart: func() { kafka.Restart(t) }},

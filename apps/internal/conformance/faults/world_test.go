@@ -23,6 +23,7 @@ import (
 	"github.com/parley-chat/parley/apps/internal/conformance/stack"
 	"github.com/parley-chat/parley/core/mail"
 	"github.com/parley-chat/parley/testkit"
+	"github.com/parley-chat/parley/testkit/servers"
 	"github.com/parley-chat/parley/testkit/wsclient"
 )
 
@@ -44,6 +45,7 @@ type world struct {
 	*stack.Services
 	t     *testing.T
 	mails *mailserver.Server
+	kafka *servers.KafkaServer
 
 	stop    context.CancelFunc
 	running sync.WaitGroup

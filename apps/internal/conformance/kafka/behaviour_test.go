@@ -2,10 +2,12 @@ package kafka_test
 
 import (
 	"context"
+	"crypto/rand"
 	"crypto/tls"
 	"crypto/x509"
 	"errors"
 	"fmt"
+	"log/slog"
 	"net"
 	"net/http/httptest"
 	"strings"
@@ -20,10 +22,13 @@ import (
 	"github.com/twmb/franz-go/pkg/kmsg"
 
 	"github.com/parley-chat/parley/adapters/kafkabus"
+	"github.com/parley-chat/parley/adapters/memory"
 	"github.com/parley-chat/parley/adapters/watermillbus"
 	"github.com/parley-chat/parley/core/event"
 	"github.com/parley-chat/parley/core/fault"
+	coreuser "github.com/parley-chat/parley/core/user"
 	"github.com/parley-chat/parley/testkit/faultproxy"
+	"github.com/parley-chat/parley/testkit/servers"
 )
 
 func happened(id string) event.Event {
@@ -421,6 +426,145 @@ func TestTopicIsDeletedAndMadeAgain(t *testing.T) {
 		for receive(ctx, t, from).ID != "after" {
 		}
 	}
+}
+
+// onBrokers runs test on kfake, and on a real broker where there is one.
+func onBrokers(t *testing.T, test func(t *testing.T, cfg kafkabus.Config)) {
+	t.Parallel()
+	t.Run("kfake", func(t *testing.T) {
+		t.Parallel()
+		_, cfg := cluster(t)
+		test(t, cfg)
+	})
+	t.Run("Apache Kafka", func(t *testing.T) {
+		t.Parallel()
+		cfg, err := kafkabus.ParseURL(servers.Kafka(t))
+		require.NoError(t, err)
+		if cfg.Mechanism != kafkabus.Plain || cfg.TLS != nil {
+			t.Skip("the test's own client speaks PLAIN only")
+		}
+		cfg.Prefix = "test-" + strings.ToLower(rand.Text()[:12]) + "."
+		cfg.Topics, cfg.Partitions, cfg.Replication = []string{"mail", "session"}, 3, 1
+		test(t, cfg)
+	})
+}
+
+// TestOutboxGoesPastWhatCannotBePublished: the topic of some events is deleted, and one is larger than its topic takes. The
+// others go on, what is too large is set aside with the reason, and what waited arrives in order when its topic is back.
+func TestOutboxGoesPastWhatCannotBePublished(t *testing.T) {
+	onBrokers(t, func(t *testing.T, cfg kafkabus.Config) {
+		b := open(t, cfg)
+		ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
+		defer cancel()
+		s, brokers := vendor(t, cfg)
+		admin, err := sarama.NewClusterAdmin(brokers, s)
+		require.NoError(t, err)
+		defer func() { require.NoError(t, admin.Close()) }()
+
+		store := memory.NewStore()
+		var log lockedBuffer
+		relay, err := event.NewRelay(event.RelayConfig{Outbox: store.Outbox, Publisher: b, Log: slog.New(slog.NewTextHandler(&log, nil))})
+		require.NoError(t, err)
+		commit := func(events ...event.Event) {
+			id := events[0].ID
+			require.NoError(t, store.Users.Create(ctx, coreuser.User{ID: coreuser.ID(id), FullName: "x", Email: coreuser.Email(id)}, events...))
+			relay.Wake()
+		}
+		about := func(topic, key string, n int) event.Event {
+			e := happened(fmt.Sprintf("%s-%s-%d", topic, key, n))
+			e.Topic, e.Key = topic, key
+			return e
+		}
+		mails := make(chan event.Event, 10_000)
+		subscribe(ctx, t, b, "mail", "group", into(mails))
+		running := make(chan error, 1)
+		ending, end := context.WithCancel(ctx)
+		go func() { running <- relay.Run(ending) }()
+		defer func() { end(); require.NoError(t, <-running) }()
+		arrives := func(want ...event.Event) {
+			t.Helper()
+			for _, e := range want {
+				for receive(ctx, t, mails).ID != e.ID { // some come twice
+				}
+			}
+		}
+		commit(about("session", "a", 0))
+		commit(about("mail", "a", 0))
+		arrives(about("mail", "a", 0))
+
+		require.NoError(t, admin.DeleteTopic(cfg.Prefix+"session"))
+		for n := range 150 { // more than the relay takes at once
+			commit(about("session", fmt.Sprint("k", n%7), n))
+		}
+		began := time.Now()
+		commit(about("mail", "a", 1), about("session", "a", 1000))
+		commit(about("mail", "b", 2))
+		arrives(about("mail", "a", 1), about("mail", "b", 2))
+		t.Logf("past 150 events of a topic that is gone, mails arrived after %v", time.Since(began).Round(time.Millisecond))
+
+		// Larger than the broker takes, and larger than is offered to one.
+		large, huge := about("mail", "a", 3), about("mail", "a", 4)
+		large.Data = []byte(`"` + strings.Repeat("x", 2<<20) + `"`)
+		huge.Data = []byte(`"` + strings.Repeat("x", 17<<20) + `"`)
+		commit(about("mail", "c", 2), large, huge, about("mail", "a", 5))
+		arrives(about("mail", "a", 5))
+		for relay.SetAside() != 2 {
+			require.NoError(t, ctx.Err())
+		}
+		asides := store.Outbox.Asides()
+		require.Len(t, asides, 2)
+		require.Equal(t, []string{large.ID, huge.ID}, []string{asides[0].Event.ID, asides[1].Event.ID})
+		for _, a := range asides {
+			require.Contains(t, a.Reason, "the event is")
+			require.Contains(t, a.Reason, "large")
+			require.Equal(t, 1, strings.Count(log.String(), "event="+a.Event.ID+" type=user.created topic=mail "), "logged once")
+		}
+
+		for { // it is deleted in the broker's own time
+			if err := admin.CreateTopic(cfg.Prefix+"session", &sarama.TopicDetail{NumPartitions: 3, ReplicationFactor: 1}, false); err == nil {
+				break
+			}
+			require.NoError(t, ctx.Err())
+		}
+		back := time.Now()
+		sessions := make(chan event.Event, 10_000)
+		subscribe(ctx, t, b, "session", "new", into(sessions))
+		last, seen := map[string]int{}, map[string]bool{}
+		for len(seen) < 151 {
+			e := receive(ctx, t, sessions)
+			if seen[e.ID] || e.ID == "session-a-0" {
+				continue
+			}
+			seen[e.ID] = true
+			var n int
+			_, err := fmt.Sscanf(e.ID, "session-"+e.Key+"-%d", &n)
+			require.NoError(t, err)
+			require.GreaterOrEqual(t, n, last[e.Key], "out of order")
+			last[e.Key] = n
+		}
+		t.Logf("all that had waited was there %v after the topic was back", time.Since(back).Round(time.Millisecond))
+		pending, err := store.Outbox.Pending(ctx, 10)
+		require.NoError(t, err)
+		require.Empty(t, pending)
+	})
+}
+
+// lockedBuffer is a buffer that a log is written to.
+type lockedBuffer struct {
+	mu   sync.Mutex
+	text strings.Builder
+}
+
+func (b *lockedBuffer) Write(p []byte) (int, error) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.text.Write(p)
+}
+
+func (b *lockedBuffer) String() string {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.text.String()
 }
 
 func partitionsOf(t *testing.T, cfg kafkabus.Config, topic string) []int32 {
