@@ -32,7 +32,7 @@
 //
 // Partitions that are added to a running topic are noticed within [Config].Refresh: the publisher uses them, and a
 // subscription reads them from their beginning, whatever Replay says. A group notices within twice that, gathers
-// anew, and begins there too. A topic that was deleted and made again is read from its beginning.
+// anew, and begins there too.
 //
 // With [Config].Node set, members are static (KIP-345): after a broker's restart a member has its
 // partitions back at most about 3 seconds later, without it up to 6. A subscription that ends
