@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net/url"
+	"regexp"
 	"strings"
 	"time"
 
@@ -120,7 +121,12 @@ func (u serverURL) place() string { return u.hosts + "/" + u.database }
 // hush makes an error about the URL one line that does not repeat the password.
 func (u serverURL) hush(err error) error {
 	for _, secret := range u.secrets {
-		if secret != "" && strings.Contains(err.Error(), secret) {
+		if secret == "" {
+			continue
+		}
+		// By itself: a short one may be a part of any word.
+		alone, bad := regexp.Compile(`(^|[^\pL\pN])` + regexp.QuoteMeta(secret) + `($|[^\pL\pN])`)
+		if bad != nil || alone.MatchString(err.Error()) {
 			return errors.New("the reason holds the password")
 		}
 	}

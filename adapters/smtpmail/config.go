@@ -14,6 +14,7 @@ import (
 	"strings"
 	"time"
 	"unicode"
+	"unicode/utf8"
 )
 
 // Security says how the connection to the server is protected.
@@ -254,6 +255,32 @@ func (c Config) GoString() string { return c.String() }
 // maxErrorText bounds what an error repeats of a server's answer, in bytes.
 const maxErrorText = 400
 
+// shortPassword is the length in bytes below which a password may be a part of any word.
+const shortPassword = 6
+
+// hideWord hides a password where it is no part of a longer word.
+func hideWord(text, password string) string {
+	part := func(r rune) bool { return r != utf8.RuneError && (unicode.IsLetter(r) || unicode.IsDigit(r)) }
+	var out strings.Builder
+	for rest := text; ; {
+		i := strings.Index(rest, password)
+		if i < 0 {
+			out.WriteString(rest)
+			return out.String()
+		}
+		last, _ := utf8.DecodeLastRuneInString(text[:len(text)-len(rest)+i])
+		after := rest[i+len(password):]
+		first, _ := utf8.DecodeRuneInString(after)
+		out.WriteString(rest[:i])
+		if part(last) || part(first) {
+			out.WriteString(password)
+		} else {
+			out.WriteString("(hidden)")
+		}
+		rest = after
+	}
+}
+
 // scrub returns err, or if its text holds what a log should not, an error without that: servers
 // may repeat what they were sent.
 func (c Config) scrub(err error) error {
@@ -263,9 +290,13 @@ func (c Config) scrub(err error) error {
 		for _, secret := range []string{
 			encode([]byte("\x00" + c.Username + "\x00" + c.Password)), // PLAIN
 			encode([]byte(c.Password)),                                // LOGIN
-			c.Password,
 		} {
 			text = strings.ReplaceAll(text, secret, "(hidden)")
+		}
+		if len(c.Password) < shortPassword {
+			text = hideWord(text, c.Password)
+		} else {
+			text = strings.ReplaceAll(text, c.Password, "(hidden)")
 		}
 	}
 	text = strings.Map(func(r rune) rune {

@@ -5,6 +5,7 @@ import (
 	"crypto/tls"
 	"fmt"
 	"log/slog"
+	"net"
 	"net/url"
 	"strings"
 	"testing"
@@ -109,4 +110,21 @@ func TestConfigurationHidesThePassword(t *testing.T) {
 	assert.NotContains(t, log.String(), password)
 	assert.NotContains(t, log.String(), strings.Trim(fmt.Sprintf("%q", password), `"`))
 	assert.Contains(t, log.String(), "mail.example.com:587")
+}
+
+// TestAShortPasswordHidesNothingElse: a password that is a letter leaves the words of an error as they are.
+func TestAShortPasswordHidesNothingElse(t *testing.T) {
+	t.Parallel()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	require.NoError(t, err)
+	address := l.Addr().String()
+	require.NoError(t, l.Close())
+	cfg, err := smtpmail.ParseURL("smtp://u:p@" + address + "?tls=none&plaintext-auth=true")
+	require.NoError(t, err)
+	s, err := smtpmail.New(cfg)
+	require.NoError(t, err)
+	t.Cleanup(func() { _ = s.Close() })
+	err = s.Ping(t.Context())
+	assert.ErrorContains(t, err, "tcp "+address)
+	assert.NotContains(t, err.Error(), "hidden")
 }

@@ -302,7 +302,7 @@ func Load(program Program, args, environment []string, stdout io.Writer) (Settin
 	s.Files = env.inForce(parsed)
 	cmd := command(strings.TrimSuffix(parsed.Command(), " <id>"), line.Elem().Field(1).Interface())
 	if err := s.check(cmd.alone()); err != nil {
-		return Settings{}, Command{}, err
+		return Settings{}, Command{}, errors.New(s.Hide(err.Error()))
 	}
 	return s, cmd, nil
 }
@@ -577,6 +577,12 @@ func redact(s string) string {
 	if err != nil {
 		scheme, _, _ := strings.Cut(s, ":")
 		return scheme + ":…"
+	}
+	if u.Host == "" && strings.ContainsAny(s, "=@") { // no URL, but what may have a password all the same
+		for _, secret := range secretsOf(s) {
+			s = hide(s, secret, s)
+		}
+		return s
 	}
 	// Drivers know more of them: that of a key file, or a token among the properties of a mechanism.
 	query, hidden := u.Query(), false

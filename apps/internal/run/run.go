@@ -52,11 +52,20 @@ func say(w io.Writer, text string) {
 	}
 }
 
-func command(ctx context.Context, program config.Program, args, environment []string, stdout, stderr io.Writer) error {
+func command(ctx context.Context, program config.Program, args, environment []string, stdout, stderr io.Writer) (err error) {
 	s, cmd, err := config.Load(program, args, environment, stdout)
 	if err != nil {
 		return err
 	}
+	// Drivers say of addresses what they like.
+	defer func() {
+		if err == nil {
+			return
+		}
+		if text := s.Hide(err.Error()); text != err.Error() {
+			err = errors.New(text)
+		}
+	}()
 	switch cmd.Name {
 	case "serve":
 		return serveProcess(ctx, s, stdout, stderr)
