@@ -147,7 +147,7 @@ func New(mux *http.ServeMux, cfg Config) (*API, error) {
 	}
 	origins, err := realtime.ParseOrigins(cfg.Origins)
 	if err != nil {
-		wrong = append(wrong, fmt.Errorf("Origins: %w", err))
+		wrong = append(wrong, fmt.Errorf("the Origins: %w", err))
 	}
 	if err := errors.Join(wrong...); err != nil {
 		return nil, fmt.Errorf("humaapi: %w", err)
@@ -256,7 +256,7 @@ func (a *API) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 	late := isTimeout(a.receive(w, r))
 	serve := func(w http.ResponseWriter, r *http.Request) { a.serveMux(w, r, handler, pattern, late) }
-	if preflight := r.Method == http.MethodOptions; a.forPages(r, pattern) && !(late && preflight) {
+	if (!late || r.Method != http.MethodOptions) && a.forPages(r, pattern) {
 		a.cors.ServeHTTP(w, r, serve)
 		return
 	}
