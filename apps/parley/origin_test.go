@@ -1,9 +1,14 @@
 package main_test
 
 import (
+	"context"
+	"fmt"
+	"io"
 	"net/http"
+	"net/http/httptest"
 	"testing"
 
+	"github.com/chromedp/chromedp"
 	"github.com/gorilla/websocket"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
@@ -56,4 +61,64 @@ func TestOriginsOfPages(t *testing.T) {
 			s.sound(t)
 		})
 	}
+}
+
+// TestAPageOfAnotherOrigin does in a browser what a front end of somebody's own does: it signs up and in
+// with fetch, takes a ticket, and talks. Pages that are not listed can do none of it.
+func TestAPageOfAnotherOrigin(t *testing.T) {
+	t.Parallel()
+	browser := startBrowser(t)
+	blank := func() *httptest.Server {
+		s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+			w.Header().Set("Content-Type", "text/html")
+			_, _ = io.WriteString(w, "<!doctype html><title>Another front end</title>")
+		}))
+		t.Cleanup(s.Close)
+		return s
+	}
+	listed, stranger := blank(), blank()
+	s := serve(t, t.TempDir(), "--origins", listed.URL+"/")
+	open := func(url string) func(script string) string {
+		tab, closeTab := chromedp.NewContext(browser, chromedp.WithNewBrowserContext())
+		t.Cleanup(closeTab)
+		ctx, cancel := context.WithTimeout(tab, patience)
+		t.Cleanup(cancel)
+		require.NoError(t, chromedp.Do(ctx, chromedp.Navigate(url)))
+		return func(script string) string {
+			v, err := chromedp.Run(ctx, chromedp.Evaluate[string](fmt.Sprintf(`(async () => {
+				const server = %q;
+				const call = async (path, body, token) => {
+					const headers = { "Content-Type": "application/json" };
+					if (token) headers.Authorization = "Bearer " + token;
+					const answer = await fetch(server + path, { method: "POST", headers, body: body && JSON.stringify(body) });
+					return { status: answer.status, retry: answer.headers.get("Retry-After"), json: await answer.json() };
+				};
+				const talk = (ticket) => new Promise((resolve) => {
+					const socket = new WebSocket(server.replace("http", "ws") + "/socket?ticket=" + ticket, "parley.v1");
+					socket.onerror = () => resolve("no socket");
+					socket.onopen = () => socket.send(JSON.stringify({ id: 1, event: "join_room", data: { room: "hall" } }));
+					socket.onmessage = (m) => { socket.close(); resolve(JSON.parse(m.data).event); };
+				});
+				try { %s } catch (e) { return e.name; }
+			})()`, s.url, script), chromedp.EvalAwaitPromise))
+			require.NoError(t, err)
+			return v
+		}
+	}
+	at, foreign := open(listed.URL), open(stranger.URL)
+	const account = `{ fullName: "Ada Lovelace", email: "ada@example.com", password: "` + password + `" }`
+	const signIn = `const grant = await call("/auth/signin", { email: "ada@example.com", password: "` + password + `" });`
+	assert.Equal(t, "TypeError", foreign(`return String((await call("/auth/signup", `+account+`)).status);`))
+	assert.Equal(t, "202", at(`return String((await call("/auth/signup", `+account+`)).status);`))
+	code := s.mailTo(t, "ada@example.com").code()
+	assert.Equal(t, "200", at(fmt.Sprintf(`return String((await call("/auth/verify", { code: %q })).status);`, code)))
+	assert.Equal(t, "ack", at(signIn+`
+		const ticket = await call("/auth/socket-ticket", undefined, grant.json.accessToken);
+		return await talk(ticket.json.ticket);`))
+	assert.Equal(t, "401", at(`return String((await call("/auth/refresh", { refreshToken: "nothing-that-was-ever-given" })).status);`), "problems can be read")
+	assert.Equal(t, "TypeError", foreign(signIn+`return "signed in";`))
+	ticket := decode[struct{ Ticket string }](t, must(t, 200, "POST", s.url+"/auth/socket-ticket", s.signIn(t, "ada@example.com").AccessToken, nil)).Ticket
+	assert.Equal(t, "no socket", foreign(fmt.Sprintf(`return await talk(%q);`, ticket)), "though it has a ticket")
+	assert.Equal(t, "TypeError", at(`return String((await fetch(server + "/dev/mail.json")).status);`), "the mailbox is not for pages of others")
+	s.sound(t)
 }
