@@ -69,6 +69,7 @@ var kafkaShared struct {
 
 func sharedKafka(t testing.TB) string {
 	t.Helper()
+	notShort(t)
 	java, jars := kafkaPrograms(t)
 	kafkaShared.once.Do(func() { kafkaShared.server, kafkaShared.err = startKafka(java, jars, KafkaOptions{}) })
 	if kafkaShared.err != nil {
@@ -81,6 +82,7 @@ func sharedKafka(t testing.TB) string {
 // t ends. Where they are not named, t is skipped.
 func StartKafka(t testing.TB, o KafkaOptions) *KafkaServer {
 	t.Helper()
+	notShort(t)
 	java, jars := kafkaPrograms(t)
 	k, err := startKafka(java, jars, o)
 	if err != nil {

@@ -36,6 +36,7 @@ var mongoShared struct {
 
 func sharedMongo(t testing.TB) string {
 	t.Helper()
+	notShort(t)
 	java, classes := mongoPrograms(t)
 	mongoShared.once.Do(func() { mongoShared.server, mongoShared.err = startMongo(java, classes) })
 	if mongoShared.err != nil {
@@ -48,6 +49,7 @@ func sharedMongo(t testing.TB) string {
 // not named, t is skipped.
 func StartMongo(t testing.TB) *MongoServer {
 	t.Helper()
+	notShort(t)
 	java, classes := mongoPrograms(t)
 	s, err := startMongo(java, classes)
 	if err != nil {

@@ -36,6 +36,7 @@ const redisPatience = 30 * time.Second
 // it when t ends. Where Redis is not installed, t is skipped.
 func StartRedis(t testing.TB, o RedisOptions) *RedisServer {
 	t.Helper()
+	notShort(t)
 	program, err := exec.LookPath("redis-server")
 	if err != nil {
 		t.Skipf("Redis: the program redis-server is not installed; set %s to the URL of a server", RedisVariable)

@@ -78,6 +78,7 @@ login:
 // startSMTP starts Exim (Debian: exim4-daemon-light) as an unprivileged user.
 func startSMTP(t testing.TB) *SMTPServer {
 	t.Helper()
+	notShort(t)
 	program, err := programsIn("exim4", "exim4", "/usr/sbin")
 	if err != nil {
 		t.Skipf("SMTP: %v; set %s to the URL of a server", err, SMTPVariable)

@@ -155,6 +155,7 @@ var (
 // sharedSQL returns the URL of the server, which the first caller starts.
 func sharedSQL(t testing.TB, s *sharedServer) string {
 	t.Helper()
+	notShort(t)
 	s.once.Do(func() {
 		programs, err := s.engine.find()
 		if err != nil {
@@ -184,6 +185,7 @@ func StartMySQL(t testing.TB) *SQLServer { t.Helper(); return startFor(t, &mysql
 
 func startFor(t testing.TB, engine *sqlEngine) *SQLServer {
 	t.Helper()
+	notShort(t)
 	programs, err := engine.find()
 	if err != nil {
 		t.Skipf("%s: %v", engine.name, err)

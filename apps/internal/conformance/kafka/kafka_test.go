@@ -52,6 +52,9 @@ func TestEventBus(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
+			if testing.Short() && name != "plain" {
+				t.Skip("skipped by -short: the whole contract once more")
+			}
 			contract.Run(t, contract.EventBus(), func(t *testing.T) contract.Bus {
 				_, cfg := cluster(t)
 				edit(&cfg)

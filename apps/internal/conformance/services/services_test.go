@@ -27,6 +27,9 @@ import (
 type server func(t *testing.T, f *compose.File) string
 
 func TestServices(t *testing.T) {
+	if testing.Short() {
+		t.Skip("skipped by -short: the services are started, told a story, killed and stopped")
+	}
 	for _, c := range []struct {
 		name, profile          string
 		database, redis, kafka server
