@@ -159,7 +159,8 @@ func service(t *testing.T, p ports) (*auth.Service, *atomic.Int64, *atomic.Int64
 	c := calls{p.users, &atomic.Int64{}, &atomic.Int64{}}
 	s, err := auth.New(auth.Config{
 		Users: c, Sessions: sessionCalls{p.sessions, c}, Standings: p.standings, Codes: p.codes, Nonces: p.nonces, Limiter: p.limiter,
-		Hasher: memory.NewHasher(), Issuer: tokens, Verifier: tokens,
+		SignUps: memory.NewStore().SignUps, // nobody signs up here
+		Hasher:  memory.NewHasher(), Issuer: tokens, Verifier: tokens,
 	})
 	require.NoError(t, err)
 	return s, c.n, c.written
