@@ -514,3 +514,9 @@ func (p presence) Renew(ctx context.Context, node string, until time.Time) error
 	}
 	return p.renew(ctx, node, until)
 }
+
+type passwordList func(context.Context, string) (bool, error)
+
+func (l passwordList) Contains(ctx context.Context, password string) (bool, error) {
+	return l(ctx, password)
+}

@@ -193,6 +193,7 @@ func trials() []trial {
 		try("Nonces", contract.Nonces(), plain(func() auth.Nonces { return memory.NewNonces(memory.NoncesConfig{}) }), nonceFaults()...),
 		try("Limiter", contract.Limiter(), plain(func() auth.Limiter { return memory.NewLimiter(memory.LimiterConfig{}) }), limiterFaults()...),
 		try("Hasher", contract.Hasher(), plain(func() auth.Hasher { return memory.NewHasher() }), hasherFaults()...),
+		try("PasswordList", contract.PasswordList(), plain(func() auth.PasswordList { return passwordList(listed) }), listFaults()...),
 		try("TokenVerifier", contract.TokenVerifier(), plain(openTokens), tokenFaults()...),
 		try("MessageStore", contract.MessageStore(), plain(func() chat.MessageStore { return memory.NewMessages() }), messageFaults()...),
 		try("Rooms", contract.Rooms(), plain(func() chat.Rooms { return memory.NewRooms() }), roomFaults()...),

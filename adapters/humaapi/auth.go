@@ -58,7 +58,7 @@ func (passwordText) TransformSchema(_ huma.Registry, s *huma.Schema) *huma.Schem
 type signUpRequest struct {
 	FullName nameText     `json:"fullName" doc:"What others see." example:"Ada Lovelace"`
 	Email    emailText    `json:"email" doc:"Where the verification code goes." example:"ada@example.com"`
-	Password passwordText `json:"password" doc:"At least 8 characters, at most 256 bytes." example:"correct horse battery"`
+	Password passwordText `json:"password" doc:"Characters of any script. Passwords that many people use, and ones with the address in them, are refused." example:"correct horse battery"`
 }
 
 type codeRequest struct {
@@ -161,6 +161,7 @@ func RegisterAuth(a *API, cfg AuthConfig) error {
 	registerAccounts(a, cfg.Service)
 	registerSessions(a, cfg.Service)
 	registerPasswords(a, cfg.Service)
+	a.documentPasswords(cfg.Service.PasswordMin())
 	if err := registerPages(a, cfg); err != nil {
 		return fmt.Errorf("humaapi: RegisterAuth: %w", err)
 	}
@@ -168,6 +169,17 @@ func RegisterAuth(a *API, cfg AuthConfig) error {
 		registerKeys(a, cfg.JWKS)
 	}
 	return nil
+}
+
+// documentPasswords puts the least length of a new password into the document.
+func (a *API) documentPasswords(least int) {
+	for _, schema := range a.OpenAPI().Components.Schemas.Map() {
+		for _, property := range schema.Properties {
+			if property.Extensions["format"] == "password" {
+				property.Extensions["minLength"] = least
+			}
+		}
+	}
 }
 
 func registerAccounts(a *API, service *auth.Service) {

@@ -224,7 +224,7 @@ func (p *pages) fail(ctx huma.Context, err error) {
 }
 
 func (p *pages) show(ctx huma.Context, status int, shown page) {
-	shown.Product, shown.Style, shown.MinPassword = p.product, template.CSS(pageCSS), auth.MinPassword //nolint:gosec // the style is ours
+	shown.Product, shown.Style, shown.MinPassword = p.product, template.CSS(pageCSS), p.service.PasswordMin() //nolint:gosec // the style is ours
 	var text bytes.Buffer
 	if err := p.template.Execute(&text, shown); err != nil {
 		p.api.note(ctx.Context(), ctx.Operation().OperationID, fmt.Errorf("page template: %w", err))

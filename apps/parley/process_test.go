@@ -445,6 +445,7 @@ var badValues = map[string][]string{
 	"handshake-burst": {"nonsense", "0", "-1"},
 	"signin-burst":    {"nonsense", "0", "-1", "1.5"},
 	"mail-burst":      {"nonsense", "0", "-1", "1.5"},
+	"password-min":    {"nonsense", "0", "-1", "65"},
 	"issuer":          {},
 	"product":         {},
 	"mail-from":       {"nonsense", "a@b@c"},

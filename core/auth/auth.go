@@ -16,10 +16,11 @@ import (
 	"github.com/parley-chat/parley/core/user"
 )
 
-// Limits of a password (NIST SP 800-63B section 5.1.1.2).
+// Limits of a password in characters, Unicode code points of any script (NIST SP 800-63B section 5.1.1.2).
 const (
-	MinPassword = 8   // characters
-	MaxPassword = 256 // bytes
+	// MinPassword is the default of Config.PasswordMin.
+	MinPassword = 8
+	MaxPassword = 256
 )
 
 // What this package refuses.
@@ -47,6 +48,15 @@ type Hasher interface {
 	// should be made anew, because its algorithm or parameters are not the current ones. A hash
 	// that cannot be read is an error. It waits for its turn until ctx is done.
 	Verify(ctx context.Context, hash, password string) (ok, upgrade bool, err error)
+}
+
+// PasswordList knows passwords that nobody should choose, because many have.
+//
+// It may be called from many goroutines.
+type PasswordList interface {
+	// Contains reports whether password, or one that is as easily guessed, is in the list. Letter
+	// case does not count. It gives up when ctx is done.
+	Contains(ctx context.Context, password string) (bool, error)
 }
 
 // Audiences of tokens: a token made for one is refused by the other.

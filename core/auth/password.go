@@ -12,31 +12,80 @@ import (
 	"github.com/parley-chat/parley/core/user"
 )
 
-// checkPassword refuses a password that nobody should use. email may be empty.
-func checkPassword(password string, email user.Email) error {
+// maxPasswordBytes bounds what is normalised and counted at all.
+const maxPasswordBytes = 8 * MaxPassword
+
+// checkPassword returns a password in the form in which it is hashed, and refuses one that nobody
+// should use. email may be empty.
+func (s *Service) checkPassword(ctx context.Context, password string, email user.Email) (string, error) {
 	switch {
-	case len(password) > MaxPassword:
-		return ErrPasswordInvalid.Detail("it is longer than %d bytes", MaxPassword)
+	case len(password) > maxPasswordBytes:
+		return "", ErrPasswordInvalid.Detail("it is longer than %d characters", MaxPassword)
 	case !utf8.ValidString(password):
-		return ErrPasswordInvalid.Detail("it is not valid UTF-8")
+		return "", ErrPasswordInvalid.Detail("it is not valid UTF-8")
 	case strings.ContainsRune(password, 0):
-		return ErrPasswordInvalid.Detail("it has a NUL character")
-	case utf8.RuneCountInString(password) < MinPassword:
-		return ErrPasswordInvalid.Detail("it is shorter than %d characters", MinPassword)
-	case email != "" && strings.EqualFold(strings.TrimSpace(password), string(email)):
-		return ErrPasswordInvalid.Detail("it is the e-mail address")
+		return "", ErrPasswordInvalid.Detail("it has a NUL character")
+	}
+	password = s.cfg.Normalize(password)
+	switch n := utf8.RuneCountInString(password); {
+	case n > MaxPassword:
+		return "", ErrPasswordInvalid.Detail("it is longer than %d characters", MaxPassword)
+	case n < s.cfg.PasswordMin:
+		return "", ErrPasswordInvalid.Detail("it is shorter than %d characters", s.cfg.PasswordMin)
+	case strings.TrimSpace(password) == "":
+		return "", ErrPasswordInvalid.Detail("it has nothing but spaces")
+	case monotone(password):
+		return "", ErrPasswordInvalid.Detail("it is one character again and again")
+	}
+	if email != "" {
+		if err := refuseAddress(password, email); err != nil {
+			return "", err
+		}
+	}
+	if s.cfg.Passwords == nil {
+		return password, nil
+	}
+	switch common, err := s.cfg.Passwords.Contains(ctx, password); {
+	case err != nil:
+		return "", failed("looking for the password among common ones", err)
+	case common:
+		return "", ErrPasswordInvalid.Detail("it is one that many people use, or much like one")
+	}
+	return password, nil
+}
+
+// refuseAddress refuses a password that has the address in it.
+func refuseAddress(password string, email user.Email) error {
+	if strings.Contains(strings.ToLower(password), string(email)) {
+		return ErrPasswordInvalid.Detail("it has the e-mail address in it")
 	}
 	return nil
 }
 
-// verifyPassword is Hasher.Verify for a password that somebody typed. It does not demand what
-// checkPassword demands, or users from before a rule could not sign in.
+// monotone reports whether the password is one character again and again.
+func monotone(password string) bool {
+	_, size := utf8.DecodeRuneInString(password)
+	return strings.Repeat(password[:size], len(password)/size) == password
+}
+
+// verifyPassword is Hasher.Verify for a password that somebody typed, in the form in which it is
+// hashed now, and, if that is another, as it was typed: so it was hashed before. It does not demand
+// what checkPassword demands, or users from before a rule could not sign in.
 func (s *Service) verifyPassword(ctx context.Context, hash, password string) (ok, upgrade bool, err error) {
-	possible := len(password) <= MaxPassword && utf8.ValidString(password) && !strings.ContainsRune(password, 0)
-	if !possible {
-		password = "" // no user has it; the time it takes stays the same
+	possible := len(password) <= maxPasswordBytes && utf8.ValidString(password) && !strings.ContainsRune(password, 0)
+	normal := ""
+	if possible {
+		normal = s.cfg.Normalize(password)
+		possible = utf8.RuneCountInString(normal) <= MaxPassword
 	}
-	ok, upgrade, err = s.cfg.Hasher.Verify(ctx, hash, password)
+	if !possible {
+		password, normal = "", "" // no user has it; the time it takes stays the same
+	}
+	ok, upgrade, err = s.cfg.Hasher.Verify(ctx, hash, normal)
+	if err == nil && !ok && normal != password {
+		ok, _, err = s.cfg.Hasher.Verify(ctx, hash, password)
+		upgrade = ok
+	}
 	if err != nil {
 		return false, false, failed("verifying the password", err)
 	}
@@ -46,7 +95,7 @@ func (s *Service) verifyPassword(ctx context.Context, hash, password string) (ok
 // upgradeHash stores a hash of the same password with today's algorithm and returns the user
 // with it. A failure is logged: the next sign-in tries again.
 func (s *Service) upgradeHash(ctx context.Context, u user.User, password string) user.User {
-	hash, err := s.cfg.Hasher.Hash(ctx, password)
+	hash, err := s.cfg.Hasher.Hash(ctx, s.cfg.Normalize(password))
 	if err == nil {
 		var updated user.User
 		updated, err = s.cfg.Users.Update(ctx, u.ID, func(x *user.User) error {
@@ -98,7 +147,8 @@ func (s *Service) newForgotten(u user.User) (mail.PasswordForgotten, Code, error
 // that was used; a use that was cut short can be repeated. A password that is refused does not
 // use the code up.
 func (s *Service) ResetPassword(ctx context.Context, code, password string) error {
-	if err := checkPassword(password, ""); err != nil {
+	password, err := s.checkPassword(ctx, password, "")
+	if err != nil {
 		return err
 	}
 	c, err := s.useCode(ctx, purposeReset, code, s.now())
@@ -114,7 +164,7 @@ func (s *Service) ResetPassword(ctx context.Context, code, password string) erro
 	case u.PasswordChangedAt.After(c.CreatedAt): // used, or overtaken
 		return ErrCodeGone
 	}
-	if err := checkPassword(password, u.Email); err != nil {
+	if err := refuseAddress(password, u.Email); err != nil {
 		return err
 	}
 	return s.setPassword(ctx, u, newPassword{
@@ -129,7 +179,8 @@ func (s *Service) ChangePassword(ctx context.Context, who Identity, current, pas
 	if err != nil {
 		return err
 	}
-	if err := checkPassword(password, u.Email); err != nil {
+	password, err = s.checkPassword(ctx, password, u.Email)
+	if err != nil {
 		return err
 	}
 	if err := s.allow(ctx, limitSignIn+":session:"+string(who.UserID)+":"+who.SessionID, s.cfg.SignInRate); err != nil {

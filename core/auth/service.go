@@ -50,6 +50,10 @@ type Config struct {
 	// SignUpTTL is how long a sign-up waits for its confirmation, at least CodeTTL: so long new codes
 	// can be asked for. Default 7 days, or CodeTTL if that is longer.
 	SignUpTTL time.Duration
+	// PasswordMin is the least number of characters of a new password, 1 to 64. Default [MinPassword].
+	PasswordMin int
+	// Passwords is the list of passwords that nobody may choose. Default: none.
+	Passwords PasswordList
 	// SignUpsPerAddress is how many sign-ups may wait at one address, 1 to 100; a further one takes
 	// the place of the oldest. Each of them costs a hash when somebody signs in there with a wrong
 	// password. Default 5.
@@ -96,6 +100,12 @@ type Config struct {
 	// Log gets what operators should know. Default: nothing.
 	Log *slog.Logger
 }
+
+// maxPasswordMin bounds Config.PasswordMin.
+const maxPasswordMin = 64
+
+// PasswordMin is the least number of characters of a new password.
+func (s *Service) PasswordMin() int { return s.cfg.PasswordMin }
 
 // maxSignUpsPerAddress bounds Config.SignUpsPerAddress.
 const maxSignUpsPerAddress = 100
@@ -170,6 +180,12 @@ func New(cfg Config) (*Service, error) {
 	}
 	if cfg.SignUpTTL < cfg.CodeTTL {
 		refuse("SignUpTTL is shorter than CodeTTL")
+	}
+	if cfg.PasswordMin == 0 {
+		cfg.PasswordMin = MinPassword
+	}
+	if cfg.PasswordMin < 1 || cfg.PasswordMin > maxPasswordMin {
+		refuse("PasswordMin is not 1 to %d", maxPasswordMin)
 	}
 	if cfg.SignUpsPerAddress == 0 {
 		cfg.SignUpsPerAddress = 5

@@ -29,7 +29,8 @@ func (s *Service) SignUp(ctx context.Context, from Client, in SignUp) error {
 	if err != nil {
 		return err
 	}
-	if err := checkPassword(in.Password, email); err != nil {
+	password, err := s.checkPassword(ctx, in.Password, email)
+	if err != nil {
 		return err
 	}
 	if err := s.allowClient(ctx, limitSignUp, from, s.cfg.MailRate); err != nil {
@@ -39,7 +40,7 @@ func (s *Service) SignUp(ctx context.Context, from Client, in SignUp) error {
 		return err
 	}
 	// Before anything is known about the address, so that the time does not tell either.
-	hash, err := s.cfg.Hasher.Hash(ctx, in.Password)
+	hash, err := s.cfg.Hasher.Hash(ctx, password)
 	if err != nil {
 		return failed("hashing the password", err)
 	}

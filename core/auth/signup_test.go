@@ -10,6 +10,7 @@ import (
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
+	"golang.org/x/text/unicode/norm"
 
 	"github.com/parley-chat/parley/core/auth"
 	"github.com/parley-chat/parley/core/fault"
@@ -35,6 +36,10 @@ func TestNewChecksEverythingAtOnce(t *testing.T) {
 	_, err = auth.New(w.cfg)
 	require.ErrorContains(t, err, "SignUpTTL")
 	require.ErrorContains(t, err, "SignUpsPerAddress")
+	w.cfg.PasswordMin = 65
+	_, err = auth.New(w.cfg)
+	require.ErrorContains(t, err, "PasswordMin")
+	w.cfg.PasswordMin = 0
 	w.cfg.SignUpTTL, w.cfg.SignUpsPerAddress = 0, 100
 	_, err = auth.New(w.cfg)
 	require.NoError(t, err)
@@ -92,14 +97,20 @@ func TestSignUpRefusesWhatCannotBe(t *testing.T) {
 		"no address":         {func(in *auth.SignUp) { in.Email = "" }, user.ErrEmailInvalid},
 		"seven characters":   {func(in *auth.SignUp) { in.Password = "1234567" }, auth.ErrPasswordInvalid},
 		"seven umlauts":      {func(in *auth.SignUp) { in.Password = "äöüäöüä" }, auth.ErrPasswordInvalid},
-		"257 bytes":          {func(in *auth.SignUp) { in.Password = strings.Repeat("x", 257) }, auth.ErrPasswordInvalid},
+		"257 characters":     {func(in *auth.SignUp) { in.Password = strings.Repeat("äx€", 85) + "yz" }, auth.ErrPasswordInvalid},
+		"8 MiB":              {func(in *auth.SignUp) { in.Password = strings.Repeat("äx€yz🐎", 1<<20) }, auth.ErrPasswordInvalid},
+		"nothing but spaces": {func(in *auth.SignUp) { in.Password = "        " }, auth.ErrPasswordInvalid},
+		"wide spaces":        {func(in *auth.SignUp) { in.Password = "\u3000\u2003\u3000\u2003\u3000\u2003\u3000\u2003" }, auth.ErrPasswordInvalid},
+		"one character":      {func(in *auth.SignUp) { in.Password = "öööööööööö" }, auth.ErrPasswordInvalid},
+		"the address in it":  {func(in *auth.SignUp) { in.Password = "I am Ada@Example.com!" }, auth.ErrPasswordInvalid},
+		"a common one":       {func(in *auth.SignUp) { in.Password = "common one" }, auth.ErrPasswordInvalid},
 		"NUL":                {func(in *auth.SignUp) { in.Password = "12345678\x00" }, auth.ErrPasswordInvalid},
 		"not UTF-8":          {func(in *auth.SignUp) { in.Password = "12345678\xff" }, auth.ErrPasswordInvalid},
 		"the address itself": {func(in *auth.SignUp) { in.Password = "ADA@example.com" }, auth.ErrPasswordInvalid},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			w := newWorld(t)
+			w := newWorld(t, func(c *auth.Config) { c.Passwords = list{"common one": true} })
 			in := good
 			tc.edit(&in)
 			err := w.SignUp(t.Context(), auth.Client{}, in)
@@ -110,14 +121,76 @@ func TestSignUpRefusesWhatCannotBe(t *testing.T) {
 			require.Zero(t, w.hasher.hashes.Load())
 		})
 	}
-	for name, p := range map[string]string{"8 characters": "12345678", "8 umlauts": "äöüäöüäö", "256 bytes": strings.Repeat("x", 256)} {
+	for name, p := range map[string]string{
+		"8 characters": "12345678", "8 umlauts": "äöüäöüäö", "256 characters of four bytes": strings.Repeat("🐎🐴", 128), "two characters": "öööööööooo",
+	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			in := good
 			in.Password = p
-			require.NoError(t, newWorld(t).SignUp(t.Context(), auth.Client{}, in))
+			w := newWorld(t)
+			require.NoError(t, w.SignUp(t.Context(), auth.Client{}, in))
+			mailed := w.verifications()
+			require.NoError(t, w.Verify(t.Context(), mailed[0].VerificationCode))
+			w.signIn(ada, p)
 		})
 	}
+}
+
+// list is a PasswordList.
+type list map[string]bool
+
+func (l list) Contains(_ context.Context, password string) (bool, error) { return l[password], nil }
+
+// TestNewPasswordsAreCheckedEverywhere sets a common password, and one that is too short as configured.
+func TestNewPasswordsAreCheckedEverywhere(t *testing.T) {
+	t.Parallel()
+	for bad, min := range map[string]int{"common one": 0, "eleven char": 12} {
+		w := newWorld(t)
+		w.account(ada)
+		code := w.forgotten(ada)
+		_, who := w.signIn(ada, password)
+		w.cfg.Passwords, w.cfg.PasswordMin = list{"common one": true}, min
+		s, err := auth.New(w.cfg)
+		require.NoError(t, err)
+		require.ErrorIs(t, s.SignUp(t.Context(), auth.Client{}, auth.SignUp{FullName: "Ada", Email: "bob@example.com", Password: bad}), auth.ErrPasswordInvalid)
+		require.ErrorIs(t, s.ResetPassword(t.Context(), code, bad), auth.ErrPasswordInvalid)
+		require.ErrorIs(t, s.ChangePassword(t.Context(), who, password, bad), auth.ErrPasswordInvalid)
+		require.NoError(t, s.ChangePassword(t.Context(), who, password, "another horse"))
+	}
+}
+
+// TestPasswordsAreOneHoweverTheyAreTyped types a password in both of Unicode's forms.
+func TestPasswordsAreOneHoweverTheyAreTyped(t *testing.T) {
+	t.Parallel()
+	const composed, decomposed = "pferdest\u00e4rke", "pferdesta\u0308rke"
+	inNFC := func(c *auth.Config) { c.Normalize = norm.NFC.String }
+	for _, typed := range [][2]string{{composed, decomposed}, {decomposed, composed}} {
+		w := newWorld(t, inNFC)
+		require.NoError(t, w.SignUp(t.Context(), auth.Client{}, auth.SignUp{FullName: "Ada", Email: ada, Password: typed[0]}))
+		_, err := w.SignIn(t.Context(), auth.Client{}, ada, typed[1])
+		require.ErrorIs(t, err, auth.ErrNotVerified, "while it waits")
+		mailed := w.verifications()
+		require.NoError(t, w.Verify(t.Context(), mailed[0].VerificationCode))
+		w.signIn(ada, typed[0])
+		_, who := w.signIn(ada, typed[1])
+		require.NoError(t, w.ChangePassword(t.Context(), who, typed[1], "x"+typed[1]))
+		w.signIn(ada, "x"+typed[0])
+		require.NoError(t, w.ResetPassword(t.Context(), w.forgotten(ada), "y"+typed[1]))
+		w.signIn(ada, "y"+typed[0])
+	}
+
+	// A hash of before, of a password that was typed decomposed.
+	w := newWorld(t, inNFC)
+	w.earlier(ada, decomposed)
+	require.NoError(t, w.Verify(t.Context(), strings.Repeat("A", 43)))
+	_, err := w.SignIn(t.Context(), auth.Client{}, ada, composed)
+	require.ErrorIs(t, err, auth.ErrInvalidCredentials, "it cannot be known yet")
+	old := w.user(ada).PasswordHash
+	w.signIn(ada, decomposed)
+	require.NotEqual(t, old, w.user(ada).PasswordHash, "made anew")
+	w.signIn(ada, composed)
+	w.signIn(ada, decomposed)
 }
 
 func TestSignUpWithATakenAddress(t *testing.T) {

@@ -66,6 +66,7 @@ type Settings struct {
 	AdminToken   string `name:"admin-token" of:"parley auth mailer" secret:"" help:"Bearer token of /mail/jobs, the same for auth and mailer. Default: none, and no access."`
 
 	AuthTaken      string         `name:"auth-taken" of:"parley auth" default:"accept" enum:"accept,conflict" help:"Answer to a sign-up with a taken address: accept tells nothing, conflict says so (409)."`
+	PasswordMin    int            `name:"password-min" of:"parley auth" default:"8" help:"Least number of characters of a new password, 1 to 64."`
 	AccessTTL      time.Duration  `name:"access-ttl" of:"parley auth socket" default:"15m" help:"How long an access token lasts; auth and socket must agree."`
 	SessionTTL     time.Duration  `name:"session-ttl" of:"parley auth" default:"720h" help:"How long a session lasts without being used."`
 	SessionMax     time.Duration  `name:"session-max" of:"parley auth" default:"0s" help:"How long a session lasts in all, however often it is used. 0 means 2160h (90 days), or session-ttl if that is longer; there is always an end."`
@@ -452,6 +453,9 @@ func (s *Settings) check(alone bool) error {
 		if has(key) && n < 1 {
 			return bad(key, "%d is less than 1", n)
 		}
+	}
+	if has("password-min") && (s.PasswordMin < 1 || s.PasswordMin > 64) {
+		return bad("password-min", "%d is not 1 to 64", s.PasswordMin)
 	}
 	if has("socket-rate") && s.SocketRate == 0 || s.SocketRate < -1 {
 		return bad("socket-rate", "%d is neither -1 nor positive", s.SocketRate)

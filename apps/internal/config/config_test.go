@@ -118,6 +118,7 @@ func TestWhatCannotBeMeantIsRefusedInOneLine(t *testing.T) {
 		"no duration":         {nil, []string{"--access-ttl", "soon"}, "access-ttl"},
 		"long drain":          {nil, []string{"--drain-timeout", "1m"}, "PARLEY_DRAIN_TIMEOUT"},
 		"count":               {nil, []string{"--mail-burst", "0"}, "PARLEY_MAIL_BURST"},
+		"password min":        {nil, []string{"--password-min", "65"}, "PARLEY_PASSWORD_MIN"},
 		"rate":                {nil, []string{"--socket-rate", "0"}, "PARLEY_SOCKET_RATE"},
 		"log level":           {nil, []string{"--log-level", "loud"}, "log-level"},
 	} {

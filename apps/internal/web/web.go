@@ -7,6 +7,7 @@ package web
 
 import (
 	"bytes"
+	"cmp"
 	"crypto/sha256"
 	"embed"
 	"encoding/hex"
@@ -44,6 +45,8 @@ type Config struct {
 	// SocketURL is where the demo page finds the sockets, wss://host/socket. Default: /socket on the
 	// page's own host.
 	SocketURL string
+	// PasswordMin is the least number of characters that the form for a sign-up takes. Default 8.
+	PasswordMin int
 	// MailboxOnly leaves out the demo page and the browser client, for a program that has no chat.
 	MailboxOnly bool
 }
@@ -96,7 +99,7 @@ func Register(mux *http.ServeMux, cfg Config) error {
 }
 
 func registerClient(mux *http.ServeMux, cfg Config, files fileSet, base string) error {
-	page, err := files.page("index.html", map[string]any{"Product": cfg.Product, "Assets": base, "DevMail": cfg.DevMail != nil, "SocketURL": cfg.SocketURL})
+	page, err := files.page("index.html", map[string]any{"Product": cfg.Product, "Assets": base, "DevMail": cfg.DevMail != nil, "SocketURL": cfg.SocketURL, "PasswordMin": cmp.Or(cfg.PasswordMin, 8)})
 	if err != nil {
 		return err
 	}

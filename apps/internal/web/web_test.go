@@ -338,9 +338,17 @@ func TestClientAgreesWithTheServer(t *testing.T) {
 	assert.Contains(t, client, fmt.Sprintf("export const MAX_TEXT = %d;", chat.MaxText))
 	page := asset(t, "index.html")
 	for _, rule := range regexp.MustCompile(`name="password"[^>]*autocomplete="new-password"[^>]*>`).FindAllString(page, -1) {
-		assert.Contains(t, rule, fmt.Sprintf(`minlength="%d" maxlength="%d"`, auth.MinPassword, auth.MaxPassword))
+		// The browser counts units of UTF-16, of which a character has up to two.
+		assert.Contains(t, rule, fmt.Sprintf(`minlength="{{.PasswordMin}}" maxlength="%d"`, 2*auth.MaxPassword))
 	}
-	assert.Contains(t, page, fmt.Sprintf("At least %d characters.", auth.MinPassword))
+	for least, want := range map[int]int{0: auth.MinPassword, 12: 12} {
+		handler, err := Handler(Config{PasswordMin: least})
+		require.NoError(t, err)
+		shown := httptest.NewRecorder()
+		handler.ServeHTTP(shown, httptest.NewRequest(http.MethodGet, "/", nil))
+		assert.Contains(t, shown.Body.String(), fmt.Sprintf("At least %d characters.", want))
+		assert.Contains(t, shown.Body.String(), fmt.Sprintf(`minlength="%d"`, want))
+	}
 }
 
 // Run the test with -update to print the file anew.

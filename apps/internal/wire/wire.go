@@ -26,6 +26,7 @@ import (
 	"github.com/parley-chat/parley/adapters/nbiows"
 	"github.com/parley-chat/parley/adapters/netws"
 	"github.com/parley-chat/parley/adapters/passhash"
+	"github.com/parley-chat/parley/adapters/passlist"
 	"github.com/parley-chat/parley/apps/internal/config"
 	"github.com/parley-chat/parley/apps/internal/web"
 	"github.com/parley-chat/parley/core/auth"
@@ -121,7 +122,7 @@ func (a *App) buildParley(ctx context.Context, publicURL, dial string) error {
 		func() error { return a.mountMail(system.DeadLetters) },
 		func() error { return a.mountSocket(system.Node, system.Authenticator(), publicURL, dial) },
 		a.mountDocs,
-		func() error { return a.mountPages(web.Config{DevMail: a.mailbox}) },
+		func() error { return a.mountPages(web.Config{DevMail: a.mailbox, PasswordMin: a.settings.PasswordMin}) },
 	)
 }
 
@@ -146,7 +147,9 @@ func (a *App) buildAuth(ctx context.Context, publicURL, _ string) error {
 			return humaapi.RegisterRenewal(a.API, humaapi.RenewalConfig{Renew: accounts.Auth.RenewMail, CurrentToken: a.adminToken})
 		},
 		a.mountDocs,
-		func() error { return a.mountPages(web.Config{SocketURL: a.settings.SocketURL}) },
+		func() error {
+			return a.mountPages(web.Config{SocketURL: a.settings.SocketURL, PasswordMin: a.settings.PasswordMin})
+		},
 	)
 }
 
@@ -232,13 +235,13 @@ func (a *App) config(publicURL string) parley.Config {
 		Ports: a.ports, PublicURL: publicURL, Origins: a.origins(publicURL), DrainTimeout: s.DrainTimeout, Log: a.log, Normalize: norm.NFC.String,
 		Auth: auth.Config{
 			AccessTTL: s.AccessTTL, SessionTTL: s.SessionTTL, SessionMax: s.SessionMax, MaxSessions: s.MaxSessions,
-			TakenConflict: s.AuthTaken == "conflict",
-			SignInRate:    auth.Rate{Burst: s.SignInBurst, Per: time.Minute},
-			MailRate:      auth.Rate{Burst: s.MailBurst, Per: 10 * time.Minute},
-			CodeRate:      auth.Rate{Burst: s.CodeBurst, Per: time.Minute},
-			RefreshRate:   auth.Rate{Burst: s.RefreshBurst, Per: time.Minute},
-			TicketRate:    auth.Rate{Burst: s.TicketBurst, Per: time.Minute},
-			Standings:     a.standings, LocalLimiter: memory.NewLimiter(memory.LimiterConfig{}),
+			TakenConflict: s.AuthTaken == "conflict", PasswordMin: s.PasswordMin, Passwords: passlist.New(),
+			SignInRate:  auth.Rate{Burst: s.SignInBurst, Per: time.Minute},
+			MailRate:    auth.Rate{Burst: s.MailBurst, Per: 10 * time.Minute},
+			CodeRate:    auth.Rate{Burst: s.CodeBurst, Per: time.Minute},
+			RefreshRate: auth.Rate{Burst: s.RefreshBurst, Per: time.Minute},
+			TicketRate:  auth.Rate{Burst: s.TicketBurst, Per: time.Minute},
+			Standings:   a.standings, LocalLimiter: memory.NewLimiter(memory.LimiterConfig{}),
 		},
 		Worker:    mail.WorkerConfig{SendTimeout: sendTimeout},
 		Templates: mail.TemplateConfig{Product: s.Product, From: s.MailFrom, FromName: s.MailFromName},
