@@ -27,7 +27,7 @@
 //     it refused begins again once on another one, if its commit was not under way. No connection becomes older than
 //     [Config] says.
 //   - A process that freezes, or is lost with its machine, in the middle of a transaction holds up others for no longer than
-//     [Config] says. On SQLite it holds them up until it ends.
+//     [Config] says. With [OpenPostgres] messages are stored outside of any, by one statement. On SQLite such a process holds others up until it ends.
 //   - A call ends with its context, also when the server does not answer.
 //   - With [OpenSQLite] nothing of an event that was published, or of a mail that was sent or discarded, is in the file or
 //     in its log half a minute later, unless somebody reads for longer. Other engines delete rows, and keep their bytes
@@ -238,6 +238,19 @@ func (d *database) transact(ctx context.Context, op string, do func(ctx context.
 	}
 	if v, ok := errors.AsType[verbatim](err); ok {
 		return v.error
+	}
+	return d.fail(ctx, op, err)
+}
+
+// single runs do, which is one statement that commits by itself, and classifies its error. It may run several times.
+func (d *database) single(ctx context.Context, op string, do func(ctx context.Context) error) error {
+	err := do(ctx)
+	for n := 1; n < attempts && err != nil && d.dialect.again(err) && pause(ctx, n); n++ {
+		err = do(ctx)
+	}
+	if err != nil && d.dialect.refused(err) {
+		d.pool.leave()
+		err = do(ctx)
 	}
 	return d.fail(ctx, op, err)
 }

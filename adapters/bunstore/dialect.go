@@ -42,6 +42,9 @@ type dialect struct {
 	// reserve adds to the counters of so many rooms (room, count), creating them. It
 	// returns id, room and the last number of each, unless reserved (room, …) does.
 	reserve, reserved func(rooms int) string
+	// once stores the new messages of a batch, numbers them and returns room and last number of each room, in one statement
+	// that holds no lock while anybody waits for the program. Its arguments are arrays. Empty where there is none.
+	once string
 	// claim makes the first claimable job running until the given time and returns it, or sql.ErrNoRows.
 	claim func(ctx context.Context, tx bun.Tx, now, until int64) (jobRow, error)
 	// insertNew makes an insert leave rows alone that exist. key is a column of the primary key.
@@ -65,6 +68,8 @@ type dialect struct {
 	noTable func(err error) bool
 	// elsewhere recognises that the server is not, or no longer, the one to write to, and that the statement did nothing.
 	elsewhere func(err error) bool
+	// refused recognises that the server takes no writes, so that not even a statement that commits by itself did anything.
+	refused func(err error) bool
 	// again recognises that the engine gave a transaction up for another one's sake.
 	again func(err error) bool
 }

@@ -117,6 +117,7 @@ func mysqlDialect() *dialect {
 		kind:      mysqlKind,
 		forbidden: func(err error) bool { return mysqlForbidden(mysqlNumber(err)) },
 		noTable:   func(err error) bool { return mysqlNumber(err) == mysqlNoTable },
+		refused:   never,
 		elsewhere: func(err error) bool {
 			switch mysqlNumber(err) {
 			case 1290, 1792, 1836, // read only: a replica

@@ -74,6 +74,7 @@ func sqliteDialect() *dialect {
 		noTable: func(err error) bool {
 			return sqliteCode(err) == sqlite3.SQLITE_ERROR && strings.Contains(err.Error(), "no such table")
 		},
+		refused:   never,
 		elsewhere: never,
 		again:     never,
 	}

@@ -46,3 +46,6 @@ func PutEvents(ctx context.Context, s *Store, tx bun.Tx, events ...event.Event) 
 // PostgresRows and MySQLRows are the placeholders of so many messages.
 func PostgresRows(n int) string { return dollars(n, 8) }
 func MySQLRows(n int) string    { return questionMarks(n, 8) }
+
+// Dialer makes connections as those to servers are made.
+var Dialer = dialer

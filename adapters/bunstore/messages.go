@@ -87,8 +87,8 @@ func newBatch(messages []chat.Message) (*batch, error) {
 }
 
 // Append implements chat.MessageStore. A batch is one transaction: a statement for every
-// 16 rooms (two on MySQL) and one for every 64 messages, or a few more. It first assumes that nothing is
-// stored already. When the unique index objects, it starts again and looks first.
+// 16 rooms (two on MySQL) and one for every 64 messages, or a few more. With [OpenPostgres] it is one statement. It first
+// assumes that nothing is stored already. When the unique index objects, it starts again and looks first, in a transaction.
 func (s *Messages) Append(ctx context.Context, messages []chat.Message) ([]chat.Stored, error) {
 	if len(messages) == 0 {
 		return []chat.Stored{}, nil
@@ -105,7 +105,11 @@ func (s *Messages) Append(ctx context.Context, messages []chat.Message) ([]chat.
 	}
 	look := false
 	store := func(ctx context.Context, tx bun.Tx) error { return s.store(ctx, tx, prepared, b, look) }
-	err = s.db.transact(ctx, op, store)
+	if prepared.once != nil {
+		err = s.db.single(ctx, op, func(ctx context.Context) error { return s.storeOnce(ctx, prepared.once, b) })
+	} else {
+		err = s.db.transact(ctx, op, store)
+	}
 	if errors.Is(err, fault.Conflict) {
 		look = true
 		err = s.db.transact(ctx, op, store)
@@ -158,11 +162,8 @@ func (s *Messages) store(ctx context.Context, tx bun.Tx, prepared *prepared, b *
 	const columns = 8
 	args := make([]any, 0, columns*len(fresh))
 	for _, i := range fresh {
-		m := b.messages[i]
+		m := b.number(i, counters)
 		c := counters[m.Room]
-		m.Seq, m.At = uint64(c.next), instant(micros(m.At))
-		c.next++
-		b.answers[i] = chat.Stored{Message: m}
 		var client any // NULL where there is none
 		if m.ClientID != "" {
 			client = m.ClientID
@@ -174,6 +175,59 @@ func (s *Messages) store(ctx context.Context, tx bun.Tx, prepared *prepared, b *
 		_, err := stmt.ExecContext(ctx, args[columns*from:columns*(from+n)]...)
 		return err
 	})
+}
+
+// number gives a new message the next number of its room, and answers with it.
+func (b *batch) number(i int, counters map[string]*counter) chat.Message {
+	m := b.messages[i]
+	c := counters[m.Room]
+	m.Seq, m.At = uint64(c.next), instant(micros(m.At))
+	c.next++
+	b.answers[i] = chat.Stored{Message: m}
+	return m
+}
+
+// storeOnce stores the batch with one statement, which numbers the messages of each room in their order.
+func (s *Messages) storeOnce(ctx context.Context, stmt *sql.Stmt, b *batch) error {
+	counters := make(map[string]*counter, len(b.rooms))
+	for _, room := range b.rooms {
+		counters[room] = new(counter)
+	}
+	n := len(b.messages)
+	room, id, client, author, name, text, at := make([]string, 0, n), make([]string, 0, n), make([]string, 0, n),
+		make([]string, 0, n), make([]string, 0, n), make([]string, 0, n), make([]int64, 0, n)
+	for i := range b.messages {
+		if b.repeats[i] >= 0 {
+			continue
+		}
+		m := &b.messages[i]
+		counters[m.Room].add++
+		room, id, client, author = append(room, m.Room), append(id, m.ID), append(client, m.ClientID), append(author, string(m.Author.ID))
+		name, text, at = append(name, m.Author.Name), append(text, m.Text), append(at, micros(m.At))
+	}
+	rows, err := stmt.QueryContext(ctx, room, id, client, author, name, text, at)
+	if err != nil {
+		return err
+	}
+	defer func() { _ = rows.Close() }() // the loop's way out; the error of the usual one is below
+	for rows.Next() {
+		var name string
+		var last int64
+		if err := rows.Scan(&name, &last); err != nil {
+			return err
+		}
+		c := counters[name]
+		c.next = last - c.add + 1
+	}
+	if err := errors.Join(rows.Err(), rows.Close()); err != nil {
+		return err
+	}
+	for i := range b.messages {
+		if b.repeats[i] < 0 {
+			b.number(i, counters)
+		}
+	}
+	return nil
 }
 
 // lookUp returns the messages of the batch that are stored already. An empty client id is never stored.
@@ -295,6 +349,8 @@ type prepared struct {
 	// reserved reads what reserve has reserved, on an engine that does not say it at once.
 	// Elsewhere it is nil.
 	reserved [len(reserveSizes)]*sql.Stmt
+	// once does it all, where the driver is known to take arrays. Elsewhere it is nil.
+	once *sql.Stmt
 }
 
 // statements prepares when Append is first called, since the tables must exist.
@@ -344,6 +400,11 @@ func (s *statements) close() error {
 //nolint:sqlclosecheck // prepared.close closes them
 func prepare(ctx context.Context, db *database) (p *prepared, err error) {
 	p = new(prepared)
+	if db.pool != nil && db.dialect.once != "" {
+		if p.once, err = db.write.DB.PrepareContext(ctx, db.dialect.once); err != nil {
+			return p, err
+		}
+	}
 	for i, n := range insertSizes {
 		query := "INSERT INTO parley_messages (room_id, seq, id, client_id, author_id, author_name, text, at) VALUES " + db.dialect.rows(n, 8)
 		if p.insert[i], err = db.write.DB.PrepareContext(ctx, query); err != nil {
@@ -366,7 +427,7 @@ func prepare(ctx context.Context, db *database) (p *prepared, err error) {
 
 func (p *prepared) close() error {
 	var errs []error
-	for _, stmt := range slices.Concat(p.insert[:], p.reserve[:], p.reserved[:]) {
+	for _, stmt := range slices.Concat(p.insert[:], p.reserve[:], p.reserved[:], []*sql.Stmt{p.once}) {
 		if stmt != nil {
 			errs = append(errs, stmt.Close())
 		}

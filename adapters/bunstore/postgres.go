@@ -59,17 +59,17 @@ func OpenPostgres(ctx context.Context, address string, cfg Config) (*Store, erro
 	// Bun writes values into the text, so to prepare a statement is a round trip for nothing.
 	conn.DefaultQueryExecMode = pgx.QueryExecModeSimpleProtocol
 	conn.DialFunc = dialer(cfg.Silence)
-	p := &pool{Connector: stdlib.GetConnector(*conn), patience: cfg.ConnectTimeout * time.Duration(u.hosts)}
-	if set := cfg.postgresLimits(query); set != "" {
-		p.setUp = []string{set}
+	p := &pool{
+		Connector: stdlib.GetConnector(*conn), patience: cfg.ConnectTimeout * time.Duration(u.hosts), setUp: []string{cfg.postgresSetUp(query)},
 	}
 	return openServer(ctx, u, p, postgresDialect(), cfg, postgresReason, inspectPostgres)
 }
 
-// postgresLimits is the statement that sets what a server knows of the limits, unless the URL does. They are no
+// postgresSetUp is the statement that sets what a server knows of the limits, unless the URL does. They are no
 // parameters of the start, since a pooler between refuses those that it does not know.
-func (c Config) postgresLimits(named url.Values) string {
-	var values []string
+func (c Config) postgresSetUp(named url.Values) string {
+	// A statement that waited for a lock must see what its holder committed, also one that is a transaction by itself.
+	values := []string{"('default_transaction_isolation', 'read committed')"}
 	set := func(limit time.Duration, name string, value int64) {
 		if limit > 0 && !named.Has(name) {
 			values = append(values, fmt.Sprintf("('%s', '%d')", name, value))
@@ -81,9 +81,6 @@ func (c Config) postgresLimits(named url.Values) string {
 	set(c.Silence, "tcp_keepalives_idle", seconds(probes(c.Silence)))
 	set(c.Silence, "tcp_keepalives_interval", seconds(probes(c.Silence)))
 	set(c.Silence, "tcp_keepalives_count", probeCount-1)
-	if len(values) == 0 {
-		return ""
-	}
 	return "SELECT set_config(name, value, false) FROM (VALUES " + strings.Join(values, ", ") +
 		") AS wanted (name, value) WHERE current_setting(name, true) IS NOT NULL"
 }
