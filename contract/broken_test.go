@@ -484,7 +484,7 @@ type presence struct {
 	enter func(context.Context, time.Time, string, string, chat.Author) (bool, error)
 	exit  func(context.Context, time.Time, string, string, chat.Author) (bool, error)
 	list  func(context.Context, time.Time, string, int) ([]chat.Author, int, error)
-	renew func(context.Context, string, time.Time) error
+	renew func(context.Context, realtime.Renewal) (realtime.Renewed, error)
 }
 
 func (p presence) Enter(ctx context.Context, now time.Time, node, room string, who chat.Author) (bool, error) {
@@ -508,11 +508,11 @@ func (p presence) List(ctx context.Context, now time.Time, room string, limit in
 	return p.list(ctx, now, room, limit)
 }
 
-func (p presence) Renew(ctx context.Context, node string, until time.Time) error {
+func (p presence) Renew(ctx context.Context, r realtime.Renewal) (realtime.Renewed, error) {
 	if p.renew == nil {
-		return p.Presence.Renew(ctx, node, until)
+		return p.Presence.Renew(ctx, r)
 	}
-	return p.renew(ctx, node, until)
+	return p.renew(ctx, r)
 }
 
 type passwordList func(context.Context, string) (bool, error)

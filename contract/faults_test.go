@@ -2073,6 +2073,11 @@ func presenceFaults() []broken[realtime.Presence] {
 			}}
 		})
 	}
+	renews := func(f func(p realtime.Presence, ctx context.Context, r realtime.Renewal) (realtime.Renewed, error)) func(realtime.Presence) realtime.Presence {
+		return breaks(func(under realtime.Presence) presence {
+			return presence{renew: func(ctx context.Context, r realtime.Renewal) (realtime.Renewed, error) { return f(under, ctx, r) }}
+		})
+	}
 	return []broken[realtime.Presence]{
 		{"everybody is the first", "the first node to have a user is told", breaks(func(under realtime.Presence) presence {
 			return presence{enter: func(ctx context.Context, now time.Time, node, room string, who chat.Author) (bool, error) {
@@ -2138,13 +2143,14 @@ func presenceFaults() []broken[realtime.Presence] {
 				},
 			}
 		}},
-		{"a stranger is the last", "leaving without having entered is nothing", breaks(func(under realtime.Presence) presence {
+		{"who was lost is not told", "leaving without having entered changes nothing", breaks(func(under realtime.Presence) presence {
 			return presence{exit: func(ctx context.Context, now time.Time, node, room string, who chat.Author) (bool, error) {
-				if _, err := under.Exit(ctx, now, node, room, who); err != nil {
+				users, _, err := under.List(ctx, now, room, 1000)
+				if err != nil {
 					return false, err
 				}
-				_, n, err := under.List(ctx, now, room, 1)
-				return n == 0, err
+				last, err := under.Exit(ctx, now, node, room, who)
+				return last && slices.Contains(users, who), err
 			}}
 		})},
 		{"a user is counted on every node", "a user on several nodes is one", func(under realtime.Presence) realtime.Presence {
@@ -2191,11 +2197,13 @@ func presenceFaults() []broken[realtime.Presence] {
 			}}
 		})},
 		{"leases do not end", "a node whose lease has ended counts no more", breaks(func(realtime.Presence) presence {
-			return presence{renew: func(context.Context, string, time.Time) error { return nil }}
+			return presence{renew: func(context.Context, realtime.Renewal) (realtime.Renewed, error) {
+				return realtime.Renewed{Fresh: true}, nil
+			}}
 		})},
 		{"a node without a lease is dead", "a node without a lease stays", breaks(func(under realtime.Presence) presence {
 			return presence{enter: func(ctx context.Context, now time.Time, node, room string, who chat.Author) (bool, error) {
-				if err := under.Renew(ctx, node, now.Add(time.Minute)); err != nil {
+				if _, err := under.Renew(ctx, realtime.Renewal{Node: node, Now: now, Until: now.Add(time.Minute)}); err != nil {
 					return false, err
 				}
 				return under.Enter(ctx, now, node, room, who)
@@ -2215,11 +2223,86 @@ func presenceFaults() []broken[realtime.Presence] {
 				return users, n, err
 			}}
 		}},
-		{"first counts the dead", "first and last do not count dead nodes", breaks(func(under realtime.Presence) presence {
+		{"first counts the dead", "first does not count dead nodes, last does", breaks(func(under realtime.Presence) presence {
 			return presence{enter: func(ctx context.Context, _ time.Time, node, room string, who chat.Author) (bool, error) {
 				return under.Enter(ctx, time.Time{}, node, room, who)
 			}}
 		})},
+		{"every renewal is fresh", "a first renewal is fresh", renews(func(p realtime.Presence, ctx context.Context, r realtime.Renewal) (realtime.Renewed, error) {
+			done, err := p.Renew(ctx, r)
+			done.Fresh = true
+			return done, err
+		})},
+		{"rolls are ignored", "a roll enters who was lost", renews(func(p realtime.Presence, ctx context.Context, r realtime.Renewal) (realtime.Renewed, error) {
+			r.Rolls = nil
+			return p.Renew(ctx, r)
+		})},
+		{"rolls only add", "a roll removes who was left behind", renews(func(p realtime.Presence, ctx context.Context, r realtime.Renewal) (realtime.Renewed, error) {
+			rolls := r.Rolls
+			r.Rolls = nil
+			done, err := p.Renew(ctx, r)
+			for _, roll := range rolls {
+				for _, u := range roll.Users {
+					if _, err := p.Enter(ctx, r.Now, r.Node, roll.Room, u); err != nil {
+						return done, err
+					}
+				}
+			}
+			return done, err
+		})},
+		{"a roll is compared by its length", "a roll removes who was left behind", renews(func(p realtime.Presence, ctx context.Context, r realtime.Renewal) (realtime.Renewed, error) {
+			r.Rolls = slices.DeleteFunc(slices.Clone(r.Rolls), func(roll realtime.Roll) bool {
+				users, n, err := p.List(ctx, r.Now, roll.Room, 10)
+				return err == nil && n == 1 && len(roll.Users) == 1 && users[0] != roll.Users[0]
+			})
+			return p.Renew(ctx, r)
+		})},
+		{"rooms of rolls are folded", "a roll is of its room and its node", renews(func(p realtime.Presence, ctx context.Context, r realtime.Renewal) (realtime.Renewed, error) {
+			r.Rolls = slices.Clone(r.Rolls)
+			for i := range r.Rolls {
+				r.Rolls[i].Room = lower(r.Rolls[i].Room)
+			}
+			return p.Renew(ctx, r)
+		})},
+		{"rolls are cut", "a large roll is compared whole", renews(func(p realtime.Presence, ctx context.Context, r realtime.Renewal) (realtime.Renewed, error) {
+			r.Rolls = slices.Clone(r.Rolls)
+			for i := range r.Rolls {
+				r.Rolls[i].Users = r.Rolls[i].Users[:min(1000, len(r.Rolls[i].Users))]
+			}
+			return p.Renew(ctx, r)
+		})},
+		{"who was ended may go on", "an ended lease is ended for good", renews(func(p realtime.Presence, ctx context.Context, r realtime.Renewal) (realtime.Renewed, error) {
+			done, err := p.Renew(ctx, r)
+			if errors.Is(err, realtime.ErrLeaseEnded) {
+				return realtime.Renewed{}, nil
+			}
+			return done, err
+		})},
+		{"everybody ends leases", "only leases that have ended are ended", renews(func(p realtime.Presence, ctx context.Context, r realtime.Renewal) (realtime.Renewed, error) {
+			r.End = true
+			return p.Renew(ctx, r)
+		})},
+		{"the dead are not told", "who goes with a dead node is told", renews(func(p realtime.Presence, ctx context.Context, r realtime.Renewal) (realtime.Renewed, error) {
+			done, err := p.Renew(ctx, r)
+			if r.End {
+				done.Left = nil
+			}
+			return done, err
+		})},
+		{"every finder is told", "one of several finders is told", func(under realtime.Presence) realtime.Presence {
+			var mu sync.Mutex
+			var left []realtime.Whereabouts
+			return presence{Presence: under, renew: func(ctx context.Context, r realtime.Renewal) (realtime.Renewed, error) {
+				mu.Lock()
+				defer mu.Unlock()
+				done, err := under.Renew(ctx, r)
+				if r.Node != "b" && r.End {
+					left = append(left, done.Left...)
+					done.Left = slices.Clone(left)
+				}
+				return done, err
+			}}
+		}},
 		{"concurrent users are lost", "concurrent users are all counted", breaks(func(under realtime.Presence) presence {
 			return presence{list: func(ctx context.Context, now time.Time, room string, limit int) ([]chat.Author, int, error) {
 				users, n, err := under.List(ctx, now, room, limit)

@@ -499,9 +499,9 @@ func Presence() []Case[realtime.Presence] {
 	return suite("Presence", []promise[realtime.Presence]{
 		{"who entered is listed", "List returns the users in room, and how many they are.", presenceList},
 		{"the first node to have a user is told", "first reports whether no other node, of those whose lease lasts at now, had the user there.", presenceFirst},
-		{"the last node to lose a user is told", "last reports whether the user was there and no other node whose lease lasts at now has them there.", presenceLast},
+		{"the last node to lose a user is told", "last reports whether no other node has them there.", presenceLast},
 		{"entering twice is entering once", "Entering twice is entering once.", presenceTwice},
-		{"leaving without having entered is nothing", "last reports whether the user was there.", presenceStranger},
+		{"leaving without having entered changes nothing", "last is so whether or not node was known to have them there. Leaving twice is leaving once.", presenceStranger},
 		{"a user on several nodes is one", "List returns the users in room, each once, and how many they are.", presenceOnce},
 		{"users are listed by ID", "List returns users ascending by ID.", presenceOrder},
 		{"a list has at most limit users, the count has all", "List returns at most limit of the users in room, and how many they are.", presenceLimit},
@@ -510,11 +510,20 @@ func Presence() []Case[realtime.Presence] {
 		{"a node whose lease has ended counts no more", "The users of a node that died disappear by themselves.", presenceLease},
 		{"a node without a lease stays", "A node that has never renewed has a lease that does not end.", presenceNoLease},
 		{"a renewed node is back", "The users of a node that died are back if it renews again.", presenceBack},
-		{"first and last do not count dead nodes", "first and last count nodes whose lease lasts at now.", presenceFirstLease},
+		{"first does not count dead nodes, last does", "first counts nodes whose lease lasts at now; last also those whose lease has ended: who was only there is told by Renew.", presenceFirstLease},
 		{"one of several enters is the first", "first reports whether no other node had the user there. It may be called from many goroutines.", presenceEnterRace},
 		{"one of several exits is the last", "last reports whether no other node has them there. It may be called from many goroutines.", presenceExitRace},
 		{"concurrent users are all counted", "It may be called from many goroutines.", presenceMany},
 		{"listed users are copies", "Values, not shared state, cross a port: changing what was returned changes nothing stored.", presenceCopies},
+		{"a first renewal is fresh", "Fresh reports that no lease of the node was known.", presenceFresh},
+		{"a roll enters who was lost", "Entered are those of the Rolls who were not known to be there with the node, now are, and were with no other node whose lease lasts at Now.", presenceRollEnters},
+		{"a roll removes who was left behind", "Left are those whom the node was thought to have there. Other nodes do not have them there.", presenceRollLeaves},
+		{"a roll is of its room and its node", "Renew puts right what is known of the node.", presenceRollExact},
+		{"a large roll is compared whole", "Roll is whom a node has in a room: every user, each once, in any order.", presenceRollLarge},
+		{"an ended lease is ended for good", "Renew changes nothing and returns ErrLeaseEnded.", presenceEnded},
+		{"only leases that have ended are ended", "End ends for good the leases of other nodes that do not last at Now.", presenceEndedOnly},
+		{"who goes with a dead node is told", "Left are also whom nodes had whose leases were ended for good. Other nodes do not have them there.", presenceDead},
+		{"one of several finders is told", "Left are told to one caller only.", presenceDeadRace},
 	})
 }
 
@@ -591,15 +600,15 @@ func presenceTwice(ctx context.Context, p realtime.Presence) error {
 	return first(
 		wantPresent(ctx, p, at(1), "room", who(1)),
 		during("after entering three times", exit(ctx, p, at(2), "a", "room", who(1), true)),
-		wantPresent(ctx, p, at(2), "room"), during("again", exit(ctx, p, at(2), "a", "room", who(1), false)),
+		wantPresent(ctx, p, at(2), "room"), during("again", exit(ctx, p, at(2), "a", "room", who(1), true)),
 	)
 }
 
 func presenceStranger(ctx context.Context, p realtime.Presence) error {
 	return first(
-		exit(ctx, p, at(1), "a", "room", who(1), false),
+		exit(ctx, p, at(1), "a", "room", who(1), true),
 		enter(ctx, p, at(1), "a", "room", who(1), true),
-		exit(ctx, p, at(1), "b", "room", who(1), false), exit(ctx, p, at(1), "a", "other", who(1), false), exit(ctx, p, at(1), "a", "room", who(2), false),
+		exit(ctx, p, at(1), "b", "room", who(1), false), exit(ctx, p, at(1), "a", "other", who(1), true), exit(ctx, p, at(1), "a", "room", who(2), true),
 		wantPresent(ctx, p, at(1), "room", who(1)), exit(ctx, p, at(2), "a", "room", who(1), true),
 	)
 }
@@ -674,7 +683,8 @@ func presenceExactUsers(ctx context.Context, p realtime.Presence) error {
 }
 
 func renew(ctx context.Context, p realtime.Presence, node string, until time.Time) error {
-	return during(fmt.Sprintf("Renew(%q)", node), p.Renew(ctx, node, until))
+	_, err := p.Renew(ctx, realtime.Renewal{Node: node, Until: until})
+	return during(fmt.Sprintf("Renew(%q)", node), err)
 }
 
 func presenceLease(ctx context.Context, p realtime.Presence) error {
@@ -692,7 +702,8 @@ func presenceNoLease(ctx context.Context, p realtime.Presence) error {
 	return first(
 		enter(ctx, p, at(1), "a", "room", who(1), true), renew(ctx, p, "b", at(2)),
 		wantPresent(ctx, p, at(1_000_000), "room", who(1)),
-		enter(ctx, p, at(1_000_000), "b", "room", who(1), false), exit(ctx, p, at(1_000_000), "a", "room", who(1), true),
+		enter(ctx, p, at(1_000_000), "b", "room", who(1), false), exit(ctx, p, at(1_000_000), "a", "room", who(1), false),
+		exit(ctx, p, at(1_000_000), "b", "room", who(1), true),
 	)
 }
 
@@ -714,7 +725,10 @@ func presenceFirstLease(ctx context.Context, p realtime.Presence) error {
 		during("while the other node lives", exit(ctx, p, at(99), "b", "room", who(1), false)),
 		during("when the other node is dead", enter(ctx, p, at(101), "b", "room", who(1), true)),
 		enter(ctx, p, at(101), "c", "room", who(1), false), exit(ctx, p, at(101), "c", "room", who(1), false),
-		during("when the other node is dead", exit(ctx, p, at(101), "b", "room", who(1), true)),
+		during("when the other node is dead, and its users were not told", exit(ctx, p, at(101), "b", "room", who(1), false)),
+		wantPresent(ctx, p, at(101), "room"),
+		rolls(ctx, p, realtime.Renewal{Node: "c", Now: at(101), Until: at(1000), End: true, Rolls: []realtime.Roll{{Room: "room"}}}, nil, places("room", who(1))),
+		enter(ctx, p, at(102), "b", "room", who(1), true), exit(ctx, p, at(102), "b", "room", who(1), true),
 	)
 }
 
@@ -784,4 +798,181 @@ func presenceCopies(ctx context.Context, p realtime.Presence) error {
 		users[i].Name = "changed"
 	}
 	return wantPresent(ctx, p, at(1), "room", who(1), who(2))
+}
+
+func places(room string, users ...chat.Author) []realtime.Whereabouts {
+	var all []realtime.Whereabouts
+	for _, u := range users {
+		all = append(all, realtime.Whereabouts{Room: room, User: u})
+	}
+	return all
+}
+
+// rolls renews, and wants these to have entered and left, in any order.
+func rolls(ctx context.Context, p realtime.Presence, r realtime.Renewal, entered, left []realtime.Whereabouts) error {
+	done, err := p.Renew(ctx, r)
+	byUser := func(a, b realtime.Whereabouts) int {
+		return cmp.Or(cmp.Compare(a.Room, b.Room), cmp.Compare(a.User.ID, b.User.ID))
+	}
+	for _, list := range [][]realtime.Whereabouts{done.Entered, done.Left} {
+		slices.SortFunc(list, byUser)
+	}
+	if err == nil && !slices.Equal(done.Entered, entered) {
+		err = fmt.Errorf("these have entered: %v, want %v", done.Entered, entered)
+	}
+	if err == nil && !slices.Equal(done.Left, left) {
+		err = fmt.Errorf("these have left: %v, want %v", done.Left, left)
+	}
+	return during(fmt.Sprintf("Renew(%q) with rolls", r.Node), err)
+}
+
+// has is a renewal of node that lasts, with one room.
+func has(node, room string, users ...chat.Author) realtime.Renewal {
+	return realtime.Renewal{Node: node, Now: at(1), Until: at(100), Rolls: []realtime.Roll{{Room: room, Users: users}}}
+}
+
+func presenceFresh(ctx context.Context, p realtime.Presence) error {
+	fresh := func(node string, want bool) error {
+		done, err := p.Renew(ctx, realtime.Renewal{Node: node, Now: at(1), Until: at(100)})
+		if err == nil && done.Fresh != want {
+			err = fmt.Errorf("fresh is %t, want %t", done.Fresh, want)
+		}
+		return during(fmt.Sprintf("Renew(%q)", node), err)
+	}
+	return first(fresh("a", true), fresh("a", false), fresh("b", true), fresh("a", false), fresh("b", false))
+}
+
+func presenceRollEnters(ctx context.Context, p realtime.Presence) error {
+	return first(
+		enter(ctx, p, at(1), "a", "room", who(1), true), enter(ctx, p, at(1), "b", "room", who(2), true),
+		rolls(ctx, p, has("a", "room", who(3), who(2), who(1)), places("room", who(3)), nil),
+		wantPresent(ctx, p, at(2), "room", who(1), who(2), who(3)),
+		during("again", rolls(ctx, p, has("a", "room", who(1), who(2), who(3)), nil, nil)),
+		exit(ctx, p, at(2), "b", "room", who(2), false), exit(ctx, p, at(2), "a", "room", who(2), true), exit(ctx, p, at(2), "a", "room", who(3), true),
+		wantPresent(ctx, p, at(2), "room", who(1)),
+		during("after an exit", rolls(ctx, p, has("a", "room", who(1), who(2)), places("room", who(2)), nil)),
+		wantPresent(ctx, p, at(2), "room", who(1), who(2)),
+	)
+}
+
+func presenceRollLeaves(ctx context.Context, p realtime.Presence) error {
+	return first(
+		enter(ctx, p, at(1), "a", "room", who(1), true), enter(ctx, p, at(1), "a", "room", who(2), true), enter(ctx, p, at(1), "a", "room", who(3), true),
+		enter(ctx, p, at(1), "b", "room", who(2), false),
+		rolls(ctx, p, has("a", "room", who(3)), nil, places("room", who(1))),
+		wantPresent(ctx, p, at(2), "room", who(2), who(3)),
+		during("again", rolls(ctx, p, has("a", "room", who(3)), nil, nil)),
+		exit(ctx, p, at(2), "a", "room", who(2), false), exit(ctx, p, at(2), "b", "room", who(2), true),
+		during("with nobody", rolls(ctx, p, has("a", "room"), nil, places("room", who(3)))),
+		wantPresent(ctx, p, at(2), "room"),
+		during("one for another", first(
+			rolls(ctx, p, has("a", "room", who(1)), places("room", who(1)), nil), rolls(ctx, p, has("a", "room", who(2)), places("room", who(2)), places("room", who(1))),
+		)),
+		wantPresent(ctx, p, at(2), "room", who(2)),
+	)
+}
+
+func presenceRollExact(ctx context.Context, p realtime.Presence) error {
+	var err error
+	for n, name := range names {
+		err = first(err, enter(ctx, p, at(1), "a", name, who(n), true), enter(ctx, p, at(1), "b", name, who(100+n), true))
+	}
+	for n, name := range names {
+		err = first(err, rolls(ctx, p, has("a", name, who(n), who(200)), places(name, who(200)), nil),
+			wantPresent(ctx, p, at(2), name, who(n), who(100+n), who(200)), rolls(ctx, p, has("a", name), nil, places(name, who(n), who(200))),
+			wantPresent(ctx, p, at(2), name, who(100+n)))
+	}
+	return err
+}
+
+func presenceRollLarge(ctx context.Context, p realtime.Presence) error {
+	const n = 1200
+	users := make([]chat.Author, n)
+	for i := range users {
+		users[i] = chat.Author{ID: user.ID(fmt.Sprintf("user-%04d", i)), Name: "Zoë"}
+	}
+	odd := func() (some []chat.Author) {
+		for i := 1; i < n; i += 2 {
+			some = append(some, users[i])
+		}
+		return some
+	}()
+	wantCount := func(want int) error {
+		_, count, err := p.List(ctx, at(2), "room", 0)
+		if err == nil && count != want {
+			err = fmt.Errorf("the count is %d, want %d", count, want)
+		}
+		return during("List", err)
+	}
+	small := has("a", "room", users...)
+	small.Rolls = append(small.Rolls, realtime.Roll{Room: "other", Users: users[:3]})
+	return first(
+		rolls(ctx, p, small, append(places("other", users[:3]...), places("room", users...)...), nil), wantCount(n),
+		rolls(ctx, p, has("a", "room", odd...), nil, places("room", slices.DeleteFunc(slices.Clone(users), func(u chat.Author) bool { return slices.Contains(odd, u) })...)),
+		wantCount(n/2), wantPresent(ctx, p, at(2), "other", users[:3]...),
+	)
+}
+
+// endBy renews node at(50), and ends the leases of others, which last until at(10) or do not.
+func endBy(node string, rolls ...realtime.Roll) realtime.Renewal {
+	return realtime.Renewal{Node: node, Now: at(50), Until: at(100), End: true, Rolls: rolls}
+}
+
+func presenceEnded(ctx context.Context, p realtime.Presence) error {
+	if err := first(
+		renew(ctx, p, "a", at(10)), renew(ctx, p, "b", at(100)), enter(ctx, p, at(1), "a", "room", who(1), true),
+		rolls(ctx, p, endBy("b"), nil, nil),
+	); err != nil {
+		return err
+	}
+	for range 2 {
+		if _, err := p.Renew(ctx, realtime.Renewal{Node: "a", Now: at(51), Until: at(90), Rolls: []realtime.Roll{{Room: "other", Users: []chat.Author{who(2)}}}}); !errors.Is(err, realtime.ErrLeaseEnded) {
+			return fmt.Errorf("the port's Renew of a node whose lease was ended: %v, want ErrLeaseEnded", err)
+		}
+	}
+	done, err := p.Renew(ctx, realtime.Renewal{Node: "b", Now: at(52), Until: at(100)})
+	if err == nil && !slices.Equal(done.Ended, []string{"a"}) {
+		err = fmt.Errorf("ended are %q, want [\"a\"]", done.Ended)
+	}
+	return first(during("Renew", err), wantPresent(ctx, p, at(52), "room"), wantPresent(ctx, p, at(52), "other"),
+		during("of another name", rolls(ctx, p, endBy("a2", realtime.Roll{Room: "room", Users: []chat.Author{who(1)}}), places("room", who(1)), nil)), wantPresent(ctx, p, at(52), "room", who(1)))
+}
+
+func presenceEndedOnly(ctx context.Context, p realtime.Presence) error {
+	never := endBy("b")
+	never.End = false
+	return first(
+		renew(ctx, p, "a", at(10)), renew(ctx, p, "lasts", at(60)), enter(ctx, p, at(1), "unleased", "room", who(1), true),
+		rolls(ctx, p, never, nil, nil), during("after a renewal without End", renew(ctx, p, "a", at(60))),
+		rolls(ctx, p, endBy("b"), nil, nil), during("a lease that lasts", first(renew(ctx, p, "a", at(70)), renew(ctx, p, "lasts", at(70)))),
+		during("a lease of its own", renew(ctx, p, "b", at(100))), during("no lease", renew(ctx, p, "unleased", at(100))),
+		wantPresent(ctx, p, at(50), "room", who(1)),
+	)
+}
+
+func presenceDead(ctx context.Context, p realtime.Presence) error {
+	return first(
+		renew(ctx, p, "a", at(10)), renew(ctx, p, "a2", at(10)), renew(ctx, p, "b", at(100)),
+		enter(ctx, p, at(1), "a", "room", who(1), true), enter(ctx, p, at(1), "a", "room", who(2), true), enter(ctx, p, at(1), "a", "room", who(3), true),
+		enter(ctx, p, at(1), "a2", "room", who(3), false), enter(ctx, p, at(1), "b", "room", who(2), false), enter(ctx, p, at(1), "a", "other", who(4), true),
+		rolls(ctx, p, endBy("b", realtime.Roll{Room: "room", Users: []chat.Author{who(2)}}), nil, places("room", who(1), who(3))),
+		during("again", rolls(ctx, p, endBy("b", realtime.Roll{Room: "room", Users: []chat.Author{who(2)}}), nil, nil)),
+		wantPresent(ctx, p, at(51), "room", who(2)), exit(ctx, p, at(51), "b", "room", who(2), true),
+		during("in another room", rolls(ctx, p, endBy("b", realtime.Roll{Room: "other"}), nil, places("other", who(4)))),
+		during("when they come back", enter(ctx, p, at(52), "b", "room", who(1), true)),
+	)
+}
+
+func presenceDeadRace(ctx context.Context, p realtime.Presence) error {
+	const n = 8
+	if err := first(renew(ctx, p, "dead", at(10)), enter(ctx, p, at(1), "dead", "room", who(1), true)); err != nil {
+		return err
+	}
+	told := make([]bool, n)
+	err := allTogether(n, func(i int) error {
+		done, err := p.Renew(ctx, endBy(fmt.Sprintf("node-%d", i), realtime.Roll{Room: "room", Users: []chat.Author{who(10 + i)}}))
+		told[i] = slices.Equal(done.Left, places("room", who(1)))
+		return during("Renew", err)
+	})
+	return first(err, exactlyOne("that somebody has left", told))
 }

@@ -546,8 +546,8 @@ func (d presence) List(ctx context.Context, now time.Time, room string, limit in
 	return ask2(ctx, d.faults, "Presence.List", func() ([]chat.Author, int, error) { return d.next.List(ctx, now, room, limit) })
 }
 
-func (d presence) Renew(ctx context.Context, node string, until time.Time) error {
-	return d.faults.do(ctx, "Presence.Renew", func() error { return d.next.Renew(ctx, node, until) })
+func (d presence) Renew(ctx context.Context, r realtime.Renewal) (realtime.Renewed, error) {
+	return ask(ctx, d.faults, "Presence.Renew", func() (realtime.Renewed, error) { return d.next.Renew(ctx, r) })
 }
 
 // FaultyAuthenticator puts faults before an authenticator.

@@ -344,7 +344,8 @@ var calls = map[string]func(ctx context.Context, p *ports) ([]any, error){
 		return []any{us}, err
 	},
 	"Presence.Renew": func(ctx context.Context, p *ports) ([]any, error) {
-		return nil, p.presence.Renew(ctx, "n", at)
+		_, err := p.presence.Renew(ctx, realtime.Renewal{Node: "n", Until: at})
+		return nil, err
 	},
 	"Authenticator.Token": func(ctx context.Context, p *ports) ([]any, error) {
 		who, err := p.authenticator.Token(ctx, "token")

@@ -3,6 +3,8 @@ package memory
 import (
 	"cmp"
 	"context"
+	"hash/maphash"
+	"maps"
 	"slices"
 	"sync"
 	"time"
@@ -16,15 +18,25 @@ import (
 // two strings each, nothing else, and List of one node's room takes what it returns.
 type Presence struct {
 	mu     sync.RWMutex
-	rooms  map[string]map[string][]chat.Author // room, node: users ascending by ID
-	leases map[string]time.Time                // node: end of its lease
+	rooms  map[string]map[string]crowd // room, node
+	leases map[string]time.Time        // node: end of its lease
+	ended  map[string]struct{}         // nodes whose leases were ended for good
+	seed   maphash.Seed
+}
+
+// crowd is whom a node has in a room.
+type crowd struct {
+	users []chat.Author // ascending by ID
+	sum   uint64        // of their IDs' hashes: a roll of the same users is known without comparing them
 }
 
 var _ realtime.Presence = (*Presence)(nil)
 
 // NewPresence returns a presence of nobody.
 func NewPresence() *Presence {
-	return &Presence{rooms: map[string]map[string][]chat.Author{}, leases: map[string]time.Time{}}
+	return &Presence{
+		rooms: map[string]map[string]crowd{}, leases: map[string]time.Time{}, ended: map[string]struct{}{}, seed: maphash.MakeSeed(),
+	}
 }
 
 // Enter says that node has the user in room.
@@ -34,18 +46,49 @@ func (p *Presence) Enter(ctx context.Context, now time.Time, node, room string, 
 	if err := alive(ctx); err != nil {
 		return false, err
 	}
+	p.add(node, room, who)
+	return !p.elsewhere(node, room, who.ID, func(other string) bool { return p.lives(other, now) }), nil
+}
+
+func (p *Presence) mark(id user.ID) uint64 { return maphash.String(p.seed, string(id)) }
+
+// add makes node have the user in room, and reports whether it did not.
+func (p *Presence) add(node, room string, who chat.Author) bool {
 	nodes := p.rooms[room]
 	if nodes == nil {
-		nodes = map[string][]chat.Author{}
+		nodes = map[string]crowd{}
 		p.rooms[room] = nodes
 	}
-	users := nodes[node]
-	if at, found := findUser(users, who.ID); found {
-		users[at] = who
-	} else {
-		nodes[node] = slices.Insert(users, at, who)
+	c := nodes[node]
+	at, found := findUser(c.users, who.ID)
+	if found {
+		c.users[at] = who
+		return false
 	}
-	return !p.elsewhere(now, node, room, who.ID), nil
+	nodes[node] = crowd{slices.Insert(c.users, at, who), c.sum + p.mark(who.ID)}
+	return true
+}
+
+// remove makes node not have the user in room, and reports whether it did.
+func (p *Presence) remove(node, room string, id user.ID) bool {
+	nodes := p.rooms[room]
+	c := nodes[node]
+	at, found := findUser(c.users, id)
+	if !found {
+		return false
+	}
+	c.users = slices.Delete(c.users, at, at+1)
+	if len(c.users) < cap(c.users)/4 {
+		c.users = slices.Clone(c.users)
+	}
+	nodes[node] = crowd{c.users, c.sum - p.mark(id)}
+	if len(c.users) == 0 {
+		delete(nodes, node)
+	}
+	if len(nodes) == 0 {
+		delete(p.rooms, room)
+	}
+	return true
 }
 
 // Exit says that node has the user no longer in room.
@@ -55,33 +98,17 @@ func (p *Presence) Exit(ctx context.Context, now time.Time, node, room string, w
 	if err := alive(ctx); err != nil {
 		return false, err
 	}
-	nodes := p.rooms[room]
-	users := nodes[node]
-	at, found := findUser(users, who.ID)
-	if !found {
-		return false, nil
-	}
-	users = slices.Delete(users, at, at+1)
-	if len(users) < cap(users)/4 {
-		users = slices.Clone(users)
-	}
-	nodes[node] = users
-	if len(users) == 0 {
-		delete(nodes, node)
-	}
-	if len(nodes) == 0 {
-		delete(p.rooms, room)
-	}
-	return !p.elsewhere(now, node, room, who.ID), nil
+	p.remove(node, room, who.ID)
+	return !p.elsewhere(node, room, who.ID, nil), nil
 }
 
-// elsewhere reports whether a living node other than this one has the user in room.
-func (p *Presence) elsewhere(now time.Time, node, room string, id user.ID) bool {
-	for other, users := range p.rooms[room] {
-		if other == node || !p.lives(other, now) {
+// elsewhere reports whether a node other than this one, of those that count, has the user in room.
+func (p *Presence) elsewhere(node, room string, id user.ID, counts func(node string) bool) bool {
+	for other, c := range p.rooms[room] {
+		if other == node || counts != nil && !counts(other) {
 			continue
 		}
-		if _, found := findUser(users, id); found {
+		if _, found := findUser(c.users, id); found {
 			return true
 		}
 	}
@@ -106,9 +133,9 @@ func (p *Presence) List(ctx context.Context, now time.Time, room string, limit i
 		switch {
 		case !p.lives(node, now):
 		case all == nil:
-			all = here
+			all = here.users
 		default:
-			all = merge(all, here)
+			all = merge(all, here.users)
 			shared = false
 		}
 	}
@@ -137,15 +164,66 @@ func merge(a, b []chat.Author) []chat.Author {
 	return append(append(merged, a...), b...)
 }
 
-// Renew extends the lease of node.
-func (p *Presence) Renew(ctx context.Context, node string, until time.Time) error {
+// Renew extends the lease of a node, and puts right what is known of it.
+func (p *Presence) Renew(ctx context.Context, r realtime.Renewal) (realtime.Renewed, error) {
+	sums := make([]uint64, len(r.Rolls)) // without the lock: a node may have many users
+	for i, roll := range r.Rolls {
+		for _, who := range roll.Users {
+			sums[i] += p.mark(who.ID)
+		}
+	}
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if err := alive(ctx); err != nil {
-		return err
+		return realtime.Renewed{}, err
 	}
-	p.leases[node] = until
-	return nil
+	if _, ended := p.ended[r.Node]; ended {
+		return realtime.Renewed{}, realtime.ErrLeaseEnded
+	}
+	_, known := p.leases[r.Node]
+	p.leases[r.Node] = r.Until
+	if r.End {
+		for node := range p.leases {
+			if !p.lives(node, r.Now) && node != r.Node {
+				p.ended[node] = struct{}{}
+			}
+		}
+	}
+	done := realtime.Renewed{Fresh: !known, Ended: slices.Sorted(maps.Keys(p.ended))}
+	for i, roll := range r.Rolls {
+		p.compare(r, roll, sums[i], &done)
+	}
+	return done, nil
+}
+
+// compare puts one room of a node right.
+func (p *Presence) compare(r realtime.Renewal, roll realtime.Roll, sum uint64, done *realtime.Renewed) {
+	leave := func(node string, who chat.Author) {
+		if p.remove(node, roll.Room, who.ID) && !p.elsewhere(node, roll.Room, who.ID, nil) {
+			done.Left = append(done.Left, realtime.Whereabouts{Room: roll.Room, User: who})
+		}
+	}
+	if has := p.rooms[roll.Room][r.Node]; len(has.users) != len(roll.Users) || has.sum != sum {
+		there := make(map[user.ID]struct{}, len(roll.Users))
+		for _, who := range roll.Users {
+			there[who.ID] = struct{}{}
+			if p.add(r.Node, roll.Room, who) && !p.elsewhere(r.Node, roll.Room, who.ID, func(other string) bool { return p.lives(other, r.Now) }) {
+				done.Entered = append(done.Entered, realtime.Whereabouts{Room: roll.Room, User: who})
+			}
+		}
+		for _, who := range slices.Clone(p.rooms[roll.Room][r.Node].users) {
+			if _, stays := there[who.ID]; !stays {
+				leave(r.Node, who)
+			}
+		}
+	}
+	for node, c := range p.rooms[roll.Room] {
+		if _, ended := p.ended[node]; ended {
+			for _, who := range slices.Clone(c.users) {
+				leave(node, who)
+			}
+		}
+	}
 }
 
 // findUser returns where the user stands, or should stand.

@@ -157,7 +157,8 @@ func TestPresenceMergesNodes(t *testing.T) {
 		assert.Equal(t, c.want, ids)
 		assert.Equal(t, 6, count)
 	}
-	require.NoError(t, p.Renew(t.Context(), "b", start))
+	_, err := p.Renew(t.Context(), realtime.Renewal{Node: "b", Until: start})
+	require.NoError(t, err)
 	ids, count := list(start, 10)
 	assert.Equal(t, "1234", ids, "a lease that ends now does not last")
 	assert.Equal(t, 4, count)

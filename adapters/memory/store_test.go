@@ -84,7 +84,7 @@ func TestAnEndedContextChangesNothing(t *testing.T) {
 		"Presence.Enter":     func() error { _, err := presence.Enter(ctx, start, "n", "r", chat.Author{}); return err },
 		"Presence.Exit":      func() error { _, err := presence.Exit(ctx, start, "n", "r", chat.Author{}); return err },
 		"Presence.List":      func() error { _, _, err := presence.List(ctx, start, "r", 1); return err },
-		"Presence.Renew":     func() error { return presence.Renew(ctx, "n", start) },
+		"Presence.Renew":     func() error { _, err := presence.Renew(ctx, realtime.Renewal{Node: "n", Until: start}); return err },
 		"FanoutNode.Publish": func() error { return node.Publish(ctx, signal("r", 1)) },
 		"FanoutNode.Follow":  func() error { return node.Follow(ctx, "r") },
 		"FanoutNode.Unfolow": func() error { return node.Unfollow(ctx, "r") },

@@ -30,9 +30,10 @@
 // # Exceptions
 //
 // The ports' suites pass without exceptions. Besides: users of a node that died are back when
-// it renews within an hour, and not later; a room that nobody enters, leaves or lists for 30
-// days is empty. When the server lost its data, users are present again once they enter
-// again. A client that repeats a command after a broken connection may count an attempt twice
+// it renews within an hour and nobody has ended its lease, and not later; a room that nobody enters, leaves, lists or
+// renews for 30 days is empty. When the server lost its data, users are present again once
+// their node has renewed with their room; who went with a node that died before the data was lost is
+// not told to have left. A renewal whose answer was lost may keep to itself who has left. A client that repeats a command after a broken connection may count an attempt twice
 // in [Limiter], and lease a job in [MailQueue] whose answer nobody gets: it is claimed
 // again when that lease ends, as after a crash. Scripts make the names of some keys, so that
 // proxies which move keys without regard for hash tags will not do.
@@ -43,8 +44,9 @@
 // is written %7D, NUL %00 and % itself %25.
 //
 //	{r:ROOM}:recent:1               list: the last messages, 20 digits of the sequence and the message
-//	{r:ROOM}:who, :ids, :nodes      who is present, on which node
-//	{presence}:leases               hash: node → end of its lease, in microseconds
+//	{r:ROOM}:who, :ids, :nodes, :sums
+//	                                who is present, on which node, and what a roll is compared by
+//	{presence}:leases, :ended       hash: node → end of its lease, and since when it is ended for good, in microseconds
 //	{l:KEY}                         when an allowance is whole again, in microseconds
 //	{n:NAME}                        a name that was spent
 //	{readyN}, {try}:…               what Ready and Connect write

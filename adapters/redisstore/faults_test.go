@@ -94,8 +94,11 @@ func TestAFrozenServerHoldsNobodyUp(t *testing.T) {
 					_, err := s.Presence().Enter(ctx, start, "n", "r", who)
 					return err
 				},
-				"List":  func(ctx context.Context) error { _, _, err := s.Presence().List(ctx, start, "r", 1); return err },
-				"Renew": func(ctx context.Context) error { return s.Presence().Renew(ctx, "n", start) },
+				"List": func(ctx context.Context) error { _, _, err := s.Presence().List(ctx, start, "r", 1); return err },
+				"Renew": func(ctx context.Context) error {
+					_, err := s.Presence().Renew(ctx, realtime.Renewal{Node: "n", Now: start, Until: start})
+					return err
+				},
 				"Allow": func(ctx context.Context) error {
 					_, err := s.Limiter().Allow(ctx, "k", auth.Rate{Burst: 100, Per: time.Hour}, start)
 					return err

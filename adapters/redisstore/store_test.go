@@ -167,17 +167,22 @@ func TestPresenceForgetsDeadNodes(t *testing.T) {
 		assert.Len(t, users, count)
 		return users
 	}
-	require.NoError(t, p.Renew(t.Context(), "dead", start.Add(time.Minute)))
-	require.NoError(t, p.Renew(t.Context(), "alive", start.Add(24*time.Hour)))
+	renew := func(node string, until time.Time) {
+		t.Helper()
+		_, err := p.Renew(t.Context(), realtime.Renewal{Node: node, Until: until})
+		require.NoError(t, err)
+	}
+	renew("dead", start.Add(time.Minute))
+	renew("alive", start.Add(24*time.Hour))
 	enter("dead", ada)
 	enter("dead", bob)
 	enter("alive", bob)
 	assert.Equal(t, []chat.Author{ada, bob}, list(start))
 	assert.Equal(t, []chat.Author{bob}, list(start.Add(time.Hour)))
-	require.NoError(t, p.Renew(t.Context(), "dead", start.Add(61*time.Minute)))
+	renew("dead", start.Add(61*time.Minute))
 	assert.Equal(t, []chat.Author{ada, bob}, list(start.Add(time.Hour)), "it is back")
 	assert.Equal(t, []chat.Author{bob}, list(start.Add(3*time.Hour)))
-	require.NoError(t, p.Renew(t.Context(), "dead", start.Add(24*time.Hour)))
+	renew("dead", start.Add(24*time.Hour))
 	assert.Equal(t, []chat.Author{bob}, list(start.Add(3*time.Hour)), "its users are forgotten")
 	last, err := p.Exit(t.Context(), start, "alive", "r", bob)
 	require.NoError(t, err)
@@ -189,7 +194,8 @@ func TestPresenceForgetsDeadNodes(t *testing.T) {
 	assert.Greater(t, len(server.Keys()), before)
 	server.FastForward(31 * 24 * time.Hour)
 	assert.Empty(t, list(start), "a room that nobody touched")
-	assert.ErrorIs(t, p.Renew(t.Context(), "n", time.Date(9999, 1, 1, 0, 0, 0, 0, time.UTC)), fault.Invalid)
+	_, err = p.Renew(t.Context(), realtime.Renewal{Node: "n", Until: time.Date(9999, 1, 1, 0, 0, 0, 0, time.UTC)})
+	assert.ErrorIs(t, err, fault.Invalid)
 }
 
 func TestRecentCacheLimits(t *testing.T) {

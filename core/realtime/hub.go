@@ -175,6 +175,8 @@ type Hub struct {
 	emptied chan struct{} // closed when draining and no connection is left
 	stopped bool          // Run has ended: no work is begun any more
 
+	roster roster // keeps Presence right
+
 	queue   runQueue       // rooms with something to deliver
 	work    sync.WaitGroup // goroutines of commands and of rooms
 	working context.Context
@@ -269,14 +271,6 @@ func (h *Hub) every(ctx context.Context, d time.Duration, f func()) {
 		case <-ctx.Done():
 			return
 		}
-	}
-}
-
-func (h *Hub) renew(ctx context.Context) {
-	ctx, cancel := context.WithTimeout(ctx, h.cfg.LeaseTTL/3)
-	defer cancel()
-	if err := h.cfg.Presence.Renew(ctx, h.cfg.Node, h.cfg.Now().Add(h.cfg.LeaseTTL)); err != nil && ctx.Err() == nil {
-		h.cfg.Log.Warn("presence was not renewed", "error", err)
 	}
 }
 

@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"github.com/parley-chat/parley/core/chat"
+	"github.com/parley-chat/parley/core/fault"
 )
 
 // Close codes of a connection: RFC 6455 section 7.4.1 and the private range of 7.4.2.
@@ -139,13 +140,58 @@ type Presence interface {
 	// at now, had the user there. Entering twice is entering once.
 	Enter(ctx context.Context, now time.Time, node, room string, who chat.Author) (first bool, err error)
 	// Exit says that the user's last connection of node has left room. last reports whether
-	// the user was there and no other node whose lease lasts at now has them there.
+	// no other node has them there, not even one whose lease has ended: who was only there is told by Renew.
+	// It is so whether or not node was known to have them there: that may have been lost. Leaving twice is
+	// leaving once.
 	Exit(ctx context.Context, now time.Time, node, room string, who chat.Author) (last bool, err error)
 	// List returns at most limit of the users in room, ascending by ID, each once, and how
 	// many they are, counting nodes whose lease lasts at now.
 	List(ctx context.Context, now time.Time, room string, limit int) (users []chat.Author, count int, err error)
-	// Renew extends node's lease to the given time. A node that has never renewed has a
-	// lease that does not end. So the users of a node that died disappear by themselves, and
-	// are back if it renews again.
-	Renew(ctx context.Context, node string, until time.Time) error
+	// Renew extends a node's lease, and puts right what is known of it. A node that has never renewed has a
+	// lease that does not end. So the users of a node that died disappear by themselves, and are back if
+	// it renews again, unless its lease was ended for good meanwhile: then Renew changes nothing and
+	// returns ErrLeaseEnded. It is safe to repeat. With another error, what it returns besides was done all
+	// the same.
+	Renew(ctx context.Context, r Renewal) (Renewed, error)
 }
+
+// Renewal is what a node says of itself.
+type Renewal struct {
+	Node string
+	// Now is the time of the call, and Until the end of the lease from now on.
+	Now, Until time.Time
+	// End ends for good the leases of other nodes that do not last at Now.
+	End bool
+	// Rolls are rooms of the node. No Enter or Exit of the node in one of them is under way.
+	Rolls []Roll
+}
+
+// Roll is whom a node has in a room: every user, each once, in any order.
+type Roll struct {
+	Room  string
+	Users []chat.Author
+}
+
+// Renewed is what a Renewal came to.
+type Renewed struct {
+	// Fresh reports that no lease of the node was known: it is its first, or what was known is lost.
+	Fresh bool
+	// Ended are the nodes whose leases were ended for good, by anybody, for an hour at least.
+	Ended []string
+	// Entered are those of the Rolls who were not known to be there with the node, now are, and were with no
+	// other node whose lease lasts at Now.
+	Entered []Whereabouts
+	// Left are those who no longer are in rooms of the Rolls, each told to one caller only: whom the node
+	// was thought to have there, and whom nodes had whose leases were ended for good. Other nodes do not have them there.
+	Left []Whereabouts
+}
+
+// Whereabouts is a user in a room.
+type Whereabouts struct {
+	Room string
+	User chat.Author
+}
+
+// ErrLeaseEnded tells a node that others took it for dead: its users were told to have left. It goes on under
+// another name.
+var ErrLeaseEnded = fault.New(fault.Conflict, "lease_ended", "the lease of the node was ended")

@@ -21,8 +21,11 @@ type room struct {
 	life     sync.Mutex // held over Follow and Unfollow, so that they cannot overtake each other
 	followed bool       // under life
 
-	presence sync.Mutex        // held over Enter and Exit, for the same reason
-	users    map[user.ID]int32 // counted connections of each user on this node, under presence
+	presence sync.Mutex              // held over Enter and Exit, for the same reason
+	users    map[user.ID]int32       // counted connections of each user on this node, under presence
+	unsure   map[user.ID]chat.Author // users whose Enter has failed, under presence
+	roster   int32                   // the name of the node that its users are present under, under presence
+	checked  atomic.Int64            // when Presence was last found right: see roster.tick
 
 	types atomic.Bool // typing is not empty
 
@@ -62,12 +65,7 @@ type pendingFrame struct {
 // enter makes a connection a member that is not live yet, and follows the room.
 func (h *Hub) enter(ctx context.Context, c *client, name string) (*member, error) {
 	h.mu.Lock()
-	r := h.rooms[name]
-	if r == nil {
-		r = &room{hub: h, name: name, users: map[user.ID]int32{}}
-		h.rooms[name] = r
-	}
-	r.refs++
+	r := h.pinned(name)
 	h.mu.Unlock()
 
 	r.life.Lock()
@@ -165,65 +163,6 @@ func (r *room) release(ctx context.Context) {
 		delete(h.rooms, r.name)
 	}
 	h.mu.Unlock()
-}
-
-// entered counts the member's user, and says so where it is the first connection anywhere.
-func (m *member) entered(ctx context.Context) {
-	r, who := m.room, m.client.user
-	r.presence.Lock()
-	defer r.presence.Unlock()
-	m.client.mu.Lock()
-	left := m.left
-	m.client.mu.Unlock()
-	if left {
-		return // exited was, or will be, called without effect
-	}
-	m.counted = true
-	r.users[who.ID]++
-	if r.users[who.ID] > 1 {
-		return
-	}
-	h := r.hub
-	first, err := h.cfg.Presence.Enter(ctx, h.cfg.Now(), h.cfg.Node, r.name, who)
-	if err != nil {
-		h.cfg.Log.Warn("presence was not entered", "room", r.name, "error", err)
-		return
-	}
-	if first {
-		r.announce(ctx, SignalJoined, who)
-	}
-}
-
-// exited is the opposite of entered.
-func (m *member) exited(ctx context.Context) {
-	r, who := m.room, m.client.user
-	r.presence.Lock()
-	defer r.presence.Unlock()
-	if !m.counted {
-		return
-	}
-	m.counted = false
-	if r.users[who.ID]--; r.users[who.ID] > 0 {
-		return
-	}
-	delete(r.users, who.ID)
-	h := r.hub
-	last, err := h.cfg.Presence.Exit(ctx, h.cfg.Now(), h.cfg.Node, r.name, who)
-	if err != nil {
-		h.cfg.Log.Warn("presence was not left", "room", r.name, "error", err)
-		return
-	}
-	if last {
-		r.announce(ctx, SignalLeft, who)
-	}
-}
-
-func (r *room) announce(ctx context.Context, kind SignalKind, who chat.Author) {
-	h := r.hub
-	if _, count, err := h.cfg.Presence.List(ctx, h.cfg.Now(), r.name, 0); err != nil || count > h.cfg.AnnounceUpTo {
-		return
-	}
-	h.publish(ctx, Signal{Kind: kind, Room: r.name, User: who})
 }
 
 // seen is the sequence that a reader's page must reach.
@@ -329,6 +268,7 @@ func (r *room) run() {
 		case SignalJoined:
 			r.broadcast(Outgoing{Event: EventJoined, Room: r.name, User: s.User})
 		case SignalLeft:
+			r.contradict(s)
 			r.typed(s.User, false)
 			r.broadcast(Outgoing{Event: EventLeft, Room: r.name, User: s.User})
 		case SignalRemoved:

@@ -1,0 +1,182 @@
+package redisstore_test
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/parley-chat/parley/adapters/memory"
+	"github.com/parley-chat/parley/adapters/redisstore"
+	"github.com/parley-chat/parley/core/chat"
+	"github.com/parley-chat/parley/core/realtime"
+	"github.com/parley-chat/parley/core/user"
+	"github.com/parley-chat/parley/testkit/servers"
+)
+
+// listener is a connection that keeps who is said to have joined and left.
+type listener struct {
+	mu    sync.Mutex
+	heard []string
+}
+
+func (l *listener) Send(f *realtime.Frame) error {
+	var v struct {
+		Event string
+		Data  struct{ User struct{ ID string } }
+	}
+	if err := json.Unmarshal(f.Payload(), &v); err != nil {
+		return err
+	}
+	if v.Event == "joined" || v.Event == "left" {
+		l.mu.Lock()
+		defer l.mu.Unlock()
+		l.heard = append(l.heard, v.Event+" "+v.Data.User.ID)
+	}
+	return nil
+}
+func (*listener) Queued() int       { return 0 }
+func (*listener) Close(int, string) {}
+
+// said returns how often something was heard.
+func (l *listener) said(what string) int {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	n := 0
+	for _, h := range l.heard {
+		if h == what {
+			n++
+		}
+	}
+	return n
+}
+
+// mortal is a node that can be killed: it loses its presence at once, and says nothing.
+type mortal struct {
+	realtime.Presence
+	dead chan struct{}
+}
+
+func (m mortal) gone() error {
+	select {
+	case <-m.dead:
+		return context.Canceled
+	default:
+		return nil
+	}
+}
+
+func (m mortal) Exit(ctx context.Context, now time.Time, node, room string, who chat.Author) (bool, error) {
+	if err := m.gone(); err != nil {
+		return false, err
+	}
+	return m.Presence.Exit(ctx, now, node, room, who)
+}
+
+func (m mortal) Renew(ctx context.Context, r realtime.Renewal) (realtime.Renewed, error) {
+	if err := m.gone(); err != nil {
+		return realtime.Renewed{}, err
+	}
+	return m.Presence.Renew(ctx, r)
+}
+
+// TestPresenceOutlivesTheServersData: hubs on real servers, which are flushed, restarted without what they had, and
+// of which one node dies. One server of a cluster loses only its part.
+func TestPresenceOutlivesTheServersData(t *testing.T) {
+	t.Parallel()
+	const lease = 3 * time.Second
+	for name, begin := range map[string]func(t *testing.T) []*servers.RedisServer{
+		"single": func(t *testing.T) []*servers.RedisServer {
+			return []*servers.RedisServer{servers.StartRedis(t, servers.RedisOptions{})}
+		},
+		"cluster of three": func(t *testing.T) []*servers.RedisServer { return servers.StartRedisCluster(t, 3) },
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			redis := begin(t)
+			store := fresh(t, dial(t, redis[0].URL))
+			messages, rooms, members := memory.NewMessages(), memory.NewRooms(), memory.NewMembers()
+			ctx, cancel := context.WithCancel(t.Context())
+			var wg sync.WaitGroup
+			defer wg.Wait()
+			defer cancel()
+			hubs, dead := make([]*realtime.Hub, 3), make(chan struct{})
+			for n := range hubs {
+				svc, err := chat.New(chat.Config{Store: messages, Rooms: rooms, Members: members, Cache: memory.NewRecentCache(memory.RecentCacheConfig{})})
+				require.NoError(t, err)
+				var presence realtime.Presence = store.Presence()
+				if n == 2 {
+					presence = mortal{presence, dead}
+				}
+				hubs[n], err = realtime.NewHub(realtime.HubConfig{
+					Chat: svc, Fanout: store.Fanout(redisstore.FanoutConfig{}), Presence: presence, Node: fmt.Sprint("node", n), LeaseTTL: lease,
+				})
+				require.NoError(t, err)
+				wg.Go(func() { assert.NoError(t, svc.Run(ctx)) })
+				wg.Go(func() { assert.NoError(t, hubs[n].Run(ctx)) })
+			}
+			const halls = 12 // on every server of the cluster
+			connect := func(n int, id string) (*listener, realtime.Receiver) {
+				l := &listener{}
+				in, err := hubs[n].Accept(l, realtime.Identity{User: chat.Author{ID: user.ID(id), Name: id}})
+				require.NoError(t, err)
+				for i := range halls {
+					in.Receive(fmt.Appendf(nil, `{"event":"join_room","data":{"room":"hall%d"}}`, i), false)
+				}
+				return l, in
+			}
+			present := func(want ...string) {
+				t.Helper()
+				began := time.Now()
+				require.Eventually(t, func() bool {
+					for i := range halls {
+						users, _, err := store.Presence().List(ctx, time.Now(), fmt.Sprint("hall", i), 10)
+						if err != nil || len(users) != len(want) {
+							return false
+						}
+						for n, u := range users {
+							if string(u.ID) != want[n] {
+								return false
+							}
+						}
+					}
+					return true
+				}, patience, 20*time.Millisecond, "want %v", want)
+				t.Logf("%v after %v", want, time.Since(began).Round(time.Millisecond))
+			}
+			ada, adaIn := connect(0, "ada")
+			_, bobIn := connect(1, "bob")
+			_, cyIn := connect(2, "cy")
+			present("ada", "bob", "cy")
+
+			for _, s := range redis {
+				s.Flush(t)
+				present("ada", "bob", "cy")
+			}
+			for _, s := range redis {
+				s.Kill(t)
+			}
+			bobIn.Disconnected() // nobody can be told
+			_, eveIn := connect(1, "eve")
+			for _, s := range redis {
+				s.Restart(t)
+			}
+			present("ada", "cy", "eve")
+			assert.Eventually(t, func() bool { return ada.said("left bob") >= halls && ada.said("joined eve") >= halls }, patience, 20*time.Millisecond)
+
+			close(dead)
+			present("ada", "eve")
+			assert.Eventually(t, func() bool { return ada.said("left cy") >= halls }, patience, 20*time.Millisecond)
+			for _, in := range []realtime.Receiver{adaIn, cyIn, eveIn} {
+				in.Disconnected()
+			}
+			assert.Equal(t, halls, ada.said("left cy"), "once a room")
+			assert.Equal(t, halls, ada.said("left bob"), "once a room")
+		})
+	}
+}

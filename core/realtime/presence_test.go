@@ -1,0 +1,377 @@
+package realtime_test
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/parley-chat/parley/adapters/memory"
+	"github.com/parley-chat/parley/core/chat"
+	"github.com/parley-chat/parley/core/fault"
+	"github.com/parley-chat/parley/core/realtime"
+)
+
+// shaky is a presence that can be away, for some nodes or for all, and can lose what it has.
+type shaky struct {
+	mu    sync.Mutex
+	under realtime.Presence
+	away  map[string]bool // by node; "" is all
+	// late makes what is refused be done all the same: only its answer is lost.
+	late bool
+}
+
+func newShaky() *shaky { return &shaky{under: memory.NewPresence(), away: map[string]bool{}} }
+
+func (s *shaky) flush() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.under = memory.NewPresence()
+}
+
+func (s *shaky) cut(node string, away bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.away[node] = away
+}
+
+var errAway = fault.New(fault.Unavailable, "away", "away")
+
+// of is the presence as a node reaches it.
+func (s *shaky) of(node string) realtime.Presence { return reached{s, node} }
+
+type reached struct {
+	*shaky
+	node string
+}
+
+// there returns what is reached, and whether its answers arrive.
+func (r reached) there() (p realtime.Presence, err error) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.away[""] || r.away[r.node] {
+		if r.late {
+			return r.under, errAway
+		}
+		return nil, errAway
+	}
+	return r.under, nil
+}
+
+func reach[T any](r reached, f func(p realtime.Presence) (T, error)) (T, error) {
+	p, away := r.there()
+	var zero T
+	if p == nil {
+		return zero, away
+	}
+	v, err := f(p)
+	if away != nil {
+		return zero, away
+	}
+	return v, err
+}
+
+func (r reached) Enter(ctx context.Context, now time.Time, node, room string, who chat.Author) (bool, error) {
+	return reach(r, func(p realtime.Presence) (bool, error) { return p.Enter(ctx, now, node, room, who) })
+}
+
+func (r reached) Exit(ctx context.Context, now time.Time, node, room string, who chat.Author) (bool, error) {
+	return reach(r, func(p realtime.Presence) (bool, error) { return p.Exit(ctx, now, node, room, who) })
+}
+
+func (r reached) List(ctx context.Context, now time.Time, room string, limit int) ([]chat.Author, int, error) {
+	var count int
+	users, err := reach(r, func(p realtime.Presence) (users []chat.Author, err error) {
+		users, count, err = p.List(ctx, now, room, limit)
+		return users, err
+	})
+	return users, count, err
+}
+
+func (r reached) Renew(ctx context.Context, renewal realtime.Renewal) (realtime.Renewed, error) {
+	return reach(r, func(p realtime.Presence) (realtime.Renewed, error) { return p.Renew(ctx, renewal) })
+}
+
+const lease = 30 * time.Second
+
+// nodes are hubs that share a presence.
+func nodes(t *testing.T, p *shaky, n int) []*node {
+	b, fanout := newBacking(), memory.NewFanout()
+	all := make([]*node, n)
+	for i := range all {
+		all[i] = startOn(t, b, fanout.Node(), func(c *realtime.HubConfig) {
+			c.Node = fmt.Sprint("node", i)
+			c.Presence = p.of(c.Node)
+			c.AnnounceUpTo = 5
+		})
+	}
+	return all
+}
+
+// heard returns who is said to have joined and left, in order, by what a connection has got so far.
+func (e *end) heard() []string {
+	e.t.Helper()
+	synctest.Wait()
+	var all []string
+	for {
+		select {
+		case f := <-e.frames:
+			var v envelope
+			require.NoError(e.t, json.Unmarshal(f.Payload(), &v))
+			if v.Event != "joined" && v.Event != "left" {
+				continue
+			}
+			var d struct{ User struct{ Name string } }
+			require.NoError(e.t, json.Unmarshal(v.Data, &d))
+			all = append(all, v.Event+" "+d.User.Name)
+		default:
+			return all
+		}
+	}
+}
+
+// present returns who is in a room, as its members are told.
+func (e *end) present(room string) (names []string) {
+	e.t.Helper()
+	synctest.Wait()
+	require.Empty(e.t, e.heard(), "something that was not looked at")
+	v := e.ask("presence", map[string]any{"room": room})
+	require.Nil(e.t, v.Error)
+	var d struct {
+		Members []struct{ Name string }
+		Count   int
+	}
+	require.NoError(e.t, json.Unmarshal(v.Data, &d))
+	require.Len(e.t, d.Members, d.Count)
+	for _, m := range d.Members {
+		names = append(names, m.Name)
+	}
+	return names
+}
+
+// after returns a list of names, ascending, as a client keeps it.
+func after(list, heard []string) []string {
+	there := map[string]bool{}
+	for _, name := range list {
+		there[name] = true
+	}
+	for _, h := range heard {
+		event, name, _ := strings.Cut(h, " ")
+		there[name] = event == "joined"
+	}
+	var names []string
+	for name, is := range there {
+		if is {
+			names = append(names, name)
+		}
+	}
+	slices.Sort(names)
+	return names
+}
+
+// TestWhoIsSaidToHaveLeftThoughStillThereIsSaidToBeThere: a node that knows less says so, after a loss.
+func TestWhoIsSaidToHaveLeftThoughStillThereIsSaidToBeThere(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		p := newShaky()
+		n := nodes(t, p, 2)
+		ada, dan, dan2 := n[0].connect("ada"), n[0].connect("dan"), n[1].connect("dan")
+		for _, e := range []*end{ada, dan, dan2} {
+			e.join("hall")
+		}
+		ada.heard()
+		p.flush()
+		p.cut("node1", true) // so that its Exit fails, and is settled before the other node has compared
+		dan2.gone()
+		p.cut("node1", false)
+		time.Sleep(2 * lease)
+		assert.Equal(t, []string{"ada", "dan"}, after([]string{"ada", "dan"}, ada.heard()))
+		assert.Equal(t, []string{"ada", "dan"}, ada.present("hall"))
+	})
+}
+
+func TestAPresenceThatLosesWhatItHadIsRightAgainWithinALease(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		p := newShaky()
+		n := nodes(t, p, 2)
+		ada, bob, bob2 := n[0].connect("ada"), n[1].connect("bob"), n[1].connect("bob")
+		for _, e := range []*end{ada, bob, bob2} {
+			e.join("hall")
+		}
+		bob.join("garden")
+		ada.heard()
+		p.flush()
+		time.Sleep(lease)
+		assert.Empty(t, ada.heard(), "nobody had come or gone")
+		assert.Equal(t, []string{"ada", "bob"}, ada.present("hall"))
+		bob.heard()
+		assert.Equal(t, []string{"bob"}, bob.present("garden"))
+
+		// It goes on as before.
+		bob.gone()
+		bob2.gone()
+		assert.Equal(t, []string{"left bob"}, ada.heard())
+		assert.Equal(t, []string{"ada"}, ada.present("hall"))
+	})
+}
+
+func TestWhoComesAndGoesWhilePresenceIsAwayIsToldAfterwards(t *testing.T) {
+	for name, change := range map[string]func(p *shaky){
+		"it keeps what it has":        func(*shaky) {},
+		"it loses what it has":        (*shaky).flush,
+		"only its answers are lost":   func(p *shaky) { p.late = true },
+		"answers and all it has also": func(p *shaky) { p.late = true; p.flush() },
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				p := newShaky()
+				n := nodes(t, p, 2)
+				ada, bob, eve := n[0].connect("ada"), n[1].connect("bob"), n[1].connect("eve")
+				for _, e := range []*end{ada, bob, eve} {
+					e.join("hall")
+				}
+				eve.join("den") // in which nobody will be
+				dan := n[0].connect("dan")
+				dan.join("hall")
+				dan2 := n[1].connect("dan")
+				dan2.join("hall")
+				ada.heard()
+
+				p.cut("", true)
+				change(p)
+				cy := n[1].connect("cy")
+				cy.join("hall")
+				bob.gone()
+				eve.gone()
+				dan2.gone()
+				time.Sleep(2 * lease) // longer than every lease lasts
+				p.cut("", false)
+				p.mu.Lock()
+				p.late = false
+				p.mu.Unlock()
+				time.Sleep(lease)
+
+				heard := ada.heard()
+				list := after([]string{"ada", "bob", "dan", "eve"}, heard)
+				assert.Equal(t, []string{"ada", "cy", "dan"}, list, "who keeps a list")
+				// Where all is lost, dan may be said to have left with one node before the other one, where dan
+				// still is, has said so again.
+				heard = slices.DeleteFunc(heard, func(h string) bool {
+					return name != "it keeps what it has" && name != "only its answers are lost" && strings.HasSuffix(h, " dan")
+				})
+				slices.Sort(heard)
+				assert.Equal(t, []string{"joined cy", "left bob", "left eve"}, heard, "once each")
+				assert.Equal(t, []string{"ada", "cy", "dan"}, ada.present("hall"))
+				_, count, err := p.under.List(t.Context(), time.Now(), "den", 10)
+				require.NoError(t, err)
+				assert.Zero(t, count, "a ghost stays")
+				time.Sleep(3 * lease)
+				assert.Empty(t, ada.heard())
+			})
+		})
+	}
+}
+
+func TestWhoGoesWithADeadNodeHasLeftOnce(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		p := newShaky()
+		n := nodes(t, p, 4)
+		ada, ben := n[0].connect("ada"), n[1].connect("ben")
+		bob, dan, dan2 := n[2].connect("bob"), n[2].connect("dan"), n[3].connect("dan")
+		for _, e := range []*end{ada, ben, bob, dan, dan2} {
+			e.join("hall")
+		}
+		crowd := []*end{n[0].connect("zoe")}
+		for i := range 6 {
+			crowd = append(crowd, n[2].connect(fmt.Sprint("crowd", i)))
+		}
+		for _, e := range crowd {
+			e.join("stadium")
+		}
+		time.Sleep(2 * lease)
+		ada.heard()
+		ben.heard()
+		crowd[0].heard()
+
+		p.cut("node2", true) // it stands still, with everything open
+		time.Sleep(lease - lease/3)
+		assert.Empty(t, ada.heard(), "its lease lasts")
+		assert.Equal(t, []string{"ada", "ben", "bob", "dan"}, ada.present("hall"))
+		time.Sleep(lease)
+		for _, e := range []*end{ada, ben} {
+			assert.Equal(t, []string{"left bob"}, e.heard(), "once; dan has another node")
+		}
+		assert.Equal(t, []string{"ada", "ben", "dan"}, ada.present("hall"))
+		assert.Len(t, crowd[0].heard(), 6, "a large room that became small")
+		dan2.gone()
+		assert.Equal(t, []string{"left dan"}, ada.heard())
+		assert.Equal(t, []string{"left dan"}, ben.heard())
+
+		// It goes on after all.
+		p.cut("node2", false)
+		time.Sleep(lease)
+		for _, e := range []*end{ada, ben} {
+			heard := e.heard()
+			slices.Sort(heard)
+			assert.Equal(t, []string{"joined bob", "joined dan"}, heard)
+			assert.Equal(t, []string{"ada", "ben", "bob", "dan"}, e.present("hall"))
+		}
+		bob.gone()
+		assert.Equal(t, []string{"left bob"}, ada.heard())
+		time.Sleep(3 * lease)
+		assert.Empty(t, ada.heard())
+		assert.Equal(t, []string{"ada", "ben", "dan"}, ada.present("hall"))
+	})
+}
+
+// TestNobodyIsTakenForDeadBecausePresenceWasAway: every lease ends meanwhile, and the first node that
+// reaches it again must not bury the others.
+func TestNobodyIsTakenForDeadBecausePresenceWasAway(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		p := newShaky()
+		n := nodes(t, p, 2)
+		ada, bob := n[0].connect("ada"), n[1].connect("bob")
+		ada.join("hall")
+		bob.join("hall")
+		time.Sleep(2 * lease)
+		ada.heard()
+		p.cut("", true)
+		time.Sleep(5 * lease)
+		p.cut("node1", true)
+		p.cut("", false)
+		time.Sleep(lease - lease/3)
+		p.cut("node1", false)
+		time.Sleep(2 * lease)
+		assert.Empty(t, ada.heard())
+		assert.Equal(t, []string{"ada", "bob"}, ada.present("hall"))
+	})
+}
+
+// TestALargeRoomIsNotToldWhoWentWithADeadNode: as with everybody who comes and goes.
+func TestALargeRoomIsNotToldWhoWentWithADeadNode(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		p := newShaky()
+		n := nodes(t, p, 2)
+		var crowd []*end
+		for i := range 6 {
+			crowd = append(crowd, n[0].connect(fmt.Sprint("crowd", i)))
+		}
+		bob := n[1].connect("bob")
+		for _, e := range append(crowd, bob) {
+			e.join("stadium")
+		}
+		time.Sleep(2 * lease)
+		crowd[0].heard()
+		p.cut("node1", true)
+		time.Sleep(2 * lease)
+		assert.Empty(t, crowd[0].heard())
+		assert.Len(t, crowd[0].present("stadium"), 6)
+	})
+}
