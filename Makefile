@@ -1,0 +1,29 @@
+# What developers run. Users need none of it: see the README.
+.PHONY: test short race lint ci bench docs
+
+test: # every test that needs no server
+	go test ./...
+
+short: # the same without the long ones
+	go test -short ./...
+
+race: # in random order, with the race detector
+	go test -race -shuffle=on -count=1 -timeout 20m ./...
+
+lint:
+	gofmt -l $$(git ls-files '*.go')
+	go vet ./...
+	golangci-lint run ./...
+
+ci: # what must hold before a change lands; it installs servers, a browser and the linter
+	bash .ci/run
+
+bench: # idle members, sends and fan-out of this machine
+	go run ./apps/parley bench idle --connections 5000 --duration 5s
+	go run ./apps/parley bench send --senders 100 --in-flight 16 --duration 5s
+	go run ./apps/parley bench fanout --connections 1000 --messages 400
+
+docs: # what the program prints
+	go run ./apps/parley openapi > docs/openapi.yaml
+	go run ./apps/parley asyncapi > docs/asyncapi.yaml
+	go run ./apps/parley types > apps/internal/web/assets/events.d.ts
