@@ -18,7 +18,7 @@ import (
 func TestClient_renews(t *testing.T) {
 	t.Parallel()
 	transports(t, func(t *testing.T, cfg Config) {
-		cfg.Auth.AccessTTL = 2 * time.Second
+		cfg.Auth.AccessTTL = 5 * time.Second
 		s := Start(t, cfg)
 		session := func(name string) (token func(context.Context) (string, error)) {
 			u := s.User(t, name)
@@ -59,7 +59,7 @@ func TestClient_renews(t *testing.T) {
 			return token(ctx)
 		})
 		plain, lost := dial(session("Bob"), nil)
-		for range 4 { // at once, and after 4/3 s each: twice the life of a token
+		for range 4 { // at once, and after two thirds of the life of a token each
 			select {
 			case <-renewals:
 			case e := <-gone:
@@ -74,7 +74,7 @@ func TestClient_renews(t *testing.T) {
 		select {
 		case e := <-lost:
 			require.Equal(t, realtime.CloseUnauthenticated, e.Code)
-		default:
+		case <-time.After(waitTimeout):
 			t.Fatal("a connection outlived its token")
 		}
 		_, err = plain.Join(within(t), "tea")
