@@ -21,7 +21,7 @@ type SignUp struct{ FullName, Email, Password string }
 // Config.TakenConflict is set, it is user.ErrEmailTaken instead. Too many mails to one address, or
 // for one client, are ErrTooMany.
 func (s *Service) SignUp(ctx context.Context, from Client, in SignUp) error {
-	name, err := user.ParseFullName(in.FullName)
+	name, err := user.ParseFullName(s.cfg.Normalize(in.FullName))
 	if err != nil {
 		return err
 	}

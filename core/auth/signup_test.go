@@ -86,6 +86,15 @@ func TestSignUpWaitsWithItsMailInOneCommit(t *testing.T) {
 	}, u)
 }
 
+func TestNamesAreInOneForm(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, func(c *auth.Config) { c.Normalize = norm.NFC.String })
+	require.NoError(t, w.SignUp(t.Context(), auth.Client{}, auth.SignUp{FullName: "Zoe\u0308", Email: ada, Password: password}))
+	var data mail.UserCreated
+	w.last(mail.TypeUserCreated, &data)
+	assert.Equal(t, "Zo\u00eb", data.FullName)
+}
+
 func TestSignUpRefusesWhatCannotBe(t *testing.T) {
 	t.Parallel()
 	good := auth.SignUp{FullName: "Ada", Email: ada, Password: password}
