@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"iter"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -350,54 +349,95 @@ func (c *consumer) follow(client sarama.Client) {
 		c.end(err)
 		return
 	}
-	var reading sync.WaitGroup
-	defer reading.Wait()
-	known := map[int32]bool{}
+	id, _ := c.list(client, topic)
+	reading := c.readers(reader, topic)
+	defer func() { reading.stop() }()
 	for _, p := range partitions {
 		next, err := c.begin(client, topic, p)
 		if err != nil {
 			c.end(err)
 			return
 		}
-		known[p] = true
-		reading.Go(func() { c.read(reader, topic, p, next) })
+		reading.start(p, next)
 	}
 	c.join.Do(func() { close(c.joined) })
-	// What is published to a partition that was added was published after ready, so it is read from its beginning.
-	for p := range c.added(client, topic, known) {
-		reading.Go(func() { c.read(reader, topic, p, sarama.OffsetOldest) })
+	look := time.NewTicker(c.bus.cfg.Refresh)
+	defer look.Stop()
+	for {
+		select {
+		case <-look.C:
+		case <-c.live.Done():
+			return
+		}
+		now, partitions := c.list(client, topic)
+		if now != id && now != (sarama.Uuid{}) {
+			if id != (sarama.Uuid{}) { // deleted and made again: offsets of before say nothing
+				reading.stop()
+				reading = c.readers(reader, topic)
+			}
+			id = now
+		}
+		// What is published to a partition that was added was published after ready, so it is read from its beginning.
+		for _, p := range partitions {
+			reading.start(p, sarama.OffsetOldest)
+		}
 	}
 }
 
-// added gives the partitions that are not known, as they come, until the subscription ends. A list that cannot
-// be read now, as when the broker is away or the topic was deleted, is read the next time; what is refused, readers are told too.
-func (c *consumer) added(client sarama.Client, topic string, known map[int32]bool) iter.Seq[int32] {
-	return func(yield func(int32) bool) {
-		look := time.NewTicker(c.bus.cfg.Refresh)
-		defer look.Stop()
-		for {
-			select {
-			case <-look.C:
-			case <-c.live.Done():
-				return
-			}
-			partitions, err := leave(c.live, func() ([]int32, error) {
-				_ = client.RefreshMetadata(topic) // fails too if one partition has no leader yet
-				return client.Partitions(topic)
-			}, func([]int32) {})
-			if err != nil {
-				continue
-			}
-			for _, p := range partitions {
-				if !known[p] {
-					known[p] = true
-					if !yield(p) {
-						return
-					}
-				}
+// list asks for a topic's identifier and partitions. A list that cannot be read now, as when the broker is
+// away or the topic was deleted, is empty; what is refused, readers are told too.
+func (c *consumer) list(client sarama.Client, topic string) (id sarama.Uuid, partitions []int32) {
+	answer, err := leave(c.live, func() (*sarama.MetadataResponse, error) {
+		broker := client.LeastLoadedBroker()
+		if broker == nil {
+			return nil, sarama.ErrOutOfBrokers
+		}
+		return broker.GetMetadata(sarama.NewMetadataRequest(client.Config().Version, []string{topic}))
+	}, func(*sarama.MetadataResponse) {})
+	if err != nil {
+		return sarama.Uuid{}, nil
+	}
+	for _, t := range answer.Topics {
+		if t.Name == topic && (errors.Is(t.Err, sarama.ErrNoError) || errors.Is(t.Err, sarama.ErrLeaderNotAvailable)) {
+			id = t.Uuid
+			for _, p := range t.Partitions {
+				partitions = append(partitions, p.ID)
 			}
 		}
 	}
+	return id, partitions
+}
+
+// readers are those of a topic's partitions.
+type readers struct {
+	of      *consumer
+	from    sarama.Consumer
+	topic   string
+	ctx     context.Context
+	cancel  context.CancelFunc
+	known   map[int32]bool
+	running sync.WaitGroup
+}
+
+func (c *consumer) readers(from sarama.Consumer, topic string) *readers {
+	r := &readers{of: c, from: from, topic: topic, known: map[int32]bool{}}
+	r.ctx, r.cancel = context.WithCancel(c.live)
+	return r
+}
+
+// start reads a partition from next on, unless it is read already.
+func (r *readers) start(partition int32, next int64) {
+	if r.known[partition] {
+		return
+	}
+	r.known[partition] = true
+	r.running.Go(func() { r.of.read(r.ctx, r.from, r.topic, partition, next) })
+}
+
+// stop ends them, and waits.
+func (r *readers) stop() {
+	r.cancel()
+	r.running.Wait()
 }
 
 // begin returns the offset at which a subscription without a group begins: the one that the next
@@ -429,28 +469,28 @@ func (c *consumer) offset(client sarama.Client, topic string, partition int32, a
 }
 
 // read reads one partition from next on. Where Sarama gives up, it begins again.
-func (c *consumer) read(reader sarama.Consumer, topic string, partition int32, next int64) {
-	for c.live.Err() == nil {
+func (c *consumer) read(ctx context.Context, reader sarama.Consumer, topic string, partition int32, next int64) {
+	for ctx.Err() == nil {
 		records, err := reader.ConsumePartition(topic, partition, next)
 		if errors.Is(err, sarama.ErrOffsetOutOfRange) {
 			next = sarama.OffsetOldest // those in between are no longer kept
 		}
 		if err != nil {
 			c.note(err)
-			c.pause(c.live)
+			c.pause(ctx)
 			continue
 		}
-		next = c.drain(records, next)
+		next = c.drain(ctx, records, next)
 		_ = records.Close() // what it holds was not handled, and is read again
 	}
 }
 
 // drain delivers what a partition gives until it gives no more, and returns the next offset.
-func (c *consumer) drain(records sarama.PartitionConsumer, next int64) int64 {
+func (c *consumer) drain(ctx context.Context, records sarama.PartitionConsumer, next int64) int64 {
 	for {
 		select {
 		case r, ok := <-records.Messages():
-			if !ok || !c.deliver(c.live, r) {
+			if !ok || !c.deliver(ctx, r) {
 				return next
 			}
 			next = r.Offset + 1
@@ -458,7 +498,7 @@ func (c *consumer) drain(records sarama.PartitionConsumer, next int64) int64 {
 			if err != nil {
 				c.note(err)
 			}
-		case <-c.live.Done():
+		case <-ctx.Done():
 			return next
 		}
 	}

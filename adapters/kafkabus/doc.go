@@ -32,7 +32,7 @@
 //
 // Partitions that are added to a running topic are noticed within [Config].Refresh: the publisher uses them, and a
 // subscription reads them from their beginning, whatever Replay says. A group notices within twice that, gathers
-// anew, and begins there too.
+// anew, and begins there too. Without a group the same goes for a topic that was deleted and made again, which has another identifier.
 //
 // With [Config].Node set, members are static (KIP-345): after a broker's restart a member has its
 // partitions back at most about 3 seconds later, without it up to 6. A subscription that ends
