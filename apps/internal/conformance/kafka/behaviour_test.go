@@ -418,10 +418,18 @@ func TestTopicIsDeletedAndMadeAgain(t *testing.T) {
 	require.NoError(t, err)
 	require.NoError(t, admin.DeleteTopic("mail"))
 	require.Equal(t, fault.NotFound, fault.KindOf(b.Publish(ctx, happened("between"))))
-	require.NoError(t, admin.CreateTopic("mail", &sarama.TopicDetail{NumPartitions: 2, ReplicationFactor: 1}, false))
+	require.NoError(t, admin.CreateTopic("mail", &sarama.TopicDetail{NumPartitions: 1, ReplicationFactor: 1}, false))
 	require.NoError(t, admin.Close())
-	for b.Publish(ctx, happened("after")) != nil && ctx.Err() == nil {
+	for b.Publish(ctx, happened("first")) != nil && ctx.Err() == nil {
 	}
+	// More than there was before, so that the place of before is in the middle of it.
+	for n := range 5 {
+		require.NoError(t, b.Publish(ctx, happened(fmt.Sprint("after-", n))))
+	}
+	for want := map[string]bool{"first": true, "after-0": true, "after-1": true, "after-2": true, "after-3": true, "after-4": true}; len(want) > 0; {
+		delete(want, receive(ctx, t, every).ID)
+	}
+	require.NoError(t, b.Publish(ctx, happened("after")))
 	for _, from := range []chan event.Event{grouped, every} {
 		for receive(ctx, t, from).ID != "after" {
 		}
