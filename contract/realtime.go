@@ -927,7 +927,7 @@ func presenceEnded(ctx context.Context, p realtime.Presence) error {
 	}
 	for range 2 {
 		if _, err := p.Renew(ctx, realtime.Renewal{Node: "a", Now: at(51), Until: at(90), Rolls: []realtime.Roll{{Room: "other", Users: []chat.Author{who(2)}}}}); !errors.Is(err, realtime.ErrLeaseEnded) {
-			return fmt.Errorf("the port's Renew of a node whose lease was ended: %v, want ErrLeaseEnded", err)
+			return fmt.Errorf("the port's Renew of a node whose lease was ended: %w, want ErrLeaseEnded", err)
 		}
 	}
 	done, err := p.Renew(ctx, realtime.Renewal{Node: "b", Now: at(52), Until: at(100)})

@@ -74,7 +74,7 @@ func Connect(ctx context.Context, rawURL string, n Needs) (redis.UniversalClient
 func insist[T any](ctx context.Context, f func() (T, error)) (T, error) {
 	for wait := firstPause; ; wait = min(2*wait, longPause) {
 		v, err := f()
-		if err == nil || !(redis.IsLoadingError(err) || redis.IsClusterDownError(err)) || !pause(ctx, wait) {
+		if err == nil || !redis.IsLoadingError(err) && !redis.IsClusterDownError(err) || !pause(ctx, wait) {
 			return v, err
 		}
 	}
