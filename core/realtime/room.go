@@ -36,6 +36,7 @@ type room struct {
 	scheduled bool      // in the run queue, or running
 	known     bool      // last counts: somebody has read the room since it is followed
 	last      uint64    // the sequence that is, or was, delivered to all members here
+	floor     uint64    // up to here, last has moved without a delivery
 	held      map[uint64]Signal
 	filling   bool
 	typing    map[user.ID]*typist
@@ -155,7 +156,7 @@ func (r *room) release(ctx context.Context) {
 	}
 	r.mu.Lock()
 	// From here on signals may be missed: the next member begins anew.
-	r.known, r.last, r.inbox = false, 0, nil
+	r.known, r.last, r.floor, r.inbox = false, 0, 0, nil
 	clear(r.held)
 	r.mu.Unlock()
 	h.mu.Lock()
@@ -205,15 +206,14 @@ func (m *member) goLive(last uint64, ack *Frame) bool {
 	if m.left {
 		return true
 	}
-	if r.known && r.last > last {
-		n := len(m.pending)
-		if n == 0 || m.pending[0].seq > last+1 || m.pending[n-1].seq != r.last {
-			return false
-		}
+	// What was delivered since the member reads is pending, or on its way to it. What was not
+	// delivered to anybody must be in the page.
+	if r.known && last < r.floor {
+		return false
 	}
 	if !r.known {
 		// The first to have read: delivery goes on from what this reader has.
-		r.known, r.last = true, last
+		r.known, r.last, r.floor = true, last, last
 		r.schedule() // signals that came before are held
 	}
 	if ack != nil {
@@ -327,17 +327,20 @@ func (r *room) deliverHeld() {
 			r.mu.Unlock()
 			return
 		}
-		for seq := range r.held {
-			if seq <= r.last {
-				delete(r.held, seq)
-			}
-		}
 		s, ok := r.held[r.last+1]
 		if ok {
 			delete(r.held, s.Message.Seq)
 			r.last++
-		} else if len(r.held) > 0 && !r.filling {
-			r.filling = r.hub.background(r.fill)
+		} else {
+			// Only here, so that a long row of held messages is not looked through for each of them.
+			for seq := range r.held {
+				if seq <= r.last {
+					delete(r.held, seq)
+				}
+			}
+			if len(r.held) > 0 && !r.filling {
+				r.filling = r.hub.background(r.fill)
+			}
 		}
 		r.mu.Unlock()
 		if !ok {
@@ -407,6 +410,7 @@ func (r *room) giveUp(before uint64) {
 	r.mu.Lock()
 	if before > r.last {
 		r.last = before - 1
+		r.floor = r.last
 	}
 	r.filling = false
 	r.schedule()
