@@ -30,6 +30,8 @@ var (
 const (
 	talkers   = 20
 	newcomers = 3 // sign up all the time, side by side
+
+	adminToken = "a-token-for-the-crash"
 )
 
 // TestKilledUnderLoad kills the program at random moments while people talk and sign up. What it
@@ -152,7 +154,7 @@ type sentMessage struct {
 // start starts the program where it was before.
 func (c *campaign) start() {
 	c.server = launch(c.t, c.data, "--listen", c.address, "--log-level=warn", "--access-ttl=24h",
-		"--socket-rate=-1", "--mail-burst=1000000", "--signin-burst=1000000", "--admin-token=a-token-for-the-crash")
+		"--socket-rate=-1", "--mail-burst=1000000", "--signin-burst=1000000", "--admin-token="+adminToken)
 	c.server.url = "http://" + c.address
 }
 
@@ -361,7 +363,7 @@ func (c *campaign) auditMails() (total, extra int) {
 	}()
 	// What was under way at the last kill is taken up again when its lease is over.
 	await(t, "the last mails", func() bool {
-		stats := decode[map[string]int](t, must(t, 200, "GET", c.server.url+"/mail/stats", "token", nil))
+		stats := decode[map[string]int](t, must(t, 200, "GET", c.server.url+"/mail/stats", adminToken, nil))
 		if stats["ready"]+stats["running"] > 0 {
 			return false
 		}

@@ -431,6 +431,7 @@ var badValues = map[string][]string{
 	"mail-queue":      {"nonsense", "redis", "redis://user:hunter2@example.com"},
 	"mail-sender":     {"nonsense", "pigeon://user:hunter2@example.com"},
 	"transport":       {"nonsense"},
+	"dev-mailbox":     {"nonsense", "everybody"},
 	"docs-user":       {"a:b"},
 	"docs-password":   {},
 	"admin-token":     {"hunter2", "hunter2-fifteen"},

@@ -28,19 +28,22 @@ func serveProcess(ctx context.Context, s config.Settings, stdout, stderr io.Writ
 	log, logged := openLog(s, stderr)
 	defer logged.Close()
 	slog.SetDefault(log) // also of the package log
-	capture(logged)
+	defer capture(logged)()
 	return serve(ctx, s, stdout, log, logged, nil, hangup)
 }
 
 // capture makes lines of what vendors write to the standard outputs by themselves, or they would wait for
-// whoever reads those.
-func capture(to *lines) {
+// whoever reads those. release ends that.
+func capture(to *lines) (release func()) {
 	r, w, err := os.Pipe()
 	if err != nil {
-		return // what nobody needs
+		return func() {} // what nobody needs
 	}
+	stdout, stderr := os.Stdout, os.Stderr
 	os.Stdout, os.Stderr = w, w
+	ended := make(chan struct{})
 	go func() {
+		defer close(ended)
 		for in := bufio.NewReader(r); ; {
 			text, err := in.ReadBytes('\n')
 			if err != nil {
@@ -49,6 +52,12 @@ func capture(to *lines) {
 			_, _ = to.Write(text)
 		}
 	}()
+	return func() {
+		os.Stdout, os.Stderr = stdout, stderr
+		_ = w.Close() // which ends the reading
+		<-ended
+		_ = r.Close()
+	}
 }
 
 // keyPair is a certificate that can be replaced while connections are made with it.

@@ -22,7 +22,7 @@ func TestMain(m *testing.M) {
 		goleak.IgnoreTopFunction("github.com/rcrowley/go-metrics.(*meterArbiter).tick"), // sarama's, one for ever
 	)
 	if err != nil && code == 0 {
-		os.Stderr.WriteString(err.Error() + "\n")
+		os.NewFile(2, "stderr").WriteString(err.Error() + "\n")
 		code = 1
 	}
 	os.Exit(code)
