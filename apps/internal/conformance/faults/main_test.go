@@ -6,12 +6,21 @@ import (
 	"testing"
 
 	"go.uber.org/goleak"
+
+	"github.com/parley-chat/parley/apps/internal/config"
+	"github.com/parley-chat/parley/apps/internal/run"
 )
+
+// runVariable makes this test binary the all-in-one, as a process that can be killed.
+const runVariable = "TEST_RUN_PARLEY"
 
 // TestMain checks that nothing is left of the programs, whatever happened to their servers.
 func TestMain(m *testing.M) {
 	if file := os.Getenv(lockVariable); file != "" {
 		os.Exit(lockFile(file))
+	}
+	if os.Getenv(runVariable) != "" {
+		os.Exit(run.Main(config.Parley, nil, os.Environ(), os.Stdout, os.Stderr))
 	}
 	code := m.Run()
 	http.DefaultClient.CloseIdleConnections()
