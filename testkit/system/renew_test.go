@@ -2,11 +2,14 @@ package system
 
 import (
 	"context"
+	"encoding/json"
+	"errors"
 	"net/http"
 	"sync"
 	"testing"
 	"time"
 
+	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
 	"github.com/parley-chat/parley/core/realtime"
@@ -33,7 +36,13 @@ func TestClient_renews(t *testing.T) {
 					return access, nil
 				}
 				var grant struct{ AccessToken, RefreshToken string }
-				s.Call(t, http.MethodPost, "/auth/refresh", "", map[string]string{"refreshToken": refresh}, http.StatusOK, &grant)
+				a, err := s.Do(t.Context(), http.MethodPost, "/auth/refresh", "", map[string]string{"refreshToken": refresh})
+				if err != nil {
+					return "", err // the test ends
+				}
+				if !assert.Equal(t, http.StatusOK, a.Status, "%s", a.Body) || !assert.NoError(t, json.Unmarshal(a.Body, &grant)) {
+					return "", errors.New("the refresh failed")
+				}
 				refresh = grant.RefreshToken
 				return grant.AccessToken, ctx.Err()
 			}

@@ -323,8 +323,9 @@ func serve(ctx context.Context, s config.Settings, stdout io.Writer, log *slog.L
 const (
 	// endTimeout bounds the end, whatever does not answer: whoever ends a program kills it soon after.
 	endTimeout = 9200 * time.Millisecond
-	// requestsTimeout is how much of it requests under way may take.
-	requestsTimeout = 8 * time.Second
+	// requestsTimeout is how much of it requests under way may take: a body that stalls takes longer, and
+	// is cut off while there is time to settle the rest.
+	requestsTimeout = 6 * time.Second
 )
 
 // after returns what is closed so long after ctx has ended.
