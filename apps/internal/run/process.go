@@ -28,7 +28,9 @@ func serveProcess(ctx context.Context, s config.Settings, stdout, stderr io.Writ
 	log, logged := openLog(s, stderr)
 	defer logged.Close()
 	slog.SetDefault(log) // also of the package log
-	defer capture(logged)()
+	if stderr == os.Stderr { // else it is not the process's own, and others may use that
+		defer capture(logged)()
+	}
 	return serve(ctx, s, stdout, log, logged, nil, hangup)
 }
 
