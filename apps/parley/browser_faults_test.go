@@ -552,6 +552,7 @@ func (w *world) thousands(t *testing.T) {
 	p.say("Said at the end")
 	last++
 	p.untilShown("Said at the end")
+	p.until(newest()) // it has its place when the server has answered
 	p.until(atEnd)
 	bounded("in all")
 	shown = inOrder()
