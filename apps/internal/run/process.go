@@ -27,7 +27,7 @@ func serveProcess(ctx context.Context, s config.Settings, stdout, stderr io.Writ
 	defer signal.Stop(hangup)
 	log, logged := openLog(s, stderr)
 	defer logged.Close()
-	slog.SetDefault(log) // also of the package log
+	slog.SetDefault(log)     // also of the package log
 	if stderr == os.Stderr { // else it is not the process's own, and others may use that
 		defer capture(logged)()
 	}

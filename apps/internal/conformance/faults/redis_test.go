@@ -206,7 +206,7 @@ func TestNodeThatIsKilled(t *testing.T) {
 	comes(t, "both are present", func(ctx context.Context) bool { return ada.count(ctx) == 2 && ghost.count(ctx) == 2 })
 
 	require.NoError(t, victim.Process.Kill())
-	ghost.Client.Close()
+	ghost.Close()
 	absent := comes(t, "one is present", func(ctx context.Context) bool { return ada.count(ctx) == 1 })
 	t.Logf("who went with the node was absent after %v", absent.Round(time.Second))
 	const most = 3 * patience // a lease, and what the survivor must have renewed before it may speak for others
