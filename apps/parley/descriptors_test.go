@@ -42,8 +42,19 @@ func TestStalledRequestsHoldNobodyElseUp(t *testing.T) {
 			s := serveWith(t, t.TempDir(), withFiles("256"))
 			address := strings.TrimPrefix(s.url, "http://")
 			for range 400 {
-				c, err := new(net.Dialer).DialContext(t.Context(), "tcp", address)
-				require.NoError(t, err)
+				var c net.Conn
+				await(t, "a connection, or its place in the queue", func() (ok bool) {
+					select {
+					case <-s.exited:
+						t.Fatalf("the program has ended: %v\n%s", s.err, s.stderr)
+					default:
+					}
+					// A queue that is full may refuse.
+					conn, err := new(net.Dialer).DialContext(t.Context(), "tcp", address)
+					c = conn
+					return err == nil
+				})
+				var err error
 				t.Cleanup(func() { _ = c.Close() })
 				_, err = io.WriteString(c, text)
 				require.NoError(t, err)
