@@ -259,7 +259,7 @@ func (c *checker) reachable(name, key, address string) {
 
 // stores checks that each program has a database that the scripts make.
 func (c *checker) stores() {
-	script := map[string]string{"mongodb": "docker/mongodb.js", "postgres": "docker/postgres.sh"}[c.profile]
+	script := map[string]string{"mongodb": "apps/deploy/mongodb.js", "postgres": "apps/deploy/postgres.sh"}[c.profile]
 	text, err := os.ReadFile(filepath.Join(c.Folder, filepath.FromSlash(script)))
 	if err != nil {
 		c.say("the profile %s makes no databases: %v", c.profile, err)
@@ -351,7 +351,7 @@ var upstream = regexp.MustCompile(`(?m)^\s*server ([\w.-]+):(\d+) resolve\b`)
 
 // proxy checks that the proxy knows every service, and that they know the proxy.
 func (c *checker) proxy() {
-	text, err := os.ReadFile(filepath.Join(c.Folder, "docker", "nginx.conf"))
+	text, err := os.ReadFile(filepath.Join(c.Folder, "apps", "deploy", "nginx.conf"))
 	if err != nil {
 		c.say("%v", err)
 		return

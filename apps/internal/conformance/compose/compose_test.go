@@ -116,8 +116,8 @@ func TestCheckCanFail(t *testing.T) {
 		{"  socket-2:\n    <<: *socket\n", "  socket-3:\n    <<: *socket\n", "the proxy leads to socket-2, which there is not"},
 		{"      socket-2: { condition: service_healthy }\n", "", "the proxy does not wait for socket-2"},
 		{"      mailcatcher: { condition: service_healthy }\n", "", "mailer: it does not wait for mailcatcher"},
-		{"./docker/mongodb.js:", "./docker/mongo.js:", "./docker/mongo.js is no file"},
-		{"./docker/nginx.conf:/etc/nginx/nginx.conf:ro", "./docker/nginx.conf:/etc/nginx/nginx.conf", "could be written to"},
+		{"./apps/deploy/mongodb.js:", "./apps/deploy/mongo.js:", "./apps/deploy/mongo.js is no file"},
+		{"./apps/deploy/nginx.conf:/etc/nginx/nginx.conf:ro", "./apps/deploy/nginx.conf:/etc/nginx/nginx.conf", "could be written to"},
 	} {
 		t.Run(c.says, func(t *testing.T) {
 			t.Parallel()
@@ -208,7 +208,7 @@ func TestMongoScript(t *testing.T) {
 	if err != nil {
 		t.Skip("Node is not installed")
 	}
-	script, err := os.ReadFile(filepath.Join(root, "docker", "mongodb.js"))
+	script, err := os.ReadFile(filepath.Join(root, "apps", "deploy", "mongodb.js"))
 	require.NoError(t, err)
 	cmd := exec.CommandContext(t.Context(), node, "-")
 	cmd.Env = append(os.Environ(), "PARLEY_DATABASE_PASSWORD=secret")

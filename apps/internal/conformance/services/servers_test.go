@@ -34,7 +34,7 @@ func postgres(t *testing.T, f *compose.File) string {
 	require.NoError(t, err)
 	installed(t, "psql")
 	secret, _ := at.User.Password()
-	script := exec.CommandContext(t.Context(), "sh", filepath.Join(f.Folder, "docker", "postgres.sh"))
+	script := exec.CommandContext(t.Context(), "sh", filepath.Join(f.Folder, "apps", "deploy", "postgres.sh"))
 	script.Env = clean("PGHOST="+at.Hostname(), "PGPORT="+at.Port(), "PGPASSWORD="+secret, "POSTGRES_USER="+at.User.Username(),
 		"PARLEY_DATABASE_PASSWORD="+f.Services["postgres"].Environment["PARLEY_DATABASE_PASSWORD"])
 	execute(t, script)
@@ -117,7 +117,7 @@ func kafka(t *testing.T, f *compose.File) string {
 
 	tool := "#!/bin/sh\nexec " + java + " -XX:TieredStopAtLevel=1 -cp '" + filepath.Join(jars, "*") + "' kafka.admin.ConfigCommand \"$@\"\n"
 	require.NoError(t, os.WriteFile(filepath.Join(home, "bin", "kafka-configs.sh"), []byte(tool), 0o700)) //nolint:gosec // it is a program
-	users := exec.CommandContext(t.Context(), "bash", filepath.Join(f.Folder, "docker", "kafka-users.sh"), address)
+	users := exec.CommandContext(t.Context(), "bash", filepath.Join(f.Folder, "apps", "deploy", "kafka-users.sh"), address)
 	users.Env = clean("KAFKA_HOME="+home, "PARLEY_KAFKA_PASSWORD="+f.Services["kafka-users"].Environment["PARLEY_KAFKA_PASSWORD"])
 	execute(t, users)
 	return address

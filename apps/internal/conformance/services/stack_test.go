@@ -225,7 +225,7 @@ func (s *stack) throughProxy(t *testing.T) {
 			return
 		}
 	}
-	text, err := os.ReadFile(filepath.Join(s.file.Folder, "docker", "nginx.conf"))
+	text, err := os.ReadFile(filepath.Join(s.file.Folder, "apps", "deploy", "nginx.conf"))
 	require.NoError(t, err)
 	address, folder := freeAddress(t), t.TempDir()
 	conf := resolver.ReplaceAllString(string(text), "") // Docker's; and names are looked up at run time since nginx 1.27.3 only
