@@ -26,4 +26,4 @@ bench: # idle members, sends and fan-out of this machine
 docs: # what the program prints
 	go run ./apps/parley openapi > docs/openapi.yaml
 	go run ./apps/parley asyncapi > docs/asyncapi.yaml
-	go run ./apps/parley types > apps/internal/web/assets/events.d.ts
+	go run ./apps/parley types > apps/web/client/events.d.ts

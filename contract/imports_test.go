@@ -293,7 +293,7 @@ func TestImportRulesCanFail(t *testing.T) {
 		{"the wrong way round", map[string][]string{"adapters/watermillbus": {"adapters/kafkabus"}}, "an adapter imports no other adapter"},
 		{"an adapter on testkit", map[string][]string{"adapters/smtpmail": {"testkit"}}, "an adapter imports neither testkit nor contract"},
 		{"an adapter on contract", map[string][]string{"adapters/smtpmail": {"contract"}}, "an adapter imports neither testkit nor contract"},
-		{"an adapter on apps", map[string][]string{"adapters/humaapi": {"apps/internal/web"}}, "nobody imports apps"},
+		{"an adapter on apps", map[string][]string{"adapters/humaapi": {"apps/web"}}, "nobody imports apps"},
 		{"testing in an adapter", map[string][]string{"adapters/memory": {"testing"}}, "nothing but contract and testkit imports testing"},
 		{"testing/fstest in an app", map[string][]string{"apps/parley": {"testing/fstest"}}, "nothing but contract and testkit imports testing"},
 		{"testkit in a program, by a detour", map[string][]string{"apps/parley": {"apps/internal/wire"}, "apps/internal/wire": {"testkit"}}, "no program holds testkit or contract"},

@@ -534,7 +534,7 @@ func TestDocumentsArePrinted(t *testing.T) {
 	for _, c := range []struct{ command, file string }{
 		{"openapi", "../../docs/openapi.yaml"},
 		{"asyncapi", "../../docs/asyncapi.yaml"},
-		{"types", "../internal/web/assets/events.d.ts"},
+		{"types", "../web/client/events.d.ts"},
 	} {
 		t.Run(c.command, func(t *testing.T) {
 			t.Parallel()

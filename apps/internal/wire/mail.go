@@ -9,7 +9,7 @@ import (
 	"github.com/parley-chat/parley/adapters/filemail"
 	"github.com/parley-chat/parley/adapters/smtpmail"
 	"github.com/parley-chat/parley/apps/internal/config"
-	"github.com/parley-chat/parley/apps/internal/web"
+	"github.com/parley-chat/parley/apps/web"
 	"github.com/parley-chat/parley/core/health"
 )
 

@@ -28,7 +28,7 @@ import (
 	"github.com/parley-chat/parley/adapters/passhash"
 	"github.com/parley-chat/parley/adapters/passlist"
 	"github.com/parley-chat/parley/apps/internal/config"
-	"github.com/parley-chat/parley/apps/internal/web"
+	"github.com/parley-chat/parley/apps/web"
 	"github.com/parley-chat/parley/core/auth"
 	"github.com/parley-chat/parley/core/chat"
 	"github.com/parley-chat/parley/core/event"

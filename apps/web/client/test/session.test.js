@@ -2,7 +2,7 @@ import assert from "node:assert/strict";
 import { createServer } from "node:http";
 import { beforeEach, mock, test } from "node:test";
 
-import { accounts, Problem, Session, words } from "../assets/session.js";
+import { accounts, Problem, Session, words } from "../session.js";
 
 const realFetch = globalThis.fetch;
 const ada = { id: "u1", fullName: "Ada Lovelace", email: "ada@example.com", isVerified: true };

@@ -2,7 +2,8 @@
 // own, and the development mailbox.
 //
 // Everything is embedded; nothing is loaded from elsewhere. The page at / speaks to the
-// REST interface on its own host, and to the socket there or where it is told.
+// REST interface on its own host, and to the socket there or where it is told. It uses the files
+// of the npm package in the folder client, which are served from there: there is no other copy.
 package web
 
 import (
@@ -27,7 +28,9 @@ import (
 	"github.com/parley-chat/parley/core/fault"
 )
 
-//go:embed assets
+// embedded is the pages, and the browser client as its package has it.
+//
+//go:embed assets client/*.js client/*.d.ts
 var embedded embed.FS
 
 // errNoAsset answers for a file that is not there.
@@ -196,25 +199,31 @@ func (f file) serve(w http.ResponseWriter, r *http.Request, caching string) {
 	http.ServeContent(w, r, "", time.Time{}, bytes.NewReader(f.content))
 }
 
-// fileSet is the embedded files by name.
+// fileSet is the embedded files by name, whichever folder they stand in: modules import each other as
+// neighbours.
 type fileSet map[string]file
 
 func load() (fileSet, error) {
-	entries, err := fs.ReadDir(embedded, "assets")
-	if err != nil {
-		return nil, fmt.Errorf("web: embedded files: %w", err)
-	}
 	files := fileSet{}
-	for _, e := range entries {
-		content, err := fs.ReadFile(embedded, path.Join("assets", e.Name()))
+	for _, folder := range []string{"assets", "client"} {
+		entries, err := fs.ReadDir(embedded, folder)
 		if err != nil {
 			return nil, fmt.Errorf("web: embedded files: %w", err)
 		}
-		f, err := newFile(e.Name(), content)
-		if err != nil {
-			return nil, err
+		for _, e := range entries {
+			content, err := fs.ReadFile(embedded, path.Join(folder, e.Name()))
+			if err != nil {
+				return nil, fmt.Errorf("web: embedded files: %w", err)
+			}
+			f, err := newFile(e.Name(), content)
+			if err != nil {
+				return nil, err
+			}
+			if _, twice := files[f.name]; twice {
+				return nil, fmt.Errorf("web: %s is embedded twice", f.name)
+			}
+			files[f.name] = f
 		}
-		files[f.name] = f
 	}
 	return files, nil
 }

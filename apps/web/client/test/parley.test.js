@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { beforeEach, mock, test } from "node:test";
 
-import { afterClose, checkRoom, checkText, Parley, PROTOCOL } from "../assets/parley.js";
+import { afterClose, checkRoom, checkText, Parley, PROTOCOL } from "../parley.js";
 
 const me = { id: "u1", name: "Ada" };
 const other = { id: "u2", name: "Bob" };

@@ -44,7 +44,7 @@ func node(t *testing.T, args ...string) (string, error) {
 
 func TestClient(t *testing.T) {
 	t.Parallel()
-	out, err := node(t, "--test", filepath.Join("testdata", "parley.test.js"), filepath.Join("testdata", "session.test.js"))
+	out, err := node(t, "--test", filepath.Join("client", "test", "parley.test.js"), filepath.Join("client", "test", "session.test.js"))
 	require.NoError(t, err, out)
 	assert.NotContains(t, out, "# pass 0\n", "the tests were found")
 }
@@ -53,7 +53,7 @@ func TestClient(t *testing.T) {
 func TestClientObeysCloseCodes(t *testing.T) {
 	t.Parallel()
 	out, err := node(t, "--input-type=module", "--eval", `
-		import { afterClose } from "./assets/parley.js";
+		import { afterClose } from "./client/parley.js";
 		console.log(JSON.stringify(Object.fromEntries([...Array(4000).keys()].map((i) => [1000 + i, afterClose(1000 + i)]))));`)
 	require.NoError(t, err, out)
 	var rules map[string]string
@@ -101,7 +101,7 @@ func TestClientRefusesWhatTheServerClosesFor(t *testing.T) {
 	require.NoError(t, os.WriteFile(file, text, 0o600))
 	out, err := node(t, "--input-type=module", "--eval", `
 		import { readFileSync } from "node:fs";
-		import { checkRoom, checkText } from "./assets/parley.js";
+		import { checkRoom, checkText } from "./client/parley.js";
 		const names = JSON.parse(readFileSync(process.argv[1], "utf8"));
 		console.log(JSON.stringify(names.map((name) => [!checkRoom(name), !checkText(name)])));`, file)
 	require.NoError(t, err, out)

@@ -7,7 +7,7 @@ import (
 	"flag"
 	"fmt"
 	"io"
-	"io/fs"
+	"maps"
 	"math"
 	"net/http"
 	"net/http/httptest"
@@ -15,6 +15,7 @@ import (
 	"path"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strconv"
 	"strings"
 	"testing"
@@ -46,21 +47,18 @@ func get(h http.Handler, target string, headers ...string) *httptest.ResponseRec
 
 func asset(t *testing.T, name string) string {
 	t.Helper()
-	b, err := fs.ReadFile(embedded, path.Join("assets", name))
+	files, err := load()
 	require.NoError(t, err)
-	return string(b)
+	require.Contains(t, files, name)
+	return string(files[name].content)
 }
 
 func assetNames(t *testing.T) []string {
 	t.Helper()
-	entries, err := fs.ReadDir(embedded, "assets")
+	files, err := load()
 	require.NoError(t, err)
-	var names []string
-	for _, e := range entries {
-		names = append(names, e.Name())
-	}
-	require.NotEmpty(t, names)
-	return names
+	require.NotEmpty(t, files)
+	return slices.Sorted(maps.Keys(files))
 }
 
 var noMail = MailboxFunc(func() []Mail { return nil })
@@ -352,16 +350,16 @@ func TestClientAgreesWithTheServer(t *testing.T) {
 }
 
 // Run the test with -update to print the file anew.
-var update = flag.Bool("update", false, "print assets/events.d.ts from the schema")
+var update = flag.Bool("update", false, "print client/events.d.ts from the schema")
 
 func TestTypesOfEventsAreThoseOfTheSchema(t *testing.T) {
 	t.Parallel()
 	if *update {
-		require.NoError(t, os.WriteFile(filepath.Join("assets", "events.d.ts"), realtime.TypeScript(), 0o644))
+		require.NoError(t, os.WriteFile(filepath.Join("client", "events.d.ts"), realtime.TypeScript(), 0o644))
 		t.Log("written; it is embedded from the next build on")
 		return
 	}
-	assert.Equal(t, string(realtime.TypeScript()), asset(t, "events.d.ts"), "print it anew: go test ./apps/internal/web -update")
+	assert.Equal(t, string(realtime.TypeScript()), asset(t, "events.d.ts"), "print it anew: go test ./apps/web -update")
 }
 
 // TestContrast computes WCAG 2.2 contrast ratios (section 1.4.3) of the colours that text has.
