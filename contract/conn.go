@@ -10,7 +10,7 @@ import (
 	"time"
 
 	"github.com/parley-chat/parley/core/fault"
-	"github.com/parley-chat/parley/core/realtime"
+	"github.com/parley-chat/parley/core/socket"
 )
 
 const (
@@ -25,7 +25,7 @@ const (
 	closeSlack = 10 * time.Second
 )
 
-// Conn checks realtime.Conn, and how a transport feeds realtime.Receiver.
+// Conn checks socket.Conn, and how a transport feeds socket.Receiver.
 func Conn() []Case[Pipe] {
 	return suite("Conn", []promise[Pipe]{
 		{"frames arrive in order", "Send queues f behind what was queued before and returns; frames arrive in the order of the calls.", connOrder},
@@ -56,16 +56,16 @@ func Conn() []Case[Pipe] {
 	})
 }
 
-func text(s string) *realtime.Frame {
-	return realtime.NewFrame(func(dst []byte) []byte { return append(dst, s...) })
+func text(s string) *socket.Frame {
+	return socket.NewFrame(func(dst []byte) []byte { return append(dst, s...) })
 }
 
-func frame(payload []byte, binary bool) *realtime.Frame {
+func frame(payload []byte, binary bool) *socket.Frame {
 	build := func(dst []byte) []byte { return append(dst, payload...) }
 	if binary {
-		return realtime.NewBinaryFrame(build)
+		return socket.NewBinaryFrame(build)
 	}
-	return realtime.NewFrame(build)
+	return socket.NewFrame(build)
 }
 
 // pattern returns n bytes of ASCII in which no two neighbourhoods are alike.
@@ -138,8 +138,8 @@ func settled(ctx context.Context, p Pipe) error {
 		if err := nextWant(ctx, q.Receiver, []byte("settled?"), false); err != nil {
 			return err
 		}
-		q.Server.Close(realtime.CloseNormal, "")
-		if _, err := readClosed(ctx, q.Client, realtime.CloseNormal, ""); err != nil {
+		q.Server.Close(socket.CloseNormal, "")
+		if _, err := readClosed(ctx, q.Client, socket.CloseNormal, ""); err != nil {
 			return err
 		}
 		if err := q.Receiver.Gone(ctx); err != nil {
@@ -158,7 +158,7 @@ func goneOnce(ctx context.Context, p Pipe) error {
 	if err := p.Receiver.Gone(ctx); err != nil {
 		return err
 	}
-	p.Server.Close(realtime.CloseGoingAway, "again")
+	p.Server.Close(socket.CloseGoingAway, "again")
 	if err := p.Client.Cut(); err != nil {
 		return fmt.Errorf("cut: %w", err)
 	}
@@ -235,7 +235,7 @@ func connShared(ctx context.Context, p Pipe) error {
 		}
 		pipes = append(pipes, q)
 	}
-	var frames []*realtime.Frame
+	var frames []*socket.Frame
 	var before [][]byte
 	for i := range 20 {
 		f := text(fmt.Sprintf("frame %d: grüße 👋", i))
@@ -387,11 +387,11 @@ func connSendAfterClose(ctx context.Context, p Pipe) error {
 	if err := p.Server.Send(text("before")); err != nil {
 		return fmt.Errorf("send: %w", err)
 	}
-	p.Server.Close(realtime.CloseNormal, "done")
+	p.Server.Close(socket.CloseNormal, "done")
 	if err := p.Server.Send(text("after")); !errors.Is(err, fault.Unavailable) {
 		return fmt.Errorf("calling Send after Close returned %w", orNone(err))
 	}
-	n, err := readClosed(ctx, p.Client, realtime.CloseNormal, "done")
+	n, err := readClosed(ctx, p.Client, socket.CloseNormal, "done")
 	if err != nil {
 		return err
 	}
@@ -427,8 +427,8 @@ func connCloseQueue(ctx context.Context, p Pipe) error {
 	if err != nil {
 		return err
 	}
-	p.Server.Close(realtime.CloseSlow, "too slow: zu langsam ü")
-	n, err := readClosed(ctx, p.Client, realtime.CloseSlow, "too slow: zu langsam ü")
+	p.Server.Close(socket.CloseSlow, "too slow: zu langsam ü")
+	n, err := readClosed(ctx, p.Client, socket.CloseSlow, "too slow: zu langsam ü")
 	if err != nil {
 		return err
 	}
@@ -440,15 +440,15 @@ func connCloseQueue(ctx context.Context, p Pipe) error {
 
 func connCloseReason(ctx context.Context, p Pipe) error {
 	reason := strings.Repeat("ü", 61) + "!" // 123 bytes
-	p.Server.Close(realtime.CloseBadEvent, reason)
-	_, err := readClosed(ctx, p.Client, realtime.CloseBadEvent, reason)
+	p.Server.Close(socket.CloseBadEvent, reason)
+	_, err := readClosed(ctx, p.Client, socket.CloseBadEvent, reason)
 	return err
 }
 
 func connCloseTwice(ctx context.Context, p Pipe) error {
-	p.Server.Close(realtime.CloseTooFast, "first")
-	p.Server.Close(realtime.CloseNormal, "second")
-	if _, err := readClosed(ctx, p.Client, realtime.CloseTooFast, "first"); err != nil {
+	p.Server.Close(socket.CloseTooFast, "first")
+	p.Server.Close(socket.CloseNormal, "second")
+	if _, err := readClosed(ctx, p.Client, socket.CloseTooFast, "first"); err != nil {
 		return err
 	}
 	var closed *Closed
@@ -491,7 +491,7 @@ func closeCuts(ctx context.Context, p Pipe) error {
 	if p.CutAfter <= 0 {
 		return errors.New("Pipe.CutAfter does not state the time")
 	}
-	p.Server.Close(realtime.CloseSlow, "too slow")
+	p.Server.Close(socket.CloseSlow, "too slow")
 	within, cancel := context.WithTimeout(ctx, p.CutAfter+closeSlack)
 	defer cancel()
 	if err := p.Receiver.Gone(within); err != nil {
@@ -520,8 +520,8 @@ func connCloseAnswered(ctx context.Context, p Pipe) error {
 			return err
 		}
 	}
-	p.Server.Close(realtime.CloseServiceRestart, "restart")
-	if _, err := readClosed(ctx, p.Client, realtime.CloseServiceRestart, "restart"); err != nil {
+	p.Server.Close(socket.CloseServiceRestart, "restart")
+	if _, err := readClosed(ctx, p.Client, socket.CloseServiceRestart, "restart"); err != nil {
 		return err
 	}
 	return goneOnce(ctx, p)
@@ -610,7 +610,7 @@ func connPeerClose(ctx context.Context, p Pipe) error {
 			return fmt.Errorf("write: %w", err)
 		}
 	}
-	if err := p.Client.Close(ctx, realtime.CloseNormal, "bye"); err != nil {
+	if err := p.Client.Close(ctx, socket.CloseNormal, "bye"); err != nil {
 		return fmt.Errorf("close: %w", err)
 	}
 	if err := p.Receiver.Gone(ctx); err != nil {
@@ -670,5 +670,5 @@ func connRefused(ctx context.Context, p Pipe) error {
 }
 
 func connDraining(ctx context.Context, p Pipe) error {
-	return refusedWith(ctx, p, realtime.ErrDraining, realtime.CloseServiceRestart)
+	return refusedWith(ctx, p, socket.ErrDraining, socket.CloseServiceRestart)
 }

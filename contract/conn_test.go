@@ -10,7 +10,7 @@ import (
 
 	"github.com/parley-chat/parley/contract"
 	"github.com/parley-chat/parley/core/fault"
-	"github.com/parley-chat/parley/core/realtime"
+	"github.com/parley-chat/parley/core/socket"
 )
 
 // Ways to break a wire; the zero value keeps every promise.
@@ -29,7 +29,7 @@ type defects struct {
 // each direction; what does not fit waits in the queue, or in the client.
 type wire struct {
 	defects
-	receiver realtime.Receiver
+	receiver socket.Receiver
 	toClient chan packet
 	toServer chan packet
 	cut      chan struct{}
@@ -56,14 +56,14 @@ func dial(d defects, acceptor *contract.Acceptor) (*wire, error) {
 	w := &wire{defects: d, toClient: make(chan packet, 4), toServer: make(chan packet, 16), cut: make(chan struct{}), cutAfter: time.Second}
 	w.wake = sync.NewCond(&w.mu)
 	go w.write()
-	receiver, err := acceptor.Accept(w, realtime.Identity{})
+	receiver, err := acceptor.Accept(w, socket.Identity{})
 	if err != nil {
 		code := fault.KindOf(err).CloseCode()
-		if errors.Is(err, realtime.ErrDraining) && !d.noDraining {
-			code = realtime.CloseServiceRestart
+		if errors.Is(err, socket.ErrDraining) && !d.noDraining {
+			code = socket.CloseServiceRestart
 		}
 		if d.noCode {
-			code = realtime.CloseNormal
+			code = socket.CloseNormal
 		}
 		w.receiver = deaf{}
 		go w.read()
@@ -101,7 +101,7 @@ func (w *wire) end() {
 	})
 }
 
-func (w *wire) Send(f *realtime.Frame) error {
+func (w *wire) Send(f *socket.Frame) error {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	if w.gone() && !w.okWhenGone {
@@ -211,7 +211,7 @@ func (w *wire) write() {
 		}
 		w.mu.Lock()
 		if p.kind == "text" || p.kind == "binary" {
-			w.queued -= realtime.NewFrame(func(b []byte) []byte { return append(b, p.arrived...) }).Len()
+			w.queued -= socket.NewFrame(func(b []byte) []byte { return append(b, p.arrived...) }).Len()
 		}
 		w.wake.Broadcast()
 		w.mu.Unlock()

@@ -98,8 +98,10 @@ var order = map[string][]string{
 	"core/mail":     {"core/internal/visible", "core/fault", "core/event", "core/user", "core/health"},
 	"core/chat":     {"core/internal/visible", "core/fault", "core/event", "core/user", "core/health"},
 	"core/auth":     {"core/internal/visible", "core/fault", "core/event", "core/user", "core/health", "core/mail"},
-	"core/realtime": {"core/internal/visible", "core/fault", "core/event", "core/user", "core/health", "core/chat"},
-	"core/parley":   {"core/internal/visible", "core/fault", "core/event", "core/user", "core/health", "core/mail", "core/chat", "core/auth", "core/realtime"},
+	"core/socket":   {"core/internal/visible", "core/fault", "core/event", "core/user"},
+	"core/protocol": {"core/internal/visible", "core/fault", "core/event", "core/user", "core/health", "core/chat", "core/socket"},
+	"core/realtime": {"core/internal/visible", "core/fault", "core/event", "core/user", "core/health", "core/chat", "core/socket", "core/protocol"},
+	"core/parley":   {"core/internal/visible", "core/fault", "core/event", "core/user", "core/health", "core/mail", "core/chat", "core/auth", "core/socket", "core/protocol", "core/realtime"},
 }
 
 // between are the adapters that may import another one.

@@ -8,13 +8,13 @@ import (
 	"sync"
 	"time"
 
-	"github.com/parley-chat/parley/core/realtime"
+	"github.com/parley-chat/parley/core/socket"
 )
 
 // Pipe is one connection with both its ends, already connected: the port of [Conn].
 type Pipe struct {
 	// Server is what the transport gave to the acceptor.
-	Server realtime.Conn
+	Server socket.Conn
 	// Receiver is what the acceptor returned for it. [Acceptor] makes both.
 	Receiver *Receiver
 	// Client is the other end.
@@ -63,7 +63,7 @@ type Closed struct {
 // Error returns code and reason.
 func (c *Closed) Error() string { return fmt.Sprintf("closed with %d %q", c.Code, c.Reason) }
 
-// Acceptor is a realtime.Acceptor for the tests of transports: it takes every connection, and
+// Acceptor is a socket.Acceptor for the tests of transports: it takes every connection, and
 // gives it a [Receiver]. Make one with [NewAcceptor]; it may be used from many goroutines.
 type Acceptor struct {
 	accepted chan Accepted
@@ -73,18 +73,18 @@ type Acceptor struct {
 
 // Accepted is what an [Acceptor] took over.
 type Accepted struct {
-	Conn     realtime.Conn
+	Conn     socket.Conn
 	Receiver *Receiver
-	Identity realtime.Identity
+	Identity socket.Identity
 }
 
-var _ realtime.Acceptor = (*Acceptor)(nil)
+var _ socket.Acceptor = (*Acceptor)(nil)
 
 // NewAcceptor makes an acceptor.
 func NewAcceptor() *Acceptor { return &Acceptor{accepted: make(chan Accepted, 1024)} }
 
 // Accept takes the connection over, or returns the error that Refuse has set.
-func (a *Acceptor) Accept(conn realtime.Conn, who realtime.Identity) (realtime.Receiver, error) {
+func (a *Acceptor) Accept(conn socket.Conn, who socket.Identity) (socket.Receiver, error) {
 	a.mu.Lock()
 	refuse := a.refuse
 	a.mu.Unlock()
@@ -117,7 +117,7 @@ func (a *Acceptor) Next(ctx context.Context) (Accepted, error) {
 	}
 }
 
-// Receiver is a realtime.Receiver that keeps what it is told, and notices where the transport
+// Receiver is a socket.Receiver that keeps what it is told, and notices where the transport
 // breaks its rules. Make one with [NewReceiver]; it may be used from many goroutines.
 type Receiver struct {
 	mu       sync.Mutex
@@ -128,7 +128,7 @@ type Receiver struct {
 	changed  chan struct{} // closed and replaced at each change
 }
 
-var _ realtime.Receiver = (*Receiver)(nil)
+var _ socket.Receiver = (*Receiver)(nil)
 
 // NewReceiver makes a receiver.
 func NewReceiver() *Receiver { return &Receiver{changed: make(chan struct{})} }
@@ -193,7 +193,7 @@ func (r *Receiver) Gone(ctx context.Context) error {
 	return r.wait(ctx, "Disconnected was not called", func() bool { return r.gone > 0 })
 }
 
-// Err returns what the transport did against the rules of realtime.Receiver so far.
+// Err returns what the transport did against the rules of socket.Receiver so far.
 func (r *Receiver) Err() error {
 	r.mu.Lock()
 	defer r.mu.Unlock()

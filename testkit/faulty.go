@@ -13,6 +13,7 @@ import (
 	"github.com/parley-chat/parley/core/health"
 	"github.com/parley-chat/parley/core/mail"
 	"github.com/parley-chat/parley/core/realtime"
+	"github.com/parley-chat/parley/core/socket"
 	"github.com/parley-chat/parley/core/user"
 )
 
@@ -551,33 +552,33 @@ func (d presence) Renew(ctx context.Context, r realtime.Renewal) (realtime.Renew
 }
 
 // FaultyAuthenticator puts faults before an authenticator.
-func FaultyAuthenticator(next realtime.Authenticator, f *Faults) realtime.Authenticator {
+func FaultyAuthenticator(next socket.Authenticator, f *Faults) socket.Authenticator {
 	return authenticator{next, f}
 }
 
 type authenticator struct {
-	next   realtime.Authenticator
+	next   socket.Authenticator
 	faults *Faults
 }
 
-func (d authenticator) Token(ctx context.Context, token string) (realtime.Identity, error) {
-	return ask(ctx, d.faults, "Authenticator.Token", func() (realtime.Identity, error) { return d.next.Token(ctx, token) })
+func (d authenticator) Token(ctx context.Context, token string) (socket.Identity, error) {
+	return ask(ctx, d.faults, "Authenticator.Token", func() (socket.Identity, error) { return d.next.Token(ctx, token) })
 }
 
-func (d authenticator) Ticket(ctx context.Context, ticket string) (realtime.Identity, error) {
-	return ask(ctx, d.faults, "Authenticator.Ticket", func() (realtime.Identity, error) { return d.next.Ticket(ctx, ticket) })
+func (d authenticator) Ticket(ctx context.Context, ticket string) (socket.Identity, error) {
+	return ask(ctx, d.faults, "Authenticator.Ticket", func() (socket.Identity, error) { return d.next.Ticket(ctx, ticket) })
 }
 
 // FaultyConn puts faults before a connection. A connection never blocks, so it stands neither
 // Delay nor Hang. A Fail of Send should be of kind Unavailable, as the port says.
-func FaultyConn(next realtime.Conn, f *Faults) realtime.Conn { return conn{next, f} }
+func FaultyConn(next socket.Conn, f *Faults) socket.Conn { return conn{next, f} }
 
 type conn struct {
-	next   realtime.Conn
+	next   socket.Conn
 	faults *Faults
 }
 
-func (d conn) Send(frame *realtime.Frame) error {
+func (d conn) Send(frame *socket.Frame) error {
 	return d.faults.do(context.Background(), "Conn.Send", func() error { return d.next.Send(frame) })
 }
 

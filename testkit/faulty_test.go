@@ -17,6 +17,7 @@ import (
 	"github.com/parley-chat/parley/core/health"
 	"github.com/parley-chat/parley/core/mail"
 	"github.com/parley-chat/parley/core/realtime"
+	"github.com/parley-chat/parley/core/socket"
 	"github.com/parley-chat/parley/core/user"
 	"github.com/parley-chat/parley/testkit"
 )
@@ -26,9 +27,9 @@ var at = time.Date(2026, 3, 4, 5, 6, 7, 0, time.UTC)
 // nothing is a connection that takes everything.
 type nothing struct{}
 
-func (nothing) Send(*realtime.Frame) error { return nil }
-func (nothing) Queued() int                { return 7 }
-func (nothing) Close(int, string)          {}
+func (nothing) Send(*socket.Frame) error { return nil }
+func (nothing) Queued() int              { return 7 }
+func (nothing) Close(int, string)        {}
 
 // ports is every port behind two plans: outer, which goes wrong, and inner, which counts
 // what comes through.
@@ -57,8 +58,8 @@ type ports struct {
 	access        chat.Access
 	fanout        realtime.Fanout
 	presence      realtime.Presence
-	authenticator realtime.Authenticator
-	conn          realtime.Conn
+	authenticator socket.Authenticator
+	conn          socket.Conn
 	check         health.Check
 
 	hash, token string // of a password, of claims
@@ -100,8 +101,8 @@ func open(t *testing.T, outer, inner *testkit.Faults) *ports {
 	token, err := tokens.Issue(ctx, auth.Claims{Audience: auth.AudienceAPI, ExpiresAt: at.Add(time.Minute)})
 	must(err)
 	authenticator := memory.NewAuthenticator()
-	authenticator.AllowToken("token", realtime.Identity{SessionID: "s"})
-	authenticator.AllowTicket("ticket", realtime.Identity{SessionID: "s"})
+	authenticator.AllowToken("token", socket.Identity{SessionID: "s"})
+	authenticator.AllowTicket("ticket", socket.Identity{SessionID: "s"})
 	bus := memory.NewBus(memory.BusConfig{})
 	probe := func(context.Context) (map[string]any, error) { return map[string]any{"is": "up"}, nil }
 	return &ports{
@@ -129,8 +130,8 @@ func open(t *testing.T, outer, inner *testkit.Faults) *ports {
 		access:        twice(chat.Access(chat.OpenAccess{}), testkit.FaultyAccess, outer, inner),
 		fanout:        twice(realtime.Fanout(memory.NewFanout().Node()), testkit.FaultyFanout, outer, inner),
 		presence:      twice(realtime.Presence(memory.NewPresence()), testkit.FaultyPresence, outer, inner),
-		authenticator: twice(realtime.Authenticator(authenticator), testkit.FaultyAuthenticator, outer, inner),
-		conn:          twice(realtime.Conn(nothing{}), testkit.FaultyConn, outer, inner),
+		authenticator: twice(socket.Authenticator(authenticator), testkit.FaultyAuthenticator, outer, inner),
+		conn:          twice(socket.Conn(nothing{}), testkit.FaultyConn, outer, inner),
 		check:         twice(health.Check{Name: "check", Probe: probe}, testkit.FaultyCheck, outer, inner),
 		hash:          hash, token: token, claimed: claimed,
 	}
@@ -356,7 +357,7 @@ var calls = map[string]func(ctx context.Context, p *ports) ([]any, error){
 		return []any{who}, err
 	},
 	"Conn.Send": func(_ context.Context, p *ports) ([]any, error) {
-		return nil, p.conn.Send(realtime.NewFrame(func(dst []byte) []byte { return dst }))
+		return nil, p.conn.Send(socket.NewFrame(func(dst []byte) []byte { return dst }))
 	},
 	"Check.Probe": func(ctx context.Context, p *ports) ([]any, error) {
 		details, err := p.check.Probe(ctx)
@@ -382,8 +383,8 @@ func TestMethodsAreThoseOfThePorts(t *testing.T) {
 		"Messages": reflect.TypeFor[chat.MessageStore](), "Rooms": reflect.TypeFor[chat.Rooms](),
 		"Members": reflect.TypeFor[chat.Members](), "Cache": reflect.TypeFor[chat.RecentCache](),
 		"Access": reflect.TypeFor[chat.Access](), "Fanout": reflect.TypeFor[realtime.Fanout](),
-		"Presence": reflect.TypeFor[realtime.Presence](), "Authenticator": reflect.TypeFor[realtime.Authenticator](),
-		"Conn": reflect.TypeFor[realtime.Conn](),
+		"Presence": reflect.TypeFor[realtime.Presence](), "Authenticator": reflect.TypeFor[socket.Authenticator](),
+		"Conn": reflect.TypeFor[socket.Conn](),
 	} {
 		for i := range itself.NumMethod() {
 			names = append(names, port+"."+itself.Method(i).Name)
@@ -615,8 +616,8 @@ func TestFaultsOfAConn(t *testing.T) {
 	t.Parallel()
 	inner := testkit.NewFaults(0)
 	p := open(t, testkit.NewFaults(0, testkit.Rule{Method: "Conn.Close", Call: 2, Fault: testkit.Duplicate()}), inner)
-	p.conn.Close(realtime.CloseNormal, "")
-	p.conn.Close(realtime.CloseNormal, "")
+	p.conn.Close(socket.CloseNormal, "")
+	p.conn.Close(socket.CloseNormal, "")
 	if got := inner.Calls("Conn.Close"); got != 3 {
 		t.Errorf("it was closed %d times, want 3", got)
 	}

@@ -68,7 +68,7 @@ import (
 
 	"github.com/parley-chat/parley/core/fault"
 	"github.com/parley-chat/parley/core/health"
-	"github.com/parley-chat/parley/core/realtime"
+	"github.com/parley-chat/parley/core/socket"
 )
 
 // DefaultTimeout is how long an operation may take unless Config says otherwise.
@@ -99,7 +99,7 @@ type Config struct {
 	// TrustedProxies are the addresses whose X-Forwarded-For header is believed. Default: nobody's.
 	TrustedProxies []netip.Prefix
 	// Origins lists whose pages may use the operations besides the server's own (CORS), in the form of
-	// [realtime.ParseOrigins]. Handlers on the mux that are no operations are not for them. Default: nobody's.
+	// [socket.ParseOrigins]. Handlers on the mux that are no operations are not for them. Default: nobody's.
 	Origins []string
 	// Log gets failures that nobody classified, and panics. Default: nothing.
 	Log *slog.Logger
@@ -142,10 +142,10 @@ func New(mux *http.ServeMux, cfg Config) (*API, error) {
 	if cfg.BodyTimeout < 0 {
 		wrong = append(wrong, errors.New("the BodyTimeout is negative"))
 	}
-	if _, err := realtime.OriginOf(cfg.PublicURL); cfg.PublicURL != "" && err != nil {
+	if _, err := socket.OriginOf(cfg.PublicURL); cfg.PublicURL != "" && err != nil {
 		wrong = append(wrong, fmt.Errorf("PublicURL: %w", err))
 	}
-	origins, err := realtime.ParseOrigins(cfg.Origins)
+	origins, err := socket.ParseOrigins(cfg.Origins)
 	if err != nil {
 		wrong = append(wrong, fmt.Errorf("the Origins: %w", err))
 	}

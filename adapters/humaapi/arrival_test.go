@@ -20,7 +20,7 @@ import (
 
 	"github.com/parley-chat/parley/adapters/humaapi"
 	"github.com/parley-chat/parley/adapters/netws"
-	"github.com/parley-chat/parley/core/realtime"
+	"github.com/parley-chat/parley/core/socket"
 )
 
 const (
@@ -33,14 +33,14 @@ const (
 // nobody lets nobody in.
 type nobody struct{}
 
-func (nobody) Token(context.Context, string) (realtime.Identity, error) {
-	return realtime.Identity{}, realtime.ErrNoCredentials
+func (nobody) Token(context.Context, string) (socket.Identity, error) {
+	return socket.Identity{}, socket.ErrNoCredentials
 }
-func (n nobody) Ticket(ctx context.Context, ticket string) (realtime.Identity, error) {
+func (n nobody) Ticket(ctx context.Context, ticket string) (socket.Identity, error) {
 	return n.Token(ctx, ticket)
 }
-func (nobody) Accept(realtime.Conn, realtime.Identity) (realtime.Receiver, error) {
-	return nil, realtime.ErrNoCredentials
+func (nobody) Accept(socket.Conn, socket.Identity) (socket.Receiver, error) {
+	return nil, socket.ErrNoCredentials
 }
 
 // listening serves everything on a real server without deadlines of its own, with a socket at /socket
@@ -48,7 +48,7 @@ func (nobody) Accept(realtime.Conn, realtime.Identity) (realtime.Receiver, error
 func listening(t *testing.T) net.Addr {
 	t.Helper()
 	s := newSystem(t, options{api: humaapi.Config{BodyTimeout: arrival, Origins: []string{"https://a.example"}}})
-	handshake, err := realtime.NewHandshake(realtime.HandshakeConfig{Authenticator: nobody{}})
+	handshake, err := socket.NewHandshake(socket.HandshakeConfig{Authenticator: nobody{}})
 	require.NoError(t, err)
 	sockets, err := netws.New(netws.Config{Handshake: handshake, Acceptor: nobody{}})
 	require.NoError(t, err)

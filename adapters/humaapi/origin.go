@@ -6,7 +6,7 @@ import (
 
 	"github.com/rs/cors"
 
-	"github.com/parley-chat/parley/core/realtime"
+	"github.com/parley-chat/parley/core/socket"
 )
 
 // preflightAge is how long a browser may keep the answer to a preflight, in seconds. Browsers keep
@@ -16,7 +16,7 @@ const preflightAge = 2 * 60 * 60
 // newCORS lets pages of other origins use the operations (https://fetch.spec.whatwg.org/#http-cors-protocol).
 // Tokens travel in headers and bodies, which such a page has to know, so that credentials of the
 // browser (cookies, basic authentication) are never allowed.
-func newCORS(origins realtime.Origins) *cors.Cors {
+func newCORS(origins socket.Origins) *cors.Cors {
 	options := cors.Options{
 		AllowedMethods: []string{http.MethodGet, http.MethodHead, http.MethodPost, http.MethodPut, http.MethodPatch, http.MethodDelete},
 		AllowedHeaders: []string{"Authorization", "Content-Type"},

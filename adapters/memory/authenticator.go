@@ -5,28 +5,28 @@ import (
 	"sync"
 
 	"github.com/parley-chat/parley/core/fault"
-	"github.com/parley-chat/parley/core/realtime"
+	"github.com/parley-chat/parley/core/socket"
 )
 
-// Authenticator is a realtime.Authenticator that knows what it was told. It may be used from
+// Authenticator is a socket.Authenticator that knows what it was told. It may be used from
 // many goroutines.
 type Authenticator struct {
 	mu      sync.Mutex
-	tokens  map[string]realtime.Identity
-	tickets map[string]realtime.Identity
+	tokens  map[string]socket.Identity
+	tickets map[string]socket.Identity
 }
 
-var _ realtime.Authenticator = (*Authenticator)(nil)
+var _ socket.Authenticator = (*Authenticator)(nil)
 
 // NewAuthenticator returns an authenticator that knows nobody.
 func NewAuthenticator() *Authenticator {
-	return &Authenticator{tokens: map[string]realtime.Identity{}, tickets: map[string]realtime.Identity{}}
+	return &Authenticator{tokens: map[string]socket.Identity{}, tickets: map[string]socket.Identity{}}
 }
 
 var errCredentials = fault.New(fault.Unauthenticated, "credentials_unknown", "the token or ticket is not known")
 
 // AllowToken makes token speak for who, until RefuseToken.
-func (a *Authenticator) AllowToken(token string, who realtime.Identity) {
+func (a *Authenticator) AllowToken(token string, who socket.Identity) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	a.tokens[token] = who
@@ -40,36 +40,36 @@ func (a *Authenticator) RefuseToken(token string) {
 }
 
 // AllowTicket makes ticket speak for who, once.
-func (a *Authenticator) AllowTicket(ticket string, who realtime.Identity) {
+func (a *Authenticator) AllowTicket(ticket string, who socket.Identity) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	a.tickets[ticket] = who
 }
 
 // Token returns who the token speaks for.
-func (a *Authenticator) Token(ctx context.Context, token string) (realtime.Identity, error) {
+func (a *Authenticator) Token(ctx context.Context, token string) (socket.Identity, error) {
 	if err := alive(ctx); err != nil {
-		return realtime.Identity{}, err
+		return socket.Identity{}, err
 	}
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	who, known := a.tokens[token]
 	if !known {
-		return realtime.Identity{}, errCredentials
+		return socket.Identity{}, errCredentials
 	}
 	return who, nil
 }
 
 // Ticket returns who the ticket speaks for, and forgets it.
-func (a *Authenticator) Ticket(ctx context.Context, ticket string) (realtime.Identity, error) {
+func (a *Authenticator) Ticket(ctx context.Context, ticket string) (socket.Identity, error) {
 	if err := alive(ctx); err != nil {
-		return realtime.Identity{}, err
+		return socket.Identity{}, err
 	}
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	who, known := a.tickets[ticket]
 	if !known {
-		return realtime.Identity{}, errCredentials
+		return socket.Identity{}, errCredentials
 	}
 	delete(a.tickets, ticket)
 	return who, nil

@@ -7,24 +7,24 @@ import (
 	"sync"
 
 	"github.com/parley-chat/parley/core/fault"
-	"github.com/parley-chat/parley/core/realtime"
+	"github.com/parley-chat/parley/core/socket"
 )
 
-// Conn is a realtime.Conn whose client is a [Client] in this process. What Send accepts is
+// Conn is a socket.Conn whose client is a [Client] in this process. What Send accepts is
 // queued until the client reads it; the acceptor bounds that by Queued. Close needs no answer
 // and so cuts at once: the receiver is disconnected as soon as it is not receiving.
 type Conn struct {
 	mu      sync.Mutex
-	frames  []*realtime.Frame
+	frames  []*socket.Frame
 	queued  int
 	closed  error         // what the client reads last; nil while the connection is open
 	changed chan struct{} // closed and replaced at each change
 
-	feed     sync.Mutex        // held while the receiver is called
-	receiver realtime.Receiver // nil before it is accepted, and once it was disconnected
+	feed     sync.Mutex      // held while the receiver is called
+	receiver socket.Receiver // nil before it is accepted, and once it was disconnected
 }
 
-var _ realtime.Conn = (*Conn)(nil)
+var _ socket.Conn = (*Conn)(nil)
 
 // Client is the far end of a [Conn]. It may be used from many goroutines.
 type Client struct{ conn *Conn }
@@ -45,14 +45,14 @@ var (
 
 // Connect opens a connection to acceptor and returns the client's end of it. A client who is
 // refused reads a [Closed] with the code of the refusal.
-func Connect(acceptor realtime.Acceptor, who realtime.Identity) *Client {
+func Connect(acceptor socket.Acceptor, who socket.Identity) *Client {
 	c := &Conn{changed: make(chan struct{})}
 	c.feed.Lock()
 	defer c.feed.Unlock()
 	receiver, err := acceptor.Accept(c, who)
 	switch {
-	case errors.Is(err, realtime.ErrDraining):
-		c.Close(realtime.CloseServiceRestart, fault.Public(err).Title)
+	case errors.Is(err, socket.ErrDraining):
+		c.Close(socket.CloseServiceRestart, fault.Public(err).Title)
 	case err != nil:
 		c.Close(fault.KindOf(err).CloseCode(), fault.Public(err).Title)
 	default:
@@ -62,7 +62,7 @@ func Connect(acceptor realtime.Acceptor, who realtime.Identity) *Client {
 }
 
 // Send queues f for the client.
-func (c *Conn) Send(f *realtime.Frame) error {
+func (c *Conn) Send(f *socket.Frame) error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if c.closed != nil {
@@ -135,7 +135,7 @@ func (cl *Client) Write(payload []byte, binary bool) error {
 // Read returns the next frame, which must not be changed. When the server has closed the
 // connection and everything is read it returns a *[Closed]; after [Client.Close], and when
 // ctx is done, an error of kind Unavailable.
-func (cl *Client) Read(ctx context.Context) (*realtime.Frame, error) {
+func (cl *Client) Read(ctx context.Context) (*socket.Frame, error) {
 	c := cl.conn
 	for {
 		c.mu.Lock()
@@ -156,7 +156,7 @@ func (cl *Client) Read(ctx context.Context) (*realtime.Frame, error) {
 }
 
 // next takes the next frame, or returns nil. The caller holds the lock.
-func (c *Conn) next() *realtime.Frame {
+func (c *Conn) next() *socket.Frame {
 	if len(c.frames) == 0 {
 		return nil
 	}

@@ -11,23 +11,23 @@ import (
 
 	"github.com/parley-chat/parley/adapters/memory"
 	"github.com/parley-chat/parley/core/fault"
-	"github.com/parley-chat/parley/core/realtime"
+	"github.com/parley-chat/parley/core/socket"
 )
 
 // echo is an acceptor whose receivers send back what they get, and close at "bye".
 type echo struct {
-	conn     realtime.Conn
+	conn     socket.Conn
 	received int
 	gone     int
 }
 
-func (e *echo) Accept(conn realtime.Conn, who realtime.Identity) (realtime.Receiver, error) {
+func (e *echo) Accept(conn socket.Conn, who socket.Identity) (socket.Receiver, error) {
 	e.conn = conn
-	if err := conn.Send(frame("hello " + who.User.Name)); err != nil {
+	if err := conn.Send(frame("hello " + who.Name)); err != nil {
 		return nil, err
 	}
-	if who.User.Name == "Eve" {
-		conn.Close(realtime.CloseForbidden, "not you")
+	if who.Name == "Eve" {
+		conn.Close(socket.CloseForbidden, "not you")
 	}
 	return e, nil
 }
@@ -35,7 +35,7 @@ func (e *echo) Accept(conn realtime.Conn, who realtime.Identity) (realtime.Recei
 func (e *echo) Receive(payload []byte, _ bool) {
 	e.received++
 	if string(payload) == "bye" {
-		e.conn.Close(realtime.CloseNormal, "bye")
+		e.conn.Close(socket.CloseNormal, "bye")
 		return
 	}
 	_ = e.conn.Send(frame(string(payload)))
@@ -43,13 +43,13 @@ func (e *echo) Receive(payload []byte, _ bool) {
 
 func (e *echo) Disconnected() { e.gone++ }
 
-func frame(s string) *realtime.Frame {
-	return realtime.NewFrame(func(dst []byte) []byte { return append(dst, s...) })
+func frame(s string) *socket.Frame {
+	return socket.NewFrame(func(dst []byte) []byte { return append(dst, s...) })
 }
 
-func identity(name string) realtime.Identity {
-	var who realtime.Identity
-	who.User.Name = name
+func identity(name string) socket.Identity {
+	var who socket.Identity
+	who.Name = name
 	return who
 }
 
@@ -71,7 +71,7 @@ func TestAReceiverMayCloseItsConnection(t *testing.T) {
 		assert.Zero(t, e.conn.Queued())
 		for range 2 {
 			_, err := c.Read(t.Context())
-			assert.Equal(t, &memory.Closed{Code: realtime.CloseNormal, Reason: "bye"}, err)
+			assert.Equal(t, &memory.Closed{Code: socket.CloseNormal, Reason: "bye"}, err)
 		}
 		assert.Equal(t, 3, e.received)
 		assert.Equal(t, 1, e.gone)

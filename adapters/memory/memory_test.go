@@ -15,6 +15,7 @@ import (
 	"github.com/parley-chat/parley/core/chat"
 	"github.com/parley-chat/parley/core/mail"
 	"github.com/parley-chat/parley/core/realtime"
+	"github.com/parley-chat/parley/core/socket"
 )
 
 func openUsers(*testing.T) contract.Users {
@@ -146,7 +147,7 @@ func TestConn(t *testing.T) {
 		acceptor := contract.NewAcceptor()
 		var dial func(context.Context) (contract.Pipe, error)
 		dial = func(ctx context.Context) (contract.Pipe, error) {
-			c := client{memory.Connect(acceptor, realtime.Identity{})}
+			c := client{memory.Connect(acceptor, socket.Identity{})}
 			t.Cleanup(c.Client.Close)
 			server, err := acceptor.Next(ctx)
 			return contract.Pipe{
@@ -154,7 +155,7 @@ func TestConn(t *testing.T) {
 				Refused: func(_ context.Context, err error) (contract.Client, error) {
 					acceptor.Refuse(err)
 					defer acceptor.Refuse(nil)
-					return client{memory.Connect(acceptor, realtime.Identity{})}, nil
+					return client{memory.Connect(acceptor, socket.Identity{})}, nil
 				},
 			}, err
 		}

@@ -18,13 +18,13 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/parley-chat/parley/adapters/nbiows"
-	"github.com/parley-chat/parley/core/realtime"
+	"github.com/parley-chat/parley/core/socket"
 )
 
 // counter is an acceptor, and the receiver of all its connections.
 type counter struct{ received, gone atomic.Int64 }
 
-func (c *counter) Accept(realtime.Conn, realtime.Identity) (realtime.Receiver, error) { return c, nil }
+func (c *counter) Accept(socket.Conn, socket.Identity) (socket.Receiver, error) { return c, nil }
 
 func (c *counter) Receive([]byte, bool) { c.received.Add(1) }
 
@@ -105,8 +105,8 @@ func cpu(b *testing.B) time.Duration {
 
 // BenchmarkEcho measures one message of 200 bytes to the receiver, and one frame back.
 func BenchmarkEcho(b *testing.B) {
-	frame := realtime.NewFrame(func(dst []byte) []byte { return append(dst, make([]byte, 200)...) })
-	address := start(b, acceptorFunc(func(c realtime.Conn, _ realtime.Identity) (realtime.Receiver, error) {
+	frame := socket.NewFrame(func(dst []byte) []byte { return append(dst, make([]byte, 200)...) })
+	address := start(b, acceptorFunc(func(c socket.Conn, _ socket.Identity) (socket.Receiver, error) {
 		return echo{c, frame}, nil
 	}), nil)
 	fd := dialBare(b, address)
@@ -129,8 +129,8 @@ func BenchmarkEcho(b *testing.B) {
 }
 
 type echo struct {
-	conn  realtime.Conn
-	frame *realtime.Frame
+	conn  socket.Conn
+	frame *socket.Frame
 }
 
 func (e echo) Receive([]byte, bool) { _ = e.conn.Send(e.frame) }
@@ -140,10 +140,10 @@ func (echo) Disconnected() {}
 // keeper is an acceptor that keeps its connections.
 type keeper struct {
 	counter
-	conns chan realtime.Conn
+	conns chan socket.Conn
 }
 
-func (k *keeper) Accept(c realtime.Conn, _ realtime.Identity) (realtime.Receiver, error) {
+func (k *keeper) Accept(c socket.Conn, _ socket.Identity) (socket.Receiver, error) {
 	k.conns <- c
 	return &k.counter, nil
 }
@@ -152,15 +152,15 @@ func (k *keeper) Accept(c realtime.Conn, _ realtime.Identity) (realtime.Receiver
 // while the clock runs.
 func BenchmarkBroadcast(b *testing.B) {
 	const conns = 2000
-	acceptor := &keeper{conns: make(chan realtime.Conn, conns)}
+	acceptor := &keeper{conns: make(chan socket.Conn, conns)}
 	address := start(b, acceptor, nil)
 	fds := make([]int, conns)
-	all := make([]realtime.Conn, conns)
+	all := make([]socket.Conn, conns)
 	for i := range fds {
 		fds[i] = dialBare(b, address)
 		all[i] = <-acceptor.conns
 	}
-	frame := realtime.NewFrame(func(dst []byte) []byte { return append(dst, make([]byte, 200)...) })
+	frame := socket.NewFrame(func(dst []byte) []byte { return append(dst, make([]byte, 200)...) })
 	buffer := make([]byte, 64<<10)
 	b.ReportAllocs()
 	rounds := 0

@@ -11,7 +11,7 @@ import (
 	"github.com/lesismal/nbio"
 
 	"github.com/parley-chat/parley/core/fault"
-	"github.com/parley-chat/parley/core/realtime"
+	"github.com/parley-chat/parley/core/socket"
 )
 
 // errClosed is what Send returns after Close and on a broken connection.
@@ -34,8 +34,8 @@ const (
 type conn struct {
 	server   *Server
 	nb       *nbio.Conn
-	receiver realtime.Receiver // nil when the acceptor refused; set before registration
-	in       *reader           // while a frame or message is incomplete; used inside receive only
+	receiver socket.Receiver // nil when the acceptor refused; set before registration
+	in       *reader         // while a frame or message is incomplete; used inside receive only
 
 	queued   atomic.Int64  // bytes not taken by the operating system
 	armed    atomic.Int32  // bytes of these that nbio waits to write
@@ -49,10 +49,10 @@ type conn struct {
 	out   *outbox // while something is queued
 }
 
-var _ realtime.Conn = (*conn)(nil)
+var _ socket.Conn = (*conn)(nil)
 
 // Send writes f at once if nothing is queued, and queues what the operating system did not take.
-func (c *conn) Send(f *realtime.Frame) error {
+func (c *conn) Send(f *socket.Frame) error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if c.state&closing != 0 {
@@ -82,14 +82,14 @@ func (c *conn) Send(f *realtime.Frame) error {
 // Queued returns the bytes that the operating system has not taken.
 func (c *conn) Queued() int { return int(c.queued.Load()) }
 
-// Close queues a close frame; see [realtime.Conn]. A code that must not be sent becomes 1011.
+// Close queues a close frame; see [socket.Conn]. A code that must not be sent becomes 1011.
 func (c *conn) Close(code int, reason string) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if c.state&closing != 0 {
 		return
 	}
-	if !realtime.MaySend(code) {
+	if !socket.MaySend(code) {
 		code = fault.Internal.CloseCode()
 	}
 	c.end(closeFrame(code, reason))
@@ -354,7 +354,7 @@ const pingFrame = "\x89\x00"
 
 // closeFrame makes a whole close frame; a reason too long is cut between characters.
 func closeFrame(code int, reason string) []byte {
-	reason = realtime.CloseReason(reason)
+	reason = socket.CloseReason(reason)
 	b := append(make([]byte, 0, 4+len(reason)), 0x80|byte(ws.OpClose), byte(2+len(reason)))
 	b = binary.BigEndian.AppendUint16(b, uint16(code))
 	return append(b, reason...)
@@ -362,11 +362,11 @@ func closeFrame(code int, reason string) []byte {
 
 // outbox is what waits to be written, in this order.
 type outbox struct {
-	current []byte            // the rest of what was begun
-	pong    []byte            // one whole frame
-	ping    bool              // pingFrame
-	frames  []*realtime.Frame // shared, never copied
-	close   []byte            // one whole frame
+	current []byte          // the rest of what was begun
+	pong    []byte          // one whole frame
+	ping    bool            // pingFrame
+	frames  []*socket.Frame // shared, never copied
+	close   []byte          // one whole frame
 }
 
 func (o *outbox) empty() bool {

@@ -8,24 +8,24 @@ import (
 	"strings"
 
 	"github.com/parley-chat/parley/adapters/nbiows"
-	"github.com/parley-chat/parley/core/realtime"
+	"github.com/parley-chat/parley/core/socket"
 	"github.com/parley-chat/parley/testkit/wsclient"
 )
 
 // parrot is an acceptor; the hub is the one that a chat uses.
 type parrot struct{}
 
-func (parrot) Accept(c realtime.Conn, who realtime.Identity) (realtime.Receiver, error) {
-	return repeat{c, who.User.Name}, nil
+func (parrot) Accept(c socket.Conn, who socket.Identity) (socket.Receiver, error) {
+	return repeat{c, who.Name}, nil
 }
 
 type repeat struct {
-	conn realtime.Conn
+	conn socket.Conn
 	name string
 }
 
 func (r repeat) Receive(payload []byte, _ bool) {
-	f := realtime.NewFrame(func(dst []byte) []byte { return fmt.Appendf(dst, "%s said %s", r.name, payload) })
+	f := socket.NewFrame(func(dst []byte) []byte { return fmt.Appendf(dst, "%s said %s", r.name, payload) })
 	_ = r.conn.Send(f) // a closed connection reports itself by Disconnected
 }
 
@@ -33,7 +33,7 @@ func (repeat) Disconnected() {}
 
 // A server is mounted like any handler, and serves while Run runs.
 func ExampleServer() {
-	handshake, err := realtime.NewHandshake(realtime.HandshakeConfig{Authenticator: anybody{}})
+	handshake, err := socket.NewHandshake(socket.HandshakeConfig{Authenticator: anybody{}})
 	if err != nil {
 		fmt.Println(err)
 		return

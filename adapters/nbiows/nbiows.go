@@ -1,5 +1,5 @@
 // Package nbiows is the WebSocket transport for many connections: an idle one costs neither
-// a goroutine nor a buffer. It implements [realtime.Conn] and feeds [realtime.Receiver].
+// a goroutine nor a buffer. It implements [socket.Conn] and feeds [socket.Receiver].
 //
 // net/http accepts and upgrades; then the connection is handed to the poller of
 // github.com/lesismal/nbio v1.6.12 (epoll, kqueue). Framing follows RFC 6455 with
@@ -54,15 +54,15 @@ import (
 	"github.com/lesismal/nbio"
 	"github.com/lesismal/nbio/logging"
 
-	"github.com/parley-chat/parley/core/realtime"
+	"github.com/parley-chat/parley/core/socket"
 )
 
 // Config is what a [Server] needs. Zero fields without "required" mean the default.
 type Config struct {
 	// Handshake decides who may connect. Required.
-	Handshake *realtime.Handshake
+	Handshake *socket.Handshake
 	// Acceptor takes the connections over. Required.
-	Acceptor realtime.Acceptor
+	Acceptor socket.Acceptor
 	// MaxMessage is the longest message that a client may send, in bytes. Default 64 KiB.
 	MaxMessage int
 	// PingInterval is how long a client may be silent before it is pinged. Default 25 seconds.
@@ -82,8 +82,8 @@ type Config struct {
 
 // Server is an [http.Handler] for GET /socket. It serves while [Server.Run] runs.
 type Server struct {
-	handshake    *realtime.Handshake
-	acceptor     realtime.Acceptor
+	handshake    *socket.Handshake
+	acceptor     socket.Acceptor
 	log          *slog.Logger
 	maxMessage   int
 	closeTimeout time.Duration
@@ -237,7 +237,7 @@ func (s *Server) close() {
 	}
 	s.mu.Unlock()
 	for _, c := range open {
-		c.Close(realtime.CloseGoingAway, "")
+		c.Close(socket.CloseGoingAway, "")
 	}
 	<-s.empty // the ticker cuts whoever does not go
 }

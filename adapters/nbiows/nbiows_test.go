@@ -12,9 +12,8 @@ import (
 
 	"github.com/parley-chat/parley/adapters/nbiows"
 	"github.com/parley-chat/parley/contract"
-	"github.com/parley-chat/parley/core/chat"
 	"github.com/parley-chat/parley/core/fault"
-	"github.com/parley-chat/parley/core/realtime"
+	"github.com/parley-chat/parley/core/socket"
 	"github.com/parley-chat/parley/core/user"
 )
 
@@ -23,21 +22,21 @@ func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 // anybody is an Authenticator: the token is the user's id, except "bad".
 type anybody struct{}
 
-func (anybody) Token(_ context.Context, token string) (realtime.Identity, error) {
+func (anybody) Token(_ context.Context, token string) (socket.Identity, error) {
 	if token == "bad" {
-		return realtime.Identity{}, fault.New(fault.Unauthenticated, "token_refused", "the token is refused")
+		return socket.Identity{}, fault.New(fault.Unauthenticated, "token_refused", "the token is refused")
 	}
-	return realtime.Identity{User: chat.Author{ID: user.ID(token), Name: "User " + token}}, nil
+	return socket.Identity{UserID: user.ID(token), Name: "User " + token}, nil
 }
 
-func (a anybody) Ticket(ctx context.Context, ticket string) (realtime.Identity, error) {
+func (a anybody) Ticket(ctx context.Context, ticket string) (socket.Identity, error) {
 	return a.Token(ctx, ticket)
 }
 
 // start serves until the test ends, and returns the address of the socket.
-func start(t testing.TB, acceptor realtime.Acceptor, change func(*nbiows.Config)) string {
+func start(t testing.TB, acceptor socket.Acceptor, change func(*nbiows.Config)) string {
 	t.Helper()
-	handshake, err := realtime.NewHandshake(realtime.HandshakeConfig{Authenticator: anybody{}})
+	handshake, err := socket.NewHandshake(socket.HandshakeConfig{Authenticator: anybody{}})
 	require.NoError(t, err)
 	cfg := nbiows.Config{Handshake: handshake, Acceptor: acceptor, CloseTimeout: 500 * time.Millisecond, Pollers: 2}
 	if change != nil {

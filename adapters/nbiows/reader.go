@@ -6,7 +6,7 @@ import (
 
 	"github.com/gobwas/ws"
 
-	"github.com/parley-chat/parley/core/realtime"
+	"github.com/parley-chat/parley/core/socket"
 )
 
 // sink is what a reader feeds.
@@ -86,13 +86,13 @@ func (r *reader) refuse(h ws.Header, limit int) int {
 		state = state.Set(ws.StateFragmented)
 	}
 	if h.Length < 0 || ws.CheckHeader(h, state) != nil {
-		return realtime.CloseProtocolError
+		return socket.CloseProtocolError
 	}
 	if h.OpCode.IsControl() {
 		return 0
 	}
 	if h.Length > int64(limit-len(r.content)) {
-		return realtime.CloseTooLarge
+		return socket.CloseTooLarge
 	}
 	return 0
 }
@@ -104,7 +104,7 @@ func (r *reader) handle(h ws.Header, payload []byte, s sink) (code int, done boo
 	}
 	if h.Fin && h.OpCode != ws.OpContinuation {
 		if h.OpCode == ws.OpText && !utf8.Valid(payload) {
-			return realtime.CloseInvalidUTF8, true
+			return socket.CloseInvalidUTF8, true
 		}
 		s.message(payload, h.OpCode == ws.OpBinary)
 		return 0, false
@@ -117,7 +117,7 @@ func (r *reader) handle(h ws.Header, payload []byte, s sink) (code int, done boo
 		n, ok := validPrefix(r.content[r.checked:])
 		r.checked += n
 		if !ok || (h.Fin && r.checked < len(r.content)) {
-			return realtime.CloseInvalidUTF8, true
+			return socket.CloseInvalidUTF8, true
 		}
 	}
 	if h.Fin {
@@ -182,10 +182,10 @@ func checkClose(payload []byte) int {
 	switch {
 	case len(payload) == 0:
 		return 0
-	case len(payload) == 1 || !realtime.MaySend(int(binary.BigEndian.Uint16(payload))):
-		return realtime.CloseProtocolError
+	case len(payload) == 1 || !socket.MaySend(int(binary.BigEndian.Uint16(payload))):
+		return socket.CloseProtocolError
 	case !utf8.Valid(payload[2:]):
-		return realtime.CloseInvalidUTF8
+		return socket.CloseInvalidUTF8
 	default:
 		return 0
 	}

@@ -26,17 +26,17 @@ import (
 	"github.com/parley-chat/parley/adapters/nbiows"
 	"github.com/parley-chat/parley/adapters/netws"
 	"github.com/parley-chat/parley/contract"
-	"github.com/parley-chat/parley/core/realtime"
+	"github.com/parley-chat/parley/core/socket"
 	"github.com/parley-chat/parley/testkit/wsclient"
 )
 
 // opener starts a transport with a configuration and returns the address of its socket.
-type opener func(t testing.TB, acceptor realtime.Acceptor, change func(*nbiows.Config)) string
+type opener func(t testing.TB, acceptor socket.Acceptor, change func(*nbiows.Config)) string
 
 // startNet is start for netws, which takes the same configuration.
-func startNet(t testing.TB, acceptor realtime.Acceptor, change func(*nbiows.Config)) string {
+func startNet(t testing.TB, acceptor socket.Acceptor, change func(*nbiows.Config)) string {
 	t.Helper()
-	handshake, err := realtime.NewHandshake(realtime.HandshakeConfig{Authenticator: anybody{}})
+	handshake, err := socket.NewHandshake(socket.HandshakeConfig{Authenticator: anybody{}})
 	require.NoError(t, err)
 	cfg := nbiows.Config{Handshake: handshake, Acceptor: acceptor, CloseTimeout: 500 * time.Millisecond}
 	if change != nil {
@@ -124,8 +124,8 @@ func TestHandshakes(t *testing.T) {
 			if c.status == 101 {
 				require.Equal(t, "s3pPLMBiTxaQ9kYGzzhZRbK+xOo=", res.Header.Get("Sec-WebSocket-Accept"), "the example of RFC 6455 section 1.3")
 				want := ""
-				if strings.Contains(c.header["Sec-WebSocket-Protocol"], realtime.Protocol) {
-					want = realtime.Protocol
+				if strings.Contains(c.header["Sec-WebSocket-Protocol"], socket.Protocol) {
+					want = socket.Protocol
 				}
 				require.Equal(t, want, res.Header.Get("Sec-WebSocket-Protocol"), c.name)
 			} else {
@@ -312,9 +312,9 @@ func TestEarlyData(t *testing.T) {
 }
 
 // acceptorFunc is an acceptor.
-type acceptorFunc func(realtime.Conn, realtime.Identity) (realtime.Receiver, error)
+type acceptorFunc func(socket.Conn, socket.Identity) (socket.Receiver, error)
 
-func (f acceptorFunc) Accept(c realtime.Conn, who realtime.Identity) (realtime.Receiver, error) {
+func (f acceptorFunc) Accept(c socket.Conn, who socket.Identity) (socket.Receiver, error) {
 	return f(c, who)
 }
 
@@ -348,8 +348,8 @@ func TestPanics(t *testing.T) {
 		gone := make(chan struct{})
 		steady := contract.NewAcceptor()
 		var log logbook
-		url := open(t, acceptorFunc(func(c realtime.Conn, who realtime.Identity) (realtime.Receiver, error) {
-			switch who.User.ID {
+		url := open(t, acceptorFunc(func(c socket.Conn, who socket.Identity) (socket.Receiver, error) {
+			switch who.UserID {
 			case "fragile":
 				return fragile{gone}, nil
 			case "impossible":
@@ -439,7 +439,7 @@ func TestPingFlood(t *testing.T) {
 		accepted, err := acceptor.Next(t.Context())
 		require.NoError(t, err)
 		// First nothing more can be written.
-		big := realtime.NewBinaryFrame(func(b []byte) []byte { return append(b, make([]byte, 1<<20)...) })
+		big := socket.NewBinaryFrame(func(b []byte) []byte { return append(b, make([]byte, 1<<20)...) })
 		for accepted.Conn.Queued() < 1<<20 {
 			require.NoError(t, accepted.Conn.Send(big))
 		}
@@ -485,7 +485,7 @@ func TestGatheredFrames(t *testing.T) {
 				n = rnd.IntN(200 << 10)
 			}
 			i := len(sizes)
-			require.NoError(t, accepted.Conn.Send(realtime.NewBinaryFrame(func(b []byte) []byte { return append(b, payload(i, n)...) })))
+			require.NoError(t, accepted.Conn.Send(socket.NewBinaryFrame(func(b []byte) []byte { return append(b, payload(i, n)...) })))
 			sizes = append(sizes, n)
 		}
 		require.NoError(t, raw.Send(whole(wsclient.OpPing, "between"), whole(wsclient.OpText, "wait for it")))
@@ -562,7 +562,7 @@ func comeAndGo(t *testing.T, url string, acceptor *contract.Acceptor, n int) {
 				case 1:
 					err = raw.Close()
 				case 2:
-					accepted.Conn.Close(realtime.CloseServiceRestart, "")
+					accepted.Conn.Close(socket.CloseServiceRestart, "")
 				case 3:
 					err = raw.Send(whole(wsclient.OpText, "half a message"), begin(wsclient.OpText, "x"), wsclient.CloseFrame(1000, ""))
 				}
@@ -608,7 +608,7 @@ func TestEndOfRun(t *testing.T) {
 			if i > 0 {
 				code, _, err := raw.ReadClose()
 				require.NoError(t, err)
-				require.Equal(t, realtime.CloseGoingAway, code)
+				require.Equal(t, socket.CloseGoingAway, code)
 			}
 			require.NoError(t, raw.Close())
 		}
@@ -619,7 +619,7 @@ func TestEndOfRun(t *testing.T) {
 
 func TestTLSIsRefused(t *testing.T) {
 	t.Parallel()
-	handshake, err := realtime.NewHandshake(realtime.HandshakeConfig{Authenticator: anybody{}})
+	handshake, err := socket.NewHandshake(socket.HandshakeConfig{Authenticator: anybody{}})
 	require.NoError(t, err)
 	var log logbook
 	server, err := nbiows.New(nbiows.Config{Handshake: handshake, Acceptor: contract.NewAcceptor(), Log: slog.New(slog.NewTextHandler(&log, nil))})
@@ -639,7 +639,7 @@ func TestTLSIsRefused(t *testing.T) {
 // TestNotRunning asks a server that nobody runs.
 func TestNotRunning(t *testing.T) {
 	t.Parallel()
-	handshake, err := realtime.NewHandshake(realtime.HandshakeConfig{Authenticator: anybody{}})
+	handshake, err := socket.NewHandshake(socket.HandshakeConfig{Authenticator: anybody{}})
 	require.NoError(t, err)
 	one, err := nbiows.New(nbiows.Config{Handshake: handshake, Acceptor: contract.NewAcceptor()})
 	require.NoError(t, err)
@@ -670,7 +670,7 @@ func (l wrapped) Accept() (net.Conn, error) {
 
 func TestWrappedConnectionsAreClosed(t *testing.T) {
 	t.Parallel()
-	handshake, err := realtime.NewHandshake(realtime.HandshakeConfig{Authenticator: anybody{}})
+	handshake, err := socket.NewHandshake(socket.HandshakeConfig{Authenticator: anybody{}})
 	require.NoError(t, err)
 	var log logbook
 	server, err := nbiows.New(nbiows.Config{Handshake: handshake, Acceptor: contract.NewAcceptor(), Log: slog.New(slog.NewTextHandler(&log, nil))})
@@ -701,7 +701,7 @@ func TestNewChecksAllAtOnce(t *testing.T) {
 
 func TestRunOnceAndAtOnce(t *testing.T) {
 	t.Parallel()
-	handshake, err := realtime.NewHandshake(realtime.HandshakeConfig{Authenticator: anybody{}})
+	handshake, err := socket.NewHandshake(socket.HandshakeConfig{Authenticator: anybody{}})
 	require.NoError(t, err)
 	for range 20 {
 		server, err := nbiows.New(nbiows.Config{Handshake: handshake, Acceptor: contract.NewAcceptor(), Pollers: 4})

@@ -14,7 +14,7 @@ import (
 	"github.com/lesismal/nbio"
 
 	"github.com/parley-chat/parley/core/fault"
-	"github.com/parley-chat/parley/core/realtime"
+	"github.com/parley-chat/parley/core/socket"
 )
 
 var _ http.Handler = (*Server)(nil)
@@ -31,7 +31,7 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	if !s.open() {
-		fault.WriteHTTP(w, realtime.ErrDraining)
+		fault.WriteHTTP(w, socket.ErrDraining)
 		return
 	}
 	defer s.opening.Done()
@@ -77,14 +77,14 @@ func (s *Server) upgrade(w http.ResponseWriter, key, protocol string) (nb *nbio.
 }
 
 // serve hands the connection to the acceptor and then to a poller.
-func (s *Server) serve(nb *nbio.Conn, early []byte, who realtime.Identity) {
+func (s *Server) serve(nb *nbio.Conn, early []byte, who socket.Identity) {
 	c := &conn{server: s, nb: nb}
 	c.seen.Store(s.now.Load())
 	nb.SetSession(c)
 	s.add(c)
 	receiver, err := s.accept(c, who)
 	if err != nil {
-		c.Close(realtime.Refusal(err))
+		c.Close(socket.Refusal(err))
 	} else {
 		c.mu.Lock()
 		c.receiver = receiver
@@ -108,7 +108,7 @@ func (s *Server) serve(nb *nbio.Conn, early []byte, who realtime.Identity) {
 }
 
 // accept asks the acceptor; one that panics has refused.
-func (s *Server) accept(c *conn, who realtime.Identity) (receiver realtime.Receiver, err error) {
+func (s *Server) accept(c *conn, who socket.Identity) (receiver socket.Receiver, err error) {
 	defer func() {
 		if r := recover(); r != nil {
 			s.log.Error("the acceptor panicked", "panic", fmt.Sprint(r), "stack", string(debug.Stack()))

@@ -14,7 +14,7 @@ import (
 	"github.com/gorilla/websocket"
 
 	"github.com/parley-chat/parley/core/fault"
-	"github.com/parley-chat/parley/core/realtime"
+	"github.com/parley-chat/parley/core/socket"
 )
 
 // errClosed is what Send returns after Close and on a broken connection.
@@ -24,26 +24,26 @@ var errClosed = fault.New(fault.Unavailable, "connection_closed", "the connectio
 type conn struct {
 	server   *Server
 	ws       *websocket.Conn
-	receiver realtime.Receiver // nil when the acceptor refused
-	queued   atomic.Int64      // bytes not taken by the operating system
+	receiver socket.Receiver // nil when the acceptor refused
+	queued   atomic.Int64    // bytes not taken by the operating system
 
 	peerClosed bool // the peer's close frame has come; used by read only
 
 	mu      sync.Mutex
-	closing bool              // Send takes nothing more, and what comes is not delivered
-	writing bool              // a goroutine runs write
-	frames  []*realtime.Frame // waiting to be written
-	pong    []byte            // payload of the pong to be sent; nil for none
-	pinging bool              // a ping is to be sent
-	goodbye []byte            // payload of the close frame to be sent after the frames
-	timer   *time.Timer       // cuts the connection after CloseTimeout; set with closing
-	written chan struct{}     // closed when the close frame is written, or cannot be
+	closing bool            // Send takes nothing more, and what comes is not delivered
+	writing bool            // a goroutine runs write
+	frames  []*socket.Frame // waiting to be written
+	pong    []byte          // payload of the pong to be sent; nil for none
+	pinging bool            // a ping is to be sent
+	goodbye []byte          // payload of the close frame to be sent after the frames
+	timer   *time.Timer     // cuts the connection after CloseTimeout; set with closing
+	written chan struct{}   // closed when the close frame is written, or cannot be
 }
 
-var _ realtime.Conn = (*conn)(nil)
+var _ socket.Conn = (*conn)(nil)
 
 // Send queues f for the writing goroutine.
-func (c *conn) Send(f *realtime.Frame) error {
+func (c *conn) Send(f *socket.Frame) error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if c.closing {
@@ -58,12 +58,12 @@ func (c *conn) Send(f *realtime.Frame) error {
 // Queued returns the bytes that wait, the frame that is being written included.
 func (c *conn) Queued() int { return int(c.queued.Load()) }
 
-// Close queues a close frame; see [realtime.Conn]. A code that must not be sent becomes 1011.
+// Close queues a close frame; see [socket.Conn]. A code that must not be sent becomes 1011.
 func (c *conn) Close(code int, reason string) {
-	if !realtime.MaySend(code) {
+	if !socket.MaySend(code) {
 		code = fault.Internal.CloseCode()
 	}
-	c.end(websocket.FormatCloseMessage(code, realtime.CloseReason(reason)))
+	c.end(websocket.FormatCloseMessage(code, socket.CloseReason(reason)))
 }
 
 // end sends what is queued and then a close frame.
@@ -203,7 +203,7 @@ func (c *conn) read() {
 		c.cut()
 		c.end([]byte{})
 	default: // the vendor found a fault in the framing, and has sent the close frame for it
-		c.end(websocket.FormatCloseMessage(realtime.CloseProtocolError, ""))
+		c.end(websocket.FormatCloseMessage(socket.CloseProtocolError, ""))
 	}
 	<-c.written
 	if !c.peerClosed && !isBroken(err) {
@@ -275,13 +275,13 @@ func (c *conn) collect(r io.Reader, text bool) ([]byte, error) {
 		n, err := r.Read(payload[len(payload):cap(payload)])
 		payload = payload[:len(payload)+n]
 		if len(payload) > c.server.cfg.MaxMessage {
-			return nil, &failure{realtime.CloseTooLarge}
+			return nil, &failure{socket.CloseTooLarge}
 		}
 		if text {
 			n, ok := validPrefix(payload[checked:])
 			checked += n
 			if !ok || (errors.Is(err, io.EOF) && checked < len(payload)) {
-				return nil, &failure{realtime.CloseInvalidUTF8}
+				return nil, &failure{socket.CloseInvalidUTF8}
 			}
 		}
 		switch {

@@ -1,6 +1,6 @@
 // Package netws is the WebSocket transport on net/http alone: one goroutine reads each
 // connection, and a second writes while there is something to write. It implements
-// [realtime.Conn] and feeds [realtime.Receiver], with github.com/gorilla/websocket v1.5.3.
+// [socket.Conn] and feeds [socket.Receiver], with github.com/gorilla/websocket v1.5.3.
 //
 // It runs wherever Go does, and under TLS. For very many connections see nbiows.
 //
@@ -40,15 +40,15 @@ import (
 
 	"github.com/gorilla/websocket"
 
-	"github.com/parley-chat/parley/core/realtime"
+	"github.com/parley-chat/parley/core/socket"
 )
 
 // Config is what a [Server] needs. Zero fields without "required" mean the default.
 type Config struct {
 	// Handshake decides who may connect. Required.
-	Handshake *realtime.Handshake
+	Handshake *socket.Handshake
 	// Acceptor takes the connections over. Required.
-	Acceptor realtime.Acceptor
+	Acceptor socket.Acceptor
 	// MaxMessage is the longest message that a client may send, in bytes. Default 64 KiB.
 	MaxMessage int
 	// PingInterval is the time between two pings. Default 25 seconds.
@@ -139,7 +139,7 @@ func (s *Server) Run(ctx context.Context) error {
 	s.closed = true
 	s.mu.Unlock()
 	for _, c := range s.open() {
-		c.Close(realtime.CloseGoingAway, "")
+		c.Close(socket.CloseGoingAway, "")
 	}
 	s.running.Wait()
 	return nil
@@ -174,7 +174,7 @@ func (s *Server) add(c *conn) {
 	closed := s.closed
 	s.mu.Unlock()
 	if closed {
-		c.Close(realtime.CloseGoingAway, "")
+		c.Close(socket.CloseGoingAway, "")
 	}
 }
 

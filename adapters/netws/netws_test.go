@@ -14,9 +14,8 @@ import (
 
 	"github.com/parley-chat/parley/adapters/netws"
 	"github.com/parley-chat/parley/contract"
-	"github.com/parley-chat/parley/core/chat"
 	"github.com/parley-chat/parley/core/fault"
-	"github.com/parley-chat/parley/core/realtime"
+	"github.com/parley-chat/parley/core/socket"
 	"github.com/parley-chat/parley/core/user"
 )
 
@@ -25,21 +24,21 @@ func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 // anybody is an Authenticator: the token is the user's id, except "bad".
 type anybody struct{}
 
-func (anybody) Token(_ context.Context, token string) (realtime.Identity, error) {
+func (anybody) Token(_ context.Context, token string) (socket.Identity, error) {
 	if token == "bad" {
-		return realtime.Identity{}, fault.New(fault.Unauthenticated, "token_refused", "the token is refused")
+		return socket.Identity{}, fault.New(fault.Unauthenticated, "token_refused", "the token is refused")
 	}
-	return realtime.Identity{User: chat.Author{ID: user.ID(token), Name: "User " + token}}, nil
+	return socket.Identity{UserID: user.ID(token), Name: "User " + token}, nil
 }
 
-func (a anybody) Ticket(ctx context.Context, ticket string) (realtime.Identity, error) {
+func (a anybody) Ticket(ctx context.Context, ticket string) (socket.Identity, error) {
 	return a.Token(ctx, ticket)
 }
 
 // start serves until the test ends, and returns the address of the socket.
-func start(t testing.TB, acceptor realtime.Acceptor, change func(*netws.Config)) string {
+func start(t testing.TB, acceptor socket.Acceptor, change func(*netws.Config)) string {
 	t.Helper()
-	handshake, err := realtime.NewHandshake(realtime.HandshakeConfig{Authenticator: anybody{}})
+	handshake, err := socket.NewHandshake(socket.HandshakeConfig{Authenticator: anybody{}})
 	require.NoError(t, err)
 	cfg := netws.Config{Handshake: handshake, Acceptor: acceptor, CloseTimeout: 500 * time.Millisecond}
 	if change != nil {
@@ -103,7 +102,7 @@ func openPipe(t testing.TB, url string, acceptor *contract.Acceptor) contract.Pi
 
 func TestTLS(t *testing.T) {
 	t.Parallel()
-	handshake, err := realtime.NewHandshake(realtime.HandshakeConfig{Authenticator: anybody{}})
+	handshake, err := socket.NewHandshake(socket.HandshakeConfig{Authenticator: anybody{}})
 	require.NoError(t, err)
 	acceptor := contract.NewAcceptor()
 	server, err := netws.New(netws.Config{Handshake: handshake, Acceptor: acceptor})
@@ -117,27 +116,27 @@ func TestTLS(t *testing.T) {
 		require.NoError(t, <-ended)
 		web.Close()
 	})
-	dialer := websocket.Dialer{TLSClientConfig: web.Client().Transport.(*http.Transport).TLSClientConfig, Subprotocols: []string{realtime.Protocol}}
+	dialer := websocket.Dialer{TLSClientConfig: web.Client().Transport.(*http.Transport).TLSClientConfig, Subprotocols: []string{socket.Protocol}}
 	ws, _, err := dialer.DialContext(t.Context(), "wss"+strings.TrimPrefix(web.URL, "https"), http.Header{"Authorization": {"Bearer ada"}})
 	require.NoError(t, err)
 	t.Cleanup(func() { _ = ws.Close() })
-	require.Equal(t, realtime.Protocol, ws.Subprotocol())
+	require.Equal(t, socket.Protocol, ws.Subprotocol())
 	accepted, err := acceptor.Next(t.Context())
 	require.NoError(t, err)
-	require.Equal(t, user.ID("ada"), accepted.Identity.User.ID)
+	require.Equal(t, user.ID("ada"), accepted.Identity.UserID)
 
 	require.NoError(t, ws.WriteMessage(websocket.TextMessage, []byte("hello")))
 	m, err := accepted.Receiver.Next(t.Context())
 	require.NoError(t, err)
 	require.Equal(t, "hello", string(m.Payload))
-	require.NoError(t, accepted.Conn.Send(realtime.NewFrame(func(b []byte) []byte { return append(b, "welcome"...) })))
+	require.NoError(t, accepted.Conn.Send(socket.NewFrame(func(b []byte) []byte { return append(b, "welcome"...) })))
 	_, got, err := ws.ReadMessage()
 	require.NoError(t, err)
 	require.Equal(t, "welcome", string(got))
 	// A fault of the peer under TLS: the close frame arrives, and the connection ends.
 	require.NoError(t, ws.WriteMessage(websocket.TextMessage, []byte("\xff")))
 	_, _, err = ws.ReadMessage()
-	require.True(t, websocket.IsCloseError(err, realtime.CloseInvalidUTF8), "%v", err)
+	require.True(t, websocket.IsCloseError(err, socket.CloseInvalidUTF8), "%v", err)
 	require.NoError(t, ws.Close())
 	require.NoError(t, accepted.Receiver.Gone(t.Context()))
 }

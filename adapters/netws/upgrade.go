@@ -9,7 +9,7 @@ import (
 	"github.com/gorilla/websocket"
 
 	"github.com/parley-chat/parley/core/fault"
-	"github.com/parley-chat/parley/core/realtime"
+	"github.com/parley-chat/parley/core/socket"
 )
 
 var _ http.Handler = (*Server)(nil)
@@ -36,7 +36,7 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	if !s.enter() {
-		fault.WriteHTTP(w, realtime.ErrDraining)
+		fault.WriteHTTP(w, socket.ErrDraining)
 		return
 	}
 	defer s.running.Done()
@@ -51,7 +51,7 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	c := &conn{server: s, ws: ws, written: make(chan struct{})}
 	receiver, err := s.accept(c, hello.Identity)
 	if err != nil {
-		c.Close(realtime.Refusal(err))
+		c.Close(socket.Refusal(err))
 	}
 	c.receiver = receiver
 	s.add(c)
@@ -59,7 +59,7 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 }
 
 // accept asks the acceptor; one that panics has refused.
-func (s *Server) accept(c *conn, who realtime.Identity) (receiver realtime.Receiver, err error) {
+func (s *Server) accept(c *conn, who socket.Identity) (receiver socket.Receiver, err error) {
 	defer func() {
 		if r := recover(); r != nil {
 			s.cfg.Log.Error("the acceptor panicked", "panic", fmt.Sprint(r), "stack", string(debug.Stack()))

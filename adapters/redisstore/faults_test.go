@@ -20,6 +20,7 @@ import (
 	"github.com/parley-chat/parley/core/fault"
 	"github.com/parley-chat/parley/core/mail"
 	"github.com/parley-chat/parley/core/realtime"
+	"github.com/parley-chat/parley/core/socket"
 	"github.com/parley-chat/parley/core/user"
 	"github.com/parley-chat/parley/testkit/servers"
 )
@@ -224,7 +225,7 @@ type conn struct {
 	seqs    []uint64
 }
 
-func (c *conn) Send(f *realtime.Frame) error {
+func (c *conn) Send(f *socket.Frame) error {
 	var v struct {
 		Event string
 		Data  struct{ Seq json.Number }
@@ -301,7 +302,7 @@ func TestTwoHubsOutliveTheServer(t *testing.T) {
 			defer wg.Wait()
 			defer cancel()
 			var conns []*conn
-			var ends []realtime.Receiver
+			var ends []socket.Receiver
 			for n := range 2 {
 				svc, err := chat.New(chat.Config{Store: messages, Rooms: rooms, Members: members, Cache: store.RecentCache(redisstore.RecentCacheConfig{})})
 				require.NoError(t, err)
@@ -312,7 +313,7 @@ func TestTwoHubsOutliveTheServer(t *testing.T) {
 				wg.Go(func() { assert.NoError(t, svc.Run(ctx)) })
 				wg.Go(func() { assert.NoError(t, hub.Run(ctx)) })
 				c := &conn{joined: make(chan struct{}), changed: make(chan struct{})}
-				end, err := hub.Accept(c, realtime.Identity{User: chat.Author{ID: user.ID(fmt.Sprint("u", n)), Name: "x"}})
+				end, err := hub.Accept(c, socket.Identity{UserID: user.ID(fmt.Sprint("u", n)), Name: "x"})
 				require.NoError(t, err)
 				end.Receive([]byte(`{"id":1,"event":"join_room","data":{"room":"hall"}}`), false)
 				conns, ends = append(conns, c), append(ends, end)

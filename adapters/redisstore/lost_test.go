@@ -15,6 +15,7 @@ import (
 	"github.com/parley-chat/parley/adapters/redisstore"
 	"github.com/parley-chat/parley/core/chat"
 	"github.com/parley-chat/parley/core/realtime"
+	"github.com/parley-chat/parley/core/socket"
 	"github.com/parley-chat/parley/core/user"
 	"github.com/parley-chat/parley/testkit/servers"
 )
@@ -25,7 +26,7 @@ type listener struct {
 	heard []string
 }
 
-func (l *listener) Send(f *realtime.Frame) error {
+func (l *listener) Send(f *socket.Frame) error {
 	var v struct {
 		Event string
 		Data  struct{ User struct{ ID string } }
@@ -121,9 +122,9 @@ func TestPresenceOutlivesTheServersData(t *testing.T) {
 				wg.Go(func() { assert.NoError(t, hubs[n].Run(ctx)) })
 			}
 			const halls = 12 // on every server of the cluster
-			connect := func(n int, id string) (*listener, realtime.Receiver) {
+			connect := func(n int, id string) (*listener, socket.Receiver) {
 				l := &listener{}
-				in, err := hubs[n].Accept(l, realtime.Identity{User: chat.Author{ID: user.ID(id), Name: id}})
+				in, err := hubs[n].Accept(l, socket.Identity{UserID: user.ID(id), Name: id})
 				require.NoError(t, err)
 				for i := range halls {
 					in.Receive(fmt.Appendf(nil, `{"event":"join_room","data":{"room":"hall%d"}}`, i), false)
@@ -172,7 +173,7 @@ func TestPresenceOutlivesTheServersData(t *testing.T) {
 			close(dead)
 			present("ada", "eve")
 			assert.Eventually(t, func() bool { return ada.said("left cy") >= halls }, patience, 20*time.Millisecond)
-			for _, in := range []realtime.Receiver{adaIn, cyIn, eveIn} {
+			for _, in := range []socket.Receiver{adaIn, cyIn, eveIn} {
 				in.Disconnected()
 			}
 			assert.Equal(t, halls, ada.said("left cy"), "once a room")

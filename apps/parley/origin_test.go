@@ -13,7 +13,7 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
-	"github.com/parley-chat/parley/core/realtime"
+	"github.com/parley-chat/parley/core/socket"
 )
 
 // TestOriginsOfPages: one list serves REST and sockets, and the origin of the public URL is the server's
@@ -39,7 +39,7 @@ func TestOriginsOfPages(t *testing.T) {
 				"https://front.example":       false,
 				"null":                        false,
 			} {
-				header := http.Header{"Origin": {origin}, "Authorization": {"Bearer " + ada.AccessToken}, "Sec-Websocket-Protocol": {realtime.Protocol}}
+				header := http.Header{"Origin": {origin}, "Authorization": {"Bearer " + ada.AccessToken}, "Sec-Websocket-Protocol": {socket.Protocol}}
 				c, answer, err := websocket.DefaultDialer.DialContext(t.Context(), s.socket(), header)
 				require.NotNil(t, answer, "%s: %v", origin, err)
 				if err == nil {

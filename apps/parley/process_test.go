@@ -30,7 +30,7 @@ import (
 	"github.com/parley-chat/parley/adapters/bunstore"
 	"github.com/parley-chat/parley/apps/internal/config"
 	"github.com/parley-chat/parley/core/mail"
-	"github.com/parley-chat/parley/core/realtime"
+	"github.com/parley-chat/parley/core/socket"
 	"github.com/parley-chat/parley/core/user"
 	"github.com/parley-chat/parley/testkit/wsclient"
 )
@@ -105,7 +105,7 @@ func TestEndsInOrder(t *testing.T) {
 			require.NoError(t, err)
 			// Nobody reads from this one: it cannot hold up the end.
 			deaf, answer, err := websocket.DefaultDialer.DialContext(t.Context(), s.socket(), http.Header{
-				"Authorization": {"Bearer " + ada.AccessToken}, "Sec-WebSocket-Protocol": {realtime.Protocol},
+				"Authorization": {"Bearer " + ada.AccessToken}, "Sec-WebSocket-Protocol": {socket.Protocol},
 			})
 			require.NoError(t, err)
 			require.NoError(t, answer.Body.Close())
@@ -116,9 +116,9 @@ func TestEndsInOrder(t *testing.T) {
 			defer idle.Close()
 
 			s.stop(t, how)
-			require.Equal(t, realtime.CloseServiceRestart, <-closed)
+			require.Equal(t, socket.CloseServiceRestart, <-closed)
 			_, _, err = deaf.ReadMessage()
-			require.True(t, websocket.IsCloseError(err, realtime.CloseServiceRestart), "%v", err)
+			require.True(t, websocket.IsCloseError(err, socket.CloseServiceRestart), "%v", err)
 		})
 	}
 }

@@ -17,7 +17,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/parley-chat/parley/core/chat"
-	"github.com/parley-chat/parley/core/realtime"
+	"github.com/parley-chat/parley/core/protocol"
 )
 
 // oldestNode is the first version whose test runner can play the clock.
@@ -58,8 +58,8 @@ func TestClientObeysCloseCodes(t *testing.T) {
 	require.NoError(t, err, out)
 	var rules map[string]string
 	require.NoError(t, json.Unmarshal([]byte(out), &rules), out)
-	require.NotEmpty(t, realtime.CloseCodes())
-	for _, c := range realtime.CloseCodes() {
+	require.NotEmpty(t, protocol.CloseCodes())
+	for _, c := range protocol.CloseCodes() {
 		want := "stop"
 		switch {
 		case c.Later:

@@ -25,7 +25,8 @@ import (
 
 	"github.com/parley-chat/parley/core/auth"
 	"github.com/parley-chat/parley/core/chat"
-	"github.com/parley-chat/parley/core/realtime"
+	"github.com/parley-chat/parley/core/protocol"
+	"github.com/parley-chat/parley/core/socket"
 )
 
 func serve(t *testing.T, cfg Config) http.Handler {
@@ -331,7 +332,7 @@ func TestScriptsFindTheirElements(t *testing.T) {
 func TestClientAgreesWithTheServer(t *testing.T) {
 	t.Parallel()
 	client := asset(t, "parley.js")
-	assert.Contains(t, client, fmt.Sprintf("export const PROTOCOL = %q;", realtime.Protocol))
+	assert.Contains(t, client, fmt.Sprintf("export const PROTOCOL = %q;", socket.Protocol))
 	assert.Contains(t, client, fmt.Sprintf("export const MAX_ROOM_NAME = %d;", chat.MaxRoomName))
 	assert.Contains(t, client, fmt.Sprintf("export const MAX_TEXT = %d;", chat.MaxText))
 	page := asset(t, "index.html")
@@ -355,11 +356,11 @@ var update = flag.Bool("update", false, "print client/events.d.ts from the schem
 func TestTypesOfEventsAreThoseOfTheSchema(t *testing.T) {
 	t.Parallel()
 	if *update {
-		require.NoError(t, os.WriteFile(filepath.Join("client", "events.d.ts"), realtime.TypeScript(), 0o644))
+		require.NoError(t, os.WriteFile(filepath.Join("client", "events.d.ts"), protocol.TypeScript(), 0o644))
 		t.Log("written; it is embedded from the next build on")
 		return
 	}
-	assert.Equal(t, string(realtime.TypeScript()), asset(t, "events.d.ts"), "print it anew: go test ./apps/web -update")
+	assert.Equal(t, string(protocol.TypeScript()), asset(t, "events.d.ts"), "print it anew: go test ./apps/web -update")
 }
 
 // TestContrast computes WCAG 2.2 contrast ratios (section 1.4.3) of the colours that text has.

@@ -6,7 +6,7 @@ import (
 
 	"github.com/parley-chat/parley/core/auth"
 	"github.com/parley-chat/parley/core/event"
-	"github.com/parley-chat/parley/core/realtime"
+	"github.com/parley-chat/parley/core/socket"
 )
 
 // Accounts is the part that knows people: accounts and sessions, and the relay that moves their
@@ -63,4 +63,4 @@ func (p *Accounts) Run(ctx context.Context) error {
 }
 
 // Authenticator lets sockets in by access token or ticket, while the session lives.
-func (p *Accounts) Authenticator() realtime.Authenticator { return Authenticate(p.Auth) }
+func (p *Accounts) Authenticator() socket.Authenticator { return Authenticate(p.Auth) }

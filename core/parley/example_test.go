@@ -10,7 +10,7 @@ import (
 	"github.com/parley-chat/parley/adapters/memory"
 	"github.com/parley-chat/parley/core/chat"
 	"github.com/parley-chat/parley/core/parley"
-	"github.com/parley-chat/parley/core/realtime"
+	"github.com/parley-chat/parley/core/socket"
 	"github.com/parley-chat/parley/core/user"
 )
 
@@ -41,7 +41,7 @@ func Example() {
 	go func() { _ = node.Run(ctx, func() { close(ready) }) }()
 	<-ready
 
-	eve := memory.Connect(node.Hub, realtime.Identity{User: chat.Author{ID: "eve", Name: "Eve"}})
+	eve := memory.Connect(node.Hub, socket.Identity{UserID: "eve", Name: "Eve"})
 	show := func() {
 		f, err := eve.Read(ctx)
 		if err != nil {

@@ -11,6 +11,7 @@ import (
 	"github.com/parley-chat/parley/core/chat"
 	"github.com/parley-chat/parley/core/event"
 	"github.com/parley-chat/parley/core/realtime"
+	"github.com/parley-chat/parley/core/socket"
 	"github.com/parley-chat/parley/core/user"
 )
 
@@ -20,7 +21,7 @@ import (
 type Node struct {
 	Chat      *chat.Service
 	Hub       *realtime.Hub
-	Handshake *realtime.Handshake
+	Handshake *socket.Handshake
 
 	bus          event.Subscriber
 	janitor      *auth.Janitor // nil where nothing is to be removed
@@ -45,7 +46,7 @@ func NewNode(cfg Config) (*Node, error) {
 		h.Authenticator = cfg.Authenticator
 		p.Hub, errs[1] = realtime.NewHub(h)
 	}
-	p.Handshake, errs[2] = realtime.NewHandshake(realtime.HandshakeConfig{
+	p.Handshake, errs[2] = socket.NewHandshake(socket.HandshakeConfig{
 		Authenticator: cfg.Authenticator, Origins: cfg.Origins, Draining: func() bool { return p.Hub.Draining() },
 	})
 	if s, ok := cfg.Nonces.(auth.Sweeper); ok {
@@ -129,21 +130,21 @@ type Gate interface {
 }
 
 // Authenticate lets sockets in by what g says.
-func Authenticate(g Gate) realtime.Authenticator { return authenticator{g} }
+func Authenticate(g Gate) socket.Authenticator { return authenticator{g} }
 
 type authenticator struct{ Gate }
 
-func (a authenticator) Token(ctx context.Context, token string) (realtime.Identity, error) {
+func (a authenticator) Token(ctx context.Context, token string) (socket.Identity, error) {
 	return identity(a.Authenticate(ctx, token))
 }
 
-func (a authenticator) Ticket(ctx context.Context, ticket string) (realtime.Identity, error) {
+func (a authenticator) Ticket(ctx context.Context, ticket string) (socket.Identity, error) {
 	return identity(a.RedeemTicket(ctx, ticket))
 }
 
-func identity(who auth.Identity, err error) (realtime.Identity, error) {
+func identity(who auth.Identity, err error) (socket.Identity, error) {
 	if err != nil {
-		return realtime.Identity{}, err
+		return socket.Identity{}, err
 	}
-	return realtime.Identity{User: chat.Author{ID: who.UserID, Name: who.Name}, SessionID: who.SessionID, SessionAt: who.SessionAt, ExpiresAt: who.ExpiresAt}, nil
+	return socket.Identity{UserID: who.UserID, Name: who.Name, SessionID: who.SessionID, SessionAt: who.SessionAt, ExpiresAt: who.ExpiresAt}, nil
 }

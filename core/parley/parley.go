@@ -3,7 +3,7 @@
 // program mounts on a server of its own.
 //
 // It stands last in core's import order and holds no rule: what is decided is decided in
-// auth, mail, chat and realtime.
+// auth, mail, chat, socket, protocol and realtime.
 package parley
 
 import (
@@ -21,6 +21,7 @@ import (
 	"github.com/parley-chat/parley/core/event"
 	"github.com/parley-chat/parley/core/mail"
 	"github.com/parley-chat/parley/core/realtime"
+	"github.com/parley-chat/parley/core/socket"
 	"github.com/parley-chat/parley/core/user"
 )
 
@@ -63,12 +64,12 @@ type Config struct {
 	PublicURL string
 	// Authenticator decides who may open sockets. A [Node] by itself requires it: see
 	// [Authenticate]. Default in a System: its accounts.
-	Authenticator realtime.Authenticator
+	Authenticator socket.Authenticator
 	// RenewMail returns new data for a mail job that is replayed, as [mail.DeadLetterConfig.Refresh]
 	// does. Default in a System: its accounts; in a Mailer by itself: what the job has.
 	RenewMail func(context.Context, mail.Job) ([]byte, error)
 	// Origins lists the origins that may open sockets besides the server's own. See
-	// [realtime.HandshakeConfig].
+	// [socket.HandshakeConfig].
 	Origins []string
 	// Sweepers are stores from which what is expired is removed each hour. Default: those of
 	// SignUps, Sessions, Codes, Nonces and Limiter that are an [auth.Sweeper].

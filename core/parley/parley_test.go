@@ -13,10 +13,9 @@ import (
 
 	"github.com/parley-chat/parley/adapters/memory"
 	"github.com/parley-chat/parley/core/auth"
-	"github.com/parley-chat/parley/core/chat"
 	"github.com/parley-chat/parley/core/event"
 	"github.com/parley-chat/parley/core/parley"
-	"github.com/parley-chat/parley/core/realtime"
+	"github.com/parley-chat/parley/core/socket"
 	"github.com/parley-chat/parley/testkit"
 )
 
@@ -79,7 +78,7 @@ func TestFromSignUpToASocketThatSigningOutCloses(t *testing.T) {
 	_, err = c.Read(ctx)
 	var closed *memory.Closed
 	require.ErrorAs(t, err, &closed)
-	assert.Equal(t, realtime.CloseUnauthenticated, closed.Code)
+	assert.Equal(t, socket.CloseUnauthenticated, closed.Code)
 	_, err = s.Authenticator().Token(ctx, g.AccessToken)
 	assert.Error(t, err)
 }
@@ -163,7 +162,7 @@ func closesByEvent(t *testing.T, kind string, what any) {
 	defer cancel()
 	ports := memory.NewPorts()
 	s := run(t, ports)
-	c := memory.Connect(s.Hub, realtime.Identity{User: chat.Author{ID: "ada"}, SessionID: "s1"})
+	c := memory.Connect(s.Hub, socket.Identity{UserID: "ada", SessionID: "s1"})
 	data, err := json.Marshal(what)
 	require.NoError(t, err)
 	// Until the system subscribes, nobody hears; so it is said until somebody does.
@@ -179,7 +178,7 @@ func closesByEvent(t *testing.T, kind string, what any) {
 		case err := <-closed:
 			var c *memory.Closed
 			require.ErrorAs(t, err, &c)
-			assert.Equal(t, realtime.CloseUnauthenticated, c.Code)
+			assert.Equal(t, socket.CloseUnauthenticated, c.Code)
 			return
 		case <-time.After(time.Millisecond):
 		}

@@ -9,14 +9,16 @@ import (
 
 	"github.com/parley-chat/parley/core/chat"
 	"github.com/parley-chat/parley/core/fault"
+	"github.com/parley-chat/parley/core/protocol"
+	"github.com/parley-chat/parley/core/socket"
 	"github.com/parley-chat/parley/core/user"
 )
 
-// client is one connection: the hub's side of a [Conn]. There are many, so it is kept small.
+// client is one connection: the hub's side of a [socket.Conn]. There are many, so it is kept small.
 type client struct {
 	hub     *Hub
-	conn    Conn
-	format  Format
+	conn    socket.Conn
+	format  protocol.Format
 	id      uint64
 	user    chat.Author
 	session string
@@ -32,15 +34,15 @@ type client struct {
 
 	mu      sync.Mutex
 	rooms   []*member
-	busy    bool      // a command runs in a goroutine; others wait in waiting
-	waiting []Command // in the order in which they came
+	busy    bool               // a command runs in a goroutine; others wait in waiting
+	waiting []protocol.Command // in the order in which they came
 }
 
-func newClient(h *Hub, conn Conn, who Identity, format Format) *client {
+func newClient(h *Hub, conn socket.Conn, who socket.Identity, format protocol.Format) *client {
 	c := &client{
 		hub: h, conn: conn, format: format, id: h.nextID.Add(1),
 		// Clones, because the identity's strings may be parts of a token or a request.
-		user:    chat.Author{ID: user.ID(strings.Clone(string(who.User.ID))), Name: strings.Clone(who.User.Name)},
+		user:    chat.Author{ID: user.ID(strings.Clone(string(who.UserID))), Name: strings.Clone(who.Name)},
 		session: strings.Clone(who.SessionID),
 	}
 	if !who.SessionAt.IsZero() {
@@ -55,18 +57,18 @@ func (c *client) Receive(payload []byte, binary bool) {
 		return
 	}
 	if binary {
-		c.close(CloseBadEvent, "binary messages are not part of the protocol")
+		c.close(socket.CloseBadEvent, "binary messages are not part of the protocol")
 		return
 	}
 	if !c.inTime() {
-		c.close(CloseTooFast, "too many events")
+		c.close(socket.CloseTooFast, "too many events")
 		return
 	}
 	cmd, err := c.format.Decode(payload)
 	if err != nil {
 		p := fault.Public(err)
 		c.hub.cfg.Log.Debug("a client sent a bad event", "user", c.user.ID) // the detail quotes the client
-		c.close(CloseBadEvent, p.Detail)
+		c.close(socket.CloseBadEvent, p.Detail)
 		return
 	}
 	c.mu.Lock()
@@ -77,7 +79,7 @@ func (c *client) Receive(payload []byte, binary bool) {
 		}
 		c.mu.Unlock()
 		if full {
-			c.close(CloseTooFast, "too many events wait")
+			c.close(socket.CloseTooFast, "too many events wait")
 		}
 		return
 	}
@@ -92,7 +94,7 @@ func (c *client) Receive(payload []byte, binary bool) {
 }
 
 // later runs a command that may wait in a goroutine, and then those that came meanwhile.
-func (c *client) later(cmd Command) {
+func (c *client) later(cmd protocol.Command) {
 	if !c.hub.background(func(ctx context.Context) {
 		c.run(ctx, cmd)
 		for {
@@ -113,16 +115,16 @@ func (c *client) later(cmd Command) {
 			c.run(ctx, next)
 		}
 	}) {
-		c.close(CloseServiceRestart, "this node restarts")
+		c.close(socket.CloseServiceRestart, "this node restarts")
 	}
 }
 
 // waits reports whether a command may wait for a store or for other nodes.
-func (c *client) waits(cmd Command) bool {
+func (c *client) waits(cmd protocol.Command) bool {
 	switch cmd.Event {
-	case EventTyping, EventHealthCheck:
+	case protocol.EventTyping, protocol.EventHealthCheck:
 		return false
-	case EventMessage:
+	case protocol.EventMessage:
 		return c.hub.cfg.Chat.SubmitWaits()
 	}
 	return true
@@ -144,43 +146,43 @@ func (c *client) inTime() bool {
 	return true
 }
 
-func (c *client) run(ctx context.Context, cmd Command) {
+func (c *client) run(ctx context.Context, cmd protocol.Command) {
 	var err error
-	var a Answer
+	var a protocol.Answer
 	switch cmd.Event {
-	case EventMessage:
+	case protocol.EventMessage:
 		c.message(ctx, cmd)
 		return // answered after the commit
-	case EventJoinRoom:
+	case protocol.EventJoinRoom:
 		if err = c.join(ctx, cmd); err == nil {
 			return // answered in place, ahead of live messages
 		}
-	case EventLeaveRoom:
+	case protocol.EventLeaveRoom:
 		err = c.leave(ctx, cmd.Room)
-	case EventTyping:
+	case protocol.EventTyping:
 		err = c.typing(ctx, cmd)
-	case EventHistory:
+	case protocol.EventHistory:
 		a, err = c.history(ctx, cmd)
-	case EventPresence:
+	case protocol.EventPresence:
 		a, err = c.presence(ctx, cmd)
-	case EventRenew:
+	case protocol.EventRenew:
 		a, err = c.renew(ctx, cmd)
-	case EventHealthCheck:
+	case protocol.EventHealthCheck:
 		c.answer(cmd, a, nil)
-		c.close(CloseNormal, "")
+		c.close(socket.CloseNormal, "")
 		return
 	}
 	c.answer(cmd, a, err)
 }
 
-func (c *client) answer(cmd Command, a Answer, err error) {
+func (c *client) answer(cmd protocol.Command, a protocol.Answer, err error) {
 	if err != nil && fault.KindOf(err) == fault.Internal {
 		c.hub.cfg.Log.Error("a command failed", "event", cmd.Event, "room", cmd.Room, "user", c.user.ID, "error", err)
 	}
 	if !cmd.HasID {
 		return
 	}
-	var f *Frame
+	var f *socket.Frame
 	if err != nil {
 		f = c.format.Error(cmd, fault.Public(err))
 	} else {
@@ -192,19 +194,19 @@ func (c *client) answer(cmd Command, a Answer, err error) {
 // send queues a frame, unless the reader is too slow for it: what can be shed is shed from a
 // quarter of the limit on, anything else closes the connection at the limit. A frame that is
 // larger than the limit passes when nothing else waits.
-func (c *client) send(f *Frame, shed bool) {
+func (c *client) send(f *socket.Frame, shed bool) {
 	queued, most := c.conn.Queued(), c.hub.cfg.MaxQueued
 	if shed && queued > most/4 {
 		return
 	}
 	if queued > 0 && queued+f.Len() > most {
-		c.close(CloseSlow, "the reader does not keep up")
+		c.close(socket.CloseSlow, "the reader does not keep up")
 		return
 	}
 	_ = c.conn.Send(f) // a closed connection reports itself by Disconnected
 }
 
-func (c *client) close(code int, reason string) { c.conn.Close(code, CloseReason(reason)) }
+func (c *client) close(code int, reason string) { c.conn.Close(code, socket.CloseReason(reason)) }
 
 // member returns the connection's membership of a room, or nil. The room may be typed in
 // another form than the one in which it is kept.
@@ -229,33 +231,33 @@ func (c *client) memberOf(room string) *member {
 	return nil
 }
 
-func (c *client) message(ctx context.Context, cmd Command) {
+func (c *client) message(ctx context.Context, cmd protocol.Command) {
 	m := c.member(cmd.Room)
 	if m == nil {
-		c.answer(cmd, Answer{}, ErrNotJoined)
+		c.answer(cmd, protocol.Answer{}, ErrNotJoined)
 		return
 	}
 	if m.room.crowded() {
-		c.answer(cmd, Answer{}, ErrRoomBusy.RetryAfter(time.Second))
+		c.answer(cmd, protocol.Answer{}, ErrRoomBusy.RetryAfter(time.Second))
 		return
 	}
 	if int(c.inFlight.Add(1)) > c.hub.cfg.MaxWaiting {
 		c.inFlight.Add(-1)
-		c.close(CloseTooFast, "too many messages wait")
+		c.close(socket.CloseTooFast, "too many messages wait")
 		return
 	}
 	d := chat.Draft{Room: m.room.name, ClientID: cmd.ClientID, Author: c.user, Text: cmd.Text}
 	err := c.hub.cfg.Chat.Submit(ctx, d, func(s chat.Stored, err error) {
 		c.inFlight.Add(-1)
-		c.answer(cmd, Answer{Stored: s.Message}, err)
+		c.answer(cmd, protocol.Answer{Stored: s.Message}, err)
 	})
 	if err != nil {
 		c.inFlight.Add(-1)
-		c.answer(cmd, Answer{}, err)
+		c.answer(cmd, protocol.Answer{}, err)
 	}
 }
 
-func (c *client) typing(ctx context.Context, cmd Command) error {
+func (c *client) typing(ctx context.Context, cmd protocol.Command) error {
 	m := c.member(cmd.Room)
 	if m == nil {
 		return ErrNotJoined
@@ -266,10 +268,10 @@ func (c *client) typing(ctx context.Context, cmd Command) error {
 	return nil
 }
 
-func (c *client) history(ctx context.Context, cmd Command) (Answer, error) {
+func (c *client) history(ctx context.Context, cmd protocol.Command) (protocol.Answer, error) {
 	m := c.member(cmd.Room)
 	if m == nil {
-		return Answer{}, ErrNotJoined
+		return protocol.Answer{}, ErrNotJoined
 	}
 	r := chat.Range{Limit: int(cmd.Limit), Newest: cmd.After == nil}
 	if cmd.After != nil {
@@ -279,21 +281,21 @@ func (c *client) history(ctx context.Context, cmd Command) (Answer, error) {
 		r.Before = *cmd.Before
 	}
 	p, err := c.hub.cfg.Chat.History(ctx, c.user, m.room.name, r)
-	return Answer{Messages: p.Messages, More: p.More}, err
+	return protocol.Answer{Messages: p.Messages, More: p.More}, err
 }
 
-func (c *client) presence(ctx context.Context, cmd Command) (Answer, error) {
+func (c *client) presence(ctx context.Context, cmd protocol.Command) (protocol.Answer, error) {
 	m := c.member(cmd.Room)
 	if m == nil {
-		return Answer{}, ErrNotJoined
+		return protocol.Answer{}, ErrNotJoined
 	}
 	users, count, err := c.hub.cfg.Presence.List(ctx, c.hub.cfg.Now(), m.room.name, c.hub.cfg.PresenceLimit)
-	return Answer{Members: users, Count: count}, err
+	return protocol.Answer{Members: users, Count: count}, err
 }
 
 // join subscribes first, then reads, and only then lets live messages through, so that there
 // is no window between what was read and what comes. Joining again reads again.
-func (c *client) join(ctx context.Context, cmd Command) error {
+func (c *client) join(ctx context.Context, cmd protocol.Command) error {
 	m := c.member(cmd.Room)
 	if m == nil {
 		c.mu.Lock()
@@ -331,9 +333,9 @@ func (c *client) join(ctx context.Context, cmd Command) error {
 		if err != nil {
 			return back(err)
 		}
-		var ack *Frame
+		var ack *socket.Frame
 		if cmd.HasID {
-			ack = c.format.Ack(cmd, Answer{Room: m.room.name, Seq: page.Last, Recovered: page.Recovered, Messages: page.Messages})
+			ack = c.format.Ack(cmd, protocol.Answer{Room: m.room.name, Seq: page.Last, Recovered: page.Recovered, Messages: page.Messages})
 		}
 		if m.goLive(page.Last, ack) {
 			break

@@ -14,8 +14,8 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/parley-chat/parley/adapters/memory"
-	"github.com/parley-chat/parley/core/chat"
 	"github.com/parley-chat/parley/core/realtime"
+	"github.com/parley-chat/parley/core/socket"
 	"github.com/parley-chat/parley/core/user"
 )
 
@@ -102,7 +102,7 @@ type reader struct {
 
 func (r *reader) session(t *testing.T, stay int) {
 	c := newConn()
-	in, err := r.node.Accept(c, realtime.Identity{User: chat.Author{ID: user.ID(r.name), Name: r.name}})
+	in, err := r.node.Accept(c, socket.Identity{UserID: user.ID(r.name), Name: r.name})
 	if !assert.NoError(t, err) {
 		return
 	}

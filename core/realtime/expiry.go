@@ -5,6 +5,8 @@ import (
 	"time"
 
 	"github.com/parley-chat/parley/core/fault"
+	"github.com/parley-chat/parley/core/protocol"
+	"github.com/parley-chat/parley/core/socket"
 	"github.com/parley-chat/parley/core/user"
 )
 
@@ -104,7 +106,7 @@ func (h *Hub) Revoke(id user.ID, sessionID string, until time.Time) {
 	}
 	h.mu.Unlock()
 	for _, c := range open {
-		c.close(CloseUnauthenticated, errSessionsEnded)
+		c.close(socket.CloseUnauthenticated, errSessionsEnded)
 	}
 }
 
@@ -127,22 +129,22 @@ func (h *Hub) RevokeBefore(id user.ID, before time.Time, keep string, until time
 	}
 	h.mu.Unlock()
 	for _, c := range open {
-		c.close(CloseUnauthenticated, errSessionsEnded)
+		c.close(socket.CloseUnauthenticated, errSessionsEnded)
 	}
 }
 
 // renew lets the connection go on until a new token of its session ends, and returns for how long.
-func (c *client) renew(ctx context.Context, cmd Command) (Answer, error) {
+func (c *client) renew(ctx context.Context, cmd protocol.Command) (protocol.Answer, error) {
 	h := c.hub
 	if h.cfg.Authenticator == nil {
-		return Answer{}, ErrNoRenewal
+		return protocol.Answer{}, ErrNoRenewal
 	}
 	who, err := h.cfg.Authenticator.Token(ctx, cmd.Token)
 	if err != nil {
-		return Answer{}, err
+		return protocol.Answer{}, err
 	}
-	if who.User.ID != c.user.ID || who.SessionID != c.session {
-		return Answer{}, ErrOtherSession
+	if who.UserID != c.user.ID || who.SessionID != c.session {
+		return protocol.Answer{}, ErrOtherSession
 	}
 	now := h.cfg.Now()
 	h.mu.Lock()
@@ -151,14 +153,14 @@ func (c *client) renew(ctx context.Context, cmd Command) (Answer, error) {
 		c.sessionAt = who.SessionAt.UnixMicro()
 	}
 	if err := h.refused(c, now, who.ExpiresAt); err != nil {
-		return Answer{}, err
+		return protocol.Answer{}, err
 	}
 	// A token that ends earlier than the one before takes nothing away.
 	if _, open := h.clients[c]; open && (c.ends != 0 || who.ExpiresAt.IsZero()) && (who.ExpiresAt.IsZero() || who.ExpiresAt.Unix() > c.ends) {
 		h.ending.set(c, who.ExpiresAt)
 	}
 	if c.ends == 0 {
-		return Answer{}, nil
+		return protocol.Answer{}, nil
 	}
-	return Answer{ExpiresIn: max(time.Unix(c.ends, 0).Sub(now), 0)}, nil
+	return protocol.Answer{ExpiresIn: max(time.Unix(c.ends, 0).Sub(now), 0)}, nil
 }

@@ -13,14 +13,14 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/parley-chat/parley/adapters/memory"
-	"github.com/parley-chat/parley/core/chat"
 	"github.com/parley-chat/parley/core/fault"
 	"github.com/parley-chat/parley/core/realtime"
+	"github.com/parley-chat/parley/core/socket"
 	"github.com/parley-chat/parley/core/user"
 )
 
 // as connects with an identity.
-func (n *node) as(who realtime.Identity) *end {
+func (n *node) as(who socket.Identity) *end {
 	n.t.Helper()
 	c := newConn()
 	in, err := n.Accept(c, who)
@@ -42,8 +42,8 @@ func often(cfg *realtime.HubConfig) { cfg.TypingTTL = 40 * time.Millisecond }
 func TestASocketEndsWithItsToken(t *testing.T) {
 	c := newClock()
 	n := start(t, func(cfg *realtime.HubConfig) { often(cfg); cfg.Now = c.now; cfg.ClockLeeway = 5 * time.Second })
-	ada := realtime.Identity{User: chat.Author{ID: "u-ada", Name: "ada"}, SessionID: "s"}
-	until := func(d time.Duration) realtime.Identity {
+	ada := socket.Identity{UserID: "u-ada", Name: "ada", SessionID: "s"}
+	until := func(d time.Duration) socket.Identity {
 		who := ada
 		who.ExpiresAt = c.now().Truncate(time.Second).Add(d)
 		return who
@@ -57,11 +57,11 @@ func TestASocketEndsWithItsToken(t *testing.T) {
 	sooner.join("hall") // within the leeway, and the hub has looked
 	require.True(t, sooner.open())
 	c.advance(time.Second)
-	assert.Equal(t, "the token has expired", sooner.closedWith(realtime.CloseUnauthenticated))
-	same.closedWith(realtime.CloseUnauthenticated)
+	assert.Equal(t, "the token has expired", sooner.closedWith(socket.CloseUnauthenticated))
+	same.closedWith(socket.CloseUnauthenticated)
 	require.True(t, later.open())
 	c.advance(time.Minute)
-	later.closedWith(realtime.CloseUnauthenticated)
+	later.closedWith(socket.CloseUnauthenticated)
 	require.True(t, never.open())
 	_, err := n.Accept(newConn(), until(-5*time.Second))
 	assert.ErrorIs(t, err, realtime.ErrExpired)
@@ -73,9 +73,9 @@ func TestRenew(t *testing.T) {
 	c := newClock()
 	tokens := memory.NewAuthenticator()
 	n := start(t, func(cfg *realtime.HubConfig) { often(cfg); cfg.Now = c.now; cfg.Authenticator = tokens })
-	who := realtime.Identity{User: chat.Author{ID: "u-ada", Name: "ada"}, SessionID: "s-ada", ExpiresAt: c.now().Truncate(time.Second).Add(time.Minute)}
+	who := socket.Identity{UserID: "u-ada", Name: "ada", SessionID: "s-ada", ExpiresAt: c.now().Truncate(time.Second).Add(time.Minute)}
 	ada := n.as(who)
-	allow := func(token string, change func(*realtime.Identity)) string {
+	allow := func(token string, change func(*socket.Identity)) string {
 		id := who
 		id.ExpiresAt = c.now().Truncate(time.Second).Add(10 * time.Minute)
 		change(&id)
@@ -84,9 +84,9 @@ func TestRenew(t *testing.T) {
 	}
 	renew := func(token string) envelope { return ada.ask("renew", map[string]any{"token": token}) }
 	refused := map[string]string{
-		allow("of-another", func(id *realtime.Identity) { id.User.ID = "u-bob" }):        "other_session",
-		allow("of-another-session", func(id *realtime.Identity) { id.SessionID = "s2" }): "other_session",
-		allow("late", func(id *realtime.Identity) { id.ExpiresAt = c.now() }):            "token_expired",
+		allow("of-another", func(id *socket.Identity) { id.UserID = "u-bob" }):         "other_session",
+		allow("of-another-session", func(id *socket.Identity) { id.SessionID = "s2" }): "other_session",
+		allow("late", func(id *socket.Identity) { id.ExpiresAt = c.now() }):            "token_expired",
 		"unknown": "credentials_unknown",
 	}
 	for token, code := range refused {
@@ -95,10 +95,10 @@ func TestRenew(t *testing.T) {
 		assert.Equal(t, code, v.Error.Code, token)
 	}
 	var got struct{ ExpiresIn int }
-	v := renew(allow("sooner", func(id *realtime.Identity) { id.ExpiresAt = c.now().Add(5 * time.Second) }))
+	v := renew(allow("sooner", func(id *socket.Identity) { id.ExpiresAt = c.now().Add(5 * time.Second) }))
 	require.NoError(t, json.Unmarshal(v.Data, &got))
 	assert.Equal(t, 60, got.ExpiresIn, "it takes nothing away")
-	v = renew(allow("good", func(*realtime.Identity) {}))
+	v = renew(allow("good", func(*socket.Identity) {}))
 	require.Equal(t, "ack", v.Event)
 	require.NoError(t, json.Unmarshal(v.Data, &got))
 	assert.Equal(t, 600, got.ExpiresIn)
@@ -106,11 +106,11 @@ func TestRenew(t *testing.T) {
 	ada.join("hall")
 	require.True(t, ada.open())
 	c.advance(time.Minute)
-	ada.closedWith(realtime.CloseUnauthenticated)
+	ada.closedWith(socket.CloseUnauthenticated)
 
-	bad := n.as(realtime.Identity{User: chat.Author{ID: "u-bob"}, SessionID: "s-bob"})
+	bad := n.as(socket.Identity{UserID: "u-bob", SessionID: "s-bob"})
 	bad.emit("renew", map[string]any{"token": "with space"})
-	bad.closedWith(realtime.CloseBadEvent)
+	bad.closedWith(socket.CloseBadEvent)
 
 	none := start(t, nil).connect("eve")
 	v = none.ask("renew", map[string]any{"token": "x"})
@@ -130,7 +130,7 @@ func TestManyEnds(t *testing.T) {
 	var all []one
 	for i := range 3000 {
 		second := 1 + random.IntN(20)
-		e := n.as(realtime.Identity{User: chat.Author{ID: user.ID(fmt.Sprint(i % 700))}, SessionID: "s", ExpiresAt: base.Add(time.Duration(second) * time.Second)})
+		e := n.as(socket.Identity{UserID: user.ID(fmt.Sprint(i % 700)), SessionID: "s", ExpiresAt: base.Add(time.Duration(second) * time.Second)})
 		if random.IntN(3) == 0 {
 			e.gone()
 			continue
@@ -141,7 +141,7 @@ func TestManyEnds(t *testing.T) {
 		c.advance(base.Add(time.Duration(second) * time.Second).Sub(c.now()))
 		for _, o := range all {
 			if o.second == second {
-				o.closedWith(realtime.CloseUnauthenticated)
+				o.closedWith(socket.CloseUnauthenticated)
 			} else if o.second > second {
 				require.True(t, o.open())
 			}
@@ -154,8 +154,8 @@ func TestRevokeBefore(t *testing.T) {
 	tokens := memory.NewAuthenticator()
 	n := start(t, func(cfg *realtime.HubConfig) { cfg.Now = c.now; cfg.Authenticator = tokens })
 	base := c.now()
-	at := func(session string, opened time.Time) realtime.Identity {
-		return realtime.Identity{User: chat.Author{ID: "u-ada"}, SessionID: session, SessionAt: opened}
+	at := func(session string, opened time.Time) socket.Identity {
+		return socket.Identity{UserID: "u-ada", SessionID: session, SessionAt: opened}
 	}
 	var old []*end
 	for i := range 5 {
@@ -163,11 +163,11 @@ func TestRevokeBefore(t *testing.T) {
 	}
 	kept, fresh := n.as(at("kept", base)), n.as(at("new", base.Add(time.Microsecond)))
 	unknown := n.as(at("of an older program", time.Time{}))
-	other := n.as(realtime.Identity{User: chat.Author{ID: "u-bob"}, SessionID: "bob", SessionAt: base})
-	plain := n.as(realtime.Identity{User: chat.Author{ID: "u-ada"}})
+	other := n.as(socket.Identity{UserID: "u-bob", SessionID: "bob", SessionAt: base})
+	plain := n.as(socket.Identity{UserID: "u-ada"})
 	n.RevokeBefore("u-ada", base.Add(time.Microsecond), "kept", base.Add(time.Minute))
 	for _, e := range append(old, unknown) {
-		assert.Equal(t, "the session has ended", e.closedWith(realtime.CloseUnauthenticated))
+		assert.Equal(t, "the session has ended", e.closedWith(socket.CloseUnauthenticated))
 	}
 	for _, e := range []*end{kept, fresh, other, plain} {
 		require.True(t, e.open())
@@ -181,8 +181,8 @@ func TestRevokeBefore(t *testing.T) {
 	tokens.AllowToken("kept", at("kept", base))
 	require.Equal(t, "ack", kept.ask("renew", map[string]any{"token": "kept"}).Event)
 	n.RevokeBefore("u-ada", base.Add(2*time.Second), "", base.Add(time.Minute))
-	kept.closedWith(realtime.CloseUnauthenticated)
-	fresh.closedWith(realtime.CloseUnauthenticated)
+	kept.closedWith(socket.CloseUnauthenticated)
+	fresh.closedWith(socket.CloseUnauthenticated)
 	require.True(t, other.open())
 	c.advance(61 * time.Second)
 	n.as(at("old9", base)) // its tokens have expired by themselves
@@ -193,10 +193,10 @@ func TestConnectionsOfAUserAreBounded(t *testing.T) {
 	one := n.connect("ada")
 	n.connect("ada")
 	n.connect("ada")
-	_, err := n.Accept(newConn(), realtime.Identity{User: chat.Author{ID: "u-ada"}, SessionID: "s2"})
+	_, err := n.Accept(newConn(), socket.Identity{UserID: "u-ada", SessionID: "s2"})
 	require.ErrorIs(t, err, realtime.ErrManySockets)
-	code, _ := realtime.Refusal(err)
-	require.Equal(t, realtime.CloseTooFast, code)
+	code, _ := socket.Refusal(err)
+	require.Equal(t, socket.CloseTooFast, code)
 	n.connect("bob")
 	one.gone()
 	n.connect("ada")
@@ -207,7 +207,7 @@ func TestRenewalsRace(t *testing.T) {
 	c := newClock()
 	tokens := memory.NewAuthenticator()
 	n := start(t, func(cfg *realtime.HubConfig) { often(cfg); cfg.Now = c.now; cfg.Authenticator = tokens })
-	who := realtime.Identity{User: chat.Author{ID: "u-ada"}, SessionID: "s", SessionAt: c.now(), ExpiresAt: c.now().Add(time.Second)}
+	who := socket.Identity{UserID: "u-ada", SessionID: "s", SessionAt: c.now(), ExpiresAt: c.now().Add(time.Second)}
 	var all []*end
 	for range 50 {
 		all = append(all, n.as(who))
@@ -223,7 +223,7 @@ func TestRenewalsRace(t *testing.T) {
 	wg.Wait()
 	n.RevokeBefore("u-ada", who.SessionAt.Add(time.Second), "", c.now().Add(time.Hour))
 	for _, e := range all {
-		e.closedWith(realtime.CloseUnauthenticated)
+		e.closedWith(socket.CloseUnauthenticated)
 	}
 	ctx, cancel := context.WithTimeout(t.Context(), patience)
 	defer cancel()

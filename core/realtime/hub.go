@@ -1,13 +1,11 @@
-// Package realtime connects people: it owns connections, the rooms on this node, and the
-// events of the socket protocol.
+// Package realtime connects people: it owns connections and the rooms on this node, and does what
+// the events of package protocol ask for.
 //
-// The [Hub] stands behind every transport and every wire format. What a client may send is
-// stated once, in [ClientEvents]: the run-time check, the allow-list, the AsyncAPI document
-// and the types of the browser client all come from it.
+// The [Hub] stands behind every transport (package socket) and every wire format.
 //
-// The way of a message: a transport's [Receiver] decodes and checks it, chat.Service commits
+// The way of a message: the hub's [socket.Receiver] decodes and checks it, chat.Service commits
 // it, its sender gets the ack, and [Fanout] hands it to every node that has members. There
-// the room delivers in the order of the sequence; one encoded [Frame] serves all receivers.
+// the room delivers in the order of the sequence; one encoded [socket.Frame] serves all receivers.
 package realtime
 
 import (
@@ -22,6 +20,8 @@ import (
 
 	"github.com/parley-chat/parley/core/chat"
 	"github.com/parley-chat/parley/core/fault"
+	"github.com/parley-chat/parley/core/protocol"
+	"github.com/parley-chat/parley/core/socket"
 	"github.com/parley-chat/parley/core/user"
 )
 
@@ -48,7 +48,7 @@ type HubConfig struct {
 	MaxUserConnections int
 	// Authenticator tells whose token it is that a client renews its connection with. Default:
 	// none, and renew is refused.
-	Authenticator Authenticator
+	Authenticator socket.Authenticator
 	// ClockLeeway is how long after its token a connection ends, for clocks that differ a
 	// little. Default none, which suits one machine.
 	ClockLeeway time.Duration
@@ -155,11 +155,11 @@ func (c *HubConfig) defaults() error {
 	return errors.Join(errs...)
 }
 
-// Hub is an [Acceptor]: it owns the connections of this node. Its methods may be called from
+// Hub is an [socket.Acceptor]: it owns the connections of this node. Its methods may be called from
 // many goroutines. [Hub.Run] must be running for anything to be delivered.
 type Hub struct {
 	cfg    HubConfig
-	format Format
+	format protocol.Format
 	nextID atomic.Uint64
 
 	mu       sync.RWMutex
@@ -183,7 +183,7 @@ type Hub struct {
 	endWork context.CancelFunc // ends what work waits for
 }
 
-var _ Acceptor = (*Hub)(nil)
+var _ socket.Acceptor = (*Hub)(nil)
 
 // NewHub checks the configuration, all of it at once.
 func NewHub(cfg HubConfig) (*Hub, error) {
@@ -191,7 +191,7 @@ func NewHub(cfg HubConfig) (*Hub, error) {
 		return nil, err
 	}
 	h := &Hub{
-		cfg: cfg, format: JSON{},
+		cfg: cfg, format: protocol.JSON{},
 		clients: map[*client]struct{}{}, users: map[user.ID][]*client{}, ending: ending{},
 		rooms: map[string]*room{}, revoked: map[string]time.Time{}, revokedUsers: map[user.ID]revocation{},
 		emptied: make(chan struct{}),
@@ -298,7 +298,7 @@ func (h *Hub) sweep() {
 	}
 	h.mu.Unlock()
 	for _, c := range due {
-		c.close(CloseUnauthenticated, errTokenEnded)
+		c.close(socket.CloseUnauthenticated, errTokenEnded)
 	}
 	for _, r := range typing {
 		r.expireTyping(now)
@@ -308,17 +308,17 @@ func (h *Hub) sweep() {
 // Accept takes over a connection that speaks parley.v1, until the token ends by which it was opened,
 // or a later one that the client renews it with. It returns ErrDraining, ErrFull, ErrManySockets,
 // ErrExpired, or ErrRevoked if the session ended.
-func (h *Hub) Accept(conn Conn, who Identity) (Receiver, error) {
+func (h *Hub) Accept(conn socket.Conn, who socket.Identity) (socket.Receiver, error) {
 	return h.AcceptFormat(conn, who, h.format)
 }
 
 // AcceptFormat takes over a connection that speaks another wire format.
-func (h *Hub) AcceptFormat(conn Conn, who Identity, format Format) (Receiver, error) {
+func (h *Hub) AcceptFormat(conn socket.Conn, who socket.Identity, format protocol.Format) (socket.Receiver, error) {
 	c := newClient(h, conn, who, format)
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	if h.draining {
-		return nil, ErrDraining
+		return nil, socket.ErrDraining
 	}
 	if len(h.clients) >= h.cfg.MaxConnections {
 		return nil, ErrFull
@@ -387,7 +387,7 @@ func (h *Hub) Drain(ctx context.Context) error {
 		return nil
 	}
 	for _, c := range open {
-		c.close(CloseServiceRestart, "this node restarts")
+		c.close(socket.CloseServiceRestart, "this node restarts")
 	}
 	select {
 	case <-emptied:

@@ -18,6 +18,7 @@ import (
 	"github.com/parley-chat/parley/core/chat"
 	"github.com/parley-chat/parley/core/fault"
 	"github.com/parley-chat/parley/core/realtime"
+	"github.com/parley-chat/parley/core/socket"
 	"github.com/parley-chat/parley/core/user"
 )
 
@@ -26,7 +27,7 @@ const patience = 20 * time.Second
 
 // conn is a connection whose client end is a channel.
 type conn struct {
-	frames chan *realtime.Frame
+	frames chan *socket.Frame
 	queued atomic.Int64
 
 	mu     sync.Mutex
@@ -38,10 +39,10 @@ type conn struct {
 }
 
 func newConn() *conn {
-	return &conn{frames: make(chan *realtime.Frame, 1<<16), ended: make(chan struct{})}
+	return &conn{frames: make(chan *socket.Frame, 1<<16), ended: make(chan struct{})}
 }
 
-func (c *conn) Send(f *realtime.Frame) error {
+func (c *conn) Send(f *socket.Frame) error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if c.closed {
@@ -70,7 +71,7 @@ func (c *conn) Close(code int, reason string) {
 type end struct {
 	*conn
 	t  *testing.T
-	in realtime.Receiver
+	in socket.Receiver
 	id int
 }
 
@@ -244,7 +245,7 @@ func (a announced) Run(ctx context.Context, deliver func(realtime.Signal)) error
 func (n *node) connect(name string) *end {
 	n.t.Helper()
 	c := newConn()
-	who := realtime.Identity{User: chat.Author{ID: user.ID("u-" + name), Name: name}, SessionID: "s-" + name}
+	who := socket.Identity{UserID: user.ID("u-" + name), Name: name, SessionID: "s-" + name}
 	in, err := n.Accept(c, who)
 	require.NoError(n.t, err)
 	c.onEnd = in.Disconnected
@@ -291,7 +292,7 @@ func TestOneFrameServesAllReceivers(t *testing.T) {
 		members = append(members, m)
 	}
 	members[0].emit("message", map[string]any{"room": "hall", "text": "x"})
-	frames := map[*realtime.Frame]bool{}
+	frames := map[*socket.Frame]bool{}
 	for _, m := range members {
 		for {
 			f := <-m.frames
@@ -450,7 +451,7 @@ func TestBadEventsCloseTheConnection(t *testing.T) {
 			e := n.connect("mallory")
 			e.t = t
 			e.in.Receive([]byte(payload), false)
-			reason := e.closedWith(realtime.CloseBadEvent)
+			reason := e.closedWith(socket.CloseBadEvent)
 			assert.NotEmpty(t, reason)
 			assert.LessOrEqual(t, len(reason), 123)
 		})
@@ -459,7 +460,7 @@ func TestBadEventsCloseTheConnection(t *testing.T) {
 		e := n.connect("mallory")
 		e.t = t
 		e.in.Receive([]byte(`{"event":"presence","data":{"room":"r"}}`), true)
-		e.closedWith(realtime.CloseBadEvent)
+		e.closedWith(socket.CloseBadEvent)
 	})
 	witness.say("hall", "nobody else was harmed")
 }
@@ -501,7 +502,7 @@ func TestHealthCheckAnswersAndCloses(t *testing.T) {
 	e := start(t, nil).connect("ada")
 	v := e.ask("healthCheck", map[string]any{})
 	assert.JSONEq(t, `{"message":"OK"}`, string(v.Data))
-	e.closedWith(realtime.CloseNormal)
+	e.closedWith(socket.CloseNormal)
 }
 
 func TestPipelinedCommandsKeepTheirOrder(t *testing.T) {
@@ -645,7 +646,7 @@ func TestASlowReaderIsShedThenClosedAndBlocksNobody(t *testing.T) {
 	}
 	slow.queued.Store(990)
 	ada.say("hall", "y")
-	slow.closedWith(realtime.CloseSlow)
+	slow.closedWith(socket.CloseSlow)
 	fast.until("message")
 	ada.say("hall", "z")
 	fast.until("message")
@@ -672,7 +673,7 @@ func TestTooFast(t *testing.T) {
 	c.advance(100 * time.Millisecond) // one more is due
 	ada.say("hall", "x")
 	ada.emit("message", map[string]any{"room": "hall", "text": "x"})
-	ada.closedWith(realtime.CloseTooFast)
+	ada.closedWith(socket.CloseTooFast)
 }
 
 func TestTooManyWaitingCommands(t *testing.T) {
@@ -687,7 +688,7 @@ func TestTooManyWaitingCommands(t *testing.T) {
 	for range 5 {
 		ada.emit("history", map[string]any{"room": "hall"})
 	}
-	ada.closedWith(realtime.CloseTooFast)
+	ada.closedWith(socket.CloseTooFast)
 }
 
 type gated struct {
@@ -705,9 +706,9 @@ func TestRevoke(t *testing.T) {
 	n := start(t, func(cfg *realtime.HubConfig) { cfg.Now = c.now })
 	one, two, other := n.connect("ada"), n.connect("ada"), n.connect("bob")
 	n.Revoke("u-ada", "s-ada", c.now().Add(time.Minute))
-	one.closedWith(realtime.CloseUnauthenticated)
-	two.closedWith(realtime.CloseUnauthenticated)
-	who := realtime.Identity{User: chat.Author{ID: "u-ada"}, SessionID: "s-ada"}
+	one.closedWith(socket.CloseUnauthenticated)
+	two.closedWith(socket.CloseUnauthenticated)
+	who := socket.Identity{UserID: "u-ada", SessionID: "s-ada"}
 	_, err := n.Accept(newConn(), who)
 	assert.ErrorIs(t, err, fault.Unauthenticated)
 	other.join("hall")
@@ -719,7 +720,7 @@ func TestRevoke(t *testing.T) {
 func TestConnectionsAreBounded(t *testing.T) {
 	n := start(t, func(cfg *realtime.HubConfig) { cfg.MaxConnections = 1 })
 	ada := n.connect("ada")
-	_, err := n.Accept(newConn(), realtime.Identity{})
+	_, err := n.Accept(newConn(), socket.Identity{})
 	assert.ErrorIs(t, err, realtime.ErrFull)
 	ada.gone()
 	n.connect("bob")
@@ -730,12 +731,12 @@ func TestDrain(t *testing.T) {
 	ada, bob := n.connect("ada"), n.connect("bob")
 	ada.join("hall")
 	require.NoError(t, n.Drain(t.Context()))
-	ada.closedWith(realtime.CloseServiceRestart)
-	bob.closedWith(realtime.CloseServiceRestart)
+	ada.closedWith(socket.CloseServiceRestart)
+	bob.closedWith(socket.CloseServiceRestart)
 	assert.True(t, n.Draining())
 	assert.Zero(t, n.Connections())
-	_, err := n.Accept(newConn(), realtime.Identity{})
-	assert.ErrorIs(t, err, realtime.ErrDraining)
+	_, err := n.Accept(newConn(), socket.Identity{})
+	assert.ErrorIs(t, err, socket.ErrDraining)
 	require.NoError(t, n.Drain(t.Context()), "twice is harmless")
 }
 

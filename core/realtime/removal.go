@@ -8,6 +8,7 @@ import (
 
 	"github.com/parley-chat/parley/core/chat"
 	"github.com/parley-chat/parley/core/fault"
+	"github.com/parley-chat/parley/core/protocol"
 	"github.com/parley-chat/parley/core/user"
 )
 
@@ -53,7 +54,7 @@ func (r *room) remove(who chat.Author) {
 		}
 	})
 	for _, m := range out {
-		if f := m.client.format.Event(Outgoing{Event: EventMembership, Room: r.name, User: m.client.user}); f != nil {
+		if f := m.client.format.Event(protocol.Outgoing{Event: protocol.EventMembership, Room: r.name, User: m.client.user}); f != nil {
 			m.client.mu.Lock()
 			m.client.send(f, false)
 			m.client.mu.Unlock()

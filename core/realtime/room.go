@@ -7,6 +7,8 @@ import (
 	"time"
 
 	"github.com/parley-chat/parley/core/chat"
+	"github.com/parley-chat/parley/core/protocol"
+	"github.com/parley-chat/parley/core/socket"
 	"github.com/parley-chat/parley/core/user"
 )
 
@@ -40,94 +42,6 @@ type room struct {
 	held      map[uint64]Signal
 	filling   bool
 	typing    map[user.ID]*typist
-}
-
-// member is one connection in one room. There are many, so it is kept small.
-type member struct {
-	client  *client
-	room    *room
-	slot    int32 // in room.members, under room.mu
-	counted bool  // in room.users, under room.presence
-
-	// Under client.mu:
-	live    bool // false while joining: messages pend
-	left    bool
-	removed bool   // left because somebody took the user out
-	early   bool   // not yet reading: what comes will be in the page
-	last    uint64 // the client has everything up to here
-	pending []pendingFrame
-}
-
-type pendingFrame struct {
-	seq   uint64
-	frame *Frame
-}
-
-// enter makes a connection a member that is not live yet, and follows the room.
-func (h *Hub) enter(ctx context.Context, c *client, name string) (*member, error) {
-	h.mu.Lock()
-	r := h.pinned(name)
-	h.mu.Unlock()
-
-	r.life.Lock()
-	var err error
-	if !r.followed {
-		err = h.cfg.Fanout.Follow(ctx, name)
-		r.followed = err == nil
-	}
-	r.life.Unlock()
-	if err != nil {
-		r.release(ctx)
-		return nil, err
-	}
-
-	m := &member{client: c, room: r, early: true}
-	r.mu.Lock()
-	if n := len(r.free); n > 0 {
-		m.slot = r.free[n-1]
-		r.free = r.free[:n-1]
-		r.members[m.slot] = m
-	} else {
-		m.slot = int32(len(r.members))
-		r.members = append(r.members, m)
-	}
-	r.mu.Unlock()
-	c.mu.Lock()
-	c.rooms = append(c.rooms, m)
-	c.mu.Unlock()
-	return m, nil
-}
-
-// exit ends a membership. Only the first call counts.
-func (h *Hub) exit(ctx context.Context, m *member) {
-	if h.detach(m, false) {
-		m.exited(ctx)
-		m.room.release(ctx)
-	}
-}
-
-// detach makes sure that nothing more of the room reaches the connection. Only the first call returns
-// true; whoever gets it must see to it that exited and release are called. It does not wait.
-func (h *Hub) detach(m *member, removed bool) bool {
-	c, r := m.client, m.room
-	c.mu.Lock()
-	if m.left {
-		c.mu.Unlock()
-		return false
-	}
-	m.left, m.removed, m.pending = true, removed, nil
-	for i := range c.rooms {
-		if c.rooms[i] == m {
-			c.rooms = append(c.rooms[:i], c.rooms[i+1:]...)
-			break
-		}
-	}
-	c.mu.Unlock()
-	r.mu.Lock()
-	r.members[m.slot] = nil
-	r.free = append(r.free, m.slot)
-	r.mu.Unlock()
-	return true
 }
 
 // release lets the room go with its last member.
@@ -180,62 +94,6 @@ func (r *room) crowded() bool {
 	return len(r.inbox) >= r.hub.cfg.MaxBacklog
 }
 
-// pause makes messages pend, while a member reads, for the first time or again.
-func (m *member) pause() {
-	m.client.mu.Lock()
-	m.live, m.early = false, false
-	m.client.mu.Unlock()
-}
-
-// resume lets pending messages through without a page.
-func (m *member) resume() {
-	m.client.mu.Lock()
-	defer m.client.mu.Unlock()
-	m.flush()
-}
-
-// goLive sends the ack, then what came meanwhile, and lets live messages through: last is where
-// the page that the ack holds ends. It reports false, and does nothing, if a message that this
-// node has delivered is neither in the page nor pending.
-func (m *member) goLive(last uint64, ack *Frame) bool {
-	r, c := m.room, m.client
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	if m.left {
-		return true
-	}
-	// What was delivered since the member reads is pending, or on its way to it. What was not
-	// delivered to anybody must be in the page.
-	if r.known && last < r.floor {
-		return false
-	}
-	if !r.known {
-		// The first to have read: delivery goes on from what this reader has.
-		r.known, r.last, r.floor = true, last, last
-		r.schedule() // signals that came before are held
-	}
-	if ack != nil {
-		c.send(ack, false)
-	}
-	m.last = last
-	m.flush()
-	return true
-}
-
-// flush sends what pends, under client.mu.
-func (m *member) flush() {
-	for _, p := range m.pending {
-		if p.seq > m.last {
-			m.last = p.seq
-			m.client.send(p.frame, false)
-		}
-	}
-	m.pending = nil
-	m.live = true
-}
-
 // enqueue takes a signal for delivery. It does not wait.
 func (r *room) enqueue(s Signal) {
 	r.mu.Lock()
@@ -266,11 +124,11 @@ func (r *room) run() {
 		case SignalTyping:
 			r.typed(s.User, s.Typing)
 		case SignalJoined:
-			r.broadcast(Outgoing{Event: EventJoined, Room: r.name, User: s.User})
+			r.broadcast(protocol.Outgoing{Event: protocol.EventJoined, Room: r.name, User: s.User})
 		case SignalLeft:
 			r.contradict(s)
 			r.typed(s.User, false)
-			r.broadcast(Outgoing{Event: EventLeft, Room: r.name, User: s.User})
+			r.broadcast(protocol.Outgoing{Event: protocol.EventLeft, Room: r.name, User: s.User})
 		case SignalRemoved:
 			r.remove(s.User)
 		}
@@ -415,13 +273,13 @@ func (r *room) giveUp(before uint64) {
 	r.filling = false
 	r.schedule()
 	r.mu.Unlock()
-	r.broadcast(Outgoing{Event: EventResync, Room: r.name})
+	r.broadcast(protocol.Outgoing{Event: protocol.EventResync, Room: r.name})
 }
 
 // send delivers a message to every member. Its author no longer types.
 func (r *room) send(s *Signal) {
 	r.typed(s.Message.Author, false)
-	e := Outgoing{Event: EventMessage, Room: r.name, Message: s.Message}
+	e := protocol.Outgoing{Event: protocol.EventMessage, Room: r.name, Message: s.Message}
 	var frames frames
 	r.each(func(m *member) {
 		f := frames.of(m.client.format, e)
@@ -435,7 +293,7 @@ func (r *room) send(s *Signal) {
 		case !m.live:
 			m.pending = append(m.pending, pendingFrame{e.Message.Seq, f})
 			if len(m.pending) > c.hub.cfg.MaxBacklog {
-				c.close(CloseSlow, "joining took too long")
+				c.close(socket.CloseSlow, "joining took too long")
 			}
 		case e.Message.Seq > m.last:
 			m.last = e.Message.Seq
@@ -446,9 +304,9 @@ func (r *room) send(s *Signal) {
 }
 
 // broadcast sends an event that can be shed to every member but those of the user it is about.
-func (r *room) broadcast(e Outgoing) {
+func (r *room) broadcast(e protocol.Outgoing) {
 	var frames frames
-	shed := e.Event != EventResync
+	shed := e.Event != protocol.EventResync
 	r.each(func(m *member) {
 		c := m.client
 		if shed && c.user.ID == e.User.ID {
@@ -491,12 +349,12 @@ func (r *room) each(f func(*member)) {
 
 // frames holds one event, encoded once for each wire format.
 type frames struct {
-	first  Format
-	frame  *Frame
-	others map[Format]*Frame
+	first  protocol.Format
+	frame  *socket.Frame
+	others map[protocol.Format]*socket.Frame
 }
 
-func (p *frames) of(format Format, e Outgoing) *Frame {
+func (p *frames) of(format protocol.Format, e protocol.Outgoing) *socket.Frame {
 	if p.first == format {
 		return p.frame
 	}
@@ -507,93 +365,10 @@ func (p *frames) of(format Format, e Outgoing) *Frame {
 	f, ok := p.others[format]
 	if !ok {
 		if p.others == nil {
-			p.others = map[Format]*Frame{}
+			p.others = map[protocol.Format]*socket.Frame{}
 		}
 		f = format.Event(e)
 		p.others[format] = f
 	}
 	return f
-}
-
-// typist is a user who types, or lately did.
-type typist struct {
-	user  chat.Author
-	until time.Time // members here believe that they type until then; zero if not
-	shown time.Time // when members were last told
-	sent  time.Time // when a connection of this node last said that they type
-	last  bool      // what it said last
-}
-
-// mayType applies the rate of typing events of a user in the room.
-func (r *room) mayType(who chat.Author, typing bool) bool {
-	now := r.hub.cfg.Now()
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	t := r.typist(who)
-	if typing {
-		if now.Sub(t.sent) < r.hub.cfg.TypingEvery {
-			return false
-		}
-		t.sent = now
-	} else if !t.last {
-		return false
-	}
-	t.last = typing
-	return true
-}
-
-func (r *room) typist(who chat.Author) *typist {
-	t := r.typing[who.ID]
-	if t == nil {
-		if r.typing == nil {
-			r.typing = map[user.ID]*typist{}
-		}
-		t = &typist{user: who}
-		r.typing[who.ID] = t
-		r.types.Store(true)
-	}
-	return t
-}
-
-// typed notes that somebody types or has stopped, and tells the members where they do not know.
-func (r *room) typed(who chat.Author, typing bool) {
-	now := r.hub.cfg.Now()
-	r.mu.Lock()
-	var tell bool
-	if typing {
-		t := r.typist(who)
-		t.until = now.Add(r.hub.cfg.TypingTTL)
-		if tell = now.Sub(t.shown) >= r.hub.cfg.TypingTTL/2; tell {
-			t.shown = now
-		}
-	} else if t := r.typing[who.ID]; t != nil && !t.until.IsZero() {
-		t.until, t.shown, t.last = time.Time{}, time.Time{}, false
-		tell = true
-	}
-	r.mu.Unlock()
-	if tell {
-		r.broadcast(Outgoing{Event: EventTyping, Room: r.name, User: who, Typing: typing})
-	}
-}
-
-// expireTyping tells the members who has stopped without saying so.
-func (r *room) expireTyping(now time.Time) {
-	var stopped []chat.Author
-	r.mu.Lock()
-	for id, t := range r.typing {
-		switch {
-		case !t.until.IsZero() && now.After(t.until):
-			t.until, t.shown, t.last = time.Time{}, time.Time{}, false
-			stopped = append(stopped, t.user)
-		case t.last && now.Sub(t.sent) < r.hub.cfg.TypingTTL:
-			// What it said may still be under way: its end must find it here.
-		case t.until.IsZero() && now.Sub(t.sent) >= r.hub.cfg.TypingEvery:
-			delete(r.typing, id)
-		}
-	}
-	r.types.Store(len(r.typing) > 0)
-	r.mu.Unlock()
-	for _, who := range stopped {
-		r.broadcast(Outgoing{Event: EventTyping, Room: r.name, User: who})
-	}
 }

@@ -12,7 +12,7 @@ import (
 	"testing"
 	"time"
 
-	"github.com/parley-chat/parley/core/realtime"
+	"github.com/parley-chat/parley/core/socket"
 	"github.com/parley-chat/parley/testkit"
 	"github.com/parley-chat/parley/testkit/wsclient"
 )
@@ -129,8 +129,8 @@ func (a *actor) mail(address string, nth int) string {
 // connect opens the actor's socket.
 func (a *actor) connect(query string, header http.Header) {
 	a.t.Helper()
-	header.Set("Sec-Websocket-Protocol", realtime.Protocol)
-	line := a.name + " > GET /socket" + query + " " + realtime.Protocol
+	header.Set("Sec-Websocket-Protocol", socket.Protocol)
+	line := a.name + " > GET /socket" + query + " " + socket.Protocol
 	if h := header.Get("Authorization"); h != "" {
 		line += " (" + h + ")"
 	}

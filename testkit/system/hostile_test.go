@@ -20,7 +20,7 @@ import (
 
 	"github.com/parley-chat/parley/adapters/jwtauth"
 	"github.com/parley-chat/parley/core/auth"
-	"github.com/parley-chat/parley/core/realtime"
+	"github.com/parley-chat/parley/core/socket"
 	"github.com/parley-chat/parley/testkit/wsclient"
 )
 
@@ -176,7 +176,7 @@ func TestSocket_refusesBeforeTheUpgrade(t *testing.T) {
 		t.Run("good token in a subprotocol", func(t *testing.T) {
 			a := shake(t, s, "", http.Header{"Sec-Websocket-Protocol": {"bearer." + good + ", parley.v1"}})
 			require.Equal(t, http.StatusSwitchingProtocols, a.Status)
-			require.Equal(t, realtime.Protocol, a.Header.Get("Sec-Websocket-Protocol"), "the token is not repeated")
+			require.Equal(t, socket.Protocol, a.Header.Get("Sec-Websocket-Protocol"), "the token is not repeated")
 		})
 		t.Run("wrong subprotocol", func(t *testing.T) {
 			h := bearer(good)
@@ -393,7 +393,7 @@ func TestRefresh_twiceEndsTheFamily(t *testing.T) {
 		for _, r := range []*wsclient.Raw{first, renewed} {
 			code, _, err := r.ReadClose()
 			require.NoError(t, err)
-			require.Equal(t, realtime.CloseUnauthenticated, code)
+			require.Equal(t, socket.CloseUnauthenticated, code)
 		}
 		s.Call(t, http.MethodPost, "/auth/refresh", "", map[string]string{"refreshToken": grant.RefreshToken}, http.StatusUnauthorized, nil)
 		s.Call(t, http.MethodGet, "/auth/me", grant.AccessToken, nil, http.StatusUnauthorized, nil)
@@ -449,7 +449,7 @@ func TestSocket_endsWithItsToken(t *testing.T) {
 		s.Advance(50 * time.Second)
 		var ticket struct{ Ticket string }
 		s.Call(t, http.MethodPost, "/auth/socket-ticket", ada.AccessToken, nil, http.StatusOK, &ticket)
-		byTicket, err := wsclient.DialRaw(within(t), s.SocketURL+"?ticket="+ticket.Ticket, http.Header{"Sec-WebSocket-Protocol": {realtime.Protocol}}, nil)
+		byTicket, err := wsclient.DialRaw(within(t), s.SocketURL+"?ticket="+ticket.Ticket, http.Header{"Sec-WebSocket-Protocol": {socket.Protocol}}, nil)
 		require.NoError(t, err)
 		renewed := s.DialRaw(t, ada.AccessToken)
 		var grant struct{ AccessToken, RefreshToken string }
@@ -462,7 +462,7 @@ func TestSocket_endsWithItsToken(t *testing.T) {
 		for _, r := range []*wsclient.Raw{byToken, byTicket} {
 			code, reason, err := r.ReadClose()
 			require.NoError(t, err)
-			require.Equal(t, realtime.CloseUnauthenticated, code)
+			require.Equal(t, socket.CloseUnauthenticated, code)
 			require.Equal(t, "the token has expired", reason)
 		}
 		require.NoError(t, renewed.Send(text(`{"id":2,"event":"join_room","data":{"room":"tea"}}`)))
@@ -472,7 +472,7 @@ func TestSocket_endsWithItsToken(t *testing.T) {
 		s.Advance(50 * time.Second)
 		code, _, err := renewed.ReadClose()
 		require.NoError(t, err)
-		require.Equal(t, realtime.CloseUnauthenticated, code)
+		require.Equal(t, socket.CloseUnauthenticated, code)
 	})
 }
 
@@ -490,7 +490,7 @@ func TestSessions_endTheirSockets(t *testing.T) {
 			t.Helper()
 			code, _, err := r.ReadClose()
 			require.NoError(t, err)
-			require.Equal(t, realtime.CloseUnauthenticated, code)
+			require.Equal(t, socket.CloseUnauthenticated, code)
 		}
 
 		change := map[string]string{"current": here.Password, "password": "quite another pass phrase"}

@@ -18,6 +18,7 @@ import (
 	"github.com/parley-chat/parley/core/auth"
 	"github.com/parley-chat/parley/core/chat"
 	"github.com/parley-chat/parley/core/realtime"
+	"github.com/parley-chat/parley/core/socket"
 	"github.com/parley-chat/parley/testkit/wsclient"
 )
 
@@ -117,7 +118,7 @@ func TestSlowReader_isAlone(t *testing.T) {
 				// Cut with its queue, since it did not take the close frame in time.
 				require.True(t, errors.Is(last, io.EOF) || errors.Is(last, io.ErrUnexpectedEOF) || errors.Is(last, syscall.ECONNRESET), "%v", last)
 			} else {
-				require.Equal(t, realtime.CloseSlow, code)
+				require.Equal(t, socket.CloseSlow, code)
 				// Between a quarter of the queue and all of it fit twice as many, each with typing before it.
 				require.Greater(t, sinceTyping, maxQueued*3/4/size/2, "typing is shed first")
 			}

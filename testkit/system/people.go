@@ -11,7 +11,7 @@ import (
 	"testing"
 	"time"
 
-	"github.com/parley-chat/parley/core/realtime"
+	"github.com/parley-chat/parley/core/socket"
 	"github.com/parley-chat/parley/testkit"
 	"github.com/parley-chat/parley/testkit/wsclient"
 )
@@ -147,7 +147,7 @@ func (s *System) Dial(t testing.TB, u User, handle func(wsclient.Event)) *wsclie
 // at the end of the test.
 func (s *System) DialRaw(t testing.TB, token string) *wsclient.Raw {
 	t.Helper()
-	header := http.Header{"Sec-Websocket-Protocol": {realtime.Protocol}}
+	header := http.Header{"Sec-Websocket-Protocol": {socket.Protocol}}
 	if token != "" {
 		header.Set("Authorization", "Bearer "+strings.TrimSpace(token))
 	}

@@ -12,7 +12,7 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
-	"github.com/parley-chat/parley/core/realtime"
+	"github.com/parley-chat/parley/core/socket"
 	"github.com/parley-chat/parley/testkit/wsclient"
 )
 
@@ -82,7 +82,7 @@ func TestClient_renews(t *testing.T) {
 		require.Empty(t, gone)
 		select {
 		case e := <-lost:
-			require.Equal(t, realtime.CloseUnauthenticated, e.Code)
+			require.Equal(t, socket.CloseUnauthenticated, e.Code)
 		case <-time.After(waitTimeout):
 			t.Fatal("a connection outlived its token")
 		}

@@ -11,6 +11,7 @@ import (
 	"github.com/parley-chat/parley/adapters/netws"
 	"github.com/parley-chat/parley/core/chat"
 	"github.com/parley-chat/parley/core/realtime"
+	"github.com/parley-chat/parley/core/socket"
 	"github.com/parley-chat/parley/testkit/wsclient"
 )
 
@@ -64,7 +65,7 @@ func serve() (url string, stop func(), err error) {
 	if err != nil {
 		return "", nil, err
 	}
-	handshake, err := realtime.NewHandshake(realtime.HandshakeConfig{Authenticator: anybody{}})
+	handshake, err := socket.NewHandshake(socket.HandshakeConfig{Authenticator: anybody{}})
 	if err != nil {
 		return "", nil, err
 	}

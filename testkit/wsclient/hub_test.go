@@ -17,6 +17,7 @@ import (
 	"github.com/parley-chat/parley/adapters/nbiows"
 	"github.com/parley-chat/parley/core/chat"
 	"github.com/parley-chat/parley/core/realtime"
+	"github.com/parley-chat/parley/core/socket"
 	"github.com/parley-chat/parley/core/user"
 	"github.com/parley-chat/parley/testkit/wsclient"
 )
@@ -24,11 +25,11 @@ import (
 // anybody is an Authenticator: the token is the user's id.
 type anybody struct{}
 
-func (anybody) Token(_ context.Context, token string) (realtime.Identity, error) {
-	return realtime.Identity{User: chat.Author{ID: user.ID(token), Name: "User " + token}}, nil
+func (anybody) Token(_ context.Context, token string) (socket.Identity, error) {
+	return socket.Identity{UserID: user.ID(token), Name: "User " + token}, nil
 }
 
-func (a anybody) Ticket(ctx context.Context, ticket string) (realtime.Identity, error) {
+func (a anybody) Ticket(ctx context.Context, ticket string) (socket.Identity, error) {
 	return a.Token(ctx, ticket)
 }
 
@@ -49,7 +50,7 @@ func startNode(t *testing.T, access chat.Access) (string, *realtime.Hub) {
 	require.NoError(t, err)
 	hub, err := realtime.NewHub(realtime.HubConfig{Chat: service, Fanout: memory.NewFanout().Node(), Rate: -1, Presence: memory.NewPresence()})
 	require.NoError(t, err)
-	handshake, err := realtime.NewHandshake(realtime.HandshakeConfig{Authenticator: anybody{}, Draining: hub.Draining})
+	handshake, err := socket.NewHandshake(socket.HandshakeConfig{Authenticator: anybody{}, Draining: hub.Draining})
 	require.NoError(t, err)
 	server, err := nbiows.New(nbiows.Config{Handshake: handshake, Acceptor: hub})
 	require.NoError(t, err)
@@ -177,7 +178,7 @@ func TestHealthCheckOfANode(t *testing.T) {
 	<-c.Done()
 	var closed *wsclient.CloseError
 	require.ErrorAs(t, c.Err(), &closed)
-	require.Equal(t, realtime.CloseNormal, closed.Code)
+	require.Equal(t, socket.CloseNormal, closed.Code)
 	c.Close()
 }
 

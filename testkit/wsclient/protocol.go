@@ -14,6 +14,7 @@ import (
 
 	"github.com/parley-chat/parley/core/chat"
 	"github.com/parley-chat/parley/core/fault"
+	"github.com/parley-chat/parley/core/protocol"
 	"github.com/parley-chat/parley/core/realtime"
 )
 
@@ -141,7 +142,7 @@ func (c *Client) JoinSince(ctx context.Context, name string, since uint64) (Join
 
 func (c *Client) join(ctx context.Context, d data) (Joined, error) {
 	var j Joined
-	err := c.do(ctx, &call{event: realtime.EventJoinRoom, data: d, take: func(ack json.RawMessage) (err error) {
+	err := c.do(ctx, &call{event: protocol.EventJoinRoom, data: d, take: func(ack json.RawMessage) (err error) {
 		j, err = c.enter(d, ack, false)
 		return err
 	}})
@@ -156,7 +157,7 @@ func (c *Client) Leave(ctx context.Context, name string) error {
 	c.mu.Lock()
 	delete(c.rooms, c.name(name))
 	c.mu.Unlock()
-	_, err := request[struct{}](ctx, c, realtime.EventLeaveRoom, data{Room: name}, false)
+	_, err := request[struct{}](ctx, c, protocol.EventLeaveRoom, data{Room: name}, false)
 	return err
 }
 
@@ -168,14 +169,14 @@ func (c *Client) Send(ctx context.Context, name, text string) (Sent, error) {
 
 // SendAs is like [Client.Send] with a given client id: sent twice, a message is stored once.
 func (c *Client) SendAs(ctx context.Context, name, text, clientID string) (Sent, error) {
-	sent, err := request[Sent](ctx, c, realtime.EventMessage, data{Room: name, Text: text, ClientID: clientID}, false)
+	sent, err := request[Sent](ctx, c, protocol.EventMessage, data{Room: name, Text: text, ClientID: clientID}, false)
 	sent.ClientID = clientID
 	return sent, err
 }
 
 // Typing says that the user types, or has stopped.
 func (c *Client) Typing(ctx context.Context, name string, typing bool) error {
-	_, err := request[struct{}](ctx, c, realtime.EventTyping, data{Room: name, Typing: &typing}, true)
+	_, err := request[struct{}](ctx, c, protocol.EventTyping, data{Room: name, Typing: &typing}, true)
 	return err
 }
 
@@ -188,12 +189,12 @@ func (c *Client) History(ctx context.Context, name string, r Range) (Page, error
 	case r.Before != 0:
 		d.Before = &r.Before
 	}
-	return request[Page](ctx, c, realtime.EventHistory, d, false)
+	return request[Page](ctx, c, protocol.EventHistory, d, false)
 }
 
 // Presence returns who is in a room.
 func (c *Client) Presence(ctx context.Context, name string) (Presence, error) {
-	return request[Presence](ctx, c, realtime.EventPresence, data{Room: name}, false)
+	return request[Presence](ctx, c, protocol.EventPresence, data{Room: name}, false)
 }
 
 // HealthCheck asks whether the server is well. The server then closes the connection with
@@ -201,7 +202,7 @@ func (c *Client) Presence(ctx context.Context, name string) (Presence, error) {
 func (c *Client) HealthCheck(ctx context.Context) error {
 	got, err := request[struct {
 		Message string `json:"message"`
-	}](ctx, c, realtime.EventHealthCheck, data{}, true)
+	}](ctx, c, protocol.EventHealthCheck, data{}, true)
 	if err == nil && got.Message != "OK" {
 		err = fmt.Errorf("wsclient: the health check says %q", got.Message)
 	}
@@ -286,7 +287,7 @@ func (c *Client) name(room string) string {
 // the room. c.mu is held.
 func (c *Client) mayGo(k *call) bool {
 	r := c.rooms[c.name(k.data.Room)]
-	return k.event == realtime.EventJoinRoom || r == nil || r.joined
+	return k.event == protocol.EventJoinRoom || r == nil || r.joined
 }
 
 // transmit writes the requests, if there is a connection.
@@ -328,7 +329,7 @@ func (c *Client) connected(ws *websocket.Conn) {
 func (c *Client) rejoin(r *room) *call {
 	since := r.last
 	d := data{Room: r.name, Since: &since}
-	k := c.internal(realtime.EventJoinRoom, d, func(ack json.RawMessage) error {
+	k := c.internal(protocol.EventJoinRoom, d, func(ack json.RawMessage) error {
 		_, err := c.enter(d, ack, true)
 		return err
 	})
@@ -368,7 +369,7 @@ func (c *Client) internal(event string, d data, take func(json.RawMessage) error
 // excepted. c.mu is held.
 func (c *Client) waitingFor(name string) []*call {
 	return slices.DeleteFunc(c.waiting(), func(k *call) bool {
-		return c.name(k.data.Room) != name || k.event == realtime.EventJoinRoom
+		return c.name(k.data.Room) != name || k.event == protocol.EventJoinRoom
 	})
 }
 
@@ -403,15 +404,15 @@ var errLost = errors.New("wsclient: the connection was lost before the answer ca
 // take handles one frame of the server. An error says that the server breaks the protocol.
 func (c *Client) take(in *incoming) error {
 	switch in.Event {
-	case realtime.EventAck, realtime.EventError:
+	case protocol.EventAck, protocol.EventError:
 		return c.answered(in)
-	case realtime.EventMessage:
+	case protocol.EventMessage:
 		var m Message
 		if err := decode(in.Data, &m); err != nil {
 			return err
 		}
 		c.live(m)
-	case realtime.EventTyping, realtime.EventJoined, realtime.EventLeft, realtime.EventResync:
+	case protocol.EventTyping, protocol.EventJoined, protocol.EventLeft, protocol.EventResync:
 		var d struct {
 			Room   string `json:"room"`
 			User   User   `json:"user"`
@@ -421,7 +422,7 @@ func (c *Client) take(in *incoming) error {
 			return err
 		}
 		c.told(in.Event, Event{Room: d.Room, User: d.User, Typing: d.Typing})
-	case realtime.EventMembership:
+	case protocol.EventMembership:
 		var d struct {
 			Room string  `json:"room"`
 			Role *string `json:"role"`
@@ -446,7 +447,7 @@ func (c *Client) answered(in *incoming) error {
 	if k == nil {
 		return nil // its caller has stopped waiting
 	}
-	if in.Event == realtime.EventError {
+	if in.Event == protocol.EventError {
 		if in.Error == nil {
 			in.Error = &Error{Code: "unknown"}
 		}
@@ -566,7 +567,7 @@ func (c *Client) catchUp(r *room) []*call {
 	}
 	r.asking, r.stale = true, false
 	after := r.last
-	k := c.internal(realtime.EventHistory, data{Room: r.name, After: &after}, func(ack json.RawMessage) error {
+	k := c.internal(protocol.EventHistory, data{Room: r.name, After: &after}, func(ack json.RawMessage) error {
 		return c.page(r, ack)
 	})
 	k.refused = func(*Error) { c.Drop() } // and join again on the next connection
@@ -636,13 +637,13 @@ func (c *Client) told(name string, e Event) {
 	ws := c.ws
 	var calls []*call
 	switch name {
-	case realtime.EventTyping:
+	case protocol.EventTyping:
 		e.Kind = EventTyping
-	case realtime.EventJoined:
+	case protocol.EventJoined:
 		e.Kind = EventJoined
-	case realtime.EventLeft:
+	case protocol.EventLeft:
 		e.Kind = EventLeft
-	case realtime.EventResync:
+	case protocol.EventResync:
 		e.Kind = EventResync
 		calls = []*call{c.rejoin(r)} // as the protocol asks for
 	}

@@ -36,7 +36,8 @@ import (
 	"github.com/gorilla/websocket"
 
 	"github.com/parley-chat/parley/core/fault"
-	"github.com/parley-chat/parley/core/realtime"
+	"github.com/parley-chat/parley/core/protocol"
+	"github.com/parley-chat/parley/core/socket"
 )
 
 // ErrClosed is what calls return after [Client.Close], and Err after it.
@@ -325,7 +326,7 @@ func (c *Client) attempt(ctx context.Context) (*websocket.Conn, error) {
 		u.RawQuery = q.Encode()
 		address = u.String()
 	}
-	dialer := websocket.Dialer{Subprotocols: []string{realtime.Protocol}, ReadBufferSize: 1 << 10, WriteBufferSize: 1 << 10}
+	dialer := websocket.Dialer{Subprotocols: []string{socket.Protocol}, ReadBufferSize: 1 << 10, WriteBufferSize: 1 << 10}
 	ws, res, err := dialer.DialContext(ctx, address, header)
 	if errors.Is(err, websocket.ErrBadHandshake) && res != nil {
 		return nil, refused(res)
@@ -373,7 +374,7 @@ func (c *Client) run(ws *websocket.Conn) {
 // mayReturn is the rule of the protocol for coming back after a close code.
 func mayReturn(code int) bool {
 	switch code {
-	case realtime.CloseGoingAway, websocket.CloseAbnormalClosure, realtime.CloseServiceRestart, realtime.CloseSlow, realtime.CloseUnauthenticated:
+	case socket.CloseGoingAway, websocket.CloseAbnormalClosure, socket.CloseServiceRestart, socket.CloseSlow, socket.CloseUnauthenticated:
 		return true
 	default:
 		return false
@@ -427,13 +428,13 @@ func (c *Client) session(ws *websocket.Conn) *CloseError {
 			return closeError(err)
 		}
 		if kind != websocket.TextMessage {
-			return &CloseError{Code: realtime.CloseProtocolError, Reason: "the server sent a binary message"}
+			return &CloseError{Code: socket.CloseProtocolError, Reason: "the server sent a binary message"}
 		}
 		if err := json.Unmarshal(payload, &in); err != nil {
-			return &CloseError{Code: realtime.CloseProtocolError, Reason: "the server sent no event: " + err.Error()}
+			return &CloseError{Code: socket.CloseProtocolError, Reason: "the server sent no event: " + err.Error()}
 		}
 		if err := c.take(&in); err != nil {
-			return &CloseError{Code: realtime.CloseProtocolError, Reason: err.Error()}
+			return &CloseError{Code: socket.CloseProtocolError, Reason: err.Error()}
 		}
 	}
 }
@@ -468,7 +469,7 @@ func (c *Client) renewOnce(ctx context.Context) (time.Duration, error) {
 	}
 	ack, err := request[struct {
 		ExpiresIn int `json:"expiresIn"`
-	}](ctx, c, realtime.EventRenew, data{Token: token}, true)
+	}](ctx, c, protocol.EventRenew, data{Token: token}, true)
 	return time.Duration(ack.ExpiresIn) * time.Second, err
 }
 

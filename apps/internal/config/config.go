@@ -24,7 +24,7 @@ import (
 	"github.com/parley-chat/parley/adapters/kafkabus"
 	"github.com/parley-chat/parley/adapters/redisstore"
 	"github.com/parley-chat/parley/adapters/smtpmail"
-	"github.com/parley-chat/parley/core/realtime"
+	"github.com/parley-chat/parley/core/socket"
 	"github.com/parley-chat/parley/core/user"
 )
 
@@ -367,7 +367,7 @@ func (s *Settings) check(alone bool) error {
 		if err != nil || (u.Scheme != "http" && u.Scheme != "https") || u.Host == "" || u.User != nil || u.RawQuery != "" || u.Fragment != "" {
 			return bad("public-url", "%q is not a URL like https://chat.example.com", redact(s.PublicURL))
 		}
-		if _, err := realtime.OriginOf(s.PublicURL); err != nil {
+		if _, err := socket.OriginOf(s.PublicURL); err != nil {
 			return bad("public-url", "%v", err)
 		}
 		s.PublicURL = strings.TrimRight(s.PublicURL, "/")

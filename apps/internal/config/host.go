@@ -8,7 +8,7 @@ import (
 	"golang.org/x/net/idna"
 	"golang.org/x/net/publicsuffix"
 
-	"github.com/parley-chat/parley/core/realtime"
+	"github.com/parley-chat/parley/core/socket"
 )
 
 // asciiHost writes a host name in ASCII (RFC 5891), as browsers do: mails, origins, certificates and
@@ -62,7 +62,7 @@ func asciiURL(text string) (string, error) {
 
 // checkOrigin refuses what no browser sends, and * below a domain that everybody can register in.
 func checkOrigin(origin string) error {
-	if err := realtime.CheckOrigin(origin); err != nil {
+	if err := socket.CheckOrigin(origin); err != nil {
 		return err
 	}
 	_, below, wild := strings.Cut(origin, "://*.")

@@ -20,7 +20,7 @@ import (
 	"github.com/parley-chat/parley/apps/internal/bench"
 	"github.com/parley-chat/parley/apps/internal/config"
 	"github.com/parley-chat/parley/apps/internal/wire"
-	"github.com/parley-chat/parley/core/realtime"
+	"github.com/parley-chat/parley/core/protocol"
 )
 
 // Main does what args ask the program for and returns the exit code: 0, or 1 after one line on
@@ -85,7 +85,7 @@ func command(ctx context.Context, program config.Program, args, environment []st
 		_, err = stdout.Write(text)
 		return err
 	case "types":
-		_, err := stdout.Write(realtime.TypeScript())
+		_, err := stdout.Write(protocol.TypeScript())
 		return err
 	case "bench client":
 		return bench.Client(ctx, os.Stdin, stdout)

@@ -10,7 +10,7 @@ import (
 	"github.com/parley-chat/parley/core/auth"
 	"github.com/parley-chat/parley/core/event"
 	"github.com/parley-chat/parley/core/mail"
-	"github.com/parley-chat/parley/core/realtime"
+	"github.com/parley-chat/parley/core/protocol"
 )
 
 // busEvents are the events between the parts of the system.
@@ -30,7 +30,7 @@ var busEvents = []struct {
 
 // AsyncAPI returns the document of the socket and of the events between the parts, in JSON and YAML.
 func AsyncAPI(title, server string) (asJSON, asYAML []byte, err error) {
-	doc := realtime.AsyncAPI(title, Version, server)
+	doc := protocol.AsyncAPI(title, Version, server)
 	components := doc["components"].(map[string]any)
 	messages, schemas := components["messages"].(map[string]any), components["schemas"].(map[string]any)
 	channels, operations := doc["channels"].(map[string]any), doc["operations"].(map[string]any)

@@ -10,12 +10,13 @@ import (
 	"github.com/gorilla/websocket"
 
 	"github.com/parley-chat/parley/core/health"
-	"github.com/parley-chat/parley/core/realtime"
+	"github.com/parley-chat/parley/core/protocol"
+	"github.com/parley-chat/parley/core/socket"
 )
 
 // socketCheck asks this program's own socket, through the network, as a client would.
 func socketCheck(address, secret string, secure bool) health.Check {
-	dialer := websocket.Dialer{HandshakeTimeout: health.DefaultTimeout, Subprotocols: []string{realtime.Protocol}}
+	dialer := websocket.Dialer{HandshakeTimeout: health.DefaultTimeout, Subprotocols: []string{socket.Protocol}}
 	target := "ws://" + address + "/socket"
 	if secure {
 		target = "wss://" + address + "/socket"
@@ -36,7 +37,7 @@ func socketCheck(address, secret string, secure bool) health.Check {
 			_ = conn.SetReadDeadline(deadline)
 			_ = conn.SetWriteDeadline(deadline)
 		}
-		if err := conn.WriteJSON(map[string]any{"id": 1, "event": realtime.EventHealthCheck, "data": struct{}{}}); err != nil {
+		if err := conn.WriteJSON(map[string]any{"id": 1, "event": protocol.EventHealthCheck, "data": struct{}{}}); err != nil {
 			return nil, err
 		}
 		var reply struct {
@@ -46,7 +47,7 @@ func socketCheck(address, secret string, secure bool) health.Check {
 		if err := conn.ReadJSON(&reply); err != nil {
 			return nil, err
 		}
-		if reply.Event != realtime.EventAck || reply.Data.Message != "OK" {
+		if reply.Event != protocol.EventAck || reply.Data.Message != "OK" {
 			return nil, fmt.Errorf("unexpected answer %q", reply.Event)
 		}
 		_ = conn.WriteControl(websocket.CloseMessage, websocket.FormatCloseMessage(websocket.CloseNormalClosure, ""), time.Now().Add(time.Second))

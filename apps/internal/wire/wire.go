@@ -30,12 +30,12 @@ import (
 	"github.com/parley-chat/parley/apps/internal/config"
 	"github.com/parley-chat/parley/apps/web"
 	"github.com/parley-chat/parley/core/auth"
-	"github.com/parley-chat/parley/core/chat"
 	"github.com/parley-chat/parley/core/event"
 	"github.com/parley-chat/parley/core/health"
 	"github.com/parley-chat/parley/core/mail"
 	"github.com/parley-chat/parley/core/parley"
 	"github.com/parley-chat/parley/core/realtime"
+	"github.com/parley-chat/parley/core/socket"
 )
 
 // Version is the version of the documents.
@@ -254,7 +254,7 @@ func (a *App) config(publicURL string) parley.Config {
 // proxy that does not pass Host on would make a stranger's.
 func (a *App) origins(publicURL string) []string {
 	list := slices.Clone(a.settings.Origins)
-	if own, err := realtime.OriginOf(publicURL); err == nil {
+	if own, err := socket.OriginOf(publicURL); err == nil {
 		list = append(list, own)
 	}
 	return list
@@ -327,7 +327,7 @@ func (a *App) mountPages(cfg web.Config) error {
 }
 
 // mountSocket puts the socket and its document onto the API.
-func (a *App) mountSocket(node *parley.Node, who realtime.Authenticator, publicURL, dial string) error {
+func (a *App) mountSocket(node *parley.Node, who socket.Authenticator, publicURL, dial string) error {
 	s := a.settings
 	probe := rand.Text()
 	throttle, err := auth.NewThrottle(auth.ThrottleConfig{
@@ -336,7 +336,7 @@ func (a *App) mountSocket(node *parley.Node, who realtime.Authenticator, publicU
 	if err != nil {
 		return err
 	}
-	handshake, err := realtime.NewHandshake(realtime.HandshakeConfig{
+	handshake, err := socket.NewHandshake(socket.HandshakeConfig{
 		Authenticator: probing{who, probe}, Origins: a.origins(publicURL), Draining: node.Hub.Draining,
 		Allow: func(r *http.Request) error {
 			address := humaapi.ClientAddress(r, s.TrustedRanges)
@@ -403,13 +403,13 @@ func (a *App) Close() error {
 
 // probing lets the health check of this very process in.
 type probing struct {
-	realtime.Authenticator
+	socket.Authenticator
 	secret string
 }
 
-func (p probing) Token(ctx context.Context, token string) (realtime.Identity, error) {
+func (p probing) Token(ctx context.Context, token string) (socket.Identity, error) {
 	if subtle.ConstantTimeCompare([]byte(token), []byte(p.secret)) == 1 {
-		return realtime.Identity{User: chat.Author{ID: "health-check", Name: "Health check"}}, nil
+		return socket.Identity{UserID: "health-check", Name: "Health check"}, nil
 	}
 	return p.Authenticator.Token(ctx, token)
 }

@@ -13,7 +13,7 @@ import (
 
 	"github.com/parley-chat/parley/apps/internal/config"
 	"github.com/parley-chat/parley/apps/internal/conformance/stack"
-	"github.com/parley-chat/parley/core/realtime"
+	"github.com/parley-chat/parley/core/socket"
 	"github.com/parley-chat/parley/testkit"
 	"github.com/parley-chat/parley/testkit/servers"
 	"github.com/parley-chat/parley/testkit/wsclient"
@@ -114,8 +114,8 @@ func TestANodeThatWasAwayKnowsWhoSignedOut(t *testing.T) {
 	go func() { told <- closed(s.Sockets[1]) }()
 	post("/auth/signout", grant.AccessToken, nil)
 	ended := time.Now()
-	assert.Equal(t, realtime.CloseUnauthenticated, <-told, "the node that runs closes the socket")
+	assert.Equal(t, socket.CloseUnauthenticated, <-told, "the node that runs closes the socket")
 	t.Logf("the socket was closed %v after the sign-out was answered", time.Since(ended))
 	require.NoError(t, s.Sockets[0].Start())
-	assert.Equal(t, realtime.CloseUnauthenticated, closed(s.Sockets[0]), "and so does the one that was away")
+	assert.Equal(t, socket.CloseUnauthenticated, closed(s.Sockets[0]), "and so does the one that was away")
 }

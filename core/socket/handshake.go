@@ -1,4 +1,4 @@
-package realtime
+package socket
 
 import (
 	"context"
@@ -52,11 +52,11 @@ type Handshake struct {
 func NewHandshake(cfg HandshakeConfig) (*Handshake, error) {
 	var errs []error
 	if cfg.Authenticator == nil {
-		errs = append(errs, errors.New("realtime: HandshakeConfig.Authenticator is required"))
+		errs = append(errs, errors.New("socket: HandshakeConfig.Authenticator is required"))
 	}
 	origins, err := ParseOrigins(cfg.Origins)
 	if err != nil {
-		errs = append(errs, fmt.Errorf("realtime: HandshakeConfig.Origins: %w", err))
+		errs = append(errs, fmt.Errorf("socket: HandshakeConfig.Origins: %w", err))
 	}
 	if err := errors.Join(errs...); err != nil {
 		return nil, err

@@ -1,4 +1,4 @@
-package realtime_test
+package socket_test
 
 import (
 	"net/http/httptest"
@@ -8,7 +8,7 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
-	"github.com/parley-chat/parley/core/realtime"
+	"github.com/parley-chat/parley/core/socket"
 )
 
 func TestOriginsMatchWhatBrowsersSend(t *testing.T) {
@@ -39,10 +39,10 @@ func TestOriginsMatchWhatBrowsersSend(t *testing.T) {
 	} {
 		t.Run(listed, func(t *testing.T) {
 			t.Parallel()
-			o, err := realtime.ParseOrigins([]string{listed})
+			o, err := socket.ParseOrigins([]string{listed})
 			require.NoError(t, err)
 			assert.Equal(t, listed == "*", o.Any())
-			h, err := realtime.NewHandshake(realtime.HandshakeConfig{Authenticator: doorman{}, Origins: []string{listed}})
+			h, err := socket.NewHandshake(socket.HandshakeConfig{Authenticator: doorman{}, Origins: []string{listed}})
 			require.NoError(t, err)
 			check := func(origin string, want bool) {
 				assert.Equal(t, want, o.Allows(origin), origin)
@@ -59,7 +59,7 @@ func TestOriginsMatchWhatBrowsersSend(t *testing.T) {
 			}
 		})
 	}
-	assert.False(t, realtime.Origins{}.Allows("https://chat.example.com"), "the zero value allows nobody")
+	assert.False(t, socket.Origins{}.Allows("https://chat.example.com"), "the zero value allows nobody")
 }
 
 func TestOriginsThatNeverMatchAreRefused(t *testing.T) {
@@ -73,18 +73,18 @@ func TestOriginsThatNeverMatchAreRefused(t *testing.T) {
 		"https://chat.example.com:*", "http://127.1", "http://1.2.3.4.5", "http://0x7f", "http://*.127.0.0.1", "http://*.0.0.1", "http://[::1", "http://[fe80::1%25eth0]",
 		"http://[*.example.com]", "capacitor://*.localhost", "https://a.example,https://b.example",
 	} {
-		assert.Error(t, realtime.CheckOrigin(text), text)
-		_, err := realtime.NewHandshake(realtime.HandshakeConfig{Authenticator: doorman{}, Origins: []string{text}})
+		assert.Error(t, socket.CheckOrigin(text), text)
+		_, err := socket.NewHandshake(socket.HandshakeConfig{Authenticator: doorman{}, Origins: []string{text}})
 		assert.ErrorContains(t, err, "Origins", text)
 	}
-	_, err := realtime.ParseOrigins([]string{"null", "https://ok.example", "nonsense"})
+	_, err := socket.ParseOrigins([]string{"null", "https://ok.example", "nonsense"})
 	assert.ErrorContains(t, err, "null")
 	assert.ErrorContains(t, err, "nonsense", "all of it at once")
 }
 
 func TestOwnOrigin(t *testing.T) {
 	t.Parallel()
-	h, err := realtime.NewHandshake(realtime.HandshakeConfig{Authenticator: doorman{}})
+	h, err := socket.NewHandshake(socket.HandshakeConfig{Authenticator: doorman{}})
 	require.NoError(t, err)
 	for _, c := range []struct {
 		host, origin string
@@ -117,7 +117,7 @@ func TestOriginOf(t *testing.T) {
 		"https://Chat.example.com:443/app/": "https://chat.example.com", "http://localhost:5002": "http://localhost:5002",
 		"http://[::1]:80/x?y#z": "http://[::1]", "wss://chat.example.com": "", "chat.example.com": "", "https://chät.example": "", "https://": "",
 	} {
-		got, err := realtime.OriginOf(text)
+		got, err := socket.OriginOf(text)
 		assert.Equal(t, want, got, text)
 		assert.Equal(t, want == "", err != nil, text)
 	}

@@ -1,9 +1,11 @@
-package realtime
+package protocol
 
 import (
 	"fmt"
 	"slices"
 	"strings"
+
+	"github.com/parley-chat/parley/core/socket"
 )
 
 // AsyncAPI returns the socket's document, AsyncAPI 3.0, as a tree that encodes to JSON or
@@ -90,7 +92,7 @@ func AsyncAPI(title, version, server string) map[string]any {
 		"asyncapi": "3.0.0",
 		"info": map[string]any{
 			"title": title, "version": version,
-			"description": "One JSON object a text frame, subprotocol " + Protocol + ". What is not described here is refused, and closes the connection with 4400.\n\n" + closes.String(),
+			"description": "One JSON object a text frame, subprotocol " + socket.Protocol + ". What is not described here is refused, and closes the connection with 4400.\n\n" + closes.String(),
 		},
 		"defaultContentType": "application/json",
 		"servers":            map[string]any{"socket": map[string]any{"host": server, "protocol": "ws", "security": []any{ref("components/securitySchemes/bearer"), ref("components/securitySchemes/ticket")}}},

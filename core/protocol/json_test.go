@@ -1,4 +1,4 @@
-package realtime_test
+package protocol_test
 
 import (
 	"bytes"
@@ -17,17 +17,18 @@ import (
 
 	"github.com/parley-chat/parley/core/chat"
 	"github.com/parley-chat/parley/core/fault"
-	"github.com/parley-chat/parley/core/realtime"
+	"github.com/parley-chat/parley/core/protocol"
+	"github.com/parley-chat/parley/core/socket"
 )
 
 // fits checks a decoded value against an object of the schema.
-func fits(o *realtime.Object, v any) error {
+func fits(o *protocol.Object, v any) error {
 	m, ok := v.(map[string]any)
 	if !ok {
 		return fmt.Errorf("%s: %T is not an object", o.Name, v)
 	}
 	for name := range m {
-		if !slices.ContainsFunc(o.Fields, func(f realtime.Field) bool { return f.Name == name }) {
+		if !slices.ContainsFunc(o.Fields, func(f protocol.Field) bool { return f.Name == name }) {
 			return fmt.Errorf("%s: unknown member %s", o.Name, name)
 		}
 	}
@@ -40,24 +41,24 @@ func fits(o *realtime.Object, v any) error {
 			continue
 		}
 		switch f.Type {
-		case realtime.String:
+		case protocol.String:
 			_, ok = v.(string)
 			ok = ok || f.Null && v == nil
-		case realtime.Integer:
+		case protocol.Integer:
 			var n float64
 			n, ok = v.(float64)
 			ok = ok && n == float64(uint64(n)) && n >= float64(f.Minimum)
-		case realtime.Boolean:
+		case protocol.Boolean:
 			_, ok = v.(bool)
-		case realtime.Time:
+		case protocol.Time:
 			s, _ := v.(string)
 			_, err := time.Parse("2006-01-02T15:04:05.000000Z", s)
 			ok = err == nil
-		case realtime.Ref:
+		case protocol.Ref:
 			if err := fits(f.Object, v); err != nil {
 				return err
 			}
-		case realtime.ListOf:
+		case protocol.ListOf:
 			var list []any
 			list, ok = v.([]any)
 			for _, v := range list {
@@ -81,46 +82,47 @@ var sample = chat.Message{
 func TestWhatIsSentFitsTheSchema(t *testing.T) {
 	bare := sample
 	bare.ClientID = ""
-	a := realtime.Answer{Room: "r", Seq: 7, Messages: []chat.Message{sample, bare}, Stored: sample, Members: []chat.Author{sample.Author, {}}, Count: 2}
-	decode := func(f *realtime.Frame) map[string]any {
+	a := protocol.Answer{Room: "r", Seq: 7, Messages: []chat.Message{sample, bare}, Stored: sample, Members: []chat.Author{sample.Author, {}}, Count: 2}
+	decode := func(f *socket.Frame) map[string]any {
 		var v map[string]any
 		require.NoError(t, json.Unmarshal(f.Payload(), &v), string(f.Payload()))
 		return v
 	}
-	for _, e := range realtime.ClientEvents() {
-		v := decode(realtime.JSON{}.Ack(realtime.Command{Event: e.Name, ID: 5, HasID: true}, a))
+	for _, e := range protocol.ClientEvents() {
+		v := decode(protocol.JSON{}.Ack(protocol.Command{Event: e.Name, ID: 5, HasID: true}, a))
 		assert.Equal(t, "ack", v["event"])
 		assert.EqualValues(t, 5, v["id"])
 		assert.NoError(t, fits(e.Ack, v["data"]), e.Name)
 		assert.Len(t, v, 3)
 	}
-	for _, e := range realtime.ServerEvents() {
-		v := decode(realtime.JSON{}.Event(realtime.Outgoing{Event: e.Name, Room: "r", Message: sample, User: sample.Author}))
+	for _, e := range protocol.ServerEvents() {
+		v := decode(protocol.JSON{}.Event(protocol.Outgoing{Event: e.Name, Room: "r", Message: sample, User: sample.Author}))
 		assert.Equal(t, e.Name, v["event"])
 		assert.NoError(t, fits(e.Data, v["data"]), e.Name)
 		assert.Len(t, v, 2)
 	}
-	got := decode(realtime.JSON{}.Event(realtime.Outgoing{Event: "message", Message: sample}))["data"].(map[string]any)
+	got := decode(protocol.JSON{}.Event(protocol.Outgoing{Event: "message", Message: sample}))["data"].(map[string]any)
 	assert.Equal(t, sample.Text, got["text"])
 	assert.Equal(t, sample.Room, got["room"])
 	assert.Equal(t, "2026-01-02T03:04:05.000006Z", got["at"])
-	v := decode(realtime.JSON{}.Error(realtime.Command{ID: 9, HasID: true}, fault.Public(realtime.ErrRoomBusy.RetryAfter(1500*time.Millisecond).Detail("x"))))
+	busy := fault.New(fault.Exhausted, "room_busy", "the room has more messages than its members can take")
+	v := decode(protocol.JSON{}.Error(protocol.Command{ID: 9, HasID: true}, fault.Public(busy.RetryAfter(1500*time.Millisecond).Detail("x"))))
 	assert.Equal(t, map[string]any{"id": 9., "event": "error", "error": map[string]any{
 		"code": "room_busy", "title": "the room has more messages than its members can take", "detail": "x", "retryAfter": 2.,
 	}}, v)
 }
 
 func TestTextThatIsNotUTF8IsMended(t *testing.T) {
-	f := realtime.JSON{}.Event(realtime.Outgoing{Event: "message", Message: chat.Message{Text: "a\xffb\xc3"}})
+	f := protocol.JSON{}.Event(protocol.Outgoing{Event: "message", Message: chat.Message{Text: "a\xffb\xc3"}})
 	assert.True(t, utf8.Valid(f.Payload()))
 	assert.Contains(t, string(f.Payload()), "a\ufffdb\ufffd")
 }
 
 func TestTheDocumentHasEveryEvent(t *testing.T) {
-	doc := realtime.AsyncAPI("Parley", "1", "localhost:5002")
+	doc := protocol.AsyncAPI("Parley", "1", "localhost:5002")
 	b, err := json.Marshal(doc)
 	require.NoError(t, err)
-	again, err := json.Marshal(realtime.AsyncAPI("Parley", "1", "localhost:5002"))
+	again, err := json.Marshal(protocol.AsyncAPI("Parley", "1", "localhost:5002"))
 	require.NoError(t, err)
 	assert.Equal(t, b, again)
 	// Every reference leads somewhere.
@@ -134,23 +136,23 @@ func TestTheDocumentHasEveryEvent(t *testing.T) {
 			require.True(t, ok, "%s: there is no %s", m[1], part)
 		}
 	}
-	types := string(realtime.TypeScript())
-	for _, e := range realtime.ClientEvents() {
+	types := string(protocol.TypeScript())
+	for _, e := range protocol.ClientEvents() {
 		assert.Contains(t, string(b), `"const":"`+e.Name+`"`)
 		assert.Contains(t, types, "export interface "+e.Data.Name+" {")
 		assert.Contains(t, types, "export interface "+e.Ack.Name+" {")
 	}
-	for _, e := range realtime.ServerEvents() {
+	for _, e := range protocol.ServerEvents() {
 		assert.Contains(t, string(b), `"const":"`+e.Name+`"`)
 		assert.Contains(t, types, "export interface "+e.Data.Name+" {")
 	}
-	for _, c := range realtime.CloseCodes() {
+	for _, c := range protocol.CloseCodes() {
 		assert.Contains(t, string(b), fmt.Sprintf("- %d: ", c.Code))
 	}
 }
 
 // reference decodes with encoding/json what Decode reads by itself.
-func reference(payload []byte) (c realtime.Command, ok bool) {
+func reference(payload []byte) (c protocol.Command, ok bool) {
 	var v struct {
 		ID    *uint64         `json:"id"`
 		Event string          `json:"event"`
@@ -201,7 +203,7 @@ func FuzzDecode(f *testing.F) {
 		f.Add([]byte(s))
 	}
 	f.Fuzz(func(t *testing.T, payload []byte) {
-		got, err := realtime.JSON{}.Decode(payload)
+		got, err := protocol.JSON{}.Decode(payload)
 		if err != nil {
 			if fault.KindOf(err) != fault.Invalid {
 				t.Fatalf("%q: %v is not of kind Invalid", payload, err)
@@ -209,10 +211,10 @@ func FuzzDecode(f *testing.F) {
 			return
 		}
 		want, ok := reference(payload)
-		if want.Event == realtime.EventTyping && !bytes.Contains(payload, []byte("typing")) {
+		if want.Event == protocol.EventTyping && !bytes.Contains(payload, []byte("typing")) {
 			want.Typing = true
 		}
-		if got.Event == realtime.EventTyping {
+		if got.Event == protocol.EventTyping {
 			got.Typing, want.Typing = false, false // its default is tested elsewhere
 		}
 		if !ok || !reflect.DeepEqual(got, want) {
@@ -225,7 +227,7 @@ func BenchmarkDecode(b *testing.B) {
 	payload := []byte(`{"id":12,"event":"message","data":{"room":"hall","text":"` + strings.Repeat("x", 128) + `","clientId":"0123456789abcdef"}}`)
 	b.ReportAllocs()
 	for b.Loop() {
-		if _, err := (realtime.JSON{}).Decode(payload); err != nil {
+		if _, err := (protocol.JSON{}).Decode(payload); err != nil {
 			b.Fatal(err)
 		}
 	}

@@ -1,4 +1,4 @@
-package realtime_test
+package socket_test
 
 import (
 	"context"
@@ -11,30 +11,29 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
-	"github.com/parley-chat/parley/core/chat"
 	"github.com/parley-chat/parley/core/fault"
-	"github.com/parley-chat/parley/core/realtime"
+	"github.com/parley-chat/parley/core/socket"
 )
 
 // doorman knows one token and one ticket.
 type doorman struct{}
 
-func (doorman) Token(_ context.Context, token string) (realtime.Identity, error) {
+func (doorman) Token(_ context.Context, token string) (socket.Identity, error) {
 	if token != "good" {
-		return realtime.Identity{}, fault.Unauthenticated
+		return socket.Identity{}, fault.Unauthenticated
 	}
-	return realtime.Identity{User: chat.Author{ID: "by token"}}, nil
+	return socket.Identity{UserID: "by token"}, nil
 }
 
-func (doorman) Ticket(ctx context.Context, ticket string) (realtime.Identity, error) {
+func (doorman) Ticket(ctx context.Context, ticket string) (socket.Identity, error) {
 	switch ticket {
 	case "good":
-		return realtime.Identity{User: chat.Author{ID: "by ticket"}}, nil
+		return socket.Identity{UserID: "by ticket"}, nil
 	case "slow":
 		<-ctx.Done()
-		return realtime.Identity{}, ctx.Err()
+		return socket.Identity{}, ctx.Err()
 	}
-	return realtime.Identity{}, fault.Unauthenticated
+	return socket.Identity{}, fault.Unauthenticated
 }
 
 func TestHandshake(t *testing.T) {
@@ -46,7 +45,7 @@ func TestHandshake(t *testing.T) {
 		proto  string
 		err    error
 	}{
-		"nothing":                     {"", nil, "", "", realtime.ErrNoCredentials},
+		"nothing":                     {"", nil, "", "", socket.ErrNoCredentials},
 		"header":                      {"", header{"Authorization": {"Bearer good"}}, "by token", "", nil},
 		"header in another case":      {"", header{"Authorization": {"bearer good"}}, "by token", "", nil},
 		"wrong token":                 {"", header{"Authorization": {"Bearer bad"}}, "", "", fault.Unauthenticated},
@@ -56,18 +55,18 @@ func TestHandshake(t *testing.T) {
 		"wrong ticket":                {"?ticket=bad", nil, "", "", fault.Unauthenticated},
 		"slow authentication":         {"?ticket=slow", nil, "", "", fault.Unavailable},
 		"protocol":                    {"?ticket=good", header{"Sec-Websocket-Protocol": {"x, parley.v1"}}, "by ticket", "parley.v1", nil},
-		"unknown protocol":            {"?ticket=good", header{"Sec-Websocket-Protocol": {"x"}}, "", "", realtime.ErrProtocol},
+		"unknown protocol":            {"?ticket=good", header{"Sec-Websocket-Protocol": {"x"}}, "", "", socket.ErrProtocol},
 		"token as protocol":           {"", header{"Sec-Websocket-Protocol": {"bearer.good, parley.v1"}}, "by token", "parley.v1", nil},
 		"token alone as protocol":     {"", header{"Sec-Websocket-Protocol": {"bearer.good"}}, "by token", "", nil},
 		"own origin":                  {"?ticket=good", header{"Origin": {"https://chat.example.com"}}, "by ticket", "", nil},
 		"listed origin":               {"?ticket=good", header{"Origin": {"https://front.example.com"}}, "by ticket", "", nil},
-		"listed host, other scheme":   {"?ticket=good", header{"Origin": {"http://front.example.com"}}, "", "", realtime.ErrOrigin},
-		"foreign origin":              {"?ticket=good", header{"Origin": {"https://evil.example.com"}}, "", "", realtime.ErrOrigin},
-		"origin that looks alike":     {"?ticket=good", header{"Origin": {"https://chat.example.com.evil.example"}}, "", "", realtime.ErrOrigin},
-		"opaque origin":               {"?ticket=good", header{"Origin": {"null"}}, "", "", realtime.ErrOrigin},
+		"listed host, other scheme":   {"?ticket=good", header{"Origin": {"http://front.example.com"}}, "", "", socket.ErrOrigin},
+		"foreign origin":              {"?ticket=good", header{"Origin": {"https://evil.example.com"}}, "", "", socket.ErrOrigin},
+		"origin that looks alike":     {"?ticket=good", header{"Origin": {"https://chat.example.com.evil.example"}}, "", "", socket.ErrOrigin},
+		"opaque origin":               {"?ticket=good", header{"Origin": {"null"}}, "", "", socket.ErrOrigin},
 	} {
 		t.Run(name, func(t *testing.T) {
-			h, err := realtime.NewHandshake(realtime.HandshakeConfig{
+			h, err := socket.NewHandshake(socket.HandshakeConfig{
 				Authenticator: doorman{}, Origins: []string{"https://front.example.com/"}, Timeout: time.Millisecond,
 			})
 			require.NoError(t, err)
@@ -81,30 +80,30 @@ func TestHandshake(t *testing.T) {
 				return
 			}
 			require.NoError(t, err)
-			assert.EqualValues(t, c.want, hello.Identity.User.ID)
+			assert.EqualValues(t, c.want, hello.Identity.UserID)
 			assert.Equal(t, c.proto, hello.Protocol)
 		})
 	}
 }
 
 func TestHandshakeRefusesEverybodyWhileDraining(t *testing.T) {
-	h, err := realtime.NewHandshake(realtime.HandshakeConfig{Authenticator: doorman{}, Draining: func() bool { return true }})
+	h, err := socket.NewHandshake(socket.HandshakeConfig{Authenticator: doorman{}, Draining: func() bool { return true }})
 	require.NoError(t, err)
 	_, err = h.Check(httptest.NewRequest("GET", "/socket?ticket=good", nil))
-	assert.ErrorIs(t, err, realtime.ErrDraining)
+	assert.ErrorIs(t, err, socket.ErrDraining)
 }
 
 func TestNewHandshakeChecksItsConfiguration(t *testing.T) {
-	_, err := realtime.NewHandshake(realtime.HandshakeConfig{})
+	_, err := socket.NewHandshake(socket.HandshakeConfig{})
 	require.ErrorContains(t, err, "Authenticator")
 	for _, origin := range []string{"chat.example.com", "https://chat.example.com/path", "https://", ""} {
-		_, err := realtime.NewHandshake(realtime.HandshakeConfig{Authenticator: doorman{}, Origins: []string{origin}})
+		_, err := socket.NewHandshake(socket.HandshakeConfig{Authenticator: doorman{}, Origins: []string{origin}})
 		assert.ErrorContains(t, err, "Origins", origin)
 	}
 }
 
 func TestAHandshakeHasNoBody(t *testing.T) {
-	h, err := realtime.NewHandshake(realtime.HandshakeConfig{Authenticator: doorman{}})
+	h, err := socket.NewHandshake(socket.HandshakeConfig{Authenticator: doorman{}})
 	require.NoError(t, err)
 	ready := make(chan struct{})
 	close(ready)

@@ -1,9 +1,10 @@
-package realtime
+package protocol
 
 import (
 	"strings"
 
 	"github.com/parley-chat/parley/core/chat"
+	"github.com/parley-chat/parley/core/socket"
 )
 
 // FieldType is the type of a field in an event.
@@ -232,19 +233,19 @@ type CloseCode struct {
 }
 
 var closeCodes = []CloseCode{
-	{Code: CloseNormal, Doc: "done: the answer to healthCheck was the last"},
-	{Code: CloseGoingAway, Doc: "the server goes away", Return: true},
-	{Code: CloseProtocolError, Doc: "the WebSocket framing is wrong (RFC 6455)"},
-	{Code: CloseInvalidUTF8, Doc: "a text frame is not UTF-8"},
-	{Code: CloseInternalError, Doc: "something failed on the server's side", Return: true, Later: true},
-	{Code: CloseServiceRestart, Doc: "this node restarts", Return: true},
-	{Code: CloseTryAgainLater, Doc: "this node takes no more connections", Return: true, Later: true},
-	{Code: CloseBadEvent, Doc: "an unknown event, a payload against its schema, a binary or malformed message"},
-	{Code: CloseUnauthenticated, Doc: "not or no longer authenticated", Return: true, NewToken: true},
-	{Code: CloseForbidden, Doc: "not allowed"},
-	{Code: CloseSlow, Doc: "the reader did not keep up", Return: true},
-	{Code: CloseTooLarge, Doc: "a message is too large"},
-	{Code: CloseTooFast, Doc: "too many events"},
+	{Code: socket.CloseNormal, Doc: "done: the answer to healthCheck was the last"},
+	{Code: socket.CloseGoingAway, Doc: "the server goes away", Return: true},
+	{Code: socket.CloseProtocolError, Doc: "the WebSocket framing is wrong (RFC 6455)"},
+	{Code: socket.CloseInvalidUTF8, Doc: "a text frame is not UTF-8"},
+	{Code: socket.CloseInternalError, Doc: "something failed on the server's side", Return: true, Later: true},
+	{Code: socket.CloseServiceRestart, Doc: "this node restarts", Return: true},
+	{Code: socket.CloseTryAgainLater, Doc: "this node takes no more connections", Return: true, Later: true},
+	{Code: socket.CloseBadEvent, Doc: "an unknown event, a payload against its schema, a binary or malformed message"},
+	{Code: socket.CloseUnauthenticated, Doc: "not or no longer authenticated", Return: true, NewToken: true},
+	{Code: socket.CloseForbidden, Doc: "not allowed"},
+	{Code: socket.CloseSlow, Doc: "the reader did not keep up", Return: true},
+	{Code: socket.CloseTooLarge, Doc: "a message is too large"},
+	{Code: socket.CloseTooFast, Doc: "too many events"},
 }
 
 // maxToken bounds the token of a renew, in characters.

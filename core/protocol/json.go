@@ -1,4 +1,4 @@
-package realtime
+package protocol
 
 import (
 	"bytes"
@@ -12,60 +12,8 @@ import (
 
 	"github.com/parley-chat/parley/core/chat"
 	"github.com/parley-chat/parley/core/fault"
+	"github.com/parley-chat/parley/core/socket"
 )
-
-// ErrBadEvent refuses a message that is not an event, or not one that a client may send.
-var ErrBadEvent = fault.New(fault.Invalid, "bad_event", "the event is not valid")
-
-// Command is what a client asks for, after it was checked against the schema.
-type Command struct {
-	// ID is the client's number for the answer, if HasID.
-	ID    uint64
-	HasID bool
-	// Event is the name: one of ClientEvents.
-	Event string
-
-	Room, Text, ClientID, Token string
-	// Since, Before and After are sequences; nil if not given. Limit is 0 if not given.
-	Since, Before, After *uint64
-	Limit                uint64
-	Typing               bool
-}
-
-// Format is a wire format: how events look in a message. The hub speaks through one for
-// each connection. Its methods may be called from many goroutines.
-type Format interface {
-	// Decode reads and checks one message; it keeps nothing of it. Errors are of kind Invalid.
-	Decode(payload []byte) (Command, error)
-	// Ack and Error make the answer to a command.
-	Ack(c Command, a Answer) *Frame
-	Error(c Command, p fault.Problem) *Frame
-	// Event makes an event of the server; nil if this format does not have it.
-	Event(e Outgoing) *Frame
-}
-
-// Answer is what a command's ack holds; which fields count depends on the command.
-type Answer struct {
-	Room      string
-	Seq       uint64
-	Recovered bool
-	More      bool
-	Messages  []chat.Message
-	Stored    chat.Message
-	Members   []chat.Author
-	Count     int
-	// ExpiresIn is how long the connection goes on, in whole seconds.
-	ExpiresIn time.Duration
-}
-
-// Outgoing is an event of the server.
-type Outgoing struct {
-	Event   string
-	Room    string
-	Message chat.Message
-	User    chat.Author
-	Typing  bool
-}
 
 // JSON is the wire format of the subprotocol parley.v1: one JSON object a text frame,
 //
@@ -378,8 +326,8 @@ func quote(name []byte) string {
 }
 
 // Ack makes the answer to a command.
-func (JSON) Ack(c Command, a Answer) *Frame {
-	return NewFrame(func(b []byte) []byte {
+func (JSON) Ack(c Command, a Answer) *socket.Frame {
+	return socket.NewFrame(func(b []byte) []byte {
 		b = appendHead(b, c, EventAck)
 		b = append(b, `,"data":{`...)
 		switch c.Event {
@@ -415,8 +363,8 @@ func (JSON) Ack(c Command, a Answer) *Frame {
 }
 
 // Error makes the answer to a command that failed.
-func (JSON) Error(c Command, p fault.Problem) *Frame {
-	return NewFrame(func(b []byte) []byte {
+func (JSON) Error(c Command, p fault.Problem) *socket.Frame {
+	return socket.NewFrame(func(b []byte) []byte {
 		b = appendHead(b, c, EventError)
 		b = appendString(append(b, `,"error":{"code":`...), p.Code)
 		b = appendString(append(b, `,"title":`...), p.Title)
@@ -431,8 +379,8 @@ func (JSON) Error(c Command, p fault.Problem) *Frame {
 }
 
 // Event makes an event of the server.
-func (JSON) Event(e Outgoing) *Frame {
-	return NewFrame(func(b []byte) []byte {
+func (JSON) Event(e Outgoing) *socket.Frame {
+	return socket.NewFrame(func(b []byte) []byte {
 		b = append(b, `{"event":"`...)
 		b = append(b, e.Event...)
 		b = append(b, `","data":`...)

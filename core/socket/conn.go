@@ -1,0 +1,90 @@
+// Package socket is what a transport needs of Parley, and nothing of what is said: a connection
+// and who is behind it, the handshake before it, the frames on it, and the codes it ends with.
+//
+// A transport is made of a [Handshake], which decides whether a request may become a connection,
+// and of an [Acceptor], which takes the connection over: it gives the acceptor a [Conn] to send
+// on, and feeds the [Receiver] that it gets back.
+package socket
+
+import (
+	"context"
+	"time"
+
+	"github.com/parley-chat/parley/core/user"
+)
+
+// Close codes of a connection: RFC 6455 section 7.4.1 and the private range of 7.4.2.
+const (
+	CloseNormal          = 1000 // done, for example after healthCheck
+	CloseGoingAway       = 1001
+	CloseProtocolError   = 1002 // the WebSocket framing itself is wrong
+	CloseInvalidUTF8     = 1007 // a text frame that is not UTF-8
+	CloseInternalError   = 1011 // something failed on the server's side: come back after a while
+	CloseServiceRestart  = 1012 // this node restarts: come back at once
+	CloseTryAgainLater   = 1013 // this node takes no more connections: come back after a while
+	CloseBadEvent        = 4400 // unknown event, payload against its schema, binary or malformed message
+	CloseUnauthenticated = 4401 // no longer authenticated: come back with a new token
+	CloseForbidden       = 4403
+	CloseSlow            = 4408 // the reader did not keep up: come back at once
+	CloseTooLarge        = 4413
+	CloseTooFast         = 4429
+)
+
+// Conn is one connection, as a transport gives it to an [Acceptor].
+//
+// Its methods may be called from many goroutines. None of them blocks, and none calls the
+// [Receiver] before it returns.
+type Conn interface {
+	// Send queues f behind what was queued before and returns; frames arrive in the order of
+	// the calls. f is shared and must not be changed. After Close, or when the connection is
+	// broken, Send does nothing and returns an error of kind Unavailable. A nil error does not
+	// say that the frame has arrived.
+	Send(f *Frame) error
+	// Queued returns the bytes that Send accepted and the operating system has not taken yet.
+	Queued() int
+	// Close sends what is queued, then a close frame with code and reason (at most 123 bytes
+	// of UTF-8), and cuts the connection when the peer has answered, or a stated time after
+	// the call at the latest. Only the first call counts. It does not wait.
+	Close(code int, reason string)
+}
+
+// Receiver is what a transport feeds for one connection.
+type Receiver interface {
+	// Receive takes one message. The transport calls it for one message at a time, in the order
+	// in which they came; the payload is the receiver's until it returns. It does not block.
+	Receive(payload []byte, binary bool)
+	// Disconnected says that the connection is gone. The transport calls it exactly once,
+	// after the last Receive, whoever closed the connection, and whatever the reason.
+	Disconnected()
+}
+
+// Acceptor takes over connections: realtime.Hub, behind every transport.
+type Acceptor interface {
+	// Accept takes over an open connection. An error, which the transport answers by closing
+	// the connection with the code of its kind, or 1012 if it is ErrDraining, means it was refused;
+	// then no Receiver method is called.
+	Accept(conn Conn, who Identity) (Receiver, error)
+}
+
+// Identity is who is behind a connection.
+type Identity struct {
+	UserID user.ID
+	// Name is what others see of the user.
+	Name string
+	// SessionID is the signed-in session; empty if there is none that could be revoked.
+	SessionID string
+	// SessionAt is when the session was opened; zero if that is not known.
+	SessionAt time.Time
+	// ExpiresAt is when the connection ends unless it is renewed, to the second; zero for never.
+	ExpiresAt time.Time
+}
+
+// Authenticator tells who is behind a connection that asks to be opened.
+//
+// It may be called from many goroutines.
+type Authenticator interface {
+	// Token returns who an access token speaks for, or an error of kind Unauthenticated.
+	Token(ctx context.Context, token string) (Identity, error)
+	// Ticket returns who a ticket speaks for, once, or an error of kind Unauthenticated.
+	Ticket(ctx context.Context, ticket string) (Identity, error)
+}
