@@ -223,6 +223,10 @@ func (s *Server) Run(ctx context.Context) error {
 	return nil
 }
 
+// Ready is closed once Run serves: everything is open by then that it needs of the operating system.
+// Connections that come earlier wait for it a few seconds.
+func (s *Server) Ready() <-chan struct{} { return s.ready }
+
 // close ends all connections and returns when they are gone.
 func (s *Server) close() {
 	s.mu.Lock()

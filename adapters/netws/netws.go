@@ -113,6 +113,9 @@ func orDefault[T int | time.Duration](v, otherwise T) T {
 	return v
 }
 
+// Ready is closed once Run serves. Connections that come earlier wait for it a few seconds.
+func (s *Server) Ready() <-chan struct{} { return s.ready }
+
 // Run serves until ctx ends, closes what is open, and returns nil when it is gone. A Server
 // runs once.
 func (s *Server) Run(ctx context.Context) error {

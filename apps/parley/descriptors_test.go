@@ -3,6 +3,7 @@
 package main_test
 
 import (
+	"context"
 	"io"
 	"net"
 	"net/http"
@@ -42,19 +43,8 @@ func TestStalledRequestsHoldNobodyElseUp(t *testing.T) {
 			s := serveWith(t, t.TempDir(), withFiles("256"))
 			address := strings.TrimPrefix(s.url, "http://")
 			for range 400 {
-				var c net.Conn
-				await(t, "a connection, or its place in the queue", func() (ok bool) {
-					select {
-					case <-s.exited:
-						t.Fatalf("the program has ended: %v\n%s", s.err, s.stderr)
-					default:
-					}
-					// A queue that is full may refuse.
-					conn, err := new(net.Dialer).DialContext(t.Context(), "tcp", address)
-					c = conn
-					return err == nil
-				})
-				var err error
+				c, err := new(net.Dialer).DialContext(t.Context(), "tcp", address)
+				require.NoError(t, err, "stderr: %s", s.stderr)
 				t.Cleanup(func() { _ = c.Close() })
 				_, err = io.WriteString(c, text)
 				require.NoError(t, err)
@@ -64,7 +54,7 @@ func TestStalledRequestsHoldNobodyElseUp(t *testing.T) {
 			r, err := http.NewRequestWithContext(t.Context(), http.MethodGet, s.url+"/livez", nil)
 			require.NoError(t, err)
 			answer, err := client.Do(r)
-			require.NoError(t, err)
+			require.NoError(t, err, "stderr: %s", s.stderr)
 			require.NoError(t, answer.Body.Close())
 			require.Equal(t, http.StatusOK, answer.StatusCode)
 			took := time.Since(began)
@@ -78,4 +68,38 @@ func TestStalledRequestsHoldNobodyElseUp(t *testing.T) {
 			s.stop(t, sigterm)
 		})
 	}
+}
+
+// TestFloodAtTheStart: connections that wait for the program before it serves cannot take the descriptors
+// that it needs to begin.
+func TestFloodAtTheStart(t *testing.T) {
+	t.Parallel()
+	address := freeAddress(t)
+	s := launchWith(t, t.TempDir(), withFiles("256"), "--listen", address)
+	ctx, late := context.WithTimeout(t.Context(), patience)
+	defer late()
+	for open := 0; open < 400; { // at once when the program listens, so without a pause
+		select {
+		case <-s.exited:
+			t.Fatalf("the program has ended: %v\n%s", s.err, s.stderr)
+		case <-ctx.Done():
+			t.Fatal("the program does not listen")
+		default:
+		}
+		if c, err := new(net.Dialer).DialContext(ctx, "tcp", address); err == nil {
+			t.Cleanup(func() { _ = c.Close() })
+			open++
+		}
+	}
+	_, ok := s.stdout.line(t, s.exited, "Parley is at ")
+	require.True(t, ok, "the program has ended: %v\n%s", s.err, s.stderr)
+	await(t, "the word that descriptors lack", func() bool {
+		select {
+		case <-s.exited:
+			t.Fatalf("the program has ended: %v\n%s", s.err, s.stderr)
+		default:
+		}
+		return strings.Contains(s.stderr.String(), "out of file descriptors")
+	})
+	s.stop(t, sigterm)
 }

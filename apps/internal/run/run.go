@@ -248,6 +248,19 @@ func serve(ctx context.Context, s config.Settings, stdout io.Writer, log *slog.L
 	server = newServer(app.Handler, secure, log)
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
+	// Nobody is let in before the parts run: connections that wait already could take the descriptors
+	// that the parts need to begin, and the program would end.
+	running, began := make(chan error, 1), make(chan struct{})
+	go func() {
+		err := app.Run(ctx, func() { close(began) })
+		cancel()
+		running <- err
+	}()
+	select {
+	case <-began:
+	case <-ctx.Done(): // before anybody was let in
+		return end(ctx, app, log, func() error { return <-running })
+	}
 	served := make(chan error, 1)
 	go func() {
 		var err error
@@ -300,13 +313,17 @@ func serve(ctx context.Context, s config.Settings, stdout io.Writer, log *slog.L
 			_ = server.Close()
 		}
 	})
-	patience := after(ctx, endTimeout)
-	settled, err := leave(patience, func() error {
-		err := app.Run(ctx)
-		cancel()
+	return end(ctx, app, log, func() error {
+		err := <-running
 		<-stopped
 		return errors.Join(err, <-served)
 	})
+}
+
+// end waits until what runs has settled, and closes what is open, both within endTimeout after ctx has ended.
+func end(ctx context.Context, app *wire.App, log *slog.Logger, settle func() error) error {
+	patience := after(ctx, endTimeout)
+	settled, err := leave(patience, settle)
 	if !settled {
 		return fmt.Errorf("the end was not in order: after %v something still waits for a server that does not answer", endTimeout)
 	}

@@ -81,6 +81,7 @@ type App struct {
 type transport interface {
 	http.Handler
 	Run(ctx context.Context) error
+	Ready() <-chan struct{}
 }
 
 // New builds the program that s is for. publicURL is the base of links; dial is the address under
@@ -370,12 +371,14 @@ func (a *App) mountSocket(node *parley.Node, who socket.Authenticator, publicURL
 	return humaapi.RegisterAsyncAPI(a.API, asJSON, asYAML)
 }
 
-// Run runs the parts until ctx ends and everything that was begun is settled.
-func (a *App) Run(ctx context.Context) error {
+// Run runs the parts until ctx ends and everything that was begun is settled. ready is called once, when
+// the program may be reached: what it cannot do without is open by then.
+func (a *App) Run(ctx context.Context, ready func()) error {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	defer context.AfterFunc(ctx, func() { a.draining.Store(true) })()
 	if a.transport == nil {
+		ready()
 		return a.parts(ctx)
 	}
 	// Sockets are carried until the hub has said goodbye on them.
@@ -386,6 +389,11 @@ func (a *App) Run(ctx context.Context) error {
 		carried <- a.transport.Run(carry)
 		cancel()
 	}()
+	select {
+	case <-a.transport.Ready():
+		ready()
+	case <-ctx.Done():
+	}
 	err := a.parts(ctx)
 	stop()
 	return errors.Join(err, <-carried)
