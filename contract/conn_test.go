@@ -56,7 +56,7 @@ func dial(d defects, acceptor *contract.Acceptor) (*wire, error) {
 	w := &wire{defects: d, toClient: make(chan packet, 4), toServer: make(chan packet, 16), cut: make(chan struct{}), cutAfter: time.Second}
 	w.wake = sync.NewCond(&w.mu)
 	go w.write()
-	receiver, err := acceptor.Accept(w, socket.Identity{})
+	receiver, err := acceptor.Accept(w, socket.Hello{})
 	if err != nil {
 		code := fault.KindOf(err).CloseCode()
 		if errors.Is(err, socket.ErrDraining) && !d.noDraining {

@@ -1832,6 +1832,10 @@ func fanoutFaults() []broken[contract.FanoutNodes] {
 			s.Message.ClientID = ""
 			return n.Publish(ctx, s)
 		})},
+		{"what an event of an application says is lost", "a signal arrives whole", publishes(func(n realtime.Fanout, ctx context.Context, s realtime.Signal) error {
+			s.Data = ""
+			return n.Publish(ctx, s)
+		})},
 		{"numbers become floats", "a signal arrives whole", publishes(func(n realtime.Fanout, ctx context.Context, s realtime.Signal) error {
 			s.Message.Seq = uint64(float64(s.Message.Seq))
 			return n.Publish(ctx, s)
@@ -1843,7 +1847,7 @@ func fanoutFaults() []broken[contract.FanoutNodes] {
 				publish: func(ctx context.Context, s realtime.Signal) error {
 					if s.Kind == realtime.SignalMessage {
 						mu.Lock()
-						mine[s.Conn] = true
+						mine[s.Message.Seq] = true
 						mu.Unlock()
 					}
 					return n.Publish(ctx, s)
@@ -1851,7 +1855,7 @@ func fanoutFaults() []broken[contract.FanoutNodes] {
 				run: func(ctx context.Context, deliver func(realtime.Signal)) error {
 					return n.Run(ctx, func(s realtime.Signal) {
 						mu.Lock()
-						own := mine[s.Conn]
+						own := mine[s.Message.Seq]
 						mu.Unlock()
 						if !own {
 							deliver(s)

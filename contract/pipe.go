@@ -75,7 +75,7 @@ type Acceptor struct {
 type Accepted struct {
 	Conn     socket.Conn
 	Receiver *Receiver
-	Identity socket.Identity
+	socket.Hello
 }
 
 var _ socket.Acceptor = (*Acceptor)(nil)
@@ -84,7 +84,7 @@ var _ socket.Acceptor = (*Acceptor)(nil)
 func NewAcceptor() *Acceptor { return &Acceptor{accepted: make(chan Accepted, 1024)} }
 
 // Accept takes the connection over, or returns the error that Refuse has set.
-func (a *Acceptor) Accept(conn socket.Conn, who socket.Identity) (socket.Receiver, error) {
+func (a *Acceptor) Accept(conn socket.Conn, hello socket.Hello) (socket.Receiver, error) {
 	a.mu.Lock()
 	refuse := a.refuse
 	a.mu.Unlock()
@@ -93,7 +93,7 @@ func (a *Acceptor) Accept(conn socket.Conn, who socket.Identity) (socket.Receive
 	}
 	r := NewReceiver()
 	select {
-	case a.accepted <- Accepted{Conn: conn, Receiver: r, Identity: who}:
+	case a.accepted <- Accepted{Conn: conn, Receiver: r, Hello: hello}:
 		return r, nil
 	default:
 		return nil, errors.New("contract: more connections than anybody asked for with Next")

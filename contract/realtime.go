@@ -144,7 +144,7 @@ func (open FanoutNodes) running(ctx context.Context, n int, do func(nodes []*nod
 }
 
 func signal(room string, n int) realtime.Signal {
-	return realtime.Signal{Kind: realtime.SignalMessage, Room: room, Message: stored(room, n), Node: "node-1", Conn: uint64(n)}
+	return realtime.Signal{Kind: realtime.SignalMessage, Room: room, Message: stored(room, n), Node: "node-1"}
 }
 
 func follow(ctx context.Context, room string, nodes ...*node) error {
@@ -200,16 +200,17 @@ func roundTrips(ctx context.Context, nodes []*node) error {
 
 func fanoutWhole(ctx context.Context, open FanoutNodes) error {
 	message := signal("room", 7)
-	message.Message.ClientID, message.Message.Text, message.Conn = "client-1", long(chat.MaxText), math.MaxUint64
+	message.Message.ClientID, message.Message.Text = "client-1", long(chat.MaxText)
 	message.Message.Seq = math.MaxInt64
 	author := chat.Author{ID: "user-ü", Name: long(user.MaxFullName)}
 	want := []realtime.Signal{
 		message,
-		{Kind: realtime.SignalTyping, Room: "room", User: author, Typing: true, Node: "node ü", Conn: 1},
-		{Kind: realtime.SignalTyping, Room: "room", User: author, Typing: false, Node: "node ü", Conn: 1},
+		{Kind: realtime.SignalTyping, Room: "room", User: author, Typing: true, Node: "node ü"},
+		{Kind: realtime.SignalTyping, Room: "room", User: author, Typing: false, Node: "node ü"},
 		{Kind: realtime.SignalJoined, Room: "room", User: author},
 		{Kind: realtime.SignalLeft, Room: "room", User: author, Node: "n"},
 		{Kind: realtime.SignalRemoved, Room: "room", User: chat.Author{ID: author.ID}},
+		{Kind: realtime.SignalEvent, Room: "room", User: author, Node: "n", Event: "cursor", Data: `{"room":"room","x":1,"ü":"` + long(1000) + `"}`},
 	}
 	return open.running(ctx, 2, func(nodes []*node) error {
 		return first(follow(ctx, "room", nodes...), nodes[0].publish(ctx, want...), nodes[1].got(ctx, "room", want...), nodes[0].got(ctx, "room", want...))
@@ -393,7 +394,7 @@ func fanoutConcurrent(ctx context.Context, open FanoutNodes) error {
 			if got, err = n.until(ctx, "room", publishers*each); err != nil {
 				break
 			}
-			slices.SortFunc(got, func(a, b realtime.Signal) int { return cmp.Compare(a.Conn, b.Conn) })
+			slices.SortFunc(got, func(a, b realtime.Signal) int { return cmp.Compare(a.Message.Seq, b.Message.Seq) })
 			for i, s := range got {
 				err = first(err, same(s, signal("room", i)))
 			}

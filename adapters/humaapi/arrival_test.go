@@ -39,7 +39,7 @@ func (nobody) Token(context.Context, string) (socket.Identity, error) {
 func (n nobody) Ticket(ctx context.Context, ticket string) (socket.Identity, error) {
 	return n.Token(ctx, ticket)
 }
-func (nobody) Accept(socket.Conn, socket.Identity) (socket.Receiver, error) {
+func (nobody) Accept(socket.Conn, socket.Hello) (socket.Receiver, error) {
 	return nil, socket.ErrNoCredentials
 }
 

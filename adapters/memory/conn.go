@@ -43,13 +43,13 @@ var (
 	errClientGone = fault.New(fault.Unavailable, "client_gone", "the client has gone")
 )
 
-// Connect opens a connection to acceptor and returns the client's end of it. A client who is
-// refused reads a [Closed] with the code of the refusal.
+// Connect opens a connection to acceptor and returns the client's end of it. It speaks
+// [socket.Protocol]. A client who is refused reads a [Closed] with the code of the refusal.
 func Connect(acceptor socket.Acceptor, who socket.Identity) *Client {
 	c := &Conn{changed: make(chan struct{})}
 	c.feed.Lock()
 	defer c.feed.Unlock()
-	receiver, err := acceptor.Accept(c, who)
+	receiver, err := acceptor.Accept(c, socket.Hello{Identity: who})
 	switch {
 	case errors.Is(err, socket.ErrDraining):
 		c.Close(socket.CloseServiceRestart, fault.Public(err).Title)

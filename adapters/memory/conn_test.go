@@ -21,12 +21,12 @@ type echo struct {
 	gone     int
 }
 
-func (e *echo) Accept(conn socket.Conn, who socket.Identity) (socket.Receiver, error) {
+func (e *echo) Accept(conn socket.Conn, hello socket.Hello) (socket.Receiver, error) {
 	e.conn = conn
-	if err := conn.Send(frame("hello " + who.Name)); err != nil {
+	if err := conn.Send(frame("hello " + hello.Identity.Name)); err != nil {
 		return nil, err
 	}
-	if who.Name == "Eve" {
+	if hello.Identity.Name == "Eve" {
 		conn.Close(socket.CloseForbidden, "not you")
 	}
 	return e, nil

@@ -24,7 +24,7 @@ import (
 // counter is an acceptor, and the receiver of all its connections.
 type counter struct{ received, gone atomic.Int64 }
 
-func (c *counter) Accept(socket.Conn, socket.Identity) (socket.Receiver, error) { return c, nil }
+func (c *counter) Accept(socket.Conn, socket.Hello) (socket.Receiver, error) { return c, nil }
 
 func (c *counter) Receive([]byte, bool) { c.received.Add(1) }
 
@@ -106,7 +106,7 @@ func cpu(b *testing.B) time.Duration {
 // BenchmarkEcho measures one message of 200 bytes to the receiver, and one frame back.
 func BenchmarkEcho(b *testing.B) {
 	frame := socket.NewFrame(func(dst []byte) []byte { return append(dst, make([]byte, 200)...) })
-	address := start(b, acceptorFunc(func(c socket.Conn, _ socket.Identity) (socket.Receiver, error) {
+	address := start(b, acceptorFunc(func(c socket.Conn, _ socket.Hello) (socket.Receiver, error) {
 		return echo{c, frame}, nil
 	}), nil)
 	fd := dialBare(b, address)
@@ -143,7 +143,7 @@ type keeper struct {
 	conns chan socket.Conn
 }
 
-func (k *keeper) Accept(c socket.Conn, _ socket.Identity) (socket.Receiver, error) {
+func (k *keeper) Accept(c socket.Conn, _ socket.Hello) (socket.Receiver, error) {
 	k.conns <- c
 	return &k.counter, nil
 }

@@ -15,8 +15,8 @@ import (
 // parrot is an acceptor; the hub is the one that a chat uses.
 type parrot struct{}
 
-func (parrot) Accept(c socket.Conn, who socket.Identity) (socket.Receiver, error) {
-	return repeat{c, who.Name}, nil
+func (parrot) Accept(c socket.Conn, hello socket.Hello) (socket.Receiver, error) {
+	return repeat{c, hello.Identity.Name}, nil
 }
 
 type repeat struct {

@@ -312,10 +312,10 @@ func TestEarlyData(t *testing.T) {
 }
 
 // acceptorFunc is an acceptor.
-type acceptorFunc func(socket.Conn, socket.Identity) (socket.Receiver, error)
+type acceptorFunc func(socket.Conn, socket.Hello) (socket.Receiver, error)
 
-func (f acceptorFunc) Accept(c socket.Conn, who socket.Identity) (socket.Receiver, error) {
-	return f(c, who)
+func (f acceptorFunc) Accept(c socket.Conn, hello socket.Hello) (socket.Receiver, error) {
+	return f(c, hello)
 }
 
 // fragile panics at the first message, and when it is told that it is gone.
@@ -348,14 +348,14 @@ func TestPanics(t *testing.T) {
 		gone := make(chan struct{})
 		steady := contract.NewAcceptor()
 		var log logbook
-		url := open(t, acceptorFunc(func(c socket.Conn, who socket.Identity) (socket.Receiver, error) {
-			switch who.UserID {
+		url := open(t, acceptorFunc(func(c socket.Conn, hello socket.Hello) (socket.Receiver, error) {
+			switch hello.Identity.UserID {
 			case "fragile":
 				return fragile{gone}, nil
 			case "impossible":
 				panic("at Accept")
 			default:
-				return steady.Accept(c, who)
+				return steady.Accept(c, hello)
 			}
 		}), func(cfg *nbiows.Config) { cfg.Log = slog.New(slog.NewTextHandler(&log, nil)) })
 		neighbour := dialRaw(t, url)

@@ -40,7 +40,7 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		s.log.Debug("nbiows: upgrade", "error", err) // most often the client has gone
 		return
 	}
-	s.serve(nb, early, hello.Identity)
+	s.serve(nb, early, hello)
 }
 
 func (s *Server) refuse(w http.ResponseWriter, err error) {
@@ -77,12 +77,12 @@ func (s *Server) upgrade(w http.ResponseWriter, key, protocol string) (nb *nbio.
 }
 
 // serve hands the connection to the acceptor and then to a poller.
-func (s *Server) serve(nb *nbio.Conn, early []byte, who socket.Identity) {
+func (s *Server) serve(nb *nbio.Conn, early []byte, hello socket.Hello) {
 	c := &conn{server: s, nb: nb}
 	c.seen.Store(s.now.Load())
 	nb.SetSession(c)
 	s.add(c)
-	receiver, err := s.accept(c, who)
+	receiver, err := s.accept(c, hello)
 	if err != nil {
 		c.Close(socket.Refusal(err))
 	} else {
@@ -108,14 +108,14 @@ func (s *Server) serve(nb *nbio.Conn, early []byte, who socket.Identity) {
 }
 
 // accept asks the acceptor; one that panics has refused.
-func (s *Server) accept(c *conn, who socket.Identity) (receiver socket.Receiver, err error) {
+func (s *Server) accept(c *conn, hello socket.Hello) (receiver socket.Receiver, err error) {
 	defer func() {
 		if r := recover(); r != nil {
 			s.log.Error("the acceptor panicked", "panic", fmt.Sprint(r), "stack", string(debug.Stack()))
 			err = fault.Internal
 		}
 	}()
-	return s.acceptor.Accept(c, who)
+	return s.acceptor.Accept(c, hello)
 }
 
 // switching is the answer that makes the connection a WebSocket.

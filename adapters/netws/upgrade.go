@@ -49,7 +49,7 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		return // it has answered
 	}
 	c := &conn{server: s, ws: ws, written: make(chan struct{})}
-	receiver, err := s.accept(c, hello.Identity)
+	receiver, err := s.accept(c, hello)
 	if err != nil {
 		c.Close(socket.Refusal(err))
 	}
@@ -59,12 +59,12 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 }
 
 // accept asks the acceptor; one that panics has refused.
-func (s *Server) accept(c *conn, who socket.Identity) (receiver socket.Receiver, err error) {
+func (s *Server) accept(c *conn, hello socket.Hello) (receiver socket.Receiver, err error) {
 	defer func() {
 		if r := recover(); r != nil {
 			s.cfg.Log.Error("the acceptor panicked", "panic", fmt.Sprint(r), "stack", string(debug.Stack()))
 			err = fault.Internal
 		}
 	}()
-	return s.cfg.Acceptor.Accept(c, who)
+	return s.cfg.Acceptor.Accept(c, hello)
 }

@@ -14,7 +14,8 @@ import (
 
 var frames = []frame{
 	{sender: "s", again: true, signal: realtime.Signal{Room: "r\xff\x00"}},
-	{sender: "s", signal: realtime.Signal{Kind: realtime.SignalTyping, Room: "r", Typing: true, Node: "n", Conn: math.MaxUint64, User: chat.Author{ID: "u", Name: "Zoë"}, Message: chat.Message{At: time.Time{}}}},
+	{sender: "s", signal: realtime.Signal{Kind: realtime.SignalTyping, Room: "r", Typing: true, Node: "n", User: chat.Author{ID: "u", Name: "Zoë"}, Message: chat.Message{At: time.Time{}}}},
+	{sender: "s", count: 7, signal: realtime.Signal{Kind: realtime.SignalEvent, Room: "r", Node: "n", User: chat.Author{ID: "u"}, Event: "cursor", Data: `{"x":1}`}},
 	{sender: "s", count: 300, signal: realtime.Signal{Kind: realtime.SignalMessage, Room: "r", Message: chat.Message{
 		Room: "r", Seq: math.MaxUint64, ID: "i", ClientID: "c", Author: chat.Author{ID: "u", Name: "Zoë"}, Text: "t", At: time.Unix(-5, 7000).UTC(),
 	}}},

@@ -16,12 +16,16 @@ import (
 //	room      string
 //	count     uvarint: numbers the sender's frames, so that one that comes again is known; 0 is
 //	          not a number; not for kind 0, as all that follows
-//	node      string, conn uvarint, typing 1 byte
+//	node      string
+//	zero      uvarint: it is written as 0, and what is read there is ignored
+//	typing    1 byte
 //	message   for messages: room, sequence, ID, client ID, author's ID and name, text, time
 //	user      for other kinds: ID and name
+//	event     for events of an application: name and data
 //
 // Strings are a uvarint length and bytes, the time is a varint of microseconds. A frame of
-// another version is ignored, so that versions can follow each other node by node.
+// another version, or that goes on behind its end, is ignored, so that versions can follow each other
+// node by node.
 type frame struct {
 	sender string
 	count  uint64
@@ -49,7 +53,7 @@ func (f frame) encode() string {
 	}
 	b = binary.AppendUvarint(b, f.count)
 	b = appendString(b, s.Node)
-	b = binary.AppendUvarint(b, s.Conn)
+	b = append(b, 0)
 	if s.Typing {
 		b = append(b, 1)
 	} else {
@@ -59,7 +63,12 @@ func (f frame) encode() string {
 		return string(appendMessage(b, s.Message))
 	}
 	b = appendString(b, string(s.User.ID))
-	return string(appendString(b, s.User.Name))
+	b = appendString(b, s.User.Name)
+	if s.Kind == realtime.SignalEvent {
+		b = appendString(b, s.Event)
+		b = appendString(b, s.Data)
+	}
+	return string(b)
 }
 
 func decodeFrame(data string) (frame, error) {
@@ -76,11 +85,16 @@ func decodeFrame(data string) (frame, error) {
 	f.count = r.uvarint()
 	s := &f.signal
 	s.Kind = realtime.SignalKind(kind)
-	s.Node, s.Conn, s.Typing = r.string(), r.uvarint(), r.byte() == 1
+	s.Node = r.string()
+	r.uvarint()
+	s.Typing = r.byte() == 1
 	if s.Kind == realtime.SignalMessage {
 		s.Message = r.message()
 	} else {
 		s.User = chat.Author{ID: user.ID(r.string()), Name: r.string()}
+		if s.Kind == realtime.SignalEvent {
+			s.Event, s.Data = r.string(), r.string()
+		}
 	}
 	return f, r.done()
 }

@@ -356,11 +356,11 @@ var update = flag.Bool("update", false, "print client/events.d.ts from the schem
 func TestTypesOfEventsAreThoseOfTheSchema(t *testing.T) {
 	t.Parallel()
 	if *update {
-		require.NoError(t, os.WriteFile(filepath.Join("client", "events.d.ts"), protocol.TypeScript(), 0o644))
+		require.NoError(t, os.WriteFile(filepath.Join("client", "events.d.ts"), protocol.TypeScript(protocol.Own()), 0o644))
 		t.Log("written; it is embedded from the next build on")
 		return
 	}
-	assert.Equal(t, string(protocol.TypeScript()), asset(t, "events.d.ts"), "print it anew: go test ./apps/web -update")
+	assert.Equal(t, string(protocol.TypeScript(protocol.Own())), asset(t, "events.d.ts"), "print it anew: go test ./apps/web -update")
 }
 
 // TestContrast computes WCAG 2.2 contrast ratios (section 1.4.3) of the colours that text has.

@@ -47,7 +47,7 @@ func NewNode(cfg Config) (*Node, error) {
 		p.Hub, errs[1] = realtime.NewHub(h)
 	}
 	p.Handshake, errs[2] = socket.NewHandshake(socket.HandshakeConfig{
-		Authenticator: cfg.Authenticator, Origins: cfg.Origins, Draining: func() bool { return p.Hub.Draining() },
+		Authenticator: cfg.Authenticator, Protocols: cfg.Protocols, Origins: cfg.Origins, Draining: func() bool { return p.Hub.Draining() },
 	})
 	if s, ok := cfg.Nonces.(auth.Sweeper); ok {
 		p.janitor, errs[3] = auth.NewJanitor(auth.JanitorConfig{Sweepers: []auth.Sweeper{s}, Now: cfg.Now, Log: cfg.Log})

@@ -71,6 +71,9 @@ type Config struct {
 	// Origins lists the origins that may open sockets besides the server's own. See
 	// [socket.HandshakeConfig].
 	Origins []string
+	// Protocols lists the subprotocols of those sockets, names of Hub.Formats. See
+	// [socket.HandshakeConfig].
+	Protocols []string
 	// Sweepers are stores from which what is expired is removed each hour. Default: those of
 	// SignUps, Sessions, Codes, Nonces and Limiter that are an [auth.Sweeper].
 	Sweepers []auth.Sweeper

@@ -9,9 +9,9 @@ import (
 )
 
 // AsyncAPI returns the socket's document, AsyncAPI 3.0, as a tree that encodes to JSON or
-// YAML. It is made from [ClientEvents], [ServerEvents] and [CloseCodes]. server is the host
+// YAML. It is made from the schema and [CloseCodes]. server is the host
 // to name in it, for example "localhost:5002".
-func AsyncAPI(title, version, server string) map[string]any {
+func AsyncAPI(schema *Schema, title, version, server string) map[string]any {
 	schemas, messages, channel := map[string]any{}, map[string]any{}, map[string]any{}
 	operations := map[string]any{}
 	ref := func(path string) map[string]any { return map[string]any{"$ref": "#/" + path} }
@@ -31,10 +31,10 @@ func AsyncAPI(title, version, server string) map[string]any {
 		return map[string]any{"type": "object", "additionalProperties": false, "properties": p, "required": required}
 	}
 	const idDoc = "With it there is one answer with the same id; without it there is none."
-	for _, e := range clientEvents {
+	for _, e := range schema.ClientEvents() {
 		addSchema(schemas, e.Data)
 		addSchema(schemas, e.Ack)
-		in, out := e.Data.Name, e.Ack.Name+"Of_"+e.Name
+		in, out := e.messageName(), e.ackName()
 		required := slices.ContainsFunc(e.Data.Fields, func(f Field) bool { return f.Required })
 		add(in, e.Name, e.Doc, envelope(e.Name, ref("components/schemas/"+e.Data.Name), required, idDoc))
 		answer := envelope(EventAck, ref("components/schemas/"+e.Ack.Name), true, "The id of the event that is answered.")
@@ -66,12 +66,12 @@ func AsyncAPI(title, version, server string) map[string]any {
 			"error": ref("components/schemas/Error"),
 		},
 	})
-	for _, e := range serverEvents {
+	for _, e := range schema.ServerEvents() {
 		addSchema(schemas, e.Data)
-		add(e.Data.Name+"Event", e.Name, e.Doc, envelope(e.Name, ref("components/schemas/"+e.Data.Name), true, ""))
+		add(e.messageName(), e.Name, e.Doc, envelope(e.Name, ref("components/schemas/"+e.Data.Name), true, ""))
 		operations["send_"+e.Name] = map[string]any{
 			"action": "send", "channel": ref("channels/socket"), "summary": e.Doc,
-			"messages": []any{ref("channels/socket/messages/" + e.Data.Name + "Event")},
+			"messages": []any{ref("channels/socket/messages/" + e.messageName())},
 		}
 	}
 	var closes strings.Builder
@@ -161,8 +161,8 @@ func addSchema(schemas map[string]any, o *Object) {
 	schemas[o.Name].(map[string]any)["required"] = required
 }
 
-// TypeScript returns declarations of every object and event of the socket, from the same source.
-func TypeScript() []byte {
+// TypeScript returns declarations of every object and event of the schema.
+func TypeScript(schema *Schema) []byte {
 	var b strings.Builder
 	b.WriteString("// Printed from the socket's schema. Do not edit.\n")
 	done := map[string]bool{}
@@ -192,25 +192,25 @@ func TypeScript() []byte {
 		rows(func(event, typ string) { fmt.Fprintf(&b, "  %s: %s;\n", event, typ) })
 		b.WriteString("}\n")
 	}
-	for _, e := range clientEvents {
+	for _, e := range schema.ClientEvents() {
 		declare(e.Data)
 		declare(e.Ack)
 	}
-	for _, e := range serverEvents {
+	for _, e := range schema.ServerEvents() {
 		declare(e.Data)
 	}
 	table("What a client may send: the data of each event.", "ClientEvents", func(row func(string, string)) {
-		for _, e := range clientEvents {
+		for _, e := range schema.ClientEvents() {
 			row(e.Name, e.Data.Name)
 		}
 	})
 	table("The answer to each event of a client.", "Acks", func(row func(string, string)) {
-		for _, e := range clientEvents {
+		for _, e := range schema.ClientEvents() {
 			row(e.Name, e.Ack.Name)
 		}
 	})
 	table("What the server sends: the data of each event.", "ServerEvents", func(row func(string, string)) {
-		for _, e := range serverEvents {
+		for _, e := range schema.ServerEvents() {
 			row(e.Name, e.Data.Name)
 		}
 	})

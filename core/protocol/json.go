@@ -15,21 +15,29 @@ import (
 	"github.com/parley-chat/parley/core/socket"
 )
 
-// JSON is the wire format of the subprotocol parley.v1: one JSON object a text frame,
+// JSON makes the wire format of the subprotocol parley.v1: one JSON object a text frame,
 //
 //	{"id": 7, "event": "message", "data": {…}}
-type JSON struct{}
+//
+// A command without an id is not answered.
+func JSON(s *Schema) Format { return jsonFormat{s} }
 
-var _ Format = JSON{}
+type jsonFormat struct{ schema *Schema }
 
 // Decode reads and checks one message.
-func (JSON) Decode(payload []byte) (Command, error) {
-	var c Command
-	if !json.Valid(payload) || !utf8.Valid(payload) {
-		return c, ErrBadEvent.Detail("it is not JSON")
+func (j jsonFormat) Decode(payload []byte, binary bool) (Command, error) {
+	if binary {
+		return Command{}, ErrBadEvent.Detail("binary messages are not part of the protocol")
 	}
-	var data []byte
-	var seen [3]bool
+	if !json.Valid(payload) || !utf8.Valid(payload) {
+		return Command{}, ErrBadEvent.Detail("it is not JSON")
+	}
+	var (
+		id          uint64
+		hasID       bool
+		event, data []byte
+		seen        [3]bool
+	)
 	err := members(payload, func(name, value []byte) error {
 		var i int
 		switch string(name) {
@@ -39,19 +47,19 @@ func (JSON) Decode(payload []byte) (Command, error) {
 			if err != nil {
 				return ErrBadEvent.Detail("id is %v", err)
 			}
-			c.ID, c.HasID = n, true
+			id, hasID = n, true
 		case "event":
 			i = 1
-			s, err := text(value)
+			s, err := stringBytes(value)
 			if err != nil {
 				return ErrBadEvent.Detail("event is %v", err)
 			}
-			c.Event = s
+			event = s
 		case "data":
 			i = 2
 			data = value
 		default:
-			return ErrBadEvent.Detail("unknown member %s", quote(name))
+			return ErrBadEvent.Detail("unknown member %s", quote(string(name)))
 		}
 		if seen[i] {
 			return ErrBadEvent.Detail("%s stands twice", name)
@@ -60,117 +68,53 @@ func (JSON) Decode(payload []byte) (Command, error) {
 		return nil
 	})
 	if err != nil {
-		return c, err
+		return Command{}, err
 	}
-	for i := range clientEvents {
-		if e := &clientEvents[i]; e.Name == c.Event {
-			c.Event = e.Name // the constant, not the copy
-			return c, c.decode(e.Data, data)
-		}
-	}
-	return c, ErrBadEvent.Detail("unknown event %s", quote([]byte(c.Event)))
-}
-
-// decode checks data against its schema and sets the command's fields.
-func (c *Command) decode(o *Object, data []byte) error {
-	var seen uint64
-	if data == nil {
-		data = []byte("{}")
-	}
-	err := members(data, func(name, value []byte) error {
-		for i := range o.Fields {
-			f := &o.Fields[i]
-			if f.Name != string(name) {
-				continue
-			}
-			if seen&(1<<i) != 0 {
-				return ErrBadEvent.Detail("data.%s stands twice", f.Name)
-			}
-			seen |= 1 << i
-			if err := c.set(f, value); err != nil {
-				return ErrBadEvent.Detail("data.%s: %v", f.Name, err)
-			}
-			return nil
-		}
-		return ErrBadEvent.Detail("unknown member data.%s", quote(name))
-	})
+	k, err := j.schema.check(event)
 	if err != nil {
-		return err
+		return Command{}, err
 	}
-	for i, f := range o.Fields {
-		if f.Required && seen&(1<<i) == 0 {
-			return ErrBadEvent.Detail("data.%s is missing", f.Name)
+	if data != nil {
+		err = members(data, func(name, value []byte) error {
+			f, err := k.field(name)
+			if err != nil {
+				return err
+			}
+			return k.json(f, value)
+		})
+		if err != nil {
+			return Command{}, err
 		}
 	}
-	if c.Event == EventTyping && !hasField(o, seen, "typing") {
-		c.Typing = true
-	}
-	return nil
+	c, err := k.Command()
+	c.ID, c.HasID = id, hasID
+	return c, err
 }
 
-func hasField(o *Object, seen uint64, name string) bool {
-	for i, f := range o.Fields {
-		if f.Name == name {
-			return seen&(1<<i) != 0
-		}
-	}
-	return false
-}
-
-func (c *Command) set(f *Field, value []byte) error {
+// json gives a field the value that stands in valid JSON.
+func (k *Check) json(f *Field, raw []byte) error {
 	switch f.Type {
 	case String:
-		s, err := text(value)
+		s, err := stringBytes(raw)
 		if err != nil {
-			return err
+			return ErrBadEvent.Detail("data.%s: %v", f.Name, err)
 		}
-		if n := utf8.RuneCountInString(s); n < f.MinLength || n > f.MaxLength {
-			return fmt.Errorf("must have %d to %d characters", f.MinLength, f.MaxLength)
-		}
-		if f.check != nil {
-			if err := f.check(s); err != nil {
-				return errors.New(fault.Public(err).Detail)
-			}
-		}
-		switch f.Name {
-		case "room":
-			c.Room = s
-		case "text":
-			c.Text = s
-		case "clientId":
-			c.ClientID = s
-		case "token":
-			c.Token = s
-		}
+		return k.Text(f, string(s))
 	case Integer:
-		n, err := integer(value)
+		n, err := integer(raw)
 		if err != nil {
-			return err
+			return ErrBadEvent.Detail("data.%s: %v", f.Name, err)
 		}
-		if n < f.Minimum || (f.Maximum > 0 && n > f.Maximum) {
-			return errors.New("out of range")
-		}
-		switch f.Name {
-		case "since":
-			c.Since = &n
-		case "before":
-			c.Before = &n
-		case "after":
-			c.After = &n
-		case "limit":
-			c.Limit = n
-		}
+		return k.Integer(f, n)
 	case Boolean:
-		switch string(value) {
+		switch string(raw) {
 		case "true":
-			c.Typing = true
+			return k.Boolean(f, true)
 		case "false":
-			c.Typing = false
-		default:
-			return errors.New("must be true or false")
+			return k.Boolean(f, false)
 		}
 	}
-	return nil
+	return f.refuse(f.Type)
 }
 
 // members calls f for each member of the object in valid JSON; name is without quotes and
@@ -185,11 +129,10 @@ func members(object []byte, f func(name, value []byte) error) error {
 		end := scanString(b)
 		name := b[1 : end-1]
 		if bytes.IndexByte(name, '\\') >= 0 {
-			s, err := text(b[:end])
-			if err != nil {
+			var err error
+			if name, err = stringBytes(b[:end]); err != nil {
 				return ErrBadEvent.Detail("%v", err)
 			}
-			name = []byte(s)
 		}
 		b = space(b[end:])
 		b = space(b[1:]) // the colon
@@ -214,12 +157,14 @@ func space(b []byte) []byte {
 
 // scanString returns the length of the string that valid JSON begins with.
 func scanString(b []byte) int {
-	for i := 1; ; i++ {
-		switch b[i] {
-		case '\\':
-			i++
-		case '"':
-			return i + 1
+	for i := 1; ; {
+		i += bytes.IndexByte(b[i:], '"')
+		escapes := 0
+		for b[i-1-escapes] == '\\' {
+			escapes++
+		}
+		if i++; escapes%2 == 0 {
+			return i
 		}
 	}
 }
@@ -252,23 +197,24 @@ func scanValue(b []byte) int {
 	return len(b)
 }
 
-// text reads a JSON string. An escaped surrogate without its partner is refused: it is no text.
-func text(value []byte) (string, error) {
+// stringBytes reads a JSON string; what it returns may be a part of value. An escaped surrogate without
+// its partner is refused: it is no text.
+func stringBytes(value []byte) ([]byte, error) {
 	if len(value) < 2 || value[0] != '"' {
-		return "", errors.New("not a string")
+		return nil, errors.New("not a string")
 	}
 	raw := value[1 : len(value)-1]
 	if bytes.IndexByte(raw, '\\') < 0 {
-		return string(raw), nil
+		return raw, nil
 	}
 	if loneSurrogate(raw) {
-		return "", errors.New("not valid UTF-16 in an escape")
+		return nil, errors.New("not valid UTF-16 in an escape")
 	}
 	var s string
 	if err := json.Unmarshal(value, &s); err != nil {
-		return "", errors.New("not a string")
+		return nil, errors.New("not a string")
 	}
-	return s, nil
+	return []byte(s), nil
 }
 
 func loneSurrogate(raw []byte) bool {
@@ -316,92 +262,121 @@ func integer(value []byte) (uint64, error) {
 	return n, nil
 }
 
-// quote shows a foreign name in an explanation, cut short.
-func quote(name []byte) string {
-	const most = 40
-	if len(name) > most {
-		return strconv.QuoteToASCII(string(name[:most])) + "…"
+// Answer sends the ack of a command that has an ID.
+func (jsonFormat) Answer(to Sink, c Command, a Answer) {
+	if c.HasID {
+		to.Send(socket.NewFrame(func(b []byte) []byte {
+			b = appendHead(b, c, EventAck)
+			b = AppendAnswer(append(b, `,"data":`...), c, a)
+			return append(b, '}')
+		}))
 	}
-	return strconv.QuoteToASCII(string(name))
 }
 
-// Ack makes the answer to a command.
-func (JSON) Ack(c Command, a Answer) *socket.Frame {
-	return socket.NewFrame(func(b []byte) []byte {
-		b = appendHead(b, c, EventAck)
-		b = append(b, `,"data":{`...)
-		switch c.Event {
-		case EventJoinRoom:
-			b = appendString(append(b, `"room":`...), a.Room)
-			b = strconv.AppendUint(append(b, `,"seq":`...), a.Seq, 10)
-			b = strconv.AppendBool(append(b, `,"recovered":`...), a.Recovered)
-			b = appendMessages(append(b, ','), a.Messages)
-		case EventMessage:
-			b = appendString(append(b, `"room":`...), a.Stored.Room)
-			b = strconv.AppendUint(append(b, `,"seq":`...), a.Stored.Seq, 10)
-			b = appendString(append(b, `,"id":`...), a.Stored.ID)
-			b = appendTime(append(b, `,"at":`...), a.Stored.At)
-		case EventHistory:
-			b = appendMessages(b, a.Messages)
-			b = strconv.AppendBool(append(b, `,"more":`...), a.More)
-		case EventPresence:
-			b = append(b, `"members":[`...)
-			for i, m := range a.Members {
-				if i > 0 {
-					b = append(b, ',')
-				}
-				b = appendUser(b, m)
-			}
-			b = strconv.AppendInt(append(b, `],"count":`...), int64(a.Count), 10)
-		case EventRenew:
-			b = strconv.AppendInt(append(b, `"expiresIn":`...), int64(a.ExpiresIn/time.Second), 10)
-		case EventHealthCheck:
-			b = append(b, `"message":"OK"`...)
-		}
-		return append(b, "}}"...)
-	})
-}
-
-// Error makes the answer to a command that failed.
-func (JSON) Error(c Command, p fault.Problem) *socket.Frame {
+// Error makes the answer to a command that failed and has an ID.
+func (jsonFormat) Error(c Command, p fault.Problem) *socket.Frame {
+	if !c.HasID {
+		return nil
+	}
 	return socket.NewFrame(func(b []byte) []byte {
 		b = appendHead(b, c, EventError)
-		b = appendString(append(b, `,"error":{"code":`...), p.Code)
-		b = appendString(append(b, `,"title":`...), p.Title)
-		if p.Detail != "" {
-			b = appendString(append(b, `,"detail":`...), p.Detail)
-		}
-		if p.RetryAfter > 0 {
-			b = strconv.AppendInt(append(b, `,"retryAfter":`...), int64(math.Ceil(p.RetryAfter.Seconds())), 10)
-		}
-		return append(b, "}}"...)
+		b = AppendProblem(append(b, `,"error":`...), p)
+		return append(b, '}')
 	})
 }
 
 // Event makes an event of the server.
-func (JSON) Event(e Outgoing) *socket.Frame {
+func (jsonFormat) Event(e Outgoing) *socket.Frame {
 	return socket.NewFrame(func(b []byte) []byte {
 		b = append(b, `{"event":"`...)
-		b = append(b, e.Event...)
+		b = append(b, e.Schema.Name...)
 		b = append(b, `","data":`...)
-		switch e.Event {
-		case EventMessage:
+		if e.Schema.Name == EventMessage {
 			b = appendMessage(b, e.Message)
-		default:
-			b = appendString(append(b, `{"room":`...), e.Room)
-			if e.Event != EventResync {
-				b = appendUser(append(b, `,"user":`...), e.User)
-			}
-			switch e.Event {
-			case EventTyping:
-				b = strconv.AppendBool(append(b, `,"typing":`...), e.Typing)
-			case EventMembership:
-				b = append(b, `,"role":null`...)
-			}
-			b = append(b, '}')
+		} else {
+			b = AppendData(b, e.Schema.Data, e.Data)
 		}
 		return append(b, '}')
 	})
+}
+
+// AppendAnswer appends the data of an ack as JSON. The frequent ones are written without Values.
+func AppendAnswer(b []byte, c Command, a Answer) []byte {
+	switch c.Event {
+	case EventJoinRoom:
+		b = AppendString(append(b, `{"room":`...), a.Room)
+		b = strconv.AppendUint(append(b, `,"seq":`...), a.Seq, 10)
+		b = strconv.AppendBool(append(b, `,"recovered":`...), a.Recovered)
+		b = appendMessages(append(b, ','), a.Messages)
+	case EventMessage:
+		b = AppendString(append(b, `{"room":`...), a.Stored.Room)
+		b = strconv.AppendUint(append(b, `,"seq":`...), a.Stored.Seq, 10)
+		b = AppendString(append(b, `,"id":`...), a.Stored.ID)
+		b = appendTime(append(b, `,"at":`...), a.Stored.At)
+	case EventHistory:
+		b = appendMessages(append(b, '{'), a.Messages)
+		b = strconv.AppendBool(append(b, `,"more":`...), a.More)
+	default:
+		return AppendData(b, c.schema.Ack, a.Data)
+	}
+	return append(b, '}')
+}
+
+// AppendProblem appends an error's code, title and what else it has as a JSON object.
+func AppendProblem(b []byte, p fault.Problem) []byte {
+	b = AppendString(append(b, `{"code":`...), p.Code)
+	b = AppendString(append(b, `,"title":`...), p.Title)
+	if p.Detail != "" {
+		b = AppendString(append(b, `,"detail":`...), p.Detail)
+	}
+	if p.RetryAfter > 0 {
+		b = strconv.AppendInt(append(b, `,"retryAfter":`...), int64(math.Ceil(p.RetryAfter.Seconds())), 10)
+	}
+	return append(b, '}')
+}
+
+// AppendData appends d as a JSON object, in the order of o's fields. d must fit o.
+func AppendData(b []byte, o *Object, d Data) []byte {
+	b = append(b, '{')
+	first := true
+	for i := range o.Fields {
+		f := &o.Fields[i]
+		v, given := d[f.Name]
+		if !given {
+			continue
+		}
+		if !first {
+			b = append(b, ',')
+		}
+		first = false
+		b = append(AppendString(b, f.Name), ':')
+		switch v := v.(type) {
+		case string:
+			b = AppendString(b, v)
+		case bool:
+			b = strconv.AppendBool(b, v)
+		case time.Time:
+			b = appendTime(b, v)
+		case Data:
+			b = AppendData(b, f.Object, v)
+		case []Data:
+			b = append(b, '[')
+			for i, d := range v {
+				if i > 0 {
+					b = append(b, ',')
+				}
+				b = AppendData(b, f.Object, d)
+			}
+			b = append(b, ']')
+		default:
+			if n, ok := number(v); ok {
+				b = strconv.AppendUint(b, n, 10)
+			} else {
+				b = append(b, "null"...)
+			}
+		}
+	}
+	return append(b, '}')
 }
 
 func appendHead(b []byte, c Command, event string) []byte {
@@ -422,21 +397,21 @@ func appendMessages(b []byte, messages []chat.Message) []byte {
 }
 
 func appendMessage(b []byte, m chat.Message) []byte {
-	b = appendString(append(b, `{"room":`...), m.Room)
+	b = AppendString(append(b, `{"room":`...), m.Room)
 	b = strconv.AppendUint(append(b, `,"seq":`...), m.Seq, 10)
-	b = appendString(append(b, `,"id":`...), m.ID)
+	b = AppendString(append(b, `,"id":`...), m.ID)
 	if m.ClientID != "" {
-		b = appendString(append(b, `,"clientId":`...), m.ClientID)
+		b = AppendString(append(b, `,"clientId":`...), m.ClientID)
 	}
 	b = appendUser(append(b, `,"user":`...), m.Author)
-	b = appendString(append(b, `,"text":`...), m.Text)
+	b = AppendString(append(b, `,"text":`...), m.Text)
 	b = appendTime(append(b, `,"at":`...), m.At)
 	return append(b, '}')
 }
 
 func appendUser(b []byte, u chat.Author) []byte {
-	b = appendString(append(b, `{"id":`...), string(u.ID))
-	b = appendString(append(b, `,"name":`...), u.Name)
+	b = AppendString(append(b, `{"id":`...), string(u.ID))
+	b = AppendString(append(b, `,"name":`...), u.Name)
 	return append(b, '}')
 }
 
@@ -451,8 +426,63 @@ func appendTime(b []byte, t time.Time) []byte {
 
 const hex = "0123456789abcdef"
 
-// appendString appends s as a JSON string. Bytes that are not UTF-8 become U+FFFD.
-func appendString(b []byte, s string) []byte {
+// ParseData reads a JSON object that [AppendData] has written, and checks that it fits o.
+func ParseData(b []byte, o *Object) (Data, error) {
+	d := json.NewDecoder(bytes.NewReader(b))
+	d.UseNumber()
+	var v any
+	if err := d.Decode(&v); err != nil {
+		return nil, fmt.Errorf("not JSON: %w", err)
+	}
+	data, _ := o.typed(v).(Data)
+	if data == nil {
+		return nil, errors.New("not an object")
+	}
+	return data, o.Fits(data)
+}
+
+// typed gives what encoding/json has read the types of Data; what has no place in o, or another type,
+// stays as it is.
+func (o *Object) typed(v any) any {
+	members, ok := v.(map[string]any)
+	if !ok {
+		return v
+	}
+	d := make(Data, len(members))
+	for name, v := range members {
+		d[name] = v
+		f := o.field(name)
+		if f == nil {
+			continue
+		}
+		switch v := v.(type) {
+		case json.Number:
+			if n, err := strconv.ParseUint(v.String(), 10, 64); err == nil {
+				d[name] = n
+			}
+		case string:
+			if at, err := time.Parse(timeLayout, v); err == nil && f.Type == Time {
+				d[name] = at
+			}
+		case map[string]any:
+			if f.Type == Ref {
+				d[name] = f.Object.typed(v)
+			}
+		case []any:
+			if f.Type == ListOf {
+				list := make([]Data, len(v))
+				for i := range v {
+					list[i], _ = f.Object.typed(v[i]).(Data)
+				}
+				d[name] = list
+			}
+		}
+	}
+	return d
+}
+
+// AppendString appends s as a JSON string. Bytes that are not UTF-8 become U+FFFD.
+func AppendString(b []byte, s string) []byte {
 	b = append(b, '"')
 	start := 0
 	for i := 0; i < len(s); {

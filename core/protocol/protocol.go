@@ -1,8 +1,12 @@
 // Package protocol is what is said on a connection: the events and their schema, the commands and
 // answers that they become, and how a wire format writes them.
 //
-// What a client may send is stated once, in [ClientEvents]: the run-time check, the allow-list,
-// the AsyncAPI document and the types of the browser client all come from it.
+// What may be said is stated once, in a [Schema]: Parley's own events, and those that an application
+// adds. The run-time check, the allow-list, the AsyncAPI document and the types of the browser client
+// all come from it.
+//
+// A wire format is a [Format]. It brings its own syntax and its own names, and leaves the rules to
+// [Schema.Check]; contract.Format states what each must keep. [JSON] is the format of parley.v1.
 package protocol
 
 import (
@@ -16,12 +20,44 @@ import (
 // ErrBadEvent refuses a message that is not an event, or not one that a client may send.
 var ErrBadEvent = fault.New(fault.Invalid, "bad_event", "the event is not valid")
 
+// Format is a wire format: how events look in a message. A hub has one of each, made for its schema by
+// a [NewFormat], and speaks to each connection through the one that the connection's subprotocol names.
+//
+// Its methods may be called from many goroutines. None of them blocks.
+type Format interface {
+	// Decode reads one message and checks it by [Schema.Check].
+	// It keeps nothing of payload, and the command holds no part of it.
+	// An error, of kind Invalid, says that the message is no event that a client may send: the hub
+	// closes the connection with CloseBadEvent and the error's detail.
+	Decode(payload []byte, binary bool) (Command, error)
+	// Answer sends what the client gets when a command was done, in this order: nothing, one frame, or
+	// several, for example the messages of a room that was joined, each as an event of its own. Whether
+	// a command without an ID is answered is the format's to say. Live events of the room follow behind
+	// the answer to a join.
+	Answer(to Sink, c Command, a Answer)
+	// Error makes the answer to a command that failed; nil if this format has none, as where the client
+	// asked for no answer. The connection stays open.
+	Error(c Command, p fault.Problem) *socket.Frame
+	// Event makes an event of the server. It is made once for all connections of the format. nil says
+	// that the format does not have the event: then it is not sent.
+	Event(e Outgoing) *socket.Frame
+}
+
+// NewFormat makes a format that speaks a schema.
+type NewFormat func(s *Schema) Format
+
+// Sink takes the frames of an answer.
+type Sink interface {
+	// Send queues f behind what was queued before. It does not block.
+	Send(f *socket.Frame)
+}
+
 // Command is what a client asks for, after it was checked against the schema.
 type Command struct {
 	// ID is the client's number for the answer, if HasID.
 	ID    uint64
 	HasID bool
-	// Event is the name: one of ClientEvents.
+	// Event is the name: of a [ClientEvent] of the schema.
 	Event string
 
 	Room, Text, ClientID, Token string
@@ -29,21 +65,19 @@ type Command struct {
 	Since, Before, After *uint64
 	Limit                uint64
 	Typing               bool
+	// Data holds the fields that have no place above, as those of an application's events.
+	Data Data
+
+	schema *ClientEvent
 }
 
-// Format is a wire format: how events look in a message. The hub speaks through one for
-// each connection. Its methods may be called from many goroutines.
-type Format interface {
-	// Decode reads and checks one message; it keeps nothing of it. Errors are of kind Invalid.
-	Decode(payload []byte) (Command, error)
-	// Ack and Error make the answer to a command.
-	Ack(c Command, a Answer) *socket.Frame
-	Error(c Command, p fault.Problem) *socket.Frame
-	// Event makes an event of the server; nil if this format does not have it.
-	Event(e Outgoing) *socket.Frame
-}
+// Schema returns what the command's event is made of, and its answer; nil for a command that did not come
+// from [Schema.Check].
+func (c *Command) Schema() *ClientEvent { return c.schema }
 
-// Answer is what a command's ack holds; which fields count depends on the command.
+// Answer is what a command's ack holds. Those that are frequent have places of their own: join_room has
+// Room, Seq, Recovered and Messages, message has Stored, history has Messages and More. All others have
+// Data. [Command.Values] has them all alike.
 type Answer struct {
 	Room      string
 	Seq       uint64
@@ -51,17 +85,80 @@ type Answer struct {
 	More      bool
 	Messages  []chat.Message
 	Stored    chat.Message
-	Members   []chat.Author
-	Count     int
-	// ExpiresIn is how long the connection goes on, in whole seconds.
-	ExpiresIn time.Duration
+	Data      Data
 }
 
 // Outgoing is an event of the server.
 type Outgoing struct {
-	Event   string
-	Room    string
+	// Schema is what the event is made of; its Name is the event's.
+	Schema *ServerEvent
+	Room   string
+	// User is whom the event is about; for an application's event, who caused it.
+	User chat.Author
+	// Message is set for the event message, and Data for all others. [Outgoing.Values] has both alike.
 	Message chat.Message
-	User    chat.Author
-	Typing  bool
+	Data    Data
 }
+
+// Values returns all fields of an answer by the names of the command's schema. The result must not be changed.
+func (c *Command) Values(a Answer) Data {
+	switch c.Event {
+	case EventJoinRoom:
+		return Data{"room": a.Room, "seq": a.Seq, "recovered": a.Recovered, "messages": messagesData(a.Messages)}
+	case EventMessage:
+		return Data{"room": a.Stored.Room, "seq": a.Stored.Seq, "id": a.Stored.ID, "at": a.Stored.At}
+	case EventHistory:
+		return Data{"messages": messagesData(a.Messages), "more": a.More}
+	}
+	return a.Data
+}
+
+// Values returns all fields of the event by the names of its schema. The result must not be changed.
+func (e *Outgoing) Values() Data {
+	if e.Schema.Name == EventMessage {
+		return MessageData(e.Message)
+	}
+	return e.Data
+}
+
+// MessageData returns the fields of a message by the names of its schema.
+func MessageData(m chat.Message) Data {
+	d := Data{"room": m.Room, "seq": m.Seq, "id": m.ID, "user": UserData(m.Author), "text": m.Text, "at": m.At}
+	if m.ClientID != "" {
+		d["clientId"] = m.ClientID
+	}
+	return d
+}
+
+// UserData returns the fields of a user by the names of its schema.
+func UserData(u chat.Author) Data { return Data{"id": string(u.ID), "name": u.Name} }
+
+func messagesData(messages []chat.Message) []Data {
+	all := make([]Data, len(messages))
+	for i, m := range messages {
+		all[i] = MessageData(m)
+	}
+	return all
+}
+
+// Data is the fields of an object by their names. The values are of these types:
+//
+//	String   string; nil where [Field.Null]
+//	Integer  uint64; int where a program gives it
+//	Boolean  bool
+//	Time     time.Time
+//	Ref      Data
+//	ListOf   []Data
+type Data map[string]any
+
+// Text returns a string, or an empty one if there is none.
+func (d Data) Text(name string) string { s, _ := d[name].(string); return s }
+
+// Integer returns an integer, or 0 if there is none.
+func (d Data) Integer(name string) uint64 { n, _ := number(d[name]); return n }
+
+// Boolean returns a boolean, or false if there is none.
+func (d Data) Boolean(name string) bool { b, _ := d[name].(bool); return b }
+
+// Time returns a time, or the zero one if there is none.
+func (d Data) Time(name string) time.Time { t, _ := d[name].(time.Time); return t }

@@ -29,9 +29,13 @@ type Field struct {
 	Doc      string
 	Type     FieldType
 	Required bool
-	// MinLength and MaxLength bound a string, in characters.
+	// MinLength and MaxLength bound a string, in characters. MaxLength 0 is no bound, which only what
+	// the server sends may have.
 	MinLength, MaxLength int
-	// Pattern says in the words of a regular expression (ECMA-262, unicode) what check checks.
+	// Check, if set, refuses further strings. The detail of its error (package fault) is told to the client.
+	Check func(string) error
+	// Pattern says in the words of a regular expression (ECMA-262, unicode) what Check checks. It is for
+	// documents.
 	Pattern string
 	// Null says that the value may be null instead of a string.
 	Null bool
@@ -40,7 +44,10 @@ type Field struct {
 	// Object is the type of a Ref or ListOf.
 	Object *Object
 
-	check func(string) error
+	// set puts what a client has sent where the command has a place for it; nil for Command.Data.
+	set func(*Command, value)
+	// missing, if set, is called for a field that a client has left out.
+	missing func(*Command)
 }
 
 // Object is the shape of a JSON object. Members that it does not name are refused.
@@ -53,20 +60,23 @@ type Object struct {
 
 // ClientEvent is an event that a client may send. What is not listed is refused.
 type ClientEvent struct {
+	// Name is a letter, and up to 63 further letters, digits and _.
 	Name string
 	Doc  string
+	// Data is what the client sends, and Ack what the answer holds.
 	Data *Object
 	Ack  *Object
 }
 
 // ServerEvent is an event that the server sends.
 type ServerEvent struct {
+	// Name is a letter, and up to 63 further letters, digits and _.
 	Name string
 	Doc  string
 	Data *Object
 }
 
-// Names of events.
+// Names of Parley's own events, and of the two answers.
 const (
 	EventJoinRoom    = "join_room"
 	EventLeaveRoom   = "leave_room"
@@ -87,19 +97,20 @@ const (
 var (
 	roomField = Field{
 		Name: "room", Type: String, Required: true, MinLength: 1, MaxLength: chat.MaxRoomName,
-		Pattern: `^(?! )(?:[^\p{C}\p{Zl}\p{Zp}]|[\u200C\u200D]|[\u{E0020}-\u{E007F}])+(?<! )$`, check: chat.CheckRoom,
+		Pattern: `^(?! )(?:[^\p{C}\p{Zl}\p{Zp}]|[\u200C\u200D]|[\u{E0020}-\u{E007F}])+(?<! )$`, Check: chat.CheckRoom, set: func(c *Command, v value) { c.Room = v.text },
 		Doc: "The room's name: visible characters, no space at either end. U+200C and U+200D may stand where a script or an emoji needs them. Answers and events have it in Unicode's form NFC.",
 	}
 	textField = Field{
 		Name: "text", Type: String, Required: true, MinLength: 1, MaxLength: chat.MaxText,
-		Pattern: `^[^\u0000]+$`, check: noNUL, Doc: "What is said. U+0000 is refused, and so, by an error, is a text without a character that can be seen.",
+		Pattern: `^[^\u0000]+$`, Check: noNUL, set: func(c *Command, v value) { c.Text = v.text },
+		Doc: "What is said. U+0000 is refused, and so, by an error, is a text without a character that can be seen.",
 	}
 	clientIDField = Field{
-		Name: "clientId", Type: String, MaxLength: chat.MaxClientID, Pattern: `^[!-~]*$`, check: chat.CheckClientID,
+		Name: "clientId", Type: String, MaxLength: chat.MaxClientID, Pattern: `^[!-~]*$`, Check: chat.CheckClientID, set: func(c *Command, v value) { c.ClientID = v.text },
 		Doc: "The sender's own name for the message. Sending the same again stores nothing and has the same answer.",
 	}
 	tokenField = Field{
-		Name: "token", Type: String, Required: true, MinLength: 1, MaxLength: maxToken, Pattern: `^[!-~]+$`, check: checkToken,
+		Name: "token", Type: String, Required: true, MinLength: 1, MaxLength: maxToken, Pattern: `^[!-~]+$`, Check: checkToken, set: func(c *Command, v value) { c.Token = v.text },
 		Doc: "An access token, as for the handshake.",
 	}
 	seqField = Field{Name: "seq", Type: Integer, Required: true, Minimum: 1, Doc: "The place in the room's sequence 1, 2, 3, … without gaps."}
@@ -134,11 +145,14 @@ func noNUL(text string) error {
 	return nil
 }
 
+// clientEvents are the events that a client may send. A new one of Parley's own is a row here, and one in
+// the table of handlers in package realtime. Its fields reach the handler in Command.Data, unless they have
+// a place of their own.
 var clientEvents = []ClientEvent{
 	{
 		Name: EventJoinRoom, Doc: "Join a room, or come back to it: with since, the answer holds what was missed.",
 		Data: &Object{Name: "JoinRoom", Doc: "Which room, and what was seen of it.", Fields: []Field{
-			roomField, {Name: "since", Type: Integer, Doc: "The last sequence that the client has seen; without it the answer holds the newest messages."},
+			roomField, {Name: "since", Type: Integer, set: func(c *Command, v value) { c.Since = &v.number }, Doc: "The last sequence that the client has seen; without it the answer holds the newest messages."},
 		}},
 		Ack: &Object{Name: "JoinRoomAck", Doc: "The room as it stands. Live messages follow from seq+1 on.", Fields: []Field{
 			ackedRoomField, {Name: "seq", Type: Integer, Required: true, Doc: "The room's last sequence; 0 if it has no messages. If messages ends before it, ask for the rest with history."},
@@ -160,7 +174,10 @@ var clientEvents = []ClientEvent{
 	{
 		Name: EventTyping, Doc: "Say that one is typing, or has stopped. It expires by itself; more often than a stated rate it has no effect.",
 		Data: &Object{Name: "IsTyping", Doc: "Who types is known; where is not.", Fields: []Field{
-			roomField, {Name: "typing", Type: Boolean, Doc: "True unless given."},
+			roomField, {
+				Name: "typing", Type: Boolean, Doc: "True unless given.",
+				set: func(c *Command, v value) { c.Typing = v.flag }, missing: func(c *Command) { c.Typing = true },
+			},
 		}},
 		Ack: emptyObject,
 	},
@@ -168,9 +185,9 @@ var clientEvents = []ClientEvent{
 		Name: EventHistory, Doc: "Read older or newer messages of a room that was joined.",
 		Data: &Object{Name: "History", Doc: "Which messages. Without before and after: the newest.", Fields: []Field{
 			roomField,
-			{Name: "before", Type: Integer, Minimum: 1, Doc: "Only messages with a lower sequence, the highest of them first to be taken."},
-			{Name: "after", Type: Integer, Doc: "Only messages with a higher sequence, the lowest of them first to be taken."},
-			{Name: "limit", Type: Integer, Minimum: 1, Maximum: 1000, Doc: "How many at most; the server may give fewer."},
+			{Name: "before", Type: Integer, Minimum: 1, set: func(c *Command, v value) { c.Before = &v.number }, Doc: "Only messages with a lower sequence, the highest of them first to be taken."},
+			{Name: "after", Type: Integer, set: func(c *Command, v value) { c.After = &v.number }, Doc: "Only messages with a higher sequence, the lowest of them first to be taken."},
+			{Name: "limit", Type: Integer, Minimum: 1, Maximum: 1000, set: func(c *Command, v value) { c.Limit = v.number }, Doc: "How many at most; the server may give fewer."},
 		}},
 		Ack: &Object{Name: "HistoryAck", Doc: "A page.", Fields: []Field{
 			messagesField, {Name: "more", Type: Boolean, Required: true, Doc: "The range holds further messages."},
@@ -197,6 +214,7 @@ var clientEvents = []ClientEvent{
 	},
 }
 
+// serverEvents are the events that the server sends.
 var serverEvents = []ServerEvent{
 	{Name: EventMessage, Doc: "A message in a room that was joined, also the receiver's own.", Data: messageObject},
 	{Name: EventTyping, Doc: "Somebody else types, or has stopped.", Data: &Object{Name: "Typing", Doc: "Who types where.", Fields: []Field{
@@ -209,13 +227,6 @@ var serverEvents = []ServerEvent{
 	}}},
 	{Name: EventResync, Doc: "Messages of the room may have been missed: join it again with since.", Data: &Object{Name: "Resync", Doc: "Which room.", Fields: []Field{ackedRoomField}}},
 }
-
-// ClientEvents is what a client may send. It is the source of the run-time check, the
-// allow-list, the AsyncAPI document and the typed clients. The result must not be changed.
-func ClientEvents() []ClientEvent { return clientEvents }
-
-// ServerEvents is what the server sends besides answers. The result must not be changed.
-func ServerEvents() []ServerEvent { return serverEvents }
 
 // CloseCodes are the close codes a client can meet, and what it may do after each.
 func CloseCodes() []CloseCode { return closeCodes }

@@ -18,10 +18,9 @@ import (
 type client struct {
 	hub     *Hub
 	conn    socket.Conn
-	format  protocol.Format
-	id      uint64
 	user    chat.Author
 	session string
+	format  uint8 // the place in hub.formats
 
 	nextAt   int64        // when the next event is due under the rate; only Receive uses it
 	inFlight atomic.Int32 // messages that wait for their commit
@@ -38,9 +37,9 @@ type client struct {
 	waiting []protocol.Command // in the order in which they came
 }
 
-func newClient(h *Hub, conn socket.Conn, who socket.Identity, format protocol.Format) *client {
+func newClient(h *Hub, conn socket.Conn, who socket.Identity, format uint8) *client {
 	c := &client{
-		hub: h, conn: conn, format: format, id: h.nextID.Add(1),
+		hub: h, conn: conn, format: format,
 		// Clones, because the identity's strings may be parts of a token or a request.
 		user:    chat.Author{ID: user.ID(strings.Clone(string(who.UserID))), Name: strings.Clone(who.Name)},
 		session: strings.Clone(who.SessionID),
@@ -51,20 +50,19 @@ func newClient(h *Hub, conn socket.Conn, who socket.Identity, format protocol.Fo
 	return c
 }
 
+// speaks returns the wire format of the connection.
+func (c *client) speaks() protocol.Format { return c.hub.formats[c.format] }
+
 // Receive takes one message of the client.
 func (c *client) Receive(payload []byte, binary bool) {
 	if c.gone.Load() {
-		return
-	}
-	if binary {
-		c.close(socket.CloseBadEvent, "binary messages are not part of the protocol")
 		return
 	}
 	if !c.inTime() {
 		c.close(socket.CloseTooFast, "too many events")
 		return
 	}
-	cmd, err := c.format.Decode(payload)
+	cmd, err := c.speaks().Decode(payload, binary)
 	if err != nil {
 		p := fault.Public(err)
 		c.hub.cfg.Log.Debug("a client sent a bad event", "user", c.user.ID) // the detail quotes the client
@@ -121,13 +119,8 @@ func (c *client) later(cmd protocol.Command) {
 
 // waits reports whether a command may wait for a store or for other nodes.
 func (c *client) waits(cmd protocol.Command) bool {
-	switch cmd.Event {
-	case protocol.EventTyping, protocol.EventHealthCheck:
-		return false
-	case protocol.EventMessage:
-		return c.hub.cfg.Chat.SubmitWaits()
-	}
-	return true
+	atOnce := c.hub.handlers[cmd.Event].atOnce
+	return atOnce == nil || !atOnce(c.hub)
 }
 
 // inTime applies the rate by the generic cell rate algorithm.
@@ -147,49 +140,30 @@ func (c *client) inTime() bool {
 }
 
 func (c *client) run(ctx context.Context, cmd protocol.Command) {
-	var err error
-	var a protocol.Answer
-	switch cmd.Event {
-	case protocol.EventMessage:
-		c.message(ctx, cmd)
-		return // answered after the commit
-	case protocol.EventJoinRoom:
-		if err = c.join(ctx, cmd); err == nil {
-			return // answered in place, ahead of live messages
-		}
-	case protocol.EventLeaveRoom:
-		err = c.leave(ctx, cmd.Room)
-	case protocol.EventTyping:
-		err = c.typing(ctx, cmd)
-	case protocol.EventHistory:
-		a, err = c.history(ctx, cmd)
-	case protocol.EventPresence:
-		a, err = c.presence(ctx, cmd)
-	case protocol.EventRenew:
-		a, err = c.renew(ctx, cmd)
-	case protocol.EventHealthCheck:
-		c.answer(cmd, a, nil)
-		c.close(socket.CloseNormal, "")
-		return
+	h := c.hub.handlers[cmd.Event]
+	a, err := h.run(c, ctx, cmd)
+	if err != nil || !h.itself {
+		c.answer(cmd, a, err)
 	}
-	c.answer(cmd, a, err)
 }
 
 func (c *client) answer(cmd protocol.Command, a protocol.Answer, err error) {
-	if err != nil && fault.KindOf(err) == fault.Internal {
-		c.hub.cfg.Log.Error("a command failed", "event", cmd.Event, "room", cmd.Room, "user", c.user.ID, "error", err)
-	}
-	if !cmd.HasID {
+	if err == nil {
+		c.speaks().Answer((*answered)(c), cmd, a)
 		return
 	}
-	var f *socket.Frame
-	if err != nil {
-		f = c.format.Error(cmd, fault.Public(err))
-	} else {
-		f = c.format.Ack(cmd, a)
+	if fault.KindOf(err) == fault.Internal {
+		c.hub.cfg.Log.Error("a command failed", "event", cmd.Event, "room", cmd.Room, "user", c.user.ID, "error", err)
 	}
-	c.send(f, false)
+	if f := c.speaks().Error(cmd, fault.Public(err)); f != nil {
+		c.send(f, false)
+	}
 }
+
+// answered is the client as a sink of answers.
+type answered client
+
+func (c *answered) Send(f *socket.Frame) { (*client)(c).send(f, false) }
 
 // send queues a frame, unless the reader is too slow for it: what can be shed is shed from a
 // quarter of the limit on, anything else closes the connection at the limit. A frame that is
@@ -204,6 +178,24 @@ func (c *client) send(f *socket.Frame, shed bool) {
 		return
 	}
 	_ = c.conn.Send(f) // a closed connection reports itself by Disconnected
+}
+
+// sendAll queues the frames of one answer, which counts as a whole.
+func (c *client) sendAll(frames []*socket.Frame) {
+	if len(frames) == 0 {
+		return
+	}
+	size := 0
+	for _, f := range frames {
+		size += f.Len()
+	}
+	if queued := c.conn.Queued(); queued > 0 && queued+size > c.hub.cfg.MaxQueued {
+		c.close(socket.CloseSlow, "the reader does not keep up")
+		return
+	}
+	for _, f := range frames {
+		_ = c.conn.Send(f)
+	}
 }
 
 func (c *client) close(code int, reason string) { c.conn.Close(code, socket.CloseReason(reason)) }
@@ -231,20 +223,18 @@ func (c *client) memberOf(room string) *member {
 	return nil
 }
 
-func (c *client) message(ctx context.Context, cmd protocol.Command) {
+func (c *client) message(ctx context.Context, cmd protocol.Command) (protocol.Answer, error) {
 	m := c.member(cmd.Room)
 	if m == nil {
-		c.answer(cmd, protocol.Answer{}, ErrNotJoined)
-		return
+		return protocol.Answer{}, ErrNotJoined
 	}
 	if m.room.crowded() {
-		c.answer(cmd, protocol.Answer{}, ErrRoomBusy.RetryAfter(time.Second))
-		return
+		return protocol.Answer{}, ErrRoomBusy.RetryAfter(time.Second)
 	}
 	if int(c.inFlight.Add(1)) > c.hub.cfg.MaxWaiting {
 		c.inFlight.Add(-1)
 		c.close(socket.CloseTooFast, "too many messages wait")
-		return
+		return protocol.Answer{}, nil
 	}
 	d := chat.Draft{Room: m.room.name, ClientID: cmd.ClientID, Author: c.user, Text: cmd.Text}
 	err := c.hub.cfg.Chat.Submit(ctx, d, func(s chat.Stored, err error) {
@@ -253,19 +243,19 @@ func (c *client) message(ctx context.Context, cmd protocol.Command) {
 	})
 	if err != nil {
 		c.inFlight.Add(-1)
-		c.answer(cmd, protocol.Answer{}, err)
 	}
+	return protocol.Answer{}, err
 }
 
-func (c *client) typing(ctx context.Context, cmd protocol.Command) error {
+func (c *client) typing(ctx context.Context, cmd protocol.Command) (protocol.Answer, error) {
 	m := c.member(cmd.Room)
 	if m == nil {
-		return ErrNotJoined
+		return protocol.Answer{}, ErrNotJoined
 	}
 	if m.room.mayType(c.user, cmd.Typing) {
-		c.hub.publish(ctx, Signal{Kind: SignalTyping, Room: m.room.name, User: c.user, Typing: cmd.Typing, Conn: c.id})
+		c.hub.publish(ctx, Signal{Kind: SignalTyping, Room: m.room.name, User: c.user, Typing: cmd.Typing})
 	}
-	return nil
+	return protocol.Answer{}, nil
 }
 
 func (c *client) history(ctx context.Context, cmd protocol.Command) (protocol.Answer, error) {
@@ -290,39 +280,42 @@ func (c *client) presence(ctx context.Context, cmd protocol.Command) (protocol.A
 		return protocol.Answer{}, ErrNotJoined
 	}
 	users, count, err := c.hub.cfg.Presence.List(ctx, c.hub.cfg.Now(), m.room.name, c.hub.cfg.PresenceLimit)
-	return protocol.Answer{Members: users, Count: count}, err
+	members := make([]protocol.Data, len(users))
+	for i, u := range users {
+		members[i] = protocol.UserData(u)
+	}
+	return protocol.Answer{Data: protocol.Data{"members": members, "count": count}}, err
 }
 
 // join subscribes first, then reads, and only then lets live messages through, so that there
 // is no window between what was read and what comes. Joining again reads again.
-func (c *client) join(ctx context.Context, cmd protocol.Command) error {
+func (c *client) join(ctx context.Context, cmd protocol.Command) (none protocol.Answer, err error) {
 	m := c.member(cmd.Room)
 	if m == nil {
 		c.mu.Lock()
 		full := len(c.rooms) >= c.hub.cfg.MaxRooms
 		c.mu.Unlock()
 		if full {
-			return ErrTooManyRooms
+			return none, ErrTooManyRooms
 		}
 	}
 	fresh := m == nil
 	if fresh {
-		var err error
 		if cmd.Room, err = c.hub.cfg.Chat.Resolve(ctx, cmd.Room); err != nil {
-			return err
+			return none, err
 		}
 		// Listening comes first: whoever is taken out of the room from here on is found.
 		if m, err = c.hub.enter(ctx, c, cmd.Room); err != nil {
-			return err
+			return none, err
 		}
 	}
-	back := func(err error) error {
+	back := func(err error) (protocol.Answer, error) {
 		if fresh {
 			c.hub.exit(ctx, m)
 		} else {
 			m.resume()
 		}
-		return err
+		return none, err
 	}
 	if err := c.hub.cfg.Chat.Join(ctx, c.user, m.room.name); err != nil {
 		return back(err)
@@ -333,10 +326,8 @@ func (c *client) join(ctx context.Context, cmd protocol.Command) error {
 		if err != nil {
 			return back(err)
 		}
-		var ack *socket.Frame
-		if cmd.HasID {
-			ack = c.format.Ack(cmd, protocol.Answer{Room: m.room.name, Seq: page.Last, Recovered: page.Recovered, Messages: page.Messages})
-		}
+		var ack collected
+		c.speaks().Answer(&ack, cmd, protocol.Answer{Room: m.room.name, Seq: page.Last, Recovered: page.Recovered, Messages: page.Messages})
 		if m.goLive(page.Last, ack) {
 			break
 		}
@@ -348,9 +339,9 @@ func (c *client) join(ctx context.Context, cmd protocol.Command) error {
 	if removed {
 		// The membership that was stored a moment ago must not outlive the removal.
 		if err := c.hub.cfg.Chat.Leave(ctx, c.user.ID, m.room.name); err != nil {
-			return err
+			return none, err
 		}
-		return ErrRemoved
+		return none, ErrRemoved
 	}
 	if fresh {
 		m.entered(ctx)
@@ -358,8 +349,13 @@ func (c *client) join(ctx context.Context, cmd protocol.Command) error {
 	if c.gone.Load() {
 		c.hub.exit(ctx, m) // Disconnected may have come before the membership was there
 	}
-	return nil
+	return none, nil
 }
+
+// collected is a sink that keeps an answer until its turn comes.
+type collected []*socket.Frame
+
+func (k *collected) Send(f *socket.Frame) { *k = append(*k, f) }
 
 func (c *client) read(ctx context.Context, room string, since *uint64, seen uint64) (chat.Page, error) {
 	if since != nil {
@@ -368,13 +364,19 @@ func (c *client) read(ctx context.Context, room string, since *uint64, seen uint
 	return c.hub.cfg.Chat.Newest(ctx, room, seen)
 }
 
-func (c *client) leave(ctx context.Context, room string) error {
-	m := c.member(room)
+func (c *client) leave(ctx context.Context, cmd protocol.Command) (protocol.Answer, error) {
+	m := c.member(cmd.Room)
 	if m == nil {
-		return nil
+		return protocol.Answer{}, nil
 	}
 	c.hub.exit(ctx, m)
-	return c.hub.cfg.Chat.Leave(ctx, c.user.ID, m.room.name)
+	return protocol.Answer{}, c.hub.cfg.Chat.Leave(ctx, c.user.ID, m.room.name)
+}
+
+func (c *client) healthCheck(_ context.Context, cmd protocol.Command) (protocol.Answer, error) {
+	c.answer(cmd, protocol.Answer{Data: protocol.Data{"message": "OK"}}, nil)
+	c.close(socket.CloseNormal, "")
+	return protocol.Answer{}, nil
 }
 
 // Disconnected says that the connection is gone.

@@ -160,7 +160,8 @@ func (c *client) renew(ctx context.Context, cmd protocol.Command) (protocol.Answ
 		h.ending.set(c, who.ExpiresAt)
 	}
 	if c.ends == 0 {
-		return protocol.Answer{}, nil
+		return protocol.Answer{Data: protocol.Data{"expiresIn": 0}}, nil
 	}
-	return protocol.Answer{ExpiresIn: max(time.Unix(c.ends, 0).Sub(now), 0)}, nil
+	left := max(time.Unix(c.ends, 0).Sub(now), 0)
+	return protocol.Answer{Data: protocol.Data{"expiresIn": int(left / time.Second)}}, nil
 }

@@ -23,7 +23,7 @@ import (
 func (n *node) as(who socket.Identity) *end {
 	n.t.Helper()
 	c := newConn()
-	in, err := n.Accept(c, who)
+	in, err := n.Accept(c, socket.Hello{Identity: who})
 	require.NoError(n.t, err)
 	c.onEnd = in.Disconnected
 	return &end{conn: c, t: n.t, in: in}
@@ -63,7 +63,7 @@ func TestASocketEndsWithItsToken(t *testing.T) {
 	c.advance(time.Minute)
 	later.closedWith(socket.CloseUnauthenticated)
 	require.True(t, never.open())
-	_, err := n.Accept(newConn(), until(-5*time.Second))
+	_, err := n.Accept(newConn(), socket.Hello{Identity: until(-5 * time.Second)})
 	assert.ErrorIs(t, err, realtime.ErrExpired)
 	assert.ErrorIs(t, err, fault.Unauthenticated)
 	n.as(until(-4 * time.Second)) // within the leeway
@@ -173,7 +173,7 @@ func TestRevokeBefore(t *testing.T) {
 		require.True(t, e.open())
 	}
 	n.RevokeBefore("u-ada", base, "", base.Add(time.Hour)) // an event that comes late, or again
-	_, err := n.Accept(newConn(), at("old9", base))
+	_, err := n.Accept(newConn(), socket.Hello{Identity: at("old9", base)})
 	require.ErrorIs(t, err, realtime.ErrRevoked)
 	n.as(at("kept", base))
 	n.as(at("new", base.Add(time.Microsecond)))
@@ -193,7 +193,7 @@ func TestConnectionsOfAUserAreBounded(t *testing.T) {
 	one := n.connect("ada")
 	n.connect("ada")
 	n.connect("ada")
-	_, err := n.Accept(newConn(), socket.Identity{UserID: "u-ada", SessionID: "s2"})
+	_, err := n.Accept(newConn(), socket.Hello{Identity: socket.Identity{UserID: "u-ada", SessionID: "s2"}})
 	require.ErrorIs(t, err, realtime.ErrManySockets)
 	code, _ := socket.Refusal(err)
 	require.Equal(t, socket.CloseTooFast, code)

@@ -10,12 +10,12 @@ package realtime
 
 import (
 	"context"
+	"crypto/rand"
 	"errors"
 	"fmt"
 	"log/slog"
 	"runtime"
 	"sync"
-	"sync/atomic"
 	"time"
 
 	"github.com/parley-chat/parley/core/chat"
@@ -31,6 +31,7 @@ var (
 	ErrTooManyRooms = fault.New(fault.Exhausted, "too_many_rooms", "the connection is in too many rooms")
 	ErrRoomBusy     = fault.New(fault.Exhausted, "room_busy", "the room has more messages than its members can take")
 	ErrRevoked      = fault.New(fault.Unauthenticated, "session_ended", "the session has ended")
+	ErrNoFormat     = fault.New(fault.Invalid, "no_format", "this node does not speak the subprotocol")
 	ErrFull         = fault.New(fault.Unavailable, "full", "this node has as many connections as it may")
 )
 
@@ -40,7 +41,7 @@ type HubConfig struct {
 	Fanout   Fanout        // required
 	Presence Presence      // required
 
-	// Node names this node among several, and must differ from theirs. Default "node".
+	// Node names this node among several, and must differ from theirs. Default: a random name.
 	Node string
 	// MaxConnections is the most connections of this node. Default 1,000,000.
 	MaxConnections int
@@ -93,7 +94,18 @@ type HubConfig struct {
 	Now func() time.Time
 	// Log gets what operators should know. Default: nothing.
 	Log *slog.Logger
+
+	// Formats are the wire formats by the subprotocols that name them, at most 8. [socket.Protocol] is
+	// [protocol.JSON] unless it is given here, and what a connection speaks that names none.
+	Formats map[string]protocol.NewFormat
+	// Events are an application's own events: see [Event]. Sends are what the server sends besides, by
+	// [Call.Send] and [Hub.Send]. See [protocol.NewSchema] for what they must keep.
+	Events []Event
+	Sends  []protocol.ServerEvent
 }
+
+// maxFormats is the most wire formats of a hub.
+const maxFormats = 8
 
 func (c *HubConfig) defaults() error {
 	var errs []error
@@ -144,7 +156,7 @@ func (c *HubConfig) defaults() error {
 		c.Rate = 50
 	}
 	if c.Node == "" {
-		c.Node = "node"
+		c.Node = rand.Text()
 	}
 	if c.Now == nil {
 		c.Now = time.Now
@@ -158,9 +170,11 @@ func (c *HubConfig) defaults() error {
 // Hub is an [socket.Acceptor]: it owns the connections of this node. Its methods may be called from
 // many goroutines. [Hub.Run] must be running for anything to be delivered.
 type Hub struct {
-	cfg    HubConfig
-	format protocol.Format
-	nextID atomic.Uint64
+	cfg      HubConfig
+	schema   *protocol.Schema
+	handlers map[string]handler // by event
+	formats  []protocol.Format
+	byName   map[string]uint8 // places in formats, by subprotocol
 
 	mu       sync.RWMutex
 	clients  map[*client]struct{}
@@ -190,8 +204,13 @@ func NewHub(cfg HubConfig) (*Hub, error) {
 	if err := cfg.defaults(); err != nil {
 		return nil, err
 	}
+	schema, handlers, errEvents := events(cfg.Events, cfg.Sends)
+	formats, byName, errFormats := formats(cfg.Formats, schema)
+	if err := errors.Join(errEvents, errFormats); err != nil {
+		return nil, err
+	}
 	h := &Hub{
-		cfg: cfg, format: protocol.JSON{},
+		cfg: cfg, schema: schema, handlers: handlers, formats: formats, byName: byName,
 		clients: map[*client]struct{}{}, users: map[user.ID][]*client{}, ending: ending{},
 		rooms: map[string]*room{}, revoked: map[string]time.Time{}, revokedUsers: map[user.ID]revocation{},
 		emptied: make(chan struct{}),
@@ -305,15 +324,15 @@ func (h *Hub) sweep() {
 	}
 }
 
-// Accept takes over a connection that speaks parley.v1, until the token ends by which it was opened,
-// or a later one that the client renews it with. It returns ErrDraining, ErrFull, ErrManySockets,
-// ErrExpired, or ErrRevoked if the session ended.
-func (h *Hub) Accept(conn socket.Conn, who socket.Identity) (socket.Receiver, error) {
-	return h.AcceptFormat(conn, who, h.format)
-}
-
-// AcceptFormat takes over a connection that speaks another wire format.
-func (h *Hub) AcceptFormat(conn socket.Conn, who socket.Identity, format protocol.Format) (socket.Receiver, error) {
+// Accept takes over a connection, until the token ends by which it was opened, or a later one that the
+// client renews it with. It speaks the format of its subprotocol. It returns ErrDraining, ErrFull,
+// ErrManySockets, ErrExpired, ErrRevoked if the session ended, or ErrNoFormat.
+func (h *Hub) Accept(conn socket.Conn, hello socket.Hello) (socket.Receiver, error) {
+	format, known := h.byName[hello.Protocol]
+	if !known {
+		return nil, ErrNoFormat
+	}
+	who := hello.Identity
 	c := newClient(h, conn, who, format)
 	h.mu.Lock()
 	defer h.mu.Unlock()
@@ -356,6 +375,9 @@ func (h *Hub) forget(c *client) {
 		close(h.emptied) // nobody is accepted any more, so this is the only time
 	}
 }
+
+// Schema returns what may be said on the hub's connections, the application's events included.
+func (h *Hub) Schema() *protocol.Schema { return h.schema }
 
 // Connections is how many connections this node has.
 func (h *Hub) Connections() int {

@@ -246,7 +246,7 @@ func (n *node) connect(name string) *end {
 	n.t.Helper()
 	c := newConn()
 	who := socket.Identity{UserID: user.ID("u-" + name), Name: name, SessionID: "s-" + name}
-	in, err := n.Accept(c, who)
+	in, err := n.Accept(c, socket.Hello{Identity: who})
 	require.NoError(n.t, err)
 	c.onEnd = in.Disconnected
 	return &end{conn: c, t: n.t, in: in}
@@ -709,18 +709,18 @@ func TestRevoke(t *testing.T) {
 	one.closedWith(socket.CloseUnauthenticated)
 	two.closedWith(socket.CloseUnauthenticated)
 	who := socket.Identity{UserID: "u-ada", SessionID: "s-ada"}
-	_, err := n.Accept(newConn(), who)
+	_, err := n.Accept(newConn(), socket.Hello{Identity: who})
 	assert.ErrorIs(t, err, fault.Unauthenticated)
 	other.join("hall")
 	c.advance(61 * time.Second)
-	_, err = n.Accept(newConn(), who)
+	_, err = n.Accept(newConn(), socket.Hello{Identity: who})
 	assert.NoError(t, err, "the session's tokens have expired by themselves")
 }
 
 func TestConnectionsAreBounded(t *testing.T) {
 	n := start(t, func(cfg *realtime.HubConfig) { cfg.MaxConnections = 1 })
 	ada := n.connect("ada")
-	_, err := n.Accept(newConn(), socket.Identity{})
+	_, err := n.Accept(newConn(), socket.Hello{})
 	assert.ErrorIs(t, err, realtime.ErrFull)
 	ada.gone()
 	n.connect("bob")
@@ -735,7 +735,7 @@ func TestDrain(t *testing.T) {
 	bob.closedWith(socket.CloseServiceRestart)
 	assert.True(t, n.Draining())
 	assert.Zero(t, n.Connections())
-	_, err := n.Accept(newConn(), socket.Identity{})
+	_, err := n.Accept(newConn(), socket.Hello{})
 	assert.ErrorIs(t, err, socket.ErrDraining)
 	require.NoError(t, n.Drain(t.Context()), "twice is harmless")
 }

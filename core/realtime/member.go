@@ -111,7 +111,7 @@ func (m *member) resume() {
 // goLive sends the ack, then what came meanwhile, and lets live messages through: last is where
 // the page that the ack holds ends. It reports false, and does nothing, if a message that this
 // node has delivered is neither in the page nor pending.
-func (m *member) goLive(last uint64, ack *socket.Frame) bool {
+func (m *member) goLive(last uint64, ack []*socket.Frame) bool {
 	r, c := m.room, m.client
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -130,9 +130,7 @@ func (m *member) goLive(last uint64, ack *socket.Frame) bool {
 		r.known, r.last, r.floor = true, last, last
 		r.schedule() // signals that came before are held
 	}
-	if ack != nil {
-		c.send(ack, false)
-	}
+	c.sendAll(ack)
 	m.last = last
 	m.flush()
 	return true

@@ -18,9 +18,10 @@ type Signal struct {
 	User chat.Author
 	// Typing is set for SignalTyping.
 	Typing bool
-	// Node and Conn say where it comes from: the connection that need not be told.
+	// Node is the node that it comes from.
 	Node string
-	Conn uint64
+	// Event is set for SignalEvent: its name. Data is its fields, a JSON object.
+	Event, Data string
 }
 
 // SignalKind says what a Signal is about.
@@ -33,6 +34,7 @@ const (
 	SignalJoined                        // a user's first connection in the room
 	SignalLeft                          // a user's last connection left the room
 	SignalRemoved                       // a user was taken out of the room
+	SignalEvent                         // an event of an application
 )
 
 // Fanout carries signals between nodes. It may lose them, and may deliver messages of one

@@ -54,7 +54,8 @@ func (r *room) remove(who chat.Author) {
 		}
 	})
 	for _, m := range out {
-		if f := m.client.format.Event(protocol.Outgoing{Event: protocol.EventMembership, Room: r.name, User: m.client.user}); f != nil {
+		e := r.about(protocol.EventMembership, m.client.user, protocol.Data{"role": nil})
+		if f := m.client.speaks().Event(e); f != nil {
 			m.client.mu.Lock()
 			m.client.send(f, false)
 			m.client.mu.Unlock()

@@ -124,13 +124,15 @@ func (r *room) run() {
 		case SignalTyping:
 			r.typed(s.User, s.Typing)
 		case SignalJoined:
-			r.broadcast(protocol.Outgoing{Event: protocol.EventJoined, Room: r.name, User: s.User})
+			r.tell(protocol.EventJoined, s.User, protocol.Data{})
 		case SignalLeft:
 			r.contradict(s)
 			r.typed(s.User, false)
-			r.broadcast(protocol.Outgoing{Event: protocol.EventLeft, Room: r.name, User: s.User})
+			r.tell(protocol.EventLeft, s.User, protocol.Data{})
 		case SignalRemoved:
 			r.remove(s.User)
+		case SignalEvent:
+			r.event(s)
 		}
 	}
 	r.mu.Lock()
@@ -273,52 +275,70 @@ func (r *room) giveUp(before uint64) {
 	r.filling = false
 	r.schedule()
 	r.mu.Unlock()
-	r.broadcast(protocol.Outgoing{Event: protocol.EventResync, Room: r.name})
+	r.broadcast(protocol.Outgoing{Schema: r.hub.schema.ServerEvent(protocol.EventResync), Room: r.name, Data: protocol.Data{"room": r.name}}, everybody)
 }
 
 // send delivers a message to every member. Its author no longer types.
 func (r *room) send(s *Signal) {
 	r.typed(s.Message.Author, false)
-	e := protocol.Outgoing{Event: protocol.EventMessage, Room: r.name, Message: s.Message}
-	var frames frames
+	seq := s.Message.Seq
+	frames := frames{event: protocol.Outgoing{Schema: r.hub.schema.ServerEvent(protocol.EventMessage), Room: r.name, User: s.Message.Author, Message: s.Message}}
 	r.each(func(m *member) {
-		f := frames.of(m.client.format, e)
+		c := m.client
+		f := frames.of(c)
 		if f == nil {
 			return
 		}
-		c := m.client
 		c.mu.Lock()
 		switch {
 		case m.left, m.early:
 		case !m.live:
-			m.pending = append(m.pending, pendingFrame{e.Message.Seq, f})
+			m.pending = append(m.pending, pendingFrame{seq, f})
 			if len(m.pending) > c.hub.cfg.MaxBacklog {
 				c.close(socket.CloseSlow, "joining took too long")
 			}
-		case e.Message.Seq > m.last:
-			m.last = e.Message.Seq
+		case seq > m.last:
+			m.last = seq
 			c.send(f, false)
 		}
 		c.mu.Unlock()
 	})
 }
 
-// broadcast sends an event that can be shed to every member but those of the user it is about.
-func (r *room) broadcast(e protocol.Outgoing) {
-	var frames frames
-	shed := e.Event != protocol.EventResync
+// about is an event of the server about a user in the room: both are put into data.
+func (r *room) about(event string, who chat.Author, data protocol.Data) protocol.Outgoing {
+	data["room"], data["user"] = r.name, protocol.UserData(who)
+	return protocol.Outgoing{Schema: r.hub.schema.ServerEvent(event), Room: r.name, User: who, Data: data}
+}
+
+// tell sends an event about a user to the others, of which a slow reader is spared.
+func (r *room) tell(event string, who chat.Author, data protocol.Data) {
+	r.broadcast(r.about(event, who, data), others)
+}
+
+// audience says who gets an event.
+type audience bool
+
+const (
+	everybody audience = false
+	others    audience = true // all but the user it is about; and it may be shed
+)
+
+// broadcast sends an event to the members who are not about to read.
+func (r *room) broadcast(e protocol.Outgoing, to audience) {
+	frames := frames{event: e}
 	r.each(func(m *member) {
 		c := m.client
-		if shed && c.user.ID == e.User.ID {
+		if to == others && c.user.ID == e.User.ID {
 			return
 		}
-		f := frames.of(c.format, e)
+		f := frames.of(c)
 		if f == nil {
 			return
 		}
 		c.mu.Lock()
 		if m.live && !m.left {
-			c.send(f, shed)
+			c.send(f, to == others)
 		}
 		c.mu.Unlock()
 	})
@@ -345,30 +365,4 @@ func (r *room) each(f func(*member)) {
 			}
 		}
 	}
-}
-
-// frames holds one event, encoded once for each wire format.
-type frames struct {
-	first  protocol.Format
-	frame  *socket.Frame
-	others map[protocol.Format]*socket.Frame
-}
-
-func (p *frames) of(format protocol.Format, e protocol.Outgoing) *socket.Frame {
-	if p.first == format {
-		return p.frame
-	}
-	if p.first == nil {
-		p.first, p.frame = format, format.Event(e)
-		return p.frame
-	}
-	f, ok := p.others[format]
-	if !ok {
-		if p.others == nil {
-			p.others = map[protocol.Format]*socket.Frame{}
-		}
-		f = format.Event(e)
-		p.others[format] = f
-	}
-	return f
 }

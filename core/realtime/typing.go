@@ -65,7 +65,7 @@ func (r *room) typed(who chat.Author, typing bool) {
 	}
 	r.mu.Unlock()
 	if tell {
-		r.broadcast(protocol.Outgoing{Event: protocol.EventTyping, Room: r.name, User: who, Typing: typing})
+		r.tell(protocol.EventTyping, who, protocol.Data{"typing": typing})
 	}
 }
 
@@ -87,6 +87,6 @@ func (r *room) expireTyping(now time.Time) {
 	r.types.Store(len(r.typing) > 0)
 	r.mu.Unlock()
 	for _, who := range stopped {
-		r.broadcast(protocol.Outgoing{Event: protocol.EventTyping, Room: r.name, User: who})
+		r.tell(protocol.EventTyping, who, protocol.Data{"typing": false})
 	}
 }

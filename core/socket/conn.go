@@ -60,10 +60,10 @@ type Receiver interface {
 
 // Acceptor takes over connections: realtime.Hub, behind every transport.
 type Acceptor interface {
-	// Accept takes over an open connection. An error, which the transport answers by closing
-	// the connection with the code of its kind, or 1012 if it is ErrDraining, means it was refused;
-	// then no Receiver method is called.
-	Accept(conn Conn, who Identity) (Receiver, error)
+	// Accept takes over an open connection, of which hello tells who is behind it and what
+	// subprotocol it speaks. An error, which the transport answers by closing the connection as
+	// [Refusal] says, means it was refused; then no Receiver method is called.
+	Accept(conn Conn, hello Hello) (Receiver, error)
 }
 
 // Identity is who is behind a connection.

@@ -5,13 +5,14 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"slices"
 	"strings"
 	"time"
 
 	"github.com/parley-chat/parley/core/fault"
 )
 
-// Protocol is the WebSocket subprotocol of /socket.
+// Protocol is the WebSocket subprotocol of /socket, unless another one is chosen.
 const Protocol = "parley.v1"
 
 // bearerProtocol is how a browser can offer a token: as a subprotocol that is never chosen.
@@ -28,6 +29,9 @@ var (
 // HandshakeConfig is what a [Handshake] needs.
 type HandshakeConfig struct {
 	Authenticator Authenticator // required
+	// Protocols lists the subprotocols (RFC 6455 section 1.9) that connections of this handshake may
+	// speak: names of HubConfig.Formats in package realtime. Default: [Protocol] alone.
+	Protocols []string
 	// Origins lists what a browser's Origin header may be besides the request's own host, in the
 	// form of [ParseOrigins]. Behind a proxy that does not pass Host on, the server's own origin
 	// belongs into it. Requests without Origin are not from browsers and pass.
@@ -58,19 +62,30 @@ func NewHandshake(cfg HandshakeConfig) (*Handshake, error) {
 	if err != nil {
 		errs = append(errs, fmt.Errorf("socket: HandshakeConfig.Origins: %w", err))
 	}
+	for _, p := range cfg.Protocols {
+		if !isToken(p) || strings.HasPrefix(p, bearerProtocol) {
+			errs = append(errs, fmt.Errorf("socket: HandshakeConfig.Protocols: %q is no name of a subprotocol", p))
+		}
+	}
 	if err := errors.Join(errs...); err != nil {
 		return nil, err
 	}
+	if len(cfg.Protocols) == 0 {
+		cfg.Protocols = []string{Protocol}
+	}
+	cfg.Protocols = slices.Clone(cfg.Protocols)
 	if cfg.Timeout <= 0 {
 		cfg.Timeout = 5 * time.Second
 	}
 	return &Handshake{cfg: cfg, origins: origins}, nil
 }
 
-// Hello is a handshake that passed.
+// Hello is a handshake that passed: what a transport tells an [Acceptor] of a connection.
 type Hello struct {
 	Identity Identity
-	// Protocol is the subprotocol to choose; empty when the client offered none.
+	// Protocol is the subprotocol to choose: the first that the client offered of those that the
+	// handshake knows. It is empty when the client offered none, and then the connection speaks
+	// [Protocol].
 	Protocol string
 }
 
@@ -101,14 +116,14 @@ func (h *Handshake) Check(r *http.Request) (Hello, error) {
 				token = t
 				continue
 			}
-			if p == Protocol {
-				hello.Protocol = p
-			}
 			offered = p
+			if i := slices.Index(h.cfg.Protocols, p); i >= 0 && hello.Protocol == "" {
+				hello.Protocol = h.cfg.Protocols[i] // not p, which is a part of the request
+			}
 		}
 	}
 	if offered != "" && hello.Protocol == "" {
-		return Hello{}, ErrProtocol.Detail("this server speaks %s", Protocol)
+		return Hello{}, ErrProtocol.Detail("this server speaks %s", strings.Join(h.cfg.Protocols, ", "))
 	}
 	ctx, cancel := context.WithTimeout(r.Context(), h.cfg.Timeout)
 	defer cancel()
@@ -128,6 +143,11 @@ func (h *Handshake) Check(r *http.Request) (Hello, error) {
 		return Hello{}, err
 	}
 	return hello, nil
+}
+
+// isToken reports whether s is a token of HTTP (RFC 9110 section 5.6.2), as names of subprotocols are.
+func isToken(s string) bool {
+	return s != "" && strings.Trim(s, "!#$%&'*+-.^_`|~0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ") == ""
 }
 
 // bearer returns the credentials of an Authorization header and whether there is one at all.

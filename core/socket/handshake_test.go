@@ -86,6 +86,31 @@ func TestHandshake(t *testing.T) {
 	}
 }
 
+func TestAHandshakeChoosesWhatTheClientOffersFirst(t *testing.T) {
+	h, err := socket.NewHandshake(socket.HandshakeConfig{Authenticator: doorman{}, Protocols: []string{"parley.v1", "parley.v2"}})
+	require.NoError(t, err)
+	for offered, want := range map[string]string{
+		"parley.v1": "parley.v1", "parley.v2": "parley.v2", "x, parley.v2, parley.v1": "parley.v2", "bearer.good": "", "": "",
+	} {
+		r := httptest.NewRequest("GET", "/socket?ticket=good", nil)
+		if offered != "" {
+			r.Header.Set("Sec-WebSocket-Protocol", offered)
+		}
+		hello, err := h.Check(r)
+		require.NoError(t, err)
+		assert.Equal(t, want, hello.Protocol, offered)
+	}
+	r := httptest.NewRequest("GET", "/socket?ticket=good", nil)
+	r.Header.Set("Sec-WebSocket-Protocol", "parley.v3")
+	_, err = h.Check(r)
+	assert.ErrorIs(t, err, socket.ErrProtocol)
+	assert.Equal(t, "this server speaks parley.v1, parley.v2", fault.Public(err).Detail)
+	for _, name := range []string{"", "a b", "a,b", "é", "bearer.x"} {
+		_, err := socket.NewHandshake(socket.HandshakeConfig{Authenticator: doorman{}, Protocols: []string{name}})
+		assert.ErrorContains(t, err, "HandshakeConfig.Protocols", name)
+	}
+}
+
 func TestHandshakeRefusesEverybodyWhileDraining(t *testing.T) {
 	h, err := socket.NewHandshake(socket.HandshakeConfig{Authenticator: doorman{}, Draining: func() bool { return true }})
 	require.NoError(t, err)

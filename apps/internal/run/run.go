@@ -85,7 +85,7 @@ func command(ctx context.Context, program config.Program, args, environment []st
 		_, err = stdout.Write(text)
 		return err
 	case "types":
-		_, err := stdout.Write(protocol.TypeScript())
+		_, err := stdout.Write(protocol.TypeScript(protocol.Own()))
 		return err
 	case "bench client":
 		return bench.Client(ctx, os.Stdin, stdout)

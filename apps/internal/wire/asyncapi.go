@@ -30,7 +30,7 @@ var busEvents = []struct {
 
 // AsyncAPI returns the document of the socket and of the events between the parts, in JSON and YAML.
 func AsyncAPI(title, server string) (asJSON, asYAML []byte, err error) {
-	doc := protocol.AsyncAPI(title, Version, server)
+	doc := protocol.AsyncAPI(protocol.Own(), title, Version, server)
 	components := doc["components"].(map[string]any)
 	messages, schemas := components["messages"].(map[string]any), components["schemas"].(map[string]any)
 	channels, operations := doc["channels"].(map[string]any), doc["operations"].(map[string]any)

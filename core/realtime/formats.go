@@ -1,0 +1,52 @@
+package realtime
+
+import (
+	"errors"
+	"fmt"
+	"maps"
+	"slices"
+
+	"github.com/parley-chat/parley/core/protocol"
+	"github.com/parley-chat/parley/core/socket"
+)
+
+// formats makes the wire formats of a schema. A connection knows its own by the place in the list.
+func formats(of map[string]protocol.NewFormat, schema *protocol.Schema) (list []protocol.Format, byName map[string]uint8, err error) {
+	all := map[string]protocol.NewFormat{socket.Protocol: protocol.JSON}
+	maps.Copy(all, of)
+	var errs []error
+	if len(all) > maxFormats {
+		errs = append(errs, fmt.Errorf("realtime: HubConfig.Formats: more than %d formats", maxFormats))
+	}
+	byName = map[string]uint8{}
+	for _, name := range slices.Sorted(maps.Keys(all)) {
+		if name == "" || all[name] == nil {
+			errs = append(errs, fmt.Errorf("realtime: HubConfig.Formats: %q has no name or no format", name))
+			continue
+		}
+		byName[name] = uint8(len(list))
+		if schema != nil { // else it is reported by itself
+			list = append(list, all[name](schema))
+		}
+	}
+	byName[""] = byName[socket.Protocol]
+	return list, byName, errors.Join(errs...)
+}
+
+// frames holds one event, encoded once for each wire format that a receiver speaks.
+type frames struct {
+	event protocol.Outgoing
+	made  [maxFormats]struct {
+		done  bool
+		frame *socket.Frame
+	}
+}
+
+// of returns the frame for a connection; nil if its format does not have the event.
+func (p *frames) of(c *client) *socket.Frame {
+	m := &p.made[c.format]
+	if !m.done {
+		m.done, m.frame = true, c.speaks().Event(p.event)
+	}
+	return m.frame
+}

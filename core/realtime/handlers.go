@@ -1,0 +1,33 @@
+package realtime
+
+import (
+	"context"
+
+	"github.com/parley-chat/parley/core/protocol"
+)
+
+// handler does what an event of a client asks for.
+type handler struct {
+	// run does it. Its answer, or its error, is sent to the client.
+	run func(c *client, ctx context.Context, cmd protocol.Command) (protocol.Answer, error)
+	// itself says that run sends the answer by itself, unless it returns an error: after a commit, or
+	// in its place among live messages.
+	itself bool
+	// atOnce reports that run waits for nothing, neither for a store nor for another node, and so
+	// needs no goroutine of its own. nil: it may wait.
+	atOnce func(h *Hub) bool
+}
+
+func always(*Hub) bool { return true }
+
+// handlers are those of Parley's own events: one for each of [protocol.Own].
+var handlers = map[string]handler{
+	protocol.EventJoinRoom:    {run: (*client).join, itself: true},
+	protocol.EventLeaveRoom:   {run: (*client).leave},
+	protocol.EventMessage:     {run: (*client).message, itself: true, atOnce: func(h *Hub) bool { return !h.cfg.Chat.SubmitWaits() }},
+	protocol.EventTyping:      {run: (*client).typing, atOnce: always},
+	protocol.EventHistory:     {run: (*client).history},
+	protocol.EventPresence:    {run: (*client).presence},
+	protocol.EventRenew:       {run: (*client).renew},
+	protocol.EventHealthCheck: {run: (*client).healthCheck, itself: true, atOnce: always},
+}
