@@ -201,6 +201,7 @@ func trials() []trial {
 		try("RecentCache", contract.RecentCache(), plain(func() chat.RecentCache { return memory.NewRecentCache(memory.RecentCacheConfig{}) }), cacheFaults()...),
 		try("Fanout", contract.Fanout(), plain(openFanout), fanoutFaults()...),
 		try("Presence", contract.Presence(), plain(func() realtime.Presence { return memory.NewPresence() }), presenceFaults()...),
+		try("Format", contract.Format(), plain(openJSON), formatFaults()...),
 		try("Conn", contract.Conn(), func() (contract.Pipe, func()) { return openPipe(defects{}) }),
 	}
 }

@@ -141,7 +141,7 @@ var importRules = []importRule{
 	},
 	{
 		name: "contract and testkit import the standard library and core", reason: "whoever tests an adapter of their own must not download ours",
-		of: is("contract", "testkit", "testkit/faultproxy"), forbids: coreOnly,
+		of: is("contract", "testkit", "testkit/faultproxy", "testkit/packed"), forbids: coreOnly,
 	},
 	{
 		name: "testkit/servers imports the standard library", reason: "whoever imports an adapter downloads what the adapter's tests import, which must not be every other server's driver",

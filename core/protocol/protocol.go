@@ -25,21 +25,39 @@ var ErrBadEvent = fault.New(fault.Invalid, "bad_event", "the event is not valid"
 //
 // Its methods may be called from many goroutines. None of them blocks.
 type Format interface {
-	// Decode reads one message and checks it by [Schema.Check].
-	// It keeps nothing of payload, and the command holds no part of it.
-	// An error, of kind Invalid, says that the message is no event that a client may send: the hub
-	// closes the connection with CloseBadEvent and the error's detail.
+	// Decode reads one message of a client.
+	//
+	// It gives the command every field that the client has sent.
+	// It sets what the client has left out as the schema says.
+	// It refuses an event that the schema does not have.
+	// It refuses a member that the event does not have, and one that stands twice.
+	// It refuses an event that lacks a required field.
+	// It refuses a value that is not of its field's type or bounds.
+	// It refuses text that is not UTF-8.
+	// It refuses a message that is cut short or goes on behind its end, and one of the wrong kind, text or binary.
+	// It leaves payload as it is, and the command holds no part of it.
+	// Every error is of kind Invalid: the hub closes the connection with CloseBadEvent and the error's detail.
+	//
+	// [Schema.Check] does all of it that is not syntax.
 	Decode(payload []byte, binary bool) (Command, error)
-	// Answer sends what the client gets when a command was done, in this order: nothing, one frame, or
-	// several, for example the messages of a room that was joined, each as an event of its own. Whether
-	// a command without an ID is answered is the format's to say. Live events of the room follow behind
-	// the answer to a join.
+	// Answer sends what the client gets when a command was done.
+	//
+	// An answer has the ID of its command and every field of the schema's Ack.
+	// A command without an ID has no answer.
+	// A format may send nothing, one frame, or several, for example the messages of a room that was
+	// joined, each as an event of its own. They go out in the order of the calls of to, and live events of
+	// the room behind those of its join. What it sends of its own accord, it may also send without an ID.
 	Answer(to Sink, c Command, a Answer)
-	// Error makes the answer to a command that failed; nil if this format has none, as where the client
-	// asked for no answer. The connection stays open.
+	// Error makes the answer to a command that failed; the connection stays open.
+	//
+	// It has the ID of its command, and the problem's code.
+	// It is nil for a command without an ID.
 	Error(c Command, p fault.Problem) *socket.Frame
-	// Event makes an event of the server. It is made once for all connections of the format. nil says
-	// that the format does not have the event: then it is not sent.
+	// Event makes an event of the server; nil says that the format does not have it, and then it is not sent.
+	// It is made once for all connections of the format.
+	//
+	// It has the name and every field of the event.
+	// It makes valid UTF-8 of text that is not.
 	Event(e Outgoing) *socket.Frame
 }
 
