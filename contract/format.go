@@ -227,7 +227,7 @@ func refused(f protocol.Format, payload []byte, binary bool, what string) error 
 	case err == nil:
 		return fmt.Errorf("%s is not refused: %q", what, payload)
 	case !errors.Is(err, fault.Invalid):
-		return fmt.Errorf("%s is refused with kind %v: %w", what, fault.KindOf(err), err)
+		return fmt.Errorf("%s is refused with kind %s: %w", what, fault.KindOf(err).Code(), err)
 	}
 	return nil
 }
@@ -266,10 +266,11 @@ func formatReads(_ context.Context, w Wire) error {
 			}
 		}
 		m.ID, m.HasID = 0, false
-		if c, err := w.decode(f, m); err != nil || c.HasID {
-			return fmt.Errorf("%s without an id is read as %+v: %v", e.Name, c, err)
+		c, err := w.decode(f, m)
+		if err == nil && c.HasID {
+			err = fmt.Errorf("%s without an id is read as %+v", e.Name, c)
 		}
-		return nil
+		return err
 	})
 }
 
@@ -489,7 +490,7 @@ func formatAnyBytes(_ context.Context, w Wire) error {
 			c, err := f.Decode(b, binary)
 			switch {
 			case err != nil && !errors.Is(err, fault.Invalid):
-				return fmt.Errorf("%q is refused with kind %v: %w", b, fault.KindOf(err), err)
+				return fmt.Errorf("%q is refused with kind %s: %w", b, fault.KindOf(err).Code(), err)
 			case err == nil && c.Schema() == nil:
 				return fmt.Errorf("%q is an event that did not pass the check: %+v", b, c)
 			}

@@ -91,6 +91,8 @@ type Config struct {
 
 	// Origins may open sockets besides the system's own.
 	Origins []string
+	// Protocols lists the subprotocols of the sockets. Default: Parley's own.
+	Protocols []string
 	// MaxMessage is the longest message of a client in bytes. Default: the transport's.
 	MaxMessage int
 	// Log gets what operators would read. Default: the test's output, from level Info on.
@@ -252,7 +254,7 @@ func (s *System) start(p *process) error {
 	p.ctx, p.stop = context.WithCancel(context.Background())
 	for i, listener := range s.listeners {
 		cfg := parley.Config{
-			Ports: ports, PublicURL: s.URL, Origins: s.cfg.Origins, Now: s.Now, Log: s.cfg.Log,
+			Ports: ports, PublicURL: s.URL, Origins: s.cfg.Origins, Protocols: s.cfg.Protocols, Now: s.Now, Log: s.cfg.Log,
 			Auth: s.cfg.Auth, Worker: s.cfg.Worker, Chat: s.cfg.Chat, Hub: s.cfg.Hub, Relay: s.cfg.Relay,
 		}
 		cfg.Fanout, cfg.Hub.Node = fanout.Node(), fmt.Sprint("node-", i+1)
