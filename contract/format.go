@@ -574,7 +574,7 @@ func formatNoAnswer(_ context.Context, w Wire) error {
 		f.Answer(&sent, c, formatAnswer(e))
 		for _, frame := range sent {
 			if h, err := w.Hear(frame, e.Ack); err != nil || h.Kind == HeardAnswer {
-				return fmt.Errorf("%s without an id is answered by %+v: %v", e.Name, h, err)
+				return fmt.Errorf("%s without an id is answered by %+v, %w", e.Name, h, orNone(err))
 			}
 		}
 		return nil
@@ -596,7 +596,7 @@ func formatErrors(_ context.Context, w Wire) error {
 			}
 			h, err := w.Hear(frame, nil)
 			if err != nil || h.Kind != HeardError || h.ID != id || !h.HasID || h.Code != "some_code" {
-				return fmt.Errorf("the error of %s with the id %d is heard as %+v: %v", e.Name, id, h, err)
+				return fmt.Errorf("the error of %s with the id %d is heard as %+v, %w", e.Name, id, h, orNone(err))
 			}
 		}
 		return nil
@@ -653,7 +653,7 @@ func formatEvents(_ context.Context, w Wire) error {
 		}
 		h, err := w.Hear(frame, e.Data)
 		if err != nil || h.Kind != HeardEvent || h.Event != e.Name || h.HasID {
-			return fmt.Errorf("%s is heard as %+v: %v", e.Name, h, err)
+			return fmt.Errorf("%s is heard as %+v, %w", e.Name, h, orNone(err))
 		}
 		if err := sameData(e.Data, h.Data, o.Values()); err != nil {
 			return fmt.Errorf("%s: %w", e.Name, err)
@@ -708,7 +708,7 @@ func formatConcurrent(ctx context.Context, w Wire) error {
 			var sent frames
 			f.Answer(&sent, c, formatAnswer(e))
 			if h, err := w.Hear(sent[0], e.Ack); err != nil || h.ID != m.ID {
-				return fmt.Errorf("the answer to %d is heard as %+v: %v", m.ID, h, err)
+				return fmt.Errorf("the answer to %d is heard as %+v, %w", m.ID, h, orNone(err))
 			}
 			if err := ctx.Err(); err != nil {
 				return err
