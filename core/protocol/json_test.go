@@ -7,6 +7,7 @@ import (
 	"reflect"
 	"regexp"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -101,11 +102,20 @@ func command(t *testing.T, event string) protocol.Command {
 	require.NoError(t, err)
 	at := slices.IndexFunc(protocol.Own().ClientEvents(), func(e protocol.ClientEvent) bool { return e.Name == event })
 	for _, f := range protocol.Own().ClientEvents()[at].Data.Fields {
-		if f.Required && f.Type == protocol.String {
-			f, err := k.Field(f.Name)
-			require.NoError(t, err)
-			require.NoError(t, k.Text(f, "x"))
+		if !f.Required {
+			continue
 		}
+		f, err := k.Field(f.Name)
+		require.NoError(t, err)
+		switch f.Type {
+		case protocol.String:
+			err = k.Text(f, "x")
+		case protocol.Integer:
+			err = k.Integer(f, max(f.Minimum, 1))
+		default:
+			err = k.Boolean(f, true)
+		}
+		require.NoError(t, err)
 	}
 	c, err := k.Command()
 	require.NoError(t, err)
@@ -239,24 +249,48 @@ func reference(payload []byte) (c protocol.Command, ok bool) {
 	if v.Data == nil {
 		return c, true
 	}
-	var data struct {
-		Room     string  `json:"room"`
-		Text     string  `json:"text"`
-		ClientID string  `json:"clientId"`
-		Since    *uint64 `json:"since"`
-		Before   *uint64 `json:"before"`
-		After    *uint64 `json:"after"`
-		Limit    uint64  `json:"limit"`
-		Typing   *bool   `json:"typing"`
-	}
+	var data map[string]any
 	d = json.NewDecoder(bytes.NewReader(v.Data))
-	d.DisallowUnknownFields()
-	if d.Decode(&data) != nil {
+	d.UseNumber()
+	if d.Decode(&data) != nil || data == nil {
 		return c, false
 	}
-	c.Room, c.Text, c.ClientID = data.Room, data.Text, data.ClientID
-	c.Since, c.Before, c.After, c.Limit = data.Since, data.Before, data.After, data.Limit
-	c.Typing = data.Typing != nil && *data.Typing
+	for name, v := range data {
+		var n uint64
+		if number, is := v.(json.Number); is {
+			var err error
+			if n, err = strconv.ParseUint(number.String(), 10, 64); err != nil {
+				return c, false
+			}
+			v = n
+		}
+		s, _ := v.(string)
+		switch name {
+		case "room":
+			c.Room = s
+		case "text":
+			c.Text = s
+		case "clientId":
+			c.ClientID = s
+		case "token":
+			c.Token = s
+		case "since":
+			c.Since = &n
+		case "before":
+			c.Before = &n
+		case "after":
+			c.After = &n
+		case "limit":
+			c.Limit = n
+		case "typing":
+			c.Typing = v == true
+		default:
+			if c.Data == nil {
+				c.Data = protocol.Data{}
+			}
+			c.Data[name] = v
+		}
+	}
 	return c, true
 }
 
