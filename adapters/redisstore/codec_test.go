@@ -39,6 +39,16 @@ func TestFramesArriveWholeOrNotAtAll(t *testing.T) {
 	}
 }
 
+// Nodes of before wrote a number of the connection where there is a zero now.
+func TestFramesOfOlderNodesAreRead(t *testing.T) {
+	t.Parallel()
+	want := frame{sender: "s", count: 3, signal: realtime.Signal{Kind: realtime.SignalTyping, Room: "r", Typing: true, Node: "n", User: chat.Author{ID: "u", Name: "U"}}}
+	got, err := decodeFrame("\x01\x02\x01s\x01r\x03\x01n\xac\x02\x01\x01u\x01U")
+	require.NoError(t, err)
+	assert.Equal(t, want, got)
+	assert.Equal(t, "\x01\x02\x01s\x01r\x03\x01n\x00\x01\x01u\x01U", want.encode(), "older nodes read the zero as such a number")
+}
+
 func FuzzDecodeFrame(f *testing.F) {
 	for _, seed := range frames {
 		f.Add(seed.encode())

@@ -167,3 +167,70 @@ func TestASubprotocolThatNoFormatHas(t *testing.T) {
 	_, err := start(t, nil).Accept(newConn(), socket.Hello{Protocol: "other"})
 	assert.ErrorIs(t, err, realtime.ErrNoFormat)
 }
+
+// terse is a format that has neither joined nor left, sends the messages of a join one by one as events, and
+// answers healthCheck without being asked to.
+type terse struct {
+	protocol.Format
+	schema *protocol.Schema
+}
+
+func newTerse(s *protocol.Schema) protocol.Format { return terse{protocol.JSON(s), s} }
+
+func (f terse) Answer(to protocol.Sink, c protocol.Command, a protocol.Answer) {
+	switch c.Event {
+	case protocol.EventJoinRoom:
+		for _, m := range a.Messages {
+			to.Send(f.Event(protocol.Outgoing{Schema: f.schema.ServerEvent(protocol.EventMessage), Message: m}))
+		}
+		a.Messages = nil
+	case protocol.EventHealthCheck:
+		c.HasID = true
+	}
+	f.Format.Answer(to, c, a)
+}
+
+func (f terse) Event(e protocol.Outgoing) *socket.Frame {
+	if e.Schema.Name == protocol.EventJoined || e.Schema.Name == protocol.EventLeft {
+		return nil
+	}
+	return f.Format.Event(e)
+}
+
+func TestAFormatAnswersInItsOwnWay(t *testing.T) {
+	n := start(t, func(cfg *realtime.HubConfig) {
+		cfg.Formats = map[string]protocol.NewFormat{"terse": newTerse}
+		cfg.MaxQueued = 64 << 10
+	})
+	ada := n.connect("ada")
+	ada.join("hall")
+	for _, text := range []string{"one", "two", strings.Repeat("x", 4000)} {
+		ada.say("hall", text)
+	}
+	c := newConn()
+	in, err := n.Accept(c, socket.Hello{Identity: socket.Identity{UserID: "u-bob", Name: "bob"}, Protocol: "terse"})
+	require.NoError(t, err)
+	c.onEnd = in.Disconnected
+	bob := &end{conn: c, t: t, in: in}
+	bob.emit("join_room", map[string]any{"room": "hall"})
+	text := func(v envelope) string {
+		require.Equal(t, "message", v.Event)
+		var m wireMessage
+		require.NoError(t, json.Unmarshal(v.Data, &m))
+		return m.Text[:1]
+	}
+	assert.Equal(t, "one", text(bob.next())+"ne") // without an id there is no more than the messages
+	assert.Equal(t, "t", text(bob.next()))
+	assert.Equal(t, "x", text(bob.next()))
+	ada.until("joined")
+	carol := n.connect("carol")
+	carol.join("hall")
+	carol.say("hall", "live")
+	assert.Equal(t, "l", text(bob.next()), "nobody told bob that carol came")
+
+	v := bob.ask("join_room", map[string]any{"room": "hall"})
+	assert.Equal(t, "ack", v.Event, "the messages stand before it")
+	bob.emit("healthCheck", map[string]any{})
+	assert.JSONEq(t, `{"message":"OK"}`, string(bob.next().Data))
+	bob.closedWith(socket.CloseNormal)
+}
