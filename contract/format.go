@@ -707,8 +707,16 @@ func formatConcurrent(ctx context.Context, w Wire) error {
 			}
 			var sent frames
 			f.Answer(&sent, c, formatAnswer(e))
-			if h, err := w.Hear(sent[0], e.Ack); err != nil || h.ID != m.ID {
-				return fmt.Errorf("the answer to %d is heard as %+v, %w", m.ID, h, orNone(err))
+			answered := false
+			for _, frame := range sent {
+				h, err := w.Hear(frame, e.Ack)
+				if err != nil || h.Kind == HeardAnswer && h.ID != m.ID {
+					return fmt.Errorf("the answer to %d is heard as %+v, %w", m.ID, h, orNone(err))
+				}
+				answered = answered || h.Kind == HeardAnswer
+			}
+			if !answered {
+				return fmt.Errorf("%s %d has no answer", e.Name, m.ID)
 			}
 			if err := ctx.Err(); err != nil {
 				return err

@@ -375,3 +375,81 @@ func AppendHead(dst []byte, p Packet) []byte {
 
 // Append appends p as it goes over the wire.
 func Append(dst []byte, p Packet) []byte { return append(AppendHead(dst, p), p.Data...) }
+
+// Members calls f for each member of the object in valid JSON, in their order; one that stands twice comes
+// twice. value is a part of object. It returns the first error of f, or one for a name that is no text.
+func Members(object json.RawMessage, f func(name string, value json.RawMessage) error) error {
+	for _, m := range Elements(object) { // a member is an element with a colon
+		end := skipString(m, 0)
+		name, err := Text(m[:end])
+		if err != nil {
+			return err
+		}
+		value := bytes.TrimLeft(m[end:], " \t\r\n")
+		if err := f(name, bytes.TrimLeft(value[1:], " \t\r\n")); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// Text reads a JSON string out of valid JSON. A surrogate without its partner is refused: it is no text. The result
+// is no part of value.
+func Text(value json.RawMessage) (string, error) {
+	if len(value) < 2 || value[0] != '"' {
+		return "", errors.New("not a string")
+	}
+	raw := value[1 : len(value)-1]
+	if bytes.IndexByte(raw, '\\') < 0 {
+		return string(raw), nil
+	}
+	for i, due := 0, false; i < len(raw) || due; {
+		unit := uint64(0)
+		size := 1
+		if i < len(raw) && raw[i] == '\\' {
+			if size = 2; raw[i+1] == 'u' {
+				size = 6
+				unit, _ = strconv.ParseUint(string(raw[i+2:i+6]), 16, 16) // valid JSON has four digits here
+			}
+		}
+		low := unit >= 0xDC00 && unit < 0xE000
+		if low != due {
+			return "", errors.New("not valid UTF-16 in an escape")
+		}
+		due = unit >= 0xD800 && unit < 0xDC00
+		i += size
+	}
+	var s string
+	if err := json.Unmarshal(value, &s); err != nil {
+		return "", errors.New("not a string")
+	}
+	return s, nil
+}
+
+// AppendText appends s as a JSON string. Bytes that are not UTF-8 become U+FFFD.
+func AppendText(dst []byte, s string) []byte {
+	const hex = "0123456789abcdef"
+	dst = append(dst, '"')
+	plain := 0 // where what need not be escaped begins
+	for i := 0; i < len(s); {
+		c := s[i]
+		r, size := rune(c), 1
+		if c >= utf8.RuneSelf {
+			r, size = utf8.DecodeRuneInString(s[i:])
+		}
+		switch {
+		case r == utf8.RuneError && size == 1:
+			dst = append(append(dst, s[plain:i]...), "\uFFFD"...)
+		case c < ' ':
+			dst = append(append(dst, s[plain:i]...), '\\', 'u', '0', '0', hex[c>>4], hex[c&15])
+		case c == '"' || c == '\\':
+			dst = append(append(dst, s[plain:i]...), '\\', c)
+		default:
+			i += size
+			continue
+		}
+		i += size
+		plain = i
+	}
+	return append(append(dst, s[plain:]...), '"')
+}

@@ -157,3 +157,45 @@ func FuzzParse(f *testing.F) {
 		}
 	})
 }
+
+func TestMembers(t *testing.T) {
+	var got []string
+	err := Members(json.RawMessage("{ \"a\\n\" :1, \"b\":{\"c\":[2,\"}\"]}\n,\"a\\n\": \"x,:\" }"), func(name string, value json.RawMessage) error {
+		got = append(got, name+"="+string(value))
+		return nil
+	})
+	if want := []string{"a\n=1", `b={"c":[2,"}"]}`, `a` + "\n" + `="x,:"`}; err != nil || !reflect.DeepEqual(got, want) {
+		t.Errorf("got %q, %v", got, err)
+	}
+	if err := Members(json.RawMessage("{}"), func(string, json.RawMessage) error { return errors.New("called") }); err != nil {
+		t.Error(err)
+	}
+	if err := Members(json.RawMessage(`{"\ud800":1}`), func(string, json.RawMessage) error { return nil }); err == nil {
+		t.Error("a name that is no text")
+	}
+	no := errors.New("no")
+	if err := Members(json.RawMessage(`{"a":1}`), func(string, json.RawMessage) error { return no }); !errors.Is(err, no) {
+		t.Error(err)
+	}
+}
+
+func TestText(t *testing.T) {
+	for in, want := range map[string]string{
+		`""`: "", `"a"`: "a", `"\u0061\n\\"`: "a\n\\", `"\ud83d\ude00"`: "😀", `"\ufffd\\ud800"`: "\ufffd\\ud800", `"é\/"`: "é/",
+	} {
+		if got, err := Text(json.RawMessage(in)); err != nil || got != want {
+			t.Errorf("%s: %q, %v", in, got, err)
+		}
+		if again, err := Text(AppendText(nil, want)); err != nil || again != want {
+			t.Errorf("%q is written as %s", want, AppendText(nil, want))
+		}
+	}
+	for _, in := range []string{`"\ud800"`, `"\udc00"`, `"\ud800x"`, `"\ud800\ud800\udc00"`, `"\ud800\n"`, `"\ude00\ud83d"`, `1`, `null`, `{}`, ``} {
+		if got, err := Text(json.RawMessage(in)); err == nil {
+			t.Errorf("%s: %q", in, got)
+		}
+	}
+	if got := string(AppendText(nil, "a\xff\x1e\x00\"\\é\u2028\xc3")); got != "\"a\ufffd\\u001e\\u0000\\\"\\\\é\u2028\ufffd\"" {
+		t.Errorf("%q", got)
+	}
+}
