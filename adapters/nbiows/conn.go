@@ -44,6 +44,9 @@ type conn struct {
 	pinged   uint32        // tick of our last ping; used by the ticker only
 	place    int32         // index in Server.conns, guarded by Server.mu
 
+	unwatched  bool // neither pinged nor cut for its silence
+	maxMessage int32
+
 	mu    sync.Mutex
 	state uint8
 	out   *outbox // while something is queued
@@ -215,7 +218,7 @@ func (c *conn) receive(b []byte) {
 	if in == nil {
 		in = &fresh
 	}
-	code, done := in.feed(b, c.server.maxMessage, c)
+	code, done := in.feed(b, int(c.maxMessage), c)
 	switch {
 	case done || in.idle():
 		c.in = nil
@@ -334,7 +337,10 @@ func (c *conn) check(now uint32) {
 	s := c.server
 	idle := now - c.seen.Load()
 	switch deadline := c.deadline.Load(); {
-	case deadline != 0 && now >= deadline, idle >= s.idleTicks:
+	case deadline != 0 && now >= deadline:
+		cut(c.nb)
+	case c.unwatched:
+	case idle >= s.idleTicks:
 		cut(c.nb)
 	case idle >= s.pingTicks && now-c.pinged >= s.pingTicks:
 		c.pinged = now

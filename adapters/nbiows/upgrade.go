@@ -6,6 +6,7 @@ import (
 	"encoding/base64"
 	"errors"
 	"fmt"
+	"math"
 	"net"
 	"net/http"
 	"runtime/debug"
@@ -22,25 +23,47 @@ var _ http.Handler = (*Server)(nil)
 // ServeHTTP makes a connection out of a WebSocket handshake (RFC 6455 section 4.2), or answers
 // with a problem document: 426 if it is none, 401 and so on if it is refused.
 func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
-	if r.TLS != nil {
-		s.refuse(w, errors.New("nbiows cannot serve TLS: use netws, or end TLS at a proxy"))
+	if !s.pollable(w, r) {
 		return
 	}
 	hello, ok := s.handshake.Admit(w, r, s.ready)
 	if !ok {
 		return
 	}
+	s.become(w, r, hello.Protocol, socket.UpgradeOptions{}, func(c socket.Conn) (socket.Receiver, error) { return s.acceptor.Accept(c, hello) })
+}
+
+// Upgrade makes a connection out of a WebSocket handshake for somebody else's protocol, or answers what is
+// wrong with it. Who may connect was decided before: neither Config.Handshake nor Config.Acceptor is
+// asked. accept is called at most once, before Upgrade returns; an error of it closes the connection.
+func (s *Server) Upgrade(w http.ResponseWriter, r *http.Request, options socket.UpgradeOptions, accept func(socket.Conn) (socket.Receiver, error)) {
+	if s.pollable(w, r) && socket.AdmitUpgrade(w, r, s.ready) {
+		s.become(w, r, "", options, accept)
+	}
+}
+
+// pollable answers requests that cannot become connections of a poller.
+func (s *Server) pollable(w http.ResponseWriter, r *http.Request) bool {
+	if r.TLS != nil {
+		s.refuse(w, errors.New("nbiows cannot serve TLS: use netws, or end TLS at a proxy"))
+		return false
+	}
+	return true
+}
+
+// become makes a connection that accept takes over.
+func (s *Server) become(w http.ResponseWriter, r *http.Request, protocol string, options socket.UpgradeOptions, accept func(socket.Conn) (socket.Receiver, error)) {
 	if !s.open() {
 		fault.WriteHTTP(w, socket.ErrDraining)
 		return
 	}
 	defer s.opening.Done()
-	nb, early, err := s.upgrade(w, r.Header.Get("Sec-WebSocket-Key"), hello.Protocol)
+	nb, early, err := s.upgrade(w, r.Header.Get("Sec-WebSocket-Key"), protocol)
 	if err != nil {
 		s.log.Debug("nbiows: upgrade", "error", err) // most often the client has gone
 		return
 	}
-	s.serve(nb, early, hello)
+	s.serve(nb, early, options, accept)
 }
 
 func (s *Server) refuse(w http.ResponseWriter, err error) {
@@ -77,12 +100,12 @@ func (s *Server) upgrade(w http.ResponseWriter, key, protocol string) (nb *nbio.
 }
 
 // serve hands the connection to the acceptor and then to a poller.
-func (s *Server) serve(nb *nbio.Conn, early []byte, hello socket.Hello) {
-	c := &conn{server: s, nb: nb}
+func (s *Server) serve(nb *nbio.Conn, early []byte, options socket.UpgradeOptions, accept func(socket.Conn) (socket.Receiver, error)) {
+	c := &conn{server: s, nb: nb, unwatched: options.Unwatched, maxMessage: int32(min(orDefault(options.MaxMessage, s.maxMessage), math.MaxInt32))}
 	c.seen.Store(s.now.Load())
 	nb.SetSession(c)
 	s.add(c)
-	receiver, err := s.accept(c, hello)
+	receiver, err := s.accept(c, accept)
 	if err != nil {
 		c.Close(socket.Refusal(err))
 	} else {
@@ -108,14 +131,14 @@ func (s *Server) serve(nb *nbio.Conn, early []byte, hello socket.Hello) {
 }
 
 // accept asks the acceptor; one that panics has refused.
-func (s *Server) accept(c *conn, hello socket.Hello) (receiver socket.Receiver, err error) {
+func (s *Server) accept(c *conn, accept func(socket.Conn) (socket.Receiver, error)) (receiver socket.Receiver, err error) {
 	defer func() {
 		if r := recover(); r != nil {
 			s.log.Error("the acceptor panicked", "panic", fmt.Sprint(r), "stack", string(debug.Stack()))
 			err = fault.Internal
 		}
 	}()
-	return s.acceptor.Accept(c, hello)
+	return accept(c)
 }
 
 // switching is the answer that makes the connection a WebSocket.

@@ -27,6 +27,9 @@ type conn struct {
 	receiver socket.Receiver // nil when the acceptor refused
 	queued   atomic.Int64    // bytes not taken by the operating system
 
+	maxMessage int
+	unwatched  bool // neither pinged nor cut for its silence
+
 	peerClosed bool // the peer's close frame has come; used by read only
 
 	mu      sync.Mutex
@@ -82,7 +85,7 @@ func (c *conn) end(payload []byte) {
 func (c *conn) ping() {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if !c.closing {
+	if !c.closing && !c.unwatched {
 		c.pinging = true
 		c.startWriting()
 	}
@@ -261,8 +264,12 @@ func (c *conn) deliver() error {
 	}
 }
 
-// renew gives the peer IdleTimeout again. It fails only on a closed connection.
-func (c *conn) renew() { _ = c.ws.SetReadDeadline(time.Now().Add(c.server.cfg.IdleTimeout)) }
+// renew gives the peer IdleTimeout again, unless somebody else watches it.
+func (c *conn) renew() {
+	if !c.unwatched {
+		_ = c.ws.SetReadDeadline(time.Now().Add(c.server.cfg.IdleTimeout)) // it fails only on a closed connection
+	}
+}
 
 // collect reads one message.
 func (c *conn) collect(r io.Reader, text bool) ([]byte, error) {
@@ -274,7 +281,7 @@ func (c *conn) collect(r io.Reader, text bool) ([]byte, error) {
 		}
 		n, err := r.Read(payload[len(payload):cap(payload)])
 		payload = payload[:len(payload)+n]
-		if len(payload) > c.server.cfg.MaxMessage {
+		if len(payload) > c.maxMessage {
 			return nil, &failure{socket.CloseTooLarge}
 		}
 		if text {

@@ -35,21 +35,34 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	if !ok {
 		return
 	}
+	s.upgrade(w, r, hello.Protocol, socket.UpgradeOptions{}, func(c socket.Conn) (socket.Receiver, error) { return s.cfg.Acceptor.Accept(c, hello) })
+}
+
+// Upgrade makes a connection out of a WebSocket handshake for somebody else's protocol, or answers what is
+// wrong with it. Who may connect was decided before: neither Config.Handshake nor Config.Acceptor is
+// asked. accept is called at most once, before Upgrade returns; an error of it closes the connection.
+func (s *Server) Upgrade(w http.ResponseWriter, r *http.Request, options socket.UpgradeOptions, accept func(socket.Conn) (socket.Receiver, error)) {
+	if socket.AdmitUpgrade(w, r, s.ready) {
+		s.upgrade(w, r, "", options, accept)
+	}
+}
+
+func (s *Server) upgrade(w http.ResponseWriter, r *http.Request, protocol string, options socket.UpgradeOptions, accept func(socket.Conn) (socket.Receiver, error)) {
 	if !s.enter() {
 		fault.WriteHTTP(w, socket.ErrDraining)
 		return
 	}
 	defer s.running.Done()
 	header := http.Header{}
-	if hello.Protocol != "" {
-		header.Set("Sec-WebSocket-Protocol", hello.Protocol)
+	if protocol != "" {
+		header.Set("Sec-WebSocket-Protocol", protocol)
 	}
 	ws, err := s.upgrader.Upgrade(w, r, header)
 	if err != nil {
 		return // it has answered
 	}
-	c := &conn{server: s, ws: ws, written: make(chan struct{})}
-	receiver, err := s.accept(c, hello)
+	c := &conn{server: s, ws: ws, written: make(chan struct{}), maxMessage: orDefault(options.MaxMessage, s.cfg.MaxMessage), unwatched: options.Unwatched}
+	receiver, err := s.accept(c, accept)
 	if err != nil {
 		c.Close(socket.Refusal(err))
 	}
@@ -59,12 +72,12 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 }
 
 // accept asks the acceptor; one that panics has refused.
-func (s *Server) accept(c *conn, hello socket.Hello) (receiver socket.Receiver, err error) {
+func (s *Server) accept(c *conn, accept func(socket.Conn) (socket.Receiver, error)) (receiver socket.Receiver, err error) {
 	defer func() {
 		if r := recover(); r != nil {
 			s.cfg.Log.Error("the acceptor panicked", "panic", fmt.Sprint(r), "stack", string(debug.Stack()))
 			err = fault.Internal
 		}
 	}()
-	return s.cfg.Acceptor.Accept(c, hello)
+	return accept(c)
 }

@@ -162,7 +162,4 @@ func bearer(header string) (token string, given bool) {
 	return strings.TrimSpace(rest), true
 }
 
-func (h *Handshake) originAllowed(r *http.Request) bool {
-	origin := r.Header.Get("Origin")
-	return origin == "" || h.origins.Allows(origin) || isOwn(origin, r.Host)
-}
+func (h *Handshake) originAllowed(r *http.Request) bool { return h.origins.AllowsRequest(r) }

@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"errors"
 	"fmt"
+	"net/http"
 	"net/netip"
 	"net/url"
 	"slices"
@@ -117,6 +118,13 @@ func isOwn(header, host string) bool {
 	}
 	own, err := parseOrigin(page.scheme + "://" + host)
 	return err == nil && own == page
+}
+
+// AllowsRequest reports whether r comes from an origin on the list, from the origin that it asks, or from
+// no page at all: then it has no header Origin.
+func (o Origins) AllowsRequest(r *http.Request) bool {
+	origin := r.Header.Get("Origin")
+	return origin == "" || o.Allows(origin) || isOwn(origin, r.Host)
 }
 
 // parseOrigin takes an origin apart and writes its parts as browsers do

@@ -22,34 +22,21 @@ var (
 	errKey        = fault.New(fault.Invalid, "websocket_key", "Sec-WebSocket-Key is not 16 bytes in base64")
 )
 
+// UpgradeOptions say how a connection is to be that a transport opens for somebody else's protocol.
+type UpgradeOptions struct {
+	// MaxMessage is the longest message that the client may send, in bytes. Default: that of the transport.
+	MaxMessage int
+	// Unwatched says that the protocol itself finds out whether the client is there: the transport neither
+	// pings it nor cuts it for its silence.
+	Unwatched bool
+}
+
 // Admit decides about a request that should become a WebSocket (RFC 6455 section 4.2.1), for
 // a transport on net/http. ready is closed when the transport runs; Admit waits for it a few
 // seconds. When it returns false it has answered by a problem document: 426 to what is no
 // handshake, before any ticket is spent, or what [Handshake.Check] refuses.
 func (h *Handshake) Admit(w http.ResponseWriter, r *http.Request, ready <-chan struct{}) (Hello, bool) {
-	if r.ContentLength != 0 {
-		w.Header().Set("Connection", "close")
-		// What else answers must not wait for a body that may never come.
-		_ = http.NewResponseController(w).SetReadDeadline(time.Now().Add(startTimeout))
-	}
-	if !asksForWebSocket(r) {
-		writeUpgradeRequired(w)
-		return Hello{}, false
-	}
-	if nonce, err := base64.StdEncoding.DecodeString(r.Header.Get("Sec-WebSocket-Key")); err != nil || len(nonce) != 16 {
-		fault.WriteHTTP(w, errKey)
-		return Hello{}, false
-	}
-	if r.ContentLength != 0 {
-		fault.WriteHTTP(w, errBody)
-		return Hello{}, false
-	}
-	late, cancel := context.WithTimeout(r.Context(), startTimeout)
-	defer cancel()
-	select {
-	case <-ready:
-	case <-late.Done():
-		fault.WriteHTTP(w, errNotRunning)
+	if !AdmitUpgrade(w, r, ready) {
 		return Hello{}, false
 	}
 	hello, err := h.Check(r)
@@ -60,8 +47,39 @@ func (h *Handshake) Admit(w http.ResponseWriter, r *http.Request, ready <-chan s
 	return hello, true
 }
 
-// asksForWebSocket reports whether r is a handshake of WebSocket version 13.
-func asksForWebSocket(r *http.Request) bool {
+// AdmitUpgrade is [Handshake.Admit] without the handshake: it decides whether a request can become a
+// WebSocket, not who may. When it returns false it has answered.
+func AdmitUpgrade(w http.ResponseWriter, r *http.Request, ready <-chan struct{}) bool {
+	if r.ContentLength != 0 {
+		w.Header().Set("Connection", "close")
+		// What else answers must not wait for a body that may never come.
+		_ = http.NewResponseController(w).SetReadDeadline(time.Now().Add(startTimeout))
+	}
+	if !AsksForWebSocket(r) {
+		writeUpgradeRequired(w)
+		return false
+	}
+	if nonce, err := base64.StdEncoding.DecodeString(r.Header.Get("Sec-WebSocket-Key")); err != nil || len(nonce) != 16 {
+		fault.WriteHTTP(w, errKey)
+		return false
+	}
+	if r.ContentLength != 0 {
+		fault.WriteHTTP(w, errBody)
+		return false
+	}
+	late, cancel := context.WithTimeout(r.Context(), startTimeout)
+	defer cancel()
+	select {
+	case <-ready:
+	case <-late.Done():
+		fault.WriteHTTP(w, errNotRunning)
+		return false
+	}
+	return true
+}
+
+// AsksForWebSocket reports whether r is a handshake of WebSocket version 13.
+func AsksForWebSocket(r *http.Request) bool {
 	return r.Method == http.MethodGet && r.ProtoMajor == 1 && r.ProtoMinor >= 1 &&
 		hasToken(r.Header, "Connection", "upgrade") && hasToken(r.Header, "Upgrade", "websocket") &&
 		r.Header.Get("Sec-WebSocket-Version") == "13"
