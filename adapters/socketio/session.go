@@ -8,6 +8,7 @@ import (
 	"slices"
 	"sync"
 
+	"github.com/parley-chat/parley/adapters/socketio/engineio"
 	"github.com/parley-chat/parley/adapters/socketio/packet"
 	"github.com/parley-chat/parley/core/fault"
 	"github.com/parley-chat/parley/core/socket"
@@ -316,5 +317,5 @@ func (s *session) Disconnected() {
 
 // frame makes the frame of a packet without attachments.
 func frame(p packet.Packet) *socket.Frame {
-	return newMessage(func(b []byte) []byte { return packet.Append(b, p) })
+	return engineio.NewMessage(func(b []byte) []byte { return packet.Append(b, p) })
 }

@@ -7,6 +7,7 @@ import (
 	"slices"
 	"sync"
 
+	"github.com/parley-chat/parley/adapters/socketio/engineio"
 	"github.com/parley-chat/parley/adapters/socketio/packet"
 	"github.com/parley-chat/parley/core/fault"
 	"github.com/parley-chat/parley/core/socket"
@@ -451,7 +452,7 @@ func encode(p packet.Packet, args []any) ([]*socket.Frame, error) {
 	frames := make([]*socket.Frame, 0, 1+len(b.all))
 	frames = append(frames, frame(p))
 	for _, a := range b.all {
-		frames = append(frames, socket.NewBinaryFrame(func(dst []byte) []byte { return append(dst, a...) }))
+		frames = append(frames, engineio.NewBinary(func(dst []byte) []byte { return append(dst, a...) }))
 	}
 	return frames, nil
 }

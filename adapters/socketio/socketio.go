@@ -38,8 +38,10 @@ import (
 	"runtime/debug"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
+	"github.com/parley-chat/parley/adapters/socketio/engineio"
 	"github.com/parley-chat/parley/adapters/socketio/packet"
 	"github.com/parley-chat/parley/core/fault"
 	"github.com/parley-chat/parley/core/socket"
@@ -97,6 +99,9 @@ type Namespace struct {
 
 // Config is what a [Server] needs. Zero fields mean the default.
 type Config struct {
+	// Engine is what the sessions are made of: transports, origins, pings. Its Accept must be nil. Its
+	// ConnectTimeout and Log default to those below.
+	Engine engineio.Config
 	// Namespaces by their names, which begin with a slash; "/" is the one that clients connect to unless
 	// they name another. Others are refused with "Invalid namespace". Default: "/" alone, without events.
 	Namespaces map[string]Namespace
@@ -189,6 +194,8 @@ func (c *Config) defaults() error {
 type core struct {
 	cfg        Config
 	namespaces map[string]*namespace
+
+	ending atomic.Bool // the server ends
 
 	mu      sync.Mutex
 	stopped bool           // nothing is begun any more

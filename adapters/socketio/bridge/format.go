@@ -6,6 +6,7 @@ import (
 	"strconv"
 	"time"
 
+	"github.com/parley-chat/parley/adapters/socketio/engineio"
 	"github.com/parley-chat/parley/adapters/socketio/packet"
 	"github.com/parley-chat/parley/core/chat"
 	"github.com/parley-chat/parley/core/fault"
@@ -216,7 +217,7 @@ func event(name string, data func([]byte) []byte) *socket.Frame {
 	if packet.Reserved(name) {
 		return nil
 	}
-	return newMessage(func(b []byte) []byte {
+	return engineio.NewMessage(func(b []byte) []byte {
 		b = packet.AppendHead(b, packet.Packet{Type: packet.Event})
 		b = packet.AppendText(append(b, '['), name)
 		return append(data(append(b, ',')), ']')
@@ -224,7 +225,7 @@ func event(name string, data func([]byte) []byte) *socket.Frame {
 }
 
 func ack(id uint64, data func([]byte) []byte) *socket.Frame {
-	return newMessage(func(b []byte) []byte {
+	return engineio.NewMessage(func(b []byte) []byte {
 		b = packet.AppendHead(b, packet.Packet{Type: packet.Ack, ID: id, HasID: true})
 		return append(data(append(b, '[')), ']')
 	})
@@ -274,9 +275,4 @@ func appendValue(b []byte, o *protocol.Object, v any) []byte {
 		return append(b, ']')
 	}
 	return append(b, "null"...)
-}
-
-// newMessage makes the frame of a message of Engine.IO.
-func newMessage(build func([]byte) []byte) *socket.Frame {
-	return socket.NewFrame(func(b []byte) []byte { return build(append(b, '4')) })
 }

@@ -88,6 +88,8 @@ type Settings struct {
 	SocketBurst    int            `name:"socket-burst" of:"parley socket" default:"200" help:"Events that a connection may send at once."`
 	MaxConns       int            `name:"max-connections" of:"parley socket" default:"1000000" help:"Connections of this node."`
 	MaxUserConns   int            `name:"max-user-connections" of:"parley socket" default:"1000" help:"Connections of a user on this node."`
+	SocketIO       string         `name:"socketio" of:"parley socket" default:"on" enum:"on,off" help:"Whether Socket.IO clients are served at /socket.io/."`
+	SocketIOQuery  string         `name:"socketio-query-token" of:"parley socket" default:"on" enum:"on,off" help:"Whether a Socket.IO client may give its token in the query, which proxies write into their logs."`
 	HandshakeBurst int            `name:"handshake-burst" of:"parley socket" default:"60000" help:"Socket handshakes a minute from a network, at once at most."`
 	LogFormat      string         `name:"log-format" default:"auto" enum:"auto,text,json" help:"Format of logs: auto is text on a terminal, JSON otherwise."`
 	LogLevel       string         `name:"log-level" default:"info" enum:"debug,info,warn,error" help:"Least level of logs."`

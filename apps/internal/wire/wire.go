@@ -15,6 +15,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strings"
 	"sync/atomic"
 	"time"
 
@@ -27,6 +28,9 @@ import (
 	"github.com/parley-chat/parley/adapters/netws"
 	"github.com/parley-chat/parley/adapters/passhash"
 	"github.com/parley-chat/parley/adapters/passlist"
+	"github.com/parley-chat/parley/adapters/socketio"
+	"github.com/parley-chat/parley/adapters/socketio/bridge"
+	"github.com/parley-chat/parley/adapters/socketio/engineio"
 	"github.com/parley-chat/parley/apps/internal/config"
 	"github.com/parley-chat/parley/apps/web"
 	"github.com/parley-chat/parley/core/auth"
@@ -34,6 +38,7 @@ import (
 	"github.com/parley-chat/parley/core/health"
 	"github.com/parley-chat/parley/core/mail"
 	"github.com/parley-chat/parley/core/parley"
+	"github.com/parley-chat/parley/core/protocol"
 	"github.com/parley-chat/parley/core/realtime"
 	"github.com/parley-chat/parley/core/socket"
 )
@@ -71,7 +76,8 @@ type App struct {
 	checks    []health.Check
 	mailbox   web.Mailbox // nil unless mails go to the development mailbox
 	keys      *jwtauth.Keys
-	transport transport // nil without sockets
+	transport transport        // nil without sockets
+	socketIO  *socketio.Server // nil where it is off
 	draining  atomic.Bool
 	parts     func(ctx context.Context) error
 	closers   []func() error // in the order in which they were opened
@@ -80,6 +86,7 @@ type App struct {
 // transport carries sockets.
 type transport interface {
 	http.Handler
+	engineio.Upgrader
 	Run(ctx context.Context) error
 	Ready() <-chan struct{}
 }
@@ -246,9 +253,17 @@ func (a *App) config(publicURL string) parley.Config {
 		},
 		Worker:    mail.WorkerConfig{SendTimeout: sendTimeout},
 		Templates: mail.TemplateConfig{Product: s.Product, From: s.MailFrom, FromName: s.MailFromName},
-		Hub:       realtime.HubConfig{Node: a.node(), Rate: s.SocketRate, Burst: s.SocketBurst, MaxConnections: s.MaxConns, MaxUserConnections: s.MaxUserConns},
+		Hub:       realtime.HubConfig{Node: a.node(), Rate: s.SocketRate, Burst: s.SocketBurst, MaxConnections: s.MaxConns, MaxUserConnections: s.MaxUserConns, Formats: formats(s)},
 		Relay:     event.RelayConfig{Timeout: relayTimeout, MaxBackoff: relayPause},
 	}
+}
+
+// formats are the wire formats of sockets besides parley.v1.
+func formats(s config.Settings) map[string]protocol.NewFormat {
+	if s.SocketIO != "on" {
+		return nil
+	}
+	return map[string]protocol.NewFormat{bridge.Protocol: bridge.Format}
 }
 
 // origins lists whose pages may use this: those that are listed, and that of the public URL, which a
@@ -299,9 +314,11 @@ func (a *App) mount(publicURL string, steps ...func() error) error {
 	if err != nil {
 		return err
 	}
-	a.API, a.Handler = api, logged(api, a.log)
-	return errors.Join(inOrder(steps...),
+	a.API = api
+	err = errors.Join(inOrder(steps...),
 		humaapi.RegisterHealth(api, humaapi.HealthConfig{Checks: a.checks, Draining: a.draining.Load}))
+	a.Handler = logged(a.besideAPI(api), a.log)
+	return err
 }
 
 func (a *App) mountAuth(service *auth.Service) error {
@@ -337,15 +354,15 @@ func (a *App) mountSocket(node *parley.Node, who socket.Authenticator, publicURL
 	if err != nil {
 		return err
 	}
+	allow := func(r *http.Request) error {
+		address := humaapi.ClientAddress(r, s.TrustedRanges)
+		if !address.IsValid() {
+			return nil
+		}
+		return throttle.Allow(r.Context(), address.String())
+	}
 	handshake, err := socket.NewHandshake(socket.HandshakeConfig{
-		Authenticator: probing{who, probe}, Origins: a.origins(publicURL), Draining: node.Hub.Draining,
-		Allow: func(r *http.Request) error {
-			address := humaapi.ClientAddress(r, s.TrustedRanges)
-			if !address.IsValid() {
-				return nil
-			}
-			return throttle.Allow(r.Context(), address.String())
-		},
+		Authenticator: probing{who, probe}, Origins: a.origins(publicURL), Draining: node.Hub.Draining, Allow: allow,
 	})
 	if err != nil {
 		return err
@@ -356,6 +373,9 @@ func (a *App) mountSocket(node *parley.Node, who socket.Authenticator, publicURL
 		a.transport, err = nbiows.New(nbiows.Config{Handshake: handshake, Acceptor: node.Hub, Log: a.log})
 	}
 	if err != nil {
+		return err
+	}
+	if err := a.openSocketIO(node, who, publicURL, allow); err != nil {
 		return err
 	}
 	host := publicURL
@@ -394,7 +414,20 @@ func (a *App) Run(ctx context.Context, ready func()) error {
 		ready()
 	case <-ctx.Done():
 	}
+	// Sessions of Socket.IO ride on the transport, and so end before it.
+	serve, end := context.WithCancel(context.WithoutCancel(ctx))
+	defer end()
+	served := make(chan error, 1)
+	go func() {
+		var err error
+		if a.socketIO != nil {
+			err = a.socketIO.Run(serve)
+		}
+		served <- err
+	}()
 	err := a.parts(ctx)
+	end()
+	err = errors.Join(err, <-served)
 	stop()
 	return errors.Join(err, <-carried)
 }
@@ -448,7 +481,7 @@ func Addresses(s config.Settings, addr net.Addr) (publicURL, dial string) {
 // left out: they hold codes and tickets.
 func logged(next http.Handler, log *slog.Logger) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		if r.URL.Path == "/socket" {
+		if r.URL.Path == "/socket" || r.Header.Get("Upgrade") != "" && strings.HasPrefix(r.URL.Path, socketIOPath) {
 			next.ServeHTTP(w, r) // must be able to take over the connection
 			return
 		}
