@@ -60,11 +60,12 @@ type Session struct {
 	mu       sync.Mutex
 	state    uint8
 	awaiting bool        // a ping is not answered
+	wanted   bool        // Keep was called
 	ws       socket.Conn // nil while on polling
 	polling  *polling    // nil while on WebSocket
 	reason   Reason
 	request  *Request  // nil after Forget
-	keep     *deadline // nil after Keep
+	keep     *deadline // the wait for Keep, while it lasts
 }
 
 var _ socket.Conn = (*Session)(nil)
@@ -110,6 +111,7 @@ func (s *Session) Forget() {
 func (s *Session) Keep() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	s.wanted = true
 	s.kept()
 }
 

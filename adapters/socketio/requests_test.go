@@ -1,0 +1,233 @@
+package socketio_test
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"net/http"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/parley-chat/parley/adapters/socketio"
+	"github.com/parley-chat/parley/adapters/socketio/engineio"
+	"github.com/parley-chat/parley/core/fault"
+)
+
+func request(t *testing.T, method, url, body string, header ...string) (status int, answer string, h http.Header) {
+	t.Helper()
+	r, err := http.NewRequestWithContext(t.Context(), method, url, strings.NewReader(body))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for i := 0; i+1 < len(header); i += 2 {
+		r.Header.Set(header[i], header[i+1])
+	}
+	a, err := http.DefaultClient.Do(r)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer a.Body.Close()
+	b, _ := io.ReadAll(a.Body)
+	return a.StatusCode, string(b), a.Header
+}
+
+// TestBadRequests holds the answers to the names that the protocol's documents give them.
+func TestBadRequests(t *testing.T) {
+	t.Parallel()
+	url, _, _ := serve(t, "nbio", socketio.Config{
+		Engine: engineio.Config{
+			MaxPayload: 100, Origins: []string{"https://app.example.com"},
+			Allow: func(r *http.Request) error {
+				switch r.URL.Query().Get("as") {
+				case "many":
+					return fault.New(fault.Exhausted, "many", "too many")
+				case "restart":
+					return fault.New(fault.Unavailable, "draining", "this node restarts")
+				}
+				return nil
+			},
+		},
+		Namespaces: map[string]socketio.Namespace{"/": parrot(nil)},
+	})
+	const upgrade = "Upgrade"
+	for name, tt := range map[string]struct {
+		method, query, body string
+		header              []string
+		status              int
+		want                string
+	}{
+		"no transport":            {query: "?EIO=4", status: 400, want: `{"code":0,"message":"Transport unknown"}`},
+		"unknown transport":       {query: "?EIO=4&transport=carrier-pigeon", status: 400, want: `{"code":0,"message":"Transport unknown"}`},
+		"no version":              {query: "?transport=polling", status: 400, want: `{"code":5,"message":"Unsupported protocol version"}`},
+		"an old version":          {query: "?EIO=3&transport=polling", status: 400, want: `{"code":5,"message":"Unsupported protocol version"}`},
+		"unknown session":         {query: "?EIO=4&transport=polling&sid=abcdefghijklmnopqrstuvwx", status: 400, want: `{"code":1,"message":"Session ID unknown"}`},
+		"unknown session, a post": {method: "POST", body: "40", query: "?EIO=4&transport=polling&sid=x", status: 400, want: `{"code":1,"message":"Session ID unknown"}`},
+		"unknown session, an upgrade": {
+			query: "?EIO=4&transport=websocket&sid=x", status: 400, want: `{"code":1,"message":"Session ID unknown"}`,
+			header: []string{"Connection", upgrade, upgrade, "websocket", "Sec-WebSocket-Version", "13", "Sec-WebSocket-Key", "dGhlIHNhbXBsZSBub25jZQ=="},
+		},
+		"a post as handshake":  {method: "POST", query: "?EIO=4&transport=polling", status: 400, want: `{"code":2,"message":"Bad handshake method"}`},
+		"a put as handshake":   {method: "PUT", query: "?EIO=4&transport=polling", status: 400, want: `{"code":2,"message":"Bad handshake method"}`},
+		"websocket without it": {query: "?EIO=4&transport=websocket", status: 400, want: `{"code":3,"message":"Bad request"}`},
+		"a foreign origin":     {query: "?EIO=4&transport=polling", header: []string{"Origin", "https://evil.example"}, status: 403, want: `{"code":4,"message":"Forbidden"}`},
+		"too many handshakes":  {query: "?EIO=4&transport=polling&as=many", status: 429, want: `{"code":4,"message":"too many"}`},
+		"a node that restarts": {query: "?EIO=4&transport=polling&as=restart", status: 503, want: `{"code":4,"message":"this node restarts"}`},
+	} {
+		t.Run(name, func(t *testing.T) {
+			if tt.method == "" {
+				tt.method = http.MethodGet
+			}
+			status, answer, _ := request(t, tt.method, url+tt.query, tt.body, tt.header...)
+			if status != tt.status || strings.TrimSpace(answer) != tt.want {
+				t.Errorf("got %d %s, want %d %s", status, answer, tt.status, tt.want)
+			}
+		})
+	}
+}
+
+func TestOrigins(t *testing.T) {
+	t.Parallel()
+	url, _, _ := serve(t, "nbio", socketio.Config{Engine: engineio.Config{Origins: []string{"https://app.example.com"}}})
+	status, _, h := request(t, http.MethodGet, url+"?EIO=4&transport=polling", "", "Origin", "https://app.example.com")
+	if status != 200 || h.Get("Access-Control-Allow-Origin") != "https://app.example.com" || h.Get("Access-Control-Allow-Credentials") != "true" {
+		t.Errorf("%d %v", status, h)
+	}
+	status, _, h = request(t, http.MethodOptions, url+"?EIO=4&transport=polling", "", "Origin", "https://app.example.com", "Access-Control-Request-Method", "POST")
+	if status/100 != 2 || h.Get("Access-Control-Allow-Origin") != "https://app.example.com" || !strings.Contains(h.Get("Access-Control-Allow-Methods"), "POST") {
+		t.Errorf("the preflight: %d %v", status, h)
+	}
+	status, _, h = request(t, http.MethodOptions, url+"?EIO=4&transport=polling", "", "Origin", "https://evil.example", "Access-Control-Request-Method", "POST")
+	if status != 403 || h.Get("Access-Control-Allow-Origin") != "" {
+		t.Errorf("a foreign preflight: %d %v", status, h)
+	}
+	if status, _, _ = request(t, http.MethodGet, url+"?EIO=4&transport=polling", ""); status != 200 {
+		t.Errorf("without an origin: %d", status)
+	}
+}
+
+// TestBadSessions holds that a client which breaks the rules of polling loses its session, and nobody else.
+func TestBadSessions(t *testing.T) {
+	t.Parallel()
+	url, _, _ := serve(t, "nbio", socketio.Config{Engine: engineio.Config{MaxPayload: 100}, Namespaces: map[string]socketio.Namespace{"/": parrot(nil)}})
+	other := dial(t, url, "polling")
+	other.connect("0")
+	for name, body := range map[string]string{
+		"too large": "4" + strings.Repeat("x", 100), "no packet": "x", "empty": "", "bad base64": "b!", "an open": "0", "a ping": "2", "an upgrade": "5", "an empty packet": "40\x1e", "not UTF-8": "4\xff",
+	} {
+		t.Run(name, func(t *testing.T) {
+			c := &client{t: t, url: url}
+			_, hello := c.get()
+			c.sid = strings.Split(hello, `"`)[3]
+			status, answer, _ := request(t, http.MethodPost, url+c.query("polling"), body)
+			if want := map[bool]int{true: 413, false: 400}[name == "too large"]; status != want {
+				t.Errorf("the post: %d %s, want %d", status, answer, want)
+			}
+			if status, body := c.get(); status != 400 || !strings.Contains(body, "Session ID unknown") {
+				t.Errorf("afterwards: %d %s", status, body)
+			}
+		})
+	}
+	t.Run("two polls", func(t *testing.T) {
+		c := &client{t: t, url: url}
+		_, hello := c.get()
+		c.sid = strings.Split(hello, `"`)[3]
+		first := make(chan string, 2)
+		for range 2 {
+			go func() {
+				status, body := c.get()
+				first <- fmt.Sprint(status, body)
+			}()
+		}
+		got := []string{<-first, <-first}
+		if !strings.HasPrefix(got[0], "400") && !strings.HasPrefix(got[1], "400") {
+			t.Errorf("got %q", got)
+		}
+		if status, _ := c.get(); status != 400 {
+			t.Errorf("afterwards: %d", status)
+		}
+	})
+	other.say(`21["ask"]`)
+	other.hear("31[]")
+}
+
+// TestUpgradesThatFail holds that a session stays where it is when a connection does not take it over.
+func TestUpgradesThatFail(t *testing.T) {
+	for _, tr := range []string{"nbio", "net"} {
+		t.Run(tr, func(t *testing.T) {
+			t.Parallel()
+			url, _, _ := serve(t, tr, socketio.Config{Engine: engineio.Config{UpgradeTimeout: 200 * time.Millisecond}, Namespaces: map[string]socketio.Namespace{"/": parrot(nil)}})
+			c := dial(t, url, "polling")
+			c.connect("0")
+			closed := func(packets ...string) {
+				t.Helper()
+				ws := c.webSocket()
+				defer ws.Close()
+				for _, p := range packets {
+					c.write(ws, p)
+				}
+				for {
+					if _, _, err := ws.ReadMessage(); err != nil {
+						return
+					}
+				}
+			}
+			closed("nonsense")
+			closed("5")
+			closed("2probe", "40")
+			closed("2probe") // and nothing more
+			closed()         // in time
+			c.say(`21["ask"]`)
+			c.hear("31[]")
+		})
+	}
+}
+
+// TestTheUpgradeLosesNothing holds that what is sent while a session moves arrives once and in order.
+func TestTheUpgradeLosesNothing(t *testing.T) {
+	for _, tr := range []string{"nbio", "net"} {
+		t.Run(tr, func(t *testing.T) {
+			t.Parallel()
+			url, server, _ := serve(t, tr, socketio.Config{Namespaces: map[string]socketio.Namespace{"/": parrot(nil)}})
+			for range 10 {
+				c := &client{t: t, url: url, heard: make(chan string, 4096), closed: make(chan struct{})}
+				_, hello := c.get()
+				c.sid = strings.Split(hello, `"`)[3]
+				c.say("0")
+				if _, body := c.get(); !strings.HasPrefix(body, "40{") {
+					t.Fatalf("heard %q", body)
+				}
+				ctx, stop := context.WithCancel(t.Context())
+				sent := make(chan int, 1)
+				go func() {
+					n := 0
+					for ; ctx.Err() == nil && n < 2000; n++ {
+						_ = server.Of("/").Emit("n", n)
+					}
+					sent <- n
+				}()
+				ws := c.webSocket()
+				c.write(ws, "2probe")
+				if _, b, err := ws.ReadMessage(); err != nil || string(b) != "3probe" {
+					t.Fatalf("the probe: %q, %v", b, err)
+				}
+				_, body := c.get() // the poll that was under way
+				for packet := range strings.SplitSeq(body, "\x1e") {
+					c.take(packet)
+				}
+				c.write(ws, "5")
+				c.ws = ws
+				go c.readSocket()
+				stop()
+				n := <-sent
+				_ = server.Of("/").Emit("end")
+				for i := range n {
+					c.hear(fmt.Sprintf(`2["n",%d]`, i))
+				}
+				c.hear(`2["end"]`)
+				_ = ws.Close()
+				<-c.closed
+			}
+		})
+	}
+}

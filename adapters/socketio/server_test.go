@@ -1,0 +1,231 @@
+package socketio_test
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"net/http"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/parley-chat/parley/adapters/socketio"
+	"github.com/parley-chat/parley/adapters/socketio/engineio"
+	"github.com/parley-chat/parley/core/socket"
+)
+
+// parrot repeats what it hears.
+func parrot(gone chan<- string) socketio.Namespace {
+	args := func(e *socketio.Event) []any {
+		all := make([]any, e.Args.Len())
+		for i := range all {
+			if b, ok := e.Args.Attachment(e.Args.Raw(i)); ok {
+				all[i] = b
+			} else {
+				all[i] = e.Args.Raw(i)
+			}
+		}
+		return all
+	}
+	return socketio.Namespace{
+		Use: []socketio.Middleware{func(_ context.Context, s *socketio.Socket) error {
+			if strings.Contains(string(s.Auth()), "wrong") {
+				return &socketio.ConnectError{Message: "no", Data: s.Request().URL.Query().Get("EIO")}
+			}
+			return nil
+		}},
+		Connected: func(_ context.Context, s *socketio.Socket) { s.Join("all") },
+		Events: map[string]socketio.Handler{
+			"say":   func(_ context.Context, e *socketio.Event) { _ = e.Socket.Emit("said", args(e)...) },
+			"ask":   func(_ context.Context, e *socketio.Event) { _ = e.Ack(args(e)...) },
+			"tell":  func(_ context.Context, e *socketio.Event) { _ = e.Socket.To("all").Emit("told", args(e)...) },
+			"leave": func(_ context.Context, e *socketio.Event) { e.Socket.Disconnect() },
+			"close": func(_ context.Context, e *socketio.Event) { _ = e.Socket.Emit("last"); e.Socket.Close() },
+			"call": func(ctx context.Context, e *socketio.Event) {
+				answer, err := e.Socket.Call(ctx, "question", []byte{1, 2, 3})
+				_ = e.Ack(answer.Raw(0), fmt.Sprint(err))
+			},
+		},
+		Disconnected: func(_ context.Context, _ *socketio.Socket, why socketio.Reason) {
+			if gone != nil {
+				gone <- string(why)
+			}
+		},
+	}
+}
+
+func TestOverEveryTransport(t *testing.T) {
+	everyWay(t, func(t *testing.T, tr, how string) {
+		gone := make(chan string, 8)
+		url, server, _ := serve(t, tr, socketio.Config{Namespaces: map[string]socketio.Namespace{"/": parrot(gone), "/side": parrot(gone)}})
+		a, b := dial(t, url, how), dial(t, url, how)
+		a.say(`0{"token":"wrong"}`)
+		a.hear(`4{"message":"no","data":"4"}`)
+		a.say("0/nowhere,")
+		a.hear(`4/nowhere,{"message":"Invalid namespace"}`)
+		a.connect("0")
+		b.connect("0")
+		a.say(`2["say",1,{"a":"é"}]`)
+		a.hear(`2["said",1,{"a":"é"}]`)
+		a.say(`2456["ask","x"]`)
+		a.hear(`3456["x"]`)
+		a.say(`51-["say",{"_placeholder":true,"num":0}]`, "b:\x00\x01\xff")
+		a.hear(`51-["said",{"_placeholder":true,"num":0}]`, "b:\x00\x01\xff")
+		a.say(`51-7["ask",{"_placeholder":true,"num":0}]`, "b:\x02")
+		a.hear(`61-7[{"_placeholder":true,"num":0}]`, "b:\x02")
+		a.say(`28["call"]`)
+		a.hear(`51-0["question",{"_placeholder":true,"num":0}]`, "b:\x01\x02\x03")
+		a.say(`30["answer"]`)
+		a.hear(`38["answer","\u003cnil\u003e"]`)
+		b.say(`2["tell","hi"]`)
+		a.hear(`2["told","hi"]`)
+		if err := server.Of("/").Emit("all", 1); err != nil {
+			t.Error(err)
+		}
+		a.hear(`2["all",1]`)
+		b.hear(`2["all",1]`)
+		a.connect("0/side,")
+		a.say(`2/side,["say"]`)
+		a.hear(`2/side,["said"]`)
+		a.say(`2["leave"]`)
+		a.hear("1")
+		want(t, gone, "server namespace disconnect")
+		a.say("1/side,")
+		want(t, gone, "client namespace disconnect")
+		a.connect("0") // and it may come back
+		b.say(`2["close"]`)
+		b.hear(`2["last"]`, "1")
+		b.over()
+		want(t, gone, "server namespace disconnect")
+		a.say("nonsense")
+		a.over()
+		want(t, gone, "parse error")
+	})
+}
+
+func want(t *testing.T, gone <-chan string, reason string) {
+	t.Helper()
+	select {
+	case got := <-gone:
+		if got != reason {
+			t.Errorf("gone by %q, want %q", got, reason)
+		}
+	case <-time.After(10 * time.Second):
+		t.Fatalf("nobody is gone by %q", reason)
+	}
+}
+
+func TestWhoConnectsToNothingIsCut(t *testing.T) {
+	everyWay(t, func(t *testing.T, tr, how string) {
+		url, _, _ := serve(t, tr, socketio.Config{ConnectTimeout: 300 * time.Millisecond, Namespaces: map[string]socketio.Namespace{"/": parrot(nil)}})
+		c := dial(t, url, how)
+		kept := dial(t, url, "websocket")
+		kept.connect("0")
+		c.over()
+		kept.say(`21["ask"]`)
+		kept.hear("31[]")
+	})
+}
+
+func TestTheEndOfTheClient(t *testing.T) {
+	everyWay(t, func(t *testing.T, tr, how string) {
+		gone := make(chan string, 1)
+		url, _, _ := serve(t, tr, socketio.Config{Namespaces: map[string]socketio.Namespace{"/": parrot(gone)}})
+		c := dial(t, url, how)
+		c.connect("0")
+		if c.ws != nil {
+			_ = c.ws.Close()
+		} else {
+			c.send("1")
+		}
+		want(t, gone, "transport close")
+	})
+}
+
+func TestSilenceIsNoticed(t *testing.T) {
+	t.Parallel()
+	gone := make(chan string, 1)
+	url, _, _ := serve(t, "nbio", socketio.Config{
+		Engine:     engineio.Config{PingInterval: 50 * time.Millisecond, PingTimeout: 100 * time.Millisecond},
+		Namespaces: map[string]socketio.Namespace{"/": parrot(gone)},
+	})
+	mute := dial(t, url, "websocket")
+	mute.connect("0")
+	lively := dial(t, url, "polling")
+	lively.connect("0")
+	_ = mute.ws.NetConn().SetReadDeadline(time.Now()) // ends its reader, which answers the pings
+	want(t, gone, "ping timeout")
+	lively.say(`21["ask"]`)
+	lively.hear("31[]")
+}
+
+func TestTheEndOfTheServer(t *testing.T) {
+	everyWay(t, func(t *testing.T, tr, how string) {
+		gone := make(chan string, 1)
+		url, _, stop := serve(t, tr, socketio.Config{Namespaces: map[string]socketio.Namespace{"/": parrot(gone)}})
+		c := dial(t, url, how)
+		c.connect("0")
+		stop()
+		want(t, gone, "server shutting down")
+		c.over() // without a disconnect: it may come back by itself
+	})
+}
+
+// TestManyEventsKeepTheirOrder holds it over the upgrade too.
+func TestManyEventsKeepTheirOrder(t *testing.T) {
+	everyWay(t, func(t *testing.T, tr, how string) {
+		url, server, _ := serve(t, tr, socketio.Config{Namespaces: map[string]socketio.Namespace{"/": parrot(nil)}})
+		c := dial(t, url, how)
+		c.connect("0")
+		const many = 200
+		go func() {
+			for i := range many {
+				_ = server.Of("/").Emit("n", i)
+			}
+		}()
+		for i := range many {
+			c.hear(fmt.Sprintf(`2["n",%d]`, i))
+		}
+	})
+}
+
+func TestConfigOfTheEngineIsChecked(t *testing.T) {
+	t.Parallel()
+	_, err := socketio.New(socketio.Config{MaxCalls: -1, Engine: engineio.Config{
+		Accept: func(*engineio.Session, *http.Request) (socket.Receiver, error) { return nil, nil },
+	}})
+	if err == nil || !strings.Contains(err.Error(), "Accept is the server's own") || !strings.Contains(err.Error(), "MaxCalls") {
+		t.Error(err)
+	}
+	if _, err := socketio.New(socketio.Config{}); err == nil || !strings.Contains(err.Error(), "Upgrader") {
+		t.Error(err)
+	}
+}
+
+// TestIdentifiers holds that the identifier that others see is not the one that opens the session.
+func TestIdentifiers(t *testing.T) {
+	t.Parallel()
+	url, server, _ := serve(t, "nbio", socketio.Config{})
+	var ids []string
+	for range 20 {
+		c := dial(t, url, "websocket")
+		id := c.connect("0")
+		if id == c.sid || slices.Contains(ids, id) {
+			t.Errorf("the identifier %s", id)
+		}
+		ids = append(ids, id)
+	}
+	var seen []string
+	for _, s := range server.Of("/").Sockets() {
+		seen = append(seen, s.ID())
+	}
+	slices.Sort(ids)
+	slices.Sort(seen)
+	if !slices.Equal(ids, seen) {
+		t.Errorf("sockets %v, want %v", seen, ids)
+	}
+	if b, err := json.Marshal(ids); err != nil || strings.Contains(string(b), "\\") {
+		t.Errorf("%s, %v", b, err)
+	}
+}
