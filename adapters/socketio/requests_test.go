@@ -12,6 +12,7 @@ import (
 	"github.com/parley-chat/parley/adapters/socketio"
 	"github.com/parley-chat/parley/adapters/socketio/engineio"
 	"github.com/parley-chat/parley/core/fault"
+	"github.com/parley-chat/parley/testkit/sioclient"
 )
 
 func request(t *testing.T, method, url, body string, header ...string) (status int, answer string, h http.Header) {
@@ -111,31 +112,31 @@ func TestBadSessions(t *testing.T) {
 	t.Parallel()
 	url, _, _ := serve(t, "nbio", socketio.Config{Engine: engineio.Config{MaxPayload: 100}, Namespaces: map[string]socketio.Namespace{"/": parrot(nil)}})
 	other := dial(t, url, "polling")
-	other.connect("0")
+	other.Connect("0")
 	for name, body := range map[string]string{
 		"too large": "4" + strings.Repeat("x", 100), "no packet": "x", "empty": "", "bad base64": "b!", "an open": "0", "a ping": "2", "an upgrade": "5", "an empty packet": "40\x1e", "not UTF-8": "4\xff",
 	} {
 		t.Run(name, func(t *testing.T) {
-			c := &client{t: t, url: url}
-			_, hello := c.get()
-			c.sid = strings.Split(hello, `"`)[3]
-			status, answer, _ := request(t, http.MethodPost, url+c.query("polling"), body)
+			c := sioclient.New(t, url, nil)
+			_, hello := c.Get()
+			c.Opened(hello)
+			status, answer, _ := request(t, http.MethodPost, c.Address("polling"), body)
 			if want := map[bool]int{true: 413, false: 400}[name == "too large"]; status != want {
 				t.Errorf("the post: %d %s, want %d", status, answer, want)
 			}
-			if status, body := c.get(); status != 400 || !strings.Contains(body, "Session ID unknown") {
+			if status, body := c.Get(); status != 400 || !strings.Contains(body, "Session ID unknown") {
 				t.Errorf("afterwards: %d %s", status, body)
 			}
 		})
 	}
 	t.Run("two polls", func(t *testing.T) {
-		c := &client{t: t, url: url}
-		_, hello := c.get()
-		c.sid = strings.Split(hello, `"`)[3]
+		c := sioclient.New(t, url, nil)
+		_, hello := c.Get()
+		c.Opened(hello)
 		first := make(chan string, 2)
 		for range 2 {
 			go func() {
-				status, body := c.get()
+				status, body := c.Get()
 				first <- fmt.Sprint(status, body)
 			}()
 		}
@@ -143,12 +144,12 @@ func TestBadSessions(t *testing.T) {
 		if !strings.HasPrefix(got[0], "400") && !strings.HasPrefix(got[1], "400") {
 			t.Errorf("got %q", got)
 		}
-		if status, _ := c.get(); status != 400 {
+		if status, _ := c.Get(); status != 400 {
 			t.Errorf("afterwards: %d", status)
 		}
 	})
-	other.say(`21["ask"]`)
-	other.hear("31[]")
+	other.Say(`21["ask"]`)
+	other.Hear("31[]")
 }
 
 // TestUpgradesThatFail holds that a session stays where it is when a connection does not take it over.
@@ -158,13 +159,13 @@ func TestUpgradesThatFail(t *testing.T) {
 			t.Parallel()
 			url, _, _ := serve(t, tr, socketio.Config{Engine: engineio.Config{UpgradeTimeout: 200 * time.Millisecond}, Namespaces: map[string]socketio.Namespace{"/": parrot(nil)}})
 			c := dial(t, url, "polling")
-			c.connect("0")
+			c.Connect("0")
 			closed := func(packets ...string) {
 				t.Helper()
-				ws := c.webSocket()
+				ws := c.WebSocket()
 				defer ws.Close()
 				for _, p := range packets {
-					c.write(ws, p)
+					c.Write(ws, p)
 				}
 				for {
 					if _, _, err := ws.ReadMessage(); err != nil {
@@ -177,8 +178,8 @@ func TestUpgradesThatFail(t *testing.T) {
 			closed("2probe", "40")
 			closed("2probe") // and nothing more
 			closed()         // in time
-			c.say(`21["ask"]`)
-			c.hear("31[]")
+			c.Say(`21["ask"]`)
+			c.Hear("31[]")
 		})
 	}
 }
@@ -190,11 +191,11 @@ func TestTheUpgradeLosesNothing(t *testing.T) {
 			t.Parallel()
 			url, server, _ := serve(t, tr, socketio.Config{Namespaces: map[string]socketio.Namespace{"/": parrot(nil)}})
 			for range 10 {
-				c := &client{t: t, url: url, heard: make(chan string, 4096), closed: make(chan struct{})}
-				_, hello := c.get()
-				c.sid = strings.Split(hello, `"`)[3]
-				c.say("0")
-				if _, body := c.get(); !strings.HasPrefix(body, "40{") {
+				c := sioclient.New(t, url, nil)
+				_, hello := c.Get()
+				c.Opened(hello)
+				c.Say("0")
+				if _, body := c.Get(); !strings.HasPrefix(body, "40{") {
 					t.Fatalf("heard %q", body)
 				}
 				ctx, stop := context.WithCancel(t.Context())
@@ -206,27 +207,27 @@ func TestTheUpgradeLosesNothing(t *testing.T) {
 					}
 					sent <- n
 				}()
-				ws := c.webSocket()
-				c.write(ws, "2probe")
+				ws := c.WebSocket()
+				c.Write(ws, "2probe")
 				if _, b, err := ws.ReadMessage(); err != nil || string(b) != "3probe" {
 					t.Fatalf("the probe: %q, %v", b, err)
 				}
-				_, body := c.get() // the poll that was under way
+				_, body := c.Get() // the poll that was under way
 				for packet := range strings.SplitSeq(body, "\x1e") {
-					c.take(packet)
+					c.Take(packet)
 				}
-				c.write(ws, "5")
-				c.ws = ws
-				go c.readSocket()
+				c.Write(ws, "5")
+				c.WS = ws
+				go c.ReadSocket()
 				stop()
 				n := <-sent
 				_ = server.Of("/").Emit("end")
 				for i := range n {
-					c.hear(fmt.Sprintf(`2["n",%d]`, i))
+					c.Hear(fmt.Sprintf(`2["n",%d]`, i))
 				}
-				c.hear(`2["end"]`)
+				c.Hear(`2["end"]`)
 				_ = ws.Close()
-				<-c.closed
+				c.Over()
 			}
 		})
 	}

@@ -60,46 +60,46 @@ func TestOverEveryTransport(t *testing.T) {
 		gone := make(chan string, 8)
 		url, server, _ := serve(t, tr, socketio.Config{Namespaces: map[string]socketio.Namespace{"/": parrot(gone), "/side": parrot(gone)}})
 		a, b := dial(t, url, how), dial(t, url, how)
-		a.say(`0{"token":"wrong"}`)
-		a.hear(`4{"message":"no","data":"4"}`)
-		a.say("0/nowhere,")
-		a.hear(`4/nowhere,{"message":"Invalid namespace"}`)
-		a.connect("0")
-		b.connect("0")
-		a.say(`2["say",1,{"a":"é"}]`)
-		a.hear(`2["said",1,{"a":"é"}]`)
-		a.say(`2456["ask","x"]`)
-		a.hear(`3456["x"]`)
-		a.say(`51-["say",{"_placeholder":true,"num":0}]`, "b:\x00\x01\xff")
-		a.hear(`51-["said",{"_placeholder":true,"num":0}]`, "b:\x00\x01\xff")
-		a.say(`51-7["ask",{"_placeholder":true,"num":0}]`, "b:\x02")
-		a.hear(`61-7[{"_placeholder":true,"num":0}]`, "b:\x02")
-		a.say(`28["call"]`)
-		a.hear(`51-0["question",{"_placeholder":true,"num":0}]`, "b:\x01\x02\x03")
-		a.say(`30["answer"]`)
-		a.hear(`38["answer","\u003cnil\u003e"]`)
-		b.say(`2["tell","hi"]`)
-		a.hear(`2["told","hi"]`)
+		a.Say(`0{"token":"wrong"}`)
+		a.Hear(`4{"message":"no","data":"4"}`)
+		a.Say("0/nowhere,")
+		a.Hear(`4/nowhere,{"message":"Invalid namespace"}`)
+		a.Connect("0")
+		b.Connect("0")
+		a.Say(`2["say",1,{"a":"é"}]`)
+		a.Hear(`2["said",1,{"a":"é"}]`)
+		a.Say(`2456["ask","x"]`)
+		a.Hear(`3456["x"]`)
+		a.Say(`51-["say",{"_placeholder":true,"num":0}]`, "b:\x00\x01\xff")
+		a.Hear(`51-["said",{"_placeholder":true,"num":0}]`, "b:\x00\x01\xff")
+		a.Say(`51-7["ask",{"_placeholder":true,"num":0}]`, "b:\x02")
+		a.Hear(`61-7[{"_placeholder":true,"num":0}]`, "b:\x02")
+		a.Say(`28["call"]`)
+		a.Hear(`51-0["question",{"_placeholder":true,"num":0}]`, "b:\x01\x02\x03")
+		a.Say(`30["answer"]`)
+		a.Hear(`38["answer","\u003cnil\u003e"]`)
+		b.Say(`2["tell","hi"]`)
+		a.Hear(`2["told","hi"]`)
 		if err := server.Of("/").Emit("all", 1); err != nil {
 			t.Error(err)
 		}
-		a.hear(`2["all",1]`)
-		b.hear(`2["all",1]`)
-		a.connect("0/side,")
-		a.say(`2/side,["say"]`)
-		a.hear(`2/side,["said"]`)
-		a.say(`2["leave"]`)
-		a.hear("1")
+		a.Hear(`2["all",1]`)
+		b.Hear(`2["all",1]`)
+		a.Connect("0/side,")
+		a.Say(`2/side,["say"]`)
+		a.Hear(`2/side,["said"]`)
+		a.Say(`2["leave"]`)
+		a.Hear("1")
 		want(t, gone, "server namespace disconnect")
-		a.say("1/side,")
+		a.Say("1/side,")
 		want(t, gone, "client namespace disconnect")
-		a.connect("0") // and it may come back
-		b.say(`2["close"]`)
-		b.hear(`2["last"]`, "1")
-		b.over()
+		a.Connect("0") // and it may come back
+		b.Say(`2["close"]`)
+		b.Hear(`2["last"]`, "1")
+		b.Over()
 		want(t, gone, "server namespace disconnect")
-		a.say("nonsense")
-		a.over()
+		a.Say("nonsense")
+		a.Over()
 		want(t, gone, "parse error")
 	})
 }
@@ -121,10 +121,10 @@ func TestWhoConnectsToNothingIsCut(t *testing.T) {
 		url, _, _ := serve(t, tr, socketio.Config{ConnectTimeout: 300 * time.Millisecond, Namespaces: map[string]socketio.Namespace{"/": parrot(nil)}})
 		c := dial(t, url, how)
 		kept := dial(t, url, "websocket")
-		kept.connect("0")
-		c.over()
-		kept.say(`21["ask"]`)
-		kept.hear("31[]")
+		kept.Connect("0")
+		c.Over()
+		kept.Say(`21["ask"]`)
+		kept.Hear("31[]")
 	})
 }
 
@@ -133,11 +133,11 @@ func TestTheEndOfTheClient(t *testing.T) {
 		gone := make(chan string, 1)
 		url, _, _ := serve(t, tr, socketio.Config{Namespaces: map[string]socketio.Namespace{"/": parrot(gone)}})
 		c := dial(t, url, how)
-		c.connect("0")
-		if c.ws != nil {
-			_ = c.ws.Close()
+		c.Connect("0")
+		if c.WS != nil {
+			_ = c.WS.Close()
 		} else {
-			c.send("1")
+			c.Send("1")
 		}
 		want(t, gone, "transport close")
 	})
@@ -151,13 +151,13 @@ func TestSilenceIsNoticed(t *testing.T) {
 		Namespaces: map[string]socketio.Namespace{"/": parrot(gone)},
 	})
 	mute := dial(t, url, "websocket")
-	mute.connect("0")
+	mute.Connect("0")
 	lively := dial(t, url, "polling")
-	lively.connect("0")
-	_ = mute.ws.NetConn().SetReadDeadline(time.Now()) // ends its reader, which answers the pings
+	lively.Connect("0")
+	_ = mute.WS.NetConn().SetReadDeadline(time.Now()) // ends its reader, which answers the pings
 	want(t, gone, "ping timeout")
-	lively.say(`21["ask"]`)
-	lively.hear("31[]")
+	lively.Say(`21["ask"]`)
+	lively.Hear("31[]")
 }
 
 func TestTheEndOfTheServer(t *testing.T) {
@@ -165,10 +165,10 @@ func TestTheEndOfTheServer(t *testing.T) {
 		gone := make(chan string, 1)
 		url, _, stop := serve(t, tr, socketio.Config{Namespaces: map[string]socketio.Namespace{"/": parrot(gone)}})
 		c := dial(t, url, how)
-		c.connect("0")
+		c.Connect("0")
 		stop()
 		want(t, gone, "server shutting down")
-		c.over() // without a disconnect: it may come back by itself
+		c.Over() // without a disconnect: it may come back by itself
 	})
 }
 
@@ -177,7 +177,7 @@ func TestManyEventsKeepTheirOrder(t *testing.T) {
 	everyWay(t, func(t *testing.T, tr, how string) {
 		url, server, _ := serve(t, tr, socketio.Config{Namespaces: map[string]socketio.Namespace{"/": parrot(nil)}})
 		c := dial(t, url, how)
-		c.connect("0")
+		c.Connect("0")
 		const many = 200
 		go func() {
 			for i := range many {
@@ -185,7 +185,7 @@ func TestManyEventsKeepTheirOrder(t *testing.T) {
 			}
 		}()
 		for i := range many {
-			c.hear(fmt.Sprintf(`2["n",%d]`, i))
+			c.Hear(fmt.Sprintf(`2["n",%d]`, i))
 		}
 	})
 }
@@ -210,8 +210,8 @@ func TestIdentifiers(t *testing.T) {
 	var ids []string
 	for range 20 {
 		c := dial(t, url, "websocket")
-		id := c.connect("0")
-		if id == c.sid || slices.Contains(ids, id) {
+		id := c.Connect("0")
+		if id == c.SID || slices.Contains(ids, id) {
 			t.Errorf("the identifier %s", id)
 		}
 		ids = append(ids, id)

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"maps"
 	"net"
 	"net/http"
 	"path/filepath"
@@ -24,6 +25,9 @@ import (
 	"github.com/parley-chat/parley/adapters/memory"
 	"github.com/parley-chat/parley/adapters/nbiows"
 	"github.com/parley-chat/parley/adapters/netws"
+	"github.com/parley-chat/parley/adapters/socketio"
+	"github.com/parley-chat/parley/adapters/socketio/bridge"
+	"github.com/parley-chat/parley/adapters/socketio/engineio"
 	"github.com/parley-chat/parley/adapters/watermillbus"
 	"github.com/parley-chat/parley/core/auth"
 	"github.com/parley-chat/parley/core/chat"
@@ -31,7 +35,9 @@ import (
 	"github.com/parley-chat/parley/core/health"
 	"github.com/parley-chat/parley/core/mail"
 	"github.com/parley-chat/parley/core/parley"
+	"github.com/parley-chat/parley/core/protocol"
 	"github.com/parley-chat/parley/core/realtime"
+	"github.com/parley-chat/parley/core/socket"
 	"github.com/parley-chat/parley/testkit"
 )
 
@@ -93,6 +99,8 @@ type Config struct {
 	Origins []string
 	// Protocols lists the subprotocols of the sockets. Default: Parley's own.
 	Protocols []string
+	// SocketIO serves Socket.IO clients at /socket.io/ of each node, under the old names: see package bridge.
+	SocketIO bool
 	// MaxMessage is the longest message of a client in bytes. Default: the transport's.
 	MaxMessage int
 	// Log gets what operators would read. Default: the test's output, from level Info on.
@@ -143,6 +151,7 @@ type process struct {
 // transport carries sockets.
 type transport interface {
 	http.Handler
+	engineio.Upgrader
 	Run(ctx context.Context) error
 }
 
@@ -257,6 +266,13 @@ func (s *System) start(p *process) error {
 			Ports: ports, PublicURL: s.URL, Origins: s.cfg.Origins, Protocols: s.cfg.Protocols, Now: s.Now, Log: s.cfg.Log,
 			Auth: s.cfg.Auth, Worker: s.cfg.Worker, Chat: s.cfg.Chat, Hub: s.cfg.Hub, Relay: s.cfg.Relay,
 		}
+		if s.cfg.SocketIO {
+			cfg.Hub.Formats = maps.Clone(cfg.Hub.Formats)
+			if cfg.Hub.Formats == nil {
+				cfg.Hub.Formats = map[string]protocol.NewFormat{}
+			}
+			cfg.Hub.Formats[bridge.Protocol] = bridge.Format
+		}
 		cfg.Fanout, cfg.Hub.Node = fanout.Node(), fmt.Sprint("node-", i+1)
 		if s.cfg.Ports != nil {
 			s.cfg.Ports(&cfg.Ports)
@@ -282,7 +298,7 @@ func (s *System) first(p *process, cfg parley.Config, checks []health.Check) err
 	if p.parts, err = parley.New(cfg); err != nil {
 		return err
 	}
-	carrier, err := s.transport(p.parts.Node)
+	carrier, err := s.carrier(p.parts.Node, p.parts.Authenticator())
 	if err != nil {
 		return err
 	}
@@ -301,7 +317,7 @@ func (s *System) first(p *process, cfg parley.Config, checks []health.Check) err
 	if err != nil {
 		return err
 	}
-	mux.Handle("GET /socket", carrier)
+	carrier.mount(mux)
 	p.serve(s.listeners[0], api, s.cfg.Log)
 	p.run(carrier, p.parts.Run)
 	return nil
@@ -314,12 +330,12 @@ func (s *System) further(p *process, cfg parley.Config, listener *net.TCPListene
 	if err != nil {
 		return err
 	}
-	carrier, err := s.transport(node)
+	carrier, err := s.carrier(node, cfg.Authenticator)
 	if err != nil {
 		return err
 	}
 	mux := http.NewServeMux()
-	mux.Handle("GET /socket", carrier)
+	carrier.mount(mux)
 	p.serve(listener, mux, s.cfg.Log)
 	ready := make(chan struct{})
 	ended := p.run(carrier, func(ctx context.Context) error { return node.Run(ctx, func() { close(ready) }) })
@@ -341,7 +357,7 @@ func (p *process) serve(listener *net.TCPListener, handler http.Handler, log *sl
 
 // run runs a node until the process is closed. The channel that it returns is closed when the
 // node has ended.
-func (p *process) run(carrier transport, parts func(context.Context) error) <-chan struct{} {
+func (p *process) run(carrier *carrier, parts func(context.Context) error) <-chan struct{} {
 	failure, ended := make(chan error, 1), make(chan struct{})
 	p.ended = append(p.ended, failure)
 	go func() {
@@ -399,6 +415,49 @@ func (s *System) ports(p *process) (parley.Ports, []health.Check, error) {
 	}}}, nil
 }
 
+// carrier is a transport, and Socket.IO on it if that is to be.
+type carrier struct {
+	transport
+	socketIO *socketio.Server
+}
+
+func (s *System) carrier(node *parley.Node, who socket.Authenticator) (*carrier, error) {
+	t, err := s.transport(node)
+	if err != nil || !s.cfg.SocketIO {
+		return &carrier{transport: t}, err
+	}
+	main, err := bridge.Namespace(bridge.Config{Acceptor: node.Hub, Authenticator: who})
+	if err != nil {
+		return nil, err
+	}
+	server, err := socketio.New(socketio.Config{
+		Engine:     engineio.Config{Upgrader: t, Origins: s.cfg.Origins},
+		Namespaces: map[string]socketio.Namespace{"/": main}, Forget: true, Log: s.cfg.Log,
+	})
+	return &carrier{transport: t, socketIO: server}, err
+}
+
+func (c *carrier) mount(mux *http.ServeMux) {
+	mux.Handle("GET /socket", c.transport)
+	if c.socketIO != nil {
+		mux.Handle("/socket.io/", c.socketIO)
+	}
+}
+
+// Run ends the sessions of Socket.IO before the transport that they ride on.
+func (c *carrier) Run(ctx context.Context) error {
+	if c.socketIO == nil {
+		return c.transport.Run(ctx)
+	}
+	carry, stop := context.WithCancel(context.WithoutCancel(ctx))
+	defer stop()
+	carried := make(chan error, 1)
+	go func() { carried <- c.transport.Run(carry) }()
+	err := c.socketIO.Run(ctx)
+	stop()
+	return errors.Join(err, <-carried)
+}
+
 func (s *System) transport(node *parley.Node) (transport, error) {
 	if s.cfg.Transport == NBIO {
 		server, err := nbiows.New(nbiows.Config{
@@ -414,7 +473,7 @@ func (s *System) transport(node *parley.Node) (transport, error) {
 }
 
 // run runs a node, and carries sockets until its hub has said goodbye on them.
-func run(ctx context.Context, parts func(context.Context) error, carrier transport) error {
+func run(ctx context.Context, parts func(context.Context) error, carrier *carrier) error {
 	carry, stop := context.WithCancel(context.WithoutCancel(ctx))
 	defer stop()
 	ctx, cancel := context.WithCancel(ctx)
