@@ -113,6 +113,9 @@ func (l Limits) Parse(payload []byte) (Packet, error) {
 		if err != nil {
 			return p, bad("attachments: %v", err)
 		}
+		if count == 0 {
+			return p, bad("a packet without attachments is not binary")
+		}
 		p.Attachments, rest = int(count), rest[n+1:]
 	}
 	p.Namespace = Main
