@@ -44,7 +44,8 @@ type conn struct {
 	pinged   uint32        // tick of our last ping; used by the ticker only
 	place    int32         // index in Server.conns, guarded by Server.mu
 
-	unwatched  bool // neither pinged nor cut for its silence
+	unwatched  bool   // neither pinged nor cut for its silence
+	tooLarge   uint16 // the code for a message that is longer than maxMessage
 	maxMessage int32
 
 	mu    sync.Mutex
@@ -231,6 +232,9 @@ func (c *conn) receive(b []byte) {
 	c.state &^= receiving
 	if done {
 		c.state |= deaf
+		if code == socket.CloseTooLarge {
+			code = int(c.tooLarge)
+		}
 		if code != 0 {
 			c.fail(code)
 		}

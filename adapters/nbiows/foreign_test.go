@@ -78,7 +78,7 @@ func dial(t *testing.T, url string, acceptor *contract.Acceptor) (contract.Clien
 // TestUpgradeAsksNobody holds that a connection of another protocol needs no credentials, is told apart, and
 // has limits of its own.
 func TestUpgradeAsksNobody(t *testing.T) {
-	bothUpgrade(t, socket.UpgradeOptions{MaxMessage: 8}, func(t *testing.T, url string, _, foreign *contract.Acceptor) {
+	bothUpgrade(t, socket.UpgradeOptions{MaxMessage: 8, TooLarge: socket.CloseMessageTooBig}, func(t *testing.T, url string, _, foreign *contract.Acceptor) {
 		client, accepted := dial(t, url+"/other", foreign)
 		require.NoError(t, client.Write(t.Context(), false, []byte("12345678")))
 		m, err := accepted.Receiver.Next(t.Context())
@@ -92,7 +92,7 @@ func TestUpgradeAsksNobody(t *testing.T) {
 		_, err = client.Read(t.Context())
 		var closed *contract.Closed
 		require.ErrorAs(t, err, &closed)
-		require.Equal(t, socket.CloseTooLarge, closed.Code)
+		require.Equal(t, socket.CloseMessageTooBig, closed.Code)
 
 		foreign.Refuse(fault.New(fault.Forbidden, "no", "not you"))
 		client, err = contract.DialWebSocket(t.Context(), url+"/other", nil)

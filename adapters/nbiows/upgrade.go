@@ -101,7 +101,7 @@ func (s *Server) upgrade(w http.ResponseWriter, key, protocol string) (nb *nbio.
 
 // serve hands the connection to the acceptor and then to a poller.
 func (s *Server) serve(nb *nbio.Conn, early []byte, options socket.UpgradeOptions, accept func(socket.Conn) (socket.Receiver, error)) {
-	c := &conn{server: s, nb: nb, unwatched: options.Unwatched, maxMessage: int32(min(orDefault(options.MaxMessage, s.maxMessage), math.MaxInt32))}
+	c := &conn{server: s, nb: nb, unwatched: options.Unwatched, tooLarge: uint16(orDefault(options.TooLarge, socket.CloseTooLarge)), maxMessage: int32(min(orDefault(options.MaxMessage, s.maxMessage), math.MaxInt32))}
 	c.seen.Store(s.now.Load())
 	nb.SetSession(c)
 	s.add(c)

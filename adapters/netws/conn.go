@@ -28,6 +28,7 @@ type conn struct {
 	queued   atomic.Int64    // bytes not taken by the operating system
 
 	maxMessage int
+	tooLarge   int  // the code for a longer one
 	unwatched  bool // neither pinged nor cut for its silence
 
 	peerClosed bool // the peer's close frame has come; used by read only
@@ -282,7 +283,7 @@ func (c *conn) collect(r io.Reader, text bool) ([]byte, error) {
 		n, err := r.Read(payload[len(payload):cap(payload)])
 		payload = payload[:len(payload)+n]
 		if len(payload) > c.maxMessage {
-			return nil, &failure{socket.CloseTooLarge}
+			return nil, &failure{c.tooLarge}
 		}
 		if text {
 			n, ok := validPrefix(payload[checked:])

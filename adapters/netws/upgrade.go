@@ -61,7 +61,7 @@ func (s *Server) upgrade(w http.ResponseWriter, r *http.Request, protocol string
 	if err != nil {
 		return // it has answered
 	}
-	c := &conn{server: s, ws: ws, written: make(chan struct{}), maxMessage: orDefault(options.MaxMessage, s.cfg.MaxMessage), unwatched: options.Unwatched}
+	c := &conn{server: s, ws: ws, written: make(chan struct{}), maxMessage: orDefault(options.MaxMessage, s.cfg.MaxMessage), tooLarge: orDefault(options.TooLarge, socket.CloseTooLarge), unwatched: options.Unwatched}
 	receiver, err := s.accept(c, accept)
 	if err != nil {
 		c.Close(socket.Refusal(err))

@@ -19,6 +19,7 @@ const (
 	CloseGoingAway       = 1001
 	CloseProtocolError   = 1002 // the WebSocket framing itself is wrong
 	CloseInvalidUTF8     = 1007 // a text frame that is not UTF-8
+	CloseMessageTooBig   = 1009 // what other protocols have for CloseTooLarge
 	CloseInternalError   = 1011 // something failed on the server's side: come back after a while
 	CloseServiceRestart  = 1012 // this node restarts: come back at once
 	CloseTryAgainLater   = 1013 // this node takes no more connections: come back after a while

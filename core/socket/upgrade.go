@@ -26,6 +26,8 @@ var (
 type UpgradeOptions struct {
 	// MaxMessage is the longest message that the client may send, in bytes. Default: that of the transport.
 	MaxMessage int
+	// TooLarge is the code with which a longer message ends the connection. Default [CloseTooLarge].
+	TooLarge int
 	// Unwatched says that the protocol itself finds out whether the client is there: the transport neither
 	// pings it nor cuts it for its silence.
 	Unwatched bool

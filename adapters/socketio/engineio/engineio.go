@@ -269,7 +269,7 @@ func (srv *Server) find(id string, owner uint64) *Session {
 
 // options say how connections of the sessions are to be.
 func (srv *Server) options() socket.UpgradeOptions {
-	return socket.UpgradeOptions{MaxMessage: srv.cfg.MaxPayload, Unwatched: true}
+	return socket.UpgradeOptions{MaxMessage: srv.cfg.MaxPayload, TooLarge: socket.CloseMessageTooBig, Unwatched: true}
 }
 
 // newID makes an identifier that nobody guesses.
