@@ -84,7 +84,11 @@ func wantNewest(ctx context.Context, p Sessions, id user.ID, now time.Time, limi
 }
 
 func sessionsCreate(ctx context.Context, p Sessions) error {
-	return first(open(ctx, p, session(1), session(2)), wantSession(ctx, p, session(1)), wantSession(ctx, p, session(2)))
+	return first(
+		func() error { return open(ctx, p, session(1), session(2)) },
+		func() error { return wantSession(ctx, p, session(1)) },
+		func() error { return wantSession(ctx, p, session(2)) },
+	)
 }
 
 func sessionsAbsent(ctx context.Context, p Sessions) error {
@@ -92,7 +96,10 @@ func sessionsAbsent(ctx context.Context, p Sessions) error {
 		return err
 	}
 	_, err := p.Store.ByID(ctx, "nobody")
-	return first(wantIs("ByID of an unknown session", err, auth.ErrSessionNotFound), wantSessions(ctx, p, "nobody"))
+	return first(
+		func() error { return wantIs("ByID of an unknown session", err, auth.ErrSessionNotFound) },
+		func() error { return wantSessions(ctx, p, "nobody") },
+	)
 }
 
 func sessionsExactIDs(ctx context.Context, p Sessions) error {
@@ -107,7 +114,10 @@ func sessionsExactIDs(ctx context.Context, p Sessions) error {
 	for n, id := range ids {
 		s := session(n)
 		s.ID, s.UserID = id, user.ID(id)
-		if err := first(wantSession(ctx, p, s), wantSessions(ctx, p, s.UserID, s)); err != nil {
+		if err := first(
+			func() error { return wantSession(ctx, p, s) },
+			func() error { return wantSessions(ctx, p, s.UserID, s) },
+		); err != nil {
 			return err
 		}
 	}
@@ -118,9 +128,9 @@ func sessionsTaken(ctx context.Context, p Sessions) error {
 	other := session(2)
 	other.ID = session(1).ID
 	return first(
-		open(ctx, p, session(1)),
-		wantIs("Create with a taken id", p.Store.Create(ctx, other), fault.Conflict),
-		wantSession(ctx, p, session(1)),
+		func() error { return open(ctx, p, session(1)) },
+		func() error { return wantIs("Create with a taken id", p.Store.Create(ctx, other), fault.Conflict) },
+		func() error { return wantSession(ctx, p, session(1)) },
 	)
 }
 
@@ -147,7 +157,11 @@ func sessionsOver(ctx context.Context, p Sessions) error {
 	expired, revoked := session(1), session(2)
 	expired.CreatedAt, expired.RotatedAt, expired.ExpiresAt = past, past, past.Add(time.Second)
 	revoked.RevokedAt = at(3)
-	return first(open(ctx, p, expired, revoked), wantSession(ctx, p, expired), wantSession(ctx, p, revoked))
+	return first(
+		func() error { return open(ctx, p, expired, revoked) },
+		func() error { return wantSession(ctx, p, expired) },
+		func() error { return wantSession(ctx, p, revoked) },
+	)
 }
 
 func sessionsUpdate(ctx context.Context, p Sessions) error {
@@ -159,21 +173,23 @@ func sessionsUpdate(ctx context.Context, p Sessions) error {
 	want.PreviousHash, want.RotationKey, want.DeviceHash = "previous", "key", ""
 	var seen auth.Session
 	got, err := p.Store.Update(ctx, want.ID, func(s *auth.Session) error { seen = *s; *s = want; return nil })
-	return first(
-		during("Update", err),
-		during("change was given a session whose", same(seen, session(1))),
-		during("Update", same(got, want)), wantSession(ctx, p, want), wantSession(ctx, p, session(2)),
-		wantSessions(ctx, p, "user-1", session(2)),
+	return then(during("Update", err),
+		func() error { return during("change was given a session whose", same(seen, session(1))) },
+		func() error { return during("Update", same(got, want)) },
+		func() error { return wantSession(ctx, p, want) },
+		func() error { return wantSession(ctx, p, session(2)) },
+		func() error { return wantSessions(ctx, p, "user-1", session(2)) },
 	)
 }
 
 func sessionsUpdateAbsent(ctx context.Context, p Sessions) error {
 	_, err := p.Store.Update(ctx, "nobody", func(s *auth.Session) error { s.TokenHash = "changed"; return nil }, happened(1))
-	_, absent := p.Store.ByID(ctx, "nobody")
 	return first(
-		wantIs("Update of an unknown session", err, auth.ErrSessionNotFound),
-		wantIs("ByID afterwards", absent, auth.ErrSessionNotFound),
-		wantPending(ctx, p.Outbox),
+		func() error { return wantIs("Update of an unknown session", err, auth.ErrSessionNotFound) },
+		func() error {
+			return wantIs("ByID afterwards", second(p.Store.ByID(ctx, "nobody")), auth.ErrSessionNotFound)
+		},
+		func() error { return wantPending(ctx, p.Outbox) },
 	)
 }
 
@@ -189,16 +205,21 @@ func sessionsUpdateFails(ctx context.Context, p Sessions) error {
 	if err != refused { //nolint:errorlint // as it is: identity is the promise
 		return fmt.Errorf("the error of Update is %w, want the very error of change", orNone(err))
 	}
-	return first(wantSession(ctx, p, session(1)), wantPending(ctx, p.Outbox))
+	return first(
+		func() error { return wantSession(ctx, p, session(1)) },
+		func() error { return wantPending(ctx, p.Outbox) },
+	)
 }
 
 func sessionsUpdateEvents(ctx context.Context, p Sessions) error {
 	if err := open(ctx, p, session(1)); err != nil {
 		return err
 	}
-	_, err := p.Store.Update(ctx, session(1).ID, func(s *auth.Session) error { s.RevokedAt = at(9); return nil }, happened(3), happened(2))
-	_, again := p.Store.Update(ctx, session(1).ID, func(*auth.Session) error { return nil }, happened(1))
-	return first(during("Update", err), during("Update of nothing", again), wantPending(ctx, p.Outbox, happened(3), happened(2), happened(1)))
+	if _, err := p.Store.Update(ctx, session(1).ID, func(s *auth.Session) error { s.RevokedAt = at(9); return nil }, happened(3), happened(2)); err != nil {
+		return during("Update", err)
+	}
+	_, err := p.Store.Update(ctx, session(1).ID, func(*auth.Session) error { return nil }, happened(1))
+	return then(during("Update of nothing", err), func() error { return wantPending(ctx, p.Outbox, happened(3), happened(2), happened(1)) })
 }
 
 func sessionsRotate(ctx context.Context, p Sessions) error {
@@ -223,7 +244,10 @@ func sessionsRotate(ctx context.Context, p Sessions) error {
 		if err == nil {
 			want := session(1)
 			want.TokenHash = fmt.Sprintf("rotated by %d", i)
-			return first(wantSession(ctx, p, want), wantPending(ctx, p.Outbox, happened(i)))
+			return first(
+				func() error { return wantSession(ctx, p, want) },
+				func() error { return wantPending(ctx, p.Outbox, happened(i)) },
+			)
 		}
 	}
 	return nil
@@ -235,11 +259,13 @@ func sessionsByUser(ctx context.Context, p Sessions) error {
 	d.CreatedAt = a.CreatedAt // of one age
 	other.UserID = "user-2"
 	return first(
-		open(ctx, p, a, b, other, c, d),
-		wantSessions(ctx, p, "user-1", d, a, b), wantSessions(ctx, p, "user-2", other), wantSessions(ctx, p, "user-3"),
-		wantNewest(ctx, p, "user-1", b.ExpiresAt.Add(-time.Microsecond), 10, d, a, b),
-		wantNewest(ctx, p, "user-1", b.ExpiresAt, 10, d, a),
-		wantNewest(ctx, p, "user-1", d.ExpiresAt, 10),
+		func() error { return open(ctx, p, a, b, other, c, d) },
+		func() error { return wantSessions(ctx, p, "user-1", d, a, b) },
+		func() error { return wantSessions(ctx, p, "user-2", other) },
+		func() error { return wantSessions(ctx, p, "user-3") },
+		func() error { return wantNewest(ctx, p, "user-1", b.ExpiresAt.Add(-time.Microsecond), 10, d, a, b) },
+		func() error { return wantNewest(ctx, p, "user-1", b.ExpiresAt, 10, d, a) },
+		func() error { return wantNewest(ctx, p, "user-1", d.ExpiresAt, 10) },
 	)
 }
 
@@ -254,8 +280,10 @@ func sessionsMany(ctx context.Context, p Sessions) error {
 	}
 	slices.Reverse(want)
 	return first(
-		wantSessions(ctx, p, "user-1", want...), wantNewest(ctx, p, "user-1", epoch, 101, want[:101]...),
-		wantNewest(ctx, p, "user-1", epoch, 1, want[0]), wantNewest(ctx, p, "user-1", epoch, 0),
+		func() error { return wantSessions(ctx, p, "user-1", want...) },
+		func() error { return wantNewest(ctx, p, "user-1", epoch, 101, want[:101]...) },
+		func() error { return wantNewest(ctx, p, "user-1", epoch, 1, want[0]) },
+		func() error { return wantNewest(ctx, p, "user-1", epoch, 0) },
 	)
 }
 
@@ -271,13 +299,17 @@ func sweep(ctx context.Context, s auth.Sweeper, before time.Time, n int) error {
 func sessionsSweep(ctx context.Context, p Sessions) error {
 	revoked := session(4)
 	revoked.RevokedAt = at(5)
-	if err := first(open(ctx, p, session(1), session(2), session(3), revoked), sweep(ctx, p.Sweeper, session(1).ExpiresAt.Add(-time.Microsecond), 0)); err != nil {
+	if err := first(
+		func() error { return open(ctx, p, session(1), session(2), session(3), revoked) },
+		func() error { return sweep(ctx, p.Sweeper, session(1).ExpiresAt.Add(-time.Microsecond), 0) },
+	); err != nil {
 		return err
 	}
 	if err := first(
-		sweep(ctx, p.Sweeper, session(2).ExpiresAt.Add(time.Microsecond), 2),
-		wantSessions(ctx, p, "user-1", session(3)), wantSession(ctx, p, revoked),
-		sweep(ctx, p.Sweeper, session(2).ExpiresAt.Add(time.Microsecond), 0),
+		func() error { return sweep(ctx, p.Sweeper, session(2).ExpiresAt.Add(time.Microsecond), 2) },
+		func() error { return wantSessions(ctx, p, "user-1", session(3)) },
+		func() error { return wantSession(ctx, p, revoked) },
+		func() error { return sweep(ctx, p.Sweeper, session(2).ExpiresAt.Add(time.Microsecond), 0) },
 	); err != nil {
 		return err
 	}
@@ -292,10 +324,16 @@ func sessionsEnded(ctx context.Context, p Sessions) error {
 	want := session(1)
 	_, err := p.Store.Update(ended(ctx), want.ID, func(s *auth.Session) error { s.TokenHash = "changed"; return nil }, happened(1))
 	if err != nil {
-		return first(wantSession(ctx, p, want), wantPending(ctx, p.Outbox))
+		return first(
+			func() error { return wantSession(ctx, p, want) },
+			func() error { return wantPending(ctx, p.Outbox) },
+		)
 	}
 	want.TokenHash = "changed"
-	return first(wantSession(ctx, p, want), wantPending(ctx, p.Outbox, happened(1)))
+	return first(
+		func() error { return wantSession(ctx, p, want) },
+		func() error { return wantPending(ctx, p.Outbox, happened(1)) },
+	)
 }
 
 // Standing is the port of [Standings]: what reads a session with its user's word, and the stores of
@@ -319,7 +357,11 @@ func Standings() []Case[Standing] {
 func stand(ctx context.Context, p Standing, s auth.Session, u user.User) error {
 	got, err := p.Reader.Standing(ctx, s.ID)
 	if err == nil {
-		err = first(same(got.Session, s), same(got.From, u.SessionsFrom), same(got.Kept, u.KeptSession))
+		err = first(
+			func() error { return same(got.Session, s) },
+			func() error { return same(got.From, u.SessionsFrom) },
+			func() error { return same(got.Kept, u.KeptSession) },
+		)
 	}
 	return during(fmt.Sprintf("Standing(%q)", s.ID), err)
 }
@@ -336,35 +378,51 @@ func standingsBoth(ctx context.Context, p Standing) error {
 	two, theirs := owner(2)
 	two.SessionsFrom, two.KeptSession = time.Time{}, ""
 	return first(
-		p.Users.Create(ctx, one), p.Users.Create(ctx, two), p.Sessions.Create(ctx, mine), p.Sessions.Create(ctx, theirs),
-		stand(ctx, p, mine, one), stand(ctx, p, theirs, two),
+		func() error { return p.Users.Create(ctx, one) },
+		func() error { return p.Users.Create(ctx, two) },
+		func() error { return p.Sessions.Create(ctx, mine) },
+		func() error { return p.Sessions.Create(ctx, theirs) },
+		func() error { return stand(ctx, p, mine, one) },
+		func() error { return stand(ctx, p, theirs, two) },
 	)
 }
 
 func standingsAbsent(ctx context.Context, p Standing) error {
 	one, mine := owner(1)
 	_, orphan := owner(2)
-	if err := first(p.Users.Create(ctx, one), p.Sessions.Create(ctx, mine), p.Sessions.Create(ctx, orphan)); err != nil {
+	if err := first(
+		func() error { return p.Users.Create(ctx, one) },
+		func() error { return p.Sessions.Create(ctx, mine) },
+		func() error { return p.Sessions.Create(ctx, orphan) },
+	); err != nil {
 		return err
 	}
-	_, unknown := p.Reader.Standing(ctx, "nobody")
-	_, alone := p.Reader.Standing(ctx, orphan.ID)
 	return first(
-		wantIs("Standing of an unknown session", unknown, auth.ErrSessionNotFound),
-		wantIs("Standing of a session without a user", alone, auth.ErrSessionNotFound),
+		func() error {
+			return wantIs("Standing of an unknown session", second(p.Reader.Standing(ctx, "nobody")), auth.ErrSessionNotFound)
+		},
+		func() error {
+			return wantIs("Standing of a session without a user", second(p.Reader.Standing(ctx, orphan.ID)), auth.ErrSessionNotFound)
+		},
 	)
 }
 
 func standingsChange(ctx context.Context, p Standing) error {
 	one, mine := owner(1)
-	if err := first(p.Users.Create(ctx, one), p.Sessions.Create(ctx, mine), stand(ctx, p, mine, one)); err != nil {
+	if err := first(
+		func() error { return p.Users.Create(ctx, one) },
+		func() error { return p.Sessions.Create(ctx, mine) },
+		func() error { return stand(ctx, p, mine, one) },
+	); err != nil {
 		return err
 	}
 	mine.RevokedAt, mine.ExpiresAt = at(9), past
 	one.SessionsFrom, one.KeptSession = at(77), "another"
-	_, err1 := p.Sessions.Update(ctx, mine.ID, func(s *auth.Session) error { *s = mine; return nil })
-	_, err2 := p.Users.Update(ctx, one.ID, func(u *user.User) error { *u = one; return nil })
-	return first(during("Update", err1), during("Update", err2), stand(ctx, p, mine, one))
+	if _, err := p.Sessions.Update(ctx, mine.ID, func(s *auth.Session) error { *s = mine; return nil }); err != nil {
+		return during("Update of the session", err)
+	}
+	_, err := p.Users.Update(ctx, one.ID, func(u *user.User) error { *u = one; return nil })
+	return then(during("Update of the user", err), func() error { return stand(ctx, p, mine, one) })
 }
 
 // Codes is the port of [CodeStore]: a store, the outbox that gets the events of what is stored, and
@@ -416,19 +474,19 @@ func usedAt(c auth.Code, t time.Time) auth.Code { c.UsedAt = t; return c }
 
 func codesUse(ctx context.Context, p Codes) error {
 	return first(
-		put(ctx, p, code(1), code(2)),
-		use(ctx, p, at(10), code(1)),
-		during("used again", use(ctx, p, at(20), usedAt(code(1), at(10)))),
-		during("used a third time", use(ctx, p, at(30), usedAt(code(1), at(10)))),
-		use(ctx, p, at(40), code(2)),
+		func() error { return put(ctx, p, code(1), code(2)) },
+		func() error { return use(ctx, p, at(10), code(1)) },
+		func() error { return during("used again", use(ctx, p, at(20), usedAt(code(1), at(10)))) },
+		func() error { return during("used a third time", use(ctx, p, at(30), usedAt(code(1), at(10)))) },
+		func() error { return use(ctx, p, at(40), code(2)) },
 	)
 }
 
 func codesUnknown(ctx context.Context, p Codes) error {
-	_, before := p.Store.Use(ctx, "unknown", at(1))
-	err := put(ctx, p, code(1))
-	_, after := p.Store.Use(ctx, "unknown", at(1))
-	return first(wantIs("Use of an unknown hash", before, auth.ErrCodeUnknown), err, wantIs("Use of an unknown hash", after, auth.ErrCodeUnknown))
+	unknown := func() error {
+		return wantIs("Use of an unknown hash", second(p.Store.Use(ctx, "unknown", at(1))), auth.ErrCodeUnknown)
+	}
+	return first(unknown, func() error { return put(ctx, p, code(1)) }, unknown)
 }
 
 func codesExact(ctx context.Context, p Codes) error {
@@ -455,38 +513,45 @@ func codesTaken(ctx context.Context, p Codes) error {
 	other := code(2)
 	other.Hash = code(1).Hash
 	return first(
-		put(ctx, p, code(1)),
-		wantIs("Put of a taken hash", p.Store.Put(ctx, other), fault.Conflict),
-		use(ctx, p, at(10), code(1)),
-		wantIs("Put of a used hash", p.Store.Put(ctx, other), fault.Conflict),
-		use(ctx, p, at(20), usedAt(code(1), at(10))),
+		func() error { return put(ctx, p, code(1)) },
+		func() error { return wantIs("Put of a taken hash", p.Store.Put(ctx, other), fault.Conflict) },
+		func() error { return use(ctx, p, at(10), code(1)) },
+		func() error { return wantIs("Put of a used hash", p.Store.Put(ctx, other), fault.Conflict) },
+		func() error { return use(ctx, p, at(20), usedAt(code(1), at(10))) },
 	)
 }
 
 func codesEvents(ctx context.Context, p Codes) error {
 	return first(
-		p.Store.Put(ctx, code(1), happened(3), happened(1)), p.Store.Put(ctx, code(2)),
-		wantIs("Put of a taken hash", p.Store.Put(ctx, code(1), happened(2)), fault.Conflict),
-		wantPending(ctx, p.Outbox, happened(3), happened(1)),
-		use(ctx, p, at(10), code(1)), wantPending(ctx, p.Outbox, happened(3), happened(1)),
-		p.Outbox.Published(ctx, happened(3).ID, happened(1).ID), wantPending(ctx, p.Outbox),
-		use(ctx, p, at(20), usedAt(code(1), at(10))), use(ctx, p, at(20), code(2)),
+		func() error { return p.Store.Put(ctx, code(1), happened(3), happened(1)) },
+		func() error { return p.Store.Put(ctx, code(2)) },
+		func() error {
+			return wantIs("Put of a taken hash", p.Store.Put(ctx, code(1), happened(2)), fault.Conflict)
+		},
+		func() error { return wantPending(ctx, p.Outbox, happened(3), happened(1)) },
+		func() error { return use(ctx, p, at(10), code(1)) },
+		func() error { return wantPending(ctx, p.Outbox, happened(3), happened(1)) },
+		func() error { return p.Outbox.Published(ctx, happened(3).ID, happened(1).ID) },
+		func() error { return wantPending(ctx, p.Outbox) },
+		func() error { return use(ctx, p, at(20), usedAt(code(1), at(10))) },
+		func() error { return use(ctx, p, at(20), code(2)) },
 	)
 }
 
 func codesEventsStay(ctx context.Context, p Codes) error {
 	if err := first(
-		p.Store.Put(ctx, code(1), happened(1)),
-		sweep(ctx, p.Sweeper, code(1).ExpiresAt.Add(time.Microsecond), 1),
-		sweep(ctx, p.Sweeper, code(1).ExpiresAt.Add(time.Microsecond), 0),
-		wantPending(ctx, p.Outbox, happened(1)),
+		func() error { return p.Store.Put(ctx, code(1), happened(1)) },
+		func() error { return sweep(ctx, p.Sweeper, code(1).ExpiresAt.Add(time.Microsecond), 1) },
+		func() error { return sweep(ctx, p.Sweeper, code(1).ExpiresAt.Add(time.Microsecond), 0) },
+		func() error { return wantPending(ctx, p.Outbox, happened(1)) },
 	); err != nil {
 		return err
 	}
 	_, gone := p.Store.Use(ctx, code(1).Hash, at(1))
 	return first(
-		wantIs("Use of a code that was removed", gone, auth.ErrCodeUnknown),
-		p.Outbox.Published(ctx, happened(1).ID), wantPending(ctx, p.Outbox),
+		func() error { return wantIs("Use of a code that was removed", gone, auth.ErrCodeUnknown) },
+		func() error { return p.Outbox.Published(ctx, happened(1).ID) },
+		func() error { return wantPending(ctx, p.Outbox) },
 	)
 }
 
@@ -507,16 +572,22 @@ func codesRace(ctx context.Context, p Codes) error {
 func codesExpired(ctx context.Context, p Codes) error {
 	c := code(1)
 	c.CreatedAt, c.ExpiresAt = past, past.Add(time.Second)
-	return first(put(ctx, p, c), use(ctx, p, at(10), c), use(ctx, p, at(11), usedAt(c, at(10))))
+	return first(
+		func() error { return put(ctx, p, c) },
+		func() error { return use(ctx, p, at(10), c) },
+		func() error { return use(ctx, p, at(11), usedAt(c, at(10))) },
+	)
 }
 
 func codesSweep(ctx context.Context, p Codes) error {
 	if err := first(
-		put(ctx, p, code(1), code(2), code(3)), use(ctx, p, at(10), code(2)), use(ctx, p, at(10), code(3)),
-		sweep(ctx, p.Sweeper, code(1).ExpiresAt.Add(-time.Microsecond), 0),
-		sweep(ctx, p.Sweeper, code(2).ExpiresAt.Add(time.Microsecond), 2),
-		sweep(ctx, p.Sweeper, code(2).ExpiresAt.Add(time.Microsecond), 0),
-		use(ctx, p, at(20), usedAt(code(3), at(10))),
+		func() error { return put(ctx, p, code(1), code(2), code(3)) },
+		func() error { return use(ctx, p, at(10), code(2)) },
+		func() error { return use(ctx, p, at(10), code(3)) },
+		func() error { return sweep(ctx, p.Sweeper, code(1).ExpiresAt.Add(-time.Microsecond), 0) },
+		func() error { return sweep(ctx, p.Sweeper, code(2).ExpiresAt.Add(time.Microsecond), 2) },
+		func() error { return sweep(ctx, p.Sweeper, code(2).ExpiresAt.Add(time.Microsecond), 0) },
+		func() error { return use(ctx, p, at(20), usedAt(code(3), at(10))) },
 	); err != nil {
 		return err
 	}
@@ -546,15 +617,20 @@ func spend(ctx context.Context, p auth.Nonces, name string, expires time.Time, w
 
 func noncesOnce(ctx context.Context, p auth.Nonces) error {
 	return first(
-		spend(ctx, p, "a", at(100), true), spend(ctx, p, "b", at(100), true),
-		spend(ctx, p, "a", at(100), false), spend(ctx, p, "b", at(100), false), spend(ctx, p, "a", at(100), false),
+		func() error { return spend(ctx, p, "a", at(100), true) },
+		func() error { return spend(ctx, p, "b", at(100), true) },
+		func() error { return spend(ctx, p, "a", at(100), false) },
+		func() error { return spend(ctx, p, "b", at(100), false) },
+		func() error { return spend(ctx, p, "a", at(100), false) },
 	)
 }
 
 func noncesExpiry(ctx context.Context, p auth.Nonces) error {
 	return first(
-		spend(ctx, p, "a", at(100), true),
-		spend(ctx, p, "a", at(5000), false), spend(ctx, p, "a", past, false), spend(ctx, p, "a", at(100), false),
+		func() error { return spend(ctx, p, "a", at(100), true) },
+		func() error { return spend(ctx, p, "a", at(5000), false) },
+		func() error { return spend(ctx, p, "a", past, false) },
+		func() error { return spend(ctx, p, "a", at(100), false) },
 	)
 }
 
@@ -583,8 +659,10 @@ func noncesRace(ctx context.Context, p auth.Nonces) error {
 func noncesLong(ctx context.Context, p auth.Nonces) error {
 	name := strings.Repeat("n", 199)
 	return first(
-		spend(ctx, p, name+"1", at(100), true), spend(ctx, p, name+"2", at(100), true),
-		spend(ctx, p, name+"1", at(100), false), spend(ctx, p, name+"2", at(100), false),
+		func() error { return spend(ctx, p, name+"1", at(100), true) },
+		func() error { return spend(ctx, p, name+"2", at(100), true) },
+		func() error { return spend(ctx, p, name+"1", at(100), false) },
+		func() error { return spend(ctx, p, name+"2", at(100), false) },
 	)
 }
 
@@ -625,7 +703,10 @@ func spendBurst(ctx context.Context, p auth.Limiter, key string, now time.Time) 
 }
 
 func limiterBurst(ctx context.Context, p auth.Limiter) error {
-	return first(spendBurst(ctx, p, "key", epoch), allow(ctx, p, "key", rate, epoch, 20*time.Second))
+	return first(
+		func() error { return spendBurst(ctx, p, "key", epoch) },
+		func() error { return allow(ctx, p, "key", rate, epoch, 20*time.Second) },
+	)
 }
 
 func limiterInterval(ctx context.Context, p auth.Limiter) error {
@@ -633,9 +714,9 @@ func limiterInterval(ctx context.Context, p auth.Limiter) error {
 	for n := 1; n <= 12 && err == nil; n++ {
 		now := epoch.Add(time.Duration(n) * 20 * time.Second)
 		err = first(
-			allow(ctx, p, "key", rate, now.Add(-time.Second), time.Second),
-			allow(ctx, p, "key", rate, now, 0),
-			allow(ctx, p, "key", rate, now, 20*time.Second),
+			func() error { return allow(ctx, p, "key", rate, now.Add(-time.Second), time.Second) },
+			func() error { return allow(ctx, p, "key", rate, now, 0) },
+			func() error { return allow(ctx, p, "key", rate, now, 20*time.Second) },
 		)
 	}
 	return err
@@ -643,11 +724,13 @@ func limiterInterval(ctx context.Context, p auth.Limiter) error {
 
 func limiterWait(ctx context.Context, p auth.Limiter) error {
 	return first(
-		spendBurst(ctx, p, "key", epoch),
-		allow(ctx, p, "key", rate, epoch.Add(time.Second), 19*time.Second),
-		allow(ctx, p, "key", rate, epoch.Add(12*time.Second), 8*time.Second),
-		allow(ctx, p, "key", rate, epoch.Add(19999*time.Millisecond+900*time.Microsecond), 100*time.Microsecond),
-		allow(ctx, p, "key", rate, epoch.Add(20*time.Second), 0),
+		func() error { return spendBurst(ctx, p, "key", epoch) },
+		func() error { return allow(ctx, p, "key", rate, epoch.Add(time.Second), 19*time.Second) },
+		func() error { return allow(ctx, p, "key", rate, epoch.Add(12*time.Second), 8*time.Second) },
+		func() error {
+			return allow(ctx, p, "key", rate, epoch.Add(19999*time.Millisecond+900*time.Microsecond), 100*time.Microsecond)
+		},
+		func() error { return allow(ctx, p, "key", rate, epoch.Add(20*time.Second), 0) },
 	)
 }
 
@@ -656,32 +739,37 @@ func limiterTakesNothing(ctx context.Context, p auth.Limiter) error {
 	for n := 0; n < 50 && err == nil; n++ {
 		err = allow(ctx, p, "key", rate, epoch.Add(10*time.Second), 10*time.Second)
 	}
-	return first(err, allow(ctx, p, "key", rate, epoch.Add(20*time.Second), 0))
+	return then(err, func() error { return allow(ctx, p, "key", rate, epoch.Add(20*time.Second), 0) })
 }
 
 func limiterRefill(ctx context.Context, p auth.Limiter) error {
 	return first(
-		spendBurst(ctx, p, "key", epoch),
-		allow(ctx, p, "key", rate, epoch.Add(60*time.Second), 0), // three were free: two left
-		allow(ctx, p, "key", rate, epoch.Add(60*time.Second), 0),
-		allow(ctx, p, "key", rate, epoch.Add(60*time.Second), 0),
-		allow(ctx, p, "key", rate, epoch.Add(60*time.Second), 20*time.Second),
-		spendBurst(ctx, p, "key", epoch.Add(24*time.Hour)),
-		allow(ctx, p, "key", rate, epoch.Add(24*time.Hour), 20*time.Second),
+		func() error { return spendBurst(ctx, p, "key", epoch) },
+		func() error { return allow(ctx, p, "key", rate, epoch.Add(60*time.Second), 0) },
+		func() error { return allow(ctx, p, "key", rate, epoch.Add(60*time.Second), 0) },
+		func() error { return allow(ctx, p, "key", rate, epoch.Add(60*time.Second), 0) },
+		func() error { return allow(ctx, p, "key", rate, epoch.Add(60*time.Second), 20*time.Second) },
+		func() error { return spendBurst(ctx, p, "key", epoch.Add(24*time.Hour)) },
+		func() error { return allow(ctx, p, "key", rate, epoch.Add(24*time.Hour), 20*time.Second) },
 	)
 }
 
 func limiterOne(ctx context.Context, p auth.Limiter) error {
 	r := auth.Rate{Burst: 1, Per: time.Hour}
 	return first(
-		allow(ctx, p, "key", r, epoch, 0), allow(ctx, p, "key", r, epoch, time.Hour),
-		allow(ctx, p, "key", r, epoch.Add(time.Hour), 0), allow(ctx, p, "key", r, epoch.Add(time.Hour), time.Hour),
+		func() error { return allow(ctx, p, "key", r, epoch, 0) },
+		func() error { return allow(ctx, p, "key", r, epoch, time.Hour) },
+		func() error { return allow(ctx, p, "key", r, epoch.Add(time.Hour), 0) },
+		func() error { return allow(ctx, p, "key", r, epoch.Add(time.Hour), time.Hour) },
 	)
 }
 
 func limiterKeys(ctx context.Context, p auth.Limiter) error {
 	for _, key := range append([]string{"", strings.Repeat("k", 300), strings.Repeat("k", 301)}, names...) {
-		if err := first(spendBurst(ctx, p, key, epoch), allow(ctx, p, key, rate, epoch, 20*time.Second)); err != nil {
+		if err := first(
+			func() error { return spendBurst(ctx, p, key, epoch) },
+			func() error { return allow(ctx, p, key, rate, epoch, 20*time.Second) },
+		); err != nil {
 			return err
 		}
 	}
@@ -751,7 +839,10 @@ func verify(ctx context.Context, p auth.Hasher, hash, password string, want bool
 
 func hasherMatches(ctx context.Context, p auth.Hasher) error {
 	hash, err := p.Hash(ctx, password)
-	return first(during("Hash", err), verify(ctx, p, hash, password, true), verify(ctx, p, hash, password, true))
+	return then(during("Hash", err),
+		func() error { return verify(ctx, p, hash, password, true) },
+		func() error { return verify(ctx, p, hash, password, true) },
+	)
 }
 
 func hasherOther(ctx context.Context, p auth.Hasher) error {
@@ -770,27 +861,38 @@ func hasherOther(ctx context.Context, p auth.Hasher) error {
 func hasherLong(ctx context.Context, p auth.Hasher) error {
 	most := strings.Repeat("p", auth.MaxPassword-1) + "1"
 	hash, err := p.Hash(ctx, most)
-	return first(
-		during("Hash", err), verify(ctx, p, hash, most, true),
-		verify(ctx, p, hash, most[:auth.MaxPassword-1]+"2", false), verify(ctx, p, hash, most[:72], false),
+	return then(during("Hash", err),
+		func() error { return verify(ctx, p, hash, most, true) },
+		func() error { return verify(ctx, p, hash, most[:auth.MaxPassword-1]+"2", false) },
+		func() error { return verify(ctx, p, hash, most[:72], false) },
 	)
 }
 
 func hasherBytes(ctx context.Context, p auth.Hasher) error {
 	hash, err := p.Hash(ctx, "nul\x00and\xffbytes$,=")
-	return first(during("Hash", err), verify(ctx, p, hash, "nul\x00and\xffbytes$,=", true), verify(ctx, p, hash, "nul\x00and\xfebytes$,=", false), verify(ctx, p, hash, "nul", false))
+	return then(during("Hash", err),
+		func() error { return verify(ctx, p, hash, "nul\x00and\xffbytes$,=", true) },
+		func() error { return verify(ctx, p, hash, "nul\x00and\xfebytes$,=", false) },
+		func() error { return verify(ctx, p, hash, "nul", false) },
+	)
 }
 
 func hasherSalt(ctx context.Context, p auth.Hasher) error {
-	one, err1 := p.Hash(ctx, password)
-	two, err2 := p.Hash(ctx, password)
-	if err := first(during("Hash", err1), during("Hash", err2)); err != nil {
-		return err
+	one, err := p.Hash(ctx, password)
+	if err != nil {
+		return during("Hash", err)
+	}
+	two, err := p.Hash(ctx, password)
+	if err != nil {
+		return during("Hash again", err)
 	}
 	if one == two {
 		return errors.New("the same password was hashed twice to the same hash")
 	}
-	return first(verify(ctx, p, one, password, true), verify(ctx, p, two, password, true))
+	return first(
+		func() error { return verify(ctx, p, one, password, true) },
+		func() error { return verify(ctx, p, two, password, true) },
+	)
 }
 
 func hasherHides(ctx context.Context, p auth.Hasher) error {
@@ -836,7 +938,10 @@ func hasherConcurrent(ctx context.Context, p auth.Hasher) error {
 	return allTogether(6, func(i int) error {
 		mine := fmt.Sprintf("%s %d", password, i)
 		hash, err := p.Hash(ctx, mine)
-		return first(during("Hash", err), verify(ctx, p, hash, mine, true), verify(ctx, p, hash, password, false))
+		return then(during("Hash", err),
+			func() error { return verify(ctx, p, hash, mine, true) },
+			func() error { return verify(ctx, p, hash, password, false) },
+		)
 	})
 }
 
@@ -926,7 +1031,11 @@ func tokensRoundTrip(ctx context.Context, p Tokens) error {
 	ticket, old := p.claims(2), p.claims(3)
 	ticket.Audience, ticket.Until = auth.AudienceTicket, ticket.ExpiresAt.Add(time.Minute)
 	old.SessionAt = time.Time{}
-	return first(p.trip(ctx, p.claims(1)), p.trip(ctx, ticket), p.trip(ctx, old))
+	return first(
+		func() error { return p.trip(ctx, p.claims(1)) },
+		func() error { return p.trip(ctx, ticket) },
+		func() error { return p.trip(ctx, old) },
+	)
 }
 
 func tokensForeign(ctx context.Context, p Tokens) error {
@@ -934,7 +1043,10 @@ func tokensForeign(ctx context.Context, p Tokens) error {
 	c.Name = long(user.MaxFullName)
 	d := p.claims(2)
 	d.Name, d.SessionID = `<Zoë> & "O'Neil" \u0041 👋`, ""
-	return first(p.trip(ctx, c), p.trip(ctx, d))
+	return first(
+		func() error { return p.trip(ctx, c) },
+		func() error { return p.trip(ctx, d) },
+	)
 }
 
 func tokensAudience(ctx context.Context, p Tokens) error {
@@ -961,7 +1073,7 @@ func tokensExpired(ctx context.Context, p Tokens) error {
 	c := p.claims(1)
 	c.IssuedAt, c.ExpiresAt = c.IssuedAt.Add(-3*time.Hour), c.IssuedAt.Add(-2*time.Hour)
 	token, err := p.Issuer.Issue(ctx, c)
-	return first(during("Issue", err), p.refuse(ctx, "an expired token", token, c.Audience))
+	return then(during("Issue", err), func() error { return p.refuse(ctx, "an expired token", token, c.Audience) })
 }
 
 func tokensChanged(ctx context.Context, p Tokens) error {
@@ -991,12 +1103,18 @@ func tokensChanged(ctx context.Context, p Tokens) error {
 			err = p.refuse(ctx, "a token with the signature of another", token[:i]+other[j:], auth.AudienceAPI)
 		}
 	}
-	return first(err, p.refuse(ctx, "a cut token", token[:len(token)-8], auth.AudienceAPI), p.refuse(ctx, "a token with a tail", token+"AAAA", auth.AudienceAPI))
+	return then(err,
+		func() error { return p.refuse(ctx, "a cut token", token[:len(token)-8], auth.AudienceAPI) },
+		func() error { return p.refuse(ctx, "a token with a tail", token+"AAAA", auth.AudienceAPI) },
+	)
 }
 
 func tokensStranger(ctx context.Context, p Tokens) error {
 	token, err := p.Stranger.Issue(ctx, p.claims(1))
-	return first(during("Issue", err), p.refuse(ctx, "a stranger's token", token, auth.AudienceAPI), p.trip(ctx, p.claims(2)))
+	return then(during("Issue", err),
+		func() error { return p.refuse(ctx, "a stranger's token", token, auth.AudienceAPI) },
+		func() error { return p.trip(ctx, p.claims(2)) },
+	)
 }
 
 func tokensUnsigned(ctx context.Context, p Tokens) error {
@@ -1011,8 +1129,12 @@ func tokensUnsigned(ctx context.Context, p Tokens) error {
 	for _, head := range []string{`{"alg":"none","typ":"at+jwt"}`, `{"alg":"None"}`, `{"alg":"HS256"}`, `{}`} {
 		forged := base64.RawURLEncoding.EncodeToString([]byte(head)) + "." + says + "."
 		if err := first(
-			p.refuse(ctx, "an unsigned token with the header "+head, forged, auth.AudienceAPI),
-			p.refuse(ctx, "a forged token with the header "+head, forged+"AAAA", auth.AudienceAPI),
+			func() error {
+				return p.refuse(ctx, "an unsigned token with the header "+head, forged, auth.AudienceAPI)
+			},
+			func() error {
+				return p.refuse(ctx, "a forged token with the header "+head, forged+"AAAA", auth.AudienceAPI)
+			},
 		); err != nil {
 			return err
 		}
@@ -1073,6 +1195,9 @@ func listLacks(ctx context.Context, l auth.PasswordList) error {
 
 func listMany(ctx context.Context, l auth.PasswordList) error {
 	return allTogether(16, func(int) error {
-		return first(contains(ctx, l, true, "password"), contains(ctx, l, false, "seven lamps under an old bridge"))
+		return first(
+			func() error { return contains(ctx, l, true, "password") },
+			func() error { return contains(ctx, l, false, "seven lamps under an old bridge") },
+		)
 	})
 }

@@ -114,7 +114,10 @@ func storeAppend(ctx context.Context, p chat.MessageStore) error {
 	m.ClientID = "client-1"
 	want := m
 	want.Seq = 1
-	return first(appendWant(ctx, p, []chat.Message{m}, chat.Stored{Message: want}), wantMessages(ctx, p, "room", everything, want))
+	return first(
+		func() error { return appendWant(ctx, p, []chat.Message{m}, chat.Stored{Message: want}) },
+		func() error { return wantMessages(ctx, p, "room", everything, want) },
+	)
 }
 
 func storeSequence(ctx context.Context, p chat.MessageStore) error {
@@ -122,9 +125,9 @@ func storeSequence(ctx context.Context, p chat.MessageStore) error {
 	given.Seq = 99 // not the caller's to choose
 	want := stored("room", 11)
 	return first(
-		fill(ctx, p, "room", 10),
-		appendWant(ctx, p, []chat.Message{given}, chat.Stored{Message: want}),
-		wantMessages(ctx, p, "room", everything, storedRange("room", 1, 11)...),
+		func() error { return fill(ctx, p, "room", 10) },
+		func() error { return appendWant(ctx, p, []chat.Message{given}, chat.Stored{Message: want}) },
+		func() error { return wantMessages(ctx, p, "room", everything, storedRange("room", 1, 11)...) },
 	)
 }
 
@@ -158,7 +161,10 @@ func storeExactRooms(ctx context.Context, p chat.MessageStore) error {
 	for _, room := range names {
 		want := stored(room, 1)
 		want.ClientID = "same"
-		if err := first(wantMessages(ctx, p, room, everything, want), wantBounds(ctx, p, room, 1, 1)); err != nil {
+		if err := first(
+			func() error { return wantMessages(ctx, p, room, everything, want) },
+			func() error { return wantBounds(ctx, p, room, 1, 1) },
+		); err != nil {
 			return err
 		}
 	}
@@ -167,8 +173,11 @@ func storeExactRooms(ctx context.Context, p chat.MessageStore) error {
 
 func storeNothing(ctx context.Context, p chat.MessageStore) error {
 	return first(
-		appendWant(ctx, p, nil), appendWant(ctx, p, []chat.Message{}),
-		fill(ctx, p, "room", 1), appendWant(ctx, p, nil), wantBounds(ctx, p, "room", 1, 1),
+		func() error { return appendWant(ctx, p, nil) },
+		func() error { return appendWant(ctx, p, []chat.Message{}) },
+		func() error { return fill(ctx, p, "room", 1) },
+		func() error { return appendWant(ctx, p, nil) },
+		func() error { return wantBounds(ctx, p, "room", 1, 1) },
 	)
 }
 
@@ -211,19 +220,28 @@ func withSeq(m chat.Message, seq uint64) chat.Message { m.Seq = seq; return m }
 func storeRepeated(ctx context.Context, p chat.MessageStore) error {
 	kept := withSeq(named("room", "client", 1), 1)
 	return first(
-		appendWant(ctx, p, []chat.Message{named("room", "client", 1)}, chat.Stored{Message: kept}),
-		appendWant(ctx, p, []chat.Message{named("room", "client", 2)}, chat.Stored{Message: kept, Repeated: true}),
-		appendWant(ctx, p, []chat.Message{named("room", "client", 1)}, chat.Stored{Message: kept, Repeated: true}),
-		wantMessages(ctx, p, "room", everything, kept), wantBounds(ctx, p, "room", 1, 1),
+		func() error {
+			return appendWant(ctx, p, []chat.Message{named("room", "client", 1)}, chat.Stored{Message: kept})
+		},
+		func() error {
+			return appendWant(ctx, p, []chat.Message{named("room", "client", 2)}, chat.Stored{Message: kept, Repeated: true})
+		},
+		func() error {
+			return appendWant(ctx, p, []chat.Message{named("room", "client", 1)}, chat.Stored{Message: kept, Repeated: true})
+		},
+		func() error { return wantMessages(ctx, p, "room", everything, kept) },
+		func() error { return wantBounds(ctx, p, "room", 1, 1) },
 	)
 }
 
 func storeRepeatedInCall(ctx context.Context, p chat.MessageStore) error {
 	one, two := withSeq(named("room", "a", 1), 1), withSeq(named("room", "b", 3), 2)
 	return first(
-		appendWant(ctx, p, []chat.Message{named("room", "a", 1), named("room", "a", 2), named("room", "b", 3), named("room", "a", 4)},
-			chat.Stored{Message: one}, chat.Stored{Message: one, Repeated: true}, chat.Stored{Message: two}, chat.Stored{Message: one, Repeated: true}),
-		wantMessages(ctx, p, "room", everything, one, two),
+		func() error {
+			return appendWant(ctx, p, []chat.Message{named("room", "a", 1), named("room", "a", 2), named("room", "b", 3), named("room", "a", 4)},
+				chat.Stored{Message: one}, chat.Stored{Message: one, Repeated: true}, chat.Stored{Message: two}, chat.Stored{Message: one, Repeated: true})
+		},
+		func() error { return wantMessages(ctx, p, "room", everything, one, two) },
 	)
 }
 
@@ -231,19 +249,28 @@ func storeRepeatedMixed(ctx context.Context, p chat.MessageStore) error {
 	a, b, c := withSeq(named("room", "a", 1), 1), withSeq(named("room", "b", 2), 2), withSeq(named("room", "c", 3), 3)
 	other := withSeq(named("other", "a", 4), 1)
 	return first(
-		appendWant(ctx, p, []chat.Message{named("room", "a", 1)}, chat.Stored{Message: a}),
-		appendWant(ctx, p, []chat.Message{named("room", "b", 2), named("room", "a", 9), named("other", "a", 4), named("room", "c", 3)},
-			chat.Stored{Message: b}, chat.Stored{Message: a, Repeated: true}, chat.Stored{Message: other}, chat.Stored{Message: c}),
-		wantMessages(ctx, p, "room", everything, a, b, c), wantMessages(ctx, p, "other", everything, other),
-		wantBounds(ctx, p, "room", 1, 3),
+		func() error {
+			return appendWant(ctx, p, []chat.Message{named("room", "a", 1)}, chat.Stored{Message: a})
+		},
+		func() error {
+			return appendWant(ctx, p, []chat.Message{named("room", "b", 2), named("room", "a", 9), named("other", "a", 4), named("room", "c", 3)},
+				chat.Stored{Message: b}, chat.Stored{Message: a, Repeated: true}, chat.Stored{Message: other}, chat.Stored{Message: c})
+		},
+		func() error { return wantMessages(ctx, p, "room", everything, a, b, c) },
+		func() error { return wantMessages(ctx, p, "other", everything, other) },
+		func() error { return wantBounds(ctx, p, "room", 1, 3) },
 	)
 }
 
 func storeNoClientID(ctx context.Context, p chat.MessageStore) error {
 	again := said("room", 2)
 	return first(
-		appendWant(ctx, p, []chat.Message{said("room", 1), again}, chat.Stored{Message: stored("room", 1)}, chat.Stored{Message: stored("room", 2)}),
-		appendWant(ctx, p, []chat.Message{said("room", 3)}, chat.Stored{Message: stored("room", 3)}),
+		func() error {
+			return appendWant(ctx, p, []chat.Message{said("room", 1), again}, chat.Stored{Message: stored("room", 1)}, chat.Stored{Message: stored("room", 2)})
+		},
+		func() error {
+			return appendWant(ctx, p, []chat.Message{said("room", 3)}, chat.Stored{Message: stored("room", 3)})
+		},
 	)
 }
 
@@ -251,9 +278,13 @@ func storeClientIDScope(ctx context.Context, p chat.MessageStore) error {
 	mine, elsewhere, theirs := named("room", "client", 1), named("other", "client", 2), named("room", "client", 3)
 	theirs.Author = chat.Author{ID: "USER-1", Name: "Somebody Else"}
 	return first(
-		appendWant(ctx, p, []chat.Message{mine, elsewhere}, chat.Stored{Message: withSeq(mine, 1)}, chat.Stored{Message: withSeq(elsewhere, 1)}),
-		appendWant(ctx, p, []chat.Message{theirs}, chat.Stored{Message: withSeq(theirs, 2)}),
-		wantMessages(ctx, p, "room", everything, withSeq(mine, 1), withSeq(theirs, 2)),
+		func() error {
+			return appendWant(ctx, p, []chat.Message{mine, elsewhere}, chat.Stored{Message: withSeq(mine, 1)}, chat.Stored{Message: withSeq(elsewhere, 1)})
+		},
+		func() error {
+			return appendWant(ctx, p, []chat.Message{theirs}, chat.Stored{Message: withSeq(theirs, 2)})
+		},
+		func() error { return wantMessages(ctx, p, "room", everything, withSeq(mine, 1), withSeq(theirs, 2)) },
 	)
 }
 
@@ -309,7 +340,10 @@ func storeConcurrent(ctx context.Context, p chat.MessageStore) error {
 				return fmt.Errorf("in room %q the sequence number %d was given out where %d comes", room, m.Seq, i+1)
 			}
 		}
-		if err := first(wantMessages(ctx, p, room, everything, want...), wantBounds(ctx, p, room, 1, uint64(len(want)))); err != nil {
+		if err := first(
+			func() error { return wantMessages(ctx, p, room, everything, want...) },
+			func() error { return wantBounds(ctx, p, room, 1, uint64(len(want))) },
+		); err != nil {
 			return err
 		}
 	}
@@ -344,7 +378,10 @@ func storeRepeatedRace(ctx context.Context, p chat.MessageStore) error {
 	if fresh != 1 {
 		return fmt.Errorf("%d of %d concurrent answers are not Repeated, want exactly 1", fresh, n)
 	}
-	return first(wantMessages(ctx, p, "room", everything, answers[0].Message), wantBounds(ctx, p, "other", 1, n))
+	return first(
+		func() error { return wantMessages(ctx, p, "room", everything, answers[0].Message) },
+		func() error { return wantBounds(ctx, p, "other", 1, n) },
+	)
 }
 
 func storeRefused(ctx context.Context, p chat.MessageStore) error {
@@ -358,9 +395,13 @@ func storeRefused(ctx context.Context, p chat.MessageStore) error {
 		return wantBounds(ctx, p, "room", 1, 5)
 	}
 	return first(
-		wantMessages(ctx, p, "room", everything, storedRange("room", 1, 2)...), wantBounds(ctx, p, "room", 1, 2),
-		wantMessages(ctx, p, "fresh", everything), wantBounds(ctx, p, "fresh", 1, 0),
-		during("after a refused call", appendWant(ctx, p, []chat.Message{said("room", 3)}, chat.Stored{Message: stored("room", 3)})),
+		func() error { return wantMessages(ctx, p, "room", everything, storedRange("room", 1, 2)...) },
+		func() error { return wantBounds(ctx, p, "room", 1, 2) },
+		func() error { return wantMessages(ctx, p, "fresh", everything) },
+		func() error { return wantBounds(ctx, p, "fresh", 1, 0) },
+		func() error {
+			return during("after a refused call", appendWant(ctx, p, []chat.Message{said("room", 3)}, chat.Stored{Message: stored("room", 3)}))
+		},
 	)
 }
 
@@ -387,14 +428,19 @@ func storeEnded(ctx context.Context, p chat.MessageStore) error {
 	}
 	n := int(last) + 1
 	return first(
-		wantBounds(ctx, p, "room", 1, last),
-		appendWant(ctx, p, []chat.Message{said("room", n)}, chat.Stored{Message: stored("room", n)}),
-		wantMessages(ctx, p, "room", everything, storedRange("room", 1, n)...),
+		func() error { return wantBounds(ctx, p, "room", 1, last) },
+		func() error {
+			return appendWant(ctx, p, []chat.Message{said("room", n)}, chat.Stored{Message: stored("room", n)})
+		},
+		func() error { return wantMessages(ctx, p, "room", everything, storedRange("room", 1, n)...) },
 	)
 }
 
 func storeRange(ctx context.Context, p chat.MessageStore) error {
-	if err := first(fill(ctx, p, "room", 10), fill(ctx, p, "other", 3)); err != nil {
+	if err := first(
+		func() error { return fill(ctx, p, "room", 10) },
+		func() error { return fill(ctx, p, "other", 3) },
+	); err != nil {
 		return err
 	}
 	for _, c := range []struct {
@@ -466,8 +512,8 @@ func storePages(ctx context.Context, p chat.MessageStore) error {
 		r.Before = page[0].Seq
 	}
 	return first(
-		during("all pages from the oldest", same(forward, storedRange("room", 1, n))),
-		during("all pages from the newest", same(backward, storedRange("room", 1, n))),
+		func() error { return during("all pages from the oldest", same(forward, storedRange("room", 1, n))) },
+		func() error { return during("all pages from the newest", same(backward, storedRange("room", 1, n))) },
 	)
 }
 
@@ -478,10 +524,12 @@ func storeEdges(ctx context.Context, p chat.MessageStore) error {
 	all := storedRange("room", 1, 3)
 	for _, edge := range []uint64{math.MaxInt64 - 1, math.MaxInt64, math.MaxInt64 + 1, math.MaxUint64 - 1, math.MaxUint64} {
 		if err := first(
-			wantMessages(ctx, p, "room", chat.Range{After: edge, Limit: 5}),
-			wantMessages(ctx, p, "room", chat.Range{Before: edge, Limit: 5}, all...),
-			wantMessages(ctx, p, "room", chat.Range{After: 1, Before: edge, Limit: 1, Newest: true}, all[2]),
-			wantMessages(ctx, p, "room", chat.Range{After: edge, Before: edge, Limit: 5}),
+			func() error { return wantMessages(ctx, p, "room", chat.Range{After: edge, Limit: 5}) },
+			func() error { return wantMessages(ctx, p, "room", chat.Range{Before: edge, Limit: 5}, all...) },
+			func() error {
+				return wantMessages(ctx, p, "room", chat.Range{After: 1, Before: edge, Limit: 1, Newest: true}, all[2])
+			},
+			func() error { return wantMessages(ctx, p, "room", chat.Range{After: edge, Before: edge, Limit: 5}) },
 		); err != nil {
 			return err
 		}
@@ -491,18 +539,25 @@ func storeEdges(ctx context.Context, p chat.MessageStore) error {
 
 func storeUnknownRoom(ctx context.Context, p chat.MessageStore) error {
 	return first(
-		wantMessages(ctx, p, "nowhere", everything), wantMessages(ctx, p, "nowhere", chat.Range{After: 5, Limit: 1, Newest: true}),
-		wantBounds(ctx, p, "nowhere", 1, 0),
-		fill(ctx, p, "room", 2), wantMessages(ctx, p, "nowhere", everything), wantBounds(ctx, p, "nowhere", 1, 0),
+		func() error { return wantMessages(ctx, p, "nowhere", everything) },
+		func() error { return wantMessages(ctx, p, "nowhere", chat.Range{After: 5, Limit: 1, Newest: true}) },
+		func() error { return wantBounds(ctx, p, "nowhere", 1, 0) },
+		func() error { return fill(ctx, p, "room", 2) },
+		func() error { return wantMessages(ctx, p, "nowhere", everything) },
+		func() error { return wantBounds(ctx, p, "nowhere", 1, 0) },
 	)
 }
 
 func storeSeen(ctx context.Context, p chat.MessageStore) error {
 	for n := 1; n <= 30; n++ {
 		if err := first(
-			appendWant(ctx, p, []chat.Message{said("room", n)}, chat.Stored{Message: stored("room", n)}),
-			wantMessages(ctx, p, "room", chat.Range{After: uint64(n - 1), Limit: 5}, stored("room", n)),
-			wantBounds(ctx, p, "room", 1, uint64(n)),
+			func() error {
+				return appendWant(ctx, p, []chat.Message{said("room", n)}, chat.Stored{Message: stored("room", n)})
+			},
+			func() error {
+				return wantMessages(ctx, p, "room", chat.Range{After: uint64(n - 1), Limit: 5}, stored("room", n))
+			},
+			func() error { return wantBounds(ctx, p, "room", 1, uint64(n)) },
 		); err != nil {
 			return err
 		}
@@ -549,14 +604,16 @@ func storeReaders(ctx context.Context, p chat.MessageStore) error {
 		}
 		return nil
 	})
-	return first(first(errs...), look(whole))
+	return then(cmp.Or(errs...), func() error { return look(whole) })
 }
 
 func storeBounds(ctx context.Context, p chat.MessageStore) error {
 	return first(
-		wantBounds(ctx, p, "room", 1, 0),
-		fill(ctx, p, "room", 7), fill(ctx, p, "other", 2),
-		wantBounds(ctx, p, "room", 1, 7), wantBounds(ctx, p, "other", 1, 2),
+		func() error { return wantBounds(ctx, p, "room", 1, 0) },
+		func() error { return fill(ctx, p, "room", 7) },
+		func() error { return fill(ctx, p, "other", 2) },
+		func() error { return wantBounds(ctx, p, "room", 1, 7) },
+		func() error { return wantBounds(ctx, p, "other", 1, 2) },
 	)
 }
 
@@ -630,23 +687,32 @@ func wantRooms(ctx context.Context, p chat.Rooms, after string, limit int, want 
 func roomsEnsure(ctx context.Context, p chat.Rooms) error {
 	longest := room(long(chat.MaxRoomName), 2)
 	return first(
-		ensure(ctx, p, room("room", 1), room("room", 1)), ensure(ctx, p, longest, longest),
-		wantRoom(ctx, p, room("room", 1)), wantRoom(ctx, p, longest),
+		func() error { return ensure(ctx, p, room("room", 1), room("room", 1)) },
+		func() error { return ensure(ctx, p, longest, longest) },
+		func() error { return wantRoom(ctx, p, room("room", 1)) },
+		func() error { return wantRoom(ctx, p, longest) },
 	)
 }
 
 func roomsFirst(ctx context.Context, p chat.Rooms) error {
 	return first(
-		ensure(ctx, p, room("room", 1), room("room", 1)),
-		ensure(ctx, p, room("room", 2), room("room", 1)), wantRoom(ctx, p, room("room", 1)), wantRooms(ctx, p, "", 10, "room"),
+		func() error { return ensure(ctx, p, room("room", 1), room("room", 1)) },
+		func() error { return ensure(ctx, p, room("room", 2), room("room", 1)) },
+		func() error { return wantRoom(ctx, p, room("room", 1)) },
+		func() error { return wantRooms(ctx, p, "", 10, "room") },
 	)
 }
 
 func roomsAbsent(ctx context.Context, p chat.Rooms) error {
-	_, before := p.ByName(ctx, "nowhere")
-	err := first(wantRooms(ctx, p, "", 10), ensure(ctx, p, room("room", 1), room("room", 1)))
-	_, after := p.ByName(ctx, "nowhere")
-	return first(wantIs("ByName of an unknown room", before, chat.ErrRoomNotFound), err, wantIs("ByName of an unknown room", after, chat.ErrRoomNotFound))
+	unknown := func() error {
+		return wantIs("ByName of an unknown room", second(p.ByName(ctx, "nowhere")), chat.ErrRoomNotFound)
+	}
+	return first(
+		unknown,
+		func() error { return wantRooms(ctx, p, "", 10) },
+		func() error { return ensure(ctx, p, room("room", 1), room("room", 1)) },
+		unknown,
+	)
 }
 
 func roomsExact(ctx context.Context, p chat.Rooms) error {
@@ -678,7 +744,10 @@ func roomsRace(ctx context.Context, p chat.Rooms) error {
 			return fmt.Errorf("two concurrent calls of Ensure returned different rooms: %w", err)
 		}
 	}
-	return first(wantRoom(ctx, p, got[0]), wantRooms(ctx, p, "", 10, "room"))
+	return first(
+		func() error { return wantRoom(ctx, p, got[0]) },
+		func() error { return wantRooms(ctx, p, "", 10, "room") },
+	)
 }
 
 func roomsList(ctx context.Context, p chat.Rooms) error {
@@ -718,9 +787,9 @@ func roomsPages(ctx context.Context, p chat.Rooms) error {
 	between := sorted[7] + "\x01" // no room, but a place
 	rest, _ := slices.BinarySearch(sorted, between)
 	return first(
-		during("all pages", same(all, sorted)),
-		wantRooms(ctx, p, between, 2, sorted[rest:rest+2]...),
-		wantRooms(ctx, p, "\U0010ffff", 5),
+		func() error { return during("all pages", same(all, sorted)) },
+		func() error { return wantRooms(ctx, p, between, 2, sorted[rest:rest+2]...) },
+		func() error { return wantRooms(ctx, p, "\U0010ffff", 5) },
 	)
 }
 
@@ -766,19 +835,30 @@ func wantRoomsOf(ctx context.Context, p chat.Members, id user.ID, after string, 
 func membersAdd(ctx context.Context, p chat.Members) error {
 	longest := long(chat.MaxRoomName)
 	return first(
-		wantMember(ctx, p, "room", "user-1", false), wantRoomsOf(ctx, p, "user-1", "", 10),
-		join(ctx, p), join(ctx, p, membership("room", "user-1", 1)), join(ctx, p, membership(longest, "user-1", 2)),
-		wantMember(ctx, p, "room", "user-1", true), wantMember(ctx, p, longest, "user-1", true),
-		wantMember(ctx, p, "room", "user-2", false), wantMember(ctx, p, "other", "user-1", false),
-		wantRoomsOf(ctx, p, "user-1", "", 10, membership("room", "user-1", 1), membership(longest, "user-1", 2)),
+		func() error { return wantMember(ctx, p, "room", "user-1", false) },
+		func() error { return wantRoomsOf(ctx, p, "user-1", "", 10) },
+		func() error { return join(ctx, p) },
+		func() error { return join(ctx, p, membership("room", "user-1", 1)) },
+		func() error { return join(ctx, p, membership(longest, "user-1", 2)) },
+		func() error { return wantMember(ctx, p, "room", "user-1", true) },
+		func() error { return wantMember(ctx, p, longest, "user-1", true) },
+		func() error { return wantMember(ctx, p, "room", "user-2", false) },
+		func() error { return wantMember(ctx, p, "other", "user-1", false) },
+		func() error {
+			return wantRoomsOf(ctx, p, "user-1", "", 10, membership("room", "user-1", 1), membership(longest, "user-1", 2))
+		},
 	)
 }
 
 func membersAgain(ctx context.Context, p chat.Members) error {
 	return first(
-		join(ctx, p, membership("a", "user-1", 1)),
-		join(ctx, p, membership("a", "user-1", 5), membership("b", "user-1", 6), membership("b", "user-1", 7)),
-		wantRoomsOf(ctx, p, "user-1", "", 10, membership("a", "user-1", 1), membership("b", "user-1", 6)),
+		func() error { return join(ctx, p, membership("a", "user-1", 1)) },
+		func() error {
+			return join(ctx, p, membership("a", "user-1", 5), membership("b", "user-1", 6), membership("b", "user-1", 7))
+		},
+		func() error {
+			return wantRoomsOf(ctx, p, "user-1", "", 10, membership("a", "user-1", 1), membership("b", "user-1", 6))
+		},
 	)
 }
 
@@ -789,7 +869,10 @@ func membersMany(ctx context.Context, p chat.Members) error {
 		mine = append(mine, m)
 		all = append(all, m, membership(m.Room, "user-2", i))
 	}
-	if err := first(join(ctx, p, all...), wantRoomsOf(ctx, p, "user-1", "", 100, mine...)); err != nil {
+	if err := first(
+		func() error { return join(ctx, p, all...) },
+		func() error { return wantRoomsOf(ctx, p, "user-1", "", 100, mine...) },
+	); err != nil {
 		return err
 	}
 	for _, m := range all {
@@ -806,18 +889,26 @@ func leave(ctx context.Context, p chat.Members, room string, id user.ID) error {
 
 func membersRemove(ctx context.Context, p chat.Members) error {
 	return first(
-		leave(ctx, p, "nowhere", "nobody"),
-		join(ctx, p, membership("a", "user-1", 1), membership("b", "user-1", 1), membership("a", "user-2", 1)),
-		leave(ctx, p, "a", "user-1"), leave(ctx, p, "a", "user-1"),
-		wantMember(ctx, p, "a", "user-1", false), wantMember(ctx, p, "b", "user-1", true), wantMember(ctx, p, "a", "user-2", true),
-		wantRoomsOf(ctx, p, "user-1", "", 10, membership("b", "user-1", 1)),
+		func() error { return leave(ctx, p, "nowhere", "nobody") },
+		func() error {
+			return join(ctx, p, membership("a", "user-1", 1), membership("b", "user-1", 1), membership("a", "user-2", 1))
+		},
+		func() error { return leave(ctx, p, "a", "user-1") },
+		func() error { return leave(ctx, p, "a", "user-1") },
+		func() error { return wantMember(ctx, p, "a", "user-1", false) },
+		func() error { return wantMember(ctx, p, "b", "user-1", true) },
+		func() error { return wantMember(ctx, p, "a", "user-2", true) },
+		func() error { return wantRoomsOf(ctx, p, "user-1", "", 10, membership("b", "user-1", 1)) },
 	)
 }
 
 func membersBack(ctx context.Context, p chat.Members) error {
 	return first(
-		join(ctx, p, membership("a", "user-1", 1)), leave(ctx, p, "a", "user-1"), join(ctx, p, membership("a", "user-1", 5)),
-		wantMember(ctx, p, "a", "user-1", true), wantRoomsOf(ctx, p, "user-1", "", 10, membership("a", "user-1", 5)),
+		func() error { return join(ctx, p, membership("a", "user-1", 1)) },
+		func() error { return leave(ctx, p, "a", "user-1") },
+		func() error { return join(ctx, p, membership("a", "user-1", 5)) },
+		func() error { return wantMember(ctx, p, "a", "user-1", true) },
+		func() error { return wantRoomsOf(ctx, p, "user-1", "", 10, membership("a", "user-1", 5)) },
 	)
 }
 
@@ -830,11 +921,18 @@ func membersExact(ctx context.Context, p chat.Members) error {
 		}
 	}
 	for i, name := range names {
-		if err := first(wantMember(ctx, p, name, "user-1", i%2 == 0), wantMember(ctx, p, name, "USER-1", false)); err != nil {
+		if err := first(
+			func() error { return wantMember(ctx, p, name, "user-1", i%2 == 0) },
+			func() error { return wantMember(ctx, p, name, "USER-1", false) },
+		); err != nil {
 			return err
 		}
 	}
-	return first(leave(ctx, p, names[1], "user-1"), leave(ctx, p, names[0], "USER-1"), wantMember(ctx, p, names[0], "user-1", true))
+	return first(
+		func() error { return leave(ctx, p, names[1], "user-1") },
+		func() error { return leave(ctx, p, names[0], "USER-1") },
+		func() error { return wantMember(ctx, p, names[0], "user-1", true) },
+	)
 }
 
 // everywhere makes the user a member of every room there is a name for, and returns the
@@ -844,7 +942,10 @@ func everywhere(ctx context.Context, p chat.Members) ([]chat.Membership, error) 
 	for i, name := range names {
 		all = append(all, membership(name, "user-1", i))
 	}
-	if err := first(join(ctx, p, all...), join(ctx, p, membership("another", "user-2", 1))); err != nil {
+	if err := first(
+		func() error { return join(ctx, p, all...) },
+		func() error { return join(ctx, p, membership("another", "user-2", 1)) },
+	); err != nil {
 		return nil, err
 	}
 	slices.SortFunc(all, func(a, b chat.Membership) int { return strings.Compare(a.Room, b.Room) })
@@ -853,7 +954,7 @@ func everywhere(ctx context.Context, p chat.Members) ([]chat.Membership, error) 
 
 func membersRooms(ctx context.Context, p chat.Members) error {
 	all, err := everywhere(ctx, p)
-	return first(err, wantRoomsOf(ctx, p, "user-1", "", 1000, all...))
+	return then(err, func() error { return wantRoomsOf(ctx, p, "user-1", "", 1000, all...) })
 }
 
 func membersPages(ctx context.Context, p chat.Members) error {
@@ -878,9 +979,11 @@ func membersPages(ctx context.Context, p chat.Members) error {
 	}
 	between := want[7].Room + "\x01" // no room, but a place
 	return first(
-		during("all pages", same(all, want)),
-		wantRoomsOf(ctx, p, "user-1", between, 1, want[slices.IndexFunc(want, func(m chat.Membership) bool { return m.Room > between })]),
-		wantRoomsOf(ctx, p, "user-1", "\U0010ffff", 5),
+		func() error { return during("all pages", same(all, want)) },
+		func() error {
+			return wantRoomsOf(ctx, p, "user-1", between, 1, want[slices.IndexFunc(want, func(m chat.Membership) bool { return m.Room > between })])
+		},
+		func() error { return wantRoomsOf(ctx, p, "user-1", "\U0010ffff", 5) },
 	)
 }
 
@@ -897,7 +1000,7 @@ func membersRace(ctx context.Context, p chat.Members) error {
 		err = fmt.Errorf("there are %d memberships, want %d", len(all), n+1)
 	}
 	for i := range n {
-		err = first(err, wantMember(ctx, p, "same", user.ID(fmt.Sprintf("user-1%02d", i)), true))
+		err = then(err, func() error { return wantMember(ctx, p, "same", user.ID(fmt.Sprintf("user-1%02d", i)), true) })
 	}
 	return err
 }
@@ -957,20 +1060,32 @@ func refill(ctx context.Context, p chat.RecentCache, room string, from, to int) 
 func cacheHolds(ctx context.Context, p chat.RecentCache) error {
 	m := stored("room", 1)
 	m.ClientID, m.Text, m.Author.Name = "client-1", long(chat.MaxText), long(user.MaxFullName)
-	return first(during("Add", p.Add(ctx, m)), wantTail(ctx, p, "room", m), add(ctx, p, "other", 4, 4), wantTailOf(ctx, p, "other", 4, 4))
+	return first(
+		func() error { return during("Add", p.Add(ctx, m)) },
+		func() error { return wantTail(ctx, p, "room", m) },
+		func() error { return add(ctx, p, "other", 4, 4) },
+		func() error { return wantTailOf(ctx, p, "other", 4, 4) },
+	)
 }
 
 func cacheEmpty(ctx context.Context, p chat.RecentCache) error {
 	return first(
-		wantTail(ctx, p, "room"), during("Add of nothing", p.Add(ctx)), during("Fill with nothing", p.Fill(ctx, "room", nil)),
-		wantTail(ctx, p, "room"), add(ctx, p, "other", 1, 1), wantTail(ctx, p, "room"),
+		func() error { return wantTail(ctx, p, "room") },
+		func() error { return during("Add of nothing", p.Add(ctx)) },
+		func() error { return during("Fill with nothing", p.Fill(ctx, "room", nil)) },
+		func() error { return wantTail(ctx, p, "room") },
+		func() error { return add(ctx, p, "other", 1, 1) },
+		func() error { return wantTail(ctx, p, "room") },
 	)
 }
 
 func cacheExtends(ctx context.Context, p chat.RecentCache) error {
 	return first(
-		add(ctx, p, "room", 1, 1), add(ctx, p, "room", 2, 2), add(ctx, p, "room", 3, 5), wantTailOf(ctx, p, "room", 1, 5),
-		wantHeld(ctx, p, "room", 4),
+		func() error { return add(ctx, p, "room", 1, 1) },
+		func() error { return add(ctx, p, "room", 2, 2) },
+		func() error { return add(ctx, p, "room", 3, 5) },
+		func() error { return wantTailOf(ctx, p, "room", 1, 5) },
+		func() error { return wantHeld(ctx, p, "room", 4) },
 	)
 }
 
@@ -993,20 +1108,37 @@ func changed(messages []chat.Message) []chat.Message {
 
 func cacheOverlaps(ctx context.Context, p chat.RecentCache) error {
 	return first(
-		add(ctx, p, "room", 1, 4), add(ctx, p, "room", 3, 6), wantTailOf(ctx, p, "room", 1, 6),
-		add(ctx, p, "room", 6, 6), add(ctx, p, "room", 5, 6), wantTailOf(ctx, p, "room", 1, 6), wantHeld(ctx, p, "room", 5),
+		func() error { return add(ctx, p, "room", 1, 4) },
+		func() error { return add(ctx, p, "room", 3, 6) },
+		func() error { return wantTailOf(ctx, p, "room", 1, 6) },
+		func() error { return add(ctx, p, "room", 6, 6) },
+		func() error { return add(ctx, p, "room", 5, 6) },
+		func() error { return wantTailOf(ctx, p, "room", 1, 6) },
+		func() error { return wantHeld(ctx, p, "room", 5) },
 	)
 }
 
 func cacheReplaces(ctx context.Context, p chat.RecentCache) error {
-	return first(add(ctx, p, "room", 1, 3), add(ctx, p, "room", 7, 8), wantTailOf(ctx, p, "room", 7, 8), add(ctx, p, "room", 9, 9), wantTailOf(ctx, p, "room", 7, 9))
+	return first(
+		func() error { return add(ctx, p, "room", 1, 3) },
+		func() error { return add(ctx, p, "room", 7, 8) },
+		func() error { return wantTailOf(ctx, p, "room", 7, 8) },
+		func() error { return add(ctx, p, "room", 9, 9) },
+		func() error { return wantTailOf(ctx, p, "room", 7, 9) },
+	)
 }
 
 func cacheOlder(ctx context.Context, p chat.RecentCache) error {
 	return first(
-		add(ctx, p, "room", 7, 8), during("Add", p.Add(ctx, changed(storedRange("room", 7, 8))...)), add(ctx, p, "room", 2, 3),
-		wantEnd(ctx, p, "room", 8), add(ctx, p, "room", 5, 6), wantEnd(ctx, p, "room", 8),
-		add(ctx, p, "room", 9, 9), wantEnd(ctx, p, "room", 9), wantTailOf(ctx, p, "room", 5, 9),
+		func() error { return add(ctx, p, "room", 7, 8) },
+		func() error { return during("Add", p.Add(ctx, changed(storedRange("room", 7, 8))...)) },
+		func() error { return add(ctx, p, "room", 2, 3) },
+		func() error { return wantEnd(ctx, p, "room", 8) },
+		func() error { return add(ctx, p, "room", 5, 6) },
+		func() error { return wantEnd(ctx, p, "room", 8) },
+		func() error { return add(ctx, p, "room", 9, 9) },
+		func() error { return wantEnd(ctx, p, "room", 9) },
+		func() error { return wantTailOf(ctx, p, "room", 5, 9) },
 	)
 }
 
@@ -1019,7 +1151,7 @@ func wantEnd(ctx context.Context, p chat.RecentCache, room string, last uint64) 
 	if err == nil && got[len(got)-1].Seq != last {
 		err = fmt.Errorf("it holds messages up to %d, want up to %d", got[len(got)-1].Seq, last)
 	}
-	return first(during(fmt.Sprintf("Get(%+q)", room), err), contiguous(got))
+	return then(during(fmt.Sprintf("Get(%+q)", room), err), func() error { return contiguous(got) })
 }
 
 func contiguous(messages []chat.Message) error {
@@ -1037,9 +1169,13 @@ func cacheRooms(ctx context.Context, p chat.RecentCache) error {
 		mixed = append(mixed, stored("b", n+10), stored("a", n), stored("c", n+20))
 	}
 	return first(
-		add(ctx, p, "a", 1, 2), during("Add", p.Add(ctx, mixed...)),
-		wantTailOf(ctx, p, "a", 1, 5), wantTailOf(ctx, p, "b", 13, 15), wantTailOf(ctx, p, "c", 23, 25),
-		wantHeld(ctx, p, "b", 3), wantHeld(ctx, p, "c", 3),
+		func() error { return add(ctx, p, "a", 1, 2) },
+		func() error { return during("Add", p.Add(ctx, mixed...)) },
+		func() error { return wantTailOf(ctx, p, "a", 1, 5) },
+		func() error { return wantTailOf(ctx, p, "b", 13, 15) },
+		func() error { return wantTailOf(ctx, p, "c", 23, 25) },
+		func() error { return wantHeld(ctx, p, "b", 3) },
+		func() error { return wantHeld(ctx, p, "c", 3) },
 	)
 }
 
@@ -1061,57 +1197,85 @@ func cacheExact(ctx context.Context, p chat.RecentCache) error {
 
 func cacheFills(ctx context.Context, p chat.RecentCache) error {
 	return first(
-		refill(ctx, p, "room", 4, 7), wantTailOf(ctx, p, "room", 4, 7), wantHeld(ctx, p, "room", 4), wantTail(ctx, p, "other"),
-		add(ctx, p, "room", 8, 8), wantTailOf(ctx, p, "room", 4, 8),
+		func() error { return refill(ctx, p, "room", 4, 7) },
+		func() error { return wantTailOf(ctx, p, "room", 4, 7) },
+		func() error { return wantHeld(ctx, p, "room", 4) },
+		func() error { return wantTail(ctx, p, "other") },
+		func() error { return add(ctx, p, "room", 8, 8) },
+		func() error { return wantTailOf(ctx, p, "room", 4, 8) },
 	)
 }
 
 func cacheFillsBefore(ctx context.Context, p chat.RecentCache) error {
 	return first(
-		add(ctx, p, "room", 7, 8), refill(ctx, p, "room", 4, 6), wantTailOf(ctx, p, "room", 4, 8), wantHeld(ctx, p, "room", 5),
-		refill(ctx, p, "room", 3, 7), wantTailOf(ctx, p, "room", 3, 8), wantHeld(ctx, p, "room", 6),
+		func() error { return add(ctx, p, "room", 7, 8) },
+		func() error { return refill(ctx, p, "room", 4, 6) },
+		func() error { return wantTailOf(ctx, p, "room", 4, 8) },
+		func() error { return wantHeld(ctx, p, "room", 5) },
+		func() error { return refill(ctx, p, "room", 3, 7) },
+		func() error { return wantTailOf(ctx, p, "room", 3, 8) },
+		func() error { return wantHeld(ctx, p, "room", 6) },
 	)
 }
 
 func cacheFillsAfter(ctx context.Context, p chat.RecentCache) error {
 	return first(
-		add(ctx, p, "room", 3, 4), refill(ctx, p, "room", 5, 6), wantTailOf(ctx, p, "room", 3, 6), wantHeld(ctx, p, "room", 4),
-		refill(ctx, p, "room", 5, 8), wantTailOf(ctx, p, "room", 3, 8), wantHeld(ctx, p, "room", 6),
+		func() error { return add(ctx, p, "room", 3, 4) },
+		func() error { return refill(ctx, p, "room", 5, 6) },
+		func() error { return wantTailOf(ctx, p, "room", 3, 6) },
+		func() error { return wantHeld(ctx, p, "room", 4) },
+		func() error { return refill(ctx, p, "room", 5, 8) },
+		func() error { return wantTailOf(ctx, p, "room", 3, 8) },
+		func() error { return wantHeld(ctx, p, "room", 6) },
 	)
 }
 
 func cacheFillStays(ctx context.Context, p chat.RecentCache) error {
 	other := slices.Concat(storedRange("room", 2, 3), changed(storedRange("room", 4, 6)), storedRange("room", 7, 7))
 	return first(
-		add(ctx, p, "room", 4, 6),
-		during("Fill", p.Fill(ctx, "room", changed(storedRange("room", 5, 5)))), wantTailOf(ctx, p, "room", 4, 6),
-		during("Fill with nothing", p.Fill(ctx, "room", nil)), wantTailOf(ctx, p, "room", 4, 6),
-		during("Fill", p.Fill(ctx, "room", other)), wantTailOf(ctx, p, "room", 2, 7), wantHeld(ctx, p, "room", 6),
+		func() error { return add(ctx, p, "room", 4, 6) },
+		func() error { return during("Fill", p.Fill(ctx, "room", changed(storedRange("room", 5, 5)))) },
+		func() error { return wantTailOf(ctx, p, "room", 4, 6) },
+		func() error { return during("Fill with nothing", p.Fill(ctx, "room", nil)) },
+		func() error { return wantTailOf(ctx, p, "room", 4, 6) },
+		func() error { return during("Fill", p.Fill(ctx, "room", other)) },
+		func() error { return wantTailOf(ctx, p, "room", 2, 7) },
+		func() error { return wantHeld(ctx, p, "room", 6) },
 	)
 }
 
 func cacheFillHole(ctx context.Context, p chat.RecentCache) error {
 	return first(
-		add(ctx, p, "room", 7, 8),
-		refill(ctx, p, "room", 11, 12), wantTailOf(ctx, p, "room", 7, 8),
-		refill(ctx, p, "room", 2, 4), wantTailOf(ctx, p, "room", 7, 8),
+		func() error { return add(ctx, p, "room", 7, 8) },
+		func() error { return refill(ctx, p, "room", 11, 12) },
+		func() error { return wantTailOf(ctx, p, "room", 7, 8) },
+		func() error { return refill(ctx, p, "room", 2, 4) },
+		func() error { return wantTailOf(ctx, p, "room", 7, 8) },
 	)
 }
 
 func cacheMany(ctx context.Context, p chat.RecentCache) error {
 	for n := 1; n <= 120; n++ {
-		if err := first(add(ctx, p, "room", n, n), wantTailOf(ctx, p, "room", 1, n)); err != nil {
+		if err := first(
+			func() error { return add(ctx, p, "room", n, n) },
+			func() error { return wantTailOf(ctx, p, "room", 1, n) },
+		); err != nil {
 			return err
 		}
 	}
-	return first(add(ctx, p, "big", 1, 500), wantTailOf(ctx, p, "big", 1, 500), refill(ctx, p, "filled", 1, 500), wantTailOf(ctx, p, "filled", 1, 500))
+	return first(
+		func() error { return add(ctx, p, "big", 1, 500) },
+		func() error { return wantTailOf(ctx, p, "big", 1, 500) },
+		func() error { return refill(ctx, p, "filled", 1, 500) },
+		func() error { return wantTailOf(ctx, p, "filled", 1, 500) },
+	)
 }
 
 func cacheRace(ctx context.Context, p chat.RecentCache) error {
 	const n, adders = 60, 4
 	look := func() error {
 		got, err := p.Get(ctx, "room")
-		return first(during("Get", err), contiguous(got))
+		return then(during("Get", err), func() error { return contiguous(got) })
 	}
 	return allTogether(adders+2, func(i int) error {
 		for k := 1; k <= n; k++ {
@@ -1120,7 +1284,10 @@ func cacheRace(ctx context.Context, p chat.RecentCache) error {
 				if k%(i+1) != 0 && k != n {
 					continue
 				}
-				if err := first(add(ctx, p, "room", max(1, k-i), k), look()); err != nil {
+				if err := first(
+					func() error { return add(ctx, p, "room", max(1, k-i), k) },
+					func() error { return look() },
+				); err != nil {
 					return err
 				}
 			case i == adders:

@@ -2,6 +2,7 @@ package contract
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -129,15 +130,22 @@ func during(what string, err error) error {
 	return fmt.Errorf("%s: %w", what, err)
 }
 
-// first returns the first error that is not nil.
-func first(errs ...error) error {
-	for _, err := range errs {
+// first takes one step after the other and returns the first error. What comes behind a step that failed is not done.
+func first(steps ...func() error) error { return then(nil, steps...) }
+
+// then is first, after what has come to err.
+func then(err error, steps ...func() error) error {
+	for _, step := range steps {
 		if err != nil {
 			return err
 		}
+		err = step()
 	}
-	return nil
+	return err
 }
+
+// second is for a step whose answer is of no account.
+func second[V any](_ V, err error) error { return err }
 
 // together calls do n times at once, released by one closed channel, and returns the errors in order.
 func together(n int, do func(i int) error) []error {
@@ -163,7 +171,7 @@ func together(n int, do func(i int) error) []error {
 }
 
 // allTogether is together where every call must succeed.
-func allTogether(n int, do func(i int) error) error { return first(together(n, do)...) }
+func allTogether(n int, do func(i int) error) error { return cmp.Or(together(n, do)...) }
 
 // oneWins wants exactly one call to succeed, and the others to fail with target.
 func oneWins(what string, target error, errs []error) error {

@@ -54,7 +54,11 @@ func happenings(from, to int) []event.Event {
 }
 
 func outboxEmpty(ctx context.Context, p Users) error {
-	return first(wantPending(ctx, p.Outbox), create(ctx, p, someone(1)), wantPending(ctx, p.Outbox))
+	return first(
+		func() error { return wantPending(ctx, p.Outbox) },
+		func() error { return create(ctx, p, someone(1)) },
+		func() error { return wantPending(ctx, p.Outbox) },
+	)
 }
 
 func outboxWhole(ctx context.Context, p Users) error {
@@ -62,7 +66,10 @@ func outboxWhole(ctx context.Context, p Users) error {
 		ID: "Event-ü-1", Topic: "mail", Type: "user.created", Key: "", Time: at(3),
 		Data: append(append([]byte(`{"text":"`), long(20_000)...), `","n":1.50, "e":{}}`...),
 	}
-	return first(create(ctx, p, someone(1), e, happened(2)), wantPending(ctx, p.Outbox, e, happened(2)))
+	return first(
+		func() error { return create(ctx, p, someone(1), e, happened(2)) },
+		func() error { return wantPending(ctx, p.Outbox, e, happened(2)) },
+	)
 }
 
 func outboxOrder(ctx context.Context, p Users) error {
@@ -75,7 +82,7 @@ func outboxOrder(ctx context.Context, p Users) error {
 		want = append(want, happened(n), happened(n+100))
 	}
 	_, err := p.Repository.Update(ctx, someone(0).ID, func(u *user.User) error { u.FullName = "Changed"; return nil }, happened(0))
-	return first(during("Update", err), wantPending(ctx, p.Outbox, append(want, happened(0))...))
+	return then(during("Update", err), func() error { return wantPending(ctx, p.Outbox, append(want, happened(0))...) })
 }
 
 func outboxLimit(ctx context.Context, p Users) error {
@@ -108,12 +115,14 @@ func outboxAgain(ctx context.Context, p Users) error {
 
 func outboxPublished(ctx context.Context, p Users) error {
 	return first(
-		commit(ctx, p, 0, 5),
-		during("Published", p.Outbox.Published(ctx, happened(0).ID, happened(3).ID)),
-		wantPending(ctx, p.Outbox, happened(1), happened(2), happened(4)),
-		commit(ctx, p, 5, 6),
-		during("Published", p.Outbox.Published(ctx, happened(4).ID, happened(2).ID, happened(1).ID)),
-		wantPending(ctx, p.Outbox, happened(5)),
+		func() error { return commit(ctx, p, 0, 5) },
+		func() error { return during("Published", p.Outbox.Published(ctx, happened(0).ID, happened(3).ID)) },
+		func() error { return wantPending(ctx, p.Outbox, happened(1), happened(2), happened(4)) },
+		func() error { return commit(ctx, p, 5, 6) },
+		func() error {
+			return during("Published", p.Outbox.Published(ctx, happened(4).ID, happened(2).ID, happened(1).ID))
+		},
+		func() error { return wantPending(ctx, p.Outbox, happened(5)) },
 	)
 }
 
@@ -145,12 +154,14 @@ func outboxPages(ctx context.Context, p Users) error {
 
 func outboxUnknown(ctx context.Context, p Users) error {
 	return first(
-		during("Published of nothing", p.Outbox.Published(ctx)),
-		during("Published of an unknown event", p.Outbox.Published(ctx, "unknown")),
-		commit(ctx, p, 0, 2),
-		during("Published", p.Outbox.Published(ctx, happened(0).ID, "unknown", happened(0).ID)),
-		during("Published again", p.Outbox.Published(ctx, happened(0).ID)),
-		wantPending(ctx, p.Outbox, happened(1)),
+		func() error { return during("Published of nothing", p.Outbox.Published(ctx)) },
+		func() error { return during("Published of an unknown event", p.Outbox.Published(ctx, "unknown")) },
+		func() error { return commit(ctx, p, 0, 2) },
+		func() error {
+			return during("Published", p.Outbox.Published(ctx, happened(0).ID, "unknown", happened(0).ID))
+		},
+		func() error { return during("Published again", p.Outbox.Published(ctx, happened(0).ID)) },
+		func() error { return wantPending(ctx, p.Outbox, happened(1)) },
 	)
 }
 
@@ -198,14 +209,17 @@ func outboxAfter(ctx context.Context, p Users) error {
 		}
 	}
 	return first(
-		during("Published", p.Outbox.Published(ctx, happened(5).ID, happened(6).ID)),
-		wantAfter(ctx, p.Outbox, happened(4).ID, 2, happened(7), happened(8)),
-		wantPending(ctx, p.Outbox, append(happenings(0, 5), happenings(7, n)...)...),
+		func() error { return during("Published", p.Outbox.Published(ctx, happened(5).ID, happened(6).ID)) },
+		func() error { return wantAfter(ctx, p.Outbox, happened(4).ID, 2, happened(7), happened(8)) },
+		func() error { return wantPending(ctx, p.Outbox, append(happenings(0, 5), happenings(7, n)...)...) },
 	)
 }
 
 func outboxAfterChanges(ctx context.Context, p Users) error {
-	if err := first(create(ctx, p, someone(0), happened(0), happened(1)), commit(ctx, p, 2, 6)); err != nil {
+	if err := first(
+		func() error { return create(ctx, p, someone(0), happened(0), happened(1)) },
+		func() error { return commit(ctx, p, 2, 6) },
+	); err != nil {
 		return err
 	}
 	for _, c := range []struct{ of, n int }{{0, 6}, {3, 7}, {0, 8}} {
@@ -229,14 +243,16 @@ func outboxAfterChanges(ctx context.Context, p Users) error {
 
 func outboxAfterUnknown(ctx context.Context, p Users) error {
 	return first(
-		wantAfter(ctx, p.Outbox, "unknown", 3),
-		commit(ctx, p, 0, 5),
-		wantAfter(ctx, p.Outbox, "unknown", 3, happenings(0, 3)...),
-		wantAfter(ctx, p.Outbox, "", 100, happenings(0, 5)...),
-		during("Published", p.Outbox.Published(ctx, happened(3).ID)),
-		wantAfter(ctx, p.Outbox, happened(3).ID, 2, happenings(0, 2)...),
-		during("SetAside", p.Outbox.SetAside(ctx, happened(2).ID, "too large")),
-		wantAfter(ctx, p.Outbox, happened(2).ID, 3, happened(0), happened(1), happened(4)),
+		func() error { return wantAfter(ctx, p.Outbox, "unknown", 3) },
+		func() error { return commit(ctx, p, 0, 5) },
+		func() error { return wantAfter(ctx, p.Outbox, "unknown", 3, happenings(0, 3)...) },
+		func() error { return wantAfter(ctx, p.Outbox, "", 100, happenings(0, 5)...) },
+		func() error { return during("Published", p.Outbox.Published(ctx, happened(3).ID)) },
+		func() error { return wantAfter(ctx, p.Outbox, happened(3).ID, 2, happenings(0, 2)...) },
+		func() error { return during("SetAside", p.Outbox.SetAside(ctx, happened(2).ID, "too large")) },
+		func() error {
+			return wantAfter(ctx, p.Outbox, happened(2).ID, 3, happened(0), happened(1), happened(4))
+		},
 	)
 }
 
@@ -254,30 +270,36 @@ func outboxAfterPages(ctx context.Context, p Users) error {
 		page, err = p.Outbox.PendingAfter(ctx, page[len(page)-1].ID, 4)
 		all = append(all, page...)
 	}
-	return first(during("PendingAfter", err), during("all pages", same(all, happenings(0, n))))
+	return then(during("PendingAfter", err), func() error { return during("all pages", same(all, happenings(0, n))) })
 }
 
 func outboxSetAside(ctx context.Context, p Users) error {
 	return first(
-		commit(ctx, p, 0, 5),
-		during("SetAside", p.Outbox.SetAside(ctx, happened(2).ID, "it is too large")),
-		wantPending(ctx, p.Outbox, happened(0), happened(1), happened(3), happened(4)),
-		during("Published", p.Outbox.Published(ctx, happened(0).ID)),
-		during("SetAside", p.Outbox.SetAside(ctx, happened(4).ID, "")),
-		commit(ctx, p, 5, 6),
-		wantPending(ctx, p.Outbox, happened(1), happened(3), happened(5)),
+		func() error { return commit(ctx, p, 0, 5) },
+		func() error { return during("SetAside", p.Outbox.SetAside(ctx, happened(2).ID, "it is too large")) },
+		func() error { return wantPending(ctx, p.Outbox, happened(0), happened(1), happened(3), happened(4)) },
+		func() error { return during("Published", p.Outbox.Published(ctx, happened(0).ID)) },
+		func() error { return during("SetAside", p.Outbox.SetAside(ctx, happened(4).ID, "")) },
+		func() error { return commit(ctx, p, 5, 6) },
+		func() error { return wantPending(ctx, p.Outbox, happened(1), happened(3), happened(5)) },
 	)
 }
 
 func outboxSetAsideUnknown(ctx context.Context, p Users) error {
 	return first(
-		during("SetAside of an unknown event", p.Outbox.SetAside(ctx, "unknown", "reason")),
-		commit(ctx, p, 0, 3),
-		during("SetAside", p.Outbox.SetAside(ctx, happened(0).ID, "reason")),
-		during("SetAside again", p.Outbox.SetAside(ctx, happened(0).ID, "reason")),
-		during("SetAside of an unknown event", p.Outbox.SetAside(ctx, "unknown", "reason")),
-		during("Published of what was set aside", p.Outbox.Published(ctx, happened(0).ID)),
-		wantPending(ctx, p.Outbox, happened(1), happened(2)),
+		func() error {
+			return during("SetAside of an unknown event", p.Outbox.SetAside(ctx, "unknown", "reason"))
+		},
+		func() error { return commit(ctx, p, 0, 3) },
+		func() error { return during("SetAside", p.Outbox.SetAside(ctx, happened(0).ID, "reason")) },
+		func() error { return during("SetAside again", p.Outbox.SetAside(ctx, happened(0).ID, "reason")) },
+		func() error {
+			return during("SetAside of an unknown event", p.Outbox.SetAside(ctx, "unknown", "reason"))
+		},
+		func() error {
+			return during("Published of what was set aside", p.Outbox.Published(ctx, happened(0).ID))
+		},
+		func() error { return wantPending(ctx, p.Outbox, happened(1), happened(2)) },
 	)
 }
 
@@ -482,11 +504,17 @@ func busOrder(ctx context.Context, b Bus) error {
 	return subscribed(ctx, b, "mail", "group", l.handle, func() error {
 		// One by one, and several at once.
 		for i := 0; i < n; i += 3 {
-			if err := first(publish(ctx, b, want[i]), publish(ctx, b, want[i+1], want[i+2])); err != nil {
+			if err := first(
+				func() error { return publish(ctx, b, want[i]) },
+				func() error { return publish(ctx, b, want[i+1], want[i+2]) },
+			); err != nil {
 				return err
 			}
 		}
-		return first(l.has(ctx, want...), same(unique(l.all()), want))
+		return first(
+			func() error { return l.has(ctx, want...) },
+			func() error { return same(unique(l.all()), want) },
+		)
 	})
 }
 
@@ -500,7 +528,10 @@ func busKeys(ctx context.Context, b Bus) error {
 	}
 	l := newLog()
 	return subscribed(ctx, b, "mail", "group", l.handle, func() error {
-		if err := first(publish(ctx, b, all...), l.has(ctx, all...)); err != nil {
+		if err := first(
+			func() error { return publish(ctx, b, all...) },
+			func() error { return l.has(ctx, all...) },
+		); err != nil {
 			return err
 		}
 		next := map[string]int{}
@@ -533,21 +564,20 @@ func busOneAtATime(ctx context.Context, b Bus) error {
 		mu.Unlock()
 		return nil
 	}
-	stop1, err := subscribe(ctx, b, "mail", "group", handle)
-	if err != nil {
-		return err
-	}
-	stop2, err := subscribe(ctx, b, "mail", "group", handle)
-	if err != nil {
-		return errors.Join(err, stop1())
-	}
 	var all []event.Event
 	for i := range each {
 		for k := range keys {
 			all = append(all, keyed(fmt.Sprintf("key%d", k), i))
 		}
 	}
-	err = first(publish(ctx, b, all...), l.has(ctx, all...), stop1(), stop2())
+	err := subscribed(ctx, b, "mail", "group", handle, func() error {
+		return subscribed(ctx, b, "mail", "group", handle, func() error {
+			return first(
+				func() error { return publish(ctx, b, all...) },
+				func() error { return l.has(ctx, all...) },
+			)
+		})
+	})
 	if err == nil && overlapped != "" {
 		err = fmt.Errorf("two events with key %q were handled at once", overlapped)
 	}
@@ -575,12 +605,17 @@ func busRedelivery(ctx context.Context, b Bus) error {
 		return nil
 	}
 	return subscribed(ctx, b, "mail", "group", handle, func() error {
-		if err := first(publish(ctx, b, events...), done.has(ctx, events...)); err != nil {
+		if err := first(
+			func() error { return publish(ctx, b, events...) },
+			func() error { return done.has(ctx, events...) },
+		); err != nil {
 			return err
 		}
 		return first(
-			during("the handled events", same(unique(done.all()), events)),
-			during("the events that were tried", same(attempts.all(), []event.Event{events[0], events[1], events[1], events[1], events[2]})),
+			func() error { return during("the handled events", same(unique(done.all()), events)) },
+			func() error {
+				return during("the events that were tried", same(attempts.all(), []event.Event{events[0], events[1], events[1], events[1], events[2]}))
+			},
 		)
 	})
 }
@@ -606,10 +641,10 @@ func busNever(ctx context.Context, b Bus) error {
 	return subscribed(ctx, b, "mail", "group", refusing(done), func() error {
 		want := []event.Event{keyed("key", 0), keyed("key", 2), keyed("key", 4)}
 		return first(
-			publish(ctx, b, keyed("key", 0), keyed("key", 1), keyed("key", 2)),
-			publish(ctx, b, keyed("key", 3), keyed("key", 4)),
-			done.has(ctx, want...),
-			during("the handled events", same(unique(done.all()), want)),
+			func() error { return publish(ctx, b, keyed("key", 0), keyed("key", 1), keyed("key", 2)) },
+			func() error { return publish(ctx, b, keyed("key", 3), keyed("key", 4)) },
+			func() error { return done.has(ctx, want...) },
+			func() error { return during("the handled events", same(unique(done.all()), want)) },
 		)
 	})
 }
@@ -629,10 +664,12 @@ func setsAside(ctx context.Context, b Bus, group string) error {
 				want = append(want, e)
 			}
 			return first(
-				publish(ctx, b, keyed("key", 0), keyed("key", 1), keyed("key", 2), keyed("key", 3)),
-				during("the dead topic", dead.has(ctx, want...)),
-				done.has(ctx, keyed("key", 0), keyed("key", 2)),
-				during("the dead topic", same(unique(dead.all()), want)),
+				func() error {
+					return publish(ctx, b, keyed("key", 0), keyed("key", 1), keyed("key", 2), keyed("key", 3))
+				},
+				func() error { return during("the dead topic", dead.has(ctx, want...)) },
+				func() error { return done.has(ctx, keyed("key", 0), keyed("key", 2)) },
+				func() error { return during("the dead topic", same(unique(dead.all()), want)) },
 			)
 		})
 	})
@@ -648,7 +685,11 @@ func busDeadTwice(ctx context.Context, b Bus) error {
 			events = append(events, e)
 		}
 		want := []event.Event{events[0], events[2], events[4]}
-		return first(publish(ctx, b, events...), done.has(ctx, want...), during("the handled events", same(unique(done.all()), want)))
+		return first(
+			func() error { return publish(ctx, b, events...) },
+			func() error { return done.has(ctx, want...) },
+			func() error { return during("the handled events", same(unique(done.all()), want)) },
+		)
 	})
 }
 
@@ -667,10 +708,16 @@ func busGroup(ctx context.Context, b Bus) error {
 	for i := range n {
 		events = append(events, keyed(fmt.Sprintf("key%d", i%9), i))
 	}
-	err := first(publish(ctx, b, events...), all.has(ctx, events...))
+	err := first(
+		func() error { return publish(ctx, b, events...) },
+		func() error { return all.has(ctx, events...) },
+	)
 	for i := range 9 { // one by one: whoever handles what is not his has time for it
 		e := keyed(fmt.Sprintf("key%d", i), n+i)
-		err = first(err, publish(ctx, b, e), all.has(ctx, e))
+		err = then(err,
+			func() error { return publish(ctx, b, e) },
+			func() error { return all.has(ctx, e) },
+		)
 		breathe()
 	}
 	for _, stop := range stops {
@@ -700,7 +747,10 @@ func everyoneGets(ctx context.Context, b Bus, groups ...string) error {
 	err := publish(ctx, b, events...)
 	for i, l := range logs {
 		if err == nil {
-			err = during(fmt.Sprintf("subscriber %d of groups %q", i, groups), first(l.has(ctx, events...), same(unique(l.all()), events)))
+			err = during(fmt.Sprintf("subscriber %d of groups %q", i, groups), first(
+				func() error { return l.has(ctx, events...) },
+				func() error { return same(unique(l.all()), events) },
+			))
 		}
 	}
 	for _, stop := range stops {
@@ -719,9 +769,11 @@ func busTopics(ctx context.Context, b Bus) error {
 	return subscribed(ctx, b, "mail", "group", l.handle, func() error {
 		return subscribed(ctx, b, "session", "group", other.handle, func() error {
 			return first(
-				publish(ctx, b, elsewhere, here), l.has(ctx, here), other.has(ctx, elsewhere),
-				during("topic mail", same(unique(l.all()), []event.Event{here})),
-				during("topic session", same(unique(other.all()), []event.Event{elsewhere})),
+				func() error { return publish(ctx, b, elsewhere, here) },
+				func() error { return l.has(ctx, here) },
+				func() error { return other.has(ctx, elsewhere) },
+				func() error { return during("topic mail", same(unique(l.all()), []event.Event{here})) },
+				func() error { return during("topic session", same(unique(other.all()), []event.Event{elsewhere})) },
 			)
 		})
 	})
@@ -750,7 +802,10 @@ func busReady(ctx context.Context, b Bus) error {
 		return fmt.Errorf("the port's Subscribe did not call ready: %w", ctx.Err())
 	}
 	for i := range 5 {
-		if err := first(publish(ctx, b, keyed("key", i)), l.has(ctx, keyed("key", i))); err != nil {
+		if err := first(
+			func() error { return publish(ctx, b, keyed("key", i)) },
+			func() error { return l.has(ctx, keyed("key", i)) },
+		); err != nil {
 			return fmt.Errorf("an event published after ready: %w", err)
 		}
 	}
@@ -822,7 +877,10 @@ func busEndsAfterCall(ctx context.Context, b Bus) error {
 		case <-publishing.Done():
 		}
 	}()
-	if err := first(wait("ready", ready), wait("the handler was not called", entered)); err != nil {
+	if err := first(
+		func() error { return wait("ready", ready) },
+		func() error { return wait("the handler was not called", entered) },
+	); err != nil {
 		close(release)
 		return err
 	}
@@ -832,7 +890,10 @@ func busEndsAfterCall(ctx context.Context, b Bus) error {
 	err := subscribed(ctx, b, "session", "", other.handle, func() error {
 		e := happened(2)
 		e.Topic = "session"
-		return first(publish(ctx, b, e), other.has(ctx, e))
+		return first(
+			func() error { return publish(ctx, b, e) },
+			func() error { return other.has(ctx, e) },
+		)
 	})
 	breathe()
 	close(release)
@@ -841,17 +902,21 @@ func busEndsAfterCall(ctx context.Context, b Bus) error {
 
 func busSilentAfterEnd(ctx context.Context, b Bus) error {
 	gone, here := newLog(), newLog()
-	stop, err := subscribe(ctx, b, "mail", "", gone.handle)
-	if err != nil {
-		return err
-	}
-	if err := first(publish(ctx, b, keyed("key", 1)), gone.has(ctx, keyed("key", 1)), stop()); err != nil {
+	if err := subscribed(ctx, b, "mail", "", gone.handle, func() error {
+		return first(
+			func() error { return publish(ctx, b, keyed("key", 1)) },
+			func() error { return gone.has(ctx, keyed("key", 1)) },
+		)
+	}); err != nil {
 		return err
 	}
 	before := len(gone.all())
 	return subscribed(ctx, b, "mail", "", here.handle, func() error {
 		for i := 2; i < 6; i++ {
-			if err := first(publish(ctx, b, keyed("key", i)), here.has(ctx, keyed("key", i))); err != nil {
+			if err := first(
+				func() error { return publish(ctx, b, keyed("key", i)) },
+				func() error { return here.has(ctx, keyed("key", i)) },
+			); err != nil {
 				return err
 			}
 			breathe()
@@ -881,7 +946,7 @@ func busConcurrent(ctx context.Context, b Bus) error {
 			}
 			return nil
 		})
-		if err := first(err, l.has(ctx, all...)); err != nil {
+		if err := then(err, func() error { return l.has(ctx, all...) }); err != nil {
 			return err
 		}
 		seen := unique(l.all())
@@ -891,7 +956,10 @@ func busConcurrent(ctx context.Context, b Bus) error {
 }
 
 func busNothing(ctx context.Context, b Bus) error {
-	return first(publish(ctx, b), publish(ctx, b, happened(1)))
+	return first(
+		func() error { return publish(ctx, b) },
+		func() error { return publish(ctx, b, happened(1)) },
+	)
 }
 
 // lacking is an event that can never be published.
@@ -926,9 +994,12 @@ func busPartly(ctx context.Context, b Bus) error {
 		return subscribed(ctx, b, "session", "group", other.handle, func() error {
 			err := b.Publisher.Publish(ctx, keyed("key", 0), lacking("bad", 1), keyed("good", 2), lacking("bad", 3), elsewhere)
 			return first(
-				wantFailed(err, 1, 3), l.has(ctx, keyed("key", 0), keyed("good", 2)), other.has(ctx, elsewhere),
-				wantFailed(b.Publisher.Publish(ctx, lacking("bad", 5)), 0),
-				publish(ctx, b, keyed("key", 6)), l.has(ctx, keyed("key", 6)),
+				func() error { return wantFailed(err, 1, 3) },
+				func() error { return l.has(ctx, keyed("key", 0), keyed("good", 2)) },
+				func() error { return other.has(ctx, elsewhere) },
+				func() error { return wantFailed(b.Publisher.Publish(ctx, lacking("bad", 5)), 0) },
+				func() error { return publish(ctx, b, keyed("key", 6)) },
+				func() error { return l.has(ctx, keyed("key", 6)) },
 			)
 		})
 	})
@@ -939,8 +1010,11 @@ func busInvalidHoldsUpNobody(ctx context.Context, b Bus) error {
 	return subscribed(ctx, b, "mail", "group", l.handle, func() error {
 		want := []event.Event{keyed("key", 0), keyed("key", 2), keyed("key", 3)}
 		return first(
-			wantFailed(b.Publisher.Publish(ctx, keyed("key", 0), lacking("key", 1), keyed("key", 2), keyed("key", 3)), 1),
-			l.has(ctx, want...), during("the handled events", same(unique(l.all()), want)),
+			func() error {
+				return wantFailed(b.Publisher.Publish(ctx, keyed("key", 0), lacking("key", 1), keyed("key", 2), keyed("key", 3)), 1)
+			},
+			func() error { return l.has(ctx, want...) },
+			func() error { return during("the handled events", same(unique(l.all()), want)) },
 		)
 	})
 }
@@ -950,6 +1024,9 @@ func busPublishEnded(ctx context.Context, b Bus) error {
 	return subscribed(ctx, b, "mail", "group", l.handle, func() error {
 		// Whatever it returns, it returns, and the bus works afterwards.
 		_ = b.Publisher.Publish(ended(ctx), keyed("ended", 1))
-		return first(publish(ctx, b, keyed("key", 2)), l.has(ctx, keyed("key", 2)))
+		return first(
+			func() error { return publish(ctx, b, keyed("key", 2)) },
+			func() error { return l.has(ctx, keyed("key", 2)) },
+		)
 	})
 }

@@ -180,7 +180,11 @@ func oneOfEach(ctx context.Context, p Mails) error {
 }
 
 func mailEnqueue(ctx context.Context, p Mails) error {
-	return first(enqueue(ctx, p, job(1), job(2)), wantJob(ctx, p, job(1)), wantJob(ctx, p, job(2)))
+	return first(
+		func() error { return enqueue(ctx, p, job(1), job(2)) },
+		func() error { return wantJob(ctx, p, job(1)) },
+		func() error { return wantJob(ctx, p, job(2)) },
+	)
 }
 
 func mailEnqueueState(ctx context.Context, p Mails) error {
@@ -207,12 +211,15 @@ func mailLong(ctx context.Context, p Mails) error {
 	j.To = user.Email(strings.Repeat("a", 64) + "@" + strings.Repeat("b.", 90) + "example")
 	j.Data = append(append([]byte(`{"text":"`), long(5000)...), `"}`...)
 	failed := strings.Repeat("ü", 200)
-	if err := first(enqueue(ctx, p, j), wantJob(ctx, p, j)); err != nil {
+	if err := first(
+		func() error { return enqueue(ctx, p, j) },
+		func() error { return wantJob(ctx, p, j) },
+	); err != nil {
 		return err
 	}
 	_, err := settle(ctx, p, j.ID, at(5), mail.Outcome{State: mail.Dead, At: at(5), Error: failed})
 	j.State, j.Attempts, j.Claims, j.LastError = mail.Dead, 1, 1, failed
-	return first(err, wantJob(ctx, p, j))
+	return then(err, func() error { return wantJob(ctx, p, j) })
 }
 
 func mailTwice(ctx context.Context, p Mails) error {
@@ -220,11 +227,17 @@ func mailTwice(ctx context.Context, p Mails) error {
 	again.Key = job(1).Key
 	sameID := job(1)
 	sameID.Name = "Changed"
-	if err := first(enqueue(ctx, p, job(1), again, sameID), wantJob(ctx, p, job(1))); err != nil {
+	if err := first(
+		func() error { return enqueue(ctx, p, job(1), again, sameID) },
+		func() error { return wantJob(ctx, p, job(1)) },
+	); err != nil {
 		return err
 	}
 	_, err := p.Letters.Get(ctx, again.ID)
-	return first(wantIs("Get of the job whose key was known", err, mail.ErrJobNotFound), wantListed(ctx, p, mail.Filter{Limit: 10}, 1))
+	return first(
+		func() error { return wantIs("Get of the job whose key was known", err, mail.ErrJobNotFound) },
+		func() error { return wantListed(ctx, p, mail.Filter{Limit: 10}, 1) },
+	)
 }
 
 func mailTwiceStates(ctx context.Context, p Mails) error {
@@ -238,7 +251,10 @@ func mailTwiceStates(ctx context.Context, p Mails) error {
 		if err != nil {
 			return during("Get", err)
 		}
-		if err := first(enqueue(ctx, p, again), wantJob(ctx, p, before)); err != nil {
+		if err := first(
+			func() error { return enqueue(ctx, p, again) },
+			func() error { return wantJob(ctx, p, before) },
+		); err != nil {
 			return err
 		}
 	}
@@ -284,7 +300,11 @@ func mailClaim(ctx context.Context, p Mails) error {
 	got, err := claim(ctx, p, at(5), job(1).ID)
 	want := job(1)
 	want.State, want.Attempts, want.Claims, want.LeasedUntil = mail.Running, 1, 1, at(5).Add(lease)
-	return first(err, during("Claim", sameJob(got, want)), wantJob(ctx, p, want), wantJob(ctx, p, job(2)))
+	return then(err,
+		func() error { return during("Claim", sameJob(got, want)) },
+		func() error { return wantJob(ctx, p, want) },
+		func() error { return wantJob(ctx, p, job(2)) },
+	)
 }
 
 func mailOrder(ctx context.Context, p Mails) error {
@@ -305,7 +325,10 @@ func mailOrder(ctx context.Context, p Mails) error {
 }
 
 func mailRunAt(ctx context.Context, p Mails) error {
-	if err := first(enqueue(ctx, p, job(5)), claimNone(ctx, p, at(5).Add(-time.Microsecond))); err != nil {
+	if err := first(
+		func() error { return enqueue(ctx, p, job(5)) },
+		func() error { return claimNone(ctx, p, at(5).Add(-time.Microsecond)) },
+	); err != nil {
 		return err
 	}
 	_, err := claim(ctx, p, at(5), job(5).ID)
@@ -316,9 +339,11 @@ func mailRunAtSkips(ctx context.Context, p Mails) error {
 	if err := enqueue(ctx, p, job(50), job(3), job(40), job(4)); err != nil {
 		return err
 	}
-	_, err1 := claim(ctx, p, at(10), job(3).ID)
-	_, err2 := claim(ctx, p, at(10), job(4).ID)
-	return first(err1, err2, claimNone(ctx, p, at(10)))
+	return first(
+		func() error { return second(claim(ctx, p, at(10), job(3).ID)) },
+		func() error { return second(claim(ctx, p, at(10), job(4).ID)) },
+		func() error { return claimNone(ctx, p, at(10)) },
+	)
 }
 
 func mailLease(ctx context.Context, p Mails) error {
@@ -326,7 +351,10 @@ func mailLease(ctx context.Context, p Mails) error {
 		return err
 	}
 	_, err := claim(ctx, p, at(5), job(1).ID)
-	return first(err, claimNone(ctx, p, at(5)), claimNone(ctx, p, at(5).Add(lease-time.Microsecond)))
+	return then(err,
+		func() error { return claimNone(ctx, p, at(5)) },
+		func() error { return claimNone(ctx, p, at(5).Add(lease-time.Microsecond)) },
+	)
 }
 
 func mailLeaseEnds(ctx context.Context, p Mails) error {
@@ -339,7 +367,10 @@ func mailLeaseEnds(ctx context.Context, p Mails) error {
 	got, err := claim(ctx, p, at(5).Add(lease), job(1).ID)
 	want := job(1)
 	want.State, want.Attempts, want.Claims, want.LeasedUntil = mail.Running, 2, 2, at(5).Add(2*lease)
-	return first(during("when the lease has ended", err), during("Claim", sameJob(got, want)), wantJob(ctx, p, want))
+	return then(during("when the lease has ended", err),
+		func() error { return during("Claim", sameJob(got, want)) },
+		func() error { return wantJob(ctx, p, want) },
+	)
 }
 
 func mailLeasePlace(ctx context.Context, p Mails) error {
@@ -371,8 +402,10 @@ func mailReclaimRace(ctx context.Context, p Mails) error {
 		}
 	}
 	return first(
-		claimEach(ctx, p, at(100), jobs, claimers),
-		during("when the leases have ended", claimEach(ctx, p, at(100).Add(lease), jobs, claimers)),
+		func() error { return claimEach(ctx, p, at(100), jobs, claimers) },
+		func() error {
+			return during("when the leases have ended", claimEach(ctx, p, at(100).Add(lease), jobs, claimers))
+		},
 	)
 }
 
@@ -418,7 +451,10 @@ func mailSent(ctx context.Context, p Mails) error {
 	_, err := settle(ctx, p, job(1).ID, at(5), mail.Outcome{State: mail.Sent, At: at(6)})
 	want := job(1)
 	want.State, want.Attempts, want.Claims, want.Data = mail.Sent, 1, 1, nil
-	return first(err, wantJob(ctx, p, want), claimNone(ctx, p, at(5).Add(10*lease)))
+	return then(err,
+		func() error { return wantJob(ctx, p, want) },
+		func() error { return claimNone(ctx, p, at(5).Add(10*lease)) },
+	)
 }
 
 func mailForgets(ctx context.Context, p Mails) error {
@@ -442,28 +478,33 @@ func mailAgain(ctx context.Context, p Mails) error {
 	_, err := settle(ctx, p, job(1).ID, at(5), mail.Outcome{State: mail.Ready, RunAt: at(20), At: at(6), Error: "greylisted"})
 	want := job(1)
 	want.Attempts, want.Claims, want.RunAt, want.LastError = 1, 1, at(20), "greylisted"
-	if err := first(err, wantJob(ctx, p, want), claimNone(ctx, p, at(20).Add(-time.Microsecond))); err != nil {
+	if err := then(err,
+		func() error { return wantJob(ctx, p, want) },
+		func() error { return claimNone(ctx, p, at(20).Add(-time.Microsecond)) },
+	); err != nil {
 		return err
 	}
 	got, err := claim(ctx, p, at(20), job(1).ID)
 	want.State, want.Attempts, want.Claims, want.LeasedUntil = mail.Running, 2, 2, at(20).Add(lease)
-	return first(err, during("Claim", sameJob(got, want)))
+	return then(err, func() error { return during("Claim", sameJob(got, want)) })
 }
 
 func mailUntried(ctx context.Context, p Mails) error {
 	if err := enqueue(ctx, p, job(1)); err != nil {
 		return err
 	}
-	_, err1 := settle(ctx, p, job(1).ID, at(5), mail.Outcome{State: mail.Ready, RunAt: at(20), At: at(6), Error: "greylisted"})
-	_, err2 := settle(ctx, p, job(1).ID, at(20), mail.Outcome{State: mail.Ready, RunAt: at(40), At: at(21), Error: "nobody there", Untried: true})
+	if _, err := settle(ctx, p, job(1).ID, at(5), mail.Outcome{State: mail.Ready, RunAt: at(20), At: at(6), Error: "greylisted"}); err != nil {
+		return err
+	}
+	_, err := settle(ctx, p, job(1).ID, at(20), mail.Outcome{State: mail.Ready, RunAt: at(40), At: at(21), Error: "nobody there", Untried: true})
 	want := job(1)
 	want.Attempts, want.Claims, want.RunAt, want.LastError = 1, 2, at(40), "nobody there"
-	if err := first(err1, err2, wantJob(ctx, p, want)); err != nil {
+	if err := then(err, func() error { return wantJob(ctx, p, want) }); err != nil {
 		return err
 	}
 	got, err := claim(ctx, p, at(40), job(1).ID)
 	want.State, want.Attempts, want.Claims, want.LeasedUntil = mail.Running, 2, 3, at(40).Add(lease)
-	return first(err, during("Claim", sameJob(got, want)))
+	return then(err, func() error { return during("Claim", sameJob(got, want)) })
 }
 
 func mailDeferred(ctx context.Context, p Mails) error {
@@ -473,7 +514,7 @@ func mailDeferred(ctx context.Context, p Mails) error {
 	want := job(1)
 	want.Claims, want.RunAt, want.LastError, want.DeferredSince = 1, at(20), "try later", at(6)
 	_, err := settle(ctx, p, want.ID, at(5), mail.Outcome{State: mail.Ready, RunAt: at(20), At: at(6), Error: "try later", Untried: true, DeferredSince: at(6)})
-	if err := first(err, wantJob(ctx, p, want)); err != nil {
+	if err := then(err, func() error { return wantJob(ctx, p, want) }); err != nil {
 		return err
 	}
 	want.Claims, want.RunAt, want.LastError = 2, at(40), "nobody there"
@@ -481,7 +522,7 @@ func mailDeferred(ctx context.Context, p Mails) error {
 	if err == nil && !claimed.DeferredSince.Equal(at(6)) {
 		err = fmt.Errorf("the claimed job is put off since %v, want %v", claimed.DeferredSince, at(6))
 	}
-	return first(err, wantJob(ctx, p, want))
+	return then(err, func() error { return wantJob(ctx, p, want) })
 }
 
 func mailPlace(ctx context.Context, p Mails) error {
@@ -491,9 +532,10 @@ func mailPlace(ctx context.Context, p Mails) error {
 	if _, err := settle(ctx, p, job(2).ID, at(5), mail.Outcome{State: mail.Ready, RunAt: at(20), At: at(6), Error: "later"}); err != nil {
 		return err
 	}
-	_, err1 := claim(ctx, p, at(20), job(2).ID)
-	_, err2 := claim(ctx, p, at(20), job(1).ID)
-	return first(err1, err2)
+	return first(
+		func() error { return second(claim(ctx, p, at(20), job(2).ID)) },
+		func() error { return second(claim(ctx, p, at(20), job(1).ID)) },
+	)
 }
 
 func mailDead(ctx context.Context, p Mails) error {
@@ -503,7 +545,10 @@ func mailDead(ctx context.Context, p Mails) error {
 	_, err := settle(ctx, p, job(1).ID, at(5), mail.Outcome{State: mail.Dead, At: at(6), Error: "no such mailbox"})
 	want := job(1)
 	want.State, want.Attempts, want.Claims, want.LastError = mail.Dead, 1, 1, "no such mailbox"
-	return first(err, wantJob(ctx, p, want), claimNone(ctx, p, at(5).Add(10*lease)))
+	return then(err,
+		func() error { return wantJob(ctx, p, want) },
+		func() error { return claimNone(ctx, p, at(5).Add(10*lease)) },
+	)
 }
 
 func mailSettleTwice(ctx context.Context, p Mails) error {
@@ -520,7 +565,12 @@ func mailSettleTwice(ctx context.Context, p Mails) error {
 			return during("Get", err)
 		}
 		for _, o := range []mail.Outcome{{State: mail.Sent, At: at(7)}, {State: mail.Ready, RunAt: at(8), At: at(7), Error: "second"}, {State: mail.Dead, At: at(7), Error: "second"}} {
-			if err := first(wantIs(fmt.Sprintf("Settle of a job that is %s already", state), p.Queue.Settle(ctx, j, o), mail.ErrLeaseLost), wantJob(ctx, p, before)); err != nil {
+			if err := first(
+				func() error {
+					return wantIs(fmt.Sprintf("Settle of a job that is %s already", state), p.Queue.Settle(ctx, j, o), mail.ErrLeaseLost)
+				},
+				func() error { return wantJob(ctx, p, before) },
+			); err != nil {
 				return err
 			}
 		}
@@ -542,7 +592,10 @@ func mailSettleLost(ctx context.Context, p Mails) error {
 	}
 	for _, state := range []mail.State{mail.Sent, mail.Ready, mail.Dead} {
 		err := p.Queue.Settle(ctx, old, mail.Outcome{State: state, RunAt: at(6), At: at(6), Error: "old"})
-		if err := first(wantIs("Settle under a lost lease", err, mail.ErrLeaseLost), wantJob(ctx, p, now)); err != nil {
+		if err := first(
+			func() error { return wantIs("Settle under a lost lease", err, mail.ErrLeaseLost) },
+			func() error { return wantJob(ctx, p, now) },
+		); err != nil {
 			return err
 		}
 	}
@@ -558,8 +611,10 @@ func mailSettleLate(ctx context.Context, p Mails) error {
 		return err
 	}
 	return first(
-		during("Settle after the lease", p.Queue.Settle(ctx, j, mail.Outcome{State: mail.Sent, At: at(5).Add(3 * lease)})),
-		claimNone(ctx, p, at(5).Add(3*lease)),
+		func() error {
+			return during("Settle after the lease", p.Queue.Settle(ctx, j, mail.Outcome{State: mail.Sent, At: at(5).Add(3 * lease)}))
+		},
+		func() error { return claimNone(ctx, p, at(5).Add(3*lease)) },
 	)
 }
 
@@ -575,8 +630,10 @@ func mailSettleRemoved(ctx context.Context, p Mails) error {
 		return during("Discard", err)
 	}
 	return first(
-		wantIs("Settle of a removed job", p.Queue.Settle(ctx, j, mail.Outcome{State: mail.Sent, At: at(7)}), mail.ErrLeaseLost),
-		wantListed(ctx, p, mail.Filter{Limit: 10}),
+		func() error {
+			return wantIs("Settle of a removed job", p.Queue.Settle(ctx, j, mail.Outcome{State: mail.Sent, At: at(7)}), mail.ErrLeaseLost)
+		},
+		func() error { return wantListed(ctx, p, mail.Filter{Limit: 10}) },
 	)
 }
 
@@ -608,7 +665,9 @@ func mailClaimsCount(ctx context.Context, p Mails) error {
 	if err == nil && (j.Attempts != 1 || j.Claims != 2) {
 		err = fmt.Errorf("the first claim after a requeue has Attempts %d and Claims %d, want 1 and 2", j.Attempts, j.Claims)
 	}
-	return first(err, wantIs("Settle under the lease from before the requeue", p.Queue.Settle(ctx, old, mail.Outcome{State: mail.Sent, At: at(8)}), mail.ErrLeaseLost))
+	return then(err, func() error {
+		return wantIs("Settle under the lease from before the requeue", p.Queue.Settle(ctx, old, mail.Outcome{State: mail.Sent, At: at(8)}), mail.ErrLeaseLost)
+	})
 }
 
 // prune wants n jobs to go.
@@ -633,22 +692,35 @@ func mailPrune(ctx context.Context, p Mails) error {
 		}
 	}
 	return first(
-		prune(ctx, p, at(20), 2), wantListed(ctx, p, mail.Filter{Limit: 10}, 2, 3),
-		prune(ctx, p, at(20), 0), prune(ctx, p, at(20).Add(time.Microsecond), 1), wantListed(ctx, p, mail.Filter{Limit: 10}, 3),
+		func() error { return prune(ctx, p, at(20), 2) },
+		func() error { return wantListed(ctx, p, mail.Filter{Limit: 10}, 2, 3) },
+		func() error { return prune(ctx, p, at(20), 0) },
+		func() error { return prune(ctx, p, at(20).Add(time.Microsecond), 1) },
+		func() error { return wantListed(ctx, p, mail.Filter{Limit: 10}, 3) },
 	)
 }
 
 func mailPruneOthers(ctx context.Context, p Mails) error {
-	return first(oneOfEach(ctx, p), prune(ctx, p, at(100_000), 1), wantListed(ctx, p, mail.Filter{Limit: 10}, 1, 2, 4))
+	return first(
+		func() error { return oneOfEach(ctx, p) },
+		func() error { return prune(ctx, p, at(100_000), 1) },
+		func() error { return wantListed(ctx, p, mail.Filter{Limit: 10}, 1, 2, 4) },
+	)
 }
 
 func mailPruneKeys(ctx context.Context, p Mails) error {
-	if err := first(oneOfEach(ctx, p), prune(ctx, p, at(100_000), 1)); err != nil {
+	if err := first(
+		func() error { return oneOfEach(ctx, p) },
+		func() error { return prune(ctx, p, at(100_000), 1) },
+	); err != nil {
 		return err
 	}
 	again := job(9)
 	again.Key = job(3).Key
-	return first(enqueue(ctx, p, again), wantJob(ctx, p, again))
+	return first(
+		func() error { return enqueue(ctx, p, again) },
+		func() error { return wantJob(ctx, p, again) },
+	)
 }
 
 func mailEnded(ctx context.Context, p Mails) error {
@@ -725,19 +797,20 @@ func die(ctx context.Context, p Mails, numbers ...int) error {
 
 func lettersOrder(ctx context.Context, p Mails) error {
 	return first(
-		wantListed(ctx, p, mail.Filter{Limit: 10}),
-		die(ctx, p, 4, 1, 3), enqueue(ctx, p, job(2), job(0)),
-		wantListed(ctx, p, mail.Filter{Limit: 10}, 0, 1, 2, 3, 4),
+		func() error { return wantListed(ctx, p, mail.Filter{Limit: 10}) },
+		func() error { return die(ctx, p, 4, 1, 3) },
+		func() error { return enqueue(ctx, p, job(2), job(0)) },
+		func() error { return wantListed(ctx, p, mail.Filter{Limit: 10}, 0, 1, 2, 3, 4) },
 	)
 }
 
 func lettersLimit(ctx context.Context, p Mails) error {
 	return first(
-		enqueue(ctx, p, job(3), job(1), job(2)),
-		wantListed(ctx, p, mail.Filter{Limit: 1}, 1),
-		wantListed(ctx, p, mail.Filter{Limit: 2}, 1, 2),
-		wantListed(ctx, p, mail.Filter{Limit: 3}, 1, 2, 3),
-		wantListed(ctx, p, mail.Filter{Limit: 1000}, 1, 2, 3),
+		func() error { return enqueue(ctx, p, job(3), job(1), job(2)) },
+		func() error { return wantListed(ctx, p, mail.Filter{Limit: 1}, 1) },
+		func() error { return wantListed(ctx, p, mail.Filter{Limit: 2}, 1, 2) },
+		func() error { return wantListed(ctx, p, mail.Filter{Limit: 3}, 1, 2, 3) },
+		func() error { return wantListed(ctx, p, mail.Filter{Limit: 1000}, 1, 2, 3) },
 	)
 }
 
@@ -775,10 +848,10 @@ func lettersGone(ctx context.Context, p Mails) error {
 		return err
 	}
 	return first(
-		during("Discard", p.Letters.Discard(ctx, job(2).ID)),
-		wantListed(ctx, p, mail.Filter{After: job(2).ID, Limit: 10}, 3, 4),
-		wantListed(ctx, p, mail.Filter{State: mail.Dead, After: job(2).ID, Limit: 1}, 3),
-		wantListed(ctx, p, mail.Filter{After: job(4).ID, Limit: 10}),
+		func() error { return during("Discard", p.Letters.Discard(ctx, job(2).ID)) },
+		func() error { return wantListed(ctx, p, mail.Filter{After: job(2).ID, Limit: 10}, 3, 4) },
+		func() error { return wantListed(ctx, p, mail.Filter{State: mail.Dead, After: job(2).ID, Limit: 1}, 3) },
+		func() error { return wantListed(ctx, p, mail.Filter{After: job(4).ID, Limit: 10}) },
 	)
 }
 
@@ -789,35 +862,45 @@ func lettersFilter(ctx context.Context, p Mails) error {
 	second := job(5)
 	second.To = job(4).To
 	return first(
-		enqueue(ctx, p, second),
-		wantListed(ctx, p, mail.Filter{State: mail.Ready, Limit: 10}, 1, 5),
-		wantListed(ctx, p, mail.Filter{State: mail.Running, Limit: 10}, 2),
-		wantListed(ctx, p, mail.Filter{State: mail.Sent, Limit: 10}, 3),
-		wantListed(ctx, p, mail.Filter{State: mail.Dead, Limit: 10}, 4),
-		wantListed(ctx, p, mail.Filter{To: job(4).To, Limit: 10}, 4, 5),
-		wantListed(ctx, p, mail.Filter{To: job(4).To, State: mail.Ready, Limit: 10}, 5),
-		wantListed(ctx, p, mail.Filter{To: job(4).To, After: job(4).ID, Limit: 10}, 5),
-		wantListed(ctx, p, mail.Filter{To: "zoe@example.com", Limit: 10}),
-		wantListed(ctx, p, mail.Filter{To: "zoe_@example.com", Limit: 10}),
+		func() error { return enqueue(ctx, p, second) },
+		func() error { return wantListed(ctx, p, mail.Filter{State: mail.Ready, Limit: 10}, 1, 5) },
+		func() error { return wantListed(ctx, p, mail.Filter{State: mail.Running, Limit: 10}, 2) },
+		func() error { return wantListed(ctx, p, mail.Filter{State: mail.Sent, Limit: 10}, 3) },
+		func() error { return wantListed(ctx, p, mail.Filter{State: mail.Dead, Limit: 10}, 4) },
+		func() error { return wantListed(ctx, p, mail.Filter{To: job(4).To, Limit: 10}, 4, 5) },
+		func() error { return wantListed(ctx, p, mail.Filter{To: job(4).To, State: mail.Ready, Limit: 10}, 5) },
+		func() error { return wantListed(ctx, p, mail.Filter{To: job(4).To, After: job(4).ID, Limit: 10}, 5) },
+		func() error { return wantListed(ctx, p, mail.Filter{To: "zoe@example.com", Limit: 10}) },
+		func() error { return wantListed(ctx, p, mail.Filter{To: "zoe_@example.com", Limit: 10}) },
 	)
 }
 
 func lettersAbsent(ctx context.Context, p Mails) error {
 	_, err := p.Letters.Get(ctx, "nobody")
 	return first(
-		wantIs("Get of an unknown job", err, mail.ErrJobNotFound),
-		wantIs("Requeue of an unknown job", p.Letters.Requeue(ctx, "nobody", at(1), nil), mail.ErrJobNotFound),
-		wantIs("Discard of an unknown job", p.Letters.Discard(ctx, "nobody"), mail.ErrJobNotFound),
+		func() error { return wantIs("Get of an unknown job", err, mail.ErrJobNotFound) },
+		func() error {
+			return wantIs("Requeue of an unknown job", p.Letters.Requeue(ctx, "nobody", at(1), nil), mail.ErrJobNotFound)
+		},
+		func() error {
+			return wantIs("Discard of an unknown job", p.Letters.Discard(ctx, "nobody"), mail.ErrJobNotFound)
+		},
 	)
 }
 
 func lettersRequeue(ctx context.Context, p Mails) error {
-	if err := first(die(ctx, p, 1), during("Requeue", p.Letters.Requeue(ctx, job(1).ID, at(2000), nil))); err != nil {
+	if err := first(
+		func() error { return die(ctx, p, 1) },
+		func() error { return during("Requeue", p.Letters.Requeue(ctx, job(1).ID, at(2000), nil)) },
+	); err != nil {
 		return err
 	}
 	want := job(1)
 	want.RunAt, want.Claims, want.LastError = at(2000), 1, "dead"
-	if err := first(wantJob(ctx, p, want), claimNone(ctx, p, at(2000).Add(-time.Microsecond))); err != nil {
+	if err := first(
+		func() error { return wantJob(ctx, p, want) },
+		func() error { return claimNone(ctx, p, at(2000).Add(-time.Microsecond)) },
+	); err != nil {
 		return err
 	}
 	j, err := p.Letters.Get(ctx, want.ID)
@@ -835,13 +918,11 @@ func lettersRequeueDeferred(ctx context.Context, p Mails) error {
 	if err := enqueue(ctx, p, job(1)); err != nil {
 		return err
 	}
-	_, err1 := settle(ctx, p, job(1).ID, at(5), mail.Outcome{State: mail.Ready, RunAt: at(20), At: at(6), Error: "try later", Untried: true, DeferredSince: at(6)})
-	if err1 != nil {
-		return err1
+	if _, err := settle(ctx, p, job(1).ID, at(5), mail.Outcome{State: mail.Ready, RunAt: at(20), At: at(6), Error: "try later", Untried: true, DeferredSince: at(6)}); err != nil {
+		return err
 	}
-	_, err2 := settle(ctx, p, job(1).ID, at(20), mail.Outcome{State: mail.Dead, At: at(21), Error: "too long"})
-	if err2 != nil {
-		return err2
+	if _, err := settle(ctx, p, job(1).ID, at(20), mail.Outcome{State: mail.Dead, At: at(21), Error: "too long"}); err != nil {
+		return err
 	}
 	want := job(1)
 	want.RunAt, want.Claims, want.LastError = at(2000), 2, "too long"
@@ -854,9 +935,9 @@ func lettersRequeueDeferred(ctx context.Context, p Mails) error {
 func lettersData(ctx context.Context, p Mails) error {
 	fresh := []byte(`{"code": "fresh ü"}`)
 	if err := first(
-		die(ctx, p, 1, 2),
-		during("Requeue", p.Letters.Requeue(ctx, job(1).ID, at(2000), fresh)),
-		during("Requeue", p.Letters.Requeue(ctx, job(2).ID, at(2000), nil)),
+		func() error { return die(ctx, p, 1, 2) },
+		func() error { return during("Requeue", p.Letters.Requeue(ctx, job(1).ID, at(2000), fresh)) },
+		func() error { return during("Requeue", p.Letters.Requeue(ctx, job(2).ID, at(2000), nil)) },
 	); err != nil {
 		return err
 	}
@@ -864,7 +945,10 @@ func lettersData(ctx context.Context, p Mails) error {
 	one.RunAt, one.Claims, one.LastError, one.Data = at(2000), 1, "dead", []byte(`{"code": "fresh ü"}`)
 	two.RunAt, two.Claims, two.LastError = at(2000), 1, "dead"
 	fresh[0] = '!'
-	return first(wantJob(ctx, p, one), wantJob(ctx, p, two))
+	return first(
+		func() error { return wantJob(ctx, p, one) },
+		func() error { return wantJob(ctx, p, two) },
+	)
 }
 
 func lettersNotDead(ctx context.Context, p Mails) error {
@@ -877,9 +961,13 @@ func lettersNotDead(ctx context.Context, p Mails) error {
 			return during("Get", err)
 		}
 		if err := first(
-			wantIs(fmt.Sprintf("Requeue of a %s job", before.State), p.Letters.Requeue(ctx, before.ID, at(9), []byte(`{}`)), mail.ErrNotDead),
-			wantIs(fmt.Sprintf("Discard of a %s job", before.State), p.Letters.Discard(ctx, before.ID), mail.ErrNotDead),
-			wantJob(ctx, p, before),
+			func() error {
+				return wantIs(fmt.Sprintf("Requeue of a %s job", before.State), p.Letters.Requeue(ctx, before.ID, at(9), []byte(`{}`)), mail.ErrNotDead)
+			},
+			func() error {
+				return wantIs(fmt.Sprintf("Discard of a %s job", before.State), p.Letters.Discard(ctx, before.ID), mail.ErrNotDead)
+			},
+			func() error { return wantJob(ctx, p, before) },
 		); err != nil {
 			return err
 		}
@@ -897,16 +985,23 @@ func lettersRequeueRace(ctx context.Context, p Mails) error {
 }
 
 func lettersDiscard(ctx context.Context, p Mails) error {
-	if err := first(die(ctx, p, 1, 2), during("Discard", p.Letters.Discard(ctx, job(1).ID))); err != nil {
+	if err := first(
+		func() error { return die(ctx, p, 1, 2) },
+		func() error { return during("Discard", p.Letters.Discard(ctx, job(1).ID)) },
+	); err != nil {
 		return err
 	}
 	_, err := p.Letters.Get(ctx, job(1).ID)
 	return first(
-		wantIs("Get of a discarded job", err, mail.ErrJobNotFound),
-		wantIs("Discard of a discarded job", p.Letters.Discard(ctx, job(1).ID), mail.ErrJobNotFound),
-		wantIs("Requeue of a discarded job", p.Letters.Requeue(ctx, job(1).ID, at(1), nil), mail.ErrJobNotFound),
-		wantListed(ctx, p, mail.Filter{Limit: 10}, 2),
-		claimNone(ctx, p, at(100_000)),
+		func() error { return wantIs("Get of a discarded job", err, mail.ErrJobNotFound) },
+		func() error {
+			return wantIs("Discard of a discarded job", p.Letters.Discard(ctx, job(1).ID), mail.ErrJobNotFound)
+		},
+		func() error {
+			return wantIs("Requeue of a discarded job", p.Letters.Requeue(ctx, job(1).ID, at(1), nil), mail.ErrJobNotFound)
+		},
+		func() error { return wantListed(ctx, p, mail.Filter{Limit: 10}, 2) },
+		func() error { return claimNone(ctx, p, at(100_000)) },
 	)
 }
 
@@ -915,8 +1010,10 @@ func lettersDiscardRace(ctx context.Context, p Mails) error {
 		return err
 	}
 	return first(
-		oneWins("Discard", mail.ErrJobNotFound, together(8, func(int) error { return p.Letters.Discard(ctx, job(1).ID) })),
-		wantListed(ctx, p, mail.Filter{Limit: 10}, 2),
+		func() error {
+			return oneWins("Discard", mail.ErrJobNotFound, together(8, func(int) error { return p.Letters.Discard(ctx, job(1).ID) }))
+		},
+		func() error { return wantListed(ctx, p, mail.Filter{Limit: 10}, 2) },
 	)
 }
 
@@ -961,10 +1058,15 @@ func statsEmpty(ctx context.Context, p Mails) error { return wantStats(ctx, p, n
 
 func statsStates(ctx context.Context, p Mails) error {
 	return first(
-		oneOfEach(ctx, p), enqueue(ctx, p, job(5), job(6)),
-		wantStats(ctx, p, map[mail.State]int{mail.Ready: 3, mail.Running: 1, mail.Sent: 1, mail.Dead: 1}),
-		during("Discard", p.Letters.Discard(ctx, job(4).ID)),
-		wantStats(ctx, p, map[mail.State]int{mail.Ready: 3, mail.Running: 1, mail.Sent: 1}),
+		func() error { return oneOfEach(ctx, p) },
+		func() error { return enqueue(ctx, p, job(5), job(6)) },
+		func() error {
+			return wantStats(ctx, p, map[mail.State]int{mail.Ready: 3, mail.Running: 1, mail.Sent: 1, mail.Dead: 1})
+		},
+		func() error { return during("Discard", p.Letters.Discard(ctx, job(4).ID)) },
+		func() error {
+			return wantStats(ctx, p, map[mail.State]int{mail.Ready: 3, mail.Running: 1, mail.Sent: 1})
+		},
 	)
 }
 
@@ -1017,14 +1119,16 @@ func arrived(ctx context.Context, p Outgoing, numbers ...int) error {
 
 func senderArrives(ctx context.Context, p Outgoing) error {
 	return first(
-		during("Send", p.Sender.Send(ctx, letter(1))), arrived(ctx, p, 1),
-		during("Send", p.Sender.Send(ctx, letter(2))), arrived(ctx, p, 1, 2),
+		func() error { return during("Send", p.Sender.Send(ctx, letter(1))) },
+		func() error { return arrived(ctx, p, 1) },
+		func() error { return during("Send", p.Sender.Send(ctx, letter(2))) },
+		func() error { return arrived(ctx, p, 1, 2) },
 	)
 }
 
 func senderConcurrent(ctx context.Context, p Outgoing) error {
 	err := allTogether(8, func(i int) error { return during("Send", p.Sender.Send(ctx, letter(i))) })
-	return first(err, arrived(ctx, p, 0, 1, 2, 3, 4, 5, 6, 7))
+	return then(err, func() error { return arrived(ctx, p, 0, 1, 2, 3, 4, 5, 6, 7) })
 }
 
 func senderEnded(ctx context.Context, p Outgoing) error {
@@ -1037,5 +1141,8 @@ func senderEnded(ctx context.Context, p Outgoing) error {
 	} else {
 		err = nil
 	}
-	return first(err, during("Send afterwards", p.Sender.Send(ctx, letter(2))), arrived(ctx, p, 2))
+	return then(err,
+		func() error { return during("Send afterwards", p.Sender.Send(ctx, letter(2))) },
+		func() error { return arrived(ctx, p, 2) },
+	)
 }

@@ -213,14 +213,23 @@ func fanoutWhole(ctx context.Context, open FanoutNodes) error {
 		{Kind: realtime.SignalEvent, Room: "room", User: author, Node: "n", Event: "cursor", Data: `{"room":"room","x":1,"ü":"` + long(1000) + `"}`},
 	}
 	return open.running(ctx, 2, func(nodes []*node) error {
-		return first(follow(ctx, "room", nodes...), nodes[0].publish(ctx, want...), nodes[1].got(ctx, "room", want...), nodes[0].got(ctx, "room", want...))
+		return first(
+			func() error { return follow(ctx, "room", nodes...) },
+			func() error { return nodes[0].publish(ctx, want...) },
+			func() error { return nodes[1].got(ctx, "room", want...) },
+			func() error { return nodes[0].got(ctx, "room", want...) },
+		)
 	})
 }
 
 func fanoutOwn(ctx context.Context, open FanoutNodes) error {
 	return open.running(ctx, 1, func(nodes []*node) error {
 		n := nodes[0]
-		return first(follow(ctx, "room", n), n.publish(ctx, signal("room", 1), signal("room", 2)), n.got(ctx, "room", signal("room", 1), signal("room", 2)))
+		return first(
+			func() error { return follow(ctx, "room", n) },
+			func() error { return n.publish(ctx, signal("room", 1), signal("room", 2)) },
+			func() error { return n.got(ctx, "room", signal("room", 1), signal("room", 2)) },
+		)
 	})
 }
 
@@ -228,7 +237,7 @@ func fanoutNodes(ctx context.Context, open FanoutNodes) error {
 	return open.running(ctx, 3, func(nodes []*node) error {
 		err := follow(ctx, "room", nodes...)
 		for i, n := range nodes {
-			err = first(err, n.publish(ctx, signal("room", i)))
+			err = then(err, func() error { return n.publish(ctx, signal("room", i)) })
 			for _, m := range nodes {
 				if err == nil {
 					_, err = m.until(ctx, "room", i+1)
@@ -236,7 +245,7 @@ func fanoutNodes(ctx context.Context, open FanoutNodes) error {
 			}
 		}
 		for _, m := range nodes {
-			err = first(err, m.got(ctx, "room", signal("room", 0), signal("room", 1), signal("room", 2)))
+			err = then(err, func() error { return m.got(ctx, "room", signal("room", 0), signal("room", 1), signal("room", 2)) })
 		}
 		return err
 	})
@@ -246,37 +255,45 @@ func fanoutFollowed(ctx context.Context, open FanoutNodes) error {
 	return open.running(ctx, 2, func(nodes []*node) error {
 		a, b := nodes[0], nodes[1]
 		return first(
-			follow(ctx, "one", a), follow(ctx, "two", b),
-			a.publish(ctx, signal("one", 1), signal("two", 2), signal("nobody's", 3)), b.publish(ctx, signal("one", 4)),
-			during("the following node", second(a.until(ctx, "one", 2))), b.got(ctx, "two", signal("two", 2)),
-			roundTrips(ctx, nodes),
-			during("a node that does not follow", first(a.got(ctx, "two"), b.got(ctx, "one"), a.got(ctx, "nobody's"), b.got(ctx, "nobody's"))),
+			func() error { return follow(ctx, "one", a) },
+			func() error { return follow(ctx, "two", b) },
+			func() error { return a.publish(ctx, signal("one", 1), signal("two", 2), signal("nobody's", 3)) },
+			func() error { return b.publish(ctx, signal("one", 4)) },
+			func() error { return during("the following node", second(a.until(ctx, "one", 2))) },
+			func() error { return b.got(ctx, "two", signal("two", 2)) },
+			func() error { return roundTrips(ctx, nodes) },
+			func() error {
+				return during("a node that does not follow", first(
+					func() error { return a.got(ctx, "two") },
+					func() error { return b.got(ctx, "one") },
+					func() error { return a.got(ctx, "nobody's") },
+					func() error { return b.got(ctx, "nobody's") },
+				))
+			},
 		)
 	})
 }
-
-func second[V any](_ V, err error) error { return err }
 
 func fanoutExact(ctx context.Context, open FanoutNodes) error {
 	return open.running(ctx, 2, func(nodes []*node) error {
 		var err error
 		for i, name := range names {
 			if i%2 == 0 {
-				err = first(err, follow(ctx, name, nodes[0]))
+				err = then(err, func() error { return follow(ctx, name, nodes[0]) })
 			}
 		}
 		for i, name := range names {
-			err = first(err, nodes[1].publish(ctx, signal(name, i)))
+			err = then(err, func() error { return nodes[1].publish(ctx, signal(name, i)) })
 		}
 		for i, name := range names {
 			if i%2 == 0 {
-				err = first(err, nodes[0].got(ctx, name, signal(name, i)))
+				err = then(err, func() error { return nodes[0].got(ctx, name, signal(name, i)) })
 			}
 		}
-		err = first(err, roundTrips(ctx, nodes))
+		err = then(err, func() error { return roundTrips(ctx, nodes) })
 		for i, name := range names {
 			if i%2 == 1 {
-				err = first(err, nodes[0].got(ctx, name))
+				err = then(err, func() error { return nodes[0].got(ctx, name) })
 			}
 		}
 		return err
@@ -287,7 +304,11 @@ func fanoutFollow(ctx context.Context, open FanoutNodes) error {
 	return open.running(ctx, 2, func(nodes []*node) error {
 		for i := range 40 {
 			room := fmt.Sprintf("room-%d", i)
-			if err := first(follow(ctx, room, nodes[0]), nodes[1].publish(ctx, signal(room, i)), nodes[0].got(ctx, room, signal(room, i))); err != nil {
+			if err := first(
+				func() error { return follow(ctx, room, nodes[0]) },
+				func() error { return nodes[1].publish(ctx, signal(room, i)) },
+				func() error { return nodes[0].got(ctx, room, signal(room, i)) },
+			); err != nil {
 				return err
 			}
 		}
@@ -320,8 +341,11 @@ func fanoutTwice(ctx context.Context, open FanoutNodes) error {
 	return open.running(ctx, 2, func(nodes []*node) error {
 		a, b := nodes[0], nodes[1]
 		if err := first(
-			follow(ctx, "room", a, a, a), b.publish(ctx, signal("room", 1)), a.publish(ctx, signal("room", 2)),
-			second(a.until(ctx, "room", 2)), roundTrips(ctx, nodes),
+			func() error { return follow(ctx, "room", a, a, a) },
+			func() error { return b.publish(ctx, signal("room", 1)) },
+			func() error { return a.publish(ctx, signal("room", 2)) },
+			func() error { return second(a.until(ctx, "room", 2)) },
+			func() error { return roundTrips(ctx, nodes) },
 		); err != nil {
 			return err
 		}
@@ -329,9 +353,13 @@ func fanoutTwice(ctx context.Context, open FanoutNodes) error {
 			return fmt.Errorf("2 signals of a room that was followed three times were delivered %d times", len(got))
 		}
 		return first(
-			during("Unfollow", a.Unfollow(ctx, "room")), roundTrips(ctx, nodes),
-			b.publish(ctx, signal("room", 3)), roundTrips(ctx, nodes),
-			during("after one Unfollow of a room that was followed three times", wantCount(a, "room", 2)),
+			func() error { return during("Unfollow", a.Unfollow(ctx, "room")) },
+			func() error { return roundTrips(ctx, nodes) },
+			func() error { return b.publish(ctx, signal("room", 3)) },
+			func() error { return roundTrips(ctx, nodes) },
+			func() error {
+				return during("after one Unfollow of a room that was followed three times", wantCount(a, "room", 2))
+			},
 		)
 	})
 }
@@ -347,13 +375,23 @@ func fanoutUnfollow(ctx context.Context, open FanoutNodes) error {
 	return open.running(ctx, 2, func(nodes []*node) error {
 		a, b := nodes[0], nodes[1]
 		return first(
-			during("Unfollow of a room that is not followed", a.Unfollow(ctx, "room")),
-			follow(ctx, "room", a, b), b.publish(ctx, signal("room", 1)), a.got(ctx, "room", signal("room", 1)), b.got(ctx, "room", signal("room", 1)),
-			during("Unfollow", a.Unfollow(ctx, "room")), during("Unfollow again", a.Unfollow(ctx, "room")),
-			b.publish(ctx, signal("room", 2)), a.publish(ctx, signal("room", 3)),
-			second(b.until(ctx, "room", 3)), roundTrips(ctx, nodes),
-			during("after Unfollow", wantCount(a, "room", 1)),
-			follow(ctx, "room", a), b.publish(ctx, signal("room", 4)), during("followed again", a.got(ctx, "room", signal("room", 1), signal("room", 4))),
+			func() error { return during("Unfollow of a room that is not followed", a.Unfollow(ctx, "room")) },
+			func() error { return follow(ctx, "room", a, b) },
+			func() error { return b.publish(ctx, signal("room", 1)) },
+			func() error { return a.got(ctx, "room", signal("room", 1)) },
+			func() error { return b.got(ctx, "room", signal("room", 1)) },
+			func() error { return during("Unfollow", a.Unfollow(ctx, "room")) },
+			func() error { return during("Unfollow again", a.Unfollow(ctx, "room")) },
+			func() error { return b.publish(ctx, signal("room", 2)) },
+			func() error { return a.publish(ctx, signal("room", 3)) },
+			func() error { return second(b.until(ctx, "room", 3)) },
+			func() error { return roundTrips(ctx, nodes) },
+			func() error { return during("after Unfollow", wantCount(a, "room", 1)) },
+			func() error { return follow(ctx, "room", a) },
+			func() error { return b.publish(ctx, signal("room", 4)) },
+			func() error {
+				return during("followed again", a.got(ctx, "room", signal("room", 1), signal("room", 4)))
+			},
 		)
 	})
 }
@@ -368,7 +406,11 @@ func fanoutOrder(ctx context.Context, open FanoutNodes) error {
 		for i := range n {
 			want = append(want, signal("room", i))
 		}
-		return first(nodes[0].publish(ctx, want...), nodes[1].got(ctx, "room", want...), nodes[0].got(ctx, "room", want...))
+		return first(
+			func() error { return nodes[0].publish(ctx, want...) },
+			func() error { return nodes[1].got(ctx, "room", want...) },
+			func() error { return nodes[0].got(ctx, "room", want...) },
+		)
 	})
 }
 
@@ -396,7 +438,7 @@ func fanoutConcurrent(ctx context.Context, open FanoutNodes) error {
 			}
 			slices.SortFunc(got, func(a, b realtime.Signal) int { return cmp.Compare(a.Message.Seq, b.Message.Seq) })
 			for i, s := range got {
-				err = first(err, same(s, signal("room", i)))
+				err = then(err, func() error { return same(s, signal("room", i)) })
 			}
 		}
 		return err
@@ -409,9 +451,13 @@ func fanoutFollowRace(ctx context.Context, open FanoutNodes) error {
 		return allTogether(12, func(i int) error {
 			room := fmt.Sprintf("room-%d", i)
 			return first(
-				follow(ctx, room, a), b.publish(ctx, signal(room, i)), a.got(ctx, room, signal(room, i)),
-				during("Unfollow", a.Unfollow(ctx, room)), follow(ctx, room, a), b.publish(ctx, signal(room, i)),
-				a.got(ctx, room, signal(room, i), signal(room, i)),
+				func() error { return follow(ctx, room, a) },
+				func() error { return b.publish(ctx, signal(room, i)) },
+				func() error { return a.got(ctx, room, signal(room, i)) },
+				func() error { return during("Unfollow", a.Unfollow(ctx, room)) },
+				func() error { return follow(ctx, room, a) },
+				func() error { return b.publish(ctx, signal(room, i)) },
+				func() error { return a.got(ctx, room, signal(room, i), signal(room, i)) },
 			)
 		})
 	})
@@ -419,8 +465,10 @@ func fanoutFollowRace(ctx context.Context, open FanoutNodes) error {
 
 func fanoutEnds(ctx context.Context, open FanoutNodes) error {
 	return first(
-		open.running(ctx, 3, func([]*node) error { return nil }),
-		open.running(ctx, 1, func(nodes []*node) error { return follow(ctx, "room", nodes...) }),
+		func() error { return open.running(ctx, 3, func([]*node) error { return nil }) },
+		func() error {
+			return open.running(ctx, 1, func(nodes []*node) error { return follow(ctx, "room", nodes...) })
+		},
 	)
 }
 
@@ -428,9 +476,13 @@ func fanoutSilent(ctx context.Context, open FanoutNodes) error {
 	return open.running(ctx, 2, func(nodes []*node) error {
 		a, b := nodes[0], nodes[1]
 		return first(
-			follow(ctx, "room", a), b.publish(ctx, signal("room", 1)), a.got(ctx, "room", signal("room", 1)),
-			a.stop(), b.publish(ctx, signal("room", 2)), roundTrips(ctx, nodes[1:]),
-			during("after Run had returned", wantCount(a, "room", 1)),
+			func() error { return follow(ctx, "room", a) },
+			func() error { return b.publish(ctx, signal("room", 1)) },
+			func() error { return a.got(ctx, "room", signal("room", 1)) },
+			func() error { return a.stop() },
+			func() error { return b.publish(ctx, signal("room", 2)) },
+			func() error { return roundTrips(ctx, nodes[1:]) },
+			func() error { return during("after Run had returned", wantCount(a, "room", 1)) },
 		)
 	})
 }
@@ -447,9 +499,9 @@ func fanoutNotRunning(ctx context.Context, open FanoutNodes) error {
 		n := nodes[0]
 		err := follow(ctx, "room", n)
 		for i := range 200 {
-			err = first(err, n.publish(ctx, signal("room", i)))
+			err = then(err, func() error { return n.publish(ctx, signal("room", i)) })
 		}
-		return first(err, second(n.until(ctx, "room", 200)))
+		return then(err, func() error { return second(n.until(ctx, "room", 200)) })
 	})
 }
 
@@ -470,7 +522,10 @@ func fanoutSlow(ctx context.Context, open FanoutNodes) error {
 	}()
 	err = open.running(ctx, 1, func(nodes []*node) error {
 		n := nodes[0]
-		if err := first(during("Follow", f.Follow(ctx, "room")), follow(ctx, "room", n)); err != nil {
+		if err := first(
+			func() error { return during("Follow", f.Follow(ctx, "room")) },
+			func() error { return follow(ctx, "room", n) },
+		); err != nil {
 			return err
 		}
 		published := 0
@@ -486,9 +541,9 @@ func fanoutSlow(ctx context.Context, open FanoutNodes) error {
 		// The other node now sits in deliver.
 		for range 50 {
 			published++
-			err = first(err, n.publish(ctx, signal("room", published)))
+			err = then(err, func() error { return n.publish(ctx, signal("room", published)) })
 		}
-		return first(err, second(n.until(ctx, "room", published)))
+		return then(err, func() error { return second(n.until(ctx, "room", published)) })
 	})
 	close(release)
 	cancel()
@@ -561,31 +616,43 @@ func wantPresent(ctx context.Context, p realtime.Presence, now time.Time, room s
 
 func presenceList(ctx context.Context, p realtime.Presence) error {
 	return first(
-		wantPresent(ctx, p, at(1), "room"),
-		enter(ctx, p, at(1), "a", "room", who(1), true), enter(ctx, p, at(1), "b", "room", who(2), true),
-		wantPresent(ctx, p, at(2), "room", who(1), who(2)), wantPresent(ctx, p, at(2), "other"),
-		exit(ctx, p, at(3), "a", "room", who(1), true), wantPresent(ctx, p, at(3), "room", who(2)),
-		exit(ctx, p, at(3), "b", "room", who(2), true), wantPresent(ctx, p, at(3), "room"),
+		func() error { return wantPresent(ctx, p, at(1), "room") },
+		func() error { return enter(ctx, p, at(1), "a", "room", who(1), true) },
+		func() error { return enter(ctx, p, at(1), "b", "room", who(2), true) },
+		func() error { return wantPresent(ctx, p, at(2), "room", who(1), who(2)) },
+		func() error { return wantPresent(ctx, p, at(2), "other") },
+		func() error { return exit(ctx, p, at(3), "a", "room", who(1), true) },
+		func() error { return wantPresent(ctx, p, at(3), "room", who(2)) },
+		func() error { return exit(ctx, p, at(3), "b", "room", who(2), true) },
+		func() error { return wantPresent(ctx, p, at(3), "room") },
 	)
 }
 
 func presenceFirst(ctx context.Context, p realtime.Presence) error {
 	return first(
-		enter(ctx, p, at(1), "a", "room", who(1), true), enter(ctx, p, at(1), "b", "room", who(1), false),
-		enter(ctx, p, at(1), "b", "room", who(2), true), enter(ctx, p, at(1), "b", "other", who(1), true),
-		exit(ctx, p, at(2), "a", "room", who(1), false), exit(ctx, p, at(2), "b", "room", who(1), true),
-		during("after everybody left", enter(ctx, p, at(3), "b", "room", who(1), true)),
+		func() error { return enter(ctx, p, at(1), "a", "room", who(1), true) },
+		func() error { return enter(ctx, p, at(1), "b", "room", who(1), false) },
+		func() error { return enter(ctx, p, at(1), "b", "room", who(2), true) },
+		func() error { return enter(ctx, p, at(1), "b", "other", who(1), true) },
+		func() error { return exit(ctx, p, at(2), "a", "room", who(1), false) },
+		func() error { return exit(ctx, p, at(2), "b", "room", who(1), true) },
+		func() error { return during("after everybody left", enter(ctx, p, at(3), "b", "room", who(1), true)) },
 	)
 }
 
 func presenceLast(ctx context.Context, p realtime.Presence) error {
 	return first(
-		enter(ctx, p, at(1), "a", "room", who(1), true), enter(ctx, p, at(1), "b", "room", who(1), false), enter(ctx, p, at(1), "c", "room", who(1), false),
-		enter(ctx, p, at(1), "a", "room", who(2), true), enter(ctx, p, at(1), "a", "other", who(1), true),
-		exit(ctx, p, at(2), "b", "room", who(1), false), exit(ctx, p, at(2), "a", "room", who(1), false),
-		wantPresent(ctx, p, at(2), "room", who(1), who(2)),
-		exit(ctx, p, at(2), "c", "room", who(1), true),
-		wantPresent(ctx, p, at(2), "room", who(2)), wantPresent(ctx, p, at(2), "other", who(1)),
+		func() error { return enter(ctx, p, at(1), "a", "room", who(1), true) },
+		func() error { return enter(ctx, p, at(1), "b", "room", who(1), false) },
+		func() error { return enter(ctx, p, at(1), "c", "room", who(1), false) },
+		func() error { return enter(ctx, p, at(1), "a", "room", who(2), true) },
+		func() error { return enter(ctx, p, at(1), "a", "other", who(1), true) },
+		func() error { return exit(ctx, p, at(2), "b", "room", who(1), false) },
+		func() error { return exit(ctx, p, at(2), "a", "room", who(1), false) },
+		func() error { return wantPresent(ctx, p, at(2), "room", who(1), who(2)) },
+		func() error { return exit(ctx, p, at(2), "c", "room", who(1), true) },
+		func() error { return wantPresent(ctx, p, at(2), "room", who(2)) },
+		func() error { return wantPresent(ctx, p, at(2), "other", who(1)) },
 	)
 }
 
@@ -599,25 +666,34 @@ func presenceTwice(ctx context.Context, p realtime.Presence) error {
 		}
 	}
 	return first(
-		wantPresent(ctx, p, at(1), "room", who(1)),
-		during("after entering three times", exit(ctx, p, at(2), "a", "room", who(1), true)),
-		wantPresent(ctx, p, at(2), "room"), during("again", exit(ctx, p, at(2), "a", "room", who(1), true)),
+		func() error { return wantPresent(ctx, p, at(1), "room", who(1)) },
+		func() error {
+			return during("after entering three times", exit(ctx, p, at(2), "a", "room", who(1), true))
+		},
+		func() error { return wantPresent(ctx, p, at(2), "room") },
+		func() error { return during("again", exit(ctx, p, at(2), "a", "room", who(1), true)) },
 	)
 }
 
 func presenceStranger(ctx context.Context, p realtime.Presence) error {
 	return first(
-		exit(ctx, p, at(1), "a", "room", who(1), true),
-		enter(ctx, p, at(1), "a", "room", who(1), true),
-		exit(ctx, p, at(1), "b", "room", who(1), false), exit(ctx, p, at(1), "a", "other", who(1), true), exit(ctx, p, at(1), "a", "room", who(2), true),
-		wantPresent(ctx, p, at(1), "room", who(1)), exit(ctx, p, at(2), "a", "room", who(1), true),
+		func() error { return exit(ctx, p, at(1), "a", "room", who(1), true) },
+		func() error { return enter(ctx, p, at(1), "a", "room", who(1), true) },
+		func() error { return exit(ctx, p, at(1), "b", "room", who(1), false) },
+		func() error { return exit(ctx, p, at(1), "a", "other", who(1), true) },
+		func() error { return exit(ctx, p, at(1), "a", "room", who(2), true) },
+		func() error { return wantPresent(ctx, p, at(1), "room", who(1)) },
+		func() error { return exit(ctx, p, at(2), "a", "room", who(1), true) },
 	)
 }
 
 func presenceOnce(ctx context.Context, p realtime.Presence) error {
 	return first(
-		enter(ctx, p, at(1), "a", "room", who(1), true), enter(ctx, p, at(1), "b", "room", who(1), false), enter(ctx, p, at(1), "c", "room", who(1), false),
-		enter(ctx, p, at(1), "b", "room", who(2), true), wantPresent(ctx, p, at(1), "room", who(1), who(2)),
+		func() error { return enter(ctx, p, at(1), "a", "room", who(1), true) },
+		func() error { return enter(ctx, p, at(1), "b", "room", who(1), false) },
+		func() error { return enter(ctx, p, at(1), "c", "room", who(1), false) },
+		func() error { return enter(ctx, p, at(1), "b", "room", who(2), true) },
+		func() error { return wantPresent(ctx, p, at(1), "room", who(1), who(2)) },
 	)
 }
 
@@ -636,7 +712,10 @@ func presenceOrder(ctx context.Context, p realtime.Presence) error {
 func presenceLimit(ctx context.Context, p realtime.Presence) error {
 	var all []chat.Author
 	for n := range 12 {
-		if err := first(enter(ctx, p, at(1), "a", "room", who(n), true), enter(ctx, p, at(1), "b", "room", who(n), false)); err != nil {
+		if err := first(
+			func() error { return enter(ctx, p, at(1), "a", "room", who(n), true) },
+			func() error { return enter(ctx, p, at(1), "b", "room", who(n), false) },
+		); err != nil {
 			return err
 		}
 		all = append(all, who(n))
@@ -690,46 +769,74 @@ func renew(ctx context.Context, p realtime.Presence, node string, until time.Tim
 
 func presenceLease(ctx context.Context, p realtime.Presence) error {
 	return first(
-		renew(ctx, p, "a", at(100)), renew(ctx, p, "b", at(200)),
-		enter(ctx, p, at(1), "a", "room", who(1), true), enter(ctx, p, at(1), "b", "room", who(2), true), enter(ctx, p, at(1), "b", "room", who(1), false),
-		enter(ctx, p, at(1), "a", "room", who(3), true),
-		wantPresent(ctx, p, at(99), "room", who(1), who(2), who(3)),
-		during("when one lease has ended", wantPresent(ctx, p, at(101), "room", who(1), who(2))),
-		during("when both leases have ended", wantPresent(ctx, p, at(201), "room")),
+		func() error { return renew(ctx, p, "a", at(100)) },
+		func() error { return renew(ctx, p, "b", at(200)) },
+		func() error { return enter(ctx, p, at(1), "a", "room", who(1), true) },
+		func() error { return enter(ctx, p, at(1), "b", "room", who(2), true) },
+		func() error { return enter(ctx, p, at(1), "b", "room", who(1), false) },
+		func() error { return enter(ctx, p, at(1), "a", "room", who(3), true) },
+		func() error { return wantPresent(ctx, p, at(99), "room", who(1), who(2), who(3)) },
+		func() error {
+			return during("when one lease has ended", wantPresent(ctx, p, at(101), "room", who(1), who(2)))
+		},
+		func() error { return during("when both leases have ended", wantPresent(ctx, p, at(201), "room")) },
 	)
 }
 
 func presenceNoLease(ctx context.Context, p realtime.Presence) error {
 	return first(
-		enter(ctx, p, at(1), "a", "room", who(1), true), renew(ctx, p, "b", at(2)),
-		wantPresent(ctx, p, at(1_000_000), "room", who(1)),
-		enter(ctx, p, at(1_000_000), "b", "room", who(1), false), exit(ctx, p, at(1_000_000), "a", "room", who(1), false),
-		exit(ctx, p, at(1_000_000), "b", "room", who(1), true),
+		func() error { return enter(ctx, p, at(1), "a", "room", who(1), true) },
+		func() error { return renew(ctx, p, "b", at(2)) },
+		func() error { return wantPresent(ctx, p, at(1_000_000), "room", who(1)) },
+		func() error { return enter(ctx, p, at(1_000_000), "b", "room", who(1), false) },
+		func() error { return exit(ctx, p, at(1_000_000), "a", "room", who(1), false) },
+		func() error { return exit(ctx, p, at(1_000_000), "b", "room", who(1), true) },
 	)
 }
 
 func presenceBack(ctx context.Context, p realtime.Presence) error {
 	return first(
-		enter(ctx, p, at(1), "a", "room", who(1), true), renew(ctx, p, "a", at(100)),
-		wantPresent(ctx, p, at(101), "room"),
-		renew(ctx, p, "a", at(300)), during("after the node has renewed", wantPresent(ctx, p, at(101), "room", who(1))),
-		wantPresent(ctx, p, at(301), "room"), renew(ctx, p, "a", at(400)), wantPresent(ctx, p, at(301), "room", who(1)),
-		exit(ctx, p, at(302), "a", "room", who(1), true), wantPresent(ctx, p, at(302), "room"),
+		func() error { return enter(ctx, p, at(1), "a", "room", who(1), true) },
+		func() error { return renew(ctx, p, "a", at(100)) },
+		func() error { return wantPresent(ctx, p, at(101), "room") },
+		func() error { return renew(ctx, p, "a", at(300)) },
+		func() error {
+			return during("after the node has renewed", wantPresent(ctx, p, at(101), "room", who(1)))
+		},
+		func() error { return wantPresent(ctx, p, at(301), "room") },
+		func() error { return renew(ctx, p, "a", at(400)) },
+		func() error { return wantPresent(ctx, p, at(301), "room", who(1)) },
+		func() error { return exit(ctx, p, at(302), "a", "room", who(1), true) },
+		func() error { return wantPresent(ctx, p, at(302), "room") },
 	)
 }
 
 func presenceFirstLease(ctx context.Context, p realtime.Presence) error {
 	return first(
-		renew(ctx, p, "a", at(100)), renew(ctx, p, "b", at(1000)), renew(ctx, p, "c", at(1000)),
-		enter(ctx, p, at(1), "a", "room", who(1), true),
-		during("while the other node lives", enter(ctx, p, at(99), "b", "room", who(1), false)),
-		during("while the other node lives", exit(ctx, p, at(99), "b", "room", who(1), false)),
-		during("when the other node is dead", enter(ctx, p, at(101), "b", "room", who(1), true)),
-		enter(ctx, p, at(101), "c", "room", who(1), false), exit(ctx, p, at(101), "c", "room", who(1), false),
-		during("when the other node is dead, and its users were not told", exit(ctx, p, at(101), "b", "room", who(1), false)),
-		wantPresent(ctx, p, at(101), "room"),
-		rolls(ctx, p, realtime.Renewal{Node: "c", Now: at(101), Until: at(1000), End: true, Rolls: []realtime.Roll{{Room: "room"}}}, nil, places("room", who(1))),
-		enter(ctx, p, at(102), "b", "room", who(1), true), exit(ctx, p, at(102), "b", "room", who(1), true),
+		func() error { return renew(ctx, p, "a", at(100)) },
+		func() error { return renew(ctx, p, "b", at(1000)) },
+		func() error { return renew(ctx, p, "c", at(1000)) },
+		func() error { return enter(ctx, p, at(1), "a", "room", who(1), true) },
+		func() error {
+			return during("while the other node lives", enter(ctx, p, at(99), "b", "room", who(1), false))
+		},
+		func() error {
+			return during("while the other node lives", exit(ctx, p, at(99), "b", "room", who(1), false))
+		},
+		func() error {
+			return during("when the other node is dead", enter(ctx, p, at(101), "b", "room", who(1), true))
+		},
+		func() error { return enter(ctx, p, at(101), "c", "room", who(1), false) },
+		func() error { return exit(ctx, p, at(101), "c", "room", who(1), false) },
+		func() error {
+			return during("when the other node is dead, and its users were not told", exit(ctx, p, at(101), "b", "room", who(1), false))
+		},
+		func() error { return wantPresent(ctx, p, at(101), "room") },
+		func() error {
+			return rolls(ctx, p, realtime.Renewal{Node: "c", Now: at(101), Until: at(1000), End: true, Rolls: []realtime.Roll{{Room: "room"}}}, nil, places("room", who(1)))
+		},
+		func() error { return enter(ctx, p, at(102), "b", "room", who(1), true) },
+		func() error { return exit(ctx, p, at(102), "b", "room", who(1), true) },
 	)
 }
 
@@ -740,7 +847,10 @@ func presenceEnterRace(ctx context.Context, p realtime.Presence) error {
 		firsts[i], err = p.Enter(ctx, at(1), fmt.Sprintf("node-%02d", i), "room", who(1))
 		return during("Enter", err)
 	})
-	return first(err, exactlyOne("first", firsts), wantPresent(ctx, p, at(1), "room", who(1)))
+	return then(err,
+		func() error { return exactlyOne("first", firsts) },
+		func() error { return wantPresent(ctx, p, at(1), "room", who(1)) },
+	)
 }
 
 func presenceExitRace(ctx context.Context, p realtime.Presence) error {
@@ -755,7 +865,10 @@ func presenceExitRace(ctx context.Context, p realtime.Presence) error {
 		lasts[i], err = p.Exit(ctx, at(2), fmt.Sprintf("node-%02d", i), "room", who(1))
 		return during("Exit", err)
 	})
-	return first(err, exactlyOne("last", lasts), wantPresent(ctx, p, at(2), "room"))
+	return then(err,
+		func() error { return exactlyOne("last", lasts) },
+		func() error { return wantPresent(ctx, p, at(2), "room") },
+	)
 }
 
 func exactlyOne(what string, told []bool) error {
@@ -784,11 +897,14 @@ func presenceMany(ctx context.Context, p realtime.Presence) error {
 		}
 		return exit(ctx, p, at(2), node, "room", who(i), true)
 	})
-	return first(err, wantPresent(ctx, p, at(3), "room", want...))
+	return then(err, func() error { return wantPresent(ctx, p, at(3), "room", want...) })
 }
 
 func presenceCopies(ctx context.Context, p realtime.Presence) error {
-	if err := first(enter(ctx, p, at(1), "a", "room", who(1), true), enter(ctx, p, at(1), "a", "room", who(2), true)); err != nil {
+	if err := first(
+		func() error { return enter(ctx, p, at(1), "a", "room", who(1), true) },
+		func() error { return enter(ctx, p, at(1), "a", "room", who(2), true) },
+	); err != nil {
 		return err
 	}
 	users, _, err := p.List(ctx, at(1), "room", 10)
@@ -840,48 +956,79 @@ func presenceFresh(ctx context.Context, p realtime.Presence) error {
 		}
 		return during(fmt.Sprintf("Renew(%q)", node), err)
 	}
-	return first(fresh("a", true), fresh("a", false), fresh("b", true), fresh("a", false), fresh("b", false))
+	return first(
+		func() error { return fresh("a", true) },
+		func() error { return fresh("a", false) },
+		func() error { return fresh("b", true) },
+		func() error { return fresh("a", false) },
+		func() error { return fresh("b", false) },
+	)
 }
 
 func presenceRollEnters(ctx context.Context, p realtime.Presence) error {
 	return first(
-		enter(ctx, p, at(1), "a", "room", who(1), true), enter(ctx, p, at(1), "b", "room", who(2), true),
-		rolls(ctx, p, has("a", "room", who(3), who(2), who(1)), places("room", who(3)), nil),
-		wantPresent(ctx, p, at(2), "room", who(1), who(2), who(3)),
-		during("again", rolls(ctx, p, has("a", "room", who(1), who(2), who(3)), nil, nil)),
-		exit(ctx, p, at(2), "b", "room", who(2), false), exit(ctx, p, at(2), "a", "room", who(2), true), exit(ctx, p, at(2), "a", "room", who(3), true),
-		wantPresent(ctx, p, at(2), "room", who(1)),
-		during("after an exit", rolls(ctx, p, has("a", "room", who(1), who(2)), places("room", who(2)), nil)),
-		wantPresent(ctx, p, at(2), "room", who(1), who(2)),
+		func() error { return enter(ctx, p, at(1), "a", "room", who(1), true) },
+		func() error { return enter(ctx, p, at(1), "b", "room", who(2), true) },
+		func() error {
+			return rolls(ctx, p, has("a", "room", who(3), who(2), who(1)), places("room", who(3)), nil)
+		},
+		func() error { return wantPresent(ctx, p, at(2), "room", who(1), who(2), who(3)) },
+		func() error {
+			return during("again", rolls(ctx, p, has("a", "room", who(1), who(2), who(3)), nil, nil))
+		},
+		func() error { return exit(ctx, p, at(2), "b", "room", who(2), false) },
+		func() error { return exit(ctx, p, at(2), "a", "room", who(2), true) },
+		func() error { return exit(ctx, p, at(2), "a", "room", who(3), true) },
+		func() error { return wantPresent(ctx, p, at(2), "room", who(1)) },
+		func() error {
+			return during("after an exit", rolls(ctx, p, has("a", "room", who(1), who(2)), places("room", who(2)), nil))
+		},
+		func() error { return wantPresent(ctx, p, at(2), "room", who(1), who(2)) },
 	)
 }
 
 func presenceRollLeaves(ctx context.Context, p realtime.Presence) error {
 	return first(
-		enter(ctx, p, at(1), "a", "room", who(1), true), enter(ctx, p, at(1), "a", "room", who(2), true), enter(ctx, p, at(1), "a", "room", who(3), true),
-		enter(ctx, p, at(1), "b", "room", who(2), false),
-		rolls(ctx, p, has("a", "room", who(3)), nil, places("room", who(1))),
-		wantPresent(ctx, p, at(2), "room", who(2), who(3)),
-		during("again", rolls(ctx, p, has("a", "room", who(3)), nil, nil)),
-		exit(ctx, p, at(2), "a", "room", who(2), false), exit(ctx, p, at(2), "b", "room", who(2), true),
-		during("with nobody", rolls(ctx, p, has("a", "room"), nil, places("room", who(3)))),
-		wantPresent(ctx, p, at(2), "room"),
-		during("one for another", first(
-			rolls(ctx, p, has("a", "room", who(1)), places("room", who(1)), nil), rolls(ctx, p, has("a", "room", who(2)), places("room", who(2)), places("room", who(1))),
-		)),
-		wantPresent(ctx, p, at(2), "room", who(2)),
+		func() error { return enter(ctx, p, at(1), "a", "room", who(1), true) },
+		func() error { return enter(ctx, p, at(1), "a", "room", who(2), true) },
+		func() error { return enter(ctx, p, at(1), "a", "room", who(3), true) },
+		func() error { return enter(ctx, p, at(1), "b", "room", who(2), false) },
+		func() error { return rolls(ctx, p, has("a", "room", who(3)), nil, places("room", who(1))) },
+		func() error { return wantPresent(ctx, p, at(2), "room", who(2), who(3)) },
+		func() error { return during("again", rolls(ctx, p, has("a", "room", who(3)), nil, nil)) },
+		func() error { return exit(ctx, p, at(2), "a", "room", who(2), false) },
+		func() error { return exit(ctx, p, at(2), "b", "room", who(2), true) },
+		func() error {
+			return during("with nobody", rolls(ctx, p, has("a", "room"), nil, places("room", who(3))))
+		},
+		func() error { return wantPresent(ctx, p, at(2), "room") },
+		func() error {
+			return during("one for another", first(
+				func() error { return rolls(ctx, p, has("a", "room", who(1)), places("room", who(1)), nil) },
+				func() error {
+					return rolls(ctx, p, has("a", "room", who(2)), places("room", who(2)), places("room", who(1)))
+				},
+			))
+		},
+		func() error { return wantPresent(ctx, p, at(2), "room", who(2)) },
 	)
 }
 
 func presenceRollExact(ctx context.Context, p realtime.Presence) error {
 	var err error
 	for n, name := range names {
-		err = first(err, enter(ctx, p, at(1), "a", name, who(n), true), enter(ctx, p, at(1), "b", name, who(100+n), true))
+		err = then(err,
+			func() error { return enter(ctx, p, at(1), "a", name, who(n), true) },
+			func() error { return enter(ctx, p, at(1), "b", name, who(100+n), true) },
+		)
 	}
 	for n, name := range names {
-		err = first(err, rolls(ctx, p, has("a", name, who(n), who(200)), places(name, who(200)), nil),
-			wantPresent(ctx, p, at(2), name, who(n), who(100+n), who(200)), rolls(ctx, p, has("a", name), nil, places(name, who(n), who(200))),
-			wantPresent(ctx, p, at(2), name, who(100+n)))
+		err = then(err,
+			func() error { return rolls(ctx, p, has("a", name, who(n), who(200)), places(name, who(200)), nil) },
+			func() error { return wantPresent(ctx, p, at(2), name, who(n), who(100+n), who(200)) },
+			func() error { return rolls(ctx, p, has("a", name), nil, places(name, who(n), who(200))) },
+			func() error { return wantPresent(ctx, p, at(2), name, who(100+n)) },
+		)
 	}
 	return err
 }
@@ -908,9 +1055,15 @@ func presenceRollLarge(ctx context.Context, p realtime.Presence) error {
 	small := has("a", "room", users...)
 	small.Rolls = append(small.Rolls, realtime.Roll{Room: "other", Users: users[:3]})
 	return first(
-		rolls(ctx, p, small, append(places("other", users[:3]...), places("room", users...)...), nil), wantCount(n),
-		rolls(ctx, p, has("a", "room", odd...), nil, places("room", slices.DeleteFunc(slices.Clone(users), func(u chat.Author) bool { return slices.Contains(odd, u) })...)),
-		wantCount(n/2), wantPresent(ctx, p, at(2), "other", users[:3]...),
+		func() error {
+			return rolls(ctx, p, small, append(places("other", users[:3]...), places("room", users...)...), nil)
+		},
+		func() error { return wantCount(n) },
+		func() error {
+			return rolls(ctx, p, has("a", "room", odd...), nil, places("room", slices.DeleteFunc(slices.Clone(users), func(u chat.Author) bool { return slices.Contains(odd, u) })...))
+		},
+		func() error { return wantCount(n / 2) },
+		func() error { return wantPresent(ctx, p, at(2), "other", users[:3]...) },
 	)
 }
 
@@ -921,8 +1074,10 @@ func endBy(node string, rolls ...realtime.Roll) realtime.Renewal {
 
 func presenceEnded(ctx context.Context, p realtime.Presence) error {
 	if err := first(
-		renew(ctx, p, "a", at(10)), renew(ctx, p, "b", at(100)), enter(ctx, p, at(1), "a", "room", who(1), true),
-		rolls(ctx, p, endBy("b"), nil, nil),
+		func() error { return renew(ctx, p, "a", at(10)) },
+		func() error { return renew(ctx, p, "b", at(100)) },
+		func() error { return enter(ctx, p, at(1), "a", "room", who(1), true) },
+		func() error { return rolls(ctx, p, endBy("b"), nil, nil) },
 	); err != nil {
 		return err
 	}
@@ -935,38 +1090,70 @@ func presenceEnded(ctx context.Context, p realtime.Presence) error {
 	if err == nil && !slices.Equal(done.Ended, []string{"a"}) {
 		err = fmt.Errorf("ended are %q, want [\"a\"]", done.Ended)
 	}
-	return first(during("Renew", err), wantPresent(ctx, p, at(52), "room"), wantPresent(ctx, p, at(52), "other"),
-		during("of another name", rolls(ctx, p, endBy("a2", realtime.Roll{Room: "room", Users: []chat.Author{who(1)}}), places("room", who(1)), nil)), wantPresent(ctx, p, at(52), "room", who(1)))
+	return then(during("Renew", err),
+		func() error { return wantPresent(ctx, p, at(52), "room") },
+		func() error { return wantPresent(ctx, p, at(52), "other") },
+		func() error {
+			return during("of another name", rolls(ctx, p, endBy("a2", realtime.Roll{Room: "room", Users: []chat.Author{who(1)}}), places("room", who(1)), nil))
+		},
+		func() error { return wantPresent(ctx, p, at(52), "room", who(1)) },
+	)
 }
 
 func presenceEndedOnly(ctx context.Context, p realtime.Presence) error {
 	never := endBy("b")
 	never.End = false
 	return first(
-		renew(ctx, p, "a", at(10)), renew(ctx, p, "lasts", at(60)), enter(ctx, p, at(1), "unleased", "room", who(1), true),
-		rolls(ctx, p, never, nil, nil), during("after a renewal without End", renew(ctx, p, "a", at(60))),
-		rolls(ctx, p, endBy("b"), nil, nil), during("a lease that lasts", first(renew(ctx, p, "a", at(70)), renew(ctx, p, "lasts", at(70)))),
-		during("a lease of its own", renew(ctx, p, "b", at(100))), during("no lease", renew(ctx, p, "unleased", at(100))),
-		wantPresent(ctx, p, at(50), "room", who(1)),
+		func() error { return renew(ctx, p, "a", at(10)) },
+		func() error { return renew(ctx, p, "lasts", at(60)) },
+		func() error { return enter(ctx, p, at(1), "unleased", "room", who(1), true) },
+		func() error { return rolls(ctx, p, never, nil, nil) },
+		func() error { return during("after a renewal without End", renew(ctx, p, "a", at(60))) },
+		func() error { return rolls(ctx, p, endBy("b"), nil, nil) },
+		func() error {
+			return during("a lease that lasts", first(
+				func() error { return renew(ctx, p, "a", at(70)) },
+				func() error { return renew(ctx, p, "lasts", at(70)) },
+			))
+		},
+		func() error { return during("a lease of its own", renew(ctx, p, "b", at(100))) },
+		func() error { return during("no lease", renew(ctx, p, "unleased", at(100))) },
+		func() error { return wantPresent(ctx, p, at(50), "room", who(1)) },
 	)
 }
 
 func presenceDead(ctx context.Context, p realtime.Presence) error {
 	return first(
-		renew(ctx, p, "a", at(10)), renew(ctx, p, "a2", at(10)), renew(ctx, p, "b", at(100)),
-		enter(ctx, p, at(1), "a", "room", who(1), true), enter(ctx, p, at(1), "a", "room", who(2), true), enter(ctx, p, at(1), "a", "room", who(3), true),
-		enter(ctx, p, at(1), "a2", "room", who(3), false), enter(ctx, p, at(1), "b", "room", who(2), false), enter(ctx, p, at(1), "a", "other", who(4), true),
-		rolls(ctx, p, endBy("b", realtime.Roll{Room: "room", Users: []chat.Author{who(2)}}), nil, places("room", who(1), who(3))),
-		during("again", rolls(ctx, p, endBy("b", realtime.Roll{Room: "room", Users: []chat.Author{who(2)}}), nil, nil)),
-		wantPresent(ctx, p, at(51), "room", who(2)), exit(ctx, p, at(51), "b", "room", who(2), true),
-		during("in another room", rolls(ctx, p, endBy("b", realtime.Roll{Room: "other"}), nil, places("other", who(4)))),
-		during("when they come back", enter(ctx, p, at(52), "b", "room", who(1), true)),
+		func() error { return renew(ctx, p, "a", at(10)) },
+		func() error { return renew(ctx, p, "a2", at(10)) },
+		func() error { return renew(ctx, p, "b", at(100)) },
+		func() error { return enter(ctx, p, at(1), "a", "room", who(1), true) },
+		func() error { return enter(ctx, p, at(1), "a", "room", who(2), true) },
+		func() error { return enter(ctx, p, at(1), "a", "room", who(3), true) },
+		func() error { return enter(ctx, p, at(1), "a2", "room", who(3), false) },
+		func() error { return enter(ctx, p, at(1), "b", "room", who(2), false) },
+		func() error { return enter(ctx, p, at(1), "a", "other", who(4), true) },
+		func() error {
+			return rolls(ctx, p, endBy("b", realtime.Roll{Room: "room", Users: []chat.Author{who(2)}}), nil, places("room", who(1), who(3)))
+		},
+		func() error {
+			return during("again", rolls(ctx, p, endBy("b", realtime.Roll{Room: "room", Users: []chat.Author{who(2)}}), nil, nil))
+		},
+		func() error { return wantPresent(ctx, p, at(51), "room", who(2)) },
+		func() error { return exit(ctx, p, at(51), "b", "room", who(2), true) },
+		func() error {
+			return during("in another room", rolls(ctx, p, endBy("b", realtime.Roll{Room: "other"}), nil, places("other", who(4))))
+		},
+		func() error { return during("when they come back", enter(ctx, p, at(52), "b", "room", who(1), true)) },
 	)
 }
 
 func presenceDeadRace(ctx context.Context, p realtime.Presence) error {
 	const n = 8
-	if err := first(renew(ctx, p, "dead", at(10)), enter(ctx, p, at(1), "dead", "room", who(1), true)); err != nil {
+	if err := first(
+		func() error { return renew(ctx, p, "dead", at(10)) },
+		func() error { return enter(ctx, p, at(1), "dead", "room", who(1), true) },
+	); err != nil {
 		return err
 	}
 	told := make([]bool, n)
@@ -975,5 +1162,5 @@ func presenceDeadRace(ctx context.Context, p realtime.Presence) error {
 		told[i] = slices.Equal(done.Left, places("room", who(1)))
 		return during("Renew", err)
 	})
-	return first(err, exactlyOne("that somebody has left", told))
+	return then(err, func() error { return exactlyOne("that somebody has left", told) })
 }

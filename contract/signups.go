@@ -97,14 +97,20 @@ func confirmedAt(w auth.WaitingSignUp, t time.Time) auth.WaitingSignUp { w.Confi
 func signUpsCreate(ctx context.Context, p WaitingSignUps) error {
 	bare := signUp(2)
 	bare.Network = ""
-	return first(wait(ctx, p, manySignUps, signUp(1), bare), wantSignUp(ctx, p, signUp(1)), wantSignUp(ctx, p, bare))
+	return first(
+		func() error { return wait(ctx, p, manySignUps, signUp(1), bare) },
+		func() error { return wantSignUp(ctx, p, signUp(1)) },
+		func() error { return wantSignUp(ctx, p, bare) },
+	)
 }
 
 func signUpsAbsent(ctx context.Context, p WaitingSignUps) error {
 	_, unknown := p.Store.Confirm(ctx, "nobody", at(1))
 	return first(
-		wantIs("Confirm of an unknown sign-up", unknown, auth.ErrSignUpNotFound),
-		wait(ctx, p, manySignUps, signUp(1)), wantNoSignUp(ctx, p, "nobody"), wantSignUps(ctx, p, "nobody@example.com"),
+		func() error { return wantIs("Confirm of an unknown sign-up", unknown, auth.ErrSignUpNotFound) },
+		func() error { return wait(ctx, p, manySignUps, signUp(1)) },
+		func() error { return wantNoSignUp(ctx, p, "nobody") },
+		func() error { return wantSignUps(ctx, p, "nobody@example.com") },
 	)
 }
 
@@ -112,7 +118,11 @@ func signUpsLong(ctx context.Context, p WaitingSignUps) error {
 	w := signUp(1)
 	w.FullName, w.PasswordHash = long(user.MaxFullName), long(250)
 	w.Email = user.Email(long(user.MaxEmail - 30))
-	return first(wait(ctx, p, manySignUps, w), wantSignUp(ctx, p, w), wantSignUps(ctx, p, w.Email, w))
+	return first(
+		func() error { return wait(ctx, p, manySignUps, w) },
+		func() error { return wantSignUp(ctx, p, w) },
+		func() error { return wantSignUps(ctx, p, w.Email, w) },
+	)
 }
 
 func signUpsExact(ctx context.Context, p WaitingSignUps) error {
@@ -127,20 +137,29 @@ func signUpsExact(ctx context.Context, p WaitingSignUps) error {
 	for n, id := range ids {
 		w := signUp(n)
 		w.ID, w.Email = id, user.Email(id)
-		if err := first(wantSignUp(ctx, p, w), wantSignUps(ctx, p, w.Email, w)); err != nil {
+		if err := first(
+			func() error { return wantSignUp(ctx, p, w) },
+			func() error { return wantSignUps(ctx, p, w.Email, w) },
+		); err != nil {
 			return err
 		}
 	}
-	return first(wantNoSignUp(ctx, p, "aBC"), wantSignUps(ctx, p, "aBC"))
+	return first(
+		func() error { return wantNoSignUp(ctx, p, "aBC") },
+		func() error { return wantSignUps(ctx, p, "aBC") },
+	)
 }
 
 func signUpsTaken(ctx context.Context, p WaitingSignUps) error {
 	other := signUp(2)
 	other.ID = signUp(1).ID
 	return first(
-		wait(ctx, p, manySignUps, signUp(1)),
-		wantIs("Create with a taken id", p.Store.Create(ctx, other, manySignUps), fault.Conflict),
-		wantSignUp(ctx, p, signUp(1)), wantSignUps(ctx, p, signUp(1).Email, signUp(1)),
+		func() error { return wait(ctx, p, manySignUps, signUp(1)) },
+		func() error {
+			return wantIs("Create with a taken id", p.Store.Create(ctx, other, manySignUps), fault.Conflict)
+		},
+		func() error { return wantSignUp(ctx, p, signUp(1)) },
+		func() error { return wantSignUps(ctx, p, signUp(1).Email, signUp(1)) },
 	)
 }
 
@@ -156,80 +175,97 @@ func signUpsByEmail(ctx context.Context, p WaitingSignUps) error {
 	other := signUp(9)
 	other.Email = "other@example.com"
 	return first(
-		wait(ctx, p, manySignUps, signUp(3), signUp(1), other, signUp(2)),
-		wantSignUps(ctx, p, signUp(1).Email, signUp(1), signUp(2), signUp(3)), wantSignUps(ctx, p, other.Email, other),
+		func() error { return wait(ctx, p, manySignUps, signUp(3), signUp(1), other, signUp(2)) },
+		func() error { return wantSignUps(ctx, p, signUp(1).Email, signUp(1), signUp(2), signUp(3)) },
+		func() error { return wantSignUps(ctx, p, other.Email, other) },
 	)
 }
 
 func signUpsKeep(ctx context.Context, p WaitingSignUps) error {
 	other := signUp(0)
 	other.Email = "other@example.com"
-	if err := first(wait(ctx, p, 2, other, signUp(1)), confirm(ctx, p, at(10), signUp(1))); err != nil {
+	if err := first(
+		func() error { return wait(ctx, p, 2, other, signUp(1)) },
+		func() error { return confirm(ctx, p, at(10), signUp(1)) },
+	); err != nil {
 		return err
 	}
 	return first(
-		wait(ctx, p, 2, signUp(2), signUp(3)),
-		wantSignUps(ctx, p, signUp(1).Email, confirmedAt(signUp(1), at(10)), signUp(2), signUp(3)),
-		wait(ctx, p, 2, signUp(4)),
-		wantSignUps(ctx, p, signUp(1).Email, confirmedAt(signUp(1), at(10)), signUp(3), signUp(4)),
-		wantNoSignUp(ctx, p, signUp(2).ID),
-		wait(ctx, p, 1, signUp(5)),
-		wantSignUps(ctx, p, signUp(1).Email, confirmedAt(signUp(1), at(10)), signUp(5)),
-		wantSignUps(ctx, p, other.Email, other),
+		func() error { return wait(ctx, p, 2, signUp(2), signUp(3)) },
+		func() error {
+			return wantSignUps(ctx, p, signUp(1).Email, confirmedAt(signUp(1), at(10)), signUp(2), signUp(3))
+		},
+		func() error { return wait(ctx, p, 2, signUp(4)) },
+		func() error {
+			return wantSignUps(ctx, p, signUp(1).Email, confirmedAt(signUp(1), at(10)), signUp(3), signUp(4))
+		},
+		func() error { return wantNoSignUp(ctx, p, signUp(2).ID) },
+		func() error { return wait(ctx, p, 1, signUp(5)) },
+		func() error { return wantSignUps(ctx, p, signUp(1).Email, confirmedAt(signUp(1), at(10)), signUp(5)) },
+		func() error { return wantSignUps(ctx, p, other.Email, other) },
 	)
 }
 
 func signUpsKeepItself(ctx context.Context, p WaitingSignUps) error {
 	return first(
-		wait(ctx, p, 2, signUp(3), signUp(4), signUp(1)),
-		wantSignUps(ctx, p, signUp(1).Email, signUp(1), signUp(4)),
+		func() error { return wait(ctx, p, 2, signUp(3), signUp(4), signUp(1)) },
+		func() error { return wantSignUps(ctx, p, signUp(1).Email, signUp(1), signUp(4)) },
 	)
 }
 
 func signUpsEvents(ctx context.Context, p WaitingSignUps) error {
 	return first(
-		p.Store.Create(ctx, signUp(1), manySignUps, happened(3), happened(1)),
-		p.Store.Create(ctx, signUp(2), manySignUps),
-		p.Store.Create(ctx, signUp(3), manySignUps, happened(2)),
-		wantPending(ctx, p.Outbox, happened(3), happened(1), happened(2)),
+		func() error { return p.Store.Create(ctx, signUp(1), manySignUps, happened(3), happened(1)) },
+		func() error { return p.Store.Create(ctx, signUp(2), manySignUps) },
+		func() error { return p.Store.Create(ctx, signUp(3), manySignUps, happened(2)) },
+		func() error { return wantPending(ctx, p.Outbox, happened(3), happened(1), happened(2)) },
 	)
 }
 
 func signUpsEventsStay(ctx context.Context, p WaitingSignUps) error {
 	if err := first(
-		p.Store.Create(ctx, signUp(1), 1, happened(1)),
-		p.Store.Create(ctx, signUp(2), 1, happened(2)),
-		wantNoSignUp(ctx, p, signUp(1).ID),
-		sweep(ctx, p.Sweeper, signUp(2).ExpiresAt.Add(time.Microsecond), 1),
-		wantNoSignUp(ctx, p, signUp(2).ID), wantSignUps(ctx, p, signUp(2).Email),
-		wantPending(ctx, p.Outbox, happened(1), happened(2)),
+		func() error { return p.Store.Create(ctx, signUp(1), 1, happened(1)) },
+		func() error { return p.Store.Create(ctx, signUp(2), 1, happened(2)) },
+		func() error { return wantNoSignUp(ctx, p, signUp(1).ID) },
+		func() error { return sweep(ctx, p.Sweeper, signUp(2).ExpiresAt.Add(time.Microsecond), 1) },
+		func() error { return wantNoSignUp(ctx, p, signUp(2).ID) },
+		func() error { return wantSignUps(ctx, p, signUp(2).Email) },
+		func() error { return wantPending(ctx, p.Outbox, happened(1), happened(2)) },
 	); err != nil {
 		return err
 	}
 	_, gone := p.Store.Confirm(ctx, signUp(2).ID, at(1))
 	return first(
-		wantIs("Confirm of a sign-up that was removed", gone, auth.ErrSignUpNotFound),
-		p.Outbox.Published(ctx, happened(1).ID, happened(2).ID), wantPending(ctx, p.Outbox),
-		wantNoSignUp(ctx, p, signUp(2).ID),
+		func() error { return wantIs("Confirm of a sign-up that was removed", gone, auth.ErrSignUpNotFound) },
+		func() error { return p.Outbox.Published(ctx, happened(1).ID, happened(2).ID) },
+		func() error { return wantPending(ctx, p.Outbox) },
+		func() error { return wantNoSignUp(ctx, p, signUp(2).ID) },
 	)
 }
 
 func signUpsNeither(ctx context.Context, p WaitingSignUps) error {
 	return first(
-		p.Store.Create(ctx, signUp(1), manySignUps, happened(1)),
-		wantIs("Create with a taken id", p.Store.Create(ctx, signUp(1), manySignUps, happened(2)), fault.Conflict),
-		wantPending(ctx, p.Outbox, happened(1)),
+		func() error { return p.Store.Create(ctx, signUp(1), manySignUps, happened(1)) },
+		func() error {
+			return wantIs("Create with a taken id", p.Store.Create(ctx, signUp(1), manySignUps, happened(2)), fault.Conflict)
+		},
+		func() error { return wantPending(ctx, p.Outbox, happened(1)) },
 	)
 }
 
 func signUpsConfirm(ctx context.Context, p WaitingSignUps) error {
 	return first(
-		p.Store.Create(ctx, signUp(1), manySignUps, happened(1)), wait(ctx, p, manySignUps, signUp(2)),
-		confirm(ctx, p, at(10), signUp(1)),
-		during("confirmed again", confirm(ctx, p, at(20), confirmedAt(signUp(1), at(10)))),
-		wantSignUp(ctx, p, confirmedAt(signUp(1), at(10))), wantSignUp(ctx, p, signUp(2)),
-		p.Outbox.Published(ctx, happened(1).ID), wantPending(ctx, p.Outbox),
-		wantSignUp(ctx, p, confirmedAt(signUp(1), at(10))),
+		func() error { return p.Store.Create(ctx, signUp(1), manySignUps, happened(1)) },
+		func() error { return wait(ctx, p, manySignUps, signUp(2)) },
+		func() error { return confirm(ctx, p, at(10), signUp(1)) },
+		func() error {
+			return during("confirmed again", confirm(ctx, p, at(20), confirmedAt(signUp(1), at(10))))
+		},
+		func() error { return wantSignUp(ctx, p, confirmedAt(signUp(1), at(10))) },
+		func() error { return wantSignUp(ctx, p, signUp(2)) },
+		func() error { return p.Outbox.Published(ctx, happened(1).ID) },
+		func() error { return wantPending(ctx, p.Outbox) },
+		func() error { return wantSignUp(ctx, p, confirmedAt(signUp(1), at(10))) },
 	)
 }
 
@@ -251,18 +287,24 @@ func signUpsExpired(ctx context.Context, p WaitingSignUps) error {
 	w := signUp(1)
 	w.CreatedAt, w.ExpiresAt = past, past.Add(time.Second)
 	return first(
-		wait(ctx, p, manySignUps, w), wantSignUp(ctx, p, w), wantSignUps(ctx, p, w.Email, w),
-		confirm(ctx, p, at(10), w), wantSignUps(ctx, p, w.Email, confirmedAt(w, at(10))),
+		func() error { return wait(ctx, p, manySignUps, w) },
+		func() error { return wantSignUp(ctx, p, w) },
+		func() error { return wantSignUps(ctx, p, w.Email, w) },
+		func() error { return confirm(ctx, p, at(10), w) },
+		func() error { return wantSignUps(ctx, p, w.Email, confirmedAt(w, at(10))) },
 	)
 }
 
 func signUpsSweep(ctx context.Context, p WaitingSignUps) error {
 	return first(
-		wait(ctx, p, manySignUps, signUp(1), signUp(2), signUp(3)), confirm(ctx, p, at(10), signUp(2)),
-		sweep(ctx, p.Sweeper, signUp(1).ExpiresAt, 0),
-		sweep(ctx, p.Sweeper, signUp(2).ExpiresAt.Add(time.Microsecond), 2),
-		sweep(ctx, p.Sweeper, signUp(2).ExpiresAt.Add(time.Microsecond), 0),
-		wantNoSignUp(ctx, p, signUp(1).ID), wantNoSignUp(ctx, p, signUp(2).ID), wantSignUps(ctx, p, signUp(3).Email, signUp(3)),
+		func() error { return wait(ctx, p, manySignUps, signUp(1), signUp(2), signUp(3)) },
+		func() error { return confirm(ctx, p, at(10), signUp(2)) },
+		func() error { return sweep(ctx, p.Sweeper, signUp(1).ExpiresAt, 0) },
+		func() error { return sweep(ctx, p.Sweeper, signUp(2).ExpiresAt.Add(time.Microsecond), 2) },
+		func() error { return sweep(ctx, p.Sweeper, signUp(2).ExpiresAt.Add(time.Microsecond), 0) },
+		func() error { return wantNoSignUp(ctx, p, signUp(1).ID) },
+		func() error { return wantNoSignUp(ctx, p, signUp(2).ID) },
+		func() error { return wantSignUps(ctx, p, signUp(3).Email, signUp(3)) },
 	)
 }
 
@@ -270,5 +312,8 @@ func signUpsEnded(ctx context.Context, p WaitingSignUps) error {
 	if err := p.Store.Create(ended(ctx), signUp(1), manySignUps, happened(1)); err == nil {
 		return errors.New("the port's Create with an ended context returned no error")
 	}
-	return first(wantNoSignUp(ctx, p, signUp(1).ID), wantPending(ctx, p.Outbox))
+	return first(
+		func() error { return wantNoSignUp(ctx, p, signUp(1).ID) },
+		func() error { return wantPending(ctx, p.Outbox) },
+	)
 }

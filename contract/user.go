@@ -183,9 +183,11 @@ func usersEmailTaken(ctx context.Context, p Users) error {
 	other := someone(2)
 	other.Email = someone(1).Email
 	return first(
-		wantIs("Create with a taken address", p.Repository.Create(ctx, other), user.ErrEmailTaken),
-		wantNobody(ctx, p, other.ID, ""),
-		wantUser(ctx, p, someone(1)),
+		func() error {
+			return wantIs("Create with a taken address", p.Repository.Create(ctx, other), user.ErrEmailTaken)
+		},
+		func() error { return wantNobody(ctx, p, other.ID, "") },
+		func() error { return wantUser(ctx, p, someone(1)) },
 	)
 }
 
@@ -201,9 +203,9 @@ func usersIDTaken(ctx context.Context, p Users) error {
 	}
 	_, absent := p.Repository.ByEmail(ctx, other.Email)
 	return first(
-		wantIs("Create with a taken id", err, fault.Conflict),
-		wantIs("ByEmail of the refused user", absent, user.ErrNotFound),
-		wantUser(ctx, p, someone(1)),
+		func() error { return wantIs("Create with a taken id", err, fault.Conflict) },
+		func() error { return wantIs("ByEmail of the refused user", absent, user.ErrNotFound) },
+		func() error { return wantUser(ctx, p, someone(1)) },
 	)
 }
 
@@ -225,7 +227,10 @@ func usersCreateRace(ctx context.Context, p Users) error {
 		}
 		u := someone(i)
 		u.Email = "same@example.com"
-		if err := first(wantUser(ctx, p, u), wantPending(ctx, p.Outbox, happened(i))); err != nil {
+		if err := first(
+			func() error { return wantUser(ctx, p, u) },
+			func() error { return wantPending(ctx, p.Outbox, happened(i)) },
+		); err != nil {
 			return fmt.Errorf("of the call that won: %w", err)
 		}
 	}
@@ -251,10 +256,10 @@ func usersCreateMany(ctx context.Context, p Users) error {
 
 func usersCreateEvents(ctx context.Context, p Users) error {
 	return first(
-		create(ctx, p, someone(1), happened(3), happened(1), happened(2)),
-		create(ctx, p, someone(2)),
-		create(ctx, p, someone(3), happened(0)),
-		wantPending(ctx, p.Outbox, happened(3), happened(1), happened(2), happened(0)),
+		func() error { return create(ctx, p, someone(1), happened(3), happened(1), happened(2)) },
+		func() error { return create(ctx, p, someone(2)) },
+		func() error { return create(ctx, p, someone(3), happened(0)) },
+		func() error { return wantPending(ctx, p.Outbox, happened(3), happened(1), happened(2), happened(0)) },
 	)
 }
 
@@ -262,15 +267,22 @@ func usersCreateNeither(ctx context.Context, p Users) error {
 	sameEmail, sameID := someone(2), someone(3)
 	sameEmail.Email, sameID.ID = someone(1).Email, someone(1).ID
 	return first(
-		create(ctx, p, someone(1), happened(1)),
-		wantIs("Create with a taken address", p.Repository.Create(ctx, sameEmail, happened(2)), fault.Conflict),
-		wantIs("Create with a taken id", p.Repository.Create(ctx, sameID, happened(3)), fault.Conflict),
-		wantPending(ctx, p.Outbox, happened(1)),
+		func() error { return create(ctx, p, someone(1), happened(1)) },
+		func() error {
+			return wantIs("Create with a taken address", p.Repository.Create(ctx, sameEmail, happened(2)), fault.Conflict)
+		},
+		func() error {
+			return wantIs("Create with a taken id", p.Repository.Create(ctx, sameID, happened(3)), fault.Conflict)
+		},
+		func() error { return wantPending(ctx, p.Outbox, happened(1)) },
 	)
 }
 
 func usersUpdate(ctx context.Context, p Users) error {
-	if err := first(create(ctx, p, someone(1)), create(ctx, p, someone(2))); err != nil {
+	if err := first(
+		func() error { return create(ctx, p, someone(1)) },
+		func() error { return create(ctx, p, someone(2)) },
+	); err != nil {
 		return err
 	}
 	want := someone(5)
@@ -279,7 +291,10 @@ func usersUpdate(ctx context.Context, p Users) error {
 	if err == nil {
 		err = same(got, want)
 	}
-	return first(during("Update", err), wantUser(ctx, p, want), wantUser(ctx, p, someone(2)))
+	return then(during("Update", err),
+		func() error { return wantUser(ctx, p, want) },
+		func() error { return wantUser(ctx, p, someone(2)) },
+	)
 }
 
 func usersUpdateSees(ctx context.Context, p Users) error {
@@ -288,7 +303,7 @@ func usersUpdateSees(ctx context.Context, p Users) error {
 	}
 	var seen user.User
 	_, err := p.Repository.Update(ctx, someone(1).ID, func(u *user.User) error { seen = *u; return nil })
-	return first(during("Update", err), during("change was given a user whose", same(seen, someone(1))))
+	return then(during("Update", err), func() error { return during("change was given a user whose", same(seen, someone(1))) })
 }
 
 func usersUpdateClears(ctx context.Context, p Users) error {
@@ -301,7 +316,7 @@ func usersUpdateClears(ctx context.Context, p Users) error {
 	if err == nil {
 		err = same(got, want)
 	}
-	return first(during("Update", err), wantUser(ctx, p, want))
+	return then(during("Update", err), func() error { return wantUser(ctx, p, want) })
 }
 
 func usersUpdateNothing(ctx context.Context, p Users) error {
@@ -312,12 +327,19 @@ func usersUpdateNothing(ctx context.Context, p Users) error {
 	if err == nil {
 		err = same(got, someone(1))
 	}
-	return first(during("Update", err), wantUser(ctx, p, someone(1)), wantPending(ctx, p.Outbox, happened(1)))
+	return then(during("Update", err),
+		func() error { return wantUser(ctx, p, someone(1)) },
+		func() error { return wantPending(ctx, p.Outbox, happened(1)) },
+	)
 }
 
 func usersUpdateAbsent(ctx context.Context, p Users) error {
 	_, err := p.Repository.Update(ctx, "nobody", func(u *user.User) error { u.FullName = "Nobody"; return nil }, happened(1))
-	return first(wantIs("Update of an unknown user", err, user.ErrNotFound), wantNobody(ctx, p, "nobody", ""), wantPending(ctx, p.Outbox))
+	return first(
+		func() error { return wantIs("Update of an unknown user", err, user.ErrNotFound) },
+		func() error { return wantNobody(ctx, p, "nobody", "") },
+		func() error { return wantPending(ctx, p.Outbox) },
+	)
 }
 
 func usersUpdateFails(ctx context.Context, p Users) error {
@@ -332,7 +354,10 @@ func usersUpdateFails(ctx context.Context, p Users) error {
 	if err != refused { //nolint:errorlint // as it is: identity is the promise
 		return fmt.Errorf("the error of Update is %w, want the very error of change", orNone(err))
 	}
-	return first(wantUser(ctx, p, someone(1)), wantPending(ctx, p.Outbox))
+	return first(
+		func() error { return wantUser(ctx, p, someone(1)) },
+		func() error { return wantPending(ctx, p.Outbox) },
+	)
 }
 
 func usersUpdateEvents(ctx context.Context, p Users) error {
@@ -340,7 +365,7 @@ func usersUpdateEvents(ctx context.Context, p Users) error {
 		return err
 	}
 	_, err := p.Repository.Update(ctx, someone(1).ID, func(u *user.User) error { u.FullName = "Changed"; return nil }, happened(3), happened(2))
-	return first(during("Update", err), wantPending(ctx, p.Outbox, happened(1), happened(3), happened(2)))
+	return then(during("Update", err), func() error { return wantPending(ctx, p.Outbox, happened(1), happened(3), happened(2)) })
 }
 
 func usersUpdateRace(ctx context.Context, p Users) error {
@@ -375,18 +400,24 @@ func usersEmailMoves(ctx context.Context, p Users) error {
 	if err != nil {
 		return during("Update", err)
 	}
-	_, gone := p.Repository.ByEmail(ctx, someone(1).Email)
 	next := someone(2)
 	next.Email = someone(1).Email
 	return first(
-		wantUser(ctx, p, moved),
-		wantIs("ByEmail of the old address", gone, user.ErrNotFound),
-		create(ctx, p, next), wantUser(ctx, p, next), wantUser(ctx, p, moved),
+		func() error { return wantUser(ctx, p, moved) },
+		func() error {
+			return wantIs("ByEmail of the old address", second(p.Repository.ByEmail(ctx, someone(1).Email)), user.ErrNotFound)
+		},
+		func() error { return create(ctx, p, next) },
+		func() error { return wantUser(ctx, p, next) },
+		func() error { return wantUser(ctx, p, moved) },
 	)
 }
 
 func usersUpdateTaken(ctx context.Context, p Users) error {
-	if err := first(create(ctx, p, someone(1)), create(ctx, p, someone(2))); err != nil {
+	if err := first(
+		func() error { return create(ctx, p, someone(1)) },
+		func() error { return create(ctx, p, someone(2)) },
+	); err != nil {
 		return err
 	}
 	_, err := p.Repository.Update(ctx, someone(2).ID, func(u *user.User) error {
@@ -394,8 +425,10 @@ func usersUpdateTaken(ctx context.Context, p Users) error {
 		return nil
 	}, happened(1))
 	return first(
-		wantIs("Update to a taken address", err, user.ErrEmailTaken),
-		wantUser(ctx, p, someone(1)), wantUser(ctx, p, someone(2)), wantPending(ctx, p.Outbox),
+		func() error { return wantIs("Update to a taken address", err, user.ErrEmailTaken) },
+		func() error { return wantUser(ctx, p, someone(1)) },
+		func() error { return wantUser(ctx, p, someone(2)) },
+		func() error { return wantPending(ctx, p.Outbox) },
 	)
 }
 
@@ -435,5 +468,9 @@ func usersEnded(ctx context.Context, p Users) error {
 	if _, err := p.Repository.Update(ended(ctx), someone(1).ID, func(u *user.User) error { u.FullName = "Changed"; return nil }, happened(1)); err == nil {
 		return errors.New("the port's Update with an ended context returned no error")
 	}
-	return first(wantNobody(ctx, p, someone(2).ID, someone(2).Email), wantUser(ctx, p, someone(1)), wantPending(ctx, p.Outbox))
+	return first(
+		func() error { return wantNobody(ctx, p, someone(2).ID, someone(2).Email) },
+		func() error { return wantUser(ctx, p, someone(1)) },
+		func() error { return wantPending(ctx, p.Outbox) },
+	)
 }
