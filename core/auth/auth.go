@@ -37,16 +37,18 @@ var (
 
 // Hasher hashes passwords.
 //
-// It may be called from many goroutines; an implementation bounds how many hashes run at
-// once, since each takes memory and processor time on purpose.
+// It may be called from many goroutines.
+// An implementation bounds how many hashes run at once, since each takes memory and processor time on purpose.
+// A password is any bytes, and counts to its last one; MaxPassword characters are not too many.
 type Hasher interface {
-	// Hash returns an encoded hash with its algorithm, parameters and a fresh salt. It waits
-	// for its turn until ctx is done.
+	// Hash returns an encoded hash with its algorithm, parameters and a fresh salt.
+	// The hash does not tell the password.
+	// Hash waits for its turn until ctx is done.
 	Hash(ctx context.Context, password string) (string, error)
-	// Verify reports whether password is the one that was hashed, in time that does not
-	// depend on how much of it is right. upgrade says that it matches and that the hash
-	// should be made anew, because its algorithm or parameters are not the current ones. A hash
-	// that cannot be read is an error. It waits for its turn until ctx is done.
+	// Verify reports whether password is the one that was hashed, in time that does not depend on how much of it is right.
+	// upgrade says that it matches and that the hash should be made anew, because its algorithm or parameters are not the current ones.
+	// A hash that cannot be read is an error.
+	// Verify waits for its turn until ctx is done.
 	Verify(ctx context.Context, hash, password string) (ok, upgrade bool, err error)
 }
 
@@ -54,8 +56,9 @@ type Hasher interface {
 //
 // It may be called from many goroutines.
 type PasswordList interface {
-	// Contains reports whether password, or one that is as easily guessed, is in the list. Letter
-	// case does not count. It gives up when ctx is done.
+	// Contains reports whether password, or one that is as easily guessed, is in the list.
+	// Letter case does not count.
+	// Contains gives up when ctx is done.
 	Contains(ctx context.Context, password string) (bool, error)
 }
 
@@ -84,18 +87,25 @@ type Claims struct {
 	IssuedAt, ExpiresAt time.Time
 }
 
-// TokenIssuer makes signed tokens. It may be called from many goroutines.
+// TokenIssuer makes signed tokens.
+//
+// It may be called from many goroutines.
 type TokenIssuer interface {
-	// Issue returns a signed token that says c.
+	// Issue returns a signed token that says all of c.
 	Issue(ctx context.Context, c Claims) (string, error)
 }
 
-// TokenVerifier checks signed tokens. It may be called from many goroutines, and does not
-// wait for the network longer than ctx allows.
+// TokenVerifier checks signed tokens.
+//
+// It may be called from many goroutines.
+// It does not wait for the network longer than ctx allows.
 type TokenVerifier interface {
-	// Verify returns what the token says, if a known key signed it with an allowed algorithm,
-	// it is made for audience, and it is not expired. Otherwise it returns ErrTokenInvalid;
-	// when it cannot tell because keys cannot be had, an error of kind Unavailable.
+	// Verify returns what the token says.
+	// Verify returns ErrTokenInvalid for what is no token.
+	// Verify returns ErrTokenInvalid unless a known key signed the token with an allowed algorithm.
+	// Verify returns ErrTokenInvalid unless the token was made for audience.
+	// Verify returns ErrTokenInvalid if the token is expired.
+	// Verify returns an error of kind Unavailable when it cannot tell, because keys cannot be had.
 	Verify(ctx context.Context, token, audience string) (Claims, error)
 }
 
@@ -127,20 +137,28 @@ var ErrSessionNotFound = fault.New(fault.NotFound, "session_not_found", "there i
 // SessionStore keeps sessions.
 //
 // It may be called from many goroutines.
+// Two IDs are the same only if they have the same bytes.
+// Every time is UTC, to the microsecond.
+// A call whose context has ended has done all of its work, or nothing.
 type SessionStore interface {
-	// Create stores s durably. A session with that ID is an error of kind Conflict.
+	// Create stores s durably, with every field as it is.
+	// Create returns an error of kind Conflict if a session with s.ID exists.
+	// Of several concurrent calls with one ID, exactly one succeeds.
 	Create(ctx context.Context, s Session) error
-	// ByID returns the session, or ErrSessionNotFound. It returns expired and revoked ones.
+	// ByID returns the session, or ErrSessionNotFound.
+	// ByID returns expired and revoked sessions like others.
 	ByID(ctx context.Context, id string) (Session, error)
-	// Update reads the session, lets change edit the copy, stores it, and puts events into
-	// the outbox, in one commit; it returns the stored session, or ErrSessionNotFound. An
-	// error of change stores nothing and is returned as it is. change may run more than
-	// once, so it edits its argument and does nothing else. Of concurrent updates that each
-	// expect what the other changes, exactly one finds it.
+	// Update lets change edit a copy of the stored session, and stores it.
+	// Update puts events into the outbox in the commit that stores the session: both are stored, or neither is.
+	// Update returns the stored session, or ErrSessionNotFound.
+	// An error of change stores nothing and is returned as it is.
+	// change may run more than once: it edits its argument and does nothing else.
+	// Of concurrent updates that each expect what the other changes, exactly one finds it.
 	Update(ctx context.Context, id string, change func(*Session) error, events ...event.Event) (Session, error)
-	// ByUser returns the user's sessions that are not revoked and expire after the given time,
-	// newest first, those of one age by descending ID, and at most limit of them. However many
-	// others the user has or had, it does not read them.
+	// ByUser returns the user's sessions that are not revoked and expire after the given time.
+	// The newest come first, those of one age by descending ID.
+	// ByUser returns at most limit sessions: none if limit is below 1.
+	// However many other sessions the user has or had, ByUser does not read them.
 	ByUser(ctx context.Context, id user.ID, at time.Time, limit int) ([]Session, error)
 }
 
@@ -157,8 +175,9 @@ type Standing struct {
 //
 // It may be called from many goroutines.
 type Standings interface {
-	// Standing returns the session and its user's word, or ErrSessionNotFound if there is no
-	// such session or it has no user. It returns expired and revoked ones.
+	// Standing returns the session and what its user says of sessions, as they are at the time of the call.
+	// Standing returns ErrSessionNotFound if there is no such session or it has no user.
+	// Standing returns expired and revoked sessions like others.
 	Standing(ctx context.Context, id string) (Standing, error)
 }
 
@@ -178,22 +197,30 @@ func (c Code) LogValue() slog.Value { return slog.StringValue("code of " + strin
 // CodeStore keeps one-time codes.
 //
 // It may be called from many goroutines.
+// Two hashes are the same only if they have the same bytes.
+// Every time is UTC, to the microsecond.
 type CodeStore interface {
-	// Put stores c durably and puts events into the outbox in one commit: both or neither. A code
-	// with that hash is an error of kind Conflict.
+	// Put stores c durably.
+	// Put puts events into the outbox in the commit that stores c: both are stored, or neither is.
+	// The events stay when the code goes, used or expired.
+	// Put returns an error of kind Conflict if a code with c.Hash exists.
 	Put(ctx context.Context, c Code, events ...event.Event) error
-	// Use marks the code as used at the given time, durably, unless it was used before, and
-	// returns it as it was before the call: of any number of calls, exactly one gets it with
-	// a zero UsedAt. An unknown hash is ErrCodeUnknown. Expired codes are returned like others.
+	// Use marks the code as used at the given time, durably, unless it was used before.
+	// Use returns the code as it was before the call.
+	// Of any number of calls, exactly one gets the code with a zero UsedAt.
+	// Use returns ErrCodeUnknown for an unknown hash.
+	// Use returns expired codes like others.
 	Use(ctx context.Context, hash string, at time.Time) (Code, error)
 }
 
 // Nonces remembers names that may be used once.
 //
 // It may be called from many goroutines.
+// Two names are the same only if they have the same bytes, however long they are.
 type Nonces interface {
-	// Spend returns true for the first call with this name, and false for every later one
-	// at least until the expiry that the first one gave.
+	// Spend returns true for the first call with this name.
+	// Spend returns false for every later call, at least until the expiry that the first one gave.
+	// Of several concurrent calls with one name, exactly one gets true.
 	Spend(ctx context.Context, name string, expires time.Time) (bool, error)
 }
 
@@ -207,17 +234,20 @@ type Rate struct {
 //
 // It may be called from many goroutines.
 type Limiter interface {
-	// Allow takes one from key's allowance at the given time and returns zero, or takes
-	// nothing and returns how long to wait. It is the generic cell rate algorithm (ITU-T
-	// I.371): Burst attempts at once, then one each Per/Burst. Keys do not influence each
-	// other. A rate without Burst or Per allows everything.
+	// Allow takes one from key's allowance at the given time and returns zero.
+	// If nothing is left, Allow takes nothing and returns how long to wait.
+	// It is the generic cell rate algorithm (ITU-T I.371): Burst attempts at once, then one each Per/Burst.
+	// Rest gives back the burst, and no more.
+	// Keys do not influence each other.
+	// A rate without Burst or Per allows everything.
+	// Concurrent calls share the allowance: no more succeed than it holds.
 	Allow(ctx context.Context, key string, r Rate, now time.Time) (wait time.Duration, err error)
 }
 
 // Sweeper removes what is expired. Stores that keep such things implement it.
 type Sweeper interface {
-	// DeleteExpired removes what expired before the given time and returns how many. What
-	// expires at that very time, or later, stays.
+	// DeleteExpired removes what expired before the given time and returns how many.
+	// What expires at that very time, or later, stays.
 	DeleteExpired(ctx context.Context, before time.Time) (int, error)
 }
 

@@ -37,19 +37,29 @@ var ErrSignUpNotFound = fault.New(fault.NotFound, "sign_up_not_found", "there is
 // SignUps keeps sign-ups that wait, each by itself, however many an address has.
 //
 // It may be called from many goroutines.
+// It keeps every name and address that [user.ParseFullName] and [user.ParseEmail] let through.
+// Two IDs or addresses are the same only if they have the same bytes.
+// Every time is UTC, to the microsecond.
+// When ctx is done before the commit, nothing is stored and the error says so.
 type SignUps interface {
-	// Create stores w durably and puts events into the outbox in one commit: both or neither. Of the
-	// sign-ups of w.Email that are not confirmed, the newest keep stay, w among them, and older ones
-	// are removed; concurrent calls may leave some more. A sign-up with w.ID is an error of kind Conflict.
+	// Create stores w durably, with every field as it is.
+	// Create puts events into the outbox in the commit that stores w: both are stored, or neither is.
+	// The events stay when the sign-up goes.
+	// Create returns an error of kind Conflict if a sign-up with w.ID exists.
+	// Of several concurrent calls with one ID, exactly one succeeds.
+	// Of the sign-ups of w.Email that are not confirmed, the newest keep stay, w among them, and older ones are removed.
+	// Concurrent calls may leave some more.
 	Create(ctx context.Context, w WaitingSignUp, keep int, events ...event.Event) error
-	// ByID returns the sign-up, or ErrSignUpNotFound. It returns expired and confirmed ones.
+	// ByID returns the sign-up, or ErrSignUpNotFound.
+	// ByID returns expired and confirmed sign-ups like others.
 	ByID(ctx context.Context, id string) (WaitingSignUp, error)
-	// ByEmail returns the sign-ups of a canonical address, expired and confirmed ones included,
-	// oldest first.
+	// ByEmail returns the sign-ups of a canonical address, oldest first.
+	// ByEmail returns expired and confirmed sign-ups like others.
 	ByEmail(ctx context.Context, email user.Email) ([]WaitingSignUp, error)
-	// Confirm marks the sign-up as confirmed at the given time, durably, unless it was before, and
-	// returns it as it was before the call: of any number of calls, exactly one gets it with a
-	// zero ConfirmedAt. An unknown one is ErrSignUpNotFound. Expired ones are returned like others.
+	// Confirm marks the sign-up as confirmed at the given time, durably, unless it was before.
+	// Confirm returns the sign-up as it was before the call, or ErrSignUpNotFound.
+	// Of any number of calls, exactly one gets the sign-up with a zero ConfirmedAt.
+	// Confirm returns expired sign-ups like others.
 	Confirm(ctx context.Context, id string, at time.Time) (WaitingSignUp, error)
 }
 

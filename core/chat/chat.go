@@ -151,68 +151,89 @@ type Range struct {
 // MessageStore keeps messages for ever, or as long as its adapter says.
 //
 // It may be called from many goroutines.
+// It keeps every text, name and client id that [CheckText], [CheckRoom] and [CheckClientID] let through.
+// Two rooms, authors or client ids are the same only if they have the same bytes.
+// Every time is UTC, to the microsecond.
+// Changing what was given or returned changes nothing stored.
 type MessageStore interface {
-	// Append stores messages durably, all or none, in the order given, and returns one answer
-	// each, in that order. Each new message gets the next sequence number of its room: from 1,
-	// without gaps, also under concurrent calls. A message whose room, author and ClientID
-	// (not empty) are stored already, or came earlier in the same call, is not stored again;
-	// its answer is the stored message, with Repeated set. On an error nothing is stored,
-	// unless ctx ended or the store was lost meanwhile: then the outcome is unknown.
+	// Append stores messages durably, all or none, in the order given.
+	// Append returns one answer for each message, in the order given.
+	// Each new message gets the next sequence number of its room: from 1, without gaps, also under concurrent calls.
+	// A message whose room, author and ClientID are stored already, or came earlier in the same call, is not stored again.
+	// The answer to such a message is the stored one, with Repeated set.
+	// A message without a ClientID is always new.
+	// On an error nothing is stored, unless ctx ended or the store was lost meanwhile.
+	// Then the outcome is unknown, and the sequence still has no gaps.
 	Append(ctx context.Context, messages []Message) ([]Stored, error)
-	// List returns the messages of room that r chooses, ascending by sequence. An unknown
-	// room has none. A message whose Append returned before List was called is seen.
+	// List returns the messages of room that r chooses, ascending by sequence.
+	// An unknown room has no messages.
+	// A message whose Append returned before List was called is seen.
+	// Whoever sees a message can see all that come before it in the sequence.
 	List(ctx context.Context, room string, r Range) ([]Message, error)
-	// Bounds returns the lowest sequence that is still stored and the highest ever given
-	// out in room. They are 1 and 0 for a room without messages; when every message was
-	// deleted, first is last+1.
+	// Bounds returns the lowest sequence that is still stored and the highest ever given out in room.
+	// They are 1 and 0 for a room without messages.
+	// When every message was deleted, first is last+1.
 	Bounds(ctx context.Context, room string) (first, last uint64, err error)
 }
 
 // Rooms keeps the rooms that exist.
 //
 // It may be called from many goroutines.
+// Two names are the same only if they have the same bytes.
+// Every time is UTC, to the microsecond.
 type Rooms interface {
-	// Ensure stores r unless a room of that name exists, and returns the stored one. Of
-	// several concurrent calls with one name, one wins and all return its room.
+	// Ensure stores r, with every field as it is, unless a room of that name exists.
+	// Ensure returns the stored room.
+	// Of several concurrent calls with one name, one wins and all return its room.
 	Ensure(ctx context.Context, r Room) (Room, error)
 	// ByName returns the room, or ErrRoomNotFound.
 	ByName(ctx context.Context, name string) (Room, error)
-	// List returns at most limit rooms whose name is greater than after, ascending by the
-	// bytes of the name.
+	// List returns rooms whose name is greater than after, ascending by the bytes of the name.
+	// List returns at most limit rooms: none if limit is below 1.
 	List(ctx context.Context, after string, limit int) ([]Room, error)
 }
 
 // Members keeps who has joined which room.
 //
 // It may be called from many goroutines.
+// Two rooms or users are the same only if they have the same bytes.
 type Members interface {
-	// Add stores memberships durably, all or none. One that exists is left as it is.
+	// Add stores memberships durably, all or none.
+	// A membership that exists is left as it is.
 	Add(ctx context.Context, memberships ...Membership) error
-	// Remove ends a membership. Ending one that does not exist is no error.
+	// Remove ends a membership, which may begin again.
+	// Ending a membership that does not exist is no error.
 	Remove(ctx context.Context, room string, id user.ID) error
 	// Has reports whether the user is a member of room.
 	Has(ctx context.Context, room string, id user.ID) (bool, error)
-	// RoomsOf returns at most limit memberships of the user whose room is greater than after,
-	// ascending by the bytes of the room's name.
+	// RoomsOf returns memberships of the user whose room is greater than after, ascending by the bytes of the room's name.
+	// RoomsOf returns at most limit memberships: none if limit is below 1.
 	RoomsOf(ctx context.Context, id user.ID, after string, limit int) ([]Membership, error)
 }
 
-// RecentCache holds the last messages of rooms that are in use. It may forget a room at any
-// time, and never holds a hole: what it returns is contiguous.
+// RecentCache holds the last messages of rooms that are in use.
 //
 // It may be called from many goroutines.
+// It may forget a room at any time.
+// It never holds a hole: what it returns is contiguous.
+// Two rooms are the same only if they have the same bytes.
+// Every time is UTC, to the microsecond.
+// Changing what was given or returned changes nothing held.
 type RecentCache interface {
-	// Get returns the messages held for room, ascending and contiguous, and an empty slice
-	// when it holds none. Whether they reach back far enough is the caller's to judge.
+	// Get returns the last messages held for room, ascending and contiguous.
+	// Get returns an empty slice when it holds none.
+	// Whether they reach back far enough is the caller's to judge.
 	Get(ctx context.Context, room string) ([]Message, error)
-	// Add puts messages that were just stored into their rooms: ascending in each room,
-	// contiguous within the call. A room that holds messages up to the one just before is
-	// extended; one that is held and overlaps takes what is newer; in any other room that
-	// is behind, the added messages replace what was held. An older message never replaces a newer one.
+	// Add puts messages that were just stored into their rooms.
+	// The messages ascend in each room, and are contiguous within the call.
+	// A room that holds messages up to the one just before is extended.
+	// A room that holds some of them takes what is newer.
+	// In any other room that is behind, the added messages replace what was held.
+	// An older message never replaces a newer one.
 	Add(ctx context.Context, messages ...Message) error
-	// Fill gives the cache what was read from the store: ascending and contiguous, of one
-	// room. Where the room is held, Fill only adds what stands before, or connects and
-	// follows; what is held already stays.
+	// Fill gives the cache what was read from the store: messages of one room, ascending and contiguous.
+	// Where the room is held, Fill only adds what stands before, or connects and follows.
+	// What is held already stays.
 	Fill(ctx context.Context, room string, messages []Message) error
 }
 
@@ -226,10 +247,13 @@ const (
 	ActionRead Action = "read"
 )
 
-// Access decides who may do what. It may be called from many goroutines.
+// Access decides who may do what.
+//
+// It may be called from many goroutines.
 type Access interface {
-	// May returns nil if who may do what in room, ErrNotAllowed (or another error of kind
-	// Forbidden) if not, and any other error when it cannot tell.
+	// May returns nil if who may do what in room.
+	// May returns ErrNotAllowed, or another error of kind Forbidden, if not.
+	// May returns any other error when it cannot tell.
 	May(ctx context.Context, who Author, what Action, room string) error
 }
 

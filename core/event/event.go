@@ -37,17 +37,19 @@ type Event struct {
 //
 // It may be called from many goroutines.
 type Publisher interface {
-	// Publish returns nil once the bus has taken over every event, in the order given; a bus
-	// within one process may wait for the handlers of a group for that.
+	// Publish returns nil once the bus has taken over every event, in the order given.
+	// A bus within one process may wait for the handlers of a group for that.
+	// Publishing nothing is no error.
 	//
-	// A [*PublishError] says which events were not taken over, and why; the others were. An event
-	// that failed holds up those behind it in the call that have its topic and its key, unless it can never be
-	// published, and as few others as can be. After any other error any number of them
-	// may have been taken: the caller publishes all of them again, and subscribers see some twice.
+	// A [*PublishError] says which events were not taken over, and why; the others were.
+	// An event that failed holds up those behind it in the call that have its topic and its key, and as few others as can be.
+	// An event that can never be published holds up nobody.
+	// After any other error any number of the events may have been taken over.
+	// The caller then publishes all of them again, and subscribers see some twice.
 	//
-	// An error of kind Invalid says that an event can never be published, as when it is too large or
-	// lacks its ID, topic or type; NotFound, Forbidden and Unauthenticated, that nothing can be published to its
-	// topic for now. Publish gives up when ctx is done; then the outcome of what it names is unknown.
+	// An error of kind Invalid says that an event can never be published, as when it is too large or lacks its ID, topic or type.
+	// NotFound, Forbidden and Unauthenticated say that nothing can be published to its topic for now.
+	// Publish gives up when ctx is done; the outcome of what it names is then unknown.
 	Publish(ctx context.Context, events ...Event) error
 }
 
@@ -124,43 +126,51 @@ func Never(err error) bool { return fault.KindOf(err) == fault.Invalid }
 //
 // It may be called from many goroutines, several times for one topic.
 type Subscriber interface {
-	// Subscribe calls handle for each event of topic until ctx ends, and then returns
-	// nil once the running call has returned. It returns an error only when it cannot
-	// subscribe, or can no longer.
+	// Subscribe calls handle for each event of topic, and of no other, until ctx ends.
+	// It then returns nil, once the running call has returned.
+	// Nothing is handled after it has returned.
+	// It returns an error only when it cannot subscribe, or can no longer.
+	// An event arrives with every field as it was published, Time in UTC, to the microsecond.
 	//
 	// Subscribers with the same group share the events: each event goes to one of them.
-	// An empty group gets every event published while it is subscribed. Events with the
-	// same key are handled one at a time, in the order in which they were published; an
-	// event whose handler failed is handled again before its successors.
+	// Subscribers with different groups do not: each group gets every event.
+	// An empty group gets every event published while it is subscribed.
+	// Events with the same key are handled one at a time, in the order in which they were published.
+	// An event whose handler failed is handled again before its successors.
 	//
-	// An error of kind Invalid says that an event can never be handled. The bus sets it
-	// aside, as it came, on the topic with [DeadSuffix] behind its name, and goes on with its
-	// successors: it holds up nobody. The reason travels with it where the bus has
-	// attributes. What can never be handled on a dead topic is dropped.
+	// An error of kind Invalid says that an event can never be handled: it holds up nobody.
+	// The bus sets such an event aside, as it came, on the topic with [DeadSuffix] behind its name.
+	// The reason travels with it where the bus has attributes.
+	// What can never be handled on a dead topic is dropped.
 	//
-	// ready, unless nil, is called once, when events published from then on will be
-	// delivered.
+	// ready, unless nil, is called once, when events published from then on will be delivered.
 	Subscribe(ctx context.Context, topic, group string, handle Handler, ready func()) error
 }
 
 // Outbox holds the events that were committed with the changes that caused them and
 // that the bus may not have yet. Repositories write it; only the [Relay] reads it.
 //
-// It may be called from many goroutines, but one relay at a time keeps the order.
+// It may be called from many goroutines.
+// One relay at a time keeps the order.
+// An event comes with every field as it was committed, Time in UTC, to the microsecond.
+// Changing what was given or returned changes nothing stored.
 type Outbox interface {
-	// Pending returns at most limit events in the order in which they were committed,
-	// oldest first, and an empty slice when there are none. It takes nothing away: the
-	// same events come again until they are marked as published.
+	// Pending returns events in the order in which they were committed, oldest first.
+	// Pending returns at most limit events: none if limit is below 1.
+	// It returns an empty slice when there are none.
+	// It takes nothing away: the same events come again until they are marked as published.
 	Pending(ctx context.Context, limit int) ([]Event, error)
-	// PendingAfter is Pending, and begins behind the event with the given ID; if that is not
-	// pending, or not known, it begins at the oldest. It reads no more of what lies before than Pending
-	// would of nothing, so that whoever looks past events that cannot be published pays for each only once.
+	// PendingAfter is Pending, and begins behind the event with the given ID.
+	// If that event is not pending, or not known, it begins at the oldest.
+	// It reads no more of what lies before than Pending would of nothing: whoever looks past events
+	// that cannot be published pays for each only once.
 	PendingAfter(ctx context.Context, id string, limit int) ([]Event, error)
-	// Published marks events as taken over by the bus: Pending does not return them
-	// again. An unknown ID, or one that was marked before, is ignored.
+	// Published marks events as taken over by the bus: Pending does not return them again.
+	// An unknown ID, or one that was marked before, is ignored.
 	Published(ctx context.Context, ids ...string) error
-	// SetAside keeps an event that can never be published where operators find it, whole and with the
-	// reason, and Pending does not return it again. A reason that is too long is cut. An unknown ID, or one that
-	// was set aside before, is ignored.
+	// SetAside keeps an event that can never be published where operators find it, whole and with the reason.
+	// Pending does not return an event that was set aside.
+	// A reason that is too long is cut.
+	// An unknown ID, or one that was set aside before, is ignored.
 	SetAside(ctx context.Context, id, reason string) error
 }

@@ -50,10 +50,12 @@ var ErrThrottled = fault.New(fault.Unavailable, "mail_throttled", "the server ta
 //
 // It may be called from many goroutines.
 type Sender interface {
-	// Send returns nil once the next hop has taken responsibility for m. An error that
-	// matches ErrRefused is permanent, one that matches ErrUntried says that nothing of m was
-	// sent, and one that matches ErrDeferred or ErrThrottled that the server puts m off. Any other error is temporary, and the outcome may be unknown: the mail may have gone
-	// out. Send gives up when ctx is done.
+	// Send returns nil once the next hop has taken responsibility for m.
+	// An error that matches ErrRefused is permanent.
+	// An error that matches ErrUntried says that nothing of m was sent.
+	// An error that matches ErrDeferred or ErrThrottled says that the server puts m off.
+	// Any other error is temporary, and the outcome may be unknown: the mail may have gone out.
+	// Send gives up when ctx is done.
 	Send(ctx context.Context, m Message) error
 }
 
@@ -136,25 +138,34 @@ var (
 
 // Queue holds jobs until they are sent.
 //
-// It may be called from many goroutines and, where the adapter says so, processes. Times
-// come from the caller; the queue has no clock.
+// It may be called from many goroutines and, where the adapter says so, processes.
+// Times come from the caller; the queue has no clock.
+// A call whose context has ended leaves the queue as it was, or has done all its work.
+// Changing what was given or returned changes nothing stored.
 type Queue interface {
-	// Enqueue stores j durably as Ready with no attempts and nothing put off. If a job with j.Key exists, in
-	// whatever state, it does nothing and returns nil: enqueueing twice is harmless.
+	// Enqueue stores j durably, with every field as it is but those that say how far it has come.
+	// The job is Ready, with no attempts and nothing put off.
+	// If a job with j.Key exists, in whatever state, Enqueue does nothing and returns nil.
+	// Two keys are the same only if they have the same bytes.
 	Enqueue(ctx context.Context, j Job) error
-	// Claim takes the job that was enqueued first among those that are Ready with RunAt not
-	// after now, or Running with LeasedUntil not after now. It makes it Running until now+lease,
-	// adds one to Attempts and Claims, durably before it returns, and returns the job so
-	// changed. It returns false when there is none. No two calls get the same job under
-	// leases that overlap.
+	// Claim takes the job that was enqueued first among those that are due.
+	// A Ready job is due if its RunAt is not after now.
+	// A Running job is due if its LeasedUntil is not after now.
+	// Claim makes the job Running until now+lease and adds one to Attempts and Claims, durably before it returns the job so changed.
+	// Claim returns false when no job is due.
+	// No two calls get the same job under leases that overlap.
 	Claim(ctx context.Context, now time.Time, lease time.Duration) (Job, bool, error)
-	// Settle ends the lease that Claim gave: it stores o if the job is Running and its Claims
-	// equal j.Claims, and returns ErrLeaseLost otherwise, changing nothing. Sent forgets Data.
-	// Ready keeps the job's place in the order, with o.Untried has one attempt less, and takes
-	// over o.DeferredSince unless that is zero.
+	// Settle stores o and ends the lease that Claim gave, if the job is Running and its Claims equal j.Claims.
+	// Otherwise Settle returns ErrLeaseLost and changes nothing.
+	// A Sent job is done, and forgets its Data.
+	// A Dead job is a dead letter, and is not due.
+	// A job that is Ready again is due at o.RunAt, and keeps its place in the order.
+	// A job that is Ready again with o.Untried has one attempt less.
+	// A job that is Ready again takes over o.DeferredSince unless that is zero.
 	Settle(ctx context.Context, j Job, o Outcome) error
 	// Prune removes Sent jobs that were settled before the given time, and returns how many.
-	// From then on their keys are unknown.
+	// Prune removes no other jobs.
+	// The keys of removed jobs are unknown from then on.
 	Prune(ctx context.Context, before time.Time) (int, error)
 }
 
@@ -173,20 +184,28 @@ type Filter struct {
 // DeadLetters lets a person look into the queue and decide about what failed.
 //
 // It may be called from many goroutines.
+// Changing what was returned changes nothing stored.
 type DeadLetters interface {
-	// List returns jobs that the filter chooses, ascending by ID, at most f.Limit.
+	// List returns jobs that f chooses, ascending by ID.
+	// List returns at most f.Limit jobs.
 	List(ctx context.Context, f Filter) ([]Job, error)
 	// Get returns a job, or ErrJobNotFound.
 	Get(ctx context.Context, id string) (Job, error)
-	// Requeue makes a Dead job Ready at runAt with no attempts and nothing put off, keeping its last error,
-	// and replaces its data unless data is nil; UpdatedAt becomes runAt. It returns ErrJobNotFound, or ErrNotDead.
+	// Requeue makes a Dead job Ready at runAt, with no attempts and nothing put off.
+	// The job keeps its last error; its UpdatedAt becomes runAt.
+	// Requeue replaces the job's data unless data is nil.
+	// Requeue returns ErrJobNotFound if there is no such job.
+	// Requeue returns ErrNotDead, and changes nothing, if the job is not Dead.
 	Requeue(ctx context.Context, id string, runAt time.Time, data []byte) error
-	// Discard removes a Dead job. It returns ErrJobNotFound, or ErrNotDead.
+	// Discard removes a Dead job.
+	// Discard returns ErrJobNotFound if there is no such job.
+	// Discard returns ErrNotDead, and changes nothing, if the job is not Dead.
 	Discard(ctx context.Context, id string) error
 }
 
 // Stats counts jobs.
 type Stats interface {
-	// Stats returns the number of jobs in each state; a state without jobs may be missing.
+	// Stats returns the number of jobs in each state.
+	// A state without jobs may be missing.
 	Stats(ctx context.Context) (map[State]int, error)
 }

@@ -53,24 +53,30 @@ var (
 
 // Repository stores users, and the events that their changes cause.
 //
-// It may be called from many goroutines. When ctx is done before the commit, nothing
-// is stored and the error says so; after the commit, the outcome is the stored one
-// even if the caller saw an error.
+// It may be called from many goroutines.
+// It keeps every name and address that [ParseFullName] and [ParseEmail] let through.
+// Two IDs are the same only if they have the same bytes.
+// Every time is UTC, to the microsecond.
+// When ctx is done before the commit, nothing is stored and the error says so.
+// After the commit the outcome is the stored one, even if the caller saw an error.
 type Repository interface {
-	// Create stores u and puts events into the outbox in one commit: both or neither.
-	// It returns ErrEmailTaken if a user with u.Email exists, and an error of kind
-	// Conflict if one with u.ID does. Of several concurrent calls with one address,
-	// exactly one succeeds.
+	// Create stores u with every field as it is.
+	// Create puts events into the outbox in the commit that stores u: both are stored, or neither is.
+	// Create returns ErrEmailTaken if a user with u.Email exists.
+	// Create returns an error of kind Conflict if a user with u.ID exists.
+	// Of several concurrent calls with one address, exactly one succeeds.
 	Create(ctx context.Context, u User, events ...event.Event) error
 	// ByID returns the user, or ErrNotFound.
 	ByID(ctx context.Context, id ID) (User, error)
 	// ByEmail returns the user with this canonical address, or ErrNotFound.
 	ByEmail(ctx context.Context, email Email) (User, error)
-	// Update reads the user, lets change edit the copy, stores it, and puts events into
-	// the outbox, in one commit. It returns the stored user, or ErrNotFound. An error of
-	// change stores nothing and is returned as it is. change may run more than once, so
-	// it edits its argument and does nothing else; it must not change the ID. Concurrent
-	// updates of one user do not lose each other's changes. A changed Email that another
-	// user has is ErrEmailTaken.
+	// Update lets change edit a copy of the stored user, and stores it.
+	// Update puts events into the outbox in the commit that stores the user: both are stored, or neither is.
+	// Update returns the stored user, or ErrNotFound.
+	// An error of change stores nothing and is returned as it is.
+	// change may run more than once: it edits its argument and does nothing else.
+	// change must not change the ID.
+	// Concurrent updates of one user do not lose each other's changes.
+	// Update returns ErrEmailTaken if another user has the changed Email.
 	Update(ctx context.Context, id ID, change func(*User) error, events ...event.Event) (User, error)
 }
