@@ -26,21 +26,21 @@ type Sessions struct {
 // SessionStore checks auth.SessionStore, and auth.Sweeper for sessions.
 func SessionStore() []Case[Sessions] {
 	return suite("SessionStore", []promise[Sessions]{
-		{"a created session is read back", "Create stores s durably. ByID returns the session. Times are UTC, to the microsecond.", sessionsCreate},
+		{"a created session is read back", "Create stores s durably, with every field as it is. Every time is UTC, to the microsecond.", sessionsCreate},
 		{"an unknown session is not found", "ByID returns the session, or ErrSessionNotFound.", sessionsAbsent},
-		{"identifiers are exact", "A session is named by its ID and by nothing like it.", sessionsExactIDs},
-		{"a taken id is refused", "A session with that ID is an error of kind Conflict.", sessionsTaken},
-		{"one of several creates wins", "A session with that ID is an error of kind Conflict. It may be called from many goroutines.", sessionsCreateRace},
-		{"expired and revoked sessions are returned", "ByID returns expired and revoked ones.", sessionsOver},
-		{"update stores what change did", "Update reads the session, lets change edit the copy, stores it; it returns the stored session.", sessionsUpdate},
+		{"identifiers are exact", "Two IDs are the same only if they have the same bytes.", sessionsExactIDs},
+		{"a taken id is refused", "Create returns an error of kind Conflict if a session with s.ID exists.", sessionsTaken},
+		{"one of several creates wins", "Of several concurrent calls with one ID, exactly one succeeds.", sessionsCreateRace},
+		{"expired and revoked sessions are returned", "ByID returns expired and revoked sessions like others.", sessionsOver},
+		{"update stores what change did", "Update lets change edit a copy of the stored session, and stores it. Update returns the stored session, or ErrSessionNotFound.", sessionsUpdate},
 		{"update of an unknown session is not found", "Update returns the stored session, or ErrSessionNotFound.", sessionsUpdateAbsent},
 		{"a failed change stores nothing", "An error of change stores nothing and is returned as it is.", sessionsUpdateFails},
-		{"update stores its events", "Update stores the session, and puts events into the outbox, in one commit.", sessionsUpdateEvents},
+		{"update stores its events", "Update puts events into the outbox in the commit that stores the session: both are stored, or neither is.", sessionsUpdateEvents},
 		{"one of several rotations wins", "Of concurrent updates that each expect what the other changes, exactly one finds it.", sessionsRotate},
-		{"a user's sessions come newest first", "ByUser returns the user's sessions that are not revoked and expire after the given time, newest first, those of one age by descending ID.", sessionsByUser},
-		{"at most as many sessions as asked for", "ByUser returns the user's sessions, newest first, and at most limit of them.", sessionsMany},
+		{"a user's sessions come newest first", "ByUser returns the user's sessions that are not revoked and expire after the given time. The newest come first, those of one age by descending ID.", sessionsByUser},
+		{"at most as many sessions as asked for", "ByUser returns at most limit sessions: none if limit is below 1.", sessionsMany},
 		{"expired sessions are removed", "DeleteExpired removes what expired before the given time and returns how many. What expires at that very time, or later, stays.", sessionsSweep},
-		{"an ended context does all or nothing", "Update stores the session, and puts events into the outbox, in one commit.", sessionsEnded},
+		{"an ended context does all or nothing", "A call whose context has ended has done all of its work, or nothing.", sessionsEnded},
 	})
 }
 
@@ -347,9 +347,9 @@ type Standing struct {
 // Standings checks auth.Standings.
 func Standings() []Case[Standing] {
 	return suite("Standings", []promise[Standing]{
-		{"a session comes with its user's word", "Standing returns the session and its user's word.", standingsBoth},
+		{"a session comes with its user's word", "Standing returns the session and what its user says of sessions, as they are at the time of the call.", standingsBoth},
 		{"what is unknown is not found", "Standing returns ErrSessionNotFound if there is no such session or it has no user.", standingsAbsent},
-		{"changes are seen at once", "Standing returns the session and its user's word. It returns expired and revoked ones.", standingsChange},
+		{"changes are seen at once", "Standing returns the session and what its user says of sessions, as they are at the time of the call. Standing returns expired and revoked sessions like others.", standingsChange},
 	})
 }
 
@@ -436,14 +436,14 @@ type Codes struct {
 // CodeStore checks auth.CodeStore, and auth.Sweeper for codes.
 func CodeStore() []Case[Codes] {
 	return suite("CodeStore", []promise[Codes]{
-		{"a code is used once", "Use marks the code as used at the given time, unless it was used before, and returns it as it was before the call. Times are UTC, to the microsecond.", codesUse},
-		{"an unknown code is unknown", "An unknown hash is ErrCodeUnknown.", codesUnknown},
-		{"hashes are exact", "Hash recognises the code together with its purpose.", codesExact},
-		{"a taken hash is refused", "A code with that hash is an error of kind Conflict.", codesTaken},
-		{"put stores its events", "Put stores c durably and puts events into the outbox in one commit: both or neither.", codesEvents},
-		{"a code that is removed leaves its events", "Put puts events into the outbox in one commit. Pending returns them until they are marked as published.", codesEventsStay},
-		{"one of several uses wins", "Of any number of calls, exactly one gets it with a zero UsedAt.", codesRace},
-		{"an expired code is returned", "Expired codes are returned like others.", codesExpired},
+		{"a code is used once", "Use marks the code as used at the given time, durably, unless it was used before. Use returns the code as it was before the call. Every time is UTC, to the microsecond.", codesUse},
+		{"an unknown code is unknown", "Use returns ErrCodeUnknown for an unknown hash.", codesUnknown},
+		{"hashes are exact", "Two hashes are the same only if they have the same bytes.", codesExact},
+		{"a taken hash is refused", "Put returns an error of kind Conflict if a code with c.Hash exists.", codesTaken},
+		{"put stores its events", "Put puts events into the outbox in the commit that stores c: both are stored, or neither is.", codesEvents},
+		{"a code that is removed leaves its events", "The events stay when the code goes, used or expired.", codesEventsStay},
+		{"one of several uses wins", "Of any number of calls, exactly one gets the code with a zero UsedAt.", codesRace},
+		{"an expired code is returned", "Use returns expired codes like others.", codesExpired},
 		{"expired codes are removed", "DeleteExpired removes what expired before the given time and returns how many. What expires at that very time, or later, stays.", codesSweep},
 	})
 }
@@ -598,11 +598,11 @@ func codesSweep(ctx context.Context, p Codes) error {
 // Nonces checks auth.Nonces.
 func Nonces() []Case[auth.Nonces] {
 	return suite("Nonces", []promise[auth.Nonces]{
-		{"a name is spent once", "Spend returns true for the first call with this name, and false for every later one at least until the expiry that the first one gave.", noncesOnce},
-		{"a later expiry changes nothing", "Spend returns false for every later call at least until the expiry that the first one gave.", noncesExpiry},
-		{"names are exact", "Spend returns true for the first call with this name.", noncesExact},
-		{"one of several calls wins", "Spend returns true for the first call with this name. It may be called from many goroutines.", noncesRace},
-		{"long names are names", "Spend returns true for the first call with this name.", noncesLong},
+		{"a name is spent once", "Spend returns true for the first call with this name. Spend returns false for every later call, at least until the expiry that the first one gave.", noncesOnce},
+		{"a later expiry changes nothing", "Spend returns false for every later call, at least until the expiry that the first one gave.", noncesExpiry},
+		{"names are exact", "Two names are the same only if they have the same bytes, however long they are.", noncesExact},
+		{"one of several calls wins", "Of several concurrent calls with one name, exactly one gets true.", noncesRace},
+		{"long names are names", "Two names are the same only if they have the same bytes, however long they are.", noncesLong},
 	})
 }
 
@@ -669,15 +669,15 @@ func noncesLong(ctx context.Context, p auth.Nonces) error {
 // Limiter checks auth.Limiter.
 func Limiter() []Case[auth.Limiter] {
 	return suite("Limiter", []promise[auth.Limiter]{
-		{"a burst is allowed at once", "Allow takes one from key's allowance at the given time and returns zero: Burst attempts at once.", limiterBurst},
-		{"after a burst one each interval", "Burst attempts at once, then one each Per/Burst.", limiterInterval},
-		{"a refusal says how long to wait", "Allow takes nothing and returns how long to wait.", limiterWait},
-		{"a refusal takes nothing", "Allow takes nothing and returns how long to wait.", limiterTakesNothing},
-		{"rest refills the burst and no more", "At most Burst at once, and on average one each Per/Burst.", limiterRefill},
-		{"a burst of one", "Burst attempts at once, then one each Per/Burst.", limiterOne},
+		{"a burst is allowed at once", "Allow takes one from key's allowance at the given time and returns zero. It is the generic cell rate algorithm (ITU-T I.371): Burst attempts at once, then one each Per/Burst.", limiterBurst},
+		{"after a burst one each interval", "It is the generic cell rate algorithm (ITU-T I.371): Burst attempts at once, then one each Per/Burst.", limiterInterval},
+		{"a refusal says how long to wait", "If nothing is left, Allow takes nothing and returns how long to wait.", limiterWait},
+		{"a refusal takes nothing", "If nothing is left, Allow takes nothing and returns how long to wait.", limiterTakesNothing},
+		{"rest refills the burst and no more", "Rest gives back the burst, and no more.", limiterRefill},
+		{"a burst of one", "It is the generic cell rate algorithm (ITU-T I.371): Burst attempts at once, then one each Per/Burst.", limiterOne},
 		{"keys do not influence each other", "Keys do not influence each other.", limiterKeys},
 		{"no rate allows everything", "A rate without Burst or Per allows everything.", limiterNone},
-		{"concurrent attempts share the allowance", "It may be called from many goroutines. Allow takes one from key's allowance.", limiterRace},
+		{"concurrent attempts share the allowance", "Concurrent calls share the allowance: no more succeed than it holds.", limiterRace},
 	})
 }
 
@@ -809,16 +809,16 @@ func limiterRace(ctx context.Context, p auth.Limiter) error {
 // Hasher checks auth.Hasher.
 func Hasher() []Case[auth.Hasher] {
 	return suite("Hasher", []promise[auth.Hasher]{
-		{"a password matches its hash", "Verify reports whether password is the one that was hashed.", hasherMatches},
-		{"another password does not match", "Verify reports whether password is the one that was hashed.", hasherOther},
-		{"long passwords count to the last byte", "Verify reports whether password is the one that was hashed; a password has up to MaxPassword bytes.", hasherLong},
-		{"any bytes are a password", "Verify reports whether password is the one that was hashed.", hasherBytes},
+		{"a password matches its hash", "Verify reports whether password is the one that was hashed, in time that does not depend on how much of it is right.", hasherMatches},
+		{"another password does not match", "Verify reports whether password is the one that was hashed, in time that does not depend on how much of it is right.", hasherOther},
+		{"long passwords count to the last byte", "A password is any bytes, and counts to its last one; MaxPassword characters are not too many.", hasherLong},
+		{"any bytes are a password", "A password is any bytes, and counts to its last one; MaxPassword characters are not too many.", hasherBytes},
 		{"every hash has a fresh salt", "Hash returns an encoded hash with its algorithm, parameters and a fresh salt.", hasherSalt},
-		{"a hash does not hold the password", "Hash returns an encoded hash.", hasherHides},
+		{"a hash does not hold the password", "The hash does not tell the password.", hasherHides},
 		{"a current hash needs no upgrade", "upgrade says that it matches and that the hash should be made anew, because its algorithm or parameters are not the current ones.", hasherUpgrade},
 		{"a hash that cannot be read is an error", "A hash that cannot be read is an error.", hasherUnreadable},
 		{"concurrent calls are right", "It may be called from many goroutines.", hasherConcurrent},
-		{"waiting ends with the context", "It waits for its turn until ctx is done.", hasherEnded},
+		{"waiting ends with the context", "Hash waits for its turn until ctx is done. Verify waits for its turn until ctx is done.", hasherEnded},
 	})
 }
 
@@ -975,14 +975,14 @@ type Tokens struct {
 // TokenVerifier checks auth.TokenVerifier and auth.TokenIssuer.
 func TokenVerifier() []Case[Tokens] {
 	return suite("TokenVerifier", []promise[Tokens]{
-		{"a token says what it was issued for", "Issue returns a signed token that says c. Verify returns what the token says.", tokensRoundTrip},
-		{"foreign values are kept", "Issue returns a signed token that says c.", tokensForeign},
-		{"a token for another audience is refused", "Verify returns what the token says if it is made for audience: a token made for one is refused by the other.", tokensAudience},
-		{"an expired token is refused", "Verify returns what the token says if it is not expired.", tokensExpired},
-		{"a changed token is refused", "Verify returns what the token says if a known key signed it.", tokensChanged},
-		{"a stranger's token is refused", "Verify returns what the token says if a known key signed it.", tokensStranger},
-		{"an unsigned token is refused", "Verify returns what the token says if a known key signed it with an allowed algorithm.", tokensUnsigned},
-		{"what is no token is refused", "Otherwise Verify returns ErrTokenInvalid.", tokensGarbage},
+		{"a token says what it was issued for", "Issue returns a signed token that says all of c. Verify returns what the token says.", tokensRoundTrip},
+		{"foreign values are kept", "Issue returns a signed token that says all of c.", tokensForeign},
+		{"a token for another audience is refused", "Verify returns ErrTokenInvalid unless the token was made for audience.", tokensAudience},
+		{"an expired token is refused", "Verify returns ErrTokenInvalid if the token is expired.", tokensExpired},
+		{"a changed token is refused", "Verify returns ErrTokenInvalid unless a known key signed the token with an allowed algorithm.", tokensChanged},
+		{"a stranger's token is refused", "Verify returns ErrTokenInvalid unless a known key signed the token with an allowed algorithm.", tokensStranger},
+		{"an unsigned token is refused", "Verify returns ErrTokenInvalid unless a known key signed the token with an allowed algorithm.", tokensUnsigned},
+		{"what is no token is refused", "Verify returns ErrTokenInvalid for what is no token.", tokensGarbage},
 		{"concurrent tokens are apart", "It may be called from many goroutines.", tokensConcurrent},
 	})
 }
@@ -1163,7 +1163,7 @@ func PasswordList() []Case[auth.PasswordList] {
 	return suite("PasswordList", []promise[auth.PasswordList]{
 		{"common passwords are in it", "Contains reports whether password, or one that is as easily guessed, is in the list.", listHas},
 		{"letter case does not count", "Letter case does not count.", listFolds},
-		{"a phrase that nobody else has is not in it", "Contains reports whether password is in the list.", listLacks},
+		{"a phrase that nobody else has is not in it", "Contains reports whether password, or one that is as easily guessed, is in the list.", listLacks},
 		{"many may ask at once", "It may be called from many goroutines.", listMany},
 	})
 }

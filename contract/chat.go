@@ -17,31 +17,31 @@ import (
 // MessageStore checks chat.MessageStore.
 func MessageStore() []Case[chat.MessageStore] {
 	return suite("MessageStore", []promise[chat.MessageStore]{
-		{"an appended message is read back", "Append stores messages durably and returns one answer each. Times are UTC, to the microsecond.", storeAppend},
-		{"a room counts from 1 without gaps", "Each new message gets the next sequence number of its room: from 1, without gaps.", storeSequence},
-		{"rooms count apart", "Each new message gets the next sequence number of its room.", storeRooms},
-		{"room names are exact", "Each new message gets the next sequence number of its room: rooms whose names differ at all are different rooms.", storeExactRooms},
-		{"appending nothing is no error", "Append returns one answer each, in that order.", storeNothing},
-		{"long and foreign texts are kept", "MaxText is the longest text of a message in characters, MaxRoomName the longest name of a room; stores are built for them.", storeTexts},
-		{"a repeated client id stores nothing", "A message whose room, author and ClientID are stored already is not stored again; its answer is the stored message, with Repeated set.", storeRepeated},
-		{"a client id repeated in one call", "A message whose room, author and ClientID came earlier in the same call is not stored again; its answer is the stored message, with Repeated set.", storeRepeatedInCall},
-		{"repetitions leave no gap", "Each new message gets the next sequence number of its room: from 1, without gaps.", storeRepeatedMixed},
-		{"an empty client id never repeats", "ClientID is the sender's own name for the message, or empty: only one that is not empty is held once.", storeNoClientID},
+		{"an appended message is read back", "Append stores messages durably, all or none, in the order given. Every time is UTC, to the microsecond.", storeAppend},
+		{"a room counts from 1 without gaps", "Each new message gets the next sequence number of its room: from 1, without gaps, also under concurrent calls.", storeSequence},
+		{"rooms count apart", "Each new message gets the next sequence number of its room: from 1, without gaps, also under concurrent calls.", storeRooms},
+		{"room names are exact", "Two rooms, authors or client ids are the same only if they have the same bytes.", storeExactRooms},
+		{"appending nothing is no error", "Append returns one answer for each message, in the order given.", storeNothing},
+		{"long and foreign texts are kept", "It keeps every text, name and client id that CheckText, CheckRoom and CheckClientID let through.", storeTexts},
+		{"a repeated client id stores nothing", "A message whose room, author and ClientID are stored already, or came earlier in the same call, is not stored again. The answer to such a message is the stored one, with Repeated set.", storeRepeated},
+		{"a client id repeated in one call", "A message whose room, author and ClientID are stored already, or came earlier in the same call, is not stored again. The answer to such a message is the stored one, with Repeated set.", storeRepeatedInCall},
+		{"repetitions leave no gap", "Each new message gets the next sequence number of its room: from 1, without gaps, also under concurrent calls.", storeRepeatedMixed},
+		{"an empty client id never repeats", "A message without a ClientID is always new.", storeNoClientID},
 		{"client ids belong to sender and room", "A room holds at most one message with the same sender and the same ClientID that is not empty.", storeClientIDScope},
-		{"client ids are exact", "A room holds at most one message with the same sender and the same ClientID: ids that differ by case are different.", storeExactClientIDs},
+		{"client ids are exact", "Two rooms, authors or client ids are the same only if they have the same bytes.", storeExactClientIDs},
 		{"concurrent appends leave no gap", "Each new message gets the next sequence number of its room: from 1, without gaps, also under concurrent calls.", storeConcurrent},
-		{"concurrent repetitions are stored once", "A message whose room, author and ClientID are stored already is not stored again. It may be called from many goroutines.", storeRepeatedRace},
-		{"a refused call stores nothing", "Append stores all or none. On an error nothing is stored.", storeRefused},
-		{"an ended context leaves no gap", "On an error nothing is stored, unless ctx ended: then the outcome is unknown, and the sequence has no gaps.", storeEnded},
-		{"After and Before exclude", "After < Seq, and Seq < Before unless Before is 0. List returns messages ascending by sequence.", storeRange},
-		{"Limit and Newest choose the end", "Limit is the most messages to return. Newest takes, where there are more than Limit, those with the highest sequence instead of those with the lowest.", storeNewest},
+		{"concurrent repetitions are stored once", "A message whose room, author and ClientID are stored already, or came earlier in the same call, is not stored again. The answer to such a message is the stored one, with Repeated set. It may be called from many goroutines.", storeRepeatedRace},
+		{"a refused call stores nothing", "Append stores messages durably, all or none, in the order given. On an error nothing is stored, unless ctx ended or the store was lost meanwhile.", storeRefused},
+		{"an ended context leaves no gap", "Then the outcome is unknown, and the sequence still has no gaps.", storeEnded},
+		{"After and Before exclude", "After and Before exclude: After < Seq, and Seq < Before unless Before is 0. List returns the messages of room that r chooses, ascending by sequence.", storeRange},
+		{"Limit and Newest choose the end", "Limit is the most messages to return, at least 1. Newest takes, where there are more than Limit, those with the highest sequence instead of those with the lowest.", storeNewest},
 		{"paging visits every message once", "List returns the messages of room that r chooses, ascending by sequence.", storePages},
-		{"the edges of the sequence", "After < Seq, and Seq < Before unless Before is 0.", storeEdges},
-		{"an unknown room has no messages", "List: an unknown room has none.", storeUnknownRoom},
+		{"the edges of the sequence", "After and Before exclude: After < Seq, and Seq < Before unless Before is 0.", storeEdges},
+		{"an unknown room has no messages", "An unknown room has no messages.", storeUnknownRoom},
 		{"a returned append is seen", "A message whose Append returned before List was called is seen.", storeSeen},
-		{"readers never see a gap", "Each new message gets the next sequence number: from 1, without gaps, also under concurrent calls.", storeReaders},
+		{"readers never see a gap", "Whoever sees a message can see all that come before it in the sequence.", storeReaders},
 		{"bounds of a room", "Bounds returns the lowest sequence that is still stored and the highest ever given out in room. They are 1 and 0 for a room without messages.", storeBounds},
-		{"messages are copies", "Values, not shared state, cross a port: changing what was given or returned changes nothing stored.", storeCopies},
+		{"messages are copies", "Changing what was given or returned changes nothing stored.", storeCopies},
 	})
 }
 
@@ -638,13 +638,13 @@ func storeCopies(ctx context.Context, p chat.MessageStore) error {
 // Rooms checks chat.Rooms.
 func Rooms() []Case[chat.Rooms] {
 	return suite("Rooms", []promise[chat.Rooms]{
-		{"an ensured room is read back", "Ensure stores r, and returns the stored one. ByName returns the room. Times are UTC, to the microsecond.", roomsEnsure},
-		{"the first room stays", "Ensure stores r unless a room of that name exists, and returns the stored one.", roomsFirst},
+		{"an ensured room is read back", "Ensure stores r, with every field as it is, unless a room of that name exists. Every time is UTC, to the microsecond.", roomsEnsure},
+		{"the first room stays", "Ensure stores r, with every field as it is, unless a room of that name exists. Ensure returns the stored room.", roomsFirst},
 		{"an unknown room is not found", "ByName returns the room, or ErrRoomNotFound.", roomsAbsent},
-		{"names are exact", "A room is its name: rooms whose names differ at all are different rooms.", roomsExact},
+		{"names are exact", "Two names are the same only if they have the same bytes.", roomsExact},
 		{"one of several wins", "Of several concurrent calls with one name, one wins and all return its room.", roomsRace},
-		{"rooms are listed by the bytes of the name", "List returns rooms ascending by the bytes of the name.", roomsList},
-		{"rooms are listed page by page", "List returns at most limit rooms whose name is greater than after.", roomsPages},
+		{"rooms are listed by the bytes of the name", "List returns rooms whose name is greater than after, ascending by the bytes of the name.", roomsList},
+		{"rooms are listed page by page", "List returns at most limit rooms: none if limit is below 1.", roomsPages},
 	})
 }
 
@@ -796,15 +796,15 @@ func roomsPages(ctx context.Context, p chat.Rooms) error {
 // Members checks chat.Members.
 func Members() []Case[chat.Members] {
 	return suite("Members", []promise[chat.Members]{
-		{"an added member is a member", "Add stores memberships durably. Has reports whether the user is a member of room.", membersAdd},
-		{"an existing membership stays", "Add: one that exists is left as it is.", membersAgain},
+		{"an added member is a member", "Add stores memberships durably, all or none. Has reports whether the user is a member of room.", membersAdd},
+		{"an existing membership stays", "A membership that exists is left as it is.", membersAgain},
 		{"several are added in one call", "Add stores memberships durably, all or none.", membersMany},
-		{"a removed member is none", "Remove ends a membership. Ending one that does not exist is no error.", membersRemove},
-		{"a member may come back", "Remove ends a membership; Add stores memberships.", membersBack},
-		{"rooms and users are exact", "Has reports whether the user is a member of room, and not of one that is like it.", membersExact},
-		{"a user's rooms come by the bytes of the name", "RoomsOf returns memberships of the user, ascending by the bytes of the room's name.", membersRooms},
-		{"a user's rooms come page by page", "RoomsOf returns at most limit memberships of the user whose room is greater than after.", membersPages},
-		{"concurrent joins are one membership", "It may be called from many goroutines. One that exists is left as it is.", membersRace},
+		{"a removed member is none", "Remove ends a membership, which may begin again. Ending a membership that does not exist is no error.", membersRemove},
+		{"a member may come back", "Remove ends a membership, which may begin again.", membersBack},
+		{"rooms and users are exact", "Two rooms or users are the same only if they have the same bytes.", membersExact},
+		{"a user's rooms come by the bytes of the name", "RoomsOf returns memberships of the user whose room is greater than after, ascending by the bytes of the room's name.", membersRooms},
+		{"a user's rooms come page by page", "RoomsOf returns at most limit memberships: none if limit is below 1.", membersPages},
+		{"concurrent joins are one membership", "It may be called from many goroutines. A membership that exists is left as it is.", membersRace},
 	})
 }
 
@@ -1009,22 +1009,22 @@ func membersRace(ctx context.Context, p chat.Members) error {
 // put in; none accepts anything else, out of order, or with a hole.
 func RecentCache() []Case[chat.RecentCache] {
 	return suite("RecentCache", []promise[chat.RecentCache]{
-		{"a room in use is held", "It holds the last messages of rooms that are in use. Times are UTC, to the microsecond.", cacheHolds},
+		{"a room in use is held", "Get returns the last messages held for room, ascending and contiguous. Every time is UTC, to the microsecond.", cacheHolds},
 		{"an unknown room holds nothing", "Get returns an empty slice when it holds none.", cacheEmpty},
 		{"adding extends", "A room that holds messages up to the one just before is extended.", cacheExtends},
-		{"adding what overlaps takes what is newer", "One that is held and overlaps takes what is newer.", cacheOverlaps},
+		{"adding what overlaps takes what is newer", "A room that holds some of them takes what is newer.", cacheOverlaps},
 		{"adding after a hole replaces", "In any other room that is behind, the added messages replace what was held.", cacheReplaces},
 		{"an older message never replaces a newer one", "An older message never replaces a newer one.", cacheOlder},
 		{"one call adds to several rooms", "Add puts messages that were just stored into their rooms.", cacheRooms},
-		{"rooms are exact", "Get returns the messages held for room, and not for one that is like it.", cacheExact},
-		{"filling an empty room holds it", "Fill gives the cache what was read from the store.", cacheFills},
+		{"rooms are exact", "Two rooms are the same only if they have the same bytes.", cacheExact},
+		{"filling an empty room holds it", "Fill gives the cache what was read from the store: messages of one room, ascending and contiguous.", cacheFills},
 		{"filling adds what stands before", "Where the room is held, Fill only adds what stands before, or connects and follows.", cacheFillsBefore},
 		{"filling adds what connects and follows", "Where the room is held, Fill only adds what stands before, or connects and follows.", cacheFillsAfter},
 		{"filling leaves what is held", "What is held already stays.", cacheFillStays},
 		{"filling never makes a hole", "It never holds a hole: what it returns is contiguous.", cacheFillHole},
-		{"many messages keep the last", "It holds the last messages: what it returns is contiguous.", cacheMany},
+		{"many messages keep the last", "Get returns the last messages held for room, ascending and contiguous.", cacheMany},
 		{"readers never see a hole", "It never holds a hole: what it returns is contiguous. It may be called from many goroutines.", cacheRace},
-		{"messages are copies", "Values, not shared state, cross a port: changing what was given or returned changes nothing held.", cacheCopies},
+		{"messages are copies", "Changing what was given or returned changes nothing held.", cacheCopies},
 	})
 }
 

@@ -36,6 +36,7 @@ type trial struct {
 	keeps   func(t *testing.T)
 	catches func(t *testing.T)
 	cases   []string
+	rules   []string // of the cases, in order
 	faults  int
 }
 
@@ -43,7 +44,7 @@ type trial struct {
 // in vain takes no time.
 func try[P any](name string, cases []contract.Case[P], open func() (P, func()), faults ...broken[P]) trial {
 	return trial{
-		name: name, cases: contract.Names(cases), faults: len(faults),
+		name: name, cases: contract.Names(cases), rules: rules(cases), faults: len(faults),
 		keeps: func(t *testing.T) {
 			for _, c := range cases {
 				if c.Port != name {

@@ -27,7 +27,7 @@ func ExampleVerify() {
 	}
 	// Output:
 	// FAIL a name is spent once
-	// 	rule: Spend returns true for the first call with this name, and false for every later one at least until the expiry that the first one gave.
+	// 	rule: Spend returns true for the first call with this name. Spend returns false for every later call, at least until the expiry that the first one gave.
 	// 	but:  Spend("a"): it returned true, want false
 	// skip a later expiry changes nothing: it remembers nothing at all
 }

@@ -115,7 +115,7 @@ func TestOutsideModule(t *testing.T) {
 	}
 	for _, want := range []string{
 		"--- FAIL: TestForgetful/a_name_is_spent_once",
-		"rule: Spend returns true for the first call with this name, and false for every later one at least until the expiry that the first one gave.",
+		"rule: Spend returns true for the first call with this name. Spend returns false for every later call, at least until the expiry that the first one gave.",
 		`but:  Spend("a"): it returned true, want false`,
 		"--- SKIP: TestForgetful/long_names_are_names",
 		"excepted: it remembers no names at all",
@@ -123,7 +123,7 @@ func TestOutsideModule(t *testing.T) {
 		"=== ATTR  TestForgetful parley.server a map\n",
 		"=== ATTR  TestForgetful/a_name_is_spent_once parley.port Nonces\n",
 		"=== ATTR  TestForgetful/a_name_is_spent_once parley.case a name is spent once\n",
-		"=== ATTR  TestForgetful/a_name_is_spent_once parley.rule Spend returns true for the first call with this name, and",
+		"=== ATTR  TestForgetful/a_name_is_spent_once parley.rule Spend returns true for the first call with this name.",
 		"=== ATTR  TestForgetful/long_names_are_names parley.exception it remembers no names at all\n",
 	} {
 		if !strings.Contains(out, want) {

@@ -37,49 +37,64 @@ const (
 	SignalEvent                         // an event of an application
 )
 
-// Fanout carries signals between nodes. It may lose them, and may deliver messages of one
-// room in another order than their sequence: the hub finds holes by the sequence and fills
-// them from the store.
+// Fanout carries signals between nodes.
 //
 // It may be called from many goroutines.
+// It may lose signals when something fails.
+// It may deliver messages of one room in another order than their sequence: the hub finds holes
+// by the sequence and fills them from the store.
+// A signal arrives with every field as it was published, times in UTC, to the microsecond.
+// Two rooms are the same only if they have the same bytes.
 type Fanout interface {
-	// Publish hands s to every node that follows s.Room, this one included, before or after
-	// it returns. It does not wait for the handling on other nodes.
+	// Publish hands s to every node that follows s.Room, this one included, before or after it returns.
+	// Publish does not wait for the handling on other nodes.
 	Publish(ctx context.Context, s Signal) error
-	// Follow makes signals of room, published by any node after Follow has returned, reach
-	// Run's deliver. Following twice is following once.
+	// Follow makes signals of room, published by any node after Follow has returned, reach Run's deliver.
+	// Following twice is following once.
 	Follow(ctx context.Context, room string) error
-	// Unfollow ends that. Signals under way may still arrive.
+	// Unfollow undoes Follow, however often the room was followed.
+	// Signals under way may still arrive.
 	Unfollow(ctx context.Context, room string) error
-	// Run calls deliver for each signal of the followed rooms until ctx ends, and returns
-	// nil; an error says that it cannot go on. Signals that one node publishes in a room one
-	// after the other are delivered in that order. deliver is fast and may be called from
-	// several goroutines. One Run at a time.
+	// Run calls deliver for each signal of the followed rooms, and of no others, until ctx ends.
+	// Run then returns nil, and deliver is not called any more.
+	// An error says that Run cannot go on.
+	// Signals that one node publishes in a room one after the other are delivered in that order.
+	// deliver is fast and may be called from several goroutines.
+	// One Run at a time.
 	Run(ctx context.Context, deliver func(Signal)) error
 }
 
-// Presence knows which users are in a room, on any node. Times come from the caller; the
-// adapter has no clock.
+// Presence knows which users are in a room, on any node.
 //
 // It may be called from many goroutines.
+// Times come from the caller; the adapter has no clock.
+// Two rooms or users are the same only if they have the same bytes.
+// Changing what was returned changes nothing stored.
 type Presence interface {
-	// Enter says that node has the user's first connection in room, until Exit, or until
-	// the node's lease ends. first reports whether no other node, of those whose lease lasts
-	// at now, had the user there. Entering twice is entering once.
+	// Enter says that node has the user's first connection in room, until Exit, or until the node's lease ends.
+	// first reports whether no other node, of those whose lease lasts at now, had the user there.
+	// Of several nodes that enter a user at once, one is first.
+	// Entering twice is entering once.
 	Enter(ctx context.Context, now time.Time, node, room string, who chat.Author) (first bool, err error)
-	// Exit says that the user's last connection of node has left room. last reports whether
-	// no other node has them there, not even one whose lease has ended: who was only there is told by Renew.
-	// It is so whether or not node was known to have them there: that may have been lost. Leaving twice is
-	// leaving once.
+	// Exit says that the user's last connection of node has left room.
+	// last reports whether no other node has the user there, not even one whose lease has ended.
+	// Whom only such a node has there is told by Renew.
+	// last is so whether or not node was known to have the user there: that may have been lost.
+	// Of several nodes that a user leaves at once, one is last.
+	// Leaving twice is leaving once.
 	Exit(ctx context.Context, now time.Time, node, room string, who chat.Author) (last bool, err error)
-	// List returns at most limit of the users in room, ascending by ID, each once, and how
-	// many they are, counting nodes whose lease lasts at now.
+	// List returns users in room, ascending by ID, each once.
+	// List returns at most limit users: none if limit is below 1.
+	// count is how many users are in room, whatever limit is.
+	// List counts users of nodes whose lease lasts at now.
 	List(ctx context.Context, now time.Time, room string, limit int) (users []chat.Author, count int, err error)
-	// Renew extends a node's lease, and puts right what is known of it. A node that has never renewed has a
-	// lease that does not end. So the users of a node that died disappear by themselves, and are back if
-	// it renews again, unless its lease was ended for good meanwhile: then Renew changes nothing and
-	// returns ErrLeaseEnded. It is safe to repeat. With another error, what it returns besides was done all
-	// the same.
+	// Renew extends a node's lease, and puts right what is known of the node, and of no other.
+	// A node that has never renewed has a lease that does not end.
+	// The users of a node whose lease has ended disappear by themselves.
+	// They are back if the node renews again.
+	// If the lease was ended for good meanwhile, Renew changes nothing and returns ErrLeaseEnded.
+	// It is safe to repeat.
+	// With another error, what Renew returns besides was done all the same.
 	Renew(ctx context.Context, r Renewal) (Renewed, error)
 }
 
@@ -106,11 +121,13 @@ type Renewed struct {
 	Fresh bool
 	// Ended are the nodes whose leases were ended for good, by anybody, for an hour at least.
 	Ended []string
-	// Entered are those of the Rolls who were not known to be there with the node, now are, and were with no
-	// other node whose lease lasts at Now.
+	// Entered are those of the Rolls who were not known to be there with the node, and now are.
+	// Who was with another node whose lease lasts at Now is not among Entered.
 	Entered []Whereabouts
-	// Left are those who no longer are in rooms of the Rolls, each told to one caller only: whom the node
-	// was thought to have there, and whom nodes had whose leases were ended for good. Other nodes do not have them there.
+	// Left are those who no longer are in rooms of the Rolls: whom the node was thought to have there.
+	// Left are also those whom nodes had there whose leases were ended for good.
+	// Whom another node has there has not Left.
+	// Each of Left is told to one caller only.
 	Left []Whereabouts
 }
 

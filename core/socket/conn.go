@@ -33,37 +33,46 @@ const (
 
 // Conn is one connection, as a transport gives it to an [Acceptor].
 //
-// Its methods may be called from many goroutines. None of them blocks, and none calls the
-// [Receiver] before it returns.
+// Its methods may be called from many goroutines.
+// None of them blocks.
+// None of them calls the [Receiver] before it returns.
 type Conn interface {
-	// Send queues f behind what was queued before and returns; frames arrive in the order of
-	// the calls. f is shared and must not be changed. After Close, or when the connection is
-	// broken, Send does nothing and returns an error of kind Unavailable. A nil error does not
-	// say that the frame has arrived.
+	// Send queues f behind what was queued before and returns: frames arrive in the order of the calls.
+	// A frame arrives whole, text as text and binary as binary.
+	// f is shared and must not be changed: it may be sent on many connections.
+	// After Close, or when the connection is broken, Send does nothing and returns an error of kind Unavailable.
+	// A nil error does not say that the frame has arrived.
 	Send(f *Frame) error
 	// Queued returns the bytes that Send accepted and the operating system has not taken yet.
 	Queued() int
-	// Close sends what is queued, then a close frame with code and reason (at most 123 bytes
-	// of UTF-8), and cuts the connection when the peer has answered, or a stated time after
-	// the call at the latest. Only the first call counts. It does not wait.
+	// Close sends what is queued, then a close frame with code and reason.
+	// reason has at most 123 bytes of UTF-8.
+	// Close cuts the connection when the peer has answered, or a stated time after the call at the latest.
+	// Only the first call of Close counts.
+	// Close does not wait.
 	Close(code int, reason string)
 }
 
 // Receiver is what a transport feeds for one connection.
+//
+// A transport answers a ping by itself, by a pong with the same payload: no message is received.
 type Receiver interface {
-	// Receive takes one message. The transport calls it for one message at a time, in the order
-	// in which they came; the payload is the receiver's until it returns. It does not block.
+	// Receive takes one whole message, in however many frames it came (RFC 6455 section 5.4).
+	// binary says whether it is a binary message or a text.
+	// The transport calls Receive for one message at a time, in the order in which they came.
+	// The payload is the receiver's until Receive returns.
+	// Receive does not block.
 	Receive(payload []byte, binary bool)
-	// Disconnected says that the connection is gone. The transport calls it exactly once,
-	// after the last Receive, whoever closed the connection, and whatever the reason.
+	// Disconnected says that the connection is gone.
+	// The transport calls Disconnected exactly once, after the last Receive, whoever closed the connection, and whatever the reason.
 	Disconnected()
 }
 
 // Acceptor takes over connections: realtime.Hub, behind every transport.
 type Acceptor interface {
-	// Accept takes over an open connection, of which hello tells who is behind it and what
-	// subprotocol it speaks. An error, which the transport answers by closing the connection as
-	// [Refusal] says, means it was refused; then no Receiver method is called.
+	// Accept takes over an open connection, of which hello tells who is behind it and what subprotocol it speaks.
+	// An error means that the connection was refused: then no Receiver method is called.
+	// The transport answers an error by closing the connection as [Refusal] says: with the code of its kind, or 1012 for ErrDraining.
 	Accept(conn Conn, hello Hello) (Receiver, error)
 }
 
