@@ -4,14 +4,16 @@
 // empty port, and that is the whole test:
 //
 //	func TestUsers(t *testing.T) {
-//		contract.Run(t, contract.Users(), func(t *testing.T) contract.UserPort {
-//			db := open(t) // an empty schema of its own, cleaned up by t.Cleanup
-//			return contract.UserPort{Users: mystore.NewUsers(db), Outbox: mystore.NewOutbox(db)}
+//		contract.Run(t, contract.UserRepository(), func(t *testing.T) contract.Users {
+//			s := memory.NewStore() // a store of its own; whoever opens a database closes it with t.Cleanup
+//			return contract.Users{Repository: s.Users, Outbox: s.Outbox}
 //		})
 //	}
 //
-// A case is data: a name, the sentence of the port that it checks, and the check. A failure
-// prints the sentence. An adapter that cannot keep a promise says so with [Except]; the case
+// [RunStore] runs the suites of all ports that a database keeps.
+//
+// A case is data: a name, what it checks in the words of the port's comment, and the check. A failure
+// prints the words. An adapter that cannot keep a promise says so with [Except]; the case
 // is then skipped and its reason printed. Without exceptions every promise is kept.
 //
 // Suites touch nothing but the port. They have no clock: times are data. They wait only where
@@ -47,7 +49,7 @@ type Case[P any] struct {
 	Port string
 	// Name is unique in its suite.
 	Name string
-	// Rule is the sentence of the port's comment that Check checks.
+	// Rule is what Check checks: whole sentences of the comment of the port, or of a value that crosses it.
 	Rule string
 	// Check returns nil if port, which is fresh and empty, keeps the rule.
 	Check func(ctx context.Context, port P) error

@@ -3,11 +3,41 @@ package contract_test
 import (
 	"context"
 	"fmt"
+	"testing"
 	"time"
 
+	"github.com/parley-chat/parley/adapters/memory"
 	"github.com/parley-chat/parley/contract"
 	"github.com/parley-chat/parley/core/auth"
 )
+
+// A test of an adapter runs the suite of each port that it implements.
+func ExampleRun() {
+	testNonces := func(t *testing.T) {
+		contract.Run(t, contract.Nonces(), func(*testing.T) auth.Nonces { return memory.NewNonces(memory.NoncesConfig{}) })
+	}
+	_ = testNonces // go test calls it if its name is TestNonces
+}
+
+// A test of an adapter of a database runs all suites at once.
+func ExampleRunStore() {
+	testStore := func(t *testing.T) {
+		contract.On(t, "memory", "")
+		contract.RunStore(t, func(*testing.T) contract.Store {
+			s := memory.NewStore()
+			return contract.Store{
+				Users: s.Users, Outbox: s.Outbox, Sessions: s.Sessions, Codes: s.Codes, SignUps: s.SignUps, Nonces: s.Nonces,
+				SessionSweeper: s.Sessions, CodeSweeper: s.Codes, SignUpSweeper: s.SignUps,
+				MailQueue: s.MailQueue, DeadLetters: s.MailQueue, MailStats: s.MailQueue,
+				Messages: s.Messages, Rooms: s.Rooms, Members: s.Members,
+			}
+		},
+			contract.Except("Standings", "two reads in memory cost no more than one"),
+			contract.Except("Limiter", "what is counted is not stored"),
+		)
+	}
+	_ = testStore // go test calls it if its name is TestStore
+}
 
 // forgetful is an auth.Nonces that does not keep its promises.
 type forgetful struct{}

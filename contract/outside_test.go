@@ -37,8 +37,10 @@ func (Forgetful) Spend(context.Context, string, time.Time) (bool, error) { retur
 import (
 	"testing"
 
+	"github.com/parley-chat/parley/adapters/memory"
 	"github.com/parley-chat/parley/contract"
 	"github.com/parley-chat/parley/core/auth"
+	"github.com/parley-chat/parley/core/chat"
 )
 
 func TestNonces(t *testing.T) {
@@ -49,6 +51,31 @@ func TestForgetful(t *testing.T) {
 	contract.On(t, "outside", "a\nmap")
 	contract.Run(t, contract.Nonces(), func(*testing.T) auth.Nonces { return Forgetful{} },
 		contract.Except("long names are names", "it remembers no names at all"))
+}
+
+func store(messages chat.MessageStore) contract.Store {
+	s := memory.NewStore()
+	return contract.Store{
+		Users: s.Users, Outbox: s.Outbox, Sessions: s.Sessions, Codes: s.Codes, SignUps: s.SignUps, Nonces: s.Nonces,
+		Limiter: memory.NewLimiter(memory.LimiterConfig{}), SessionSweeper: s.Sessions, CodeSweeper: s.Codes, SignUpSweeper: s.SignUps,
+		MailQueue: s.MailQueue, DeadLetters: s.MailQueue, MailStats: s.MailQueue,
+		Messages: messages, Rooms: s.Rooms, Members: s.Members,
+	}
+}
+
+func TestStore(t *testing.T) {
+	contract.RunStore(t, func(*testing.T) contract.Store { return store(memory.NewMessages()) },
+		contract.Except("Standings", "it has none"), contract.Except("Rooms/names are exact", "it is excepted"))
+}
+
+func TestStoreThatLacks(t *testing.T) {
+	contract.RunStore(t, func(*testing.T) contract.Store { return store(nil) })
+}
+
+func TestStoreSlips(t *testing.T) {
+	contract.RunStore(t, func(*testing.T) contract.Store { return store(memory.NewMessages()) },
+		contract.Except("Standing", "a slip"), contract.Except("Standings", ""), contract.Except("Limiter", "once"), contract.Except("Limiter", "twice"),
+		contract.Except("Rooms/names", "a slip"), contract.Except("Nonces/names are exact", ""))
 }
 
 func TestSlip(t *testing.T) {
@@ -133,6 +160,58 @@ func TestOutsideModule(t *testing.T) {
 	out, err = run("test", "-count=1", "-run=^TestSlip$", ".")
 	if want := `the exception "a name that is no case" names no case of this suite`; err == nil || !strings.Contains(out, want) {
 		t.Errorf("an exception that names no case: error %v, want %q in\n%s", err, want, out)
+	}
+}
+
+// TestOutsideStore runs all suites of a store from a module outside this one.
+func TestOutsideStore(t *testing.T) {
+	run := outsideModule(t)
+	out, err := run("test", "-count=1", "-v", "-run=^TestStore$", ".")
+	if err != nil {
+		t.Fatalf("a store that keeps its promises fails: %v\n%s", err, out)
+	}
+	for _, want := range []string{
+		"--- SKIP: TestStore/Rooms/names_are_exact", "excepted: it is excepted", "Standings is not there: it has none",
+		"=== ATTR  TestStore/Nonces/a_name_is_spent_once parley.port Nonces\n",
+	} {
+		if !strings.Contains(out, want) {
+			t.Errorf("the run does not say %q:\n%s", want, out)
+		}
+	}
+	for _, s := range trials() { // every port that the store has
+		switch s.name {
+		case "Standings", "EventBus", "MailSender", "Hasher", "PasswordList", "TokenVerifier", "RecentCache", "Fanout", "Presence", "Format", "Conn":
+			if strings.Contains(out, "TestStore/"+s.name+"/") {
+				t.Errorf("the suite of %s was run, which a store does not have", s.name)
+			}
+			continue
+		}
+		for _, name := range s.cases {
+			if !strings.Contains(out, "=== RUN   TestStore/"+s.name+"/"+strings.ReplaceAll(name, " ", "_")+"\n") {
+				t.Errorf("%s: the case %q was not run", s.name, name)
+			}
+		}
+	}
+	for test, wants := range map[string][]string{
+		"TestStoreThatLacks": {
+			"--- FAIL: TestStoreThatLacks/Standings/changes_are_seen_at_once", "the store lacks something for Standings",
+			"--- FAIL: TestStoreThatLacks/MessageStore/messages_are_copies", "the store lacks something for MessageStore",
+			"--- PASS: TestStoreThatLacks/Rooms",
+		},
+		"TestStoreSlips": {
+			`the exception "Standing" names no port of a store`, `the exception "Standings" has no reason`, `the exception "Limiter" is declared twice`,
+			`the exception "names" names no case of this suite`, `the exception "names are exact" has no reason`,
+		},
+	} {
+		out, err := run("test", "-count=1", "-v", "-run=^"+test+"$", ".")
+		if err == nil {
+			t.Errorf("%s passes", test)
+		}
+		for _, want := range wants {
+			if !strings.Contains(out, want) {
+				t.Errorf("%s does not say %q:\n%s", test, want, out)
+			}
+		}
 	}
 }
 

@@ -18,21 +18,18 @@ import (
 	"github.com/parley-chat/parley/core/socket"
 )
 
-func openUsers(*testing.T) contract.Users {
-	s := memory.NewStore()
-	return contract.Users{Repository: s.Users, Outbox: s.Outbox}
+func TestStore(t *testing.T) {
+	contract.RunStore(t, func(*testing.T) contract.Store {
+		s := memory.NewStore()
+		return contract.Store{
+			Users: s.Users, Outbox: s.Outbox, Sessions: s.Sessions, Codes: s.Codes, SignUps: s.SignUps,
+			Nonces: s.Nonces, Limiter: memory.NewLimiter(memory.LimiterConfig{}),
+			SessionSweeper: s.Sessions, CodeSweeper: s.Codes, SignUpSweeper: s.SignUps,
+			MailQueue: s.MailQueue, DeadLetters: s.MailQueue, MailStats: s.MailQueue,
+			Messages: s.Messages, Rooms: s.Rooms, Members: s.Members,
+		}
+	}, contract.Except("Standings", "two reads in memory cost no more than one"))
 }
-
-func openMails(*testing.T) contract.Mails {
-	q := memory.NewMailQueue()
-	return contract.Mails{Queue: q, Letters: q, Stats: q}
-}
-
-func TestUsers(t *testing.T)       { contract.Run(t, contract.UserRepository(), openUsers) }
-func TestOutbox(t *testing.T)      { contract.Run(t, contract.Outbox(), openUsers) }
-func TestMailQueue(t *testing.T)   { contract.Run(t, contract.MailQueue(), openMails) }
-func TestDeadLetters(t *testing.T) { contract.Run(t, contract.DeadLetters(), openMails) }
-func TestMailStats(t *testing.T)   { contract.Run(t, contract.MailStats(), openMails) }
 
 func TestBus(t *testing.T) {
 	contract.Run(t, contract.EventBus(), func(*testing.T) contract.Bus {
@@ -54,35 +51,6 @@ func TestMailbox(t *testing.T) {
 	})
 }
 
-func TestSessions(t *testing.T) {
-	contract.Run(t, contract.SessionStore(), func(*testing.T) contract.Sessions {
-		s := memory.NewStore()
-		return contract.Sessions{Store: s.Sessions, Outbox: s.Outbox, Sweeper: s.Sessions}
-	})
-}
-
-func TestCodes(t *testing.T) {
-	contract.Run(t, contract.CodeStore(), func(*testing.T) contract.Codes {
-		s := memory.NewStore()
-		return contract.Codes{Store: s.Codes, Outbox: s.Outbox, Sweeper: s.Codes}
-	})
-}
-
-func TestSignUps(t *testing.T) {
-	contract.Run(t, contract.SignUps(), func(*testing.T) contract.WaitingSignUps {
-		s := memory.NewStore()
-		return contract.WaitingSignUps{Store: s.SignUps, Outbox: s.Outbox, Sweeper: s.SignUps}
-	})
-}
-
-func TestNonces(t *testing.T) {
-	contract.Run(t, contract.Nonces(), func(*testing.T) auth.Nonces { return memory.NewNonces(memory.NoncesConfig{}) })
-}
-
-func TestLimiter(t *testing.T) {
-	contract.Run(t, contract.Limiter(), func(*testing.T) auth.Limiter { return memory.NewLimiter(memory.LimiterConfig{}) })
-}
-
 func TestHasher(t *testing.T) {
 	contract.Run(t, contract.Hasher(), func(*testing.T) auth.Hasher { return memory.NewHasher() })
 }
@@ -92,18 +60,6 @@ func TestTokens(t *testing.T) {
 		tokens := memory.NewTokens(memory.TokensConfig{})
 		return contract.Tokens{Issuer: tokens, Verifier: tokens, Stranger: memory.NewTokens(memory.TokensConfig{})}
 	})
-}
-
-func TestMessages(t *testing.T) {
-	contract.Run(t, contract.MessageStore(), func(*testing.T) chat.MessageStore { return memory.NewMessages() })
-}
-
-func TestRooms(t *testing.T) {
-	contract.Run(t, contract.Rooms(), func(*testing.T) chat.Rooms { return memory.NewRooms() })
-}
-
-func TestMembers(t *testing.T) {
-	contract.Run(t, contract.Members(), func(*testing.T) chat.Members { return memory.NewMembers() })
 }
 
 func TestRecentCache(t *testing.T) {
