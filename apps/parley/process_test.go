@@ -460,6 +460,8 @@ var badValues = map[string][]string{
 	"max-connections": {"nonsense", "0", "-1"},
 
 	"max-user-connections": {"nonsense", "0", "-1"},
+	"socketio":             {"nonsense", "maybe"},
+	"socketio-query-token": {"nonsense", "maybe"},
 	"log-format":           {"nonsense"},
 	"log-level":            {"nonsense"},
 	"drain-timeout":        {"nonsense", "0s", "-1s", "9s"},
