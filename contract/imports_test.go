@@ -88,7 +88,8 @@ type importRule struct {
 
 // order is what each core package may import besides the standard library.
 var order = map[string][]string{
-	"core/fault": {},
+	"core/fault":   {},
+	"core/problem": {"core/fault"},
 
 	"core/internal/visible": {},
 
@@ -98,10 +99,10 @@ var order = map[string][]string{
 	"core/mail":     {"core/internal/visible", "core/fault", "core/event", "core/user", "core/health"},
 	"core/chat":     {"core/internal/visible", "core/fault", "core/event", "core/user", "core/health"},
 	"core/auth":     {"core/internal/visible", "core/fault", "core/event", "core/user", "core/health", "core/mail"},
-	"core/socket":   {"core/internal/visible", "core/fault", "core/event", "core/user"},
-	"core/protocol": {"core/internal/visible", "core/fault", "core/event", "core/user", "core/health", "core/chat", "core/socket"},
-	"core/realtime": {"core/internal/visible", "core/fault", "core/event", "core/user", "core/health", "core/chat", "core/socket", "core/protocol"},
-	"core/parley":   {"core/internal/visible", "core/fault", "core/event", "core/user", "core/health", "core/mail", "core/chat", "core/auth", "core/socket", "core/protocol", "core/realtime"},
+	"core/socket":   {"core/internal/visible", "core/fault", "core/problem", "core/event", "core/user"},
+	"core/protocol": {"core/internal/visible", "core/fault", "core/problem", "core/event", "core/user", "core/health", "core/chat", "core/socket"},
+	"core/realtime": {"core/internal/visible", "core/fault", "core/problem", "core/event", "core/user", "core/health", "core/chat", "core/socket", "core/protocol"},
+	"core/parley":   {"core/internal/visible", "core/fault", "core/problem", "core/event", "core/user", "core/health", "core/mail", "core/chat", "core/auth", "core/socket", "core/protocol", "core/realtime"},
 }
 
 // between are the adapters that may import another one.
@@ -138,6 +139,23 @@ var importRules = []importRule{
 			allowed, known := order[path]
 			return !known || !ours || !slices.Contains(allowed, dep)
 		},
+	},
+	{
+		name: "below core/socket nothing reaches net/http", reason: "rules do not know how somebody asks, and who uses accounts or chat alone links no HTTP server",
+		of: func(path string) bool {
+			return under(path, "core") && !is("core/problem", "core/socket", "core/protocol", "core/realtime", "core/parley")(path)
+		},
+		forbids: func(_, dep string, ours, standard bool) bool {
+			return standard && under(dep, "net/http") || ours && dep == "core/problem"
+		},
+	},
+	{
+		name: "of core only problem and socket import net/http", reason: "a handshake is HTTP, and a problem document is; what stands on them is neither",
+		of: is("core/protocol", "core/realtime", "core/parley"),
+		forbids: func(_, dep string, ours, standard bool) bool {
+			return standard && under(dep, "net/http") || ours && dep == "core/problem"
+		},
+		direct: true,
 	},
 	{
 		name: "contract and testkit import the standard library and core", reason: "whoever tests an adapter of their own must not download ours",
@@ -275,7 +293,8 @@ func TestImportRulesCanFail(t *testing.T) {
 	}{
 		{"a clean house", map[string][]string{
 			"core/fault": {"errors"}, "core/event": {"core/fault"}, "core/user": {"core/internal/visible", "core/event"}, "core/mail": {"core/internal/visible", "core/user"},
-			"core/auth": {"core/internal/visible", "core/mail", "core/user"}, "core/chat": {"core/internal/visible", "core/user"}, "core/realtime": {"core/internal/visible", "core/chat"},
+			"core/auth": {"core/internal/visible", "core/mail", "core/user"}, "core/chat": {"core/internal/visible", "core/user"}, "core/realtime": {"core/internal/visible", "core/chat", "core/socket"},
+			"core/problem": {"core/fault", "net/http"}, "core/socket": {"core/problem", "net/http"},
 			"contract": {"core/auth", "testing"}, "testkit": {"core/mail", "testing"}, "adapters/memory": {"core/realtime", "sync"},
 			"adapters/kafkabus": {"adapters/watermillbus", "example.com/kafka"}, "adapters/watermillbus": {"core/event", "example.com/watermill"},
 			"apps/parley": {"adapters/memory", "apps/internal/wire"}, "apps/internal/wire": {"core/auth"},
@@ -287,6 +306,10 @@ func TestImportRulesCanFail(t *testing.T) {
 		{"siblings", map[string][]string{"core/realtime": {"core/internal/visible", "core/auth"}}, "core imports the standard library and core, in order"},
 		{"an unknown package in core", map[string][]string{"core/misc": {"core/fault"}}, "core imports the standard library and core, in order"},
 		{"core on an adapter", map[string][]string{"core/chat": {"core/internal/visible", "adapters/memory"}}, "core imports the standard library and core, in order"},
+		{"HTTP in a rule", map[string][]string{"core/fault": {"net/http"}}, "below core/socket nothing reaches net/http"},
+		{"HTTP in a rule, by a detour", map[string][]string{"core/chat": {"core/problem"}, "core/problem": {"net/http"}}, "below core/socket nothing reaches net/http"},
+		{"HTTP in the hub", map[string][]string{"core/realtime": {"net/http/httputil"}}, "of core only problem and socket import net/http"},
+		{"problem documents in the hub", map[string][]string{"core/realtime": {"core/problem"}}, "of core only problem and socket import net/http"},
 		{"a vendor in contract", map[string][]string{"contract": {"example.com/assert"}}, "contract and testkit import the standard library and core"},
 		{"a vendor in testkit, by a detour", map[string][]string{"testkit": {"testkit/wsclient"}, "testkit/wsclient": {"example.com/websocket"}}, "contract and testkit import the standard library and core"},
 		{"a vendor in memory", map[string][]string{"adapters/memory": {"example.com/lru"}}, "memory imports the standard library and core"},

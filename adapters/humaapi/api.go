@@ -19,7 +19,7 @@
 //
 // # Guarantees
 //
-// Every failure is a problem document (RFC 9457) in the shape of [fault.Document]; its text
+// Every failure is a problem document (RFC 9457) in the shape of [problem.Document]; its text
 // was written for clients, and nothing that was submitted is repeated in it but the names of
 // properties. A panic of a handler is such a failure too. Bodies are JSON in UTF-8 up to
 // Config.MaxBody, and arrive within Config.BodyTimeout; NUL, lone surrogates and unknown properties
@@ -67,7 +67,7 @@ import (
 	"github.com/rs/cors"
 
 	"github.com/parley-chat/parley/core/fault"
-	"github.com/parley-chat/parley/core/health"
+	"github.com/parley-chat/parley/core/problem"
 	"github.com/parley-chat/parley/core/socket"
 )
 
@@ -176,7 +176,7 @@ func New(mux *http.ServeMux, cfg Config) (*API, error) {
 	}
 	registry := huma.NewMapRegistry("#/components/schemas/", schemaName)
 	// Operations that name statuses only get our problem document, not Huma's.
-	registry.RegisterTypeAlias(reflect.TypeFor[huma.ErrorModel](), reflect.TypeFor[fault.Document]())
+	registry.RegisterTypeAlias(reflect.TypeFor[huma.ErrorModel](), reflect.TypeFor[problem.Document]())
 	document := &huma.OpenAPI{
 		OpenAPI: "3.1.0",
 		Info:    &huma.Info{Title: cfg.Title, Version: cfg.Version, Description: description},
@@ -191,7 +191,7 @@ func New(mux *http.ServeMux, cfg Config) (*API, error) {
 	// No paths for documents: Huma would serve them to everybody. See RegisterDocs.
 	a.API = humago.New(mux, huma.Config{
 		OpenAPI:       document,
-		Formats:       map[string]huma.Format{mediaJSON: huma.DefaultJSONFormat, problemType: huma.DefaultJSONFormat},
+		Formats:       map[string]huma.Format{mediaJSON: huma.DefaultJSONFormat, problem.ContentType: huma.DefaultJSONFormat},
 		DefaultFormat: mediaJSON,
 		Transformers:  []huma.Transformer{a.transform},
 	})
@@ -202,11 +202,11 @@ func New(mux *http.ServeMux, cfg Config) (*API, error) {
 // schemaName names the types that core shares with other edges for what they are here.
 func schemaName(t reflect.Type, hint string) string {
 	switch t {
-	case reflect.TypeFor[fault.Document]():
+	case reflect.TypeFor[problem.Document]():
 		return "Problem"
-	case reflect.TypeFor[fault.Location]():
+	case reflect.TypeFor[problem.Location]():
 		return "ProblemLocation"
-	case reflect.TypeFor[health.Report]():
+	case reflect.TypeFor[healthReport]():
 		return "HealthReport"
 	}
 	return huma.DefaultSchemaNamer(t, hint)
@@ -277,19 +277,19 @@ func (a *API) serveMux(w http.ResponseWriter, r *http.Request, handler http.Hand
 		return
 	}
 	// The mux found nothing. It alone knows whether another method would do.
-	problem := document(fault.NotFound)
+	answer := document(fault.NotFound)
 	if allow := allowed(handler, r); allow != "" {
 		w.Header().Set("Allow", allow)
 		if r.Method == http.MethodOptions {
 			w.WriteHeader(http.StatusNoContent)
 			return
 		}
-		problem = document(errMethod)
+		answer = document(errMethod)
 	}
 	for name, value := range securityHeaders() {
 		w.Header().Set(name, value)
 	}
-	writeDocument(w, problem)
+	writeDocument(w, answer)
 }
 
 // allowed returns the methods of a path for which the mux has found no handler but this one of its own;

@@ -22,6 +22,7 @@ import (
 	"github.com/parley-chat/parley/core/auth"
 	"github.com/parley-chat/parley/core/fault"
 	"github.com/parley-chat/parley/core/health"
+	"github.com/parley-chat/parley/core/problem"
 )
 
 func TestWhatIsRequiredIsNamedAllAtOnce(t *testing.T) {
@@ -119,7 +120,7 @@ func TestOperationsOfYourOwnFailTheSameWay(t *testing.T) {
 	assert.NotContains(t, bad.body, "hunter2")
 	bad = s.post("/own", fields{"word": "fine", "email": "hunter2@"})
 	d = s.wantProblem(bad, 422, "invalid")
-	assert.Equal(t, []fault.Location{{Location: "body.email", Message: "expected string to be RFC 5322 email"}}, d.Errors)
+	assert.Equal(t, []problem.Location{{Location: "body.email", Message: "expected string to be RFC 5322 email"}}, d.Errors)
 	bad = s.post("/own", fields{"word": "fine", "email": "hunter2<"})
 	s.wantProblem(bad, 422, "invalid")
 	assert.NotContains(t, bad.body, "mail:", "nor are the parser's words")
@@ -180,6 +181,31 @@ func TestHealth(t *testing.T) {
 			}
 		})
 	}
+}
+
+// What monitors of the old system read, to the byte.
+func TestReportsHaveTheShapeOfTerminus(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		never := func(ctx context.Context) (map[string]any, error) { <-ctx.Done(); return nil, ctx.Err() }
+		s := newSystem(t, options{health: humaapi.HealthConfig{Checks: []health.Check{
+			{Name: "store", Probe: func(context.Context) (map[string]any, error) {
+				time.Sleep(1234567 * time.Nanosecond) // of the bubble
+				return map[string]any{"kind": "memory", "status": "down", "ms": "?"}, nil
+			}},
+			{Name: "bus", Probe: func(context.Context) (map[string]any, error) { return map[string]any{"x": "y"}, errSecret }},
+			{Name: "redis", Probe: never},
+		}}})
+		for _, path := range []string{"/readyz", "/health"} {
+			assert.Equal(t, `{"status":"error",`+
+				`"info":{"store":{"kind":"memory","ms":1.234,"status":"up"}},`+
+				`"error":{"bus":{"message":"failed","status":"down"},"redis":{"message":"no answer in time","status":"down"}},`+
+				`"details":{"bus":{"message":"failed","status":"down"},"redis":{"message":"no answer in time","status":"down"},"store":{"kind":"memory","ms":1.234,"status":"up"}}}`,
+				strings.TrimSpace(s.wantStatus(s.get(path), 503).body))
+		}
+	})
+	s := newSystem(t, options{})
+	assert.Equal(t, `{"status":"ok","info":{},"error":{},"details":{}}`, strings.TrimSpace(s.get("/health").body))
 }
 
 func TestReadyGivesACheckOneSecondAndHealthItsOwnTime(t *testing.T) {
@@ -294,10 +320,10 @@ func TestTheDocumentIsComplete(t *testing.T) {
 		for status, response := range op.Responses {
 			listed[op.Method+" "+op.Path+" "+status] = true
 			assert.NotEmpty(t, response.Description, "%s %s", op.OperationID, status)
-			if problem := response.Content["application/problem+json"]; problem != nil {
-				assert.NotNil(t, problem.Schema, op.OperationID)
-				for code, example := range problem.Examples {
-					document := example.Value.(fault.Document)
+			if content := response.Content["application/problem+json"]; content != nil {
+				assert.NotNil(t, content.Schema, op.OperationID)
+				for code, example := range content.Examples {
+					document := example.Value.(problem.Document)
 					assert.Equal(t, code, document.Code)
 					assert.Equal(t, status, strconv.Itoa(document.Status))
 				}

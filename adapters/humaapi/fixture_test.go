@@ -22,8 +22,8 @@ import (
 	"github.com/parley-chat/parley/adapters/humaapi"
 	"github.com/parley-chat/parley/adapters/memory"
 	"github.com/parley-chat/parley/core/auth"
-	"github.com/parley-chat/parley/core/fault"
 	"github.com/parley-chat/parley/core/mail"
+	"github.com/parley-chat/parley/core/problem"
 	"github.com/parley-chat/parley/core/user"
 )
 
@@ -221,13 +221,13 @@ func (s *system) wantStatus(a answer, status int) answer {
 }
 
 // wantProblem checks everything that holds for every failure.
-func (s *system) wantProblem(a answer, status int, code string) fault.Document {
+func (s *system) wantProblem(a answer, status int, code string) problem.Document {
 	s.t.Helper()
 	require.Equal(s.t, status, a.StatusCode, a.body)
 	require.Equal(s.t, "application/problem+json", a.Header.Get("Content-Type"))
 	require.Equal(s.t, "no-store", a.Header.Get("Cache-Control"))
 	require.Equal(s.t, "nosniff", a.Header.Get("X-Content-Type-Options"))
-	var d fault.Document
+	var d problem.Document
 	strict := json.NewDecoder(strings.NewReader(a.body))
 	strict.DisallowUnknownFields()
 	require.NoError(s.t, strict.Decode(&d), a.body)

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"net/http"
 	"time"
 
@@ -36,9 +37,44 @@ type liveness struct {
 
 type livenessOutput struct{ Body liveness }
 
+// healthReport is a report in the shape that NestJS Terminus gives it. Texts of errors are not in it,
+// since it may be public.
+type healthReport struct {
+	Status string `json:"status"`
+	// Info holds what is up, Error what is down, Details both.
+	Info    map[string]map[string]any `json:"info"`
+	Error   map[string]map[string]any `json:"error"`
+	Details map[string]map[string]any `json:"details"`
+}
+
+var statusNames = map[health.Status]string{health.OK: "ok", health.Failing: "error", health.Draining: "shutting_down"}
+
+func reportOf(r health.Report) healthReport {
+	shown := healthReport{
+		Status: statusNames[r.Status],
+		Info:   map[string]map[string]any{}, Error: map[string]map[string]any{}, Details: map[string]map[string]any{},
+	}
+	for _, result := range r.Results {
+		entry := map[string]any{}
+		if result.Err == nil {
+			maps.Copy(entry, result.Details) // first: a detail cannot pass for the status
+			entry["status"], entry["ms"] = "up", float64(result.Took.Microseconds())/1000
+			shown.Info[result.Name] = entry
+		} else {
+			entry["status"], entry["message"] = "down", "failed"
+			if errors.Is(result.Err, health.ErrTimeout) {
+				entry["message"] = "no answer in time"
+			}
+			shown.Error[result.Name] = entry
+		}
+		shown.Details[result.Name] = entry
+	}
+	return shown
+}
+
 type reportOutput struct {
 	Status int
-	Body   health.Report
+	Body   healthReport
 }
 
 // RegisterHealth puts /livez, which asks nothing, /readyz, which gives each check at most one
@@ -66,7 +102,7 @@ func RegisterHealth(a *API, cfg HealthConfig) error {
 		Summary: "Whether the process answers", Description: "No dependency is asked.",
 		Responses: answers(http.StatusOK, "It does."),
 	}, nil, func(context.Context, *noInput) (*livenessOutput, error) {
-		return &livenessOutput{Body: liveness{Status: string(health.OK)}}, nil
+		return &livenessOutput{Body: liveness{Status: statusNames[health.OK]}}, nil
 	})
 	quick := make([]health.Check, len(cfg.Checks))
 	for i, c := range cfg.Checks {
@@ -95,7 +131,7 @@ func (a *API) report(op huma.Operation, checks *health.Reporter, cfg HealthConfi
 		if r.Status != health.OK {
 			status = http.StatusServiceUnavailable
 		}
-		return &reportOutput{Status: status, Body: r}, nil
+		return &reportOutput{Status: status, Body: reportOf(r)}, nil
 	})
 	get := a.OpenAPI().Paths[op.Path].Get
 	get.Responses["503"] = &huma.Response{

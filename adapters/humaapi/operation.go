@@ -13,6 +13,7 @@ import (
 	"github.com/danielgtaylor/huma/v2"
 
 	"github.com/parley-chat/parley/core/fault"
+	"github.com/parley-chat/parley/core/problem"
 )
 
 // The names of the security schemes in the OpenAPI document.
@@ -80,12 +81,12 @@ func (a *API) describe(op *huma.Operation, failures []error) {
 	if op.Responses == nil {
 		op.Responses = map[string]*huma.Response{}
 	}
-	schema := a.OpenAPI().Components.Schemas.Schema(reflect.TypeFor[fault.Document](), true, "")
-	byStatus := map[int]map[string]fault.Document{}
+	schema := a.OpenAPI().Components.Schemas.Schema(reflect.TypeFor[problem.Document](), true, "")
+	byStatus := map[int]map[string]problem.Document{}
 	for _, err := range failures {
 		p := document(err)
 		if byStatus[p.Status] == nil {
-			byStatus[p.Status] = map[string]fault.Document{}
+			byStatus[p.Status] = map[string]problem.Document{}
 		}
 		byStatus[p.Status][p.Code] = p.Document
 	}
@@ -105,7 +106,7 @@ func (a *API) describe(op *huma.Operation, failures []error) {
 		if response.Content == nil {
 			response.Content = map[string]*huma.MediaType{}
 		}
-		response.Content[problemType] = &huma.MediaType{Schema: schema, Examples: examples}
+		response.Content[problem.ContentType] = &huma.MediaType{Schema: schema, Examples: examples}
 		response.Headers = failureHeaders(status)
 	}
 }

@@ -4,7 +4,6 @@ import (
 	"cmp"
 	"encoding/json"
 	"errors"
-	"math"
 	"net/http"
 	"slices"
 	"strconv"
@@ -15,6 +14,7 @@ import (
 
 	"github.com/parley-chat/parley/core/auth"
 	"github.com/parley-chat/parley/core/fault"
+	"github.com/parley-chat/parley/core/problem"
 	"github.com/parley-chat/parley/core/user"
 )
 
@@ -27,8 +27,6 @@ var (
 	errTooLarge  = fault.New(fault.Invalid, "too_large", "the request body is too large")
 	errMediaType = fault.New(fault.Invalid, "unsupported_media_type", "the media type of the request body is not supported")
 )
-
-const problemType = "application/problem+json"
 
 // Bounds of what a problem says about a request that is wrong in many places.
 const (
@@ -69,26 +67,26 @@ func placeOf(err error) string {
 	return ""
 }
 
-// problem is a failure on its way through Huma, which asks an error for status, headers and
+// failure is an error on its way through Huma, which asks an error for status, headers and
 // content type, and marshals it as the body.
-type problem struct {
-	fault.Document
+type failure struct {
+	problem.Document
 	retryAfter string
 	cause      error // for the log
 }
 
 var (
-	_ huma.StatusError       = (*problem)(nil)
-	_ huma.HeadersError      = (*problem)(nil)
-	_ huma.ContentTypeFilter = (*problem)(nil)
+	_ huma.StatusError       = (*failure)(nil)
+	_ huma.HeadersError      = (*failure)(nil)
+	_ huma.ContentTypeFilter = (*failure)(nil)
 )
 
-func (p *problem) Error() string             { return p.cause.Error() }
-func (p *problem) Unwrap() error             { return p.cause }
-func (p *problem) GetStatus() int            { return p.Status }
-func (p *problem) ContentType(string) string { return problemType }
+func (p *failure) Error() string             { return p.cause.Error() }
+func (p *failure) Unwrap() error             { return p.cause }
+func (p *failure) GetStatus() int            { return p.Status }
+func (p *failure) ContentType(string) string { return problem.ContentType }
 
-func (p *problem) GetHeaders() http.Header {
+func (p *failure) GetHeaders() http.Header {
 	h := http.Header{}
 	if p.Status == http.StatusUnauthorized {
 		h.Set("WWW-Authenticate", "Bearer")
@@ -109,27 +107,24 @@ func Problem(err error) error {
 }
 
 // document makes the problem of err.
-func document(err error) *problem {
-	var made *problem
+func document(err error) *failure {
+	var made *failure
 	if errors.As(err, &made) {
 		return made
 	}
 	public := fault.Public(err)
-	p := &problem{Document: public.Document(), cause: err}
+	p := &failure{Document: problem.Of(public), retryAfter: problem.RetryAfter(public), cause: err}
 	p.Status = statusOf(public)
-	if public.RetryAfter > 0 {
-		p.retryAfter = strconv.Itoa(int(math.Ceil(public.RetryAfter.Seconds())))
-	}
 	if place := placeOf(err); place != "" {
-		p.Errors = []fault.Location{{Location: place, Message: cmp.Or(public.Detail, public.Title)}}
+		p.Errors = []problem.Location{{Location: place, Message: cmp.Or(public.Detail, public.Title)}}
 	}
 	return p
 }
 
 // invalidAt is the problem of one wrong place.
-func invalidAt(place, message string) *problem {
+func invalidAt(place, message string) *failure {
 	p := document(fault.Invalid)
-	p.Errors = []fault.Location{{Location: place, Message: message}}
+	p.Errors = []problem.Location{{Location: place, Message: message}}
 	return p
 }
 
@@ -138,7 +133,7 @@ func invalidAt(place, message string) *problem {
 // be passwords.
 func (a *API) transform(ctx huma.Context, _ string, v any) (any, error) {
 	switch v := v.(type) {
-	case *problem:
+	case *failure:
 		a.note(ctx.Context(), ctx.Operation().OperationID, v.cause)
 	case *huma.ErrorModel:
 		p := ofModel(v)
@@ -161,7 +156,7 @@ func modelError(m *huma.ErrorModel) error {
 	return errors.Join(errs...)
 }
 
-func ofModel(m *huma.ErrorModel) *problem {
+func ofModel(m *huma.ErrorModel) *failure {
 	p := ofStatus(m.Status)
 	if m.Status >= http.StatusInternalServerError {
 		return p // the text is an error's that nobody wrote for clients
@@ -171,18 +166,18 @@ func ofModel(m *huma.ErrorModel) *problem {
 	}
 	for _, e := range m.Errors {
 		if e != nil {
-			p.Errors = append(p.Errors, fault.Location{Location: place(e.Location), Message: reason(e.Message)})
+			p.Errors = append(p.Errors, problem.Location{Location: place(e.Location), Message: reason(e.Message)})
 		}
 	}
-	slices.SortStableFunc(p.Errors, func(a, b fault.Location) int { return cmp.Compare(a.Location, b.Location) })
+	slices.SortStableFunc(p.Errors, func(a, b problem.Location) int { return cmp.Compare(a.Location, b.Location) })
 	if more := len(p.Errors) - maxLocations; more > 0 {
-		p.Errors = append(p.Errors[:maxLocations], fault.Location{Message: strconv.Itoa(more) + " more places are wrong"})
+		p.Errors = append(p.Errors[:maxLocations], problem.Location{Message: strconv.Itoa(more) + " more places are wrong"})
 	}
 	return p
 }
 
 // ofStatus is the problem for a status that came without an error of ours.
-func ofStatus(status int) *problem {
+func ofStatus(status int) *failure {
 	for _, err := range []error{errMalformed, errMethod, errTimeout, errTooLarge, errMediaType} {
 		if p := document(err); p.Status == status {
 			return p
@@ -229,14 +224,14 @@ func refuse(ctx huma.Context, err error) {
 	for name, values := range p.GetHeaders() {
 		ctx.SetHeader(name, values[0])
 	}
-	ctx.SetHeader("Content-Type", problemType)
+	ctx.SetHeader("Content-Type", problem.ContentType)
 	ctx.SetStatus(p.Status)
 	_ = json.NewEncoder(ctx.BodyWriter()).Encode(p) // the client may be gone
 }
 
 // writeDocument answers with p outside Huma.
-func writeDocument(w http.ResponseWriter, p *problem) {
-	w.Header().Set("Content-Type", problemType)
+func writeDocument(w http.ResponseWriter, p *failure) {
+	w.Header().Set("Content-Type", problem.ContentType)
 	w.Header().Set("Cache-Control", "no-store")
 	w.WriteHeader(p.Status)
 	_ = json.NewEncoder(w).Encode(p) // the client may be gone

@@ -15,6 +15,7 @@ import (
 	"github.com/lesismal/nbio"
 
 	"github.com/parley-chat/parley/core/fault"
+	"github.com/parley-chat/parley/core/problem"
 	"github.com/parley-chat/parley/core/socket"
 )
 
@@ -54,7 +55,7 @@ func (s *Server) pollable(w http.ResponseWriter, r *http.Request) bool {
 // become makes a connection that accept takes over.
 func (s *Server) become(w http.ResponseWriter, r *http.Request, protocol string, options socket.UpgradeOptions, accept func(socket.Conn) (socket.Receiver, error)) {
 	if !s.open() {
-		fault.WriteHTTP(w, socket.ErrDraining)
+		problem.Write(w, socket.ErrDraining)
 		return
 	}
 	defer s.opening.Done()
@@ -68,7 +69,7 @@ func (s *Server) become(w http.ResponseWriter, r *http.Request, protocol string,
 
 func (s *Server) refuse(w http.ResponseWriter, err error) {
 	s.log.Error("nbiows: handshake", "error", err)
-	fault.WriteHTTP(w, err)
+	problem.Write(w, err)
 }
 
 // upgrade answers the handshake and takes the connection out of net/http. The response is not

@@ -9,6 +9,7 @@ import (
 	"github.com/gorilla/websocket"
 
 	"github.com/parley-chat/parley/core/fault"
+	"github.com/parley-chat/parley/core/problem"
 	"github.com/parley-chat/parley/core/socket"
 )
 
@@ -23,7 +24,7 @@ func newUpgrader(cfg Config) websocket.Upgrader {
 		CheckOrigin:      func(*http.Request) bool { return true }, // the handshake has checked it
 		Error: func(w http.ResponseWriter, _ *http.Request, status int, reason error) {
 			cfg.Log.Error("netws: handshake", "status", status, "error", reason)
-			fault.WriteHTTP(w, reason)
+			problem.Write(w, reason)
 		},
 	}
 }
@@ -49,7 +50,7 @@ func (s *Server) Upgrade(w http.ResponseWriter, r *http.Request, options socket.
 
 func (s *Server) upgrade(w http.ResponseWriter, r *http.Request, protocol string, options socket.UpgradeOptions, accept func(socket.Conn) (socket.Receiver, error)) {
 	if !s.enter() {
-		fault.WriteHTTP(w, socket.ErrDraining)
+		problem.Write(w, socket.ErrDraining)
 		return
 	}
 	defer s.running.Done()

@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/parley-chat/parley/core/fault"
+	"github.com/parley-chat/parley/core/problem"
 )
 
 // Mail is a mail of the development mailbox.
@@ -64,7 +65,7 @@ func registerMailbox(mux *http.ServeMux, cfg Config, files fileSet, base string)
 		mux.HandleFunc("GET "+path, func(w http.ResponseWriter, r *http.Request) {
 			if cfg.MailboxFor != nil {
 				if err := cfg.MailboxFor(r); err != nil {
-					fault.WriteHTTP(w, err)
+					problem.Write(w, err)
 					return
 				}
 			}
@@ -83,7 +84,7 @@ func registerMailbox(mux *http.ServeMux, cfg Config, files fileSet, base string)
 		}
 		body, err := json.Marshal(answer)
 		if err != nil {
-			fault.WriteHTTP(w, err)
+			problem.Write(w, err)
 			return
 		}
 		write(w, mailboxPolicy, "application/json", body)
@@ -98,7 +99,7 @@ func registerMailbox(mux *http.ServeMux, cfg Config, files fileSet, base string)
 				return
 			}
 		}
-		fault.WriteHTTP(w, errNoMail)
+		problem.Write(w, errNoMail)
 	})
 	return nil
 }
@@ -125,7 +126,7 @@ func serveMailbox(w http.ResponseWriter, page *template.Template, data mailboxPa
 	}
 	var b bytes.Buffer
 	if err := page.Execute(&b, data); err != nil {
-		fault.WriteHTTP(w, err)
+		problem.Write(w, err)
 		return
 	}
 	write(w, mailboxPolicy, "text/html; charset=utf-8", b.Bytes())

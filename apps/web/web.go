@@ -26,6 +26,7 @@ import (
 	"time"
 
 	"github.com/parley-chat/parley/core/fault"
+	"github.com/parley-chat/parley/core/problem"
 )
 
 // embedded is the pages, and the browser client as its package has it.
@@ -79,7 +80,7 @@ func Register(mux *http.ServeMux, cfg Config) error {
 	mux.HandleFunc("GET /assets/{version}/{file}", func(w http.ResponseWriter, r *http.Request) {
 		f, ok := files[r.PathValue("file")]
 		if !ok || f.template() {
-			fault.WriteHTTP(w, errNoAsset)
+			problem.Write(w, errNoAsset)
 			return
 		}
 		secure(w.Header(), filePolicy)

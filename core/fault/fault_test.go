@@ -2,11 +2,8 @@ package fault_test
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
-	"net/http"
-	"net/http/httptest"
 	"regexp"
 	"testing"
 	"time"
@@ -115,25 +112,4 @@ func TestPublicTellsOnlyWhatIsMeantForClients(t *testing.T) {
 	} {
 		require.Equal(t, tc.want, fault.Public(tc.err), name)
 	}
-}
-
-func TestWriteHTTP(t *testing.T) {
-	t.Parallel()
-	w := httptest.NewRecorder()
-	fault.WriteHTTP(w, fmt.Errorf("secret: %w", fault.New(fault.Exhausted, "too_many", "too many").Detail("wait").RetryAfter(1001*time.Millisecond)))
-	require.Equal(t, http.StatusTooManyRequests, w.Code)
-	require.Equal(t, "2", w.Header().Get("Retry-After"))
-	require.Equal(t, "application/problem+json", w.Header().Get("Content-Type"))
-	require.Equal(t, "no-store", w.Header().Get("Cache-Control"))
-	require.Empty(t, w.Header().Get("WWW-Authenticate"))
-	require.JSONEq(t, `{"type":"/problems/too_many","title":"too many","status":429,"code":"too_many","detail":"wait"}`, w.Body.String())
-
-	w = httptest.NewRecorder()
-	fault.WriteHTTP(w, fault.Unauthenticated)
-	require.Equal(t, http.StatusUnauthorized, w.Code)
-	require.Equal(t, "Bearer", w.Header().Get("WWW-Authenticate"))
-	require.Empty(t, w.Header().Get("Retry-After"))
-	var d fault.Document
-	require.NoError(t, json.Unmarshal(w.Body.Bytes(), &d))
-	require.Equal(t, fault.Public(fault.Unauthenticated).Document(), d)
 }

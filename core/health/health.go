@@ -5,7 +5,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"maps"
 	"sync"
 	"time"
 )
@@ -93,22 +92,36 @@ func (s *shared) current(ctx context.Context) *asked {
 }
 
 // Status is the state of the whole.
-type Status string
+type Status int
 
 // The states.
 const (
-	OK           Status = "ok"
-	Failing      Status = "error"
-	ShuttingDown Status = "shutting_down"
+	// Failing means that a dependency is down, or that it is not known whether one is.
+	Failing Status = iota
+	// OK means that every dependency is up.
+	OK
+	// Draining means that the process is about to stop, whatever its dependencies do.
+	Draining
 )
 
-// Report is the answer, in the shape that NestJS Terminus gives it.
+// Report is what the checks have found out. An edge gives it the shape that its clients know.
 type Report struct {
-	Status Status `json:"status"`
-	// Info holds what is up, Error what is down, Details both.
-	Info    map[string]map[string]any `json:"info"`
-	Error   map[string]map[string]any `json:"error"`
-	Details map[string]map[string]any `json:"details"`
+	Status Status
+	// Results has one entry for each check, in their order. It is empty when the asking was given up.
+	Results []Result
+}
+
+// Result is what one check has found out.
+type Result struct {
+	// Name is the check's.
+	Name string
+	// Err is nil if the dependency is up, and otherwise why it is not, for the log: it may hold secrets.
+	// It matches [ErrTimeout] if there was no answer in time.
+	Err error
+	// Details are the probe's, if it is up. They may be nil.
+	Details map[string]any
+	// Took is how long the probe took.
+	Took time.Duration
 }
 
 // ErrTimeout says that a dependency did not answer in time.
@@ -118,47 +131,31 @@ var ErrTimeout = errors.New("no answer in time")
 var errNoReturn = errors.New("the probe did not return")
 
 // Run asks all checks side by side, each under its own time-out, and returns when all have
-// answered or run out of time. A probe that panics is down. The error texts in the report are
-// only whether it answered in time, since the report may be public; describe gets the rest,
-// for the log, and may be nil. It is called from several goroutines at once.
+// answered or run out of time. A probe that panics is down. describe, unless nil, gets why a
+// dependency is down, for the log. It is called from several goroutines at once.
 func Run(ctx context.Context, checks []Check, draining bool, describe func(name string, err error)) Report {
-	results := make([]map[string]any, len(checks))
+	r := Report{Status: OK, Results: make([]Result, len(checks))}
 	var wg sync.WaitGroup
 	for i, c := range checks {
 		wg.Go(func() {
 			started := time.Now()
 			details, err := c.run(ctx)
-			entry := map[string]any{}
-			if err != nil {
-				entry["status"] = "down"
-				entry["message"] = "failed"
-				if errors.Is(err, ErrTimeout) {
-					entry["message"] = ErrTimeout.Error()
-				}
-				if describe != nil {
-					describe(c.Name, err)
-				}
-			} else {
-				maps.Copy(entry, details) // first: a detail cannot pass for the status
-				entry["status"] = "up"
-				entry["ms"] = float64(time.Since(started).Microseconds()) / 1000
+			r.Results[i] = Result{Name: c.Name, Err: err, Took: time.Since(started)}
+			if err == nil {
+				r.Results[i].Details = details
+			} else if describe != nil {
+				describe(c.Name, err)
 			}
-			results[i] = entry
 		})
 	}
 	wg.Wait()
-	r := Report{Status: OK, Info: map[string]map[string]any{}, Error: map[string]map[string]any{}, Details: map[string]map[string]any{}}
-	for i, c := range checks {
-		r.Details[c.Name] = results[i]
-		if results[i]["status"] == "up" {
-			r.Info[c.Name] = results[i]
-		} else {
-			r.Error[c.Name] = results[i]
+	for _, result := range r.Results {
+		if result.Err != nil {
 			r.Status = Failing
 		}
 	}
 	if draining {
-		r.Status = ShuttingDown
+		r.Status = Draining
 	}
 	return r
 }

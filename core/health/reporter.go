@@ -41,7 +41,7 @@ func (s *Reporter) Report(ctx context.Context, draining bool) Report {
 	case <-ctx.Done():
 	}
 	if draining {
-		report.Status = ShuttingDown
+		report.Status = Draining
 	}
 	return report
 }

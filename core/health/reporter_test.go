@@ -36,7 +36,7 @@ func TestReporterAsksOnceForAll(t *testing.T) {
 		time.Sleep(time.Second - time.Nanosecond)
 		all()
 		assert.EqualValues(t, 1, asked.Load())
-		assert.Equal(t, health.ShuttingDown, s.Report(t.Context(), true).Status, "what this process does is known at once")
+		assert.Equal(t, health.Draining, s.Report(t.Context(), true).Status, "what this process does is known at once")
 		assert.Equal(t, health.OK, s.Report(t.Context(), false).Status)
 		time.Sleep(time.Nanosecond)
 		all()

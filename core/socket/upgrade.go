@@ -11,6 +11,7 @@ import (
 	"unicode/utf8"
 
 	"github.com/parley-chat/parley/core/fault"
+	"github.com/parley-chat/parley/core/problem"
 )
 
 // startTimeout is how long a request waits for a transport that is about to run.
@@ -43,7 +44,7 @@ func (h *Handshake) Admit(w http.ResponseWriter, r *http.Request, ready <-chan s
 	}
 	hello, err := h.Check(r)
 	if err != nil {
-		fault.WriteHTTP(w, err)
+		problem.Write(w, err)
 		return Hello{}, false
 	}
 	return hello, true
@@ -62,11 +63,11 @@ func AdmitUpgrade(w http.ResponseWriter, r *http.Request, ready <-chan struct{})
 		return false
 	}
 	if nonce, err := base64.StdEncoding.DecodeString(r.Header.Get("Sec-WebSocket-Key")); err != nil || len(nonce) != 16 {
-		fault.WriteHTTP(w, errKey)
+		problem.Write(w, errKey)
 		return false
 	}
 	if r.ContentLength != 0 {
-		fault.WriteHTTP(w, errBody)
+		problem.Write(w, errBody)
 		return false
 	}
 	late, cancel := context.WithTimeout(r.Context(), startTimeout)
@@ -74,7 +75,7 @@ func AdmitUpgrade(w http.ResponseWriter, r *http.Request, ready <-chan struct{})
 	select {
 	case <-ready:
 	case <-late.Done():
-		fault.WriteHTTP(w, errNotRunning)
+		problem.Write(w, errNotRunning)
 		return false
 	}
 	return true
@@ -107,8 +108,8 @@ func writeUpgradeRequired(w http.ResponseWriter) {
 	h.Set("Content-Type", "application/problem+json")
 	h.Set("Cache-Control", "no-store")
 	w.WriteHeader(http.StatusUpgradeRequired)
-	_ = json.NewEncoder(w).Encode(fault.Document{ // the client may be gone
-		Type: fault.ProblemType("upgrade_required"), Title: "this address speaks WebSocket only",
+	_ = json.NewEncoder(w).Encode(problem.Document{ // the client may be gone
+		Type: problem.Type("upgrade_required"), Title: "this address speaks WebSocket only",
 		Status: http.StatusUpgradeRequired, Code: "upgrade_required",
 	})
 }
