@@ -27,12 +27,24 @@ func TestTheProgramInTheREADMEIsTheOneThatCompiles(t *testing.T) {
 	assert.Contains(t, read(t, "../README.md"), "```go\n"+strings.TrimSpace(program[begin:end])+"\n```")
 }
 
+// TestTheExampleOfTheBrowsersClientRuns compares it with the program that the test of the package runs.
+func TestTheExampleOfTheBrowsersClientRuns(t *testing.T) {
+	program := read(t, "../apps/web/client/test/npm/src/chat.ts")
+	_, rest, begun := strings.Cut(program, "// The example of the README begins here.\n")
+	example, _, ended := strings.Cut(rest, "  // It ends here.")
+	require.True(t, begun && ended)
+	shown := "```ts\n" + strings.TrimPrefix(strings.ReplaceAll("\n"+strings.TrimRight(example, "\n"), "\n  ", "\n"), "\n") + "\n```"
+	for _, file := range []string{"../README.md", "../apps/web/client/README.md"} {
+		assert.Contains(t, read(t, file), shown, file)
+	}
+}
+
 func TestLinksBetweenDocumentsLeadSomewhere(t *testing.T) {
 	link := regexp.MustCompile(`\]\(([^)#]+)[^)]*\)`)
 	files, err := filepath.Glob("*.md")
 	require.NoError(t, err)
 	found := 0
-	for _, file := range append(files, "../README.md") {
+	for _, file := range append(files, "../README.md", "../apps/web/client/README.md") {
 		for _, m := range link.FindAllStringSubmatch(read(t, file), -1) {
 			if strings.Contains(m[1], "://") {
 				continue

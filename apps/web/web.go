@@ -64,8 +64,8 @@ func Handler(cfg Config) (http.Handler, error) {
 	return mux, nil
 }
 
-// Register adds the pages to mux: the demo page at exactly /, the browser client at /parley.js
-// with its types at /parley.d.ts and /events.d.ts, unless Config.MailboxOnly is set; if
+// Register adds the pages to mux: the demo page at exactly /, the browser client at /parley.js and
+// /session.js with its types at /parley.d.ts, /session.d.ts and /events.d.ts, unless Config.MailboxOnly is set; if
 // Config.DevMail is set, /dev/mail, /dev/mail.json and /dev/mail/{id}/html; and the files that
 // pages need under /assets/.
 func Register(mux *http.ServeMux, cfg Config) error {
@@ -111,7 +111,7 @@ func registerClient(mux *http.ServeMux, cfg Config, files fileSet, base string) 
 		secure(w.Header(), pagePolicy(r.Host, cfg.SocketURL))
 		page.serve(w, r, revalidate)
 	})
-	for _, name := range []string{"parley.js", "parley.d.ts", "events.d.ts"} {
+	for _, name := range []string{"parley.js", "session.js", "parley.d.ts", "session.d.ts", "events.d.ts"} {
 		f, ok := files[name]
 		if !ok {
 			return fmt.Errorf("web: %s is not embedded", name)

@@ -67,7 +67,7 @@ var noMail = MailboxFunc(func() []Mail { return nil })
 func TestEveryAnswerIsSecured(t *testing.T) {
 	t.Parallel()
 	h := serve(t, Config{DevMail: noMail})
-	for _, target := range []string{"/", "/parley.js", "/parley.d.ts", "/events.d.ts", "/assets/any/app.js", "/dev/mail", "/dev/mail.json"} {
+	for _, target := range []string{"/", "/parley.js", "/session.js", "/parley.d.ts", "/session.d.ts", "/events.d.ts", "/assets/any/app.js", "/dev/mail", "/dev/mail.json"} {
 		t.Run(target, func(t *testing.T) {
 			t.Parallel()
 			w := get(h, target)
@@ -189,10 +189,32 @@ func TestETag(t *testing.T) {
 
 func TestClientMayBeImportedFromAnotherOrigin(t *testing.T) {
 	t.Parallel()
-	w := get(serve(t, Config{}), "/parley.js")
-	assert.Equal(t, "*", w.Header().Get("Access-Control-Allow-Origin"))
-	assert.Equal(t, "cross-origin", w.Header().Get("Cross-Origin-Resource-Policy"))
-	assert.Equal(t, asset(t, "parley.js"), w.Body.String())
+	for _, name := range []string{"parley.js", "session.js", "parley.d.ts", "session.d.ts", "events.d.ts"} {
+		w := get(serve(t, Config{}), "/"+name)
+		assert.Equal(t, "*", w.Header().Get("Access-Control-Allow-Origin"))
+		assert.Equal(t, "cross-origin", w.Header().Get("Cross-Origin-Resource-Policy"))
+		packed, err := os.ReadFile(filepath.Join("client", name))
+		require.NoError(t, err)
+		assert.Equal(t, string(packed), w.Body.String(), "the file of the package")
+	}
+}
+
+func TestThePackageHasTheLicence(t *testing.T) {
+	t.Parallel()
+	ours, err := os.ReadFile(filepath.Join("..", "..", "LICENSE"))
+	require.NoError(t, err)
+	packed, err := os.ReadFile(filepath.Join("client", "LICENSE"))
+	require.NoError(t, err)
+	assert.Equal(t, string(ours), string(packed))
+}
+
+// TestLockFilesNameNoRegistry wants packages to come from where whoever installs them gets packages.
+func TestLockFilesNameNoRegistry(t *testing.T) {
+	t.Parallel()
+	text, err := os.ReadFile(filepath.Join("client", "test", "npm", "package-lock.json"))
+	require.NoError(t, err)
+	assert.Contains(t, string(text), `"integrity": "sha512-`)
+	assert.NotContains(t, string(text), `"resolved"`)
 }
 
 var (

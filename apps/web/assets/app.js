@@ -1,7 +1,7 @@
 // The demo page: signing in, rooms, messages. What other people wrote only ever becomes text.
 
 import { checkRoom, checkText, MAX_TEXT, Parley } from "./parley.js";
-import { accounts, Problem, sentence, Session, storage, words } from "./session.js";
+import { Problem, sentence, Session, storage, words } from "./session.js";
 
 const $ = (id) => document.getElementById(id);
 const product = document.querySelector("meta[name=application-name]").content;
@@ -133,7 +133,7 @@ handle($("form-sign-in"), async ({ email, password }) => {
 });
 
 handle($("form-sign-up"), async (fields) => {
-  await accounts.signUp(fields);
+  await session.signUp(fields);
   door.email = fields.email;
   $("form-sign-up").reset();
   go("check-mail");
@@ -144,14 +144,14 @@ handle($("form-resend"), async () => {
     go("sign-in");
     return;
   }
-  await accounts.resend(door.email);
+  await session.resend(door.email);
   const done = $("form-resend").querySelector(".done");
   done.textContent = "If the address still needs to be confirmed, a new mail is on its way.";
   done.hidden = false;
 });
 
 handle($("form-forgot"), async ({ email }) => {
-  await accounts.forgot(email);
+  await session.forgot(email);
   door.email = email;
   go("forgot-sent");
 });
@@ -211,9 +211,7 @@ class Chat {
     this.#user = user;
     this.#parley = new Parley({
       url: document.querySelector('meta[name="socket"]')?.content, // by default on this host
-      user: { id: user.id, name: user.fullName },
-      ticket: (request) => session.ticket(request),
-      token: (request) => session.token(request),
+      session,
       storage: storage("session"),
     });
     const events = {

@@ -1,5 +1,7 @@
 import type {
+  Acks,
   ChatMessage,
+  ClientEvents,
   HistoryAck,
   Joined,
   JoinRoomAck,
@@ -8,6 +10,7 @@ import type {
   PresenceAck,
   Resync,
   SendMessageAck,
+  ServerEvents,
   Typing,
   User,
 } from "./events.js";
@@ -20,6 +23,32 @@ export const PROTOCOL: "parley.v1";
 export const MAX_ROOM_NAME: number;
 /** The longest text of a message, in Unicode code points. */
 export const MAX_TEXT: number;
+
+/**
+ * The events of an application: what is printed from its own schema, in place of Parley's, so that call,
+ * emit and "event" know their data.
+ */
+export interface EventTypes {
+  client: object;
+  acks: object;
+  server: object;
+}
+
+/** Parley's own events. */
+export interface OwnEvents {
+  client: ClientEvents;
+  acks: Acks;
+  server: ServerEvents;
+}
+
+/** What the client needs of a session: one of session.js, or an object of one's own. */
+export interface SessionLike {
+  readonly user: { id: string; fullName: string } | null;
+  /** Where the server is; "" is the page's own. */
+  readonly server?: string;
+  ticket(request: { renew: boolean; signal: AbortSignal }): Promise<string | Ticket>;
+  token?(request: { signal: AbortSignal }): Promise<{ token: string }>;
+}
 
 /** What the client needs of a WebSocket: the browser's own, or that of the package ws. */
 export interface SocketLike {
@@ -49,13 +78,15 @@ export interface StorageLike {
  * and more than the most, Infinity too, counts as the most, which is a day for milliseconds.
  */
 export interface ParleyOptions {
+  /** Who is signed in: ticket, token, user and url are the session's, unless they are given. */
+  session?: SessionLike;
   /**
-   * Returns a new ticket for one handshake. renew is true after the server said that the
+   * Returns a new ticket for one handshake. Required without session. renew is true after the server said that the
    * session is no longer authenticated: get a new access token first. signal is aborted when
    * nobody waits for the answer any more. A rejection is tried again later, and not before its
    * error's retryAfter, in seconds, 300 at most; an error with permanent: true closes the client.
    */
-  ticket: (request: { renew: boolean; signal: AbortSignal }) => Promise<string | Ticket>;
+  ticket?: (request: { renew: boolean; signal: AbortSignal }) => Promise<string | Ticket>;
   /**
    * Returns an access token that lasts longer than the one that the connection rests on. With it,
    * and with expiresIn in the ticket, the connection is renewed in time: when a third of its time
@@ -136,30 +167,43 @@ export interface Lost {
   restarted?: boolean;
 }
 
-export interface ParleyEventMap {
+/** What the server sends beside Parley's own events. */
+export type ServerEvent<S extends object> = {
+  [K in Exclude<keyof S, keyof ServerEvents> & string]: { event: K; data: S[K] };
+}[Exclude<keyof S, keyof ServerEvents> & string];
+
+/** An event as the client fires it. The environment's own CustomEvent has no type everywhere. */
+export interface ParleyEvent<T> {
+  readonly type: string;
+  readonly detail: T;
+}
+
+export interface ParleyEventMap<S extends object = ServerEvents> {
   /** The connection changed. */
-  state: CustomEvent<StateChange>;
+  state: ParleyEvent<StateChange>;
   /** A message, in the room's order and once. live is false for what was read from history. */
-  message: CustomEvent<{ message: ChatMessage; live: boolean }>;
+  message: ParleyEvent<{ message: ChatMessage; live: boolean }>;
   /** A message of one's own is pending, was sent, or failed. */
-  outgoing: CustomEvent<Outgoing>;
+  outgoing: ParleyEvent<Outgoing>;
   /** Somebody types, or has stopped. */
-  typing: CustomEvent<Typing>;
+  typing: ParleyEvent<Typing>;
   /** A user's first connection came into the room. */
-  joined: CustomEvent<Joined>;
+  joined: ParleyEvent<Joined>;
   /** A user's last connection left the room. */
-  left: CustomEvent<Left>;
+  left: ParleyEvent<Left>;
   /** Somebody was taken out of a room, or may do something else in it from now on. */
-  membership: CustomEvent<MembershipChange>;
+  membership: ParleyEvent<MembershipChange>;
   /** The server could not tell whether everything arrived; the client asks by itself. */
-  resync: CustomEvent<Resync>;
+  resync: ParleyEvent<Resync>;
   /** Messages are gone from the server that this client has not seen. */
-  lost: CustomEvent<Lost>;
+  lost: ParleyEvent<Lost>;
   /**
    * A room is no longer joined: it was left (left), the user was taken out of it (removed), or the
    * server refused it.
    */
-  forgotten: CustomEvent<{ room: string; error: ParleyError }>;
+  forgotten: ParleyEvent<{ room: string; error: ParleyError }>;
+  /** An event of the application, or of a newer server, about a room that is joined or about none. */
+  event: ParleyEvent<[ServerEvent<S>] extends [never] ? { event: string; data: unknown } : ServerEvent<S>>;
 }
 
 /** A refusal by the server, or a failure of the connection. */
@@ -185,7 +229,7 @@ export function checkText(text: unknown): ParleyError | null;
  * One user's connection to a Parley server, kept alive over reconnections. Rooms are called by
  * their names in Unicode's form NFC in all that it says, whatever they were called when asked for.
  */
-export class Parley extends EventTarget {
+export class Parley<E extends EventTypes = OwnEvents> {
   constructor(options: ParleyOptions);
 
   readonly state: ConnectionState;
@@ -217,16 +261,21 @@ export class Parley extends EventTarget {
   /** Who types in a room. */
   typists(room: string): User[];
 
+  /**
+   * Sends an event of the application, and resolves with the data of its answer. It is sent once: when
+   * the connection is lost before the answer, nobody knows whether it arrived. It needs an open connection.
+   */
+  call<K extends keyof E["client"] & keyof E["acks"] & string>(event: K, data: E["client"][K]): Promise<E["acks"][K]>;
+  call(event: string, data?: object): Promise<unknown>;
+  /** Sends an event of the application without asking for an answer. Reports whether there is a connection. */
+  emit<K extends keyof E["client"] & string>(event: K, data: E["client"][K]): boolean;
+  emit(event: string, data?: object): boolean;
+
+  /** As those of EventTarget. */
   addEventListener<K extends keyof ParleyEventMap>(
     type: K,
-    listener: (event: ParleyEventMap[K]) => void,
-    options?: boolean | AddEventListenerOptions,
+    listener: (event: ParleyEventMap<E["server"]>[K]) => void,
+    options?: boolean | { once?: boolean; signal?: AbortSignal },
   ): void;
-  addEventListener(type: string, listener: EventListenerOrEventListenerObject | null, options?: boolean | AddEventListenerOptions): void;
-  removeEventListener<K extends keyof ParleyEventMap>(
-    type: K,
-    listener: (event: ParleyEventMap[K]) => void,
-    options?: boolean | EventListenerOptions,
-  ): void;
-  removeEventListener(type: string, listener: EventListenerOrEventListenerObject | null, options?: boolean | EventListenerOptions): void;
+  removeEventListener<K extends keyof ParleyEventMap>(type: K, listener: (event: ParleyEventMap<E["server"]>[K]) => void): void;
 }

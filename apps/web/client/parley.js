@@ -2,7 +2,7 @@
 //
 //   import { Parley } from "/parley.js";
 //
-//   const parley = new Parley({ ticket: async () => (await askTheServer()).ticket });
+//   const parley = new Parley({ session }); // of session.js, or an object with ticket, token and user
 //   parley.addEventListener("message", ({ detail }) => show(detail.message));
 //   parley.connect();
 //   await parley.join("lobby");
@@ -66,6 +66,8 @@ const TYPING_PAUSE = 1_000;
 const TYPING_IDLE = 4_000;
 // Refusals that have nothing to do with what was asked: later it may work.
 const TRANSIENT = new Set(["unavailable", "busy", "room_busy", "closed", "internal"]);
+// Events that methods send, since the client keeps account of them.
+const OWN = new Set(["join_room", "leave_room", "message", "isTyping", "renew"]);
 // The server ends somebody's typing by itself. This is for when its word got lost.
 const TYPING_EXPIRES = 10_000;
 
@@ -149,8 +151,9 @@ export class Parley extends EventTarget {
 
   constructor(options) {
     super();
-    if (typeof options?.ticket !== "function") {
-      throw new TypeError("Parley: options.ticket must be a function that returns a ticket");
+    options = { ...fromSession(options?.session), ...defined(options) };
+    if (typeof options.ticket !== "function") {
+      throw new TypeError("Parley: options.ticket must be a function that returns a ticket, unless there is options.session");
     }
     this.#options = {
       url: options.url ?? defaultURL(),
@@ -326,6 +329,22 @@ export class Parley extends EventTarget {
   /** Resolves with {messages, more} of a room, ascending. It needs an open connection. */
   history(name, { before, after, limit } = {}) {
     return this.#request("history", { room: called(name), before, after, limit });
+  }
+
+  /**
+   * Sends an event of the application, and resolves with the data of its answer. It is sent once: when
+   * the connection is lost before the answer, nobody knows whether it arrived. It needs an open connection.
+   */
+  async call(event, data = {}) {
+    return this.#request(custom(event), data);
+  }
+
+  /** Sends an event of the application without asking for an answer. Reports whether there is a connection. */
+  emit(event, data = {}) {
+    custom(event);
+    if (this.#state !== "open") return false;
+    this.#tell(event, data);
+    return true;
   }
 
   /** Who types in a room. */
@@ -693,7 +712,10 @@ export class Parley extends EventTarget {
         void this.#enter(room);
         return;
       }
-      default: // a newer server may say more
+      default: // an event of the application, or of a newer server
+        if (typeof event === "string" && (typeof data?.room !== "string" || this.#rooms.has(data.room))) {
+          this.#emit("event", { event, data });
+        }
     }
   }
 
@@ -1067,9 +1089,31 @@ export function checkText(text) {
   return null;
 }
 
+/** Returns the name of an event, unless it is one whose bookkeeping is done here. */
+function custom(event) {
+  if (OWN.has(event)) throw new TypeError(`Parley: ${event} has a method of its own`);
+  return event;
+}
+
 /** The form in which rooms are called here: Unicode's NFC, whatever was typed. */
 function called(name) {
   return typeof name === "string" ? name.normalize("NFC") : name;
+}
+
+function defined(options) {
+  return Object.fromEntries(Object.entries(options ?? {}).filter(([, value]) => value !== undefined));
+}
+
+/** What a session says about itself. */
+function fromSession(session) {
+  if (!session) return {};
+  const { user, server } = session;
+  return {
+    ticket: (request) => session.ticket(request),
+    token: typeof session.token === "function" ? (request) => session.token(request) : undefined,
+    user: user && { id: user.id, name: user.fullName },
+    url: server ? `${server.replace(/^http/, "ws")}/socket` : undefined,
+  };
 }
 
 function defaultURL() {

@@ -1,4 +1,15 @@
-// Accounts and sessions over the REST interface: who is signed in in this tab.
+// Accounts and sessions over Parley's REST interface: who is signed in here. It has no dependencies.
+//
+//   const session = new Session(); // of the page's own server, and of this tab
+//   if (!session.user) await session.signIn("ada@example.com", "a first pass phrase");
+//   const parley = new Parley({ session });
+//
+// What it promises:
+// - Every call has an end. Failures are of the type Problem, with the server's code.
+// - The access token is renewed in time, once for all who ask, and the refresh token is never used twice
+//   on purpose, which the server would take for a theft.
+// - Only the server ends a session. A proxy, or the sign-in page of a network, cannot.
+// - In a page, each tab is a session of its own, and a reload keeps it.
 
 const STORE = "parley.session";
 const HOLDER = "parley.holder.";
@@ -84,7 +95,7 @@ function retryAfter(headers) {
  * network) counts as no answer: failures of the server are problem documents with its code, and
  * the rest has the shape that is expected.
  */
-async function call(fetch, method, path, { body, token, signal, deadline = DEADLINE, shape }) {
+async function call(fetch, address, { body, token, signal, deadline = DEADLINE, shape }) {
   const headers = { accept: "application/json, application/problem+json" };
   if (body) headers["content-type"] = "application/json";
   if (token) headers.authorization = `Bearer ${token}`;
@@ -97,7 +108,7 @@ async function call(fetch, method, path, { body, token, signal, deadline = DEADL
   let data;
   try {
     const asked = async () => {
-      response = await fetch(path, { method, headers, body: body && JSON.stringify(body), cache: "no-store", signal: end.signal });
+      response = await fetch(address, { method: "POST", headers, body: body && JSON.stringify(body), cache: "no-store", signal: end.signal });
       const text = await response.text();
       try {
         data = JSON.parse(text);
@@ -131,20 +142,13 @@ function aborted(signal) {
 
 // What answers look like.
 const isText = (x) => typeof x === "string" && x !== "";
-const isMessage = (d, status) => status === 202 && isText(d?.message);
+const isAccepted = (d, status) => status === 202 && isText(d?.message);
+const isMessage = (d) => isText(d?.message);
 const isNothing = (_, status) => status === 204;
 const isTicket = (d) => isText(d?.ticket);
 const isUser = (u) => isText(u?.id) && isText(u.fullName) && isText(u.email);
 const isPair = (d) => isText(d?.accessToken) && isText(d.refreshToken) && d.expiresIn > 0 && d.expiresIn < Infinity;
 const isGrant = (d) => isPair(d) && isUser(d.user);
-
-const post = (path, body) => call((...request) => globalThis.fetch(...request), "POST", path, { body, shape: isMessage });
-
-export const accounts = {
-  signUp: (fields) => post("/auth/signup", fields),
-  resend: (email) => post("/auth/verify/resend", { email }),
-  forgot: (email) => post("/auth/password/forgot", { email }),
-};
 
 /** A storage of the browser, or null where the browser has none for us: "session" or "local". */
 export function storage(kind) {
@@ -156,7 +160,7 @@ export function storage(kind) {
 }
 
 /**
- * The session of this tab. It is kept in sessionStorage, so that two tabs can be two people.
+ * Who is signed in. In a page that is kept in sessionStorage, so that two tabs can be two people.
  * Fires "ended" when the server has ended it, with detail.copy when another tab has taken it.
  */
 export class Session extends EventTarget {
@@ -167,19 +171,27 @@ export class Session extends EventTarget {
   #id = random();
   #claiming = null; // the lock that this tab is about to claim
   #channel = null;
+  #server;
   #with;
 
-  /** Everything may be given, for tests: what the browser has is the default. */
-  constructor(given = {}) {
+  /** What is not given is the page's own. Outside a page nothing is kept unless a storage is given. */
+  constructor(options = {}) {
     super();
+    this.#server = base(options.server);
+    const page = typeof globalThis.document === "object";
     this.#with = {
-      fetch: (...request) => globalThis.fetch(...request),
-      tab: storage("session"),
-      shared: storage("local"),
-      locks: globalThis.navigator?.locks,
-      Channel: globalThis.BroadcastChannel,
-      ...given,
+      fetch: options.fetch ?? ((...request) => globalThis.fetch(...request)),
+      storage: options.storage === undefined && page ? storage("session") : options.storage,
+      shared: options.shared === undefined && page ? storage("local") : options.shared,
+      locks: options.locks === undefined && page ? globalThis.navigator?.locks : options.locks,
+      // Node has channels too. They connect its threads, and keep it from ending.
+      Channel: options.BroadcastChannel === undefined && page ? globalThis.BroadcastChannel : options.BroadcastChannel,
     };
+  }
+
+  /** Where the server is, without a slash at the end; "" is the page's own. */
+  get server() {
+    return this.#server;
   }
 
   get user() {
@@ -190,7 +202,7 @@ export class Session extends EventTarget {
   async restore() {
     let grant = null;
     try {
-      grant = JSON.parse(this.#with.tab.getItem(STORE));
+      grant = JSON.parse(this.#with.storage.getItem(STORE));
     } catch {
       // No storage, or not ours: signed out.
     }
@@ -209,10 +221,40 @@ export class Session extends EventTarget {
     return "restored";
   }
 
+  /** Asks for an account. The mail that follows has a link that confirms the address. */
+  signUp(fields) {
+    return this.#call("/auth/signup", { body: fields, shape: isAccepted });
+  }
+
+  /** Confirms an address with the code from the mail. */
+  verify(code) {
+    return this.#call("/auth/verify", { body: { code }, shape: isMessage });
+  }
+
+  /** Asks for another mail with a link that confirms the address. */
+  resend(email) {
+    return this.#call("/auth/verify/resend", { body: { email }, shape: isAccepted });
+  }
+
+  /** Asks for a mail with a code that sets a new password. */
+  forgot(email) {
+    return this.#call("/auth/password/forgot", { body: { email }, shape: isAccepted });
+  }
+
+  /** Sets a new password with the code from the mail. It ends every session of the user. */
+  async reset(code, password) {
+    await this.#call("/auth/password/reset", { body: { code, password }, shape: isNothing });
+  }
+
+  /** Sets a new password for who is signed in. It ends every other session of the user. */
+  async changePassword(current, password) {
+    await this.#authorized("/auth/password/change", { body: { current, password }, shape: isNothing });
+  }
+
   async signIn(email, password) {
     const deviceToken = this.#device(email);
     const body = deviceToken ? { email, password, deviceToken } : { email, password };
-    const answer = await call(this.#with.fetch, "POST", "/auth/signin", { body, shape: isGrant });
+    const answer = await this.#call("/auth/signin", { body, shape: isGrant });
     if (isText(answer.deviceToken)) this.#remember(email, answer.deviceToken);
     const lock = random();
     await this.#claim(lock, { known: false });
@@ -225,7 +267,7 @@ export class Session extends EventTarget {
     const end = new AbortController();
     const timer = everywhere ? 0 : setTimeout(() => end.abort(), SIGN_OUT);
     try {
-      await this.#authorized(everywhere ? "/auth/signout/all" : "/auth/signout", isNothing, end.signal);
+      await this.#authorized(everywhere ? "/auth/signout/all" : "/auth/signout", { shape: isNothing, signal: end.signal });
     } catch (err) {
       if (everywhere && this.#grant) throw err;
     } finally {
@@ -235,12 +277,24 @@ export class Session extends EventTarget {
   }
 
   /**
+   * Lets go of the session without ending it: another page that has its storage may take it up. This one
+   * may sign in again.
+   */
+  close() {
+    this.#grant = null;
+    this.#unlock?.();
+    this.#unlock = null;
+    this.#channel?.port.close?.();
+    this.#channel = null;
+  }
+
+  /**
    * A ticket for one socket handshake, as the client of the socket asks for it: {ticket,
    * expiresIn}, with the seconds that the access token behind it still lasts.
    */
   async ticket({ renew = false, signal } = {}) {
     if (renew) await this.#refresh(signal);
-    const { answer, until } = await this.#authorized("/auth/socket-ticket", isTicket, signal);
+    const { answer, until } = await this.#authorized("/auth/socket-ticket", { shape: isTicket, signal });
     return { ticket: answer.ticket, expiresIn: (until - now()) / 1000 };
   }
 
@@ -252,16 +306,20 @@ export class Session extends EventTarget {
     return { token: this.#grant.accessToken, expiresIn: (this.#until - now()) / 1000 };
   }
 
-  async #authorized(path, shape, signal) {
+  #call(path, request) {
+    return call(this.#with.fetch, this.#server + path, request);
+  }
+
+  async #authorized(path, { body, shape, signal }) {
     const token = await this.#fresh(signal);
     const ask = async (token) => {
       const until = this.#until;
-      return { answer: await call(this.#with.fetch, "POST", path, { token, shape, signal }), until };
+      return { answer: await this.#call(path, { body, token, shape, signal }), until };
     };
     try {
       return await ask(token);
     } catch (err) {
-      if (!refusesToken(err)) throw err;
+      if (!refusesToken(err) || err.code === "invalid_credentials") throw err; // which is about a password
       if (this.#grant?.accessToken === token) await this.#refresh(signal);
       return ask(await this.#fresh(signal));
     }
@@ -310,7 +368,7 @@ export class Session extends EventTarget {
     for (const deadline of REFRESH) {
       failure = null;
       try {
-        answer = await call(this.#with.fetch, "POST", "/auth/refresh", { body: { refreshToken }, shape: isPair, signal, deadline });
+        answer = await this.#call("/auth/refresh", { body: { refreshToken }, shape: isPair, signal, deadline });
       } catch (err) {
         failure = err;
       }
@@ -333,7 +391,7 @@ export class Session extends EventTarget {
     this.#grant = { accessToken, refreshToken, lock, life, user: isUser(user) ? user : this.#grant?.user };
     this.#until = now() + life;
     try {
-      this.#with.tab.setItem(STORE, JSON.stringify({ ...this.#grant, expiresAt: Date.now() + life }));
+      this.#with.storage.setItem(STORE, JSON.stringify({ ...this.#grant, expiresAt: Date.now() + life }));
     } catch {
       // Without storage a reload signs out.
     }
@@ -346,7 +404,7 @@ export class Session extends EventTarget {
     this.#unlock = null;
     if (lock && this.#holder(lock) === this.#id) this.#shared((shared) => shared.removeItem(HOLDER + lock));
     try {
-      this.#with.tab.removeItem(STORE);
+      this.#with.storage.removeItem(STORE);
     } catch {
       // There was nothing to remove.
     }
@@ -462,6 +520,14 @@ export class Session extends EventTarget {
     const devices = [{ email: canonical(email), token }, ...others].slice(0, MAX_DEVICES);
     this.#shared((shared) => shared.setItem(DEVICES, JSON.stringify(devices)));
   }
+}
+
+/** The address of a server, as calls begin with it. */
+function base(server) {
+  if (server === undefined || server === null || server === "") return "";
+  const url = new URL(server);
+  if (url.protocol !== "https:" && url.protocol !== "http:") throw new TypeError("Parley: options.server must be an http or https address");
+  return url.origin + url.pathname.replace(/\/+$/, "");
 }
 
 const canonical = (email) => email.trim().toLowerCase();

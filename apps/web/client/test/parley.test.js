@@ -1035,3 +1035,55 @@ test("a client that does not know whose it is asks whether it is still in the ro
   await c.serverSends({ id: c.next("join_room").id, event: "error", error: { code: "forbidden", title: "not here" } });
   assert.deepEqual(c.parley.rooms, []);
 });
+
+test("takes ticket, token, user and address from a session", async () => {
+  const asked = [];
+  const session = {
+    server: "https://chat.test/base",
+    user: { id: "u7", fullName: "Grace Hopper" },
+    ticket: async () => (asked.push("ticket"), { ticket: "s1", expiresIn: 60 }),
+    token: async () => (asked.push("token"), { token: "fresh", expiresIn: 60 }),
+  };
+  const c = client({ session, url: undefined, ticket: undefined, user: undefined });
+  await c.connected("lobby");
+  assert.equal(c.socket.url, "wss://chat.test/base/socket?ticket=s1");
+  await pass(40_000);
+  assert.deepEqual(c.next("renew").data, { token: "fresh" });
+  assert.deepEqual(asked, ["ticket", "token"]);
+  void c.parley.send("lobby", "mine");
+  const sent = c.next("message");
+  await c.acks(sent, { room: "lobby", seq: 1, id: "m1", at: "2026-01-02T03:04:05.000000Z" });
+  assert.deepEqual(c.details("message").map((d) => d.message.user), [{ id: "u7", name: "Grace Hopper" }]);
+  assert.throws(() => client({ ticket: undefined }), /options.ticket must be a function/);
+  assert.equal(client({ session, ticket: async () => "other" }).parley.state, "idle");
+});
+
+test("carries events of the application both ways", async () => {
+  const c = client();
+  const got = [];
+  c.parley.addEventListener("event", ({ detail }) => got.push(detail));
+  await assert.rejects(c.parley.call("roll", { room: "lobby" }), { code: "connection_lost" });
+  assert.equal(c.parley.emit("wave", { room: "lobby" }), false);
+  await c.connected("lobby");
+  const answer = c.parley.call("roll", { room: "lobby", sides: 6 });
+  const roll = c.next("roll");
+  assert.deepEqual(roll.data, { room: "lobby", sides: 6 });
+  await c.acks(roll, { fell: 4 });
+  assert.deepEqual(await answer, { fell: 4 });
+  const refused = assert.rejects(c.parley.call("roll", { room: "lobby", sides: 0 }), { code: "no_such_die" });
+  await c.serverSends({ id: c.next("roll").id, event: "error", error: { code: "no_such_die", title: "there is no such die" } });
+  await refused;
+  assert.equal(c.parley.emit("wave", { room: "lobby" }), true);
+  assert.deepEqual(c.next("wave"), { event: "wave", data: { room: "lobby" } });
+  await c.serverSends({ event: "rolled", data: { room: "lobby", fell: 4 } });
+  await c.serverSends({ event: "rolled", data: { room: "elsewhere", fell: 1 } });
+  await c.serverSends({ event: "news", data: {} });
+  assert.deepEqual(got, [{ event: "rolled", data: { room: "lobby", fell: 4 } }, { event: "news", data: {} }]);
+  for (const own of ["join_room", "leave_room", "message", "isTyping", "renew"]) {
+    await assert.rejects(c.parley.call(own, {}), TypeError);
+    assert.throws(() => c.parley.emit(own, {}), TypeError);
+  }
+  const lost = assert.rejects(c.parley.call("roll", { room: "lobby" }), { code: "connection_lost" });
+  await c.drops(1006);
+  await lost;
+});

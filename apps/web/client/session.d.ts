@@ -1,0 +1,130 @@
+import type { SessionLike, StorageLike } from "./parley.js";
+
+/** An account, as its owner sees it. */
+export interface Account {
+  id: string;
+  fullName: string;
+  email: string;
+  isVerified?: boolean;
+}
+
+/** A storage that all tabs share: localStorage, for one. */
+export interface SharedStorageLike extends StorageLike {
+  readonly length: number;
+  key(index: number): string | null;
+}
+
+/** What is used of fetch and its answers. */
+export type FetchLike = (
+  address: string,
+  request: { method: string; headers: Record<string, string>; body?: string; cache: "no-store"; signal: AbortSignal },
+) => Promise<{ ok: boolean; status: number; headers: { get(name: string): string | null }; text(): Promise<string> }>;
+
+/** What is used of navigator.locks. */
+export interface LocksLike {
+  request(name: string, options: { signal: AbortSignal }, granted: () => Promise<unknown>): Promise<unknown>;
+}
+
+/** What is used of a BroadcastChannel. */
+export interface ChannelLike {
+  onmessage: ((event: any) => any) | null;
+  postMessage(message: unknown): void;
+  close(): void;
+}
+
+/** null is none. Outside a page nothing is kept, locked or listened to unless it is given. */
+export interface SessionOptions {
+  /** Where the server is: https://chat.example.com. Default: the page's own server. */
+  server?: string | URL;
+  /** How the server is asked. Default: the environment's own fetch. */
+  fetch?: FetchLike;
+  /** Where the session survives a reload; it holds tokens. Default, in a page: sessionStorage. */
+  storage?: StorageLike | null;
+  /** Where devices are remembered, so that they have limits of their own. Default, in a page: localStorage. */
+  shared?: SharedStorageLike | null;
+  /** Locks by which a duplicated tab is found. Default, in a page: navigator.locks. */
+  locks?: LocksLike | null;
+  /** The channel between tabs, by which a duplicated one is found where there are no locks. Default, in a page: the page's own. */
+  BroadcastChannel?: (new (name: string) => ChannelLike) | null;
+}
+
+export interface SessionEventMap {
+  /** The server has ended the session; copy: another tab has taken it. */
+  ended: { readonly type: string; readonly detail: { copy: boolean } };
+}
+
+/** A failure as the server describes it (RFC 9457), or one on the way to it. */
+export class Problem extends Error {
+  constructor(problem: {
+    status?: number;
+    code?: string;
+    title?: string;
+    detail?: string;
+    errors?: { location?: string; message: string }[];
+    retryAfter?: number;
+  });
+  /** The HTTP status; 0 if the server was not reached. */
+  readonly status: number;
+  /** Stable: the server's code, "network" if the server did not answer, "session_ended" without a session. */
+  readonly code: string;
+  readonly title: string;
+  readonly detail: string;
+  /** Seconds that the server asks to wait; 0 for none. */
+  readonly retryAfter: number;
+  /** What is wrong with which field: name → text. */
+  readonly fields: Map<string, string>;
+}
+
+/** Says in English what happened. */
+export function words(err: unknown): string;
+/** Makes a sentence of a phrase: a capital in front, a full stop behind. */
+export function sentence(phrase: string): string;
+/** A storage of the browser, or null where the browser has none for us. */
+export function storage(kind: "session" | "local"): SharedStorageLike | null;
+
+/**
+ * Who is signed in. In a page that is kept in sessionStorage, so that two tabs can be two people. Every
+ * method that asks the server rejects with a Problem, at the latest after 15 seconds; a sign-out in this place ends after 5.
+ */
+export class Session implements SessionLike {
+  constructor(options?: SessionOptions);
+  /** Where the server is, without a slash at the end; "" is the page's own. */
+  readonly server: string;
+  /** Who is signed in. */
+  readonly user: Account | null;
+
+  /** Asks for an account. The mail that follows has a link, and in it the code, that confirms the address. */
+  signUp(account: { fullName: string; email: string; password: string }): Promise<{ message: string }>;
+  /** Confirms an address with the code from the mail. */
+  verify(code: string): Promise<{ message: string }>;
+  /** Asks for another mail that confirms the address. */
+  resend(email: string): Promise<{ message: string }>;
+  /** Asks for a mail with a code that sets a new password. */
+  forgot(email: string): Promise<{ message: string }>;
+  /** Sets a new password with the code from the mail. It ends every session of the user. */
+  reset(code: string, password: string): Promise<void>;
+  /** Sets a new password for who is signed in. It ends every other session of the user. */
+  changePassword(current: string, password: string): Promise<void>;
+
+  /** Signs in. A session that was there before stays open at the server: sign it out first. */
+  signIn(email: string, password: string): Promise<Account>;
+  /** Takes up what was kept: "restored", "copy" if another tab has it, null if there is nothing. */
+  restore(): Promise<"restored" | "copy" | null>;
+  /** Signs out here, even if the server does not hear of it; or on every device, unless that fails. */
+  signOut(options?: { everywhere?: boolean }): Promise<void>;
+  /** Lets go of the session without ending it: another page that has its storage may take it up. */
+  close(): void;
+
+  /** A ticket for one socket handshake, and the seconds that the access token behind it still lasts. renew: get a new one first. */
+  ticket(request?: { renew?: boolean; signal?: AbortSignal }): Promise<{ ticket: string; expiresIn: number }>;
+  /** An access token with half of its life before it, and the seconds that it still lasts: for calls of one's own. */
+  token(request?: { signal?: AbortSignal }): Promise<{ token: string; expiresIn: number }>;
+
+  /** As those of EventTarget. */
+  addEventListener<K extends keyof SessionEventMap>(
+    type: K,
+    listener: (event: SessionEventMap[K]) => void,
+    options?: boolean | { once?: boolean; signal?: AbortSignal },
+  ): void;
+  removeEventListener<K extends keyof SessionEventMap>(type: K, listener: (event: SessionEventMap[K]) => void): void;
+}
