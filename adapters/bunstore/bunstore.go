@@ -98,6 +98,7 @@ import (
 	"math/rand/v2"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/uptrace/bun"
@@ -135,7 +136,7 @@ func newStore(write, read *bun.DB) (*Store, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &Store{db: &database{write: write, read: read, dialect: d, statements: newStatements()}}, nil
+	return &Store{db: &database{write: write, read: read, dialect: d, statements: newStatements(), pingTimeout: d.pingTimeout}}, nil
 }
 
 // Users returns the users of the store.
@@ -173,8 +174,13 @@ func (s *Store) MailQueue() *MailQueue { return &MailQueue{s.db} }
 
 // Ping reports whether the database takes writes, for readiness checks: it commits a change of a row that is there for
 // nothing else. So a server that is read-only or stops, a full disk, and a file that another process keeps locked are
-// found. It waits until ctx is done. Each call is a commit: let it be asked no oftener than is of use.
+// found. It waits until ctx is done, and on SQLite for its turn and for a lock at most for SQLiteConfig.PingTimeout each, 400
+// milliseconds where [New] got the handle. A store that is so busy that the row waits for its turn takes writes: other commits meanwhile
+// count. Each call is a commit: let it be asked no oftener than is of use.
 func (s *Store) Ping(ctx context.Context) error {
+	if s.db.pingTimeout > 0 {
+		return s.db.fail(ctx, "ping", s.db.beatSoon(ctx))
+	}
 	// One statement: who freezes here holds no lock.
 	_, err := s.db.write.ExecContext(ctx, s.db.dialect.beat)
 	if err != nil && s.db.dialect.elsewhere(err) {
@@ -203,8 +209,10 @@ type database struct {
 	write, read *bun.DB
 	dialect     *dialect
 	statements  *statements
-	pool        *pool     // nil if the handle is the caller's, and on SQLite
-	scrub       *scrubber // nil but on SQLite, if the handle is our own
+	pool        *pool         // nil if the handle is the caller's, and on SQLite
+	scrub       *scrubber     // nil but on SQLite, if the handle is our own
+	pingTimeout time.Duration // 0 but on SQLite
+	commits     atomic.Uint64 // that this store has made
 }
 
 // verbatim carries an error through a transaction that the caller gets as it is.
@@ -239,6 +247,9 @@ func (d *database) transact(ctx context.Context, op string, do func(ctx context.
 	if v, ok := errors.AsType[verbatim](err); ok {
 		return v.error
 	}
+	if err == nil {
+		d.commits.Add(1)
+	}
 	return d.fail(ctx, op, err)
 }
 
@@ -251,6 +262,9 @@ func (d *database) single(ctx context.Context, op string, do func(ctx context.Co
 	if err != nil && d.dialect.refused(err) {
 		d.pool.leave()
 		err = do(ctx)
+	}
+	if err == nil {
+		d.commits.Add(1)
 	}
 	return d.fail(ctx, op, err)
 }

@@ -5,6 +5,7 @@ import (
 	"database/sql"
 	"fmt"
 	"strings"
+	"time"
 
 	"github.com/uptrace/bun"
 	bundialect "github.com/uptrace/bun/dialect"
@@ -58,6 +59,8 @@ type dialect struct {
 
 	// beat changes the row of parley_heartbeat, and makes it if there is none.
 	beat string
+	// pingTimeout is the default of how long that waits for its turn, and for a lock; 0 is as long as the caller waits.
+	pingTimeout time.Duration
 
 	// kind classifies an error of the driver: a unique violation is Conflict, any other
 	// constraint Invalid.

@@ -69,8 +69,10 @@ func sqliteDialect() *dialect {
 		},
 		lockOutbox: nothing, // there is one writer
 		beat:       beatOnConflict,
-		kind:       sqliteKind,
-		forbidden:  never,
+		// There is no network in between.
+		pingTimeout: DefaultPingTimeout,
+		kind:        sqliteKind,
+		forbidden:   never,
 		noTable: func(err error) bool {
 			return sqliteCode(err) == sqlite3.SQLITE_ERROR && strings.Contains(err.Error(), "no such table")
 		},

@@ -2,6 +2,7 @@ package bunstore
 
 import (
 	"context"
+	"runtime"
 	"strings"
 
 	"github.com/uptrace/bun"
@@ -49,3 +50,20 @@ func MySQLRows(n int) string    { return questionMarks(n, 8) }
 
 // Dialer makes connections as those to servers are made.
 var Dialer = dialer
+
+// Commits is how many the store has counted.
+func Commits(s *Store) uint64 { return s.db.commits.Load() }
+
+// CommitAllTheTime lets the store seem to, until it is stopped.
+func CommitAllTheTime(s *Store) (stop func()) {
+	ctx, cancel := context.WithCancel(context.Background())
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		for ctx.Err() == nil {
+			s.db.commits.Add(1)
+			runtime.Gosched()
+		}
+	}()
+	return func() { cancel(); <-done }
+}

@@ -73,6 +73,51 @@ func TestPingOnALockedFile(t *testing.T) {
 	}
 }
 
+// Whoever asks about a file that is locked is told soon, however long a call waits otherwise.
+func TestPingOfALockedFileEndsByItself(t *testing.T) {
+	t.Parallel()
+	file := newFile(t)
+	s, err := bunstore.OpenSQLite(t.Context(), file, bunstore.SQLiteConfig{BusyTimeout: time.Hour, PingTimeout: time.Millisecond})
+	require.NoError(t, err)
+	t.Cleanup(func() { assert.NoError(t, s.Close()) })
+	release := hold(t, file, "BEGIN IMMEDIATE")
+	require.ErrorIs(t, s.Ping(t.Context()), fault.Unavailable)
+	write, _ := bunstore.Handles(s)
+	var usual int64
+	require.NoError(t, write.QueryRowContext(t.Context(), "PRAGMA busy_timeout").Scan(&usual))
+	require.Equal(t, time.Hour.Milliseconds(), usual, "others wait as before")
+
+	// Somebody who writes waits, and has the connection.
+	ctx, cancel := context.WithCancel(t.Context())
+	waits := make(chan error, 1)
+	go func() { waits <- s.Users().Create(ctx, person("waits")) }()
+	require.Eventually(t, func() bool { return write.Stats().InUse == 1 }, 10*time.Second, time.Millisecond)
+	require.ErrorIs(t, s.Ping(t.Context()), fault.Unavailable)
+	cancel()
+	require.ErrorIs(t, <-waits, fault.Unavailable)
+	release()
+	require.NoError(t, s.Ping(t.Context()))
+}
+
+// A store whose commits take all of its time takes writes, also if the row's turn does not come.
+func TestPingOfABusyStore(t *testing.T) {
+	t.Parallel()
+	s, err := bunstore.OpenSQLite(t.Context(), newFile(t), bunstore.SQLiteConfig{PingTimeout: time.Millisecond})
+	require.NoError(t, err)
+	t.Cleanup(func() { assert.NoError(t, s.Close()) })
+	write, _ := bunstore.Handles(s)
+	conn, err := write.DB.Conn(t.Context()) // the only one
+	require.NoError(t, err)
+	require.ErrorIs(t, s.Ping(t.Context()), fault.Unavailable, "nothing is committed")
+	stop := bunstore.CommitAllTheTime(s)
+	require.Eventually(t, func() bool { return s.Ping(t.Context()) == nil }, 10*time.Second, time.Millisecond)
+	stop()
+	require.ErrorIs(t, s.Ping(t.Context()), fault.Unavailable, "nothing is committed any more")
+	require.NoError(t, conn.Close())
+	require.NoError(t, s.Users().Create(t.Context(), person("counts")))
+	require.NotZero(t, bunstore.Commits(s))
+}
+
 // Asking leaves nothing behind but one row, whoever asks.
 func TestPingIsOneRow(t *testing.T) {
 	onEveryEngine(t, func(t *testing.T, _ string, s *bunstore.Store) {

@@ -3,8 +3,6 @@ package bunstore
 import (
 	"context"
 	"database/sql"
-	"database/sql/driver"
-	"fmt"
 	"sync"
 	"time"
 )
@@ -61,21 +59,11 @@ func (s *scrubber) cut() (done bool, err error) {
 	if err != nil {
 		return false, err
 	}
-	defer func() {
-		patience := fmt.Sprintf("PRAGMA busy_timeout = %d", s.cfg.BusyTimeout.Milliseconds())
-		if _, err := conn.ExecContext(context.WithoutCancel(s.ctx), patience); err != nil {
-			_ = conn.Raw(func(any) error { return driver.ErrBadConn }) // whoever is next gets one that is set up
-		}
-		_ = conn.Close() // gives it back to the pool
-	}()
-	if _, err := conn.ExecContext(s.ctx, fmt.Sprintf("PRAGMA busy_timeout = %d", scrubPatience.Milliseconds())); err != nil {
-		return false, err
-	}
 	var busy, pages, folded int
-	if err := conn.QueryRowContext(s.ctx, "PRAGMA wal_checkpoint(TRUNCATE)").Scan(&busy, &pages, &folded); err != nil {
-		return false, err
-	}
-	return busy == 0, nil
+	err = withBusyTimeout(s.ctx, conn, scrubPatience, func() error {
+		return conn.QueryRowContext(s.ctx, "PRAGMA wal_checkpoint(TRUNCATE)").Scan(&busy, &pages, &folded)
+	})
+	return err == nil && busy == 0, err
 }
 
 // close waits for what is under way. Nothing is due any more: closing the last connection removes the log.

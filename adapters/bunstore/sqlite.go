@@ -3,6 +3,7 @@ package bunstore
 import (
 	"context"
 	"database/sql"
+	"database/sql/driver"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -27,6 +28,9 @@ type SQLiteConfig struct {
 	// BusyTimeout is how long a call waits for a lock that another process holds, unless
 	// its context ends before. Default 5 seconds, at least a millisecond.
 	BusyTimeout time.Duration
+	// PingTimeout is how long [Store.Ping] waits for its turn to write, and then for a lock that another process
+	// holds. A file that is locked for longer takes no writes. Default 400 milliseconds, at least a millisecond.
+	PingTimeout time.Duration
 	// Readers is how many connections read at once, beside the one that writes. Default 4.
 	Readers int
 	// RelaxedSync does without a sync at each commit (synchronous=NORMAL). Commits then
@@ -38,6 +42,9 @@ type SQLiteConfig struct {
 	ScrubAfter time.Duration
 }
 
+// DefaultPingTimeout is the default of SQLiteConfig.PingTimeout.
+const DefaultPingTimeout = 400 * time.Millisecond
+
 func (c SQLiteConfig) withDefaults() (SQLiteConfig, error) {
 	var errs []error
 	if c.BusyTimeout == 0 {
@@ -45,6 +52,12 @@ func (c SQLiteConfig) withDefaults() (SQLiteConfig, error) {
 	}
 	if c.BusyTimeout < time.Millisecond {
 		errs = append(errs, fmt.Errorf("the BusyTimeout is %s and must be at least a millisecond", c.BusyTimeout))
+	}
+	if c.PingTimeout == 0 {
+		c.PingTimeout = DefaultPingTimeout
+	}
+	if c.PingTimeout < time.Millisecond {
+		errs = append(errs, fmt.Errorf("the PingTimeout is %s and must be at least a millisecond", c.PingTimeout))
 	}
 	if c.Readers == 0 {
 		c.Readers = 4
@@ -112,7 +125,7 @@ func OpenSQLite(ctx context.Context, file string, cfg SQLiteConfig) (*Store, err
 	s, err := newStore(bun.NewDB(write, sqlitedialect.New()), bun.NewDB(read, sqlitedialect.New()))
 	if err == nil {
 		s.own = []*sql.DB{read, write} // the writer last: the last connection folds the log into the file
-		s.db.scrub = newScrubber(write, cfg)
+		s.db.scrub, s.db.pingTimeout = newScrubber(write, cfg), cfg.PingTimeout
 		if err = inspect(ctx, write, cfg.BusyTimeout, size <= wholeCheck); err != nil {
 			err = opened(ctx, path, err)
 		} else if err = s.Check(ctx); errors.Is(err, ErrSchemaOld) {
@@ -228,4 +241,41 @@ func opened(ctx context.Context, path string, err error) error {
 		}
 	}
 	return fault.Wrap(fault.Unavailable, fmt.Errorf("bunstore: open %s: %w", path, err))
+}
+
+// beatSoon is what Ping does, with limits of its own on the waiting.
+func (d *database) beatSoon(ctx context.Context) error {
+	soon, cancel := context.WithTimeout(ctx, d.pingTimeout)
+	defer cancel()
+	before := d.commits.Load()
+	conn, err := d.write.DB.Conn(soon)
+	if err != nil {
+		if soon.Err() != nil && ctx.Err() == nil && d.commits.Load() != before {
+			return nil // others had their turn
+		}
+		return err
+	}
+	return withBusyTimeout(ctx, conn, d.pingTimeout, func() error {
+		_, err := conn.ExecContext(ctx, d.dialect.beat)
+		return err
+	})
+}
+
+// withBusyTimeout lets do wait for locks for so long, and gives the connection back to the pool as it was.
+func withBusyTimeout(ctx context.Context, conn *sql.Conn, patience time.Duration, do func() error) error {
+	defer func() { _ = conn.Close() }() // gives it back to the pool
+	const get, set = "PRAGMA busy_timeout", "PRAGMA busy_timeout = %d"
+	var usual int64
+	if err := conn.QueryRowContext(ctx, get).Scan(&usual); err != nil {
+		return err
+	}
+	defer func() {
+		if _, err := conn.ExecContext(context.WithoutCancel(ctx), fmt.Sprintf(set, usual)); err != nil {
+			_ = conn.Raw(func(any) error { return driver.ErrBadConn }) // whoever is next gets one that is set up
+		}
+	}()
+	if _, err := conn.ExecContext(ctx, fmt.Sprintf(set, patience.Milliseconds())); err != nil {
+		return err
+	}
+	return do()
 }

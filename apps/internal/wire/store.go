@@ -88,13 +88,16 @@ func (a *App) openStore(ctx context.Context) error {
 	if s, ok := store.(*bunstore.Store); ok {
 		a.standings = s.Sessions()
 	}
-	a.checks = append(a.checks, health.Check{Name: "database", Probe: health.Shared(pingFresh, func(ctx context.Context) (map[string]any, error) {
-		return nil, store.Ping(ctx)
-	})})
+	a.checks = append(a.checks, health.Check{Name: "database", Probe: health.Shared(pingFresh, databaseProbe(store))})
 	return nil
 }
 
-// pingFresh is for how long the database counts as ready once it has taken a write: to ask is one.
+func databaseProbe(store Store) health.Probe {
+	return func(ctx context.Context) (map[string]any, error) { return nil, store.Ping(ctx) }
+}
+
+// pingFresh is for how long the database counts as ready once it has taken a write: to ask is one. With
+// bunstore.DefaultPingTimeout it is less than the second within which a locked file is named.
 const pingFresh = 500 * time.Millisecond
 
 func fill(p *parley.Ports, store Store) {
