@@ -1,5 +1,5 @@
 # What developers run. Users need none of it: see the README.
-.PHONY: test short race lint ci bench docs
+.PHONY: test short race lint ci bench bench-socketio docs
 
 test: # every test that needs no server
 	go test ./...
@@ -22,6 +22,11 @@ bench: # idle members, sends and fan-out of this machine
 	go run ./apps/parley bench idle --connections 5000 --duration 5s
 	go run ./apps/parley bench send --senders 100 --in-flight 16 --duration 5s
 	go run ./apps/parley bench fanout --connections 1000 --messages 400
+
+bench-socketio: # Socket.IO, in turn with its npm server, which is installed into a temporary folder
+	set -e; folder=$$(mktemp -d); trap "rm -rf $$folder" EXIT; cp apps/internal/bench/socketio/* $$folder; npm ci --prefix $$folder --no-audit --no-fund; \
+	go build -o $$folder/parley ./apps/parley; for what in "idle --connections 15000 --duration 30s" "fanout --connections 1000 --messages 400" "fanout --connections 15000 --messages 20 --in-flight 1"; do \
+		$$folder/parley bench $$what --wire socketio --rounds 3 --beside "node --expose-gc $$folder/server.mjs"; done
 
 docs: # what the program prints
 	go run ./apps/parley openapi > docs/openapi.yaml

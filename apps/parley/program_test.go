@@ -31,6 +31,13 @@ const endsWithin = 10 * time.Second
 var program string
 
 func TestMain(m *testing.M) {
+	if len(os.Args) == 2 && os.Args[1] == besideArg {
+		if err := beside(); err != nil {
+			fmt.Fprintln(os.Stderr, err)
+			os.Exit(1)
+		}
+		return
+	}
 	os.Exit(withProgram(m.Run))
 }
 

@@ -30,6 +30,7 @@ import (
 // plan is what the client process is told.
 type plan struct {
 	Address  string        `json:"address"`
+	Wire     string        `json:"wire"`
 	Tokens   []string      `json:"tokens"`
 	Rooms    int           `json:"rooms"`
 	What     string        `json:"what"`
@@ -45,6 +46,7 @@ type result struct {
 	Sent       int     `json:"sent"`
 	Acked      int     `json:"acked"`
 	Deliveries int     `json:"deliveries"`
+	Expected   int     `json:"expected"` // deliveries
 	Seconds    float64 `json:"seconds"`
 	AckP50     float64 `json:"ackP50Ms"`
 	AckP99     float64 `json:"ackP99Ms"`
@@ -52,105 +54,185 @@ type result struct {
 	P99        float64 `json:"deliveryP99Ms"`
 }
 
+// report is what a bench has measured.
+type report struct {
+	Connect  float64 `json:"connectMicros"`            // server processor time of connecting and joining
+	Memory   int     `json:"bytes,omitempty"`          // resident bytes of a joined connection
+	Rest     int     `json:"restBytes,omitempty"`      // resident bytes without any
+	Idle     float64 `json:"idlePercent,omitempty"`    // of a core
+	Delivery float64 `json:"deliveryMicros,omitempty"` // server processor time of a delivery
+	Message  float64 `json:"messageMicros,omitempty"`  // server processor time of an acknowledged message
+	Load     result  `json:"load"`
+}
+
+// server is what is measured.
+type server interface {
+	address() string
+	// resident is the memory that the process holds once garbage is gone, in bytes.
+	resident() (int, error)
+	// cpu is the processor time that the process has spent.
+	cpu() (time.Duration, error)
+}
+
 // Run measures "idle", "fanout" or "send", and prints what it saw. The server is the one that s
 // configures, on a folder and an address of its own.
 func Run(ctx context.Context, what string, s config.Settings, b config.Bench, stdout io.Writer, serve func(context.Context, config.Settings, func(net.Addr)) error) error {
-	if b.Connections < 1 || b.Rooms < 0 || b.Senders < 1 || b.InFlight < 1 || b.Messages < 1 || b.Size < 32 || b.Size > 4000 || b.Duration <= 0 {
+	if b.Connections < 1 || b.Rooms < 0 || b.Senders < 1 || b.InFlight < 1 || b.Messages < 1 || b.Rounds < 1 || b.Size < 32 || b.Size > 4000 || b.Duration <= 0 {
 		return errors.New("bench: every number must be at least 1 (rooms 0 or more), and the size 32 to 4000")
 	}
-	folder, err := os.MkdirTemp("", "parley-bench-")
-	if err != nil {
-		return err
-	}
-	defer os.RemoveAll(folder)
-	s.Data, s.Listen, s.PublicURL, s.SocketRate = folder, "127.0.0.1:0", "", -1
-	s.HandshakeBurst = 10_000_000 // all come from one address
-	if !strings.HasPrefix(s.Store, "memory:") {
-		s.Store = "sqlite:" + filepath.Join(folder, "parley.db")
-	} else {
-		return errors.New("bench: the store memory: cannot be prepared; leave --store out")
-	}
-	n := b.Connections
 	if what == "send" {
-		n = b.Senders
+		b.Connections = b.Senders
 	}
 	if b.Rooms == 0 {
 		b.Rooms = 1
 		if what == "send" {
-			b.Rooms = n // so that storing is measured, and not delivering
+			b.Rooms = b.Connections // so that storing is measured, and not delivering
 		}
 	}
-	tokens, err := prepare(ctx, s, n)
+	if b.Beside != "" {
+		return compare(ctx, what, b, stdout)
+	}
+	r, err := own(ctx, what, s, b, serve)
 	if err != nil {
 		return err
 	}
+	if b.JSON {
+		return json.NewEncoder(stdout).Encode(r)
+	}
+	fmt.Fprintf(stdout, "%s, %s/%s, %d processors, transport %s, wire %s\n", runtime.Version(), runtime.GOOS, runtime.GOARCH, runtime.NumCPU(), s.Transport, b.Wire)
+	r.print(stdout, what, b)
+	return nil
+}
 
+// own measures the server that s configures, in this process.
+func own(ctx context.Context, what string, s config.Settings, b config.Bench, serve func(context.Context, config.Settings, func(net.Addr)) error) (none report, err error) {
+	folder, err := os.MkdirTemp("", "parley-bench-")
+	if err != nil {
+		return none, err
+	}
+	defer os.RemoveAll(folder)
+	s.Data, s.Listen, s.PublicURL, s.SocketRate = folder, "127.0.0.1:0", "", -1
+	s.HandshakeBurst = 10_000_000 // all come from one address
+	if strings.HasPrefix(s.Store, "memory:") {
+		return none, errors.New("bench: the store memory: cannot be prepared; leave --store out")
+	}
+	s.Store = "sqlite:" + filepath.Join(folder, "parley.db")
+	if b.Wire == wireSocketIO && s.SocketIO != "on" {
+		return none, errors.New("bench: --wire socketio needs --socketio on")
+	}
+	tokens, err := prepare(ctx, s, b.Connections)
+	if err != nil {
+		return none, err
+	}
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	ready, ended := make(chan net.Addr, 1), make(chan error, 1)
 	go func() { ended <- serve(ctx, s, func(a net.Addr) { ready <- a }) }()
-	var address net.Addr
+	var here inProcess
 	select {
-	case address = <-ready:
+	case a := <-ready:
+		here = inProcess(a.String())
 	case err := <-ended:
-		return err
+		return none, err
 	}
 	if b.Profile != "" {
 		f, err := os.Create(b.Profile)
 		if err != nil {
-			return err
+			return none, err
 		}
 		defer f.Close()
 		if err := pprof.StartCPUProfile(f); err != nil {
-			return err
+			return none, err
 		}
 		defer pprof.StopCPUProfile()
 	}
-	idle := settle()
-	started := cpu()
-	clients, err := start(ctx, plan{
-		Address: address.String(), Tokens: tokens, Rooms: b.Rooms, What: what, Senders: b.Senders,
+	r, err := measure(ctx, what, b, here, tokens)
+	runtime.KeepAlive(tokens) // else they would count as memory that connections give back
+	if err != nil {
+		return none, err
+	}
+	cancel()
+	return r, <-ended
+}
+
+// inProcess is the server of this process, by its address.
+type inProcess string
+
+func (a inProcess) address() string           { return string(a) }
+func (inProcess) resident() (int, error)      { return settle(), nil }
+func (inProcess) cpu() (time.Duration, error) { return cpu(), nil }
+
+// measure lets clients connect to a server, and does with them what the bench is about.
+func measure(ctx context.Context, what string, b config.Bench, of server, tokens []string) (r report, err error) {
+	spent := func() (d time.Duration) { // since the last call
+		if err == nil {
+			d, err = of.cpu()
+		}
+		return d
+	}
+	if r.Rest, err = of.resident(); err != nil {
+		return r, err
+	}
+	started := spent()
+	clients, failed := start(ctx, plan{
+		Address: of.address(), Wire: b.Wire, Tokens: tokens, Rooms: b.Rooms, What: what, Senders: b.Senders,
 		InFlight: b.InFlight, Messages: b.Messages, Duration: b.Duration, Size: b.Size,
 	})
-	if err != nil {
-		return err
+	if failed != nil {
+		return r, failed
 	}
 	defer clients.stop()
 	if err := clients.joined(); err != nil {
-		return err
+		return r, err
 	}
-	connected := cpu() - started
-	fmt.Fprintf(stdout, "%s, %s/%s, %d processors, transport %s\n", runtime.Version(), runtime.GOOS, runtime.GOARCH, runtime.NumCPU(), s.Transport)
-	fmt.Fprintf(stdout, "connect and join    %8.1f µs of server processor time a connection (%d connections, %d rooms)\n", perUnit(connected, n), n, b.Rooms)
+	r.Connect = perUnit(spent()-started, len(tokens))
 	if what == "idle" {
-		fmt.Fprintf(stdout, "memory              %8d resident bytes a joined connection (%d KiB at rest without any)\n", (settle()-idle)/n, idle/1024)
-		runtime.KeepAlive(tokens) // else they would count as memory that connections give back
-		before := cpu()
+		full, failed := of.resident()
+		if failed != nil {
+			return r, failed
+		}
+		r.Memory = (full - r.Rest) / len(tokens)
+		before := spent()
 		select {
 		case <-time.After(b.Duration):
 		case <-ctx.Done():
-			return ctx.Err()
+			return r, ctx.Err()
 		}
-		fmt.Fprintf(stdout, "idle                %8.3f %% of a core over %v\n", 100*float64(cpu()-before)/float64(b.Duration), b.Duration)
-	} else {
-		before := cpu()
-		r, err := clients.load()
-		if err != nil {
-			return err
-		}
-		spent := cpu() - before
-		fmt.Fprintf(stdout, "sent                %8d messages, %d acknowledged, in %.2f s: %.0f a second\n", r.Sent, r.Acked, r.Seconds, float64(r.Acked)/r.Seconds)
-		fmt.Fprintf(stdout, "ack                 %8.2f ms median, %.2f ms p99\n", r.AckP50, r.AckP99)
-		if what == "fanout" {
-			fmt.Fprintf(stdout, "delivery            %8.2f µs of server processor time each, %d of them\n", perUnit(spent, r.Deliveries), r.Deliveries)
-			fmt.Fprintf(stdout, "delivery            %8.2f ms median, %.2f ms p99, from sending to reading\n", r.P50, r.P99)
-		} else {
-			fmt.Fprintf(stdout, "processor           %8.2f µs of server processor time a message\n", perUnit(spent, r.Acked))
-		}
+		r.Idle = 100 * float64(spent()-before) / float64(b.Duration)
+		return r, err
 	}
-	clients.stop()
-	cancel()
-	return <-ended
+	before := spent()
+	if r.Load, failed = clients.load(); failed != nil {
+		return r, failed
+	}
+	took := spent() - before
+	if what == "fanout" {
+		r.Delivery = perUnit(took, r.Load.Deliveries)
+		if r.Load.Deliveries < r.Load.Expected {
+			return r, fmt.Errorf("bench: %d of %d deliveries came", r.Load.Deliveries, r.Load.Expected)
+		}
+	} else {
+		r.Message = perUnit(took, r.Load.Acked)
+	}
+	return r, err
+}
+
+func (r report) print(w io.Writer, what string, b config.Bench) {
+	fmt.Fprintf(w, "connect and join    %8.1f µs of server processor time a connection (%d connections, %d rooms)\n", r.Connect, b.Connections, b.Rooms)
+	if what == "idle" {
+		fmt.Fprintf(w, "memory              %8d resident bytes a joined connection (%d KiB at rest without any)\n", r.Memory, r.Rest/1024)
+		fmt.Fprintf(w, "idle                %8.3f %% of a core over %v\n", r.Idle, b.Duration)
+		return
+	}
+	l := r.Load
+	fmt.Fprintf(w, "sent                %8d messages, %d acknowledged, in %.2f s: %.0f a second\n", l.Sent, l.Acked, l.Seconds, float64(l.Acked)/l.Seconds)
+	fmt.Fprintf(w, "ack                 %8.2f ms median, %.2f ms p99\n", l.AckP50, l.AckP99)
+	if what == "fanout" {
+		fmt.Fprintf(w, "delivery            %8.2f µs of server processor time each, %d of them\n", r.Delivery, l.Deliveries)
+		fmt.Fprintf(w, "delivery            %8.2f ms median, %.2f ms p99, from sending to reading\n", l.P50, l.P99)
+	} else {
+		fmt.Fprintf(w, "processor           %8.2f µs of server processor time a message\n", r.Message)
+	}
 }
 
 func perUnit(d time.Duration, n int) float64 {

@@ -2,13 +2,11 @@ package bench
 
 import (
 	"bufio"
-	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
-	"net/http"
 	"slices"
 	"strconv"
 	"strings"
@@ -22,8 +20,9 @@ import (
 // member is a connection that has joined a room.
 type member struct {
 	*websocket.Conn
-	room string
-	acks chan []byte // to whoever sends on it; nil for those who only read
+	writing sync.Mutex
+	room    string
+	acks    chan heard // to whoever sends on it; nil for those who only read
 }
 
 // Client is the other side of a bench: it reads a plan from in, joins, says so, and, told to go,
@@ -38,7 +37,7 @@ func Client(ctx context.Context, in io.Reader, stdout io.Writer) error {
 	if err := json.Unmarshal(line, &p); err != nil {
 		return err
 	}
-	c := &crowd{plan: p, latencies: make([][]time.Duration, len(p.Tokens))}
+	c := &crowd{plan: p, wire: wireOf(p.Wire), latencies: make([][]time.Duration, len(p.Tokens))}
 	if err := c.join(ctx); err != nil {
 		return err
 	}
@@ -54,6 +53,7 @@ func Client(ctx context.Context, in io.Reader, stdout io.Writer) error {
 
 type crowd struct {
 	plan
+	wire       wire
 	members    []*member
 	deliveries atomic.Int64
 	expect     atomic.Int64
@@ -66,7 +66,7 @@ func (c *crowd) join(ctx context.Context) error {
 	c.members = make([]*member, len(c.Tokens))
 	c.complete = make(chan struct{}, 1)
 	c.expect.Store(-1)
-	dialer := websocket.Dialer{ReadBufferSize: 1024, WriteBufferSize: 512, WriteBufferPool: &sync.Pool{}, Subprotocols: []string{"parley.v1"}, HandshakeTimeout: time.Minute}
+	dialer := websocket.Dialer{ReadBufferSize: 1024, WriteBufferSize: 512, WriteBufferPool: &sync.Pool{}, Subprotocols: c.wire.protocol, HandshakeTimeout: time.Minute}
 	next := atomic.Int64{}
 	errs := make(chan error, 16)
 	var wg sync.WaitGroup
@@ -77,7 +77,7 @@ func (c *crowd) join(ctx context.Context) error {
 				if i >= len(c.Tokens) {
 					return
 				}
-				conn, answer, err := dialer.DialContext(ctx, "ws://"+c.Address+"/socket", http.Header{"Authorization": {"Bearer " + c.Tokens[i]}})
+				conn, answer, err := dialer.DialContext(ctx, "ws://"+c.Address+c.wire.path, header(c.Tokens[i]))
 				if answer != nil {
 					_ = answer.Body.Close()
 				}
@@ -87,22 +87,12 @@ func (c *crowd) join(ctx context.Context) error {
 				}
 				m := &member{Conn: conn, room: "room-" + strconv.Itoa(i%c.Rooms)}
 				if i < c.Senders {
-					m.acks = make(chan []byte, c.InFlight+1)
+					m.acks = make(chan heard, c.InFlight+1)
 				}
 				c.members[i] = m
-				if err := conn.WriteMessage(websocket.TextMessage, fmt.Appendf(nil, `{"id":0,"event":"join_room","data":{"room":%q}}`, m.room)); err != nil {
+				if err := c.enter(m); err != nil {
 					errs <- err
 					return
-				}
-				for {
-					_, text, err := conn.ReadMessage()
-					if err != nil {
-						errs <- err
-						return
-					}
-					if bytes.HasPrefix(text, []byte(`{"id":0,`)) {
-						break
-					}
 				}
 				go c.read(i, m)
 			}
@@ -117,6 +107,34 @@ func (c *crowd) join(ctx context.Context) error {
 	}
 }
 
+// enter joins the member's room.
+func (c *crowd) enter(m *member) error {
+	if err := c.wire.greet(m); err != nil {
+		return err
+	}
+	if err := m.write(c.wire.join(m.room)); err != nil {
+		return err
+	}
+	for {
+		_, text, err := m.ReadMessage()
+		if err != nil {
+			return err
+		}
+		switch h := c.wire.hear(text); h.kind {
+		case acked:
+			return nil
+		case refused:
+			return fmt.Errorf("the server refuses a join: %s", text)
+		case pinged:
+			if err := m.write(pong); err != nil {
+				return err
+			}
+		}
+	}
+}
+
+var pong = []byte("3")
+
 // read counts deliveries and passes acks on, until the connection ends.
 func (c *crowd) read(i int, m *member) {
 	for {
@@ -124,20 +142,22 @@ func (c *crowd) read(i int, m *member) {
 		if err != nil {
 			return
 		}
-		if m.acks != nil && bytes.HasPrefix(text, []byte(`{"id":`)) {
-			m.acks <- text
-			continue
-		}
-		if !bytes.HasPrefix(text, []byte(`{"event":"message"`)) {
-			continue
-		}
-		if at := bytes.Index(text, []byte(`"text":"`)); at >= 0 && len(text) > at+27 {
-			if sent, err := strconv.ParseInt(string(text[at+8:at+27]), 10, 64); err == nil {
-				c.latencies[i] = append(c.latencies[i], time.Since(time.Unix(0, sent)))
+		switch h := c.wire.hear(text); h.kind {
+		case pinged:
+			if m.write(pong) != nil {
+				return
 			}
-		}
-		if n := c.deliveries.Add(1); n == c.expect.Load() {
-			c.complete <- struct{}{}
+		case acked, refused:
+			if m.acks != nil {
+				m.acks <- h
+			}
+		case delivered:
+			if h.sent != 0 {
+				c.latencies[i] = append(c.latencies[i], time.Since(time.Unix(0, h.sent)))
+			}
+			if n := c.deliveries.Add(1); n == c.expect.Load() {
+				c.complete <- struct{}{}
+			}
 		}
 	}
 }
@@ -176,7 +196,7 @@ func (c *crowd) load() result {
 		case <-time.After(time.Minute):
 		}
 	}
-	r := result{Sent: sent, Acked: len(acks), Seconds: seconds, Deliveries: int(c.deliveries.Load())}
+	r := result{Sent: sent, Acked: len(acks), Seconds: seconds, Deliveries: int(c.deliveries.Load()), Expected: int(max(0, c.expect.Load()))}
 	r.AckP50, r.AckP99 = quantiles(acks)
 	if c.What == "fanout" {
 		r.P50, r.P99 = quantiles(slices.Concat(c.latencies...))
@@ -197,7 +217,7 @@ func (c *crowd) send(m *member, messages, window int, deadline time.Time) (sent 
 		due[sent] = now
 		text := strconv.FormatInt(now.UnixNano(), 10)
 		text += strings.Repeat("x", max(0, c.Size-len(text)))
-		return m.WriteMessage(websocket.TextMessage, fmt.Appendf(nil, `{"id":%d,"event":"message","data":{"room":%q,"text":%q}}`, sent, m.room, text))
+		return m.write(c.wire.message(sent, m.room, text))
 	}
 	for range window {
 		if one() != nil {
@@ -206,18 +226,11 @@ func (c *crowd) send(m *member, messages, window int, deadline time.Time) (sent 
 	}
 	for len(due) > 0 {
 		select {
-		case text := <-m.acks:
-			var a struct {
-				ID    int
-				Event string
+		case a := <-m.acks:
+			if a.kind == acked {
+				acks = append(acks, time.Since(due[a.id]))
 			}
-			if json.Unmarshal(text, &a) != nil {
-				return sent, acks
-			}
-			if a.Event == "ack" {
-				acks = append(acks, time.Since(due[a.ID]))
-			}
-			delete(due, a.ID)
+			delete(due, a.id)
 			_ = one()
 		case <-time.After(time.Minute):
 			return sent, acks

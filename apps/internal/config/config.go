@@ -213,6 +213,10 @@ type Bench struct {
 	Messages    int           `name:"messages" default:"200" help:"Messages to send in all (bench fanout)."`
 	Duration    time.Duration `name:"duration" default:"10s" help:"How long to measure (bench idle, bench send)."`
 	Size        int           `name:"size" default:"128" help:"Bytes of a message."`
+	Wire        string        `name:"wire" enum:"native,socketio" default:"native" help:"What the clients speak: native (parley.v1 on /socket), socketio (over WebSocket)."`
+	JSON        bool          `name:"json" help:"Print what was measured as one line of JSON."`
+	Beside      string        `name:"beside" placeholder:"COMMAND" help:"Measure a Socket.IO server that this command starts, too, in turn."`
+	Rounds      int           `name:"rounds" default:"3" help:"How often both are measured, for --beside."`
 	Profile     string        `name:"profile" help:"File to write a processor profile of the server to."`
 }
 
