@@ -159,7 +159,7 @@ var importRules = []importRule{
 	},
 	{
 		name: "contract and testkit import the standard library and core", reason: "whoever tests an adapter of their own must not download ours",
-		of: is("contract", "testkit", "testkit/faultproxy", "testkit/packed"), forbids: coreOnly,
+		of: is("contract", "testkit", "testkit/faultproxy", "testkit/packed", "testkit/wsraw"), forbids: coreOnly,
 	},
 	{
 		name: "testkit/servers imports the standard library", reason: "whoever imports an adapter downloads what the adapter's tests import, which must not be every other server's driver",
@@ -311,7 +311,7 @@ func TestImportRulesCanFail(t *testing.T) {
 		{"HTTP in the hub", map[string][]string{"core/realtime": {"net/http/httputil"}}, "of core only problem and socket import net/http"},
 		{"problem documents in the hub", map[string][]string{"core/realtime": {"core/problem"}}, "of core only problem and socket import net/http"},
 		{"a vendor in contract", map[string][]string{"contract": {"example.com/assert"}}, "contract and testkit import the standard library and core"},
-		{"a vendor in testkit, by a detour", map[string][]string{"testkit": {"testkit/wsclient"}, "testkit/wsclient": {"example.com/websocket"}}, "contract and testkit import the standard library and core"},
+		{"a vendor in testkit, by a detour", map[string][]string{"testkit": {"testkit/sioclient"}, "testkit/sioclient": {"example.com/websocket"}}, "contract and testkit import the standard library and core"},
 		{"a vendor in memory", map[string][]string{"adapters/memory": {"example.com/lru"}}, "memory imports the standard library and core"},
 		{"two adapters", map[string][]string{"adapters/humaapi": {"adapters/passhash"}}, "an adapter imports no other adapter"},
 		{"two adapters, by a detour", map[string][]string{"adapters/humaapi": {"core/auth"}, "core/auth": {"core/internal/visible", "adapters/passhash"}}, "an adapter imports no other adapter"},

@@ -9,7 +9,7 @@ import (
 
 	"github.com/parley-chat/parley/adapters/nbiows"
 	"github.com/parley-chat/parley/core/socket"
-	"github.com/parley-chat/parley/testkit/wsclient"
+	"github.com/parley-chat/parley/testkit/wsraw"
 )
 
 // parrot is an acceptor; the hub is the one that a chat uses.
@@ -52,12 +52,12 @@ func ExampleServer() {
 	ended := make(chan error, 1)
 	go func() { ended <- server.Run(ctx) }()
 
-	raw, err := wsclient.DialRaw(ctx, "ws"+strings.TrimPrefix(web.URL, "http")+"/socket?ticket=ada", nil, nil)
+	raw, err := wsraw.Dial(ctx, "ws"+strings.TrimPrefix(web.URL, "http")+"/socket?ticket=ada", nil, nil)
 	if err != nil {
 		fmt.Println(err)
 		return
 	}
-	_ = raw.Send(wsclient.Frame{Final: true, Opcode: wsclient.OpText, Payload: []byte("hello")})
+	_ = raw.Send(wsraw.Frame{Final: true, Opcode: wsraw.OpText, Payload: []byte("hello")})
 	answer, err := raw.Read()
 	fmt.Println(string(answer.Payload), err)
 	_ = raw.Close()

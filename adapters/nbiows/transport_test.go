@@ -27,7 +27,7 @@ import (
 	"github.com/parley-chat/parley/adapters/netws"
 	"github.com/parley-chat/parley/contract"
 	"github.com/parley-chat/parley/core/socket"
-	"github.com/parley-chat/parley/testkit/wsclient"
+	"github.com/parley-chat/parley/testkit/wsraw"
 )
 
 // opener starts a transport with a configuration and returns the address of its socket.
@@ -70,20 +70,20 @@ func both(t *testing.T, test func(t *testing.T, open opener)) {
 	}
 }
 
-func dialRaw(t *testing.T, url string) *wsclient.Raw {
+func dialRaw(t *testing.T, url string) *wsraw.Conn {
 	t.Helper()
-	raw, err := wsclient.DialRaw(t.Context(), url, nil, nil)
+	raw, err := wsraw.Dial(t.Context(), url, nil, nil)
 	require.NoError(t, err)
 	t.Cleanup(func() { _ = raw.Close() })
 	return raw
 }
 
-func whole(op byte, payload string) wsclient.Frame {
-	return wsclient.Frame{Final: true, Opcode: op, Payload: []byte(payload)}
+func whole(op byte, payload string) wsraw.Frame {
+	return wsraw.Frame{Final: true, Opcode: op, Payload: []byte(payload)}
 }
 
-func begin(op byte, payload string) wsclient.Frame {
-	return wsclient.Frame{Opcode: op, Payload: []byte(payload)}
+func begin(op byte, payload string) wsraw.Frame {
+	return wsraw.Frame{Opcode: op, Payload: []byte(payload)}
 }
 
 func TestHandshakes(t *testing.T) {
@@ -142,35 +142,35 @@ func TestFaultsOfThePeer(t *testing.T) {
 	long := strings.Repeat("x", 1001)
 	for _, c := range []struct {
 		name     string
-		frames   []wsclient.Frame
+		frames   []wsraw.Frame
 		received []string
 		code     int
 	}{
-		{"unmasked", []wsclient.Frame{{Final: true, Opcode: wsclient.OpText, Unmasked: true, Payload: []byte("x")}}, nil, 1002},
-		{"reserved bit", []wsclient.Frame{{Final: true, Opcode: wsclient.OpText, Reserved: 4, Payload: []byte("x")}}, nil, 1002},
-		{"unknown data frame", []wsclient.Frame{whole(3, "")}, nil, 1002},
-		{"unknown control frame", []wsclient.Frame{whole(11, "")}, nil, 1002},
-		{"fragmented ping", []wsclient.Frame{begin(wsclient.OpPing, "")}, nil, 1002},
-		{"long ping", []wsclient.Frame{whole(wsclient.OpPing, long[:126])}, nil, 1002},
-		{"continuation of nothing", []wsclient.Frame{whole(wsclient.OpContinuation, "x")}, nil, 1002},
-		{"message within a message", []wsclient.Frame{begin(wsclient.OpText, "x"), whole(wsclient.OpText, "y")}, nil, 1002},
-		{"length beyond 63 bits", []wsclient.Frame{{Final: true, Opcode: wsclient.OpBinary, Length: 1 << 63}}, nil, 1002},
-		{"not UTF-8", []wsclient.Frame{whole(wsclient.OpText, "fine"), whole(wsclient.OpText, "\xff")}, []string{"fine"}, 1007},
-		{"surrogate", []wsclient.Frame{whole(wsclient.OpText, "\xed\xa0\x80")}, nil, 1007},
-		{"cut character", []wsclient.Frame{whole(wsclient.OpText, "\xf0\x9f\x91")}, nil, 1007},
-		{"not UTF-8 in a fragment that is not the last", []wsclient.Frame{begin(wsclient.OpText, "gr\xc3"), begin(wsclient.OpContinuation, "x")}, nil, 1007},
-		{"too long", []wsclient.Frame{whole(wsclient.OpBinary, "ok"), whole(wsclient.OpText, long)}, []string{"ok"}, 4413},
-		{"too long in fragments", []wsclient.Frame{begin(wsclient.OpText, long[:600]), begin(wsclient.OpContinuation, long[:600])}, nil, 4413},
-		{"close with code 1005", []wsclient.Frame{wsclient.CloseFrame(1005, "")}, nil, 1002},
-		{"close with code 999", []wsclient.Frame{wsclient.CloseFrame(999, "")}, nil, 1002},
-		{"close with code 2999", []wsclient.Frame{wsclient.CloseFrame(2999, "")}, nil, 1002},
-		{"close", []wsclient.Frame{whole(wsclient.OpText, "bye"), wsclient.CloseFrame(1000, "done"), whole(wsclient.OpText, "too late")}, []string{"bye"}, 1000},
-		{"close with a private code", []wsclient.Frame{wsclient.CloseFrame(4999, "")}, nil, 4999},
-		{"close without a code", []wsclient.Frame{wsclient.CloseFrame(0, "")}, nil, 1005},
-		{"a message as long as may be", []wsclient.Frame{whole(wsclient.OpText, long[:1000]), wsclient.CloseFrame(1000, "")}, []string{long[:1000]}, 1000},
-		{"empty messages", []wsclient.Frame{whole(wsclient.OpText, ""), begin(wsclient.OpBinary, ""), whole(wsclient.OpContinuation, ""), wsclient.CloseFrame(1000, "")}, []string{"", ""}, 1000},
-		{"character cut between fragments, ping between", []wsclient.Frame{
-			begin(wsclient.OpText, "gr\xc3"), whole(wsclient.OpPing, "?"), whole(wsclient.OpContinuation, "\xbc\xc3\x9fe"), wsclient.CloseFrame(1000, ""),
+		{"unmasked", []wsraw.Frame{{Final: true, Opcode: wsraw.OpText, Unmasked: true, Payload: []byte("x")}}, nil, 1002},
+		{"reserved bit", []wsraw.Frame{{Final: true, Opcode: wsraw.OpText, Reserved: 4, Payload: []byte("x")}}, nil, 1002},
+		{"unknown data frame", []wsraw.Frame{whole(3, "")}, nil, 1002},
+		{"unknown control frame", []wsraw.Frame{whole(11, "")}, nil, 1002},
+		{"fragmented ping", []wsraw.Frame{begin(wsraw.OpPing, "")}, nil, 1002},
+		{"long ping", []wsraw.Frame{whole(wsraw.OpPing, long[:126])}, nil, 1002},
+		{"continuation of nothing", []wsraw.Frame{whole(wsraw.OpContinuation, "x")}, nil, 1002},
+		{"message within a message", []wsraw.Frame{begin(wsraw.OpText, "x"), whole(wsraw.OpText, "y")}, nil, 1002},
+		{"length beyond 63 bits", []wsraw.Frame{{Final: true, Opcode: wsraw.OpBinary, Length: 1 << 63}}, nil, 1002},
+		{"not UTF-8", []wsraw.Frame{whole(wsraw.OpText, "fine"), whole(wsraw.OpText, "\xff")}, []string{"fine"}, 1007},
+		{"surrogate", []wsraw.Frame{whole(wsraw.OpText, "\xed\xa0\x80")}, nil, 1007},
+		{"cut character", []wsraw.Frame{whole(wsraw.OpText, "\xf0\x9f\x91")}, nil, 1007},
+		{"not UTF-8 in a fragment that is not the last", []wsraw.Frame{begin(wsraw.OpText, "gr\xc3"), begin(wsraw.OpContinuation, "x")}, nil, 1007},
+		{"too long", []wsraw.Frame{whole(wsraw.OpBinary, "ok"), whole(wsraw.OpText, long)}, []string{"ok"}, 4413},
+		{"too long in fragments", []wsraw.Frame{begin(wsraw.OpText, long[:600]), begin(wsraw.OpContinuation, long[:600])}, nil, 4413},
+		{"close with code 1005", []wsraw.Frame{wsraw.CloseFrame(1005, "")}, nil, 1002},
+		{"close with code 999", []wsraw.Frame{wsraw.CloseFrame(999, "")}, nil, 1002},
+		{"close with code 2999", []wsraw.Frame{wsraw.CloseFrame(2999, "")}, nil, 1002},
+		{"close", []wsraw.Frame{whole(wsraw.OpText, "bye"), wsraw.CloseFrame(1000, "done"), whole(wsraw.OpText, "too late")}, []string{"bye"}, 1000},
+		{"close with a private code", []wsraw.Frame{wsraw.CloseFrame(4999, "")}, nil, 4999},
+		{"close without a code", []wsraw.Frame{wsraw.CloseFrame(0, "")}, nil, 1005},
+		{"a message as long as may be", []wsraw.Frame{whole(wsraw.OpText, long[:1000]), wsraw.CloseFrame(1000, "")}, []string{long[:1000]}, 1000},
+		{"empty messages", []wsraw.Frame{whole(wsraw.OpText, ""), begin(wsraw.OpBinary, ""), whole(wsraw.OpContinuation, ""), wsraw.CloseFrame(1000, "")}, []string{"", ""}, 1000},
+		{"character cut between fragments, ping between", []wsraw.Frame{
+			begin(wsraw.OpText, "gr\xc3"), whole(wsraw.OpPing, "?"), whole(wsraw.OpContinuation, "\xbc\xc3\x9fe"), wsraw.CloseFrame(1000, ""),
 		}, []string{"grüße"}, 1000},
 	} {
 		t.Run(c.name, func(t *testing.T) {
@@ -192,7 +192,7 @@ type ending struct {
 
 // converse sends frames, in parts of the given length if it is not zero, and watches what
 // becomes of them.
-func converse(t *testing.T, url string, acceptor *contract.Acceptor, frames []wsclient.Frame, part int) ending {
+func converse(t *testing.T, url string, acceptor *contract.Acceptor, frames []wsraw.Frame, part int) ending {
 	t.Helper()
 	raw := dialRaw(t, url)
 	accepted, err := acceptor.Next(t.Context())
@@ -214,7 +214,7 @@ func converse(t *testing.T, url string, acceptor *contract.Acceptor, frames []ws
 	code, _, err := raw.ReadClose()
 	require.NoError(t, err)
 	// The server ends the connection in peace, unless we went on sending after a close frame of ours.
-	farewell := slices.ContainsFunc(frames, func(f wsclient.Frame) bool { return f.Opcode == wsclient.OpClose })
+	farewell := slices.ContainsFunc(frames, func(f wsraw.Frame) bool { return f.Opcode == wsraw.OpClose })
 	if _, err = raw.Read(); !errors.Is(err, io.EOF) && (!farewell || !errors.Is(err, syscall.ECONNRESET)) {
 		t.Fatalf("after the close frame: %v", err)
 	}
@@ -241,34 +241,34 @@ func TestDifferential(t *testing.T) {
 	payloads := []string{"", "a", "grüße", "\xf0\x9f", "\x91\x8b", "\xff", strings.Repeat("x", 125), strings.Repeat("y", 126), strings.Repeat("z", 700), strings.Repeat("long", 400)}
 	ends := map[int]int{}
 	for range 150 {
-		var frames []wsclient.Frame
+		var frames []wsraw.Frame
 		for range rnd.IntN(9) {
 			payload := payloads[rnd.IntN(len(payloads))]
 			if rnd.IntN(3) > 0 {
 				payload = payloads[rnd.IntN(3)]
 			}
-			var f wsclient.Frame
+			var f wsraw.Frame
 			switch rnd.IntN(12) {
 			case 0, 1, 2:
-				f = whole(wsclient.OpText, payload)
+				f = whole(wsraw.OpText, payload)
 			case 3:
-				f = whole(wsclient.OpBinary, payload)
+				f = whole(wsraw.OpBinary, payload)
 			case 4, 5:
-				f = begin(wsclient.OpText, payload)
+				f = begin(wsraw.OpText, payload)
 			case 6:
-				f = begin(wsclient.OpContinuation, payload)
+				f = begin(wsraw.OpContinuation, payload)
 			case 7, 8:
-				f = whole(wsclient.OpContinuation, payload)
+				f = whole(wsraw.OpContinuation, payload)
 			case 9:
-				f = whole(wsclient.OpPing, payload)
+				f = whole(wsraw.OpPing, payload)
 			case 10:
-				f = whole(wsclient.OpPong, payload)
+				f = whole(wsraw.OpPong, payload)
 			case 11:
-				f = wsclient.Frame{Final: rnd.IntN(2) == 0, Opcode: byte(rnd.IntN(16)), Unmasked: rnd.IntN(4) == 0, Reserved: byte(rnd.IntN(8) / 6)}
+				f = wsraw.Frame{Final: rnd.IntN(2) == 0, Opcode: byte(rnd.IntN(16)), Unmasked: rnd.IntN(4) == 0, Reserved: byte(rnd.IntN(8) / 6)}
 			}
 			frames = append(frames, f)
 		}
-		frames = append(frames, wsclient.CloseFrame(3000+rnd.IntN(3), "done"))
+		frames = append(frames, wsraw.CloseFrame(3000+rnd.IntN(3), "done"))
 		part := rnd.IntN(3) * (1 + rnd.IntN(400))
 		got, want := converse(t, urlOne, one, frames, part), converse(t, urlTwo, two, frames, part)
 		require.Equal(t, want, got, "%+v", frames)
@@ -283,9 +283,9 @@ func TestEarlyData(t *testing.T) {
 	t.Parallel()
 	acceptor := contract.NewAcceptor()
 	url := start(t, acceptor, nil)
-	early := whole(wsclient.OpText, "early").Append(nil)
-	early = whole(wsclient.OpText, "and late").Append(early)
-	raw, err := wsclient.DialRaw(t.Context(), url, nil, early[:len(early)-3])
+	early := whole(wsraw.OpText, "early").Append(nil)
+	early = whole(wsraw.OpText, "and late").Append(early)
+	raw, err := wsraw.Dial(t.Context(), url, nil, early[:len(early)-3])
 	require.NoError(t, err)
 	t.Cleanup(func() { _ = raw.Close() })
 	accepted, err := acceptor.Next(t.Context())
@@ -297,7 +297,7 @@ func TestEarlyData(t *testing.T) {
 		require.Equal(t, want, string(m.Payload))
 	}
 	// A whole conversation before the handshake was answered.
-	raw, err = wsclient.DialRaw(t.Context(), url, nil, wsclient.CloseFrame(3000, "").Append(whole(wsclient.OpText, "all at once").Append(nil)))
+	raw, err = wsraw.Dial(t.Context(), url, nil, wsraw.CloseFrame(3000, "").Append(whole(wsraw.OpText, "all at once").Append(nil)))
 	require.NoError(t, err)
 	t.Cleanup(func() { _ = raw.Close() })
 	accepted, err = acceptor.Next(t.Context())
@@ -363,18 +363,18 @@ func TestPanics(t *testing.T) {
 		require.NoError(t, err)
 
 		raw := dialRaw(t, strings.Replace(url, "ada", "fragile", 1))
-		require.NoError(t, raw.Send(whole(wsclient.OpText, "x"), whole(wsclient.OpText, "y")))
+		require.NoError(t, raw.Send(whole(wsraw.OpText, "x"), whole(wsraw.OpText, "y")))
 		code, _, err := raw.ReadClose()
 		require.NoError(t, err)
 		require.Equal(t, 1011, code)
-		require.NoError(t, raw.Send(wsclient.CloseFrame(1011, "")))
+		require.NoError(t, raw.Send(wsraw.CloseFrame(1011, "")))
 		<-gone
 
 		code, _, err = dialRaw(t, strings.Replace(url, "ada", "impossible", 1)).ReadClose()
 		require.NoError(t, err)
 		require.Equal(t, 1011, code)
 
-		require.NoError(t, neighbour.Send(whole(wsclient.OpText, "still here")))
+		require.NoError(t, neighbour.Send(whole(wsraw.OpText, "still here")))
 		m, err := accepted.Receiver.Next(t.Context())
 		require.NoError(t, err)
 		require.Equal(t, "still here", string(m.Payload))
@@ -396,8 +396,8 @@ func TestPingsAndSilence(t *testing.T) {
 		for range 15 {
 			f, err := raw.Read()
 			require.NoError(t, err)
-			require.Equal(t, wsclient.Frame{Final: true, Opcode: wsclient.OpPing, Unmasked: true, Payload: []byte{}}, f)
-			require.NoError(t, raw.Send(whole(wsclient.OpPong, "")))
+			require.Equal(t, wsraw.Frame{Final: true, Opcode: wsraw.OpPing, Unmasked: true, Payload: []byte{}}, f)
+			require.NoError(t, raw.Send(whole(wsraw.OpPong, "")))
 		}
 		// Pings alone do not keep it: then it is cut.
 		for err == nil {
@@ -418,7 +418,7 @@ func TestHalfAFrameIsSilence(t *testing.T) {
 		raw := dialRaw(t, url)
 		accepted, err := acceptor.Next(t.Context())
 		require.NoError(t, err)
-		rest := whole(wsclient.OpBinary, strings.Repeat("x", 60000)).Append(nil)
+		rest := whole(wsraw.OpBinary, strings.Repeat("x", 60000)).Append(nil)
 		for err == nil {
 			if _, err = raw.Read(); err == nil {
 				err = raw.Write(rest[:1])
@@ -446,10 +446,10 @@ func TestPingFlood(t *testing.T) {
 		before := accepted.Conn.Queued()
 		var flood []byte
 		for i := range 2000 {
-			flood = whole(wsclient.OpPing, fmt.Sprintf("%0100d", i)).Append(flood)
+			flood = whole(wsraw.OpPing, fmt.Sprintf("%0100d", i)).Append(flood)
 		}
 		require.NoError(t, raw.Write(flood))
-		require.NoError(t, raw.Send(whole(wsclient.OpText, "read them all")))
+		require.NoError(t, raw.Send(whole(wsraw.OpText, "read them all")))
 		_, err = accepted.Receiver.Next(t.Context())
 		require.NoError(t, err)
 		require.LessOrEqual(t, accepted.Conn.Queued(), before+200)
@@ -458,7 +458,7 @@ func TestPingFlood(t *testing.T) {
 		for last != fmt.Sprintf("%0100d", 1999) {
 			f, err := raw.Read()
 			require.NoError(t, err)
-			if f.Opcode == wsclient.OpPong {
+			if f.Opcode == wsraw.OpPong {
 				last = string(f.Payload)
 			}
 		}
@@ -488,7 +488,7 @@ func TestGatheredFrames(t *testing.T) {
 			require.NoError(t, accepted.Conn.Send(socket.NewBinaryFrame(func(b []byte) []byte { return append(b, payload(i, n)...) })))
 			sizes = append(sizes, n)
 		}
-		require.NoError(t, raw.Send(whole(wsclient.OpPing, "between"), whole(wsclient.OpText, "wait for it")))
+		require.NoError(t, raw.Send(whole(wsraw.OpPing, "between"), whole(wsraw.OpText, "wait for it")))
 		_, err = accepted.Receiver.Next(t.Context())
 		require.NoError(t, err)
 		accepted.Conn.Close(1, "end") // not a code that may be sent
@@ -496,11 +496,11 @@ func TestGatheredFrames(t *testing.T) {
 		for i := 0; i < len(sizes); {
 			f, err := raw.Read()
 			require.NoError(t, err)
-			if f.Opcode == wsclient.OpPong {
+			if f.Opcode == wsraw.OpPong {
 				require.Equal(t, "between", string(f.Payload))
 				pongs++
 			}
-			if f.Opcode != wsclient.OpBinary {
+			if f.Opcode != wsraw.OpBinary {
 				continue
 			}
 			require.True(t, bytes.Equal(payload(i, sizes[i]), f.Payload), "frame %d", i)
@@ -547,7 +547,7 @@ func comeAndGo(t *testing.T, url string, acceptor *contract.Acceptor, n int) {
 			slots <- struct{}{}
 			defer func() { <-slots }()
 			errs <- func() error {
-				raw, err := wsclient.DialRaw(t.Context(), url, nil, nil)
+				raw, err := wsraw.Dial(t.Context(), url, nil, nil)
 				if err != nil {
 					return err
 				}
@@ -564,7 +564,7 @@ func comeAndGo(t *testing.T, url string, acceptor *contract.Acceptor, n int) {
 				case 2:
 					accepted.Conn.Close(socket.CloseServiceRestart, "")
 				case 3:
-					err = raw.Send(whole(wsclient.OpText, "half a message"), begin(wsclient.OpText, "x"), wsclient.CloseFrame(1000, ""))
+					err = raw.Send(whole(wsraw.OpText, "half a message"), begin(wsraw.OpText, "x"), wsraw.CloseFrame(1000, ""))
 				}
 				return err
 			}()
@@ -582,12 +582,12 @@ func TestEndOfRun(t *testing.T) {
 	both(t, func(t *testing.T, open opener) {
 		acceptor := contract.NewAcceptor()
 		var url string
-		var raws []*wsclient.Raw
+		var raws []*wsraw.Conn
 		var receivers []*contract.Receiver
 		t.Run("serving", func(t *testing.T) {
 			url = open(t, acceptor, nil)
 			for range 3 {
-				raw, err := wsclient.DialRaw(context.Background(), url, nil, nil)
+				raw, err := wsraw.Dial(context.Background(), url, nil, nil)
 				require.NoError(t, err)
 				raws = append(raws, raw)
 				accepted, err := acceptor.Next(t.Context())
@@ -599,7 +599,7 @@ func TestEndOfRun(t *testing.T) {
 			go func() {
 				code, _, err := raws[0].ReadClose()
 				if err == nil {
-					_ = raws[0].Send(wsclient.CloseFrame(code, ""))
+					_ = raws[0].Send(wsraw.CloseFrame(code, ""))
 				}
 			}()
 		})
@@ -612,7 +612,7 @@ func TestEndOfRun(t *testing.T) {
 			}
 			require.NoError(t, raw.Close())
 		}
-		_, err := wsclient.DialRaw(t.Context(), url, nil, nil)
+		_, err := wsraw.Dial(t.Context(), url, nil, nil)
 		require.Error(t, err)
 	})
 }
@@ -686,7 +686,7 @@ func TestWrappedConnectionsAreClosed(t *testing.T) {
 		require.NoError(t, <-ended)
 		web.Close()
 	})
-	_, err = wsclient.DialRaw(t.Context(), "ws"+strings.TrimPrefix(web.URL, "http")+"/?ticket=ada", nil, nil)
+	_, err = wsraw.Dial(t.Context(), "ws"+strings.TrimPrefix(web.URL, "http")+"/?ticket=ada", nil, nil)
 	require.ErrorContains(t, err, "handshake")
 	require.Contains(t, log.String(), "cannot be polled")
 }

@@ -25,7 +25,7 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
-	"github.com/parley-chat/parley/testkit/wsclient"
+	"github.com/parley-chat/parley/adapters/wsclient"
 )
 
 // TestPageInTrouble uses the page where clocks jump, networks answer in the server's place or not at

@@ -20,7 +20,7 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
-	"github.com/parley-chat/parley/testkit/wsclient"
+	"github.com/parley-chat/parley/adapters/wsclient"
 )
 
 // TestPage uses the page as people do, in a browser.

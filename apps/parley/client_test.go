@@ -14,7 +14,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
-	"github.com/parley-chat/parley/testkit/wsclient"
+	"github.com/parley-chat/parley/adapters/wsclient"
 )
 
 const password = "correct horse battery staple"

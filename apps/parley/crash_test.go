@@ -18,7 +18,7 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
-	"github.com/parley-chat/parley/testkit/wsclient"
+	"github.com/parley-chat/parley/adapters/wsclient"
 )
 
 // For a longer campaign: go test ./apps/parley -run TestKilledUnderLoad -crash.rounds=1000 -timeout=0

@@ -28,11 +28,11 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/parley-chat/parley/adapters/bunstore"
+	"github.com/parley-chat/parley/adapters/wsclient"
 	"github.com/parley-chat/parley/apps/internal/config"
 	"github.com/parley-chat/parley/core/mail"
 	"github.com/parley-chat/parley/core/socket"
 	"github.com/parley-chat/parley/core/user"
-	"github.com/parley-chat/parley/testkit/wsclient"
 )
 
 func TestServesEverythingFromAnEmptyFolder(t *testing.T) {

@@ -14,7 +14,7 @@ import (
 
 	"github.com/parley-chat/parley/core/socket"
 	"github.com/parley-chat/parley/testkit"
-	"github.com/parley-chat/parley/testkit/wsclient"
+	"github.com/parley-chat/parley/testkit/wsraw"
 )
 
 // transcript is what actors said and heard, one line each, in the order in which the story
@@ -51,7 +51,7 @@ func (tr *transcript) check(right bool, format string, args ...any) {
 type actor struct {
 	*transcript
 	name, node string
-	socket     *wsclient.Raw
+	socket     *wsraw.Conn
 	lastID     int
 }
 
@@ -138,7 +138,7 @@ func (a *actor) connect(query string, header http.Header) {
 	ctx, cancel := context.WithCancel(a.t.Context())
 	a.t.Cleanup(cancel)
 	late := time.AfterFunc(a.stage.Patience, cancel)
-	socket, err := wsclient.DialRaw(ctx, a.node+query, header, nil)
+	socket, err := wsraw.Dial(ctx, a.node+query, header, nil)
 	late.Stop()
 	a.check(err == nil, "%s: %v", line, err)
 	a.t.Cleanup(func() { _ = socket.Close() }) // may be cut already
@@ -152,7 +152,7 @@ func (a *actor) says(event string, data any) {
 	a.lastID++
 	line := fmt.Sprintf(`{"id":%d,"event":"%s","data":%s}`, a.lastID, event, a.encode(data))
 	a.note("%s >> %s", a.name, line)
-	err := a.socket.Send(wsclient.Frame{Final: true, Opcode: wsclient.OpText, Payload: []byte(line)})
+	err := a.socket.Send(wsraw.Frame{Final: true, Opcode: wsraw.OpText, Payload: []byte(line)})
 	a.check(err == nil, "%s says %s: %v", a.name, line, err)
 	answer := a.hears("ack")
 	a.check(answer["id"] == float64(a.lastID), "%s says %s and is answered %v", a.name, line, answer)
@@ -162,7 +162,7 @@ func (a *actor) says(event string, data any) {
 func (a *actor) hears(event string) map[string]any {
 	a.t.Helper()
 	f := a.next(event)
-	a.check(f.Opcode == wsclient.OpText, "%s waits for %s and gets a frame of kind %d: %q", a.name, event, f.Opcode, f.Payload)
+	a.check(f.Opcode == wsraw.OpText, "%s waits for %s and gets a frame of kind %d: %q", a.name, event, f.Opcode, f.Payload)
 	a.note("%s << %s", a.name, f.Payload)
 	var members map[string]any
 	a.check(json.Unmarshal(f.Payload, &members) == nil, "%s waits for %s and gets %s", a.name, event, f.Payload)
@@ -174,7 +174,7 @@ func (a *actor) hears(event string) map[string]any {
 func (a *actor) hearsClose(code int) {
 	a.t.Helper()
 	f := a.next("the end")
-	a.check(f.Opcode == wsclient.OpClose && len(f.Payload) >= 2, "%s waits for the end and gets %q", a.name, f.Payload)
+	a.check(f.Opcode == wsraw.OpClose && len(f.Payload) >= 2, "%s waits for the end and gets %q", a.name, f.Payload)
 	got := int(f.Payload[0])<<8 | int(f.Payload[1])
 	a.note("%s << close %d %s", a.name, got, f.Payload[2:])
 	a.check(got == code, "%s is closed with %d and not %d", a.name, got, code)
@@ -183,7 +183,7 @@ func (a *actor) hearsClose(code int) {
 }
 
 // next reads the next frame that says something. Pings, which come when a server likes, are answered.
-func (a *actor) next(awaited string) wsclient.Frame {
+func (a *actor) next(awaited string) wsraw.Frame {
 	a.t.Helper()
 	socket := a.socket
 	ctx, cancel := a.within()
@@ -194,10 +194,10 @@ func (a *actor) next(awaited string) wsclient.Frame {
 	for {
 		f, err := socket.Read()
 		a.check(err == nil, "%s waits for %s: %v", a.name, awaited, err)
-		if f.Opcode != wsclient.OpPing {
+		if f.Opcode != wsraw.OpPing {
 			return f
 		}
-		f.Opcode, f.Unmasked = wsclient.OpPong, false
+		f.Opcode, f.Unmasked = wsraw.OpPong, false
 		err = socket.Send(f)
 		a.check(err == nil, "%s answers a ping: %v", a.name, err)
 	}

@@ -13,20 +13,20 @@ import (
 	"github.com/parley-chat/parley/core/realtime"
 	"github.com/parley-chat/parley/core/socket"
 	"github.com/parley-chat/parley/testkit/packed"
-	"github.com/parley-chat/parley/testkit/wsclient"
+	"github.com/parley-chat/parley/testkit/wsraw"
 )
 
 // speaker is somebody who speaks the packed format.
 type speaker struct {
 	t  *testing.T
-	ws *wsclient.Raw
+	ws *wsraw.Conn
 	id uint64
 }
 
 func (s *speaker) say(event string, members ...packed.Member) {
 	s.t.Helper()
 	s.id++
-	require.NoError(s.t, s.ws.Send(wsclient.Frame{Final: true, Opcode: wsclient.OpBinary, Payload: packed.Said(&s.id, event, members...)}))
+	require.NoError(s.t, s.ws.Send(wsraw.Frame{Final: true, Opcode: wsraw.OpBinary, Payload: packed.Said(&s.id, event, members...)}))
 }
 
 // hear returns what comes next of a kind and, unless it is empty, a name.
@@ -35,10 +35,10 @@ func (s *speaker) hear(kind byte, event string) packed.Heard {
 	for {
 		f, err := s.ws.Read()
 		require.NoError(s.t, err)
-		if f.Opcode == wsclient.OpPing {
+		if f.Opcode == wsraw.OpPing {
 			continue
 		}
-		require.EqualValues(s.t, wsclient.OpBinary, f.Opcode, "%q", f.Payload)
+		require.EqualValues(s.t, wsraw.OpBinary, f.Opcode, "%q", f.Payload)
 		h, err := packed.Read(f.Payload)
 		require.NoError(s.t, err)
 		if h.Kind == kind && (event == "" || h.Event == event) {
@@ -68,7 +68,7 @@ func TestTwoFormatsAreOneRoom(t *testing.T) {
 		s := Start(t, cfg)
 		ada, bob := s.User(t, "Ada"), s.User(t, "Bob")
 
-		ws, err := wsclient.DialRaw(within(t), s.SocketURLs[1], http.Header{
+		ws, err := wsraw.Dial(within(t), s.SocketURLs[1], http.Header{
 			"Authorization": {"Bearer " + bob.AccessToken}, "Sec-Websocket-Protocol": {packed.Protocol + ", " + socket.Protocol},
 		}, nil)
 		require.NoError(t, err)
@@ -121,12 +121,12 @@ func TestTwoFormatsAreOneRoom(t *testing.T) {
 }
 
 // next returns the next text of an event.
-func next(t *testing.T, ws *wsclient.Raw, event string) string {
+func next(t *testing.T, ws *wsraw.Conn, event string) string {
 	t.Helper()
 	for {
 		f, err := ws.Read()
 		require.NoError(t, err)
-		if s := string(f.Payload); f.Opcode == wsclient.OpText && strings.Contains(s, `"event":"`+event+`"`) {
+		if s := string(f.Payload); f.Opcode == wsraw.OpText && strings.Contains(s, `"event":"`+event+`"`) {
 			return s
 		}
 	}

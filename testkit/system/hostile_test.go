@@ -19,9 +19,10 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/parley-chat/parley/adapters/jwtauth"
+	"github.com/parley-chat/parley/adapters/wsclient"
 	"github.com/parley-chat/parley/core/auth"
 	"github.com/parley-chat/parley/core/socket"
-	"github.com/parley-chat/parley/testkit/wsclient"
+	"github.com/parley-chat/parley/testkit/wsraw"
 )
 
 // transports runs a test with each transport, side by side.
@@ -236,17 +237,17 @@ func (w *witnesses) talk(text string) {
 	}
 }
 
-func text(payload string) wsclient.Frame {
-	return wsclient.Frame{Final: true, Opcode: wsclient.OpText, Payload: []byte(payload)}
+func text(payload string) wsraw.Frame {
+	return wsraw.Frame{Final: true, Opcode: wsraw.OpText, Payload: []byte(payload)}
 }
 
 func TestSocket_closesHostileClientsAlone(t *testing.T) {
 	t.Parallel()
 	const textMax = 64 << 10
-	say := func(s string) []wsclient.Frame { return []wsclient.Frame{text(s)} }
+	say := func(s string) []wsraw.Frame { return []wsraw.Frame{text(s)} }
 	cases := []struct {
 		name   string
-		frames []wsclient.Frame
+		frames []wsraw.Frame
 		code   int
 	}{
 		{"cut JSON", say(`{"event":`), 4400},
@@ -286,18 +287,18 @@ func TestSocket_closesHostileClientsAlone(t *testing.T) {
 		{"text of 60,000 characters", say(`{"event":"message","data":{"room":"tea","text":"` + strings.Repeat("a", 60_000) + `"}}`), 4400},
 		{"invalid UTF-8", say("{\"event\":\"join_room\",\"data\":{\"room\":\"\xff\xfe\"}}"), 1007},
 		{"overlong UTF-8", say("\"\xc0\x80\""), 1007},
-		{"binary", []wsclient.Frame{{Final: true, Opcode: wsclient.OpBinary, Payload: []byte(`{"event":"healthCheck"}`)}}, 4400},
+		{"binary", []wsraw.Frame{{Final: true, Opcode: wsraw.OpBinary, Payload: []byte(`{"event":"healthCheck"}`)}}, 4400},
 		{"too large", say(`"` + strings.Repeat("a", textMax) + `"`), 4413},
-		{"too large in parts", []wsclient.Frame{
-			{Opcode: wsclient.OpText, Payload: []byte(strings.Repeat("a", 40<<10))},
-			{Final: true, Opcode: wsclient.OpContinuation, Payload: []byte(strings.Repeat("a", 40<<10))},
+		{"too large in parts", []wsraw.Frame{
+			{Opcode: wsraw.OpText, Payload: []byte(strings.Repeat("a", 40<<10))},
+			{Final: true, Opcode: wsraw.OpContinuation, Payload: []byte(strings.Repeat("a", 40<<10))},
 		}, 4413},
-		{"unmasked", []wsclient.Frame{{Final: true, Opcode: wsclient.OpText, Unmasked: true, Payload: []byte("{}")}}, 1002},
-		{"reserved bits", []wsclient.Frame{{Final: true, Reserved: 4, Opcode: wsclient.OpText, Payload: []byte("{}")}}, 1002},
-		{"reserved opcode", []wsclient.Frame{{Final: true, Opcode: 3, Payload: []byte("{}")}}, 1002},
-		{"continuation of nothing", []wsclient.Frame{{Final: true, Opcode: wsclient.OpContinuation, Payload: []byte("{}")}}, 1002},
-		{"ping in parts", []wsclient.Frame{{Opcode: wsclient.OpPing}}, 1002},
-		{"too fast", func() (frames []wsclient.Frame) {
+		{"unmasked", []wsraw.Frame{{Final: true, Opcode: wsraw.OpText, Unmasked: true, Payload: []byte("{}")}}, 1002},
+		{"reserved bits", []wsraw.Frame{{Final: true, Reserved: 4, Opcode: wsraw.OpText, Payload: []byte("{}")}}, 1002},
+		{"reserved opcode", []wsraw.Frame{{Final: true, Opcode: 3, Payload: []byte("{}")}}, 1002},
+		{"continuation of nothing", []wsraw.Frame{{Final: true, Opcode: wsraw.OpContinuation, Payload: []byte("{}")}}, 1002},
+		{"ping in parts", []wsraw.Frame{{Opcode: wsraw.OpPing}}, 1002},
+		{"too fast", func() (frames []wsraw.Frame) {
 			for range 1000 {
 				frames = append(frames, text(`{"event":"isTyping","data":{"room":"tea"}}`))
 			}
@@ -390,7 +391,7 @@ func TestRefresh_twiceEndsTheFamily(t *testing.T) {
 		s.Advance(10 * time.Second) // until then the answer may have been lost
 		s.Call(t, http.MethodPost, "/auth/refresh", "", map[string]string{"refreshToken": ada.RefreshToken}, http.StatusUnauthorized, nil)
 
-		for _, r := range []*wsclient.Raw{first, renewed} {
+		for _, r := range []*wsraw.Conn{first, renewed} {
 			code, _, err := r.ReadClose()
 			require.NoError(t, err)
 			require.Equal(t, socket.CloseUnauthenticated, code)
@@ -449,7 +450,7 @@ func TestSocket_endsWithItsToken(t *testing.T) {
 		s.Advance(50 * time.Second)
 		var ticket struct{ Ticket string }
 		s.Call(t, http.MethodPost, "/auth/socket-ticket", ada.AccessToken, nil, http.StatusOK, &ticket)
-		byTicket, err := wsclient.DialRaw(within(t), s.SocketURL+"?ticket="+ticket.Ticket, http.Header{"Sec-WebSocket-Protocol": {socket.Protocol}}, nil)
+		byTicket, err := wsraw.Dial(within(t), s.SocketURL+"?ticket="+ticket.Ticket, http.Header{"Sec-WebSocket-Protocol": {socket.Protocol}}, nil)
 		require.NoError(t, err)
 		renewed := s.DialRaw(t, ada.AccessToken)
 		var grant struct{ AccessToken, RefreshToken string }
@@ -459,7 +460,7 @@ func TestSocket_endsWithItsToken(t *testing.T) {
 		require.NoError(t, err)
 		require.Regexp(t, `^\{"id":1,"event":"ack","data":\{"expiresIn":(59|60)\}\}$`, string(f.Payload))
 		s.Advance(10 * time.Second)
-		for _, r := range []*wsclient.Raw{byToken, byTicket} {
+		for _, r := range []*wsraw.Conn{byToken, byTicket} {
 			code, reason, err := r.ReadClose()
 			require.NoError(t, err)
 			require.Equal(t, socket.CloseUnauthenticated, code)
@@ -486,7 +487,7 @@ func TestSessions_endTheirSockets(t *testing.T) {
 		there := here
 		s.SignIn(t, &there)
 		mine, other := s.DialRaw(t, here.AccessToken), s.DialRaw(t, there.AccessToken)
-		closed := func(r *wsclient.Raw) {
+		closed := func(r *wsraw.Conn) {
 			t.Helper()
 			code, _, err := r.ReadClose()
 			require.NoError(t, err)

@@ -15,11 +15,12 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/parley-chat/parley/adapters/wsclient"
 	"github.com/parley-chat/parley/core/auth"
 	"github.com/parley-chat/parley/core/chat"
 	"github.com/parley-chat/parley/core/realtime"
 	"github.com/parley-chat/parley/core/socket"
-	"github.com/parley-chat/parley/testkit/wsclient"
+	"github.com/parley-chat/parley/testkit/wsraw"
 )
 
 // heap returns the bytes of live objects.
@@ -103,7 +104,7 @@ func TestSlowReader_isAlone(t *testing.T) {
 					break
 				}
 				switch {
-				case f.Opcode == wsclient.OpClose:
+				case f.Opcode == wsraw.OpClose:
 					code = int(f.Payload[0])<<8 | int(f.Payload[1])
 				case strings.HasPrefix(string(f.Payload), `{"event":"message"`):
 					heard++
@@ -151,7 +152,7 @@ func TestConnections_leaveNothing(t *testing.T) {
 				users[i] = s.User(t, fmt.Sprintf("User %d", i))
 			}
 			visit := func(u User, n int) error {
-				r, err := wsclient.DialRaw(t.Context(), s.SocketURL, bearer(u.AccessToken), nil)
+				r, err := wsraw.Dial(t.Context(), s.SocketURL, bearer(u.AccessToken), nil)
 				if err != nil {
 					return err
 				}
@@ -174,11 +175,11 @@ func TestConnections_leaveNothing(t *testing.T) {
 				case 1:
 					return r.Close()
 				case 2:
-					if err := r.Send(wsclient.CloseFrame(1000, "")); err != nil {
+					if err := r.Send(wsraw.CloseFrame(1000, "")); err != nil {
 						return err
 					}
 				case 3:
-					if err := r.Send(text(`{"event":"healthCheck"}`), wsclient.CloseFrame(1000, "")); err != nil {
+					if err := r.Send(text(`{"event":"healthCheck"}`), wsraw.CloseFrame(1000, "")); err != nil {
 						return err
 					}
 				}

@@ -11,9 +11,10 @@ import (
 	"testing"
 	"time"
 
+	"github.com/parley-chat/parley/adapters/wsclient"
 	"github.com/parley-chat/parley/core/socket"
 	"github.com/parley-chat/parley/testkit"
-	"github.com/parley-chat/parley/testkit/wsclient"
+	"github.com/parley-chat/parley/testkit/wsraw"
 )
 
 // waitTimeout bounds each thing that a helper waits for.
@@ -145,13 +146,13 @@ func (s *System) Dial(t testing.TB, u User, handle func(wsclient.Event)) *wsclie
 
 // DialRaw opens a socket with an access token that sends and reads single frames. It is cut
 // at the end of the test.
-func (s *System) DialRaw(t testing.TB, token string) *wsclient.Raw {
+func (s *System) DialRaw(t testing.TB, token string) *wsraw.Conn {
 	t.Helper()
 	header := http.Header{"Sec-Websocket-Protocol": {socket.Protocol}}
 	if token != "" {
 		header.Set("Authorization", "Bearer "+strings.TrimSpace(token))
 	}
-	r, err := wsclient.DialRaw(t.Context(), s.SocketURL, header, nil)
+	r, err := wsraw.Dial(t.Context(), s.SocketURL, header, nil)
 	if err != nil {
 		t.Fatal(err)
 	}

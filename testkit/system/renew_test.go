@@ -12,8 +12,8 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
+	"github.com/parley-chat/parley/adapters/wsclient"
 	"github.com/parley-chat/parley/core/socket"
-	"github.com/parley-chat/parley/testkit/wsclient"
 )
 
 // TestClient_renews keeps a connection for several lives of an access token; a client that does not

@@ -12,7 +12,7 @@ import (
 	"github.com/stretchr/testify/require"
 	"go.uber.org/goleak"
 
-	"github.com/parley-chat/parley/testkit/wsclient"
+	"github.com/parley-chat/parley/adapters/wsclient"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }

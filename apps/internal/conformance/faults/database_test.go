@@ -17,12 +17,12 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
+	"github.com/parley-chat/parley/adapters/wsclient"
 	"github.com/parley-chat/parley/apps/internal/config"
 	"github.com/parley-chat/parley/apps/internal/conformance/mailserver"
 	"github.com/parley-chat/parley/apps/internal/conformance/stack"
 	"github.com/parley-chat/parley/testkit/faultproxy"
 	"github.com/parley-chat/parley/testkit/servers"
-	"github.com/parley-chat/parley/testkit/wsclient"
 )
 
 // lockVariable makes this binary a process that keeps the SQLite file it names to itself until its input ends.

@@ -14,10 +14,10 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/parley-chat/parley/adapters/wsclient"
 	"github.com/parley-chat/parley/apps/internal/conformance/mailserver"
 	"github.com/parley-chat/parley/apps/internal/conformance/stack"
 	"github.com/parley-chat/parley/testkit/servers"
-	"github.com/parley-chat/parley/testkit/wsclient"
 )
 
 // pair is two nodes of the all-in-one on one database and one Redis.

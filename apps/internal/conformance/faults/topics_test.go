@@ -12,7 +12,7 @@ import (
 
 	"github.com/parley-chat/parley/apps/internal/config"
 	"github.com/parley-chat/parley/testkit/servers"
-	"github.com/parley-chat/parley/testkit/wsclient"
+	"github.com/parley-chat/parley/testkit/wsraw"
 )
 
 // admin is a client of Kafka's operator.
@@ -28,9 +28,9 @@ func (w *world) admin() (sarama.Client, sarama.ClusterAdmin) {
 }
 
 // guest is somebody new with a socket at a node.
-func (w *world) guest(n int) (token string, socket *wsclient.Raw) {
+func (w *world) guest(n int) (token string, socket *wsraw.Conn) {
 	token = w.person(fmt.Sprintf("guest%d@parley.test", n))
-	socket, err := wsclient.DialRaw(w.ctx, w.Sockets[n%2].SocketURL(), http.Header{"Authorization": {"Bearer " + token}}, nil)
+	socket, err := wsraw.Dial(w.ctx, w.Sockets[n%2].SocketURL(), http.Header{"Authorization": {"Bearer " + token}}, nil)
 	require.NoError(w.t, err)
 	w.t.Cleanup(func() { _ = socket.Close() })
 	return token, socket
@@ -49,11 +49,11 @@ func (w *world) signOut(token string) {
 }
 
 // closed waits until the server closes the socket because its session has ended.
-func (w *world) closed(socket *wsclient.Raw) {
+func (w *world) closed(socket *wsraw.Conn) {
 	for {
 		f, err := socket.Read()
 		require.NoError(w.t, err)
-		if f.Opcode == wsclient.OpClose {
+		if f.Opcode == wsraw.OpClose {
 			require.EqualValues(w.t, 4401, int(f.Payload[0])<<8|int(f.Payload[1]))
 			return
 		}

@@ -18,13 +18,14 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
+	"github.com/parley-chat/parley/adapters/wsclient"
 	"github.com/parley-chat/parley/apps/internal/config"
 	"github.com/parley-chat/parley/apps/internal/conformance/mailserver"
 	"github.com/parley-chat/parley/apps/internal/conformance/stack"
 	"github.com/parley-chat/parley/core/mail"
 	"github.com/parley-chat/parley/testkit"
 	"github.com/parley-chat/parley/testkit/servers"
-	"github.com/parley-chat/parley/testkit/wsclient"
+	"github.com/parley-chat/parley/testkit/wsraw"
 )
 
 const (
@@ -261,12 +262,12 @@ func (w *world) joins(token string) {
 }
 
 func (w *world) join(ctx context.Context, socket, token string) error {
-	c, err := wsclient.DialRaw(ctx, socket, http.Header{"Authorization": {"Bearer " + token}}, nil)
+	c, err := wsraw.Dial(ctx, socket, http.Header{"Authorization": {"Bearer " + token}}, nil)
 	if err != nil {
 		return err // keys are known, so nothing is in the way of a handshake
 	}
 	defer c.Close()
-	err = c.Send(wsclient.Frame{Final: true, Opcode: wsclient.OpText, Payload: []byte(`{"id":1,"event":"join_room","data":{"room":"lobby"}}`)})
+	err = c.Send(wsraw.Frame{Final: true, Opcode: wsraw.OpText, Payload: []byte(`{"id":1,"event":"join_room","data":{"room":"lobby"}}`)})
 	if err != nil {
 		return err
 	}

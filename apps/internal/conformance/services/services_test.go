@@ -17,10 +17,10 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
+	"github.com/parley-chat/parley/adapters/wsclient"
 	"github.com/parley-chat/parley/apps/internal/conformance/compose"
 	"github.com/parley-chat/parley/testkit"
 	"github.com/parley-chat/parley/testkit/scenario"
-	"github.com/parley-chat/parley/testkit/wsclient"
 )
 
 // server starts a server and returns its address.

@@ -16,7 +16,7 @@ import (
 	"github.com/parley-chat/parley/core/socket"
 	"github.com/parley-chat/parley/testkit"
 	"github.com/parley-chat/parley/testkit/servers"
-	"github.com/parley-chat/parley/testkit/wsclient"
+	"github.com/parley-chat/parley/testkit/wsraw"
 )
 
 // request makes a request that must succeed, and returns its answer.
@@ -101,12 +101,12 @@ func TestANodeThatWasAwayKnowsWhoSignedOut(t *testing.T) {
 
 	// closed connects to a node, and returns the code with which the node closes.
 	closed := func(node *stack.Program) int {
-		c, err := wsclient.DialRaw(ctx, node.SocketURL(), http.Header{"Authorization": {"Bearer " + grant.AccessToken}}, nil)
+		c, err := wsraw.Dial(ctx, node.SocketURL(), http.Header{"Authorization": {"Bearer " + grant.AccessToken}}, nil)
 		require.NoError(t, err)
 		defer c.Close()
 		f, err := c.Read()
 		require.NoError(t, err)
-		require.EqualValues(t, wsclient.OpClose, f.Opcode, "%s", f.Payload)
+		require.EqualValues(t, wsraw.OpClose, f.Opcode, "%s", f.Payload)
 		return int(f.Payload[0])<<8 | int(f.Payload[1])
 	}
 	require.NoError(t, s.Sockets[0].Stop())

@@ -16,8 +16,8 @@ import (
 	"github.com/stretchr/testify/require"
 	"go.uber.org/goleak"
 
+	"github.com/parley-chat/parley/adapters/wsclient"
 	"github.com/parley-chat/parley/core/fault"
-	"github.com/parley-chat/parley/testkit/wsclient"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }

@@ -1,4 +1,4 @@
-package wsclient_test
+package wsraw_test
 
 import (
 	"bytes"
@@ -12,12 +12,15 @@ import (
 
 	"github.com/gorilla/websocket"
 	"github.com/stretchr/testify/require"
+	"go.uber.org/goleak"
 
-	"github.com/parley-chat/parley/testkit/wsclient"
+	"github.com/parley-chat/parley/testkit/wsraw"
 )
 
-// serveRaw serves one kind of connection, and returns the address.
-func serveRaw(t *testing.T, serve func(ws *websocket.Conn)) string {
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+// serve serves one kind of connection, and returns the address.
+func serve(t *testing.T, part func(ws *websocket.Conn)) string {
 	t.Helper()
 	upgrader := websocket.Upgrader{Subprotocols: []string{"parley.v1"}}
 	web := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
@@ -30,15 +33,15 @@ func serveRaw(t *testing.T, serve func(ws *websocket.Conn)) string {
 			return
 		}
 		defer func() { _ = ws.Close() }()
-		serve(ws)
+		part(ws)
 	}))
 	t.Cleanup(web.Close)
 	return "ws" + strings.TrimPrefix(web.URL, "http")
 }
 
-func TestRawEcho(t *testing.T) {
+func TestEcho(t *testing.T) {
 	t.Parallel()
-	url := serveRaw(t, func(ws *websocket.Conn) {
+	url := serve(t, func(ws *websocket.Conn) {
 		for {
 			kind, payload, err := ws.ReadMessage()
 			if err != nil || ws.WriteMessage(kind, payload) != nil {
@@ -46,19 +49,19 @@ func TestRawEcho(t *testing.T) {
 			}
 		}
 	})
-	raw, err := wsclient.DialRaw(t.Context(), url, http.Header{"Sec-Websocket-Protocol": {"parley.v1"}}, nil)
+	raw, err := wsraw.Dial(t.Context(), url, http.Header{"Sec-Websocket-Protocol": {"parley.v1"}}, nil)
 	require.NoError(t, err)
 	t.Cleanup(func() { _ = raw.Close() })
 	require.Equal(t, "parley.v1", raw.Header.Get("Sec-WebSocket-Protocol"))
 	for _, n := range []int{0, 125, 126, 65535, 65536} {
-		f := wsclient.Frame{Final: true, Opcode: wsclient.OpBinary, Payload: bytes.Repeat([]byte("x"), n)}
+		f := wsraw.Frame{Final: true, Opcode: wsraw.OpBinary, Payload: bytes.Repeat([]byte("x"), n)}
 		require.NoError(t, raw.Send(f))
 		got, err := raw.Read()
 		require.NoError(t, err)
 		f.Unmasked = true
 		require.Equal(t, f, got)
 	}
-	require.NoError(t, raw.Send(wsclient.Frame{Final: true, Opcode: wsclient.OpText, Reserved: 1}))
+	require.NoError(t, raw.Send(wsraw.Frame{Final: true, Opcode: wsraw.OpText, Reserved: 1}))
 	code, reason, err := raw.ReadClose()
 	require.NoError(t, err)
 	require.Equal(t, 1002, code)
@@ -67,21 +70,21 @@ func TestRawEcho(t *testing.T) {
 	require.NoError(t, raw.Close())
 }
 
-func TestRawEnds(t *testing.T) {
+func TestEnds(t *testing.T) {
 	t.Parallel()
 	ends := make(chan error, 3)
-	url := serveRaw(t, func(ws *websocket.Conn) {
+	url := serve(t, func(ws *websocket.Conn) {
 		_, _, err := ws.ReadMessage()
 		ends <- err
 	})
 	ctx, cancel := context.WithCancel(t.Context())
-	dial := func() *wsclient.Raw {
-		raw, err := wsclient.DialRaw(ctx, url, nil, nil)
+	dial := func() *wsraw.Conn {
+		raw, err := wsraw.Dial(ctx, url, nil, nil)
 		require.NoError(t, err)
 		return raw
 	}
 	raw := dial()
-	require.NoError(t, raw.Send(wsclient.CloseFrame(0, "")))
+	require.NoError(t, raw.Send(wsraw.CloseFrame(0, "")))
 	require.True(t, websocket.IsCloseError(<-ends, 1005))
 	code, _, err := raw.ReadClose()
 	require.NoError(t, err)
@@ -99,11 +102,11 @@ func TestRawEnds(t *testing.T) {
 	require.NoError(t, raw.Close())
 }
 
-func TestRawRefused(t *testing.T) {
+func TestRefused(t *testing.T) {
 	t.Parallel()
-	url := serveRaw(t, nil)
-	_, err := wsclient.DialRaw(t.Context(), url+"?refuse", nil, nil)
-	var refusal *wsclient.HandshakeError
+	url := serve(t, nil)
+	_, err := wsraw.Dial(t.Context(), url+"?refuse", nil, nil)
+	var refusal *wsraw.HandshakeError
 	require.True(t, errors.As(err, &refusal), "%v", err)
 	require.Equal(t, 401, refusal.Status)
 	require.Contains(t, refusal.Error(), "not you")

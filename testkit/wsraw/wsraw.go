@@ -1,4 +1,6 @@
-package wsclient
+// Package wsraw is a WebSocket client for tests of servers: it sends the frames that it is told to,
+// allowed or not (RFC 6455), and does nothing by itself. It stands on the standard library alone.
+package wsraw
 
 import (
 	"bufio"
@@ -24,13 +26,12 @@ const (
 	OpPong         = 0xa
 )
 
-// maxRawFrame bounds what [Raw.Read] believes a frame's header.
+// maxRawFrame bounds what [Conn.Read] believes a frame's header.
 const maxRawFrame = 64 << 20
 
-// Raw is a WebSocket connection for hostile tests: it sends what it is told to, allowed or
-// not, and does nothing by itself. Reading and writing may happen at the same time; each by
-// one goroutine. Make one with [DialRaw].
-type Raw struct {
+// Conn is a WebSocket connection. Reading and writing may happen at the same time; each by one
+// goroutine. Make one with [Dial].
+type Conn struct {
 	// Header is that of the server's answer to the handshake.
 	Header http.Header
 
@@ -39,19 +40,19 @@ type Raw struct {
 	stop func() bool
 }
 
-// DialRaw shakes hands with rawURL ("ws://…") and sends early right behind the handshake,
+// Dial shakes hands with rawURL ("ws://…") and sends early right behind the handshake,
 // before it was answered. The connection is closed when ctx ends, or by Close.
 //
 // A refused handshake is a *[HandshakeError].
-func DialRaw(ctx context.Context, rawURL string, header http.Header, early []byte) (*Raw, error) {
+func Dial(ctx context.Context, rawURL string, header http.Header, early []byte) (*Conn, error) {
 	u, err := url.Parse(rawURL)
 	if err != nil {
-		return nil, fmt.Errorf("wsclient: dial: %w", err)
+		return nil, fmt.Errorf("wsraw: dial: %w", err)
 	}
 	u.Scheme = "http"
 	req, err := http.NewRequestWithContext(ctx, http.MethodGet, u.String(), nil)
 	if err != nil {
-		return nil, fmt.Errorf("wsclient: dial: %w", err)
+		return nil, fmt.Errorf("wsraw: dial: %w", err)
 	}
 	var nonce [16]byte
 	_, _ = rand.Read(nonce[:]) // never fails
@@ -66,9 +67,9 @@ func DialRaw(ctx context.Context, rawURL string, header http.Header, early []byt
 	}
 	conn, err := new(net.Dialer).DialContext(ctx, "tcp", u.Host)
 	if err != nil {
-		return nil, fmt.Errorf("wsclient: dial: %w", err)
+		return nil, fmt.Errorf("wsraw: dial: %w", err)
 	}
-	r := &Raw{conn: conn, br: bufio.NewReader(conn)}
+	r := &Conn{conn: conn, br: bufio.NewReader(conn)}
 	r.stop = context.AfterFunc(ctx, func() { _ = conn.Close() })
 	if err := r.handshake(req, early); err != nil {
 		return nil, errors.Join(err, r.Close())
@@ -76,7 +77,7 @@ func DialRaw(ctx context.Context, rawURL string, header http.Header, early []byt
 	return r, nil
 }
 
-func (r *Raw) handshake(req *http.Request, early []byte) error {
+func (r *Conn) handshake(req *http.Request, early []byte) error {
 	w := bufio.NewWriter(r.conn)
 	err := req.Write(w)
 	if err == nil {
@@ -86,11 +87,11 @@ func (r *Raw) handshake(req *http.Request, early []byte) error {
 		err = w.Flush()
 	}
 	if err != nil {
-		return fmt.Errorf("wsclient: handshake: %w", err)
+		return fmt.Errorf("wsraw: handshake: %w", err)
 	}
 	res, err := http.ReadResponse(r.br, req)
 	if err != nil {
-		return fmt.Errorf("wsclient: handshake: %w", err)
+		return fmt.Errorf("wsraw: handshake: %w", err)
 	}
 	if res.StatusCode != http.StatusSwitchingProtocols {
 		return refused(res)
@@ -154,13 +155,13 @@ func CloseFrame(code int, reason string) Frame {
 }
 
 // Write sends bytes as they are.
-func (r *Raw) Write(b []byte) error {
+func (r *Conn) Write(b []byte) error {
 	_, err := r.conn.Write(b)
 	return err
 }
 
 // Send sends frames, all in one write.
-func (r *Raw) Send(frames ...Frame) error {
+func (r *Conn) Send(frames ...Frame) error {
 	var b []byte
 	for _, f := range frames {
 		b = f.Append(b)
@@ -169,7 +170,7 @@ func (r *Raw) Send(frames ...Frame) error {
 }
 
 // Read returns the next frame. io.EOF means that the server has ended the connection.
-func (r *Raw) Read() (Frame, error) {
+func (r *Conn) Read() (Frame, error) {
 	var head [8]byte
 	if _, err := io.ReadFull(r.br, head[:2]); err != nil {
 		return Frame{}, err
@@ -189,9 +190,9 @@ func (r *Raw) Read() (Frame, error) {
 	case err != nil:
 		return Frame{}, err
 	case !f.Unmasked:
-		return Frame{}, errors.New("wsclient: the server masks its frames")
+		return Frame{}, errors.New("wsraw: the server masks its frames")
 	case n > maxRawFrame:
-		return Frame{}, fmt.Errorf("wsclient: the server announces a frame of %d bytes", n)
+		return Frame{}, fmt.Errorf("wsraw: the server announces a frame of %d bytes", n)
 	}
 	f.Payload = make([]byte, n)
 	_, err = io.ReadFull(r.br, f.Payload)
@@ -200,12 +201,12 @@ func (r *Raw) Read() (Frame, error) {
 
 // ReadClose reads up to the server's close frame and returns its code, 1005 if it has none. An
 // error says that the connection ended without one.
-func (r *Raw) ReadClose() (code int, reason string, err error) {
+func (r *Conn) ReadClose() (code int, reason string, err error) {
 	for {
 		f, err := r.Read()
 		switch {
 		case err != nil:
-			return 0, "", fmt.Errorf("wsclient: no close frame: %w", err)
+			return 0, "", fmt.Errorf("wsraw: no close frame: %w", err)
 		case f.Opcode != OpClose:
 			continue
 		case len(f.Payload) < 2:
@@ -217,7 +218,7 @@ func (r *Raw) ReadClose() (code int, reason string, err error) {
 }
 
 // Close closes the TCP connection, without a close frame. Closing twice is harmless.
-func (r *Raw) Close() error {
+func (r *Conn) Close() error {
 	r.stop()
 	if err := r.conn.Close(); !errors.Is(err, net.ErrClosed) {
 		return err
@@ -226,7 +227,7 @@ func (r *Raw) Close() error {
 }
 
 // Reset ends the TCP connection with a reset.
-func (r *Raw) Reset() error {
+func (r *Conn) Reset() error {
 	if tcp, ok := r.conn.(*net.TCPConn); ok {
 		if err := tcp.SetLinger(0); err != nil {
 			return err
@@ -243,7 +244,7 @@ type HandshakeError struct {
 
 // Error names status and body.
 func (e *HandshakeError) Error() string {
-	return fmt.Sprintf("wsclient: the handshake was refused with status %d: %s", e.Status, e.Body)
+	return fmt.Sprintf("wsraw: the handshake was refused with status %d: %s", e.Status, e.Body)
 }
 
 // refused makes the error of a response, and closes its body.

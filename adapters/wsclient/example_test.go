@@ -9,10 +9,10 @@ import (
 
 	"github.com/parley-chat/parley/adapters/memory"
 	"github.com/parley-chat/parley/adapters/netws"
+	"github.com/parley-chat/parley/adapters/wsclient"
 	"github.com/parley-chat/parley/core/chat"
 	"github.com/parley-chat/parley/core/realtime"
 	"github.com/parley-chat/parley/core/socket"
-	"github.com/parley-chat/parley/testkit/wsclient"
 )
 
 // A client joins a room, sends a message, and is given it like everybody else.

@@ -15,11 +15,11 @@ import (
 
 	"github.com/parley-chat/parley/adapters/memory"
 	"github.com/parley-chat/parley/adapters/nbiows"
+	"github.com/parley-chat/parley/adapters/wsclient"
 	"github.com/parley-chat/parley/core/chat"
 	"github.com/parley-chat/parley/core/realtime"
 	"github.com/parley-chat/parley/core/socket"
 	"github.com/parley-chat/parley/core/user"
-	"github.com/parley-chat/parley/testkit/wsclient"
 )
 
 // anybody is an Authenticator: the token is the user's id.
