@@ -104,6 +104,7 @@ import (
 	"github.com/uptrace/bun"
 
 	"github.com/parley-chat/parley/core/fault"
+	"github.com/parley-chat/parley/core/parley"
 )
 
 // Store is a database that holds Parley's tables. Its methods, and those of the ports that
@@ -137,6 +138,16 @@ func newStore(write, read *bun.DB) (*Store, error) {
 		return nil, err
 	}
 	return &Store{db: &database{write: write, read: read, dialect: d, statements: newStatements(), pingTimeout: d.pingTimeout}}, nil
+}
+
+// Ports returns every port that the store keeps. The others are nil: see [parley.Ports.With].
+func (s *Store) Ports() parley.Ports {
+	queue := s.MailQueue()
+	return parley.Ports{
+		Users: s.Users(), Sessions: s.Sessions(), Codes: s.Codes(), SignUps: s.SignUps(), Nonces: s.Nonces(), Limiter: s.Limiter(),
+		Outbox: s.Outbox(), MailQueue: queue, DeadLetters: queue, MailStats: queue,
+		Messages: s.Messages(), Rooms: s.Rooms(), Members: s.Members(),
+	}
 }
 
 // Users returns the users of the store.

@@ -8,11 +8,12 @@ import (
 )
 
 func ports(s *bunstore.Store) contract.Store {
+	p := s.Ports()
 	return contract.Store{
-		Users: s.Users(), Outbox: s.Outbox(), Sessions: s.Sessions(), Standings: s.Sessions(), Codes: s.Codes(), SignUps: s.SignUps(),
-		Nonces: s.Nonces(), Limiter: s.Limiter(), SessionSweeper: s.Sessions(), CodeSweeper: s.Codes(), SignUpSweeper: s.SignUps(),
-		MailQueue: s.MailQueue(), DeadLetters: s.MailQueue(), MailStats: s.MailQueue(),
-		Messages: s.Messages(), Rooms: s.Rooms(), Members: s.Members(),
+		Users: p.Users, Outbox: p.Outbox, Sessions: p.Sessions, Standings: s.Sessions(), Codes: p.Codes, SignUps: p.SignUps,
+		Nonces: p.Nonces, Limiter: p.Limiter, SessionSweeper: s.Sessions(), CodeSweeper: s.Codes(), SignUpSweeper: s.SignUps(),
+		MailQueue: p.MailQueue, DeadLetters: p.DeadLetters, MailStats: p.MailStats,
+		Messages: p.Messages, Rooms: p.Rooms, Members: p.Members,
 	}
 }
 

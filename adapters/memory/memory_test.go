@@ -21,12 +21,13 @@ import (
 func TestStore(t *testing.T) {
 	contract.RunStore(t, func(*testing.T) contract.Store {
 		s := memory.NewStore()
+		p := s.Ports()
 		return contract.Store{
-			Users: s.Users, Outbox: s.Outbox, Sessions: s.Sessions, Codes: s.Codes, SignUps: s.SignUps,
-			Nonces: s.Nonces, Limiter: memory.NewLimiter(memory.LimiterConfig{}),
+			Users: p.Users, Outbox: p.Outbox, Sessions: p.Sessions, Codes: p.Codes, SignUps: p.SignUps,
+			Nonces: p.Nonces, Limiter: memory.NewLimiter(memory.LimiterConfig{}),
 			SessionSweeper: s.Sessions, CodeSweeper: s.Codes, SignUpSweeper: s.SignUps,
-			MailQueue: s.MailQueue, DeadLetters: s.MailQueue, MailStats: s.MailQueue,
-			Messages: s.Messages, Rooms: s.Rooms, Members: s.Members,
+			MailQueue: p.MailQueue, DeadLetters: p.DeadLetters, MailStats: p.MailStats,
+			Messages: p.Messages, Rooms: p.Rooms, Members: p.Members,
 		}
 	}, contract.Except("Standings", "two reads in memory cost no more than one"))
 }

@@ -6,13 +6,10 @@ import "github.com/parley-chat/parley/core/parley"
 // with. Replace those that should be something else. Passwords are hashed as tests like it: a
 // program that people use replaces Hasher.
 func NewPorts() parley.Ports {
-	s, bus, tokens := NewStore(), NewBus(BusConfig{}), NewTokens(TokensConfig{})
-	return parley.Ports{
-		Users: s.Users, Sessions: s.Sessions, Codes: s.Codes, SignUps: s.SignUps, Nonces: s.Nonces,
+	bus, tokens := NewBus(BusConfig{}), NewTokens(TokensConfig{})
+	return NewStore().Ports().With(parley.Ports{
 		Limiter: NewLimiter(LimiterConfig{}), Hasher: NewHasher(), Issuer: tokens, Verifier: tokens,
-		Outbox: s.Outbox, Publisher: bus, Subscriber: bus,
-		MailQueue: s.MailQueue, DeadLetters: s.MailQueue, MailStats: s.MailQueue, Sender: NewMailbox(MailboxConfig{}),
-		Messages: s.Messages, Rooms: s.Rooms, Members: s.Members, Recent: NewRecentCache(RecentCacheConfig{}),
-		Fanout: NewFanout().Node(), Presence: NewPresence(),
-	}
+		Publisher: bus, Subscriber: bus, Sender: NewMailbox(MailboxConfig{}),
+		Recent: NewRecentCache(RecentCacheConfig{}), Fanout: NewFanout().Node(), Presence: NewPresence(),
+	})
 }

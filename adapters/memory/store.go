@@ -1,5 +1,7 @@
 package memory
 
+import "github.com/parley-chat/parley/core/parley"
+
 // Store is everything that a database would hold. Its parts work alone too; together they
 // share one outbox.
 type Store struct {
@@ -30,5 +32,14 @@ func NewStore() *Store {
 		Messages:  NewMessages(),
 		Rooms:     NewRooms(),
 		Members:   NewMembers(),
+	}
+}
+
+// Ports returns every port that the store keeps. The others are nil: see [parley.Ports.With].
+func (s *Store) Ports() parley.Ports {
+	return parley.Ports{
+		Users: s.Users, Sessions: s.Sessions, Codes: s.Codes, SignUps: s.SignUps, Nonces: s.Nonces,
+		Outbox: s.Outbox, MailQueue: s.MailQueue, DeadLetters: s.MailQueue, MailStats: s.MailQueue,
+		Messages: s.Messages, Rooms: s.Rooms, Members: s.Members,
 	}
 }

@@ -104,6 +104,7 @@ import (
 	"go.mongodb.org/mongo-driver/v2/mongo/writeconcern"
 
 	"github.com/parley-chat/parley/core/fault"
+	"github.com/parley-chat/parley/core/parley"
 )
 
 // Store is a database that holds Parley's collections. Its methods, and those of the ports
@@ -148,6 +149,16 @@ func newStore(db *mongo.Database, cfg Config) *Store {
 		d.committed = db.Collection(messages.name, opts, options.Collection().SetReadConcern(readconcern.Majority()))
 	}
 	return &Store{db: d}
+}
+
+// Ports returns every port that the store keeps. The others are nil: see [parley.Ports.With].
+func (s *Store) Ports() parley.Ports {
+	queue := s.MailQueue()
+	return parley.Ports{
+		Users: s.Users(), Sessions: s.Sessions(), Codes: s.Codes(), SignUps: s.SignUps(), Nonces: s.Nonces(), Limiter: s.Limiter(),
+		Outbox: s.Outbox(), MailQueue: queue, DeadLetters: queue, MailStats: queue,
+		Messages: s.Messages(), Rooms: s.Rooms(), Members: s.Members(),
+	}
 }
 
 // Users returns the users of the store.

@@ -12,6 +12,7 @@ import (
 	"github.com/redis/go-redis/v9"
 
 	"github.com/parley-chat/parley/core/fault"
+	"github.com/parley-chat/parley/core/parley"
 )
 
 // DefaultPrefix is what every key and channel begins with unless [New] is told otherwise.
@@ -45,6 +46,16 @@ func New(client redis.UniversalClient, prefix string) (*Store, error) {
 	}
 	_, cluster := client.(*redis.ClusterClient)
 	return &Store{client: client, prefix: prefix, cluster: cluster}, nil
+}
+
+// Ports returns every port that a server can keep, with the defaults of [RecentCacheConfig] and [FanoutConfig].
+// The others are nil: see [parley.Ports.With]. Each call makes a new end of the fan-out.
+func (s *Store) Ports() parley.Ports {
+	queue := s.MailQueue()
+	return parley.Ports{
+		Limiter: s.Limiter(), Nonces: s.Nonces(), MailQueue: queue, DeadLetters: queue, MailStats: queue,
+		Recent: s.RecentCache(RecentCacheConfig{}), Fanout: s.Fanout(FanoutConfig{}), Presence: s.Presence(),
+	}
 }
 
 // maxAge is how long a connection is used, so that none outlives a change of what its name leads to

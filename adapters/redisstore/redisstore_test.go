@@ -61,7 +61,7 @@ func TestContract(t *testing.T) {
 			c := b.open(t)
 			t.Run("recent cache", func(t *testing.T) {
 				contract.Run(t, contract.RecentCache(), func(t *testing.T) chat.RecentCache {
-					return fresh(t, c).RecentCache(redisstore.RecentCacheConfig{})
+					return fresh(t, c).Ports().Recent
 				})
 			})
 			t.Run("fanout", func(t *testing.T) {
@@ -71,13 +71,13 @@ func TestContract(t *testing.T) {
 				})
 			})
 			t.Run("presence", func(t *testing.T) {
-				contract.Run(t, contract.Presence(), func(t *testing.T) realtime.Presence { return fresh(t, c).Presence() })
+				contract.Run(t, contract.Presence(), func(t *testing.T) realtime.Presence { return fresh(t, c).Ports().Presence })
 			})
 			t.Run("limiter", func(t *testing.T) {
-				contract.Run(t, contract.Limiter(), func(t *testing.T) auth.Limiter { return fresh(t, c).Limiter() })
+				contract.Run(t, contract.Limiter(), func(t *testing.T) auth.Limiter { return fresh(t, c).Ports().Limiter })
 			})
 			t.Run("nonces", func(t *testing.T) {
-				contract.Run(t, contract.Nonces(), func(t *testing.T) auth.Nonces { return fresh(t, c).Nonces() })
+				contract.Run(t, contract.Nonces(), func(t *testing.T) auth.Nonces { return fresh(t, c).Ports().Nonces })
 			})
 			mails := func(t *testing.T) contract.Mails {
 				q := fresh(t, c).MailQueue()

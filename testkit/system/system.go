@@ -406,11 +406,10 @@ func (s *System) ports(p *process) (parley.Ports, []health.Check, error) {
 	if err := p.store.Migrate(ctx); err != nil {
 		return none, nil, err
 	}
-	db, queue := p.store, p.store.MailQueue()
-	ports.Users, ports.Sessions, ports.Codes, ports.SignUps, ports.Nonces, ports.Outbox = db.Users(), db.Sessions(), db.Codes(), db.SignUps(), db.Nonces(), db.Outbox()
-	ports.MailQueue, ports.DeadLetters, ports.MailStats = queue, queue, queue
-	ports.Messages, ports.Rooms, ports.Members = db.Messages(), db.Rooms(), db.Members()
-	return ports, []health.Check{{Name: "database", Probe: func(ctx context.Context) (map[string]any, error) {
+	db := p.store
+	kept := db.Ports()
+	kept.Limiter = nil // a restart gives everybody their allowance back
+	return ports.With(kept), []health.Check{{Name: "database", Probe: func(ctx context.Context) (map[string]any, error) {
 		return nil, db.Ping(ctx)
 	}}}, nil
 }

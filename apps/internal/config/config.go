@@ -60,6 +60,7 @@ type Settings struct {
 	DevMailbox  string `name:"dev-mailbox" of:"parley mailer" default:"loopback" enum:"loopback,public" help:"Who may read the mails at /dev/mail: loopback is whoever asks from this machine for localhost, public is everybody."`
 	Transport   string `name:"transport" of:"parley socket" default:"${transport}" help:"What carries sockets: nbio for many connections, net for any platform and TLS."`
 	JWKSURL     string `name:"jwks-url" of:"mailer socket" help:"Where the auth service publishes its keys, and so where it is: http://auth:5002/.well-known/jwks.json. Required."`
+	RenewURL    string `name:"renew-url" of:"mailer" help:"Where the auth service gives fresh codes for mails that are replayed: http://auth:5002/auth/mail/renew. Default: /auth/mail/renew on the server of jwks-url, in the place of /.well-known/jwks.json."`
 
 	DocsUser     string `name:"docs-user" of:"parley auth mailer" default:"linkdocs" help:"User of /api-docs."`
 	DocsPassword string `name:"docs-password" of:"parley auth mailer" secret:"" help:"Password of /api-docs. Default: linkdocspass on loopback, else made at start and printed."`
@@ -472,7 +473,7 @@ func (s *Settings) check(alone bool) error {
 // asciiHosts writes every host that is given in ASCII, so that whatever is made of it is right.
 func (s *Settings) asciiHosts(bad func(key, format string, args ...any) error) error {
 	urls := map[string]*string{
-		"public-url": &s.PublicURL, "socket-url": &s.SocketURL, "jwks-url": &s.JWKSURL,
+		"public-url": &s.PublicURL, "socket-url": &s.SocketURL, "jwks-url": &s.JWKSURL, "renew-url": &s.RenewURL,
 		"store": &s.Store, "bus": &s.Bus, "redis": &s.Redis, "mail-sender": &s.MailSender,
 	}
 	for _, key := range slices.Sorted(maps.Keys(urls)) {
@@ -577,6 +578,19 @@ func (s *Settings) checkServers(alone bool, bad func(key, format string, args ..
 		if u, err := url.Parse(s.JWKSURL); err != nil || (u.Scheme != "http" && u.Scheme != "https") || u.Host == "" {
 			return bad("jwks-url", "an address like http://auth:5002/.well-known/jwks.json is needed")
 		}
+	}
+	if s.Program != Mailer {
+		return nil
+	}
+	if base, standard := strings.CutSuffix(s.JWKSURL, "/.well-known/jwks.json"); s.RenewURL == "" && standard {
+		s.RenewURL = base + "/auth/mail/renew"
+	}
+	switch u, err := url.Parse(s.RenewURL); {
+	case s.RenewURL == "" && alone:
+	case s.RenewURL == "":
+		return bad("renew-url", "it is needed, since jwks-url does not end in /.well-known/jwks.json")
+	case err != nil || (u.Scheme != "http" && u.Scheme != "https") || u.Host == "":
+		return bad("renew-url", "an address like http://auth:5002/auth/mail/renew is needed")
 	}
 	return nil
 }

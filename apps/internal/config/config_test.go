@@ -219,6 +219,8 @@ func TestAServiceRefusesWhatIsAnothersOrMissing(t *testing.T) {
 		"a bus in memory":      {config.Auth, []string{"PARLEY_BUS=memory:"}, "PARLEY_BUS"},
 		"no keys":              {config.Socket, []string{bus}, "PARLEY_JWKS_URL"},
 		"keys at no address":   {config.Mailer, []string{bus, "PARLEY_JWKS_URL=auth:5002"}, "PARLEY_JWKS_URL"},
+		"no way to renew":      {config.Mailer, []string{bus, "PARLEY_JWKS_URL=http://auth:5002/keys.json"}, "PARLEY_RENEW_URL"},
+		"renewal nowhere":      {config.Mailer, []string{bus, jwks, "PARLEY_RENEW_URL=auth:5002"}, "PARLEY_RENEW_URL"},
 		"sockets at no socket": {config.Auth, []string{bus, "PARLEY_SOCKET_URL=http://localhost:5003/socket"}, "PARLEY_SOCKET_URL"},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -227,6 +229,24 @@ func TestAServiceRefusesWhatIsAnothersOrMissing(t *testing.T) {
 			require.ErrorContains(t, err, c.want)
 			assert.NotContains(t, err.Error(), "\n")
 			assert.NotContains(t, err.Error(), "s3cret")
+		})
+	}
+}
+
+func TestWhereCodesAreRenewed(t *testing.T) {
+	for name, c := range map[string]struct {
+		env  []string
+		want string
+	}{
+		"beside the keys":   {[]string{jwks}, "http://auth:5002/auth/mail/renew"},
+		"below a path":      {[]string{"PARLEY_JWKS_URL=https://example.com/chat/.well-known/jwks.json"}, "https://example.com/chat/auth/mail/renew"},
+		"somewhere else":    {[]string{jwks, "PARLEY_RENEW_URL=http://auth.internal/renew"}, "http://auth.internal/renew"},
+		"a host in Unicode": {[]string{jwks, "PARLEY_RENEW_URL=http://bücher.example/renew"}, "http://xn--bcher-kva.example/renew"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			s, _, err := config.Load(config.Mailer, nil, append(c.env, bus), t.Output())
+			require.NoError(t, err)
+			assert.Equal(t, c.want, s.RenewURL)
 		})
 	}
 }

@@ -12,6 +12,7 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
+	"github.com/parley-chat/parley/adapters/renewclient"
 	"github.com/parley-chat/parley/apps/internal/config"
 	"github.com/parley-chat/parley/core/fault"
 	"github.com/parley-chat/parley/core/mail"
@@ -46,28 +47,29 @@ func TestAMailerElsewhereGetsAFreshCode(t *testing.T) {
 	var old mail.UserCreated
 	require.NoError(t, json.Unmarshal(events[0].Data, &old))
 
-	s := config.Settings{JWKSURL: server.URL + "/.well-known/jwks.json", AdminToken: "open-sesame-open-sesame"}
+	// The address is the default of a mailer's setting.
+	s, _, err := config.Load(config.Mailer, []string{"--bus", "kafka://localhost:1", "--jwks-url", server.URL + "/.well-known/jwks.json"}, nil, t.Output())
+	require.NoError(t, err)
+	token := "open-sesame-open-sesame"
+	client, err := renewclient.New(renewclient.Config{URL: s.RenewURL, Token: func() string { return token }})
+	require.NoError(t, err)
 	job := mail.Job{Kind: mail.KindVerification, Data: events[0].Data}
-	data, err := renewAt(s)(t.Context(), job)
+	data, err := client.Renew(t.Context(), job)
 	require.NoError(t, err)
 	assert.Empty(t, data, "the code is still good")
 
 	old.ExpiresAt = time.Now().Add(-time.Minute)
 	job.Data, err = json.Marshal(old)
 	require.NoError(t, err)
-	data, err = renewAt(s)(t.Context(), job)
+	data, err = client.Renew(t.Context(), job)
 	require.NoError(t, err)
 	var fresh mail.UserCreated
 	require.NoError(t, json.Unmarshal(data, &fresh))
 	assert.NotEqual(t, old.VerificationCode, fresh.VerificationCode)
 	assert.Equal(t, http.StatusOK, post("/auth/verify", map[string]any{"code": fresh.VerificationCode}))
 
-	s.AdminToken = "guess"
-	_, err = renewAt(s)(t.Context(), job)
+	token = "guess"
+	_, err = client.Renew(t.Context(), job)
 	require.ErrorIs(t, err, fault.Unavailable)
 	assert.ErrorContains(t, err, "401", "who runs both sees what is wrong")
-	server.Close()
-	s.AdminToken = "open-sesame-open-sesame"
-	_, err = renewAt(s)(t.Context(), job)
-	require.ErrorIs(t, err, fault.Unavailable)
 }

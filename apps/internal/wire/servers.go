@@ -12,25 +12,65 @@ import (
 	"github.com/parley-chat/parley/adapters/redisstore"
 	"github.com/parley-chat/parley/adapters/watermillbus"
 	"github.com/parley-chat/parley/apps/internal/config"
+	"github.com/parley-chat/parley/core/auth"
 	"github.com/parley-chat/parley/core/health"
 	"github.com/parley-chat/parley/core/mail"
+	"github.com/parley-chat/parley/core/parley"
 )
 
-// openBus opens what carries events, with these topics.
-func (a *App) openBus(ctx context.Context, topics ...string) error {
+// openPorts opens the store, the bus with these topics, and Redis, and takes the ports from them.
+func (a *App) openPorts(ctx context.Context, topics ...string) error {
+	kept, err := a.openStore(ctx)
+	if err != nil {
+		return err
+	}
+	bus, err := a.openBus(ctx, topics)
+	if err != nil {
+		return err
+	}
+	shared, err := a.openRedis(ctx)
+	if err != nil {
+		return err
+	}
+	joined, err := join(kept, shared, a.log)
+	if err != nil {
+		return err
+	}
+	a.ports = a.ports.With(bus).With(joined)
+	return nil
+}
+
+// join returns the ports of a store with those that nodes share in place of its own. What neither has
+// is in memory. Attempts are counted by who shares them, and by this process while that is away.
+func join(kept, shared parley.Ports, log *slog.Logger) (parley.Ports, error) {
+	own := memory.NewLimiter(memory.LimiterConfig{})
+	ports := parley.Ports{
+		Recent: memory.NewRecentCache(memory.RecentCacheConfig{Rooms: 10_000, Messages: 20}),
+		Fanout: memory.NewFanout().Node(), Presence: memory.NewPresence(),
+	}.With(kept).With(shared)
+	if ports.Limiter == nil {
+		ports.Limiter = own
+		return ports, nil
+	}
+	var err error
+	ports.Limiter, err = auth.NewSharedLimiter(auth.SharedLimiterConfig{Shared: ports.Limiter, Own: own, Log: log})
+	return ports, err
+}
+
+// openBus opens what carries events, with these topics, and returns its ports.
+func (a *App) openBus(ctx context.Context, topics []string) (parley.Ports, error) {
 	s := a.settings
 	if s.Bus == "memory:" {
 		bus, err := watermillbus.NewGoChannel(watermillbus.GoChannelConfig{Groups: map[string][]string{mail.Topic: {mail.Group}}})
 		if err != nil {
-			return err
+			return parley.Ports{}, err
 		}
 		a.closers = append(a.closers, bus.Close)
-		a.ports.Publisher, a.ports.Subscriber = bus, bus
-		return nil
+		return parley.Ports{Publisher: bus, Subscriber: bus}, nil
 	}
 	cfg, err := kafkabus.ParseURL(s.Bus)
 	if err != nil {
-		return err
+		return parley.Ports{}, err
 	}
 	cfg.Topics, cfg.Timeout, cfg.Source = topics, startTimeout, string(s.Program)
 	// A session that ended before a node started is over, although its last token still is good.
@@ -40,37 +80,28 @@ func (a *App) openBus(ctx context.Context, topics ...string) error {
 	}
 	bus, err := kafkabus.Open(ctx, cfg)
 	if err != nil {
-		return err
+		return parley.Ports{}, err
 	}
 	a.closers = append(a.closers, bus.Close)
-	a.ports.Publisher, a.ports.Subscriber = bus, bus
 	a.checks = append(a.checks, health.Check{Name: "bus", Probe: func(ctx context.Context) (map[string]any, error) {
 		return nil, bus.Ping(ctx)
 	}})
-	return nil
+	return parley.Ports{Publisher: bus, Subscriber: bus}, nil
 }
 
-// openRedis fills in the ports of what nodes share: on Redis, or in memory where there is none. A
-// mailer whose queue is elsewhere has no use for it.
-func (a *App) openRedis(ctx context.Context) error {
-	s, p := a.settings, &a.ports
+// openRedis connects to Redis and returns the ports that nodes share there. It returns none without
+// Redis, and for a mailer whose queue is elsewhere, which shares nothing else.
+func (a *App) openRedis(ctx context.Context) (parley.Ports, error) {
+	s := a.settings
 	if s.Redis == "" || s.Program == config.Mailer && s.MailQueue != "redis" {
-		own := memory.NewLimiter(memory.LimiterConfig{})
-		if p.Limiter == nil { // the store keeps nothing
-			p.Limiter = own
-		} else {
-			p.Limiter = &limiter{shared: p.Limiter, own: own, log: a.log}
-		}
-		p.Recent = memory.NewRecentCache(memory.RecentCacheConfig{Rooms: 10_000, Messages: 20})
-		p.Fanout, p.Presence = memory.NewFanout().Node(), memory.NewPresence()
-		return nil
+		return parley.Ports{}, nil
 	}
 	redis.SetLogger(vendorLog{a.log}) // one for all clients of the process
 	wait, cancel := context.WithTimeout(ctx, startTimeout)
 	defer cancel()
 	client, server, err := redisstore.Connect(wait, s.Redis, redisstore.Needs{MailQueue: s.MailQueue == "redis", Prefix: s.RedisPrefix})
 	if err != nil {
-		return err
+		return parley.Ports{}, err
 	}
 	a.closers = append(a.closers, client.Close)
 	if server.Eviction == "" {
@@ -78,20 +109,16 @@ func (a *App) openRedis(ctx context.Context) error {
 	}
 	store, err := redisstore.New(client, s.RedisPrefix)
 	if err != nil {
-		return err
-	}
-	p.Limiter = &limiter{shared: store.Limiter(), own: memory.NewLimiter(memory.LimiterConfig{}), log: a.log}
-	p.Nonces = store.Nonces()
-	p.Recent = store.RecentCache(redisstore.RecentCacheConfig{})
-	p.Fanout, p.Presence = store.Fanout(redisstore.FanoutConfig{}), store.Presence()
-	if s.MailQueue == "redis" {
-		queue := store.MailQueue()
-		p.MailQueue, p.DeadLetters, p.MailStats = queue, queue, queue
+		return parley.Ports{}, err
 	}
 	a.checks = append(a.checks, health.Check{Name: "redis", Probe: func(ctx context.Context) (map[string]any, error) {
 		return nil, store.Ready(ctx)
 	}})
-	return nil
+	ports := store.Ports()
+	if s.MailQueue != "redis" {
+		ports.MailQueue, ports.DeadLetters, ports.MailStats = nil, nil, nil
+	}
+	return ports, nil
 }
 
 // vendorLog takes what a library would print to stderr: what it fails at is an error that somebody

@@ -25,6 +25,8 @@ type Store interface {
 	Check(ctx context.Context) error
 	// Ping writes, to find out whether writes are taken.
 	Ping(ctx context.Context) error
+	// Ports returns what it keeps.
+	Ports() parley.Ports
 	Close() error
 }
 
@@ -62,19 +64,14 @@ func opened[S Store](store S, err error) (Store, error) {
 	return store, nil
 }
 
-// openStore fills in the ports of what is kept.
-func (a *App) openStore(ctx context.Context) error {
+// openStore opens the database and returns the ports that it keeps.
+func (a *App) openStore(ctx context.Context) (parley.Ports, error) {
 	store, err := OpenStore(ctx, a.settings, a.log)
 	if err != nil {
-		return err
+		return parley.Ports{}, err
 	}
 	if store == nil {
-		m := memory.NewStore()
-		p := &a.ports
-		p.Users, p.Sessions, p.Codes, p.SignUps, p.Nonces, p.Outbox = m.Users, m.Sessions, m.Codes, m.SignUps, m.Nonces, m.Outbox
-		p.MailQueue, p.DeadLetters, p.MailStats = m.MailQueue, m.MailQueue, m.MailQueue
-		p.Messages, p.Rooms, p.Members = m.Messages, m.Rooms, m.Members
-		return nil
+		return memory.NewStore().Ports(), nil
 	}
 	a.closers = append(a.closers, store.Close)
 	prepare := store.Migrate
@@ -82,14 +79,13 @@ func (a *App) openStore(ctx context.Context) error {
 		prepare = store.Check
 	}
 	if err := prepare(ctx); err != nil {
-		return err
+		return parley.Ports{}, err
 	}
-	fill(&a.ports, store)
 	if s, ok := store.(*bunstore.Store); ok {
 		a.standings = s.Sessions()
 	}
 	a.checks = append(a.checks, health.Check{Name: "database", Probe: health.Shared(pingFresh, databaseProbe(store))})
-	return nil
+	return store.Ports(), nil
 }
 
 func databaseProbe(store Store) health.Probe {
@@ -99,22 +95,3 @@ func databaseProbe(store Store) health.Probe {
 // pingFresh is for how long the database counts as ready once it has taken a write: to ask is one. With
 // bunstore.DefaultPingTimeout it is less than the second within which a locked file is named.
 const pingFresh = 500 * time.Millisecond
-
-func fill(p *parley.Ports, store Store) {
-	switch s := store.(type) {
-	case *bunstore.Store:
-		queue := s.MailQueue()
-		p.Users, p.Sessions, p.Codes, p.SignUps, p.Nonces, p.Outbox = s.Users(), s.Sessions(), s.Codes(), s.SignUps(), s.Nonces(), s.Outbox()
-		p.Limiter = s.Limiter()
-		p.MailQueue, p.DeadLetters, p.MailStats = queue, queue, queue
-		p.Messages, p.Rooms, p.Members = s.Messages(), s.Rooms(), s.Members()
-	case *mongostore.Store:
-		queue := s.MailQueue()
-		p.Users, p.Sessions, p.Codes, p.SignUps, p.Nonces, p.Outbox = s.Users(), s.Sessions(), s.Codes(), s.SignUps(), s.Nonces(), s.Outbox()
-		p.Limiter = s.Limiter()
-		p.MailQueue, p.DeadLetters, p.MailStats = queue, queue, queue
-		p.Messages, p.Rooms, p.Members = s.Messages(), s.Rooms(), s.Members()
-	default:
-		panic(fmt.Sprintf("wire: %T has no ports", store)) // a store that OpenStore opens and this forgets
-	}
-}

@@ -5,7 +5,6 @@ import (
 	"context"
 	"crypto/rand"
 	"crypto/subtle"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -21,6 +20,7 @@ import (
 
 	"golang.org/x/text/unicode/norm"
 
+	"github.com/parley-chat/parley/adapters/asyncapi"
 	"github.com/parley-chat/parley/adapters/humaapi"
 	"github.com/parley-chat/parley/adapters/jwtauth"
 	"github.com/parley-chat/parley/adapters/memory"
@@ -28,9 +28,11 @@ import (
 	"github.com/parley-chat/parley/adapters/netws"
 	"github.com/parley-chat/parley/adapters/passhash"
 	"github.com/parley-chat/parley/adapters/passlist"
+	"github.com/parley-chat/parley/adapters/renewclient"
 	"github.com/parley-chat/parley/adapters/socketio"
 	"github.com/parley-chat/parley/adapters/socketio/bridge"
 	"github.com/parley-chat/parley/adapters/socketio/engineio"
+	"github.com/parley-chat/parley/adapters/watermillbus"
 	"github.com/parley-chat/parley/apps/internal/config"
 	"github.com/parley-chat/parley/apps/web"
 	"github.com/parley-chat/parley/core/auth"
@@ -113,9 +115,7 @@ func (a *App) buildParley(ctx context.Context, publicURL, dial string) error {
 	err := inOrder(
 		func() error { return a.openKeys() },
 		func() error { return a.openSender(ctx) },
-		func() error { return a.openStore(ctx) },
-		func() error { return a.openBus(ctx, mail.Topic, auth.Topic) },
-		func() error { return a.openRedis(ctx) },
+		func() error { return a.openPorts(ctx, mail.Topic, auth.Topic) },
 	)
 	if err != nil {
 		return err
@@ -137,9 +137,7 @@ func (a *App) buildParley(ctx context.Context, publicURL, dial string) error {
 func (a *App) buildAuth(ctx context.Context, publicURL, _ string) error {
 	err := inOrder(
 		func() error { return a.openKeys() },
-		func() error { return a.openStore(ctx) },
-		func() error { return a.openBus(ctx, mail.Topic, auth.Topic) },
-		func() error { return a.openRedis(ctx) },
+		func() error { return a.openPorts(ctx, mail.Topic, auth.Topic) },
 	)
 	if err != nil {
 		return err
@@ -164,19 +162,17 @@ func (a *App) buildAuth(ctx context.Context, publicURL, _ string) error {
 func (a *App) buildMailer(ctx context.Context, publicURL, _ string) error {
 	err := inOrder(
 		func() error { return a.openSender(ctx) },
-		func() error { return a.openStore(ctx) },
-		func() error { return a.openBus(ctx, mail.Topic) },
-		func() error { return a.openRedis(ctx) },
+		func() error { return a.openPorts(ctx, mail.Topic) },
 	)
 	if err != nil {
 		return err
 	}
 	cfg := a.config(publicURL)
-	cfg.RenewMail = func(ctx context.Context, j mail.Job) ([]byte, error) {
-		s := a.settings
-		s.AdminToken = a.adminToken()
-		return renewAt(s)(ctx, j)
+	client, err := renewclient.New(renewclient.Config{URL: a.settings.RenewURL, Token: a.adminToken})
+	if err != nil {
+		return err
 	}
+	cfg.RenewMail = client.Renew
 	mailer, err := parley.NewMailer(cfg)
 	if err != nil {
 		return err
@@ -203,12 +199,7 @@ func (a *App) buildSocket(ctx context.Context, publicURL, dial string) error {
 	if err != nil {
 		return err
 	}
-	err = inOrder(
-		func() error { return a.openStore(ctx) },
-		func() error { return a.openBus(ctx, auth.Topic) },
-		func() error { return a.openRedis(ctx) },
-	)
-	if err != nil {
+	if err := a.openPorts(ctx, auth.Topic); err != nil {
 		return err
 	}
 	gate, err := auth.NewGate(auth.GateConfig{Verifier: verifier, Nonces: a.ports.Nonces})
@@ -512,8 +503,9 @@ func (r *recorder) WriteHeader(status int) {
 // Unwrap lets http.ResponseController reach the writer below.
 func (r *recorder) Unwrap() http.ResponseWriter { return r.ResponseWriter }
 
-// indent is how documents are printed.
-func indent(v any) ([]byte, error) {
-	b, err := json.MarshalIndent(v, "", "  ")
-	return append(b, '\n'), err
+// AsyncAPI returns the document of the sockets and the bus of these programs, in JSON and YAML.
+func AsyncAPI(title, server string) (asJSON, asYAML []byte, err error) {
+	return asyncapi.Document(asyncapi.Config{
+		Schema: protocol.Own(), Title: title, Version: Version, Server: server, ReasonHeader: watermillbus.MetaReason,
+	})
 }

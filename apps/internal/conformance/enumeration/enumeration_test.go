@@ -110,10 +110,9 @@ func measure(t *testing.T, store *bunstore.Store) {
 		Log:  slog.New(slog.DiscardHandler),
 		Auth: auth.Config{SignInRate: auth.Rate{Burst: 10_000_000, Per: time.Minute}, MailRate: auth.Rate{Burst: 10_000_000, Per: time.Minute}},
 		Ports: func(p *parley.Ports) {
-			queue := store.MailQueue()
-			p.Users, p.Sessions, p.Codes, p.SignUps, p.Nonces, p.Outbox = store.Users(), store.Sessions(), store.Codes(), store.SignUps(), store.Nonces(), store.Outbox()
-			p.MailQueue, p.DeadLetters, p.MailStats = queue, queue, queue
-			p.Hasher = hasher
+			kept := store.Ports()
+			kept.Limiter, kept.Hasher = nil, hasher
+			*p = p.With(kept)
 		},
 	})
 	const password = "a pass phrase of somebody"

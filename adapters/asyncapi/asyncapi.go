@@ -1,12 +1,26 @@
-package wire
+// Package asyncapi makes the AsyncAPI 3.0 document: the events of the socket, as [protocol.AsyncAPI]
+// describes them, and the events between the parts of the system, which are on the topics of core/mail
+// and core/auth. It implements no port.
+//
+// # Guarantees
+//
+// The document depends on the configuration alone: it is the same in each run, and JSON and YAML say the
+// same. The schema of an event's data is made from its Go type, by huma v2.37.
+//
+// # Closing
+//
+// There is nothing to close.
+package asyncapi
 
 import (
+	"encoding/json"
+	"errors"
+	"fmt"
 	"reflect"
 
 	"github.com/danielgtaylor/huma/v2"
 	"github.com/goccy/go-yaml"
 
-	"github.com/parley-chat/parley/adapters/watermillbus"
 	"github.com/parley-chat/parley/core/auth"
 	"github.com/parley-chat/parley/core/event"
 	"github.com/parley-chat/parley/core/mail"
@@ -28,9 +42,36 @@ var busEvents = []struct {
 	{auth.Topic, auth.TypeSessionsRevoked, "All sessions of a user that were opened before a time ended, but one to keep: their sockets close. Nodes that do not know this type leave those open until their tokens end.", auth.SessionsRevoked{}},
 }
 
-// AsyncAPI returns the document of the socket and of the events between the parts, in JSON and YAML.
-func AsyncAPI(title, server string) (asJSON, asYAML []byte, err error) {
-	doc := protocol.AsyncAPI(protocol.Own(), title, Version, server)
+// Config is what the document says besides the events.
+type Config struct {
+	// Schema has the events of the socket. Required.
+	Schema *protocol.Schema
+	// Title and Version are those of the document. Required.
+	Title, Version string
+	// Server is the host of the socket, for example "chat.example.com" or "localhost:5002". Required.
+	Server string
+	// ReasonHeader names the header that says why a message is on a dead topic. Required.
+	ReasonHeader string
+}
+
+// Document returns the AsyncAPI 3.0 document of the socket and of the events between the parts, in JSON and in
+// YAML. Both have the same content in the same order. It depends on cfg alone.
+func Document(cfg Config) (asJSON, asYAML []byte, err error) {
+	var errs []error
+	if cfg.Schema == nil {
+		errs = append(errs, errors.New("the field Schema is missing"))
+	}
+	for _, f := range []struct{ name, value string }{
+		{"Title", cfg.Title}, {"Version", cfg.Version}, {"Server", cfg.Server}, {"ReasonHeader", cfg.ReasonHeader},
+	} {
+		if f.value == "" {
+			errs = append(errs, fmt.Errorf("the field %s is missing", f.name))
+		}
+	}
+	if err := errors.Join(errs...); err != nil {
+		return nil, nil, fmt.Errorf("asyncapi: configuration: %w", err)
+	}
+	doc := protocol.AsyncAPI(cfg.Schema, cfg.Title, cfg.Version, cfg.Server)
 	components := doc["components"].(map[string]any)
 	messages, schemas := components["messages"].(map[string]any), components["schemas"].(map[string]any)
 	channels, operations := doc["channels"].(map[string]any), doc["operations"].(map[string]any)
@@ -72,14 +113,15 @@ func AsyncAPI(title, server string) (asJSON, asYAML []byte, err error) {
 	messages["dead"] = map[string]any{
 		"name": "dead", "title": "dead", "summary": "A message that can never be handled, as it came: headers, key and data.",
 		"headers": map[string]any{
-			"type": "object", "required": []string{watermillbus.MetaReason},
-			"properties": map[string]any{watermillbus.MetaReason: map[string]any{"type": "string", "description": "Why, for a person to read."}},
+			"type": "object", "required": []string{cfg.ReasonHeader},
+			"properties": map[string]any{cfg.ReasonHeader: map[string]any{"type": "string", "description": "Why, for a person to read."}},
 		},
 		"payload": map[string]any{},
 	}
-	if asJSON, err = indent(doc); err != nil {
+	if asJSON, err = json.MarshalIndent(doc, "", "  "); err != nil {
 		return nil, nil, err
 	}
+	asJSON = append(asJSON, '\n')
 	asYAML, err = yaml.JSONToYAML(asJSON) // so that both say the same in the same order
 	return asJSON, asYAML, err
 }

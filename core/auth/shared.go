@@ -1,0 +1,158 @@
+package auth
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"maps"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/parley-chat/parley/core/fault"
+)
+
+// SharedLimiterConfig is what a [SharedLimiter] needs. Zero fields without "required" mean the default.
+type SharedLimiterConfig struct {
+	// Shared counts the attempts of all processes. Required.
+	Shared Limiter
+	// Own counts the attempts of this process while Shared is unavailable. Required.
+	Own Limiter
+	// Timeout bounds one call of Shared: somebody waits for it to sign in. Default 500 ms.
+	Timeout time.Duration
+	// Pause is how long Shared is not called after it was unavailable. Default 1 second.
+	Pause time.Duration
+	// Refusals bounds how many refused keys are remembered. Default 100,000.
+	Refusals int
+	// Log gets when counting alone begins and ends. Default: nothing.
+	Log *slog.Logger
+}
+
+// SharedLimiter is a [Limiter] that counts in a store that several processes share. While that store
+// is unavailable, each process counts for itself, at the same rate: nobody is locked out, and nobody may
+// guess without a limit.
+//
+// A key that Shared refused is refused from memory until its wait is over. An attacker's attempts
+// therefore cost the store nothing.
+//
+// Its methods may be called from many goroutines. Allow waits for Shared for at most Timeout. An error
+// of Shared that is not of kind Unavailable is returned as it is.
+type SharedLimiter struct {
+	cfg   SharedLimiterConfig
+	alone atomic.Bool
+	again atomic.Int64 // when Shared is called again, in nanoseconds since 1970
+
+	mu      sync.Mutex
+	refused map[string]time.Time // until when, by key
+}
+
+var (
+	_ Limiter = (*SharedLimiter)(nil)
+	_ Sweeper = (*SharedLimiter)(nil)
+)
+
+// NewSharedLimiter checks the configuration, all of it at once.
+func NewSharedLimiter(cfg SharedLimiterConfig) (*SharedLimiter, error) {
+	var errs []error
+	refuse := func(format string, args ...any) { errs = append(errs, fmt.Errorf(format, args...)) }
+	if cfg.Shared == nil {
+		refuse("the field Shared is missing")
+	}
+	if cfg.Own == nil {
+		refuse("the field Own is missing")
+	}
+	for _, d := range []struct {
+		name      string
+		value     *time.Duration
+		byDefault time.Duration
+	}{
+		{"Timeout", &cfg.Timeout, 500 * time.Millisecond},
+		{"Pause", &cfg.Pause, time.Second},
+	} {
+		switch {
+		case *d.value < 0:
+			refuse("the field %s is negative", d.name)
+		case *d.value == 0:
+			*d.value = d.byDefault
+		}
+	}
+	switch {
+	case cfg.Refusals < 0:
+		refuse("the field Refusals is negative")
+	case cfg.Refusals == 0:
+		cfg.Refusals = 100_000
+	}
+	if len(errs) > 0 {
+		return nil, fmt.Errorf("auth: shared limiter configuration: %w", errors.Join(errs...))
+	}
+	if cfg.Log == nil {
+		cfg.Log = slog.New(slog.DiscardHandler)
+	}
+	return &SharedLimiter{cfg: cfg, refused: map[string]time.Time{}}, nil
+}
+
+// Allow implements [Limiter].
+func (l *SharedLimiter) Allow(ctx context.Context, key string, r Rate, now time.Time) (time.Duration, error) {
+	if time.Now().UnixNano() < l.again.Load() {
+		return l.cfg.Own.Allow(ctx, key, r, now)
+	}
+	if wait := l.refusal(key, now); wait > 0 {
+		return wait, nil
+	}
+	asking, cancel := context.WithTimeout(ctx, l.cfg.Timeout)
+	defer cancel()
+	wait, err := l.cfg.Shared.Allow(asking, key, r, now)
+	if !errors.Is(err, fault.Unavailable) || ctx.Err() != nil {
+		if err == nil && l.alone.Swap(false) {
+			l.cfg.Log.Info("attempts are counted together again")
+		}
+		if err == nil && wait > 0 {
+			l.refuse(key, now, wait)
+		}
+		return wait, err
+	}
+	l.again.Store(time.Now().Add(l.cfg.Pause).UnixNano())
+	if !l.alone.Swap(true) {
+		l.cfg.Log.Warn("attempts are counted by this process alone", "error", err)
+	}
+	return l.cfg.Own.Allow(ctx, key, r, now)
+}
+
+// refusal returns how long a key is still refused, as far as is known here.
+func (l *SharedLimiter) refusal(key string, now time.Time) time.Duration {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	until, known := l.refused[key]
+	if known && !now.Before(until) {
+		delete(l.refused, key)
+	}
+	return max(until.Sub(now), 0)
+}
+
+// refuse remembers that a key was refused.
+func (l *SharedLimiter) refuse(key string, now time.Time, wait time.Duration) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if len(l.refused) >= l.cfg.Refusals {
+		maps.DeleteFunc(l.refused, func(_ string, until time.Time) bool { return !now.Before(until) })
+	}
+	if len(l.refused) < l.cfg.Refusals {
+		l.refused[key] = now.Add(wait)
+	}
+}
+
+// DeleteExpired implements [Sweeper]. It sweeps Own and Shared, whichever is a Sweeper.
+func (l *SharedLimiter) DeleteExpired(ctx context.Context, before time.Time) (int, error) {
+	total := 0
+	for _, counted := range []Limiter{l.cfg.Own, l.cfg.Shared} {
+		if s, ok := counted.(Sweeper); ok {
+			n, err := s.DeleteExpired(ctx, before)
+			total += n
+			if err != nil {
+				return total, err
+			}
+		}
+	}
+	return total, nil
+}

@@ -1,0 +1,38 @@
+package parley
+
+// With returns p with every port that other has in place of its own. Neither p nor other changes.
+//
+// A store returns its ports as such a value, in which what it does not keep is nil:
+// memory.NewPorts().With(store.Ports()) keeps everything in store that store can keep.
+func (p Ports) With(other Ports) Ports {
+	replace(&p.Users, other.Users)
+	replace(&p.Sessions, other.Sessions)
+	replace(&p.Codes, other.Codes)
+	replace(&p.SignUps, other.SignUps)
+	replace(&p.Nonces, other.Nonces)
+	replace(&p.Limiter, other.Limiter)
+	replace(&p.Hasher, other.Hasher)
+	replace(&p.Issuer, other.Issuer)
+	replace(&p.Verifier, other.Verifier)
+	replace(&p.Outbox, other.Outbox)
+	replace(&p.Publisher, other.Publisher)
+	replace(&p.Subscriber, other.Subscriber)
+	replace(&p.MailQueue, other.MailQueue)
+	replace(&p.DeadLetters, other.DeadLetters)
+	replace(&p.MailStats, other.MailStats)
+	replace(&p.Sender, other.Sender)
+	replace(&p.Messages, other.Messages)
+	replace(&p.Rooms, other.Rooms)
+	replace(&p.Members, other.Members)
+	replace(&p.Recent, other.Recent)
+	replace(&p.Fanout, other.Fanout)
+	replace(&p.Presence, other.Presence)
+	return p
+}
+
+// replace puts a port in the place of another one, unless it is nil.
+func replace[P any](port *P, by P) {
+	if any(by) != nil {
+		*port = by
+	}
+}
