@@ -9,9 +9,12 @@ import (
 	"testing"
 	"time"
 
+	"github.com/gorilla/websocket"
+
 	"github.com/parley-chat/parley/adapters/socketio"
 	"github.com/parley-chat/parley/adapters/socketio/engineio"
 	"github.com/parley-chat/parley/core/fault"
+	"github.com/parley-chat/parley/core/socket"
 	"github.com/parley-chat/parley/testkit/sioclient"
 )
 
@@ -180,6 +183,45 @@ func TestUpgradesThatFail(t *testing.T) {
 			closed()         // in time
 			c.Say(`21["ask"]`)
 			c.Hear("31[]")
+		})
+	}
+}
+
+// TestASessionMovesOnce holds that a connection which asks for a session that has moved, or is about to, is opened and
+// closed at once, as the protocol's test suites want it, and that the session goes on.
+func TestASessionMovesOnce(t *testing.T) {
+	for _, tr := range []string{"nbio", "net"} {
+		t.Run(tr, func(t *testing.T) {
+			t.Parallel()
+			url, _, _ := serve(t, tr, socketio.Config{Namespaces: map[string]socketio.Namespace{"/": parrot(nil)}})
+			closed := func(c *sioclient.Client) {
+				t.Helper()
+				ws := c.WebSocket()
+				defer ws.Close()
+				c.Write(ws, "2probe")
+				if _, b, err := ws.ReadMessage(); !websocket.IsCloseError(err, socket.CloseProtocolError) {
+					t.Errorf("heard %q, %v", b, err)
+				}
+			}
+			c := dial(t, url, "upgraded")
+			c.Connect("0")
+			closed(c)
+			c.Say(`21["ask"]`)
+			c.Hear("31[]")
+
+			c = sioclient.New(t, url, nil)
+			_, hello := c.Get()
+			c.Opened(hello)
+			c.WS = c.WebSocket()
+			defer c.WS.Close()
+			c.Write(c.WS, "2probe")
+			if _, b, err := c.WS.ReadMessage(); err != nil || string(b) != "3probe" {
+				t.Fatalf("the probe: %q, %v", b, err)
+			}
+			closed(c)
+			c.Write(c.WS, "5")
+			go c.ReadSocket()
+			c.Connect("0")
 		})
 	}
 }

@@ -19,26 +19,26 @@ type probe struct {
 
 var _ socket.Receiver = (*probe)(nil)
 
-// upgrade opens the WebSocket connection for a session that is on polling.
+// upgrade opens the WebSocket connection for a session that is on polling. A session moves once, and to one connection
+// at a time: others are opened and closed at once. That tells them from those that name a session there is not, which are
+// refused before they are opened.
 func (s *Session) upgrade(w http.ResponseWriter, r *http.Request) {
 	s.mu.Lock()
 	s.overdue()
-	var refusal *refusal
-	switch {
-	case s.state != stateOpen:
-		refusal = errUnknownSession
-	case s.ws != nil || s.polling.probe != nil:
-		refusal = errBadRequest
-	}
+	open := s.state == stateOpen
 	s.mu.Unlock()
-	if refusal != nil {
-		refuse(w, r, refusal)
+	if !open {
+		refuse(w, r, errUnknownSession)
 		return
 	}
 	s.server.cfg.Upgrader.Upgrade(w, r, s.server.options(), func(conn socket.Conn) (socket.Receiver, error) {
 		s.mu.Lock()
 		defer s.mu.Unlock()
-		if s.state != stateOpen || s.ws != nil || s.polling.probe != nil { // meanwhile
+		switch {
+		case s.state != stateOpen: // meanwhile
+			return nil, errClosed
+		case s.ws != nil || s.polling.probe != nil:
+			conn.Close(socket.CloseProtocolError, "the session has a WebSocket connection")
 			return nil, errClosed
 		}
 		p := &probe{session: s, conn: conn}
