@@ -8,6 +8,7 @@ import (
 	"io"
 	"net/http"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -27,6 +28,8 @@ type Client struct {
 	header http.Header
 	heard  chan string   // messages without their type; a binary one behind "b:"
 	closed chan struct{} // the session is over
+
+	sending sync.Mutex // the reader answers pings while the test sends
 }
 
 // Ways are the ways in which a client can be connected.
@@ -203,6 +206,8 @@ func (c *Client) Take(packet string) bool {
 
 // Send sends packets of Engine.IO, on polling all in one request.
 func (c *Client) Send(packets ...string) {
+	c.sending.Lock()
+	defer c.sending.Unlock()
 	if c.WS != nil {
 		for _, p := range packets {
 			c.Write(c.WS, p)
