@@ -6,12 +6,11 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
-	"os"
-	"os/exec"
-	"path/filepath"
 	"reflect"
 	"strings"
 	"testing"
+
+	"github.com/parley-chat/parley/testkit/nodejs"
 )
 
 // reference is a program in Node that reads packets with the parser of the reference implementation, and writes
@@ -50,20 +49,7 @@ type read struct {
 // TestTheReferenceReadsTheSame compares Parse with the parser of the reference implementation, on packets that are
 // right, and on thousands that were made of them by small changes.
 func TestTheReferenceReadsTheSame(t *testing.T) {
-	modules := os.Getenv("PARLEY_TEST_NODE_MODULES")
-	if modules == "" {
-		modules = filepath.Join("..", "..", "..", "apps", "internal", "conformance", "socketio", "node", "node_modules")
-	}
-	modules, err := filepath.Abs(modules)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if _, err := os.Stat(filepath.Join(modules, "socket.io-parser", "package.json")); err != nil {
-		t.Skipf("skipped: socket.io-parser is not installed in %s, and PARLEY_TEST_NODE_MODULES names no other folder", modules)
-	}
-	if _, err := exec.LookPath("node"); err != nil {
-		t.Skip("skipped: there is no node in PATH")
-	}
+	modules := nodejs.Modules(t, "socket.io-parser")
 	seeds := []string{
 		"0", `0{"token":"x"}`, "0/admin,", "0/admin", `0/admin?a=b,{"e":1}`, "1", "1/admin,", `2["hey","Jude"]`, `212["hey",{"a":[1,2.5e3,null]}]`, `2/a/b,3["hey"]`,
 		"312[]", `3/n,0[{"b":false}]`, `4{"message":"no","data":{"c":[]}}`, `51-["f",{"_placeholder":true,"num":0}]`, `52-/n,7["f",{"a":[{"num":1,"_placeholder":true}]},"é\u00e9"]`,
@@ -91,8 +77,7 @@ func TestTheReferenceReadsTheSame(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	cmd := exec.CommandContext(t.Context(), "node", "-e", reference)
-	cmd.Env = append(os.Environ(), "NODE_PATH="+modules)
+	cmd := nodejs.Command(t.Context(), modules, "-e", reference)
 	cmd.Stdin = bytes.NewReader(input)
 	var output, complaints bytes.Buffer
 	cmd.Stdout, cmd.Stderr = &output, &complaints
