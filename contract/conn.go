@@ -30,6 +30,7 @@ func Conn() []Case[Pipe] {
 	return suite("Conn", []promise[Pipe]{
 		{"frames arrive in order", "Send queues f behind what was queued before and returns: frames arrive in the order of the calls.", connOrder},
 		{"frames of every length arrive whole", "A frame arrives whole, text as text and binary as binary.", connLengths},
+		{"joined frames arrive as messages", "A frame that Join made arrives as its messages, in their order.", connJoined},
 		{"one frame serves many connections", "f is shared and must not be changed: it may be sent on many connections.", connShared},
 		{"concurrent sends arrive whole", "Its methods may be called from many goroutines.", connConcurrent},
 		{"a stalled client does not block Send", "None of them blocks. Queued returns the bytes that Send accepted and the operating system has not taken yet.", connStalled},
@@ -222,6 +223,40 @@ func connLengths(ctx context.Context, p Pipe) error {
 				return err
 			}
 		}
+	}
+	return nil
+}
+
+func connJoined(ctx context.Context, p Pipe) error {
+	var want []*socket.Frame
+	send := func(frames ...*socket.Frame) error {
+		want = append(want, frames...)
+		queued := p.Server.Queued()
+		if err := p.Server.Send(socket.Join(frames...)); err != nil {
+			return fmt.Errorf("send of %d joined frames behind %d bytes: %w", len(frames), queued, err)
+		}
+		return nil
+	}
+	// In one go, so that the transport has to queue some of them.
+	for _, n := range []int{2, 3, 100} {
+		var frames []*socket.Frame
+		for i := range n {
+			frames = append(frames, frame(pattern(i*i), i%3 == 1))
+		}
+		if err := send(frames...); err != nil {
+			return err
+		}
+		if err := send(text(fmt.Sprintf("after %d", n))); err != nil {
+			return err
+		}
+	}
+	for i, f := range want {
+		if err := readWant(ctx, p.Client, f.Payload(), f.Binary()); err != nil {
+			return fmt.Errorf("message %d: %w", i, err)
+		}
+	}
+	if err := poll(ctx, func() bool { return p.Server.Queued() == 0 }); err != nil {
+		return fmt.Errorf("the client has read everything, and Queued is %d: %w", p.Server.Queued(), err)
 	}
 	return nil
 }

@@ -16,6 +16,7 @@ import (
 // Ways to break a wire; the zero value keeps every promise.
 type defects struct {
 	reorders, doubles, loses, mutates, mixesUp         bool
+	firstOfJoined, joinedAsOne                         bool
 	blocks, hidesQueue, neverDrains, refusesQueue      bool
 	sendsAfterClose, okAfterClose, okWhenGone          bool
 	dropsQueue, cutsReason, lastCloseWins              bool
@@ -119,6 +120,25 @@ func (w *wire) Send(f *socket.Frame) error {
 	for w.blocks && w.queued > 100<<10 && !w.gone() {
 		w.wake.Wait()
 	}
+	if w.joinedAsOne && f.Payload() == nil {
+		var all []byte
+		for m := range f.Messages() {
+			all = append(all, m.Payload()...)
+		}
+		f = socket.NewFrame(func(dst []byte) []byte { return append(dst, all...) })
+	}
+	for m := range f.Messages() {
+		w.put(m)
+		if w.firstOfJoined {
+			break
+		}
+	}
+	w.wake.Broadcast()
+	return nil
+}
+
+// put queues one message. w.mu is held.
+func (w *wire) put(f *socket.Frame) {
 	kind := "text"
 	if f.Binary() {
 		kind = "binary"
@@ -130,13 +150,13 @@ func (w *wire) Send(f *socket.Frame) error {
 		payload[0]++
 	}
 	if w.noEmpty && len(payload) == 0 {
-		return nil
+		return
 	}
 	w.sent++
 	p := packet{kind: kind, arrived: bytes.Clone(payload)}
 	switch {
 	case w.loses && w.sent%7 == 0:
-		return nil
+		return
 	case w.mixesUp && w.sent%5 == 0:
 		p.arrived = p.arrived[:len(p.arrived)/2]
 	case w.reorders && len(w.queue) > 0:
@@ -148,8 +168,6 @@ func (w *wire) Send(f *socket.Frame) error {
 		w.queue = append(w.queue, p)
 	}
 	w.queued += f.Len()
-	w.wake.Broadcast()
-	return nil
 }
 
 func (w *wire) Queued() int {

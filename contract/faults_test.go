@@ -2344,6 +2344,8 @@ func connFaults() []connFault {
 		{"frames arrive in order", defects{doubles: true}},
 		{"frames arrive in order", defects{loses: true}},
 		{"frames of every length arrive whole", defects{noEmpty: true}},
+		{"joined frames arrive as messages", defects{firstOfJoined: true}},
+		{"joined frames arrive as messages", defects{joinedAsOne: true}},
 		{"one frame serves many connections", defects{mutates: true}},
 		{"concurrent sends arrive whole", defects{mixesUp: true}},
 		{"a stalled client does not block Send", defects{blocks: true}},

@@ -68,7 +68,9 @@ func (c *Conn) Send(f *socket.Frame) error {
 	if c.closed != nil {
 		return errConnClosed
 	}
-	c.frames = append(c.frames, f)
+	for m := range f.Messages() {
+		c.frames = append(c.frames, m)
+	}
 	c.queued += f.Len()
 	c.tell()
 	return nil

@@ -53,7 +53,9 @@ func (c *conn) Send(f *socket.Frame) error {
 	if c.closing {
 		return errClosed
 	}
-	c.frames = append(c.frames, f)
+	for m := range f.Messages() {
+		c.frames = append(c.frames, m)
+	}
 	c.queued.Add(int64(f.Len()))
 	c.startWriting()
 	return nil

@@ -226,6 +226,15 @@ type conn struct {
 }
 
 func (c *conn) Send(f *socket.Frame) error {
+	for m := range f.Messages() {
+		if err := c.hear(m); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (c *conn) hear(f *socket.Frame) error {
 	var v struct {
 		Event string
 		Data  struct{ Seq json.Number }

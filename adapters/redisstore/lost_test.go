@@ -27,6 +27,15 @@ type listener struct {
 }
 
 func (l *listener) Send(f *socket.Frame) error {
+	for m := range f.Messages() {
+		if err := l.hear(m); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (l *listener) hear(f *socket.Frame) error {
 	var v struct {
 		Event string
 		Data  struct{ User struct{ ID string } }

@@ -33,7 +33,9 @@ func (f *fakeConn) Send(fr *socket.Frame) error {
 	if f.closed {
 		return errors.New("closed")
 	}
-	f.frames <- fr
+	for m := range fr.Messages() {
+		f.frames <- m
+	}
 	return nil
 }
 

@@ -180,21 +180,10 @@ func (c *client) send(f *socket.Frame, shed bool) {
 	_ = c.conn.Send(f) // a closed connection reports itself by Disconnected
 }
 
-// sendAll queues the frames of one answer, which counts as a whole.
+// sendAll queues the frames of one answer, which counts as a whole and leaves in one write.
 func (c *client) sendAll(frames []*socket.Frame) {
-	if len(frames) == 0 {
-		return
-	}
-	size := 0
-	for _, f := range frames {
-		size += f.Len()
-	}
-	if queued := c.conn.Queued(); queued > 0 && queued+size > c.hub.cfg.MaxQueued {
-		c.close(socket.CloseSlow, "the reader does not keep up")
-		return
-	}
-	for _, f := range frames {
-		_ = c.conn.Send(f)
+	if f := socket.Join(frames...); f != nil {
+		c.send(f, false)
 	}
 }
 

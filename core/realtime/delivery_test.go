@@ -14,6 +14,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/parley-chat/parley/adapters/memory"
+	"github.com/parley-chat/parley/core/chat"
 	"github.com/parley-chat/parley/core/realtime"
 	"github.com/parley-chat/parley/core/socket"
 	"github.com/parley-chat/parley/core/user"
@@ -279,4 +280,64 @@ func (c *counting) Follow(ctx context.Context, room string) error {
 func (c *counting) Unfollow(ctx context.Context, room string) error {
 	c.open.Add(-1)
 	return c.Fanout.Unfollow(ctx, room)
+}
+
+// TestMessagesThatWaitLeaveTogether holds the delivery of a room up in the first of its members. What comes
+// meanwhile leaves in one write to each member who has nothing of it, and singly to who has some.
+func TestMessagesThatWaitLeaveTogether(t *testing.T) {
+	const first = 5
+	for _, c := range []struct {
+		name   string
+		most   int   // HubConfig.MaxWrite
+		writes int64 // for the messages that wait
+	}{
+		{"all fit", 0, 1},
+		{"two fit", 2 * len("message 10"), 5}, // 2 to 10: nine messages
+		{"none fits", 1, 9},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			n := start(t, func(cfg *realtime.HubConfig) { cfg.MaxWrite = c.most })
+			told := make(chan struct{}, 16)
+			n.chat.OnStored(func(chat.Message) { told <- struct{}{} }) // after the hub, which has put it in line then
+			bob := n.connect("bob")
+			bob.join("hall")
+			held, release := make(chan struct{}), make(chan struct{})
+			hold := sync.OnceFunc(func() { close(held); <-release })
+			bob.mu.Lock()
+			bob.hold = func(*socket.Frame) { hold() }
+			bob.mu.Unlock()
+			before := bob.writes.Load()
+
+			author := chat.Author{ID: "u-server", Name: "server"}
+			say := func(i int) {
+				_, err := n.chat.Send(t.Context(), chat.Draft{Room: "hall", Author: author, Text: fmt.Sprintf("message %2d", i)})
+				require.NoError(t, err)
+				<-told
+			}
+			say(1)
+			<-held
+			for i := 2; i <= first; i++ {
+				say(i)
+			}
+			carl := n.connect("bob")  // so that nobody is told of him
+			page := carl.join("hall") // up to the fifth
+			require.EqualValues(t, first, page.Seq)
+			carls := carl.writes.Load()
+			for i := first + 1; i <= 10; i++ {
+				say(i)
+			}
+			close(release)
+			for i := 1; i <= 10; i++ {
+				require.Equal(t, fmt.Sprint(i), seqOf(t, bob.until("message")))
+			}
+			for i := first + 1; i <= 10; i++ {
+				require.Equal(t, fmt.Sprint(i), seqOf(t, carl.until("message")))
+			}
+			assert.Equal(t, 1+c.writes, bob.writes.Load()-before)
+			if c.most == 0 {
+				assert.EqualValues(t, 10-first, carl.writes.Load()-carls, "carl has some of it: singly")
+			}
+			assert.Empty(t, carl.frames)
+		})
+	}
 }

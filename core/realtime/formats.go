@@ -36,10 +36,13 @@ func formats(of map[string]protocol.NewFormat, schema *protocol.Schema) (list []
 // frames holds one event, encoded once for each wire format that a receiver speaks.
 type frames struct {
 	event protocol.Outgoing
-	made  [maxFormats]struct {
-		done  bool
-		frame *socket.Frame
-	}
+	made  made
+}
+
+// made are frames by the wire format that a receiver speaks, each made when the first one needs it.
+type made [maxFormats]struct {
+	done  bool
+	frame *socket.Frame
 }
 
 // of returns the frame for a connection; nil if its format does not have the event.
@@ -47,6 +50,29 @@ func (p *frames) of(c *client) *socket.Frame {
 	m := &p.made[c.format]
 	if !m.done {
 		m.done, m.frame = true, c.speaks().Event(p.event)
+	}
+	return m.frame
+}
+
+// row holds messages that follow each other in a room's sequence, joined once for each wire format.
+type row struct {
+	first, last uint64
+	messages    []frames
+	joined      made
+}
+
+// of returns the frame of all messages for a connection; nil if its format does not have the event.
+func (w *row) of(c *client) *socket.Frame {
+	if len(w.messages) == 1 {
+		return w.messages[0].of(c)
+	}
+	m := &w.joined[c.format]
+	if !m.done {
+		all := make([]*socket.Frame, len(w.messages))
+		for i := range w.messages {
+			all[i] = w.messages[i].of(c)
+		}
+		m.done, m.frame = true, socket.Join(all...)
 	}
 	return m.frame
 }

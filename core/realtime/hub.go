@@ -68,6 +68,9 @@ type HubConfig struct {
 	// MaxBacklog is how many signals may wait for delivery in a room; then messages to it are
 	// refused with ErrRoomBusy before they are stored. Default 4,096.
 	MaxBacklog int
+	// MaxWrite is the most bytes of texts that leave in one write when several messages of a room wait for delivery.
+	// Default 16 KiB.
+	MaxWrite int
 	// TypingTTL is how long typing lasts without being renewed. Default 6 seconds.
 	TypingTTL time.Duration
 	// TypingEvery is the least time between two typing events of a user in a room that have an
@@ -124,7 +127,7 @@ func (c *HubConfig) defaults() error {
 	}{
 		{"MaxConnections", &c.MaxConnections, 1_000_000}, {"MaxUserConnections", &c.MaxUserConnections, 1000}, {"MaxRooms", &c.MaxRooms, 100},
 		{"MaxQueued", &c.MaxQueued, 1 << 20}, {"MaxWaiting", &c.MaxWaiting, 1024},
-		{"Burst", &c.Burst, 200}, {"MaxBacklog", &c.MaxBacklog, 4096},
+		{"Burst", &c.Burst, 200}, {"MaxBacklog", &c.MaxBacklog, 4096}, {"MaxWrite", &c.MaxWrite, 16 << 10},
 		{"AnnounceUpTo", &c.AnnounceUpTo, 200}, {"PresenceLimit", &c.PresenceLimit, 200},
 		{"Workers", &c.Workers, runtime.GOMAXPROCS(0)},
 	} {

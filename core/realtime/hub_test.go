@@ -29,6 +29,8 @@ const patience = 20 * time.Second
 type conn struct {
 	frames chan *socket.Frame
 	queued atomic.Int64
+	writes atomic.Int64          // calls of Send
+	hold   func(f *socket.Frame) // called by Send before anything else, if it is set
 
 	mu     sync.Mutex
 	closed bool
@@ -48,7 +50,13 @@ func (c *conn) Send(f *socket.Frame) error {
 	if c.closed {
 		return fault.Unavailable
 	}
-	c.frames <- f
+	if c.hold != nil {
+		c.hold(f)
+	}
+	c.writes.Add(1)
+	for m := range f.Messages() {
+		c.frames <- m
+	}
 	return nil
 }
 

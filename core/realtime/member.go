@@ -136,14 +136,22 @@ func (m *member) goLive(last uint64, ack []*socket.Frame) bool {
 	return true
 }
 
-// flush sends what pends, under client.mu.
+// flush sends what pends, several messages in one write, under client.mu.
 func (m *member) flush() {
+	var frames []*socket.Frame
+	size := 0
 	for _, p := range m.pending {
-		if p.seq > m.last {
-			m.last = p.seq
-			m.client.send(p.frame, false)
+		if p.seq <= m.last {
+			continue
 		}
+		m.last = p.seq
+		if size += p.frame.Len(); size > m.client.hub.cfg.MaxWrite {
+			m.client.sendAll(frames)
+			frames, size = nil, p.frame.Len()
+		}
+		frames = append(frames, p.frame)
 	}
+	m.client.sendAll(frames)
 	m.pending = nil
 	m.live = true
 }

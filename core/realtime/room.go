@@ -117,10 +117,10 @@ func (r *room) run() {
 	r.inbox = nil
 	r.mu.Unlock()
 	r.deliverHeld()
-	for i := range signals {
+	for i := 0; i < len(signals); i++ {
 		switch s := &signals[i]; s.Kind {
 		case SignalMessage:
-			r.message(s)
+			i += r.messages(signals[i:]) - 1
 		case SignalTyping:
 			r.typed(s.User, s.Typing)
 		case SignalJoined:
@@ -143,15 +143,16 @@ func (r *room) run() {
 	r.mu.Unlock()
 }
 
-// message delivers in the order of the sequence: what came already is dropped, what is ahead
-// of a hole is held until the hole is filled.
-func (r *room) message(s *Signal) {
+// messages delivers in the order of the sequence: what came already is dropped, what is ahead
+// of a hole is held until the hole is filled. Signals that follow each other in the sequence are delivered
+// together. It takes at least the first, which is a message, and returns how many it took.
+func (r *room) messages(signals []Signal) int {
 	r.mu.Lock()
-	seq := s.Message.Seq
-	switch {
+	s := &signals[0]
+	switch seq := s.Message.Seq; {
 	case r.known && seq <= r.last:
 		r.mu.Unlock()
-		return
+		return 1
 	case !r.known || seq > r.last+1:
 		// Beyond the limit it is dropped: the store has it.
 		if len(r.held) < r.hub.cfg.MaxBacklog {
@@ -161,14 +162,22 @@ func (r *room) message(s *Signal) {
 			r.filling = r.hub.background(r.fill)
 		}
 		r.mu.Unlock()
-		return
+		return 1
+	}
+	n, size := 1, len(s.Message.Text)
+	for n < len(signals) && signals[n].Kind == SignalMessage && signals[n].Message.Seq == signals[n-1].Message.Seq+1 {
+		if size += len(signals[n].Message.Text); size > r.hub.cfg.MaxWrite {
+			break
+		}
+		n++
 	}
 	// The sequence moves before the first member gets the message: whoever joins from now on
 	// reads a page that reaches to it.
-	r.last = seq
+	r.last = signals[n-1].Message.Seq
 	r.mu.Unlock()
-	r.send(s)
+	r.send(signals[:n])
 	r.deliverHeld()
+	return n
 }
 
 // hold keeps a message that is ahead, under mu.
@@ -179,7 +188,7 @@ func (r *room) hold(s Signal) {
 	r.held[s.Message.Seq] = s
 }
 
-// deliverHeld delivers held messages that are next.
+// deliverHeld delivers held messages that are next, those that follow each other together.
 func (r *room) deliverHeld() {
 	for {
 		r.mu.Lock()
@@ -187,11 +196,16 @@ func (r *room) deliverHeld() {
 			r.mu.Unlock()
 			return
 		}
-		s, ok := r.held[r.last+1]
-		if ok {
+		var next []Signal
+		for size := 0; ; r.last++ {
+			s, ok := r.held[r.last+1]
+			if size += len(s.Message.Text); !ok || len(next) > 0 && size > r.hub.cfg.MaxWrite {
+				break
+			}
 			delete(r.held, s.Message.Seq)
-			r.last++
-		} else {
+			next = append(next, s)
+		}
+		if len(next) == 0 {
 			// Only here, so that a long row of held messages is not looked through for each of them.
 			for seq := range r.held {
 				if seq <= r.last {
@@ -203,10 +217,10 @@ func (r *room) deliverHeld() {
 			}
 		}
 		r.mu.Unlock()
-		if !ok {
+		if len(next) == 0 {
 			return
 		}
-		r.send(&s)
+		r.send(next)
 	}
 }
 
@@ -278,28 +292,44 @@ func (r *room) giveUp(before uint64) {
 	r.broadcast(protocol.Outgoing{Schema: r.hub.schema.ServerEvent(protocol.EventResync), Room: r.name, Data: protocol.Data{"room": r.name}}, everybody)
 }
 
-// send delivers a message to every member. Its author no longer types.
-func (r *room) send(s *Signal) {
-	r.typed(s.Message.Author, false)
-	seq := s.Message.Seq
-	frames := frames{event: protocol.Outgoing{Schema: r.hub.schema.ServerEvent(protocol.EventMessage), Room: r.name, User: s.Message.Author, Message: s.Message}}
+// send delivers messages that follow each other in the sequence to every member, by one write to each that has
+// everything before them and nothing of them. Their authors no longer type.
+func (r *room) send(messages []Signal) {
+	for i := range messages {
+		r.typed(messages[i].Message.Author, false)
+	}
+	row := row{first: messages[0].Message.Seq, last: messages[len(messages)-1].Message.Seq}
+	var one [1]frames // without an allocation
+	row.messages = one[:0]
+	for i := range messages {
+		m := &messages[i].Message
+		row.messages = append(row.messages, frames{event: protocol.Outgoing{Schema: r.hub.schema.ServerEvent(protocol.EventMessage), Room: r.name, User: m.Author, Message: *m}})
+	}
 	r.each(func(m *member) {
 		c := m.client
-		f := frames.of(c)
-		if f == nil {
-			return
-		}
 		c.mu.Lock()
 		switch {
 		case m.left, m.early:
-		case !m.live:
-			m.pending = append(m.pending, pendingFrame{seq, f})
+		case m.live && m.last < row.first:
+			m.last = row.last
+			if f := row.of(c); f != nil {
+				c.send(f, false)
+			}
+		default:
+			for i := range row.messages {
+				seq := row.first + uint64(i)
+				switch f := row.messages[i].of(c); {
+				case f == nil:
+				case !m.live:
+					m.pending = append(m.pending, pendingFrame{seq, f})
+				case seq > m.last:
+					m.last = seq
+					c.send(f, false)
+				}
+			}
 			if len(m.pending) > c.hub.cfg.MaxBacklog {
 				c.close(socket.CloseSlow, "joining took too long")
 			}
-		case seq > m.last:
-			m.last = seq
-			c.send(f, false)
 		}
 		c.mu.Unlock()
 	})

@@ -39,6 +39,7 @@ const (
 type Conn interface {
 	// Send queues f behind what was queued before and returns: frames arrive in the order of the calls.
 	// A frame arrives whole, text as text and binary as binary.
+	// A frame that Join made arrives as its messages, in their order.
 	// f is shared and must not be changed: it may be sent on many connections.
 	// After Close, or when the connection is broken, Send does nothing and returns an error of kind Unavailable.
 	// A nil error does not say that the frame has arrived.

@@ -2,16 +2,63 @@ package socket
 
 import (
 	"encoding/binary"
+	"iter"
 )
 
 // headroom is the longest header of an unmasked WebSocket frame (RFC 6455 section 5.2).
 const headroom = 10
 
-// Frame is one outgoing message, encoded once and shared by all its receivers. It is
-// immutable and may be used from many goroutines.
+// Frame is one outgoing message, or several that [Join] made one, encoded once and shared by all its receivers.
+// It is immutable and may be used from many goroutines.
 type Frame struct {
-	wire []byte // WebSocket header and payload
-	head int    // length of the header
+	wire   []byte   // WebSocket header and payload
+	head   int      // length of the header
+	joined []*Frame // of Join
+}
+
+// Join makes one frame out of several, so that a transport can write them at once. Receivers get the messages
+// of all of them, in this order. Of one frame it is that frame; of none it is nil. A frame that is nil is left out.
+func Join(frames ...*Frame) *Frame {
+	size := 0
+	var all []*Frame
+	for _, f := range frames {
+		if f == nil {
+			continue
+		}
+		size += len(f.wire)
+		if f.joined != nil {
+			all = append(all, f.joined...)
+		} else {
+			all = append(all, f)
+		}
+	}
+	if len(all) < 2 {
+		if len(all) == 0 {
+			return nil
+		}
+		return all[0]
+	}
+	wire := make([]byte, 0, size)
+	for _, f := range all {
+		wire = append(wire, f.wire...)
+	}
+	return &Frame{wire: wire, joined: all}
+}
+
+// Messages returns the frames of the single messages: those that were joined, or f alone. A transport that does not
+// write WebSocket as it is sends these.
+func (f *Frame) Messages() iter.Seq[*Frame] {
+	return func(yield func(*Frame) bool) {
+		if f.joined == nil {
+			yield(f)
+			return
+		}
+		for _, m := range f.joined {
+			if !yield(m) {
+				return
+			}
+		}
+	}
 }
 
 // NewFrame makes a text frame from what build appends to its argument, in one buffer.
@@ -41,13 +88,18 @@ func newFrame(first byte, build func(dst []byte) []byte) *Frame {
 	return &Frame{wire: b[at:], head: headroom - at}
 }
 
-// Payload is the message itself. It must not be changed.
-func (f *Frame) Payload() []byte { return f.wire[f.head:] }
+// Payload is the message itself; of a joined frame it is nil. It must not be changed.
+func (f *Frame) Payload() []byte {
+	if f.joined != nil {
+		return nil
+	}
+	return f.wire[f.head:]
+}
 
-// Binary reports whether the message is binary and not text.
-func (f *Frame) Binary() bool { return f.wire[0] == 0x82 }
+// Binary reports whether the message is binary and not text; of a joined frame it is false.
+func (f *Frame) Binary() bool { return f.joined == nil && f.wire[0] == 0x82 }
 
-// WebSocket is the whole message as one unmasked final WebSocket frame, header and
+// WebSocket is each message as one unmasked final WebSocket frame, header and
 // payload (RFC 6455 section 5.2), ready to be written. It must not be changed.
 func (f *Frame) WebSocket() []byte { return f.wire }
 

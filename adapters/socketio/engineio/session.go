@@ -138,14 +138,18 @@ func (s *Session) Send(f *socket.Frame) error {
 		}
 		return s.ws.Send(f)
 	}
-	if !f.Binary() && bytes.IndexByte(f.Payload(), separator) >= 0 {
-		return fault.Wrap(fault.Invalid, errSeparator)
+	for m := range f.Messages() {
+		if !m.Binary() && bytes.IndexByte(m.Payload(), separator) >= 0 {
+			return fault.Wrap(fault.Invalid, errSeparator)
+		}
 	}
 	if s.polling.bytes+f.Len() > s.server.cfg.MaxQueued {
 		s.abort(TransportError, socket.CloseSlow, closeFrame)
 		return errClosed
 	}
-	s.polling.push(f)
+	for m := range f.Messages() {
+		s.polling.push(m)
+	}
 	return nil
 }
 
