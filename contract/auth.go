@@ -15,15 +15,14 @@ import (
 	"github.com/parley-chat/parley/core/user"
 )
 
-// Sessions is the port of [SessionStore]: a store, the outbox that gets the events of its
-// changes, and what removes expired sessions.
+// Sessions is the port of [SessionStore]: a store, and the outbox that gets the events of its
+// changes.
 type Sessions struct {
-	Store   auth.SessionStore
-	Outbox  event.Outbox
-	Sweeper auth.Sweeper
+	Store  auth.SessionStore
+	Outbox event.Outbox
 }
 
-// SessionStore checks auth.SessionStore, and auth.Sweeper for sessions.
+// SessionStore checks auth.SessionStore.
 func SessionStore() []Case[Sessions] {
 	return suite("SessionStore", []promise[Sessions]{
 		{"a created session is read back", "Create stores s durably, with every field as it is. Every time is UTC, to the microsecond.", sessionsCreate},
@@ -301,15 +300,15 @@ func sessionsSweep(ctx context.Context, p Sessions) error {
 	revoked.RevokedAt = at(5)
 	if err := first(
 		func() error { return open(ctx, p, session(1), session(2), session(3), revoked) },
-		func() error { return sweep(ctx, p.Sweeper, session(1).ExpiresAt.Add(-time.Microsecond), 0) },
+		func() error { return sweep(ctx, p.Store, session(1).ExpiresAt.Add(-time.Microsecond), 0) },
 	); err != nil {
 		return err
 	}
 	if err := first(
-		func() error { return sweep(ctx, p.Sweeper, session(2).ExpiresAt.Add(time.Microsecond), 2) },
+		func() error { return sweep(ctx, p.Store, session(2).ExpiresAt.Add(time.Microsecond), 2) },
 		func() error { return wantSessions(ctx, p, "user-1", session(3)) },
 		func() error { return wantSession(ctx, p, revoked) },
-		func() error { return sweep(ctx, p.Sweeper, session(2).ExpiresAt.Add(time.Microsecond), 0) },
+		func() error { return sweep(ctx, p.Store, session(2).ExpiresAt.Add(time.Microsecond), 0) },
 	); err != nil {
 		return err
 	}
@@ -425,15 +424,13 @@ func standingsChange(ctx context.Context, p Standing) error {
 	return then(during("Update of the user", err), func() error { return stand(ctx, p, mine, one) })
 }
 
-// Codes is the port of [CodeStore]: a store, the outbox that gets the events of what is stored, and
-// what removes expired codes.
+// Codes is the port of [CodeStore]: a store, and the outbox that gets the events of what is stored.
 type Codes struct {
-	Store   auth.CodeStore
-	Outbox  event.Outbox
-	Sweeper auth.Sweeper
+	Store  auth.CodeStore
+	Outbox event.Outbox
 }
 
-// CodeStore checks auth.CodeStore, and auth.Sweeper for codes.
+// CodeStore checks auth.CodeStore.
 func CodeStore() []Case[Codes] {
 	return suite("CodeStore", []promise[Codes]{
 		{"a code is used once", "Use marks the code as used at the given time, durably, unless it was used before. Use returns the code as it was before the call. Every time is UTC, to the microsecond.", codesUse},
@@ -541,8 +538,8 @@ func codesEvents(ctx context.Context, p Codes) error {
 func codesEventsStay(ctx context.Context, p Codes) error {
 	if err := first(
 		func() error { return p.Store.Put(ctx, code(1), happened(1)) },
-		func() error { return sweep(ctx, p.Sweeper, code(1).ExpiresAt.Add(time.Microsecond), 1) },
-		func() error { return sweep(ctx, p.Sweeper, code(1).ExpiresAt.Add(time.Microsecond), 0) },
+		func() error { return sweep(ctx, p.Store, code(1).ExpiresAt.Add(time.Microsecond), 1) },
+		func() error { return sweep(ctx, p.Store, code(1).ExpiresAt.Add(time.Microsecond), 0) },
 		func() error { return wantPending(ctx, p.Outbox, happened(1)) },
 	); err != nil {
 		return err
@@ -584,9 +581,9 @@ func codesSweep(ctx context.Context, p Codes) error {
 		func() error { return put(ctx, p, code(1), code(2), code(3)) },
 		func() error { return use(ctx, p, at(10), code(2)) },
 		func() error { return use(ctx, p, at(10), code(3)) },
-		func() error { return sweep(ctx, p.Sweeper, code(1).ExpiresAt.Add(-time.Microsecond), 0) },
-		func() error { return sweep(ctx, p.Sweeper, code(2).ExpiresAt.Add(time.Microsecond), 2) },
-		func() error { return sweep(ctx, p.Sweeper, code(2).ExpiresAt.Add(time.Microsecond), 0) },
+		func() error { return sweep(ctx, p.Store, code(1).ExpiresAt.Add(-time.Microsecond), 0) },
+		func() error { return sweep(ctx, p.Store, code(2).ExpiresAt.Add(time.Microsecond), 2) },
+		func() error { return sweep(ctx, p.Store, code(2).ExpiresAt.Add(time.Microsecond), 0) },
 		func() error { return use(ctx, p, at(20), usedAt(code(3), at(10))) },
 	); err != nil {
 		return err

@@ -179,12 +179,24 @@ type sender func(context.Context, mail.Message) error
 
 func (s sender) Send(ctx context.Context, m mail.Message) error { return s(ctx, m) }
 
+func (sender) Check(context.Context) error { return nil }
+
+// loud is a sender that sends a mail to find out whether it can.
+type loud struct{ mail.Sender }
+
+func (l loud) Check(ctx context.Context) error { return l.Send(ctx, mail.Message{ID: "check"}) }
+
 type sessions struct {
 	auth.SessionStore
 	create func(context.Context, auth.Session) error
 	byID   func(context.Context, string) (auth.Session, error)
 	update func(context.Context, string, func(*auth.Session) error, ...event.Event) (auth.Session, error)
 	byUser func(context.Context, user.ID, time.Time, int) ([]auth.Session, error)
+	sweeper
+}
+
+func (s sessions) DeleteExpired(ctx context.Context, before time.Time) (int, error) {
+	return s.orOf(s.SessionStore)(ctx, before)
 }
 
 func (s sessions) Create(ctx context.Context, v auth.Session) error {
@@ -223,6 +235,11 @@ type codes struct {
 	auth.CodeStore
 	put func(context.Context, auth.Code, ...event.Event) error
 	use func(context.Context, string, time.Time) (auth.Code, error)
+	sweeper
+}
+
+func (c codes) DeleteExpired(ctx context.Context, before time.Time) (int, error) {
+	return c.orOf(c.CodeStore)(ctx, before)
 }
 
 func (c codes) Put(ctx context.Context, v auth.Code, events ...event.Event) error {
@@ -245,6 +262,11 @@ type signUps struct {
 	byID    func(context.Context, string) (auth.WaitingSignUp, error)
 	byEmail func(context.Context, user.Email) ([]auth.WaitingSignUp, error)
 	confirm func(context.Context, string, time.Time) (auth.WaitingSignUp, error)
+	sweeper
+}
+
+func (s signUps) DeleteExpired(ctx context.Context, before time.Time) (int, error) {
+	return s.orOf(s.SignUps)(ctx, before)
 }
 
 func (s signUps) Create(ctx context.Context, w auth.WaitingSignUp, keep int, events ...event.Event) error {
@@ -277,9 +299,18 @@ func (s signUps) Confirm(ctx context.Context, id string, at time.Time) (auth.Wai
 
 type sweeper func(context.Context, time.Time) (int, error)
 
-func (s sweeper) DeleteExpired(ctx context.Context, before time.Time) (int, error) {
-	return s(ctx, before)
+// orOf is the sweeper, or that of the store that it stands before.
+func (s sweeper) orOf(under auth.Sweeper) sweeper {
+	if s == nil {
+		return under.DeleteExpired
+	}
+	return s
 }
+
+// everlasting is of what nothing expires.
+type everlasting struct{}
+
+func (everlasting) DeleteExpired(context.Context, time.Time) (int, error) { return 0, nil }
 
 type nonces func(context.Context, string, time.Time) (bool, error)
 
@@ -287,10 +318,18 @@ func (n nonces) Spend(ctx context.Context, name string, expires time.Time) (bool
 	return n(ctx, name, expires)
 }
 
+func (nonces) DeleteExpired(ctx context.Context, before time.Time) (int, error) {
+	return everlasting{}.DeleteExpired(ctx, before)
+}
+
 type limiter func(context.Context, string, auth.Rate, time.Time) (time.Duration, error)
 
 func (l limiter) Allow(ctx context.Context, key string, r auth.Rate, now time.Time) (time.Duration, error) {
 	return l(ctx, key, r, now)
+}
+
+func (limiter) DeleteExpired(ctx context.Context, before time.Time) (int, error) {
+	return everlasting{}.DeleteExpired(ctx, before)
 }
 
 type hasher struct {

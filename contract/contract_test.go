@@ -114,7 +114,7 @@ func openMails() contract.Mails {
 
 func openSessions() contract.Sessions {
 	s := memory.NewStore()
-	return contract.Sessions{Store: s.Sessions, Outbox: s.Outbox, Sweeper: s.Sessions}
+	return contract.Sessions{Store: s.Sessions, Outbox: s.Outbox}
 }
 
 func openStanding() contract.Standing {
@@ -185,11 +185,11 @@ func trials() []trial {
 		try("Standings", contract.Standings(), plain(openStanding), standingFaults()...),
 		try("CodeStore", contract.CodeStore(), plain(func() contract.Codes {
 			s := memory.NewStore()
-			return contract.Codes{Store: s.Codes, Outbox: s.Outbox, Sweeper: s.Codes}
+			return contract.Codes{Store: s.Codes, Outbox: s.Outbox}
 		}), codeFaults()...),
 		try("SignUps", contract.SignUps(), plain(func() contract.WaitingSignUps {
 			s := memory.NewStore()
-			return contract.WaitingSignUps{Store: s.SignUps, Outbox: s.Outbox, Sweeper: s.SignUps}
+			return contract.WaitingSignUps{Store: s.SignUps, Outbox: s.Outbox}
 		}), signUpFaults()...),
 		try("Nonces", contract.Nonces(), plain(func() auth.Nonces { return memory.NewNonces(memory.NoncesConfig{}) }), nonceFaults()...),
 		try("Limiter", contract.Limiter(), plain(func() auth.Limiter { return memory.NewLimiter(memory.LimiterConfig{}) }), limiterFaults()...),

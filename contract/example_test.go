@@ -27,7 +27,6 @@ func ExampleRunStore() {
 			s := memory.NewStore()
 			return contract.Store{
 				Users: s.Users, Outbox: s.Outbox, Sessions: s.Sessions, Codes: s.Codes, SignUps: s.SignUps, Nonces: s.Nonces,
-				SessionSweeper: s.Sessions, CodeSweeper: s.Codes, SignUpSweeper: s.SignUps,
 				MailQueue: s.MailQueue, DeadLetters: s.MailQueue, MailStats: s.MailQueue,
 				Messages: s.Messages, Rooms: s.Rooms, Members: s.Members,
 			}
@@ -43,6 +42,7 @@ func ExampleRunStore() {
 type forgetful struct{}
 
 func (forgetful) Spend(context.Context, string, time.Time) (bool, error) { return true, nil }
+func (forgetful) DeleteExpired(context.Context, time.Time) (int, error)  { return 0, nil }
 
 // In a test one calls Run; Verify gives the same results to a program.
 func ExampleVerify() {

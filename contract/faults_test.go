@@ -661,6 +661,10 @@ func senderFaults() []broken[contract.Outgoing] {
 			m.ToName = ""
 			return s.Send(ctx, m)
 		})},
+		{"a check is a mail", "a check sends nothing", func(p contract.Outgoing) contract.Outgoing {
+			p.Sender = loud{p.Sender}
+			return p
+		}},
 		{"an ended context is a refusal", "Send gives up with its context", breaks(func(s mail.Sender, ctx context.Context, m mail.Message) error {
 			if err := s.Send(ctx, m); err != nil {
 				return mail.ErrRefused.Because(err)
@@ -707,11 +711,9 @@ func sessionFaults() []broken[contract.Sessions] {
 		}
 	}
 	sweeps := func(f func(s auth.Sweeper, ctx context.Context, before time.Time) (int, error)) func(contract.Sessions) contract.Sessions {
-		return func(p contract.Sessions) contract.Sessions {
-			under := p.Sweeper
-			p.Sweeper = sweeper(func(ctx context.Context, before time.Time) (int, error) { return f(under, ctx, before) })
-			return p
-		}
+		return breaks(func(s auth.SessionStore) sessions {
+			return sessions{sweeper: func(ctx context.Context, before time.Time) (int, error) { return f(s, ctx, before) }}
+		})
 	}
 	return []broken[contract.Sessions]{
 		{"times lose their microseconds", "a created session is read back", breaks(func(s auth.SessionStore) sessions {
@@ -858,10 +860,10 @@ func codeFaults() []broken[contract.Codes] {
 			return codes{put: func(ctx context.Context, c auth.Code, _ ...event.Event) error { return s.Put(ctx, c) }}
 		})},
 		{"a code takes its events with it", "a code that is removed leaves its events", func(p contract.Codes) contract.Codes {
-			under := p.Sweeper
-			p.Sweeper = sweeper(func(ctx context.Context, before time.Time) (int, error) {
+			under := p.Store
+			p.Store = codes{CodeStore: under, sweeper: func(ctx context.Context, before time.Time) (int, error) {
 				return takingEvents(ctx, p.Outbox, under, before)
-			})
+			}}
 			return p
 		}},
 		{"expired codes are hidden", "an expired code is returned", breaks(func(s auth.CodeStore) codes {
@@ -874,10 +876,10 @@ func codeFaults() []broken[contract.Codes] {
 			}}
 		})},
 		{"everything is removed", "expired codes are removed", func(p contract.Codes) contract.Codes {
-			under := p.Sweeper
-			p.Sweeper = sweeper(func(ctx context.Context, before time.Time) (int, error) {
+			under := p.Store
+			p.Store = codes{CodeStore: under, sweeper: func(ctx context.Context, before time.Time) (int, error) {
 				return under.DeleteExpired(ctx, before.AddDate(1, 0, 0))
-			})
+			}}
 			return p
 		}},
 	}
@@ -974,10 +976,10 @@ func signUpFaults() []broken[contract.WaitingSignUps] {
 			return s.Create(ctx, w, keep)
 		})},
 		{"a sign-up takes its events with it", "a sign-up that is removed leaves its events", func(p contract.WaitingSignUps) contract.WaitingSignUps {
-			under := p.Sweeper
-			p.Sweeper = sweeper(func(ctx context.Context, before time.Time) (int, error) {
+			under := p.Store
+			p.Store = signUps{SignUps: under, sweeper: func(ctx context.Context, before time.Time) (int, error) {
 				return takingEvents(ctx, p.Outbox, under, before)
-			})
+			}}
 			return p
 		}},
 		{"events come without a sign-up", "a refused create stores no event", func(p contract.WaitingSignUps) contract.WaitingSignUps {
@@ -1012,10 +1014,10 @@ func signUpFaults() []broken[contract.WaitingSignUps] {
 			return w, err
 		})},
 		{"everything is removed", "expired sign-ups are removed", func(p contract.WaitingSignUps) contract.WaitingSignUps {
-			under := p.Sweeper
-			p.Sweeper = sweeper(func(ctx context.Context, before time.Time) (int, error) {
+			under := p.Store
+			p.Store = signUps{SignUps: under, sweeper: func(ctx context.Context, before time.Time) (int, error) {
 				return under.DeleteExpired(ctx, before.AddDate(1, 0, 0))
-			})
+			}}
 			return p
 		}},
 		{"an ended context does not matter", "an ended context stores nothing", creates(func(s auth.SignUps, ctx context.Context, w auth.WaitingSignUp, keep int, events []event.Event) error {

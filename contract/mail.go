@@ -1083,7 +1083,19 @@ func MailSender() []Case[Outgoing] {
 		{"a sent mail has arrived", "Send returns nil once the next hop has taken responsibility for m.", senderArrives},
 		{"concurrent mails arrive", "It may be called from many goroutines.", senderConcurrent},
 		{"Send gives up with its context", "Send gives up when ctx is done.", senderEnded},
+		{"a check sends nothing", "Check returns nil if the sender would take a mail now, or cannot tell. Check sends nothing.", senderCheck},
 	})
+}
+
+func senderCheck(ctx context.Context, p Outgoing) error {
+	if err := during("Check", p.Sender.Check(ctx)); err != nil {
+		return err
+	}
+	all, err := p.Arrived(ctx)
+	if err == nil && len(all) > 0 {
+		err = fmt.Errorf("%d mails have arrived, though none was sent", len(all))
+	}
+	return during("Arrived", err)
 }
 
 func letter(n int) mail.Message {

@@ -27,10 +27,14 @@ func (n *Nonces) Spend(_ context.Context, name string, _ time.Time) (bool, error
 	return !was, nil
 }
 
+// DeleteExpired keeps everything.
+func (*Nonces) DeleteExpired(context.Context, time.Time) (int, error) { return 0, nil }
+
 // Forgetful does not.
 type Forgetful struct{}
 
-func (Forgetful) Spend(context.Context, string, time.Time) (bool, error) { return true, nil }
+func (Forgetful) Spend(context.Context, string, time.Time) (bool, error)      { return true, nil }
+func (Forgetful) DeleteExpired(context.Context, time.Time) (int, error) { return 0, nil }
 `,
 	"nonces_test.go": `package outside
 
@@ -57,7 +61,7 @@ func store(messages chat.MessageStore) contract.Store {
 	s := memory.NewStore()
 	return contract.Store{
 		Users: s.Users, Outbox: s.Outbox, Sessions: s.Sessions, Codes: s.Codes, SignUps: s.SignUps, Nonces: s.Nonces,
-		Limiter: memory.NewLimiter(memory.LimiterConfig{}), SessionSweeper: s.Sessions, CodeSweeper: s.Codes, SignUpSweeper: s.SignUps,
+		Limiter: memory.NewLimiter(memory.LimiterConfig{}),
 		MailQueue: s.MailQueue, DeadLetters: s.MailQueue, MailStats: s.MailQueue,
 		Messages: messages, Rooms: s.Rooms, Members: s.Members,
 	}

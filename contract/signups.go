@@ -12,15 +12,14 @@ import (
 	"github.com/parley-chat/parley/core/user"
 )
 
-// WaitingSignUps is the port of [SignUps]: a store, the outbox that gets the events of what is
-// stored, and what removes expired sign-ups.
+// WaitingSignUps is the port of [SignUps]: a store, and the outbox that gets the events of what is
+// stored.
 type WaitingSignUps struct {
-	Store   auth.SignUps
-	Outbox  event.Outbox
-	Sweeper auth.Sweeper
+	Store  auth.SignUps
+	Outbox event.Outbox
 }
 
-// SignUps checks auth.SignUps, and auth.Sweeper for sign-ups.
+// SignUps checks auth.SignUps.
 func SignUps() []Case[WaitingSignUps] {
 	return suite("SignUps", []promise[WaitingSignUps]{
 		{"a sign-up is read back", "Create stores w durably, with every field as it is. Every time is UTC, to the microsecond.", signUpsCreate},
@@ -227,7 +226,7 @@ func signUpsEventsStay(ctx context.Context, p WaitingSignUps) error {
 		func() error { return p.Store.Create(ctx, signUp(1), 1, happened(1)) },
 		func() error { return p.Store.Create(ctx, signUp(2), 1, happened(2)) },
 		func() error { return wantNoSignUp(ctx, p, signUp(1).ID) },
-		func() error { return sweep(ctx, p.Sweeper, signUp(2).ExpiresAt.Add(time.Microsecond), 1) },
+		func() error { return sweep(ctx, p.Store, signUp(2).ExpiresAt.Add(time.Microsecond), 1) },
 		func() error { return wantNoSignUp(ctx, p, signUp(2).ID) },
 		func() error { return wantSignUps(ctx, p, signUp(2).Email) },
 		func() error { return wantPending(ctx, p.Outbox, happened(1), happened(2)) },
@@ -299,9 +298,9 @@ func signUpsSweep(ctx context.Context, p WaitingSignUps) error {
 	return first(
 		func() error { return wait(ctx, p, manySignUps, signUp(1), signUp(2), signUp(3)) },
 		func() error { return confirm(ctx, p, at(10), signUp(2)) },
-		func() error { return sweep(ctx, p.Sweeper, signUp(1).ExpiresAt, 0) },
-		func() error { return sweep(ctx, p.Sweeper, signUp(2).ExpiresAt.Add(time.Microsecond), 2) },
-		func() error { return sweep(ctx, p.Sweeper, signUp(2).ExpiresAt.Add(time.Microsecond), 0) },
+		func() error { return sweep(ctx, p.Store, signUp(1).ExpiresAt, 0) },
+		func() error { return sweep(ctx, p.Store, signUp(2).ExpiresAt.Add(time.Microsecond), 2) },
+		func() error { return sweep(ctx, p.Store, signUp(2).ExpiresAt.Add(time.Microsecond), 0) },
 		func() error { return wantNoSignUp(ctx, p, signUp(1).ID) },
 		func() error { return wantNoSignUp(ctx, p, signUp(2).ID) },
 		func() error { return wantSignUps(ctx, p, signUp(3).Email, signUp(3)) },

@@ -75,18 +75,20 @@ func TestACheckEndsWithItsFirstFailure(t *testing.T) {
 				update: func(context.Context, string, func(*auth.Session) error, ...event.Event) (auth.Session, error) {
 					return auth.Session{}, o.fail()
 				},
-				byUser: func(context.Context, user.ID, time.Time, int) ([]auth.Session, error) { return nil, o.fail() },
+				byUser:  func(context.Context, user.ID, time.Time, int) ([]auth.Session, error) { return nil, o.fail() },
+				sweeper: outSweeper(o),
 			},
-			Outbox: outOutbox(o), Sweeper: outSweeper(o),
+			Outbox: outOutbox(o),
 		}
 	})
 	endsWithItsFirstFailure(t, contract.CodeStore(), func(o *out) contract.Codes {
 		return contract.Codes{
 			Store: codes{
-				put: func(context.Context, auth.Code, ...event.Event) error { return o.fail() },
-				use: func(context.Context, string, time.Time) (auth.Code, error) { return auth.Code{}, o.fail() },
+				put:     func(context.Context, auth.Code, ...event.Event) error { return o.fail() },
+				use:     func(context.Context, string, time.Time) (auth.Code, error) { return auth.Code{}, o.fail() },
+				sweeper: outSweeper(o),
 			},
-			Outbox: outOutbox(o), Sweeper: outSweeper(o),
+			Outbox: outOutbox(o),
 		}
 	})
 	endsWithItsFirstFailure(t, contract.SignUps(), func(o *out) contract.WaitingSignUps {
@@ -98,8 +100,9 @@ func TestACheckEndsWithItsFirstFailure(t *testing.T) {
 				confirm: func(context.Context, string, time.Time) (auth.WaitingSignUp, error) {
 					return auth.WaitingSignUp{}, o.fail()
 				},
+				sweeper: outSweeper(o),
 			},
-			Outbox: outOutbox(o), Sweeper: outSweeper(o),
+			Outbox: outOutbox(o),
 		}
 	})
 	endsWithItsFirstFailure(t, contract.MailQueue(), outMails)
@@ -136,7 +139,7 @@ func outOutbox(o *out) event.Outbox {
 	}
 }
 
-func outSweeper(o *out) auth.Sweeper {
+func outSweeper(o *out) sweeper {
 	return sweeper(func(context.Context, time.Time) (int, error) { return 0, o.fail() })
 }
 

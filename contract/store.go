@@ -25,8 +25,6 @@ type Store struct {
 	SignUps   auth.SignUps
 	Nonces    auth.Nonces
 	Limiter   auth.Limiter
-	// SessionSweeper, CodeSweeper and SignUpSweeper remove what is expired of Sessions, Codes and SignUps.
-	SessionSweeper, CodeSweeper, SignUpSweeper auth.Sweeper
 
 	MailQueue   mail.Queue
 	DeadLetters mail.DeadLetters
@@ -79,12 +77,12 @@ func storeSuites() []storeSuite {
 		of(UserRepository(), users),
 		of(Outbox(), users),
 		of(SessionStore(), func(s Store) Sessions {
-			return Sessions{Store: s.Sessions, Outbox: s.Outbox, Sweeper: s.SessionSweeper}
+			return Sessions{Store: s.Sessions, Outbox: s.Outbox}
 		}),
 		of(Standings(), func(s Store) Standing { return Standing{Reader: s.Standings, Sessions: s.Sessions, Users: s.Users} }),
-		of(CodeStore(), func(s Store) Codes { return Codes{Store: s.Codes, Outbox: s.Outbox, Sweeper: s.CodeSweeper} }),
+		of(CodeStore(), func(s Store) Codes { return Codes{Store: s.Codes, Outbox: s.Outbox} }),
 		of(SignUps(), func(s Store) WaitingSignUps {
-			return WaitingSignUps{Store: s.SignUps, Outbox: s.Outbox, Sweeper: s.SignUpSweeper}
+			return WaitingSignUps{Store: s.SignUps, Outbox: s.Outbox}
 		}),
 		of(Nonces(), func(s Store) auth.Nonces { return s.Nonces }),
 		of(Limiter(), func(s Store) auth.Limiter { return s.Limiter }),

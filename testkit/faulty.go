@@ -40,6 +40,7 @@ var methods = map[string]kind{
 	"Outbox.SetAside":      repeatable,
 
 	"Sender.Send":         repeatable,
+	"Sender.Check":        repeatable,
 	"Queue.Enqueue":       repeatable,
 	"Queue.Claim":         once,
 	"Queue.Settle":        once,
@@ -50,23 +51,27 @@ var methods = map[string]kind{
 	"DeadLetters.Discard": once,
 	"Stats.Stats":         repeatable,
 
-	"Hasher.Hash":           repeatable,
-	"Hasher.Verify":         repeatable,
-	"Issuer.Issue":          repeatable,
-	"Verifier.Verify":       repeatable,
-	"Sessions.Create":       once,
-	"Sessions.ByID":         repeatable,
-	"Sessions.Update":       once,
-	"Sessions.ByUser":       repeatable,
-	"Codes.Put":             once,
-	"Codes.Use":             once,
-	"SignUps.Create":        once,
-	"SignUps.ByID":          repeatable,
-	"SignUps.ByEmail":       repeatable,
-	"SignUps.Confirm":       once,
-	"Nonces.Spend":          once,
-	"Limiter.Allow":         once,
-	"Sweeper.DeleteExpired": repeatable,
+	"Hasher.Hash":            repeatable,
+	"Hasher.Verify":          repeatable,
+	"Issuer.Issue":           repeatable,
+	"Verifier.Verify":        repeatable,
+	"Sessions.Create":        once,
+	"Sessions.ByID":          repeatable,
+	"Sessions.Update":        once,
+	"Sessions.ByUser":        repeatable,
+	"Sessions.DeleteExpired": repeatable,
+	"Codes.Put":              once,
+	"Codes.Use":              once,
+	"Codes.DeleteExpired":    repeatable,
+	"SignUps.Create":         once,
+	"SignUps.ByID":           repeatable,
+	"SignUps.ByEmail":        repeatable,
+	"SignUps.Confirm":        once,
+	"SignUps.DeleteExpired":  repeatable,
+	"Nonces.Spend":           once,
+	"Nonces.DeleteExpired":   repeatable,
+	"Limiter.Allow":          once,
+	"Limiter.DeleteExpired":  repeatable,
 
 	"Messages.Append": once,
 	"Messages.List":   repeatable,
@@ -201,6 +206,10 @@ func (d sender) Send(ctx context.Context, m mail.Message) error {
 	return d.faults.do(ctx, "Sender.Send", func() error { return d.next.Send(ctx, m) })
 }
 
+func (d sender) Check(ctx context.Context) error {
+	return d.faults.do(ctx, "Sender.Check", func() error { return d.next.Check(ctx) })
+}
+
 // FaultyQueue puts faults before a queue.
 func FaultyQueue(next mail.Queue, f *Faults) mail.Queue { return queue{next, f} }
 
@@ -327,6 +336,10 @@ func (d sessions) ByUser(ctx context.Context, id user.ID, at time.Time, limit in
 	return ask(ctx, d.faults, "Sessions.ByUser", func() ([]auth.Session, error) { return d.next.ByUser(ctx, id, at, limit) })
 }
 
+func (d sessions) DeleteExpired(ctx context.Context, before time.Time) (int, error) {
+	return ask(ctx, d.faults, "Sessions.DeleteExpired", func() (int, error) { return d.next.DeleteExpired(ctx, before) })
+}
+
 // FaultyCodes puts faults before a store of codes.
 func FaultyCodes(next auth.CodeStore, f *Faults) auth.CodeStore { return codes{next, f} }
 
@@ -341,6 +354,10 @@ func (d codes) Put(ctx context.Context, c auth.Code, events ...event.Event) erro
 
 func (d codes) Use(ctx context.Context, hash string, at time.Time) (auth.Code, error) {
 	return ask(ctx, d.faults, "Codes.Use", func() (auth.Code, error) { return d.next.Use(ctx, hash, at) })
+}
+
+func (d codes) DeleteExpired(ctx context.Context, before time.Time) (int, error) {
+	return ask(ctx, d.faults, "Codes.DeleteExpired", func() (int, error) { return d.next.DeleteExpired(ctx, before) })
 }
 
 // FaultySignUps puts faults before a store of sign-ups.
@@ -367,6 +384,10 @@ func (d signUps) Confirm(ctx context.Context, id string, at time.Time) (auth.Wai
 	return ask(ctx, d.faults, "SignUps.Confirm", func() (auth.WaitingSignUp, error) { return d.next.Confirm(ctx, id, at) })
 }
 
+func (d signUps) DeleteExpired(ctx context.Context, before time.Time) (int, error) {
+	return ask(ctx, d.faults, "SignUps.DeleteExpired", func() (int, error) { return d.next.DeleteExpired(ctx, before) })
+}
+
 // FaultyNonces puts faults before single-use names.
 func FaultyNonces(next auth.Nonces, f *Faults) auth.Nonces { return nonces{next, f} }
 
@@ -377,6 +398,10 @@ type nonces struct {
 
 func (d nonces) Spend(ctx context.Context, name string, expires time.Time) (bool, error) {
 	return ask(ctx, d.faults, "Nonces.Spend", func() (bool, error) { return d.next.Spend(ctx, name, expires) })
+}
+
+func (d nonces) DeleteExpired(ctx context.Context, before time.Time) (int, error) {
+	return ask(ctx, d.faults, "Nonces.DeleteExpired", func() (int, error) { return d.next.DeleteExpired(ctx, before) })
 }
 
 // FaultyLimiter puts faults before a limiter.
@@ -391,16 +416,8 @@ func (d limiter) Allow(ctx context.Context, key string, r auth.Rate, now time.Ti
 	return ask(ctx, d.faults, "Limiter.Allow", func() (time.Duration, error) { return d.next.Allow(ctx, key, r, now) })
 }
 
-// FaultySweeper puts faults before a sweeper.
-func FaultySweeper(next auth.Sweeper, f *Faults) auth.Sweeper { return sweeper{next, f} }
-
-type sweeper struct {
-	next   auth.Sweeper
-	faults *Faults
-}
-
-func (d sweeper) DeleteExpired(ctx context.Context, before time.Time) (int, error) {
-	return ask(ctx, d.faults, "Sweeper.DeleteExpired", func() (int, error) { return d.next.DeleteExpired(ctx, before) })
+func (d limiter) DeleteExpired(ctx context.Context, before time.Time) (int, error) {
+	return ask(ctx, d.faults, "Limiter.DeleteExpired", func() (int, error) { return d.next.DeleteExpired(ctx, before) })
 }
 
 // FaultyMessages puts faults before a store of messages.

@@ -50,7 +50,6 @@ type ports struct {
 	signUps       auth.SignUps
 	nonces        auth.Nonces
 	limiter       auth.Limiter
-	sweeper       auth.Sweeper
 	messages      chat.MessageStore
 	rooms         chat.Rooms
 	members       chat.Members
@@ -122,7 +121,6 @@ func open(t *testing.T, outer, inner *testkit.Faults) *ports {
 		signUps:       twice(auth.SignUps(s.SignUps), testkit.FaultySignUps, outer, inner),
 		nonces:        twice(auth.Nonces(s.Nonces), testkit.FaultyNonces, outer, inner),
 		limiter:       twice(auth.Limiter(memory.NewLimiter(memory.LimiterConfig{})), testkit.FaultyLimiter, outer, inner),
-		sweeper:       twice(auth.Sweeper(s.Sessions), testkit.FaultySweeper, outer, inner),
 		messages:      twice(chat.MessageStore(s.Messages), testkit.FaultyMessages, outer, inner),
 		rooms:         twice(chat.Rooms(s.Rooms), testkit.FaultyRooms, outer, inner),
 		members:       twice(chat.Members(s.Members), testkit.FaultyMembers, outer, inner),
@@ -268,10 +266,27 @@ var calls = map[string]func(ctx context.Context, p *ports) ([]any, error){
 		_, err := p.limiter.Allow(ctx, "k", auth.Rate{Burst: 1, Per: time.Second}, at)
 		return nil, err
 	},
-	"Sweeper.DeleteExpired": func(ctx context.Context, p *ports) ([]any, error) {
-		_, err := p.sweeper.DeleteExpired(ctx, at)
+	"Sessions.DeleteExpired": func(ctx context.Context, p *ports) ([]any, error) {
+		_, err := p.sessions.DeleteExpired(ctx, at)
 		return nil, err
 	},
+	"Codes.DeleteExpired": func(ctx context.Context, p *ports) ([]any, error) {
+		_, err := p.codes.DeleteExpired(ctx, at)
+		return nil, err
+	},
+	"SignUps.DeleteExpired": func(ctx context.Context, p *ports) ([]any, error) {
+		_, err := p.signUps.DeleteExpired(ctx, at)
+		return nil, err
+	},
+	"Nonces.DeleteExpired": func(ctx context.Context, p *ports) ([]any, error) {
+		_, err := p.nonces.DeleteExpired(ctx, at)
+		return nil, err
+	},
+	"Limiter.DeleteExpired": func(ctx context.Context, p *ports) ([]any, error) {
+		_, err := p.limiter.DeleteExpired(ctx, at)
+		return nil, err
+	},
+	"Sender.Check": func(ctx context.Context, p *ports) ([]any, error) { return nil, p.sender.Check(ctx) },
 	"Messages.Append": func(ctx context.Context, p *ports) ([]any, error) {
 		stored, err := p.messages.Append(ctx, []chat.Message{{Room: "r"}})
 		return []any{stored}, err
@@ -379,7 +394,7 @@ func TestMethodsAreThoseOfThePorts(t *testing.T) {
 		"Hasher": reflect.TypeFor[auth.Hasher](), "Issuer": reflect.TypeFor[auth.TokenIssuer](),
 		"Verifier": reflect.TypeFor[auth.TokenVerifier](), "Sessions": reflect.TypeFor[auth.SessionStore](),
 		"Codes": reflect.TypeFor[auth.CodeStore](), "SignUps": reflect.TypeFor[auth.SignUps](), "Nonces": reflect.TypeFor[auth.Nonces](),
-		"Limiter": reflect.TypeFor[auth.Limiter](), "Sweeper": reflect.TypeFor[auth.Sweeper](),
+		"Limiter":  reflect.TypeFor[auth.Limiter](),
 		"Messages": reflect.TypeFor[chat.MessageStore](), "Rooms": reflect.TypeFor[chat.Rooms](),
 		"Members": reflect.TypeFor[chat.Members](), "Cache": reflect.TypeFor[chat.RecentCache](),
 		"Access": reflect.TypeFor[chat.Access](), "Fanout": reflect.TypeFor[realtime.Fanout](),

@@ -39,6 +39,14 @@ func (b *Mailbox) Send(ctx context.Context, m mail.Message) error {
 	return nil
 }
 
+// Check returns nil: there is always room.
+func (b *Mailbox) Check(ctx context.Context) error {
+	if err := ctx.Err(); err != nil {
+		return fault.Wrap(fault.Unavailable, err)
+	}
+	return nil
+}
+
 // All returns every mail, oldest first.
 func (b *Mailbox) All() []mail.Message {
 	b.mu.Lock()

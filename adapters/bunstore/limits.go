@@ -17,10 +17,7 @@ import (
 // Its methods may be called from many goroutines. What is allowed costs one commit.
 type Limiter struct{ db *database }
 
-var (
-	_ auth.Limiter = (*Limiter)(nil)
-	_ auth.Sweeper = (*Limiter)(nil)
-)
+var _ auth.Limiter = (*Limiter)(nil)
 
 type limitRow struct {
 	bun.BaseModel `bun:"table:parley_limits"`

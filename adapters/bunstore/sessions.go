@@ -19,7 +19,6 @@ type Sessions struct{ db *database }
 var (
 	_ auth.SessionStore = (*Sessions)(nil)
 	_ auth.Standings    = (*Sessions)(nil)
-	_ auth.Sweeper      = (*Sessions)(nil)
 )
 
 type sessionRow struct {
@@ -172,10 +171,7 @@ func (s *Sessions) DeleteExpired(ctx context.Context, before time.Time) (int, er
 // Codes stores one-time codes. Its methods may be called from many goroutines.
 type Codes struct{ db *database }
 
-var (
-	_ auth.CodeStore = (*Codes)(nil)
-	_ auth.Sweeper   = (*Codes)(nil)
-)
+var _ auth.CodeStore = (*Codes)(nil)
 
 type codeRow struct {
 	bun.BaseModel `bun:"table:parley_codes"`
@@ -259,10 +255,7 @@ func (s *Codes) DeleteExpired(ctx context.Context, before time.Time) (int, error
 // Nonces remembers names until they are swept. Its methods may be called from many goroutines.
 type Nonces struct{ db *database }
 
-var (
-	_ auth.Nonces  = (*Nonces)(nil)
-	_ auth.Sweeper = (*Nonces)(nil)
-)
+var _ auth.Nonces = (*Nonces)(nil)
 
 type nonceRow struct {
 	bun.BaseModel `bun:"table:parley_nonces"`

@@ -77,10 +77,7 @@ type kept struct {
 	mail Mail
 }
 
-var (
-	_ mail.Sender  = (*Mailbox)(nil)
-	_ mail.Checker = (*Mailbox)(nil)
-)
+var _ mail.Sender = (*Mailbox)(nil)
 
 // Open reads the mails that are in the folder. A file that cannot be read as a mail is left
 // alone.

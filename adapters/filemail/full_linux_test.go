@@ -97,12 +97,14 @@ func TestMailsWaitForRoom(t *testing.T) {
 	assert.Len(t, b.All(), 1)
 }
 
-// told is a sender that tells what came of each mail. It cannot say whether it would take one, so that
+// told is a sender that tells what came of each mail. It does not say whether it would take one, so that
 // every mail is tried.
 type told struct {
 	mail.Sender
 	tried chan error
 }
+
+func (told) Check(context.Context) error { return nil }
 
 func (s told) Send(ctx context.Context, m mail.Message) error {
 	err := s.Sender.Send(ctx, m)

@@ -11,7 +11,7 @@ import (
 	"github.com/parley-chat/parley/core/fault"
 )
 
-// Codes is an auth.CodeStore and an auth.Sweeper.
+// Codes is an auth.CodeStore.
 type Codes struct {
 	outbox *Outbox
 
@@ -19,10 +19,7 @@ type Codes struct {
 	byHash map[string]auth.Code
 }
 
-var (
-	_ auth.CodeStore = (*Codes)(nil)
-	_ auth.Sweeper   = (*Codes)(nil)
-)
+var _ auth.CodeStore = (*Codes)(nil)
 
 // NewCodes returns a store without codes, which puts events into outbox.
 func NewCodes(outbox *Outbox) *Codes { return &Codes{outbox: outbox, byHash: map[string]auth.Code{}} }

@@ -16,7 +16,7 @@ type LimiterConfig struct {
 	MaxKeys int
 }
 
-// Limiter is an auth.Limiter and an auth.Sweeper. A key whose allowance is whole again is
+// Limiter is an auth.Limiter. A key whose allowance is whole again is
 // worth nothing and is forgotten when room is needed. Where that is not enough, the
 // quarter of the keys that would be whole soonest is forgotten too.
 type Limiter struct {
@@ -28,10 +28,7 @@ type Limiter struct {
 	whole map[string]time.Time
 }
 
-var (
-	_ auth.Limiter = (*Limiter)(nil)
-	_ auth.Sweeper = (*Limiter)(nil)
-)
+var _ auth.Limiter = (*Limiter)(nil)
 
 // NewLimiter returns a limiter that has counted nothing yet.
 func NewLimiter(cfg LimiterConfig) *Limiter {

@@ -25,7 +25,6 @@ func TestStore(t *testing.T) {
 		return contract.Store{
 			Users: p.Users, Outbox: p.Outbox, Sessions: p.Sessions, Codes: p.Codes, SignUps: p.SignUps,
 			Nonces: p.Nonces, Limiter: memory.NewLimiter(memory.LimiterConfig{}),
-			SessionSweeper: s.Sessions, CodeSweeper: s.Codes, SignUpSweeper: s.SignUps,
 			MailQueue: p.MailQueue, DeadLetters: p.DeadLetters, MailStats: p.MailStats,
 			Messages: p.Messages, Rooms: p.Rooms, Members: p.Members,
 		}

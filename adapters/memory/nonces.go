@@ -16,7 +16,7 @@ type NoncesConfig struct {
 	Max int
 }
 
-// Nonces is an auth.Nonces and an auth.Sweeper. A name is remembered until DeleteExpired
+// Nonces is an auth.Nonces. A name is remembered until DeleteExpired
 // removes it. When as many are held as it may hold, Spend refuses new names with an error
 // of kind Exhausted: forgetting one would let it be used again.
 type Nonces struct {
@@ -26,10 +26,7 @@ type Nonces struct {
 	expires map[string]time.Time
 }
 
-var (
-	_ auth.Nonces  = (*Nonces)(nil)
-	_ auth.Sweeper = (*Nonces)(nil)
-)
+var _ auth.Nonces = (*Nonces)(nil)
 
 // NewNonces returns a store without names.
 func NewNonces(cfg NoncesConfig) *Nonces {

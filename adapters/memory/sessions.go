@@ -13,7 +13,7 @@ import (
 	"github.com/parley-chat/parley/core/user"
 )
 
-// Sessions is an auth.SessionStore and an auth.Sweeper.
+// Sessions is an auth.SessionStore.
 type Sessions struct {
 	outbox *Outbox
 
@@ -22,10 +22,7 @@ type Sessions struct {
 	byUser map[user.ID][]string // identifiers
 }
 
-var (
-	_ auth.SessionStore = (*Sessions)(nil)
-	_ auth.Sweeper      = (*Sessions)(nil)
-)
+var _ auth.SessionStore = (*Sessions)(nil)
 
 // NewSessions returns a store without sessions, which puts events into outbox.
 func NewSessions(outbox *Outbox) *Sessions {

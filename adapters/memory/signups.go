@@ -13,7 +13,7 @@ import (
 	"github.com/parley-chat/parley/core/user"
 )
 
-// SignUps is an auth.SignUps and an auth.Sweeper.
+// SignUps is an auth.SignUps.
 type SignUps struct {
 	outbox *Outbox
 
@@ -22,10 +22,7 @@ type SignUps struct {
 	byEmail map[user.Email][]string // oldest first
 }
 
-var (
-	_ auth.SignUps = (*SignUps)(nil)
-	_ auth.Sweeper = (*SignUps)(nil)
-)
+var _ auth.SignUps = (*SignUps)(nil)
 
 // NewSignUps returns a store without sign-ups, which puts events into outbox.
 func NewSignUps(outbox *Outbox) *SignUps {

@@ -16,10 +16,7 @@ import (
 // Codes stores one-time codes. Its methods may be called from many goroutines.
 type Codes struct{ db *database }
 
-var (
-	_ auth.CodeStore = (*Codes)(nil)
-	_ auth.Sweeper   = (*Codes)(nil)
-)
+var _ auth.CodeStore = (*Codes)(nil)
 
 type codeDoc struct {
 	Hash      string `bson:"_id"`
@@ -86,10 +83,7 @@ func (s *Codes) DeleteExpired(ctx context.Context, before time.Time) (int, error
 // Nonces remembers names until they are swept. Its methods may be called from many goroutines.
 type Nonces struct{ db *database }
 
-var (
-	_ auth.Nonces  = (*Nonces)(nil)
-	_ auth.Sweeper = (*Nonces)(nil)
-)
+var _ auth.Nonces = (*Nonces)(nil)
 
 type nonceDoc struct {
 	Name      string `bson:"_id"`

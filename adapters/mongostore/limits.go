@@ -17,10 +17,7 @@ import (
 // Its methods may be called from many goroutines. What is allowed costs one or two writes.
 type Limiter struct{ db *database }
 
-var (
-	_ auth.Limiter = (*Limiter)(nil)
-	_ auth.Sweeper = (*Limiter)(nil)
-)
+var _ auth.Limiter = (*Limiter)(nil)
 
 type limitDoc struct {
 	// Name is the hash of a key, which may be long and need not be text.

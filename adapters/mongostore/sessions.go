@@ -16,10 +16,7 @@ import (
 // Sessions stores sessions. Its methods may be called from many goroutines.
 type Sessions struct{ db *database }
 
-var (
-	_ auth.SessionStore = (*Sessions)(nil)
-	_ auth.Sweeper      = (*Sessions)(nil)
-)
+var _ auth.SessionStore = (*Sessions)(nil)
 
 type sessionDoc struct {
 	ID         string  `bson:"_id"`

@@ -15,10 +15,7 @@ import (
 // SignUps stores sign-ups that wait. Its methods may be called from many goroutines.
 type SignUps struct{ db *database }
 
-var (
-	_ auth.SignUps = (*SignUps)(nil)
-	_ auth.Sweeper = (*SignUps)(nil)
-)
+var _ auth.SignUps = (*SignUps)(nil)
 
 type signUpDoc struct {
 	ID           string  `bson:"_id"`

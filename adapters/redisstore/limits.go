@@ -59,6 +59,9 @@ func (l *Limiter) Allow(ctx context.Context, key string, r auth.Rate, now time.T
 	return time.Duration(wait) * time.Microsecond, nil
 }
 
+// DeleteExpired implements auth.Sweeper: keys go by themselves.
+func (l *Limiter) DeleteExpired(context.Context, time.Time) (int, error) { return 0, nil }
+
 // Nonces is an auth.Nonces, shared by every node. A name is forgotten by the server's clock,
 // at its expiry, but not within ten minutes.
 type Nonces struct{ store *Store }
@@ -89,3 +92,6 @@ func (n *Nonces) Spend(ctx context.Context, name string, expires time.Time) (boo
 		rand.Text(), expires.Add(time.Millisecond).UnixMilli(), least.Milliseconds())
 	return reply == int64(1), err
 }
+
+// DeleteExpired implements auth.Sweeper: names go by themselves.
+func (n *Nonces) DeleteExpired(context.Context, time.Time) (int, error) { return 0, nil }

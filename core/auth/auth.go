@@ -160,6 +160,8 @@ type SessionStore interface {
 	// ByUser returns at most limit sessions: none if limit is below 1.
 	// However many other sessions the user has or had, ByUser does not read them.
 	ByUser(ctx context.Context, id user.ID, at time.Time, limit int) ([]Session, error)
+	// Sweeper removes sessions.
+	Sweeper
 }
 
 // Standing is what decides whether a session goes on.
@@ -211,6 +213,8 @@ type CodeStore interface {
 	// Use returns ErrCodeUnknown for an unknown hash.
 	// Use returns expired codes like others.
 	Use(ctx context.Context, hash string, at time.Time) (Code, error)
+	// Sweeper removes codes.
+	Sweeper
 }
 
 // Nonces remembers names that may be used once.
@@ -222,6 +226,8 @@ type Nonces interface {
 	// Spend returns false for every later call, at least until the expiry that the first one gave.
 	// Of several concurrent calls with one name, exactly one gets true.
 	Spend(ctx context.Context, name string, expires time.Time) (bool, error)
+	// Sweeper removes names.
+	Sweeper
 }
 
 // Rate is a limit: at most Burst at once, and on average one each Per/Burst.
@@ -242,12 +248,18 @@ type Limiter interface {
 	// A rate without Burst or Per allows everything.
 	// Concurrent calls share the allowance: no more succeed than it holds.
 	Allow(ctx context.Context, key string, r Rate, now time.Time) (wait time.Duration, err error)
+	// Sweeper removes keys whose allowance is whole.
+	Sweeper
 }
 
-// Sweeper removes what is expired. Stores that keep such things implement it.
+// Sweeper removes what is expired. It is a part of each port that keeps such things, so that whoever wraps
+// one passes it on.
+//
+// It may be called from many goroutines.
 type Sweeper interface {
 	// DeleteExpired removes what expired before the given time and returns how many.
 	// What expires at that very time, or later, stays.
+	// A store whose entries go by themselves removes nothing, and returns 0.
 	DeleteExpired(ctx context.Context, before time.Time) (int, error)
 }
 

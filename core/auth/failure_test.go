@@ -111,6 +111,8 @@ func (d *dependencies) Allow(ctx context.Context, key string, r auth.Rate, now t
 	return d.Limiter.Allow(ctx, key, r, now)
 }
 
+func (d *dependencies) DeleteExpired(context.Context, time.Time) (int, error) { return 0, nil }
+
 func (d *dependencies) Read(p []byte) (int, error) {
 	if err := d.call("Random.Read"); err != nil {
 		return 0, err

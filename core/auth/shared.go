@@ -47,10 +47,7 @@ type SharedLimiter struct {
 	refused map[string]time.Time // until when, by key
 }
 
-var (
-	_ Limiter = (*SharedLimiter)(nil)
-	_ Sweeper = (*SharedLimiter)(nil)
-)
+var _ Limiter = (*SharedLimiter)(nil)
 
 // NewSharedLimiter checks the configuration, all of it at once.
 func NewSharedLimiter(cfg SharedLimiterConfig) (*SharedLimiter, error) {
@@ -142,17 +139,12 @@ func (l *SharedLimiter) refuse(key string, now time.Time, wait time.Duration) {
 	}
 }
 
-// DeleteExpired implements [Sweeper]. It sweeps Own and Shared, whichever is a Sweeper.
+// DeleteExpired implements [Sweeper]. It sweeps Own and Shared.
 func (l *SharedLimiter) DeleteExpired(ctx context.Context, before time.Time) (int, error) {
-	total := 0
-	for _, counted := range []Limiter{l.cfg.Own, l.cfg.Shared} {
-		if s, ok := counted.(Sweeper); ok {
-			n, err := s.DeleteExpired(ctx, before)
-			total += n
-			if err != nil {
-				return total, err
-			}
-		}
+	own, err := l.cfg.Own.DeleteExpired(ctx, before)
+	if err != nil {
+		return own, err
 	}
-	return total, nil
+	shared, err := l.cfg.Shared.DeleteExpired(ctx, before)
+	return own + shared, err
 }

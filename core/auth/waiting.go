@@ -61,6 +61,8 @@ type SignUps interface {
 	// Of any number of calls, exactly one gets the sign-up with a zero ConfirmedAt.
 	// Confirm returns expired sign-ups like others.
 	Confirm(ctx context.Context, id string, at time.Time) (WaitingSignUp, error)
+	// Sweeper removes sign-ups.
+	Sweeper
 }
 
 // waits reports whether w can still be confirmed, as far as it knows itself.

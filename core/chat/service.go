@@ -20,7 +20,7 @@ type Config struct {
 	Rooms   Rooms        // required
 	Members Members      // required
 	Cache   RecentCache  // required
-	// Access decides who may join, send and read. Default [OpenAccess].
+	// Access decides who may join, send and read. Default: everybody, and nobody is asked.
 	Access Access
 	// Recent is how many messages a newcomer gets. The cache should keep as many. Default 10.
 	Recent int
@@ -52,6 +52,7 @@ type Config struct {
 // store something need [Service.Run] to be running.
 type Service struct {
 	cfg      Config
+	asks     bool // there is an Access
 	messages *committer[Message, Stored]
 	joins    *committer[Membership, struct{}]
 	recent   *recent
@@ -92,7 +93,8 @@ func New(cfg Config) (*Service, error) {
 	if err := errors.Join(errs...); err != nil {
 		return nil, err
 	}
-	if cfg.Access == nil {
+	asks := cfg.Access != nil
+	if !asks {
 		cfg.Access = OpenAccess{}
 	}
 	if cfg.CommitTimeout <= 0 {
@@ -113,7 +115,7 @@ func New(cfg Config) (*Service, error) {
 	if cfg.Log == nil {
 		cfg.Log = slog.New(slog.DiscardHandler)
 	}
-	s := &Service{cfg: cfg, recent: newRecent(cfg), known: map[string]struct{}{}, loads: map[string]*loads{}}
+	s := &Service{cfg: cfg, asks: asks, recent: newRecent(cfg), known: map[string]struct{}{}, loads: map[string]*loads{}}
 	s.messages = newCommitter(cfg.MaxBatch, cfg.MaxPending, s.commitMessages)
 	s.messages.after = s.tell
 	s.joins = newCommitter(cfg.MaxBatch, cfg.MaxPending, s.commitJoins)
@@ -285,11 +287,8 @@ func (s *Service) May(ctx context.Context, who Author, what Action, room string)
 	return s.cfg.Access.May(ctx, who, what, room)
 }
 
-// SubmitWaits reports whether Submit may wait, because a Config.Access is asked.
-func (s *Service) SubmitWaits() bool {
-	_, open := s.cfg.Access.(OpenAccess)
-	return !open
-}
+// SubmitWaits reports whether Submit may wait, because there is a Config.Access that is asked.
+func (s *Service) SubmitWaits() bool { return s.asks }
 
 // check returns the draft as it may be stored.
 func (s *Service) check(ctx context.Context, d Draft) (Draft, error) {

@@ -57,6 +57,12 @@ type Sender interface {
 	// Any other error is temporary, and the outcome may be unknown: the mail may have gone out.
 	// Send gives up when ctx is done.
 	Send(ctx context.Context, m Message) error
+	// Check returns nil if the sender would take a mail now, or cannot tell.
+	// Check sends nothing.
+	// A [Worker] whose attempt has failed for now calls Check before it claims the next job, so that the mails lie in
+	// peace for as long as nobody takes them.
+	// Check gives up when ctx is done.
+	Check(ctx context.Context) error
 }
 
 // State says where a job stands.

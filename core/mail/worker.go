@@ -78,15 +78,6 @@ type Worker struct {
 	pace    *pace
 }
 
-// Checker is a [Sender] that can say whether it would take a mail. A [Worker] whose attempt has
-// failed for now asks it before it claims the next job, and so leaves the mails in peace for as long as
-// nobody takes them.
-type Checker interface {
-	// Check returns nil if the sender would take a mail now. It gives up when ctx is done. It may be
-	// called from many goroutines.
-	Check(ctx context.Context) error
-}
-
 // NewWorker checks the configuration, all of it at once.
 func NewWorker(cfg WorkerConfig) (*Worker, error) {
 	var errs []error
@@ -236,16 +227,14 @@ func (w *Worker) Run(ctx context.Context) error {
 	return nil
 }
 
-// await returns when the sender takes mails, if there is doubt about it and it can say so, or when
-// ctx ends.
+// await returns when the sender takes mails, if there is doubt about it, or when ctx ends.
 func (w *Worker) await(ctx context.Context) {
-	sender, ok := w.cfg.Sender.(Checker)
-	if !ok || !w.suspect.Swap(false) {
+	if !w.suspect.Swap(false) {
 		return
 	}
 	for wait := minCheckWait; ; wait = min(2*wait, maxCheckWait) {
 		checking, cancel := context.WithTimeout(ctx, w.cfg.SendTimeout)
-		err := sender.Check(checking)
+		err := w.cfg.Sender.Check(checking)
 		cancel()
 		if err == nil || ctx.Err() != nil {
 			if wait > minCheckWait {

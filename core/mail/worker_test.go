@@ -30,6 +30,8 @@ type senderFunc func(ctx context.Context, m mail.Message) error
 
 func (f senderFunc) Send(ctx context.Context, m mail.Message) error { return f(ctx, m) }
 
+func (senderFunc) Check(context.Context) error { return nil }
+
 // attempts is a sender that notes when it was asked, and answers what it is told.
 type attempts struct {
 	mu     sync.Mutex
@@ -48,6 +50,8 @@ func (a *attempts) Send(_ context.Context, m mail.Message) error {
 	}
 	return a.answer(len(a.at), m)
 }
+
+func (a *attempts) Check(context.Context) error { return nil }
 
 func (a *attempts) count() int {
 	a.mu.Lock()

@@ -9,8 +9,8 @@ import (
 	"github.com/parley-chat/parley/core/socket"
 )
 
-// Accounts is the part that knows people: accounts and sessions, and the relay that moves their
-// events to the bus. It requires the ports Users, SignUps, Sessions, Codes, Nonces, Limiter, Hasher, Issuer,
+// Accounts is the part that knows people: accounts and sessions, the relay that moves their
+// events to the bus, and a janitor that removes what has expired, each hour. It requires the ports Users, SignUps, Sessions, Codes, Nonces, Limiter, Hasher, Issuer,
 // Verifier, Outbox and Publisher.
 type Accounts struct {
 	Auth *auth.Service
@@ -25,13 +25,6 @@ func NewAccounts(cfg Config) (*Accounts, error) {
 	if err != nil {
 		return nil, err
 	}
-	if cfg.Sweepers == nil {
-		for _, store := range []any{cfg.SignUps, cfg.Sessions, cfg.Codes, cfg.Nonces, cfg.Limiter} {
-			if s, ok := store.(auth.Sweeper); ok {
-				cfg.Sweepers = append(cfg.Sweepers, s)
-			}
-		}
-	}
 	p := &Accounts{}
 	var errs [3]error
 	cfg.Relay.Outbox, cfg.Relay.Publisher, cfg.Relay.Log = cfg.Outbox, cfg.Publisher, cfg.Log
@@ -42,9 +35,9 @@ func NewAccounts(cfg Config) (*Accounts, error) {
 	a.Normalize = cfg.Normalize
 	a.Now, a.NewID, a.Log, a.Committed = cfg.Now, cfg.NewID, cfg.Log, func() { p.relay.Wake() }
 	p.Auth, errs[1] = auth.New(a)
-	if len(cfg.Sweepers) > 0 {
-		p.janitor, errs[2] = auth.NewJanitor(auth.JanitorConfig{Sweepers: cfg.Sweepers, Now: cfg.Now, Log: cfg.Log})
-	}
+	p.janitor, errs[2] = auth.NewJanitor(auth.JanitorConfig{
+		Sweepers: []auth.Sweeper{cfg.SignUps, cfg.Sessions, cfg.Codes, cfg.Nonces, cfg.Limiter}, Now: cfg.Now, Log: cfg.Log,
+	})
 	if err := errors.Join(errs[:]...); err != nil {
 		return nil, err
 	}
@@ -56,9 +49,7 @@ func NewAccounts(cfg Config) (*Accounts, error) {
 func (p *Accounts) Run(ctx context.Context) error {
 	g := newGroup(ctx)
 	g.run("relay", p.relay.Run)
-	if p.janitor != nil {
-		g.run("janitor", p.janitor.Run)
-	}
+	g.run("janitor", p.janitor.Run)
 	return g.wait()
 }
 

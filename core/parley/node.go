@@ -17,7 +17,7 @@ import (
 
 // Node is the part that talks to sockets: one of several that share rooms. It requires the ports
 // Subscriber, Messages, Rooms, Members, Recent, Fanout and Presence, and [Config.Authenticator]. From
-// Nonces, if it has that, it removes the tickets that are spent and expired.
+// Nonces, where there is that port, it removes the tickets that are spent and expired, each hour.
 type Node struct {
 	Chat      *chat.Service
 	Hub       *realtime.Hub
@@ -30,7 +30,10 @@ type Node struct {
 }
 
 // NewNode checks the configuration, all of it at once, and connects the part.
-func NewNode(cfg Config) (*Node, error) {
+func NewNode(cfg Config) (*Node, error) { return newNode(cfg, cfg.Nonces) }
+
+// newNode makes a node that removes spent tickets, unless tickets is nil.
+func newNode(cfg Config, tickets auth.Sweeper) (*Node, error) {
 	if err := cfg.prepare("Subscriber", "Messages", "Rooms", "Members", "Recent", "Fanout", "Presence"); err != nil {
 		return nil, err
 	}
@@ -49,8 +52,8 @@ func NewNode(cfg Config) (*Node, error) {
 	p.Handshake, errs[2] = socket.NewHandshake(socket.HandshakeConfig{
 		Authenticator: cfg.Authenticator, Protocols: cfg.Protocols, Origins: cfg.Origins, Draining: func() bool { return p.Hub.Draining() },
 	})
-	if s, ok := cfg.Nonces.(auth.Sweeper); ok {
-		p.janitor, errs[3] = auth.NewJanitor(auth.JanitorConfig{Sweepers: []auth.Sweeper{s}, Now: cfg.Now, Log: cfg.Log})
+	if tickets != nil {
+		p.janitor, errs[3] = auth.NewJanitor(auth.JanitorConfig{Sweepers: []auth.Sweeper{tickets}, Now: cfg.Now, Log: cfg.Log})
 	}
 	if err := errors.Join(errs[:]...); err != nil {
 		return nil, err

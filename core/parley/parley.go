@@ -74,9 +74,6 @@ type Config struct {
 	// Protocols lists the subprotocols of those sockets, names of Hub.Formats. See
 	// [socket.HandshakeConfig].
 	Protocols []string
-	// Sweepers are stores from which what is expired is removed each hour. Default: those of
-	// SignUps, Sessions, Codes, Nonces and Limiter that are an [auth.Sweeper].
-	Sweepers []auth.Sweeper
 	// DrainTimeout is how long Run lets connections close once its context has ended. Default 5 seconds.
 	DrainTimeout time.Duration
 
@@ -154,8 +151,7 @@ func New(cfg Config) (*System, error) {
 		cfg.Authenticator = authenticator{} // so that only what is really missing is named
 	}
 	mailer, mailerErr := NewMailer(cfg)
-	cfg.Nonces = nil // the accounts remove what has expired
-	node, nodeErr := NewNode(cfg)
+	node, nodeErr := newNode(cfg, nil) // the accounts remove what has expired
 	if err := errors.Join(accountsErr, mailerErr, nodeErr); err != nil {
 		return nil, err
 	}

@@ -132,6 +132,35 @@ func TestASystemSweepsEachStoreOnce(t *testing.T) {
 	})
 }
 
+// Decorators stand before every port, and pass on everything that a port can do.
+func TestADecoratorLosesNothing(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		ports, f := memory.NewPorts(), testkit.NewFaults(1)
+		ports.SignUps = testkit.FaultySignUps(ports.SignUps, f)
+		ports.Sessions = testkit.FaultySessions(ports.Sessions, f)
+		ports.Codes = testkit.FaultyCodes(ports.Codes, f)
+		ports.Nonces = testkit.FaultyNonces(ports.Nonces, f)
+		ports.Limiter = testkit.FaultyLimiter(ports.Limiter, f)
+		ports.Sender = testkit.FaultySender(ports.Sender, f)
+		f.Set(testkit.Rule{Method: "Sender.Send", Fault: testkit.Fail(nil)}, testkit.Rule{Method: "Sender.Check", Fault: testkit.Fail(nil)})
+		s, err := parley.New(parley.Config{Ports: ports, PublicURL: "http://localhost"})
+		require.NoError(t, err)
+		ctx, cancel := context.WithCancel(t.Context())
+		ended := make(chan error, 1)
+		go func() { ended <- s.Run(ctx) }()
+		synctest.Wait()
+		for _, port := range []string{"SignUps", "Sessions", "Codes", "Nonces", "Limiter"} {
+			assert.EqualValues(t, 1, f.Calls(port+".DeleteExpired"), "what has expired is removed from %s", port)
+		}
+		require.NoError(t, s.Auth.SignUp(ctx, auth.Client{}, auth.SignUp{FullName: "Ada", Email: "ada@example.com", Password: "correct horse"}))
+		time.Sleep(time.Minute) // of the bubble's clock
+		assert.EqualValues(t, 1, f.Calls("Sender.Send"), "a mail is not tried in vain")
+		assert.Greater(t, f.Calls("Sender.Check"), 10, "a sender that fails is asked whether it takes mails")
+		cancel()
+		require.NoError(t, <-ended)
+	})
+}
+
 // broken cannot be subscribed to.
 type broken struct{ event.Subscriber }
 

@@ -78,3 +78,6 @@ var _ mail.Sender = (*changingSender)(nil)
 func (c *changingSender) Send(ctx context.Context, m mail.Message) error {
 	return c.current.Load().Send(ctx, m)
 }
+
+// Check is mail.Sender's.
+func (c *changingSender) Check(ctx context.Context) error { return c.current.Load().Check(ctx) }

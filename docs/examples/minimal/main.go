@@ -20,6 +20,7 @@ func (console) Send(_ context.Context, m mail.Message) error {
 	_, err := fmt.Println(m.To, m.Subject, m.Text)
 	return err
 }
+func (console) Check(context.Context) error { return nil }
 
 func main() {
 	ports := memory.NewPorts()

@@ -102,7 +102,7 @@ func ports(s *mongostore.Store) contract.Store {
 	p := s.Ports()
 	return contract.Store{
 		Users: p.Users, Outbox: p.Outbox, Sessions: p.Sessions, Codes: p.Codes, SignUps: p.SignUps,
-		Nonces: p.Nonces, Limiter: p.Limiter, SessionSweeper: s.Sessions(), CodeSweeper: s.Codes(), SignUpSweeper: s.SignUps(),
+		Nonces: p.Nonces, Limiter: p.Limiter,
 		MailQueue: p.MailQueue, DeadLetters: p.DeadLetters, MailStats: p.MailStats,
 		Messages: p.Messages, Rooms: p.Rooms, Members: p.Members,
 	}

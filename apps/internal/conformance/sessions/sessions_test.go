@@ -323,7 +323,7 @@ func TestLimitsSurviveARestart(t *testing.T) {
 		_, err = s.SignIn(t.Context(), auth.Client{Address: from.Address, Device: g.DeviceToken}, "ada@example.com", password)
 		require.NoError(t, err, "a device that has signed in before is known after a restart")
 
-		sweeper := p.limiter.(auth.Sweeper)
+		sweeper := p.limiter
 		removed, err := sweeper.DeleteExpired(t.Context(), time.Now().Add(-time.Hour))
 		require.NoError(t, err)
 		require.Zero(t, removed)
