@@ -10,9 +10,9 @@
 //     cluster: keys that are used together have one hash tag.
 //   - A call returns when its context is done, whatever the server does. Failures are of kind
 //     Unavailable. What was under way may still happen.
-//   - A cache, presence, a limiter and names that are lost with the server cost time, a wrong
-//     count, or a ticket that could be used twice within its seconds; never a message. A cache
-//     that has missed messages begins anew: it holds no hole.
+//   - A cache, presence and a limiter that are lost with the server cost time or a wrong count; never a message. A cache
+//     that has missed messages begins anew: it holds no hole. When spent names may be lost, also by a restart from an
+//     older snapshot or a replica that lacked the last writes, those that may be among them are refused: see [Nonces].
 //   - The fan-out connects again by itself, usually within 2 seconds. While the server is away
 //     every node goes on by itself, and Publish keeps the last messages to send; see [Fanout]
 //     for what is made up for then.
@@ -48,7 +48,8 @@
 //	                                who is present, on which node, and what a roll is compared by
 //	{presence}:leases, :ended       hash: node → end of its lease, and since when it is ended for good, in microseconds
 //	{l:KEY}                         when an allowance is whole again, in microseconds
-//	{n:NAME}                        a name that was spent
+//	{nN}/NAME, {nN}since            a name that was spent, where N from 0 to 15 comes from the name as for channels, and
+//	                                in which run of the server and since when names are remembered, in seconds
 //	{readyN}, {try}:…               what Ready and Connect write
 //	{mail}:job:ID                   hash: a mail job
 //	{mail}:jobs                     stream: an entry for each job that is not sent, in order, with a

@@ -13,6 +13,7 @@ import (
 
 	"github.com/parley-chat/parley/adapters/memory"
 	"github.com/parley-chat/parley/adapters/redisstore"
+	"github.com/parley-chat/parley/core/auth"
 	"github.com/parley-chat/parley/core/chat"
 	"github.com/parley-chat/parley/core/realtime"
 	"github.com/parley-chat/parley/core/socket"
@@ -101,10 +102,8 @@ func TestPresenceOutlivesTheServersData(t *testing.T) {
 	t.Parallel()
 	const lease = 3 * time.Second
 	for name, begin := range map[string]func(t *testing.T) []*servers.RedisServer{
-		"single": func(t *testing.T) []*servers.RedisServer {
-			return []*servers.RedisServer{servers.StartRedis(t, servers.RedisOptions{})}
-		},
-		"cluster of three": func(t *testing.T) []*servers.RedisServer { return servers.StartRedisCluster(t, 3) },
+		"single":           single,
+		"cluster of three": clusterOfThree,
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -188,4 +187,111 @@ func TestPresenceOutlivesTheServersData(t *testing.T) {
 			assert.Equal(t, halls, ada.said("left cy"), "once a room")
 		})
 	}
+}
+
+// TestSpentNamesOutliveTheServersData: names that were spent before a server lost them are not spent again, by whichever node;
+// those that are made afterwards are, once.
+func TestSpentNamesOutliveTheServersData(t *testing.T) {
+	t.Parallel()
+	restart := func(t *testing.T, s *servers.RedisServer) { s.Kill(t); s.Restart(t) }
+	for _, c := range []struct {
+		name  string
+		begin func(t *testing.T) []*servers.RedisServer
+		// saves is whether the servers keep what they had at the moment before the names are spent.
+		saves bool
+		lose  func(t *testing.T, s *servers.RedisServer)
+		// fewer says that names which no server has lost were refused, too.
+		fewer bool
+	}{
+		{"single, flushed", single, false, func(t *testing.T, s *servers.RedisServer) { s.Flush(t) }, true},
+		{"single, restarted without what it had", single, false, restart, true},
+		{"single, restarted from an older snapshot", single, true, restart, true},
+		{"one of a cluster, flushed", clusterOfThree, false, func(t *testing.T, s *servers.RedisServer) { s.Flush(t) }, false},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			t.Parallel()
+			redis := c.begin(t)
+			client := dial(t, redis[0].URL)
+			one, err := redisstore.New(client, "names:")
+			require.NoError(t, err)
+			two, err := redisstore.New(dial(t, redis[0].URL), "names:")
+			require.NoError(t, err)
+			for _, s := range []*redisstore.Store{one, two} {
+				require.NoError(t, s.Nonces().Prepare(t.Context()))
+			}
+			// madeNow is the expiry of a ticket that is made now: tokens have whole seconds.
+			madeNow := func() time.Time { return time.Now().Truncate(time.Second).Add(auth.NonceLife) }
+			if c.saves {
+				for _, s := range redis {
+					s.Do(t, "SAVE")
+				}
+			}
+			const many = 100 // in every group, and on every server
+			spend := func(s *redisstore.Store, kind string, expires time.Time) (first int) {
+				for i := range many {
+					var ok bool
+					require.Eventually(t, func() bool { // a server that restarts refuses connections, and is asked again
+						ok, err = s.Nonces().Spend(t.Context(), fmt.Sprint(kind, i), expires)
+						return err == nil
+					}, patience, 10*time.Millisecond)
+					if ok {
+						first++
+					}
+				}
+				return first
+			}
+			before := madeNow()
+			require.Equal(t, many, spend(one, "before", before), "a server that is new refuses nothing")
+			require.Zero(t, spend(two, "before", before))
+			c.lose(t, redis[len(redis)-1])
+			require.Eventually(t, func() bool { // one is enough that the loss is noticed
+				first, err := two.Nonces().Spend(t.Context(), fmt.Sprint("before", many-1), before)
+				require.False(t, first && err == nil && c.fewer)
+				return err == nil
+			}, patience, 10*time.Millisecond)
+			after := madeNow().Add(time.Second) // the second in which it was noticed counts as lost
+			require.Zero(t, spend(two, "before", before), "a name is spent a second time")
+			if !c.fewer { // the first one may have been on a server that has lost nothing
+				after = madeNow().Add(time.Second)
+			}
+			require.Zero(t, spend(one, "before", before))
+			unspent := spend(one, "unspent", before)
+			if c.fewer {
+				require.Zero(t, unspent, "which names were lost cannot be known")
+			} else {
+				require.Greater(t, unspent, many/3, "the other servers have lost nothing")
+				require.Less(t, unspent, many)
+			}
+			require.Equal(t, many, spend(two, "after", after))
+			require.Zero(t, spend(one, "after", after))
+			require.NoError(t, one.Nonces().Prepare(t.Context()), "another program starts")
+			require.Zero(t, spend(one, "before", before))
+			require.Zero(t, spend(two, "after", after))
+		})
+	}
+}
+
+func single(t *testing.T) []*servers.RedisServer {
+	return []*servers.RedisServer{servers.StartRedis(t, servers.RedisOptions{})}
+}
+
+func clusterOfThree(t *testing.T) []*servers.RedisServer { return servers.StartRedisCluster(t, 3) }
+
+// A user of the server who may not use INFO: a loss is noticed by what is gone.
+func TestSpentNamesWithoutINFO(t *testing.T) {
+	t.Parallel()
+	redis := servers.StartRedis(t, servers.RedisOptions{})
+	redis.Do(t, "ACL SETUSER app on >secret ~* &* +@all -info")
+	n := fresh(t, dial(t, "redis://app:secret@"+redis.Addr)).Nonces()
+	require.NoError(t, n.Prepare(t.Context()))
+	expires := time.Now().Truncate(time.Second).Add(auth.NonceLife)
+	for _, want := range []bool{true, false} {
+		first, err := n.Spend(t.Context(), "n", expires)
+		require.NoError(t, err)
+		require.Equal(t, want, first)
+	}
+	redis.Flush(t)
+	first, err := n.Spend(t.Context(), "n", expires)
+	require.NoError(t, err)
+	require.False(t, first)
 }

@@ -18,6 +18,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/parley-chat/parley/adapters/redisstore"
+	"github.com/parley-chat/parley/core/auth"
 	"github.com/parley-chat/parley/core/fault"
 	"github.com/parley-chat/parley/core/mail"
 	"github.com/parley-chat/parley/core/realtime"
@@ -84,7 +85,7 @@ func TestConnectAsksWhatAnswers(t *testing.T) {
 			t.Log(server)
 			s := fresh(t, client)
 			assert.NoError(t, s.Ready(ctx))
-			first, err := s.Nonces().Spend(ctx, "n", time.Now().Add(time.Minute))
+			first, err := s.Nonces().Spend(ctx, "n", time.Now().Add(2*auth.NonceLife))
 			require.NoError(t, err)
 			assert.True(t, first)
 		})

@@ -17,7 +17,7 @@ import (
 type SharedLimiterConfig struct {
 	// Shared counts the attempts of all processes. Required.
 	Shared Limiter
-	// Own counts the attempts of this process while Shared is unavailable. Required.
+	// Own counts the attempts of this process that were allowed, and alone while Shared is unavailable. Required.
 	Own Limiter
 	// Timeout bounds one call of Shared: somebody waits for it to sign in. Default 500 ms.
 	Timeout time.Duration
@@ -31,7 +31,8 @@ type SharedLimiterConfig struct {
 
 // SharedLimiter is a [Limiter] that counts in a store that several processes share. While that store
 // is unavailable, each process counts for itself, at the same rate: nobody is locked out, and nobody may
-// guess without a limit.
+// guess without a limit. What Shared allows is counted by Own too. So a store that has lost its counts, or goes away, fills
+// no allowance with what this process knows of.
 //
 // A key that Shared refused is refused from memory until its wait is over. An attacker's attempts
 // therefore cost the store nothing.
@@ -104,7 +105,14 @@ func (l *SharedLimiter) Allow(ctx context.Context, key string, r Rate, now time.
 		if err == nil && l.alone.Swap(false) {
 			l.cfg.Log.Info("attempts are counted together again")
 		}
-		if err == nil && wait > 0 {
+		if err == nil && wait == 0 {
+			// Own has a part of what Shared has, and refuses only what Shared has forgotten. The millisecond is what stores
+			// lose that divide a rate into microseconds.
+			if wait, _ = l.cfg.Own.Allow(ctx, key, r, now); wait < time.Millisecond {
+				return 0, nil
+			}
+		}
+		if err == nil {
 			l.refuse(key, now, wait)
 		}
 		return wait, err

@@ -2,6 +2,7 @@ package auth_test
 
 import (
 	"bytes"
+	"context"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -79,6 +80,7 @@ func TestLimitsHoldWhileTheSharedLimiterIsAway(t *testing.T) {
 			time.Sleep(pause) // of the bubble's clock
 		}
 		faults.Set()
+		now = now.Add(2 * time.Hour)
 		assert.Equal(t, 2, allowed())
 		assert.Equal(t, 1, strings.Count(log.String(), "alone"), "it says so once: %s", log.String())
 		assert.Equal(t, 1, strings.Count(log.String(), "together again"))
@@ -87,6 +89,83 @@ func TestLimitsHoldWhileTheSharedLimiterIsAway(t *testing.T) {
 		require.NoError(t, err)
 		assert.Equal(t, 2, n, "what is counted together goes, and what was counted alone")
 	})
+}
+
+// forgetter is a limiter that can lose what it counted.
+type forgetter struct{ auth.Limiter }
+
+func (f *forgetter) forget() { f.Limiter = newLimiter() }
+
+// The store loses its data, or goes away: no allowance is filled with what was taken here.
+func TestLimitsOutliveTheSharedLimitersData(t *testing.T) {
+	t.Parallel()
+	counts := &forgetter{newLimiter()}
+	faults := testkit.NewFaults(1)
+	open := func() *auth.SharedLimiter {
+		l, err := auth.NewSharedLimiter(auth.SharedLimiterConfig{
+			Shared: testkit.FaultyLimiter(counts, faults), Own: newLimiter(), Pause: time.Nanosecond,
+		})
+		require.NoError(t, err)
+		return l
+	}
+	l := open()
+	now := time.Unix(1_800_000_000, 0)
+	rate := auth.Rate{Burst: 3, Per: 30 * time.Second}
+	allow := func(want time.Duration) {
+		t.Helper()
+		wait, err := l.Allow(t.Context(), "key", rate, now)
+		require.NoError(t, err)
+		require.Equal(t, want, wait)
+	}
+	allow(0)
+	allow(0)
+	counts.forget()
+	allow(0)
+	allow(10 * time.Second)
+	now = now.Add(10 * time.Second)
+	allow(0) // right again
+	now = now.Add(time.Hour)
+	allow(0)
+	allow(0)
+	faults.Set(testkit.Rule{Method: "Limiter.Allow", Fault: testkit.Fail(nil)})
+	allow(0)
+	allow(10 * time.Second)
+
+	// What another process took counts here too.
+	faults.Set()
+	now = now.Add(time.Hour)
+	for range 3 {
+		wait, err := counts.Allow(t.Context(), "key", rate, now)
+		require.NoError(t, err)
+		require.Zero(t, wait)
+	}
+	allow(10 * time.Second)
+}
+
+// rounded counts as a store does that divides a rate into microseconds.
+type rounded struct{ auth.Limiter }
+
+func (d rounded) Allow(ctx context.Context, key string, r auth.Rate, now time.Time) (time.Duration, error) {
+	each := (r.Per / time.Duration(r.Burst)).Truncate(time.Microsecond)
+	return d.Limiter.Allow(ctx, key, auth.Rate{Burst: r.Burst, Per: time.Duration(r.Burst) * each}, now)
+}
+
+// A rate that does not divide evenly: the own count is no stricter than the one that is shared.
+func TestTheOwnCountRefusesNothingThatTheSharedOneAllows(t *testing.T) {
+	t.Parallel()
+	l, err := auth.NewSharedLimiter(auth.SharedLimiterConfig{Shared: rounded{newLimiter()}, Own: newLimiter()})
+	require.NoError(t, err)
+	now, rate := time.Unix(1_800_000_000, 0), auth.Rate{Burst: 7, Per: time.Second}
+	for range 200 {
+		wait, err := l.Allow(t.Context(), "key", rate, now)
+		require.NoError(t, err)
+		if wait > 0 {
+			now = now.Add(wait)
+			wait, err = l.Allow(t.Context(), "key", rate, now)
+			require.NoError(t, err)
+			require.Zero(t, wait, "it waits for as long as it was told")
+		}
+	}
 }
 
 // What was refused is refused again without asking the store, for exactly as long.

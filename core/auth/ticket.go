@@ -5,6 +5,10 @@ import (
 	"time"
 )
 
+// NonceLife is how long before the expiry of its spent name a ticket was issued, at most. A store of [Nonces] that has lost
+// names knows by it which ones may be among them.
+const NonceLife = maxTicketTTL + ticketMemory
+
 const (
 	// maxTicketTTL bounds what a ticket that leaks, in a proxy's log say, is good for.
 	maxTicketTTL = 30 * time.Second

@@ -111,6 +111,9 @@ func (a *App) openRedis(ctx context.Context) (parley.Ports, error) {
 	if err != nil {
 		return parley.Ports{}, err
 	}
+	if err := store.Nonces().Prepare(wait); err != nil {
+		return parley.Ports{}, err
+	}
 	a.checks = append(a.checks, health.Check{Name: "redis", Probe: func(ctx context.Context) (map[string]any, error) {
 		return nil, store.Ready(ctx)
 	}})

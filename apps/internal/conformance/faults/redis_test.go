@@ -2,9 +2,13 @@ package faults_test
 
 import (
 	"context"
+	"encoding/json"
+	"errors"
 	"fmt"
+	"net/http"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"regexp"
 	"slices"
 	"strings"
@@ -18,16 +22,24 @@ import (
 	"github.com/parley-chat/parley/apps/internal/conformance/mailserver"
 	"github.com/parley-chat/parley/apps/internal/conformance/stack"
 	"github.com/parley-chat/parley/testkit/servers"
+	"github.com/parley-chat/parley/testkit/wsraw"
 )
 
-// pair is two nodes of the all-in-one on one database and one Redis.
-func pair(t *testing.T, redis string) [2]*world {
+// pair is two nodes of the all-in-one on one database and one Redis, with the same keys.
+func pair(t *testing.T, redis string, more ...string) [2]*world {
 	t.Helper()
 	mails := mailserver.Start(t)
 	env := []string{"PARLEY_STORE=" + servers.Postgres(t), "PARLEY_REDIS=" + redis, "PARLEY_REDIS_PREFIX=" + name() + ":"}
+	env = append(env, more...)
 	var nodes [2]*world
+	data := [2]string{t.TempDir(), t.TempDir()}
 	for i := range nodes {
-		nodes[i] = alone(t, mails, append(env, fmt.Sprintf("PARLEY_NODE=%d", i))...)
+		nodes[i] = alone(t, mails, append(env, fmt.Sprintf("PARLEY_NODE=%d", i), "PARLEY_DATA="+data[i])...)
+		if i == 0 {
+			keys, err := os.ReadFile(filepath.Join(data[0], "keys.json"))
+			require.NoError(t, err)
+			require.NoError(t, os.WriteFile(filepath.Join(data[1], "keys.json"), keys, 0o600))
+		}
 	}
 	return nodes
 }
@@ -99,6 +111,64 @@ func TestRedisThatForgot(t *testing.T) {
 		return err == nil && slices.ContainsFunc(page.Messages, func(m wsclient.Message) bool { return m.ID == sent.ID })
 	})
 	t.Logf("both were present again after %v", after.Round(time.Millisecond))
+}
+
+// Redis forgets everything, or is restarted without what it had. A ticket that was spent before opens no second socket, at
+// whichever node; one that is made afterwards opens one. Who guessed has no new allowance at the node that counted it.
+func TestRedisThatForgotForgivesNothing(t *testing.T) {
+	t.Parallel()
+	redis := servers.StartRedis(t, servers.RedisOptions{})
+	const guesses = 5
+	nodes := pair(t, redis.URL, fmt.Sprint("PARLEY_SIGNIN_BURST=", guesses), "PARLEY_TICKET_BURST=100000")
+	token := nodes[0].person(talker(0))
+	ticket := func() string {
+		a, err := nodes[0].do(t.Context(), nodes[0].Auth.URL, "/auth/socket-ticket", map[string]any{}, token)
+		require.NoError(t, err)
+		require.Equal(t, http.StatusOK, a.status, "%s", a.body)
+		var given struct{ Ticket string }
+		require.NoError(t, json.Unmarshal(a.body, &given))
+		return given.Ticket
+	}
+	// opens reports whether a ticket opens a socket, and waits while that cannot be known.
+	opens := func(node *world, ticket string) (opened bool) {
+		comes(t, "a ticket is answered", func(ctx context.Context) bool {
+			c, err := wsraw.Dial(ctx, node.Auth.SocketURL()+"?ticket="+ticket, nil, nil)
+			var refused *wsraw.HandshakeError
+			if errors.As(err, &refused) {
+				return refused.Status == http.StatusUnauthorized
+			}
+			require.NoError(t, err)
+			opened = true
+			return c.Close() == nil
+		})
+		return opened
+	}
+	// guess signs in with a wrong password until that is no longer allowed, and returns how often it was.
+	guess := func() (n int) {
+		for ; ; n++ {
+			a, err := nodes[0].do(t.Context(), nodes[0].Auth.URL, "/auth/signin", map[string]any{"email": talker(9), "password": "guessed by somebody"})
+			require.NoError(t, err)
+			if a.status == http.StatusTooManyRequests {
+				return n
+			}
+			require.Equal(t, http.StatusUnauthorized, a.status, "%s", a.body)
+		}
+	}
+	require.GreaterOrEqual(t, guess(), guesses)
+	require.True(t, opens(nodes[1], ticket()))
+	for what, lose := range map[string]func(){
+		"flushed": func() { redis.Flush(t) }, "restarted": func() { redis.Kill(t); redis.Restart(t) },
+	} {
+		spent := ticket()
+		require.True(t, opens(nodes[0], spent))
+		require.False(t, opens(nodes[1], spent))
+		lose()
+		for _, node := range nodes {
+			require.False(t, opens(node, spent), "%s: a ticket opens a second socket", what)
+		}
+		comes(t, "tickets that are made afterwards open sockets", func(context.Context) bool { return opens(nodes[1], ticket()) })
+		require.Less(t, guess(), guesses, "%s: all guesses are allowed anew", what)
+	}
 }
 
 // Redis becomes a replica of another, which takes no writes. /readyz names it, and is well again when it is demoted no more.
