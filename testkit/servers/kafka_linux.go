@@ -1,7 +1,6 @@
 package servers
 
 import (
-	"context"
 	"crypto/ecdsa"
 	"crypto/elliptic"
 	"crypto/rand"
@@ -20,15 +19,15 @@ import (
 	"strconv"
 	"strings"
 	"sync"
-	"syscall"
 	"testing"
 	"time"
 )
 
-// KafkaServer is a broker that belongs to one test, so that the test may stop it in every way
-// there is. It is a cluster of its own, with SASL PLAIN and SCRAM, and never makes a topic that
-// nobody created. Its methods fail the test; they are not for several goroutines at once.
+// KafkaServer is a broker that belongs to one test. It is a cluster of its own, with SASL PLAIN and SCRAM, and never
+// makes a topic that nobody created.
 type KafkaServer struct {
+	*Process
+
 	// Address is the host:port that clients connect to, and that the broker tells them. It stays
 	// the same over a restart.
 	Address string
@@ -42,10 +41,8 @@ type KafkaServer struct {
 	TLSAddress string
 	Roots      *x509.CertPool
 
-	listen            string // behind Address
-	java, jars, files string
-	process           *os.Process
-	exited            chan struct{} // closed when process has ended
+	listen     string // behind Address
+	java, jars string
 }
 
 // kafkaPatience bounds the start of a broker.
@@ -71,7 +68,11 @@ func sharedKafka(t testing.TB) string {
 	t.Helper()
 	notShort(t)
 	java, jars := kafkaPrograms(t)
-	kafkaShared.once.Do(func() { kafkaShared.server, kafkaShared.err = startKafka(java, jars, KafkaOptions{}) })
+	kafkaShared.once.Do(func() {
+		if kafkaShared.server, kafkaShared.err = newKafka(java, jars, KafkaOptions{}); kafkaShared.err == nil {
+			kafkaShared.err = kafkaShared.server.start()
+		}
+	})
 	if kafkaShared.err != nil {
 		t.Fatalf("servers: start Kafka: %v", kafkaShared.err)
 	}
@@ -84,11 +85,11 @@ func StartKafka(t testing.TB, o KafkaOptions) *KafkaServer {
 	t.Helper()
 	notShort(t)
 	java, jars := kafkaPrograms(t)
-	k, err := startKafka(java, jars, o)
+	k, err := newKafka(java, jars, o)
 	if err != nil {
 		t.Fatalf("servers: start Kafka: %v", err)
 	}
-	t.Cleanup(func() { k.Kill(t) })
+	k.startFor(t)
 	return k
 }
 
@@ -112,16 +113,15 @@ func kafkaPrograms(t testing.TB) (java, jars string) {
 	return java, filepath.Join(folder, "*")
 }
 
-// startKafka formats a folder of its own and serves it. A watcher process ends the broker and
-// removes the folder when this process has ended, in whatever way.
-func startKafka(java, jars string, o KafkaOptions) (k *KafkaServer, err error) {
-	files, err := os.MkdirTemp("", "parley-kafka-")
+// newKafka makes a broker with a folder of its own, which it formats.
+func newKafka(java, jars string, o KafkaOptions) (k *KafkaServer, err error) {
+	process, err := newProcess("Kafka", false)
 	if err != nil {
 		return nil, err
 	}
 	defer func() {
 		if err != nil {
-			err = errors.Join(err, os.RemoveAll(files))
+			err = errors.Join(err, os.RemoveAll(process.folder))
 		}
 	}()
 	broker, err := freePort()
@@ -135,8 +135,9 @@ func startKafka(java, jars string, o KafkaOptions) (k *KafkaServer, err error) {
 	k = &KafkaServer{
 		listen: net.JoinHostPort("127.0.0.1", strconv.Itoa(broker)),
 		User:   "app", Limited: "limited", Password: "s3cret-of-tests",
-		java: java, jars: jars, files: files,
+		java: java, jars: jars, Process: process,
 	}
+	process.command, process.ready, process.patience = k.serve, listening(k.listen), kafkaPatience // it listens when it is ready
 	k.Address = k.listen
 	if o.Advertise != nil {
 		k.Address = o.Advertise(k.listen)
@@ -167,13 +168,10 @@ func startKafka(java, jars string, o KafkaOptions) (k *KafkaServer, err error) {
 	if out, err := exec.Command(java, format...).CombinedOutput(); err != nil {
 		return nil, fmt.Errorf("format: %w: %s", err, out)
 	}
-	if err := watch(filepath.Join(files, "pid"), files); err != nil {
-		return nil, err
-	}
-	return k, k.serve()
+	return k, nil
 }
 
-func (k *KafkaServer) properties() string { return filepath.Join(k.files, "server.properties") }
+func (k *KafkaServer) properties() string { return k.file("server.properties") }
 
 // settings is the broker's configuration: one node that is broker and controller.
 func (k *KafkaServer) settings(controller int) map[string]string {
@@ -195,7 +193,7 @@ func (k *KafkaServer) settings(controller int) map[string]string {
 		"authorizer.class.name":                            "org.apache.kafka.metadata.authorizer.StandardAuthorizer",
 		"super.users":                                      fmt.Sprintf("User:%s;User:%s;User:ANONYMOUS", k.User, between), // the controller's listener knows no users
 		"allow.everyone.if.no.acl.found":                   "false",
-		"log.dirs":                                         filepath.Join(k.files, "data"),
+		"log.dirs":                                         k.file("data"),
 		"auto.create.topics.enable":                        "false",
 		"num.network.threads":                              "2",
 		"num.io.threads":                                   "2",
@@ -287,81 +285,9 @@ func (k *KafkaServer) certificate() (certificate, key string, err error) {
 	return property("CERTIFICATE", der), property("PRIVATE KEY", pkcs8), nil
 }
 
-// serve starts the broker and waits until it listens, which it does when it is ready.
-func (k *KafkaServer) serve() error {
-	log, err := os.OpenFile(filepath.Join(k.files, "log"), os.O_CREATE|os.O_WRONLY|os.O_APPEND, 0o600)
-	if err != nil {
-		return err
-	}
-	defer func() { _ = log.Close() }() // the child has its own
+// serve is the command that serves until it is killed.
+func (k *KafkaServer) serve() (*exec.Cmd, error) {
 	cmd := exec.Command(k.java, "-Xmx512m", "-XX:TieredStopAtLevel=1", "-cp", k.jars, "kafka.Kafka", k.properties())
-	cmd.Dir = k.files
-	cmd.Stdout, cmd.Stderr = log, log
-	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true} // Ctrl-C reaches the test only
-	if err := cmd.Start(); err != nil {
-		return err
-	}
-	k.process, k.exited = cmd.Process, make(chan struct{})
-	go func() {
-		defer close(k.exited)
-		_ = cmd.Wait() // it is killed
-	}()
-	if err := os.WriteFile(filepath.Join(k.files, "pid"), []byte(strconv.Itoa(k.process.Pid)), 0o600); err != nil {
-		return errors.Join(err, k.process.Kill())
-	}
-	ctx, cancel := context.WithTimeout(context.Background(), kafkaPatience)
-	defer cancel()
-	tick := time.NewTicker(50 * time.Millisecond)
-	defer tick.Stop()
-	var dialer net.Dialer
-	for {
-		conn, err := dialer.DialContext(ctx, "tcp", k.listen)
-		if err == nil {
-			return conn.Close()
-		}
-		select {
-		case <-tick.C:
-		case <-k.exited:
-			out, _ := os.ReadFile(log.Name())
-			return fmt.Errorf("it ended: %s", out)
-		case <-ctx.Done():
-			return errors.Join(err, k.process.Kill())
-		}
-	}
-}
-
-// Kill ends the broker at once, as a crash does. Killing it twice is harmless.
-func (k *KafkaServer) Kill(t testing.TB) {
-	t.Helper()
-	if err := k.process.Kill(); err != nil && !errors.Is(err, os.ErrProcessDone) {
-		t.Errorf("servers: kill Kafka: %v", err)
-	}
-	<-k.exited
-}
-
-// Restart starts a broker that was killed, on the same address and with what it had stored.
-func (k *KafkaServer) Restart(t testing.TB) {
-	t.Helper()
-	if err := k.serve(); err != nil {
-		t.Fatalf("servers: restart Kafka: %v", err)
-	}
-}
-
-// Freeze stops the broker where it is: connections stay open, and nothing answers.
-// [KafkaServer.Thaw] lets it go on.
-func (k *KafkaServer) Freeze(t testing.TB) {
-	t.Helper()
-	if err := suspend(k.process.Pid); err != nil {
-		t.Fatalf("servers: freeze Kafka: %v", err)
-	}
-}
-
-// Thaw undoes Freeze.
-func (k *KafkaServer) Thaw(t testing.TB) { t.Helper(); k.signal(t, syscall.SIGCONT) }
-
-func (k *KafkaServer) signal(t testing.TB, s syscall.Signal) {
-	t.Helper()
-	if err := k.process.Signal(s); err != nil {
-		t.Fatalf("servers: %v for Kafka: %v", s, err)
-	}
+	cmd.Dir = k.folder
+	return cmd, nil
 }

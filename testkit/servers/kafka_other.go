@@ -16,6 +16,7 @@ func sharedKafka(t testing.TB) string {
 
 // KafkaServer is a broker that belongs to one test. Servers are started on Linux only.
 type KafkaServer struct {
+	*Process
 	Address, User, Password, Limited, TLSAddress string
 	Roots                                        *x509.CertPool
 }
@@ -32,15 +33,3 @@ func (*KafkaServer) URL() string { return "" }
 
 // LimitedURL is empty: there is no server.
 func (*KafkaServer) LimitedURL() string { return "" }
-
-// Kill does nothing: there is no server.
-func (*KafkaServer) Kill(testing.TB) {}
-
-// Restart does nothing: there is no server.
-func (*KafkaServer) Restart(testing.TB) {}
-
-// Freeze does nothing: there is no server.
-func (*KafkaServer) Freeze(testing.TB) {}
-
-// Thaw does nothing: there is no server.
-func (*KafkaServer) Thaw(testing.TB) {}

@@ -1,31 +1,26 @@
 package servers
 
 import (
-	"errors"
-	"fmt"
 	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"strconv"
 	"sync"
-	"syscall"
 	"testing"
-	"time"
 )
 
-// MongoServer is a mongo-java-server that belongs to one test, so that the test may stop it in every way there is. It
-// has every write in its file before it answers. It is not MongoDB: it has no users, no TLS, no
-// transactions, and does not enforce validators. Its methods fail the test; they are not for several goroutines at once.
+// MongoServer is a mongo-java-server that belongs to one test. It has every write in its file before it answers. It
+// is not MongoDB: it has no users, no TLS, no transactions, and does not enforce validators.
 type MongoServer struct {
+	*Process
+
 	// URL names a database that is empty at first.
 	URL string
 	// Addr is host:port. It stays the same over a restart.
 	Addr string
 
-	java, classes, files string
-	process              *os.Process
-	exited               chan struct{} // closed when process has ended
+	java, classes string
 }
 
 var mongoShared struct {
@@ -38,7 +33,11 @@ func sharedMongo(t testing.TB) string {
 	t.Helper()
 	notShort(t)
 	java, classes := mongoPrograms(t)
-	mongoShared.once.Do(func() { mongoShared.server, mongoShared.err = startMongo(java, classes) })
+	mongoShared.once.Do(func() {
+		if mongoShared.server, mongoShared.err = newMongo(java, classes); mongoShared.err == nil {
+			mongoShared.err = mongoShared.server.start()
+		}
+	})
 	if mongoShared.err != nil {
 		t.Fatalf("servers: start mongo-java-server: %v", mongoShared.err)
 	}
@@ -51,11 +50,11 @@ func StartMongo(t testing.TB) *MongoServer {
 	t.Helper()
 	notShort(t)
 	java, classes := mongoPrograms(t)
-	s, err := startMongo(java, classes)
+	s, err := newMongo(java, classes)
 	if err != nil {
 		t.Fatalf("servers: start mongo-java-server: %v", err)
 	}
-	t.Cleanup(func() { s.Kill(t) })
+	s.startFor(t)
 	return s
 }
 
@@ -79,103 +78,29 @@ func mongoPrograms(t testing.TB) (java, classes string) {
 	return java, folder + string(os.PathListSeparator) + filepath.Join(folder, "*")
 }
 
-// startMongo serves a folder of its own. A watcher process ends the server and removes the folder when
-// this process has ended, in whatever way.
-func startMongo(java, classes string) (s *MongoServer, err error) {
-	files, err := os.MkdirTemp("", "parley-mongo-")
+// newMongo makes a server with a folder of its own.
+func newMongo(java, classes string) (*MongoServer, error) {
+	port, err := freePort()
 	if err != nil {
 		return nil, err
 	}
-	port, err := freePort()
-	if err == nil {
-		err = watch(filepath.Join(files, "pid"), files)
-	}
+	process, err := newProcess("mongo-java-server", false)
 	if err != nil {
-		return nil, errors.Join(err, os.RemoveAll(files))
+		return nil, err
 	}
-	s = &MongoServer{Addr: net.JoinHostPort("127.0.0.1", strconv.Itoa(port)), java: java, classes: classes, files: files}
+	s := &MongoServer{Process: process, Addr: net.JoinHostPort("127.0.0.1", strconv.Itoa(port)), java: java, classes: classes}
 	s.URL = "mongodb://" + s.Addr + "/parley"
-	return s, s.serve()
+	process.command, process.ready, process.patience = s.serve, listening(s.Addr), mongoPatience // it listens when it is ready
+	return s, nil
 }
 
-// serve starts the server and waits until it answers.
-func (s *MongoServer) serve() error {
+// serve is the command that serves until it is killed.
+func (s *MongoServer) serve() (*exec.Cmd, error) {
 	_, port, err := net.SplitHostPort(s.Addr)
 	if err != nil {
-		return err
+		return nil, err
 	}
-	log, err := os.OpenFile(filepath.Join(s.files, "log"), os.O_CREATE|os.O_WRONLY|os.O_APPEND, 0o600)
-	if err != nil {
-		return err
-	}
-	defer func() { _ = log.Close() }() // the child has its own
-	cmd := exec.Command(s.java, "-Xmx256m", "-XX:TieredStopAtLevel=1", "-cp", s.classes, "Server", port, filepath.Join(s.files, "data"))
-	cmd.Dir = s.files
-	cmd.Stdout, cmd.Stderr = log, log
-	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true} // Ctrl-C reaches the test only
-	if err := cmd.Start(); err != nil {
-		return err
-	}
-	s.process, s.exited = cmd.Process, make(chan struct{})
-	go func() {
-		defer close(s.exited)
-		_ = cmd.Wait() // it is killed
-	}()
-	if err := os.WriteFile(filepath.Join(s.files, "pid"), []byte(strconv.Itoa(s.process.Pid)), 0o600); err != nil {
-		return errors.Join(err, s.process.Kill())
-	}
-	deadline := time.NewTimer(mongoPatience)
-	defer deadline.Stop()
-	tick := time.NewTicker(20 * time.Millisecond)
-	defer tick.Stop()
-	for {
-		conn, err := net.DialTimeout("tcp", s.Addr, mongoPatience)
-		if err == nil {
-			return conn.Close() // it listens when it is ready
-		}
-		select {
-		case <-tick.C:
-		case <-s.exited:
-			out, _ := os.ReadFile(log.Name())
-			return fmt.Errorf("it ended: %s", out)
-		case <-deadline.C:
-			return errors.Join(err, s.process.Kill())
-		}
-	}
-}
-
-// Kill ends the server at once, as a crash does. Killing it twice is harmless.
-func (s *MongoServer) Kill(t testing.TB) {
-	t.Helper()
-	if err := s.process.Kill(); err != nil && !errors.Is(err, os.ErrProcessDone) {
-		t.Errorf("servers: kill mongo-java-server: %v", err)
-	}
-	<-s.exited
-}
-
-// Restart starts a server that was killed, on the same address and with what it had stored.
-func (s *MongoServer) Restart(t testing.TB) {
-	t.Helper()
-	if err := s.serve(); err != nil {
-		t.Fatalf("servers: restart mongo-java-server: %v", err)
-	}
-}
-
-// Freeze stops the server where it is: connections stay open, and nothing answers.
-// [MongoServer.Thaw] lets it go on.
-func (s *MongoServer) Freeze(t testing.TB) {
-	t.Helper()
-	if err := suspend(s.process.Pid); err != nil {
-		t.Fatalf("servers: freeze mongo-java-server: %v", err)
-	}
-}
-
-// Thaw undoes Freeze.
-func (s *MongoServer) Thaw(t testing.TB) { t.Helper(); s.signal(t, syscall.SIGCONT) }
-
-func (s *MongoServer) signal(t testing.TB, sig syscall.Signal) {
-	t.Helper()
-	if err := s.process.Signal(sig); err != nil {
-		t.Fatalf("servers: %s mongo-java-server: %v", sig, err)
-	}
+	cmd := exec.Command(s.java, "-Xmx256m", "-XX:TieredStopAtLevel=1", "-cp", s.classes, "Server", port, s.file("data"))
+	cmd.Dir = s.folder
+	return cmd, nil
 }

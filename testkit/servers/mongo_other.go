@@ -5,7 +5,10 @@ package servers
 import "testing"
 
 // MongoServer is a mongo-java-server that belongs to one test. Servers are started on Linux only.
-type MongoServer struct{ URL, Addr string }
+type MongoServer struct {
+	*Process
+	URL, Addr string
+}
 
 // sharedMongo skips t: servers are started on Linux only.
 func sharedMongo(t testing.TB) string {
@@ -20,15 +23,3 @@ func StartMongo(t testing.TB) *MongoServer {
 	t.Skip("mongo-java-server is started on Linux only")
 	return nil
 }
-
-// Kill does nothing: there is no server.
-func (*MongoServer) Kill(testing.TB) {}
-
-// Restart does nothing: there is no server.
-func (*MongoServer) Restart(testing.TB) {}
-
-// Freeze does nothing: there is no server.
-func (*MongoServer) Freeze(testing.TB) {}
-
-// Thaw does nothing: there is no server.
-func (*MongoServer) Thaw(testing.TB) {}

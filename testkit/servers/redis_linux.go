@@ -2,22 +2,22 @@ package servers
 
 import (
 	"bufio"
+	"context"
 	"errors"
 	"fmt"
 	"net"
 	"os"
 	"os/exec"
-	"path/filepath"
 	"strconv"
 	"strings"
-	"syscall"
 	"testing"
 	"time"
 )
 
-// RedisServer is a Redis server that belongs to one test, so that the test may stop it in
-// every way there is. Its methods fail the test; they are not for several goroutines at once.
+// RedisServer is a Redis server that belongs to one test. Its methods fail the test; they are not for several
+// goroutines at once.
 type RedisServer struct {
+	*Process // Restart keeps what was stored if the server is AppendOnly.
 	// URL is redis://host:port, with a parameter addr for a cluster.
 	URL string
 	// Addr is host:port.
@@ -25,9 +25,6 @@ type RedisServer struct {
 
 	options RedisOptions
 	program string
-	folder  string
-	process *os.Process
-	exited  chan struct{} // closed when process has ended
 }
 
 const redisPatience = 30 * time.Second
@@ -41,22 +38,12 @@ func StartRedis(t testing.TB, o RedisOptions) *RedisServer {
 	if err != nil {
 		t.Skipf("Redis: the program redis-server is not installed; set %s to the URL of a server", RedisVariable)
 	}
-	folder, err := os.MkdirTemp("", "parley-redis-")
+	process, err := newProcess("Redis", false)
 	if err != nil {
 		t.Fatalf("servers: start Redis: %v", err)
 	}
-	s := &RedisServer{options: o, program: program, folder: folder}
-	if err := watch(filepath.Join(folder, "pid"), folder); err != nil {
-		t.Fatalf("servers: start Redis: %v", err)
-	}
-	t.Cleanup(func() {
-		if s.process != nil {
-			s.Kill(t)
-		}
-		if err := os.RemoveAll(folder); err != nil {
-			t.Errorf("servers: %v", err)
-		}
-	})
+	s := &RedisServer{Process: process, options: o, program: program}
+	process.command, process.ready, process.patience = s.serve, s.serves, redisPatience
 	port, err := redisPort()
 	if err != nil {
 		t.Fatalf("servers: start Redis: %v", err)
@@ -66,9 +53,7 @@ func StartRedis(t testing.TB, o RedisOptions) *RedisServer {
 	if o.Cluster {
 		s.URL += "?addr=" + s.Addr
 	}
-	if err := s.serve(); err != nil {
-		t.Fatalf("servers: start Redis: %v", err)
-	}
+	process.startFor(t)
 	return s
 }
 
@@ -85,8 +70,8 @@ func StartRedisCluster(t testing.TB, nodes int) []*RedisServer {
 	// Until a server knows all others, and who serves what, it says CLUSTERDOWN.
 	ask := func(s *RedisServer, command string) {
 		t.Helper()
-		if answer, err := s.ask(command); err != nil || answer != "+OK" {
-			t.Fatalf("servers: %s: %v %s", command, err, answer)
+		if err := s.want(command, "+OK"); err != nil {
+			t.Fatalf("servers: %v", err)
 		}
 	}
 	const slots = 16_384
@@ -155,7 +140,7 @@ func (s *RedisServer) watching(args []string) ([]string, error) {
 	if err != nil {
 		return nil, err
 	}
-	file := filepath.Join(s.folder, "sentinel.conf")
+	file := s.file("sentinel.conf")
 	text := fmt.Sprintf("sentinel monitor primary %s %s 1\nsentinel down-after-milliseconds primary 1000\nsentinel failover-timeout primary 3000\n", host, port)
 	if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
 		return nil, err
@@ -174,18 +159,17 @@ func (s *RedisServer) Do(t testing.TB, command string) string {
 	return answer
 }
 
-// serve starts the program and waits until it serves.
-func (s *RedisServer) serve() error {
+// serve is the command that serves until it is killed.
+func (s *RedisServer) serve() (*exec.Cmd, error) {
 	_, port, err := net.SplitHostPort(s.Addr)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	yes := map[bool]string{true: "yes", false: "no"}
-	args := []string{"--bind", "127.0.0.1", "--port", port, "--dir", s.folder, "--pidfile", filepath.Join(s.folder, "pid"), "--daemonize", "no",
-		"--logfile", filepath.Join(s.folder, "log")}
+	args := []string{"--bind", "127.0.0.1", "--port", port, "--dir", s.folder, "--daemonize", "no"}
 	if s.options.sentinel != "" {
 		if args, err = s.watching(args); err != nil {
-			return err
+			return nil, err
 		}
 	} else {
 		args = append(args, "--save", "", "--appendonly", yes[s.options.AppendOnly], "--appendfsync", "always",
@@ -194,57 +178,32 @@ func (s *RedisServer) serve() error {
 	if host, port, err := net.SplitHostPort(s.options.ReplicaOf); err == nil {
 		args = append(args, "--replicaof", host+" "+port)
 	}
-	cmd := exec.Command(s.program, append(args, s.options.Args...)...)
-	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true} // Ctrl-C reaches the test only
-	if err := cmd.Start(); err != nil {
-		return err
-	}
-	process, exited := cmd.Process, make(chan struct{})
-	s.process, s.exited = process, exited
-	go func() {
-		defer close(exited)
-		_ = cmd.Wait() // it is killed
-	}()
-	deadline := time.NewTimer(redisPatience)
-	defer deadline.Stop()
-	tick := time.NewTicker(5 * time.Millisecond)
-	defer tick.Stop()
-	for {
-		ready, err := s.ready()
-		if err != nil {
-			return err
-		}
-		if ready {
-			return nil
-		}
-		select {
-		case <-tick.C:
-		case <-exited:
-			out, _ := os.ReadFile(filepath.Join(s.folder, "log"))
-			return fmt.Errorf("it ended: %s", out)
-		case <-deadline.C:
-			_ = process.Kill()
-			return errors.New("it does not answer")
-		}
-	}
+	return exec.Command(s.program, append(args, s.options.Args...)...), nil
 }
 
-// ready reports whether the server serves, and gives a new cluster its slots.
-func (s *RedisServer) ready() (bool, error) {
-	answer, err := s.ask("PING")
-	if err != nil || answer != "+PONG" {
-		return false, nil // it is starting, or loading what it kept
+// serves returns nil if the server serves, and gives a new cluster its slots.
+func (s *RedisServer) serves(context.Context) error {
+	if err := s.want("PING", "+PONG"); err != nil {
+		return err // it is starting, or loading what it kept
 	}
 	if !s.options.Cluster || s.options.member {
-		return true, nil
+		return nil
 	}
-	if answer, err = s.ask("CLUSTER SLOTS"); err == nil && answer == "*0" {
-		if answer, err = s.ask("CLUSTER ADDSLOTSRANGE 0 16383"); err == nil && answer != "+OK" {
-			return false, fmt.Errorf("the slots are refused: %s", answer)
+	if s.want("CLUSTER SLOTS", "*0") == nil {
+		if err := s.want("CLUSTER ADDSLOTSRANGE 0 16383", "+OK"); err != nil {
+			return err
 		}
 	}
-	answer, err = s.ask("GET parley-is-it-up")
-	return err == nil && answer == "$-1", nil
+	return s.want("GET parley-is-it-up", "$-1")
+}
+
+// want returns an error unless the server gives this answer.
+func (s *RedisServer) want(command, answer string) error {
+	got, err := s.ask(command)
+	if err == nil && got != answer {
+		err = fmt.Errorf("%s: the answer is %s", command, got)
+	}
+	return err
 }
 
 // ask sends one command on a connection of its own and returns the first line of the answer.
@@ -267,44 +226,7 @@ func (s *RedisServer) ask(command string) (string, error) {
 // Flush removes everything from the server.
 func (s *RedisServer) Flush(t testing.TB) {
 	t.Helper()
-	if answer, err := s.ask("FLUSHALL"); err != nil || answer != "+OK" {
-		t.Fatalf("servers: flush Redis: %v %s", err, answer)
-	}
-}
-
-// Kill ends the server at once, as a crash does. Killing it twice is harmless.
-func (s *RedisServer) Kill(t testing.TB) {
-	t.Helper()
-	if err := s.process.Kill(); err != nil && !errors.Is(err, os.ErrProcessDone) {
-		t.Errorf("servers: kill Redis: %v", err)
-	}
-	<-s.exited
-}
-
-// Restart starts a server that was killed, on the same address, and with what it had stored
-// if it is AppendOnly.
-func (s *RedisServer) Restart(t testing.TB) {
-	t.Helper()
-	if err := s.serve(); err != nil {
-		t.Fatalf("servers: restart Redis: %v", err)
-	}
-}
-
-// Freeze stops the server where it is: connections stay open, and nothing answers.
-// [RedisServer.Thaw] lets it go on.
-func (s *RedisServer) Freeze(t testing.TB) {
-	t.Helper()
-	if err := suspend(s.process.Pid); err != nil {
-		t.Fatalf("servers: freeze Redis: %v", err)
-	}
-}
-
-// Thaw undoes Freeze.
-func (s *RedisServer) Thaw(t testing.TB) { t.Helper(); s.signal(t, syscall.SIGCONT) }
-
-func (s *RedisServer) signal(t testing.TB, sig syscall.Signal) {
-	t.Helper()
-	if err := s.process.Signal(sig); err != nil {
-		t.Fatalf("servers: %s Redis: %v", sig, err)
+	if err := s.want("FLUSHALL", "+OK"); err != nil {
+		t.Fatalf("servers: flush Redis: %v", err)
 	}
 }

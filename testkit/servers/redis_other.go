@@ -5,7 +5,10 @@ package servers
 import "testing"
 
 // RedisServer is a Redis server that belongs to one test. Servers are started on Linux only.
-type RedisServer struct{ URL, Addr string }
+type RedisServer struct {
+	*Process
+	URL, Addr string
+}
 
 // StartRedis skips t: servers are started on Linux only.
 func StartRedis(t testing.TB, _ RedisOptions) *RedisServer {
@@ -32,15 +35,3 @@ func (*RedisServer) Do(testing.TB, string) string { return "" }
 
 // Flush does nothing: there is no server.
 func (*RedisServer) Flush(testing.TB) {}
-
-// Kill does nothing: there is no server.
-func (*RedisServer) Kill(testing.TB) {}
-
-// Restart does nothing: there is no server.
-func (*RedisServer) Restart(testing.TB) {}
-
-// Freeze does nothing: there is no server.
-func (*RedisServer) Freeze(testing.TB) {}
-
-// Thaw does nothing: there is no server.
-func (*RedisServer) Thaw(testing.TB) {}

@@ -3,7 +3,6 @@ package servers
 import (
 	"crypto/x509"
 	"errors"
-	"fmt"
 	"net"
 	"os"
 	"os/exec"
@@ -91,15 +90,11 @@ func startSMTP(t testing.TB) *SMTPServer {
 }
 
 func serveSMTP(t testing.TB, program string) (*SMTPServer, error) {
-	folder, err := os.MkdirTemp("", "parley-smtp-")
+	t.Helper()
+	process, err := newProcess("Exim", true)
 	if err != nil {
 		return nil, err
 	}
-	t.Cleanup(func() {
-		if err := os.RemoveAll(folder); err != nil {
-			t.Errorf("servers: %v", err)
-		}
-	})
 	certificate, key, err := selfSigned()
 	if err != nil {
 		return nil, err
@@ -112,59 +107,29 @@ func serveSMTP(t testing.TB, program string) (*SMTPServer, error) {
 	if uid == 0 {
 		uid, gid = nobody, nobody
 	}
-	configuration := strings.NewReplacer("DIR", folder, "PORT", strconv.Itoa(port), "UID", strconv.Itoa(uid), "GID", strconv.Itoa(gid),
+	configuration := strings.NewReplacer("DIR", process.folder, "PORT", strconv.Itoa(port), "UID", strconv.Itoa(uid), "GID", strconv.Itoa(gid),
 		"USER", smtpUser, "PASSWORD", smtpPassword).Replace(eximConfiguration)
 	files := map[string][]byte{"certificate.pem": certificate, "key.pem": key, "configuration": []byte(configuration)}
 	for name, content := range files {
-		if err := os.WriteFile(filepath.Join(folder, name), content, 0o600); err != nil {
+		if err := os.WriteFile(process.file(name), content, 0o600); err != nil {
+			return nil, err
+		}
+		if err := os.Chown(process.file(name), uid, gid); err != nil {
 			return nil, err
 		}
 	}
-	for _, name := range append([]string{""}, "certificate.pem", "key.pem", "configuration") {
-		if err := os.Chown(filepath.Join(folder, name), uid, gid); err != nil {
-			return nil, err
-		}
-	}
-	if err := watch(filepath.Join(folder, "pid"), folder); err != nil {
-		return nil, err
-	}
-	cmd := exec.Command(program, "-C", filepath.Join(folder, "configuration"), "-bdf")
-	unprivileged(cmd)
-	var output strings.Builder
-	cmd.Stdout, cmd.Stderr = &output, &output
-	if err := cmd.Start(); err != nil {
-		return nil, err
-	}
-	exited := make(chan struct{})
-	go func() {
-		defer close(exited)
-		_ = cmd.Wait() // it is killed
-	}()
-	t.Cleanup(func() {
-		_ = cmd.Process.Kill()
-		<-exited
-	})
 	address := net.JoinHostPort("127.0.0.1", strconv.Itoa(port))
-	deadline := time.Now().Add(smtpPatience)
-	for {
-		c, err := net.DialTimeout("tcp", address, time.Second)
-		if err == nil {
-			_ = c.Close()
-			break
-		}
-		select {
-		case <-exited:
-			return nil, fmt.Errorf("it ended: %s", output.String())
-		case <-time.After(10 * time.Millisecond):
-		}
-		if time.Now().After(deadline) {
-			return nil, errors.New("it does not answer")
-		}
+	process.command = func() (*exec.Cmd, error) {
+		cmd := exec.Command(program, "-C", process.file("configuration"), "-bdf")
+		unprivileged(cmd)
+		return cmd, nil
 	}
+	process.ready, process.patience = listening(address), smtpPatience
+	process.startFor(t)
 	roots := x509.NewCertPool()
 	roots.AppendCertsFromPEM(certificate)
 	return &SMTPServer{
-		URL: "smtp://" + smtpUser + ":" + "p%40ss%3Aword%20of%2Ftests" + "@" + address, Roots: roots, inbox: filepath.Join(folder, "inbox", "new"),
+		URL: "smtp://" + smtpUser + ":" + "p%40ss%3Aword%20of%2Ftests" + "@" + address, Roots: roots, inbox: process.file("inbox/new"),
 	}, nil
 }
 

@@ -19,7 +19,10 @@ func sharedSQL(t testing.TB, s *sharedServer) string {
 }
 
 // SQLServer is a database server that belongs to one test. There are none on this system.
-type SQLServer struct{ URL string }
+type SQLServer struct {
+	*Process
+	URL string
+}
 
 // StartPostgres skips t: servers are started on Linux only.
 func StartPostgres(t testing.TB) *SQLServer { t.Helper(); return notHere(t) }
@@ -32,15 +35,3 @@ func notHere(t testing.TB) *SQLServer {
 	t.Skip("database servers are started on Linux only")
 	return nil
 }
-
-// Kill has nothing to end.
-func (*SQLServer) Kill(testing.TB) {}
-
-// Restart has nothing to start.
-func (*SQLServer) Restart(testing.TB) {}
-
-// Freeze has nothing to stop.
-func (*SQLServer) Freeze(testing.TB) {}
-
-// Thaw has nothing to let go on.
-func (*SQLServer) Thaw(testing.TB) {}
