@@ -2,8 +2,6 @@ package nbiows
 
 import (
 	"encoding/binary"
-	"fmt"
-	"runtime/debug"
 	"sync"
 	"sync/atomic"
 
@@ -266,13 +264,7 @@ func (c *conn) message(payload []byte, binary bool) {
 	if !open {
 		return
 	}
-	defer func() {
-		if r := recover(); r != nil {
-			c.server.log.Error("a receiver panicked", "panic", fmt.Sprint(r), "stack", string(debug.Stack()))
-			c.Close(fault.Internal.CloseCode(), "")
-		}
-	}()
-	c.receiver.Receive(payload, binary)
+	c.server.cfg.Receive(c, c.receiver, payload, binary)
 }
 
 // control is called by the reader, inside receive.
@@ -324,17 +316,7 @@ func (c *conn) farewell() bool {
 	return true
 }
 
-func (c *conn) disconnected() {
-	if c.receiver == nil {
-		return
-	}
-	defer func() {
-		if r := recover(); r != nil {
-			c.server.log.Error("a receiver panicked", "panic", fmt.Sprint(r), "stack", string(debug.Stack()))
-		}
-	}()
-	c.receiver.Disconnected()
-}
+func (c *conn) disconnected() { c.server.cfg.Disconnected(c.receiver) }
 
 // check is the ticker's visit.
 func (c *conn) check(now uint32) {

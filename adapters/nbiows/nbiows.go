@@ -44,7 +44,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"log/slog"
 	"runtime"
 	"slices"
 	"sync"
@@ -57,37 +56,12 @@ import (
 	"github.com/parley-chat/parley/core/socket"
 )
 
-// Config is what a [Server] needs. Zero fields without "required" mean the default.
-type Config struct {
-	// Handshake decides who may connect. Required.
-	Handshake *socket.Handshake
-	// Acceptor takes the connections over. Required.
-	Acceptor socket.Acceptor
-	// MaxMessage is the longest message that a client may send, in bytes. Default 64 KiB.
-	MaxMessage int
-	// PingInterval is how long a client may be silent before it is pinged. Default 25 seconds.
-	PingInterval time.Duration
-	// IdleTimeout is how long a client may send no whole frame, not even a pong, before it is
-	// cut without a close frame. Default 60 seconds. It must be longer than PingInterval.
-	IdleTimeout time.Duration
-	// CloseTimeout is how long after a close frame was queued the connection is cut at the
-	// latest. Default 5 seconds.
-	CloseTimeout time.Duration
-	// Pollers is how many goroutines read from connections, and so how many receivers run at
-	// the same time. Default GOMAXPROCS.
-	Pollers int
-	// Log gets panics of receivers, and what a request failed with for a reason of our own. Default: nowhere.
-	Log *slog.Logger
-}
+// Config is what a [Server] needs: see [socket.TransportConfig].
+type Config = socket.TransportConfig
 
 // Server is an [http.Handler] for GET /socket. It serves while [Server.Run] runs.
 type Server struct {
-	handshake    *socket.Handshake
-	acceptor     socket.Acceptor
-	log          *slog.Logger
-	maxMessage   int
-	closeTimeout time.Duration
-	pollers      int
+	cfg Config // complete
 
 	step       time.Duration // between two ticks; all times below are in ticks
 	pingTicks  uint32
@@ -119,29 +93,12 @@ type Server struct {
 
 // New checks the configuration, all of it at once. Nothing runs until [Server.Run].
 func New(cfg Config) (*Server, error) {
-	var errs []error
+	cfg, err := cfg.Complete("nbiows")
 	if !supported {
-		errs = append(errs, fmt.Errorf("nbiows: there is no poller on %s, use netws: %w", runtime.GOOS, errors.ErrUnsupported))
+		err = errors.Join(fmt.Errorf("nbiows: there is no poller on %s, use netws: %w", runtime.GOOS, errors.ErrUnsupported), err)
 	}
-	if cfg.Handshake == nil {
-		errs = append(errs, errors.New("nbiows: Config.Handshake is required"))
-	}
-	if cfg.Acceptor == nil {
-		errs = append(errs, errors.New("nbiows: Config.Acceptor is required"))
-	}
-	cfg.MaxMessage = orDefault(cfg.MaxMessage, 64<<10)
-	cfg.PingInterval = orDefault(cfg.PingInterval, 25*time.Second)
-	cfg.IdleTimeout = orDefault(cfg.IdleTimeout, 60*time.Second)
-	cfg.CloseTimeout = orDefault(cfg.CloseTimeout, 5*time.Second)
-	cfg.Pollers = orDefault(cfg.Pollers, runtime.GOMAXPROCS(0))
-	if cfg.IdleTimeout <= cfg.PingInterval {
-		errs = append(errs, fmt.Errorf("nbiows: Config.IdleTimeout %s is not longer than PingInterval %s", cfg.IdleTimeout, cfg.PingInterval))
-	}
-	if err := errors.Join(errs...); err != nil {
+	if err != nil {
 		return nil, err
-	}
-	if cfg.Log == nil {
-		cfg.Log = slog.New(slog.DiscardHandler)
 	}
 	logging.SetLevel(logging.LevelError) // see the package comment
 	step := min(cfg.PingInterval, cfg.IdleTimeout-cfg.PingInterval, cfg.CloseTimeout) / 8
@@ -149,21 +106,12 @@ func New(cfg Config) (*Server, error) {
 	// One more than the whole steps: the current one has partly passed.
 	ticks := func(d time.Duration) uint32 { return uint32((d+step-1)/step) + 1 }
 	s := &Server{
-		handshake: cfg.Handshake, acceptor: cfg.Acceptor, log: cfg.Log, maxMessage: cfg.MaxMessage,
-		closeTimeout: cfg.CloseTimeout, pollers: cfg.Pollers,
-		step: step, pingTicks: ticks(cfg.PingInterval), idleTicks: ticks(cfg.IdleTimeout), closeTicks: ticks(cfg.CloseTimeout),
+		cfg: cfg, step: step, pingTicks: ticks(cfg.PingInterval), idleTicks: ticks(cfg.IdleTimeout), closeTicks: ticks(cfg.CloseTimeout),
 		ready: make(chan struct{}), empty: make(chan struct{}),
 	}
 	s.scratch.New = func() any { b := make([]byte, 0, gatherBytes); return &b }
 	s.writable.signal = make(chan struct{}, 1)
 	return s, nil
-}
-
-func orDefault[T int | time.Duration](v, otherwise T) T {
-	if v <= 0 {
-		return otherwise
-	}
-	return v
 }
 
 // Run serves until ctx ends, closes what is open, and returns nil when it is gone. An error
@@ -185,7 +133,7 @@ func (s *Server) Run(ctx context.Context) error {
 			e.Stop()
 		}
 	}()
-	for range s.pollers {
+	for range s.cfg.Pollers {
 		e := nbio.NewEngine(nbio.Config{Name: "parley", NPoller: 1})
 		e.OnData(func(nb *nbio.Conn, b []byte) {
 			s.handed.Load()

@@ -9,12 +9,10 @@ import (
 	"math"
 	"net"
 	"net/http"
-	"runtime/debug"
 	"time"
 
 	"github.com/lesismal/nbio"
 
-	"github.com/parley-chat/parley/core/fault"
 	"github.com/parley-chat/parley/core/problem"
 	"github.com/parley-chat/parley/core/socket"
 )
@@ -27,11 +25,11 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	if !s.pollable(w, r) {
 		return
 	}
-	hello, ok := s.handshake.Admit(w, r, s.ready)
+	hello, ok := s.cfg.Handshake.Admit(w, r, s.ready)
 	if !ok {
 		return
 	}
-	s.become(w, r, hello.Protocol, socket.UpgradeOptions{}, func(c socket.Conn) (socket.Receiver, error) { return s.acceptor.Accept(c, hello) })
+	s.become(w, r, hello.Protocol, socket.UpgradeOptions{}, func(c socket.Conn) (socket.Receiver, error) { return s.cfg.Acceptor.Accept(c, hello) })
 }
 
 // Upgrade makes a connection out of a WebSocket handshake for somebody else's protocol, or answers what is
@@ -61,14 +59,14 @@ func (s *Server) become(w http.ResponseWriter, r *http.Request, protocol string,
 	defer s.opening.Done()
 	nb, early, err := s.upgrade(w, r.Header.Get("Sec-WebSocket-Key"), protocol)
 	if err != nil {
-		s.log.Debug("nbiows: upgrade", "error", err) // most often the client has gone
+		s.cfg.Log.Debug("nbiows: upgrade", "error", err) // most often the client has gone
 		return
 	}
 	s.serve(nb, early, options, accept)
 }
 
 func (s *Server) refuse(w http.ResponseWriter, err error) {
-	s.log.Error("nbiows: handshake", "error", err)
+	s.cfg.Log.Error("nbiows: handshake", "error", err)
 	problem.Write(w, err)
 }
 
@@ -82,19 +80,19 @@ func (s *Server) upgrade(w http.ResponseWriter, key, protocol string) (nb *nbio.
 	}
 	if _, ok := plain.(*net.TCPConn); !ok {
 		err = fmt.Errorf("nbiows: a %T cannot be polled", plain)
-		s.log.Error("nbiows: handshake", "error", err)
+		s.cfg.Log.Error("nbiows: handshake", "error", err)
 		return nil, nil, errors.Join(err, plain.Close())
 	}
 	if n := rw.Reader.Buffered(); n > 0 {
 		b, _ := rw.Peek(n) // cannot fail: they are there
 		early = bytes.Clone(b)
 	}
-	_ = plain.SetDeadline(time.Now().Add(s.closeTimeout)) // fails only where the write fails
+	_ = plain.SetDeadline(time.Now().Add(s.cfg.CloseTimeout)) // fails only where the write fails
 	if _, err = plain.Write(switching(key, protocol)); err != nil {
 		return nil, nil, errors.Join(err, plain.Close())
 	}
 	if nb, err = adopt(plain); err != nil { // a duplicate; it has closed plain
-		s.log.Error("nbiows: take over the connection", "error", err) // no descriptor is left, most often
+		s.cfg.Log.Error("nbiows: take over the connection", "error", err) // no descriptor is left, most often
 		return nil, nil, errors.Join(err, plain.Close())
 	}
 	return nb, early, nil
@@ -102,14 +100,12 @@ func (s *Server) upgrade(w http.ResponseWriter, key, protocol string) (nb *nbio.
 
 // serve hands the connection to the acceptor and then to a poller.
 func (s *Server) serve(nb *nbio.Conn, early []byte, options socket.UpgradeOptions, accept func(socket.Conn) (socket.Receiver, error)) {
-	c := &conn{server: s, nb: nb, unwatched: options.Unwatched, tooLarge: uint16(orDefault(options.TooLarge, socket.CloseTooLarge)), maxMessage: int32(min(orDefault(options.MaxMessage, s.maxMessage), math.MaxInt32))}
+	options = s.cfg.Options(options)
+	c := &conn{server: s, nb: nb, unwatched: options.Unwatched, tooLarge: uint16(options.TooLarge), maxMessage: int32(min(options.MaxMessage, math.MaxInt32))}
 	c.seen.Store(s.now.Load())
 	nb.SetSession(c)
 	s.add(c)
-	receiver, err := s.accept(c, accept)
-	if err != nil {
-		c.Close(socket.Refusal(err))
-	} else {
+	if receiver, err := s.cfg.Accept(c, accept); err == nil {
 		c.mu.Lock()
 		c.receiver = receiver
 		c.mu.Unlock()
@@ -119,7 +115,7 @@ func (s *Server) serve(nb *nbio.Conn, early []byte, options socket.UpgradeOption
 	}
 	s.handed.Add(1)
 	if _, err := s.engines[nb.Hash()%len(s.engines)].AddConn(nb); err != nil { // it has closed nb
-		s.log.Error("nbiows: hand over to the poller", "error", err)
+		s.cfg.Log.Error("nbiows: hand over to the poller", "error", err)
 		c.ended()
 		return
 	}
@@ -129,17 +125,6 @@ func (s *Server) serve(nb *nbio.Conn, early []byte, options socket.UpgradeOption
 		c.state |= registered
 		c.flush()
 	}
-}
-
-// accept asks the acceptor; one that panics has refused.
-func (s *Server) accept(c *conn, accept func(socket.Conn) (socket.Receiver, error)) (receiver socket.Receiver, err error) {
-	defer func() {
-		if r := recover(); r != nil {
-			s.log.Error("the acceptor panicked", "panic", fmt.Sprint(r), "stack", string(debug.Stack()))
-			err = fault.Internal
-		}
-	}()
-	return accept(c)
 }
 
 // switching is the answer that makes the connection a WebSocket.

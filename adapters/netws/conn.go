@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"io"
 	"net"
-	"runtime/debug"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -304,26 +303,10 @@ func (c *conn) collect(r io.Reader, text bool) ([]byte, error) {
 }
 
 func (c *conn) receive(payload []byte, binary bool) {
-	defer func() {
-		if r := recover(); r != nil {
-			c.server.cfg.Log.Error("a receiver panicked", "panic", fmt.Sprint(r), "stack", string(debug.Stack()))
-			c.Close(fault.Internal.CloseCode(), "")
-		}
-	}()
-	c.receiver.Receive(payload, binary)
+	c.server.cfg.Receive(c, c.receiver, payload, binary)
 }
 
-func (c *conn) disconnected() {
-	if c.receiver == nil {
-		return
-	}
-	defer func() {
-		if r := recover(); r != nil {
-			c.server.cfg.Log.Error("a receiver panicked", "panic", fmt.Sprint(r), "stack", string(debug.Stack()))
-		}
-	}()
-	c.receiver.Disconnected()
-}
+func (c *conn) disconnected() { c.server.cfg.Disconnected(c.receiver) }
 
 // validPrefix returns how many bytes of b are whole UTF-8 characters, and whether the rest
 // could still become one.

@@ -33,8 +33,6 @@ package netws
 import (
 	"context"
 	"errors"
-	"fmt"
-	"log/slog"
 	"sync"
 	"time"
 
@@ -43,29 +41,12 @@ import (
 	"github.com/parley-chat/parley/core/socket"
 )
 
-// Config is what a [Server] needs. Zero fields without "required" mean the default.
-type Config struct {
-	// Handshake decides who may connect. Required.
-	Handshake *socket.Handshake
-	// Acceptor takes the connections over. Required.
-	Acceptor socket.Acceptor
-	// MaxMessage is the longest message that a client may send, in bytes. Default 64 KiB.
-	MaxMessage int
-	// PingInterval is the time between two pings. Default 25 seconds.
-	PingInterval time.Duration
-	// IdleTimeout is how long a client may send no whole frame, not even a pong, before it is
-	// cut without a close frame. Default 60 seconds. It must be longer than PingInterval.
-	IdleTimeout time.Duration
-	// CloseTimeout is how long after a close frame was queued the connection is cut at the
-	// latest. Default 5 seconds.
-	CloseTimeout time.Duration
-	// Log gets panics of receivers, and what a request failed with for a reason of our own. Default: nowhere.
-	Log *slog.Logger
-}
+// Config is what a [Server] needs: see [socket.TransportConfig].
+type Config = socket.TransportConfig
 
 // Server is an [http.Handler] for GET /socket. It serves while [Server.Run] runs.
 type Server struct {
-	cfg      Config
+	cfg      Config // complete
 	upgrader websocket.Upgrader
 	ready    chan struct{}
 
@@ -78,25 +59,9 @@ type Server struct {
 
 // New checks the configuration, all of it at once. Nothing runs until [Server.Run].
 func New(cfg Config) (*Server, error) {
-	var errs []error
-	if cfg.Handshake == nil {
-		errs = append(errs, errors.New("netws: Config.Handshake is required"))
-	}
-	if cfg.Acceptor == nil {
-		errs = append(errs, errors.New("netws: Config.Acceptor is required"))
-	}
-	cfg.MaxMessage = orDefault(cfg.MaxMessage, 64<<10)
-	cfg.PingInterval = orDefault(cfg.PingInterval, 25*time.Second)
-	cfg.IdleTimeout = orDefault(cfg.IdleTimeout, 60*time.Second)
-	cfg.CloseTimeout = orDefault(cfg.CloseTimeout, 5*time.Second)
-	if cfg.IdleTimeout <= cfg.PingInterval {
-		errs = append(errs, fmt.Errorf("netws: Config.IdleTimeout %s is not longer than PingInterval %s", cfg.IdleTimeout, cfg.PingInterval))
-	}
-	if err := errors.Join(errs...); err != nil {
+	cfg, err := cfg.Complete("netws")
+	if err != nil {
 		return nil, err
-	}
-	if cfg.Log == nil {
-		cfg.Log = slog.New(slog.DiscardHandler)
 	}
 	return &Server{
 		cfg:      cfg,
@@ -104,13 +69,6 @@ func New(cfg Config) (*Server, error) {
 		ready:    make(chan struct{}),
 		conns:    make(map[*conn]struct{}),
 	}, nil
-}
-
-func orDefault[T int | time.Duration](v, otherwise T) T {
-	if v <= 0 {
-		return otherwise
-	}
-	return v
 }
 
 // Ready is closed once Run serves. Connections that come earlier wait for it a few seconds.

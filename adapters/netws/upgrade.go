@@ -1,14 +1,11 @@
 package netws
 
 import (
-	"fmt"
 	"net/http"
-	"runtime/debug"
 	"sync"
 
 	"github.com/gorilla/websocket"
 
-	"github.com/parley-chat/parley/core/fault"
 	"github.com/parley-chat/parley/core/problem"
 	"github.com/parley-chat/parley/core/socket"
 )
@@ -62,23 +59,9 @@ func (s *Server) upgrade(w http.ResponseWriter, r *http.Request, protocol string
 	if err != nil {
 		return // it has answered
 	}
-	c := &conn{server: s, ws: ws, written: make(chan struct{}), maxMessage: orDefault(options.MaxMessage, s.cfg.MaxMessage), tooLarge: orDefault(options.TooLarge, socket.CloseTooLarge), unwatched: options.Unwatched}
-	receiver, err := s.accept(c, accept)
-	if err != nil {
-		c.Close(socket.Refusal(err))
-	}
-	c.receiver = receiver
+	options = s.cfg.Options(options)
+	c := &conn{server: s, ws: ws, written: make(chan struct{}), maxMessage: options.MaxMessage, tooLarge: options.TooLarge, unwatched: options.Unwatched}
+	c.receiver, _ = s.cfg.Accept(c, accept) // a refusal has closed it
 	s.add(c)
 	s.running.Go(c.read) // the request's buffers are free once this handler returns
-}
-
-// accept asks the acceptor; one that panics has refused.
-func (s *Server) accept(c *conn, accept func(socket.Conn) (socket.Receiver, error)) (receiver socket.Receiver, err error) {
-	defer func() {
-		if r := recover(); r != nil {
-			s.cfg.Log.Error("the acceptor panicked", "panic", fmt.Sprint(r), "stack", string(debug.Stack()))
-			err = fault.Internal
-		}
-	}()
-	return accept(c)
 }

@@ -1,0 +1,128 @@
+package socket
+
+import (
+	"errors"
+	"fmt"
+	"log/slog"
+	"runtime"
+	"runtime/debug"
+	"time"
+
+	"github.com/parley-chat/parley/core/fault"
+)
+
+// TransportConfig is what a transport needs. Zero fields without "required" mean the default.
+type TransportConfig struct {
+	// Handshake decides who may connect. Required.
+	Handshake *Handshake
+	// Acceptor takes the connections over. Required.
+	Acceptor Acceptor
+	// MaxMessage is the longest message that a client may send, in bytes. Default 64 KiB.
+	MaxMessage int
+	// PingInterval is the time between two pings. A transport need not ping a client that it has heard
+	// within that time. Default 25 seconds.
+	PingInterval time.Duration
+	// IdleTimeout is how long a client may send no whole frame, not even a pong, before it is
+	// cut without a close frame. Default 60 seconds. It must be longer than PingInterval.
+	IdleTimeout time.Duration
+	// CloseTimeout is how long after a close frame was queued the connection is cut at the
+	// latest. Default 5 seconds.
+	CloseTimeout time.Duration
+	// Pollers is how many goroutines read from connections, and so how many receivers run at
+	// the same time, in a transport whose connections have no goroutines of their own. Others ignore it.
+	// Default GOMAXPROCS.
+	Pollers int
+	// Log gets panics of receivers, and what a request failed with for a reason of our own. Default: nowhere.
+	Log *slog.Logger
+}
+
+// Complete returns cfg with the defaults in the place of zeros. The error names every field that cannot be
+// used; transport is the package in whose name it speaks.
+func (cfg TransportConfig) Complete(transport string) (TransportConfig, error) {
+	var errs []error
+	refuse := func(format string, args ...any) {
+		errs = append(errs, fmt.Errorf(transport+": Config."+format, args...))
+	}
+	if cfg.Handshake == nil {
+		refuse("Handshake is required")
+	}
+	if cfg.Acceptor == nil {
+		refuse("Acceptor is required")
+	}
+	complete(&cfg.MaxMessage, 64<<10, "MaxMessage", refuse)
+	complete(&cfg.PingInterval, 25*time.Second, "PingInterval", refuse)
+	complete(&cfg.IdleTimeout, 60*time.Second, "IdleTimeout", refuse)
+	complete(&cfg.CloseTimeout, 5*time.Second, "CloseTimeout", refuse)
+	complete(&cfg.Pollers, runtime.GOMAXPROCS(0), "Pollers", refuse)
+	if cfg.IdleTimeout <= cfg.PingInterval {
+		refuse("IdleTimeout %s is not longer than PingInterval %s", cfg.IdleTimeout, cfg.PingInterval)
+	}
+	if cfg.Log == nil {
+		cfg.Log = slog.New(slog.DiscardHandler)
+	}
+	return cfg, errors.Join(errs...)
+}
+
+func complete[T int | time.Duration](value *T, byDefault T, name string, refuse func(format string, args ...any)) {
+	switch {
+	case *value < 0:
+		refuse("%s is negative", name)
+	case *value == 0:
+		*value = byDefault
+	}
+}
+
+// Options returns o with this transport's defaults in the place of what is not positive. cfg is complete.
+func (cfg *TransportConfig) Options(o UpgradeOptions) UpgradeOptions {
+	if o.MaxMessage <= 0 {
+		o.MaxMessage = cfg.MaxMessage
+	}
+	if o.TooLarge <= 0 {
+		o.TooLarge = CloseTooLarge
+	}
+	return o
+}
+
+// Accept calls accept with c and returns what that does. A panic is logged and is an error of kind Internal.
+// An error closes c, as [Refusal] says.
+func (cfg *TransportConfig) Accept(c Conn, accept func(Conn) (Receiver, error)) (receiver Receiver, err error) {
+	defer func() {
+		if r := recover(); r != nil {
+			cfg.panicked("the acceptor panicked", r)
+			err = fault.Internal
+		}
+		if err != nil {
+			receiver = nil
+			c.Close(Refusal(err))
+		}
+	}()
+	return accept(c)
+}
+
+// Receive calls r.Receive. A panic is logged and closes c with the code of kind Internal.
+func (cfg *TransportConfig) Receive(c Conn, r Receiver, payload []byte, binary bool) {
+	defer func() {
+		if r := recover(); r != nil {
+			cfg.panicked("a receiver panicked", r)
+			c.Close(fault.Internal.CloseCode(), "")
+		}
+	}()
+	r.Receive(payload, binary)
+}
+
+// Disconnected calls r.Disconnected, unless r is nil: the connection was refused. A panic is logged.
+func (cfg *TransportConfig) Disconnected(r Receiver) {
+	if r == nil {
+		return
+	}
+	defer func() {
+		if r := recover(); r != nil {
+			cfg.panicked("a receiver panicked", r)
+		}
+	}()
+	r.Disconnected()
+}
+
+func (cfg *TransportConfig) panicked(what string, value any) {
+	cfg.Log.Error(what, "panic", fmt.Sprint(value), "stack", string(debug.Stack()))
+}
