@@ -226,6 +226,65 @@ func TestASessionMovesOnce(t *testing.T) {
 	}
 }
 
+// TestASessionThatIsClosedWhileItMoves holds that the client hears of it where it is about to be: once its probe is answered, a stock
+// client polls no more.
+func TestASessionThatIsClosedWhileItMoves(t *testing.T) {
+	for _, tr := range []string{"nbio", "net"} {
+		t.Run(tr, func(t *testing.T) {
+			t.Parallel()
+			gone := make(chan string, 8)
+			url, _, _ := serve(t, tr, socketio.Config{Namespaces: map[string]socketio.Namespace{"/": parrot(gone)}})
+			moving := func() (*sioclient.Client, *websocket.Conn) {
+				c := sioclient.New(t, url, nil)
+				_, hello := c.Get()
+				c.Opened(hello)
+				c.Say("0")
+				if _, body := c.Get(); !strings.HasPrefix(body, "40{") {
+					t.Fatalf("heard %q", body)
+				}
+				ws := c.WebSocket()
+				c.Write(ws, "2probe")
+				if _, b, err := ws.ReadMessage(); err != nil || string(b) != "3probe" {
+					t.Fatalf("the probe: %q, %v", b, err)
+				}
+				if _, body := c.Get(); body != "6" {
+					t.Fatalf("the poll: %q", body)
+				}
+				return c, ws
+			}
+			c, ws := moving()
+			c.Say(`2["close"]`)
+			c.Write(ws, "5")
+			c.WS = ws
+			go c.ReadSocket()
+			c.Hear(`2["last"]`, "1")
+			c.Over()
+			want(t, gone, "server namespace disconnect")
+
+			// One that polls on after all is told there, and has no connection left.
+			c, ws = moving()
+			c.Say(`2["close"]`)
+			for body, heard := "", ""; body != "1"; heard += body + "\x1e" {
+				if _, body = c.Get(); body == "" || strings.HasPrefix(body, "{") {
+					t.Fatalf("heard %q after %q", body, heard)
+				}
+			}
+			want(t, gone, "server namespace disconnect")
+			if _, b, err := ws.ReadMessage(); err == nil {
+				t.Errorf("heard %q", b)
+			}
+
+			// One that says nothing more is given up in time.
+			c, ws = moving()
+			c.Say(`2["close"]`)
+			want(t, gone, "server namespace disconnect")
+			if _, b, err := ws.ReadMessage(); err == nil {
+				t.Errorf("heard %q", b)
+			}
+		})
+	}
+}
+
 // TestTheUpgradeLosesNothing holds that what is sent while a session moves arrives once and in order.
 func TestTheUpgradeLosesNothing(t *testing.T) {
 	for _, tr := range []string{"nbio", "net"} {

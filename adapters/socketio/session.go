@@ -149,7 +149,7 @@ func (s *session) take(p packet.Packet, attachments [][]byte, raw []byte) {
 		sock.answered(p.ID, Args{raw: packet.Elements(keep(p.Data, attachments)), attachments: attachments})
 	case sock.receiver != nil:
 		if attachments != nil {
-			s.shut(ParseError, socket.CloseBadEvent, "attachments are not part of the protocol")
+			s.shut(ServerDisconnect, socket.CloseBadEvent, "attachments are not part of the protocol")
 			return
 		}
 		sock.receiver.Receive(raw, false)

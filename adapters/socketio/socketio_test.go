@@ -329,6 +329,7 @@ func TestSocketsAreTakenOver(t *testing.T) {
 	client = open(t, c)
 	client.connect("0")
 	client.say(`51-["a",{"_placeholder":true,"num":0}]`, "b:x")
+	client.hear("1") // after which clients do not come back by themselves
 	client.over(socket.CloseBadEvent)
 	if s := within(t, "Disconnected", gone); s != "" {
 		t.Error(s)

@@ -178,7 +178,11 @@ func TestSocketIODisconnectsWhatBreaksTheRules(t *testing.T) {
 			c.Hear("1")
 			c.Over()
 		}
-		for _, packets := range [][]string{{`51-["message",{"_placeholder":true,"num":0}]`, "b:x"}, {"nonsense"}, {"b:x"}} {
+		c := s.enter(t, 0, how, ada)
+		c.Say(`51-["message",{"_placeholder":true,"num":0}]`, "b:x")
+		c.Hear("1")
+		c.Over()
+		for _, packets := range [][]string{{"nonsense"}, {"b:x"}} {
 			c := s.enter(t, 0, how, ada)
 			c.Say(packets...)
 			c.Over()

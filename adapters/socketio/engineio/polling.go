@@ -17,6 +17,8 @@ type polling struct {
 	posting  bool        // a POST is being handled
 	probe    *probe      // the WebSocket connection that may take over
 	farewell *time.Timer // ends the wait for the last poll
+	code     int         // of the close frame, once the session is closing
+	text     string
 }
 
 // turn is a poll that waits for something to send.

@@ -91,16 +91,23 @@ func (p *probe) Receive(payload []byte, binary bool) {
 }
 
 // take moves the session to this connection, with all that no poll has taken. s.mu is held, so that
-// nothing that is sent meanwhile overtakes it.
+// nothing that is sent meanwhile overtakes it. A session that is closing ends here.
 func (p *probe) take() {
 	s := p.session
 	p.timer.Stop()
 	p.taken = true
-	s.polling.answer(noopFrame)
-	for _, f := range s.polling.queue {
-		_ = p.conn.Send(f)
+	from := s.polling
+	from.answer(noopFrame)
+	for _, f := range from.queue {
+		if f != closeFrame { // the close frame of WebSocket stands for it
+			_ = p.conn.Send(f)
+		}
 	}
 	s.ws, s.polling = p.conn, nil
+	if s.state == stateClosing {
+		from.farewell.Stop()
+		p.conn.Close(from.code, from.text)
+	}
 }
 
 // Disconnected gives the connection up, and sees off a session that is on it.

@@ -186,12 +186,18 @@ func (s *Session) end(why Reason, code int, text string) {
 		s.ws.Close(code, text) // it says when it is gone
 		return
 	}
-	s.polling.drop(code, text)
-	s.polling.push(closeFrame)
-	s.polling.farewell = time.AfterFunc(s.server.cfg.CloseTimeout, func() {
+	p := s.polling
+	if p.probe != nil && !p.probe.asked { // a client whose probe is answered polls no more: it is told once it has moved
+		p.drop(code, text)
+	}
+	p.code, p.text = code, text
+	p.push(closeFrame)
+	p.farewell = time.AfterFunc(s.server.cfg.CloseTimeout, func() {
 		s.mu.Lock()
 		defer s.mu.Unlock()
-		s.gone()
+		if s.polling == p {
+			s.gone()
+		}
 	})
 }
 
@@ -230,6 +236,7 @@ func (s *Session) gone() {
 		s.polling.farewell.Stop()
 	}
 	s.polling.queue = nil
+	s.polling.drop(s.polling.code, s.polling.text)
 	go s.disconnected() // whoever called Close may be inside the receiver
 }
 
