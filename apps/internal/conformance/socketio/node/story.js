@@ -188,7 +188,7 @@ for (const [way, options] of Object.entries(ways)) {
 		const [ada, eve] = [await ask("member", "Ada"), await ask("member", "Eve")];
 		const room = `both by ${way} ${ada.id}`;
 		const a = await enter(ada);
-		a.socket.emit("join_room", { name: room });
+		await soon("the ack", a.socket.emitWithAck("join_room", { name: room })); // before the other comes
 		await ask("native", { token: eve.token, room });
 		await hears(a, room, welcome("Eve"));
 		for (const i of numbers(5)) {
