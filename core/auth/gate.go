@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 
+	"github.com/parley-chat/parley/core/internal/settings"
 	"github.com/parley-chat/parley/core/user"
 )
 
@@ -26,14 +27,10 @@ type Gate struct {
 
 // NewGate checks the configuration.
 func NewGate(cfg GateConfig) (*Gate, error) {
-	var errs []error
-	if cfg.Verifier == nil {
-		errs = append(errs, errors.New("auth: GateConfig.Verifier is required"))
-	}
-	if cfg.Nonces == nil {
-		errs = append(errs, errors.New("auth: GateConfig.Nonces is required"))
-	}
-	if err := errors.Join(errs...); err != nil {
+	c := settings.Of("auth: GateConfig")
+	c.Require("Verifier", cfg.Verifier == nil)
+	c.Require("Nonces", cfg.Nonces == nil)
+	if err := c.Err(); err != nil {
 		return nil, err
 	}
 	return &Gate{cfg: cfg}, nil

@@ -2,10 +2,11 @@ package auth
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"log/slog"
 	"time"
+
+	"github.com/parley-chat/parley/core/internal/settings"
 )
 
 // JanitorConfig is what a [Janitor] needs.
@@ -30,34 +31,16 @@ type Janitor struct{ cfg JanitorConfig }
 
 // NewJanitor checks the configuration, all of it at once.
 func NewJanitor(cfg JanitorConfig) (*Janitor, error) {
-	var errs []error
-	refuse := func(format string, args ...any) { errs = append(errs, fmt.Errorf(format, args...)) }
-	if len(cfg.Sweepers) == 0 {
-		refuse("Sweepers are missing")
-	}
+	c := settings.Of("auth: JanitorConfig")
+	c.Require("Sweepers", len(cfg.Sweepers) == 0)
 	for i, sweeper := range cfg.Sweepers {
-		if sweeper == nil {
-			refuse("Sweepers[%d] is nil", i)
-		}
+		c.Require(fmt.Sprintf("Sweepers[%d]", i), sweeper == nil)
 	}
-	for _, d := range []struct {
-		name  string
-		value *time.Duration
-		byDef time.Duration
-	}{
-		{"Every", &cfg.Every, time.Hour},
-		{"Keep", &cfg.Keep, 24 * time.Hour},
-		{"Timeout", &cfg.Timeout, time.Minute},
-	} {
-		switch {
-		case *d.value < 0:
-			refuse("%s is negative", d.name)
-		case *d.value == 0:
-			*d.value = d.byDef
-		}
-	}
-	if len(errs) > 0 {
-		return nil, fmt.Errorf("auth: janitor configuration: %w", errors.Join(errs...))
+	settings.Default(c, "Every", &cfg.Every, time.Hour)
+	settings.Default(c, "Keep", &cfg.Keep, 24*time.Hour)
+	settings.Default(c, "Timeout", &cfg.Timeout, time.Minute)
+	if err := c.Err(); err != nil {
+		return nil, err
 	}
 	if cfg.Now == nil {
 		cfg.Now = time.Now

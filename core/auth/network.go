@@ -5,13 +5,26 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"errors"
-	"fmt"
 	"net/netip"
 	"time"
+
+	"github.com/parley-chat/parley/core/internal/settings"
 )
 
 // times is the rate with n times as much at once and on average.
 func (r Rate) times(n int) Rate { return Rate{Burst: r.Burst * n, Per: r.Per} }
+
+// orDefault gives a field its default if it is zero, and refuses a rate that lacks a part.
+func (r *Rate) orDefault(c *settings.Check, field string, byDefault Rate) {
+	switch {
+	case *r == Rate{}:
+		*r = byDefault
+	case r.Burst < 0 || r.Per < 0:
+		c.Refuse(field, "is negative")
+	case r.Burst == 0 || r.Per == 0:
+		c.Refuse(field, "has no Burst or no Per")
+	}
+}
 
 // network is a part of the internet that somebody may have to themselves.
 type network struct {
@@ -168,18 +181,13 @@ type Throttle struct{ cfg ThrottleConfig }
 
 // NewThrottle checks the configuration, all of it at once.
 func NewThrottle(cfg ThrottleConfig) (*Throttle, error) {
-	var errs []error
-	if cfg.Limiter == nil {
-		errs = append(errs, errors.New("the field Limiter is missing"))
-	}
-	if cfg.Action == "" {
-		errs = append(errs, errors.New("the field Action is missing"))
-	}
-	if cfg.Rate.Burst <= 0 || cfg.Rate.Per <= 0 {
-		errs = append(errs, errors.New("the field Rate needs a positive Burst and a positive Per"))
-	}
-	if err := errors.Join(errs...); err != nil {
-		return nil, fmt.Errorf("auth: throttle configuration: %w", err)
+	c := settings.Of("auth: ThrottleConfig")
+	c.Require("Limiter", cfg.Limiter == nil)
+	c.Require("Action", cfg.Action == "")
+	c.Require("Rate", cfg.Rate == Rate{})
+	cfg.Rate.orDefault(c, "Rate", Rate{})
+	if err := c.Err(); err != nil {
+		return nil, err
 	}
 	if cfg.Now == nil {
 		cfg.Now = time.Now

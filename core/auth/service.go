@@ -12,6 +12,7 @@ import (
 
 	"github.com/parley-chat/parley/core/event"
 	"github.com/parley-chat/parley/core/fault"
+	"github.com/parley-chat/parley/core/internal/settings"
 	"github.com/parley-chat/parley/core/user"
 )
 
@@ -121,27 +122,16 @@ type Service struct {
 
 // New checks the configuration, all of it at once.
 func New(cfg Config) (*Service, error) {
-	var errs []error
-	refuse := func(format string, args ...any) { errs = append(errs, fmt.Errorf(format, args...)) }
-	for _, required := range []struct {
-		name    string
-		missing bool
-	}{
-		{"Users", cfg.Users == nil},
-		{"Sessions", cfg.Sessions == nil},
-		{"Codes", cfg.Codes == nil},
-		{"SignUps", cfg.SignUps == nil},
-		{"Hasher", cfg.Hasher == nil},
-		{"Issuer", cfg.Issuer == nil},
-		{"Verifier", cfg.Verifier == nil},
-		{"Nonces", cfg.Nonces == nil},
-		{"Limiter", cfg.Limiter == nil},
-	} {
-		if required.missing {
-			refuse("%s is missing", required.name)
-		}
-	}
-	weekOrCode := max(7*24*time.Hour, cfg.CodeTTL)
+	c := settings.Of("auth: Config")
+	c.Require("Users", cfg.Users == nil)
+	c.Require("Sessions", cfg.Sessions == nil)
+	c.Require("Codes", cfg.Codes == nil)
+	c.Require("SignUps", cfg.SignUps == nil)
+	c.Require("Hasher", cfg.Hasher == nil)
+	c.Require("Issuer", cfg.Issuer == nil)
+	c.Require("Verifier", cfg.Verifier == nil)
+	c.Require("Nonces", cfg.Nonces == nil)
+	c.Require("Limiter", cfg.Limiter == nil)
 	for _, d := range []struct {
 		name  string
 		value *time.Duration
@@ -151,68 +141,44 @@ func New(cfg Config) (*Service, error) {
 		{"SessionTTL", &cfg.SessionTTL, 30 * 24 * time.Hour},
 		{"SessionMax", &cfg.SessionMax, max(90*24*time.Hour, cfg.SessionTTL)},
 		{"RefreshGrace", &cfg.RefreshGrace, 10 * time.Second},
+		{"SignUpTTL", &cfg.SignUpTTL, max(7*24*time.Hour, cfg.CodeTTL)},
 		{"CodeTTL", &cfg.CodeTTL, 24 * time.Hour},
-		{"SignUpTTL", &cfg.SignUpTTL, weekOrCode},
 		{"ResetTTL", &cfg.ResetTTL, time.Hour},
 		{"TicketTTL", &cfg.TicketTTL, maxTicketTTL},
 	} {
-		if *d.value == 0 {
-			*d.value = d.byDef
-		}
-		if *d.value < time.Second {
-			refuse("%s is shorter than a second", d.name)
+		settings.Default(c, d.name, d.value, d.byDef)
+		if *d.value >= 0 && *d.value < time.Second {
+			c.Refuse(d.name, "is shorter than a second")
 		}
 	}
 	if cfg.TicketTTL > maxTicketTTL {
-		refuse("TicketTTL is longer than %v", maxTicketTTL)
+		c.Refuse("TicketTTL", "is longer than %v", maxTicketTTL)
 	}
 	if cfg.SessionTTL < cfg.AccessTTL {
-		refuse("SessionTTL is shorter than AccessTTL")
+		c.Refuse("SessionTTL", "is shorter than AccessTTL")
 	}
 	if cfg.SessionMax < cfg.SessionTTL {
-		refuse("SessionMax is shorter than SessionTTL")
-	}
-	switch {
-	case cfg.MaxSessions < 0:
-		refuse("MaxSessions is negative")
-	case cfg.MaxSessions == 0:
-		cfg.MaxSessions = 100
+		c.Refuse("SessionMax", "is shorter than SessionTTL")
 	}
 	if cfg.SignUpTTL < cfg.CodeTTL {
-		refuse("SignUpTTL is shorter than CodeTTL")
+		c.Refuse("SignUpTTL", "is shorter than CodeTTL")
 	}
-	if cfg.PasswordMin == 0 {
-		cfg.PasswordMin = MinPassword
+	settings.Default(c, "MaxSessions", &cfg.MaxSessions, 100)
+	settings.Default(c, "PasswordMin", &cfg.PasswordMin, MinPassword)
+	if cfg.PasswordMin > maxPasswordMin {
+		c.Refuse("PasswordMin", "is more than %d", maxPasswordMin)
 	}
-	if cfg.PasswordMin < 1 || cfg.PasswordMin > maxPasswordMin {
-		refuse("PasswordMin is not 1 to %d", maxPasswordMin)
+	settings.Default(c, "SignUpsPerAddress", &cfg.SignUpsPerAddress, 5)
+	if cfg.SignUpsPerAddress > maxSignUpsPerAddress {
+		c.Refuse("SignUpsPerAddress", "is more than %d", maxSignUpsPerAddress)
 	}
-	if cfg.SignUpsPerAddress == 0 {
-		cfg.SignUpsPerAddress = 5
-	}
-	if cfg.SignUpsPerAddress < 1 || cfg.SignUpsPerAddress > maxSignUpsPerAddress {
-		refuse("SignUpsPerAddress is not 1 to %d", maxSignUpsPerAddress)
-	}
-	for _, r := range []struct {
-		name  string
-		value *Rate
-		byDef Rate
-	}{
-		{"SignInRate", &cfg.SignInRate, Rate{Burst: 10, Per: time.Minute}},
-		{"MailRate", &cfg.MailRate, Rate{Burst: 3, Per: 10 * time.Minute}},
-		{"CodeRate", &cfg.CodeRate, Rate{Burst: 300, Per: time.Minute}},
-		{"RefreshRate", &cfg.RefreshRate, Rate{Burst: 60, Per: time.Minute}},
-		{"TicketRate", &cfg.TicketRate, Rate{Burst: 60, Per: time.Minute}},
-	} {
-		switch {
-		case *r.value == Rate{}:
-			*r.value = r.byDef
-		case r.value.Burst <= 0 || r.value.Per <= 0:
-			refuse("%s needs a positive Burst and a positive Per", r.name)
-		}
-	}
-	if len(errs) > 0 {
-		return nil, fmt.Errorf("auth: configuration: %w", errors.Join(errs...))
+	cfg.SignInRate.orDefault(c, "SignInRate", Rate{Burst: 10, Per: time.Minute})
+	cfg.MailRate.orDefault(c, "MailRate", Rate{Burst: 3, Per: 10 * time.Minute})
+	cfg.CodeRate.orDefault(c, "CodeRate", Rate{Burst: 300, Per: time.Minute})
+	cfg.RefreshRate.orDefault(c, "RefreshRate", Rate{Burst: 60, Per: time.Minute})
+	cfg.TicketRate.orDefault(c, "TicketRate", Rate{Burst: 60, Per: time.Minute})
+	if err := c.Err(); err != nil {
+		return nil, err
 	}
 	if cfg.LocalLimiter == nil {
 		cfg.LocalLimiter = cfg.Limiter

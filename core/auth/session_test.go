@@ -421,7 +421,7 @@ func TestSessionsHaveAnEnd(t *testing.T) {
 	})
 	for name, edit := range map[string]func(*auth.Config){
 		"SessionMax is shorter than SessionTTL": func(c *auth.Config) { c.SessionMax = time.Hour },
-		"SessionMax is shorter than a second":   func(c *auth.Config) { c.SessionMax = -1 },
+		"SessionMax is negative":                func(c *auth.Config) { c.SessionMax = -1 },
 		"MaxSessions is negative":               func(c *auth.Config) { c.MaxSessions = -1 },
 	} {
 		cfg := newWorld(t).cfg

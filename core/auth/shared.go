@@ -3,7 +3,6 @@ package auth
 import (
 	"context"
 	"errors"
-	"fmt"
 	"log/slog"
 	"maps"
 	"sync"
@@ -11,6 +10,7 @@ import (
 	"time"
 
 	"github.com/parley-chat/parley/core/fault"
+	"github.com/parley-chat/parley/core/internal/settings"
 )
 
 // SharedLimiterConfig is what a [SharedLimiter] needs. Zero fields without "required" mean the default.
@@ -52,37 +52,14 @@ var _ Limiter = (*SharedLimiter)(nil)
 
 // NewSharedLimiter checks the configuration, all of it at once.
 func NewSharedLimiter(cfg SharedLimiterConfig) (*SharedLimiter, error) {
-	var errs []error
-	refuse := func(format string, args ...any) { errs = append(errs, fmt.Errorf(format, args...)) }
-	if cfg.Shared == nil {
-		refuse("the field Shared is missing")
-	}
-	if cfg.Own == nil {
-		refuse("the field Own is missing")
-	}
-	for _, d := range []struct {
-		name      string
-		value     *time.Duration
-		byDefault time.Duration
-	}{
-		{"Timeout", &cfg.Timeout, 500 * time.Millisecond},
-		{"Pause", &cfg.Pause, time.Second},
-	} {
-		switch {
-		case *d.value < 0:
-			refuse("the field %s is negative", d.name)
-		case *d.value == 0:
-			*d.value = d.byDefault
-		}
-	}
-	switch {
-	case cfg.Refusals < 0:
-		refuse("the field Refusals is negative")
-	case cfg.Refusals == 0:
-		cfg.Refusals = 100_000
-	}
-	if len(errs) > 0 {
-		return nil, fmt.Errorf("auth: shared limiter configuration: %w", errors.Join(errs...))
+	c := settings.Of("auth: SharedLimiterConfig")
+	c.Require("Shared", cfg.Shared == nil)
+	c.Require("Own", cfg.Own == nil)
+	settings.Default(c, "Timeout", &cfg.Timeout, 500*time.Millisecond)
+	settings.Default(c, "Pause", &cfg.Pause, time.Second)
+	settings.Default(c, "Refusals", &cfg.Refusals, 100_000)
+	if err := c.Err(); err != nil {
+		return nil, err
 	}
 	if cfg.Log == nil {
 		cfg.Log = slog.New(slog.DiscardHandler)

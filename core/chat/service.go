@@ -11,6 +11,7 @@ import (
 
 	"github.com/parley-chat/parley/core/event"
 	"github.com/parley-chat/parley/core/fault"
+	"github.com/parley-chat/parley/core/internal/settings"
 	"github.com/parley-chat/parley/core/user"
 )
 
@@ -69,39 +70,23 @@ const maxKnown = 1 << 16
 
 // New checks the configuration, all of it at once.
 func New(cfg Config) (*Service, error) {
-	var errs []error
-	for _, f := range []struct {
-		name    string
-		missing bool
-	}{{"Store", cfg.Store == nil}, {"Rooms", cfg.Rooms == nil}, {"Members", cfg.Members == nil}, {"Cache", cfg.Cache == nil}} {
-		if f.missing {
-			errs = append(errs, fmt.Errorf("chat: Config.%s is required", f.name))
-		}
-	}
-	for _, n := range []struct {
-		name string
-		v    *int
-		def  int
-	}{{"Recent", &cfg.Recent, 10}, {"MaxPage", &cfg.MaxPage, 100}, {"MaxBatch", &cfg.MaxBatch, 512}, {"MaxPending", &cfg.MaxPending, 16_384}} {
-		if *n.v < 0 {
-			errs = append(errs, fmt.Errorf("chat: Config.%s is negative", n.name))
-		}
-		if *n.v == 0 {
-			*n.v = n.def
-		}
-	}
-	if err := errors.Join(errs...); err != nil {
+	c := settings.Of("chat: Config")
+	c.Require("Store", cfg.Store == nil)
+	c.Require("Rooms", cfg.Rooms == nil)
+	c.Require("Members", cfg.Members == nil)
+	c.Require("Cache", cfg.Cache == nil)
+	settings.Default(c, "Recent", &cfg.Recent, 10)
+	settings.Default(c, "MaxPage", &cfg.MaxPage, 100)
+	settings.Default(c, "MaxBatch", &cfg.MaxBatch, 512)
+	settings.Default(c, "MaxPending", &cfg.MaxPending, 16_384)
+	settings.Default(c, "CommitTimeout", &cfg.CommitTimeout, 5*time.Second)
+	settings.Default(c, "CacheTimeout", &cfg.CacheTimeout, time.Second)
+	if err := c.Err(); err != nil {
 		return nil, err
 	}
 	asks := cfg.Access != nil
 	if !asks {
 		cfg.Access = OpenAccess{}
-	}
-	if cfg.CommitTimeout <= 0 {
-		cfg.CommitTimeout = 5 * time.Second
-	}
-	if cfg.CacheTimeout <= 0 {
-		cfg.CacheTimeout = time.Second
 	}
 	if cfg.Normalize == nil {
 		cfg.Normalize = func(s string) string { return s }

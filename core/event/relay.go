@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/parley-chat/parley/core/fault"
+	"github.com/parley-chat/parley/core/internal/settings"
 )
 
 // RelayConfig is what a [Relay] needs.
@@ -54,48 +55,17 @@ type Relay struct {
 
 // NewRelay checks the configuration, all of it at once.
 func NewRelay(cfg RelayConfig) (*Relay, error) {
-	var errs []error
-	refuse := func(format string, args ...any) { errs = append(errs, fmt.Errorf(format, args...)) }
-	if cfg.Outbox == nil {
-		refuse("Outbox is missing")
-	}
-	if cfg.Publisher == nil {
-		refuse("Publisher is missing")
-	}
-	for _, d := range []struct {
-		name  string
-		value *time.Duration
-		byDef time.Duration
-	}{
-		{"Poll", &cfg.Poll, time.Second},
-		{"Timeout", &cfg.Timeout, 10 * time.Second},
-		{"MaxBackoff", &cfg.MaxBackoff, 5 * time.Second},
-		{"Rescan", &cfg.Rescan, 30 * time.Second},
-	} {
-		switch {
-		case *d.value < 0:
-			refuse("%s is negative", d.name)
-		case *d.value == 0:
-			*d.value = d.byDef
-		}
-	}
-	for _, n := range []struct {
-		name  string
-		value *int
-		byDef int
-	}{
-		{"Batch", &cfg.Batch, 100},
-		{"MaxHeld", &cfg.MaxHeld, 10_000},
-	} {
-		switch {
-		case *n.value < 0:
-			refuse("%s is negative", n.name)
-		case *n.value == 0:
-			*n.value = n.byDef
-		}
-	}
-	if len(errs) > 0 {
-		return nil, fmt.Errorf("event: relay configuration: %w", errors.Join(errs...))
+	c := settings.Of("event: RelayConfig")
+	c.Require("Outbox", cfg.Outbox == nil)
+	c.Require("Publisher", cfg.Publisher == nil)
+	settings.Default(c, "Poll", &cfg.Poll, time.Second)
+	settings.Default(c, "Timeout", &cfg.Timeout, 10*time.Second)
+	settings.Default(c, "MaxBackoff", &cfg.MaxBackoff, 5*time.Second)
+	settings.Default(c, "Rescan", &cfg.Rescan, 30*time.Second)
+	settings.Default(c, "Batch", &cfg.Batch, 100)
+	settings.Default(c, "MaxHeld", &cfg.MaxHeld, 10_000)
+	if err := c.Err(); err != nil {
+		return nil, err
 	}
 	if cfg.Log == nil {
 		cfg.Log = slog.New(slog.DiscardHandler)

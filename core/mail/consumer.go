@@ -11,6 +11,7 @@ import (
 
 	"github.com/parley-chat/parley/core/event"
 	"github.com/parley-chat/parley/core/fault"
+	"github.com/parley-chat/parley/core/internal/settings"
 	"github.com/parley-chat/parley/core/user"
 )
 
@@ -39,8 +40,10 @@ type Consumer struct{ cfg ConsumerConfig }
 
 // NewConsumer checks the configuration.
 func NewConsumer(cfg ConsumerConfig) (*Consumer, error) {
-	if cfg.Queue == nil {
-		return nil, errors.New("mail: consumer configuration: Queue is missing")
+	c := settings.Of("mail: ConsumerConfig")
+	c.Require("Queue", cfg.Queue == nil)
+	if err := c.Err(); err != nil {
+		return nil, err
 	}
 	if cfg.Enqueued == nil {
 		cfg.Enqueued = func() {}

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/parley-chat/parley/core/fault"
+	"github.com/parley-chat/parley/core/internal/settings"
 )
 
 // Limits of a page of jobs.
@@ -37,16 +38,11 @@ type DeadLetterService struct{ cfg DeadLetterConfig }
 
 // NewDeadLetterService checks the configuration, all of it at once.
 func NewDeadLetterService(cfg DeadLetterConfig) (*DeadLetterService, error) {
-	var errs []error
-	refuse := func(format string, args ...any) { errs = append(errs, fmt.Errorf(format, args...)) }
-	if cfg.Letters == nil {
-		refuse("Letters is missing")
-	}
-	if cfg.Stats == nil {
-		refuse("Stats is missing")
-	}
-	if len(errs) > 0 {
-		return nil, fmt.Errorf("mail: dead letter configuration: %w", errors.Join(errs...))
+	c := settings.Of("mail: DeadLetterConfig")
+	c.Require("Letters", cfg.Letters == nil)
+	c.Require("Stats", cfg.Stats == nil)
+	if err := c.Err(); err != nil {
+		return nil, err
 	}
 	if cfg.Refresh == nil {
 		cfg.Refresh = func(context.Context, Job) ([]byte, error) { return nil, nil }

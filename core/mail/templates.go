@@ -5,7 +5,6 @@ import (
 	"crypto/sha256"
 	_ "embed"
 	"encoding/hex"
-	"errors"
 	"fmt"
 	htmltemplate "html/template"
 	"maps"
@@ -19,6 +18,7 @@ import (
 	"unicode"
 
 	"github.com/parley-chat/parley/core/fault"
+	"github.com/parley-chat/parley/core/internal/settings"
 	"github.com/parley-chat/parley/core/user"
 )
 
@@ -60,8 +60,7 @@ var (
 
 // NewTemplates checks the configuration, all of it at once.
 func NewTemplates(cfg TemplateConfig) (*Templates, error) {
-	var errs []error
-	refuse := func(format string, args ...any) { errs = append(errs, fmt.Errorf(format, args...)) }
+	c := settings.Of("mail: TemplateConfig")
 	if cfg.Product == "" {
 		cfg.Product = "Parley"
 	}
@@ -75,12 +74,12 @@ func NewTemplates(cfg TemplateConfig) (*Templates, error) {
 	base, err := url.Parse(cfg.PublicURL)
 	switch {
 	case cfg.PublicURL == "":
-		refuse("PublicURL is missing")
+		c.Require("PublicURL", true)
 	case err != nil, base.Scheme != "http" && base.Scheme != "https", base.Hostname() == "",
 		base.User != nil, base.RawQuery != "", base.Fragment != "":
-		refuse("PublicURL is not the http or https address of a place")
+		c.Refuse("PublicURL", "is not the http or https address of a place")
 	case !isASCII(base.Host):
-		refuse("the host of PublicURL is not ASCII: links need its A-labels (xn--…)")
+		c.Refuse("PublicURL", "is not ASCII: links need the A-labels (xn--…) of its host")
 	default:
 		t.base = base
 		if cfg.From == "" {
@@ -89,7 +88,7 @@ func NewTemplates(cfg TemplateConfig) (*Templates, error) {
 				cfg.From = "no-reply@localhost" // an IPv6 address is no domain
 			}
 			if _, err := user.ParseEmail(cfg.From); err != nil {
-				refuse("From is missing, and %s, made of the host of PublicURL, is not an e-mail address", cfg.From)
+				c.Refuse("From", "is missing, and %s, made of the host of PublicURL, is not an e-mail address", cfg.From)
 				cfg.From = ""
 			}
 		}
@@ -98,30 +97,30 @@ func NewTemplates(cfg TemplateConfig) (*Templates, error) {
 		from, err := netmail.ParseAddress(cfg.From)
 		switch domain := cfg.From[strings.LastIndexByte(cfg.From, '@')+1:]; {
 		case err != nil || from.Address != cfg.From || hasControl(cfg.From):
-			refuse("From is not an e-mail address without a name")
+			c.Refuse("From", "is not an e-mail address without a name")
 		case !isASCII(domain):
-			refuse("the domain of From is not ASCII: a Message-ID needs its A-labels (xn--…)")
+			c.Refuse("From", "is not ASCII: a Message-ID needs the A-labels (xn--…) of its domain")
 		default:
 			t.domain = domain
 		}
 	}
 	for _, line := range []struct{ name, value string }{{"Product", cfg.Product}, {"FromName", cfg.FromName}} {
 		if hasControl(line.value) {
-			refuse("%s has a control character", line.name)
+			c.Refuse(line.name, "has a control character")
 		}
 	}
 	l, known := languages[cfg.Language]
 	if !known {
-		refuse("Language is none of %s", strings.Join(slices.Sorted(maps.Keys(languages)), ", "))
+		c.Refuse("Language", "is none of %s", strings.Join(slices.Sorted(maps.Keys(languages)), ", "))
 	}
 	l.kinds = maps.Clone(l.kinds)
 	for kind, subject := range cfg.Subjects {
 		if _, known := languages["en"].kinds[kind]; !known {
-			refuse("Subjects has the unknown kind %q", kind)
+			c.Refuse("Subjects", "has the unknown kind %q", kind)
 			continue
 		}
 		if subject == "" || hasControl(subject) {
-			refuse("Subjects has an empty subject or one with a control character for %s", kind)
+			c.Refuse("Subjects", "has an empty subject or one with a control character for %s", kind)
 			continue
 		}
 		if own, ok := l.kinds[kind]; ok { // not in a language that is unknown
@@ -129,8 +128,8 @@ func NewTemplates(cfg TemplateConfig) (*Templates, error) {
 			l.kinds[kind] = own
 		}
 	}
-	if len(errs) > 0 {
-		return nil, fmt.Errorf("mail: template configuration: %w", errors.Join(errs...))
+	if err := c.Err(); err != nil {
+		return nil, err
 	}
 	t.cfg, t.language = cfg, l
 	if t.html, err = htmltemplate.New("html").Parse(htmlSource); err != nil {

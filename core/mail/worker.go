@@ -4,7 +4,6 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
-	"fmt"
 	"log/slog"
 	"math/rand/v2"
 	"regexp"
@@ -15,6 +14,7 @@ import (
 	"unicode"
 
 	"github.com/parley-chat/parley/core/fault"
+	"github.com/parley-chat/parley/core/internal/settings"
 )
 
 // WorkerConfig is what a [Worker] needs.
@@ -80,67 +80,32 @@ type Worker struct {
 
 // NewWorker checks the configuration, all of it at once.
 func NewWorker(cfg WorkerConfig) (*Worker, error) {
-	var errs []error
-	refuse := func(format string, args ...any) { errs = append(errs, fmt.Errorf(format, args...)) }
-	if cfg.Queue == nil {
-		refuse("Queue is missing")
-	}
-	if cfg.Sender == nil {
-		refuse("Sender is missing")
-	}
-	if cfg.Templates == nil {
-		refuse("Templates is missing")
-	}
-	for _, n := range []struct {
-		name  string
-		value *int
-		byDef int
-	}{
-		{"MaxAttempts", &cfg.MaxAttempts, 3},
-		{"Concurrency", &cfg.Concurrency, 1},
-	} {
-		switch {
-		case *n.value < 0:
-			refuse("%s is negative", n.name)
-		case *n.value == 0:
-			*n.value = n.byDef
-		}
-	}
-	for _, d := range []struct {
-		name  string
-		value *time.Duration
-		byDef time.Duration
-	}{
-		{"SendTimeout", &cfg.SendTimeout, 30 * time.Second},
-		{"Backoff", &cfg.Backoff, 5 * time.Second},
-		{"MaxBackoff", &cfg.MaxBackoff, 5 * time.Minute},
-		{"DeferFor", &cfg.DeferFor, 4 * 24 * time.Hour},
-		{"Pace", &cfg.Pace, time.Second},
-		{"MaxPace", &cfg.MaxPace, time.Minute},
-		{"Poll", &cfg.Poll, time.Second},
-		{"Retention", &cfg.Retention, 7 * 24 * time.Hour},
-	} {
-		switch {
-		case *d.value < 0:
-			refuse("%s is negative", d.name)
-		case *d.value == 0:
-			*d.value = d.byDef
-		}
-	}
-	if cfg.Lease == 0 {
-		cfg.Lease = 2 * cfg.SendTimeout
-	}
+	c := settings.Of("mail: WorkerConfig")
+	c.Require("Queue", cfg.Queue == nil)
+	c.Require("Sender", cfg.Sender == nil)
+	c.Require("Templates", cfg.Templates == nil)
+	settings.Default(c, "MaxAttempts", &cfg.MaxAttempts, 3)
+	settings.Default(c, "Concurrency", &cfg.Concurrency, 1)
+	settings.Default(c, "SendTimeout", &cfg.SendTimeout, 30*time.Second)
+	settings.Default(c, "Backoff", &cfg.Backoff, 5*time.Second)
+	settings.Default(c, "MaxBackoff", &cfg.MaxBackoff, 5*time.Minute)
+	settings.Default(c, "DeferFor", &cfg.DeferFor, 4*24*time.Hour)
+	settings.Default(c, "Pace", &cfg.Pace, time.Second)
+	settings.Default(c, "MaxPace", &cfg.MaxPace, time.Minute)
+	settings.Default(c, "Poll", &cfg.Poll, time.Second)
+	settings.Default(c, "Retention", &cfg.Retention, 7*24*time.Hour)
+	settings.Default(c, "Lease", &cfg.Lease, 2*cfg.SendTimeout)
 	if cfg.Lease <= cfg.SendTimeout {
-		refuse("Lease is not longer than SendTimeout")
+		c.Refuse("Lease", "is not longer than SendTimeout")
 	}
 	if cfg.MaxBackoff < cfg.Backoff {
-		refuse("MaxBackoff is shorter than Backoff")
+		c.Refuse("MaxBackoff", "is shorter than Backoff")
 	}
 	if cfg.MaxPace < cfg.Pace {
-		refuse("MaxPace is shorter than Pace")
+		c.Refuse("MaxPace", "is shorter than Pace")
 	}
-	if len(errs) > 0 {
-		return nil, fmt.Errorf("mail: worker configuration: %w", errors.Join(errs...))
+	if err := c.Err(); err != nil {
+		return nil, err
 	}
 	if cfg.Now == nil {
 		cfg.Now = time.Now

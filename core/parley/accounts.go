@@ -6,6 +6,7 @@ import (
 
 	"github.com/parley-chat/parley/core/auth"
 	"github.com/parley-chat/parley/core/event"
+	"github.com/parley-chat/parley/core/internal/settings"
 	"github.com/parley-chat/parley/core/socket"
 )
 
@@ -21,19 +22,42 @@ type Accounts struct {
 
 // NewAccounts checks the configuration, all of it at once, and connects the part.
 func NewAccounts(cfg Config) (*Accounts, error) {
-	err := cfg.prepare("Users", "SignUps", "Sessions", "Codes", "Nonces", "Limiter", "Hasher", "Issuer", "Verifier", "Outbox", "Publisher")
-	if err != nil {
+	c := settings.Of("parley: Config")
+	cfg.defaults(c)
+	cfg.accounts(c)
+	if err := c.Err(); err != nil {
 		return nil, err
 	}
 	p := &Accounts{}
 	var errs [3]error
-	cfg.Relay.Outbox, cfg.Relay.Publisher, cfg.Relay.Log = cfg.Outbox, cfg.Publisher, cfg.Log
-	p.relay, errs[0] = event.NewRelay(cfg.Relay)
+	r := cfg.Relay
+	r.Outbox, r.Publisher = cfg.Outbox, cfg.Publisher
+	if r.Log == nil {
+		r.Log = cfg.Log
+	}
+	p.relay, errs[0] = event.NewRelay(r)
 	a := cfg.Auth
 	a.Users, a.SignUps, a.Sessions, a.Codes, a.Nonces, a.Limiter = cfg.Users, cfg.SignUps, cfg.Sessions, cfg.Codes, cfg.Nonces, cfg.Limiter
 	a.Hasher, a.Issuer, a.Verifier = cfg.Hasher, cfg.Issuer, cfg.Verifier
-	a.Normalize = cfg.Normalize
-	a.Now, a.NewID, a.Log, a.Committed = cfg.Now, cfg.NewID, cfg.Log, func() { p.relay.Wake() }
+	if a.Normalize == nil {
+		a.Normalize = cfg.Normalize
+	}
+	if a.Now == nil {
+		a.Now = cfg.Now
+	}
+	if a.NewID == nil {
+		a.NewID = cfg.NewID
+	}
+	if a.Log == nil {
+		a.Log = cfg.Log
+	}
+	committed := cfg.Auth.Committed
+	a.Committed = func() {
+		p.relay.Wake()
+		if committed != nil {
+			committed()
+		}
+	}
 	p.Auth, errs[1] = auth.New(a)
 	p.janitor, errs[2] = auth.NewJanitor(auth.JanitorConfig{
 		Sweepers: []auth.Sweeper{cfg.SignUps, cfg.Sessions, cfg.Codes, cfg.Nonces, cfg.Limiter}, Now: cfg.Now, Log: cfg.Log,
@@ -42,6 +66,32 @@ func NewAccounts(cfg Config) (*Accounts, error) {
 		return nil, err
 	}
 	return p, nil
+}
+
+// accounts refuses what is missing for accounts, and ports that stand in the wrong place.
+func (cfg *Config) accounts(c *settings.Check) {
+	c.Require("Users", cfg.Users == nil)
+	c.Require("SignUps", cfg.SignUps == nil)
+	c.Require("Sessions", cfg.Sessions == nil)
+	c.Require("Codes", cfg.Codes == nil)
+	c.Require("Nonces", cfg.Nonces == nil)
+	c.Require("Limiter", cfg.Limiter == nil)
+	c.Require("Hasher", cfg.Hasher == nil)
+	c.Require("Issuer", cfg.Issuer == nil)
+	c.Require("Verifier", cfg.Verifier == nil)
+	c.Require("Outbox", cfg.Outbox == nil)
+	c.Require("Publisher", cfg.Publisher == nil)
+	stray(c, "Auth.Users", cfg.Auth.Users != nil)
+	stray(c, "Auth.SignUps", cfg.Auth.SignUps != nil)
+	stray(c, "Auth.Sessions", cfg.Auth.Sessions != nil)
+	stray(c, "Auth.Codes", cfg.Auth.Codes != nil)
+	stray(c, "Auth.Nonces", cfg.Auth.Nonces != nil)
+	stray(c, "Auth.Limiter", cfg.Auth.Limiter != nil)
+	stray(c, "Auth.Hasher", cfg.Auth.Hasher != nil)
+	stray(c, "Auth.Issuer", cfg.Auth.Issuer != nil)
+	stray(c, "Auth.Verifier", cfg.Auth.Verifier != nil)
+	stray(c, "Relay.Outbox", cfg.Relay.Outbox != nil)
+	stray(c, "Relay.Publisher", cfg.Relay.Publisher != nil)
 }
 
 // Run moves events to the bus and removes what is expired until ctx ends, and returns nil. It may

@@ -5,6 +5,7 @@ import (
 	"errors"
 
 	"github.com/parley-chat/parley/core/event"
+	"github.com/parley-chat/parley/core/internal/settings"
 	"github.com/parley-chat/parley/core/mail"
 )
 
@@ -20,7 +21,10 @@ type Mailer struct {
 
 // NewMailer checks the configuration, all of it at once, and connects the part.
 func NewMailer(cfg Config) (*Mailer, error) {
-	if err := cfg.prepare("Subscriber", "MailQueue", "DeadLetters", "MailStats", "Sender"); err != nil {
+	c := settings.Of("parley: Config")
+	cfg.defaults(c)
+	cfg.mailer(c)
+	if err := c.Err(); err != nil {
 		return nil, err
 	}
 	p := &Mailer{bus: cfg.Subscriber}
@@ -29,7 +33,13 @@ func NewMailer(cfg Config) (*Mailer, error) {
 		cfg.Templates.PublicURL = cfg.PublicURL
 	}
 	w := cfg.Worker
-	w.Queue, w.Sender, w.Now, w.Log = cfg.MailQueue, cfg.Sender, cfg.Now, cfg.Log
+	w.Queue, w.Sender = cfg.MailQueue, cfg.Sender
+	if w.Now == nil {
+		w.Now = cfg.Now
+	}
+	if w.Log == nil {
+		w.Log = cfg.Log
+	}
 	if w.Templates, errs[0] = mail.NewTemplates(cfg.Templates); errs[0] == nil {
 		p.worker, errs[1] = mail.NewWorker(w)
 	}
@@ -42,6 +52,21 @@ func NewMailer(cfg Config) (*Mailer, error) {
 		return nil, err
 	}
 	return p, nil
+}
+
+// mailer refuses what is missing for a mailer, and ports that stand in the wrong place.
+func (cfg *Config) mailer(c *settings.Check) {
+	c.Require("Subscriber", cfg.Subscriber == nil)
+	c.Require("MailQueue", cfg.MailQueue == nil)
+	c.Require("DeadLetters", cfg.DeadLetters == nil)
+	c.Require("MailStats", cfg.MailStats == nil)
+	c.Require("Sender", cfg.Sender == nil)
+	c.Require("PublicURL", cfg.PublicURL == "" && cfg.Templates.PublicURL == "")
+	stray(c, "Worker.Queue", cfg.Worker.Queue != nil)
+	stray(c, "Worker.Sender", cfg.Worker.Sender != nil)
+	if cfg.Worker.Templates != nil {
+		c.Refuse("Worker.Templates", "is set, and would not be used: they are made of Config.Templates")
+	}
 }
 
 // Run takes events from the bus and sends mails until ctx ends, lets those under way finish, and

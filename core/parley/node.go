@@ -10,6 +10,7 @@ import (
 	"github.com/parley-chat/parley/core/auth"
 	"github.com/parley-chat/parley/core/chat"
 	"github.com/parley-chat/parley/core/event"
+	"github.com/parley-chat/parley/core/internal/settings"
 	"github.com/parley-chat/parley/core/realtime"
 	"github.com/parley-chat/parley/core/socket"
 	"github.com/parley-chat/parley/core/user"
@@ -34,19 +35,41 @@ func NewNode(cfg Config) (*Node, error) { return newNode(cfg, cfg.Nonces) }
 
 // newNode makes a node that removes spent tickets, unless tickets is nil.
 func newNode(cfg Config, tickets auth.Sweeper) (*Node, error) {
-	if err := cfg.prepare("Subscriber", "Messages", "Rooms", "Members", "Recent", "Fanout", "Presence"); err != nil {
+	check := settings.Of("parley: Config")
+	cfg.defaults(check)
+	cfg.node(check)
+	check.Require("Authenticator", cfg.Authenticator == nil)
+	if err := check.Err(); err != nil {
 		return nil, err
 	}
 	p := &Node{bus: cfg.Subscriber, drainTimeout: cfg.DrainTimeout, log: cfg.Log}
 	var errs [4]error
 	c := cfg.Chat
 	c.Store, c.Rooms, c.Members, c.Cache = cfg.Messages, cfg.Rooms, cfg.Members, cfg.Recent
-	c.Normalize = cfg.Normalize
-	c.Now, c.NewID, c.Log = cfg.Now, cfg.NewID, cfg.Log
+	if c.Normalize == nil {
+		c.Normalize = cfg.Normalize
+	}
+	if c.Now == nil {
+		c.Now = cfg.Now
+	}
+	if c.NewID == nil {
+		c.NewID = cfg.NewID
+	}
+	if c.Log == nil {
+		c.Log = cfg.Log
+	}
 	if p.Chat, errs[0] = chat.New(c); errs[0] == nil {
 		h := cfg.Hub
-		h.Chat, h.Fanout, h.Presence, h.Now, h.Log = p.Chat, cfg.Fanout, cfg.Presence, cfg.Now, cfg.Log
-		h.Authenticator = cfg.Authenticator
+		h.Chat, h.Fanout, h.Presence = p.Chat, cfg.Fanout, cfg.Presence
+		if h.Authenticator == nil {
+			h.Authenticator = cfg.Authenticator
+		}
+		if h.Now == nil {
+			h.Now = cfg.Now
+		}
+		if h.Log == nil {
+			h.Log = cfg.Log
+		}
 		p.Hub, errs[1] = realtime.NewHub(h)
 	}
 	p.Handshake, errs[2] = socket.NewHandshake(socket.HandshakeConfig{
@@ -59,6 +82,26 @@ func newNode(cfg Config, tickets auth.Sweeper) (*Node, error) {
 		return nil, err
 	}
 	return p, nil
+}
+
+// node refuses what is missing for a node, and ports that stand in the wrong place.
+func (cfg *Config) node(c *settings.Check) {
+	c.Require("Subscriber", cfg.Subscriber == nil)
+	c.Require("Messages", cfg.Messages == nil)
+	c.Require("Rooms", cfg.Rooms == nil)
+	c.Require("Members", cfg.Members == nil)
+	c.Require("Recent", cfg.Recent == nil)
+	c.Require("Fanout", cfg.Fanout == nil)
+	c.Require("Presence", cfg.Presence == nil)
+	stray(c, "Chat.Store", cfg.Chat.Store != nil)
+	stray(c, "Chat.Rooms", cfg.Chat.Rooms != nil)
+	stray(c, "Chat.Members", cfg.Chat.Members != nil)
+	stray(c, "Chat.Cache", cfg.Chat.Cache != nil)
+	stray(c, "Hub.Fanout", cfg.Hub.Fanout != nil)
+	stray(c, "Hub.Presence", cfg.Hub.Presence != nil)
+	if cfg.Hub.Chat != nil {
+		c.Refuse("Hub.Chat", "is set, and would not be used: it is made of Config.Chat")
+	}
 }
 
 // Run runs the hub until ctx ends. Then it closes the connections, settles what was submitted,

@@ -11,7 +11,6 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"reflect"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -19,6 +18,7 @@ import (
 	"github.com/parley-chat/parley/core/auth"
 	"github.com/parley-chat/parley/core/chat"
 	"github.com/parley-chat/parley/core/event"
+	"github.com/parley-chat/parley/core/internal/settings"
 	"github.com/parley-chat/parley/core/mail"
 	"github.com/parley-chat/parley/core/realtime"
 	"github.com/parley-chat/parley/core/socket"
@@ -77,8 +77,9 @@ type Config struct {
 	// DrainTimeout is how long Run lets connections close once its context has ended. Default 5 seconds.
 	DrainTimeout time.Duration
 
-	// Auth, Worker, Templates, Chat, Hub and Relay set what is not a port; their ports and
-	// their clocks, identifiers and logs come from this Config.
+	// Auth, Worker, Templates, Chat, Hub and Relay are the settings of the services. A required port in one of
+	// them is refused: ports stand in Ports. Where a service has no clock, identifiers, log or normal form of
+	// its own, it has those below; where the hub has no Authenticator, it has the one above.
 	Auth      auth.Config
 	Worker    mail.WorkerConfig
 	Templates mail.TemplateConfig
@@ -98,8 +99,8 @@ type Config struct {
 	Log *slog.Logger
 }
 
-// prepare fills in the defaults that all parts share, and refuses ports that are missing.
-func (cfg *Config) prepare(required ...string) error {
+// defaults fills in what all parts share.
+func (cfg *Config) defaults(c *settings.Check) {
 	if cfg.Now == nil {
 		cfg.Now = time.Now
 	}
@@ -109,17 +110,14 @@ func (cfg *Config) prepare(required ...string) error {
 	if cfg.Log == nil {
 		cfg.Log = slog.New(slog.DiscardHandler)
 	}
-	if cfg.DrainTimeout <= 0 {
-		cfg.DrainTimeout = 5 * time.Second
+	settings.Default(c, "DrainTimeout", &cfg.DrainTimeout, 5*time.Second)
+}
+
+// stray refuses a port that stands among the settings of a service.
+func stray(c *settings.Check, field string, there bool) {
+	if there {
+		c.Refuse(field, "is set, and would not be used: ports stand in Config.Ports")
 	}
-	var errs []error
-	ports := reflect.ValueOf(cfg.Ports)
-	for _, name := range required {
-		if ports.FieldByName(name).IsNil() {
-			errs = append(errs, fmt.Errorf("parley: Config.%s is required", name))
-		}
-	}
-	return errors.Join(errs...)
 }
 
 // System is everything, connected. Its parts may be used from many goroutines while
@@ -132,11 +130,12 @@ type System struct {
 
 // New checks the configuration, all of it at once, and connects the parts.
 func New(cfg Config) (*System, error) {
-	var all []string
-	for i := range reflect.TypeFor[Ports]().NumField() {
-		all = append(all, reflect.TypeFor[Ports]().Field(i).Name)
-	}
-	if err := cfg.prepare(all...); err != nil {
+	c := settings.Of("parley: Config")
+	cfg.defaults(c)
+	cfg.accounts(c)
+	cfg.mailer(c)
+	cfg.node(c)
+	if err := c.Err(); err != nil {
 		return nil, err
 	}
 	accounts, accountsErr := NewAccounts(cfg)

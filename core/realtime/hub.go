@@ -20,6 +20,7 @@ import (
 
 	"github.com/parley-chat/parley/core/chat"
 	"github.com/parley-chat/parley/core/fault"
+	"github.com/parley-chat/parley/core/internal/settings"
 	"github.com/parley-chat/parley/core/protocol"
 	"github.com/parley-chat/parley/core/socket"
 	"github.com/parley-chat/parley/core/user"
@@ -111,50 +112,28 @@ type HubConfig struct {
 const maxFormats = 8
 
 func (c *HubConfig) defaults() error {
-	var errs []error
-	for _, f := range []struct {
-		name    string
-		missing bool
-	}{{"Chat", c.Chat == nil}, {"Fanout", c.Fanout == nil}, {"Presence", c.Presence == nil}} {
-		if f.missing {
-			errs = append(errs, fmt.Errorf("realtime: HubConfig.%s is required", f.name))
-		}
-	}
-	for _, n := range []struct {
-		name string
-		v    *int
-		def  int
-	}{
-		{"MaxConnections", &c.MaxConnections, 1_000_000}, {"MaxUserConnections", &c.MaxUserConnections, 1000}, {"MaxRooms", &c.MaxRooms, 100},
-		{"MaxQueued", &c.MaxQueued, 1 << 20}, {"MaxWaiting", &c.MaxWaiting, 1024},
-		{"Burst", &c.Burst, 200}, {"MaxBacklog", &c.MaxBacklog, 4096}, {"MaxWrite", &c.MaxWrite, 16 << 10},
-		{"AnnounceUpTo", &c.AnnounceUpTo, 200}, {"PresenceLimit", &c.PresenceLimit, 200},
-		{"Workers", &c.Workers, runtime.GOMAXPROCS(0)},
-	} {
-		if *n.v < 0 {
-			errs = append(errs, fmt.Errorf("realtime: HubConfig.%s is negative", n.name))
-		}
-		if *n.v == 0 {
-			*n.v = n.def
-		}
-	}
-	for _, d := range []struct {
-		name string
-		v    *time.Duration
-		def  time.Duration
-	}{
-		{"TypingTTL", &c.TypingTTL, 6 * time.Second}, {"TypingEvery", &c.TypingEvery, time.Second},
-		{"LeaseTTL", &c.LeaseTTL, 30 * time.Second}, {"CommandTimeout", &c.CommandTimeout, 10 * time.Second},
-		{"AccessEvery", &c.AccessEvery, 10 * time.Second},
-		{"ClockLeeway", &c.ClockLeeway, 0}, {"HoleWait", &c.HoleWait, 50 * time.Millisecond},
-	} {
-		if *d.v < 0 {
-			errs = append(errs, fmt.Errorf("realtime: HubConfig.%s is negative", d.name))
-		}
-		if *d.v == 0 {
-			*d.v = d.def
-		}
-	}
+	check := settings.Of("realtime: HubConfig")
+	check.Require("Chat", c.Chat == nil)
+	check.Require("Fanout", c.Fanout == nil)
+	check.Require("Presence", c.Presence == nil)
+	settings.Default(check, "MaxConnections", &c.MaxConnections, 1_000_000)
+	settings.Default(check, "MaxUserConnections", &c.MaxUserConnections, 1000)
+	settings.Default(check, "MaxRooms", &c.MaxRooms, 100)
+	settings.Default(check, "MaxQueued", &c.MaxQueued, 1<<20)
+	settings.Default(check, "MaxWaiting", &c.MaxWaiting, 1024)
+	settings.Default(check, "Burst", &c.Burst, 200)
+	settings.Default(check, "MaxBacklog", &c.MaxBacklog, 4096)
+	settings.Default(check, "MaxWrite", &c.MaxWrite, 16<<10)
+	settings.Default(check, "AnnounceUpTo", &c.AnnounceUpTo, 200)
+	settings.Default(check, "PresenceLimit", &c.PresenceLimit, 200)
+	settings.Default(check, "Workers", &c.Workers, runtime.GOMAXPROCS(0))
+	settings.Default(check, "TypingTTL", &c.TypingTTL, 6*time.Second)
+	settings.Default(check, "TypingEvery", &c.TypingEvery, time.Second)
+	settings.Default(check, "LeaseTTL", &c.LeaseTTL, 30*time.Second)
+	settings.Default(check, "CommandTimeout", &c.CommandTimeout, 10*time.Second)
+	settings.Default(check, "AccessEvery", &c.AccessEvery, 10*time.Second)
+	settings.Default(check, "ClockLeeway", &c.ClockLeeway, 0)
+	settings.Default(check, "HoleWait", &c.HoleWait, 50*time.Millisecond)
 	if c.Rate == 0 {
 		c.Rate = 50
 	}
@@ -167,7 +146,7 @@ func (c *HubConfig) defaults() error {
 	if c.Log == nil {
 		c.Log = slog.New(slog.DiscardHandler)
 	}
-	return errors.Join(errs...)
+	return check.Err()
 }
 
 // Hub is an [socket.Acceptor]: it owns the connections of this node. Its methods may be called from

@@ -2,14 +2,13 @@ package socket
 
 import (
 	"context"
-	"errors"
-	"fmt"
 	"net/http"
 	"slices"
 	"strings"
 	"time"
 
 	"github.com/parley-chat/parley/core/fault"
+	"github.com/parley-chat/parley/core/internal/settings"
 )
 
 // Protocol is the WebSocket subprotocol of /socket, unless another one is chosen.
@@ -54,29 +53,23 @@ type Handshake struct {
 
 // NewHandshake checks the configuration, all of it at once.
 func NewHandshake(cfg HandshakeConfig) (*Handshake, error) {
-	var errs []error
-	if cfg.Authenticator == nil {
-		errs = append(errs, errors.New("socket: HandshakeConfig.Authenticator is required"))
-	}
+	c := settings.Of("socket: HandshakeConfig")
+	c.Require("Authenticator", cfg.Authenticator == nil)
 	origins, err := ParseOrigins(cfg.Origins)
-	if err != nil {
-		errs = append(errs, fmt.Errorf("socket: HandshakeConfig.Origins: %w", err))
-	}
+	c.Fault("Origins", err)
 	for _, p := range cfg.Protocols {
 		if !isToken(p) || strings.HasPrefix(p, bearerProtocol) {
-			errs = append(errs, fmt.Errorf("socket: HandshakeConfig.Protocols: %q is no name of a subprotocol", p))
+			c.Refuse("Protocols", "has %q, which is no name of a subprotocol", p)
 		}
 	}
-	if err := errors.Join(errs...); err != nil {
+	settings.Default(c, "Timeout", &cfg.Timeout, 5*time.Second)
+	if err := c.Err(); err != nil {
 		return nil, err
 	}
 	if len(cfg.Protocols) == 0 {
 		cfg.Protocols = []string{Protocol}
 	}
 	cfg.Protocols = slices.Clone(cfg.Protocols)
-	if cfg.Timeout <= 0 {
-		cfg.Timeout = 5 * time.Second
-	}
 	return &Handshake{cfg: cfg, origins: origins}, nil
 }
 
