@@ -13,13 +13,14 @@
 package asyncapi
 
 import (
+	"bytes"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"reflect"
 
 	"github.com/danielgtaylor/huma/v2"
-	"github.com/goccy/go-yaml"
+	"github.com/danielgtaylor/huma/v2/yaml"
 
 	"github.com/parley-chat/parley/core/auth"
 	"github.com/parley-chat/parley/core/event"
@@ -122,8 +123,11 @@ func Document(cfg Config) (asJSON, asYAML []byte, err error) {
 		return nil, nil, err
 	}
 	asJSON = append(asJSON, '\n')
-	asYAML, err = yaml.JSONToYAML(asJSON) // so that both say the same in the same order
-	return asJSON, asYAML, err
+	var text bytes.Buffer
+	if err := yaml.Convert(&text, bytes.NewReader(asJSON)); err != nil { // so that both say the same in the same order
+		return nil, nil, err
+	}
+	return asJSON, text.Bytes(), nil
 }
 
 // describeDead adds the dead topic of a topic.

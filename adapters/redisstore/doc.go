@@ -68,6 +68,6 @@
 //
 // # Closing
 //
-// There is nothing to close but the client, which belongs to whoever made it. Calls after that
-// are of kind Unavailable. [Fanout.Run] ends with its context.
+// There is nothing to close but the client. [Store.Close] closes the one that [Dial] opened; any other belongs to
+// whoever made it. Calls after that are of kind Unavailable. [Fanout.Run] ends with its context.
 package redisstore

@@ -24,6 +24,7 @@ type Store struct {
 	client  redis.UniversalClient
 	prefix  string
 	cluster bool
+	dialled bool // Close closes client
 }
 
 // New makes a store on client, whose pool, credentials and hooks stay the caller's. A cluster
@@ -46,6 +47,18 @@ func New(client redis.UniversalClient, prefix string) (*Store, error) {
 	}
 	_, cluster := client.(*redis.ClusterClient)
 	return &Store{client: client, prefix: prefix, cluster: cluster}, nil
+}
+
+// Close closes what [Dial] opened, once nobody uses the store any more. Of a store that [New] made the client stays
+// open. Closing twice is harmless.
+func (s *Store) Close() error {
+	if !s.dialled {
+		return nil
+	}
+	if err := s.client.Close(); err != nil && !errors.Is(err, redis.ErrClosed) {
+		return err
+	}
+	return nil
 }
 
 // Ports returns every port that a server can keep, with the defaults of [RecentCacheConfig] and [FanoutConfig].
@@ -144,6 +157,15 @@ func splitHosts(rawURL string) (first string, others []string, several bool) {
 		return rawURL, nil, false
 	}
 	return scheme + "://" + authority[:at] + hosts[0] + tail, hosts[1:], true
+}
+
+// CheckURL returns the error that [Open] would, and opens nothing.
+func CheckURL(rawURL string) error {
+	client, err := Open(rawURL)
+	if err != nil {
+		return err
+	}
+	return client.Close() // it has not connected yet
 }
 
 // Ping returns nil if the server answers.

@@ -56,8 +56,10 @@ func TestOpen(t *testing.T) {
 		client, err := redisstore.Open(c.url)
 		if c.addrs == nil {
 			assert.Error(t, err, c.url)
+			assert.Equal(t, err, redisstore.CheckURL(c.url))
 			continue
 		}
+		assert.NoError(t, redisstore.CheckURL(c.url))
 		require.NoError(t, err, c.url)
 		switch client := client.(type) {
 		case *redis.Client:
@@ -81,6 +83,33 @@ func TestAClosedClientIsUnavailable(t *testing.T) {
 	require.NoError(t, s.Ping(t.Context()))
 	require.NoError(t, c.Close())
 	assert.ErrorIs(t, s.Ping(t.Context()), fault.Unavailable)
+}
+
+func TestDialOpensAStore(t *testing.T) {
+	t.Parallel()
+	server := miniredis.RunT(t)
+	s, about, err := redisstore.Dial(t.Context(), "redis://"+server.Addr(), redisstore.Needs{MailQueue: true, Prefix: "mine:"})
+	require.NoError(t, err)
+	t.Log(about)
+	first, err := s.Ports().Nonces.Spend(t.Context(), "n", time.Now().Add(time.Hour))
+	require.NoError(t, err)
+	assert.True(t, first)
+	assert.True(t, slices.ContainsFunc(server.Keys(), func(key string) bool { return strings.HasPrefix(key, "mine:{n") }), server.Keys())
+	require.NoError(t, s.Close())
+	require.NoError(t, s.Close(), "closing twice is harmless")
+	require.ErrorIs(t, s.Ping(t.Context()), fault.Unavailable)
+
+	for url, prefix := range map[string]string{"redis://" + server.Addr(): "{a}", "http://localhost": ""} {
+		s, _, err := redisstore.Dial(t.Context(), url, redisstore.Needs{Prefix: prefix})
+		require.Error(t, err)
+		assert.Nil(t, s)
+	}
+	c, err := redisstore.Open("redis://" + server.Addr())
+	require.NoError(t, err)
+	t.Cleanup(func() { assert.NoError(t, c.Close()) })
+	theirs := fresh(t, c)
+	require.NoError(t, theirs.Close())
+	require.NoError(t, theirs.Ping(t.Context()), "the client of a caller stays open")
 }
 
 // TestNamesOnACluster: names that could spoil a hash tag, on a server that insists.

@@ -556,11 +556,9 @@ func (s *Settings) checkServers(alone bool, bad func(key, format string, args ..
 		}
 	}
 	if s.Redis != "" {
-		client, err := redisstore.Open(s.Redis)
-		if err != nil {
+		if err := redisstore.CheckURL(s.Redis); err != nil {
 			return bad("redis", "%v", err)
 		}
-		_ = client.Close()
 	}
 	if strings.ContainsAny(s.RedisPrefix, "{}") || s.RedisPrefix == "" {
 		return bad("redis-prefix", "%q is empty or has braces", s.RedisPrefix)

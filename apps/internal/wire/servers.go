@@ -99,17 +99,13 @@ func (a *App) openRedis(ctx context.Context) (parley.Ports, error) {
 	redis.SetLogger(vendorLog{a.log}) // one for all clients of the process
 	wait, cancel := context.WithTimeout(ctx, startTimeout)
 	defer cancel()
-	client, server, err := redisstore.Connect(wait, s.Redis, redisstore.Needs{MailQueue: s.MailQueue == "redis", Prefix: s.RedisPrefix})
+	store, server, err := redisstore.Dial(wait, s.Redis, redisstore.Needs{MailQueue: s.MailQueue == "redis", Prefix: s.RedisPrefix})
 	if err != nil {
 		return parley.Ports{}, err
 	}
-	a.closers = append(a.closers, client.Close)
+	a.closers = append(a.closers, store.Close)
 	if server.Eviction == "" {
 		a.log.Warn("the Redis server does not say its maxmemory-policy: it must be noeviction, or mails and spent tickets may be lost when memory is short")
-	}
-	store, err := redisstore.New(client, s.RedisPrefix)
-	if err != nil {
-		return parley.Ports{}, err
 	}
 	if err := store.Nonces().Prepare(wait); err != nil {
 		return parley.Ports{}, err
