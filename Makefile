@@ -10,10 +10,10 @@ short: # the same without the long ones
 race: # in random order, with the race detector
 	go test -race -shuffle=on -count=1 -timeout 20m ./...
 
-lint:
-	gofmt -l $$(git ls-files '*.go')
+lint: # golangci-lint as .ci/run installs it
+	test -z "$$(gofmt -l $$(git ls-files '*.go'))"
 	go vet ./...
-	golangci-lint run ./...
+	$$(go env GOPATH)/bin/golangci-lint run ./...
 
 ci: # what must hold before a change lands; it installs servers, a browser and the linter
 	bash .ci/run

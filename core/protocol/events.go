@@ -33,6 +33,7 @@ func NewSchema(client []ClientEvent, server []ServerEvent) (*Schema, error) {
 	for _, e := range clientEvents {
 		s.client = append(s.client, e)
 		a.own(e.Data, e.Ack)
+		a.input("event "+quote(e.Name)+" of clients", e.Data)
 	}
 	for _, e := range serverEvents {
 		s.server = append(s.server, e)
@@ -76,7 +77,7 @@ func Own() *Schema { return own }
 var own = func() *Schema {
 	s, err := NewSchema(nil, nil)
 	if err != nil {
-		panic(err) // nothing was added
+		panic(err) // the tables of Parley's own events have a mistake
 	}
 	return s
 }()
