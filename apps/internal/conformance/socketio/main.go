@@ -71,15 +71,35 @@ func pause(ctx context.Context, d time.Duration) {
 	}
 }
 
-// inOrder lets requests of a session on HTTP long-polling wait.
+// inOrder lets requests of a session on HTTP long-polling wait, and polls for the poll before them.
 func inOrder(next http.Handler) http.Handler {
+	var mu sync.Mutex
+	last := map[string]chan struct{}{} // by session: closed when its last poll begins
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		if query := r.URL.Query(); query.Has("sid") && query.Get("transport") == string(engineio.Polling) {
-			wait := pollPause
-			if r.Method == http.MethodPost {
-				wait = postPause
+		query := r.URL.Query()
+		sid := query.Get("sid")
+		switch {
+		case sid == "" || query.Get("transport") != string(engineio.Polling):
+		case r.Method == http.MethodPost:
+			pause(r.Context(), postPause)
+		default:
+			begins := make(chan struct{})
+			mu.Lock()
+			before := last[sid]
+			last[sid] = begins
+			mu.Unlock()
+			if before != nil {
+				<-before
 			}
-			pause(r.Context(), wait)
+			pause(r.Context(), pollPause)
+			close(begins)
+			defer func() {
+				mu.Lock()
+				defer mu.Unlock()
+				if last[sid] == begins {
+					delete(last, sid)
+				}
+			}()
 		}
 		next.ServeHTTP(w, r)
 	})
