@@ -3,6 +3,7 @@ package main_test
 import (
 	"context"
 	"encoding/json"
+	"os"
 	"path/filepath"
 	"testing"
 	"time"
@@ -26,7 +27,7 @@ func TestStockSocketIOClient(t *testing.T) {
 			story := &story{world: w, members: map[string]grant{}}
 			script := filepath.Join("..", "internal", "conformance", "socketio", "node", "story.js")
 			nodejs.Play(t, modules, script, map[string]string{"url": w.server.url}, 10*time.Minute, map[string]nodejs.Answer{
-				"member": story.member, "sign out": story.signOut, "kill": story.kill, "start": story.start,
+				"member": story.member, "sign out": story.signOut, "kill": story.kill, "stop": story.stop, "start": story.start,
 				"native": story.native, "native says": story.nativeSays, "native heard": story.nativeHeard,
 				"native types": story.nativeTypes, "native sees typing": story.nativeSeesTyping,
 			})
@@ -62,6 +63,11 @@ func (s *story) signOut(t *testing.T, args json.RawMessage) any {
 
 func (s *story) kill(*testing.T, json.RawMessage) any {
 	s.server.kill()
+	return nil
+}
+
+func (s *story) stop(t *testing.T, _ json.RawMessage) any {
+	s.server.stop(t, os.Interrupt)
 	return nil
 }
 

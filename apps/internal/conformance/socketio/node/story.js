@@ -214,9 +214,9 @@ for (const [way, options] of Object.entries(ways)) {
 		assert.deepEqual([name, error.data.code], ["connect_error", "session_ended"]);
 	});
 
-	test(`${way}: the server is killed and comes back`, async () => {
+	for (const [end, told] of [["kill", "is killed"], ["stop", "ends in order"]]) test(`${way}: the server ${told} and comes back`, async () => {
 		const [ada, bob] = [await ask("member", "Ada"), await ask("member", "Bob")];
-		const room = `killed by ${way} ${ada.id}`;
+		const room = `${end} by ${way} ${ada.id}`;
 		const both = [];
 		for (const user of [ada, bob]) {
 			const heard = dial({ query: { authorization: `bearer ${user.token}` } });
@@ -233,7 +233,7 @@ for (const [way, options] of Object.entries(ways)) {
 			assert.equal(answer.seq, i + 1);
 			for (const heard of both) await said(heard, room, ada, `before ${i}`);
 		}
-		await ask("kill");
+		await ask(end);
 		for (const heard of both) {
 			const [name, reason] = await heard.next();
 			assert.equal(name, "disconnect");
