@@ -694,8 +694,8 @@ func TestWrappedConnectionsAreClosed(t *testing.T) {
 func TestNewChecksAllAtOnce(t *testing.T) {
 	t.Parallel()
 	_, err := nbiows.New(nbiows.Config{PingInterval: time.Minute, IdleTimeout: time.Second})
-	require.ErrorContains(t, err, "Handshake is required")
-	require.ErrorContains(t, err, "Acceptor is required")
+	require.ErrorContains(t, err, "Handshake is missing")
+	require.ErrorContains(t, err, "Acceptor is missing")
 	require.ErrorContains(t, err, "not longer than PingInterval")
 }
 

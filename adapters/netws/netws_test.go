@@ -144,7 +144,7 @@ func TestTLS(t *testing.T) {
 func TestNewChecksAllAtOnce(t *testing.T) {
 	t.Parallel()
 	_, err := netws.New(netws.Config{PingInterval: time.Minute, IdleTimeout: time.Second})
-	require.ErrorContains(t, err, "Handshake is required")
-	require.ErrorContains(t, err, "Acceptor is required")
+	require.ErrorContains(t, err, "Handshake is missing")
+	require.ErrorContains(t, err, "Acceptor is missing")
 	require.ErrorContains(t, err, "not longer than PingInterval")
 }

@@ -116,6 +116,10 @@ func configurations(t *testing.T) map[string]limited {
 	require.NoError(t, err)
 	talk, err := chat.New(chat.Config{Store: p.Messages, Rooms: p.Rooms, Members: p.Members, Cache: p.Recent})
 	require.NoError(t, err)
+	hub, err := realtime.NewHub(realtime.HubConfig{Chat: talk, Fanout: p.Fanout, Presence: p.Presence})
+	require.NoError(t, err)
+	handshake, err := socket.NewHandshake(socket.HandshakeConfig{Authenticator: memory.NewAuthenticator()})
+	require.NoError(t, err)
 	whole := whole()
 	return map[string]limited{
 		"auth: Config": at(&auth.Config{
@@ -152,6 +156,11 @@ func configurations(t *testing.T) map[string]limited {
 			_, err := realtime.NewHub(c)
 			return err
 		}),
+		// A transport is named by its own package, whose Config it is.
+		"socket: TransportConfig": at(&socket.TransportConfig{Handshake: handshake, Acceptor: hub}, func(c socket.TransportConfig) error {
+			_, err := c.Complete("socket")
+			return err
+		}),
 		"socket: HandshakeConfig": at(&socket.HandshakeConfig{Authenticator: memory.NewAuthenticator()}, func(c socket.HandshakeConfig) error {
 			_, err := socket.NewHandshake(c)
 			return err
@@ -169,6 +178,7 @@ func TestEveryLimitRefusesANegativeValue(t *testing.T) {
 	var tried int
 	for name, c := range all {
 		require.NoError(t, c.check(), "%s: zero is the default", name)
+		said := strings.Replace(name, "TransportConfig", "Config", 1)
 		v := reflect.ValueOf(c.of).Elem()
 		for i := range v.NumField() {
 			field, value := name+"."+v.Type().Field(i).Name, v.Field(i)
@@ -181,7 +191,7 @@ func TestEveryLimitRefusesANegativeValue(t *testing.T) {
 			case value.CanInt():
 				tried++
 				value.SetInt(-1)
-				assert.ErrorContains(t, c.check(), field+" is negative")
+				assert.ErrorContains(t, c.check(), said+"."+v.Type().Field(i).Name+" is negative")
 				value.SetZero()
 			case isRate:
 				tried++

@@ -1,7 +1,6 @@
 package socket
 
 import (
-	"errors"
 	"fmt"
 	"log/slog"
 	"runtime"
@@ -9,6 +8,7 @@ import (
 	"time"
 
 	"github.com/parley-chat/parley/core/fault"
+	"github.com/parley-chat/parley/core/internal/settings"
 )
 
 // TransportConfig is what a transport needs. Zero fields without "required" mean the default.
@@ -39,37 +39,21 @@ type TransportConfig struct {
 // Complete returns cfg with the defaults in the place of zeros. The error names every field that cannot be
 // used; transport is the package in whose name it speaks.
 func (cfg TransportConfig) Complete(transport string) (TransportConfig, error) {
-	var errs []error
-	refuse := func(format string, args ...any) {
-		errs = append(errs, fmt.Errorf(transport+": Config."+format, args...))
-	}
-	if cfg.Handshake == nil {
-		refuse("Handshake is required")
-	}
-	if cfg.Acceptor == nil {
-		refuse("Acceptor is required")
-	}
-	complete(&cfg.MaxMessage, 64<<10, "MaxMessage", refuse)
-	complete(&cfg.PingInterval, 25*time.Second, "PingInterval", refuse)
-	complete(&cfg.IdleTimeout, 60*time.Second, "IdleTimeout", refuse)
-	complete(&cfg.CloseTimeout, 5*time.Second, "CloseTimeout", refuse)
-	complete(&cfg.Pollers, runtime.GOMAXPROCS(0), "Pollers", refuse)
+	c := settings.Of(transport + ": Config")
+	c.Require("Handshake", cfg.Handshake == nil)
+	c.Require("Acceptor", cfg.Acceptor == nil)
+	settings.Default(c, "MaxMessage", &cfg.MaxMessage, 64<<10)
+	settings.Default(c, "PingInterval", &cfg.PingInterval, 25*time.Second)
+	settings.Default(c, "IdleTimeout", &cfg.IdleTimeout, 60*time.Second)
+	settings.Default(c, "CloseTimeout", &cfg.CloseTimeout, 5*time.Second)
+	settings.Default(c, "Pollers", &cfg.Pollers, runtime.GOMAXPROCS(0))
 	if cfg.IdleTimeout <= cfg.PingInterval {
-		refuse("IdleTimeout %s is not longer than PingInterval %s", cfg.IdleTimeout, cfg.PingInterval)
+		c.Refuse("IdleTimeout", "%s is not longer than PingInterval %s", cfg.IdleTimeout, cfg.PingInterval)
 	}
 	if cfg.Log == nil {
 		cfg.Log = slog.New(slog.DiscardHandler)
 	}
-	return cfg, errors.Join(errs...)
-}
-
-func complete[T int | time.Duration](value *T, byDefault T, name string, refuse func(format string, args ...any)) {
-	switch {
-	case *value < 0:
-		refuse("%s is negative", name)
-	case *value == 0:
-		*value = byDefault
-	}
+	return cfg, c.Err()
 }
 
 // Options returns o with this transport's defaults in the place of what is not positive. cfg is complete.
