@@ -20,6 +20,9 @@ import (
 
 // TestOldFrontEnd uses a page of the old kind, with the browser build of the stock client, from an origin of its own.
 func TestOldFrontEnd(t *testing.T) {
+	if testing.Short() {
+		t.Skip("skipped: it takes ten seconds")
+	}
 	t.Parallel()
 	modules := nodejs.Modules(t, "socket.io-client")
 	browser := startBrowser(t)

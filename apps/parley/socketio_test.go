@@ -17,6 +17,9 @@ import (
 // TestStockSocketIOClient lets the stock client of npm, as the old front ends have it, tell the whole old story to the program, over
 // each transport. To repeat it: go test ./apps/parley -run TestStockSocketIOClient -count=20.
 func TestStockSocketIOClient(t *testing.T) {
+	if testing.Short() {
+		t.Skip("skipped: it takes ten seconds")
+	}
 	t.Parallel()
 	modules := nodejs.Modules(t, "socket.io-client")
 	for _, transport := range []string{"nbio", "net"} {

@@ -13,6 +13,9 @@ import (
 // TestStockClient lets the stock client of npm use the server in every way: over HTTP long-polling, over WebSocket, and over
 // the upgrade.
 func TestStockClient(t *testing.T) {
+	if testing.Short() {
+		t.Skip("skipped: it takes ten seconds")
+	}
 	t.Parallel()
 	modules := nodejs.Modules(t, "socket.io-client")
 	for _, transport := range []string{"nbio", "net"} {
