@@ -238,8 +238,14 @@ func (s *session) admit(ctx context.Context, sock *Socket) {
 		return
 	}
 	sock.state, sock.receiver = stateJoined, receiver
+	recovery := sock.recovery
+	sock.recovery = nil
+	data := packet.AppendText([]byte(`{"sid":`), sock.id)
+	if recovery != nil {
+		data = packet.AppendText(append(data, `,"pid":`...), recovery.PID)
+	}
 	// Under the lock, so that nothing that the socket is told can overtake it.
-	_ = s.send(false, frame(packet.Packet{Type: packet.Connect, Namespace: sock.ns.name, Data: []byte(`{"sid":"` + sock.id + `"}`)}))
+	_ = s.send(false, frame(packet.Packet{Type: packet.Connect, Namespace: sock.ns.name, Data: append(data, '}')}))
 	s.conn.keep()
 	if receiver == nil {
 		sock.ns.add(sock)
@@ -253,6 +259,9 @@ func (s *session) admit(ctx context.Context, sock *Socket) {
 		sock.forget()
 	}
 	s.mu.Unlock()
+	if recovery != nil && recovery.Connected != nil {
+		recovery.Connected()
+	}
 }
 
 // refuse tells the client that a namespace does not want it.

@@ -43,6 +43,7 @@ type Socket struct {
 	id       string
 	receiver socket.Receiver // of Namespace.Accept
 	state    uint8           // under session.mu
+	recovery *Recovery       // until the client is told
 
 	mu      sync.Mutex
 	auth    json.RawMessage
@@ -97,6 +98,26 @@ func (s *Socket) SetValue(v any) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.value = v
+}
+
+// Recovery lets a client come back to where it was (connection state recovery of Socket.IO 4.6).
+type Recovery struct {
+	// PID is the private identifier that the client is given. It sends it as the member pid of what it gives as auth when
+	// it comes back, with the last argument of the last event that it heard as the member offset, if that is a string. A
+	// client that is given the PID that it came with takes itself for recovered.
+	PID string
+	// ID is the socket's identifier: the same again for a client that is recovered. Default: a new one.
+	ID string
+	// Connected, if set, is called once the client is told that it is connected: what it has missed may be sent.
+	Connected func()
+}
+
+// SetRecovery says how the client can come back, or that it did. It may be called from Namespace.Accept only.
+func (s *Socket) SetRecovery(r Recovery) {
+	if r.ID != "" {
+		s.id = r.ID
+	}
+	s.recovery = &r
 }
 
 // forget drops what the client said of itself.

@@ -21,7 +21,8 @@
 //   - Rooms and broadcasts are those of one process. There is no adapter to join several; for rooms on many
 //     nodes there is Parley's hub.
 //   - The name of an event is a string; the reference implementation also lets it be a number.
-//   - Connection state recovery is not offered: a client that comes back is told that it is new.
+//   - Connection state recovery is for sockets that something else takes over ([Socket.SetRecovery]): a client of any
+//     other socket that comes back is told that it is new.
 //
 // # Closing
 //

@@ -462,6 +462,7 @@ var badValues = map[string][]string{
 	"max-user-connections": {"nonsense", "0", "-1"},
 	"socketio":             {"nonsense", "maybe"},
 	"socketio-query-token": {"nonsense", "maybe"},
+	"socketio-recovery":    {"nonsense", "maybe"},
 	"log-format":           {"nonsense"},
 	"log-level":            {"nonsense"},
 	"drain-timeout":        {"nonsense", "0s", "-1s", "9s"},

@@ -93,8 +93,14 @@ func (c *client) Receive(payload []byte, binary bool) {
 
 // later runs a command that may wait in a goroutine, and then those that came meanwhile.
 func (c *client) later(cmd protocol.Command) {
+	c.inBackground(func(ctx context.Context) { c.run(ctx, cmd) })
+}
+
+// inBackground does something that may wait in a goroutine, and then runs the commands that came meanwhile. The
+// client is busy.
+func (c *client) inBackground(first func(ctx context.Context)) {
 	if !c.hub.background(func(ctx context.Context) {
-		c.run(ctx, cmd)
+		first(ctx)
 		for {
 			c.mu.Lock()
 			if len(c.waiting) == 0 || c.gone.Load() {

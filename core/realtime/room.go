@@ -303,7 +303,7 @@ func (r *room) send(messages []Signal) {
 	row.messages = one[:0]
 	for i := range messages {
 		m := &messages[i].Message
-		row.messages = append(row.messages, frames{event: protocol.Outgoing{Schema: r.hub.schema.ServerEvent(protocol.EventMessage), Room: r.name, User: m.Author, Message: *m}})
+		row.messages = append(row.messages, frames{event: r.messageEvent(*m)})
 	}
 	r.each(func(m *member) {
 		c := m.client

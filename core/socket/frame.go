@@ -14,6 +14,7 @@ type Frame struct {
 	wire   []byte   // WebSocket header and payload
 	head   int      // length of the header
 	joined []*Frame // of Join
+	note   any
 }
 
 // Join makes one frame out of several, so that a transport can write them at once. Receivers get the messages
@@ -87,6 +88,13 @@ func newFrame(first byte, build func(dst []byte) []byte) *Frame {
 	b[at] = first
 	return &Frame{wire: b[at:], head: headroom - at}
 }
+
+// Noted returns the same message with a note, which whoever wraps a [Conn] may read and which is not sent. The note
+// must not be changed.
+func (f *Frame) Noted(note any) *Frame { return &Frame{wire: f.wire, head: f.head, note: note} }
+
+// Note returns what Noted was given; nil without.
+func (f *Frame) Note() any { return f.note }
 
 // Payload is the message itself; of a joined frame it is nil. It must not be changed.
 func (f *Frame) Payload() []byte {

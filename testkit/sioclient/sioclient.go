@@ -3,9 +3,11 @@
 package sioclient
 
 import (
+	"context"
 	"encoding/base64"
 	"encoding/json"
 	"io"
+	"maps"
 	"net/http"
 	"strings"
 	"sync"
@@ -30,6 +32,13 @@ type Client struct {
 	closed chan struct{} // the session is over
 
 	sending sync.Mutex // the reader answers pings while the test sends
+
+	lost context.Context // ends with Drop
+	drop context.CancelFunc
+
+	mu     sync.Mutex
+	pid    string
+	offset *string
 }
 
 // Ways are the ways in which a client can be connected.
@@ -41,7 +50,9 @@ func New(t testing.TB, url string, header http.Header) *Client {
 	if !strings.Contains(url, "?") {
 		url += "?"
 	}
-	return &Client{t: t, url: url, header: header, heard: make(chan string, 4096), closed: make(chan struct{})}
+	c := &Client{t: t, url: url, header: header, heard: make(chan string, 4096), closed: make(chan struct{})}
+	c.lost, c.drop = context.WithCancel(t.Context())
+	return c
 }
 
 // Dial opens a session in one of Ways. The test fails if it cannot.
@@ -142,7 +153,7 @@ func (c *Client) Get() (status int, body string) {
 }
 
 func (c *Client) do(method string, body io.Reader) *http.Response {
-	r, err := http.NewRequestWithContext(c.t.Context(), method, c.Address("polling"), body)
+	r, err := http.NewRequestWithContext(c.lost, method, c.Address("polling"), body)
 	if err != nil {
 		c.t.Error(err)
 		return nil
@@ -196,12 +207,78 @@ func (c *Client) Take(packet string) bool {
 	case '2':
 		c.Send("3")
 	case '4':
-		c.heard <- packet[1:]
+		if packet = c.noted(packet[1:]); packet != "" {
+			c.heard <- packet
+		}
 	case 'b':
 		b, _ := base64.StdEncoding.DecodeString(packet[1:])
 		c.heard <- "b:" + string(b)
 	}
 	return true
+}
+
+// noted keeps what a client needs for connection state recovery, as the stock one does: the pid of the main namespace,
+// and once it has one, the last argument of each event, if it is a string, which is taken off. Nothing is left of
+// an event that has no name.
+func (c *Client) noted(packet string) string {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if strings.HasPrefix(packet, "0{") {
+		var answer struct{ PID string }
+		_ = json.Unmarshal([]byte(packet[1:]), &answer)
+		c.pid = answer.PID
+		return packet
+	}
+	at := strings.LastIndex(packet, `,"`)
+	if c.pid == "" || !strings.HasPrefix(packet, "2[") || !strings.HasSuffix(packet, `"]`) || at < 0 {
+		return packet
+	}
+	var offset string
+	if json.Unmarshal([]byte(packet[at+1:len(packet)-1]), &offset) != nil {
+		return packet
+	}
+	c.offset = &offset
+	if packet = packet[:at] + "]"; packet == `2[""]` {
+		return ""
+	}
+	return packet
+}
+
+// Drop loses the connection without a word, and waits until nothing more is heard.
+func (c *Client) Drop() {
+	c.drop()
+	if c.WS != nil {
+		_ = c.WS.NetConn().Close()
+	}
+	<-c.closed
+}
+
+// PID returns the private identifier that the client was given; empty without one.
+func (c *Client) PID() string {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.pid
+}
+
+// Offset returns the last offset that was heard; empty without one.
+func (c *Client) Offset() string {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.offset == nil {
+		return ""
+	}
+	return *c.offset
+}
+
+// Back is the packet that joins the main namespace for a client that was here before, with further members of its auth.
+func (c *Client) Back(auth map[string]string) string {
+	all := map[string]string{}
+	maps.Copy(all, auth)
+	if c.PID() != "" {
+		all["pid"], all["offset"] = c.PID(), c.Offset()
+	}
+	b, _ := json.Marshal(all) // strings are always JSON
+	return "0" + string(b)
 }
 
 // Send sends packets of Engine.IO, on polling all in one request.
@@ -262,11 +339,12 @@ func (c *Client) Connect(packet string) string {
 	c.t.Helper()
 	c.Say(packet)
 	got := c.Next()
-	_, id, ok := strings.Cut(got, `{"sid":"`)
-	if !ok {
+	_, data, ok := strings.Cut(got, "{")
+	var answer struct{ Sid string }
+	if !ok || json.Unmarshal([]byte("{"+data), &answer) != nil || answer.Sid == "" {
 		c.t.Fatalf("heard %q, want a connect", got)
 	}
-	return strings.TrimSuffix(id, `"}`)
+	return answer.Sid
 }
 
 // Over waits for the end of the session, before which nothing more may come.

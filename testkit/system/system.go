@@ -101,6 +101,8 @@ type Config struct {
 	Protocols []string
 	// SocketIO serves Socket.IO clients at /socket.io/ of each node, under the old names: see package bridge.
 	SocketIO bool
+	// NoRecovery serves them without connection state recovery.
+	NoRecovery bool
 	// MaxMessage is the longest message of a client in bytes. Default: the transport's.
 	MaxMessage int
 	// Log gets what operators would read. Default: the test's output, from level Info on.
@@ -271,7 +273,10 @@ func (s *System) start(p *process) error {
 			if cfg.Hub.Formats == nil {
 				cfg.Hub.Formats = map[string]protocol.NewFormat{}
 			}
-			cfg.Hub.Formats[bridge.Protocol] = bridge.Format
+			cfg.Hub.Formats[bridge.Protocol] = bridge.RecoveryFormat
+			if s.cfg.NoRecovery {
+				cfg.Hub.Formats[bridge.Protocol] = bridge.Format
+			}
 		}
 		cfg.Fanout, cfg.Hub.Node = fanout.Node(), fmt.Sprint("node-", i+1)
 		if s.cfg.Ports != nil {
@@ -425,7 +430,11 @@ func (s *System) carrier(node *parley.Node, who socket.Authenticator) (*carrier,
 	if err != nil || !s.cfg.SocketIO {
 		return &carrier{transport: t}, err
 	}
-	main, err := bridge.Namespace(bridge.Config{Acceptor: node.Hub, Authenticator: who})
+	cfg := bridge.Config{Acceptor: node.Hub, Authenticator: who}
+	if !s.cfg.NoRecovery {
+		cfg.Recovery = node.Hub
+	}
+	main, err := bridge.Namespace(cfg)
 	if err != nil {
 		return nil, err
 	}

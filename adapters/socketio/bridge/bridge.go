@@ -17,7 +17,9 @@
 // # Guarantees
 //
 //   - The schema, its check and the rules of the hub are those of every other wire format.
-//   - One frame serves all receivers of an event.
+//   - One frame serves all receivers of an event; with Config.Recovery, all those who are in that room alone.
+//   - With Config.Recovery a client that comes back, on any node and after any time, gets each message that it missed
+//     once, if the store has them; who it is and what it may is asked again.
 //
 // # Exceptions
 //
@@ -53,7 +55,13 @@ type Config struct {
 	// NoQueryToken refuses tokens in the query of the handshake, which servers and proxies write into
 	// their logs. Default: they are taken.
 	NoQueryToken bool
-	// Timeout bounds the authentication. Default 5 seconds.
+	// Recovery lets clients come back to where they were, whatever the node ("connection state recovery" of Socket.IO
+	// 4.6): the hub, which then has [RecoveryFormat] as [Protocol] in its formats. Each message has one argument
+	// more then, the last: an offset that clients send back. nil: it is not offered.
+	Recovery Resumer
+	// MaxOffset is the longest offset in bytes. Who is in more rooms than it can name does not recover. Default 1,024.
+	MaxOffset int
+	// Timeout bounds the authentication, and the check whether a client can recover. Default 5 seconds.
 	Timeout time.Duration
 }
 
@@ -73,8 +81,14 @@ func Namespace(cfg Config) (socketio.Namespace, error) {
 	if cfg.Timeout < 0 {
 		errs = append(errs, errors.New("bridge: Config.Timeout is negative"))
 	}
+	if cfg.MaxOffset < 0 {
+		errs = append(errs, errors.New("bridge: Config.MaxOffset is negative"))
+	}
 	if err := errors.Join(errs...); err != nil {
 		return socketio.Namespace{}, err
+	}
+	if cfg.MaxOffset == 0 {
+		cfg.MaxOffset = 1024
 	}
 	if cfg.Timeout == 0 {
 		cfg.Timeout = 5 * time.Second
@@ -105,6 +119,9 @@ func (c Config) accept(s *socketio.Socket, conn socket.Conn) (socket.Receiver, e
 		return nil, fault.Internal // identify has run
 	}
 	s.SetValue(nil) // the hub keeps what it needs
+	if c.Recovery != nil {
+		return c.recover(s, conn, who)
+	}
 	return c.Acceptor.Accept(conn, socket.Hello{Identity: who, Protocol: Protocol})
 }
 

@@ -11,6 +11,7 @@ import (
 	"github.com/parley-chat/parley/core/chat"
 	"github.com/parley-chat/parley/core/fault"
 	"github.com/parley-chat/parley/core/protocol"
+	"github.com/parley-chat/parley/core/realtime"
 	"github.com/parley-chat/parley/core/socket"
 )
 
@@ -43,6 +44,7 @@ const maxUserID = 256
 type format struct {
 	schema  *protocol.Schema
 	refused map[string]bool // events of the schema
+	offsets bool            // messages have an offset
 }
 
 var _ protocol.Format = format{}
@@ -141,9 +143,13 @@ func (f format) Answer(to protocol.Sink, c protocol.Command, a protocol.Answer) 
 	switch c.Event {
 	case protocol.EventJoinRoom:
 		for _, m := range a.Messages {
-			if e := message(m); e != nil {
+			if e := f.message(a.Room, m); e != nil {
 				to.Send(e)
 			}
+		}
+		if n := len(a.Messages); f.offsets && (n == 0 || a.Messages[n-1].Seq < a.Seq) {
+			// There is no message that tells the client where it stands.
+			to.Send(here(realtime.Place{Room: a.Room, Seq: a.Seq}))
 		}
 	case protocol.EventHealthCheck:
 		to.Send(event(c.Event, func(b []byte) []byte { return append(b, `{"message":"OK"}`...) }))
@@ -178,7 +184,7 @@ func (f format) Error(c protocol.Command, p fault.Problem) *socket.Frame {
 func (f format) Event(e protocol.Outgoing) *socket.Frame {
 	switch e.Schema.Name {
 	case protocol.EventMessage:
-		return message(e.Message)
+		return f.message(e.Room, e.Message)
 	case protocol.EventTyping:
 		if !e.Data.Boolean("typing") {
 			return nil
@@ -192,7 +198,15 @@ func (f format) Event(e protocol.Outgoing) *socket.Frame {
 	return event(e.Schema.Name, func(b []byte) []byte { return appendData(b, e.Schema.Data, e.Values()) })
 }
 
-// message makes the event of a message.
+// message makes the event of a message. room is its room's name, one string for all messages of it.
+func (f format) message(room string, m chat.Message) *socket.Frame {
+	e := message(m)
+	if !f.offsets {
+		return e
+	}
+	return withOffset(e, realtime.Place{Room: room, Seq: m.Seq})
+}
+
 func message(m chat.Message) *socket.Frame {
 	return event(m.Room, func(b []byte) []byte {
 		b = packet.AppendText(append(b, `{"message":`...), m.Text)

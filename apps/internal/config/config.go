@@ -66,36 +66,37 @@ type Settings struct {
 	DocsPassword string `name:"docs-password" of:"parley auth mailer" secret:"" help:"Password of /api-docs. Default: linkdocspass on loopback, else made at start and printed."`
 	AdminToken   string `name:"admin-token" of:"parley auth mailer" secret:"" help:"Bearer token of /mail/jobs, the same for auth and mailer. Default: none, and no access."`
 
-	AuthTaken      string         `name:"auth-taken" of:"parley auth" default:"accept" enum:"accept,conflict" help:"Answer to a sign-up with a taken address: accept tells nothing, conflict says so (409)."`
-	PasswordMin    int            `name:"password-min" of:"parley auth" default:"8" help:"Least number of characters of a new password, 1 to 64."`
-	AccessTTL      time.Duration  `name:"access-ttl" of:"parley auth socket" default:"15m" help:"How long an access token lasts; auth and socket must agree."`
-	SessionTTL     time.Duration  `name:"session-ttl" of:"parley auth" default:"720h" help:"How long a session lasts without being used."`
-	SessionMax     time.Duration  `name:"session-max" of:"parley auth" default:"0s" help:"How long a session lasts in all, however often it is used. 0 means 2160h (90 days), or session-ttl if that is longer; there is always an end."`
-	MaxSessions    int            `name:"max-sessions" of:"parley auth" default:"100" help:"Sessions of a user that go on at once: one more ends the oldest."`
-	SignInBurst    int            `name:"signin-burst" of:"parley auth" default:"10" help:"Sign-ins a minute at an address from one network, and of a device that has signed in before; three times that at an address in all; ten times that from a network."`
-	CodeBurst      int            `name:"code-burst" of:"parley auth" default:"300" help:"Mailed codes that are tried a minute from a network."`
-	RefreshBurst   int            `name:"refresh-burst" of:"parley auth" default:"60" help:"Refreshes a minute of a session; a hundred times that from a network."`
-	TicketBurst    int            `name:"ticket-burst" of:"parley auth" default:"60" help:"Socket tickets a minute of a session."`
-	MailBurst      int            `name:"mail-burst" of:"parley auth" default:"3" help:"Mails of one action (sign-up, resend, forgotten) that a client can have sent to an address in ten minutes; four times that for all clients, ten times for all addresses of a client."`
-	Issuer         string         `name:"issuer" of:"parley auth socket" default:"parley" help:"Issuer of tokens (iss)."`
-	Product        string         `name:"product" default:"Parley" help:"Name that mails and pages speak for."`
-	MailFrom       string         `name:"mail-from" of:"parley mailer" help:"Sender of mails. Default: no-reply@ and the host of the public URL."`
-	MailFromName   string         `name:"mail-from-name" of:"parley mailer" help:"Name of the sender. Default: the product."`
-	Origins        []string       `name:"origins" help:"Origins of pages that may use this besides its own and that of the public URL: https://chat.example.com, https://*.example.com for all hosts below, or * for any."`
-	TLSCert        string         `name:"tls-cert" help:"Certificate chain (PEM) to serve TLS with${tlsneeds}."`
-	TLSKey         string         `name:"tls-key" help:"Key (PEM) of the certificate."`
-	TrustProxies   []string       `name:"trusted-proxies" help:"Networks of proxies whose X-Forwarded-For counts."`
-	SocketRate     int            `name:"socket-rate" of:"parley socket" default:"50" help:"Events a second that a connection may send on average; -1 for no limit."`
-	SocketBurst    int            `name:"socket-burst" of:"parley socket" default:"200" help:"Events that a connection may send at once."`
-	MaxConns       int            `name:"max-connections" of:"parley socket" default:"1000000" help:"Connections of this node."`
-	MaxUserConns   int            `name:"max-user-connections" of:"parley socket" default:"1000" help:"Connections of a user on this node."`
-	SocketIO       string         `name:"socketio" of:"parley socket" default:"on" enum:"on,off" help:"Whether Socket.IO clients are served at /socket.io/."`
-	SocketIOQuery  string         `name:"socketio-query-token" of:"parley socket" default:"on" enum:"on,off" help:"Whether a Socket.IO client may give its token in the query, which proxies write into their logs."`
-	HandshakeBurst int            `name:"handshake-burst" of:"parley socket" default:"60000" help:"Socket handshakes a minute from a network, at once at most."`
-	LogFormat      string         `name:"log-format" default:"auto" enum:"auto,text,json" help:"Format of logs: auto is text on a terminal, JSON otherwise."`
-	LogLevel       string         `name:"log-level" default:"info" enum:"debug,info,warn,error" help:"Least level of logs."`
-	DrainTimeout   time.Duration  `name:"drain-timeout" default:"5s" help:"How long what is under way may take at the end, at most 8s."`
-	TrustedRanges  []netip.Prefix `kong:"-"`
+	AuthTaken        string         `name:"auth-taken" of:"parley auth" default:"accept" enum:"accept,conflict" help:"Answer to a sign-up with a taken address: accept tells nothing, conflict says so (409)."`
+	PasswordMin      int            `name:"password-min" of:"parley auth" default:"8" help:"Least number of characters of a new password, 1 to 64."`
+	AccessTTL        time.Duration  `name:"access-ttl" of:"parley auth socket" default:"15m" help:"How long an access token lasts; auth and socket must agree."`
+	SessionTTL       time.Duration  `name:"session-ttl" of:"parley auth" default:"720h" help:"How long a session lasts without being used."`
+	SessionMax       time.Duration  `name:"session-max" of:"parley auth" default:"0s" help:"How long a session lasts in all, however often it is used. 0 means 2160h (90 days), or session-ttl if that is longer; there is always an end."`
+	MaxSessions      int            `name:"max-sessions" of:"parley auth" default:"100" help:"Sessions of a user that go on at once: one more ends the oldest."`
+	SignInBurst      int            `name:"signin-burst" of:"parley auth" default:"10" help:"Sign-ins a minute at an address from one network, and of a device that has signed in before; three times that at an address in all; ten times that from a network."`
+	CodeBurst        int            `name:"code-burst" of:"parley auth" default:"300" help:"Mailed codes that are tried a minute from a network."`
+	RefreshBurst     int            `name:"refresh-burst" of:"parley auth" default:"60" help:"Refreshes a minute of a session; a hundred times that from a network."`
+	TicketBurst      int            `name:"ticket-burst" of:"parley auth" default:"60" help:"Socket tickets a minute of a session."`
+	MailBurst        int            `name:"mail-burst" of:"parley auth" default:"3" help:"Mails of one action (sign-up, resend, forgotten) that a client can have sent to an address in ten minutes; four times that for all clients, ten times for all addresses of a client."`
+	Issuer           string         `name:"issuer" of:"parley auth socket" default:"parley" help:"Issuer of tokens (iss)."`
+	Product          string         `name:"product" default:"Parley" help:"Name that mails and pages speak for."`
+	MailFrom         string         `name:"mail-from" of:"parley mailer" help:"Sender of mails. Default: no-reply@ and the host of the public URL."`
+	MailFromName     string         `name:"mail-from-name" of:"parley mailer" help:"Name of the sender. Default: the product."`
+	Origins          []string       `name:"origins" help:"Origins of pages that may use this besides its own and that of the public URL: https://chat.example.com, https://*.example.com for all hosts below, or * for any."`
+	TLSCert          string         `name:"tls-cert" help:"Certificate chain (PEM) to serve TLS with${tlsneeds}."`
+	TLSKey           string         `name:"tls-key" help:"Key (PEM) of the certificate."`
+	TrustProxies     []string       `name:"trusted-proxies" help:"Networks of proxies whose X-Forwarded-For counts."`
+	SocketRate       int            `name:"socket-rate" of:"parley socket" default:"50" help:"Events a second that a connection may send on average; -1 for no limit."`
+	SocketBurst      int            `name:"socket-burst" of:"parley socket" default:"200" help:"Events that a connection may send at once."`
+	MaxConns         int            `name:"max-connections" of:"parley socket" default:"1000000" help:"Connections of this node."`
+	MaxUserConns     int            `name:"max-user-connections" of:"parley socket" default:"1000" help:"Connections of a user on this node."`
+	SocketIO         string         `name:"socketio" of:"parley socket" default:"on" enum:"on,off" help:"Whether Socket.IO clients are served at /socket.io/."`
+	SocketIOQuery    string         `name:"socketio-query-token" of:"parley socket" default:"on" enum:"on,off" help:"Whether a Socket.IO client may give its token in the query, which proxies write into their logs."`
+	SocketIORecovery string         `name:"socketio-recovery" of:"parley socket" default:"on" enum:"on,off" help:"Whether a Socket.IO client that comes back gets what it has missed. Messages have one argument more then."`
+	HandshakeBurst   int            `name:"handshake-burst" of:"parley socket" default:"60000" help:"Socket handshakes a minute from a network, at once at most."`
+	LogFormat        string         `name:"log-format" default:"auto" enum:"auto,text,json" help:"Format of logs: auto is text on a terminal, JSON otherwise."`
+	LogLevel         string         `name:"log-level" default:"info" enum:"debug,info,warn,error" help:"Least level of logs."`
+	DrainTimeout     time.Duration  `name:"drain-timeout" default:"5s" help:"How long what is under way may take at the end, at most 8s."`
+	TrustedRanges    []netip.Prefix `kong:"-"`
 
 	// Program is which program is told.
 	Program Program `kong:"-"`

@@ -23,7 +23,11 @@ func (a *App) openSocketIO(node *parley.Node, who socket.Authenticator, publicUR
 	if s.SocketIO != "on" {
 		return nil
 	}
-	main, err := bridge.Namespace(bridge.Config{Acceptor: node.Hub, Authenticator: who, NoQueryToken: s.SocketIOQuery != "on"})
+	cfg := bridge.Config{Acceptor: node.Hub, Authenticator: who, NoQueryToken: s.SocketIOQuery != "on"}
+	if s.SocketIORecovery == "on" {
+		cfg.Recovery = node.Hub
+	}
+	main, err := bridge.Namespace(cfg)
 	if err != nil {
 		return err
 	}

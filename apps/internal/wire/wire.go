@@ -254,6 +254,9 @@ func formats(s config.Settings) map[string]protocol.NewFormat {
 	if s.SocketIO != "on" {
 		return nil
 	}
+	if s.SocketIORecovery == "on" {
+		return map[string]protocol.NewFormat{bridge.Protocol: bridge.RecoveryFormat}
+	}
 	return map[string]protocol.NewFormat{bridge.Protocol: bridge.Format}
 }
 

@@ -1,0 +1,253 @@
+package realtime
+
+import (
+	"context"
+	"slices"
+	"time"
+
+	"github.com/parley-chat/parley/core/chat"
+	"github.com/parley-chat/parley/core/fault"
+	"github.com/parley-chat/parley/core/protocol"
+	"github.com/parley-chat/parley/core/socket"
+)
+
+// ErrNotResumed says that a client cannot go on where it was, and has to join its rooms anew.
+var ErrNotResumed = fault.New(fault.NotFound, "not_resumed", "the client cannot go on where it was")
+
+// Place is where a client stands in a room: it has every message up to Seq.
+type Place struct {
+	Room string
+	Seq  uint64
+}
+
+// resumed is one room of a client that goes on where it was.
+type resumed struct {
+	member *member
+	at     uint64 // the client has everything up to here
+}
+
+// Resume puts a connection that has just been accepted, and that is in no room, back into the rooms in
+// which its client was, each at the place up to which the client has its messages. receiver is what Accept
+// returned for the connection. On which node the client was does not matter.
+//
+// It checks everything that may be refused, and sends nothing. Then it returns a function, which is to be called
+// once: what the client has missed is read from the store and sent as events, in pages that wait for the
+// client to read, and after it comes what is live. Until that is done, commands of the client wait.
+//
+// The user must still be a member of every room, chat.Config.Access must allow to join it, and the store must have
+// every message after the place; or else it returns ErrNotResumed. It returns ErrTooManyRooms, and errors of
+// kind Unavailable when it cannot be known. After an error the connection is in no room, and serves as before.
+func (h *Hub) Resume(ctx context.Context, receiver socket.Receiver, places []Place) (send func(), err error) {
+	c, ok := receiver.(*client)
+	if !ok || c.hub != h {
+		return nil, fault.Wrap(fault.Invalid, ErrNotResumed)
+	}
+	if len(places) > h.cfg.MaxRooms {
+		return nil, ErrTooManyRooms
+	}
+	c.mu.Lock()
+	if c.busy || len(c.rooms) > 0 {
+		c.mu.Unlock()
+		return nil, ErrNotResumed
+	}
+	c.busy = true
+	c.mu.Unlock()
+	rooms, err := h.resume(ctx, c, places)
+	if err != nil {
+		for _, r := range rooms {
+			h.exit(ctx, r.member)
+		}
+		c.mu.Lock()
+		waiting := len(c.waiting) > 0
+		if !waiting {
+			c.busy = false
+		}
+		c.mu.Unlock()
+		if waiting {
+			c.inBackground(func(context.Context) {})
+		}
+		return nil, err
+	}
+	return func() { c.inBackground(func(context.Context) { c.catchUp(rooms) }) }, nil
+}
+
+// resume checks the places. It returns the rooms that were entered, after an error too.
+func (h *Hub) resume(ctx context.Context, c *client, places []Place) (rooms []resumed, err error) {
+	for _, p := range places {
+		name, err := h.cfg.Chat.Resolve(ctx, p.Room)
+		if err != nil {
+			return rooms, err
+		}
+		if name != p.Room || c.memberOf(name) != nil {
+			return rooms, ErrNotResumed
+		}
+		// Listening comes first: whoever is taken out of the room from here on is found.
+		m, err := h.enter(ctx, c, name)
+		if err != nil {
+			return rooms, err
+		}
+		rooms = append(rooms, resumed{m, p.Seq})
+	}
+	if err := h.stillMember(ctx, c, places); err != nil {
+		return rooms, err
+	}
+	for _, r := range rooms {
+		name := r.member.room.name
+		switch err := h.cfg.Chat.May(ctx, c.user, chat.ActionJoin, name); {
+		case fault.KindOf(err) == fault.Forbidden:
+			return rooms, ErrNotResumed
+		case err != nil:
+			return rooms, err
+		}
+		page, err := h.cfg.Chat.Since(ctx, name, r.at, r.member.room.seen())
+		if err != nil {
+			return rooms, err
+		}
+		if !page.Recovered {
+			return rooms, ErrNotResumed
+		}
+	}
+	c.mu.Lock()
+	left := slices.ContainsFunc(rooms, func(r resumed) bool { return r.member.left })
+	c.mu.Unlock()
+	if left {
+		return rooms, ErrNotResumed
+	}
+	return rooms, nil
+}
+
+// stillMember looks the user up in the memberships that are stored.
+func (h *Hub) stillMember(ctx context.Context, c *client, places []Place) error {
+	missing := make(map[string]bool, len(places))
+	for _, p := range places {
+		missing[p.Room] = true
+	}
+	for after := ""; len(missing) > 0; {
+		page, err := h.cfg.Chat.RoomsOf(ctx, c.user.ID, after, 0)
+		if err != nil {
+			return err
+		}
+		if len(page) == 0 {
+			return ErrNotResumed
+		}
+		for _, m := range page {
+			delete(missing, m.Room)
+		}
+		after = page[len(page)-1].Room
+	}
+	return nil
+}
+
+// catchUp sends what the client has missed, room by room, and lets live messages through.
+func (c *client) catchUp(rooms []resumed) {
+	for _, r := range rooms {
+		if err := c.catchUpIn(r); err != nil {
+			c.hub.cfg.Log.Warn("a client that came back could not be told what it missed", "room", r.member.room.name, "user", c.user.ID, "error", err)
+			// It comes back by itself, to where it is now.
+			c.close(socket.CloseTryAgainLater, "missed messages cannot be read")
+			return
+		}
+		if c.gone.Load() {
+			return
+		}
+	}
+}
+
+func (c *client) catchUpIn(r resumed) error {
+	m := r.member
+	name := m.room.name
+	paused := false
+	for !c.gone.Load() {
+		page, err := c.missed(name, r.at, m.room.seen())
+		switch {
+		case err != nil:
+			return err
+		case !page.Recovered:
+			return ErrNotResumed // what came after the place was removed meanwhile
+		}
+		frames := make([]*socket.Frame, 0, len(page.Messages))
+		for _, msg := range page.Messages {
+			if f := c.speaks().Event(m.room.messageEvent(msg)); f != nil {
+				frames = append(frames, f)
+			}
+		}
+		if paused && !page.More {
+			if m.goLive(page.Last, frames) {
+				break
+			}
+			continue // something was delivered meanwhile that is neither in the page nor pending: read again
+		}
+		for _, f := range frames {
+			if !c.makeRoom(f) {
+				return nil // it has gone, or was closed
+			}
+			_ = c.conn.Send(f) // a closed connection reports itself by Disconnected
+		}
+		if n := len(page.Messages); n > 0 {
+			r.at = page.Messages[n-1].Seq
+		}
+		if !page.More {
+			// From here on live messages pend. What came until now is read once more.
+			m.pause()
+			paused = true
+		}
+	}
+	ctx, cancel := context.WithTimeout(c.hub.working, c.hub.cfg.CommandTimeout)
+	defer cancel()
+	m.entered(ctx)
+	if c.gone.Load() {
+		c.hub.exit(ctx, m) // Disconnected may have come before the user was present
+	}
+	return nil
+}
+
+func (c *client) missed(room string, after, seen uint64) (chat.Page, error) {
+	ctx, cancel := context.WithTimeout(c.hub.working, c.hub.cfg.CommandTimeout)
+	defer cancel()
+	return c.hub.cfg.Chat.Since(ctx, room, after, seen)
+}
+
+// makeRoom waits until the client has read enough for one more frame. One that reads nothing for
+// CommandTimeout is closed, and then it reports false.
+func (c *client) makeRoom(f *socket.Frame) bool {
+	most := c.hub.cfg.MaxQueued / 2
+	fits := func() (queued int, ok bool) {
+		queued = c.conn.Queued()
+		return queued, queued == 0 || queued+f.Len() <= most
+	}
+	last, ok := fits()
+	if ok {
+		return !c.gone.Load()
+	}
+	look := time.NewTicker(resumeStep)
+	defer look.Stop()
+	stuck := time.NewTimer(c.hub.cfg.CommandTimeout)
+	defer stuck.Stop()
+	for !c.gone.Load() {
+		select {
+		case <-look.C:
+		case <-stuck.C:
+			c.close(socket.CloseSlow, "the reader does not keep up")
+			return false
+		case <-c.hub.working.Done():
+			return false
+		}
+		queued, ok := fits()
+		if ok {
+			return !c.gone.Load()
+		}
+		if queued != last {
+			last = queued
+			stuck.Reset(c.hub.cfg.CommandTimeout)
+		}
+	}
+	return false
+}
+
+// resumeStep is how often it is looked whether a client has read.
+const resumeStep = 5 * time.Millisecond
+
+// messageEvent is a message as it is told to members.
+func (r *room) messageEvent(m chat.Message) protocol.Outgoing {
+	return protocol.Outgoing{Schema: r.hub.schema.ServerEvent(protocol.EventMessage), Room: r.name, User: m.Author, Message: m}
+}
