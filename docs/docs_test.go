@@ -27,6 +27,14 @@ func TestTheProgramInTheREADMEIsTheOneThatCompiles(t *testing.T) {
 	assert.Contains(t, read(t, "../README.md"), "```go\n"+strings.TrimSpace(program[begin:end])+"\n```")
 }
 
+// TestTheExampleOfTheGoClientCompiles compares it with the program in examples/bot, which a test of apps/parley runs.
+func TestTheExampleOfTheGoClientCompiles(t *testing.T) {
+	_, rest, begun := strings.Cut(read(t, "examples/bot/main.go"), "\tdefer stop()\n\n")
+	example, _, ended := strings.Cut(rest, "\n\n\tselect {")
+	require.True(t, begun && ended)
+	assert.Contains(t, read(t, "../README.md"), "```go\n"+strings.TrimPrefix(strings.ReplaceAll("\n"+example, "\n\t", "\n"), "\n")+"\n```")
+}
+
 // TestTheExampleOfTheBrowsersClientRuns compares it with the program that the test of the package runs.
 func TestTheExampleOfTheBrowsersClientRuns(t *testing.T) {
 	program := read(t, "../apps/web/client/test/npm/src/chat.ts")

@@ -40,15 +40,19 @@ func startHub(t *testing.T) string {
 	return url
 }
 
-// startNode is startHub with an Access of its own, and returns the hub too.
-func startNode(t *testing.T, access chat.Access) (string, *realtime.Hub) {
+// startNode is startHub with a change of the hub's configuration, and returns the hub too.
+func startNode(t *testing.T, change func(*realtime.HubConfig)) (string, *realtime.Hub) {
 	t.Helper()
 	service, err := chat.New(chat.Config{
 		Store: memory.NewMessages(), Rooms: memory.NewRooms(), Members: memory.NewMembers(), Cache: memory.NewRecentCache(memory.RecentCacheConfig{}),
-		Access: access, Normalize: norm.NFC.String,
+		Normalize: norm.NFC.String,
 	})
 	require.NoError(t, err)
-	hub, err := realtime.NewHub(realtime.HubConfig{Chat: service, Fanout: memory.NewFanout().Node(), Rate: -1, Presence: memory.NewPresence()})
+	cfg := realtime.HubConfig{Chat: service, Fanout: memory.NewFanout().Node(), Rate: -1, Presence: memory.NewPresence()}
+	if change != nil {
+		change(&cfg)
+	}
+	hub, err := realtime.NewHub(cfg)
 	require.NoError(t, err)
 	handshake, err := socket.NewHandshake(socket.HandshakeConfig{Authenticator: anybody{}, Draining: hub.Draining})
 	require.NoError(t, err)
@@ -109,7 +113,7 @@ func TestEveryMessageOnceInOrder(t *testing.T) {
 	for i := range clients {
 		logs[i] = &log{more: make(chan struct{}, 1)}
 		c, err := wsclient.Dial(ctx, wsclient.Config{
-			URL: url, Handle: logs[i].handle, MinPause: time.Millisecond,
+			Rate: -1, URL: url, Handle: logs[i].handle, MinPause: time.Millisecond,
 			Token: func(context.Context) (string, error) { return fmt.Sprintf("user-%d", i), nil },
 		})
 		require.NoError(t, err)
@@ -186,7 +190,7 @@ func TestJoinPagesThroughALongHistory(t *testing.T) {
 	t.Parallel()
 	url := startHub(t)
 	token := func(context.Context) (string, error) { return "ada", nil }
-	writer, err := wsclient.Dial(t.Context(), wsclient.Config{URL: url, Token: token})
+	writer, err := wsclient.Dial(t.Context(), wsclient.Config{URL: url, Rate: -1, Token: token})
 	require.NoError(t, err)
 	t.Cleanup(writer.Close)
 	_, err = writer.Join(t.Context(), "go")
@@ -198,7 +202,7 @@ func TestJoinPagesThroughALongHistory(t *testing.T) {
 		require.EqualValues(t, i+1, sent.Seq)
 	}
 	events := make(chan wsclient.Event, 2*n)
-	reader, err := wsclient.Dial(t.Context(), wsclient.Config{URL: url, Token: token, Handle: func(e wsclient.Event) {
+	reader, err := wsclient.Dial(t.Context(), wsclient.Config{URL: url, Rate: -1, Token: token, Handle: func(e wsclient.Event) {
 		if e.Kind == wsclient.EventMessage || e.Kind == wsclient.EventResync {
 			events <- e
 		}
@@ -239,6 +243,7 @@ func TestManyClients(t *testing.T) {
 			var next uint64 = 1
 			c, err := wsclient.Dial(t.Context(), wsclient.Config{
 				URL:   url,
+				Rate:  -1,
 				Token: func(context.Context) (string, error) { return fmt.Sprintf("user-%d", i), nil },
 				Handle: func(e wsclient.Event) {
 					if e.Kind != wsclient.EventMessage {

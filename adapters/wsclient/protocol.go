@@ -54,28 +54,6 @@ type incoming struct {
 	Error *Error          `json:"error"`
 }
 
-// call is a request that waits for its answer.
-type call struct {
-	id    uint64
-	event string
-	data  data
-	// once says that it is not repeated on a new connection.
-	once bool
-	// take reads the ack's data, on the client's own goroutine and without the lock. nil if
-	// nobody wants it.
-	take func(ack json.RawMessage) error
-	// refused takes the server's refusal in the same way, for requests of the client itself.
-	refused func(err *Error)
-	// err is the outcome, set before finished is closed.
-	err      error
-	finished chan struct{}
-}
-
-func (k *call) finish(err error) {
-	k.err = err
-	close(k.finished)
-}
-
 // room is a room that the client is in.
 type room struct {
 	name string
@@ -87,6 +65,8 @@ type room struct {
 	joined bool
 	// asking says that a part of the history is under way, stale that there may be more of it.
 	asking, stale bool
+	// missed says that events that are not stored were left out.
+	missed bool
 	// ahead are messages above a hole, by sequence.
 	ahead map[uint64]Message
 }
@@ -97,7 +77,7 @@ type Joined struct {
 	Seq uint64
 	// Recovered is false if messages after the given sequence are gone for ever.
 	Recovered bool
-	// Messages are those that came with the answer. Handle was given them too, before Join returned.
+	// Messages are those that came with the answer. Handle is given them too.
 	Messages []Message
 }
 
@@ -142,7 +122,7 @@ func (c *Client) JoinSince(ctx context.Context, name string, since uint64) (Join
 
 func (c *Client) join(ctx context.Context, d data) (Joined, error) {
 	var j Joined
-	err := c.do(ctx, &call{event: protocol.EventJoinRoom, data: d, take: func(ack json.RawMessage) (err error) {
+	err := c.do(ctx, &call{event: protocol.EventJoinRoom, room: d.Room, data: d, take: func(ack json.RawMessage) (err error) {
 		j, err = c.enter(d, ack, false)
 		return err
 	}})
@@ -157,7 +137,7 @@ func (c *Client) Leave(ctx context.Context, name string) error {
 	c.mu.Lock()
 	delete(c.rooms, c.name(name))
 	c.mu.Unlock()
-	_, err := request[struct{}](ctx, c, protocol.EventLeaveRoom, data{Room: name}, false)
+	_, err := request[struct{}](ctx, c, &call{event: protocol.EventLeaveRoom, room: name, data: data{Room: name}})
 	return err
 }
 
@@ -169,14 +149,62 @@ func (c *Client) Send(ctx context.Context, name, text string) (Sent, error) {
 
 // SendAs is like [Client.Send] with a given client id: sent twice, a message is stored once.
 func (c *Client) SendAs(ctx context.Context, name, text, clientID string) (Sent, error) {
-	sent, err := request[Sent](ctx, c, protocol.EventMessage, data{Room: name, Text: text, ClientID: clientID}, false)
+	sent, err := request[Sent](ctx, c, &call{event: protocol.EventMessage, room: name, data: data{Room: name, Text: text, ClientID: clientID}})
 	sent.ClientID = clientID
 	return sent, err
 }
 
+// Call sends an event of the application with in as its data, which has to be an object in JSON or nil, and decodes the
+// answer's data into answer, unless that is nil. A refusal is an *[Error]. It is sent once: if the connection is lost
+// before the answer, Call returns [ErrLost]. An event about a room that is being joined again waits for that.
+func (c *Client) Call(ctx context.Context, event string, in, answer any) error {
+	k, err := custom(event, in)
+	if err != nil {
+		return err
+	}
+	k.take = func(ack json.RawMessage) error {
+		if answer == nil {
+			return nil
+		}
+		return decode(ack, answer)
+	}
+	return c.do(ctx, k)
+}
+
+// Emit sends an event of the application that is not answered, and returns when it is written: nobody says
+// whether it arrived.
+func (c *Client) Emit(ctx context.Context, event string, in any) error {
+	k, err := custom(event, in)
+	if err != nil {
+		return err
+	}
+	k.unanswered = true
+	return c.do(ctx, k)
+}
+
+// custom makes the request of an event of the application.
+func custom(event string, in any) (*call, error) {
+	switch event {
+	case protocol.EventJoinRoom, protocol.EventLeaveRoom, protocol.EventMessage, protocol.EventRenew:
+		return nil, fmt.Errorf("wsclient: %s has a method of its own", event)
+	}
+	if in == nil {
+		in = struct{}{}
+	}
+	encoded, err := json.Marshal(in)
+	if err != nil {
+		return nil, fmt.Errorf("wsclient: the data of %s: %w", event, err)
+	}
+	var about struct {
+		Room string `json:"room"`
+	}
+	_ = json.Unmarshal(encoded, &about) // it may have any shape
+	return &call{event: event, room: about.Room, data: json.RawMessage(encoded), once: true}, nil
+}
+
 // Typing says that the user types, or has stopped.
 func (c *Client) Typing(ctx context.Context, name string, typing bool) error {
-	_, err := request[struct{}](ctx, c, protocol.EventTyping, data{Room: name, Typing: &typing}, true)
+	_, err := request[struct{}](ctx, c, &call{event: protocol.EventTyping, room: name, data: data{Room: name, Typing: &typing}, once: true})
 	return err
 }
 
@@ -189,12 +217,12 @@ func (c *Client) History(ctx context.Context, name string, r Range) (Page, error
 	case r.Before != 0:
 		d.Before = &r.Before
 	}
-	return request[Page](ctx, c, protocol.EventHistory, d, false)
+	return request[Page](ctx, c, &call{event: protocol.EventHistory, room: name, data: d})
 }
 
 // Presence returns who is in a room.
 func (c *Client) Presence(ctx context.Context, name string) (Presence, error) {
-	return request[Presence](ctx, c, protocol.EventPresence, data{Room: name}, false)
+	return request[Presence](ctx, c, &call{event: protocol.EventPresence, room: name, data: data{Room: name}})
 }
 
 // HealthCheck asks whether the server is well. The server then closes the connection with
@@ -202,23 +230,11 @@ func (c *Client) Presence(ctx context.Context, name string) (Presence, error) {
 func (c *Client) HealthCheck(ctx context.Context) error {
 	got, err := request[struct {
 		Message string `json:"message"`
-	}](ctx, c, protocol.EventHealthCheck, data{}, true)
+	}](ctx, c, &call{event: protocol.EventHealthCheck, data: data{}, once: true})
 	if err == nil && got.Message != "OK" {
 		err = fmt.Errorf("wsclient: the health check says %q", got.Message)
 	}
 	return err
-}
-
-// request asks and waits for the answer.
-func request[T any](ctx context.Context, c *Client, event string, d data, once bool) (T, error) {
-	var answer, none T
-	err := c.do(ctx, &call{event: event, data: d, once: once, take: func(ack json.RawMessage) error {
-		return decode(ack, &answer)
-	}})
-	if err != nil {
-		return none, err
-	}
-	return answer, nil
 }
 
 func decode(ack json.RawMessage, into any) error {
@@ -228,50 +244,6 @@ func decode(ack json.RawMessage, into any) error {
 	if err := json.Unmarshal(ack, into); err != nil {
 		return fmt.Errorf("wsclient: the server's answer: %w", err)
 	}
-	return nil
-}
-
-// do sends k and waits for its outcome.
-func (c *Client) do(ctx context.Context, k *call) error {
-	if err := ctx.Err(); err != nil {
-		return err
-	}
-	if err := c.begin(k); err != nil {
-		return err
-	}
-	select {
-	case <-k.finished:
-		return k.err
-	case <-ctx.Done():
-	}
-	c.mu.Lock()
-	_, waiting := c.calls[k.id]
-	delete(c.calls, k.id)
-	c.mu.Unlock()
-	if !waiting {
-		<-k.finished // its answer is being read just now
-		return k.err
-	}
-	return ctx.Err()
-}
-
-// begin sends k, now or when there is a connection.
-func (c *Client) begin(k *call) error {
-	k.finished = make(chan struct{})
-	c.mu.Lock()
-	if c.calls == nil {
-		defer c.mu.Unlock()
-		return c.err
-	}
-	c.nextID++
-	k.id = c.nextID
-	c.calls[k.id] = k
-	ws := c.ws
-	if !c.mayGo(k) {
-		ws = nil
-	}
-	c.mu.Unlock()
-	c.transmit(ws, k)
 	return nil
 }
 
@@ -286,24 +258,8 @@ func (c *Client) name(room string) string {
 // mayGo reports whether the server would take k now: not before it has answered the join of
 // the room. c.mu is held.
 func (c *Client) mayGo(k *call) bool {
-	r := c.rooms[c.name(k.data.Room)]
+	r := c.rooms[c.name(k.room)]
 	return k.event == protocol.EventJoinRoom || r == nil || r.joined
-}
-
-// transmit writes the requests, if there is a connection.
-func (c *Client) transmit(ws *websocket.Conn, calls ...*call) {
-	if ws == nil || len(calls) == 0 {
-		return
-	}
-	c.writing.Lock()
-	defer c.writing.Unlock()
-	for _, k := range calls {
-		_ = ws.SetWriteDeadline(time.Now().Add(writeTimeout)) // never fails
-		if err := ws.WriteJSON(outgoing{ID: k.id, Event: k.event, Data: k.data}); err != nil {
-			_ = ws.NetConn().Close() // reading ends too, and the requests are repeated
-			return
-		}
-	}
 }
 
 // connected begins to use a connection: rooms are joined again, and what waits for no room is
@@ -320,9 +276,10 @@ func (c *Client) connected(ws *websocket.Conn) {
 			calls = append(calls, k)
 		}
 	}
+	c.enqueue(calls...)
 	c.mu.Unlock()
-	c.cfg.Handle(Event{Kind: EventConnected})
-	c.transmit(ws, calls...)
+	c.tell(Event{Kind: EventConnected})
+	c.pump()
 }
 
 // rejoin makes the request that joins r again. c.mu is held.
@@ -340,10 +297,10 @@ func (c *Client) rejoin(r *room) *call {
 		}
 		c.mu.Lock()
 		delete(c.rooms, d.Room)
-		ws, calls := c.ws, c.waitingFor(d.Room)
+		c.enqueue(c.waitingFor(d.Room)...)
 		c.mu.Unlock()
-		c.cfg.Handle(Event{Kind: EventResync, Room: d.Room, Lost: true, Err: err})
-		c.transmit(ws, calls...)
+		c.tell(Event{Kind: EventResync, Room: d.Room, Lost: true, Err: err})
+		c.pump()
 	}
 	return k
 }
@@ -360,7 +317,7 @@ func forGood() []string {
 // internal registers a request of the client itself. c.mu is held.
 func (c *Client) internal(event string, d data, take func(json.RawMessage) error) *call {
 	c.nextID++
-	k := &call{id: c.nextID, event: event, data: d, once: true, take: take, finished: make(chan struct{})}
+	k := &call{id: c.nextID, event: event, room: d.Room, data: d, internal: true, take: take, finished: make(chan struct{})}
 	c.calls[k.id] = k // not nil: only run ends the calls, on this goroutine
 	return k
 }
@@ -369,7 +326,7 @@ func (c *Client) internal(event string, d data, take func(json.RawMessage) error
 // excepted. c.mu is held.
 func (c *Client) waitingFor(name string) []*call {
 	return slices.DeleteFunc(c.waiting(), func(k *call) bool {
-		return c.name(k.data.Room) != name || k.event == protocol.EventJoinRoom
+		return c.name(k.room) != name || k.event == protocol.EventJoinRoom
 	})
 }
 
@@ -382,24 +339,30 @@ func (c *Client) waiting() []*call {
 func (c *Client) disconnected() {
 	c.mu.Lock()
 	c.ws = nil
+	c.queue = nil
+	sent := c.sent
+	c.sent = make(map[uint64]time.Time)
+	c.stopTimers()
 	for _, r := range c.rooms {
 		r.joined, r.asking = false, false
 	}
 	var dropped []*call
 	for id, k := range c.calls {
-		if k.once {
+		_, written := sent[id]
+		if k.internal || (k.once && written) {
 			delete(c.calls, id)
 			dropped = append(dropped, k)
 		}
 	}
 	c.mu.Unlock()
 	for _, k := range dropped {
-		k.finish(errLost)
+		k.finish(ErrLost)
 	}
 }
 
-// errLost is what a request returns that is not repeated.
-var errLost = errors.New("wsclient: the connection was lost before the answer came")
+// ErrLost is what a request returns that is not repeated on the next connection: nobody knows whether the
+// server has taken it.
+var ErrLost = errors.New("wsclient: the connection was lost before the answer came")
 
 // take handles one frame of the server. An error says that the server breaks the protocol.
 func (c *Client) take(in *incoming) error {
@@ -434,7 +397,7 @@ func (c *Client) take(in *incoming) error {
 			c.removed(d.Room)
 		}
 	default:
-		// A newer server may know more events.
+		return c.custom(in)
 	}
 	return nil
 }
@@ -443,7 +406,9 @@ func (c *Client) answered(in *incoming) error {
 	c.mu.Lock()
 	k := c.calls[in.ID]
 	delete(c.calls, in.ID)
+	delete(c.sent, in.ID)
 	c.mu.Unlock()
+	defer c.pump() // which has waited for a free place in the window
 	if k == nil {
 		return nil // its caller has stopped waiting
 	}
@@ -507,15 +472,13 @@ func (c *Client) enter(d data, ack json.RawMessage, again bool) (Joined, error) 
 	for _, m := range a.Messages {
 		events = r.accept(m, events)
 	}
-	ws := c.ws
-	var calls []*call
 	if fresh {
-		calls = c.waitingFor(r.name)
+		c.enqueue(c.waitingFor(r.name)...)
 	}
-	calls = append(calls, c.catchUp(r)...)
+	c.catchUp(r)
 	c.mu.Unlock()
-	c.deliver(events)
-	c.transmit(ws, calls...)
+	c.tell(events...)
+	c.pump()
 	return Joined{Seq: a.Seq, Recovered: a.Recovered, Messages: a.Messages}, nil
 }
 
@@ -560,10 +523,10 @@ func (r *room) skip(seq uint64, events []Event) []Event {
 	return r.closed(append(events, Event{Kind: EventResync, Room: r.name, Lost: true}))
 }
 
-// catchUp makes the request for the next part of the history, if one is needed. c.mu is held.
-func (c *Client) catchUp(r *room) []*call {
-	if !r.joined || r.asking || (r.last >= r.target && !r.stale) {
-		return nil
+// catchUp asks for the next part of the history, if one is needed and there is room for it. c.mu is held.
+func (c *Client) catchUp(r *room) {
+	if !r.joined || r.asking || (r.last >= r.target && !r.stale) || c.full() {
+		return
 	}
 	r.asking, r.stale = true, false
 	after := r.last
@@ -571,7 +534,7 @@ func (c *Client) catchUp(r *room) []*call {
 		return c.page(r, ack)
 	})
 	k.refused = func(*Error) { c.Drop() } // and join again on the next connection
-	return []*call{k}
+	c.enqueue(k)
 }
 
 // page takes a part of the history.
@@ -604,10 +567,10 @@ func (c *Client) page(r *room, ack json.RawMessage) error {
 		}
 		events = r.skip(next, events)
 	}
-	ws, calls := c.ws, c.catchUp(r)
+	c.catchUp(r)
 	c.mu.Unlock()
-	c.deliver(events)
-	c.transmit(ws, calls...)
+	c.tell(events...)
+	c.pump()
 	return nil
 }
 
@@ -619,11 +582,16 @@ func (c *Client) live(m Message) {
 		c.mu.Unlock() // left
 		return
 	}
-	events := r.accept(m, nil)
-	ws, calls := c.ws, c.catchUp(r)
+	var events []Event
+	if c.full() {
+		r.target = max(r.target, m.Seq) // it is read from the history later
+	} else {
+		events = r.accept(m, nil)
+		c.catchUp(r)
+	}
 	c.mu.Unlock()
-	c.deliver(events)
-	c.transmit(ws, calls...)
+	c.tell(events...)
+	c.pump()
 }
 
 // told takes the other events of a room.
@@ -634,8 +602,11 @@ func (c *Client) told(name string, e Event) {
 		c.mu.Unlock() // left
 		return
 	}
-	ws := c.ws
-	var calls []*call
+	if c.full() && name != protocol.EventResync {
+		r.missed = true
+		c.mu.Unlock()
+		return
+	}
 	switch name {
 	case protocol.EventTyping:
 		e.Kind = EventTyping
@@ -645,11 +616,11 @@ func (c *Client) told(name string, e Event) {
 		e.Kind = EventLeft
 	case protocol.EventResync:
 		e.Kind = EventResync
-		calls = []*call{c.rejoin(r)} // as the protocol asks for
+		c.enqueue(c.rejoin(r)) // as the protocol asks for
 	}
 	c.mu.Unlock()
-	c.cfg.Handle(e)
-	c.transmit(ws, calls...)
+	c.tell(e)
+	c.pump()
 }
 
 // removed forgets a room that the user was taken out of.
@@ -657,15 +628,64 @@ func (c *Client) removed(name string) {
 	c.mu.Lock()
 	r := c.rooms[name]
 	delete(c.rooms, name)
-	ws, calls := c.ws, c.waitingFor(name)
+	c.enqueue(c.waitingFor(name)...) // the server refuses them
 	c.mu.Unlock()
 	if r != nil {
-		c.cfg.Handle(Event{Kind: EventRemoved, Room: name})
+		c.tell(Event{Kind: EventRemoved, Room: name})
 	}
-	c.transmit(ws, calls...) // the server refuses them
+	c.pump()
 }
 
-func (c *Client) deliver(events []Event) {
+// custom takes an event that is not Parley's own, or that only a newer server knows.
+func (c *Client) custom(in *incoming) error {
+	var d struct {
+		Room string `json:"room"`
+	}
+	_ = json.Unmarshal(in.Data, &d) // it may have any shape
+	c.mu.Lock()
+	r := c.rooms[d.Room]
+	full := c.full()
+	if r != nil && full {
+		r.missed = true
+	}
+	c.mu.Unlock()
+	if full || (d.Room != "" && r == nil) {
+		return nil
+	}
+	c.tell(Event{Kind: EventApplication, Room: d.Room, Name: in.Event, Data: in.Data})
+	return nil
+}
+
+// full reports whether Handle is so far behind that what can be read again has to wait.
+func (c *Client) full() bool { return c.inbox != nil && c.inbox.isFull() }
+
+// resume goes on with the rooms that waited for Handle to catch up.
+func (c *Client) resume() {
+	var events []Event
+	c.mu.Lock()
+	if c.calls == nil {
+		c.mu.Unlock()
+		return
+	}
+	for _, name := range slices.Sorted(maps.Keys(c.rooms)) {
+		r := c.rooms[name]
+		if r.missed {
+			r.missed = false
+			events = append(events, Event{Kind: EventResync, Room: name})
+		}
+		c.catchUp(r)
+	}
+	c.mu.Unlock()
+	c.tell(events...)
+	c.pump()
+}
+
+// tell gives events to Handle.
+func (c *Client) tell(events ...Event) {
+	if c.inbox != nil {
+		c.inbox.put(events...)
+		return
+	}
 	for _, e := range events {
 		c.cfg.Handle(e)
 	}

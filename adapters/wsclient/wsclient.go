@@ -1,5 +1,8 @@
-// Package wsclient is a client of the socket protocol parley.v1, for tests, benchmarks and bots.
-// It implements the protocol's events over github.com/gorilla/websocket v1.5.3.
+// Package wsclient is the client of Parley's socket for Go programs: bots, bridges, load generators, tests.
+// It implements the protocol parley.v1 over github.com/gorilla/websocket v1.5.3.
+//
+// [SignIn] gives a [Session] with an account's tokens, and [Dial] a [Client] that uses them. A program that has tokens
+// of its own gives them as Config.Token or Config.Ticket.
 //
 // # Guarantees
 //
@@ -8,19 +11,30 @@
 //     [EventResync] with Lost set stands in their place.
 //   - A hole in the live stream, and whatever came while there was no connection, is filled from the room's
 //     history before later messages are delivered.
-//   - [Client.Send] sends with one client id, after each reconnect again, until the server has answered.
-//   - It comes back at once after 1001, 1006, 1012 and 4408, with a new token after 4401, and not
-//     after any other close code. Attempts that fail are repeated with growing pauses, drawn at random.
-//   - One goroutine and no timer for each client, so that thousands fit in a process; one of each more
-//     with Config.Renew.
+//   - [Client.Send] sends with one client id, after each reconnect again, until the server has answered: the
+//     message is stored once.
+//   - It comes back at once after 1001, 1006, 1012 and 4408, later after 1011 and 1013, with a new token after 4401, and not
+//     after any other close code. Pauses grow, and are drawn at random. What the server says in Retry-After is waited for.
+//   - The connection is renewed before its token ends, with Config.Tokens or Config.Renew.
+//   - A connection that gives no answer for Config.AckTimeout, or no sign of life for Config.IdleTimeout, is given up.
+//   - It keeps to Config.Rate and Config.Window, since the server closes connections that do not.
+//   - A slow Handle holds up nothing and costs bounded memory: what it has no room for is read from the history when it
+//     has caught up.
+//
+// # Exceptions
+//
+// What is not stored is lost with its connection, and may be left out for a slow Handle: typing, joined, left, events of an
+// application. An [EventResync] says so.
 //
 // # Closing
 //
 // A client lives until [Client.Close], or until the server closes it for good: then
-// [Client.Done] is closed, and [Client.Err] says why.
+// [Client.Done] is closed, and [Client.Err] says why. It has two goroutines: one that reads, which calls Handle if
+// Config.Inline is set, and one for Handle if not; and one more for renewals.
 package wsclient
 
 import (
+	"cmp"
 	"context"
 	"crypto/rand"
 	"encoding/json"
@@ -37,6 +51,7 @@ import (
 
 	"github.com/parley-chat/parley/core/fault"
 	"github.com/parley-chat/parley/core/protocol"
+	"github.com/parley-chat/parley/core/realtime"
 	"github.com/parley-chat/parley/core/socket"
 )
 
@@ -47,7 +62,9 @@ var ErrClosed = errors.New("wsclient: the client is closed")
 type Config struct {
 	// URL is the address of the socket: "ws://host/socket" or "wss://…". Required.
 	URL string
-	// Token returns the access token to connect with. It is asked before each attempt, and
+	// Tokens has the access tokens to connect with and to renew the connection with: a [Session], for one.
+	Tokens Tokens
+	// Token returns the access token to connect with, in place of Tokens. It is asked before each attempt, and
 	// after close code 4401 has to return a new one. An error of kind fault.Unauthenticated
 	// ends the client; after any other it is asked again.
 	Token func(ctx context.Context) (string, error)
@@ -58,16 +75,30 @@ type Config struct {
 	// session, and new when the one before has not long to go. It is asked once the connection is
 	// there, which tells how long it lasts, and each time two thirds of that have passed. After
 	// an error it is asked again, unless that is of kind fault.Unauthenticated. It gives up when
-	// its context ends. Default: none, and the server ends the connection with its token by 4401;
-	// the client comes back with a new one.
+	// its context ends. Default: that of Tokens. Without both, the server ends the connection with
+	// its token by 4401, and the client comes back with a new one.
 	Renew func(ctx context.Context) (string, error)
 	// Header is sent along with the handshake.
 	Header http.Header
-	// Handle takes the events, one at a time and in order. It runs on the client's own
-	// goroutine: it must not call the methods that wait for an answer. Default: they are dropped.
+	// Handle takes the events, one at a time and in order, on a goroutine of its own. It may call every method but
+	// Close. Default: they are dropped.
 	Handle func(Event)
+	// Queue is how many events may wait for Handle. What is beyond is left out: messages are read from the history when
+	// half of the queue is free, and the rest is lost, which EventResync says. Default 1,024.
+	Queue int
+	// Inline calls Handle on the goroutine that reads, with no queue in between, which saves one for each of thousands of
+	// clients. Handle must not wait then, and must not call the methods that wait for an answer.
+	Inline bool
 	// NewID makes client ids. Default: random ones.
 	NewID func() string
+	// Rate is how many events a second are sent on average, and Burst how many at once; more wait. The server closes a
+	// connection for more than its own rate. Defaults 20 and 50, as of the browser's client. A negative Rate is no limit.
+	Rate, Burst int
+	// Window is how many requests may be unanswered; more wait. Default 64.
+	Window int
+	// AckTimeout is how long the server may take to answer a request before the client takes the connection for
+	// broken. Default 10 seconds.
+	AckTimeout time.Duration
 	// MinPause and MaxPause bound the pause before an attempt to connect that follows a
 	// failed one. Defaults 100 milliseconds and 10 seconds.
 	MinPause, MaxPause time.Duration
@@ -78,6 +109,14 @@ type Config struct {
 	// IdleTimeout is how long the server may be silent, pings included, before the client
 	// takes the connection for broken. Default 90 seconds.
 	IdleTimeout time.Duration
+}
+
+// Tokens is where a [Client] has its access tokens from. It is called by one goroutine at a time for each client.
+type Tokens interface {
+	// Token returns an access token with a good part of its life before it, and another one than refused, which the
+	// server did not take; refused is empty where it took them all. An error of kind fault.Unauthenticated ends the client;
+	// after any other it is asked again. It ends with ctx.
+	Token(ctx context.Context, refused string) (string, error)
 }
 
 // User is somebody in a room.
@@ -110,6 +149,7 @@ const (
 	EventConnected                         // the connection is there, or there again
 	EventDisconnected                      // Code, Err: the connection is gone
 	EventRemoved                           // Room: the user was taken out of the room; nothing more of it comes
+	EventApplication                       // Name, Data, Room if it has one: an event of the application, or of a newer server
 )
 
 // Event is what the server tells, or what happens to the connection.
@@ -119,7 +159,10 @@ type Event struct {
 	Message Message
 	User    User
 	Typing  bool
-	// Lost says that messages are missing here for ever.
+	// Name and Data are those of an event of the application.
+	Name string
+	Data json.RawMessage
+	// Lost says that messages are missing here for ever. Without it only events are that are not stored.
 	Lost bool
 	// Code is the server's close code, 1006 if the connection just ended.
 	Code int
@@ -133,6 +176,16 @@ type Error struct {
 	Code   string `json:"code"`
 	Title  string `json:"title"`
 	Detail string `json:"detail,omitempty"`
+}
+
+// Temporary reports whether the same request may succeed later.
+func (e *Error) Temporary() bool {
+	switch e.Code {
+	case "unavailable", "busy", "room_busy", "closed", "internal":
+		return true
+	default:
+		return false
+	}
 }
 
 // Error returns code and title.
@@ -155,8 +208,18 @@ func (e *CloseError) Error() string {
 	return fmt.Sprintf("wsclient: the server closed the connection with %d %q", e.Code, e.Reason)
 }
 
-// closeTimeout is how long Close waits for the server's close frame.
-const closeTimeout = time.Second
+const (
+	// closeTimeout is how long Close waits for the server's close frame.
+	closeTimeout = time.Second
+	// stableAfter is how long a connection has to last for the next pause to be a short one.
+	stableAfter = 5 * time.Second
+	// quickest bounds the pause where the protocol lets a client come back at once.
+	quickest = time.Second
+	// whileFactor is how much longer a pause is where the protocol wants a client to wait a while.
+	whileFactor = 10
+	// maxRetryAfter bounds what is believed of a Retry-After.
+	maxRetryAfter = 5 * time.Minute
+)
 
 // Client is one user's connection. Its methods may be called from many goroutines.
 type Client struct {
@@ -166,12 +229,23 @@ type Client struct {
 	done   chan struct{}
 	err    error // set before done is closed
 
+	inbox   *inbox     // nil with Config.Inline
 	writing sync.Mutex // one frame at a time
+
+	// The goroutine that reads has these to itself.
+	token   string // that of the last attempt, of Config.Tokens
+	refused string // the token that the server did not take, if it was the last
+	brief   int    // connections in a row that did not last
 
 	mu     sync.Mutex
 	ws     *websocket.Conn // nil while there is no connection
 	nextID uint64
-	calls  map[uint64]*call
+	calls  map[uint64]*call // without an answer; nil after the end
+	queue  []*call          // those that wait to be written, in order
+	sent   map[uint64]time.Time
+	due    time.Time // when the bucket is full again
+	pacer  *time.Timer
+	warden *time.Timer
 	rooms  map[string]*room
 	// kept is the name that the server keeps a room under, where that is another than the one asked for.
 	kept map[string]string
@@ -186,8 +260,19 @@ func Dial(ctx context.Context, cfg Config) (*Client, error) {
 	} else if u, err := url.Parse(cfg.URL); err != nil || u.Host == "" || (u.Scheme != "ws" && u.Scheme != "wss") {
 		errs = append(errs, fmt.Errorf("wsclient: Config.URL %q is no ws or wss address", cfg.URL))
 	}
-	if cfg.Token != nil && cfg.Ticket != nil {
-		errs = append(errs, errors.New("wsclient: Config has both Token and Ticket"))
+	sources := 0
+	for _, given := range []bool{cfg.Tokens != nil, cfg.Token != nil, cfg.Ticket != nil} {
+		if given {
+			sources++
+		}
+	}
+	if sources > 1 {
+		errs = append(errs, errors.New("wsclient: Config has more than one of Tokens, Token and Ticket"))
+	}
+	for name, n := range map[string]int{"Queue": cfg.Queue, "Burst": cfg.Burst, "Window": cfg.Window} {
+		if n < 0 {
+			errs = append(errs, fmt.Errorf("wsclient: Config.%s is negative", name))
+		}
 	}
 	if err := errors.Join(errs...); err != nil {
 		return nil, err
@@ -201,12 +286,24 @@ func Dial(ctx context.Context, cfg Config) (*Client, error) {
 	if cfg.Jitter == nil {
 		cfg.Jitter = mathrand.Float64
 	}
+	if cfg.Renew == nil && cfg.Tokens != nil {
+		cfg.Renew = func(ctx context.Context) (string, error) { return cfg.Tokens.Token(ctx, "") }
+	}
+	cfg.Queue = cmp.Or(cfg.Queue, 1024)
+	cfg.Rate, cfg.Burst, cfg.Window = cmp.Or(cfg.Rate, 20), cmp.Or(cfg.Burst, 50), cmp.Or(cfg.Window, 64)
+	cfg.AckTimeout = orDefault(cfg.AckTimeout, 10*time.Second)
 	cfg.MinPause = orDefault(cfg.MinPause, 100*time.Millisecond)
 	cfg.MaxPause = max(orDefault(cfg.MaxPause, 10*time.Second), cfg.MinPause)
 	cfg.HandshakeTimeout = orDefault(cfg.HandshakeTimeout, 10*time.Second)
 	cfg.IdleTimeout = orDefault(cfg.IdleTimeout, 90*time.Second)
 
-	c := &Client{cfg: cfg, done: make(chan struct{}), calls: make(map[uint64]*call), rooms: make(map[string]*room), kept: make(map[string]string)}
+	c := &Client{
+		cfg: cfg, done: make(chan struct{}),
+		calls: make(map[uint64]*call), sent: make(map[uint64]time.Time), rooms: make(map[string]*room), kept: make(map[string]string),
+	}
+	if !cfg.Inline {
+		c.inbox = newInbox(cfg.Queue, cfg.Handle, c.resume)
+	}
 	ws, err := c.connect(ctx, false)
 	if err != nil {
 		return nil, err
@@ -237,10 +334,13 @@ func (c *Client) Err() error {
 	}
 }
 
-// Close says goodbye to the server and ends the client. Closing twice is harmless. It must not be
-// called from Handle.
+// Close says goodbye to the server and ends the client. Requests that wait return [ErrClosed]; events that wait are
+// dropped, and Handle is not called after Close has returned. Closing twice is harmless. It must not be called from Handle.
 func (c *Client) Close() {
 	c.cancel()
+	if c.inbox != nil {
+		c.inbox.drop()
+	}
 	<-c.done
 }
 
@@ -257,15 +357,16 @@ func (c *Client) Drop() {
 // connect tries until it has a connection, is refused, or ctx ends. pause says whether to begin with a pause.
 func (c *Client) connect(ctx context.Context, pause bool) (*websocket.Conn, error) {
 	wait := c.cfg.MinPause
+	var least time.Duration
 	refusals := 0
 	for {
 		if pause {
-			if err := sleep(ctx, time.Duration(float64(wait)*c.cfg.Jitter())); err != nil {
+			if err := sleep(ctx, least+time.Duration(float64(wait)*c.cfg.Jitter())); err != nil {
 				return nil, err
 			}
 			wait = min(2*wait, c.cfg.MaxPause)
 		}
-		pause = true
+		pause, least = true, 0
 		ws, err := c.attempt(ctx)
 		if err == nil {
 			return ws, nil
@@ -277,7 +378,13 @@ func (c *Client) connect(ctx context.Context, pause bool) (*websocket.Conn, erro
 			return nil, err
 		}
 		var refusal *HandshakeError
-		if errors.As(err, &refusal) && refusal.Status < 500 && refusal.Status != http.StatusTooManyRequests {
+		if errors.As(err, &refusal) {
+			least = min(refusal.RetryAfter, maxRetryAfter)
+			if refusal.Status == http.StatusUnauthorized {
+				c.refused = c.token
+			}
+		}
+		if refusal != nil && refusal.Status < 500 && refusal.Status != http.StatusTooManyRequests {
 			refusals++
 			// A token may have run out just now; a new one that is refused too is refused.
 			if refusal.Status != http.StatusUnauthorized || refusals > 1 {
@@ -306,6 +413,13 @@ func (c *Client) attempt(ctx context.Context) (*websocket.Conn, error) {
 		header = http.Header{}
 	}
 	switch {
+	case c.cfg.Tokens != nil:
+		token, err := c.cfg.Tokens.Token(ctx, c.refused)
+		if err != nil {
+			return nil, fmt.Errorf("wsclient: token: %w", err)
+		}
+		c.token, c.refused = token, ""
+		header.Set("Authorization", "Bearer "+token)
 	case c.cfg.Token != nil:
 		token, err := c.cfg.Token(ctx)
 		if err != nil {
@@ -341,21 +455,33 @@ func (c *Client) attempt(ctx context.Context) (*websocket.Conn, error) {
 func (c *Client) run(ws *websocket.Conn) {
 	defer close(c.done)
 	defer c.cancel()
+	if c.inbox != nil {
+		go c.inbox.run()
+		defer c.inbox.end()
+	}
 	for {
+		began := time.Now()
 		closed := c.session(ws)
 		if c.ctx.Err() != nil {
 			c.fail(ErrClosed)
 			return
 		}
-		c.cfg.Handle(Event{Kind: EventDisconnected, Code: closed.Code, Err: closed})
-		if !mayReturn(closed.Code) {
+		c.tell(Event{Kind: EventDisconnected, Code: closed.Code, Err: closed})
+		rule := afterClose(closed.Code)
+		if !rule.Return {
 			c.fail(closed)
 			return
+		}
+		if rule.NewToken {
+			c.refused = c.token
+		}
+		if time.Since(began) >= stableAfter {
+			c.brief = 0
 		}
 		var err error
 		// All clients of a node that restarts lose it together, so even the first attempt is
 		// spread a little.
-		if err = sleep(c.ctx, time.Duration(float64(c.cfg.MinPause)*c.cfg.Jitter())); err == nil {
+		if err = sleep(c.ctx, c.pause(rule.Later)); err == nil {
 			ws, err = c.connect(c.ctx, false)
 		}
 		if c.ctx.Err() != nil {
@@ -371,14 +497,34 @@ func (c *Client) run(ws *websocket.Conn) {
 	}
 }
 
-// mayReturn is the rule of the protocol for coming back after a close code.
-func mayReturn(code int) bool {
-	switch code {
-	case socket.CloseGoingAway, websocket.CloseAbnormalClosure, socket.CloseServiceRestart, socket.CloseSlow, socket.CloseUnauthenticated:
-		return true
-	default:
-		return false
+// pause is how long to wait before coming back: longer after each connection that did not last.
+func (c *Client) pause(later bool) time.Duration {
+	base, most := c.cfg.MinPause, min(max(quickest, c.cfg.MinPause), c.cfg.MaxPause)
+	if later {
+		base, most = whileFactor*c.cfg.MinPause, c.cfg.MaxPause
 	}
+	wait := min(base<<min(c.brief, 16), most)
+	if wait <= 0 { // the shift was too far
+		wait = most
+	}
+	c.brief++
+	return time.Duration(float64(wait) * c.cfg.Jitter())
+}
+
+// afterClose is the rule of the protocol for coming back after a close code.
+func afterClose(code int) protocol.CloseCode {
+	switch code {
+	case websocket.CloseAbnormalClosure: // cut off
+		return protocol.CloseCode{Code: code, Return: true}
+	case websocket.CloseNoStatusReceived:
+		return protocol.CloseCode{Code: code, Return: true, Later: true}
+	}
+	for _, known := range protocol.CloseCodes() {
+		if known.Code == code {
+			return known
+		}
+	}
+	return protocol.CloseCode{Code: code}
 }
 
 // fail ends the client: all calls return err.
@@ -386,7 +532,8 @@ func (c *Client) fail(err error) {
 	c.mu.Lock()
 	c.err = err
 	calls := c.calls
-	c.calls = nil
+	c.calls, c.queue = nil, nil
+	c.stopTimers()
 	c.mu.Unlock()
 	for _, call := range calls {
 		call.finish(err)
@@ -446,7 +593,7 @@ func (c *Client) keepOn(ctx context.Context) {
 		lasts, err := c.renewOnce(ctx)
 		wait := time.Duration(float64(pause) * c.cfg.Jitter())
 		switch {
-		case errors.Is(err, fault.Unauthenticated), err == nil && lasts <= 0:
+		case errors.Is(err, fault.Unauthenticated), refusedWith(err, realtime.ErrNoRenewal), err == nil && lasts <= 0:
 			return
 		case err != nil:
 			pause = min(2*pause, c.cfg.MaxPause)
@@ -469,7 +616,7 @@ func (c *Client) renewOnce(ctx context.Context) (time.Duration, error) {
 	}
 	ack, err := request[struct {
 		ExpiresIn int `json:"expiresIn"`
-	}](ctx, c, protocol.EventRenew, data{Token: token}, true)
+	}](ctx, c, &call{event: protocol.EventRenew, data: data{Token: token}, once: true})
 	return time.Duration(ack.ExpiresIn) * time.Second, err
 }
 

@@ -391,7 +391,7 @@ func TestRequests(t *testing.T) {
 func TestCloseCodes(t *testing.T) {
 	t.Parallel()
 	for code, returns := range map[int]bool{
-		1000: false, 1001: true, 1002: false, 1011: false, 1012: true, 1013: false,
+		1000: false, 1001: true, 1002: false, 1011: true, 1012: true, 1005: true, 1013: true, 3000: false,
 		4400: false, 4401: true, 4403: false, 4408: true, 4413: false, 4429: false,
 	} {
 		t.Run(fmt.Sprint(code), func(t *testing.T) {
@@ -476,7 +476,7 @@ func TestDialRefusesBadConfig(t *testing.T) {
 	token := func(context.Context) (string, error) { return "", nil }
 	_, err := wsclient.Dial(t.Context(), wsclient.Config{Token: token, Ticket: token})
 	require.ErrorContains(t, err, "Config.URL is required")
-	require.ErrorContains(t, err, "both Token and Ticket")
+	require.ErrorContains(t, err, "more than one of Tokens, Token and Ticket")
 	_, err = wsclient.Dial(t.Context(), wsclient.Config{URL: "http://x"})
 	require.ErrorContains(t, err, "no ws or wss address")
 }

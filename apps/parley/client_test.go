@@ -7,6 +7,9 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"os"
+	"os/exec"
+	"path/filepath"
 	"regexp"
 	"strings"
 	"testing"
@@ -172,6 +175,7 @@ func (s *server) connect(t *testing.T, token string, handle func(wsclient.Event)
 	ctx, cancel := context.WithTimeout(t.Context(), patience)
 	defer cancel()
 	c, err := wsclient.Dial(ctx, wsclient.Config{
+		Inline: true, Rate: -1,
 		URL: s.socket(), Handle: handle, MaxPause: time.Second,
 		Token: func(context.Context) (string, error) { return token, nil },
 	})
@@ -195,4 +199,32 @@ func stored(ctx context.Context, c *wsclient.Client, room string, seq uint64) ([
 		before = page.Messages[0].Seq
 	}
 	return all, nil
+}
+
+// TestTheExampleOfTheGoClientRuns runs the program in docs/examples/bot, which the README shows.
+func TestTheExampleOfTheGoClientRuns(t *testing.T) {
+	t.Parallel()
+	s := serve(t, t.TempDir())
+	s.member(t, "Ada Lovelace")
+	bot := filepath.Join(t.TempDir(), "bot")
+	out, err := exec.CommandContext(t.Context(), "go", "build", "-o", bot, "../../docs/examples/bot").CombinedOutput()
+	require.NoError(t, err, "%s", out)
+	cmd := exec.CommandContext(t.Context(), bot, "-server", s.url, "-email", "ada.lovelace@example.com", "-password", password)
+	cmd.Env = environment()
+	stdout, stderr := newOutput(), newOutput()
+	cmd.Stdout, cmd.Stderr = stdout, stderr
+	require.NoError(t, cmd.Start())
+	exited := make(chan struct{})
+	var failed error
+	go func() {
+		failed = cmd.Wait()
+		close(exited)
+	}()
+	line, ok := stdout.line(t, exited, "Ada Lovelace: ")
+	require.True(t, ok, "it ends with %v: %s", failed, stderr)
+	require.Equal(t, "Ada Lovelace: Good morning", line)
+	require.NoError(t, cmd.Process.Signal(os.Interrupt))
+	within(t, "the bot to sign out and end", func() { <-exited })
+	require.NoError(t, failed, "%s", stderr)
+	s.sound(t)
 }

@@ -173,6 +173,7 @@ func (c *campaign) invite() {
 		defer cancel()
 		var err error
 		p.client, err = wsclient.Dial(ctx, wsclient.Config{
+			Inline: true, Rate: -1,
 			URL: c.server.socket(), MinPause: 20 * time.Millisecond, MaxPause: 200 * time.Millisecond,
 			Token:  func(context.Context) (string, error) { return token, nil },
 			Handle: func(e wsclient.Event) { c.hear(p, e) },

@@ -134,6 +134,7 @@ func (s *System) Dial(t testing.TB, u User, handle func(wsclient.Event)) *wsclie
 	ctx, cancel := context.WithTimeout(t.Context(), waitTimeout)
 	defer cancel()
 	c, err := wsclient.Dial(ctx, wsclient.Config{
+		Inline: true, Rate: -1,
 		URL: s.SocketURL, Handle: handle,
 		Token: func(context.Context) (string, error) { return u.AccessToken, nil },
 	})

@@ -50,6 +50,7 @@ func TestClient_renews(t *testing.T) {
 		dial := func(token, renew func(context.Context) (string, error)) (*wsclient.Client, <-chan wsclient.Event) {
 			gone := make(chan wsclient.Event, 100)
 			c, err := wsclient.Dial(within(t), wsclient.Config{
+				Inline: true, Rate: -1,
 				URL: s.SocketURL, Token: token, Renew: renew, MinPause: 10 * time.Millisecond,
 				Handle: func(e wsclient.Event) {
 					if e.Kind == wsclient.EventDisconnected {

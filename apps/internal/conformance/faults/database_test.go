@@ -244,6 +244,7 @@ func TestNodeFrozenInATransaction(t *testing.T) {
 				proxies[i] = proxy
 				token := nodes[i].person(talker(i))
 				client, err := wsclient.Dial(t.Context(), wsclient.Config{
+					Inline: true, Rate: -1,
 					URL: nodes[i].Auth.SocketURL(), MaxPause: time.Second, Token: func(context.Context) (string, error) { return token, nil },
 				})
 				require.NoError(t, err)

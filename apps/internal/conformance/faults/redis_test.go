@@ -56,6 +56,7 @@ func enter(t *testing.T, socket, token string) *present {
 	p := &present{}
 	var err error
 	p.Client, err = wsclient.Dial(t.Context(), wsclient.Config{
+		Inline: true, Rate: -1,
 		URL: socket, MaxPause: time.Second, Token: func(context.Context) (string, error) { return token, nil },
 		Handle: func(e wsclient.Event) {
 			if e.Kind == wsclient.EventJoined || e.Kind == wsclient.EventLeft {
@@ -197,6 +198,7 @@ func TestRedisClusterByOneOfItsServers(t *testing.T) {
 	heard := map[string]int{}
 	token := nodes[1].person(talker(1))
 	bob, err := wsclient.Dial(t.Context(), wsclient.Config{
+		Inline: true, Rate: -1,
 		URL: nodes[1].Auth.SocketURL(), Token: func(context.Context) (string, error) { return token, nil },
 		Handle: func(e wsclient.Event) {
 			if e.Kind == wsclient.EventMessage {

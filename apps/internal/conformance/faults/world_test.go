@@ -153,6 +153,7 @@ func (w *world) begin() {
 		token := w.person(talker(i))
 		w.heard[i] = record{ids: map[uint64]string{}, more: make(chan struct{})}
 		c, err := wsclient.Dial(w.ctx, wsclient.Config{
+			Inline: true, Rate: -1,
 			URL: w.Sockets[i].SocketURL(), MaxPause: time.Second,
 			Token: func(context.Context) (string, error) { return token, nil },
 			Handle: func(e wsclient.Event) {

@@ -138,6 +138,7 @@ func (s *stack) dial(t *testing.T, node int, token string, handle func(wsclient.
 	ctx, cancel := context.WithTimeout(t.Context(), patience)
 	defer cancel()
 	c, err := wsclient.Dial(ctx, wsclient.Config{
+		Inline: true, Rate: -1,
 		URL: s.sockets[node], Handle: handle, MaxPause: time.Second,
 		Token: func(context.Context) (string, error) { return token, nil },
 	})
