@@ -9,6 +9,7 @@ import (
 	"strings"
 	"sync/atomic"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/gorilla/websocket"
@@ -311,6 +312,39 @@ func TestARefusedTokenIsNamed(t *testing.T) {
 	require.Empty(t, <-source.refused)
 	require.Equal(t, "token 3", <-s.tokens)
 	require.Equal(t, "token 2", <-source.refused)
+}
+
+// asks gives one answer after the other, and remembers when it was asked.
+type asks struct {
+	answers []error
+	at      []time.Time
+}
+
+func (k *asks) Token(context.Context, string) (string, error) {
+	k.at = append(k.at, time.Now())
+	return "", k.answers[len(k.at)-1]
+}
+
+// TestTheTokensOfABusyServer waits as long as the server asks for, and no longer than is believed.
+func TestTheTokensOfABusyServer(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		source := &asks{answers: []error{
+			&wsclient.Problem{Status: 429, Code: "too_many_attempts", RetryAfter: 7 * time.Second},
+			&wsclient.Problem{Status: 503, Code: "unavailable", RetryAfter: 24 * time.Hour},
+			errors.New("the network is away"),
+			fault.Unauthenticated,
+		}}
+		_, err := wsclient.Dial(t.Context(), wsclient.Config{
+			URL: "ws://chat.example.com/socket", Tokens: source, MinPause: time.Second, MaxPause: 3 * time.Second, Jitter: func() float64 { return 1 },
+		})
+		require.ErrorIs(t, err, fault.Unauthenticated)
+		var waits []time.Duration
+		for i := range source.at[1:] {
+			waits = append(waits, source.at[i+1].Sub(source.at[i]))
+		}
+		require.Equal(t, []time.Duration{(7 + 1) * time.Second, 5*time.Minute + 2*time.Second, 3 * time.Second}, waits)
+	})
 }
 
 func TestAServerThatDoesNotRenew(t *testing.T) {

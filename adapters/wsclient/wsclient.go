@@ -377,6 +377,10 @@ func (c *Client) connect(ctx context.Context, pause bool) (*websocket.Conn, erro
 		if errors.Is(err, fault.Unauthenticated) {
 			return nil, err
 		}
+		var problem *Problem
+		if errors.As(err, &problem) {
+			least = min(problem.RetryAfter, maxRetryAfter)
+		}
 		var refusal *HandshakeError
 		if errors.As(err, &refusal) {
 			least = min(refusal.RetryAfter, maxRetryAfter)
