@@ -150,10 +150,10 @@ func (s *Session) RefreshToken() string {
 	return s.refresh
 }
 
-// Token returns an access token with half of its life or more before it, and not the refused one. It asks the server for
+// Token returns an access token with half of its life or more before it, and not the spent one. It asks the server for
 // another one if need be, for all who wait for it at once. When the session has ended, the error is of kind fault.Unauthenticated.
-func (s *Session) Token(ctx context.Context, refused string) (string, error) {
-	if token, err := s.current(refused); token != "" || err != nil {
+func (s *Session) Token(ctx context.Context, spent string) (string, error) {
+	if token, err := s.current(spent); token != "" || err != nil {
 		return token, err
 	}
 	select {
@@ -162,7 +162,7 @@ func (s *Session) Token(ctx context.Context, refused string) (string, error) {
 	case <-ctx.Done():
 		return "", ctx.Err()
 	}
-	if token, err := s.current(refused); token != "" || err != nil {
+	if token, err := s.current(spent); token != "" || err != nil {
 		return token, err // somebody else has asked meanwhile
 	}
 	g, err := s.exchange(ctx)
@@ -182,13 +182,13 @@ func (s *Session) Token(ctx context.Context, refused string) (string, error) {
 }
 
 // current returns the access token if it will do.
-func (s *Session) current(refused string) (string, error) {
+func (s *Session) current(spent string) (string, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	switch {
 	case s.ended:
 		return "", errEnded
-	case s.access == "", s.access == refused, time.Until(s.until) < s.life/2:
+	case s.access == "", s.access == spent, time.Until(s.until) < s.life/2:
 		return "", nil
 	default:
 		return s.access, nil

@@ -282,9 +282,9 @@ type tokens struct {
 	refused chan string
 }
 
-func (k *tokens) Token(_ context.Context, refused string) (string, error) {
-	k.refused <- refused
-	if refused != "" || k.n.Load() == 0 {
+func (k *tokens) Token(_ context.Context, spent string) (string, error) {
+	k.refused <- spent
+	if spent != "" || k.n.Load() == 0 {
 		k.n.Add(1)
 	}
 	return fmt.Sprintf("token %d", k.n.Load()), nil
@@ -345,6 +345,23 @@ func TestTheTokensOfABusyServer(t *testing.T) {
 		}
 		require.Equal(t, []time.Duration{(7 + 1) * time.Second, 5*time.Minute + 2*time.Second, 3 * time.Second}, waits)
 	})
+}
+
+func TestATokenThatIsNearlySpent(t *testing.T) {
+	t.Parallel()
+	s := newStage(t)
+	source := &tokens{refused: make(chan string, 100)}
+	c, _ := s.dial(func(cfg *wsclient.Config) { cfg.Tokens = source })
+	require.Empty(t, <-source.refused)
+	a := s.next()
+	a.ack(a.expect("renew"), `{"expiresIn":0}`) // less than a second
+	require.Empty(t, <-source.refused)
+	r := a.expect("renew") // at once, with another one
+	require.Equal(t, "token 1", <-source.refused)
+	a.ack(r, `{"expiresIn":0}`) // so it has no end
+	go func() { _ = c.HealthCheck(t.Context()) }()
+	a.expect("healthCheck")
+	require.Empty(t, source.refused)
 }
 
 func TestAServerThatDoesNotRenew(t *testing.T) {

@@ -113,10 +113,10 @@ type Config struct {
 
 // Tokens is where a [Client] has its access tokens from. It is called by one goroutine at a time for each client.
 type Tokens interface {
-	// Token returns an access token with a good part of its life before it, and another one than refused, which the
-	// server did not take; refused is empty where it took them all. An error of kind fault.Unauthenticated ends the client;
-	// after any other it is asked again. It ends with ctx.
-	Token(ctx context.Context, refused string) (string, error)
+	// Token returns an access token other than spent, which the server did not take, or of whose life little is left; spent is
+	// empty where any will do. An error of kind fault.Unauthenticated ends the client; after any other it is asked again. It
+	// ends with ctx.
+	Token(ctx context.Context, spent string) (string, error)
 }
 
 // User is somebody in a room.
@@ -232,8 +232,8 @@ type Client struct {
 	inbox   *inbox     // nil with Config.Inline
 	writing sync.Mutex // one frame at a time
 
-	// The goroutine that reads has these to itself.
-	token   string // that of the last attempt, of Config.Tokens
+	// The goroutine that reads has these to itself, or that of the renewals while it runs.
+	token   string // that of the last attempt or renewal
 	refused string // the token that the server did not take, if it was the last
 	brief   int    // connections in a row that did not last
 
@@ -285,9 +285,6 @@ func Dial(ctx context.Context, cfg Config) (*Client, error) {
 	}
 	if cfg.Jitter == nil {
 		cfg.Jitter = mathrand.Float64
-	}
-	if cfg.Renew == nil && cfg.Tokens != nil {
-		cfg.Renew = func(ctx context.Context) (string, error) { return cfg.Tokens.Token(ctx, "") }
 	}
 	cfg.Queue = cmp.Or(cfg.Queue, 1024)
 	cfg.Rate, cfg.Burst, cfg.Window = cmp.Or(cfg.Rate, 20), cmp.Or(cfg.Burst, 50), cmp.Or(cfg.Window, 64)
@@ -564,7 +561,7 @@ func (c *Client) session(ws *websocket.Conn) *CloseError {
 	defer cancel()
 	c.connected(ws)
 	defer c.disconnected()
-	if c.cfg.Renew != nil {
+	if c.cfg.Renew != nil || c.cfg.Tokens != nil {
 		renewer.Go(func() { c.keepOn(renewing) })
 	}
 	for {
@@ -593,15 +590,20 @@ func (c *Client) session(ws *websocket.Conn) *CloseError {
 // keepOn renews the connection until ctx ends, or it need not be renewed.
 func (c *Client) keepOn(ctx context.Context) {
 	pause := c.cfg.MinPause
+	spent := ""
 	for {
-		lasts, err := c.renewOnce(ctx)
+		token, lasts, err := c.renewOnce(ctx, spent)
 		wait := time.Duration(float64(pause) * c.cfg.Jitter())
 		switch {
-		case errors.Is(err, fault.Unauthenticated), refusedWith(err, realtime.ErrNoRenewal), err == nil && lasts <= 0:
+		case errors.Is(err, fault.Unauthenticated), refusedWith(err, realtime.ErrNoRenewal):
 			return
 		case err != nil:
 			pause = min(2*pause, c.cfg.MaxPause)
+		case lasts <= 0 && spent != "":
+			return // with a new token, too: it has no end
 		default:
+			// Less than a second is said as none.
+			c.token, spent = token, token
 			wait, pause = max(lasts*2/3, c.cfg.MinPause), c.cfg.MinPause
 		}
 		if sleep(ctx, wait) != nil {
@@ -610,18 +612,24 @@ func (c *Client) keepOn(ctx context.Context) {
 	}
 }
 
-// renewOnce renews the connection, and returns for how long.
-func (c *Client) renewOnce(ctx context.Context) (time.Duration, error) {
+// renewOnce renews the connection with another token than the spent one, and returns for how long.
+func (c *Client) renewOnce(ctx context.Context, spent string) (string, time.Duration, error) {
 	ctx, cancel := context.WithTimeout(ctx, c.cfg.HandshakeTimeout)
 	defer cancel()
-	token, err := c.cfg.Renew(ctx)
+	var token string
+	var err error
+	if c.cfg.Renew != nil {
+		token, err = c.cfg.Renew(ctx)
+	} else {
+		token, err = c.cfg.Tokens.Token(ctx, spent)
+	}
 	if err != nil {
-		return 0, fmt.Errorf("wsclient: renew: %w", err)
+		return "", 0, fmt.Errorf("wsclient: renew: %w", err)
 	}
 	ack, err := request[struct {
 		ExpiresIn int `json:"expiresIn"`
 	}](ctx, c, &call{event: protocol.EventRenew, data: data{Token: token}, once: true})
-	return time.Duration(ack.ExpiresIn) * time.Second, err
+	return token, time.Duration(ack.ExpiresIn) * time.Second, err
 }
 
 // goodbye sends a close frame, and ends the connection if the server does not.

@@ -18,8 +18,8 @@ type watched struct {
 	tokens chan string
 }
 
-func (w watched) Token(ctx context.Context, refused string) (string, error) {
-	token, err := w.Session.Token(ctx, refused)
+func (w watched) Token(ctx context.Context, spent string) (string, error) {
+	token, err := w.Session.Token(ctx, spent)
 	if err == nil {
 		w.tokens <- token
 	}
