@@ -428,6 +428,15 @@ func queueFaults() []broken[contract.Mails] {
 				return jobs[0], true, err
 			}}
 		})},
+		{"any lease will do", "a lease that does not last is refused", claims(func(q mail.Queue, ctx context.Context, now time.Time, lease time.Duration) (mail.Job, bool, error) {
+			return q.Claim(ctx, now, max(lease, time.Microsecond))
+		})},
+		{"any outcome is a failure", "an outcome that is none is refused", settles(func(p contract.Mails, ctx context.Context, j mail.Job, o mail.Outcome) error {
+			if o.Check() != nil {
+				o.State = mail.Ready
+			}
+			return p.Queue.Settle(ctx, j, o)
+		})},
 		{"settling claims nothing", "a sent job is done", settles(func(contract.Mails, context.Context, mail.Job, mail.Outcome) error { return nil })},
 		{"errors are forgotten", "a job that failed comes again at its time", settles(func(p contract.Mails, ctx context.Context, j mail.Job, o mail.Outcome) error {
 			o.Error = ""
@@ -546,6 +555,10 @@ func letterFaults() []broken[contract.Mails] {
 		})
 	}
 	return []broken[contract.Mails]{
+		{"every limit will do", "a limit out of range is refused", lists(func(l mail.DeadLetters, ctx context.Context, filter mail.Filter) ([]mail.Job, error) {
+			filter.Limit = min(max(filter.Limit, 1), 1000)
+			return l.List(ctx, filter)
+		})},
 		{"lists descend", "jobs are listed ascending by ID", lists(func(l mail.DeadLetters, ctx context.Context, f mail.Filter) ([]mail.Job, error) {
 			jobs, err := l.List(ctx, f)
 			slices.Reverse(jobs)
@@ -2181,6 +2194,12 @@ func presenceFaults() []broken[realtime.Presence] {
 			users, n, err := p.List(ctx, now, room, limit)
 			slices.Reverse(users)
 			return users, n, err
+		})},
+		{"no limit is no bound", "a list has at most limit users, the count has all", lists(func(p realtime.Presence, ctx context.Context, now time.Time, room string, limit int) ([]chat.Author, int, error) {
+			if limit <= 0 {
+				limit = 1000
+			}
+			return p.List(ctx, now, room, limit)
 		})},
 		{"the count is of the list", "a list has at most limit users, the count has all", lists(func(p realtime.Presence, ctx context.Context, now time.Time, room string, limit int) ([]chat.Author, int, error) {
 			users, _, err := p.List(ctx, now, room, limit)

@@ -39,6 +39,7 @@ func MailQueue() []Case[Mails] {
 		{"a job is claimed again when its lease ends", "A Running job is due if its LeasedUntil is not after now.", mailLeaseEnds},
 		{"an ended lease keeps its place", "Claim takes the job that was enqueued first among those that are due. A Running job is due if its LeasedUntil is not after now.", mailLeasePlace},
 		{"concurrent claims share the jobs", "No two calls get the same job under leases that overlap.", mailClaimRace},
+		{"a lease that does not last is refused", "Claim returns ErrLeaseInvalid, and takes no job, if lease is shorter than a microsecond.", mailNoLease},
 		{"concurrent claims of an ended lease", "No two calls get the same job under leases that overlap.", mailReclaimRace},
 		{"a sent job is done", "A Sent job is done, and forgets its Data.", mailSent},
 		{"a sent job forgets its data", "A Sent job is done, and forgets its Data.", mailForgets},
@@ -50,6 +51,7 @@ func MailQueue() []Case[Mails] {
 		{"settling twice is refused", "Settle stores o and ends the lease that Claim gave, if the job is Running and its Claims equal j.Claims. Otherwise Settle returns ErrLeaseLost and changes nothing.", mailSettleTwice},
 		{"settling a lost lease is refused", "Settle stores o and ends the lease that Claim gave, if the job is Running and its Claims equal j.Claims. Otherwise Settle returns ErrLeaseLost and changes nothing.", mailSettleLost},
 		{"settling late is fine while nobody else claimed", "Settle stores o and ends the lease that Claim gave, if the job is Running and its Claims equal j.Claims.", mailSettleLate},
+		{"an outcome that is none is refused", "Settle returns ErrOutcomeInvalid, and changes nothing, if o.State is none of Sent, Ready and Dead.", mailNoOutcome},
 		{"settling a removed job is refused", "ErrLeaseLost says that the job was claimed by another, settled or removed meanwhile.", mailSettleRemoved},
 		{"concurrent settling is once", "Settle stores o and ends the lease that Claim gave, if the job is Running and its Claims equal j.Claims. Otherwise Settle returns ErrLeaseLost and changes nothing.", mailSettleRace},
 		{"claims count on after a requeue", "Attempts counts claims since the job was enqueued or requeued. Claims counts claims ever made: the fencing token of a lease.", mailClaimsCount},
@@ -66,6 +68,7 @@ func DeadLetters() []Case[Mails] {
 	return suite("DeadLetters", []promise[Mails]{
 		{"jobs are listed ascending by ID", "List returns jobs that f chooses, ascending by ID.", lettersOrder},
 		{"a list has at most limit jobs", "List returns at most f.Limit jobs.", lettersLimit},
+		{"a limit out of range is refused", "List returns ErrFilterInvalid if f.Limit is not 1 to 1,000.", lettersNoLimit},
 		{"page by page, every job comes once", "After is the ID of the last job of the page before; empty for the first page.", lettersPages},
 		{"a job that is gone still marks its place", "A job that is gone meanwhile still marks its place.", lettersGone},
 		{"state and recipient choose", "State and To choose by equality; empty means any.", lettersFilter},
@@ -292,6 +295,36 @@ func mailEnqueueRace(ctx context.Context, p Mails) error {
 }
 
 func mailClaimNone(ctx context.Context, p Mails) error { return claimNone(ctx, p, at(0)) }
+
+func mailNoLease(ctx context.Context, p Mails) error {
+	if err := enqueue(ctx, p, job(1)); err != nil {
+		return err
+	}
+	for _, lease := range []time.Duration{0, -time.Minute, time.Microsecond - 1} {
+		_, _, err := p.Queue.Claim(ctx, at(5), lease)
+		if err := wantIs(fmt.Sprintf("Claim with a lease of %v", lease), err, mail.ErrLeaseInvalid); err != nil {
+			return err
+		}
+	}
+	return wantJob(ctx, p, job(1))
+}
+
+func mailNoOutcome(ctx context.Context, p Mails) error {
+	if err := enqueue(ctx, p, job(1)); err != nil {
+		return err
+	}
+	j, err := claim(ctx, p, at(5), job(1).ID)
+	if err != nil {
+		return err
+	}
+	for _, state := range []mail.State{"", mail.Running, "lost"} {
+		err := p.Queue.Settle(ctx, j, mail.Outcome{State: state, At: at(6)})
+		if err := wantIs(fmt.Sprintf("Settle as %q", state), err, mail.ErrOutcomeInvalid); err != nil {
+			return err
+		}
+	}
+	return wantJob(ctx, p, j)
+}
 
 func mailClaim(ctx context.Context, p Mails) error {
 	if err := enqueue(ctx, p, job(1), job(2)); err != nil {
@@ -873,6 +906,19 @@ func lettersFilter(ctx context.Context, p Mails) error {
 		func() error { return wantListed(ctx, p, mail.Filter{To: "zoe@example.com", Limit: 10}) },
 		func() error { return wantListed(ctx, p, mail.Filter{To: "zoe_@example.com", Limit: 10}) },
 	)
+}
+
+func lettersNoLimit(ctx context.Context, p Mails) error {
+	if err := enqueue(ctx, p, job(1)); err != nil {
+		return err
+	}
+	for _, limit := range []int{0, -1, 1001} {
+		_, err := p.Letters.List(ctx, mail.Filter{Limit: limit})
+		if err := wantIs(fmt.Sprintf("List with the limit %d", limit), err, mail.ErrFilterInvalid); err != nil {
+			return err
+		}
+	}
+	return wantListed(ctx, p, mail.Filter{Limit: 1000}, 1)
 }
 
 func lettersAbsent(ctx context.Context, p Mails) error {

@@ -720,10 +720,14 @@ func presenceLimit(ctx context.Context, p realtime.Presence) error {
 		}
 		all = append(all, who(n))
 	}
-	for _, limit := range []int{1, 5, 11, 12, 13, 1000} {
+	for _, limit := range []int{-1, 0, 1, 5, 11, 12, 13, 1000} {
 		users, count, err := p.List(ctx, at(1), "room", limit)
-		if err == nil {
-			err = same(users, all[:min(limit, len(all))])
+		switch most := max(0, min(limit, len(all))); {
+		case err != nil:
+		case most == 0 && len(users) > 0:
+			err = fmt.Errorf("it has %d users", len(users))
+		case most > 0:
+			err = same(users, all[:most])
 		}
 		if err == nil && count != len(all) {
 			err = fmt.Errorf("the count is %d, want %d", count, len(all))

@@ -29,9 +29,7 @@ const maxLastError = 2000
 
 // What the queue refuses.
 var (
-	errOutcome = fault.New(fault.Invalid, "outcome_invalid", "an attempt ends as sent, ready or dead")
-	errLimit   = fault.New(fault.Invalid, "limit_invalid", "the limit is out of range")
-	errLease   = fault.New(fault.Invalid, "lease_invalid", "a lease lasts longer than nothing")
+	errLimit = fault.New(fault.Invalid, "limit_invalid", "the limit is out of range")
 )
 
 type jobRow struct {
@@ -95,8 +93,8 @@ func (s *MailQueue) Enqueue(ctx context.Context, j mail.Job) error {
 
 // Claim implements mail.Queue.
 func (s *MailQueue) Claim(ctx context.Context, now time.Time, lease time.Duration) (mail.Job, bool, error) {
-	if lease < time.Microsecond {
-		return mail.Job{}, false, errLease
+	if err := mail.CheckLease(lease); err != nil {
+		return mail.Job{}, false, err
 	}
 	var row jobRow
 	var found bool
@@ -116,8 +114,8 @@ func (s *MailQueue) Claim(ctx context.Context, now time.Time, lease time.Duratio
 
 // Settle implements mail.Queue.
 func (s *MailQueue) Settle(ctx context.Context, j mail.Job, o mail.Outcome) error {
-	if o.State != mail.Sent && o.State != mail.Ready && o.State != mail.Dead {
-		return errOutcome
+	if err := o.Check(); err != nil {
+		return err
 	}
 	if !storable(j.ID) {
 		return mail.ErrLeaseLost
@@ -172,10 +170,10 @@ func (s *MailQueue) Prune(ctx context.Context, before time.Time) (int, error) {
 	return s.db.sweep(ctx, "prune mail", "parley_mail_jobs", "id", "state = ? AND updated_at < ?", string(mail.Sent), micros(before))
 }
 
-// List implements mail.DeadLetters. A limit outside 1 to 1,000 is refused with kind Invalid.
+// List implements mail.DeadLetters.
 func (s *MailQueue) List(ctx context.Context, f mail.Filter) ([]mail.Job, error) {
-	if f.Limit < 1 || f.Limit > 1000 {
-		return nil, errLimit.Detail("it is %d, and may be 1 to 1,000", f.Limit)
+	if err := f.CheckLimit(); err != nil {
+		return nil, err
 	}
 	if !storable(string(f.State), string(f.To), f.After) {
 		return nil, errText

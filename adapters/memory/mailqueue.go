@@ -42,8 +42,6 @@ func NewMailQueue() *MailQueue {
 
 var (
 	errJobExists = fault.New(fault.Conflict, "job_exists", "a mail job with this identifier exists")
-	errOutcome   = fault.New(fault.Invalid, "outcome_invalid", "the outcome of an attempt is not valid")
-	errPageSize  = fault.New(fault.Invalid, "limit_invalid", "the limit is not valid")
 )
 
 // Enqueue stores j unless its key is known.
@@ -71,6 +69,9 @@ func (q *MailQueue) Enqueue(ctx context.Context, j mail.Job) error {
 
 // Claim takes the first job that is due.
 func (q *MailQueue) Claim(ctx context.Context, now time.Time, lease time.Duration) (mail.Job, bool, error) {
+	if err := mail.CheckLease(lease); err != nil {
+		return mail.Job{}, false, err
+	}
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	if err := alive(ctx); err != nil {
@@ -97,10 +98,8 @@ func (q *MailQueue) Claim(ctx context.Context, now time.Time, lease time.Duratio
 
 // Settle ends the lease of j.
 func (q *MailQueue) Settle(ctx context.Context, j mail.Job, o mail.Outcome) error {
-	switch o.State {
-	case mail.Sent, mail.Ready, mail.Dead:
-	default:
-		return errOutcome.Detail("its state is %q", o.State)
+	if err := o.Check(); err != nil {
+		return err
 	}
 	q.mu.Lock()
 	defer q.mu.Unlock()
@@ -160,10 +159,10 @@ func (q *MailQueue) remove(e *queued) {
 	delete(q.byKey, e.job.Key)
 }
 
-// List returns jobs, ascending by ID. A limit outside 1 to 1,000 is an error of kind Invalid.
+// List returns jobs, ascending by ID.
 func (q *MailQueue) List(ctx context.Context, f mail.Filter) ([]mail.Job, error) {
-	if f.Limit < 1 || f.Limit > 1000 {
-		return nil, errPageSize.Detail("it is %d and must be from 1 to 1000", f.Limit)
+	if err := f.CheckLimit(); err != nil {
+		return nil, err
 	}
 	q.mu.Lock()
 	defer q.mu.Unlock()

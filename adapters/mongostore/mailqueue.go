@@ -10,7 +10,6 @@ import (
 	"go.mongodb.org/mongo-driver/v2/mongo"
 	"go.mongodb.org/mongo-driver/v2/mongo/options"
 
-	"github.com/parley-chat/parley/core/fault"
 	"github.com/parley-chat/parley/core/mail"
 	"github.com/parley-chat/parley/core/user"
 )
@@ -26,12 +25,6 @@ var (
 
 // maxLastError is the longest failure that is kept, in characters.
 const maxLastError = 2000
-
-// What the queue refuses.
-var (
-	errOutcome = fault.New(fault.Invalid, "outcome_invalid", "an attempt ends as sent, ready or dead")
-	errLease   = fault.New(fault.Invalid, "lease_invalid", "a lease lasts longer than nothing")
-)
 
 type jobDoc struct {
 	ID string `bson:"_id"`
@@ -113,8 +106,8 @@ const candidates = 8
 // Claim implements mail.Queue.
 func (s *MailQueue) Claim(ctx context.Context, now time.Time, lease time.Duration) (mail.Job, bool, error) {
 	const op = "claim mail"
-	if lease < time.Microsecond {
-		return mail.Job{}, false, errLease
+	if err := mail.CheckLease(lease); err != nil {
+		return mail.Job{}, false, err
 	}
 	until := micros(now.Add(lease))
 	for attempt := 1; ; attempt++ {
@@ -151,6 +144,9 @@ func (s *MailQueue) Claim(ctx context.Context, now time.Time, lease time.Duratio
 
 // Settle implements mail.Queue.
 func (s *MailQueue) Settle(ctx context.Context, j mail.Job, o mail.Outcome) error {
+	if err := o.Check(); err != nil {
+		return err
+	}
 	if !storable(j.ID) {
 		return mail.ErrLeaseLost
 	}
@@ -167,8 +163,6 @@ func (s *MailQueue) Settle(ctx context.Context, j mail.Job, o mail.Outcome) erro
 		set = append(set, bson.E{Key: "open", Value: false}, bson.E{Key: "data", Value: []byte{}})
 	case mail.Dead:
 		set = append(set, bson.E{Key: "open", Value: false})
-	default:
-		return errOutcome
 	}
 	update := bson.D{{Key: "$set", Value: set}, {Key: "$unset", Value: bson.D{{Key: "leased_until", Value: ""}}}}
 	if o.State == mail.Ready && o.Untried {
@@ -217,10 +211,10 @@ func (s *MailQueue) Prune(ctx context.Context, before time.Time) (int, error) {
 	return int(res.DeletedCount), nil
 }
 
-// List implements mail.DeadLetters. A limit outside 1 to 1,000 is refused with kind Invalid.
+// List implements mail.DeadLetters.
 func (s *MailQueue) List(ctx context.Context, f mail.Filter) ([]mail.Job, error) {
-	if f.Limit < 1 || f.Limit > 1000 {
-		return nil, errLimit.Detail("it is %d, and may be 1 to 1,000", f.Limit)
+	if err := f.CheckLimit(); err != nil {
+		return nil, err
 	}
 	if !storable(string(f.State), string(f.To), f.After) {
 		return nil, errText

@@ -32,8 +32,6 @@ func (s *Store) MailQueue() *MailQueue { return &MailQueue{s} }
 
 var (
 	errJobExists = fault.New(fault.Conflict, "job_exists", "a mail job with this identifier exists")
-	errOutcome   = fault.New(fault.Invalid, "outcome_invalid", "the outcome of an attempt is not valid")
-	errLimit     = fault.New(fault.Invalid, "limit_invalid", "the limit is out of range")
 )
 
 // Every script gets the same keys, all with one hash tag:
@@ -288,10 +286,10 @@ func (q *MailQueue) Enqueue(ctx context.Context, j mail.Job) error {
 	return err
 }
 
-// Claim takes the first job that is due. A lease that does not last is refused with kind Invalid.
+// Claim takes the first job that is due.
 func (q *MailQueue) Claim(ctx context.Context, now time.Time, lease time.Duration) (mail.Job, bool, error) {
-	if lease < time.Microsecond {
-		return mail.Job{}, false, errLease.Detail("it lasts %s", lease)
+	if err := mail.CheckLease(lease); err != nil {
+		return mail.Job{}, false, err
 	}
 	const op = "claim mail"
 	until := now.Add(lease)
@@ -308,10 +306,8 @@ func (q *MailQueue) Claim(ctx context.Context, now time.Time, lease time.Duratio
 
 // Settle ends the lease of j.
 func (q *MailQueue) Settle(ctx context.Context, j mail.Job, o mail.Outcome) error {
-	switch o.State {
-	case mail.Sent, mail.Ready, mail.Dead:
-	default:
-		return errOutcome.Detail("its state is %q", o.State)
+	if err := o.Check(); err != nil {
+		return err
 	}
 	deferred := ""
 	if !o.DeferredSince.IsZero() {
@@ -342,10 +338,10 @@ func (q *MailQueue) Prune(ctx context.Context, before time.Time) (int, error) {
 	}
 }
 
-// List returns jobs, ascending by ID. A limit outside 1 to 1,000 is an error of kind Invalid.
+// List returns jobs, ascending by ID.
 func (q *MailQueue) List(ctx context.Context, f mail.Filter) ([]mail.Job, error) {
-	if f.Limit < 1 || f.Limit > 1000 {
-		return nil, errLimit.Detail("it is %d, and may be 1 to 1,000", f.Limit)
+	if err := f.CheckLimit(); err != nil {
+		return nil, err
 	}
 	const op, look = "list mail", 1000
 	jobs := []mail.Job{}

@@ -132,12 +132,33 @@ type Outcome struct {
 	DeferredSince time.Time
 }
 
+// Check returns ErrOutcomeInvalid if no attempt can end so. Queues call it first.
+func (o Outcome) Check() error {
+	switch o.State {
+	case Sent, Ready, Dead:
+		return nil
+	}
+	return ErrOutcomeInvalid.Detail("its state is %q", o.State)
+}
+
+// CheckLease returns ErrLeaseInvalid if a lease does not last. Queues call it first.
+func CheckLease(lease time.Duration) error {
+	if lease < time.Microsecond {
+		return ErrLeaseInvalid.Detail("it is %v", lease)
+	}
+	return nil
+}
+
 // What queues answer besides success.
 var (
 	// ErrJobNotFound says that there is no such job.
 	ErrJobNotFound = fault.New(fault.NotFound, "job_not_found", "there is no such mail job")
 	// ErrLeaseLost says that the job was claimed by another, settled or removed meanwhile.
 	ErrLeaseLost = fault.New(fault.Conflict, "lease_lost", "the lease on the mail job was lost")
+	// ErrLeaseInvalid says that a lease does not last: two calls could claim the same job under it.
+	ErrLeaseInvalid = fault.New(fault.Invalid, "lease_invalid", "a lease lasts a microsecond at least")
+	// ErrOutcomeInvalid says that an attempt cannot end so.
+	ErrOutcomeInvalid = fault.New(fault.Invalid, "outcome_invalid", "an attempt ends as sent, ready or dead")
 	// ErrNotDead says that only a dead letter can be requeued or discarded.
 	ErrNotDead = fault.New(fault.Conflict, "job_not_dead", "the mail job is not a dead letter")
 )
@@ -159,10 +180,12 @@ type Queue interface {
 	// A Running job is due if its LeasedUntil is not after now.
 	// Claim makes the job Running until now+lease and adds one to Attempts and Claims, durably before it returns the job so changed.
 	// Claim returns false when no job is due.
+	// Claim returns ErrLeaseInvalid, and takes no job, if lease is shorter than a microsecond.
 	// No two calls get the same job under leases that overlap.
 	Claim(ctx context.Context, now time.Time, lease time.Duration) (Job, bool, error)
 	// Settle stores o and ends the lease that Claim gave, if the job is Running and its Claims equal j.Claims.
 	// Otherwise Settle returns ErrLeaseLost and changes nothing.
+	// Settle returns ErrOutcomeInvalid, and changes nothing, if o.State is none of Sent, Ready and Dead.
 	// A Sent job is done, and forgets its Data.
 	// A Dead job is a dead letter, and is not due.
 	// A job that is Ready again is due at o.RunAt, and keeps its place in the order.
@@ -187,6 +210,14 @@ type Filter struct {
 	Limit int
 }
 
+// CheckLimit returns ErrFilterInvalid if the limit is not 1 to 1,000. Stores call it first.
+func (f Filter) CheckLimit() error {
+	if f.Limit < 1 || f.Limit > maxPage {
+		return ErrFilterInvalid.Detail("the limit is %d, and may be 1 to %d", f.Limit, maxPage)
+	}
+	return nil
+}
+
 // DeadLetters lets a person look into the queue and decide about what failed.
 //
 // It may be called from many goroutines.
@@ -194,6 +225,7 @@ type Filter struct {
 type DeadLetters interface {
 	// List returns jobs that f chooses, ascending by ID.
 	// List returns at most f.Limit jobs.
+	// List returns ErrFilterInvalid if f.Limit is not 1 to 1,000.
 	List(ctx context.Context, f Filter) ([]Job, error)
 	// Get returns a job, or ErrJobNotFound.
 	Get(ctx context.Context, id string) (Job, error)

@@ -181,7 +181,12 @@ func (r *room) announce(ctx context.Context, signals ...Signal) {
 		return
 	}
 	h := r.hub
-	if _, count, err := h.cfg.Presence.List(ctx, h.cfg.Now(), r.name, 0); err != nil || count > h.cfg.AnnounceUpTo {
+	_, count, err := h.cfg.Presence.List(ctx, h.cfg.Now(), r.name, 0) // the count alone
+	if err != nil {
+		h.cfg.Log.Warn("nobody was told who came or went: the room could not be counted", "room", r.name, "error", err)
+		return
+	}
+	if count > h.cfg.AnnounceUpTo {
 		return
 	}
 	for _, s := range signals {

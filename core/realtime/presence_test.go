@@ -1,9 +1,11 @@
 package realtime_test
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"fmt"
+	"log/slog"
 	"slices"
 	"strings"
 	"sync"
@@ -155,6 +157,27 @@ func (e *end) present(room string) (names []string) {
 		names = append(names, m.Name)
 	}
 	return names
+}
+
+// countless is a presence that cannot say who is in a room.
+type countless struct{ realtime.Presence }
+
+func (countless) List(context.Context, time.Time, string, int) ([]chat.Author, int, error) {
+	return nil, 0, errAway
+}
+
+func TestARoomThatCannotBeCountedIsLogged(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var log bytes.Buffer
+		n := start(t, func(c *realtime.HubConfig) {
+			c.Presence, c.Log = countless{memory.NewPresence()}, slog.New(slog.NewTextHandler(&log, nil))
+		})
+		ada, bob := n.connect("ada"), n.connect("bob")
+		ada.join("hall")
+		bob.join("hall")
+		assert.Empty(t, ada.heard())
+		assert.Contains(t, log.String(), `msg="nobody was told who came or went: the room could not be counted" room=hall error=away`)
+	})
 }
 
 // after returns a list of names, ascending, as a client keeps it.
