@@ -169,16 +169,18 @@ func (p *Node) revoked(_ context.Context, e event.Event) error {
 	return nil
 }
 
-// Gate decides whom a token speaks for. [auth.Service] is one, and [auth.Gate].
-type Gate interface {
+// Authority decides whom a token or a ticket speaks for. [auth.Service] is one, and [auth.Gate].
+//
+// It may be called from many goroutines.
+type Authority interface {
 	Authenticate(ctx context.Context, accessToken string) (auth.Identity, error)
 	RedeemTicket(ctx context.Context, ticket string) (auth.Identity, error)
 }
 
-// Authenticate lets sockets in by what g says.
-func Authenticate(g Gate) socket.Authenticator { return authenticator{g} }
+// Authenticate lets sockets in by what a says.
+func Authenticate(a Authority) socket.Authenticator { return authenticator{a} }
 
-type authenticator struct{ Gate }
+type authenticator struct{ Authority }
 
 func (a authenticator) Token(ctx context.Context, token string) (socket.Identity, error) {
 	return identity(a.Authenticate(ctx, token))
