@@ -398,3 +398,29 @@ func TestALargeRoomIsNotToldWhoWentWithADeadNode(t *testing.T) {
 		assert.Len(t, crowd[0].present("stadium"), 6)
 	})
 }
+
+// names keeps the names of the nodes that publish.
+type names struct {
+	realtime.Fanout
+	heard chan string
+}
+
+func (n names) Publish(ctx context.Context, s realtime.Signal) error {
+	n.heard <- s.Node
+	return n.Fanout.Publish(ctx, s)
+}
+
+func TestANodeWithoutANameHasOneOfItsOwn(t *testing.T) {
+	b := newBacking()
+	seen := map[string]bool{}
+	for range 3 {
+		f := names{memory.NewFanout().Node(), make(chan string, 16)}
+		n := startOn(t, b, f, nil)
+		ada := n.connect("ada")
+		ada.join("hall")
+		ada.emit("isTyping", map[string]any{"room": "hall"})
+		seen[<-f.heard] = true
+	}
+	require.NotContains(t, seen, "")
+	require.Len(t, seen, 3)
+}
