@@ -24,11 +24,9 @@ func TestMain(m *testing.M) {
 	}
 	code := m.Run()
 	http.DefaultClient.CloseIdleConnections()
-	const servers = "github.com/parley-chat/parley/testkit/servers."
 	err := goleak.Find(
-		goleak.IgnoreAnyFunction(servers+"(*SQLServer).serve.func2"), goleak.IgnoreAnyFunction(servers+"(*MongoServer).serve.func2"),
-		goleak.IgnoreAnyFunction(servers+"(*RedisServer).serve.func1"),                  // shared by tests, until the end
-		goleak.IgnoreTopFunction("github.com/rcrowley/go-metrics.(*meterArbiter).tick"), // sarama's, one for ever
+		goleak.IgnoreAnyFunction("github.com/parley-chat/parley/testkit/servers.(*Process).startOnce.func2"), // servers that tests share, until the end
+		goleak.IgnoreTopFunction("github.com/rcrowley/go-metrics.(*meterArbiter).tick"),                      // sarama's, one for ever
 	)
 	if err != nil && code == 0 {
 		os.NewFile(2, "stderr").WriteString(err.Error() + "\n")
