@@ -85,6 +85,15 @@ const maxAge = 5 * time.Minute
 // 5 minutes old. Where one server or Sentinel is named, a server that says that it is a replica or loads its data loses
 // all connections, so that the next ones go where the name leads then. Open does not connect: see [Connect].
 func Open(rawURL string) (redis.UniversalClient, error) {
+	open, err := parse(rawURL)
+	if err != nil {
+		return nil, err
+	}
+	return open(), nil
+}
+
+// parse reads a URL, and returns what makes its client. To make one looks the host's name up, and waits for that.
+func parse(rawURL string) (open func() redis.UniversalClient, err error) {
 	first, others, several := splitHosts(rawURL)
 	u, err := url.Parse(first)
 	if err != nil {
@@ -105,9 +114,11 @@ func Open(rawURL string) (redis.UniversalClient, error) {
 		}
 		o.ContextTimeoutEnabled, o.DialerRetries = true, 1
 		o.ConnMaxLifetime = cmp.Or(o.ConnMaxLifetime, maxAge)
-		c := redis.NewFailoverClient(o)
-		(&leaver{}).attach(c)
-		return c, nil
+		return func() redis.UniversalClient {
+			c := redis.NewFailoverClient(o)
+			(&leaver{}).attach(c)
+			return c
+		}, nil
 	}
 	if u.Query().Has("addr") {
 		o, err := redis.ParseClusterURL(rawURL)
@@ -117,7 +128,7 @@ func Open(rawURL string) (redis.UniversalClient, error) {
 		o.ContextTimeoutEnabled = true
 		o.DialerRetries = 1 // commands are repeated anyway
 		o.ConnMaxLifetime = cmp.Or(o.ConnMaxLifetime, maxAge)
-		return redis.NewClusterClient(o), nil
+		return func() redis.UniversalClient { return redis.NewClusterClient(o) }, nil
 	}
 	o, err := redis.ParseURL(rawURL)
 	if err != nil {
@@ -126,9 +137,11 @@ func Open(rawURL string) (redis.UniversalClient, error) {
 	o.ContextTimeoutEnabled = true
 	o.DialerRetries = 1
 	o.ConnMaxLifetime = cmp.Or(o.ConnMaxLifetime, maxAge)
-	c := redis.NewClient(o)
-	(&leaver{}).attach(c)
-	return c, nil
+	return func() redis.UniversalClient {
+		c := redis.NewClient(o)
+		(&leaver{}).attach(c)
+		return c
+	}, nil
 }
 
 // watched reports whether a URL names a primary that Sentinels watch.
@@ -159,13 +172,10 @@ func splitHosts(rawURL string) (first string, others []string, several bool) {
 	return scheme + "://" + authority[:at] + hosts[0] + tail, hosts[1:], true
 }
 
-// CheckURL returns the error that [Open] would, and opens nothing.
+// CheckURL returns the error that [Open] would. It opens nothing and asks nobody.
 func CheckURL(rawURL string) error {
-	client, err := Open(rawURL)
-	if err != nil {
-		return err
-	}
-	return client.Close() // it has not connected yet
+	_, err := parse(rawURL)
+	return err
 }
 
 // Ping returns nil if the server answers.
