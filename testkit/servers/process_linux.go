@@ -93,10 +93,7 @@ func (p *Process) startOnce() error {
 	}
 	exited := make(chan struct{})
 	p.process, p.exited = cmd.Process, exited
-	go func() {
-		defer close(exited)
-		_ = cmd.Wait() // it is killed
-	}()
+	go p.wait(cmd, exited)
 	if err := os.WriteFile(p.file("process"), []byte(strconv.Itoa(cmd.Process.Pid)), 0o600); err != nil {
 		return errors.Join(err, cmd.Process.Kill())
 	}
@@ -118,6 +115,12 @@ func (p *Process) startOnce() error {
 			return errors.Join(fmt.Errorf("it does not serve after %s: %w", p.patience, err), cmd.Process.Kill())
 		}
 	}
+}
+
+// wait closes exited when cmd has ended. Its name is known to tests that look for goroutines which are left.
+func (*Process) wait(cmd *exec.Cmd, exited chan<- struct{}) {
+	defer close(exited)
+	_ = cmd.Wait() // it is killed
 }
 
 // startFor starts the server for t, and ends it and removes its files when t ends.
