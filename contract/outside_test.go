@@ -109,6 +109,9 @@ var (
 // outsideModule writes the module and returns how to run go in it, offline.
 func outsideModule(t *testing.T) func(args ...string) (string, error) {
 	t.Helper()
+	if testing.Short() {
+		t.Skip("skipped by -short: another module would be compiled")
+	}
 	root, err := filepath.Abs("..")
 	if err != nil {
 		t.Fatal(err)

@@ -306,6 +306,9 @@ func TestMailErrorThatCannotBeKeptAsItIs(t *testing.T) {
 }
 
 func TestSweepsMoreThanABatch(t *testing.T) {
+	if testing.Short() {
+		t.Skip("skipped by -short: a thousand rows, each with a commit of its own")
+	}
 	t.Parallel()
 	s := open(t)
 	const n = 1203

@@ -24,6 +24,9 @@ func TestContract(t *testing.T) {
 	for name, open := range map[string]func(testing.TB) *bunstore.Store{"OpenSQLite": open, "New": openPlain} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
+			if testing.Short() && name == "New" {
+				t.Skip("skipped by -short: the whole contract once more")
+			}
 			contract.On(t, "bunstore", "SQLite")
 			contract.RunStore(t, func(t *testing.T) contract.Store { return ports(open(t)) })
 		})

@@ -37,6 +37,9 @@ func atRest(t *testing.T, file string) (found int) {
 // Codes stand in events and in mails until these have gone. A while after it nothing of them is in the file, nor in
 // its log, while the store is open and people talk.
 func TestCodesThatWereUsedAreNotAtRest(t *testing.T) {
+	if testing.Short() {
+		t.Skip("skipped by -short: hundreds of commits, each synced to the disk")
+	}
 	t.Parallel()
 	file := newFile(t)
 	s, err := bunstore.OpenSQLite(t.Context(), file, bunstore.SQLiteConfig{ScrubAfter: time.Millisecond})

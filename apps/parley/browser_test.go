@@ -35,6 +35,9 @@ func TestPage(t *testing.T) {
 // startBrowser starts a browser without a window, or skips the test where there is none.
 func startBrowser(t *testing.T, more ...chromedp.ExecAllocatorOption) context.Context {
 	t.Helper()
+	if testing.Short() {
+		t.Skip("skipped by -short: a browser would be started")
+	}
 	var path string
 	for _, name := range []string{"chromium", "chromium-browser", "google-chrome", "google-chrome-stable", "chrome", "headless-shell"} {
 		if found, err := exec.LookPath(name); err == nil {

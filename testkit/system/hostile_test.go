@@ -441,6 +441,9 @@ func TestRefresh_concurrentUsesHaveOneSuccessor(t *testing.T) {
 // TestSocket_endsWithItsToken lets time pass: a socket ends when its access token does, and one that
 // a ticket opened when the token ends that asked for the ticket, unless it is renewed.
 func TestSocket_endsWithItsToken(t *testing.T) {
+	if testing.Short() {
+		t.Skip("skipped by -short: tokens have to expire")
+	}
 	t.Parallel()
 	everywhere(t, func(t *testing.T, cfg Config) {
 		cfg.Auth.AccessTTL = time.Minute

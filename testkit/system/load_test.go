@@ -36,6 +36,9 @@ func heap() uint64 {
 // arrive, memory stays bounded, and the slow one loses typing first and then the connection.
 // It measures this process, so nothing runs beside it.
 func TestSlowReader_isAlone(t *testing.T) {
+	if testing.Short() {
+		t.Skip("skipped by -short: megabytes are sent to who does not read")
+	}
 	for _, transport := range []Transport{NBIO, Net} {
 		t.Run(transport.String(), func(t *testing.T) {
 			const (
@@ -143,6 +146,9 @@ func descriptors() int {
 // TestConnections_leaveNothing lets clients come, join and go in every way there is. It counts
 // what this process holds, so nothing runs beside it.
 func TestConnections_leaveNothing(t *testing.T) {
+	if testing.Short() {
+		t.Skip("skipped by -short: thousands of connections are opened and closed")
+	}
 	for _, transport := range []Transport{NBIO, Net} {
 		t.Run(transport.String(), func(t *testing.T) {
 			const rounds, workers = 2000, 8

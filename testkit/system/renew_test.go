@@ -19,6 +19,9 @@ import (
 // TestClient_renews keeps a connection for several lives of an access token; a client that does not
 // renew loses its own, and comes back with a new token.
 func TestClient_renews(t *testing.T) {
+	if testing.Short() {
+		t.Skip("skipped by -short: tokens have to expire")
+	}
 	t.Parallel()
 	transports(t, func(t *testing.T, cfg Config) {
 		cfg.Auth.AccessTTL = 5 * time.Second

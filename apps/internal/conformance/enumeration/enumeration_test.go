@@ -87,6 +87,9 @@ func TestArea(t *testing.T) {
 // well the times of the answers tell them apart. Stores and hasher are those of the programs.
 // Times are no pass or fail; that each class gets the same answer is.
 func TestEnumeration(t *testing.T) {
+	if testing.Short() {
+		t.Skip("skipped by -short: it measures times")
+	}
 	t.Run("SQLite", func(t *testing.T) {
 		s, err := bunstore.OpenSQLite(t.Context(), filepath.Join(t.TempDir(), "parley.db"), bunstore.SQLiteConfig{})
 		require.NoError(t, err)

@@ -1,6 +1,8 @@
 package faults_test
 
 import (
+	"flag"
+	"fmt"
 	"net/http"
 	"os"
 	"testing"
@@ -21,6 +23,10 @@ func TestMain(m *testing.M) {
 	}
 	if os.Getenv(runVariable) != "" {
 		os.Exit(run.Main(config.Parley, nil, os.Environ(), os.Stdout, os.Stderr))
+	}
+	if flag.Parse(); testing.Short() {
+		fmt.Println("skipped by -short: servers and programs are started, and made to fail")
+		return
 	}
 	code := m.Run()
 	http.DefaultClient.CloseIdleConnections()

@@ -589,9 +589,6 @@ func partitionsOf(t *testing.T, cfg kafkabus.Config, topic string) []int32 {
 // TestRights: what a user may not do is said at once, and by name.
 func TestRights(t *testing.T) {
 	t.Parallel()
-	if testing.Short() {
-		t.Skip("skipped by -short: it waits for what a broker refuses")
-	}
 	may := func(what kmsg.ACLResourceType, name string, do kmsg.ACLOperation) kfake.ACL {
 		return kfake.ACL{Resource: what, Name: name, Pattern: kmsg.ACLResourcePatternTypeLiteral, Operation: do, Allow: true}
 	}

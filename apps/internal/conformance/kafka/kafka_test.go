@@ -3,6 +3,9 @@
 package kafka_test
 
 import (
+	"flag"
+	"fmt"
+	"os"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -42,6 +45,14 @@ func open(t *testing.T, cfg kafkabus.Config) *kafkabus.Bus {
 	return b
 }
 
+func TestMain(m *testing.M) {
+	if flag.Parse(); testing.Short() {
+		fmt.Println("skipped by -short: each test would start a cluster of kfake")
+		return
+	}
+	os.Exit(m.Run())
+}
+
 func TestEventBus(t *testing.T) {
 	t.Parallel()
 	contract.On(t, "kafkabus", "kfake")
@@ -52,9 +63,6 @@ func TestEventBus(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			if testing.Short() && name != "plain" {
-				t.Skip("skipped by -short: the whole contract once more")
-			}
 			contract.Run(t, contract.EventBus(), func(t *testing.T) contract.Bus {
 				_, cfg := cluster(t)
 				edit(&cfg)

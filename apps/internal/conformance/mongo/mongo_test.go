@@ -5,6 +5,8 @@ package mongo_test
 import (
 	"context"
 	"crypto/rand"
+	"flag"
+	"fmt"
 	"io"
 	"log/slog"
 	"os"
@@ -31,6 +33,10 @@ var server struct {
 }
 
 func TestMain(m *testing.M) {
+	if flag.Parse(); testing.Short() {
+		fmt.Println("skipped by -short: FerretDB would be started")
+		return
+	}
 	code := m.Run()
 	if server.stop != nil {
 		server.stop()
