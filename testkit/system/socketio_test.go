@@ -86,7 +86,11 @@ func tellTheOldStory(t *testing.T, cfg Config, how string) {
 	b := s.enter(t, 1, how, bob)
 	b.Say(`21["join_room",{"name":"hall","userId":"` + ada.ID + `"}]`)
 	require.Equal(t, `31[{"room":"hall","seq":0,"recovered":true,"messages":[]}]`, b.Next())
-	require.Equal(t, `2["hall",{"message":"Bob Joined the room!","user":"system","type":"welcome"}]`, a.Next())
+	heard := a.Next()
+	if strings.Contains(heard, "Eve Joined") { // she was answered before she was announced
+		heard = a.Next()
+	}
+	require.Equal(t, `2["hall",{"message":"Bob Joined the room!","user":"system","type":"welcome"}]`, heard)
 	next(t, native, "joined")
 
 	for i := range 11 {
