@@ -33,7 +33,7 @@
 // it renews within an hour and nobody has ended its lease, and not later; a room that nobody enters, leaves, lists or
 // renews for 30 days is empty. When the server lost its data, users are present again once
 // their node has renewed with their room; who went with a node that died before the data was lost is
-// not told to have left. A renewal whose answer was lost may keep to itself who has left. A client that repeats a command after a broken connection may count an attempt twice
+// not among those whom a renewal returns. A renewal whose answer was lost may keep to itself who has left. A client that repeats a command after a broken connection may count an attempt twice
 // in [Limiter], and lease a job in [MailQueue] whose answer nobody gets: it is claimed
 // again when that lease ends, as after a crash. Scripts make the names of some keys, so that
 // proxies which move keys without regard for hash tags will not do.

@@ -176,7 +176,10 @@ func TestPresenceOutlivesTheServersData(t *testing.T) {
 				s.Restart(t)
 			}
 			present("ada", "cy", "eve")
-			// What is announced while subscriptions are made anew may be lost, so that only the list is promised here.
+			// What is announced while subscriptions are made anew may be lost: then ada's node finds it by itself.
+			for _, what := range []string{"left bob", "joined eve"} {
+				assert.Eventually(t, func() bool { return ada.said(what) >= halls }, patience, 20*time.Millisecond, what)
+			}
 
 			close(dead)
 			present("ada", "eve")
@@ -184,7 +187,10 @@ func TestPresenceOutlivesTheServersData(t *testing.T) {
 			for _, in := range []socket.Receiver{adaIn, cyIn, eveIn} {
 				in.Disconnected()
 			}
-			assert.Equal(t, halls, ada.said("left cy"), "once a room")
+			for _, what := range []string{"left bob", "joined eve", "left cy"} {
+				assert.Equal(t, halls, ada.said(what), "%s: once a room", what)
+			}
+			assert.Zero(t, ada.said("left eve"))
 		})
 	}
 }

@@ -42,6 +42,7 @@ type roster struct {
 	until  time.Time           // its end
 	ended  map[string]struct{} // nodes whose leases were ended, as of the last renewal
 	all    int64               // every room was to be compared at this tick
+	missed bool                // the last renewal has failed
 }
 
 // nodeName is the name that this node's users are present under at an epoch.
@@ -140,9 +141,11 @@ func (m *member) entered(ctx context.Context) {
 		}
 		r.unsure[who.ID] = who
 		r.checked.Store(-1)
+		r.learn(ctx, true)
 		return
 	}
 	h.forgive(r.name, who.ID)
+	r.learn(ctx, false)
 	if first {
 		r.announce(ctx, Signal{Kind: SignalJoined, User: who})
 	}
@@ -254,7 +257,11 @@ func (h *Hub) lease(ctx context.Context, rolls ...Roll) (Renewed, error) {
 	r := Renewal{Node: h.nodeName(p.leased), Now: now, Until: now.Add(ttl), End: lasts && now.Sub(p.since) > ttl+ttl/3, Rolls: rolls}
 	done, err := h.cfg.Presence.Renew(ctx, r)
 	if err != nil {
+		p.missed = true
 		return done, err
+	}
+	if p.missed {
+		p.missed, p.all = false, p.tick.Load() // who came and went meanwhile may not have been heard of
 	}
 	if p.until = r.Until; !lasts {
 		p.since = now
@@ -308,6 +315,11 @@ func (h *Hub) compare(ctx context.Context) error {
 		err := h.right(ctx, batch)
 		for _, r := range batch {
 			r.presence.Unlock()
+		}
+		for _, r := range batch {
+			if err == nil {
+				r.catchUp(ctx)
+			}
 			r.release(ctx)
 		}
 		if err != nil {
@@ -323,6 +335,9 @@ func (h *Hub) compare(ctx context.Context) error {
 			r.presence.Lock()
 			failed = h.right(ctx, []*room{r})
 			r.presence.Unlock()
+			if failed == nil {
+				r.catchUp(ctx)
+			}
 		}
 		r.release(ctx)
 	}

@@ -9,6 +9,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -423,4 +424,80 @@ func TestANodeWithoutANameHasOneOfItsOwn(t *testing.T) {
 	}
 	require.NotContains(t, seen, "")
 	require.Len(t, seen, 3)
+}
+
+// deaf is a fan-out whose signals do not arrive at this node for a while.
+type deaf struct {
+	realtime.Fanout
+	cut atomic.Bool
+}
+
+func (d *deaf) Run(ctx context.Context, deliver func(realtime.Signal)) error {
+	return d.Fanout.Run(ctx, func(s realtime.Signal) {
+		if !d.cut.Load() {
+			deliver(s)
+		}
+	})
+}
+
+// TestWhoComesAndGoesUnheardIsToldInTheEnd: what is said of who comes and goes does not reach a node. Whoever keeps a list
+// there is right in the end, and is told once.
+func TestWhoComesAndGoesUnheardIsToldInTheEnd(t *testing.T) {
+	for name, wait := range map[string]struct {
+		// away says that Presence is away as well, as when one server is both.
+		away, forgets bool
+	}{
+		"the node heard nothing":             {},
+		"and Presence was away":              {away: true},
+		"and Presence has lost what it had":  {forgets: true},
+		"and was away, and lost what it had": {away: true, forgets: true},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				p, b, fanout := newShaky(), newBacking(), memory.NewFanout()
+				ear := &deaf{Fanout: fanout.Node()}
+				hear := startOn(t, b, ear, func(c *realtime.HubConfig) { c.Node, c.Presence, c.AnnounceUpTo = "node0", p.of("node0"), 5 })
+				far := startOn(t, b, fanout.Node(), func(c *realtime.HubConfig) { c.Node, c.Presence, c.AnnounceUpTo = "node1", p.of("node1"), 5 })
+				ada, bob, dan := hear.connect("ada"), far.connect("bob"), far.connect("dan")
+				for _, e := range []*end{ada, bob, dan} {
+					e.join("hall")
+				}
+				require.Equal(t, []string{"ada", "bob", "dan"}, after([]string{"ada"}, ada.heard()))
+				// As if it had been so for long: nobody comes or goes.
+				time.Sleep(3 * lease)
+				require.Empty(t, ada.heard())
+
+				ear.cut.Store(true)
+				p.cut("", wait.away)
+				if wait.forgets {
+					p.flush()
+				}
+				bob.gone()
+				cy := far.connect("cy")
+				cy.join("hall")
+				eve := far.connect("eve") // who comes and goes
+				eve.join("hall")
+				eve.gone()
+				dan.gone() // who goes and comes
+				dan = far.connect("dan")
+				dan.join("hall")
+				if wait.away {
+					time.Sleep(lease)
+				}
+				p.cut("", false)
+				time.Sleep(lease) // what is said when Presence is back is not heard either
+				ear.cut.Store(false)
+				time.Sleep(3 * lease)
+
+				heard := ada.heard()
+				slices.Sort(heard)
+				assert.Equal(t, []string{"joined cy", "left bob"}, heard, "once each, and nobody else")
+				assert.Equal(t, []string{"ada", "cy", "dan"}, ada.present("hall"))
+				cy.gone()
+				assert.Equal(t, []string{"left cy"}, ada.heard())
+				time.Sleep(4 * lease)
+				assert.Empty(t, ada.heard())
+			})
+		})
+	}
 }

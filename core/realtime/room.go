@@ -29,7 +29,8 @@ type room struct {
 	roster   int32                   // the name of the node that its users are present under, under presence
 	checked  atomic.Int64            // when Presence was last found right: see roster.tick
 
-	types atomic.Bool // typing is not empty
+	types   atomic.Bool // typing is not empty
+	rumours             // under mu
 
 	mu        sync.Mutex
 	members   []*member // nil where somebody left
@@ -72,6 +73,7 @@ func (r *room) release(ctx context.Context) {
 	// From here on signals may be missed: the next member begins anew.
 	r.known, r.last, r.floor, r.inbox = false, 0, 0, nil
 	clear(r.held)
+	r.rumours = rumours{listing: r.listing}
 	r.mu.Unlock()
 	h.mu.Lock()
 	if r.refs == 0 && h.rooms[r.name] == r {
@@ -124,9 +126,11 @@ func (r *room) run() {
 		case SignalTyping:
 			r.typed(s.User, s.Typing)
 		case SignalJoined:
+			r.note(s)
 			r.tell(protocol.EventJoined, s.User, protocol.Data{})
 		case SignalLeft:
 			r.contradict(s)
+			r.note(s)
 			r.typed(s.User, false)
 			r.tell(protocol.EventLeft, s.User, protocol.Data{})
 		case SignalRemoved:

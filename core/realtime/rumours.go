@@ -1,0 +1,151 @@
+package realtime
+
+import (
+	"context"
+
+	"github.com/parley-chat/parley/core/chat"
+	"github.com/parley-chat/parley/core/user"
+)
+
+// A signal that says who has joined or left may be lost: the server was away, or this node did not hear it for a while. So each node
+// remembers whom the members here take to be present by what they were told, and compares that with Presence when the
+// room is compared. What was missed is told to the members here; nothing is published, since others may have heard it.
+
+const (
+	// joinedAfter is for how many renewals Presence has somebody before the members here are told that they have joined: their own
+	// node has had the time to say so.
+	joinedAfter = checkEvery
+	// leftAfter is for how many renewals somebody is missed in Presence before the members here are told that they have left. It
+	// is longer than Presence takes to be right after it lost what it had, and than the end of a dead node takes to be told.
+	leftAfter = 2 * checkEvery
+)
+
+// rumours is who is present as far as the members here were told. All of it is under the room's mu.
+type rumours struct {
+	learned bool                    // told is known, or the room was too large for it
+	told    map[user.ID]chat.Author // nil where the room is so large that nobody is told
+	doubts  map[user.ID]doubt       // what differed from Presence when it was last looked at
+	listing int                     // looks under way
+	changes []Signal                // what was told while they are
+}
+
+// doubt is that Presence says otherwise than the members were told.
+type doubt struct {
+	there bool  // it says that they are present
+	since int64 // the tick when it was noticed
+}
+
+// note remembers what the members are told.
+func (r *room) note(s *Signal) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.listing > 0 {
+		r.changes = append(r.changes, Signal{Kind: s.Kind, User: s.User})
+	}
+	if r.told != nil {
+		change(r.told, s)
+	}
+}
+
+func change(who map[user.ID]chat.Author, s *Signal) {
+	if s.Kind == SignalJoined {
+		who[s.User.ID] = s.User
+	} else {
+		delete(who, s.User.ID)
+	}
+}
+
+// learn makes the first member's view of the room what Presence has, or nobody where it is away.
+func (r *room) learn(ctx context.Context, away bool) {
+	r.mu.Lock()
+	learned := r.learned
+	if away && !learned {
+		r.learned, r.told = true, map[user.ID]chat.Author{}
+	}
+	r.mu.Unlock()
+	if !away && !learned {
+		r.look(ctx)
+	}
+}
+
+// look compares what the members were told with what Presence has, and returns what they missed.
+func (r *room) look(ctx context.Context) (missed []Signal) {
+	h := r.hub
+	r.mu.Lock()
+	r.listing++
+	from := len(r.changes)
+	r.mu.Unlock()
+	users, count, err := h.cfg.Presence.List(ctx, h.cfg.Now(), r.name, h.cfg.AnnounceUpTo)
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	changes := r.changes[min(from, len(r.changes)):]
+	if r.listing--; r.listing == 0 {
+		r.changes = nil
+	}
+	switch {
+	case err != nil:
+		if !r.learned {
+			r.learned, r.told = true, map[user.ID]chat.Author{}
+		}
+		return nil
+	case count > h.cfg.AnnounceUpTo:
+		r.learned, r.told, r.doubts = true, nil, nil
+		return nil
+	}
+	there := make(map[user.ID]chat.Author, len(users))
+	for _, who := range users {
+		there[who.ID] = who
+	}
+	for i := range changes { // neither the list nor they need be the later ones: both have them now
+		change(there, &changes[i])
+	}
+	if r.told == nil {
+		r.learned, r.told = true, there
+		return nil
+	}
+	tick := h.roster.tick.Load()
+	doubts := map[user.ID]doubt{}
+	// differs notes a difference, and reports whether it has lasted.
+	differs := func(id user.ID, isThere bool, lasts int64) bool {
+		d, known := r.doubts[id]
+		if !known || d.there != isThere {
+			d = doubt{isThere, tick}
+		}
+		doubts[id] = d
+		return tick-d.since >= lasts
+	}
+	for id, who := range there {
+		if _, told := r.told[id]; !told && differs(id, true, joinedAfter) {
+			missed = append(missed, Signal{Kind: SignalJoined, User: who})
+		}
+	}
+	for id, who := range r.told {
+		if _, is := there[id]; !is && differs(id, false, leftAfter) {
+			missed = append(missed, Signal{Kind: SignalLeft, User: who})
+		}
+	}
+	r.doubts = doubts
+	return missed
+}
+
+// catchUp tells the members here what they missed.
+func (r *room) catchUp(ctx context.Context) {
+	missed := r.look(ctx)
+	r.mu.Lock()
+	if len(r.doubts) > 0 {
+		r.checked.Store(-1) // with the next renewal again
+	}
+	r.mu.Unlock()
+	if len(missed) == 0 {
+		return
+	}
+	r.presence.Lock()
+	defer r.presence.Unlock()
+	for _, s := range missed {
+		if s.Kind == SignalLeft && r.users[s.User.ID] > 0 {
+			continue // they have come in here meanwhile
+		}
+		s.Room, s.Node = r.name, r.hub.cfg.Node
+		r.enqueue(s)
+	}
+}
