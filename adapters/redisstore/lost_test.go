@@ -159,9 +159,11 @@ func TestPresenceOutlivesTheServersData(t *testing.T) {
 				t.Logf("%v after %v", want, time.Since(began).Round(time.Millisecond))
 			}
 			ada, adaIn := connect(0, "ada")
+			present("ada")
 			_, bobIn := connect(1, "bob")
 			_, cyIn := connect(2, "cy")
 			present("ada", "bob", "cy")
+			assert.Eventually(t, func() bool { return ada.said("joined bob") >= halls }, patience, 20*time.Millisecond)
 
 			for _, s := range redis {
 				s.Flush(t)
@@ -187,7 +189,7 @@ func TestPresenceOutlivesTheServersData(t *testing.T) {
 			for _, in := range []socket.Receiver{adaIn, cyIn, eveIn} {
 				in.Disconnected()
 			}
-			for _, what := range []string{"left bob", "joined eve", "left cy"} {
+			for _, what := range []string{"joined bob", "left bob", "joined eve", "left cy"} {
 				assert.Equal(t, halls, ada.said(what), "%s: once a room", what)
 			}
 			assert.Zero(t, ada.said("left eve"))

@@ -125,14 +125,13 @@ func (r *room) run() {
 			i += r.messages(signals[i:]) - 1
 		case SignalTyping:
 			r.typed(s.User, s.Typing)
-		case SignalJoined:
-			r.note(s)
-			r.tell(protocol.EventJoined, s.User, protocol.Data{})
-		case SignalLeft:
-			r.contradict(s)
-			r.note(s)
-			r.typed(s.User, false)
-			r.tell(protocol.EventLeft, s.User, protocol.Data{})
+		case SignalJoined, SignalLeft:
+			if r.note(s) {
+				r.comesOrGoes(s)
+			}
+		case signalMissed:
+			r.noteMissed(s)
+			r.comesOrGoes(s)
 		case SignalRemoved:
 			r.remove(s.User)
 		case SignalEvent:
@@ -145,6 +144,17 @@ func (r *room) run() {
 		r.schedule()
 	}
 	r.mu.Unlock()
+}
+
+// comesOrGoes tells the members who has joined or left.
+func (r *room) comesOrGoes(s *Signal) {
+	if s.Kind == SignalJoined {
+		r.tell(protocol.EventJoined, s.User, protocol.Data{})
+		return
+	}
+	r.contradict(s)
+	r.typed(s.User, false)
+	r.tell(protocol.EventLeft, s.User, protocol.Data{})
 }
 
 // messages delivers in the order of the sequence: what came already is dropped, what is ahead

@@ -2,6 +2,7 @@ package realtime
 
 import (
 	"context"
+	"maps"
 
 	"github.com/parley-chat/parley/core/chat"
 	"github.com/parley-chat/parley/core/user"
@@ -25,6 +26,7 @@ type rumours struct {
 	learned bool                    // told is known, or the room was too large for it
 	told    map[user.ID]chat.Author // nil where the room is so large that nobody is told
 	doubts  map[user.ID]doubt       // what differed from Presence when it was last looked at
+	mended  map[user.ID]doubt       // what the members were told because it was missed, and when
 	listing int                     // looks under way
 	changes []Signal                // what was told while they are
 }
@@ -35,10 +37,42 @@ type doubt struct {
 	since int64 // the tick when it was noticed
 }
 
-// note remembers what the members are told.
-func (r *room) note(s *Signal) {
+// signalMissed is a signal of the room to itself: what its members missed, joined if Typing is set, or else left.
+const signalMissed SignalKind = 255
+
+// note remembers what the members are told. It returns false for what they were told just now because it was missed: it comes late.
+func (r *room) note(s *Signal) bool {
 	r.mu.Lock()
 	defer r.mu.Unlock()
+	if m, ok := r.mended[s.User.ID]; ok {
+		delete(r.mended, s.User.ID)
+		if m.there == (s.Kind == SignalJoined) && r.hub.roster.tick.Load()-m.since <= leftAfter {
+			return false
+		}
+	}
+	r.keep(s)
+	return true
+}
+
+// noteMissed makes a signal of what was missed, and remembers it.
+func (r *room) noteMissed(s *Signal) {
+	there := s.Typing
+	if s.Kind, s.Typing = SignalLeft, false; there {
+		s.Kind = SignalJoined
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.mended == nil {
+		r.mended = map[user.ID]doubt{}
+	}
+	tick := r.hub.roster.tick.Load()
+	maps.DeleteFunc(r.mended, func(_ user.ID, m doubt) bool { return tick-m.since > leftAfter })
+	r.mended[s.User.ID] = doubt{there, tick}
+	r.keep(s)
+}
+
+// keep changes what the members were told, under mu.
+func (r *room) keep(s *Signal) {
 	if r.listing > 0 {
 		r.changes = append(r.changes, Signal{Kind: s.Kind, User: s.User})
 	}
@@ -116,12 +150,12 @@ func (r *room) look(ctx context.Context) (missed []Signal) {
 	}
 	for id, who := range there {
 		if _, told := r.told[id]; !told && differs(id, true, joinedAfter) {
-			missed = append(missed, Signal{Kind: SignalJoined, User: who})
+			missed = append(missed, Signal{Kind: signalMissed, Typing: true, User: who})
 		}
 	}
 	for id, who := range r.told {
 		if _, is := there[id]; !is && differs(id, false, leftAfter) {
-			missed = append(missed, Signal{Kind: SignalLeft, User: who})
+			missed = append(missed, Signal{Kind: signalMissed, User: who})
 		}
 	}
 	r.doubts = doubts
@@ -142,7 +176,7 @@ func (r *room) catchUp(ctx context.Context) {
 	r.presence.Lock()
 	defer r.presence.Unlock()
 	for _, s := range missed {
-		if s.Kind == SignalLeft && r.users[s.User.ID] > 0 {
+		if !s.Typing && r.users[s.User.ID] > 0 {
 			continue // they have come in here meanwhile
 		}
 		s.Room, s.Node = r.name, r.hub.cfg.Node
