@@ -357,6 +357,9 @@ func (l *link) receive(ctx context.Context, ps *redis.PubSub, first uint64) {
 	for asked := false; ctx.Err() == nil; {
 		received, err := ps.ReceiveTimeout(ctx, quiet)
 		if err != nil {
+			if redis.HasErrorPrefix(err, "MOVED") {
+				l.relocate(ctx)
+			}
 			var timeout net.Error
 			if asked || !errors.As(err, &timeout) || !timeout.Timeout() || ps.Ping(ctx, "alive") != nil {
 				return
@@ -374,9 +377,18 @@ func (l *link) receive(ctx context.Context, ps *redis.PubSub, first uint64) {
 			}
 		case *redis.Subscription:
 			if strings.HasSuffix(m.Kind, "unsubscribe") && !l.left(m.Channel) {
+				l.relocate(ctx)
 				return // the channel has moved to another server
 			}
 		}
+	}
+}
+
+// relocate makes the client of a cluster ask anew which server has which slot. It does not do so by itself for
+// subscriptions: a node that sends nothing would go on asking the server that had the channel.
+func (l *link) relocate(ctx context.Context) {
+	if cluster, ok := l.session.fanout.store.client.(*redis.ClusterClient); ok {
+		cluster.ReloadState(ctx)
 	}
 }
 
