@@ -23,19 +23,21 @@ func TestStockSocketIOClient(t *testing.T) {
 	t.Parallel()
 	modules := nodejs.Modules(t, "socket.io-client")
 	for _, transport := range []string{"nbio", "net"} {
-		t.Run(transport, func(t *testing.T) {
-			t.Parallel()
-			w := &world{t: t, address: freeAddress(t), data: t.TempDir(), args: []string{"--transport", transport}}
-			w.serve()
-			story := &story{world: w, members: map[string]grant{}}
-			script := filepath.Join("..", "internal", "conformance", "socketio", "node", "story.js")
-			nodejs.Play(t, modules, script, map[string]string{"url": w.server.url}, 10*time.Minute, map[string]nodejs.Answer{
-				"member": story.member, "sign out": story.signOut, "kill": story.kill, "stop": story.stop, "start": story.start,
-				"native": story.native, "native says": story.nativeSays, "native heard": story.nativeHeard,
-				"native types": story.nativeTypes, "native sees typing": story.nativeSeesTyping,
+		for _, recovery := range []string{"on", "off"} {
+			t.Run(transport+", recovery "+recovery, func(t *testing.T) {
+				t.Parallel()
+				w := &world{t: t, address: freeAddress(t), data: t.TempDir(), args: []string{"--transport", transport, "--socketio-recovery", recovery}}
+				w.serve()
+				story := &story{world: w, members: map[string]grant{}}
+				script := filepath.Join("..", "internal", "conformance", "socketio", "node", "story.js")
+				nodejs.Play(t, modules, script, map[string]string{"url": w.server.url, "recovery": recovery}, 10*time.Minute, map[string]nodejs.Answer{
+					"member": story.member, "sign out": story.signOut, "kill": story.kill, "stop": story.stop, "start": story.start,
+					"native": story.native, "native says": story.nativeSays, "native heard": story.nativeHeard,
+					"native types": story.nativeTypes, "native sees typing": story.nativeSeesTyping,
+				})
+				w.server.sound(t)
 			})
-			w.server.sound(t)
-		})
+		}
 	}
 }
 

@@ -36,6 +36,9 @@ exports.soon = soon;
 
 const open = new Set();
 
+/** offset is the form of an offset: sequence, length and name of each room. */
+const offset = /^[0-9a-z]+:[0-9a-z]+:./;
+
 /**
  * Heard is a socket, what it has heard, in order, and what it has been told of itself. Every socket of a case is closed at
  * its end.
@@ -51,6 +54,9 @@ exports.Heard = class Heard {
 	}
 
 	#push(event) {
+		// The offset of connection state recovery: the last argument of a message, or all that an event without a name has.
+		if (exports.argument.recovery === "on" && offset.test(event.at(-1))) event.pop();
+		if (event.length === 1 && event[0] === "") return;
 		const waiter = this.waiters.shift();
 		if (waiter) waiter(event);
 		else this.events.push(event);

@@ -244,11 +244,28 @@ for (const [way, options] of Object.entries(ways)) {
 		await ask("start");
 		for (const heard of both) {
 			assert.equal((await heard.next("connect_error"))[0], "connect");
+			assert.equal(heard.socket.recovered, argument.recovery === "on");
+			if (heard.socket.recovered) continue;
 			for (const i of numbers(5)) { // whoever is first hears of the other, too
 				let [name, got] = await heard.next();
 				if (got.type === "welcome") [name, got] = await heard.next();
 				assert.deepEqual([name, got.message, got.userId], [room, `before ${i}`, ada.id]);
 			}
+		}
+		if (argument.recovery === "on") {
+			// Who is recovered is in the room, so that what was emitted meanwhile is delivered. Its handler joins again all the same.
+			assert.equal((await away).seq, 6);
+			for (const heard of both) await soon("the ack", heard.socket.emitWithAck("isTyping", { roomName: room }));
+			assert.equal((await soon("the ack", b.socket.emitWithAck("message", { roomName: room, message: "after" }))).seq, 7);
+			for (const heard of both) {
+				const all = [];
+				while (all.at(-1) !== "after") {
+					const [, got] = await heard.next(`${room}-typing`);
+					if (got.type !== "welcome") all.push(got.message);
+				}
+				assert.deepEqual([...new Set(all)].sort(), ["after", ...numbers(5).map((i) => `before ${i}`), "while away"]);
+			}
+			return;
 		}
 		// What was emitted meanwhile is sent before the handler of connect joins again.
 		assert.equal((await away).error.code, "not_joined");
@@ -260,6 +277,31 @@ for (const [way, options] of Object.entries(ways)) {
 			assert.deepEqual([event[0], event[1].message, event[1].userId], [room, "after", bob.id]);
 		}
 	});
+
+	if (argument.recovery === "on") {
+		test(`${way}: a client that comes back has missed nothing`, async () => {
+			const [ada, bob] = [await ask("member", "Ada"), await ask("member", "Bob")];
+			const room = `recovery by ${way} ${ada.id}`;
+			const [a, b] = [await enter(ada), await enter(bob)];
+			for (const heard of [b, a]) await soon("the ack", heard.socket.emitWithAck("join_room", { name: room }));
+			assert.equal(a.socket.recovered, false);
+			const { id } = a.socket;
+			const say = (message) => soon("the ack", b.socket.emitWithAck("message", { roomName: room, message }));
+			await say("before");
+			await said(a, room, bob, "before");
+			a.socket.io.reconnection(false);
+			a.socket.io.engine.close();
+			assert.equal((await a.next())[0], "disconnect");
+			for (const i of numbers(150)) await say(`missed ${i}`);
+			a.socket.connect();
+			assert.equal((await a.next())[0], "connect");
+			assert.equal(a.socket.recovered, true);
+			assert.equal(a.socket.id, id);
+			for (const i of numbers(150)) await said(a, room, bob, `missed ${i}`);
+			await say("after");
+			await said(a, room, bob, "after");
+		});
+	}
 }
 
 test("upgrade: a room is heard whole while the session moves", async () => {
