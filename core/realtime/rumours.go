@@ -19,6 +19,9 @@ const (
 	// leftAfter is for how many renewals somebody is missed in Presence before the members here are told that they have left. It
 	// is longer than Presence takes to be right after it lost what it had, and than the end of a dead node takes to be told.
 	leftAfter = 2 * checkEvery
+	// mendedFor is for how many renewals a signal of what the members were told because it was missed is taken for one that
+	// comes late: a node that could not reach Presence says it when it can.
+	mendedFor = 10 * leftAfter
 )
 
 // rumours is who is present as far as the members here were told. All of it is under the room's mu.
@@ -46,7 +49,7 @@ func (r *room) note(s *Signal) bool {
 	defer r.mu.Unlock()
 	if m, ok := r.mended[s.User.ID]; ok {
 		delete(r.mended, s.User.ID)
-		if m.there == (s.Kind == SignalJoined) && r.hub.roster.tick.Load()-m.since <= leftAfter {
+		if m.there == (s.Kind == SignalJoined) && r.hub.roster.tick.Load()-m.since <= mendedFor {
 			return false
 		}
 	}
@@ -66,7 +69,7 @@ func (r *room) noteMissed(s *Signal) {
 		r.mended = map[user.ID]doubt{}
 	}
 	tick := r.hub.roster.tick.Load()
-	maps.DeleteFunc(r.mended, func(_ user.ID, m doubt) bool { return tick-m.since > leftAfter })
+	maps.DeleteFunc(r.mended, func(_ user.ID, m doubt) bool { return tick-m.since > mendedFor })
 	r.mended[s.User.ID] = doubt{there, tick}
 	r.keep(s)
 }
