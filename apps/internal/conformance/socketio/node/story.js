@@ -244,7 +244,7 @@ for (const [way, options] of Object.entries(ways)) {
 		await ask("start");
 		for (const heard of both) {
 			assert.equal((await heard.next("connect_error"))[0], "connect");
-			assert.equal(heard.socket.recovered, argument.recovery === "on");
+			assert.equal(Boolean(heard.socket.recovered), argument.recovery === "on");
 			if (heard.socket.recovered) continue;
 			for (const i of numbers(5)) { // whoever is first hears of the other, too
 				let [name, got] = await heard.next();
