@@ -27,9 +27,10 @@ func newUpgrader(cfg Config) websocket.Upgrader {
 }
 
 // ServeHTTP makes a connection out of a WebSocket handshake (RFC 6455 section 4.2), or answers
-// with a problem document: 426 if it is none, 401 and so on if it is refused.
+// with a problem document: 426 if it is none, 401 and so on if it is refused, 404 with
+// Config.UpgradeOnly.
 func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
-	hello, ok := s.cfg.Handshake.Admit(w, r, s.ready)
+	hello, ok := s.cfg.Admit(w, r, s.ready)
 	if !ok {
 		return
 	}

@@ -11,25 +11,8 @@ import (
 	"github.com/parley-chat/parley/adapters/netws"
 	"github.com/parley-chat/parley/adapters/socketio"
 	"github.com/parley-chat/parley/adapters/socketio/engineio"
-	"github.com/parley-chat/parley/core/fault"
-	"github.com/parley-chat/parley/core/socket"
 	"github.com/parley-chat/parley/testkit/sioclient"
 )
-
-// nobody is the handshake and the acceptor of a transport that only opens connections for Socket.IO.
-type nobody struct{}
-
-func (nobody) Token(context.Context, string) (socket.Identity, error) {
-	return socket.Identity{}, fault.Unauthenticated
-}
-
-func (nobody) Ticket(context.Context, string) (socket.Identity, error) {
-	return socket.Identity{}, fault.Unauthenticated
-}
-
-func (nobody) Accept(socket.Conn, socket.Hello) (socket.Receiver, error) {
-	return nil, fault.Unauthenticated
-}
 
 // transport is nbiows.Server and netws.Server.
 type transport interface {
@@ -39,15 +22,12 @@ type transport interface {
 
 func newTransport(t testing.TB, name string) transport {
 	t.Helper()
-	handshake, err := socket.NewHandshake(socket.HandshakeConfig{Authenticator: nobody{}})
-	if err != nil {
-		t.Fatal(err)
-	}
 	var tr transport
+	var err error
 	if name == "net" {
-		tr, err = netws.New(netws.Config{Handshake: handshake, Acceptor: nobody{}, CloseTimeout: time.Second})
+		tr, err = netws.New(netws.Config{UpgradeOnly: true, CloseTimeout: time.Second})
 	} else {
-		tr, err = nbiows.New(nbiows.Config{Handshake: handshake, Acceptor: nobody{}, CloseTimeout: time.Second})
+		tr, err = nbiows.New(nbiows.Config{UpgradeOnly: true, CloseTimeout: time.Second})
 	}
 	if err != nil {
 		t.Fatal(err)

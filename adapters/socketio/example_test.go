@@ -12,15 +12,12 @@ import (
 	"github.com/parley-chat/parley/adapters/netws"
 	"github.com/parley-chat/parley/adapters/socketio"
 	"github.com/parley-chat/parley/adapters/socketio/engineio"
-	"github.com/parley-chat/parley/core/socket"
 )
 
 // ExampleServer serves events of an application's own, and nothing of Parley's services.
 func ExampleServer() {
-	// The transport opens WebSocket connections; it serves nothing by itself here.
-	handshake, err := socket.NewHandshake(socket.HandshakeConfig{Authenticator: nobody{}})
-	check(err)
-	transport, err := netws.New(netws.Config{Handshake: handshake, Acceptor: nobody{}})
+	// The transport only opens WebSocket connections, for the server.
+	transport, err := netws.New(netws.Config{UpgradeOnly: true})
 	check(err)
 	server, err := socketio.New(socketio.Config{
 		Engine: engineio.Config{Upgrader: transport},

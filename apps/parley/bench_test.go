@@ -16,8 +16,6 @@ import (
 	"github.com/parley-chat/parley/adapters/netws"
 	"github.com/parley-chat/parley/adapters/socketio"
 	"github.com/parley-chat/parley/adapters/socketio/engineio"
-	"github.com/parley-chat/parley/core/fault"
-	"github.com/parley-chat/parley/core/socket"
 )
 
 // TestBench holds that the load generator speaks each wire: everybody joins, everything sent is acknowledged, and everybody
@@ -74,11 +72,7 @@ const besideArg = "beside"
 
 // beside is a server of Socket.IO without chat, that answers what package bench asks.
 func beside() error {
-	handshake, err := socket.NewHandshake(socket.HandshakeConfig{Authenticator: nobody{}})
-	if err != nil {
-		return err
-	}
-	transport, err := netws.New(netws.Config{Handshake: handshake, Acceptor: nobody{}})
+	transport, err := netws.New(netws.Config{UpgradeOnly: true})
 	if err != nil {
 		return err
 	}
@@ -115,19 +109,4 @@ func beside() error {
 		fmt.Println(n)
 	}
 	return in.Err()
-}
-
-// nobody is asked nothing: the transport only carries Socket.IO.
-type nobody struct{}
-
-func (nobody) Token(context.Context, string) (socket.Identity, error) {
-	return socket.Identity{}, fault.Unauthenticated
-}
-
-func (nobody) Ticket(context.Context, string) (socket.Identity, error) {
-	return socket.Identity{}, fault.Unauthenticated
-}
-
-func (nobody) Accept(socket.Conn, socket.Hello) (socket.Receiver, error) {
-	return nil, fault.Unavailable
 }

@@ -3,20 +3,25 @@ package socket
 import (
 	"fmt"
 	"log/slog"
+	"net/http"
 	"runtime"
 	"runtime/debug"
 	"time"
 
 	"github.com/parley-chat/parley/core/fault"
 	"github.com/parley-chat/parley/core/internal/settings"
+	"github.com/parley-chat/parley/core/problem"
 )
 
 // TransportConfig is what a transport needs. Zero fields without "required" mean the default.
 type TransportConfig struct {
-	// Handshake decides who may connect. Required.
+	// Handshake decides who may connect. Required, unless UpgradeOnly is set.
 	Handshake *Handshake
-	// Acceptor takes the connections over. Required.
+	// Acceptor takes the connections over. Required, unless UpgradeOnly is set.
 	Acceptor Acceptor
+	// UpgradeOnly says that the transport only opens connections for other protocols, by its method Upgrade. Its
+	// ServeHTTP answers 404 then.
+	UpgradeOnly bool
 	// MaxMessage is the longest message that a client may send, in bytes. Default 64 KiB.
 	MaxMessage int
 	// PingInterval is the time between two pings. A transport need not ping a client that it has heard
@@ -40,8 +45,8 @@ type TransportConfig struct {
 // used; transport is the package in whose name it speaks.
 func (cfg TransportConfig) Complete(transport string) (TransportConfig, error) {
 	c := settings.Of(transport + ": Config")
-	c.Require("Handshake", cfg.Handshake == nil)
-	c.Require("Acceptor", cfg.Acceptor == nil)
+	c.Require("Handshake", cfg.Handshake == nil && !cfg.UpgradeOnly)
+	c.Require("Acceptor", cfg.Acceptor == nil && !cfg.UpgradeOnly)
 	settings.Default(c, "MaxMessage", &cfg.MaxMessage, 64<<10)
 	settings.Default(c, "PingInterval", &cfg.PingInterval, 25*time.Second)
 	settings.Default(c, "IdleTimeout", &cfg.IdleTimeout, 60*time.Second)
@@ -54,6 +59,18 @@ func (cfg TransportConfig) Complete(transport string) (TransportConfig, error) {
 		cfg.Log = slog.New(slog.DiscardHandler)
 	}
 	return cfg, c.Err()
+}
+
+// errUpgradeOnly is the answer of a transport that only opens connections for other protocols.
+var errUpgradeOnly = fault.New(fault.NotFound, "no_socket", "there is no socket here")
+
+// Admit is [Handshake.Admit] of this transport's handshake. With UpgradeOnly it answers 404. cfg is complete.
+func (cfg *TransportConfig) Admit(w http.ResponseWriter, r *http.Request, ready <-chan struct{}) (Hello, bool) {
+	if cfg.UpgradeOnly {
+		problem.Write(w, errUpgradeOnly)
+		return Hello{}, false
+	}
+	return cfg.Handshake.Admit(w, r, ready)
 }
 
 // Options returns o with this transport's defaults in the place of what is not positive. cfg is complete.

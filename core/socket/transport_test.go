@@ -5,6 +5,8 @@ import (
 	"context"
 	"errors"
 	"log/slog"
+	"net/http"
+	"net/http/httptest"
 	"runtime"
 	"testing"
 	"time"
@@ -80,6 +82,27 @@ func TestATransportHasDefaults(t *testing.T) {
 	again, err := cfg.Complete("nets")
 	require.NoError(t, err)
 	assert.Equal(t, *cfg, again)
+}
+
+func TestATransportMayOnlyUpgrade(t *testing.T) {
+	t.Parallel()
+	cfg, err := socket.TransportConfig{UpgradeOnly: true}.Complete("nets")
+	require.NoError(t, err)
+	r := httptest.NewRequest(http.MethodGet, "/socket", nil)
+	for name, value := range map[string]string{
+		"Connection": "Upgrade", "Upgrade": "websocket", "Sec-WebSocket-Version": "13", "Sec-WebSocket-Key": "AAAAAAAAAAAAAAAAAAAAAA==",
+	} {
+		r.Header.Set(name, value)
+	}
+	ready := make(chan struct{})
+	close(ready)
+	w := httptest.NewRecorder()
+	_, ok := cfg.Admit(w, r, ready)
+	assert.False(t, ok)
+	assert.Equal(t, http.StatusNotFound, w.Code)
+	assert.Contains(t, w.Body.String(), "no_socket")
+	w = httptest.NewRecorder()
+	assert.True(t, socket.AdmitUpgrade(w, r, ready), w.Body.String())
 }
 
 func TestATransportNamesWhatIsWrong(t *testing.T) {

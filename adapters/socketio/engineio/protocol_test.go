@@ -16,24 +16,8 @@ import (
 	"github.com/parley-chat/parley/adapters/nbiows"
 	"github.com/parley-chat/parley/adapters/netws"
 	"github.com/parley-chat/parley/adapters/socketio/engineio"
-	"github.com/parley-chat/parley/core/fault"
 	"github.com/parley-chat/parley/core/socket"
 )
-
-// nobody lets nobody in by the transport's own handshake: it only opens connections here.
-type nobody struct{}
-
-func (nobody) Token(context.Context, string) (socket.Identity, error) {
-	return socket.Identity{}, fault.Unauthenticated
-}
-
-func (nobody) Ticket(context.Context, string) (socket.Identity, error) {
-	return socket.Identity{}, fault.Unauthenticated
-}
-
-func (nobody) Accept(socket.Conn, socket.Hello) (socket.Receiver, error) {
-	return nil, fault.Unauthenticated
-}
 
 // echo sends each message back, and says when the session is over.
 type echo struct {
@@ -65,18 +49,15 @@ func everywhere(t *testing.T, cfg engineio.Config, test func(p *place)) {
 	for _, name := range []string{"nbio", "net"} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			handshake, err := socket.NewHandshake(socket.HandshakeConfig{Authenticator: nobody{}})
-			if err != nil {
-				t.Fatal(err)
-			}
 			var carrier interface {
 				engineio.Upgrader
 				Run(ctx context.Context) error
 			}
+			var err error
 			if name == "net" {
-				carrier, err = netws.New(netws.Config{Handshake: handshake, Acceptor: nobody{}, CloseTimeout: 100 * time.Millisecond})
+				carrier, err = netws.New(netws.Config{UpgradeOnly: true, CloseTimeout: 100 * time.Millisecond})
 			} else {
-				carrier, err = nbiows.New(nbiows.Config{Handshake: handshake, Acceptor: nobody{}, CloseTimeout: 100 * time.Millisecond})
+				carrier, err = nbiows.New(nbiows.Config{UpgradeOnly: true, CloseTimeout: 100 * time.Millisecond})
 			}
 			if err != nil {
 				t.Fatal(err)
@@ -470,4 +451,24 @@ func TestASessionMovesToWebSocket(t *testing.T) {
 		p.hear(ws, "4still here")
 		p.refused(overWS+"&sid=abc", http.StatusBadRequest)
 	})
+}
+
+func TestAConfigurationNamesWhatIsWrong(t *testing.T) {
+	t.Parallel()
+	_, err := engineio.New(engineio.Config{
+		Origins: []string{"nonsense"}, PingInterval: -1, PingTimeout: -1, UpgradeTimeout: -1, ConnectTimeout: -1, CloseTimeout: -1,
+		MaxPayload: -1, MaxQueued: -1, MaxSessions: -1,
+	})
+	if err == nil {
+		t.Fatal("it is taken")
+	}
+	for _, want := range []string{
+		"Config.Accept is missing", "Config.Upgrader is missing", "Config.Origins: ", "Config.PingInterval is negative", "Config.PingTimeout is negative",
+		"Config.UpgradeTimeout is negative", "Config.ConnectTimeout is negative", "Config.CloseTimeout is negative", "Config.MaxPayload is negative",
+		"Config.MaxQueued is negative", "Config.MaxSessions is negative",
+	} {
+		if !strings.Contains(err.Error(), "engineio: "+want) {
+			t.Errorf("it does not say %q: %v", want, err)
+		}
+	}
 }

@@ -31,7 +31,6 @@ import (
 	"github.com/parley-chat/parley/adapters/netws"
 	"github.com/parley-chat/parley/adapters/socketio"
 	"github.com/parley-chat/parley/adapters/socketio/engineio"
-	"github.com/parley-chat/parley/core/fault"
 	"github.com/parley-chat/parley/core/socket"
 )
 
@@ -186,33 +185,14 @@ func serve(ctx context.Context, listener net.Listener, s settings) error {
 }
 
 func newCarrier(name string) (carrier, error) {
-	handshake, err := socket.NewHandshake(socket.HandshakeConfig{Authenticator: nobody{}})
-	if err != nil {
-		return nil, err
-	}
 	switch name {
 	case "nbio":
-		return nbiows.New(nbiows.Config{Handshake: handshake, Acceptor: nobody{}})
+		return nbiows.New(nbiows.Config{UpgradeOnly: true})
 	case "net":
-		return netws.New(netws.Config{Handshake: handshake, Acceptor: nobody{}})
+		return netws.New(netws.Config{UpgradeOnly: true})
 	default:
 		return nil, fmt.Errorf("there is no transport %q", name)
 	}
-}
-
-// nobody lets nobody in by the carrier's own handshake: it only opens connections here.
-type nobody struct{}
-
-func (nobody) Token(context.Context, string) (socket.Identity, error) {
-	return socket.Identity{}, fault.Unauthenticated
-}
-
-func (nobody) Ticket(context.Context, string) (socket.Identity, error) {
-	return socket.Identity{}, fault.Unauthenticated
-}
-
-func (nobody) Accept(socket.Conn, socket.Hello) (socket.Receiver, error) {
-	return nil, fault.Unauthenticated
 }
 
 // echo sends each message back.
