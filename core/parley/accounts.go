@@ -32,25 +32,12 @@ func NewAccounts(cfg Config) (*Accounts, error) {
 	var errs [3]error
 	r := cfg.Relay
 	r.Outbox, r.Publisher = cfg.Outbox, cfg.Publisher
-	if r.Log == nil {
-		r.Log = cfg.Log
-	}
+	cfg.share(nil, nil, nil, &r.Log)
 	p.relay, errs[0] = event.NewRelay(r)
 	a := cfg.Auth
 	a.Users, a.SignUps, a.Sessions, a.Codes, a.Nonces, a.Limiter = cfg.Users, cfg.SignUps, cfg.Sessions, cfg.Codes, cfg.Nonces, cfg.Limiter
 	a.Hasher, a.Issuer, a.Verifier = cfg.Hasher, cfg.Issuer, cfg.Verifier
-	if a.Normalize == nil {
-		a.Normalize = cfg.Normalize
-	}
-	if a.Now == nil {
-		a.Now = cfg.Now
-	}
-	if a.NewID == nil {
-		a.NewID = cfg.NewID
-	}
-	if a.Log == nil {
-		a.Log = cfg.Log
-	}
+	cfg.share(&a.Now, &a.NewID, &a.Normalize, &a.Log)
 	committed := cfg.Auth.Committed
 	a.Committed = func() {
 		p.relay.Wake()

@@ -34,12 +34,7 @@ func NewMailer(cfg Config) (*Mailer, error) {
 	}
 	w := cfg.Worker
 	w.Queue, w.Sender = cfg.MailQueue, cfg.Sender
-	if w.Now == nil {
-		w.Now = cfg.Now
-	}
-	if w.Log == nil {
-		w.Log = cfg.Log
-	}
+	cfg.share(&w.Now, nil, nil, &w.Log)
 	if w.Templates, errs[0] = mail.NewTemplates(cfg.Templates); errs[0] == nil {
 		p.worker, errs[1] = mail.NewWorker(w)
 	}

@@ -46,30 +46,14 @@ func newNode(cfg Config, tickets auth.Sweeper) (*Node, error) {
 	var errs [4]error
 	c := cfg.Chat
 	c.Store, c.Rooms, c.Members, c.Cache = cfg.Messages, cfg.Rooms, cfg.Members, cfg.Recent
-	if c.Normalize == nil {
-		c.Normalize = cfg.Normalize
-	}
-	if c.Now == nil {
-		c.Now = cfg.Now
-	}
-	if c.NewID == nil {
-		c.NewID = cfg.NewID
-	}
-	if c.Log == nil {
-		c.Log = cfg.Log
-	}
+	cfg.share(&c.Now, &c.NewID, &c.Normalize, &c.Log)
 	if p.Chat, errs[0] = chat.New(c); errs[0] == nil {
 		h := cfg.Hub
 		h.Chat, h.Fanout, h.Presence = p.Chat, cfg.Fanout, cfg.Presence
 		if h.Authenticator == nil {
 			h.Authenticator = cfg.Authenticator
 		}
-		if h.Now == nil {
-			h.Now = cfg.Now
-		}
-		if h.Log == nil {
-			h.Log = cfg.Log
-		}
+		cfg.share(&h.Now, nil, nil, &h.Log)
 		p.Hub, errs[1] = realtime.NewHub(h)
 	}
 	p.Handshake, errs[2] = socket.NewHandshake(socket.HandshakeConfig{

@@ -113,6 +113,22 @@ func (cfg *Config) defaults(c *settings.Check) {
 	settings.Default(c, "DrainTimeout", &cfg.DrainTimeout, 5*time.Second)
 }
 
+// share gives a service what all have in common, where it has nothing of its own. What a service does not have is nil.
+func (cfg *Config) share(now *func() time.Time, newID *func() string, normalize *func(string) string, log **slog.Logger) {
+	if now != nil && *now == nil {
+		*now = cfg.Now
+	}
+	if newID != nil && *newID == nil {
+		*newID = cfg.NewID
+	}
+	if normalize != nil && *normalize == nil {
+		*normalize = cfg.Normalize
+	}
+	if *log == nil {
+		*log = cfg.Log
+	}
+}
+
 // stray refuses a port that stands among the settings of a service.
 func stray(c *settings.Check, field string, there bool) {
 	if there {
