@@ -1,7 +1,6 @@
 package socketio
 
 import (
-	"bytes"
 	"encoding/base64"
 	"encoding/json"
 	"fmt"
@@ -163,24 +162,12 @@ func TestTheReferenceWritesAndReadsTheSame(t *testing.T) {
 	if binary < 1000 {
 		t.Errorf("only %d packets have attachments", binary)
 	}
-	input, err := json.Marshal(all)
-	if err != nil {
-		t.Fatal(err)
-	}
-	cmd := nodejs.Command(t.Context(), modules, "-e", codec)
-	cmd.Stdin = bytes.NewReader(input)
-	var complaints bytes.Buffer
-	cmd.Stderr = &complaints
-	output, err := cmd.Output()
-	if err != nil {
-		t.Fatalf("node: %v\n%s", err, &complaints)
-	}
 	var results []struct {
 		Theirs []any
 		Read   []described
 	}
-	if err := json.Unmarshal(output, &results); err != nil || len(results) != len(all) {
-		t.Fatalf("node answers %d of %d: %v", len(results), len(all), err)
+	if nodejs.Map(t, modules, codec, all, &results); len(results) != len(all) {
+		t.Fatalf("node answers %d of %d", len(results), len(all))
 	}
 	for i, e := range all {
 		want := normal(t, e.Packet)

@@ -90,6 +90,26 @@ type line struct {
 	Done  bool            `json:"done"` // there are no more cases
 }
 
+// Map runs a script of JavaScript that reads in as JSON from its standard input, and writes out to its standard output. It
+// fails t if that does not work, with what the script complains of.
+func Map(t testing.TB, modules, script string, in, out any) {
+	t.Helper()
+	input, err := json.Marshal(in)
+	if err != nil {
+		t.Fatal(err)
+	}
+	cmd := Command(t.Context(), modules, "-e", script)
+	cmd.Stdin = bytes.NewReader(input)
+	var output, complaints bytes.Buffer
+	cmd.Stdout, cmd.Stderr = &output, &complaints
+	if err := cmd.Run(); err != nil {
+		t.Fatalf("node: %v\n%s", err, &complaints)
+	}
+	if err := json.Unmarshal(output.Bytes(), out); err != nil {
+		t.Fatalf("what node writes is not what is expected: %v", err)
+	}
+}
+
 // Play runs a script that is written with play.js, which stands beside the packages' package.json. Each of its cases is a
 // subtest. argument is what the script finds in play.argument. It fails after patience.
 func Play(t *testing.T, modules, script string, argument any, patience time.Duration, answers map[string]Answer) {

@@ -3,7 +3,6 @@ package engineio
 import (
 	"bytes"
 	"encoding/base64"
-	"encoding/json"
 	"math/rand/v2"
 	"slices"
 	"strings"
@@ -71,24 +70,12 @@ func TestTheReferenceReadsTheSamePayloads(t *testing.T) {
 		}
 		payloads = append(payloads, string(s))
 	}
-	input, err := json.Marshal(payloads)
-	if err != nil {
-		t.Fatal(err)
-	}
-	cmd := nodejs.Command(t.Context(), modules, "-e", codec)
-	cmd.Stdin = bytes.NewReader(input)
-	var complaints bytes.Buffer
-	cmd.Stderr = &complaints
-	output, err := cmd.Output()
-	if err != nil {
-		t.Fatalf("node: %v\n%s", err, &complaints)
-	}
 	var results []struct {
 		Read  []readPacket
 		Again string
 	}
-	if err := json.Unmarshal(output, &results); err != nil || len(results) != len(payloads) {
-		t.Fatalf("node answers %d of %d: %v", len(results), len(payloads), err)
+	if nodejs.Map(t, modules, codec, payloads, &results); len(results) != len(payloads) {
+		t.Fatalf("node answers %d of %d", len(results), len(payloads))
 	}
 	same, refused, lenient := 0, 0, 0
 	for i, payload := range payloads {

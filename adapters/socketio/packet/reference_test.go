@@ -1,7 +1,6 @@
 package packet
 
 import (
-	"bytes"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -73,20 +72,9 @@ func TestTheReferenceReadsTheSame(t *testing.T) {
 		}
 		texts = append(texts, strings.ToValidUTF8(string(b), "?"))
 	}
-	input, err := json.Marshal(texts)
-	if err != nil {
-		t.Fatal(err)
-	}
-	cmd := nodejs.Command(t.Context(), modules, "-e", reference)
-	cmd.Stdin = bytes.NewReader(input)
-	var output, complaints bytes.Buffer
-	cmd.Stdout, cmd.Stderr = &output, &complaints
-	if err := cmd.Run(); err != nil {
-		t.Fatalf("node: %v\n%s", err, &complaints)
-	}
 	var results []read
-	if err := json.Unmarshal(output.Bytes(), &results); err != nil || len(results) != len(texts) {
-		t.Fatalf("node answers %d of %d: %v", len(results), len(texts), err)
+	if nodejs.Map(t, modules, reference, texts, &results); len(results) != len(texts) {
+		t.Fatalf("node answers %d of %d", len(results), len(texts))
 	}
 	both, neither, stricter := 0, 0, map[string]int{}
 	for i, text := range texts {
