@@ -83,7 +83,7 @@ var _ mail.Sender = (*Mailbox)(nil)
 // alone.
 func Open(cfg Config) (*Mailbox, error) {
 	if cfg.Folder == "" {
-		return nil, errors.New("filemail: Config.Folder is required")
+		return nil, errors.New("filemail: Config.Folder is missing")
 	}
 	if cfg.Keep < 0 {
 		return nil, errors.New("filemail: Config.Keep is negative")

@@ -256,7 +256,7 @@ type Client struct {
 func Dial(ctx context.Context, cfg Config) (*Client, error) {
 	var errs []error
 	if cfg.URL == "" {
-		errs = append(errs, errors.New("wsclient: Config.URL is required"))
+		errs = append(errs, errors.New("wsclient: Config.URL is missing"))
 	} else if u, err := url.Parse(cfg.URL); err != nil || u.Host == "" || (u.Scheme != "ws" && u.Scheme != "wss") {
 		errs = append(errs, fmt.Errorf("wsclient: Config.URL %q is no ws or wss address", cfg.URL))
 	}

@@ -475,7 +475,7 @@ func TestDialRefusesBadConfig(t *testing.T) {
 	t.Parallel()
 	token := func(context.Context) (string, error) { return "", nil }
 	_, err := wsclient.Dial(t.Context(), wsclient.Config{Token: token, Ticket: token})
-	require.ErrorContains(t, err, "Config.URL is required")
+	require.ErrorContains(t, err, "Config.URL is missing")
 	require.ErrorContains(t, err, "more than one of Tokens, Token and Ticket")
 	_, err = wsclient.Dial(t.Context(), wsclient.Config{URL: "http://x"})
 	require.ErrorContains(t, err, "no ws or wss address")

@@ -73,10 +73,10 @@ type Config struct {
 func Namespace(cfg Config) (socketio.Namespace, error) {
 	var errs []error
 	if cfg.Acceptor == nil {
-		errs = append(errs, errors.New("bridge: Config.Acceptor is required"))
+		errs = append(errs, errors.New("bridge: Config.Acceptor is missing"))
 	}
 	if cfg.Authenticator == nil {
-		errs = append(errs, errors.New("bridge: Config.Authenticator is required"))
+		errs = append(errs, errors.New("bridge: Config.Authenticator is missing"))
 	}
 	if cfg.Timeout < 0 {
 		errs = append(errs, errors.New("bridge: Config.Timeout is negative"))

@@ -116,26 +116,30 @@ type Server struct {
 // New checks the configuration, all of it at once. Nothing runs until [Server.Run].
 func New(cfg Config) (*Server, error) {
 	var errs []error
+	wrong := func(format string, args ...any) { errs = append(errs, fmt.Errorf("engineio: Config."+format, args...)) }
 	if cfg.Accept == nil {
-		errs = append(errs, errors.New("engineio: Config.Accept is required"))
+		wrong("Accept is missing")
 	}
 	if cfg.Upgrader == nil && !cfg.NoWebSocket {
-		errs = append(errs, errors.New("engineio: Config.Upgrader is required unless NoWebSocket is set"))
+		wrong("Upgrader is missing, and NoWebSocket is not set")
 	}
 	if cfg.NoPolling && cfg.NoWebSocket {
-		errs = append(errs, errors.New("engineio: Config.NoPolling and NoWebSocket leave no transport"))
+		wrong("NoPolling and NoWebSocket leave no transport")
 	}
 	origins, err := socket.ParseOrigins(cfg.Origins)
 	if err != nil {
-		errs = append(errs, fmt.Errorf("engineio: Config.Origins: %w", err))
+		wrong("Origins: %w", err)
 	}
-	orDefault(&cfg.PingInterval, 25*time.Second)
-	orDefault(&cfg.PingTimeout, 20*time.Second)
-	orDefault(&cfg.UpgradeTimeout, 10*time.Second)
-	orDefault(&cfg.CloseTimeout, 5*time.Second)
-	orDefault(&cfg.MaxPayload, 1_000_000)
-	orDefault(&cfg.MaxQueued, 1<<20)
-	orDefault(&cfg.MaxSessions, 1_000_000)
+	if cfg.ConnectTimeout < 0 {
+		wrong("ConnectTimeout is negative")
+	}
+	orDefault(wrong, "PingInterval", &cfg.PingInterval, 25*time.Second)
+	orDefault(wrong, "PingTimeout", &cfg.PingTimeout, 20*time.Second)
+	orDefault(wrong, "UpgradeTimeout", &cfg.UpgradeTimeout, 10*time.Second)
+	orDefault(wrong, "CloseTimeout", &cfg.CloseTimeout, 5*time.Second)
+	orDefault(wrong, "MaxPayload", &cfg.MaxPayload, 1_000_000)
+	orDefault(wrong, "MaxQueued", &cfg.MaxQueued, 1<<20)
+	orDefault(wrong, "MaxSessions", &cfg.MaxSessions, 1_000_000)
 	if err := errors.Join(errs...); err != nil {
 		return nil, err
 	}
@@ -151,8 +155,12 @@ func New(cfg Config) (*Server, error) {
 	return srv, nil
 }
 
-func orDefault[T int | time.Duration](v *T, otherwise T) {
-	if *v <= 0 {
+// orDefault gives a field its default if it is zero, and refuses it if it is negative.
+func orDefault[T int | time.Duration](wrong func(string, ...any), name string, v *T, otherwise T) {
+	switch {
+	case *v < 0:
+		wrong("%s is negative", name)
+	case *v == 0:
 		*v = otherwise
 	}
 }

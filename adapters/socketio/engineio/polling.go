@@ -62,24 +62,29 @@ func (p *polling) drop(code int, text string) {
 	}
 }
 
+// asked returns what a request of HTTP long-polling needs, or why it is refused. A request while another of its kind is under
+// way, as busy tells, ends the session. s.mu is held.
+func (s *Session) asked(busy func(*polling) bool) (*polling, *refusal) {
+	s.overdue()
+	switch {
+	case s.state == stateClosed:
+		return nil, errUnknownSession
+	case s.ws != nil:
+		return nil, errBadRequest
+	case busy(s.polling):
+		s.abort(TransportError, socket.CloseProtocolError, closeFrame)
+		return nil, errBadRequest
+	}
+	return s.polling, nil
+}
+
 // poll answers a GET: with what is queued, at once or when there is something.
 func (s *Session) poll(w http.ResponseWriter, r *http.Request) {
 	s.mu.Lock()
-	s.overdue()
-	p := s.polling
-	switch {
-	case s.state == stateClosed:
+	p, why := s.asked(func(p *polling) bool { return p.turn != nil })
+	if why != nil {
 		s.mu.Unlock()
-		refuse(w, r, errUnknownSession)
-		return
-	case s.ws != nil:
-		s.mu.Unlock()
-		refuse(w, r, errBadRequest)
-		return
-	case p.turn != nil:
-		s.abort(TransportError, socket.CloseProtocolError, closeFrame)
-		s.mu.Unlock()
-		refuse(w, r, errBadRequest)
+		refuse(w, r, why)
 		return
 	}
 	t := &turn{ready: make(chan struct{}, 1)}
@@ -138,21 +143,10 @@ func (s *Session) poll(w http.ResponseWriter, r *http.Request) {
 // post takes the packets of a POST.
 func (s *Session) post(w http.ResponseWriter, r *http.Request) {
 	s.mu.Lock()
-	s.overdue()
-	p := s.polling
-	switch {
-	case s.state == stateClosed:
+	p, why := s.asked(func(p *polling) bool { return p.posting })
+	if why != nil {
 		s.mu.Unlock()
-		refuse(w, r, errUnknownSession)
-		return
-	case s.ws != nil:
-		s.mu.Unlock()
-		refuse(w, r, errBadRequest)
-		return
-	case p.posting:
-		s.abort(TransportError, socket.CloseProtocolError, closeFrame)
-		s.mu.Unlock()
-		refuse(w, r, errBadRequest)
+		refuse(w, r, why)
 		return
 	}
 	p.posting = true
