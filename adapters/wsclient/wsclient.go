@@ -269,11 +269,14 @@ func Dial(ctx context.Context, cfg Config) (*Client, error) {
 	if sources > 1 {
 		errs = append(errs, errors.New("wsclient: Config has more than one of Tokens, Token and Ticket"))
 	}
-	for name, n := range map[string]int{"Queue": cfg.Queue, "Burst": cfg.Burst, "Window": cfg.Window} {
-		if n < 0 {
-			errs = append(errs, fmt.Errorf("wsclient: Config.%s is negative", name))
-		}
-	}
+	orDefault(&errs, "Queue", &cfg.Queue, 1024)
+	orDefault(&errs, "Burst", &cfg.Burst, 50)
+	orDefault(&errs, "Window", &cfg.Window, 64)
+	orDefault(&errs, "AckTimeout", &cfg.AckTimeout, 10*time.Second)
+	orDefault(&errs, "MinPause", &cfg.MinPause, 100*time.Millisecond)
+	orDefault(&errs, "MaxPause", &cfg.MaxPause, 10*time.Second)
+	orDefault(&errs, "HandshakeTimeout", &cfg.HandshakeTimeout, 10*time.Second)
+	orDefault(&errs, "IdleTimeout", &cfg.IdleTimeout, 90*time.Second)
 	if err := errors.Join(errs...); err != nil {
 		return nil, err
 	}
@@ -286,13 +289,8 @@ func Dial(ctx context.Context, cfg Config) (*Client, error) {
 	if cfg.Jitter == nil {
 		cfg.Jitter = mathrand.Float64
 	}
-	cfg.Queue = cmp.Or(cfg.Queue, 1024)
-	cfg.Rate, cfg.Burst, cfg.Window = cmp.Or(cfg.Rate, 20), cmp.Or(cfg.Burst, 50), cmp.Or(cfg.Window, 64)
-	cfg.AckTimeout = orDefault(cfg.AckTimeout, 10*time.Second)
-	cfg.MinPause = orDefault(cfg.MinPause, 100*time.Millisecond)
-	cfg.MaxPause = max(orDefault(cfg.MaxPause, 10*time.Second), cfg.MinPause)
-	cfg.HandshakeTimeout = orDefault(cfg.HandshakeTimeout, 10*time.Second)
-	cfg.IdleTimeout = orDefault(cfg.IdleTimeout, 90*time.Second)
+	cfg.Rate = cmp.Or(cfg.Rate, 20)
+	cfg.MaxPause = max(cfg.MaxPause, cfg.MinPause)
 
 	c := &Client{
 		cfg: cfg, done: make(chan struct{}),
@@ -310,11 +308,14 @@ func Dial(ctx context.Context, cfg Config) (*Client, error) {
 	return c, nil
 }
 
-func orDefault(d, otherwise time.Duration) time.Duration {
-	if d <= 0 {
-		return otherwise
+// orDefault gives a field its default if it is zero, and refuses it if it is negative.
+func orDefault[N int | time.Duration](errs *[]error, name string, field *N, otherwise N) {
+	switch {
+	case *field < 0:
+		*errs = append(*errs, fmt.Errorf("wsclient: Config.%s is negative", name))
+	case *field == 0:
+		*field = otherwise
 	}
-	return d
 }
 
 // Done is closed when the client has ended: by Close, or because the server closed it for good.

@@ -477,6 +477,12 @@ func TestDialRefusesBadConfig(t *testing.T) {
 	_, err := wsclient.Dial(t.Context(), wsclient.Config{Token: token, Ticket: token})
 	require.ErrorContains(t, err, "Config.URL is missing")
 	require.ErrorContains(t, err, "more than one of Tokens, Token and Ticket")
+	_, err = wsclient.Dial(t.Context(), wsclient.Config{
+		URL: "ws://x", Queue: -1, Burst: -1, Window: -1, AckTimeout: -1, MinPause: -1, MaxPause: -1, HandshakeTimeout: -1, IdleTimeout: -1,
+	})
+	for _, field := range []string{"Queue", "Burst", "Window", "AckTimeout", "MinPause", "MaxPause", "HandshakeTimeout", "IdleTimeout"} {
+		require.ErrorContains(t, err, "wsclient: Config."+field+" is negative")
+	}
 	_, err = wsclient.Dial(t.Context(), wsclient.Config{URL: "http://x"})
 	require.ErrorContains(t, err, "no ws or wss address")
 }
