@@ -66,9 +66,16 @@ func NewRemoteKeys(cfg RemoteKeysConfig) (*RemoteKeys, error) {
 			CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
 		}
 	}
-	for d, byDefault := range map[*time.Duration]time.Duration{&cfg.Timeout: 3 * time.Second, &cfg.Refresh: 5 * time.Minute, &cfg.Pause: time.Second} {
-		if *d <= 0 {
-			*d = byDefault
+	for _, d := range []struct {
+		name      string
+		value     *time.Duration
+		byDefault time.Duration
+	}{{"Timeout", &cfg.Timeout, 3 * time.Second}, {"Refresh", &cfg.Refresh, 5 * time.Minute}, {"Pause", &cfg.Pause, time.Second}} {
+		switch {
+		case *d.value < 0:
+			return nil, fmt.Errorf("jwtauth: remote keys: the field %s is negative", d.name)
+		case *d.value == 0:
+			*d.value = d.byDefault
 		}
 	}
 	if cfg.Now == nil {

@@ -131,3 +131,11 @@ func TestRemoteKeysNeedAnAddress(t *testing.T) {
 		assert.ErrorContains(t, err, "URL", "%q", u)
 	}
 }
+
+func TestRemoteKeysRefuseNegativeTimes(t *testing.T) {
+	for field, cfg := range map[string]jwtauth.RemoteKeysConfig{"Timeout": {Timeout: -1}, "Refresh": {Refresh: -1}, "Pause": {Pause: -1}} {
+		cfg.URL = "http://auth.example.com"
+		_, err := jwtauth.NewRemoteKeys(cfg)
+		assert.ErrorContains(t, err, field+" is negative")
+	}
+}

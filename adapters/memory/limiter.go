@@ -40,12 +40,10 @@ func (l *Limiter) Allow(ctx context.Context, key string, r auth.Rate, now time.T
 	if err := alive(ctx); err != nil {
 		return 0, err
 	}
-	if r.Burst <= 0 || r.Per <= 0 {
+	interval, window, limited := r.Cell(time.Nanosecond)
+	if !limited {
 		return 0, nil
 	}
-	interval := max(r.Per/time.Duration(r.Burst), 1)
-	// Not r.Per: what the division lost must not add up to one attempt more.
-	window := interval * time.Duration(r.Burst)
 
 	l.mu.Lock()
 	defer l.mu.Unlock()

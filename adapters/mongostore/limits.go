@@ -31,12 +31,11 @@ var errNoLimit = fault.New(fault.NotFound, "limit_not_found", "the key has its w
 
 // Allow implements auth.Limiter, to the microsecond.
 func (l *Limiter) Allow(ctx context.Context, key string, r auth.Rate, now time.Time) (time.Duration, error) {
-	if r.Burst <= 0 || r.Per <= 0 {
+	each, all, limited := r.Cell(time.Microsecond)
+	if !limited {
 		return 0, nil
 	}
-	interval := max(r.Per/time.Duration(r.Burst), time.Microsecond).Microseconds()
-	// Not r.Per: what the division lost must not add up to one attempt more.
-	window := interval * int64(r.Burst)
+	interval, window := each.Microseconds(), all.Microseconds()
 	sum := sha256.Sum256([]byte(key))
 	name, at := hex.EncodeToString(sum[:]), micros(now)
 	const op = "take from an allowance"

@@ -41,12 +41,11 @@ return '0'
 
 // Allow takes one from the key's allowance, or says how long to wait.
 func (l *Limiter) Allow(ctx context.Context, key string, r auth.Rate, now time.Time) (time.Duration, error) {
-	if r.Burst <= 0 || r.Per <= 0 {
+	each, all, limited := r.Cell(time.Microsecond)
+	if !limited {
 		return 0, nil
 	}
-	interval := max(r.Per/time.Duration(r.Burst), time.Microsecond).Microseconds()
-	// Not r.Per: what the division lost must not add up to one attempt more.
-	window := interval * int64(r.Burst)
+	interval, window := each.Microseconds(), all.Microseconds()
 	const op = "take from an allowance"
 	reply, err := l.store.run(ctx, op, takeOne, []string{l.store.key("l:"+escape(key), "")}, score(now), interval, window)
 	if err != nil {

@@ -236,6 +236,17 @@ type Rate struct {
 	Per   time.Duration
 }
 
+// Cell returns the rate as the generic cell rate algorithm counts it (ITU-T I.371), in whole steps of a [Limiter]'s clock: one
+// attempt each interval, and no more than window ahead. window may be a little shorter than Per, so that what the division
+// loses does not add up to one attempt more. limited is false for a rate without Burst or Per, which allows everything.
+func (r Rate) Cell(step time.Duration) (interval, window time.Duration, limited bool) {
+	if r.Burst <= 0 || r.Per <= 0 {
+		return 0, 0, false
+	}
+	interval = max(r.Per/time.Duration(r.Burst), step).Truncate(step)
+	return interval, interval * time.Duration(r.Burst), true
+}
+
 // Limiter counts attempts.
 //
 // It may be called from many goroutines.

@@ -78,3 +78,25 @@ func TestMailsHaveAnAllowanceForEachAction(t *testing.T) {
 		require.Equal(t, 12, sent)
 	})
 }
+
+func TestARateIsCountedInWholeSteps(t *testing.T) {
+	t.Parallel()
+	for _, c := range []struct {
+		rate             auth.Rate
+		step             time.Duration
+		interval, window time.Duration
+		limited          bool
+	}{
+		{auth.Rate{}, time.Microsecond, 0, 0, false},
+		{auth.Rate{Burst: 3}, time.Microsecond, 0, 0, false},
+		{auth.Rate{Per: time.Second}, time.Microsecond, 0, 0, false},
+		{auth.Rate{Burst: -1, Per: time.Second}, time.Microsecond, 0, 0, false},
+		{auth.Rate{Burst: 5, Per: time.Minute}, time.Microsecond, 12 * time.Second, time.Minute, true},
+		{auth.Rate{Burst: 3, Per: time.Second}, time.Microsecond, 333_333 * time.Microsecond, 999_999 * time.Microsecond, true},
+		{auth.Rate{Burst: 3, Per: time.Second}, time.Nanosecond, 333_333_333, 999_999_999, true},
+		{auth.Rate{Burst: 10, Per: 5}, time.Microsecond, time.Microsecond, 10 * time.Microsecond, true}, // no faster than the clock
+	} {
+		interval, window, limited := c.rate.Cell(c.step)
+		require.Equal(t, []any{c.interval, c.window, c.limited}, []any{interval, window, limited}, "%+v", c.rate)
+	}
+}
