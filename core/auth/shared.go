@@ -17,7 +17,7 @@ import (
 type SharedLimiterConfig struct {
 	// Shared counts the attempts of all processes. Required.
 	Shared Limiter
-	// Own counts the attempts of this process that were allowed, and alone while Shared is unavailable. Required.
+	// Own counts what Shared has allowed to this process. While Shared is unavailable, Own decides alone. Required.
 	Own Limiter
 	// Timeout bounds one call of Shared: somebody waits for it to sign in. Default 500 ms.
 	Timeout time.Duration

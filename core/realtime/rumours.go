@@ -9,8 +9,8 @@ import (
 )
 
 // A signal that says who has joined or left may be lost: the server was away, or this node did not hear it for a while. So each node
-// remembers whom the members here take to be present by what they were told, and compares that with Presence when the
-// room is compared. What was missed is told to the members here; nothing is published, since others may have heard it.
+// remembers who is present as far as the members here were told. It compares that with Presence each time that it compares
+// the room. It tells the members here what they missed. It publishes nothing, since other nodes may have heard the signal.
 
 const (
 	// joinedAfter is for how many renewals Presence has somebody before the members here are told that they have joined: their own

@@ -106,7 +106,7 @@ func (s *Session) poll(w http.ResponseWriter, r *http.Request) {
 	case t.last != nil:
 		frames = []*socket.Frame{t.last}
 	case r.Context().Err() != nil:
-		// Whether the client will come back is not known, and what it would get then neither.
+		// It is not known whether the client comes back, nor what it has got.
 		p.turn = nil
 		s.abort(TransportError, socket.CloseProtocolError, closeFrame)
 		s.mu.Unlock()
