@@ -130,8 +130,14 @@ func errNotBinary(f *socket.Frame) error {
 	return errors.New("the frame is not binary")
 }
 
+func TestJSONKeepsEveryPromise(t *testing.T) {
+	contract.On(t, "protocol", "JSON")
+	contract.Run(t, contract.Format(), func(*testing.T) contract.Wire { return openJSON() })
+}
+
 // TestASecondFormatKeepsEveryPromise runs the suite on a format that is deliberately different.
 func TestASecondFormatKeepsEveryPromise(t *testing.T) {
+	contract.On(t, "protocol", "packed, of the tests")
 	contract.Run(t, contract.Format(), func(*testing.T) contract.Wire { return openPacked() })
 }
 

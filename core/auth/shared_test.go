@@ -40,6 +40,7 @@ func TestASharedLimiterIsALimiter(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
+			contract.On(t, "auth.SharedLimiter", name)
 			contract.Run(t, contract.Limiter(), func(t *testing.T) auth.Limiter {
 				t.Helper()
 				faults := testkit.NewFaults(1)

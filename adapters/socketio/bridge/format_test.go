@@ -22,6 +22,7 @@ import (
 // them is tested by itself.
 func TestFormat(t *testing.T) {
 	const shapes = "the events have the names and the shapes of the old system"
+	contract.On(t, "socketio", "")
 	contract.Run(t, contract.Format(), func(*testing.T) contract.Wire {
 		return contract.Wire{
 			New:  func(s *protocol.Schema) protocol.Format { return format{schema: s} },
