@@ -1,11 +1,15 @@
 package socketio_test
 
 import (
+	"bufio"
 	"context"
+	"errors"
 	"fmt"
 	"io"
+	"net"
 	"net/http"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -82,12 +86,120 @@ func TestBadRequests(t *testing.T) {
 			if tt.method == "" {
 				tt.method = http.MethodGet
 			}
-			status, answer, _ := request(t, tt.method, url+tt.query, tt.body, tt.header...)
+			status, answer, h := request(t, tt.method, url+tt.query, tt.body, tt.header...)
 			if status != tt.status || strings.TrimSpace(answer) != tt.want {
 				t.Errorf("got %d %s, want %d %s", status, answer, tt.status, tt.want)
 			}
+			for _, name := range []string{"Cache-Control", "Content-Security-Policy", "Referrer-Policy", "X-Content-Type-Options", "X-Frame-Options"} {
+				if h.Get(name) == "" {
+					t.Errorf("no %s", name)
+				}
+			}
 		})
 	}
+}
+
+// TestABodyThatDoesNotArriveHoldsNothing: whatever a request asks for, its connection is closed while its body is
+// still to come. Nobody but the server has a limit on it here.
+func TestABodyThatDoesNotArriveHoldsNothing(t *testing.T) {
+	t.Parallel()
+	for _, tr := range []string{"nbio", "net"} {
+		t.Run(tr, func(t *testing.T) {
+			t.Parallel()
+			url, _, _ := serve(t, tr, socketio.Config{
+				Engine: engineio.Config{BodyTimeout: 50 * time.Millisecond, PingTimeout: time.Hour}, Namespaces: map[string]socketio.Namespace{"/": parrot(nil)},
+			})
+			var all sync.WaitGroup
+			defer all.Wait()
+			const body, chunks = "Content-Length: 9\r\n\r\n4", "Transfer-Encoding: chunked\r\n\r\n9\r\n4"
+			const preflight = "Origin: https://app.example.com\r\nAccess-Control-Request-Method: POST\r\n"
+			for name, c := range map[string]struct {
+				method, query, rest string
+				session             bool
+				want                int
+			}{
+				"a post":                      {"POST", "?EIO=4&transport=polling", body, true, 408},
+				"a post in chunks":            {"POST", "?EIO=4&transport=polling", chunks, true, 408},
+				"a post of nobody":            {"POST", "?EIO=4&transport=polling&sid=x", body, false, 400},
+				"a poll":                      {"GET", "?EIO=4&transport=polling", body, true, 400},
+				"a handshake":                 {"GET", "?EIO=4&transport=polling", body, false, 400},
+				"a handshake in chunks":       {"GET", "?EIO=4&transport=polling", chunks, false, 400},
+				"a handshake of WebSocket":    {"GET", "?EIO=4&transport=websocket", "Connection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n" + body, false, 400},
+				"a preflight":                 {"OPTIONS", "?EIO=4&transport=polling", preflight + body, false, 403},
+				"a preflight of its own host": {"OPTIONS", "?EIO=4&transport=polling", strings.Replace(preflight, "https://app.example.com", "http://x", 1) + chunks, false, 204},
+				"no method at all":            {"BREW", "?EIO=4&transport=polling", body, false, 400},
+			} {
+				if c.session {
+					s := sioclient.New(t, url, nil)
+					_, hello := s.Get()
+					s.Opened(hello)
+					c.query += "&sid=" + s.SID
+				}
+				host, path, _ := strings.Cut(strings.TrimPrefix(url, "http://"), "/")
+				conn := dialTCP(t, host)
+				if _, err := io.WriteString(conn, c.method+" /"+path+c.query+" HTTP/1.1\r\nHost: x\r\n"+c.rest); err != nil {
+					t.Fatal(err)
+				}
+				all.Go(func() { // they wait at the same time
+					if status, open := answered(conn); status != c.want || open {
+						t.Errorf("%s: got %d, open: %v; want %d", name, status, open, c.want)
+					}
+				})
+			}
+		})
+	}
+}
+
+// TestTwoLengthsEndTheConnection: what follows a request that has a Content-Length and chunks is not read
+// as another (RFC 9112 section 6.1).
+func TestTwoLengthsEndTheConnection(t *testing.T) {
+	t.Parallel()
+	url, _, _ := serve(t, "nbio", socketio.Config{Namespaces: map[string]socketio.Namespace{"/": parrot(nil)}})
+	host, path, _ := strings.Cut(strings.TrimPrefix(url, "http://"), "/")
+	for _, method := range []string{"GET", "POST", "OPTIONS"} {
+		s := sioclient.New(t, url, nil)
+		_, hello := s.Get()
+		s.Opened(hello)
+		c := dialTCP(t, host)
+		_, err := io.WriteString(c, method+" /"+path+"?EIO=4&transport=polling&sid="+s.SID+" HTTP/1.1\r\nHost: x\r\nContent-Length: 4\r\nTransfer-Encoding: chunked\r\n\r\n"+
+			"2\r\n40\r\n0\r\n\r\nGET /socket.io/?EIO=4&transport=polling HTTP/1.1\r\nHost: x\r\n\r\n")
+		if err != nil {
+			t.Fatal(err)
+		}
+		all, _ := io.ReadAll(c) // ends with the connection
+		if n := strings.Count(string(all), "HTTP/1.1 "); n != 1 {
+			t.Errorf("%s: %d answers: %q", method, n, all)
+		}
+	}
+}
+
+func dialTCP(t *testing.T, host string) net.Conn {
+	t.Helper()
+	c, err := new(net.Dialer).DialContext(t.Context(), "tcp", host)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = c.Close() })
+	_ = c.SetDeadline(time.Now().Add(20 * time.Second)) // of the test
+	return c
+}
+
+// answered returns the status of the answer, 0 if there is none, and whether the connection stays open after it.
+func answered(c net.Conn) (status int, open bool) {
+	from := bufio.NewReader(c)
+	answer, err := http.ReadResponse(from, nil)
+	if err != nil {
+		return 0, isTimeout(err)
+	}
+	_, _ = io.Copy(io.Discard, answer.Body)
+	_ = answer.Body.Close()
+	_, err = from.ReadByte()
+	return answer.StatusCode, err == nil || isTimeout(err)
+}
+
+func isTimeout(err error) bool {
+	var timeout net.Error
+	return errors.As(err, &timeout) && timeout.Timeout()
 }
 
 func TestOrigins(t *testing.T) {

@@ -35,6 +35,7 @@ func TestStalledRequestsHoldNobodyElseUp(t *testing.T) {
 	for name, text := range map[string]string{
 		"bodies":       "POST /auth/signin HTTP/1.1\r\nHost: x\r\nContent-Length: 9\r\n\r\n{",
 		"unknown path": "POST /nowhere HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n",
+		"polling":      "GET /socket.io/?EIO=4&transport=polling HTTP/1.1\r\nHost: x\r\nContent-Length: 9\r\n\r\n{",
 		"headers":      "POST /auth/signin HTTP/1.1\r\nHos",
 		"idle":         "GET /livez HTTP/1.1\r\nHost: x\r\n\r\n",
 	} {

@@ -64,6 +64,31 @@ func TestMailsHaveAnAllowanceForEachAction(t *testing.T) {
 		require.NoError(t, w.ForgotPassword(t.Context(), owner, "bob@example.com"))
 		require.Equal(t, before+1, w.mails())
 	})
+	t.Run("what one action has mailed, another may mail all the same", func(t *testing.T) {
+		t.Parallel()
+		w := newWorld(t, threeEach)
+		mails := func(do func() error) bool {
+			before := w.mails()
+			require.NoError(t, do())
+			return w.mails() > before
+		}
+		resend := func() error { return w.ResendVerification(t.Context(), owner, ada) }
+		forgot := func() error { return w.ForgotPassword(t.Context(), owner, ada) }
+		for range 3 {
+			require.NoError(t, w.SignUp(t.Context(), owner, in))
+		}
+		require.ErrorIs(t, w.SignUp(t.Context(), owner, in), auth.ErrTooMany)
+		for range 3 {
+			require.True(t, mails(resend))
+		}
+		require.False(t, mails(resend))
+		sent := w.verifications()
+		require.NoError(t, w.Verify(t.Context(), sent[len(sent)-1].VerificationCode))
+		for range 3 {
+			require.True(t, mails(forgot))
+		}
+		require.False(t, mails(forgot))
+	})
 	t.Run("all networks together are limited too", func(t *testing.T) {
 		t.Parallel()
 		w := newWorld(t, threeEach)

@@ -47,18 +47,23 @@ func RetryAfter(p fault.Problem) string {
 	return strconv.Itoa(int(math.Ceil(p.RetryAfter.Seconds())))
 }
 
-// Write answers a request with the problem document of err, for handlers that stand outside an API
-// framework. It sets Retry-After where err has one, and the headers that keep a browser from taking
-// the document for anything else.
-func Write(w http.ResponseWriter, err error) {
-	p := fault.Public(err)
-	h := w.Header()
-	h.Set("Content-Type", ContentType)
+// Secure sets the headers that keep a browser from taking an answer for anything but data, and from keeping
+// it. Whoever answers with a problem, or with a refusal in the words of another protocol, sets them.
+func Secure(h http.Header) {
 	h.Set("Cache-Control", "no-store")
 	h.Set("Content-Security-Policy", "default-src 'none'; frame-ancestors 'none'")
 	h.Set("Referrer-Policy", "no-referrer")
 	h.Set("X-Content-Type-Options", "nosniff")
 	h.Set("X-Frame-Options", "DENY")
+}
+
+// Write answers a request with the problem document of err, for handlers that stand outside an API
+// framework. It sets Retry-After where err has one, and the headers of [Secure].
+func Write(w http.ResponseWriter, err error) {
+	p := fault.Public(err)
+	h := w.Header()
+	h.Set("Content-Type", ContentType)
+	Secure(h)
 	if wait := RetryAfter(p); wait != "" {
 		h.Set("Retry-After", wait)
 	}

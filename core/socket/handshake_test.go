@@ -149,3 +149,47 @@ func TestAHandshakeHasNoBody(t *testing.T) {
 		}
 	}
 }
+
+// TestEveryRefusalHasTheSecurityHeaders: no browser takes one for a page, or keeps it.
+func TestEveryRefusalHasTheSecurityHeaders(t *testing.T) {
+	t.Parallel()
+	running, never := make(chan struct{}), make(chan struct{})
+	close(running)
+	good := map[string]string{"Connection": "Upgrade", "Upgrade": "websocket", "Sec-WebSocket-Version": "13", "Sec-WebSocket-Key": "dGhlIHNhbXBsZSBub25jZQ=="}
+	for name, c := range map[string]struct {
+		target, header, value string
+		body                  string
+		ready                 chan struct{}
+		want                  int
+	}{
+		"no handshake":      {"/socket?ticket=good", "Upgrade", "", "", running, http.StatusUpgradeRequired},
+		"an old version":    {"/socket?ticket=good", "Sec-WebSocket-Version", "8", "", running, http.StatusUpgradeRequired},
+		"a bad key":         {"/socket?ticket=good", "Sec-WebSocket-Key", "short", "", running, http.StatusUnprocessableEntity},
+		"a body":            {"/socket?ticket=good", "X", "", "hello", running, http.StatusUnprocessableEntity},
+		"no credentials":    {"/socket", "X", "", "", running, http.StatusUnauthorized},
+		"a foreign origin":  {"/socket?ticket=good", "Origin", "https://evil.example", "", running, http.StatusForbidden},
+		"another protocol":  {"/socket?ticket=good", "Sec-WebSocket-Protocol", "chat", "", running, http.StatusUnprocessableEntity},
+		"one that runs not": {"/socket?ticket=good", "X", "", "", never, http.StatusServiceUnavailable},
+	} {
+		h, err := socket.NewHandshake(socket.HandshakeConfig{Authenticator: doorman{}})
+		require.NoError(t, err)
+		ctx, cancel := context.WithCancel(t.Context())
+		if c.ready == never {
+			cancel() // nobody waits until it runs
+		}
+		r := httptest.NewRequestWithContext(ctx, http.MethodGet, c.target, strings.NewReader(c.body))
+		for name, value := range good {
+			r.Header.Set(name, value)
+		}
+		r.Header.Set(c.header, c.value)
+		w := httptest.NewRecorder()
+		_, ok := h.Admit(w, r, c.ready)
+		cancel()
+		assert.False(t, ok, name)
+		assert.Equal(t, c.want, w.Code, "%s: %s", name, w.Body)
+		assert.Equal(t, "application/problem+json", w.Header().Get("Content-Type"), name)
+		for _, header := range []string{"Cache-Control", "Content-Security-Policy", "Referrer-Policy", "X-Content-Type-Options", "X-Frame-Options"} {
+			assert.NotEmpty(t, w.Header().Get(header), "%s: %s", name, header)
+		}
+	}
+}

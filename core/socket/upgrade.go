@@ -105,8 +105,8 @@ func writeUpgradeRequired(w http.ResponseWriter) {
 	h.Add("Connection", "Upgrade") // beside close, if that is to be
 	h.Set("Upgrade", "websocket")
 	h.Set("Sec-WebSocket-Version", "13")
-	h.Set("Content-Type", "application/problem+json")
-	h.Set("Cache-Control", "no-store")
+	h.Set("Content-Type", problem.ContentType)
+	problem.Secure(h)
 	w.WriteHeader(http.StatusUpgradeRequired)
 	_ = json.NewEncoder(w).Encode(problem.Document{ // the client may be gone
 		Type: problem.Type("upgrade_required"), Title: "this address speaks WebSocket only",

@@ -35,6 +35,9 @@ func (srv *Server) admit(w http.ResponseWriter, r *http.Request) bool {
 		refuse(w, r, errForbidden)
 		return false
 	}
+	if r.Method == http.MethodOptions { // answered here
+		leave(w, r)
+	}
 	srv.cors.HandlerFunc(w, r)
 	return r.Method != http.MethodOptions
 }

@@ -76,8 +76,11 @@ type Config struct {
 	Owner func(r *http.Request) string
 	// PingInterval is the time from the answer to a ping until the next ping. Default 25 seconds.
 	PingInterval time.Duration
-	// PingTimeout is how long a client may take to answer a ping, to send a body, or to read an answer. Default 20 seconds.
+	// PingTimeout is how long a client may take to answer a ping, or to read an answer. Default 20 seconds.
 	PingTimeout time.Duration
+	// BodyTimeout is how long a client may take to send the body of a POST; one that is late is answered 408.
+	// Default 8 seconds.
+	BodyTimeout time.Duration
 	// UpgradeTimeout is how long a WebSocket connection may take to take a session over. Default 10 seconds.
 	UpgradeTimeout time.Duration
 	// ConnectTimeout is how long the application may take until it calls [Session.Keep]; then the session is closed.
@@ -135,6 +138,7 @@ func New(cfg Config) (*Server, error) {
 	}
 	orDefault(wrong, "PingInterval", &cfg.PingInterval, 25*time.Second)
 	orDefault(wrong, "PingTimeout", &cfg.PingTimeout, 20*time.Second)
+	orDefault(wrong, "BodyTimeout", &cfg.BodyTimeout, 8*time.Second)
 	orDefault(wrong, "UpgradeTimeout", &cfg.UpgradeTimeout, 10*time.Second)
 	orDefault(wrong, "CloseTimeout", &cfg.CloseTimeout, 5*time.Second)
 	orDefault(wrong, "MaxPayload", &cfg.MaxPayload, 1_000_000)

@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/parley-chat/parley/core/fault"
+	"github.com/parley-chat/parley/core/problem"
 	"github.com/parley-chat/parley/core/socket"
 )
 
@@ -44,6 +45,7 @@ var (
 	errBadRequest       = &refusal{http.StatusBadRequest, 3, "Bad request"}
 	errForbidden        = &refusal{http.StatusForbidden, 4, "Forbidden"}
 	errVersion          = &refusal{http.StatusBadRequest, 5, "Unsupported protocol version"}
+	errTimeout          = &refusal{http.StatusRequestTimeout, 3, "The body took too long"}
 	errTooLarge         = &refusal{http.StatusRequestEntityTooLarge, 3, "Payload too large"}
 	errFull             = &refusal{http.StatusServiceUnavailable, 4, "Too many sessions"}
 	errNotRunning       = &refusal{http.StatusServiceUnavailable, 4, "The server does not serve now"}
@@ -52,13 +54,13 @@ var (
 // refuse answers with a refusal. It does not wait for a body that may never come.
 func refuse(w http.ResponseWriter, r *http.Request, why *refusal) {
 	h := w.Header()
-	if r.ContentLength != 0 && r.ProtoMajor == 1 {
+	if why == errTimeout { // net/http is not to wait for it again
 		h.Set("Connection", "close")
-		_ = http.NewResponseController(w).SetReadDeadline(time.Now().Add(startTimeout))
+	} else {
+		leave(w, r)
 	}
 	h.Set("Content-Type", "application/json")
-	h.Set("Cache-Control", "no-store")
-	h.Set("X-Content-Type-Options", "nosniff")
+	problem.Secure(h)
 	if why.status == http.StatusServiceUnavailable {
 		h.Set("Retry-After", "1")
 	}
@@ -66,11 +68,29 @@ func refuse(w http.ResponseWriter, r *http.Request, why *refusal) {
 	_ = json.NewEncoder(w).Encode(why) // the client may be gone
 }
 
+// leave has the connection closed after an answer that leaves a body unread: net/http would wait for
+// the rest of it, and so would the answer.
+func leave(w http.ResponseWriter, r *http.Request) {
+	if r.ContentLength != 0 && r.ProtoMajor == 1 {
+		w.Header().Set("Connection", "close")
+		_ = http.NewResponseController(w).SetReadDeadline(time.Now().Add(startTimeout))
+	}
+}
+
 var _ http.Handler = (*Server)(nil)
 
 // ServeHTTP answers a request of either transport, at whatever path the server is mounted.
 func (srv *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	if len(r.TransferEncoding) > 0 && r.ProtoMajor == 1 {
+		// It may have had a Content-Length too, of which net/http says nothing, and what follows on the
+		// connection may have been another's (RFC 9112 section 6.1).
+		w.Header().Set("Connection", "close")
+	}
 	if !srv.admit(w, r) {
+		return
+	}
+	if r.Method != http.MethodPost && r.ContentLength != 0 { // nothing else has a body to wait for
+		refuse(w, r, errBadRequest)
 		return
 	}
 	query := r.URL.Query()
@@ -217,29 +237,32 @@ func (srv *Server) hello(s *Session, polling bool) []byte {
 
 // refusalOf says what a handshake is refused with that the application does not want.
 func refusalOf(err error) *refusal {
-	problem := fault.Public(err)
-	switch problem.Kind {
+	public := fault.Public(err)
+	switch public.Kind {
 	case fault.Unavailable, fault.Internal:
-		return &refusal{http.StatusServiceUnavailable, errForbidden.Code, problem.Title}
+		return &refusal{http.StatusServiceUnavailable, errForbidden.Code, public.Title}
 	case fault.Exhausted:
-		return &refusal{http.StatusTooManyRequests, errForbidden.Code, problem.Title}
+		return &refusal{http.StatusTooManyRequests, errForbidden.Code, public.Title}
 	default:
-		return &refusal{http.StatusForbidden, errForbidden.Code, problem.Title}
+		return &refusal{http.StatusForbidden, errForbidden.Code, public.Title}
 	}
 }
 
-// readBody reads the body of a POST, for at most PingTimeout.
+// readBody reads the body of a POST, for at most BodyTimeout.
 func (srv *Server) readBody(w http.ResponseWriter, r *http.Request) ([]byte, *refusal) {
 	if r.ContentLength > int64(srv.cfg.MaxPayload) {
 		return nil, errTooLarge
 	}
 	control := http.NewResponseController(w)
-	_ = control.SetReadDeadline(time.Now().Add(srv.cfg.PingTimeout)) // a writer without deadlines, as in tests, is no reason to refuse
+	late := time.Now().Add(srv.cfg.BodyTimeout)
+	_ = control.SetReadDeadline(late) // a writer without deadlines, as in tests, is no reason to refuse
 	body, err := io.ReadAll(http.MaxBytesReader(nil, r.Body, int64(srv.cfg.MaxPayload)))
 	var tooLarge *http.MaxBytesError
 	switch {
 	case errors.As(err, &tooLarge):
 		return nil, errTooLarge
+	case err != nil && !time.Now().Before(late): // the end of chunks that is missing is no time-out to net/http
+		return nil, errTimeout
 	case err != nil:
 		return nil, errBadRequest
 	}

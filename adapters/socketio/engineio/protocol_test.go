@@ -456,7 +456,7 @@ func TestASessionMovesToWebSocket(t *testing.T) {
 func TestAConfigurationNamesWhatIsWrong(t *testing.T) {
 	t.Parallel()
 	_, err := engineio.New(engineio.Config{
-		Origins: []string{"nonsense"}, PingInterval: -1, PingTimeout: -1, UpgradeTimeout: -1, ConnectTimeout: -1, CloseTimeout: -1,
+		Origins: []string{"nonsense"}, PingInterval: -1, PingTimeout: -1, BodyTimeout: -1, UpgradeTimeout: -1, ConnectTimeout: -1, CloseTimeout: -1,
 		MaxPayload: -1, MaxQueued: -1, MaxSessions: -1,
 	})
 	if err == nil {
@@ -464,7 +464,7 @@ func TestAConfigurationNamesWhatIsWrong(t *testing.T) {
 	}
 	for _, want := range []string{
 		"Config.Accept is missing", "Config.Upgrader is missing", "Config.Origins: ", "Config.PingInterval is negative", "Config.PingTimeout is negative",
-		"Config.UpgradeTimeout is negative", "Config.ConnectTimeout is negative", "Config.CloseTimeout is negative", "Config.MaxPayload is negative",
+		"Config.BodyTimeout is negative", "Config.UpgradeTimeout is negative", "Config.ConnectTimeout is negative", "Config.CloseTimeout is negative", "Config.MaxPayload is negative",
 		"Config.MaxQueued is negative", "Config.MaxSessions is negative",
 	} {
 		if !strings.Contains(err.Error(), "engineio: "+want) {
