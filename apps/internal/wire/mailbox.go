@@ -23,15 +23,28 @@ func fromThisMachine(r *http.Request, proxies []netip.Prefix) error {
 	for _, p := range proxies {
 		trusted = trusted || p.Contains(peer)
 	}
-	for _, name := range []string{"X-Forwarded-For", "X-Real-Ip", "Forwarded"} {
-		if r.Header.Get(name) != "" && (!trusted || r.Header.Get("X-Forwarded-For") == "") {
-			return errMailbox.Detail("it was asked for by a proxy that is not among PARLEY_TRUSTED_PROXIES, or does not say for whom; PARLEY_DEV_MAILBOX=public opens it")
-		}
+	if passedOn(r) && (!trusted || r.Header.Get("X-Forwarded-For") == "") {
+		return errMailbox.Detail("it was asked for by a proxy that is not among PARLEY_TRUSTED_PROXIES, or does not say for whom; PARLEY_DEV_MAILBOX=public opens it")
 	}
 	if !humaapi.ClientAddress(r, proxies).IsLoopback() || !isLoopbackHost(r.Host) {
 		return errMailbox.Detail("ask for it on the machine that it runs on, as localhost; PARLEY_DEV_MAILBOX=public opens it to everybody")
 	}
 	return nil
+}
+
+// passedOn reports whether a request shows that a proxy has passed it on. One that asks in HTTP/1.0 is one: people's
+// programs have not done that for long, and nginx does unless it is told otherwise, with a Host of its own and
+// without a word of for whom.
+func passedOn(r *http.Request) bool {
+	if !r.ProtoAtLeast(1, 1) {
+		return true
+	}
+	for name := range r.Header {
+		if name == "Via" || name == "Forwarded" || name == "X-Real-Ip" || strings.HasPrefix(name, "X-Forwarded-") {
+			return true
+		}
+	}
+	return false
 }
 
 // isLoopbackHost reports whether a Host header names this machine: localhost, 127.0.0.0/8 or [::1].

@@ -11,6 +11,9 @@ import (
 	"github.com/parley-chat/parley/core/fault"
 )
 
+// http10 stands among the headers of a request in HTTP/1.0.
+const http10 = "HTTP/1.0"
+
 func TestWhoMayReadTheDevelopmentMailbox(t *testing.T) {
 	t.Parallel()
 	type header map[string]string
@@ -38,6 +41,11 @@ func TestWhoMayReadTheDevelopmentMailbox(t *testing.T) {
 		"a proxy that nobody named":              {"127.0.0.1:40000", "localhost:5002", header{"X-Forwarded-For": "127.0.0.1"}, "", false},
 		"another kind of proxy":                  {"127.0.0.1:40000", "localhost:5002", header{"Forwarded": "for=127.0.0.1"}, "", false},
 		"a third kind of proxy":                  {"127.0.0.1:40000", "localhost:5002", header{"X-Real-IP": "127.0.0.1"}, "", false},
+		"a proxy that names itself":              {"127.0.0.1:40000", "localhost:5002", header{"Via": "1.1 cache"}, "", false},
+		"a proxy that says the scheme":           {"127.0.0.1:40000", "localhost:5002", header{"X-Forwarded-Proto": "https"}, "", false},
+		"a proxy as nginx is by itself":          {"127.0.0.1:40000", "localhost:5002", header{http10: "yes"}, "", false},
+		"the same, trusted":                      {"127.0.0.1:40000", "localhost:5002", header{http10: "yes"}, "127.0.0.0/8", false},
+		"the same, and it says for whom":         {"127.0.0.1:40000", "localhost:5002", header{http10: "yes", "X-Forwarded-For": "127.0.0.1"}, "127.0.0.0/8", true},
 		"a trusted proxy for this machine":       {"10.0.0.1:40000", "localhost:8080", header{"X-Forwarded-For": "127.0.0.1"}, "10.0.0.0/8", true},
 		"a trusted proxy for somebody":           {"10.0.0.1:40000", "localhost:8080", header{"X-Forwarded-For": "192.0.2.7"}, "10.0.0.0/8", false},
 		"a trusted proxy on this machine":        {"127.0.0.1:40000", "localhost:8080", header{"X-Forwarded-For": "192.0.2.7"}, "127.0.0.0/8", false},
@@ -51,6 +59,10 @@ func TestWhoMayReadTheDevelopmentMailbox(t *testing.T) {
 			r := httptest.NewRequest(http.MethodGet, "/dev/mail", nil)
 			r.RemoteAddr, r.Host = c.peer, c.host
 			for k, v := range c.header {
+				if k == http10 {
+					r.Proto, r.ProtoMajor, r.ProtoMinor = "HTTP/1.0", 1, 0
+					continue
+				}
 				r.Header.Set(k, v)
 			}
 			var proxies []netip.Prefix
