@@ -171,10 +171,24 @@ func (r *reader) session(t *testing.T, stay int) {
 }
 
 func TestThereIsNoWindowBetweenHistoryAndLive(t *testing.T) {
+	noWindow(t, 0, 60)
+}
+
+// Several workers serve a large room at a time.
+func TestThereIsNoWindowInALargeRoom(t *testing.T) {
+	noWindow(t, 600, 15)
+}
+
+// noWindow lets readers come and go while others talk and so many members on each node listen.
+func noWindow(t *testing.T, listeners, sessions int) {
 	b, f := newBacking(), memory.NewFanout()
-	nodes := []*node{
-		startOn(t, b, f.Node(), func(c *realtime.HubConfig) { c.Node = "one"; c.HoleWait = time.Millisecond }),
-		startOn(t, b, f.Node(), func(c *realtime.HubConfig) { c.Node = "two"; c.HoleWait = time.Millisecond }),
+	own := func(name string) func(*realtime.HubConfig) {
+		return func(c *realtime.HubConfig) { c.Node, c.HoleWait, c.Workers = name, time.Millisecond, 4 }
+	}
+	nodes := []*node{startOn(t, b, f.Node(), own("one")), startOn(t, b, f.Node(), own("two"))}
+	var all []*ordered
+	for range listeners {
+		all = append(all, nodes[0].silent("hall"), nodes[1].silent("hall"))
 	}
 	var stop atomic.Bool
 	var senders, readers sync.WaitGroup
@@ -183,14 +197,15 @@ func TestThereIsNoWindowBetweenHistoryAndLive(t *testing.T) {
 		e.join("hall")
 		senders.Go(func() {
 			for !stop.Load() {
-				acked := false
+				acked, delivered := false, listeners == 0 // else nobody ever reads what is delivered now
 				e.in.Receive([]byte(`{"id":1,"event":"message","data":{"room":"hall","text":"x"}}`), false)
-				for !acked {
+				for !acked || !delivered {
 					select {
 					case f := <-e.frames:
 						var v envelope
 						_ = json.Unmarshal(f.Payload(), &v)
-						acked = v.ID != nil
+						acked = acked || v.ID != nil
+						delivered = delivered || v.Event == "message"
 					case <-time.After(patience):
 						assert.Fail(t, "no ack")
 						return
@@ -203,7 +218,7 @@ func TestThereIsNoWindowBetweenHistoryAndLive(t *testing.T) {
 		readers.Go(func() {
 			r := &reader{node: nodes[i%2], name: fmt.Sprint("reader", i)}
 			random := rand.New(rand.NewPCG(7, uint64(i)))
-			for range 60 {
+			for range sessions {
 				r.node = nodes[random.IntN(2)]
 				r.session(t, random.IntN(8))
 			}
@@ -212,6 +227,13 @@ func TestThereIsNoWindowBetweenHistoryAndLive(t *testing.T) {
 	readers.Wait()
 	stop.Store(true)
 	senders.Wait()
+	for _, n := range nodes {
+		n.stop()
+	}
+	for i, o := range all {
+		assert.Empty(t, o.wrong, "listener %d", i)
+		assert.Positive(t, o.last, "listener %d", i)
+	}
 }
 
 func TestSignalsThatComeBeforeTheFirstReadAreNotLost(t *testing.T) {

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"sync"
 
 	"github.com/parley-chat/parley/core/protocol"
 	"github.com/parley-chat/parley/core/socket"
@@ -33,7 +34,7 @@ func formats(of map[string]protocol.NewFormat, schema *protocol.Schema) (list []
 	return list, byName, errors.Join(errs...)
 }
 
-// frames holds one event, encoded once for each wire format that a receiver speaks.
+// frames holds one event, encoded once for each wire format that a receiver speaks. Several workers may ask for them.
 type frames struct {
 	event protocol.Outgoing
 	made  made
@@ -41,16 +42,14 @@ type frames struct {
 
 // made are frames by the wire format that a receiver speaks, each made when the first one needs it.
 type made [maxFormats]struct {
-	done  bool
+	once  sync.Once
 	frame *socket.Frame
 }
 
 // of returns the frame for a connection; nil if its format does not have the event.
 func (p *frames) of(c *client) *socket.Frame {
 	m := &p.made[c.format]
-	if !m.done {
-		m.done, m.frame = true, c.speaks().Event(p.event)
-	}
+	m.once.Do(func() { m.frame = c.speaks().Event(p.event) })
 	return m.frame
 }
 
@@ -67,12 +66,12 @@ func (w *row) of(c *client) *socket.Frame {
 		return w.messages[0].of(c)
 	}
 	m := &w.joined[c.format]
-	if !m.done {
+	m.once.Do(func() {
 		all := make([]*socket.Frame, len(w.messages))
 		for i := range w.messages {
 			all[i] = w.messages[i].of(c)
 		}
-		m.done, m.frame = true, socket.Join(all...)
-	}
+		m.frame = socket.Join(all...)
+	})
 	return m.frame
 }

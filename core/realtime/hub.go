@@ -15,6 +15,7 @@ import (
 	"fmt"
 	"log/slog"
 	"runtime"
+	"slices"
 	"sync"
 	"time"
 
@@ -92,7 +93,7 @@ type HubConfig struct {
 	// HoleWait is how long a room waits for a message that is missing in the sequence before
 	// it reads it from the store. Default 50 ms.
 	HoleWait time.Duration
-	// Workers is how many goroutines deliver. Default GOMAXPROCS.
+	// Workers is how many goroutines deliver: different rooms, or one large room together. Default GOMAXPROCS.
 	Workers int
 	// Now is the clock. Default time.Now.
 	Now func() time.Time
@@ -173,10 +174,11 @@ type Hub struct {
 
 	roster roster // keeps Presence right
 
-	queue   runQueue       // rooms with something to deliver
-	work    sync.WaitGroup // goroutines of commands and of rooms
-	working context.Context
-	endWork context.CancelFunc // ends what work waits for
+	queue      runQueue       // rooms with something to deliver
+	deliveries sync.Pool      // empty ones
+	work       sync.WaitGroup // goroutines of commands and of rooms
+	working    context.Context
+	endWork    context.CancelFunc // ends what work waits for
 }
 
 var _ socket.Acceptor = (*Hub)(nil)
@@ -197,7 +199,8 @@ func NewHub(cfg HubConfig) (*Hub, error) {
 		rooms: map[string]*room{}, revoked: map[string]time.Time{}, revokedUsers: map[user.ID]revocation{},
 		emptied: make(chan struct{}),
 	}
-	h.queue.ready = sync.NewCond(&h.queue.mu)
+	h.queue.init()
+	h.deliveries.New = func() any { return new(delivery) }
 	h.working, h.endWork = context.WithCancel(context.Background())
 	cfg.Chat.OnStored(func(m chat.Message) {
 		// Rooms drop what they have delivered.
@@ -421,13 +424,17 @@ func (h *Hub) publish(ctx context.Context, s Signal) {
 }
 
 // runQueue holds rooms that have something to deliver, each at most once, so that one
-// goroutine at a time works for a room and rooms take turns.
+// goroutine at a time runs a room and rooms take turns. Workers that find no room help with a large delivery.
 type runQueue struct {
 	mu     sync.Mutex
-	ready  *sync.Cond
+	ready  sync.Cond // there is a room to run, or a delivery to help with
+	left   sync.Cond // the last helper has left a delivery
 	rooms  []*room
+	shared []*delivery // those of which members may be left
 	closed bool
 }
+
+func (q *runQueue) init() { q.ready.L, q.left.L = &q.mu, &q.mu }
 
 func (q *runQueue) push(r *room) {
 	q.mu.Lock()
@@ -436,21 +443,77 @@ func (q *runQueue) push(r *room) {
 	q.ready.Signal()
 }
 
-func (q *runQueue) pop() *room {
+// pop returns a room to run or, if there is none, a delivery to help with. Both are nil at the end.
+func (q *runQueue) pop() (*room, *delivery) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	for len(q.rooms) == 0 && !q.closed {
+	for len(q.rooms) == 0 && len(q.shared) == 0 && !q.closed {
 		q.ready.Wait()
 	}
-	if len(q.rooms) == 0 {
-		return nil
+	switch {
+	case len(q.rooms) > 0:
+		r := q.rooms[0]
+		q.rooms[0] = nil
+		if q.rooms = q.rooms[1:]; len(q.rooms) == 0 {
+			q.rooms = nil
+		}
+		return r, nil
+	case q.closed:
+		return nil, nil
 	}
-	r := q.rooms[0]
-	q.rooms[0] = nil
-	if q.rooms = q.rooms[1:]; len(q.rooms) == 0 {
-		q.rooms = nil
+	d := q.shared[0]
+	d.helpers++
+	return nil, d
+}
+
+// waits reports whether a room waits for a worker.
+func (q *runQueue) waits() bool {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	return len(q.rooms) > 0
+}
+
+// share asks so many workers to help with a delivery, if they have nothing else to do.
+func (q *runQueue) share(d *delivery, helpers int) {
+	q.mu.Lock()
+	q.shared = append(q.shared, d)
+	q.mu.Unlock()
+	for range helpers {
+		q.ready.Signal()
 	}
-	return r
+}
+
+// withdraw lets no more workers help with a delivery.
+func (q *runQueue) withdraw(d *delivery) {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	q.drop(d)
+}
+
+// drop takes a delivery out of shared, under mu.
+func (q *runQueue) drop(d *delivery) {
+	if i := slices.Index(q.shared, d); i >= 0 {
+		q.shared = slices.Delete(q.shared, i, i+1)
+	}
+}
+
+// leave says that a worker no longer helps with a delivery.
+func (q *runQueue) leave(d *delivery) {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	if d.helpers--; d.helpers == 0 {
+		q.left.Broadcast()
+	}
+}
+
+// finish waits until nobody helps with a delivery any more.
+func (q *runQueue) finish(d *delivery) {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	q.drop(d)
+	for d.helpers > 0 {
+		q.left.Wait()
+	}
 }
 
 func (q *runQueue) close() {
@@ -461,7 +524,14 @@ func (q *runQueue) close() {
 }
 
 func (h *Hub) deliverLoop() {
-	for r := h.queue.pop(); r != nil; r = h.queue.pop() {
-		r.run()
+	for {
+		switch r, d := h.queue.pop(); {
+		case r != nil:
+			r.run()
+		case d != nil:
+			d.help(&h.queue)
+		default:
+			return
+		}
 	}
 }

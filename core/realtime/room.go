@@ -8,7 +8,6 @@ import (
 
 	"github.com/parley-chat/parley/core/chat"
 	"github.com/parley-chat/parley/core/protocol"
-	"github.com/parley-chat/parley/core/socket"
 	"github.com/parley-chat/parley/core/user"
 )
 
@@ -306,49 +305,6 @@ func (r *room) giveUp(before uint64) {
 	r.broadcast(protocol.Outgoing{Schema: r.hub.schema.ServerEvent(protocol.EventResync), Room: r.name, Data: protocol.Data{"room": r.name}}, everybody)
 }
 
-// send delivers messages that follow each other in the sequence to every member, by one write to each that has
-// everything before them and nothing of them. Their authors no longer type.
-func (r *room) send(messages []Signal) {
-	for i := range messages {
-		r.typed(messages[i].Message.Author, false)
-	}
-	row := row{first: messages[0].Message.Seq, last: messages[len(messages)-1].Message.Seq}
-	var one [1]frames // without an allocation
-	row.messages = one[:0]
-	for i := range messages {
-		m := &messages[i].Message
-		row.messages = append(row.messages, frames{event: r.messageEvent(*m)})
-	}
-	r.each(func(m *member) {
-		c := m.client
-		c.mu.Lock()
-		switch {
-		case m.left, m.early:
-		case m.live && m.last < row.first:
-			m.last = row.last
-			if f := row.of(c); f != nil {
-				c.send(f, false)
-			}
-		default:
-			for i := range row.messages {
-				seq := row.first + uint64(i)
-				switch f := row.messages[i].of(c); {
-				case f == nil:
-				case !m.live:
-					m.pending = append(m.pending, pendingFrame{seq, f})
-				case seq > m.last:
-					m.last = seq
-					c.send(f, false)
-				}
-			}
-			if len(m.pending) > c.hub.cfg.MaxBacklog {
-				c.close(socket.CloseSlow, "joining took too long")
-			}
-		}
-		c.mu.Unlock()
-	})
-}
-
 // about is an event of the server about a user in the room: both are put into data.
 func (r *room) about(event string, who chat.Author, data protocol.Data) protocol.Outgoing {
 	data["room"], data["user"] = r.name, protocol.UserData(who)
@@ -358,34 +314,6 @@ func (r *room) about(event string, who chat.Author, data protocol.Data) protocol
 // tell sends an event about a user to the others, of which a slow reader is spared.
 func (r *room) tell(event string, who chat.Author, data protocol.Data) {
 	r.broadcast(r.about(event, who, data), others)
-}
-
-// audience says who gets an event.
-type audience bool
-
-const (
-	everybody audience = false
-	others    audience = true // all but the user it is about; and it may be shed
-)
-
-// broadcast sends an event to the members who are not about to read.
-func (r *room) broadcast(e protocol.Outgoing, to audience) {
-	frames := frames{event: e}
-	r.each(func(m *member) {
-		c := m.client
-		if to == others && c.user.ID == e.User.ID {
-			return
-		}
-		f := frames.of(c)
-		if f == nil {
-			return
-		}
-		c.mu.Lock()
-		if m.live && !m.left {
-			c.send(f, to == others)
-		}
-		c.mu.Unlock()
-	})
 }
 
 // each calls f for every member, without holding the room's lock. Who joins or leaves

@@ -1,0 +1,173 @@
+package realtime
+
+import (
+	"sync/atomic"
+
+	"github.com/parley-chat/parley/core/protocol"
+	"github.com/parley-chat/parley/core/socket"
+)
+
+const (
+	// chunk is how many places of a room a worker takes at a time.
+	chunk = 64
+	// large is how many places a room has at least for whose delivery other workers are woken: with fewer, that costs more than
+	// it saves.
+	large = 512
+)
+
+// delivery is one thing that all members of a room get: messages that follow each other in its sequence, or an event.
+//
+// Whoever begins it takes chunks of members, and so do workers that have no room to run. It ends when all chunks are
+// done, and only then the room goes on. So each member gets what the room has in one order.
+type delivery struct {
+	room *room
+	row  row       // messages; empty for an event
+	one  [1]frames // the event, or the only message of row
+	to   audience  // who gets the event
+
+	next    atomic.Int64 // the first place that nobody has taken
+	helpers int          // under runQueue.mu
+}
+
+// delivery returns an empty delivery, which run takes back.
+func (r *room) delivery() *delivery {
+	d := r.hub.deliveries.Get().(*delivery)
+	d.room = r
+	return d
+}
+
+// run serves every member. Who joins or leaves meanwhile may or may not be served.
+func (d *delivery) run() {
+	h := d.room.hub
+	var some [chunk]*member
+	n, places := d.take(&some)
+	shared := places >= large && h.cfg.Workers > 1
+	if shared {
+		h.queue.share(d, min(h.cfg.Workers-1, (places-1)/chunk))
+	}
+	for ; n > 0; n, _ = d.take(&some) {
+		d.serve(some[:n])
+	}
+	if shared {
+		h.queue.finish(d)
+	}
+	*d = delivery{} // it must not keep a room that is gone
+	h.deliveries.Put(d)
+}
+
+// help serves members until none is left, or a room waits for a worker.
+func (d *delivery) help(q *runQueue) {
+	var some [chunk]*member
+	for !q.waits() {
+		n, _ := d.take(&some)
+		if n == 0 {
+			q.withdraw(d)
+			break
+		}
+		d.serve(some[:n])
+	}
+	q.leave(d)
+}
+
+// take copies the members of the next chunk. It returns how many places that are, of how many.
+func (d *delivery) take(some *[chunk]*member) (n, places int) {
+	at := int(d.next.Add(chunk)) - chunk
+	r := d.room
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if at < len(r.members) {
+		n = copy(some[:], r.members[at:])
+	}
+	return n, len(r.members)
+}
+
+// serve gives members what is theirs of the delivery.
+func (d *delivery) serve(members []*member) {
+	for _, m := range members {
+		switch {
+		case m == nil:
+		case d.row.messages != nil:
+			d.messages(m)
+		default:
+			d.event(m)
+		}
+	}
+}
+
+// messages gives a member those that it has not, by one write where it has everything before them and nothing of them.
+func (d *delivery) messages(m *member) {
+	c, row := m.client, &d.row
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	switch {
+	case m.left, m.early:
+	case m.live && m.last < row.first:
+		m.last = row.last
+		if f := row.of(c); f != nil {
+			c.send(f, false)
+		}
+	default:
+		for i := range row.messages {
+			seq := row.first + uint64(i)
+			switch f := row.messages[i].of(c); {
+			case f == nil:
+			case !m.live:
+				m.pending = append(m.pending, pendingFrame{seq, f})
+			case seq > m.last:
+				m.last = seq
+				c.send(f, false)
+			}
+		}
+		if len(m.pending) > c.hub.cfg.MaxBacklog {
+			c.close(socket.CloseSlow, "joining took too long")
+		}
+	}
+}
+
+// audience says who gets an event.
+type audience bool
+
+const (
+	everybody audience = false
+	others    audience = true // all but the user it is about; and it may be shed
+)
+
+// event gives it to a member who is not about to read.
+func (d *delivery) event(m *member) {
+	c := m.client
+	if d.to == others && c.user.ID == d.one[0].event.User.ID {
+		return
+	}
+	f := d.one[0].of(c)
+	if f == nil {
+		return
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if m.live && !m.left {
+		c.send(f, d.to == others)
+	}
+}
+
+// send delivers messages that follow each other in the sequence. Their authors no longer type.
+func (r *room) send(messages []Signal) {
+	for i := range messages {
+		r.typed(messages[i].Message.Author, false)
+	}
+	d := r.delivery()
+	d.row = row{first: messages[0].Message.Seq, last: messages[len(messages)-1].Message.Seq, messages: d.one[:]}
+	if len(messages) > 1 {
+		d.row.messages = make([]frames, len(messages))
+	}
+	for i := range messages {
+		d.row.messages[i].event = r.messageEvent(messages[i].Message)
+	}
+	d.run()
+}
+
+// broadcast delivers an event.
+func (r *room) broadcast(e protocol.Outgoing, to audience) {
+	d := r.delivery()
+	d.one[0].event, d.to = e, to
+	d.run()
+}
