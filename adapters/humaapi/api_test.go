@@ -371,7 +371,7 @@ func TestTheDocumentHasCoresLimits(t *testing.T) {
 
 func TestClientAddress(t *testing.T) {
 	t.Parallel()
-	trusted := []netip.Prefix{netip.MustParsePrefix("10.0.0.0/8"), netip.MustParsePrefix("fd00::/8")}
+	trusted := []netip.Prefix{netip.MustParsePrefix("10.0.0.0/8"), netip.MustParsePrefix("fd00::/8"), netip.MustParsePrefix("::ffff:192.0.2.0/120")}
 	for name, c := range map[string]struct {
 		remote    string
 		forwarded []string
@@ -388,6 +388,7 @@ func TestClientAddress(t *testing.T) {
 		"IPv6 in brackets":          {"[fd00::1]:1234", []string{"[2001:db8::1]:80"}, "2001:db8::1"},
 		"IPv6 in brackets, no port": {"[fd00::1]:1234", []string{"[2001:db8::1]"}, "2001:db8::1"},
 		"IPv4 in IPv6":              {"[::ffff:10.0.0.1]:1234", []string{"203.0.113.9"}, "203.0.113.9"},
+		"a network of IPv4 in IPv6": {"192.0.2.9:1234", []string{"203.0.113.9"}, "203.0.113.9"},
 		"zone":                      {"[fe80::1%eth0]:1234", nil, "fe80::1"},
 		"proxy without the header":  {"10.0.0.1:1234", nil, "10.0.0.1"},
 		"nonsense in the header":    {"10.0.0.1:1234", []string{"unknown"}, "10.0.0.1"},

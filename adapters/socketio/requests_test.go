@@ -49,7 +49,7 @@ func TestBadRequests(t *testing.T) {
 			Allow: func(r *http.Request) error {
 				switch r.URL.Query().Get("as") {
 				case "many":
-					return fault.New(fault.Exhausted, "many", "too many")
+					return fault.New(fault.Exhausted, "many", "too many").RetryAfter(1500 * time.Millisecond)
 				case "restart":
 					return fault.New(fault.Unavailable, "draining", "this node restarts")
 				}
@@ -89,6 +89,9 @@ func TestBadRequests(t *testing.T) {
 			status, answer, h := request(t, tt.method, url+tt.query, tt.body, tt.header...)
 			if status != tt.status || strings.TrimSpace(answer) != tt.want {
 				t.Errorf("got %d %s, want %d %s", status, answer, tt.status, tt.want)
+			}
+			if wait := map[int]string{429: "2", 503: "1"}[tt.status]; h.Get("Retry-After") != wait {
+				t.Errorf("Retry-After is %q, want %q", h.Get("Retry-After"), wait)
 			}
 			for _, name := range []string{"Cache-Control", "Content-Security-Policy", "Referrer-Policy", "X-Content-Type-Options", "X-Frame-Options"} {
 				if h.Get(name) == "" {

@@ -10,6 +10,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/parley-chat/parley/core/auth"
+	"github.com/parley-chat/parley/core/event"
 	"github.com/parley-chat/parley/core/mail"
 	"github.com/parley-chat/parley/core/user"
 )
@@ -144,4 +145,37 @@ func (w *world) earlier(email, password string) string {
 		Hash: auth.CodeHash("verify", code), UserID: u.ID, CreatedAt: now, ExpiresAt: now.Add(24 * time.Hour),
 	}))
 	return code
+}
+
+// overtaken is a store in which something happens right before the next update of a user.
+type overtaken struct {
+	user.Repository
+	before func()
+}
+
+func (o *overtaken) Update(ctx context.Context, id user.ID, change func(*user.User) error, events ...event.Event) (user.User, error) {
+	if f := o.before; f != nil {
+		o.before = nil
+		f()
+	}
+	return o.Repository.Update(ctx, id, change, events...)
+}
+
+// TestOfTwoWhoConfirmAtOnceTheFirstHasTheAccount: an account that was there before, and that nobody had confirmed, is
+// taken over by one of those who wait for it, also if another confirms between its reading and its change.
+func TestOfTwoWhoConfirmAtOnceTheFirstHasTheAccount(t *testing.T) {
+	t.Parallel()
+	var users *overtaken
+	w := newWorld(t, func(c *auth.Config) {
+		users = &overtaken{Repository: c.Users}
+		c.Users = users
+	})
+	w.earlier(ada, "of the first account")
+	owner, stranger := w.waits("Ada Lovelace", password), w.waits("Mallory", stolen)
+	users.before = func() { require.NoError(t, w.Verify(t.Context(), owner.VerificationCode)) }
+	require.ErrorIs(t, w.Verify(t.Context(), stranger.VerificationCode), auth.ErrCodeGone)
+	w.signIn(ada, password)
+	_, err := w.SignIn(t.Context(), auth.Client{}, ada, stolen)
+	require.ErrorIs(t, err, auth.ErrNotVerified, "it waits like any other, and for nothing")
+	require.Equal(t, "Ada Lovelace", w.user(ada).FullName)
 }

@@ -1,6 +1,7 @@
 package engineio
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -35,20 +36,21 @@ type refusal struct {
 	status  int
 	Code    int    `json:"code"`
 	Message string `json:"message"`
+	wait    string // Retry-After, if not empty
 }
 
 // What the server refuses.
 var (
-	errUnknownTransport = &refusal{http.StatusBadRequest, 0, "Transport unknown"}
-	errUnknownSession   = &refusal{http.StatusBadRequest, 1, "Session ID unknown"}
-	errMethod           = &refusal{http.StatusBadRequest, 2, "Bad handshake method"}
-	errBadRequest       = &refusal{http.StatusBadRequest, 3, "Bad request"}
-	errForbidden        = &refusal{http.StatusForbidden, 4, "Forbidden"}
-	errVersion          = &refusal{http.StatusBadRequest, 5, "Unsupported protocol version"}
-	errTimeout          = &refusal{http.StatusRequestTimeout, 3, "The body took too long"}
-	errTooLarge         = &refusal{http.StatusRequestEntityTooLarge, 3, "Payload too large"}
-	errFull             = &refusal{http.StatusServiceUnavailable, 4, "Too many sessions"}
-	errNotRunning       = &refusal{http.StatusServiceUnavailable, 4, "The server does not serve now"}
+	errUnknownTransport = &refusal{http.StatusBadRequest, 0, "Transport unknown", ""}
+	errUnknownSession   = &refusal{http.StatusBadRequest, 1, "Session ID unknown", ""}
+	errMethod           = &refusal{http.StatusBadRequest, 2, "Bad handshake method", ""}
+	errBadRequest       = &refusal{http.StatusBadRequest, 3, "Bad request", ""}
+	errForbidden        = &refusal{http.StatusForbidden, 4, "Forbidden", ""}
+	errVersion          = &refusal{http.StatusBadRequest, 5, "Unsupported protocol version", ""}
+	errTimeout          = &refusal{http.StatusRequestTimeout, 3, "The body took too long", ""}
+	errTooLarge         = &refusal{http.StatusRequestEntityTooLarge, 3, "Payload too large", ""}
+	errFull             = &refusal{http.StatusServiceUnavailable, 4, "Too many sessions", "1"}
+	errNotRunning       = &refusal{http.StatusServiceUnavailable, 4, "The server does not serve now", "1"}
 )
 
 // refuse answers with a refusal. It does not wait for a body that may never come.
@@ -61,8 +63,8 @@ func refuse(w http.ResponseWriter, r *http.Request, why *refusal) {
 	}
 	h.Set("Content-Type", "application/json")
 	problem.Secure(h)
-	if why.status == http.StatusServiceUnavailable {
-		h.Set("Retry-After", "1")
+	if why.wait != "" {
+		h.Set("Retry-After", why.wait)
 	}
 	w.WriteHeader(why.status)
 	_ = json.NewEncoder(w).Encode(why) // the client may be gone
@@ -238,13 +240,14 @@ func (srv *Server) hello(s *Session, polling bool) []byte {
 // refusalOf says what a handshake is refused with that the application does not want.
 func refusalOf(err error) *refusal {
 	public := fault.Public(err)
+	wait := problem.RetryAfter(public)
 	switch public.Kind {
 	case fault.Unavailable, fault.Internal:
-		return &refusal{http.StatusServiceUnavailable, errForbidden.Code, public.Title}
+		return &refusal{http.StatusServiceUnavailable, errForbidden.Code, public.Title, cmp.Or(wait, "1")}
 	case fault.Exhausted:
-		return &refusal{http.StatusTooManyRequests, errForbidden.Code, public.Title}
+		return &refusal{http.StatusTooManyRequests, errForbidden.Code, public.Title, wait}
 	default:
-		return &refusal{http.StatusForbidden, errForbidden.Code, public.Title}
+		return &refusal{http.StatusForbidden, errForbidden.Code, public.Title, ""}
 	}
 }
 

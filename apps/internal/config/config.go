@@ -438,6 +438,12 @@ func (s *Settings) check(alone bool) error {
 			}
 			prefix = netip.PrefixFrom(a, a.BitLen())
 		}
+		if prefix.Addr().Is4In6() { // an IPv4 network, as dual-stack systems write it; addresses are compared as IPv4
+			if prefix.Bits() < 96 {
+				return bad("trusted-proxies", "%q would match nothing: an IPv4 network in IPv6 form has at least 96 bits", p)
+			}
+			prefix = netip.PrefixFrom(prefix.Addr().Unmap(), prefix.Bits()-96)
+		}
 		s.TrustedRanges = append(s.TrustedRanges, prefix)
 	}
 	// Never without an end by accident: what is not told has the default.

@@ -2,6 +2,7 @@ package config_test
 
 import (
 	"bytes"
+	"fmt"
 	"os"
 	"path/filepath"
 	"strings"
@@ -136,6 +137,13 @@ func TestProxiesAreNetworksOrAddresses(t *testing.T) {
 	require.NoError(t, err)
 	require.Len(t, s.TrustedRanges, 2)
 	assert.Equal(t, "::1/128", s.TrustedRanges[1].String())
+
+	// Networks of IPv4 in the form of IPv6 match as well, or are refused.
+	s, _, err = load(t, nil, "--trusted-proxies", "::ffff:10.0.0.0/104,::ffff:192.0.2.7,fe80::1%eth0")
+	require.NoError(t, err)
+	assert.Equal(t, "[10.0.0.0/8 192.0.2.7/32 fe80::1/128]", fmt.Sprint(s.TrustedRanges))
+	_, _, err = load(t, nil, "--trusted-proxies", "::ffff:10.0.0.0/8")
+	assert.ErrorContains(t, err, "PARLEY_TRUSTED_PROXIES")
 }
 
 func TestHelp(t *testing.T) {
