@@ -220,6 +220,12 @@ func TestOrigins(t *testing.T) {
 	if status != 403 || h.Get("Access-Control-Allow-Origin") != "" {
 		t.Errorf("a foreign preflight: %d %v", status, h)
 	}
+	for _, asks := range []string{"", "POST"} {
+		status, _, h = request(t, http.MethodOptions, url+"?EIO=4&transport=polling", "", "Origin", "https://app.example.com", "Access-Control-Request-Method", asks)
+		if status != 204 || h.Get("Allow") != "GET, POST, OPTIONS" {
+			t.Errorf("what there is to ask for: %d %v", status, h)
+		}
+	}
 	if status, _, _ = request(t, http.MethodGet, url+"?EIO=4&transport=polling", ""); status != 200 {
 		t.Errorf("without an origin: %d", status)
 	}

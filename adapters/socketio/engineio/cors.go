@@ -35,9 +35,15 @@ func (srv *Server) admit(w http.ResponseWriter, r *http.Request) bool {
 		refuse(w, r, errForbidden)
 		return false
 	}
-	if r.Method == http.MethodOptions { // answered here
-		leave(w, r)
+	if r.Method != http.MethodOptions {
+		srv.cors.HandlerFunc(w, r)
+		return true
 	}
+	leave(w, r)
+	w.Header().Set("Allow", "GET, POST, OPTIONS")
 	srv.cors.HandlerFunc(w, r)
-	return r.Method != http.MethodOptions
+	if r.Header.Get("Access-Control-Request-Method") == "" { // no preflight, and so not answered yet
+		w.WriteHeader(http.StatusNoContent)
+	}
+	return false
 }
