@@ -50,6 +50,7 @@ func Conn() []Case[Pipe] {
 		{"fragments are received as one message", "Receive takes one whole message, in however many frames it came (RFC 6455 section 5.4).", connFragments},
 		{"binary is told from text", "binary says whether it is a binary message or a text.", connBinary},
 		{"a ping is answered", "A transport answers a ping by itself, by a pong with the same payload: no message is received.", connPing},
+		{"pings in a row are each answered", "Of pings that come one after another, each of up to 16 is answered, in their order.", connPings},
 		{"the client's close disconnects once", "The transport calls Disconnected exactly once, after the last Receive, whoever closed the connection, and whatever the reason.", connPeerClose},
 		{"a cut disconnects once", "The transport calls Disconnected exactly once, after the last Receive, whoever closed the connection, and whatever the reason.", connCut},
 		{"a refused connection is closed with its code", "The transport answers an error by closing the connection as Refusal says: with the code of its kind, or 1012 for ErrDraining.", connRefused},
@@ -636,6 +637,20 @@ func connPing(ctx context.Context, p Pipe) error {
 		return fmt.Errorf("write: %w", err)
 	}
 	return nextWant(ctx, p.Receiver, []byte("after the ping"), false)
+}
+
+func connPings(ctx context.Context, p Pipe) error {
+	const n = 16
+	for round := range 3 { // what has been answered does not count any more
+		var payloads [][]byte
+		for i := range n {
+			payloads = append(payloads, fmt.Appendf(nil, "%d of round %d", i, round))
+		}
+		if err := p.Client.Ping(ctx, payloads...); err != nil {
+			return fmt.Errorf("%d pings in a row: %w", n, err)
+		}
+	}
+	return p.Receiver.Err()
 }
 
 func connPeerClose(ctx context.Context, p Pipe) error {

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"fmt"
 	"slices"
 	"sync"
 	"time"
@@ -23,7 +24,7 @@ type defects struct {
 	neverCuts, goneTwice, neverGone, receivesAfterGone bool
 	goneFirst, overlaps, splits                        bool
 	forgetsBinary, noPong, noCode, noDraining, noEmpty bool
-	closesTwice, reordersReceive                       bool
+	closesTwice, reordersReceive, fewPongs             bool
 }
 
 // wire is a connection in memory: the suite is tested on it. The network holds a few frames in
@@ -267,6 +268,7 @@ func (w *wire) read() {
 		}
 	}()
 	var held *packet
+	pings := 0
 	for {
 		var p packet
 		select {
@@ -282,7 +284,8 @@ func (w *wire) read() {
 			w.Close(p.code, p.reason) // the answer, or nothing if it was the answer
 			return
 		case "ping":
-			if !w.noPong {
+			pings++
+			if !w.noPong && (!w.fewPongs || pings%8 != 0) {
 				w.enqueue(packet{kind: "pong", arrived: p.parts[0]})
 			}
 		default:
@@ -382,20 +385,26 @@ func (c *wireClient) Read(ctx context.Context) (contract.Message, error) {
 	}
 }
 
-func (c *wireClient) Ping(ctx context.Context, payload []byte) error {
-	if err := c.put(ctx, packet{kind: "ping", parts: [][]byte{payload}}); err != nil {
-		return err
-	}
-	for {
-		p, err := c.next(ctx)
-		if err != nil {
+func (c *wireClient) Ping(ctx context.Context, payloads ...[]byte) error {
+	for _, payload := range payloads {
+		if err := c.put(ctx, packet{kind: "ping", parts: [][]byte{payload}}); err != nil {
 			return err
 		}
-		if p.kind == "pong" {
-			return nil
-		}
-		c.kept = append(c.kept, contract.Message{Payload: p.arrived, Binary: p.kind == "binary"})
 	}
+	for i := 0; i < len(payloads); {
+		p, err := c.next(ctx)
+		switch {
+		case err != nil:
+			return err
+		case p.kind != "pong":
+			c.kept = append(c.kept, contract.Message{Payload: p.arrived, Binary: p.kind == "binary"})
+		case !bytes.Equal(p.arrived, payloads[i]):
+			return fmt.Errorf("the pong has the payload %q, want %q", p.arrived, payloads[i])
+		default:
+			i++
+		}
+	}
+	return nil
 }
 
 func (c *wireClient) Close(ctx context.Context, code int, reason string) error {

@@ -2390,6 +2390,7 @@ func connFaults() []connFault {
 		{"fragments are received as one message", defects{splits: true}},
 		{"binary is told from text", defects{forgetsBinary: true}},
 		{"a ping is answered", defects{noPong: true}},
+		{"pings in a row are each answered", defects{fewPongs: true}},
 		{"the client's close disconnects once", defects{goneFirst: true}},
 		{"the client's close disconnects once", defects{receivesAfterGone: true}},
 		{"a cut disconnects once", defects{neverGone: true}},

@@ -40,8 +40,9 @@ type Client interface {
 	// and returns a *Closed; any other error says that the connection is broken. Read after a
 	// *Closed returns what else comes, which ought to be an error that is no *Closed.
 	Read(ctx context.Context) (Message, error)
-	// Ping sends a ping and reads up to its pong. Messages that come before it are kept for Read.
-	Ping(ctx context.Context, payload []byte) error
+	// Ping sends a ping with each of the payloads, all at once, and reads up to their pongs, which have to come in this
+	// order with no other between them. Messages that come before are kept for Read.
+	Ping(ctx context.Context, payloads ...[]byte) error
 	// Close sends a close frame, and nothing else: Read returns the server's answer.
 	Close(ctx context.Context, code int, reason string) error
 	// Cut ends the TCP connection without a word. Cutting twice is harmless.

@@ -156,22 +156,28 @@ func (c *webSocket) Read(ctx context.Context) (Message, error) {
 	}
 }
 
-func (c *webSocket) Ping(ctx context.Context, payload []byte) error {
-	wire := appendFrame(nil, opPing, true, payload)
+func (c *webSocket) Ping(ctx context.Context, payloads ...[]byte) error {
+	var wire []byte
+	for _, payload := range payloads {
+		wire = appendFrame(wire, opPing, true, payload)
+	}
 	if err := c.under(ctx, func() error { _, err := c.conn.Write(wire); return err }); err != nil {
 		return err
 	}
-	for {
+	for i := 0; i < len(payloads); {
 		m, op, err := c.next(ctx)
 		switch {
 		case err != nil:
-			return fmt.Errorf("waiting for the pong: %w", err)
+			return fmt.Errorf("waiting for pong %d of %d: %w", i+1, len(payloads), err)
 		case op != opPong:
 			c.kept = append(c.kept, m)
-		case bytes.Equal(m.Payload, payload):
-			return nil
+		case !bytes.Equal(m.Payload, payloads[i]):
+			return fmt.Errorf("pong %d of %d has the payload %q, want %q", i+1, len(payloads), m.Payload, payloads[i])
+		default:
+			i++
 		}
 	}
+	return nil
 }
 
 func (c *webSocket) Close(ctx context.Context, code int, reason string) error {

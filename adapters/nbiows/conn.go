@@ -1,7 +1,6 @@
 package nbiows
 
 import (
-	"encoding/binary"
 	"sync"
 	"sync/atomic"
 
@@ -91,10 +90,7 @@ func (c *conn) Close(code int, reason string) {
 	if c.state&closing != 0 {
 		return
 	}
-	if !socket.MaySend(code) {
-		code = fault.Internal.CloseCode()
-	}
-	c.end(closeFrame(code, reason))
+	c.end(socket.CloseFrame(code, reason))
 }
 
 // end sends what is queued and then a close frame. c.mu is held.
@@ -181,9 +177,9 @@ func (c *conn) pong(payload []byte) {
 		return
 	}
 	o := c.outbox()
-	c.queued.Add(int64(2 + len(payload) - len(o.pong)))
-	// Only the latest ping need be answered (RFC 6455 section 5.5.3), so a flood queues one pong.
-	o.pong = append(append(o.pong[:0], 0x80|byte(ws.OpPong), byte(len(payload))), payload...)
+	before := o.pongs.Len()
+	o.pongs.Add(payload, c.server.cfg.MaxPongs)
+	c.queued.Add(int64(o.pongs.Len() - before))
 	c.flush()
 }
 
@@ -198,7 +194,7 @@ func (c *conn) ping() {
 		return
 	}
 	o.ping = true
-	c.queued.Add(int64(len(pingFrame)))
+	c.queued.Add(int64(len(socket.PingFrame)))
 	c.flush()
 }
 
@@ -249,7 +245,7 @@ func (c *conn) fail(code int) {
 	c.state |= failed
 	switch {
 	case c.state&closing == 0:
-		c.end(closeFrame(code, ""))
+		c.end(socket.CloseFrame(code, ""))
 	case c.out == nil: // our close frame is out already, and no answer to it can come
 		c.drained()
 	}
@@ -274,7 +270,8 @@ func (c *conn) control(op ws.OpCode, payload []byte) (code int, done bool) {
 	case ws.OpPing:
 		c.pong(payload)
 	case ws.OpClose:
-		if code := checkClose(payload); code != 0 {
+		answer, code := socket.AnswerClose(payload)
+		if code != 0 {
 			return code, true
 		}
 		c.mu.Lock()
@@ -282,8 +279,7 @@ func (c *conn) control(op ws.OpCode, payload []byte) (code int, done bool) {
 		c.state |= peerClosed | deaf
 		switch {
 		case c.state&closing == 0:
-			status := payload[:min(2, len(payload))]
-			c.end(append([]byte{0x80 | byte(ws.OpClose), byte(len(status))}, status...))
+			c.end(answer)
 		case c.out == nil:
 			c.drained()
 		}
@@ -341,37 +337,26 @@ const (
 	gatherBytes = 32 << 10
 )
 
-// pingFrame is an empty ping.
-const pingFrame = "\x89\x00"
-
-// closeFrame makes a whole close frame; a reason too long is cut between characters.
-func closeFrame(code int, reason string) []byte {
-	reason = socket.CloseReason(reason)
-	b := append(make([]byte, 0, 4+len(reason)), 0x80|byte(ws.OpClose), byte(2+len(reason)))
-	b = binary.BigEndian.AppendUint16(b, uint16(code))
-	return append(b, reason...)
-}
-
 // outbox is what waits to be written, in this order.
 type outbox struct {
-	current []byte          // the rest of what was begun
-	pong    []byte          // one whole frame
-	ping    bool            // pingFrame
+	current []byte // the rest of what was begun
+	pongs   socket.Pongs
+	ping    bool            // socket.PingFrame
 	frames  []*socket.Frame // shared, never copied
 	close   []byte          // one whole frame
 }
 
 func (o *outbox) empty() bool {
-	return len(o.current) == 0 && len(o.pong) == 0 && !o.ping && len(o.frames) == 0 && len(o.close) == 0
+	return len(o.current) == 0 && o.pongs.Len() == 0 && !o.ping && len(o.frames) == 0 && len(o.close) == 0
 }
 
 // load makes the next piece current, if there is one.
 func (o *outbox) load() {
 	switch {
-	case len(o.pong) > 0:
-		o.current, o.pong = o.pong, nil
+	case o.pongs.Len() > 0:
+		o.current = o.pongs.Take()
 	case o.ping:
-		o.current, o.ping = []byte(pingFrame), false
+		o.current, o.ping = []byte(socket.PingFrame), false
 	case len(o.frames) > 0:
 		o.current = o.frames[0].WebSocket()
 		o.frames[0] = nil // others may be done with it
@@ -405,7 +390,7 @@ func (o *outbox) writeTo(c *conn) (size, n int, err error) {
 	if len(o.current) == 0 {
 		o.load()
 	}
-	only := len(o.pong) == 0 && !o.ping && len(o.frames) == 0 && len(o.close) == 0
+	only := o.pongs.Len() == 0 && !o.ping && len(o.frames) == 0 && len(o.close) == 0
 	if only || len(o.current) >= gatherBytes {
 		n, err = write(c.nb, o.current)
 		return len(o.current), n, err
@@ -415,10 +400,10 @@ func (o *outbox) writeTo(c *conn) (size, n int, err error) {
 	b := append((*scratch)[:0], o.current...)
 	room := func(piece int) bool { return len(b)+piece <= gatherBytes }
 	// A piece that does not fit ends it: nothing may overtake.
-	if fits := room(len(o.pong) + len(pingFrame)); fits {
-		b = append(b, o.pong...)
+	if fits := room(o.pongs.Len() + len(socket.PingFrame)); fits {
+		b = append(b, o.pongs.WebSocket()...)
 		if o.ping {
-			b = append(b, pingFrame...)
+			b = append(b, socket.PingFrame...)
 		}
 		i := 0
 		for i < len(o.frames) && room(o.frames[i].Len()) {

@@ -14,9 +14,9 @@
 //   - A message longer than MaxMessage is refused (4413) when its length is announced, not when it has come.
 //     A frame that is begun and not finished costs memory only as its bytes come in.
 //   - Faults of the peer end the connection with 1002 (framing), 1007 (text that is not UTF-8,
-//     found at the fragment where it happens) or 4413. The close frame is followed by a half-close,
+//     found at the byte where it happens) or 4413. The close frame is followed by a half-close,
 //     and what the peer still sends is read and thrown away, so that no reset destroys it.
-//   - Of pings that cannot be answered yet, the latest is answered.
+//   - Of pings that cannot be answered yet, the latest MaxPongs are answered.
 //   - Data that a client sends together with its handshake is not lost.
 //   - Times are kept by one ticker in steps of at most a second: things happen up to two steps late.
 //

@@ -21,62 +21,117 @@ type sink interface {
 // reader makes messages out of bytes as they come. It holds memory only while a frame or a
 // message is incomplete. The zero reader is ready.
 type reader struct {
-	frame   []byte    // beginning of a frame whose end has not come
-	content []byte    // fragments of a message so far, unmasked
+	begun   []byte    // beginning of a header, or of a control frame, whose end has not come
+	frame   ws.Header // of the data frame of which left bytes have not come
+	left    int
+	content []byte    // what has come of a message, unmasked
 	opcode  ws.OpCode // of that message; OpContinuation while there is none
 	checked int       // how many bytes of content are whole UTF-8 characters
 }
 
 // idle reports whether the reader waits for nothing, and so may be thrown away.
-func (r *reader) idle() bool { return len(r.frame) == 0 && r.opcode == ws.OpContinuation }
+func (r *reader) idle() bool { return len(r.begun) == 0 && r.opcode == ws.OpContinuation }
 
 // feed takes the bytes that have come, and hands whole messages and control frames to s. It unmasks in
 // place, so it changes b, and keeps nothing of it. A code other than zero says how the
 // connection fails; then, and when done, the reader must not be used any more.
 func (r *reader) feed(b []byte, limit int, s sink) (code int, done bool) {
 	for len(b) > 0 {
-		if len(r.frame) == 0 {
-			h, n := parseHeader(b)
-			if n > 0 {
-				if code := r.refuse(h, limit); code != 0 {
-					return code, true
-				}
-			}
-			if n == 0 || int64(len(b)-n) < h.Length {
-				r.frame = append(r.frame, b...)
-				return 0, false
-			}
-			end := n + int(h.Length)
-			if code, done := r.handle(h, b[n:end], s); done {
+		if r.left > 0 {
+			n := min(r.left, len(b))
+			if code := r.more(b[:n], s); code != 0 {
 				return code, true
 			}
-			b = b[end:]
+			b = b[n:]
 			continue
 		}
-		h, n := parseHeader(r.frame)
+		if len(r.begun) == 0 {
+			h, n := parseHeader(b)
+			if n == 0 {
+				r.begun = append(r.begun, b...)
+				return 0, false
+			}
+			if code := r.refuse(h, limit); code != 0 {
+				return code, true
+			}
+			switch {
+			case int64(len(b)-n) >= h.Length:
+				end := n + int(h.Length)
+				if code, done := r.handle(h, b[n:end], s); done {
+					return code, true
+				}
+				b = b[end:]
+			case h.OpCode.IsControl():
+				r.begun = append(r.begun, b...)
+				return 0, false
+			default:
+				r.begin(h)
+				b = b[n:]
+			}
+			continue
+		}
+		h, n := parseHeader(r.begun)
 		if n == 0 {
 			// Byte by byte, so that nothing of the next frame is taken along.
-			r.frame, b = append(r.frame, b[0]), b[1:]
-			if h, n = parseHeader(r.frame); n == 0 {
+			r.begun, b = append(r.begun, b[0]), b[1:]
+			if h, n = parseHeader(r.begun); n == 0 {
 				continue
 			}
+			if code := r.refuse(h, limit); code != 0 {
+				return code, true
+			}
 		}
-		if code := r.refuse(h, limit); code != 0 {
-			return code, true
+		if !h.OpCode.IsControl() && h.Length > 0 {
+			r.begun = nil
+			r.begin(h)
+			continue
 		}
-		missing := n + int(h.Length) - len(r.frame)
+		missing := n + int(h.Length) - len(r.begun)
 		take := min(missing, len(b))
-		r.frame, b = append(r.frame, b[:take]...), b[take:]
+		r.begun, b = append(r.begun, b[:take]...), b[take:]
 		if take < missing {
 			return 0, false
 		}
-		frame := r.frame
-		r.frame = nil
-		if code, done := r.handle(h, frame[n:], s); done {
+		whole := r.begun
+		r.begun = nil
+		if code, done := r.handle(h, whole[n:], s); done {
 			return code, true
 		}
 	}
 	return 0, false
+}
+
+// begin takes up a data frame that comes in parts.
+func (r *reader) begin(h ws.Header) {
+	if h.OpCode != ws.OpContinuation {
+		r.opcode = h.OpCode
+	}
+	r.frame, r.left = h, int(h.Length)
+}
+
+// more takes the next part of that frame, of which text is checked at once: what is wrong is refused before the rest has come.
+func (r *reader) more(part []byte, s sink) (code int) {
+	ws.Cipher(part, r.frame.Mask, int(r.frame.Length)-r.left)
+	r.left -= len(part)
+	return r.add(part, r.left == 0 && r.frame.Fin, s)
+}
+
+// add appends to the message; final says that it is whole then.
+func (r *reader) add(part []byte, final bool, s sink) (code int) {
+	r.content = append(r.content, part...)
+	if r.opcode == ws.OpText {
+		n, ok := validPrefix(r.content[r.checked:])
+		r.checked += n
+		if !ok || (final && r.checked < len(r.content)) {
+			return socket.CloseInvalidUTF8
+		}
+	}
+	if final {
+		content, op := r.content, r.opcode
+		*r = reader{}
+		s.message(content, op == ws.OpBinary)
+	}
+	return 0
 }
 
 // refuse says with which code a frame fails the connection, from its header alone, or zero.
@@ -112,20 +167,8 @@ func (r *reader) handle(h ws.Header, payload []byte, s sink) (code int, done boo
 	if h.OpCode != ws.OpContinuation {
 		r.opcode = h.OpCode
 	}
-	r.content = append(r.content, payload...)
-	if r.opcode == ws.OpText {
-		n, ok := validPrefix(r.content[r.checked:])
-		r.checked += n
-		if !ok || (h.Fin && r.checked < len(r.content)) {
-			return socket.CloseInvalidUTF8, true
-		}
-	}
-	if h.Fin {
-		content, op := r.content, r.opcode
-		*r = reader{}
-		s.message(content, op == ws.OpBinary)
-	}
-	return 0, false
+	code = r.add(payload, h.Fin, s)
+	return code, code != 0
 }
 
 // parseHeader reads the header of the frame that b begins with (RFC 6455 section 5.2), and
@@ -174,19 +217,4 @@ func validPrefix(b []byte) (n int, ok bool) {
 		n += size
 	}
 	return n, true
-}
-
-// checkClose says with which code a close frame fails the connection, or zero (RFC 6455
-// sections 5.5.1 and 7.4; 1012 to 1014 were registered with IANA later).
-func checkClose(payload []byte) int {
-	switch {
-	case len(payload) == 0:
-		return 0
-	case len(payload) == 1 || !socket.MaySend(int(binary.BigEndian.Uint16(payload))):
-		return socket.CloseProtocolError
-	case !utf8.Valid(payload[2:]):
-		return socket.CloseInvalidUTF8
-	default:
-		return 0
-	}
 }

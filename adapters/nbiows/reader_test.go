@@ -11,6 +11,8 @@ import (
 
 	"github.com/gobwas/ws"
 	"github.com/stretchr/testify/require"
+
+	"github.com/parley-chat/parley/core/socket"
 )
 
 // recorder writes down what a reader finds.
@@ -23,7 +25,8 @@ func (r *recorder) message(payload []byte, binary bool) {
 func (r *recorder) control(op ws.OpCode, payload []byte) (int, bool) {
 	r.found = append(r.found, fmt.Sprintf("control %d %x", op, payload))
 	if op == ws.OpClose {
-		return checkClose(payload), true
+		_, code := socket.AnswerClose(payload)
+		return code, true
 	}
 	return 0, false
 }
@@ -89,13 +92,18 @@ func reference(b []byte, limit int) (o outcome) {
 			return fail(1002)
 		case !control && length+uint64(len(content)) > uint64(limit):
 			return fail(4413)
-		case uint64(len(b)-at) < length:
-			return o
 		}
-		payload := bytes.Clone(b[at : at+int(length)])
-		b = b[at+int(length):]
+		come := min(int(length), len(b)-at)
+		payload := bytes.Clone(b[at : at+come])
+		b = b[at+come:]
 		for i := range payload {
 			payload[i] ^= key[i%4]
+		}
+		if uint64(come) < length {
+			if (op == 1 || op == 0 && opcode == 1) && !couldBecomeUTF8(append(content, payload...)) {
+				return fail(1007)
+			}
+			return o
 		}
 		if control {
 			o.found = append(o.found, fmt.Sprintf("control %d %x", op, payload))
@@ -229,25 +237,8 @@ func TestReaderTakesNoMoreThanCame(t *testing.T) {
 	head := []byte{0x82, 0xff, 0, 0, 0, 0, 0, 16, 0, 0, 1, 2, 3, 4} // 1 MiB is to come
 	_, done := in.feed(append(head, "beginning"...), 2<<20, &rec)
 	require.False(t, done)
-	require.Less(t, cap(in.frame), 128)
+	require.Less(t, cap(in.content), 128)
 	code, done := (&reader{}).feed(head, 1<<20-1, &rec)
 	require.True(t, done)
 	require.Equal(t, 4413, code)
-}
-
-func TestCloseFrame(t *testing.T) {
-	t.Parallel()
-	for _, c := range []struct{ reason, want string }{
-		{"", ""},
-		{"too slow", "too slow"},
-		{"bad \xff byte", "bad \uFFFD byte"},
-		{string(bytes.Repeat([]byte("x"), 200)), string(bytes.Repeat([]byte("x"), 123))},
-		{string(bytes.Repeat([]byte("ü"), 62)), string(bytes.Repeat([]byte("ü"), 61))},
-	} {
-		b := closeFrame(4408, c.reason)
-		require.Equal(t, byte(0x88), b[0])
-		require.Equal(t, len(b)-2, int(b[1]))
-		require.EqualValues(t, 4408, binary.BigEndian.Uint16(b[2:]))
-		require.Equal(t, c.want, string(b[4:]))
-	}
 }

@@ -2,8 +2,6 @@ package nbiows
 
 import (
 	"bytes"
-	"crypto/sha1"
-	"encoding/base64"
 	"errors"
 	"fmt"
 	"math"
@@ -89,7 +87,7 @@ func (s *Server) upgrade(w http.ResponseWriter, key, protocol string) (nb *nbio.
 		early = bytes.Clone(b)
 	}
 	_ = plain.SetDeadline(time.Now().Add(s.cfg.CloseTimeout)) // fails only where the write fails
-	if _, err = plain.Write(switching(key, protocol)); err != nil {
+	if _, err = plain.Write(socket.SwitchingProtocols(key, protocol)); err != nil {
 		return nil, nil, errors.Join(err, plain.Close())
 	}
 	if nb, err = adopt(plain); err != nil { // a duplicate; it has closed plain
@@ -126,15 +124,4 @@ func (s *Server) serve(nb *nbio.Conn, early []byte, options socket.UpgradeOption
 		c.state |= registered
 		c.flush()
 	}
-}
-
-// switching is the answer that makes the connection a WebSocket.
-func switching(key, protocol string) []byte {
-	sum := sha1.Sum([]byte(key + "258EAFA5-E914-47DA-95CA-C5AB0DC85B11"))
-	b := []byte("HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Accept: ")
-	b = base64.StdEncoding.AppendEncode(b, sum[:])
-	if protocol != "" {
-		b = append(append(b, "\r\nSec-WebSocket-Protocol: "...), protocol...)
-	}
-	return append(b, "\r\n\r\n"...)
 }

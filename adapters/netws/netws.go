@@ -1,6 +1,7 @@
 // Package netws is the WebSocket transport on net/http alone: one goroutine reads each
 // connection, and a second writes while there is something to write. It implements
-// [socket.Conn] and feeds [socket.Receiver], with github.com/gorilla/websocket v1.5.3.
+// [socket.Conn] and feeds [socket.Receiver]. Framing follows RFC 6455 with the headers, their rules and the masking of
+// github.com/gobwas/ws v1.4.0.
 //
 // It runs wherever Go does, and under TLS. For very many connections see nbiows.
 //
@@ -9,20 +10,13 @@
 //   - Receive is called on the connection's own goroutine: a receiver that blocks holds up its
 //     connection alone. One that panics is logged and its connection closed with 1011.
 //   - Faults of the peer end the connection with 1002 (framing), 1007 (text that is not UTF-8,
-//     found where it happens) or 4413 (longer than MaxMessage). The close frame is followed by a half-close,
+//     found at the byte where it happens) or 4413, after what was queued. The close frame is followed by a half-close,
 //     and what the peer still sends is read and thrown away, so that no reset destroys it.
-//   - Of pings that cannot be answered yet, the latest is answered.
+//   - A message longer than MaxMessage is refused (4413) when its length is announced, not when it has come.
+//     A frame that is begun and not finished costs memory only as its bytes come in.
+//   - Of pings that cannot be answered yet, the latest MaxPongs are answered.
+//   - Data that a client sends together with its handshake is not lost.
 //   - There are no extensions, so no compression.
-//
-// # Exceptions
-//
-// Set by the vendor's frame reader, and different in nbiows:
-//
-//   - A client that sends data together with its handshake is cut; it has to wait for the answer.
-//   - A message that is too long is refused when more than MaxMessage bytes of it have come, not by its header.
-//   - A close frame whose reason is not UTF-8 is answered with 1002 and not 1007, one with code 1014
-//     with 1002, and one with a payload of a single byte like one without.
-//   - When the peer breaks the framing, the close frame may overtake messages that are queued, which then are lost.
 //
 // # Closing
 //
@@ -36,8 +30,6 @@ import (
 	"sync"
 	"time"
 
-	"github.com/gorilla/websocket"
-
 	"github.com/parley-chat/parley/core/socket"
 )
 
@@ -46,9 +38,8 @@ type Config = socket.TransportConfig
 
 // Server is an [http.Handler] for GET /socket. It serves while [Server.Run] runs.
 type Server struct {
-	cfg      Config // complete
-	upgrader websocket.Upgrader
-	ready    chan struct{}
+	cfg   Config // complete
+	ready chan struct{}
 
 	mu      sync.Mutex
 	started bool
@@ -64,10 +55,9 @@ func New(cfg Config) (*Server, error) {
 		return nil, err
 	}
 	return &Server{
-		cfg:      cfg,
-		upgrader: newUpgrader(cfg),
-		ready:    make(chan struct{}),
-		conns:    make(map[*conn]struct{}),
+		cfg:   cfg,
+		ready: make(chan struct{}),
+		conns: make(map[*conn]struct{}),
 	}, nil
 }
 

@@ -1,30 +1,20 @@
 package netws
 
 import (
+	"bufio"
+	"bytes"
+	"errors"
+	"fmt"
+	"io"
+	"net"
 	"net/http"
-	"sync"
-
-	"github.com/gorilla/websocket"
+	"time"
 
 	"github.com/parley-chat/parley/core/problem"
 	"github.com/parley-chat/parley/core/socket"
 )
 
 var _ http.Handler = (*Server)(nil)
-
-func newUpgrader(cfg Config) websocket.Upgrader {
-	return websocket.Upgrader{
-		HandshakeTimeout: cfg.CloseTimeout,
-		ReadBufferSize:   1 << 10,
-		WriteBufferSize:  4 << 10,
-		WriteBufferPool:  new(sync.Pool),
-		CheckOrigin:      func(*http.Request) bool { return true }, // the handshake has checked it
-		Error: func(w http.ResponseWriter, _ *http.Request, status int, reason error) {
-			cfg.Log.Error("netws: handshake", "status", status, "error", reason)
-			problem.Write(w, reason)
-		},
-	}
-}
 
 // ServeHTTP makes a connection out of a WebSocket handshake (RFC 6455 section 4.2), or answers
 // with a problem document: 426 if it is none, 401 and so on if it is refused, 404 with
@@ -52,17 +42,37 @@ func (s *Server) upgrade(w http.ResponseWriter, r *http.Request, protocol string
 		return
 	}
 	defer s.running.Done()
-	header := http.Header{}
-	if protocol != "" {
-		header.Set("Sec-WebSocket-Protocol", protocol)
-	}
-	ws, err := s.upgrader.Upgrade(w, r, header)
+	plain, br, err := s.take(w, socket.SwitchingProtocols(r.Header.Get("Sec-WebSocket-Key"), protocol))
 	if err != nil {
-		return // it has answered
+		return
 	}
 	options = s.cfg.Options(options)
-	c := &conn{server: s, ws: ws, written: make(chan struct{}), maxMessage: options.MaxMessage, tooLarge: options.TooLarge, unwatched: options.Unwatched}
+	c := &conn{server: s, plain: plain, br: br, written: make(chan struct{}), maxMessage: options.MaxMessage, tooLarge: options.TooLarge, unwatched: options.Unwatched}
 	c.receiver, _ = s.cfg.Accept(c, accept) // a refusal has closed it
 	s.add(c)
 	s.running.Go(c.read) // the request's buffers are free once this handler returns
+}
+
+// take answers the handshake and takes the connection out of net/http; br reads from it, first what came together with the handshake.
+// The request has been answered, or is gone, when an error comes back.
+func (s *Server) take(w http.ResponseWriter, answer []byte) (plain net.Conn, br *bufio.Reader, err error) {
+	plain, rw, err := http.NewResponseController(w).Hijack()
+	if err != nil {
+		err = fmt.Errorf("netws: take over the connection: %w", err)
+		s.cfg.Log.Error("netws: handshake", "error", err)
+		problem.Write(w, err)
+		return nil, nil, err
+	}
+	var from io.Reader = plain
+	if n := rw.Reader.Buffered(); n > 0 {
+		early, _ := rw.Peek(n) // cannot fail: they are there
+		from = io.MultiReader(bytes.NewReader(bytes.Clone(early)), plain)
+	}
+	_ = plain.SetDeadline(time.Now().Add(s.cfg.CloseTimeout)) // fails only where the write fails
+	if _, err = plain.Write(answer); err != nil {
+		s.cfg.Log.Debug("netws: upgrade", "error", err) // most often the client has gone
+		return nil, nil, errors.Join(err, plain.Close())
+	}
+	_ = plain.SetDeadline(time.Time{})
+	return plain, bufio.NewReaderSize(from, readBuffer), nil
 }

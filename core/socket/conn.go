@@ -57,6 +57,7 @@ type Conn interface {
 // Receiver is what a transport feeds for one connection.
 //
 // A transport answers a ping by itself, by a pong with the same payload: no message is received.
+// Of pings that come one after another, each of up to 16 is answered, in their order.
 type Receiver interface {
 	// Receive takes one whole message, in however many frames it came (RFC 6455 section 5.4).
 	// binary says whether it is a binary message or a text.

@@ -33,6 +33,9 @@ type TransportConfig struct {
 	// CloseTimeout is how long after a close frame was queued the connection is cut at the
 	// latest. Default 5 seconds.
 	CloseTimeout time.Duration
+	// MaxPongs is how many answers to pings wait for a client that does not read; each has at most 127 bytes. Of
+	// more pings in a row the latest are answered. Default 16.
+	MaxPongs int
 	// Pollers is how many goroutines read from connections, and so how many receivers run at
 	// the same time, in a transport whose connections have no goroutines of their own. Others ignore it.
 	// Default GOMAXPROCS.
@@ -51,6 +54,7 @@ func (cfg TransportConfig) Complete(transport string) (TransportConfig, error) {
 	settings.Default(c, "PingInterval", &cfg.PingInterval, 25*time.Second)
 	settings.Default(c, "IdleTimeout", &cfg.IdleTimeout, 60*time.Second)
 	settings.Default(c, "CloseTimeout", &cfg.CloseTimeout, 5*time.Second)
+	settings.Default(c, "MaxPongs", &cfg.MaxPongs, 16)
 	settings.Default(c, "Pollers", &cfg.Pollers, runtime.GOMAXPROCS(0))
 	if cfg.IdleTimeout <= cfg.PingInterval {
 		c.Refuse("IdleTimeout", "%s is not longer than PingInterval %s", cfg.IdleTimeout, cfg.PingInterval)
