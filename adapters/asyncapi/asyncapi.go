@@ -15,8 +15,6 @@ package asyncapi
 import (
 	"bytes"
 	"encoding/json"
-	"errors"
-	"fmt"
 	"reflect"
 
 	"github.com/danielgtaylor/huma/v2"
@@ -26,6 +24,7 @@ import (
 	"github.com/parley-chat/parley/core/event"
 	"github.com/parley-chat/parley/core/mail"
 	"github.com/parley-chat/parley/core/protocol"
+	"github.com/parley-chat/parley/core/settings"
 )
 
 // busEvents are the events between the parts of the system.
@@ -58,19 +57,14 @@ type Config struct {
 // Document returns the AsyncAPI 3.0 document of the socket and of the events between the parts, in JSON and in
 // YAML. Both have the same content in the same order. It depends on cfg alone.
 func Document(cfg Config) (asJSON, asYAML []byte, err error) {
-	var errs []error
-	if cfg.Schema == nil {
-		errs = append(errs, errors.New("the field Schema is missing"))
-	}
-	for _, f := range []struct{ name, value string }{
-		{"Title", cfg.Title}, {"Version", cfg.Version}, {"Server", cfg.Server}, {"ReasonHeader", cfg.ReasonHeader},
-	} {
-		if f.value == "" {
-			errs = append(errs, fmt.Errorf("the field %s is missing", f.name))
-		}
-	}
-	if err := errors.Join(errs...); err != nil {
-		return nil, nil, fmt.Errorf("asyncapi: configuration: %w", err)
+	c := settings.Of("asyncapi: Config")
+	c.Require("Schema", cfg.Schema == nil)
+	c.Require("Title", cfg.Title == "")
+	c.Require("Version", cfg.Version == "")
+	c.Require("Server", cfg.Server == "")
+	c.Require("ReasonHeader", cfg.ReasonHeader == "")
+	if err := c.Err(); err != nil {
+		return nil, nil, err
 	}
 	doc := protocol.AsyncAPI(cfg.Schema, cfg.Title, cfg.Version, cfg.Server)
 	components := doc["components"].(map[string]any)

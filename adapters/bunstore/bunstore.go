@@ -126,7 +126,7 @@ type Store struct {
 // are set up already.
 func New(db *bun.DB) (*Store, error) {
 	if db == nil {
-		return nil, errors.New("bunstore: a handle is required")
+		return nil, errors.New("bunstore: the database handle is missing")
 	}
 	return newStore(db, db)
 }

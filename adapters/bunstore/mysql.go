@@ -27,7 +27,7 @@ import (
 func OpenMySQL(ctx context.Context, url string, cfg Config) (*Store, error) {
 	cfg, err := cfg.withDefaults()
 	if err != nil {
-		return nil, fmt.Errorf("bunstore: Config: %w", err)
+		return nil, err
 	}
 	u, err := parseServerURL(url, "3306", "mysql")
 	if err != nil {

@@ -31,7 +31,7 @@ import (
 func OpenPostgres(ctx context.Context, address string, cfg Config) (*Store, error) {
 	cfg, err := cfg.withDefaults()
 	if err != nil {
-		return nil, fmt.Errorf("bunstore: Config: %w", err)
+		return nil, err
 	}
 	u, err := parseServerURL(address, "5432", "postgres", "postgresql")
 	if err != nil {

@@ -14,6 +14,7 @@ import (
 	"github.com/uptrace/bun"
 
 	"github.com/parley-chat/parley/core/fault"
+	"github.com/parley-chat/parley/core/settings"
 )
 
 // Config is how a database server is used. Its zero value is a good choice.
@@ -46,30 +47,11 @@ type Config struct {
 }
 
 func (c Config) withDefaults() (Config, error) {
-	var errs []error
-	if c.Connections == 0 {
-		c.Connections = 10
-	}
-	if c.Connections < 0 {
-		errs = append(errs, fmt.Errorf("the number of Connections is %d and must be positive", c.Connections))
-	}
-	if c.ConnectTimeout == 0 {
-		c.ConnectTimeout = 5 * time.Second
-	}
-	if c.ConnectTimeout < time.Millisecond {
-		errs = append(errs, fmt.Errorf("the ConnectTimeout is %s and must be at least a millisecond", c.ConnectTimeout))
-	}
-	for _, age := range []struct {
-		name  string
-		value *time.Duration
-	}{{"MaxLifetime", &c.MaxLifetime}, {"MaxIdle", &c.MaxIdle}} {
-		if *age.value == 0 {
-			*age.value = 5 * time.Minute
-		}
-		if *age.value < time.Second {
-			errs = append(errs, fmt.Errorf("the %s is %s and must be at least a second", age.name, *age.value))
-		}
-	}
+	check := settings.Of("bunstore: Config")
+	settings.Default(check, "Connections", &c.Connections, 10)
+	setTime(check, "ConnectTimeout", &c.ConnectTimeout, 5*time.Second, time.Millisecond)
+	setTime(check, "MaxLifetime", &c.MaxLifetime, 5*time.Minute, time.Second)
+	setTime(check, "MaxIdle", &c.MaxIdle, 5*time.Minute, time.Second)
 	for _, limit := range []struct {
 		name  string
 		value *time.Duration
@@ -80,10 +62,10 @@ func (c Config) withDefaults() (Config, error) {
 		}
 		// A server's clock of milliseconds has 31 bits.
 		if *limit.value > 0 && *limit.value < time.Millisecond || *limit.value > 24*time.Hour {
-			errs = append(errs, fmt.Errorf("the %s is %s and must be negative, or between a millisecond and a day", limit.name, *limit.value))
+			check.Refuse(limit.name, "is %v, want 1ms to a day, or less than zero for what the server has set", *limit.value)
 		}
 	}
-	return c, errors.Join(errs...)
+	return c, check.Err()
 }
 
 // serverURL is the address of a database on a server, or on several that stand in for each other.

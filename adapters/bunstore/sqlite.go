@@ -21,6 +21,7 @@ import (
 	sqlite3 "modernc.org/sqlite/lib"
 
 	"github.com/parley-chat/parley/core/fault"
+	"github.com/parley-chat/parley/core/settings"
 )
 
 // SQLiteConfig is how a file is used. Its zero value is a good choice.
@@ -46,32 +47,20 @@ type SQLiteConfig struct {
 const DefaultPingTimeout = 400 * time.Millisecond
 
 func (c SQLiteConfig) withDefaults() (SQLiteConfig, error) {
-	var errs []error
-	if c.BusyTimeout == 0 {
-		c.BusyTimeout = 5 * time.Second
+	check := settings.Of("bunstore: SQLiteConfig")
+	setTime(check, "BusyTimeout", &c.BusyTimeout, 5*time.Second, time.Millisecond)
+	setTime(check, "PingTimeout", &c.PingTimeout, DefaultPingTimeout, time.Millisecond)
+	settings.Default(check, "Readers", &c.Readers, 4)
+	setTime(check, "ScrubAfter", &c.ScrubAfter, 20*time.Second, time.Millisecond)
+	return c, check.Err()
+}
+
+// setTime gives a field its default if it is zero, and refuses it if it is shorter than least.
+func setTime(c *settings.Check, field string, value *time.Duration, byDefault, least time.Duration) {
+	settings.Default(c, field, value, byDefault)
+	if *value > 0 && *value < least {
+		c.Refuse(field, "%v is shorter than %v", *value, least)
 	}
-	if c.BusyTimeout < time.Millisecond {
-		errs = append(errs, fmt.Errorf("the BusyTimeout is %s and must be at least a millisecond", c.BusyTimeout))
-	}
-	if c.PingTimeout == 0 {
-		c.PingTimeout = DefaultPingTimeout
-	}
-	if c.PingTimeout < time.Millisecond {
-		errs = append(errs, fmt.Errorf("the PingTimeout is %s and must be at least a millisecond", c.PingTimeout))
-	}
-	if c.Readers == 0 {
-		c.Readers = 4
-	}
-	if c.Readers < 0 {
-		errs = append(errs, fmt.Errorf("the number of Readers is %d and must be positive", c.Readers))
-	}
-	if c.ScrubAfter == 0 {
-		c.ScrubAfter = 20 * time.Second
-	}
-	if c.ScrubAfter < time.Millisecond {
-		errs = append(errs, fmt.Errorf("the ScrubAfter is %s and must be at least a millisecond", c.ScrubAfter))
-	}
-	return c, errors.Join(errs...)
 }
 
 // wholeCheck is the largest file that is read from end to end when it is opened, in bytes.
@@ -92,10 +81,10 @@ const smallest = 512
 func OpenSQLite(ctx context.Context, file string, cfg SQLiteConfig) (*Store, error) {
 	cfg, err := cfg.withDefaults()
 	if err != nil {
-		return nil, fmt.Errorf("bunstore: SQLiteConfig: %w", err)
+		return nil, err
 	}
 	if file == "" {
-		return nil, errors.New("bunstore: the name of the database file is empty")
+		return nil, errors.New("bunstore: the name of the database file is missing")
 	}
 	path, err := filepath.Abs(file)
 	if err != nil {

@@ -38,6 +38,7 @@ import (
 
 	"github.com/parley-chat/parley/core/fault"
 	"github.com/parley-chat/parley/core/mail"
+	"github.com/parley-chat/parley/core/settings"
 )
 
 // Mail is a mail that was sent.
@@ -82,14 +83,11 @@ var _ mail.Sender = (*Mailbox)(nil)
 // Open reads the mails that are in the folder. A file that cannot be read as a mail is left
 // alone.
 func Open(cfg Config) (*Mailbox, error) {
-	if cfg.Folder == "" {
-		return nil, errors.New("filemail: Config.Folder is missing")
-	}
-	if cfg.Keep < 0 {
-		return nil, errors.New("filemail: Config.Keep is negative")
-	}
-	if cfg.Keep == 0 {
-		cfg.Keep = 1000
+	c := settings.Of("filemail: Config")
+	c.Require("Folder", cfg.Folder == "")
+	settings.Default(c, "Keep", &cfg.Keep, 1000)
+	if err := c.Err(); err != nil {
+		return nil, err
 	}
 	if cfg.Now == nil {
 		cfg.Now = time.Now

@@ -68,6 +68,7 @@ import (
 
 	"github.com/parley-chat/parley/core/fault"
 	"github.com/parley-chat/parley/core/problem"
+	"github.com/parley-chat/parley/core/settings"
 	"github.com/parley-chat/parley/core/socket"
 )
 
@@ -129,41 +130,23 @@ var (
 
 // New makes an API without operations on mux. The mux may have other handlers, and may get more.
 func New(mux *http.ServeMux, cfg Config) (*API, error) {
-	var wrong []error
-	if mux == nil {
-		wrong = append(wrong, errors.New("the mux is required"))
-	}
-	if cfg.MaxBody < 0 {
-		wrong = append(wrong, errors.New("MaxBody is negative"))
-	}
-	if cfg.Timeout < 0 {
-		wrong = append(wrong, errors.New("the Timeout is negative"))
-	}
-	if cfg.BodyTimeout < 0 {
-		wrong = append(wrong, errors.New("the BodyTimeout is negative"))
-	}
-	if _, err := socket.OriginOf(cfg.PublicURL); cfg.PublicURL != "" && err != nil {
-		wrong = append(wrong, fmt.Errorf("PublicURL: %w", err))
+	c := settings.Of("humaapi: Config")
+	c.Argument("the mux", mux == nil)
+	settings.Default(c, "MaxBody", &cfg.MaxBody, DefaultMaxBody)
+	settings.Default(c, "Timeout", &cfg.Timeout, DefaultTimeout)
+	settings.Default(c, "BodyTimeout", &cfg.BodyTimeout, BodyTimeout)
+	if cfg.PublicURL != "" {
+		_, err := socket.OriginOf(cfg.PublicURL)
+		c.Fault("PublicURL", err)
 	}
 	origins, err := socket.ParseOrigins(cfg.Origins)
-	if err != nil {
-		wrong = append(wrong, fmt.Errorf("the Origins: %w", err))
-	}
-	if err := errors.Join(wrong...); err != nil {
-		return nil, fmt.Errorf("humaapi: %w", err)
+	c.Fault("Origins", err)
+	if err := c.Err(); err != nil {
+		return nil, err
 	}
 	a := &API{
 		mux: mux, maxBody: cfg.MaxBody, timeout: cfg.Timeout, bodyTimeout: cfg.BodyTimeout, forms: map[string]bool{},
 		trusted: cfg.TrustedProxies, cors: newCORS(origins), log: cfg.Log,
-	}
-	if a.maxBody == 0 {
-		a.maxBody = DefaultMaxBody
-	}
-	if a.bodyTimeout == 0 {
-		a.bodyTimeout = BodyTimeout
-	}
-	if a.timeout == 0 {
-		a.timeout = DefaultTimeout
 	}
 	if a.log == nil {
 		a.log = slog.New(slog.DiscardHandler)

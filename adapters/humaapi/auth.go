@@ -2,7 +2,6 @@ package humaapi
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"net/http"
 	"time"
@@ -11,12 +10,14 @@ import (
 
 	"github.com/parley-chat/parley/core/auth"
 	"github.com/parley-chat/parley/core/fault"
+	"github.com/parley-chat/parley/core/settings"
 	"github.com/parley-chat/parley/core/user"
 )
 
 // AuthConfig is what [RegisterAuth] needs. Zero fields without "required" mean the default.
 type AuthConfig struct {
-	Service *auth.Service // required
+	// Service does what is asked for. Required.
+	Service *auth.Service
 	// JWKS returns the JSON Web Key Set (RFC 7517) with which access tokens are verified, for
 	// GET /.well-known/jwks.json. Default: none, and no such path.
 	JWKS func(ctx context.Context) ([]byte, error)
@@ -140,15 +141,11 @@ func from(ctx context.Context) auth.Client { return auth.Client{Address: clientO
 // RegisterAuth puts the account operations onto a: those below /auth/, the pages behind the
 // links in mails, and the key set.
 func RegisterAuth(a *API, cfg AuthConfig) error {
-	var wrong []error
-	if a == nil {
-		wrong = append(wrong, errors.New("the API is required"))
-	}
-	if cfg.Service == nil {
-		wrong = append(wrong, errors.New("the Service is required"))
-	}
-	if err := errors.Join(wrong...); err != nil {
-		return fmt.Errorf("humaapi: RegisterAuth: %w", err)
+	c := settings.Of("humaapi: AuthConfig")
+	c.Argument("the API", a == nil)
+	c.Require("Service", cfg.Service == nil)
+	if err := c.Err(); err != nil {
+		return err
 	}
 	if cfg.Product == "" {
 		cfg.Product = "Parley"

@@ -6,7 +6,6 @@ import (
 	"crypto/subtle"
 	_ "embed" // for the page and its script
 	"encoding/json"
-	"errors"
 	"fmt"
 	"html/template"
 	"net/http"
@@ -16,6 +15,7 @@ import (
 	"github.com/swaggest/swgui/v5emb"
 
 	"github.com/parley-chat/parley/core/fault"
+	"github.com/parley-chat/parley/core/settings"
 )
 
 //go:embed docs.html
@@ -31,9 +31,9 @@ const docsPolicy = "default-src 'none'; script-src 'self'; style-src 'self' 'uns
 
 // DocsConfig is what [RegisterDocs] needs.
 type DocsConfig struct {
-	// User and Password open the documents by basic authentication (RFC 7617). Both are required.
+	// User and Password open the documents by basic authentication (RFC 7617). Required, the user without a colon.
 	User, Password string
-	// CurrentPassword, if set, is asked for the password at each request instead, so that it can change
+	// CurrentPassword, if set, is asked for the password at each request in place of Password, so that it can change
 	// while the program runs. It must not block. An empty one opens nothing.
 	CurrentPassword func() string
 }
@@ -45,18 +45,15 @@ type docsPage struct{ Title, Assets, Root string }
 // from this binary), /openapi.json, /openapi.yaml and /schemas/{name}. They show what is
 // registered when the first of them is fetched.
 func RegisterDocs(a *API, cfg DocsConfig) error {
-	var wrong []error
-	if a == nil {
-		wrong = append(wrong, errors.New("the API is required"))
+	c := settings.Of("humaapi: DocsConfig")
+	c.Argument("the API", a == nil)
+	c.Require("User", cfg.User == "")
+	if strings.Contains(cfg.User, ":") {
+		c.Refuse("User", "has a colon")
 	}
-	if cfg.User == "" || strings.Contains(cfg.User, ":") {
-		wrong = append(wrong, errors.New("the User is required, without a colon"))
-	}
-	if cfg.Password == "" && cfg.CurrentPassword == nil {
-		wrong = append(wrong, errors.New("the Password is required"))
-	}
-	if err := errors.Join(wrong...); err != nil {
-		return fmt.Errorf("humaapi: RegisterDocs: %w", err)
+	c.Require("Password", cfg.Password == "" && cfg.CurrentPassword == nil)
+	if err := c.Err(); err != nil {
+		return err
 	}
 	parsed, err := template.New("docs").Parse(docsHTML)
 	if err != nil {
@@ -90,8 +87,12 @@ func RegisterDocs(a *API, cfg DocsConfig) error {
 // RegisterAsyncAPI serves the document of the socket, ready-made, to everybody, at
 // /asyncapi.json and /asyncapi.yaml.
 func RegisterAsyncAPI(a *API, jsonText, yamlText []byte) error {
-	if a == nil || len(jsonText) == 0 || len(yamlText) == 0 {
-		return errors.New("humaapi: RegisterAsyncAPI: the API and both documents are required")
+	c := settings.Of("humaapi: RegisterAsyncAPI")
+	c.Argument("the API", a == nil)
+	c.Argument("the document in JSON", len(jsonText) == 0)
+	c.Argument("the document in YAML", len(yamlText) == 0)
+	if err := c.Err(); err != nil {
+		return err
 	}
 	for path, document := range map[string]http.Handler{
 		"/asyncapi.json": fixed("application/vnd.aai.asyncapi+json", jsonText),

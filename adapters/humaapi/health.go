@@ -11,6 +11,7 @@ import (
 	"github.com/danielgtaylor/huma/v2"
 
 	"github.com/parley-chat/parley/core/health"
+	"github.com/parley-chat/parley/core/settings"
 )
 
 // readyTimeout bounds each check of /readyz: who asks it routes traffic and asks often.
@@ -82,13 +83,14 @@ type reportOutput struct {
 // onto a. Whoever asks while one of them is being found out gets the same answer. The latter two answer with
 // a report: 200 if everything is up, otherwise, and while draining, 503.
 func RegisterHealth(a *API, cfg HealthConfig) error {
-	if a == nil {
-		return errors.New("humaapi: RegisterHealth: the API is required")
+	c := settings.Of("humaapi: HealthConfig")
+	c.Argument("the API", a == nil)
+	for i, check := range cfg.Checks {
+		c.Require(fmt.Sprintf("Checks[%d].Name", i), check.Name == "")
+		c.Require(fmt.Sprintf("Checks[%d].Probe", i), check.Probe == nil)
 	}
-	for _, c := range cfg.Checks {
-		if c.Name == "" || c.Probe == nil {
-			return fmt.Errorf("humaapi: RegisterHealth: the check %q needs a name and a probe", c.Name)
-		}
+	if err := c.Err(); err != nil {
+		return err
 	}
 	if cfg.Draining == nil {
 		cfg.Draining = func() bool { return false }

@@ -5,8 +5,6 @@ import (
 	"crypto/sha256"
 	"crypto/subtle"
 	"encoding/json"
-	"errors"
-	"fmt"
 	"net/http"
 	"time"
 	"unicode/utf8"
@@ -16,6 +14,7 @@ import (
 	"github.com/parley-chat/parley/core/auth"
 	"github.com/parley-chat/parley/core/fault"
 	"github.com/parley-chat/parley/core/mail"
+	"github.com/parley-chat/parley/core/settings"
 	"github.com/parley-chat/parley/core/user"
 )
 
@@ -28,7 +27,8 @@ const MinAdminToken = 16
 
 // MailConfig is what [RegisterMail] needs.
 type MailConfig struct {
-	Service *mail.DeadLetterService // required
+	// Service looks into the queue, replays and discards. Required.
+	Service *mail.DeadLetterService
 	// Token is what administrators send as bearer, at least [MinAdminToken] characters. Without one
 	// every call answers 403, and says how to change that.
 	Token string
@@ -37,15 +37,15 @@ type MailConfig struct {
 	CurrentToken func() string
 }
 
-// adminTokens returns what is asked for the token, and an error if there is one that can be guessed.
-func adminTokens(token string, current func() string) (func() string, error) {
+// adminTokens returns what is asked for the token. It refuses one that can be guessed.
+func adminTokens(c *settings.Check, token string, current func() string) func() string {
 	if current != nil {
-		return current, nil
+		return current
 	}
 	if token != "" && utf8.RuneCountInString(token) < MinAdminToken {
-		return nil, fmt.Errorf("the Token has fewer than %d characters", MinAdminToken)
+		c.Refuse("Token", "has fewer than %d characters", MinAdminToken)
 	}
-	return func() string { return token }, nil
+	return func() string { return token }
 }
 
 type job struct {
@@ -135,16 +135,12 @@ func jobOf(j mail.Job, data bool) job {
 // RegisterMail puts the administration of mails onto a: looking into the queue, and replaying
 // or discarding dead letters.
 func RegisterMail(a *API, cfg MailConfig) error {
-	var wrong []error
-	if a == nil {
-		wrong = append(wrong, errors.New("the API is required"))
-	}
-	if cfg.Service == nil {
-		wrong = append(wrong, errors.New("the Service is required"))
-	}
-	current, err := adminTokens(cfg.Token, cfg.CurrentToken)
-	if err := errors.Join(append(wrong, err)...); err != nil {
-		return fmt.Errorf("humaapi: RegisterMail: %w", err)
+	c := settings.Of("humaapi: MailConfig")
+	c.Argument("the API", a == nil)
+	c.Require("Service", cfg.Service == nil)
+	current := adminTokens(c, cfg.Token, cfg.CurrentToken)
+	if err := c.Err(); err != nil {
+		return err
 	}
 	cfg.CurrentToken = current
 	a.scheme(schemeAdmin, "The administrator's token.", "")

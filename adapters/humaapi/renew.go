@@ -2,13 +2,12 @@ package humaapi
 
 import (
 	"context"
-	"errors"
-	"fmt"
 	"net/http"
 
 	"github.com/danielgtaylor/huma/v2"
 
 	"github.com/parley-chat/parley/core/mail"
+	"github.com/parley-chat/parley/core/settings"
 )
 
 // RenewalConfig is what [RegisterRenewal] needs.
@@ -39,16 +38,12 @@ type (
 // RegisterRenewal puts the operation onto a by which a mailer in a process of its own gets a fresh
 // code for a dead letter that it replays.
 func RegisterRenewal(a *API, cfg RenewalConfig) error {
-	var wrong []error
-	if a == nil {
-		wrong = append(wrong, errors.New("the API is required"))
-	}
-	if cfg.Renew == nil {
-		wrong = append(wrong, errors.New("the field Renew is required"))
-	}
-	current, err := adminTokens(cfg.Token, cfg.CurrentToken)
-	if err := errors.Join(append(wrong, err)...); err != nil {
-		return fmt.Errorf("humaapi: RegisterRenewal: %w", err)
+	c := settings.Of("humaapi: RenewalConfig")
+	c.Argument("the API", a == nil)
+	c.Require("Renew", cfg.Renew == nil)
+	current := adminTokens(c, cfg.Token, cfg.CurrentToken)
+	if err := c.Err(); err != nil {
+		return err
 	}
 	a.scheme(schemeAdmin, "The administrator's token.", "")
 	a.tag("mail", "The mail queue and its dead letters, for administrators.")

@@ -67,7 +67,7 @@ type oldKey struct {
 // The folder must exist, on a file system with hard links.
 func OpenKeys(file string) (*Keys, error) {
 	if file == "" {
-		return nil, errors.New("jwtauth: no key file is named")
+		return nil, errors.New("jwtauth: the file is missing")
 	}
 	return NewKeys(KeysConfig{File: file})
 }

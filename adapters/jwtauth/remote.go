@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"github.com/parley-chat/parley/core/fault"
+	"github.com/parley-chat/parley/core/settings"
 )
 
 const (
@@ -56,26 +57,21 @@ type RemoteKeys struct {
 
 // NewRemoteKeys checks the configuration. It fetches nothing yet.
 func NewRemoteKeys(cfg RemoteKeysConfig) (*RemoteKeys, error) {
-	u, err := url.Parse(cfg.URL)
-	if err != nil || (u.Scheme != "http" && u.Scheme != "https") || u.Host == "" {
-		return nil, errors.New("jwtauth: remote keys: the field URL is not an address of http or https")
+	c := settings.Of("jwtauth: RemoteKeysConfig")
+	c.Require("URL", cfg.URL == "")
+	if u, err := url.Parse(cfg.URL); cfg.URL != "" && (err != nil || (u.Scheme != "http" && u.Scheme != "https") || u.Host == "") {
+		c.Refuse("URL", "is not an address of http or https")
+	}
+	settings.Default(c, "Timeout", &cfg.Timeout, 3*time.Second)
+	settings.Default(c, "Refresh", &cfg.Refresh, 5*time.Minute)
+	settings.Default(c, "Pause", &cfg.Pause, time.Second)
+	if err := c.Err(); err != nil {
+		return nil, err
 	}
 	if cfg.Client == nil {
 		cfg.Client = &http.Client{
 			Transport:     http.DefaultTransport.(*http.Transport).Clone(),
 			CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
-		}
-	}
-	for _, d := range []struct {
-		name      string
-		value     *time.Duration
-		byDefault time.Duration
-	}{{"Timeout", &cfg.Timeout, 3 * time.Second}, {"Refresh", &cfg.Refresh, 5 * time.Minute}, {"Pause", &cfg.Pause, time.Second}} {
-		switch {
-		case *d.value < 0:
-			return nil, fmt.Errorf("jwtauth: remote keys: the field %s is negative", d.name)
-		case *d.value == 0:
-			*d.value = d.byDefault
 		}
 	}
 	if cfg.Now == nil {

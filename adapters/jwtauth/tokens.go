@@ -16,6 +16,7 @@ import (
 
 	"github.com/parley-chat/parley/core/auth"
 	"github.com/parley-chat/parley/core/fault"
+	"github.com/parley-chat/parley/core/settings"
 	"github.com/parley-chat/parley/core/user"
 )
 
@@ -49,15 +50,11 @@ var _ auth.TokenIssuer = (*Issuer)(nil)
 
 // NewIssuer checks the configuration, all of it at once.
 func NewIssuer(cfg IssuerConfig) (*Issuer, error) {
-	var errs []error
-	if cfg.Keys == nil {
-		errs = append(errs, errors.New("the field Keys is required"))
-	}
-	if cfg.Issuer == "" {
-		errs = append(errs, errors.New("the field Issuer is required"))
-	}
-	if err := errors.Join(errs...); err != nil {
-		return nil, fmt.Errorf("jwtauth: issuer: %w", err)
+	c := settings.Of("jwtauth: IssuerConfig")
+	c.Require("Keys", cfg.Keys == nil)
+	c.Require("Issuer", cfg.Issuer == "")
+	if err := c.Err(); err != nil {
+		return nil, err
 	}
 	return &Issuer{cfg: cfg}, nil
 }
@@ -126,18 +123,12 @@ var _ auth.TokenVerifier = (*Verifier)(nil)
 
 // NewVerifier checks the configuration, all of it at once.
 func NewVerifier(cfg VerifierConfig) (*Verifier, error) {
-	var errs []error
-	if cfg.Keys == nil {
-		errs = append(errs, errors.New("the field Keys is required"))
-	}
-	if cfg.Issuer == "" {
-		errs = append(errs, errors.New("the field Issuer is required"))
-	}
-	if cfg.Leeway < 0 {
-		errs = append(errs, fmt.Errorf("the field Leeway is %v, want none or more", cfg.Leeway))
-	}
-	if err := errors.Join(errs...); err != nil {
-		return nil, fmt.Errorf("jwtauth: verifier: %w", err)
+	c := settings.Of("jwtauth: VerifierConfig")
+	c.Require("Keys", cfg.Keys == nil)
+	c.Require("Issuer", cfg.Issuer == "")
+	settings.Default(c, "Leeway", &cfg.Leeway, 0)
+	if err := c.Err(); err != nil {
+		return nil, err
 	}
 	if cfg.Now == nil {
 		cfg.Now = time.Now

@@ -495,11 +495,11 @@ func TestKeySourceIsNotAskedForNonsense(t *testing.T) {
 func TestConfigIsCheckedAllAtOnce(t *testing.T) {
 	t.Parallel()
 	_, err := jwtauth.NewIssuer(jwtauth.IssuerConfig{})
-	require.ErrorContains(t, err, "Keys is required")
-	require.ErrorContains(t, err, "Issuer is required")
+	require.ErrorContains(t, err, "Config.Keys is missing")
+	require.ErrorContains(t, err, "Config.Issuer is missing")
 	_, err = jwtauth.NewVerifier(jwtauth.VerifierConfig{Leeway: -1})
-	require.ErrorContains(t, err, "Keys is required")
-	require.ErrorContains(t, err, "Issuer is required")
+	require.ErrorContains(t, err, "Config.Keys is missing")
+	require.ErrorContains(t, err, "Config.Issuer is missing")
 	require.ErrorContains(t, err, "Leeway")
 }
 

@@ -13,6 +13,8 @@ import (
 	"time"
 
 	"github.com/IBM/sarama"
+
+	"github.com/parley-chat/parley/core/settings"
 )
 
 // Mechanism is how a user proves itself (SASL, RFC 4422).
@@ -88,19 +90,13 @@ const (
 
 // complete fills in the defaults and checks everything at once.
 func (c Config) complete() (Config, error) {
-	var errs []error
-	refuse := func(format string, args ...any) { errs = append(errs, fmt.Errorf(format, args...)) }
-
-	if len(c.Brokers) == 0 {
-		refuse("Brokers is required")
-	}
+	check := settings.Of("kafkabus: Config")
+	check.Require("Brokers", len(c.Brokers) == 0)
 	for _, b := range c.Brokers {
-		if err := checkAddress(b); err != nil {
-			errs = append(errs, err)
-		}
+		check.Fault("Brokers", checkAddress(b))
 	}
 	if (c.User == "") != (c.Password == "") {
-		refuse("User and Password go together")
+		check.Refuse("User", "and Password go together")
 	}
 	if c.Mechanism == "" && c.User != "" {
 		c.Mechanism = Plain
@@ -109,64 +105,50 @@ func (c Config) complete() (Config, error) {
 	case "":
 	case Plain, ScramSHA256, ScramSHA512:
 		if c.User == "" {
-			refuse("Mechanism %s needs a User", c.Mechanism)
+			check.Refuse("Mechanism", "%s needs a User", c.Mechanism)
 		}
 	default:
-		refuse("Mechanism is %q, want %s, %s or %s", c.Mechanism, Plain, ScramSHA256, ScramSHA512)
+		check.Refuse("Mechanism", "is %q, want %s, %s or %s", c.Mechanism, Plain, ScramSHA256, ScramSHA512)
 	}
 	for _, topic := range c.Topics {
 		if !nameOfTopic.MatchString(topic) {
-			refuse("Topics has %q, want letters, digits, '.', '_' and '-'", topic)
+			check.Refuse("Topics", "has %q, want letters, digits, '.', '_' and '-'", topic)
 		}
 	}
 	if c.Prefix != "" && !nameOfNode.MatchString(c.Prefix) {
-		refuse("Prefix is %q, want letters, digits, '.', '_' and '-'", c.Prefix)
+		check.Refuse("Prefix", "is %q, want letters, digits, '.', '_' and '-'", c.Prefix)
 	}
 	if c.Node != "" && !nameOfNode.MatchString(c.Node) {
-		refuse("Node is %q, want letters, digits, '.', '_' and '-'", c.Node)
+		check.Refuse("Node", "is %q, want letters, digits, '.', '_' and '-'", c.Node)
 	}
-	if c.Partitions < 0 || c.Partitions > mostPartitions {
-		refuse("Partitions is %d, want 1 to %d", c.Partitions, mostPartitions)
+	settings.Default(check, "Partitions", &c.Partitions, 6)
+	if c.Partitions > mostPartitions {
+		check.Refuse("Partitions", "is %d, want 1 to %d", c.Partitions, mostPartitions)
 	}
-	if c.Replication < 0 || c.Replication > mostReplicas {
-		refuse("Replication is %d, want 1 to %d", c.Replication, mostReplicas)
+	settings.Default(check, "Replication", &c.Replication, -1) // the cluster's default.replication.factor
+	if c.Replication > mostReplicas {
+		check.Refuse("Replication", "is %d, want 1 to %d", c.Replication, mostReplicas)
 	}
-	for _, d := range []struct {
-		name  string
-		value *time.Duration
-		byDef time.Duration
-	}{
-		{"Retention", &c.Retention, 7 * 24 * time.Hour},
-		{"Replay", &c.Replay, 0},
-		{"Refresh", &c.Refresh, 3 * time.Second},
-		{"Timeout", &c.Timeout, 15 * time.Second},
-		{"Backoff", &c.Backoff, 100 * time.Millisecond},
-		{"MaxBackoff", &c.MaxBackoff, max(c.Backoff, 2*time.Second)},
-	} {
-		switch {
-		case *d.value < 0:
-			refuse("%s is negative", d.name)
-		case *d.value == 0:
-			*d.value = d.byDef
-		}
-	}
+	settings.Default(check, "Retention", &c.Retention, 7*24*time.Hour)
 	if c.Retention > 0 && c.Retention < time.Millisecond {
-		refuse("Retention is %v, want at least 1ms", c.Retention)
+		check.Refuse("Retention", "is %v, want at least 1ms", c.Retention)
 	}
+	settings.Default(check, "Replay", &c.Replay, 0)
+	settings.Default(check, "Refresh", &c.Refresh, 3*time.Second)
 	if c.Refresh > 0 && c.Refresh < shortestRefresh {
-		refuse("Refresh is %v, want at least %v", c.Refresh, shortestRefresh)
+		check.Refuse("Refresh", "is %v, want at least %v", c.Refresh, shortestRefresh)
 	}
-	if c.MaxBackoff > longestBackoff || c.Backoff > c.MaxBackoff {
-		refuse("Backoff and MaxBackoff are %v and %v, want the first no longer, and none above %v", c.Backoff, c.MaxBackoff, longestBackoff)
+	settings.Default(check, "Timeout", &c.Timeout, 15*time.Second)
+	settings.Default(check, "Backoff", &c.Backoff, 100*time.Millisecond)
+	settings.Default(check, "MaxBackoff", &c.MaxBackoff, max(c.Backoff, 2*time.Second))
+	switch {
+	case c.MaxBackoff > longestBackoff:
+		check.Refuse("MaxBackoff", "is %v, want at most %v", c.MaxBackoff, longestBackoff)
+	case c.MaxBackoff > 0 && c.Backoff > c.MaxBackoff:
+		check.Refuse("MaxBackoff", "%v is shorter than Backoff %v", c.MaxBackoff, c.Backoff)
 	}
-	if c.Partitions == 0 {
-		c.Partitions = 6
-	}
-	if c.Replication == 0 {
-		c.Replication = -1 // the cluster's default.replication.factor
-	}
-	if err := errors.Join(errs...); err != nil {
-		return Config{}, fmt.Errorf("kafkabus: configuration: %w", err)
+	if err := check.Err(); err != nil {
+		return Config{}, err
 	}
 	return c, nil
 }

@@ -10,7 +10,7 @@ import (
 	"github.com/parley-chat/parley/core/fault"
 )
 
-// BusConfig is what a [Bus] may be told.
+// BusConfig is what a [Bus] may be told. Values that are not positive mean the defaults.
 type BusConfig struct {
 	// MaxPending is the most events that one group holds. Default 1,024.
 	MaxPending int

@@ -10,7 +10,7 @@ import (
 	"github.com/parley-chat/parley/core/auth"
 )
 
-// LimiterConfig says how much a [Limiter] may hold.
+// LimiterConfig says how much a [Limiter] may hold. A value that is not positive means the default.
 type LimiterConfig struct {
 	// MaxKeys is the most keys that are remembered at once. Default 100,000.
 	MaxKeys int

@@ -9,7 +9,7 @@ import (
 	"github.com/parley-chat/parley/core/mail"
 )
 
-// MailboxConfig is what a [Mailbox] may be told.
+// MailboxConfig is what a [Mailbox] may be told. A number that is not positive means the default.
 type MailboxConfig struct {
 	// Max is the most mails that are kept; the oldest make room. Default 1,000.
 	Max int

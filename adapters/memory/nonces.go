@@ -10,7 +10,7 @@ import (
 	"github.com/parley-chat/parley/core/fault"
 )
 
-// NoncesConfig says how much [Nonces] may hold.
+// NoncesConfig says how much [Nonces] may hold. A value that is not positive means the default.
 type NoncesConfig struct {
 	// Max is the most names that are remembered at once. Default 1,000,000.
 	Max int

@@ -10,7 +10,7 @@ import (
 	"github.com/parley-chat/parley/core/fault"
 )
 
-// RecentCacheConfig says how much a [RecentCache] may hold.
+// RecentCacheConfig says how much a [RecentCache] may hold. Values that are not positive mean the defaults.
 type RecentCacheConfig struct {
 	// Rooms is the most rooms that are held; the one that was not used for longest makes
 	// room. Default 1,000.

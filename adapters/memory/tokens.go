@@ -11,7 +11,7 @@ import (
 	"github.com/parley-chat/parley/core/fault"
 )
 
-// TokensConfig is what [Tokens] may be told.
+// TokensConfig is what [Tokens] may be told. A number that is not positive means the default.
 type TokensConfig struct {
 	// Max is the most unexpired tokens that are kept. Default 1,000,000.
 	Max int

@@ -121,11 +121,11 @@ type Store struct {
 // [Open] only. New does not touch the database.
 func New(db *mongo.Database, cfg Config) (*Store, error) {
 	if db == nil {
-		return nil, errors.New("mongostore: a database is required")
+		return nil, errors.New("mongostore: the database is missing")
 	}
 	cfg, err := cfg.withDefaults()
 	if err != nil {
-		return nil, fmt.Errorf("mongostore: Config: %w", err)
+		return nil, err
 	}
 	return newStore(db, cfg), nil
 }

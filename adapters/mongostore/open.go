@@ -18,6 +18,7 @@ import (
 	"go.mongodb.org/mongo-driver/v2/mongo/writeconcern"
 
 	"github.com/parley-chat/parley/core/fault"
+	"github.com/parley-chat/parley/core/settings"
 )
 
 // Config is how a database is used. Its zero value is a good choice.
@@ -35,30 +36,23 @@ type Config struct {
 }
 
 func (c Config) withDefaults() (Config, error) {
-	var errs []error
-	if c.Connections == 0 {
-		c.Connections = 20
-	}
-	if c.Connections < 0 {
-		errs = append(errs, fmt.Errorf("the number of Connections is %d and must be positive", c.Connections))
-	}
-	if c.ConnectTimeout == 0 {
-		c.ConnectTimeout = 5 * time.Second
-	}
-	if c.ConnectTimeout < time.Millisecond {
-		errs = append(errs, fmt.Errorf("the ConnectTimeout is %s and must be at least a millisecond", c.ConnectTimeout))
+	check := settings.Of("mongostore: Config")
+	settings.Default(check, "Connections", &c.Connections, 20)
+	settings.Default(check, "ConnectTimeout", &c.ConnectTimeout, 5*time.Second)
+	if c.ConnectTimeout > 0 && c.ConnectTimeout < time.Millisecond {
+		check.Refuse("ConnectTimeout", "%v is shorter than a millisecond", c.ConnectTimeout)
 	}
 	if c.WriteConcern == nil {
 		journal := true
 		c.WriteConcern = &writeconcern.WriteConcern{W: writeconcern.WCMajority, Journal: &journal}
 	}
 	if !c.WriteConcern.Acknowledged() || !c.WriteConcern.IsValid() {
-		errs = append(errs, errors.New("the WriteConcern does not wait for an answer"))
+		check.Refuse("WriteConcern", "does not wait for an answer")
 	}
 	if c.Log == nil {
 		c.Log = slog.New(slog.DiscardHandler)
 	}
-	return c, errors.Join(errs...)
+	return c, check.Err()
 }
 
 // Open opens a database of a MongoDB server, or of a replica set with several hosts. The URL is
@@ -73,7 +67,7 @@ func (c Config) withDefaults() (Config, error) {
 func Open(ctx context.Context, address string, cfg Config) (*Store, error) {
 	cfg, err := cfg.withDefaults()
 	if err != nil {
-		return nil, fmt.Errorf("mongostore: Config: %w", err)
+		return nil, err
 	}
 	u, err := parseURL(address)
 	if err != nil {

@@ -74,7 +74,7 @@ func TestConfigIsCheckedAtOnce(t *testing.T) {
 		assert.ErrorContains(t, err, field)
 	}
 	_, err = mongostore.New(nil, mongostore.Config{})
-	require.ErrorContains(t, err, "required")
+	require.ErrorContains(t, err, "the database is missing")
 	s := open(t)
 	_, err = mongostore.New(mongostore.Database(s), bad)
 	assert.ErrorContains(t, err, "Connections")

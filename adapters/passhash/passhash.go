@@ -45,6 +45,7 @@ import (
 
 	"github.com/parley-chat/parley/core/auth"
 	"github.com/parley-chat/parley/core/fault"
+	"github.com/parley-chat/parley/core/settings"
 )
 
 // Limits of the parameters in a hash, whether configured or read from storage.
@@ -119,30 +120,16 @@ func New(cfg Config) (*Hasher, error) {
 	if p.threads == 0 {
 		p.threads = 1
 	}
-	if cfg.Parallel == 0 {
-		cfg.Parallel = max(1, runtime.GOMAXPROCS(0)/2)
-	}
-	if cfg.Waiting == 0 {
-		cfg.Waiting = 64
-	}
-	if cfg.RetryAfter == 0 {
-		cfg.RetryAfter = time.Second
-	}
 	if cfg.Random == nil {
 		cfg.Random = rand.Reader
 	}
-	errs := []error{p.check()}
-	if cfg.Parallel < 0 {
-		errs = append(errs, fmt.Errorf("the field Parallel is %d, want at least 1", cfg.Parallel))
-	}
-	if cfg.Waiting < 0 {
-		errs = append(errs, fmt.Errorf("the field Waiting is %d, want at least 1", cfg.Waiting))
-	}
-	if cfg.RetryAfter < 0 {
-		errs = append(errs, fmt.Errorf("the field RetryAfter is %v, want more than nothing", cfg.RetryAfter))
-	}
-	if err := errors.Join(errs...); err != nil {
-		return nil, fmt.Errorf("passhash: %w", fault.Wrap(fault.Invalid, err))
+	c := settings.Of("passhash: Config")
+	p.check(c.Refuse)
+	settings.Default(c, "Parallel", &cfg.Parallel, max(1, runtime.GOMAXPROCS(0)/2))
+	settings.Default(c, "Waiting", &cfg.Waiting, 64)
+	settings.Default(c, "RetryAfter", &cfg.RetryAfter, time.Second)
+	if err := c.Err(); err != nil {
+		return nil, err
 	}
 	return &Hasher{
 		current:    p,
@@ -264,24 +251,23 @@ type params struct {
 	salt, key    int
 }
 
-func (p params) check() error {
-	var errs []error
+// check tells refuse which of the parameters are out of their range.
+func (p params) check(refuse func(parameter, format string, args ...any)) {
 	if least := 8 * uint32(p.threads); p.memory < least || p.memory > MaxMemory {
-		errs = append(errs, fmt.Errorf("memory is %d KiB, want %d to %d", p.memory, least, MaxMemory))
+		refuse("Memory", "is %d KiB, want %d to %d", p.memory, least, MaxMemory)
 	}
 	if p.time < 1 || p.time > MaxTime {
-		errs = append(errs, fmt.Errorf("time is %d passes, want 1 to %d", p.time, MaxTime))
+		refuse("Time", "is %d passes, want 1 to %d", p.time, MaxTime)
 	}
 	if p.threads < 1 || p.threads > MaxThreads {
-		errs = append(errs, fmt.Errorf("threads are %d, want 1 to %d", p.threads, MaxThreads))
+		refuse("Threads", "is %d, want 1 to %d", p.threads, MaxThreads)
 	}
 	if p.salt < minSalt || p.salt > maxSalt {
-		errs = append(errs, fmt.Errorf("salt has %d bytes, want %d to %d", p.salt, minSalt, maxSalt))
+		refuse("Salt", "has %d bytes, want %d to %d", p.salt, minSalt, maxSalt)
 	}
 	if p.key < minKey || p.key > maxKey {
-		errs = append(errs, fmt.Errorf("key has %d bytes, want %d to %d", p.key, minKey, maxKey))
+		refuse("Key", "has %d bytes, want %d to %d", p.key, minKey, maxKey)
 	}
-	return errors.Join(errs...)
 }
 
 func (p params) derive(password string, salt []byte) []byte {
@@ -332,7 +318,11 @@ func decode(hash string) (p params, salt, key []byte, err error) {
 		return p, nil, nil, errors.New("key is not base64")
 	}
 	p = params{memory: n[0], time: n[1], threads: uint8(n[2]), salt: len(salt), key: len(key)}
-	return p, salt, key, p.check()
+	var errs []error
+	p.check(func(parameter, format string, args ...any) {
+		errs = append(errs, fmt.Errorf("%s %s", strings.ToLower(parameter), fmt.Sprintf(format, args...)))
+	})
+	return p, salt, key, errors.Join(errs...)
 }
 
 // decodeBase64 refuses line breaks, which the standard decoder skips.

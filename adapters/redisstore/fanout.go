@@ -17,7 +17,7 @@ import (
 	"github.com/parley-chat/parley/core/realtime"
 )
 
-// FanoutConfig says how a [Fanout] sends.
+// FanoutConfig says how a [Fanout] sends. Values that are not positive mean the defaults.
 type FanoutConfig struct {
 	// Queue is the most signals that wait to be sent, while the server does not answer say;
 	// Publish refuses more. Default 4,096.

@@ -11,7 +11,7 @@ import (
 	"github.com/parley-chat/parley/core/fault"
 )
 
-// RecentCacheConfig says how much a [RecentCache] may hold.
+// RecentCacheConfig says how much a [RecentCache] may hold. Values that are not positive mean the defaults.
 type RecentCacheConfig struct {
 	// Messages is the most messages of one room that are held: the last ones. Default 100.
 	Messages int

@@ -13,6 +13,7 @@ import (
 
 	"github.com/parley-chat/parley/core/fault"
 	"github.com/parley-chat/parley/core/parley"
+	"github.com/parley-chat/parley/core/settings"
 )
 
 // DefaultPrefix is what every key and channel begins with unless [New] is told otherwise.
@@ -32,14 +33,13 @@ type Store struct {
 // systems can share a server; empty means [DefaultPrefix]. A prefix must not hold braces,
 // which say where a key lives in a cluster. New does not touch the server.
 func New(client redis.UniversalClient, prefix string) (*Store, error) {
-	var errs []error
-	if client == nil {
-		errs = append(errs, errors.New("redisstore: a client is required"))
-	}
+	c := settings.Of("redisstore: New")
+	c.Argument("the client", client == nil)
+	err := c.Err()
 	if strings.ContainsAny(prefix, "{}") {
-		errs = append(errs, fmt.Errorf("redisstore: the prefix %q holds braces", prefix))
+		err = errors.Join(err, fmt.Errorf("redisstore: the prefix %q holds braces", prefix))
 	}
-	if err := errors.Join(errs...); err != nil {
+	if err != nil {
 		return nil, err
 	}
 	if prefix == "" {

@@ -30,6 +30,7 @@ import (
 
 	"github.com/parley-chat/parley/core/fault"
 	"github.com/parley-chat/parley/core/mail"
+	"github.com/parley-chat/parley/core/settings"
 )
 
 // maxAnswer bounds the bytes of an answer that are read.
@@ -53,21 +54,15 @@ type Client struct{ cfg Config }
 
 // New checks the configuration, all of it at once. It sends nothing.
 func New(cfg Config) (*Client, error) {
-	var errs []error
-	if u, err := url.Parse(cfg.URL); err != nil || (u.Scheme != "http" && u.Scheme != "https") || u.Host == "" {
-		errs = append(errs, errors.New("the field URL is not an address of http or https"))
+	c := settings.Of("renewclient: Config")
+	c.Require("URL", cfg.URL == "")
+	if u, err := url.Parse(cfg.URL); cfg.URL != "" && (err != nil || (u.Scheme != "http" && u.Scheme != "https") || u.Host == "") {
+		c.Refuse("URL", "is not an address of http or https")
 	}
-	if cfg.Token == nil {
-		errs = append(errs, errors.New("the field Token is missing"))
-	}
-	switch {
-	case cfg.Timeout < 0:
-		errs = append(errs, errors.New("the field Timeout is negative"))
-	case cfg.Timeout == 0:
-		cfg.Timeout = 10 * time.Second
-	}
-	if err := errors.Join(errs...); err != nil {
-		return nil, fmt.Errorf("renewclient: configuration: %w", err)
+	c.Require("Token", cfg.Token == nil)
+	settings.Default(c, "Timeout", &cfg.Timeout, 10*time.Second)
+	if err := c.Err(); err != nil {
+		return nil, err
 	}
 	if cfg.Client == nil {
 		cfg.Client = &http.Client{

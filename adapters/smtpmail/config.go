@@ -15,6 +15,8 @@ import (
 	"time"
 	"unicode"
 	"unicode/utf8"
+
+	"github.com/parley-chat/parley/core/settings"
 )
 
 // Security says how the connection to the server is protected.
@@ -142,7 +144,7 @@ func ParseURL(text string) (Config, error) {
 		}
 	}
 	if _, err := cfg.complete(); err != nil {
-		return Config{}, fmt.Errorf("smtpmail: URL: %w", err)
+		return Config{}, fmt.Errorf("smtpmail: URL: %s", strings.ReplaceAll(err.Error(), "\n", "; "))
 	}
 	return cfg, nil
 }
@@ -151,61 +153,53 @@ func (s Security) known() bool { return s == "" || s == StartTLS || s == Implici
 
 func (a Auth) known() bool { return a == "" || a == AuthAuto || a == AuthPlain || a == AuthLogin }
 
-// complete checks everything and fills in defaults. The error, of one line, holds no value of a field.
+// complete checks everything and fills in defaults. The error holds no value of a field.
 func (c Config) complete() (Config, error) {
-	var wrong []string
-	refuse := func(why string) { wrong = append(wrong, why) }
-	switch {
-	case c.Host == "":
-		refuse("Host is missing")
-	case !isName(c.Host):
-		refuse("Host is not a name or an address")
+	check := settings.Of("smtpmail: Config")
+	check.Require("Host", c.Host == "")
+	if c.Host != "" && !isName(c.Host) {
+		check.Refuse("Host", "is not a name or an address")
 	}
-	if c.Port < 0 || c.Port > 65535 {
-		refuse("Port is not 1 to 65535")
+	if c.Port < 0 {
+		check.Refuse("Port", "is negative")
+	}
+	if c.Port > 65535 {
+		check.Refuse("Port", "is not 1 to 65535")
 	}
 	if !c.Security.known() {
-		refuse("Security is none of starttls, implicit, none")
+		check.Refuse("Security", "is none of starttls, implicit, none")
 	}
 	if !c.Auth.known() {
-		refuse("Auth is none of auto, plain, login")
+		check.Refuse("Auth", "is none of auto, plain, login")
 	}
 	if (c.Username == "") != (c.Password == "") {
-		refuse("Username and Password must both be set, or neither")
+		check.Refuse("Username", "and Password must both be set, or neither")
 	}
 	if strings.ContainsRune(c.Username+c.Password, 0) {
-		refuse("Username or Password has a zero byte")
+		check.Refuse("Username", "or Password has a zero byte")
 	}
 	if c.Username != "" && c.Security == None {
 		ip := net.ParseIP(c.Host)
 		switch {
 		case c.Host != "localhost" && (ip == nil || !ip.IsLoopback()):
-			refuse("a password is never sent without TLS to another machine")
+			check.Refuse("Password", "is never sent without TLS to another machine")
 		case !c.AllowPlaintextAuth:
-			refuse("a password is not sent without TLS unless that is allowed (AllowPlaintextAuth, plaintext-auth=true)")
+			check.Refuse("Password", "is not sent without TLS unless that is allowed (AllowPlaintextAuth, plaintext-auth=true)")
 		}
 	}
 	if c.Hello != "" && !isName(c.Hello) {
-		refuse("Hello is not a host name")
+		check.Refuse("Hello", "is not a host name")
 	}
-	for _, n := range []struct {
-		name     string
-		negative bool
-	}{{"Connections", c.Connections < 0}, {"Timeout", c.Timeout < 0}, {"IdleTimeout", c.IdleTimeout < 0}} {
-		if n.negative {
-			refuse(n.name + " is negative")
-		}
-	}
-	if len(wrong) > 0 {
-		return Config{}, errors.New(strings.Join(wrong, "; "))
+	settings.Default(check, "Connections", &c.Connections, 4)
+	settings.Default(check, "Timeout", &c.Timeout, 30*time.Second)
+	settings.Default(check, "IdleTimeout", &c.IdleTimeout, 30*time.Second)
+	if err := check.Err(); err != nil {
+		return Config{}, err
 	}
 
 	c.Security = cmp.Or(c.Security, StartTLS)
 	c.Auth = cmp.Or(c.Auth, AuthAuto)
 	c.Port = cmp.Or(c.Port, map[Security]int{StartTLS: 587, Implicit: 465, None: 25}[c.Security])
-	c.Connections = cmp.Or(c.Connections, 4)
-	c.Timeout = cmp.Or(c.Timeout, 30*time.Second)
-	c.IdleTimeout = cmp.Or(c.IdleTimeout, 30*time.Second)
 	if c.TLS == nil {
 		c.TLS = &tls.Config{}
 	}

@@ -89,7 +89,7 @@ func TestConfigurationIsCheckedAtOnce(t *testing.T) {
 	_, err := smtpmail.New(smtpmail.Config{
 		Port: -1, Security: "ssl", Auth: "ntlm", Password: password, Hello: "a b", Connections: -1, Timeout: -time.Second, IdleTimeout: -time.Second,
 	})
-	for _, part := range []string{"Host", "Port", "Security", "Auth", "Username", "Hello", "Connections", "; Timeout", "IdleTimeout"} {
+	for _, part := range []string{"Host", "Port", "Security", "Auth", "Username", "Hello", "Connections", "Timeout is negative", "IdleTimeout"} {
 		assert.ErrorContains(t, err, part)
 	}
 	assert.NotContains(t, err.Error(), password)

@@ -90,7 +90,7 @@ var _ mail.Sender = (*Sender)(nil)
 func New(cfg Config) (*Sender, error) {
 	cfg, err := cfg.complete()
 	if err != nil {
-		return nil, fmt.Errorf("smtpmail: configuration: %w", err)
+		return nil, err
 	}
 	return &Sender{cfg: cfg, slots: make(chan struct{}, cfg.Connections), pinging: make(chan struct{}, 1)}, nil
 }

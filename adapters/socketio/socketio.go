@@ -33,7 +33,6 @@ import (
 	"context"
 	"crypto/rand"
 	"encoding/base64"
-	"errors"
 	"fmt"
 	"log/slog"
 	"runtime/debug"
@@ -45,6 +44,7 @@ import (
 	"github.com/parley-chat/parley/adapters/socketio/engineio"
 	"github.com/parley-chat/parley/adapters/socketio/packet"
 	"github.com/parley-chat/parley/core/fault"
+	"github.com/parley-chat/parley/core/settings"
 	"github.com/parley-chat/parley/core/socket"
 )
 
@@ -132,63 +132,44 @@ type Config struct {
 }
 
 func (c *Config) defaults() error {
-	var errs []error
-	for _, f := range []struct {
-		name string
-		v    *int
-		def  int
-	}{
-		{"MaxPacket", &c.MaxPacket, 1 << 20}, {"MaxRefused", &c.MaxRefused, 10}, {"MaxWaiting", &c.MaxWaiting, 256},
-		{"MaxWaitingBytes", &c.MaxWaitingBytes, 1 << 20}, {"MaxCalls", &c.MaxCalls, 1024},
-		{"Limits.Attachments", &c.Limits.Attachments, 0}, {"Limits.Namespace", &c.Limits.Namespace, 0}, {"Limits.Name", &c.Limits.Name, 0},
-		{"Limits.Arguments", &c.Limits.Arguments, 0}, {"Limits.Depth", &c.Limits.Depth, 0},
-	} {
-		if *f.v < 0 {
-			errs = append(errs, fmt.Errorf("socketio: Config.%s is negative", f.name))
-		}
-		if *f.v == 0 {
-			*f.v = f.def
-		}
-	}
-	for _, f := range []struct {
-		name string
-		v    *time.Duration
-		def  time.Duration
-	}{
-		{"ConnectTimeout", &c.ConnectTimeout, 45 * time.Second}, {"CallTimeout", &c.CallTimeout, 20 * time.Second},
-		{"CloseTimeout", &c.CloseTimeout, 5 * time.Second},
-	} {
-		if *f.v < 0 {
-			errs = append(errs, fmt.Errorf("socketio: Config.%s is negative", f.name))
-		}
-		if *f.v == 0 {
-			*f.v = f.def
-		}
-	}
+	check := settings.Of("socketio: Config")
+	settings.Default(check, "ConnectTimeout", &c.ConnectTimeout, 45*time.Second)
+	settings.Default(check, "Limits.Attachments", &c.Limits.Attachments, 0)
+	settings.Default(check, "Limits.Namespace", &c.Limits.Namespace, 0)
+	settings.Default(check, "Limits.Name", &c.Limits.Name, 0)
+	settings.Default(check, "Limits.Arguments", &c.Limits.Arguments, 0)
+	settings.Default(check, "Limits.Depth", &c.Limits.Depth, 0)
+	settings.Default(check, "MaxPacket", &c.MaxPacket, 1<<20)
+	settings.Default(check, "MaxRefused", &c.MaxRefused, 10)
+	settings.Default(check, "MaxWaiting", &c.MaxWaiting, 256)
+	settings.Default(check, "MaxWaitingBytes", &c.MaxWaitingBytes, 1<<20)
+	settings.Default(check, "MaxCalls", &c.MaxCalls, 1024)
+	settings.Default(check, "CallTimeout", &c.CallTimeout, 20*time.Second)
+	settings.Default(check, "CloseTimeout", &c.CloseTimeout, 5*time.Second)
 	c.Limits = c.Limits.WithDefaults()
 	if c.Namespaces == nil {
 		c.Namespaces = map[string]Namespace{packet.Main: {}}
 	}
 	for name, ns := range c.Namespaces {
 		if !strings.HasPrefix(name, "/") || strings.ContainsAny(name, ",?") || len(name) > c.Limits.Namespace {
-			errs = append(errs, fmt.Errorf("socketio: Config.Namespaces: %q is no name of a namespace", name))
+			check.Refuse("Namespaces", "has %q, which is no name of a namespace", name)
 		}
 		for event, h := range ns.Events {
 			if packet.Reserved(event) {
-				errs = append(errs, fmt.Errorf("socketio: Config.Namespaces[%q]: the name of the event %q is reserved", name, event))
+				check.Refuse(fmt.Sprintf("Namespaces[%q]", name), "has the event %q, whose name is reserved", event)
 			}
 			if h == nil {
-				errs = append(errs, fmt.Errorf("socketio: Config.Namespaces[%q]: the event %q has no handler", name, event))
+				check.Refuse(fmt.Sprintf("Namespaces[%q]", name), "has the event %q without a handler", event)
 			}
 		}
 		if ns.Accept != nil && (ns.Connected != nil || ns.Events != nil || ns.Any != nil || ns.Disconnected != nil) {
-			errs = append(errs, fmt.Errorf("socketio: Config.Namespaces[%q]: Accept takes the sockets over, so nothing else is called", name))
+			check.Refuse(fmt.Sprintf("Namespaces[%q]", name), "has Accept, which takes the sockets over, so nothing else is called")
 		}
 	}
 	if c.Log == nil {
 		c.Log = slog.New(slog.DiscardHandler)
 	}
-	return errors.Join(errs...)
+	return check.Err()
 }
 
 // core is a server without the sessions' transport.

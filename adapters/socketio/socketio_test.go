@@ -49,7 +49,7 @@ func TestConfigIsChecked(t *testing.T) {
 		"x": {}, "/a,b": {}, "/c": {Events: map[string]Handler{"connect": func(context.Context, *Event) {}, "y": nil}},
 		"/d": {Any: func(context.Context, *Event) {}, Accept: func(*Socket, socket.Conn) (socket.Receiver, error) { return nil, nil }},
 	}})
-	for _, want := range []string{"MaxRefused", `"x"`, `"/a,b"`, `"connect" is reserved`, `"y" has no handler`, "Accept takes the sockets over"} {
+	for _, want := range []string{"MaxRefused", `"x"`, `"/a,b"`, `"connect", whose name is reserved`, `"y" without a handler`, "Accept, which takes the sockets over"} {
 		if err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("%v does not mention %s", err, want)
 		}

@@ -2,29 +2,22 @@ package watermillbus
 
 import (
 	"context"
-	"errors"
-	"fmt"
 	"time"
+
+	"github.com/parley-chat/parley/core/settings"
 )
 
 // backoff is how long to wait after failures: first, then twice as long each time, at most max.
 type backoff struct{ first, max time.Duration }
 
-// newBackoff fills in the defaults and checks.
-func newBackoff(first, most time.Duration) (backoff, error) {
-	if first < 0 || most < 0 {
-		return backoff{}, fmt.Errorf("the fields Backoff and MaxBackoff are %v and %v, want none below zero", first, most)
+// newBackoff fills in the defaults, and checks for c.
+func newBackoff(c *settings.Check, first, most time.Duration) backoff {
+	settings.Default(c, "Backoff", &first, 100*time.Millisecond)
+	settings.Default(c, "MaxBackoff", &most, max(first, 5*time.Second))
+	if first > most && most > 0 {
+		c.Refuse("MaxBackoff", "%v is shorter than Backoff %v", most, first)
 	}
-	if first == 0 {
-		first = 100 * time.Millisecond
-	}
-	if most == 0 {
-		most = max(first, 5*time.Second)
-	}
-	if most < first {
-		return backoff{}, errors.New("the field MaxBackoff is shorter than Backoff")
-	}
-	return backoff{first, most}, nil
+	return backoff{first, most}
 }
 
 // after returns the wait after this many failures in a row, one or more.

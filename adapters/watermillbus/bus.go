@@ -2,7 +2,6 @@ package watermillbus
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"maps"
 	"slices"
@@ -15,6 +14,7 @@ import (
 
 	"github.com/parley-chat/parley/core/event"
 	"github.com/parley-chat/parley/core/fault"
+	"github.com/parley-chat/parley/core/settings"
 )
 
 var (
@@ -104,24 +104,19 @@ var (
 
 // NewGoChannel makes a bus inside this process, which the caller closes.
 func NewGoChannel(cfg GoChannelConfig) (*Bus, error) {
-	wait, err := newBackoff(cfg.Backoff, cfg.MaxBackoff)
-	errs := []error{err}
-	if cfg.Behind < 0 {
-		errs = append(errs, fmt.Errorf("the field Behind is %d, want at least 1", cfg.Behind))
-	}
+	c := settings.Of("watermillbus: GoChannelConfig")
+	settings.Default(c, "Behind", &cfg.Behind, 1024)
+	wait := newBackoff(c, cfg.Backoff, cfg.MaxBackoff)
 	for topic, groups := range cfg.Groups {
 		if _, ok := event.DeadTopic(topic); !ok {
-			errs = append(errs, fmt.Errorf("the field Groups declares the dead topic %q, which must hold up nobody", topic))
+			c.Refuse("Groups", "declares the dead topic %q, which must hold up nobody", topic)
 		}
 		if topic == "" || slices.Contains(groups, "") {
-			errs = append(errs, fmt.Errorf("the field Groups declares %q for the topic %q, want no empty name", groups, topic))
+			c.Refuse("Groups", "declares %q for the topic %q, want no empty name", groups, topic)
 		}
 	}
-	if err := errors.Join(errs...); err != nil {
-		return nil, fmt.Errorf("watermillbus: %w", err)
-	}
-	if cfg.Behind == 0 {
-		cfg.Behind = 1024
+	if err := c.Err(); err != nil {
+		return nil, err
 	}
 	b := &Bus{
 		source:   cfg.Source,

@@ -12,6 +12,7 @@ import (
 
 	"github.com/parley-chat/parley/core/event"
 	"github.com/parley-chat/parley/core/fault"
+	"github.com/parley-chat/parley/core/settings"
 )
 
 // PublisherConfig is what a [Publisher] needs. Zero fields without "required" mean the default.
@@ -37,8 +38,10 @@ var _ event.Publisher = (*Publisher)(nil)
 
 // NewPublisher checks the configuration.
 func NewPublisher(cfg PublisherConfig) (*Publisher, error) {
-	if cfg.Publisher == nil {
-		return nil, errors.New("watermillbus: publisher: the field Publisher is required")
+	c := settings.Of("watermillbus: PublisherConfig")
+	c.Require("Publisher", cfg.Publisher == nil)
+	if err := c.Err(); err != nil {
+		return nil, err
 	}
 	return &Publisher{cfg: cfg, turns: map[string]chan struct{}{}}, nil
 }
@@ -222,12 +225,11 @@ var _ event.Subscriber = (*Subscriber)(nil)
 
 // NewSubscriber checks the configuration, all of it at once.
 func NewSubscriber(cfg SubscriberConfig) (*Subscriber, error) {
-	wait, err := newBackoff(cfg.Backoff, cfg.MaxBackoff)
-	if cfg.Open == nil {
-		err = errors.Join(errors.New("the field Open is required"), err)
-	}
-	if err != nil {
-		return nil, fmt.Errorf("watermillbus: subscriber: %w", err)
+	c := settings.Of("watermillbus: SubscriberConfig")
+	c.Require("Open", cfg.Open == nil)
+	wait := newBackoff(c, cfg.Backoff, cfg.MaxBackoff)
+	if err := c.Err(); err != nil {
+		return nil, err
 	}
 	return &Subscriber{cfg: cfg, wait: wait}, nil
 }

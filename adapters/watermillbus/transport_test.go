@@ -489,8 +489,8 @@ func TestSubscriberWhenTheTransportRefuses(t *testing.T) {
 func TestTransportConfig(t *testing.T) {
 	t.Parallel()
 	_, err := watermillbus.NewPublisher(watermillbus.PublisherConfig{})
-	require.ErrorContains(t, err, "Publisher is required")
+	require.ErrorContains(t, err, "PublisherConfig.Publisher is missing")
 	_, err = watermillbus.NewSubscriber(watermillbus.SubscriberConfig{Backoff: -1})
-	require.ErrorContains(t, err, "Open is required")
+	require.ErrorContains(t, err, "SubscriberConfig.Open is missing")
 	require.ErrorContains(t, err, "Backoff")
 }

@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"github.com/parley-chat/parley/core/fault"
+	"github.com/parley-chat/parley/core/settings"
 )
 
 const (
@@ -120,9 +121,14 @@ func Resume(ctx context.Context, cfg SessionConfig, refreshToken string) (*Sessi
 }
 
 func newSession(cfg SessionConfig) (*Session, error) {
+	check := settings.Of("wsclient: SessionConfig")
+	check.Require("Server", cfg.Server == "")
 	u, err := url.Parse(cfg.Server)
-	if err != nil || u.Host == "" || (u.Scheme != "http" && u.Scheme != "https") {
-		return nil, fmt.Errorf("wsclient: SessionConfig.Server %q is no http or https address", cfg.Server)
+	if cfg.Server != "" && (err != nil || u.Host == "" || (u.Scheme != "http" && u.Scheme != "https")) {
+		check.Refuse("Server", "%q is no http or https address", cfg.Server)
+	}
+	if err := check.Err(); err != nil {
+		return nil, err
 	}
 	cfg.Server = u.Scheme + "://" + u.Host + strings.TrimRight(u.EscapedPath(), "/")
 	cfg.HTTP = cmp.Or(cfg.HTTP, http.DefaultClient)

@@ -52,6 +52,7 @@ import (
 	"github.com/parley-chat/parley/core/fault"
 	"github.com/parley-chat/parley/core/protocol"
 	"github.com/parley-chat/parley/core/realtime"
+	"github.com/parley-chat/parley/core/settings"
 	"github.com/parley-chat/parley/core/socket"
 )
 
@@ -254,11 +255,10 @@ type Client struct {
 // Dial connects, and keeps the connection until Close. ctx bounds the first attempts only: they are repeated
 // until the server takes or refuses the client. A refusal is a *[HandshakeError].
 func Dial(ctx context.Context, cfg Config) (*Client, error) {
-	var errs []error
-	if cfg.URL == "" {
-		errs = append(errs, errors.New("wsclient: Config.URL is missing"))
-	} else if u, err := url.Parse(cfg.URL); err != nil || u.Host == "" || (u.Scheme != "ws" && u.Scheme != "wss") {
-		errs = append(errs, fmt.Errorf("wsclient: Config.URL %q is no ws or wss address", cfg.URL))
+	check := settings.Of("wsclient: Config")
+	check.Require("URL", cfg.URL == "")
+	if u, err := url.Parse(cfg.URL); cfg.URL != "" && (err != nil || u.Host == "" || (u.Scheme != "ws" && u.Scheme != "wss")) {
+		check.Refuse("URL", "%q is no ws or wss address", cfg.URL)
 	}
 	sources := 0
 	for _, given := range []bool{cfg.Tokens != nil, cfg.Token != nil, cfg.Ticket != nil} {
@@ -267,17 +267,17 @@ func Dial(ctx context.Context, cfg Config) (*Client, error) {
 		}
 	}
 	if sources > 1 {
-		errs = append(errs, errors.New("wsclient: Config has more than one of Tokens, Token and Ticket"))
+		check.Refuse("Tokens", "is not alone: more than one of Tokens, Token and Ticket is set")
 	}
-	orDefault(&errs, "Queue", &cfg.Queue, 1024)
-	orDefault(&errs, "Burst", &cfg.Burst, 50)
-	orDefault(&errs, "Window", &cfg.Window, 64)
-	orDefault(&errs, "AckTimeout", &cfg.AckTimeout, 10*time.Second)
-	orDefault(&errs, "MinPause", &cfg.MinPause, 100*time.Millisecond)
-	orDefault(&errs, "MaxPause", &cfg.MaxPause, 10*time.Second)
-	orDefault(&errs, "HandshakeTimeout", &cfg.HandshakeTimeout, 10*time.Second)
-	orDefault(&errs, "IdleTimeout", &cfg.IdleTimeout, 90*time.Second)
-	if err := errors.Join(errs...); err != nil {
+	settings.Default(check, "Queue", &cfg.Queue, 1024)
+	settings.Default(check, "Burst", &cfg.Burst, 50)
+	settings.Default(check, "Window", &cfg.Window, 64)
+	settings.Default(check, "AckTimeout", &cfg.AckTimeout, 10*time.Second)
+	settings.Default(check, "MinPause", &cfg.MinPause, 100*time.Millisecond)
+	settings.Default(check, "MaxPause", &cfg.MaxPause, 10*time.Second)
+	settings.Default(check, "HandshakeTimeout", &cfg.HandshakeTimeout, 10*time.Second)
+	settings.Default(check, "IdleTimeout", &cfg.IdleTimeout, 90*time.Second)
+	if err := check.Err(); err != nil {
 		return nil, err
 	}
 	if cfg.Handle == nil {
@@ -306,16 +306,6 @@ func Dial(ctx context.Context, cfg Config) (*Client, error) {
 	c.ctx, c.cancel = context.WithCancel(context.WithoutCancel(ctx))
 	go c.run(ws)
 	return c, nil
-}
-
-// orDefault gives a field its default if it is zero, and refuses it if it is negative.
-func orDefault[N int | time.Duration](errs *[]error, name string, field *N, otherwise N) {
-	switch {
-	case *field < 0:
-		*errs = append(*errs, fmt.Errorf("wsclient: Config.%s is negative", name))
-	case *field == 0:
-		*field = otherwise
-	}
 }
 
 // Done is closed when the client has ended: by Close, or because the server closed it for good.

@@ -476,7 +476,7 @@ func TestDialRefusesBadConfig(t *testing.T) {
 	token := func(context.Context) (string, error) { return "", nil }
 	_, err := wsclient.Dial(t.Context(), wsclient.Config{Token: token, Ticket: token})
 	require.ErrorContains(t, err, "Config.URL is missing")
-	require.ErrorContains(t, err, "more than one of Tokens, Token and Ticket")
+	require.ErrorContains(t, err, "Config.Tokens is not alone")
 	_, err = wsclient.Dial(t.Context(), wsclient.Config{
 		URL: "ws://x", Queue: -1, Burst: -1, Window: -1, AckTimeout: -1, MinPause: -1, MaxPause: -1, HandshakeTimeout: -1, IdleTimeout: -1,
 	})

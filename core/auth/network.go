@@ -8,7 +8,7 @@ import (
 	"net/netip"
 	"time"
 
-	"github.com/parley-chat/parley/core/internal/settings"
+	"github.com/parley-chat/parley/core/settings"
 )
 
 // times is the rate with n times as much at once and on average.

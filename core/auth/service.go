@@ -12,7 +12,7 @@ import (
 
 	"github.com/parley-chat/parley/core/event"
 	"github.com/parley-chat/parley/core/fault"
-	"github.com/parley-chat/parley/core/internal/settings"
+	"github.com/parley-chat/parley/core/settings"
 	"github.com/parley-chat/parley/core/user"
 )
 

@@ -10,7 +10,7 @@ import (
 	"time"
 
 	"github.com/parley-chat/parley/core/fault"
-	"github.com/parley-chat/parley/core/internal/settings"
+	"github.com/parley-chat/parley/core/settings"
 )
 
 // SharedLimiterConfig is what a [SharedLimiter] needs. Zero fields without "required" mean the default.

@@ -9,7 +9,7 @@ import (
 	"time"
 
 	"github.com/parley-chat/parley/core/fault"
-	"github.com/parley-chat/parley/core/internal/settings"
+	"github.com/parley-chat/parley/core/settings"
 )
 
 // RelayConfig is what a [Relay] needs.

@@ -7,7 +7,7 @@ import (
 	"time"
 
 	"github.com/parley-chat/parley/core/fault"
-	"github.com/parley-chat/parley/core/internal/settings"
+	"github.com/parley-chat/parley/core/settings"
 )
 
 // Limits of a page of jobs.

@@ -14,7 +14,7 @@ import (
 	"unicode"
 
 	"github.com/parley-chat/parley/core/fault"
-	"github.com/parley-chat/parley/core/internal/settings"
+	"github.com/parley-chat/parley/core/settings"
 )
 
 // WorkerConfig is what a [Worker] needs.

@@ -6,7 +6,7 @@ import (
 
 	"github.com/parley-chat/parley/core/auth"
 	"github.com/parley-chat/parley/core/event"
-	"github.com/parley-chat/parley/core/internal/settings"
+	"github.com/parley-chat/parley/core/settings"
 	"github.com/parley-chat/parley/core/socket"
 )
 

@@ -5,8 +5,8 @@ import (
 	"errors"
 
 	"github.com/parley-chat/parley/core/event"
-	"github.com/parley-chat/parley/core/internal/settings"
 	"github.com/parley-chat/parley/core/mail"
+	"github.com/parley-chat/parley/core/settings"
 )
 
 // Mailer is the part that sends what is owed. It requires the ports Subscriber, MailQueue,

@@ -18,9 +18,9 @@ import (
 	"github.com/parley-chat/parley/core/auth"
 	"github.com/parley-chat/parley/core/chat"
 	"github.com/parley-chat/parley/core/event"
-	"github.com/parley-chat/parley/core/internal/settings"
 	"github.com/parley-chat/parley/core/mail"
 	"github.com/parley-chat/parley/core/realtime"
+	"github.com/parley-chat/parley/core/settings"
 	"github.com/parley-chat/parley/core/socket"
 	"github.com/parley-chat/parley/core/user"
 )

@@ -21,8 +21,8 @@ import (
 
 	"github.com/parley-chat/parley/core/chat"
 	"github.com/parley-chat/parley/core/fault"
-	"github.com/parley-chat/parley/core/internal/settings"
 	"github.com/parley-chat/parley/core/protocol"
+	"github.com/parley-chat/parley/core/settings"
 	"github.com/parley-chat/parley/core/socket"
 	"github.com/parley-chat/parley/core/user"
 )

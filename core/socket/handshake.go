@@ -8,7 +8,7 @@ import (
 	"time"
 
 	"github.com/parley-chat/parley/core/fault"
-	"github.com/parley-chat/parley/core/internal/settings"
+	"github.com/parley-chat/parley/core/settings"
 )
 
 // Protocol is the WebSocket subprotocol of /socket, unless another one is chosen.

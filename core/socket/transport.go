@@ -9,8 +9,8 @@ import (
 	"time"
 
 	"github.com/parley-chat/parley/core/fault"
-	"github.com/parley-chat/parley/core/internal/settings"
 	"github.com/parley-chat/parley/core/problem"
+	"github.com/parley-chat/parley/core/settings"
 )
 
 // TransportConfig is what a transport needs. Zero fields without "required" mean the default.

@@ -37,12 +37,12 @@ package bridge
 import (
 	"context"
 	"encoding/json"
-	"errors"
 	"strings"
 	"time"
 
 	"github.com/parley-chat/parley/adapters/socketio"
 	"github.com/parley-chat/parley/core/fault"
+	"github.com/parley-chat/parley/core/settings"
 	"github.com/parley-chat/parley/core/socket"
 )
 
@@ -71,27 +71,13 @@ type Config struct {
 // Authorization, the query's authorization. Its value is "bearer <token>", in any letter case. Whoever has
 // none, or a bad one, is refused with connect_error, whose data has the code of the fault.
 func Namespace(cfg Config) (socketio.Namespace, error) {
-	var errs []error
-	if cfg.Acceptor == nil {
-		errs = append(errs, errors.New("bridge: Config.Acceptor is missing"))
-	}
-	if cfg.Authenticator == nil {
-		errs = append(errs, errors.New("bridge: Config.Authenticator is missing"))
-	}
-	if cfg.Timeout < 0 {
-		errs = append(errs, errors.New("bridge: Config.Timeout is negative"))
-	}
-	if cfg.MaxOffset < 0 {
-		errs = append(errs, errors.New("bridge: Config.MaxOffset is negative"))
-	}
-	if err := errors.Join(errs...); err != nil {
+	c := settings.Of("bridge: Config")
+	c.Require("Acceptor", cfg.Acceptor == nil)
+	c.Require("Authenticator", cfg.Authenticator == nil)
+	settings.Default(c, "MaxOffset", &cfg.MaxOffset, 1024)
+	settings.Default(c, "Timeout", &cfg.Timeout, 5*time.Second)
+	if err := c.Err(); err != nil {
 		return socketio.Namespace{}, err
-	}
-	if cfg.MaxOffset == 0 {
-		cfg.MaxOffset = 1024
-	}
-	if cfg.Timeout == 0 {
-		cfg.Timeout = 5 * time.Second
 	}
 	return socketio.Namespace{Use: []socketio.Middleware{cfg.identify}, Accept: cfg.accept}, nil
 }

@@ -35,7 +35,6 @@ import (
 	"crypto/rand"
 	"encoding/base64"
 	"errors"
-	"fmt"
 	"hash/maphash"
 	"log/slog"
 	"net/http"
@@ -44,6 +43,7 @@ import (
 
 	"github.com/rs/cors"
 
+	"github.com/parley-chat/parley/core/settings"
 	"github.com/parley-chat/parley/core/socket"
 )
 
@@ -71,8 +71,9 @@ type Config struct {
 	// Allow, if set, is asked before a session is made. Its error refuses the handshake, as one of Accept does, before
 	// the request has cost anything.
 	Allow func(r *http.Request) error
-	// Owner, if set, says on whose behalf a request is made, such as by its credentials. A session serves only requests
-	// that have the owner of its handshake. Default: whoever knows the identifier.
+	// Owner, if set, says on whose behalf a request is made, such as by a cookie. A session serves only requests
+	// that have the owner of its handshake, so it has to be the same in every request of a client: browsers send no
+	// headers of the application's with WebSocket. Default: whoever knows the identifier.
 	Owner func(r *http.Request) string
 	// PingInterval is the time from the answer to a ping until the next ping. Default 25 seconds.
 	PingInterval time.Duration
@@ -118,33 +119,24 @@ type Server struct {
 
 // New checks the configuration, all of it at once. Nothing runs until [Server.Run].
 func New(cfg Config) (*Server, error) {
-	var errs []error
-	wrong := func(format string, args ...any) { errs = append(errs, fmt.Errorf("engineio: Config."+format, args...)) }
-	if cfg.Accept == nil {
-		wrong("Accept is missing")
-	}
-	if cfg.Upgrader == nil && !cfg.NoWebSocket {
-		wrong("Upgrader is missing, and NoWebSocket is not set")
-	}
+	c := settings.Of("engineio: Config")
+	c.Require("Accept", cfg.Accept == nil)
+	c.Require("Upgrader", cfg.Upgrader == nil && !cfg.NoWebSocket)
 	if cfg.NoPolling && cfg.NoWebSocket {
-		wrong("NoPolling and NoWebSocket leave no transport")
+		c.Refuse("NoPolling", "and NoWebSocket leave no transport")
 	}
 	origins, err := socket.ParseOrigins(cfg.Origins)
-	if err != nil {
-		wrong("Origins: %w", err)
-	}
-	if cfg.ConnectTimeout < 0 {
-		wrong("ConnectTimeout is negative")
-	}
-	orDefault(wrong, "PingInterval", &cfg.PingInterval, 25*time.Second)
-	orDefault(wrong, "PingTimeout", &cfg.PingTimeout, 20*time.Second)
-	orDefault(wrong, "BodyTimeout", &cfg.BodyTimeout, 8*time.Second)
-	orDefault(wrong, "UpgradeTimeout", &cfg.UpgradeTimeout, 10*time.Second)
-	orDefault(wrong, "CloseTimeout", &cfg.CloseTimeout, 5*time.Second)
-	orDefault(wrong, "MaxPayload", &cfg.MaxPayload, 1_000_000)
-	orDefault(wrong, "MaxQueued", &cfg.MaxQueued, 1<<20)
-	orDefault(wrong, "MaxSessions", &cfg.MaxSessions, 1_000_000)
-	if err := errors.Join(errs...); err != nil {
+	c.Fault("Origins", err)
+	settings.Default(c, "PingInterval", &cfg.PingInterval, 25*time.Second)
+	settings.Default(c, "PingTimeout", &cfg.PingTimeout, 20*time.Second)
+	settings.Default(c, "BodyTimeout", &cfg.BodyTimeout, 8*time.Second)
+	settings.Default(c, "UpgradeTimeout", &cfg.UpgradeTimeout, 10*time.Second)
+	settings.Default(c, "ConnectTimeout", &cfg.ConnectTimeout, 0)
+	settings.Default(c, "CloseTimeout", &cfg.CloseTimeout, 5*time.Second)
+	settings.Default(c, "MaxPayload", &cfg.MaxPayload, 1_000_000)
+	settings.Default(c, "MaxQueued", &cfg.MaxQueued, 1<<20)
+	settings.Default(c, "MaxSessions", &cfg.MaxSessions, 1_000_000)
+	if err := c.Err(); err != nil {
 		return nil, err
 	}
 	if cfg.Log == nil {
@@ -157,16 +149,6 @@ func New(cfg Config) (*Server, error) {
 	}
 	srv.cors = srv.newCORS()
 	return srv, nil
-}
-
-// orDefault gives a field its default if it is zero, and refuses it if it is negative.
-func orDefault[T int | time.Duration](wrong func(string, ...any), name string, v *T, otherwise T) {
-	switch {
-	case *v < 0:
-		wrong("%s is negative", name)
-	case *v == 0:
-		*v = otherwise
-	}
 }
 
 // Run serves until ctx ends, closes the sessions, and returns nil when they are gone. A Server

@@ -7,7 +7,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
-	"github.com/parley-chat/parley/core/internal/settings"
+	"github.com/parley-chat/parley/core/settings"
 )
 
 func TestEverythingThatIsWrongIsSaidOnce(t *testing.T) {
@@ -24,7 +24,9 @@ func TestEverythingThatIsWrongIsSaidOnce(t *testing.T) {
 	c.Refuse("Long", "is longer than %v", time.Minute)
 	c.Fault("Origins", cause)
 	c.Fault("Protocols", nil)
-	require.EqualError(t, c.Err(), "chat: Config.Store is missing\nchat: Config.Few is negative\nchat: Config.Long is longer than 1m0s\nchat: Config.Origins: no such thing")
+	c.Argument("the API", true)
+	c.Argument("the mux", false)
+	require.EqualError(t, c.Err(), "chat: Config.Store is missing\nchat: Config.Few is negative\nchat: Config.Long is longer than 1m0s\nchat: Config.Origins: no such thing\nchat: the API is missing")
 	require.ErrorIs(t, c.Err(), cause)
 	require.Equal(t, 7, many, "what is set stays")
 	require.Equal(t, time.Second, long)

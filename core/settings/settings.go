@@ -1,11 +1,14 @@
-// Package settings checks the configuration of a service, in the same words for every service: what is
-// required and missing is refused, a negative limit is refused, and zero means the default.
+// Package settings checks configurations, in the same words for every service and every adapter: what is
+// required and missing is refused, a negative limit is refused, and zero means the default. Everything that
+// is wrong is said at once. An adapter of your own may use it; whoever only uses services and adapters does
+// not need it.
 package settings
 
 import (
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 )
 
 // Check collects everything that is wrong with one configuration.
@@ -41,10 +44,18 @@ func (c *Check) Require(field string, missing bool) {
 	}
 }
 
+// Argument refuses an argument beside the configuration that is missing: Argument("the API", api == nil).
+func (c *Check) Argument(name string, missing bool) {
+	if missing {
+		pkg, _, _ := strings.Cut(c.of, ":")
+		c.errors = append(c.errors, fmt.Errorf("%s: %s is missing", pkg, name))
+	}
+}
+
 // Err returns everything that is wrong, one line each, or nil.
 func (c *Check) Err() error { return errors.Join(c.errors...) }
 
-// Default gives a field its default if it is zero, and refuses it if it is negative.
+// Default gives a field its default if it is zero, and refuses it if it is negative. A default of zero only refuses.
 func Default[N ~int | ~int64](c *Check, field string, value *N, byDefault N) {
 	switch {
 	case *value < 0:
