@@ -40,10 +40,24 @@ func request(t *testing.T, method, url, body string, header ...string) (status i
 	return a.StatusCode, string(b), a.Header
 }
 
+// over runs a test over each transport of this module.
+func over(t *testing.T, test func(t *testing.T, transport string)) {
+	for _, tr := range []string{"nbio", "net"} {
+		t.Run(tr, func(t *testing.T) {
+			t.Parallel()
+			test(t, tr)
+		})
+	}
+}
+
 // TestBadRequests holds the answers to the names that the protocol's documents give them.
 func TestBadRequests(t *testing.T) {
 	t.Parallel()
-	url, _, _ := serve(t, "nbio", socketio.Config{
+	over(t, badRequests)
+}
+
+func badRequests(t *testing.T, tr string) {
+	url, _, _ := serve(t, tr, socketio.Config{
 		Engine: engineio.Config{
 			MaxPayload: 100, Origins: []string{"https://app.example.com"},
 			Allow: func(r *http.Request) error {
@@ -157,7 +171,11 @@ func TestABodyThatDoesNotArriveHoldsNothing(t *testing.T) {
 // as another (RFC 9112 section 6.1).
 func TestTwoLengthsEndTheConnection(t *testing.T) {
 	t.Parallel()
-	url, _, _ := serve(t, "nbio", socketio.Config{Namespaces: map[string]socketio.Namespace{"/": parrot(nil)}})
+	over(t, twoLengths)
+}
+
+func twoLengths(t *testing.T, tr string) {
+	url, _, _ := serve(t, tr, socketio.Config{Namespaces: map[string]socketio.Namespace{"/": parrot(nil)}})
 	host, path, _ := strings.Cut(strings.TrimPrefix(url, "http://"), "/")
 	for _, method := range []string{"GET", "POST", "OPTIONS"} {
 		s := sioclient.New(t, url, nil)
@@ -207,7 +225,11 @@ func isTimeout(err error) bool {
 
 func TestOrigins(t *testing.T) {
 	t.Parallel()
-	url, _, _ := serve(t, "nbio", socketio.Config{Engine: engineio.Config{Origins: []string{"https://app.example.com"}}})
+	over(t, origins)
+}
+
+func origins(t *testing.T, tr string) {
+	url, _, _ := serve(t, tr, socketio.Config{Engine: engineio.Config{Origins: []string{"https://app.example.com"}}})
 	status, _, h := request(t, http.MethodGet, url+"?EIO=4&transport=polling", "", "Origin", "https://app.example.com")
 	if status != 200 || h.Get("Access-Control-Allow-Origin") != "https://app.example.com" || h.Get("Access-Control-Allow-Credentials") != "true" {
 		t.Errorf("%d %v", status, h)
@@ -234,7 +256,11 @@ func TestOrigins(t *testing.T) {
 // TestBadSessions holds that a client which breaks the rules of polling loses its session, and nobody else.
 func TestBadSessions(t *testing.T) {
 	t.Parallel()
-	url, _, _ := serve(t, "nbio", socketio.Config{Engine: engineio.Config{MaxPayload: 100}, Namespaces: map[string]socketio.Namespace{"/": parrot(nil)}})
+	over(t, badSessions)
+}
+
+func badSessions(t *testing.T, tr string) {
+	url, _, _ := serve(t, tr, socketio.Config{Engine: engineio.Config{MaxPayload: 100}, Namespaces: map[string]socketio.Namespace{"/": parrot(nil)}})
 	other := dial(t, url, "polling")
 	other.Connect("0")
 	for name, body := range map[string]string{

@@ -21,11 +21,20 @@ import (
 // TestFormat holds the format to the contract. For that it takes all events of the schema: what it refuses of
 // them is tested by itself.
 func TestFormat(t *testing.T) {
-	const shapes = "the events have the names and the shapes of the old system"
 	contract.On(t, "socketio", "")
+	testFormat(t, Format)
+}
+
+func TestRecoveryFormat(t *testing.T) {
+	contract.On(t, "socketio", "with recovery")
+	testFormat(t, RecoveryFormat)
+}
+
+func testFormat(t *testing.T, open protocol.NewFormat) {
+	const shapes = "the events have the names and the shapes of the old system"
 	contract.Run(t, contract.Format(), func(*testing.T) contract.Wire {
 		return contract.Wire{
-			New:  func(s *protocol.Schema) protocol.Format { return format{schema: s} },
+			New:  func(s *protocol.Schema) protocol.Format { f := open(s).(format); f.refused = nil; return f },
 			Say:  say,
 			Hear: hear,
 		}

@@ -34,6 +34,7 @@ func (a *App) openSocketIO(node *parley.Node, who socket.Authenticator, publicUR
 	a.socketIO, err = socketio.New(socketio.Config{
 		Engine: engineio.Config{
 			Upgrader: a.transport, Origins: a.origins(publicURL), MaxPayload: maxSocketMessage, MaxSessions: s.MaxConns,
+			// No Owner: a browser's upgrade has no header of the application's, and a token in the query is wherever the sid is.
 			Allow: func(r *http.Request) error {
 				if node.Hub.Draining() {
 					return socket.ErrDraining
