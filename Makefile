@@ -1,5 +1,5 @@
 # What developers run. Users need none of it: see the README.
-.PHONY: test short race lint ci bench bench-socketio docs
+.PHONY: test short race lint ci bench bench-beside bench-socketio docs
 
 test: # every test that needs no server
 	go test ./...
@@ -22,6 +22,15 @@ bench: # idle members, sends and fan-out of this machine
 	go run ./apps/parley bench idle --connections 5000 --duration 5s
 	go run ./apps/parley bench send --senders 100 --in-flight 16 --duration 5s
 	go run ./apps/parley bench fanout --connections 1000 --messages 400
+
+bench-beside: # in turn with others: a bare loop over epoll, Centrifuge, and the npm server of Socket.IO
+	set -e; folder=$$(mktemp -d); trap "rm -rf $$folder" EXIT; go build -o $$folder/parley ./apps/parley; \
+	(cd apps/internal/bench/centrifuge && go build -o $$folder/centrifuge .); \
+	for beside in "native $$folder/parley bench floor" "centrifuge $$folder/centrifuge"; do wire=$${beside%% *}; command=$${beside#* }; \
+		$$folder/parley bench idle --connections 15000 --duration 5s --beside "$$command" --beside-wire $$wire; \
+		$$folder/parley bench fanout --connections 15000 --messages 20 --in-flight 1 --beside "$$command" --beside-wire $$wire; \
+		$$folder/parley bench fanout --connections 1000 --messages 400 --beside "$$command" --beside-wire $$wire; done
+	$(MAKE) bench-socketio
 
 bench-socketio: # Socket.IO, in turn with its npm server, which is installed into a temporary folder
 	set -e; folder=$$(mktemp -d); trap "rm -rf $$folder" EXIT; cp apps/internal/bench/socketio/* $$folder; npm ci --prefix $$folder --no-audit --no-fund; \

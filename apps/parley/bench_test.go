@@ -8,6 +8,11 @@ import (
 	"net"
 	"net/http"
 	"os"
+	"os/exec"
+	"path/filepath"
+	"runtime"
+	"strconv"
+	"strings"
 	"testing"
 
 	"github.com/stretchr/testify/assert"
@@ -56,15 +61,72 @@ func TestBenchBeside(t *testing.T) {
 	t.Parallel()
 	self, err := os.Executable()
 	require.NoError(t, err)
-	args := func(what string) []string {
-		return []string{"bench", what, "--wire", "socketio", "--connections", "20", "--messages", "16", "--duration", "100ms", "--rounds", "2", "--beside", self + " " + besideArg}
+	args := func(what, beside string, more ...string) []string {
+		return append([]string{"bench", what, "--connections", "20", "--senders", "2", "--messages", "16", "--duration", "100ms", "--rounds", "2", "--beside", beside}, more...)
 	}
-	const pair = `: parley \S+ \S+, median \S+; beside \S+ \S+, median \S+; ratio of the medians \S+\n`
-	require.Regexp(t, `(?s)^go1\S+, .* beside: .*\nconnect and join[^:]*`+pair+`memory[^:]*`+pair+`idle[^:]*`+pair+`$`, execute(t, nil, args("idle")...).succeeded(t))
-	require.Regexp(t, `(?s)^go1\S+, .* beside: .*\nconnect and join[^:]*`+pair+`delivery[^:]*`+pair+`delivery, p99[^:]*`+pair+`$`, execute(t, nil, args("fanout")...).succeeded(t))
-	require.Contains(t, execute(t, nil, "bench", "send", "--wire", "socketio", "--beside", self).refused(t), "--beside goes with")
-	require.Contains(t, execute(t, nil, "bench", "idle", "--beside", self).refused(t), "--beside goes with")
-	require.Contains(t, execute(t, nil, "bench", "idle", "--wire", "socketio", "--socketio", "off").refused(t), "--socketio on")
+	pair := func(names ...string) (lines string) {
+		for _, name := range names {
+			lines += name + `\s[^:]*: parley \S+ \S+, median \S+; beside \S+ \S+, median \S+; ratio of the medians \S+\n`
+		}
+		return `^go1\S+, .* beside: .*\n` + lines + `$`
+	}
+	require.Regexp(t, pair("connect and join", "memory", "idle"), execute(t, nil, args("idle", self+" "+besideArg, "--wire", "socketio")...).succeeded(t))
+	delivered := pair("connect and join", "memory", "delivery", "delivery, median", "delivery, p99", "memory after it")
+	require.Regexp(t, delivered, execute(t, nil, args("fanout", self+" "+besideArg, "--beside-wire", "socketio")...).succeeded(t))
+	if runtime.GOOS == "linux" {
+		require.Regexp(t, delivered, execute(t, nil, args("fanout", program+" bench floor")...).succeeded(t))
+		require.Regexp(t, pair("connect and join", "memory", "acknowledged", "ack, p99"), execute(t, nil, args("send", program+" bench floor", "--rate", "500")...).succeeded(t))
+	}
+}
+
+// TestBenchElsewhere holds that a server that runs already can be measured, and that what cannot be done is said.
+func TestBenchElsewhere(t *testing.T) {
+	t.Parallel()
+	if runtime.GOOS == "linux" {
+		server := exec.CommandContext(t.Context(), program, "bench", "floor")
+		server.Env = environment()
+		in, err := server.StdinPipe()
+		require.NoError(t, err)
+		out, err := server.StdoutPipe()
+		require.NoError(t, err)
+		require.NoError(t, server.Start())
+		t.Cleanup(func() {
+			_ = in.Close()
+			_ = server.Wait()
+		})
+		address, err := bufio.NewReader(out).ReadString('\n')
+		require.NoError(t, err)
+		args := []string{"bench", "fanout", "--connections", "6", "--rooms", "4", "--messages", "8", "--json", "--url", "ws://" + strings.TrimSpace(address)}
+		for _, more := range [][]string{nil, {"--pid", strconv.Itoa(server.Process.Pid)}} {
+			var r struct {
+				RestBytes int
+				Load      struct{ Deliveries, Twice int }
+			}
+			printed := execute(t, nil, append(args, more...)...).succeeded(t)
+			require.NoError(t, json.Unmarshal([]byte(printed), &r), printed)
+			assert.Equal(t, 14, r.Load.Deliveries, "six messages to two members, two to one")
+			assert.Zero(t, r.Load.Twice)
+			assert.Equal(t, more != nil, r.RestBytes > 0)
+		}
+	}
+	none := filepath.Join(t.TempDir(), "none")
+	require.NoError(t, os.WriteFile(none, []byte("\n"), 0o600))
+	for _, c := range []struct {
+		args []string
+		says string
+	}{
+		{[]string{"idle", "--wire", "socketio", "--socketio", "off"}, "--socketio on"},
+		{[]string{"idle", "--wire", "centrifuge"}, "--beside-wire"},
+		{[]string{"idle", "--wire", "centrifuge", "--beside", "x"}, "--beside-wire"},
+		{[]string{"idle", "--url", "ws://127.0.0.1:1", "--beside", "x"}, "one or the other"},
+		{[]string{"idle", "--url", "wss://example.org"}, "there is no TLS here"},
+		{[]string{"idle", "--url", "ws://127.0.0.1:1", "--tokens", none}, "has none"},
+		{[]string{"idle", "--url", "ws://127.0.0.1:1", "--tokens", none + "x"}, "no such file"},
+		{[]string{"idle", "--connections", "2", "--rooms", "3"}, "more rooms than connections"},
+		{[]string{"idle", "--rate", "-1"}, "rate 0 or more"},
+	} {
+		assert.Contains(t, execute(t, nil, append([]string{"bench"}, c.args...)...).refused(t), c.says)
+	}
 }
 
 // besideArg makes this test's program a server for --beside.

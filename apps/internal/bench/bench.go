@@ -9,6 +9,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"net"
 	"os"
 	"os/exec"
@@ -16,6 +17,7 @@ import (
 	"runtime"
 	"runtime/debug"
 	"runtime/pprof"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -27,16 +29,27 @@ import (
 	"github.com/parley-chat/parley/core/user"
 )
 
+// What a bench measures.
+const (
+	idle   = "idle"
+	fanout = "fanout"
+	send   = "send"
+)
+
 // plan is what the client process is told.
 type plan struct {
 	Address  string        `json:"address"`
+	Path     string        `json:"path"` // empty: that of the wire
 	Wire     string        `json:"wire"`
-	Tokens   []string      `json:"tokens"`
+	Run      string        `json:"run"` // part of the names of rooms, so that a second run has others
+	Members  int           `json:"members"`
+	Tokens   []string      `json:"tokens"` // one each, or none
 	Rooms    int           `json:"rooms"`
 	What     string        `json:"what"`
 	Senders  int           `json:"senders"`
 	InFlight int           `json:"inFlight"`
 	Messages int           `json:"messages"`
+	Rate     int           `json:"rate"` // messages a second of all senders; 0: as many as can be
 	Duration time.Duration `json:"duration"`
 	Size     int           `json:"size"`
 }
@@ -45,19 +58,26 @@ type plan struct {
 type result struct {
 	Sent       int     `json:"sent"`
 	Acked      int     `json:"acked"`
-	Deliveries int     `json:"deliveries"`
-	Expected   int     `json:"expected"` // deliveries
+	Refused    int     `json:"refused"`
+	Deliveries int     `json:"deliveries"` // each message once at each member
+	Expected   int     `json:"expected"`   // deliveries
+	Twice      int     `json:"twice"`      // deliveries of what the member had
+	Gaps       int     `json:"gaps"`       // deliveries whose number in the room does not follow the one before
 	Seconds    float64 `json:"seconds"`
 	AckP50     float64 `json:"ackP50Ms"`
 	AckP99     float64 `json:"ackP99Ms"`
 	P50        float64 `json:"deliveryP50Ms"`
 	P99        float64 `json:"deliveryP99Ms"`
+	Last       float64 `json:"deliveryLastMs"`
+	// Closes counts connections that the server ended, by the code of its close frame; 1006 is without one.
+	Closes map[string]int `json:"closes,omitempty"`
 }
 
-// report is what a bench has measured.
+// report is what a bench has measured. What is not known is 0.
 type report struct {
 	Connect  float64 `json:"connectMicros"`            // server processor time of connecting and joining
 	Memory   int     `json:"bytes,omitempty"`          // resident bytes of a joined connection
+	Loaded   int     `json:"bytesAfter,omitempty"`     // the same once all has been delivered
 	Rest     int     `json:"restBytes,omitempty"`      // resident bytes without any
 	Idle     float64 `json:"idlePercent,omitempty"`    // of a core
 	Delivery float64 `json:"deliveryMicros,omitempty"` // server processor time of a delivery
@@ -67,7 +87,6 @@ type report struct {
 
 // server is what is measured.
 type server interface {
-	address() string
 	// resident is the memory that the process holds once garbage is gone, in bytes.
 	resident() (int, error)
 	// cpu is the processor time that the process has spent.
@@ -75,31 +94,45 @@ type server interface {
 }
 
 // Run measures "idle", "fanout" or "send", and prints what it saw. The server is the one that s
-// configures, on a folder and an address of its own.
+// configures, on a folder and an address of its own, or the one at b.URL.
 func Run(ctx context.Context, what string, s config.Settings, b config.Bench, stdout io.Writer, serve func(context.Context, config.Settings, func(net.Addr)) error) error {
-	if b.Connections < 1 || b.Rooms < 0 || b.Senders < 1 || b.InFlight < 1 || b.Messages < 1 || b.Rounds < 1 || b.Size < 32 || b.Size > 4000 || b.Duration <= 0 {
-		return errors.New("bench: every number must be at least 1 (rooms 0 or more), and the size 32 to 4000")
+	if b.Connections < 1 || b.Rooms < 0 || b.Senders < 1 || b.InFlight < 1 || b.Messages < 1 || b.Rate < 0 || b.Rounds < 1 || b.Size < minSize || b.Size > 4000 || b.Duration <= 0 {
+		return errors.New("bench: every number must be at least 1 (rooms and rate 0 or more), and the size 32 to 4000")
 	}
-	if what == "send" {
+	if what == send {
 		b.Connections = b.Senders
 	}
 	if b.Rooms == 0 {
 		b.Rooms = 1
-		if what == "send" {
+		if what == send {
 			b.Rooms = b.Connections // so that storing is measured, and not delivering
 		}
+	}
+	if b.Rooms > b.Connections {
+		return errors.New("bench: more rooms than connections: some would be empty")
 	}
 	if b.Beside != "" {
 		return compare(ctx, what, b, stdout)
 	}
-	r, err := own(ctx, what, s, b, serve)
+	var r report
+	var err error
+	name := "transport " + s.Transport
+	switch {
+	case b.URL != "":
+		name = b.URL
+		r, err = elsewhere(ctx, what, b)
+	case b.Wire == wireCentrifuge:
+		err = errors.New("bench: this program does not speak --wire centrifuge: say where with --url, or compare with --beside and --beside-wire")
+	default:
+		r, err = own(ctx, what, s, b, serve)
+	}
 	if err != nil {
 		return err
 	}
 	if b.JSON {
 		return json.NewEncoder(stdout).Encode(r)
 	}
-	fmt.Fprintf(stdout, "%s, %s/%s, %d processors, transport %s, wire %s\n", runtime.Version(), runtime.GOOS, runtime.GOARCH, runtime.NumCPU(), s.Transport, b.Wire)
+	fmt.Fprintf(stdout, "%s, %s/%s, %d processors, %s, wire %s\n", runtime.Version(), runtime.GOOS, runtime.GOARCH, runtime.NumCPU(), name, b.Wire)
 	r.print(stdout, what, b)
 	return nil
 }
@@ -146,7 +179,7 @@ func own(ctx context.Context, what string, s config.Settings, b config.Bench, se
 		}
 		defer pprof.StopCPUProfile()
 	}
-	r, err := measure(ctx, what, b, here, tokens)
+	r, err := measure(ctx, planned(what, b, here.address(), tokens), here)
 	runtime.KeepAlive(tokens) // else they would count as memory that connections give back
 	if err != nil {
 		return none, err
@@ -162,22 +195,33 @@ func (a inProcess) address() string           { return string(a) }
 func (inProcess) resident() (int, error)      { return settle(), nil }
 func (inProcess) cpu() (time.Duration, error) { return cpu(), nil }
 
+// planned is what the clients are to do.
+func planned(what string, b config.Bench, address string, tokens []string) plan {
+	return plan{
+		Address: address, Wire: b.Wire, Members: b.Connections, Tokens: tokens, Rooms: b.Rooms, What: what, Senders: b.Senders,
+		InFlight: b.InFlight, Messages: b.Messages, Rate: b.Rate, Duration: b.Duration, Size: b.Size,
+	}
+}
+
 // measure lets clients connect to a server, and does with them what the bench is about.
-func measure(ctx context.Context, what string, b config.Bench, of server, tokens []string) (r report, err error) {
-	spent := func() (d time.Duration) { // since the last call
+func measure(ctx context.Context, p plan, of server) (r report, err error) {
+	spent := func() (d time.Duration) { // since the server began
 		if err == nil {
 			d, err = of.cpu()
 		}
 		return d
 	}
+	bytes := func() (n int) { // of a member, resident
+		if err == nil {
+			n, err = of.resident()
+		}
+		return max(0, n-r.Rest) / p.Members
+	}
 	if r.Rest, err = of.resident(); err != nil {
 		return r, err
 	}
 	started := spent()
-	clients, failed := start(ctx, plan{
-		Address: of.address(), Wire: b.Wire, Tokens: tokens, Rooms: b.Rooms, What: what, Senders: b.Senders,
-		InFlight: b.InFlight, Messages: b.Messages, Duration: b.Duration, Size: b.Size,
-	})
+	clients, failed := start(ctx, p)
 	if failed != nil {
 		return r, failed
 	}
@@ -185,20 +229,16 @@ func measure(ctx context.Context, what string, b config.Bench, of server, tokens
 	if err := clients.joined(); err != nil {
 		return r, err
 	}
-	r.Connect = perUnit(spent()-started, len(tokens))
-	if what == "idle" {
-		full, failed := of.resident()
-		if failed != nil {
-			return r, failed
-		}
-		r.Memory = (full - r.Rest) / len(tokens)
+	r.Connect = perUnit(spent()-started, p.Members)
+	r.Memory = bytes()
+	if p.What == idle {
 		before := spent()
 		select {
-		case <-time.After(b.Duration):
+		case <-time.After(p.Duration):
 		case <-ctx.Done():
 			return r, ctx.Err()
 		}
-		r.Idle = 100 * float64(spent()-before) / float64(b.Duration)
+		r.Idle = 100 * float64(spent()-before) / float64(p.Duration)
 		return r, err
 	}
 	before := spent()
@@ -206,33 +246,56 @@ func measure(ctx context.Context, what string, b config.Bench, of server, tokens
 		return r, failed
 	}
 	took := spent() - before
-	if what == "fanout" {
-		r.Delivery = perUnit(took, r.Load.Deliveries)
-		if r.Load.Deliveries < r.Load.Expected {
-			return r, fmt.Errorf("bench: %d of %d deliveries came", r.Load.Deliveries, r.Load.Expected)
-		}
-	} else {
+	if p.What == send {
 		r.Message = perUnit(took, r.Load.Acked)
+		return r, err
+	}
+	r.Delivery = perUnit(took, r.Load.Deliveries)
+	r.Loaded = bytes()
+	if r.Load.Deliveries < r.Load.Expected {
+		return r, fmt.Errorf("bench: %d of %d deliveries came; %d messages were refused; connections ended: %v", r.Load.Deliveries, r.Load.Expected, r.Load.Refused, r.Load.Closes)
 	}
 	return r, err
 }
 
 func (r report) print(w io.Writer, what string, b config.Bench) {
-	fmt.Fprintf(w, "connect and join    %8.1f µs of server processor time a connection (%d connections, %d rooms)\n", r.Connect, b.Connections, b.Rooms)
-	if what == "idle" {
+	known := b.URL == "" || b.PID != 0
+	if known {
+		fmt.Fprintf(w, "connect and join    %8.1f µs of server processor time a connection (%d connections, %d rooms)\n", r.Connect, b.Connections, b.Rooms)
 		fmt.Fprintf(w, "memory              %8d resident bytes a joined connection (%d KiB at rest without any)\n", r.Memory, r.Rest/1024)
-		fmt.Fprintf(w, "idle                %8.3f %% of a core over %v\n", r.Idle, b.Duration)
+	}
+	if what == idle {
+		if known {
+			fmt.Fprintf(w, "idle                %8.3f %% of a core over %v\n", r.Idle, b.Duration)
+		}
 		return
 	}
 	l := r.Load
-	fmt.Fprintf(w, "sent                %8d messages, %d acknowledged, in %.2f s: %.0f a second\n", l.Sent, l.Acked, l.Seconds, float64(l.Acked)/l.Seconds)
+	fmt.Fprintf(w, "sent                %8d messages, %d acknowledged, %d refused, in %.2f s: %.0f a second\n", l.Sent, l.Acked, l.Refused, l.Seconds, float64(l.Acked)/l.Seconds)
 	fmt.Fprintf(w, "ack                 %8.2f ms median, %.2f ms p99\n", l.AckP50, l.AckP99)
-	if what == "fanout" {
-		fmt.Fprintf(w, "delivery            %8.2f µs of server processor time each, %d of them\n", r.Delivery, l.Deliveries)
-		fmt.Fprintf(w, "delivery            %8.2f ms median, %.2f ms p99, from sending to reading\n", l.P50, l.P99)
-	} else {
+	switch {
+	case what == send && known:
 		fmt.Fprintf(w, "processor           %8.2f µs of server processor time a message\n", r.Message)
+	case what == fanout && known:
+		fmt.Fprintf(w, "delivery            %8.2f µs of server processor time each, %d of them\n", r.Delivery, l.Deliveries)
+		fmt.Fprintf(w, "memory              %8d resident bytes a joined connection after them\n", r.Loaded)
 	}
+	if what == fanout {
+		fmt.Fprintf(w, "delivery            %8.2f ms median, %.2f ms p99, %.2f ms the last, from sending to reading\n", l.P50, l.P99, l.Last)
+	}
+	fmt.Fprintf(w, "seen                %8d deliveries twice, %d out of order; connections ended by the server: %s\n", l.Twice, l.Gaps, ended(l.Closes))
+}
+
+// ended writes how many connections were ended, by code.
+func ended(closes map[string]int) string {
+	if len(closes) == 0 {
+		return "none"
+	}
+	var all []string
+	for _, code := range slices.Sorted(maps.Keys(closes)) {
+		all = append(all, fmt.Sprintf("%d with %s", closes[code], code))
+	}
+	return strings.Join(all, ", ")
 }
 
 func perUnit(d time.Duration, n int) float64 {
@@ -314,12 +377,27 @@ func (c *clients) joined() error {
 	return nil
 }
 
-// load lets them send, and returns what they saw.
+// expect makes them ready for what others send.
+func (c *clients) expect() error {
+	if _, err := io.WriteString(c.in, "expect\n"); err != nil {
+		return err
+	}
+	if line, err := c.out.ReadString('\n'); err != nil || line != "expecting\n" {
+		return fmt.Errorf("bench: the clients do not expect anything: %q %w", line, err)
+	}
+	return nil
+}
+
+// load lets them send, or wait for what others send, and returns what they saw.
 func (c *clients) load() (r result, err error) {
 	if _, err = io.WriteString(c.in, "go\n"); err != nil {
 		return r, err
 	}
-	return r, json.NewDecoder(c.out).Decode(&r)
+	line, err := c.out.ReadBytes('\n')
+	if err != nil {
+		return r, fmt.Errorf("bench: the clients saw nothing: %w", err)
+	}
+	return r, json.Unmarshal(line, &r)
 }
 
 func (c *clients) stop() {

@@ -21,8 +21,14 @@ import (
 // compare measures a server of this program and another one in turn, each time in a process of its own, and
 // prints both with their ratio.
 func compare(ctx context.Context, what string, b config.Bench, stdout io.Writer) error {
-	if b.Wire != wireSocketIO || what == "send" {
-		return errors.New("bench: --beside goes with --wire socketio, for idle and fanout")
+	if b.URL != "" {
+		return errors.New("bench: --beside and --url: it is one or the other")
+	}
+	if b.Wire == wireCentrifuge {
+		return errors.New("bench: this program does not speak centrifuge: that is for --beside-wire")
+	}
+	if b.BesideWire == "" {
+		b.BesideWire = b.Wire
 	}
 	fmt.Fprintf(stdout, "%s, %s/%s, %d processors, beside: %s\n", runtime.Version(), runtime.GOOS, runtime.GOARCH, runtime.NumCPU(), b.Beside)
 	var ours, theirs []report
@@ -46,12 +52,18 @@ func compare(ctx context.Context, what string, b config.Bench, stdout io.Writer)
 			name, unit, figures(a), figure(median(a)), figures(z), figure(median(z)), median(a)/median(z))
 	}
 	row("connect and join", "µs of server processor time a connection", func(r report) float64 { return r.Connect })
-	if what == "idle" {
-		row("memory", "resident bytes a joined connection", func(r report) float64 { return float64(r.Memory) })
+	row("memory", "resident bytes a joined connection", func(r report) float64 { return float64(r.Memory) })
+	switch what {
+	case idle:
 		row("idle", "% of a core", func(r report) float64 { return r.Idle })
-	} else {
+	case send:
+		row("acknowledged", "messages a second", func(r report) float64 { return float64(r.Load.Acked) / r.Load.Seconds })
+		row("ack, p99", "ms", func(r report) float64 { return r.Load.AckP99 })
+	case fanout:
 		row("delivery", "µs of server processor time each", func(r report) float64 { return r.Delivery })
+		row("delivery, median", "ms from sending to reading", func(r report) float64 { return r.Load.P50 })
 		row("delivery, p99", "ms from sending to reading", func(r report) float64 { return r.Load.P99 })
+		row("memory after it", "resident bytes a joined connection", func(r report) float64 { return float64(r.Loaded) })
 	}
 	return nil
 }
@@ -115,11 +127,8 @@ func other(ctx context.Context, what string, b config.Bench) (r report, err erro
 	if of.at, err = of.line(); err != nil {
 		return r, err
 	}
-	tokens := make([]string, b.Connections)
-	for i := range tokens {
-		tokens[i] = "user-" + strconv.Itoa(i)
-	}
-	return measure(ctx, what, b, of, tokens)
+	b.Wire = b.BesideWire
+	return measure(ctx, planned(what, b, of.at, nil), of)
 }
 
 // beside is a server in a process of its own: it writes its address, and then answers each line that it reads, "memory"
@@ -129,8 +138,6 @@ type beside struct {
 	out *bufio.Reader
 	at  string
 }
-
-func (s *beside) address() string { return s.at }
 
 func (s *beside) line() (string, error) {
 	line, err := s.out.ReadString('\n')

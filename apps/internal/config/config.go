@@ -211,13 +211,18 @@ type Bench struct {
 	Connections int           `name:"connections" default:"5000" help:"Connections to open."`
 	Rooms       int           `name:"rooms" default:"0" help:"Rooms that they spread over. Default: 1, or one for each sender (bench send)."`
 	Senders     int           `name:"senders" default:"50" help:"Connections that send (bench send)."`
-	InFlight    int           `name:"in-flight" default:"8" help:"Messages of a sender that wait for their ack (bench send), or of all (bench fanout)."`
+	InFlight    int           `name:"in-flight" default:"8" help:"Messages of a sender that wait for their ack (bench send), or of all that not everybody has yet (bench fanout)."`
 	Messages    int           `name:"messages" default:"200" help:"Messages to send in all (bench fanout)."`
 	Duration    time.Duration `name:"duration" default:"10s" help:"How long to measure (bench idle, bench send)."`
 	Size        int           `name:"size" default:"128" help:"Bytes of a message."`
-	Wire        string        `name:"wire" enum:"native,socketio" default:"native" help:"What the clients speak: native (parley.v1 on /socket), socketio (over WebSocket)."`
+	Rate        int           `name:"rate" default:"0" help:"Messages a second of all senders together. 0: as many as can be."`
+	Wire        string        `name:"wire" enum:"native,socketio,centrifuge" default:"native" help:"What the clients speak: native (parley.v1 on /socket), socketio (over WebSocket), centrifuge (its JSON protocol, with --url or --beside-wire)."`
+	URL         string        `name:"url" placeholder:"ws://HOST:PORT/PATH" help:"Measure a server that runs already."`
+	Tokens      string        `name:"tokens" placeholder:"FILE" help:"Access tokens for --url, one a line, used in turn."`
+	PID         int           `name:"pid" default:"0" help:"Process of the server at --url, on this machine: its memory and processor time are measured, too."`
 	JSON        bool          `name:"json" help:"Print what was measured as one line of JSON."`
-	Beside      string        `name:"beside" placeholder:"COMMAND" help:"Measure a Socket.IO server that this command starts, too, in turn."`
+	Beside      string        `name:"beside" placeholder:"COMMAND" help:"Measure a server that this command starts, too, in turn."`
+	BesideWire  string        `name:"beside-wire" enum:",native,socketio,centrifuge" default:"" help:"What that server speaks. Default: as --wire."`
 	Rounds      int           `name:"rounds" default:"3" help:"How often both are measured, for --beside."`
 	Profile     string        `name:"profile" help:"File to write a processor profile of the server to."`
 }
@@ -253,6 +258,7 @@ type parleyCommands struct {
 		Fanout Bench `cmd:"" help:"Processor time of a delivery."`
 		Send   Bench `cmd:"" help:"Acknowledged, stored messages a second."`
 		Client Bench `cmd:"" hidden:"" help:"The other side of a bench, in a process of its own."`
+		Floor  Bench `cmd:"" hidden:"" help:"A bare loop over epoll, for --beside."`
 	} `cmd:"" help:"Measure, against a server of its own."`
 }
 

@@ -89,6 +89,8 @@ func command(ctx context.Context, program config.Program, args, environment []st
 		return err
 	case "bench client":
 		return bench.Client(ctx, os.Stdin, stdout)
+	case "bench floor":
+		return bench.Floor(ctx, os.Stdin, stdout)
 	}
 	if what, ok := strings.CutPrefix(cmd.Name, "bench "); ok {
 		return bench.Run(ctx, what, s, cmd.Bench, stdout, func(ctx context.Context, s config.Settings, ready func(net.Addr)) error {
