@@ -117,6 +117,8 @@ func postgresReason(err error) *fault.Error {
 	switch {
 	case code != "": // of the last attempt; that TLS was refused before it does not matter
 		return nil
+	case errors.Is(err, context.DeadlineExceeded): // though TLS was refused before it
+		return ErrUnreachable
 	case strings.Contains(text, "server refused TLS"), isTLSError(err):
 		return ErrTLS
 	case failed:
