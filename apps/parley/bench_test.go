@@ -21,6 +21,7 @@ import (
 	"github.com/parley-chat/parley/adapters/netws"
 	"github.com/parley-chat/parley/adapters/socketio"
 	"github.com/parley-chat/parley/adapters/socketio/engineio"
+	"github.com/parley-chat/parley/testkit/servers"
 )
 
 // TestBench holds that the load generator speaks each wire: everybody joins, everything sent is acknowledged, and everybody
@@ -171,4 +172,38 @@ func beside() error {
 		fmt.Println(n)
 	}
 	return in.Err()
+}
+
+// TestBenchMillion holds that members come to as many nodes as it takes, and that everybody gets what the first one sends.
+func TestBenchMillion(t *testing.T) {
+	t.Parallel()
+	if runtime.GOOS != "linux" {
+		t.Skip("it reads what the kernel of Linux says of memory")
+	}
+	type step struct{ Members, Nodes, Bytes, KernelBytes, ClientBytes, Deliveries, Missed, Twice, Gaps int }
+	grow := func(t *testing.T, args ...string) (steps []step) {
+		t.Helper()
+		printed := execute(t, nil, append([]string{"bench", "million", "--json", "--duration", "100ms", "--messages", "2"}, args...)...).succeeded(t)
+		require.NoError(t, json.Unmarshal([]byte(printed), &steps), printed)
+		for i := range steps {
+			assert.Positive(t, steps[i].Bytes)
+			assert.Positive(t, steps[i].ClientBytes)
+			steps[i].Bytes, steps[i].KernelBytes, steps[i].ClientBytes = 0, 0, 0
+		}
+		return steps
+	}
+	t.Run("one node", func(t *testing.T) {
+		t.Parallel()
+		assert.Equal(t, []step{{Members: 40, Nodes: 1, Deliveries: 80}}, grow(t, "--members", "40"))
+		refused := execute(t, nil, "bench", "million", "--members", "40", "--per-node", "30").refused(t)
+		assert.Contains(t, refused, "--redis and a --store that they share")
+		assert.Contains(t, execute(t, nil, "bench", "million", "--members", "0").refused(t), "must be at least 1")
+	})
+	t.Run("several nodes", func(t *testing.T) {
+		t.Parallel()
+		store, redis := servers.Postgres(t), servers.Redis(t)
+		assert.Equal(t, []step{
+			{Members: 20, Nodes: 1, Deliveries: 40}, {Members: 50, Nodes: 3, Deliveries: 100},
+		}, grow(t, "--members", "50", "--steps", "20", "--per-node", "20", "--store", store, "--redis", redis))
+	})
 }

@@ -23,10 +23,7 @@ import (
 	"time"
 
 	"github.com/parley-chat/parley/adapters/bunstore"
-	"github.com/parley-chat/parley/adapters/jwtauth"
 	"github.com/parley-chat/parley/apps/internal/config"
-	"github.com/parley-chat/parley/core/auth"
-	"github.com/parley-chat/parley/core/user"
 )
 
 // What a bench measures.
@@ -312,27 +309,13 @@ func prepare(ctx context.Context, s config.Settings, n int) ([]string, error) {
 	if err := store.Migrate(ctx); err != nil {
 		return nil, err
 	}
-	keys, err := jwtauth.OpenKeys(filepath.Join(s.Data, "keys.json"))
+	issue, err := issuer(s)
 	if err != nil {
 		return nil, err
 	}
-	issuer, err := jwtauth.NewIssuer(jwtauth.IssuerConfig{Keys: keys, Issuer: s.Issuer})
-	if err != nil {
-		return nil, err
-	}
-	users, sessions := store.Users(), store.Sessions()
-	now := time.Now().UTC().Truncate(time.Second)
 	tokens := make([]string, n)
 	for i := range tokens {
-		id, name := fmt.Sprintf("bench-%06d", i), fmt.Sprintf("Bench %d", i)
-		err := users.Create(ctx, user.User{ID: user.ID(id), FullName: name, Email: user.Email(id + "@example.com"), PasswordHash: "none", CreatedAt: now, VerifiedAt: now, PasswordChangedAt: now})
-		if err == nil {
-			err = sessions.Create(ctx, auth.Session{ID: "s-" + id, UserID: user.ID(id), FamilyHash: "f" + id, TokenHash: "t" + id, CreatedAt: now, RotatedAt: now, ExpiresAt: now.Add(time.Hour)})
-		}
-		if err == nil {
-			tokens[i], err = issuer.Issue(ctx, auth.Claims{ID: "j-" + id, Audience: auth.AudienceAPI, UserID: user.ID(id), Name: name, SessionID: "s-" + id, IssuedAt: now, ExpiresAt: now.Add(time.Hour)})
-		}
-		if err != nil {
+		if tokens[i], err = account(ctx, store.Ports(), issue, fmt.Sprintf("bench-%06d", i)); err != nil {
 			return nil, err
 		}
 	}

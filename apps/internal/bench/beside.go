@@ -106,65 +106,98 @@ func other(ctx context.Context, what string, b config.Bench) (r report, err erro
 	if len(words) == 0 {
 		return r, errors.New("bench: --beside names no command")
 	}
-	cmd := exec.CommandContext(ctx, words[0], words[1:]...) //nolint:gosec // whoever calls says what
-	cmd.Stderr = os.Stderr
-	in, err := cmd.StdinPipe()
+	of, err := startChild(exec.CommandContext(ctx, words[0], words[1:]...)) //nolint:gosec // whoever calls says what
 	if err != nil {
-		return r, err
-	}
-	out, err := cmd.StdoutPipe()
-	if err != nil {
-		return r, err
-	}
-	if err := cmd.Start(); err != nil {
 		return r, fmt.Errorf("bench: --beside: %w", err)
 	}
-	defer func() {
-		_ = in.Close() // the sign to end
-		err = errors.Join(err, cmd.Wait())
-	}()
-	of := &beside{in: in, out: bufio.NewReader(out)}
-	if of.at, err = of.line(); err != nil {
-		return r, err
-	}
+	defer func() { err = errors.Join(err, of.stop()) }()
 	b.Wire = b.BesideWire
 	return measure(ctx, planned(what, b, of.at, nil), of)
 }
 
-// beside is a server in a process of its own: it writes its address, and then answers each line that it reads, "memory"
+// child is a server in a process of its own: it writes its address, and then answers each line that it reads, "memory"
 // with the bytes that it holds, and "cpu" with the microseconds that it has spent. It ends with its input.
-type beside struct {
-	in  io.Writer
+type child struct {
+	cmd *exec.Cmd
+	in  io.WriteCloser
 	out *bufio.Reader
 	at  string
 }
 
-func (s *beside) line() (string, error) {
-	line, err := s.out.ReadString('\n')
+func startChild(cmd *exec.Cmd) (c *child, err error) {
+	c = &child{cmd: cmd}
+	cmd.Stderr = os.Stderr
+	if c.in, err = cmd.StdinPipe(); err != nil {
+		return nil, err
+	}
+	out, err := cmd.StdoutPipe()
 	if err != nil {
-		return "", fmt.Errorf("bench: the other server says nothing: %w", err)
+		return nil, err
+	}
+	c.out = bufio.NewReader(out)
+	if err := cmd.Start(); err != nil {
+		return nil, err
+	}
+	if c.at, err = c.line(); err != nil {
+		return nil, errors.Join(err, c.stop())
+	}
+	return c, nil
+}
+
+// stop tells it to end, and waits for that.
+func (c *child) stop() error {
+	_ = c.in.Close() // the sign to end
+	return c.cmd.Wait()
+}
+
+func (c *child) line() (string, error) {
+	line, err := c.out.ReadString('\n')
+	if err != nil {
+		return "", fmt.Errorf("bench: the server says nothing: %w", err)
 	}
 	return strings.TrimSpace(line), nil
 }
 
-func (s *beside) ask(what string) (int, error) {
-	if _, err := io.WriteString(s.in, what+"\n"); err != nil {
-		return 0, fmt.Errorf("bench: the other server: %w", err)
+func (c *child) ask(what string) (int, error) {
+	if _, err := io.WriteString(c.in, what+"\n"); err != nil {
+		return 0, fmt.Errorf("bench: the server: %w", err)
 	}
-	line, err := s.line()
+	line, err := c.line()
 	if err != nil {
 		return 0, err
 	}
 	n, err := strconv.Atoi(line)
 	if err != nil {
-		return 0, fmt.Errorf("bench: the other server answers %q to %s", line, what)
+		return 0, fmt.Errorf("bench: the server answers %q to %s", line, what)
 	}
 	return n, nil
 }
 
-func (s *beside) resident() (int, error) { return s.ask("memory") }
+func (c *child) resident() (int, error) { return c.ask("memory") }
 
-func (s *beside) cpu() (time.Duration, error) {
-	n, err := s.ask("cpu")
+func (c *child) micros() (int, error) { return c.ask("cpu") }
+
+func (c *child) cpu() (time.Duration, error) {
+	n, err := c.micros()
 	return time.Duration(n) * time.Microsecond, err
+}
+
+// answerBeside answers what a [child] is asked, for this process.
+func answerBeside(in io.Reader, stdout io.Writer) error {
+	lines := bufio.NewScanner(in)
+	for lines.Scan() {
+		n := 0
+		switch lines.Text() {
+		case "memory":
+			n = settle()
+		case "cpu":
+			n = int(cpu().Microseconds())
+		default:
+			return fmt.Errorf("bench: %q is not known here", lines.Text())
+		}
+		if _, err := fmt.Fprintln(stdout, n); err != nil {
+			return err
+		}
+	}
+	return lines.Err()
 }

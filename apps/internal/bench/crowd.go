@@ -224,8 +224,8 @@ func (c *crowd) begin() {
 // delivered counts a message that has come.
 func (c *crowd) delivered(p *peer, h heard) {
 	t := c.now.Load()
-	if t == nil {
-		return
+	if t == nil || h.sent < t.started.UnixNano() {
+		return // of another load
 	}
 	if h.seq != 0 {
 		if p.seq != 0 && h.seq != p.seq+1 {

@@ -1,7 +1,6 @@
 package bench
 
 import (
-	"bufio"
 	"bytes"
 	"context"
 	"encoding/binary"
@@ -43,26 +42,6 @@ func Floor(ctx context.Context, in io.Reader, stdout io.Writer) error {
 	case <-ctx.Done():
 		return ctx.Err()
 	}
-}
-
-// answerBeside answers what [beside] asks of this process.
-func answerBeside(in io.Reader, stdout io.Writer) error {
-	lines := bufio.NewScanner(in)
-	for lines.Scan() {
-		n := 0
-		switch lines.Text() {
-		case "memory":
-			n = settle()
-		case "cpu":
-			n = int(cpu().Microseconds())
-		default:
-			return fmt.Errorf("bench: %q is not known here", lines.Text())
-		}
-		if _, err := fmt.Fprintln(stdout, n); err != nil {
-			return err
-		}
-	}
-	return lines.Err()
 }
 
 type floor struct {

@@ -151,9 +151,10 @@ func (p Program) knows(name string) bool {
 type Command struct {
 	// Name is the words of the command, for example "mail list".
 	Name string
-	// Mail and Bench are set for commands of that name.
-	Mail  Mail
-	Bench Bench
+	// Mail, Bench and Million are set for commands of that name.
+	Mail    Mail
+	Bench   Bench
+	Million Million
 }
 
 // Mail is what the mail commands are told. Not every command uses every field.
@@ -227,6 +228,16 @@ type Bench struct {
 	Profile     string        `name:"profile" help:"File to write a processor profile of the server to."`
 }
 
+// Million is what bench million is told.
+type Million struct {
+	Members  int           `name:"members" default:"100000" help:"Members of the one room, in all."`
+	PerNode  int           `name:"per-node" default:"18000" help:"Members at each node: about as many as files that a process may open, and some less."`
+	Steps    []int         `name:"steps" default:"100000,250000,500000" help:"Members at which is measured, and at the end."`
+	Messages int           `name:"messages" default:"3" help:"Messages to the room of all, one after the other, at each step."`
+	Duration time.Duration `name:"duration" default:"30s" help:"How long the processor time of idle members is measured at each step."`
+	JSON     bool          `name:"json" help:"Print what was measured as one line of JSON."`
+}
+
 // common are the commands of every program.
 type common struct {
 	Serve       struct{} `cmd:"" default:"1" help:"Serve: the default."`
@@ -254,11 +265,13 @@ type parleyCommands struct {
 	Types    struct{}     `cmd:"" help:"Print the TypeScript types of the socket."`
 	Mail     mailCommands `cmd:"" help:"Look into the mail queue of a running server, with PARLEY_ADMIN_TOKEN."`
 	Bench    struct {
-		Idle   Bench `cmd:"" help:"Bytes and processor time of idle members."`
-		Fanout Bench `cmd:"" help:"Processor time of a delivery."`
-		Send   Bench `cmd:"" help:"Acknowledged, stored messages a second."`
-		Client Bench `cmd:"" hidden:"" help:"The other side of a bench, in a process of its own."`
-		Floor  Bench `cmd:"" hidden:"" help:"A bare loop over epoll, for --beside."`
+		Idle    Bench   `cmd:"" help:"Bytes and processor time of idle members."`
+		Fanout  Bench   `cmd:"" help:"Processor time of a delivery."`
+		Send    Bench   `cmd:"" help:"Acknowledged, stored messages a second."`
+		Client  Bench   `cmd:"" hidden:"" help:"The other side of a bench, in a process of its own."`
+		Floor   Bench   `cmd:"" hidden:"" help:"A bare loop over epoll, for --beside."`
+		Million Million `cmd:"" help:"Members of one room at many nodes, with one store and one Redis."`
+		Node    Bench   `cmd:"" hidden:"" help:"A node of bench million."`
 	} `cmd:"" help:"Measure, against a server of its own."`
 }
 
@@ -343,6 +356,7 @@ func command(name string, commands any) Command {
 		c.Bench = map[string]Bench{
 			"bench idle": all.Bench.Idle, "bench fanout": all.Bench.Fanout, "bench send": all.Bench.Send, "bench client": all.Bench.Client,
 		}[name]
+		c.Million = all.Bench.Million
 	}
 	return c
 }

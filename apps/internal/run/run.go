@@ -91,16 +91,23 @@ func command(ctx context.Context, program config.Program, args, environment []st
 		return bench.Client(ctx, os.Stdin, stdout)
 	case "bench floor":
 		return bench.Floor(ctx, os.Stdin, stdout)
+	case "bench million":
+		return bench.Million(ctx, s, cmd.Million, stdout)
+	case "bench node":
+		return bench.Node(ctx, s, os.Stdin, stdout, quietly)
 	}
 	if what, ok := strings.CutPrefix(cmd.Name, "bench "); ok {
-		return bench.Run(ctx, what, s, cmd.Bench, stdout, func(ctx context.Context, s config.Settings, ready func(net.Addr)) error {
-			return Serve(ctx, s, io.Discard, io.Discard, ready)
-		})
+		return bench.Run(ctx, what, s, cmd.Bench, stdout, quietly)
 	}
 	if action, ok := strings.CutPrefix(cmd.Name, "mail "); ok {
 		return administerMail(ctx, action, s, cmd.Mail, stdout)
 	}
 	return fmt.Errorf("unknown command %q", cmd.Name)
+}
+
+// quietly serves without logs.
+func quietly(ctx context.Context, s config.Settings, ready func(net.Addr)) error {
+	return Serve(ctx, s, io.Discard, io.Discard, ready)
 }
 
 func migrate(ctx context.Context, s config.Settings, stdout, stderr io.Writer) error {
