@@ -7,6 +7,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -139,13 +140,27 @@ func openBus() contract.Bus {
 
 func openOutgoing() contract.Outgoing {
 	box := memory.NewMailbox(memory.MailboxConfig{})
-	return contract.Outgoing{Sender: box, Arrived: func(context.Context) ([]mail.Message, error) {
-		var all []mail.Message
-		for _, m := range box.All() {
-			all = append(all, m.Message)
+	var full atomic.Bool
+	roomy := sender(func(ctx context.Context, m mail.Message) error {
+		if full.Load() {
+			return mail.ErrUntried
 		}
-		return all, nil
-	}}
+		return box.Send(ctx, m)
+	})
+	return contract.Outgoing{
+		Sender: roomy,
+		Arrived: func(context.Context) ([]mail.Message, error) {
+			var all []mail.Message
+			for _, m := range box.All() {
+				all = append(all, m.Message)
+			}
+			return all, nil
+		},
+		Fill: func(context.Context) (func(context.Context) error, error) {
+			full.Store(true)
+			return func(context.Context) error { full.Store(false); return nil }, nil
+		},
+	}
 }
 
 func openTokens() contract.Tokens {

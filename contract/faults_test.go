@@ -674,6 +674,16 @@ func senderFaults() []broken[contract.Outgoing] {
 			m.ToName = ""
 			return s.Send(ctx, m)
 		})},
+		{"want of room is a failure like others", "want of room is no attempt", breaks(func(s mail.Sender, ctx context.Context, m mail.Message) error {
+			if err := s.Send(ctx, m); err != nil {
+				return fault.Unavailable
+			}
+			return nil
+		})},
+		{"what has no room is said to be sent", "want of room is no attempt", breaks(func(s mail.Sender, ctx context.Context, m mail.Message) error {
+			_ = s.Send(ctx, m)
+			return nil
+		})},
 		{"a check is a mail", "a check sends nothing", func(p contract.Outgoing) contract.Outgoing {
 			p.Sender = loud{p.Sender}
 			return p

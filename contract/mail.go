@@ -1121,6 +1121,8 @@ type Outgoing struct {
 	Sender mail.Sender
 	// Arrived returns the mails that the next hop has taken so far, parsed back, in any order.
 	Arrived func(ctx context.Context) ([]mail.Message, error)
+	// Fill takes the room away that the next hop has for mails; free gives it back. Nil for one that always has room.
+	Fill func(ctx context.Context) (free func(ctx context.Context) error, err error)
 }
 
 // MailSender checks what every mail.Sender promises whatever carries its mails.
@@ -1129,8 +1131,45 @@ func MailSender() []Case[Outgoing] {
 		{"a sent mail has arrived", "Send returns nil once the next hop has taken responsibility for m.", senderArrives},
 		{"concurrent mails arrive", "It may be called from many goroutines.", senderConcurrent},
 		{"Send gives up with its context", "Send gives up when ctx is done.", senderEnded},
+		{"want of room is no attempt", "Where there is no room for m, Send returns one of these three, and m has not gone out.", senderFull},
 		{"a check sends nothing", "Check returns nil if the sender would take a mail now, or cannot tell. Check sends nothing.", senderCheck},
 	})
+}
+
+func senderFull(ctx context.Context, p Outgoing) error {
+	if p.Fill == nil {
+		return then(during("Send", p.Sender.Send(ctx, letter(2))), func() error { return arrived(ctx, p, 2) })
+	}
+	free, err := p.Fill(ctx)
+	if err != nil {
+		return during("Fill", err)
+	}
+	err = p.Sender.Send(ctx, letter(1))
+	if !errors.Is(err, mail.ErrUntried) && !errors.Is(err, mail.ErrDeferred) && !errors.Is(err, mail.ErrThrottled) {
+		return fmt.Errorf("the port's Send, where there is no room, returned %w; want an error by which the attempt does not count", orNil(err))
+	}
+	return first(
+		func() error { return during("Arrived", none(p.Arrived(ctx))) },
+		func() error { return during("freeing", free(ctx)) },
+		func() error { return during("Send afterwards", p.Sender.Send(ctx, letter(2))) },
+		func() error { return arrived(ctx, p, 2) },
+	)
+}
+
+// none wants no mails.
+func none(all []mail.Message, err error) error {
+	if err == nil && len(all) > 0 {
+		err = fmt.Errorf("%d mails have arrived, though there was no room", len(all))
+	}
+	return err
+}
+
+// orNil is err, or what says that there is none.
+func orNil(err error) error {
+	if err == nil {
+		return errors.New("nil")
+	}
+	return err
 }
 
 func senderCheck(ctx context.Context, p Outgoing) error {

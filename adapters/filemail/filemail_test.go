@@ -2,6 +2,7 @@ package filemail_test
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -19,10 +20,11 @@ import (
 func TestContract(t *testing.T) {
 	contract.Run(t, contract.MailSender(), func(t *testing.T) contract.Outgoing {
 		folder := t.TempDir()
+		at := folder
 		b, err := filemail.Open(filemail.Config{Folder: folder})
 		require.NoError(t, err)
 		return contract.Outgoing{Sender: b, Arrived: func(context.Context) (all []mail.Message, err error) {
-			kept, err := filemail.Open(filemail.Config{Folder: folder}) // as after a restart
+			kept, err := filemail.Open(filemail.Config{Folder: at}) // as after a restart
 			if err != nil {
 				return nil, err
 			}
@@ -32,6 +34,15 @@ func TestContract(t *testing.T) {
 				})
 			}
 			return all, nil
+		}, Fill: func(context.Context) (func(context.Context) error, error) {
+			// A file in the place of the folder takes no mails either, and needs no disk of its own: see full_linux_test.go.
+			at = folder + ".aside"
+			err := errors.Join(os.Rename(folder, at), os.WriteFile(folder, nil, 0o600))
+			return func(context.Context) error {
+				aside := at
+				at = folder
+				return errors.Join(os.Remove(folder), os.Rename(aside, folder))
+			}, err
 		}}
 	})
 }

@@ -13,6 +13,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -44,10 +45,22 @@ func TestContract(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			contract.Run(t, contract.MailSender(), func(t *testing.T) contract.Outgoing {
-				s := serve(t, tc.options)
+				var full atomic.Bool
+				o := tc.options
+				o.answer = func(_ *smtp.Conn, stage string) error {
+					if stage == "MAIL" && full.Load() {
+						return &smtp.SMTPError{Code: 452, EnhancedCode: smtp.EnhancedCode{4, 3, 1}, Message: "insufficient system storage"}
+					}
+					return nil
+				}
+				s := serve(t, o)
 				cfg := s.config()
 				tc.change(&cfg)
-				return contract.Outgoing{Sender: open(t, cfg), Arrived: func(context.Context) (all []mail.Message, err error) {
+				fill := func(context.Context) (func(context.Context) error, error) {
+					full.Store(true)
+					return func(context.Context) error { full.Store(false); return nil }, nil
+				}
+				return contract.Outgoing{Sender: open(t, cfg), Fill: fill, Arrived: func(context.Context) (all []mail.Message, err error) {
 					_, taken, _ := s.seen()
 					for _, p := range taken {
 						m, _, err := parse(p)

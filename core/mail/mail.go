@@ -54,6 +54,7 @@ type Sender interface {
 	// An error that matches ErrRefused is permanent.
 	// An error that matches ErrUntried says that nothing of m was sent.
 	// An error that matches ErrDeferred or ErrThrottled says that the server puts m off.
+	// Where there is no room for m, Send returns one of these three, and m has not gone out.
 	// Any other error is temporary, and the outcome may be unknown: the mail may have gone out.
 	// Send gives up when ctx is done.
 	Send(ctx context.Context, m Message) error
