@@ -49,6 +49,12 @@ func TestOriginsOfPages(t *testing.T) {
 				if err != nil {
 					assert.Equal(t, http.StatusForbidden, answer.StatusCode, origin)
 				}
+				polls, err := http.NewRequestWithContext(t.Context(), http.MethodGet, s.url+"/socket.io/?EIO=4&transport=polling", nil)
+				require.NoError(t, err)
+				polls.Header.Set("Origin", origin)
+				opened, err := send(polls)
+				require.NoError(t, err)
+				assert.Equal(t, map[bool]int{true: http.StatusOK, false: http.StatusForbidden}[want], opened.status, "Socket.IO from %s", origin)
 				r, err := http.NewRequestWithContext(t.Context(), http.MethodGet, s.url+"/livez", nil)
 				require.NoError(t, err)
 				r.Header.Set("Origin", origin)
