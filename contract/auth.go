@@ -674,6 +674,7 @@ func Limiter() []Case[auth.Limiter] {
 		{"a burst of one", "It is the generic cell rate algorithm (ITU-T I.371): Burst attempts at once, then one each Per/Burst.", limiterOne},
 		{"keys do not influence each other", "Keys do not influence each other.", limiterKeys},
 		{"no rate allows everything", "A rate without Burst or Per allows everything.", limiterNone},
+		{"a clock that goes back holds nobody up", "However far the clock has gone back, the wait is Per/Burst at most.", limiterBack},
 		{"concurrent attempts share the allowance", "Concurrent calls share the allowance: no more succeed than it holds.", limiterRace},
 	})
 }
@@ -749,6 +750,25 @@ func limiterRefill(ctx context.Context, p auth.Limiter) error {
 		func() error { return spendBurst(ctx, p, "key", epoch.Add(24*time.Hour)) },
 		func() error { return allow(ctx, p, "key", rate, epoch.Add(24*time.Hour), 20*time.Second) },
 	)
+}
+
+func limiterBack(ctx context.Context, p auth.Limiter) error {
+	later := epoch.Add(24 * time.Hour)
+	if err := then(spendBurst(ctx, p, "key", later), func() error { return allow(ctx, p, "key", rate, later, 20*time.Second) }); err != nil {
+		return err
+	}
+	const longest = 20*time.Second + time.Millisecond
+	for n := range 4 { // the allowance fills from then on
+		switch wait, err := p.Allow(ctx, "key", rate, epoch.Add(time.Duration(n)*longest)); {
+		case err != nil:
+			return during("Allow", err)
+		case wait > longest:
+			return fmt.Errorf("the port's Allow, after the clock had gone back by a day, returned %s; want %s at most", wait, longest)
+		case wait == 0 && n > 0:
+			return nil
+		}
+	}
+	return errors.New("the port's Allow refused again and again after the clock had gone back")
 }
 
 func limiterOne(ctx context.Context, p auth.Limiter) error {

@@ -1090,6 +1090,19 @@ func limiterFaults() []broken[auth.Limiter] {
 			r.Burst++
 			return l.Allow(ctx, key, r, now)
 		})},
+		{"a clock that goes back is waited for", "a clock that goes back holds nobody up", func(under auth.Limiter) auth.Limiter {
+			var mu sync.Mutex
+			var latest time.Time
+			return limiter(func(ctx context.Context, key string, r auth.Rate, now time.Time) (time.Duration, error) {
+				mu.Lock()
+				defer mu.Unlock()
+				if now.Before(latest) {
+					return latest.Sub(now), nil
+				}
+				latest = now
+				return under.Allow(ctx, key, r, now)
+			})
+		}},
 		{"a window is fixed", "after a burst one each interval", func(auth.Limiter) auth.Limiter {
 			var mu sync.Mutex
 			start, used := time.Time{}, 0

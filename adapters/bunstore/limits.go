@@ -66,6 +66,16 @@ func (l *Limiter) Allow(ctx context.Context, key string, r auth.Rate, now time.T
 		case err != nil:
 			return 0, err
 		}
+		if most := at + window; row.WholeAt > most { // the clock has gone back
+			err := l.db.transact(ctx, op, func(ctx context.Context, tx bun.Tx) error {
+				_, err := tx.NewUpdate().Model((*limitRow)(nil)).Set("whole_at = ?", most).Where("name = ?", name).Where("whole_at > ?", most).Exec(ctx)
+				return err
+			})
+			if err != nil {
+				return 0, err
+			}
+			row.WholeAt = most
+		}
 		if wait := row.WholeAt + interval - at - window; wait > 0 {
 			return time.Duration(wait) * time.Microsecond, nil
 		}

@@ -51,6 +51,10 @@ func (l *Limiter) Allow(ctx context.Context, key string, r auth.Rate, now time.T
 	if !known || whole.Before(now) {
 		whole = now
 	}
+	if most := now.Add(window); known && whole.After(most) { // the clock has gone back
+		whole = most
+		l.whole[key] = whole
+	}
 	whole = whole.Add(interval)
 	if wait := whole.Sub(now) - window; wait > 0 {
 		return wait, nil

@@ -69,6 +69,12 @@ func (l *Limiter) Allow(ctx context.Context, key string, r auth.Rate, now time.T
 		case err != nil:
 			return 0, err
 		default:
+			if most := at + window; doc.WholeAt > most { // the clock has gone back
+				if _, err := take(bson.D{{Key: "$gt", Value: most}}, bson.D{{Key: "$set", Value: bson.D{{Key: "whole_at", Value: most}}}}); err != nil {
+					return 0, err
+				}
+				doc.WholeAt = most
+			}
 			if wait := doc.WholeAt + interval - at - window; wait > 0 {
 				return time.Duration(wait) * time.Microsecond, nil
 			}

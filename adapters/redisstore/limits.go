@@ -27,15 +27,21 @@ func (s *Store) Limiter() *Limiter { return &Limiter{s} }
 var takeOne = redis.NewScript(`
 local now, interval, window = tonumber(ARGV[1]), tonumber(ARGV[2]), tonumber(ARGV[3])
 local whole = tonumber(redis.call('GET', KEYS[1]) or ARGV[1])
+local function keep()
+	redis.call('SET', KEYS[1], string.format('%.0f', whole), 'PX', string.format('%.0f', math.ceil((whole - now) / 1000) + 60000))
+end
 if whole < now then
 	whole = now
+elseif whole > now + window then -- the clock has gone back
+	whole = now + window
+	keep()
 end
 whole = whole + interval
 local wait = whole - now - window
 if wait > 0 then
 	return string.format('%.0f', wait)
 end
-redis.call('SET', KEYS[1], string.format('%.0f', whole), 'PX', string.format('%.0f', math.ceil((whole - now) / 1000) + 60000))
+keep()
 return '0'
 `)
 

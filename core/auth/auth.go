@@ -257,6 +257,7 @@ type Limiter interface {
 	// Rest gives back the burst, and no more.
 	// Keys do not influence each other.
 	// A rate without Burst or Per allows everything.
+	// However far the clock has gone back, the wait is Per/Burst at most.
 	// Concurrent calls share the allowance: no more succeed than it holds.
 	Allow(ctx context.Context, key string, r Rate, now time.Time) (wait time.Duration, err error)
 	// Sweeper removes keys whose allowance is whole.

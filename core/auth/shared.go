@@ -45,7 +45,7 @@ type SharedLimiter struct {
 	again atomic.Int64 // when Shared is called again, in nanoseconds since 1970
 
 	mu      sync.Mutex
-	refused map[string]time.Time // until when, by key
+	refused map[string]refused // by key
 }
 
 var _ Limiter = (*SharedLimiter)(nil)
@@ -64,7 +64,7 @@ func NewSharedLimiter(cfg SharedLimiterConfig) (*SharedLimiter, error) {
 	if cfg.Log == nil {
 		cfg.Log = slog.New(slog.DiscardHandler)
 	}
-	return &SharedLimiter{cfg: cfg, refused: map[string]time.Time{}}, nil
+	return &SharedLimiter{cfg: cfg, refused: map[string]refused{}}, nil
 }
 
 // Allow implements [Limiter].
@@ -105,11 +105,15 @@ func (l *SharedLimiter) Allow(ctx context.Context, key string, r Rate, now time.
 func (l *SharedLimiter) refusal(key string, now time.Time) time.Duration {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	until, known := l.refused[key]
-	if known && !now.Before(until) {
-		delete(l.refused, key)
+	r, known := l.refused[key]
+	if !known {
+		return 0
 	}
-	return max(until.Sub(now), 0)
+	if r.over(now) {
+		delete(l.refused, key)
+		return 0
+	}
+	return r.until.Sub(now)
 }
 
 // refuse remembers that a key was refused.
@@ -117,12 +121,18 @@ func (l *SharedLimiter) refuse(key string, now time.Time, wait time.Duration) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if len(l.refused) >= l.cfg.Refusals {
-		maps.DeleteFunc(l.refused, func(_ string, until time.Time) bool { return !now.Before(until) })
+		maps.DeleteFunc(l.refused, func(_ string, r refused) bool { return r.over(now) })
 	}
 	if len(l.refused) < l.cfg.Refusals {
-		l.refused[key] = now.Add(wait)
+		l.refused[key] = refused{now, now.Add(wait)}
 	}
 }
+
+// refused is from when until when a key is refused.
+type refused struct{ at, until time.Time }
+
+// over reports whether it is over, or was said by a clock that has gone back since.
+func (r refused) over(now time.Time) bool { return !now.Before(r.until) || now.Before(r.at) }
 
 // DeleteExpired implements [Sweeper]. It sweeps Own and Shared.
 func (l *SharedLimiter) DeleteExpired(ctx context.Context, before time.Time) (int, error) {

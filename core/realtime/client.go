@@ -22,7 +22,7 @@ type client struct {
 	session string
 	format  uint8 // the place in hub.formats
 
-	nextAt   int64        // when the next event is due under the rate; only Receive uses it
+	nextAt   int64        // when the next event is due under the rate, since the hub began; only Receive uses it
 	inFlight atomic.Int32 // messages that wait for their commit
 	gone     atomic.Bool  // disconnected
 
@@ -135,9 +135,12 @@ func (c *client) inTime() bool {
 	if rate < 0 {
 		return true
 	}
-	now := c.hub.cfg.Now().UnixNano()
+	now := int64(c.hub.cfg.Now().Sub(c.hub.began)) // by a clock that nobody sets, where the times have one
 	each := int64(time.Second) / int64(rate)
 	at := max(c.nextAt, now)
+	if at-now > each*int64(c.hub.cfg.Burst) { // more than there can be: the clock has gone back
+		at = now
+	}
 	if at-now > each*int64(c.hub.cfg.Burst-1) {
 		return false
 	}

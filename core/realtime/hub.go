@@ -158,6 +158,7 @@ type Hub struct {
 	handlers map[string]handler // by event
 	formats  []protocol.Format
 	byName   map[string]uint8 // places in formats, by subprotocol
+	began    time.Time        // what rates are measured from
 
 	mu       sync.RWMutex
 	clients  map[*client]struct{}
@@ -197,7 +198,7 @@ func NewHub(cfg HubConfig) (*Hub, error) {
 		cfg: cfg, schema: schema, handlers: handlers, formats: formats, byName: byName,
 		clients: map[*client]struct{}{}, users: map[user.ID][]*client{}, ending: ending{},
 		rooms: map[string]*room{}, revoked: map[string]time.Time{}, revokedUsers: map[user.ID]revocation{},
-		emptied: make(chan struct{}),
+		emptied: make(chan struct{}), began: cfg.Now(),
 	}
 	h.queue.init()
 	h.deliveries.New = func() any { return new(delivery) }

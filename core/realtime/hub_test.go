@@ -684,6 +684,22 @@ func TestTooFast(t *testing.T) {
 	ada.closedWith(socket.CloseTooFast)
 }
 
+// TestAClockThatGoesBackClosesNobody: it is no flood of events, and the rate holds afterwards.
+func TestAClockThatGoesBackClosesNobody(t *testing.T) {
+	c := newClock()
+	n := start(t, func(cfg *realtime.HubConfig) { cfg.Rate, cfg.Burst, cfg.Now = 10, 5, c.now })
+	ada := n.connect("ada")
+	c.advance(time.Hour)
+	ada.join("hall")
+	ada.say("hall", "x")
+	c.advance(-30 * time.Minute)
+	for range 5 {
+		ada.say("hall", "x")
+	}
+	ada.emit("message", map[string]any{"room": "hall", "text": "x"})
+	ada.closedWith(socket.CloseTooFast)
+}
+
 func TestTooManyWaitingCommands(t *testing.T) {
 	gate := make(chan struct{})
 	n := start(t, func(cfg *realtime.HubConfig) {
