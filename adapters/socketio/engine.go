@@ -33,7 +33,7 @@ func New(cfg Config) (*Server, error) {
 	}
 	e := cfg.Engine
 	e.Accept = func(s *engineio.Session, _ *http.Request) (socket.Receiver, error) {
-		return &session{core: c, conn: carried{s, c}}, nil
+		return &session{core: c, conn: (*carried)(s)}, nil
 	}
 	if e.ConnectTimeout == 0 {
 		e.ConnectTimeout = c.cfg.ConnectTimeout
@@ -73,21 +73,14 @@ func (s *Server) Of(namespace string) Broadcast { return Broadcast{ns: s.core.na
 func (s *Server) Sessions() int { return s.engine.Sessions() }
 
 // carried is a session of Engine.IO.
-type carried struct {
-	*engineio.Session
-	core *core
-}
+type carried engineio.Session
 
-func (c carried) request() *Request { return c.Request() }
-func (c carried) forget()           { c.Forget() }
-func (c carried) keep()             { c.Keep() }
+func (c *carried) of() *engineio.Session { return (*engineio.Session)(c) }
 
-func (c carried) why() Reason {
-	switch why := c.Reason(); {
-	case why != engineio.ForcedClose:
-		return Reason(why)
-	case c.core.ending.Load():
-		return ShuttingDown
-	}
-	return ForcedClose
-}
+func (c *carried) Send(f *socket.Frame) error    { return c.of().Send(f) }
+func (c *carried) Queued() int                   { return c.of().Queued() }
+func (c *carried) Close(code int, reason string) { c.of().Close(code, reason) }
+func (c *carried) request() *Request             { return c.of().Request() }
+func (c *carried) forget()                       { c.of().Forget() }
+func (c *carried) keep()                         { c.of().Keep() }
+func (c *carried) why() Reason                   { return Reason(c.of().Reason()) }

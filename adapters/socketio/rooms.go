@@ -38,7 +38,7 @@ func (n *namespace) remove(s *Socket) {
 	defer n.mu.Unlock()
 	delete(n.sockets, s.id)
 	s.mu.Lock()
-	rooms := s.rooms
+	rooms := s.holds().rooms
 	s.mu.Unlock()
 	for _, r := range rooms {
 		n.out(s, r)
@@ -60,11 +60,12 @@ func (n *namespace) join(s *Socket, rooms []string) {
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	h := s.holds()
 	for _, r := range rooms {
-		if slices.Contains(s.rooms, r) {
+		if slices.Contains(h.rooms, r) {
 			continue
 		}
-		s.rooms = append(s.rooms, r)
+		h.rooms = append(h.rooms, r)
 		if n.rooms[r] == nil {
 			n.rooms[r] = map[*Socket]struct{}{}
 		}
@@ -77,9 +78,10 @@ func (n *namespace) leave(s *Socket, rooms []string) {
 	defer n.mu.Unlock()
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	h := s.holds()
 	for _, r := range rooms {
-		if i := slices.Index(s.rooms, r); i >= 0 {
-			s.rooms = slices.Delete(s.rooms, i, i+1)
+		if i := slices.Index(h.rooms, r); i >= 0 {
+			h.rooms = slices.Delete(h.rooms, i, i+1)
 			n.out(s, r)
 		}
 	}

@@ -22,7 +22,7 @@ type carrier interface {
 	forget()
 	// keep says that the session is connected to a namespace.
 	keep()
-	// why is the reason for which the session ended.
+	// why is the reason for which the session ended, in the words of Engine.IO.
 	why() Reason
 }
 
@@ -39,10 +39,11 @@ type session struct {
 	partial *partial
 
 	mu      sync.Mutex
-	sockets []*Socket // those that are left at the server's word included: what the client sent before it knew is ignored
-	refused int       // by namespaces
+	one     [1]*Socket // the place of the first of sockets
+	sockets []*Socket  // those that are left at the server's word included: what the client sent before it knew is ignored
+	ended   *Reason    // why the server ends the session, if it does
+	refused int32      // by namespaces
 	gone    bool
-	ended   Reason // why the server ends the session, if it does
 }
 
 type partial struct {
@@ -92,8 +93,8 @@ func (s *session) bad(reason string) { s.shut(ParseError, socket.CloseBadEvent, 
 // when the session just ends.
 func (s *session) shut(why Reason, code int, reason string) {
 	s.mu.Lock()
-	if s.ended == "" {
-		s.ended = why
+	if s.ended == nil {
+		s.ended = &why
 	}
 	var tell []*Socket
 	if !returns(code) && why != ParseError {
@@ -190,7 +191,7 @@ func (s *session) connect(p packet.Packet) {
 		s.refuse(p.Namespace, &ConnectError{Message: "Invalid namespace"})
 		return
 	}
-	sock := &Socket{session: s, ns: ns, id: newID(), auth: bytes.Clone(p.Data)}
+	sock := &Socket{session: s, ns: ns, id: newID(), held: &holding{auth: bytes.Clone(p.Data)}}
 	s.mu.Lock()
 	old := s.find(ns.name)
 	if old != nil && old.state != stateLeft {
@@ -199,6 +200,9 @@ func (s *session) connect(p packet.Packet) {
 		return
 	}
 	s.drop(old)
+	if s.sockets == nil {
+		s.sockets = s.one[:0]
+	}
 	s.sockets = append(s.sockets, sock)
 	s.mu.Unlock()
 	if !s.core.background(func(ctx context.Context) { s.admit(ctx, sock) }) {
@@ -286,7 +290,7 @@ func (s *session) refuse(namespace string, err error) {
 	_ = s.send(false, frame(packet.Packet{Type: packet.ConnectError, Namespace: namespace, Data: data}))
 	s.mu.Lock()
 	s.refused++
-	many := s.refused >= s.core.cfg.MaxRefused
+	many := int(s.refused) >= s.core.cfg.MaxRefused
 	s.mu.Unlock()
 	if many {
 		s.shut(ServerDisconnect, socket.CloseTooFast, "refused too often")
@@ -312,9 +316,13 @@ func (s *session) send(volatile bool, frames ...*socket.Frame) error {
 func (s *session) Disconnected() {
 	s.mu.Lock()
 	s.gone = true
-	why := s.ended
-	if why == "" {
-		why = s.conn.why()
+	var why Reason
+	if s.ended != nil {
+		why = *s.ended
+	} else if why = s.conn.why(); why == Reason(engineio.ForcedClose) {
+		if why = ForcedClose; s.core.ending.Load() {
+			why = ShuttingDown
+		}
 	}
 	sockets := s.sockets
 	s.sockets = nil

@@ -42,19 +42,33 @@ type Socket struct {
 	ns       *namespace
 	id       string
 	receiver socket.Receiver // of Namespace.Accept
-	state    uint8           // under session.mu
 	recovery *Recovery       // until the client is told
+	state    uint8           // under session.mu
 
-	mu      sync.Mutex
+	gone bool // under mu
+	mu   sync.Mutex
+	held *holding // see holds
+}
+
+// holding is what a socket may hold, under Socket.mu. A socket that was taken over mostly holds nothing of it, and
+// there are many of these.
+type holding struct {
 	auth    json.RawMessage
 	value   any
 	rooms   []string
-	gone    bool
 	busy    bool // a goroutine works on waiting
 	waiting []job
 	bytes   int // of waiting
 	calls   map[uint64]*call
 	called  uint64
+}
+
+// holds returns what the socket holds. s.mu is held.
+func (s *Socket) holds() *holding {
+	if s.held == nil {
+		s.held = new(holding)
+	}
+	return s.held
 }
 
 type job struct {
@@ -80,7 +94,7 @@ func (s *Socket) Namespace() string { return s.ns.name }
 func (s *Socket) Auth() json.RawMessage {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return s.auth
+	return s.holds().auth
 }
 
 // Request returns what the handshake of the session said; nil once it is forgotten. It must not be changed.
@@ -90,14 +104,14 @@ func (s *Socket) Request() *Request { return s.session.conn.request() }
 func (s *Socket) Value() any {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return s.value
+	return s.holds().value
 }
 
 // SetValue keeps a value of the application's with the socket, such as who is behind it.
 func (s *Socket) SetValue(v any) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.value = v
+	s.holds().value = v
 }
 
 // Recovery lets a client come back to where it was (connection state recovery of Socket.IO 4.6).
@@ -124,7 +138,11 @@ func (s *Socket) SetRecovery(r Recovery) {
 func (s *Socket) forget() {
 	if s.session.core.cfg.Forget {
 		s.mu.Lock()
-		s.auth = nil
+		h := s.holds()
+		h.auth = nil
+		if s.receiver != nil && h.value == nil && h.called == 0 {
+			s.held = nil // whoever has taken it over keeps what it needs; rooms and handlers are not for it
+		}
 		s.mu.Unlock()
 		s.session.conn.forget()
 	}
@@ -171,22 +189,23 @@ func (s *Socket) Call(ctx context.Context, event string, args ...any) (Args, err
 		s.mu.Unlock()
 		return Args{}, ErrDisconnected
 	}
-	if len(s.calls) >= s.session.core.cfg.MaxCalls {
+	h := s.holds()
+	if len(h.calls) >= s.session.core.cfg.MaxCalls {
 		s.mu.Unlock()
 		return Args{}, ErrManyCalls
 	}
-	id := s.called
-	s.called++
-	if s.calls == nil {
-		s.calls = map[uint64]*call{}
+	id := h.called
+	h.called++
+	if h.calls == nil {
+		h.calls = map[uint64]*call{}
 	}
-	s.calls[id] = c
+	h.calls[id] = c
 	s.mu.Unlock()
 	defer func() {
 		s.mu.Lock()
 		defer s.mu.Unlock()
-		if delete(s.calls, id); len(s.calls) == 0 {
-			s.calls = nil
+		if delete(h.calls, id); len(h.calls) == 0 {
+			h.calls = nil
 		}
 	}()
 	frames, err := encodeEvent(packet.Packet{Type: packet.Event, Namespace: s.ns.name, ID: id, HasID: true}, event, args)
@@ -207,8 +226,9 @@ func (s *Socket) Call(ctx context.Context, event string, args ...any) (Args, err
 // answered takes the client's ack. One that nobody waits for is late.
 func (s *Socket) answered(id uint64, args Args) {
 	s.mu.Lock()
-	c := s.calls[id]
-	delete(s.calls, id)
+	h := s.holds()
+	c := h.calls[id]
+	delete(h.calls, id)
 	s.mu.Unlock()
 	if c != nil {
 		c.args = args
@@ -226,7 +246,7 @@ func (s *Socket) Leave(rooms ...string) { s.ns.leave(s, rooms) }
 func (s *Socket) Rooms() []string {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return slices.Clone(s.rooms)
+	return slices.Clone(s.holds().rooms)
 }
 
 // To returns a broadcast to all sockets in any of the rooms but this one.
@@ -272,11 +292,12 @@ func (s *Socket) left(why Reason) {
 	s.ns.remove(s)
 	s.mu.Lock()
 	s.gone = true
-	for _, c := range s.calls {
+	h := s.holds()
+	for _, c := range h.calls {
 		c.err = ErrDisconnected
 		close(c.done)
 	}
-	s.calls, s.waiting, s.bytes = nil, nil, 0 // nobody is there any more to answer
+	h.calls, h.waiting, h.bytes = nil, nil, 0 // nobody is there any more to answer
 	s.mu.Unlock()
 	if s.ns.Disconnected != nil {
 		s.enqueue(0, func(ctx context.Context) { s.ns.Disconnected(ctx, s, why) })
@@ -301,7 +322,8 @@ func (s *Socket) event(p packet.Packet, attachments [][]byte) {
 	e := &Event{Socket: s, Name: name, Args: Args{raw: all[1:], attachments: attachments}, id: p.ID, asked: p.HasID}
 	cfg := &s.session.core.cfg
 	s.mu.Lock()
-	full := len(s.waiting) >= cfg.MaxWaiting || s.bytes > 0 && s.bytes+size > cfg.MaxWaitingBytes
+	held := s.holds()
+	full := len(held.waiting) >= cfg.MaxWaiting || held.bytes > 0 && held.bytes+size > cfg.MaxWaitingBytes
 	s.mu.Unlock()
 	if full {
 		s.session.shut(ServerDisconnect, socket.CloseTooFast, "too many events wait")
@@ -314,11 +336,12 @@ func (s *Socket) event(p packet.Packet, attachments [][]byte) {
 func (s *Socket) enqueue(size int, f func(ctx context.Context)) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.waiting = append(s.waiting, job{size, f})
-	s.bytes += size
-	if !s.busy {
+	h := s.holds()
+	h.waiting = append(h.waiting, job{size, f})
+	h.bytes += size
+	if !h.busy {
 		// Where the server has stopped, nobody is told any more.
-		s.busy = s.session.core.background(s.work)
+		h.busy = s.session.core.background(s.work)
 	}
 }
 
@@ -326,14 +349,15 @@ func (s *Socket) enqueue(size int, f func(ctx context.Context)) {
 func (s *Socket) work(ctx context.Context) {
 	for {
 		s.mu.Lock()
-		if len(s.waiting) == 0 {
-			s.busy, s.waiting = false, nil
+		h := s.holds()
+		if len(h.waiting) == 0 {
+			h.busy, h.waiting = false, nil
 			s.mu.Unlock()
 			return
 		}
-		next := s.waiting[0]
-		s.waiting[0] = job{}
-		s.waiting = s.waiting[1:]
+		next := h.waiting[0]
+		h.waiting[0] = job{}
+		h.waiting = h.waiting[1:]
 		s.mu.Unlock()
 		err := s.session.core.guard("a handler", func() error { next.run(ctx); return nil })
 		if err != nil {
@@ -341,7 +365,7 @@ func (s *Socket) work(ctx context.Context) {
 		}
 		// What runs counts as waiting, so that the bound holds for all that is kept.
 		s.mu.Lock()
-		s.bytes = max(s.bytes-next.bytes, 0)
+		h.bytes = max(h.bytes-next.bytes, 0)
 		s.mu.Unlock()
 	}
 }

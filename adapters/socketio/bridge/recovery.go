@@ -198,6 +198,7 @@ type placed struct {
 
 	mu     sync.Mutex
 	places []realtime.Place
+	one    [1]realtime.Place // the place of the first of places: most clients are in one room
 }
 
 func (c *placed) set(places []realtime.Place) {
@@ -231,6 +232,9 @@ func (c *placed) offset(f *socket.Frame) *socket.Frame {
 	}
 	i := slices.IndexFunc(c.places, func(o realtime.Place) bool { return o.Room == p.Room })
 	if i < 0 {
+		if c.places == nil {
+			c.places = c.one[:0]
+		}
 		c.places = append(c.places, p.Place)
 	} else {
 		c.places[i].Seq = max(c.places[i].Seq, p.Seq)

@@ -240,8 +240,11 @@ func (srv *Server) begin(s *Session) {
 	now := srv.clock.now()
 	srv.clock.set(&s.beat, linePing, now+srv.cfg.PingInterval)
 	if srv.cfg.ConnectTimeout > 0 && !s.wanted {
-		s.keep = &deadline{session: s}
-		srv.clock.set(s.keep, lineConnect, now+srv.cfg.ConnectTimeout)
+		if s.opening == nil {
+			s.opening = new(opening)
+		}
+		s.opening.keep = &deadline{session: s}
+		srv.clock.set(s.opening.keep, lineConnect, now+srv.cfg.ConnectTimeout)
 	}
 }
 

@@ -176,7 +176,7 @@ func (srv *Server) open(w http.ResponseWriter, r *http.Request, transport Transp
 	}
 	s := &Session{server: srv, id: newID(), owner: srv.ownerOf(r)}
 	s.beat.session = s
-	s.request = &Request{RemoteAddr: r.RemoteAddr, URL: r.URL, Header: r.Header.Clone()}
+	s.opening = &opening{request: &Request{RemoteAddr: r.RemoteAddr, URL: r.URL, Header: r.Header.Clone()}}
 	if transport == Polling {
 		s.polling = new(polling)
 		if err := srv.accept(s, r); err != nil {

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"runtime/debug"
+	"slices"
 	"sync"
 	"time"
 
@@ -63,10 +64,18 @@ type Session struct {
 	wanted   bool        // Keep was called
 	ws       socket.Conn // nil while on polling
 	polling  *polling    // nil while on WebSocket
-	reason   Reason
-	request  *Request  // nil after Forget
-	keep     *deadline // the wait for Keep, while it lasts
+	reason   uint8       // of reasons
+	opening  *opening    // nil once nothing of it is kept
 }
+
+// opening is what an idle session does not need any more.
+type opening struct {
+	request *Request  // nil after Forget
+	keep    *deadline // the wait for Keep, while it lasts
+}
+
+// reasons are those that a session may end for, with none before them.
+var reasons = [...]Reason{"", TransportClose, TransportError, ParseError, PingTimeout, ForcedClose}
 
 var _ socket.Conn = (*Session)(nil)
 
@@ -89,7 +98,7 @@ func (s *Session) Transport() Transport {
 func (s *Session) Reason() Reason {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return s.reason
+	return reasons[s.reason]
 }
 
 // Request returns what the handshake said, until [Session.Forget] is called, and nil after it.
@@ -97,14 +106,20 @@ func (s *Session) Reason() Reason {
 func (s *Session) Request() *Request {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return s.request
+	if s.opening == nil {
+		return nil
+	}
+	return s.opening.request
 }
 
 // Forget drops what the handshake said, which is most of what an idle session holds.
 func (s *Session) Forget() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.request = nil
+	if s.opening != nil {
+		s.opening.request = nil
+		s.opened()
+	}
 }
 
 // Keep ends the wait of Config.ConnectTimeout: the application wants the session.
@@ -116,9 +131,17 @@ func (s *Session) Keep() {
 }
 
 func (s *Session) kept() {
-	if s.keep != nil {
-		s.server.clock.stop(s.keep)
-		s.keep = nil
+	if s.opening != nil && s.opening.keep != nil {
+		s.server.clock.stop(s.opening.keep)
+		s.opening.keep = nil
+		s.opened()
+	}
+}
+
+// opened drops what is empty. s.mu is held.
+func (s *Session) opened() {
+	if *s.opening == (opening{}) {
+		s.opening = nil
 	}
 }
 
@@ -221,7 +244,7 @@ func (s *Session) close(why Reason) {
 	if s.state != stateOpen {
 		return
 	}
-	s.state, s.reason = stateClosing, why
+	s.state, s.reason = stateClosing, uint8(slices.Index(reasons[:], why)) //nolint:gosec // it is one of them
 	s.server.clock.stop(&s.beat)
 	s.kept()
 }
@@ -309,7 +332,7 @@ func (s *Session) overdue() {
 func (s *Session) unwanted() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.keep != nil {
+	if s.opening != nil && s.opening.keep != nil {
 		s.end(ForcedClose, socket.CloseUnauthenticated, "")
 	}
 }
