@@ -283,6 +283,131 @@ func TestPartitionsAreAddedOnABroker(t *testing.T) {
 	}
 }
 
+// TestTopicIsMadeAgainOnABroker under subscriptions, with as many partitions, fewer and more: each reads the new one within
+// seconds from its beginning, as does a group that was away, and what Publish takes meanwhile arrives.
+func TestTopicIsMadeAgainOnABroker(t *testing.T) {
+	for name, c := range map[string]struct {
+		from, to int // partitions
+		node     string
+		rounds   int // of events in the new topic; the old one has 3
+	}{
+		"plain":                      {6, 6, "", 6},
+		"static members, fewer":      {6, 2, "node-1", 6},
+		"more":                       {2, 6, "", 6},
+		"less than there was before": {3, 3, "", 1},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			cfg := config(t, servers.Kafka(t))
+			if cfg.Mechanism != "" && cfg.Mechanism != kafkabus.Plain {
+				t.Skip("the test's own client speaks PLAIN only")
+			}
+			cfg.Partitions, cfg.Node = c.from, c.node
+			topic := cfg.Prefix + "mail"
+			b := open(t, cfg)
+			ctx, cancel := context.WithTimeout(t.Context(), patience)
+			defer cancel()
+			const keys = 20
+			made := func(from, rounds int) []event.Event {
+				var events []event.Event
+				for n := from; n < from+rounds; n++ {
+					for key := range keys {
+						events = append(events, numbered(key, n))
+					}
+				}
+				return events
+			}
+			grouped, second, every, away := newLog(), newLog(), newLog(), newLog()
+			who := map[string]*log{"a group": grouped, "two members of a group": second, "no group": every}
+			all := func(events []event.Event) {
+				for _, l := range who {
+					for _, e := range events {
+						l.last(t, ctx, e)
+					}
+				}
+			}
+			defer subscribe(t, ctx, b, "group", grouped.handle)()
+			defer subscribe(t, ctx, b, "other", second.handle)()
+			defer subscribe(t, ctx, b, "other", second.handle)()
+			defer subscribe(t, ctx, b, "", every.handle)()
+			require.NoError(t, b.Publish(ctx, made(0, 3)...))
+			all(made(0, 3))
+			stop := subscribe(t, ctx, b, "away", away.handle)
+			for _, e := range made(0, 3) {
+				away.last(t, ctx, e)
+			}
+			stop()
+
+			own := sarama.NewConfig()
+			own.Net.SASL.Enable, own.Net.SASL.User, own.Net.SASL.Password = cfg.User != "", cfg.User, cfg.Password
+			own.Net.TLS.Enable, own.Net.TLS.Config = cfg.TLS != nil, cfg.TLS
+			own.Producer.Return.Successes = true
+			client, err := sarama.NewClient(cfg.Brokers, own)
+			require.NoError(t, err)
+			admin, err := sarama.NewClusterAdminFromClient(client)
+			require.NoError(t, err)
+			require.NoError(t, admin.DeleteTopic(topic))
+			for admin.CreateTopic(topic, &sarama.TopicDetail{NumPartitions: int32(c.to), ReplicationFactor: 1}, false) != nil { // it is still being deleted
+				require.NoError(t, ctx.Err())
+			}
+			back := time.Now()
+			// The controller has made it; a broker that has not heard of that yet writes to the one of before, and deletes it.
+			for p := int32(0); p < int32(c.to); {
+				require.NoError(t, ctx.Err())
+				if client.RefreshMetadata(topic) != nil {
+					continue
+				}
+				if next, err := client.GetOffset(topic, p, sarama.OffsetNewest); err == nil && next == 0 {
+					p++
+				}
+			}
+			// By a producer that finds it at once: what it writes is there before anybody looks.
+			producer, err := sarama.NewSyncProducer(cfg.Brokers, own)
+			require.NoError(t, err)
+			for _, e := range made(3, c.rounds) {
+				m, err := watermillbus.Encode(e, "")
+				require.NoError(t, err)
+				r := &sarama.ProducerMessage{Topic: topic, Key: sarama.StringEncoder(e.Key), Value: sarama.ByteEncoder(m.Payload)}
+				for name, value := range m.Metadata {
+					r.Headers = append(r.Headers, sarama.RecordHeader{Key: []byte(name), Value: []byte(value)})
+				}
+				for {
+					if _, _, err = producer.SendMessage(r); err == nil {
+						break
+					}
+					require.NoError(t, ctx.Err(), "%v", err)
+				}
+			}
+			require.NoError(t, producer.Close())
+			for name, l := range who {
+				for _, e := range made(3, c.rounds) {
+					l.last(t, ctx, e)
+				}
+				t.Logf("%s had read all of it %v after it was made", name, time.Since(back).Round(10*time.Millisecond))
+			}
+			last := made(3+c.rounds, 1)
+			for b.Publish(ctx, last...) != nil { // nobody minds that some come twice
+				require.NoError(t, ctx.Err())
+			}
+			all(last)
+			stop = subscribe(t, ctx, b, "away", away.handle)
+			for _, e := range made(3, c.rounds+1) {
+				away.last(t, ctx, e)
+			}
+			stop()
+			require.NoError(t, admin.Close())
+			// Whoever begins only now has it all too, and none of what was in the one of before.
+			late := newLog()
+			stop = subscribe(t, ctx, b, "late", late.handle)
+			for _, e := range made(3, c.rounds+1) {
+				late.last(t, ctx, e)
+			}
+			stop()
+			require.NotContains(t, late.ids, numbered(0, 0).ID)
+		})
+	}
+}
+
 func TestBrokerRefuses(t *testing.T) {
 	good := config(t, servers.Kafka(t))
 	for name, tc := range map[string]struct {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -288,7 +289,7 @@ func (c *consumer) share(client sarama.Client, instance string) {
 		}
 	})
 	for c.live.Err() == nil {
-		if err := group.Consume(c.live, []string{c.name(c.topic)}, member{c}); err != nil && c.live.Err() == nil {
+		if err := c.session(client, group); err != nil && c.live.Err() == nil {
 			c.note(err)
 			c.pause(c.live)
 		}
@@ -311,26 +312,117 @@ func (c *consumer) depart(client sarama.Client, instance string) {
 	})
 }
 
-// member is the consumer as Sarama calls it, in each session of its group.
-type member struct{ *consumer }
+// session is one session of the group: it ends when members come or go, and when the topic is another one.
+func (c *consumer) session(client sarama.Client, group sarama.ConsumerGroup) error {
+	ctx, end := context.WithCancel(c.live)
+	m := &member{consumer: c, client: client, end: end}
+	defer m.watching.Wait()
+	defer end()
+	return group.Consume(ctx, []string{c.name(c.topic)}, m)
+}
 
-var _ sarama.ConsumerGroupHandler = member{}
+// member is the consumer as Sarama calls it, in one session of its group.
+type member struct {
+	*consumer
+	client   sarama.Client
+	end      context.CancelFunc
+	watching sync.WaitGroup
+	id       sarama.Uuid // of the topic; zero where the brokers give none
+	stamp    string      // what is committed with each offset
+}
 
-func (m member) Setup(sarama.ConsumerGroupSession) error {
+var _ sarama.ConsumerGroupHandler = (*member)(nil)
+
+// stampPrefix stands before the topic's identifier in what is committed with an offset.
+const stampPrefix = "topic-id="
+
+// Setup finds out whether the offsets that the group has committed are of this topic, or of one of the same name that was
+// deleted. The broker forgets those of a topic that it deletes, but a member may commit once more, when there is a new one.
+func (m *member) Setup(s sarama.ConsumerGroupSession) error {
+	topic := m.name(m.topic)
+	id, partitions := m.list(s.Context(), m.client, topic)
+	if len(partitions) == 0 {
+		return sarama.ErrLeaderNotAvailable // whatever it is, it is tried again
+	}
+	if m.id = id; id != (sarama.Uuid{}) {
+		m.stamp = stampPrefix + id.String()
+		committed, err := m.committed(topic, s.Claims()[topic])
+		if err != nil {
+			return err
+		}
+		for partition, at := range committed {
+			switch {
+			case at.Offset < 0 || at.Metadata == m.stamp:
+			case strings.HasPrefix(at.Metadata, stampPrefix): // another topic's
+				s.ResetOffset(topic, partition, 0, m.stamp)
+			default: // by an older program, or a tool
+				s.ResetOffset(topic, partition, at.Offset, m.stamp)
+			}
+		}
+		m.watching.Go(func() { m.watch(s.Context(), topic) })
+	}
 	m.join.Do(func() { close(m.joined) })
 	return nil
 }
 
-func (m member) Cleanup(sarama.ConsumerGroupSession) error { return nil }
+// committed asks for the group's offsets.
+func (m *member) committed(topic string, partitions []int32) (map[int32]*sarama.OffsetFetchResponseBlock, error) {
+	if len(partitions) == 0 {
+		return nil, nil
+	}
+	coordinator, err := m.client.Coordinator(m.name(m.group))
+	if err != nil {
+		return nil, err
+	}
+	answer, err := coordinator.FetchOffset(sarama.NewOffsetFetchRequest(m.client.Config().Version, m.name(m.group), map[string][]int32{topic: partitions}))
+	if err != nil {
+		return nil, err
+	}
+	if !errors.Is(answer.Err, sarama.ErrNoError) {
+		return nil, answer.Err
+	}
+	all := map[int32]*sarama.OffsetFetchResponseBlock{}
+	for _, p := range partitions {
+		block := answer.GetBlock(topic, p)
+		if block == nil {
+			return nil, sarama.ErrIncompleteResponse
+		}
+		if !errors.Is(block.Err, sarama.ErrNoError) {
+			return nil, block.Err
+		}
+		all[p] = block
+	}
+	return all, nil
+}
+
+// watch ends the session when the topic was deleted and made again. The number of its partitions may be the same, and then Sarama
+// goes on at offsets that say nothing any more.
+func (m *member) watch(ctx context.Context, topic string) {
+	look := time.NewTicker(m.bus.cfg.Refresh)
+	defer look.Stop()
+	for {
+		select {
+		case <-look.C:
+		case <-ctx.Done():
+			return
+		}
+		if now, _ := m.list(ctx, m.client, topic); now != m.id && now != (sarama.Uuid{}) {
+			m.end()
+			return
+		}
+	}
+}
+
+func (m *member) Cleanup(sarama.ConsumerGroupSession) error { return nil }
 
 // ConsumeClaim handles one partition, in order, until it is taken away.
-func (m member) ConsumeClaim(s sarama.ConsumerGroupSession, claim sarama.ConsumerGroupClaim) error {
+func (m *member) ConsumeClaim(s sarama.ConsumerGroupSession, claim sarama.ConsumerGroupClaim) error {
 	for r := range claim.Messages() {
 		if s.Context().Err() != nil || !m.deliver(s.Context(), r) {
 			return nil
 		}
 		// Also after the session's end: Sarama commits once more before it lets go.
-		s.MarkMessage(r, "")
+		s.MarkMessage(r, m.stamp)
 	}
 	return nil
 }
@@ -349,7 +441,7 @@ func (c *consumer) follow(client sarama.Client) {
 		c.end(err)
 		return
 	}
-	id, _ := c.list(client, topic)
+	id, _ := c.list(c.live, client, topic)
 	reading := c.readers(reader, topic)
 	defer func() { reading.stop() }()
 	for _, p := range partitions {
@@ -369,7 +461,7 @@ func (c *consumer) follow(client sarama.Client) {
 		case <-c.live.Done():
 			return
 		}
-		now, partitions := c.list(client, topic)
+		now, partitions := c.list(c.live, client, topic)
 		if now != id && now != (sarama.Uuid{}) {
 			if id != (sarama.Uuid{}) { // deleted and made again: offsets of before say nothing
 				reading.stop()
@@ -386,8 +478,8 @@ func (c *consumer) follow(client sarama.Client) {
 
 // list asks for a topic's identifier and partitions. A list that cannot be read now, as when the broker is
 // away or the topic was deleted, is empty; what is refused, readers are told too.
-func (c *consumer) list(client sarama.Client, topic string) (id sarama.Uuid, partitions []int32) {
-	answer, err := leave(c.live, func() (*sarama.MetadataResponse, error) {
+func (c *consumer) list(ctx context.Context, client sarama.Client, topic string) (id sarama.Uuid, partitions []int32) {
+	answer, err := leave(ctx, func() (*sarama.MetadataResponse, error) {
 		broker := client.LeastLoadedBroker()
 		if broker == nil {
 			return nil, sarama.ErrOutOfBrokers

@@ -32,7 +32,14 @@
 //
 // Partitions that are added to a running topic are noticed within [Config].Refresh: the publisher uses them, and a
 // subscription reads them from their beginning, whatever Replay says. A group notices within twice that, gathers
-// anew, and begins there too. Without a group the same goes for a topic that was deleted and made again, which has another identifier.
+// anew, and begins there too.
+//
+// A topic that was deleted and made again, with as many partitions, more or fewer, is another one, with another identifier (KIP-516). Subscriptions with
+// a group and without one notice within Refresh, and read it from its beginning. With each offset a group commits the identifier of the
+// topic, as "topic-id=…" in the metadata of the commit. An offset of another topic says nothing, however late it was committed and whether or not the new
+// topic is as long, and the group begins at the oldest event. An offset without an identifier, as other programs and earlier versions commit it, counts as it is, and gets one.
+// What was handled between the topic's return and Refresh may come again.
+// An offset beyond the end of its own topic, as after a loss of records on the brokers, also makes the group begin at the oldest event.
 //
 // With [Config].Node set, members are static (KIP-345): after a broker's restart a member has its
 // partitions back at most about 3 seconds later, without it up to 6. A subscription that ends
@@ -48,6 +55,9 @@
 // refused, and without a group starts again at the newest event, skipping some (v3.1.2).
 //
 // # Exceptions
+//
+// A broker takes events for a topic that is deleted until it has heard of that, and deletes them with it: Publish has returned nil for them.
+// Seen for up to 1.3 seconds after the return of a topic on a busy broker.
 //
 // The keys of a topic are spread anew when partitions are added to it. Around that moment an event whose key has moved can
 // be handled before one of the same key that is still unread on the partition of before.

@@ -98,6 +98,18 @@ func vendor(t *testing.T, cfg kafkabus.Config) (*sarama.Config, []string) {
 	return s, cfg.Brokers
 }
 
+// record is an event as the bus writes it.
+func record(t *testing.T, e event.Event) *sarama.ProducerMessage {
+	t.Helper()
+	m, err := watermillbus.Encode(e, "")
+	require.NoError(t, err)
+	r := &sarama.ProducerMessage{Topic: e.Topic, Key: sarama.StringEncoder(e.Key), Value: sarama.ByteEncoder(m.Payload)}
+	for name, value := range m.Metadata {
+		r.Headers = append(r.Headers, sarama.RecordHeader{Key: []byte(name), Value: []byte(value)})
+	}
+	return r
+}
+
 // TestWhatCanNeverBeHandled goes to the dead topic with the reason, and holds up nobody.
 func TestWhatCanNeverBeHandled(t *testing.T) {
 	t.Parallel()
@@ -353,12 +365,8 @@ func TestPartitionsAreAdded(t *testing.T) {
 			require.NoError(t, err)
 			const most = 6
 			for p := range int32(most) {
-				m, err := watermillbus.Encode(happened(fmt.Sprint("early-", p)), "")
-				require.NoError(t, err)
-				r := &sarama.ProducerMessage{Topic: "mail", Partition: p, Value: sarama.ByteEncoder(m.Payload)}
-				for name, value := range m.Metadata {
-					r.Headers = append(r.Headers, sarama.RecordHeader{Key: []byte(name), Value: []byte(value)})
-				}
+				r := record(t, happened(fmt.Sprint("early-", p)))
+				r.Partition = p
 				_, _, err = producer.SendMessage(r)
 				require.NoError(t, err)
 			}
@@ -396,43 +404,148 @@ func TestPartitionsAreAdded(t *testing.T) {
 	}
 }
 
-// TestTopicIsDeletedAndMadeAgain under subscriptions: they read the new one from its beginning.
+// TestTopicIsDeletedAndMadeAgain under subscriptions: they read the new one from its beginning, with more in it than the
+// old one had, and with less.
 func TestTopicIsDeletedAndMadeAgain(t *testing.T) {
 	t.Parallel()
-	_, cfg := cluster(t)
-	cfg.Refresh, cfg.Partitions = 200*time.Millisecond, 1
-	b := open(t, cfg)
-	ctx := deadline(t)
-	grouped, every := make(chan event.Event, 1000), make(chan event.Event, 1000)
-	subscribe(ctx, t, b, "mail", "group", into(grouped))
-	subscribe(ctx, t, b, "mail", "", into(every))
-	for n := range 3 {
-		require.NoError(t, b.Publish(ctx, happened(fmt.Sprint("before-", n))))
+	for name, c := range map[string]struct {
+		from, to int // partitions
+		node     string
+		rounds   int  // of events in the new one; the old one has 3
+		noticed  bool // somebody finds that it is gone
+	}{
+		"at once":                    {1, 1, "", 6, false},
+		"as many partitions":         {3, 3, "", 6, true},
+		"fewer":                      {6, 2, "", 6, false},
+		"more":                       {2, 6, "", 6, false},
+		"static members":             {3, 3, "node", 6, false},
+		"less than there was before": {3, 3, "", 1, false},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			_, cfg := cluster(t)
+			cfg.Refresh, cfg.Partitions, cfg.Node = 200*time.Millisecond, c.from, c.node
+			b := open(t, cfg)
+			ctx := deadline(t)
+			grouped, every := make(chan event.Event, 1000), make(chan event.Event, 1000)
+			subscribe(ctx, t, b, "mail", "group", into(grouped))
+			subscribe(ctx, t, b, "mail", "", into(every))
+			made := func(which string, rounds int) []event.Event {
+				var events []event.Event
+				for n := range rounds {
+					for key := range 12 { // some on each partition
+						e := happened(fmt.Sprint(which, "-", key, "-", n))
+						e.Key = fmt.Sprint("key", key)
+						events = append(events, e)
+					}
+				}
+				return events
+			}
+			publish := func(which string, rounds int) []event.Event {
+				events := made(which, rounds)
+				for b.Publish(ctx, events...) != nil { // nobody minds that some come twice
+					require.NoError(t, ctx.Err())
+				}
+				return events
+			}
+			all := func(events []event.Event) {
+				for who, from := range map[string]chan event.Event{"a group": grouped, "no group": every} {
+					missing := map[string]bool{}
+					for _, e := range events {
+						missing[e.ID] = true
+					}
+					for len(missing) > 0 {
+						select {
+						case e := <-from:
+							delete(missing, e.ID)
+						case <-ctx.Done():
+							require.FailNow(t, "waited in vain", "%s misses %v", who, missing)
+						}
+					}
+				}
+			}
+			all(publish("before", 3))
+			s, brokers := vendor(t, cfg)
+			admin, err := sarama.NewClusterAdmin(brokers, s)
+			require.NoError(t, err)
+			require.NoError(t, admin.DeleteTopic("mail"))
+			if c.noticed {
+				require.Equal(t, fault.NotFound, fault.KindOf(b.Publish(ctx, happened("between"))))
+			}
+			require.NoError(t, admin.CreateTopic("mail", &sarama.TopicDetail{NumPartitions: int32(c.to), ReplicationFactor: 1}, false))
+			// By a producer that finds it at once: what it writes is there before anybody looks.
+			producer, err := sarama.NewSyncProducer(brokers, s)
+			require.NoError(t, err)
+			after := made("after", c.rounds)
+			var records []*sarama.ProducerMessage
+			for _, e := range after {
+				records = append(records, record(t, e))
+			}
+			require.NoError(t, producer.SendMessages(records))
+			require.NoError(t, producer.Close())
+			require.NoError(t, admin.Close())
+			all(after)
+			all(publish("later", 1))
+		})
 	}
-	for _, from := range []chan event.Event{grouped, every} {
-		for receive(ctx, t, from).ID != "before-2" {
-		}
-	}
-	s, brokers := vendor(t, cfg)
-	admin, err := sarama.NewClusterAdmin(brokers, s)
-	require.NoError(t, err)
-	require.NoError(t, admin.DeleteTopic("mail"))
-	require.Equal(t, fault.NotFound, fault.KindOf(b.Publish(ctx, happened("between"))))
-	require.NoError(t, admin.CreateTopic("mail", &sarama.TopicDetail{NumPartitions: 1, ReplicationFactor: 1}, false))
-	require.NoError(t, admin.Close())
-	for b.Publish(ctx, happened("first")) != nil && ctx.Err() == nil {
-	}
-	// More than there was before, so that the place of before is in the middle of it.
-	for n := range 5 {
-		require.NoError(t, b.Publish(ctx, happened(fmt.Sprint("after-", n))))
-	}
-	for want := map[string]bool{"first": true, "after-0": true, "after-1": true, "after-2": true, "after-3": true, "after-4": true}; len(want) > 0; {
-		delete(want, receive(ctx, t, every).ID)
-	}
-	require.NoError(t, b.Publish(ctx, happened("after")))
-	for _, from := range []chan event.Event{grouped, every} {
-		for receive(ctx, t, from).ID != "after" {
-		}
+}
+
+// TestOffsetsOfATopicThatIsGone say nothing about the one that has its name now, however late they were committed, and
+// those of the topic itself count.
+func TestOffsetsOfATopicThatIsGone(t *testing.T) {
+	t.Parallel()
+	for name, again := range map[string]bool{"made again": true, "the same topic": false} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			_, cfg := cluster(t)
+			cfg.Partitions = 1
+			b := open(t, cfg)
+			ctx := deadline(t)
+			before := make(chan event.Event, 10)
+			stop, ended := subscribe(ctx, t, b, "mail", "group", into(before))
+			require.NoError(t, b.Publish(ctx, happened("1"), happened("2"), happened("3")))
+			for receive(ctx, t, before).ID != "3" {
+			}
+			stop()
+			require.NoError(t, receive(ctx, t, ended))
+
+			s, brokers := vendor(t, cfg)
+			client, err := sarama.NewClient(brokers, s)
+			require.NoError(t, err)
+			admin, err := sarama.NewClusterAdminFromClient(client)
+			require.NoError(t, err)
+			offsets, err := admin.ListConsumerGroupOffsets("group", map[string][]int32{"mail": {0}})
+			require.NoError(t, err)
+			at := offsets.GetBlock("mail", 0)
+			require.EqualValues(t, 3, at.Offset)
+			if again {
+				require.NoError(t, admin.DeleteTopic("mail"))
+				require.NoError(t, admin.CreateTopic("mail", &sarama.TopicDetail{NumPartitions: 1, ReplicationFactor: 1}, false))
+				for b.Publish(ctx, happened("4"), happened("5"), happened("6"), happened("7")) != nil {
+					require.NoError(t, ctx.Err())
+				}
+			} else {
+				require.NoError(t, b.Publish(ctx, happened("7")))
+			}
+			// As a member does that was slow to notice.
+			coordinator, err := client.Coordinator("group")
+			require.NoError(t, err)
+			late := &sarama.OffsetCommitRequest{Version: 2, ConsumerGroup: "group", ConsumerGroupGeneration: -1, RetentionTime: -1}
+			late.AddBlock("mail", 0, at.Offset, 0, at.Metadata)
+			answer, err := coordinator.CommitOffset(late)
+			require.NoError(t, err)
+			require.Equal(t, sarama.ErrNoError, answer.Errors["mail"][0])
+			require.NoError(t, admin.Close())
+
+			after := make(chan event.Event, 10)
+			subscribe(ctx, t, b, "mail", "group", into(after))
+			if again {
+				for _, id := range []string{"4", "5", "6"} {
+					require.Equal(t, id, receive(ctx, t, after).ID)
+				}
+			}
+			require.Equal(t, "7", receive(ctx, t, after).ID)
+		})
 	}
 }
 
