@@ -87,6 +87,42 @@ func (o outbox) Published(ctx context.Context, ids ...string) error {
 	return o.published(ctx, ids...)
 }
 
+type asides struct {
+	event.Asides
+	list    func(context.Context, event.Filter) ([]event.Aside, error)
+	get     func(context.Context, string) (event.Aside, error)
+	replay  func(context.Context, string) error
+	discard func(context.Context, string) error
+}
+
+func (a asides) List(ctx context.Context, f event.Filter) ([]event.Aside, error) {
+	if a.list == nil {
+		return a.Asides.List(ctx, f)
+	}
+	return a.list(ctx, f)
+}
+
+func (a asides) Get(ctx context.Context, id string) (event.Aside, error) {
+	if a.get == nil {
+		return a.Asides.Get(ctx, id)
+	}
+	return a.get(ctx, id)
+}
+
+func (a asides) Replay(ctx context.Context, id string) error {
+	if a.replay == nil {
+		return a.Asides.Replay(ctx, id)
+	}
+	return a.replay(ctx, id)
+}
+
+func (a asides) Discard(ctx context.Context, id string) error {
+	if a.discard == nil {
+		return a.Asides.Discard(ctx, id)
+	}
+	return a.discard(ctx, id)
+}
+
 type publisher func(context.Context, ...event.Event) error
 
 func (p publisher) Publish(ctx context.Context, events ...event.Event) error {

@@ -108,6 +108,11 @@ func openUsers() contract.Users {
 	return contract.Users{Repository: s.Users, Outbox: s.Outbox}
 }
 
+func openAsides() contract.SetAside {
+	s := memory.NewStore()
+	return contract.SetAside{Repository: s.Users, Outbox: s.Outbox, Asides: s.Asides}
+}
+
 func openMails() contract.Mails {
 	q := memory.NewMailQueue()
 	return contract.Mails{Queue: q, Letters: q, Stats: q}
@@ -191,6 +196,7 @@ func trials() []trial {
 	return []trial{
 		try("UserRepository", contract.UserRepository(), plain(openUsers), userFaults()...),
 		try("Outbox", contract.Outbox(), plain(openUsers), outboxFaults()...),
+		try("Asides", contract.Asides(), plain(openAsides), asideFaults()...),
 		try("EventBus", contract.EventBus(), plain(openBus), busFaults()...),
 		try("MailQueue", contract.MailQueue(), plain(openMails), queueFaults()...),
 		try("DeadLetters", contract.DeadLetters(), plain(openMails), letterFaults()...),

@@ -26,7 +26,7 @@ func ExampleRunStore() {
 		contract.RunStore(t, func(*testing.T) contract.Store {
 			s := memory.NewStore()
 			return contract.Store{
-				Users: s.Users, Outbox: s.Outbox, Sessions: s.Sessions, Codes: s.Codes, SignUps: s.SignUps, Nonces: s.Nonces,
+				Users: s.Users, Outbox: s.Outbox, Asides: s.Asides, Sessions: s.Sessions, Codes: s.Codes, SignUps: s.SignUps, Nonces: s.Nonces,
 				MailQueue: s.MailQueue, DeadLetters: s.MailQueue, MailStats: s.MailQueue,
 				Messages: s.Messages, Rooms: s.Rooms, Members: s.Members,
 			}

@@ -60,7 +60,7 @@ func TestForgetful(t *testing.T) {
 func store(messages chat.MessageStore) contract.Store {
 	s := memory.NewStore()
 	return contract.Store{
-		Users: s.Users, Outbox: s.Outbox, Sessions: s.Sessions, Codes: s.Codes, SignUps: s.SignUps, Nonces: s.Nonces,
+		Users: s.Users, Outbox: s.Outbox, Asides: s.Asides, Sessions: s.Sessions, Codes: s.Codes, SignUps: s.SignUps, Nonces: s.Nonces,
 		Limiter: memory.NewLimiter(memory.LimiterConfig{}),
 		MailQueue: s.MailQueue, DeadLetters: s.MailQueue, MailStats: s.MailQueue,
 		Messages: messages, Rooms: s.Rooms, Members: s.Members,

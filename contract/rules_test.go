@@ -17,6 +17,7 @@ import (
 var specifications = map[string][]string{
 	"UserRepository": {"user.Repository", "user.User"},
 	"Outbox":         {"event.Outbox"},
+	"Asides":         {"event.Asides", "event.Filter", "event.Outbox"},
 	"EventBus":       {"event.Publisher", "event.Subscriber"},
 	"MailQueue":      {"mail.Queue", "mail.Job", "mail.ErrLeaseLost"},
 	"DeadLetters":    {"mail.DeadLetters", "mail.Filter"},

@@ -67,6 +67,15 @@ func TestACheckEndsWithItsFirstFailure(t *testing.T) {
 	})
 	endsWithItsFirstFailure(t, contract.UserRepository(), outUsers)
 	endsWithItsFirstFailure(t, contract.Outbox(), outUsers)
+	endsWithItsFirstFailure(t, contract.Asides(), func(o *out) contract.SetAside {
+		p := outUsers(o)
+		return contract.SetAside{Repository: p.Repository, Outbox: p.Outbox, Asides: asides{
+			list:    func(context.Context, event.Filter) ([]event.Aside, error) { return nil, o.fail() },
+			get:     func(context.Context, string) (event.Aside, error) { return event.Aside{}, o.fail() },
+			replay:  func(context.Context, string) error { return o.fail() },
+			discard: func(context.Context, string) error { return o.fail() },
+		}}
+	})
 	endsWithItsFirstFailure(t, contract.SessionStore(), func(o *out) contract.Sessions {
 		return contract.Sessions{
 			Store: sessions{

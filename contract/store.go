@@ -18,6 +18,7 @@ import (
 type Store struct {
 	Users    user.Repository
 	Outbox   event.Outbox
+	Asides   event.Asides
 	Sessions auth.SessionStore
 	// Standings reads Sessions and Users at once.
 	Standings auth.Standings
@@ -76,6 +77,7 @@ func storeSuites() []storeSuite {
 	return []storeSuite{
 		of(UserRepository(), users),
 		of(Outbox(), users),
+		of(Asides(), func(s Store) SetAside { return SetAside{Repository: s.Users, Outbox: s.Outbox, Asides: s.Asides} }),
 		of(SessionStore(), func(s Store) Sessions {
 			return Sessions{Store: s.Sessions, Outbox: s.Outbox}
 		}),

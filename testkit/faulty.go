@@ -38,6 +38,10 @@ var methods = map[string]kind{
 	"Outbox.PendingAfter":  repeatable,
 	"Outbox.Published":     repeatable,
 	"Outbox.SetAside":      repeatable,
+	"Asides.List":          repeatable,
+	"Asides.Get":           repeatable,
+	"Asides.Replay":        once,
+	"Asides.Discard":       once,
 
 	"Sender.Send":         repeatable,
 	"Sender.Check":        repeatable,
@@ -192,6 +196,30 @@ func (d outbox) SetAside(ctx context.Context, id, reason string) error {
 
 func (d outbox) Published(ctx context.Context, ids ...string) error {
 	return d.faults.do(ctx, "Outbox.Published", func() error { return d.next.Published(ctx, ids...) })
+}
+
+// FaultyAsides puts faults before what was set aside.
+func FaultyAsides(next event.Asides, f *Faults) event.Asides { return asides{next, f} }
+
+type asides struct {
+	next   event.Asides
+	faults *Faults
+}
+
+func (d asides) List(ctx context.Context, f event.Filter) ([]event.Aside, error) {
+	return ask(ctx, d.faults, "Asides.List", func() ([]event.Aside, error) { return d.next.List(ctx, f) })
+}
+
+func (d asides) Get(ctx context.Context, id string) (event.Aside, error) {
+	return ask(ctx, d.faults, "Asides.Get", func() (event.Aside, error) { return d.next.Get(ctx, id) })
+}
+
+func (d asides) Replay(ctx context.Context, id string) error {
+	return d.faults.do(ctx, "Asides.Replay", func() error { return d.next.Replay(ctx, id) })
+}
+
+func (d asides) Discard(ctx context.Context, id string) error {
+	return d.faults.do(ctx, "Asides.Discard", func() error { return d.next.Discard(ctx, id) })
 }
 
 // FaultySender puts faults before a sender.

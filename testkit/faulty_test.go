@@ -38,6 +38,7 @@ type ports struct {
 	publisher     event.Publisher
 	subscriber    event.Subscriber
 	outbox        event.Outbox
+	asides        event.Asides
 	sender        mail.Sender
 	queue         mail.Queue
 	deadLetters   mail.DeadLetters
@@ -80,7 +81,8 @@ func open(t *testing.T, outer, inner *testkit.Faults) *ports {
 		}
 	}
 	s := memory.NewStore()
-	must(s.Users.Create(ctx, user.User{ID: "u", Email: "ada@example.com"}))
+	must(s.Users.Create(ctx, user.User{ID: "u", Email: "ada@example.com"}, event.Event{ID: "aside", Topic: "t", Type: "x.y"}))
+	must(s.Outbox.SetAside(ctx, "aside", "reason"))
 	must(s.Sessions.Create(ctx, auth.Session{ID: "s", UserID: "u"}))
 	must(s.Codes.Put(ctx, auth.Code{Hash: "h"}))
 	must(s.SignUps.Create(ctx, auth.WaitingSignUp{ID: "w", Email: "ada@example.com"}, 5))
@@ -109,6 +111,7 @@ func open(t *testing.T, outer, inner *testkit.Faults) *ports {
 		publisher:     twice(event.Publisher(bus), testkit.FaultyPublisher, outer, inner),
 		subscriber:    twice(event.Subscriber(bus), testkit.FaultySubscriber, outer, inner),
 		outbox:        twice(event.Outbox(s.Outbox), testkit.FaultyOutbox, outer, inner),
+		asides:        twice(event.Asides(s.Asides), testkit.FaultyAsides, outer, inner),
 		sender:        twice(mail.Sender(testkit.NewMailbox()), testkit.FaultySender, outer, inner),
 		queue:         twice(mail.Queue(s.MailQueue), testkit.FaultyQueue, outer, inner),
 		deadLetters:   twice(mail.DeadLetters(s.MailQueue), testkit.FaultyDeadLetters, outer, inner),
@@ -163,6 +166,20 @@ var calls = map[string]func(ctx context.Context, p *ports) ([]any, error){
 	"Outbox.PendingAfter": func(ctx context.Context, p *ports) ([]any, error) {
 		es, err := p.outbox.PendingAfter(ctx, "e", 1)
 		return []any{es}, err
+	},
+	"Asides.List": func(ctx context.Context, p *ports) ([]any, error) {
+		events, err := p.asides.List(ctx, event.Filter{Limit: 1})
+		return []any{events}, err
+	},
+	"Asides.Get": func(ctx context.Context, p *ports) ([]any, error) {
+		x, err := p.asides.Get(ctx, "aside")
+		return []any{x}, err
+	},
+	"Asides.Replay": func(ctx context.Context, p *ports) ([]any, error) {
+		return nil, p.asides.Replay(ctx, "aside")
+	},
+	"Asides.Discard": func(ctx context.Context, p *ports) ([]any, error) {
+		return nil, p.asides.Discard(ctx, "aside")
 	},
 	"Outbox.SetAside": func(ctx context.Context, p *ports) ([]any, error) {
 		return nil, p.outbox.SetAside(ctx, "e", "reason")
@@ -389,6 +406,7 @@ func TestMethodsAreThoseOfThePorts(t *testing.T) {
 	for port, itself := range map[string]reflect.Type{
 		"Users": reflect.TypeFor[user.Repository](), "Publisher": reflect.TypeFor[event.Publisher](),
 		"Subscriber": reflect.TypeFor[event.Subscriber](), "Outbox": reflect.TypeFor[event.Outbox](),
+		"Asides": reflect.TypeFor[event.Asides](),
 		"Sender": reflect.TypeFor[mail.Sender](), "Queue": reflect.TypeFor[mail.Queue](),
 		"DeadLetters": reflect.TypeFor[mail.DeadLetters](), "Stats": reflect.TypeFor[mail.Stats](),
 		"Hasher": reflect.TypeFor[auth.Hasher](), "Issuer": reflect.TypeFor[auth.TokenIssuer](),
@@ -496,7 +514,7 @@ func TestEveryFaultOnEveryMethod(t *testing.T) {
 func TestWhatPortsDoNotAllowIsRefused(t *testing.T) {
 	t.Parallel()
 	for _, method := range []string{
-		"Users.Create", "Users.Update", "Queue.Claim", "Queue.Settle", "DeadLetters.Requeue", "DeadLetters.Discard",
+		"Users.Create", "Users.Update", "Queue.Claim", "Queue.Settle", "DeadLetters.Requeue", "DeadLetters.Discard", "Asides.Replay", "Asides.Discard",
 		"Sessions.Create", "Sessions.Update", "Codes.Put", "Codes.Use", "SignUps.Create", "SignUps.Confirm", "Nonces.Spend", "Limiter.Allow",
 		"Messages.Append", "Fanout.Publish", "Presence.Exit", "Authenticator.Ticket",
 	} {

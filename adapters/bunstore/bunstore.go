@@ -145,7 +145,7 @@ func (s *Store) Ports() parley.Ports {
 	queue := s.MailQueue()
 	return parley.Ports{
 		Users: s.Users(), Sessions: s.Sessions(), Codes: s.Codes(), SignUps: s.SignUps(), Nonces: s.Nonces(), Limiter: s.Limiter(),
-		Outbox: s.Outbox(), MailQueue: queue, DeadLetters: queue, MailStats: queue,
+		Outbox: s.Outbox(), Asides: s.Asides(), MailQueue: queue, DeadLetters: queue, MailStats: queue,
 		Messages: s.Messages(), Rooms: s.Rooms(), Members: s.Members(),
 	}
 }
@@ -176,6 +176,9 @@ func (s *Store) Rooms() *Rooms { return &Rooms{s.db} }
 
 // Members returns the memberships of the store.
 func (s *Store) Members() *Members { return &Members{s.db} }
+
+// Asides returns the events that were set aside.
+func (s *Store) Asides() *Asides { return &Asides{s.db} }
 
 // Outbox returns the events that wait for the bus.
 func (s *Store) Outbox() *Outbox { return &Outbox{s.db} }

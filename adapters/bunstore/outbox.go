@@ -137,7 +137,7 @@ func (s *Outbox) SetAside(ctx context.Context, id, reason string) error {
 	if runes := []rune(reason); len(runes) > maxReason {
 		reason = string(runes[:maxReason])
 	}
-	return s.db.transact(ctx, "set event aside", func(ctx context.Context, tx bun.Tx) error {
+	return s.db.transactLocked(ctx, "set event aside", func(ctx context.Context, tx bun.Tx) error {
 		var rows []eventRow
 		if err := tx.NewSelect().Model(&rows).Where("id = ?", id).OrderExpr("position").Limit(1).Scan(ctx); err != nil || len(rows) == 0 {
 			return err

@@ -23,7 +23,7 @@ func TestStore(t *testing.T) {
 		s := memory.NewStore()
 		p := s.Ports()
 		return contract.Store{
-			Users: p.Users, Outbox: p.Outbox, Sessions: p.Sessions, Codes: p.Codes, SignUps: p.SignUps,
+			Users: p.Users, Outbox: p.Outbox, Asides: p.Asides, Sessions: p.Sessions, Codes: p.Codes, SignUps: p.SignUps,
 			Nonces: p.Nonces, Limiter: memory.NewLimiter(memory.LimiterConfig{}),
 			MailQueue: p.MailQueue, DeadLetters: p.DeadLetters, MailStats: p.MailStats,
 			Messages: p.Messages, Rooms: p.Rooms, Members: p.Members,

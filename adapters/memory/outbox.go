@@ -14,22 +14,23 @@ import (
 type Outbox struct {
 	mu     sync.Mutex
 	events []event.Event // in the order of the commits
-	aside  []Aside
+	aside  []event.Aside // in the order in which they were set aside
 }
 
-// Aside is an event that can never be published, and why.
-type Aside struct {
-	Event  event.Event
-	Reason string // at most 1,024 bytes
-}
+// Asides is an event.Asides: what was set aside in an outbox.
+type Asides struct{ of *Outbox }
 
-// maxAside bounds how many events that were set aside are kept: the newest.
 const (
-	maxAside  = 1024
+	// maxAside bounds how many events that were set aside are kept: the newest.
+	maxAside = 1024
+	// maxReason bounds their reasons, in bytes.
 	maxReason = 1024
 )
 
-var _ event.Outbox = (*Outbox)(nil)
+var (
+	_ event.Outbox = (*Outbox)(nil)
+	_ event.Asides = (*Asides)(nil)
+)
 
 // NewOutbox returns an empty outbox.
 func NewOutbox() *Outbox { return &Outbox{} }
@@ -103,20 +104,78 @@ func (o *Outbox) SetAside(ctx context.Context, id, reason string) error {
 	if len(reason) > maxReason {
 		reason = reason[:maxReason]
 	}
-	o.aside = append(o.aside, Aside{o.events[i], strings.ToValidUTF8(reason, "")})
+	o.aside = append(o.aside, event.Aside{Event: o.events[i], Reason: strings.ToValidUTF8(reason, "")})
 	o.events = slices.Delete(o.events, i, i+1)
 	return nil
 }
 
-// Asides returns the events that were set aside, oldest first.
-func (o *Outbox) Asides() []Aside {
-	o.mu.Lock()
-	defer o.mu.Unlock()
-	asides := slices.Clone(o.aside)
-	for i := range asides {
-		asides[i].Event = cloneEvent(asides[i].Event)
+// Asides returns what was set aside.
+func (o *Outbox) Asides() *Asides { return &Asides{o} }
+
+// List returns events without their data.
+func (a *Asides) List(ctx context.Context, f event.Filter) ([]event.Aside, error) {
+	if err := alive(ctx); err != nil {
+		return nil, err
 	}
-	return asides
+	if err := f.CheckLimit(); err != nil {
+		return nil, err
+	}
+	a.of.mu.Lock()
+	defer a.of.mu.Unlock()
+	list := []event.Aside{}
+	for _, x := range a.of.aside {
+		is := func(want, got string) bool { return want == "" || want == got }
+		if x.Event.ID > f.After && is(f.Topic, x.Event.Topic) && is(f.Type, x.Event.Type) && is(f.Key, x.Event.Key) {
+			x.Event.Data = nil
+			list = append(list, x)
+		}
+	}
+	slices.SortFunc(list, func(x, y event.Aside) int { return strings.Compare(x.Event.ID, y.Event.ID) })
+	return list[:min(len(list), f.Limit)], nil
+}
+
+// Get returns an event.
+func (a *Asides) Get(ctx context.Context, id string) (event.Aside, error) {
+	if err := alive(ctx); err != nil {
+		return event.Aside{}, err
+	}
+	a.of.mu.Lock()
+	defer a.of.mu.Unlock()
+	i := a.at(id)
+	if i < 0 {
+		return event.Aside{}, event.ErrNotAside
+	}
+	x := a.of.aside[i]
+	x.Event = cloneEvent(x.Event)
+	return x, nil
+}
+
+// Replay puts an event back into the outbox.
+func (a *Asides) Replay(ctx context.Context, id string) error { return a.take(ctx, id, true) }
+
+// Discard forgets an event.
+func (a *Asides) Discard(ctx context.Context, id string) error { return a.take(ctx, id, false) }
+
+func (a *Asides) take(ctx context.Context, id string, again bool) error {
+	if err := alive(ctx); err != nil {
+		return err
+	}
+	a.of.mu.Lock()
+	defer a.of.mu.Unlock()
+	i := a.at(id)
+	if i < 0 {
+		return event.ErrNotAside
+	}
+	if again {
+		a.of.events = append(a.of.events, a.of.aside[i].Event)
+	}
+	a.of.aside = slices.Delete(a.of.aside, i, i+1)
+	return nil
+}
+
+// at returns the place of an event, -1 if it is not there. The caller holds mu.
+func (a *Asides) at(id string) int {
+	return slices.IndexFunc(a.of.aside, func(x event.Aside) bool { return x.Event.ID == id })
 }
 
 // Published forgets events.

@@ -5,7 +5,9 @@ import "github.com/parley-chat/parley/core/parley"
 // Store is everything that a database would hold. Its parts work alone too; together they
 // share one outbox.
 type Store struct {
-	Outbox   *Outbox
+	Outbox *Outbox
+	// Asides is of what was set aside in Outbox.
+	Asides   *Asides
 	Users    *Users
 	Sessions *Sessions
 	Codes    *Codes
@@ -23,6 +25,7 @@ func NewStore() *Store {
 	outbox := NewOutbox()
 	return &Store{
 		Outbox:    outbox,
+		Asides:    outbox.Asides(),
 		Users:     NewUsers(outbox),
 		Sessions:  NewSessions(outbox),
 		Codes:     NewCodes(outbox),
@@ -39,7 +42,7 @@ func NewStore() *Store {
 func (s *Store) Ports() parley.Ports {
 	return parley.Ports{
 		Users: s.Users, Sessions: s.Sessions, Codes: s.Codes, SignUps: s.SignUps, Nonces: s.Nonces,
-		Outbox: s.Outbox, MailQueue: s.MailQueue, DeadLetters: s.MailQueue, MailStats: s.MailQueue,
+		Outbox: s.Outbox, Asides: s.Asides, MailQueue: s.MailQueue, DeadLetters: s.MailQueue, MailStats: s.MailQueue,
 		Messages: s.Messages, Rooms: s.Rooms, Members: s.Members,
 	}
 }

@@ -52,7 +52,7 @@ func at(t *testing.T, url string) *mongostore.Store {
 func ports(s *mongostore.Store) contract.Store {
 	p := s.Ports()
 	return contract.Store{
-		Users: p.Users, Outbox: p.Outbox, Sessions: p.Sessions, Codes: p.Codes, SignUps: p.SignUps,
+		Users: p.Users, Outbox: p.Outbox, Asides: p.Asides, Sessions: p.Sessions, Codes: p.Codes, SignUps: p.SignUps,
 		Nonces: p.Nonces, Limiter: p.Limiter,
 		MailQueue: p.MailQueue, DeadLetters: p.DeadLetters, MailStats: p.MailStats,
 		Messages: p.Messages, Rooms: p.Rooms, Members: p.Members,

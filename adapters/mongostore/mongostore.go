@@ -67,7 +67,7 @@
 //	rooms     _id: the name | created_by, created_at
 //	members   _id | user_id, room unique together, since
 //	messages  _id | room, seq unique together; room, once unique together; id, client_id, author_id, author_name, text, at
-//	outbox_aside  _id | topic, type, key, time, data, reason: events that can never be published
+//	outbox_aside  _id | topic, type, key, time, data, reason: events that can never be published; one that is replayed is removed and carries itself
 //	clock     _id: a moment of the logical clock; the last ones are kept
 //	mail_jobs _id | position, key unique, kind, recipient, recipient_name, data, state, open, due_at, attempts, claims,
 //	          run_at, leased_until, last_error, created_at, updated_at
@@ -156,7 +156,7 @@ func (s *Store) Ports() parley.Ports {
 	queue := s.MailQueue()
 	return parley.Ports{
 		Users: s.Users(), Sessions: s.Sessions(), Codes: s.Codes(), SignUps: s.SignUps(), Nonces: s.Nonces(), Limiter: s.Limiter(),
-		Outbox: s.Outbox(), MailQueue: queue, DeadLetters: queue, MailStats: queue,
+		Outbox: s.Outbox(), Asides: s.Asides(), MailQueue: queue, DeadLetters: queue, MailStats: queue,
 		Messages: s.Messages(), Rooms: s.Rooms(), Members: s.Members(),
 	}
 }
@@ -187,6 +187,9 @@ func (s *Store) Rooms() *Rooms { return &Rooms{s.db} }
 
 // Members returns the memberships of the store.
 func (s *Store) Members() *Members { return &Members{s.db} }
+
+// Asides returns the events that were set aside.
+func (s *Store) Asides() *Asides { return &Asides{s.db} }
 
 // Outbox returns the events that wait for the bus.
 func (s *Store) Outbox() *Outbox { return &Outbox{s.db} }

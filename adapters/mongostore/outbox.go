@@ -113,9 +113,9 @@ func (d *database) tick(ctx context.Context) (int64, error) {
 	return now, d.fail(ctx, op, err)
 }
 
-// carriers are the collections whose documents carry events.
+// carriers are the collections whose documents carry events. What was set aside and is replayed is carried by its own document.
 func (d *database) carriers() []*mongo.Collection {
-	return []*mongo.Collection{d.users, d.signUps, d.codes, d.sessions}
+	return []*mongo.Collection{d.users, d.signUps, d.codes, d.sessions, d.aside}
 }
 
 // place is where an event stands among all. Its position says in which change it was committed; the rest
@@ -275,7 +275,10 @@ func (s *Outbox) SetAside(ctx context.Context, id, reason string) error {
 				if _, err := s.db.aside.ReplaceOne(ctx, byID(id), raw, options.Replace().SetUpsert(true)); err != nil {
 					return s.db.fail(ctx, op, err)
 				}
-				return s.Published(ctx, id)
+				if c == s.db.aside { // its document was replaced
+					return nil
+				}
+				return s.take(ctx, c, id) // from there alone: it may have been replayed already
 			}
 		}
 	}
@@ -291,37 +294,41 @@ type published struct {
 
 // Published implements event.Outbox.
 func (s *Outbox) Published(ctx context.Context, ids ...string) error {
-	const op = "empty outbox"
 	ids = slices.DeleteFunc(slices.Clone(ids), func(id string) bool { return !storable(id) }) // unknown for sure
 	if len(ids) == 0 {
 		return nil
 	}
 	for _, c := range s.db.carriers() {
-		for attempt := 1; ; attempt++ {
-			docs, err := all[published](ctx, s.db, op, c, bson.D{{Key: "events.id", Value: bson.D{{Key: "$in", Value: ids}}}},
-				options.Find().SetProjection(ascending("version", "removed", "events")))
-			if err != nil {
-				return err
-			}
-			if len(docs) == 0 {
-				break
-			}
-			writes := make([]mongo.WriteModel, len(docs))
-			for i := range docs {
-				writes[i] = docs[i].without(ids)
-			}
-			// A document that changed meanwhile is found again.
-			if _, err := c.BulkWrite(ctx, writes, options.BulkWrite().SetOrdered(false)); err != nil {
-				return s.db.fail(ctx, op, err)
-			}
-			if attempt > 1 {
-				if err := pause(ctx, attempt); err != nil {
-					return s.db.fail(ctx, op, err)
-				}
-			}
+		if err := s.take(ctx, c, ids...); err != nil {
+			return err
 		}
 	}
 	return nil
+}
+
+// take takes events out of the documents of a collection.
+func (s *Outbox) take(ctx context.Context, c *mongo.Collection, ids ...string) error {
+	const op = "empty outbox"
+	for attempt := 1; ; attempt++ {
+		docs, err := all[published](ctx, s.db, op, c, bson.D{{Key: "events.id", Value: bson.D{{Key: "$in", Value: ids}}}},
+			options.Find().SetProjection(ascending("version", "removed", "events")))
+		if err != nil || len(docs) == 0 {
+			return err
+		}
+		writes := make([]mongo.WriteModel, len(docs))
+		for i := range docs {
+			writes[i] = docs[i].without(ids)
+		}
+		// A document that changed meanwhile is found again.
+		if _, err := c.BulkWrite(ctx, writes, options.BulkWrite().SetOrdered(false)); err != nil {
+			return s.db.fail(ctx, op, err)
+		}
+		if attempt > 1 {
+			if err := pause(ctx, attempt); err != nil {
+				return s.db.fail(ctx, op, err)
+			}
+		}
+	}
 }
 
 // without is the write that takes events out of the document.

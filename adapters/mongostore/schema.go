@@ -150,13 +150,15 @@ var (
 		},
 		indexes: []index{{fields: []string{"room", "seq"}, unique: true}, {fields: []string{"room", "once"}, unique: true}},
 	}
-	// aside is what can never be published: the event as it was in its document, and why.
+	// aside is what can never be published: the event as it was in its document, and why. One that is replayed carries
+	// the event, and is removed with it.
 	aside = &collection{
 		name: "parley_outbox_aside",
-		fields: []field{
+		fields: append([]field{
 			text("_id", 1, maxID), text("topic", 0, maxID), text("type", 0, maxID), text("key", 0, maxKey), moment("time"),
 			{name: "data", kind: kindBytes}, text("reason", 0, maxReason),
-		},
+		}, carriedLater...),
+		indexes: carriedIndexes,
 	}
 	clock    = &collection{name: "parley_clock", fields: []field{number("_id", 1)}}
 	mailJobs = &collection{

@@ -148,7 +148,7 @@ type Subscriber interface {
 }
 
 // Outbox holds the events that were committed with the changes that caused them and
-// that the bus may not have yet. Repositories write it; only the [Relay] reads it.
+// that the bus may not have yet. Repositories write it, as does [Asides]; only the [Relay] reads it.
 //
 // It may be called from many goroutines.
 // One relay at a time keeps the order.

@@ -12,9 +12,11 @@ import (
 
 // Accounts is the part that knows people: accounts and sessions, the relay that moves their
 // events to the bus, and a janitor that removes what has expired, each hour. It requires the ports Users, SignUps, Sessions, Codes, Nonces, Limiter, Hasher, Issuer,
-// Verifier, Outbox and Publisher.
+// Verifier, Outbox, Asides and Publisher.
 type Accounts struct {
 	Auth *auth.Service
+	// Asides is for operators: the events that the relay cannot publish.
+	Asides *event.AsideService
 
 	relay   *event.Relay
 	janitor *auth.Janitor
@@ -29,7 +31,7 @@ func NewAccounts(cfg Config) (*Accounts, error) {
 		return nil, err
 	}
 	p := &Accounts{}
-	var errs [3]error
+	var errs [4]error
 	r := cfg.Relay
 	r.Outbox, r.Publisher = cfg.Outbox, cfg.Publisher
 	cfg.share(nil, nil, nil, &r.Log)
@@ -46,6 +48,7 @@ func NewAccounts(cfg Config) (*Accounts, error) {
 		}
 	}
 	p.Auth, errs[1] = auth.New(a)
+	p.Asides, errs[3] = event.NewAsideService(event.AsideConfig{Asides: cfg.Asides, Replayed: p.relay.Wake})
 	p.janitor, errs[2] = auth.NewJanitor(auth.JanitorConfig{
 		Sweepers: []auth.Sweeper{cfg.SignUps, cfg.Sessions, cfg.Codes, cfg.Nonces, cfg.Limiter}, Now: cfg.Now, Log: cfg.Log,
 	})
@@ -67,6 +70,7 @@ func (cfg *Config) accounts(c *settings.Check) {
 	c.Require("Issuer", cfg.Issuer == nil)
 	c.Require("Verifier", cfg.Verifier == nil)
 	c.Require("Outbox", cfg.Outbox == nil)
+	c.Require("Asides", cfg.Asides == nil)
 	c.Require("Publisher", cfg.Publisher == nil)
 	stray(c, "Auth.Users", cfg.Auth.Users != nil)
 	stray(c, "Auth.SignUps", cfg.Auth.SignUps != nil)

@@ -38,7 +38,9 @@ type Ports struct {
 	Verifier auth.TokenVerifier
 
 	// Outbox is where Users, SignUps, Codes and Sessions put their events.
-	Outbox     event.Outbox
+	Outbox event.Outbox
+	// Asides is of what was set aside in Outbox.
+	Asides     event.Asides
 	Publisher  event.Publisher
 	Subscriber event.Subscriber
 

@@ -15,6 +15,7 @@ func (p Ports) With(other Ports) Ports {
 	replace(&p.Issuer, other.Issuer)
 	replace(&p.Verifier, other.Verifier)
 	replace(&p.Outbox, other.Outbox)
+	replace(&p.Asides, other.Asides)
 	replace(&p.Publisher, other.Publisher)
 	replace(&p.Subscriber, other.Subscriber)
 	replace(&p.MailQueue, other.MailQueue)

@@ -127,6 +127,7 @@ func configurations(t *testing.T) map[string]configuration {
 		"auth: SharedLimiterConfig": at(auth.SharedLimiterConfig{Shared: p.Limiter, Own: p.Limiter}, auth.NewSharedLimiter),
 		"auth: ThrottleConfig":      at(auth.ThrottleConfig{Limiter: p.Limiter, Action: "x", Rate: auth.Rate{Burst: 1, Per: time.Second}}, auth.NewThrottle),
 		"chat: Config":              at(chat.Config{Store: p.Messages, Rooms: p.Rooms, Members: p.Members, Cache: p.Recent}, chat.New),
+		"event: AsideConfig":        at(event.AsideConfig{Asides: p.Asides}, event.NewAsideService),
 		"event: RelayConfig":        at(event.RelayConfig{Outbox: p.Outbox, Publisher: p.Publisher}, event.NewRelay),
 		"mail: WorkerConfig":        at(mail.WorkerConfig{Queue: p.MailQueue, Sender: p.Sender, Templates: templates}, mail.NewWorker),
 		"mail: TemplateConfig":      at(mail.TemplateConfig{PublicURL: "http://localhost"}, mail.NewTemplates),

@@ -632,7 +632,8 @@ func TestOutboxGoesPastWhatCannotBePublished(t *testing.T) {
 		for relay.SetAside() != 2 {
 			require.NoError(t, ctx.Err())
 		}
-		asides := store.Outbox.Asides()
+		asides, err := store.Asides.List(ctx, event.Filter{Limit: 10})
+		require.NoError(t, err)
 		require.Len(t, asides, 2)
 		require.Equal(t, []string{large.ID, huge.ID}, []string{asides[0].Event.ID, asides[1].Event.ID})
 		for _, a := range asides {

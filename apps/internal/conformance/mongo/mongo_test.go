@@ -107,7 +107,7 @@ func open(t *testing.T) *mongostore.Store {
 func ports(s *mongostore.Store) contract.Store {
 	p := s.Ports()
 	return contract.Store{
-		Users: p.Users, Outbox: p.Outbox, Sessions: p.Sessions, Codes: p.Codes, SignUps: p.SignUps,
+		Users: p.Users, Outbox: p.Outbox, Asides: p.Asides, Sessions: p.Sessions, Codes: p.Codes, SignUps: p.SignUps,
 		Nonces: p.Nonces, Limiter: p.Limiter,
 		MailQueue: p.MailQueue, DeadLetters: p.DeadLetters, MailStats: p.MailStats,
 		Messages: p.Messages, Rooms: p.Rooms, Members: p.Members,
@@ -126,7 +126,8 @@ func TestContractOnFerretDB(t *testing.T) {
 		"UserRepository/concurrent updates are not lost", "SessionStore/one of several rotations wins",
 		"CodeStore/one of several uses wins", "SignUps/one of several confirmations wins",
 		"MailQueue/concurrent claims share the jobs", "MailQueue/concurrent claims of an ended lease", "MailQueue/concurrent settling is once",
-		"DeadLetters/concurrent requeues are one", "Limiter/concurrent attempts share the allowance",
+		"DeadLetters/concurrent requeues are one", "Asides/concurrent replays are one", "Asides/a discard and a replay at once are one",
+		"Limiter/concurrent attempts share the allowance",
 	} {
 		exceptions = append(exceptions, contract.Except(name, notAtomic))
 	}
