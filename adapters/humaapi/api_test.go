@@ -37,6 +37,9 @@ func TestWhatIsRequiredIsNamedAllAtOnce(t *testing.T) {
 	err = humaapi.RegisterMail(nil, humaapi.MailConfig{})
 	assert.ErrorContains(t, err, "API")
 	assert.ErrorContains(t, err, "Service")
+	err = humaapi.RegisterEvents(nil, humaapi.EventsConfig{})
+	assert.ErrorContains(t, err, "API")
+	assert.ErrorContains(t, err, "Service")
 	err = humaapi.RegisterDocs(nil, humaapi.DocsConfig{})
 	for _, part := range []string{"API", "User", "Password"} {
 		assert.ErrorContains(t, err, part)
@@ -304,6 +307,8 @@ var fixedCalls = []string{
 	"GET /livez 200", "GET /readyz 503", "GET /health 503",
 	"GET /mail/jobs 200", "GET /mail/jobs/{id} 200", "POST /mail/jobs/{id}/replay 204", "POST /mail/jobs/replay 200",
 	"DELETE /mail/jobs/{id} 204", "GET /mail/stats 200",
+	"GET /events/aside 200", "GET /events/aside/{id} 200", "POST /events/aside/{id}/replay 204", "POST /events/aside/replay 200",
+	"DELETE /events/aside/{id} 204",
 }
 
 func TestTheDocumentIsComplete(t *testing.T) {

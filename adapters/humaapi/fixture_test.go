@@ -22,6 +22,7 @@ import (
 	"github.com/parley-chat/parley/adapters/humaapi"
 	"github.com/parley-chat/parley/adapters/memory"
 	"github.com/parley-chat/parley/core/auth"
+	"github.com/parley-chat/parley/core/event"
 	"github.com/parley-chat/parley/core/mail"
 	"github.com/parley-chat/parley/core/problem"
 	"github.com/parley-chat/parley/core/user"
@@ -103,6 +104,9 @@ func newSystem(t *testing.T, o options) *system {
 	if o.mail != nil {
 		o.mail(&mailConfig)
 	}
+	asides, err := event.NewAsideService(event.AsideConfig{Asides: s.store.Asides})
+	require.NoError(t, err)
+	require.NoError(t, humaapi.RegisterEvents(s.api, humaapi.EventsConfig{Service: asides, Token: mailConfig.Token}))
 	require.NoError(t, humaapi.RegisterMail(s.api, mailConfig))
 	require.NoError(t, humaapi.RegisterRenewal(s.api, humaapi.RenewalConfig{Renew: accounts.RenewMail, Token: mailConfig.Token}))
 	require.NoError(t, humaapi.RegisterHealth(s.api, o.health))

@@ -123,13 +123,18 @@ func jobOf(j mail.Job, data bool) job {
 		DeferredSince: j.DeferredSince,
 		CreatedAt:     j.CreatedAt, UpdatedAt: j.UpdatedAt,
 	}
-	if data && len(j.Data) > 0 {
-		out.Data = j.Data
-		if !json.Valid(j.Data) { // a reason for a letter to be dead
-			out.Data, _ = json.Marshal(string(j.Data)) // a string always marshals
-		}
+	if data {
+		out.Data = readable(j.Data)
 	}
 	return out
+}
+
+// readable is data as JSON; as a string where it is none, which may be why nobody could handle it.
+func readable(data []byte) json.RawMessage {
+	if len(data) > 0 && !json.Valid(data) {
+		data, _ = json.Marshal(string(data)) // a string always marshals
+	}
+	return data
 }
 
 // RegisterMail puts the administration of mails onto a: looking into the queue, and replaying
@@ -154,12 +159,12 @@ func RegisterMail(a *API, cfg MailConfig) error {
 func adminOperation(cfg MailConfig, op huma.Operation) huma.Operation {
 	op.Tags = []string{"mail"}
 	op.Security = []map[string][]string{{schemeAdmin: {}}}
-	op.Middlewares = huma.Middlewares{requireToken(cfg.CurrentToken)}
+	op.Middlewares = huma.Middlewares{requireToken(cfg.CurrentToken, errMailAdminOff)}
 	return op
 }
 
-func adminFailures(more ...error) []error {
-	return storeFailures(append(more, fault.Unauthenticated, auth.ErrTokenInvalid, errMailAdminOff)...)
+func adminFailures(off error, more ...error) []error {
+	return storeFailures(append(more, fault.Unauthenticated, auth.ErrTokenInvalid, off)...)
 }
 
 func registerJobs(a *API, cfg MailConfig) {
@@ -167,7 +172,7 @@ func registerJobs(a *API, cfg MailConfig) {
 		OperationID: "list-mail-jobs", Method: http.MethodGet, Path: "/mail/jobs",
 		Summary:   "A page of the mail queue",
 		Responses: answers(http.StatusOK, "The jobs."),
-	}), adminFailures(), func(ctx context.Context, in *listInput) (*listOutput, error) {
+	}), adminFailures(errMailAdminOff), func(ctx context.Context, in *listInput) (*listOutput, error) {
 		to, err := recipient(in.To, "query.to")
 		if err != nil {
 			return nil, err
@@ -189,7 +194,7 @@ func registerJobs(a *API, cfg MailConfig) {
 		OperationID: "get-mail-job", Method: http.MethodGet, Path: "/mail/jobs/{id}",
 		Summary:   "One mail job",
 		Responses: answers(http.StatusOK, "The job."),
-	}), adminFailures(mail.ErrJobNotFound), func(ctx context.Context, in *getInput) (*jobOutput, error) {
+	}), adminFailures(errMailAdminOff, mail.ErrJobNotFound), func(ctx context.Context, in *getInput) (*jobOutput, error) {
 		j, err := cfg.Service.Get(ctx, in.ID)
 		if err != nil {
 			return nil, err
@@ -200,14 +205,14 @@ func registerJobs(a *API, cfg MailConfig) {
 		OperationID: "discard-mail-job", Method: http.MethodDelete, Path: "/mail/jobs/{id}",
 		Summary:   "Remove a dead letter for good",
 		Responses: answers(http.StatusNoContent, "It is gone."),
-	}), adminFailures(mail.ErrJobNotFound, mail.ErrNotDead), func(ctx context.Context, in *jobInput) (*noOutput, error) {
+	}), adminFailures(errMailAdminOff, mail.ErrJobNotFound, mail.ErrNotDead), func(ctx context.Context, in *jobInput) (*noOutput, error) {
 		return nil, cfg.Service.Discard(ctx, in.ID)
 	})
 	register(a, adminOperation(cfg, huma.Operation{
 		OperationID: "mail-stats", Method: http.MethodGet, Path: "/mail/stats",
 		Summary:   "How many mail jobs are in each state",
 		Responses: answers(http.StatusOK, "The counts."),
-	}), adminFailures(), func(ctx context.Context, _ *noInput) (*statsOutput, error) {
+	}), adminFailures(errMailAdminOff), func(ctx context.Context, _ *noInput) (*statsOutput, error) {
 		counts, err := cfg.Service.Stats(ctx)
 		if err != nil {
 			return nil, err
@@ -223,7 +228,7 @@ func registerReplays(a *API, cfg MailConfig) {
 		OperationID: "replay-mail-job", Method: http.MethodPost, Path: "/mail/jobs/{id}/replay",
 		Summary:   "Try a dead letter again, with its full attempts",
 		Responses: answers(http.StatusNoContent, "It is ready to be sent."),
-	}), adminFailures(mail.ErrJobNotFound, mail.ErrNotDead), func(ctx context.Context, in *jobInput) (*noOutput, error) {
+	}), adminFailures(errMailAdminOff, mail.ErrJobNotFound, mail.ErrNotDead), func(ctx context.Context, in *jobInput) (*noOutput, error) {
 		return nil, cfg.Service.Replay(ctx, in.ID)
 	})
 	register(a, adminOperation(cfg, huma.Operation{
@@ -231,7 +236,7 @@ func registerReplays(a *API, cfg MailConfig) {
 		Summary:     "Try dead letters again",
 		Description: "If a dependency fails on the way, the letters before it are replayed; the others can be replayed by the same call.",
 		Responses:   answers(http.StatusOK, "Which."),
-	}), adminFailures(), func(ctx context.Context, in *replayInput) (*replayOutput, error) {
+	}), adminFailures(errMailAdminOff), func(ctx context.Context, in *replayInput) (*replayOutput, error) {
 		to, err := recipient(in.Body.Filter.To, "body.filter.to")
 		if err != nil {
 			return nil, err
@@ -258,12 +263,13 @@ func recipient(address, place string) (user.Email, error) {
 
 // requireToken is middleware: it lets only requests with the administrator's token through.
 // It compares hashes, which have one length, in constant time.
-func requireToken(current func() string) func(huma.Context, func(huma.Context)) {
+// off is its answer while there is none.
+func requireToken(current func() string, off *fault.Error) func(huma.Context, func(huma.Context)) {
 	return func(ctx huma.Context, next func(huma.Context)) {
 		token := current()
 		want := sha256.Sum256([]byte(token))
 		if utf8.RuneCountInString(token) < MinAdminToken {
-			refuse(ctx, errMailAdminOff.Detail("set PARLEY_ADMIN_TOKEN, or MailConfig.Token in a program of your own, to switch it on"))
+			refuse(ctx, off.Detail("set PARLEY_ADMIN_TOKEN, or the Token of its configuration in a program of your own, to switch it on"))
 			return
 		}
 		given := bearerToken(ctx.Header("Authorization"))

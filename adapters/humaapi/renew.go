@@ -51,7 +51,7 @@ func RegisterRenewal(a *API, cfg RenewalConfig) error {
 		OperationID: "renew-mail", Method: http.MethodPost, Path: "/auth/mail/renew",
 		Summary: "A fresh code for a mail that is replayed", Description: "For mailers. The answer holds a code.",
 		Responses: answers(http.StatusOK, "What the mail is rendered with."),
-	}), adminFailures(), func(ctx context.Context, in *renewalInput) (*renewalOutput, error) {
+	}), adminFailures(errMailAdminOff), func(ctx context.Context, in *renewalInput) (*renewalOutput, error) {
 		data, err := cfg.Renew(ctx, mail.Job{Kind: mail.Kind(in.Body.Kind), Data: in.Body.Data})
 		if err != nil {
 			return nil, err

@@ -30,6 +30,7 @@ import (
 	"github.com/parley-chat/parley/adapters/bunstore"
 	"github.com/parley-chat/parley/adapters/wsclient"
 	"github.com/parley-chat/parley/apps/internal/config"
+	"github.com/parley-chat/parley/core/event"
 	"github.com/parley-chat/parley/core/mail"
 	"github.com/parley-chat/parley/core/socket"
 	"github.com/parley-chat/parley/core/user"
@@ -638,6 +639,95 @@ func TestMailCommands(t *testing.T) {
 	for _, action := range []string{"list", "stats"} {
 		require.Contains(t, mails(action).refused(t), "refused", "without a server")
 	}
+}
+
+// TestEventsCommands: events that were set aside are seen, and what they ask for happens when they are replayed.
+func TestEventsCommands(t *testing.T) {
+	t.Parallel()
+	folder := t.TempDir()
+	ids := setAside(t, folder, "first@example.com", "second@example.com", "third@example.com")
+	s := serve(t, folder, "--admin-token=hunter2-administers")
+	ask := func(args ...string) outcome {
+		args = append([]string{"events"}, args...)
+		return execute(t, []string{"PARLEY_ADMIN_TOKEN=hunter2-administers"}, append(args, "--url="+s.url)...)
+	}
+	type page struct {
+		Events []struct {
+			ID, Topic, Type, Key, Reason string
+			Data                         json.RawMessage
+		}
+	}
+	listed := func(args ...string) page {
+		return decode[page](t, []byte(ask(append([]string{"list", "--json"}, args...)...).succeeded(t)))
+	}
+	list := ask("list").succeeded(t)
+	require.Equal(t, 1+len(ids), strings.Count(list, "\n"), list)
+	for _, id := range ids {
+		require.Regexp(t, id+` +mail +user\.created +first.* +2\S+Z +it is too large`, strings.ReplaceAll(strings.ReplaceAll(list, "second@", "first@"), "third@", "first@"))
+	}
+	require.Len(t, listed().Events, len(ids))
+	require.Equal(t, "it is too large", listed("--key=second@example.com").Events[0].Reason)
+	require.JSONEq(t, `{"events": []}`, ask("list", "--json", "--topic=session").succeeded(t))
+
+	require.NotContains(t, ask("show", ids[0]).succeeded(t), "code-0", "a code is shown to one who has not asked for it")
+	require.Contains(t, ask("show", ids[0], "--with-data").succeeded(t), "code-0")
+
+	dry := ask("replay", "--dry-run", "--key=third@example.com").succeeded(t)
+	require.Contains(t, dry, ids[2])
+	require.NotContains(t, dry, ids[0])
+	require.Len(t, listed().Events, 3)
+	require.Equal(t, "done\n", ask("replay", ids[0]).succeeded(t))
+	require.Equal(t, "code-0", s.mailTo(t, "first@example.com").code())
+	require.JSONEq(t, `{}`, ask("discard", ids[1], "--json").succeeded(t))
+	ask("replay", "--topic=mail", "--type=user.created").succeeded(t)
+	require.Equal(t, "code-2", s.mailTo(t, "third@example.com").code())
+	require.Empty(t, listed().Events)
+
+	for _, c := range []struct {
+		name string
+		got  outcome
+		says string
+	}{
+		{"gone", ask("show", ids[1]), `(?i)no event with this id`},
+		{"replayed", ask("replay", ids[0]), `(?i)no event with this id`},
+		{"no id", ask("show"), `id`},
+		{"no id to discard", ask("discard"), `id`},
+		{"dry run of one", ask("replay", ids[0], "--dry-run"), `dry-run`},
+		{"filter for one", ask("replay", ids[0], "--topic=mail"), `--topic`},
+		{"wrong token", execute(t, []string{"PARLEY_ADMIN_TOKEN=wrong-but-long-enough"}, "events", "list", "--url="+s.url), `\S`},
+		{"no token", execute(t, nil, "events", "list", "--url="+s.url), `PARLEY_ADMIN_TOKEN`},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			line := c.got.refused(t)
+			require.Regexp(t, c.says, line)
+			require.NotContains(t, line, "hunter2")
+		})
+	}
+	s.stop(t, sigterm)
+}
+
+// setAside puts events that ask for mails, and that can never be published, into the database of a folder.
+func setAside(t *testing.T, folder string, to ...string) (ids []string) {
+	t.Helper()
+	ctx := t.Context()
+	execute(t, nil, "migrate", "--data", folder).succeeded(t)
+	store, err := bunstore.OpenSQLite(ctx, filepath.Join(folder, "parley.db"), bunstore.SQLiteConfig{})
+	require.NoError(t, err)
+	defer store.Close()
+	now := time.Now().UTC().Truncate(time.Microsecond)
+	for i, address := range to {
+		data, err := json.Marshal(mail.UserCreated{
+			UserID: "user", FullName: "Some Body", Email: address,
+			VerificationCode: fmt.Sprintf("code-%d", i), ExpiresAt: now.Add(time.Hour),
+		})
+		require.NoError(t, err)
+		id := fmt.Sprintf("event-%d", i)
+		ids = append(ids, id)
+		e := event.Event{ID: id, Topic: mail.Topic, Type: "user.created", Key: address, Time: now, Data: data}
+		require.NoError(t, store.Users().Create(ctx, user.User{ID: user.ID(id), FullName: "Some Body", Email: user.Email("of-" + address), CreatedAt: now}, e))
+		require.NoError(t, store.Outbox().SetAside(ctx, id, "it is too large"))
+	}
+	return ids
 }
 
 // deadLetters puts mails that were given up into the database of a folder.

@@ -316,6 +316,7 @@ func (s *System) first(p *process, cfg parley.Config, checks []health.Check) err
 		humaapi.RegisterAuth(api, humaapi.AuthConfig{
 			Service: p.parts.Auth, JWKS: func(context.Context) ([]byte, error) { return s.keys.JWKS(), nil },
 		}),
+		humaapi.RegisterEvents(api, humaapi.EventsConfig{Service: p.parts.Asides, Token: s.AdminToken}),
 		humaapi.RegisterMail(api, humaapi.MailConfig{Service: p.parts.DeadLetters, Token: s.AdminToken}),
 		humaapi.RegisterHealth(api, humaapi.HealthConfig{Checks: checks, Draining: p.parts.Hub.Draining}),
 	)

@@ -64,7 +64,7 @@ type Settings struct {
 
 	DocsUser     string `name:"docs-user" of:"parley auth mailer" default:"linkdocs" help:"User of /api-docs."`
 	DocsPassword string `name:"docs-password" of:"parley auth mailer" secret:"" help:"Password of /api-docs. Default: linkdocspass on loopback, else made at start and printed."`
-	AdminToken   string `name:"admin-token" of:"parley auth mailer" secret:"" help:"Bearer token of /mail/jobs, the same for auth and mailer. Default: none, and no access."`
+	AdminToken   string `name:"admin-token" of:"parley auth mailer" secret:"" help:"Bearer token of /mail/jobs and /events/aside, the same for auth and mailer. Default: none, and no access."`
 
 	AuthTaken        string         `name:"auth-taken" of:"parley auth" default:"accept" enum:"accept,conflict" help:"Answer to a sign-up with a taken address: accept tells nothing, conflict says so (409)."`
 	PasswordMin      int            `name:"password-min" of:"parley auth" default:"8" help:"Least number of characters of a new password, 1 to 64."`
@@ -151,8 +151,9 @@ func (p Program) knows(name string) bool {
 type Command struct {
 	// Name is the words of the command, for example "mail list".
 	Name string
-	// Mail, Bench and Million are set for commands of that name.
+	// Mail, Events, Bench and Million are set for commands of that name.
 	Mail    Mail
+	Events  Events
 	Bench   Bench
 	Million Million
 }
@@ -207,6 +208,54 @@ func (m *mailCommands) command(name string) Mail {
 	return Mail{URL: m.Stats.URL, JSON: m.Stats.JSON}
 }
 
+// Events is what the events commands are told. Not every command uses every field.
+type Events struct {
+	URL, ID, Topic, Type, Key string
+	DryRun, Data, JSON        bool
+}
+
+type eventsFilter struct {
+	Topic string `name:"topic" help:"Topic of the events."`
+	Type  string `name:"type" help:"Type of the events, for example user.created."`
+	Key   string `name:"key" help:"Key of the events."`
+}
+
+type eventsCommands struct {
+	List struct {
+		mailServer
+		eventsFilter
+	} `cmd:"" help:"List events that can never be published, with the reasons."`
+	Show struct {
+		mailServer
+		ID   string `arg:"" name:"id" help:"Event."`
+		Data bool   `name:"with-data" help:"Show the data of the event, which may hold codes."`
+	} `cmd:"" help:"Show one."`
+	Replay struct {
+		mailServer
+		eventsFilter
+		ID     string `arg:"" optional:"" name:"id" help:"Event. Without it: all that fit."`
+		DryRun bool   `name:"dry-run" help:"Only say which would be replayed."`
+	} `cmd:"" help:"Publish an event, or all that fit, after all."`
+	Discard struct {
+		mailServer
+		ID string `arg:"" name:"id" help:"Event."`
+	} `cmd:"" help:"Remove an event for good."`
+}
+
+// command returns what the events command of this name was told.
+func (e *eventsCommands) command(name string) Events {
+	switch name {
+	case "list":
+		return Events{URL: e.List.URL, JSON: e.List.JSON, Topic: e.List.Topic, Type: e.List.Type, Key: e.List.Key}
+	case "show":
+		return Events{URL: e.Show.URL, JSON: e.Show.JSON, ID: e.Show.ID, Data: e.Show.Data}
+	case "replay":
+		r := e.Replay
+		return Events{URL: r.URL, JSON: r.JSON, ID: r.ID, Topic: r.Topic, Type: r.Type, Key: r.Key, DryRun: r.DryRun}
+	}
+	return Events{URL: e.Discard.URL, JSON: e.Discard.JSON, ID: e.Discard.ID}
+}
+
 // Bench is what the bench commands are told.
 type Bench struct {
 	Connections int           `name:"connections" default:"5000" help:"Connections to open."`
@@ -247,7 +296,10 @@ type common struct {
 	Openapi     struct{} `cmd:"" help:"Print the OpenAPI document."`
 }
 
-type authCommands struct{ common }
+type authCommands struct {
+	common
+	Events eventsCommands `cmd:"" help:"Look at events that a running server cannot publish, with PARLEY_ADMIN_TOKEN."`
+}
 
 type socketCommands struct {
 	common
@@ -261,9 +313,10 @@ type mailerCommands struct {
 
 type parleyCommands struct {
 	common
-	Asyncapi struct{}     `cmd:"" help:"Print the AsyncAPI document."`
-	Types    struct{}     `cmd:"" help:"Print the TypeScript types of the socket."`
-	Mail     mailCommands `cmd:"" help:"Look into the mail queue of a running server, with PARLEY_ADMIN_TOKEN."`
+	Asyncapi struct{}       `cmd:"" help:"Print the AsyncAPI document."`
+	Types    struct{}       `cmd:"" help:"Print the TypeScript types of the socket."`
+	Mail     mailCommands   `cmd:"" help:"Look into the mail queue of a running server, with PARLEY_ADMIN_TOKEN."`
+	Events   eventsCommands `cmd:"" help:"Look at events that a running server cannot publish, with PARLEY_ADMIN_TOKEN."`
 	Bench    struct {
 		Idle    Bench   `cmd:"" help:"Bytes and processor time of idle members."`
 		Fanout  Bench   `cmd:"" help:"Processor time of a delivery."`
@@ -337,14 +390,19 @@ func Load(program Program, args, environment []string, stdout io.Writer) (Settin
 
 // alone reports whether a command does without the other services and the bus to them.
 func (c Command) alone() bool {
-	return slices.Contains([]string{"migrate", "openapi", "asyncapi", "types"}, c.Name) || strings.HasPrefix(c.Name, "mail ")
+	return slices.Contains([]string{"migrate", "openapi", "asyncapi", "types"}, c.Name) || strings.HasPrefix(c.Name, "mail ") || strings.HasPrefix(c.Name, "events ")
 }
 
 // command returns what the command of this name was told.
 func command(name string, commands any) Command {
 	c := Command{Name: name}
 	of, isMail := strings.CutPrefix(name, "mail ")
+	ofEvents, isEvents := strings.CutPrefix(name, "events ")
 	switch all := commands.(type) {
+	case authCommands:
+		if isEvents {
+			c.Events = all.Events.command(ofEvents)
+		}
 	case mailerCommands:
 		if isMail {
 			c.Mail = all.Mail.command(of)
@@ -352,6 +410,9 @@ func command(name string, commands any) Command {
 	case parleyCommands:
 		if isMail {
 			c.Mail = all.Mail.command(of)
+		}
+		if isEvents {
+			c.Events = all.Events.command(ofEvents)
 		}
 		c.Bench = map[string]Bench{
 			"bench idle": all.Bench.Idle, "bench fanout": all.Bench.Fanout, "bench send": all.Bench.Send, "bench client": all.Bench.Client,

@@ -2,6 +2,7 @@ package config_test
 
 import (
 	"bytes"
+	"io"
 	"regexp"
 	"runtime"
 	"slices"
@@ -45,7 +46,7 @@ func TestANegativeNumberIsAValue(t *testing.T) {
 
 func TestACommandShowsItsOwnFlagsFirst(t *testing.T) {
 	for program, commands := range map[config.Program]map[string][]string{
-		config.Parley: {"mail list": {"--url", "--json", "--state", "--to"}, "mail replay": {"--dry-run"}, "bench send": {"--connections", "--size"}},
+		config.Parley: {"mail list": {"--url", "--json", "--state", "--to"}, "mail replay": {"--dry-run"}, "events replay": {"--dry-run", "--topic", "--type", "--key"}, "bench send": {"--connections", "--size"}},
 		config.Mailer: {"mail show": {"--with-data", "--json"}},
 	} {
 		for command, flags := range commands {
@@ -72,6 +73,33 @@ func TestMailCommandsCanBeForPrograms(t *testing.T) {
 		_, cmd, err = load(t, nil, append(slices.Clone(args), "--json")...)
 		require.NoError(t, err)
 		assert.True(t, cmd.Mail.JSON, args)
+	}
+}
+
+func TestEventsCommands(t *testing.T) {
+	for _, c := range []struct {
+		args string
+		want config.Events
+	}{
+		{"events list", config.Events{}},
+		{"events list --topic mail --type user.created --key u1 --json --url http://h", config.Events{Topic: "mail", Type: "user.created", Key: "u1", JSON: true, URL: "http://h"}},
+		{"events show x", config.Events{ID: "x"}},
+		{"events show x --with-data --json", config.Events{ID: "x", Data: true, JSON: true}},
+		{"events replay", config.Events{}},
+		{"events replay x --json", config.Events{ID: "x", JSON: true}},
+		{"events replay --topic mail --dry-run", config.Events{Topic: "mail", DryRun: true}},
+		{"events replay --type t --key k --url http://h", config.Events{Type: "t", Key: "k", URL: "http://h"}},
+		{"events discard x --json", config.Events{ID: "x", JSON: true}},
+	} {
+		for _, program := range []config.Program{config.Parley, config.Auth} {
+			_, cmd, err := config.Load(program, strings.Fields(c.args), nil, io.Discard)
+			require.NoError(t, err, c.args)
+			assert.Equal(t, c.want, cmd.Events, "%s %s", program, c.args)
+		}
+	}
+	for _, program := range []config.Program{config.Mailer, config.Socket} {
+		_, _, err := config.Load(program, []string{"events", "list"}, nil, io.Discard)
+		require.Error(t, err, "%s has no outbox", program)
 	}
 }
 

@@ -17,24 +17,25 @@ import (
 
 // administerMail asks a running server, as an administrator.
 func administerMail(ctx context.Context, action string, s config.Settings, m config.Mail, stdout io.Writer) error {
-	if s.AdminToken == "" {
-		return errors.New("--admin-token (PARLEY_ADMIN_TOKEN) is needed: the token that the server was started with")
+	c, err := newAdminClient(s, m.URL, m.JSON)
+	if err != nil {
+		return err
 	}
-	base := m.URL
-	if base == "" && s.Program == config.Parley {
-		base = s.PublicURL // that of a mailer is another program's
-	}
-	if base == "" {
-		base = localURL(s)
-	}
-	c := &adminClient{base: base, token: s.AdminToken, json: m.JSON}
 	state := m.State
 	if state == "any" {
 		state = ""
 	}
 	switch action {
 	case "list":
-		return c.list(ctx, url.Values{"state": {state}, "to": {m.To}}, stdout)
+		return c.list(ctx, "/mail/jobs", "jobs", url.Values{"state": {state}, "to": {m.To}}, "ID\tSTATE\tKIND\tATTEMPTS\tCREATED\tLAST ERROR", func(job json.RawMessage) (string, error) {
+			var j struct {
+				ID, State, Kind, LastError string
+				Attempts                   int
+				CreatedAt                  time.Time
+			}
+			err := json.Unmarshal(job, &j)
+			return fmt.Sprintf("%s\t%s\t%s\t%d\t%s\t%s", j.ID, j.State, j.Kind, j.Attempts, j.CreatedAt.Format(time.RFC3339), j.LastError), err
+		}, stdout)
 	case "show":
 		path := "/mail/jobs/" + url.PathEscape(m.ID)
 		if m.Data {
@@ -59,6 +60,20 @@ func administerMail(ctx context.Context, action string, s config.Settings, m con
 		return c.print(ctx, http.MethodPost, "/mail/jobs/replay", map[string]any{"filter": filter, "dryRun": m.DryRun}, stdout)
 	}
 	return fmt.Errorf("unknown command mail %s", action)
+}
+
+// newAdminClient asks the server at base, or that of this program.
+func newAdminClient(s config.Settings, base string, asJSON bool) (*adminClient, error) {
+	if s.AdminToken == "" {
+		return nil, errors.New("--admin-token (PARLEY_ADMIN_TOKEN) is needed: the token that the server was started with")
+	}
+	if base == "" && s.Program == config.Parley {
+		base = s.PublicURL // that of a mailer is another program's
+	}
+	if base == "" {
+		base = localURL(s)
+	}
+	return &adminClient{base: base, token: s.AdminToken, json: asJSON}, nil
 }
 
 type adminClient struct {
@@ -126,10 +141,12 @@ func (c *adminClient) print(ctx context.Context, method, path string, body any, 
 	return err
 }
 
-func (c *adminClient) list(ctx context.Context, query url.Values, stdout io.Writer) error {
+// list prints every page of what path lists, which stands under a name in each: a line of a table for each, which row makes, or
+// one document.
+func (c *adminClient) list(ctx context.Context, path, name string, query url.Values, header string, row func(json.RawMessage) (string, error), stdout io.Writer) error {
 	w := tabwriter.NewWriter(stdout, 0, 0, 2, ' ', 0)
 	if !c.json {
-		fmt.Fprintln(w, "ID\tSTATE\tKIND\tATTEMPTS\tCREATED\tLAST ERROR")
+		fmt.Fprintln(w, header)
 	}
 	all := []json.RawMessage{} // [] and not null when there is none
 	for {
@@ -138,40 +155,40 @@ func (c *adminClient) list(ctx context.Context, query url.Values, stdout io.Writ
 				query.Del(key)
 			}
 		}
-		text, err := c.call(ctx, http.MethodGet, "/mail/jobs?"+query.Encode(), nil)
+		text, err := c.call(ctx, http.MethodGet, path+"?"+query.Encode(), nil)
 		if err != nil {
 			return err
 		}
-		var page struct {
-			Jobs       []json.RawMessage
-			NextCursor string
+		var page map[string]json.RawMessage
+		var items []json.RawMessage
+		var next string
+		err = json.Unmarshal(text, &page)
+		if err == nil {
+			err = json.Unmarshal(page[name], &items)
 		}
-		if err := json.Unmarshal(text, &page); err != nil {
+		if cursor, ok := page["nextCursor"]; ok && err == nil {
+			err = json.Unmarshal(cursor, &next)
+		}
+		for _, item := range items {
+			if c.json {
+				all = append(all, item)
+				continue
+			}
+			line, failed := row(item)
+			err = errors.Join(err, failed)
+			fmt.Fprintln(w, line)
+		}
+		if err != nil {
 			return fmt.Errorf("the answer of the server cannot be read: %w", err)
 		}
-		if c.json {
-			all = append(all, page.Jobs...)
-			page.Jobs = nil
-		}
-		for _, job := range page.Jobs {
-			var j struct {
-				ID, State, Kind, LastError string
-				Attempts                   int
-				CreatedAt                  time.Time
-			}
-			if err := json.Unmarshal(job, &j); err != nil {
-				return fmt.Errorf("the answer of the server cannot be read: %w", err)
-			}
-			fmt.Fprintf(w, "%s\t%s\t%s\t%d\t%s\t%s\n", j.ID, j.State, j.Kind, j.Attempts, j.CreatedAt.Format(time.RFC3339), j.LastError)
-		}
-		if page.NextCursor != "" {
-			query.Set("cursor", page.NextCursor)
+		if next != "" {
+			query.Set("cursor", next)
 			continue
 		}
 		if !c.json {
 			return w.Flush()
 		}
-		document, err := json.MarshalIndent(map[string]any{"jobs": all}, "", "  ")
+		document, err := json.MarshalIndent(map[string]any{name: all}, "", "  ")
 		if err != nil {
 			return err
 		}

@@ -102,6 +102,9 @@ func command(ctx context.Context, program config.Program, args, environment []st
 	if action, ok := strings.CutPrefix(cmd.Name, "mail "); ok {
 		return administerMail(ctx, action, s, cmd.Mail, stdout)
 	}
+	if action, ok := strings.CutPrefix(cmd.Name, "events "); ok {
+		return administerEvents(ctx, action, s, cmd.Events, stdout)
+	}
 	return fmt.Errorf("unknown command %q", cmd.Name)
 }
 

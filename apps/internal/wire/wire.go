@@ -127,6 +127,7 @@ func (a *App) buildParley(ctx context.Context, publicURL, dial string) error {
 	a.parts = system.Run
 	return a.mount(publicURL,
 		func() error { return a.mountAuth(system.Auth) },
+		func() error { return a.mountEvents(system.Asides) },
 		func() error { return a.mountMail(system.DeadLetters) },
 		func() error { return a.mountSocket(system.Node, system.Authenticator(), publicURL, dial) },
 		a.mountDocs,
@@ -149,6 +150,7 @@ func (a *App) buildAuth(ctx context.Context, publicURL, _ string) error {
 	a.parts = accounts.Run
 	return a.mount(publicURL,
 		func() error { return a.mountAuth(accounts.Auth) },
+		func() error { return a.mountEvents(accounts.Asides) },
 		func() error {
 			return humaapi.RegisterRenewal(a.API, humaapi.RenewalConfig{Renew: accounts.Auth.RenewMail, CurrentToken: a.adminToken})
 		},
@@ -324,6 +326,10 @@ func (a *App) mountAuth(service *auth.Service) error {
 
 func (a *App) mountMail(service *mail.DeadLetterService) error {
 	return humaapi.RegisterMail(a.API, humaapi.MailConfig{Service: service, CurrentToken: a.adminToken})
+}
+
+func (a *App) mountEvents(service *event.AsideService) error {
+	return humaapi.RegisterEvents(a.API, humaapi.EventsConfig{Service: service, CurrentToken: a.adminToken})
 }
 
 func (a *App) mountDocs() error {

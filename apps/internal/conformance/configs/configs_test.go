@@ -106,6 +106,8 @@ func configurations(t *testing.T) map[string]configuration {
 	require.NoError(t, err)
 	talk, err := chat.New(chat.Config{Store: p.Messages, Rooms: p.Rooms, Members: p.Members, Cache: p.Recent})
 	require.NoError(t, err)
+	asides, err := event.NewAsideService(event.AsideConfig{Asides: p.Asides})
+	require.NoError(t, err)
 	letters, err := mail.NewDeadLetterService(mail.DeadLetterConfig{Letters: p.DeadLetters, Stats: p.MailStats})
 	require.NoError(t, err)
 	accounts, err := parley.NewAccounts(parley.Config{Ports: p, PublicURL: "http://localhost"})
@@ -162,6 +164,7 @@ func configurations(t *testing.T) map[string]configuration {
 		"humaapi: Config":       at(humaapi.Config{}, func(c humaapi.Config) (*humaapi.API, error) { return humaapi.New(http.NewServeMux(), c) }),
 		"humaapi: AuthConfig":   registered(humaapi.AuthConfig{Service: accounts.Auth}, humaapi.RegisterAuth),
 		"humaapi: DocsConfig":   registered(humaapi.DocsConfig{User: "x", Password: "y"}, humaapi.RegisterDocs),
+		"humaapi: EventsConfig": registered(humaapi.EventsConfig{Service: asides}, humaapi.RegisterEvents),
 		"humaapi: MailConfig":   registered(humaapi.MailConfig{Service: letters}, humaapi.RegisterMail),
 		"humaapi: HealthConfig": registered(humaapi.HealthConfig{}, humaapi.RegisterHealth),
 		"humaapi: RenewalConfig": registered(humaapi.RenewalConfig{
