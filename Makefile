@@ -10,10 +10,12 @@ short: # the same without the long ones
 race: # in random order, with the race detector
 	go test -race -shuffle=on -count=1 -timeout 20m ./...
 
-lint: # golangci-lint as .ci/run installs it
+lint: # with the golangci-lint that .ci/run names, which is installed unless it is there
 	test -z "$$(gofmt -l $$(git ls-files '*.go'))"
 	go vet ./...
-	$$(go env GOPATH)/bin/golangci-lint run ./...
+	set -e; version=$$(sed -n 's/^lint=//p' .ci/run); lint=$$(go env GOPATH)/bin/golangci-lint; \
+	if ! $$lint version 2>/dev/null | grep -q "version $${version#v}"; then go install github.com/golangci/golangci-lint/v2/cmd/golangci-lint@$$version; fi; \
+	$$lint run ./...
 
 ci: # what must hold before a change lands; it installs servers, a browser and the linter
 	bash .ci/run
