@@ -15,6 +15,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
 	"github.com/parley-chat/parley/adapters/nbiows"
@@ -31,7 +32,7 @@ func (c *counter) Receive([]byte, bool) { c.received.Add(1) }
 func (c *counter) Disconnected() { c.gone.Add(1) }
 
 // dialBare connects without net, so that the client's end costs this process no memory but the kernel's.
-func dialBare(b *testing.B, address string) int {
+func dialBare(b testing.TB, address string) int {
 	b.Helper()
 	u, err := url.Parse(address)
 	require.NoError(b, err)
@@ -188,4 +189,27 @@ func BenchmarkBroadcast(b *testing.B) {
 	for _, fd := range fds {
 		_ = syscall.Close(fd)
 	}
+}
+
+// What is sent to a reader who keeps up is written from the frame that all receivers share.
+func TestSendAllocatesNothing(t *testing.T) {
+	acceptor := &keeper{conns: make(chan socket.Conn, 1)}
+	fd := dialBare(t, start(t, acceptor, nil))
+	c := <-acceptor.conns
+	one := socket.NewFrame(func(dst []byte) []byte { return append(dst, make([]byte, 200)...) })
+	buffer := make([]byte, 4096)
+	for name, frame := range map[string]*socket.Frame{"one message": one, "joined messages": socket.Join(one, one, one)} {
+		assert.Zero(t, testing.AllocsPerRun(200, func() {
+			err := c.Send(frame)
+			for left := frame.Len(); left > 0 && err == nil; {
+				var n int
+				n, err = syscall.Read(fd, buffer)
+				left -= n
+			}
+			if err != nil {
+				t.Fatal(err)
+			}
+		}), name)
+	}
+	require.NoError(t, syscall.Close(fd))
 }

@@ -334,12 +334,28 @@ func FuzzDecode(f *testing.F) {
 	})
 }
 
+// BenchmarkDecode is a message of a client, decoded and checked against the schema.
 func BenchmarkDecode(b *testing.B) {
 	payload := []byte(`{"id":12,"event":"message","data":{"room":"hall","text":"` + strings.Repeat("x", 128) + `","clientId":"0123456789abcdef"}}`)
 	b.ReportAllocs()
 	for b.Loop() {
 		if _, err := format.Decode(payload, false); err != nil {
 			b.Fatal(err)
+		}
+	}
+}
+
+// BenchmarkEncode is a message as it is encoded once for all members of a room.
+func BenchmarkEncode(b *testing.B) {
+	m := chat.Message{
+		Room: "hall", Seq: 12, ID: "01K0000000000000000000000", ClientID: "0123456789abcdef",
+		Author: chat.Author{ID: "ada", Name: "Ada"}, Text: strings.Repeat("x", 128), At: time.Unix(1_700_000_000, 0).UTC(),
+	}
+	e := protocol.Outgoing{Schema: protocol.Own().ServerEvent(protocol.EventMessage), Room: m.Room, User: m.Author, Message: m}
+	b.ReportAllocs()
+	for b.Loop() {
+		if format.Event(e) == nil {
+			b.Fatal("there is no frame")
 		}
 	}
 }

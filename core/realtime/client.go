@@ -20,7 +20,6 @@ type client struct {
 	conn    socket.Conn
 	user    chat.Author
 	session string
-	format  uint8 // the place in hub.formats
 
 	nextAt   int64        // when the next event is due under the rate, since the hub began; only Receive uses it
 	inFlight atomic.Int32 // messages that wait for their commit
@@ -33,7 +32,9 @@ type client struct {
 
 	mu      sync.Mutex
 	rooms   []*member
+	held    *held              // messages for the end of a turn
 	busy    bool               // a command runs in a goroutine; others wait in waiting
+	format  uint8              // the place in hub.formats; it never changes
 	waiting []protocol.Command // in the order in which they came
 }
 

@@ -24,6 +24,7 @@ type delivery struct {
 	row  row       // messages; empty for an event
 	one  [1]frames // the event, or the only message of row
 	to   audience  // who gets the event
+	turn *turn     // of the messages, if there is one
 
 	next    atomic.Int64 // the first place that nobody has taken
 	helpers int          // under runQueue.mu
@@ -41,7 +42,7 @@ func (d *delivery) run() {
 	h := d.room.hub
 	var some [chunk]*member
 	n, places := d.take(&some)
-	shared := places >= large && h.cfg.Workers > 1
+	shared := places >= large && h.cfg.Workers > 1 && d.turn == nil // in a turn the other workers have rooms of their own
 	if shared {
 		h.queue.share(d, min(h.cfg.Workers-1, (places-1)/chunk))
 	}
@@ -104,7 +105,7 @@ func (d *delivery) messages(m *member) {
 	case m.live && m.last < row.first:
 		m.last = row.last
 		if f := row.of(c); f != nil {
-			c.send(f, false)
+			d.send(c, f)
 		}
 	default:
 		for i := range row.messages {
@@ -115,13 +116,22 @@ func (d *delivery) messages(m *member) {
 				m.pending = append(m.pending, pendingFrame{seq, f})
 			case seq > m.last:
 				m.last = seq
-				c.send(f, false)
+				d.send(c, f)
 			}
 		}
 		if len(m.pending) > c.hub.cfg.MaxBacklog {
 			c.close(socket.CloseSlow, "joining took too long")
 		}
 	}
+}
+
+// send sends a frame of messages, or holds it for the end of the turn, under client.mu.
+func (d *delivery) send(c *client, f *socket.Frame) {
+	if d.turn != nil {
+		c.hold(f, d.turn)
+		return
+	}
+	c.sendNow(f, false)
 }
 
 // audience says who gets an event.
@@ -145,16 +155,17 @@ func (d *delivery) event(m *member) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if m.live && !m.left {
-		c.send(f, d.to == others)
+		c.sendNow(f, d.to == others)
 	}
 }
 
 // send delivers messages that follow each other in the sequence. Their authors no longer type.
-func (r *room) send(messages []Signal) {
+func (r *room) send(messages []Signal, t *turn) {
 	for i := range messages {
 		r.typed(messages[i].Message.Author, false)
 	}
 	d := r.delivery()
+	d.turn = t
 	d.row = row{first: messages[0].Message.Seq, last: messages[len(messages)-1].Message.Seq, messages: d.one[:]}
 	if len(messages) > 1 {
 		d.row.messages = make([]frames, len(messages))

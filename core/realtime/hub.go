@@ -70,8 +70,8 @@ type HubConfig struct {
 	// MaxBacklog is how many signals may wait for delivery in a room; then messages to it are
 	// refused with ErrRoomBusy before they are stored. Default 4,096.
 	MaxBacklog int
-	// MaxWrite is the most bytes of texts that leave in one write when several messages of a room wait for delivery.
-	// Default 16 KiB.
+	// MaxWrite is the most bytes of texts that leave in one write when several messages of a room wait for delivery, and
+	// the most bytes of frames when several rooms have something for one connection. A larger one leaves alone. Default 16 KiB.
 	MaxWrite int
 	// TypingTTL is how long typing lasts without being renewed. Default 6 seconds.
 	TypingTTL time.Duration
@@ -177,6 +177,7 @@ type Hub struct {
 
 	queue      runQueue       // rooms with something to deliver
 	deliveries sync.Pool      // empty ones
+	holds      sync.Pool      // empty ones
 	work       sync.WaitGroup // goroutines of commands and of rooms
 	working    context.Context
 	endWork    context.CancelFunc // ends what work waits for
@@ -202,6 +203,7 @@ func NewHub(cfg HubConfig) (*Hub, error) {
 	}
 	h.queue.init()
 	h.deliveries.New = func() any { return new(delivery) }
+	h.holds.New = func() any { return new(held) }
 	h.working, h.endWork = context.WithCancel(context.Background())
 	cfg.Chat.OnStored(func(m chat.Message) {
 		// Rooms drop what they have delivered.
@@ -444,8 +446,9 @@ func (q *runQueue) push(r *room) {
 	q.ready.Signal()
 }
 
-// pop returns a room to run or, if there is none, a delivery to help with. Both are nil at the end.
-func (q *runQueue) pop() (*room, *delivery) {
+// pop gives a turn the rooms to run: this worker's share of those that wait. If there is none, it returns a delivery to
+// help with. Without both it is the end.
+func (q *runQueue) pop(t *turn, workers int) *delivery {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	for len(q.rooms) == 0 && len(q.shared) == 0 && !q.closed {
@@ -453,18 +456,18 @@ func (q *runQueue) pop() (*room, *delivery) {
 	}
 	switch {
 	case len(q.rooms) > 0:
-		r := q.rooms[0]
-		q.rooms[0] = nil
-		if q.rooms = q.rooms[1:]; len(q.rooms) == 0 {
+		t.n = copy(t.rooms[:], q.rooms[:(len(q.rooms)+workers-1)/workers])
+		clear(q.rooms[:t.n])
+		if q.rooms = q.rooms[t.n:]; len(q.rooms) == 0 {
 			q.rooms = nil
 		}
-		return r, nil
+		return nil
 	case q.closed:
-		return nil, nil
+		return nil
 	}
 	d := q.shared[0]
 	d.helpers++
-	return nil, d
+	return d
 }
 
 // waits reports whether a room waits for a worker.
@@ -525,10 +528,12 @@ func (q *runQueue) close() {
 }
 
 func (h *Hub) deliverLoop() {
+	var t turn
 	for {
-		switch r, d := h.queue.pop(); {
-		case r != nil:
-			r.run()
+		t.n = 0
+		switch d := h.queue.pop(&t, h.cfg.Workers); {
+		case t.n > 0:
+			t.run()
 		case d != nil:
 			d.help(&h.queue)
 		default:

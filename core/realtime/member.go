@@ -79,6 +79,7 @@ func (h *Hub) detach(m *member, removed bool) bool {
 		c.mu.Unlock()
 		return false
 	}
+	c.letGo(nil) // before whatever tells the client that it has left
 	m.left, m.removed, m.pending = true, removed, nil
 	for i := range c.rooms {
 		if c.rooms[i] == m {
@@ -97,6 +98,7 @@ func (h *Hub) detach(m *member, removed bool) bool {
 // pause makes messages pend, while a member reads, for the first time or again.
 func (m *member) pause() {
 	m.client.mu.Lock()
+	m.client.letGo(nil) // what pends comes behind it
 	m.live, m.early = false, false
 	m.client.mu.Unlock()
 }

@@ -112,16 +112,16 @@ func (r *room) schedule() {
 }
 
 // run delivers what is in the inbox. One goroutine at a time runs a room.
-func (r *room) run() {
+func (r *room) run(t *turn) {
 	r.mu.Lock()
 	signals := r.inbox
 	r.inbox = nil
 	r.mu.Unlock()
-	r.deliverHeld()
+	r.deliverHeld(t)
 	for i := 0; i < len(signals); i++ {
 		switch s := &signals[i]; s.Kind {
 		case SignalMessage:
-			i += r.messages(signals[i:]) - 1
+			i += r.messages(signals[i:], t) - 1
 		case SignalTyping:
 			r.typed(s.User, s.Typing)
 		case SignalJoined, SignalLeft:
@@ -159,7 +159,7 @@ func (r *room) comesOrGoes(s *Signal) {
 // messages delivers in the order of the sequence: what came already is dropped, what is ahead
 // of a hole is held until the hole is filled. Signals that follow each other in the sequence are delivered
 // together. It takes at least the first, which is a message, and returns how many it took.
-func (r *room) messages(signals []Signal) int {
+func (r *room) messages(signals []Signal, t *turn) int {
 	r.mu.Lock()
 	s := &signals[0]
 	switch seq := s.Message.Seq; {
@@ -188,8 +188,8 @@ func (r *room) messages(signals []Signal) int {
 	// reads a page that reaches to it.
 	r.last = signals[n-1].Message.Seq
 	r.mu.Unlock()
-	r.send(signals[:n])
-	r.deliverHeld()
+	r.send(signals[:n], t)
+	r.deliverHeld(t)
 	return n
 }
 
@@ -202,7 +202,7 @@ func (r *room) hold(s Signal) {
 }
 
 // deliverHeld delivers held messages that are next, those that follow each other together.
-func (r *room) deliverHeld() {
+func (r *room) deliverHeld(t *turn) {
 	for {
 		r.mu.Lock()
 		if !r.known || len(r.held) == 0 {
@@ -233,7 +233,7 @@ func (r *room) deliverHeld() {
 		if len(next) == 0 {
 			return
 		}
-		r.send(next)
+		r.send(next, t)
 	}
 }
 
