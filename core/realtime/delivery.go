@@ -25,6 +25,9 @@ type delivery struct {
 	one  [1]frames // the event, or the only message of row
 	to   audience  // who gets the event
 	turn *turn     // of the messages, if there is one
+	// alone says that no other workers are asked for help. In a turn they have rooms of their own. Messages that wait for a room are
+	// joined, which costs less than to deliver each of them sooner; only when no more fit into one write help is of use again.
+	alone bool
 
 	next    atomic.Int64 // the first place that nobody has taken
 	helpers int          // under runQueue.mu
@@ -42,7 +45,7 @@ func (d *delivery) run() {
 	h := d.room.hub
 	var some [chunk]*member
 	n, places := d.take(&some)
-	shared := places >= large && h.cfg.Workers > 1 && d.turn == nil // in a turn the other workers have rooms of their own
+	shared := places >= large && h.cfg.Workers > 1 && !d.alone
 	if shared {
 		h.queue.share(d, min(h.cfg.Workers-1, (places-1)/chunk))
 	}
@@ -170,9 +173,12 @@ func (r *room) send(messages []Signal, t *turn) {
 	if len(messages) > 1 {
 		d.row.messages = make([]frames, len(messages))
 	}
+	size := 0
 	for i := range messages {
 		d.row.messages[i].event = r.messageEvent(messages[i].Message)
+		size += len(messages[i].Message.Text)
 	}
+	d.alone = t != nil || len(messages) > 1 && size <= r.hub.cfg.MaxWrite/2
 	d.run()
 }
 

@@ -32,6 +32,44 @@ func TestALargeRoomIsServedByEveryWorker(t *testing.T) {
 	c.wait(t)
 }
 
+// Messages that wait are joined, as many as fit into a write. Help would only make fewer of them wait.
+func TestALargeRoomThatIsBehindIsServedByAllOnlyWhenWritesAreFull(t *testing.T) {
+	const members, waiting = 1000, 8
+	for _, c := range []struct {
+		name    string
+		most    int // HubConfig.MaxWrite
+		workers int64
+	}{{"more would fit", 0, 1}, {"no more fits", waiting * len(text), 2}} {
+		t.Run(c.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				crowd := newCrowd(t, members, 1, func(cfg *realtime.HubConfig) { cfg.Workers, cfg.MaxWrite = 2, c.most })
+				sends := make([]atomic.Int64, members)
+				var one, more atomic.Int64 // workers that have begun with the one message, and with those that wait
+				passOne, passMore := make(chan struct{}), make(chan struct{})
+				crowd.hold = func(i int) {
+					if sends[i].Add(1) == 1 {
+						one.Add(1)
+						<-passOne
+						return
+					}
+					more.Add(1)
+					<-passMore
+				}
+				crowd.tally.expect(1 + waiting)
+				crowd.say(1)
+				synctest.Wait()
+				assert.EqualValues(t, 2, one.Load())
+				crowd.say(waiting)
+				close(passOne)
+				synctest.Wait()
+				assert.Equal(t, c.workers, more.Load())
+				close(passMore)
+				crowd.wait(t)
+			})
+		})
+	}
+}
+
 func TestTheNextMessageOfALargeRoomWaitsForEverybody(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		const members = 1000
