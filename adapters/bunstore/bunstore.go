@@ -103,6 +103,7 @@ import (
 
 	"github.com/uptrace/bun"
 
+	"github.com/parley-chat/parley/core/auth"
 	"github.com/parley-chat/parley/core/fault"
 	"github.com/parley-chat/parley/core/parley"
 )
@@ -137,7 +138,11 @@ func newStore(write, read *bun.DB) (*Store, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &Store{db: &database{write: write, read: read, dialect: d, statements: newStatements(), pingTimeout: d.pingTimeout}}, nil
+	s := &Store{db: &database{
+		write: write, read: read, dialect: d, reads: newKept(read, d), writes: newKept(write, d), statements: newStatements(), pingTimeout: d.pingTimeout,
+	}}
+	s.db.standings = gather[string, auth.Standing]{most: standingSizes[0], workers: d.together, read: s.db.readStandings}
+	return s, nil
 }
 
 // Ports returns every port that the store keeps. The others are nil: see [parley.Ports.With].
@@ -209,7 +214,7 @@ func (s *Store) Ping(ctx context.Context) error {
 func (s *Store) Close() error {
 	s.once.Do(func() {
 		s.db.scrub.close()
-		errs := []error{s.db.statements.close()}
+		errs := []error{s.db.statements.close(), s.db.reads.close(), s.db.writes.close()}
 		for _, db := range s.own {
 			errs = append(errs, db.Close())
 		}
@@ -222,6 +227,9 @@ func (s *Store) Close() error {
 type database struct {
 	write, read *bun.DB
 	dialect     *dialect
+	reads       *kept // of read
+	writes      *kept // of write
+	standings   gather[string, auth.Standing]
 	statements  *statements
 	pool        *pool         // nil if the handle is the caller's, and on SQLite
 	scrub       *scrubber     // nil but on SQLite, if the handle is our own

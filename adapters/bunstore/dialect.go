@@ -38,6 +38,12 @@ type dialect struct {
 	// commitMigration and undoMigration end it.
 	commitMigration, undoMigration string
 
+	// placeholders makes the question marks of a text the engine's.
+	placeholders func(text string) string
+	// together is how many statements at a time answer what many callers ask: one where no network is waited for.
+	together int
+	// leaveMembers ends an insert that leaves members alone that exist.
+	leaveMembers string
 	// rows is n groups of k placeholders for a prepared statement.
 	rows func(n, k int) string
 	// reserve adds to the counters of so many rooms (room, count), creating them. It

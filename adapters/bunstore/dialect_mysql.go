@@ -92,6 +92,9 @@ func mysqlDialect() *dialect {
 		},
 		commitMigration: "DO RELEASE_LOCK(" + mysqlMigrationLock + ")",
 		undoMigration:   "DO RELEASE_LOCK(" + mysqlMigrationLock + ")",
+		placeholders:    asIs,
+		together:        4,
+		leaveMembers:    " ON DUPLICATE KEY UPDATE room = room",
 		rows:            questionMarks,
 		// The counter's row stays locked until the commit.
 		reserve: func(rooms int) string {
@@ -117,7 +120,13 @@ func mysqlDialect() *dialect {
 		kind:      mysqlKind,
 		forbidden: func(err error) bool { return mysqlForbidden(mysqlNumber(err)) },
 		noTable:   func(err error) bool { return mysqlNumber(err) == mysqlNoTable },
-		refused:   never,
+		refused: func(err error) bool {
+			switch mysqlNumber(err) {
+			case 1290, 1792, 1836: // read only: a replica
+				return true
+			}
+			return false
+		},
 		elsewhere: func(err error) bool {
 			switch mysqlNumber(err) {
 			case 1290, 1792, 1836, // read only: a replica

@@ -62,6 +62,9 @@ func postgresDialect() *dialect {
 		},
 		commitMigration: "COMMIT",
 		undoMigration:   "ROLLBACK",
+		placeholders:    numbered,
+		together:        4,
+		leaveMembers:    " ON CONFLICT DO NOTHING",
 		rows:            dollars,
 		// The counter's row stays locked until the commit.
 		reserve: func(rooms int) string {

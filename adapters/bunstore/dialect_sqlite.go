@@ -47,6 +47,9 @@ func sqliteDialect() *dialect {
 		beginMigration:   begin("BEGIN IMMEDIATE"),
 		commitMigration:  "COMMIT",
 		undoMigration:    "ROLLBACK",
+		placeholders:     asIs,
+		together:         1,
+		leaveMembers:     " ON CONFLICT DO NOTHING",
 		rows:             questionMarks,
 		reserve: func(rooms int) string {
 			return "INSERT INTO parley_room_seqs (room, last) VALUES " + questionMarks(rooms, 2) +

@@ -2,7 +2,9 @@ package bunstore
 
 import (
 	"context"
+	"maps"
 	"runtime"
+	"slices"
 	"strings"
 
 	"github.com/uptrace/bun"
@@ -13,6 +15,29 @@ import (
 
 // Handles returns the handles for writing and for reading.
 func Handles(s *Store) (write, read *bun.DB) { return s.db.write, s.db.read }
+
+// Kept are the texts that the store keeps prepared, for reading and for writing.
+func Kept(s *Store) (texts []string) {
+	for _, k := range []*kept{s.db.reads, s.db.writes} {
+		k.mu.RLock()
+		texts = append(texts, slices.Collect(maps.Keys(k.ready))...)
+		k.mu.RUnlock()
+	}
+	return texts
+}
+
+// MaxKept bounds them.
+const MaxKept = maxKept
+
+// Keep runs a statement that is kept, for reading.
+func Keep(ctx context.Context, s *Store, text string, args ...any) error {
+	return s.db.reads.query(ctx, text, args, func(func(...any) error) error { return nil })
+}
+
+// Gather answers what several ask by few calls of read.
+func Gather(most, workers int, read func(context.Context, []string) (map[string]int, error)) func(context.Context, string) (int, bool, error) {
+	return (&gather[string, int]{most: most, workers: workers, read: read}).ask
+}
 
 // MigrateFirst runs the first n migrations on an empty database.
 func MigrateFirst(ctx context.Context, s *Store, n int) error {

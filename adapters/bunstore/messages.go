@@ -262,6 +262,14 @@ func (s *Messages) lookUp(ctx context.Context, tx bun.Tx, b *batch, counters map
 	return stored, nil
 }
 
+// What List runs. No sequence reaches the largest number that the databases know.
+const (
+	listMessages = "SELECT seq, id, client_id, author_id, author_name, text, at FROM parley_messages " +
+		"WHERE room_id = (SELECT id FROM parley_room_seqs WHERE room = ?) AND seq > ? AND seq < ? "
+	listOldest = listMessages + "ORDER BY seq LIMIT ?"
+	listNewest = listMessages + "ORDER BY seq DESC LIMIT ?"
+)
+
 // List implements chat.MessageStore.
 func (s *Messages) List(ctx context.Context, room string, r chat.Range) ([]chat.Message, error) {
 	if r.Limit < 1 {
@@ -270,24 +278,27 @@ func (s *Messages) List(ctx context.Context, room string, r chat.Range) ([]chat.
 	if !storable(room) {
 		return []chat.Message{}, nil
 	}
-	var rows []messageRow
-	q := s.db.read.NewSelect().Model(&rows).Limit(int64(r.Limit)).
-		Where("room_id = (SELECT id FROM parley_room_seqs WHERE room = ?)", room).
-		Where("seq > ?", clamp(r.After))
-	if r.Before > 0 {
-		q = q.Where("seq < ?", clamp(r.Before))
-	}
+	text := listOldest
 	if r.Newest {
-		q = q.OrderExpr("seq DESC")
-	} else {
-		q = q.OrderExpr("seq")
+		text = listNewest
 	}
-	if err := q.Scan(ctx); err != nil {
+	before := clamp(r.Before)
+	if r.Before == 0 {
+		before = math.MaxInt64
+	}
+	messages := []chat.Message{}
+	err := s.db.reads.query(ctx, text, []any{room, clamp(r.After), before, int64(r.Limit)}, func(scan func(...any) error) error {
+		var row messageRow
+		var client sql.NullString
+		if err := scan(&row.Seq, &row.ID, &client, &row.AuthorID, &row.AuthorName, &row.Text, &row.At); err != nil {
+			return err
+		}
+		row.ClientID = client.String
+		messages = append(messages, row.message(room))
+		return nil
+	})
+	if err != nil {
 		return nil, s.db.fail(ctx, "list messages", err)
-	}
-	messages := make([]chat.Message, len(rows))
-	for i := range rows {
-		messages[i] = rows[i].message(room)
 	}
 	if r.Newest {
 		slices.Reverse(messages)
@@ -303,22 +314,19 @@ func (s *Messages) Bounds(ctx context.Context, room string) (first, last uint64,
 	if !storable(room) {
 		return 1, 0, nil
 	}
-	var bounds struct {
-		First *int64
-		Last  int64
-	}
-	err = s.db.read.NewSelect().Table("parley_room_seqs").Column("last").
-		ColumnExpr("(SELECT seq FROM parley_messages WHERE room_id = parley_room_seqs.id ORDER BY seq LIMIT 1) AS first").
-		Where("room = ?", room).Scan(ctx, &bounds)
+	var lowest sql.NullInt64
+	var highest int64
+	err = s.db.reads.one(ctx, "SELECT last, (SELECT seq FROM parley_messages WHERE room_id = parley_room_seqs.id ORDER BY seq LIMIT 1) "+
+		"FROM parley_room_seqs WHERE room = ?", []any{room}, &highest, &lowest)
 	switch {
 	case errors.Is(err, sql.ErrNoRows):
 		return 1, 0, nil
 	case err != nil:
 		return 0, 0, s.db.fail(ctx, "read bounds", err)
-	case bounds.First == nil:
-		return uint64(bounds.Last) + 1, uint64(bounds.Last), nil
+	case !lowest.Valid:
+		return uint64(highest) + 1, uint64(highest), nil
 	}
-	return uint64(*bounds.First), uint64(bounds.Last), nil
+	return uint64(lowest.Int64), uint64(highest), nil
 }
 
 // Statements are prepared for these numbers of rows, so that a batch of any size is a few

@@ -3,6 +3,8 @@ package bunstore
 import (
 	"cmp"
 	"context"
+	"database/sql"
+	"errors"
 	"slices"
 
 	"github.com/uptrace/bun"
@@ -34,12 +36,8 @@ func (s *Rooms) Ensure(ctx context.Context, r chat.Room) (chat.Room, error) {
 		return chat.Room{}, errText
 	}
 	const op = "ensure room"
-	var rows []roomRow
-	if err := s.db.read.NewSelect().Model(&rows).Where("name = ?", r.Name).Scan(ctx); err != nil {
-		return chat.Room{}, s.db.fail(ctx, op, err)
-	}
-	if len(rows) > 0 {
-		return rows[0].room(), nil
+	if stored, err := s.ByName(ctx, r.Name); !errors.Is(err, chat.ErrRoomNotFound) {
+		return stored, err
 	}
 	row := roomRow{Name: r.Name, CreatedBy: string(r.CreatedBy), CreatedAt: micros(r.CreatedAt)}
 	err := s.db.transact(ctx, op, func(ctx context.Context, tx bun.Tx) error {
@@ -59,8 +57,9 @@ func (s *Rooms) ByName(ctx context.Context, name string) (chat.Room, error) {
 	if !storable(name) {
 		return chat.Room{}, chat.ErrRoomNotFound
 	}
-	var row roomRow
-	if err := s.db.read.NewSelect().Model(&row).Where("name = ?", name).Scan(ctx); err != nil {
+	row := roomRow{Name: name}
+	err := s.db.reads.one(ctx, "SELECT created_by, created_at FROM parley_rooms WHERE name = ?", []any{name}, &row.CreatedBy, &row.CreatedAt)
+	if err != nil {
 		return chat.Room{}, s.db.found(ctx, "read room", err, chat.ErrRoomNotFound)
 	}
 	return row.room(), nil
@@ -114,15 +113,40 @@ func (s *Members) Add(ctx context.Context, memberships ...chat.Membership) error
 	slices.SortFunc(rows, func(a, b memberRow) int {
 		return cmp.Or(cmp.Compare(a.UserID, b.UserID), cmp.Compare(a.Room, b.Room))
 	})
-	return s.db.transact(ctx, "add members", func(ctx context.Context, tx bun.Tx) error {
-		for part := range slices.Chunk(rows, chunk) {
-			if _, err := s.db.dialect.insertNew(tx.NewInsert().Model(&part), "room").Exec(ctx); err != nil {
-				return err
+	const op = "add members"
+	if len(rows) > memberSizes[0] {
+		return s.db.transact(ctx, op, func(ctx context.Context, tx bun.Tx) error {
+			for part := range slices.Chunk(rows, chunk) {
+				if _, err := s.db.dialect.insertNew(tx.NewInsert().Model(&part), "room").Exec(ctx); err != nil {
+					return err
+				}
 			}
-		}
-		return nil
-	})
+			return nil
+		})
+	}
+	// A batch that is no full size repeats its last membership, which is there by then.
+	size := fit(len(rows), memberSizes[:])
+	const columns = 3
+	args := make([]any, 0, columns*size)
+	for i := range size {
+		r := &rows[min(i, len(rows)-1)]
+		args = append(args, r.UserID, r.Room, r.Since)
+	}
+	text := memberInserts[size] + s.db.dialect.leaveMembers
+	return s.db.single(ctx, op, func(ctx context.Context) error { return s.db.writes.exec(ctx, text, args) })
 }
+
+// memberSizes are for how many memberships statements are prepared: most batches are one that is parsed already.
+var memberSizes = [...]int{64, 16, 4, 1}
+
+// memberInserts are their texts.
+var memberInserts = func() map[int]string {
+	texts := map[int]string{}
+	for _, n := range memberSizes {
+		texts[n] = "INSERT INTO parley_members (user_id, room, since) VALUES " + questionMarks(n, 3)
+	}
+	return texts
+}()
 
 // Remove implements chat.Members.
 func (s *Members) Remove(ctx context.Context, room string, id user.ID) error {
@@ -140,8 +164,13 @@ func (s *Members) Has(ctx context.Context, room string, id user.ID) (bool, error
 	if !storable(room, string(id)) {
 		return false, nil
 	}
-	has, err := s.db.read.NewSelect().Model(&memberRow{UserID: string(id), Room: room}).WherePK().Exists(ctx)
-	return has, s.db.fail(ctx, "read member", err)
+	var since int64
+	switch err := s.db.reads.one(ctx, "SELECT since FROM parley_members WHERE user_id = ? AND room = ?", []any{string(id), room}, &since); {
+	case errors.Is(err, sql.ErrNoRows):
+		return false, nil
+	default:
+		return err == nil, s.db.fail(ctx, "read member", err)
+	}
 }
 
 // RoomsOf implements chat.Members.

@@ -82,7 +82,25 @@ func (d *database) insertOnce(ctx context.Context, op string, row any) error {
 
 // ByID implements auth.SessionStore.
 func (s *Sessions) ByID(ctx context.Context, id string) (auth.Session, error) {
-	return s.byID(ctx, s.db.read.NewSelect(), id)
+	if !storable(id) {
+		return auth.Session{}, auth.ErrSessionNotFound
+	}
+	var row sessionRow
+	err := s.db.reads.one(ctx, "SELECT "+sessionColumns+" FROM parley_sessions AS s WHERE s.id = ?", []any{id}, row.columns()...)
+	if err != nil {
+		return auth.Session{}, s.db.found(ctx, "read session", err, auth.ErrSessionNotFound)
+	}
+	return row.session(), nil
+}
+
+// sessionColumns are what columns reads.
+const sessionColumns = "s.id, s.user_id, s.family_hash, s.token_hash, s.created_at, s.rotated_at, s.expires_at, s.revoked_at, " +
+	"s.previous_hash, s.rotation_key, s.device_hash"
+
+func (r *sessionRow) columns() []any {
+	return []any{
+		&r.ID, &r.UserID, &r.FamilyHash, &r.TokenHash, &r.CreatedAt, &r.RotatedAt, &r.ExpiresAt, &r.RevokedAt, &r.PreviousHash, &r.RotationKey, &r.DeviceHash,
+	}
 }
 
 func (s *Sessions) byID(ctx context.Context, q *bun.SelectQuery, id string) (auth.Session, error) {
@@ -145,22 +163,48 @@ func (s *Sessions) ByUser(ctx context.Context, id user.ID, at time.Time, limit i
 	return sessions, nil
 }
 
-// Standing implements auth.Standings, by one statement.
+// Standing implements auth.Standings, by one statement for all who ask at a time.
 func (s *Sessions) Standing(ctx context.Context, id string) (auth.Standing, error) {
 	if !storable(id) {
 		return auth.Standing{}, auth.ErrSessionNotFound
 	}
-	var row struct {
-		sessionRow   `bun:",extend"`
-		SessionsFrom *int64 `bun:"sessions_from"`
-		KeptSession  string `bun:"kept_session"`
+	x, found, err := s.db.standings.ask(ctx, id)
+	if err == nil && !found {
+		return auth.Standing{}, auth.ErrSessionNotFound
 	}
-	err := s.db.read.NewSelect().TableExpr("parley_sessions AS s").Join("JOIN parley_users AS u ON u.id = s.user_id").
-		ColumnExpr("s.*, u.sessions_from, u.kept_session").Where("s.id = ?", id).Scan(ctx, &row)
-	if err != nil {
-		return auth.Standing{}, s.db.found(ctx, "read standing", err, auth.ErrSessionNotFound)
+	return x, s.db.fail(ctx, "read standing", err)
+}
+
+// standingSizes are for how many sessions statements are prepared.
+var standingSizes = [...]int{64, 16, 4, 1}
+
+// standingTexts read sessions and what their users say of sessions.
+var standingTexts = func() map[int]string {
+	texts := map[int]string{}
+	for _, n := range standingSizes {
+		texts[n] = "SELECT " + sessionColumns + ", u.sessions_from, u.kept_session " +
+			"FROM parley_sessions AS s JOIN parley_users AS u ON u.id = s.user_id WHERE s.id IN " + questionMarks(1, n)
 	}
-	return auth.Standing{Session: row.session(), From: optionalInstant(row.SessionsFrom), Kept: row.KeptSession}, nil
+	return texts
+}()
+
+// readStandings reads at most as many as the largest of standingSizes.
+func (d *database) readStandings(ctx context.Context, ids []string) (map[string]auth.Standing, error) {
+	size := fit(len(ids), standingSizes[:])
+	args := make([]any, size)
+	for i := range args {
+		args[i] = ids[min(i, len(ids)-1)]
+	}
+	found := make(map[string]auth.Standing, len(ids))
+	err := d.reads.query(ctx, standingTexts[size], args, func(scan func(...any) error) error {
+		var row sessionRow
+		var from *int64
+		var kept string
+		err := scan(append(row.columns(), &from, &kept)...)
+		found[row.ID] = auth.Standing{Session: row.session(), From: optionalInstant(from), Kept: kept}
+		return err
+	})
+	return found, err
 }
 
 // DeleteExpired implements auth.Sweeper, in transactions of at most 1,000 rows.
@@ -269,7 +313,8 @@ func (s *Nonces) Spend(ctx context.Context, name string, expires time.Time) (boo
 	if !storable(name) {
 		return false, errText
 	}
-	err := s.db.insertOnce(ctx, "spend nonce", &nonceRow{Name: name, ExpiresAt: micros(expires)})
+	const text = "INSERT INTO parley_nonces (name, expires_at) VALUES (?, ?)"
+	err := s.db.single(ctx, "spend nonce", func(ctx context.Context) error { return s.db.writes.exec(ctx, text, []any{name, micros(expires)}) })
 	if errors.Is(err, fault.Conflict) {
 		return false, nil
 	}

@@ -22,6 +22,7 @@ import (
 	"github.com/uptrace/bun/schema"
 
 	"github.com/parley-chat/parley/adapters/bunstore"
+	"github.com/parley-chat/parley/core/auth"
 	"github.com/parley-chat/parley/core/chat"
 	"github.com/parley-chat/parley/core/fault"
 	"github.com/parley-chat/parley/core/user"
@@ -258,9 +259,20 @@ func TestQueriesUseAnIndex(t *testing.T) {
 	require.NoError(t, err)
 	_, err = s.Rooms().List(ctx, "a", 5)
 	require.NoError(t, err)
+	_, err = s.Rooms().ByName(ctx, "a")
+	require.ErrorIs(t, err, chat.ErrRoomNotFound)
+	_, err = s.Members().Has(ctx, "r", "u")
+	require.NoError(t, err)
+	_, err = s.Users().ByID(ctx, "u")
+	require.ErrorIs(t, err, user.ErrNotFound)
+	_, err = s.Sessions().ByID(ctx, "s")
+	require.ErrorIs(t, err, auth.ErrSessionNotFound)
+	_, err = s.Sessions().Standing(ctx, "s")
+	require.ErrorIs(t, err, auth.ErrSessionNotFound)
 
 	used := map[string]bool{}
-	for _, query := range seen.queries {
+	for _, query := range append(seen.queries, bunstore.Kept(s)...) {
+		query = strings.ReplaceAll(query, "?", "1")
 		var steps []struct {
 			ID, Parent, Notused int
 			Detail              string
@@ -276,7 +288,7 @@ func TestQueriesUseAnIndex(t *testing.T) {
 		}
 	}
 	for _, want := range []string{
-		"SEARCH message_row USING PRIMARY KEY (room_id=? AND seq>? AND seq<?)",
+		"SEARCH parley_messages USING PRIMARY KEY (room_id=? AND seq>? AND seq<?)",
 		"SEARCH message_row USING INDEX parley_messages_client (room_id=? AND author_id=? AND client_id=?)",
 	} {
 		assert.True(t, used[want], "%s is not among %v", want, slices.Sorted(maps.Keys(used)))

@@ -84,20 +84,35 @@ func (s *Users) Create(ctx context.Context, u user.User, events ...event.Event) 
 
 // ByID implements user.Repository.
 func (s *Users) ByID(ctx context.Context, id user.ID) (user.User, error) {
-	return s.by(ctx, s.db.read.NewSelect(), "id", string(id))
+	return s.read(ctx, "SELECT "+userColumns+" FROM parley_users WHERE id = ?", string(id))
 }
 
 // ByEmail implements user.Repository.
 func (s *Users) ByEmail(ctx context.Context, email user.Email) (user.User, error) {
-	return s.by(ctx, s.db.read.NewSelect(), "email", string(email))
+	return s.read(ctx, "SELECT "+userColumns+" FROM parley_users WHERE email = ?", string(email))
 }
 
-func (s *Users) by(ctx context.Context, q *bun.SelectQuery, column, value string) (user.User, error) {
+const userColumns = "id, full_name, email, password_hash, created_at, verified_at, password_changed_at, sessions_from, kept_session"
+
+func (s *Users) read(ctx context.Context, text, value string) (user.User, error) {
 	if !storable(value) {
 		return user.User{}, user.ErrNotFound
 	}
 	var row userRow
-	err := q.Model(&row).Where("? = ?", bun.Ident(column), value).Scan(ctx)
+	err := s.db.reads.one(ctx, text, []any{value}, &row.ID, &row.FullName, &row.Email, &row.PasswordHash, &row.CreatedAt,
+		&row.VerifiedAt, &row.PasswordChangedAt, &row.SessionsFrom, &row.KeptSession)
+	if err != nil {
+		return user.User{}, s.db.found(ctx, "read user", err, user.ErrNotFound)
+	}
+	return row.user(), nil
+}
+
+func (s *Users) byID(ctx context.Context, q *bun.SelectQuery, id user.ID) (user.User, error) {
+	if !storable(string(id)) {
+		return user.User{}, user.ErrNotFound
+	}
+	var row userRow
+	err := q.Model(&row).Where("id = ?", string(id)).Scan(ctx)
 	if err != nil {
 		return user.User{}, s.db.found(ctx, "read user", err, user.ErrNotFound)
 	}
@@ -108,7 +123,7 @@ func (s *Users) by(ctx context.Context, q *bun.SelectQuery, column, value string
 func (s *Users) Update(ctx context.Context, id user.ID, change func(*user.User) error, events ...event.Event) (user.User, error) {
 	var stored user.User
 	err := s.db.transactLocked(ctx, "update user", func(ctx context.Context, tx bun.Tx) error {
-		u, err := s.by(ctx, s.db.dialect.forUpdate(tx.NewSelect()), "id", string(id))
+		u, err := s.byID(ctx, s.db.dialect.forUpdate(tx.NewSelect()), id)
 		if err != nil {
 			return err
 		}
