@@ -492,12 +492,12 @@ func (m members) RoomsOf(ctx context.Context, id user.ID, after string, limit in
 
 type cache struct {
 	chat.RecentCache
-	get  func(context.Context, string) ([]chat.Message, error)
+	get  func(context.Context, string) ([]chat.Message, bool, error)
 	add  func(context.Context, ...chat.Message) error
 	fill func(context.Context, string, []chat.Message) error
 }
 
-func (c cache) Get(ctx context.Context, room string) ([]chat.Message, error) {
+func (c cache) Get(ctx context.Context, room string) ([]chat.Message, bool, error) {
 	if c.get == nil {
 		return c.RecentCache.Get(ctx, room)
 	}

@@ -1010,7 +1010,11 @@ func membersRace(ctx context.Context, p chat.Members) error {
 func RecentCache() []Case[chat.RecentCache] {
 	return suite("RecentCache", []promise[chat.RecentCache]{
 		{"a room in use is held", "Get returns the last messages held for room, ascending and contiguous. Every time is UTC, to the microsecond.", cacheHolds},
-		{"an unknown room holds nothing", "Get returns an empty slice when it holds none.", cacheEmpty},
+		{"an unknown room is not held", "Get says whether the room is held. A room that is not held has no messages.", cacheUnknown},
+		{"a room without messages is held", "A room that is held and has none has none in the store either, as far as the cache was told. " +
+			"No messages say that the room has none: it is held, unless it was.", cacheEmpty},
+		{"adding ends that a room has none", "An older message never replaces a newer one.", cacheEmptyAdds},
+		{"filling ends that a room has none", "Messages that connect to nothing take the place of a room held without messages.", cacheEmptyFills},
 		{"adding extends", "A room that holds messages up to the one just before is extended.", cacheExtends},
 		{"adding what overlaps takes what is newer", "A room that holds some of them takes what is newer.", cacheOverlaps},
 		{"adding after a hole replaces", "In any other room that is behind, the added messages replace what was held.", cacheReplaces},
@@ -1031,9 +1035,13 @@ func RecentCache() []Case[chat.RecentCache] {
 // wantTail wants the last of want, or at least not anything else: a cache may hold less, but
 // what it holds is whole, and ends where want ends.
 func wantTail(ctx context.Context, p chat.RecentCache, room string, want ...chat.Message) error {
-	got, err := p.Get(ctx, room)
+	got, held, err := p.Get(ctx, room)
 	switch {
 	case err != nil:
+	case !held && len(got) > 0:
+		err = fmt.Errorf("it returns %d messages of a room that it does not hold", len(got))
+	case held && len(got) == 0 && len(want) > 0:
+		err = errors.New("it holds that the room has no messages, which it has")
 	case len(got) == 0 && len(want) > 0:
 		err = errors.New("it holds nothing, though the room is in use")
 	case len(got) > len(want):
@@ -1068,14 +1076,74 @@ func cacheHolds(ctx context.Context, p chat.RecentCache) error {
 	)
 }
 
+// wantNone wants no messages, of a room that is held or that is not.
+func wantNone(ctx context.Context, p chat.RecentCache, room string, held bool) error {
+	got, is, err := p.Get(ctx, room)
+	switch {
+	case err != nil:
+	case len(got) > 0:
+		err = fmt.Errorf("it holds %d messages, want none", len(got))
+	case is && !held:
+		err = errors.New("it holds that the room has no messages, which it was not told")
+	case !is && held:
+		err = errors.New("it does not hold the room, though it was told that it has no messages")
+	}
+	return during(fmt.Sprintf("Get(%+q)", room), err)
+}
+
+func fillEmpty(ctx context.Context, p chat.RecentCache, room string) error {
+	return during("Fill with nothing", p.Fill(ctx, room, nil))
+}
+
+func cacheUnknown(ctx context.Context, p chat.RecentCache) error {
+	return first(
+		func() error { return wantNone(ctx, p, "room", false) },
+		func() error { return during("Add of nothing", p.Add(ctx)) },
+		func() error { return wantNone(ctx, p, "room", false) },
+		func() error { return add(ctx, p, "other", 1, 1) },
+		func() error { return fillEmpty(ctx, p, "empty") },
+		func() error { return wantNone(ctx, p, "room", false) },
+	)
+}
+
 func cacheEmpty(ctx context.Context, p chat.RecentCache) error {
 	return first(
-		func() error { return wantTail(ctx, p, "room") },
-		func() error { return during("Add of nothing", p.Add(ctx)) },
-		func() error { return during("Fill with nothing", p.Fill(ctx, "room", nil)) },
-		func() error { return wantTail(ctx, p, "room") },
+		func() error { return fillEmpty(ctx, p, "room") },
+		func() error { return wantNone(ctx, p, "room", true) },
+		func() error { return fillEmpty(ctx, p, "room") },
 		func() error { return add(ctx, p, "other", 1, 1) },
-		func() error { return wantTail(ctx, p, "room") },
+		func() error { return wantNone(ctx, p, "room", true) },
+	)
+}
+
+func cacheEmptyAdds(ctx context.Context, p chat.RecentCache) error {
+	return first(
+		func() error { return fillEmpty(ctx, p, "room") },
+		func() error { return add(ctx, p, "room", 1, 2) },
+		func() error { return wantTailOf(ctx, p, "room", 1, 2) },
+		func() error { return wantHeld(ctx, p, "room", 2) },
+		func() error { return fillEmpty(ctx, p, "room") },
+		func() error { return wantTailOf(ctx, p, "room", 1, 2) },
+		func() error { return add(ctx, p, "room", 3, 3) },
+		func() error { return refill(ctx, p, "room", 2, 4) },
+		func() error { return wantTailOf(ctx, p, "room", 1, 4) },
+		func() error { return fillEmpty(ctx, p, "behind") },
+		func() error { return add(ctx, p, "behind", 6, 7) },
+		func() error { return wantTailOf(ctx, p, "behind", 6, 7) },
+		func() error { return wantHeld(ctx, p, "behind", 2) },
+	)
+}
+
+func cacheEmptyFills(ctx context.Context, p chat.RecentCache) error {
+	return first(
+		func() error { return fillEmpty(ctx, p, "room") },
+		func() error { return refill(ctx, p, "room", 1, 3) },
+		func() error { return wantTailOf(ctx, p, "room", 1, 3) },
+		func() error { return wantHeld(ctx, p, "room", 3) },
+		func() error { return fillEmpty(ctx, p, "behind") },
+		func() error { return refill(ctx, p, "behind", 6, 9) },
+		func() error { return wantTailOf(ctx, p, "behind", 6, 9) },
+		func() error { return wantHeld(ctx, p, "behind", 4) },
 	)
 }
 
@@ -1091,7 +1159,7 @@ func cacheExtends(ctx context.Context, p chat.RecentCache) error {
 
 // wantHeld wants at least n messages to be held: it was just added to, and nothing else goes on.
 func wantHeld(ctx context.Context, p chat.RecentCache, room string, n int) error {
-	got, err := p.Get(ctx, room)
+	got, _, err := p.Get(ctx, room)
 	if err == nil && len(got) < n {
 		err = fmt.Errorf("it holds %d messages of a room in use, want at least %d", len(got), n)
 	}
@@ -1144,7 +1212,7 @@ func cacheOlder(ctx context.Context, p chat.RecentCache) error {
 
 // wantEnd wants contiguous messages up to the given one.
 func wantEnd(ctx context.Context, p chat.RecentCache, room string, last uint64) error {
-	got, err := p.Get(ctx, room)
+	got, _, err := p.Get(ctx, room)
 	if err == nil && len(got) == 0 {
 		err = errors.New("it holds nothing, though the room is in use")
 	}
@@ -1274,7 +1342,7 @@ func cacheMany(ctx context.Context, p chat.RecentCache) error {
 func cacheRace(ctx context.Context, p chat.RecentCache) error {
 	const n, adders = 60, 4
 	look := func() error {
-		got, err := p.Get(ctx, "room")
+		got, _, err := p.Get(ctx, "room")
 		return then(during("Get", err), func() error { return contiguous(got) })
 	}
 	return allTogether(adders+2, func(i int) error {
@@ -1319,7 +1387,7 @@ func cacheCopies(ctx context.Context, p chat.RecentCache) error {
 		if err := wantTailOf(ctx, p, room, 1, 3); err != nil {
 			return fmt.Errorf("after what was given was changed: %w", err)
 		}
-		got, err := p.Get(ctx, room)
+		got, _, err := p.Get(ctx, room)
 		if err != nil {
 			return during("Get", err)
 		}

@@ -1742,10 +1742,11 @@ func cacheFaults() []broken[chat.RecentCache] {
 			var mu sync.Mutex
 			rooms := map[string][]chat.Message{}
 			return cache{
-				get: func(_ context.Context, room string) ([]chat.Message, error) {
+				get: func(_ context.Context, room string) ([]chat.Message, bool, error) {
 					mu.Lock()
 					defer mu.Unlock()
-					return slices.Clone(rooms[room]), nil
+					all, held := rooms[room]
+					return slices.Clone(all), held, nil
 				},
 				add: func(_ context.Context, all ...chat.Message) error {
 					mu.Lock()
@@ -1779,7 +1780,7 @@ func cacheFaults() []broken[chat.RecentCache] {
 		})},
 		{"filling adds only before", "filling adds what connects and follows", breaks(func(under chat.RecentCache) cache {
 			return cache{fill: func(ctx context.Context, room string, all []chat.Message) error {
-				held, err := under.Get(ctx, room)
+				held, _, err := under.Get(ctx, room)
 				if len(held) > 0 && len(all) > 0 && all[len(all)-1].Seq > held[len(held)-1].Seq {
 					return err
 				}
@@ -1787,15 +1788,39 @@ func cacheFaults() []broken[chat.RecentCache] {
 			}}
 		})},
 		{"nothing is ever held", "a room in use is held", breaks(func(chat.RecentCache) cache {
-			return cache{get: func(context.Context, string) ([]chat.Message, error) { return nil, nil }}
+			return cache{get: func(context.Context, string) ([]chat.Message, bool, error) { return nil, false, nil }}
 		})},
-		{"an unknown room is an error", "an unknown room holds nothing", breaks(func(under chat.RecentCache) cache {
-			return cache{get: func(ctx context.Context, room string) ([]chat.Message, error) {
-				all, err := under.Get(ctx, room)
+		{"an unknown room is an error", "an unknown room is not held", breaks(func(under chat.RecentCache) cache {
+			return cache{get: func(ctx context.Context, room string) ([]chat.Message, bool, error) {
+				all, held, err := under.Get(ctx, room)
 				if len(all) == 0 {
 					err = fault.NotFound
 				}
-				return all, err
+				return all, held, err
+			}}
+		})},
+		{"every room counts as held", "an unknown room is not held", breaks(func(under chat.RecentCache) cache {
+			return cache{get: func(ctx context.Context, room string) ([]chat.Message, bool, error) {
+				all, _, err := under.Get(ctx, room)
+				return all, true, err
+			}}
+		})},
+		{"that a room has no messages is forgotten", "a room without messages is held", breaks(func(under chat.RecentCache) cache {
+			return cache{fill: func(ctx context.Context, room string, all []chat.Message) error {
+				if len(all) == 0 {
+					return nil
+				}
+				return under.Fill(ctx, room, all)
+			}}
+		})},
+		{"filling with nothing forgets", "adding ends that a room has none", naive(after, replace)},
+		{"that a room has no messages outlasts what is read", "filling ends that a room has none", breaks(func(under chat.RecentCache) cache {
+			return cache{fill: func(ctx context.Context, room string, all []chat.Message) error {
+				held, known, err := under.Get(ctx, room)
+				if known && len(held) == 0 && len(all) > 0 && all[0].Seq > 1 {
+					return err
+				}
+				return under.Fill(ctx, room, all)
 			}}
 		})},
 		{"one call is for one room", "one call adds to several rooms", breaks(func(under chat.RecentCache) cache {
@@ -1811,7 +1836,9 @@ func cacheFaults() []broken[chat.RecentCache] {
 		})},
 		{"rooms are folded", "rooms are exact", breaks(func(under chat.RecentCache) cache {
 			return cache{
-				get: func(ctx context.Context, room string) ([]chat.Message, error) { return under.Get(ctx, lower(room)) },
+				get: func(ctx context.Context, room string) ([]chat.Message, bool, error) {
+					return under.Get(ctx, lower(room))
+				},
 				add: func(ctx context.Context, all ...chat.Message) error {
 					all = slices.Clone(all)
 					for i := range all {
@@ -1822,18 +1849,18 @@ func cacheFaults() []broken[chat.RecentCache] {
 			}
 		})},
 		{"the oldest are kept", "many messages keep the last", breaks(func(under chat.RecentCache) cache {
-			return cache{get: func(ctx context.Context, room string) ([]chat.Message, error) {
-				all, err := under.Get(ctx, room)
-				return all[:min(len(all), 50)], err
+			return cache{get: func(ctx context.Context, room string) ([]chat.Message, bool, error) {
+				all, held, err := under.Get(ctx, room)
+				return all[:min(len(all), 50)], held, err
 			}}
 		})},
 		{"readers see holes", "readers never see a hole", breaks(func(under chat.RecentCache) cache {
-			return cache{get: func(ctx context.Context, room string) ([]chat.Message, error) {
-				all, err := under.Get(ctx, room)
+			return cache{get: func(ctx context.Context, room string) ([]chat.Message, bool, error) {
+				all, held, err := under.Get(ctx, room)
 				if len(all) > 2 {
 					all = slices.Delete(all, 1, 2)
 				}
-				return all, err
+				return all, held, err
 			}, add: func(ctx context.Context, all ...chat.Message) error {
 				return under.Add(ctx, all...)
 			}}
@@ -1841,14 +1868,14 @@ func cacheFaults() []broken[chat.RecentCache] {
 		{"what is returned is shared", "messages are copies", breaks(func(under chat.RecentCache) cache {
 			var mu sync.Mutex
 			got := map[string][]chat.Message{}
-			return cache{get: func(ctx context.Context, room string) ([]chat.Message, error) {
+			return cache{get: func(ctx context.Context, room string) ([]chat.Message, bool, error) {
 				mu.Lock()
 				defer mu.Unlock()
 				var err error
 				if got[room] == nil {
-					got[room], err = under.Get(ctx, room)
+					got[room], _, err = under.Get(ctx, room)
 				}
-				return got[room], err
+				return got[room], got[room] != nil, err
 			}}
 		})},
 	}

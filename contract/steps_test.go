@@ -48,7 +48,7 @@ func TestACheckEndsWithItsFirstFailure(t *testing.T) {
 	})
 	endsWithItsFirstFailure(t, contract.RecentCache(), func(o *out) chat.RecentCache {
 		return cache{
-			get:  func(context.Context, string) ([]chat.Message, error) { return nil, o.fail() },
+			get:  func(context.Context, string) ([]chat.Message, bool, error) { return nil, false, o.fail() },
 			add:  func(context.Context, ...chat.Message) error { return o.fail() },
 			fill: func(context.Context, string, []chat.Message) error { return o.fail() },
 		}

@@ -520,8 +520,8 @@ type cache struct {
 	faults *Faults
 }
 
-func (d cache) Get(ctx context.Context, room string) ([]chat.Message, error) {
-	return ask(ctx, d.faults, "Cache.Get", func() ([]chat.Message, error) { return d.next.Get(ctx, room) })
+func (d cache) Get(ctx context.Context, room string) ([]chat.Message, bool, error) {
+	return ask2(ctx, d.faults, "Cache.Get", func() ([]chat.Message, bool, error) { return d.next.Get(ctx, room) })
 }
 
 func (d cache) Add(ctx context.Context, ms ...chat.Message) error {

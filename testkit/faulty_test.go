@@ -105,6 +105,10 @@ func open(t *testing.T, outer, inner *testkit.Faults) *ports {
 	authenticator.AllowToken("token", socket.Identity{SessionID: "s"})
 	authenticator.AllowTicket("ticket", socket.Identity{SessionID: "s"})
 	bus := memory.NewBus(memory.BusConfig{})
+	recent := memory.NewRecentCache(memory.RecentCacheConfig{})
+	if err := recent.Add(t.Context(), chat.Message{Room: "r", Seq: 1}); err != nil {
+		t.Fatal(err)
+	}
 	probe := func(context.Context) (map[string]any, error) { return map[string]any{"is": "up"}, nil }
 	return &ports{
 		users:         twice(user.Repository(s.Users), testkit.FaultyUsers, outer, inner),
@@ -127,7 +131,7 @@ func open(t *testing.T, outer, inner *testkit.Faults) *ports {
 		messages:      twice(chat.MessageStore(s.Messages), testkit.FaultyMessages, outer, inner),
 		rooms:         twice(chat.Rooms(s.Rooms), testkit.FaultyRooms, outer, inner),
 		members:       twice(chat.Members(s.Members), testkit.FaultyMembers, outer, inner),
-		cache:         twice(chat.RecentCache(memory.NewRecentCache(memory.RecentCacheConfig{})), testkit.FaultyCache, outer, inner),
+		cache:         twice(chat.RecentCache(recent), testkit.FaultyCache, outer, inner),
 		access:        twice(chat.Access(chat.OpenAccess{}), testkit.FaultyAccess, outer, inner),
 		fanout:        twice(realtime.Fanout(memory.NewFanout().Node()), testkit.FaultyFanout, outer, inner),
 		presence:      twice(realtime.Presence(memory.NewPresence()), testkit.FaultyPresence, outer, inner),
@@ -343,8 +347,8 @@ var calls = map[string]func(ctx context.Context, p *ports) ([]any, error){
 		return []any{ms}, err
 	},
 	"Cache.Get": func(ctx context.Context, p *ports) ([]any, error) {
-		ms, err := p.cache.Get(ctx, "r")
-		return []any{ms}, err
+		ms, held, err := p.cache.Get(ctx, "r")
+		return []any{ms, held}, err
 	},
 	"Cache.Add": func(ctx context.Context, p *ports) ([]any, error) {
 		return nil, p.cache.Add(ctx, chat.Message{Room: "r", Seq: 1})

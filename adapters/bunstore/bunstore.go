@@ -46,7 +46,9 @@
 // Besides: text that is not valid UTF-8 or has a NUL
 // character, and text above a column's bound, is refused with kind Invalid, because not
 // every engine can keep it. LastError of a mail job is cut at 2,000 characters.
-// Messages are inserted by prepared statements that Bun's query hooks do not see.
+// Messages, memberships and spent tickets are inserted, and what a connection, a join or a request reads is read, by
+// prepared statements that Bun's query hooks do not see. Each is parsed once a connection; a connection keeps at most 64 for reading
+// and 64 for writing, beside those of messages.
 //
 // # Schema
 //

@@ -157,7 +157,7 @@ func messages(room string, from, to uint64) []chat.Message {
 
 func held(t *testing.T, c *memory.RecentCache, room string) [2]uint64 {
 	t.Helper()
-	ms, err := c.Get(t.Context(), room)
+	ms, _, err := c.Get(t.Context(), room)
 	require.NoError(t, err)
 	if len(ms) == 0 {
 		return [2]uint64{}

@@ -28,7 +28,7 @@ type RecentCache struct {
 	used  *list.List               // last used first
 }
 
-// recent is the last messages of one room, never none. It may grow to twice the limit
+// recent is the last messages of one room, none if it is known to have none. It may grow to twice the limit
 // before the older half is cut off, so that cutting costs little per message.
 type recent struct {
 	room     string
@@ -50,18 +50,18 @@ func NewRecentCache(cfg RecentCacheConfig) *RecentCache {
 var errHole = fault.New(fault.Invalid, "messages_not_contiguous", "the messages are not contiguous")
 
 // Get returns what is held for room.
-func (c *RecentCache) Get(ctx context.Context, room string) ([]chat.Message, error) {
+func (c *RecentCache) Get(ctx context.Context, room string) ([]chat.Message, bool, error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if err := alive(ctx); err != nil {
-		return nil, err
+		return nil, false, err
 	}
 	at, held := c.rooms[room]
 	if !held {
-		return []chat.Message{}, nil
+		return nil, false, nil
 	}
 	c.used.MoveToFront(at)
-	return slices.Clone(c.last(at.Value.(*recent).messages)), nil
+	return slices.Clone(c.last(at.Value.(*recent).messages)), true, nil
 }
 
 // last cuts messages to those that are within the limit.
@@ -126,10 +126,13 @@ func (c *RecentCache) Fill(ctx context.Context, room string, messages []chat.Mes
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if err := alive(ctx); err != nil || len(messages) == 0 {
+	if err := alive(ctx); err != nil {
 		return err
 	}
 	r := c.hold(room)
+	if len(messages) == 0 {
+		return nil
+	}
 	if len(r.messages) == 0 {
 		r.messages = slices.Clone(c.last(messages))
 		return nil

@@ -77,7 +77,7 @@ func TestAnEndedContextChangesNothing(t *testing.T) {
 		"Hasher.Verify":      func() error { _, _, err := hasher.Verify(ctx, "h", "p"); return err },
 		"Limiter.Allow":      func() error { _, err := limiter.Allow(ctx, "k", auth.Rate{}, start); return err },
 		"Limiter.Delete":     func() error { _, err := limiter.DeleteExpired(ctx, start); return err },
-		"RecentCache.Get":    func() error { _, err := cache.Get(ctx, "r"); return err },
+		"RecentCache.Get":    func() error { _, _, err := cache.Get(ctx, "r"); return err },
 		"RecentCache.Add":    func() error { return cache.Add(ctx, chat.Message{Room: "r", Seq: 1}) },
 		"RecentCache.Fill":   func() error { return cache.Fill(ctx, "r", nil) },
 		"Mailbox.Send":       func() error { return box.Send(ctx, mail.Message{}) },

@@ -59,12 +59,12 @@ func TestAFlushLosesOnlyTime(t *testing.T) {
 
 	server.Flush(t)
 
-	got, err := cache.Get(t.Context(), "r")
+	got, _, err := cache.Get(t.Context(), "r")
 	require.NoError(t, err)
 	assert.Empty(t, got)
 	require.NoError(t, cache.Add(t.Context(), message("r", 6)))
 	require.NoError(t, cache.Fill(t.Context(), "r", messages("r", 1, 5)))
-	got, err = cache.Get(t.Context(), "r")
+	got, _, err = cache.Get(t.Context(), "r")
 	require.NoError(t, err)
 	assert.Equal(t, messages("r", 1, 6), got)
 	assert.Zero(t, allow())
@@ -85,7 +85,7 @@ func TestAFrozenServerHoldsNobodyUp(t *testing.T) {
 			calls := map[string]func(ctx context.Context) error{
 				"Ping": s.Ping,
 				"Get": func(ctx context.Context) error {
-					_, err := s.RecentCache(redisstore.RecentCacheConfig{}).Get(ctx, "r")
+					_, _, err := s.RecentCache(redisstore.RecentCacheConfig{}).Get(ctx, "r")
 					return err
 				},
 				"Add": func(ctx context.Context) error {

@@ -61,26 +61,32 @@ func decodeEntry(entry string) (chat.Message, error) {
 	return m, r.done()
 }
 
+// emptyRoom is the entry of a room that has no messages: the sequence before the first. What is added stands behind it.
+var emptyRoom = seqText(0)
+
 func (c *RecentCache) key(room string) string { return c.store.key(roomTag(room), ":recent:1") }
 
 // Get returns what is held for room. What cannot be read is as good as not held, and is removed.
-func (c *RecentCache) Get(ctx context.Context, room string) ([]chat.Message, error) {
+func (c *RecentCache) Get(ctx context.Context, room string) ([]chat.Message, bool, error) {
 	const op = "read recent messages"
 	key := c.key(room)
 	entries, err := call(ctx, op, func(ctx context.Context) ([]string, error) { return c.store.client.LRange(ctx, key, 0, -1).Result() })
-	if err != nil {
-		return nil, err
+	if err != nil || len(entries) == 0 {
+		return nil, false, err
+	}
+	if entries[0] == emptyRoom {
+		entries = entries[1:]
 	}
 	messages := make([]chat.Message, len(entries))
 	for i, entry := range entries {
 		m, err := decodeEntry(entry)
 		if err != nil || m.Room != room || (i > 0 && m.Seq != messages[i-1].Seq+1) {
 			_, err := call(ctx, op, func(ctx context.Context) (int64, error) { return c.store.client.Del(ctx, key).Result() })
-			return []chat.Message{}, err
+			return nil, false, err
 		}
 		messages[i] = m
 	}
-	return messages, nil
+	return messages, true, nil
 }
 
 // ARGV: the most entries, the time to live in ms, the sequence before the first entry, entries.
@@ -152,7 +158,11 @@ local newest = redis.call('LINDEX', KEYS[1], -1)
 local first = oldest and string.sub(oldest, 1, 20)
 local last = newest and string.sub(newest, 1, 20)
 if first and (ARGV[4] < first or last < ARGV[3]) then
-	return 0
+	if string.len(newest) > 20 then
+		return 0
+	end
+	redis.call('DEL', KEYS[1])
+	first, last = false, false
 end
 if first then
 	for i = #ARGV, 5, -1 do
@@ -171,6 +181,15 @@ redis.call('PEXPIRE', KEYS[1], ARGV[2])
 return 0
 `)
 
+// ARGV: the entry of a room without messages, the time to live in ms.
+var fillEmpty = redis.NewScript(`
+if redis.call('EXISTS', KEYS[1]) == 0 then
+	redis.call('RPUSH', KEYS[1], ARGV[1])
+	redis.call('PEXPIRE', KEYS[1], ARGV[2])
+end
+return 0
+`)
+
 // Fill gives the cache what was read from the store. Messages with a hole between them are
 // an error of kind Invalid.
 func (c *RecentCache) Fill(ctx context.Context, room string, messages []chat.Message) error {
@@ -180,7 +199,8 @@ func (c *RecentCache) Fill(ctx context.Context, room string, messages []chat.Mes
 		}
 	}
 	if len(messages) == 0 {
-		return nil
+		_, err := c.store.run(ctx, "fill recent messages", fillEmpty, []string{c.key(room)}, emptyRoom, c.ttl.Milliseconds())
+		return err
 	}
 	messages = messages[max(0, len(messages)-c.keep):]
 	args := c.args(messages, seqText(before(messages)), seqText(messages[len(messages)-1].Seq+1))

@@ -234,7 +234,7 @@ func TestRecentCacheLimits(t *testing.T) {
 	cache := fresh(t, client).RecentCache(redisstore.RecentCacheConfig{Messages: 3, TTL: time.Minute})
 	get := func() []chat.Message {
 		t.Helper()
-		got, err := cache.Get(t.Context(), "r")
+		got, _, err := cache.Get(t.Context(), "r")
 		require.NoError(t, err)
 		return got
 	}

@@ -221,9 +221,11 @@ type Members interface {
 // Changing what was given or returned changes nothing held.
 type RecentCache interface {
 	// Get returns the last messages held for room, ascending and contiguous.
-	// Get returns an empty slice when it holds none.
+	// Get says whether the room is held.
+	// A room that is not held has no messages.
+	// A room that is held and has none has none in the store either, as far as the cache was told.
 	// Whether they reach back far enough is the caller's to judge.
-	Get(ctx context.Context, room string) ([]Message, error)
+	Get(ctx context.Context, room string) (messages []Message, held bool, err error)
 	// Add puts messages that were just stored into their rooms.
 	// The messages ascend in each room, and are contiguous within the call.
 	// A room that holds messages up to the one just before is extended.
@@ -233,7 +235,9 @@ type RecentCache interface {
 	Add(ctx context.Context, messages ...Message) error
 	// Fill gives the cache what was read from the store: messages of one room, ascending and contiguous.
 	// Where the room is held, Fill only adds what stands before, or connects and follows.
+	// Messages that connect to nothing take the place of a room held without messages.
 	// What is held already stays.
+	// No messages say that the room has none: it is held, unless it was.
 	Fill(ctx context.Context, room string, messages []Message) error
 }
 

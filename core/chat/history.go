@@ -39,7 +39,10 @@ func (s *Service) Since(ctx context.Context, room string, since, seen uint64) (P
 	if err != nil {
 		return Page{}, err
 	}
-	held := s.recent.get(ctx, room)
+	held, known := s.recent.get(ctx, room)
+	if known && len(held) == 0 && since == 0 && seen == 0 {
+		return Page{Recovered: true}, nil
+	}
 	if len(held) == 0 || held[len(held)-1].Seq < seen {
 		// A crowd that comes back to a cold room has missed little: one read is enough for most.
 		p, err := s.load(ctx, room, seen)
@@ -110,8 +113,11 @@ func (s *Service) History(ctx context.Context, who Author, room string, r Range)
 
 // cached returns the newest messages if the cache holds enough of them.
 func (s *Service) cached(ctx context.Context, room string, seen uint64) (Page, bool) {
-	held := s.recent.get(ctx, room)
+	held, known := s.recent.get(ctx, room)
 	n := len(held)
+	if known && n == 0 && seen == 0 {
+		return Page{Recovered: true}, true
+	}
 	if n == 0 || held[n-1].Seq < seen || (n < s.cfg.Recent && held[0].Seq != 1) {
 		return Page{}, false
 	}
@@ -190,6 +196,9 @@ func (s *Service) read(ctx context.Context, room string) (Page, error) {
 		_, last, err := s.cfg.Store.Bounds(ctx, room)
 		if err != nil {
 			return Page{}, fmt.Errorf("read room: %w", err)
+		}
+		if last == 0 {
+			s.recent.fill(ctx, room, nil)
 		}
 		return Page{Last: last, Recovered: true}, nil
 	}

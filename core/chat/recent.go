@@ -39,19 +39,20 @@ func newRecent(cfg Config) *recent {
 	}
 }
 
-// get returns what the cache holds for room, nothing if it does not answer.
-func (r *recent) get(ctx context.Context, room string) (held []Message) {
+// get returns what the cache holds for room, and whether it does, which it does not if there is no answer.
+func (r *recent) get(ctx context.Context, room string) (messages []Message, held bool) {
 	r.mu.Lock()
 	behind := r.behind[room] > 0
 	r.mu.Unlock()
 	if behind {
-		return nil
+		return nil, false
 	}
 	_ = r.ask(ctx, "recent messages were not read from the cache", []string{room}, func(ctx context.Context) (err error) {
-		held, err = r.cache.Get(ctx, room)
+		messages, held, err = r.cache.Get(ctx, room)
+		held = held && err == nil
 		return err
 	})
-	return held
+	return messages, held
 }
 
 // add gives the cache messages that were just stored.
@@ -189,7 +190,7 @@ func (r *recent) catchUp(ctx context.Context, room string, noted int) bool {
 		if len(messages) > 0 {
 			err = r.cache.Add(ctx, messages...)
 		} else {
-			_, err = r.cache.Get(ctx, room)
+			_, _, err = r.cache.Get(ctx, room)
 		}
 	}
 	gone := err != nil && (noAnswer(err) || ctx.Err() != nil)

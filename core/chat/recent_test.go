@@ -37,9 +37,9 @@ func (f *fragile) reach(ctx context.Context) error {
 	return nil
 }
 
-func (f *fragile) Get(ctx context.Context, room string) ([]chat.Message, error) {
+func (f *fragile) Get(ctx context.Context, room string) ([]chat.Message, bool, error) {
 	if err := f.reach(ctx); err != nil {
-		return nil, err
+		return nil, false, err
 	}
 	return f.RecentCache.Get(ctx, room)
 }
@@ -95,7 +95,7 @@ func TestACacheThatDoesNotAnswerHoldsNobodyUp(t *testing.T) {
 
 				// As another node reads it, without anything having been said since.
 				for room, last := range map[string]uint64{"hall": 23, "new": 20, "bar": 3} {
-					held, err := cache.RecentCache.Get(t.Context(), room)
+					held, _, err := cache.RecentCache.Get(t.Context(), room)
 					require.NoError(t, err)
 					require.NotEmpty(t, held, room)
 					assert.Equal(t, last, held[len(held)-1].Seq, "the end of %s is missing", room)
@@ -162,7 +162,7 @@ func TestAMessageOfUnknownOutcomeReachesTheCache(t *testing.T) {
 	draft := chat.Draft{Room: "hall", Text: "x", Author: ada, ClientID: "c2"}
 	last := func(t *testing.T, f *fixture, cache chat.RecentCache) {
 		time.Sleep(5 * time.Second) // of the bubble
-		held, err := cache.Get(t.Context(), "hall")
+		held, _, err := cache.Get(t.Context(), "hall")
 		require.NoError(t, err)
 		require.NotEmpty(t, held)
 		assert.EqualValues(t, 2, held[len(held)-1].Seq)
@@ -276,4 +276,55 @@ func TestACrowdThatComesBackToAColdRoomReadsTheStoreOnce(t *testing.T) {
 	close(release)
 	wg.Wait()
 	assert.EqualValues(t, 1, st.lists.Load())
+}
+
+// However many join a room in which nobody has said anything, the store is read once; and what is said then, here or on
+// another node, everybody gets.
+func TestAnEmptyRoomIsReadOnce(t *testing.T) {
+	cache, st := memory.NewRecentCache(memory.RecentCacheConfig{}), &store{MessageStore: memory.NewMessages()}
+	node := func() *fixture { return open(t, func(c *chat.Config, _ *store) { c.Cache, c.Store = cache, st }) }
+	here, there := node(), node()
+	want := func(last uint64) {
+		t.Helper()
+		for _, f := range []*fixture{here, there} {
+			p, err := f.Newest(t.Context(), "hall", 0)
+			require.NoError(t, err)
+			assert.Equal(t, last, p.Last)
+			assert.Len(t, p.Messages, int(last))
+			assert.True(t, p.Recovered)
+			p, err = f.Since(t.Context(), "hall", 0, 0)
+			require.NoError(t, err)
+			assert.Equal(t, last, p.Last)
+			assert.Len(t, p.Messages, int(last))
+			assert.True(t, p.Recovered)
+		}
+	}
+	for range 10 {
+		want(0)
+	}
+	assert.EqualValues(t, 1, st.lists.Load())
+	p, err := here.Since(t.Context(), "hall", 7, 0)
+	require.NoError(t, err)
+	assert.False(t, p.Recovered, "a client that remembers messages of another store is told")
+	lists := st.lists.Load()
+	there.send(t, "hall", "x", "")
+	want(1)
+	there.send(t, "hall", "x", "")
+	want(2)
+	assert.Equal(t, lists, st.lists.Load())
+}
+
+// Whoever knows of a message is not told that the room is empty, whatever the cache holds.
+func TestAnEmptyRoomIsReadAgainForWhoKnowsBetter(t *testing.T) {
+	cache := memory.NewRecentCache(memory.RecentCacheConfig{})
+	f := open(t, func(c *chat.Config, _ *store) { c.Cache = cache })
+	require.NoError(t, cache.Fill(t.Context(), "hall", nil))
+	_, err := f.store.MessageStore.Append(t.Context(), []chat.Message{{Room: "hall", ID: "m", Author: ada, Text: "x"}})
+	require.NoError(t, err)
+	for range 2 {
+		p, err := f.Newest(t.Context(), "hall", 1)
+		require.NoError(t, err)
+		assert.EqualValues(t, 1, p.Last)
+	}
+	assert.EqualValues(t, 1, f.store.lists.Load())
 }
