@@ -7,8 +7,9 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
+	"strconv"
 	"strings"
+	"sync/atomic"
 	"time"
 	"unicode/utf8"
 
@@ -112,12 +113,24 @@ type VerifierConfig struct {
 	// Leeway is how far the issuer's clock may be off, in either direction. Default none, which
 	// suits one machine; a few seconds suit several.
 	Leeway time.Duration
+	// Remember is how many tokens are remembered whose signature was found right, at some 30 bytes each, so that it is computed
+	// once. All else is checked at each call: the time, the audience, and that Keys still has the key, the very one. So a key that
+	// retires or is withdrawn is refused as soon as it would be otherwise. Default 65,536; a negative number remembers none.
+	Remember int
 	// Now is the clock. Default time.Now.
 	Now func() time.Time
 }
 
 // Verifier checks tokens. Its methods may be called from many goroutines.
-type Verifier struct{ cfg VerifierConfig }
+type Verifier struct {
+	cfg    VerifierConfig
+	signed *signatures
+	// last is the last header that was read: tokens of one key have the same one.
+	last atomic.Pointer[readHeader]
+}
+
+// readHeader is the segment of a header, and the key that it names.
+type readHeader struct{ segment, keyID string }
 
 var _ auth.TokenVerifier = (*Verifier)(nil)
 
@@ -133,7 +146,10 @@ func NewVerifier(cfg VerifierConfig) (*Verifier, error) {
 	if cfg.Now == nil {
 		cfg.Now = time.Now
 	}
-	return &Verifier{cfg: cfg}, nil
+	if cfg.Remember == 0 {
+		cfg.Remember = 65_536
+	}
+	return &Verifier{cfg: cfg, signed: &signatures{most: cfg.Remember}}, nil
 }
 
 // Verify returns what the token says. It returns auth.ErrTokenInvalid, which wraps the reason, for
@@ -143,30 +159,47 @@ func (v *Verifier) Verify(ctx context.Context, token, audience string) (auth.Cla
 	if err := checkForm(token); err != nil {
 		return auth.Claims{}, auth.ErrTokenInvalid.Because(err)
 	}
-	parser := jwt.NewParser(
-		jwt.WithValidMethods([]string{algorithm}),
-		jwt.WithStrictDecoding(),
+	segments := strings.Split(token, ".")
+	if len(segments) != 3 {
+		return auth.Claims{}, auth.ErrTokenInvalid.Because(fmt.Errorf("it has %d segments, want 3", len(segments)))
+	}
+	keyID, err := v.header(segments[0])
+	if err != nil {
+		return auth.Claims{}, auth.ErrTokenInvalid.Because(err)
+	}
+	var body claims
+	text, err := b64.DecodeString(segments[1])
+	if err == nil {
+		err = json.Unmarshal(text, &body)
+	}
+	if err != nil {
+		return auth.Claims{}, auth.ErrTokenInvalid.Because(err)
+	}
+	key, err := v.key(ctx, keyID)
+	if err != nil {
+		return auth.Claims{}, err
+	}
+	name := v.signed.name(key, token)
+	known := v.signed.has(name)
+	if !known {
+		err := checkSignature(token[:len(token)-len(segments[2])-1], segments[2], key)
+		if err != nil {
+			return auth.Claims{}, auth.ErrTokenInvalid.Because(err)
+		}
+	}
+	err = jwt.NewValidator(
 		jwt.WithIssuer(v.cfg.Issuer),
 		jwt.WithAudience(audience),
 		jwt.WithExpirationRequired(),
 		jwt.WithIssuedAt(),
 		jwt.WithLeeway(v.cfg.Leeway),
 		jwt.WithTimeFunc(v.cfg.Now),
-	)
-	var body claims
-	var unavailable error
-	_, err := parser.ParseWithClaims(token, &body, func(t *jwt.Token) (any, error) {
-		key, err := v.key(ctx, t)
-		if err != nil && !errors.Is(err, auth.ErrTokenInvalid) {
-			unavailable = err
-		}
-		return key, err
-	})
-	if unavailable != nil {
-		return auth.Claims{}, unavailable
-	}
+	).Validate(&body)
 	if err != nil {
 		return auth.Claims{}, auth.ErrTokenInvalid.Because(err)
+	}
+	if !known {
+		v.signed.add(name)
 	}
 	c := auth.Claims{
 		ID:        body.ID,
@@ -186,27 +219,45 @@ func (v *Verifier) Verify(ctx context.Context, token, audience string) (auth.Cla
 	return c, nil
 }
 
-// key checks the header, strictly, before it asks the source.
-func (v *Verifier) key(ctx context.Context, t *jwt.Token) (ed25519.PublicKey, error) {
-	segment, _, _ := strings.Cut(t.Raw, ".")
+// header reads the header, strictly, and returns the key that it names.
+func (v *Verifier) header(segment string) (string, error) {
+	if last := v.last.Load(); last != nil && last.segment == segment {
+		return last.keyID, nil
+	}
 	raw, err := b64.DecodeString(segment)
 	if err != nil {
-		return nil, auth.ErrTokenInvalid.Because(err)
+		return "", err
 	}
 	var h header
 	if err := h.decode(raw); err != nil {
-		return nil, auth.ErrTokenInvalid.Because(err)
+		return "", err
 	}
-	key, err := v.cfg.Keys(ctx, h.keyID)
+	v.last.Store(&readHeader{strings.Clone(segment), h.keyID})
+	return h.keyID, nil
+}
+
+// key asks the source.
+func (v *Verifier) key(ctx context.Context, id string) (ed25519.PublicKey, error) {
+	key, err := v.cfg.Keys(ctx, id)
 	switch {
 	case errors.Is(err, fault.NotFound):
 		return nil, auth.ErrTokenInvalid.Because(err)
+	case errors.Is(err, auth.ErrTokenInvalid):
+		return nil, err
 	case err != nil:
 		return nil, fmt.Errorf("jwtauth: find the key: %w", fault.Wrap(fault.Unavailable, err))
 	case len(key) != ed25519.PublicKeySize:
 		return nil, fmt.Errorf("jwtauth: find the key: %w", fault.Wrap(fault.Unavailable, errors.New("the source returned no Ed25519 key")))
 	}
 	return key, nil
+}
+
+func checkSignature(signed, segment string, key ed25519.PublicKey) error {
+	signature, err := b64.DecodeString(segment)
+	if err != nil {
+		return err
+	}
+	return jwt.SigningMethodEdDSA.Verify(signed, signature, key)
 }
 
 // checkForm refuses what base64 decoders pass over: line breaks, and anything around the segments.
@@ -338,38 +389,88 @@ func members(data []byte) (object, error) {
 	if !utf8.Valid(data) {
 		return nil, errors.New("not UTF-8")
 	}
-	d := json.NewDecoder(bytes.NewReader(data))
-	if t, err := d.Token(); err != nil || t != json.Delim('{') {
+	if !json.Valid(data) {
+		return nil, errors.New("not JSON")
+	}
+	// It is valid, so that what follows need not look for anything else.
+	at := space(data, 0)
+	if data[at] != '{' {
 		return nil, errors.New("not a JSON object")
 	}
-	m := object{}
-	for d.More() {
-		name, err := d.Token()
-		if err != nil {
-			return nil, errors.New("not a JSON object")
+	m := make(object, 12)
+	for at = space(data, at+1); data[at] != '}'; at = space(data, at) {
+		if data[at] == ',' {
+			at = space(data, at+1)
 		}
-		key, ok := name.(string)
-		if _, twice := m[key]; !ok || twice {
+		end := valueEnd(data, at)
+		var name string
+		if err := text(data[at:end], &name); err != nil {
+			return nil, err
+		}
+		if _, twice := m[name]; twice {
 			return nil, errors.New("a member stands there twice")
 		}
-		var value json.RawMessage
-		if err := d.Decode(&value); err != nil {
-			return nil, errors.New("not a JSON object")
-		}
-		m[key] = value
-	}
-	if _, err := d.Token(); err != nil {
-		return nil, errors.New("not a JSON object")
-	}
-	if _, err := d.Token(); !errors.Is(err, io.EOF) {
-		return nil, errors.New("something follows the JSON object")
+		at = space(data, space(data, end)+1) // the colon is between
+		end = valueEnd(data, at)
+		m[name] = data[at:end]
+		at = end
 	}
 	return m, nil
 }
 
+// space returns where the white space ends that begins at i in valid JSON.
+func space(data []byte, i int) int {
+	for data[i] == ' ' || data[i] == '\t' || data[i] == '\n' || data[i] == '\r' {
+		i++
+	}
+	return i
+}
+
+// valueEnd returns where the value ends that begins at i in valid JSON, within an object.
+func valueEnd(data []byte, i int) int {
+	for depth := 0; ; i++ {
+		switch data[i] {
+		case '"':
+			for i++; data[i] != '"'; i++ {
+				if data[i] == '\\' {
+					i++
+				}
+			}
+			if depth == 0 {
+				return i + 1
+			}
+		case '{', '[':
+			depth++
+		case '}', ']':
+			if depth == 0 {
+				return i // of a number, or a word
+			}
+			if depth--; depth == 0 {
+				return i + 1
+			}
+		case ',', ' ', '\t', '\n', '\r':
+			if depth == 0 {
+				return i
+			}
+		}
+	}
+}
+
+// text reads a string of valid JSON.
+func text(raw []byte, to *string) error {
+	if raw[0] == '"' && bytes.IndexByte(raw, '\\') < 0 {
+		*to = string(raw[1 : len(raw)-1])
+		return nil
+	}
+	if raw[0] != '"' {
+		return errors.New("not a string")
+	}
+	return json.Unmarshal(raw, to)
+}
+
 // text reads a member that is a string, if it is there.
 func (m object) text(name string, to *string) error {
-	if raw, ok := m[name]; ok && (string(raw) == "null" || json.Unmarshal(raw, to) != nil) {
+	if raw, ok := m[name]; ok && text(raw, to) != nil {
 		return errors.New(name + " is not a string")
 	}
 	return nil
@@ -384,8 +485,10 @@ func (m object) moment(name string, to *int64, most int64) error {
 	if !ok {
 		return nil
 	}
-	if json.Unmarshal(raw, to) != nil || *to <= 0 || *to > most {
+	n, err := strconv.ParseInt(string(raw), 10, 64) // a number of JSON begins with no plus sign
+	if err != nil || n <= 0 || n > most {
 		return errors.New(name + " is not a time in whole numbers")
 	}
+	*to = n
 	return nil
 }
