@@ -1,0 +1,126 @@
+package realtime_test
+
+import (
+	"context"
+	"fmt"
+	"sync"
+	"sync/atomic"
+	"testing"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/parley-chat/parley/adapters/memory"
+	"github.com/parley-chat/parley/core/chat"
+	"github.com/parley-chat/parley/core/realtime"
+	"github.com/parley-chat/parley/core/socket"
+	"github.com/parley-chat/parley/core/user"
+)
+
+// readStore counts what is read of a store of messages.
+type readStore struct {
+	chat.MessageStore
+	reads atomic.Int64
+}
+
+func (s *readStore) List(ctx context.Context, room string, r chat.Range) ([]chat.Message, error) {
+	s.reads.Add(1)
+	return s.MessageStore.List(ctx, room, r)
+}
+
+// door is a hub with a room that has messages, and nothing cached.
+type door struct {
+	hub   *realtime.Hub
+	store *readStore
+}
+
+func newDoor(tb testing.TB, messages int) *door {
+	tb.Helper()
+	d := &door{store: &readStore{MessageStore: memory.NewMessages()}}
+	for i := range messages {
+		m := chat.Message{Room: "hall", ID: fmt.Sprintf("01JPARLEY%017d", i), Author: chat.Author{ID: "ada", Name: "Ada"}, Text: text}
+		_, err := d.store.Append(tb.Context(), []chat.Message{m})
+		require.NoError(tb, err)
+	}
+	s, err := chat.New(chat.Config{
+		Store: d.store, Rooms: memory.NewRooms(), Members: memory.NewMembers(), Cache: memory.NewRecentCache(memory.RecentCacheConfig{}),
+	})
+	require.NoError(tb, err)
+	d.hub, err = realtime.NewHub(realtime.HubConfig{Chat: s, Fanout: memory.NewFanout().Node(), Presence: memory.NewPresence(), Rate: -1})
+	require.NoError(tb, err)
+	ctx, cancel := context.WithCancel(context.Background())
+	var wg sync.WaitGroup
+	wg.Go(func() { _ = s.Run(ctx) })
+	wg.Go(func() { _ = d.hub.Run(ctx) })
+	tb.Cleanup(func() { cancel(); wg.Wait() })
+	return d
+}
+
+// answer is a connection that hands over what it is sent first.
+type answer struct {
+	first chan string
+	once  sync.Once
+}
+
+func (a *answer) Send(f *socket.Frame) error {
+	for m := range f.Messages() {
+		a.once.Do(func() { a.first <- string(m.Payload()) })
+	}
+	return nil
+}
+
+func (*answer) Queued() int       { return 0 }
+func (*answer) Close(int, string) {}
+
+var joinHall = []byte(`{"id":1,"event":"join_room","data":{"room":"hall"}}`)
+
+// join lets somebody come, join and go, and returns what they were answered.
+func (d *door) join(tb testing.TB, who user.ID) string {
+	conn := &answer{first: make(chan string, 1)}
+	in, err := d.hub.Accept(conn, socket.Hello{Identity: socket.Identity{UserID: who, Name: "Somebody"}})
+	if err != nil {
+		tb.Fatal(err)
+	}
+	in.Receive(joinHall, false)
+	got := <-conn.first
+	in.Disconnected()
+	return got
+}
+
+// However many join a room after a start, the store is read once.
+func TestARoomIsReadFromTheStoreOnceHoweverManyJoin(t *testing.T) {
+	t.Parallel()
+	for _, messages := range []int{0, 1, 10, 30} {
+		d := newDoor(t, messages)
+		for i := range 100 {
+			assert.Contains(t, d.join(t, user.ID(fmt.Sprint(i))), fmt.Sprintf(`"seq":%d`, messages))
+		}
+		assert.EqualValues(t, 1, d.store.reads.Load(), "%d messages", messages)
+	}
+}
+
+// What a join takes of memory that must be given back again is bounded: it is the ten messages, mostly.
+func TestAJoinAllocatesLittle(t *testing.T) {
+	for messages, most := range map[int]float64{0: 60, 10: 70} {
+		d := newDoor(t, messages)
+		d.join(t, "ada")
+		got := testing.AllocsPerRun(200, func() { d.join(t, "ada") })
+		assert.LessOrEqual(t, got, most, "allocations with %d messages", messages)
+		t.Logf("%d messages: %v allocations", messages, got)
+	}
+}
+
+// BenchmarkJoin is somebody who comes, joins a room whose last messages are cached, and goes. What a connection and the store of
+// memberships cost is left out.
+func BenchmarkJoin(b *testing.B) {
+	for _, messages := range []int{0, 10} {
+		b.Run(fmt.Sprintf("messages=%d", messages), func(b *testing.B) {
+			d := newDoor(b, messages)
+			d.join(b, "ada")
+			b.ReportAllocs()
+			for b.Loop() {
+				d.join(b, "ada")
+			}
+		})
+	}
+}
