@@ -32,6 +32,8 @@ func newKept(db *bun.DB, d *dialect) *kept {
 
 // get returns the statement of a text that has a question mark for each argument, and is no caller's. It returns nil when no
 // more is kept.
+//
+//nolint:sqlclosecheck // close closes what is kept
 func (k *kept) get(ctx context.Context, text string) (*sql.Stmt, error) {
 	k.mu.RLock()
 	stmt, full, closed := k.ready[text], len(k.ready) >= maxKept, k.closed
@@ -62,7 +64,7 @@ func (k *kept) get(ctx context.Context, text string) (*sql.Stmt, error) {
 
 // query runs a statement and gives each row to scan.
 func (k *kept) query(ctx context.Context, text string, args []any, scan func(scan func(...any) error) error) error {
-	stmt, err := k.get(ctx, text)
+	stmt, err := k.get(ctx, text) //nolint:sqlclosecheck // it is kept
 	if err != nil {
 		return err
 	}
@@ -99,7 +101,7 @@ func (k *kept) one(ctx context.Context, text string, args []any, to ...any) erro
 
 // exec runs a statement that returns nothing.
 func (k *kept) exec(ctx context.Context, text string, args []any) error {
-	stmt, err := k.get(ctx, text)
+	stmt, err := k.get(ctx, text) //nolint:sqlclosecheck // it is kept
 	if err != nil {
 		return err
 	}

@@ -301,13 +301,6 @@ type Nonces struct{ db *database }
 
 var _ auth.Nonces = (*Nonces)(nil)
 
-type nonceRow struct {
-	bun.BaseModel `bun:"table:parley_nonces"`
-
-	Name      string `bun:"name,pk"`
-	ExpiresAt int64  `bun:"expires_at"`
-}
-
 // Spend implements auth.Nonces.
 func (s *Nonces) Spend(ctx context.Context, name string, expires time.Time) (bool, error) {
 	if !storable(name) {

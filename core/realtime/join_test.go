@@ -101,7 +101,7 @@ func TestARoomIsReadFromTheStoreOnceHoweverManyJoin(t *testing.T) {
 
 // What a join takes of memory that must be given back again is bounded: it is the ten messages, mostly.
 func TestAJoinAllocatesLittle(t *testing.T) {
-	for messages, most := range map[int]float64{0: 60, 10: 70} {
+	for messages, most := range map[int]float64{0: 90, 10: 100} {
 		d := newDoor(t, messages)
 		d.join(t, "ada")
 		got := testing.AllocsPerRun(200, func() { d.join(t, "ada") })
