@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math/rand/v2"
 	"strings"
 	"sync"
 	"time"
@@ -77,6 +78,13 @@ func pattern(n int) []byte {
 		b = fmt.Appendf(b, "%x.", i)
 	}
 	return b[:n]
+}
+
+// noise returns n bytes that cannot be compressed, always the same.
+func noise(n int) []byte {
+	b := make([]byte, n)
+	_, _ = rand.NewChaCha8([32]byte{}).Read(b) // never fails
+	return b
 }
 
 func brief(b []byte) string {
@@ -169,7 +177,7 @@ func goneOnce(ctx context.Context, p Pipe) error {
 
 // stall sends until the operating system takes no more.
 func stall(ctx context.Context, p Pipe) (sent int, err error) {
-	f := frame(pattern(stallFrame), false)
+	f := frame(noise(stallFrame), true)
 	for sent*stallFrame < stallMost {
 		if ctx.Err() != nil {
 			return sent, ctx.Err()
@@ -360,7 +368,7 @@ func connStalled(ctx context.Context, p Pipe) error {
 		return err
 	}
 	before := p.Server.Queued()
-	f := frame(pattern(stallFrame), false)
+	f := frame(noise(stallFrame), true)
 	for range 16 {
 		if err := p.Server.Send(f); err != nil {
 			return fmt.Errorf("calling Send with %d bytes queued: %w", p.Server.Queued(), err)
@@ -378,9 +386,9 @@ func connDrains(ctx context.Context, p Pipe) error {
 	if err != nil {
 		return err
 	}
-	want := pattern(stallFrame)
+	want := noise(stallFrame)
 	for range sent {
-		if err := readWant(ctx, p.Client, want, false); err != nil {
+		if err := readWant(ctx, p.Client, want, true); err != nil {
 			return err
 		}
 	}

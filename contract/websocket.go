@@ -3,6 +3,7 @@ package contract
 import (
 	"bufio"
 	"bytes"
+	"compress/flate"
 	"context"
 	"crypto/rand"
 	"crypto/sha1"
@@ -15,6 +16,7 @@ import (
 	"net/http"
 	"net/url"
 	"slices"
+	"strings"
 	"time"
 )
 
@@ -26,6 +28,8 @@ const (
 	opClose        = 0x8
 	opPing         = 0x9
 	opPong         = 0xa
+
+	rsv1 = 0x40 // says that a message is compressed
 )
 
 // maxClientFrame bounds what a [Client] believes a frame's header.
@@ -34,8 +38,9 @@ const maxClientFrame = 64 << 20
 // errCut says that the client itself has cut its connection.
 var errCut = errors.New("contract: the client has cut the connection")
 
-// DialWebSocket connects a WebSocket client (RFC 6455, no extensions) to rawURL ("ws://…" or
-// "http://…") with the given request header, which may be nil. The client does nothing by itself: it reads when
+// DialWebSocket connects a WebSocket client (RFC 6455) to rawURL ("ws://…" or
+// "http://…") with the given request header, which may be nil. If that offers permessage-deflate as Sec-WebSocket-Extensions and the
+// server agrees, the client reads messages that are compressed without context takeover (RFC 7692); it compresses nothing itself. The client does nothing by itself: it reads when
 // it is told to, so that a test can be a slow or silent client. Whoever dials cuts.
 //
 // A refused handshake is an error that names the HTTP status.
@@ -80,8 +85,9 @@ type webSocket struct {
 	br   *bufio.Reader
 	kept []Message // read by Ping, not yet by Read
 
+	deflate   bool   // messages may be compressed
 	partial   []byte // of a fragmented message
-	partialOp byte   // 0 when there is none
+	partialOp byte   // 0 when there is none, with rsv1 when it is compressed
 	closeSent bool
 	cut       bool
 }
@@ -121,6 +127,11 @@ func (c *webSocket) handshake(ctx context.Context, req *http.Request, key string
 		sum := sha1.Sum([]byte(key + "258EAFA5-E914-47DA-95CA-C5AB0DC85B11")) // RFC 6455 section 4.2.2
 		if want := base64.StdEncoding.EncodeToString(sum[:]); res.Header.Get("Sec-WebSocket-Accept") != want {
 			return fmt.Errorf("Sec-WebSocket-Accept is %q, want %q", res.Header.Get("Sec-WebSocket-Accept"), want)
+		}
+		answer := res.Header.Get("Sec-WebSocket-Extensions")
+		c.deflate = strings.HasPrefix(answer, "permessage-deflate")
+		if answer != "" && (!c.deflate || !strings.HasPrefix(req.Header.Get("Sec-WebSocket-Extensions"), "permessage-deflate")) {
+			return fmt.Errorf("Sec-WebSocket-Extensions is %q, which was not offered", answer)
 		}
 		return nil
 	})
@@ -215,12 +226,12 @@ func (c *webSocket) read() (Message, byte, error) {
 			}
 		case opClose:
 			return Message{}, 0, c.closed(payload)
-		case opText, opBinary:
+		case opText, opBinary, opText | rsv1, opBinary | rsv1:
 			if c.partialOp != 0 {
 				return Message{}, 0, errors.New("a message began inside another")
 			}
 			if final {
-				return Message{Payload: payload, Binary: op == opBinary}, op, nil
+				return whole(op, payload)
 			}
 			c.partialOp, c.partial = op, payload
 		case opContinuation:
@@ -229,14 +240,28 @@ func (c *webSocket) read() (Message, byte, error) {
 			}
 			c.partial = append(c.partial, payload...)
 			if final {
-				m, op := Message{Payload: c.partial, Binary: c.partialOp == opBinary}, c.partialOp
+				payload, op := c.partial, c.partialOp
 				c.partialOp, c.partial = 0, nil
-				return m, op, nil
+				return whole(op, payload)
 			}
 		default:
 			return Message{}, 0, fmt.Errorf("a frame has the unknown opcode %#x", op)
 		}
 	}
+}
+
+// whole makes a message of its payload, and of the opcode of its first frame.
+func whole(op byte, payload []byte) (Message, byte, error) {
+	if op&rsv1 != 0 {
+		// What a message lacks, and an empty last block (RFC 7692 section 7.2.2).
+		r := flate.NewReader(io.MultiReader(bytes.NewReader(payload), strings.NewReader("\x00\x00\xff\xff\x01\x00\x00\xff\xff")))
+		var err error
+		if payload, err = io.ReadAll(io.LimitReader(r, maxClientFrame)); err != nil {
+			return Message{}, 0, fmt.Errorf("a compressed message cannot be inflated: %w", err)
+		}
+		op &^= rsv1
+	}
+	return Message{Payload: payload, Binary: op == opBinary}, op, nil
 }
 
 // closed answers a close frame and returns it as an error.
@@ -256,13 +281,14 @@ func (c *webSocket) closed(payload []byte) error {
 	return found
 }
 
+// readFrame returns opcodes with rsv1, if that is set.
 func (c *webSocket) readFrame() (final bool, op byte, payload []byte, err error) {
 	var head [8]byte
 	if _, err := io.ReadFull(c.br, head[:2]); err != nil {
 		return false, 0, nil, err
 	}
-	final, op = head[0]&0x80 != 0, head[0]&0x0f
-	if head[0]&0x70 != 0 || head[1]&0x80 != 0 {
+	final, op = head[0]&0x80 != 0, head[0]&(0x0f|rsv1)
+	if head[0]&0x30 != 0 || (op&rsv1 != 0 && !c.deflate) || head[1]&0x80 != 0 {
 		return false, 0, nil, fmt.Errorf("a frame begins with %#x: reserved bits or a mask", head[:2])
 	}
 	n := uint64(head[1])
@@ -277,7 +303,7 @@ func (c *webSocket) readFrame() (final bool, op byte, payload []byte, err error)
 	if err != nil {
 		return false, 0, nil, err
 	}
-	if n > maxClientFrame || (op >= opClose && (n > 125 || !final)) {
+	if n > maxClientFrame || (op&0x0f >= opClose && (n > 125 || !final)) {
 		return false, 0, nil, fmt.Errorf("a frame with opcode %#x has %d bytes", op, n)
 	}
 	payload = make([]byte, n)

@@ -41,6 +41,7 @@ type conn struct {
 	pinged   uint32        // tick of our last ping; used by the ticker only
 	place    int32         // index in Server.conns, guarded by Server.mu
 
+	compress   bool   // agreed in the handshake
 	unwatched  bool   // neither pinged nor cut for its silence
 	tooLarge   uint16 // the code for a message that is longer than maxMessage
 	maxMessage int32
@@ -54,6 +55,9 @@ var _ socket.Conn = (*conn)(nil)
 
 // Send writes f at once if nothing is queued, and queues what the operating system did not take.
 func (c *conn) Send(f *socket.Frame) error {
+	if c.compress {
+		f = f.Deflated(c.server.cfg.CompressFrom)
+	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if c.state&closing != 0 {
@@ -213,7 +217,7 @@ func (c *conn) receive(b []byte) {
 	if in == nil {
 		in = &fresh
 	}
-	code, done := in.feed(b, int(c.maxMessage), c)
+	code, done := in.feed(b, int(c.maxMessage), c.compress, c)
 	switch {
 	case done || in.idle():
 		c.in = nil

@@ -110,7 +110,7 @@ func benchmarkHub(b *testing.B, conns, rooms, each int) {
 	}
 	fds, clients := make([]int, conns), make([]*counted, conns)
 	for i := range fds {
-		fds[i] = dialBare(b, address)
+		fds[i] = dialBare(b, address, "")
 		clients[i] = <-all
 		receiver := <-in
 		expect(clients[i:i+1], each)

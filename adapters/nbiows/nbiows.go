@@ -3,7 +3,7 @@
 //
 // net/http accepts and upgrades; then the connection is handed to the poller of
 // github.com/lesismal/nbio v1.6.12 (epoll, kqueue). Framing follows RFC 6455 with
-// header rules and masking from github.com/gobwas/ws v1.4.0. There are no extensions, so no compression.
+// header rules and masking from github.com/gobwas/ws v1.4.0.
 //
 // # Guarantees
 //
@@ -17,6 +17,9 @@
 //     found at the byte where it happens) or 4413. The close frame is followed by a half-close,
 //     and what the peer still sends is read and thrown away, so that no reset destroys it.
 //   - Of pings that cannot be answered yet, the latest MaxPongs are answered.
+//   - With Compress, a message is compressed once for all connections that agreed to it (permessage-deflate, RFC 7692, without context
+//     takeover), and in what a client compresses, MaxMessage holds for what it is inflated: nothing is made beyond it. An idle connection holds
+//     nothing for it. Data that cannot be inflated end the connection with 1007.
 //   - Data that a client sends together with its handshake is not lost.
 //   - Times are kept by one ticker in steps of at most a second: things happen up to two steps late.
 //

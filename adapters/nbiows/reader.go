@@ -27,6 +27,7 @@ type reader struct {
 	content []byte    // what has come of a message, unmasked
 	opcode  ws.OpCode // of that message; OpContinuation while there is none
 	checked int       // how many bytes of content are whole UTF-8 characters
+	deflate bool      // it is compressed
 }
 
 // idle reports whether the reader waits for nothing, and so may be thrown away.
@@ -34,12 +35,13 @@ func (r *reader) idle() bool { return len(r.begun) == 0 && r.opcode == ws.OpCont
 
 // feed takes the bytes that have come, and hands whole messages and control frames to s. It unmasks in
 // place, so it changes b, and keeps nothing of it. A code other than zero says how the
-// connection fails; then, and when done, the reader must not be used any more.
-func (r *reader) feed(b []byte, limit int, s sink) (code int, done bool) {
+// connection fails; then, and when done, the reader must not be used any more. compress says that messages may be compressed; limit is
+// for their length as they are sent and inflated.
+func (r *reader) feed(b []byte, limit int, compress bool, s sink) (code int, done bool) {
 	for len(b) > 0 {
 		if r.left > 0 {
 			n := min(r.left, len(b))
-			if code := r.more(b[:n], s); code != 0 {
+			if code := r.more(b[:n], limit, s); code != 0 {
 				return code, true
 			}
 			b = b[n:]
@@ -51,13 +53,13 @@ func (r *reader) feed(b []byte, limit int, s sink) (code int, done bool) {
 				r.begun = append(r.begun, b...)
 				return 0, false
 			}
-			if code := r.refuse(h, limit); code != 0 {
+			if code := r.refuse(h, limit, compress); code != 0 {
 				return code, true
 			}
 			switch {
 			case int64(len(b)-n) >= h.Length:
 				end := n + int(h.Length)
-				if code, done := r.handle(h, b[n:end], s); done {
+				if code, done := r.handle(h, b[n:end], limit, s); done {
 					return code, true
 				}
 				b = b[end:]
@@ -77,7 +79,7 @@ func (r *reader) feed(b []byte, limit int, s sink) (code int, done bool) {
 			if h, n = parseHeader(r.begun); n == 0 {
 				continue
 			}
-			if code := r.refuse(h, limit); code != 0 {
+			if code := r.refuse(h, limit, compress); code != 0 {
 				return code, true
 			}
 		}
@@ -94,51 +96,70 @@ func (r *reader) feed(b []byte, limit int, s sink) (code int, done bool) {
 		}
 		whole := r.begun
 		r.begun = nil
-		if code, done := r.handle(h, whole[n:], s); done {
+		if code, done := r.handle(h, whole[n:], limit, s); done {
 			return code, true
 		}
 	}
 	return 0, false
 }
 
+// start notes what message a data frame belongs to.
+func (r *reader) start(h ws.Header) {
+	if h.OpCode != ws.OpContinuation {
+		r.opcode, r.deflate = h.OpCode, h.Rsv != 0
+	}
+}
+
 // begin takes up a data frame that comes in parts.
 func (r *reader) begin(h ws.Header) {
-	if h.OpCode != ws.OpContinuation {
-		r.opcode = h.OpCode
-	}
+	r.start(h)
 	r.frame, r.left = h, int(h.Length)
 }
 
 // more takes the next part of that frame, of which text is checked at once: what is wrong is refused before the rest has come.
-func (r *reader) more(part []byte, s sink) (code int) {
+func (r *reader) more(part []byte, limit int, s sink) (code int) {
 	ws.Cipher(part, r.frame.Mask, int(r.frame.Length)-r.left)
 	r.left -= len(part)
-	return r.add(part, r.left == 0 && r.frame.Fin, s)
+	return r.add(part, r.left == 0 && r.frame.Fin, limit, s)
 }
 
-// add appends to the message; final says that it is whole then.
-func (r *reader) add(part []byte, final bool, s sink) (code int) {
+// add appends to the message; final says that it is whole then. limit is for what it has inflated.
+func (r *reader) add(part []byte, final bool, limit int, s sink) (code int) {
 	r.content = append(r.content, part...)
-	if r.opcode == ws.OpText {
+	if r.opcode == ws.OpText && !r.deflate {
 		n, ok := validPrefix(r.content[r.checked:])
 		r.checked += n
 		if !ok || (final && r.checked < len(r.content)) {
 			return socket.CloseInvalidUTF8
 		}
 	}
-	if final {
-		content, op := r.content, r.opcode
-		*r = reader{}
-		s.message(content, op == ws.OpBinary)
+	if !final {
+		return 0
 	}
+	content, op, deflate := r.content, r.opcode, r.deflate
+	*r = reader{}
+	if deflate {
+		return inflate(content, op, limit, s)
+	}
+	s.message(content, op == ws.OpBinary)
 	return 0
 }
 
-// refuse says with which code a frame fails the connection, from its header alone, or zero.
-func (r *reader) refuse(h ws.Header, limit int) int {
+// inflate hands over a compressed message.
+func inflate(compressed []byte, op ws.OpCode, limit int, s sink) (code int) {
+	return socket.Inflate(compressed, limit, op == ws.OpText, func(message []byte) { s.message(message, op == ws.OpBinary) })
+}
+
+// refuse says with which code a frame fails the connection, from its header alone, or zero. If compress is set, the first frame
+// of a message may have RSV1, which says that the message is compressed (RFC 7692 section 6).
+func (r *reader) refuse(h ws.Header, limit int, compress bool) int {
 	state := ws.StateServerSide
 	if r.opcode != ws.OpContinuation {
 		state = state.Set(ws.StateFragmented)
+	}
+	deflate := r.deflate
+	if compress && h.Rsv == rsv1 && h.OpCode.IsData() && h.OpCode != ws.OpContinuation {
+		h.Rsv, deflate = 0, true
 	}
 	if h.Length < 0 || ws.CheckHeader(h, state) != nil {
 		return socket.CloseProtocolError
@@ -146,28 +167,36 @@ func (r *reader) refuse(h ws.Header, limit int) int {
 	if h.OpCode.IsControl() {
 		return 0
 	}
+	if deflate {
+		limit = socket.CompressedLimit(limit)
+	}
 	if h.Length > int64(limit-len(r.content)) {
 		return socket.CloseTooLarge
 	}
 	return 0
 }
 
-func (r *reader) handle(h ws.Header, payload []byte, s sink) (code int, done bool) {
+// rsv1 is the first of the three reserved bits of a header.
+const rsv1 = 4
+
+func (r *reader) handle(h ws.Header, payload []byte, limit int, s sink) (code int, done bool) {
 	ws.Cipher(payload, h.Mask, 0)
 	if h.OpCode.IsControl() {
 		return s.control(h.OpCode, payload)
 	}
 	if h.Fin && h.OpCode != ws.OpContinuation {
-		if h.OpCode == ws.OpText && !utf8.Valid(payload) {
+		switch {
+		case h.Rsv != 0:
+			code = inflate(payload, h.OpCode, limit, s)
+			return code, code != 0
+		case h.OpCode == ws.OpText && !utf8.Valid(payload):
 			return socket.CloseInvalidUTF8, true
 		}
 		s.message(payload, h.OpCode == ws.OpBinary)
 		return 0, false
 	}
-	if h.OpCode != ws.OpContinuation {
-		r.opcode = h.OpCode
-	}
-	code = r.add(payload, h.Fin, s)
+	r.start(h)
+	code = r.add(payload, h.Fin, limit, s)
 	return code, code != 0
 }
 

@@ -48,7 +48,7 @@ func feedParts(b []byte, limit int, parts []byte) outcome {
 		if len(parts) > 0 {
 			n = min(n, 1+int(parts[i%len(parts)]))
 		}
-		if code, done := in.feed(b[:n:n], limit, &rec); done {
+		if code, done := in.feed(b[:n:n], limit, false, &rec); done {
 			return outcome{rec.found, code, true}
 		}
 		b = b[n:]
@@ -221,7 +221,7 @@ func TestReaderHoldsNothingWhenIdle(t *testing.T) {
 	key := [4]byte{9, 8, 7, 6}
 	b := slices.Concat(clientFrame(0x01, []byte("one"), key), clientFrame(0x80, []byte("two"), key))
 	for _, x := range b {
-		_, done := in.feed([]byte{x}, 100, &rec)
+		_, done := in.feed([]byte{x}, 100, false, &rec)
 		require.False(t, done)
 	}
 	require.Equal(t, []string{fmt.Sprintf("message false %x", "onetwo")}, rec.found)
@@ -235,10 +235,10 @@ func TestReaderTakesNoMoreThanCame(t *testing.T) {
 	var in reader
 	var rec recorder
 	head := []byte{0x82, 0xff, 0, 0, 0, 0, 0, 16, 0, 0, 1, 2, 3, 4} // 1 MiB is to come
-	_, done := in.feed(append(head, "beginning"...), 2<<20, &rec)
+	_, done := in.feed(append(head, "beginning"...), 2<<20, false, &rec)
 	require.False(t, done)
 	require.Less(t, cap(in.content), 128)
-	code, done := (&reader{}).feed(head, 1<<20-1, &rec)
+	code, done := (&reader{}).feed(head, 1<<20-1, false, &rec)
 	require.True(t, done)
 	require.Equal(t, 4413, code)
 }

@@ -56,12 +56,13 @@ func (s *Server) become(w http.ResponseWriter, r *http.Request, protocol string,
 		return
 	}
 	defer s.opening.Done()
-	nb, early, err := s.upgrade(w, r.Header.Get("Sec-WebSocket-Key"), protocol)
+	extensions := s.cfg.Extensions(r)
+	nb, early, err := s.upgrade(w, socket.SwitchingProtocols(r.Header.Get("Sec-WebSocket-Key"), protocol, extensions))
 	if err != nil {
 		s.cfg.Log.Debug("nbiows: upgrade", "error", err) // most often the client has gone
 		return
 	}
-	s.serve(nb, early, options, accept)
+	s.serve(nb, early, extensions != "", options, accept)
 }
 
 func (s *Server) refuse(w http.ResponseWriter, err error) {
@@ -71,7 +72,7 @@ func (s *Server) refuse(w http.ResponseWriter, err error) {
 
 // upgrade answers the handshake and takes the connection out of net/http. The response is not
 // written to when an error comes back.
-func (s *Server) upgrade(w http.ResponseWriter, key, protocol string) (nb *nbio.Conn, early []byte, err error) {
+func (s *Server) upgrade(w http.ResponseWriter, answer []byte) (nb *nbio.Conn, early []byte, err error) {
 	plain, rw, err := http.NewResponseController(w).Hijack()
 	if err != nil {
 		s.refuse(w, fmt.Errorf("nbiows: take over the connection: %w", err))
@@ -87,7 +88,7 @@ func (s *Server) upgrade(w http.ResponseWriter, key, protocol string) (nb *nbio.
 		early = bytes.Clone(b)
 	}
 	_ = plain.SetDeadline(time.Now().Add(s.cfg.CloseTimeout)) // fails only where the write fails
-	if _, err = plain.Write(socket.SwitchingProtocols(key, protocol)); err != nil {
+	if _, err = plain.Write(answer); err != nil {
 		return nil, nil, errors.Join(err, plain.Close())
 	}
 	if nb, err = adopt(plain); err != nil { // a duplicate; it has closed plain
@@ -98,9 +99,9 @@ func (s *Server) upgrade(w http.ResponseWriter, key, protocol string) (nb *nbio.
 }
 
 // serve hands the connection to the acceptor and then to a poller.
-func (s *Server) serve(nb *nbio.Conn, early []byte, options socket.UpgradeOptions, accept func(socket.Conn) (socket.Receiver, error)) {
+func (s *Server) serve(nb *nbio.Conn, early []byte, compress bool, options socket.UpgradeOptions, accept func(socket.Conn) (socket.Receiver, error)) {
 	options = s.cfg.Options(options)
-	c := &conn{server: s, nb: nb, unwatched: options.Unwatched, tooLarge: uint16(options.TooLarge), maxMessage: int32(min(options.MaxMessage, math.MaxInt32))}
+	c := &conn{server: s, nb: nb, compress: compress, unwatched: options.Unwatched, tooLarge: uint16(options.TooLarge), maxMessage: int32(min(options.MaxMessage, math.MaxInt32))}
 	c.seen.Store(s.now.Load())
 	nb.SetSession(c)
 	s.add(c)

@@ -26,6 +26,7 @@ type conn struct {
 	receiver socket.Receiver // nil when the acceptor refused
 	queued   atomic.Int64    // bytes of messages not taken by the operating system
 
+	compress   bool // agreed in the handshake
 	maxMessage int
 	tooLarge   int  // the code for a longer one
 	unwatched  bool // neither pinged nor cut for its silence
@@ -45,6 +46,9 @@ var _ socket.Conn = (*conn)(nil)
 
 // Send queues f for the writing goroutine.
 func (c *conn) Send(f *socket.Frame) error {
+	if c.compress {
+		f = f.Deflated(c.server.cfg.CompressFrom)
+	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if c.closing {
@@ -196,17 +200,36 @@ func (c *conn) linger() {
 func (c *conn) deliver() error {
 	for {
 		c.renew()
-		payload, binary, err := c.message()
+		m, err := c.message()
 		if err != nil {
 			return err
 		}
-		c.mu.Lock()
-		open := !c.closing
-		c.mu.Unlock()
-		if open {
-			c.server.cfg.Receive(c, c.receiver, payload, binary)
+		if !m.deflate {
+			c.receive(m.payload, m.binary)
+			continue
+		}
+		code := socket.Inflate(m.payload, c.maxMessage, !m.binary, func(payload []byte) { c.receive(payload, m.binary) })
+		if code != 0 {
+			return c.fails(code)
 		}
 	}
+}
+
+func (c *conn) receive(payload []byte, binary bool) {
+	c.mu.Lock()
+	open := !c.closing
+	c.mu.Unlock()
+	if open {
+		c.server.cfg.Receive(c, c.receiver, payload, binary)
+	}
+}
+
+// fails is the failure with code, or the one that this connection has in its place.
+func (c *conn) fails(code int) error {
+	if code == socket.CloseTooLarge {
+		code = c.tooLarge
+	}
+	return &failure{code}
 }
 
 // control takes a control frame.

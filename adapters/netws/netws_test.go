@@ -63,14 +63,25 @@ func TestContract(t *testing.T) {
 	contract.Run(t, contract.Conn(), func(t *testing.T) contract.Pipe {
 		acceptor := contract.NewAcceptor()
 		url := start(t, acceptor, nil)
-		return openPipe(t, url, acceptor)
+		return openPipe(t, url, nil, acceptor, 500*time.Millisecond)
 	})
 }
 
-func openPipe(t testing.TB, url string, acceptor *contract.Acceptor) contract.Pipe {
+// TestContractCompressed is the same with a client that reads compressed messages.
+func TestContractCompressed(t *testing.T) {
+	t.Parallel()
+	offer := http.Header{"Sec-Websocket-Extensions": {"permessage-deflate; client_max_window_bits"}}
+	contract.Run(t, contract.Conn(), func(t *testing.T) contract.Pipe {
+		acceptor := contract.NewAcceptor()
+		url := start(t, acceptor, func(cfg *netws.Config) { cfg.Compress, cfg.CompressFrom, cfg.CloseTimeout = true, 1, 3*time.Second })
+		return openPipe(t, url, offer, acceptor, 3*time.Second)
+	})
+}
+
+func openPipe(t testing.TB, url string, header http.Header, acceptor *contract.Acceptor, cutAfter time.Duration) contract.Pipe {
 	open := func(ctx context.Context) (contract.Pipe, error) {
 		acceptor.Refuse(nil)
-		client, err := contract.DialWebSocket(ctx, url, nil)
+		client, err := contract.DialWebSocket(ctx, url, header)
 		if err != nil {
 			return contract.Pipe{}, err
 		}
@@ -80,14 +91,14 @@ func openPipe(t testing.TB, url string, acceptor *contract.Acceptor) contract.Pi
 	}
 	var fill func(p contract.Pipe) contract.Pipe
 	fill = func(p contract.Pipe) contract.Pipe {
-		p.CutAfter = 500 * time.Millisecond
+		p.CutAfter = cutAfter
 		p.Another = func(ctx context.Context) (contract.Pipe, error) {
 			q, err := open(ctx)
 			return fill(q), err
 		}
 		p.Refused = func(ctx context.Context, refusal error) (contract.Client, error) {
 			acceptor.Refuse(refusal) // until the next open: it is asked after the handshake is answered
-			client, err := contract.DialWebSocket(ctx, url, nil)
+			client, err := contract.DialWebSocket(ctx, url, header)
 			if err == nil {
 				t.Cleanup(func() { _ = client.Cut() })
 			}

@@ -27,59 +27,63 @@ type farewell struct{ answer []byte }
 // Error says so.
 func (f *farewell) Error() string { return "netws: the peer has closed" }
 
+// rsv1 is the first of the three reserved bits of a header.
+const rsv1 = 4
+
 // message reads one message. Control frames that come before its end are taken by c.control.
-func (c *conn) message() (payload []byte, binary bool, err error) {
+func (c *conn) message() (m incoming, err error) {
 	state := ws.StateServerSide
-	text := incoming{max: c.maxMessage, tooLarge: c.tooLarge}
+	most := c.maxMessage
 	for {
 		h, err := ws.ReadHeader(c.br)
 		switch {
 		case errors.Is(err, ws.ErrHeaderLengthMSB):
-			return nil, false, &failure{socket.CloseProtocolError}
+			return m, c.fails(socket.CloseProtocolError)
 		case err != nil:
-			return nil, false, err
-		case ws.CheckHeader(h, state) != nil:
-			return nil, false, &failure{socket.CloseProtocolError}
+			return m, err
+		}
+		begins := h.OpCode.IsData() && h.OpCode != ws.OpContinuation
+		if c.compress && begins && h.Rsv == rsv1 { // the message is compressed (RFC 7692 section 6)
+			h.Rsv, m.deflate = 0, true
+			most = socket.CompressedLimit(c.maxMessage)
+		}
+		if ws.CheckHeader(h, state) != nil {
+			return m, c.fails(socket.CloseProtocolError)
 		}
 		if h.OpCode.IsControl() {
 			payload := make([]byte, h.Length) // at most 125
 			if _, err := io.ReadFull(c.br, payload); err != nil {
-				return nil, false, err
+				return m, err
 			}
 			ws.Cipher(payload, h.Mask, 0)
 			if err := c.control(h.OpCode, payload); err != nil {
-				return nil, false, err
+				return m, err
 			}
 			continue
 		}
-		if h.OpCode != ws.OpContinuation {
-			binary = h.OpCode == ws.OpBinary
-			text.check = !binary
+		if begins {
+			m.binary = h.OpCode == ws.OpBinary
 		}
 		state = state.Set(ws.StateFragmented)
-		if err := text.read(c.br, h); err != nil {
-			return nil, false, err
+		if h.Length > int64(most-len(m.payload)) {
+			return m, c.fails(socket.CloseTooLarge)
 		}
-		if h.Fin {
-			return text.payload, binary, nil
+		if err := m.read(c.br, h); err != nil || h.Fin {
+			return m, err
 		}
 	}
 }
 
 // incoming is a message that is being read.
 type incoming struct {
-	payload  []byte
-	max      int
-	tooLarge int
-	check    bool // that it is UTF-8
-	checked  int  // how much of it is whole characters
+	payload []byte
+	binary  bool
+	deflate bool // it is compressed
+	checked int  // how much of a text is whole characters
 }
 
 // read adds the payload of one frame, of which it takes memory for no more than has come, or twice that. Text is checked as it comes.
 func (m *incoming) read(r io.Reader, h ws.Header) error {
-	if h.Length > int64(m.max-len(m.payload)) {
-		return &failure{m.tooLarge}
-	}
 	for at := 0; at < int(h.Length); {
 		room := min(int(h.Length)-at, max(readBuffer, len(m.payload)))
 		m.payload = slices.Grow(m.payload, room)
@@ -100,7 +104,7 @@ func (m *incoming) read(r io.Reader, h ws.Header) error {
 
 // verify checks what has come of a text; whole says that nothing more will.
 func (m *incoming) verify(whole bool) error {
-	if !m.check {
+	if m.binary || m.deflate {
 		return nil
 	}
 	n, ok := validPrefix(m.payload[m.checked:])

@@ -42,12 +42,16 @@ func (s *Server) upgrade(w http.ResponseWriter, r *http.Request, protocol string
 		return
 	}
 	defer s.running.Done()
-	plain, br, err := s.take(w, socket.SwitchingProtocols(r.Header.Get("Sec-WebSocket-Key"), protocol))
+	extensions := s.cfg.Extensions(r)
+	plain, br, err := s.take(w, socket.SwitchingProtocols(r.Header.Get("Sec-WebSocket-Key"), protocol, extensions))
 	if err != nil {
 		return
 	}
 	options = s.cfg.Options(options)
-	c := &conn{server: s, plain: plain, br: br, written: make(chan struct{}), maxMessage: options.MaxMessage, tooLarge: options.TooLarge, unwatched: options.Unwatched}
+	c := &conn{
+		server: s, plain: plain, br: br, written: make(chan struct{}), compress: extensions != "",
+		maxMessage: options.MaxMessage, tooLarge: options.TooLarge, unwatched: options.Unwatched,
+	}
 	c.receiver, _ = s.cfg.Accept(c, accept) // a refusal has closed it
 	s.add(c)
 	s.running.Go(c.read) // the request's buffers are free once this handler returns

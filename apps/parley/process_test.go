@@ -432,6 +432,7 @@ var badValues = map[string][]string{
 	"mail-queue":      {"nonsense", "redis", "redis://user:hunter2@example.com"},
 	"mail-sender":     {"nonsense", "pigeon://user:hunter2@example.com"},
 	"transport":       {"nonsense"},
+	"compression":     {"nonsense", "true"},
 	"dev-mailbox":     {"nonsense", "everybody"},
 	"docs-user":       {"a:b"},
 	"docs-password":   {},

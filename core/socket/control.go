@@ -16,13 +16,16 @@ const (
 )
 
 // SwitchingProtocols is the answer that makes a connection a WebSocket (RFC 6455 section 4.2.2): key is what the client
-// sent as Sec-WebSocket-Key, protocol the subprotocol, empty for none.
-func SwitchingProtocols(key, protocol string) []byte {
+// sent as Sec-WebSocket-Key, protocol the subprotocol, and extensions what [TransportConfig.Extensions] answers; empty for none.
+func SwitchingProtocols(key, protocol, extensions string) []byte {
 	sum := sha1.Sum([]byte(key + "258EAFA5-E914-47DA-95CA-C5AB0DC85B11"))
 	b := []byte("HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Accept: ")
 	b = base64.StdEncoding.AppendEncode(b, sum[:])
 	if protocol != "" {
 		b = append(append(b, "\r\nSec-WebSocket-Protocol: "...), protocol...)
+	}
+	if extensions != "" {
+		b = append(append(b, "\r\nSec-WebSocket-Extensions: "...), extensions...)
 	}
 	return append(b, "\r\n\r\n"...)
 }

@@ -3,6 +3,7 @@ package socket
 import (
 	"encoding/binary"
 	"iter"
+	"sync/atomic"
 )
 
 // headroom is the longest header of an unmasked WebSocket frame (RFC 6455 section 5.2).
@@ -15,6 +16,8 @@ type Frame struct {
 	head   int      // length of the header
 	joined []*Frame // of Join
 	note   any
+
+	deflated atomic.Pointer[deflated] // of Deflated; nil until it is asked for
 }
 
 // Join makes one frame out of several, so that a transport can write them at once. Receivers get the messages
@@ -105,7 +108,7 @@ func (f *Frame) Payload() []byte {
 }
 
 // Binary reports whether the message is binary and not text; of a joined frame it is false.
-func (f *Frame) Binary() bool { return f.joined == nil && f.wire[0] == 0x82 }
+func (f *Frame) Binary() bool { return f.joined == nil && f.wire[0]&0x0f == 2 }
 
 // WebSocket is each message as one unmasked final WebSocket frame, header and
 // payload (RFC 6455 section 5.2), ready to be written. It must not be changed.

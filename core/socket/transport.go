@@ -22,7 +22,7 @@ type TransportConfig struct {
 	// UpgradeOnly says that the transport only opens connections for other protocols, by its method Upgrade. Its
 	// ServeHTTP answers 404 then.
 	UpgradeOnly bool
-	// MaxMessage is the longest message that a client may send, in bytes. Default 64 KiB.
+	// MaxMessage is the longest message that a client may send, in bytes, and of a compressed one, inflated. Default 64 KiB.
 	MaxMessage int
 	// PingInterval is the time between two pings. A transport need not ping a client that it has heard
 	// within that time. Default 25 seconds.
@@ -36,6 +36,12 @@ type TransportConfig struct {
 	// MaxPongs is how many answers to pings wait for a client that does not read; each has at most 127 bytes. Of
 	// more pings in a row the latest are answered. Default 16.
 	MaxPongs int
+	// Compress agrees to permessage-deflate (RFC 7692), without context takeover, with clients that offer it: see
+	// [TransportConfig.Extensions]. Default off.
+	Compress bool
+	// CompressFrom is how long a message is at least that is sent compressed, in bytes; a shorter one is not worth its
+	// price. Clients may compress what they send at any length. Default 512.
+	CompressFrom int
 	// Pollers is how many goroutines read from connections, and so how many receivers run at
 	// the same time, in a transport whose connections have no goroutines of their own. Others ignore it.
 	// Default GOMAXPROCS.
@@ -55,6 +61,7 @@ func (cfg TransportConfig) Complete(transport string) (TransportConfig, error) {
 	settings.Default(c, "IdleTimeout", &cfg.IdleTimeout, 60*time.Second)
 	settings.Default(c, "CloseTimeout", &cfg.CloseTimeout, 5*time.Second)
 	settings.Default(c, "MaxPongs", &cfg.MaxPongs, 16)
+	settings.Default(c, "CompressFrom", &cfg.CompressFrom, 512)
 	settings.Default(c, "Pollers", &cfg.Pollers, runtime.GOMAXPROCS(0))
 	if cfg.IdleTimeout <= cfg.PingInterval {
 		c.Refuse("IdleTimeout", "%s is not longer than PingInterval %s", cfg.IdleTimeout, cfg.PingInterval)

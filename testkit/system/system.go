@@ -105,6 +105,8 @@ type Config struct {
 	NoRecovery bool
 	// MaxMessage is the longest message of a client in bytes. Default: the transport's.
 	MaxMessage int
+	// Compress agrees to compression with clients that offer it, of messages of any length.
+	Compress bool
 	// Log gets what operators would read. Default: the test's output, from level Info on.
 	Log *slog.Logger
 }
@@ -468,17 +470,16 @@ func (c *carrier) Run(ctx context.Context) error {
 }
 
 func (s *System) transport(node *parley.Node) (transport, error) {
+	cfg := socket.TransportConfig{
+		Handshake: node.Handshake, Acceptor: node.Hub, MaxMessage: s.cfg.MaxMessage, Compress: s.cfg.Compress, CompressFrom: 1, Log: s.cfg.Log,
+	}
 	if s.cfg.Transport == NBIO {
-		server, err := nbiows.New(nbiows.Config{
-			Handshake: node.Handshake, Acceptor: node.Hub, MaxMessage: s.cfg.MaxMessage, Log: s.cfg.Log,
-		})
+		server, err := nbiows.New(cfg)
 		if !errors.Is(err, errors.ErrUnsupported) {
 			return server, err
 		}
 	}
-	return netws.New(netws.Config{
-		Handshake: node.Handshake, Acceptor: node.Hub, MaxMessage: s.cfg.MaxMessage, Log: s.cfg.Log,
-	})
+	return netws.New(cfg)
 }
 
 // run runs a node, and carries sockets until its hub has said goodbye on them.

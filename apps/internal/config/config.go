@@ -59,6 +59,7 @@ type Settings struct {
 	MailSender  string `name:"mail-sender" of:"parley mailer" default:"dev:" secret:"url" help:"Who sends mails: dev: keeps them for /dev/mail; smtp://user:password@host:port?tls=starttls|implicit|none."`
 	DevMailbox  string `name:"dev-mailbox" of:"parley mailer" default:"loopback" enum:"loopback,public" help:"Who may read the mails at /dev/mail: loopback is whoever asks from this machine for localhost, public is everybody."`
 	Transport   string `name:"transport" of:"parley socket" default:"${transport}" help:"What carries sockets: nbio for many connections, net for any platform and TLS."`
+	Compression string `name:"compression" of:"parley socket" default:"off" enum:"on,off" help:"Whether messages of 512 bytes and more are sent compressed to clients that offer it (permessage-deflate): fewer bytes, more processor time."`
 	JWKSURL     string `name:"jwks-url" of:"mailer socket" help:"Where the auth service publishes its keys, and so where it is: http://auth:5002/.well-known/jwks.json. Required."`
 	RenewURL    string `name:"renew-url" of:"mailer" help:"Where the auth service gives fresh codes for mails that are replayed: http://auth:5002/auth/mail/renew. Default: /auth/mail/renew on the server of jwks-url, in the place of /.well-known/jwks.json."`
 

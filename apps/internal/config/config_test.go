@@ -112,6 +112,7 @@ func TestWhatCannotBeMeantIsRefusedInOneLine(t *testing.T) {
 		"keys of another":     {nil, []string{"--jwks-url=http://auth:5002/"}, "--jwks-url"},
 		"sender":              {nil, []string{"--mail-sender", "smtp://u:s3cret@h:1?tls=maybe"}, "PARLEY_MAIL_SENDER"},
 		"transport":           {nil, []string{"--transport", "carrier-pigeon"}, "PARLEY_TRANSPORT"},
+		"compression":         {nil, []string{"--compression", "zip"}, "compression"},
 		"taken":               {nil, []string{"--auth-taken", "maybe"}, "auth-taken"},
 		"half of TLS":         {nil, []string{"--tls-cert", "x"}, "tls-key"},
 		"proxies":             {nil, []string{"--trusted-proxies", "example.com"}, "PARLEY_TRUSTED_PROXIES"},

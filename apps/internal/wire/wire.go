@@ -367,10 +367,11 @@ func (a *App) mountSocket(node *parley.Node, who socket.Authenticator, publicURL
 	if err != nil {
 		return err
 	}
+	carries := socket.TransportConfig{Handshake: handshake, Acceptor: node.Hub, Compress: s.Compression == "on", Log: a.log}
 	if s.Transport == "net" {
-		a.transport, err = netws.New(netws.Config{Handshake: handshake, Acceptor: node.Hub, Log: a.log})
+		a.transport, err = netws.New(carries)
 	} else {
-		a.transport, err = nbiows.New(nbiows.Config{Handshake: handshake, Acceptor: node.Hub, Log: a.log})
+		a.transport, err = nbiows.New(carries)
 	}
 	if err != nil {
 		return err

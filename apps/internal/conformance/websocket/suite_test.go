@@ -57,6 +57,12 @@ var transports = map[string]func(socket.TransportConfig) (transport, error){
 // serve serves an echo, and returns its address.
 func serve(t *testing.T, open func(socket.TransportConfig) (transport, error), cfg socket.TransportConfig) string {
 	t.Helper()
+	return serveLimited(t, open, cfg, maxMessage)
+}
+
+// serveLimited serves an echo of messages that have at most so many bytes.
+func serveLimited(t *testing.T, open func(socket.TransportConfig) (transport, error), cfg socket.TransportConfig, maxMessage int) string {
+	t.Helper()
 	cfg.UpgradeOnly = true
 	// However slow the machine is: no ping of the server comes between.
 	options := socket.UpgradeOptions{MaxMessage: maxMessage, TooLarge: socket.CloseMessageTooBig, Unwatched: true}
