@@ -41,5 +41,6 @@ bench-socketio: # Socket.IO, in turn with its npm server, which is installed int
 
 docs: # what the program prints
 	go run ./apps/parley openapi > docs/openapi.yaml
+	go run ./apps/parley openapi --admin > docs/openapi-admin.yaml
 	go run ./apps/parley asyncapi > docs/asyncapi.yaml
 	go run ./apps/parley types > apps/web/client/events.d.ts

@@ -5,6 +5,7 @@ import (
 	"crypto/sha256"
 	"crypto/subtle"
 	"encoding/json"
+	"maps"
 	"net/http"
 	"time"
 	"unicode/utf8"
@@ -20,6 +21,9 @@ import (
 
 // errMailAdminOff says that there is no token with which the mails could be administered.
 var errMailAdminOff = fault.New(fault.Forbidden, "mail_admin_disabled", "the administration of mails is switched off")
+
+// errAdminOff says that there is no token which opens what administrators alone may see.
+var errAdminOff = fault.New(fault.Forbidden, "admin_disabled", "what is for administrators is switched off")
 
 // MinAdminToken is how many characters the token of administrators has at least: there is no limit
 // to guesses but the speed of the network.
@@ -261,26 +265,56 @@ func recipient(address, place string) (user.Email, error) {
 	return to, nil
 }
 
+// RequireToken lets only requests to next that have the token of administrators as bearer. Others are answered
+// as by [RegisterMail]: 401, and 403 while current returns fewer than [MinAdminToken] characters. current is
+// asked at each request, and must not block. next must be there, and is no operation of the API: it is in no document.
+func RequireToken(current func() string, next http.Handler) (http.Handler, error) {
+	c := settings.Of("humaapi: RequireToken")
+	c.Argument("the token", current == nil)
+	c.Argument("the handler", next == nil)
+	if err := c.Err(); err != nil {
+		return nil, err
+	}
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		for name, value := range securityHeaders() {
+			w.Header().Set(name, value)
+		}
+		if err := checkToken(current(), r.Header.Get("Authorization"), errAdminOff.Detail("set PARLEY_ADMIN_TOKEN to switch it on")); err != nil {
+			p := document(err)
+			maps.Copy(w.Header(), p.GetHeaders())
+			writeDocument(w, p)
+			return
+		}
+		next.ServeHTTP(w, r)
+	}), nil
+}
+
 // requireToken is middleware: it lets only requests with the administrator's token through.
 // It compares hashes, which have one length, in constant time.
 // off is its answer while there is none.
 func requireToken(current func() string, off *fault.Error) func(huma.Context, func(huma.Context)) {
+	off = off.Detail("set PARLEY_ADMIN_TOKEN, or the Token of its configuration in a program of your own, to switch it on")
 	return func(ctx huma.Context, next func(huma.Context)) {
-		token := current()
-		want := sha256.Sum256([]byte(token))
-		if utf8.RuneCountInString(token) < MinAdminToken {
-			refuse(ctx, off.Detail("set PARLEY_ADMIN_TOKEN, or the Token of its configuration in a program of your own, to switch it on"))
-			return
-		}
-		given := bearerToken(ctx.Header("Authorization"))
-		if given == "" {
-			refuse(ctx, fault.Unauthenticated)
-			return
-		}
-		if got := sha256.Sum256([]byte(given)); subtle.ConstantTimeCompare(got[:], want[:]) != 1 {
-			refuse(ctx, auth.ErrTokenInvalid)
+		if err := checkToken(current(), ctx.Header("Authorization"), off); err != nil {
+			refuse(ctx, err)
 			return
 		}
 		next(ctx)
 	}
+}
+
+// checkToken returns nil if an Authorization header has the token of administrators, and off if there is none.
+func checkToken(token, header string, off error) error {
+	want := sha256.Sum256([]byte(token))
+	if utf8.RuneCountInString(token) < MinAdminToken {
+		return off
+	}
+	given := bearerToken(header)
+	if given == "" {
+		return fault.Unauthenticated
+	}
+	if got := sha256.Sum256([]byte(given)); subtle.ConstantTimeCompare(got[:], want[:]) != 1 {
+		return auth.ErrTokenInvalid
+	}
+	return nil
 }

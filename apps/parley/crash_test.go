@@ -162,6 +162,7 @@ func (c *campaign) start() {
 func (c *campaign) open() {
 	_, ok := c.server.stdout.line(c.t, c.server.exited, "Parley is at ")
 	require.True(c.t, ok, "the program does not come back: %v\n%s", c.server.err, c.server.stderr)
+	c.server.awaitAdmin(c.t)
 }
 
 // invite signs everybody up and in, and lets them join all rooms.
@@ -364,7 +365,7 @@ func (c *campaign) auditMails() (total, extra int) {
 	}()
 	// What was under way at the last kill is taken up again when its lease is over.
 	await(t, "the last mails", func() bool {
-		stats := decode[map[string]int](t, must(t, 200, "GET", c.server.url+"/mail/stats", adminToken, nil))
+		stats := decode[map[string]int](t, must(t, 200, "GET", c.server.admin+"/mail/stats", adminToken, nil))
 		if stats["ready"]+stats["running"] > 0 {
 			return false
 		}

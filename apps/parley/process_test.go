@@ -62,7 +62,6 @@ func TestServesEverythingFromAnEmptyFolder(t *testing.T) {
 		{path: "/.well-known/jwks.json", status: 200, contentType: "json", has: `"Ed25519"`},
 		{path: "/parley.js", status: 200, contentType: "text/javascript", has: "export class Parley"},
 		{path: "/parley.d.ts", status: 200, contentType: "text/plain", has: "export"},
-		{path: "/mail/stats", status: 403, contentType: "application/problem+json", has: `"mail_admin_disabled"`},
 		{path: "/nothing/here", status: 404, contentType: "application/problem+json", has: `"status":404`},
 	} {
 		t.Run(strings.Trim(c.path+" "+c.user+" "+c.password, " "), func(t *testing.T) {
@@ -332,6 +331,12 @@ func TestAStartThatFailsSaysWhyInOneLine(t *testing.T) {
 			t.Cleanup(func() { _ = l.Close() })
 			return []string{"--data", t.TempDir(), "--listen", l.Addr().String()}
 		}, `in use.*--listen`},
+		{"the port for operators is in use", func(t *testing.T) []string {
+			l, err := new(net.ListenConfig).Listen(t.Context(), "tcp", "127.0.0.1:0")
+			require.NoError(t, err)
+			t.Cleanup(func() { _ = l.Close() })
+			return []string{"--data", t.TempDir(), "--admin-listen", l.Addr().String()}
+		}, `in use.*--admin-listen`},
 		{"the address is not of this machine", func(t *testing.T) []string {
 			return []string{"--data", t.TempDir(), "--listen", "203.0.113.1:0"} // for documentation (RFC 5737)
 		}, `cannot listen on 203\.0\.113\.1:0`},
@@ -421,6 +426,7 @@ func TestADamagedFileIsLeftAsItIs(t *testing.T) {
 // badValues are values that each setting must refuse. A setting with none takes any text.
 var badValues = map[string][]string{
 	"listen":          {"nonsense", "localhost:99999", "localhost:-1", "127.0.0.1"},
+	"admin-listen":    {"nonsense", "localhost:99999", "localhost:-1", "127.0.0.1", "on"},
 	"public-url":      {"nonsense", "ftp://example.com", "http://", "http://example.com/?a=b", "http://example.com/#a"},
 	"data":            {},
 	"store":           {"nonsense", "memory:x", "sqlite:", "oracle://user:hunter2@example.com/db"},
@@ -538,14 +544,16 @@ func TestDocumentsArePrinted(t *testing.T) {
 	t.Parallel()
 	for _, c := range []struct{ command, file string }{
 		{"openapi", "../../docs/openapi.yaml"},
+		{"openapi --admin", "../../docs/openapi-admin.yaml"},
 		{"asyncapi", "../../docs/asyncapi.yaml"},
 		{"types", "../web/client/events.d.ts"},
 	} {
 		t.Run(c.command, func(t *testing.T) {
 			t.Parallel()
-			first := execute(t, nil, c.command).succeeded(t)
+			words := strings.Fields(c.command)
+			first := execute(t, nil, words...).succeeded(t)
 			require.NotEmpty(t, first)
-			require.Equal(t, first, execute(t, nil, c.command).succeeded(t), "it differs from run to run")
+			require.Equal(t, first, execute(t, nil, words...).succeeded(t), "it differs from run to run")
 			want, err := os.ReadFile(filepath.FromSlash(c.file))
 			require.NoError(t, err, "print it anew: go run ./apps/parley %s", c.command)
 			require.Equal(t, string(want), first, "print it anew: go run ./apps/parley %s", c.command)
@@ -579,7 +587,7 @@ func TestMailCommands(t *testing.T) {
 	s.mailTo(t, "ada@example.com")
 	mails := func(args ...string) outcome {
 		args = append([]string{"mail"}, args...)
-		return execute(t, []string{"PARLEY_ADMIN_TOKEN=hunter2-administers"}, append(args, "--url="+s.url)...)
+		return execute(t, []string{"PARLEY_ADMIN_TOKEN=hunter2-administers"}, append(args, "--url="+s.admin)...)
 	}
 	stats := func() map[string]int { return decode[map[string]int](t, []byte(mails("stats").succeeded(t))) }
 	await(t, "the mail to count as sent", func() bool { return stats()["sent"] == 1 })
@@ -626,8 +634,8 @@ func TestMailCommands(t *testing.T) {
 		{"no id", mails("show"), `id`},
 		{"no id to discard", mails("discard"), `id`},
 		{"dry run of one", mails("replay", letters[0], "--dry-run"), `dry-run`},
-		{"wrong token", execute(t, []string{"PARLEY_ADMIN_TOKEN=wrong-but-long-enough"}, "mail", "list", "--url="+s.url), `\S`},
-		{"no token", execute(t, nil, "mail", "list", "--url="+s.url), `PARLEY_ADMIN_TOKEN`},
+		{"wrong token", execute(t, []string{"PARLEY_ADMIN_TOKEN=wrong-but-long-enough"}, "mail", "list", "--url="+s.admin), `\S`},
+		{"no token", execute(t, nil, "mail", "list", "--url="+s.admin), `PARLEY_ADMIN_TOKEN`},
 		{"wrong state", mails("list", "--state=nonsense"), `nonsense|state`},
 	} {
 		t.Run(c.name, func(t *testing.T) {
@@ -650,7 +658,7 @@ func TestEventsCommands(t *testing.T) {
 	s := serve(t, folder, "--admin-token=hunter2-administers")
 	ask := func(args ...string) outcome {
 		args = append([]string{"events"}, args...)
-		return execute(t, []string{"PARLEY_ADMIN_TOKEN=hunter2-administers"}, append(args, "--url="+s.url)...)
+		return execute(t, []string{"PARLEY_ADMIN_TOKEN=hunter2-administers"}, append(args, "--url="+s.admin)...)
 	}
 	type page struct {
 		Events []struct {
@@ -695,8 +703,8 @@ func TestEventsCommands(t *testing.T) {
 		{"no id to discard", ask("discard"), `id`},
 		{"dry run of one", ask("replay", ids[0], "--dry-run"), `dry-run`},
 		{"filter for one", ask("replay", ids[0], "--topic=mail"), `--topic`},
-		{"wrong token", execute(t, []string{"PARLEY_ADMIN_TOKEN=wrong-but-long-enough"}, "events", "list", "--url="+s.url), `\S`},
-		{"no token", execute(t, nil, "events", "list", "--url="+s.url), `PARLEY_ADMIN_TOKEN`},
+		{"wrong token", execute(t, []string{"PARLEY_ADMIN_TOKEN=wrong-but-long-enough"}, "events", "list", "--url="+s.admin), `\S`},
+		{"no token", execute(t, nil, "events", "list", "--url="+s.admin), `PARLEY_ADMIN_TOKEN`},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			line := c.got.refused(t)

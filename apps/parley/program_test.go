@@ -63,9 +63,10 @@ func withProgram(tests func() int) int {
 	return tests()
 }
 
-// environment is what the program sees: nothing of the settings of whoever runs the tests.
+// environment is what the program sees: nothing of the settings of whoever runs the tests, and an address for
+// operators only where it is told, since programs run side by side.
 func environment(more ...string) []string {
-	var env []string
+	env := []string{"PARLEY_ADMIN_LISTEN=off"}
 	for _, pair := range os.Environ() {
 		if !strings.HasPrefix(pair, "PARLEY_") {
 			env = append(env, pair)
@@ -77,6 +78,7 @@ func environment(more ...string) []string {
 // server is the program, serving.
 type server struct {
 	url    string // without a slash at the end
+	admin  string // where operators are served, likewise
 	data   string
 	cmd    *exec.Cmd
 	stdout *output
@@ -98,7 +100,18 @@ func serveWith(t *testing.T, data string, change func(*exec.Cmd), args ...string
 	line, ok := s.stdout.line(t, s.exited, "Parley is at ")
 	require.True(t, ok, "the program does not serve: %v\n%s", s.err, s.stderr)
 	s.url = strings.TrimPrefix(line, "Parley is at ")
+	if !contains(args, "--admin-listen=off") {
+		s.awaitAdmin(t)
+	}
 	return s
+}
+
+// awaitAdmin waits until the program has said where operators are served.
+func (s *server) awaitAdmin(t *testing.T) {
+	t.Helper()
+	line, ok := s.stdout.line(t, s.exited, adminLine)
+	require.True(t, ok, "the program does not say where operators are served: %v\n%s", s.err, s.stderr)
+	s.admin = strings.TrimPrefix(line, adminLine)
 }
 
 // launch starts the program to serve, and does not wait.
@@ -107,11 +120,17 @@ func launch(t *testing.T, data string, args ...string) *server {
 	return launchWith(t, data, func(*exec.Cmd) {}, args...)
 }
 
+// adminLine is what the line begins with that names the address of operators.
+const adminLine = "  admin     "
+
 func launchWith(t *testing.T, data string, change func(*exec.Cmd), args ...string) *server {
 	t.Helper()
 	s := &server{data: data, stdout: newOutput(), stderr: newOutput(), exited: make(chan struct{})}
 	if !contains(args, "--listen") {
 		args = append(args, "--listen", "127.0.0.1:0")
+	}
+	if !contains(args, "--admin-listen") {
+		args = append(args, "--admin-listen", "127.0.0.1:0")
 	}
 	s.cmd = exec.Command(program, append([]string{"--data", data}, args...)...)
 	s.cmd.Env = environment()

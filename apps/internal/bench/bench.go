@@ -142,6 +142,9 @@ func own(ctx context.Context, what string, s config.Settings, b config.Bench, se
 	}
 	defer os.RemoveAll(folder)
 	s.Data, s.Listen, s.PublicURL, s.SocketRate = folder, "127.0.0.1:0", "", -1
+	if s.AdminListen != config.Off { // what is counted for it is part of the cost
+		s.AdminListen = "127.0.0.1:0"
+	}
 	s.HandshakeBurst = 10_000_000 // all come from one address
 	if strings.HasPrefix(s.Store, "memory:") {
 		return none, errors.New("bench: the store memory: cannot be prepared; leave --store out")

@@ -31,6 +31,9 @@ import (
 // with in.
 func Node(ctx context.Context, s config.Settings, in io.Reader, stdout io.Writer, serve func(context.Context, config.Settings, func(net.Addr)) error) error {
 	s.Listen, s.PublicURL, s.SocketRate, s.HandshakeBurst = "127.0.0.1:0", "", -1, 10_000_000
+	if s.AdminListen != config.Off { // many nodes on one machine
+		s.AdminListen = "127.0.0.1:0"
+	}
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	ready, ended := make(chan net.Addr, 1), make(chan error, 1)

@@ -46,6 +46,9 @@ const (
 type Settings struct {
 	Listen    string `name:"listen" default:"${listen}" help:"Address to serve on."`
 	PublicURL string `name:"public-url" help:"${publicurl}"`
+	// AdminListen is where operators are served, or off.
+	AdminListen string `name:"admin-listen" default:"${adminlisten}" help:"Address to serve operators on: /metrics, /debug/pprof/${adminserves} and health. off serves them nowhere."`
+
 	SocketURL string `name:"socket-url" of:"auth" help:"Where people reach the sockets, for the page at /: wss://chat.example.com/socket. Default: /socket on the same host, by a proxy."`
 	Data      string `name:"data" default:"./parley-data" help:"${data}"`
 	Node      string `name:"node" of:"parley mailer socket" help:"Name of this process among those of its kind, the same over its restarts: letters, digits, '.', '_' and '-'. It makes a restart quicker for the others. Default: made at the start."`
@@ -65,7 +68,7 @@ type Settings struct {
 
 	DocsUser     string `name:"docs-user" of:"parley auth mailer" default:"linkdocs" help:"User of /api-docs."`
 	DocsPassword string `name:"docs-password" of:"parley auth mailer" secret:"" help:"Password of /api-docs. Default: linkdocspass on loopback, else made at start and printed."`
-	AdminToken   string `name:"admin-token" of:"parley auth mailer" secret:"" help:"Bearer token of /mail/jobs and /events/aside, the same for auth and mailer. Default: none, and no access."`
+	AdminToken   string `name:"admin-token" secret:"" help:"Bearer token of what operators alone may do on the address of admin-listen, the same for auth and mailer. Default: none, and no access."`
 
 	AuthTaken        string         `name:"auth-taken" of:"parley auth" default:"accept" enum:"accept,conflict" help:"Answer to a sign-up with a taken address: accept tells nothing, conflict says so (409)."`
 	PasswordMin      int            `name:"password-min" of:"parley auth" default:"8" help:"Least number of characters of a new password, 1 to 64."`
@@ -112,26 +115,26 @@ type Settings struct {
 // words are what differs between the programs in defaults and help.
 var words = map[Program]map[string]string{
 	Parley: {
-		"about": "A chat back end: accounts, mail and real-time chat in one program.", "listen": "localhost:5002",
+		"about": "A chat back end: accounts, mail and real-time chat in one program.", "listen": "localhost:5002", "adminlisten": "localhost:6002", "adminserves": ", /mail/",
 		"publicurl": "Base of the links in mails. Default: http:// and the address.", "data": "Folder of everything that is kept.",
 		"kept": "accounts and messages", "bus": "memory:", "buses": "memory: for this process; ",
 		"redis":    "Server for recent messages, fan-out between nodes, presence and limits: redis://, rediss:// for TLS, several hosts for a cluster, ?master_name= for Sentinels.",
 		"tlsneeds": "; needs the transport net",
 	},
 	Auth: {
-		"about": "The accounts of a chat back end: sign-up, sign-in, sessions and their tokens.", "listen": ":5002",
+		"about": "The accounts of a chat back end: sign-up, sign-in, sessions and their tokens.", "listen": ":5002", "adminlisten": "localhost:6002", "adminserves": "",
 		"publicurl": "Address under which people reach this. Default: http:// and the address.", "data": "Folder of the keys that sign tokens.",
 		"kept": "accounts and sessions", "bus": "", "buses": "required; ", "tlsneeds": "",
 		"redis": "Server for limits that several processes share: redis://, rediss:// for TLS, several hosts for a cluster, ?master_name= for Sentinels.",
 	},
 	Mailer: {
-		"about": "The mailer of a chat back end: takes events from the bus and sends what they ask for.", "listen": ":5004",
+		"about": "The mailer of a chat back end: takes events from the bus and sends what they ask for.", "listen": ":5004", "adminlisten": "localhost:6004", "adminserves": ", /mail/",
 		"publicurl": "Base of the links in mails: where people reach the accounts. Default: http://localhost:5002.", "data": "Folder of the development mailbox.",
 		"kept": "mails that wait", "bus": "", "buses": "required; ", "tlsneeds": "",
 		"redis": "Server for the mail queue: redis://, rediss:// for TLS, several hosts for a cluster, ?master_name= for Sentinels.",
 	},
 	Socket: {
-		"about": "A socket node of a chat back end: real-time chat over WebSockets.", "listen": ":5003",
+		"about": "A socket node of a chat back end: real-time chat over WebSockets.", "listen": ":5003", "adminlisten": "localhost:6003", "adminserves": "",
 		"publicurl": "Where people reach the page and, by a proxy, the sockets. Default: http:// and the address.", "data": "Folder of the SQLite store.",
 		"kept": "messages", "bus": "", "buses": "required; ", "tlsneeds": "; needs the transport net",
 		"redis": "Server for recent messages, fan-out between nodes, presence and spent tickets: redis://, rediss:// for TLS, several hosts for a cluster, ?master_name= for Sentinels. Several nodes need it.",
@@ -157,6 +160,8 @@ type Command struct {
 	Events  Events
 	Bench   Bench
 	Million Million
+	// Admin asks the command openapi for the document of the admin address.
+	Admin bool
 }
 
 // Mail is what the mail commands are told. Not every command uses every field.
@@ -166,7 +171,7 @@ type Mail struct {
 }
 
 type mailServer struct {
-	URL  string `name:"url" help:"Address of the server. Default: that of this program."`
+	URL  string `name:"url" help:"Admin address of the server. Default: that of this program (admin-listen)."`
 	JSON bool   `name:"json" help:"Print one JSON document, for programs."`
 }
 
@@ -294,7 +299,9 @@ type common struct {
 	Config      struct{} `cmd:"" help:"Print what is in force, secrets masked."`
 	Migrate     struct{} `cmd:"" help:"Create or upgrade the schema, and end."`
 	Healthcheck struct{} `cmd:"" help:"Ask the running program whether it is ready; exit code 1 if not."`
-	Openapi     struct{} `cmd:"" help:"Print the OpenAPI document."`
+	Openapi     struct {
+		Admin bool `name:"admin" help:"That of the admin address."`
+	} `cmd:"" help:"Print the OpenAPI document."`
 }
 
 type authCommands struct {
@@ -401,14 +408,19 @@ func command(name string, commands any) Command {
 	ofEvents, isEvents := strings.CutPrefix(name, "events ")
 	switch all := commands.(type) {
 	case authCommands:
+		c.Admin = all.Openapi.Admin
 		if isEvents {
 			c.Events = all.Events.command(ofEvents)
 		}
+	case socketCommands:
+		c.Admin = all.Openapi.Admin
 	case mailerCommands:
+		c.Admin = all.Openapi.Admin
 		if isMail {
 			c.Mail = all.Mail.command(of)
 		}
 	case parleyCommands:
+		c.Admin = all.Openapi.Admin
 		if isMail {
 			c.Mail = all.Mail.command(of)
 		}
@@ -448,6 +460,9 @@ func (s *Settings) check(alone bool) error {
 	has := func(key string) bool { return told[key] }
 	if _, _, err := net.SplitHostPort(s.Listen); err != nil {
 		return bad("listen", "%q is not host:port", s.Listen)
+	}
+	if _, _, err := net.SplitHostPort(s.AdminListen); err != nil && s.AdminListen != Off {
+		return bad("admin-listen", "%q is neither host:port nor off", s.AdminListen)
 	}
 	if err := s.asciiHosts(bad); err != nil {
 		return err
@@ -601,14 +616,26 @@ func (s *Settings) ownURL() string {
 	return ""
 }
 
+// Off is the value of a setting that switches something off.
+const Off = "off"
+
 // AddressURL is where people reach a program that listens as s says, on this port.
 func (s *Settings) AddressURL(port string) string {
-	host, _, _ := net.SplitHostPort(s.Listen) // check has looked at it
+	return urlOf(s.Listen, port, s.TLSCert != "")
+}
+
+// AdminURL is where operators reach a program that serves them as s says, on this port; by TLS if secure.
+func (s *Settings) AdminURL(port string, secure bool) string {
+	return urlOf(s.AdminListen, port, secure)
+}
+
+func urlOf(listen, port string, secure bool) string {
+	host, _, _ := net.SplitHostPort(listen) // check has looked at it
 	if ip := net.ParseIP(host); host == "" || ip != nil && ip.IsUnspecified() {
 		host = "localhost"
 	}
 	scheme := "http"
-	if s.TLSCert != "" {
+	if secure {
 		scheme = "https"
 	}
 	return scheme + "://" + net.JoinHostPort(host, port)

@@ -287,7 +287,7 @@ func TestHelpNamesEachSettingOfTheProgramAndNoOther(t *testing.T) {
 		config.Parley: {"--socket-rate", "--jwks-url"},
 		config.Auth:   {"--access-ttl", "--mail-sender"},
 		config.Mailer: {"--mail-sender", "--transport"},
-		config.Socket: {"--jwks-url", "--admin-token"},
+		config.Socket: {"--jwks-url", "--mail-sender"},
 	} {
 		var out bytes.Buffer
 		_, _, err := config.Load(program, []string{"--help"}, nil, &out)

@@ -21,10 +21,10 @@ type document struct {
 	Paths map[string]any
 }
 
-func printed(t *testing.T, program config.Program, command string) []byte {
+func printed(t *testing.T, program config.Program, command ...string) []byte {
 	t.Helper()
 	var stdout, stderr bytes.Buffer
-	require.Zero(t, run.Main(program, []string{command}, nil, &stdout, &stderr), stderr.String())
+	require.Zero(t, run.Main(program, command, nil, &stdout, &stderr), stderr.String())
 	return stdout.Bytes()
 }
 
@@ -40,24 +40,32 @@ func parse(t *testing.T, text []byte) document {
 // docs/openapi.yaml says of them, all of them have every operation together, and what a service has
 // beside is named here.
 func TestServicesDescribeWhatTheAllInOneDoes(t *testing.T) {
-	text, err := os.ReadFile(filepath.FromSlash("../../../docs/openapi.yaml"))
-	require.NoError(t, err)
-	all := parse(t, text)
-	beside := map[string]config.Program{"/auth/mail/renew": config.Auth} // where a mailer in a process of its own asks
-	described := map[string]bool{}
-	for _, program := range []config.Program{config.Auth, config.Mailer, config.Socket} {
-		for path, operations := range parse(t, printed(t, program, "openapi")).Paths {
-			if beside[path] == program {
-				delete(beside, path)
-				continue
+	for _, c := range []struct {
+		file    string
+		command []string
+		beside  map[string]config.Program
+	}{
+		{"openapi.yaml", []string{"openapi"}, map[string]config.Program{"/auth/mail/renew": config.Auth}}, // where a mailer in a process of its own asks
+		{"openapi-admin.yaml", []string{"openapi", "--admin"}, nil},
+	} {
+		text, err := os.ReadFile(filepath.FromSlash("../../../docs/" + c.file))
+		require.NoError(t, err)
+		all := parse(t, text)
+		described := map[string]bool{}
+		for _, program := range []config.Program{config.Auth, config.Mailer, config.Socket} {
+			for path, operations := range parse(t, printed(t, program, c.command...)).Paths {
+				if c.beside[path] == program {
+					delete(c.beside, path)
+					continue
+				}
+				described[path] = true
+				assert.Equal(t, all.Paths[path], operations, "%s of %s", path, program)
 			}
-			described[path] = true
-			assert.Equal(t, all.Paths[path], operations, "%s of %s", path, program)
 		}
-	}
-	assert.Empty(t, beside, "nobody has them")
-	for path := range all.Paths {
-		assert.True(t, described[path], "no service has %s", path)
+		assert.Empty(t, c.beside, "nobody has them")
+		for path := range all.Paths {
+			assert.True(t, described[path], "no service has %s", path)
+		}
 	}
 }
 
@@ -69,16 +77,18 @@ func TestDocumentsPassALinter(t *testing.T) {
 		t.Skip("SKIPPED: the OpenAPI documents are not linted, because PARLEY_TEST_REDOCLY names no redocly")
 	}
 	for _, program := range []config.Program{config.Parley, config.Auth, config.Mailer, config.Socket} {
-		file := filepath.Join(t.TempDir(), "openapi.yaml")
-		require.NoError(t, os.WriteFile(file, printed(t, program, "openapi"), 0o600))
-		ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
-		defer cancel()
-		cmd := exec.CommandContext(ctx, linter, "lint", "--extends=recommended", file)
-		cmd.Dir = filepath.Dir(file) // where no configuration is
-		cmd.Env = append(os.Environ(), "REDOCLY_TELEMETRY=off", "REDOCLY_SUPPRESS_UPDATE_NOTICE=true")
-		out, err := cmd.CombinedOutput()
-		require.NoError(t, err, "%s: %s", program, out)
-		assert.Contains(t, string(out), "is valid", program)
+		for _, command := range [][]string{{"openapi"}, {"openapi", "--admin"}} {
+			file := filepath.Join(t.TempDir(), "openapi.yaml")
+			require.NoError(t, os.WriteFile(file, printed(t, program, command...), 0o600))
+			ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+			defer cancel()
+			cmd := exec.CommandContext(ctx, linter, "lint", "--extends=recommended", file)
+			cmd.Dir = filepath.Dir(file) // where no configuration is
+			cmd.Env = append(os.Environ(), "REDOCLY_TELEMETRY=off", "REDOCLY_SUPPRESS_UPDATE_NOTICE=true")
+			out, err := cmd.CombinedOutput()
+			require.NoError(t, err, "%s: %v: %s", program, command, out)
+			assert.Contains(t, string(out), "is valid", program)
+		}
 	}
 }
 

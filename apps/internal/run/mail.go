@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net"
 	"net/http"
 	"net/url"
 	"text/tabwriter"
@@ -67,11 +68,12 @@ func newAdminClient(s config.Settings, base string, asJSON bool) (*adminClient, 
 	if s.AdminToken == "" {
 		return nil, errors.New("--admin-token (PARLEY_ADMIN_TOKEN) is needed: the token that the server was started with")
 	}
-	if base == "" && s.Program == config.Parley {
-		base = s.PublicURL // that of a mailer is another program's
-	}
 	if base == "" {
-		base = localURL(s)
+		if s.AdminListen == config.Off {
+			return nil, errors.New("--admin-listen (PARLEY_ADMIN_LISTEN) is off: name the admin address of the server with --url")
+		}
+		_, port, _ := net.SplitHostPort(s.AdminListen) // config has checked it
+		base = s.AdminURL(port, adminOverTLS(s))
 	}
 	return &adminClient{base: base, token: s.AdminToken, json: asJSON}, nil
 }

@@ -76,7 +76,7 @@ func command(ctx context.Context, program config.Program, args, environment []st
 	case "healthcheck":
 		return healthcheck(ctx, s)
 	case "openapi":
-		return openapi(ctx, s, stdout)
+		return openapi(ctx, s, cmd.Admin, stdout)
 	case "asyncapi":
 		_, text, err := wire.AsyncAPI(s.Product, "localhost:5002")
 		if err != nil {
@@ -110,7 +110,7 @@ func command(ctx context.Context, program config.Program, args, environment []st
 
 // quietly serves without logs.
 func quietly(ctx context.Context, s config.Settings, ready func(net.Addr)) error {
-	return Serve(ctx, s, io.Discard, io.Discard, ready)
+	return Serve(ctx, s, io.Discard, io.Discard, func(public, _ net.Addr) { ready(public) })
 }
 
 func migrate(ctx context.Context, s config.Settings, stdout, stderr io.Writer) error {
@@ -138,8 +138,8 @@ func migrate(ctx context.Context, s config.Settings, stdout, stderr io.Writer) e
 	return err
 }
 
-// openapi builds the application without keeping anything, and prints its document.
-func openapi(ctx context.Context, s config.Settings, stdout io.Writer) error {
+// openapi builds the application without keeping anything, and prints its document, or that of its admin address.
+func openapi(ctx context.Context, s config.Settings, admin bool, stdout io.Writer) error {
 	folder, err := os.MkdirTemp("", "parley-openapi-")
 	if err != nil {
 		return err
@@ -153,7 +153,11 @@ func openapi(ctx context.Context, s config.Settings, stdout io.Writer) error {
 		return err
 	}
 	defer app.Close()
-	text, err := app.API.Document("yaml")
+	api := app.API
+	if admin {
+		api = app.AdminAPI
+	}
+	text, err := api.Document("yaml")
 	if err != nil {
 		return err
 	}
@@ -197,15 +201,15 @@ func healthcheck(ctx context.Context, s config.Settings) error {
 }
 
 // Serve runs the program that s is for until ctx ends and everything that was begun is settled.
-// ready, unless nil, is called once with the address when it serves.
-func Serve(ctx context.Context, s config.Settings, stdout, stderr io.Writer, ready func(net.Addr)) error {
+// ready, unless nil, is called once with the addresses when it serves; that of operators is nil where it is off.
+func Serve(ctx context.Context, s config.Settings, stdout, stderr io.Writer, ready func(public, admin net.Addr)) error {
 	log, logged := openLog(s, stderr)
 	defer logged.Close()
 	return serve(ctx, s, stdout, log, logged, ready, nil)
 }
 
 // serve is Serve with a log, and reads what can change again whenever reload says so.
-func serve(ctx context.Context, s config.Settings, stdout io.Writer, log *slog.Logger, logged *lines, ready func(net.Addr), reload <-chan os.Signal) error {
+func serve(ctx context.Context, s config.Settings, stdout io.Writer, log *slog.Logger, logged *lines, ready func(public, admin net.Addr), reload <-chan os.Signal) error {
 	var secure *tls.Config
 	var pair *keyPair
 	if s.TLSCert != "" {
@@ -222,12 +226,9 @@ func serve(ctx context.Context, s config.Settings, stdout io.Writer, log *slog.L
 		}
 		defer held.Close()
 	}
-	plain, err := new(net.ListenConfig).Listen(ctx, "tcp", s.Listen)
+	plain, err := listen(ctx, "listen", s.Listen)
 	if err != nil {
-		if errors.Is(err, syscall.EADDRINUSE) {
-			return fmt.Errorf("the address %s is in use; choose another with --listen", s.Listen)
-		}
-		return fmt.Errorf("cannot listen on %s: %w", s.Listen, err)
+		return err
 	}
 	var server *http.Server // set before anybody is accepted
 	listener := newPatient(plain, log, func() {
@@ -236,6 +237,11 @@ func serve(ctx context.Context, s config.Settings, stdout io.Writer, log *slog.L
 		server.SetKeepAlivesEnabled(true)
 	})
 	defer listener.Close()
+	operators, err := openOperators(ctx, s, secure)
+	if err != nil {
+		return err
+	}
+	defer operators.Close()
 	loopback := isLoopback(listener.Addr())
 	printed := s.DocsPassword == "" && !loopback
 	if s.DocsPassword == "" {
@@ -287,6 +293,7 @@ func serve(ctx context.Context, s config.Settings, stdout io.Writer, log *slog.L
 		served <- err
 		cancel()
 	}()
+	operators.serve(app.Admin, log)
 	for _, note := range s.Notes {
 		log.Info(note)
 	}
@@ -294,7 +301,7 @@ func serve(ctx context.Context, s config.Settings, stdout io.Writer, log *slog.L
 		log.Debug("variables are set that mean something to other programs of Parley only", "variables", s.Unused)
 	}
 	logged.Flush()
-	say(stdout, greeting(s, publicURL, dial, printed))
+	say(stdout, greeting(s, publicURL, operators.url(s), dial, printed))
 	if !loopback && s.MailSender == "dev:" {
 		readers := "which opens on this machine alone"
 		if s.DevMailbox == "public" {
@@ -303,7 +310,7 @@ func serve(ctx context.Context, s config.Settings, stdout io.Writer, log *slog.L
 		log.Warn("mails are not sent: they are kept for /dev/mail, "+readers, "sender", s.MailSender)
 	}
 	if ready != nil {
-		ready(listener.Addr())
+		ready(listener.Addr(), operators.addr())
 	}
 	go func(s config.Settings) {
 		for {
@@ -328,6 +335,7 @@ func serve(ctx context.Context, s config.Settings, stdout io.Writer, log *slog.L
 	return end(ctx, app, log, func() error {
 		err := <-running
 		<-stopped
+		operators.shutdown() // last, so that the end can be watched
 		return errors.Join(err, <-served)
 	})
 }
@@ -389,7 +397,7 @@ func lockName(s config.Settings) string {
 }
 
 // greeting says where to go.
-func greeting(s config.Settings, publicURL, dial string, printed bool) string {
+func greeting(s config.Settings, publicURL, admin, dial string, printed bool) string {
 	w := &strings.Builder{}
 	names := map[config.Program]string{config.Parley: "Parley", config.Auth: "Parley's auth service", config.Mailer: "Parley's mailer", config.Socket: "This socket node"}
 	at := publicURL
@@ -409,6 +417,9 @@ func greeting(s config.Settings, publicURL, dial string, printed bool) string {
 		fmt.Fprintf(w, "  API docs  %s/api-docs (%s / %s)\n", at, s.DocsUser, s.DocsPassword)
 	default:
 		fmt.Fprintf(w, "  API docs  %s/api-docs\n", at)
+	}
+	if admin != "" {
+		fmt.Fprintf(w, "  admin     %s\n", admin)
 	}
 	if lockName(s) != "" || s.Program == config.Auth {
 		fmt.Fprintf(w, "  data      %s\n", s.Data)

@@ -66,8 +66,10 @@ const (
 type App struct {
 	// Handler serves everything.
 	Handler http.Handler
-	// API has the operations, for printing the document.
-	API *humaapi.API
+	// Admin serves operators: metrics, profiles, health, and what needs the admin token.
+	Admin http.Handler
+	// API and AdminAPI have the operations of both, for printing the documents.
+	API, AdminAPI *humaapi.API
 
 	settings  config.Settings
 	secrets   atomic.Pointer[secrets] // what settings say of them, or what Reload has made of it
@@ -311,10 +313,18 @@ func (a *App) mount(publicURL string, steps ...func() error) error {
 		return err
 	}
 	a.API = api
-	err = errors.Join(inOrder(steps...),
-		humaapi.RegisterHealth(api, humaapi.HealthConfig{Checks: a.checks, Draining: a.draining.Load}))
-	a.Handler = logged(a.besideAPI(api), a.log)
-	return err
+	steps = slices.Concat([]func() error{a.openAdmin}, steps, []func() error{a.mountAdmin, a.mountHealth})
+	if err := inOrder(steps...); err != nil {
+		return err
+	}
+	a.Handler, a.Admin = logged(a.besideAPI(api), a.log), logged(a.AdminAPI, a.log)
+	return nil
+}
+
+// mountHealth shows everybody and operators the health of what was opened.
+func (a *App) mountHealth() error {
+	cfg := humaapi.HealthConfig{Checks: a.checks, Draining: a.draining.Load}
+	return errors.Join(humaapi.RegisterHealth(a.API, cfg), humaapi.RegisterHealth(a.AdminAPI, cfg))
 }
 
 func (a *App) mountAuth(service *auth.Service) error {
@@ -325,15 +335,16 @@ func (a *App) mountAuth(service *auth.Service) error {
 }
 
 func (a *App) mountMail(service *mail.DeadLetterService) error {
-	return humaapi.RegisterMail(a.API, humaapi.MailConfig{Service: service, CurrentToken: a.adminToken})
+	return humaapi.RegisterMail(a.AdminAPI, humaapi.MailConfig{Service: service, CurrentToken: a.adminToken})
 }
 
 func (a *App) mountEvents(service *event.AsideService) error {
-	return humaapi.RegisterEvents(a.API, humaapi.EventsConfig{Service: service, CurrentToken: a.adminToken})
+	return humaapi.RegisterEvents(a.AdminAPI, humaapi.EventsConfig{Service: service, CurrentToken: a.adminToken})
 }
 
 func (a *App) mountDocs() error {
-	return humaapi.RegisterDocs(a.API, humaapi.DocsConfig{User: a.settings.DocsUser, CurrentPassword: func() string { return a.secrets.Load().docs }})
+	cfg := humaapi.DocsConfig{User: a.settings.DocsUser, CurrentPassword: func() string { return a.secrets.Load().docs }}
+	return errors.Join(humaapi.RegisterDocs(a.API, cfg), humaapi.RegisterDocs(a.AdminAPI, cfg))
 }
 
 func (a *App) mountPages(cfg web.Config) error {

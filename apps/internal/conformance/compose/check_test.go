@@ -20,11 +20,17 @@ import (
 // programs are where the programs listen unless they are told otherwise.
 var programs = map[config.Program]string{config.Auth: "5002", config.Socket: "5003", config.Mailer: "5004"}
 
+// operators are where they serve operators, inside.
+var operators = map[config.Program]string{config.Auth: "6002", config.Socket: "6003", config.Mailer: "6004"}
+
+// proxied are the programs that people use.
+var proxied = []config.Program{config.Auth, config.Socket}
+
 // needed is what each program must be told in a container, where its default would be wrong or weak.
 var needed = map[config.Program][]string{
-	config.Auth:   {"LISTEN", "PUBLIC_URL", "DATA", "STORE", "BUS", "REDIS", "DOCS_USER", "DOCS_PASSWORD", "ADMIN_TOKEN", "TRUSTED_PROXIES"},
-	config.Mailer: {"LISTEN", "PUBLIC_URL", "DATA", "STORE", "BUS", "NODE", "JWKS_URL", "MAIL_SENDER", "MAIL_FROM", "DOCS_USER", "DOCS_PASSWORD", "ADMIN_TOKEN"},
-	config.Socket: {"LISTEN", "STORE", "BUS", "REDIS", "NODE", "JWKS_URL", "TRUSTED_PROXIES"},
+	config.Auth:   {"LISTEN", "ADMIN_LISTEN", "PUBLIC_URL", "DATA", "STORE", "BUS", "REDIS", "DOCS_USER", "DOCS_PASSWORD", "ADMIN_TOKEN", "TRUSTED_PROXIES"},
+	config.Mailer: {"LISTEN", "ADMIN_LISTEN", "PUBLIC_URL", "DATA", "STORE", "BUS", "NODE", "JWKS_URL", "MAIL_SENDER", "MAIL_FROM", "DOCS_USER", "DOCS_PASSWORD", "ADMIN_TOKEN"},
+	config.Socket: {"LISTEN", "ADMIN_LISTEN", "ADMIN_TOKEN", "STORE", "BUS", "REDIS", "NODE", "JWKS_URL", "TRUSTED_PROXIES"},
 }
 
 // checker collects what is wrong with a file.
@@ -104,6 +110,9 @@ func (c *checker) program(name string, s Service) {
 	}
 	if settings.Listen != ":"+port {
 		c.say("%s: it listens on %s, not on :%s", name, settings.Listen, port)
+	}
+	if want := ":" + operators[program]; settings.AdminListen != want {
+		c.say("%s: operators are served on %s, not on %s", name, settings.AdminListen, want)
 	}
 	for _, p := range s.Ports {
 		if want := "127.0.0.1:" + port + ":" + port; p != want {
@@ -349,7 +358,7 @@ func (c *checker) secrets() {
 // upstream is a server that the proxy knows.
 var upstream = regexp.MustCompile(`(?m)^\s*server ([\w.-]+):(\d+) resolve\b`)
 
-// proxy checks that the proxy knows every service, and that they know the proxy.
+// proxy checks that the proxy knows every service that people use and no other, and that they know the proxy.
 func (c *checker) proxy() {
 	text, err := os.ReadFile(filepath.Join(c.Folder, "apps", "deploy", "nginx.conf"))
 	if err != nil {
@@ -382,7 +391,8 @@ func (c *checker) proxy() {
 			}
 		}
 	}
-	for program, port := range programs {
+	for _, program := range proxied {
+		port := programs[program]
 		for _, name := range c.of[program] {
 			if known[name] != port {
 				c.say("the proxy does not lead to %s", net.JoinHostPort(name, port))

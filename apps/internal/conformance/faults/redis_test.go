@@ -238,7 +238,7 @@ func TestNodeThatIsKilled(t *testing.T) {
 	ada := enter(t, survivor.Auth.SocketURL(), survivor.person(talker(0)))
 
 	victim := exec.Command(os.Args[0])
-	victim.Env = append(os.Environ(), runVariable+"=1", "PARLEY_LISTEN=127.0.0.1:0", "PARLEY_DATA="+t.TempDir(), "PARLEY_NODE=victim",
+	victim.Env = append(os.Environ(), runVariable+"=1", "PARLEY_LISTEN=127.0.0.1:0", "PARLEY_ADMIN_LISTEN=off", "PARLEY_DATA="+t.TempDir(), "PARLEY_NODE=victim",
 		"PARLEY_MAIL_SENDER="+mails.URL(), "PARLEY_LOG_FORMAT=json")
 	victim.Env = append(victim.Env, env...)
 	victim.Stderr = os.Stderr

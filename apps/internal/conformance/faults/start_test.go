@@ -100,7 +100,7 @@ func TestAStartThatCannotBeEndsWithOneLine(t *testing.T) {
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			t.Parallel()
-			env := []string{"PARLEY_LISTEN=127.0.0.1:0", "PARLEY_DATA=" + t.TempDir(), "PARLEY_LOG_FORMAT=text", "PARLEY_STORE=memory:", "PARLEY_BUS=" + bus + "&prefix=" + name()}
+			env := []string{"PARLEY_LISTEN=127.0.0.1:0", "PARLEY_ADMIN_LISTEN=off", "PARLEY_DATA=" + t.TempDir(), "PARLEY_LOG_FORMAT=text", "PARLEY_STORE=memory:", "PARLEY_BUS=" + bus + "&prefix=" + name()}
 			if c.program != config.Auth {
 				env = append(env, "PARLEY_JWKS_URL=http://127.0.0.1:1/.well-known/jwks.json")
 			}

@@ -580,7 +580,7 @@ func (w *world) finish(faults int) string {
 		require.LessOrEqual(w.t, len(ids), 1, "different mails for one sign-up")
 	}
 	require.LessOrEqual(w.t, twice, faults, "mails came twice more often than there were crashes")
-	a, err := w.do(ctx, w.Mailer.URL, "/mail/stats", nil, stack.AdminToken)
+	a, err := w.do(ctx, w.Mailer.AdminURL, "/mail/stats", nil, stack.AdminToken)
 	require.NoError(w.t, err)
 	var stats map[mail.State]int
 	require.NoError(w.t, json.Unmarshal(a.body, &stats))

@@ -70,8 +70,16 @@ func (s *stack) serves(t *testing.T) {
 	if s.proxy == nil {
 		return
 	}
-	s.call(t, http.MethodGet, "/mail/stats", "development-only", nil, http.StatusOK)
-	for path, want := range map[string]int{"/": 200, "/parley.js": 200, "/api-docs": 401, "/asyncapi.yaml": 200, "/livez": 200, "/proxy/livez": 200, "/nothing": 404, "/dev/mail": 404} {
+	for name, of := range s.services {
+		r, err := http.NewRequestWithContext(t.Context(), http.MethodGet, "http://"+of.operators+"/debug/pprof/cmdline", nil)
+		require.NoError(t, err)
+		r.Header.Set("Authorization", "Bearer development-only")
+		answer, err := http.DefaultClient.Do(r)
+		require.NoError(t, err)
+		_ = answer.Body.Close() // its status is enough
+		assert.Equal(t, http.StatusOK, answer.StatusCode, name)
+	}
+	for path, want := range map[string]int{"/": 200, "/parley.js": 200, "/api-docs": 401, "/asyncapi.yaml": 200, "/livez": 200, "/proxy/livez": 200, "/nothing": 404, "/dev/mail": 404, "/mail/stats": 404, "/metrics": 404, "/debug/pprof/": 404} {
 		r, err := http.NewRequestWithContext(t.Context(), http.MethodGet, s.url+path, nil)
 		require.NoError(t, err)
 		answer, err := http.DefaultClient.Do(r)

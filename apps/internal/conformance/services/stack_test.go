@@ -67,6 +67,7 @@ type stack struct {
 // service is one of the programs, as the compose file tells it to run.
 type service struct {
 	name, program, address string
+	operators              string // the address where they are served
 	environment            []string
 	running                *process
 }
@@ -91,9 +92,10 @@ func start(t *testing.T, f *compose.File, servers map[string]string) *stack {
 			continue
 		}
 		require.Contains(t, order, name)
+		operators := freeAddress(t)
 		s.services[name] = &service{
-			name: name, program: filepath.Join(programs, filepath.Base(of.Entrypoint[0])), address: addresses[name],
-			environment: onLoopback(t, of.Environment, addresses[name], addresses),
+			name: name, program: filepath.Join(programs, filepath.Base(of.Entrypoint[0])), address: addresses[name], operators: operators,
+			environment: onLoopback(t, of.Environment, addresses[name], operators, addresses),
 		}
 	}
 	require.Len(t, s.services, len(order))
@@ -107,13 +109,15 @@ func start(t *testing.T, f *compose.File, servers map[string]string) *stack {
 
 // onLoopback is the environment of a service, with addresses that are here. Nothing else differs
 // from what the container gets, unless a server knows no users.
-func onLoopback(t *testing.T, told map[string]string, own string, addresses map[string]string) []string {
+func onLoopback(t *testing.T, told map[string]string, own, operators string, addresses map[string]string) []string {
 	t.Helper()
 	var environment []string
 	for key, value := range told {
 		switch key {
 		case "PARLEY_LISTEN":
 			value = own
+		case "PARLEY_ADMIN_LISTEN":
+			value = operators
 		case "PARLEY_DATA":
 			value = t.TempDir()
 		case "PARLEY_TRUSTED_PROXIES":

@@ -62,7 +62,7 @@ func TestADeadLetterIsReplayed(t *testing.T) {
 			}
 			for len(dead.Jobs) == 0 {
 				require.NoError(t, ctx.Err())
-				require.NoError(t, json.Unmarshal(request(ctx, t, http.MethodGet, s.Mailer.URL+"/mail/jobs?state=dead", stack.AdminToken, nil), &dead))
+				require.NoError(t, json.Unmarshal(request(ctx, t, http.MethodGet, s.Mailer.AdminURL+"/mail/jobs?state=dead", stack.AdminToken, nil), &dead))
 			}
 			require.Len(t, dead.Jobs, 1)
 			assert.Equal(t, 1, dead.Jobs[0].Attempts, "what is refused for good is not tried again")
@@ -71,7 +71,7 @@ func TestADeadLetterIsReplayed(t *testing.T) {
 			assert.Empty(t, s.Mails.All())
 
 			s.Mails.Refuse(0)
-			request(ctx, t, http.MethodPost, s.Mailer.URL+"/mail/jobs/"+dead.Jobs[0].ID+"/replay", stack.AdminToken, nil)
+			request(ctx, t, http.MethodPost, s.Mailer.AdminURL+"/mail/jobs/"+dead.Jobs[0].ID+"/replay", stack.AdminToken, nil)
 			_, err := s.Mails.Await(ctx, "ada@parley.test", 1)
 			require.NoError(t, err)
 		})

@@ -26,6 +26,8 @@ const patience = 60 * time.Second
 type Program struct {
 	// URL is where it serves, without a slash at the end.
 	URL string
+	// AdminURL is where it serves operators, without a slash at the end.
+	AdminURL string
 
 	name  config.Program
 	env   []string
@@ -38,7 +40,7 @@ type Program struct {
 // with t. What cannot be started fails t at once.
 func Run(t testing.TB, name config.Program, env ...string) *Program {
 	t.Helper()
-	p := &Program{name: name, env: append([]string{"PARLEY_LISTEN=127.0.0.1:0", "PARLEY_DATA=" + t.TempDir(), "PARLEY_LOG_FORMAT=text"}, env...), log: &log{}}
+	p := &Program{name: name, env: append([]string{"PARLEY_LISTEN=127.0.0.1:0", "PARLEY_ADMIN_LISTEN=127.0.0.1:0", "PARLEY_DATA=" + t.TempDir(), "PARLEY_LOG_FORMAT=text"}, env...), log: &log{}}
 	if err := p.Start(); err != nil {
 		t.Fatalf("stack: %s: %v", name, err)
 	}
@@ -60,15 +62,17 @@ func (p *Program) Start() error {
 		return err
 	}
 	if p.URL != "" {
-		s.Listen = strings.TrimPrefix(p.URL, "http://")
+		s.Listen, s.AdminListen = strings.TrimPrefix(p.URL, "http://"), strings.TrimPrefix(p.AdminURL, "http://")
 	}
 	ctx, stop := context.WithCancel(context.Background())
-	serves := make(chan net.Addr, 1)
+	serves := make(chan [2]net.Addr, 1)
 	ended := make(chan error, 1)
-	go func() { ended <- run.Serve(ctx, s, p.log, p.log, func(a net.Addr) { serves <- a }) }()
+	go func() {
+		ended <- run.Serve(ctx, s, p.log, p.log, func(public, admin net.Addr) { serves <- [2]net.Addr{public, admin} })
+	}()
 	select {
 	case at := <-serves:
-		p.URL, p.stop, p.ended = "http://"+at.String(), stop, ended
+		p.URL, p.AdminURL, p.stop, p.ended = "http://"+at[0].String(), "http://"+at[1].String(), stop, ended
 		return nil
 	case err := <-ended:
 		stop()
