@@ -102,6 +102,9 @@ type Config struct {
 	// Origins lists whose pages may use the operations besides the server's own (CORS), in the form of
 	// [socket.ParseOrigins]. Handlers on the mux that are no operations are not for them. Default: nobody's.
 	Origins []string
+	// Observe, if set, is called after each operation that was answered with its id, the status, and how long it took. It
+	// must be quick, and is called from many goroutines.
+	Observe func(operation string, status int, took time.Duration)
 	// Log gets failures that nobody classified, and panics. Default: nothing.
 	Log *slog.Logger
 }
@@ -178,6 +181,9 @@ func New(mux *http.ServeMux, cfg Config) (*API, error) {
 		DefaultFormat: mediaJSON,
 		Transformers:  []huma.Transformer{a.transform},
 	})
+	if cfg.Observe != nil {
+		a.UseMiddleware(observe(cfg.Observe))
+	}
 	a.UseMiddleware(a.recoverPanic, secureHeaders, refuseBadURL, a.identifyClient)
 	return a, nil
 }
@@ -319,6 +325,15 @@ func (a *API) recoverPanic(ctx huma.Context, next func(huma.Context)) {
 		refuse(ctx, fault.Internal)
 	}()
 	next(ctx)
+}
+
+// observe tells told of each operation that was answered; of one whose connection was broken it does not.
+func observe(told func(operation string, status int, took time.Duration)) func(huma.Context, func(huma.Context)) {
+	return func(ctx huma.Context, next func(huma.Context)) {
+		began := time.Now()
+		next(ctx)
+		told(ctx.Operation().OperationID, cmp.Or(ctx.Status(), http.StatusOK), time.Since(began))
+	}
 }
 
 func securityHeaders() map[string]string {

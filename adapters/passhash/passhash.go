@@ -220,6 +220,9 @@ func checkBcrypt(hash, password string) (bool, error) {
 	}
 }
 
+// Waiting is how many hashes wait for their turn.
+func (h *Hasher) Waiting() int { return int(h.waiting.Load()) }
+
 // enter waits for a turn, which leave gives back.
 func (h *Hasher) enter(ctx context.Context) error {
 	if err := ctx.Err(); err != nil {

@@ -237,7 +237,7 @@ func (s *Service) setPassword(ctx context.Context, u user.User, n newPassword) e
 	if err != nil {
 		return err
 	}
-	_, err = s.endSessions(ctx, u.ID, at, n.keep, func(x *user.User) error {
+	_, err = s.endSessions(ctx, u.ID, RevokedPassword, at, n.keep, func(x *user.User) error {
 		if !x.PasswordChangedAt.Equal(u.PasswordChangedAt) {
 			return n.tooLate
 		}

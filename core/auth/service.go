@@ -91,6 +91,10 @@ type Config struct {
 	// Committed, if set, is called after events were committed, so that the relay need not
 	// wait for its next look. It must not block.
 	Committed func()
+	// SignedIn, if set, is called after each sign-in with what it returned, and Revoked after sessions were ended before
+	// their time. They must be quick, and are called from many goroutines.
+	SignedIn func(err error)
+	Revoked  func(RevokeReason)
 	// Now is the clock. Default time.Now.
 	Now func() time.Time
 	// NewID makes identifiers of users, sessions, tokens and events. Default [event.NewID]: 128 bits
@@ -185,6 +189,12 @@ func New(cfg Config) (*Service, error) {
 	}
 	if cfg.Committed == nil {
 		cfg.Committed = func() {}
+	}
+	if cfg.SignedIn == nil {
+		cfg.SignedIn = func(error) {}
+	}
+	if cfg.Revoked == nil {
+		cfg.Revoked = func(RevokeReason) {}
 	}
 	if cfg.Normalize == nil {
 		cfg.Normalize = func(s string) string { return s }

@@ -27,6 +27,12 @@ type Grant struct {
 // Too many attempts, right or wrong, are ErrTooMany: see Config.SignInRate. A user who has
 // Config.MaxSessions loses the oldest.
 func (s *Service) SignIn(ctx context.Context, from Client, email, password string) (Grant, error) {
+	g, err := s.signIn(ctx, from, email, password)
+	s.cfg.SignedIn(err)
+	return g, err
+}
+
+func (s *Service) signIn(ctx context.Context, from Client, email, password string) (Grant, error) {
 	if err := s.allowGuess(ctx, from, email); err != nil {
 		return Grant{}, err
 	}
@@ -151,7 +157,7 @@ func (s *Service) openSession(ctx context.Context, u user.User) (Grant, error) {
 	if err != nil || !current.PasswordChangedAt.Equal(u.PasswordChangedAt) {
 		ctx, cancel := detached(ctx)
 		defer cancel()
-		if err := s.revoke(ctx, session); err != nil {
+		if err := s.revoke(ctx, session, RevokedPassword); err != nil {
 			return Grant{}, err
 		}
 		return Grant{}, ErrInvalidCredentials
@@ -176,7 +182,7 @@ func (s *Service) endOldest(ctx context.Context, u user.User) (user.User, error)
 		return u, nil
 	}
 	// A session that was kept when its user's older ones ended has no privilege here.
-	return s.endSessions(ctx, u.ID, living[s.cfg.MaxSessions-1].CreatedAt, "", nil)
+	return s.endSessions(ctx, u.ID, RevokedTooMany, living[s.cfg.MaxSessions-1].CreatedAt, "", nil)
 }
 
 // mark is what a user says of sessions.
@@ -276,9 +282,13 @@ func (s *Service) Refresh(ctx context.Context, text string) (Grant, error) {
 		return Grant{}, ErrSessionEnded
 	case errors.Is(err, errReused), errors.Is(err, errStale):
 		s.cfg.Log.Warn("a session is ended", "reason", err, "session", session)
+		reason := RevokedPassword
+		if errors.Is(err, errReused) {
+			reason = RevokedReuse
+		}
 		ctx, cancel := detached(ctx) // a thief must not keep the session alive by hanging up
 		defer cancel()
-		if err := s.revoke(ctx, session); err != nil {
+		if err := s.revoke(ctx, session, reason); err != nil {
 			return Grant{}, err
 		}
 		return Grant{}, ErrSessionEnded
@@ -324,7 +334,7 @@ func (s *Service) standing(ctx context.Context, id user.ID, session string) (Sta
 
 // SignOut ends the session of who; open sockets of it close. Ending it again is no error.
 func (s *Service) SignOut(ctx context.Context, who Identity) error {
-	return s.revoke(ctx, Session{ID: who.SessionID, UserID: who.UserID})
+	return s.revoke(ctx, Session{ID: who.SessionID, UserID: who.UserID}, RevokedSignOut)
 }
 
 // SignOutAll ends every session of the user, in one write however many there are; their open
@@ -334,7 +344,7 @@ func (s *Service) SignOutAll(ctx context.Context, who Identity) error {
 	if err != nil {
 		return err
 	}
-	_, err = s.endSessions(ctx, who.UserID, from, "", nil)
+	_, err = s.endSessions(ctx, who.UserID, RevokedSignOutAll, from, "", nil)
 	if errors.Is(err, user.ErrNotFound) {
 		return nil // and with the user went the sessions
 	}
@@ -359,7 +369,7 @@ func (s *Service) afterAll(ctx context.Context, id user.ID) (time.Time, error) {
 // keep, together with what else change does, unless nil. It is one commit with the events and
 // with the one that closes the sockets. Errors of change and user.ErrNotFound are returned as
 // they are.
-func (s *Service) endSessions(ctx context.Context, id user.ID, from time.Time, keep string, change func(*user.User) error, events ...event.Event) (user.User, error) {
+func (s *Service) endSessions(ctx context.Context, id user.ID, reason RevokeReason, from time.Time, keep string, change func(*user.User) error, events ...event.Event) (user.User, error) {
 	e, err := s.event(Topic, TypeSessionsRevoked, id, SessionsRevoked{
 		UserID: string(id), Before: from, Keep: keep, Until: s.now().Add(s.cfg.AccessTTL),
 	})
@@ -387,6 +397,7 @@ func (s *Service) endSessions(ctx context.Context, id user.ID, from time.Time, k
 		return user.User{}, failed("ending the sessions", err)
 	}
 	s.cfg.Committed()
+	s.cfg.Revoked(reason)
 	s.cfg.Log.Info("sessions ended", "user", u)
 	return u, nil
 }
@@ -396,7 +407,7 @@ type verbatim struct{ error }
 
 // revoke ends a session and commits the event that closes its sockets. One that has ended, or
 // that is not the user's, is left as it is.
-func (s *Service) revoke(ctx context.Context, session Session) error {
+func (s *Service) revoke(ctx context.Context, session Session, reason RevokeReason) error {
 	now := s.now()
 	e, err := s.event(Topic, TypeSessionRevoked, session.UserID, SessionRevoked{
 		UserID: string(session.UserID), SessionID: session.ID, Until: now.Add(s.cfg.AccessTTL),
@@ -418,6 +429,7 @@ func (s *Service) revoke(ctx context.Context, session Session) error {
 		return failed("ending the session", err)
 	}
 	s.cfg.Committed()
+	s.cfg.Revoked(reason)
 	s.cfg.Log.Info("a session ended", "session", session)
 	return nil
 }
@@ -463,4 +475,21 @@ func notBefore(t, bound time.Time) time.Time {
 		return bound
 	}
 	return t
+}
+
+// RevokeReason says why sessions were ended before their time.
+type RevokeReason string
+
+// Why sessions are ended.
+const (
+	RevokedSignOut    RevokeReason = "signout"     // their user signed out
+	RevokedSignOutAll RevokeReason = "signout_all" // their user signed out everywhere
+	RevokedPassword   RevokeReason = "password"    // the password was changed
+	RevokedReuse      RevokeReason = "reuse"       // a refresh token was used twice
+	RevokedTooMany    RevokeReason = "too_many"    // newer ones took their place
+)
+
+// RevokeReasons lists them.
+func RevokeReasons() []RevokeReason {
+	return []RevokeReason{RevokedSignOut, RevokedSignOutAll, RevokedPassword, RevokedReuse, RevokedTooMany}
 }

@@ -32,6 +32,8 @@ type RelayConfig struct {
 	// MaxHeld bounds the keys that are remembered because an event of theirs could not be published; beyond it
 	// a topic waits as a whole. Default 10,000.
 	MaxHeld int
+	// OnSetAside, if set, is called when an event that can never be published was set aside. It must not block.
+	OnSetAside func(Event)
 	// Log gets failures. Default: nothing.
 	Log *slog.Logger
 }
@@ -386,6 +388,9 @@ func (m *mover) setAside(ctx context.Context, e Event, why error) error {
 		return fmt.Errorf("event: setting aside event %s: %w", e.ID, err)
 	}
 	m.aside.Add(1)
+	if m.cfg.OnSetAside != nil {
+		m.cfg.OnSetAside(e)
+	}
 	m.cfg.Log.Error("an event can never be published; it was set aside in the outbox, and its successors go on",
 		"event", e.ID, "type", e.Type, "topic", e.Topic, "error", why)
 	return nil

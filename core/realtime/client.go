@@ -20,6 +20,7 @@ type client struct {
 	conn    socket.Conn
 	user    chat.Author
 	session string
+	closed  atomic.Int32 // the code that the hub closed it with; 0 while it has not
 
 	nextAt   int64        // when the next event is due under the rate, since the hub began; only Receive uses it
 	inFlight atomic.Int32 // messages that wait for their commit
@@ -151,6 +152,7 @@ func (c *client) inTime() bool {
 
 func (c *client) run(ctx context.Context, cmd protocol.Command) {
 	h := c.hub.handlers[cmd.Event]
+	h.seen.Add(1)
 	a, err := h.run(c, ctx, cmd)
 	if err != nil || !h.itself {
 		c.answer(cmd, a, err)
@@ -197,7 +199,10 @@ func (c *client) sendAll(frames []*socket.Frame) {
 	}
 }
 
-func (c *client) close(code int, reason string) { c.conn.Close(code, socket.CloseReason(reason)) }
+func (c *client) close(code int, reason string) {
+	c.closed.CompareAndSwap(0, int32(code)) // the first counts
+	c.conn.Close(code, socket.CloseReason(reason))
+}
 
 // member returns the connection's membership of a room, or nil. The room may be typed in
 // another form than the one in which it is kept.
@@ -358,6 +363,7 @@ func (k *collected) Send(f *socket.Frame) { *k = append(*k, f) }
 
 func (c *client) read(ctx context.Context, room string, since *uint64, seen uint64) (chat.Page, error) {
 	if since != nil {
+		c.hub.counts.pages.Add(1)
 		return c.hub.cfg.Chat.Since(ctx, room, *since, seen)
 	}
 	return c.hub.cfg.Chat.Newest(ctx, room, seen)

@@ -29,6 +29,8 @@ type delivery struct {
 	// joined, which costs less than to deliver each of them sooner; only when no more fit into one write help is of use again.
 	alone bool
 
+	given, writes atomic.Uint64 // messages that members were given, and the writes by which
+
 	next    atomic.Int64 // the first place that nobody has taken
 	helpers int          // under runQueue.mu
 }
@@ -40,8 +42,9 @@ func (r *room) delivery() *delivery {
 	return d
 }
 
-// run serves every member. Who joins or leaves meanwhile may or may not be served.
-func (d *delivery) run() {
+// run serves every member, and reports whether one was given messages. Who joins or leaves meanwhile may or may not
+// be served.
+func (d *delivery) run() bool {
 	h := d.room.hub
 	var some [chunk]*member
 	n, places := d.take(&some)
@@ -55,8 +58,14 @@ func (d *delivery) run() {
 	if shared {
 		h.queue.finish(d)
 	}
+	given := d.given.Load()
+	if given > 0 {
+		h.counts.deliveries.Add(given)
+		h.counts.writes.Add(d.writes.Load())
+	}
 	*d = delivery{} // it must not keep a room that is gone
 	h.deliveries.Put(d)
+	return given > 0
 }
 
 // help serves members until none is left, or a room waits for a worker.
@@ -87,19 +96,26 @@ func (d *delivery) take(some *[chunk]*member) (n, places int) {
 
 // serve gives members what is theirs of the delivery.
 func (d *delivery) serve(members []*member) {
+	var given, writes int // counted once a chunk
 	for _, m := range members {
 		switch {
 		case m == nil:
 		case d.row.messages != nil:
-			d.messages(m)
+			n, by := d.messages(m)
+			given, writes = given+n, writes+by
 		default:
 			d.event(m)
 		}
 	}
+	if given > 0 {
+		d.given.Add(uint64(given))
+		d.writes.Add(uint64(writes))
+	}
 }
 
 // messages gives a member those that it has not, by one write where it has everything before them and nothing of them.
-func (d *delivery) messages(m *member) {
+// It returns how many it gave, and by how many writes.
+func (d *delivery) messages(m *member) (given, writes int) {
 	c, row := m.client, &d.row
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -109,6 +125,7 @@ func (d *delivery) messages(m *member) {
 		m.last = row.last
 		if f := row.of(c); f != nil {
 			d.send(c, f)
+			given, writes = len(row.messages), 1
 		}
 	default:
 		for i := range row.messages {
@@ -120,12 +137,15 @@ func (d *delivery) messages(m *member) {
 			case seq > m.last:
 				m.last = seq
 				d.send(c, f)
+				given++
+				writes++
 			}
 		}
 		if len(m.pending) > c.hub.cfg.MaxBacklog {
 			c.close(socket.CloseSlow, "joining took too long")
 		}
 	}
+	return given, writes
 }
 
 // send sends a frame of messages, or holds it for the end of the turn, under client.mu.
@@ -179,7 +199,9 @@ func (r *room) send(messages []Signal, t *turn) {
 		size += len(messages[i].Message.Text)
 	}
 	d.alone = t != nil || len(messages) > 1 && size <= r.hub.cfg.MaxWrite/2
-	d.run()
+	if d.run() && r.hub.cfg.Delivered != nil {
+		r.hub.cfg.Delivered(messages[0].Message.At)
+	}
 }
 
 // broadcast delivers an event.

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"maps"
 	"runtime/debug"
+	"sync/atomic"
 	"time"
 
 	"github.com/parley-chat/parley/core/chat"
@@ -124,6 +125,10 @@ func events(own []Event, sends []protocol.ServerEvent) (*protocol.Schema, map[st
 				return e.handle(ctx, c, cmd)
 			}}
 		}
+	}
+	for name, h := range all {
+		h.seen = &atomic.Uint64{}
+		all[name] = h
 	}
 	schema, err := protocol.NewSchema(said, sends)
 	if err != nil {

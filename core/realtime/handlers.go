@@ -2,6 +2,7 @@ package realtime
 
 import (
 	"context"
+	"sync/atomic"
 
 	"github.com/parley-chat/parley/core/protocol"
 )
@@ -16,6 +17,8 @@ type handler struct {
 	// atOnce reports that run waits for nothing, neither for a store nor for another node, and so
 	// needs no goroutine of its own. nil: it may wait.
 	atOnce func(h *Hub) bool
+	// seen counts the events of a hub. Each hub has its own.
+	seen *atomic.Uint64
 }
 
 func always(*Hub) bool { return true }

@@ -97,6 +97,10 @@ type HubConfig struct {
 	Workers int
 	// Now is the clock. Default time.Now.
 	Now func() time.Time
+	// Delivered, if set, is called when messages that follow each other in a room were given to the connections of its
+	// members on this node, with the time of the first of them: the beginning of its commit. It must be quick, and is
+	// called from many goroutines.
+	Delivered func(at time.Time)
 	// Log gets what operators should know. Default: nothing.
 	Log *slog.Logger
 
@@ -167,11 +171,17 @@ type Hub struct {
 	ending   ending
 	revoked  map[string]time.Time // sessions that ended, until their tokens have
 	draining bool
+	// What Stats counts: connections by wire format, those ever accepted, and ended ones by code.
+	open     [maxFormats]int
+	accepted uint64
+	closes   map[int]uint64
 	// revokedUsers are those whose older sessions ended, until their tokens have.
 	revokedUsers map[user.ID]revocation
 
 	emptied chan struct{} // closed when draining and no connection is left
 	stopped bool          // Run has ended: no work is begun any more
+
+	counts counts
 
 	roster roster // keeps Presence right
 
@@ -199,6 +209,7 @@ func NewHub(cfg HubConfig) (*Hub, error) {
 		cfg: cfg, schema: schema, handlers: handlers, formats: formats, byName: byName,
 		clients: map[*client]struct{}{}, users: map[user.ID][]*client{}, ending: ending{},
 		rooms: map[string]*room{}, revoked: map[string]time.Time{}, revokedUsers: map[user.ID]revocation{},
+		closes:  map[int]uint64{},
 		emptied: make(chan struct{}), began: cfg.Now(),
 	}
 	h.queue.init()
@@ -339,6 +350,8 @@ func (h *Hub) Accept(conn socket.Conn, hello socket.Hello) (socket.Receiver, err
 	h.users[c.user.ID] = append(h.users[c.user.ID], c)
 	h.ending.set(c, who.ExpiresAt)
 	h.clients[c] = struct{}{}
+	h.open[format]++
+	h.accepted++
 	return c, nil
 }
 
@@ -347,6 +360,8 @@ func (h *Hub) forget(c *client) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	delete(h.clients, c)
+	h.open[c.format]--
+	h.closes[int(c.closed.Load())]++
 	h.ending.set(c, time.Time{})
 	if all := h.users[c.user.ID]; len(all) > 1 {
 		for i := range all {

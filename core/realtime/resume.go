@@ -99,6 +99,7 @@ func (h *Hub) resume(ctx context.Context, c *client, places []Place) (rooms []re
 		case err != nil:
 			return rooms, err
 		}
+		h.counts.pages.Add(1)
 		page, err := h.cfg.Chat.Since(ctx, name, r.at, r.member.room.seen())
 		if err != nil {
 			return rooms, err

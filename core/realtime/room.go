@@ -172,7 +172,7 @@ func (r *room) messages(signals []Signal, t *turn) int {
 			r.hold(*s)
 		}
 		if r.known && !r.filling {
-			r.filling = r.hub.background(r.fill)
+			r.beginFilling()
 		}
 		r.mu.Unlock()
 		return 1
@@ -226,7 +226,7 @@ func (r *room) deliverHeld(t *turn) {
 				}
 			}
 			if len(r.held) > 0 && !r.filling {
-				r.filling = r.hub.background(r.fill)
+				r.beginFilling()
 			}
 		}
 		r.mu.Unlock()
@@ -235,6 +235,12 @@ func (r *room) deliverHeld(t *turn) {
 		}
 		r.send(next, t)
 	}
+}
+
+// beginFilling begins to fill the first hole, under mu.
+func (r *room) beginFilling() {
+	r.hub.counts.holes.Add(1)
+	r.filling = r.hub.background(r.fill)
 }
 
 // fill reads the messages that are missing before the held ones from the store.

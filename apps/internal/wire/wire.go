@@ -18,6 +18,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	vendor "github.com/prometheus/client_golang/prometheus"
 	"golang.org/x/text/unicode/norm"
 
 	"github.com/parley-chat/parley/adapters/asyncapi"
@@ -28,6 +29,7 @@ import (
 	"github.com/parley-chat/parley/adapters/netws"
 	"github.com/parley-chat/parley/adapters/passhash"
 	"github.com/parley-chat/parley/adapters/passlist"
+	"github.com/parley-chat/parley/adapters/prometheus"
 	"github.com/parley-chat/parley/adapters/renewclient"
 	"github.com/parley-chat/parley/adapters/socketio"
 	"github.com/parley-chat/parley/adapters/socketio/bridge"
@@ -72,6 +74,8 @@ type App struct {
 	API, AdminAPI *humaapi.API
 
 	settings  config.Settings
+	registry  *vendor.Registry
+	metrics   *prometheus.Metrics
 	secrets   atomic.Pointer[secrets] // what settings say of them, or what Reload has made of it
 	smtp      *changingSender         // nil unless mails go out by SMTP
 	log       *slog.Logger
@@ -101,6 +105,9 @@ type transport interface {
 func New(ctx context.Context, s config.Settings, publicURL, dial string, log *slog.Logger) (*App, error) {
 	a := &App{settings: s, log: log}
 	a.secrets.Store(&secrets{s.AdminToken, s.DocsPassword})
+	if err := a.openMetrics(); err != nil {
+		return nil, err
+	}
 	build := map[config.Program]func(ctx context.Context, publicURL, dial string) error{
 		config.Parley: a.buildParley, config.Auth: a.buildAuth, config.Mailer: a.buildMailer, config.Socket: a.buildSocket,
 	}[s.Program]
@@ -122,7 +129,11 @@ func (a *App) buildParley(ctx context.Context, publicURL, dial string) error {
 	if err != nil {
 		return err
 	}
-	system, err := parley.New(a.config(publicURL))
+	cfg, err := a.config(publicURL)
+	if err != nil {
+		return err
+	}
+	system, err := parley.New(cfg)
 	if err != nil {
 		return err
 	}
@@ -145,7 +156,11 @@ func (a *App) buildAuth(ctx context.Context, publicURL, _ string) error {
 	if err != nil {
 		return err
 	}
-	accounts, err := parley.NewAccounts(a.config(publicURL))
+	cfg, err := a.config(publicURL)
+	if err != nil {
+		return err
+	}
+	accounts, err := parley.NewAccounts(cfg)
 	if err != nil {
 		return err
 	}
@@ -171,7 +186,10 @@ func (a *App) buildMailer(ctx context.Context, publicURL, _ string) error {
 	if err != nil {
 		return err
 	}
-	cfg := a.config(publicURL)
+	cfg, err := a.config(publicURL)
+	if err != nil {
+		return err
+	}
 	client, err := renewclient.New(renewclient.Config{URL: a.settings.RenewURL, Token: a.adminToken})
 	if err != nil {
 		return err
@@ -210,7 +228,10 @@ func (a *App) buildSocket(ctx context.Context, publicURL, dial string) error {
 	if err != nil {
 		return err
 	}
-	cfg := a.config(publicURL)
+	cfg, err := a.config(publicURL)
+	if err != nil {
+		return err
+	}
 	cfg.Authenticator = parley.Authenticate(gate)
 	cfg.Hub.ClockLeeway = clockLeeway
 	node, err := parley.NewNode(cfg)
@@ -231,10 +252,10 @@ func inOrder(steps ...func() error) error {
 	return nil
 }
 
-// config is what the settings say of the parts.
-func (a *App) config(publicURL string) parley.Config {
+// config is what the settings say of the parts, which count what they do.
+func (a *App) config(publicURL string) (parley.Config, error) {
 	s := a.settings
-	return parley.Config{
+	return a.metrics.Instrument(parley.Config{
 		Ports: a.ports, PublicURL: publicURL, Origins: a.origins(publicURL), DrainTimeout: s.DrainTimeout, Log: a.log, Normalize: norm.NFC.String,
 		Auth: auth.Config{
 			AccessTTL: s.AccessTTL, SessionTTL: s.SessionTTL, SessionMax: s.SessionMax, MaxSessions: s.MaxSessions,
@@ -250,7 +271,7 @@ func (a *App) config(publicURL string) parley.Config {
 		Templates: mail.TemplateConfig{Product: s.Product, From: s.MailFrom, FromName: s.MailFromName},
 		Hub:       realtime.HubConfig{Node: a.node(), Rate: s.SocketRate, Burst: s.SocketBurst, MaxConnections: s.MaxConns, MaxUserConnections: s.MaxUserConns, Formats: formats(s)},
 		Relay:     event.RelayConfig{Timeout: relayTimeout, MaxBackoff: relayPause},
-	}
+	})
 }
 
 // formats are the wire formats of sockets besides parley.v1.
@@ -299,8 +320,12 @@ func (a *App) openKeys() error {
 	if a.ports.Verifier, err = jwtauth.NewVerifier(jwtauth.VerifierConfig{Keys: a.keys.PublicKey, Issuer: a.settings.Issuer}); err != nil {
 		return err
 	}
-	a.ports.Hasher, err = passhash.New(passhash.Config{})
-	return err
+	hasher, err := passhash.New(passhash.Config{})
+	if err != nil {
+		return err
+	}
+	a.ports.Hasher = hasher
+	return a.metrics.WatchHashes(hasher.Waiting)
 }
 
 // mount makes the handler, lets each step add to it, and completes it with the health of what was
@@ -308,7 +333,7 @@ func (a *App) openKeys() error {
 func (a *App) mount(publicURL string, steps ...func() error) error {
 	mux := http.NewServeMux()
 	s := a.settings
-	api, err := humaapi.New(mux, humaapi.Config{Title: s.Product, Version: Version, TrustedProxies: s.TrustedRanges, Origins: a.origins(publicURL), Log: a.log})
+	api, err := humaapi.New(mux, humaapi.Config{Title: s.Product, Version: Version, TrustedProxies: s.TrustedRanges, Origins: a.origins(publicURL), Observe: a.metrics.Request, Log: a.log})
 	if err != nil {
 		return err
 	}
@@ -324,7 +349,7 @@ func (a *App) mount(publicURL string, steps ...func() error) error {
 // mountHealth shows everybody and operators the health of what was opened.
 func (a *App) mountHealth() error {
 	cfg := humaapi.HealthConfig{Checks: a.checks, Draining: a.draining.Load}
-	return errors.Join(humaapi.RegisterHealth(a.API, cfg), humaapi.RegisterHealth(a.AdminAPI, cfg))
+	return errors.Join(humaapi.RegisterHealth(a.API, cfg), humaapi.RegisterHealth(a.AdminAPI, cfg), a.metrics.WatchHealth(a.checks))
 }
 
 func (a *App) mountAuth(service *auth.Service) error {
@@ -399,6 +424,9 @@ func (a *App) mountSocket(node *parley.Node, who socket.Authenticator, publicURL
 		return err
 	}
 	a.API.Mux().Handle("GET /socket", a.transport)
+	if err := a.metrics.WatchHub(node.Hub, s.Transport); err != nil {
+		return err
+	}
 	a.checks = append(a.checks, socketCheck(dial, probe, s.TLSCert != ""))
 	return humaapi.RegisterAsyncAPI(a.API, asJSON, asYAML)
 }

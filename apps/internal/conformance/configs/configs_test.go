@@ -16,6 +16,7 @@ import (
 	"time"
 
 	"github.com/ThreeDotsLabs/watermill/message"
+	vendor "github.com/prometheus/client_golang/prometheus"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 	"go.mongodb.org/mongo-driver/v2/mongo"
@@ -30,6 +31,7 @@ import (
 	"github.com/parley-chat/parley/adapters/mongostore"
 	"github.com/parley-chat/parley/adapters/nbiows"
 	"github.com/parley-chat/parley/adapters/passhash"
+	"github.com/parley-chat/parley/adapters/prometheus"
 	"github.com/parley-chat/parley/adapters/renewclient"
 	"github.com/parley-chat/parley/adapters/smtpmail"
 	"github.com/parley-chat/parley/adapters/socketio"
@@ -98,6 +100,11 @@ type handler struct {
 	engineio.Upgrader
 	message.Publisher
 }
+
+// registerer takes every metric, and has none.
+type registerer struct{ vendor.Registerer }
+
+func (registerer) Register(vendor.Collector) error { return nil }
 
 func configurations(t *testing.T) map[string]configuration {
 	t.Helper()
@@ -178,6 +185,7 @@ func configurations(t *testing.T) map[string]configuration {
 		"mongostore: Config": at(mongostore.Config{}, func(c mongostore.Config) (*mongostore.Store, error) {
 			return mongostore.New(new(mongo.Client).Database("x"), c)
 		}),
+		"prometheus: Config":  at(prometheus.Config{Registerer: registerer{}}, prometheus.New),
 		"passhash: Config":    at(passhash.Config{}, passhash.New),
 		"renewclient: Config": at(renewclient.Config{URL: "https://localhost/x", Token: func() string { return "" }}, renewclient.New),
 		"smtpmail: Config":    at(smtpmail.Config{Host: "localhost"}, smtpmail.New),
