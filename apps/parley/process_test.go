@@ -472,6 +472,7 @@ var badValues = map[string][]string{
 	"socketio-query-token": {"nonsense", "maybe"},
 	"socketio-recovery":    {"nonsense", "maybe"},
 	"log-format":           {"nonsense"},
+	"traces":               {"nonsense", "on"},
 	"log-level":            {"nonsense"},
 	"drain-timeout":        {"nonsense", "0s", "-1s", "9s"},
 }

@@ -153,7 +153,12 @@ func (c *client) inTime() bool {
 func (c *client) run(ctx context.Context, cmd protocol.Command) {
 	h := c.hub.handlers[cmd.Event]
 	h.seen.Add(1)
+	ended := func(error) {}
+	if c.hub.cfg.Handling != nil {
+		ctx, ended = c.hub.cfg.Handling(ctx, cmd.Event)
+	}
 	a, err := h.run(c, ctx, cmd)
+	ended(err)
 	if err != nil || !h.itself {
 		c.answer(cmd, a, err)
 	}

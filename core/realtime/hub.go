@@ -101,6 +101,10 @@ type HubConfig struct {
 	// members on this node, with the time of the first of them: the beginning of its commit. It must be quick, and is
 	// called from many goroutines.
 	Delivered func(at time.Time)
+	// Handling, if set, is called before an event of a client is handled, with its name. It returns the context in which it
+	// is, and what is called after it with the error that it is refused with, or nil; a message of a client is then part of
+	// a batch, and not yet stored. Both must be quick, and are called from many goroutines.
+	Handling func(ctx context.Context, event string) (context.Context, func(error))
 	// Log gets what operators should know. Default: nothing.
 	Log *slog.Logger
 

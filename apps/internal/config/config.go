@@ -99,6 +99,7 @@ type Settings struct {
 	HandshakeBurst   int            `name:"handshake-burst" of:"parley socket" default:"60000" help:"Socket handshakes a minute from a network, at once at most."`
 	LogFormat        string         `name:"log-format" default:"auto" enum:"auto,text,json" help:"Format of logs: auto is text on a terminal, JSON otherwise."`
 	LogLevel         string         `name:"log-level" default:"info" enum:"debug,info,warn,error" help:"Least level of logs."`
+	Traces           string         `name:"traces" default:"off" enum:"off,otlp" help:"Where traces go: otlp exports them over HTTP, as the variables of OpenTelemetry say (OTEL_EXPORTER_OTLP_ENDPOINT and others)."`
 	DrainTimeout     time.Duration  `name:"drain-timeout" default:"5s" help:"How long what is under way may take at the end, at most 8s."`
 	TrustedRanges    []netip.Prefix `kong:"-"`
 

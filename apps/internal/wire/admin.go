@@ -1,13 +1,17 @@
 package wire
 
 import (
+	"context"
 	"net/http"
 	"net/http/pprof"
+	"time"
 
 	vendor "github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/collectors"
+	gootel "go.opentelemetry.io/otel"
 
 	"github.com/parley-chat/parley/adapters/humaapi"
+	"github.com/parley-chat/parley/adapters/otel"
 	"github.com/parley-chat/parley/adapters/prometheus"
 	"github.com/parley-chat/parley/apps/internal/config"
 )
@@ -19,6 +23,39 @@ func (a *App) openMetrics() (err error) {
 	a.metrics, err = prometheus.New(prometheus.Config{Registerer: a.registry, Version: config.ThisBuild().Version})
 	return err
 }
+
+// openTraces begins to export traces, if the settings say so.
+func (a *App) openTraces(ctx context.Context) error {
+	if a.settings.Traces != "otlp" {
+		return nil
+	}
+	gootel.SetErrorHandler(gootel.ErrorHandlerFunc(func(err error) { a.log.Warn("traces are not exported", "error", err) })) // one for the process
+	provider, err := otel.Open(ctx, string(a.settings.Program), config.ThisBuild().Version)
+	if err != nil {
+		return err
+	}
+	a.closers = append(a.closers, func() error {
+		ctx, cancel := context.WithTimeout(context.Background(), tracesTimeout)
+		defer cancel()
+		if err := provider.Shutdown(ctx); err != nil {
+			a.log.Warn("the last traces were not exported", "error", err)
+		}
+		return nil
+	})
+	a.tracer, err = otel.New(otel.Config{Provider: provider})
+	return err
+}
+
+// traced makes spans of requests, if the settings say so.
+func (a *App) traced(next http.Handler) http.Handler {
+	if a.tracer == nil {
+		return next
+	}
+	return a.tracer.Handler(next)
+}
+
+// tracesTimeout bounds the export of the last spans at the end.
+const tracesTimeout = 500 * time.Millisecond
 
 // openAdmin makes the API of operators, without operations. Nobody's pages may use it.
 func (a *App) openAdmin() (err error) {

@@ -27,6 +27,7 @@ import (
 	"github.com/parley-chat/parley/adapters/memory"
 	"github.com/parley-chat/parley/adapters/nbiows"
 	"github.com/parley-chat/parley/adapters/netws"
+	"github.com/parley-chat/parley/adapters/otel"
 	"github.com/parley-chat/parley/adapters/passhash"
 	"github.com/parley-chat/parley/adapters/passlist"
 	"github.com/parley-chat/parley/adapters/prometheus"
@@ -76,6 +77,7 @@ type App struct {
 	settings  config.Settings
 	registry  *vendor.Registry
 	metrics   *prometheus.Metrics
+	tracer    *otel.Tracer            // nil where traces are off
 	secrets   atomic.Pointer[secrets] // what settings say of them, or what Reload has made of it
 	smtp      *changingSender         // nil unless mails go out by SMTP
 	log       *slog.Logger
@@ -105,8 +107,8 @@ type transport interface {
 func New(ctx context.Context, s config.Settings, publicURL, dial string, log *slog.Logger) (*App, error) {
 	a := &App{settings: s, log: log}
 	a.secrets.Store(&secrets{s.AdminToken, s.DocsPassword})
-	if err := a.openMetrics(); err != nil {
-		return nil, err
+	if err := errors.Join(a.openMetrics(), a.openTraces(ctx)); err != nil {
+		return nil, errors.Join(err, a.Close())
 	}
 	build := map[config.Program]func(ctx context.Context, publicURL, dial string) error{
 		config.Parley: a.buildParley, config.Auth: a.buildAuth, config.Mailer: a.buildMailer, config.Socket: a.buildSocket,
@@ -255,7 +257,7 @@ func inOrder(steps ...func() error) error {
 // config is what the settings say of the parts, which count what they do.
 func (a *App) config(publicURL string) (parley.Config, error) {
 	s := a.settings
-	return a.metrics.Instrument(parley.Config{
+	cfg := parley.Config{
 		Ports: a.ports, PublicURL: publicURL, Origins: a.origins(publicURL), DrainTimeout: s.DrainTimeout, Log: a.log, Normalize: norm.NFC.String,
 		Auth: auth.Config{
 			AccessTTL: s.AccessTTL, SessionTTL: s.SessionTTL, SessionMax: s.SessionMax, MaxSessions: s.MaxSessions,
@@ -271,7 +273,11 @@ func (a *App) config(publicURL string) (parley.Config, error) {
 		Templates: mail.TemplateConfig{Product: s.Product, From: s.MailFrom, FromName: s.MailFromName},
 		Hub:       realtime.HubConfig{Node: a.node(), Rate: s.SocketRate, Burst: s.SocketBurst, MaxConnections: s.MaxConns, MaxUserConnections: s.MaxUserConns, Formats: formats(s)},
 		Relay:     event.RelayConfig{Timeout: relayTimeout, MaxBackoff: relayPause},
-	})
+	}
+	if a.tracer != nil {
+		cfg = a.tracer.Instrument(cfg)
+	}
+	return a.metrics.Instrument(cfg)
 }
 
 // formats are the wire formats of sockets besides parley.v1.
@@ -342,7 +348,7 @@ func (a *App) mount(publicURL string, steps ...func() error) error {
 	if err := inOrder(steps...); err != nil {
 		return err
 	}
-	a.Handler, a.Admin = logged(a.besideAPI(api), a.log), logged(a.AdminAPI, a.log)
+	a.Handler, a.Admin = a.traced(logged(a.besideAPI(api), a.log)), logged(a.AdminAPI, a.log)
 	return nil
 }
 

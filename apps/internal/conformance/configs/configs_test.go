@@ -20,6 +20,7 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 	"go.mongodb.org/mongo-driver/v2/mongo"
+	"go.opentelemetry.io/otel/trace/noop"
 
 	"github.com/parley-chat/parley/adapters/asyncapi"
 	"github.com/parley-chat/parley/adapters/bunstore"
@@ -30,6 +31,7 @@ import (
 	"github.com/parley-chat/parley/adapters/memory"
 	"github.com/parley-chat/parley/adapters/mongostore"
 	"github.com/parley-chat/parley/adapters/nbiows"
+	"github.com/parley-chat/parley/adapters/otel"
 	"github.com/parley-chat/parley/adapters/passhash"
 	"github.com/parley-chat/parley/adapters/prometheus"
 	"github.com/parley-chat/parley/adapters/renewclient"
@@ -185,6 +187,7 @@ func configurations(t *testing.T) map[string]configuration {
 		"mongostore: Config": at(mongostore.Config{}, func(c mongostore.Config) (*mongostore.Store, error) {
 			return mongostore.New(new(mongo.Client).Database("x"), c)
 		}),
+		"otel: Config":        at(otel.Config{Provider: noop.NewTracerProvider()}, otel.New),
 		"prometheus: Config":  at(prometheus.Config{Registerer: registerer{}}, prometheus.New),
 		"passhash: Config":    at(passhash.Config{}, passhash.New),
 		"renewclient: Config": at(renewclient.Config{URL: "https://localhost/x", Token: func() string { return "" }}, renewclient.New),
