@@ -186,7 +186,7 @@ func (c *child) cpu() (time.Duration, error) {
 func answerBeside(in io.Reader, stdout io.Writer) error {
 	lines := bufio.NewScanner(in)
 	for lines.Scan() {
-		n := 0
+		var n int
 		switch lines.Text() {
 		case "memory":
 			n = settle()

@@ -324,7 +324,7 @@ func (c *crowd) send(ctx context.Context, t *tally) (sent, done int) {
 // sending keeps so many messages of one sender under way. For "send" a message is under way until its ack, and what is sent
 // is as much as can be until the deadline; for "fanout" it is under way until everybody in the room has it, too.
 func (c *crowd) sending(ctx context.Context, t *tally, s *sender, number func(k int) int, window, senders int) (sent, done int) {
-	ends, pace := (<-chan time.Time)(nil), (*time.Ticker)(nil)
+	var ends <-chan time.Time
 	messages := -1
 	if c.What == fanout {
 		messages = c.Messages / senders
@@ -338,7 +338,7 @@ func (c *crowd) sending(ctx context.Context, t *tally, s *sender, number func(k 
 	}
 	ready := closedChannel
 	if c.Rate > 0 {
-		pace = time.NewTicker(time.Second * time.Duration(senders) / time.Duration(c.Rate))
+		pace := time.NewTicker(time.Second * time.Duration(senders) / time.Duration(c.Rate))
 		defer pace.Stop()
 		ready = pace.C
 	}

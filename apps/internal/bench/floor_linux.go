@@ -18,7 +18,7 @@ import (
 // message and member, no account, no check, nothing kept. It speaks what the load generator says in the native wire, and is
 // asked for its memory and processor time as [besides] are. It ends with in.
 func Floor(ctx context.Context, in io.Reader, stdout io.Writer) error {
-	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	listener, err := (&net.ListenConfig{}).Listen(ctx, "tcp", "127.0.0.1:0")
 	if err != nil {
 		return err
 	}
