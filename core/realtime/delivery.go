@@ -114,7 +114,7 @@ func (d *delivery) serve(members []*member) {
 }
 
 // messages gives a member those that it has not, by one write where it has everything before them and nothing of them.
-// It returns how many it gave, and by how many writes.
+// It returns how many it gave, and by how many writes; those of what is held are counted when it leaves.
 func (d *delivery) messages(m *member) (given, writes int) {
 	c, row := m.client, &d.row
 	c.mu.Lock()
@@ -124,8 +124,7 @@ func (d *delivery) messages(m *member) (given, writes int) {
 	case m.live && m.last < row.first:
 		m.last = row.last
 		if f := row.of(c); f != nil {
-			d.send(c, f)
-			given, writes = len(row.messages), 1
+			given, writes = len(row.messages), d.send(c, f)
 		}
 	default:
 		for i := range row.messages {
@@ -136,9 +135,8 @@ func (d *delivery) messages(m *member) (given, writes int) {
 				m.pending = append(m.pending, pendingFrame{seq, f})
 			case seq > m.last:
 				m.last = seq
-				d.send(c, f)
+				writes += d.send(c, f)
 				given++
-				writes++
 			}
 		}
 		if len(m.pending) > c.hub.cfg.MaxBacklog {
@@ -148,13 +146,14 @@ func (d *delivery) messages(m *member) (given, writes int) {
 	return given, writes
 }
 
-// send sends a frame of messages, or holds it for the end of the turn, under client.mu.
-func (d *delivery) send(c *client, f *socket.Frame) {
+// send sends a frame of messages, or holds it for the end of the turn, under client.mu. It returns the writes.
+func (d *delivery) send(c *client, f *socket.Frame) int {
 	if d.turn != nil {
 		c.hold(f, d.turn)
-		return
+		return 0
 	}
 	c.sendNow(f, false)
+	return 1
 }
 
 // audience says who gets an event.

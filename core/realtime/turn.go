@@ -74,6 +74,7 @@ func (c *client) letGo(t *turn) {
 		return
 	}
 	c.held = nil
+	c.hub.counts.writes.Add(1)
 	switch {
 	case len(b.frames) == 1:
 		c.send(b.frames[0], false)

@@ -109,6 +109,8 @@ func TestWhatRoomsHaveForAConnectionLeavesTogether(t *testing.T) {
 			if c.most == 0 {
 				assert.EqualValues(t, 1, bob.writes.Load()-bobs)
 			}
+			const plugs = 1
+			assert.EqualValues(t, plugs+ada.writes.Load()-adas+bob.writes.Load()-bobs, w.hub.Stats().Writes)
 			// A message that waits alone is not held by anything.
 			w.say("c")
 			assert.Equal(t, []string{"message c 2"}, ada.got(1))
