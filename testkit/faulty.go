@@ -606,12 +606,12 @@ type authenticator struct {
 	faults *Faults
 }
 
-func (d authenticator) Token(ctx context.Context, token string) (socket.Identity, error) {
-	return ask(ctx, d.faults, "Authenticator.Token", func() (socket.Identity, error) { return d.next.Token(ctx, token) })
+func (d authenticator) Token(ctx context.Context, token string) (user.Identity, error) {
+	return ask(ctx, d.faults, "Authenticator.Token", func() (user.Identity, error) { return d.next.Token(ctx, token) })
 }
 
-func (d authenticator) Ticket(ctx context.Context, ticket string) (socket.Identity, error) {
-	return ask(ctx, d.faults, "Authenticator.Ticket", func() (socket.Identity, error) { return d.next.Ticket(ctx, ticket) })
+func (d authenticator) Ticket(ctx context.Context, ticket string) (user.Identity, error) {
+	return ask(ctx, d.faults, "Authenticator.Ticket", func() (user.Identity, error) { return d.next.Ticket(ctx, ticket) })
 }
 
 // FaultyConn puts faults before a connection. A connection never blocks, so it stands neither

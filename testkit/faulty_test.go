@@ -102,8 +102,8 @@ func open(t *testing.T, outer, inner *testkit.Faults) *ports {
 	token, err := tokens.Issue(ctx, auth.Claims{Audience: auth.AudienceAPI, ExpiresAt: at.Add(time.Minute)})
 	must(err)
 	authenticator := memory.NewAuthenticator()
-	authenticator.AllowToken("token", socket.Identity{SessionID: "s"})
-	authenticator.AllowTicket("ticket", socket.Identity{SessionID: "s"})
+	authenticator.AllowToken("token", user.Identity{SessionID: "s"})
+	authenticator.AllowTicket("ticket", user.Identity{SessionID: "s"})
 	bus := memory.NewBus(memory.BusConfig{})
 	recent := memory.NewRecentCache(memory.RecentCacheConfig{})
 	if err := recent.Add(t.Context(), chat.Message{Room: "r", Seq: 1}); err != nil {

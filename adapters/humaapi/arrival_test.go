@@ -21,6 +21,7 @@ import (
 	"github.com/parley-chat/parley/adapters/humaapi"
 	"github.com/parley-chat/parley/adapters/netws"
 	"github.com/parley-chat/parley/core/socket"
+	"github.com/parley-chat/parley/core/user"
 )
 
 const (
@@ -33,10 +34,10 @@ const (
 // nobody lets nobody in.
 type nobody struct{}
 
-func (nobody) Token(context.Context, string) (socket.Identity, error) {
-	return socket.Identity{}, socket.ErrNoCredentials
+func (nobody) Token(context.Context, string) (user.Identity, error) {
+	return user.Identity{}, socket.ErrNoCredentials
 }
-func (n nobody) Ticket(ctx context.Context, ticket string) (socket.Identity, error) {
+func (n nobody) Ticket(ctx context.Context, ticket string) (user.Identity, error) {
 	return n.Token(ctx, ticket)
 }
 func (nobody) Accept(socket.Conn, socket.Hello) (socket.Receiver, error) {

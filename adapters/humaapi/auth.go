@@ -396,8 +396,8 @@ func (a *API) authenticate(service *auth.Service) func(huma.Context, func(huma.C
 	}
 }
 
-func identityOf(ctx context.Context) auth.Identity {
-	who, _ := ctx.Value(identityKey{}).(auth.Identity)
+func identityOf(ctx context.Context) user.Identity {
+	who, _ := ctx.Value(identityKey{}).(user.Identity)
 	return who
 }
 

@@ -6,27 +6,28 @@ import (
 
 	"github.com/parley-chat/parley/core/fault"
 	"github.com/parley-chat/parley/core/socket"
+	"github.com/parley-chat/parley/core/user"
 )
 
 // Authenticator is a socket.Authenticator that knows what it was told. It may be used from
 // many goroutines.
 type Authenticator struct {
 	mu      sync.Mutex
-	tokens  map[string]socket.Identity
-	tickets map[string]socket.Identity
+	tokens  map[string]user.Identity
+	tickets map[string]user.Identity
 }
 
 var _ socket.Authenticator = (*Authenticator)(nil)
 
 // NewAuthenticator returns an authenticator that knows nobody.
 func NewAuthenticator() *Authenticator {
-	return &Authenticator{tokens: map[string]socket.Identity{}, tickets: map[string]socket.Identity{}}
+	return &Authenticator{tokens: map[string]user.Identity{}, tickets: map[string]user.Identity{}}
 }
 
 var errCredentials = fault.New(fault.Unauthenticated, "credentials_unknown", "the token or ticket is not known")
 
 // AllowToken makes token speak for who, until RefuseToken.
-func (a *Authenticator) AllowToken(token string, who socket.Identity) {
+func (a *Authenticator) AllowToken(token string, who user.Identity) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	a.tokens[token] = who
@@ -40,36 +41,36 @@ func (a *Authenticator) RefuseToken(token string) {
 }
 
 // AllowTicket makes ticket speak for who, once.
-func (a *Authenticator) AllowTicket(ticket string, who socket.Identity) {
+func (a *Authenticator) AllowTicket(ticket string, who user.Identity) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	a.tickets[ticket] = who
 }
 
 // Token returns who the token speaks for.
-func (a *Authenticator) Token(ctx context.Context, token string) (socket.Identity, error) {
+func (a *Authenticator) Token(ctx context.Context, token string) (user.Identity, error) {
 	if err := alive(ctx); err != nil {
-		return socket.Identity{}, err
+		return user.Identity{}, err
 	}
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	who, known := a.tokens[token]
 	if !known {
-		return socket.Identity{}, errCredentials
+		return user.Identity{}, errCredentials
 	}
 	return who, nil
 }
 
 // Ticket returns who the ticket speaks for, and forgets it.
-func (a *Authenticator) Ticket(ctx context.Context, ticket string) (socket.Identity, error) {
+func (a *Authenticator) Ticket(ctx context.Context, ticket string) (user.Identity, error) {
 	if err := alive(ctx); err != nil {
-		return socket.Identity{}, err
+		return user.Identity{}, err
 	}
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	who, known := a.tickets[ticket]
 	if !known {
-		return socket.Identity{}, errCredentials
+		return user.Identity{}, errCredentials
 	}
 	delete(a.tickets, ticket)
 	return who, nil

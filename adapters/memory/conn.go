@@ -8,6 +8,7 @@ import (
 
 	"github.com/parley-chat/parley/core/fault"
 	"github.com/parley-chat/parley/core/socket"
+	"github.com/parley-chat/parley/core/user"
 )
 
 // Conn is a socket.Conn whose client is a [Client] in this process. What Send accepts is
@@ -45,7 +46,7 @@ var (
 
 // Connect opens a connection to acceptor and returns the client's end of it. It speaks
 // [socket.Protocol]. A client who is refused reads a [Closed] with the code of the refusal.
-func Connect(acceptor socket.Acceptor, who socket.Identity) *Client {
+func Connect(acceptor socket.Acceptor, who user.Identity) *Client {
 	c := &Conn{changed: make(chan struct{})}
 	c.feed.Lock()
 	defer c.feed.Unlock()

@@ -12,6 +12,7 @@ import (
 	"github.com/parley-chat/parley/adapters/memory"
 	"github.com/parley-chat/parley/core/fault"
 	"github.com/parley-chat/parley/core/socket"
+	"github.com/parley-chat/parley/core/user"
 )
 
 // echo is an acceptor whose receivers send back what they get, and close at "bye".
@@ -47,8 +48,8 @@ func frame(s string) *socket.Frame {
 	return socket.NewFrame(func(dst []byte) []byte { return append(dst, s...) })
 }
 
-func identity(name string) socket.Identity {
-	var who socket.Identity
+func identity(name string) user.Identity {
+	var who user.Identity
 	who.Name = name
 	return who
 }

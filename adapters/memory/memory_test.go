@@ -15,7 +15,7 @@ import (
 	"github.com/parley-chat/parley/core/chat"
 	"github.com/parley-chat/parley/core/mail"
 	"github.com/parley-chat/parley/core/realtime"
-	"github.com/parley-chat/parley/core/socket"
+	"github.com/parley-chat/parley/core/user"
 )
 
 func TestStore(t *testing.T) {
@@ -103,7 +103,7 @@ func TestConn(t *testing.T) {
 		acceptor := contract.NewAcceptor()
 		var dial func(context.Context) (contract.Pipe, error)
 		dial = func(ctx context.Context) (contract.Pipe, error) {
-			c := client{memory.Connect(acceptor, socket.Identity{})}
+			c := client{memory.Connect(acceptor, user.Identity{})}
 			t.Cleanup(c.Client.Close)
 			server, err := acceptor.Next(ctx)
 			return contract.Pipe{
@@ -111,7 +111,7 @@ func TestConn(t *testing.T) {
 				Refused: func(_ context.Context, err error) (contract.Client, error) {
 					acceptor.Refuse(err)
 					defer acceptor.Refuse(nil)
-					return client{memory.Connect(acceptor, socket.Identity{})}, nil
+					return client{memory.Connect(acceptor, user.Identity{})}, nil
 				},
 			}, err
 		}

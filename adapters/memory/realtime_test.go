@@ -14,7 +14,6 @@ import (
 	"github.com/parley-chat/parley/core/chat"
 	"github.com/parley-chat/parley/core/fault"
 	"github.com/parley-chat/parley/core/realtime"
-	"github.com/parley-chat/parley/core/socket"
 	"github.com/parley-chat/parley/core/user"
 )
 
@@ -168,7 +167,7 @@ func TestPresenceMergesNodes(t *testing.T) {
 func TestAuthenticator(t *testing.T) {
 	t.Parallel()
 	a := memory.NewAuthenticator()
-	who := socket.Identity{UserID: "u", Name: "Ada", SessionID: "s"}
+	who := user.Identity{UserID: "u", Name: "Ada", SessionID: "s"}
 	a.AllowToken("token", who)
 	a.AllowTicket("ticket", who)
 	for range 2 {

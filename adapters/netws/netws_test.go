@@ -24,14 +24,14 @@ func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 // anybody is an Authenticator: the token is the user's id, except "bad".
 type anybody struct{}
 
-func (anybody) Token(_ context.Context, token string) (socket.Identity, error) {
+func (anybody) Token(_ context.Context, token string) (user.Identity, error) {
 	if token == "bad" {
-		return socket.Identity{}, fault.New(fault.Unauthenticated, "token_refused", "the token is refused")
+		return user.Identity{}, fault.New(fault.Unauthenticated, "token_refused", "the token is refused")
 	}
-	return socket.Identity{UserID: user.ID(token), Name: "User " + token}, nil
+	return user.Identity{UserID: user.ID(token), Name: "User " + token}, nil
 }
 
-func (a anybody) Ticket(ctx context.Context, ticket string) (socket.Identity, error) {
+func (a anybody) Ticket(ctx context.Context, ticket string) (user.Identity, error) {
 	return a.Token(ctx, ticket)
 }
 

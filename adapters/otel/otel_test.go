@@ -21,7 +21,7 @@ import (
 	"github.com/parley-chat/parley/core/auth"
 	"github.com/parley-chat/parley/core/event"
 	"github.com/parley-chat/parley/core/parley"
-	"github.com/parley-chat/parley/core/socket"
+	"github.com/parley-chat/parley/core/user"
 	"github.com/parley-chat/parley/testkit"
 )
 
@@ -91,7 +91,7 @@ func TestASignUpIsOneTraceUpToItsMail(t *testing.T) {
 	}
 
 	// Socket events have traces of their own.
-	c := memory.Connect(s.Hub, socket.Identity{UserID: "bob", Name: "Bob"})
+	c := memory.Connect(s.Hub, user.Identity{UserID: "bob", Name: "Bob"})
 	for _, text := range []string{`{"id":1,"event":"join_room","data":{"room":"hall"}}`, `{"id":2,"event":"message","data":{"room":"hall","text":"Hello"}}`, `{"id":3,"event":"message","data":{"room":"nowhere","text":"Hello"}}`} {
 		require.NoError(t, c.Write([]byte(text), false))
 		_, err := c.Read(t.Context())

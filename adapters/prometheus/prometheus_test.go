@@ -24,6 +24,7 @@ import (
 	"github.com/parley-chat/parley/core/parley"
 	"github.com/parley-chat/parley/core/realtime"
 	"github.com/parley-chat/parley/core/socket"
+	"github.com/parley-chat/parley/core/user"
 	"github.com/parley-chat/parley/testkit"
 )
 
@@ -123,7 +124,7 @@ func TestASystemCountsWhatItDoes(t *testing.T) {
 	require.NoError(t, err)
 	who, err := s.Authenticator().Token(ctx, g.AccessToken)
 	require.NoError(t, err)
-	ada, bob := memory.Connect(s.Hub, who), memory.Connect(s.Hub, socket.Identity{UserID: "bob", Name: "Bob"})
+	ada, bob := memory.Connect(s.Hub, who), memory.Connect(s.Hub, user.Identity{UserID: "bob", Name: "Bob"})
 	for _, c := range []*memory.Client{ada, bob} {
 		require.NoError(t, c.Write([]byte(`{"id":1,"event":"join_room","data":{"room":"hall","since":0}}`), false))
 		_, err = c.Read(ctx)

@@ -322,7 +322,7 @@ func TestTwoHubsOutliveTheServer(t *testing.T) {
 				wg.Go(func() { assert.NoError(t, svc.Run(ctx)) })
 				wg.Go(func() { assert.NoError(t, hub.Run(ctx)) })
 				c := &conn{joined: make(chan struct{}), changed: make(chan struct{})}
-				end, err := hub.Accept(c, socket.Hello{Identity: socket.Identity{UserID: user.ID(fmt.Sprint("u", n)), Name: "x"}})
+				end, err := hub.Accept(c, socket.Hello{Identity: user.Identity{UserID: user.ID(fmt.Sprint("u", n)), Name: "x"}})
 				require.NoError(t, err)
 				end.Receive([]byte(`{"id":1,"event":"join_room","data":{"room":"hall"}}`), false)
 				conns, ends = append(conns, c), append(ends, end)

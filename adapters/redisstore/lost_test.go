@@ -132,7 +132,7 @@ func TestPresenceOutlivesTheServersData(t *testing.T) {
 			const halls = 12 // on every server of the cluster
 			connect := func(n int, id string) (*listener, socket.Receiver) {
 				l := &listener{}
-				in, err := hubs[n].Accept(l, socket.Hello{Identity: socket.Identity{UserID: user.ID(id), Name: id}})
+				in, err := hubs[n].Accept(l, socket.Hello{Identity: user.Identity{UserID: user.ID(id), Name: id}})
 				require.NoError(t, err)
 				for i := range halls {
 					in.Receive(fmt.Appendf(nil, `{"event":"join_room","data":{"room":"hall%d"}}`, i), false)

@@ -25,11 +25,11 @@ import (
 // anybody is an Authenticator: the token is the user's id.
 type anybody struct{}
 
-func (anybody) Token(_ context.Context, token string) (socket.Identity, error) {
-	return socket.Identity{UserID: user.ID(token), Name: "User " + token}, nil
+func (anybody) Token(_ context.Context, token string) (user.Identity, error) {
+	return user.Identity{UserID: user.ID(token), Name: "User " + token}, nil
 }
 
-func (a anybody) Ticket(ctx context.Context, ticket string) (socket.Identity, error) {
+func (a anybody) Ticket(ctx context.Context, ticket string) (user.Identity, error) {
 	return a.Token(ctx, ticket)
 }
 

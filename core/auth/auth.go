@@ -275,18 +275,6 @@ type Sweeper interface {
 	DeleteExpired(ctx context.Context, before time.Time) (int, error)
 }
 
-// Identity is who a verified token speaks for.
-type Identity struct {
-	UserID    user.ID
-	Name      string
-	SessionID string
-	// SessionAt is when the session was opened; zero if the token does not say.
-	SessionAt time.Time
-	// ExpiresAt is when the token that proved it ends; of a ticket, when the access token
-	// ends that asked for it.
-	ExpiresAt time.Time
-}
-
 // Topic is the stream of events about sessions, keyed by user.
 const Topic = "session"
 

@@ -37,27 +37,27 @@ func NewGate(cfg GateConfig) (*Gate, error) {
 }
 
 // Authenticate returns who an access token speaks for.
-func (g *Gate) Authenticate(ctx context.Context, accessToken string) (Identity, error) {
+func (g *Gate) Authenticate(ctx context.Context, accessToken string) (user.Identity, error) {
 	who, _, err := g.identify(ctx, accessToken, AudienceAPI)
 	return who, err
 }
 
 // RedeemTicket returns who a ticket speaks for, once. A spent ticket is ErrTokenInvalid; so is
 // an expired one and a token of another kind.
-func (g *Gate) RedeemTicket(ctx context.Context, ticket string) (Identity, error) {
+func (g *Gate) RedeemTicket(ctx context.Context, ticket string) (user.Identity, error) {
 	who, c, err := g.identify(ctx, ticket, AudienceTicket)
 	if err != nil {
-		return Identity{}, err
+		return user.Identity{}, err
 	}
 	if c.ID == "" {
-		return Identity{}, ErrTokenInvalid // without a name it could be spent any number of times
+		return user.Identity{}, ErrTokenInvalid // without a name it could be spent any number of times
 	}
 	first, err := g.cfg.Nonces.Spend(ctx, "ticket:"+c.ID, c.ExpiresAt.Add(ticketMemory))
 	if err != nil {
-		return Identity{}, failed("spending a ticket", err)
+		return user.Identity{}, failed("spending a ticket", err)
 	}
 	if !first {
-		return Identity{}, ErrTokenInvalid
+		return user.Identity{}, ErrTokenInvalid
 	}
 	if who.ExpiresAt = c.Until; c.Until.IsZero() {
 		who.ExpiresAt = c.IssuedAt.Add(ticketSocket)
@@ -66,18 +66,18 @@ func (g *Gate) RedeemTicket(ctx context.Context, ticket string) (Identity, error
 }
 
 // identify returns who a token for audience speaks for, and the token's claims.
-func (g *Gate) identify(ctx context.Context, token, audience string) (Identity, Claims, error) {
+func (g *Gate) identify(ctx context.Context, token, audience string) (user.Identity, Claims, error) {
 	c, err := g.cfg.Verifier.Verify(ctx, token, audience)
 	switch {
 	case errors.Is(err, ErrTokenInvalid):
-		return Identity{}, Claims{}, ErrTokenInvalid
+		return user.Identity{}, Claims{}, ErrTokenInvalid
 	case err != nil:
-		return Identity{}, Claims{}, failed("verifying a token", err)
+		return user.Identity{}, Claims{}, failed("verifying a token", err)
 	}
 	if g.live != nil {
 		if err := g.live(ctx, c.UserID, c.SessionID); err != nil {
-			return Identity{}, Claims{}, err
+			return user.Identity{}, Claims{}, err
 		}
 	}
-	return Identity{UserID: c.UserID, Name: c.Name, SessionID: c.SessionID, SessionAt: c.SessionAt, ExpiresAt: c.ExpiresAt}, c, nil
+	return user.Identity{UserID: c.UserID, Name: c.Name, SessionID: c.SessionID, SessionAt: c.SessionAt, ExpiresAt: c.ExpiresAt}, c, nil
 }

@@ -174,7 +174,7 @@ func (s *Service) ResetPassword(ctx context.Context, code, password string) erro
 
 // ChangePassword sets a new password and ends every other session. A wrong current password
 // is ErrInvalidCredentials. A session may try as often as a device may sign in; more is ErrTooMany.
-func (s *Service) ChangePassword(ctx context.Context, who Identity, current, password string) error {
+func (s *Service) ChangePassword(ctx context.Context, who user.Identity, current, password string) error {
 	u, err := s.Me(ctx, who)
 	if err != nil {
 		return err

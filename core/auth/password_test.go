@@ -42,7 +42,7 @@ func TestChangePassword(t *testing.T) {
 	require.ErrorIs(t, w.ChangePassword(t.Context(), who, "wrong horse", newPassword), auth.ErrInvalidCredentials)
 	require.ErrorIs(t, w.ChangePassword(t.Context(), who, password, "short"), auth.ErrPasswordInvalid)
 	require.ErrorIs(t, w.ChangePassword(t.Context(), who, password, ada), auth.ErrPasswordInvalid)
-	require.ErrorIs(t, w.ChangePassword(t.Context(), auth.Identity{UserID: "nobody"}, password, newPassword), user.ErrNotFound)
+	require.ErrorIs(t, w.ChangePassword(t.Context(), user.Identity{UserID: "nobody"}, password, newPassword), user.ErrNotFound)
 	require.Equal(t, u, w.user(ada))
 
 	before := len(w.events())
@@ -109,7 +109,7 @@ func TestConcurrentPasswordChangesAreOne(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
 	u := w.account(ada)
-	who := auth.Identity{UserID: u.ID}
+	who := user.Identity{UserID: u.ID}
 	w.hasher.during = barrier(8) // all have checked the old password before one sets a new one
 	require.Equal(t, 1, race(t, 8, auth.ErrInvalidCredentials, func() error {
 		return w.ChangePassword(context.Background(), who, password, newPassword)
@@ -211,11 +211,11 @@ func TestResetPasswordRefuses(t *testing.T) {
 // way, and no session of the old one can be refreshed.
 func TestPasswordChangesSurviveACrashAnywhere(t *testing.T) {
 	t.Parallel()
-	for name, change := range map[string]func(w *world, code string, who auth.Identity) error{
-		"reset": func(w *world, code string, _ auth.Identity) error {
+	for name, change := range map[string]func(w *world, code string, who user.Identity) error{
+		"reset": func(w *world, code string, _ user.Identity) error {
 			return w.ResetPassword(context.Background(), code, newPassword)
 		},
-		"change": func(w *world, _ string, who auth.Identity) error {
+		"change": func(w *world, _ string, who user.Identity) error {
 			return w.ChangePassword(context.Background(), who, password, newPassword)
 		},
 	} {

@@ -228,7 +228,7 @@ type Client struct {
 }
 
 // Me returns the user, or user.ErrNotFound.
-func (s *Service) Me(ctx context.Context, who Identity) (user.User, error) {
+func (s *Service) Me(ctx context.Context, who user.Identity) (user.User, error) {
 	u, err := s.cfg.Users.ByID(ctx, who.UserID)
 	if err != nil {
 		if errors.Is(err, user.ErrNotFound) {

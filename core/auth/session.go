@@ -298,7 +298,7 @@ func (s *Service) Refresh(ctx context.Context, text string) (Grant, error) {
 }
 
 // Authenticate returns who an access token speaks for, if its session still lives.
-func (s *Service) Authenticate(ctx context.Context, accessToken string) (Identity, error) {
+func (s *Service) Authenticate(ctx context.Context, accessToken string) (user.Identity, error) {
 	return s.gate.Authenticate(ctx, accessToken)
 }
 
@@ -333,13 +333,13 @@ func (s *Service) standing(ctx context.Context, id user.ID, session string) (Sta
 }
 
 // SignOut ends the session of who; open sockets of it close. Ending it again is no error.
-func (s *Service) SignOut(ctx context.Context, who Identity) error {
+func (s *Service) SignOut(ctx context.Context, who user.Identity) error {
 	return s.revoke(ctx, Session{ID: who.SessionID, UserID: who.UserID}, RevokedSignOut)
 }
 
 // SignOutAll ends every session of the user, in one write however many there are; their open
 // sockets close.
-func (s *Service) SignOutAll(ctx context.Context, who Identity) error {
+func (s *Service) SignOutAll(ctx context.Context, who user.Identity) error {
 	from, err := s.afterAll(ctx, who.UserID)
 	if err != nil {
 		return err

@@ -46,11 +46,11 @@ func TestSignIn(t *testing.T) {
 
 	who, err := w.Authenticate(t.Context(), g.AccessToken)
 	require.NoError(t, err)
-	assert.Equal(t, auth.Identity{UserID: u.ID, Name: u.FullName, SessionID: s.ID, SessionAt: s.CreatedAt, ExpiresAt: c.ExpiresAt}, who)
+	assert.Equal(t, user.Identity{UserID: u.ID, Name: u.FullName, SessionID: s.ID, SessionAt: s.CreatedAt, ExpiresAt: c.ExpiresAt}, who)
 	me, err := w.Me(t.Context(), who)
 	require.NoError(t, err)
 	assert.Equal(t, u, me)
-	_, err = w.Me(t.Context(), auth.Identity{UserID: "nobody"})
+	_, err = w.Me(t.Context(), user.Identity{UserID: "nobody"})
 	require.ErrorIs(t, err, user.ErrNotFound)
 }
 
@@ -125,7 +125,7 @@ func TestSignInUpgradeDuringAPasswordChange(t *testing.T) {
 	w.hasher.upgrade.Store(true)
 	w.hasher.duringHash = func() {
 		w.hasher.duringHash = nil
-		require.NoError(t, w.ChangePassword(context.Background(), auth.Identity{UserID: u.ID}, password, newPassword))
+		require.NoError(t, w.ChangePassword(context.Background(), user.Identity{UserID: u.ID}, password, newPassword))
 	}
 	_, err := w.SignIn(t.Context(), auth.Client{}, ada, password)
 	require.ErrorIs(t, err, auth.ErrInvalidCredentials)
@@ -165,7 +165,7 @@ func TestSignInDuringAPasswordChange(t *testing.T) {
 	u := w.account(ada)
 	w.hasher.during = func() {
 		w.hasher.during = nil
-		require.NoError(t, w.ChangePassword(context.Background(), auth.Identity{UserID: u.ID}, password, "another horse"))
+		require.NoError(t, w.ChangePassword(context.Background(), user.Identity{UserID: u.ID}, password, "another horse"))
 	}
 	_, err := w.SignIn(t.Context(), auth.Client{}, ada, password)
 	require.ErrorIs(t, err, auth.ErrInvalidCredentials)
@@ -648,7 +648,7 @@ func TestSignOut(t *testing.T) {
 	w.account(ada)
 	g, who := w.signIn(ada, password)
 	h, _ := w.signIn(ada, password)
-	require.NoError(t, w.SignOut(t.Context(), auth.Identity{UserID: "mallory", SessionID: who.SessionID}))
+	require.NoError(t, w.SignOut(t.Context(), user.Identity{UserID: "mallory", SessionID: who.SessionID}))
 	_, err := w.Authenticate(t.Context(), g.AccessToken)
 	require.NoError(t, err, "nobody ends another's session")
 
@@ -666,7 +666,7 @@ func TestSignOut(t *testing.T) {
 	require.NoError(t, err)
 	events := len(w.events())
 	require.NoError(t, w.SignOut(t.Context(), who), "twice is harmless")
-	require.NoError(t, w.SignOut(t.Context(), auth.Identity{UserID: who.UserID, SessionID: "unknown"}))
+	require.NoError(t, w.SignOut(t.Context(), user.Identity{UserID: who.UserID, SessionID: "unknown"}))
 	require.Len(t, w.events(), events)
 }
 
@@ -680,7 +680,7 @@ func TestSignOutAll(t *testing.T) {
 	w.clock.Advance(31 * 24 * time.Hour) // that session is over by itself
 	bob, _ = w.signIn("bob@example.com", password)
 	var grants []auth.Grant
-	var who auth.Identity
+	var who user.Identity
 	for range 3 {
 		g, id := w.signIn(ada, password)
 		grants, who = append(grants, g), id
@@ -711,7 +711,7 @@ func TestSignOutAll(t *testing.T) {
 	g, _ := w.signIn(ada, password)
 	_, err = w.Refresh(t.Context(), g.RefreshToken)
 	require.NoError(t, err, "a session that comes after it goes on, whatever the clock says")
-	require.NoError(t, w.SignOutAll(t.Context(), auth.Identity{UserID: "nobody"}))
+	require.NoError(t, w.SignOutAll(t.Context(), user.Identity{UserID: "nobody"}))
 }
 
 // notingNonces notes until when a name is to be remembered.

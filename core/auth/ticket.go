@@ -3,6 +3,8 @@ package auth
 import (
 	"context"
 	"time"
+
+	"github.com/parley-chat/parley/core/user"
 )
 
 // NonceLife is how long before the expiry of its spent name a ticket was issued, at most. A store of [Nonces] that has lost
@@ -22,7 +24,7 @@ const (
 
 // SocketTicket returns a ticket for one socket handshake, and how long it lasts. The socket that
 // it opens ends when the access token of who does. Too many of one session are ErrTooMany.
-func (s *Service) SocketTicket(ctx context.Context, who Identity) (string, time.Duration, error) {
+func (s *Service) SocketTicket(ctx context.Context, who user.Identity) (string, time.Duration, error) {
 	if err := take(ctx, s.cfg.LocalLimiter, s.now(), limitTicket+":session:"+who.SessionID, s.cfg.TicketRate); err != nil {
 		return "", 0, err
 	}
@@ -42,6 +44,6 @@ func (s *Service) SocketTicket(ctx context.Context, who Identity) (string, time.
 
 // RedeemTicket returns who a ticket speaks for, once, if its session still lives. A spent ticket is
 // ErrTokenInvalid; so is an expired one and a token of another kind.
-func (s *Service) RedeemTicket(ctx context.Context, ticket string) (Identity, error) {
+func (s *Service) RedeemTicket(ctx context.Context, ticket string) (user.Identity, error) {
 	return s.gate.RedeemTicket(ctx, ticket)
 }

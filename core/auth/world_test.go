@@ -141,7 +141,7 @@ func (w *world) account(email string) user.User {
 }
 
 // signIn opens a session.
-func (w *world) signIn(email, password string) (auth.Grant, auth.Identity) {
+func (w *world) signIn(email, password string) (auth.Grant, user.Identity) {
 	w.t.Helper()
 	g, err := w.SignIn(context.Background(), auth.Client{}, email, password)
 	require.NoError(w.t, err)

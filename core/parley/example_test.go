@@ -10,7 +10,6 @@ import (
 	"github.com/parley-chat/parley/adapters/memory"
 	"github.com/parley-chat/parley/core/chat"
 	"github.com/parley-chat/parley/core/parley"
-	"github.com/parley-chat/parley/core/socket"
 	"github.com/parley-chat/parley/core/user"
 )
 
@@ -41,7 +40,7 @@ func Example() {
 	go func() { _ = node.Run(ctx, func() { close(ready) }) }()
 	<-ready
 
-	eve := memory.Connect(node.Hub, socket.Identity{UserID: "eve", Name: "Eve"})
+	eve := memory.Connect(node.Hub, user.Identity{UserID: "eve", Name: "Eve"})
 	show := func() {
 		f, err := eve.Read(ctx)
 		if err != nil {

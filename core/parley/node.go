@@ -157,8 +157,8 @@ func (p *Node) revoked(_ context.Context, e event.Event) error {
 //
 // It may be called from many goroutines.
 type Authority interface {
-	Authenticate(ctx context.Context, accessToken string) (auth.Identity, error)
-	RedeemTicket(ctx context.Context, ticket string) (auth.Identity, error)
+	Authenticate(ctx context.Context, accessToken string) (user.Identity, error)
+	RedeemTicket(ctx context.Context, ticket string) (user.Identity, error)
 }
 
 // Authenticate lets sockets in by what a says.
@@ -166,17 +166,10 @@ func Authenticate(a Authority) socket.Authenticator { return authenticator{a} }
 
 type authenticator struct{ Authority }
 
-func (a authenticator) Token(ctx context.Context, token string) (socket.Identity, error) {
-	return identity(a.Authenticate(ctx, token))
+func (a authenticator) Token(ctx context.Context, token string) (user.Identity, error) {
+	return a.Authenticate(ctx, token)
 }
 
-func (a authenticator) Ticket(ctx context.Context, ticket string) (socket.Identity, error) {
-	return identity(a.RedeemTicket(ctx, ticket))
-}
-
-func identity(who auth.Identity, err error) (socket.Identity, error) {
-	if err != nil {
-		return socket.Identity{}, err
-	}
-	return socket.Identity{UserID: who.UserID, Name: who.Name, SessionID: who.SessionID, SessionAt: who.SessionAt, ExpiresAt: who.ExpiresAt}, nil
+func (a authenticator) Ticket(ctx context.Context, ticket string) (user.Identity, error) {
+	return a.RedeemTicket(ctx, ticket)
 }

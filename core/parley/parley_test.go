@@ -16,6 +16,7 @@ import (
 	"github.com/parley-chat/parley/core/event"
 	"github.com/parley-chat/parley/core/parley"
 	"github.com/parley-chat/parley/core/socket"
+	"github.com/parley-chat/parley/core/user"
 	"github.com/parley-chat/parley/testkit"
 )
 
@@ -191,7 +192,7 @@ func closesByEvent(t *testing.T, kind string, what any) {
 	defer cancel()
 	ports := memory.NewPorts()
 	s := run(t, ports)
-	c := memory.Connect(s.Hub, socket.Identity{UserID: "ada", SessionID: "s1"})
+	c := memory.Connect(s.Hub, user.Identity{UserID: "ada", SessionID: "s1"})
 	data, err := json.Marshal(what)
 	require.NoError(t, err)
 	// Until the system subscribes, nobody hears; so it is said until somebody does.

@@ -139,7 +139,7 @@ func newCrowdOn(tb testing.TB, h *realtime.Hub, deliver func(realtime.Signal), c
 	answered := make(chan struct{})
 	c.hold = func(int) { answered <- struct{}{} }
 	for i := range conns {
-		in, err := h.Accept(&counter{crowd: c, i: i}, socket.Hello{Identity: socket.Identity{UserID: user.ID("u"), Name: "u"}})
+		in, err := h.Accept(&counter{crowd: c, i: i}, socket.Hello{Identity: user.Identity{UserID: user.ID("u"), Name: "u"}})
 		require.NoError(tb, err)
 		for _, room := range rooms {
 			in.Receive(fmt.Appendf(nil, `{"id":1,"event":"join_room","data":{"room":%q}}`, room), false)

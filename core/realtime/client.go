@@ -39,7 +39,7 @@ type client struct {
 	waiting []protocol.Command // in the order in which they came
 }
 
-func newClient(h *Hub, conn socket.Conn, who socket.Identity, format uint8) *client {
+func newClient(h *Hub, conn socket.Conn, who user.Identity, format uint8) *client {
 	c := &client{
 		hub: h, conn: conn, format: format,
 		// Clones, because the identity's strings may be parts of a token or a request.

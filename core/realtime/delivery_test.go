@@ -103,7 +103,7 @@ type reader struct {
 
 func (r *reader) session(t *testing.T, stay int) {
 	c := newConn()
-	in, err := r.node.Accept(c, socket.Hello{Identity: socket.Identity{UserID: user.ID(r.name), Name: r.name}})
+	in, err := r.node.Accept(c, socket.Hello{Identity: user.Identity{UserID: user.ID(r.name), Name: r.name}})
 	if !assert.NoError(t, err) {
 		return
 	}

@@ -17,6 +17,7 @@ import (
 	"github.com/parley-chat/parley/core/protocol"
 	"github.com/parley-chat/parley/core/realtime"
 	"github.com/parley-chat/parley/core/socket"
+	"github.com/parley-chat/parley/core/user"
 )
 
 var errClosedPoll = fault.New(fault.Conflict, "poll_closed", "the poll is closed")
@@ -208,7 +209,7 @@ func TestAFormatAnswersInItsOwnWay(t *testing.T) {
 		ada.say("hall", text)
 	}
 	c := newConn()
-	in, err := n.Accept(c, socket.Hello{Identity: socket.Identity{UserID: "u-bob", Name: "bob"}, Protocol: "terse"})
+	in, err := n.Accept(c, socket.Hello{Identity: user.Identity{UserID: "u-bob", Name: "bob"}, Protocol: "terse"})
 	require.NoError(t, err)
 	c.onEnd = in.Disconnected
 	bob := &end{conn: c, t: t, in: in}

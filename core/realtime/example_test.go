@@ -8,7 +8,7 @@ import (
 	"github.com/parley-chat/parley/core/chat"
 	"github.com/parley-chat/parley/core/protocol"
 	"github.com/parley-chat/parley/core/realtime"
-	"github.com/parley-chat/parley/core/socket"
+	"github.com/parley-chat/parley/core/user"
 )
 
 // An application adds an event of its own: a member rolls dice, and everybody in the room sees them.
@@ -53,7 +53,7 @@ func ExampleEvent() {
 	go func() { _ = talk.Run(ctx) }()
 	go func() { _ = hub.Run(ctx) }()
 
-	ada := memory.Connect(hub, socket.Identity{UserID: "ada", Name: "Ada"})
+	ada := memory.Connect(hub, user.Identity{UserID: "ada", Name: "Ada"})
 	heard := map[string]bool{}
 	read := func(n int) {
 		for range n {

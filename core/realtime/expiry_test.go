@@ -20,7 +20,7 @@ import (
 )
 
 // as connects with an identity.
-func (n *node) as(who socket.Identity) *end {
+func (n *node) as(who user.Identity) *end {
 	n.t.Helper()
 	c := newConn()
 	in, err := n.Accept(c, socket.Hello{Identity: who})
@@ -42,8 +42,8 @@ func often(cfg *realtime.HubConfig) { cfg.TypingTTL = 40 * time.Millisecond }
 func TestASocketEndsWithItsToken(t *testing.T) {
 	c := newClock()
 	n := start(t, func(cfg *realtime.HubConfig) { often(cfg); cfg.Now = c.now; cfg.ClockLeeway = 5 * time.Second })
-	ada := socket.Identity{UserID: "u-ada", Name: "ada", SessionID: "s"}
-	until := func(d time.Duration) socket.Identity {
+	ada := user.Identity{UserID: "u-ada", Name: "ada", SessionID: "s"}
+	until := func(d time.Duration) user.Identity {
 		who := ada
 		who.ExpiresAt = c.now().Truncate(time.Second).Add(d)
 		return who
@@ -73,9 +73,9 @@ func TestRenew(t *testing.T) {
 	c := newClock()
 	tokens := memory.NewAuthenticator()
 	n := start(t, func(cfg *realtime.HubConfig) { often(cfg); cfg.Now = c.now; cfg.Authenticator = tokens })
-	who := socket.Identity{UserID: "u-ada", Name: "ada", SessionID: "s-ada", ExpiresAt: c.now().Truncate(time.Second).Add(time.Minute)}
+	who := user.Identity{UserID: "u-ada", Name: "ada", SessionID: "s-ada", ExpiresAt: c.now().Truncate(time.Second).Add(time.Minute)}
 	ada := n.as(who)
-	allow := func(token string, change func(*socket.Identity)) string {
+	allow := func(token string, change func(*user.Identity)) string {
 		id := who
 		id.ExpiresAt = c.now().Truncate(time.Second).Add(10 * time.Minute)
 		change(&id)
@@ -84,9 +84,9 @@ func TestRenew(t *testing.T) {
 	}
 	renew := func(token string) envelope { return ada.ask("renew", map[string]any{"token": token}) }
 	refused := map[string]string{
-		allow("of-another", func(id *socket.Identity) { id.UserID = "u-bob" }):         "other_session",
-		allow("of-another-session", func(id *socket.Identity) { id.SessionID = "s2" }): "other_session",
-		allow("late", func(id *socket.Identity) { id.ExpiresAt = c.now() }):            "token_expired",
+		allow("of-another", func(id *user.Identity) { id.UserID = "u-bob" }):         "other_session",
+		allow("of-another-session", func(id *user.Identity) { id.SessionID = "s2" }): "other_session",
+		allow("late", func(id *user.Identity) { id.ExpiresAt = c.now() }):            "token_expired",
 		"unknown": "credentials_unknown",
 	}
 	for token, code := range refused {
@@ -95,10 +95,10 @@ func TestRenew(t *testing.T) {
 		assert.Equal(t, code, v.Error.Code, token)
 	}
 	var got struct{ ExpiresIn int }
-	v := renew(allow("sooner", func(id *socket.Identity) { id.ExpiresAt = c.now().Add(5 * time.Second) }))
+	v := renew(allow("sooner", func(id *user.Identity) { id.ExpiresAt = c.now().Add(5 * time.Second) }))
 	require.NoError(t, json.Unmarshal(v.Data, &got))
 	assert.Equal(t, 60, got.ExpiresIn, "it takes nothing away")
-	v = renew(allow("good", func(*socket.Identity) {}))
+	v = renew(allow("good", func(*user.Identity) {}))
 	require.Equal(t, "ack", v.Event)
 	require.NoError(t, json.Unmarshal(v.Data, &got))
 	assert.Equal(t, 600, got.ExpiresIn)
@@ -108,7 +108,7 @@ func TestRenew(t *testing.T) {
 	c.advance(time.Minute)
 	ada.closedWith(socket.CloseUnauthenticated)
 
-	bad := n.as(socket.Identity{UserID: "u-bob", SessionID: "s-bob"})
+	bad := n.as(user.Identity{UserID: "u-bob", SessionID: "s-bob"})
 	bad.emit("renew", map[string]any{"token": "with space"})
 	bad.closedWith(socket.CloseBadEvent)
 
@@ -130,7 +130,7 @@ func TestManyEnds(t *testing.T) {
 	var all []one
 	for i := range 3000 {
 		second := 1 + random.IntN(20)
-		e := n.as(socket.Identity{UserID: user.ID(fmt.Sprint(i % 700)), SessionID: "s", ExpiresAt: base.Add(time.Duration(second) * time.Second)})
+		e := n.as(user.Identity{UserID: user.ID(fmt.Sprint(i % 700)), SessionID: "s", ExpiresAt: base.Add(time.Duration(second) * time.Second)})
 		if random.IntN(3) == 0 {
 			e.gone()
 			continue
@@ -154,8 +154,8 @@ func TestRevokeBefore(t *testing.T) {
 	tokens := memory.NewAuthenticator()
 	n := start(t, func(cfg *realtime.HubConfig) { cfg.Now = c.now; cfg.Authenticator = tokens })
 	base := c.now()
-	at := func(session string, opened time.Time) socket.Identity {
-		return socket.Identity{UserID: "u-ada", SessionID: session, SessionAt: opened}
+	at := func(session string, opened time.Time) user.Identity {
+		return user.Identity{UserID: "u-ada", SessionID: session, SessionAt: opened}
 	}
 	var old []*end
 	for i := range 5 {
@@ -163,8 +163,8 @@ func TestRevokeBefore(t *testing.T) {
 	}
 	kept, fresh := n.as(at("kept", base)), n.as(at("new", base.Add(time.Microsecond)))
 	unknown := n.as(at("of an older program", time.Time{}))
-	other := n.as(socket.Identity{UserID: "u-bob", SessionID: "bob", SessionAt: base})
-	plain := n.as(socket.Identity{UserID: "u-ada"})
+	other := n.as(user.Identity{UserID: "u-bob", SessionID: "bob", SessionAt: base})
+	plain := n.as(user.Identity{UserID: "u-ada"})
 	n.RevokeBefore("u-ada", base.Add(time.Microsecond), "kept", base.Add(time.Minute))
 	for _, e := range append(old, unknown) {
 		assert.Equal(t, "the session has ended", e.closedWith(socket.CloseUnauthenticated))
@@ -193,7 +193,7 @@ func TestConnectionsOfAUserAreBounded(t *testing.T) {
 	one := n.connect("ada")
 	n.connect("ada")
 	n.connect("ada")
-	_, err := n.Accept(newConn(), socket.Hello{Identity: socket.Identity{UserID: "u-ada", SessionID: "s2"}})
+	_, err := n.Accept(newConn(), socket.Hello{Identity: user.Identity{UserID: "u-ada", SessionID: "s2"}})
 	require.ErrorIs(t, err, realtime.ErrManySockets)
 	code, _ := socket.Refusal(err)
 	require.Equal(t, socket.CloseTooFast, code)
@@ -207,7 +207,7 @@ func TestRenewalsRace(t *testing.T) {
 	c := newClock()
 	tokens := memory.NewAuthenticator()
 	n := start(t, func(cfg *realtime.HubConfig) { often(cfg); cfg.Now = c.now; cfg.Authenticator = tokens })
-	who := socket.Identity{UserID: "u-ada", SessionID: "s", SessionAt: c.now(), ExpiresAt: c.now().Add(time.Second)}
+	who := user.Identity{UserID: "u-ada", SessionID: "s", SessionAt: c.now(), ExpiresAt: c.now().Add(time.Second)}
 	var all []*end
 	for range 50 {
 		all = append(all, n.as(who))

@@ -253,7 +253,7 @@ func (a announced) Run(ctx context.Context, deliver func(realtime.Signal)) error
 func (n *node) connect(name string) *end {
 	n.t.Helper()
 	c := newConn()
-	who := socket.Identity{UserID: user.ID("u-" + name), Name: name, SessionID: "s-" + name}
+	who := user.Identity{UserID: user.ID("u-" + name), Name: name, SessionID: "s-" + name}
 	in, err := n.Accept(c, socket.Hello{Identity: who})
 	require.NoError(n.t, err)
 	c.onEnd = in.Disconnected
@@ -732,7 +732,7 @@ func TestRevoke(t *testing.T) {
 	n.Revoke("u-ada", "s-ada", c.now().Add(time.Minute))
 	one.closedWith(socket.CloseUnauthenticated)
 	two.closedWith(socket.CloseUnauthenticated)
-	who := socket.Identity{UserID: "u-ada", SessionID: "s-ada"}
+	who := user.Identity{UserID: "u-ada", SessionID: "s-ada"}
 	_, err := n.Accept(newConn(), socket.Hello{Identity: who})
 	assert.ErrorIs(t, err, fault.Unauthenticated)
 	other.join("hall")

@@ -77,7 +77,7 @@ var joinHall = []byte(`{"id":1,"event":"join_room","data":{"room":"hall"}}`)
 // join lets somebody come, join and go, and returns what they were answered.
 func (d *door) join(tb testing.TB, who user.ID) string {
 	conn := &answer{first: make(chan string, 1)}
-	in, err := d.hub.Accept(conn, socket.Hello{Identity: socket.Identity{UserID: who, Name: "Somebody"}})
+	in, err := d.hub.Accept(conn, socket.Hello{Identity: user.Identity{UserID: who, Name: "Somebody"}})
 	if err != nil {
 		tb.Fatal(err)
 	}

@@ -14,6 +14,7 @@ import (
 
 	"github.com/parley-chat/parley/core/realtime"
 	"github.com/parley-chat/parley/core/socket"
+	"github.com/parley-chat/parley/core/user"
 )
 
 func TestALargeRoomIsServedByEveryWorker(t *testing.T) {
@@ -165,7 +166,7 @@ type ordered struct {
 func (n *node) silent(room string) *ordered {
 	o := &ordered{}
 	o.joined.Add(1)
-	in, err := n.Accept(o, socket.Hello{Identity: socket.Identity{UserID: "u-silent", Name: "silent"}})
+	in, err := n.Accept(o, socket.Hello{Identity: user.Identity{UserID: "u-silent", Name: "silent"}})
 	require.NoError(n.t, err)
 	in.Receive([]byte(`{"id":1,"event":"join_room","data":{"room":"`+room+`"}}`), false)
 	o.joined.Wait()

@@ -8,7 +8,6 @@ package socket
 
 import (
 	"context"
-	"time"
 
 	"github.com/parley-chat/parley/core/user"
 )
@@ -78,25 +77,12 @@ type Acceptor interface {
 	Accept(conn Conn, hello Hello) (Receiver, error)
 }
 
-// Identity is who is behind a connection.
-type Identity struct {
-	UserID user.ID
-	// Name is what others see of the user.
-	Name string
-	// SessionID is the signed-in session; empty if there is none that could be revoked.
-	SessionID string
-	// SessionAt is when the session was opened; zero if that is not known.
-	SessionAt time.Time
-	// ExpiresAt is when the connection ends unless it is renewed, to the second; zero for never.
-	ExpiresAt time.Time
-}
-
 // Authenticator tells who is behind a connection that asks to be opened.
 //
 // It may be called from many goroutines.
 type Authenticator interface {
 	// Token returns who an access token speaks for, or an error of kind Unauthenticated.
-	Token(ctx context.Context, token string) (Identity, error)
+	Token(ctx context.Context, token string) (user.Identity, error)
 	// Ticket returns who a ticket speaks for, once, or an error of kind Unauthenticated.
-	Ticket(ctx context.Context, ticket string) (Identity, error)
+	Ticket(ctx context.Context, ticket string) (user.Identity, error)
 }

@@ -7,13 +7,14 @@ import (
 	"github.com/parley-chat/parley/adapters/memory"
 	"github.com/parley-chat/parley/core/fault"
 	"github.com/parley-chat/parley/core/socket"
+	"github.com/parley-chat/parley/core/user"
 )
 
 // A handshake decides whether a request becomes a connection, whose, and what it speaks. A page of another
 // site does not get in, whatever cookies or tokens its browser has.
 func ExampleHandshake() {
 	who := memory.NewAuthenticator()
-	who.AllowToken("secret", socket.Identity{UserID: "ada", Name: "Ada"})
+	who.AllowToken("secret", user.Identity{UserID: "ada", Name: "Ada"})
 	handshake, err := socket.NewHandshake(socket.HandshakeConfig{
 		Authenticator: who, Origins: []string{"https://app.example.com"},
 	})

@@ -9,6 +9,7 @@ import (
 
 	"github.com/parley-chat/parley/core/fault"
 	"github.com/parley-chat/parley/core/settings"
+	"github.com/parley-chat/parley/core/user"
 )
 
 // Protocol is the WebSocket subprotocol of /socket, unless another one is chosen.
@@ -75,7 +76,7 @@ func NewHandshake(cfg HandshakeConfig) (*Handshake, error) {
 
 // Hello is a handshake that passed: what a transport tells an [Acceptor] of a connection.
 type Hello struct {
-	Identity Identity
+	Identity user.Identity
 	// Protocol is the subprotocol to choose: the first that the client offered of those that the
 	// handshake knows. It is empty when the client offered none, and then the connection speaks
 	// [Protocol].

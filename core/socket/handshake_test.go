@@ -13,27 +13,28 @@ import (
 
 	"github.com/parley-chat/parley/core/fault"
 	"github.com/parley-chat/parley/core/socket"
+	"github.com/parley-chat/parley/core/user"
 )
 
 // doorman knows one token and one ticket.
 type doorman struct{}
 
-func (doorman) Token(_ context.Context, token string) (socket.Identity, error) {
+func (doorman) Token(_ context.Context, token string) (user.Identity, error) {
 	if token != "good" {
-		return socket.Identity{}, fault.Unauthenticated
+		return user.Identity{}, fault.Unauthenticated
 	}
-	return socket.Identity{UserID: "by token"}, nil
+	return user.Identity{UserID: "by token"}, nil
 }
 
-func (doorman) Ticket(ctx context.Context, ticket string) (socket.Identity, error) {
+func (doorman) Ticket(ctx context.Context, ticket string) (user.Identity, error) {
 	switch ticket {
 	case "good":
-		return socket.Identity{UserID: "by ticket"}, nil
+		return user.Identity{UserID: "by ticket"}, nil
 	case "slow":
 		<-ctx.Done()
-		return socket.Identity{}, ctx.Err()
+		return user.Identity{}, ctx.Err()
 	}
-	return socket.Identity{}, fault.Unauthenticated
+	return user.Identity{}, fault.Unauthenticated
 }
 
 func TestHandshake(t *testing.T) {

@@ -16,13 +16,14 @@ import (
 
 	"github.com/parley-chat/parley/core/fault"
 	"github.com/parley-chat/parley/core/socket"
+	"github.com/parley-chat/parley/core/user"
 )
 
 type anyone struct{}
 
-func (anyone) Token(context.Context, string) (socket.Identity, error) { return socket.Identity{}, nil }
-func (anyone) Ticket(context.Context, string) (socket.Identity, error) {
-	return socket.Identity{}, nil
+func (anyone) Token(context.Context, string) (user.Identity, error) { return user.Identity{}, nil }
+func (anyone) Ticket(context.Context, string) (user.Identity, error) {
+	return user.Identity{}, nil
 }
 
 type acceptAll struct{}

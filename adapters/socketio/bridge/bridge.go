@@ -44,6 +44,7 @@ import (
 	"github.com/parley-chat/parley/core/fault"
 	"github.com/parley-chat/parley/core/settings"
 	"github.com/parley-chat/parley/core/socket"
+	"github.com/parley-chat/parley/core/user"
 )
 
 // Config is what a [Namespace] needs. Zero fields without "required" mean the default.
@@ -100,7 +101,7 @@ func (c Config) identify(ctx context.Context, s *socketio.Socket) error {
 
 // accept hands a socket to the hub.
 func (c Config) accept(s *socketio.Socket, conn socket.Conn) (socket.Receiver, error) {
-	who, ok := s.Value().(socket.Identity)
+	who, ok := s.Value().(user.Identity)
 	if !ok {
 		return nil, fault.Internal // identify has run
 	}

@@ -83,7 +83,7 @@ func digest(what string, parts ...any) [sha256.Size]byte {
 }
 
 // recover takes a socket over that may have been here before.
-func (c Config) recover(s *socketio.Socket, conn socket.Conn, who socket.Identity) (socket.Receiver, error) {
+func (c Config) recover(s *socketio.Socket, conn socket.Conn, who user.Identity) (socket.Receiver, error) {
 	placed := &placed{Conn: conn, most: c.MaxOffset}
 	receiver, err := c.Acceptor.Accept(placed, socket.Hello{Identity: who, Protocol: Protocol})
 	if err != nil {

@@ -46,6 +46,7 @@ import (
 	"github.com/parley-chat/parley/core/protocol"
 	"github.com/parley-chat/parley/core/realtime"
 	"github.com/parley-chat/parley/core/socket"
+	"github.com/parley-chat/parley/core/user"
 )
 
 // Version is the version of the documents.
@@ -494,9 +495,9 @@ type probing struct {
 	secret string
 }
 
-func (p probing) Token(ctx context.Context, token string) (socket.Identity, error) {
+func (p probing) Token(ctx context.Context, token string) (user.Identity, error) {
 	if subtle.ConstantTimeCompare([]byte(token), []byte(p.secret)) == 1 {
-		return socket.Identity{UserID: "health-check", Name: "Health check"}, nil
+		return user.Identity{UserID: "health-check", Name: "Health check"}, nil
 	}
 	return p.Authenticator.Token(ctx, token)
 }
