@@ -399,11 +399,7 @@ func (s *System) ports(p *process) (parley.Ports, []health.Check, error) {
 		Presence: memory.NewPresence(),
 	}
 	if s.cfg.Store == Memory {
-		m := s.memory
-		ports.Users, ports.Sessions, ports.Codes, ports.SignUps, ports.Nonces, ports.Outbox = m.Users, m.Sessions, m.Codes, m.SignUps, m.Nonces, m.Outbox
-		ports.MailQueue, ports.DeadLetters, ports.MailStats = m.MailQueue, m.MailQueue, m.MailQueue
-		ports.Messages, ports.Rooms, ports.Members = m.Messages, m.Rooms, m.Members
-		return ports, nil, nil
+		return ports.With(s.memory.Ports()), nil, nil
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), stopTimeout)
 	defer cancel()
