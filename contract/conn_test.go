@@ -43,6 +43,7 @@ type wire struct {
 	queue   []packet
 	queued  int
 	closing bool
+	last    packet // the close frame of the last Close
 	sent    int
 }
 
@@ -187,9 +188,7 @@ func (w *wire) Close(code int, reason string) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	if w.closing {
-		if i := slices.IndexFunc(w.queue, func(p packet) bool { return p.kind == "close" }); i >= 0 && w.lastCloseWins {
-			w.queue[i].code, w.queue[i].reason = code, reason
-		}
+		w.last = packet{kind: "close", code: code, reason: reason}
 		if w.closesTwice {
 			w.queue = append(w.queue, packet{kind: "close", code: code, reason: reason})
 			w.wake.Broadcast()
@@ -203,10 +202,20 @@ func (w *wire) Close(code int, reason string) {
 	if w.cutsReason {
 		reason = reason[:min(len(reason), 100)]
 	}
-	w.queue = append(w.queue, packet{kind: "close", code: code, reason: reason})
 	if !w.neverCuts {
 		time.AfterFunc(w.cutAfter, w.end)
 	}
+	w.last = packet{kind: "close", code: code, reason: reason}
+	if w.lastCloseWins { // whatever the scheduler does: in the bubble's time the next call of Close comes first
+		time.AfterFunc(time.Millisecond, func() {
+			w.mu.Lock()
+			defer w.mu.Unlock()
+			w.queue = append(w.queue, w.last)
+			w.wake.Broadcast()
+		})
+		return
+	}
+	w.queue = append(w.queue, w.last)
 	w.wake.Broadcast()
 }
 
