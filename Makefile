@@ -39,8 +39,7 @@ bench-socketio: # Socket.IO, in turn with its npm server, which is installed int
 	go build -o $$folder/parley ./apps/parley; for what in "idle --connections 15000 --duration 30s" "fanout --connections 1000 --messages 400" "fanout --connections 15000 --messages 20 --in-flight 1"; do \
 		$$folder/parley bench $$what --wire socketio --rounds 3 --beside "node --expose-gc $$folder/server.mjs"; done
 
-docs: # what the program prints
-	go run ./apps/parley openapi > docs/openapi.yaml
-	go run ./apps/parley openapi --admin > docs/openapi-admin.yaml
-	go run ./apps/parley asyncapi > docs/asyncapi.yaml
-	go run ./apps/parley types > apps/web/client/events.d.ts
+docs: # what the program prints; a program that does not build leaves them as they are
+	set -e; folder=$$(mktemp -d); trap "rm -rf $$folder" EXIT; go build -o $$folder/parley ./apps/parley; \
+	$$folder/parley openapi > docs/openapi.yaml; $$folder/parley openapi --admin > docs/openapi-admin.yaml; \
+	$$folder/parley asyncapi > docs/asyncapi.yaml; $$folder/parley types > apps/web/client/events.d.ts

@@ -3,7 +3,8 @@
 // [socket.Conn] and feeds [socket.Receiver]. Framing follows RFC 6455 with the headers, their rules and the masking of
 // github.com/gobwas/ws v1.4.0.
 //
-// It runs wherever Go does, and under TLS. For very many connections see nbiows.
+// It runs wherever Go does, and under TLS. For very many connections see nbiows. Both have one configuration and are mounted
+// alike: see the example of nbiows.
 //
 // # Guarantees
 //
