@@ -468,9 +468,6 @@ func TestOpeningAServerThatCannotBeUsed(t *testing.T) {
 		silent, err := net.Listen("tcp", "127.0.0.1:0") // accepts, and says nothing
 		require.NoError(t, err)
 		defer func() { assert.NoError(t, silent.Close()) }()
-		closed, err := net.Listen("tcp", "127.0.0.1:0")
-		require.NoError(t, err)
-		require.NoError(t, closed.Close())
 		tls := map[string]string{"PostgreSQL": "sslmode=require", "MariaDB": "tls=true"}[e.name]
 		for name, test := range map[string]struct {
 			change func(u *url.URL)
@@ -479,7 +476,7 @@ func TestOpeningAServerThatCannotBeUsed(t *testing.T) {
 			"wrong password": {func(u *url.URL) { u.User = url.UserPassword(u.User.Username(), "wr0ng-hidden") }, bunstore.ErrCredentials},
 			"wrong user":     {func(u *url.URL) { u.User = url.UserPassword("nobody", "wr0ng-hidden") }, bunstore.ErrCredentials},
 			"no database":    {func(u *url.URL) { u.Path = "/absent" }, bunstore.ErrNoDatabase},
-			"nobody there":   {func(u *url.URL) { u.Host = closed.Addr().String() }, bunstore.ErrUnreachable},
+			"nobody there":   {func(u *url.URL) { u.Host = "127.0.0.1:1" }, bunstore.ErrUnreachable},
 			"no answer":      {func(u *url.URL) { u.Host = silent.Addr().String() }, bunstore.ErrUnreachable},
 			"TLS":            {func(u *url.URL) { u.RawQuery = tls }, bunstore.ErrTLS},
 		} {

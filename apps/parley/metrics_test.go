@@ -1,6 +1,7 @@
 package main_test
 
 import (
+	"context"
 	"encoding/json"
 	"maps"
 	"net/http"
@@ -72,8 +73,17 @@ func lived(t *testing.T) *server {
 	_, err = c.Send(t.Context(), "hall", "Hello")
 	require.NoError(t, err)
 	<-heard
-	must(t, 200, http.MethodGet, s.url+"/health", "", nil) // its socket has ended
-	return s
+	must(t, 200, http.MethodGet, s.url+"/health", "", nil) // its socket ends
+	// What is counted a moment after whoever waited for it was told.
+	ctx, cancel := context.WithTimeout(t.Context(), patience)
+	defer cancel()
+	for {
+		all := s.scrape(t)
+		if all["parley_closes_total"] != nil && all["parley_mail_attempts_total"] != nil {
+			return s
+		}
+		require.NoError(t, ctx.Err(), "no close and no mail is counted")
+	}
 }
 
 var metricRow = regexp.MustCompile("(?m)^\\| `(parley_[a-z_]+)` \\| ([a-z]+) \\|([^|]*)\\|")
