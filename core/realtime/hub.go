@@ -82,6 +82,9 @@ type HubConfig struct {
 	AnnounceUpTo int
 	// PresenceLimit is the most users in the answer to presence. Default 200.
 	PresenceLimit int
+	// DrainRate is how many connections a second [Hub.Drain] closes, so that their clients do not come to other nodes all at
+	// once; more if its context has not enough time. A negative one closes all at once. Default 2,000.
+	DrainRate int
 	// LeaseTTL is how long the users of this node count as present without a sign of life
 	// from it. Default 30 seconds; it is renewed three times as often.
 	LeaseTTL time.Duration
@@ -145,6 +148,9 @@ func (c *HubConfig) defaults() error {
 	settings.Default(check, "HoleWait", &c.HoleWait, 50*time.Millisecond)
 	if c.Rate == 0 {
 		c.Rate = 50
+	}
+	if c.DrainRate == 0 {
+		c.DrainRate = 2000
 	}
 	if c.Node == "" {
 		c.Node = rand.Text()
@@ -400,9 +406,10 @@ func (h *Hub) Draining() bool {
 	return h.draining
 }
 
-// Drain refuses new connections, closes those that are open with CloseServiceRestart, and
-// returns nil when they are gone, or the context's error. Messages that were submitted are
-// still committed and acknowledged, if chat.Service runs on.
+// Drain refuses new connections and closes those that are open with CloseServiceRestart: DrainRate of them a second, and all
+// within three fifths of the time that the context has. Those that are still open are served meanwhile. Drain returns nil
+// when all are gone; when the context ends first, it closes the rest at once and returns the context's error. Messages that
+// were submitted are still committed and acknowledged, if chat.Service runs on.
 func (h *Hub) Drain(ctx context.Context) error {
 	h.mu.Lock()
 	h.draining = true
@@ -415,8 +422,33 @@ func (h *Hub) Drain(ctx context.Context) error {
 	if len(open) == 0 {
 		return nil
 	}
-	for _, c := range open {
-		c.close(socket.CloseServiceRestart, "this node restarts")
+	steps := 1
+	if h.cfg.DrainRate > 0 {
+		spread := time.Duration(float64(len(open)) / float64(h.cfg.DrainRate) * float64(time.Second))
+		if deadline, ok := ctx.Deadline(); ok {
+			spread = min(spread, time.Until(deadline)*3/5)
+		}
+		steps = max(1, int(spread/drainStep))
+	}
+	tick := time.NewTicker(drainStep)
+	defer tick.Stop()
+	for step := range steps {
+		for _, c := range open[len(open)*step/steps : len(open)*(step+1)/steps] {
+			c.close(socket.CloseServiceRestart, errRestarts)
+		}
+		if step == steps-1 {
+			break
+		}
+		select {
+		case <-tick.C:
+		case <-emptied:
+			return nil
+		case <-ctx.Done():
+			for _, c := range open[len(open)*(step+1)/steps:] {
+				c.close(socket.CloseServiceRestart, errRestarts)
+			}
+			return ctx.Err()
+		}
 	}
 	select {
 	case <-emptied:
@@ -425,6 +457,12 @@ func (h *Hub) Drain(ctx context.Context) error {
 		return ctx.Err()
 	}
 }
+
+// drainStep is the time between two closings of connections by Drain.
+const drainStep = 10 * time.Millisecond
+
+// errRestarts is what a connection is told that Drain closes.
+const errRestarts = "this node restarts"
 
 // deliver takes a signal from the fan-out. It only queues it.
 func (h *Hub) deliver(s Signal) {

@@ -9,6 +9,7 @@ import (
 	"sync"
 	"sync/atomic"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/stretchr/testify/assert"
@@ -762,6 +763,82 @@ func TestDrain(t *testing.T) {
 	_, err := n.Accept(newConn(), socket.Hello{})
 	assert.ErrorIs(t, err, socket.ErrDraining)
 	require.NoError(t, n.Drain(t.Context()), "twice is harmless")
+}
+
+// Clients of a node that ends come to others as their connections close: not all at once, and those that are
+// still open are served.
+func TestDrainSpreadsWhatItCloses(t *testing.T) {
+	const all = 100
+	tests := map[string]struct {
+		rate    int
+		timeout time.Duration // of the context; 0 is none
+		want    time.Duration // until the last one is closed
+	}{
+		"at the rate":                       {rate: 25, want: 4 * time.Second},
+		"within the time that there is":     {rate: 25, timeout: time.Second, want: 600 * time.Millisecond},
+		"at once, if nothing bounds it":     {rate: -1},
+		"at once, if few are there":         {rate: 40_000},
+		"at once, if there is no time left": {rate: 25, timeout: time.Nanosecond},
+	}
+	for name, tc := range tests {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				n := start(t, func(cfg *realtime.HubConfig) { cfg.DrainRate = tc.rate })
+				ends := make([]*end, all)
+				for i := range ends {
+					ends[i] = n.connect(fmt.Sprint("user", i))
+				}
+				ctx := t.Context()
+				if tc.timeout > 0 {
+					var cancel context.CancelFunc
+					ctx, cancel = context.WithTimeout(ctx, tc.timeout)
+					defer cancel()
+				}
+				begun := time.Now()
+				drained := make(chan error, 1)
+				go func() { drained <- n.Drain(ctx) }()
+				if tc.want > 0 {
+					for _, part := range []int{4, 2} { // a quarter, then half
+						time.Sleep(time.Until(begun.Add(tc.want / time.Duration(part))))
+						synctest.Wait()
+						left := n.Connections()
+						assert.InDelta(t, all-all/part, left, 2, "after 1/%d of the time", part)
+						for _, e := range ends { // one that is left is served
+							select {
+							case <-e.ended:
+								continue
+							default:
+							}
+							assert.Equal(t, "ack", e.ask("join_room", map[string]any{"room": "hall"}).Event)
+							break
+						}
+					}
+				}
+				require.NoError(t, <-drained)
+				assert.InDelta(t, tc.want, time.Since(begun), float64(20*time.Millisecond))
+				for _, e := range ends {
+					e.closedWith(socket.CloseServiceRestart)
+				}
+			})
+		})
+	}
+}
+
+func TestDrainClosesTheRestWhenItsTimeIsOver(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		n := start(t, func(cfg *realtime.HubConfig) { cfg.DrainRate = 1 })
+		ends := []*end{n.connect("ada"), n.connect("bob"), n.connect("eve")}
+		ctx, cancel := context.WithCancel(t.Context())
+		drained := make(chan error, 1)
+		go func() { drained <- n.Drain(ctx) }()
+		synctest.Wait()
+		assert.Equal(t, 3, n.Connections())
+		cancel()
+		assert.ErrorIs(t, <-drained, context.Canceled)
+		for _, e := range ends {
+			e.closedWith(socket.CloseServiceRestart)
+		}
+	})
 }
 
 func TestAFailedReadJoinsNothing(t *testing.T) {
