@@ -27,12 +27,20 @@ import (
 	"github.com/parley-chat/parley/core/user"
 )
 
-// Node serves what s configures on a free port of this machine, writes its address, and answers what a [child] is asked. It ends
-// with in.
+// Node serves what s configures on a free port of its own address, or of 127.0.0.1 where that is a name, writes the address,
+// and answers what a [child] is asked. It ends with in.
 func Node(ctx context.Context, s config.Settings, in io.Reader, stdout io.Writer, serve func(context.Context, config.Settings, func(net.Addr)) error) error {
-	s.Listen, s.PublicURL, s.SocketRate, s.HandshakeBurst = "127.0.0.1:0", "", -1, 10_000_000
+	host, _, err := net.SplitHostPort(s.Listen)
+	if err != nil {
+		return fmt.Errorf("bench node: %w", err)
+	}
+	if net.ParseIP(host) == nil {
+		host = "127.0.0.1"
+	}
+	free := net.JoinHostPort(host, "0")
+	s.Listen, s.PublicURL, s.SocketRate, s.HandshakeBurst = free, "", -1, 10_000_000
 	if s.AdminListen != config.Off { // many nodes on one machine
-		s.AdminListen = "127.0.0.1:0"
+		s.AdminListen = free
 	}
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
@@ -362,7 +370,9 @@ func startNode(ctx context.Context, s config.Settings, number int) (*child, erro
 		return nil, err
 	}
 	cmd := exec.CommandContext(ctx, self, "bench", "node") //nolint:gosec // it is this program
-	cmd.Env = append(os.Environ(), "PARLEY_STORE="+s.Store, "PARLEY_REDIS="+s.Redis, "PARLEY_DATA="+folder, "PARLEY_TRANSPORT="+s.Transport)
+	// Connections from 127.0.0.1 use up its ports, so that nobody could listen there any more: each node has an address.
+	address := net.IPv4(127, 1, byte(number>>8), byte(number))
+	cmd.Env = append(os.Environ(), "PARLEY_LISTEN="+net.JoinHostPort(address.String(), "0"), "PARLEY_STORE="+s.Store, "PARLEY_REDIS="+s.Redis, "PARLEY_DATA="+folder, "PARLEY_TRANSPORT="+s.Transport)
 	return startChild(cmd)
 }
 
