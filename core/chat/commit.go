@@ -98,6 +98,8 @@ func (c *committer[T, R]) run(ctx context.Context, grace time.Duration) {
 		select {
 		case <-c.wake:
 		case <-ctx.Done():
+		}
+		if ctx.Err() != nil {
 			c.mu.Lock()
 			c.closed = true
 			c.mu.Unlock()

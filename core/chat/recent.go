@@ -27,8 +27,10 @@ type recent struct {
 	mu      sync.Mutex
 	mending bool // mend runs, or is about to
 	down    bool // the cache does not answer
-	// behind are the rooms whose messages the cache may lack, with how often they were noted.
+	// behind are the rooms whose messages the cache may lack, with how often they were noted, and order is the order in
+	// which it is made up for them.
 	behind map[string]int
+	order  []string
 	wake   chan struct{} // holds one token while behind may be non-empty
 }
 
@@ -114,7 +116,9 @@ func (r *recent) note(rooms []string, down bool) {
 	}
 	r.down = r.down || down
 	for _, room := range rooms {
-		r.behind[room]++
+		if r.behind[room]++; r.behind[room] == 1 {
+			r.order = append(r.order, room)
+		}
 	}
 	select {
 	case r.wake <- struct{}{}:
@@ -142,6 +146,7 @@ func (r *recent) mend(ctx context.Context) {
 		defer r.mu.Unlock()
 		r.mending, r.down = false, false
 		clear(r.behind)
+		r.order = nil
 	}()
 	for pause := firstPause; ; {
 		select {
@@ -167,14 +172,15 @@ func (r *recent) mend(ctx context.Context) {
 	}
 }
 
-// next returns a room that is behind, and how often it was noted.
+// next takes the first of the rooms that are behind, and returns how often it was noted.
 func (r *recent) next() (room string, noted int, more bool) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	for room, noted := range r.behind {
-		return room, noted, true
+	if len(r.order) == 0 {
+		return "", 0, false
 	}
-	return "", 0, false
+	room, r.order = r.order[0], r.order[1:]
+	return room, r.behind[room], true
 }
 
 // catchUp gives the cache the last messages of room, and reports false if it, or the store,
@@ -184,6 +190,9 @@ func (r *recent) catchUp(ctx context.Context, room string, noted int) bool {
 	defer cancel()
 	messages, err := r.store.List(ctx, room, Range{Limit: r.keep, Newest: true})
 	if err != nil && (noAnswer(err) || ctx.Err() != nil) {
+		r.mu.Lock()
+		defer r.mu.Unlock()
+		r.order = append(r.order, room)
 		return false // which says nothing about the cache
 	}
 	if err == nil {
@@ -202,6 +211,8 @@ func (r *recent) catchUp(ctx context.Context, room string, noted int) bool {
 	r.down = gone
 	if !gone && r.behind[room] == noted {
 		delete(r.behind, room)
+	} else {
+		r.order = append(r.order, room)
 	}
 	return !gone
 }

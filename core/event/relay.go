@@ -160,12 +160,15 @@ func (m *mover) run(ctx context.Context) {
 			continue
 		}
 		m.readBackoff = min(minBackoff, m.cfg.MaxBackoff)
+		if m.settled(ctx) {
+			continue
+		}
 		wait := m.cfg.Poll
 		if m.waiting() {
 			wait = min(wait, max(0, time.Until(m.retryAt)))
 		}
-		if m.freed {
-			wait = 0
+		if m.freed || wait == 0 {
+			continue
 		}
 		timer.Reset(wait)
 		select {
@@ -175,6 +178,23 @@ func (m *mover) run(ctx context.Context) {
 			m.late(ctx, r)
 		case <-ctx.Done():
 		}
+	}
+}
+
+// settled settles what has come, if anything has, and then takes the wakes that came before it: a look that begins now sees what they
+// are about. It reports whether there was anything.
+func (m *mover) settled(ctx context.Context) bool {
+	select {
+	case r := <-m.results:
+		m.late(ctx, r)
+		return true
+	default:
+	}
+	select {
+	case <-m.wake:
+		return true
+	default:
+		return false
 	}
 }
 

@@ -394,17 +394,17 @@ func (c *client) Disconnected() {
 	if c.gone.Swap(true) {
 		return
 	}
-	c.hub.forget(c)
 	c.mu.Lock()
 	rooms := append([]*member(nil), c.rooms...)
 	c.mu.Unlock()
-	if len(rooms) == 0 {
-		return
+	if len(rooms) > 0 {
+		// Leaving tells other nodes, which may take a while. It begins before the connection is forgotten: once all are, a hub
+		// that drains stops, and begins nothing any more.
+		c.hub.background(func(ctx context.Context) {
+			for _, m := range rooms {
+				c.hub.exit(ctx, m)
+			}
+		})
 	}
-	// Leaving tells other nodes, which may take a while.
-	c.hub.background(func(ctx context.Context) {
-		for _, m := range rooms {
-			c.hub.exit(ctx, m)
-		}
-	})
+	c.hub.forget(c)
 }

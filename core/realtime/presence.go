@@ -3,7 +3,10 @@ package realtime
 import (
 	"context"
 	"errors"
+	"maps"
+	"slices"
 	"strconv"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -93,6 +96,9 @@ func (h *Hub) forgive(room string, id user.ID) {
 	}
 }
 
+// byUser is the order of users, ascending by ID.
+func byUser(a, b chat.Author) int { return strings.Compare(string(a.ID), string(b.ID)) }
+
 // owedIn returns whose Exit of a room has failed.
 func (h *Hub) owedIn(room string) []chat.Author {
 	h.roster.mu.Lock()
@@ -101,6 +107,7 @@ func (h *Hub) owedIn(room string) []chat.Author {
 	for _, who := range h.roster.owed[room] {
 		all = append(all, who)
 	}
+	slices.SortFunc(all, byUser)
 	return all
 }
 
@@ -292,6 +299,8 @@ func (h *Hub) compare(ctx context.Context) error {
 		}
 	}
 	h.mu.RUnlock()
+	// In an order that does not depend on chance, so that a run can be repeated.
+	slices.SortFunc(due, func(a, b *room) int { return strings.Compare(a.name, b.name) })
 	// Who comes or goes just now is waited for in the end, without holding up other rooms.
 	var busy []*room
 	for len(due) > 0 {
@@ -384,7 +393,7 @@ func (h *Hub) right(ctx context.Context, rooms []*room) error {
 	}
 	for _, r := range rooms {
 		if err == nil {
-			for _, who := range r.unsure {
+			for _, who := range slices.SortedFunc(maps.Values(r.unsure), byUser) {
 				told[r] = append(told[r], Signal{Kind: SignalJoined, User: who})
 			}
 			r.unsure, r.roster = nil, epoch
@@ -424,10 +433,7 @@ func (r *room) present() []chat.Author {
 func (h *Hub) settle(ctx context.Context) error {
 	p := &h.roster
 	p.mu.Lock()
-	rooms := make([]string, 0, len(p.owed))
-	for name := range p.owed {
-		rooms = append(rooms, name)
-	}
+	rooms := slices.Sorted(maps.Keys(p.owed))
 	p.mu.Unlock()
 	for _, name := range rooms {
 		h.mu.Lock()

@@ -18,11 +18,11 @@ type room struct {
 	hub  *Hub
 	name string
 
-	refs     int        // members and joiners, under hub.mu; at 0 the room is let go
-	life     sync.Mutex // held over Follow and Unfollow, so that they cannot overtake each other
-	followed bool       // under life
+	refs     int   // members and joiners, under hub.mu; at 0 the room is let go
+	life     latch // held over Follow and Unfollow, so that they cannot overtake each other
+	followed bool  // under life
 
-	presence sync.Mutex              // held over Enter and Exit, for the same reason
+	presence latch                   // held over Enter and Exit, for the same reason
 	users    map[user.ID]int32       // counted connections of each user on this node, under presence
 	unsure   map[user.ID]chat.Author // users whose Enter has failed, under presence
 	roster   int32                   // the name of the node that its users are present under, under presence

@@ -3,6 +3,7 @@ package realtime
 import (
 	"context"
 	"maps"
+	"slices"
 
 	"github.com/parley-chat/parley/core/chat"
 	"github.com/parley-chat/parley/core/user"
@@ -162,6 +163,7 @@ func (r *room) look(ctx context.Context) (missed []Signal) {
 		}
 	}
 	r.doubts = doubts
+	slices.SortFunc(missed, func(a, b Signal) int { return byUser(a.User, b.User) })
 	return missed
 }
 

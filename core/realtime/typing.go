@@ -1,6 +1,7 @@
 package realtime
 
 import (
+	"slices"
 	"time"
 
 	"github.com/parley-chat/parley/core/chat"
@@ -86,6 +87,7 @@ func (r *room) expireTyping(now time.Time) {
 	}
 	r.types.Store(len(r.typing) > 0)
 	r.mu.Unlock()
+	slices.SortFunc(stopped, byUser)
 	for _, who := range stopped {
 		r.tell(protocol.EventTyping, who, protocol.Data{"typing": false})
 	}
