@@ -93,6 +93,8 @@ type Rule struct {
 // A rule that names no method, or a fault that its method does not stand, makes every call
 // fail with [ErrPlan], which says what is wrong: a rule that never strikes would go unnoticed.
 type Faults struct {
+	decide func(ctx context.Context, method string) Fault // instead of rules
+
 	mu     sync.Mutex
 	rules  []planned
 	err    error
@@ -118,6 +120,21 @@ func NewFaults(seed uint64, rules ...Rule) *Faults {
 	}
 	f.Set(rules...)
 	return f
+}
+
+// DecideFaults returns a plan without rules: decide is asked before each call what happens to it, and may wait before it
+// answers. It gets the context of the call and the name of its method, and is called from as many goroutines as the ports are.
+// A fault that the method does not stand (see [Stands]) makes the call fail with [ErrPlan]. Rules that are set later do not count.
+func DecideFaults(decide func(ctx context.Context, method string) Fault) *Faults {
+	f := NewFaults(0)
+	f.decide = decide
+	return f
+}
+
+// Stands reports whether a method, named as in [Methods], stands a fault: whether its port allows that.
+func Stands(method string, f Fault) bool {
+	stands, known := methods[method]
+	return known && stands&f.kind == f.kind
 }
 
 // Set replaces the rules; without any, nothing goes wrong from now on. Calls under way stay
@@ -197,12 +214,16 @@ func (f *Faults) Await(ctx context.Context, method string, n int) error {
 }
 
 // strike counts a call and returns what happens to it.
-func (f *Faults) strike(method string) (Fault, error) {
+func (f *Faults) strike(ctx context.Context, method string) (Fault, error) {
 	f.mu.Lock()
-	defer f.mu.Unlock()
 	f.calls[method]++
 	close(f.called)
 	f.called = make(chan struct{})
+	if f.decide != nil {
+		f.mu.Unlock()
+		return f.decided(ctx, method)
+	}
+	defer f.mu.Unlock()
 	var strikes Fault
 	for i := range f.rules {
 		r := &f.rules[i]
@@ -223,9 +244,24 @@ func (f *Faults) strike(method string) (Fault, error) {
 	return strikes, f.err
 }
 
+// decided is strike for a plan that decides.
+func (f *Faults) decided(ctx context.Context, method string) (Fault, error) {
+	strikes := f.decide(ctx, method)
+	switch {
+	case strikes.kind == 0:
+		return strikes, nil
+	case !Stands(method, strikes):
+		return strikes, ErrPlan.Detail("%s does not stand %v", method, strikes.kind)
+	}
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.struck[method]++
+	return strikes, nil
+}
+
 // do makes one call under the plan. call runs twice at most, one after the other.
 func (f *Faults) do(ctx context.Context, method string, call func() error) error {
-	strikes, err := f.strike(method)
+	strikes, err := f.strike(ctx, method)
 	if err != nil {
 		return err
 	}

@@ -161,3 +161,47 @@ func TestAwait(t *testing.T) {
 		synctest.Wait()
 	})
 }
+
+func TestAPlanThatDecides(t *testing.T) {
+	t.Parallel()
+	fates := map[string]testkit.Fault{"1": testkit.Fail(nil), "2": testkit.LoseAnswer(), "3": {}, "4": testkit.Drop()}
+	type call struct{}
+	f := testkit.DecideFaults(func(ctx context.Context, method string) testkit.Fault {
+		if method != "Sender.Send" {
+			t.Errorf("asked about %s", method)
+		}
+		return fates[ctx.Value(call{}).(string)]
+	})
+	box := testkit.NewMailbox()
+	s := testkit.FaultySender(box, f)
+	for number, want := range map[string]error{"1": testkit.ErrInjected, "2": testkit.ErrAnswerLost, "3": nil, "4": testkit.ErrPlan} {
+		if err := s.Send(context.WithValue(t.Context(), call{}, number), mail.Message{}); !errors.Is(err, want) {
+			t.Errorf("call %s: %v, want %v", number, err, want)
+		}
+	}
+	if n := len(box.All()); n != 2 {
+		t.Errorf("%d mails were sent, want those of the lost answer and of the call that was let through", n)
+	}
+	if calls, struck := f.Calls("Sender"), f.Struck("Sender"); calls != 4 || struck != 2 {
+		t.Errorf("%d calls and %d struck, want 4 and 2", calls, struck)
+	}
+}
+
+func TestStands(t *testing.T) {
+	t.Parallel()
+	for _, c := range []struct {
+		method string
+		fault  testkit.Fault
+		want   bool
+	}{
+		{"Messages.Append", testkit.LoseAnswer(), true},
+		{"Messages.Append", testkit.Duplicate(), false},
+		{"Fanout.Publish", testkit.Drop(), true},
+		{"Fanout.Publish", testkit.Fault{}, true},
+		{"Postman.Send", testkit.Fault{}, false},
+	} {
+		if got := testkit.Stands(c.method, c.fault); got != c.want {
+			t.Errorf("%s stands %v: %v", c.method, c.fault, got)
+		}
+	}
+}
