@@ -163,6 +163,13 @@ var importRules = []importRule{
 		of: is("contract", "testkit", "testkit/faultproxy", "testkit/packed", "testkit/wsraw"), forbids: coreOnly,
 	},
 	{
+		name: "testkit/sim imports the standard library, core, testkit and memory", reason: "whoever simulates must not download what real stores need",
+		of: is("testkit/sim"),
+		forbids: func(_, dep string, ours, standard bool) bool {
+			return !standard && (!ours || !under(dep, "core") && dep != "testkit" && dep != "adapters/memory")
+		},
+	},
+	{
 		name: "testkit/servers imports the standard library", reason: "whoever imports an adapter downloads what the adapter's tests import, which must not be every other server's driver",
 		of: is("testkit/servers"), forbids: coreOnly,
 	},
@@ -313,6 +320,7 @@ func TestImportRulesCanFail(t *testing.T) {
 		{"problem documents in the hub", map[string][]string{"core/realtime": {"core/problem"}}, "of core only problem and socket import net/http"},
 		{"a vendor in contract", map[string][]string{"contract": {"example.com/assert"}}, "contract and testkit import the standard library and core"},
 		{"a vendor in testkit, by a detour", map[string][]string{"testkit": {"testkit/sioclient"}, "testkit/sioclient": {"example.com/websocket"}}, "contract and testkit import the standard library and core"},
+		{"a store in the simulation", map[string][]string{"testkit/sim": {"adapters/bunstore"}}, "testkit/sim imports the standard library, core, testkit and memory"},
 		{"a vendor in memory", map[string][]string{"adapters/memory": {"example.com/lru"}}, "memory imports the standard library and core"},
 		{"two adapters", map[string][]string{"adapters/humaapi": {"adapters/passhash"}}, "an adapter imports no other adapter"},
 		{"two adapters, by a detour", map[string][]string{"adapters/humaapi": {"core/auth"}, "core/auth": {"core/internal/visible", "adapters/passhash"}}, "an adapter imports no other adapter"},

@@ -1,0 +1,212 @@
+package sim
+
+import (
+	"context"
+	"maps"
+	"slices"
+	"strings"
+	"sync/atomic"
+	"time"
+
+	"github.com/parley-chat/parley/core/auth"
+	"github.com/parley-chat/parley/core/chat"
+	"github.com/parley-chat/parley/core/event"
+	"github.com/parley-chat/parley/core/mail"
+	"github.com/parley-chat/parley/core/parley"
+	"github.com/parley-chat/parley/core/realtime"
+	"github.com/parley-chat/parley/core/socket"
+)
+
+// Bugs are the names of the mistakes that can be put in on purpose, in alphabetical order: a simulation that does not find them
+// finds nothing.
+func Bugs() []string { return slices.Sorted(maps.Keys(bugs)) }
+
+// bugs put a mistake into ports. nil is one that is elsewhere.
+var bugs = map[string]func(*bug, parley.Ports) parley.Ports{
+	"a cache misses what was stored": func(b *bug, p parley.Ports) parley.Ports {
+		p.Recent = forgetfulCache{p.Recent, b}
+		return p
+	},
+	"a client id is stored twice": func(b *bug, p parley.Ports) parley.Ports {
+		p.Messages = twiceStored{p.Messages, b}
+		return p
+	},
+	"a mail goes out again under another id": func(b *bug, p parley.Ports) parley.Ports {
+		p.Sender = sentAgain{p.Sender}
+		return p
+	},
+	"a node that follows a room again is forgotten": func(b *bug, p parley.Ports) parley.Ports { return p },
+	"a page leaves out a message": func(b *bug, p parley.Ports) parley.Ports {
+		p.Messages = gapped{p.Messages, b}
+		return p
+	},
+	"a revocation is lost": func(b *bug, p parley.Ports) parley.Ports { return p },
+	"an event is marked before it is published": func(b *bug, p parley.Ports) parley.Ports {
+		p.Outbox = markedFirst{p.Outbox}
+		return p
+	},
+	"attempts are forgotten": func(b *bug, p parley.Ports) parley.Ports {
+		p.MailQueue = uncounted{p.MailQueue}
+		return p
+	},
+	"frames change places": func(b *bug, p parley.Ports) parley.Ports { return p },
+	"leases do not end": func(b *bug, p parley.Ports) parley.Ports {
+		p.Presence = endless{p.Presence}
+		return p
+	},
+	"messages are acknowledged before they are stored": func(b *bug, p parley.Ports) parley.Ports {
+		p.Messages = unstored{p.Messages, b}
+		return p
+	},
+}
+
+// bug is a mistake that is put into the world on purpose. One without a name is none.
+type bug struct {
+	name  string
+	calls atomic.Int64
+}
+
+func (b *bug) is(name string) bool { return b.name == name }
+
+// each is true each so many times.
+func (b *bug) each(n int64) bool { return b.calls.Add(1)%n == 0 }
+
+func (b *bug) ports(p parley.Ports) parley.Ports {
+	if b.name == "" {
+		return p
+	}
+	return bugs[b.name](b, p)
+}
+
+// loses reports whether the bus loses an event.
+func (b *bug) loses(e event.Event) bool {
+	return b.is("a revocation is lost") && e.Topic == auth.Topic && b.each(3)
+}
+
+// follows reports whether the fan-out notes that a node follows a room: in the bug only the first time.
+func (b *bug) follows(n *fanoutNode, room string) bool {
+	if !b.is("a node that follows a room again is forgotten") {
+		return true
+	}
+	_, again := n.rooms[room]
+	return !again
+}
+
+// sends is what a connection has to send.
+func (b *bug) sends(out []*socket.Frame) []*socket.Frame {
+	if n := len(out); n > 1 && b.is("frames change places") && b.each(5) {
+		out[n-1], out[n-2] = out[n-2], out[n-1]
+	}
+	return out
+}
+
+type unstored struct {
+	chat.MessageStore
+	bug *bug
+}
+
+func (s unstored) Append(ctx context.Context, messages []chat.Message) ([]chat.Stored, error) {
+	if !s.bug.each(20) {
+		return s.MessageStore.Append(ctx, messages)
+	}
+	stored := make([]chat.Stored, len(messages))
+	for i, m := range messages {
+		_, last, err := s.Bounds(ctx, m.Room)
+		if err != nil {
+			return nil, err
+		}
+		m.Seq = last + 1 + uint64(i)
+		stored[i] = chat.Stored{Message: m}
+	}
+	return stored, nil
+}
+
+type twiceStored struct {
+	chat.MessageStore
+	bug *bug
+}
+
+// mark is what stands between a client's id and what makes it another one.
+const mark = "~"
+
+func (s twiceStored) Append(ctx context.Context, messages []chat.Message) ([]chat.Stored, error) {
+	other := slices.Clone(messages)
+	for i := range other {
+		other[i].ClientID += strings.Repeat(mark, int(s.bug.calls.Add(1)))
+	}
+	stored, err := s.MessageStore.Append(ctx, other)
+	for i := range stored {
+		stored[i].ClientID = strings.TrimRight(stored[i].ClientID, mark)
+	}
+	return stored, err
+}
+
+func (s twiceStored) List(ctx context.Context, room string, r chat.Range) ([]chat.Message, error) {
+	messages, err := s.MessageStore.List(ctx, room, r)
+	for i := range messages {
+		messages[i].ClientID = strings.TrimRight(messages[i].ClientID, mark)
+	}
+	return messages, err
+}
+
+type gapped struct {
+	chat.MessageStore
+	bug *bug
+}
+
+func (s gapped) List(ctx context.Context, room string, r chat.Range) ([]chat.Message, error) {
+	messages, err := s.MessageStore.List(ctx, room, r)
+	if len(messages) > 2 && s.bug.each(5) {
+		messages = slices.Delete(messages, 1, 2)
+	}
+	return messages, err
+}
+
+type forgetfulCache struct {
+	chat.RecentCache
+	bug *bug
+}
+
+func (c forgetfulCache) Add(ctx context.Context, messages ...chat.Message) error {
+	if c.bug.each(5) {
+		return nil
+	}
+	return c.RecentCache.Add(ctx, messages...)
+}
+
+type markedFirst struct{ event.Outbox }
+
+func (o markedFirst) Pending(ctx context.Context, limit int) ([]event.Event, error) {
+	events, err := o.Outbox.Pending(ctx, limit)
+	for _, e := range events {
+		if err := o.Published(ctx, e.ID); err != nil {
+			return nil, err
+		}
+	}
+	return events, err
+}
+
+type uncounted struct{ mail.Queue }
+
+func (q uncounted) Claim(ctx context.Context, now time.Time, lease time.Duration) (mail.Job, bool, error) {
+	j, found, err := q.Queue.Claim(ctx, now, lease)
+	j.Attempts = min(j.Attempts, 1)
+	return j, found, err
+}
+
+type endless struct{ realtime.Presence }
+
+func (p endless) Renew(ctx context.Context, r realtime.Renewal) (realtime.Renewed, error) {
+	r.Until = r.Until.Add(1000 * time.Hour)
+	return p.Presence.Renew(ctx, r)
+}
+
+type sentAgain struct{ mail.Sender }
+
+func (s sentAgain) Send(ctx context.Context, m mail.Message) error {
+	if err := s.Sender.Send(ctx, m); err != nil {
+		return err
+	}
+	m.ID = "again." + m.ID
+	return s.Sender.Send(ctx, m)
+}

@@ -1,0 +1,710 @@
+package sim
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"slices"
+	"time"
+
+	"github.com/parley-chat/parley/core/auth"
+	"github.com/parley-chat/parley/core/fault"
+	"github.com/parley-chat/parley/core/socket"
+	"github.com/parley-chat/parley/core/user"
+)
+
+// person has an account, or wants one.
+type person struct {
+	name, email, password string
+	asking                bool // a client of the person is signing up, or verifying
+	signedUp, verified    bool
+	since                 time.Duration // when the sign-up was answered
+	id                    user.ID
+}
+
+// client is a device of a person. It does what a careful client does: it sends again under the same name what was not answered,
+// reads on where it was when it comes back, and holds live messages while pages before them are missing. It checks each
+// thing that it is told. All of it runs in the goroutine of the scheduler.
+type client struct {
+	world  *world
+	person *person
+	name   string
+
+	busy  bool // waits for an answer of a service, or of a connection that is being opened
+	token string
+	who   user.Identity
+	ended bool // the session was ended; its connections have to go
+	asked bool // to end the session, with whatever answer
+	conns int
+
+	conn     *conn // nil while there is none
+	slow     bool  // reads slowly
+	rooms    map[string]*view
+	last     int // identifier of a request
+	requests map[int]request
+	drafts   []draft // not yet acknowledged
+	sent     int
+	stay     int // how many steps it stays away
+}
+
+// request is what waits for an answer.
+type request struct {
+	event, room, clientID string
+	since                 uint64
+	newest                bool
+}
+
+type draft struct {
+	room, clientID, text string
+	asked                bool // on this connection
+}
+
+// view is a room as a client knows it.
+type view struct {
+	base    uint64 // the log begins behind it
+	log     []entry
+	known   bool // base counts
+	acked   uint64
+	present map[string]bool
+
+	// Of the connection:
+	joining, joined bool
+	again           bool // the server has said that the client has to read again
+	live            uint64
+	target          uint64  // what has to be read before live messages count
+	held            []entry // live messages that wait for it
+	paging          bool
+}
+
+// entry is a message as it came.
+type entry struct {
+	seq                        uint64
+	id, clientID, author, text string
+}
+
+func newClient(w *world, p *person, name string) *client {
+	c := &client{world: w, person: p, name: name, rooms: map[string]*view{}, requests: map[int]request{}}
+	for _, room := range w.rooms {
+		c.rooms[room] = &view{present: map[string]bool{}}
+	}
+	return c
+}
+
+// end is the last message that the client has without a gap before it.
+func (v *view) end() uint64 { return v.base + uint64(len(v.log)) }
+
+// paged reports whether the client has everything up to the live messages.
+func (v *view) paged() bool { return v.joined && !v.paging && !v.again && v.end() >= v.target }
+
+// reading is how long the client takes to read what has come.
+func (c *client) reading(r *rand.Rand) time.Duration {
+	if c.slow && !c.world.calm {
+		return between(time.Second, 8*time.Second)(r)
+	}
+	return c.world.network(r)
+}
+
+// begin makes the client do something now and then.
+func (c *client) begin() {
+	c.world.scheduler.arrive(c.name+" acts", c.world.thinking, func() string {
+		what := c.act()
+		c.begin()
+		return what
+	})
+}
+
+// thinking is how long a client does nothing.
+func (w *world) thinking(r *rand.Rand) time.Duration {
+	if w.calm {
+		return between(50*time.Millisecond, 300*time.Millisecond)(r)
+	}
+	return between(10*time.Millisecond, w.profile.Think)(r)
+}
+
+// act does one thing.
+func (c *client) act() string {
+	w, p := c.world, c.person
+	switch {
+	case c.busy:
+		return "waits"
+	case p == w.away && c.conn == nil:
+		return "is away"
+	case !p.verified:
+		return c.enroll()
+	case c.token == "":
+		return c.signIn()
+	case c.conn == nil:
+		if c.stay > 0 && !w.calm {
+			c.stay--
+			return "stays away"
+		}
+		return c.connect()
+	}
+	for _, room := range w.rooms {
+		if v := c.rooms[room]; !v.joining && (!v.joined || v.again) {
+			return c.join(room)
+		}
+	}
+	for i := range c.drafts {
+		if d := &c.drafts[i]; !d.asked && c.rooms[d.room].joined {
+			return c.submit(d)
+		}
+	}
+	if w.calm || c.ended {
+		return "rests"
+	}
+	room := pick(w.scheduler.random, w.rooms)
+	v := c.rooms[room]
+	switch n := w.scheduler.random.IntN(100); {
+	case n < w.profile.Cuts:
+		c.stay = w.scheduler.random.IntN(w.profile.Away)
+		return c.cutOff()
+	case n < 40:
+		if len(c.drafts) < 5 {
+			return c.say(room)
+		}
+	case n < 45:
+		return c.join(room)
+	case n < 48:
+		return c.leave(room)
+	case n < 54:
+		return c.ask("presence", room, nil)
+	case n < 60:
+		return c.ask("history", room, map[string]any{"limit": 1 + w.scheduler.random.IntN(5)})
+	case n < 66:
+		return c.ask("isTyping", room, map[string]any{"typing": n%2 == 0})
+	case n < 68:
+		return c.signOut()
+	case n < 70:
+		c.slow = !c.slow
+		return fmt.Sprintf("reads slowly: %v", c.slow)
+	case n < 80 && v.paged():
+		for range 5 {
+			if len(c.drafts) < 10 {
+				c.say(room)
+			}
+		}
+		return "says several things in " + room
+	}
+	return "rests"
+}
+
+// serve calls a service in a goroutine, and lets the client go on when it has answered.
+func (c *client) serve(pr *program, what string, call func(p *process) error, done func(err error) string) string {
+	p := pr.now
+	if !pr.up() {
+		return what + ": nobody is there"
+	}
+	c.busy = true
+	go func() {
+		err := call(p)
+		if p.dead.Load() {
+			err = errKilled // and so was its answer
+		}
+		c.world.scheduler.arrive(c.name+" "+what, c.world.network, func() string {
+			c.busy = false
+			outcome := done(err)
+			if err != nil {
+				outcome += " " + fault.Public(err).Code
+			}
+			return outcome
+		})
+	}()
+	return what
+}
+
+func (w *world) program(name string) *program {
+	for _, p := range w.programs {
+		if p.name == name {
+			return p
+		}
+	}
+	return nil
+}
+
+// enroll signs up, or confirms.
+func (c *client) enroll() string {
+	w, p := c.world, c.person
+	if p.asking {
+		return "waits for another device"
+	}
+	accounts := w.program("accounts")
+	if !p.signedUp {
+		p.asking = true
+		what := c.serve(accounts, "sign-up", func(q *process) error {
+			return accountsOf(accounts).SignUp(q.ctx, auth.Client{}, auth.SignUp{FullName: p.name, Email: p.email, Password: p.password})
+		}, func(err error) string {
+			p.asking = false
+			if err == nil {
+				p.signedUp, p.since = true, w.scheduler.now()
+				w.counts.SignUps++
+			}
+			return ""
+		})
+		p.asking = c.busy
+		return what
+	}
+	code := w.smtp.code(p.email)
+	if code == "" {
+		return "waits for the mail"
+	}
+	what := c.serve(accounts, "verify", func(q *process) error {
+		return accountsOf(accounts).Verify(q.ctx, code)
+	}, func(err error) string {
+		p.asking = false
+		switch {
+		case err == nil, errors.Is(err, auth.ErrCodeGone):
+			p.verified = true // gone: an earlier try was stored, and its answer lost. Signing in tells
+		case errors.Is(err, fault.Invalid):
+			w.violate("%s got a code by mail that is not known", p.email)
+		}
+		return ""
+	})
+	p.asking = c.busy
+	return what
+}
+
+func accountsOf(pr *program) *auth.Service { return pr.accounts.Auth }
+
+func (c *client) signIn() string {
+	p, accounts := c.person, c.world.program("accounts")
+	var grant auth.Grant
+	var who user.Identity
+	return c.serve(accounts, "sign-in", func(q *process) (err error) {
+		service := accountsOf(accounts)
+		if grant, err = service.SignIn(q.ctx, auth.Client{}, p.email, p.password); err != nil {
+			return err
+		}
+		who, err = service.Authenticate(q.ctx, grant.AccessToken)
+		return err
+	}, func(err error) string {
+		switch {
+		case err == nil:
+			c.token, c.who, c.ended, c.asked = grant.AccessToken, who, false, false
+			p.id = grant.User.ID
+		case errors.Is(err, auth.ErrNotVerified):
+			p.verified, p.signedUp = false, true
+		case errors.Is(err, auth.ErrInvalidCredentials):
+			c.world.violate("%s has verified %s, and cannot sign in", c.name, p.email)
+		}
+		return ""
+	})
+}
+
+func (c *client) signOut() string {
+	accounts := c.world.program("accounts")
+	who := c.who
+	c.asked = c.asked || accounts.up()
+	return c.serve(accounts, "sign-out", func(q *process) error { return accountsOf(accounts).SignOut(q.ctx, who) }, func(err error) string {
+		if err == nil {
+			c.ended = true // from here on the connection is somebody's whose session has ended: it has to go
+			c.world.counts.SignOuts++
+		}
+		return ""
+	})
+}
+
+func (c *client) connect() string {
+	w := c.world
+	var up []*program
+	for _, pr := range w.programs {
+		if pr.isNode() {
+			up = append(up, pr)
+		}
+	}
+	pr := pick(w.scheduler.random, up)
+	c.conns++
+	k := &conn{world: w, client: c, name: fmt.Sprintf("%s#%d", c.name, c.conns), in: make(chan []byte, 1<<12)}
+	token := c.token
+	return c.serve(pr, "connects to "+pr.name, func(p *process) error {
+		k.process = p
+		who, err := pr.auth.Authenticate(p.ctx, token)
+		if err != nil {
+			return err
+		}
+		k.who = who
+		r, err := pr.node.Hub.Accept(k, socket.Hello{Identity: who})
+		if err == nil {
+			go k.feed(r)
+			w.adopt(k)
+		}
+		return err
+	}, func(err error) string {
+		switch {
+		case err == nil && !k.over:
+			c.opened(k)
+		case errors.Is(err, fault.Unauthenticated):
+			c.lapsed("was refused")
+		}
+		return ""
+	})
+}
+
+// lapsed says that the client is taken for nobody.
+func (c *client) lapsed(how string) {
+	if !c.ended && !c.asked && time.Until(c.who.ExpiresAt) > time.Second {
+		c.world.violate("%s %s, and its session goes on", c.name, how)
+	}
+	c.token, c.ended, c.asked = "", false, false
+}
+
+// opened begins anew on a connection.
+func (c *client) opened(k *conn) {
+	c.conn = k
+	clear(c.requests)
+	for i := range c.drafts {
+		c.drafts[i].asked = false
+	}
+	for _, v := range c.rooms {
+		v.joining, v.joined, v.again, v.paging, v.held, v.live, v.target = false, false, false, false, nil, 0, 0
+	}
+}
+
+// closed says that a connection has gone.
+func (c *client) closed(k *conn, code int) {
+	if c.conn != k {
+		return
+	}
+	c.conn = nil
+	c.world.counts.Closes[code]++
+	switch code {
+	case socket.CloseUnauthenticated:
+		c.lapsed("was closed with 4401")
+	case 1006, socket.CloseServiceRestart, socket.CloseSlow, socket.CloseTryAgainLater:
+	default:
+		c.world.violate("%s was closed with %d", c.name, code)
+	}
+}
+
+// cutOff ends the connection without a word.
+func (c *client) cutOff() string {
+	k := c.conn
+	c.conn = nil
+	k.drop()
+	c.world.counts.Cuts++
+	return fmt.Sprintf("is cut off for %d steps", c.stay)
+}
+
+// ask sends a request.
+func (c *client) ask(event, room string, data map[string]any) string {
+	r := request{event: event, room: room}
+	return c.request(r, data)
+}
+
+func (c *client) request(r request, data map[string]any) string {
+	all := map[string]any{"room": r.room}
+	for name, value := range data {
+		all[name] = value
+	}
+	c.last++
+	c.requests[c.last] = r
+	text, err := json.Marshal(map[string]any{"id": c.last, "event": r.event, "data": all})
+	if err != nil {
+		panic(err)
+	}
+	c.conn.write(text)
+	return r.event + " " + r.room
+}
+
+// join joins a room, or joins it again.
+func (c *client) join(room string) string {
+	v := c.rooms[room]
+	v.joining = true
+	r := request{event: "join_room", room: room}
+	if !v.known && c.world.scheduler.chance(0.3) {
+		r.newest = true
+		return c.request(r, nil)
+	}
+	r.since = v.end()
+	return c.request(r, map[string]any{"since": r.since})
+}
+
+func (c *client) leave(room string) string {
+	v := c.rooms[room]
+	if !v.joined || v.joining {
+		return "rests"
+	}
+	v.joining = true // until it is answered, nothing is expected
+	return c.ask("leave_room", room, nil)
+}
+
+// say drafts a message, and sends it if that can be.
+func (c *client) say(room string) string {
+	c.sent++
+	d := draft{room: room, clientID: fmt.Sprintf("%s-%d", c.name, c.sent), text: fmt.Sprintf("%s says %d", c.name, c.sent)}
+	c.drafts = append(c.drafts, d)
+	c.world.counts.Messages++
+	if !c.rooms[room].joined {
+		return "drafts " + d.clientID
+	}
+	return c.submit(&c.drafts[len(c.drafts)-1])
+}
+
+func (c *client) submit(d *draft) string {
+	d.asked = true
+	c.request(request{event: "message", room: d.room, clientID: d.clientID}, map[string]any{"clientId": d.clientID, "text": d.text})
+	if c.world.trouble(0.05) {
+		c.request(request{event: "message", room: d.room, clientID: d.clientID}, map[string]any{"clientId": d.clientID, "text": d.text})
+		return "says twice " + d.clientID
+	}
+	return "says " + d.clientID
+}
+
+// said is what a frame holds.
+type said struct {
+	ID    int    `json:"id"`
+	Event string `json:"event"`
+	Data  struct {
+		message
+		Recovered bool      `json:"recovered"`
+		Messages  []message `json:"messages"`
+		More      bool      `json:"more"`
+		Members   []author  `json:"members"`
+		Typing    bool      `json:"typing"`
+	} `json:"data"`
+	Error struct {
+		Code string `json:"code"`
+	} `json:"error"`
+}
+
+type message struct {
+	Room     string `json:"room"`
+	Seq      uint64 `json:"seq"`
+	ID       string `json:"id"`
+	ClientID string `json:"clientId"`
+	User     author `json:"user"`
+	Text     string `json:"text"`
+}
+
+type author struct {
+	ID   string `json:"id"`
+	Name string `json:"name"`
+}
+
+func (m message) entry() entry { return entry{m.Seq, m.ID, m.ClientID, m.User.ID, m.Text} }
+
+// receive takes one frame.
+func (c *client) receive(k *conn, payload []byte) {
+	if c.conn != k {
+		return
+	}
+	var s said
+	if err := json.Unmarshal(payload, &s); err != nil {
+		c.world.violate("%s got what it cannot read: %q", c.name, payload)
+		return
+	}
+	switch s.Event {
+	case "ack", "error":
+		r, asked := c.requests[s.ID]
+		if !asked {
+			c.world.violate("%s got an answer to what it has not asked: %s", c.name, payload)
+			return
+		}
+		delete(c.requests, s.ID)
+		c.answer(r, s)
+	case "message":
+		c.message(s.Data.message)
+	case "resync":
+		c.world.counts.Resyncs++
+		if v := c.rooms[s.Data.Room]; v != nil {
+			v.again = true
+		}
+	case "joined", "left", "isTyping":
+	default:
+		c.world.violate("%s got an event that it does not know: %s", c.name, payload)
+	}
+}
+
+// message takes a live message.
+func (c *client) message(m message) {
+	v := c.rooms[m.Room]
+	switch {
+	case v == nil || !v.joined:
+		c.world.violate("%s got a message of room %q, which it has not joined", c.name, m.Room)
+	case v.again:
+	case m.Seq <= v.live:
+		c.world.violate("%s got message %d of room %s after message %d", c.name, m.Seq, m.Room, v.live)
+	case m.Seq > v.live+1:
+		c.world.violate("%s got message %d of room %s after message %d, with a gap", c.name, m.Seq, m.Room, v.live)
+	default:
+		v.live = m.Seq
+		c.world.counts.Live++
+		switch {
+		case m.Seq <= v.end(): // a page reached further than it had to
+		case v.paged():
+			c.read(v, m.Room, []message{m})
+			v.target = m.Seq
+		default:
+			v.held = append(v.held, m.entry())
+		}
+	}
+}
+
+// answer takes the answer to a request.
+func (c *client) answer(r request, s said) {
+	v := c.rooms[r.room]
+	failed := s.Event == "error"
+	switch r.event {
+	case "join_room":
+		v.joining = false
+		if !failed {
+			c.joinedRoom(r, v, s)
+		}
+	case "leave_room": // with an error, the membership that is stored may remain
+		v.joining, v.joined, v.again, v.paging, v.held = false, false, false, false, nil
+	case "presence":
+		if !failed {
+			v.present = map[string]bool{}
+			for _, who := range s.Data.Members {
+				v.present[who.ID] = true
+			}
+		}
+	case "message":
+		c.acknowledged(r, v, s, failed)
+	case "history":
+		c.page(r, v, s, failed)
+	}
+}
+
+func (c *client) joinedRoom(r request, v *view, s said) {
+	w := c.world
+	last := s.Data.Seq
+	if !s.Data.Recovered {
+		w.violate("%s came back to room %s after message %d, and was told that messages are lost: the room ends at %d", c.name, r.room, r.since, last)
+		return
+	}
+	if known := max(v.end(), v.acked); last < known {
+		w.violate("%s joined room %s, which ends at %d: it knows message %d", c.name, r.room, last, known)
+		return
+	}
+	messages := s.Data.Messages
+	if r.newest {
+		v.base, v.log, v.known = last, nil, true
+		if len(messages) > 0 {
+			v.base = messages[0].Seq - 1
+		}
+	}
+	v.known = true
+	v.joined, v.again, v.paging = true, false, false
+	v.held, v.live, v.target = nil, last, last
+	if r.since < v.end() && !r.newest { // it was read on meanwhile
+		messages = slices.DeleteFunc(messages, func(m message) bool { return m.Seq <= v.end() })
+	}
+	c.read(v, r.room, messages)
+	if r.newest && v.end() != last {
+		w.violate("%s joined room %s, which ends at %d, and got messages up to %d", c.name, r.room, last, v.end())
+	}
+	c.readOn(v, r.room)
+}
+
+// read appends what was read to the log.
+func (c *client) read(v *view, room string, messages []message) {
+	for _, m := range messages {
+		switch {
+		case m.Room != room:
+			c.world.violate("%s got a message of room %q among those of %s", c.name, m.Room, room)
+		case m.Seq != v.end()+1:
+			c.world.violate("%s read message %d of room %s after message %d", c.name, m.Seq, room, v.end())
+			return
+		default:
+			v.log = append(v.log, m.entry())
+			c.world.counts.Read++
+		}
+	}
+}
+
+// readOn asks for the next page, or lets live messages count.
+func (c *client) readOn(v *view, room string) {
+	if v.end() < v.target {
+		v.paging = true
+		c.world.counts.Pages++
+		c.request(request{event: "history", room: room, since: v.end(), newest: false, clientID: "page"}, map[string]any{"after": v.end()})
+		return
+	}
+	v.paging = false
+	for _, e := range v.held {
+		if e.seq == v.end()+1 {
+			v.log = append(v.log, e)
+		} else if e.seq > v.end() {
+			c.world.violate("%s has message %d of room %s after message %d, with a gap", c.name, e.seq, room, v.end())
+		}
+	}
+	v.held = nil
+	v.target = v.end()
+}
+
+// page takes a page of history.
+func (c *client) page(r request, v *view, s said, failed bool) {
+	if r.clientID != "page" { // somebody looked at the last messages: they have to be in a row
+		for i := 1; i < len(s.Data.Messages); i++ {
+			if before, m := s.Data.Messages[i-1].Seq, s.Data.Messages[i].Seq; m != before+1 {
+				c.world.violate("%s read message %d of room %s after message %d", c.name, m, r.room, before)
+			}
+		}
+		return
+	}
+	if !v.joined || !v.paging || r.since != v.end() {
+		return // of a join before
+	}
+	if failed {
+		v.again = true // it joins again, from where it is
+		return
+	}
+	if len(s.Data.Messages) == 0 {
+		c.world.violate("%s asked for what comes after message %d of room %s, which reaches to %d, and got nothing", c.name, r.since, r.room, v.target)
+		return
+	}
+	c.read(v, r.room, s.Data.Messages)
+	c.readOn(v, r.room)
+}
+
+// acknowledged takes the answer to a message.
+func (c *client) acknowledged(r request, v *view, s said, failed bool) {
+	w := c.world
+	at := slices.IndexFunc(c.drafts, func(d draft) bool { return d.clientID == r.clientID })
+	if failed {
+		if at >= 0 {
+			c.drafts[at].asked = false
+		}
+		w.counts.Refused++
+		return
+	}
+	if before, known := w.acked[r.clientID]; known && before.seq != s.Data.Seq {
+		w.violate("%s was told that %s has the places %d and %d in room %s", c.name, r.clientID, before.seq, s.Data.Seq, r.room)
+	}
+	w.acked[r.clientID] = placed{r.room, s.Data.Seq, s.Data.ID}
+	v.acked = max(v.acked, s.Data.Seq)
+	if at >= 0 {
+		c.drafts = slices.Delete(c.drafts, at, at+1)
+	}
+}
+
+// placed is where an acknowledged message stands.
+type placed struct {
+	room string
+	seq  uint64
+	id   string
+}
+
+// unsettled says what the client still has to do.
+func (c *client) unsettled() string {
+	switch {
+	case c.busy:
+		return "waits for an answer"
+	case c.conn == nil:
+		return "is not connected"
+	case c.ended:
+		return "is connected, and its session has ended"
+	case len(c.drafts) > 0:
+		return "has a message that is not acknowledged"
+	case len(c.requests) > 0:
+		return "has asked, and has no answer"
+	}
+	for _, v := range c.rooms {
+		if !v.paged() || v.joining || len(v.held) > 0 {
+			return "has not read a room to its end"
+		}
+	}
+	return ""
+}
