@@ -35,6 +35,7 @@ type roster struct {
 	epoch atomic.Int32 // how often the name was changed
 	tick  atomic.Int64 // renewals so far
 	owes  atomic.Int64 // how many users are owed; written under mu
+	held  atomic.Int32 // how many names have had a lease: the present one has if it is more than epoch
 
 	mu   sync.Mutex
 	owed map[string]map[user.ID]chat.Author // by room: users whose Exit has failed
@@ -140,15 +141,19 @@ func (m *member) entered(ctx context.Context) {
 		return
 	}
 	h := r.hub
-	first, err := h.cfg.Presence.Enter(ctx, h.cfg.Now(), h.nodeName(h.roster.epoch.Load()), r.name, who)
+	epoch := h.roster.epoch.Load()
+	if h.roster.held.Load() <= epoch {
+		r.checked.Store(-1) // either the lease is seen here, or this is seen by whoever compares once there is one
+	}
+	if h.roster.held.Load() <= epoch {
+		// Without a lease nobody would ever take them away if this node died. They come in with the first one.
+		r.doubt(ctx, who)
+		return
+	}
+	first, err := h.cfg.Presence.Enter(ctx, h.cfg.Now(), h.nodeName(epoch), r.name, who)
 	if err != nil {
 		h.cfg.Log.Warn("presence was not entered", "room", r.name, "error", err)
-		if r.unsure == nil {
-			r.unsure = map[user.ID]chat.Author{}
-		}
-		r.unsure[who.ID] = who
-		r.checked.Store(-1)
-		r.learn(ctx, true)
+		r.doubt(ctx, who)
 		return
 	}
 	h.forgive(r.name, who.ID)
@@ -156,6 +161,16 @@ func (m *member) entered(ctx context.Context) {
 	if first {
 		r.announce(ctx, Signal{Kind: SignalJoined, User: who})
 	}
+}
+
+// doubt remembers that Presence may not have a user of this node, under presence: the next renewal lets them come in.
+func (r *room) doubt(ctx context.Context, who chat.Author) {
+	if r.unsure == nil {
+		r.unsure = map[user.ID]chat.Author{}
+	}
+	r.unsure[who.ID] = who
+	r.checked.Store(-1)
+	r.learn(ctx, true)
 }
 
 // exited is the opposite of entered.
@@ -273,6 +288,7 @@ func (h *Hub) lease(ctx context.Context, rolls ...Roll) (Renewed, error) {
 	if p.until = r.Until; !lasts {
 		p.since = now
 	}
+	p.held.Store(p.leased + 1)
 	if done.Fresh && !first {
 		p.all = p.tick.Load()
 	}

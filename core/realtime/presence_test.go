@@ -516,3 +516,46 @@ func TestWhoComesAndGoesUnheardIsToldInTheEnd(t *testing.T) {
 		})
 	}
 }
+
+// leaseless is a presence that gives a node no lease while it is set, and does everything else.
+type leaseless struct {
+	realtime.Presence
+	set *atomic.Bool
+}
+
+func (l leaseless) Renew(ctx context.Context, r realtime.Renewal) (realtime.Renewed, error) {
+	if l.set.Load() {
+		return realtime.Renewed{}, errAway
+	}
+	return l.Presence.Renew(ctx, r)
+}
+
+// A node that never had a lease has none that ends: whoever came in there would be present for ever once it has died.
+func TestNobodyIsPresentBeforeTheNodeHasALease(t *testing.T) {
+	for name, dies := range map[string]bool{"it dies before": true, "it has one later": false} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				p := newShaky()
+				none := &atomic.Bool{}
+				none.Store(true)
+				b, fanout := newBacking(), memory.NewFanout()
+				first := startOn(t, b, fanout.Node(), func(c *realtime.HubConfig) { c.Node, c.Presence = "node0", p.of("node0") })
+				second := startOn(t, b, fanout.Node(), func(c *realtime.HubConfig) { c.Node, c.Presence = "node1", leaseless{p.of("node1"), none} })
+				ada, dan := first.connect("ada"), second.connect("dan")
+				ada.join("hall")
+				dan.join("hall")
+				ada.heard()
+				if dies {
+					p.cut("node1", true)
+					time.Sleep(3 * lease)
+					assert.Equal(t, []string{"ada"}, ada.present("hall"))
+					return
+				}
+				none.Store(false)
+				time.Sleep(lease)
+				assert.Equal(t, []string{"joined dan"}, ada.heard())
+				assert.Equal(t, []string{"ada", "dan"}, ada.present("hall"))
+			})
+		})
+	}
+}

@@ -52,6 +52,7 @@ type client struct {
 type request struct {
 	event, room, clientID string
 	since                 uint64
+	known                 uint64 // what the client knew to be stored when it asked
 	newest                bool
 }
 
@@ -411,7 +412,7 @@ func (c *client) request(r request, data map[string]any) string {
 func (c *client) join(room string) string {
 	v := c.rooms[room]
 	v.joining = true
-	r := request{event: "join_room", room: room}
+	r := request{event: "join_room", room: room, known: max(v.end(), v.acked)}
 	if !v.known && c.world.scheduler.chance(0.3) {
 		r.newest = true
 		return c.request(r, nil)
@@ -574,8 +575,8 @@ func (c *client) joinedRoom(r request, v *view, s said) {
 		w.violate("%s came back to room %s after message %d, and was told that messages are lost: the room ends at %d", c.name, r.room, r.since, last)
 		return
 	}
-	if known := max(v.end(), v.acked); last < known {
-		w.violate("%s joined room %s, which ends at %d: it knows message %d", c.name, r.room, last, known)
+	if last < r.known {
+		w.violate("%s joined room %s, which ends at %d: it knew message %d", c.name, r.room, last, r.known)
 		return
 	}
 	messages := s.Data.Messages
