@@ -261,6 +261,13 @@ func (n *node) connect(name string) *end {
 	return &end{conn: c, t: n.t, in: in}
 }
 
+// arrived waits until the user of this connection is present in a room that it has joined: a join is answered before, and
+// what a connection asks next is answered after.
+func (e *end) arrived(room string) {
+	e.t.Helper()
+	require.Equal(e.t, "ack", e.ask("presence", map[string]any{"room": room}).Event)
+}
+
 // gone disconnects, as when the client vanishes.
 func (e *end) gone() {
 	e.mu.Lock()
@@ -542,9 +549,10 @@ func TestPresence(t *testing.T) {
 	ada := n.connect("ada")
 	ada.join("hall")
 	bob1, bob2, cy := n.connect("bob"), n.connect("bob"), n.connect("cy")
-	bob1.join("hall")
-	bob2.join("hall")
-	cy.join("hall")
+	for _, e := range []*end{bob1, bob2, cy} {
+		e.join("hall")
+		e.arrived("hall")
+	}
 	assert.JSONEq(t, `{"members":[{"id":"u-ada","name":"ada"},{"id":"u-bob","name":"bob"}],"count":3}`,
 		string(ada.ask("presence", map[string]any{"room": "hall"}).Data))
 	bob1.gone()
@@ -563,6 +571,7 @@ func TestLargeRoomsAreNotToldWhoComesAndGoes(t *testing.T) {
 	for i := range 5 {
 		o := n.connect(fmt.Sprint("o", i))
 		o.join("hall")
+		o.arrived("hall")
 		others = append(others, o)
 	}
 	others[4].gone()
