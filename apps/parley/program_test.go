@@ -193,7 +193,13 @@ type outcome struct {
 // execute runs the program to its end.
 func execute(t *testing.T, env []string, args ...string) outcome {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), patience)
+	return executeWithin(t, patience, env, args...)
+}
+
+// executeWithin is execute for programs that take long.
+func executeWithin(t *testing.T, within time.Duration, env []string, args ...string) outcome {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), within)
 	defer cancel()
 	cmd := exec.CommandContext(ctx, program, args...)
 	cmd.Env, cmd.Dir = environment(env...), t.TempDir()

@@ -31,6 +31,7 @@ const (
 	idle   = "idle"
 	fanout = "fanout"
 	send   = "send"
+	storm  = "storm" // clients that are cut off and come back; for overload alone
 )
 
 // plan is what the client process is told.

@@ -47,7 +47,15 @@ func Client(ctx context.Context, in io.Reader, stdout io.Writer) error {
 				return err
 			}
 		case line == "go\n":
-			if err := json.NewEncoder(stdout).Encode(c.load(ctx)); err != nil {
+			answer := func() (result, error) { return c.load(ctx), nil }
+			if c.What == storm {
+				answer = func() (result, error) { return c.comeBack(ctx) }
+			}
+			r, err := answer()
+			if err != nil {
+				return err
+			}
+			if err := json.NewEncoder(stdout).Encode(r); err != nil {
 				return err
 			}
 		default:
@@ -107,7 +115,9 @@ func gather(ctx context.Context, p plan) (*crowd, error) {
 	if err := c.engine.Start(); err != nil {
 		return nil, err
 	}
-	dialer := net.Dialer{Timeout: patience, KeepAlive: -1}
+	if p.What == storm {
+		c.begin() // what comes between two cuts counts, too
+	}
 	for i := range c.peers {
 		select {
 		case c.places <- struct{}{}:
@@ -116,37 +126,48 @@ func gather(ctx context.Context, p plan) (*crowd, error) {
 		case <-ctx.Done():
 			return nil, ctx.Err()
 		}
-		conn, err := dialer.DialContext(ctx, "tcp", p.Address)
-		if err != nil {
-			return nil, err
-		}
 		m := &peer{crowd: c, index: int32(i), room: int32(i % p.Rooms)} //nolint:gosec // both fit
 		if i < p.Senders {
 			m.replies, m.gone = make(chan reply, p.InFlight+1), make(chan struct{}) // the poller never waits
 		}
-		if m.conn, err = nbio.NBConn(conn); err != nil {
-			return nil, err
-		}
 		c.peers[i] = m
 		c.sizes[m.room]++
-		m.conn.SetSession(m)
-		c.handed.Add(1)
-		if _, err := c.engine.AddConn(m.conn); err != nil {
-			return nil, err
-		}
-		if err := m.start(); err != nil {
+		if err := c.open(ctx, m); err != nil {
 			return nil, err
 		}
 	}
+	return c, c.entrance(ctx)
+}
+
+// open connects a client and lets it say its first words.
+func (c *crowd) open(ctx context.Context, m *peer) error {
+	dialer := net.Dialer{Timeout: patience, KeepAlive: -1}
+	conn, err := dialer.DialContext(ctx, "tcp", c.Address)
+	if err != nil {
+		return err
+	}
+	if m.conn, err = nbio.NBConn(conn); err != nil {
+		return err
+	}
+	m.conn.SetSession(m)
+	c.handed.Add(1)
+	if _, err := c.engine.AddConn(m.conn); err != nil {
+		return err
+	}
+	return m.start()
+}
+
+// entrance waits until everybody has joined.
+func (c *crowd) entrance(ctx context.Context) error {
 	select {
 	case <-c.all:
-		return c, nil
+		return nil
 	case err := <-c.first:
-		return nil, err
+		return err
 	case <-ctx.Done():
-		return nil, ctx.Err()
+		return ctx.Err()
 	case <-time.After(patience):
-		return nil, fmt.Errorf("bench: %d of %d clients joined within %v", c.inside.Load(), len(c.peers), patience)
+		return fmt.Errorf("bench: %d of %d clients joined within %v", c.inside.Load(), len(c.peers), patience)
 	}
 }
 
@@ -172,6 +193,63 @@ func (c *crowd) lost(code string) {
 	defer c.mu.Unlock()
 	c.closes[code]++
 }
+
+// comeBack ends all connections at once, as when a network fails, and opens them again as fast as it can: each asks for what
+// it missed, and what it gets must follow what it had.
+func (c *crowd) comeBack(ctx context.Context) (r result, err error) {
+	t := c.now.Load()
+	seen, twice, gaps := t.deliveries.Load(), t.twice.Load(), t.gaps.Load()
+	c.closing.Store(true)
+	before := c.peers
+	for _, p := range before {
+		p.stage.Store(over)
+		_ = p.conn.Close()
+	}
+	c.closing.Store(false)
+	started := time.Now()
+	c.inside.Store(0)
+	c.all, c.places, c.peers = make(chan struct{}), make(chan struct{}, len(before)), make([]*peer, len(before))
+	errs := make(chan error, len(before))
+	var wg sync.WaitGroup
+	var next atomic.Int64
+	for range min(len(before), dialers) {
+		wg.Go(func() {
+			for {
+				i := int(next.Add(1)) - 1
+				if i >= len(before) {
+					return
+				}
+				m := &peer{crowd: c, index: before[i].index, room: before[i].room, since: before[i].last.Load(), back: true}
+				c.peers[i] = m
+				c.places <- struct{}{}
+				if err := c.open(ctx, m); err != nil {
+					errs <- err
+					return
+				}
+			}
+		})
+	}
+	wg.Wait()
+	select {
+	case err := <-errs:
+		return r, err
+	default:
+	}
+	if err := c.entrance(ctx); err != nil {
+		return r, err
+	}
+	r = result{
+		Seconds: time.Since(started).Seconds(), Acked: int(c.inside.Load()), Deliveries: int(t.deliveries.Load() - seen),
+		Twice: int(t.twice.Load() - twice), Gaps: int(t.gaps.Load() - gaps),
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	r.Closes, c.closes = c.closes, map[string]int{}
+	return r, nil
+}
+
+// dialers is how many connections are on their way at once when all come back.
+const dialers = 1024
 
 func (c *crowd) close() {
 	c.closing.Store(true)
@@ -224,14 +302,21 @@ func (c *crowd) begin() {
 // delivered counts a message that has come.
 func (c *crowd) delivered(p *peer, h heard) {
 	t := c.now.Load()
-	if t == nil || h.sent < t.started.UnixNano() {
-		return // of another load
-	}
 	if h.seq != 0 {
-		if p.seq != 0 && h.seq != p.seq+1 {
+		switch {
+		case t == nil: // nobody counts yet
+		case c.What == storm && h.seq <= p.seq:
+			t.twice.Add(1)
+		case p.seq != 0 && h.seq != p.seq+1:
 			t.gaps.Add(1)
 		}
 		p.seq = h.seq
+		if c.What == storm {
+			p.last.Store(h.seq)
+		}
+	}
+	if t == nil || h.sent < t.started.UnixNano() && c.What != storm {
+		return // of another load
 	}
 	t.latencies.add(time.Duration(time.Now().UnixNano() - h.sent))
 	if t.seen == nil {

@@ -7,6 +7,7 @@ import (
 	"io"
 	"net/http"
 	"net/http/httptest"
+	"slices"
 	"strings"
 	"testing"
 
@@ -161,5 +162,67 @@ func TestFramesInParts(t *testing.T) {
 		assert.Equal(t, byte(0x1), op)
 		assert.Len(t, whole, n)
 		assert.Equal(t, text, payload)
+	}
+}
+
+// TestClientsOfAStormSeeFaults holds that what is wrong for a client that comes back is counted.
+func TestClientsOfAStormSeeFaults(t *testing.T) {
+	t.Parallel()
+	type ack struct {
+		Seq       uint64           `json:"seq"`
+		Recovered bool             `json:"recovered"`
+		Messages  []map[string]any `json:"messages"`
+	}
+	missed := func(since, last uint64) (a ack) {
+		a = ack{Seq: last, Recovered: true, Messages: []map[string]any{}}
+		for seq := since + 1; seq <= last; seq++ {
+			a.Messages = append(a.Messages, map[string]any{"seq": seq})
+		}
+		return a
+	}
+	for name, c := range map[string]struct {
+		answer      func(since uint64) ack // to one who comes back
+		gaps, twice int
+	}{
+		"none":                      {answer: func(since uint64) ack { return missed(since, 9) }},
+		"nothing was missed":        {answer: func(since uint64) ack { return missed(since, since) }},
+		"one is left out":           {answer: func(since uint64) ack { a := missed(since, 9); a.Messages = slices.Delete(a.Messages, 1, 2); return a }, gaps: 1},
+		"the last ones are missing": {answer: func(since uint64) ack { a := missed(since, 8); a.Seq = 9; return a }, gaps: 1},
+		"not recovered":             {answer: func(since uint64) ack { a := missed(since, 9); a.Recovered = false; return a }, gaps: 1},
+		"one comes again":           {answer: func(since uint64) ack { return missed(since-1, 9) }, twice: 1},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			upgrader := websocket.Upgrader{Subprotocols: []string{"parley.v1"}}
+			server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+				conn, err := upgrader.Upgrade(w, r, nil)
+				if !assert.NoError(t, err) {
+					return
+				}
+				defer conn.Close()
+				var join struct{ Data struct{ Since *uint64 } }
+				if !assert.NoError(t, conn.ReadJSON(&join)) {
+					return
+				}
+				answer := missed(0, 3)
+				if join.Data.Since != nil {
+					answer = c.answer(*join.Data.Since)
+				}
+				text, err := json.Marshal(answer)
+				assert.NoError(t, err)
+				assert.NoError(t, conn.WriteMessage(websocket.TextMessage, fmt.Appendf(nil, `{"id":0,"event":"ack","data":%s}`, text)))
+				_, _, _ = conn.ReadMessage() // until the client goes
+			}))
+			defer server.Close()
+			line, err := json.Marshal(plan{Address: strings.TrimPrefix(server.URL, "http://"), Wire: wireNative, Members: 1, Rooms: 1, What: storm, Size: 40})
+			require.NoError(t, err)
+			var out bytes.Buffer
+			require.NoError(t, Client(t.Context(), io.MultiReader(bytes.NewReader(line), strings.NewReader("\ngo\n")), &out))
+			var r result
+			require.NoError(t, json.Unmarshal([]byte(strings.TrimPrefix(out.String(), "joined\n")), &r), out.String())
+			assert.Equal(t, 1, r.Acked)
+			assert.Equal(t, c.gaps, r.Gaps, "gaps")
+			assert.Equal(t, c.twice, r.Twice, "twice")
+		})
 	}
 }

@@ -3,6 +3,7 @@ package bench
 import (
 	"bytes"
 	"encoding/binary"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"sync/atomic"
@@ -23,7 +24,10 @@ type peer struct {
 
 	// Used by the poller alone:
 	partial []byte
-	seq     uint64 // of the last message
+	seq     uint64        // of the last message
+	last    atomic.Uint64 // the same, for whoever lets it come back
+	since   uint64        // where the client was when it was cut off
+	back    bool          // it was cut off
 
 	replies chan reply    // to what it has sent; nil for those who only read
 	gone    chan struct{} // closed with the connection of one who sends
@@ -176,6 +180,9 @@ func (p *peer) line(b []byte) error {
 		p.answered(reply{number: h.id - 1, refused: true})
 	case acked:
 		if p.stage.Load() == joining {
+			if err := p.caughtUp(b); err != nil {
+				return err
+			}
 			p.stage.Store(inside)
 			p.crowd.entered()
 			return nil
@@ -203,7 +210,48 @@ func (p *peer) greet(text []byte) error {
 		return err
 	}
 	p.stage.Store(joining)
-	return p.write(0x1, p.crowd.wire.join(p.crowd.roomName(p.room)))
+	room := p.crowd.roomName(p.room)
+	if p.back {
+		return p.write(0x1, fmt.Appendf(nil, `{"id":0,"event":"join_room","data":{"room":%q,"since":%d}}`, room, p.since))
+	}
+	return p.write(0x1, p.crowd.wire.join(room))
+}
+
+// caughtUp compares the answer to a join with where the client was. Only clients of a storm ask.
+func (p *peer) caughtUp(b []byte) error {
+	c := p.crowd
+	if c.What != storm {
+		return nil
+	}
+	var ack struct {
+		Data struct {
+			Seq       uint64
+			Recovered bool
+			Messages  []struct{ Seq uint64 }
+		}
+	}
+	if err := json.Unmarshal(b, &ack); err != nil {
+		return err
+	}
+	if t := c.now.Load(); t != nil && p.back {
+		at := p.since
+		for _, m := range ack.Data.Messages {
+			switch {
+			case m.Seq <= at:
+				t.twice.Add(1)
+			case m.Seq != at+1:
+				t.gaps.Add(1)
+			}
+			at = m.Seq
+			t.deliveries.Add(1)
+		}
+		if at != ack.Data.Seq || !ack.Data.Recovered {
+			t.gaps.Add(1)
+		}
+	}
+	p.seq = ack.Data.Seq
+	p.last.Store(p.seq)
+	return nil
 }
 
 func (p *peer) write(op byte, payload []byte) error {

@@ -161,6 +161,8 @@ type Command struct {
 	Events  Events
 	Bench   Bench
 	Million Million
+	// Overload is set for the command "campaign overload".
+	Overload Overload
 	// Admin asks the command openapi for the document of the admin address.
 	Admin bool
 }
@@ -294,6 +296,20 @@ type Million struct {
 	JSON     bool          `name:"json" help:"Print what was measured as one line of JSON."`
 }
 
+// Overload is what campaign overload is told.
+type Overload struct {
+	Connections int           `name:"connections" default:"10000" help:"Connections of slow-readers, and of reconnects."`
+	Stalled     int           `name:"stalled" default:"1000" help:"Those of them that never read (slow-readers)."`
+	Rooms       int           `name:"rooms" default:"100" help:"Rooms that connections spread over."`
+	Published   int           `name:"published" default:"1024" help:"MiB of texts that are published (slow-readers). Each stalled reader has to miss several MiB before its socket is full."`
+	Storms      int           `name:"storms" default:"3" help:"How often everybody is cut off (reconnects)."`
+	Hostile     int           `name:"hostile" default:"3000" help:"Connections that send what no client sends (hostile)."`
+	HalfOpen    int           `name:"half-open" default:"9000" help:"Connections that are opened and left (half-open)."`
+	Duration    time.Duration `name:"duration" default:"5s" help:"How long others write and read meanwhile, at least, and how long processor time is measured (descriptors)."`
+	Only        []string      `name:"only" help:"Parts to run: descriptors, half-open, hostile, reconnects, slow-readers. Default: all."`
+	JSON        bool          `name:"json" help:"Print what was seen as one line of JSON."`
+}
+
 // common are the commands of every program.
 type common struct {
 	Serve       struct{} `cmd:"" default:"1" help:"Serve: the default."`
@@ -335,6 +351,9 @@ type parleyCommands struct {
 		Million Million `cmd:"" help:"Members of one room at many nodes, with one store and one Redis."`
 		Node    Bench   `cmd:"" hidden:"" help:"A node of bench million."`
 	} `cmd:"" help:"Measure, against a server of its own."`
+	Campaign struct {
+		Overload Overload `cmd:"" help:"Readers that do not read, everybody who comes back at once, hostile frames, connections that are left, and a lack of file descriptors."`
+	} `cmd:"" help:"Break things on purpose, and see whether what was promised holds."`
 }
 
 // ErrHelp says that help, or the version, was asked for and printed.
@@ -432,6 +451,7 @@ func command(name string, commands any) Command {
 			"bench idle": all.Bench.Idle, "bench fanout": all.Bench.Fanout, "bench send": all.Bench.Send, "bench client": all.Bench.Client,
 		}[name]
 		c.Million = all.Bench.Million
+		c.Overload = all.Campaign.Overload
 	}
 	return c
 }

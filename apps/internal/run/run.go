@@ -93,6 +93,8 @@ func command(ctx context.Context, program config.Program, args, environment []st
 		return bench.Floor(ctx, os.Stdin, stdout)
 	case "bench million":
 		return bench.Million(ctx, s, cmd.Million, stdout)
+	case "campaign overload":
+		return bench.Overload(ctx, s, cmd.Overload, stdout)
 	case "bench node":
 		return bench.Node(ctx, s, os.Stdin, stdout, quietly)
 	}
