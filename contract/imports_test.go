@@ -160,7 +160,7 @@ var importRules = []importRule{
 	},
 	{
 		name: "contract and testkit import the standard library and core", reason: "whoever tests an adapter of their own must not download ours",
-		of: is("contract", "testkit", "testkit/faultproxy", "testkit/packed", "testkit/wsraw"), forbids: coreOnly,
+		of: is("contract", "testkit", "testkit/faultproxy", "testkit/local", "testkit/packed", "testkit/wsraw"), forbids: coreOnly,
 	},
 	{
 		name: "testkit/sim imports the standard library, core, testkit and memory", reason: "whoever simulates must not download what real stores need",
@@ -171,7 +171,10 @@ var importRules = []importRule{
 	},
 	{
 		name: "testkit/servers imports the standard library", reason: "whoever imports an adapter downloads what the adapter's tests import, which must not be every other server's driver",
-		of: is("testkit/servers"), forbids: coreOnly,
+		of: is("testkit/servers"),
+		forbids: func(path, dep string, ours, standard bool) bool {
+			return coreOnly(path, dep, ours, standard) && dep != "testkit/local"
+		},
 	},
 	{
 		name: "memory imports the standard library and core", reason: "core with memory is what a newcomer imports: it costs one module",
@@ -202,7 +205,7 @@ var importRules = []importRule{
 	{
 		name: "nothing but contract and testkit imports testing", reason: "testing puts its flags and its weight into every binary",
 		of: func(path string) bool {
-			return !under(path, "contract") && !under(path, "testkit") && !under(path, "apps/internal/conformance")
+			return !under(path, "contract") && (!under(path, "testkit") || path == "testkit/local") && !under(path, "apps/internal/conformance")
 		},
 		forbids: func(_, dep string, _, standard bool) bool { return standard && under(dep, "testing") },
 		// A vendor's own import of testing is not ours to forbid, but one of our packages is.
@@ -212,9 +215,18 @@ var importRules = []importRule{
 		name: "no program holds testkit or contract", reason: "what helps tests must not be in a program",
 		// apps/internal/conformance proves the programs, and is in none of them.
 		of: func(path string) bool { return under(path, "apps") && !under(path, "apps/internal/conformance") },
+		// testkit/local starts real servers for campaigns, which are tests that users run; it knows nothing of package testing.
 		forbids: func(_, dep string, ours, _ bool) bool {
-			return ours && (under(dep, "testkit") || under(dep, "contract") || under(dep, "apps/internal/conformance"))
+			return ours && (under(dep, "testkit") && dep != "testkit/local" || under(dep, "contract") || under(dep, "apps/internal/conformance"))
 		},
+	},
+	{
+		name: "of the programs only campaigns start servers", reason: "what serves finds its servers, and starts none",
+		of: func(path string) bool {
+			return under(path, "apps") && !under(path, "apps/internal/campaign") && !under(path, "apps/internal/conformance")
+		},
+		forbids: func(_, dep string, ours, _ bool) bool { return ours && dep == "testkit/local" },
+		direct:  true,
 	},
 }
 
@@ -306,6 +318,7 @@ func TestImportRulesCanFail(t *testing.T) {
 			"contract": {"core/auth", "testing"}, "testkit": {"core/mail", "testing"}, "adapters/memory": {"core/realtime", "sync"},
 			"adapters/kafkabus": {"adapters/watermillbus", "example.com/kafka"}, "adapters/watermillbus": {"core/event", "example.com/watermill"},
 			"apps/parley": {"adapters/memory", "apps/internal/wire"}, "apps/internal/wire": {"core/auth"},
+			"testkit/servers": {"testkit/local", "testing"}, "apps/internal/campaign/crash": {"testkit/local"}, "apps/internal/run": {"apps/internal/campaign/crash"},
 			"testkit/system": {"apps/internal/wire", "testing"}, "adapters/bunstore": {"adapters/bunstore/internal/rows", "example.com/bun"},
 		}, ""},
 		{"a vendor in core", map[string][]string{"core/user": {"core/internal/visible", "example.com/vendor"}}, "core imports the standard library and core, in order"},
@@ -329,8 +342,12 @@ func TestImportRulesCanFail(t *testing.T) {
 		{"an adapter on contract", map[string][]string{"adapters/smtpmail": {"contract"}}, "an adapter imports neither testkit nor contract"},
 		{"an adapter on apps", map[string][]string{"adapters/humaapi": {"apps/web"}}, "nobody imports apps"},
 		{"testing in an adapter", map[string][]string{"adapters/memory": {"testing"}}, "nothing but contract and testkit imports testing"},
+		{"testing in what campaigns start", map[string][]string{"testkit/local": {"testing"}}, "nothing but contract and testkit imports testing"},
 		{"testing/fstest in an app", map[string][]string{"apps/parley": {"testing/fstest"}}, "nothing but contract and testkit imports testing"},
 		{"testkit in a program, by a detour", map[string][]string{"apps/parley": {"apps/internal/wire"}, "apps/internal/wire": {"testkit"}}, "no program holds testkit or contract"},
+		{"testkit in a campaign", map[string][]string{"apps/internal/campaign/crash": {"testkit/servers"}}, "no program holds testkit or contract"},
+		{"a program that starts servers", map[string][]string{"apps/internal/wire": {"testkit/local"}}, "of the programs only campaigns start servers"},
+		{"a vendor in what campaigns start", map[string][]string{"testkit/local": {"example.com/driver"}}, "contract and testkit import the standard library and core"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			found := violations(made(c.imports), importRules)

@@ -2,7 +2,10 @@ package servers
 
 import (
 	"os"
+	"sync"
 	"testing"
+
+	"github.com/parley-chat/parley/testkit/local"
 )
 
 // The variables for [Kafka].
@@ -15,13 +18,7 @@ const (
 )
 
 // KafkaOptions is how [StartKafka] starts a broker. The zero value is a broker like that of [Kafka].
-type KafkaOptions struct {
-	// Advertise gets the host:port on which the broker will listen, before it does, and returns the
-	// one that clients are told, so that the broker can stand behind a proxy. Default: the same.
-	Advertise func(listen string) string
-	// TLS adds a second address, with TLS. It is not behind Advertise. Default: none.
-	TLS bool
-}
+type KafkaOptions = local.KafkaOptions
 
 // Kafka returns the URL of a cluster: the one that PARLEY_TEST_KAFKA names, or a broker that is
 // started once for the test binary from the jars in PARLEY_TEST_KAFKA_JARS and stopped when the
@@ -33,4 +30,54 @@ func Kafka(t testing.TB) string {
 		return url
 	}
 	return sharedKafka(t)
+}
+
+// KafkaServer is a broker that belongs to one test. It is a cluster of its own, with SASL PLAIN and SCRAM, and never
+// makes a topic that nobody created.
+type KafkaServer struct {
+	*Process
+	*local.KafkaServer
+}
+
+var kafkaShared struct {
+	once   sync.Once
+	server *local.KafkaServer
+	err    error
+}
+
+func sharedKafka(t testing.TB) string {
+	t.Helper()
+	notShort(t)
+	jars := kafkaJars(t)
+	kafkaShared.once.Do(func() {
+		if kafkaShared.server, kafkaShared.err = local.Kafka(jars, KafkaOptions{}); kafkaShared.err == nil {
+			kafkaShared.err = kafkaShared.server.Start()
+		}
+	})
+	if kafkaShared.err != nil {
+		t.Fatalf("servers: start Kafka: %v", kafkaShared.err)
+	}
+	return kafkaShared.server.URL()
+}
+
+// StartKafka starts a broker for t alone, from the jars in PARLEY_TEST_KAFKA_JARS, and stops it when
+// t ends. Where they are not named, t is skipped.
+func StartKafka(t testing.TB, o KafkaOptions) *KafkaServer {
+	t.Helper()
+	notShort(t)
+	k, err := local.Kafka(kafkaJars(t), o)
+	if err != nil {
+		t.Fatalf("servers: start Kafka: %v", err)
+	}
+	return &KafkaServer{Process: startFor(t, k.Process), KafkaServer: k}
+}
+
+// kafkaJars returns the folder of jars, or skips t.
+func kafkaJars(t testing.TB) string {
+	t.Helper()
+	folder := os.Getenv(KafkaJarsVariable)
+	if folder == "" {
+		t.Skipf("no Kafka: set %s to the URL of a cluster, or %s to a folder that .ci/kafka-jars has filled", KafkaVariable, KafkaJarsVariable)
+	}
+	return folder
 }

@@ -5,8 +5,11 @@ import (
 	"crypto/rand"
 	"os"
 	"strings"
+	"sync"
 	"testing"
 	"time"
+
+	"github.com/parley-chat/parley/testkit/local"
 )
 
 // The variables for [Mongo].
@@ -18,7 +21,7 @@ const (
 	MongoJarsVariable = "PARLEY_TEST_MONGO_JARS"
 )
 
-// mongoPatience bounds the start of a server, and each call of this package.
+// mongoPatience bounds each call of this package.
 const mongoPatience = 60 * time.Second
 
 // Mongo returns the URL of a database that is empty. It is on the server that PARLEY_TEST_MONGO names, or on one that
@@ -60,4 +63,54 @@ func mongoDatabase(base, name string) string {
 		url += "?" + query
 	}
 	return url
+}
+
+// MongoServer is a mongo-java-server that belongs to one test. It has every write in its file before it answers. It
+// is not MongoDB: it has no users, no TLS, no transactions, and does not enforce validators.
+type MongoServer struct {
+	*Process
+	*local.MongoServer
+}
+
+var mongoShared struct {
+	once   sync.Once
+	server *local.MongoServer
+	err    error
+}
+
+func sharedMongo(t testing.TB) string {
+	t.Helper()
+	notShort(t)
+	jars := mongoJars(t)
+	mongoShared.once.Do(func() {
+		if mongoShared.server, mongoShared.err = local.Mongo(jars); mongoShared.err == nil {
+			mongoShared.err = mongoShared.server.Start()
+		}
+	})
+	if mongoShared.err != nil {
+		t.Fatalf("servers: start mongo-java-server: %v", mongoShared.err)
+	}
+	return mongoShared.server.URL
+}
+
+// StartMongo starts a server for t alone, from the jars in PARLEY_TEST_MONGO_JARS, and stops it when t ends. Where they are
+// not named, t is skipped.
+func StartMongo(t testing.TB) *MongoServer {
+	t.Helper()
+	notShort(t)
+	s, err := local.Mongo(mongoJars(t))
+	if err != nil {
+		t.Fatalf("servers: start mongo-java-server: %v", err)
+	}
+	return &MongoServer{Process: startFor(t, s.Process), MongoServer: s}
+}
+
+// mongoJars returns the folder of jars, or skips t.
+func mongoJars(t testing.TB) string {
+	t.Helper()
+	folder := os.Getenv(MongoJarsVariable)
+	if folder == "" {
+		t.Skipf("no Mongo wire server: set %s to the URL of a server, or %s to a folder that .ci/mongo-jars has filled", MongoVariable, MongoJarsVariable)
+	}
+	return folder
 }

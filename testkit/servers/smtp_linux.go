@@ -11,6 +11,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/parley-chat/parley/testkit/local"
 )
 
 const (
@@ -78,7 +80,7 @@ login:
 func startSMTP(t testing.TB) *SMTPServer {
 	t.Helper()
 	notShort(t)
-	program, err := programsIn("exim4", "exim4", "/usr/sbin")
+	program, err := local.ProgramsIn("exim4", "exim4", "/usr/sbin")
 	if err != nil {
 		t.Skipf("SMTP: %v; set %s to the URL of a server", err, SMTPVariable)
 	}
@@ -91,7 +93,7 @@ func startSMTP(t testing.TB) *SMTPServer {
 
 func serveSMTP(t testing.TB, program string) (*SMTPServer, error) {
 	t.Helper()
-	process, err := newProcess("Exim", true)
+	process, err := local.New("Exim", true)
 	if err != nil {
 		return nil, err
 	}
@@ -99,37 +101,37 @@ func serveSMTP(t testing.TB, program string) (*SMTPServer, error) {
 	if err != nil {
 		return nil, err
 	}
-	port, err := freePort()
+	port, err := local.FreePort()
 	if err != nil {
 		return nil, err
 	}
 	uid, gid := os.Geteuid(), os.Getegid()
 	if uid == 0 {
-		uid, gid = nobody, nobody
+		uid, gid = local.Nobody, local.Nobody
 	}
-	configuration := strings.NewReplacer("DIR", process.folder, "PORT", strconv.Itoa(port), "UID", strconv.Itoa(uid), "GID", strconv.Itoa(gid),
+	configuration := strings.NewReplacer("DIR", process.Folder(), "PORT", strconv.Itoa(port), "UID", strconv.Itoa(uid), "GID", strconv.Itoa(gid),
 		"USER", smtpUser, "PASSWORD", smtpPassword).Replace(eximConfiguration)
 	files := map[string][]byte{"certificate.pem": certificate, "key.pem": key, "configuration": []byte(configuration)}
 	for name, content := range files {
-		if err := os.WriteFile(process.file(name), content, 0o600); err != nil {
+		if err := os.WriteFile(process.File(name), content, 0o600); err != nil {
 			return nil, err
 		}
-		if err := os.Chown(process.file(name), uid, gid); err != nil {
+		if err := os.Chown(process.File(name), uid, gid); err != nil {
 			return nil, err
 		}
 	}
 	address := net.JoinHostPort("127.0.0.1", strconv.Itoa(port))
-	process.command = func() (*exec.Cmd, error) {
-		cmd := exec.Command(program, "-C", process.file("configuration"), "-bdf")
-		unprivileged(cmd)
+	process.Command = func() (*exec.Cmd, error) {
+		cmd := exec.Command(program, "-C", process.File("configuration"), "-bdf")
+		local.Unprivileged(cmd)
 		return cmd, nil
 	}
-	process.ready, process.patience = listening(address), smtpPatience
-	process.startFor(t)
+	process.Ready, process.Patience = local.Listening(address), smtpPatience
+	startFor(t, process)
 	roots := x509.NewCertPool()
 	roots.AppendCertsFromPEM(certificate)
 	return &SMTPServer{
-		URL: "smtp://" + smtpUser + ":" + "p%40ss%3Aword%20of%2Ftests" + "@" + address, Roots: roots, inbox: process.file("inbox/new"),
+		URL: "smtp://" + smtpUser + ":" + "p%40ss%3Aword%20of%2Ftests" + "@" + address, Roots: roots, inbox: process.File("inbox/new"),
 	}, nil
 }
 

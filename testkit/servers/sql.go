@@ -9,13 +9,16 @@ import (
 	"context"
 	"crypto/rand"
 	"database/sql"
+	"errors"
 	"fmt"
-	"net"
 	"net/url"
 	"os"
 	"strings"
+	"sync"
 	"testing"
 	"time"
+
+	"github.com/parley-chat/parley/testkit/local"
 )
 
 // The variables that name a server to use instead of starting one. Their user must be
@@ -25,7 +28,7 @@ const (
 	MySQLVariable    = "PARLEY_TEST_MYSQL"
 )
 
-// sqlPatience bounds the start of a server, and each statement of this package.
+// sqlPatience bounds each statement of this package.
 const sqlPatience = 60 * time.Second
 
 // Postgres returns the URL of a fresh, empty database, which is removed when t ends. It is on
@@ -39,7 +42,7 @@ func Postgres(t testing.TB) string {
 	if base == "" {
 		base = sharedSQL(t, &sharedPostgres)
 	}
-	return freshDatabase(t, base, openPostgres, `DROP DATABASE IF EXISTS %s WITH (FORCE)`)
+	return freshDatabase(t, base, local.OpenPostgres, `DROP DATABASE IF EXISTS %s WITH (FORCE)`)
 }
 
 // MySQL is like [Postgres], for MariaDB and MySQL, with PARLEY_TEST_MYSQL.
@@ -49,7 +52,7 @@ func MySQL(t testing.TB) string {
 	if base == "" {
 		base = sharedSQL(t, &sharedMySQL)
 	}
-	return freshDatabase(t, base, openMySQL, `DROP DATABASE IF EXISTS %s`)
+	return freshDatabase(t, base, local.OpenMySQL, `DROP DATABASE IF EXISTS %s`)
 }
 
 // freshDatabase creates a database with a name of its own on the server at base.
@@ -83,32 +86,72 @@ func freshDatabase(t testing.TB, base string, open func(base string) (*sql.DB, e
 	return u.String()
 }
 
-// The drivers are those that a test which wants a database imports anyway: this package must not
-// bring them to tests that want something else.
-func openPostgres(base string) (*sql.DB, error) {
-	return registered(sql.Open("pgx", base))("github.com/jackc/pgx/v5/stdlib")
+// SQLServer is a database server that belongs to one test.
+type SQLServer struct {
+	*Process
+	*local.SQLServer
 }
 
-func openMySQL(base string) (*sql.DB, error) {
-	u, err := url.Parse(base)
-	if err != nil {
-		return nil, err
-	}
-	address := u.Host
-	if u.Port() == "" {
-		address = net.JoinHostPort(u.Hostname(), "3306")
-	}
-	password, _ := u.User.Password()
-	dsn := fmt.Sprintf("%s:%s@tcp(%s)/%s?tls=preferred", u.User.Username(), password, address, strings.TrimPrefix(u.Path, "/"))
-	return registered(sql.Open("mysql", dsn))("github.com/go-sql-driver/mysql")
+// sqlKind is one kind of server.
+type sqlKind struct {
+	name, variable string
+	make           func() (*local.SQLServer, error)
 }
 
-// registered says what to import if a driver is missing.
-func registered(db *sql.DB, err error) func(driver string) (*sql.DB, error) {
-	return func(driver string) (*sql.DB, error) {
-		if err != nil {
-			return nil, fmt.Errorf("%w; import %s in the test", err, driver)
+var (
+	postgres = sqlKind{"PostgreSQL", PostgresVariable, local.Postgres}
+	mysql    = sqlKind{"MariaDB", MySQLVariable, local.MySQL}
+)
+
+// sharedServer is one for a whole test binary.
+type sharedServer struct {
+	kind sqlKind
+	once sync.Once
+	url  string
+	err  error // why there is none
+}
+
+var (
+	sharedPostgres = sharedServer{kind: postgres}
+	sharedMySQL    = sharedServer{kind: mysql}
+)
+
+// sharedSQL returns the URL of the server, which the first caller starts.
+func sharedSQL(t testing.TB, s *sharedServer) string {
+	t.Helper()
+	notShort(t)
+	s.once.Do(func() {
+		var server *local.SQLServer
+		if server, s.err = s.kind.make(); s.err == nil {
+			s.url, s.err = server.URL, server.Start()
 		}
-		return db, nil
+	})
+	s.kind.have(t, s.err)
+	return s.url
+}
+
+// have ends t if there is no server.
+func (k sqlKind) have(t testing.TB, err error) {
+	t.Helper()
+	if errors.Is(err, local.ErrMissing) {
+		t.Skipf("%s: %v; set %s to the URL of a server", k.name, err, k.variable)
 	}
+	if err != nil {
+		t.Fatalf("servers: start %s: %v", k.name, err)
+	}
+}
+
+// StartPostgres starts a server for t alone and stops it when t ends. Where PostgreSQL is
+// not installed, t is skipped.
+func StartPostgres(t testing.TB) *SQLServer { t.Helper(); return postgres.start(t) }
+
+// StartMySQL is like [StartPostgres], for MariaDB.
+func StartMySQL(t testing.TB) *SQLServer { t.Helper(); return mysql.start(t) }
+
+func (k sqlKind) start(t testing.TB) *SQLServer {
+	t.Helper()
+	notShort(t)
+	s, err := k.make()
+	k.have(t, err)
+	return &SQLServer{Process: startFor(t, s.Process), SQLServer: s}
 }

@@ -530,7 +530,9 @@ func (c *Checker) Verdict() Verdict {
 		c.found(MailTwice, "%d mails came a second time, and there were %d faults", v.MailsTwice, v.Rounds)
 	}
 	for _, a := range Anomalies {
-		v.Anomalies[a] = v.Anomalies[a] // so that each is there
+		if _, found := v.Anomalies[a]; !found {
+			v.Anomalies[a] = Finding{}
+		}
 	}
 	v.Clients, v.Rooms = len(c.clients), len(c.rooms)
 	return *v

@@ -31,8 +31,8 @@ func TestMain(m *testing.M) {
 	code := m.Run()
 	http.DefaultClient.CloseIdleConnections()
 	err := goleak.Find(
-		goleak.IgnoreAnyFunction("github.com/parley-chat/parley/testkit/servers.(*Process).wait"), // of servers that tests share, until the end
-		goleak.IgnoreTopFunction("github.com/rcrowley/go-metrics.(*meterArbiter).tick"),           // sarama's, one for ever
+		goleak.IgnoreAnyFunction("github.com/parley-chat/parley/testkit/local.(*Process).wait"), // of servers that tests share, until the end
+		goleak.IgnoreTopFunction("github.com/rcrowley/go-metrics.(*meterArbiter).tick"),         // sarama's, one for ever
 	)
 	if err != nil && code == 0 {
 		os.NewFile(2, "stderr").WriteString(err.Error() + "\n")

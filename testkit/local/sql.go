@@ -1,20 +1,24 @@
-package servers
+package local
 
 import (
 	"context"
 	"database/sql"
 	"errors"
 	"fmt"
+	"net"
+	"net/url"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"strconv"
 	"strings"
-	"sync"
-	"testing"
+	"time"
 )
 
-// SQLServer is a database server that belongs to one test.
+// sqlPatience bounds the start of a server, and each statement of this package.
+const sqlPatience = 60 * time.Second
+
+// SQLServer is a database server.
 type SQLServer struct {
 	*Process
 
@@ -24,7 +28,7 @@ type SQLServer struct {
 
 // sqlEngine is how one kind of server is set up and run.
 type sqlEngine struct {
-	name, variable string
+	name string
 	// find returns the folder of the programs, or what is missing.
 	find func() (string, error)
 	// create makes an empty cluster below files.
@@ -39,9 +43,9 @@ type sqlEngine struct {
 const sqlPassword = "s3cret-of-tests"
 
 var postgresEngine = sqlEngine{
-	name: "PostgreSQL", variable: PostgresVariable,
+	name: "PostgreSQL",
 	find: func() (string, error) {
-		return programsIn("initdb", "postgres", "/usr/lib/postgresql/*/bin", "/usr/pgsql-*/bin", "/usr/local/pgsql/bin")
+		return ProgramsIn("initdb", "postgres", "/usr/lib/postgresql/*/bin", "/usr/pgsql-*/bin", "/usr/local/pgsql/bin")
 	},
 	create: func(programs, files string) []*exec.Cmd {
 		password := filepath.Join(files, "password")
@@ -65,16 +69,16 @@ var postgresEngine = sqlEngine{
 	url: func(port int) string {
 		return fmt.Sprintf("postgres://parley:%s@127.0.0.1:%d/postgres", sqlPassword, port)
 	},
-	open: openPostgres,
+	open: OpenPostgres,
 }
 
 var mysqlEngine = sqlEngine{
-	name: "MariaDB", variable: MySQLVariable,
+	name: "MariaDB",
 	find: func() (string, error) {
-		if _, err := programsIn("mariadb-install-db", "mariadb-install-db", "/usr/bin"); err != nil {
+		if _, err := ProgramsIn("mariadb-install-db", "mariadb-install-db", "/usr/bin"); err != nil {
 			return "", err
 		}
-		return programsIn("mariadbd", "mariadbd", "/usr/sbin", "/usr/libexec")
+		return ProgramsIn("mariadbd", "mariadbd", "/usr/sbin", "/usr/libexec")
 	},
 	create: func(_, files string) []*exec.Cmd {
 		users := filepath.Join(files, "users.sql")
@@ -95,72 +99,22 @@ var mysqlEngine = sqlEngine{
 			"--innodb-flush-log-at-trx-commit=2")
 	},
 	url:  func(port int) string { return fmt.Sprintf("mysql://parley:%s@127.0.0.1:%d/parley", sqlPassword, port) },
-	open: openMySQL,
+	open: OpenMySQL,
 }
 
-// sharedServer is one for a whole test binary.
-type sharedServer struct {
-	engine *sqlEngine
-	once   sync.Once
-	url    string
-	// missing says why there is none; err, why the start failed.
-	missing, err error
-}
+// Postgres makes a server with a cluster in a folder of its own. Where PostgreSQL is not installed, the error is ErrMissing. The
+// program has to have the driver "pgx" of database/sql.
+func Postgres() (*SQLServer, error) { return newSQL(&postgresEngine) }
 
-var (
-	sharedPostgres = sharedServer{engine: &postgresEngine}
-	sharedMySQL    = sharedServer{engine: &mysqlEngine}
-)
+// MySQL is like [Postgres], for MariaDB, with the driver "mysql".
+func MySQL() (*SQLServer, error) { return newSQL(&mysqlEngine) }
 
-// sharedSQL returns the URL of the server, which the first caller starts.
-func sharedSQL(t testing.TB, s *sharedServer) string {
-	t.Helper()
-	notShort(t)
-	s.once.Do(func() {
-		programs, err := s.engine.find()
-		if err != nil {
-			s.missing = err
-			return
-		}
-		var server *SQLServer
-		if server, s.err = newSQL(s.engine, programs); s.err == nil {
-			s.url, s.err = server.URL, server.start()
-		}
-	})
-	if s.missing != nil {
-		t.Skipf("%s: %v; set %s to the URL of a server", s.engine.name, s.missing, s.engine.variable)
-	}
-	if s.err != nil {
-		t.Fatalf("servers: start %s: %v", s.engine.name, s.err)
-	}
-	return s.url
-}
-
-// StartPostgres starts a server for t alone and stops it when t ends. Where PostgreSQL is
-// not installed, t is skipped.
-func StartPostgres(t testing.TB) *SQLServer { t.Helper(); return startFor(t, &postgresEngine) }
-
-// StartMySQL is like [StartPostgres], for MariaDB.
-func StartMySQL(t testing.TB) *SQLServer { t.Helper(); return startFor(t, &mysqlEngine) }
-
-func startFor(t testing.TB, engine *sqlEngine) *SQLServer {
-	t.Helper()
-	notShort(t)
+func newSQL(engine *sqlEngine) (s *SQLServer, err error) {
 	programs, err := engine.find()
 	if err != nil {
-		t.Skipf("%s: %v", engine.name, err)
+		return nil, err
 	}
-	s, err := newSQL(engine, programs)
-	if err != nil {
-		t.Fatalf("servers: start %s: %v", engine.name, err)
-	}
-	s.startFor(t)
-	return s
-}
-
-// newSQL makes a server with a cluster in a folder of its own.
-func newSQL(engine *sqlEngine, programs string) (s *SQLServer, err error) {
-	process, err := newProcess(engine.name, true)
+	process, err := New(engine.name, true)
 	if err != nil {
 		return nil, err
 	}
@@ -170,23 +124,23 @@ func newSQL(engine *sqlEngine, programs string) (s *SQLServer, err error) {
 		}
 	}()
 	for _, cmd := range engine.create(programs, process.folder) {
-		unprivileged(cmd)
+		Unprivileged(cmd)
 		if out, err := cmd.CombinedOutput(); err != nil {
 			return nil, fmt.Errorf("%s: %w: %s", filepath.Base(cmd.Path), err, out)
 		}
 	}
-	port, err := freePort()
+	port, err := FreePort()
 	if err != nil {
 		return nil, err
 	}
 	s = &SQLServer{Process: process, URL: engine.url(port)}
-	process.patience, process.forks = sqlPatience, true
-	process.command = func() (*exec.Cmd, error) {
+	process.Patience, process.Forks = sqlPatience, true
+	process.Command = func() (*exec.Cmd, error) {
 		cmd := engine.serve(programs, process.folder, port)
-		unprivileged(cmd)
+		Unprivileged(cmd)
 		return cmd, nil
 	}
-	process.ready = func(ctx context.Context) error {
+	process.Ready = func(ctx context.Context) error {
 		db, err := engine.open(s.URL)
 		if err != nil {
 			return err
@@ -195,6 +149,37 @@ func newSQL(engine *sqlEngine, programs string) (s *SQLServer, err error) {
 	}
 	// A killed process may let go of the shared memory a moment after it was killed, and until
 	// then PostgreSQL does not start.
-	process.passing = func(err error) bool { return strings.Contains(err.Error(), "still in use") }
+	process.Passing = func(err error) bool { return strings.Contains(err.Error(), "still in use") }
 	return s, nil
+}
+
+// OpenPostgres opens the database at a URL. The driver is one that whoever wants a database imports anyway: this package must
+// not bring it to those that want something else.
+func OpenPostgres(base string) (*sql.DB, error) {
+	return registered(sql.Open("pgx", base))("github.com/jackc/pgx/v5/stdlib")
+}
+
+// OpenMySQL opens the database at a URL of Parley.
+func OpenMySQL(base string) (*sql.DB, error) {
+	u, err := url.Parse(base)
+	if err != nil {
+		return nil, err
+	}
+	address := u.Host
+	if u.Port() == "" {
+		address = net.JoinHostPort(u.Hostname(), "3306")
+	}
+	password, _ := u.User.Password()
+	dsn := fmt.Sprintf("%s:%s@tcp(%s)/%s?tls=preferred", u.User.Username(), password, address, strings.TrimPrefix(u.Path, "/"))
+	return registered(sql.Open("mysql", dsn))("github.com/go-sql-driver/mysql")
+}
+
+// registered says what to import if a driver is missing.
+func registered(db *sql.DB, err error) func(driver string) (*sql.DB, error) {
+	return func(driver string) (*sql.DB, error) {
+		if err != nil {
+			return nil, fmt.Errorf("%w; import %s", err, driver)
+		}
+		return db, nil
+	}
 }

@@ -1,4 +1,4 @@
-package servers
+package local
 
 import (
 	"crypto/ecdsa"
@@ -18,12 +18,19 @@ import (
 	"slices"
 	"strconv"
 	"strings"
-	"sync"
-	"testing"
 	"time"
 )
 
-// KafkaServer is a broker that belongs to one test. It is a cluster of its own, with SASL PLAIN and SCRAM, and never
+// KafkaOptions is how [Kafka] makes a broker.
+type KafkaOptions struct {
+	// Advertise gets the host:port on which the broker will listen, before it does, and returns the
+	// one that clients are told, so that the broker can stand behind a proxy. Default: the same.
+	Advertise func(listen string) string
+	// TLS adds a second address, with TLS. It is not behind Advertise. Default: none.
+	TLS bool
+}
+
+// KafkaServer is a broker. It is a cluster of its own, with SASL PLAIN and SCRAM, and never
 // makes a topic that nobody created.
 type KafkaServer struct {
 	*Process
@@ -58,64 +65,22 @@ func (k *KafkaServer) url(user string) string {
 	return "kafka://" + user + ":" + k.Password + "@" + k.Address + "?sasl=plain"
 }
 
-var kafkaShared struct {
-	once   sync.Once
-	server *KafkaServer
-	err    error
-}
-
-func sharedKafka(t testing.TB) string {
-	t.Helper()
-	notShort(t)
-	java, jars := kafkaPrograms(t)
-	kafkaShared.once.Do(func() {
-		if kafkaShared.server, kafkaShared.err = newKafka(java, jars, KafkaOptions{}); kafkaShared.err == nil {
-			kafkaShared.err = kafkaShared.server.start()
-		}
-	})
-	if kafkaShared.err != nil {
-		t.Fatalf("servers: start Kafka: %v", kafkaShared.err)
-	}
-	return kafkaShared.server.URL()
-}
-
-// StartKafka starts a broker for t alone, from the jars in PARLEY_TEST_KAFKA_JARS, and stops it when
-// t ends. Where they are not named, t is skipped.
-func StartKafka(t testing.TB, o KafkaOptions) *KafkaServer {
-	t.Helper()
-	notShort(t)
-	java, jars := kafkaPrograms(t)
-	k, err := newKafka(java, jars, o)
+// Kafka makes a broker with a folder of its own, which it formats, from the jars in a folder that .ci/kafka-jars has filled.
+// Where there is no java, the error is ErrMissing.
+func Kafka(folder string, o KafkaOptions) (k *KafkaServer, err error) {
+	folder, err = filepath.Abs(folder)
 	if err != nil {
-		t.Fatalf("servers: start Kafka: %v", err)
-	}
-	k.startFor(t)
-	return k
-}
-
-// kafkaPrograms returns the path of java and the class path, or skips t.
-func kafkaPrograms(t testing.TB) (java, jars string) {
-	t.Helper()
-	folder := os.Getenv(KafkaJarsVariable)
-	if folder == "" {
-		t.Skipf("no Kafka: set %s to the URL of a cluster, or %s to a folder that .ci/kafka-jars has filled", KafkaVariable, KafkaJarsVariable)
-	}
-	folder, err := filepath.Abs(folder)
-	if err != nil {
-		t.Fatalf("servers: %v", err)
+		return nil, err
 	}
 	if found, err := filepath.Glob(filepath.Join(folder, "kafka_*.jar")); err != nil || len(found) == 0 {
-		t.Fatalf("servers: %s names a folder without a Kafka: fill it with .ci/kafka-jars", KafkaJarsVariable)
+		return nil, fmt.Errorf("%s is a folder without a Kafka: fill it with .ci/kafka-jars", folder)
 	}
-	if java, err = exec.LookPath("java"); err != nil {
-		t.Fatalf("servers: %s is set, but there is no java to run it: %v", KafkaJarsVariable, err)
+	java, err := exec.LookPath("java")
+	if err != nil {
+		return nil, fmt.Errorf("the program java is %w", ErrMissing)
 	}
-	return java, filepath.Join(folder, "*")
-}
-
-// newKafka makes a broker with a folder of its own, which it formats.
-func newKafka(java, jars string, o KafkaOptions) (k *KafkaServer, err error) {
-	process, err := newProcess("Kafka", false)
+	jars := filepath.Join(folder, "*")
+	process, err := New("Kafka", false)
 	if err != nil {
 		return nil, err
 	}
@@ -124,11 +89,11 @@ func newKafka(java, jars string, o KafkaOptions) (k *KafkaServer, err error) {
 			err = errors.Join(err, os.RemoveAll(process.folder))
 		}
 	}()
-	broker, err := freePort()
+	broker, err := FreePort()
 	if err != nil {
 		return nil, err
 	}
-	controller, err := freePort()
+	controller, err := FreePort()
 	if err != nil {
 		return nil, err
 	}
@@ -137,7 +102,7 @@ func newKafka(java, jars string, o KafkaOptions) (k *KafkaServer, err error) {
 		User:   "app", Limited: "limited", Password: "s3cret-of-tests",
 		java: java, jars: jars, Process: process,
 	}
-	process.command, process.ready, process.patience = k.serve, listening(k.listen), kafkaPatience // it listens when it is ready
+	process.Command, process.Ready, process.Patience = k.serve, Listening(k.listen), kafkaPatience // it listens when it is ready
 	k.Address = k.listen
 	if o.Advertise != nil {
 		k.Address = o.Advertise(k.listen)
@@ -171,7 +136,7 @@ func newKafka(java, jars string, o KafkaOptions) (k *KafkaServer, err error) {
 	return k, nil
 }
 
-func (k *KafkaServer) properties() string { return k.file("server.properties") }
+func (k *KafkaServer) properties() string { return k.File("server.properties") }
 
 // settings is the broker's configuration: one node that is broker and controller.
 func (k *KafkaServer) settings(controller int) map[string]string {
@@ -193,7 +158,7 @@ func (k *KafkaServer) settings(controller int) map[string]string {
 		"authorizer.class.name":                            "org.apache.kafka.metadata.authorizer.StandardAuthorizer",
 		"super.users":                                      fmt.Sprintf("User:%s;User:%s;User:ANONYMOUS", k.User, between), // the controller's listener knows no users
 		"allow.everyone.if.no.acl.found":                   "false",
-		"log.dirs":                                         k.file("data"),
+		"log.dirs":                                         k.File("data"),
 		"auto.create.topics.enable":                        "false",
 		"num.network.threads":                              "2",
 		"num.io.threads":                                   "2",
@@ -229,7 +194,7 @@ func (k *KafkaServer) plainLogin(between string) string {
 
 // withTLS returns what the settings need besides for a second listener, with TLS.
 func (k *KafkaServer) withTLS() (map[string]string, error) {
-	port, err := freePort()
+	port, err := FreePort()
 	if err != nil {
 		return nil, err
 	}
@@ -288,6 +253,6 @@ func (k *KafkaServer) certificate() (certificate, key string, err error) {
 // serve is the command that serves until it is killed.
 func (k *KafkaServer) serve() (*exec.Cmd, error) {
 	cmd := exec.Command(k.java, "-Xmx512m", "-XX:TieredStopAtLevel=1", "-cp", k.jars, "kafka.Kafka", k.properties())
-	cmd.Dir = k.folder
+	cmd.Dir = k.Folder()
 	return cmd, nil
 }

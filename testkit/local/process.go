@@ -1,0 +1,377 @@
+// Package local starts real servers on this machine, from programs that are installed, on free ports of the loopback interface
+// and in temporary folders. They end, and their folders go, when this process has ended, in whatever way. It is what tests
+// (testkit/servers) and campaigns (parley campaign) start, kill and freeze, on Linux only.
+package local
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"sync"
+	"time"
+)
+
+// ErrMissing says that a program is not installed, or that this system is none on which servers are started.
+var ErrMissing = errors.New("not installed")
+
+// Config is what a [Process] needs.
+type Config struct {
+	// Name is for failures and for the folder's name.
+	Name string
+	// Command returns what serves until it is killed. It is called at each start. Output goes to the log.
+	Command func() (*exec.Cmd, error)
+	// Ready returns nil once the server serves. It is asked again and again until then.
+	Ready func(ctx context.Context) error
+	// Patience bounds the time from start until ready.
+	Patience time.Duration
+	// Forks says that the server's children serve too.
+	Forks bool
+	// Passing, if set, reports whether a failure to start passes by itself.
+	Passing func(err error) bool
+}
+
+// Process is the process of a server that whoever started it may stop in every way there is. Its methods are not for
+// several goroutines at once, but for Exited.
+type Process struct {
+	Config
+	folder string // has the files of the server, its log, and its process ID
+
+	process *os.Process
+	exited  chan struct{} // closed when process has ended
+	frozen  []int
+}
+
+// New makes a server whose files are in a new folder, and does not start it: the fields of p.Config may be set until then. A
+// watcher process ends the server and removes the folder when this process has ended, in whatever way. The folder belongs to
+// nobody if owned is true and this process is the superuser's.
+func New(name string, owned bool) (p *Process, err error) {
+	if !available {
+		return nil, fmt.Errorf("%s is started on Linux only: %w", name, ErrMissing)
+	}
+	folder, err := os.MkdirTemp("", "parley-"+strings.ToLower(name)+"-")
+	if err != nil {
+		return nil, err
+	}
+	p = &Process{Config: Config{Name: name, Patience: 30 * time.Second}, folder: folder}
+	if owned && os.Geteuid() == 0 {
+		err = os.Chown(folder, Nobody, Nobody)
+	}
+	if err == nil {
+		err = watch(p.File("process"), folder)
+	}
+	if err != nil {
+		return nil, errors.Join(err, os.RemoveAll(folder))
+	}
+	return p, nil
+}
+
+// Folder has the server's files.
+func (p *Process) Folder() string { return p.folder }
+
+// Log returns what the server has written to its output so far.
+func (p *Process) Log() ([]byte, error) { return os.ReadFile(p.File("log")) }
+
+// File is a path in the server's folder.
+func (p *Process) File(name string) string { return filepath.Join(p.folder, name) }
+
+// Start starts the server and waits until it serves. One that was killed starts on the same address and with what it had
+// stored.
+func (p *Process) Start() error {
+	err := p.startOnce()
+	for late := time.Now().Add(10 * time.Second); err != nil && p.Passing != nil && p.Passing(err) && time.Now().Before(late); {
+		time.Sleep(50 * time.Millisecond) // nothing tells when it has passed
+		err = p.startOnce()
+	}
+	return err
+}
+
+func (p *Process) startOnce() error {
+	if err := p.Launch(); err != nil {
+		return err
+	}
+	return p.Await(context.Background())
+}
+
+// Launch starts the server and does not wait.
+func (p *Process) Launch() error {
+	log, err := os.OpenFile(p.File("log"), os.O_CREATE|os.O_WRONLY|os.O_APPEND, 0o644)
+	if err != nil {
+		return err
+	}
+	defer func() { _ = log.Close() }() // the child has its own
+	cmd, err := p.Command()
+	if err != nil {
+		return err
+	}
+	cmd.Stdout, cmd.Stderr = log, log
+	apart(cmd)
+	if err := cmd.Start(); err != nil {
+		return err
+	}
+	exited := make(chan struct{})
+	p.process, p.exited = cmd.Process, exited
+	go p.wait(cmd, exited)
+	if err := os.WriteFile(p.File("process"), []byte(strconv.Itoa(cmd.Process.Pid)), 0o600); err != nil {
+		return errors.Join(err, cmd.Process.Kill())
+	}
+	return nil
+}
+
+// Await waits until a server that was launched serves. One that does not within Patience is killed, and one that has ended
+// is an error. It may also end with ctx.
+func (p *Process) Await(ctx context.Context) error {
+	within, cancel := context.WithTimeout(ctx, p.Patience)
+	defer cancel()
+	tick := time.NewTicker(10 * time.Millisecond)
+	defer tick.Stop()
+	for {
+		err := p.Ready(within)
+		if err == nil {
+			return nil
+		}
+		select {
+		case <-tick.C:
+		case <-p.exited:
+			out, _ := p.Log()
+			return fmt.Errorf("it ended: %s", out)
+		case <-within.Done():
+			if ctx.Err() != nil {
+				return ctx.Err()
+			}
+			return errors.Join(fmt.Errorf("it does not serve after %s: %w", p.Patience, err), p.process.Kill())
+		}
+	}
+}
+
+// wait closes exited when cmd has ended. Its name is known to tests that look for goroutines which are left.
+func (*Process) wait(cmd *exec.Cmd, exited chan<- struct{}) {
+	defer close(exited)
+	_ = cmd.Wait() // it is killed
+}
+
+// Exited is closed when the server has ended. It is another channel after each start.
+func (p *Process) Exited() <-chan struct{} { return p.exited }
+
+// Close ends the server and removes its files.
+func (p *Process) Close() error {
+	var err error
+	if p.process != nil {
+		err = p.Kill()
+	}
+	return errors.Join(err, os.RemoveAll(p.folder)) // the watcher removes what is left
+}
+
+// Kill ends the server at once, as a crash does: nothing is written any more. Killing it twice is harmless.
+func (p *Process) Kill() error {
+	pids := []int{p.process.Pid}
+	var failed []error
+	if p.Forks { // stopped first, so that it starts no processes while those it has are looked for
+		children, err := p.stop()
+		failed = append(failed, err)
+		pids = append(pids, children...)
+	}
+	select {
+	case <-p.exited:
+		pids = pids[1:] // its number may be another's by now
+	default:
+	}
+	for _, pid := range pids {
+		failed = append(failed, kill(pid))
+	}
+	p.frozen = nil
+	<-p.exited
+	if err := os.Remove(p.File("process")); !errors.Is(err, os.ErrNotExist) {
+		failed = append(failed, err)
+	}
+	return p.failure("kill", errors.Join(failed...))
+}
+
+func (p *Process) failure(what string, err error) error {
+	if err == nil {
+		return nil
+	}
+	return fmt.Errorf("%s %s: %w", what, p.Name, err)
+}
+
+// Freeze stops the server where it is: connections stay open, and nothing answers. [Process.Thaw] lets it go on.
+func (p *Process) Freeze() error {
+	children, err := p.stop()
+	p.frozen = append([]int{p.process.Pid}, children...)
+	return p.failure("stop", err)
+}
+
+// Thaw undoes Freeze.
+func (p *Process) Thaw() error {
+	var failed []error
+	for _, pid := range p.frozen {
+		failed = append(failed, resume(pid))
+	}
+	p.frozen = nil
+	return p.failure("continue", errors.Join(failed...))
+}
+
+// stop stops the server, and its children if it forks, and returns those.
+func (p *Process) stop() ([]int, error) {
+	select {
+	case <-p.exited:
+		return nil, nil
+	default:
+	}
+	if err := suspend(p.process.Pid); err != nil {
+		return nil, err
+	}
+	if !p.Forks {
+		return nil, nil
+	}
+	stats, err := filepath.Glob("/proc/[0-9]*/stat")
+	if err != nil {
+		return nil, err
+	}
+	var children []int
+	for _, file := range stats {
+		fields := stat(file)
+		pid, err := strconv.Atoi(filepath.Base(filepath.Dir(file)))
+		if err != nil || len(fields) < 2 || fields[1] != strconv.Itoa(p.process.Pid) {
+			continue
+		}
+		if err := suspend(pid); err == nil {
+			children = append(children, pid)
+		}
+	}
+	return children, nil
+}
+
+// suspend stops a process, and returns when every thread of it has stopped: on a busy machine one
+// may go on for a while after the signal was sent, and still answer. A process that has ended is no error.
+func suspend(pid int) error {
+	if err := pause(pid); err != nil {
+		return err
+	}
+	for deadline := time.Now().Add(10 * time.Second); running(pid); {
+		if time.Now().After(deadline) {
+			return fmt.Errorf("process %d does not stop", pid)
+		}
+		time.Sleep(time.Millisecond) // nothing tells when a process that is not our child has stopped
+	}
+	return nil
+}
+
+// running reports whether a thread of a process has not stopped yet.
+func running(pid int) bool {
+	threads, _ := filepath.Glob(fmt.Sprintf("/proc/%d/task/*/stat", pid)) // the pattern is right
+	for _, file := range threads {
+		if fields := stat(file); len(fields) > 0 && !strings.Contains("TtZX", fields[0]) {
+			return true
+		}
+	}
+	return false
+}
+
+// stat returns the fields of a file /proc/…/stat from the state on (proc_pid_stat(5)): state, parent and so on. There
+// are none if the process or thread has ended.
+func stat(file string) []string {
+	content, err := os.ReadFile(file)
+	if err != nil {
+		return nil
+	}
+	// pid (name) state parent …, where the name may hold anything.
+	return strings.Fields(string(content[strings.LastIndexByte(string(content), ')')+1:]))
+}
+
+// watch starts a process that waits for the end of this one, then ends the server whose
+// process ID stands in pidFile and removes folder. The end is the end of its input, of
+// which this process holds the other side until the system takes it away.
+func watch(pidFile, folder string) error {
+	// A killed PostgreSQL leaves the processes of its connections for a moment.
+	cmd := exec.Command("/bin/sh", "-c",
+		`cat > /dev/null; [ -f "$0" ] && kill -9 "$(head -n 1 "$0")"; sleep 0.2; rm -rf "$1" || { sleep 1; rm -rf "$1"; }`, pidFile, folder)
+	bare(cmd)
+	apart(cmd) // the folder's parent is not the server's: it runs as whoever this is
+	input, err := cmd.StdinPipe()
+	if err != nil {
+		return err
+	}
+	if err := cmd.Start(); err != nil {
+		return err
+	}
+	watched.Lock()
+	defer watched.Unlock()
+	watched.inputs = append(watched.inputs, input) // never closed by the garbage collector
+	return nil
+}
+
+var watched struct {
+	sync.Mutex
+	inputs []io.Closer
+}
+
+// Nobody is an unprivileged user: database servers refuse to run as the superuser.
+const Nobody = 65534
+
+// Unprivileged makes cmd run as nobody if this process is the superuser's, with no environment
+// of its own and in a process group of its own, so that Ctrl-C reaches the caller only.
+func Unprivileged(cmd *exec.Cmd) {
+	bare(cmd)
+	apart(cmd)
+	demote(cmd)
+}
+
+// bare leaves cmd nothing of this process's environment.
+func bare(cmd *exec.Cmd) {
+	cmd.Dir = os.TempDir()
+	cmd.Env = []string{"PATH=" + os.Getenv("PATH"), "LC_ALL=C"}
+}
+
+// FreePort returns a port of the loopback interface on which nobody listens.
+func FreePort() (int, error) {
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		return 0, err
+	}
+	return l.Addr().(*net.TCPAddr).Port, l.Close()
+}
+
+// Listening returns what is ready when somebody listens on address.
+func Listening(address string) func(context.Context) error {
+	return func(ctx context.Context) error {
+		var dialer net.Dialer
+		conn, err := dialer.DialContext(ctx, "tcp", address)
+		if err != nil {
+			return err
+		}
+		return conn.Close()
+	}
+}
+
+// ProgramsIn returns the folder that has the first program and the second: where the search
+// path finds it, or the last of what the patterns match, which is the newest version.
+func ProgramsIn(first, second string, patterns ...string) (string, error) {
+	if path, err := exec.LookPath(first); err == nil {
+		if path, err = filepath.EvalSymlinks(path); err == nil {
+			patterns = append([]string{filepath.Dir(path)}, patterns...)
+		}
+	}
+	for _, pattern := range patterns {
+		folders, err := filepath.Glob(pattern)
+		if err != nil {
+			return "", err
+		}
+		for _, folder := range slices.Backward(folders) {
+			if _, err := exec.LookPath(filepath.Join(folder, first)); err != nil {
+				continue
+			}
+			if _, err := exec.LookPath(filepath.Join(folder, second)); err == nil {
+				return folder, nil
+			}
+		}
+	}
+	return "", fmt.Errorf("the program %s is %w", first, ErrMissing)
+}
