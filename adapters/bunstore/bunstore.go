@@ -149,9 +149,9 @@ func newStore(write, read *bun.DB) (*Store, error) {
 
 // Ports returns every port that the store keeps. The others are nil: see [parley.Ports.With].
 func (s *Store) Ports() parley.Ports {
-	queue := s.MailQueue()
+	queue, sessions := s.MailQueue(), s.Sessions()
 	return parley.Ports{
-		Users: s.Users(), Sessions: s.Sessions(), Codes: s.Codes(), SignUps: s.SignUps(), Nonces: s.Nonces(), Limiter: s.Limiter(),
+		Users: s.Users(), Sessions: sessions, Standings: sessions, Codes: s.Codes(), SignUps: s.SignUps(), Nonces: s.Nonces(), Limiter: s.Limiter(),
 		Outbox: s.Outbox(), Asides: s.Asides(), MailQueue: queue, DeadLetters: queue, MailStats: queue,
 		Messages: s.Messages(), Rooms: s.Rooms(), Members: s.Members(),
 	}

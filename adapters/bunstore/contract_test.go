@@ -10,7 +10,7 @@ import (
 func ports(s *bunstore.Store) contract.Store {
 	p := s.Ports()
 	return contract.Store{
-		Users: p.Users, Outbox: p.Outbox, Asides: p.Asides, Sessions: p.Sessions, Standings: s.Sessions(), Codes: p.Codes, SignUps: p.SignUps,
+		Users: p.Users, Outbox: p.Outbox, Asides: p.Asides, Sessions: p.Sessions, Standings: p.Standings, Codes: p.Codes, SignUps: p.SignUps,
 		Nonces: p.Nonces, Limiter: p.Limiter,
 		MailQueue: p.MailQueue, DeadLetters: p.DeadLetters, MailStats: p.MailStats,
 		Messages: p.Messages, Rooms: p.Rooms, Members: p.Members,

@@ -25,17 +25,20 @@ import (
 	"github.com/parley-chat/parley/core/user"
 )
 
-// Ports is one adapter for each port. A [System] requires all of them; a part says which it does.
+// Ports is one adapter for each port. A [System] requires all of them but Standings; a part says which it does.
 type Ports struct {
 	Users    user.Repository
 	Sessions auth.SessionStore
-	Codes    auth.CodeStore
-	SignUps  auth.SignUps
-	Nonces   auth.Nonces
-	Limiter  auth.Limiter
-	Hasher   auth.Hasher
-	Issuer   auth.TokenIssuer
-	Verifier auth.TokenVerifier
+	// Standings reads Users and Sessions at once. Default: each of them. Whoever puts another port in the place
+	// of one of the two by hand replaces or clears Standings too.
+	Standings auth.Standings
+	Codes     auth.CodeStore
+	SignUps   auth.SignUps
+	Nonces    auth.Nonces
+	Limiter   auth.Limiter
+	Hasher    auth.Hasher
+	Issuer    auth.TokenIssuer
+	Verifier  auth.TokenVerifier
 
 	// Outbox is where Users, SignUps, Codes and Sessions put their events.
 	Outbox event.Outbox

@@ -4,9 +4,15 @@ package parley
 //
 // A store returns its ports as such a value, in which what it does not keep is nil:
 // memory.NewPorts().With(store.Ports()) keeps everything in store that store can keep.
+//
+// Standings of p read Users and Sessions of p. They do not outlast either.
 func (p Ports) With(other Ports) Ports {
+	if other.Users != nil || other.Sessions != nil {
+		p.Standings = nil
+	}
 	replace(&p.Users, other.Users)
 	replace(&p.Sessions, other.Sessions)
+	replace(&p.Standings, other.Standings)
 	replace(&p.Codes, other.Codes)
 	replace(&p.SignUps, other.SignUps)
 	replace(&p.Nonces, other.Nonces)

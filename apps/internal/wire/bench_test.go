@@ -33,7 +33,7 @@ func BenchmarkConnect(b *testing.B) {
 		require.NoError(b, err)
 		p := store.Ports()
 		service, err := auth.New(auth.Config{
-			Users: p.Users, Sessions: p.Sessions, Standings: store.Sessions(), Codes: p.Codes, SignUps: p.SignUps, Nonces: p.Nonces,
+			Users: p.Users, Sessions: p.Sessions, Standings: p.Standings, Codes: p.Codes, SignUps: p.SignUps, Nonces: p.Nonces,
 			Limiter: p.Limiter, Hasher: memory.NewHasher(), Issuer: issuer, Verifier: verifier,
 		})
 		require.NoError(b, err)

@@ -81,9 +81,6 @@ func (a *App) openStore(ctx context.Context) (parley.Ports, error) {
 	if err := prepare(ctx); err != nil {
 		return parley.Ports{}, err
 	}
-	if s, ok := store.(*bunstore.Store); ok {
-		a.standings = s.Sessions()
-	}
 	a.checks = append(a.checks, health.Check{Name: "database", Probe: health.Shared(pingFresh, databaseProbe(store))})
 	return store.Ports(), nil
 }

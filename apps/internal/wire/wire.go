@@ -83,7 +83,6 @@ type App struct {
 	smtp      *changingSender         // nil unless mails go out by SMTP
 	log       *slog.Logger
 	ports     parley.Ports
-	standings auth.Standings // nil where the store has no better way than the ports
 	checks    []health.Check
 	mailbox   web.Mailbox // nil unless mails go to the development mailbox
 	keys      *jwtauth.Keys
@@ -263,12 +262,12 @@ func (a *App) config(publicURL string) (parley.Config, error) {
 		Auth: auth.Config{
 			AccessTTL: s.AccessTTL, SessionTTL: s.SessionTTL, SessionMax: s.SessionMax, MaxSessions: s.MaxSessions,
 			TakenConflict: s.AuthTaken == "conflict", PasswordMin: s.PasswordMin, Passwords: passlist.New(),
-			SignInRate:  auth.Rate{Burst: s.SignInBurst, Per: time.Minute},
-			MailRate:    auth.Rate{Burst: s.MailBurst, Per: 10 * time.Minute},
-			CodeRate:    auth.Rate{Burst: s.CodeBurst, Per: time.Minute},
-			RefreshRate: auth.Rate{Burst: s.RefreshBurst, Per: time.Minute},
-			TicketRate:  auth.Rate{Burst: s.TicketBurst, Per: time.Minute},
-			Standings:   a.standings, LocalLimiter: memory.NewLimiter(memory.LimiterConfig{}),
+			SignInRate:   auth.Rate{Burst: s.SignInBurst, Per: time.Minute},
+			MailRate:     auth.Rate{Burst: s.MailBurst, Per: 10 * time.Minute},
+			CodeRate:     auth.Rate{Burst: s.CodeBurst, Per: time.Minute},
+			RefreshRate:  auth.Rate{Burst: s.RefreshBurst, Per: time.Minute},
+			TicketRate:   auth.Rate{Burst: s.TicketBurst, Per: time.Minute},
+			LocalLimiter: memory.NewLimiter(memory.LimiterConfig{}),
 		},
 		Worker:    mail.WorkerConfig{SendTimeout: sendTimeout},
 		Templates: mail.TemplateConfig{Product: s.Product, From: s.MailFrom, FromName: s.MailFromName},
