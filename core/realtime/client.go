@@ -32,7 +32,7 @@ type client struct {
 	prev, next      *client
 
 	mu      sync.Mutex
-	rooms   []*member
+	rooms   []*occupant
 	held    *held              // messages for the end of a turn
 	busy    bool               // a command runs in a goroutine; others wait in waiting
 	format  uint8              // the place in hub.formats; it never changes
@@ -209,35 +209,35 @@ func (c *client) close(code int, reason string) {
 	c.conn.Close(code, socket.CloseReason(reason))
 }
 
-// member returns the connection's membership of a room, or nil. The room may be typed in
+// occupant returns the connection as it is in a room, or nil. The room may be typed in
 // another form than the one in which it is kept.
-func (c *client) member(room string) *member {
-	m := c.memberOf(room)
-	if m == nil {
+func (c *client) occupant(room string) *occupant {
+	o := c.occupantOf(room)
+	if o == nil {
 		if normal := c.hub.cfg.Chat.Normalize(room); normal != room {
-			m = c.memberOf(normal)
+			o = c.occupantOf(normal)
 		}
 	}
-	return m
+	return o
 }
 
-func (c *client) memberOf(room string) *member {
+func (c *client) occupantOf(room string) *occupant {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	for _, m := range c.rooms {
-		if m.room.name == room {
-			return m
+	for _, o := range c.rooms {
+		if o.room.name == room {
+			return o
 		}
 	}
 	return nil
 }
 
 func (c *client) message(ctx context.Context, cmd protocol.Command) (protocol.Answer, error) {
-	m := c.member(cmd.Room)
-	if m == nil {
+	o := c.occupant(cmd.Room)
+	if o == nil {
 		return protocol.Answer{}, ErrNotJoined
 	}
-	if m.room.crowded() {
+	if o.room.crowded() {
 		return protocol.Answer{}, ErrRoomBusy.RetryAfter(time.Second)
 	}
 	if int(c.inFlight.Add(1)) > c.hub.cfg.MaxWaiting {
@@ -245,7 +245,7 @@ func (c *client) message(ctx context.Context, cmd protocol.Command) (protocol.An
 		c.close(socket.CloseTooFast, "too many messages wait")
 		return protocol.Answer{}, nil
 	}
-	d := chat.Draft{Room: m.room.name, ClientID: cmd.ClientID, Author: c.user, Text: cmd.Text}
+	d := chat.Draft{Room: o.room.name, ClientID: cmd.ClientID, Author: c.user, Text: cmd.Text}
 	err := c.hub.cfg.Chat.Submit(ctx, d, func(s chat.Stored, err error) {
 		c.inFlight.Add(-1)
 		c.answer(cmd, protocol.Answer{Stored: s.Message}, err)
@@ -257,19 +257,19 @@ func (c *client) message(ctx context.Context, cmd protocol.Command) (protocol.An
 }
 
 func (c *client) typing(ctx context.Context, cmd protocol.Command) (protocol.Answer, error) {
-	m := c.member(cmd.Room)
-	if m == nil {
+	o := c.occupant(cmd.Room)
+	if o == nil {
 		return protocol.Answer{}, ErrNotJoined
 	}
-	if m.room.mayType(c.user, cmd.Typing) {
-		c.hub.publish(ctx, Signal{Kind: SignalTyping, Room: m.room.name, User: c.user, Typing: cmd.Typing})
+	if o.room.mayType(c.user, cmd.Typing) {
+		c.hub.publish(ctx, Signal{Kind: SignalTyping, Room: o.room.name, User: c.user, Typing: cmd.Typing})
 	}
 	return protocol.Answer{}, nil
 }
 
 func (c *client) history(ctx context.Context, cmd protocol.Command) (protocol.Answer, error) {
-	m := c.member(cmd.Room)
-	if m == nil {
+	o := c.occupant(cmd.Room)
+	if o == nil {
 		return protocol.Answer{}, ErrNotJoined
 	}
 	r := chat.Range{Limit: int(cmd.Limit), Newest: cmd.After == nil}
@@ -279,16 +279,16 @@ func (c *client) history(ctx context.Context, cmd protocol.Command) (protocol.An
 	if cmd.Before != nil {
 		r.Before = *cmd.Before
 	}
-	p, err := c.hub.cfg.Chat.History(ctx, c.user, m.room.name, r)
+	p, err := c.hub.cfg.Chat.History(ctx, c.user, o.room.name, r)
 	return protocol.Answer{Messages: p.Messages, More: p.More}, err
 }
 
 func (c *client) presence(ctx context.Context, cmd protocol.Command) (protocol.Answer, error) {
-	m := c.member(cmd.Room)
-	if m == nil {
+	o := c.occupant(cmd.Room)
+	if o == nil {
 		return protocol.Answer{}, ErrNotJoined
 	}
-	users, count, err := c.hub.cfg.Presence.List(ctx, c.hub.cfg.Now(), m.room.name, c.hub.cfg.PresenceLimit)
+	users, count, err := c.hub.cfg.Presence.List(ctx, c.hub.cfg.Now(), o.room.name, c.hub.cfg.PresenceLimit)
 	members := make([]protocol.Data, len(users))
 	for i, u := range users {
 		members[i] = protocol.UserData(u)
@@ -299,8 +299,8 @@ func (c *client) presence(ctx context.Context, cmd protocol.Command) (protocol.A
 // join subscribes first, then reads, and only then lets live messages through, so that there
 // is no window between what was read and what comes. Joining again reads again.
 func (c *client) join(ctx context.Context, cmd protocol.Command) (none protocol.Answer, err error) {
-	m := c.member(cmd.Room)
-	if m == nil {
+	o := c.occupant(cmd.Room)
+	if o == nil {
 		c.mu.Lock()
 		full := len(c.rooms) >= c.hub.cfg.MaxRooms
 		c.mu.Unlock()
@@ -308,55 +308,55 @@ func (c *client) join(ctx context.Context, cmd protocol.Command) (none protocol.
 			return none, ErrTooManyRooms
 		}
 	}
-	fresh := m == nil
+	fresh := o == nil
 	if fresh {
 		if cmd.Room, err = c.hub.cfg.Chat.Resolve(ctx, cmd.Room); err != nil {
 			return none, err
 		}
 		// Listening comes first: whoever is taken out of the room from here on is found.
-		if m, err = c.hub.enter(ctx, c, cmd.Room); err != nil {
+		if o, err = c.hub.enter(ctx, c, cmd.Room); err != nil {
 			return none, err
 		}
 	}
 	back := func(err error) (protocol.Answer, error) {
 		if fresh {
-			c.hub.exit(ctx, m)
+			c.hub.exit(ctx, o)
 		} else {
-			m.resume()
+			o.resume()
 		}
 		return none, err
 	}
-	if err := c.hub.cfg.Chat.Join(ctx, c.user, m.room.name); err != nil {
+	if err := c.hub.cfg.Chat.Join(ctx, c.user, o.room.name); err != nil {
 		return back(err)
 	}
-	m.pause()
+	o.pause()
 	for {
-		page, err := c.read(ctx, m.room.name, cmd.Since, m.room.seen())
+		page, err := c.read(ctx, o.room.name, cmd.Since, o.room.seen())
 		if err != nil {
 			return back(err)
 		}
 		var ack collected
-		c.speaks().Answer(&ack, cmd, protocol.Answer{Room: m.room.name, Seq: page.Last, Recovered: page.Recovered, Messages: page.Messages})
-		if m.goLive(page.Last, ack) {
+		c.speaks().Answer(&ack, cmd, protocol.Answer{Room: o.room.name, Seq: page.Last, Recovered: page.Recovered, Messages: page.Messages})
+		if o.goLive(page.Last, ack) {
 			break
 		}
 		// Something was delivered meanwhile that is neither in the page nor pending: read again.
 	}
 	c.mu.Lock()
-	removed := m.removed
+	removed := o.removed
 	c.mu.Unlock()
 	if removed {
 		// The membership that was stored a moment ago must not outlive the removal.
-		if err := c.hub.cfg.Chat.Leave(ctx, c.user.ID, m.room.name); err != nil {
+		if err := c.hub.cfg.Chat.Leave(ctx, c.user.ID, o.room.name); err != nil {
 			return none, err
 		}
 		return none, ErrRemoved
 	}
 	if fresh {
-		m.entered(ctx)
+		o.entered(ctx)
 	}
 	if c.gone.Load() {
-		c.hub.exit(ctx, m) // Disconnected may have come before the membership was there
+		c.hub.exit(ctx, o) // Disconnected may have come before the membership was there
 	}
 	return none, nil
 }
@@ -375,12 +375,12 @@ func (c *client) read(ctx context.Context, room string, since *uint64, seen uint
 }
 
 func (c *client) leave(ctx context.Context, cmd protocol.Command) (protocol.Answer, error) {
-	m := c.member(cmd.Room)
-	if m == nil {
+	o := c.occupant(cmd.Room)
+	if o == nil {
 		return protocol.Answer{}, nil
 	}
-	c.hub.exit(ctx, m)
-	return protocol.Answer{}, c.hub.cfg.Chat.Leave(ctx, c.user.ID, m.room.name)
+	c.hub.exit(ctx, o)
+	return protocol.Answer{}, c.hub.cfg.Chat.Leave(ctx, c.user.ID, o.room.name)
 }
 
 func (c *client) healthCheck(_ context.Context, cmd protocol.Command) (protocol.Answer, error) {
@@ -395,14 +395,14 @@ func (c *client) Disconnected() {
 		return
 	}
 	c.mu.Lock()
-	rooms := append([]*member(nil), c.rooms...)
+	rooms := append([]*occupant(nil), c.rooms...)
 	c.mu.Unlock()
 	if len(rooms) > 0 {
 		// Leaving tells other nodes, which may take a while. It begins before the connection is forgotten: once all are, a hub
 		// that drains stops, and begins nothing any more.
 		c.hub.background(func(ctx context.Context) {
-			for _, m := range rooms {
-				c.hub.exit(ctx, m)
+			for _, o := range rooms {
+				c.hub.exit(ctx, o)
 			}
 		})
 	}

@@ -8,17 +8,17 @@ import (
 )
 
 const (
-	// chunk is how many places of a room a worker takes at a time.
+	// chunk is how many slots of a room a worker takes at a time.
 	chunk = 64
-	// large is how many places a room has at least for whose delivery other workers are woken: with fewer, that costs more than
+	// large is how many slots a room has at least for whose delivery other workers are woken: with fewer, that costs more than
 	// it saves.
 	large = 512
 )
 
-// delivery is one thing that all members of a room get: messages that follow each other in its sequence, or an event.
+// delivery is one thing that all occupants of a room get: messages that follow each other in its sequence, or an event.
 //
-// Whoever begins it takes chunks of members, and so do workers that have no room to run. It ends when all chunks are
-// done, and only then the room goes on. So each member gets what the room has in one order.
+// Whoever begins it takes chunks of occupants, and so do workers that have no room to run. It ends when all chunks are
+// done, and only then the room goes on. So each occupant gets what the room has in one order.
 type delivery struct {
 	room *room
 	row  row       // messages; empty for an event
@@ -29,9 +29,9 @@ type delivery struct {
 	// joined, which costs less than to deliver each of them sooner; only when no more fit into one write help is of use again.
 	alone bool
 
-	given, writes atomic.Uint64 // messages that members were given, and the writes by which
+	given, writes atomic.Uint64 // messages that occupants were given, and the writes by which
 
-	next    atomic.Int64 // the first place that nobody has taken
+	next    atomic.Int64 // the first slot that nobody has taken
 	helpers int          // under runQueue.mu
 }
 
@@ -42,15 +42,15 @@ func (r *room) delivery() *delivery {
 	return d
 }
 
-// run serves every member, and reports whether one was given messages. Who joins or leaves meanwhile may or may not
+// run serves every occupant, and reports whether one was given messages. Who joins or leaves meanwhile may or may not
 // be served.
 func (d *delivery) run() bool {
 	h := d.room.hub
-	var some [chunk]*member
-	n, places := d.take(&some)
-	shared := places >= large && h.cfg.Workers > 1 && !d.alone
+	var some [chunk]*occupant
+	n, slots := d.take(&some)
+	shared := slots >= large && h.cfg.Workers > 1 && !d.alone
 	if shared {
-		h.queue.share(d, min(h.cfg.Workers-1, (places-1)/chunk))
+		h.queue.share(d, min(h.cfg.Workers-1, (slots-1)/chunk))
 	}
 	for ; n > 0; n, _ = d.take(&some) {
 		d.serve(some[:n])
@@ -68,9 +68,9 @@ func (d *delivery) run() bool {
 	return given > 0
 }
 
-// help serves members until none is left, or a room waits for a worker.
+// help serves occupants until none is left, or a room waits for a worker.
 func (d *delivery) help(q *runQueue) {
-	var some [chunk]*member
+	var some [chunk]*occupant
 	for !q.waits() {
 		n, _ := d.take(&some)
 		if n == 0 {
@@ -82,29 +82,29 @@ func (d *delivery) help(q *runQueue) {
 	q.leave(d)
 }
 
-// take copies the members of the next chunk. It returns how many places that are, of how many.
-func (d *delivery) take(some *[chunk]*member) (n, places int) {
+// take copies the occupants of the next chunk. It returns how many slots that are, of how many.
+func (d *delivery) take(some *[chunk]*occupant) (n, slots int) {
 	at := int(d.next.Add(chunk)) - chunk
 	r := d.room
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if at < len(r.members) {
-		n = copy(some[:], r.members[at:])
+	if at < len(r.occupants) {
+		n = copy(some[:], r.occupants[at:])
 	}
-	return n, len(r.members)
+	return n, len(r.occupants)
 }
 
-// serve gives members what is theirs of the delivery.
-func (d *delivery) serve(members []*member) {
+// serve gives occupants what is theirs of the delivery.
+func (d *delivery) serve(occupants []*occupant) {
 	var given, writes int // counted once a chunk
-	for _, m := range members {
+	for _, o := range occupants {
 		switch {
-		case m == nil:
+		case o == nil:
 		case d.row.messages != nil:
-			n, by := d.messages(m)
+			n, by := d.messages(o)
 			given, writes = given+n, writes+by
 		default:
-			d.event(m)
+			d.event(o)
 		}
 	}
 	if given > 0 {
@@ -113,16 +113,16 @@ func (d *delivery) serve(members []*member) {
 	}
 }
 
-// messages gives a member those that it has not, by one write where it has everything before them and nothing of them.
+// messages gives an occupant those that it has not, by one write where it has everything before them and nothing of them.
 // It returns how many it gave, and by how many writes; those of what is held are counted when it leaves.
-func (d *delivery) messages(m *member) (given, writes int) {
-	c, row := m.client, &d.row
+func (d *delivery) messages(o *occupant) (given, writes int) {
+	c, row := o.client, &d.row
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	switch {
-	case m.left, m.early:
-	case m.live && m.last < row.first:
-		m.last = row.last
+	case o.left, o.early:
+	case o.live && o.last < row.first:
+		o.last = row.last
 		if f := row.of(c); f != nil {
 			given, writes = len(row.messages), d.send(c, f)
 		}
@@ -131,15 +131,15 @@ func (d *delivery) messages(m *member) (given, writes int) {
 			seq := row.first + uint64(i)
 			switch f := row.messages[i].of(c); {
 			case f == nil:
-			case !m.live:
-				m.pending = append(m.pending, pendingFrame{seq, f})
-			case seq > m.last:
-				m.last = seq
+			case !o.live:
+				o.pending = append(o.pending, pendingFrame{seq, f})
+			case seq > o.last:
+				o.last = seq
 				writes += d.send(c, f)
 				given++
 			}
 		}
-		if len(m.pending) > c.hub.cfg.MaxBacklog {
+		if len(o.pending) > c.hub.cfg.MaxBacklog {
 			c.close(socket.CloseSlow, "joining took too long")
 		}
 	}
@@ -164,9 +164,9 @@ const (
 	others    audience = true // all but the user it is about; and it may be shed
 )
 
-// event gives it to a member who is not about to read.
-func (d *delivery) event(m *member) {
-	c := m.client
+// event gives it to an occupant who is not about to read.
+func (d *delivery) event(o *occupant) {
+	c := o.client
 	if d.to == others && c.user.ID == d.one[0].event.User.ID {
 		return
 	}
@@ -176,7 +176,7 @@ func (d *delivery) event(m *member) {
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if m.live && !m.left {
+	if o.live && !o.left {
 		c.sendNow(f, d.to == others)
 	}
 }

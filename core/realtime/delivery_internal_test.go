@@ -20,7 +20,7 @@ func TestADeliveryThatIsOverKeepsNothing(t *testing.T) {
 		made = append(made, d)
 		return d
 	}
-	r := &room{hub: h, name: "hall", members: make([]*member, large)}
+	r := &room{hub: h, name: "hall", occupants: make([]*occupant, large)}
 	r.broadcast(protocol.Outgoing{Room: "hall", User: chat.Author{ID: "ada"}}, others)
 	r.send([]Signal{{Message: chat.Message{Seq: 1}}, {Message: chat.Message{Seq: 2}}}, nil)
 	assert.NotEmpty(t, made)
@@ -46,7 +46,7 @@ func TestATurnThatIsOverKeepsNothing(t *testing.T) {
 	var turn turn
 	for _, name := range []string{"a", "b"} {
 		r := &room{hub: h, name: name, known: true}
-		r.members = []*member{{client: c, room: r, live: true}}
+		r.occupants = []*occupant{{client: c, room: r, live: true}}
 		r.inbox = []Signal{{Kind: SignalMessage, Room: name, Message: chat.Message{Seq: 1}}}
 		turn.rooms[turn.n] = r
 		turn.n++

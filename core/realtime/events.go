@@ -139,8 +139,8 @@ func events(own []Event, sends []protocol.ServerEvent) (*protocol.Schema, map[st
 
 // handle calls Handle.
 func (e Event) handle(ctx context.Context, c *client, cmd protocol.Command) (a protocol.Answer, err error) {
-	m := c.member(cmd.Room)
-	if m == nil {
+	o := c.occupant(cmd.Room)
+	if o == nil {
 		return a, ErrNotJoined
 	}
 	defer func() {
@@ -153,7 +153,7 @@ func (e Event) handle(ctx context.Context, c *client, cmd protocol.Command) (a p
 	if data == nil {
 		data = protocol.Data{}
 	}
-	a.Data, err = e.Handle(ctx, Call{User: c.user, Room: m.room.name, Data: data, hub: c.hub})
+	a.Data, err = e.Handle(ctx, Call{User: c.user, Room: o.room.name, Data: data, hub: c.hub})
 	if err == nil {
 		if unfit := cmd.Schema().Ack.Fits(a.Data); unfit != nil {
 			err = fault.Wrap(fault.Internal, fmt.Errorf("the answer does not fit: %w", unfit))

@@ -4,7 +4,7 @@
 // The [Hub] stands behind every transport (package socket) and every wire format.
 //
 // The way of a message: the hub's [socket.Receiver] decodes and checks it, chat.Service commits
-// it, its sender gets the ack, and [Fanout] hands it to every node that has members. There
+// it, its sender gets the ack, and [Fanout] hands it to every node that has connections in the room. There
 // the room delivers in the order of the sequence; one encoded [socket.Frame] serves all receivers.
 package realtime
 
@@ -490,7 +490,7 @@ type runQueue struct {
 	ready  sync.Cond // there is a room to run, or a delivery to help with
 	left   sync.Cond // the last helper has left a delivery
 	rooms  []*room
-	shared []*delivery // those of which members may be left
+	shared []*delivery // those of which occupants may be left
 	closed bool
 }
 

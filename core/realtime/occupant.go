@@ -6,11 +6,13 @@ import (
 	"github.com/parley-chat/parley/core/socket"
 )
 
-// member is one connection in one room. There are many, so it is kept small.
-type member struct {
+// occupant is one connection in one room. There are many, so it is kept small.
+//
+// A member is somebody else: a user who has joined a room (chat.Members), connected or not.
+type occupant struct {
 	client  *client
 	room    *room
-	slot    int32 // in room.members, under room.mu
+	slot    int32 // in room.occupants, under room.mu
 	counted bool  // in room.users, under room.presence
 
 	// Under client.mu:
@@ -27,8 +29,8 @@ type pendingFrame struct {
 	frame *socket.Frame
 }
 
-// enter makes a connection a member that is not live yet, and follows the room.
-func (h *Hub) enter(ctx context.Context, c *client, name string) (*member, error) {
+// enter makes a connection an occupant that is not live yet, and follows the room.
+func (h *Hub) enter(ctx context.Context, c *client, name string) (*occupant, error) {
 	h.mu.Lock()
 	r := h.pinned(name)
 	h.mu.Unlock()
@@ -45,84 +47,84 @@ func (h *Hub) enter(ctx context.Context, c *client, name string) (*member, error
 		return nil, err
 	}
 
-	m := &member{client: c, room: r, early: true}
+	o := &occupant{client: c, room: r, early: true}
 	r.mu.Lock()
 	if n := len(r.free); n > 0 {
-		m.slot = r.free[n-1]
+		o.slot = r.free[n-1]
 		r.free = r.free[:n-1]
-		r.members[m.slot] = m
+		r.occupants[o.slot] = o
 	} else {
-		m.slot = int32(len(r.members))
-		r.members = append(r.members, m)
+		o.slot = int32(len(r.occupants))
+		r.occupants = append(r.occupants, o)
 	}
 	r.mu.Unlock()
 	c.mu.Lock()
-	c.rooms = append(c.rooms, m)
+	c.rooms = append(c.rooms, o)
 	c.mu.Unlock()
-	return m, nil
+	return o, nil
 }
 
 // exit ends a membership. Only the first call counts.
-func (h *Hub) exit(ctx context.Context, m *member) {
-	if h.detach(m, false) {
-		m.exited(ctx)
-		m.room.release(ctx)
+func (h *Hub) exit(ctx context.Context, o *occupant) {
+	if h.detach(o, false) {
+		o.exited(ctx)
+		o.room.release(ctx)
 	}
 }
 
 // detach makes sure that nothing more of the room reaches the connection. Only the first call returns
 // true; whoever gets it must see to it that exited and release are called. It does not wait.
-func (h *Hub) detach(m *member, removed bool) bool {
-	c, r := m.client, m.room
+func (h *Hub) detach(o *occupant, removed bool) bool {
+	c, r := o.client, o.room
 	c.mu.Lock()
-	if m.left {
+	if o.left {
 		c.mu.Unlock()
 		return false
 	}
 	c.letGo(nil) // before whatever tells the client that it has left
-	m.left, m.removed, m.pending = true, removed, nil
+	o.left, o.removed, o.pending = true, removed, nil
 	for i := range c.rooms {
-		if c.rooms[i] == m {
+		if c.rooms[i] == o {
 			c.rooms = append(c.rooms[:i], c.rooms[i+1:]...)
 			break
 		}
 	}
 	c.mu.Unlock()
 	r.mu.Lock()
-	r.members[m.slot] = nil
-	r.free = append(r.free, m.slot)
+	r.occupants[o.slot] = nil
+	r.free = append(r.free, o.slot)
 	r.mu.Unlock()
 	return true
 }
 
-// pause makes messages pend, while a member reads, for the first time or again.
-func (m *member) pause() {
-	m.client.mu.Lock()
-	m.client.letGo(nil) // what pends comes behind it
-	m.live, m.early = false, false
-	m.client.mu.Unlock()
+// pause makes messages pend, while an occupant reads, for the first time or again.
+func (o *occupant) pause() {
+	o.client.mu.Lock()
+	o.client.letGo(nil) // what pends comes behind it
+	o.live, o.early = false, false
+	o.client.mu.Unlock()
 }
 
 // resume lets pending messages through without a page.
-func (m *member) resume() {
-	m.client.mu.Lock()
-	defer m.client.mu.Unlock()
-	m.flush()
+func (o *occupant) resume() {
+	o.client.mu.Lock()
+	defer o.client.mu.Unlock()
+	o.flush()
 }
 
 // goLive sends the ack, then what came meanwhile, and lets live messages through: last is where
 // the page that the ack holds ends. It reports false, and does nothing, if a message that this
 // node has delivered is neither in the page nor pending.
-func (m *member) goLive(last uint64, ack []*socket.Frame) bool {
-	r, c := m.room, m.client
+func (o *occupant) goLive(last uint64, ack []*socket.Frame) bool {
+	r, c := o.room, o.client
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if m.left {
+	if o.left {
 		return true
 	}
-	// What was delivered since the member reads is pending, or on its way to it. What was not
+	// What was delivered since the occupant reads is pending, or on its way to it. What was not
 	// delivered to anybody must be in the page.
 	if r.known && last < r.floor {
 		return false
@@ -133,27 +135,27 @@ func (m *member) goLive(last uint64, ack []*socket.Frame) bool {
 		r.schedule() // signals that came before are held
 	}
 	c.sendAll(ack)
-	m.last = last
-	m.flush()
+	o.last = last
+	o.flush()
 	return true
 }
 
 // flush sends what pends, several messages in one write, under client.mu.
-func (m *member) flush() {
+func (o *occupant) flush() {
 	var frames []*socket.Frame
 	size := 0
-	for _, p := range m.pending {
-		if p.seq <= m.last {
+	for _, p := range o.pending {
+		if p.seq <= o.last {
 			continue
 		}
-		m.last = p.seq
-		if size += p.frame.Len(); size > m.client.hub.cfg.MaxWrite {
-			m.client.sendAll(frames)
+		o.last = p.seq
+		if size += p.frame.Len(); size > o.client.hub.cfg.MaxWrite {
+			o.client.sendAll(frames)
 			frames, size = nil, p.frame.Len()
 		}
 		frames = append(frames, p.frame)
 	}
-	m.client.sendAll(frames)
-	m.pending = nil
-	m.live = true
+	o.client.sendAll(frames)
+	o.pending = nil
+	o.live = true
 }

@@ -124,18 +124,18 @@ func (h *Hub) pinned(name string) *room {
 	return r
 }
 
-// entered counts the member's user, and says so where it is the first connection anywhere.
-func (m *member) entered(ctx context.Context) {
-	r, who := m.room, m.client.user
+// entered counts the occupant's user, and says so where it is the first connection anywhere.
+func (o *occupant) entered(ctx context.Context) {
+	r, who := o.room, o.client.user
 	r.presence.Lock()
 	defer r.presence.Unlock()
-	m.client.mu.Lock()
-	left := m.left
-	m.client.mu.Unlock()
+	o.client.mu.Lock()
+	left := o.left
+	o.client.mu.Unlock()
 	if left {
 		return // exited was, or will be, called without effect
 	}
-	m.counted = true
+	o.counted = true
 	r.users[who.ID]++
 	if r.users[who.ID] > 1 {
 		return
@@ -174,14 +174,14 @@ func (r *room) doubt(ctx context.Context, who chat.Author) {
 }
 
 // exited is the opposite of entered.
-func (m *member) exited(ctx context.Context) {
-	r, who := m.room, m.client.user
+func (o *occupant) exited(ctx context.Context) {
+	r, who := o.room, o.client.user
 	r.presence.Lock()
 	defer r.presence.Unlock()
-	if !m.counted {
+	if !o.counted {
 		return
 	}
-	m.counted = false
+	o.counted = false
 	if r.users[who.ID]--; r.users[who.ID] > 0 {
 		return
 	}
@@ -426,11 +426,11 @@ func (r *room) present() []chat.Author {
 	var several map[user.ID]struct{}
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	for _, m := range r.members {
-		if m == nil || !m.counted {
+	for _, o := range r.occupants {
+		if o == nil || !o.counted {
 			continue
 		}
-		who := m.client.user
+		who := o.client.user
 		if r.users[who.ID] > 1 {
 			if _, there := several[who.ID]; there {
 				continue

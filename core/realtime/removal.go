@@ -47,18 +47,18 @@ func (h *Hub) Remove(ctx context.Context, room string, id user.ID) error {
 
 // remove takes the connections of a user out of the room. It does not wait for other nodes.
 func (r *room) remove(who chat.Author) {
-	var out []*member
-	r.each(func(m *member) {
-		if m.client.user.ID == who.ID && r.hub.detach(m, true) {
-			out = append(out, m)
+	var out []*occupant
+	r.each(func(o *occupant) {
+		if o.client.user.ID == who.ID && r.hub.detach(o, true) {
+			out = append(out, o)
 		}
 	})
-	for _, m := range out {
-		e := r.about(protocol.EventMembership, m.client.user, protocol.Data{"role": nil})
-		if f := m.client.speaks().Event(e); f != nil {
-			m.client.mu.Lock()
-			m.client.send(f, false)
-			m.client.mu.Unlock()
+	for _, o := range out {
+		e := r.about(protocol.EventMembership, o.client.user, protocol.Data{"role": nil})
+		if f := o.client.speaks().Event(e); f != nil {
+			o.client.mu.Lock()
+			o.client.send(f, false)
+			o.client.mu.Unlock()
 		}
 	}
 	if len(out) == 0 {
@@ -66,8 +66,8 @@ func (r *room) remove(who chat.Author) {
 	}
 	// Telling other nodes may take a while. A hub that has stopped tells nobody: its lease ends.
 	r.hub.background(func(ctx context.Context) {
-		for _, m := range out {
-			m.exited(ctx)
+		for _, o := range out {
+			o.exited(ctx)
 			r.release(ctx)
 		}
 	})
@@ -109,8 +109,8 @@ func (h *Hub) askAgain(ctx context.Context) {
 	}
 	for _, r := range rooms {
 		asked := map[user.ID]struct{}{}
-		r.each(func(m *member) {
-			who := m.client.user
+		r.each(func(o *occupant) {
+			who := o.client.user
 			if _, done := asked[who.ID]; done {
 				return
 			}

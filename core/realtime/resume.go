@@ -22,8 +22,8 @@ type Place struct {
 
 // resumed is one room of a client that goes on where it was.
 type resumed struct {
-	member *member
-	at     uint64 // the client has everything up to here
+	occupant *occupant
+	at       uint64 // the client has everything up to here
 }
 
 // Resume puts a connection that has just been accepted, and that is in no room, back into the rooms in
@@ -55,7 +55,7 @@ func (h *Hub) Resume(ctx context.Context, receiver socket.Receiver, places []Pla
 	rooms, err := h.resume(ctx, c, places)
 	if err != nil {
 		for _, r := range rooms {
-			h.exit(ctx, r.member)
+			h.exit(ctx, r.occupant)
 		}
 		c.mu.Lock()
 		waiting := len(c.waiting) > 0
@@ -78,21 +78,21 @@ func (h *Hub) resume(ctx context.Context, c *client, places []Place) (rooms []re
 		if err != nil {
 			return rooms, err
 		}
-		if name != p.Room || c.memberOf(name) != nil {
+		if name != p.Room || c.occupantOf(name) != nil {
 			return rooms, ErrNotResumed
 		}
 		// Listening comes first: whoever is taken out of the room from here on is found.
-		m, err := h.enter(ctx, c, name)
+		o, err := h.enter(ctx, c, name)
 		if err != nil {
 			return rooms, err
 		}
-		rooms = append(rooms, resumed{m, p.Seq})
+		rooms = append(rooms, resumed{o, p.Seq})
 	}
 	if err := h.stillMember(ctx, c, places); err != nil {
 		return rooms, err
 	}
 	for _, r := range rooms {
-		name := r.member.room.name
+		name := r.occupant.room.name
 		switch err := h.cfg.Chat.May(ctx, c.user, chat.ActionJoin, name); {
 		case fault.KindOf(err) == fault.Forbidden:
 			return rooms, ErrNotResumed
@@ -100,7 +100,7 @@ func (h *Hub) resume(ctx context.Context, c *client, places []Place) (rooms []re
 			return rooms, err
 		}
 		h.counts.pages.Add(1)
-		page, err := h.cfg.Chat.Since(ctx, name, r.at, r.member.room.seen())
+		page, err := h.cfg.Chat.Since(ctx, name, r.at, r.occupant.room.seen())
 		if err != nil {
 			return rooms, err
 		}
@@ -109,7 +109,7 @@ func (h *Hub) resume(ctx context.Context, c *client, places []Place) (rooms []re
 		}
 	}
 	c.mu.Lock()
-	left := slices.ContainsFunc(rooms, func(r resumed) bool { return r.member.left })
+	left := slices.ContainsFunc(rooms, func(r resumed) bool { return r.occupant.left })
 	c.mu.Unlock()
 	if left {
 		return rooms, ErrNotResumed
@@ -143,7 +143,7 @@ func (h *Hub) stillMember(ctx context.Context, c *client, places []Place) error 
 func (c *client) catchUp(rooms []resumed) {
 	for _, r := range rooms {
 		if err := c.catchUpIn(r); err != nil {
-			c.hub.cfg.Log.Warn("a client that came back could not be told what it missed", "room", r.member.room.name, "user", c.user.ID, "error", err)
+			c.hub.cfg.Log.Warn("a client that came back could not be told what it missed", "room", r.occupant.room.name, "user", c.user.ID, "error", err)
 			// It comes back by itself, to where it is now.
 			c.close(socket.CloseTryAgainLater, "missed messages cannot be read")
 			return
@@ -155,11 +155,11 @@ func (c *client) catchUp(rooms []resumed) {
 }
 
 func (c *client) catchUpIn(r resumed) error {
-	m := r.member
-	name := m.room.name
+	o := r.occupant
+	name := o.room.name
 	paused := false
 	for !c.gone.Load() {
-		page, err := c.missed(name, r.at, m.room.seen())
+		page, err := c.missed(name, r.at, o.room.seen())
 		switch {
 		case err != nil:
 			return err
@@ -168,12 +168,12 @@ func (c *client) catchUpIn(r resumed) error {
 		}
 		frames := make([]*socket.Frame, 0, len(page.Messages))
 		for _, msg := range page.Messages {
-			if f := c.speaks().Event(m.room.messageEvent(msg)); f != nil {
+			if f := c.speaks().Event(o.room.messageEvent(msg)); f != nil {
 				frames = append(frames, f)
 			}
 		}
 		if paused && !page.More {
-			if m.goLive(page.Last, frames) {
+			if o.goLive(page.Last, frames) {
 				break
 			}
 			continue // something was delivered meanwhile that is neither in the page nor pending: read again
@@ -189,15 +189,15 @@ func (c *client) catchUpIn(r resumed) error {
 		}
 		if !page.More {
 			// From here on live messages pend. What came until now is read once more.
-			m.pause()
+			o.pause()
 			paused = true
 		}
 	}
 	ctx, cancel := context.WithTimeout(c.hub.working, c.hub.cfg.CommandTimeout)
 	defer cancel()
-	m.entered(ctx)
+	o.entered(ctx)
 	if c.gone.Load() {
-		c.hub.exit(ctx, m) // Disconnected may have come before the user was present
+		c.hub.exit(ctx, o) // Disconnected may have come before the user was present
 	}
 	return nil
 }

@@ -11,14 +11,14 @@ import (
 	"github.com/parley-chat/parley/core/user"
 )
 
-// room is a room's members on this node, and where its delivery stands.
+// room is a room's occupants on this node, and where its delivery stands.
 //
 // Locks are taken in this order: life, presence, mu, then hub.mu or client.mu.
 type room struct {
 	hub  *Hub
 	name string
 
-	refs     int   // members and joiners, under hub.mu; at 0 the room is let go
+	refs     int   // occupants and joiners, under hub.mu; at 0 the room is let go
 	life     latch // held over Follow and Unfollow, so that they cannot overtake each other
 	followed bool  // under life
 
@@ -32,19 +32,19 @@ type room struct {
 	rumours             // under mu
 
 	mu        sync.Mutex
-	members   []*member // nil where somebody left
-	free      []int32   // those places
-	inbox     []Signal  // waits for delivery
-	scheduled bool      // in the run queue, or running
-	known     bool      // last counts: somebody has read the room since it is followed
-	last      uint64    // the sequence that is, or was, delivered to all members here
-	floor     uint64    // up to here, last has moved without a delivery
+	occupants []*occupant // nil where somebody left
+	free      []int32     // those slots
+	inbox     []Signal    // waits for delivery
+	scheduled bool        // in the run queue, or running
+	known     bool        // last counts: somebody has read the room since it is followed
+	last      uint64      // the sequence that is, or was, delivered to all occupants here
+	floor     uint64      // up to here, last has moved without a delivery
 	held      map[uint64]Signal
 	filling   bool
 	typing    map[user.ID]*typist
 }
 
-// release lets the room go with its last member.
+// release lets the room go with its last occupant.
 func (r *room) release(ctx context.Context) {
 	h := r.hub
 	h.mu.Lock()
@@ -69,7 +69,7 @@ func (r *room) release(ctx context.Context) {
 		}
 	}
 	r.mu.Lock()
-	// From here on signals may be missed: the next member begins anew.
+	// From here on signals may be missed: the next occupant begins anew.
 	r.known, r.last, r.floor, r.inbox = false, 0, 0, nil
 	clear(r.held)
 	r.rumours = rumours{listing: r.listing}
@@ -145,7 +145,7 @@ func (r *room) run(t *turn) {
 	r.mu.Unlock()
 }
 
-// comesOrGoes tells the members who has joined or left.
+// comesOrGoes tells the occupants who has joined or left.
 func (r *room) comesOrGoes(s *Signal) {
 	if s.Kind == SignalJoined {
 		r.tell(protocol.EventJoined, s.User, protocol.Data{})
@@ -184,7 +184,7 @@ func (r *room) messages(signals []Signal, t *turn) int {
 		}
 		n++
 	}
-	// The sequence moves before the first member gets the message: whoever joins from now on
+	// The sequence moves before the first occupant gets the message: whoever joins from now on
 	// reads a page that reaches to it.
 	r.last = signals[n-1].Message.Seq
 	r.mu.Unlock()
@@ -297,9 +297,9 @@ func (r *room) hole() (after, before uint64, open bool) {
 	return r.last, before, true
 }
 
-// giveUp goes on behind a hole that cannot be filled, and tells the members to read again.
+// giveUp goes on behind a hole that cannot be filled, and tells the occupants to read again.
 func (r *room) giveUp(before uint64) {
-	r.hub.cfg.Log.Warn("messages are missing; members read again", "room", r.name, "before", before)
+	r.hub.cfg.Log.Warn("messages are missing; the connections here read the room again", "room", r.name, "before", before)
 	r.mu.Lock()
 	if before > r.last {
 		r.last = before - 1
@@ -322,24 +322,24 @@ func (r *room) tell(event string, who chat.Author, data protocol.Data) {
 	r.broadcast(r.about(event, who, data), others)
 }
 
-// each calls f for every member, without holding the room's lock. Who joins or leaves
+// each calls f for every occupant, without holding the room's lock. Who joins or leaves
 // meanwhile may or may not be called for.
-func (r *room) each(f func(*member)) {
-	var some [128]*member
+func (r *room) each(f func(*occupant)) {
+	var some [128]*occupant
 	for at := 0; ; {
 		r.mu.Lock()
 		n := 0
-		if at < len(r.members) {
-			n = copy(some[:], r.members[at:])
+		if at < len(r.occupants) {
+			n = copy(some[:], r.occupants[at:])
 		}
 		r.mu.Unlock()
 		if n == 0 {
 			return
 		}
 		at += n
-		for _, m := range some[:n] {
-			if m != nil {
-				f(m)
+		for _, o := range some[:n] {
+			if o != nil {
+				f(o)
 			}
 		}
 	}

@@ -10,41 +10,41 @@ import (
 )
 
 // A signal that says who has joined or left may be lost: the server was away, or this node did not hear it for a while. So each node
-// remembers who is present as far as the members here were told. It compares that with Presence each time that it compares
-// the room. It tells the members here what they missed. It publishes nothing, since other nodes may have heard the signal.
+// remembers who is present as far as the occupants here were told. It compares that with Presence each time that it compares
+// the room. It tells the occupants here what they missed. It publishes nothing, since other nodes may have heard the signal.
 
 const (
-	// joinedAfter is for how many renewals Presence has somebody before the members here are told that they have joined: their own
+	// joinedAfter is for how many renewals Presence has somebody before the occupants here are told that they have joined: their own
 	// node has had the time to say so.
 	joinedAfter = checkEvery
-	// leftAfter is for how many renewals somebody is missed in Presence before the members here are told that they have left. It
+	// leftAfter is for how many renewals somebody is missed in Presence before the occupants here are told that they have left. It
 	// is longer than Presence takes to be right after it lost what it had, and than the end of a dead node takes to be told.
 	leftAfter = 2 * checkEvery
-	// mendedFor is for how many renewals a signal of what the members were told because it was missed is taken for one that
+	// mendedFor is for how many renewals a signal of what the occupants were told because it was missed is taken for one that
 	// comes late: a node that could not reach Presence says it when it can.
 	mendedFor = 10 * leftAfter
 )
 
-// rumours is who is present as far as the members here were told. All of it is under the room's mu.
+// rumours is who is present as far as the occupants here were told. All of it is under the room's mu.
 type rumours struct {
 	learned bool                    // told is known, or the room was too large for it
 	told    map[user.ID]chat.Author // nil where the room is so large that nobody is told
 	doubts  map[user.ID]doubt       // what differed from Presence when it was last looked at
-	mended  map[user.ID]doubt       // what the members were told because it was missed, and when
+	mended  map[user.ID]doubt       // what the occupants were told because it was missed, and when
 	listing int                     // looks under way
 	changes []Signal                // what was told while they are
 }
 
-// doubt is that Presence says otherwise than the members were told.
+// doubt is that Presence says otherwise than the occupants were told.
 type doubt struct {
 	there bool  // it says that they are present
 	since int64 // the tick when it was noticed
 }
 
-// signalMissed is a signal of the room to itself: what its members missed, joined if Typing is set, or else left.
+// signalMissed is a signal of the room to itself: what its occupants missed, joined if Typing is set, or else left.
 const signalMissed SignalKind = 255
 
-// note remembers what the members are told. It returns false for what they were told just now because it was missed: it comes late.
+// note remembers what the occupants are told. It returns false for what they were told just now because it was missed: it comes late.
 func (r *room) note(s *Signal) bool {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -75,7 +75,7 @@ func (r *room) noteMissed(s *Signal) {
 	r.keep(s)
 }
 
-// keep changes what the members were told, under mu.
+// keep changes what the occupants were told, under mu.
 func (r *room) keep(s *Signal) {
 	if r.listing > 0 {
 		r.changes = append(r.changes, Signal{Kind: s.Kind, User: s.User})
@@ -93,7 +93,7 @@ func change(who map[user.ID]chat.Author, s *Signal) {
 	}
 }
 
-// learn makes the first member's view of the room what Presence has, or nobody where it is away.
+// learn makes the first occupant's view of the room what Presence has, or nobody where it is away.
 func (r *room) learn(ctx context.Context, away bool) {
 	r.mu.Lock()
 	learned := r.learned
@@ -106,7 +106,7 @@ func (r *room) learn(ctx context.Context, away bool) {
 	}
 }
 
-// look compares what the members were told with what Presence has, and returns what they missed.
+// look compares what the occupants were told with what Presence has, and returns what they missed.
 func (r *room) look(ctx context.Context) (missed []Signal) {
 	h := r.hub
 	r.mu.Lock()
@@ -167,7 +167,7 @@ func (r *room) look(ctx context.Context) (missed []Signal) {
 	return missed
 }
 
-// catchUp tells the members here what they missed.
+// catchUp tells the occupants here what they missed.
 func (r *room) catchUp(ctx context.Context) {
 	missed := r.look(ctx)
 	r.mu.Lock()

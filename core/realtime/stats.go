@@ -13,14 +13,14 @@ type Stats struct {
 	Closes map[int]uint64
 	// Events is how many events of clients were understood, by name.
 	Events map[string]uint64
-	// Deliveries counts messages times the members that they were given to, and Writes the writes by which that was:
-	// messages that wait for a member share one.
+	// Deliveries counts messages times the connections that they were given to, and Writes the writes by which that was:
+	// messages that wait for a connection share one.
 	Deliveries, Writes uint64
 	// Holes is how often a message was missing in the live stream of a room, and was read from the store.
 	Holes uint64
 	// RecoveryPages is how many pages were read for clients that came back.
 	RecoveryPages uint64
-	// Rooms is how many rooms have members on this node.
+	// Rooms is how many rooms have occupants: connections of this node that are in them.
 	Rooms int
 	// QueuedBytes is how many bytes wait for readers who do not keep up.
 	QueuedBytes int

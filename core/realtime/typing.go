@@ -12,8 +12,8 @@ import (
 // typist is a user who types, or lately did.
 type typist struct {
 	user  chat.Author
-	until time.Time // members here believe that they type until then; zero if not
-	shown time.Time // when members were last told
+	until time.Time // occupants here believe that they type until then; zero if not
+	shown time.Time // when occupants were last told
 	sent  time.Time // when a connection of this node last said that they type
 	last  bool      // what it said last
 }
@@ -49,7 +49,7 @@ func (r *room) typist(who chat.Author) *typist {
 	return t
 }
 
-// typed notes that somebody types or has stopped, and tells the members where they do not know.
+// typed notes that somebody types or has stopped, and tells the occupants where they do not know.
 func (r *room) typed(who chat.Author, typing bool) {
 	now := r.hub.cfg.Now()
 	r.mu.Lock()
@@ -70,7 +70,7 @@ func (r *room) typed(who chat.Author, typing bool) {
 	}
 }
 
-// expireTyping tells the members who has stopped without saying so.
+// expireTyping tells the occupants who has stopped without saying so.
 func (r *room) expireTyping(now time.Time) {
 	var stopped []chat.Author
 	r.mu.Lock()
