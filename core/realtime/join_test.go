@@ -2,6 +2,8 @@ package realtime_test
 
 import (
 	"context"
+	"encoding/json"
+	"errors"
 	"fmt"
 	"sync"
 	"sync/atomic"
@@ -12,6 +14,7 @@ import (
 
 	"github.com/parley-chat/parley/adapters/memory"
 	"github.com/parley-chat/parley/core/chat"
+	"github.com/parley-chat/parley/core/fault"
 	"github.com/parley-chat/parley/core/realtime"
 	"github.com/parley-chat/parley/core/socket"
 	"github.com/parley-chat/parley/core/user"
@@ -123,4 +126,83 @@ func BenchmarkJoin(b *testing.B) {
 			}
 		})
 	}
+}
+
+func TestANewcomerGetsTheLastTen(t *testing.T) {
+	n := start(t, nil)
+	ada := n.connect("ada")
+	ada.join("hall")
+	for i := range 15 {
+		ada.say("hall", fmt.Sprint("m", i+1))
+	}
+	a := n.connect("bob").join("hall")
+	assert.EqualValues(t, 15, a.Seq)
+	require.Len(t, a.Messages, 10)
+	assert.EqualValues(t, 6, a.Messages[0].Seq)
+	assert.Equal(t, "m15", a.Messages[9].Text)
+}
+
+func TestComingBack(t *testing.T) {
+	n := start(t, nil)
+	ada := n.connect("ada")
+	ada.join("hall")
+	for range 150 {
+		ada.say("hall", "x")
+	}
+	for _, c := range []struct {
+		name      string
+		since     uint64
+		first, n  int
+		recovered bool
+	}{
+		{"a moment later", 148, 149, 2, true},
+		{"with nothing missed", 150, 0, 0, true},
+		{"with more than a page missed", 5, 6, 100, true},
+		{"from another life of the store", 1000, 0, 0, false},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			bob := n.connect("bob")
+			bob.t = t
+			a := bob.join("hall", c.since)
+			assert.EqualValues(t, 150, a.Seq)
+			assert.Equal(t, c.recovered, a.Recovered)
+			require.Len(t, a.Messages, c.n)
+			if c.n > 0 {
+				assert.EqualValues(t, c.first, a.Messages[0].Seq)
+			}
+			if c.n == 100 {
+				v := bob.ask("history", map[string]any{"room": "hall", "after": 105})
+				var h struct {
+					Messages []wireMessage
+					More     bool
+				}
+				require.NoError(t, json.Unmarshal(v.Data, &h))
+				assert.Len(t, h.Messages, 45)
+				assert.False(t, h.More)
+			}
+		})
+	}
+}
+
+func TestAFailedReadJoinsNothing(t *testing.T) {
+	b := newBacking()
+	s, err := chat.New(chat.Config{Store: unreadable{b.messages}, Rooms: b.rooms, Members: b.members, Cache: memory.NewRecentCache(memory.RecentCacheConfig{})})
+	require.NoError(t, err)
+	ctx, cancel := context.WithCancel(context.Background())
+	ended := make(chan struct{})
+	go func() { defer close(ended); _ = s.Run(ctx) }()
+	defer func() { cancel(); <-ended }()
+	n := startOn(t, b, memory.NewFanout().Node(), func(c *realtime.HubConfig) { c.Chat = s })
+	ada := n.connect("ada")
+	v := ada.ask("join_room", map[string]any{"room": "hall"})
+	require.Equal(t, "error", v.Event)
+	assert.Equal(t, "unavailable", v.Error.Code)
+	assert.NotContains(t, v.Error.Title+v.Error.Detail, "disk", "the store's text is not for clients")
+	assert.Equal(t, "not_joined", ada.ask("presence", map[string]any{"room": "hall"}).Error.Code)
+}
+
+type unreadable struct{ chat.MessageStore }
+
+func (unreadable) List(context.Context, string, chat.Range) ([]chat.Message, error) {
+	return nil, fault.Wrap(fault.Unavailable, errors.New("disk on fire"))
 }

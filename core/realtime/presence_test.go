@@ -559,3 +559,46 @@ func TestNobodyIsPresentBeforeTheNodeHasALease(t *testing.T) {
 		})
 	}
 }
+
+func TestPresence(t *testing.T) {
+	n := start(t, func(c *realtime.HubConfig) { c.PresenceLimit = 2 })
+	ada := n.connect("ada")
+	ada.join("hall")
+	bob1, bob2, cy := n.connect("bob"), n.connect("bob"), n.connect("cy")
+	for _, e := range []*end{bob1, bob2, cy} {
+		e.join("hall")
+		e.arrived("hall")
+	}
+	assert.JSONEq(t, `{"members":[{"id":"u-ada","name":"ada"},{"id":"u-bob","name":"bob"}],"count":3}`,
+		string(ada.ask("presence", map[string]any{"room": "hall"}).Data))
+	bob1.gone()
+	cy.gone()
+	assert.JSONEq(t, `{"room":"hall","user":{"id":"u-cy","name":"cy"}}`, string(ada.until("left").Data),
+		"bob has another connection in the room")
+	bob2.gone()
+	assert.JSONEq(t, `{"room":"hall","user":{"id":"u-bob","name":"bob"}}`, string(ada.until("left").Data))
+}
+
+func TestLargeRoomsAreNotToldWhoComesAndGoes(t *testing.T) {
+	n := start(t, func(c *realtime.HubConfig) { c.AnnounceUpTo = 3 })
+	ada := n.connect("ada")
+	ada.join("hall")
+	var others []*end
+	for i := range 5 {
+		o := n.connect(fmt.Sprint("o", i))
+		o.join("hall")
+		o.arrived("hall")
+		others = append(others, o)
+	}
+	others[4].gone()
+	ada.emit("message", map[string]any{"room": "hall", "text": "x"})
+	var told []string
+	for {
+		v := ada.next()
+		if v.Event == "message" {
+			break
+		}
+		told = append(told, v.Event)
+	}
+	assert.Equal(t, []string{"joined", "joined"}, told, "the second and the third")
+}

@@ -160,12 +160,15 @@ func own(ctx context.Context, what string, s config.Settings, b config.Bench, se
 	}
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
+	if b.Heap != "" {
+		runtime.MemProfileRate = 1024 // fine enough to see what one connection holds
+	}
 	ready, ended := make(chan net.Addr, 1), make(chan error, 1)
 	go func() { ended <- serve(ctx, s, func(a net.Addr) { ready <- a }) }()
-	var here inProcess
+	here := inProcess{heap: b.Heap}
 	select {
 	case a := <-ready:
-		here = inProcess(a.String())
+		here.at = a.String()
 	case err := <-ended:
 		return none, err
 	}
@@ -189,11 +192,26 @@ func own(ctx context.Context, what string, s config.Settings, b config.Bench, se
 	return r, <-ended
 }
 
-// inProcess is the server of this process, by its address.
-type inProcess string
+// inProcess is the server of this process.
+type inProcess struct {
+	at   string
+	heap string // a file for what is held at the last measurement
+}
 
-func (a inProcess) address() string           { return string(a) }
-func (inProcess) resident() (int, error)      { return settle(), nil }
+func (s inProcess) address() string { return s.at }
+
+func (s inProcess) resident() (int, error) {
+	n := settle()
+	if s.heap == "" {
+		return n, nil
+	}
+	f, err := os.Create(s.heap)
+	if err != nil {
+		return n, err
+	}
+	return n, errors.Join(pprof.Lookup("heap").WriteTo(f, 0), f.Close())
+}
+
 func (inProcess) cpu() (time.Duration, error) { return cpu(), nil }
 
 // planned is what the clients are to do.

@@ -284,6 +284,7 @@ type Bench struct {
 	BesideWire  string        `name:"beside-wire" enum:",native,socketio,centrifuge" default:"" help:"What that server speaks. Default: as --wire."`
 	Rounds      int           `name:"rounds" default:"3" help:"How often both are measured, for --beside."`
 	Profile     string        `name:"profile" help:"File to write a processor profile of the server to."`
+	Heap        string        `name:"heap" help:"File to write a heap profile of the server to, with everybody connected."`
 }
 
 // Million is what bench million is told.
