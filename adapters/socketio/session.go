@@ -27,7 +27,7 @@ type carrier interface {
 }
 
 // session is one session with its sockets: one for each namespace that its client is connected to. It is
-// the [socket.Receiver] of the session.
+// the [socket.Receiver] of the session. There are many, so it is kept small.
 type session struct {
 	core *core
 	conn carrier
@@ -39,10 +39,9 @@ type session struct {
 	partial *partial
 
 	mu      sync.Mutex
-	one     [1]*Socket // the place of the first of sockets
-	sockets []*Socket  // those that are left at the server's word included: what the client sent before it knew is ignored
-	ended   *Reason    // why the server ends the session, if it does
-	refused int32      // by namespaces
+	first   *Socket // those that are left at the server's word included: what the client sent before it knew is ignored
+	refused int32   // by namespaces
+	ended   uint8   // of reasons: why the server ends the session, if it does
 	gone    bool
 }
 
@@ -93,12 +92,12 @@ func (s *session) bad(reason string) { s.shut(ParseError, socket.CloseBadEvent, 
 // when the session just ends.
 func (s *session) shut(why Reason, code int, reason string) {
 	s.mu.Lock()
-	if s.ended == nil {
-		s.ended = &why
+	if s.ended == 0 {
+		s.ended = uint8(slices.Index(reasons[:], why)) //nolint:gosec // it is one of them
 	}
 	var tell []*Socket
 	if !returns(code) && why != ParseError {
-		for _, sock := range s.sockets {
+		for sock := s.first; sock != nil; sock = sock.next {
 			if sock.state == stateJoined {
 				tell = append(tell, sock)
 			}
@@ -169,7 +168,7 @@ func keep(data []byte, attachments [][]byte) []byte {
 
 // find returns the socket of a namespace, or nil. s.mu is held.
 func (s *session) find(namespace string) *Socket {
-	for _, sock := range s.sockets {
+	for sock := s.first; sock != nil; sock = sock.next {
 		if sock.ns.name == namespace {
 			return sock
 		}
@@ -177,10 +176,22 @@ func (s *session) find(namespace string) *Socket {
 	return nil
 }
 
+// add makes a socket the last one. s.mu is held.
+func (s *session) add(sock *Socket) {
+	at := &s.first
+	for *at != nil {
+		at = &(*at).next
+	}
+	*at = sock
+}
+
 // drop forgets a socket. s.mu is held.
 func (s *session) drop(sock *Socket) {
-	if i := slices.Index(s.sockets, sock); i >= 0 {
-		s.sockets = slices.Delete(s.sockets, i, i+1)
+	for at := &s.first; *at != nil; at = &(*at).next {
+		if *at == sock {
+			*at, sock.next = sock.next, nil
+			return
+		}
 	}
 }
 
@@ -200,10 +211,7 @@ func (s *session) connect(p packet.Packet) {
 		return
 	}
 	s.drop(old)
-	if s.sockets == nil {
-		s.sockets = s.one[:0]
-	}
-	s.sockets = append(s.sockets, sock)
+	s.add(sock)
 	s.mu.Unlock()
 	if !s.core.background(func(ctx context.Context) { s.admit(ctx, sock) }) {
 		s.conn.Close(socket.CloseServiceRestart, "")
@@ -242,8 +250,7 @@ func (s *session) admit(ctx context.Context, sock *Socket) {
 		return
 	}
 	sock.state, sock.receiver = stateJoined, receiver
-	recovery := sock.recovery
-	sock.recovery = nil
+	recovery := sock.recovered()
 	data := packet.AppendText([]byte(`{"sid":`), sock.id)
 	if recovery != nil {
 		data = packet.AppendText(append(data, `,"pid":`...), recovery.PID)
@@ -317,15 +324,18 @@ func (s *session) Disconnected() {
 	s.mu.Lock()
 	s.gone = true
 	var why Reason
-	if s.ended != nil {
-		why = *s.ended
+	if s.ended != 0 {
+		why = reasons[s.ended]
 	} else if why = s.conn.why(); why == Reason(engineio.ForcedClose) {
 		if why = ForcedClose; s.core.ending.Load() {
 			why = ShuttingDown
 		}
 	}
-	sockets := s.sockets
-	s.sockets = nil
+	var sockets []*Socket
+	for sock := s.first; sock != nil; sock = sock.next {
+		sockets = append(sockets, sock)
+	}
+	s.first = nil
 	s.mu.Unlock()
 	for _, sock := range sockets {
 		sock.leave(why)

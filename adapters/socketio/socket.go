@@ -29,6 +29,9 @@ const (
 	ForcedClose      Reason = "forced server close"         // the client connected to no namespace in time
 )
 
+// reasons are those that a server may end a session for, with none before them.
+var reasons = [...]Reason{"", ServerDisconnect, ParseError}
+
 // What a socket is, under session.mu.
 const (
 	stateJoining uint8 = iota
@@ -42,7 +45,7 @@ type Socket struct {
 	ns       *namespace
 	id       string
 	receiver socket.Receiver // of Namespace.Accept
-	recovery *Recovery       // until the client is told
+	next     *Socket         // of the session, under session.mu
 	state    uint8           // under session.mu
 
 	gone bool // under mu
@@ -55,6 +58,7 @@ type Socket struct {
 type holding struct {
 	auth    json.RawMessage
 	value   any
+	recover *Recovery // until the client is told
 	rooms   []string
 	busy    bool // a goroutine works on waiting
 	waiting []job
@@ -131,7 +135,19 @@ func (s *Socket) SetRecovery(r Recovery) {
 	if r.ID != "" {
 		s.id = r.ID
 	}
-	s.recovery = &r
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.holds().recover = &r
+}
+
+// recovered returns what SetRecovery was told, once.
+func (s *Socket) recovered() *Recovery {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	h := s.holds()
+	r := h.recover
+	h.recover = nil
+	return r
 }
 
 // forget drops what the client said of itself.

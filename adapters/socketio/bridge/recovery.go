@@ -7,6 +7,7 @@ import (
 	"crypto/subtle"
 	"encoding/base64"
 	"encoding/json"
+	"math"
 	"slices"
 	"strconv"
 	"strings"
@@ -84,7 +85,7 @@ func digest(what string, parts ...any) [sha256.Size]byte {
 
 // recover takes a socket over that may have been here before.
 func (c Config) recover(s *socketio.Socket, conn socket.Conn, who user.Identity) (socket.Receiver, error) {
-	placed := &placed{Conn: conn, most: c.MaxOffset}
+	placed := &placed{Conn: conn, most: int32(min(c.MaxOffset, math.MaxInt32))} //nolint:gosec // it fits
 	receiver, err := c.Acceptor.Accept(placed, socket.Hello{Identity: who, Protocol: Protocol})
 	if err != nil {
 		return nil, err
@@ -192,19 +193,48 @@ func parseOffset(s string, most int) (places []realtime.Place, ok bool) {
 
 // placed is a connection that knows where its client stands in each room: the offset of a message that it sends
 // names them all. In the one room that most clients are in, that is what the shared frame says.
+//
+// There are many, so it is kept small.
 type placed struct {
 	socket.Conn
-	most int // bytes of an offset
 
-	mu     sync.Mutex
-	places []realtime.Place
-	one    [1]realtime.Place // the place of the first of places: most clients are in one room
+	mu   sync.Mutex
+	most int32             // bytes of an offset
+	one  [1]realtime.Place // the only place, as of most clients, or nothing
+	all  *[]realtime.Place // every place, once there are several
 }
 
 func (c *placed) set(places []realtime.Place) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	c.places = places
+	c.one[0], c.all = realtime.Place{}, nil
+	for _, p := range places {
+		c.add(p)
+	}
+}
+
+// places is where the client stands. c.mu is held, and nothing is appended to it.
+func (c *placed) places() []realtime.Place {
+	switch {
+	case c.all != nil:
+		return *c.all
+	case c.one[0].Room == "": // no room is called so
+		return nil
+	default:
+		return c.one[:]
+	}
+}
+
+// add adds the place of another room. c.mu is held.
+func (c *placed) add(p realtime.Place) {
+	switch {
+	case c.all != nil:
+		*c.all = append(*c.all, p)
+	case c.one[0].Room == "":
+		c.one[0] = p
+	default:
+		c.all = &[]realtime.Place{c.one[0], p}
+	}
 }
 
 // Send queues f, with the offset that is the client's.
@@ -230,29 +260,26 @@ func (c *placed) offset(f *socket.Frame) *socket.Frame {
 	if !ok {
 		return f
 	}
-	i := slices.IndexFunc(c.places, func(o realtime.Place) bool { return o.Room == p.Room })
-	if i < 0 {
-		if c.places == nil {
-			c.places = c.one[:0]
-		}
-		c.places = append(c.places, p.Place)
+	of := c.places()
+	if i := slices.IndexFunc(of, func(o realtime.Place) bool { return o.Room == p.Room }); i >= 0 {
+		of[i].Seq = max(of[i].Seq, p.Seq)
 	} else {
-		c.places[i].Seq = max(c.places[i].Seq, p.Seq)
+		c.add(p.Place)
+		of = c.places()
 	}
-	if len(c.places) == 1 && c.places[0].Seq == p.Seq && len(f.Payload())-p.before <= c.most {
+	if len(of) == 1 && of[0].Seq == p.Seq && len(f.Payload())-p.before <= int(c.most) {
 		return f
 	}
-	of := c.places
-	if c.size() > c.most {
+	if size(of) > int(c.most) {
 		of = nil // the client cannot come back to where it is, and must not to where it was
 	}
 	return appendOffset(f.Payload()[:p.before], of)
 }
 
-// size is the length of the offset, at most.
-func (c *placed) size() int {
+// size is the length of an offset, at most.
+func size(places []realtime.Place) int {
 	n := 0
-	for _, p := range c.places {
+	for _, p := range places {
 		n += len(p.Room) + 13 + 1 + 2 + 1
 	}
 	return n

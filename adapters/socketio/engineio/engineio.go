@@ -34,6 +34,7 @@ import (
 	"context"
 	"crypto/rand"
 	"encoding/base64"
+	"encoding/binary"
 	"errors"
 	"hash/maphash"
 	"log/slog"
@@ -112,7 +113,7 @@ type Server struct {
 	mu       sync.Mutex
 	started  bool
 	closed   bool // no new sessions
-	sessions map[string]*Session
+	sessions map[uint64]*Session
 	live     int            // sessions, those about to be opened and those about to be gone included
 	leaving  sync.WaitGroup // the same
 }
@@ -145,7 +146,7 @@ func New(cfg Config) (*Server, error) {
 	step := min(max(min(cfg.PingInterval, cfg.PingTimeout)/64, time.Millisecond), 250*time.Millisecond)
 	srv := &Server{
 		cfg: cfg, origins: origins, clock: newClock(step), seed: maphash.MakeSeed(),
-		ready: make(chan struct{}), sessions: make(map[string]*Session),
+		ready: make(chan struct{}), sessions: make(map[uint64]*Session),
 	}
 	srv.cors = srv.newCORS()
 	return srv, nil
@@ -225,7 +226,7 @@ func (srv *Server) release() {
 // begin makes a session known that was accepted.
 func (srv *Server) begin(s *Session) {
 	srv.mu.Lock()
-	srv.sessions[s.id] = s
+	srv.sessions[s.id.key()] = s
 	closed := srv.closed
 	srv.mu.Unlock()
 	if closed { // while it was accepted
@@ -251,14 +252,18 @@ func (srv *Server) begin(s *Session) {
 func (srv *Server) remove(s *Session) {
 	srv.mu.Lock()
 	defer srv.mu.Unlock()
-	delete(srv.sessions, s.id)
+	delete(srv.sessions, s.id.key())
 }
 
 // find returns the session of an identifier that owner may use, or nil.
-func (srv *Server) find(id string, owner uint64) *Session {
+func (srv *Server) find(sid string, owner uint64) *Session {
+	id, ok := parseIdentifier(sid)
+	if !ok {
+		return nil
+	}
 	srv.mu.Lock()
 	defer srv.mu.Unlock()
-	if s := srv.sessions[id]; s != nil && s.owner == owner {
+	if s := srv.sessions[id.key()]; s != nil && s.id == id && s.owner == owner {
 		return s
 	}
 	return nil
@@ -269,9 +274,31 @@ func (srv *Server) options() socket.UpgradeOptions {
 	return socket.UpgradeOptions{MaxMessage: srv.cfg.MaxPayload, TooLarge: socket.CloseMessageTooBig, Unwatched: true}
 }
 
-// newID makes an identifier that nobody guesses.
-func newID() string {
-	var b [18]byte
-	_, _ = rand.Read(b[:]) // it does not fail
-	return base64.RawURLEncoding.EncodeToString(b[:])
+// identifier is 144 random bits. Clients know it as text.
+type identifier [18]byte
+
+// newID makes an identifier that nobody guesses, and whose key no session has.
+func (srv *Server) newID() (id identifier) {
+	srv.mu.Lock()
+	defer srv.mu.Unlock()
+	for {
+		_, _ = rand.Read(id[:]) // it does not fail
+		if srv.sessions[id.key()] == nil {
+			return id
+		}
+	}
+}
+
+// key is by which the server finds the session: a part of the identifier, since a map of these is smaller.
+func (id identifier) key() uint64 { return binary.BigEndian.Uint64(id[:8]) }
+
+func (id identifier) String() string { return base64.RawURLEncoding.EncodeToString(id[:]) }
+
+// parseIdentifier reads what String has written, and nothing else.
+func parseIdentifier(text string) (id identifier, ok bool) {
+	if len(text) != base64.RawURLEncoding.EncodedLen(len(id)) {
+		return id, false
+	}
+	n, err := base64.RawURLEncoding.Decode(id[:], []byte(text))
+	return id, err == nil && n == len(id) // a line break, which Decode leaves out, makes it shorter
 }

@@ -174,7 +174,7 @@ func (srv *Server) open(w http.ResponseWriter, r *http.Request, transport Transp
 		refuse(w, r, why)
 		return
 	}
-	s := &Session{server: srv, id: newID(), owner: srv.ownerOf(r)}
+	s := &Session{server: srv, id: srv.newID(), owner: srv.ownerOf(r)}
 	s.beat.session = s
 	s.opening = &opening{request: &Request{RemoteAddr: r.RemoteAddr, URL: r.URL, Header: r.Header.Clone()}}
 	if transport == Polling {
@@ -234,7 +234,7 @@ func (srv *Server) hello(s *Session, polling bool) []byte {
 		upgrades = `["websocket"]`
 	}
 	return fmt.Appendf(nil, `0{"sid":%q,"upgrades":%s,"pingInterval":%d,"pingTimeout":%d,"maxPayload":%d}`,
-		s.id, upgrades, srv.cfg.PingInterval.Milliseconds(), srv.cfg.PingTimeout.Milliseconds(), srv.cfg.MaxPayload)
+		s.ID(), upgrades, srv.cfg.PingInterval.Milliseconds(), srv.cfg.PingTimeout.Milliseconds(), srv.cfg.MaxPayload)
 }
 
 // refusalOf says what a handshake is refused with that the application does not want.

@@ -47,9 +47,18 @@ const (
 // Session is one session, whatever transports it uses one after the other. It is a
 // [socket.Conn]: its methods may be called from many goroutines, none blocks, and none calls the
 // receiver before it returns.
+//
+// There are many, so it is kept small.
 type Session struct {
-	server   *Server
-	id       string
+	server *Server
+	id     identifier
+
+	// Under mu; they stand here since there is room for them.
+	state    uint8
+	awaiting bool  // a ping is not answered
+	wanted   bool  // Keep was called
+	reason   uint8 // of reasons
+
 	receiver socket.Receiver // set before anything is delivered
 	owner    uint64          // hash of what Config.Owner said at the handshake
 	beat     deadline        // the next ping, or the end of the wait for its answer
@@ -58,14 +67,10 @@ type Session struct {
 	// two transports.
 	receiving sync.Mutex
 
-	mu       sync.Mutex
-	state    uint8
-	awaiting bool        // a ping is not answered
-	wanted   bool        // Keep was called
-	ws       socket.Conn // nil while on polling
-	polling  *polling    // nil while on WebSocket
-	reason   uint8       // of reasons
-	opening  *opening    // nil once nothing of it is kept
+	mu      sync.Mutex
+	ws      socket.Conn // nil while on polling
+	polling *polling    // nil while on WebSocket
+	opening *opening    // nil once nothing of it is kept
 }
 
 // opening is what an idle session does not need any more.
@@ -81,7 +86,7 @@ var _ socket.Conn = (*Session)(nil)
 
 // ID returns the session's identifier, which is a secret of the session: whoever knows it may
 // read and write.
-func (s *Session) ID() string { return s.id }
+func (s *Session) ID() string { return s.id.String() }
 
 // Transport returns how packets travel now.
 func (s *Session) Transport() Transport {
