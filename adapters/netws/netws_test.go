@@ -17,9 +17,13 @@ import (
 	"github.com/parley-chat/parley/core/fault"
 	"github.com/parley-chat/parley/core/socket"
 	"github.com/parley-chat/parley/core/user"
+	"github.com/parley-chat/parley/testkit"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+func TestMain(m *testing.M) {
+	testkit.Parallel(8)
+	goleak.VerifyTestMain(m)
+}
 
 // anybody is an Authenticator: the token is the user's id, except "bad".
 type anybody struct{}
@@ -70,6 +74,9 @@ func TestContract(t *testing.T) {
 // TestContractCompressed is the same with a client that reads compressed messages.
 func TestContractCompressed(t *testing.T) {
 	t.Parallel()
+	if testing.Short() {
+		t.Skip("skipped by -short: the whole contract once more")
+	}
 	offer := http.Header{"Sec-Websocket-Extensions": {"permessage-deflate; client_max_window_bits"}}
 	contract.Run(t, contract.Conn(), func(t *testing.T) contract.Pipe {
 		acceptor := contract.NewAcceptor()

@@ -40,7 +40,9 @@ func serve(t testing.TB, over string, cfg socketio.Config) (url string, server *
 	t.Helper()
 	tr := newTransport(t, over)
 	cfg.Engine.Upgrader = tr
-	cfg.Engine.CloseTimeout = time.Second
+	if cfg.Engine.CloseTimeout == 0 {
+		cfg.Engine.CloseTimeout = time.Second
+	}
 	server, err := socketio.New(cfg)
 	if err != nil {
 		t.Fatal(err)

@@ -48,7 +48,6 @@ func ExampleServer() {
 	// What a stock client does, packet by packet.
 	ws, answer, err := websocket.DefaultDialer.Dial("ws"+strings.TrimPrefix(web.URL, "http")+"/socket.io/?EIO=4&transport=websocket", nil)
 	check(err)
-	defer ws.Close()
 	check(answer.Body.Close())
 	read := func() string {
 		_, b, err := ws.ReadMessage()
@@ -61,6 +60,7 @@ func ExampleServer() {
 	check(ws.WriteMessage(websocket.TextMessage, []byte(`427["move",{"x":3,"y":4}]`)))
 	fmt.Println(read())
 
+	check(ws.Close())
 	stop()
 	check(<-ended)
 	// Output: 437["moved to 3, 4"]

@@ -124,7 +124,7 @@ func TestABodyThatDoesNotArriveHoldsNothing(t *testing.T) {
 		t.Run(tr, func(t *testing.T) {
 			t.Parallel()
 			url, _, _ := serve(t, tr, socketio.Config{
-				Engine: engineio.Config{BodyTimeout: 50 * time.Millisecond, PingTimeout: time.Hour}, Namespaces: map[string]socketio.Namespace{"/": parrot(nil)},
+				Engine: engineio.Config{BodyTimeout: 50 * time.Millisecond, CloseTimeout: 50 * time.Millisecond, PingTimeout: time.Hour}, Namespaces: map[string]socketio.Namespace{"/": parrot(nil)},
 			})
 			var all sync.WaitGroup
 			defer all.Wait()

@@ -18,6 +18,8 @@ import (
 	"time"
 
 	"github.com/stretchr/testify/require"
+
+	"github.com/parley-chat/parley/testkit"
 )
 
 // patience is how long a test waits for what should take moments: it is long, so that only what
@@ -38,6 +40,7 @@ func TestMain(m *testing.M) {
 		}
 		return
 	}
+	testkit.Parallel(8)
 	os.Exit(withProgram(m.Run))
 }
 

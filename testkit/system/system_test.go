@@ -13,9 +13,13 @@ import (
 	"go.uber.org/goleak"
 
 	"github.com/parley-chat/parley/adapters/wsclient"
+	"github.com/parley-chat/parley/testkit"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+func TestMain(m *testing.M) {
+	testkit.Parallel(8)
+	goleak.VerifyTestMain(m)
+}
 
 // everywhere runs a test on each store with each transport, side by side.
 func everywhere(t *testing.T, test func(t *testing.T, cfg Config)) {

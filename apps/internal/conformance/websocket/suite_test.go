@@ -21,10 +21,14 @@ import (
 	"github.com/parley-chat/parley/adapters/nbiows"
 	"github.com/parley-chat/parley/adapters/netws"
 	"github.com/parley-chat/parley/core/socket"
+	"github.com/parley-chat/parley/testkit"
 	"github.com/parley-chat/parley/testkit/wsraw"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+func TestMain(m *testing.M) {
+	testkit.Parallel(8)
+	goleak.VerifyTestMain(m)
+}
 
 // maxMessage is the longest message of any case.
 const maxMessage = 16 << 20

@@ -1,0 +1,13 @@
+package socketio
+
+import (
+	"os"
+	"testing"
+
+	"github.com/parley-chat/parley/testkit"
+)
+
+func TestMain(m *testing.M) {
+	testkit.Parallel(8)
+	os.Exit(m.Run())
+}
