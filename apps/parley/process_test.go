@@ -492,6 +492,9 @@ func TestABadValueIsRefused(t *testing.T) {
 			continue
 		}
 		variable := "PARLEY_" + strings.ToUpper(strings.ReplaceAll(key, "-", "_"))
+		if testing.Short() && len(bad) > 1 {
+			bad = bad[:1] // each costs two starts of the program
+		}
 		for _, value := range bad {
 			t.Run(key+"="+strings.ReplaceAll(value, "/", "_"), func(t *testing.T) {
 				t.Parallel()
