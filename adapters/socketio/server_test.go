@@ -118,7 +118,7 @@ func want(t *testing.T, gone <-chan string, reason string) {
 
 func TestWhoConnectsToNothingIsCut(t *testing.T) {
 	everyWay(t, func(t *testing.T, tr, how string) {
-		url, _, _ := serve(t, tr, socketio.Config{ConnectTimeout: 300 * time.Millisecond, Namespaces: map[string]socketio.Namespace{"/": parrot(nil)}})
+		url, _, _ := serve(t, tr, socketio.Config{ConnectTimeout: 2 * time.Second, Namespaces: map[string]socketio.Namespace{"/": parrot(nil)}})
 		c := dial(t, url, how)
 		kept := dial(t, url, "websocket")
 		kept.Connect("0")
@@ -147,7 +147,7 @@ func TestSilenceIsNoticed(t *testing.T) {
 	t.Parallel()
 	gone := make(chan string, 1)
 	url, _, _ := serve(t, "nbio", socketio.Config{
-		Engine:     engineio.Config{PingInterval: 50 * time.Millisecond, PingTimeout: 100 * time.Millisecond},
+		Engine:     engineio.Config{PingInterval: 50 * time.Millisecond, PingTimeout: 2 * time.Second}, // which the one who answers needs on a busy machine
 		Namespaces: map[string]socketio.Namespace{"/": parrot(gone)},
 	})
 	mute := dial(t, url, "websocket")
