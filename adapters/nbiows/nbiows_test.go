@@ -20,7 +20,7 @@ import (
 )
 
 func TestMain(m *testing.M) {
-	testkit.Parallel(8)
+	testkit.Parallel(4)
 	goleak.VerifyTestMain(m)
 }
 

@@ -8,6 +8,6 @@ import (
 )
 
 func TestMain(m *testing.M) {
-	testkit.Parallel(8)
+	testkit.Parallel(4)
 	os.Exit(m.Run())
 }
