@@ -30,13 +30,13 @@ type Said struct {
 	ID    uint64
 	HasID bool
 	Event string
-	// Members are what the data holds, in this order; a name may stand twice. A value is a string, which
+	// Fields are what the data holds, in this order; a name may stand twice. A value is a string, which
 	// may have any bytes, a uint64, a bool, or nil.
-	Members []Member
+	Fields []Field
 }
 
-// Member is one member of what a client says.
-type Member struct {
+// Field is one field of what a client says.
+type Field struct {
 	Name  string
 	Value any
 }
@@ -69,7 +69,7 @@ func Format() []Case[Wire] {
 		{"what is said is read", "It gives the command every field that the client has sent.", formatReads},
 		{"defaults", "It sets what the client has left out as the schema says.", formatDefaults},
 		{"unknown events", "It refuses an event that the schema does not have.", formatUnknownEvents},
-		{"unknown and doubled members", "It refuses a member that the event does not have, and one that stands twice.", formatMembers},
+		{"unknown and doubled fields", "It refuses a field that the event does not have, and one that stands twice.", formatFields},
 		{"missing fields", "It refuses an event that lacks a required field.", formatMissing},
 		{"types and bounds", "It refuses a value that is not of its field's type or bounds.", formatBounds},
 		{"text that is not UTF-8 is refused", "It refuses text that is not UTF-8.", formatUTF8},
@@ -156,7 +156,7 @@ func saying(e *protocol.ClientEvent, all bool) Said {
 	for i := range e.Data.Fields {
 		f := &e.Data.Fields[i]
 		if all || f.Required {
-			m.Members = append(m.Members, Member{f.Name, valid(f)})
+			m.Fields = append(m.Fields, Field{f.Name, valid(f)})
 		}
 	}
 	return m
@@ -211,7 +211,7 @@ func (w Wire) decode(f protocol.Format, m Said) (protocol.Command, error) {
 	payload, binary := w.Say(m)
 	c, err := f.Decode(payload, binary)
 	if err != nil {
-		err = fmt.Errorf("%s %v is refused: %w", m.Event, m.Members, err)
+		err = fmt.Errorf("%s %v is refused: %w", m.Event, m.Fields, err)
 	}
 	return c, err
 }
@@ -219,7 +219,7 @@ func (w Wire) decode(f protocol.Format, m Said) (protocol.Command, error) {
 // refuses returns an error unless the message is refused with kind Invalid.
 func (w Wire) refuses(f protocol.Format, m Said, why string) error {
 	payload, binary := w.Say(m)
-	return refused(f, payload, binary, fmt.Sprintf("%s %v, %s,", m.Event, m.Members, why))
+	return refused(f, payload, binary, fmt.Sprintf("%s %v, %s,", m.Event, m.Fields, why))
 }
 
 func refused(f protocol.Format, payload []byte, binary bool, what string) error {
@@ -249,7 +249,7 @@ func formatReads(_ context.Context, w Wire) error {
 		m := saying(e, true)
 		for _, id := range []uint64{0, 1, protocol.MaxInteger} {
 			for range 2 {
-				slices.Reverse(m.Members) // the order makes no difference
+				slices.Reverse(m.Fields) // the order makes no difference
 				m.ID, m.HasID = id, true
 				c, err := w.decode(f, m)
 				if err != nil {
@@ -258,7 +258,7 @@ func formatReads(_ context.Context, w Wire) error {
 				if c.Event != e.Name || c.ID != id || !c.HasID || c.Schema() == nil || c.Schema().Name != e.Name {
 					return fmt.Errorf("%s with the id %d is read as %+v", e.Name, id, c)
 				}
-				for _, given := range m.Members {
+				for _, given := range m.Fields {
 					if got := field(c, given.Name); got != given.Value {
 						return fmt.Errorf("%s: %s is %#v, want %#v", e.Name, given.Name, got, given.Value)
 					}
@@ -305,26 +305,26 @@ func formatDefaults(_ context.Context, w Wire) error {
 func formatUnknownEvents(_ context.Context, w Wire) error {
 	f := w.New(formatSchema())
 	for _, name := range []string{"", "other", "Message", "message ", "joined", "ack", "error", "moved", long(40)} {
-		if err := w.refuses(f, Said{Event: name, Members: []Member{{"room", "hall"}}}, "an event that nobody may send"); err != nil {
+		if err := w.refuses(f, Said{Event: name, Fields: []Field{{"room", "hall"}}}, "an event that nobody may send"); err != nil {
 			return err
 		}
 	}
-	return w.refuses(w.New(protocol.Own()), Said{Event: "move", Members: []Member{{"room", "hall"}, {"piece", "king"}}}, "an event of another schema")
+	return w.refuses(w.New(protocol.Own()), Said{Event: "move", Fields: []Field{{"room", "hall"}, {"piece", "king"}}}, "an event of another schema")
 }
 
-func formatMembers(_ context.Context, w Wire) error {
+func formatFields(_ context.Context, w Wire) error {
 	return w.each(func(f protocol.Format, e *protocol.ClientEvent) error {
 		for _, name := range []string{"", "other", "Room", "room ", "id", "event", long(40)} {
 			m := saying(e, true)
-			m.Members = append(m.Members, Member{name, "word"})
-			if err := w.refuses(f, m, "with an unknown member"); err != nil {
+			m.Fields = append(m.Fields, Field{name, "word"})
+			if err := w.refuses(f, m, "with an unknown field"); err != nil {
 				return err
 			}
 		}
 		for i := range e.Data.Fields {
 			m := saying(e, true)
-			m.Members = append(m.Members, m.Members[i])
-			if err := w.refuses(f, m, "with a member that stands twice"); err != nil {
+			m.Fields = append(m.Fields, m.Fields[i])
+			if err := w.refuses(f, m, "with a field that stands twice"); err != nil {
 				return err
 			}
 		}
@@ -337,7 +337,7 @@ func formatMissing(_ context.Context, w Wire) error {
 		for i := range e.Data.Fields {
 			if d := &e.Data.Fields[i]; d.Required {
 				m := saying(e, true)
-				m.Members = slices.Delete(m.Members, i, i+1)
+				m.Fields = slices.Delete(m.Fields, i, i+1)
 				if err := w.refuses(f, m, "without "+d.Name); err != nil {
 					return err
 				}
@@ -377,7 +377,7 @@ func formatBounds(_ context.Context, w Wire) error {
 			}
 			m := saying(e, true)
 			for _, v := range bad {
-				m.Members[i].Value = v
+				m.Fields[i].Value = v
 				if err := w.refuses(f, m, d.Name+" is wrong"); err != nil {
 					return err
 				}
@@ -398,7 +398,7 @@ func formatBounds(_ context.Context, w Wire) error {
 				}
 			}
 			for _, v := range good {
-				m.Members[i].Value = v
+				m.Fields[i].Value = v
 				if _, err := w.decode(f, m); err != nil {
 					return err
 				}
@@ -412,10 +412,10 @@ func formatUTF8(_ context.Context, w Wire) error {
 	f := w.New(formatSchema())
 	for _, bad := range []string{"a\xff", "\xc3", "\xed\xa0\x80", "\xf4\x90\x80\x80", "\xc0\xaf"} {
 		for _, m := range []Said{
-			{Event: "message", Members: []Member{{"room", "hall"}, {"text", bad}}},
-			{Event: "move", Members: []Member{{"room", "hall"}, {"piece", "king" + bad}}},
-			{Event: "move", Members: []Member{{"room", "hall"}, {"piece", "king"}, {bad, "word"}}},
-			{Event: bad, Members: []Member{{"room", "hall"}}},
+			{Event: "message", Fields: []Field{{"room", "hall"}, {"text", bad}}},
+			{Event: "move", Fields: []Field{{"room", "hall"}, {"piece", "king" + bad}}},
+			{Event: "move", Fields: []Field{{"room", "hall"}, {"piece", "king"}, {bad, "word"}}},
+			{Event: bad, Fields: []Field{{"room", "hall"}}},
 		} {
 			if err := w.refuses(f, m, "which is not UTF-8"); err != nil {
 				return err
@@ -458,7 +458,7 @@ func formatKeepsNothing(_ context.Context, w Wire) error {
 		for i := range payload {
 			payload[i] = '#'
 		}
-		for _, given := range m.Members {
+		for _, given := range m.Fields {
 			if got := field(c, given.Name); got != given.Value {
 				return fmt.Errorf("%s: %s is a part of the payload: %#v, was %#v", e.Name, given.Name, got, given.Value)
 			}
@@ -700,7 +700,7 @@ func formatConcurrent(ctx context.Context, w Wire) error {
 			if c.ID != m.ID || c.Event != e.Name {
 				return fmt.Errorf("%s %d is read as %s %d", e.Name, m.ID, c.Event, c.ID)
 			}
-			for _, given := range m.Members {
+			for _, given := range m.Fields {
 				if got := field(c, given.Name); got != given.Value {
 					return fmt.Errorf("%s: %s is %#v, want %#v", e.Name, given.Name, got, given.Value)
 				}

@@ -28,12 +28,12 @@ func sayJSON(m contract.Said) ([]byte, bool) {
 		b = append(strconv.AppendUint(append(b, `"id":`...), m.ID, 10), ',')
 	}
 	b = append(appendRaw(append(b, `"event":`...), m.Event), `,"data":{`...)
-	for i, member := range m.Members {
+	for i, field := range m.Fields {
 		if i > 0 {
 			b = append(b, ',')
 		}
-		b = append(appendRaw(b, member.Name), ':')
-		switch v := member.Value.(type) {
+		b = append(appendRaw(b, field.Name), ':')
+		switch v := field.Value.(type) {
 		case string:
 			b = appendRaw(b, v)
 		case uint64:
@@ -98,11 +98,11 @@ func openPacked() contract.Wire {
 			if m.HasID {
 				id = &m.ID
 			}
-			members := make([]packed.Member, len(m.Members))
-			for i, member := range m.Members {
-				members[i] = packed.Member(member)
+			fields := make([]packed.Field, len(m.Fields))
+			for i, field := range m.Fields {
+				fields[i] = packed.Field(field)
 			}
-			return packed.Said(id, m.Event, members...), true
+			return packed.Said(id, m.Event, fields...), true
 		},
 		Hear: func(f *socket.Frame, o *protocol.Object) (h contract.Heard, err error) {
 			heard, err := packed.Read(f.Payload())
@@ -255,8 +255,8 @@ func formatFaults() []broken[contract.Wire] {
 			w.New = func(*protocol.Schema) protocol.Format { return under(protocol.Own()) }
 			return w
 		}},
-		{"unknown members are ignored", "unknown and doubled members", takes("unknown member")},
-		{"the last of two members counts", "unknown and doubled members", takes("stands twice")},
+		{"unknown fields are ignored", "unknown and doubled fields", takes("unknown field")},
+		{"the last of two fields counts", "unknown and doubled fields", takes("stands twice")},
 		{"nothing is required", "missing fields", takes("is missing")},
 		{"strings have any length", "types and bounds", takes("characters")},
 		{"integers have any size", "types and bounds", takes("out of range")},

@@ -25,22 +25,6 @@ type Mail struct {
 	At      time.Time `json:"at"`
 }
 
-// Mailbox is where the development mailbox looks.
-//
-// It may be called from many goroutines.
-type Mailbox interface {
-	// All returns the mails that are kept, newest first.
-	All() []Mail
-}
-
-// MailboxFunc makes a [Mailbox] of a function.
-type MailboxFunc func() []Mail
-
-var _ Mailbox = MailboxFunc(nil)
-
-// All calls f.
-func (f MailboxFunc) All() []Mail { return f() }
-
 // maxShown is how many mails the page shows. The JSON has all of them.
 const maxShown = 100
 
@@ -56,7 +40,6 @@ const (
 )
 
 func registerMailbox(mux *http.ServeMux, cfg Config, files fileSet, base string) error {
-	box := cfg.DevMail
 	page, err := files.parse("mail.html")
 	if err != nil {
 		return err
@@ -73,10 +56,10 @@ func registerMailbox(mux *http.ServeMux, cfg Config, files fileSet, base string)
 		})
 	}
 	handle("/dev/mail", func(w http.ResponseWriter, _ *http.Request) {
-		serveMailbox(w, page, mailboxPage{Product: cfg.Product, Assets: base}, box.All())
+		serveMailbox(w, page, mailboxPage{Product: cfg.Product, Assets: base}, cfg.DevMail())
 	})
 	handle("/dev/mail.json", func(w http.ResponseWriter, _ *http.Request) {
-		all := box.All()
+		all := cfg.DevMail()
 		answer := make([]Mail, len(all)) // [] and not null when there is none
 		for i, m := range all {
 			m.At = m.At.UTC()
@@ -90,7 +73,7 @@ func registerMailbox(mux *http.ServeMux, cfg Config, files fileSet, base string)
 		write(w, mailboxPolicy, "application/json", body)
 	})
 	handle("/dev/mail/{id}/html", func(w http.ResponseWriter, r *http.Request) {
-		for _, m := range box.All() {
+		for _, m := range cfg.DevMail() {
 			if m.ID == r.PathValue("id") && m.HTML != "" {
 				h := w.Header()
 				secure(h, mailPolicy)

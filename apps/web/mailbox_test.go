@@ -16,7 +16,7 @@ import (
 )
 
 func box(mails ...Mail) Config {
-	return Config{DevMail: MailboxFunc(func() []Mail { return mails })}
+	return Config{DevMail: func() []Mail { return mails }}
 }
 
 func TestMailboxJSON(t *testing.T) {

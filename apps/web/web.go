@@ -43,7 +43,7 @@ type Config struct {
 	Product string
 	// DevMail, if set, switches on the development mailbox under /dev/mail. Whom MailboxFor lets in
 	// can then read the mails, with the codes in them.
-	DevMail Mailbox
+	DevMail func() []Mail
 	// MailboxFor says why the sender of a request may not read the mails, or nil. Default: everybody may.
 	MailboxFor func(*http.Request) error
 	// SocketURL is where the demo page finds the sockets, wss://host/socket. Default: /socket on the

@@ -62,7 +62,7 @@ func assetNames(t *testing.T) []string {
 	return slices.Sorted(maps.Keys(files))
 }
 
-var noMail = MailboxFunc(func() []Mail { return nil })
+func noMail() []Mail { return nil }
 
 func TestEveryAnswerIsSecured(t *testing.T) {
 	t.Parallel()
@@ -280,9 +280,9 @@ func parse(t *testing.T, page string) []*element {
 
 func TestPagesAreSoundAndAccessible(t *testing.T) {
 	t.Parallel()
-	mails := MailboxFunc(func() []Mail {
+	mails := func() []Mail {
 		return []Mail{{ID: "1", To: "a@example.com", Subject: "Hello", Text: "x", HTML: "<p>x"}}
-	})
+	}
 	h := serve(t, Config{DevMail: mails})
 	for _, page := range []string{"/", "/dev/mail"} {
 		t.Run(page, func(t *testing.T) {

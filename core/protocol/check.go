@@ -13,7 +13,7 @@ import (
 
 // Check reads one event of a client against the schema. It is the one check that every wire format
 // uses, so that all of them refuse the same. A format begins with [Schema.Check], asks for each
-// member's field, gives it its value by the method of the field's type, and ends with [Check.Command]:
+// field by its name, gives it its value by the method of the field's type, and ends with [Check.Command]:
 //
 //	k, err := schema.Check("presence")
 //	f, err := k.Field("room")
@@ -43,7 +43,7 @@ func (s *Schema) check(event []byte) (*Check, error) {
 	return k, nil
 }
 
-// Field returns the field of a member. It refuses one that the event does not have, and one that it
+// Field returns the field of a name. It refuses one that the event does not have, and one that it
 // was asked for before.
 func (k *Check) Field(name string) (*Field, error) { return k.field([]byte(name)) }
 
@@ -60,7 +60,7 @@ func (k *Check) field(name []byte) (*Field, error) {
 		k.seen |= 1 << i
 		return f, nil
 	}
-	return nil, ErrBadEvent.Detail("unknown member data.%s", quote(string(name)))
+	return nil, ErrBadEvent.Detail("unknown field data.%s", quote(string(name)))
 }
 
 // Text gives a String its value. s must be UTF-8 and no part of a message.

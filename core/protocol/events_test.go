@@ -126,9 +126,9 @@ func TestDataGoesThroughJSONAndBack(t *testing.T) {
 
 // Every format reads an event in this way, whatever its syntax.
 func ExampleSchema_Check() {
-	read := func(event string, members ...[2]string) {
+	read := func(event string, fields ...[2]string) {
 		k, err := protocol.Own().Check(event)
-		for _, m := range members {
+		for _, m := range fields {
 			if err != nil {
 				break
 			}
@@ -152,7 +152,7 @@ func ExampleSchema_Check() {
 	read("present")
 	// Output:
 	// presence hall
-	// unknown member data."rooms"
+	// unknown field data."rooms"
 	// data.room is missing
 	// unknown event "present"
 }

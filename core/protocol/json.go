@@ -38,7 +38,7 @@ func (j jsonFormat) Decode(payload []byte, binary bool) (Command, error) {
 		event, data []byte
 		seen        [3]bool
 	)
-	err := members(payload, func(name, value []byte) error {
+	err := fields(payload, func(name, value []byte) error {
 		var i int
 		switch string(name) {
 		case "id":
@@ -59,7 +59,7 @@ func (j jsonFormat) Decode(payload []byte, binary bool) (Command, error) {
 			i = 2
 			data = value
 		default:
-			return ErrBadEvent.Detail("unknown member %s", quote(string(name)))
+			return ErrBadEvent.Detail("unknown field %s", quote(string(name)))
 		}
 		if seen[i] {
 			return ErrBadEvent.Detail("%s stands twice", name)
@@ -75,7 +75,7 @@ func (j jsonFormat) Decode(payload []byte, binary bool) (Command, error) {
 		return Command{}, err
 	}
 	if data != nil {
-		err = members(data, func(name, value []byte) error {
+		err = fields(data, func(name, value []byte) error {
 			f, err := k.field(name)
 			if err != nil {
 				return err
@@ -117,9 +117,9 @@ func (k *Check) json(f *Field, raw []byte) error {
 	return f.refuse(f.Type)
 }
 
-// members calls f for each member of the object in valid JSON; name is without quotes and
+// fields calls f for each field of the object in valid JSON; name is without quotes and
 // escapes, value is the raw JSON.
-func members(object []byte, f func(name, value []byte) error) error {
+func fields(object []byte, f func(name, value []byte) error) error {
 	b := bytes.TrimSpace(object)
 	if len(b) == 0 || b[0] != '{' {
 		return ErrBadEvent.Detail("an object is expected")
@@ -444,12 +444,12 @@ func ParseData(b []byte, o *Object) (Data, error) {
 // typed gives what encoding/json has read the types of Data; what has no place in o, or another type,
 // stays as it is.
 func (o *Object) typed(v any) any {
-	members, ok := v.(map[string]any)
+	fields, ok := v.(map[string]any)
 	if !ok {
 		return v
 	}
-	d := make(Data, len(members))
-	for name, v := range members {
+	d := make(Data, len(fields))
+	for name, v := range fields {
 		d[name] = v
 		f := o.field(name)
 		if f == nil {

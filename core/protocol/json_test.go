@@ -30,7 +30,7 @@ func fits(o *protocol.Object, v any) error {
 	}
 	for name := range m {
 		if !slices.ContainsFunc(o.Fields, func(f protocol.Field) bool { return f.Name == name }) {
-			return fmt.Errorf("%s: unknown member %s", o.Name, name)
+			return fmt.Errorf("%s: unknown field %s", o.Name, name)
 		}
 	}
 	for _, f := range o.Fields {

@@ -30,7 +30,7 @@ type Format interface {
 	// It gives the command every field that the client has sent.
 	// It sets what the client has left out as the schema says.
 	// It refuses an event that the schema does not have.
-	// It refuses a member that the event does not have, and one that stands twice.
+	// It refuses a field that the event does not have, and one that stands twice.
 	// It refuses an event that lacks a required field.
 	// It refuses a value that is not of its field's type or bounds.
 	// It refuses text that is not UTF-8.

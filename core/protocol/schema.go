@@ -23,7 +23,7 @@ const (
 // MaxInteger is the largest integer that every JSON reader keeps exactly (RFC 8259 section 6).
 const MaxInteger = 1<<53 - 1
 
-// Field is one member of an event's object.
+// Field is one field of an event's object.
 type Field struct {
 	Name     string
 	Doc      string
@@ -50,7 +50,7 @@ type Field struct {
 	missing func(*Command)
 }
 
-// Object is the shape of a JSON object. Members that it does not name are refused.
+// Object is the shape of a JSON object. Fields that it does not name are refused.
 type Object struct {
 	// Name is the type's name in documents and in typed clients.
 	Name   string

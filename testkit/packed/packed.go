@@ -6,8 +6,8 @@
 //
 //	id       uvarint: 0 for none, else the number and 1
 //	event    string
-//	count    uvarint: of members
-//	members  name string, value
+//	count    uvarint: of fields
+//	fields  name string, value
 //
 // A message of the server:
 //
@@ -15,10 +15,10 @@
 //	id       uvarint, as above
 //	event    string: of an error, its code
 //	count    uvarint
-//	members  name string, value
+//	fields  name string, value
 //
 // A value is a letter, and what belongs to it: s a string, i a uvarint, t and f nothing, n nothing (null),
-// m a varint of microseconds, o count and members, l a count and as many of count and members. A string is
+// m a varint of microseconds, o count and fields, l a count and as many of count and fields. A string is
 // a uvarint of bytes, and the bytes, in UTF-8.
 package packed
 
@@ -60,12 +60,12 @@ func (f format) Decode(payload []byte, binary bool) (protocol.Command, error) {
 		return protocol.Command{}, err
 	}
 	for range count {
-		if err := member(k, &r); err != nil {
+		if err := field(k, &r); err != nil {
 			return protocol.Command{}, err
 		}
 	}
 	if len(r.b) > 0 {
-		return protocol.Command{}, protocol.ErrBadEvent.Detail("something follows the last member")
+		return protocol.Command{}, protocol.ErrBadEvent.Detail("something follows the last field")
 	}
 	c, err := k.Command()
 	if id > 0 {
@@ -74,7 +74,7 @@ func (f format) Decode(payload []byte, binary bool) (protocol.Command, error) {
 	return c, err
 }
 
-func member(k *protocol.Check, r *reader) error {
+func field(k *protocol.Check, r *reader) error {
 	name, letter := r.text(), r.letter()
 	if r.err != nil {
 		return protocol.ErrBadEvent.Detail("%v", r.err)
@@ -171,15 +171,15 @@ func appendObject(b []byte, o *protocol.Object, d protocol.Data) []byte {
 	return b
 }
 
-// Member is a member of what a client sends.
-type Member struct {
+// Field is a field of what a client sends.
+type Field struct {
 	Name string
 	// Value is a string, a uint64, a bool or nil.
 	Value any
 }
 
 // Said writes a message of a client. It has an ID unless id is nil.
-func Said(id *uint64, event string, members ...Member) []byte {
+func Said(id *uint64, event string, fields ...Field) []byte {
 	var b []byte
 	if id == nil {
 		b = append(b, 0)
@@ -188,8 +188,8 @@ func Said(id *uint64, event string, members ...Member) []byte {
 	}
 	raw := func(s string) { b = append(binary.AppendUvarint(b, uint64(len(s))), s...) } // also what is no UTF-8
 	raw(event)
-	b = binary.AppendUvarint(b, uint64(len(members)))
-	for _, m := range members {
+	b = binary.AppendUvarint(b, uint64(len(fields)))
+	for _, m := range fields {
 		raw(m.Name)
 		switch v := m.Value.(type) {
 		case string:
@@ -231,7 +231,7 @@ func Read(payload []byte) (Heard, error) {
 	h.Event = r.text()
 	h.Data = r.object()
 	if r.err == nil && len(r.b) > 0 {
-		r.err = errors.New("something follows the last member")
+		r.err = errors.New("something follows the last field")
 	}
 	return h, r.err
 }

@@ -23,10 +23,10 @@ type speaker struct {
 	id uint64
 }
 
-func (s *speaker) say(event string, members ...packed.Member) {
+func (s *speaker) say(event string, fields ...packed.Field) {
 	s.t.Helper()
 	s.id++
-	require.NoError(s.t, s.ws.Send(wsraw.Frame{Final: true, Opcode: wsraw.OpBinary, Payload: packed.Said(&s.id, event, members...)}))
+	require.NoError(s.t, s.ws.Send(wsraw.Frame{Final: true, Opcode: wsraw.OpBinary, Payload: packed.Said(&s.id, event, fields...)}))
 }
 
 // hear returns what comes next of a kind and, unless it is empty, a name.
@@ -79,7 +79,7 @@ func TestTwoFormatsAreOneRoom(t *testing.T) {
 		require.NoError(t, a.Send(text(`{"id":1,"event":"join_room","data":{"room":"hall"}}`)))
 		require.Contains(t, next(t, a, "ack"), `"recovered":true`)
 
-		b.say("join_room", packed.Member{Name: "room", Value: "hall"})
+		b.say("join_room", packed.Field{Name: "room", Value: "hall"})
 		joined := b.hear('a', "join_room")
 		assert.Equal(t, b.id, joined.ID)
 		assert.Equal(t, "hall", joined.Data.Text("room"))
@@ -91,7 +91,7 @@ func TestTwoFormatsAreOneRoom(t *testing.T) {
 		assert.Equal(t, "Ada", m.Data["user"].(protocol.Data).Text("name"))
 		assert.EqualValues(t, 1, m.Data.Integer("seq"))
 
-		b.say("message", packed.Member{Name: "text", Value: "hello, JSON 𝕏"}, packed.Member{Name: "room", Value: "hall"})
+		b.say("message", packed.Field{Name: "text", Value: "hello, JSON 𝕏"}, packed.Field{Name: "room", Value: "hall"})
 		ack := b.hear('a', "message")
 		assert.EqualValues(t, 2, ack.Data.Integer("seq"))
 		next(t, a, "message") // ada's own
@@ -99,18 +99,18 @@ func TestTwoFormatsAreOneRoom(t *testing.T) {
 		assert.Contains(t, got, `"text":"hello, JSON 𝕏"`)
 		assert.Contains(t, got, `"at":"`+ack.Data.Time("at").Format("2006-01-02T15:04:05.000000Z")+`"`)
 
-		b.say("isTyping", packed.Member{Name: "room", Value: "hall"})
+		b.say("isTyping", packed.Field{Name: "room", Value: "hall"})
 		assert.Contains(t, next(t, a, "isTyping"), `"typing":true`)
-		b.say("wave", packed.Member{Name: "room", Value: "hall"}, packed.Member{Name: "hand", Value: "left"})
+		b.say("wave", packed.Field{Name: "room", Value: "hall"}, packed.Field{Name: "hand", Value: "left"})
 		assert.Equal(t, `{"event":"waved","data":{"room":"hall","hand":"left"}}`, next(t, a, "waved"))
 		assert.Equal(t, "left", b.hear('v', "waved").Data.Text("hand"))
 		require.NoError(t, a.Send(text(`{"id":3,"event":"wave","data":{"room":"hall","hand":"right"}}`)))
 		assert.Equal(t, "right", b.hear('v', "waved").Data.Text("hand"))
 
 		// An error is an answer, and what breaks the rules ends the connection, in every format.
-		b.say("message", packed.Member{Name: "room", Value: "elsewhere"}, packed.Member{Name: "text", Value: "x"})
+		b.say("message", packed.Field{Name: "room", Value: "elsewhere"}, packed.Field{Name: "text", Value: "x"})
 		assert.Equal(t, "not_joined", b.hear('e', "").Event)
-		b.say("wave", packed.Member{Name: "room", Value: "hall"}, packed.Member{Name: "hand", Value: "much too long"})
+		b.say("wave", packed.Field{Name: "room", Value: "hall"}, packed.Field{Name: "hand", Value: "much too long"})
 		code, reason, err := ws.ReadClose()
 		require.NoError(t, err)
 		assert.Equal(t, socket.CloseBadEvent, code)

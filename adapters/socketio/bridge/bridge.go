@@ -68,7 +68,7 @@ type Config struct {
 
 // Namespace is what a [socketio.Server] needs to let its clients take part in the hub's rooms.
 //
-// The token is looked for in this order: the member token of what the client gave as auth, the header
+// The token is looked for in this order: the field token of what the client gave as auth, the header
 // Authorization, the query's authorization. Its value is "bearer <token>", in any letter case. Whoever has
 // none, or a bad one, is refused with connect_error, whose data has the code of the fault.
 func Namespace(cfg Config) (socketio.Namespace, error) {

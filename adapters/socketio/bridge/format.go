@@ -30,7 +30,7 @@ func Format(s *protocol.Schema) protocol.Format {
 // old are the events of Parley's own that old front ends send.
 var old = []string{protocol.EventJoinRoom, protocol.EventMessage, protocol.EventTyping, protocol.EventHealthCheck}
 
-// names are those that members have on the wire, by event, where they differ from the schema's.
+// names are those that fields have on the wire, by event, where they differ from the schema's.
 var names = map[string]map[string]string{
 	protocol.EventJoinRoom: {"name": "room"},
 	protocol.EventMessage:  {"roomName": "room", "message": "text"},
@@ -76,7 +76,7 @@ func (f format) Decode(payload []byte, binary bool) (protocol.Command, error) {
 	}
 	if len(args) == 2 {
 		userID := false
-		err := packet.Members(args[1], func(name string, value json.RawMessage) error {
+		err := packet.Fields(args[1], func(name string, value json.RawMessage) error {
 			if name == "userId" && event == protocol.EventJoinRoom {
 				// It is checked and has no effect: who somebody is, the token says.
 				s, err := packet.Text(value)
@@ -103,14 +103,14 @@ func (f format) Decode(payload []byte, binary bool) (protocol.Command, error) {
 	return cmd, nil
 }
 
-// set gives the field its value that a member of the event stands for.
+// set gives a field of the event its value.
 func set(k *protocol.Check, event, name string, value json.RawMessage) error {
 	if differ := names[event]; differ != nil {
 		switch ours := differ[name]; {
 		case ours != "":
 			name = ours
 		case slices.Contains([]string{"room", "text"}, name):
-			return protocol.ErrBadEvent.Detail("unknown member data.%q", name)
+			return protocol.ErrBadEvent.Detail("unknown field data.%q", name)
 		}
 	}
 	field, err := k.Field(name)

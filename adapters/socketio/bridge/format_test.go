@@ -47,18 +47,18 @@ func say(m contract.Said) ([]byte, bool) {
 		b = strconv.AppendUint(b, m.ID, 10)
 	}
 	b = append(appendRaw(append(b, '['), m.Event), ",{"...)
-	for i, member := range m.Members {
+	for i, field := range m.Fields {
 		if i > 0 {
 			b = append(b, ',')
 		}
-		name := member.Name
+		name := field.Name
 		for theirs, ours := range names[m.Event] {
 			if ours == name {
 				name = theirs
 			}
 		}
 		b = append(appendRaw(b, name), ':')
-		switch v := member.Value.(type) {
+		switch v := field.Value.(type) {
 		case string:
 			b = appendRaw(b, v)
 		case uint64:

@@ -343,11 +343,11 @@ func Placeholder(value json.RawMessage) (num int, ok bool) {
 	if len(value) == 0 || value[0] != '{' || !bytes.Contains(value, []byte("_placeholder")) && !bytes.ContainsRune(value, '\\') {
 		return 0, false
 	}
-	var members map[string]json.RawMessage
-	if json.Unmarshal(value, &members) != nil || string(members["_placeholder"]) != "true" {
+	var fields map[string]json.RawMessage
+	if json.Unmarshal(value, &fields) != nil || string(fields["_placeholder"]) != "true" {
 		return 0, false
 	}
-	num, err := strconv.Atoi(string(members["num"]))
+	num, err := strconv.Atoi(string(fields["num"]))
 	return num, err == nil && num >= 0
 }
 
@@ -379,10 +379,10 @@ func AppendHead(dst []byte, p Packet) []byte {
 // Append appends p as it goes over the wire.
 func Append(dst []byte, p Packet) []byte { return append(AppendHead(dst, p), p.Data...) }
 
-// Members calls f for each member of the object in valid JSON, in their order; one that stands twice comes
+// Fields calls f for each field of the object in valid JSON, in their order; one that stands twice comes
 // twice. value is a part of object. It returns the first error of f, or one for a name that is no text.
-func Members(object json.RawMessage, f func(name string, value json.RawMessage) error) error {
-	for _, m := range Elements(object) { // a member is an element with a colon
+func Fields(object json.RawMessage, f func(name string, value json.RawMessage) error) error {
+	for _, m := range Elements(object) { // a field is an element with a colon
 		end := skipString(m, 0)
 		name, err := Text(m[:end])
 		if err != nil {

@@ -157,23 +157,23 @@ func FuzzParse(f *testing.F) {
 	})
 }
 
-func TestMembers(t *testing.T) {
+func TestFields(t *testing.T) {
 	var got []string
-	err := Members(json.RawMessage("{ \"a\\n\" :1, \"b\":{\"c\":[2,\"}\"]}\n,\"a\\n\": \"x,:\" }"), func(name string, value json.RawMessage) error {
+	err := Fields(json.RawMessage("{ \"a\\n\" :1, \"b\":{\"c\":[2,\"}\"]}\n,\"a\\n\": \"x,:\" }"), func(name string, value json.RawMessage) error {
 		got = append(got, name+"="+string(value))
 		return nil
 	})
 	if want := []string{"a\n=1", `b={"c":[2,"}"]}`, `a` + "\n" + `="x,:"`}; err != nil || !reflect.DeepEqual(got, want) {
 		t.Errorf("got %q, %v", got, err)
 	}
-	if err := Members(json.RawMessage("{}"), func(string, json.RawMessage) error { return errors.New("called") }); err != nil {
+	if err := Fields(json.RawMessage("{}"), func(string, json.RawMessage) error { return errors.New("called") }); err != nil {
 		t.Error(err)
 	}
-	if err := Members(json.RawMessage(`{"\ud800":1}`), func(string, json.RawMessage) error { return nil }); err == nil {
+	if err := Fields(json.RawMessage(`{"\ud800":1}`), func(string, json.RawMessage) error { return nil }); err == nil {
 		t.Error("a name that is no text")
 	}
 	no := errors.New("no")
-	if err := Members(json.RawMessage(`{"a":1}`), func(string, json.RawMessage) error { return no }); !errors.Is(err, no) {
+	if err := Fields(json.RawMessage(`{"a":1}`), func(string, json.RawMessage) error { return no }); !errors.Is(err, no) {
 		t.Error(err)
 	}
 }

@@ -54,13 +54,13 @@ func (a *App) openSender(ctx context.Context) error {
 }
 
 // devMail shows the mails of a folder on the page of the development mailbox.
-func devMail(box *filemail.Mailbox) web.Mailbox {
-	return web.MailboxFunc(func() []web.Mail {
+func devMail(box *filemail.Mailbox) func() []web.Mail {
+	return func() []web.Mail {
 		all := box.All()
 		mails := make([]web.Mail, len(all))
 		for i, m := range all {
 			mails[i] = web.Mail{ID: m.ID, To: m.To, Subject: m.Subject, Text: m.Text, HTML: m.HTML, At: m.At}
 		}
 		return mails
-	})
+	}
 }

@@ -84,7 +84,7 @@ type App struct {
 	log       *slog.Logger
 	ports     parley.Ports
 	checks    []health.Check
-	mailbox   web.Mailbox // nil unless mails go to the development mailbox
+	mailbox   func() []web.Mail // nil unless mails go to the development mailbox
 	keys      *jwtauth.Keys
 	transport transport        // nil without sockets
 	socketIO  *socketio.Server // nil where it is off
