@@ -39,6 +39,7 @@ func Example() {
 		return
 	}
 	ctx, cancel := context.WithCancel(context.Background())
+	defer cancel()
 	ready, ended := make(chan struct{}), make(chan error, 1)
 	go func() { ended <- node.Run(ctx, func() { close(ready) }) }()
 	<-ready
