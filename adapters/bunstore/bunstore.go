@@ -23,14 +23,14 @@
 //     no event appears before one that Pending has returned.
 //   - A transaction that a server gave up for another one's sake (a deadlock, a
 //     serialization failure) begins again, at most ten times, after short random pauses.
-//   - A server that says that it takes no writes, or ends a connection, is left by every connection that there is, and what
-//     it refused begins again once on another one, if its commit was not under way. No connection becomes older than
+//   - When a server says that it takes no writes, or ends a connection, all connections to it are closed. What it
+//     refused begins again, once, on another connection, unless its commit was under way. No connection becomes older than
 //     [Config] says.
 //   - A process that freezes, or is lost with its machine, in the middle of a transaction holds up others for no longer than
 //     [Config] says. With [OpenPostgres] messages are stored outside of any, by one statement. On SQLite such a process holds others up until it ends.
 //   - A call ends with its context, also when the server does not answer.
-//   - With [OpenSQLite] nothing of an event that was published, or of a mail that was sent or discarded, is in the file or
-//     in its log half a minute later, unless somebody reads for longer. Other engines delete rows, and keep their bytes
+//   - With [OpenSQLite] an event that was published, and a mail that was sent or discarded, leave nothing in the file and
+//     its log after half a minute, unless somebody reads for longer. Other engines delete rows, and keep their bytes
 //     until they use the space again: PostgreSQL until a VACUUM and in its write-ahead log, InnoDB until a purge and in its redo and binary logs.
 //   - Times keep their microseconds and come back in UTC; text is compared by its bytes.
 //   - Errors have a kind of package fault. A driver's error is only ever the cause.

@@ -39,10 +39,10 @@ type Config struct {
 	// seconds). The call fails with kind Unavailable then. Migrations wait without limit. Default 4 seconds; a negative
 	// one leaves what the server has set.
 	LockTimeout time.Duration
-	// Silence is how long the other machine may leave bytes unacknowledged, or a keep-alive probe unanswered, before the connection
-	// counts as lost, seen from here (TCP_USER_TIMEOUT on Linux, keep-alive elsewhere) and, on PostgreSQL, from the
-	// server (tcp_user_timeout, tcp_keepalives_…). Default 10 seconds, in steps of 5 where a system counts in
-	// seconds; a negative one leaves it to the systems.
+	// Silence is how long the other machine may leave bytes unacknowledged, or a keep-alive probe unanswered. Then the
+	// connection counts as lost. This side measures it by TCP_USER_TIMEOUT on Linux, and by keep-alive elsewhere; a PostgreSQL
+	// by tcp_user_timeout and tcp_keepalives_…. Default 10 seconds, in steps of 5 where a system counts in seconds; a negative
+	// one leaves it to the systems.
 	Silence time.Duration
 }
 

@@ -78,10 +78,9 @@ type reportOutput struct {
 	Body   healthReport
 }
 
-// RegisterHealth puts /livez, which asks nothing, /readyz, which gives each check at most one
-// second, and /health, which gives each its own time-out and is found out at most once a second,
-// onto a. Whoever asks while one of them is being found out gets the same answer. The latter two answer with
-// a report: 200 if everything is up, otherwise, and while draining, 503.
+// RegisterHealth puts three operations onto a. /livez asks nothing. /readyz gives each check at most one second. /health
+// gives each check its own time-out, and asks at most once a second. Whoever asks while checks run gets their
+// answer. The latter two answer with a report: 200 if everything is up; 503 otherwise, and while draining.
 func RegisterHealth(a *API, cfg HealthConfig) error {
 	c := settings.Of("humaapi: HealthConfig")
 	c.Argument("the API", a == nil)

@@ -40,10 +40,9 @@ type RemoteKeysConfig struct {
 	Now func() time.Time
 }
 
-// RemoteKeys are the public keys that another process publishes, for those who only verify. They
-// are fetched when they are needed: a kid that is not known makes them be fetched, at most once in
-// a Pause, and keys that are known are used while a newer set is fetched, or cannot be had. Its
-// methods may be called from many goroutines.
+// RemoteKeys are the public keys that another process publishes, for those who only verify. A kid that is not known
+// makes it fetch them, at most once in a Pause. Keys that are known are used meanwhile, and while a newer set cannot
+// be had. Its methods may be called from many goroutines.
 type RemoteKeys struct {
 	cfg RemoteKeysConfig
 

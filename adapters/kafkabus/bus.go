@@ -80,9 +80,9 @@ func (b *Bus) outcome(ctx context.Context, what string, err error) error {
 }
 
 // Publish implements event.Publisher: it returns nil when every in-sync replica has every event.
-// Its error is an *event.PublishError: watermillbus.ErrEventInvalid for an event that cannot
-// travel, and otherwise kind Unavailable, Forbidden (no right to the topic), NotFound (no such
-// topic), Invalid (too large for the topic, or for this bus), or watermillbus.ErrClosed.
+// Its error is an *event.PublishError. What it says of an event is watermillbus.ErrEventInvalid (it cannot travel),
+// watermillbus.ErrClosed, or of kind Forbidden (no right to the topic), NotFound (no such topic), Invalid (too large for
+// the topic or for this bus) or Unavailable.
 func (b *Bus) Publish(ctx context.Context, events ...event.Event) error {
 	both, end := b.with(ctx)
 	defer end()

@@ -20,9 +20,9 @@
 //
 // A group that is new starts at the oldest event that the topic still has. What it has handled
 // is committed every second and at the end of a subscription, so after a crash up to a second's
-// events come twice. When a partition is taken away, because members come or go or the broker
-// was lost, the event under way is not tried again here, and the context of a running handler
-// ends two seconds later; a handler that ignores it for longer can overlap with the new owner's.
+// events come twice. A partition is taken away when members come or go, or the broker was lost.
+// Then the event under way is not tried again here, and the context of a running handler ends two seconds later. A handler
+// that ignores it for longer can overlap with the new owner's.
 //
 // Without a group a subscription reads every partition from its end as it stands when ready is
 // called, without joining anything, and keeps its place in memory. With [Config].Replay set it
@@ -50,9 +50,9 @@
 // the rights or the password are refused several times in a row, and when another process joins
 // under the same node name (kind Conflict).
 //
-// Watermill's own Kafka subscriber is not used. It does not tell when a group has been joined,
-// goes on handling a partition that was taken away, reconnects without a pause when a group is
-// refused, and without a group starts again at the newest event, skipping some (v3.1.2).
+// Watermill's own Kafka subscriber (v3.1.2) is not used. It does not tell when a group has been joined. It goes on handling
+// a partition that was taken away. It reconnects without a pause when a group is refused. Without a group it starts
+// again at the newest event, and skips some.
 //
 // # Exceptions
 //

@@ -18,7 +18,7 @@
 //     and what the peer still sends is read and thrown away, so that no reset destroys it.
 //   - Of pings that cannot be answered yet, the latest MaxPongs are answered.
 //   - With Compress, a message is compressed once for all connections that agreed to it (permessage-deflate, RFC 7692, without context
-//     takeover), and in what a client compresses, MaxMessage holds for what it is inflated: nothing is made beyond it. An idle connection holds
+//     takeover). MaxMessage bounds what a compressed message of a client is inflated to: nothing is made beyond it. An idle connection holds
 //     nothing for it. Data that cannot be inflated end the connection with 1007.
 //   - Data that a client sends together with its handshake is not lost.
 //   - Times are kept by one ticker in steps of at most a second: things happen up to two steps late.

@@ -14,10 +14,9 @@ import (
 
 const supported = true
 
-// adopt makes a connection for the poller out of plain, of which it is a duplicate; plain is
-// closed. No process that is started meanwhile inherits the duplicate, as nbio would let it: the kernel
-// would go on telling the poller about a connection that another process still holds, under a
-// number that a new one has by then, and the new one would be closed in its place.
+// adopt duplicates plain for the poller, and closes plain. No process that is started meanwhile inherits the duplicate,
+// as nbio would let it. The kernel would go on telling the poller about a connection that another process holds, under
+// its number; a new connection could have that number by then, and would be closed in its place.
 func adopt(plain net.Conn) (*nbio.Conn, error) {
 	syscall.ForkLock.RLock()
 	defer syscall.ForkLock.RUnlock()

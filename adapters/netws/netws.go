@@ -18,7 +18,7 @@
 //   - Of pings that cannot be answered yet, the latest MaxPongs are answered.
 //   - Data that a client sends together with its handshake is not lost.
 //   - With Compress, a message is compressed once for all connections that agreed to it (permessage-deflate, RFC 7692, without context
-//     takeover), and in what a client compresses, MaxMessage holds for what it is inflated: nothing is made beyond it. Data that cannot be
+//     takeover). MaxMessage bounds what a compressed message of a client is inflated to: nothing is made beyond it. Data that cannot be
 //     inflated end the connection with 1007.
 //
 // # Closing

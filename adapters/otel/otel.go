@@ -25,7 +25,7 @@
 //
 // An event carries no trace to another process, and none over a restart: there a trace begins with the handling, and the attribute
 // parley.event.id, which both sides have, leads from one to the other. So it is after more than Config.MaxPending events or
-// mails that wait. The span of a message on a socket ends when the message joins a batch, and the commit of the batch is a trace of its
+// mails that wait. The span of a message on a socket ends when the message joins a batch. The commit of the batch is a trace of its
 // own, since it is that of many.
 //
 // # Closing

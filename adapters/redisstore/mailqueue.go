@@ -162,9 +162,8 @@ end
 return false
 `)
 
-// ARGV: id, claims, the call, state, error, the time of the outcome for comparing and for
-// keeping, the time to run at for both, 1 if the attempt does not count, when a server first put the
-// mail off or empty. Returns 1, or 0 if the lease was lost.
+// ARGV: id; claims; the call; state; error; the time of the outcome, for comparing and for keeping; the time to run at,
+// for both; 1 if the attempt does not count; when a server first put the mail off, or empty. Returns 1, or 0 if the lease was lost.
 var settleMail = redis.NewScript(mailFunctions + `
 local id, job = ARGV[1], KEYS[1] .. ARGV[1]
 local was = redis.call('HMGET', job, 'state', 'claims', 'by')

@@ -82,8 +82,8 @@ const maxAge = 5 * time.Minute
 // master_name makes the hosts those of Redis Sentinel, which are asked for the primary of that name: user and
 // password before the hosts are those of the Sentinels then, and parameters username and password those of the servers.
 // The other parameters are those of go-redis. Calls of the client end with their context, and its connections are at most
-// 5 minutes old. Where one server or Sentinel is named, a server that says that it is a replica or loads its data loses
-// all connections, so that the next ones go where the name leads then. Open does not connect: see [Connect].
+// 5 minutes old. Where one server or Sentinel is named, a server that says
+// that it is a replica, or that it loads its data, is left: the next connections go where the name leads then. Open does not connect: see [Connect].
 func Open(rawURL string) (redis.UniversalClient, error) {
 	open, err := parse(rawURL)
 	if err != nil {

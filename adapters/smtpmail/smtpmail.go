@@ -16,10 +16,9 @@
 //
 // mail.ErrRefused is an answer from 500 to 599 to MAIL, RCPT, DATA or the data, or a message that
 // no server could take. All else is temporary and of kind Unavailable. An answer from 400 to 499 to RCPT is
-// mail.ErrDeferred, such as greylisting; to MAIL, DATA or the data it is mail.ErrThrottled. The rest is
-// connections that cannot be made or break, and what is wrong with the configuration, which is
-// [ErrAuthRefused] or [ErrNotEncrypted] and is logged as an error at most once a minute. What failed
-// before the server was ready for a mail is mail.ErrUntried too: such an attempt does not count.
+// mail.ErrDeferred, such as greylisting; to MAIL, DATA or the data it is mail.ErrThrottled. A wrong configuration is
+// [ErrAuthRefused] or [ErrNotEncrypted], and is logged as an error at most once a minute. The rest is connections
+// that cannot be made or break. What failed before the server was ready for a mail is mail.ErrUntried too: such an attempt does not count.
 //
 // Nothing of a mail and no password is sent before TLS is established and the server's certificate
 // is verified, except where [None] was configured. An error or log never holds the password.

@@ -120,9 +120,9 @@ func (s *Socket) SetValue(v any) {
 
 // Recovery lets a client come back to where it was (connection state recovery of Socket.IO 4.6).
 type Recovery struct {
-	// PID is the private identifier that the client is given. It sends it as the field pid of what it gives as auth when
-	// it comes back, with the last argument of the last event that it heard as the field offset, if that is a string. A
-	// client that is given the PID that it came with takes itself for recovered.
+	// PID is the private identifier that the client is given. When the client comes back, its auth has two fields: pid, and
+	// offset, which is the last argument of the last event that it heard, if that is a string. A client that is given the PID
+	// that it came with takes itself for recovered.
 	PID string
 	// ID is the socket's identifier: the same again for a client that is recovered. Default: a new one.
 	ID string

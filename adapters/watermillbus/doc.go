@@ -7,9 +7,9 @@
 // # Guarantees
 //
 // The bus in this process keeps nothing on disk; the outbox does. So that no event can be lost
-// between the two, the groups that must not miss one are declared ([GoChannelConfig].Groups), and
-// Publish returns nil only when a handler of every declared group of the topic has returned
-// nil, or that the event can never be handled. If the process dies, or the context of Publish ends, at any moment before that, the event
+// between the two, the groups that must not miss one are declared ([GoChannelConfig].Groups).
+// Publish returns nil only when every declared group of the topic is done with the event: a handler
+// has returned nil, or that the event can never be handled. If the process dies, or the context of Publish ends, at any moment before that, the event
 // is still pending in the outbox and comes again. Three things follow. While a declared group has
 // no subscriber, or its handler fails, Publish waits, and then fails with kind Unavailable; the
 // relay keeps the event. An event whose Publish gave up is withdrawn: a handler that is running
@@ -28,9 +28,9 @@
 // event is tried again after a wait that doubles from Backoff to MaxBackoff, before any other;
 // when a member leaves, another member of its group goes on with it.
 //
-// Watermill's own BlockPublishUntilSubscriberAck is not used. With it a subscription that ends in
-// the middle of an event counts as an acknowledgement, nobody can subscribe while a message
-// waits, and a handler that publishes can be locked out for ever (v1.5.1). This package keeps its
+// Watermill's own BlockPublishUntilSubscriberAck (v1.5.1) is not used. With it a subscription that ends in
+// the middle of an event counts as an acknowledgement. Nobody can subscribe while a message
+// waits. A handler that publishes can be locked out for ever. This package keeps its
 // own account of who is done.
 //
 // [Publisher] and [Subscriber] add to a transport what the ports ask for and Watermill does not
@@ -49,8 +49,8 @@
 // The topic of an event is the topic of its message. Attributes travel as CloudEvents 1.0 in
 // binary mode, as metadata: ce_specversion, ce_id, ce_source, ce_type, ce_time (RFC 3339, left
 // out if zero), ce_partitionkey (the key, left out if empty) and content-type, which is
-// application/json; the data is the payload. A message that is not such an event, and an event
-// whose handler returns an error of kind Invalid, goes to the topic's name with ".dead" behind it,
+// application/json; the data is the payload. A message that is not such an event goes to the dead topic, which has
+// the topic's name with ".dead" behind it; so does an event whose handler returns an error of kind Invalid. It goes there
 // as it came, with the reason in dead_reason (at most 1,024 bytes). It holds up nobody. In this
 // process it is kept by nobody either, unless somebody is subscribed there.
 //

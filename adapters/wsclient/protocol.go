@@ -154,8 +154,8 @@ func (c *Client) SendAs(ctx context.Context, name, text, clientID string) (Sent,
 	return sent, err
 }
 
-// Call sends an event of the application with in as its data, which has to be an object in JSON or nil, and decodes the
-// answer's data into answer, unless that is nil. A refusal is an *[Error]. It is sent once: if the connection is lost
+// Call sends an event of the application, and waits for the answer. in is the event's data: an object in JSON, or nil. The
+// answer's data is decoded into answer, unless that is nil. A refusal is an *[Error]. It is sent once: if the connection is lost
 // before the answer, Call returns [ErrLost]. An event about a room that is being joined again waits for that.
 func (c *Client) Call(ctx context.Context, event string, in, answer any) error {
 	k, err := custom(event, in)

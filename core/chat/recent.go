@@ -12,11 +12,10 @@ import (
 
 // recent is the cache, kept from holding anybody up and from falling behind.
 //
-// A cache that does not answer is left alone, but for one goroutine that tries again: messages
-// are stored and read without it. What it missed meanwhile is read from the store and given to
-// it before it is asked for that room again, so that a room in which nobody says anything more is not
-// served without its last messages. The other rooms use it as soon as it answers, or under load
-// there would always be one that is behind.
+// A cache that does not answer is left alone: messages are stored and read without it, and one goroutine tries
+// again. Before the cache is asked for a room again, it is given what it missed there, from the store. Otherwise a room in
+// which nobody says anything more would be served without its last messages. Other rooms use the cache as
+// soon as it answers: under load there would always be one that is behind.
 type recent struct {
 	cache   RecentCache
 	store   MessageStore

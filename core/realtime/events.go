@@ -56,14 +56,14 @@ var (
 	errHandler      = fault.New(fault.Internal, "handler", "the handler of an event failed")
 )
 
-// Send sends one of HubConfig.Sends to everybody who is in room, on every node; the field room is set by
-// it. who is whom it comes from, and need not be there.
+// Send sends one of HubConfig.Sends to everybody who is in room, on every node. It sets the field room of data.
+// who is whom the event comes from, and need not be there.
 //
-// The event is not stored: who is not there at the time, or whose node the fan-out does not reach, does not
-// get it. Events that one node sends to a room arrive in that order. It returns an error of kind Invalid
-// for another event or for data that does not fit, ErrRoomBusy where the room has more to deliver than its
-// members can take, chat.ErrRoomInvalid, or an error of kind Unavailable: then other nodes may not have
-// it. It may be called from many goroutines.
+// The event is not stored: whoever is not there at the time, or whose node the fan-out does not reach, does not
+// get it. Events that one node sends to a room arrive in that order. It may be called from many goroutines.
+//
+// Errors are of kind Invalid for another event and for data that does not fit; chat.ErrRoomInvalid; ErrRoomBusy if the
+// room has more to deliver than its members can take; and of kind Unavailable: then other nodes may not have the event.
 func (h *Hub) Send(ctx context.Context, room string, who chat.Author, event string, data protocol.Data) error {
 	e := h.schema.ServerEvent(event)
 	if e == nil || protocol.Own().ServerEvent(event) != nil {

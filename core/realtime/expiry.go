@@ -110,10 +110,9 @@ func (h *Hub) Revoke(id user.ID, sessionID string, until time.Time) {
 	}
 }
 
-// RevokeBefore closes the connections of a user's sessions that were opened before the given time,
-// but those of the one to keep (empty for none), with CloseUnauthenticated, and refuses new ones
-// until the given time, when the last access token of those sessions has expired. A connection
-// whose token does not say when its session was opened counts as old.
+// RevokeBefore ends the sessions of a user that were opened before a time, except one to keep (empty for none).
+// It closes their connections with CloseUnauthenticated. It refuses new ones until the last access token of those
+// sessions has expired, which is at until. A connection whose token does not say when its session was opened counts as old.
 func (h *Hub) RevokeBefore(id user.ID, before time.Time, keep string, until time.Time) {
 	r := revocation{before: before.UnixMicro(), keep: keep, until: until}
 	h.mu.Lock()

@@ -70,8 +70,8 @@ type HubConfig struct {
 	// MaxBacklog is how many signals may wait for delivery in a room; then messages to it are
 	// refused with ErrRoomBusy before they are stored. Default 4,096.
 	MaxBacklog int
-	// MaxWrite is the most bytes of texts that leave in one write when several messages of a room wait for delivery, and
-	// the most bytes of frames when several rooms have something for one connection. A larger one leaves alone. Default 16 KiB.
+	// MaxWrite is the most bytes that leave in one write: bytes of texts when several messages of a room wait for
+	// delivery, and of frames when several rooms have something for one connection. A larger one leaves alone. Default 16 KiB.
 	MaxWrite int
 	// TypingTTL is how long typing lasts without being renewed. Default 6 seconds.
 	TypingTTL time.Duration
@@ -100,13 +100,13 @@ type HubConfig struct {
 	Workers int
 	// Now is the clock. Default time.Now.
 	Now func() time.Time
-	// Delivered, if set, is called when messages that follow each other in a room were given to the connections of its
-	// members on this node, with the time of the first of them: the beginning of its commit. It must be quick, and is
-	// called from many goroutines.
+	// Delivered, if set, is called when messages that follow each other in a room were given to its connections on this
+	// node. at is the time of the first of them: the beginning of its commit. Delivered must be quick, and is called from
+	// many goroutines.
 	Delivered func(at time.Time)
-	// Handling, if set, is called before an event of a client is handled, with its name. It returns the context in which it
-	// is, and what is called after it with the error that it is refused with, or nil; a message of a client is then part of
-	// a batch, and not yet stored. Both must be quick, and are called from many goroutines.
+	// Handling, if set, is called before an event of a client is handled, with its name. The event is handled in the context
+	// that Handling returns. Then the function that it returns is called, with the error that refuses the event, or nil. A
+	// message of a client is part of a batch then, and not yet stored. Both must be quick, and are called from many goroutines.
 	Handling func(ctx context.Context, event string) (context.Context, func(error))
 	// Log gets what operators should know. Default: nothing.
 	Log *slog.Logger

@@ -26,17 +26,17 @@ type resumed struct {
 	at       uint64 // the client has everything up to here
 }
 
-// Resume puts a connection that has just been accepted, and that is in no room, back into the rooms in
-// which its client was, each at the place up to which the client has its messages. receiver is what Accept
-// returned for the connection. On which node the client was does not matter.
+// Resume puts a connection back into the rooms in which its client was, on whatever node. A place says up to
+// where the client has the messages of a room. receiver is what Accept returned for the connection, which
+// has just been accepted and is in no room.
 //
-// It checks everything that may be refused, and sends nothing. Then it returns a function, which is to be called
-// once: what the client has missed is read from the store and sent as events, in pages that wait for the
-// client to read, and after it comes what is live. Until that is done, commands of the client wait.
+// Resume checks everything that may be refused, and sends nothing. It returns a function that is to be called
+// once. That function reads what the client has missed from the store, and sends it as events, in pages that wait for the
+// client to read. Live messages follow. Until that is done, commands of the client wait.
 //
-// The user must still be a member of every room, chat.Config.Access must allow to join it, and the store must have
-// every message after the place; or else it returns ErrNotResumed. It returns ErrTooManyRooms, and errors of
-// kind Unavailable when it cannot be known. After an error the connection is in no room, and serves as before.
+// It returns ErrNotResumed unless the user is still a member of every room, chat.Config.Access allows to join it, and
+// the store has every message after the place. Other errors are ErrTooManyRooms, and of kind Unavailable when it
+// cannot be known. After an error the connection is in no room, and serves as before.
 func (h *Hub) Resume(ctx context.Context, receiver socket.Receiver, places []Place) (send func(), err error) {
 	c, ok := receiver.(*client)
 	if !ok || c.hub != h {

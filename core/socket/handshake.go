@@ -83,9 +83,8 @@ type Hello struct {
 	Protocol string
 }
 
-// Check decides about r. Errors are of kind Forbidden for a foreign origin, Invalid for
-// subprotocols of which none is known, Unauthenticated for missing or refused credentials, and
-// Unavailable while draining or when authentication cannot be decided.
+// Check decides about r. Errors are of these kinds: Forbidden for a foreign origin; Invalid if no subprotocol is known;
+// Unauthenticated for missing or refused credentials; Unavailable while draining, or when authentication cannot be decided.
 //
 // Credentials are looked for in this order: the Authorization header ("Bearer", any case),
 // an offered subprotocol "bearer.<token>", and the query's ticket.
