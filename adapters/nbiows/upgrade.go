@@ -59,14 +59,14 @@ func (s *Server) become(w http.ResponseWriter, r *http.Request, protocol string,
 	extensions := s.cfg.Extensions(r)
 	nb, early, err := s.upgrade(w, socket.SwitchingProtocols(r.Header.Get("Sec-WebSocket-Key"), protocol, extensions))
 	if err != nil {
-		s.cfg.Log.Debug("nbiows: upgrade", "error", err) // most often the client has gone
+		s.cfg.Log.Debug("a connection was lost in its handshake", "error", err) // most often the client has gone
 		return
 	}
 	s.serve(nb, early, extensions != "", options, accept)
 }
 
 func (s *Server) refuse(w http.ResponseWriter, err error) {
-	s.cfg.Log.Error("nbiows: handshake", "error", err)
+	s.cfg.Log.Error("a handshake failed", "error", err)
 	problem.Write(w, err)
 }
 
@@ -80,7 +80,7 @@ func (s *Server) upgrade(w http.ResponseWriter, answer []byte) (nb *nbio.Conn, e
 	}
 	if _, ok := plain.(*net.TCPConn); !ok {
 		err = fmt.Errorf("nbiows: a %T cannot be polled", plain)
-		s.cfg.Log.Error("nbiows: handshake", "error", err)
+		s.cfg.Log.Error("a handshake failed", "error", err)
 		return nil, nil, errors.Join(err, plain.Close())
 	}
 	if n := rw.Reader.Buffered(); n > 0 {
@@ -92,7 +92,7 @@ func (s *Server) upgrade(w http.ResponseWriter, answer []byte) (nb *nbio.Conn, e
 		return nil, nil, errors.Join(err, plain.Close())
 	}
 	if nb, err = adopt(plain); err != nil { // a duplicate; it has closed plain
-		s.cfg.Log.Error("nbiows: take over the connection", "error", err) // no descriptor is left, most often
+		s.cfg.Log.Error("a connection could not be taken over", "error", err) // no descriptor is left, most often
 		return nil, nil, errors.Join(err, plain.Close())
 	}
 	return nb, early, nil
@@ -115,7 +115,7 @@ func (s *Server) serve(nb *nbio.Conn, early []byte, compress bool, options socke
 	}
 	s.handed.Add(1)
 	if _, err := s.engines[nb.Hash()%len(s.engines)].AddConn(nb); err != nil { // it has closed nb
-		s.cfg.Log.Error("nbiows: hand over to the poller", "error", err)
+		s.cfg.Log.Error("a connection could not be handed to the poller", "error", err)
 		c.ended()
 		return
 	}

@@ -63,7 +63,7 @@ func (s *Server) take(w http.ResponseWriter, answer []byte) (plain net.Conn, br 
 	plain, rw, err := http.NewResponseController(w).Hijack()
 	if err != nil {
 		err = fmt.Errorf("netws: take over the connection: %w", err)
-		s.cfg.Log.Error("netws: handshake", "error", err)
+		s.cfg.Log.Error("a handshake failed", "error", err)
 		problem.Write(w, err)
 		return nil, nil, err
 	}
@@ -74,7 +74,7 @@ func (s *Server) take(w http.ResponseWriter, answer []byte) (plain net.Conn, br 
 	}
 	_ = plain.SetDeadline(time.Now().Add(s.cfg.CloseTimeout)) // fails only where the write fails
 	if _, err = plain.Write(answer); err != nil {
-		s.cfg.Log.Debug("netws: upgrade", "error", err) // most often the client has gone
+		s.cfg.Log.Debug("a connection was lost in its handshake", "error", err) // most often the client has gone
 		return nil, nil, errors.Join(err, plain.Close())
 	}
 	_ = plain.SetDeadline(time.Time{})
