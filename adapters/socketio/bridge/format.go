@@ -19,7 +19,9 @@ import (
 const Protocol = "socket.io"
 
 // Format makes the wire format for a schema; see the package comment.
-func Format(s *protocol.Schema) protocol.Format {
+func Format(s *protocol.Schema) protocol.Format { return newFormat(s) }
+
+func newFormat(s *protocol.Schema) format {
 	f := format{schema: s, refused: map[string]bool{}}
 	for _, e := range protocol.Own().ClientEvents() {
 		f.refused[e.Name] = !slices.Contains(old, e.Name)

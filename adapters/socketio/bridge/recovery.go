@@ -116,7 +116,7 @@ func (c Config) recover(s *socketio.Socket, conn socket.Conn, who user.Identity)
 
 // RecoveryFormat is [Format] whose messages have an offset as their last argument, for Config.Recovery.
 func RecoveryFormat(s *protocol.Schema) protocol.Format {
-	f := Format(s).(format)
+	f := newFormat(s)
 	f.offsets = true
 	return f
 }
