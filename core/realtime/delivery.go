@@ -198,8 +198,12 @@ func (r *room) send(messages []Signal, t *turn) {
 		size += len(messages[i].Message.Text)
 	}
 	d.alone = t != nil || len(messages) > 1 && size <= r.hub.cfg.MaxWrite/2
-	if d.run() && r.hub.cfg.Delivered != nil {
-		r.hub.cfg.Delivered(messages[0].Message.At)
+	switch begun := messages[0].Message.At; {
+	case !d.run() || r.hub.cfg.Delivered == nil:
+	case t != nil:
+		t.delivered = append(t.delivered, begun)
+	default:
+		r.hub.cfg.Delivered(begun)
 	}
 }
 

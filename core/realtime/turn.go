@@ -2,6 +2,7 @@ package realtime
 
 import (
 	"slices"
+	"time"
 
 	"github.com/parley-chat/parley/core/socket"
 )
@@ -16,6 +17,8 @@ type turn struct {
 	rooms   [turnRooms]*room
 	n       int       // of rooms
 	clients []*client // those that hold frames, or held some
+	// delivered are the times for HubConfig.Delivered, which is called when everything has left.
+	delivered []time.Time
 	// Connections that are in the same rooms share one frame.
 	last   []*socket.Frame
 	joined *socket.Frame
@@ -40,6 +43,10 @@ func (t *turn) run() {
 			c.letGo(t)
 			c.mu.Unlock()
 		}
+		for _, at := range t.delivered {
+			t.rooms[0].hub.cfg.Delivered(at)
+		}
+		t.delivered = t.delivered[:0]
 	}
 	// Nothing of it may keep rooms and connections that are gone.
 	clear(t.rooms[:t.n])

@@ -83,6 +83,33 @@ func (e *end) got(n int) (all []string) {
 	return all
 }
 
+// What Delivered measures ends with the write, also where messages of several rooms wait for one.
+func TestDeliveredIsCalledAfterTheWrite(t *testing.T) {
+	var ada *end
+	var there []int // frames that ada had at each call
+	done := make(chan struct{})
+	rooms := []string{"a", "b", "c"}
+	w := newBusyWorker(t, func(cfg *realtime.HubConfig) {
+		cfg.Delivered = func(time.Time) {
+			if ada == nil {
+				return
+			}
+			if there = append(there, len(ada.frames)); len(there) == 1+len(rooms) {
+				close(done)
+			}
+		}
+	})
+	plug := w.connect("plug", "plug")
+	ada = w.connect("ada", rooms...)
+	w.while(plug, func() { w.say("plug") }, func() {
+		for _, room := range rooms {
+			w.say(room)
+		}
+	})
+	within(t, done)
+	assert.Equal(t, []int{0, 3, 3, 3}, there, "that of the plug, which ada does not get, and those of the rooms")
+}
+
 func TestWhatRoomsHaveForAConnectionLeavesTogether(t *testing.T) {
 	for _, c := range []struct {
 		name   string
