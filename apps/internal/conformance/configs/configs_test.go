@@ -224,7 +224,7 @@ var lenient = []string{
 // negative are limits of which a negative value means something, as their comments say.
 var negative = []string{
 	"bunstore: Config.LockTimeout", "bunstore: Config.Silence", "bunstore: Config.TransactionIdle",
-	"jwtauth: VerifierConfig.Remember", "realtime: HubConfig.Rate", "wsclient: Config.Rate",
+	"jwtauth: VerifierConfig.Remember", "realtime: HubConfig.DrainRate", "realtime: HubConfig.Rate", "wsclient: Config.Rate",
 }
 
 // said is the name of a configuration in a refusal. A transport is called by the name of its own package.
