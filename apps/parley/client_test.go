@@ -204,6 +204,9 @@ func stored(ctx context.Context, c *wsclient.Client, room string, seq uint64) ([
 // TestTheExampleOfTheGoClientRuns runs the program in docs/examples/bot, which the README shows.
 func TestTheExampleOfTheGoClientRuns(t *testing.T) {
 	t.Parallel()
+	if testing.Short() {
+		t.Skip("skipped by -short: another program would be built")
+	}
 	s := serve(t, t.TempDir())
 	s.member(t, "Ada Lovelace")
 	bot := filepath.Join(t.TempDir(), "bot")
