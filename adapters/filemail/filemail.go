@@ -29,8 +29,10 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"path/filepath"
+	"runtime"
 	"slices"
 	"strings"
 	"sync"
@@ -93,6 +95,10 @@ func Open(cfg Config) (*Mailbox, error) {
 		cfg.Now = time.Now
 	}
 	if err := os.MkdirAll(cfg.Folder, 0o700); err != nil {
+		return nil, fmt.Errorf("filemail: %w", err)
+	}
+	// The mails would be lost with the name of their folder. One that may not be read was not made in just now.
+	if err := syncFolder(filepath.Dir(filepath.Clean(cfg.Folder))); err != nil && !errors.Is(err, fs.ErrPermission) {
 		return nil, fmt.Errorf("filemail: %w", err)
 	}
 	entries, err := os.ReadDir(cfg.Folder) // ascending by name, so by time
@@ -187,14 +193,22 @@ func write(file string, text []byte) (left bool, err error) {
 		_ = os.Remove(file + unfinished) // or the next start does
 		return false, err
 	}
-	folder, err := os.Open(filepath.Dir(file))
-	if err == nil {
-		err = errors.Join(folder.Sync(), folder.Close())
-	}
-	if err != nil {
+	if err = syncFolder(filepath.Dir(file)); err != nil {
 		left = os.Remove(file) != nil
 	}
 	return left, err
+}
+
+// syncFolder makes the names in a folder survive a power cut.
+func syncFolder(path string) error {
+	if runtime.GOOS == "windows" { // where folders cannot be synced
+		return nil
+	}
+	folder, err := os.Open(path)
+	if err != nil {
+		return err
+	}
+	return errors.Join(folder.Sync(), folder.Close())
 }
 
 // trim removes the oldest mails beyond the limit, under mu.

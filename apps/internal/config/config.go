@@ -156,13 +156,14 @@ func (p Program) knows(name string) bool {
 type Command struct {
 	// Name is the words of the command, for example "mail list".
 	Name string
-	// Mail, Events, Bench and Million are set for commands of that name.
+	// Mail, Events, Bench, Million and Power are set for commands of that name.
 	Mail    Mail
 	Events  Events
 	Bench   Bench
 	Million Million
 	// Overload is set for the command "campaign overload".
 	Overload Overload
+	Power    Power
 	// Admin asks the command openapi for the document of the admin address.
 	Admin bool
 }
@@ -311,6 +312,21 @@ type Overload struct {
 	JSON        bool          `name:"json" help:"Print what was seen as one line of JSON."`
 }
 
+// Power is what campaign power is told.
+type Power struct {
+	// Store is the setting of that name, which names a kind of store here.
+	Store     string        `kong:"-"`
+	Cuts      int           `name:"cuts" default:"200" help:"How often the power is cut."`
+	Setting   string        `name:"setting" placeholder:"NAME=VALUE" help:"How the store syncs: synchronous_commit=off (postgres), innodb_flush_log_at_trx_commit=2 or =0 (mariadb), appendfsync=everysec or =no (redis), default (kafka). Default: so that what is acknowledged survives."`
+	Survival  string        `name:"survival" default:"mixed" help:"What survives of what was not synced: nothing, some (pages and names), torn (parts of pages, too), or mixed, one of them at each cut."`
+	SyncTime  time.Duration `name:"sync-time" default:"500us" help:"How long a sync takes; negative for no time."`
+	Clients   int           `name:"clients" default:"12" help:"Clients at work."`
+	Seed      uint64        `name:"seed" default:"0" help:"What draws the moments, and what survives. 0 draws it, too."`
+	Journal   string        `name:"journal" placeholder:"FILE" help:"Where the journal of the clients is kept, of a database."`
+	KafkaJars string        `name:"kafka-jars" placeholder:"FOLDER" help:"Where the jars of a broker are, for kafka."`
+	JSON      bool          `name:"json" help:"Print what was found as one line of JSON."`
+}
+
 // common are the commands of every program.
 type common struct {
 	Serve       struct{} `cmd:"" default:"1" help:"Serve: the default."`
@@ -354,6 +370,7 @@ type parleyCommands struct {
 	} `cmd:"" help:"Measure, against a server of its own."`
 	Campaign struct {
 		Overload Overload `cmd:"" help:"Readers that do not read, everybody who comes back at once, hostile frames, connections that are left, and a lack of file descriptors."`
+		Power    Power    `cmd:"" help:"Cut the power under a store, sqlite, postgres, mariadb, redis or kafka as --store says, again and again, and compare what was acknowledged with what is there. For the superuser on Linux."`
 	} `cmd:"" help:"Break things on purpose, and see whether what was promised holds."`
 }
 
@@ -411,6 +428,9 @@ func Load(program Program, args, environment []string, stdout io.Writer) (Settin
 	}
 	s.Files = env.inForce(parsed)
 	cmd := command(strings.TrimSuffix(parsed.Command(), " <id>"), line.Elem().Field(1).Interface())
+	if cmd.Name == "campaign power" { // it starts the store itself
+		cmd.Power.Store, s.Store = s.Store, ""
+	}
 	if err := s.check(cmd.alone()); err != nil {
 		return Settings{}, Command{}, errors.New(s.Hide(err.Error()))
 	}
@@ -453,6 +473,7 @@ func command(name string, commands any) Command {
 		}[name]
 		c.Million = all.Bench.Million
 		c.Overload = all.Campaign.Overload
+		c.Power = all.Campaign.Power
 	}
 	return c
 }

@@ -8,12 +8,14 @@ import (
 	"os"
 	"path/filepath"
 	"syscall"
+
+	"github.com/parley-chat/parley/apps/internal/wire"
 )
 
 // lock keeps other servers off the data folder, until the returned file is closed or the
 // process ends, in whatever way.
 func lock(folder, name string) (*os.File, error) {
-	if err := os.MkdirAll(folder, 0o700); err != nil {
+	if err := wire.MakeFolder(folder); err != nil {
 		return nil, fmt.Errorf("the data folder cannot be made: %w", err)
 	}
 	f, err := os.OpenFile(filepath.Join(folder, name), os.O_CREATE|os.O_RDWR, 0o600)

@@ -95,6 +95,8 @@ func command(ctx context.Context, program config.Program, args, environment []st
 		return bench.Million(ctx, s, cmd.Million, stdout)
 	case "campaign overload":
 		return bench.Overload(ctx, s, cmd.Overload, stdout)
+	case "campaign power":
+		return cutPower(ctx, cmd.Power, stdout)
 	case "bench node":
 		return bench.Node(ctx, s, os.Stdin, stdout, quietly)
 	}

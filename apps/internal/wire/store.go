@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"os"
 	"path/filepath"
 	"strings"
 	"time"
@@ -42,7 +41,7 @@ func OpenStore(ctx context.Context, s config.Settings, log *slog.Logger) (Store,
 	scheme, rest, _ := strings.Cut(s.Store, ":")
 	switch scheme {
 	case "sqlite":
-		if err := os.MkdirAll(filepath.Dir(rest), 0o700); err != nil {
+		if err := MakeFolder(filepath.Dir(rest)); err != nil {
 			return nil, fmt.Errorf("the folder of the store cannot be made: %w", err)
 		}
 		return opened(bunstore.OpenSQLite(ctx, rest, bunstore.SQLiteConfig{}))

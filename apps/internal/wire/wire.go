@@ -11,7 +11,6 @@ import (
 	"net"
 	"net/http"
 	"net/url"
-	"os"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -313,7 +312,7 @@ func (a *App) node() string {
 
 // openKeys opens the keys that sign tokens, and what makes and verifies passwords and tokens.
 func (a *App) openKeys() error {
-	if err := os.MkdirAll(a.settings.Data, 0o700); err != nil {
+	if err := MakeFolder(a.settings.Data); err != nil {
 		return fmt.Errorf("the data folder cannot be made: %w", err)
 	}
 	var err error
