@@ -1,419 +1,181 @@
 package main_test
 
 import (
-	"context"
 	"encoding/json"
-	"errors"
-	"flag"
 	"fmt"
 	"math/rand/v2"
 	"net"
 	"os"
+	"os/exec"
 	"path/filepath"
-	"sync"
-	"sync/atomic"
+	"runtime"
+	"strings"
+	"syscall"
 	"testing"
 	"time"
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
-	"github.com/parley-chat/parley/adapters/wsclient"
+	"github.com/parley-chat/parley/apps/internal/campaign/journal"
 )
 
-// For a longer campaign: go test ./apps/parley -run TestKilledUnderLoad -crash.rounds=1000 -timeout=0
-var (
-	crashRounds = flag.Int("crash.rounds", 3, "how often TestKilledUnderLoad kills the program")
-	crashSeed   = flag.Uint64("crash.seed", 0, "what draws the moments of TestKilledUnderLoad; 0 draws it too")
-)
+// adminToken opens what is an operator's.
+const adminToken = "a-token-for-the-crash"
 
-const (
-	talkers   = 20
-	newcomers = 3 // sign up all the time, side by side
-
-	adminToken = "a-token-for-the-crash"
-)
-
-// TestKilledUnderLoad kills the program at random moments while people talk and sign up. What it
-// has confirmed must be there in the end, once and in order.
-func TestKilledUnderLoad(t *testing.T) {
-	if testing.Short() {
-		t.Skip("skipped by -short: the program is killed under load, again and again, for some seconds")
+// TestCampaignCrash kills and freezes the program at random moments while people talk and sign up. What it has
+// confirmed is there in the end, once and in order. A larger one: parley campaign crash --rounds 1000.
+func TestCampaignCrash(t *testing.T) {
+	t.Parallel()
+	onLinux(t)
+	folder := t.TempDir()
+	out := execute(t, []string{"TMPDIR=" + folder}, "campaign", "crash", "--rounds=3", "--clients=6", "--frozen=1s", "--settle=40s", "--json")
+	require.Zero(t, out.code, "%s\n%s", out.stdout, out.stderr)
+	var found struct {
+		journal.Verdict
+		Seed    uint64
+		Servers string
+		Journal string
 	}
-	seed := *crashSeed
-	if seed == 0 {
-		seed = rand.Uint64()
-	}
-	t.Logf("the moments are drawn with -crash.seed=%d", seed)
-	random := rand.New(rand.NewPCG(seed, 0))
-
-	c := &campaign{
-		t: t, data: t.TempDir(), address: freeAddress(t), stop: make(chan struct{}),
-		rooms: map[string]*ledger{"lobby": {}, "garden": {}, "library": {}},
-		mails: map[string]letter{}, asked: map[string]bool{},
-	}
-	c.start()
-	c.open()
-	c.invite()
-	var working sync.WaitGroup
-	for _, p := range c.people {
-		working.Go(func() { c.talk(p) })
-	}
-	for i := range newcomers {
-		working.Go(func() { c.signUpAlways(i) })
-	}
-
-	for round := range *crashRounds {
-		if random.IntN(5) == 0 && round > 0 {
-			// While it starts, or just after.
-			pause(t, time.Duration(random.Int64N(int64(300*time.Millisecond))))
-		} else {
-			c.open()
-			pause(t, 200*time.Millisecond+time.Duration(random.Int64N(int64(1300*time.Millisecond))))
-		}
-		c.server.kill()
-		c.server.sound(t)
-		c.collect()
-		c.start()
-	}
-	c.open()
-	close(c.stop)
-	within(t, "all senders to get their acks", working.Wait)
-
-	stored := c.audit()
-	mails, extra := c.auditMails()
-	c.server.stop(t, sigterm)
-	t.Logf("crash: %d rounds, %d messages acknowledged and stored, %d of them sent again, %d sign-ups confirmed, %d mails, %d of them a second time",
-		*crashRounds, stored, c.resent.Load(), len(c.accepted), mails, extra)
-}
-
-// campaign is one run of the test.
-type campaign struct {
-	t       *testing.T
-	data    string
-	address string
-	server  *server
-	people  []*person
-	rooms   map[string]*ledger
-	stop    chan struct{} // closed when nobody should begin anything more
-	resent  atomic.Int64
-	faults  atomic.Int64
-
-	mails map[string]letter // by file
-
-	mu       sync.Mutex
-	asked    map[string]bool // addresses whose sign-up reached the program, maybe
-	accepted []string        // and those whose sign-up it has confirmed
-}
-
-// fault reports a broken promise; the first few are enough.
-func (c *campaign) fault(format string, args ...any) {
-	if c.faults.Add(1) <= 20 {
-		c.t.Errorf(format, args...)
-	} else {
-		c.t.Fail()
-	}
-}
-
-// ledger is a room as everybody must have seen it: the first who sees a message enters it.
-type ledger struct {
-	mu   sync.Mutex
-	seen []wsclient.Message // by sequence
-}
-
-// agrees enters m, or reports whether it is what others saw under its sequence.
-func (l *ledger) agrees(m wsclient.Message) bool {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	for uint64(len(l.seen)) < m.Seq {
-		l.seen = append(l.seen, wsclient.Message{})
-	}
-	known := &l.seen[m.Seq-1]
-	if known.ID == "" {
-		*known = m
-	}
-	return known.ID == m.ID && known.Text == m.Text && known.User == m.User
-}
-
-// person sends and reads.
-type person struct {
-	name    string
-	client  *wsclient.Client
-	waiting atomic.Bool // for an ack
-	sent    []sentMessage
-
-	mu   sync.Mutex
-	read map[string]uint64 // the sequence up to which each room was read
-}
-
-type sentMessage struct {
-	room, text string
-	ack        wsclient.Sent
-}
-
-// start starts the program where it was before.
-func (c *campaign) start() {
-	c.server = launch(c.t, c.data, "--listen", c.address, "--log-level=warn", "--access-ttl=24h",
-		"--socket-rate=-1", "--mail-burst=1000000", "--signin-burst=1000000", "--admin-token="+adminToken)
-	c.server.url = "http://" + c.address
-}
-
-// open waits until the program serves.
-func (c *campaign) open() {
-	_, ok := c.server.stdout.line(c.t, c.server.exited, "Parley is at ")
-	require.True(c.t, ok, "the program does not come back: %v\n%s", c.server.err, c.server.stderr)
-	c.server.awaitAdmin(c.t)
-}
-
-// invite signs everybody up and in, and lets them join all rooms.
-func (c *campaign) invite() {
-	for i := range talkers {
-		p := &person{name: fmt.Sprintf("Talker %02d", i), read: map[string]uint64{}}
-		token := c.server.member(c.t, p.name).AccessToken
-		ctx, cancel := context.WithTimeout(c.t.Context(), patience)
-		defer cancel()
-		var err error
-		p.client, err = wsclient.Dial(ctx, wsclient.Config{
-			Inline: true, Rate: -1,
-			URL: c.server.socket(), MinPause: 20 * time.Millisecond, MaxPause: 200 * time.Millisecond,
-			Token:  func(context.Context) (string, error) { return token, nil },
-			Handle: func(e wsclient.Event) { c.hear(p, e) },
-		})
-		require.NoError(c.t, err)
-		c.t.Cleanup(p.client.Close)
-		for room := range c.rooms {
-			_, err := p.client.JoinSince(ctx, room, 0)
-			require.NoError(c.t, err)
-		}
-		c.people = append(c.people, p)
-	}
-}
-
-// hear checks what somebody is told while it is told.
-func (c *campaign) hear(p *person, e wsclient.Event) {
-	switch e.Kind {
-	case wsclient.EventDisconnected:
-		if p.waiting.Load() {
-			c.resent.Add(1)
-		}
-	case wsclient.EventResync:
-		if e.Lost {
-			c.fault("%s: messages of %s are lost", p.name, e.Room)
-		}
-	case wsclient.EventMessage:
-		m := e.Message
-		p.mu.Lock()
-		before := p.read[m.Room]
-		p.read[m.Room] = m.Seq
-		p.mu.Unlock()
-		if m.Seq != before+1 {
-			c.fault("%s read message %d of %s after %d", p.name, m.Seq, m.Room, before)
-		}
-		if !c.rooms[m.Room].agrees(m) {
-			c.fault("%s read something else as message %d of %s than others: %+v", p.name, m.Seq, m.Room, m)
-		}
-	}
-}
-
-// talk sends as fast as acks come.
-func (c *campaign) talk(p *person) {
-	names := []string{"lobby", "garden", "library"}
-	for i := 0; ; i++ {
-		select {
-		case <-c.stop:
-			return
-		default:
-		}
-		room, text := names[i%len(names)], fmt.Sprintf("%s: %d", p.name, i)
-		p.waiting.Store(true)
-		ack, err := p.client.Send(c.t.Context(), room, text)
-		p.waiting.Store(false)
-		if err != nil {
-			c.fault("%s: message %d: %v", p.name, i, err)
-			return
-		}
-		p.sent = append(p.sent, sentMessage{room, text, ack})
-	}
-}
-
-// signUpAlways signs up one new user after the other, whatever becomes of it.
-func (c *campaign) signUpAlways(who int) {
-	for i := 0; ; i++ {
-		select {
-		case <-c.stop:
-			return
-		default:
-		}
-		email := fmt.Sprintf("newcomer-%d-%d@example.com", who, i)
-		got, err := ask(c.t.Context(), "POST", "http://"+c.address+"/auth/signup", "",
-			map[string]string{"fullName": "New Comer", "email": email, "password": password})
-		var failed *net.OpError
-		if errors.As(err, &failed) && failed.Op == "dial" {
-			select { // it is not there at the moment
-			case <-time.After(20 * time.Millisecond):
-			case <-c.stop:
-			}
-			continue
-		}
-		if err == nil && got.status != 202 {
-			c.fault("the sign-up of %s was answered with %d: %s", email, got.status, got.body)
-			return
-		}
-		c.mu.Lock()
-		c.asked[email] = true
-		if err == nil {
-			c.accepted = append(c.accepted, email)
-		}
-		c.mu.Unlock()
-	}
-}
-
-// collect takes the mails out of the folder of the program, which keeps the newest only.
-func (c *campaign) collect() {
-	files, err := filepath.Glob(filepath.Join(c.data, "mail", "*.json"))
-	require.NoError(c.t, err)
-	for _, file := range files {
-		if _, known := c.mails[file]; known {
-			continue
-		}
-		text, err := os.ReadFile(file)
-		if errors.Is(err, os.ErrNotExist) {
-			continue // removed just now as the oldest; it was collected rounds ago
-		}
-		require.NoError(c.t, err)
-		var m letter
-		require.NoError(c.t, json.Unmarshal(text, &m), "a mail is not whole: %s", file)
-		c.mails[file] = m
-	}
-}
-
-// audit compares what was acknowledged, what everybody has read and what is stored, and
-// returns how many messages there are.
-func (c *campaign) audit() int {
-	t := c.t
-	auditor := c.server.connect(t, c.server.member(t, "The Auditor").AccessToken, nil)
-	total := 0
-	for name, room := range c.rooms {
-		joined, err := auditor.Join(t.Context(), name)
+	require.NoError(t, json.Unmarshal([]byte(out.stdout), &found), "%s", out.stdout)
+	t.Logf("%s", out.stdout)
+	assert.Equal(t, 3, found.Rounds)
+	assert.NotZero(t, found.Seed)
+	assert.Equal(t, "sqlite; nodes: 1", found.Servers)
+	assert.Equal(t, 7, found.Clients, "six, and who reads the log")
+	assert.Equal(t, found.Sent, found.Acknowledged)
+	assert.GreaterOrEqual(t, found.Stored, found.Acknowledged)
+	assert.Equal(t, 6*found.Stored, found.Delivered)
+	assert.NotZero(t, found.Acknowledged)
+	assert.Greater(t, found.SignUps, 7, "newcomers")
+	assert.True(t, found.OK())
+	assert.Empty(t, found.Unread)
+	assert.Empty(t, found.Journal, "it is kept where something is wrong")
+	left, err := filepath.Glob(filepath.Join(folder, "*"))
+	require.NoError(t, err)
+	await(t, "nothing to be left", func() bool { // a watcher removes what processes had
+		left, err = filepath.Glob(filepath.Join(folder, "*"))
 		require.NoError(t, err)
-		all, err := stored(t.Context(), auditor, name, joined.Seq)
-		require.NoError(t, err)
-		require.Len(t, all, int(joined.Seq), "room %s has gaps", name)
-		for _, p := range c.people {
-			await(t, p.name+" to read the rest of "+name, func() bool {
-				p.mu.Lock()
-				defer p.mu.Unlock()
-				return p.read[name] >= joined.Seq
-			})
-		}
-		texts := map[string]uint64{}
-		for i, m := range all {
-			if m.Seq != uint64(i+1) {
-				c.fault("room %s: message %d is where %d should be", name, m.Seq, i+1)
-			}
-			if !room.agrees(m) {
-				c.fault("room %s: message %d is stored as something else than was read: %+v", name, m.Seq, m)
-			}
-			if first, twice := texts[m.Text]; twice {
-				c.fault("room %s: %q is stored as %d and as %d", name, m.Text, first, m.Seq)
-			}
-			texts[m.Text] = m.Seq
-		}
-		acknowledged := 0
-		for _, p := range c.people {
-			last := uint64(0)
-			for _, s := range p.sent {
-				if s.room != name {
-					continue
-				}
-				acknowledged++
-				if s.ack.Seq <= last {
-					c.fault("%s: %q got sequence %d after %d", p.name, s.text, s.ack.Seq, last)
-				}
-				last = s.ack.Seq
-				if s.ack.Seq == 0 || s.ack.Seq > joined.Seq {
-					c.fault("%s: %q was acknowledged as %d of %s, which has %d", p.name, s.text, s.ack.Seq, name, joined.Seq)
-				} else if m := all[s.ack.Seq-1]; m.Text != s.text || m.ID != s.ack.ID || m.User.Name != p.name {
-					c.fault("%s: %q was acknowledged as %d of %s, where %+v is", p.name, s.text, s.ack.Seq, name, m)
-				}
-			}
-		}
-		require.Len(t, all, acknowledged, "room %s: every sender has waited for its acks", name)
-		require.NotZero(t, acknowledged, "nobody could send to %s", name)
-		total += acknowledged
-	}
-	for _, p := range c.people {
-		assert.NotEmpty(t, p.sent, "%s could send nothing", p.name)
-	}
-	return total
-}
-
-// auditMails checks that there is a mail for each user and a user for each mail, and returns how
-// many mails there are, and how many of them came a second time.
-func (c *campaign) auditMails() (total, extra int) {
-	t := c.t
-	codes := map[string]string{} // by address
-	defer func() {
-		if !t.Failed() {
-			return
-		}
-		for _, email := range c.accepted {
-			if codes[email] == "" {
-				c.fault("%s signed up and got no mail", email)
-			}
-		}
-	}()
-	// What was under way at the last kill is taken up again when its lease is over.
-	await(t, "the last mails", func() bool {
-		stats := decode[map[string]int](t, must(t, 200, "GET", c.server.admin+"/mail/stats", adminToken, nil))
-		if stats["ready"]+stats["running"] > 0 {
-			return false
-		}
-		c.collect()
-		clear(codes)
-		for _, m := range c.mails {
-			codes[m.To] = m.code()
-		}
-		for _, email := range c.accepted {
-			if codes[email] == "" {
-				return false
-			}
-		}
-		return true
+		return len(left) == 0
 	})
-	for file, m := range c.mails {
-		total++
-		if m.code() == "" || m.code() != codes[m.To] {
-			c.fault("%s to %s: code %q, other mails to it have %q", filepath.Base(file), m.To, m.code(), codes[m.To])
-		}
+}
+
+func onLinux(t *testing.T) {
+	t.Helper()
+	if testing.Short() {
+		t.Skip("skipped by -short: the program is killed under load for some seconds")
 	}
-	extra = total - len(codes)
-	// A kill can come when a mail was handed over and that was not yet noted.
-	assert.LessOrEqual(t, extra, *crashRounds, "mails that came a second time")
-	users := 0
-	for email, code := range codes {
-		if !c.asked[email] {
-			continue // of a talker, who has used it
-		}
-		users++
-		c.server.verify(t, code)
-		if users%25 == 0 {
-			require.True(t, c.server.signIn(t, email).User.IsVerified)
-		}
+	if runtime.GOOS != "linux" {
+		t.Skip("processes are killed and frozen on Linux only")
 	}
-	require.GreaterOrEqual(t, users, len(c.accepted))
-	require.NotZero(t, len(c.accepted), "nobody could sign up")
-	for email := range c.asked {
-		if codes[email] != "" {
-			continue
-		}
-		got, err := ask(t.Context(), "POST", c.server.url+"/auth/signin", "", map[string]string{"email": email, "password": password})
-		require.NoError(t, err)
-		if got.status != 401 {
-			c.fault("%s has an account and got no mail: %d %s", email, got.status, got.body)
-		}
+}
+
+// TestCampaignCrashFindsWhatIsNotKept has a campaign kill a program by commands, on a disk that loses what was written last: what was
+// acknowledged meanwhile is not there, as with a program that acknowledges before it commits. Its twin keeps everything.
+func TestCampaignCrashFindsWhatIsNotKept(t *testing.T) {
+	t.Parallel()
+	onLinux(t)
+	for name, losing := range map[string]bool{"kept": false, "lost": true} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			s := supervise(t)
+			disk := "true"
+			if losing {
+				disk = "rm -f " + s.data + "/parley.db-wal " + s.data + "/parley.db-shm"
+			}
+			file := filepath.Join(t.TempDir(), "journal.jsonl")
+			out := execute(t, nil, "campaign", "crash", "--rounds=2", "--clients=4", "--faults=kill", "--settle=20s", "--seed=7", "--url", s.url, "--tokens", s.tokens,
+				"--kill", "program=touch "+s.hold+" && kill -9 $(cat "+s.pid+") && "+disk, "--restart", "program=rm "+s.hold, "--journal", file)
+			check := execute(t, nil, "campaign", "check", file)
+			if !losing {
+				require.Zero(t, out.code, "%s\n%s", out.stdout, out.stderr)
+				assert.Regexp(t, `\n  kill program +2\n`, out.stdout)
+				assert.Regexp(t, `\nlost +0\n`, out.stdout)
+				check.succeeded(t)
+				return
+			}
+			require.Equal(t, 1, out.code, "%s\n%s", out.stdout, out.stderr)
+			assert.Regexp(t, `(?m)^parley: crash: [1-9][0-9]* lost, .*; the journal is `, out.stderr)
+			assert.Regexp(t, `\nlost +[1-9][0-9]*\n +room crash-\S+: client-\S+ of client-[1-4] was acknowledged as `, out.stdout)
+			assert.Equal(t, 1, check.code)
+			assert.Regexp(t, `^parley: check: [1-9][0-9]* lost, `, check.stderr)
+			assert.Regexp(t, `\nlost +[1-9][0-9]*\n`, check.stdout)
+		})
 	}
-	return total, extra
+}
+
+// supervised is the program, started again whenever it ends.
+type supervised struct{ url, data, tokens, hold, pid string }
+
+// supervise makes accounts with tokens, and then lets a supervisor run the program: while the file hold is there, it does not start it again.
+func supervise(t *testing.T) supervised {
+	t.Helper()
+	folder := t.TempDir()
+	s := supervised{
+		data: filepath.Join(folder, "data"), tokens: filepath.Join(folder, "tokens"), hold: filepath.Join(folder, "hold"), pid: filepath.Join(folder, "pid"),
+	}
+	first := serve(t, s.data, "--access-ttl=24h")
+	var tokens []string
+	for i := range 4 {
+		tokens = append(tokens, first.member(t, fmt.Sprintf("Member %d", i)).AccessToken)
+	}
+	require.NoError(t, os.WriteFile(s.tokens, []byte(strings.Join(tokens, "\n")), 0o600))
+	first.stop(t, sigterm) // and so all of that is in the database, and nothing in its log
+	address := freeAddress(t)
+	s.url = "http://" + address
+	cmd := exec.Command("/bin/sh", "-c", `while :; do
+		while [ -e "$2" ]; do sleep 0.02; done
+		"$0" --data "$1" --listen "$4" --access-ttl=24h --socket-rate=-1 --log-level=warn & echo $! > "$3"; wait $!
+	done`, program, s.data, s.hold, s.pid, address)
+	cmd.Env, cmd.Dir = environment(), folder
+	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
+	require.NoError(t, cmd.Start())
+	t.Cleanup(func() {
+		require.NoError(t, syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL))
+		_ = cmd.Wait() // it was killed
+	})
+	await(t, "the program to be there", func() bool {
+		got, err := ask(t.Context(), "GET", s.url+"/readyz", "", nil)
+		return err == nil && got.status == 200
+	})
+	return s
+}
+
+func TestCampaignsRefuseWhatCannotBeMeant(t *testing.T) {
+	t.Parallel()
+	const url = "--url=http://127.0.0.1:1"
+	for _, c := range []struct {
+		args []string
+		says string
+	}{
+		{[]string{"crash", "--rounds=0"}, "--rounds, --clients, --rooms and --in-flight are at least 1"},
+		{[]string{"crash", "--sign-ups=-1"}, "--sign-ups, --nodes, --for and --rate are at least 0"},
+		{[]string{"crash", "--frozen=0s"}, "--frozen and --settle are more than 0"},
+		{[]string{"crash", "--faults=burn"}, `"burn" is neither kill nor freeze`},
+		{[]string{"crash", "--start=oracle"}, `"oracle" is none of postgres`},
+		{[]string{"crash", "--start=postgres,mysql"}, "one store"},
+		{[]string{"crash", "--start=redis,redis"}, "each server once"},
+		{[]string{"crash", "--start=kafka"}, "--start kafka needs --kafka-jars"},
+		{[]string{"crash", "--start=mongo"}, "--start mongo needs --mongo-jars"},
+		{[]string{"crash", "--nodes=2"}, "several nodes need a store and a Redis that they share"},
+		{[]string{"crash", "--victims=nobody"}, "there is nobody to whom"},
+		{[]string{"crash", "--kill", "a=true"}, "are for --url"},
+		{[]string{"crash", url}, "needs to know whom to kill"},
+		{[]string{"crash", url, "--nodes=2", "--kill", "a=true", "--restart", "a=true"}, "it is one or the other"},
+		{[]string{"crash", url, "--kill", "a=true"}, "a has --kill without --restart"},
+		{[]string{"crash", "--url=localhost:5002", "--kill", "a=true", "--restart", "a=true"}, `"localhost:5002" is no URL`},
+		{[]string{"crash", url, "--settle=100ms", "--kill", "a=true", "--restart", "a=true"}, "the servers are not well: in vain for 100ms"},
+		{[]string{"check", filepath.Join(t.TempDir(), "none")}, "no such file"},
+		{[]string{"check", os.DevNull}, "it has no entries"},
+	} {
+		t.Run(strings.Join(c.args, " "), func(t *testing.T) {
+			t.Parallel()
+			out := execute(t, []string{"TMPDIR=" + t.TempDir()}, append([]string{"campaign"}, c.args...)...)
+			require.Equal(t, 1, out.code, "%s", out.stdout)
+			assert.Regexp(t, `^parley: (crash|check): [^\n]+\n$`, out.stderr)
+			assert.Contains(t, out.stderr, c.says)
+		})
+	}
 }
 
 // freeAddress finds an address that nobody listens on, below the ports that outgoing connections
@@ -430,17 +192,6 @@ func freeAddress(t *testing.T) string {
 	}
 	t.Fatal("no port is free")
 	return ""
-}
-
-// pause lets the program work for a while before it is killed.
-func pause(t *testing.T, d time.Duration) {
-	t.Helper()
-	timer := time.NewTimer(d)
-	defer timer.Stop()
-	select {
-	case <-timer.C:
-	case <-t.Context().Done():
-	}
 }
 
 // within waits for something that ends by itself.

@@ -117,12 +117,6 @@ func (s *server) awaitAdmin(t *testing.T) {
 	s.admin = strings.TrimPrefix(line, adminLine)
 }
 
-// launch starts the program to serve, and does not wait.
-func launch(t *testing.T, data string, args ...string) *server {
-	t.Helper()
-	return launchWith(t, data, func(*exec.Cmd) {}, args...)
-}
-
 // adminLine is what the line begins with that names the address of operators.
 const adminLine = "  admin     "
 

@@ -156,11 +156,13 @@ func (p Program) knows(name string) bool {
 type Command struct {
 	// Name is the words of the command, for example "mail list".
 	Name string
-	// Mail, Events, Bench, Million and Power are set for commands of that name.
+	// Mail, Events, Bench, Million, Crash, Check and Power are set for commands of that name.
 	Mail    Mail
 	Events  Events
 	Bench   Bench
 	Million Million
+	Crash   Crash
+	Check   Check
 	// Overload is set for the command "campaign overload".
 	Overload Overload
 	Power    Power
@@ -327,6 +329,40 @@ type Power struct {
 	JSON      bool          `name:"json" help:"Print what was found as one line of JSON."`
 }
 
+// Crash is what campaign crash is told.
+type Crash struct {
+	Rounds    int               `name:"rounds" default:"20" help:"Faults, one after the other."`
+	For       time.Duration     `name:"for" default:"0s" help:"It begins no round after this time. 0: until all rounds are over."`
+	Seed      uint64            `name:"seed" default:"0" help:"What draws moments, victims and faults. 0 draws it, too."`
+	Clients   int               `name:"clients" default:"12" help:"Clients, each with an account of its own."`
+	Rooms     int               `name:"rooms" default:"3" help:"Rooms, in each of which are all clients."`
+	InFlight  int               `name:"in-flight" default:"4" help:"Messages of a client that wait for their ack."`
+	Rate      int               `name:"rate" default:"0" help:"Messages a second of a client at most. 0: no limit, and 20 at --url, which its servers bear unless they are told otherwise."`
+	SignUps   int               `name:"sign-ups" default:"1" help:"Who signs up new users all the time, one after the other. 0: nobody."`
+	Faults    []string          `name:"faults" default:"kill,freeze" help:"What is done: kill (SIGKILL), freeze (SIGSTOP, and SIGCONT after a while)."`
+	Victims   []string          `name:"victims" placeholder:"NAME" help:"To whom: server, node, store, cache, broker, or what --kill and --freeze name. Default: all."`
+	Frozen    time.Duration     `name:"frozen" default:"3s" help:"How long somebody is frozen at most; a tenth of it at least."`
+	Settle    time.Duration     `name:"settle" default:"2m" help:"How long is waited at most: for servers to be well after a fault, and in the end for what everybody has missed."`
+	Journal   string            `name:"journal" placeholder:"FILE" help:"New file for the journal, which is kept. Default: a temporary one, kept if something is wrong."`
+	JSON      bool              `name:"json" help:"Print what was found as one line of JSON."`
+	Start     []string          `name:"start" placeholder:"SERVER" help:"Servers to start for it, which are installed: postgres, mysql (MariaDB) or mongo (mongo-java-server) as the store; redis; kafka. Default: none, and SQLite. Those of --store, --redis and --bus are used and suffer nothing."`
+	Nodes     int               `name:"nodes" default:"0" help:"Nodes of this program to start. 0: two where store and Redis are shared, else one."`
+	KafkaJars string            `name:"kafka-jars" placeholder:"DIR" help:"Folder that .ci/kafka-jars has filled, for --start kafka."`
+	MongoJars string            `name:"mongo-jars" placeholder:"DIR" help:"Folder that .ci/mongo-jars has filled, for --start mongo."`
+	URL       []string          `name:"url" placeholder:"http://HOST:PORT" help:"Nodes that run already, to be used in place of own ones. People sign up by the development mailbox, which has to be readable."`
+	Tokens    string            `name:"tokens" placeholder:"FILE" help:"Access tokens for --url, one a line, used in turn: nobody signs up."`
+	Kill      map[string]string `name:"kill" mapsep:"none" placeholder:"NAME=COMMAND" help:"How somebody at --url is killed, by a shell. With --restart. May be given again for others."`
+	Restart   map[string]string `name:"restart" mapsep:"none" placeholder:"NAME=COMMAND" help:"How they are started again."`
+	Freeze    map[string]string `name:"freeze" mapsep:"none" placeholder:"NAME=COMMAND" help:"How somebody at --url is frozen. With --thaw."`
+	Thaw      map[string]string `name:"thaw" mapsep:"none" placeholder:"NAME=COMMAND" help:"How they go on."`
+}
+
+// Check is what campaign check is told.
+type Check struct {
+	Files []string `arg:"" name:"file" help:"Journals, merged by time; - is the standard input."`
+	JSON  bool     `name:"json" help:"Print what was found as one line of JSON."`
+}
+
 // common are the commands of every program.
 type common struct {
 	Serve       struct{} `cmd:"" default:"1" help:"Serve: the default."`
@@ -369,6 +405,8 @@ type parleyCommands struct {
 		Node    Bench   `cmd:"" hidden:"" help:"A node of bench million."`
 	} `cmd:"" help:"Measure, against a server of its own."`
 	Campaign struct {
+		Crash    Crash    `cmd:"" help:"Kill and freeze servers while clients use them, and check what each was told."`
+		Check    Check    `cmd:"" help:"Check journals of a campaign, of any server."`
 		Overload Overload `cmd:"" help:"Readers that do not read, everybody who comes back at once, hostile frames, connections that are left, and a lack of file descriptors."`
 		Power    Power    `cmd:"" help:"Cut the power under a store, sqlite, postgres, mariadb, redis or kafka as --store says, again and again, and compare what was acknowledged with what is there. For the superuser on Linux."`
 	} `cmd:"" help:"Break things on purpose, and see whether what was promised holds."`
@@ -427,7 +465,7 @@ func Load(program Program, args, environment []string, stdout io.Writer) (Settin
 		reflect.ValueOf(&s).Elem().FieldByName(f.Name).Set(line.Elem().Field(0).FieldByName(f.Name))
 	}
 	s.Files = env.inForce(parsed)
-	cmd := command(strings.TrimSuffix(parsed.Command(), " <id>"), line.Elem().Field(1).Interface())
+	cmd := command(strings.TrimSuffix(strings.TrimSuffix(parsed.Command(), " <id>"), " <file>"), line.Elem().Field(1).Interface())
 	if cmd.Name == "campaign power" { // it starts the store itself
 		cmd.Power.Store, s.Store = s.Store, ""
 	}
@@ -439,7 +477,7 @@ func Load(program Program, args, environment []string, stdout io.Writer) (Settin
 
 // alone reports whether a command does without the other services and the bus to them.
 func (c Command) alone() bool {
-	return slices.Contains([]string{"migrate", "openapi", "asyncapi", "types"}, c.Name) || strings.HasPrefix(c.Name, "mail ") || strings.HasPrefix(c.Name, "events ")
+	return slices.Contains([]string{"migrate", "openapi", "asyncapi", "types"}, c.Name) || strings.HasPrefix(c.Name, "mail ") || strings.HasPrefix(c.Name, "events ") || strings.HasPrefix(c.Name, "campaign ")
 }
 
 // command returns what the command of this name was told.
@@ -472,6 +510,7 @@ func command(name string, commands any) Command {
 			"bench idle": all.Bench.Idle, "bench fanout": all.Bench.Fanout, "bench send": all.Bench.Send, "bench client": all.Bench.Client,
 		}[name]
 		c.Million = all.Bench.Million
+		c.Crash, c.Check = all.Campaign.Crash, all.Campaign.Check
 		c.Overload = all.Campaign.Overload
 		c.Power = all.Campaign.Power
 	}

@@ -18,6 +18,8 @@ import (
 	"time"
 
 	"github.com/parley-chat/parley/apps/internal/bench"
+	"github.com/parley-chat/parley/apps/internal/campaign"
+	"github.com/parley-chat/parley/apps/internal/campaign/crash"
 	"github.com/parley-chat/parley/apps/internal/config"
 	"github.com/parley-chat/parley/apps/internal/wire"
 	"github.com/parley-chat/parley/core/protocol"
@@ -87,6 +89,10 @@ func command(ctx context.Context, program config.Program, args, environment []st
 	case "types":
 		_, err := stdout.Write(protocol.TypeScript(protocol.Own()))
 		return err
+	case "campaign crash":
+		return crash.Run(ctx, s, cmd.Crash, stdout)
+	case "campaign check":
+		return campaign.Check(cmd.Check, os.Stdin, stdout)
 	case "bench client":
 		return bench.Client(ctx, os.Stdin, stdout)
 	case "bench floor":

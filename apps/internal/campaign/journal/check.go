@@ -97,6 +97,40 @@ func (v Verdict) OK() bool {
 	return true
 }
 
+// Wrong names the anomalies that were found, with their counts.
+func (v Verdict) Wrong() []string {
+	var all []string
+	for _, a := range Anomalies {
+		if n := v.Count(a); n > 0 {
+			all = append(all, fmt.Sprintf("%d %s", n, a))
+		}
+	}
+	return all
+}
+
+// Print prints the figures, a line each, with a tab between name and figure.
+func (v Verdict) Print(w io.Writer) {
+	row := func(name string, figure any) { fmt.Fprintf(w, "%s\t%v\n", name, figure) }
+	row("messages sent", v.Sent)
+	row("acknowledged", v.Acknowledged)
+	row("refused", v.Refused)
+	row("stored", v.Stored)
+	row("delivered", v.Delivered)
+	row("told to reload", v.Reloads)
+	row("longest absence", v.LongestAbsence.Round(time.Millisecond))
+	row("sign-ups", v.SignUps)
+	row("mails", fmt.Sprintf("%d, of which %d a second time", v.Mails, v.MailsTwice))
+	for _, a := range Anomalies {
+		row(string(a), v.Count(a))
+		for _, e := range v.Anomalies[a].Examples {
+			row("", e)
+		}
+	}
+	for _, room := range v.Unread {
+		row("no final log", room)
+	}
+}
+
 // Check reads journals and says what is wrong. Each is in the order in which things happened; several are merged by the time of
 // their entries. A journal that cannot be read, and one without entries, is an error.
 func Check(journals ...io.Reader) (Verdict, error) {
