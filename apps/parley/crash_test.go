@@ -51,10 +51,35 @@ func TestCampaignCrash(t *testing.T) {
 	assert.True(t, found.OK())
 	assert.Empty(t, found.Unread)
 	assert.Empty(t, found.Journal, "it is kept where something is wrong")
-	left, err := filepath.Glob(filepath.Join(folder, "*"))
-	require.NoError(t, err)
 	await(t, "nothing to be left", func() bool { // a watcher removes what processes had
-		left, err = filepath.Glob(filepath.Join(folder, "*"))
+		left, err := filepath.Glob(filepath.Join(folder, "*"))
+		require.NoError(t, err)
+		return len(left) == 0
+	})
+}
+
+// TestCampaignCrashIsInterrupted wants nothing to be left of a campaign that is told to end.
+func TestCampaignCrashIsInterrupted(t *testing.T) {
+	t.Parallel()
+	onLinux(t)
+	folder := t.TempDir()
+	cmd := exec.CommandContext(t.Context(), program, "campaign", "crash", "--rounds=1000")
+	cmd.Env, cmd.Dir = environment("TMPDIR="+folder), folder
+	stdout, stderr, exited := newOutput(), newOutput(), make(chan struct{})
+	cmd.Stdout, cmd.Stderr = stdout, stderr
+	require.NoError(t, cmd.Start())
+	go func() {
+		defer close(exited)
+		_ = cmd.Wait() // the code is looked at below
+	}()
+	_, ok := stdout.line(t, exited, "round ")
+	require.True(t, ok, "%s", stderr)
+	require.NoError(t, cmd.Process.Signal(interrupt))
+	within(t, "the campaign to end", func() { <-exited })
+	assert.Equal(t, 1, cmd.ProcessState.ExitCode())
+	assert.Equal(t, "parley: crash: it was interrupted\n", stderr.String())
+	await(t, "nothing to be left", func() bool {
+		left, err := filepath.Glob(filepath.Join(folder, "*"))
 		require.NoError(t, err)
 		return len(left) == 0
 	})

@@ -62,6 +62,8 @@ type report struct {
 	Servers string  `json:"servers"`
 	Seed    uint64  `json:"seed"`
 	Seconds float64 `json:"seconds"`
+	// StartedAgain counts how often own nodes were started that had ended by themselves, as they do where a server is away when they start.
+	StartedAgain int `json:"startedAgain"`
 	// Problems are what no journal tells: a client that was ended, a request that was answered as none may be.
 	Problems []string `json:"problems,omitempty"`
 	Journal  string   `json:"journal,omitempty"`
@@ -111,6 +113,9 @@ func Run(ctx context.Context, s config.Settings, c config.Crash, stdout io.Write
 	defer func() { err = errors.Join(err, k.close()) }()
 	k.say("The moments are drawn with --seed %d. Servers: %s.", c.Seed, k.about)
 	if err := k.all(ctx); err != nil {
+		if ctx.Err() != nil {
+			err = errors.New("crash: it was interrupted")
+		}
 		kept = kept || ctx.Err() == nil
 		if flushed := k.journal.Flush(); flushed != nil {
 			return errors.Join(err, flushed)
@@ -127,6 +132,9 @@ func Run(ctx context.Context, s config.Settings, c config.Crash, stdout io.Write
 	r := report{Verdict: verdict, Servers: k.about, Seed: c.Seed, Seconds: time.Since(k.began).Seconds(), Problems: k.problemList()}
 	if len(c.URL) == 0 && r.Reloads > 0 {
 		r.Problems = append(r.Problems, fmt.Sprintf("clients were told %d times that messages are missing for ever, and nobody has removed any", r.Reloads))
+	}
+	if k.again != nil {
+		r.StartedAgain = k.again()
 	}
 	wrong := r.wrong()
 	if kept = kept || len(wrong) > 0; kept {
@@ -728,6 +736,7 @@ func (r *report) print(w io.Writer) error {
 	for _, f := range slices.Sorted(maps.Keys(r.Faults)) {
 		row("  "+f, "%d", r.Faults[f])
 	}
+	row("nodes started again", "%d", r.StartedAgain)
 	r.Print(t)
 	for _, p := range r.Problems {
 		row("problem", "%s", p)

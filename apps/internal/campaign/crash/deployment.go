@@ -48,6 +48,8 @@ type deployment struct {
 	mails func(ctx context.Context) map[string][]letter
 	// alive returns an error if something is wrong with the servers that does not heal by itself.
 	alive func() error
+	// again counts how often nodes were started that had ended by themselves. Nil if nobody knows.
+	again func() int
 	close func() error
 	about string
 }
@@ -209,6 +211,7 @@ func own(ctx context.Context, s config.Settings, c config.Crash) (d *deployment,
 		if err != nil {
 			return d, err
 		}
+		n.alone = !shared && s.Redis == "" && strings.HasPrefix(s.Bus, "memory:")
 		processes = append(processes, n.Process)
 		if err := n.Start(); err != nil {
 			return d, fmt.Errorf("crash: start this program: %w", err)
@@ -222,6 +225,12 @@ func own(ctx context.Context, s config.Settings, c config.Crash) (d *deployment,
 		d.victims = append(d.victims, victim{kind, just(n.Kill), just(n.Launch), just(n.Freeze), just(n.Thaw)})
 	}
 	d.mails = func(context.Context) map[string][]letter { return mailsIn(running) }
+	d.again = func() (times int) {
+		for _, n := range running {
+			times += n.again
+		}
+		return times
+	}
 	d.alive = func() error {
 		for _, n := range running {
 			if err := n.alive(); err != nil {
@@ -245,6 +254,8 @@ type node struct {
 	data  string
 	mails map[string]bool // files that were read
 	log   int             // bytes of the log that were looked at
+	alone bool            // it needs no server that may be away
+	again int             // how often it was started after it had ended by itself
 }
 
 // keysFile is where the program keeps its keys in the data folder: nodes share them.
@@ -329,10 +340,14 @@ func (n *node) alive() error {
 	n.log = len(text)
 	select {
 	case <-n.Exited():
-		return n.Launch()
 	default:
 		return nil
 	}
+	if n.alone {
+		return fmt.Errorf("%s has ended by itself: %.2000s", n.Name, text)
+	}
+	n.again++
+	return n.Launch()
 }
 
 // mailsIn reads the new mails out of the folders of nodes, which keep the newest only.
