@@ -17,7 +17,8 @@
 //     every node goes on by itself, and Publish keeps the last messages to send; see [Fanout]
 //     for what is made up for then.
 //   - The mail queue is as durable as the server. With appendonly yes and appendfsync always,
-//     what was acknowledged was synced to the disk. With everysec it survives the end of the
+//     what was acknowledged was synced to the disk; aof-load-truncated has to be no for that, since what Redis 7.0 makes
+//     of a torn end may hide all that comes after it. With everysec it survives the end of the
 //     server's process, unless the disk lags, and the loss of power costs up to 2 seconds.
 //     Without appendonly a restart loses jobs. maxmemory-policy must be noeviction, which
 //     [Connect] wants, for spent names as well as for mails. A replica that takes over may lack the

@@ -319,7 +319,7 @@ type Power struct {
 	// Store is the setting of that name, which names a kind of store here.
 	Store     string        `kong:"-"`
 	Cuts      int           `name:"cuts" default:"200" help:"How often the power is cut."`
-	Setting   string        `name:"setting" placeholder:"NAME=VALUE" help:"How the store syncs: synchronous_commit=off (postgres), innodb_flush_log_at_trx_commit=2 or =0 (mariadb), appendfsync=everysec or =no (redis), default (kafka). Default: so that what is acknowledged survives."`
+	Setting   string        `name:"setting" placeholder:"NAME=VALUE" help:"How the store syncs: synchronous_commit=off (postgres), innodb_flush_log_at_trx_commit=2 or =0 (mariadb), appendfsync=everysec, appendfsync=no or 'appendfsync=always aof-load-truncated=yes' (redis), default (kafka). Default: so that what is acknowledged survives."`
 	Survival  string        `name:"survival" default:"mixed" help:"What survives of what was not synced: nothing, some (pages and names), torn (parts of pages, too), or mixed, one of them at each cut."`
 	SyncTime  time.Duration `name:"sync-time" default:"500us" help:"How long a sync takes; negative for no time."`
 	Clients   int           `name:"clients" default:"12" help:"Clients at work."`

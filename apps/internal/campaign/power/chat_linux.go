@@ -111,7 +111,7 @@ func (c *campaign) firstStart(ctx context.Context) (err error) {
 	}()
 	email := ""
 	if c.result.FirstStarts%2 == 0 {
-		if err := pause(ctx, time.Duration(c.random.Int64N(int64(500*time.Millisecond)))); err != nil {
+		if err := pause(ctx, time.Duration(c.random.Int64N(int64(120*time.Millisecond)))); err != nil {
 			return err
 		}
 	} else {

@@ -57,8 +57,10 @@ var stores = map[string][]setting{
 	"sqlite":   {{"synchronous=full", true}},
 	"postgres": {{"synchronous_commit=on", true}, {"synchronous_commit=off", false}},
 	"mariadb":  {{"innodb_flush_log_at_trx_commit=1", true}, {"innodb_flush_log_at_trx_commit=2", false}, {"innodb_flush_log_at_trx_commit=0", false}},
-	"redis":    {{"appendfsync=always", true}, {"appendfsync=everysec", false}, {"appendfsync=no", false}},
-	"kafka":    {{"log.flush.interval.messages=1", true}, {"default", false}},
+	"redis": {
+		{"appendfsync=always", true}, {"appendfsync=always aof-load-truncated=yes", false}, {"appendfsync=everysec", false}, {"appendfsync=no", false},
+	},
+	"kafka": {{"log.flush.interval.messages=1", true}, {"default", false}},
 }
 
 // Stores are the kinds of store that a campaign knows, in order.

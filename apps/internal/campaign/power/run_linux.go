@@ -109,6 +109,12 @@ func (c *campaign) all(ctx context.Context) (err error) {
 	if err := s.begin(ctx); err != nil {
 		return fmt.Errorf("the start: %w", err)
 	}
+	if !c.setting().promised {
+		// Servers write by the second what they need not write at once, and the accounts are to be there.
+		if err := pause(ctx, 3*time.Second); err != nil {
+			return err
+		}
+	}
 	if err := c.disk.Sync(); err != nil {
 		return err
 	}
