@@ -10,6 +10,7 @@ import (
 
 	"github.com/parley-chat/parley/core/auth"
 	"github.com/parley-chat/parley/core/fault"
+	"github.com/parley-chat/parley/core/realtime"
 	"github.com/parley-chat/parley/core/socket"
 	"github.com/parley-chat/parley/core/user"
 )
@@ -63,11 +64,10 @@ type draft struct {
 
 // view is a room as a client knows it.
 type view struct {
-	base    uint64 // the log begins behind it
-	log     []entry
-	known   bool // base counts
-	acked   uint64
-	present map[string]bool
+	base  uint64 // the log begins behind it
+	log   []entry
+	known bool // base counts
+	acked uint64
 
 	// Of the connection:
 	joining, joined bool
@@ -76,6 +76,8 @@ type view struct {
 	target          uint64  // what has to be read before live messages count
 	held            []entry // live messages that wait for it
 	paging          bool
+	present         map[string]bool // who is in the room, as the client was told; nil before it has asked
+	heard           []said          // who has come and gone since it asks
 }
 
 // entry is a message as it came.
@@ -87,7 +89,7 @@ type entry struct {
 func newClient(w *world, p *person, name string) *client {
 	c := &client{world: w, person: p, name: name, rooms: map[string]*view{}, requests: map[int]request{}}
 	for _, room := range w.rooms {
-		c.rooms[room] = &view{present: map[string]bool{}}
+		c.rooms[room] = &view{}
 	}
 	return c
 }
@@ -147,6 +149,11 @@ func (c *client) act() string {
 			return c.join(room)
 		}
 	}
+	for _, room := range w.rooms {
+		if v := c.rooms[room]; v.joined && v.present == nil && !c.asking("presence", room) {
+			return c.list(room)
+		}
+	}
 	for i := range c.drafts {
 		if d := &c.drafts[i]; !d.asked && c.rooms[d.room].joined {
 			return c.submit(d)
@@ -159,7 +166,7 @@ func (c *client) act() string {
 	v := c.rooms[room]
 	switch n := w.scheduler.random.IntN(100); {
 	case n < w.profile.Cuts:
-		c.stay = w.scheduler.random.IntN(w.profile.Away)
+		c.stay = w.scheduler.random.IntN(1 + w.scheduler.random.IntN(w.profile.Away)) // more often short than long
 		return c.cutOff()
 	case n < 40:
 		if len(c.drafts) < 5 {
@@ -169,13 +176,13 @@ func (c *client) act() string {
 		return c.join(room)
 	case n < 48:
 		return c.leave(room)
-	case n < 54:
-		return c.ask("presence", room, nil)
+	case n < 54 && v.joined:
+		return c.list(room)
 	case n < 60:
 		return c.ask("history", room, map[string]any{"limit": 1 + w.scheduler.random.IntN(5)})
 	case n < 66:
 		return c.ask("isTyping", room, map[string]any{"typing": n%2 == 0})
-	case n < 68:
+	case n < 68 && w.profile.SignOut:
 		return c.signOut()
 	case n < 70:
 		c.slow = !c.slow
@@ -317,7 +324,8 @@ func (c *client) connect() string {
 	pr := pick(w.scheduler.random, up)
 	c.conns++
 	k := &conn{world: w, client: c, name: fmt.Sprintf("%s#%d", c.name, c.conns), in: make(chan []byte, 1<<12)}
-	token := c.token
+	token, places := c.token, c.places()
+	resumed := false
 	return c.serve(pr, "connects to "+pr.name, func(p *process) error {
 		k.process = p
 		who, err := pr.auth.Authenticate(p.ctx, token)
@@ -326,15 +334,25 @@ func (c *client) connect() string {
 		}
 		k.who = who
 		r, err := pr.node.Hub.Accept(k, socket.Hello{Identity: who})
-		if err == nil {
-			go k.feed(r)
-			w.adopt(k)
+		if err != nil {
+			return err
 		}
-		return err
+		go k.feed(r)
+		w.adopt(k)
+		if places != nil {
+			if send, err := pr.node.Hub.Resume(p.ctx, r, places); err == nil {
+				resumed = true
+				send()
+			}
+		}
+		return nil
 	}, func(err error) string {
 		switch {
 		case err == nil && !k.over:
-			c.opened(k)
+			c.opened(k, resumed)
+			if resumed {
+				return "goes on where it was"
+			}
 		case errors.Is(err, fault.Unauthenticated):
 			c.lapsed("was refused")
 		}
@@ -350,16 +368,40 @@ func (c *client) lapsed(how string) {
 	c.token, c.ended, c.asked = "", false, false
 }
 
-// opened begins anew on a connection.
-func (c *client) opened(k *conn) {
+// places is where the client was, for a node that lets it go on there; nil if it joins its rooms anew.
+func (c *client) places() []realtime.Place {
+	if !c.world.scheduler.chance(0.3) {
+		return nil
+	}
+	var places []realtime.Place
+	for _, room := range c.world.rooms {
+		v := c.rooms[room]
+		if !v.known {
+			return nil
+		}
+		places = append(places, realtime.Place{Room: room, Seq: v.end()})
+	}
+	return places
+}
+
+// opened begins anew on a connection, or goes on where the client was.
+func (c *client) opened(k *conn, resumed bool) {
 	c.conn = k
 	clear(c.requests)
 	for i := range c.drafts {
 		c.drafts[i].asked = false
 	}
 	for _, v := range c.rooms {
-		v.joining, v.joined, v.again, v.paging, v.held, v.live, v.target = false, false, false, false, nil, 0, 0
+		v.joining, v.joined, v.again, v.paging, v.held, v.live, v.target = false, resumed, false, false, nil, 0, 0
+		v.present, v.heard = nil, nil
+		if resumed {
+			v.live, v.target = v.end(), v.end()
+		}
 	}
+	if resumed {
+		c.world.counts.Resumed++
+	}
+	k.open()
 }
 
 // closed says that a connection has gone.
@@ -406,6 +448,24 @@ func (c *client) request(r request, data map[string]any) string {
 	}
 	c.conn.write(text)
 	return r.event + " " + r.room
+}
+
+// asking reports whether the client has asked and waits for the answer.
+func (c *client) asking(event, room string) bool {
+	for _, r := range c.requests {
+		if r.event == event && r.room == room {
+			return true
+		}
+	}
+	return false
+}
+
+// list asks who is in a room.
+func (c *client) list(room string) string {
+	if !c.asking("presence", room) {
+		c.rooms[room].heard = nil
+	}
+	return c.ask("presence", room, nil)
 }
 
 // join joins a room, or joins it again.
@@ -511,9 +571,25 @@ func (c *client) receive(k *conn, payload []byte) {
 		if v := c.rooms[s.Data.Room]; v != nil {
 			v.again = true
 		}
-	case "joined", "left", "isTyping":
+	case "joined", "left":
+		if v := c.rooms[s.Data.Room]; v != nil {
+			v.heard = append(v.heard, s)
+			v.come(s)
+		}
+	case "isTyping":
 	default:
 		c.world.violate("%s got an event that it does not know: %s", c.name, payload)
+	}
+}
+
+// come notes who has come or gone.
+func (v *view) come(s said) {
+	switch {
+	case v.present == nil: // the list will tell
+	case s.Event == "joined":
+		v.present[s.Data.User.ID] = true
+	default:
+		delete(v.present, s.Data.User.ID)
 	}
 }
 
@@ -554,13 +630,19 @@ func (c *client) answer(r request, s said) {
 		}
 	case "leave_room": // with an error, the membership that is stored may remain
 		v.joining, v.joined, v.again, v.paging, v.held = false, false, false, false, nil
+		v.present, v.heard = nil, nil
 	case "presence":
-		if !failed {
-			v.present = map[string]bool{}
-			for _, who := range s.Data.Members {
-				v.present[who.ID] = true
-			}
+		if failed {
+			break
 		}
+		v.present = map[string]bool{}
+		for _, who := range s.Data.Members {
+			v.present[who.ID] = true
+		}
+		for _, h := range v.heard { // the list may be older
+			v.come(h)
+		}
+		v.heard = nil
 	case "message":
 		c.acknowledged(r, v, s, failed)
 	case "history":
@@ -703,8 +785,11 @@ func (c *client) unsettled() string {
 		return "has asked, and has no answer"
 	}
 	for _, v := range c.rooms {
-		if !v.paged() || v.joining || len(v.held) > 0 {
+		switch {
+		case !v.paged() || v.joining || len(v.held) > 0:
 			return "has not read a room to its end"
+		case v.present == nil:
+			return "does not know who is in a room"
 		}
 	}
 	return ""

@@ -25,6 +25,7 @@ type conn struct {
 	queued  int
 	carried bool // something of out is on its way
 	closed  int  // the code that the node closed it with
+	opened  bool // the client knows that it is open
 	cut     bool // nothing reaches the client any more
 
 	// Of the scheduler's goroutine alone:
@@ -74,10 +75,18 @@ func (c *conn) Close(code int, _ string) {
 
 // carry sends what is queued on its way, under mu.
 func (c *conn) carry() {
-	if !c.carried && !c.cut {
+	if c.opened && !c.carried && !c.cut && (len(c.out) > 0 || c.closed != 0) {
 		c.carried = true
 		c.world.scheduler.arrive(c.name+" to the client", c.client.reading, c.reach)
 	}
+}
+
+// open lets the client have what comes.
+func (c *conn) open() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.opened = true
+	c.carry()
 }
 
 // reach lets the client have what is queued, or a part of it.

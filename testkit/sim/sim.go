@@ -22,7 +22,8 @@ type Options struct {
 
 // Profile says how large a run is, and what its clients do.
 type Profile struct {
-	Name          string
+	Name string
+	// Nodes and People are how many there are at least; there may be one node more, and people have one or two devices.
 	Nodes, People int
 	// Busy is how long things go wrong.
 	Busy time.Duration
@@ -32,10 +33,21 @@ type Profile struct {
 	Cuts, Away int
 	// Chaos is the longest time between two things that go wrong at large: a crash, a partition.
 	Chaos time.Duration
+	// SignOut lets clients sign out.
+	SignOut bool
+	// Failing are the ports that may fail, by their names in a plan of faults; all if it is empty.
+	Failing []string
 }
 
 // Everything is the profile in which all parts take part.
-var Everything = Profile{Name: "everything", Nodes: 2, People: 2, Busy: 40 * time.Second, Think: time.Second, Cuts: 6, Away: 10, Chaos: 12 * time.Second}
+var Everything = Profile{Name: "everything", Nodes: 2, People: 2, Busy: 40 * time.Second, Think: time.Second, Cuts: 6, Away: 10, Chaos: 12 * time.Second, SignOut: true}
+
+// Recovery is the profile of absences: clients are cut off again and again, for long and for short, while the others talk, in rooms that
+// are longer than a page and than the cache.
+var Recovery = Profile{
+	Name: "recovery", Nodes: 2, People: 3, Busy: 100 * time.Second, Think: 400 * time.Millisecond, Cuts: 25, Away: 60, Chaos: 20 * time.Second,
+	Failing: []string{"Messages", "Cache", "Fanout", "Members"},
+}
 
 // Report is what became of a run.
 type Report struct {
@@ -48,7 +60,7 @@ type Report struct {
 
 // Counts are what happened in a run.
 type Counts struct {
-	Steps, Messages, Live, Read, Pages, Cuts, Crashes, Restarts, Resyncs, Refused, SignUps, SignOuts, Mails int
+	Steps, Messages, Live, Read, Pages, Cuts, Resumed, Crashes, Restarts, Resyncs, Refused, SignUps, SignOuts, Mails int
 	// Closes counts connections that ended, by code.
 	Closes map[int]int
 	// Time is how long the run lasted on its own clock.
@@ -206,7 +218,7 @@ func (w *world) calmDown() {
 func (c *Counts) Add(other Counts) {
 	for at, n := range map[*int]int{
 		&c.Steps: other.Steps, &c.Messages: other.Messages, &c.Live: other.Live, &c.Read: other.Read, &c.Pages: other.Pages,
-		&c.Cuts: other.Cuts, &c.Crashes: other.Crashes, &c.Restarts: other.Restarts, &c.Resyncs: other.Resyncs,
+		&c.Cuts: other.Cuts, &c.Resumed: other.Resumed, &c.Crashes: other.Crashes, &c.Restarts: other.Restarts, &c.Resyncs: other.Resyncs,
 		&c.Refused: other.Refused, &c.SignUps: other.SignUps, &c.SignOuts: other.SignOuts, &c.Mails: other.Mails,
 	} {
 		*at += n

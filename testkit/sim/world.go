@@ -123,7 +123,11 @@ func (w *world) draw() {
 		page: 3 + r.IntN(12), recent: 2 + r.IntN(8), cacheRooms: 1 + r.IntN(3), cacheMessages: 3 + r.IntN(15),
 		write: pick(r, []int{64, 256, 16 << 10}), queued: pick(r, []int{6 << 10, 64 << 10, 1 << 20}),
 	}
-	for _, name := range failing {
+	some := failing
+	if len(w.profile.Failing) > 0 {
+		some = w.profile.Failing
+	}
+	for _, name := range some {
 		if r.Float64() < 0.4 {
 			w.faulty[name] = pick(r, []float64{0.01, 0.05, 0.2})
 			if name == "Sender" {
@@ -137,7 +141,7 @@ func (w *world) draw() {
 	for i := range 1 + r.IntN(2) {
 		w.rooms = append(w.rooms, string(rune('a'+i)))
 	}
-	for i := range w.profile.Nodes {
+	for i := range w.profile.Nodes + r.IntN(2) {
 		w.programs = append(w.programs, w.nodeProgram(fmt.Sprintf("n%d", i+1)))
 	}
 	w.programs = append(w.programs, w.accountsProgram(), w.mailerProgram())
