@@ -41,6 +41,7 @@ type client struct {
 
 	conn     *conn // nil while there is none
 	slow     bool  // reads slowly
+	resting  bool  // had nothing to do
 	rooms    map[string]*view
 	last     int // identifier of a request
 	requests map[int]request
@@ -110,20 +111,31 @@ func (c *client) reading(r *rand.Rand) time.Duration {
 
 // begin makes the client do something now and then.
 func (c *client) begin() {
-	c.world.scheduler.arrive(c.name+" acts", c.world.thinking, func() string {
+	c.world.scheduler.arrive(c.name+" acts", c.thinking, func() string {
 		what := c.act()
+		c.resting = what == rests || what == isAway
 		c.begin()
 		return what
 	})
 }
 
 // thinking is how long a client does nothing.
-func (w *world) thinking(r *rand.Rand) time.Duration {
-	if w.calm {
+func (c *client) thinking(r *rand.Rand) time.Duration {
+	switch {
+	case !c.world.calm:
+		return between(10*time.Millisecond, c.world.profile.Think)(r)
+	case c.resting:
+		return between(300*time.Millisecond, 1500*time.Millisecond)(r)
+	default:
 		return between(50*time.Millisecond, 300*time.Millisecond)(r)
 	}
-	return between(10*time.Millisecond, w.profile.Think)(r)
 }
+
+// What a client does that has nothing to do.
+const (
+	rests  = "rests"
+	isAway = "is away"
+)
 
 // act does one thing.
 func (c *client) act() string {
@@ -132,7 +144,7 @@ func (c *client) act() string {
 	case c.busy:
 		return "waits"
 	case p == w.away && c.conn == nil:
-		return "is away"
+		return isAway
 	case !p.verified:
 		return c.enroll()
 	case c.token == "":
@@ -160,7 +172,7 @@ func (c *client) act() string {
 		}
 	}
 	if w.calm || c.ended {
-		return "rests"
+		return rests
 	}
 	room := pick(w.scheduler.random, w.rooms)
 	v := c.rooms[room]
@@ -195,7 +207,7 @@ func (c *client) act() string {
 		}
 		return "says several things in " + room
 	}
-	return "rests"
+	return rests
 }
 
 // serve calls a service in a goroutine, and lets the client go on when it has answered.
@@ -484,7 +496,7 @@ func (c *client) join(room string) string {
 func (c *client) leave(room string) string {
 	v := c.rooms[room]
 	if !v.joined || v.joining {
-		return "rests"
+		return rests
 	}
 	v.joining = true // until it is answered, nothing is expected
 	return c.ask("leave_room", room, nil)
