@@ -2284,6 +2284,22 @@ func presenceFaults() []broken[realtime.Presence] {
 				return under.Enter(ctx, now, node, room, who)
 			}}
 		})},
+		{"nobody is given a lease", "a node that is found without a lease gets one", breaks(func(under realtime.Presence) presence {
+			return presence{renew: func(ctx context.Context, r realtime.Renewal) (realtime.Renewed, error) {
+				rolls := r.Rolls
+				r.Rolls = nil
+				done, err := under.Renew(ctx, r)
+				for _, roll := range rolls {
+					for _, who := range roll.Users {
+						if _, enterErr := under.Enter(ctx, r.Now, r.Node, roll.Room, who); enterErr != nil {
+							return done, enterErr
+						}
+						done.Entered = append(done.Entered, realtime.Whereabouts{Room: roll.Room, User: who})
+					}
+				}
+				return done, err
+			}}
+		})},
 		{"who died stays dead", "a renewed node is back", func(under realtime.Presence) realtime.Presence {
 			var mu sync.Mutex
 			dead := false

@@ -565,6 +565,7 @@ func Presence() []Case[realtime.Presence] {
 		{"users are exact", "Two rooms or users are the same only if they have the same bytes.", presenceExactUsers},
 		{"a node whose lease has ended counts no more", "The users of a node whose lease has ended disappear by themselves. List counts users of nodes whose lease lasts at now.", presenceLease},
 		{"a node without a lease stays", "A node that has never renewed has a lease that does not end.", presenceNoLease},
+		{"a node that is found without a lease gets one", "A Renew that finds somebody of such a node in a room of its Rolls gives that node a lease as long as its own.", presenceLent},
 		{"a renewed node is back", "They are back if the node renews again.", presenceBack},
 		{"first does not count dead nodes, last does", "first reports whether no other node, of those whose lease lasts at now, had the user there. last reports whether no other node has the user there, not even one whose lease has ended. Whom only such a node has there is told by Renew.", presenceFirstLease},
 		{"one of several enters is the first", "Of several nodes that enter a user at once, one is first.", presenceEnterRace},
@@ -795,6 +796,22 @@ func presenceNoLease(ctx context.Context, p realtime.Presence) error {
 		func() error { return enter(ctx, p, at(1_000_000), "b", "room", who(1), false) },
 		func() error { return exit(ctx, p, at(1_000_000), "a", "room", who(1), false) },
 		func() error { return exit(ctx, p, at(1_000_000), "b", "room", who(1), true) },
+	)
+}
+
+func presenceLent(ctx context.Context, p realtime.Presence) error {
+	return first(
+		func() error { return enter(ctx, p, at(1), "lost", "room", who(1), true) },
+		func() error { return enter(ctx, p, at(1), "back", "room", who(2), true) },
+		func() error { return enter(ctx, p, at(1), "lost", "other", who(1), true) },
+		func() error {
+			return rolls(ctx, p, endBy("b", realtime.Roll{Room: "room", Users: []chat.Author{who(3)}}), places("room", who(3)), nil)
+		},
+		func() error { return during("while the lease lasts", wantPresent(ctx, p, at(99), "room", who(1), who(2), who(3))) },
+		func() error { return renew(ctx, p, "back", at(1000)) },
+		func() error { return renew(ctx, p, "b", at(1000)) },
+		func() error { return during("after it has ended", wantPresent(ctx, p, at(101), "room", who(2), who(3))) },
+		func() error { return during("in another room", wantPresent(ctx, p, at(101), "other")) },
 	)
 }
 

@@ -405,7 +405,7 @@ func (p *Presence) Renew(ctx context.Context, r realtime.Renewal) (realtime.Rene
 		return done, malformed(op, cmp.Or(err, errEncoding))
 	}
 	done.Fresh = list[0] == "new"
-	c := comparison{Presence: p, now: r.Now, node: escape(r.Node), done: &done, ended: map[string]struct{}{}, leases: leases{}}
+	c := comparison{Presence: p, now: r.Now, until: r.Until, node: escape(r.Node), done: &done, ended: map[string]struct{}{}, leases: leases{}}
 	for _, node := range list[2 : 2+n] {
 		c.ended[node] = struct{}{}
 		done.Ended = append(done.Ended, unescaper.Replace(node))
@@ -420,6 +420,7 @@ func (p *Presence) Renew(ctx context.Context, r realtime.Renewal) (realtime.Rene
 type comparison struct {
 	*Presence
 	now    time.Time
+	until  time.Time
 	node   string
 	leases leases
 	ended  map[string]struct{}
@@ -476,6 +477,9 @@ func (c *comparison) rooms(ctx context.Context, rolls []realtime.Roll) error {
 			}
 		}
 		for _, node := range list[1:] {
+			if err := c.lend(ctx, node); err != nil {
+				return err
+			}
 			if _, ended := c.ended[node]; ended {
 				if err := c.bury(ctx, roll.Room, node); err != nil {
 					return err
@@ -484,6 +488,21 @@ func (c *comparison) rooms(ctx context.Context, rolls []realtime.Roll) error {
 		}
 	}
 	return nil
+}
+
+// lend gives a node that has no lease one as long as the caller's: it renews it, or its users go with it.
+func (c *comparison) lend(ctx context.Context, node string) error {
+	if _, leased := c.leases[node]; leased {
+		return nil
+	}
+	until := micros(c.until)
+	_, err := call(ctx, "renew a lease", func(ctx context.Context) (bool, error) {
+		return c.store.client.HSetNX(ctx, c.Presence.leases(), node, until).Result()
+	})
+	if err == nil {
+		c.leases[node] = fmt.Sprint(until)
+	}
+	return err
 }
 
 // repair makes a room have the users of a roll.

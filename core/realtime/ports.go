@@ -90,6 +90,7 @@ type Presence interface {
 	List(ctx context.Context, now time.Time, room string, limit int) (users []chat.Author, count int, err error)
 	// Renew extends a node's lease, and puts right what is known of the node, and of no other.
 	// A node that has never renewed has a lease that does not end.
+	// A Renew that finds somebody of such a node in a room of its Rolls gives that node a lease as long as its own.
 	// The users of a node whose lease has ended disappear by themselves.
 	// They are back if the node renews again.
 	// If the lease was ended for good meanwhile, Renew changes nothing and returns ErrLeaseEnded.

@@ -3,7 +3,7 @@
 // A run has several nodes, accounts and a mailer, as processes of their own that share stores, cache, bus and fan-out in memory, and
 // people with several devices who sign up, talk, are cut off and come back. Processes are killed and told to end, calls of stores fail
 // before or after their effect, are slow or happen twice, signals are lost, late or come twice, the bus and the fan-out
-// do not reach somebody for a while, the cache is lost. Then nothing goes wrong any more, and everything has to come in
+// do not reach somebody for a while, the cache or who is present is lost. Then nothing goes wrong any more, and everything has to come in
 // order:
 //
 //   - Every client's log of every room equals what is stored: no gap, no double, no phantom, one order. A client also checks each
@@ -29,6 +29,7 @@
 // # What is not simulated
 //
 // Servers and their drivers, transports and the operating system: here are only core and the ports. Delivery by several workers to one
-// large room. Clocks that differ. What a client of another wire format sees. Stores lose nothing that they have committed: that is
-// what crash tests on real ones are for.
+// large room. Clocks that differ. What a client of another wire format sees. Stores lose nothing that they have committed: crash
+// tests on real ones are for that. A cache that lacks what a node stored that died before it could make up for it would
+// be read as if the room ended before, until somebody says something more: a run takes such a room for lost from the cache.
 package sim

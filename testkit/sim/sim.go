@@ -8,6 +8,8 @@ import (
 	"testing"
 	"testing/synctest"
 	"time"
+
+	"github.com/parley-chat/parley/adapters/memory"
 )
 
 // Options say what is simulated.
@@ -60,7 +62,7 @@ type Report struct {
 
 // Counts are what happened in a run.
 type Counts struct {
-	Steps, Messages, Live, Read, Pages, Cuts, Resumed, Crashes, Restarts, Resyncs, Refused, SignUps, SignOuts, Mails int
+	Steps, Messages, Live, Read, Pages, Cuts, Resumed, Crashes, Restarts, Resyncs, Refused, SignUps, SignOuts, Mails, Spared int
 	// Closes counts connections that ended, by code.
 	Closes map[int]int
 	// Time is how long the run lasted on its own clock.
@@ -85,6 +87,7 @@ func Run(t *testing.T, o Options) (r Report) {
 		w.end()
 		r = Report{Violation: w.violated, Hash: w.scheduler.trace.hash(), Trace: w.scheduler.trace.last(), Counts: w.counts}
 		r.Steps, r.Time, r.Mails = w.scheduler.steps, w.scheduler.now(), len(w.smtp.mails)
+		r.Spared = int(w.spared.Load())
 	})
 	return r
 }
@@ -200,6 +203,9 @@ func (w *world) wreck() string {
 		w.partition[name] = true
 		s.arrive(name+" hears the bus again", back, func() string { delete(w.partition, name); return "" })
 		return name + " is cut off from the bus"
+	case s.chance(0.5):
+		w.presence = memory.NewPresence()
+		return "presence is lost"
 	default:
 		w.cache = w.newCache()
 		return "the cache is lost"
@@ -219,7 +225,7 @@ func (c *Counts) Add(other Counts) {
 	for at, n := range map[*int]int{
 		&c.Steps: other.Steps, &c.Messages: other.Messages, &c.Live: other.Live, &c.Read: other.Read, &c.Pages: other.Pages,
 		&c.Cuts: other.Cuts, &c.Resumed: other.Resumed, &c.Crashes: other.Crashes, &c.Restarts: other.Restarts, &c.Resyncs: other.Resyncs,
-		&c.Refused: other.Refused, &c.SignUps: other.SignUps, &c.SignOuts: other.SignOuts, &c.Mails: other.Mails,
+		&c.Refused: other.Refused, &c.SignUps: other.SignUps, &c.SignOuts: other.SignOuts, &c.Mails: other.Mails, &c.Spared: other.Spared,
 	} {
 		*at += n
 	}
