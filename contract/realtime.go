@@ -807,10 +807,14 @@ func presenceLent(ctx context.Context, p realtime.Presence) error {
 		func() error {
 			return rolls(ctx, p, endBy("b", realtime.Roll{Room: "room", Users: []chat.Author{who(3)}}), places("room", who(3)), nil)
 		},
-		func() error { return during("while the lease lasts", wantPresent(ctx, p, at(99), "room", who(1), who(2), who(3))) },
+		func() error {
+			return during("while the lease lasts", wantPresent(ctx, p, at(99), "room", who(1), who(2), who(3)))
+		},
 		func() error { return renew(ctx, p, "back", at(1000)) },
 		func() error { return renew(ctx, p, "b", at(1000)) },
-		func() error { return during("after it has ended", wantPresent(ctx, p, at(101), "room", who(2), who(3))) },
+		func() error {
+			return during("after it has ended", wantPresent(ctx, p, at(101), "room", who(2), who(3)))
+		},
 		func() error { return during("in another room", wantPresent(ctx, p, at(101), "other")) },
 	)
 }
