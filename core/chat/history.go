@@ -3,6 +3,7 @@ package chat
 import (
 	"context"
 	"fmt"
+	"math"
 )
 
 // Page is what a reader gets of a room.
@@ -18,9 +19,13 @@ type Page struct {
 	Recovered bool
 }
 
+// Latest stands in the place of a sequence that a reader knows to be stored. It has the store read, whatever the cache holds, which may
+// lack what a process has stored that died before it could say so.
+const Latest uint64 = math.MaxUint64
+
 // Newest returns the last messages of room, at most Recent, from the cache or, at a miss, from
 // the store, once for all who wait. The page reaches at least to the sequence seen, which the
-// caller knows to be stored. It does not ask Access: who reads has joined.
+// caller knows to be stored, or to the last message if that is [Latest]. It does not ask Access: who reads has joined.
 func (s *Service) Newest(ctx context.Context, room string, seen uint64) (Page, error) {
 	room, err := s.Resolve(ctx, room)
 	if err != nil {
@@ -33,7 +38,7 @@ func (s *Service) Newest(ctx context.Context, room string, seen uint64) (Page, e
 }
 
 // Since returns the messages after the given sequence, at most MaxPage, lowest first. The
-// page's Last reaches at least to the sequence seen.
+// page's Last reaches at least to the sequence seen, or to the last message if that is [Latest].
 func (s *Service) Since(ctx context.Context, room string, since, seen uint64) (Page, error) {
 	room, err := s.Resolve(ctx, room)
 	if err != nil {
@@ -50,6 +55,9 @@ func (s *Service) Since(ctx context.Context, room string, since, seen uint64) (P
 			return Page{}, err
 		}
 		held = p.Messages
+		if seen == Latest {
+			seen = 0 // the page reaches to it
+		}
 	}
 	if len(held) > 0 {
 		first, last := held[0].Seq, held[len(held)-1].Seq
@@ -130,13 +138,14 @@ func (s *Service) cached(ctx context.Context, room string, seen uint64) (Page, b
 type loads struct{ running, next *load }
 
 type load struct {
-	done chan struct{}
-	page Page
-	err  error
+	stored bool // the store is read; under Service.mu
+	done   chan struct{}
+	page   Page
+	err    error
 }
 
 func (s *Service) load(ctx context.Context, room string, seen uint64) (Page, error) {
-	l, before, leader := s.enlist(room)
+	l, before, leader := s.enlist(room, seen == Latest)
 	if leader {
 		go s.lead(context.WithoutCancel(ctx), room, seen, l, before)
 	}
@@ -148,20 +157,23 @@ func (s *Service) load(ctx context.Context, room string, seen uint64) (Page, err
 	}
 }
 
-// enlist finds the load to wait for, and whether the caller has to lead it once before is done.
-func (s *Service) enlist(room string) (l, before *load, leader bool) {
+// enlist finds the load to wait for, and whether the caller has to lead it once before is done. After one that reads the store
+// the cache holds what was read.
+func (s *Service) enlist(room string, stored bool) (l, before *load, leader bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	all := s.loads[room]
 	if all == nil {
-		l = &load{done: make(chan struct{})}
+		l = &load{stored: stored, done: make(chan struct{})}
 		s.loads[room] = &loads{running: l}
 		return l, nil, true
 	}
+	stored = stored && !all.running.stored
 	if all.next != nil {
+		all.next.stored = all.next.stored || stored
 		return all.next, nil, false
 	}
-	all.next = &load{done: make(chan struct{})}
+	all.next = &load{stored: stored, done: make(chan struct{})}
 	return all.next, all.running, true
 }
 
@@ -171,8 +183,17 @@ func (s *Service) lead(ctx context.Context, room string, seen uint64, l, before 
 	}
 	ctx, cancel := context.WithTimeout(ctx, s.cfg.CommitTimeout)
 	defer cancel()
-	var ok bool
-	if l.page, ok = s.cached(ctx, room, seen); !ok {
+	s.mu.Lock()
+	stored := l.stored
+	s.mu.Unlock()
+	if seen == Latest {
+		seen = 0
+	}
+	ok := false
+	if !stored {
+		l.page, ok = s.cached(ctx, room, seen)
+	}
+	if !ok {
 		l.page, l.err = s.read(ctx, room)
 	}
 	s.mu.Lock()

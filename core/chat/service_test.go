@@ -365,6 +365,24 @@ func TestNewestReachesWhatTheCallerKnows(t *testing.T) {
 	p, err := f.Newest(t.Context(), "hall", 2)
 	require.NoError(t, err)
 	assert.Equal(t, []uint64{1, 2}, sequences(p.Messages))
+	// It may not even know that there is one.
+	_, err = st.Append(t.Context(), []chat.Message{{Room: "hall", ID: "y", Author: ada, Text: "three"}})
+	require.NoError(t, err)
+	p, err = f.Since(t.Context(), "hall", 1, chat.Latest)
+	require.NoError(t, err)
+	assert.Equal(t, []uint64{2, 3}, sequences(p.Messages))
+	_, err = st.Append(t.Context(), []chat.Message{{Room: "hall", ID: "z", Author: ada, Text: "four"}})
+	require.NoError(t, err)
+	p, err = f.Newest(t.Context(), "hall", chat.Latest)
+	require.NoError(t, err)
+	assert.EqualValues(t, 4, p.Last)
+	stale, err = f.Newest(t.Context(), "hall", 0)
+	require.NoError(t, err)
+	assert.EqualValues(t, 4, stale.Last, "the cache has it now")
+	empty, err := f.Since(t.Context(), "nowhere", 0, chat.Latest)
+	require.NoError(t, err)
+	assert.True(t, empty.Recovered)
+	assert.Zero(t, empty.Last)
 }
 
 func TestSince(t *testing.T) {

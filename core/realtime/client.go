@@ -331,7 +331,7 @@ func (c *client) join(ctx context.Context, cmd protocol.Command) (none protocol.
 	}
 	o.pause()
 	for {
-		page, err := c.read(ctx, o.room.name, cmd.Since, o.room.seen())
+		page, err := o.room.read(ctx, cmd.Since)
 		if err != nil {
 			return back(err)
 		}
@@ -365,14 +365,6 @@ func (c *client) join(ctx context.Context, cmd protocol.Command) (none protocol.
 type collected []*socket.Frame
 
 func (k *collected) Send(f *socket.Frame) { *k = append(*k, f) }
-
-func (c *client) read(ctx context.Context, room string, since *uint64, seen uint64) (chat.Page, error) {
-	if since != nil {
-		c.hub.counts.pages.Add(1)
-		return c.hub.cfg.Chat.Since(ctx, room, *since, seen)
-	}
-	return c.hub.cfg.Chat.Newest(ctx, room, seen)
-}
 
 func (c *client) leave(ctx context.Context, cmd protocol.Command) (protocol.Answer, error) {
 	o := c.occupant(cmd.Room)

@@ -194,6 +194,7 @@ type Hub struct {
 	counts counts
 
 	roster roster // keeps Presence right
+	trust  trust  // in the cache of recent messages
 
 	queue      runQueue       // rooms with something to deliver
 	deliveries sync.Pool      // empty ones

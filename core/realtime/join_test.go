@@ -35,18 +35,19 @@ func (s *readStore) List(ctx context.Context, room string, r chat.Range) ([]chat
 type door struct {
 	hub   *realtime.Hub
 	store *readStore
+	cache *memory.RecentCache
 }
 
 func newDoor(tb testing.TB, messages int) *door {
 	tb.Helper()
-	d := &door{store: &readStore{MessageStore: memory.NewMessages()}}
+	d := &door{store: &readStore{MessageStore: memory.NewMessages()}, cache: memory.NewRecentCache(memory.RecentCacheConfig{})}
 	for i := range messages {
 		m := chat.Message{Room: "hall", ID: fmt.Sprintf("01JPARLEY%017d", i), Author: chat.Author{ID: "ada", Name: "Ada"}, Text: text}
 		_, err := d.store.Append(tb.Context(), []chat.Message{m})
 		require.NoError(tb, err)
 	}
 	s, err := chat.New(chat.Config{
-		Store: d.store, Rooms: memory.NewRooms(), Members: memory.NewMembers(), Cache: memory.NewRecentCache(memory.RecentCacheConfig{}),
+		Store: d.store, Rooms: memory.NewRooms(), Members: memory.NewMembers(), Cache: d.cache,
 	})
 	require.NoError(tb, err)
 	d.hub, err = realtime.NewHub(realtime.HubConfig{Chat: s, Fanout: memory.NewFanout().Node(), Presence: memory.NewPresence(), Rate: -1})
@@ -78,13 +79,16 @@ func (*answer) Close(int, string) {}
 var joinHall = []byte(`{"id":1,"event":"join_room","data":{"room":"hall"}}`)
 
 // join lets somebody come, join and go, and returns what they were answered.
-func (d *door) join(tb testing.TB, who user.ID) string {
+func (d *door) join(tb testing.TB, who user.ID) string { return d.ask(tb, who, string(joinHall)) }
+
+// ask is join with another request.
+func (d *door) ask(tb testing.TB, who user.ID, request string) string {
 	conn := &answer{first: make(chan string, 1)}
 	in, err := d.hub.Accept(conn, socket.Hello{Identity: user.Identity{UserID: who, Name: "Somebody"}})
 	if err != nil {
 		tb.Fatal(err)
 	}
-	in.Receive(joinHall, false)
+	in.Receive([]byte(request), false)
 	got := <-conn.first
 	in.Disconnected()
 	return got
@@ -99,6 +103,33 @@ func TestARoomIsReadFromTheStoreOnceHoweverManyJoin(t *testing.T) {
 			assert.Contains(t, d.join(t, user.ID(fmt.Sprint(i))), fmt.Sprintf(`"seq":%d`, messages))
 		}
 		assert.EqualValues(t, 1, d.store.reads.Load(), "%d messages", messages)
+	}
+}
+
+// A process that dies between storing a message and saying so leaves a cache that lacks it. Whoever is the first in the room on a node that
+// has not read the store gets it all the same, also where all come at once.
+func TestTheFirstInARoomDoesNotTrustTheCache(t *testing.T) {
+	t.Parallel()
+	for name, join := range map[string]string{
+		"what is newest": string(joinHall), "what came since": `{"id":1,"event":"join_room","data":{"room":"hall","since":8}}`,
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			d := newDoor(t, 10)
+			stored, err := d.store.List(t.Context(), "hall", chat.Range{Limit: 9})
+			require.NoError(t, err)
+			require.NoError(t, d.cache.Fill(t.Context(), "hall", stored))
+			reads := d.store.reads.Load()
+			var all sync.WaitGroup
+			for i := range 20 {
+				all.Go(func() { assert.Contains(t, d.ask(t, user.ID(fmt.Sprint(i)), join), `"seq":10`) })
+			}
+			all.Wait()
+			assert.EqualValues(t, 1, d.store.reads.Load()-reads)
+			held, _, err := d.cache.Get(t.Context(), "hall")
+			require.NoError(t, err)
+			assert.EqualValues(t, 10, held[len(held)-1].Seq, "the cache has it, too")
+		})
 	}
 }
 

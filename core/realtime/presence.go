@@ -259,6 +259,9 @@ func (h *Hub) renew(ctx context.Context) {
 		err = h.settle(working)
 	}
 	if err == nil {
+		if p := &h.roster; p.all == p.tick.Load() {
+			h.distrust()
+		}
 		err = h.compare(working)
 	}
 	if err != nil && ctx.Err() == nil {

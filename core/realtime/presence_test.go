@@ -356,6 +356,51 @@ func TestWhoGoesWithADeadNodeHasLeftOnce(t *testing.T) {
 	})
 }
 
+// A node that dies between storing a message and telling of it has acknowledged what no other node has heard of. Its lease ends, and
+// those who are in the room elsewhere get the message, though nobody says anything more.
+func TestWhatADeadNodeHasStoredIsTold(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		p, b, fanout := newShaky(), newBacking(), memory.NewFanout()
+		var all [2]*node
+		for i := range all {
+			all[i] = startOn(t, b, fanout.Node(), func(c *realtime.HubConfig) { c.Node = fmt.Sprint("node", i); c.Presence = p.of(c.Node) })
+		}
+		ada, bob := all[0].connect("ada"), all[1].connect("bob")
+		for _, e := range []*end{ada, bob} {
+			e.join("hall")
+			e.join("den")
+		}
+		ada.emit("message", map[string]any{"room": "den", "text": "heard"})
+		time.Sleep(2 * lease)
+		texts := func() (all []string) {
+			synctest.Wait()
+			for {
+				select {
+				case f := <-ada.frames:
+					if _, after, ok := strings.Cut(string(f.Payload()), `"text":"`); ok {
+						text, _, _ := strings.Cut(after, `"`)
+						all = append(all, text)
+					}
+				default:
+					return all
+				}
+			}
+		}
+		assert.Equal(t, []string{"heard"}, texts())
+
+		p.cut("node1", true)
+		for i, text := range []string{"one", "two"} {
+			_, err := b.messages.Append(t.Context(), []chat.Message{{Room: "hall", ID: fmt.Sprintf("01JPARLEY%017d", i), ClientID: text, Author: chat.Author{ID: "u-bob", Name: "bob"}, Text: text, At: time.Now()}})
+			require.NoError(t, err)
+		}
+		assert.Empty(t, texts(), "nobody has told")
+		time.Sleep(2 * lease)
+		assert.Equal(t, []string{"one", "two"}, texts(), "in order, and once")
+		time.Sleep(3 * lease)
+		assert.Empty(t, texts())
+	})
+}
+
 // TestNobodyIsTakenForDeadBecausePresenceWasAway: every lease ends meanwhile, and the first node that
 // reaches it again must not bury the others.
 func TestNobodyIsTakenForDeadBecausePresenceWasAway(t *testing.T) {

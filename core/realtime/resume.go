@@ -99,8 +99,7 @@ func (h *Hub) resume(ctx context.Context, c *client, places []Place) (rooms []re
 		case err != nil:
 			return rooms, err
 		}
-		h.counts.pages.Add(1)
-		page, err := h.cfg.Chat.Since(ctx, name, r.at, r.occupant.room.seen())
+		page, err := r.occupant.room.read(ctx, &r.at)
 		if err != nil {
 			return rooms, err
 		}
@@ -156,10 +155,9 @@ func (c *client) catchUp(rooms []resumed) {
 
 func (c *client) catchUpIn(r resumed) error {
 	o := r.occupant
-	name := o.room.name
 	paused := false
 	for !c.gone.Load() {
-		page, err := c.missed(name, r.at, o.room.seen())
+		page, err := c.missed(o.room, r.at)
 		switch {
 		case err != nil:
 			return err
@@ -202,10 +200,10 @@ func (c *client) catchUpIn(r resumed) error {
 	return nil
 }
 
-func (c *client) missed(room string, after, seen uint64) (chat.Page, error) {
+func (c *client) missed(r *room, after uint64) (chat.Page, error) {
 	ctx, cancel := context.WithTimeout(c.hub.working, c.hub.cfg.CommandTimeout)
 	defer cancel()
-	return c.hub.cfg.Chat.Since(ctx, room, after, seen)
+	return r.read(ctx, &after)
 }
 
 // makeRoom waits until the client has read enough for one more frame. One that reads nothing for

@@ -28,6 +28,8 @@ type room struct {
 	roster   int32                   // the name of the node that its users are present under, under presence
 	checked  atomic.Int64            // when Presence was last found right: see roster.tick
 
+	reading latch // held over the first reading, under no other lock
+
 	types   atomic.Bool // typing is not empty
 	rumours             // under mu
 
@@ -79,13 +81,6 @@ func (r *room) release(ctx context.Context) {
 		delete(h.rooms, r.name)
 	}
 	h.mu.Unlock()
-}
-
-// seen is the sequence that a reader's page must reach.
-func (r *room) seen() uint64 {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	return r.last
 }
 
 // crowded reports whether delivery lags so far behind that no more should be stored.

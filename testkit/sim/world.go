@@ -327,8 +327,8 @@ func (c cacheOf) Get(ctx context.Context, room string) ([]chat.Message, bool, er
 	return messages, held, err
 }
 
-// orphaned reports whether the cache lacks a message of a process that is gone: nobody will make up for it before somebody says
-// something more. That is a limit of the real thing, and documented; a run goes on as if the cache had lost the room.
+// orphaned reports whether the cache lacks a message of a process that is gone: others notice that when its lease has ended. That is a
+// limit of the real thing, and documented; a run goes on as if the cache had lost the room.
 func (w *world) orphaned(ctx context.Context, room string, messages []chat.Message) bool {
 	last := uint64(0)
 	if n := len(messages); n > 0 {
