@@ -31,7 +31,8 @@ type FanoutConfig struct {
 // Publish hands a signal to this node's deliver at once, so that a node without its server
 // still is a chat by itself, and queues it for the other nodes. Deliver may publish, follow
 // and unfollow but must not wait for whoever publishes. While no Run is under way, Publish
-// sends to the server itself, and Follow only notes the room for Run.
+// sends to the server itself, and Follow only notes the room for Run; Run then begins with the last message that this node has
+// published in each room that it follows.
 //
 // Run connects, and connects again for as long as ctx lasts; it returns an error only where a
 // Run is under way already. Follow waits for the server's confirmation, or until its ctx ends.
@@ -69,6 +70,8 @@ type followed struct {
 	last    item // the highest message that this node published
 	lastSeq uint64
 	lost    bool // last did not fit into the queue
+	// unheard is the highest message that this node published while no Run was under way.
+	unheard *realtime.Signal
 	// seen is the highest count of each sender: a lower one came already.
 	seen map[string]uint64
 }
@@ -164,6 +167,9 @@ func (f *Fanout) Publish(ctx context.Context, s realtime.Signal) error {
 	here := run != nil && room != nil
 	if here {
 		run.calls++
+	} else if highest {
+		unheard := s // only here it is kept
+		room.unheard = &unheard
 	}
 	f.mu.Unlock()
 	if here {
@@ -311,7 +317,17 @@ func (f *Fanout) Run(ctx context.Context, deliver func(realtime.Signal)) error {
 		return errRuns
 	}
 	f.session = run
+	var unheard []realtime.Signal
+	for _, r := range f.rooms {
+		if r.unheard != nil {
+			unheard = append(unheard, *r.unheard)
+			r.unheard = nil
+		}
+	}
 	f.mu.Unlock()
+	for _, s := range unheard {
+		deliver(s)
+	}
 
 	run.work(ctx)
 

@@ -374,6 +374,25 @@ func TestTwoHubsOutliveTheServer(t *testing.T) {
 	}
 }
 
+// TestWhatIsSaidBeforeRunIsHeard: a node lets people in a moment before its fan-out runs.
+func TestWhatIsSaidBeforeRunIsHeard(t *testing.T) {
+	t.Parallel()
+	store := fresh(t, dial(t, servers.StartRedis(t, servers.RedisOptions{}).URL))
+	f := store.Fanout(redisstore.FanoutConfig{})
+	require.NoError(t, f.Follow(t.Context(), "hall"))
+	for seq := range uint64(3) {
+		require.NoError(t, f.Publish(t.Context(), realtime.Signal{Kind: realtime.SignalMessage, Room: "hall", Message: chat.Message{Room: "hall", Seq: seq + 1}}))
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	heard := make(chan uint64, 10)
+	var wg sync.WaitGroup
+	wg.Go(func() { assert.NoError(t, f.Run(ctx, func(s realtime.Signal) { heard <- s.Message.Seq })) })
+	assert.EqualValues(t, 3, <-heard, "the last one, by which a hub finds the others")
+	cancel()
+	wg.Wait()
+	assert.Empty(t, heard)
+}
+
 // begun returns once Run of f is under way and delivers.
 func begun(t *testing.T, f *redisstore.Fanout, room string, delivered <-chan uint64) {
 	t.Helper()

@@ -239,13 +239,14 @@ func NewHub(cfg HubConfig) (*Hub, error) {
 func (h *Hub) Run(ctx context.Context) error {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
-	// The lease comes first: users must not be there for ever if this node dies at once.
-	h.renew(ctx)
 	var wg sync.WaitGroup
 	for range h.cfg.Workers {
 		wg.Go(h.deliverLoop)
 	}
-	wg.Go(func() { h.every(ctx, h.cfg.LeaseTTL/3, func() { h.renew(ctx) }) })
+	wg.Go(func() {
+		h.renew(ctx) // however long it takes, what is said here is delivered meanwhile
+		h.every(ctx, h.cfg.LeaseTTL/3, func() { h.renew(ctx) })
+	})
 	if h.cfg.Chat.SubmitWaits() {
 		wg.Go(func() { h.every(ctx, h.cfg.AccessEvery, func() { h.askAgain(ctx) }) })
 	}

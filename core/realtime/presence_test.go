@@ -356,6 +356,27 @@ func TestWhoGoesWithADeadNodeHasLeftOnce(t *testing.T) {
 	})
 }
 
+// renewing is a Presence that does not answer when leases are renewed, until its context ends.
+type renewing struct{ realtime.Presence }
+
+func (renewing) Renew(ctx context.Context, _ realtime.Renewal) (realtime.Renewed, error) {
+	<-ctx.Done()
+	return realtime.Renewed{}, fault.Wrap(fault.Unavailable, ctx.Err())
+}
+
+// Presence that is away when a node begins holds up no message.
+func TestMessagesDoNotWaitForTheFirstLease(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		begun := time.Now()
+		n := start(t, func(c *realtime.HubConfig) { c.Presence = renewing{memory.NewPresence()} })
+		ada := n.connect("ada")
+		ada.join("hall")
+		ada.emit("message", map[string]any{"room": "hall", "text": "hello"})
+		ada.until("message")
+		assert.Zero(t, time.Since(begun))
+	})
+}
+
 // A node that dies between storing a message and telling of it has acknowledged what no other node has heard of. Its lease ends, and
 // those who are in the room elsewhere get the message, though nobody says anything more.
 func TestWhatADeadNodeHasStoredIsTold(t *testing.T) {
