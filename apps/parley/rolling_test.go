@@ -35,26 +35,28 @@ func TestARollingRestartLosesNothing(t *testing.T) {
 	r.log = journal.NewWriter(&r.journal)
 	for i := range r.nodes {
 		r.data[i], r.addresses[i] = t.TempDir(), freeAddress(t)
-		if i > 0 { // nodes share the keys that tokens are signed with
-			keys, err := os.ReadFile(filepath.Join(r.data[0], "keys.json"))
-			require.NoError(t, err)
-			require.NoError(t, os.WriteFile(filepath.Join(r.data[i], "keys.json"), keys, 0o600))
-		}
-		r.start(i)
 	}
+	r.start(0)
+	// While there is one node, it is the one whose mailbox has the mails.
+	people, tokens := make([]*traveller, speakers), make([]string, speakers)
+	for i := range people {
+		people[i] = &traveller{name: fmt.Sprintf("Traveller %02d", i), read: map[string]uint64{}}
+		tokens[i] = r.nodes[0].member(t, people[i].name).AccessToken
+	}
+	auditing := r.nodes[0].member(t, "The Auditor").AccessToken
+	keys, err := os.ReadFile(filepath.Join(r.data[0], "keys.json")) // nodes share the keys that tokens are signed with
+	require.NoError(t, err)
+	require.NoError(t, os.WriteFile(filepath.Join(r.data[1], "keys.json"), keys, 0o600))
+	r.start(1)
 	balancer := r.balance()
 	rooms := []string{"lobby", "garden"}
-	people := make([]*traveller, speakers)
-	for i := range people {
-		p := &traveller{name: fmt.Sprintf("Traveller %02d", i), read: map[string]uint64{}}
-		people[i] = p
-		token := r.nodes[0].member(t, p.name).AccessToken
+	for i, p := range people {
 		ctx, cancel := context.WithTimeout(t.Context(), patience)
 		defer cancel()
 		var err error
 		p.client, err = wsclient.Dial(ctx, wsclient.Config{
 			URL: "ws://" + balancer + "/socket", Inline: true, Rate: -1, MinPause: 10 * time.Millisecond, MaxPause: 100 * time.Millisecond,
-			Token: func(context.Context) (string, error) { return token, nil }, Handle: func(e wsclient.Event) { r.hear(p, e) },
+			Token: func(context.Context) (string, error) { return tokens[i], nil }, Handle: func(e wsclient.Event) { r.hear(p, e) },
 		})
 		require.NoError(t, err)
 		t.Cleanup(p.client.Close)
@@ -82,7 +84,7 @@ func TestARollingRestartLosesNothing(t *testing.T) {
 	close(stop)
 	within(t, "all senders to get their acks", talking.Wait)
 
-	auditor := r.nodes[0].connect(t, r.nodes[0].member(t, "The Auditor").AccessToken, nil)
+	auditor := r.nodes[0].connect(t, auditing, nil)
 	for _, room := range rooms {
 		joined, err := auditor.Join(t.Context(), room)
 		require.NoError(t, err)
@@ -100,8 +102,10 @@ func TestARollingRestartLosesNothing(t *testing.T) {
 			})
 		}
 	}
+	r.mu.Lock()
 	require.NoError(t, r.log.Flush())
-	verdict, err := journal.Check(bytes.NewReader(r.journal.Bytes()))
+	verdict, err := journal.Check(bytes.NewReader(bytes.Clone(r.journal.Bytes())))
+	r.mu.Unlock()
 	require.NoError(t, err)
 	require.True(t, verdict.OK(), "%+v", verdict)
 	assert.Equal(t, int(r.acknowledged.Load()), verdict.Acknowledged)
@@ -110,10 +114,12 @@ func TestARollingRestartLosesNothing(t *testing.T) {
 	assert.Equal(t, map[string]int{"restart node": rounds * len(r.nodes)}, verdict.Faults)
 	var absences []time.Duration
 	for _, p := range people {
+		p.mu.Lock()
 		for _, code := range p.codes {
 			assert.Equal(t, 1012, code, p.name)
 		}
 		absences = append(absences, p.absences...)
+		p.mu.Unlock()
 	}
 	require.NotEmpty(t, absences)
 	slices.Sort(absences)
