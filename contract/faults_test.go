@@ -1991,6 +1991,22 @@ func fanoutFaults() []broken[contract.FanoutNodes] {
 				},
 			}
 		})},
+		{"what is said before Run reaches others only", "what a node says before it runs is heard", nodes(func(n realtime.Fanout) realtime.Fanout {
+			var runs atomic.Bool
+			return fanout{
+				Fanout: n,
+				publish: func(ctx context.Context, s realtime.Signal) error {
+					if !runs.Load() {
+						return nil
+					}
+					return n.Publish(ctx, s)
+				},
+				run: func(ctx context.Context, deliver func(realtime.Signal)) error {
+					runs.Store(true)
+					return n.Run(ctx, deliver)
+				},
+			}
+		})},
 		{"following twice delivers twice", "following twice is following once", nodes(func(n realtime.Fanout) realtime.Fanout {
 			var mu sync.Mutex
 			times := map[string]int{}

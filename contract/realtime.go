@@ -30,6 +30,7 @@ func Fanout() []Case[FanoutNodes] {
 		{"rooms are exact", "Two rooms are the same only if they have the same bytes.", fanoutExact},
 		{"following takes effect before it returns", "Follow makes signals of room, published by any node after Follow has returned, reach Run's deliver.", fanoutFollow},
 		{"following before Run", "Follow makes signals of room, published by any node after Follow has returned, reach Run's deliver.", fanoutFollowFirst},
+		{"what a node says before it runs is heard", "The last message that a node publishes in a room that it follows, before its Run begins, reaches its Run's deliver.", fanoutEarly},
 		{"following twice is following once", "Following twice is following once.", fanoutTwice},
 		{"an unfollowed room is silent", "Unfollow undoes Follow, however often the room was followed. Signals under way may still arrive.", fanoutUnfollow},
 		{"signals of a room arrive in order", "Signals that one node publishes in a room one after the other are delivered in that order.", fanoutOrder},
@@ -335,6 +336,35 @@ func fanoutFollowFirst(ctx context.Context, open FanoutNodes) error {
 	})
 	cancel()
 	return errors.Join(during("no signal of a room that was followed before Run", err), failed, during("Run", <-ended))
+}
+
+func fanoutEarly(ctx context.Context, open FanoutNodes) error {
+	f, err := open(ctx)
+	if err != nil {
+		return during("open", err)
+	}
+	err = first(
+		func() error { return during("Follow", f.Follow(ctx, "room")) },
+		func() error { return during("Publish", f.Publish(ctx, signal("room", 1))) },
+		func() error { return during("Publish", f.Publish(ctx, signal("room", 2))) },
+	)
+	if err != nil {
+		return err
+	}
+	in := inbox{changed: make(chan struct{})}
+	running, cancel := context.WithCancel(ctx)
+	ended := make(chan error, 1)
+	go func() { ended <- f.Run(running, in.deliver) }()
+	heard := func() error { // the hub finds what came before by the sequence
+		for n := 1; ; n++ {
+			got, err := in.until(ctx, "room", n)
+			if err != nil || got[len(got)-1].Message.Seq == signal("room", 2).Message.Seq {
+				return err
+			}
+		}
+	}()
+	cancel()
+	return errors.Join(heard, during("Run", <-ended))
 }
 
 func fanoutTwice(ctx context.Context, open FanoutNodes) error {

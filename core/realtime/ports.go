@@ -48,6 +48,7 @@ const (
 type Fanout interface {
 	// Publish hands s to every node that follows s.Room, this one included, before or after it returns.
 	// Publish does not wait for the handling on other nodes.
+	// The last message that a node publishes in a room that it follows, before its Run begins, reaches its Run's deliver.
 	Publish(ctx context.Context, s Signal) error
 	// Follow makes signals of room, published by any node after Follow has returned, reach Run's deliver.
 	// Following twice is following once.
