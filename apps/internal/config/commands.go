@@ -1,0 +1,308 @@
+package config
+
+import (
+	"slices"
+	"strings"
+	"time"
+)
+
+// Command is what a program is asked to do.
+type Command struct {
+	// Name is the words of the command, for example "mail list".
+	Name string
+	// Mail, Events, Bench, Million, Crash, Check, Overload and Power are set for commands of that name.
+	Mail     Mail
+	Events   Events
+	Bench    Bench
+	Million  Million
+	Crash    Crash
+	Check    Check
+	Overload Overload
+	Power    Power
+	// Admin asks the command openapi for the document of the admin address.
+	Admin bool
+}
+
+// Mail is what the mail commands are told. Not every command uses every field.
+type Mail struct {
+	URL, State, To, ID string
+	DryRun, Data, JSON bool
+}
+
+type mailServer struct {
+	URL  string `name:"url" help:"Admin address of the server. Default: that of this program (admin-listen)."`
+	JSON bool   `name:"json" help:"Print one JSON document, for programs."`
+}
+
+type mailCommands struct {
+	List struct {
+		mailServer
+		State string `name:"state" default:"dead" enum:"ready,running,sent,dead,any" help:"State of the jobs."`
+		To    string `name:"to" help:"Recipient of the jobs."`
+	} `cmd:"" help:"List mail jobs, dead letters unless told otherwise."`
+	Show struct {
+		mailServer
+		ID   string `arg:"" name:"id" help:"Job."`
+		Data bool   `name:"with-data" help:"Show the data of the job, which holds codes."`
+	} `cmd:"" help:"Show one."`
+	Replay struct {
+		mailServer
+		ID     string `arg:"" optional:"" name:"id" help:"Dead letter. Without it: all that fit."`
+		To     string `name:"to" help:"Recipient of the dead letters, where no id is given."`
+		DryRun bool   `name:"dry-run" help:"Only say which would be replayed."`
+	} `cmd:"" help:"Put a dead letter, or all that fit, back on the queue."`
+	Discard struct {
+		mailServer
+		ID string `arg:"" name:"id" help:"Dead letter."`
+	} `cmd:"" help:"Remove a dead letter for good."`
+	Stats struct{ mailServer } `cmd:"" help:"Count jobs by state."`
+}
+
+// command returns what the mail command of this name was told.
+func (m *mailCommands) command(name string) Mail {
+	switch name {
+	case "list":
+		return Mail{URL: m.List.URL, JSON: m.List.JSON, State: m.List.State, To: m.List.To}
+	case "show":
+		return Mail{URL: m.Show.URL, JSON: m.Show.JSON, ID: m.Show.ID, Data: m.Show.Data}
+	case "replay":
+		return Mail{URL: m.Replay.URL, JSON: m.Replay.JSON, ID: m.Replay.ID, To: m.Replay.To, DryRun: m.Replay.DryRun}
+	case "discard":
+		return Mail{URL: m.Discard.URL, JSON: m.Discard.JSON, ID: m.Discard.ID}
+	}
+	return Mail{URL: m.Stats.URL, JSON: m.Stats.JSON}
+}
+
+// Events is what the events commands are told. Not every command uses every field.
+type Events struct {
+	URL, ID, Topic, Type, Key string
+	DryRun, Data, JSON        bool
+}
+
+type eventsFilter struct {
+	Topic string `name:"topic" help:"Topic of the events."`
+	Type  string `name:"type" help:"Type of the events, for example user.created."`
+	Key   string `name:"key" help:"Key of the events."`
+}
+
+type eventsCommands struct {
+	List struct {
+		mailServer
+		eventsFilter
+	} `cmd:"" help:"List events that can never be published, with the reasons."`
+	Show struct {
+		mailServer
+		ID   string `arg:"" name:"id" help:"Event."`
+		Data bool   `name:"with-data" help:"Show the data of the event, which may hold codes."`
+	} `cmd:"" help:"Show one."`
+	Replay struct {
+		mailServer
+		eventsFilter
+		ID     string `arg:"" optional:"" name:"id" help:"Event. Without it: all that fit."`
+		DryRun bool   `name:"dry-run" help:"Only say which would be replayed."`
+	} `cmd:"" help:"Publish an event, or all that fit, after all."`
+	Discard struct {
+		mailServer
+		ID string `arg:"" name:"id" help:"Event."`
+	} `cmd:"" help:"Remove an event for good."`
+}
+
+// command returns what the events command of this name was told.
+func (e *eventsCommands) command(name string) Events {
+	switch name {
+	case "list":
+		return Events{URL: e.List.URL, JSON: e.List.JSON, Topic: e.List.Topic, Type: e.List.Type, Key: e.List.Key}
+	case "show":
+		return Events{URL: e.Show.URL, JSON: e.Show.JSON, ID: e.Show.ID, Data: e.Show.Data}
+	case "replay":
+		r := e.Replay
+		return Events{URL: r.URL, JSON: r.JSON, ID: r.ID, Topic: r.Topic, Type: r.Type, Key: r.Key, DryRun: r.DryRun}
+	}
+	return Events{URL: e.Discard.URL, JSON: e.Discard.JSON, ID: e.Discard.ID}
+}
+
+// Bench is what the bench commands are told.
+type Bench struct {
+	Connections int           `name:"connections" default:"5000" help:"Connections to open."`
+	Rooms       int           `name:"rooms" default:"0" help:"Rooms that they spread over. Default: 1, or one for each sender (bench send)."`
+	Senders     int           `name:"senders" default:"50" help:"Connections that send (bench send)."`
+	InFlight    int           `name:"in-flight" default:"8" help:"Messages of a sender that wait for their ack (bench send), or of all that not everybody has yet (bench fanout)."`
+	Messages    int           `name:"messages" default:"200" help:"Messages to send in all (bench fanout)."`
+	Duration    time.Duration `name:"duration" default:"10s" help:"How long to measure (bench idle, bench send)."`
+	Size        int           `name:"size" default:"128" help:"Bytes of a message."`
+	Rate        int           `name:"rate" default:"0" help:"Messages a second of all senders together. 0: as many as can be."`
+	Wire        string        `name:"wire" enum:"native,socketio,centrifuge" default:"native" help:"What the clients speak: native (parley.v1 on /socket), socketio (over WebSocket), centrifuge (its JSON protocol, with --url or --beside-wire)."`
+	URL         string        `name:"url" placeholder:"ws://HOST:PORT/PATH" help:"Measure a server that runs already."`
+	Tokens      string        `name:"tokens" placeholder:"FILE" help:"Access tokens for --url, one a line, used in turn."`
+	PID         int           `name:"pid" default:"0" help:"Process of the server at --url, on this machine: its memory and processor time are measured, too."`
+	JSON        bool          `name:"json" help:"Print what was measured as one line of JSON."`
+	Beside      string        `name:"beside" placeholder:"COMMAND" help:"Measure a server that this command starts, too, in turn."`
+	BesideWire  string        `name:"beside-wire" enum:",native,socketio,centrifuge" default:"" help:"What that server speaks. Default: as --wire."`
+	Rounds      int           `name:"rounds" default:"3" help:"How often both are measured, for --beside."`
+	Profile     string        `name:"profile" help:"File to write a processor profile of the server to."`
+	Heap        string        `name:"heap" help:"File to write a heap profile of the server to, with everybody connected."`
+}
+
+// Million is what bench million is told.
+type Million struct {
+	Members  int           `name:"members" default:"100000" help:"Members of the one room, in all."`
+	PerNode  int           `name:"per-node" default:"18000" help:"Members at each node: about as many as files that a process may open, and some less."`
+	Steps    []int         `name:"steps" default:"100000,250000,500000" help:"Members at which is measured, and at the end."`
+	Messages int           `name:"messages" default:"3" help:"Messages to the room of all, one after the other, at each step."`
+	Duration time.Duration `name:"duration" default:"30s" help:"How long the processor time of idle members is measured at each step."`
+	JSON     bool          `name:"json" help:"Print what was measured as one line of JSON."`
+}
+
+// Overload is what campaign overload is told.
+type Overload struct {
+	Connections int           `name:"connections" default:"10000" help:"Connections of slow-readers, and of reconnects."`
+	Stalled     int           `name:"stalled" default:"1000" help:"Those of them that never read (slow-readers)."`
+	Rooms       int           `name:"rooms" default:"100" help:"Rooms that connections spread over."`
+	Published   int           `name:"published" default:"1024" help:"MiB of texts that are published (slow-readers). Each stalled reader has to miss several MiB before its socket is full."`
+	Storms      int           `name:"storms" default:"3" help:"How often everybody is cut off (reconnects)."`
+	Hostile     int           `name:"hostile" default:"3000" help:"Connections that send what no client sends (hostile)."`
+	HalfOpen    int           `name:"half-open" default:"9000" help:"Connections that are opened and left (half-open)."`
+	Duration    time.Duration `name:"duration" default:"5s" help:"How long others write and read meanwhile, at least, and how long processor time is measured (descriptors)."`
+	Only        []string      `name:"only" help:"Parts to run: descriptors, half-open, hostile, reconnects, slow-readers. Default: all."`
+	JSON        bool          `name:"json" help:"Print what was seen as one line of JSON."`
+}
+
+// Power is what campaign power is told.
+type Power struct {
+	// Store is the setting of that name, which names a kind of store here.
+	Store     string        `kong:"-"`
+	Cuts      int           `name:"cuts" default:"200" help:"How often the power is cut."`
+	Setting   string        `name:"setting" placeholder:"NAME=VALUE" help:"How the store syncs: synchronous_commit=off (postgres), innodb_flush_log_at_trx_commit=2 or =0 (mariadb), appendfsync=everysec, appendfsync=no or 'appendfsync=always aof-load-truncated=yes' (redis), default (kafka). Default: so that what is acknowledged survives."`
+	Survival  string        `name:"survival" default:"mixed" help:"What survives of what was not synced: nothing, some (pages and names), torn (parts of pages, too), or mixed, one of them at each cut."`
+	SyncTime  time.Duration `name:"sync-time" default:"500us" help:"How long a sync takes; negative for no time."`
+	Clients   int           `name:"clients" default:"12" help:"Clients at work."`
+	Seed      uint64        `name:"seed" default:"0" help:"What draws the moments, and what survives. 0 draws it, too."`
+	Journal   string        `name:"journal" placeholder:"FILE" help:"Where the journal of the clients is kept, of a database."`
+	KafkaJars string        `name:"kafka-jars" placeholder:"FOLDER" help:"Where the jars of a broker are, for kafka."`
+	JSON      bool          `name:"json" help:"Print what was found as one line of JSON."`
+}
+
+// Crash is what campaign crash is told.
+type Crash struct {
+	Rounds    int               `name:"rounds" default:"20" help:"Faults, one after the other."`
+	For       time.Duration     `name:"for" default:"0s" help:"It begins no round after this time. 0: until all rounds are over."`
+	Seed      uint64            `name:"seed" default:"0" help:"What draws moments, victims and faults. 0 draws it, too."`
+	Clients   int               `name:"clients" default:"12" help:"Clients, each with an account of its own."`
+	Rooms     int               `name:"rooms" default:"3" help:"Rooms, in each of which are all clients."`
+	InFlight  int               `name:"in-flight" default:"4" help:"Messages of a client that wait for their ack."`
+	Rate      int               `name:"rate" default:"0" help:"Messages a second of a client at most. 0: no limit, and 20 at --url, which its servers bear unless they are told otherwise."`
+	SignUps   int               `name:"sign-ups" default:"1" help:"Who signs up new users all the time, one after the other. 0: nobody."`
+	Faults    []string          `name:"faults" default:"kill,freeze" help:"What is done: kill (SIGKILL), freeze (SIGSTOP, and SIGCONT after a while)."`
+	Victims   []string          `name:"victims" placeholder:"NAME" help:"To whom: server, node, store, cache, broker, or what --kill and --freeze name. Default: all."`
+	Frozen    time.Duration     `name:"frozen" default:"3s" help:"How long somebody is frozen at most; a tenth of it at least."`
+	Settle    time.Duration     `name:"settle" default:"2m" help:"How long is waited at most: for servers to be well after a fault, and in the end for what everybody has missed."`
+	Journal   string            `name:"journal" placeholder:"FILE" help:"New file for the journal, which is kept. Default: a temporary one, kept if something is wrong."`
+	JSON      bool              `name:"json" help:"Print what was found as one line of JSON."`
+	Start     []string          `name:"start" placeholder:"SERVER" help:"Servers to start for it, which are installed: postgres, mysql (MariaDB) or mongo (mongo-java-server) as the store; redis; kafka. Default: none, and SQLite. Those of --store, --redis and --bus are used and suffer nothing."`
+	Nodes     int               `name:"nodes" default:"0" help:"Nodes of this program to start. 0: two where store and Redis are shared, else one."`
+	KafkaJars string            `name:"kafka-jars" placeholder:"DIR" help:"Folder that .ci/kafka-jars has filled, for --start kafka."`
+	MongoJars string            `name:"mongo-jars" placeholder:"DIR" help:"Folder that .ci/mongo-jars has filled, for --start mongo."`
+	URL       []string          `name:"url" placeholder:"http://HOST:PORT" help:"Nodes that run already, to be used in place of own ones. People sign up by the development mailbox, which has to be readable."`
+	Tokens    string            `name:"tokens" placeholder:"FILE" help:"Access tokens for --url, one a line, used in turn: nobody signs up."`
+	Kill      map[string]string `name:"kill" mapsep:"none" placeholder:"NAME=COMMAND" help:"How somebody at --url is killed, by a shell. With --restart. May be given again for others."`
+	Restart   map[string]string `name:"restart" mapsep:"none" placeholder:"NAME=COMMAND" help:"How they are started again."`
+	Freeze    map[string]string `name:"freeze" mapsep:"none" placeholder:"NAME=COMMAND" help:"How somebody at --url is frozen. With --thaw."`
+	Thaw      map[string]string `name:"thaw" mapsep:"none" placeholder:"NAME=COMMAND" help:"How they go on."`
+}
+
+// Check is what campaign check is told.
+type Check struct {
+	Files []string `arg:"" name:"file" help:"Journals, merged by time; - is the standard input."`
+	JSON  bool     `name:"json" help:"Print what was found as one line of JSON."`
+}
+
+// common are the commands of every program.
+type common struct {
+	Serve       struct{} `cmd:"" default:"1" help:"Serve: the default."`
+	Config      struct{} `cmd:"" help:"Print what is in force, secrets masked."`
+	Migrate     struct{} `cmd:"" help:"Create or upgrade the schema, and end."`
+	Healthcheck struct{} `cmd:"" help:"Ask the running program whether it is ready; exit code 1 if not."`
+	Openapi     struct {
+		Admin bool `name:"admin" help:"That of the admin address."`
+	} `cmd:"" help:"Print the OpenAPI document."`
+}
+
+type authCommands struct {
+	common
+	Events eventsCommands `cmd:"" help:"Look at events that a running server cannot publish, with PARLEY_ADMIN_TOKEN."`
+}
+
+type socketCommands struct {
+	common
+	Asyncapi struct{} `cmd:"" help:"Print the AsyncAPI document."`
+}
+
+type mailerCommands struct {
+	common
+	Mail mailCommands `cmd:"" help:"Look into the mail queue of a running server, with PARLEY_ADMIN_TOKEN."`
+}
+
+type parleyCommands struct {
+	common
+	Asyncapi struct{}       `cmd:"" help:"Print the AsyncAPI document."`
+	Types    struct{}       `cmd:"" help:"Print the TypeScript types of the socket."`
+	Mail     mailCommands   `cmd:"" help:"Look into the mail queue of a running server, with PARLEY_ADMIN_TOKEN."`
+	Events   eventsCommands `cmd:"" help:"Look at events that a running server cannot publish, with PARLEY_ADMIN_TOKEN."`
+	Bench    struct {
+		Idle    Bench   `cmd:"" help:"Bytes and processor time of idle members."`
+		Fanout  Bench   `cmd:"" help:"Processor time of a delivery."`
+		Send    Bench   `cmd:"" help:"Acknowledged, stored messages a second."`
+		Client  Bench   `cmd:"" hidden:"" help:"The other side of a bench, in a process of its own."`
+		Floor   Bench   `cmd:"" hidden:"" help:"A bare loop over epoll, for --beside."`
+		Million Million `cmd:"" help:"Members of one room at many nodes, with one store and one Redis."`
+		Node    Bench   `cmd:"" hidden:"" help:"A node of bench million."`
+	} `cmd:"" help:"Measure, against a server of its own."`
+	Campaign struct {
+		Crash    Crash    `cmd:"" help:"Kill and freeze servers while clients use them, and check what each was told."`
+		Check    Check    `cmd:"" help:"Check journals of a campaign, of any server."`
+		Overload Overload `cmd:"" help:"Readers that do not read, everybody who comes back at once, hostile frames, connections that are left, and a lack of file descriptors."`
+		Power    Power    `cmd:"" help:"Cut the power under a store, sqlite, postgres, mariadb, redis or kafka as --store says, again and again, and compare what was acknowledged with what is there. For the superuser on Linux."`
+	} `cmd:"" help:"Break things on purpose, and see whether what was promised holds."`
+}
+
+// alone reports whether a command does without the other services and the bus to them.
+func (c Command) alone() bool {
+	return slices.Contains([]string{"migrate", "openapi", "asyncapi", "types"}, c.Name) || strings.HasPrefix(c.Name, "mail ") || strings.HasPrefix(c.Name, "events ") || strings.HasPrefix(c.Name, "campaign ")
+}
+
+// command returns what the command of this name was told.
+func command(name string, commands any) Command {
+	c := Command{Name: name}
+	of, isMail := strings.CutPrefix(name, "mail ")
+	ofEvents, isEvents := strings.CutPrefix(name, "events ")
+	switch all := commands.(type) {
+	case authCommands:
+		c.Admin = all.Openapi.Admin
+		if isEvents {
+			c.Events = all.Events.command(ofEvents)
+		}
+	case socketCommands:
+		c.Admin = all.Openapi.Admin
+	case mailerCommands:
+		c.Admin = all.Openapi.Admin
+		if isMail {
+			c.Mail = all.Mail.command(of)
+		}
+	case parleyCommands:
+		c.Admin = all.Openapi.Admin
+		if isMail {
+			c.Mail = all.Mail.command(of)
+		}
+		if isEvents {
+			c.Events = all.Events.command(ofEvents)
+		}
+		c.Bench = map[string]Bench{
+			"bench idle": all.Bench.Idle, "bench fanout": all.Bench.Fanout, "bench send": all.Bench.Send, "bench client": all.Bench.Client,
+		}[name]
+		c.Million = all.Bench.Million
+		c.Crash, c.Check = all.Campaign.Crash, all.Campaign.Check
+		c.Overload = all.Campaign.Overload
+		c.Power = all.Campaign.Power
+	}
+	return c
+}

@@ -1,0 +1,289 @@
+package sim
+
+import (
+	"encoding/json"
+	"slices"
+)
+
+// said is what a frame holds.
+type said struct {
+	ID    int    `json:"id"`
+	Event string `json:"event"`
+	Data  struct {
+		message
+		Recovered bool      `json:"recovered"`
+		Messages  []message `json:"messages"`
+		More      bool      `json:"more"`
+		Members   []author  `json:"members"`
+		Typing    bool      `json:"typing"`
+	} `json:"data"`
+	Error struct {
+		Code string `json:"code"`
+	} `json:"error"`
+}
+
+type message struct {
+	Room     string `json:"room"`
+	Seq      uint64 `json:"seq"`
+	ID       string `json:"id"`
+	ClientID string `json:"clientId"`
+	User     author `json:"user"`
+	Text     string `json:"text"`
+}
+
+type author struct {
+	ID   string `json:"id"`
+	Name string `json:"name"`
+}
+
+func (m message) entry() entry { return entry{m.Seq, m.ID, m.ClientID, m.User.ID, m.Text} }
+
+// receive takes one frame.
+func (c *client) receive(k *conn, payload []byte) {
+	if c.conn != k {
+		return
+	}
+	var s said
+	if err := json.Unmarshal(payload, &s); err != nil {
+		c.world.violate("%s got what it cannot read: %q", c.name, payload)
+		return
+	}
+	switch s.Event {
+	case "ack", "error":
+		r, asked := c.requests[s.ID]
+		if !asked {
+			c.world.violate("%s got an answer to what it has not asked: %s", c.name, payload)
+			return
+		}
+		delete(c.requests, s.ID)
+		c.answer(r, s)
+	case "message":
+		c.message(s.Data.message)
+	case "resync":
+		c.world.counts.Resyncs++
+		if v := c.rooms[s.Data.Room]; v != nil {
+			v.again = true
+		}
+	case "joined", "left":
+		if v := c.rooms[s.Data.Room]; v != nil {
+			v.heard = append(v.heard, s)
+			v.come(s)
+		}
+	case "isTyping":
+	default:
+		c.world.violate("%s got an event that it does not know: %s", c.name, payload)
+	}
+}
+
+// come notes who has come or gone.
+func (v *view) come(s said) {
+	switch {
+	case v.present == nil: // the list will tell
+	case s.Event == "joined":
+		v.present[s.Data.User.ID] = true
+	default:
+		delete(v.present, s.Data.User.ID)
+	}
+}
+
+// message takes a live message.
+func (c *client) message(m message) {
+	v := c.rooms[m.Room]
+	switch {
+	case v == nil || !v.joined:
+		c.world.violate("%s got a message of room %q, which it has not joined", c.name, m.Room)
+	case v.again:
+	case m.Seq <= v.live:
+		c.world.violate("%s got message %d of room %s after message %d", c.name, m.Seq, m.Room, v.live)
+	case m.Seq > v.live+1:
+		c.world.violate("%s got message %d of room %s after message %d, with a gap", c.name, m.Seq, m.Room, v.live)
+	default:
+		v.live = m.Seq
+		c.world.counts.Live++
+		switch {
+		case m.Seq <= v.end(): // a page reached further than it had to
+		case v.paged():
+			c.read(v, m.Room, []message{m})
+			v.target = m.Seq
+		default:
+			v.held = append(v.held, m.entry())
+		}
+	}
+}
+
+// answer takes the answer to a request.
+func (c *client) answer(r request, s said) {
+	v := c.rooms[r.room]
+	failed := s.Event == "error"
+	switch r.event {
+	case "join_room":
+		v.joining = false
+		if !failed {
+			c.joinedRoom(r, v, s)
+		}
+	case "leave_room": // with an error, the membership that is stored may remain
+		v.joining, v.joined, v.again, v.paging, v.held = false, false, false, false, nil
+		v.present, v.heard = nil, nil
+	case "presence":
+		if failed {
+			break
+		}
+		v.present = map[string]bool{}
+		for _, who := range s.Data.Members {
+			v.present[who.ID] = true
+		}
+		for _, h := range v.heard { // the list may be older
+			v.come(h)
+		}
+		v.heard = nil
+	case "message":
+		c.acknowledged(r, v, s, failed)
+	case "history":
+		c.page(r, v, s, failed)
+	}
+}
+
+func (c *client) joinedRoom(r request, v *view, s said) {
+	w := c.world
+	last := s.Data.Seq
+	if !s.Data.Recovered {
+		w.violate("%s came back to room %s after message %d, and was told that messages are lost: the room ends at %d", c.name, r.room, r.since, last)
+		return
+	}
+	if last < r.known {
+		w.violate("%s joined room %s, which ends at %d: it knew message %d", c.name, r.room, last, r.known)
+		return
+	}
+	messages := s.Data.Messages
+	if r.newest {
+		v.base, v.log, v.known = last, nil, true
+		if len(messages) > 0 {
+			v.base = messages[0].Seq - 1
+		}
+	}
+	v.known = true
+	v.joined, v.again, v.paging = true, false, false
+	v.held, v.live, v.target = nil, last, last
+	if r.since < v.end() && !r.newest { // it was read on meanwhile
+		messages = slices.DeleteFunc(messages, func(m message) bool { return m.Seq <= v.end() })
+	}
+	c.read(v, r.room, messages)
+	if r.newest && v.end() != last {
+		w.violate("%s joined room %s, which ends at %d, and got messages up to %d", c.name, r.room, last, v.end())
+	}
+	c.readOn(v, r.room)
+}
+
+// read appends what was read to the log.
+func (c *client) read(v *view, room string, messages []message) {
+	for _, m := range messages {
+		switch {
+		case m.Room != room:
+			c.world.violate("%s got a message of room %q among those of %s", c.name, m.Room, room)
+		case m.Seq != v.end()+1:
+			c.world.violate("%s read message %d of room %s after message %d", c.name, m.Seq, room, v.end())
+			return
+		default:
+			v.log = append(v.log, m.entry())
+			c.world.counts.Read++
+		}
+	}
+}
+
+// readOn asks for the next page, or lets live messages count.
+func (c *client) readOn(v *view, room string) {
+	if v.end() < v.target {
+		v.paging = true
+		c.world.counts.Pages++
+		c.request(request{event: "history", room: room, since: v.end(), newest: false, clientID: "page"}, map[string]any{"after": v.end()})
+		return
+	}
+	v.paging = false
+	for _, e := range v.held {
+		if e.seq == v.end()+1 {
+			v.log = append(v.log, e)
+		} else if e.seq > v.end() {
+			c.world.violate("%s has message %d of room %s after message %d, with a gap", c.name, e.seq, room, v.end())
+		}
+	}
+	v.held = nil
+	v.target = v.end()
+}
+
+// page takes a page of history.
+func (c *client) page(r request, v *view, s said, failed bool) {
+	if r.clientID != "page" { // somebody looked at the last messages: they have to be in a row
+		for i := 1; i < len(s.Data.Messages); i++ {
+			if before, m := s.Data.Messages[i-1].Seq, s.Data.Messages[i].Seq; m != before+1 {
+				c.world.violate("%s read message %d of room %s after message %d", c.name, m, r.room, before)
+			}
+		}
+		return
+	}
+	if !v.joined || !v.paging || r.since != v.end() {
+		return // of a join before
+	}
+	if failed {
+		v.again = true // it joins again, from where it is
+		return
+	}
+	if len(s.Data.Messages) == 0 {
+		c.world.violate("%s asked for what comes after message %d of room %s, which reaches to %d, and got nothing", c.name, r.since, r.room, v.target)
+		return
+	}
+	c.read(v, r.room, s.Data.Messages)
+	c.readOn(v, r.room)
+}
+
+// acknowledged takes the answer to a message.
+func (c *client) acknowledged(r request, v *view, s said, failed bool) {
+	w := c.world
+	at := slices.IndexFunc(c.drafts, func(d draft) bool { return d.clientID == r.clientID })
+	if failed {
+		if at >= 0 {
+			c.drafts[at].asked = false
+		}
+		w.counts.Refused++
+		return
+	}
+	if before, known := w.acked[r.clientID]; known && before.seq != s.Data.Seq {
+		w.violate("%s was told that %s has the places %d and %d in room %s", c.name, r.clientID, before.seq, s.Data.Seq, r.room)
+	}
+	w.acked[r.clientID] = placed{r.room, s.Data.Seq, s.Data.ID}
+	v.acked = max(v.acked, s.Data.Seq)
+	if at >= 0 {
+		c.drafts = slices.Delete(c.drafts, at, at+1)
+	}
+}
+
+// placed is where an acknowledged message stands.
+type placed struct {
+	room string
+	seq  uint64
+	id   string
+}
+
+// unsettled says what the client still has to do.
+func (c *client) unsettled() string {
+	switch {
+	case c.busy:
+		return "waits for an answer"
+	case c.conn == nil:
+		return "is not connected"
+	case c.ended:
+		return "is connected, and its session has ended"
+	case len(c.drafts) > 0:
+		return "has a message that is not acknowledged"
+	case len(c.requests) > 0:
+		return "has asked, and has no answer"
+	}
+	for _, v := range c.rooms {
+		switch {
+		case !v.paged() || v.joining || len(v.held) > 0:
+			return "has not read a room to its end"
+		case v.present == nil:
+			return "does not know who is in a room"
+		}
+	}
+	return ""
+}
