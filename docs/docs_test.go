@@ -50,6 +50,17 @@ func TestTheExampleOfTheBrowsersClientRuns(t *testing.T) {
 	}
 }
 
+// Who reads the README finds every guide.
+func TestTheREADMENamesEachGuide(t *testing.T) {
+	files, err := filepath.Glob("*.md")
+	require.NoError(t, err)
+	require.NotEmpty(t, files)
+	_, list, _ := strings.Cut(read(t, "../README.md"), "\n## Documents\n")
+	for _, file := range files {
+		assert.Contains(t, list, "](docs/"+file+")")
+	}
+}
+
 func TestLinksBetweenDocumentsLeadSomewhere(t *testing.T) {
 	link := regexp.MustCompile(`\]\(([^)#]+)[^)]*\)`)
 	files, err := filepath.Glob("*.md")
