@@ -111,6 +111,9 @@ func exchange(t *testing.T, to net.Addr, text string, pace time.Duration, more s
 // TestABodyThatDoesNotArriveHoldsNothing: whatever asks, whatever would answer, however the body comes
 // or not: 408, and the connection is closed.
 func TestABodyThatDoesNotArriveHoldsNothing(t *testing.T) {
+	if testing.Short() {
+		t.Skip("skipped by -short: bodies stall until the server gives them up")
+	}
 	t.Parallel()
 	addr := listening(t)
 	const upgrade = "Connection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n"
@@ -212,6 +215,9 @@ func TestABodyThatIsTooLongIsNotWaitedFor(t *testing.T) {
 		"chunks, unknown":   {"POST /nowhere", "Transfer-Encoding: chunked\r\n", "11000\r\n" + strings.Repeat(" ", 0x11000), http.StatusNotFound},
 	} {
 		t.Run(name, func(t *testing.T) {
+			if testing.Short() && name == "no handshake" {
+				t.Skip("skipped by -short: it is closed after 5 seconds")
+			}
 			t.Parallel()
 			got := exchange(t, addr, c.line+" HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n"+c.headers+"\r\n"+c.begun, 0, "")
 			answer, err := http.ReadResponse(bufio.NewReader(strings.NewReader(got)), nil)

@@ -30,6 +30,9 @@ func TestBench(t *testing.T) {
 	t.Parallel()
 	for _, wire := range []string{"native", "socketio"} {
 		t.Run(wire, func(t *testing.T) {
+			if testing.Short() && wire != "native" {
+				t.Skip("skipped by -short: the other wire is measured the same way")
+			}
 			t.Parallel()
 			measured := func(what string, args ...string) (r struct {
 				ConnectMicros, DeliveryMicros, MessageMicros float64
@@ -59,6 +62,9 @@ func TestBench(t *testing.T) {
 
 // TestBenchBeside holds that another server is measured in turn with the program's own.
 func TestBenchBeside(t *testing.T) {
+	if testing.Short() {
+		t.Skip("skipped by -short: servers are measured in turn, for some seconds")
+	}
 	t.Parallel()
 	self, err := os.Executable()
 	require.NoError(t, err)

@@ -74,6 +74,9 @@ func TestStalledRequestsHoldNobodyElseUp(t *testing.T) {
 // TestFloodAtTheStart: connections that wait for the program before it serves cannot take the descriptors
 // that it needs to begin.
 func TestFloodAtTheStart(t *testing.T) {
+	if testing.Short() {
+		t.Skip("skipped by -short: requests stall until the server gives them up")
+	}
 	t.Parallel()
 	address := freeAddress(t)
 	s := launchWith(t, t.TempDir(), withFiles("256"), "--listen", address)

@@ -121,6 +121,9 @@ func TestAStartWhoseMailsWouldAllBeDeadEnds(t *testing.T) {
 }
 
 func TestAMailWaitsForTheMailServer(t *testing.T) {
+	if testing.Short() {
+		t.Skip("skipped by -short: a mail waits for its next attempt, which is seconds away")
+	}
 	t.Parallel()
 	address := freeAddress(t)
 	s := serve(t, t.TempDir(), "--mail-sender", "smtp://"+address+"?tls=none")
