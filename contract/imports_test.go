@@ -170,7 +170,7 @@ var importRules = []importRule{
 		},
 	},
 	{
-		name: "testkit/servers imports the standard library", reason: "whoever imports an adapter downloads what the adapter's tests import, which must not be every other server's driver",
+		name: "testkit/servers imports the standard library and testkit/local", reason: "whoever imports an adapter downloads what the adapter's tests import, which must not be every other server's driver",
 		of: is("testkit/servers"),
 		forbids: func(path, dep string, ours, standard bool) bool {
 			return coreOnly(path, dep, ours, standard) && dep != "testkit/local"

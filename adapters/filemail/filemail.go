@@ -97,7 +97,7 @@ func Open(cfg Config) (*Mailbox, error) {
 	if err := os.MkdirAll(cfg.Folder, 0o700); err != nil {
 		return nil, fmt.Errorf("filemail: %w", err)
 	}
-	// The mails would be lost with the name of their folder. One that may not be read was not made in just now.
+	// A power cut that takes the folder's name takes its mails. Whoever may not open the parent has not made the folder just now.
 	if err := syncFolder(filepath.Dir(filepath.Clean(cfg.Folder))); err != nil && !errors.Is(err, fs.ErrPermission) {
 		return nil, fmt.Errorf("filemail: %w", err)
 	}

@@ -219,7 +219,7 @@ func (p *Presence) compare(r realtime.Renewal, roll realtime.Roll, sum uint64, d
 	}
 	for node, c := range p.rooms[roll.Room] {
 		if _, leased := p.leases[node]; !leased {
-			p.leases[node] = r.Until // it came in and was lost: it renews, or its users go
+			p.leases[node] = r.Until // its lease was lost: it renews this one, or its users go
 		}
 		if _, ended := p.ended[node]; ended {
 			for _, who := range slices.Clone(c.users) {

@@ -490,7 +490,7 @@ func (c *comparison) rooms(ctx context.Context, rolls []realtime.Roll) error {
 	return nil
 }
 
-// lend gives a node that has no lease one as long as the caller's: it renews it, or its users go with it.
+// lend gives a node that has no lease one as long as the caller's. The node renews it, or its users go with it.
 func (c *comparison) lend(ctx context.Context, node string) error {
 	if _, leased := c.leases[node]; leased {
 		return nil

@@ -19,13 +19,13 @@ type Page struct {
 	Recovered bool
 }
 
-// Latest stands in the place of a sequence that a reader knows to be stored. It has the store read, whatever the cache holds, which may
-// lack what a process has stored that died before it could say so.
+// Latest makes [Service.Newest] and [Service.Since] read the store: it is given in the place of a sequence that is known to be stored. The
+// cache may lack a message, if a process has stored it and died before it could put it there.
 const Latest uint64 = math.MaxUint64
 
 // Newest returns the last messages of room, at most Recent, from the cache or, at a miss, from
 // the store, once for all who wait. The page reaches at least to the sequence seen, which the
-// caller knows to be stored, or to the last message if that is [Latest]. It does not ask Access: who reads has joined.
+// caller knows to be stored, or to the last stored message if seen is [Latest]. It does not ask Access: who reads has joined.
 func (s *Service) Newest(ctx context.Context, room string, seen uint64) (Page, error) {
 	room, err := s.Resolve(ctx, room)
 	if err != nil {
@@ -38,7 +38,7 @@ func (s *Service) Newest(ctx context.Context, room string, seen uint64) (Page, e
 }
 
 // Since returns the messages after the given sequence, at most MaxPage, lowest first. The
-// page's Last reaches at least to the sequence seen, or to the last message if that is [Latest].
+// page's Last reaches at least to the sequence seen. With [Latest] it reaches to the last stored message.
 func (s *Service) Since(ctx context.Context, room string, since, seen uint64) (Page, error) {
 	room, err := s.Resolve(ctx, room)
 	if err != nil {

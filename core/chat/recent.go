@@ -26,8 +26,8 @@ type recent struct {
 	mu      sync.Mutex
 	mending bool // mend runs, or is about to
 	down    bool // the cache does not answer
-	// behind are the rooms whose messages the cache may lack, with how often they were noted, and order is the order in
-	// which it is made up for them.
+	// behind counts, for each room of which the cache may lack messages, how often that was noted. order has these rooms
+	// in the order in which the cache is given what it lacks.
 	behind map[string]int
 	order  []string
 	wake   chan struct{} // holds one token while behind may be non-empty

@@ -181,8 +181,8 @@ func (m *mover) run(ctx context.Context) {
 	}
 }
 
-// settled settles what has come, if anything has, and then takes the wakes that came before it: a look that begins now sees what they
-// are about. It reports whether there was anything.
+// settled takes a result that waits, or else a wake, and never blocks. It reports whether there was one: then the outbox is read again.
+// Results come first, so that the reading after a wake sees what they have changed.
 func (m *mover) settled(ctx context.Context) bool {
 	select {
 	case r := <-m.results:

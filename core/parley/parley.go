@@ -29,8 +29,8 @@ import (
 type Ports struct {
 	Users    user.Repository
 	Sessions auth.SessionStore
-	// Standings reads Users and Sessions at once. Default: each of them. Whoever puts another port in the place
-	// of one of the two by hand replaces or clears Standings too.
+	// Standings reads a user and a session of Users and Sessions in one call. Default: one call to each of the two. If you
+	// replace Users or Sessions by hand, replace or clear Standings too.
 	Standings auth.Standings
 	Codes     auth.CodeStore
 	SignUps   auth.SignUps

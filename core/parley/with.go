@@ -5,7 +5,7 @@ package parley
 // A store returns its ports as such a value, in which what it does not keep is nil:
 // memory.NewPorts().With(store.Ports()) keeps everything in store that store can keep.
 //
-// Standings of p read Users and Sessions of p. They do not outlast either.
+// If other has Users or Sessions, Standings of p are not kept: they read the Users and Sessions of p.
 func (p Ports) With(other Ports) Ports {
 	if other.Users != nil || other.Sessions != nil {
 		p.Standings = nil

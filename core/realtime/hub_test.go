@@ -179,6 +179,22 @@ func TestDrainSpreadsWhatItCloses(t *testing.T) {
 	}
 }
 
+func TestDrainClosesTwoThousandASecondByDefault(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		n := start(t, func(*realtime.HubConfig) {})
+		ends := make([]*end, 400)
+		for i := range ends {
+			ends[i] = n.connect(fmt.Sprint("user", i))
+		}
+		begun := time.Now()
+		require.NoError(t, n.Drain(t.Context()))
+		assert.InDelta(t, 200*time.Millisecond, time.Since(begun), float64(20*time.Millisecond))
+		for _, e := range ends {
+			e.closedWith(socket.CloseServiceRestart)
+		}
+	})
+}
+
 func TestDrainClosesTheRestWhenItsTimeIsOver(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		n := start(t, func(cfg *realtime.HubConfig) { cfg.DrainRate = 1 })

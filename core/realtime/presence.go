@@ -35,7 +35,7 @@ type roster struct {
 	epoch atomic.Int32 // how often the name was changed
 	tick  atomic.Int64 // renewals so far
 	owes  atomic.Int64 // how many users are owed; written under mu
-	held  atomic.Int32 // how many names have had a lease: the present one has if it is more than epoch
+	held  atomic.Int32 // one more than the last epoch whose name had a lease: the present name has one if it is above epoch
 
 	mu   sync.Mutex
 	owed map[string]map[user.ID]chat.Author // by room: users whose Exit has failed
@@ -143,17 +143,17 @@ func (o *occupant) entered(ctx context.Context) {
 	h := r.hub
 	epoch := h.roster.epoch.Load()
 	if h.roster.held.Load() <= epoch {
-		r.checked.Store(-1) // either the lease is seen here, or this is seen by whoever compares once there is one
+		r.checked.Store(-1) // before the second look: if it sees no lease yet, the first comparison with one sees this
 	}
 	if h.roster.held.Load() <= epoch {
-		// Without a lease nobody would ever take them away if this node died. They come in with the first one.
-		r.doubt(ctx, who)
+		// Without a lease nobody would take them away if this node died. They are entered with the first lease.
+		r.enterLater(ctx, who)
 		return
 	}
 	first, err := h.cfg.Presence.Enter(ctx, h.cfg.Now(), h.nodeName(epoch), r.name, who)
 	if err != nil {
 		h.cfg.Log.Warn("presence was not entered", "room", r.name, "error", err)
-		r.doubt(ctx, who)
+		r.enterLater(ctx, who)
 		return
 	}
 	h.forgive(r.name, who.ID)
@@ -163,8 +163,8 @@ func (o *occupant) entered(ctx context.Context) {
 	}
 }
 
-// doubt remembers that Presence may not have a user of this node, under presence: the next renewal lets them come in.
-func (r *room) doubt(ctx context.Context, who chat.Author) {
+// enterLater has the next renewal enter a user of this node whom Presence may not have. r.presence is held.
+func (r *room) enterLater(ctx context.Context, who chat.Author) {
 	if r.unsure == nil {
 		r.unsure = map[user.ID]chat.Author{}
 	}

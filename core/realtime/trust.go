@@ -10,18 +10,18 @@ import (
 	"github.com/parley-chat/parley/core/chat"
 )
 
-// trust is of which rooms this node has read the store since it began, and since it last heard that another node has died or could not
-// be heard. The cache may lack what a process has stored that died before it could say so: of other rooms the store is read first.
+// trust remembers the rooms that this node has read from the store. A process may store a message and die before the cache has it, so
+// a room that is not remembered is read from the store first. All are forgotten when a node may have died, or may not have been heard.
 type trust struct {
 	mu    sync.Mutex
 	epoch int
 	rooms map[string]struct{}
 }
 
-// trusted is how many rooms are remembered. Of further ones the store is read each time somebody is the first here.
-const trusted = 1 << 16
+// maxTrusted is how many rooms are remembered. A further one is read from the store each time that somebody is the first in it here.
+const maxTrusted = 1 << 16
 
-// has reports whether the cache may be used for a room, and as of what.
+// has reports whether the cache may be used for a room, and returns the present epoch.
 func (t *trust) has(room string) (ok bool, epoch int) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -29,11 +29,11 @@ func (t *trust) has(room string) (ok bool, epoch int) {
 	return ok, t.epoch
 }
 
-// add notes that the store was read, by a reading that began at an epoch.
+// add notes that a room was read from the store, unless all were forgotten since the epoch in which the reading began.
 func (t *trust) add(room string, epoch int) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	if epoch != t.epoch || len(t.rooms) >= trusted {
+	if epoch != t.epoch || len(t.rooms) >= maxTrusted {
 		return
 	}
 	if t.rooms == nil {
@@ -50,7 +50,7 @@ func (t *trust) lose() {
 	t.rooms = nil
 }
 
-// read reads what is newest in the room, or what came after since. The first one reads the store, for all who wait: see [trust].
+// read reads what is newest in the room, or what came after since. The first reader reads the store while the others wait: see [trust].
 func (r *room) read(ctx context.Context, since *uint64) (page chat.Page, err error) {
 	h := r.hub
 	reach, ok, _ := r.reach()
@@ -85,7 +85,7 @@ func (r *room) reach() (last uint64, trusted bool, epoch int) {
 	return r.last, trusted || r.known, epoch
 }
 
-// distrust looks in the background whether rooms lack messages: another node has died, or could not be heard.
+// distrust compares all rooms here with the store, in the background: another node may have died, or may not have been heard.
 func (h *Hub) distrust() {
 	h.trust.lose()
 	h.mu.RLock()
@@ -116,7 +116,7 @@ func (h *Hub) distrust() {
 // verifiedTogether is how many rooms are verified one after the other.
 const verifiedTogether = 500
 
-// verify looks whether the store has more than was delivered here, and delivers it. It tries again until ctx ends.
+// verify delivers what the store has and this room lacks. It tries again until the store answers or ctx ends.
 func (r *room) verify(ctx context.Context) error {
 	h := r.hub
 	for {

@@ -17,11 +17,11 @@ import (
 	"github.com/parley-chat/parley/core/socket"
 )
 
-// Bugs are the names of the mistakes that can be put in on purpose, in alphabetical order: a simulation that does not find them
-// finds nothing.
+// Bugs are the names of the mistakes that can be put in on purpose, in alphabetical order. A simulation that does not find them
+// proves nothing.
 func Bugs() []string { return slices.Sorted(maps.Keys(bugs)) }
 
-// bugs put a mistake into ports. nil is one that is elsewhere.
+// bugs put a mistake into ports. One that returns its ports as they are is elsewhere.
 var bugs = map[string]func(*bug, parley.Ports) parley.Ports{
 	"a cache misses what was stored": func(b *bug, p parley.Ports) parley.Ports {
 		p.Recent = forgetfulCache{p.Recent, b}
@@ -68,7 +68,7 @@ type bug struct {
 
 func (b *bug) is(name string) bool { return b.name == name }
 
-// each is true each so many times.
+// each is true at every nth call.
 func (b *bug) each(n int64) bool { return b.calls.Add(1)%n == 0 }
 
 func (b *bug) ports(p parley.Ports) parley.Ports {

@@ -16,12 +16,12 @@ import (
 const (
 	// restWithin is how long it may take until everything is in order once nothing goes wrong any more.
 	restWithin = 10 * time.Minute
-	// forgetWithin is how long it may take until nobody is taken to be present who is not: the lease of a node that has died ends
-	// and is ended by another one that has held its own for longer, rooms are compared, and what was missed is told.
+	// forgetWithin is how long somebody may be listed as present who is not. In that time the lease of a node that has died ends, another
+	// node that has held its own for longer ends it for good, rooms are compared, and what was missed is told.
 	forgetWithin = 90 * time.Second
 )
 
-// finish checks that everything comes in order once nothing goes wrong any more.
+// finish checks every promise once nothing goes wrong any more.
 func (w *world) finish() {
 	ctx := context.Background()
 	if !w.rest(func() string { return "" }) {
@@ -56,7 +56,7 @@ func (w *world) finish() {
 	w.checkMail(ctx)
 }
 
-// goAway lets somebody go, with or without a word: a node may be killed with their connections.
+// goAway cuts all connections of somebody; the nodes that they are on may be killed with them.
 func (w *world) goAway() {
 	w.away = pick(w.scheduler.random, w.people)
 	killed := w.scheduler.chance(0.5)
@@ -77,7 +77,7 @@ func (w *world) goAway() {
 	w.scheduler.trace.write(w.scheduler.now(), w.away.name+" goes away", "")
 }
 
-// rest waits until everything is in order, and what else is to be.
+// rest waits until nothing waits any more, as restless and also say. It reports whether that came within restWithin.
 func (w *world) rest(also func() string) bool {
 	why := ""
 	if w.until(restWithin, func() bool {
@@ -92,7 +92,7 @@ func (w *world) rest(also func() string) bool {
 	return false
 }
 
-// restless says what is not in order yet.
+// restless says what still waits, or "".
 func (w *world) restless() string {
 	for _, pr := range w.programs {
 		if !pr.up() {
@@ -137,7 +137,7 @@ func (w *world) replay(ctx context.Context) {
 	}
 }
 
-// behind says who of some clients lacks messages that are stored.
+// behind names one of some clients that lacks messages that are stored, or returns "".
 func (w *world) behind(some func(i int) bool) string {
 	for i, c := range w.clients {
 		for _, room := range w.rooms {
@@ -199,7 +199,7 @@ func (c *client) compare(room string, stored []chat.Message) {
 	}
 }
 
-// checkPresence compares who is taken to be in a room with who is.
+// checkPresence compares who is listed as present in a room with who is there.
 func (w *world) checkPresence(ctx context.Context) {
 	for _, room := range w.rooms {
 		there := map[user.ID]bool{}
@@ -213,13 +213,13 @@ func (w *world) checkPresence(ctx context.Context) {
 		}
 		for _, who := range users {
 			if !there[who.ID] {
-				w.violate("%s is taken to be in room %s, and is not", who.Name, room)
+				w.violate("%s is listed as present in room %s, and is not there", who.Name, room)
 			}
 			delete(there, who.ID)
 		}
 		for _, c := range w.clients {
 			if there[c.person.id] {
-				w.violate("%s is in room %s, and is not taken to be", c.name, room)
+				w.violate("%s is in room %s, and is not listed as present", c.name, room)
 			}
 			if c.person == w.away {
 				continue

@@ -3,13 +3,13 @@
 // A run has several nodes, accounts and a mailer, as processes of their own that share stores, cache, bus and fan-out in memory, and
 // people with several devices who sign up, talk, are cut off and come back. Processes are killed and told to end, calls of stores fail
 // before or after their effect, are slow or happen twice, signals are lost, late or come twice, the bus and the fan-out
-// do not reach somebody for a while, the cache or who is present is lost. Then nothing goes wrong any more, and everything has to come in
-// order:
+// do not reach somebody for a while, the cache or who is present is lost. Then nothing goes wrong any more, and these promises have to be
+// kept:
 //
 //   - Every client's log of every room equals what is stored: no gap, no double, no phantom, one order. A client also checks each
 //     thing that it is told: live messages follow each other, or the server says that it has to read again.
 //   - What was acknowledged is stored, once, at the place that was acknowledged, however often it was sent.
-//   - Who is in a room is taken to be, and nobody else, once leases have ended.
+//   - Whoever is in a room is listed as present, and nobody else, once leases have ended.
 //   - A session that has ended has no connection, and no other session lost one for being unauthenticated.
 //   - Every event that was committed reaches the bus and those who act on it, those of one key in their order, and has one effect.
 //   - Every sign-up has its mail, each with one Message-ID, and no mail is sent more often than it may be tried.
@@ -17,9 +17,9 @@
 // # What is the same in each run of a seed
 //
 // Everything that one part wants of another is an item in a queue: a call of a port, a frame, a signal, an event, a step of a client, a
-// fault. The seed draws how long it takes and what becomes of it. The time is that of a bubble of testing/synctest. Between two
-// items the bubble comes to rest, so that one thing happens at a time; what has arrived meanwhile is sorted by name before numbers
-// are drawn for it. So the trace of a seed is the same, byte for byte, in each run of the same program: a test compares. About one
+// fault. The seed draws how long it takes and what becomes of it. The clock is that of a bubble of testing/synctest. The bubble comes
+// to rest between two items, so that one thing happens at a time. What has arrived meanwhile is sorted by name, and then numbers are drawn
+// for it. So the trace of a seed is the same, byte for byte, in each run of the same program: a test compares. About one
 // seed in 500 has two stories, where several contexts end at one instant.
 //
 // Within one item several goroutines of the real code may run, and Go decides in which order. It is the same each time because
@@ -30,8 +30,8 @@
 // # What is not simulated
 //
 // Servers and their drivers, transports and the operating system: here are only core and the ports. Delivery by several workers to one
-// large room. Clocks that differ. What a client of another wire format sees. Stores lose nothing that they have committed: crash
-// tests on real ones are for that. A node that ends between storing a message and
-// saying so is noticed when its lease ends; until then a cache may be read that lacks the message: a run takes such a room for lost from
-// the cache.
+// large room. Clocks that differ. What a client of another wire format sees. Stores lose nothing that they have committed: campaigns
+// with real ones are for that (docs/campaigns.md). A node that ends between storing a message and
+// saying so is noticed when its lease ends; until then a cache may be read that lacks the message. A run takes that for a miss of
+// the cache, and counts it as Counts.Spared.
 package sim

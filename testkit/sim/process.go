@@ -75,11 +75,11 @@ func (p *process) gate(ctx context.Context, method string) testkit.Fault {
 	}
 }
 
-// callers remembers which functions are not of tests, by their return addresses: the empty name is of one that is.
+// callers has the names of functions by return addresses: "" for one of testkit or of the runtime.
 var callers sync.Map // of uintptr: string
 
-// caller names the function that calls a port: two goroutines of a process may call one method at once, and what tells them
-// apart must not be which of them Go has let run first.
+// caller names the function that calls a port. Two goroutines of a process may call one method at once: this tells them apart, whichever
+// of them Go lets run first.
 func caller() string {
 	var pcs [16]uintptr
 	for _, pc := range pcs[:runtime.Callers(3, pcs[:])] {
@@ -119,8 +119,8 @@ func (p *process) newID() string {
 	return fmt.Sprintf("%012d-%s-%05d", p.world.scheduler.now().Microseconds(), p.name, p.ids.Add(1))
 }
 
-// kill ends a process in the middle of what it does. A call that waits for its turn has had its effect, or has not: only nobody is
-// there who could hear of it.
+// kill ends a process in the middle of what it does. A call that waits for its turn has its effect or has not, and its answer reaches
+// nobody.
 func (p *process) kill() {
 	w := p.world
 	p.dead.Store(true)

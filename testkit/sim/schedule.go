@@ -85,7 +85,7 @@ func (s *scheduler) collect() {
 	}
 }
 
-// step lets the next item happen, and returns false if there is none before the limit, which it then waits for.
+// step lets the next item happen. If there is none up to the limit, it waits until the limit and returns false.
 func (s *scheduler) step(limit time.Duration) bool {
 	for {
 		synctest.Wait()
@@ -114,7 +114,7 @@ func (s *scheduler) step(limit time.Duration) bool {
 	return true
 }
 
-// chance is true so often.
+// chance is true with probability p.
 func (s *scheduler) chance(p float64) bool { return s.random.Float64() < p }
 
 // pick returns one of several.
@@ -147,7 +147,7 @@ type trace struct {
 	sum   hash.Hash
 	most  int
 	lines []string
-	from  int // where the oldest of lines stands, once there are as many as there may be
+	from  int // the index of the oldest of lines, once there are most of them
 }
 
 func (t *trace) write(at time.Duration, key, outcome string) {

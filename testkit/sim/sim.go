@@ -18,7 +18,7 @@ type Options struct {
 	Profile Profile
 	// Bug is the name of a mistake that is put in on purpose: one of [Bugs]. Empty for none.
 	Bug string
-	// Lines is how many of the last lines of the trace are kept.
+	// Lines is how many lines of the trace are kept: the last ones.
 	Lines int
 }
 
@@ -62,7 +62,21 @@ type Report struct {
 
 // Counts are what happened in a run.
 type Counts struct {
-	Steps, Messages, Live, Read, Pages, Cuts, Resumed, Crashes, Restarts, Resyncs, Refused, SignUps, SignOuts, Mails, Spared int
+	// Steps counts items of the queue.
+	Steps int
+	// Messages counts those that clients wrote, Live those that they were given live, and Read those that they read when they joined or by
+	// history, for which they asked Pages times.
+	Messages, Live, Read, Pages int
+	// Cuts counts clients that were cut off, and Resumed connections that went on where they were.
+	Cuts, Resumed int
+	// Crashes counts processes that were killed, and Restarts those that were told to end.
+	Crashes, Restarts int
+	// Resyncs counts how often a client was told to read a room again, and Refused the messages that were not taken.
+	Resyncs, Refused int
+	// SignUps and SignOuts count those that were acknowledged, and Mails what was sent.
+	SignUps, SignOuts, Mails int
+	// Spared counts readings of the cache that were taken for misses: see the package.
+	Spared int
 	// Closes counts connections that ended, by code.
 	Closes map[int]int
 	// Time is how long the run lasted on its own clock.
@@ -108,7 +122,7 @@ func (w *world) live() {
 	w.finish()
 }
 
-// until lets things happen for so long, or until done, which is asked now and then. It reports whether it was done.
+// until lets things happen for so long, or until done is true; done is asked before each item. It reports whether done was true.
 func (w *world) until(long time.Duration, done func() bool) bool {
 	end := w.scheduler.now() + long
 	for w.violated == "" {
@@ -122,7 +136,7 @@ func (w *world) until(long time.Duration, done func() bool) bool {
 	return false
 }
 
-// end lets every goroutine of the bubble end.
+// end ends every goroutine of the bubble.
 func (w *world) end() {
 	for _, pr := range w.programs {
 		if p := pr.now; p != nil {
@@ -140,7 +154,7 @@ func (w *world) end() {
 	synctest.Wait()
 }
 
-// chaos lets something go wrong at large, now and then.
+// chaos lets something go wrong at random moments: see [world.wreck].
 func (w *world) chaos() {
 	w.scheduler.arrive("chaos", between(time.Second, w.profile.Chaos), func() string {
 		if w.calm {

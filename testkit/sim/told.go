@@ -11,7 +11,7 @@ import (
 	"github.com/parley-chat/parley/core/user"
 )
 
-// told makes the calls of which several may wait at once say what they are about, so that the trace tells and their order does not
+// told makes calls say what they are about, where several of a method may wait at once. The trace has it, and their order does not
 // depend on chance.
 func told(p parley.Ports) parley.Ports {
 	p.Publisher = toldPublisher{p.Publisher}

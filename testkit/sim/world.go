@@ -80,7 +80,7 @@ type program struct {
 
 	accounts *parley.Accounts
 	node     *parley.Node
-	auth     *auth.Service // of a node: it asks it whose tokens are
+	auth     *auth.Service // of a node: it says whose a token is
 	mailer   *parley.Mailer
 }
 
@@ -111,14 +111,14 @@ func newWorld(o Options) *world {
 	return w
 }
 
-// ports that may fail, and how they are named in the plan of faults.
+// failing are the ports that may fail, as a plan of faults names them.
 var failing = []string{
 	"Users", "Sessions", "Codes", "SignUps", "Nonces", "Outbox", "Publisher", "Subscriber", "Queue", "Sender",
 	"Messages", "Rooms", "Members", "Cache", "Fanout", "Presence",
 }
 
-// draw decides how large the world is, and what goes wrong in it. Not everything does in every run: what is rare among many faults
-// is seen where there are few.
+// draw decides how large the world is, and what goes wrong in it. Each run has only some of the faults: a rare one is seen best
+// where there are few others.
 func (w *world) draw() {
 	r := w.scheduler.random
 	w.settings = settings{
@@ -162,7 +162,7 @@ func (w *world) newCache() *memory.RecentCache {
 	return memory.NewRecentCache(memory.RecentCacheConfig{Rooms: w.settings.cacheRooms, Messages: w.settings.cacheMessages})
 }
 
-// trouble is chance, and never once nothing goes wrong any more.
+// trouble is chance until calmDown; then it is false.
 func (w *world) trouble(p float64) bool { return !w.calm && w.scheduler.chance(p) }
 
 // callTime is how long a call of a port takes.
@@ -315,7 +315,7 @@ func (w *world) violate(format string, args ...any) {
 	}
 }
 
-// cacheOf is the cache that there is now: a run may lose it, and get an empty one.
+// cacheOf is the present cache: a run may lose it, and get an empty one.
 type cacheOf struct{ w *world }
 
 func (c cacheOf) Get(ctx context.Context, room string) ([]chat.Message, bool, error) {
@@ -327,8 +327,8 @@ func (c cacheOf) Get(ctx context.Context, room string) ([]chat.Message, bool, er
 	return messages, held, err
 }
 
-// orphaned reports whether the cache lacks a message of a process that is gone: others notice that when its lease has ended. That is a
-// limit of the real thing, and documented; a run goes on as if the cache had lost the room.
+// orphaned reports whether the cache lacks a message of a process that has gone. Real nodes notice that when its lease has ended, which
+// is documented. A run goes on as if the cache had lost the room.
 func (w *world) orphaned(ctx context.Context, room string, messages []chat.Message) bool {
 	last := uint64(0)
 	if n := len(messages); n > 0 {
@@ -354,7 +354,7 @@ func (c cacheOf) Fill(ctx context.Context, room string, messages []chat.Message)
 	return c.w.cache.Fill(ctx, room, messages)
 }
 
-// presenceOf is the presence that there is now: a run may lose it, and get an empty one.
+// presenceOf is the present Presence: a run may lose it, and get an empty one.
 type presenceOf struct{ w *world }
 
 func (p presenceOf) Enter(ctx context.Context, now time.Time, node, room string, who chat.Author) (bool, error) {
@@ -369,7 +369,7 @@ func (p presenceOf) List(ctx context.Context, now time.Time, room string, limit 
 	return p.w.presence.List(ctx, now, room, limit)
 }
 
-// Renew gives the answers an order, which they have not by themselves.
+// Renew sorts what it returns, which has no order by itself.
 func (p presenceOf) Renew(ctx context.Context, r realtime.Renewal) (realtime.Renewed, error) {
 	done, err := p.w.presence.Renew(ctx, r)
 	byName := func(a, b realtime.Whereabouts) int {

@@ -139,7 +139,7 @@ func gather(ctx context.Context, p plan) (*crowd, error) {
 	return c, c.entrance(ctx)
 }
 
-// open connects a client and lets it say its first words.
+// open connects a client and begins its handshake.
 func (c *crowd) open(ctx context.Context, m *peer) error {
 	dialer := net.Dialer{Timeout: patience, KeepAlive: -1}
 	conn, err := dialer.DialContext(ctx, "tcp", c.Address)
@@ -194,8 +194,8 @@ func (c *crowd) lost(code string) {
 	c.closes[code]++
 }
 
-// comeBack ends all connections at once, as when a network fails, and opens them again as fast as it can: each asks for what
-// it missed, and what it gets must follow what it had.
+// comeBack ends all connections at once, as when a network fails, and opens them again as fast as it can. Each client asks for
+// what it missed; it counts what comes twice and what is missing.
 func (c *crowd) comeBack(ctx context.Context) (r result, err error) {
 	t := c.now.Load()
 	seen, twice, gaps := t.deliveries.Load(), t.twice.Load(), t.gaps.Load()
@@ -248,7 +248,7 @@ func (c *crowd) comeBack(ctx context.Context) (r result, err error) {
 	return r, nil
 }
 
-// dialers is how many connections are on their way at once when all come back.
+// dialers is how many connections are opened at a time when all come back.
 const dialers = 1024
 
 func (c *crowd) close() {

@@ -27,7 +27,7 @@ import (
 	"github.com/parley-chat/parley/core/user"
 )
 
-// Node serves what s configures on a free port of its own address, or of 127.0.0.1 where that is a name, writes the address,
+// Node serves what s configures on a free port of the IP address of s.Listen; if that has a name, of 127.0.0.1. It writes the address,
 // and answers what a [child] is asked. It ends with in.
 func Node(ctx context.Context, s config.Settings, in io.Reader, stdout io.Writer, serve func(context.Context, config.Settings, func(net.Addr)) error) error {
 	host, _, err := net.SplitHostPort(s.Listen)
@@ -370,7 +370,7 @@ func startNode(ctx context.Context, s config.Settings, number int) (*child, erro
 		return nil, err
 	}
 	cmd := exec.CommandContext(ctx, self, "bench", "node") //nolint:gosec // it is this program
-	// Connections from 127.0.0.1 use up its ports, so that nobody could listen there any more: each node has an address.
+	// Clients use up the ports of 127.0.0.1, so that nobody could listen there any more: each node has an address of its own.
 	address := net.IPv4(127, 1, byte(number>>8), byte(number))
 	cmd.Env = append(os.Environ(), "PARLEY_LISTEN="+net.JoinHostPort(address.String(), "0"), "PARLEY_STORE="+s.Store, "PARLEY_REDIS="+s.Redis, "PARLEY_DATA="+folder, "PARLEY_TRANSPORT="+s.Transport)
 	return startChild(cmd)

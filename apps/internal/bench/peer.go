@@ -25,7 +25,7 @@ type peer struct {
 	// Used by the poller alone:
 	partial []byte
 	seq     uint64        // of the last message
-	last    atomic.Uint64 // the same, for whoever lets it come back
+	last    atomic.Uint64 // the same, for comeBack
 	since   uint64        // where the client was when it was cut off
 	back    bool          // it was cut off
 

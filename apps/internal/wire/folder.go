@@ -8,14 +8,14 @@ import (
 	"runtime"
 )
 
-// MakeFolder makes a folder for its owner alone, and those above it that are missing. Their names survive a power cut: what is synced in a folder whose own name
-// is lost is lost with it.
+// MakeFolder makes a folder for its owner alone, and the folders above it that are missing. It syncs their names: a power cut that takes a folder's name takes
+// all that is synced in the folder.
 func MakeFolder(path string) error {
 	path, err := filepath.Abs(path)
 	if err != nil {
 		return err
 	}
-	// Those whose names are new, and the last one, which a start before may have made and not synced.
+	// The folders in which names are new. The parent of path is always one: a start before may have made path and not synced its name.
 	parents := []string{filepath.Dir(path)}
 	for at := filepath.Dir(path); at != filepath.Dir(at); at = filepath.Dir(at) {
 		if _, err := os.Stat(at); !errors.Is(err, fs.ErrNotExist) {
@@ -27,7 +27,7 @@ func MakeFolder(path string) error {
 		return err
 	}
 	for i, parent := range parents {
-		// A folder that was there may be one that this user may enter and not read, and then it was not made here.
+		// This user may be allowed to enter the parent and not to open it. Then path was not made here.
 		if err := syncFolder(parent); err != nil && (i > 0 || !errors.Is(err, fs.ErrPermission)) {
 			return err
 		}

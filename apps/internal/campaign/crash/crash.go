@@ -44,7 +44,7 @@ type campaign struct {
 	began   time.Time
 
 	journal *journal.Writer
-	over    chan struct{} // closed when nobody should begin anything more
+	over    chan struct{} // closed when nobody may begin anything new
 
 	acknowledged atomic.Int64
 	mails        mailbox
@@ -62,14 +62,14 @@ type report struct {
 	Servers string  `json:"servers"`
 	Seed    uint64  `json:"seed"`
 	Seconds float64 `json:"seconds"`
-	// StartedAgain counts how often own nodes were started that had ended by themselves, as they do where a server is away when they start.
+	// StartedAgain counts how often nodes ended by themselves and were started again. A node ends where a server is away when it starts.
 	StartedAgain int `json:"startedAgain"`
-	// Problems are what no journal tells: a client that was ended, a request that was answered as none may be.
+	// Problems are what the journal does not tell: a client that the server has ended for good, an answer that no request may get.
 	Problems []string `json:"problems,omitempty"`
 	Journal  string   `json:"journal,omitempty"`
 }
 
-// Run runs a campaign and prints what it found. An error says that something is wrong, or that it could not be found out.
+// Run runs a campaign and prints what it found. It returns an error if something is wrong, or if the campaign could not be run.
 func Run(ctx context.Context, s config.Settings, c config.Crash, stdout io.Writer) (err error) {
 	if err := check(c); err != nil {
 		return err
@@ -230,7 +230,7 @@ func (c *campaign) write(e journal.Entry) {
 	}
 }
 
-// maxProblems is how many problems are told.
+// maxProblems is how many problems are printed; the others are counted.
 const maxProblems = 10
 
 func (c *campaign) problem(format string, args ...any) {
@@ -271,7 +271,7 @@ func pause(ctx context.Context, d time.Duration) {
 	}
 }
 
-// until tries again and again, for Settle at most.
+// until tries until try succeeds, for Settle at most.
 func (c *campaign) until(ctx context.Context, what string, try func() error) error {
 	late := time.Now().Add(c.Settle)
 	for {
@@ -289,7 +289,7 @@ func (c *campaign) until(ctx context.Context, what string, try func() error) err
 	}
 }
 
-// collect takes what was mailed.
+// collect enters new mails in the journal.
 func (c *campaign) collect(ctx context.Context) {
 	for node, letters := range c.deployment.mails(ctx) {
 		c.take(node, letters)
@@ -311,7 +311,7 @@ func (c *campaign) well(ctx context.Context) error {
 	})
 }
 
-// all does everything up to the last entry of the journal.
+// all runs the campaign, up to the last entry of the journal.
 func (c *campaign) all(ctx context.Context) error {
 	if err := c.well(ctx); err != nil {
 		return err
@@ -390,7 +390,7 @@ func (c *campaign) invite(ctx context.Context) error {
 	return nil
 }
 
-// person is somebody with a token, or with an account that is made.
+// person returns a device whose user has a token of --tokens, or a new account.
 func (c *campaign) person(ctx context.Context, name string, tokens []string, number int) (*device, error) {
 	if len(tokens) > 0 {
 		token := tokens[number%len(tokens)]
@@ -423,7 +423,7 @@ func tokensOf(file string) ([]string, error) {
 	return nil, fmt.Errorf("crash: --tokens: %s has none", file)
 }
 
-// back lets a device come to some node, if it is away. One that is refused stays away.
+// back connects a device to some node, if it is away. One that is refused stays away.
 func (c *campaign) back(ctx context.Context, d *device) error {
 	d.mu.Lock()
 	away := d.client == nil
@@ -443,7 +443,7 @@ func (c *campaign) back(ctx context.Context, d *device) error {
 	return nil
 }
 
-// faults is the rounds.
+// faults runs the rounds.
 func (c *campaign) faults(ctx context.Context) error {
 	type chance struct {
 		victim
@@ -478,7 +478,7 @@ func (c *campaign) faults(ctx context.Context) error {
 			}
 			pause(ctx, between(200*time.Millisecond, 1500*time.Millisecond))
 		}
-		// One goes, to be away for some rounds, and those who were away come back, most of them.
+		// Most of those who are away come back; one may go, and be away for some rounds.
 		for _, d := range c.devices {
 			if c.random.IntN(3) > 0 {
 				if err := c.back(ctx, d); err != nil {
@@ -528,7 +528,7 @@ func inflict(ctx context.Context, v victim, fault string, down time.Duration) er
 // auditor is the name of who reads the final log.
 const auditor = "auditor"
 
-// settle lets everything come to rest, and writes down what there is then.
+// settle waits until everybody has everything, and writes down what there is then.
 func (c *campaign) settle(ctx context.Context) error {
 	if err := c.well(ctx); err != nil {
 		return err
@@ -542,7 +542,7 @@ func (c *campaign) settle(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	// It reads the history, and need not be given it.
+	// It reads the history, and is given no messages.
 	tops := map[string]uint64{}
 	dialling, cancel := context.WithTimeout(ctx, c.Settle)
 	defer cancel()
@@ -616,7 +616,7 @@ func (c *campaign) log(ctx context.Context, client *wsclient.Client, room string
 	return nil
 }
 
-// present writes down who is called present once all leases have run out.
+// present writes down who is listed as present, once that is right or Settle is over.
 func (c *campaign) present(ctx context.Context, client *wsclient.Client, self string) error {
 	want := map[string]bool{self: true}
 	for _, d := range c.devices {
@@ -637,11 +637,11 @@ func (c *campaign) present(ctx context.Context, client *wsclient.Client, self st
 			}
 			for _, m := range e.Members {
 				if !want[m] {
-					return fmt.Errorf("%s is called present", m)
+					return fmt.Errorf("%s is listed as present", m)
 				}
 			}
 			if !e.More && len(e.Members) != len(want) {
-				return fmt.Errorf("%d of %d are called present", len(e.Members), len(want))
+				return fmt.Errorf("%d of %d are listed as present", len(e.Members), len(want))
 			}
 			return nil
 		})
@@ -682,7 +682,7 @@ func (c *campaign) accounts(ctx context.Context) error {
 			return ctx.Err()
 		}
 		if c.codeOf(address) == "" {
-			// It has asked and got no answer: there may be nothing of it.
+			// It got no answer: there may be no sign-up.
 			status, text, err := ask(ctx, http.MethodPost, c.urls[0]+"/auth/signin", map[string]string{"email": address, "password": password})
 			if err != nil {
 				return fmt.Errorf("crash: sign-in of %s: %w", address, err)
@@ -707,10 +707,10 @@ func (c *campaign) accounts(ctx context.Context) error {
 	return nil
 }
 
-// signInEvery is of how many new accounts one signs in: that costs a hash.
+// signInEvery: of so many new accounts, one signs in. More would measure the hash of passwords.
 const signInEvery = 25
 
-// wrong names what is.
+// wrong names what is wrong.
 func (r *report) wrong() []string {
 	all := r.Wrong()
 	if len(r.Unread) > 0 {

@@ -22,13 +22,13 @@ import (
 	"github.com/parley-chat/parley/testkit/local"
 )
 
-// victim is who suffers faults. What is nil cannot be done to it.
+// victim is a server that suffers faults. What is nil cannot be done to it.
 type victim struct {
 	name                        string
 	kill, restart, freeze, thaw func(context.Context) error
 }
 
-// faults are those that can happen to it, of those that are wanted.
+// faults returns those of the wanted faults that can be done to it.
 func (v victim) faults(wanted []string) []string {
 	var all []string
 	if v.kill != nil && v.restart != nil && slices.Contains(wanted, killing) {
@@ -44,17 +44,17 @@ func (v victim) faults(wanted []string) []string {
 type deployment struct {
 	urls    []string
 	victims []victim
-	// mails returns what was mailed that it has not returned before, by node; it may also return some again.
+	// mails returns new mails, by node. It may return some again.
 	mails func(ctx context.Context) map[string][]letter
-	// alive returns an error if something is wrong with the servers that does not heal by itself.
+	// alive returns an error if something is wrong with the servers that does not heal by itself. It starts nodes again that have ended.
 	alive func() error
-	// again counts how often nodes were started that had ended by themselves. Nil if nobody knows.
+	// again counts how often alive has started a node again. Nil if nobody knows.
 	again func() int
 	close func() error
 	about string
 }
 
-// given is the deployment that runs already.
+// given returns the deployment at --url, which runs already.
 func given(c config.Crash) (*deployment, error) {
 	d := &deployment{about: strings.Join(c.URL, " "), alive: func() error { return nil }, close: func() error { return nil }}
 	for _, u := range c.URL {
@@ -77,7 +77,7 @@ func given(c config.Crash) (*deployment, error) {
 			return nil
 		}
 		return func(ctx context.Context) error {
-			// What it starts may keep its output open, so that the output goes to a file and not to a pipe.
+			// What the command starts may keep its output open. A pipe would wait for that; a file does not.
 			out, err := os.CreateTemp("", "parley-crash-")
 			if err != nil {
 				return err
@@ -221,7 +221,7 @@ func own(ctx context.Context, s config.Settings, c config.Crash) (d *deployment,
 		if nodes > 1 {
 			kind = "node"
 		}
-		// It is not waited for, so that it may be killed while it starts.
+		// Launch does not wait until it serves, so that a node may be killed while it starts.
 		d.victims = append(d.victims, victim{kind, just(n.Kill), just(n.Launch), just(n.Freeze), just(n.Thaw)})
 	}
 	d.mails = func(context.Context) map[string][]letter { return mailsIn(running) }
@@ -242,7 +242,7 @@ func own(ctx context.Context, s config.Settings, c config.Crash) (d *deployment,
 	return d, nil
 }
 
-// just leaves out the context.
+// just makes a function without a context one that ignores it.
 func just(do func() error) func(context.Context) error {
 	return func(context.Context) error { return do() }
 }
@@ -253,9 +253,9 @@ type node struct {
 	url   string
 	data  string
 	mails map[string]bool // files that were read
-	log   int             // bytes of the log that were looked at
-	alone bool            // it needs no server that may be away
-	again int             // how often it was started after it had ended by itself
+	log   int             // how many bytes of its log were searched
+	alone bool            // it needs no other server, so that it must not end by itself
+	again int             // how often it was started again after it had ended by itself
 }
 
 // keysFile is where the program keeps its keys in the data folder: nodes share them.
@@ -303,7 +303,7 @@ func newNode(s config.Settings, number int, others []string) (*node, error) {
 				cmd.Env = append(cmd.Env, pair)
 			}
 		}
-		// They may hold passwords, which others on this machine can read in arguments.
+		// These may hold passwords. In arguments others on this machine could read them.
 		cmd.Env = append(cmd.Env, "PARLEY_STORE="+store, "PARLEY_REDIS="+s.Redis, "PARLEY_BUS="+s.Bus)
 		cmd.Dir = n.data
 		return cmd, nil
@@ -324,8 +324,8 @@ func ready(ctx context.Context, url string) error {
 	return err
 }
 
-// alive starts a node that has ended by itself again, as a supervisor does: it ends where its servers are away when it starts. One
-// that complains of a bug of its own is an error.
+// alive starts the node again if it has ended by itself, as a supervisor does: it ends if a server is away when it starts. It returns
+// an error if the log tells of a bug of the program.
 func (n *node) alive() error {
 	text, err := n.Log()
 	if err != nil {
@@ -350,7 +350,7 @@ func (n *node) alive() error {
 	return n.Launch()
 }
 
-// mailsIn reads the new mails out of the folders of nodes, which keep the newest only.
+// mailsIn reads new mails from the folders of nodes. A folder keeps the newest mails only.
 func mailsIn(nodes []*node) map[string][]letter {
 	all := map[string][]letter{}
 	for _, n := range nodes {
@@ -377,7 +377,7 @@ func mailsIn(nodes []*node) map[string][]letter {
 	return all
 }
 
-// freeAddress finds an address that nobody listens on, below the ports that outgoing connections get: it has to stay free while
+// freeAddress finds an address that nobody listens on. Its port is below those of outgoing connections: it has to stay free while
 // the program is down.
 func freeAddress() (string, error) {
 	for range 100 {

@@ -23,7 +23,7 @@ import (
 
 const password = "correct horse battery staple"
 
-// browser keeps no connection, so that a server that was just killed is not taken for the new one.
+// browser keeps no connection open: one to a killed server would fail the first request to the new one.
 var browser = &http.Client{Transport: &http.Transport{DisableKeepAlives: true}, Timeout: 15 * time.Second}
 
 // ask sends a request with a JSON body, or none if body is nil, and returns status and answer. An error says that no answer came.
@@ -65,7 +65,7 @@ func (l letter) code() string {
 	return ""
 }
 
-// notWhole is the recipient of what is no mail.
+// notWhole is the recipient of a file that cannot be read as a mail.
 const notWhole = "not whole"
 
 // mailbox is what was mailed so far.
@@ -75,7 +75,7 @@ type mailbox struct {
 	codes map[string]string // by address
 }
 
-// take enters what is new.
+// take enters new mails of this campaign in the journal.
 func (c *campaign) take(node string, all []letter) {
 	c.mails.mu.Lock()
 	defer c.mails.mu.Unlock()
@@ -101,7 +101,7 @@ func (c *campaign) codeOf(address string) string {
 	return c.mails.codes[address]
 }
 
-// member makes an account and signs in. It is repeated until the server does it, or ctx ends.
+// member makes an account and signs in. Each step is tried until it succeeds, for Settle at most.
 func (c *campaign) member(ctx context.Context, name string) (*wsclient.Session, error) {
 	address := fmt.Sprintf("%s-%s@example.com", name, c.run)
 	c.write(journal.Entry{Kind: journal.SigningUp, Account: address})
@@ -173,10 +173,10 @@ func (c *campaign) newcomer(ctx context.Context, who int) {
 	}
 }
 
-// signUpPause is how long a newcomer waits until the next: what is measured is not the hash of passwords.
+// signUpPause is the time between two sign-ups: without it the hashing of passwords would take the processor.
 const signUpPause = 100 * time.Millisecond
 
-// addresses are those that have asked for an account.
+// addresses are those for which an account was asked.
 type addresses struct {
 	mu       sync.Mutex
 	asked    []string
@@ -192,19 +192,19 @@ func (a *addresses) add(address string, accepted bool) {
 	}
 }
 
-// device is what one user has in their hand: it goes away and comes back, maybe to another node, and knows what it has.
+// device is a client with its user. It goes away and comes back, maybe to another node, and knows which messages it has.
 type device struct {
 	c      *campaign
 	name   string
 	user   string
 	tokens func(*wsclient.Config)
-	// refused says that no node takes it any more. The goroutine of the rounds has it to itself.
+	// refused says that no node takes it any more. Only the goroutine of the rounds uses it.
 	refused bool
 	acked   atomic.Int64 // messages of its own
 
 	mu      sync.Mutex
 	client  *wsclient.Client // nil while it is away
-	changed chan struct{}    // closed when client is another
+	changed chan struct{}    // closed when client changes
 	read    map[string]uint64
 }
 
@@ -212,7 +212,7 @@ func (c *campaign) newDevice(name, user string, tokens func(*wsclient.Config)) *
 	return &device{c: c, name: name, user: user, tokens: tokens, changed: make(chan struct{}), read: map[string]uint64{}}
 }
 
-// come connects to a node, and enters the rooms with what it has.
+// come connects to a node, and joins the rooms from the last message on that it has.
 func (d *device) come(ctx context.Context, url string) error {
 	cfg := wsclient.Config{
 		URL: "ws" + strings.TrimPrefix(url, "http") + "/socket", Inline: true, Rate: d.c.Rate, Window: 1024,
@@ -313,7 +313,7 @@ func (d *device) hear(node string, e wsclient.Event) {
 	}
 }
 
-// digest is what a journal has of a text.
+// digest is a hash of a text, for the journal.
 func digest(text string) string {
 	h := fnv.New64a()
 	_, _ = io.WriteString(h, text) // it never fails

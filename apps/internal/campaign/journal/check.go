@@ -15,31 +15,31 @@ type Anomaly string
 
 // The anomalies.
 const (
-	// Lost: a message was acknowledged, and the final log does not have it, or has another in its place.
+	// Lost: a message was acknowledged, and the final log does not have it, or has it at another place or with another id.
 	Lost Anomaly = "lost"
 	// Missed: the final log has a message, and a client that was in the room at the end, with a connection, was not given it.
 	Missed Anomaly = "missed"
-	// Twice: a client was given a message twice, or one client id has two places in a room.
+	// Twice: a client was given a message twice; one client id has two places or two answers; or the final log has a place twice.
 	Twice Anomaly = "twice"
 	// OutOfOrder: a client was given a message after a later one, or a message has a place before one that was acknowledged before
 	// it was sent.
 	OutOfOrder Anomaly = "out of order"
-	// Gap: a client was given a message and none of those before it, or a place in the final log is empty.
+	// Gap: a client was given a message and not the one before it, or a place in the final log is empty.
 	Gap Anomaly = "gap"
-	// Phantom: a message was seen or is stored that nobody has sent, or was seen and is not in the final log, or is something else
-	// there, or for somebody else.
+	// Phantom: a message was seen, acknowledged or stored that nobody has sent; one was seen that the final log does not have;
+	// or what was sent, seen and stored at one place differs.
 	Phantom Anomaly = "phantom"
-	// Ghost: somebody is called present who is not.
+	// Ghost: somebody is listed as present who is not.
 	Ghost Anomaly = "ghost"
-	// Absent: somebody who is present is not called so.
+	// Absent: somebody is present and is not listed.
 	Absent Anomaly = "absent"
-	// NoMail: a sign-up was acknowledged, and no mail came; or there is an account for which no mail came.
+	// NoMail: a sign-up was acknowledged, or its account can be used, and no mail came.
 	NoMail Anomaly = "no mail"
 	// NoAccount: a sign-up was acknowledged, and its account cannot be used.
 	NoAccount Anomaly = "no account"
 	// PhantomMail: a mail came for which nobody asked.
 	PhantomMail Anomaly = "phantom mail"
-	// MailTwice: more mails came a second time than there were faults, each of which may come between a delivery and its note.
+	// MailTwice: more mails came a second time than there were faults. A fault between sending a mail and noting that sends it again.
 	MailTwice Anomaly = "mail twice"
 )
 
@@ -80,7 +80,7 @@ type Verdict struct {
 	LongestAbsence time.Duration `json:"longestAbsenceNanoseconds"`
 	// Anomalies has a finding for each of [Anomalies].
 	Anomalies map[Anomaly]Finding `json:"anomalies"`
-	// Unread names the rooms whose final log is not in the journal: what was lost there, nobody knows.
+	// Unread names the rooms whose final log is not in the journal. What was lost in them is not known.
 	Unread []string `json:"unread,omitempty"`
 }
 
@@ -183,7 +183,7 @@ func Check(journals ...io.Reader) (Verdict, error) {
 	return c.Verdict(), nil
 }
 
-// Checker is [Check] for whoever has the entries at hand. It is for one goroutine.
+// Checker does what [Check] does, with entries that are given one by one. It is for one goroutine.
 type Checker struct {
 	verdict  Verdict
 	rooms    map[string]*room
@@ -192,7 +192,7 @@ type Checker struct {
 	complete map[string]bool // Mails, Accounts
 }
 
-// NewChecker returns a Checker that was told nothing.
+// NewChecker returns a Checker without entries.
 func NewChecker() *Checker {
 	return &Checker{
 		verdict: Verdict{Faults: map[string]int{}, Anomalies: map[Anomaly]Finding{}},
@@ -246,7 +246,7 @@ type client struct {
 type view struct {
 	in    bool
 	known bool   // start is
-	start uint64 // it is to be given everything after this
+	start uint64 // it has to be given everything after this
 	last  uint64 // the highest that it has
 	seen  spans
 }
@@ -529,7 +529,7 @@ func (c *Checker) presence(e Entry) {
 	}
 	for _, m := range e.Members {
 		if !there[m] {
-			c.found(Ghost, "room %s: %s is called present and is not", e.Room, m)
+			c.found(Ghost, "room %s: %s is listed as present and is not", e.Room, m)
 		}
 	}
 	if e.More {
@@ -537,7 +537,7 @@ func (c *Checker) presence(e Entry) {
 	}
 	for _, m := range slices.Sorted(maps.Keys(there)) {
 		if !slices.Contains(e.Members, m) {
-			c.found(Absent, "room %s: %s is present and is not called so", e.Room, m)
+			c.found(Absent, "room %s: %s is present and is not listed", e.Room, m)
 		}
 	}
 }

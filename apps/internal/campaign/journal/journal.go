@@ -1,8 +1,8 @@
-// Package journal is what a campaign writes down of its clients, and the check of it.
+// Package journal writes and checks the journals of campaigns.
 //
 // A journal is a text of lines. Each line is one [Entry] as a JSON object: what one client sent, was told and saw, which faults
 // there were, and at the end what the server has stored. [Check] reads journals and says what was lost, came twice, and so on.
-// It knows nothing of the server: whoever writes such a journal of another server can have it checked.
+// It knows nothing of the server: it also checks such a journal of another server.
 // docs/campaigns.md describes the format.
 package journal
 
@@ -41,7 +41,7 @@ const (
 	Away Kind = "away"
 	// Back: a client has a connection again. Client.
 	Back Kind = "back"
-	// Presence: somebody was told who is in a room. Room, Members, [Settled], [More].
+	// Presence: the server said who is in a room. Room, Members, [Settled], [More].
 	Presence Kind = "presence"
 	// SigningUp: a client is about to ask for an account. Account.
 	SigningUp Kind = "signing-up"
@@ -49,7 +49,7 @@ const (
 	SignedUp Kind = "signed-up"
 	// Mail: a mail for the account was received. Account, [ID].
 	Mail Kind = "mail"
-	// HasAccount: the account can be used. Account.
+	// HasAccount: the account was tried, and can be used. Account.
 	HasAccount Kind = "account"
 	// Round: a fault begins. Round, Fault, Victim.
 	Round Kind = "round"
@@ -57,8 +57,8 @@ const (
 	Healed Kind = "healed"
 	// Stored: the final log of a room has the message. Room, Seq, ClientID, [ID], [Text].
 	Stored Kind = "stored"
-	// Complete: everything was read of what What names. With "log", all that is stored of Room was read, from the message after
-	// From on: what is before was removed on purpose. With "mail", every mail; with "accounts", each account was tried.
+	// Complete: all was read. What says of what. With "log", all that is stored of Room was read, from the message after
+	// From on: what is before was removed on purpose. With "mail", every mail was read. With "accounts", each account was tried.
 	Complete Kind = "complete"
 )
 
@@ -72,11 +72,11 @@ const (
 // Entry is one line of a journal.
 type Entry struct {
 	Kind Kind `json:"kind"`
-	// At is when it happened, in microseconds since 1970. Several journals are merged by it, so that it has to be of one clock.
+	// At is when it happened, in microseconds since 1970. Several journals are merged by it, so they need one clock.
 	At int64 `json:"at,omitempty"`
-	// Client names a connection that comes back, as its user's device would. It is in the journal only.
+	// Client names a device, the same for all its connections. Only the journal knows this name.
 	Client string `json:"client,omitempty"`
-	// User is how the server calls the client's user where it lists who is in a room. Default: Client.
+	// User is the name of the client's user in the server's lists of members. Default: Client.
 	User string `json:"user,omitempty"`
 	// Node names the process that the client was connected to. It is for the reader.
 	Node string `json:"node,omitempty"`
@@ -86,17 +86,17 @@ type Entry struct {
 	Seq uint64 `json:"seq,omitempty"`
 	// ID is the server's id of a message or of a mail.
 	ID string `json:"id,omitempty"`
-	// ClientID is the sender's id of a message, unique in the journal. A server without such ids gets a text that is unique,
-	// which then stands here.
+	// ClientID is the sender's id of a message, unique in its room. Where a server has no such ids, it is a text that is
+	// unique.
 	ClientID string `json:"clientId,omitempty"`
 	// Text is the text, or a hash of it, the same in all entries.
 	Text string `json:"text,omitempty"`
-	// From is the place after which the client is to be given everything. Where it is missing, that begins with the first
-	// message that the client sees.
+	// From is a place: the client has to be given every message after it. Default: every message from the first one on that
+	// the client sees.
 	From *uint64 `json:"from,omitempty"`
 	// Recovered is false if the server said that messages after From are missing for ever, as Reload says.
 	Recovered *bool `json:"recovered,omitempty"`
-	// Members are those whom the server calls present.
+	// Members are those whom the server lists as present.
 	Members []string `json:"members,omitempty"`
 	// Settled says that so much time has passed since the last fault that Members has to be right.
 	Settled bool `json:"settled,omitempty"`
@@ -108,11 +108,11 @@ type Entry struct {
 	Round int `json:"round,omitempty"`
 	// Fault is what was done: "kill", "freeze", "power" and so on.
 	Fault string `json:"fault,omitempty"`
-	// Victim is to whom: "server", "node", "store", "broker", "cache" and so on.
+	// Victim is to whom it was done: "server", "node", "store", "broker", "cache" and so on.
 	Victim string `json:"victim,omitempty"`
 	// Error is what the server said.
 	Error string `json:"error,omitempty"`
-	// What is of what Complete has everything.
+	// What says what Complete has read: [Log], [Mails] or [Accounts].
 	What string `json:"what,omitempty"`
 }
 

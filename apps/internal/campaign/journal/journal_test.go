@@ -403,12 +403,12 @@ func TestHistories(t *testing.T) {
 			map[journal.Anomaly]int{journal.Phantom: 1},
 		},
 		{
-			"who has left is called present",
+			"who has left is listed as present",
 			two + "left who=a room=r\npresence room=r members=a,b settled=true\n",
 			two + "left who=a room=r\npresence room=r members=b settled=true\n", map[journal.Anomaly]int{journal.Ghost: 1},
 		},
 		{
-			"who is away is called present",
+			"who is away is listed as present",
 			two + "away who=a\npresence room=r members=a,b settled=true\n",
 			two + "away who=a\npresence room=r members=a,b\n", map[journal.Anomaly]int{journal.Ghost: 1},
 		},
@@ -419,7 +419,7 @@ func TestHistories(t *testing.T) {
 			map[journal.Anomaly]int{journal.Ghost: 1},
 		},
 		{
-			"who is present is not called so",
+			"who is present is not listed",
 			two + "presence room=r members=b settled=true\n",
 			two + "presence room=r members=b settled=true more=true\n", map[journal.Anomaly]int{journal.Absent: 1},
 		},
