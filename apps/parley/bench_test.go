@@ -2,6 +2,7 @@ package main_test
 
 import (
 	"bufio"
+	"bytes"
 	"context"
 	"encoding/json"
 	"fmt"
@@ -45,7 +46,11 @@ func TestBench(t *testing.T) {
 				assert.Positive(t, r.ConnectMicros)
 				return r
 			}
-			assert.Positive(t, measured("idle", "--connections", "20", "--duration", "100ms").RestBytes)
+			heap := filepath.Join(t.TempDir(), "heap")
+			assert.Positive(t, measured("idle", "--connections", "20", "--duration", "100ms", "--heap", heap).RestBytes)
+			profile, err := os.ReadFile(heap)
+			require.NoError(t, err)
+			assert.True(t, bytes.HasPrefix(profile, []byte{0x1f, 0x8b}), "profiles are compressed by gzip (RFC 1952)")
 			r := measured("fanout", "--connections", "20", "--rooms", "2", "--messages", "30", "--in-flight", "3")
 			assert.Positive(t, r.DeliveryMicros)
 			assert.Equal(t, 30, r.Load.Sent)

@@ -146,7 +146,7 @@ type Bench struct {
 // Million is what bench million is told.
 type Million struct {
 	Members  int           `name:"members" default:"100000" help:"Members of the one room, in all."`
-	PerNode  int           `name:"per-node" default:"18000" help:"Members at each node: about as many as files that a process may open, and some less."`
+	PerNode  int           `name:"per-node" default:"18000" help:"Members at each node: some hundred less than the files that a process may open."`
 	Steps    []int         `name:"steps" default:"100000,250000,500000" help:"Members at which is measured, and at the end."`
 	Messages int           `name:"messages" default:"3" help:"Messages to the room of all, one after the other, at each step."`
 	Duration time.Duration `name:"duration" default:"30s" help:"How long the processor time of idle members is measured at each step."`
@@ -162,7 +162,7 @@ type Overload struct {
 	Storms      int           `name:"storms" default:"3" help:"How often everybody is cut off (reconnects)."`
 	Hostile     int           `name:"hostile" default:"3000" help:"Connections that send what no client sends (hostile)."`
 	HalfOpen    int           `name:"half-open" default:"9000" help:"Connections that are opened and left (half-open)."`
-	Duration    time.Duration `name:"duration" default:"5s" help:"How long others write and read meanwhile, at least, and how long processor time is measured (descriptors)."`
+	Duration    time.Duration `name:"duration" default:"5s" help:"How long others write and read meanwhile, at least; also how long processor time is measured (descriptors)."`
 	Only        []string      `name:"only" help:"Parts to run: descriptors, half-open, hostile, reconnects, slow-readers. Default: all."`
 	JSON        bool          `name:"json" help:"Print what was seen as one line of JSON."`
 }
@@ -172,42 +172,42 @@ type Power struct {
 	// Store is the setting of that name, which names a kind of store here.
 	Store     string        `kong:"-"`
 	Cuts      int           `name:"cuts" default:"200" help:"How often the power is cut."`
-	Setting   string        `name:"setting" placeholder:"NAME=VALUE" help:"How the store syncs: synchronous_commit=off (postgres), innodb_flush_log_at_trx_commit=2 or =0 (mariadb), appendfsync=everysec, appendfsync=no or 'appendfsync=always aof-load-truncated=yes' (redis), default (kafka). Default: so that what is acknowledged survives."`
-	Survival  string        `name:"survival" default:"mixed" help:"What survives of what was not synced: nothing, some (pages and names), torn (parts of pages, too), or mixed, one of them at each cut."`
+	Setting   string        `name:"setting" placeholder:"NAME=VALUE" help:"How the store syncs: synchronous_commit=off (postgres), innodb_flush_log_at_trx_commit=2 or =0 (mariadb), appendfsync=everysec, appendfsync=no or 'appendfsync=always aof-load-truncated=yes' (redis), default (kafka). Default: the one that keeps what is acknowledged."`
+	Survival  string        `name:"survival" default:"mixed" help:"What survives though it was not synced: nothing, some (pages and names), torn (parts of pages, too), or mixed, one of them at each cut."`
 	SyncTime  time.Duration `name:"sync-time" default:"500us" help:"How long a sync takes; negative for no time."`
 	Clients   int           `name:"clients" default:"12" help:"Clients at work."`
-	Seed      uint64        `name:"seed" default:"0" help:"What draws the moments, and what survives. 0 draws it, too."`
-	Journal   string        `name:"journal" placeholder:"FILE" help:"Where the journal of the clients is kept, of a database."`
+	Seed      uint64        `name:"seed" default:"0" help:"Seed of the moments and of what survives. 0: a random one."`
+	Journal   string        `name:"journal" placeholder:"FILE" help:"File to keep the journal of the clients in (sqlite, postgres, mariadb)."`
 	KafkaJars string        `name:"kafka-jars" placeholder:"FOLDER" help:"Where the jars of a broker are, for kafka."`
 	JSON      bool          `name:"json" help:"Print what was found as one line of JSON."`
 }
 
 // Crash is what campaign crash is told.
 type Crash struct {
-	Rounds    int               `name:"rounds" default:"20" help:"Faults, one after the other."`
-	For       time.Duration     `name:"for" default:"0s" help:"It begins no round after this time. 0: until all rounds are over."`
-	Seed      uint64            `name:"seed" default:"0" help:"What draws moments, victims and faults. 0 draws it, too."`
+	Rounds    int               `name:"rounds" default:"20" help:"How many faults, one after the other."`
+	For       time.Duration     `name:"for" default:"0s" help:"Begin no round after this time. 0: no limit."`
+	Seed      uint64            `name:"seed" default:"0" help:"Seed of moments, victims and faults. 0: a random one."`
 	Clients   int               `name:"clients" default:"12" help:"Clients, each with an account of its own."`
-	Rooms     int               `name:"rooms" default:"3" help:"Rooms, in each of which are all clients."`
+	Rooms     int               `name:"rooms" default:"3" help:"Rooms. Every client is in each of them."`
 	InFlight  int               `name:"in-flight" default:"4" help:"Messages of a client that wait for their ack."`
-	Rate      int               `name:"rate" default:"0" help:"Messages a second of a client at most. 0: no limit, and 20 at --url, which its servers bear unless they are told otherwise."`
-	SignUps   int               `name:"sign-ups" default:"1" help:"Who signs up new users all the time, one after the other. 0: nobody."`
+	Rate      int               `name:"rate" default:"0" help:"Messages a second of a client at most. 0: no limit; with --url 20, which servers take by default."`
+	SignUps   int               `name:"sign-ups" default:"1" help:"How many sign up new users at a time, each one after the other. 0: none."`
 	Faults    []string          `name:"faults" default:"kill,freeze" help:"What is done: kill (SIGKILL), freeze (SIGSTOP, and SIGCONT after a while)."`
 	Victims   []string          `name:"victims" placeholder:"NAME" help:"To whom: server, node, store, cache, broker, or what --kill and --freeze name. Default: all."`
-	Frozen    time.Duration     `name:"frozen" default:"3s" help:"How long somebody is frozen at most; a tenth of it at least."`
-	Settle    time.Duration     `name:"settle" default:"2m" help:"How long is waited at most: for servers to be well after a fault, and in the end for what everybody has missed."`
+	Frozen    time.Duration     `name:"frozen" default:"3s" help:"How long a victim is frozen at most. The least is a tenth of it."`
+	Settle    time.Duration     `name:"settle" default:"2m" help:"How long to wait at most: until servers are ready after a fault, and in the end until everybody has what they missed."`
 	Journal   string            `name:"journal" placeholder:"FILE" help:"New file for the journal, which is kept. Default: a temporary one, kept if something is wrong."`
 	JSON      bool              `name:"json" help:"Print what was found as one line of JSON."`
-	Start     []string          `name:"start" placeholder:"SERVER" help:"Servers to start for it, which are installed: postgres, mysql (MariaDB) or mongo (mongo-java-server) as the store; redis; kafka. Default: none, and SQLite. Those of --store, --redis and --bus are used and suffer nothing."`
+	Start     []string          `name:"start" placeholder:"SERVER" help:"Servers to start, of those that are installed: postgres, mysql (MariaDB) or mongo (mongo-java-server) as the store; redis; kafka. Default: none, with SQLite. Servers of --store, --redis and --bus are used and suffer nothing."`
 	Nodes     int               `name:"nodes" default:"0" help:"Nodes of this program to start. 0: two where store and Redis are shared, else one."`
 	KafkaJars string            `name:"kafka-jars" placeholder:"DIR" help:"Folder that .ci/kafka-jars has filled, for --start kafka."`
 	MongoJars string            `name:"mongo-jars" placeholder:"DIR" help:"Folder that .ci/mongo-jars has filled, for --start mongo."`
-	URL       []string          `name:"url" placeholder:"http://HOST:PORT" help:"Nodes that run already, to be used in place of own ones. People sign up by the development mailbox, which has to be readable."`
+	URL       []string          `name:"url" placeholder:"http://HOST:PORT" help:"Nodes that run already, instead of own ones. Without --tokens they need a development mailbox that this machine may read."`
 	Tokens    string            `name:"tokens" placeholder:"FILE" help:"Access tokens for --url, one a line, used in turn: nobody signs up."`
-	Kill      map[string]string `name:"kill" mapsep:"none" placeholder:"NAME=COMMAND" help:"How somebody at --url is killed, by a shell. With --restart. May be given again for others."`
-	Restart   map[string]string `name:"restart" mapsep:"none" placeholder:"NAME=COMMAND" help:"How they are started again."`
-	Freeze    map[string]string `name:"freeze" mapsep:"none" placeholder:"NAME=COMMAND" help:"How somebody at --url is frozen. With --thaw."`
-	Thaw      map[string]string `name:"thaw" mapsep:"none" placeholder:"NAME=COMMAND" help:"How they go on."`
+	Kill      map[string]string `name:"kill" mapsep:"none" placeholder:"NAME=COMMAND" help:"Shell command that kills a victim at --url. It needs --restart. Give it once for each victim."`
+	Restart   map[string]string `name:"restart" mapsep:"none" placeholder:"NAME=COMMAND" help:"Shell command that starts the victim again."`
+	Freeze    map[string]string `name:"freeze" mapsep:"none" placeholder:"NAME=COMMAND" help:"Shell command that freezes a victim at --url. It needs --thaw."`
+	Thaw      map[string]string `name:"thaw" mapsep:"none" placeholder:"NAME=COMMAND" help:"Shell command that lets the victim go on."`
 }
 
 // Check is what campaign check is told.
@@ -258,10 +258,10 @@ type parleyCommands struct {
 		Node    Bench   `cmd:"" hidden:"" help:"A node of bench million."`
 	} `cmd:"" help:"Measure, against a server of its own."`
 	Campaign struct {
-		Crash    Crash    `cmd:"" help:"Kill and freeze servers while clients use them, and check what each was told."`
-		Check    Check    `cmd:"" help:"Check journals of a campaign, of any server."`
-		Overload Overload `cmd:"" help:"Readers that do not read, everybody who comes back at once, hostile frames, connections that are left, and a lack of file descriptors."`
-		Power    Power    `cmd:"" help:"Cut the power under a store, sqlite, postgres, mariadb, redis or kafka as --store says, again and again, and compare what was acknowledged with what is there. For the superuser on Linux."`
+		Crash    Crash    `cmd:"" help:"Kill and freeze servers while clients use them, and check what each client was told."`
+		Check    Check    `cmd:"" help:"Check journals of a campaign, or of clients of any server."`
+		Overload Overload `cmd:"" help:"Overload a server by readers that do not read, clients that all come back at once, hostile frames, connections that are left, and a lack of file descriptors. For Linux."`
+		Power    Power    `cmd:"" help:"Cut the power under a store again and again, and compare what was acknowledged with what is there. --store is sqlite, postgres, mariadb, redis or kafka. For the superuser on Linux."`
 	} `cmd:"" help:"Break things on purpose, and see whether what was promised holds."`
 }
 

@@ -58,7 +58,7 @@ type node struct {
 	lookups uint64 // the kernel knows it
 	opens   int
 
-	// pages are what was written and not synced; what they lie on is the durable content up to base, and zeros beyond.
+	// pages are what was written and not synced. Under them are the durable content up to base, and zeros beyond.
 	pages   map[int64][]byte
 	base    int64
 	content *os.File // durable; nil unless it is open
@@ -320,7 +320,7 @@ func (d *disk) keep(n *node) error {
 	return nil
 }
 
-// lay makes the durable content what it was up to base, with pages upon it, and of this size.
+// lay makes this durable: the content up to base, with pages over it, of this size.
 func (d *disk) lay(n *node, base, size int64, pages map[int64][]byte) error {
 	f, err := d.open(n)
 	if err != nil {

@@ -12,7 +12,7 @@
 //     was called last. A write to a file that was opened with O_SYNC or O_DSYNC is followed by a sync of the file.
 //   - The names in a folder, as they were when fsync of the folder was called last. Syncing a file does not keep its
 //     name: that is stricter than most file systems are, and is all that POSIX promises.
-//   - A folder that is reached: a synced folder in one whose name was never synced is gone with its parent.
+//   - Only what can be reached: a synced folder is gone with a parent whose name was never synced.
 //   - sync_file_range, close, sync(2) and syncfs(2) keep nothing. The last two do not reach a FUSE file system; see [FS.Sync].
 //   - What a program writes through a mapping of a file (mmap) is in the kernel until msync or fsync, and is forgotten.
 //
@@ -42,8 +42,8 @@ type Config struct {
 	// SyncTime is how long a sync takes, as that of a disk does: programs that gather what they sync do so as they
 	// would on one. Default 0: as long as it takes to write to the cache of the system below.
 	SyncTime time.Duration
-	// MaxUnsynced is how many bytes may be unsynced, at least [PageSize]. A write that exceeds it makes the file that it writes to
-	// durable, as an operating system writes back what does not fit into its memory. Default 1 GiB.
+	// MaxUnsynced is how many bytes may be unsynced, at least [PageSize]. A write that exceeds it makes its file durable: an
+	// operating system, too, writes back what does not fit into its memory. Default 1 GiB.
 	MaxUnsynced int64
 	// MaxChanges is how many changes of names may be unsynced, at least 1. The oldest half becomes durable beyond it. Default 100,000.
 	MaxChanges int

@@ -75,7 +75,7 @@ func Mount(path string, c Config) (*FS, error) {
 // Path is where the file system is mounted.
 func (f *FS) Path() string { return f.path }
 
-// watch starts the process that unmounts when this one has ended: then its input does.
+// watch starts a process that unmounts when its input ends, which it does with this process.
 func (f *FS) watch() error {
 	f.guard = exec.Command("/bin/sh", "-c", //nolint:noctx // it outlives whatever ends
 		`cat > /dev/null; umount -f -l "$0" 2> /dev/null; rm -rf "$1"`, f.path, f.backing)
@@ -104,7 +104,7 @@ func (f *FS) mount() error {
 	f.session = &session{RawFileSystem: fuse.NewDefaultRawFileSystem(), disk: f.disk, handles: map[uint64]*handle{}, over: make(chan struct{})}
 	f.server, err = fuse.NewServer(f.session, "/dev/fd/"+strconv.Itoa(fd), &fuse.MountOptions{
 		MaxWrite: most, DisableXAttrs: true, DisableReadDirPlus: true,
-		// Nobody writes but through the kernel: what it has in its cache is right.
+		// All writes go through the kernel, so that its cache is right.
 		ExplicitDataCacheControl: true,
 		// A file system that has gone is no news here.
 		Logger: log.New(io.Discard, "", 0),
@@ -116,8 +116,8 @@ func (f *FS) mount() error {
 	return f.refusePoll()
 }
 
-// refusePoll lets the kernel ask once whether a file is ready, and be told that nobody answers that: it asks no more. Go's runtime asks when it
-// opens a file, and would wait for an answer that it keeps this very process from giving.
+// refusePoll has the kernel ask once whether a file is ready. The answer is that this is not supported, so that the kernel asks no more. Go's runtime
+// asks when it opens a file, and would wait for an answer that it keeps this very process from giving.
 func (f *FS) refusePoll() error {
 	// go-fuse answers for this name.
 	fd, err := syscall.Open(filepath.Join(f.path, ".go-fuse-epoll-hack"), syscall.O_RDONLY|syscall.O_CLOEXEC, 0)
@@ -136,7 +136,7 @@ func (f *FS) unmount() error {
 	if f.server == nil {
 		return nil
 	}
-	// Forced, it ends what is under way; detached, it does not mind who still has files open.
+	// MNT_FORCE ends what is under way; MNT_DETACH unmounts though files are open.
 	err := syscall.Unmount(f.path, syscall.MNT_FORCE|syscall.MNT_DETACH)
 	f.session.end()
 	if err != nil {

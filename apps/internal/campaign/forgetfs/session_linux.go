@@ -10,7 +10,7 @@ import (
 	"github.com/hanwen/go-fuse/v2/fuse"
 )
 
-// known is for how long the kernel may use what it was told: nobody changes it but through the kernel.
+// known is for how long the kernel may use what it was told. All changes go through the kernel.
 const known = 24 * time.Hour
 
 // openFlags let the kernel keep what it has of a file when it is opened, and not ask when it is closed: a close keeps nothing. A program that is started closes
