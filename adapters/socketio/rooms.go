@@ -26,10 +26,13 @@ func newNamespace(name string, n Namespace) *namespace {
 	}
 }
 
-func (n *namespace) add(s *Socket) {
+// add takes a socket in, and calls tell, which tells its client so. An event that is sent to all after the client has
+// heard it waits for the lock, and reaches the client.
+func (n *namespace) add(s *Socket, tell func()) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	n.sockets[s.id] = s
+	tell()
 }
 
 // remove takes a socket out of the namespace and its rooms. The socket itself keeps their names.
@@ -126,7 +129,7 @@ func (b Broadcast) Emit(event string, args ...any) error {
 		return err
 	}
 	for _, s := range b.Sockets() {
-		_ = s.session.send(b.volatile, frames...) // whoever is gone reports itself
+		_ = s.send(b.volatile, frames...) // whoever is gone reports itself
 	}
 	return nil
 }

@@ -190,6 +190,36 @@ func TestManyEventsKeepTheirOrder(t *testing.T) {
 	})
 }
 
+// TestToldIsTrue holds that a client that was told that it is connected hears every event to all from then on, and one
+// that was told that it is disconnected hears none.
+func TestToldIsTrue(t *testing.T) {
+	everyWay(t, func(t *testing.T, tr, how string) {
+		url, server, _ := serve(t, tr, socketio.Config{Namespaces: map[string]socketio.Namespace{"/": {}, "/side": {}}})
+		c := dial(t, url, how)
+		for range 100 {
+			c.Connect("0")
+			_ = server.Of("/").Emit("first")
+			c.Hear(`2["first"]`)
+			ended := make(chan struct{})
+			go func() {
+				defer close(ended)
+				for range 20 {
+					_ = server.Of("/").Emit("again")
+				}
+			}()
+			for c.Next() != `2["again"]` {
+			}
+			server.Of("/").Disconnect()
+			<-ended
+			for c.Next() != "1" {
+			}
+			c.Connect("0/side,")
+			server.Of("/side").Disconnect()
+			c.Hear("1/side,")
+		}
+	})
+}
+
 func TestConfigOfTheEngineIsChecked(t *testing.T) {
 	t.Parallel()
 	_, err := socketio.New(socketio.Config{MaxCalls: -1, Engine: engineio.Config{

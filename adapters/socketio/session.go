@@ -105,7 +105,7 @@ func (s *session) shut(why Reason, code int, reason string) {
 	}
 	s.mu.Unlock()
 	for _, sock := range tell {
-		_ = s.send(false, sock.ns.disconnect) // it fails on a session that has ended
+		_ = sock.last(sock.ns.disconnect) // it fails on a session that has ended
 	}
 	s.conn.Close(code, socket.CloseReason(reason))
 }
@@ -256,10 +256,12 @@ func (s *session) admit(ctx context.Context, sock *Socket) {
 		data = packet.AppendText(append(data, `,"pid":`...), recovery.PID)
 	}
 	// Under the lock, so that nothing that the socket is told can overtake it.
-	_ = s.send(false, frame(packet.Packet{Type: packet.Connect, Namespace: sock.ns.name, Data: append(data, '}')}))
+	tell := func() {
+		_ = s.send(frame(packet.Packet{Type: packet.Connect, Namespace: sock.ns.name, Data: append(data, '}')}))
+	}
 	s.conn.keep()
 	if receiver == nil {
-		sock.ns.add(sock)
+		sock.ns.add(sock, tell)
 		sock.enqueue(0, func(ctx context.Context) {
 			if sock.ns.Connected != nil {
 				sock.ns.Connected(ctx, sock)
@@ -267,6 +269,7 @@ func (s *session) admit(ctx context.Context, sock *Socket) {
 			sock.forget()
 		})
 	} else {
+		tell()
 		sock.forget()
 	}
 	s.mu.Unlock()
@@ -294,7 +297,7 @@ func (s *session) refuse(namespace string, err error) {
 		s.core.cfg.Log.Error("socketio: the data of a ConnectError is no JSON", "error", err)
 		data = []byte(`{"message":"refused"}`)
 	}
-	_ = s.send(false, frame(packet.Packet{Type: packet.ConnectError, Namespace: namespace, Data: data}))
+	_ = s.send(frame(packet.Packet{Type: packet.ConnectError, Namespace: namespace, Data: data}))
 	s.mu.Lock()
 	s.refused++
 	many := int(s.refused) >= s.core.cfg.MaxRefused
@@ -304,19 +307,11 @@ func (s *session) refuse(namespace string, err error) {
 	}
 }
 
-// send queues the frames of one packet.
-func (s *session) send(volatile bool, frames ...*socket.Frame) error {
+// send sends a packet of the session itself.
+func (s *session) send(f *socket.Frame) error {
 	s.out.Lock()
 	defer s.out.Unlock()
-	if volatile && s.conn.Queued() > 0 {
-		return nil
-	}
-	for _, f := range frames {
-		if err := s.conn.Send(f); err != nil {
-			return err
-		}
-	}
-	return nil
+	return s.conn.Send(f)
 }
 
 // Disconnected says that the session is gone.

@@ -47,6 +47,7 @@ type Socket struct {
 	receiver socket.Receiver // of Namespace.Accept
 	next     *Socket         // of the session, under session.mu
 	state    uint8           // under session.mu
+	told     bool            // that it is disconnected; under session.out
 
 	gone bool // under mu
 	mu   sync.Mutex
@@ -177,17 +178,39 @@ func (s *Socket) emit(volatile bool, event string, args []any) error {
 	if err != nil {
 		return err
 	}
-	return s.send(volatile, frames)
+	return s.send(volatile, frames...)
 }
 
-func (s *Socket) send(volatile bool, frames []*socket.Frame) error {
+// send sends the frames of one packet in one piece. A client that was told that it is disconnected hears nothing more.
+func (s *Socket) send(volatile bool, frames ...*socket.Frame) error {
 	s.mu.Lock()
 	gone := s.gone
 	s.mu.Unlock()
 	if gone {
 		return ErrDisconnected
 	}
-	return s.session.send(volatile, frames...)
+	s.session.out.Lock()
+	defer s.session.out.Unlock()
+	if s.told {
+		return ErrDisconnected
+	}
+	if volatile && s.session.conn.Queued() > 0 {
+		return nil
+	}
+	for _, f := range frames {
+		if err := s.session.conn.Send(f); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// last sends the frame after which the client hears nothing more.
+func (s *Socket) last(f *socket.Frame) error {
+	s.session.out.Lock()
+	defer s.session.out.Unlock()
+	s.told = true
+	return s.session.conn.Send(f)
 }
 
 // Call sends an event and waits for the client's ack, whose arguments it returns. It waits until ctx
@@ -226,7 +249,7 @@ func (s *Socket) Call(ctx context.Context, event string, args ...any) (Args, err
 	}()
 	frames, err := encodeEvent(packet.Packet{Type: packet.Event, Namespace: s.ns.name, ID: id, HasID: true}, event, args)
 	if err == nil {
-		err = s.session.send(false, frames...)
+		err = s.send(false, frames...)
 	}
 	if err != nil {
 		return Args{}, err
@@ -277,7 +300,7 @@ func (s *Socket) Disconnect() {
 	joined := s.state == stateJoined
 	if joined {
 		s.state = stateLeft
-		_ = s.session.send(false, s.ns.disconnect) // it fails on a session that has ended
+		_ = s.last(s.ns.disconnect) // it fails on a session that has ended
 	}
 	s.session.mu.Unlock()
 	if joined {
@@ -396,6 +419,9 @@ func (w *wire) Send(f *socket.Frame) error {
 	s := w.session
 	s.out.Lock()
 	defer s.out.Unlock()
+	if w.told {
+		return ErrDisconnected
+	}
 	return s.conn.Send(f)
 }
 
@@ -434,7 +460,7 @@ func (e *Event) Ack(args ...any) error {
 	if err != nil {
 		return err
 	}
-	return e.Socket.send(false, frames)
+	return e.Socket.send(false, frames...)
 }
 
 // Args are the arguments of an event or an ack.
