@@ -22,6 +22,9 @@ type recent struct {
 	keep    int // messages of a room that are made up for
 	timeout time.Duration
 	log     *slog.Logger
+	// tell hears of the last message of a room whose cache was behind and is no more. Whoever has read the room from there meanwhile
+	// lacks messages, and learns it so. Where the outcome of a commit was unknown, nobody has heard of its messages at all.
+	tell func(Message)
 
 	mu      sync.Mutex
 	mending bool // mend runs, or is about to
@@ -33,9 +36,9 @@ type recent struct {
 	wake   chan struct{} // holds one token while behind may be non-empty
 }
 
-func newRecent(cfg Config) *recent {
+func newRecent(cfg Config, tell func(Message)) *recent {
 	return &recent{
-		cache: cfg.Cache, store: cfg.Store, keep: cfg.Recent, timeout: cfg.CacheTimeout, log: cfg.Log,
+		cache: cfg.Cache, store: cfg.Store, keep: cfg.Recent, timeout: cfg.CacheTimeout, log: cfg.Log, tell: tell,
 		behind: map[string]int{}, wake: make(chan struct{}, 1),
 	}
 }
@@ -204,6 +207,9 @@ func (r *recent) catchUp(ctx context.Context, room string, noted int) bool {
 	gone := err != nil && (noAnswer(err) || ctx.Err() != nil)
 	if err != nil && !gone {
 		r.log.Warn("recent messages were not cached", "error", err)
+	}
+	if n := len(messages); n > 0 && err == nil {
+		r.tell(messages[n-1])
 	}
 	r.mu.Lock()
 	defer r.mu.Unlock()

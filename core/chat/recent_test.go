@@ -3,6 +3,7 @@ package chat_test
 import (
 	"context"
 	"fmt"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -193,6 +194,51 @@ func TestAMessageOfUnknownOutcomeReachesTheCache(t *testing.T) {
 			require.NoError(t, err)
 			require.True(t, m.Repeated)
 			last(t, f, cache)
+		})
+	})
+}
+
+// Whoever reads a room on another node while the cache is behind lacks messages, and nobody says anything more: the last one is told again.
+func TestARoomWhoseCacheWasBehindIsToldAgain(t *testing.T) {
+	hears := func(f *fixture) (heard func() []uint64) {
+		var mu sync.Mutex
+		var all []uint64
+		f.OnStored(func(m chat.Message) {
+			mu.Lock()
+			defer mu.Unlock()
+			all = append(all, m.Seq)
+		})
+		return func() []uint64 {
+			time.Sleep(5 * time.Second) // of the bubble
+			mu.Lock()
+			defer mu.Unlock()
+			return slices.Clone(all)
+		}
+	}
+	t.Run("the cache was away", func(t *testing.T) {
+		synctest.Test(t, func(t *testing.T) {
+			cache := &fragile{RecentCache: memory.NewRecentCache(memory.RecentCacheConfig{Messages: 20})}
+			f := open(t, func(c *chat.Config, _ *store) { c.Cache = cache })
+			heard := hears(f)
+			f.send(t, "hall", "x", "")
+			cache.gone.Store(true)
+			f.send(t, "hall", "x", "")
+			f.send(t, "hall", "x", "")
+			assert.Equal(t, []uint64{1, 2, 3}, heard())
+			cache.gone.Store(false)
+			assert.Equal(t, []uint64{1, 2, 3, 3}, heard())
+			f.send(t, "hall", "x", "")
+			assert.Equal(t, []uint64{1, 2, 3, 3, 4}, heard(), "the cache is up to date again")
+		})
+	})
+	t.Run("the answer of the store was lost", func(t *testing.T) {
+		synctest.Test(t, func(t *testing.T) {
+			l := &lost{MessageStore: memory.NewMessages()}
+			f := open(t, func(c *chat.Config, _ *store) { c.Store = l })
+			heard := hears(f)
+			_, err := f.Send(t.Context(), chat.Draft{Room: "hall", Text: "x", Author: ada})
+			require.ErrorIs(t, err, fault.Unavailable)
+			assert.Equal(t, []uint64{1}, heard(), "nobody else would say so")
 		})
 	})
 }

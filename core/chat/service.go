@@ -100,9 +100,10 @@ func New(cfg Config) (*Service, error) {
 	if cfg.Log == nil {
 		cfg.Log = slog.New(slog.DiscardHandler)
 	}
-	s := &Service{cfg: cfg, asks: asks, recent: newRecent(cfg), known: map[string]struct{}{}, loads: map[string]*loads{}}
+	s := &Service{cfg: cfg, asks: asks, known: map[string]struct{}{}, loads: map[string]*loads{}}
+	s.recent = newRecent(cfg, s.tell)
 	s.messages = newCommitter(cfg.MaxBatch, cfg.MaxPending, s.commitMessages)
-	s.messages.after = s.tell
+	s.messages.after = func(stored Stored) { s.tell(stored.Message) }
 	s.joins = newCommitter(cfg.MaxBatch, cfg.MaxPending, s.commitJoins)
 	return s, nil
 }
@@ -114,10 +115,12 @@ func (s *Service) Recent() int { return s.cfg.Recent }
 func (s *Service) MaxPage() int { return s.cfg.MaxPage }
 
 // OnStored makes f hear of every message that [Service.Send] or [Service.Submit] has stored, whoever
-// called it, and of one that was sent again under its ClientID and was stored before: whoever stored
-// it may not have lived to tell. f is called after the sender has the answer, with messages of one
-// room in the order of their sequence, from the goroutine that commits: it must be quick. A hub
-// registers itself. It may be called from many goroutines.
+// called it. f is called after the sender has the answer, with messages of one room in the order of their
+// sequence. f hears some messages again: one that was sent again under its ClientID, since whoever stored
+// it may not have lived to tell; and the last one of a room whose cache was behind, or in which a message
+// was stored without an answer of the store, once the cache has what it lacked. f may be called from two
+// goroutines at a time, and holds up commits: it must be quick. A hub registers itself. OnStored may be
+// called from many goroutines.
 func (s *Service) OnStored(f func(Message)) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -129,10 +132,10 @@ func (s *Service) OnStored(f func(Message)) {
 	s.heard.Store(&all)
 }
 
-func (s *Service) tell(stored Stored) {
+func (s *Service) tell(m Message) {
 	if heard := s.heard.Load(); heard != nil {
 		for _, f := range *heard {
-			f(stored.Message)
+			f(m)
 		}
 	}
 }

@@ -477,6 +477,7 @@ func TestWhoeverSendsIsHeard(t *testing.T) {
 	again := f.send(t, "hall", "one", "c1")
 	require.True(t, again.Repeated)
 	assert.Equal(t, []chat.Message{first.Message, first.Message}, two(), "whoever stored it may not have lived to tell")
+	assert.Equal(t, []chat.Message{first.Message, first.Message}, two(), "nor to tell of what it stored last, which is told once the cache has it")
 
 	answered := make(chan struct{})
 	require.NoError(t, f.Submit(t.Context(), chat.Draft{Room: "hall", Text: "two", Author: ada}, func(s chat.Stored, err error) {

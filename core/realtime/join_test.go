@@ -133,6 +133,23 @@ func TestTheFirstInARoomDoesNotTrustTheCache(t *testing.T) {
 	}
 }
 
+// A cache may be behind for a while. Whoever joins a room that everybody has left does not find it shorter than this node has heard.
+func TestARoomThatWasLeftDoesNotEndBeforeWhatWasHeard(t *testing.T) {
+	b, fanout := newBacking(), memory.NewFanout()
+	here, there := startOn(t, b, fanout.Node(), nil), startOn(t, b, fanout.Node(), nil) // each has a cache of its own
+	ada, bob := here.connect("ada"), there.connect("bob")
+	ada.join("hall")
+	bob.join("hall")
+	for range 3 {
+		bob.say("hall", "x")
+		ada.until("message")
+	}
+	ada.ask("leave_room", map[string]any{"room": "hall"})
+	ada.gone()
+	assert.EqualValues(t, 3, here.connect("carol").join("hall").Seq)
+	assert.EqualValues(t, 3, here.connect("dave").join("hall", 1).Seq)
+}
+
 // What a join takes of memory that must be given back again is bounded: it is the ten messages, mostly.
 func TestAJoinAllocatesLittle(t *testing.T) {
 	for messages, most := range map[int]float64{0: 90, 10: 100} {

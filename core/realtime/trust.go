@@ -10,36 +10,48 @@ import (
 	"github.com/parley-chat/parley/core/chat"
 )
 
-// trust remembers the rooms that this node has read from the store. A process may store a message and die before the cache has it, so
-// a room that is not remembered is read from the store first. All are forgotten when a node may have died, or may not have been heard.
+// trust remembers the rooms that this node has read from the store, and how far each is known to reach. A process may store a message and
+// die before the cache has it, so a room that is not remembered is read from the store first. All are forgotten when a node may have died,
+// or may not have been heard.
 type trust struct {
 	mu    sync.Mutex
 	epoch int
-	rooms map[string]struct{}
+	rooms map[string]uint64
 }
 
 // maxTrusted is how many rooms are remembered. A further one is read from the store each time that somebody is the first in it here.
 const maxTrusted = 1 << 16
 
-// has reports whether the cache may be used for a room, and returns the present epoch.
-func (t *trust) has(room string) (ok bool, epoch int) {
+// has reports whether the cache may be used for a room that it has up to the sequence last, and returns the present epoch.
+func (t *trust) has(room string) (last uint64, ok bool, epoch int) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	_, ok = t.rooms[room]
-	return ok, t.epoch
+	last, ok = t.rooms[room]
+	return last, ok, t.epoch
 }
 
-// add notes that a room was read from the store, unless all were forgotten since the epoch in which the reading began.
-func (t *trust) add(room string, epoch int) {
+// add notes that a room was read from the store up to the sequence last, unless all were forgotten since the epoch in which the reading
+// began.
+func (t *trust) add(room string, epoch int, last uint64) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	if epoch != t.epoch || len(t.rooms) >= maxTrusted {
+	known, again := t.rooms[room]
+	if epoch != t.epoch || !again && len(t.rooms) >= maxTrusted {
 		return
 	}
 	if t.rooms == nil {
-		t.rooms = map[string]struct{}{}
+		t.rooms = map[string]uint64{}
 	}
-	t.rooms[room] = struct{}{}
+	t.rooms[room] = max(known, last)
+}
+
+// reaches notes how far a room that is remembered reaches.
+func (t *trust) reaches(room string, last uint64) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if known, ok := t.rooms[room]; ok {
+		t.rooms[room] = max(known, last)
+	}
 }
 
 // lose forgets all rooms.
@@ -65,7 +77,7 @@ func (r *room) read(ctx context.Context, since *uint64) (page chat.Page, err err
 			reach = chat.Latest
 			defer func() {
 				if err == nil {
-					h.trust.add(r.name, epoch)
+					h.trust.add(r.name, epoch, page.Last)
 				}
 			}()
 		}
@@ -79,10 +91,10 @@ func (r *room) read(ctx context.Context, since *uint64) (page chat.Page, err err
 
 // reach is the sequence that a reader's page must reach, and whether the cache is trusted for it.
 func (r *room) reach() (last uint64, trusted bool, epoch int) {
-	trusted, epoch = r.hub.trust.has(r.name)
+	last, trusted, epoch = r.hub.trust.has(r.name)
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	return r.last, trusted || r.known, epoch
+	return max(last, r.last), trusted || r.known, epoch
 }
 
 // distrust compares all rooms here with the store, in the background: another node may have died, or may not have been heard.
@@ -120,10 +132,10 @@ const verifiedTogether = 500
 func (r *room) verify(ctx context.Context) error {
 	h := r.hub
 	for {
-		_, epoch := h.trust.has(r.name)
+		_, _, epoch := h.trust.has(r.name)
 		page, err := h.cfg.Chat.Newest(ctx, r.name, chat.Latest)
 		if err == nil {
-			h.trust.add(r.name, epoch)
+			h.trust.add(r.name, epoch, page.Last)
 			if n := len(page.Messages); n > 0 {
 				r.enqueue(Signal{Kind: SignalMessage, Room: r.name, Message: page.Messages[n-1]}) // what is missing before it is a hole
 			}
