@@ -194,7 +194,11 @@ func TestBenchMillion(t *testing.T) {
 	if runtime.GOOS != "linux" {
 		t.Skip("it reads what the kernel of Linux says of memory")
 	}
-	type step struct{ Members, Nodes, Bytes, KernelBytes, ClientBytes, Deliveries, Missed, Twice, Gaps int }
+	type step struct {
+		Members, Nodes, Bytes, KernelBytes, ClientBytes, Deliveries, Missed, Twice, Gaps int
+
+		DeliveryMicros float64
+	}
 	grow := func(t *testing.T, args ...string) (steps []step) {
 		t.Helper()
 		printed := execute(t, nil, append([]string{"bench", "million", "--json", "--duration", "100ms", "--messages", "2"}, args...)...).succeeded(t)
@@ -202,7 +206,8 @@ func TestBenchMillion(t *testing.T) {
 		for i := range steps {
 			assert.Positive(t, steps[i].Bytes)
 			assert.Positive(t, steps[i].ClientBytes)
-			steps[i].Bytes, steps[i].KernelBytes, steps[i].ClientBytes = 0, 0, 0
+			assert.Positive(t, steps[i].DeliveryMicros)
+			steps[i].Bytes, steps[i].KernelBytes, steps[i].ClientBytes, steps[i].DeliveryMicros = 0, 0, 0, 0
 		}
 		return steps
 	}

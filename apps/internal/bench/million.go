@@ -67,13 +67,14 @@ func Node(ctx context.Context, s config.Settings, in io.Reader, stdout io.Writer
 type step struct {
 	Members int     `json:"members"`
 	Nodes   int     `json:"nodes"`
-	Memory  int     `json:"bytes"`         // resident bytes of all nodes a member
-	Kernel  int     `json:"kernelBytes"`   // bytes of the kernel a member, both ends of the connection
-	Clients int     `json:"clientBytes"`   // resident bytes of all client processes a member
-	Connect float64 `json:"connectMicros"` // processor time of the nodes to connect and join, of those who came since the last step
-	Idle    float64 `json:"idlePercent"`   // of a core, all nodes, pings included
-	P50     float64 `json:"medianMs"`      // from sending to reading, the worst process
-	Last    float64 `json:"lastMs"`        // until everybody had a message
+	Memory  int     `json:"bytes"`          // resident bytes of all nodes a member
+	Kernel  int     `json:"kernelBytes"`    // bytes of the kernel a member, both ends of the connection
+	Clients int     `json:"clientBytes"`    // resident bytes of all client processes a member
+	Connect float64 `json:"connectMicros"`  // processor time of the nodes to connect and join, of those who came since the last step
+	Idle    float64 `json:"idlePercent"`    // of a core, all nodes, pings included
+	Each    float64 `json:"deliveryMicros"` // processor time of the nodes a delivery, sending and fan-out included
+	P50     float64 `json:"medianMs"`       // from sending to reading, the worst process
+	Last    float64 `json:"lastMs"`         // until everybody had a message
 	Reached int     `json:"deliveries"`
 	Missed  int     `json:"missed"`
 	Twice   int     `json:"twice"`
@@ -132,8 +133,8 @@ func Million(ctx context.Context, s config.Settings, m config.Million, stdout io
 }
 
 func (st step) String() string {
-	return fmt.Sprintf("%9d members on %d nodes: %d resident bytes each, %d of the kernel, %d of the clients; connect and join %.0f µs; idle %.1f %% of a core; a message reaches everybody in %.0f ms (median %.0f); %d missed, %d twice, %d out of order",
-		st.Members, st.Nodes, st.Memory, st.Kernel, st.Clients, st.Connect, st.Idle, st.Last, st.P50, st.Missed, st.Twice, st.Gaps)
+	return fmt.Sprintf("%9d members on %d nodes: %d resident bytes each, %d of the kernel, %d of the clients; connect and join %.0f µs; idle %.1f %% of a core; a delivery %.2f µs; a message reaches everybody in %.0f ms (median %.0f); %d missed, %d twice, %d out of order",
+		st.Members, st.Nodes, st.Memory, st.Kernel, st.Clients, st.Connect, st.Idle, st.Each, st.Last, st.P50, st.Missed, st.Twice, st.Gaps)
 }
 
 // growth is a system that grows.
@@ -245,6 +246,10 @@ func (g *growth) message(st *step) error {
 			return err
 		}
 	}
+	before, err := sum(g.nodes, (*child).micros)
+	if err != nil {
+		return err
+	}
 	var mu sync.Mutex
 	var errs []error
 	var wg sync.WaitGroup
@@ -262,7 +267,9 @@ func (g *growth) message(st *step) error {
 	}
 	wg.Wait()
 	st.Missed = g.members*g.Messages - st.Reached
-	return errors.Join(errs...)
+	after, err := sum(g.nodes, (*child).micros)
+	st.Each = perUnit(time.Duration(after-before)*time.Microsecond, st.Reached)
+	return errors.Join(append(errs, err)...)
 }
 
 // accounts stores n users with a session each, and returns an access token for each. No password is hashed.
