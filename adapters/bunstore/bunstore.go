@@ -20,7 +20,9 @@
 //     queue included. Sequences have no gaps, because a room's counter is locked until the
 //     commit, the rooms of a batch in one order. Events have their place in the order of
 //     commits, because only one transaction at a time is between putting events and its end:
-//     no event appears before one that Pending has returned.
+//     no event appears before one that Pending has returned. On servers it holds the row 'outbox' of parley_locks. On
+//     PostgreSQL it also holds the advisory lock that is all that programs of before migration 0008 take, so that the order holds
+//     among both while they run side by side. Servers of its protocol that have no advisory locks, or take them for nothing, need none.
 //   - A transaction that a server gave up for another one's sake (a deadlock, a
 //     serialization failure) begins again, at most ten times, after short random pauses.
 //   - When a server says that it takes no writes, or ends a connection, all connections to it are closed. What it
@@ -42,6 +44,8 @@
 // of MySQL servers that all write, numbers do not ascend in the order of commits: give the
 // programs one of them. On a MySQL handle that [New] was given, COMMIT and ROLLBACK are the
 // driver's, which wait for a server that does not answer for as long as the handle's time-outs allow.
+// CockroachDB and YugabyteDB, which speak PostgreSQL's protocol, have not been tested. Events keep their order there only where
+// transactions are READ COMMITTED and a sequence hands out its numbers one at a time: YugabyteDB needs ysql_sequence_cache_minval=1.
 //
 // Besides: text that is not valid UTF-8 or has a NUL
 // character, and text above a column's bound, is refused with kind Invalid, because not
@@ -72,7 +76,7 @@
 //	mail_jobs     position | id unique, job_key unique, kind, recipient, recipient_name, data, state,
 //	              attempts, claims, run_at, leased_until, last_error, created_at, updated_at
 //	migrations, migration_locks: what bun/migrate keeps
-//	locks         name; on MySQL only: a row to lock where others have better means
+//	locks         name; on servers only: a row to lock while events are put
 //	heartbeat     id: 1 | beats: how often Ping wrote
 //
 // The bar ends the primary key. Bounds and states are held by CHECK constraints. Text has the

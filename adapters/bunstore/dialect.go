@@ -3,6 +3,7 @@ package bunstore
 import (
 	"context"
 	"database/sql"
+	"errors"
 	"fmt"
 	"strings"
 	"time"
@@ -25,6 +26,8 @@ type dialect struct {
 	translate func(statement string) string
 	// moreTables are statements of the first migration that only this engine needs.
 	moreTables []string
+	// lockRows are the statements that make the row that lockOutbox locks, where the first migration does not.
+	lockRows []string
 	// messageKey are the statements that add the foreign key of messages.
 	messageKey []string
 	// doneBefore recognises the error of a statement that cannot say IF NOT EXISTS.
@@ -37,6 +40,8 @@ type dialect struct {
 	beginMigration func(ctx context.Context, one *sql.DB) error
 	// commitMigration and undoMigration end it.
 	commitMigration, undoMigration string
+	// migrateAgain recognises the error of a migration that was undone for the sake of another one at the same time.
+	migrateAgain func(err error) bool
 
 	// placeholders makes the question marks of a text the engine's.
 	placeholders func(text string) string
@@ -105,6 +110,36 @@ const beatOnConflict = "INSERT INTO parley_heartbeat AS h (id, beats) VALUES (1,
 func questionMarks(n, k int) string {
 	group := "(" + strings.TrimSuffix(strings.Repeat("?,", k), ",") + ")"
 	return strings.TrimSuffix(strings.Repeat(group+",", n), ",")
+}
+
+// outboxRow locks the row that keeps those apart who put events.
+const outboxRow = "FROM parley_locks WHERE name = 'outbox' FOR UPDATE"
+
+// lockRow runs a select that locks one row until the transaction ends. A row that is not there is made first: nobody would wait
+// for one that is missing.
+func lockRow(ctx context.Context, tx bun.Tx, lock, add string) error {
+	for attempt := 0; ; attempt++ {
+		found, err := anyRow(ctx, tx, lock)
+		if err != nil || found {
+			return err
+		}
+		if attempt > 0 {
+			return errors.New("bunstore: the row of parley_locks that orders the outbox cannot be made")
+		}
+		if _, err := tx.ExecContext(ctx, add); err != nil {
+			return err
+		}
+	}
+}
+
+// anyRow reports whether a query finds a row.
+func anyRow(ctx context.Context, tx bun.Tx, query string) (found bool, err error) {
+	rows, err := tx.QueryContext(ctx, query)
+	if err != nil {
+		return false, err
+	}
+	defer func() { err = errors.Join(err, rows.Close()) }()
+	return rows.Next(), rows.Err()
 }
 
 // never recognises no error.

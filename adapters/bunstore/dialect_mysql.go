@@ -66,7 +66,7 @@ func mysqlDialect() *dialect {
 		},
 		moreTables: []string{
 			"CREATE TABLE IF NOT EXISTS parley_locks (name varchar(16) NOT NULL PRIMARY KEY) ENGINE=InnoDB",
-			"INSERT INTO parley_locks (name) VALUES ('outbox') ON DUPLICATE KEY UPDATE name = name",
+			mysqlNewRow,
 		},
 		messageKey: []string{"ALTER TABLE parley_messages ADD " + messageKey},
 		doneBefore: func(err error) bool {
@@ -92,6 +92,7 @@ func mysqlDialect() *dialect {
 		},
 		commitMigration: "DO RELEASE_LOCK(" + mysqlMigrationLock + ")",
 		undoMigration:   "DO RELEASE_LOCK(" + mysqlMigrationLock + ")",
+		migrateAgain:    never,
 		placeholders:    asIs,
 		together:        4,
 		leaveMembers:    " ON DUPLICATE KEY UPDATE room = room",
@@ -113,8 +114,7 @@ func mysqlDialect() *dialect {
 		lockForWrite: nothing,
 		// Numbers are handed out before the commit, in any order.
 		lockOutbox: func(ctx context.Context, tx bun.Tx) error {
-			_, err := tx.ExecContext(ctx, "SELECT name FROM parley_locks WHERE name = 'outbox' FOR UPDATE")
-			return err
+			return lockRow(ctx, tx, "SELECT name "+outboxRow, mysqlNewRow)
 		},
 		beat:      "INSERT INTO parley_heartbeat (id, beats) VALUES (1, 1) ON DUPLICATE KEY UPDATE beats = beats + 1",
 		kind:      mysqlKind,
@@ -142,6 +142,8 @@ func mysqlDialect() *dialect {
 		},
 	}
 }
+
+const mysqlNewRow = "INSERT INTO parley_locks (name) VALUES ('outbox') ON DUPLICATE KEY UPDATE name = name"
 
 // mysqlMigrationLock names a lock of the session. Names are the whole server's and have at
 // most 64 characters, as have names of databases.

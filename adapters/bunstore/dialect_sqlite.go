@@ -47,6 +47,7 @@ func sqliteDialect() *dialect {
 		beginMigration:   begin("BEGIN IMMEDIATE"),
 		commitMigration:  "COMMIT",
 		undoMigration:    "ROLLBACK",
+		migrateAgain:     never,
 		placeholders:     asIs,
 		together:         1,
 		leaveMembers:     " ON CONFLICT DO NOTHING",

@@ -22,7 +22,8 @@ const (
 
 // Migrate brings the schema up to this program's version. Nothing happens when it is.
 // Of several processes that start at once, one migrates and the others wait, on SQLite for
-// at most the busy timeout. On SQLite and PostgreSQL all pending migrations are one
+// at most the busy timeout. On PostgreSQL they wait for the row of bun/migrate's lock table, which one transaction adds and
+// removes, and for an advisory lock, which older programs take as well; on MySQL for a lock of the session. On SQLite and PostgreSQL all pending migrations are one
 // transaction: a crash leaves the schema as it was. On MySQL, where every statement commits
 // by itself, it leaves some statements done, and the next call repeats them without harm.
 // A user who may not change the schema can call it as long as there is nothing to do, and gets
@@ -41,27 +42,35 @@ func (s *Store) Migrate(ctx context.Context) error {
 }
 
 func (s *Store) migrate(ctx context.Context, steps []step) error {
+	err := s.migrateOnce(ctx, steps)
+	for n := 1; n < attempts && err != nil && !errors.Is(err, ErrMigrating) && s.db.dialect.migrateAgain(err) && pause(ctx, n); n++ {
+		err = s.migrateOnce(ctx, steps)
+	}
+	return err
+}
+
+func (s *Store) migrateOnce(ctx context.Context, steps []step) error {
 	return s.inMigration(ctx, "migrate", steps, func(ctx context.Context, m *migrate.Migrator) error {
 		if err := m.Init(ctx); err != nil {
 			return err
+		}
+		// Where a crash would leave the lock of bun/migrate behind, the one that inMigration took is enough. Elsewhere its
+		// row is a lock until the transaction ends: others wait for it, and then find what this one did.
+		locked := s.db.dialect.transactionalDDL
+		if locked {
+			if err := m.Lock(ctx); err != nil {
+				if s.db.dialect.kind(err) == fault.Conflict {
+					return ErrMigrating.Because(err)
+				}
+				return err
+			}
 		}
 		if newer, err := m.MissingMigrations(ctx); err != nil {
 			return err
 		} else if len(newer) > 0 {
 			return schemaNew(newer)
 		}
-		if !s.db.dialect.transactionalDDL {
-			// A crash would leave the lock of bun/migrate behind. The one that inMigration took is enough.
-			_, err := m.Migrate(ctx)
-			return err
-		}
-		if err := m.Lock(ctx); err != nil {
-			if s.db.dialect.kind(err) == fault.Conflict {
-				return ErrMigrating.Because(err)
-			}
-			return err
-		}
-		if _, err := m.Migrate(ctx); err != nil {
+		if _, err := m.Migrate(ctx); err != nil || !locked {
 			return err
 		}
 		return m.Unlock(ctx)
@@ -204,6 +213,7 @@ func steps(d *dialect) []step {
 		{"0005", "when a mail was first put off", []string{"ALTER TABLE parley_mail_jobs ADD COLUMN deferred_since bigint"}},
 		{"0006", "events that can never be published", []string{asideTable}},
 		{"0007", "a row that readiness writes to", []string{heartbeatTable}},
+		{"0008", "a row that orders the outbox", d.lockRows},
 	}
 }
 
