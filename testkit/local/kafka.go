@@ -1,6 +1,8 @@
 package local
 
 import (
+	"cmp"
+	"context"
 	"crypto/ecdsa"
 	"crypto/elliptic"
 	"crypto/rand"
@@ -28,6 +30,10 @@ type KafkaOptions struct {
 	Advertise func(listen string) string
 	// TLS adds a second address, with TLS. It is not behind Advertise. Default: none.
 	TLS bool
+	// Data is a new folder for what it keeps. Default: one in the server's own.
+	Data string
+	// Settings are further ones of the broker, by name. They win over those of [Kafka]. Default: none.
+	Settings map[string]string
 }
 
 // KafkaServer is a broker. It is a cluster of its own, with SASL PLAIN and SCRAM, and never
@@ -65,9 +71,9 @@ func (k *KafkaServer) url(user string) string {
 	return "kafka://" + user + ":" + k.Password + "@" + k.Address + "?sasl=plain"
 }
 
-// Kafka makes a broker with a folder of its own, which it formats, from the jars in a folder that .ci/kafka-jars has filled.
-// Where there is no java, the error is ErrMissing.
-func Kafka(folder string, o KafkaOptions) (k *KafkaServer, err error) {
+// Kafka makes a broker with a folder of its own, which it formats before ctx ends, from the jars in a folder that .ci/kafka-jars
+// has filled. Where there is no java, the error is ErrMissing.
+func Kafka(ctx context.Context, folder string, o KafkaOptions) (k *KafkaServer, err error) {
 	folder, err = filepath.Abs(folder)
 	if err != nil {
 		return nil, err
@@ -108,6 +114,7 @@ func Kafka(folder string, o KafkaOptions) (k *KafkaServer, err error) {
 		k.Address = o.Advertise(k.listen)
 	}
 	settings := k.settings(controller)
+	settings["log.dirs"] = cmp.Or(o.Data, k.File("data"))
 	if o.TLS {
 		more, err := k.withTLS()
 		if err != nil {
@@ -117,6 +124,7 @@ func Kafka(folder string, o KafkaOptions) (k *KafkaServer, err error) {
 			settings[name] += value
 		}
 	}
+	maps.Copy(settings, o.Settings)
 	var text strings.Builder
 	for _, name := range slices.Sorted(maps.Keys(settings)) {
 		fmt.Fprintf(&text, "%s=%s\n", name, settings[name])
@@ -130,7 +138,10 @@ func Kafka(folder string, o KafkaOptions) (k *KafkaServer, err error) {
 	for _, mechanism := range []string{"SCRAM-SHA-256", "SCRAM-SHA-512"} {
 		format = append(format, "--add-scram", fmt.Sprintf("%s=[name=%s,password=%s]", mechanism, k.User, k.Password))
 	}
-	if out, err := exec.Command(java, format...).CombinedOutput(); err != nil {
+	cmd := exec.CommandContext(ctx, java, format...)
+	bare(cmd)
+	apart(cmd)
+	if out, err := cmd.CombinedOutput(); err != nil {
 		return nil, fmt.Errorf("format: %w: %s", err, out)
 	}
 	return k, nil
@@ -158,7 +169,6 @@ func (k *KafkaServer) settings(controller int) map[string]string {
 		"authorizer.class.name":                            "org.apache.kafka.metadata.authorizer.StandardAuthorizer",
 		"super.users":                                      fmt.Sprintf("User:%s;User:%s;User:ANONYMOUS", k.User, between), // the controller's listener knows no users
 		"allow.everyone.if.no.acl.found":                   "false",
-		"log.dirs":                                         k.File("data"),
 		"auto.create.topics.enable":                        "false",
 		"num.network.threads":                              "2",
 		"num.io.threads":                                   "2",

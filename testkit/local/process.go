@@ -4,11 +4,14 @@
 package local
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"io"
+	"math/rand/v2"
 	"net"
+	"net/http"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -26,15 +29,18 @@ var ErrMissing = errors.New("not installed")
 type Config struct {
 	// Name is for failures and for the folder's name.
 	Name string
-	// Command returns what serves until it is killed. It is called at each start. Output goes to the log.
+	// Command returns what serves until it is killed. It is called at each start. Output goes to the log. Without an environment
+	// it gets the search path and the folder for temporary files, and nothing else of this process's. Without a folder it runs
+	// in that one.
 	Command func() (*exec.Cmd, error)
 	// Ready returns nil once the server serves. It is asked again and again until then.
 	Ready func(ctx context.Context) error
-	// Patience bounds the time from start until ready.
+	// Patience bounds the time from start until ready. A start that failed in passing begins no more after it. Default: 30 s.
 	Patience time.Duration
 	// Forks says that the server's children serve too.
 	Forks bool
-	// Passing, if set, reports whether a failure to start passes by itself.
+	// Passing, if set, reports whether a failure to start passes, so that the server is started again. The error has the
+	// [Process.Tail]. It may mend what the failure is about.
 	Passing func(err error) bool
 }
 
@@ -46,6 +52,7 @@ type Process struct {
 
 	process *os.Process
 	exited  chan struct{} // closed when process has ended
+	from    int64         // where the log of this start begins
 	frozen  []int
 }
 
@@ -82,22 +89,34 @@ func (p *Process) Log() ([]byte, error) { return os.ReadFile(p.File("log")) }
 // File is a path in the server's folder.
 func (p *Process) File(name string) string { return filepath.Join(p.folder, name) }
 
-// Start starts the server and waits until it serves. One that was killed starts on the same address and with what it had
-// stored.
-func (p *Process) Start() error {
-	err := p.startOnce()
-	for late := time.Now().Add(10 * time.Second); err != nil && p.Passing != nil && p.Passing(err) && time.Now().Before(late); {
-		time.Sleep(50 * time.Millisecond) // nothing tells when it has passed
-		err = p.startOnce()
+// Tail is the end of what the server has written to its output since it was last started: 8,000 bytes at most.
+func (p *Process) Tail() string {
+	const most = 8000
+	log, _ := p.Log() // without it, there is nothing to show
+	text := strings.TrimSpace(string(log[min(p.from, int64(len(log))):]))
+	if len(text) > most {
+		text = "…" + text[len(text)-most:]
 	}
-	return err
+	return text
 }
 
-func (p *Process) startOnce() error {
-	if err := p.Launch(); err != nil {
-		return err
+// Start starts the server and waits until it serves, or until ctx ends. One that was killed starts on the same address and
+// with what it had stored.
+func (p *Process) Start(ctx context.Context) error {
+	for late := time.Now().Add(p.Patience); ; {
+		err := p.Launch()
+		if err == nil {
+			err = p.Await(ctx)
+		}
+		if err == nil || p.Passing == nil || ctx.Err() != nil || !time.Now().Before(late) || !p.Passing(err) {
+			return err
+		}
+		select {
+		case <-time.After(50 * time.Millisecond): // nothing tells when it has passed
+		case <-ctx.Done():
+			return errors.Join(err, ctx.Err())
+		}
 	}
-	return p.Await(context.Background())
 }
 
 // Launch starts the server and does not wait.
@@ -107,17 +126,22 @@ func (p *Process) Launch() error {
 		return err
 	}
 	defer func() { _ = log.Close() }() // the child has its own
+	before, err := log.Stat()
+	if err != nil {
+		return err
+	}
 	cmd, err := p.Command()
 	if err != nil {
 		return err
 	}
 	cmd.Stdout, cmd.Stderr = log, log
+	bare(cmd)
 	apart(cmd)
 	if err := cmd.Start(); err != nil {
 		return err
 	}
 	exited := make(chan struct{})
-	p.process, p.exited = cmd.Process, exited
+	p.process, p.exited, p.from = cmd.Process, exited, before.Size()
 	go p.wait(cmd, exited)
 	if err := os.WriteFile(p.File("process"), []byte(strconv.Itoa(cmd.Process.Pid)), 0o600); err != nil {
 		return errors.Join(err, cmd.Process.Kill())
@@ -140,8 +164,7 @@ func (p *Process) Await(ctx context.Context) error {
 		select {
 		case <-tick.C:
 		case <-p.exited:
-			out, _ := p.Log()
-			return fmt.Errorf("it ended: %s", out)
+			return fmt.Errorf("it ended: %s", p.Tail())
 		case <-within.Done():
 			if ctx.Err() != nil {
 				return ctx.Err()
@@ -160,21 +183,48 @@ func (*Process) wait(cmd *exec.Cmd, exited chan<- struct{}) {
 // Exited is closed when the server has ended. It is another channel after each start.
 func (p *Process) Exited() <-chan struct{} { return p.exited }
 
-// Close ends the server and removes its files.
+// closePatience bounds how long Close waits for the end of the server.
+const closePatience = 30 * time.Second
+
+// Close ends the server and removes its files. A server that has not ended after 30 seconds, since it waits for its disk, is
+// an error.
 func (p *Process) Close() error {
-	var err error
-	if p.process != nil {
-		err = p.Kill()
-	}
-	return errors.Join(err, os.RemoveAll(p.folder)) // the watcher removes what is left
+	ctx, cancel := context.WithTimeout(context.Background(), closePatience)
+	defer cancel()
+	return errors.Join(p.SendKill(), p.AwaitExit(ctx), os.RemoveAll(p.folder)) // the watcher removes what is left
 }
 
-// Kill ends the server at once, as a crash does: nothing is written any more. Killing it twice is harmless.
+// Kill ends the server at once, as a crash does: nothing is written any more. It returns when the server has ended. Killing it
+// twice is harmless, and so is killing one that was never started.
 func (p *Process) Kill() error {
+	return errors.Join(p.SendKill(), p.AwaitExit(context.Background()))
+}
+
+// AwaitExit waits until the server has ended, or until ctx ends, which is an error. One that was never started has ended.
+func (p *Process) AwaitExit(ctx context.Context) error {
+	if p.process == nil {
+		return nil
+	}
+	select {
+	case <-p.exited:
+	case <-ctx.Done():
+		return fmt.Errorf("%s does not end: %w", p.Name, ctx.Err())
+	}
+	if err := os.Remove(p.File("process")); !errors.Is(err, os.ErrNotExist) {
+		return p.failure("forget", err)
+	}
+	return nil
+}
+
+// SendKill is [Process.Kill] without the wait for the end: a server that waits for its disk ends when that is back.
+func (p *Process) SendKill() error {
+	if p.process == nil {
+		return nil
+	}
 	pids := []int{p.process.Pid}
 	var failed []error
 	if p.Forks { // stopped first, so that it starts no processes while those it has are looked for
-		children, err := p.stop()
+		children, err := p.stop(stopped + waiting)
 		failed = append(failed, err)
 		pids = append(pids, children...)
 	}
@@ -187,10 +237,6 @@ func (p *Process) Kill() error {
 		failed = append(failed, kill(pid))
 	}
 	p.frozen = nil
-	<-p.exited
-	if err := os.Remove(p.File("process")); !errors.Is(err, os.ErrNotExist) {
-		failed = append(failed, err)
-	}
 	return p.failure("kill", errors.Join(failed...))
 }
 
@@ -203,7 +249,7 @@ func (p *Process) failure(what string, err error) error {
 
 // Freeze stops the server where it is: connections stay open, and nothing answers. [Process.Thaw] lets it go on.
 func (p *Process) Freeze() error {
-	children, err := p.stop()
+	children, err := p.stop(stopped)
 	p.frozen = append([]int{p.process.Pid}, children...)
 	return p.failure("stop", err)
 }
@@ -218,14 +264,20 @@ func (p *Process) Thaw() error {
 	return p.failure("continue", errors.Join(failed...))
 }
 
-// stop stops the server, and its children if it forks, and returns those.
-func (p *Process) stop() ([]int, error) {
+// States of a thread (proc_pid_stat(5)).
+const (
+	stopped = "TtZX" // or ended
+	waiting = "D"    // for its disk, say: with a signal pending it does nothing of its own afterwards, but may finish what it waits in
+)
+
+// stop stops the server, and its children if it forks, and returns those, when every thread of them is in one of these states.
+func (p *Process) stop(states string) ([]int, error) {
 	select {
 	case <-p.exited:
 		return nil, nil
 	default:
 	}
-	if err := suspend(p.process.Pid); err != nil {
+	if err := suspend(p.process.Pid, states); err != nil {
 		return nil, err
 	}
 	if !p.Forks {
@@ -242,20 +294,20 @@ func (p *Process) stop() ([]int, error) {
 		if err != nil || len(fields) < 2 || fields[1] != strconv.Itoa(p.process.Pid) {
 			continue
 		}
-		if err := suspend(pid); err == nil {
+		if err := suspend(pid, states); err == nil {
 			children = append(children, pid)
 		}
 	}
 	return children, nil
 }
 
-// suspend stops a process, and returns when every thread of it has stopped: on a busy machine one
+// suspend stops a process, and returns when every thread of it is in one of these states: on a busy machine one
 // may go on for a while after the signal was sent, and still answer. A process that has ended is no error.
-func suspend(pid int) error {
+func suspend(pid int, states string) error {
 	if err := pause(pid); err != nil {
 		return err
 	}
-	for deadline := time.Now().Add(10 * time.Second); running(pid); {
+	for deadline := time.Now().Add(10 * time.Second); running(pid, states); {
 		if time.Now().After(deadline) {
 			return fmt.Errorf("process %d does not stop", pid)
 		}
@@ -264,11 +316,11 @@ func suspend(pid int) error {
 	return nil
 }
 
-// running reports whether a thread of a process has not stopped yet.
-func running(pid int) bool {
+// running reports whether a thread of a process is in none of these states.
+func running(pid int, states string) bool {
 	threads, _ := filepath.Glob(fmt.Sprintf("/proc/%d/task/*/stat", pid)) // the pattern is right
 	for _, file := range threads {
-		if fields := stat(file); len(fields) > 0 && !strings.Contains("TtZX", fields[0]) {
+		if fields := stat(file); len(fields) > 0 && !strings.Contains(states, fields[0]) {
 			return true
 		}
 	}
@@ -316,27 +368,39 @@ var watched struct {
 // Nobody is an unprivileged user: database servers refuse to run as the superuser.
 const Nobody = 65534
 
-// Unprivileged makes cmd run as nobody if this process is the superuser's, with no environment
-// of its own and in a process group of its own, so that Ctrl-C reaches the caller only.
+// Unprivileged makes cmd run as nobody if this process is the superuser's, with the environment of [Config].Command
+// and in a process group of its own, so that Ctrl-C reaches the caller only.
 func Unprivileged(cmd *exec.Cmd) {
 	bare(cmd)
 	apart(cmd)
 	demote(cmd)
 }
 
-// bare leaves cmd nothing of this process's environment.
+// bare gives cmd the environment and the folder of [Config].Command, unless it has one.
 func bare(cmd *exec.Cmd) {
-	cmd.Dir = os.TempDir()
-	cmd.Env = []string{"PATH=" + os.Getenv("PATH"), "LC_ALL=C"}
+	if cmd.Env == nil {
+		cmd.Env = []string{"PATH=" + os.Getenv("PATH"), "LC_ALL=C", "HOME=/", "TMPDIR=" + os.TempDir()}
+	}
+	cmd.Dir = cmp.Or(cmd.Dir, os.TempDir())
 }
 
-// FreePort returns a port of the loopback interface on which nobody listens.
+// FreePort returns a port of the loopback interface on which nobody listens. It is from 10,000 to 29,999, below those that
+// outgoing connections get, so that it stays free while a server that was killed is away.
 func FreePort() (int, error) {
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		return 0, err
+	for range 100 {
+		port := 10_000 + rand.IntN(20_000)
+		l, err := net.Listen("tcp", net.JoinHostPort("127.0.0.1", strconv.Itoa(port)))
+		if err == nil {
+			return port, l.Close()
+		}
 	}
-	return l.Addr().(*net.TCPAddr).Port, l.Close()
+	return 0, errors.New("no port is free")
+}
+
+// FreeAddress is [FreePort] as host:port.
+func FreeAddress() (string, error) {
+	port, err := FreePort()
+	return net.JoinHostPort("127.0.0.1", strconv.Itoa(port)), err
 }
 
 // Listening returns what is ready when somebody listens on address.
@@ -348,6 +412,28 @@ func Listening(address string) func(context.Context) error {
 			return err
 		}
 		return conn.Close()
+	}
+}
+
+// Answering returns what is ready when a GET of url is answered with 200 OK, within 5 seconds each time. It keeps no connection,
+// so that a server that was just killed is not taken for the new one.
+func Answering(url string) func(context.Context) error {
+	client := &http.Client{Transport: &http.Transport{DisableKeepAlives: true}, Timeout: 5 * time.Second}
+	return func(ctx context.Context) error {
+		r, err := http.NewRequestWithContext(ctx, http.MethodGet, url, nil)
+		if err != nil {
+			return err
+		}
+		answer, err := client.Do(r)
+		if err != nil {
+			return err
+		}
+		defer func() { _ = answer.Body.Close() }() // nothing more is wanted of it
+		if answer.StatusCode != http.StatusOK {
+			text, _ := io.ReadAll(io.LimitReader(answer.Body, 300)) // the status says enough
+			return fmt.Errorf("%s is answered with %s: %s", url, answer.Status, text)
+		}
+		return nil
 	}
 }
 

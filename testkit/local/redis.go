@@ -2,6 +2,7 @@ package local
 
 import (
 	"bufio"
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -21,7 +22,9 @@ type RedisOptions struct {
 	AppendOnly bool
 	// ReplicaOf makes it a replica of the server with this host:port.
 	ReplicaOf string
-	// Args are further arguments of redis-server, as "--maxmemory", "10mb".
+	// Data is a new folder for what it keeps. Default: the server's own.
+	Data string
+	// Args are further arguments of redis-server, as "--maxmemory", "10mb". They win over those of [Redis].
 	Args []string
 
 	// SentinelOf makes it the Sentinel of the server with this host:port, which it calls "primary".
@@ -60,6 +63,11 @@ func Redis(o RedisOptions) (*RedisServer, error) {
 	if err != nil {
 		return nil, errors.Join(err, process.Close())
 	}
+	if o.Data != "" {
+		if err := os.Mkdir(o.Data, 0o700); err != nil {
+			return nil, errors.Join(err, process.Close())
+		}
+	}
 	s.Addr = net.JoinHostPort("127.0.0.1", strconv.Itoa(port))
 	s.URL = "redis://" + s.Addr
 	if o.Cluster {
@@ -75,8 +83,8 @@ func redisPort() (int, error) {
 		if err != nil {
 			return 0, err
 		}
-		if port > 55_000 {
-			port -= 20_000 // the bus port must not be above 65,535
+		if port >= 20_000 {
+			port -= 10_000 // the bus port, too, is to stay free
 		}
 		free := true
 		for _, p := range []int{port, port + 10_000} {
@@ -117,7 +125,7 @@ func (s *RedisServer) serve() (*exec.Cmd, error) {
 		return nil, err
 	}
 	yes := map[bool]string{true: "yes", false: "no"}
-	args := []string{"--bind", "127.0.0.1", "--port", port, "--dir", s.Folder(), "--daemonize", "no"}
+	args := []string{"--bind", "127.0.0.1", "--port", port, "--dir", cmp.Or(s.options.Data, s.Folder()), "--daemonize", "no"}
 	if s.options.SentinelOf != "" {
 		if args, err = s.watching(args); err != nil {
 			return nil, err

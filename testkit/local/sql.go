@@ -1,6 +1,7 @@
 package local
 
 import (
+	"cmp"
 	"context"
 	"database/sql"
 	"errors"
@@ -26,15 +27,24 @@ type SQLServer struct {
 	URL string
 }
 
+// SQLOptions is how [Postgres] and [MySQL] make a server.
+type SQLOptions struct {
+	// Data is a new folder for what it keeps. Default: one in the server's own.
+	Data string
+	// Args are further arguments of the server. They win over those of this package, with which a commit survives the end of the
+	// server, and need not survive the loss of power. Default: none.
+	Args []string
+}
+
 // sqlEngine is how one kind of server is set up and run.
 type sqlEngine struct {
 	name string
 	// find returns the folder of the programs, or what is missing.
 	find func() (string, error)
-	// create makes an empty cluster below files.
-	create func(programs, files string) []*exec.Cmd
+	// create makes an empty database in data, and what else it needs in files. None of it has to survive the loss of power.
+	create func(ctx context.Context, programs, files, data string) []*exec.Cmd
 	// serve is the command that serves it until it is killed.
-	serve func(programs, files string, port int) *exec.Cmd
+	serve func(programs, files, data string, port int) *exec.Cmd
 	// url names the database of the user parley, whose password is secret.
 	url  func(port int) string
 	open func(url string) (*sql.DB, error)
@@ -47,21 +57,21 @@ var postgresEngine = sqlEngine{
 	find: func() (string, error) {
 		return ProgramsIn("initdb", "postgres", "/usr/lib/postgresql/*/bin", "/usr/pgsql-*/bin", "/usr/local/pgsql/bin")
 	},
-	create: func(programs, files string) []*exec.Cmd {
+	create: func(ctx context.Context, programs, files, data string) []*exec.Cmd {
 		password := filepath.Join(files, "password")
 		initdb := []string{
 			// Without ICU the second attempt succeeds.
 			"-c", `"$@" --locale=C.UTF-8 --locale-provider=icu --icu-locale=en-US || "$@" --locale=C.UTF-8`,
-			"sh", filepath.Join(programs, "initdb"), "--pgdata=" + filepath.Join(files, "data"), "--username=parley", "--pwfile=" + password,
+			"sh", filepath.Join(programs, "initdb"), "--pgdata=" + data, "--username=parley", "--pwfile=" + password,
 			"--auth=scram-sha-256", "--encoding=UTF8", "--no-sync",
 		}
 		return []*exec.Cmd{
-			exec.Command("/bin/sh", "-c", `echo "$0" > "$1"`, sqlPassword, password),
-			exec.Command("/bin/sh", initdb...),
+			exec.CommandContext(ctx, "/bin/sh", "-c", `echo "$0" > "$1"`, sqlPassword, password),
+			exec.CommandContext(ctx, "/bin/sh", initdb...),
 		}
 	},
-	serve: func(programs, files string, port int) *exec.Cmd {
-		return exec.Command(filepath.Join(programs, "postgres"), "-D", filepath.Join(files, "data"), "-h", "127.0.0.1", "-p", strconv.Itoa(port),
+	serve: func(programs, _, data string, port int) *exec.Cmd {
+		return exec.Command(filepath.Join(programs, "postgres"), "-D", data, "-h", "127.0.0.1", "-p", strconv.Itoa(port),
 			"-c", "unix_socket_directories=", "-c", "max_connections=200", "-c", "shared_buffers=32MB",
 			// Not for the loss of power, but every commit survives the end of the process.
 			"-c", "fsync=off", "-c", "full_page_writes=off")
@@ -80,20 +90,21 @@ var mysqlEngine = sqlEngine{
 		}
 		return ProgramsIn("mariadbd", "mariadbd", "/usr/sbin", "/usr/libexec")
 	},
-	create: func(_, files string) []*exec.Cmd {
-		users := filepath.Join(files, "users.sql")
-		script := fmt.Sprintf("CREATE USER IF NOT EXISTS 'parley'@'127.0.0.1' IDENTIFIED BY '%s';\n"+
-			"GRANT ALL ON *.* TO 'parley'@'127.0.0.1' WITH GRANT OPTION;\nCREATE DATABASE IF NOT EXISTS parley;\n", sqlPassword)
+	create: func(ctx context.Context, programs, files, data string) []*exec.Cmd {
+		users := exec.CommandContext(ctx, filepath.Join(programs, "mariadbd"), "--no-defaults", "--bootstrap", "--datadir="+data, "--tmpdir="+files)
+		// What is about users is refused until those that exist have been read.
+		users.Stdin = strings.NewReader(fmt.Sprintf("FLUSH PRIVILEGES;\nCREATE USER 'parley'@'127.0.0.1' IDENTIFIED BY '%s';\n"+
+			"GRANT ALL ON *.* TO 'parley'@'127.0.0.1' WITH GRANT OPTION;\nCREATE DATABASE parley;\n", sqlPassword))
 		return []*exec.Cmd{
-			exec.Command("/bin/sh", "-c", `printf %s "$0" > "$1"`, script, users),
-			exec.Command("mariadb-install-db", "--no-defaults", "--datadir="+filepath.Join(files, "data"), "--tmpdir="+files,
+			exec.CommandContext(ctx, "mariadb-install-db", "--no-defaults", "--datadir="+data, "--tmpdir="+files,
 				"--auth-root-authentication-method=normal", "--skip-test-db", "--skip-name-resolve"),
+			users,
 		}
 	},
-	serve: func(programs, files string, port int) *exec.Cmd {
-		return exec.Command(filepath.Join(programs, "mariadbd"), "--no-defaults", "--datadir="+filepath.Join(files, "data"), "--tmpdir="+files,
+	serve: func(programs, files, data string, port int) *exec.Cmd {
+		return exec.Command(filepath.Join(programs, "mariadbd"), "--no-defaults", "--datadir="+data, "--tmpdir="+files,
 			"--bind-address=127.0.0.1", "--port="+strconv.Itoa(port), "--socket="+filepath.Join(files, "socket"),
-			"--pid-file="+filepath.Join(files, "pid"), "--init-file="+filepath.Join(files, "users.sql"), "--skip-name-resolve",
+			"--pid-file="+filepath.Join(files, "pid"), "--skip-name-resolve",
 			"--max-connections=200", "--innodb-buffer-pool-size=64M", "--innodb-log-file-size=32M",
 			// Not for the loss of power, but every commit survives the end of the process.
 			"--innodb-flush-log-at-trx-commit=2")
@@ -102,14 +113,18 @@ var mysqlEngine = sqlEngine{
 	open: OpenMySQL,
 }
 
-// Postgres makes a server with a cluster in a folder of its own. Where PostgreSQL is not installed, the error is ErrMissing. The
+// Postgres makes a server with an empty cluster, before ctx ends. Where PostgreSQL is not installed, the error is ErrMissing. The
 // program has to have the driver "pgx" of database/sql.
-func Postgres() (*SQLServer, error) { return newSQL(&postgresEngine) }
+func Postgres(ctx context.Context, o SQLOptions) (*SQLServer, error) {
+	return newSQL(ctx, &postgresEngine, o)
+}
 
 // MySQL is like [Postgres], for MariaDB, with the driver "mysql".
-func MySQL() (*SQLServer, error) { return newSQL(&mysqlEngine) }
+func MySQL(ctx context.Context, o SQLOptions) (*SQLServer, error) {
+	return newSQL(ctx, &mysqlEngine, o)
+}
 
-func newSQL(engine *sqlEngine) (s *SQLServer, err error) {
+func newSQL(ctx context.Context, engine *sqlEngine, o SQLOptions) (s *SQLServer, err error) {
 	programs, err := engine.find()
 	if err != nil {
 		return nil, err
@@ -123,7 +138,16 @@ func newSQL(engine *sqlEngine) (s *SQLServer, err error) {
 			err = errors.Join(err, os.RemoveAll(process.folder))
 		}
 	}()
-	for _, cmd := range engine.create(programs, process.folder) {
+	data := cmp.Or(o.Data, process.File("data"))
+	if err := os.Mkdir(data, 0o700); err != nil {
+		return nil, err
+	}
+	if os.Geteuid() == 0 {
+		if err := os.Chown(data, Nobody, Nobody); err != nil {
+			return nil, err
+		}
+	}
+	for _, cmd := range engine.create(ctx, programs, process.folder, data) {
 		Unprivileged(cmd)
 		if out, err := cmd.CombinedOutput(); err != nil {
 			return nil, fmt.Errorf("%s: %w: %s", filepath.Base(cmd.Path), err, out)
@@ -136,7 +160,8 @@ func newSQL(engine *sqlEngine) (s *SQLServer, err error) {
 	s = &SQLServer{Process: process, URL: engine.url(port)}
 	process.Patience, process.Forks = sqlPatience, true
 	process.Command = func() (*exec.Cmd, error) {
-		cmd := engine.serve(programs, process.folder, port)
+		cmd := engine.serve(programs, process.folder, data, port)
+		cmd.Args = append(cmd.Args, o.Args...)
 		Unprivileged(cmd)
 		return cmd, nil
 	}

@@ -1,6 +1,7 @@
 package servers
 
 import (
+	"context"
 	"os"
 	"sync"
 	"testing"
@@ -50,8 +51,9 @@ func sharedKafka(t testing.TB) string {
 	notShort(t)
 	jars := kafkaJars(t)
 	kafkaShared.once.Do(func() {
-		if kafkaShared.server, kafkaShared.err = local.Kafka(jars, KafkaOptions{}); kafkaShared.err == nil {
-			kafkaShared.err = kafkaShared.server.Start()
+		ctx := context.Background() // it is not t's alone
+		if kafkaShared.server, kafkaShared.err = local.Kafka(ctx, jars, KafkaOptions{}); kafkaShared.err == nil {
+			kafkaShared.err = kafkaShared.server.Start(ctx)
 		}
 	})
 	if kafkaShared.err != nil {
@@ -65,7 +67,7 @@ func sharedKafka(t testing.TB) string {
 func StartKafka(t testing.TB, o KafkaOptions) *KafkaServer {
 	t.Helper()
 	notShort(t)
-	k, err := local.Kafka(kafkaJars(t), o)
+	k, err := local.Kafka(t.Context(), kafkaJars(t), o)
 	if err != nil {
 		t.Fatalf("servers: start Kafka: %v", err)
 	}

@@ -84,7 +84,7 @@ func sharedMongo(t testing.TB) string {
 	jars := mongoJars(t)
 	mongoShared.once.Do(func() {
 		if mongoShared.server, mongoShared.err = local.Mongo(jars); mongoShared.err == nil {
-			mongoShared.err = mongoShared.server.Start()
+			mongoShared.err = mongoShared.server.Start(context.Background())
 		}
 	})
 	if mongoShared.err != nil {

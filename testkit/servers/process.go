@@ -1,6 +1,7 @@
 package servers
 
 import (
+	"context"
 	"testing"
 
 	"github.com/parley-chat/parley/testkit/local"
@@ -18,7 +19,7 @@ func startFor(t testing.TB, p *local.Process) *Process {
 			t.Errorf("servers: %v", err)
 		}
 	})
-	if err := p.Start(); err != nil {
+	if err := p.Start(context.Background()); err != nil {
 		t.Fatalf("servers: start %s: %v", p.Name, err)
 	}
 	return &Process{p}
@@ -30,7 +31,7 @@ func (p *Process) Kill(t testing.TB) { t.Helper(); p.must(t, p.process.Kill()) }
 // Restart starts a server that was killed, on the same address and with what it had stored.
 func (p *Process) Restart(t testing.TB) {
 	t.Helper()
-	if err := p.process.Start(); err != nil {
+	if err := p.process.Start(context.Background()); err != nil {
 		t.Fatalf("servers: restart %s: %v", p.process.Name, err)
 	}
 }

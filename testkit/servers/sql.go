@@ -95,7 +95,7 @@ type SQLServer struct {
 // sqlKind is one kind of server.
 type sqlKind struct {
 	name, variable string
-	make           func() (*local.SQLServer, error)
+	make           func(context.Context, local.SQLOptions) (*local.SQLServer, error)
 }
 
 var (
@@ -122,8 +122,9 @@ func sharedSQL(t testing.TB, s *sharedServer) string {
 	notShort(t)
 	s.once.Do(func() {
 		var server *local.SQLServer
-		if server, s.err = s.kind.make(); s.err == nil {
-			s.url, s.err = server.URL, server.Start()
+		ctx := context.Background() // it is not t's alone
+		if server, s.err = s.kind.make(ctx, local.SQLOptions{}); s.err == nil {
+			s.url, s.err = server.URL, server.Start(ctx)
 		}
 	})
 	s.kind.have(t, s.err)
@@ -151,7 +152,7 @@ func StartMySQL(t testing.TB) *SQLServer { t.Helper(); return mysql.start(t) }
 func (k sqlKind) start(t testing.TB) *SQLServer {
 	t.Helper()
 	notShort(t)
-	s, err := k.make()
+	s, err := k.make(t.Context(), local.SQLOptions{})
 	k.have(t, err)
 	return &SQLServer{Process: startFor(t, s.Process), SQLServer: s}
 }

@@ -303,7 +303,7 @@ func (c *campaign) well(ctx context.Context) error {
 			return err
 		}
 		for _, u := range c.urls {
-			if err := ready(ctx, u); err != nil {
+			if err := ready(u)(ctx); err != nil {
 				return err
 			}
 		}

@@ -8,8 +8,6 @@ import (
 	"fmt"
 	"io/fs"
 	"maps"
-	"math/rand/v2"
-	"net"
 	"net/http"
 	"os"
 	"os/exec"
@@ -139,11 +137,11 @@ func own(ctx context.Context, s config.Settings, c config.Crash) (d *deployment,
 	}()
 	start := func(kind string, p *local.Process) error {
 		processes = append(processes, p)
-		if err := p.Start(); err != nil {
+		if err := p.Start(ctx); err != nil {
 			return fmt.Errorf("crash: start %s: %w", p.Name, err)
 		}
 		d.victims = append(d.victims, victim{
-			kind, just(p.Kill), just(p.Start), just(p.Freeze), just(p.Thaw),
+			kind, just(p.Kill), p.Start, just(p.Freeze), just(p.Thaw),
 		})
 		return nil
 	}
@@ -154,13 +152,13 @@ func own(ctx context.Context, s config.Settings, c config.Crash) (d *deployment,
 		kind := "store"
 		switch what {
 		case startPostgres:
-			server, err := local.Postgres()
+			server, err := local.Postgres(ctx, local.SQLOptions{})
 			if err != nil {
 				return d, fmt.Errorf("crash: PostgreSQL: %w", err)
 			}
 			p, s.Store = server.Process, server.URL
 		case startMySQL:
-			server, err := local.MySQL()
+			server, err := local.MySQL(ctx, local.SQLOptions{})
 			if err != nil {
 				return d, fmt.Errorf("crash: MariaDB: %w", err)
 			}
@@ -178,7 +176,7 @@ func own(ctx context.Context, s config.Settings, c config.Crash) (d *deployment,
 			}
 			p, s.Redis, kind = server.Process, server.URL, "cache"
 		case startKafka:
-			server, err := local.Kafka(c.KafkaJars, local.KafkaOptions{})
+			server, err := local.Kafka(ctx, c.KafkaJars, local.KafkaOptions{})
 			if err != nil {
 				return d, fmt.Errorf("crash: Kafka: %w", err)
 			}
@@ -213,7 +211,7 @@ func own(ctx context.Context, s config.Settings, c config.Crash) (d *deployment,
 		}
 		n.alone = !shared && s.Redis == "" && strings.HasPrefix(s.Bus, "memory:")
 		processes = append(processes, n.Process)
-		if err := n.Start(); err != nil {
+		if err := n.Start(ctx); err != nil {
 			return d, fmt.Errorf("crash: start this program: %w", err)
 		}
 		running, folders, d.urls = append(running, n), append(folders, n.data), append(d.urls, n.url)
@@ -270,7 +268,7 @@ func newNode(s config.Settings, number int, others []string) (*node, error) {
 	if err != nil {
 		return nil, err
 	}
-	address, err := freeAddress()
+	address, err := local.FreeAddress()
 	if err != nil {
 		return nil, errors.Join(err, p.Close())
 	}
@@ -308,21 +306,13 @@ func newNode(s config.Settings, number int, others []string) (*node, error) {
 		cmd.Dir = n.data
 		return cmd, nil
 	}
-	p.Ready = func(ctx context.Context) error { return ready(ctx, n.url) }
+	p.Ready = ready(n.url)
 	p.Patience = time.Minute
 	return n, nil
 }
 
-// ready returns nil if a node says that it is.
-func ready(ctx context.Context, url string) error {
-	ctx, cancel := context.WithTimeout(ctx, 5*time.Second)
-	defer cancel()
-	status, text, err := ask(ctx, http.MethodGet, url+"/readyz", nil)
-	if err == nil && status != http.StatusOK {
-		err = fmt.Errorf("%s is not ready: %d: %.300s", url, status, text)
-	}
-	return err
-}
+// ready asks a node whether it is.
+func ready(url string) func(context.Context) error { return local.Answering(url + "/readyz") }
 
 // alive starts the node again if it has ended by itself, as a supervisor does: it ends if a server is away when it starts. It returns
 // an error if the log tells of a bug of the program.
@@ -375,17 +365,4 @@ func mailsIn(nodes []*node) map[string][]letter {
 		}
 	}
 	return all
-}
-
-// freeAddress finds an address that nobody listens on. Its port is below those of outgoing connections: it has to stay free while
-// the program is down.
-func freeAddress() (string, error) {
-	for range 100 {
-		address := fmt.Sprintf("127.0.0.1:%d", 10_000+rand.IntN(20_000)) //nolint:gosec // it need not be secret
-		l, err := new(net.ListenConfig).Listen(context.Background(), "tcp", address)
-		if err == nil {
-			return address, l.Close()
-		}
-	}
-	return "", errors.New("crash: no port is free")
 }
