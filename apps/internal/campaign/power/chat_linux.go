@@ -23,6 +23,7 @@ import (
 	"github.com/parley-chat/parley/apps/internal/wire"
 	"github.com/parley-chat/parley/core/auth"
 	"github.com/parley-chat/parley/core/user"
+	"github.com/parley-chat/parley/testkit/local"
 )
 
 // rooms is how many rooms the clients spread over.
@@ -34,8 +35,8 @@ const issuer = "parley"
 // chat is the program parley with clients, on a database.
 type chat struct {
 	*campaign
-	database *database // nil for SQLite, whose process is parley
-	parley   *process
+	database *local.SQLServer // nil for SQLite, whose process is parley
+	parley   *local.Process
 	data     string
 	address  string
 	killed   bool // parley was killed, too
@@ -64,50 +65,53 @@ func newChat(c *campaign) (*chat, error) {
 	return &chat{campaign: c, file: file, journal: journal.NewWriter(file), stop: make(chan struct{})}, nil
 }
 
-// program is parley on a data folder.
-func (c *campaign) program(data, address string, more ...string) *process {
-	p := &process{name: "parley", log: filepath.Join(c.folder, "parley.log")}
-	p.command = func() *exec.Cmd {
+// program makes a process of parley, which listens on address, and whose Command is still to be set: see serve.
+func (c *campaign) program() (p *local.Process, address string, err error) {
+	if address, err = local.FreeAddress(); err != nil {
+		return nil, "", err
+	}
+	if p, err = local.New("parley", false); err != nil {
+		return nil, "", err
+	}
+	p.Ready, p.Patience = local.Answering("http://"+address+"/readyz"), startPatience
+	return p, address, nil
+}
+
+// serve returns the command of parley on a data folder.
+func (c *campaign) serve(data, address string, more ...string) func() (*exec.Cmd, error) {
+	return func() (*exec.Cmd, error) {
 		return exec.Command(c.Program, append([]string{ //nolint:noctx,gosec // it is killed
 			"serve", "--data=" + data, "--listen=" + address, "--admin-listen=off", "--log-level=warn", "--access-ttl=24h", "--socket-rate=-1",
-		}, more...)...)
+		}, more...)...), nil
 	}
-	p.ready = func(ctx context.Context) error {
-		ctx, cancel := context.WithTimeout(ctx, 2*time.Second)
-		defer cancel()
-		r, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+address+"/readyz", nil)
-		if err != nil {
+}
+
+// firstStarts cuts the power so many times in a first start, each on a folder of its own.
+func (c *campaign) firstStarts(ctx context.Context, times int) (err error) {
+	p, address, err := c.program()
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, p.Close()) }()
+	for range times {
+		if err := c.firstStart(ctx, p, address); err != nil {
 			return err
 		}
-		transport := &http.Transport{DisableKeepAlives: true}
-		answer, err := (&http.Client{Transport: transport}).Do(r)
-		if err != nil {
-			return err
-		}
-		defer answer.Body.Close()
-		if answer.StatusCode != http.StatusOK {
-			return fmt.Errorf("it is not ready: %s", answer.Status)
-		}
-		return nil
 	}
-	return p
+	return nil
 }
 
 // firstStart cuts the power while the program starts for the first time, or when it has just acknowledged a sign-up. It has to start then, and a sign-up that
 // was acknowledged has to have its mail.
-func (c *campaign) firstStart(ctx context.Context) (err error) {
+func (c *campaign) firstStart(ctx context.Context, p *local.Process, address string) (err error) {
 	c.result.FirstStarts++
-	address, err := freeAddress(ctx)
-	if err != nil {
-		return err
-	}
 	data := filepath.Join(c.disk.Path(), fmt.Sprintf("first-%d", c.result.FirstStarts), "data")
-	p := c.program(data, address)
-	if err := p.launch(); err != nil {
+	p.Command = c.serve(data, address)
+	if err := p.Launch(); err != nil {
 		return err
 	}
 	defer func() {
-		err = errors.Join(err, p.kill(), p.gone(context.WithoutCancel(ctx)), os.RemoveAll(filepath.Dir(data)), c.disk.Sync())
+		err = errors.Join(err, p.Kill(), os.RemoveAll(filepath.Dir(data)), c.disk.Sync())
 	}()
 	email := ""
 	if c.result.FirstStarts%2 == 0 {
@@ -115,7 +119,7 @@ func (c *campaign) firstStart(ctx context.Context) (err error) {
 			return err
 		}
 	} else {
-		if err := p.serves(ctx); err != nil {
+		if err := p.Await(ctx); err != nil {
 			return err
 		}
 		email = "first@example.com"
@@ -124,13 +128,10 @@ func (c *campaign) firstStart(ctx context.Context) (err error) {
 		}
 		c.result.Acknowledged++
 	}
-	if err := c.cut(func(*rand.Rand) error { return p.kill() }); err != nil {
+	if err := c.cut(func(*rand.Rand) error { return p.SendKill() }); err != nil {
 		return err
 	}
-	if err := p.gone(ctx); err != nil {
-		return err
-	}
-	if err := p.start(ctx); err != nil || email == "" {
+	if err := again(ctx, p); err != nil || email == "" {
 		return err
 	}
 	found, err := mailed(ctx, address, email)
@@ -194,7 +195,7 @@ func mailed(ctx context.Context, address, email string) (bool, error) {
 }
 
 func (c *chat) begin(ctx context.Context) (err error) {
-	if c.address, err = freeAddress(ctx); err != nil {
+	if c.parley, c.address, err = c.program(); err != nil {
 		return err
 	}
 	if c.database, err = c.newDatabase(ctx); err != nil {
@@ -204,11 +205,8 @@ func (c *chat) begin(ctx context.Context) (err error) {
 	c.data = filepath.Join(c.folder, "data")
 	store := "sqlite:" + filepath.Join(c.data, "parley.db")
 	if c.database != nil {
-		store = c.database.url
-		if err := c.database.create(ctx); err != nil {
-			return err
-		}
-		if err := c.database.start(ctx); err != nil {
+		store = c.database.URL
+		if err := start(ctx, c.database.Process); err != nil {
 			return err
 		}
 	}
@@ -225,11 +223,32 @@ func (c *chat) begin(ctx context.Context) (err error) {
 			return err
 		}
 		c.data = at
-		c.parley = c.program(c.data, c.address)
+		c.parley.Command = c.serve(c.data, c.address)
 	} else {
-		c.parley = c.program(c.data, c.address, "--store="+store)
+		c.parley.Command = c.serve(c.data, c.address, "--store="+store)
 	}
-	return c.parley.start(ctx)
+	return start(ctx, c.parley)
+}
+
+// newDatabase returns the server of the campaign's store with its data on the file system, nil for SQLite.
+func (c *campaign) newDatabase(ctx context.Context) (s *local.SQLServer, err error) {
+	o := local.SQLOptions{Data: filepath.Join(c.disk.Path(), "data")}
+	switch c.Store {
+	case "postgres":
+		o.Args = []string{
+			"-c", "fsync=on", "-c", "full_page_writes=on", "-c", c.Setting,
+			// Checkpoints come often enough to be cut.
+			"-c", "checkpoint_timeout=30s", "-c", "max_wal_size=64MB",
+		}
+		s, err = local.Postgres(ctx, o)
+	case "mariadb":
+		o.Args = []string{"--" + strings.ReplaceAll(c.Setting, "_", "-"), "--innodb-log-file-size=16M"}
+		s, err = local.MySQL(ctx, o)
+	}
+	if s != nil {
+		s.Patience = startPatience
+	}
+	return s, err
 }
 
 // accounts stores a user with a session for each client, and one who reads at the end. No password is hashed.
@@ -387,38 +406,29 @@ func (c *chat) kill(random *rand.Rand) error {
 	c.killed = c.database == nil || random.IntN(2) == 0
 	var err error
 	if c.database != nil {
-		err = c.database.kill()
+		err = c.database.SendKill()
 	}
 	if c.killed {
-		err = errors.Join(err, c.parley.kill())
+		err = errors.Join(err, c.parley.SendKill())
 	}
 	return err
 }
 
 func (c *chat) start(ctx context.Context) error {
-	ctx, cancel := context.WithTimeout(ctx, startPatience)
-	defer cancel()
 	if c.database != nil {
-		if err := c.database.gone(ctx); err != nil {
-			return err
-		}
-		if err := c.database.start(ctx); err != nil {
+		if err := again(ctx, c.database.Process); err != nil {
 			return err
 		}
 	}
 	if !c.killed {
 		select {
-		case <-c.parley.exited:
-			text, _ := os.ReadFile(c.parley.log)
-			return fmt.Errorf("parley ended without its database: %s", tail(string(text)))
+		case <-c.parley.Exited():
+			return fmt.Errorf("parley ended without its database: %s", c.parley.Tail())
 		default:
 			return nil
 		}
 	}
-	if err := c.parley.gone(ctx); err != nil {
-		return err
-	}
-	return c.parley.start(ctx)
+	return again(ctx, c.parley)
 }
 
 func (c *chat) finish(ctx context.Context, r *Result) error {
@@ -514,14 +524,12 @@ func (c *chat) close() error {
 		client.Close()
 	}
 	c.working.Wait()
-	ctx, cancel := context.WithTimeout(context.Background(), 30*time.Second)
-	defer cancel()
 	var err error
 	if c.parley != nil {
-		err = errors.Join(c.parley.kill(), c.parley.gone(ctx))
+		err = c.parley.Close()
 	}
 	if c.database != nil {
-		err = errors.Join(err, c.database.kill(), c.database.gone(ctx))
+		err = errors.Join(err, c.database.Close())
 	}
 	return errors.Join(err, c.file.Close())
 }

@@ -6,8 +6,6 @@ import (
 	"fmt"
 	"io"
 	"math/rand/v2"
-	"net"
-	"os"
 	"os/exec"
 	"path/filepath"
 	"strings"
@@ -22,6 +20,7 @@ import (
 	"github.com/parley-chat/parley/core/event"
 	"github.com/parley-chat/parley/core/fault"
 	"github.com/parley-chat/parley/core/mail"
+	"github.com/parley-chat/parley/testkit/local"
 )
 
 // pace is how long a client waits after each item: what a setting costs is a time, and so a number of items for a rate.
@@ -30,7 +29,7 @@ const pace = 5 * time.Millisecond
 // items is a server that keeps items, each given to it through an adapter until it is acknowledged.
 type items struct {
 	*campaign
-	server *process
+	server *local.Process
 	// give gives one item, which may have been given before, to the server.
 	give func(ctx context.Context, id string) error
 
@@ -88,15 +87,10 @@ func (s *items) acknowledged() int { return int(s.count.Load()) }
 
 func (s *items) noted(int, bool) error { return nil }
 
-func (s *items) kill(*rand.Rand) error { return s.server.kill() }
+func (s *items) kill(*rand.Rand) error { return s.server.SendKill() }
 
 func (s *items) start(ctx context.Context) error {
-	ctx, cancel := context.WithTimeout(ctx, startPatience)
-	defer cancel()
-	if err := s.server.gone(ctx); err != nil {
-		return err
-	}
-	return s.server.start(ctx)
+	return again(ctx, s.server)
 }
 
 func (s *items) close() error {
@@ -106,68 +100,56 @@ func (s *items) close() error {
 		close(s.stop)
 	}
 	s.working.Wait()
-	ctx, cancel := context.WithTimeout(context.Background(), 30*time.Second)
-	defer cancel()
-	return errors.Join(s.server.kill(), s.server.gone(ctx))
+	return s.server.Close()
 }
 
 // redisMails is the queue of mails in Redis.
 type redisMails struct {
 	items
-	check    string // redis-check-aof
 	repaired int
 	client   redis.UniversalClient
 	queue    *redisstore.MailQueue
 }
 
 func newRedis(c *campaign) (*redisMails, error) {
-	s := &redisMails{items: items{campaign: c, stop: make(chan struct{})}}
-	program, err := programIn("redis-server")
+	check, err := exec.LookPath("redis-check-aof")
+	if err != nil {
+		return nil, fmt.Errorf("the program redis-check-aof is %w", local.ErrMissing)
+	}
+	files := filepath.Join(c.disk.Path(), "data")
+	args := []string{
+		"--auto-aof-rewrite-min-size", "4mb", // rewrites are to be cut, too
+		// A file whose end is missing is left to redis-check-aof: see docs/campaigns.md. The last of the same name counts.
+		"--aof-load-truncated", "no",
+	}
+	for setting := range strings.SplitSeq(c.Setting, " ") {
+		name, value, _ := strings.Cut(setting, "=")
+		args = append(args, "--"+name, value)
+	}
+	server, err := local.Redis(local.RedisOptions{AppendOnly: true, Data: files, Args: args})
 	if err != nil {
 		return nil, err
 	}
-	if s.check, err = programIn("redis-check-aof"); err != nil {
-		return nil, err
-	}
-	address, err := freeAddress(context.Background())
-	if err != nil {
-		return nil, err
-	}
-	host, port, err := net.SplitHostPort(address)
-	if err != nil {
-		return nil, err
-	}
+	server.Patience = startPatience
+	s := &redisMails{items: items{campaign: c, server: server.Process, stop: make(chan struct{})}}
 	redis.SetLogger(silence{}) // that it is away is what is wanted
-	if s.client, err = redisstore.Open("redis://" + address); err != nil {
-		return nil, err
+	if s.client, err = redisstore.Open(server.URL); err != nil {
+		return nil, errors.Join(err, server.Close())
 	}
 	store, err := redisstore.New(s.client, "parley:")
 	if err != nil {
-		return nil, errors.Join(err, s.client.Close())
+		return nil, errors.Join(err, s.client.Close(), server.Close())
 	}
 	s.queue = store.MailQueue()
 	s.give = func(ctx context.Context, id string) error {
 		now := time.Now().UTC().Truncate(time.Microsecond)
 		return s.queue.Enqueue(ctx, mail.Job{ID: id, Key: id, Kind: mail.KindVerification, To: "somebody@example.com", Data: []byte("{}"), RunAt: now, CreatedAt: now, UpdatedAt: now})
 	}
-	files := c.disk.Path()
-	s.server = &process{name: "redis", log: filepath.Join(c.folder, "redis.log")}
-	s.server.command = func() *exec.Cmd {
-		args := []string{
-			"--bind", host, "--port", port, "--dir", files, "--daemonize", "no", "--save", "", "--appendonly", "yes", "--maxmemory-policy", "noeviction",
-			"--auto-aof-rewrite-min-size", "4mb", // rewrites are to be cut, too
-			// A file whose end is missing is left to redis-check-aof: see docs/campaigns.md. The last of the same name counts.
-			"--aof-load-truncated", "no",
-		}
-		for setting := range strings.SplitSeq(c.Setting, " ") {
-			name, value, _ := strings.Cut(setting, "=")
-			args = append(args, "--"+name, value)
-		}
-		return exec.Command(program, args...) //nolint:noctx // it is killed
-	}
-	s.server.ready = func(ctx context.Context) error { return s.client.Ping(ctx).Err() }
+	// The client remembers for a while that it was away, and answers so.
+	server.Ready = func(ctx context.Context) error { return s.client.Ping(ctx).Err() }
 	// Its log may be torn where it was not synced. Redis leaves it to its operators to cut that off.
-	s.server.passing = func(log string) bool {
+	server.Passing = func(err error) bool {
+		log := err.Error()
 		if !strings.Contains(log, "Bad file format") && !strings.Contains(log, "Unexpected end of file") && !strings.Contains(log, "Unrecoverable error reading the append only file") {
 			return false
 		}
@@ -176,8 +158,8 @@ func newRedis(c *campaign) (*redisMails, error) {
 		if len(manifests) == 0 {
 			return false
 		}
-		cmd := exec.Command(s.check, "--fix", manifests[0]) //nolint:noctx,gosec // it ends by itself
-		cmd.Stdin, cmd.Dir, cmd.Env = strings.NewReader("y\n"), "/", environment()
+		cmd := exec.Command(check, "--fix", manifests[0]) //nolint:noctx,gosec // it ends by itself
+		cmd.Stdin = strings.NewReader("y\n")
 		// The tool does not sync; whoever uses it is not hit by a power cut at once.
 		return cmd.Run() == nil && c.disk.Sync() == nil
 	}
@@ -189,7 +171,7 @@ type silence struct{}
 
 func (silence) Printf(context.Context, string, ...any) {}
 
-func (s *redisMails) begin(ctx context.Context) error { return s.server.start(ctx) }
+func (s *redisMails) begin(ctx context.Context) error { return start(ctx, s.server) }
 
 func (s *redisMails) finish(ctx context.Context, r *Result) error {
 	close(s.stop)
@@ -213,71 +195,36 @@ func (s *redisMails) close() error { return errors.Join(s.items.close(), s.clien
 // kafkaEvents is the bus on Kafka.
 type kafkaEvents struct {
 	items
-	java    string
-	config  kafkabus.Config
-	address string
-	bus     *kafkabus.Bus
+	config kafkabus.Config
+	bus    *kafkabus.Bus
 }
 
 // topic has one partition.
 const topic = "power"
 
-func newKafka(c *campaign) (*kafkaEvents, error) {
-	s := &kafkaEvents{items: items{campaign: c, stop: make(chan struct{})}}
-	var err error
-	if s.java, err = programIn("java"); err != nil {
-		return nil, err
+func newKafka(ctx context.Context, c *campaign) (*kafkaEvents, error) {
+	more := map[string]string{}
+	if name, value, ok := strings.Cut(c.Setting, "="); ok {
+		more[name] = value
 	}
-	found, err := filepath.Glob(filepath.Join(c.KafkaJars, "kafka_*.jar"))
-	if err == nil && len(found) == 0 {
-		err = fmt.Errorf("%s has no Kafka: .ci/kafka-jars fills a folder", c.KafkaJars)
-	}
+	server, err := local.Kafka(ctx, c.KafkaJars, local.KafkaOptions{Data: filepath.Join(c.disk.Path(), "data"), Settings: more})
 	if err != nil {
 		return nil, err
 	}
-	if s.address, err = freeAddress(context.Background()); err != nil {
-		return nil, err
+	server.Patience = startPatience
+	s := &kafkaEvents{items: items{campaign: c, server: server.Process, stop: make(chan struct{})}}
+	if s.config, err = kafkabus.ParseURL(server.URL()); err != nil {
+		return nil, errors.Join(err, server.Close())
 	}
-	s.config = kafkabus.Config{Brokers: []string{s.address}, Topics: []string{topic}, Partitions: 1, Replay: 24 * time.Hour}
+	s.config.Topics, s.config.Partitions, s.config.Replay = []string{topic}, 1, 24*time.Hour
 	s.give = func(ctx context.Context, id string) error {
 		return s.bus.Publish(ctx, event.Event{ID: id, Topic: topic, Type: "given", Key: id, Time: time.Now().UTC().Truncate(time.Microsecond), Data: []byte("{}")})
-	}
-	s.server = &process{name: "kafka", log: filepath.Join(c.folder, "kafka.log"), ready: listening(s.address)}
-	s.server.command = func() *exec.Cmd {
-		return exec.Command(s.java, "-Xmx512m", "-XX:TieredStopAtLevel=1", "-cp", s.classes(), "kafka.Kafka", s.properties()) //nolint:noctx,gosec // it is killed
 	}
 	return s, nil
 }
 
-func (s *kafkaEvents) classes() string    { return filepath.Join(s.KafkaJars, "*") }
-func (s *kafkaEvents) properties() string { return filepath.Join(s.folder, "server.properties") }
-
-func (s *kafkaEvents) begin(ctx context.Context) error {
-	controller, err := freeAddress(ctx)
-	if err != nil {
-		return err
-	}
-	settings := []string{
-		"process.roles=broker,controller", "node.id=1", "controller.quorum.voters=1@" + controller,
-		"listeners=PLAINTEXT://" + s.address + ",CONTROLLER://" + controller, "advertised.listeners=PLAINTEXT://" + s.address,
-		"controller.listener.names=CONTROLLER", "listener.security.protocol.map=CONTROLLER:PLAINTEXT,PLAINTEXT:PLAINTEXT",
-		"log.dirs=" + filepath.Join(s.disk.Path(), "data"), "auto.create.topics.enable=false", "num.network.threads=2", "num.io.threads=2", "log.cleaner.enable=false",
-		"offsets.topic.num.partitions=1", "offsets.topic.replication.factor=1", "group.initial.rebalance.delay.ms=0",
-		// Or a broker that was killed waits for its own old session.
-		"broker.session.timeout.ms=2000", "broker.heartbeat.interval.ms=500",
-	}
-	if s.Setting != "default" {
-		settings = append(settings, s.Setting)
-	}
-	if err := os.WriteFile(s.properties(), []byte(strings.Join(settings, "\n")+"\n"), 0o600); err != nil {
-		return err
-	}
-	format := exec.CommandContext(ctx, s.java, "-cp", s.classes(), "kafka.tools.StorageTool", "format", "-t", "AAAAAAAAAAAAAAAAAAAAAQ", "-c", s.properties()) //nolint:gosec // it is installed
-	format.Env, format.Dir = environment(), "/"
-	if out, err := format.CombinedOutput(); err != nil {
-		return fmt.Errorf("kafka: format: %w: %s", err, tail(string(out)))
-	}
-	if err := s.server.start(ctx); err != nil {
+func (s *kafkaEvents) begin(ctx context.Context) (err error) {
+	if err := start(ctx, s.server); err != nil {
 		return err
 	}
 	s.bus, err = kafkabus.Open(ctx, s.config)

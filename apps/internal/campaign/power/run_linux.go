@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/parley-chat/parley/apps/internal/campaign/forgetfs"
+	"github.com/parley-chat/parley/testkit/local"
 )
 
 // subject is what a campaign is about: a store with those who use it. Its methods are called by one goroutine.
@@ -95,13 +96,11 @@ func Run(ctx context.Context, c Config) (r Result, err error) {
 // all is the campaign itself.
 func (c *campaign) all(ctx context.Context) (err error) {
 	if c.Store == "sqlite" {
-		for range min(20, c.Cuts/10) {
-			if err := c.firstStart(ctx); err != nil {
-				return fmt.Errorf("a cut in the first start: %w", err)
-			}
+		if err := c.firstStarts(ctx, min(20, c.Cuts/10)); err != nil {
+			return fmt.Errorf("a cut in the first start: %w", err)
 		}
 	}
-	s, err := c.subject()
+	s, err := c.subject(ctx)
 	if err != nil {
 		return err
 	}
@@ -166,21 +165,37 @@ func (c *campaign) cut(kill func(*rand.Rand) error) error {
 	c.result.PagesKept += lost.PagesKept
 	c.result.Changes += lost.Changes
 	c.result.ChangesKept += lost.ChangesKept
-	if err := kill(c.random); err != nil {
-		return err
-	}
-	return c.disk.Restore()
+	// Also after a failure, or what is killed in the end never ends.
+	return errors.Join(kill(c.random), c.disk.Restore())
 }
 
 // subject returns what the campaign is about.
-func (c *campaign) subject() (subject, error) {
+func (c *campaign) subject(ctx context.Context) (subject, error) {
 	switch c.Store {
 	case "redis":
 		return newRedis(c)
 	case "kafka":
-		return newKafka(c)
+		return newKafka(ctx, c)
 	}
 	return newChat(c)
+}
+
+// start starts p and waits until it serves.
+func start(ctx context.Context, p *local.Process) error {
+	if err := p.Start(ctx); err != nil {
+		return fmt.Errorf("start %s: %w", p.Name, err)
+	}
+	return nil
+}
+
+// again starts what was killed, when it has ended.
+func again(ctx context.Context, p *local.Process) error {
+	ending, cancel := context.WithTimeout(ctx, startPatience)
+	defer cancel()
+	if err := p.AwaitExit(ending); err != nil {
+		return err
+	}
+	return start(ctx, p)
 }
 
 // pause waits, unless ctx ends.
