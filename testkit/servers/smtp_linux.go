@@ -126,7 +126,7 @@ func serveSMTP(t testing.TB, program string) (*SMTPServer, error) {
 		local.Unprivileged(cmd)
 		return cmd, nil
 	}
-	process.Ready, process.Patience = local.Listening(address), smtpPatience
+	process.Ready, process.Patience, process.Forks = local.Listening(address), smtpPatience, true
 	startFor(t, process)
 	roots := x509.NewCertPool()
 	roots.AppendCertsFromPEM(certificate)
