@@ -81,6 +81,7 @@ func TestReplayOnABroker(t *testing.T) {
 	producer.Net.SASL.Enable, producer.Net.SASL.User, producer.Net.SASL.Password = cfg.User != "", cfg.User, cfg.Password
 	producer.Net.TLS.Enable, producer.Net.TLS.Config = cfg.TLS != nil, cfg.TLS
 	producer.Producer.Return.Successes = true
+	producer.Producer.Retry.Max = 50 // a partition that was just made may have no leader for a moment
 	client, err := sarama.NewSyncProducer(cfg.Brokers, producer)
 	require.NoError(t, err)
 	for key := range 8 { // some in each partition
@@ -240,6 +241,7 @@ func TestPartitionsAreAddedOnABroker(t *testing.T) {
 			own.Net.SASL.Enable, own.Net.SASL.User, own.Net.SASL.Password = cfg.User != "", cfg.User, cfg.Password
 			own.Net.TLS.Enable, own.Net.TLS.Config = cfg.TLS != nil, cfg.TLS
 			own.Producer.Return.Successes = true
+			own.Producer.Retry.Max = 50 // a partition that was just added may have no leader for a moment
 			client, err := sarama.NewClient(cfg.Brokers, own)
 			require.NoError(t, err)
 			admin, err := sarama.NewClusterAdminFromClient(client)
@@ -342,6 +344,7 @@ func TestTopicIsMadeAgainOnABroker(t *testing.T) {
 			own.Net.SASL.Enable, own.Net.SASL.User, own.Net.SASL.Password = cfg.User != "", cfg.User, cfg.Password
 			own.Net.TLS.Enable, own.Net.TLS.Config = cfg.TLS != nil, cfg.TLS
 			own.Producer.Return.Successes = true
+			own.Producer.Retry.Max = 50 // a partition that was just made may have no leader for a moment
 			client, err := sarama.NewClient(cfg.Brokers, own)
 			require.NoError(t, err)
 			admin, err := sarama.NewClusterAdminFromClient(client)

@@ -19,6 +19,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"syscall"
 	"time"
 )
 
@@ -37,7 +38,7 @@ type Config struct {
 	Ready func(ctx context.Context) error
 	// Patience bounds the time from start until ready. A start that failed in passing begins no more after it. Default: 30 s.
 	Patience time.Duration
-	// Forks says that the server's children serve too.
+	// Forks says that the server's children, and whoever else is in its process group, serve too.
 	Forks bool
 	// Passing, if set, reports whether a failure to start passes, so that the server is started again. The error has the
 	// [Process.Tail]. It may mend what the failure is about.
@@ -191,7 +192,23 @@ const closePatience = 30 * time.Second
 func (p *Process) Close() error {
 	ctx, cancel := context.WithTimeout(context.Background(), closePatience)
 	defer cancel()
-	return errors.Join(p.SendKill(), p.AwaitExit(ctx), os.RemoveAll(p.folder)) // the watcher removes what is left
+	return errors.Join(p.SendKill(), p.AwaitExit(ctx), remove(ctx, p.folder)) // the watcher removes what is left
+}
+
+// remove removes a folder. A child of the server that was killed may still be about to make a file in it: then it tries again, until
+// ctx ends.
+func remove(ctx context.Context, folder string) error {
+	for {
+		err := os.RemoveAll(folder)
+		if !errors.Is(err, syscall.ENOTEMPTY) {
+			return err
+		}
+		select {
+		case <-time.After(5 * time.Millisecond): // nothing tells when a process that is not our child has ended
+		case <-ctx.Done():
+			return err
+		}
+	}
 }
 
 // Kill ends the server at once, as a crash does: nothing is written any more. It returns when the server has ended. Killing it
@@ -291,8 +308,8 @@ func (p *Process) stop(states string) ([]int, error) {
 	for _, file := range stats {
 		fields := stat(file)
 		pid, err := strconv.Atoi(filepath.Base(filepath.Dir(file)))
-		if err != nil || len(fields) < 2 || fields[1] != strconv.Itoa(p.process.Pid) {
-			continue
+		if of := strconv.Itoa(p.process.Pid); err != nil || pid == p.process.Pid || len(fields) < 3 || fields[1] != of && fields[2] != of {
+			continue // neither a child nor of its group: the server leads one
 		}
 		if err := suspend(pid, states); err == nil {
 			children = append(children, pid)

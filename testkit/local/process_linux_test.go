@@ -127,25 +127,33 @@ func TestAStartEndsWithItsContext(t *testing.T) {
 // TestSendKill checks that the end is waited for by AwaitExit alone, and that children end, too.
 func TestSendKill(t *testing.T) {
 	t.Parallel()
-	p := shell(t, `sleep 1000 & echo $! > "$0/child"; touch "$0/ready"; wait`)
-	p.Forks = true
-	require.NoError(t, p.SendKill(), "it was never started")
-	require.NoError(t, p.AwaitExit(t.Context()), "it was never started")
-	for range 2 {
-		require.NoError(t, p.Start(t.Context()))
-		over, cancel := context.WithCancel(t.Context())
-		cancel()
-		require.ErrorIs(t, p.AwaitExit(over), context.Canceled, "it serves")
-		text, err := os.ReadFile(p.File("child"))
-		require.NoError(t, err)
-		child, err := strconv.Atoi(strings.TrimSpace(string(text)))
-		require.NoError(t, err)
-		require.NoError(t, p.SendKill())
-		require.NoError(t, p.SendKill(), "killing twice is harmless")
-		require.NoError(t, p.AwaitExit(t.Context()))
-		require.Eventually(t, func() bool { return ended(child) }, 30*time.Second, time.Millisecond)
-		require.NoError(t, p.Kill(), "it has ended")
-		require.NoError(t, os.Remove(p.File("ready")))
+	for name, script := range map[string]string{
+		"a child":                    `sleep 1000 & echo $! > "$0/child"; touch "$0/ready"; wait`,
+		"a child whose parent ended": `(sleep 1000 & echo $! > "$0/child"); touch "$0/ready"; sleep 1000`,
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			p := shell(t, script)
+			p.Forks = true
+			require.NoError(t, p.SendKill(), "it was never started")
+			require.NoError(t, p.AwaitExit(t.Context()), "it was never started")
+			for range 2 {
+				require.NoError(t, p.Start(t.Context()))
+				over, cancel := context.WithCancel(t.Context())
+				cancel()
+				require.ErrorIs(t, p.AwaitExit(over), context.Canceled, "it serves")
+				text, err := os.ReadFile(p.File("child"))
+				require.NoError(t, err)
+				child, err := strconv.Atoi(strings.TrimSpace(string(text)))
+				require.NoError(t, err)
+				require.NoError(t, p.SendKill())
+				require.NoError(t, p.SendKill(), "killing twice is harmless")
+				require.NoError(t, p.AwaitExit(t.Context()))
+				require.Eventually(t, func() bool { return ended(child) }, 30*time.Second, time.Millisecond)
+				require.NoError(t, p.Kill(), "it has ended")
+				require.NoError(t, os.Remove(p.File("ready")))
+			}
+		})
 	}
 }
 
