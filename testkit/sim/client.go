@@ -54,6 +54,7 @@ type request struct {
 	event, room, clientID string
 	since                 uint64
 	known                 uint64 // what the client knew to be stored when it asked
+	asked                 time.Duration
 	newest                bool
 }
 
@@ -483,7 +484,7 @@ func (c *client) list(room string) string {
 func (c *client) join(room string) string {
 	v := c.rooms[room]
 	v.joining = true
-	r := request{event: "join_room", room: room, known: max(v.end(), v.acked)}
+	r := request{event: "join_room", room: room, known: max(v.end(), v.acked), asked: c.world.scheduler.now()}
 	if !v.known && c.world.scheduler.chance(0.3) {
 		r.newest = true
 		return c.request(r, nil)

@@ -33,5 +33,7 @@
 // large room. Clocks that differ. What a client of another wire format sees. Stores lose nothing that they have committed: campaigns
 // with real ones are for that (docs/campaigns.md). A node that ends between storing a message and
 // saying so is noticed when its lease ends; until then a cache may be read that lacks the message. A run takes that for a miss of
-// the cache, and counts it as Counts.Spared.
+// the cache, and counts it as Counts.Spared. A node that lives on, and has neither given the cache a message nor told the others, since both
+// are slow or fail, acknowledges it all the same. Its sender may come to another node before, and be told of it live, behind the answer of
+// their join: a run counts that as Counts.Untold.
 package sim

@@ -16,6 +16,13 @@ type fanout struct {
 
 	mu    sync.Mutex
 	nodes []*fanoutNode
+	told  map[place]time.Duration // when others could first hear of a message
+}
+
+// place is that of a message.
+type place struct {
+	room string
+	seq  uint64
 }
 
 // fanoutNode is the fan-out as one node has it.
@@ -48,6 +55,11 @@ func (n *fanoutNode) Publish(ctx context.Context, s realtime.Signal) error {
 	f := n.net
 	f.mu.Lock()
 	defer f.mu.Unlock()
+	if at := (place{s.Room, s.Message.Seq}); s.Kind == realtime.SignalMessage {
+		if _, again := f.told[at]; !again {
+			f.told[at] = f.world.scheduler.now()
+		}
+	}
 	for _, to := range f.nodes {
 		if to.rooms[s.Room] && !to.process.dead.Load() {
 			l := link{n.process.name, s.Room}
@@ -56,6 +68,14 @@ func (n *fanoutNode) Publish(ctx context.Context, s realtime.Signal) error {
 		}
 	}
 	return nil
+}
+
+// untold reports whether nobody could have heard of a message before the given time.
+func (f *fanout) untold(room string, seq uint64, before time.Duration) bool {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	at, told := f.told[place{room, seq}]
+	return !told || at >= before
 }
 
 // next delivers the first signal of a link, or several that follow it, or loses it.

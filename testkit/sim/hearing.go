@@ -150,7 +150,11 @@ func (c *client) joinedRoom(r request, v *view, s said) {
 		w.violate("%s came back to room %s after message %d, and was told that messages are lost: the room ends at %d", c.name, r.room, r.since, last)
 		return
 	}
-	if last < r.known {
+	switch {
+	case last >= r.known:
+	case w.fanout.untold(r.room, last+1, r.asked):
+		w.counts.Untold++
+	default:
 		w.violate("%s joined room %s, which ends at %d: it knew message %d", c.name, r.room, last, r.known)
 		return
 	}

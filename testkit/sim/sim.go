@@ -77,6 +77,8 @@ type Counts struct {
 	SignUps, SignOuts, Mails int
 	// Spared counts readings of the cache that were taken for misses: see the package.
 	Spared int
+	// Untold counts rooms that ended before a message of the client's own, of which its node had told nobody: see the package.
+	Untold int
 	// Closes counts connections that ended, by code.
 	Closes map[int]int
 	// Time is how long the run lasted on its own clock.
@@ -239,7 +241,7 @@ func (c *Counts) Add(other Counts) {
 	for at, n := range map[*int]int{
 		&c.Steps: other.Steps, &c.Messages: other.Messages, &c.Live: other.Live, &c.Read: other.Read, &c.Pages: other.Pages,
 		&c.Cuts: other.Cuts, &c.Resumed: other.Resumed, &c.Crashes: other.Crashes, &c.Restarts: other.Restarts, &c.Resyncs: other.Resyncs,
-		&c.Refused: other.Refused, &c.SignUps: other.SignUps, &c.SignOuts: other.SignOuts, &c.Mails: other.Mails, &c.Spared: other.Spared,
+		&c.Refused: other.Refused, &c.SignUps: other.SignUps, &c.SignOuts: other.SignOuts, &c.Mails: other.Mails, &c.Spared: other.Spared, &c.Untold: other.Untold,
 	} {
 		*at += n
 	}
