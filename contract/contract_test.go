@@ -222,6 +222,7 @@ func trials() []trial {
 		try("Rooms", contract.Rooms(), plain(func() chat.Rooms { return memory.NewRooms() }), roomFaults()...),
 		try("Members", contract.Members(), plain(func() chat.Members { return memory.NewMembers() }), memberFaults()...),
 		try("RecentCache", contract.RecentCache(), plain(func() chat.RecentCache { return memory.NewRecentCache(memory.RecentCacheConfig{}) }), cacheFaults()...),
+		try("Screen", contract.Screen(), plain(openScreen), screenFaults()...),
 		try("Fanout", contract.Fanout(), plain(openFanout), fanoutFaults()...),
 		try("Presence", contract.Presence(), plain(func() realtime.Presence { return memory.NewPresence() }), presenceFaults()...),
 		try("Format", contract.Format(), plain(openJSON), formatFaults()...),

@@ -187,7 +187,7 @@ func TestOutsideStore(t *testing.T) {
 	}
 	for _, s := range trials() { // every port that the store has
 		switch s.name {
-		case "Standings", "EventBus", "MailSender", "Hasher", "PasswordList", "TokenVerifier", "RecentCache", "Fanout", "Presence", "Format", "Conn":
+		case "Standings", "EventBus", "MailSender", "Hasher", "PasswordList", "TokenVerifier", "RecentCache", "Screen", "Fanout", "Presence", "Format", "Conn":
 			if strings.Contains(out, "TestStore/"+s.name+"/") {
 				t.Errorf("the suite of %s was run, which a store does not have", s.name)
 			}

@@ -36,6 +36,7 @@ var specifications = map[string][]string{
 	"Rooms":          {"chat.Rooms"},
 	"Members":        {"chat.Members"},
 	"RecentCache":    {"chat.RecentCache"},
+	"Screen":         {"chat.Screen"},
 	"Fanout":         {"realtime.Fanout"},
 	"Presence":       {"realtime.Presence", "realtime.Renewal", "realtime.Renewed", "realtime.Roll"},
 	"Format":         {"protocol.Format"},

@@ -23,6 +23,17 @@ type Config struct {
 	Cache   RecentCache  // required
 	// Access decides who may join, send and read. Default: everybody, and nobody is asked.
 	Access Access
+	// Screen sees every message before it is stored: see [Screen]. Default: none, and nobody is asked.
+	Screen Screen
+	// ScreenTimeout bounds how long a message waits for its turn and the answer of Screen. Default 300 milliseconds.
+	ScreenTimeout time.Duration
+	// ScreenFailsOpen says that a message is stored as it is if Screen fails: it returns an error of a kind other than
+	// Forbidden, panics, or has not answered in time. Default: it is refused with ErrUnscreened, since a rule that can be
+	// switched off by whoever overloads it is none.
+	ScreenFailsOpen bool
+	// MaxScreened is the most messages that Screen is asked about at once. A call that goes on after ScreenTimeout counts
+	// until it returns. A message that has no turn in time is refused with ErrBusy, also with ScreenFailsOpen. Default 1,024.
+	MaxScreened int
 	// Recent is how many messages a newcomer gets. The cache should keep as many. Default 10.
 	Recent int
 	// MaxPage is the most messages of one page of history. Default 100.
@@ -32,7 +43,7 @@ type Config struct {
 	// MaxPending is the most messages that wait for a commit; more are refused with
 	// ErrBusy. Default 16,384.
 	MaxPending int
-	// CommitTimeout bounds one commit. Default 5 seconds.
+	// CommitTimeout bounds one commit, and the look-up of whether a message that Screen refuses was stored before. Default 5 seconds.
 	CommitTimeout time.Duration
 	// CacheTimeout bounds one call of the cache: so long a cache that does not answer holds up
 	// the commit, or the reader, that finds it out. Default 1 second.
@@ -58,6 +69,8 @@ type Service struct {
 	joins    *committer[Membership, struct{}]
 	recent   *recent
 
+	screening *screening // nil where there is no Screen
+
 	heard atomic.Pointer[[]func(Message)] // by OnStored
 
 	mu    sync.Mutex
@@ -81,6 +94,8 @@ func New(cfg Config) (*Service, error) {
 	settings.Default(c, "MaxPending", &cfg.MaxPending, 16_384)
 	settings.Default(c, "CommitTimeout", &cfg.CommitTimeout, 5*time.Second)
 	settings.Default(c, "CacheTimeout", &cfg.CacheTimeout, time.Second)
+	settings.Default(c, "ScreenTimeout", &cfg.ScreenTimeout, 300*time.Millisecond)
+	settings.Default(c, "MaxScreened", &cfg.MaxScreened, 1024)
 	if err := c.Err(); err != nil {
 		return nil, err
 	}
@@ -101,6 +116,11 @@ func New(cfg Config) (*Service, error) {
 		cfg.Log = slog.New(slog.DiscardHandler)
 	}
 	s := &Service{cfg: cfg, asks: asks, known: map[string]struct{}{}, loads: map[string]*loads{}}
+	if cfg.Screen != nil {
+		s.screening = &screening{
+			screen: cfg.Screen, timeout: cfg.ScreenTimeout, open: cfg.ScreenFailsOpen, places: make(chan struct{}, cfg.MaxScreened), now: cfg.Now, log: cfg.Log,
+		}
+	}
 	s.recent = newRecent(cfg, s.tell)
 	s.messages = newCommitter(cfg.MaxBatch, cfg.MaxPending, s.commitMessages)
 	s.messages.after = func(stored Stored) { s.tell(stored.Message) }
@@ -249,22 +269,35 @@ type Draft struct {
 // Send stores a message and returns it after its durable commit. It waits until ctx ends;
 // then, and after any error of kind Unavailable, the outcome is unknown, and sending again
 // with the same ClientID is harmless. It returns ErrRoomInvalid, ErrTextInvalid,
-// ErrClientIDInvalid, ErrNotAllowed, ErrBusy or ErrClosed before anything was stored.
+// ErrClientIDInvalid, ErrNotAllowed, what Config.Screen refuses, ErrUnscreened, ErrBusy or ErrClosed before anything was stored.
+//
+// With a Screen, a message that was stored and is sent again under its ClientID has the answer of the first time, whatever
+// Screen says by then, if it is among the last MaxPage messages of its room; one that is older has that answer if Screen lets it pass.
 func (s *Service) Send(ctx context.Context, d Draft) (Stored, error) {
 	d, err := s.check(ctx, d)
 	if err != nil {
 		return Stored{}, err
+	}
+	if s.screening != nil {
+		if d, err = s.screened(ctx, d); err != nil {
+			return Stored{}, err
+		}
 	}
 	return s.messages.do(ctx, s.message(d))
 }
 
 // Submit is [Service.Send] without waiting. If it returns nil, done is called exactly once,
 // with messages of one room in the order of their sequence, from the goroutine that commits:
-// it must be quick. Submit itself waits only as long as Access does.
+// it must be quick. Submit itself waits only as long as Access and Screen do.
 func (s *Service) Submit(ctx context.Context, d Draft, done func(Stored, error)) error {
 	d, err := s.check(ctx, d)
 	if err != nil {
 		return err
+	}
+	if s.screening != nil {
+		if d, err = s.screened(ctx, d); err != nil {
+			return err
+		}
 	}
 	return s.messages.submit(s.message(d), done)
 }
@@ -275,8 +308,11 @@ func (s *Service) May(ctx context.Context, who Author, what Action, room string)
 	return s.cfg.Access.May(ctx, who, what, room)
 }
 
-// SubmitWaits reports whether Submit may wait, because there is a Config.Access that is asked.
-func (s *Service) SubmitWaits() bool { return s.asks }
+// SubmitWaits reports whether Submit may wait, because there is a Config.Access or a Config.Screen that is asked.
+func (s *Service) SubmitWaits() bool { return s.asks || s.screening != nil }
+
+// AsksAccess reports whether there is a Config.Access that is asked.
+func (s *Service) AsksAccess() bool { return s.asks }
 
 // check returns the draft as it may be stored.
 func (s *Service) check(ctx context.Context, d Draft) (Draft, error) {

@@ -247,7 +247,7 @@ func (h *Hub) Run(ctx context.Context) error {
 		h.renew(ctx) // however long it takes, what is said here is delivered meanwhile
 		h.every(ctx, h.cfg.LeaseTTL/3, func() { h.renew(ctx) })
 	})
-	if h.cfg.Chat.SubmitWaits() {
+	if h.cfg.Chat.AsksAccess() {
 		wg.Go(func() { h.every(ctx, h.cfg.AccessEvery, func() { h.askAgain(ctx) }) })
 	}
 	wg.Go(func() { h.every(ctx, min(time.Second, h.cfg.TypingTTL/4), h.sweep) })

@@ -24,6 +24,7 @@ import (
 	"github.com/parley-chat/parley/adapters/kafkabus"
 	"github.com/parley-chat/parley/adapters/redisstore"
 	"github.com/parley-chat/parley/adapters/smtpmail"
+	"github.com/parley-chat/parley/adapters/webhook"
 	"github.com/parley-chat/parley/core/socket"
 	"github.com/parley-chat/parley/core/user"
 )
@@ -97,6 +98,11 @@ type Settings struct {
 	SocketIOQuery    string         `name:"socketio-query-token" of:"parley socket" default:"on" enum:"on,off" help:"Whether a Socket.IO client may give its token in the query, which proxies write into their logs."`
 	SocketIORecovery string         `name:"socketio-recovery" of:"parley socket" default:"on" enum:"on,off" help:"Whether a Socket.IO client that comes back gets what it has missed. Messages have one argument more then."`
 	HandshakeBurst   int            `name:"handshake-burst" of:"parley socket" default:"60000" help:"Socket handshakes a minute from a network, at once at most."`
+	ScreenURL        string         `name:"screen-url" of:"parley socket" secret:"url" help:"Address of a server of yours that is asked about each message before it is stored: https://chat.example.com/screen. Default: nobody is asked."`
+	ScreenSecret     string         `name:"screen-secret" of:"parley socket" secret:"" help:"Secrets that sign what screen-url is asked, after Standard Webhooks: whsec_ and the base64 of 24 to 64 bytes; several, with commas between, while one takes the place of another. Required with screen-url."`
+	ScreenTimeout    time.Duration  `name:"screen-timeout" of:"parley socket" default:"300ms" help:"How long a message waits for the answer of screen-url, at most 5s."`
+	ScreenOnFailure  string         `name:"screen-on-failure" of:"parley socket" default:"closed" enum:"open,closed" help:"What becomes of a message about which screen-url gives no answer: closed refuses it, open stores it as it is."`
+	ScreenPrivate    string         `name:"screen-private" of:"parley socket" default:"off" enum:"on,off" help:"Whether screen-url may lead to addresses that are not of the public internet, this machine among them, and be one of http."`
 	LogFormat        string         `name:"log-format" default:"auto" enum:"auto,text,json" help:"Format of logs: auto is text on a terminal, JSON otherwise."`
 	LogLevel         string         `name:"log-level" default:"info" enum:"debug,info,warn,error" help:"Least level of logs."`
 	Traces           string         `name:"traces" default:"off" enum:"off,otlp" help:"Where traces go: otlp exports them over HTTP, as the variables of OpenTelemetry say (OTEL_EXPORTER_OTLP_ENDPOINT and others)."`
@@ -348,16 +354,52 @@ func (s *Settings) check(alone bool) error {
 	if has("password-min") && (s.PasswordMin < 1 || s.PasswordMin > 64) {
 		return bad("password-min", "%d is not 1 to 64", s.PasswordMin)
 	}
+	if err := s.checkScreen(bad); err != nil {
+		return err
+	}
 	if has("socket-rate") && s.SocketRate == 0 || s.SocketRate < -1 {
 		return bad("socket-rate", "%d is neither -1 nor positive", s.SocketRate)
 	}
 	return nil
 }
 
+// checkScreen refuses what cannot be meant about the server that is asked about messages.
+func (s *Settings) checkScreen(bad func(key, format string, args ...any) error) error {
+	if s.ScreenURL != "" {
+		if err := webhook.CheckURL(s.ScreenURL, s.ScreenPrivate == "on"); err != nil {
+			return bad("screen-url", "it %v", err)
+		}
+		if s.ScreenSecret == "" {
+			return bad("screen-secret", "screen-url needs one")
+		}
+	}
+	if s.ScreenSecret != "" {
+		if err := webhook.CheckSecrets(s.ScreenSecrets()); err != nil {
+			return bad("screen-secret", "of the secrets, %v", err)
+		}
+		if s.ScreenURL == "" {
+			return bad("screen-secret", "nobody is asked without screen-url (PARLEY_SCREEN_URL)")
+		}
+	}
+	if s.Program.knows("ScreenTimeout") && (s.ScreenTimeout <= 0 || s.ScreenTimeout > 5*time.Second) {
+		return bad("screen-timeout", "%v is not above 0 and at most 5s", s.ScreenTimeout)
+	}
+	return nil
+}
+
+// ScreenSecrets are those of ScreenSecret.
+func (s *Settings) ScreenSecrets() []string {
+	all := strings.Split(s.ScreenSecret, ",")
+	for i := range all {
+		all[i] = strings.TrimSpace(all[i])
+	}
+	return all
+}
+
 // asciiHosts writes every host that is given in ASCII, so that whatever is made of it is right.
 func (s *Settings) asciiHosts(bad func(key, format string, args ...any) error) error {
 	urls := map[string]*string{
-		"public-url": &s.PublicURL, "socket-url": &s.SocketURL, "jwks-url": &s.JWKSURL, "renew-url": &s.RenewURL,
+		"public-url": &s.PublicURL, "socket-url": &s.SocketURL, "jwks-url": &s.JWKSURL, "renew-url": &s.RenewURL, "screen-url": &s.ScreenURL,
 		"store": &s.Store, "bus": &s.Bus, "redis": &s.Redis, "mail-sender": &s.MailSender,
 	}
 	for _, key := range slices.Sorted(maps.Keys(urls)) {

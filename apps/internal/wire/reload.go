@@ -28,6 +28,11 @@ func (a *App) Reload(ctx context.Context, s config.Settings, changed []string) (
 			now.admin = s.AdminToken
 		case "PARLEY_DOCS_PASSWORD":
 			now.docs = s.DocsPassword
+		case "PARLEY_SCREEN_SECRET":
+			if failed := a.screen.SetSecrets(s.ScreenSecrets()); failed != nil {
+				err = errors.Join(err, fmt.Errorf("%s: %w", variable, failed))
+				continue
+			}
 		case "PARLEY_MAIL_SENDER":
 			if a.smtp == nil || s.MailSender == "dev:" {
 				restart = append(restart, variable)

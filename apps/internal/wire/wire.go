@@ -35,6 +35,7 @@ import (
 	"github.com/parley-chat/parley/adapters/socketio/bridge"
 	"github.com/parley-chat/parley/adapters/socketio/engineio"
 	"github.com/parley-chat/parley/adapters/watermillbus"
+	"github.com/parley-chat/parley/adapters/webhook"
 	"github.com/parley-chat/parley/apps/internal/config"
 	"github.com/parley-chat/parley/apps/web"
 	"github.com/parley-chat/parley/core/auth"
@@ -80,6 +81,7 @@ type App struct {
 	tracer    *otel.Tracer            // nil where traces are off
 	secrets   atomic.Pointer[secrets] // what settings say of them, or what Reload has made of it
 	smtp      *changingSender         // nil unless mails go out by SMTP
+	screen    *webhook.Screen         // nil where nobody is asked about messages
 	log       *slog.Logger
 	ports     parley.Ports
 	checks    []health.Check
@@ -272,6 +274,9 @@ func (a *App) config(publicURL string) (parley.Config, error) {
 		Templates: mail.TemplateConfig{Product: s.Product, From: s.MailFrom, FromName: s.MailFromName},
 		Hub:       realtime.HubConfig{Node: a.node(), Rate: s.SocketRate, Burst: s.SocketBurst, MaxConnections: s.MaxConns, MaxUserConnections: s.MaxUserConns, Formats: formats(s)},
 		Relay:     event.RelayConfig{Timeout: relayTimeout, MaxBackoff: relayPause},
+	}
+	if err := a.openScreen(&cfg.Chat); err != nil {
+		return parley.Config{}, err
 	}
 	if a.tracer != nil {
 		cfg = a.tracer.Instrument(cfg)

@@ -40,6 +40,7 @@ import (
 	"github.com/parley-chat/parley/adapters/socketio/bridge"
 	"github.com/parley-chat/parley/adapters/socketio/engineio"
 	"github.com/parley-chat/parley/adapters/watermillbus"
+	"github.com/parley-chat/parley/adapters/webhook"
 	"github.com/parley-chat/parley/adapters/wsclient"
 	"github.com/parley-chat/parley/core/auth"
 	"github.com/parley-chat/parley/core/chat"
@@ -204,6 +205,7 @@ func configurations(t *testing.T) map[string]configuration {
 		"watermillbus: SubscriberConfig": at(watermillbus.SubscriberConfig{
 			Open: func(context.Context, string, string) (message.Subscriber, error) { return nil, nil },
 		}, watermillbus.NewSubscriber),
+		"webhook: Config":  at(webhook.Config{URL: "https://localhost/x", Secrets: []string{"whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"}}, webhook.New),
 		"wsclient: Config": reaching(wsclient.Config{URL: "ws://localhost:1/socket"}, wsclient.Dial),
 		"wsclient: SessionConfig": reaching(wsclient.SessionConfig{Server: "http://localhost:1"}, func(ctx context.Context, c wsclient.SessionConfig) (*wsclient.Session, error) {
 			return wsclient.Resume(ctx, c, "x")
