@@ -12,7 +12,10 @@ import (
 	"net"
 	"net/http"
 	"net/http/httptest"
+	"net/http/httptrace"
 	"net/netip"
+	"os"
+	"os/exec"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -218,20 +221,21 @@ func TestAnswersThatAreNone(t *testing.T) {
 		}
 	}
 	for name, handle := range map[string]http.HandlerFunc{
-		"nothing":        says(""),
-		"no object":      says(`[true]`),
-		"null":           says(`null`),
-		"no verdict":     says(`{"text":"x"}`),
-		"null verdict":   says(`{"allow":null}`),
-		"a word":         says(`{"allow":"true"}`),
-		"a number":       says(`{"allow":1}`),
-		"no text":        says(`{"allow":true,"text":1}`),
-		"two objects":    says(`{"allow":true}{"allow":false}`),
-		"half an object": says(`{"allow":true`),
-		"HTML":           typed("text/html", `{"allow":true}`),
-		"no type":        typed("", `{"allow":true}`),
-		"a bad type":     typed("application/json; charset", `{"allow":true}`),
-		"too large":      says(`{"allow":true,"x":"` + strings.Repeat("x", 64<<10) + `"}`),
+		"nothing":          says(""),
+		"no object":        says(`[true]`),
+		"null":             says(`null`),
+		"no verdict":       says(`{"text":"x"}`),
+		"null verdict":     says(`{"allow":null}`),
+		"a word":           says(`{"allow":"true"}`),
+		"a number":         says(`{"allow":1}`),
+		"no text":          says(`{"allow":true,"text":1}`),
+		"two objects":      says(`{"allow":true}{"allow":false}`),
+		"half an object":   says(`{"allow":true`),
+		"HTML":             typed("text/html", `{"allow":true}`),
+		"no type":          typed("", `{"allow":true}`),
+		"a bad type":       typed("application/json; charset", `{"allow":true}`),
+		"too large":        says(`{"allow":true,"x":"` + strings.Repeat("x", 64<<10) + `"}`),
+		"large, of spaces": says(`{"allow":true}` + strings.Repeat(" ", 64<<10)),
 		"endless": func(w http.ResponseWriter, r *http.Request) {
 			w.Header().Set("Content-Type", "application/json")
 			for r.Context().Err() == nil {
@@ -335,21 +339,38 @@ func TestConnectionsAreUsedAgain(t *testing.T) {
 }
 
 func TestConnectionsAreBounded(t *testing.T) {
-	var now, most atomic.Int64
-	s := serve(t, func(c *webhook.Config) { c.MaxConnections = 3 }, func(w http.ResponseWriter, r *http.Request) {
-		most.Store(max(most.Load(), now.Add(1)))
-		defer now.Add(-1)
+	const requests, most = 50, 3
+	var connections atomic.Int64
+	var asking, inside sync.WaitGroup // requests that want a connection, and the first that have one
+	asking.Add(requests)
+	inside.Add(most)
+	var entered atomic.Int64
+	server := httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if entered.Add(1) <= most {
+			inside.Done()
+		}
+		inside.Wait()
+		asking.Wait()
 		says(`{"allow":true}`)(w, r)
-	})
+	}))
+	server.Config.ConnState = func(_ net.Conn, state http.ConnState) {
+		if state == http.StateNew {
+			connections.Add(1)
+		}
+	}
+	server.Start()
+	defer server.Close()
+	s := at(t, server.URL, func(c *webhook.Config) { c.MaxConnections = most })
 	var wg sync.WaitGroup
-	for range 50 {
+	for range requests {
 		wg.Go(func() {
-			_, err := s.Screen(t.Context(), hello)
+			ctx := httptrace.WithClientTrace(t.Context(), &httptrace.ClientTrace{GetConn: func(string) { asking.Done() }})
+			_, err := s.Screen(ctx, hello)
 			assert.NoError(t, err)
 		})
 	}
 	wg.Wait()
-	assert.LessOrEqual(t, most.Load(), int64(3))
+	assert.EqualValues(t, most, connections.Load())
 }
 
 func TestAddressesOfThePublicInternet(t *testing.T) {
@@ -438,10 +459,15 @@ func TestPrivateAddressesAreNotDialled(t *testing.T) {
 	require.NoError(t, err)
 }
 
-// A proxy would connect in this process's place, past every look at the address.
+// A proxy would connect in this process's place, past every look at the address. The environment is read once a process.
 func TestNoProxyIsUsed(t *testing.T) {
-	t.Setenv("HTTP_PROXY", "http://127.0.0.1:1")
-	t.Setenv("HTTPS_PROXY", "http://127.0.0.1:1")
+	if os.Getenv("HTTP_PROXY") != nowhere {
+		cmd := exec.CommandContext(t.Context(), os.Args[0], "-test.run=^TestNoProxyIsUsed$")
+		cmd.Env = append(os.Environ(), "HTTP_PROXY="+nowhere, "HTTPS_PROXY="+nowhere, "NO_PROXY=")
+		out, err := cmd.CombinedOutput()
+		require.NoError(t, err, "%s", out)
+		return
+	}
 	server := httptest.NewServer(says(`{"allow":true}`))
 	defer server.Close()
 	s := at(t, strings.Replace(server.URL, "127.0.0.1", "example.com", 1), nil)
@@ -449,6 +475,9 @@ func TestNoProxyIsUsed(t *testing.T) {
 	_, err := s.Screen(t.Context(), hello)
 	require.NoError(t, err)
 }
+
+// nowhere is a proxy that is not there.
+const nowhere = "http://127.0.0.1:1"
 
 func TestConfigIsChecked(t *testing.T) {
 	good := webhook.Config{URL: "https://example.com/", Secrets: []string{secret}}
