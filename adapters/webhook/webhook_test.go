@@ -39,14 +39,14 @@ var (
 )
 
 // serve runs a server that handle answers for, and returns a screen that asks it.
-func serve(t *testing.T, change func(*webhook.Config), handle http.HandlerFunc) *webhook.Screen {
+func serve(t testing.TB, change func(*webhook.Config), handle http.HandlerFunc) *webhook.Screen {
 	t.Helper()
 	server := httptest.NewServer(handle)
 	t.Cleanup(server.Close)
 	return at(t, server.URL+"/screen", change)
 }
 
-func at(t *testing.T, url string, change func(*webhook.Config)) *webhook.Screen {
+func at(t testing.TB, url string, change func(*webhook.Config)) *webhook.Screen {
 	t.Helper()
 	cfg := webhook.Config{URL: url, Secrets: []string{secret}, Private: true}
 	if change != nil {
