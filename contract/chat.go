@@ -23,6 +23,7 @@ func MessageStore() []Case[chat.MessageStore] {
 		{"room names are exact", "Two rooms, authors or client ids are the same only if they have the same bytes.", storeExactRooms},
 		{"appending nothing is no error", "Append returns one answer for each message, in the order given.", storeNothing},
 		{"long and foreign texts are kept", "It keeps every text, name and client id that CheckText, CheckRoom and CheckClientID let through.", storeTexts},
+		{"replies and data are kept", "It keeps ReplyTo, and byte for byte all data that CompactData returns; a message without them stays without.", storeFields},
 		{"a repeated client id stores nothing", "A message whose room, author and ClientID are stored already, or came earlier in the same call, is not stored again. The answer to such a message is the stored one, with Repeated set.", storeRepeated},
 		{"a client id repeated in one call", "A message whose room, author and ClientID are stored already, or came earlier in the same call, is not stored again. The answer to such a message is the stored one, with Repeated set.", storeRepeatedInCall},
 		{"repetitions leave no gap", "Each new message gets the next sequence number of its room: from 1, without gaps, also under concurrent calls.", storeRepeatedMixed},
@@ -43,6 +44,66 @@ func MessageStore() []Case[chat.MessageStore] {
 		{"bounds of a room", "Bounds returns the lowest sequence that is still stored and the highest ever given out in room. They are 1 and 0 for a room without messages.", storeBounds},
 		{"messages are copies", "Changing what was given or returned changes nothing stored.", storeCopies},
 	})
+}
+
+// fields are what the messages 1 to 6 of a room have besides: some both, some one, some nothing.
+func fields(room string) []chat.Message {
+	data := []string{
+		"", `{}`, "", `{"b":1,"a":[true,null,{"é":"\u00e9\ud83d\ude00👋"}],"a":1.50e+03,"" :""}`, "", `{"long":"` + strings.Repeat("é~", (chat.MaxData-11)/3) + `"}`,
+	}
+	data[3] = strings.ReplaceAll(data[3], " ", "")
+	deep := strings.Repeat(`{"a":[`, chat.MaxDataDepth/2) + strings.Repeat("]}", chat.MaxDataDepth/2)
+	replies := []uint64{0, 0, 1, 3, math.MaxInt64, 0}
+	var all []chat.Message
+	for i := range data {
+		m := stored(room, i+1)
+		m.ReplyTo, m.Data = replies[i], data[i]
+		all = append(all, m)
+	}
+	last := stored(room, 7)
+	last.ReplyTo, last.Data, last.ClientID = 6, deep, "client-1"
+	return append(all, last)
+}
+
+func storeFields(ctx context.Context, p chat.MessageStore) error {
+	want := fields("room")
+	for _, m := range want {
+		if data, err := chat.CompactData(m.Data); err != nil || data != m.Data {
+			return fmt.Errorf("the case is wrong: %q: %w", data, orNone(err))
+		}
+	}
+	answers := func(repeated bool, messages ...chat.Message) (all []chat.Stored) {
+		for _, m := range messages {
+			all = append(all, chat.Stored{Message: m, Repeated: repeated})
+		}
+		return all
+	}
+	given := slices.Clone(want)
+	for i := range given {
+		given[i].Seq = 0
+	}
+	other := said("room", 9)
+	other.ClientID, other.ReplyTo, other.Data = "client-1", 1, `{"other":true}`
+	bare := said("room", 9)
+	bare.ClientID = "client-1"
+	return first(
+		// Alone, among others, and after one without.
+		func() error { return appendWant(ctx, p, given[:1], answers(false, want[0])...) },
+		func() error { return appendWant(ctx, p, given[1:2], answers(false, want[1])...) },
+		func() error { return appendWant(ctx, p, given[2:], answers(false, want[2:]...)...) },
+		func() error {
+			return appendWant(ctx, p, []chat.Message{said("other", 1)}, answers(false, stored("other", 1))...)
+		},
+		func() error { return wantMessages(ctx, p, "room", everything, want...) },
+		func() error { return wantMessages(ctx, p, "room", chat.Range{Limit: 2, Newest: true}, want[5:]...) },
+		func() error { return wantMessages(ctx, p, "other", everything, stored("other", 1)) },
+		// The first counts, whatever else differs.
+		func() error { return appendWant(ctx, p, []chat.Message{other}, answers(true, want[6])...) },
+		func() error {
+			return appendWant(ctx, p, []chat.Message{bare, other}, answers(true, want[6], want[6])...)
+		},
+		func() error { return wantMessages(ctx, p, "room", everything, want...) },
+	)
 }
 
 func said(room string, n int) chat.Message {
@@ -1027,6 +1088,7 @@ func RecentCache() []Case[chat.RecentCache] {
 		{"filling leaves what is held", "What is held already stays.", cacheFillStays},
 		{"filling never makes a hole", "It never holds a hole: what it returns is contiguous.", cacheFillHole},
 		{"many messages keep the last", "Get returns the last messages held for room, ascending and contiguous.", cacheMany},
+		{"messages are held whole", "A message has every field as it was given.", cacheFields},
 		{"readers never see a hole", "It never holds a hole: what it returns is contiguous. It may be called from many goroutines.", cacheRace},
 		{"messages are copies", "Changing what was given or returned changes nothing held.", cacheCopies},
 	})
@@ -1073,6 +1135,19 @@ func cacheHolds(ctx context.Context, p chat.RecentCache) error {
 		func() error { return wantTail(ctx, p, "room", m) },
 		func() error { return add(ctx, p, "other", 4, 4) },
 		func() error { return wantTailOf(ctx, p, "other", 4, 4) },
+	)
+}
+
+func cacheFields(ctx context.Context, p chat.RecentCache) error {
+	added, filled := fields("added"), fields("filled")
+	return first(
+		func() error { return during("Add", p.Add(ctx, added[:4]...)) },
+		func() error { return during("Add", p.Add(ctx, added[4:]...)) },
+		func() error { return wantTail(ctx, p, "added", added...) },
+		func() error { return during("Fill", p.Fill(ctx, "filled", filled)) },
+		func() error { return wantTail(ctx, p, "filled", filled...) },
+		func() error { return add(ctx, p, "filled", 8, 8) },
+		func() error { return wantTail(ctx, p, "filled", append(filled, stored("filled", 8))...) },
 	)
 }
 

@@ -2,6 +2,7 @@ package contract_test
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"slices"
 	"strings"
@@ -1424,6 +1425,27 @@ func messageFaults() []broken[chat.MessageStore] {
 		{"room names are trimmed", "room names are exact", folded(strings.TrimSpace)},
 		{"texts are trimmed", "long and foreign texts are kept", edits(func(m *chat.Message) { m.Text = strings.TrimSpace(m.Text) })},
 		{"texts are cut", "long and foreign texts are kept", edits(func(m *chat.Message) { m.Text = m.Text[:min(len(m.Text), 12_000)] })},
+		{"replies are forgotten", "replies and data are kept", edits(func(m *chat.Message) { m.ReplyTo = 0 })},
+		{"data is forgotten", "replies and data are kept", edits(func(m *chat.Message) { m.Data = "" })},
+		{"data is sorted", "replies and data are kept", edits(func(m *chat.Message) {
+			var v map[string]any
+			if json.Unmarshal([]byte(m.Data), &v) == nil {
+				b, _ := json.Marshal(v)
+				m.Data = string(b)
+			}
+		})},
+		{"no data is empty data", "replies and data are kept", edits(func(m *chat.Message) {
+			if m.Data == "" {
+				m.Data = "{}"
+			}
+		})},
+		{"a repetition has its own data", "replies and data are kept", appends(func(m chat.MessageStore, ctx context.Context, batch []chat.Message) ([]chat.Stored, error) {
+			all, err := m.Append(ctx, batch)
+			for i := range all {
+				all[i].Data = batch[i].Data
+			}
+			return all, err
+		})},
 		{"client ids are ignored", "a repeated client id stores nothing", edits(func(m *chat.Message) { m.ClientID = "" })},
 		{"a repetition is not told", "a repeated client id stores nothing", appends(func(m chat.MessageStore, ctx context.Context, batch []chat.Message) ([]chat.Stored, error) {
 			all, err := m.Append(ctx, batch)
@@ -1787,6 +1809,24 @@ func cacheFaults() []broken[chat.RecentCache] {
 				return under.Fill(ctx, room, all)
 			}}
 		})},
+		{"data is not held", "messages are held whole", breaks(func(under chat.RecentCache) cache {
+			return cache{add: func(ctx context.Context, messages ...chat.Message) error {
+				messages = slices.Clone(messages)
+				for i := range messages {
+					messages[i].Data = ""
+				}
+				return under.Add(ctx, messages...)
+			}}
+		})},
+		{"filling drops replies", "messages are held whole", breaks(func(under chat.RecentCache) cache {
+			return cache{fill: func(ctx context.Context, room string, messages []chat.Message) error {
+				messages = slices.Clone(messages)
+				for i := range messages {
+					messages[i].ReplyTo = 0
+				}
+				return under.Fill(ctx, room, messages)
+			}}
+		})},
 		{"nothing is ever held", "a room in use is held", breaks(func(chat.RecentCache) cache {
 			return cache{get: func(context.Context, string) ([]chat.Message, bool, error) { return nil, false, nil }}
 		})},
@@ -1895,6 +1935,14 @@ func fanoutFaults() []broken[contract.FanoutNodes] {
 	return []broken[contract.FanoutNodes]{
 		{"the message's client id is lost", "a signal arrives whole", publishes(func(n realtime.Fanout, ctx context.Context, s realtime.Signal) error {
 			s.Message.ClientID = ""
+			return n.Publish(ctx, s)
+		})},
+		{"the message's data is lost", "a signal arrives whole", publishes(func(n realtime.Fanout, ctx context.Context, s realtime.Signal) error {
+			s.Message.Data = ""
+			return n.Publish(ctx, s)
+		})},
+		{"what a message answers is lost", "a signal arrives whole", publishes(func(n realtime.Fanout, ctx context.Context, s realtime.Signal) error {
+			s.Message.ReplyTo = 0
 			return n.Publish(ctx, s)
 		})},
 		{"what an event of an application says is lost", "a signal arrives whole", publishes(func(n realtime.Fanout, ctx context.Context, s realtime.Signal) error {

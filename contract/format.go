@@ -31,7 +31,7 @@ type Said struct {
 	HasID bool
 	Event string
 	// Fields are what the data holds, in this order; a name may stand twice. A value is a string, which
-	// may have any bytes, a uint64, a bool, or nil.
+	// may have any bytes, a uint64, a bool, a protocol.FreeObject, which is valid JSON, or nil.
 	Fields []Field
 }
 
@@ -99,6 +99,7 @@ func formatSchema() *protocol.Schema {
 			}},
 			{Name: "steps", Type: protocol.Integer, Minimum: 2, Maximum: 9},
 			{Name: "quick", Type: protocol.Boolean},
+			{Name: "style", Type: protocol.Free, MaxLength: 64},
 		}},
 		Ack: formatAll("MoveAck"),
 	}}, []protocol.ServerEvent{{Name: "moved", Doc: "A piece was moved.", Data: formatAll("Moved")}})
@@ -118,6 +119,7 @@ func formatAll(name string) *protocol.Object {
 		{Name: "n", Type: protocol.Integer, Required: true}, {Name: "yes", Type: protocol.Boolean, Required: true}, {Name: "no", Type: protocol.Boolean},
 		{Name: "when", Type: protocol.Time, Required: true},
 		{Name: "part", Type: protocol.Ref, Object: part, Required: true}, {Name: "parts", Type: protocol.ListOf, Object: part, Required: true},
+		{Name: "style", Type: protocol.Free, Required: true},
 		{Name: "absent", Type: protocol.String},
 	}}
 }
@@ -139,6 +141,8 @@ func full(o *protocol.Object, n int) protocol.Data {
 			d[f.Name] = uint64(protocol.MaxInteger - n)
 		case f.Type == protocol.Boolean:
 			d[f.Name] = f.Name != "no"
+		case f.Type == protocol.Free:
+			d[f.Name] = protocol.FreeObject(fmt.Sprintf(`{"n":%d,"é\u00e9":"%s 👋 ]}"}`, n, long(20)))
 		case f.Type == protocol.Time:
 			d[f.Name] = at(n)
 		case f.Type == protocol.Ref:
@@ -168,6 +172,8 @@ func valid(f *protocol.Field) any {
 		return max(f.Minimum, 3)
 	case f.Type == protocol.Boolean:
 		return false
+	case f.Type == protocol.Free:
+		return protocol.FreeObject(`{"b":[{},"é\u00e9 , } \" "],"a":1.50}`)
 	case f.Name == "text":
 		return awkward + long(20)
 	case f.Pattern != "": // names, tokens and ids: a word is one
@@ -203,6 +209,13 @@ func field(c protocol.Command, name string) any {
 		return c.Limit
 	case "typing":
 		return c.Typing
+	case "replyTo":
+		return c.ReplyTo
+	case "data":
+		if c.Attached == "" {
+			return nil
+		}
+		return protocol.FreeObject(c.Attached)
 	}
 	return c.Data[name]
 }
@@ -292,7 +305,7 @@ func formatDefaults(_ context.Context, w Wire) error {
 			got := field(c, d.Name)
 			switch {
 			case d.Name == "typing" && got == true:
-			case d.Name == "clientId" && got == "", d.Name == "limit" && got == uint64(0):
+			case d.Name == "clientId" && got == "", (d.Name == "limit" || d.Name == "replyTo") && got == uint64(0):
 			case d.Name != "typing" && got == nil:
 			default:
 				return fmt.Errorf("%s: %s was left out and is %#v", e.Name, d.Name, got)
@@ -374,6 +387,9 @@ func formatBounds(_ context.Context, w Wire) error {
 				}
 			case protocol.Boolean:
 				bad = append(bad, "true", uint64(1))
+			case protocol.Free:
+				bad = append(bad, "{}", uint64(1), true, freeOf(d.MaxLength+1), deepFree(chat.MaxDataDepth+1),
+					protocol.FreeObject(`{"a":"\u0000"}`), protocol.FreeObject(`{"\u0000":1}`), protocol.FreeObject(`{"a":"\ud800"}`))
 			}
 			m := saying(e, true)
 			for _, v := range bad {
@@ -396,16 +412,43 @@ func formatBounds(_ context.Context, w Wire) error {
 				} else {
 					good = append(good, uint64(protocol.MaxInteger))
 				}
+			case protocol.Free:
+				good = append(good, protocol.FreeObject("{}"), freeOf(d.MaxLength))
+				if d.MaxLength >= 6*chat.MaxDataDepth {
+					good = append(good, deepFree(chat.MaxDataDepth))
+				}
+				// Without the white space it is not too long.
+				m.Fields[i].Value = protocol.FreeObject(" { \"a\" :" + strings.Repeat(" ", d.MaxLength) + "[ 1,\n\"x y\" ] } ")
+				c, err := w.decode(f, m)
+				if err != nil {
+					return err
+				}
+				if got := field(c, d.Name); got != protocol.FreeObject(`{"a":[1,"x y"]}`) {
+					return fmt.Errorf("%s: %s is %#v, want it without white space between tokens", e.Name, d.Name, got)
+				}
 			}
 			for _, v := range good {
 				m.Fields[i].Value = v
-				if _, err := w.decode(f, m); err != nil {
+				c, err := w.decode(f, m)
+				if err != nil {
 					return err
+				}
+				if got := field(c, d.Name); d.Type == protocol.Free && got != v {
+					return fmt.Errorf("%s: %s is %#v, want %#v", e.Name, d.Name, got, v)
 				}
 			}
 		}
 		return nil
 	})
+}
+
+// freeOf is an object of n bytes, and deepFree one of n levels.
+func freeOf(n int) protocol.FreeObject {
+	return protocol.FreeObject(`{"a":"` + strings.Repeat("~", n-8) + `"}`)
+}
+
+func deepFree(n int) protocol.FreeObject {
+	return protocol.FreeObject(strings.Repeat(`{"a":`, n-1) + "{}" + strings.Repeat("}", n-1))
 }
 
 func formatUTF8(_ context.Context, w Wire) error {
@@ -508,7 +551,7 @@ func (k *frames) Send(f *socket.Frame) { *k = append(*k, f) }
 func formatAnswer(e *protocol.ClientEvent) protocol.Answer {
 	m := formatMessage(1)
 	bare := formatMessage(2)
-	bare.ClientID = ""
+	bare.ClientID, bare.ReplyTo, bare.Data = "", 0, ""
 	a := protocol.Answer{Room: m.Room, Seq: protocol.MaxInteger, Recovered: true, More: true, Messages: []chat.Message{m, bare}, Stored: m}
 	switch e.Name {
 	case protocol.EventJoinRoom, protocol.EventMessage, protocol.EventHistory:
@@ -522,6 +565,7 @@ func formatMessage(n int) chat.Message {
 	return chat.Message{
 		Room: "room " + awkward, Seq: uint64(n), ID: fmt.Sprint("id", n), ClientID: "c" + awkward,
 		Author: chat.Author{ID: "u1", Name: "Zoë " + awkward}, Text: awkward + long(300), At: at(n),
+		ReplyTo: protocol.MaxInteger, Data: `{"b":[{},"é\u00e9 , } \" "],"a":1.50}`,
 	}
 }
 

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"runtime"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -38,6 +39,8 @@ func sayJSON(m contract.Said) ([]byte, bool) {
 			b = appendRaw(b, v)
 		case uint64:
 			b = strconv.AppendUint(b, v, 10)
+		case protocol.FreeObject:
+			b = append(b, v...)
 		case bool:
 			b = strconv.AppendBool(b, v)
 		default:
@@ -335,6 +338,23 @@ func formatFaults() []broken[contract.Wire] {
 			e.Message.ClientID = ""
 			return under.Event(e)
 		}})},
+		{"a message's data is lost", "events", with(format{event: func(under protocol.Format, e protocol.Outgoing) *socket.Frame {
+			e.Message.Data = ""
+			return under.Event(e)
+		}})},
+		{"what messages answer is lost", "answers", with(format{answer: func(under protocol.Format, to protocol.Sink, c protocol.Command, a protocol.Answer) {
+			a.Messages = slices.Clone(a.Messages)
+			for i := range a.Messages {
+				a.Messages[i].ReplyTo = 0
+			}
+			under.Answer(to, c, a)
+		}})},
+		{"data is left as it came", "types and bounds", then(func(c *protocol.Command, payload []byte) {
+			if at := bytes.Index(payload, []byte(" { \"a\"")); at >= 0 && c.Attached != "" {
+				c.Attached = string(payload[at : bytes.LastIndex(payload, []byte("] } "))+4])
+			}
+		})},
+		{"what a message answers is not read", "what is said is read", then(func(c *protocol.Command, _ []byte) { c.ReplyTo = 0 })},
 		{"an application's event is empty", "events", with(format{event: func(under protocol.Format, e protocol.Outgoing) *socket.Frame {
 			if protocol.Own().ServerEvent(e.Schema.Name) == nil {
 				e.Data = protocol.Data{}

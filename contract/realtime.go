@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"math"
 	"slices"
+	"strings"
 	"sync"
 	"time"
 
@@ -204,8 +205,12 @@ func fanoutWhole(ctx context.Context, open FanoutNodes) error {
 	message.Message.ClientID, message.Message.Text = "client-1", long(chat.MaxText)
 	message.Message.Seq = math.MaxInt64
 	author := chat.Author{ID: "user-ü", Name: long(user.MaxFullName)}
+	reply, answer, data := signal("room", 8), signal("room", 9), signal("room", 10)
+	reply.Message.ReplyTo, reply.Node = 7, "node ü"
+	answer.Message.ReplyTo, answer.Message.Data, answer.Node = math.MaxInt64, `{"b":"\u00e9 👋","a":{}}`, ""
+	data.Message.Data = `{"long":"` + strings.Repeat("~", chat.MaxData-11) + `"}`
 	want := []realtime.Signal{
-		message,
+		message, reply, answer, data, signal("room", 11),
 		{Kind: realtime.SignalTyping, Room: "room", User: author, Typing: true, Node: "node ü"},
 		{Kind: realtime.SignalTyping, Room: "room", User: author, Typing: false, Node: "node ü"},
 		{Kind: realtime.SignalJoined, Room: "room", User: author},

@@ -70,7 +70,7 @@
 //	rooms         name | created_by, created_at
 //	members       user_id, room | since
 //	room_seqs     id | room unique, last: the highest sequence number given out
-//	messages      room_id (of room_seqs), seq | id, client_id, author_id, author_name, text, at;
+//	messages      room_id (of room_seqs), seq | id, client_id, author_id, author_name, text, at, reply_to, data;
 //	              unique (room_id, author_id, client_id), NULL where there is no client id
 //	outbox        position | id, topic, type, event_key, time, data; ascending in commit order
 //	mail_jobs     position | id unique, job_key unique, kind, recipient, recipient_name, data, state,
@@ -79,7 +79,7 @@
 //	locks         name; on servers only: a row to lock while events are put
 //	heartbeat     id: 1 | beats: how often Ping wrote
 //
-// The bar ends the primary key. Bounds and states are held by CHECK constraints. Text has the
+// The bar ends the primary key. Bounds and states are held by CHECK constraints, those of reply_to and data by the program. Text has the
 // collation C on PostgreSQL; on MySQL it is UTF-8 in varbinary columns. [Store.Migrate] creates and
 // upgrades the schema, [Store.Check] compares it with the program. A message's room_id is a foreign
 // key: no counter can be lost while there are messages, and begin at 1 again. Nothing else is one:

@@ -5,6 +5,7 @@ import (
 	"database/sql"
 	"errors"
 	"fmt"
+	"math"
 	"os"
 	"path/filepath"
 	"strings"
@@ -165,6 +166,9 @@ func TestAppendRefusesWhatDoesNotFit(t *testing.T) {
 		"NUL":            func(m *chat.Message) { m.Text = "a\x00b" },
 		"not UTF-8":      func(m *chat.Message) { m.Text = "a\xff" },
 		"no id":          func(m *chat.Message) { m.ID = "" },
+		"long data":      func(m *chat.Message) { m.Data = strings.Repeat("é", chat.MaxData/2) + "x" },
+		"NUL in data":    func(m *chat.Message) { m.Data = "{\"a\":\"\x00\"}" },
+		"high reply":     func(m *chat.Message) { m.ReplyTo = math.MaxInt64 + 1 },
 	} {
 		t.Run(name, func(t *testing.T) {
 			batch := messages("r", 0, 3)
@@ -178,6 +182,7 @@ func TestAppendRefusesWhatDoesNotFit(t *testing.T) {
 	}
 	longest := message(strings.Repeat("é", chat.MaxRoomName), 0)
 	longest.ClientID, longest.Text = strings.Repeat("x", chat.MaxClientID), strings.Repeat("é", chat.MaxText)
+	longest.ReplyTo, longest.Data = math.MaxInt64, strings.Repeat("é", chat.MaxData/2)
 	_, err := s.Append(t.Context(), []chat.Message{longest})
 	require.NoError(t, err)
 }

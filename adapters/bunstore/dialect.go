@@ -55,8 +55,9 @@ type dialect struct {
 	// returns id, room and the last number of each, unless reserved (room, …) does.
 	reserve, reserved func(rooms int) string
 	// once stores the new messages of a batch, numbers them and returns room and last number of each room, in one statement
-	// that holds no lock while anybody waits for the program. Its arguments are arrays. Empty where there is none.
-	once string
+	// that holds no lock while anybody waits for the program. Its arguments are arrays. onceMore has two more, for what few messages
+	// have. Empty where there is none.
+	once, onceMore string
 	// claim makes the first claimable job running until the given time and returns it, or sql.ErrNoRows.
 	claim func(ctx context.Context, tx bun.Tx, now, until int64) (jobRow, error)
 	// insertNew makes an insert leave rows alone that exist. key is a column of the primary key.

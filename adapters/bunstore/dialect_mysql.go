@@ -43,6 +43,7 @@ func mysqlDialect() *dialect {
 		"{id}", "bigint NOT NULL AUTO_INCREMENT PRIMARY KEY",
 		"{text}", "varchar(4000)",
 		"{bytes}", "longblob",
+		"{data}", "varbinary(4096)",
 		"{clustered}", "ENGINE=InnoDB ROW_FORMAT=DYNAMIC",
 		"{table}", "ENGINE=InnoDB ROW_FORMAT=DYNAMIC",
 		"{where_client_id}", "", // NULLs are all different

@@ -22,6 +22,7 @@ func sqliteDialect() *dialect {
 			"{id}", "integer PRIMARY KEY",
 			"{text}", "text",
 			"{bytes}", "blob",
+			"{data}", "text",
 			"{length}", "length",
 			// The row is its primary key's entry: no second tree.
 			" {clustered}", " WITHOUT ROWID",

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"math"
 	"slices"
+	"strings"
 
 	"github.com/uptrace/bun"
 
@@ -30,12 +31,15 @@ type messageRow struct {
 	AuthorName string `bun:"author_name"`
 	Text       string `bun:"text"`
 	At         int64  `bun:"at"`
+	ReplyTo    int64  `bun:"reply_to,nullzero"`
+	Data       string `bun:"data,nullzero"`
 }
 
 func (r *messageRow) message(room string) chat.Message {
 	return chat.Message{
 		Room: room, Seq: uint64(r.Seq), ID: r.ID, ClientID: r.ClientID,
 		Author: chat.Author{ID: user.ID(r.AuthorID), Name: r.AuthorName}, Text: r.Text, At: instant(r.At),
+		ReplyTo: uint64(r.ReplyTo), Data: r.Data,
 	}
 }
 
@@ -60,7 +64,13 @@ type batch struct {
 	// repeats[i] is the index of the earlier message that message i repeats, or -1.
 	repeats []int
 	rooms   []string // each once, ascending, so that two writers lock rows in one order
+	// more says that a message has what most have not: ReplyTo or Data.
+	more bool
 }
+
+// errMore refuses what no column holds. The columns have no constraint: to add one, a database would read the whole table,
+// and keep writers out meanwhile.
+var errMore = fault.New(fault.Invalid, "value_out_of_bounds", "a value is too long or too large to be stored")
 
 func newBatch(messages []chat.Message) (*batch, error) {
 	b := &batch{messages: messages, answers: make([]chat.Stored, len(messages)), repeats: make([]int, len(messages))}
@@ -68,6 +78,15 @@ func newBatch(messages []chat.Message) (*batch, error) {
 	for i, m := range messages {
 		if !storable(m.Room, m.ID, m.ClientID, string(m.Author.ID), m.Author.Name, m.Text) {
 			return nil, errText
+		}
+		if m.ReplyTo != 0 || m.Data != "" {
+			switch {
+			case !storable(m.Data):
+				return nil, errText
+			case m.ReplyTo > math.MaxInt64 || len(m.Data) > chat.MaxData:
+				return nil, errMore
+			}
+			b.more = true
 		}
 		b.repeats[i] = -1
 		if m.ClientID != "" {
@@ -105,8 +124,8 @@ func (s *Messages) Append(ctx context.Context, messages []chat.Message) ([]chat.
 	}
 	look := false
 	store := func(ctx context.Context, tx bun.Tx) error { return s.store(ctx, tx, prepared, b, look) }
-	if prepared.once != nil {
-		err = s.db.single(ctx, op, func(ctx context.Context) error { return s.storeOnce(ctx, prepared.once, b) })
+	if once := prepared.onceFor(b); once != nil {
+		err = s.db.single(ctx, op, func(ctx context.Context) error { return s.storeOnce(ctx, once, b) })
 	} else {
 		err = s.db.transact(ctx, op, store)
 	}
@@ -159,7 +178,10 @@ func (s *Messages) store(ctx context.Context, tx bun.Tx, prepared *prepared, b *
 		return err
 	}
 
-	const columns = 8
+	columns, insert := len(insertColumns), &prepared.insert
+	if b.more {
+		columns, insert = columns+len(moreColumns), &prepared.insertMore
+	}
 	args := make([]any, 0, columns*len(fresh))
 	for _, i := range fresh {
 		m := b.number(i, counters)
@@ -169,9 +191,19 @@ func (s *Messages) store(ctx context.Context, tx bun.Tx, prepared *prepared, b *
 			client = m.ClientID
 		}
 		args = append(args, c.id, int64(m.Seq), m.ID, client, string(m.Author.ID), m.Author.Name, m.Text, micros(m.At))
+		if b.more {
+			var replyTo, data any // NULL where there is none
+			if m.ReplyTo != 0 {
+				replyTo = int64(m.ReplyTo)
+			}
+			if m.Data != "" {
+				data = m.Data
+			}
+			args = append(args, replyTo, data)
+		}
 	}
 	return inSizes(len(fresh), insertSizes[:], func(size, from, n int) error {
-		stmt := tx.StmtContext(ctx, prepared.insert[size]) //nolint:sqlclosecheck // the transaction's end closes it
+		stmt := tx.StmtContext(ctx, insert[size]) //nolint:sqlclosecheck // the transaction's end closes it
 		_, err := stmt.ExecContext(ctx, args[columns*from:columns*(from+n)]...)
 		return err
 	})
@@ -205,7 +237,17 @@ func (s *Messages) storeOnce(ctx context.Context, stmt *sql.Stmt, b *batch) erro
 		room, id, client, author = append(room, m.Room), append(id, m.ID), append(client, m.ClientID), append(author, string(m.Author.ID))
 		name, text, at = append(name, m.Author.Name), append(text, m.Text), append(at, micros(m.At))
 	}
-	rows, err := stmt.QueryContext(ctx, room, id, client, author, name, text, at)
+	args := []any{room, id, client, author, name, text, at}
+	if b.more {
+		replyTo, data := make([]int64, 0, n), make([]string, 0, n)
+		for i := range b.messages {
+			if b.repeats[i] < 0 {
+				replyTo, data = append(replyTo, int64(b.messages[i].ReplyTo)), append(data, b.messages[i].Data)
+			}
+		}
+		args = append(args, replyTo, data)
+	}
+	rows, err := stmt.QueryContext(ctx, args...)
 	if err != nil {
 		return err
 	}
@@ -264,7 +306,7 @@ func (s *Messages) lookUp(ctx context.Context, tx bun.Tx, b *batch, counters map
 
 // What List runs. No sequence reaches the largest number that the databases know.
 const (
-	listMessages = "SELECT seq, id, client_id, author_id, author_name, text, at FROM parley_messages " +
+	listMessages = "SELECT seq, id, client_id, author_id, author_name, text, at, reply_to, data FROM parley_messages " +
 		"WHERE room_id = (SELECT id FROM parley_room_seqs WHERE room = ?) AND seq > ? AND seq < ? "
 	listOldest = listMessages + "ORDER BY seq LIMIT ?"
 	listNewest = listMessages + "ORDER BY seq DESC LIMIT ?"
@@ -288,12 +330,15 @@ func (s *Messages) List(ctx context.Context, room string, r chat.Range) ([]chat.
 	}
 	messages := []chat.Message{}
 	err := s.db.reads.query(ctx, text, []any{room, clamp(r.After), before, int64(r.Limit)}, func(scan func(...any) error) error {
-		var row messageRow
-		var client sql.NullString
-		if err := scan(&row.Seq, &row.ID, &client, &row.AuthorID, &row.AuthorName, &row.Text, &row.At); err != nil {
+		var row struct {
+			messageRow
+			client, data sql.NullString
+			replyTo      sql.NullInt64
+		}
+		if err := scan(&row.Seq, &row.ID, &row.client, &row.AuthorID, &row.AuthorName, &row.Text, &row.At, &row.replyTo, &row.data); err != nil {
 			return err
 		}
-		row.ClientID = client.String
+		row.ClientID, row.ReplyTo, row.Data = row.client.String, row.replyTo.Int64, row.data.String
 		messages = append(messages, row.message(room))
 		return nil
 	})
@@ -352,13 +397,32 @@ func inSizes(n int, sizes []int, do func(size, from, n int) error) error {
 
 // prepared are Append's statements.
 type prepared struct {
-	insert  [len(insertSizes)]*sql.Stmt
-	reserve [len(reserveSizes)]*sql.Stmt
+	// insert is for messages that have what all have, insertMore for those of which some have more.
+	insert, insertMore [len(insertSizes)]*sql.Stmt
+	reserve            [len(reserveSizes)]*sql.Stmt
 	// reserved reads what reserve has reserved, on an engine that does not say it at once.
 	// Elsewhere it is nil.
 	reserved [len(reserveSizes)]*sql.Stmt
-	// once does it all, where the driver is known to take arrays. Elsewhere it is nil.
-	once *sql.Stmt
+	// once and onceMore do it all, where the driver is known to take arrays. Elsewhere they are nil.
+	once, onceMore *sql.Stmt
+}
+
+// onceFor returns the one statement that stores a batch, or nil.
+func (p *prepared) onceFor(b *batch) *sql.Stmt {
+	if b.more {
+		return p.onceMore
+	}
+	return p.once
+}
+
+// Columns of an insert: those that every message has, and those that few have.
+var (
+	insertColumns = [...]string{"room_id", "seq", "id", "client_id", "author_id", "author_name", "text", "at"}
+	moreColumns   = [...]string{"reply_to", "data"}
+)
+
+func (d *dialect) insertMessages(rows int, columns ...string) string {
+	return "INSERT INTO parley_messages (" + strings.Join(columns, ", ") + ") VALUES " + d.rows(rows, len(columns))
 }
 
 // statements prepares when Append is first called, since the tables must exist.
@@ -412,10 +476,15 @@ func prepare(ctx context.Context, db *database) (p *prepared, err error) {
 		if p.once, err = db.write.DB.PrepareContext(ctx, db.dialect.once); err != nil {
 			return p, err
 		}
+		if p.onceMore, err = db.write.DB.PrepareContext(ctx, db.dialect.onceMore); err != nil {
+			return p, err
+		}
 	}
 	for i, n := range insertSizes {
-		query := "INSERT INTO parley_messages (room_id, seq, id, client_id, author_id, author_name, text, at) VALUES " + db.dialect.rows(n, 8)
-		if p.insert[i], err = db.write.DB.PrepareContext(ctx, query); err != nil {
+		if p.insertMore[i], err = db.write.DB.PrepareContext(ctx, db.dialect.insertMessages(n, slices.Concat(insertColumns[:], moreColumns[:])...)); err != nil {
+			return p, err
+		}
+		if p.insert[i], err = db.write.DB.PrepareContext(ctx, db.dialect.insertMessages(n, insertColumns[:]...)); err != nil {
 			return p, err
 		}
 	}
@@ -435,7 +504,7 @@ func prepare(ctx context.Context, db *database) (p *prepared, err error) {
 
 func (p *prepared) close() error {
 	var errs []error
-	for _, stmt := range slices.Concat(p.insert[:], p.reserve[:], p.reserved[:], []*sql.Stmt{p.once}) {
+	for _, stmt := range slices.Concat(p.insert[:], p.insertMore[:], p.reserve[:], p.reserved[:], []*sql.Stmt{p.once, p.onceMore}) {
 		if stmt != nil {
 			errs = append(errs, stmt.Close())
 		}

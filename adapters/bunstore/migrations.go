@@ -214,6 +214,7 @@ func steps(d *dialect) []step {
 		{"0006", "events that can never be published", []string{asideTable}},
 		{"0007", "a row that readiness writes to", []string{heartbeatTable}},
 		{"0008", "a row that orders the outbox", d.lockRows},
+		{"0009", "replies, and data of messages", messageMore},
 	}
 }
 
@@ -391,6 +392,13 @@ const messageClients = `CREATE UNIQUE INDEX IF NOT EXISTS parley_messages_client
 // messageKey ties a message to the counter of its room: as long as there are messages, no
 // counter can be lost and begin at 1 again.
 const messageKey = `CONSTRAINT parley_messages_room FOREIGN KEY (room_id) REFERENCES parley_room_seqs (id)`
+
+// messageMore are columns that few messages use. They come without a default and without a constraint, so that a table of any size
+// has them at once; what goes into them, Append checks. An older program that runs beside names the columns that it fills, and those that it reads.
+var messageMore = []string{
+	"ALTER TABLE parley_messages ADD COLUMN IF NOT EXISTS reply_to bigint",
+	"ALTER TABLE parley_messages ADD COLUMN IF NOT EXISTS data {data}",
+}
 
 // heartbeatTable has one row.
 const heartbeatTable = `CREATE TABLE IF NOT EXISTS parley_heartbeat (

@@ -6,6 +6,7 @@ import (
 	"encoding/binary"
 	"fmt"
 	"io"
+	"math"
 	"net"
 	"net/url"
 	"os"
@@ -328,7 +329,11 @@ func TestMessagesOnServers(t *testing.T) {
 		s := e.migrated(t).Messages()
 		var batch []chat.Message
 		for i := range 130 { // more than every prepared size
-			batch = append(batch, message(fmt.Sprintf("room %d", i%40), i))
+			m := message(fmt.Sprintf("room %d", i%40), i)
+			if i%3 == 1 {
+				m.ReplyTo, m.Data = uint64(i), fmt.Sprintf(`{"n":%d}`, i)
+			}
+			batch = append(batch, m)
 		}
 		got, err := s.Append(t.Context(), batch)
 		require.NoError(t, err)
@@ -347,6 +352,8 @@ func TestMessagesOnServers(t *testing.T) {
 			"long client id": func(m *chat.Message) { m.ClientID = strings.Repeat("x", chat.MaxClientID+1) },
 			"long text":      func(m *chat.Message) { m.Text = strings.Repeat("é", chat.MaxText+1) },
 			"no id":          func(m *chat.Message) { m.ID = "" },
+			"long data":      func(m *chat.Message) { m.Data = strings.Repeat("x", chat.MaxData+1) },
+			"high reply":     func(m *chat.Message) { m.ReplyTo = math.MaxInt64 + 1 },
 		} {
 			batch := messages("refused", 0, 3)
 			spoil(&batch[1])

@@ -2,11 +2,14 @@ package bunstore_test
 
 import (
 	"context"
+	"database/sql"
+	"errors"
 	"fmt"
 	"net/url"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -93,11 +96,8 @@ func TestUpgradeKeepsEverything(t *testing.T) {
 	first(t, 1, func(t *testing.T, s *bunstore.Store, reopen func() *bunstore.Store) {
 		var stored []chat.Message
 		for i := range 4 {
-			got, err := s.Messages().Append(t.Context(), append(messages("a", 100*i, 40), messages("b", 100*i, 40)...))
-			require.NoError(t, err)
-			for _, m := range got[:40] {
-				stored = append(stored, m.Message)
-			}
+			stored = append(stored, oldMessages(t, s, messages("a", 100*i, 40))...)
+			oldMessages(t, s, messages("b", 100*i, 40))
 		}
 		oldUser(t, s, "u")
 		oldEvent(t, s, "e")
@@ -122,6 +122,62 @@ func TestUpgradeKeepsEverything(t *testing.T) {
 		assert.Len(t, pending, 1)
 		_, err = s.MailQueue().Get(t.Context(), "j")
 		require.NoError(t, err)
+	})
+}
+
+// oldMessages stores messages of one room as a program of the first schema does.
+func oldMessages(t *testing.T, s *bunstore.Store, all []chat.Message) []chat.Message {
+	t.Helper()
+	db, _ := bunstore.Handles(s)
+	room := all[0].Room
+	var id, last int64
+	err := db.NewRaw("SELECT id, last FROM parley_room_seqs WHERE room = ?", room).Scan(t.Context(), &id, &last)
+	if errors.Is(err, sql.ErrNoRows) {
+		_, err = db.ExecContext(t.Context(), "INSERT INTO parley_room_seqs (room, last) VALUES (?, 0)", room)
+		require.NoError(t, err)
+		err = db.NewRaw("SELECT id, last FROM parley_room_seqs WHERE room = ?", room).Scan(t.Context(), &id, &last)
+	}
+	require.NoError(t, err)
+	stored := slices.Clone(all)
+	for i := range stored {
+		m := &stored[i]
+		last++
+		m.Seq, m.At = uint64(last), m.At.UTC().Truncate(time.Microsecond)
+		_, err := db.ExecContext(t.Context(), "INSERT INTO parley_messages (room_id, seq, id, client_id, author_id, author_name, text, at) VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
+			id, last, m.ID, m.ClientID, string(m.Author.ID), m.Author.Name, m.Text, m.At.UnixMicro())
+		require.NoError(t, err)
+	}
+	_, err = db.ExecContext(t.Context(), "UPDATE parley_room_seqs SET last = ? WHERE id = ?", last, id)
+	require.NoError(t, err)
+	return stored
+}
+
+// Messages of an older program have no more than it gave them, also those that it stores while it runs beside; and it reads those of
+// the newer one without what it does not know.
+func TestUpgradeKeepsMessages(t *testing.T) {
+	first(t, 8, func(t *testing.T, s *bunstore.Store, reopen func() *bunstore.Store) {
+		want := oldMessages(t, s, messages("a", 0, 3))
+		s = reopen()
+		require.NoError(t, s.Migrate(t.Context()))
+		want = append(want, oldMessages(t, s, messages("a", 100, 2))...)
+		reply := message("a", 200)
+		reply.ReplyTo, reply.Data = 5, `{"b":1,"a":"\u00e9"}`
+		got, err := s.Messages().Append(t.Context(), []chat.Message{reply, message("a", 201)})
+		require.NoError(t, err)
+		want = append(want, got[0].Message, got[1].Message)
+		assert.EqualValues(t, 6, got[0].Seq)
+		want = append(want, oldMessages(t, s, messages("a", 300, 1))...)
+		all, err := s.Messages().List(t.Context(), "a", chat.Range{Limit: 100})
+		require.NoError(t, err)
+		assert.Equal(t, want, all)
+
+		db, _ := bunstore.Handles(s)
+		var seq, at int64 // as the older program reads
+		var id, author, name, text string
+		var client sql.NullString
+		require.NoError(t, db.NewRaw("SELECT seq, id, client_id, author_id, author_name, text, at FROM parley_messages WHERE room_id = (SELECT id FROM parley_room_seqs WHERE room = ?) AND seq > ? AND seq < ? ORDER BY seq LIMIT ?", "a", 5, 7, 10).
+			Scan(t.Context(), &seq, &id, &client, &author, &name, &text, &at))
+		assert.Equal(t, []any{int64(6), reply.ID, reply.ClientID, string(reply.Author.ID), reply.Author.Name, reply.Text}, []any{seq, id, client.String, author, name, text})
 	})
 }
 

@@ -34,12 +34,15 @@ type messageDoc struct {
 	AuthorName string        `bson:"author_name"`
 	Text       string        `bson:"text"`
 	At         int64         `bson:"at"`
+	ReplyTo    int64         `bson:"reply_to,omitempty"`
+	Data       string        `bson:"data,omitempty"`
 }
 
 func (d *messageDoc) message() chat.Message {
 	return chat.Message{
 		Room: d.Room, Seq: uint64(d.Seq), ID: d.ID, ClientID: d.ClientID,
 		Author: chat.Author{ID: user.ID(d.AuthorID), Name: d.AuthorName}, Text: d.Text, At: instant(d.At),
+		ReplyTo: uint64(d.ReplyTo), Data: d.Data,
 	}
 }
 
@@ -54,9 +57,13 @@ func once(m chat.Message) string {
 }
 
 func encodeMessage(m chat.Message) (bson.Raw, error) {
+	if len(m.Data) > chat.MaxData { // a validator counts characters
+		return nil, errBounds.Detail("data has %d bytes, and may have %d", len(m.Data), chat.MaxData)
+	}
 	return messages.encode(messageDoc{
 		ObjectID: bson.NewObjectID(), Room: m.Room, Seq: int64(m.Seq), Once: once(m), ID: m.ID, ClientID: m.ClientID,
 		AuthorID: string(m.Author.ID), AuthorName: m.Author.Name, Text: m.Text, At: micros(m.At),
+		ReplyTo: int64(m.ReplyTo), Data: m.Data,
 	})
 }
 

@@ -7,12 +7,14 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 	"go.mongodb.org/mongo-driver/v2/bson"
 
 	"github.com/parley-chat/parley/adapters/mongostore"
+	"github.com/parley-chat/parley/core/chat"
 )
 
 // indexes returns the names of the indexes of every collection.
@@ -251,4 +253,54 @@ func TestMigrateSaysOnceThatThereAreNoValidators(t *testing.T) {
 	assert.Equal(t, 1, strings.Count(log.String(), "keeps no validators"), log.String())
 	_, err = s.Messages().Append(t.Context(), messages("r", 0, 1))
 	require.NoError(t, err)
+}
+
+// Programs of two versions may run beside each other: a document of the older one fits the newer validator, which asks for nothing more, and
+// one of the newer fits the older validator, which forbids nothing. The older program reads it without what it does not know.
+func TestMessagesOfTwoVersionsLiveTogether(t *testing.T) {
+	t.Parallel()
+	raw, err := bson.Marshal(mongostore.ValidatorOf("parley_messages"))
+	require.NoError(t, err)
+	schema := bson.Raw(raw).Lookup("$jsonSchema").Document()
+	required, err := schema.Lookup("required").Array().Values()
+	require.NoError(t, err)
+	var names []string
+	for _, v := range required {
+		names = append(names, v.StringValue())
+	}
+	assert.Equal(t, []string{"_id", "room", "seq", "once", "id", "author_id", "author_name", "text", "at"}, names)
+	_, err = schema.LookupErr("additionalProperties")
+	require.Error(t, err)
+
+	s := open(t)
+	sent := messages("r", 0, 3)
+	sent[1].ReplyTo, sent[1].Data = 1, `{"a":1}`
+	stored, err := s.Messages().Append(t.Context(), sent)
+	require.NoError(t, err)
+	all := mongostore.Database(s).Collection("parley_messages")
+	var older struct { // what an older program reads
+		Seq      int64  `bson:"seq"`
+		ClientID string `bson:"client_id,omitempty"`
+		Text     string `bson:"text"`
+	}
+	require.NoError(t, all.FindOne(t.Context(), bson.D{{Key: "room", Value: "r"}, {Key: "seq", Value: int64(2)}}).Decode(&older))
+	assert.Equal(t, sent[1].Text, older.Text)
+	for _, seq := range []int64{1, 3} { // absent stays absent
+		raw, err := all.FindOne(t.Context(), bson.D{{Key: "room", Value: "r"}, {Key: "seq", Value: seq}}).Raw()
+		require.NoError(t, err)
+		for _, name := range []string{"reply_to", "data"} {
+			_, err = raw.LookupErr(name)
+			require.Error(t, err, name)
+		}
+	}
+	_, err = all.InsertOne(t.Context(), bson.D{
+		{Key: "_id", Value: bson.NewObjectID()}, {Key: "room", Value: "r"}, {Key: "seq", Value: int64(4)}, {Key: "once", Value: "s4"}, {Key: "id", Value: "older"},
+		{Key: "author_id", Value: "u"}, {Key: "author_name", Value: "U"}, {Key: "text", Value: "x"}, {Key: "at", Value: int64(1)},
+	})
+	require.NoError(t, err)
+	found, err := s.Messages().List(t.Context(), "r", chat.Range{Limit: 10})
+	require.NoError(t, err)
+	require.Len(t, found, 4)
+	assert.Equal(t, stored[1].Message, found[1])
+	assert.Equal(t, chat.Message{Room: "r", Seq: 4, ID: "older", Author: chat.Author{ID: "u", Name: "U"}, Text: "x", At: time.UnixMicro(1).UTC()}, found[3])
 }

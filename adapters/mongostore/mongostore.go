@@ -66,7 +66,8 @@
 //	limits    _id: the hash of a key | whole_at: when its allowance is whole again
 //	rooms     _id: the name | created_by, created_at
 //	members   _id | user_id, room unique together, since
-//	messages  _id | room, seq unique together; room, once unique together; id, client_id, author_id, author_name, text, at
+//	messages  _id | room, seq unique together; room, once unique together; id, client_id, author_id, author_name, text, at,
+//	          reply_to, data
 //	outbox_aside  _id | topic, type, key, time, data, reason: events that can never be published; one that is replayed is removed and carries itself
 //	clock     _id: a moment of the logical clock; the last ones are kept
 //	mail_jobs _id | position, key unique, kind, recipient, recipient_name, data, state, open, due_at, attempts, claims,

@@ -147,6 +147,7 @@ var (
 			{name: "_id", kind: kindID}, text("room", 1, chat.MaxRoomName), number("seq", 1), text("once", 2, 2*maxID+chat.MaxClientID),
 			text("id", 1, maxID), optional(text("client_id", 1, chat.MaxClientID)), text("author_id", 0, maxID),
 			text("author_name", 0, user.MaxFullName), text("text", 1, chat.MaxText), moment("at"),
+			optional(number("reply_to", 1)), optional(text("data", 2, chat.MaxData)),
 		},
 		indexes: []index{{fields: []string{"room", "seq"}, unique: true}, {fields: []string{"room", "once"}, unique: true}},
 	}

@@ -18,13 +18,52 @@ func appendString(b []byte, s string) []byte {
 	return append(binary.AppendUvarint(b, uint64(len(s))), s...)
 }
 
-func appendMessage(b []byte, m chat.Message) []byte {
-	b = appendString(b, m.Room)
+// appendMessage appends what every program reads of a message. Its fields that came later are for appendMore.
+func appendMessage(b []byte, m chat.Message) []byte { return appendRest(appendString(b, m.Room), m) }
+
+// appendRest is appendMessage behind the room.
+func appendRest(b []byte, m chat.Message) []byte {
 	b = binary.AppendUvarint(b, m.Seq)
 	for _, s := range [...]string{m.ID, m.ClientID, string(m.Author.ID), m.Author.Name, m.Text} {
 		b = appendString(b, s)
 	}
 	return binary.AppendVarint(b, micros(m.At))
+}
+
+// Numbers of the fields of a message that came later. A reader skips those that it does not know.
+const (
+	fieldReplyTo = 1 // a uvarint
+	fieldData    = 2
+)
+
+// hasMore reports whether appendMore has anything to append.
+func hasMore(m *chat.Message) bool { return m.ReplyTo != 0 || m.Data != "" }
+
+// appendMore appends the fields of a message that came later: of each that is set its number, a uvarint, and its value, a string.
+func appendMore(b []byte, m *chat.Message) []byte {
+	if m.ReplyTo != 0 {
+		b = appendString(binary.AppendUvarint(b, fieldReplyTo), string(binary.AppendUvarint(nil, m.ReplyTo)))
+	}
+	if m.Data != "" {
+		b = appendString(binary.AppendUvarint(b, fieldData), m.Data)
+	}
+	return b
+}
+
+// more reads what appendMore has written, up to the end.
+func (r *reader) more(m *chat.Message) {
+	for r.data != "" {
+		number, value := r.uvarint(), r.string()
+		switch number {
+		case fieldReplyTo:
+			n := reader{data: value}
+			if m.ReplyTo = n.uvarint(); n.done() != nil {
+				r.bad = true
+			}
+		case fieldData:
+			m.Data = value
+		}
+	}
 }
 
 // reader takes values off the front of data. After the first that is not there, bad is set

@@ -1,7 +1,9 @@
 package redisstore
 
 import (
+	"encoding/binary"
 	"math"
+	"strings"
 	"testing"
 	"time"
 
@@ -19,6 +21,11 @@ var frames = []frame{
 	{sender: "s", count: 300, signal: realtime.Signal{Kind: realtime.SignalMessage, Room: "r", Message: chat.Message{
 		Room: "r", Seq: math.MaxUint64, ID: "i", ClientID: "c", Author: chat.Author{ID: "u", Name: "Zoë"}, Text: "t", At: time.Unix(-5, 7000).UTC(),
 	}}},
+	{sender: "s", count: 300, signal: realtime.Signal{Kind: realtime.SignalMessage, Room: "r", Node: "n", Message: chat.Message{
+		Room: "r", Seq: 3, ID: "i", ClientID: "c", Author: chat.Author{ID: "u", Name: "Zoë"}, Text: "t", At: time.Unix(-5, 7000).UTC(), ReplyTo: math.MaxUint64, Data: `{"a":1}`,
+	}}},
+	{sender: "s", signal: realtime.Signal{Kind: realtime.SignalMessage, Room: "r", Message: chat.Message{Room: "r", At: time.Unix(1, 0).UTC(), ReplyTo: 1}}},
+	{sender: "s", signal: realtime.Signal{Kind: realtime.SignalMessage, Room: "r", Node: "n", Message: chat.Message{Room: "r", At: time.Unix(1, 0).UTC(), Data: "{}"}}},
 }
 
 func TestFramesArriveWholeOrNotAtAll(t *testing.T) {
@@ -47,6 +54,145 @@ func TestFramesOfOlderNodesAreRead(t *testing.T) {
 	require.NoError(t, err)
 	assert.Equal(t, want, got)
 	assert.Equal(t, "\x01\x02\x01s\x01r\x03\x01n\x00\x01\x01u\x01U", want.encode(), "older nodes read the zero as such a number")
+}
+
+// olderProgram reads and writes as programs did that knew no fields of a message but these: it is theirs, word for word.
+type olderProgram struct{}
+
+func (olderProgram) append(b []byte, m chat.Message) []byte {
+	b = appendString(b, m.Room)
+	b = binary.AppendUvarint(b, m.Seq)
+	for _, s := range [...]string{m.ID, m.ClientID, string(m.Author.ID), m.Author.Name, m.Text} {
+		b = appendString(b, s)
+	}
+	return binary.AppendVarint(b, micros(m.At))
+}
+
+func (olderProgram) frame(data string) (frame, error) {
+	r := reader{data: data}
+	if r.byte() != frameVersion {
+		return frame{}, errEncoding
+	}
+	kind := r.byte()
+	f := frame{sender: r.string(), again: kind == kindAgain}
+	f.signal.Room = r.string()
+	f.count = r.uvarint()
+	s := &f.signal
+	s.Kind = realtime.SignalKind(kind)
+	s.Node = r.string()
+	r.uvarint()
+	s.Typing = r.byte() == 1
+	s.Message = r.message()
+	return f, r.done()
+}
+
+func (olderProgram) encode(f frame) string {
+	s := f.signal
+	b := appendString(append([]byte(nil), frameVersion, byte(s.Kind)), f.sender)
+	b = appendString(b, s.Room)
+	b = binary.AppendUvarint(b, f.count)
+	b = append(appendString(b, s.Node), 0, 0)
+	return string(olderProgram{}.append(b, s.Message))
+}
+
+func (olderProgram) entry(m chat.Message) string {
+	return string(olderProgram{}.append([]byte(seqText(m.Seq)), m))
+}
+
+func (olderProgram) decodeEntry(entry string) (chat.Message, error) {
+	if len(entry) < seqDigits {
+		return chat.Message{}, errEncoding
+	}
+	r := reader{data: entry[seqDigits:]}
+	m := r.message()
+	return m, r.done()
+}
+
+// without is a message as an older program knows it.
+func without(m chat.Message) chat.Message { m.ReplyTo, m.Data = 0, ""; return m }
+
+func TestNodesOfTwoVersionsHearEachOther(t *testing.T) {
+	t.Parallel()
+	for _, sent := range frames {
+		if sent.signal.Kind != realtime.SignalMessage {
+			continue
+		}
+		got, err := olderProgram{}.frame(sent.encode())
+		require.NoError(t, err)
+		plain := sent
+		plain.signal.Message = without(sent.signal.Message)
+		if sent.signal.Message != plain.signal.Message {
+			got.signal.Node = sent.signal.Node // an older node asks no message for it
+		} else {
+			assert.Equal(t, olderProgram{}.encode(sent), sent.encode(), "a message without the fields is written as ever")
+		}
+		assert.Equal(t, plain, got, "an older node hears the message")
+		got, err = decodeFrame(olderProgram{}.encode(plain))
+		require.NoError(t, err)
+		assert.Equal(t, plain, got, "a newer node hears what an older one says")
+	}
+}
+
+func TestALaterProgramMayAddFields(t *testing.T) {
+	t.Parallel()
+	sent := frames[4]
+	node := appendMore(appendString(nil, sent.signal.Node), &sent.signal.Message)
+	longer := appendString(binary.AppendUvarint(append([]byte(nil), node...), 99), "of a later program")
+	was, is := string(appendString(nil, string(node))), string(appendString(nil, string(longer)))
+	data := strings.Replace(sent.encode(), was, is, 1)
+	require.NotEqual(t, data, sent.encode())
+	got, err := decodeFrame(data)
+	require.NoError(t, err)
+	assert.Equal(t, sent, got)
+	m, err := decodeEntry(string(appendString(binary.AppendUvarint([]byte(encodeEntry(sent.signal.Message)), 99), "of a later program")))
+	require.NoError(t, err)
+	assert.Equal(t, sent.signal.Message, m)
+}
+
+func TestEntriesOfTheCache(t *testing.T) {
+	t.Parallel()
+	for _, f := range frames {
+		for _, room := range []string{"r", strings.Repeat("é", 100), strings.Repeat("x", 127), strings.Repeat("x", 128)} {
+			m := f.signal.Message
+			if m.Room, m.Seq = room, 7; f.signal.Kind != realtime.SignalMessage {
+				m.At = time.Unix(0, 0).UTC()
+			}
+			entry := encodeEntry(m)
+			got, err := decodeEntry(entry)
+			require.NoError(t, err)
+			assert.Equal(t, m, got)
+			for cut := range entry {
+				if got, err := decodeEntry(entry[:cut]); err == nil { // behind the message, and before the next field
+					assert.Contains(t, []chat.Message{without(m), {Room: m.Room, Seq: m.Seq, ID: m.ID, ClientID: m.ClientID, Author: m.Author, Text: m.Text, At: m.At, ReplyTo: m.ReplyTo}}, got, "cut at %d", cut)
+				}
+			}
+			got, err = olderProgram{}.decodeEntry(entry)
+			if without(m) == m {
+				require.NoError(t, err, "an older program reads it")
+				assert.Equal(t, m, got)
+			} else {
+				require.ErrorIs(t, err, errEncoding, "an older program takes the room for not held")
+			}
+			_, err = decodeEntry(olderProgram{}.entry(m))
+			require.ErrorIs(t, err, errEncoding, "an older program may have left out what it does not know")
+		}
+	}
+}
+
+func FuzzDecodeEntry(f *testing.F) {
+	for _, seed := range frames {
+		f.Add(encodeEntry(seed.signal.Message))
+		f.Add(olderProgram{}.entry(seed.signal.Message))
+	}
+	f.Fuzz(func(t *testing.T, data string) {
+		first, err := decodeEntry(data)
+		if err != nil {
+			return
+		}
+		second, err := decodeEntry(encodeEntry(first))
+		require.NoError(t, err)
+		assert.Equal(t, first, second)
+	})
 }
 
 func FuzzDecodeFrame(f *testing.F) {

@@ -2,6 +2,7 @@ package redisstore
 
 import (
 	"context"
+	"encoding/binary"
 	"fmt"
 	"time"
 
@@ -43,13 +44,33 @@ func (s *Store) RecentCache(cfg RecentCacheConfig) *RecentCache {
 }
 
 // An entry is the message's sequence as 20 digits, so that scripts compare without arithmetic,
-// which would lose digits above 2^53; then the message.
+// which would lose digits above 2^53; then the message, and its fields that came later.
+//
+// The length of the room's name, which the message begins with, is written with one byte more than it needs. An older program
+// reads it all the same. It does not know the later fields, and takes a room with one that has some for not held; but it may
+// put into the cache, from the store, a message without the fields that it has there. So what it has written is known by the
+// shorter length, and a room with such an entry counts as not held.
 const seqDigits = 20
 
 func seqText(seq uint64) string { return fmt.Sprintf("%0*d", seqDigits, seq) }
 
 func encodeEntry(m chat.Message) string {
-	return string(appendMessage([]byte(seqText(m.Seq)), m))
+	b := make([]byte, 0, seqDigits+64+len(m.Room)+len(m.Text)+len(m.Data))
+	b = append(b, seqText(m.Seq)...)
+	b = binary.AppendUvarint(b, uint64(len(m.Room)))
+	b[len(b)-1] |= 0x80 // another byte follows, with no more of the number
+	b = append(append(b, 0), m.Room...)
+	return string(appendMore(appendRest(b, m), &m))
+}
+
+// isWhole reports whether an entry, without its digits, was written by a program that knows the later fields.
+func isWhole(message string) bool {
+	for i := range min(len(message), binary.MaxVarintLen64) {
+		if message[i] < 0x80 {
+			return i > 0 && message[i] == 0
+		}
+	}
+	return false
 }
 
 func decodeEntry(entry string) (chat.Message, error) {
@@ -57,7 +78,11 @@ func decodeEntry(entry string) (chat.Message, error) {
 		return chat.Message{}, errEncoding
 	}
 	r := reader{data: entry[seqDigits:]}
+	if !isWhole(r.data) {
+		return chat.Message{}, errEncoding
+	}
 	m := r.message()
+	r.more(&m)
 	return m, r.done()
 }
 

@@ -2,6 +2,7 @@ package redisstore
 
 import (
 	"encoding/binary"
+	"math"
 
 	"github.com/parley-chat/parley/core/chat"
 	"github.com/parley-chat/parley/core/realtime"
@@ -16,8 +17,10 @@ import (
 //	room      string
 //	count     uvarint: numbers the sender's frames, so that one that comes again is known; 0 is
 //	          not a number; not for kind 0, as all that follows
-//	node      string
-//	zero      uvarint: it is written as 0, and what is read there is ignored
+//	node      string: the node; or, where more says so, a string of a string with the node, and the
+//	          fields of a message that came later. Nobody asks which node a message comes from,
+//	          so that this hurts no node that knows of no such fields
+//	more      uvarint: 2^64-1 says so; it is written as 0 otherwise, and what is read there is ignored
 //	typing    1 byte
 //	message   for messages: room, sequence, ID, client ID, author's ID and name, text, time
 //	user      for other kinds: ID and name
@@ -36,11 +39,12 @@ type frame struct {
 const (
 	frameVersion = 1
 	kindAgain    = 0
+	withMore     = math.MaxUint64
 )
 
 func (f frame) encode() string {
 	s := f.signal
-	b := make([]byte, 0, 64+len(f.sender)+2*len(s.Room)+len(s.Node)+len(s.Message.Text))
+	b := make([]byte, 0, 64+len(f.sender)+2*len(s.Room)+len(s.Node)+len(s.Message.Text)+len(s.Message.Data))
 	kind := byte(s.Kind)
 	if f.again {
 		kind = kindAgain
@@ -52,8 +56,12 @@ func (f frame) encode() string {
 		return string(b)
 	}
 	b = binary.AppendUvarint(b, f.count)
-	b = appendString(b, s.Node)
-	b = append(b, 0)
+	if s.Kind == realtime.SignalMessage && hasMore(&s.Message) {
+		b = appendString(b, string(appendMore(appendString(nil, s.Node), &s.Message)))
+		b = binary.AppendUvarint(b, withMore)
+	} else {
+		b = append(appendString(b, s.Node), 0)
+	}
 	if s.Typing {
 		b = append(b, 1)
 	} else {
@@ -86,10 +94,16 @@ func decodeFrame(data string) (frame, error) {
 	s := &f.signal
 	s.Kind = realtime.SignalKind(kind)
 	s.Node = r.string()
-	r.uvarint()
+	more := r.uvarint() == withMore
 	s.Typing = r.byte() == 1
 	if s.Kind == realtime.SignalMessage {
 		s.Message = r.message()
+		if more {
+			in := reader{data: s.Node}
+			s.Node = in.string()
+			in.more(&s.Message)
+			r.bad = r.bad || in.bad
+		}
 	} else {
 		s.User = chat.Author{ID: user.ID(r.string()), Name: r.string()}
 		if s.Kind == realtime.SignalEvent {

@@ -227,6 +227,44 @@ func TestPresenceForgetsDeadNodes(t *testing.T) {
 	assert.ErrorIs(t, err, fault.Invalid)
 }
 
+// An older program that puts messages into the cache leaves out what it does not know: such a room is read from the store, and held again
+// when that is done.
+func TestARoomThatAnOlderProgramHasCachedIsNotHeld(t *testing.T) {
+	t.Parallel()
+	server := miniredis.RunT(t)
+	cache := fresh(t, dial(t, "redis://"+server.Addr())).RecentCache(redisstore.RecentCacheConfig{})
+	all := messages("r", 1, 3)
+	all[1].ReplyTo, all[1].Data = 1, `{"a":1}`
+	require.NoError(t, cache.Add(t.Context(), all[0]))
+	key := server.Keys()[0]
+	entries, err := server.List(key)
+	require.NoError(t, err)
+	// The length of the room's name has a second byte in an entry of this program.
+	require.Equal(t, "\x81\x00r", entries[0][20:23])
+	older := func(e string) string { return e[:20] + "\x01" + e[22:] }
+	for _, at := range []string{"before", "behind"} {
+		require.NoError(t, cache.Fill(t.Context(), "r", all))
+		if at == "before" {
+			_, err = server.Lpop(key)
+			require.NoError(t, err)
+			_, err = server.Lpush(key, older(entries[0]))
+		} else {
+			third, _ := server.Pop(key)
+			_, err = server.Push(key, older(third))
+		}
+		require.NoError(t, err)
+		got, held, err := cache.Get(t.Context(), "r")
+		require.NoError(t, err)
+		assert.False(t, held, at)
+		assert.Empty(t, got, at)
+		require.NoError(t, cache.Fill(t.Context(), "r", all))
+		got, held, err = cache.Get(t.Context(), "r")
+		require.NoError(t, err)
+		assert.True(t, held, at)
+		assert.Equal(t, all, got, at)
+	}
+}
+
 func TestRecentCacheLimits(t *testing.T) {
 	t.Parallel()
 	server := miniredis.RunT(t)

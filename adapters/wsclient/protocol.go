@@ -44,6 +44,9 @@ type data struct {
 	After    *uint64 `json:"after,omitempty"`
 	Limit    int     `json:"limit,omitempty"`
 	Typing   *bool   `json:"typing,omitempty"`
+
+	ReplyTo uint64          `json:"replyTo,omitempty"`
+	Data    json.RawMessage `json:"data,omitempty"`
 }
 
 // incoming is what a server sends.
@@ -149,8 +152,40 @@ func (c *Client) Send(ctx context.Context, name, text string) (Sent, error) {
 
 // SendAs is like [Client.Send] with a given client id: sent twice, a message is stored once.
 func (c *Client) SendAs(ctx context.Context, name, text, clientID string) (Sent, error) {
-	sent, err := request[Sent](ctx, c, &call{event: protocol.EventMessage, room: name, data: data{Room: name, Text: text, ClientID: clientID}})
-	sent.ClientID = clientID
+	return c.SendDraft(ctx, name, Draft{Text: text, ClientID: clientID})
+}
+
+// Draft is a message to be sent.
+type Draft struct {
+	Text string
+	// ClientID is the sender's own name for the message: sent twice, it is stored once. Default: a new one.
+	ClientID string
+	// ReplyTo is the sequence of the message in the same room that it answers, or 0.
+	ReplyTo uint64
+	// Data is the application's, an object in JSON ([chat.CompactData] says what the server takes), or nil.
+	Data any
+}
+
+// SendDraft is like [Client.Send] for a message that has more than a text. Data that is no object in JSON, or that the server
+// would close the connection for, is an error of kind fault.Invalid, and is not sent.
+func (c *Client) SendDraft(ctx context.Context, name string, d Draft) (Sent, error) {
+	if d.ClientID == "" {
+		d.ClientID = c.cfg.NewID()
+	}
+	out := data{Room: name, Text: d.Text, ClientID: d.ClientID, ReplyTo: d.ReplyTo}
+	if d.Data != nil {
+		encoded, err := json.Marshal(d.Data)
+		if err != nil {
+			return Sent{}, chat.ErrDataInvalid.Detail("%v", err)
+		}
+		compact, err := chat.CompactData(string(encoded))
+		if err != nil {
+			return Sent{}, err
+		}
+		out.Data = json.RawMessage(compact)
+	}
+	sent, err := request[Sent](ctx, c, &call{event: protocol.EventMessage, room: name, data: out})
+	sent.ClientID = d.ClientID
 	return sent, err
 }
 

@@ -17,6 +17,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/parley-chat/parley/adapters/wsclient"
+	"github.com/parley-chat/parley/core/chat"
 	"github.com/parley-chat/parley/core/fault"
 	"github.com/parley-chat/parley/core/protocol"
 	"github.com/parley-chat/parley/core/realtime"
@@ -432,4 +433,55 @@ func TestCloseWhileHandleStands(t *testing.T) {
 	c.Close()
 	require.ErrorIs(t, <-ended, wsclient.ErrClosed)
 	require.EqualValues(t, 1, handled.Load(), "what waits is dropped")
+}
+
+func TestRepliesAndData(t *testing.T) {
+	t.Parallel()
+	url := startHub(t)
+	got := make(chan wsclient.Message, 10)
+	dial := func(name string, handle func(wsclient.Event)) *wsclient.Client {
+		c, err := wsclient.Dial(t.Context(), wsclient.Config{URL: url, Token: func(context.Context) (string, error) { return name, nil }, Handle: handle})
+		require.NoError(t, err)
+		t.Cleanup(c.Close)
+		return c
+	}
+	bob := dial("bob", func(e wsclient.Event) {
+		if e.Kind == wsclient.EventMessage {
+			got <- e.Message
+		}
+	})
+	ada := dial("ada", func(wsclient.Event) {})
+	for _, c := range []*wsclient.Client{ada, bob} {
+		_, err := c.Join(t.Context(), "hall")
+		require.NoError(t, err)
+	}
+	first, err := ada.Send(t.Context(), "hall", "What do you like?")
+	require.NoError(t, err)
+	sent, err := ada.SendDraft(t.Context(), "hall", wsclient.Draft{Text: "Tea.", ReplyTo: first.Seq, Data: map[string]any{"card": map[string]int{"n": 1}}})
+	require.NoError(t, err)
+	require.NotEmpty(t, sent.ClientID)
+	again, err := ada.SendDraft(t.Context(), "hall", wsclient.Draft{Text: "Coffee.", ClientID: sent.ClientID})
+	require.NoError(t, err)
+	assert.Equal(t, sent.Seq, again.Seq)
+	assert.Zero(t, (<-got).ReplyTo)
+	m := <-got
+	assert.Equal(t, first.Seq, m.ReplyTo)
+	assert.Equal(t, `{"card":{"n":1}}`, string(m.Data))
+	page, err := ada.History(t.Context(), "hall", wsclient.Range{})
+	require.NoError(t, err)
+	assert.Nil(t, page.Messages[0].Data)
+	assert.Equal(t, m, page.Messages[1])
+
+	var refused *wsclient.Error
+	_, err = ada.SendDraft(t.Context(), "hall", wsclient.Draft{Text: "x", ReplyTo: 7})
+	require.ErrorAs(t, err, &refused)
+	assert.Equal(t, "reply_to_invalid", refused.Code)
+	for name, data := range map[string]any{
+		"list": []int{1}, "not JSON": func() {}, "long": map[string]string{"a": strings.Repeat("x", chat.MaxData)}, "NUL": map[string]string{"a": "\x00"},
+	} {
+		_, err := ada.SendDraft(t.Context(), "hall", wsclient.Draft{Text: "x", Data: data})
+		require.ErrorIs(t, err, fault.Invalid, name)
+	}
+	_, err = ada.Send(t.Context(), "hall", "The connection is there.")
+	require.NoError(t, err)
 }

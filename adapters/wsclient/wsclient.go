@@ -135,6 +135,10 @@ type Message struct {
 	User     User      `json:"user"`
 	Text     string    `json:"text"`
 	At       time.Time `json:"at"`
+	// ReplyTo is the sequence of the message in this room that it answers, or 0.
+	ReplyTo uint64 `json:"replyTo,omitempty"`
+	// Data is the application's: a JSON object, or nil.
+	Data json.RawMessage `json:"data,omitempty"`
 }
 
 // EventKind says what an [Event] is about.

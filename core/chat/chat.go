@@ -11,6 +11,7 @@ import (
 	"unicode/utf8"
 
 	"github.com/parley-chat/parley/core/fault"
+	"github.com/parley-chat/parley/core/internal/jsonobject"
 	"github.com/parley-chat/parley/core/internal/visible"
 	"github.com/parley-chat/parley/core/user"
 )
@@ -23,6 +24,10 @@ const (
 	MaxText = 4000
 	// MaxClientID is the longest client's message id in characters.
 	MaxClientID = 64
+	// MaxData is the most data of a message in bytes, in the form that [CompactData] returns.
+	MaxData = 4096
+	// MaxDataDepth is how deep objects and lists may be nested in a message's data; the data itself is 1.
+	MaxDataDepth = 32
 )
 
 // Author is who a message comes from, as others see it.
@@ -45,6 +50,10 @@ type Message struct {
 	Text     string
 	// At is when the message was committed, in UTC, to the microsecond.
 	At time.Time
+	// ReplyTo is the sequence of the message in the same room that this one answers, or 0.
+	ReplyTo uint64
+	// Data is the application's: a JSON object in the form that [CompactData] returns, or empty.
+	Data string
 }
 
 // Room is a named place to talk.
@@ -66,6 +75,8 @@ var (
 	ErrRoomInvalid     = fault.New(fault.Invalid, "room_invalid", "the room name is not valid")
 	ErrTextInvalid     = fault.New(fault.Invalid, "text_invalid", "the text is not valid")
 	ErrClientIDInvalid = fault.New(fault.Invalid, "client_id_invalid", "the client id is not valid")
+	ErrReplyToInvalid  = fault.New(fault.Invalid, "reply_to_invalid", "there is no such message to reply to")
+	ErrDataInvalid     = fault.New(fault.Invalid, "data_invalid", "the data is not valid")
 	ErrRoomNotFound    = fault.New(fault.NotFound, "room_not_found", "there is no such room")
 	ErrNotAllowed      = fault.New(fault.Forbidden, "not_allowed", "this is not allowed in this room")
 	ErrBusy            = fault.New(fault.Unavailable, "busy", "too many messages are waiting to be stored")
@@ -129,6 +140,22 @@ func CheckClientID(id string) error {
 	return nil
 }
 
+// CompactData returns data in the form in which it is stored and told: a JSON object without the white space between its tokens.
+// All else stays byte for byte: the order of names, names that stand twice, how numbers and escapes are written. It
+// refuses what is no object, what has more than [MaxData] bytes in that form, or is nested deeper than [MaxDataDepth]; and
+// strings and names with U+0000, with half a character in an escape, or that are not UTF-8. The empty string is fine: the
+// message then has no data.
+func CompactData(data string) (string, error) {
+	if data == "" {
+		return "", nil
+	}
+	compact, err := jsonobject.Compact(data, MaxData, MaxDataDepth)
+	if err != nil {
+		return "", ErrDataInvalid.Detail("%v", err)
+	}
+	return compact, nil
+}
+
 // Stored is the answer to one appended message.
 type Stored struct {
 	Message
@@ -152,6 +179,7 @@ type Range struct {
 //
 // It may be called from many goroutines.
 // It keeps every text, name and client id that [CheckText], [CheckRoom] and [CheckClientID] let through.
+// It keeps ReplyTo, and byte for byte all data that [CompactData] returns; a message without them stays without.
 // Two rooms, authors or client ids are the same only if they have the same bytes.
 // Every time is UTC, to the microsecond.
 // Changing what was given or returned changes nothing stored.
@@ -218,6 +246,7 @@ type Members interface {
 // It never holds a hole: what it returns is contiguous.
 // Two rooms are the same only if they have the same bytes.
 // Every time is UTC, to the microsecond.
+// A message has every field as it was given.
 // Changing what was given or returned changes nothing held.
 type RecentCache interface {
 	// Get returns the last messages held for room, ascending and contiguous.

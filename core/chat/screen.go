@@ -132,17 +132,9 @@ func (s *Service) screened(ctx context.Context, d Draft) (Draft, error) {
 	if err == nil || d.ClientID == "" {
 		return judged, err
 	}
-	ctx, cancel := context.WithTimeout(ctx, s.cfg.CommitTimeout)
-	defer cancel()
-	recent, reading := s.cfg.Store.List(ctx, d.Room, Range{Limit: s.cfg.MaxPage, Newest: true})
-	if reading != nil {
-		return d, err
-	}
-	for _, m := range recent {
-		if m.ClientID == d.ClientID && m.Author.ID == d.Author.ID {
-			d.Text = m.Text
-			return d, nil
-		}
+	if m, found := s.repeated(ctx, d); found {
+		d.Text = m.Text
+		return d, nil
 	}
 	return d, err
 }

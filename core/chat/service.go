@@ -264,15 +264,21 @@ type Draft struct {
 	ClientID string
 	Author   Author
 	Text     string
+	// ReplyTo is the sequence of a message that the room has, or had, and that this one answers; 0 is none.
+	ReplyTo uint64
+	// Data is the application's: a JSON object that [CompactData] lets through, or empty.
+	Data string
+	// Seen is a sequence that the caller knows the room to have reached, or 0. A ReplyTo up to it needs no look-up.
+	Seen uint64
 }
 
 // Send stores a message and returns it after its durable commit. It waits until ctx ends;
 // then, and after any error of kind Unavailable, the outcome is unknown, and sending again
 // with the same ClientID is harmless. It returns ErrRoomInvalid, ErrTextInvalid,
-// ErrClientIDInvalid, ErrNotAllowed, what Config.Screen refuses, ErrUnscreened, ErrBusy or ErrClosed before anything was stored.
+// ErrClientIDInvalid, ErrDataInvalid, ErrNotAllowed, ErrReplyToInvalid, what Config.Screen refuses, ErrUnscreened, ErrBusy or ErrClosed before anything was stored.
 //
-// With a Screen, a message that was stored and is sent again under its ClientID has the answer of the first time, whatever
-// Screen says by then, if it is among the last MaxPage messages of its room; one that is older has that answer if Screen lets it pass.
+// A message that was stored and is sent again under its ClientID has the answer of the first time, whatever else differs. If Screen refuses
+// it by then, or its ReplyTo is not valid, that is so if it is among the last MaxPage messages of its room.
 func (s *Service) Send(ctx context.Context, d Draft) (Stored, error) {
 	d, err := s.check(ctx, d)
 	if err != nil {
@@ -288,7 +294,8 @@ func (s *Service) Send(ctx context.Context, d Draft) (Stored, error) {
 
 // Submit is [Service.Send] without waiting. If it returns nil, done is called exactly once,
 // with messages of one room in the order of their sequence, from the goroutine that commits:
-// it must be quick. Submit itself waits only as long as Access and Screen do.
+// it must be quick. Submit itself waits only as long as Access and Screen do, and with a ReplyTo beyond
+// Seen, for one read of the cache, or of the store where the cache does not reach so far.
 func (s *Service) Submit(ctx context.Context, d Draft, done func(Stored, error)) error {
 	d, err := s.check(ctx, d)
 	if err != nil {
@@ -308,7 +315,7 @@ func (s *Service) May(ctx context.Context, who Author, what Action, room string)
 	return s.cfg.Access.May(ctx, who, what, room)
 }
 
-// SubmitWaits reports whether Submit may wait, because there is a Config.Access or a Config.Screen that is asked.
+// SubmitWaits reports whether Submit may wait for every draft, because there is a Config.Access or a Config.Screen that is asked.
 func (s *Service) SubmitWaits() bool { return s.asks || s.screening != nil }
 
 // AsksAccess reports whether there is a Config.Access that is asked.
@@ -326,11 +333,62 @@ func (s *Service) check(ctx context.Context, d Draft) (Draft, error) {
 	if err := CheckClientID(d.ClientID); err != nil {
 		return d, err
 	}
-	return d, s.cfg.Access.May(ctx, d.Author, ActionSend, d.Room)
+	if d.Data, err = CompactData(d.Data); err != nil {
+		return d, err
+	}
+	// Who may not send here learns nothing of the room.
+	if err := s.cfg.Access.May(ctx, d.Author, ActionSend, d.Room); err != nil {
+		return d, err
+	}
+	if d.ReplyTo <= d.Seen {
+		return d, nil
+	}
+	err = s.reaches(ctx, d.Room, d.ReplyTo)
+	if errors.Is(err, ErrReplyToInvalid) && d.ClientID != "" {
+		if m, found := s.repeated(ctx, d); found {
+			d.ReplyTo = m.ReplyTo // the answer is the stored one, whatever else differs
+			return d, nil
+		}
+	}
+	return d, err
+}
+
+// repeated returns what is stored under the draft's ClientID, if it is among the last MaxPage messages of the room.
+func (s *Service) repeated(ctx context.Context, d Draft) (Message, bool) {
+	ctx, cancel := context.WithTimeout(ctx, s.cfg.CommitTimeout)
+	defer cancel()
+	recent, err := s.cfg.Store.List(ctx, d.Room, Range{Limit: s.cfg.MaxPage, Newest: true})
+	if err != nil {
+		return Message{}, false
+	}
+	for _, m := range recent {
+		if m.ClientID == d.ClientID && m.Author.ID == d.Author.ID {
+			return m, true
+		}
+	}
+	return Message{}, false
+}
+
+// reaches returns nil if the room has given out the sequence, and ErrReplyToInvalid if not: a sequence has no gaps, and
+// never goes back. The cache may be behind, the store is not.
+func (s *Service) reaches(ctx context.Context, room string, seq uint64) error {
+	if held, _ := s.recent.get(ctx, room); len(held) > 0 && held[len(held)-1].Seq >= seq {
+		return nil
+	}
+	_, last, err := s.cfg.Store.Bounds(ctx, room)
+	switch {
+	case err != nil:
+		return fmt.Errorf("read room: %w", err)
+	case seq > last:
+		return ErrReplyToInvalid.Detail("the room's last message is %d", last)
+	}
+	return nil
 }
 
 func (s *Service) message(d Draft) Message {
-	return Message{Room: d.Room, ID: s.cfg.NewID(), ClientID: d.ClientID, Author: d.Author, Text: d.Text}
+	return Message{
+		Room: d.Room, ID: s.cfg.NewID(), ClientID: d.ClientID, Author: d.Author, Text: d.Text, ReplyTo: d.ReplyTo, Data: d.Data,
+	}
 }
 
 func (s *Service) commitMessages(whole context.Context, messages []Message) ([]Stored, error) {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -265,6 +266,14 @@ func TestSendRefusesWhatIsNotValid(t *testing.T) {
 		"text not UTF-8":        {chat.Draft{Room: "r", Text: "a\xc3"}, chat.ErrTextInvalid},
 		"long client id":        {chat.Draft{Room: "r", Text: "x", ClientID: strings.Repeat("c", chat.MaxClientID+1)}, chat.ErrClientIDInvalid},
 		"client id with space":  {chat.Draft{Room: "r", Text: "x", ClientID: "a b"}, chat.ErrClientIDInvalid},
+		"data is a list":        {chat.Draft{Room: "r", Text: "x", Data: `[]`}, chat.ErrDataInvalid},
+		"data is no JSON":       {chat.Draft{Room: "r", Text: "x", Data: `{"a":}`}, chat.ErrDataInvalid},
+		"long data":             {chat.Draft{Room: "r", Text: "x", Data: longData(chat.MaxData + 1)}, chat.ErrDataInvalid},
+		"deep data":             {chat.Draft{Room: "r", Text: "x", Data: deepData(chat.MaxDataDepth + 1)}, chat.ErrDataInvalid},
+		"data with NUL":         {chat.Draft{Room: "r", Text: "x", Data: `{"a":"\u0000"}`}, chat.ErrDataInvalid},
+		"name in data with NUL": {chat.Draft{Room: "r", Text: "x", Data: `{"\u0000":1}`}, chat.ErrDataInvalid},
+		"data not UTF-8":        {chat.Draft{Room: "r", Text: "x", Data: "{\"a\":\"\xff\"}"}, chat.ErrDataInvalid},
+		"reply in empty room":   {chat.Draft{Room: "r", Text: "x", ReplyTo: 1}, chat.ErrReplyToInvalid},
 	} {
 		t.Run(name, func(t *testing.T) {
 			_, err := f.Send(t.Context(), c.d)
@@ -274,6 +283,125 @@ func TestSendRefusesWhatIsNotValid(t *testing.T) {
 	}
 	assert.Zero(t, f.store.appends.Load())
 	f.send(t, strings.Repeat("ü", chat.MaxRoomName), strings.Repeat("ß", chat.MaxText), strings.Repeat("~", chat.MaxClientID))
+	for _, data := range []string{longData(chat.MaxData), deepData(chat.MaxDataDepth)} {
+		m, err := f.Send(t.Context(), chat.Draft{Room: "r", Text: "x", Data: data, Author: ada})
+		require.NoError(t, err)
+		assert.Equal(t, data, m.Data)
+	}
+}
+
+func longData(n int) string { return `{"a":"` + strings.Repeat("x", n-8) + `"}` }
+func deepData(n int) string { return strings.Repeat(`{"a":`, n-1) + "{}" + strings.Repeat("}", n-1) }
+
+func TestDataIsKeptInOneForm(t *testing.T) {
+	f := open(t, nil)
+	sent, err := f.Send(t.Context(), chat.Draft{Room: "hall", Text: "x", Author: ada, Data: "{ \"b\" : 1.0,\n\"a\":[ \"\\u00e9 é\" ] }" + strings.Repeat(" ", chat.MaxData)})
+	require.NoError(t, err)
+	assert.Equal(t, `{"b":1.0,"a":["\u00e9 é"]}`, sent.Data)
+	p, err := f.Newest(t.Context(), "hall", 1)
+	require.NoError(t, err)
+	assert.Equal(t, []chat.Message{sent.Message}, p.Messages)
+}
+
+// bounds counts calls of Bounds.
+type bounds struct {
+	chat.MessageStore
+	calls atomic.Int64
+	err   error
+}
+
+func (b *bounds) Bounds(ctx context.Context, room string) (first, last uint64, err error) {
+	if b.calls.Add(1); b.err != nil {
+		return 0, 0, b.err
+	}
+	return b.MessageStore.Bounds(ctx, room)
+}
+
+// forgetful is a cache that never holds anything.
+type forgetful struct{ chat.RecentCache }
+
+func (forgetful) Get(context.Context, string) ([]chat.Message, bool, error) { return nil, false, nil }
+
+func TestAReplyIsToAMessageThatIsThere(t *testing.T) {
+	b := &bounds{}
+	f := open(t, func(c *chat.Config, st *store) {
+		b.MessageStore, st.MessageStore = st.MessageStore, b
+	})
+	reply := func(f *fixture, to, seen uint64) (chat.Stored, error) {
+		return f.Send(t.Context(), chat.Draft{Room: "hall", Text: "x", Author: ada, ReplyTo: to, Seen: seen})
+	}
+	f.send(t, "hall", "one", "")
+	f.send(t, "other", "one", "")
+	f.send(t, "other", "two", "")
+	m, err := reply(f, 1, 0)
+	require.NoError(t, err)
+	assert.EqualValues(t, 1, m.ReplyTo)
+	assert.Zero(t, b.calls.Load(), "the cache knows")
+	_, err = reply(f, 3, 0) // not even itself
+	require.ErrorIs(t, err, chat.ErrReplyToInvalid)
+	require.ErrorContains(t, err, "the room's last message is 2")
+	assert.EqualValues(t, 1, b.calls.Load(), "the cache may be behind")
+	_, err = reply(f, 3, 2)
+	require.ErrorIs(t, err, chat.ErrReplyToInvalid, "what is known to be seen lies before")
+	f.send(t, "hall", "three", "")
+	_, err = reply(f, 3, 3)
+	require.NoError(t, err)
+	_, err = reply(f, math.MaxUint64, 0)
+	require.ErrorIs(t, err, chat.ErrReplyToInvalid)
+	_, last, err := b.MessageStore.Bounds(t.Context(), "hall")
+	require.NoError(t, err)
+	assert.EqualValues(t, 4, last, "what was refused is not stored")
+
+	// A message that is there no more was there.
+	_, err = b.MessageStore.(*memory.Messages).DeleteBefore(t.Context(), "hall", 4)
+	require.NoError(t, err)
+	_, err = reply(f, 1, 0)
+	require.NoError(t, err)
+
+	down := fault.New(fault.Unavailable, "down", "down")
+	cold := open(t, func(c *chat.Config, st *store) {
+		c.Cache = forgetful{c.Cache}
+		st.MessageStore = b
+	})
+	_, err = reply(cold, 5, 0)
+	require.NoError(t, err, "the store knows")
+	b.err = down
+	_, err = reply(cold, 5, 0)
+	require.ErrorIs(t, err, down)
+	_, err = reply(cold, 5, 5)
+	require.NoError(t, err, "nobody needs to be asked")
+}
+
+// Who may not send is told so, and not what the room has.
+func TestAReplyIsAskedAboutLast(t *testing.T) {
+	f := open(t, func(c *chat.Config, _ *store) { c.Access = guard{chat.ActionSend} })
+	_, err := f.Send(t.Context(), chat.Draft{Room: "hall", Text: "x", Author: ada, ReplyTo: 7})
+	require.ErrorIs(t, err, chat.ErrNotAllowed)
+	require.NotErrorIs(t, err, chat.ErrReplyToInvalid)
+}
+
+func TestTheSameClientIDHasTheSameAnswerWhateverElseDiffers(t *testing.T) {
+	f := open(t, nil)
+	f.send(t, "hall", "one", "")
+	d := chat.Draft{Room: "hall", Text: "two", Author: ada, ClientID: "c", ReplyTo: 1, Data: `{"a":1}`}
+	first, err := f.Send(t.Context(), d)
+	require.NoError(t, err)
+	for _, again := range []chat.Draft{
+		d, {Room: "hall", Text: "2", Author: ada, ClientID: "c"},
+		{Room: "hall", Text: "2", Author: ada, ClientID: "c", ReplyTo: 2, Data: `{"b":2}`},
+		{Room: "hall", Text: "2", Author: ada, ClientID: "c", ReplyTo: 99},
+	} {
+		m, err := f.Send(t.Context(), again)
+		require.NoError(t, err)
+		assert.Equal(t, chat.Stored{Message: first.Message, Repeated: true}, m)
+	}
+	for _, other := range []chat.Draft{
+		{Room: "hall", Text: "2", Author: ada, ClientID: "C", ReplyTo: 99}, {Room: "hall", Text: "2", Author: chat.Author{ID: "u-eve"}, ClientID: "c", ReplyTo: 99},
+		{Room: "hall", Text: "2", Author: ada, ReplyTo: 99}, {Room: "other", Text: "2", Author: ada, ClientID: "c", ReplyTo: 99},
+	} {
+		_, err := f.Send(t.Context(), other)
+		require.ErrorIs(t, err, chat.ErrReplyToInvalid)
+	}
 }
 
 type guard struct{ refuse chat.Action }

@@ -8,7 +8,9 @@ import (
 	"time"
 	"unicode/utf8"
 
+	"github.com/parley-chat/parley/core/chat"
 	"github.com/parley-chat/parley/core/fault"
+	"github.com/parley-chat/parley/core/internal/jsonobject"
 )
 
 // Check reads one event of a client against the schema. It is the one check that every wire format
@@ -108,6 +110,23 @@ func (k *Check) Boolean(f *Field, b bool) error {
 	return nil
 }
 
+// Free gives a Free its value, the text of a JSON object. s must be no part of a message.
+func (k *Check) Free(f *Field, s string) error {
+	if f.Type != Free {
+		return f.refuse(f.Type)
+	}
+	s, err := f.free(s)
+	if err != nil {
+		return ErrBadEvent.Detail("data.%s: %v", f.Name, err)
+	}
+	if f.set == nil {
+		k.put(f, FreeObject(s))
+	} else {
+		f.set(&k.cmd, value{text: s})
+	}
+	return nil
+}
+
 func (k *Check) put(f *Field, v any) {
 	if k.cmd.Data == nil {
 		k.cmd.Data = Data{}
@@ -152,6 +171,8 @@ func (f *Field) refuse(t FieldType) error {
 		what = fmt.Sprintf("not an integer from 0 to %d", uint64(MaxInteger))
 	case Boolean:
 		what = "must be true or false"
+	case Free:
+		what = "not an object"
 	}
 	return ErrBadEvent.Detail("data.%s: %s", f.Name, what)
 }
@@ -174,6 +195,15 @@ func (f *Field) text(s string) error {
 		}
 	}
 	return nil
+}
+
+// free checks an object of the application and returns it without white space between its tokens.
+func (f *Field) free(s string) (string, error) {
+	most := f.MaxLength
+	if most == 0 {
+		most = len(s) // no bound: what the server sends
+	}
+	return jsonobject.Compact(s, most, chat.MaxDataDepth)
 }
 
 // number checks an integer.
@@ -241,6 +271,11 @@ func (f *Field) fits(v any) error {
 	case Time:
 		if _, ok := v.(time.Time); ok {
 			return nil
+		}
+	case Free:
+		if s, ok := v.(FreeObject); ok {
+			_, err := f.free(string(s))
+			return err
 		}
 	case Ref:
 		if d, ok := v.(Data); ok {

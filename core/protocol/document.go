@@ -149,6 +149,8 @@ func addSchema(schemas map[string]any, o *Object) {
 			p["type"] = "boolean"
 		case Time:
 			p["type"], p["format"] = "string", "date-time"
+		case Free:
+			p["type"] = "object"
 		case Ref:
 			addSchema(schemas, f.Object)
 			p = map[string]any{"$ref": "#/components/schemas/" + f.Object.Name}
@@ -223,6 +225,8 @@ func (f *Field) typeScript() string {
 		return "number"
 	case Boolean:
 		return "boolean"
+	case Free:
+		return "{ [name: string]: unknown }"
 	case Ref:
 		return f.Object.Name
 	case ListOf:

@@ -23,7 +23,7 @@ type Schema struct {
 //   - a name that is not made as [ClientEvent] and [ServerEvent] say, or is one of Parley's own, or
 //     stands twice in a list (a client's and a server's event may have the same one);
 //   - two objects of the same name, an object that holds itself, or more than 63 fields;
-//   - a field of another type than String, Integer or Boolean in what a client sends, a string without
+//   - a field of another type than String, Integer, Boolean or Free in what a client sends, a String or a Free without
 //     MaxLength there, or bounds that nothing can keep.
 //
 // Data and Ack may be nil: no fields.
@@ -222,6 +222,10 @@ func (a *adder) field(at string, f *Field) {
 			a.wrong(at, "no integer is from %d to %d", f.Minimum, f.Maximum)
 		}
 	case Boolean, Time:
+	case Free:
+		if f.MaxLength < 0 || f.MaxLength > 0 && f.MaxLength < len("{}") {
+			a.wrong(at, "no object has %d bytes", f.MaxLength)
+		}
 	case Ref, ListOf:
 		if f.Object == nil {
 			a.wrong(at, "Object is missing")
@@ -241,9 +245,9 @@ func (a *adder) input(at string, o *Object) {
 		f := &o.Fields[i]
 		here := fmt.Sprintf("%s: field %s of %s", at, quote(f.Name), o.Name)
 		switch {
-		case f.Type > Boolean:
-			a.wrong(here, "a client can send String, Integer and Boolean")
-		case f.Type == String && f.MaxLength == 0:
+		case f.Type > Boolean && f.Type != Free:
+			a.wrong(here, "a client can send String, Integer, Boolean and Free")
+		case (f.Type == String || f.Type == Free) && f.MaxLength == 0:
 			a.wrong(here, "MaxLength is missing")
 		case f.Null:
 			a.wrong(here, "a client cannot send null")

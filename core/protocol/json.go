@@ -113,6 +113,8 @@ func (k *Check) json(f *Field, raw []byte) error {
 		case "false":
 			return k.Boolean(f, false)
 		}
+	case Free:
+		return k.Free(f, string(raw))
 	}
 	return f.refuse(f.Type)
 }
@@ -357,6 +359,8 @@ func AppendData(b []byte, o *Object, d Data) []byte {
 			b = strconv.AppendBool(b, v)
 		case time.Time:
 			b = appendTime(b, v)
+		case FreeObject:
+			b = append(b, v...)
 		case Data:
 			b = AppendData(b, f.Object, v)
 		case []Data:
@@ -406,6 +410,12 @@ func appendMessage(b []byte, m chat.Message) []byte {
 	b = appendUser(append(b, `,"user":`...), m.Author)
 	b = AppendString(append(b, `,"text":`...), m.Text)
 	b = appendTime(append(b, `,"at":`...), m.At)
+	if m.ReplyTo != 0 {
+		b = strconv.AppendUint(append(b, `,"replyTo":`...), m.ReplyTo, 10)
+	}
+	if m.Data != "" {
+		b = append(append(b, `,"data":`...), m.Data...)
+	}
 	return append(b, '}')
 }
 
@@ -428,57 +438,65 @@ const hex = "0123456789abcdef"
 
 // ParseData reads a JSON object that [AppendData] has written, and checks that it fits o.
 func ParseData(b []byte, o *Object) (Data, error) {
-	d := json.NewDecoder(bytes.NewReader(b))
-	d.UseNumber()
-	var v any
-	if err := d.Decode(&v); err != nil {
-		return nil, fmt.Errorf("not JSON: %w", err)
+	if !json.Valid(b) {
+		return nil, errors.New("not JSON")
 	}
-	data, _ := o.typed(v).(Data)
+	data, _ := o.typed(b).(Data)
 	if data == nil {
 		return nil, errors.New("not an object")
 	}
 	return data, o.Fits(data)
 }
 
-// typed gives what encoding/json has read the types of Data; what has no place in o, or another type,
-// stays as it is.
-func (o *Object) typed(v any) any {
-	fields, ok := v.(map[string]any)
-	if !ok {
-		return v
+// typed gives the fields of an object in valid JSON the types of Data; what has no place in o, or another type,
+// is as encoding/json reads it.
+func (o *Object) typed(raw json.RawMessage) any {
+	var fields map[string]json.RawMessage
+	if json.Unmarshal(raw, &fields) != nil || fields == nil {
+		return untyped(raw)
 	}
 	d := make(Data, len(fields))
-	for name, v := range fields {
-		d[name] = v
-		f := o.field(name)
-		if f == nil {
-			continue
-		}
-		switch v := v.(type) {
-		case json.Number:
-			if n, err := strconv.ParseUint(v.String(), 10, 64); err == nil {
-				d[name] = n
+	for name, raw := range fields {
+		d[name] = o.field(name).typed(raw)
+	}
+	return d
+}
+
+func (f *Field) typed(raw json.RawMessage) any {
+	if f != nil {
+		switch f.Type {
+		case Integer:
+			if n, err := strconv.ParseUint(string(raw), 10, 64); err == nil {
+				return n
 			}
-		case string:
-			if at, err := time.Parse(timeLayout, v); err == nil && f.Type == Time {
-				d[name] = at
+		case Time:
+			s, _ := untyped(raw).(string)
+			if at, err := time.Parse(timeLayout, s); err == nil {
+				return at
 			}
-		case map[string]any:
-			if f.Type == Ref {
-				d[name] = f.Object.typed(v)
-			}
-		case []any:
-			if f.Type == ListOf {
-				list := make([]Data, len(v))
-				for i := range v {
-					list[i], _ = f.Object.typed(v[i]).(Data)
+		case Ref:
+			return f.Object.typed(raw)
+		case ListOf:
+			var list []json.RawMessage
+			if json.Unmarshal(raw, &list) == nil && list != nil {
+				all := make([]Data, len(list))
+				for i := range list {
+					all[i], _ = f.Object.typed(list[i]).(Data)
 				}
-				d[name] = list
+				return all
+			}
+		case Free:
+			if raw[0] == '{' {
+				return FreeObject(raw)
 			}
 		}
 	}
-	return d
+	return untyped(raw)
+}
+
+func untyped(raw json.RawMessage) (v any) {
+	_ = json.Unmarshal(raw, &v) // it is valid
+	return v
 }
 
 // AppendString appends s as a JSON string. Bytes that are not UTF-8 become U+FFFD.

@@ -55,6 +55,8 @@ func fits(o *protocol.Object, v any) error {
 			s, _ := v.(string)
 			_, err := time.Parse("2006-01-02T15:04:05.000000Z", s)
 			ok = err == nil
+		case protocol.Free:
+			_, ok = v.(map[string]any)
 		case protocol.Ref:
 			if err := fits(f.Object, v); err != nil {
 				return err
@@ -78,6 +80,7 @@ func fits(o *protocol.Object, v any) error {
 var sample = chat.Message{
 	Room: `r"oom`, Seq: 7, ID: "m1", ClientID: "c1", Author: chat.Author{ID: "u1", Name: "Ada \u2028 <b>"},
 	Text: "a\\b\"c\nd\x01é😀", At: time.Date(2026, 1, 2, 3, 4, 5, 6000, time.UTC),
+	ReplyTo: 6, Data: `{"b":[1.50,"\u00e9"],"a":{}}`,
 }
 
 var format = protocol.JSON(protocol.Own())
@@ -138,6 +141,8 @@ func filled(o *protocol.Object) protocol.Data {
 			d[f.Name] = true
 		case protocol.Time:
 			d[f.Name] = sample.At
+		case protocol.Free:
+			d[f.Name] = protocol.FreeObject(`{"x":[1]}`)
 		case protocol.Ref:
 			d[f.Name] = filled(f.Object)
 		case protocol.ListOf:
@@ -149,7 +154,7 @@ func filled(o *protocol.Object) protocol.Data {
 
 func TestWhatIsSentFitsTheSchema(t *testing.T) {
 	bare := sample
-	bare.ClientID = ""
+	bare.ClientID, bare.ReplyTo, bare.Data = "", 0, ""
 	a := protocol.Answer{Room: "r", Seq: 7, Messages: []chat.Message{sample, bare}, Stored: sample}
 	decode := func(f *socket.Frame) map[string]any {
 		var v map[string]any
@@ -255,6 +260,7 @@ func reference(payload []byte) (c protocol.Command, ok bool) {
 	if d.Decode(&data) != nil || data == nil {
 		return c, false
 	}
+	rawData := v.Data
 	for name, v := range data {
 		var n uint64
 		if number, is := v.(json.Number); is {
@@ -284,6 +290,15 @@ func reference(payload []byte) (c protocol.Command, ok bool) {
 			c.Limit = n
 		case "typing":
 			c.Typing = v == true
+		case "replyTo":
+			c.ReplyTo = n
+		case "data":
+			var raw map[string]json.RawMessage
+			var compact bytes.Buffer
+			if json.Unmarshal(rawData, &raw) != nil || json.Compact(&compact, raw["data"]) != nil {
+				return c, false
+			}
+			c.Attached = compact.String()
 		default:
 			if c.Data == nil {
 				c.Data = protocol.Data{}
@@ -299,6 +314,7 @@ func plain(c protocol.Command) protocol.Command {
 	return protocol.Command{
 		ID: c.ID, HasID: c.HasID, Event: c.Event, Room: c.Room, Text: c.Text, ClientID: c.ClientID, Token: c.Token,
 		Since: c.Since, Before: c.Before, After: c.After, Limit: c.Limit, Typing: c.Typing, Data: c.Data,
+		ReplyTo: c.ReplyTo, Attached: c.Attached,
 	}
 }
 
@@ -307,6 +323,7 @@ func FuzzDecode(f *testing.F) {
 		`{"id":1,"event":"join_room","data":{"room":"hall","since":3}}`,
 		`{"event":"message","data":{"room":"a","text":"x \" \\ \u00e9 \ud83d\ude00","clientId":"c"}}`,
 		" {\n\"data\" : { \"typing\" : false , \"room\" : \"a\" } , \"event\" : \"isTyping\" } ",
+		`{"event":"message","data":{"room":"a","text":"x","replyTo":4,"data":{ "a" : [1, "\u00e9\ud83d\ude00"] }}}`,
 		`{"event":"history","data":{"room":"a","before":9,"limit":3}}`, `{"event":"healthCheck"}`,
 		`{"event":"m\u0065ssage","data":{"r\u006fom":"a","text":"x"}}`, `{"event":"presence","data":{"room":"\ud800"}}`,
 		`{}`, `[]`, `{"event":{}}`, `{"id":1e2,"event":"presence","data":{"room":"a"}}`,

@@ -83,6 +83,9 @@ type Command struct {
 	Since, Before, After *uint64
 	Limit                uint64
 	Typing               bool
+	// ReplyTo is a sequence, 0 if not given. Attached is the data of a message, empty if not given.
+	ReplyTo  uint64
+	Attached string
 	// Data holds the fields that have no place above, as those of an application's events.
 	Data Data
 
@@ -145,6 +148,12 @@ func MessageData(m chat.Message) Data {
 	if m.ClientID != "" {
 		d["clientId"] = m.ClientID
 	}
+	if m.ReplyTo != 0 {
+		d["replyTo"] = m.ReplyTo
+	}
+	if m.Data != "" {
+		d["data"] = FreeObject(m.Data)
+	}
 	return d
 }
 
@@ -167,7 +176,14 @@ func messagesData(messages []chat.Message) []Data {
 //	Time     time.Time
 //	Ref      Data
 //	ListOf   []Data
+//	Free     FreeObject
 type Data map[string]any
+
+// FreeObject is a JSON object whose fields are the application's, as text without white space between its tokens.
+type FreeObject string
+
+// Free returns an object whose fields are the application's, or an empty string if there is none.
+func (d Data) Free(name string) FreeObject { o, _ := d[name].(FreeObject); return o }
 
 // Text returns a string, or an empty one if there is none.
 func (d Data) Text(name string) string { s, _ := d[name].(string); return s }

@@ -1,6 +1,7 @@
 package protocol
 
 import (
+	"fmt"
 	"strings"
 
 	"github.com/parley-chat/parley/core/chat"
@@ -18,6 +19,7 @@ const (
 	Time   // a string, RFC 3339 in UTC with microseconds
 	Ref    // an object: Field.Object
 	ListOf // a list of objects: Field.Object
+	Free   // an object whose fields are the application's: [FreeObject]
 )
 
 // MaxInteger is the largest integer that every JSON reader keeps exactly (RFC 8259 section 6).
@@ -29,8 +31,8 @@ type Field struct {
 	Doc      string
 	Type     FieldType
 	Required bool
-	// MinLength and MaxLength bound a string, in characters. MaxLength 0 is no bound, which only what
-	// the server sends may have.
+	// MinLength and MaxLength bound a string, in characters, and MaxLength a Free, in bytes. MaxLength 0 is no bound,
+	// which only what the server sends may have.
 	MinLength, MaxLength int
 	// Check, if set, refuses further strings. The detail of its error (package fault) is told to the client.
 	Check func(string) error
@@ -113,6 +115,17 @@ var (
 		Name: "token", Type: String, Required: true, MinLength: 1, MaxLength: maxToken, Pattern: `^[!-~]+$`, Check: checkToken, set: func(c *Command, v value) { c.Token = v.text },
 		Doc: "An access token, as for the handshake.",
 	}
+	replyToDoc   = "The seq of the message in this room that it answers."
+	replyToField = Field{
+		Name: "replyTo", Type: Integer, Minimum: 1, set: func(c *Command, v value) { c.ReplyTo = v.number },
+		Doc: replyToDoc + " One that the room has not reached is refused by an error.",
+	}
+	dataDoc = fmt.Sprintf("The application's: a JSON object of at most %d bytes, written without white space between tokens, and at most %d levels deep. "+
+		"All else stays byte for byte.", chat.MaxData, chat.MaxDataDepth)
+	dataField = Field{
+		Name: "data", Type: Free, MaxLength: chat.MaxData, set: func(c *Command, v value) { c.Attached = v.text },
+		Doc: dataDoc + " U+0000 is refused, in names too.",
+	}
 	seqField = Field{Name: "seq", Type: Integer, Required: true, Minimum: 1, Doc: "The place in the room's sequence 1, 2, 3, … without gaps."}
 	idField  = Field{Name: "id", Type: String, Required: true, Doc: "Names the message everywhere and for ever."}
 	atField  = Field{Name: "at", Type: Time, Required: true, Doc: "When the message was committed."}
@@ -127,6 +140,7 @@ var (
 		{Name: "room", Type: String, Required: true, Doc: "The room's name."}, seqField, idField,
 		{Name: "clientId", Type: String, Doc: "The sender's own name for the message, if it has one."},
 		{Name: "user", Type: Ref, Object: userObject, Required: true, Doc: "Who said it."}, {Name: "text", Type: String, Required: true, Doc: "What is said."}, atField,
+		{Name: "replyTo", Type: Integer, Minimum: 1, Doc: replyToDoc}, {Name: "data", Type: Free, Doc: dataDoc},
 	}}
 	messagesField = Field{Name: "messages", Type: ListOf, Object: messageObject, Required: true, Doc: "Ascending by seq."}
 	emptyObject   = &Object{Name: "Empty", Doc: "Nothing."}
@@ -166,7 +180,7 @@ var clientEvents = []ClientEvent{
 	},
 	{
 		Name: EventMessage, Doc: "Say something in a room that was joined. The answer comes after the durable commit.",
-		Data: &Object{Name: "SendMessage", Doc: "What is said where.", Fields: []Field{roomField, textField, clientIDField}},
+		Data: &Object{Name: "SendMessage", Doc: "What is said where.", Fields: []Field{roomField, textField, clientIDField, replyToField, dataField}},
 		Ack: &Object{Name: "SendMessageAck", Doc: "The message's place. The same clientId again has the same answer.", Fields: []Field{
 			ackedRoomField, seqField, idField, atField,
 		}},

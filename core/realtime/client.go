@@ -128,7 +128,7 @@ func (c *client) inBackground(first func(ctx context.Context)) {
 // waits reports whether a command may wait for a store or for other nodes.
 func (c *client) waits(cmd protocol.Command) bool {
 	atOnce := c.hub.handlers[cmd.Event].atOnce
-	return atOnce == nil || !atOnce(c.hub)
+	return atOnce == nil || !atOnce(c.hub, cmd)
 }
 
 // inTime applies the rate by the generic cell rate algorithm.
@@ -245,7 +245,10 @@ func (c *client) message(ctx context.Context, cmd protocol.Command) (protocol.An
 		c.close(socket.CloseTooFast, "too many messages wait")
 		return protocol.Answer{}, nil
 	}
-	d := chat.Draft{Room: o.room.name, ClientID: cmd.ClientID, Author: c.user, Text: cmd.Text}
+	d := chat.Draft{Room: o.room.name, ClientID: cmd.ClientID, Author: c.user, Text: cmd.Text, ReplyTo: cmd.ReplyTo, Data: cmd.Attached}
+	if d.ReplyTo != 0 {
+		d.Seen = o.room.reached() // mostly somebody answers what was delivered here
+	}
 	err := c.hub.cfg.Chat.Submit(ctx, d, func(s chat.Stored, err error) {
 		c.inFlight.Add(-1)
 		c.answer(cmd, protocol.Answer{Stored: s.Message}, err)

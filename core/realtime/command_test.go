@@ -1,12 +1,16 @@
 package realtime_test
 
 import (
+	"context"
+	"encoding/json"
 	"strings"
+	"sync/atomic"
 	"testing"
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
+	"github.com/parley-chat/parley/adapters/memory"
 	"github.com/parley-chat/parley/core/chat"
 	"github.com/parley-chat/parley/core/socket"
 )
@@ -53,6 +57,15 @@ func TestBadEventsCloseTheConnection(t *testing.T) {
 		"text with NUL":           `{"event":"message","data":{"room":"a","text":"\u0000"}}`,
 		"text half a surrogate":   `{"event":"message","data":{"room":"a","text":"\ud800x"}}`,
 		"text not UTF-8":          "{\"event\":\"message\",\"data\":{\"room\":\"a\",\"text\":\"\xff\"}}",
+		"data of text a list":     `{"event":"message","data":{"room":"a","text":"x","data":[]}}`,
+		"data of text a string":   `{"event":"message","data":{"room":"a","text":"x","data":"{}"}}`,
+		"data of text null":       `{"event":"message","data":{"room":"a","text":"x","data":null}}`,
+		"data too long":           `{"event":"message","data":{"room":"a","text":"x","data":{"a":"` + strings.Repeat("x", chat.MaxData) + `"}}}`,
+		"data too deep":           `{"event":"message","data":{"room":"a","text":"x","data":` + strings.Repeat(`{"a":`, chat.MaxDataDepth) + "{}" + strings.Repeat("}", chat.MaxDataDepth) + `}}`,
+		"data with NUL":           `{"event":"message","data":{"room":"a","text":"x","data":{"a":"\u0000"}}}`,
+		"data with NUL in a name": `{"event":"message","data":{"room":"a","text":"x","data":{"\u0000":1}}}`,
+		"reply to nothing":        `{"event":"message","data":{"room":"a","text":"x","replyTo":0}}`,
+		"reply to a string":       `{"event":"message","data":{"room":"a","text":"x","replyTo":"1"}}`,
 		"client id with space":    `{"event":"message","data":{"room":"a","text":"x","clientId":"a b"}}`,
 		"client id too long":      `{"event":"message","data":{"room":"a","text":"x","clientId":"` + strings.Repeat("c", 65) + `"}}`,
 		"typing a string":         `{"event":"isTyping","data":{"room":"a","typing":"yes"}}`,
@@ -131,4 +144,97 @@ func TestPipelinedCommandsKeepTheirOrder(t *testing.T) {
 			delete(want, *v.ID)
 		}
 	}
+}
+
+func TestRepliesAndDataReachEverybody(t *testing.T) {
+	b, fanout := newBacking(), memory.NewFanout()
+	one, two := startOn(t, b, fanout.Node(), nil), startOn(t, b, fanout.Node(), nil)
+	ada, bob := one.connect("ada"), two.connect("bob")
+	ada.join("hall")
+	bob.join("hall")
+	heard := func(e *end) wireMessage {
+		var m wireMessage
+		require.NoError(t, json.Unmarshal(e.until("message").Data, &m))
+		return m
+	}
+	bob.say("hall", "What do you like?")
+	first := heard(ada)
+	assert.Zero(t, first.ReplyTo)
+	assert.Nil(t, first.Data)
+	const data = `{"b":[1.50,"\u00e9"],"a":{}}`
+	ada.in.Receive([]byte(`{"id":70,"event":"message","data":{"room":"hall","text":"Tea.","clientId":"c","replyTo":1,"data": { "b" : [1.50, "\u00e9"], "a":{} }}}`), false)
+	ada.in.Receive([]byte(`{"id":71,"event":"message","data":{"room":"hall","text":"Green."}}`), false)
+	for _, id := range []int{70, 71} { // behind a reply nothing overtakes it
+		v := ada.until("ack")
+		require.Equal(t, id, *v.ID)
+		assert.NotContains(t, string(v.Data), "replyTo", "the answer to a message is as ever")
+	}
+	for _, e := range []*end{ada, bob} {
+		m := heard(e)
+		for m.Seq < 2 {
+			m = heard(e)
+		}
+		assert.EqualValues(t, 1, m.ReplyTo)
+		assert.Equal(t, data, string(m.Data))
+		next := heard(e)
+		assert.Zero(t, next.ReplyTo)
+		assert.Nil(t, next.Data)
+	}
+	late := two.connect("late")
+	page := late.join("hall").Messages
+	require.Len(t, page, 3)
+	assert.EqualValues(t, 1, page[1].ReplyTo)
+	assert.Equal(t, data, string(page[1].Data))
+	assert.Nil(t, page[2].Data)
+	var history struct{ Messages []wireMessage }
+	require.NoError(t, json.Unmarshal(late.ask("history", map[string]any{"room": "hall"}).Data, &history))
+	assert.Equal(t, page, history.Messages)
+
+	// What is not there cannot be answered; nothing is stored, and the connection stays.
+	v := ada.ask("message", map[string]any{"room": "hall", "text": "x", "replyTo": 4})
+	require.NotNil(t, v.Error)
+	assert.Equal(t, "reply_to_invalid", v.Error.Code)
+	assert.EqualValues(t, 4, ada.say("hall", "y").Seq)
+	again := ada.ask("message", map[string]any{"room": "hall", "text": "z", "clientId": "c"})
+	var m wireMessage
+	require.NoError(t, json.Unmarshal(again.Data, &m))
+	assert.EqualValues(t, 2, m.Seq)
+}
+
+// waiting is a store whose Bounds waits once it is armed.
+type waiting struct {
+	*memory.Messages
+	armed          *atomic.Bool
+	asked, proceed chan struct{}
+}
+
+func (s waiting) Bounds(ctx context.Context, room string) (first, last uint64, err error) {
+	if s.armed.Load() {
+		s.asked <- struct{}{}
+		<-s.proceed
+	}
+	return s.Messages.Bounds(ctx, room)
+}
+
+// A reply that has to be looked up holds up its sender's next events, and nobody else.
+func TestAReplyThatIsLookedUpHoldsNobodyUp(t *testing.T) {
+	b := newBacking()
+	s := waiting{b.messages, new(atomic.Bool), make(chan struct{}), make(chan struct{})}
+	n := startWith(t, b, memory.NewFanout().Node(), chat.Config{Store: s}, nil)
+	ada, bob := n.connect("ada"), n.connect("bob")
+	ada.join("hall")
+	bob.join("hall")
+	bob.say("hall", "one")
+	s.armed.Store(true)
+	ada.in.Receive([]byte(`{"id":80,"event":"message","data":{"room":"hall","text":"x","replyTo":1}}`), false)
+	assert.Equal(t, 80, *ada.until("ack").ID, "what was delivered here needs no look-up")
+	ada.in.Receive([]byte(`{"id":81,"event":"message","data":{"room":"hall","text":"x","replyTo":9}}`), false)
+	ada.in.Receive([]byte(`{"id":82,"event":"message","data":{"room":"hall","text":"y"}}`), false)
+	<-s.asked
+	assert.EqualValues(t, 3, bob.say("hall", "two").Seq)
+	close(s.proceed)
+	v := ada.until("error")
+	assert.Equal(t, 81, *v.ID)
+	assert.Equal(t, "reply_to_invalid", v.Error.Code)
+	assert.Equal(t, 82, *ada.until("ack").ID)
 }

@@ -195,7 +195,7 @@ func (r *room) send(messages []Signal, t *turn) {
 	size := 0
 	for i := range messages {
 		d.row.messages[i].event = r.messageEvent(messages[i].Message)
-		size += len(messages[i].Message.Text)
+		size += written(&messages[i].Message)
 	}
 	d.alone = t != nil || len(messages) > 1 && size <= r.hub.cfg.MaxWrite/2
 	switch begun := messages[0].Message.At; {

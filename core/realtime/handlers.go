@@ -16,18 +16,21 @@ type handler struct {
 	itself bool
 	// atOnce reports that run waits for nothing, neither for a store nor for another node, and so
 	// needs no goroutine of its own. nil: it may wait.
-	atOnce func(h *Hub) bool
+	atOnce func(h *Hub, cmd protocol.Command) bool
 	// seen counts the events of a hub. Each hub has its own.
 	seen *atomic.Uint64
 }
 
-func always(*Hub) bool { return true }
+func always(*Hub, protocol.Command) bool { return true }
+
+// submits reports that a message waits for nothing. One that answers another may have to look that up.
+func submits(h *Hub, cmd protocol.Command) bool { return cmd.ReplyTo == 0 && !h.cfg.Chat.SubmitWaits() }
 
 // handlers are those of Parley's own events: one for each of [protocol.Own].
 var handlers = map[string]handler{
 	protocol.EventJoinRoom:    {run: (*client).join, itself: true},
 	protocol.EventLeaveRoom:   {run: (*client).leave},
-	protocol.EventMessage:     {run: (*client).message, itself: true, atOnce: func(h *Hub) bool { return !h.cfg.Chat.SubmitWaits() }},
+	protocol.EventMessage:     {run: (*client).message, itself: true, atOnce: submits},
 	protocol.EventTyping:      {run: (*client).typing, atOnce: always},
 	protocol.EventHistory:     {run: (*client).history},
 	protocol.EventPresence:    {run: (*client).presence},

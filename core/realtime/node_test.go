@@ -92,6 +92,8 @@ type wireMessage struct {
 	Seq                      uint64
 	User                     struct{ ID, Name string }
 	At                       time.Time
+	ReplyTo                  uint64
+	Data                     json.RawMessage
 }
 
 type joinAck struct {
@@ -215,7 +217,10 @@ func startOn(t *testing.T, b backing, fanout realtime.Fanout, change func(*realt
 
 func startWith(t *testing.T, b backing, fanout realtime.Fanout, rules chat.Config, change func(*realtime.HubConfig)) *node {
 	t.Helper()
-	rules.Store, rules.Rooms, rules.Members, rules.Cache = b.messages, b.rooms, b.members, memory.NewRecentCache(memory.RecentCacheConfig{})
+	if rules.Store == nil {
+		rules.Store = b.messages
+	}
+	rules.Rooms, rules.Members, rules.Cache = b.rooms, b.members, memory.NewRecentCache(memory.RecentCacheConfig{})
 	s, err := chat.New(rules)
 	require.NoError(t, err)
 	running := make(chan struct{})

@@ -152,6 +152,9 @@ func (r *room) comesOrGoes(s *Signal) {
 	r.tell(protocol.EventLeft, s.User, protocol.Data{})
 }
 
+// written is about how much is written of a message, in bytes.
+func written(m *chat.Message) int { return len(m.Text) + len(m.Data) }
+
 // messages delivers in the order of the sequence: what came already is dropped, what is ahead
 // of a hole is held until the hole is filled. Signals that follow each other in the sequence are delivered
 // together. It takes at least the first, which is a message, and returns how many it took.
@@ -173,9 +176,9 @@ func (r *room) messages(signals []Signal, t *turn) int {
 		r.mu.Unlock()
 		return 1
 	}
-	n, size := 1, len(s.Message.Text)
+	n, size := 1, written(&s.Message)
 	for n < len(signals) && signals[n].Kind == SignalMessage && signals[n].Message.Seq == signals[n-1].Message.Seq+1 {
-		if size += len(signals[n].Message.Text); size > r.hub.cfg.MaxWrite {
+		if size += written(&signals[n].Message); size > r.hub.cfg.MaxWrite {
 			break
 		}
 		n++
@@ -208,7 +211,7 @@ func (r *room) deliverHeld(t *turn) {
 		var next []Signal
 		for size := 0; ; r.last++ {
 			s, ok := r.held[r.last+1]
-			if size += len(s.Message.Text); !ok || len(next) > 0 && size > r.hub.cfg.MaxWrite {
+			if size += written(&s.Message); !ok || len(next) > 0 && size > r.hub.cfg.MaxWrite {
 				break
 			}
 			delete(r.held, s.Message.Seq)

@@ -97,6 +97,16 @@ func (r *room) reach() (last uint64, trusted bool, epoch int) {
 	return max(last, r.last), trusted || r.known, epoch
 }
 
+// reached is a sequence that is stored, as far as this node knows; 0 if it knows none.
+func (r *room) reached() uint64 {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if !r.known {
+		return 0
+	}
+	return r.last
+}
+
 // distrust compares all rooms here with the store, in the background: another node may have died, or may not have been heard.
 func (h *Hub) distrust() {
 	h.trust.lose()

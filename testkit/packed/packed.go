@@ -18,7 +18,7 @@
 //	fields  name string, value
 //
 // A value is a letter, and what belongs to it: s a string, i a uvarint, t and f nothing, n nothing (null),
-// m a varint of microseconds, o count and fields, l a count and as many of count and fields. A string is
+// m a varint of microseconds, j a string of JSON: an application's object; o count and fields, l a count and as many of count and fields. A string is
 // a uvarint of bytes, and the bytes, in UTF-8.
 package packed
 
@@ -96,6 +96,11 @@ func field(k *protocol.Check, r *reader) error {
 		}
 	case 't', 'f':
 		return k.Boolean(field, letter == 't')
+	case 'j':
+		s := r.text()
+		if r.err == nil {
+			return k.Free(field, s)
+		}
 	default:
 		return protocol.ErrBadEvent.Detail("there is no value %q", letter)
 	}
@@ -157,6 +162,8 @@ func appendObject(b []byte, o *protocol.Object, d protocol.Data) []byte {
 			}
 		case time.Time:
 			b = binary.AppendVarint(append(b, 'm'), v.UnixMicro())
+		case protocol.FreeObject:
+			b = appendText(append(b, 'j'), string(v))
 		case protocol.Data:
 			b = appendObject(append(b, 'o'), f.Object, v)
 		case []protocol.Data:
@@ -174,7 +181,7 @@ func appendObject(b []byte, o *protocol.Object, d protocol.Data) []byte {
 // Field is a field of what a client sends.
 type Field struct {
 	Name string
-	// Value is a string, a uint64, a bool or nil.
+	// Value is a string, a uint64, a bool, a protocol.FreeObject or nil.
 	Value any
 }
 
@@ -197,6 +204,9 @@ func Said(id *uint64, event string, fields ...Field) []byte {
 			raw(v)
 		case uint64:
 			b = binary.AppendUvarint(append(b, 'i'), v)
+		case protocol.FreeObject:
+			b = append(b, 'j')
+			raw(string(v))
 		case bool:
 			if v {
 				b = append(b, 't')
@@ -295,6 +305,8 @@ func (r *reader) object() protocol.Data {
 			d[name] = r.text()
 		case 'i':
 			d[name] = r.number()
+		case 'j':
+			d[name] = protocol.FreeObject(r.text())
 		case 't', 'f':
 			d[name] = c == 't'
 		case 'n':

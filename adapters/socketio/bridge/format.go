@@ -131,6 +131,8 @@ func set(k *protocol.Check, event, name string, value json.RawMessage) error {
 			return protocol.ErrBadEvent.Detail("data.%s: must be true or false", name)
 		}
 		return k.Boolean(field, value[0] == 't')
+	case protocol.Free:
+		return k.Free(field, string(value))
 	default:
 		s, err := packet.Text(value)
 		if err != nil {
@@ -278,6 +280,8 @@ func appendValue(b []byte, o *protocol.Object, v any) []byte {
 		return strconv.AppendBool(b, v)
 	case time.Time:
 		return append(v.UTC().AppendFormat(append(b, '"'), "2006-01-02T15:04:05.000000Z"), '"')
+	case protocol.FreeObject:
+		return append(b, v...)
 	case protocol.Data:
 		return appendData(b, o, v)
 	case []protocol.Data:

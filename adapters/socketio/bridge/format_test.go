@@ -63,6 +63,8 @@ func say(m contract.Said) ([]byte, bool) {
 			b = appendRaw(b, v)
 		case uint64:
 			b = strconv.AppendUint(b, v, 10)
+		case protocol.FreeObject:
+			b = append(b, v...)
 		case bool:
 			b = strconv.AppendBool(b, v)
 		default:
@@ -119,22 +121,23 @@ func hear(f *socket.Frame, o *protocol.Object) (h contract.Heard, err error) {
 func TestOldNamesAreRead(t *testing.T) {
 	f := Format(protocol.Own())
 	for in, want := range map[string]protocol.Command{
-		`2["join_room",{"name":"hall","userId":"u1"}]`:               {Event: "join_room", Room: "hall"},
-		`27["join_room",{"userId":"another","name":"hall"}]`:         {Event: "join_room", Room: "hall", ID: 7, HasID: true},
-		`2["join_room",{"name":"hall"}]`:                             {Event: "join_room", Room: "hall"},
-		`2["message",{"roomName":"hall","message":"hi \u00e9"}]`:     {Event: "message", Room: "hall", Text: "hi é"},
-		`2["message",{"roomName":"h","message":"m","clientId":"c"}]`: {Event: "message", Room: "h", Text: "m", ClientID: "c"},
-		`2["isTyping",{"roomName":"hall"}]`:                          {Event: "isTyping", Room: "hall", Typing: true},
-		`20["isTyping",{"roomName":"hall","typing":false}]`:          {Event: "isTyping", Room: "hall", HasID: true},
-		`2["healthCheck",{}]`:                                        {Event: "healthCheck"},
-		`2["healthCheck"]`:                                           {Event: "healthCheck"},
+		`2["join_room",{"name":"hall","userId":"u1"}]`:                               {Event: "join_room", Room: "hall"},
+		`27["join_room",{"userId":"another","name":"hall"}]`:                         {Event: "join_room", Room: "hall", ID: 7, HasID: true},
+		`2["join_room",{"name":"hall"}]`:                                             {Event: "join_room", Room: "hall"},
+		`2["message",{"roomName":"hall","message":"hi \u00e9"}]`:                     {Event: "message", Room: "hall", Text: "hi é"},
+		`2["message",{"roomName":"h","message":"m","clientId":"c"}]`:                 {Event: "message", Room: "h", Text: "m", ClientID: "c"},
+		`2["message",{"roomName":"h","message":"m","replyTo":3,"data":{ "a":[1] }}]`: {Event: "message", Room: "h", Text: "m", ReplyTo: 3, Attached: `{"a":[1]}`},
+		`2["isTyping",{"roomName":"hall"}]`:                                          {Event: "isTyping", Room: "hall", Typing: true},
+		`20["isTyping",{"roomName":"hall","typing":false}]`:                          {Event: "isTyping", Room: "hall", HasID: true},
+		`2["healthCheck",{}]`:                                                        {Event: "healthCheck"},
+		`2["healthCheck"]`:                                                           {Event: "healthCheck"},
 	} {
 		got, err := f.Decode([]byte(in), false)
 		if err != nil {
 			t.Errorf("%s: %v", in, err)
 			continue
 		}
-		if got.Event != want.Event || got.Room != want.Room || got.Text != want.Text || got.ClientID != want.ClientID || got.Typing != want.Typing || got.ID != want.ID || got.HasID != want.HasID || got.Data != nil {
+		if got.Event != want.Event || got.Room != want.Room || got.Text != want.Text || got.ClientID != want.ClientID || got.ReplyTo != want.ReplyTo || got.Attached != want.Attached || got.Typing != want.Typing || got.ID != want.ID || got.HasID != want.HasID || got.Data != nil {
 			t.Errorf("%s: got %+v, want %+v", in, got, want)
 		}
 	}
@@ -225,11 +228,14 @@ func TestEvents(t *testing.T) {
 	}
 	f := Format(schema)
 	ada := chat.Author{ID: "u1", Name: "Ada"}
+	reply := first
+	reply.ReplyTo, reply.Data = 3, `{"card":1}`
 	for name, tt := range map[string]struct {
 		e    protocol.Outgoing
 		want string
 	}{
 		"message":            {protocol.Outgoing{Message: first}, firstWire},
+		"message, a reply":   {protocol.Outgoing{Message: reply}, firstWire}, // old front ends know no more
 		"isTyping":           {protocol.Outgoing{Room: "hall", User: ada, Data: protocol.Data{"typing": true}}, `42["hall-typing",{"message":"Ada is typing!","user":"system","type":"typing"}]`},
 		"isTyping, no more":  {protocol.Outgoing{Room: "hall", User: ada, Data: protocol.Data{"typing": false}}, ""},
 		"joined":             {protocol.Outgoing{Room: "hall", User: ada}, `42["hall",{"message":"Ada Joined the room!","user":"system","type":"welcome"}]`},
@@ -255,7 +261,7 @@ func FuzzDecode(f *testing.F) {
 	format := Format(protocol.Own())
 	for _, seed := range []string{
 		`2["join_room",{"name":"hall","userId":"u1"}]`, `27["message",{"roomName":"hall","message":"hi"}]`, `2["isTyping",{"roomName":"hall","typing":true}]`,
-		`2["healthCheck"]`, `2["join_room",{"name":"hall","since":12}]`,
+		`2["healthCheck"]`, `2["join_room",{"name":"hall","since":12}]`, `2["message",{"roomName":"h","message":"m","replyTo":3,"data":{ "a":[1] }}]`,
 	} {
 		f.Add([]byte(seed))
 	}

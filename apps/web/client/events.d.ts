@@ -32,6 +32,10 @@ export interface ChatMessage {
   text: string;
   /** When the message was committed. */
   at: string;
+  /** The seq of the message in this room that it answers. */
+  replyTo?: number;
+  /** The application's: a JSON object of at most 4096 bytes, written without white space between tokens, and at most 32 levels deep. All else stays byte for byte. */
+  data?: { [name: string]: unknown };
 }
 
 /** The room as it stands. Live messages follow from seq+1 on. */
@@ -64,6 +68,10 @@ export interface SendMessage {
   text: string;
   /** The sender's own name for the message. Sending the same again stores nothing and has the same answer. */
   clientId?: string;
+  /** The seq of the message in this room that it answers. One that the room has not reached is refused by an error. */
+  replyTo?: number;
+  /** The application's: a JSON object of at most 4096 bytes, written without white space between tokens, and at most 32 levels deep. All else stays byte for byte. U+0000 is refused, in names too. */
+  data?: { [name: string]: unknown };
 }
 
 /** The message's place. The same clientId again has the same answer. */

@@ -148,6 +148,8 @@ export interface Outgoing {
   clientId: string;
   room: string;
   text: string;
+  replyTo?: number;
+  data?: { [name: string]: unknown };
   /** When it was first sent. */
   at: Date;
   state: "pending" | "sent" | "failed";
@@ -246,8 +248,15 @@ export class Parley<E extends EventTypes = OwnEvents> {
   join(room: string): Promise<JoinRoomAck>;
   /** Leaves a room. */
   leave(room: string): Promise<void>;
-  /** Sends a text; the promise is settled by the server's answer. */
-  send(room: string, text: string, options?: { clientId?: string }): Promise<SendMessageAck>;
+  /**
+   * Sends a text; the promise is settled by the server's answer. replyTo is the seq of a message in the room that this one
+   * answers; data is an object of the application's own, as JSON has it: at most 4096 bytes and 32 levels.
+   */
+  send(
+    room: string,
+    text: string,
+    options?: { clientId?: string; replyTo?: number; data?: { [name: string]: unknown } },
+  ): Promise<SendMessageAck>;
   /** Sends a failed message again, under the same clientId. */
   retry(clientId: string): Promise<SendMessageAck>;
   /** Forgets a failed message, and reports whether there was one. */

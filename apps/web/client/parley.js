@@ -59,6 +59,8 @@ const RENEW_AHEAD = 60_000;
 // What is kept of the outbox over a reload: so many messages, so many characters of text.
 const KEPT_MESSAGES = 200;
 const KEPT_CHARACTERS = 400_000;
+const MAX_DATA = 4096; // bytes
+const MAX_DATA_DEPTH = 32;
 const MAX_CLIENT_ID = 64;
 // While somebody types, "typing" is repeated this often; it ends this long after the last key.
 const TYPING_REPEAT = 3_000;
@@ -266,15 +268,20 @@ export class Parley extends EventTarget {
    * Sends a text to a room. The promise is settled by the server's answer: it resolves with
    * {room, seq, id, at} after the message was stored, and rejects if it was refused. It stays
    * open while there is no connection. "outgoing" events tell the same story.
+   *
+   * replyTo is the seq of a message in the room that this one answers; data is an object of the application's own, as JSON has
+   * it. What the server would close the connection for is refused here.
    */
-  send(room, text, { clientId = newId() } = {}) {
+  send(room, text, { clientId = newId(), replyTo, data } = {}) {
     const name = called(room);
     const clean = typeof text === "string" && text.toWellFormed ? text.toWellFormed() : text;
-    const bad = checkRoom(name) ?? checkText(clean);
+    const json = data === undefined ? undefined : asJSON(data);
+    const bad = checkRoom(name) ?? checkText(clean) ?? checkReplyTo(replyTo) ?? checkData(json);
     if (bad) return Promise.reject(bad);
     const known = this.#outbox.get(clientId);
     if (known) return known.answer;
-    const entry = { clientId, room: name, text: clean, at: new Date(), state: "pending", inFlight: false, recalled: false };
+    const more = besides(replyTo, json && JSON.parse(json)); // a copy, which nobody changes any more
+    const entry = { clientId, room: name, text: clean, more, at: new Date(), state: "pending", inFlight: false, recalled: false };
     this.#outbox.set(clientId, entry);
     this.typing(name, false);
     return this.#submit(entry);
@@ -933,8 +940,8 @@ export class Parley extends EventTarget {
   async #transmit(entry) {
     entry.inFlight = true;
     try {
-      const { room, text, clientId } = entry;
-      this.#sent(entry, await this.#request("message", { room, text, clientId }));
+      const { room, text, clientId, more } = entry;
+      this.#sent(entry, await this.#request("message", { room, text, clientId, ...more }));
     } catch (err) {
       if (err.code === "connection_lost") return; // sent again with the next connection
       this.#failed(entry, err);
@@ -953,8 +960,8 @@ export class Parley extends EventTarget {
     const room = this.#rooms.get(entry.room);
     if (!room) return;
     const { user } = this.#options;
-    const { text, clientId } = entry;
-    this.#arrived(room, ack.seq, user && { ...ack, room: room.name, clientId, user: { id: user.id, name: user.name }, text });
+    const { text, clientId, more } = entry;
+    this.#arrived(room, ack.seq, user && { ...ack, room: room.name, clientId, user: { id: user.id, name: user.name }, text, ...more });
   }
 
   #failed(entry, err) {
@@ -988,10 +995,10 @@ export class Parley extends EventTarget {
     const kept = [];
     let room = KEPT_CHARACTERS;
     for (const entry of this.#outbox.values()) {
-      room -= entry.text.length;
+      room -= entry.text.length + (entry.more.data ? JSON.stringify(entry.more.data).length : 0);
       if (kept.length >= KEPT_MESSAGES || room < 0) break;
       const { code, message } = entry.error ?? {};
-      kept.push({ clientId: entry.clientId, room: entry.room, text: entry.text, at: entry.at.getTime(), state: entry.state, code, title: message });
+      kept.push({ clientId: entry.clientId, room: entry.room, text: entry.text, ...entry.more, at: entry.at.getTime(), state: entry.state, code, title: message });
     }
     try {
       if (kept.length > 0) storage.setItem(this.#key, JSON.stringify(kept));
@@ -1011,11 +1018,11 @@ export class Parley extends EventTarget {
       // Nothing that we have written.
     }
     if (!Array.isArray(kept)) return;
-    for (const { clientId, room, text, at, state, code, title } of kept.slice(0, KEPT_MESSAGES).filter(Boolean)) {
+    for (const { clientId, room, text, replyTo, data, at, state, code, title } of kept.slice(0, KEPT_MESSAGES).filter(Boolean)) {
       if (typeof clientId !== "string" || clientId === "" || clientId.length > MAX_CLIENT_ID) continue;
-      if (checkRoom(room) || checkText(text) || this.#outbox.has(clientId)) continue;
+      if (checkRoom(room) || checkText(text) || checkReplyTo(replyTo) || checkData(data && asJSON(data)) || this.#outbox.has(clientId)) continue;
       const when = new Date(typeof at === "number" ? at : NaN);
-      const entry = { clientId, room, text, at: Number.isNaN(when.getTime()) ? new Date() : when, inFlight: false, recalled: true };
+      const entry = { clientId, room, text, more: besides(replyTo, data), at: Number.isNaN(when.getTime()) ? new Date() : when, inFlight: false, recalled: true };
       entry.answer = new Promise((resolve, reject) => Object.assign(entry, { resolve, reject }));
       entry.answer.catch(() => {}); // the page that asked is gone
       // What only failed because the page was closed was never refused.
@@ -1029,8 +1036,13 @@ export class Parley extends EventTarget {
   }
 }
 
-function snapshot({ clientId, room, text, at, state, error }) {
-  return { clientId, room, text, at, state, error };
+function snapshot({ clientId, room, text, more, at, state, error }) {
+  return { clientId, room, text, ...more, at, state, error };
+}
+
+/** What few messages have: only what is given. */
+function besides(replyTo, data) {
+  return { ...(replyTo === undefined ? {} : { replyTo }), ...(data === undefined ? {} : { data }) };
 }
 
 // Where U+200C and U+200D change how a script is drawn (RFC 5892, appendix A): behind a virama; between
@@ -1077,6 +1089,33 @@ export function checkRoom(name) {
   const rest = UNSEEN.reduce((text, [unseen, seen]) => text.replace(unseen, seen), name);
   if (HIDDEN.test(rest) || !SEEN.test(rest)) return refuse("the room's name has a character that cannot be seen");
   return null;
+}
+
+function checkReplyTo(seq) {
+  if (seq === undefined || (Number.isSafeInteger(seq) && seq > 0)) return null;
+  return new ParleyError("reply_to_invalid", "there is no such message to reply to");
+}
+
+/** The text that JSON has for data; null where it has none. */
+function asJSON(data) {
+  try {
+    return JSON.stringify(data) ?? null;
+  } catch {
+    return null;
+  }
+}
+
+function checkData(json) {
+  if (json === undefined) return null;
+  const data = JSON.parse(json);
+  const whole = (value, depth) => {
+    if (typeof value === "string") return !value.includes("\0") && (value.isWellFormed?.() ?? true);
+    if (typeof value !== "object" || value === null) return true;
+    return depth < MAX_DATA_DEPTH && Object.entries(value).every(([name, v]) => whole(name, 0) && whole(v, depth + 1));
+  };
+  if (typeof data !== "object" || data === null || Array.isArray(data)) return new ParleyError("data_invalid", "the data is not an object");
+  if (new TextEncoder().encode(json).length > MAX_DATA) return new ParleyError("data_invalid", `the data is longer than ${MAX_DATA} bytes`);
+  return whole(data, 0) ? null : new ParleyError("data_invalid", "the data is too deep, or a text in it is none");
 }
 
 /** Returns why the server would refuse a text, or null. */

@@ -288,6 +288,52 @@ test("an acknowledged message is shown once, with or without the echo", async ()
   }
 });
 
+test("a message carries what it answers, and data of the application, also over a loss and a reload", async () => {
+  const kept = storage();
+  const c = client({ storage: kept });
+  await c.connected("lobby");
+  const data = { card: { n: 1 }, left: undefined };
+  const sent = c.parley.send("lobby", "Tea.", { clientId: "x", replyTo: 3, data });
+  data.card.n = 2; // later changes are not sent
+  const more = { replyTo: 3, data: { card: { n: 1 } } };
+  assert.deepEqual(c.next("message").data, { room: "lobby", text: "Tea.", clientId: "x", ...more });
+  assert.deepEqual(c.details("outgoing")[0].data, more.data);
+  await c.drops(1006);
+  const after = client({ storage: kept });
+  assert.deepEqual([after.parley.outgoing[0].replyTo, after.parley.outgoing[0].data], [3, more.data]);
+  void after.parley.join("lobby");
+  after.parley.connect();
+  await after.open();
+  await after.acks(after.next("join_room"), { room: "lobby", seq: 0, recovered: true, messages: [] });
+  const again = after.next("message");
+  assert.deepEqual(again.data, { room: "lobby", text: "Tea.", clientId: "x", ...more });
+  await after.acks(again, { room: "lobby", seq: 1, id: "m1", at: "2026-01-02T03:04:05.000000Z" });
+  assert.deepEqual(after.details("message")[0].message, message(1, { user: me, text: "Tea.", clientId: "x", ...more }));
+  void sent.catch(() => {});
+  c.parley.close();
+  after.parley.close();
+});
+
+test("data that the server would close the connection for is refused before it is sent", async () => {
+  const c = client();
+  await c.connected("lobby");
+  const ring = {};
+  ring.ring = ring;
+  let deep = {};
+  for (let i = 1; i < 32; i++) deep = { deep };
+  const far = "é".repeat(2043);
+  for (const data of [null, [], "x", 7, () => {}, ring, { deep }, { far: `${far}x` }, { a: "\0" }, { "\0": 1 }, { a: ["\ud800"] }, { a: 1n }]) {
+    await assert.rejects(c.parley.send("lobby", "x", { data }), { code: "data_invalid" });
+  }
+  for (const replyTo of [0, -1, 1.5, "1", null, 2 ** 53]) await assert.rejects(c.parley.send("lobby", "x", { replyTo }), { code: "reply_to_invalid" });
+  assert.equal(c.socket.sent.length, 0);
+  for (const data of [{}, deep, { far }, { a: "\\u0000" }]) {
+    void c.parley.send("lobby", "x", { data }).catch(() => {});
+    assert.deepEqual(c.next("message").data.data, data);
+  }
+  c.parley.close();
+});
+
 test("somebody else's message with the same clientId acknowledges nothing", async () => {
   const c = client();
   await c.connected("lobby");

@@ -1,0 +1,93 @@
+// Package jsonobject brings a JSON object whose fields are somebody else's into the form in which it is kept.
+package jsonobject
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"strconv"
+	"strings"
+	"unicode/utf8"
+)
+
+// Compact returns text, a JSON object (RFC 8259), without the white space between its tokens. All else stays byte for
+// byte: the order of names, names that stand twice, how a number is written, and the escapes in strings. It refuses what
+// is no object, what has more than most bytes in that form, what is nested deeper than depth (the object itself is 1), and
+// a string or a name that is no text: with U+0000, escaped or not, an escaped surrogate without its partner, or bytes that
+// are not UTF-8. The error says what is wrong.
+func Compact(text string, most, depth int) (string, error) {
+	if !json.Valid([]byte(text)) || !utf8.ValidString(text) {
+		return "", errors.New("it is not JSON")
+	}
+	var b strings.Builder
+	from, level, begun := 0, 0, false // text[from:i] is still to be written
+	flush := func(to int) error {
+		if b.Len()+to-from > most {
+			return fmt.Errorf("it is longer than %d bytes", most)
+		}
+		b.WriteString(text[from:to])
+		return nil
+	}
+	for i := 0; i < len(text); i++ {
+		c := text[i]
+		if isSpace(c) {
+			if err := flush(i); err != nil {
+				return "", err
+			}
+			from = i + 1
+			continue
+		}
+		if !begun && c != '{' {
+			return "", errors.New("it is not an object")
+		}
+		begun = true
+		switch c {
+		case '{', '[':
+			if level++; level > depth {
+				return "", fmt.Errorf("it is nested deeper than %d levels", depth)
+			}
+		case '}', ']':
+			level--
+		case '"':
+			end, err := str(text, i+1)
+			if err != nil {
+				return "", err
+			}
+			i = end
+		}
+	}
+	if err := flush(len(text)); err != nil {
+		return "", err
+	}
+	if b.Len() == len(text) {
+		return text, nil
+	}
+	return b.String(), nil
+}
+
+func isSpace(c byte) bool { return c == ' ' || c == '\t' || c == '\n' || c == '\r' }
+
+// str returns where the string ends that begins at i, behind its quotation mark, in valid JSON.
+func str(text string, i int) (end int, err error) {
+	high := false // the escape just before was a high surrogate
+	for ; text[i] != '"'; i++ {
+		unit := rune(0) // of a \u escape
+		if text[i] == '\\' {
+			if i++; text[i] == 'u' {
+				n, _ := strconv.ParseUint(text[i+1:i+5], 16, 16) // valid JSON has four hex digits here
+				i += 4
+				if unit = rune(n); unit == 0 {
+					return 0, errors.New("it has a NUL character")
+				}
+			}
+		}
+		if low := unit >= 0xDC00 && unit < 0xE000; low != high {
+			return 0, errors.New("it has half a character in an escape")
+		}
+		high = unit >= 0xD800 && unit < 0xDC00
+	}
+	if high {
+		return 0, errors.New("it has half a character in an escape")
+	}
+	return i, nil
+}

@@ -1,0 +1,70 @@
+package jsonobject_test
+
+import (
+	"encoding/json"
+	"strings"
+	"testing"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/parley-chat/parley/core/internal/jsonobject"
+)
+
+func TestCompact(t *testing.T) {
+	t.Parallel()
+	nested := func(n int) string { return strings.Repeat(`{"a":`, n-1) + "{}" + strings.Repeat("}", n-1) }
+	for given, want := range map[string]string{
+		`{}`:                                "{}",
+		" {\n} \t":                          "{}",
+		`{"b": 1, "a" : [ true , null ] }`:  `{"b":1,"a":[true,null]}`,
+		`{"a":1,"a":2}`:                     `{"a":1,"a":2}`,
+		`{"n": 1.50e+03}`:                   `{"n":1.50e+03}`,
+		`{" a b ": " \" c { [ "}`:           `{" a b ":" \" c { [ "}`,
+		`{"é":"\u00e9\ud83d\ude00\\u0000"}`: `{"é":"\u00e9\ud83d\ude00\\u0000"}`,
+		nested(32):                          nested(32),
+		`{"a":"` + strings.Repeat("x", 92) + `"}`:  `{"a":"` + strings.Repeat("x", 92) + `"}`,
+		`{"a":` + strings.Repeat(" ", 1000) + `1}`: `{"a":1}`,
+	} {
+		got, err := jsonobject.Compact(given, max(100, len(want)), 32)
+		require.NoError(t, err, given)
+		assert.Equal(t, want, got)
+		again, err := jsonobject.Compact(got, len(want), 32)
+		require.NoError(t, err, given)
+		assert.Equal(t, got, again, "the form is one")
+	}
+	for given, want := range map[string]string{
+		"": "not JSON", "x": "not JSON", `{"a":1`: "not JSON", "{}{}": "not JSON", "{\"a\":\"\xff\"}": "not JSON", "{\"a\":\"\x00\"}": "not JSON",
+		"[]": "not an object", ` "a"`: "not an object", "null": "not an object", "7": "not an object", "[{}]": "not an object",
+		nested(33): "nested deeper than 32 levels",
+		`{"a":` + strings.Repeat("[", 32) + strings.Repeat("]", 32) + "}": "nested deeper than 32 levels",
+		`{"a":"` + strings.Repeat("x", 93) + `"}`:                         "longer than 100 bytes",
+		`{ "a":"` + strings.Repeat("é", 47) + `"}`:                        "longer than 100 bytes",
+		`{"a":"\u0000"}`: "a NUL character", `{"\u0000":1}`: "a NUL character", `{"a":[{"b":"x\u0000"}]}`: "a NUL character",
+		`{"a":"\ud800"}`: "half a character", `{"a":"\ud800x"}`: "half a character", `{"a":"\udc00"}`: "half a character",
+		`{"a":"\ud800\n"}`: "half a character", `{"a":"\ud800\ud800"}`: "half a character", `{"\uDFFF":1}`: "half a character",
+	} {
+		got, err := jsonobject.Compact(given, 100+len(nested(33))*strings.Count(want, "levels"), 32)
+		require.ErrorContains(t, err, want, given)
+		assert.Empty(t, got)
+	}
+}
+
+func FuzzCompact(f *testing.F) {
+	f.Add(`{"a" : [1, "\u00e9\ud83d\ude00"]}`)
+	f.Add(`{"\u0000":{}}`)
+	f.Fuzz(func(t *testing.T, given string) {
+		got, err := jsonobject.Compact(given, 200, 5)
+		if err != nil {
+			return
+		}
+		require.LessOrEqual(t, len(got), 200)
+		var before, after map[string]any
+		require.NoError(t, json.Unmarshal([]byte(given), &before))
+		require.NoError(t, json.Unmarshal([]byte(got), &after))
+		require.Equal(t, before, after)
+		again, err := jsonobject.Compact(got, 200, 5)
+		require.NoError(t, err)
+		require.Equal(t, got, again)
+	})
+}
