@@ -21,6 +21,7 @@ func TestScenario(t *testing.T) {
 	t.Parallel()
 	everywhere(t, func(t *testing.T, cfg Config) {
 		for nodes := range 3 { // none said is one
+			cfg := cfg // the subtests run when the loop is over
 			cfg.Nodes = nodes
 			t.Run(fmt.Sprint(nodes), func(t *testing.T) {
 				t.Parallel()
