@@ -15,6 +15,7 @@ package scenario
 import (
 	"context"
 	_ "embed"
+	"encoding/json"
 	"fmt"
 	"net/http"
 	"net/url"
@@ -163,7 +164,11 @@ func (tr *transcript) story(ada, bob *actor) {
 	bob.cut()
 	ada.hears("left")
 	for n := 14; n <= 16; n++ {
-		ada.says("message", object{"room": "tea", "text": fmt.Sprintf("line %d", n)})
+		line := object{"room": "tea", "text": fmt.Sprintf("line %d", n)}
+		if n == 15 {
+			line["replyTo"], line["data"] = 13, json.RawMessage(`{"z":1.50,"a":["caf\u00e9","é"]}`)
+		}
+		ada.says("message", line)
 		ada.hears("message")
 	}
 	bob.connect("", bearer(bobToken))
