@@ -7,7 +7,7 @@
 //
 //	{"type":"message.screen","room":"hall","user":{"id":"…","name":"Ada"},"text":"Hello.","clientId":"…"}
 //
-// without clientId where the sender gave none, and the headers content-type (application/json), webhook-id, webhook-timestamp
+// without clientId where the sender gave none, with replyTo and data where the message has them, and the headers content-type (application/json), webhook-id, webhook-timestamp
 // (seconds since 1970) and webhook-signature: "v1," and the base64 of the HMAC-SHA256 of id, timestamp and body, joined by
 // dots; one for each secret, with a space between. [Verify] checks it in Go; libraries of the specification do in other languages.
 // One message may be asked about several times, each time with another webhook-id.
@@ -187,6 +187,9 @@ type question struct {
 	User     person `json:"user"`
 	Text     string `json:"text"`
 	ClientID string `json:"clientId,omitempty"`
+
+	ReplyTo uint64          `json:"replyTo,omitempty"`
+	Data    json.RawMessage `json:"data,omitempty"`
 }
 
 type person struct {
@@ -205,6 +208,7 @@ type answer struct {
 func (s *Screen) Screen(ctx context.Context, d chat.Draft) (chat.Draft, error) {
 	a, err := s.ask(ctx, question{
 		Type: TypeScreen, Room: d.Room, User: person{string(d.Author.ID), d.Author.Name}, Text: d.Text, ClientID: d.ClientID,
+		ReplyTo: d.ReplyTo, Data: json.RawMessage(d.Data),
 	})
 	switch {
 	case err != nil:

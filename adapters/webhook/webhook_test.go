@@ -133,7 +133,10 @@ func TestRequest(t *testing.T) {
 
 	_, err = s.Screen(t.Context(), chat.Draft{Room: "hall", Text: "x"})
 	require.NoError(t, err)
-	assert.NotContains(t, string(body), "clientId")
+	assert.JSONEq(t, `{"type":"message.screen","room":"hall","user":{"id":"","name":""},"text":"x"}`, string(body))
+	_, err = s.Screen(t.Context(), chat.Draft{Room: "hall", Text: "x", ReplyTo: 7, Data: `{"card":{"n":1}}`})
+	require.NoError(t, err)
+	assert.JSONEq(t, `{"type":"message.screen","room":"hall","user":{"id":"","name":""},"text":"x","replyTo":7,"data":{"card":{"n":1}}}`, string(body))
 
 	require.NoError(t, s.SetSecrets([]string{newer}))
 	_, err = s.Screen(t.Context(), hello)
