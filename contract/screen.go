@@ -21,7 +21,7 @@ type Screened struct {
 // Screen checks chat.Screen.
 func Screen() []Case[Screened] {
 	return suite("Screen", []promise[Screened]{
-		{"what may pass stays as it is", "Screen returns the draft as it is to be stored: the draft that was given, or one with another text.", screenPasses},
+		{"what may pass stays as it is", "Screen returns the draft as it is to be stored: the draft that was given, or one with another text or other data.", screenPasses},
 		{"a changed text can be stored", "A text that Screen changes keeps the rules of CheckText.", screenChanges},
 		{"a refusal is forbidden", "Screen returns an error of kind Forbidden for a message that must not be stored, such as ErrRefused with the reason as its detail.", screenRefuses},
 		{"an ended context is no refusal", "Screen returns any other error when it cannot tell.", screenEnded},

@@ -5,9 +5,9 @@
 //
 // A message that is to be stored is a POST with the body
 //
-//	{"type":"message.screen","room":"hall","user":{"id":"…","name":"Ada"},"text":"Hello.","clientId":"…"}
+//	{"type":"message.screen","room":"hall","user":{"id":"…","name":"Ada"},"text":"Hello.","clientId":"…","replyTo":7,"data":{…}}
 //
-// without clientId where the sender gave none, with replyTo and data where the message has them, and the headers content-type (application/json), webhook-id, webhook-timestamp
+// without clientId, replyTo and data where the sender gave none, and the headers content-type (application/json), webhook-id, webhook-timestamp
 // (seconds since 1970) and webhook-signature: "v1," and the base64 of the HMAC-SHA256 of id, timestamp and body, joined by
 // dots; one for each secret, with a space between. [Verify] checks it in Go; libraries of the specification do in other languages.
 // One message may be asked about several times, each time with another webhook-id.
@@ -16,6 +16,7 @@
 //
 //	{"allow":true}                              store it as it is
 //	{"allow":true,"text":"Hello, ****."}        store this text instead
+//	{"allow":true,"data":{…}}                   store this data instead; null is none
 //	{"allow":false,"reason":"no advertising"}   refuse it; the sender is shown the reason, if there is one
 //
 // Other members are ignored.
@@ -187,9 +188,9 @@ type question struct {
 	User     person `json:"user"`
 	Text     string `json:"text"`
 	ClientID string `json:"clientId,omitempty"`
+	ReplyTo  uint64 `json:"replyTo,omitempty"`
 
-	ReplyTo uint64          `json:"replyTo,omitempty"`
-	Data    json.RawMessage `json:"data,omitempty"`
+	Data json.RawMessage `json:"data,omitempty"`
 }
 
 type person struct {
@@ -202,6 +203,8 @@ type answer struct {
 	Allow  *bool   `json:"allow"`
 	Text   *string `json:"text"`
 	Reason string  `json:"reason"`
+
+	Data json.RawMessage `json:"data"`
 }
 
 // Screen implements chat.Screen.
@@ -220,6 +223,13 @@ func (s *Screen) Screen(ctx context.Context, d chat.Draft) (chat.Draft, error) {
 		return d, chat.ErrRefused
 	case a.Text != nil:
 		d.Text = *a.Text
+	}
+	switch string(a.Data) {
+	case "": // none is said
+	case "null":
+		d.Data = ""
+	default:
+		d.Data = string(a.Data)
 	}
 	return d, nil
 }

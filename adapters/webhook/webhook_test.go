@@ -2,6 +2,7 @@ package webhook_test
 
 import (
 	"bytes"
+	"cmp"
 	"compress/gzip"
 	"context"
 	"encoding/base64"
@@ -133,10 +134,13 @@ func TestRequest(t *testing.T) {
 
 	_, err = s.Screen(t.Context(), chat.Draft{Room: "hall", Text: "x"})
 	require.NoError(t, err)
-	assert.JSONEq(t, `{"type":"message.screen","room":"hall","user":{"id":"","name":""},"text":"x"}`, string(body))
-	_, err = s.Screen(t.Context(), chat.Draft{Room: "hall", Text: "x", ReplyTo: 7, Data: `{"card":{"n":1}}`})
+	assert.NotContains(t, string(body), "clientId")
+	assert.NotContains(t, string(body), "replyTo")
+	assert.NotContains(t, string(body), "data")
+
+	_, err = s.Screen(t.Context(), chat.Draft{Room: "hall", Text: "x", ReplyTo: 7, Data: `{"mood":["<angry>",1.0]}`})
 	require.NoError(t, err)
-	assert.JSONEq(t, `{"type":"message.screen","room":"hall","user":{"id":"","name":""},"text":"x","replyTo":7,"data":{"card":{"n":1}}}`, string(body))
+	assert.JSONEq(t, `{"type":"message.screen","room":"hall","user":{"id":"","name":""},"text":"x","replyTo":7,"data":{"mood":["<angry>",1.0]}}`, string(body))
 
 	require.NoError(t, s.SetSecrets([]string{newer}))
 	_, err = s.Screen(t.Context(), hello)
@@ -183,21 +187,28 @@ func TestSignatureOfTheSpecification(t *testing.T) {
 }
 
 func TestAnswers(t *testing.T) {
-	for body, want := range map[string]struct{ text, detail string }{
+	const data = `{"mood":"angry"}`
+	for body, want := range map[string]struct{ text, detail, data string }{
 		`{"allow":true}`: {text: hello.Text},
 		` {"allow":true,"text":null,"more":[1]}` + "\n":               {text: hello.Text},
 		`{"allow":true,"text":"other","reason":"x"}`:                  {text: "other"},
 		`{"allow":true,"text":""}`:                                    {text: ""}, // which core refuses
+		`{"allow":true,"data":{ "mood": "calm" }}`:                    {text: hello.Text, data: `{ "mood": "calm" }`},
+		`{"allow":true,"data":null}`:                                  {text: hello.Text, data: "-"},
+		`{"allow":true,"data":"text"}`:                                {text: hello.Text, data: `"text"`}, // which core refuses
 		`{"allow":false,"text":"other"}`:                              {detail: "-"},
 		`{"allow":false,"reason":"no\u0000 \n%s news\u202e "}`:        {detail: "no  %s news"},
 		`{"allow":false,"reason":"` + strings.Repeat("ü", 300) + `"}`: {detail: strings.Repeat("ü", 200)},
 		`{"allow":false,"reason":"\u200b"}`:                           {detail: "-"},
 	} {
 		t.Run(body[:min(40, len(body))], func(t *testing.T) {
-			d, err := serve(t, nil, says(body)).Screen(t.Context(), hello)
+			said := hello
+			said.Data = data
+			d, err := serve(t, nil, says(body)).Screen(t.Context(), said)
 			if want.detail == "" {
 				require.NoError(t, err)
 				require.Equal(t, want.text, d.Text)
+				require.Equal(t, strings.TrimPrefix(cmp.Or(want.data, data), "-"), d.Data)
 				return
 			}
 			require.ErrorIs(t, err, chat.ErrRefused)

@@ -24,9 +24,10 @@ var (
 //
 // It may be called from many goroutines.
 type Screen interface {
-	// Screen returns the draft as it is to be stored: the draft that was given, or one with another text.
-	// Only the Text of what Screen returns counts.
+	// Screen returns the draft as it is to be stored: the draft that was given, or one with another text or other data.
+	// Only the Text and the Data of what Screen returns count.
 	// A text that Screen changes keeps the rules of [CheckText].
+	// Data that Screen changes keeps the rules of [CompactData].
 	// Screen returns an error of kind Forbidden for a message that must not be stored, such as ErrRefused with the reason as its detail.
 	// Screen returns any other error when it cannot tell.
 	// Screen returns soon after ctx ends.
@@ -70,14 +71,14 @@ func (s *screening) ask(ctx context.Context, d Draft) (Draft, error) {
 		return d, ErrBusy.RetryAfter(time.Second)
 	}
 	type verdict struct {
-		text string
-		err  error
+		draft Draft
+		err   error
 	}
 	said := make(chan verdict, 1)
 	go func() {
 		defer func() { <-s.places }()
 		var v verdict
-		v.text, v.err = s.call(soon, d)
+		v.draft, v.err = s.call(soon, d)
 		said <- v
 	}()
 	var v verdict
@@ -87,11 +88,15 @@ func (s *screening) ask(ctx context.Context, d Draft) (Draft, error) {
 		v.err = soon.Err()
 	}
 	switch {
-	case v.err == nil && v.text == d.Text:
+	case v.err == nil && v.draft.Text == d.Text && v.draft.Data == d.Data:
 		return d, nil
 	case v.err == nil:
-		d.Text = v.text
-		return d, CheckText(v.text)
+		d.Text = v.draft.Text
+		if err := CheckText(d.Text); err != nil {
+			return d, err
+		}
+		d.Data, v.err = CompactData(v.draft.Data)
+		return d, v.err
 	case errors.Is(v.err, fault.Forbidden):
 		return d, v.err
 	case ctx.Err() != nil: // nobody waits any more, which is not the Screen's failure
@@ -105,14 +110,13 @@ func (s *screening) ask(ctx context.Context, d Draft) (Draft, error) {
 }
 
 // call asks, and makes a panic an error.
-func (s *screening) call(ctx context.Context, d Draft) (text string, err error) {
+func (s *screening) call(ctx context.Context, d Draft) (judged Draft, err error) {
 	defer func() {
 		if p := recover(); p != nil {
 			err = fmt.Errorf("chat: the screen panicked: %v\n%s", p, debug.Stack())
 		}
 	}()
-	d, err = s.screen.Screen(ctx, d)
-	return d.Text, err
+	return s.screen.Screen(ctx, d)
 }
 
 // failed logs now and then.
@@ -133,7 +137,7 @@ func (s *Service) screened(ctx context.Context, d Draft) (Draft, error) {
 		return judged, err
 	}
 	if m, found := s.repeated(ctx, d); found {
-		d.Text = m.Text
+		d.Text, d.Data = m.Text, m.Data
 		return d, nil
 	}
 	return d, err

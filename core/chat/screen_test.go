@@ -2,6 +2,7 @@ package chat_test
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -41,8 +42,14 @@ func words(ctx context.Context, d chat.Draft) (chat.Draft, error) {
 		return d, nil
 	case strings.Contains(d.Text, "empty"):
 		d.Text = ""
-	case strings.Contains(d.Text, "elsewhere"): // only the text counts
-		return chat.Draft{Room: "other", ClientID: "other", Author: chat.Author{ID: "eve"}, Text: d.Text}, nil
+	case strings.Contains(d.Text, "broken data"):
+		d.Data = "[1]"
+	case strings.Contains(d.Text, "other data"):
+		d.Data = `{ "b": 2 }`
+	case strings.Contains(d.Text, "no data"):
+		d.Data = ""
+	case strings.Contains(d.Text, "elsewhere"): // only the text and the data count
+		return chat.Draft{Room: "other", ClientID: "other", Author: chat.Author{ID: "eve"}, Text: d.Text, Data: d.Data, ReplyTo: 9}, nil
 	}
 	d.Text = strings.ReplaceAll(d.Text, "darn", "d***")
 	return d, nil
@@ -84,9 +91,13 @@ func TestScreenDecides(t *testing.T) {
 		for text, want := range map[string]struct {
 			text string
 			err  error
+			data string // if it is not what was given
 		}{
 			"hello":         {text: "hello"},
 			"darn it":       {text: "d*** it"},
+			"other data":    {text: "other data", data: `{"b":2}`},
+			"no data":       {text: "no data", data: "-"},
+			"broken data":   {err: chat.ErrDataInvalid},
 			"elsewhere":     {text: "elsewhere"},
 			"buy spam":      {err: chat.ErrRefused},
 			"forbidden":     {err: fault.Forbidden},
@@ -102,7 +113,7 @@ func TestScreenDecides(t *testing.T) {
 					assert.True(t, f.SubmitWaits())
 					assert.False(t, f.AsksAccess())
 					began := time.Now()
-					stored, err := both(t, f, chat.Draft{Room: "hall", Text: text, Author: ada})
+					stored, err := both(t, f, chat.Draft{Room: "hall", Text: text, Author: ada, Data: `{"a":1}`})
 					if strings.Contains("hang stuck", text) {
 						assert.Equal(t, 600*time.Millisecond, time.Since(began), "twice the default of ScreenTimeout")
 					} else {
@@ -115,7 +126,8 @@ func TestScreenDecides(t *testing.T) {
 						assert.Empty(t, page.Messages)
 					} else {
 						require.NoError(t, err)
-						assert.Equal(t, chat.Message{Room: "hall", Seq: 1, ID: stored.ID, Author: ada, Text: want.text, At: stored.At}, stored.Message)
+						data := strings.TrimPrefix(cmp.Or(want.data, `{"a":1}`), "-")
+						assert.Equal(t, chat.Message{Room: "hall", Seq: 1, ID: stored.ID, Author: ada, Text: want.text, At: stored.At, Data: data}, stored.Message)
 					}
 					time.Sleep(2 * time.Minute) // in the bubble's time: what is stuck ends
 				})
