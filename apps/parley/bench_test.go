@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"bytes"
 	"context"
+	"database/sql"
 	"encoding/json"
 	"fmt"
 	"net"
@@ -186,6 +187,24 @@ func beside() error {
 		fmt.Println(n)
 	}
 	return in.Err()
+}
+
+// TestBenchOnAServer holds that messages are stored where --store says, also in a second run, and that a store which cannot be
+// prepared is refused.
+func TestBenchOnAServer(t *testing.T) {
+	t.Parallel()
+	assert.Contains(t, execute(t, nil, "bench", "send", "--store", "memory:").refused(t), "leave --store out")
+	store := servers.Postgres(t)
+	db, err := sql.Open("pgx", store)
+	require.NoError(t, err)
+	defer db.Close()
+	for run := 1; run <= 2; run++ {
+		execute(t, nil, "bench", "send", "--json", "--senders", "3", "--duration", "200ms", "--store", store).succeeded(t)
+		var rooms, messages int
+		require.NoError(t, db.QueryRow("SELECT count(DISTINCT room_id), count(*) FROM parley_messages").Scan(&rooms, &messages))
+		assert.Equal(t, 3*run, rooms)
+		assert.Greater(t, messages, 3*run)
+	}
 }
 
 // TestBenchMillion holds that members come to as many nodes as it takes, and that everybody gets what the first one sends.

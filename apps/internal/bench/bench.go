@@ -22,7 +22,6 @@ import (
 	"strings"
 	"time"
 
-	"github.com/parley-chat/parley/adapters/bunstore"
 	"github.com/parley-chat/parley/apps/internal/config"
 )
 
@@ -147,14 +146,16 @@ func own(ctx context.Context, what string, s config.Settings, b config.Bench, se
 		s.AdminListen = "127.0.0.1:0"
 	}
 	s.HandshakeBurst = 10_000_000 // all come from one address
-	if strings.HasPrefix(s.Store, "memory:") {
-		return none, errors.New("bench: the store memory: cannot be prepared; leave --store out")
+	run := ""
+	if strings.HasPrefix(s.Store, "sqlite:") {
+		s.Store = "sqlite:" + filepath.Join(folder, "parley.db")
+	} else {
+		run = newRun() // a server may have been used before
 	}
-	s.Store = "sqlite:" + filepath.Join(folder, "parley.db")
 	if b.Wire == wireSocketIO && s.SocketIO != "on" {
 		return none, errors.New("bench: --wire socketio needs --socketio on")
 	}
-	tokens, err := prepare(ctx, s, b.Connections)
+	tokens, err := accounts(ctx, s, run, 0, b.Connections)
 	if err != nil {
 		return none, err
 	}
@@ -183,7 +184,9 @@ func own(ctx context.Context, what string, s config.Settings, b config.Bench, se
 		}
 		defer pprof.StopCPUProfile()
 	}
-	r, err := measure(ctx, planned(what, b, here.address(), tokens), here)
+	p := planned(what, b, here.address(), tokens)
+	p.Run = run
+	r, err := measure(ctx, p, here)
 	runtime.KeepAlive(tokens) // else they would count as memory that connections give back
 	if err != nil {
 		return none, err
@@ -319,29 +322,6 @@ func ended(closes map[string]int) string {
 
 func perUnit(d time.Duration, n int) float64 {
 	return float64(d.Nanoseconds()) / 1000 / float64(max(n, 1))
-}
-
-// prepare stores n users with a session each, and returns an access token for each.
-func prepare(ctx context.Context, s config.Settings, n int) ([]string, error) {
-	store, err := bunstore.OpenSQLite(ctx, strings.TrimPrefix(s.Store, "sqlite:"), bunstore.SQLiteConfig{RelaxedSync: true})
-	if err != nil {
-		return nil, err
-	}
-	defer store.Close()
-	if err := store.Migrate(ctx); err != nil {
-		return nil, err
-	}
-	issue, err := issuer(s)
-	if err != nil {
-		return nil, err
-	}
-	tokens := make([]string, n)
-	for i := range tokens {
-		if tokens[i], err = account(ctx, store.Ports(), issue, fmt.Sprintf("bench-%06d", i)); err != nil {
-			return nil, err
-		}
-	}
-	return tokens, nil
 }
 
 // clients is the process with the other side.

@@ -34,7 +34,7 @@ func elsewhere(ctx context.Context, what string, b config.Bench) (none report, e
 	if u.Path == "" || u.Path == "/" {
 		p.Path = ""
 	}
-	p.Run = strconv.FormatInt(time.Now().Unix(), 36) + "-" // its rooms may have been used before
+	p.Run = newRun() // its rooms may have been used before
 	return measure(ctx, p, process(b.PID))
 }
 

@@ -7,7 +7,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"log/slog"
 	"net"
 	"os"
 	"os/exec"
@@ -16,15 +15,9 @@ import (
 	"strconv"
 	"strings"
 	"sync"
-	"sync/atomic"
 	"time"
 
-	"github.com/parley-chat/parley/adapters/jwtauth"
 	"github.com/parley-chat/parley/apps/internal/config"
-	storing "github.com/parley-chat/parley/apps/internal/wire"
-	"github.com/parley-chat/parley/core/auth"
-	"github.com/parley-chat/parley/core/parley"
-	"github.com/parley-chat/parley/core/user"
 )
 
 // Node serves what s configures on a free port of the IP address of s.Listen; if that has a name, of 127.0.0.1. It writes the address,
@@ -105,11 +98,8 @@ func Million(ctx context.Context, s config.Settings, m config.Million, stdout io
 	if strings.HasPrefix(s.Store, "sqlite:") {
 		s.Store = "sqlite:" + filepath.Join(folder, "parley.db")
 	}
-	g := &growth{settings: s, Million: m, out: stdout, run: strconv.FormatInt(time.Now().Unix(), 36)}
+	g := &growth{settings: s, Million: m, out: stdout, run: newRun()}
 	defer g.stop()
-	if g.issue, err = issuer(s); err != nil {
-		return err
-	}
 	if g.kernel, err = kernelMemory(); err != nil {
 		return err
 	}
@@ -143,7 +133,6 @@ type growth struct {
 	settings config.Settings
 	out      io.Writer
 	run      string
-	issue    auth.TokenIssuer
 	kernel   int // bytes before anybody came
 	members  int
 	nodes    []*child
@@ -207,7 +196,7 @@ func (g *growth) to(ctx context.Context, members int) (st step, err error) {
 
 // add starts a node and clients that join at it, and returns the processor time that the nodes spent on that.
 func (g *growth) add(ctx context.Context, n int) (time.Duration, error) {
-	tokens, err := g.accounts(ctx, n)
+	tokens, err := accounts(ctx, g.settings, g.run, g.members, n)
 	if err != nil {
 		return 0, err
 	}
@@ -270,67 +259,6 @@ func (g *growth) message(st *step) error {
 	after, err := sum(g.nodes, (*child).micros)
 	st.Each = perUnit(time.Duration(after-before)*time.Microsecond, st.Reached)
 	return errors.Join(append(errs, err)...)
-}
-
-// accounts stores n users with a session each, and returns an access token for each. No password is hashed.
-func (g *growth) accounts(ctx context.Context, n int) ([]string, error) {
-	store, err := storing.OpenStore(ctx, g.settings, slog.New(slog.DiscardHandler))
-	if err != nil {
-		return nil, err
-	}
-	if store == nil {
-		return nil, errors.New("bench million: the store memory: cannot be prepared")
-	}
-	defer store.Close()
-	if err := store.Migrate(ctx); err != nil {
-		return nil, err
-	}
-	ports, from := store.Ports(), g.members
-	tokens := make([]string, n)
-	var next atomic.Int64
-	var wg sync.WaitGroup
-	errs := make([]error, writers)
-	for w := range writers {
-		wg.Go(func() {
-			for errs[w] == nil {
-				i := int(next.Add(1)) - 1
-				if i >= n {
-					return
-				}
-				tokens[i], errs[w] = account(ctx, ports, g.issue, fmt.Sprintf("bench-%s-%07d", g.run, from+i))
-			}
-		})
-	}
-	wg.Wait()
-	return tokens, errors.Join(errs...)
-}
-
-// writers is how many accounts are stored at once.
-const writers = 8
-
-// account stores a user with a session, and returns an access token.
-func account(ctx context.Context, ports parley.Ports, issue auth.TokenIssuer, id string) (string, error) {
-	now := time.Now().UTC().Truncate(time.Second)
-	err := ports.Users.Create(ctx, user.User{ID: user.ID(id), FullName: id, Email: user.Email(id + "@example.com"), PasswordHash: "none", CreatedAt: now, VerifiedAt: now, PasswordChangedAt: now})
-	if err == nil {
-		err = ports.Sessions.Create(ctx, auth.Session{ID: "s-" + id, UserID: user.ID(id), FamilyHash: "f" + id, TokenHash: "t" + id, CreatedAt: now, RotatedAt: now, ExpiresAt: now.Add(24 * time.Hour)})
-	}
-	if err != nil {
-		return "", err
-	}
-	return issue.Issue(ctx, auth.Claims{ID: "j-" + id, Audience: auth.AudienceAPI, UserID: user.ID(id), Name: id, SessionID: "s-" + id, IssuedAt: now, ExpiresAt: now.Add(24 * time.Hour)})
-}
-
-// keysFile is where the program keeps its keys in the data folder.
-const keysFile = "keys.json"
-
-// issuer signs tokens with the keys of the data folder, which the nodes use.
-func issuer(s config.Settings) (auth.TokenIssuer, error) {
-	keys, err := jwtauth.OpenKeys(filepath.Join(s.Data, keysFile))
-	if err != nil {
-		return nil, err
-	}
-	return jwtauth.NewIssuer(jwtauth.IssuerConfig{Keys: keys, Issuer: s.Issuer})
 }
 
 func (g *growth) stop() {

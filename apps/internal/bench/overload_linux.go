@@ -128,7 +128,7 @@ func (o *overload) besiege(ctx context.Context, users int) (b *besieged, tokens 
 	}()
 	s := o.settings
 	s.Data, s.Store = b.folder, "sqlite:"+filepath.Join(b.folder, "parley.db")
-	if tokens, err = prepare(ctx, s, users); err != nil {
+	if tokens, err = accounts(ctx, s, "", 0, users); err != nil {
 		return b, nil, err
 	}
 	self, err := os.Executable()
