@@ -54,7 +54,6 @@ type request struct {
 	event, room, clientID string
 	since                 uint64
 	known                 uint64 // what the client knew to be stored when it asked
-	asked                 time.Duration
 	newest                bool
 }
 
@@ -484,7 +483,7 @@ func (c *client) list(room string) string {
 func (c *client) join(room string) string {
 	v := c.rooms[room]
 	v.joining = true
-	r := request{event: "join_room", room: room, known: max(v.end(), v.acked), asked: c.world.scheduler.now()}
+	r := request{event: "join_room", room: room, known: max(v.end(), v.acked)}
 	if !v.known && c.world.scheduler.chance(0.3) {
 		r.newest = true
 		return c.request(r, nil)

@@ -33,7 +33,8 @@
 // large room. Clocks that differ. What a client of another wire format sees. Stores lose nothing that they have committed: campaigns
 // with real ones are for that (docs/campaigns.md). A node that ends between storing a message and
 // saying so is noticed when its lease ends; until then a cache may be read that lacks the message. A run takes that for a miss of
-// the cache, and counts it as Counts.Spared. A node that lives on, and has neither given the cache a message nor told the others, since both
-// are slow or fail, acknowledges it all the same. Its sender may come to another node before, and be told of it live, behind the answer of
-// their join: a run counts that as Counts.Untold.
+// the cache, and counts it as Counts.Spared. A node that lives on and does not reach the cache
+// acknowledges messages all the same. Whoever joins the room on another node meanwhile, where nobody was there to hear of them, finds it
+// without them, and is given them when that node has reached the cache, or when somebody speaks: a run counts such a join of
+// a client that knew better as Counts.Untold, and expects that it is given them.
 package sim

@@ -16,13 +16,6 @@ type fanout struct {
 
 	mu    sync.Mutex
 	nodes []*fanoutNode
-	told  map[place]time.Duration // when others could first hear of a message
-}
-
-// place is that of a message.
-type place struct {
-	room string
-	seq  uint64
 }
 
 // fanoutNode is the fan-out as one node has it.
@@ -32,6 +25,7 @@ type fanoutNode struct {
 
 	// Under net.mu:
 	rooms   map[string]bool
+	heard   map[string]uint64          // the highest sequence in a room that was delivered
 	deliver func(realtime.Signal)      // nil while nobody runs
 	links   map[link][]realtime.Signal // those under way, by where they come from: their order stays
 }
@@ -40,7 +34,7 @@ type fanoutNode struct {
 type link struct{ from, room string }
 
 func (f *fanout) node(p *process) *fanoutNode {
-	n := &fanoutNode{net: f, process: p, rooms: map[string]bool{}, links: map[link][]realtime.Signal{}}
+	n := &fanoutNode{net: f, process: p, rooms: map[string]bool{}, heard: map[string]uint64{}, links: map[link][]realtime.Signal{}}
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	f.nodes = append(f.nodes, n)
@@ -55,11 +49,6 @@ func (n *fanoutNode) Publish(ctx context.Context, s realtime.Signal) error {
 	f := n.net
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	if at := (place{s.Room, s.Message.Seq}); s.Kind == realtime.SignalMessage {
-		if _, again := f.told[at]; !again {
-			f.told[at] = f.world.scheduler.now()
-		}
-	}
 	for _, to := range f.nodes {
 		if to.rooms[s.Room] && !to.process.dead.Load() {
 			l := link{n.process.name, s.Room}
@@ -70,12 +59,16 @@ func (n *fanoutNode) Publish(ctx context.Context, s realtime.Signal) error {
 	return nil
 }
 
-// untold reports whether nobody could have heard of a message before the given time.
-func (f *fanout) untold(room string, seq uint64, before time.Duration) bool {
+// heard returns the highest sequence in a room that a process was told.
+func (f *fanout) heard(p *process, room string) uint64 {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	at, told := f.told[place{room, seq}]
-	return !told || at >= before
+	for _, n := range f.nodes {
+		if n.process == p {
+			return n.heard[room]
+		}
+	}
+	return 0
 }
 
 // next delivers the first signal of a link, or several that follow it, or loses it.
@@ -113,6 +106,9 @@ func (n *fanoutNode) next(l link) string {
 			what += " lost"
 			continue
 		}
+		if s.Kind == realtime.SignalMessage {
+			n.hear(s.Room, s.Message.Seq)
+		}
 		deliver(s)
 		if s.Kind == realtime.SignalMessage && w.trouble(0.05) {
 			what += " doubled"
@@ -120,6 +116,12 @@ func (n *fanoutNode) next(l link) string {
 		}
 	}
 	return what
+}
+
+func (n *fanoutNode) hear(room string, seq uint64) {
+	n.net.mu.Lock()
+	defer n.net.mu.Unlock()
+	n.heard[room] = max(n.heard[room], seq)
 }
 
 func describe(s realtime.Signal) string {

@@ -77,7 +77,7 @@ type Counts struct {
 	SignUps, SignOuts, Mails int
 	// Spared counts readings of the cache that were taken for misses: see the package.
 	Spared int
-	// Untold counts rooms that ended before a message of the client's own, of which its node had told nobody: see the package.
+	// Untold counts rooms that ended, for whoever joined, before a message that their node was not told of: see the package.
 	Untold int
 	// Closes counts connections that ended, by code.
 	Closes map[int]int

@@ -103,7 +103,7 @@ func newWorld(o Options) *world {
 	}
 	w.bus = &bus{world: w}
 	w.bus.group(mail.Topic, mail.Group)
-	w.fanout = &fanout{world: w, told: map[place]time.Duration{}}
+	w.fanout = &fanout{world: w}
 	w.smtp = &smtp{tries: map[string]int{}}
 	w.ledger = newLedger()
 	w.draw()
