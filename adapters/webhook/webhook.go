@@ -153,7 +153,7 @@ func CheckURL(address string, private bool) error {
 	case u.Fragment != "":
 		return errors.New("has a fragment")
 	case u.Scheme == "http" && !private:
-		return errors.New("is one of http, by which anybody between reads messages: it is for private networks alone")
+		return errors.New("is one of http, by which anybody between reads messages: private has to be on for that")
 	}
 	return nil
 }
