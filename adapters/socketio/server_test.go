@@ -117,6 +117,9 @@ func want(t *testing.T, gone <-chan string, reason string) {
 }
 
 func TestWhoConnectsToNothingIsCut(t *testing.T) {
+	if testing.Short() {
+		t.Skip("skipped by -short: it waits for seconds")
+	}
 	everyWay(t, func(t *testing.T, tr, how string) {
 		url, _, _ := serve(t, tr, socketio.Config{ConnectTimeout: 2 * time.Second, Namespaces: map[string]socketio.Namespace{"/": parrot(nil)}})
 		c := dial(t, url, how)
@@ -144,6 +147,9 @@ func TestTheEndOfTheClient(t *testing.T) {
 }
 
 func TestSilenceIsNoticed(t *testing.T) {
+	if testing.Short() {
+		t.Skip("skipped by -short: it waits for seconds")
+	}
 	t.Parallel()
 	gone := make(chan string, 1)
 	url, _, _ := serve(t, "nbio", socketio.Config{

@@ -13,17 +13,20 @@ import (
 
 // TestCampaignOverload runs each part at a small size. Rules about time are for the campaign itself, and are not judged here.
 func TestCampaignOverload(t *testing.T) {
+	if testing.Short() {
+		t.Skip("skipped by -short: it computes for seconds")
+	}
 	t.Parallel()
 	if runtime.GOOS != "linux" {
 		t.Skip("it reads what the kernel of Linux knows of a process")
 	}
-	parts := map[string][]string{"descriptors": nil, "reconnects": {"--connections", "300", "--storms", "2"}}
-	if !testing.Short() { // they compute for seconds, each
-		parts["hostile"] = []string{"--hostile", "120"}
-		parts["slow-readers"] = []string{"--connections", "90", "--stalled", "40", "--rooms", "1", "--published", "10"}
-		parts["half-open"] = []string{"--half-open", "90"} // a minute, which is how long a silent member may stay
-	}
-	for part, args := range parts {
+	for part, args := range map[string][]string{
+		"descriptors":  nil,
+		"reconnects":   {"--connections", "300", "--storms", "2"},
+		"hostile":      {"--hostile", "120"},
+		"slow-readers": {"--connections", "90", "--stalled", "40", "--rooms", "1", "--published", "10"},
+		"half-open":    {"--half-open", "90"}, // a minute, which is how long a silent member may stay
+	} {
 		t.Run(part, func(t *testing.T) {
 			t.Parallel()
 			o := executeWithin(t, 5*time.Minute, nil, append([]string{"campaign", "overload", "--json", "--only", part, "--rooms", "4", "--duration", "500ms"}, args...)...)

@@ -88,6 +88,9 @@ func TestServesEverythingFromAnEmptyFolder(t *testing.T) {
 }
 
 func TestEndsInOrder(t *testing.T) {
+	if testing.Short() {
+		t.Skip("skipped by -short: it waits for seconds")
+	}
 	t.Parallel()
 	for _, how := range []os.Signal{sigterm, interrupt} {
 		t.Run(how.String(), func(t *testing.T) {
@@ -361,6 +364,9 @@ func TestAStartThatFailsSaysWhyInOneLine(t *testing.T) {
 			return b
 		}), `parley\.db`},
 		{"another process keeps the database to itself", func(t *testing.T) []string {
+			if testing.Short() {
+				t.Skip("skipped by -short: it waits for seconds")
+			}
 			folder, file := database(t)
 			db, err := sql.Open("sqlite", "file://"+file+"?_pragma=locking_mode(EXCLUSIVE)")
 			require.NoError(t, err)

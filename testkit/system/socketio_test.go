@@ -335,6 +335,9 @@ func TestSocketIORecoversAfterARestart(t *testing.T) {
 // TestSocketIORecoversNobodyElse holds that who somebody is and what they may is asked again.
 func TestSocketIORecoversNobodyElse(t *testing.T) {
 	everyWay(t, func(t *testing.T, cfg Config, how string) {
+		if testing.Short() && how == "polling" {
+			t.Skip("skipped by -short: it waits for seconds")
+		}
 		s := Start(t, cfg)
 		ada, bob := s.User(t, "Ada"), s.User(t, "Bob")
 		a := s.enter(t, 0, how, ada)

@@ -49,6 +49,9 @@ func each(fresh func(testing.TB) string, t *testing.T) func(config.Program) stri
 // TestTheStoryIsTheSameOnEveryStack tells one story to the programs, with different configuration
 // alone. testkit/system tells it in memory and on SQLite, on two nodes too.
 func TestTheStoryIsTheSameOnEveryStack(t *testing.T) {
+	if testing.Short() {
+		t.Skip("skipped by -short: it waits for seconds; testkit/system tells the story within one process")
+	}
 	t.Parallel()
 	for _, c := range []struct {
 		name  string
