@@ -91,20 +91,20 @@ var order = map[string][]string{
 	"core/fault":   {},
 	"core/problem": {"core/fault"},
 
-	"core/internal/visible":    {},
-	"core/internal/jsonobject": {},
-	"core/settings":            {},
+	"core/internal/visible":  {},
+	"core/internal/jsontext": {},
+	"core/settings":          {},
 
 	"core/event":    {"core/settings", "core/fault"},
 	"core/user":     {"core/settings", "core/internal/visible", "core/fault", "core/event"},
 	"core/health":   {"core/fault"},
 	"core/mail":     {"core/settings", "core/internal/visible", "core/fault", "core/event", "core/user", "core/health"},
-	"core/chat":     {"core/settings", "core/internal/jsonobject", "core/internal/visible", "core/fault", "core/event", "core/user", "core/health"},
+	"core/chat":     {"core/settings", "core/internal/jsontext", "core/internal/visible", "core/fault", "core/event", "core/user", "core/health"},
 	"core/auth":     {"core/settings", "core/internal/visible", "core/fault", "core/event", "core/user", "core/health", "core/mail"},
 	"core/socket":   {"core/settings", "core/internal/visible", "core/fault", "core/problem", "core/event", "core/user"},
-	"core/protocol": {"core/settings", "core/internal/jsonobject", "core/internal/visible", "core/fault", "core/problem", "core/event", "core/user", "core/health", "core/chat", "core/socket"},
-	"core/realtime": {"core/settings", "core/internal/jsonobject", "core/internal/visible", "core/fault", "core/problem", "core/event", "core/user", "core/health", "core/chat", "core/socket", "core/protocol"},
-	"core/parley":   {"core/settings", "core/internal/jsonobject", "core/internal/visible", "core/fault", "core/problem", "core/event", "core/user", "core/health", "core/mail", "core/chat", "core/auth", "core/socket", "core/protocol", "core/realtime"},
+	"core/protocol": {"core/settings", "core/internal/jsontext", "core/internal/visible", "core/fault", "core/problem", "core/event", "core/user", "core/health", "core/chat", "core/socket"},
+	"core/realtime": {"core/settings", "core/internal/jsontext", "core/internal/visible", "core/fault", "core/problem", "core/event", "core/user", "core/health", "core/chat", "core/socket", "core/protocol"},
+	"core/parley":   {"core/settings", "core/internal/jsontext", "core/internal/visible", "core/fault", "core/problem", "core/event", "core/user", "core/health", "core/mail", "core/chat", "core/auth", "core/socket", "core/protocol", "core/realtime"},
 }
 
 // between are the adapters that may import another one.

@@ -11,7 +11,7 @@ import (
 	"unicode/utf8"
 
 	"github.com/parley-chat/parley/core/fault"
-	"github.com/parley-chat/parley/core/internal/jsonobject"
+	"github.com/parley-chat/parley/core/internal/jsontext"
 	"github.com/parley-chat/parley/core/internal/visible"
 	"github.com/parley-chat/parley/core/user"
 )
@@ -149,7 +149,7 @@ func CompactData(data string) (string, error) {
 	if data == "" {
 		return "", nil
 	}
-	compact, err := jsonobject.Compact(data, MaxData, MaxDataDepth)
+	compact, err := jsontext.Compact(data, MaxData, MaxDataDepth)
 	if err != nil {
 		return "", ErrDataInvalid.Detail("%v", err)
 	}

@@ -10,7 +10,7 @@ import (
 
 	"github.com/parley-chat/parley/core/chat"
 	"github.com/parley-chat/parley/core/fault"
-	"github.com/parley-chat/parley/core/internal/jsonobject"
+	"github.com/parley-chat/parley/core/internal/jsontext"
 )
 
 // Check reads one event of a client against the schema. It is the one check that every wire format
@@ -203,7 +203,7 @@ func (f *Field) free(s string) (string, error) {
 	if most == 0 {
 		most = len(s) // no bound: what the server sends
 	}
-	return jsonobject.Compact(s, most, chat.MaxDataDepth)
+	return jsontext.Compact(s, most, chat.MaxDataDepth)
 }
 
 // number checks an integer.

@@ -12,6 +12,7 @@ import (
 
 	"github.com/parley-chat/parley/core/chat"
 	"github.com/parley-chat/parley/core/fault"
+	"github.com/parley-chat/parley/core/internal/jsontext"
 	"github.com/parley-chat/parley/core/socket"
 )
 
@@ -209,7 +210,7 @@ func stringBytes(value []byte) ([]byte, error) {
 	if bytes.IndexByte(raw, '\\') < 0 {
 		return raw, nil
 	}
-	if loneSurrogate(raw) {
+	if _, half := jsontext.Escapes(raw); half {
 		return nil, errors.New("not valid UTF-16 in an escape")
 	}
 	var s string
@@ -217,42 +218,6 @@ func stringBytes(value []byte) ([]byte, error) {
 		return nil, errors.New("not a string")
 	}
 	return []byte(s), nil
-}
-
-func loneSurrogate(raw []byte) bool {
-	high := false // the escape just before was a high surrogate
-	for i := 0; i < len(raw); i++ {
-		if raw[i] != '\\' {
-			if high {
-				return true
-			}
-			continue
-		}
-		i++
-		if raw[i] != 'u' {
-			if high {
-				return true
-			}
-			continue
-		}
-		n, _ := strconv.ParseUint(string(raw[i+1:i+5]), 16, 16) // valid JSON has four hex digits here
-		i += 4
-		switch {
-		case n >= 0xD800 && n < 0xDC00:
-			if high {
-				return true
-			}
-			high = true
-		case n >= 0xDC00 && n < 0xE000:
-			if !high {
-				return true
-			}
-			high = false
-		case high:
-			return true
-		}
-	}
-	return high
 }
 
 // integer reads a JSON number without sign, fraction and exponent, up to MaxInteger.

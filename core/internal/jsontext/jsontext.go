@@ -1,5 +1,5 @@
-// Package jsonobject brings a JSON object whose fields are somebody else's into the form in which it is kept.
-package jsonobject
+// Package jsontext looks into JSON as text, where it has to stay byte for byte.
+package jsontext
 
 import (
 	"encoding/json"
@@ -49,11 +49,18 @@ func Compact(text string, most, depth int) (string, error) {
 		case '}', ']':
 			level--
 		case '"':
-			end, err := str(text, i+1)
-			if err != nil {
-				return "", err
+			begin := i + 1
+			for i++; text[i] != '"'; i++ {
+				if text[i] == '\\' {
+					i++
+				}
 			}
-			i = end
+			switch nul, half := Escapes(text[begin:i]); {
+			case nul:
+				return "", errors.New("it has a NUL character")
+			case half:
+				return "", errors.New("it has half a character in an escape")
+			}
 		}
 	}
 	if err := flush(len(text)); err != nil {
@@ -67,27 +74,23 @@ func Compact(text string, most, depth int) (string, error) {
 
 func isSpace(c byte) bool { return c == ' ' || c == '\t' || c == '\n' || c == '\r' }
 
-// str returns where the string ends that begins at i, behind its quotation mark, in valid JSON.
-func str(text string, i int) (end int, err error) {
+// Escapes reports what is written by \u in a JSON string, of which it is given what stands between the quotation marks, in
+// valid JSON: U+0000, and half a character, which is a surrogate without its partner (RFC 8259 section 8.2).
+func Escapes[T ~string | ~[]byte](inside T) (nul, half bool) {
 	high := false // the escape just before was a high surrogate
-	for ; text[i] != '"'; i++ {
-		unit := rune(0) // of a \u escape
-		if text[i] == '\\' {
-			if i++; text[i] == 'u' {
-				n, _ := strconv.ParseUint(text[i+1:i+5], 16, 16) // valid JSON has four hex digits here
+	for i := 0; i < len(inside); i++ {
+		var unit uint64
+		escaped := false
+		if inside[i] == '\\' {
+			if i++; inside[i] == 'u' {
+				unit, _ = strconv.ParseUint(string(inside[i+1:i+5]), 16, 16) // valid JSON has four hex digits here
+				escaped = true
 				i += 4
-				if unit = rune(n); unit == 0 {
-					return 0, errors.New("it has a NUL character")
-				}
 			}
 		}
-		if low := unit >= 0xDC00 && unit < 0xE000; low != high {
-			return 0, errors.New("it has half a character in an escape")
-		}
+		nul = nul || escaped && unit == 0
+		half = half || high != (unit >= 0xDC00 && unit < 0xE000)
 		high = unit >= 0xD800 && unit < 0xDC00
 	}
-	if high {
-		return 0, errors.New("it has half a character in an escape")
-	}
-	return i, nil
+	return nul, half || high
 }

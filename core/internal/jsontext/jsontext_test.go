@@ -1,4 +1,4 @@
-package jsonobject_test
+package jsontext_test
 
 import (
 	"encoding/json"
@@ -8,7 +8,7 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
-	"github.com/parley-chat/parley/core/internal/jsonobject"
+	"github.com/parley-chat/parley/core/internal/jsontext"
 )
 
 func TestCompact(t *testing.T) {
@@ -26,10 +26,10 @@ func TestCompact(t *testing.T) {
 		`{"a":"` + strings.Repeat("x", 92) + `"}`:  `{"a":"` + strings.Repeat("x", 92) + `"}`,
 		`{"a":` + strings.Repeat(" ", 1000) + `1}`: `{"a":1}`,
 	} {
-		got, err := jsonobject.Compact(given, max(100, len(want)), 32)
+		got, err := jsontext.Compact(given, max(100, len(want)), 32)
 		require.NoError(t, err, given)
 		assert.Equal(t, want, got)
-		again, err := jsonobject.Compact(got, len(want), 32)
+		again, err := jsontext.Compact(got, len(want), 32)
 		require.NoError(t, err, given)
 		assert.Equal(t, got, again, "the form is one")
 	}
@@ -44,7 +44,7 @@ func TestCompact(t *testing.T) {
 		`{"a":"\ud800"}`: "half a character", `{"a":"\ud800x"}`: "half a character", `{"a":"\udc00"}`: "half a character",
 		`{"a":"\ud800\n"}`: "half a character", `{"a":"\ud800\ud800"}`: "half a character", `{"\uDFFF":1}`: "half a character",
 	} {
-		got, err := jsonobject.Compact(given, 100+len(nested(33))*strings.Count(want, "levels"), 32)
+		got, err := jsontext.Compact(given, 100+len(nested(33))*strings.Count(want, "levels"), 32)
 		require.ErrorContains(t, err, want, given)
 		assert.Empty(t, got)
 	}
@@ -54,7 +54,7 @@ func FuzzCompact(f *testing.F) {
 	f.Add(`{"a" : [1, "\u00e9\ud83d\ude00"]}`)
 	f.Add(`{"\u0000":{}}`)
 	f.Fuzz(func(t *testing.T, given string) {
-		got, err := jsonobject.Compact(given, 200, 5)
+		got, err := jsontext.Compact(given, 200, 5)
 		if err != nil {
 			return
 		}
@@ -63,8 +63,34 @@ func FuzzCompact(f *testing.F) {
 		require.NoError(t, json.Unmarshal([]byte(given), &before))
 		require.NoError(t, json.Unmarshal([]byte(got), &after))
 		require.Equal(t, before, after)
-		again, err := jsonobject.Compact(got, 200, 5)
+		again, err := jsontext.Compact(got, 200, 5)
 		require.NoError(t, err)
 		require.Equal(t, got, again)
 	})
+}
+
+func TestEscapes(t *testing.T) {
+	t.Parallel()
+	for inside, want := range map[string]struct{ nul, half bool }{
+		"":                         {},
+		"plain é 👋":                {},
+		`\n\\u0000\"`:              {},
+		`\u0000`:                   {nul: true},
+		`a\u0000\ud83d\ude00`:      {nul: true},
+		`\ud83d\ude00\uD83D\uDE00`: {},
+		`\ud83d`:                   {half: true},
+		`\ud83dx\ude00`:            {half: true},
+		`\ud83d\n\ude00`:           {half: true},
+		`\ud83d\ud83d\ude00`:       {half: true},
+		`\ude00`:                   {half: true},
+		`\ude00\u0000`:             {nul: true, half: true},
+		`\\ud83d`:                  {},
+	} {
+		nul, half := jsontext.Escapes(inside)
+		assert.Equal(t, want.nul, nul, inside)
+		assert.Equal(t, want.half, half, inside)
+		nul, half = jsontext.Escapes([]byte(inside))
+		assert.Equal(t, want.nul, nul, inside)
+		assert.Equal(t, want.half, half, inside)
+	}
 }
