@@ -12,7 +12,8 @@ import (
 // Screened is a screen, and drafts by which its verdicts are known.
 type Screened struct {
 	Screen chat.Screen
-	// Passes is a draft that the screen lets pass, Changes one whose text it changes, and Refuses one that it refuses.
+	// Passes is a draft that the screen lets pass, Changes one whose text it changes, and Refuses one that it refuses. Passes and Changes
+	// should have data, and Changes data that the screen changes, if it changes any.
 	Passes, Changes, Refuses chat.Draft
 	// Stall keeps the screen from a verdict, where it asks somebody, until goOn. Nil for one that asks nobody.
 	Stall func(ctx context.Context) (goOn func(), err error)
@@ -23,6 +24,7 @@ func Screen() []Case[Screened] {
 	return suite("Screen", []promise[Screened]{
 		{"what may pass stays as it is", "Screen returns the draft as it is to be stored: the draft that was given, or one with another text or other data.", screenPasses},
 		{"a changed text can be stored", "A text that Screen changes keeps the rules of CheckText.", screenChanges},
+		{"changed data can be stored", "Data that Screen changes keeps the rules of CompactData.", screenData},
 		{"a refusal is forbidden", "Screen returns an error of kind Forbidden for a message that must not be stored, such as ErrRefused with the reason as its detail.", screenRefuses},
 		{"an ended context is no refusal", "Screen returns any other error when it cannot tell.", screenEnded},
 		{"Screen returns with its context", "Screen returns soon after ctx ends.", screenStalled},
@@ -39,10 +41,15 @@ func (p Screened) verdict(ctx context.Context, d chat.Draft, want func(got chat.
 
 func (p Screened) passes(ctx context.Context) error {
 	return p.verdict(ctx, p.Passes, func(got chat.Draft, err error) error {
-		if err == nil && got.Text != p.Passes.Text {
-			err = fmt.Errorf("it returned the text %s, want the one that was given", clip(fmt.Sprintf("%+q", got.Text)))
+		switch {
+		case err != nil:
+			return err
+		case got.Text != p.Passes.Text:
+			return fmt.Errorf("it returned the text %s, want the one that was given", clip(fmt.Sprintf("%+q", got.Text)))
+		case got.Data != p.Passes.Data:
+			return fmt.Errorf("it returned the data %s, want those that were given", clip(fmt.Sprintf("%+q", got.Data)))
 		}
-		return err
+		return nil
 	})
 }
 
@@ -67,6 +74,20 @@ func (p Screened) refuses(ctx context.Context) error {
 func screenPasses(ctx context.Context, p Screened) error  { return p.passes(ctx) }
 func screenChanges(ctx context.Context, p Screened) error { return p.changes(ctx) }
 func screenRefuses(ctx context.Context, p Screened) error { return p.refuses(ctx) }
+
+func screenData(ctx context.Context, p Screened) error {
+	for _, d := range []chat.Draft{p.Passes, p.Changes} {
+		if err := p.verdict(ctx, d, func(got chat.Draft, err error) error {
+			if err == nil {
+				_, err = chat.CompactData(got.Data)
+			}
+			return err
+		}); err != nil {
+			return err
+		}
+	}
+	return nil
+}
 
 // notRefused wants that a draft which may pass is not refused, though there may be no verdict.
 func (p Screened) notRefused(ctx context.Context) error {

@@ -31,10 +31,12 @@ func openScreen() contract.Screened {
 			if strings.Contains(d.Text, "spam") {
 				return d, chat.ErrRefused.Detail("no advertising")
 			}
-			d.Text = strings.ReplaceAll(d.Text, "darn", "****")
+			if strings.Contains(d.Text, "darn") {
+				d.Text, d.Data = strings.ReplaceAll(d.Text, "darn", "****"), `{"mood":"calm"}`
+			}
 			return d, nil
 		}),
-		Passes: chat.Draft{Room: "hall", Text: "Hello."}, Changes: chat.Draft{Room: "hall", Text: "Oh, darn."}, Refuses: chat.Draft{Room: "hall", Text: "Buy spam!"},
+		Passes: chat.Draft{Room: "hall", Text: "Hello.", Data: `{"mood":"glad"}`}, Changes: chat.Draft{Room: "hall", Text: "Oh, darn.", Data: `{"mood":"angry"}`}, Refuses: chat.Draft{Room: "hall", Text: "Buy spam!"},
 		Stall: func(context.Context) (func(), error) {
 			mu.Lock()
 			defer mu.Unlock()
@@ -62,6 +64,18 @@ func screenFaults() []broken[contract.Screened] {
 		{"only a verdict is returned", "what may pass stays as it is", breaks(func(ctx context.Context, d chat.Draft, under chat.Screen) (chat.Draft, error) {
 			_, err := under.Screen(ctx, d)
 			return chat.Draft{}, err
+		})},
+		{"data are lost", "what may pass stays as it is", breaks(func(ctx context.Context, d chat.Draft, under chat.Screen) (chat.Draft, error) {
+			d, err := under.Screen(ctx, d)
+			d.Data = ""
+			return d, err
+		})},
+		{"other data are no object", "changed data can be stored", breaks(func(ctx context.Context, d chat.Draft, under chat.Screen) (chat.Draft, error) {
+			got, err := under.Screen(ctx, d)
+			if got.Data != d.Data {
+				got.Data = "[" + got.Data + "]"
+			}
+			return got, err
 		})},
 		{"what is left of a text may be nothing", "a changed text can be stored", breaks(func(ctx context.Context, d chat.Draft, under chat.Screen) (chat.Draft, error) {
 			if strings.Contains(d.Text, "darn") {

@@ -86,7 +86,7 @@ func TestContract(t *testing.T) {
 			}
 			switch q.Text {
 			case "change":
-				says(`{"allow":true,"text":"changed"}`)(w, r)
+				says(`{"allow":true,"text":"changed","data":{"n":2}}`)(w, r)
 			case "refuse":
 				says(`{"allow":false,"reason":"so it is"}`)(w, r)
 			default:
@@ -94,7 +94,7 @@ func TestContract(t *testing.T) {
 			}
 		})
 		return contract.Screened{
-			Screen: s, Passes: chat.Draft{Room: "hall", Text: "pass"}, Changes: chat.Draft{Room: "hall", Text: "change"}, Refuses: chat.Draft{Room: "hall", Text: "refuse"},
+			Screen: s, Passes: chat.Draft{Room: "hall", Text: "pass", Data: `{"n":1}`}, Changes: chat.Draft{Room: "hall", Text: "change", Data: `{"n":1}`}, Refuses: chat.Draft{Room: "hall", Text: "refuse"},
 			Stall: func(context.Context) (func(), error) {
 				mu.Lock()
 				defer mu.Unlock()
