@@ -22,8 +22,8 @@ type recent struct {
 	keep    int // messages of a room that are made up for
 	timeout time.Duration
 	log     *slog.Logger
-	// tell hears of the last message of a room whose cache was behind and is no more. Whoever has read the room from there meanwhile
-	// lacks messages, and learns it so. Where the outcome of a commit was unknown, nobody has heard of its messages at all.
+	// tell is called with the last message of a room when the cache has what it lacked there. Nodes that have read the room from the
+	// cache meanwhile notice by it that they lack messages. After a commit without an answer, no node has heard of its messages before.
 	tell func(Message)
 
 	mu      sync.Mutex

@@ -129,8 +129,8 @@ func (s *screening) failed(err error) {
 	s.log.Warn("the screen does not judge messages", "messages", n, "stored", s.open, "error", err)
 }
 
-// screened asks the Screen. What is stored under the draft's ClientID already is not judged again: the draft becomes what
-// it was, so that the answer is the stored one.
+// screened asks the Screen. A draft that it refuses, and that is stored under its ClientID already, becomes the stored one: a message
+// that is sent again has the answer of the first time.
 func (s *Service) screened(ctx context.Context, d Draft) (Draft, error) {
 	judged, err := s.screening.ask(ctx, d)
 	if err == nil || d.ClientID == "" {

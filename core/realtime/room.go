@@ -71,7 +71,8 @@ func (r *room) release(ctx context.Context) {
 		}
 	}
 	r.mu.Lock()
-	// From here on signals may be missed: the next occupant begins anew, and not behind what was heard here. The cache may be behind.
+	// From here on signals may be missed: the next occupant reads the room anew. The cache may be behind, so how far the room was heard
+	// is remembered.
 	h.trust.reaches(r.name, r.last)
 	r.known, r.last, r.floor, r.inbox = false, 0, 0, nil
 	clear(r.held)

@@ -102,7 +102,7 @@ type Settings struct {
 	ScreenSecret     string         `name:"screen-secret" of:"parley socket" secret:"" help:"Secrets that sign what screen-url is asked, after Standard Webhooks: whsec_ and the base64 of 24 to 64 bytes; several, with commas between, while one takes the place of another. Required with screen-url."`
 	ScreenTimeout    time.Duration  `name:"screen-timeout" of:"parley socket" default:"300ms" help:"How long a message waits for the answer of screen-url, at most 5s."`
 	ScreenOnFailure  string         `name:"screen-on-failure" of:"parley socket" default:"closed" enum:"open,closed" help:"What becomes of a message about which screen-url gives no answer: closed refuses it, open stores it as it is."`
-	ScreenPrivate    string         `name:"screen-private" of:"parley socket" default:"off" enum:"on,off" help:"Whether screen-url may lead to addresses that are not of the public internet, this machine among them, and be one of http."`
+	ScreenPrivate    string         `name:"screen-private" of:"parley socket" default:"off" enum:"on,off" help:"on: screen-url may be http, and lead to private addresses such as this machine. off: it is https, and leads to the public internet."`
 	LogFormat        string         `name:"log-format" default:"auto" enum:"auto,text,json" help:"Format of logs: auto is text on a terminal, JSON otherwise."`
 	LogLevel         string         `name:"log-level" default:"info" enum:"debug,info,warn,error" help:"Least level of logs."`
 	Traces           string         `name:"traces" default:"off" enum:"off,otlp" help:"Where traces go: otlp exports them over HTTP, as the variables of OpenTelemetry say (OTEL_EXPORTER_OTLP_ENDPOINT and others)."`
