@@ -113,6 +113,9 @@ func (c *Client) pump() {
 		}
 		_ = ws.SetWriteDeadline(time.Now().Add(writeTimeout)) // never fails
 		if err := ws.WriteJSON(out); err != nil {
+			c.mu.Lock()
+			delete(c.sent, k.id) // the server cannot have the whole of it
+			c.mu.Unlock()
 			_ = ws.NetConn().Close() // reading ends too, and the requests are repeated
 			return
 		}

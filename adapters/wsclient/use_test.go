@@ -110,6 +110,8 @@ func TestASlowHandleMissesNoMessage(t *testing.T) {
 		require.NoError(t, err)
 	}
 	require.NoError(t, ada.Typing(ctx, "go", true))
+	_, err = ada.Presence(ctx, "go") // the server has told all that she types before it answers
+	require.NoError(t, err)
 	// What does not need Handle goes on, and its answer comes behind all of that.
 	present, err := slow.Presence(ctx, "go")
 	require.NoError(t, err)
@@ -255,6 +257,23 @@ func TestACallIsSentOnce(t *testing.T) {
 	require.Nil(t, got.ID)
 	require.Equal(t, "wave", got.Event)
 	require.JSONEq(t, `{"n":1}`, string(got.Data))
+}
+
+// TestWhatIsAskedAfterADropWaits asks before the client has seen that its connection has ended.
+func TestWhatIsAskedAfterADropWaits(t *testing.T) {
+	t.Parallel()
+	s := newStage(t)
+	c, events := s.dial(nil)
+	a := s.next()
+	require.Equal(t, wsclient.EventConnected, (<-events).Kind)
+	for range 20 {
+		c.Drop()
+		done := make(chan error, 1)
+		go func() { done <- c.Call(t.Context(), "roll", nil, nil) }()
+		a = s.next()
+		a.ack(a.expect("roll"), `{}`)
+		require.NoError(t, <-done)
+	}
 }
 
 // TestAnAnswerThatDoesNotCome plays a server that lives and does not answer.

@@ -340,6 +340,7 @@ func (c *Client) Close() {
 func (c *Client) Drop() {
 	c.mu.Lock()
 	ws := c.ws
+	c.ws = nil // what is asked from now on waits for the next one
 	c.mu.Unlock()
 	if ws != nil {
 		_ = ws.NetConn().Close() // it may be closed already
