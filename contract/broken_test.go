@@ -401,8 +401,9 @@ func (v verifier) Verify(ctx context.Context, token, audience string) (auth.Clai
 type messages struct {
 	chat.MessageStore
 	append func(context.Context, []chat.Message) ([]chat.Stored, error)
+	change func(context.Context, []chat.Change) ([]chat.Changed, error)
 	list   func(context.Context, string, chat.Range) ([]chat.Message, error)
-	bounds func(context.Context, string) (uint64, uint64, error)
+	bounds func(context.Context, string) (chat.Bounds, error)
 }
 
 func (m messages) Append(ctx context.Context, batch []chat.Message) ([]chat.Stored, error) {
@@ -412,6 +413,13 @@ func (m messages) Append(ctx context.Context, batch []chat.Message) ([]chat.Stor
 	return m.append(ctx, batch)
 }
 
+func (m messages) Change(ctx context.Context, changes []chat.Change) ([]chat.Changed, error) {
+	if m.change == nil {
+		return m.MessageStore.Change(ctx, changes)
+	}
+	return m.change(ctx, changes)
+}
+
 func (m messages) List(ctx context.Context, room string, r chat.Range) ([]chat.Message, error) {
 	if m.list == nil {
 		return m.MessageStore.List(ctx, room, r)
@@ -419,7 +427,7 @@ func (m messages) List(ctx context.Context, room string, r chat.Range) ([]chat.M
 	return m.list(ctx, room, r)
 }
 
-func (m messages) Bounds(ctx context.Context, room string) (first, last uint64, err error) {
+func (m messages) Bounds(ctx context.Context, room string) (chat.Bounds, error) {
 	if m.bounds == nil {
 		return m.MessageStore.Bounds(ctx, room)
 	}
@@ -492,12 +500,13 @@ func (m members) RoomsOf(ctx context.Context, id user.ID, after string, limit in
 
 type cache struct {
 	chat.RecentCache
-	get  func(context.Context, string) ([]chat.Message, bool, error)
-	add  func(context.Context, ...chat.Message) error
-	fill func(context.Context, string, []chat.Message) error
+	get    func(context.Context, string) (chat.Recent, bool, error)
+	add    func(context.Context, ...chat.Message) error
+	change func(context.Context, ...chat.Message) error
+	fill   func(context.Context, string, chat.Recent) error
 }
 
-func (c cache) Get(ctx context.Context, room string) ([]chat.Message, bool, error) {
+func (c cache) Get(ctx context.Context, room string) (chat.Recent, bool, error) {
 	if c.get == nil {
 		return c.RecentCache.Get(ctx, room)
 	}
@@ -511,11 +520,18 @@ func (c cache) Add(ctx context.Context, messages ...chat.Message) error {
 	return c.add(ctx, messages...)
 }
 
-func (c cache) Fill(ctx context.Context, room string, messages []chat.Message) error {
-	if c.fill == nil {
-		return c.RecentCache.Fill(ctx, room, messages)
+func (c cache) Change(ctx context.Context, messages ...chat.Message) error {
+	if c.change == nil {
+		return c.RecentCache.Change(ctx, messages...)
 	}
-	return c.fill(ctx, room, messages)
+	return c.change(ctx, messages...)
+}
+
+func (c cache) Fill(ctx context.Context, room string, r chat.Recent) error {
+	if c.fill == nil {
+		return c.RecentCache.Fill(ctx, room, r)
+	}
+	return c.fill(ctx, room, r)
 }
 
 type fanout struct {

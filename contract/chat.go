@@ -16,34 +16,34 @@ import (
 
 // MessageStore checks chat.MessageStore.
 func MessageStore() []Case[chat.MessageStore] {
-	return suite("MessageStore", []promise[chat.MessageStore]{
+	return suite("MessageStore", append([]promise[chat.MessageStore]{
 		{"an appended message is read back", "Append stores messages durably, all or none, in the order given. Every time is UTC, to the microsecond.", storeAppend},
 		{"a room counts from 1 without gaps", "Each new message gets the next sequence number of its room: from 1, without gaps, also under concurrent calls.", storeSequence},
 		{"rooms count apart", "Each new message gets the next sequence number of its room: from 1, without gaps, also under concurrent calls.", storeRooms},
-		{"room names are exact", "Two rooms, authors or client ids are the same only if they have the same bytes.", storeExactRooms},
+		{"room names are exact", "Two rooms, authors, client ids or keys of reactions are the same only if they have the same bytes.", storeExactRooms},
 		{"appending nothing is no error", "Append returns one answer for each message, in the order given.", storeNothing},
-		{"long and foreign texts are kept", "It keeps every text, name and client id that CheckText, CheckRoom and CheckClientID let through.", storeTexts},
+		{"long and foreign texts are kept", "It keeps every text, name, client id and key that CheckText, CheckRoom, CheckClientID and CheckReaction let through.", storeTexts},
 		{"replies and data are kept", "It keeps ReplyTo, and byte for byte all data that CompactData returns; a message without them stays without.", storeFields},
 		{"a repeated client id stores nothing", "A message whose room, author and ClientID are stored already, or came earlier in the same call, is not stored again. The answer to such a message is the stored one, with Repeated set.", storeRepeated},
 		{"a client id repeated in one call", "A message whose room, author and ClientID are stored already, or came earlier in the same call, is not stored again. The answer to such a message is the stored one, with Repeated set.", storeRepeatedInCall},
 		{"repetitions leave no gap", "Each new message gets the next sequence number of its room: from 1, without gaps, also under concurrent calls.", storeRepeatedMixed},
 		{"an empty client id never repeats", "A message without a ClientID is always new.", storeNoClientID},
 		{"client ids belong to sender and room", "A room holds at most one message with the same sender and the same ClientID that is not empty.", storeClientIDScope},
-		{"client ids are exact", "Two rooms, authors or client ids are the same only if they have the same bytes.", storeExactClientIDs},
+		{"client ids are exact", "Two rooms, authors, client ids or keys of reactions are the same only if they have the same bytes.", storeExactClientIDs},
 		{"concurrent appends leave no gap", "Each new message gets the next sequence number of its room: from 1, without gaps, also under concurrent calls.", storeConcurrent},
 		{"concurrent repetitions are stored once", "A message whose room, author and ClientID are stored already, or came earlier in the same call, is not stored again. The answer to such a message is the stored one, with Repeated set. It may be called from many goroutines.", storeRepeatedRace},
 		{"a refused call stores nothing", "Append stores messages durably, all or none, in the order given. On an error nothing is stored, unless ctx ended or the store was lost meanwhile.", storeRefused},
 		{"an ended context leaves no gap", "Then the outcome is unknown, and the sequence still has no gaps.", storeEnded},
-		{"After and Before exclude", "After and Before exclude: After < Seq, and Seq < Before unless Before is 0. List returns the messages of room that r chooses, ascending by sequence.", storeRange},
+		{"After and Before exclude", "After and Before exclude: After < Seq, and Seq < Before unless Before is 0. List returns the messages of room that r chooses, ascending by sequence, as they are now.", storeRange},
 		{"Limit and Newest choose the end", "Limit is the most messages to return, at least 1. Newest takes, where there are more than Limit, those with the highest sequence instead of those with the lowest.", storeNewest},
-		{"paging visits every message once", "List returns the messages of room that r chooses, ascending by sequence.", storePages},
+		{"paging visits every message once", "List returns the messages of room that r chooses, ascending by sequence, as they are now.", storePages},
 		{"the edges of the sequence", "After and Before exclude: After < Seq, and Seq < Before unless Before is 0.", storeEdges},
 		{"an unknown room has no messages", "An unknown room has no messages.", storeUnknownRoom},
 		{"a returned append is seen", "A message whose Append returned before List was called is seen.", storeSeen},
 		{"readers never see a gap", "Whoever sees a message can see all that come before it in the sequence.", storeReaders},
-		{"bounds of a room", "Bounds returns the lowest sequence that is still stored and the highest ever given out in room. They are 1 and 0 for a room without messages.", storeBounds},
+		{"bounds of a room", "Bounds returns how far room reaches. First is the lowest sequence that is still stored, and Last the highest ever given out: 1 and 0 for a room without messages.", storeBounds},
 		{"messages are copies", "Changing what was given or returned changes nothing stored.", storeCopies},
-	})
+	}, changesOfStore()...))
 }
 
 // fields are what the messages 1 to 6 of a room have besides: some both, some one, some nothing.
@@ -161,9 +161,9 @@ func wantMessages(ctx context.Context, p chat.MessageStore, room string, r chat.
 }
 
 func wantBounds(ctx context.Context, p chat.MessageStore, room string, low, high uint64) error {
-	gotLow, gotHigh, err := p.Bounds(ctx, room)
-	if err == nil && (gotLow != low || gotHigh != high) {
-		err = fmt.Errorf("they are %d and %d, want %d and %d", gotLow, gotHigh, low, high)
+	got, err := p.Bounds(ctx, room)
+	if err == nil && (got.First != low || got.Last != high) {
+		err = fmt.Errorf("they are %d and %d, want %d and %d", got.First, got.Last, low, high)
 	}
 	return during(fmt.Sprintf("Bounds(%s)", clip(fmt.Sprintf("%+q", room))), err)
 }
@@ -1069,9 +1069,9 @@ func membersRace(ctx context.Context, p chat.Members) error {
 // RecentCache checks chat.RecentCache. A cache may forget, so most cases accept less than was
 // put in; none accepts anything else, out of order, or with a hole.
 func RecentCache() []Case[chat.RecentCache] {
-	return suite("RecentCache", []promise[chat.RecentCache]{
-		{"a room in use is held", "Get returns the last messages held for room, ascending and contiguous. Every time is UTC, to the microsecond.", cacheHolds},
-		{"an unknown room is not held", "Get says whether the room is held. A room that is not held has no messages.", cacheUnknown},
+	return suite("RecentCache", append([]promise[chat.RecentCache]{
+		{"a room in use is held", "Get returns what is held for room, and says whether the room is held. Messages are the last ones, ascending by sequence and contiguous. Every time is UTC, to the microsecond.", cacheHolds},
+		{"an unknown room is not held", "Get returns what is held for room, and says whether the room is held. A room that is not held has no messages.", cacheUnknown},
 		{"a room without messages is held", "A room that is held and has none has none in the store either, as far as the cache was told. " +
 			"No messages say that the room has none: it is held, unless it was.", cacheEmpty},
 		{"adding ends that a room has none", "An older message never replaces a newer one.", cacheEmptyAdds},
@@ -1082,22 +1082,22 @@ func RecentCache() []Case[chat.RecentCache] {
 		{"an older message never replaces a newer one", "An older message never replaces a newer one.", cacheOlder},
 		{"one call adds to several rooms", "Add puts messages that were just stored into their rooms.", cacheRooms},
 		{"rooms are exact", "Two rooms are the same only if they have the same bytes.", cacheExact},
-		{"filling an empty room holds it", "Fill gives the cache what was read from the store: messages of one room, ascending and contiguous.", cacheFills},
-		{"filling adds what stands before", "Where the room is held, Fill only adds what stands before, or connects and follows.", cacheFillsBefore},
-		{"filling adds what connects and follows", "Where the room is held, Fill only adds what stands before, or connects and follows.", cacheFillsAfter},
-		{"filling leaves what is held", "What is held already stays.", cacheFillStays},
+		{"filling an empty room holds it", "Fill gives the cache what was read from the store, messages of one room, ascending and contiguous; r.Rev was read before them.", cacheFills},
+		{"filling adds what stands before", "Where r.Rev is the room's, Fill only adds what stands before what is held, or connects and follows.", cacheFillsBefore},
+		{"filling adds what connects and follows", "Where r.Rev is the room's, Fill only adds what stands before what is held, or connects and follows.", cacheFillsAfter},
+		{"filling leaves what is held", "What is held already stays then.", cacheFillStays},
 		{"filling never makes a hole", "It never holds a hole: what it returns is contiguous.", cacheFillHole},
-		{"many messages keep the last", "Get returns the last messages held for room, ascending and contiguous.", cacheMany},
+		{"many messages keep the last", "Get returns what is held for room, and says whether the room is held. Messages are the last ones, ascending by sequence and contiguous.", cacheMany},
 		{"messages are held whole", "A message has every field as it was given.", cacheFields},
 		{"readers never see a hole", "It never holds a hole: what it returns is contiguous. It may be called from many goroutines.", cacheRace},
 		{"messages are copies", "Changing what was given or returned changes nothing held.", cacheCopies},
-	})
+	}, changesOfCache()...))
 }
 
 // wantTail wants the last of want, or at least not anything else: a cache may hold less, but
 // what it holds is whole, and ends where want ends.
 func wantTail(ctx context.Context, p chat.RecentCache, room string, want ...chat.Message) error {
-	got, held, err := p.Get(ctx, room)
+	got, held, err := messagesOf(p.Get(ctx, room))
 	switch {
 	case err != nil:
 	case !held && len(got) > 0:
@@ -1119,12 +1119,17 @@ func wantTailOf(ctx context.Context, p chat.RecentCache, room string, from, to i
 	return wantTail(ctx, p, room, storedRange(room, from, to)...)
 }
 
+// messagesOf is what Get returned, without the Rev.
+func messagesOf(r chat.Recent, held bool, err error) ([]chat.Message, bool, error) {
+	return r.Messages, held, err
+}
+
 func add(ctx context.Context, p chat.RecentCache, room string, from, to int) error {
 	return during(fmt.Sprintf("Add of %d to %d", from, to), p.Add(ctx, storedRange(room, from, to)...))
 }
 
 func refill(ctx context.Context, p chat.RecentCache, room string, from, to int) error {
-	return during(fmt.Sprintf("Fill with %d to %d", from, to), p.Fill(ctx, room, storedRange(room, from, to)))
+	return during(fmt.Sprintf("Fill with %d to %d", from, to), p.Fill(ctx, room, chat.Recent{Messages: storedRange(room, from, to)}))
 }
 
 func cacheHolds(ctx context.Context, p chat.RecentCache) error {
@@ -1144,7 +1149,7 @@ func cacheFields(ctx context.Context, p chat.RecentCache) error {
 		func() error { return during("Add", p.Add(ctx, added[:4]...)) },
 		func() error { return during("Add", p.Add(ctx, added[4:]...)) },
 		func() error { return wantTail(ctx, p, "added", added...) },
-		func() error { return during("Fill", p.Fill(ctx, "filled", filled)) },
+		func() error { return during("Fill", p.Fill(ctx, "filled", chat.Recent{Messages: filled})) },
 		func() error { return wantTail(ctx, p, "filled", filled...) },
 		func() error { return add(ctx, p, "filled", 8, 8) },
 		func() error { return wantTail(ctx, p, "filled", append(filled, stored("filled", 8))...) },
@@ -1153,7 +1158,7 @@ func cacheFields(ctx context.Context, p chat.RecentCache) error {
 
 // wantNone wants no messages, of a room that is held or that is not.
 func wantNone(ctx context.Context, p chat.RecentCache, room string, held bool) error {
-	got, is, err := p.Get(ctx, room)
+	got, is, err := messagesOf(p.Get(ctx, room))
 	switch {
 	case err != nil:
 	case len(got) > 0:
@@ -1167,7 +1172,7 @@ func wantNone(ctx context.Context, p chat.RecentCache, room string, held bool) e
 }
 
 func fillEmpty(ctx context.Context, p chat.RecentCache, room string) error {
-	return during("Fill with nothing", p.Fill(ctx, room, nil))
+	return during("Fill with nothing", p.Fill(ctx, room, chat.Recent{}))
 }
 
 func cacheUnknown(ctx context.Context, p chat.RecentCache) error {
@@ -1234,7 +1239,7 @@ func cacheExtends(ctx context.Context, p chat.RecentCache) error {
 
 // wantHeld wants at least n messages to be held: it was just added to, and nothing else goes on.
 func wantHeld(ctx context.Context, p chat.RecentCache, room string, n int) error {
-	got, _, err := p.Get(ctx, room)
+	got, _, err := messagesOf(p.Get(ctx, room))
 	if err == nil && len(got) < n {
 		err = fmt.Errorf("it holds %d messages of a room in use, want at least %d", len(got), n)
 	}
@@ -1287,7 +1292,7 @@ func cacheOlder(ctx context.Context, p chat.RecentCache) error {
 
 // wantEnd wants contiguous messages up to the given one.
 func wantEnd(ctx context.Context, p chat.RecentCache, room string, last uint64) error {
-	got, _, err := p.Get(ctx, room)
+	got, _, err := messagesOf(p.Get(ctx, room))
 	if err == nil && len(got) == 0 {
 		err = errors.New("it holds nothing, though the room is in use")
 	}
@@ -1377,11 +1382,13 @@ func cacheFillStays(ctx context.Context, p chat.RecentCache) error {
 	other := slices.Concat(storedRange("room", 2, 3), changed(storedRange("room", 4, 6)), storedRange("room", 7, 7))
 	return first(
 		func() error { return add(ctx, p, "room", 4, 6) },
-		func() error { return during("Fill", p.Fill(ctx, "room", changed(storedRange("room", 5, 5)))) },
+		func() error {
+			return during("Fill", p.Fill(ctx, "room", chat.Recent{Messages: changed(storedRange("room", 5, 5))}))
+		},
 		func() error { return wantTailOf(ctx, p, "room", 4, 6) },
-		func() error { return during("Fill with nothing", p.Fill(ctx, "room", nil)) },
+		func() error { return during("Fill with nothing", p.Fill(ctx, "room", chat.Recent{})) },
 		func() error { return wantTailOf(ctx, p, "room", 4, 6) },
-		func() error { return during("Fill", p.Fill(ctx, "room", other)) },
+		func() error { return during("Fill", p.Fill(ctx, "room", chat.Recent{Messages: other})) },
 		func() error { return wantTailOf(ctx, p, "room", 2, 7) },
 		func() error { return wantHeld(ctx, p, "room", 6) },
 	)
@@ -1417,7 +1424,7 @@ func cacheMany(ctx context.Context, p chat.RecentCache) error {
 func cacheRace(ctx context.Context, p chat.RecentCache) error {
 	const n, adders = 60, 4
 	look := func() error {
-		got, _, err := p.Get(ctx, "room")
+		got, _, err := messagesOf(p.Get(ctx, "room"))
 		return then(during("Get", err), func() error { return contiguous(got) })
 	}
 	return allTogether(adders+2, func(i int) error {
@@ -1454,7 +1461,7 @@ func cacheCopies(ctx context.Context, p chat.RecentCache) error {
 	}
 	given[2].Text = "changed"
 	filling := storedRange("filled", 1, 3)
-	if err := during("Fill", p.Fill(ctx, "filled", filling)); err != nil {
+	if err := during("Fill", p.Fill(ctx, "filled", chat.Recent{Messages: filling})); err != nil {
 		return err
 	}
 	filling[2].Text = "changed"
@@ -1462,7 +1469,7 @@ func cacheCopies(ctx context.Context, p chat.RecentCache) error {
 		if err := wantTailOf(ctx, p, room, 1, 3); err != nil {
 			return fmt.Errorf("after what was given was changed: %w", err)
 		}
-		got, _, err := p.Get(ctx, room)
+		got, _, err := messagesOf(p.Get(ctx, room))
 		if err != nil {
 			return during("Get", err)
 		}

@@ -1549,14 +1549,14 @@ func messageFaults() []broken[chat.MessageStore] {
 		})},
 		{"concurrent appends take the same number", "concurrent appends leave no gap", breaks(func(under chat.MessageStore) messages {
 			return messages{append: func(ctx context.Context, batch []chat.Message) ([]chat.Stored, error) {
-				_, last, err := under.Bounds(ctx, batch[0].Room)
+				b, err := under.Bounds(ctx, batch[0].Room)
 				if err != nil {
 					return nil, err
 				}
 				time.Sleep(time.Millisecond) // in the bubble's time
 				all, err := under.Append(ctx, batch)
 				for i := range all {
-					all[i].Seq = last + uint64(i) + 1
+					all[i].Seq = b.Last + uint64(i) + 1
 				}
 				return all, err
 			}}
@@ -1576,12 +1576,12 @@ func messageFaults() []broken[chat.MessageStore] {
 			return all, err
 		})},
 		{"an empty room is bounded by 0", "bounds of a room", breaks(func(under chat.MessageStore) messages {
-			return messages{bounds: func(ctx context.Context, room string) (uint64, uint64, error) {
-				low, high, err := under.Bounds(ctx, room)
-				if high == 0 {
-					low = 0
+			return messages{bounds: func(ctx context.Context, room string) (chat.Bounds, error) {
+				b, err := under.Bounds(ctx, room)
+				if b.Last == 0 {
+					b.First = 0
 				}
-				return low, high, err
+				return b, err
 			}}
 		})},
 		{"what is listed is shared", "messages are copies", breaks(func(under chat.MessageStore) messages {
@@ -1764,11 +1764,11 @@ func cacheFaults() []broken[chat.RecentCache] {
 			var mu sync.Mutex
 			rooms := map[string][]chat.Message{}
 			return cache{
-				get: func(_ context.Context, room string) ([]chat.Message, bool, error) {
+				get: func(_ context.Context, room string) (chat.Recent, bool, error) {
 					mu.Lock()
 					defer mu.Unlock()
 					all, held := rooms[room]
-					return slices.Clone(all), held, nil
+					return chat.Recent{Messages: slices.Clone(all)}, held, nil
 				},
 				add: func(_ context.Context, all ...chat.Message) error {
 					mu.Lock()
@@ -1778,10 +1778,10 @@ func cacheFaults() []broken[chat.RecentCache] {
 					}
 					return nil
 				},
-				fill: func(_ context.Context, room string, all []chat.Message) error {
+				fill: func(_ context.Context, room string, r chat.Recent) error {
 					mu.Lock()
 					defer mu.Unlock()
-					rooms[room] = fill(rooms[room], all)
+					rooms[room] = fill(rooms[room], r.Messages)
 					return nil
 				},
 			}
@@ -1798,12 +1798,12 @@ func cacheFaults() []broken[chat.RecentCache] {
 		{"filling changes what is held", "filling leaves what is held", naive(after, replace)},
 		{"filling appends blindly", "filling never makes a hole", naive(after, after)},
 		{"filling is ignored", "filling an empty room holds it", breaks(func(chat.RecentCache) cache {
-			return cache{fill: func(context.Context, string, []chat.Message) error { return nil }}
+			return cache{fill: func(context.Context, string, chat.Recent) error { return nil }}
 		})},
 		{"filling adds only before", "filling adds what connects and follows", breaks(func(under chat.RecentCache) cache {
-			return cache{fill: func(ctx context.Context, room string, all []chat.Message) error {
+			return cache{fill: func(ctx context.Context, room string, all chat.Recent) error {
 				held, _, err := under.Get(ctx, room)
-				if len(held) > 0 && len(all) > 0 && all[len(all)-1].Seq > held[len(held)-1].Seq {
+				if h, a := held.Messages, all.Messages; len(h) > 0 && len(a) > 0 && a[len(a)-1].Seq > h[len(h)-1].Seq {
 					return err
 				}
 				return under.Fill(ctx, room, all)
@@ -1819,35 +1819,35 @@ func cacheFaults() []broken[chat.RecentCache] {
 			}}
 		})},
 		{"filling drops replies", "messages are held whole", breaks(func(under chat.RecentCache) cache {
-			return cache{fill: func(ctx context.Context, room string, messages []chat.Message) error {
-				messages = slices.Clone(messages)
-				for i := range messages {
-					messages[i].ReplyTo = 0
+			return cache{fill: func(ctx context.Context, room string, all chat.Recent) error {
+				all.Messages = slices.Clone(all.Messages)
+				for i := range all.Messages {
+					all.Messages[i].ReplyTo = 0
 				}
-				return under.Fill(ctx, room, messages)
+				return under.Fill(ctx, room, all)
 			}}
 		})},
 		{"nothing is ever held", "a room in use is held", breaks(func(chat.RecentCache) cache {
-			return cache{get: func(context.Context, string) ([]chat.Message, bool, error) { return nil, false, nil }}
+			return cache{get: func(context.Context, string) (chat.Recent, bool, error) { return chat.Recent{}, false, nil }}
 		})},
 		{"an unknown room is an error", "an unknown room is not held", breaks(func(under chat.RecentCache) cache {
-			return cache{get: func(ctx context.Context, room string) ([]chat.Message, bool, error) {
+			return cache{get: func(ctx context.Context, room string) (chat.Recent, bool, error) {
 				all, held, err := under.Get(ctx, room)
-				if len(all) == 0 {
+				if len(all.Messages) == 0 {
 					err = fault.NotFound
 				}
 				return all, held, err
 			}}
 		})},
 		{"every room counts as held", "an unknown room is not held", breaks(func(under chat.RecentCache) cache {
-			return cache{get: func(ctx context.Context, room string) ([]chat.Message, bool, error) {
+			return cache{get: func(ctx context.Context, room string) (chat.Recent, bool, error) {
 				all, _, err := under.Get(ctx, room)
 				return all, true, err
 			}}
 		})},
 		{"that a room has no messages is forgotten", "a room without messages is held", breaks(func(under chat.RecentCache) cache {
-			return cache{fill: func(ctx context.Context, room string, all []chat.Message) error {
-				if len(all) == 0 {
+			return cache{fill: func(ctx context.Context, room string, all chat.Recent) error {
+				if len(all.Messages) == 0 {
 					return nil
 				}
 				return under.Fill(ctx, room, all)
@@ -1855,9 +1855,9 @@ func cacheFaults() []broken[chat.RecentCache] {
 		})},
 		{"filling with nothing forgets", "adding ends that a room has none", naive(after, replace)},
 		{"that a room has no messages outlasts what is read", "filling ends that a room has none", breaks(func(under chat.RecentCache) cache {
-			return cache{fill: func(ctx context.Context, room string, all []chat.Message) error {
+			return cache{fill: func(ctx context.Context, room string, all chat.Recent) error {
 				held, known, err := under.Get(ctx, room)
-				if known && len(held) == 0 && len(all) > 0 && all[0].Seq > 1 {
+				if known && len(held.Messages) == 0 && len(all.Messages) > 0 && all.Messages[0].Seq > 1 {
 					return err
 				}
 				return under.Fill(ctx, room, all)
@@ -1876,7 +1876,7 @@ func cacheFaults() []broken[chat.RecentCache] {
 		})},
 		{"rooms are folded", "rooms are exact", breaks(func(under chat.RecentCache) cache {
 			return cache{
-				get: func(ctx context.Context, room string) ([]chat.Message, bool, error) {
+				get: func(ctx context.Context, room string) (chat.Recent, bool, error) {
 					return under.Get(ctx, lower(room))
 				},
 				add: func(ctx context.Context, all ...chat.Message) error {
@@ -1889,16 +1889,17 @@ func cacheFaults() []broken[chat.RecentCache] {
 			}
 		})},
 		{"the oldest are kept", "many messages keep the last", breaks(func(under chat.RecentCache) cache {
-			return cache{get: func(ctx context.Context, room string) ([]chat.Message, bool, error) {
+			return cache{get: func(ctx context.Context, room string) (chat.Recent, bool, error) {
 				all, held, err := under.Get(ctx, room)
-				return all[:min(len(all), 50)], held, err
+				all.Messages = all.Messages[:min(len(all.Messages), 50)]
+				return all, held, err
 			}}
 		})},
 		{"readers see holes", "readers never see a hole", breaks(func(under chat.RecentCache) cache {
-			return cache{get: func(ctx context.Context, room string) ([]chat.Message, bool, error) {
+			return cache{get: func(ctx context.Context, room string) (chat.Recent, bool, error) {
 				all, held, err := under.Get(ctx, room)
-				if len(all) > 2 {
-					all = slices.Delete(all, 1, 2)
+				if len(all.Messages) > 2 {
+					all.Messages = slices.Delete(all.Messages, 1, 2)
 				}
 				return all, held, err
 			}, add: func(ctx context.Context, all ...chat.Message) error {
@@ -1907,15 +1908,15 @@ func cacheFaults() []broken[chat.RecentCache] {
 		})},
 		{"what is returned is shared", "messages are copies", breaks(func(under chat.RecentCache) cache {
 			var mu sync.Mutex
-			got := map[string][]chat.Message{}
-			return cache{get: func(ctx context.Context, room string) ([]chat.Message, bool, error) {
+			got := map[string]chat.Recent{}
+			return cache{get: func(ctx context.Context, room string) (chat.Recent, bool, error) {
 				mu.Lock()
 				defer mu.Unlock()
 				var err error
-				if got[room] == nil {
+				if got[room].Messages == nil {
 					got[room], _, err = under.Get(ctx, room)
 				}
-				return got[room], got[room] != nil, err
+				return got[room], got[room].Messages != nil, err
 			}}
 		})},
 	}
@@ -1943,6 +1944,14 @@ func fanoutFaults() []broken[contract.FanoutNodes] {
 		})},
 		{"what a message answers is lost", "a signal arrives whole", publishes(func(n realtime.Fanout, ctx context.Context, s realtime.Signal) error {
 			s.Message.ReplyTo = 0
+			return n.Publish(ctx, s)
+		})},
+		{"the reactions of a message are lost", "a signal arrives whole", publishes(func(n realtime.Fanout, ctx context.Context, s realtime.Signal) error {
+			s.Message.Reactions = nil
+			return n.Publish(ctx, s)
+		})},
+		{"when a message was deleted is lost", "a signal arrives whole", publishes(func(n realtime.Fanout, ctx context.Context, s realtime.Signal) error {
+			s.Message.DeletedAt = time.Time{}
 			return n.Publish(ctx, s)
 		})},
 		{"what an event of an application says is lost", "a signal arrives whole", publishes(func(n realtime.Fanout, ctx context.Context, s realtime.Signal) error {

@@ -14,6 +14,7 @@ import (
 	"github.com/parley-chat/parley/core/fault"
 	"github.com/parley-chat/parley/core/protocol"
 	"github.com/parley-chat/parley/core/socket"
+	"github.com/parley-chat/parley/core/user"
 )
 
 // Wire is a wire format and a client's side of it.
@@ -119,7 +120,7 @@ func formatAll(name string) *protocol.Object {
 		{Name: "n", Type: protocol.Integer, Required: true}, {Name: "yes", Type: protocol.Boolean, Required: true}, {Name: "no", Type: protocol.Boolean},
 		{Name: "when", Type: protocol.Time, Required: true},
 		{Name: "part", Type: protocol.Ref, Object: part, Required: true}, {Name: "parts", Type: protocol.ListOf, Object: part, Required: true},
-		{Name: "style", Type: protocol.Free, Required: true},
+		{Name: "style", Type: protocol.Free, Required: true}, {Name: "names", Type: protocol.Texts, Required: true},
 		{Name: "absent", Type: protocol.String},
 	}}
 }
@@ -143,6 +144,8 @@ func full(o *protocol.Object, n int) protocol.Data {
 			d[f.Name] = f.Name != "no"
 		case f.Type == protocol.Free:
 			d[f.Name] = protocol.FreeObject(fmt.Sprintf(`{"n":%d,"é\u00e9":"%s 👋 ]}"}`, n, long(20)))
+		case f.Type == protocol.Texts:
+			d[f.Name] = []string{awkward, fmt.Sprint(n)}
 		case f.Type == protocol.Time:
 			d[f.Name] = at(n)
 		case f.Type == protocol.Ref:
@@ -201,6 +204,16 @@ func field(c protocol.Command, name string) any {
 		return c.Token
 	case "since":
 		return number(c.Since)
+	case "rev":
+		return number(c.Rev)
+	case "changedAfter":
+		return number(c.ChangedAfter)
+	case "seq":
+		return c.Seq
+	case "key":
+		return c.Text
+	case "on":
+		return !c.Off
 	case "before":
 		return number(c.Before)
 	case "after":
@@ -304,9 +317,9 @@ func formatDefaults(_ context.Context, w Wire) error {
 			}
 			got := field(c, d.Name)
 			switch {
-			case d.Name == "typing" && got == true:
+			case (d.Name == "typing" || d.Name == "on") && got == true:
 			case d.Name == "clientId" && got == "", (d.Name == "limit" || d.Name == "replyTo") && got == uint64(0):
-			case d.Name != "typing" && got == nil:
+			case d.Name != "typing" && d.Name != "on" && got == nil:
 			default:
 				return fmt.Errorf("%s: %s was left out and is %#v", e.Name, d.Name, got)
 			}
@@ -551,8 +564,13 @@ func (k *frames) Send(f *socket.Frame) { *k = append(*k, f) }
 func formatAnswer(e *protocol.ClientEvent) protocol.Answer {
 	m := formatMessage(1)
 	bare := formatMessage(2)
-	bare.ClientID, bare.ReplyTo, bare.Data = "", 0, ""
-	a := protocol.Answer{Room: m.Room, Seq: protocol.MaxInteger, Recovered: true, More: true, Messages: []chat.Message{m, bare}, Stored: m}
+	bare.ClientID, bare.ReplyTo, bare.Data, bare.Rev, bare.EditedAt, bare.Reactions = "", 0, "", 0, time.Time{}, nil
+	gone := formatMessage(3)
+	gone.Text, gone.Data, gone.ReplyTo, gone.EditedAt, gone.DeletedAt, gone.Reactions = "", "", 0, time.Time{}, at(4), nil
+	a := protocol.Answer{
+		Room: m.Room, Seq: protocol.MaxInteger, Rev: protocol.MaxInteger, Recovered: true, More: true,
+		Messages: []chat.Message{m, bare, gone}, Changes: []chat.Message{gone, m}, Stored: m,
+	}
 	switch e.Name {
 	case protocol.EventJoinRoom, protocol.EventMessage, protocol.EventHistory:
 	default:
@@ -566,6 +584,8 @@ func formatMessage(n int) chat.Message {
 		Room: "room " + awkward, Seq: uint64(n), ID: fmt.Sprint("id", n), ClientID: "c" + awkward,
 		Author: chat.Author{ID: "u1", Name: "Zoë " + awkward}, Text: awkward + long(300), At: at(n),
 		ReplyTo: protocol.MaxInteger, Data: `{"b":[{},"é\u00e9 , } \" "],"a":1.50}`,
+		Rev: protocol.MaxInteger, EditedAt: at(n + 1),
+		Reactions: []chat.Reaction{{Key: awkward, Count: 300, Users: []user.ID{"u1", awkward}}, {Key: "+1", Count: 1, Users: []user.ID{}}},
 	}
 }
 
@@ -678,7 +698,7 @@ func sameData(o *protocol.Object, got, want protocol.Data) error {
 func happening(e *protocol.ServerEvent) protocol.Outgoing {
 	m := formatMessage(1)
 	o := protocol.Outgoing{Schema: e, Room: m.Room, User: m.Author}
-	if e.Name == protocol.EventMessage {
+	if e.Name == protocol.EventMessage || e.Name == protocol.EventChanged {
 		o.Message = m
 	} else {
 		o.Data = full(e.Data, 0)

@@ -211,12 +211,16 @@ func fanoutWhole(ctx context.Context, open FanoutNodes) error {
 	data.Message.Data = `{"long":"` + strings.Repeat("~", chat.MaxData-11) + `"}`
 	want := []realtime.Signal{
 		message, reply, answer, data, signal("room", 11),
+		{Kind: realtime.SignalChanged, Room: "room", Message: stored("room", 12), Node: "node-1"},
 		{Kind: realtime.SignalTyping, Room: "room", User: author, Typing: true, Node: "node ü"},
 		{Kind: realtime.SignalTyping, Room: "room", User: author, Typing: false, Node: "node ü"},
 		{Kind: realtime.SignalJoined, Room: "room", User: author},
 		{Kind: realtime.SignalLeft, Room: "room", User: author, Node: "n"},
 		{Kind: realtime.SignalRemoved, Room: "room", User: chat.Author{ID: author.ID}},
 		{Kind: realtime.SignalEvent, Room: "room", User: author, Node: "n", Event: "cursor", Data: `{"room":"room","x":1,"ü":"` + long(1000) + `"}`},
+	}
+	for _, m := range wholly("room") {
+		want = append(want, realtime.Signal{Kind: realtime.SignalChanged, Room: "room", Message: m, Node: "node ü"}, realtime.Signal{Kind: realtime.SignalMessage, Room: "room", Message: m})
 	}
 	return open.running(ctx, 2, func(nodes []*node) error {
 		return first(

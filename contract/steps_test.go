@@ -28,7 +28,8 @@ func TestACheckEndsWithItsFirstFailure(t *testing.T) {
 		return messages{
 			append: func(context.Context, []chat.Message) ([]chat.Stored, error) { return nil, o.fail() },
 			list:   func(context.Context, string, chat.Range) ([]chat.Message, error) { return nil, o.fail() },
-			bounds: func(context.Context, string) (uint64, uint64, error) { return 0, 0, o.fail() },
+			change: func(context.Context, []chat.Change) ([]chat.Changed, error) { return nil, o.fail() },
+			bounds: func(context.Context, string) (chat.Bounds, error) { return chat.Bounds{}, o.fail() },
 		}
 	})
 	endsWithItsFirstFailure(t, contract.Rooms(), func(o *out) chat.Rooms {
@@ -48,9 +49,10 @@ func TestACheckEndsWithItsFirstFailure(t *testing.T) {
 	})
 	endsWithItsFirstFailure(t, contract.RecentCache(), func(o *out) chat.RecentCache {
 		return cache{
-			get:  func(context.Context, string) ([]chat.Message, bool, error) { return nil, false, o.fail() },
-			add:  func(context.Context, ...chat.Message) error { return o.fail() },
-			fill: func(context.Context, string, []chat.Message) error { return o.fail() },
+			get:    func(context.Context, string) (chat.Recent, bool, error) { return chat.Recent{}, false, o.fail() },
+			add:    func(context.Context, ...chat.Message) error { return o.fail() },
+			change: func(context.Context, ...chat.Message) error { return o.fail() },
+			fill:   func(context.Context, string, chat.Recent) error { return o.fail() },
 		}
 	})
 	endsWithItsFirstFailure(t, contract.Presence(), func(o *out) realtime.Presence {

@@ -78,6 +78,7 @@ var methods = map[string]kind{
 	"Limiter.DeleteExpired":  repeatable,
 
 	"Messages.Append": once,
+	"Messages.Change": once,
 	"Messages.List":   repeatable,
 	"Messages.Bounds": repeatable,
 	"Rooms.Ensure":    repeatable,
@@ -89,6 +90,7 @@ var methods = map[string]kind{
 	"Members.RoomsOf": repeatable,
 	"Cache.Get":       repeatable,
 	"Cache.Add":       repeatable | lossy,
+	"Cache.Change":    repeatable, // it must not come to nothing: what was deleted would stay in the cache
 	"Cache.Fill":      repeatable | lossy,
 	"Access.May":      repeatable,
 
@@ -460,12 +462,16 @@ func (d messages) Append(ctx context.Context, ms []chat.Message) ([]chat.Stored,
 	return ask(ctx, d.faults, "Messages.Append", func() ([]chat.Stored, error) { return d.next.Append(ctx, ms) })
 }
 
+func (d messages) Change(ctx context.Context, changes []chat.Change) ([]chat.Changed, error) {
+	return ask(ctx, d.faults, "Messages.Change", func() ([]chat.Changed, error) { return d.next.Change(ctx, changes) })
+}
+
 func (d messages) List(ctx context.Context, room string, r chat.Range) ([]chat.Message, error) {
 	return ask(ctx, d.faults, "Messages.List", func() ([]chat.Message, error) { return d.next.List(ctx, room, r) })
 }
 
-func (d messages) Bounds(ctx context.Context, room string) (first, last uint64, err error) {
-	return ask2(ctx, d.faults, "Messages.Bounds", func() (uint64, uint64, error) { return d.next.Bounds(ctx, room) })
+func (d messages) Bounds(ctx context.Context, room string) (chat.Bounds, error) {
+	return ask(ctx, d.faults, "Messages.Bounds", func() (chat.Bounds, error) { return d.next.Bounds(ctx, room) })
 }
 
 // FaultyRooms puts faults before a store of rooms.
@@ -520,16 +526,20 @@ type cache struct {
 	faults *Faults
 }
 
-func (d cache) Get(ctx context.Context, room string) ([]chat.Message, bool, error) {
-	return ask2(ctx, d.faults, "Cache.Get", func() ([]chat.Message, bool, error) { return d.next.Get(ctx, room) })
+func (d cache) Get(ctx context.Context, room string) (chat.Recent, bool, error) {
+	return ask2(ctx, d.faults, "Cache.Get", func() (chat.Recent, bool, error) { return d.next.Get(ctx, room) })
 }
 
 func (d cache) Add(ctx context.Context, ms ...chat.Message) error {
 	return d.faults.do(ctx, "Cache.Add", func() error { return d.next.Add(ctx, ms...) })
 }
 
-func (d cache) Fill(ctx context.Context, room string, ms []chat.Message) error {
-	return d.faults.do(ctx, "Cache.Fill", func() error { return d.next.Fill(ctx, room, ms) })
+func (d cache) Change(ctx context.Context, ms ...chat.Message) error {
+	return d.faults.do(ctx, "Cache.Change", func() error { return d.next.Change(ctx, ms...) })
+}
+
+func (d cache) Fill(ctx context.Context, room string, r chat.Recent) error {
+	return d.faults.do(ctx, "Cache.Fill", func() error { return d.next.Fill(ctx, room, r) })
 }
 
 // FaultyAccess puts faults before a decision about access.

@@ -312,13 +312,17 @@ var calls = map[string]func(ctx context.Context, p *ports) ([]any, error){
 		stored, err := p.messages.Append(ctx, []chat.Message{{Room: "r"}})
 		return []any{stored}, err
 	},
+	"Messages.Change": func(ctx context.Context, p *ports) ([]any, error) {
+		changed, err := p.messages.Change(ctx, []chat.Change{{Kind: chat.React, Room: "r", Seq: 1, Key: "k"}})
+		return []any{changed}, err
+	},
 	"Messages.List": func(ctx context.Context, p *ports) ([]any, error) {
 		ms, err := p.messages.List(ctx, "r", chat.Range{Limit: 1})
 		return []any{ms}, err
 	},
 	"Messages.Bounds": func(ctx context.Context, p *ports) ([]any, error) {
-		first, _, err := p.messages.Bounds(ctx, "r")
-		return []any{first}, err
+		b, err := p.messages.Bounds(ctx, "r")
+		return []any{b}, err
 	},
 	"Rooms.Ensure": func(ctx context.Context, p *ports) ([]any, error) {
 		r, err := p.rooms.Ensure(ctx, chat.Room{Name: "new"})
@@ -353,8 +357,11 @@ var calls = map[string]func(ctx context.Context, p *ports) ([]any, error){
 	"Cache.Add": func(ctx context.Context, p *ports) ([]any, error) {
 		return nil, p.cache.Add(ctx, chat.Message{Room: "r", Seq: 1})
 	},
+	"Cache.Change": func(ctx context.Context, p *ports) ([]any, error) {
+		return nil, p.cache.Change(ctx, chat.Message{Room: "r", Seq: 1, Rev: 1})
+	},
 	"Cache.Fill": func(ctx context.Context, p *ports) ([]any, error) {
-		return nil, p.cache.Fill(ctx, "r", []chat.Message{{Room: "r", Seq: 1}})
+		return nil, p.cache.Fill(ctx, "r", chat.Recent{Messages: []chat.Message{{Room: "r", Seq: 1}}})
 	},
 	"Access.May": func(ctx context.Context, p *ports) ([]any, error) {
 		return nil, p.access.May(ctx, chat.Author{}, chat.ActionJoin, "r")
@@ -520,7 +527,7 @@ func TestWhatPortsDoNotAllowIsRefused(t *testing.T) {
 	for _, method := range []string{
 		"Users.Create", "Users.Update", "Queue.Claim", "Queue.Settle", "DeadLetters.Requeue", "DeadLetters.Discard", "Asides.Replay", "Asides.Discard",
 		"Sessions.Create", "Sessions.Update", "Codes.Put", "Codes.Use", "SignUps.Create", "SignUps.Confirm", "Nonces.Spend", "Limiter.Allow",
-		"Messages.Append", "Fanout.Publish", "Presence.Exit", "Authenticator.Ticket",
+		"Messages.Append", "Messages.Change", "Fanout.Publish", "Presence.Exit", "Authenticator.Ticket",
 	} {
 		f := testkit.NewFaults(0, testkit.Rule{Method: method, Fault: testkit.Duplicate()})
 		if err := testkit.FaultySender(testkit.NewMailbox(), f).Send(t.Context(), mail.Message{}); !errors.Is(err, testkit.ErrPlan) {

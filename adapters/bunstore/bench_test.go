@@ -184,3 +184,74 @@ func BenchmarkList(b *testing.B) {
 		})
 	}
 }
+
+// BenchmarkChange edits messages of a store that holds 50,000, in batches, as many senders together do.
+func BenchmarkChange(b *testing.B) {
+	stores := []struct {
+		name string
+		open func(testing.TB) *bunstore.Store
+	}{{"SQLite", open}}
+	for _, e := range engines {
+		stores = append(stores, struct {
+			name string
+			open func(testing.TB) *bunstore.Store
+		}{e.name, e.migrated})
+	}
+	for _, store := range stores {
+		for _, rooms := range []int{1, 100} {
+			b.Run(fmt.Sprintf("%s/rooms=%d", store.name, rooms), func(b *testing.B) {
+				messages := store.open(b).Messages()
+				const all, size = 50_000, 100
+				next := batches(500, rooms)
+				for range all / 500 {
+					_, err := messages.Append(b.Context(), next())
+					require.NoError(b, err)
+				}
+				batch, n := make([]chat.Change, size), 0
+				b.ReportAllocs()
+				for b.Loop() {
+					for i := range batch {
+						n++
+						at := n * 7919 % all // in no order
+						batch[i] = chat.Change{
+							Kind: chat.Edit, Room: fmt.Sprintf("room-%04d", at%rooms), Seq: uint64(at/rooms + 1), Any: true,
+							Text: fmt.Sprintf("%0128d", n), At: noon,
+						}
+					}
+					got, err := messages.Change(b.Context(), batch)
+					if err != nil {
+						b.Fatal(err)
+					}
+					for i := range got {
+						if got[i].Err != nil || got[i].Repeated {
+							b.Fatalf("%+v", got[i])
+						}
+					}
+				}
+				b.ReportMetric(float64(b.N*size)/b.Elapsed().Seconds(), "edits/s")
+			})
+		}
+	}
+}
+
+// BenchmarkWipe is one pass through a file, most of which is time to rest.
+func BenchmarkWipe(b *testing.B) {
+	s := open(b)
+	next := batches(500, 100)
+	for range 200 {
+		_, err := s.Messages().Append(b.Context(), next())
+		require.NoError(b, err)
+	}
+	write, _ := bunstore.Handles(s)
+	var pages int
+	require.NoError(b, write.DB.QueryRow("PRAGMA page_count").Scan(&pages))
+	wiped, err := bunstore.Wipe(s)
+	require.NoError(b, err)
+	b.Logf("%d of %d pages had something in their free space", wiped, pages)
+	for b.Loop() {
+		if _, err := bunstore.Wipe(s); err != nil {
+			b.Fatal(err)
+		}
+	}
+	b.ReportMetric(b.Elapsed().Seconds()/float64(b.N*pages)*(1<<30/4096), "s/GiB")
+}

@@ -28,11 +28,14 @@
 //   - When a server says that it takes no writes, or ends a connection, all connections to it are closed. What it
 //     refused begins again, once, on another connection, unless its commit was under way. No connection becomes older than
 //     [Config] says.
+//   - Changes of messages have their numbers in the order of commits in each room, because the room's counter is locked until the commit. A
+//     batch is one transaction, also on PostgreSQL.
 //   - A process that freezes, or is lost with its machine, in the middle of a transaction holds up others for no longer than
-//     [Config] says. With [OpenPostgres] messages are stored outside of any, by one statement. On SQLite such a process holds others up until it ends.
+//     [Config] says. With [OpenPostgres] new messages are stored outside of any, by one statement. On SQLite such a process holds others up until it ends.
 //   - A call ends with its context, also when the server does not answer.
 //   - With [OpenSQLite] an event that was published, and a mail that was sent or discarded, leave nothing in the file and
-//     its log after half a minute, unless somebody reads for longer. Other engines delete rows, and keep their bytes
+//     its log after half a minute, unless somebody reads for longer. What an edit or a deletion has taken from a message is gone as soon,
+//     and out of the free space of all pages after about 50 seconds more for each GiB of the file, in files of less than 128 GiB without auto_vacuum. Other engines delete rows, and keep their bytes
 //     until they use the space again: PostgreSQL until a VACUUM and in its write-ahead log, InnoDB until a purge and in its redo and binary logs.
 //   - Times keep their microseconds and come back in UTC; text is compared by its bytes.
 //   - Errors have a kind of package fault. A driver's error is only ever the cause.
@@ -50,7 +53,7 @@
 // Besides: text that is not valid UTF-8 or has a NUL
 // character, and text above a column's bound, is refused with kind Invalid, because not
 // every engine can keep it. LastError of a mail job is cut at 2,000 characters.
-// Messages, memberships and spent tickets are inserted, and what a connection, a join or a request reads is read, by
+// Messages, memberships and spent tickets are inserted, messages are changed, and what a connection, a join or a request reads is read, by
 // prepared statements that Bun's query hooks do not see. Each is parsed once a connection; a connection keeps at most 64 for reading
 // and 64 for writing, beside those of messages.
 //
@@ -69,9 +72,12 @@
 //	limits        name: the hash of a key | whole_at: when its allowance is whole again
 //	rooms         name | created_by, created_at
 //	members       user_id, room | since
-//	room_seqs     id | room unique, last: the highest sequence number given out
-//	messages      room_id (of room_seqs), seq | id, client_id, author_id, author_name, text, at, reply_to, data;
-//	              unique (room_id, author_id, client_id), NULL where there is no client id
+//	room_seqs     id | room unique, last: the highest sequence number given out, rev: the highest number of a change
+//	messages      room_id (of room_seqs), seq | id, client_id, author_id, author_name, text, at, reply_to, data,
+//	              rev: of its last change, edited_at, deleted_at, reactions: JSON of key k, count n and the users u that a reading names;
+//	              unique (room_id, author_id, client_id), NULL where there is no client id. The text of a deleted one is a space
+//	changes       room_id, rev | seq: the message whose last change that is
+//	reactions     room_id, seq, reaction, user_id
 //	outbox        position | id, topic, type, event_key, time, data; ascending in commit order
 //	mail_jobs     position | id unique, job_key unique, kind, recipient, recipient_name, data, state,
 //	              attempts, claims, run_at, leased_until, last_error, created_at, updated_at
@@ -79,11 +85,12 @@
 //	locks         name; on servers only: a row to lock while events are put
 //	heartbeat     id: 1 | beats: how often Ping wrote
 //
-// The bar ends the primary key. Bounds and states are held by CHECK constraints, those of reply_to and data by the program. Text has the
+// The bar ends the primary key. Bounds and states are held by CHECK constraints, those of what messages have since migration 0009 by the program. Text has the
 // collation C on PostgreSQL; on MySQL it is UTF-8 in varbinary columns. [Store.Migrate] creates and
 // upgrades the schema, [Store.Check] compares it with the program. A message's room_id is a foreign
 // key: no counter can be lost while there are messages, and begin at 1 again. Nothing else is one:
-// the ports take sessions, codes and memberships of users and rooms that another store may hold.
+// the ports take sessions, codes and memberships of users and rooms that another store may hold. Whoever deletes messages, or a
+// room's counter, by other means deletes their rows in changes and reactions as well.
 // On a SQLite handle that [New] was given, foreign keys hold where the pragma foreign_keys is set.
 //
 // A user without the right to change the schema can use one that is current: SELECT, INSERT, UPDATE
@@ -145,7 +152,7 @@ func newStore(write, read *bun.DB) (*Store, error) {
 		return nil, err
 	}
 	s := &Store{db: &database{
-		write: write, read: read, dialect: d, reads: newKept(read, d), writes: newKept(write, d), statements: newStatements(), pingTimeout: d.pingTimeout,
+		write: write, read: read, dialect: d, reads: newKept(read, d), writes: newKept(write, d), statements: newStatements(prepare), changing: newStatements(prepareChanges), pingTimeout: d.pingTimeout,
 	}}
 	s.db.standings = gather[string, auth.Standing]{most: standingSizes[0], workers: d.together, read: s.db.readStandings}
 	return s, nil
@@ -220,7 +227,7 @@ func (s *Store) Ping(ctx context.Context) error {
 func (s *Store) Close() error {
 	s.once.Do(func() {
 		s.db.scrub.close()
-		errs := []error{s.db.statements.close(), s.db.reads.close(), s.db.writes.close()}
+		errs := []error{s.db.statements.close(), s.db.changing.close(), s.db.reads.close(), s.db.writes.close()}
 		for _, db := range s.own {
 			errs = append(errs, db.Close())
 		}
@@ -236,11 +243,12 @@ type database struct {
 	reads       *kept // of read
 	writes      *kept // of write
 	standings   gather[string, auth.Standing]
-	statements  *statements
-	pool        *pool         // nil if the handle is the caller's, and on SQLite
-	scrub       *scrubber     // nil but on SQLite, if the handle is our own
-	pingTimeout time.Duration // 0 but on SQLite
-	commits     atomic.Uint64 // that this store has made
+	statements  *statements[*prepared]        // of Append
+	changing    *statements[*preparedChanges] // of Change
+	pool        *pool                         // nil if the handle is the caller's, and on SQLite
+	scrub       *scrubber                     // nil but on SQLite, if the handle is our own
+	pingTimeout time.Duration                 // 0 but on SQLite
+	commits     atomic.Uint64                 // that this store has made
 }
 
 // verbatim carries an error through a transaction that the caller gets as it is.

@@ -149,10 +149,9 @@ func TestAppendRepeatsAmongNewOnes(t *testing.T) {
 	assert.EqualValues(t, 250, got[253].Seq)
 	assert.Equal(t, chat.Stored{Message: got[253].Message, Repeated: true}, got[254])
 	for room, want := range map[string]uint64{"a": 6, "b": 1, "c": 250, "d": 0} {
-		lowest, last, err := s.Bounds(t.Context(), room)
+		bounds, err := s.Bounds(t.Context(), room)
 		require.NoError(t, err)
-		assert.EqualValues(t, 1, lowest)
-		assert.Equal(t, want, last, room)
+		assert.Equal(t, chat.Bounds{First: 1, Last: want}, bounds, room)
 	}
 }
 
@@ -175,9 +174,9 @@ func TestAppendRefusesWhatDoesNotFit(t *testing.T) {
 			spoil(&batch[1])
 			_, err := s.Append(t.Context(), batch)
 			require.ErrorIs(t, err, fault.Invalid)
-			_, last, err := s.Bounds(t.Context(), "r")
+			bounds, err := s.Bounds(t.Context(), "r")
 			require.NoError(t, err)
-			assert.Zero(t, last, "a refused batch left something behind")
+			assert.Zero(t, bounds.Last, "a refused batch left something behind")
 		})
 	}
 	longest := message(strings.Repeat("é", chat.MaxRoomName), 0)
@@ -196,9 +195,9 @@ func TestCancelledCallStoresNothing(t *testing.T) {
 	_, err := s.Messages().Append(gone, messages("r", 0, 3))
 	require.ErrorIs(t, err, fault.Unavailable)
 	require.ErrorIs(t, err, context.Canceled)
-	_, last, err := s.Messages().Bounds(t.Context(), "r")
+	bounds, err := s.Messages().Bounds(t.Context(), "r")
 	require.NoError(t, err)
-	assert.Zero(t, last)
+	assert.Zero(t, bounds.Last)
 
 	// Here the context ends inside the transaction.
 	require.NoError(t, s.Users().Create(t.Context(), user.User{ID: "u", FullName: "Ada", Email: "a@example.org", CreatedAt: noon}))
@@ -419,10 +418,9 @@ func TestBoundsAfterDeleting(t *testing.T) {
 	for below := uint64(3); below <= 6; below += 3 {
 		_, err = db.ExecContext(t.Context(), "DELETE FROM parley_messages WHERE seq < ?", below)
 		require.NoError(t, err)
-		first, last, err := s.Messages().Bounds(t.Context(), "r")
+		bounds, err := s.Messages().Bounds(t.Context(), "r")
 		require.NoError(t, err)
-		assert.Equal(t, below, first)
-		assert.EqualValues(t, 5, last)
+		assert.Equal(t, chat.Bounds{First: below, Last: 5}, bounds)
 	}
 	got, err := s.Messages().Append(t.Context(), messages("r", 9, 1))
 	require.NoError(t, err)
@@ -488,7 +486,11 @@ func everyCall(s *bunstore.Store) map[string]func(ctx context.Context) error {
 			_, err := s.Messages().List(ctx, "r", chat.Range{Limit: 1})
 			return err
 		},
-		"Messages.Bounds":     func(ctx context.Context) error { _, _, err := s.Messages().Bounds(ctx, "r"); return err },
+		"Messages.Bounds": func(ctx context.Context) error { _, err := s.Messages().Bounds(ctx, "r"); return err },
+		"Messages.Change": func(ctx context.Context) error {
+			_, err := s.Messages().Change(ctx, []chat.Change{{Kind: chat.Delete, Room: "r", Seq: 1}})
+			return err
+		},
 		"Rooms.Ensure":        func(ctx context.Context) error { _, err := s.Rooms().Ensure(ctx, chat.Room{Name: "r"}); return err },
 		"Rooms.ByName":        func(ctx context.Context) error { _, err := s.Rooms().ByName(ctx, "r"); return err },
 		"Rooms.List":          func(ctx context.Context) error { _, err := s.Rooms().List(ctx, "", 1); return err },

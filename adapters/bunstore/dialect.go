@@ -54,6 +54,16 @@ type dialect struct {
 	// reserve adds to the counters of so many rooms (room, count), creating them. It
 	// returns id, room and the last number of each, unless reserved (room, …) does.
 	reserve, reserved func(rooms int) string
+	// lockCounters locks the counters of so many rooms (room, …) that exist, in ascending order, and returns id, room and rev of each.
+	lockCounters func(rooms int) string
+	// update sets columns of so many rows of a table that exist. The arguments are, for each row, its key and then the values.
+	update func(table string, key, set []column, rows int) string
+	// anyOf finds rows by so many keys, which are the arguments.
+	anyOf func(key []column, rows int) string
+	// deleteFrom begins the deletion of rows by parts of their primary key.
+	deleteFrom func(table string) string
+	// inOrder joins two tables so that the first is read first.
+	inOrder string
 	// once stores the new messages of a batch, numbers them and returns room and last number of each room, in one statement
 	// that holds no lock while anybody waits for the program. Its arguments are arrays. onceMore has two more, for what few messages
 	// have. Empty where there is none.
@@ -112,6 +122,37 @@ func questionMarks(n, k int) string {
 	group := "(" + strings.TrimSuffix(strings.Repeat("?,", k), ",") + ")"
 	return strings.TrimSuffix(strings.Repeat(group+",", n), ",")
 }
+
+// column is one of a table.
+type column struct {
+	name string
+	text bool // it is a number otherwise
+}
+
+func columnNames(columns []column) []string {
+	all := make([]string, len(columns))
+	for i, c := range columns {
+		all[i] = c.name
+	}
+	return all
+}
+
+// each writes format for every name, with a separator. format has the name as its first argument.
+func each(names []string, format, separator string) string {
+	all := make([]string, len(names))
+	for i, name := range names {
+		all[i] = fmt.Sprintf(format, name)
+	}
+	return strings.Join(all, separator)
+}
+
+// anyOfTerms is anyOf where each term is a search of its own.
+func anyOfTerms(key []column, rows int) string {
+	term := "(" + each(columnNames(key), "%[1]s = ?", " AND ") + ") OR "
+	return strings.TrimSuffix(strings.Repeat(term, rows), " OR ")
+}
+
+func deleteFrom(table string) string { return "DELETE FROM " + table }
 
 // outboxRow locks the row that keeps those apart who put events.
 const outboxRow = "FROM parley_locks WHERE name = 'outbox' FOR UPDATE"

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"regexp"
+	"slices"
 	"strconv"
 	"strings"
 	"sync/atomic"
@@ -34,6 +35,7 @@ func postgresDialect() *dialect {
 		"{text}", `text COLLATE "C"`,
 		"{bytes}", "bytea",
 		"{data}", `text COLLATE "C"`,
+		"{summary}", `text COLLATE "C"`,
 		"{length}", "length",
 		" {clustered}", "",
 		" {table}", "",
@@ -94,8 +96,22 @@ func postgresDialect() *dialect {
 			return "INSERT INTO parley_room_seqs AS s (room, last) VALUES " + dollars(rooms, 2) +
 				" ON CONFLICT (room) DO UPDATE SET last = s.last + excluded.last RETURNING id, room, last"
 		},
-		once:     postgresOnce("", "", ""),
-		onceMore: postgresOnce(", reply_to, data", ", $8::bigint[], $9::text[]", ", NULLIF(g.reply_to, 0), NULLIF(g.data, '')"),
+		lockCounters: func(rooms int) string {
+			return "SELECT id, room, rev FROM parley_room_seqs WHERE room IN " + questionMarks(1, rooms) + " ORDER BY room FOR NO KEY UPDATE"
+		},
+		update: func(table string, key, set []column, rows int) string {
+			all := slices.Concat(key, set)
+			return "UPDATE " + table + " SET " + each(columnNames(set), "%[1]s = given.%[1]s", ", ") + " FROM (VALUES " + postgresValues(all, rows) + ") AS given (" +
+				strings.Join(columnNames(all), ", ") + ") WHERE " + each(columnNames(key), table+".%[1]s = given.%[1]s", " AND ")
+		},
+		// Not by terms: where all have the room in common, and nobody has counted rooms yet, the whole room would be read.
+		anyOf: func(key []column, rows int) string {
+			return "(" + strings.Join(columnNames(key), ", ") + ") IN (VALUES " + postgresValues(key, rows) + ")"
+		},
+		deleteFrom: deleteFrom,
+		inOrder:    "JOIN", // it goes by the limit
+		once:       postgresOnce("", "", ""),
+		onceMore:   postgresOnce(", reply_to, data", ", $8::bigint[], $9::text[]", ", NULLIF(g.reply_to, 0), NULLIF(g.data, '')"),
 		claim: claimBy(`UPDATE parley_mail_jobs
 			SET state = 'running', attempts = attempts + 1, claims = claims + 1, updated_at = ?0, leased_until = ?1
 			WHERE position = (SELECT position FROM parley_mail_jobs WHERE state IN ('ready', 'running')
@@ -152,6 +168,22 @@ func (l *locks) check(err error) error {
 func postgresAgain(err error) bool {
 	code := postgresCode(err)
 	return code == "40001" || code == "40P01" || errors.Is(err, errNoAdvisoryLocks)
+}
+
+// postgresValues are rows of placeholders. The first row says what the columns are.
+func postgresValues(columns []column, rows int) string {
+	types := make([]string, len(columns))
+	for i, c := range columns {
+		types[i] = "CAST(? AS bigint)"
+		if c.text {
+			types[i] = "CAST(? AS text)"
+		}
+	}
+	values := "(" + strings.Join(types, ", ") + ")"
+	if rows > 1 {
+		values += ", " + questionMarks(rows-1, len(columns))
+	}
+	return values
 }
 
 // postgresOnce is dialect.once with these columns, their arguments, and what is stored of them, besides those that every message has.

@@ -3,6 +3,8 @@ package bunstore
 import (
 	"context"
 	"errors"
+	"slices"
+	"strconv"
 	"strings"
 
 	"github.com/uptrace/bun"
@@ -23,6 +25,7 @@ func sqliteDialect() *dialect {
 			"{text}", "text",
 			"{bytes}", "blob",
 			"{data}", "text",
+			"{summary}", "text",
 			"{length}", "length",
 			// The row is its primary key's entry: no second tree.
 			" {clustered}", " WITHOUT ROWID",
@@ -57,6 +60,27 @@ func sqliteDialect() *dialect {
 			return "INSERT INTO parley_room_seqs (room, last) VALUES " + questionMarks(rooms, 2) +
 				" ON CONFLICT (room) DO UPDATE SET last = last + excluded.last RETURNING id, room, last"
 		},
+		// Whoever asks is the one writer already.
+		lockCounters: func(rooms int) string {
+			return "SELECT id, room, rev FROM parley_room_seqs WHERE room IN " + questionMarks(1, rooms)
+		},
+		update: func(table string, key, set []column, rows int) string {
+			given := map[string]string{}
+			for i, c := range slices.Concat(key, set) {
+				given[c.name] = "given.column" + strconv.Itoa(i+1) // as SQLite names those of VALUES
+			}
+			var sets, keys []string
+			for _, c := range set {
+				sets = append(sets, c.name+" = "+given[c.name])
+			}
+			for _, c := range key {
+				keys = append(keys, table+"."+c.name+" = "+given[c.name])
+			}
+			return "UPDATE " + table + " SET " + strings.Join(sets, ", ") + " FROM (VALUES " + questionMarks(rows, len(given)) + ") AS given WHERE " + strings.Join(keys, " AND ")
+		},
+		anyOf:      anyOfTerms,
+		deleteFrom: deleteFrom,
+		inOrder:    "CROSS JOIN",
 		// One branch a state, so that each reads its own part of the index (state, position) in order.
 		claim: claimBy(`UPDATE parley_mail_jobs
 			SET state = 'running', attempts = attempts + 1, claims = claims + 1, updated_at = ?0, leased_until = ?1

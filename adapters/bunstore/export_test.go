@@ -34,6 +34,18 @@ func Keep(ctx context.Context, s *Store, text string, args ...any) error {
 	return s.db.reads.query(ctx, text, args, func(func(...any) error) error { return nil })
 }
 
+// ChangeTexts are the statements of Change for four rows.
+func ChangeTexts(s *Store) []string {
+	texts := s.db.dialect.changeTexts(4)
+	return texts[:]
+}
+
+// ListChanged lists messages by their last change.
+func ListChanged(s *Store) string { return s.db.dialect.listChanged() }
+
+// Wipe empties the free space of all pages of a store of OpenSQLite, and returns in how many there was something.
+func Wipe(s *Store) (int, error) { return s.db.scrub.wipe() }
+
 // Gather answers what several ask by few calls of read.
 func Gather(most, workers int, read func(context.Context, []string) (map[string]int, error)) func(context.Context, string) (int, bool, error) {
 	return (&gather[string, int]{most: most, workers: workers, read: read}).ask
@@ -92,3 +104,6 @@ func CommitAllTheTime(s *Store) (stop func()) {
 	}()
 	return func() { cancel(); <-done }
 }
+
+// FreeSpace is the part of a page that is wiped.
+func FreeSpace(page []byte) []byte { return freeSpace(page) }

@@ -33,14 +33,40 @@ type messageRow struct {
 	At         int64  `bun:"at"`
 	ReplyTo    int64  `bun:"reply_to,nullzero"`
 	Data       string `bun:"data,nullzero"`
+	Rev        int64  `bun:"rev,nullzero"`
+	EditedAt   *int64 `bun:"edited_at"`
+	DeletedAt  *int64 `bun:"deleted_at"`
+	Reactions  string `bun:"reactions,nullzero"`
 }
 
-func (r *messageRow) message(room string) chat.Message {
-	return chat.Message{
+func (r *messageRow) message(room string) (chat.Message, error) {
+	m := chat.Message{
 		Room: room, Seq: uint64(r.Seq), ID: r.ID, ClientID: r.ClientID,
 		Author: chat.Author{ID: user.ID(r.AuthorID), Name: r.AuthorName}, Text: r.Text, At: instant(r.At),
-		ReplyTo: uint64(r.ReplyTo), Data: r.Data,
+		ReplyTo: uint64(r.ReplyTo), Data: r.Data, Rev: uint64(r.Rev), EditedAt: optionalInstant(r.EditedAt), DeletedAt: optionalInstant(r.DeletedAt),
 	}
+	if r.DeletedAt != nil {
+		m.Text = "" // erasedText stands there
+	}
+	if r.Reactions == "" {
+		return m, nil
+	}
+	var err error
+	m.Reactions, err = reactionsFrom(r.Reactions)
+	return m, err
+}
+
+// messageFields are what is read of a message, in the order in which scan takes it. A join with parley_changes has two seq and rev.
+const messageFields = "parley_messages.seq, id, client_id, author_id, author_name, text, at, reply_to, data, " +
+	"parley_messages.rev, edited_at, deleted_at, reactions"
+
+// scan reads messageFields.
+func (r *messageRow) scan(scan func(...any) error) error {
+	var client, data, reactions sql.NullString
+	var replyTo, rev sql.NullInt64
+	err := scan(&r.Seq, &r.ID, &client, &r.AuthorID, &r.AuthorName, &r.Text, &r.At, &replyTo, &data, &rev, &r.EditedAt, &r.DeletedAt, &reactions)
+	r.ClientID, r.ReplyTo, r.Data, r.Rev, r.Reactions = client.String, replyTo.Int64, data.String, rev.Int64, reactions.String
+	return err
 }
 
 // clientKey is what makes two messages of a room the same one.
@@ -297,7 +323,10 @@ func (s *Messages) lookUp(ctx context.Context, tx bun.Tx, b *batch, counters map
 			return nil, err
 		}
 		for i := range rows {
-			m := rows[i].message(rooms[rows[i].RoomID])
+			m, err := rows[i].message(rooms[rows[i].RoomID])
+			if err != nil {
+				return nil, err
+			}
 			stored[keyOf(m)] = m
 		}
 	}
@@ -306,11 +335,19 @@ func (s *Messages) lookUp(ctx context.Context, tx bun.Tx, b *batch, counters map
 
 // What List runs. No sequence reaches the largest number that the databases know.
 const (
-	listMessages = "SELECT seq, id, client_id, author_id, author_name, text, at, reply_to, data FROM parley_messages " +
+	listMessages = "SELECT " + messageFields + " FROM parley_messages " +
 		"WHERE room_id = (SELECT id FROM parley_room_seqs WHERE room = ?) AND seq > ? AND seq < ? "
 	listOldest = listMessages + "ORDER BY seq LIMIT ?"
 	listNewest = listMessages + "ORDER BY seq DESC LIMIT ?"
 )
+
+// listChanged is what List runs for those that were changed. A message stands in parley_changes once.
+func (d *dialect) listChanged() string {
+	return "SELECT " + messageFields + " FROM parley_changes " + d.inOrder + " parley_messages " +
+		"ON parley_messages.room_id = parley_changes.room_id AND parley_messages.seq = parley_changes.seq " +
+		"WHERE parley_changes.room_id = (SELECT id FROM parley_room_seqs WHERE room = ?) AND parley_changes.rev > ? AND parley_changes.rev < ? " +
+		"AND parley_changes.seq <= ? ORDER BY parley_changes.rev LIMIT ?"
+}
 
 // List implements chat.MessageStore.
 func (s *Messages) List(ctx context.Context, room string, r chat.Range) ([]chat.Message, error) {
@@ -320,32 +357,30 @@ func (s *Messages) List(ctx context.Context, room string, r chat.Range) ([]chat.
 	if !storable(room) {
 		return []chat.Message{}, nil
 	}
-	text := listOldest
-	if r.Newest {
+	args := []any{room, clamp(r.After), bound(r.Before)}
+	var text string
+	switch {
+	case r.Changed:
+		text, args = s.db.dialect.listChanged(), append(args, bound(r.UpTo))
+	case r.Newest:
 		text = listNewest
-	}
-	before := clamp(r.Before)
-	if r.Before == 0 {
-		before = math.MaxInt64
+	default:
+		text = listOldest
 	}
 	messages := []chat.Message{}
-	err := s.db.reads.query(ctx, text, []any{room, clamp(r.After), before, int64(r.Limit)}, func(scan func(...any) error) error {
-		var row struct {
-			messageRow
-			client, data sql.NullString
-			replyTo      sql.NullInt64
-		}
-		if err := scan(&row.Seq, &row.ID, &row.client, &row.AuthorID, &row.AuthorName, &row.Text, &row.At, &row.replyTo, &row.data); err != nil {
+	err := s.db.reads.query(ctx, text, append(args, int64(r.Limit)), func(scan func(...any) error) error {
+		var row messageRow
+		if err := row.scan(scan); err != nil {
 			return err
 		}
-		row.ClientID, row.ReplyTo, row.Data = row.client.String, row.replyTo.Int64, row.data.String
-		messages = append(messages, row.message(room))
-		return nil
+		m, err := row.message(room)
+		messages = append(messages, m)
+		return err
 	})
 	if err != nil {
 		return nil, s.db.fail(ctx, "list messages", err)
 	}
-	if r.Newest {
+	if r.Newest && !r.Changed {
 		slices.Reverse(messages)
 	}
 	return messages, nil
@@ -354,24 +389,33 @@ func (s *Messages) List(ctx context.Context, room string, r chat.Range) ([]chat.
 // clamp makes a sequence number one that the database can compare with.
 func clamp(seq uint64) int64 { return int64(min(seq, math.MaxInt64)) }
 
+// bound is clamp of a bound that is none if it is 0.
+func bound(seq uint64) int64 {
+	if seq == 0 {
+		return math.MaxInt64
+	}
+	return clamp(seq)
+}
+
 // Bounds implements chat.MessageStore. It reads two entries of two indexes.
-func (s *Messages) Bounds(ctx context.Context, room string) (first, last uint64, err error) {
+func (s *Messages) Bounds(ctx context.Context, room string) (chat.Bounds, error) {
+	none := chat.Bounds{First: 1}
 	if !storable(room) {
-		return 1, 0, nil
+		return none, nil
 	}
 	var lowest sql.NullInt64
-	var highest int64
-	err = s.db.reads.one(ctx, "SELECT last, (SELECT seq FROM parley_messages WHERE room_id = parley_room_seqs.id ORDER BY seq LIMIT 1) "+
-		"FROM parley_room_seqs WHERE room = ?", []any{room}, &highest, &lowest)
+	var highest, rev int64
+	err := s.db.reads.one(ctx, "SELECT last, rev, (SELECT seq FROM parley_messages WHERE room_id = parley_room_seqs.id ORDER BY seq LIMIT 1) "+
+		"FROM parley_room_seqs WHERE room = ?", []any{room}, &highest, &rev, &lowest)
 	switch {
 	case errors.Is(err, sql.ErrNoRows):
-		return 1, 0, nil
+		return none, nil
 	case err != nil:
-		return 0, 0, s.db.fail(ctx, "read bounds", err)
+		return chat.Bounds{}, s.db.fail(ctx, "read bounds", err)
 	case !lowest.Valid:
-		return uint64(highest) + 1, uint64(highest), nil
+		return chat.Bounds{First: uint64(highest) + 1, Last: uint64(highest), Rev: uint64(rev)}, nil
 	}
-	return uint64(lowest.Int64), uint64(highest), nil
+	return chat.Bounds{First: uint64(lowest.Int64), Last: uint64(highest), Rev: uint64(rev)}, nil
 }
 
 // Statements are prepared for these numbers of rows, so that a batch of any size is a few
@@ -425,45 +469,47 @@ func (d *dialect) insertMessages(rows int, columns ...string) string {
 	return "INSERT INTO parley_messages (" + strings.Join(columns, ", ") + ") VALUES " + d.rows(rows, len(columns))
 }
 
-// statements prepares when Append is first called, since the tables must exist.
-type statements struct {
-	turn   chan struct{} // holds a token while somebody uses the rest
-	ready  *prepared
-	closed bool
+// statements prepares when it is first asked, since the tables must exist.
+type statements[T interface{ close() error }] struct {
+	prepare func(ctx context.Context, db *database) (T, error) // on an error it returns what it has prepared so far
+	turn    chan struct{}                                      // holds a token while somebody uses the rest
+	ready   *T
+	closed  bool
 }
 
-func newStatements() *statements { return &statements{turn: make(chan struct{}, 1)} }
+func newStatements[T interface{ close() error }](prepare func(context.Context, *database) (T, error)) *statements[T] {
+	return &statements[T]{prepare: prepare, turn: make(chan struct{}, 1)}
+}
 
-func (s *statements) get(ctx context.Context, db *database) (*prepared, error) {
+func (s *statements[T]) get(ctx context.Context, db *database) (p T, err error) {
 	// No mutex: the server may leave the one who prepares without an answer, for as long as its context lasts.
 	select {
 	case s.turn <- struct{}{}:
 		defer func() { <-s.turn }()
 	case <-ctx.Done():
-		return nil, ctx.Err()
+		return p, ctx.Err()
 	}
 	if s.closed {
-		return nil, sql.ErrConnDone
+		return p, sql.ErrConnDone
 	}
 	if s.ready != nil {
-		return s.ready, nil
+		return *s.ready, nil
 	}
-	p, err := prepare(ctx, db)
-	if err != nil {
-		return nil, errors.Join(err, p.close())
+	if p, err = s.prepare(ctx, db); err != nil {
+		return p, errors.Join(err, p.close())
 	}
-	s.ready = p
+	s.ready = &p
 	return p, nil
 }
 
-func (s *statements) close() error {
+func (s *statements[T]) close() error {
 	s.turn <- struct{}{}
 	defer func() { <-s.turn }()
 	s.closed = true
 	if s.ready == nil {
 		return nil
 	}
-	return s.ready.close()
+	return (*s.ready).close()
 }
 
 // prepare does not go through Bun, which would write the values into the text: SQL would be

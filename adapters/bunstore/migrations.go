@@ -215,6 +215,7 @@ func steps(d *dialect) []step {
 		{"0007", "a row that readiness writes to", []string{heartbeatTable}},
 		{"0008", "a row that orders the outbox", d.lockRows},
 		{"0009", "replies, and data of messages", messageMore},
+		{"0010", "messages that change", messageChanges},
 	}
 }
 
@@ -398,6 +399,31 @@ const messageKey = `CONSTRAINT parley_messages_room FOREIGN KEY (room_id) REFERE
 var messageMore = []string{
 	"ALTER TABLE parley_messages ADD COLUMN IF NOT EXISTS reply_to bigint",
 	"ALTER TABLE parley_messages ADD COLUMN IF NOT EXISTS data {data}",
+}
+
+// messageChanges is what changes leave. As messageMore, the columns cost nothing to add, and old messages have none of it. The numbers of
+// changes have a table of their own, and not an index of the messages: to make one, a database would read them all, and keep writers out
+// meanwhile, and MySQL would put every message into it. An older program that runs beside stores messages that were never changed, and
+// sees a space for the text of a deleted one.
+var messageChanges = []string{
+	"ALTER TABLE parley_messages ADD COLUMN IF NOT EXISTS rev bigint",
+	"ALTER TABLE parley_messages ADD COLUMN IF NOT EXISTS edited_at bigint",
+	"ALTER TABLE parley_messages ADD COLUMN IF NOT EXISTS deleted_at bigint",
+	"ALTER TABLE parley_messages ADD COLUMN IF NOT EXISTS reactions {summary}",
+	"ALTER TABLE parley_room_seqs ADD COLUMN IF NOT EXISTS rev bigint NOT NULL DEFAULT 0",
+	`CREATE TABLE IF NOT EXISTS parley_changes (
+		room_id bigint NOT NULL,
+		rev bigint NOT NULL CHECK (rev >= 1),
+		seq bigint NOT NULL CHECK (seq >= 1),
+		PRIMARY KEY (room_id, rev)
+	) {clustered}`,
+	`CREATE TABLE IF NOT EXISTS parley_reactions (
+		room_id bigint NOT NULL,
+		seq bigint NOT NULL CHECK (seq >= 1),
+		reaction varchar(32) NOT NULL CHECK ({length}(reaction) BETWEEN 1 AND 32),
+		user_id varchar(128) NOT NULL CHECK ({length}(user_id) <= 128),
+		PRIMARY KEY (room_id, seq, reaction, user_id)
+	) {clustered}`,
 }
 
 // heartbeatTable has one row.

@@ -77,7 +77,7 @@ func TestNothingOfAConnectionIsParsedTwice(t *testing.T) {
 		require.NoError(t, err)
 		_, err = s.Messages().List(ctx, "r", chat.Range{Limit: 10, Newest: true, Before: 5})
 		require.NoError(t, err)
-		_, _, err = s.Messages().Bounds(ctx, "r")
+		_, err = s.Messages().Bounds(ctx, "r")
 		require.NoError(t, err)
 	}
 	all()

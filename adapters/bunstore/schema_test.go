@@ -112,7 +112,7 @@ var schemaRules = []rule{
 	},
 	{
 		table:  "room_seqs",
-		row:    map[string]any{"room": "r", "last": 0},
+		row:    map[string]any{"room": "r", "last": 0, "rev": 0},
 		texts:  map[string]bounds{"room": {1, 100}},
 		unique: []unique{{"room", map[string]any{"last": 1}}},
 		broken: []map[string]any{{"last": -1}},
@@ -126,6 +126,19 @@ var schemaRules = []rule{
 		nullable: []string{"client_id"},
 		unique:   []unique{{"room_id, seq", map[string]any{"client_id": "d"}}, {"room_id, author_id, client_id", map[string]any{"seq": 2}}},
 		broken:   []map[string]any{{"seq": 0}, {"seq": -1}, {"room_id": counterID + 1}},
+	},
+	{
+		table:  "changes",
+		row:    map[string]any{"room_id": 1, "rev": 1, "seq": 1},
+		unique: []unique{{"room_id, rev", map[string]any{"seq": 2}}},
+		broken: []map[string]any{{"rev": 0}, {"seq": 0}},
+	},
+	{
+		table:  "reactions",
+		row:    map[string]any{"room_id": 1, "seq": 1, "reaction": "r", "user_id": "u"},
+		texts:  map[string]bounds{"reaction": {1, 32}, "user_id": {0, 128}},
+		unique: []unique{{"room_id, seq, reaction, user_id", map[string]any{}}},
+		broken: []map[string]any{{"seq": 0}},
 	},
 	{
 		table: "outbox",

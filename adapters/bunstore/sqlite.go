@@ -37,9 +37,9 @@ type SQLiteConfig struct {
 	// RelaxedSync does without a sync at each commit (synchronous=NORMAL). Commits then
 	// survive the end of the process, but the last ones may not survive a loss of power.
 	RelaxedSync bool
-	// ScrubAfter is how long what was deleted or overwritten in the outbox or among the mails, which hold codes, may
+	// ScrubAfter is how long what was deleted or overwritten in the outbox, among the mails, which hold codes, or among the messages may
 	// remain in the log of writes: then the log is folded into the file, where deleted bytes are zeros, and cut off. Somebody who
-	// reads for longer delays it. Default 20 seconds, at least a millisecond.
+	// reads for longer delays it. After changes of messages all pages are read then, with a tenth of a core, to empty their free space. Default 20 seconds, at least a millisecond.
 	ScrubAfter time.Duration
 }
 
@@ -114,7 +114,7 @@ func OpenSQLite(ctx context.Context, file string, cfg SQLiteConfig) (*Store, err
 	s, err := newStore(bun.NewDB(write, sqlitedialect.New()), bun.NewDB(read, sqlitedialect.New()))
 	if err == nil {
 		s.own = []*sql.DB{read, write} // the writer last: the last connection folds the log into the file
-		s.db.scrub, s.db.pingTimeout = newScrubber(write, cfg), cfg.PingTimeout
+		s.db.scrub, s.db.pingTimeout = newScrubber(write, read, cfg), cfg.PingTimeout
 		if err = inspect(ctx, write, cfg.BusyTimeout, size <= wholeCheck); err != nil {
 			err = opened(ctx, path, err)
 		} else if err = s.Check(ctx); errors.Is(err, ErrSchemaOld) {

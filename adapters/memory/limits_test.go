@@ -157,8 +157,9 @@ func messages(room string, from, to uint64) []chat.Message {
 
 func held(t *testing.T, c *memory.RecentCache, room string) [2]uint64 {
 	t.Helper()
-	ms, _, err := c.Get(t.Context(), room)
+	r, _, err := c.Get(t.Context(), room)
 	require.NoError(t, err)
+	ms := r.Messages
 	if len(ms) == 0 {
 		return [2]uint64{}
 	}
@@ -171,12 +172,27 @@ func TestRecentCacheForgetsTheRoomNotUsedForLongest(t *testing.T) {
 	c := memory.NewRecentCache(memory.RecentCacheConfig{Rooms: 2})
 	require.NoError(t, c.Add(t.Context(), chat.Message{Room: "a", Seq: 1}, chat.Message{Room: "b", Seq: 1}))
 	held(t, c, "a")
-	require.NoError(t, c.Fill(t.Context(), "c", messages("c", 1, 3)))
+	require.NoError(t, c.Fill(t.Context(), "c", chat.Recent{Messages: messages("c", 1, 3)}))
 	assert.Equal(t, [2]uint64{1, 1}, held(t, c, "a"))
 	assert.Equal(t, [2]uint64{}, held(t, c, "b"))
 	assert.Equal(t, [2]uint64{1, 3}, held(t, c, "c"))
-	require.NoError(t, c.Fill(t.Context(), "d", nil))
+	require.NoError(t, c.Fill(t.Context(), "d", chat.Recent{}))
 	assert.Equal(t, [2]uint64{1, 3}, held(t, c, "c"), "nothing to fill makes no room")
+}
+
+// A Rev that is remembered takes the place of a room.
+func TestRecentCacheForgetsRevs(t *testing.T) {
+	t.Parallel()
+	c := memory.NewRecentCache(memory.RecentCacheConfig{Rooms: 2})
+	for _, room := range []string{"a", "b", "a", "c"} {
+		require.NoError(t, c.Change(t.Context(), chat.Message{Room: room, Seq: 1, Rev: 5}))
+	}
+	require.NoError(t, c.Fill(t.Context(), "a", chat.Recent{Messages: messages("a", 1, 3), Rev: 4}))
+	assert.Equal(t, [2]uint64{}, held(t, c, "a"), "what is older is not taken")
+	require.NoError(t, c.Fill(t.Context(), "b", chat.Recent{Messages: messages("b", 1, 3), Rev: 4}))
+	assert.Equal(t, [2]uint64{1, 3}, held(t, c, "b"), "its Rev made room")
+	require.NoError(t, c.Fill(t.Context(), "c", chat.Recent{Messages: messages("c", 1, 3), Rev: 4}))
+	assert.Equal(t, [2]uint64{1, 3}, held(t, c, "c"), "its Rev made room")
 }
 
 func TestRecentCacheKeepsTheLastMessages(t *testing.T) {
@@ -186,9 +202,9 @@ func TestRecentCacheKeepsTheLastMessages(t *testing.T) {
 		require.NoError(t, c.Add(t.Context(), chat.Message{Room: "r", Seq: seq}))
 		assert.Equal(t, [2]uint64{max(3, seq) - 2, seq}, held(t, c, "r"))
 	}
-	require.NoError(t, c.Fill(t.Context(), "r", messages("r", 5, 22)))
+	require.NoError(t, c.Fill(t.Context(), "r", chat.Recent{Messages: messages("r", 5, 22)}))
 	assert.Equal(t, [2]uint64{20, 22}, held(t, c, "r"))
-	require.NoError(t, c.Fill(t.Context(), "s", messages("s", 5, 22)))
+	require.NoError(t, c.Fill(t.Context(), "s", chat.Recent{Messages: messages("s", 5, 22)}))
 	assert.Equal(t, [2]uint64{20, 22}, held(t, c, "s"))
 }
 
@@ -220,12 +236,12 @@ func TestRecentCacheHasNoHoles(t *testing.T) {
 			require.NoError(t, c.Add(t.Context(), messages("r", test.from, test.to)...))
 			assert.Equal(t, test.add, held(t, c, "r"))
 			c = open()
-			require.NoError(t, c.Fill(t.Context(), "r", messages("r", test.from, test.to)))
+			require.NoError(t, c.Fill(t.Context(), "r", chat.Recent{Messages: messages("r", test.from, test.to)}))
 			assert.Equal(t, test.fill, held(t, c, "r"))
 		})
 	}
 	c := memory.NewRecentCache(memory.RecentCacheConfig{})
-	err := c.Fill(t.Context(), "r", append(messages("r", 1, 2), messages("r", 4, 5)...))
+	err := c.Fill(t.Context(), "r", chat.Recent{Messages: append(messages("r", 1, 2), messages("r", 4, 5)...)})
 	assert.ErrorIs(t, err, fault.Invalid)
 	assert.Equal(t, [2]uint64{}, held(t, c, "r"))
 }

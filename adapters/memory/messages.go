@@ -3,6 +3,7 @@ package memory
 import (
 	"context"
 	"slices"
+	"sort"
 	"sync"
 
 	"github.com/parley-chat/parley/core/chat"
@@ -18,8 +19,13 @@ type Messages struct {
 // history is the messages of one room.
 type history struct {
 	last     uint64         // the highest sequence ever given out
-	messages []chat.Message // those up to last that were not deleted
+	rev      uint64         // the highest number of a change
+	messages []chat.Message // those up to last that were not deleted by age
 	bySender map[clientKey]uint64
+	// reactors are all who have reacted, by sequence. The messages name some of them.
+	reactors map[uint64]map[reactor]struct{}
+	// changes are ascending by rev. Those that are not the last change of their message are left out now and then.
+	changes []revision
 }
 
 // clientKey is a sender's own name for a message.
@@ -27,6 +33,15 @@ type clientKey struct {
 	author   user.ID
 	clientID string
 }
+
+// reactor is who has reacted, and how.
+type reactor struct {
+	key string
+	by  user.ID
+}
+
+// revision is one change.
+type revision struct{ rev, seq uint64 }
 
 var _ chat.MessageStore = (*Messages)(nil)
 
@@ -50,14 +65,15 @@ func (ms *Messages) Append(ctx context.Context, messages []chat.Message) ([]chat
 		key := clientKey{m.Author.ID, m.ClientID}
 		if m.ClientID != "" {
 			if seq, known := h.bySender[key]; known {
-				answers[i] = chat.Stored{Message: h.messages[seq-h.first()], Repeated: true}
+				answers[i] = chat.Stored{Message: copied(*h.at(seq)), Repeated: true}
 				continue
 			}
 			h.bySender[key] = h.last + 1
 		}
 		h.last++
-		m.Seq = h.last
-		m.At = stamp(m.At)
+		m = chat.Message{
+			Room: m.Room, Seq: h.last, ID: m.ID, ClientID: m.ClientID, Author: m.Author, Text: m.Text, At: stamp(m.At), ReplyTo: m.ReplyTo, Data: m.Data,
+		}
 		h.messages = append(h.messages, m)
 		answers[i] = chat.Stored{Message: m}
 	}
@@ -66,6 +82,85 @@ func (ms *Messages) Append(ctx context.Context, messages []chat.Message) ([]chat
 
 // first is the lowest sequence that is still stored, or the one that comes next.
 func (h *history) first() uint64 { return h.last - uint64(len(h.messages)) + 1 }
+
+// at returns the message with the sequence, nil if it is not stored.
+func (h *history) at(seq uint64) *chat.Message {
+	if first := h.first(); seq >= first && seq <= h.last {
+		return &h.messages[seq-first]
+	}
+	return nil
+}
+
+// Change changes messages and gives each change its place in its room.
+func (ms *Messages) Change(ctx context.Context, changes []chat.Change) ([]chat.Changed, error) {
+	ms.mu.Lock()
+	defer ms.mu.Unlock()
+	if err := alive(ctx); err != nil {
+		return nil, err
+	}
+	answers := make([]chat.Changed, len(changes))
+	for i, c := range changes {
+		answers[i] = chat.Changed{Err: chat.ErrMessageNotFound}
+		if h := ms.rooms[c.Room]; h != nil {
+			answers[i] = h.change(c)
+		}
+	}
+	return answers, nil
+}
+
+func (h *history) change(c chat.Change) chat.Changed {
+	at := h.at(c.Seq)
+	if at == nil {
+		return chat.Changed{Err: chat.ErrMessageNotFound}
+	}
+	c.At = stamp(c.At)
+	who := reactor{c.Key, c.By.ID}
+	_, reacted := h.reactors[c.Seq][who]
+	after, changed, err := c.Apply(*at, reacted)
+	switch {
+	case err != nil:
+		return chat.Changed{Err: err}
+	case !changed:
+		return chat.Changed{Message: copied(after), Repeated: true}
+	}
+	h.rev++
+	after.Rev = h.rev
+	*at = copied(after)
+	h.remember(revision{h.rev, c.Seq})
+	switch c.Kind {
+	case chat.Edit:
+	case chat.Delete:
+		delete(h.reactors, c.Seq)
+	case chat.React:
+		if h.reactors == nil {
+			h.reactors = map[uint64]map[reactor]struct{}{}
+		}
+		if h.reactors[c.Seq] == nil {
+			h.reactors[c.Seq] = map[reactor]struct{}{}
+		}
+		h.reactors[c.Seq][who] = struct{}{}
+	case chat.Unreact:
+		if delete(h.reactors[c.Seq], who); len(h.reactors[c.Seq]) == 0 {
+			delete(h.reactors, c.Seq)
+		}
+	}
+	return chat.Changed{Message: copied(after)}
+}
+
+// remember notes a change. When the notes have no room left, those that are no message's last change any more make some.
+func (h *history) remember(r revision) {
+	if len(h.changes) == cap(h.changes) {
+		h.changes = slices.DeleteFunc(h.changes, func(r revision) bool { return !h.isLast(r) })
+		h.changes = slices.Grow(h.changes, len(h.changes)+1) // so that it is not done for every change
+	}
+	h.changes = append(h.changes, r)
+}
+
+// isLast reports whether it is the last change of a message that is stored.
+func (h *history) isLast(r revision) bool {
+	m := h.at(r.seq)
+	return m != nil && m.Rev == r.rev
+}
 
 // List returns the messages of room that r chooses.
 func (ms *Messages) List(ctx context.Context, room string, r chat.Range) ([]chat.Message, error) {
@@ -80,6 +175,9 @@ func (ms *Messages) List(ctx context.Context, room string, r chat.Range) ([]chat
 	h := ms.rooms[room]
 	if h == nil {
 		return []chat.Message{}, nil
+	}
+	if r.Changed {
+		return h.changed(r), nil
 	}
 	// Positions in h.messages: from is the first that r chooses, to the first after it.
 	before := h.first()
@@ -100,25 +198,40 @@ func (ms *Messages) List(ctx context.Context, room string, r chat.Range) ([]chat
 			to = from + limit
 		}
 	}
-	return slices.Clone(h.messages[from:to]), nil
+	return copies(h.messages[from:to]), nil
 }
 
-// Bounds returns the lowest sequence stored and the highest ever given out.
-func (ms *Messages) Bounds(ctx context.Context, room string) (first, last uint64, err error) {
+// changed returns the messages that r chooses by their last change.
+func (h *history) changed(r chat.Range) []chat.Message {
+	messages := []chat.Message{}
+	from := sort.Search(len(h.changes), func(i int) bool { return h.changes[i].rev > r.After })
+	for _, c := range h.changes[from:] {
+		if len(messages) == r.Limit || (r.Before != 0 && c.rev >= r.Before) {
+			break
+		}
+		if h.isLast(c) && (r.UpTo == 0 || c.seq <= r.UpTo) {
+			messages = append(messages, copied(*h.at(c.seq)))
+		}
+	}
+	return messages
+}
+
+// Bounds returns how far room reaches.
+func (ms *Messages) Bounds(ctx context.Context, room string) (chat.Bounds, error) {
 	if err := alive(ctx); err != nil {
-		return 0, 0, err
+		return chat.Bounds{}, err
 	}
 	ms.mu.RLock()
 	defer ms.mu.RUnlock()
 	h := ms.rooms[room]
 	if h == nil {
-		return 1, 0, nil
+		return chat.Bounds{First: 1}, nil
 	}
-	return h.first(), h.last, nil
+	return chat.Bounds{First: h.first(), Last: h.last, Rev: h.rev}, nil
 }
 
 // DeleteBefore removes the messages of room whose sequence is lower than seq, and returns
-// how many. Their client ids are forgotten; their sequence numbers are not given out again.
+// how many. Their client ids are forgotten; their sequence numbers, and those of their changes, are not given out again.
 func (ms *Messages) DeleteBefore(ctx context.Context, room string, seq uint64) (int, error) {
 	ms.mu.Lock()
 	defer ms.mu.Unlock()
@@ -132,7 +245,28 @@ func (ms *Messages) DeleteBefore(ctx context.Context, room string, seq uint64) (
 	n := min(seq-h.first(), uint64(len(h.messages)))
 	for _, m := range h.messages[:n] {
 		delete(h.bySender, clientKey{m.Author.ID, m.ClientID})
+		delete(h.reactors, m.Seq)
 	}
 	h.messages = slices.Clone(h.messages[n:]) // a new array, so that the old one is freed
 	return int(n), nil
+}
+
+// copied returns m with reactions of its own.
+func copied(m chat.Message) chat.Message {
+	if m.Reactions != nil {
+		m.Reactions = slices.Clone(m.Reactions)
+		for i := range m.Reactions {
+			m.Reactions[i].Users = slices.Clone(m.Reactions[i].Users)
+		}
+	}
+	return m
+}
+
+// copies returns messages that share nothing with those given.
+func copies(messages []chat.Message) []chat.Message {
+	all := slices.Clone(messages)
+	for i := range all {
+		all[i] = copied(all[i])
+	}
+	return all
 }

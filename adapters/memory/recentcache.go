@@ -3,7 +3,6 @@ package memory
 import (
 	"container/list"
 	"context"
-	"slices"
 	"sync"
 
 	"github.com/parley-chat/parley/core/chat"
@@ -12,7 +11,7 @@ import (
 
 // RecentCacheConfig says how much a [RecentCache] may hold. Values that are not positive mean the defaults.
 type RecentCacheConfig struct {
-	// Rooms is the most rooms that are held; the one that was not used for longest makes
+	// Rooms is the most rooms that are held, or whose Rev alone is remembered; the one that was not used for longest makes
 	// room. Default 1,000.
 	Rooms int
 	// Messages is the most messages of one room that are held: the last ones. Default 100.
@@ -32,6 +31,8 @@ type RecentCache struct {
 // before the older half is cut off, so that cutting costs little per message.
 type recent struct {
 	room     string
+	held     bool // otherwise only rev is remembered
+	rev      uint64
 	messages []chat.Message
 }
 
@@ -50,18 +51,22 @@ func NewRecentCache(cfg RecentCacheConfig) *RecentCache {
 var errHole = fault.New(fault.Invalid, "messages_not_contiguous", "the messages are not contiguous")
 
 // Get returns what is held for room.
-func (c *RecentCache) Get(ctx context.Context, room string) ([]chat.Message, bool, error) {
+func (c *RecentCache) Get(ctx context.Context, room string) (chat.Recent, bool, error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if err := alive(ctx); err != nil {
-		return nil, false, err
+		return chat.Recent{}, false, err
 	}
-	at, held := c.rooms[room]
-	if !held {
-		return nil, false, nil
+	at, known := c.rooms[room]
+	if !known {
+		return chat.Recent{}, false, nil
 	}
 	c.used.MoveToFront(at)
-	return slices.Clone(c.last(at.Value.(*recent).messages)), true, nil
+	r := at.Value.(*recent)
+	if !r.held {
+		return chat.Recent{}, false, nil
+	}
+	return chat.Recent{Messages: copies(c.last(r.messages)), Rev: r.rev}, true, nil
 }
 
 // last cuts messages to those that are within the limit.
@@ -78,17 +83,27 @@ func (c *RecentCache) Add(ctx context.Context, messages ...chat.Message) error {
 		return err
 	}
 	for _, m := range messages {
-		r := c.hold(m.Room)
-		switch n := len(r.messages); {
-		case n > 0 && m.Seq <= r.messages[n-1].Seq:
-		case n > 0 && m.Seq == r.messages[n-1].Seq+1:
-			r.messages = append(c.cut(r.messages), m)
-		default:
-			clear(r.messages)
-			r.messages = append(r.messages[:0], m)
+		r := c.entry(m.Room)
+		if r.rev == 0 {
+			r.held = true
+		}
+		if r.held {
+			c.add(r, m)
 		}
 	}
 	return nil
+}
+
+// add puts a message behind those that r holds, if it is newer.
+func (c *RecentCache) add(r *recent, m chat.Message) {
+	switch n := len(r.messages); {
+	case n > 0 && m.Seq <= r.messages[n-1].Seq:
+	case n > 0 && m.Seq == r.messages[n-1].Seq+1:
+		r.messages = append(c.cut(r.messages), copied(m))
+	default:
+		clear(r.messages)
+		r.messages = append(r.messages[:0], copied(m))
+	}
 }
 
 // cut moves the last messages to the front when twice as many as the limit are there.
@@ -101,9 +116,45 @@ func (c *RecentCache) cut(messages []chat.Message) []chat.Message {
 	return messages[:n]
 }
 
-// hold returns the room's entry, as the last used, and a new one if it has none.
-func (c *RecentCache) hold(room string) *recent {
-	if at, held := c.rooms[room]; held {
+// Change puts messages that were just changed in the place of what is held of them.
+func (c *RecentCache) Change(ctx context.Context, messages ...chat.Message) error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if err := alive(ctx); err != nil {
+		return err
+	}
+	for _, m := range messages {
+		c.change(c.entry(m.Room), m)
+	}
+	return nil
+}
+
+func (c *RecentCache) change(r *recent, m chat.Message) {
+	if m.Rev <= r.rev {
+		return
+	}
+	if m.Rev > r.rev+1 {
+		r.drop()
+	}
+	r.rev = m.Rev
+	if !r.held {
+		return
+	}
+	if n := len(r.messages); n == 0 || m.Seq > r.messages[n-1].Seq {
+		c.add(r, m)
+	} else if first := r.messages[0].Seq; m.Seq >= first {
+		if held := &r.messages[m.Seq-first]; held.Rev < m.Rev {
+			*held = copied(m)
+		}
+	}
+}
+
+// drop leaves only rev.
+func (r *recent) drop() { r.held, r.messages = false, nil }
+
+// entry returns the room's entry, as the last used, and a new one that is not held if it has none.
+func (c *RecentCache) entry(room string) *recent {
+	if at, known := c.rooms[room]; known {
 		c.used.MoveToFront(at)
 		return at.Value.(*recent)
 	}
@@ -118,7 +169,8 @@ func (c *RecentCache) hold(room string) *recent {
 
 // Fill gives the cache what was read from the store. Messages with a hole between them are
 // an error of kind Invalid.
-func (c *RecentCache) Fill(ctx context.Context, room string, messages []chat.Message) error {
+func (c *RecentCache) Fill(ctx context.Context, room string, given chat.Recent) error {
+	messages := given.Messages
 	for i := 1; i < len(messages); i++ {
 		if messages[i].Seq != messages[i-1].Seq+1 {
 			return errHole.Detail("%d is followed by %d", messages[i-1].Seq, messages[i].Seq)
@@ -129,27 +181,50 @@ func (c *RecentCache) Fill(ctx context.Context, room string, messages []chat.Mes
 	if err := alive(ctx); err != nil {
 		return err
 	}
-	r := c.hold(room)
-	if len(messages) == 0 {
+	r := c.entry(room)
+	if given.Rev < r.rev {
 		return nil
 	}
-	if len(r.messages) == 0 {
-		r.messages = slices.Clone(c.last(messages))
-		return nil
+	newer := given.Rev > r.rev
+	r.rev = given.Rev
+	switch n := len(messages); {
+	case n == 0 && newer && len(r.messages) > 0:
+		r.drop() // it does not connect
+	case n == 0:
+		r.held = true
+	case !r.held, len(r.messages) == 0:
+		r.held, r.messages = true, copies(c.last(messages))
+	default:
+		c.merge(r, messages, newer)
 	}
+	return nil
+}
+
+// merge joins what r holds with messages. Where both have one, that of r stays, unless newer says that the messages know more changes.
+func (c *RecentCache) merge(r *recent, messages []chat.Message, newer bool) {
 	from, to := messages[0].Seq, messages[len(messages)-1].Seq
 	first, last := r.messages[0].Seq, r.messages[len(r.messages)-1].Seq
-	if to+1 < first || last+1 < from {
-		return nil // it does not connect
+	switch {
+	case newer && (to+1 < first || last+1 < from):
+		r.drop()
+		return
+	case to+1 < first || last+1 < from:
+		return
 	}
 	var whole []chat.Message
-	if from < first {
-		whole = append(whole, messages[:first-from]...)
+	if newer {
+		whole = append(whole, messages...)
+		if last > to {
+			whole = append(whole, r.messages[max(first, to+1)-first:]...)
+		}
+	} else {
+		if from < first {
+			whole = append(whole, messages[:first-from]...)
+		}
+		whole = append(whole, r.messages...)
+		if last < to {
+			whole = append(whole, messages[last+1-from:]...)
+		}
 	}
-	whole = append(whole, r.messages...)
-	if last < to {
-		whole = append(whole, messages[last+1-from:]...)
-	}
-	r.messages = slices.Clone(c.last(whole))
-	return nil
+	r.messages = copies(c.last(whole))
 }

@@ -2,6 +2,7 @@ package memory_test
 
 import (
 	"context"
+	"fmt"
 	"testing"
 	"time"
 
@@ -60,8 +61,9 @@ func TestAnEndedContextChangesNothing(t *testing.T) {
 		"MailQueue.Discard":  func() error { return s.MailQueue.Discard(ctx, "j") },
 		"MailQueue.Stats":    func() error { _, err := s.MailQueue.Stats(ctx); return err },
 		"Messages.Append":    func() error { _, err := s.Messages.Append(ctx, []chat.Message{{Room: "r"}}); return err },
+		"Messages.Change":    func() error { _, err := s.Messages.Change(ctx, []chat.Change{{Room: "r"}}); return err },
 		"Messages.List":      func() error { _, err := s.Messages.List(ctx, "r", chat.Range{Limit: 1}); return err },
-		"Messages.Bounds":    func() error { _, _, err := s.Messages.Bounds(ctx, "r"); return err },
+		"Messages.Bounds":    func() error { _, err := s.Messages.Bounds(ctx, "r"); return err },
 		"Messages.Delete":    func() error { _, err := s.Messages.DeleteBefore(ctx, "r", 1); return err },
 		"Rooms.Ensure":       func() error { _, err := s.Rooms.Ensure(ctx, chat.Room{Name: "r"}); return err },
 		"Rooms.ByName":       func() error { _, err := s.Rooms.ByName(ctx, "r"); return err },
@@ -79,7 +81,8 @@ func TestAnEndedContextChangesNothing(t *testing.T) {
 		"Limiter.Delete":     func() error { _, err := limiter.DeleteExpired(ctx, start); return err },
 		"RecentCache.Get":    func() error { _, _, err := cache.Get(ctx, "r"); return err },
 		"RecentCache.Add":    func() error { return cache.Add(ctx, chat.Message{Room: "r", Seq: 1}) },
-		"RecentCache.Fill":   func() error { return cache.Fill(ctx, "r", nil) },
+		"RecentCache.Change": func() error { return cache.Change(ctx, chat.Message{Room: "r", Seq: 1, Rev: 1}) },
+		"RecentCache.Fill":   func() error { return cache.Fill(ctx, "r", chat.Recent{}) },
 		"Mailbox.Send":       func() error { return box.Send(ctx, mail.Message{}) },
 		"Presence.Enter":     func() error { _, err := presence.Enter(ctx, start, "n", "r", chat.Author{}); return err },
 		"Presence.Exit":      func() error { _, err := presence.Exit(ctx, start, "n", "r", chat.Author{}); return err },
@@ -241,9 +244,9 @@ func TestDeletedMessagesLeaveTheirNumbersBehind(t *testing.T) {
 		return stored[0]
 	}
 	bounds := func() [2]uint64 {
-		first, last, err := ms.Bounds(t.Context(), "r")
+		b, err := ms.Bounds(t.Context(), "r")
 		require.NoError(t, err)
-		return [2]uint64{first, last}
+		return [2]uint64{b.First, b.Last}
 	}
 	seqs := func(r chat.Range) []uint64 {
 		messages, err := ms.List(t.Context(), "r", r)
@@ -294,4 +297,44 @@ func TestDeletedMessagesLeaveTheirNumbersBehind(t *testing.T) {
 	n, err = ms.DeleteBefore(t.Context(), "unknown", most)
 	require.NoError(t, err)
 	assert.Zero(t, n)
+}
+
+func TestDeletedMessagesLeaveTheirRevsBehind(t *testing.T) {
+	t.Parallel()
+	ms := memory.NewMessages()
+	for range 4 {
+		_, err := ms.Append(t.Context(), []chat.Message{{Room: "r", Author: chat.Author{ID: "u"}, Text: "x"}})
+		require.NoError(t, err)
+	}
+	change := func(c chat.Change) chat.Changed {
+		c.Room, c.By.ID = "r", "u"
+		changed, err := ms.Change(t.Context(), []chat.Change{c})
+		require.NoError(t, err)
+		return changed[0]
+	}
+	changed := func() (seqs []uint64) {
+		all, err := ms.List(t.Context(), "r", chat.Range{Changed: true, Limit: 10})
+		require.NoError(t, err)
+		for _, m := range all {
+			seqs = append(seqs, m.Seq)
+		}
+		return seqs
+	}
+	require.NoError(t, change(chat.Change{Kind: chat.React, Seq: 1, Key: "+1"}).Err)
+	require.NoError(t, change(chat.Change{Kind: chat.Edit, Seq: 3, Text: "y"}).Err)
+	for n := range uint64(5000) { // many more than there are messages
+		require.Equal(t, n+3, change(chat.Change{Kind: chat.Edit, Seq: 2 + n%2*2, Text: fmt.Sprint(n)}).Rev)
+	}
+	assert.Equal(t, []uint64{1, 3, 2, 4}, changed())
+	_, err := ms.DeleteBefore(t.Context(), "r", 3)
+	require.NoError(t, err)
+	assert.Equal(t, []uint64{3, 4}, changed())
+	require.ErrorIs(t, change(chat.Change{Kind: chat.Edit, Seq: 2, Text: "z"}).Err, chat.ErrMessageNotFound)
+	assert.EqualValues(t, 5003, change(chat.Change{Kind: chat.Edit, Seq: 3, Text: "z"}).Rev)
+	_, err = ms.DeleteBefore(t.Context(), "r", 5)
+	require.NoError(t, err)
+	assert.Empty(t, changed())
+	b, err := ms.Bounds(t.Context(), "r")
+	require.NoError(t, err)
+	assert.Equal(t, chat.Bounds{First: 5, Last: 4, Rev: 5003}, b)
 }

@@ -32,18 +32,34 @@ type messageDoc struct {
 	ClientID   string        `bson:"client_id,omitempty"`
 	AuthorID   string        `bson:"author_id"`
 	AuthorName string        `bson:"author_name"`
-	Text       string        `bson:"text"`
 	At         int64         `bson:"at"`
-	ReplyTo    int64         `bson:"reply_to,omitempty"`
-	Data       string        `bson:"data,omitempty"`
+	Content    content       `bson:",inline"`
+	// ChangedIn is the room of a message that was changed: an index on it holds no other.
+	ChangedIn string `bson:"changed_in,omitempty"`
 }
 
+// told leaves out what only Change needs: thousands of users may have reacted to a message.
+var told = bson.D{{Key: "reacted", Value: int32(0)}}
+
 func (d *messageDoc) message() chat.Message {
-	return chat.Message{
+	c := &d.Content
+	m := chat.Message{
 		Room: d.Room, Seq: uint64(d.Seq), ID: d.ID, ClientID: d.ClientID,
-		Author: chat.Author{ID: user.ID(d.AuthorID), Name: d.AuthorName}, Text: d.Text, At: instant(d.At),
-		ReplyTo: uint64(d.ReplyTo), Data: d.Data,
+		Author: chat.Author{ID: user.ID(d.AuthorID), Name: d.AuthorName}, Text: c.Text, At: instant(d.At),
+		ReplyTo: uint64(c.ReplyTo), Data: c.Data,
+		Rev: uint64(c.Rev), EditedAt: optionalInstant(c.EditedAt), DeletedAt: optionalInstant(c.DeletedAt),
 	}
+	if c.DeletedAt != nil {
+		m.Text = ""
+	}
+	for _, r := range c.Reactions {
+		users := make([]user.ID, len(r.Users))
+		for i, id := range r.Users {
+			users[i] = user.ID(id)
+		}
+		m.Reactions = append(m.Reactions, chat.Reaction{Key: r.Key, Count: int(r.Count), Users: users})
+	}
+	return m
 }
 
 // once is what makes two messages of a room the same one, and what no two messages of a
@@ -62,8 +78,8 @@ func encodeMessage(m chat.Message) (bson.Raw, error) {
 	}
 	return messages.encode(messageDoc{
 		ObjectID: bson.NewObjectID(), Room: m.Room, Seq: int64(m.Seq), Once: once(m), ID: m.ID, ClientID: m.ClientID,
-		AuthorID: string(m.Author.ID), AuthorName: m.Author.Name, Text: m.Text, At: micros(m.At),
-		ReplyTo: int64(m.ReplyTo), Data: m.Data,
+		AuthorID: string(m.Author.ID), AuthorName: m.Author.Name, At: micros(m.At),
+		Content: content{Text: m.Text, ReplyTo: int64(m.ReplyTo), Data: m.Data},
 	})
 }
 
@@ -338,7 +354,7 @@ func (s *Messages) lookUp(ctx context.Context, b *batch) error {
 		if len(terms) == 0 {
 			continue
 		}
-		docs, err := all[messageDoc](ctx, s.db, "look messages up", s.db.messages, bson.D{{Key: "$or", Value: terms}})
+		docs, err := all[messageDoc](ctx, s.db, "look messages up", s.db.messages, bson.D{{Key: "$or", Value: terms}}, options.Find().SetProjection(told))
 		if err != nil {
 			return err
 		}
@@ -366,39 +382,65 @@ func (s *Messages) List(ctx context.Context, room string, r chat.Range) ([]chat.
 	if !storable(room) {
 		return []chat.Message{}, nil
 	}
-	seq, order := bson.D{{Key: "$gt", Value: clamp(r.After)}}, "seq"
+	between := bson.D{{Key: "$gt", Value: clamp(r.After)}}
 	if r.Before > 0 {
-		seq = append(seq, bson.E{Key: "$lt", Value: clamp(r.Before)})
+		between = append(between, bson.E{Key: "$lt", Value: clamp(r.Before)})
 	}
-	if r.Newest {
+	filter, order := bson.D{{Key: "room", Value: room}, {Key: "seq", Value: between}}, "seq"
+	switch {
+	case r.Changed:
+		filter, order = bson.D{{Key: "changed_in", Value: room}, {Key: "rev", Value: between}}, "rev"
+		if r.UpTo > 0 {
+			filter = append(filter, bson.E{Key: "seq", Value: bson.D{{Key: "$lte", Value: clamp(r.UpTo)}}})
+		}
+	case r.Newest:
 		order = "-seq"
 	}
-	docs, err := all[messageDoc](ctx, s.db, "list messages", s.db.messages, bson.D{{Key: "room", Value: room}, {Key: "seq", Value: seq}},
-		options.Find().SetSort(ascending(order)).SetLimit(int64(min(r.Limit, math.MaxInt32))))
-	if err != nil {
-		return nil, err
+	for attempt := 1; ; attempt++ {
+		docs, err := all[messageDoc](ctx, s.db, "list messages", s.db.messages, filter,
+			options.Find().SetSort(ascending(order)).SetLimit(int64(min(r.Limit, math.MaxInt32))).SetProjection(told))
+		if err != nil {
+			return nil, err
+		}
+		found, twice := make([]chat.Message, len(docs)), false
+		seen := make(map[int64]bool, len(docs))
+		for i := range docs {
+			found[i] = docs[i].message()
+			twice = twice || seen[docs[i].Seq]
+			seen[docs[i].Seq] = true
+		}
+		// A message that is changed while the server goes through the index comes again, with its new Rev.
+		if !twice {
+			if r.Newest && !r.Changed {
+				slices.Reverse(found)
+			}
+			return found, nil
+		}
+		if err := pause(ctx, attempt); err != nil {
+			return nil, s.db.fail(ctx, "list messages", err)
+		}
 	}
-	found := make([]chat.Message, len(docs))
-	for i := range docs {
-		found[i] = docs[i].message()
-	}
-	if r.Newest {
-		slices.Reverse(found)
-	}
-	return found, nil
 }
 
-// clamp makes a sequence number one that the database can compare with.
+// clamp makes a number of a sequence one that the database can compare with.
 func clamp(seq uint64) int64 { return int64(min(seq, math.MaxInt64)) }
 
-// Bounds implements chat.MessageStore. It reads two entries of an index.
-func (s *Messages) Bounds(ctx context.Context, room string) (first, last uint64, err error) {
+// Bounds implements chat.MessageStore. It reads three entries of indexes and the head of the room, and finishes changes that a process has decided and
+// left.
+func (s *Messages) Bounds(ctx context.Context, room string) (chat.Bounds, error) {
+	b := chat.Bounds{First: 1}
 	if !storable(room) {
-		return 1, 0, nil
+		return b, nil
 	}
-	if last, err = s.end(ctx, s.db.messages, room, "-seq"); err != nil || last == 0 {
-		return 1, 0, err
+	last, err := s.end(ctx, s.db.messages, room, "-seq")
+	if err != nil || last == 0 {
+		return b, err
 	}
-	first, err = s.end(ctx, s.db.messages, room, "seq")
-	return first, last, err
+	_, rev, err := s.settle(ctx, room)
+	if err != nil {
+		return b, err
+	}
+	b.Last, b.Rev = last, uint64(rev)
+	b.First, err = s.end(ctx, s.db.messages, room, "seq")
+	return b, err
 }

@@ -15,12 +15,17 @@ import (
 // cannot live with; a validator may change without.
 const schemaVersion = 2
 
+// schemaAdditions counts the collections and indexes that were added within this version: an older program of the version lives
+// with them, and this one not without. 1: changes of messages.
+const schemaAdditions = 1
+
 // schemaID names the document of the schema's collection.
 const schemaID = "schema"
 
 type schemaDoc struct {
 	ID            string `bson:"_id"`
 	Version       int64  `bson:"version"`
+	Additions     int64  `bson:"additions,omitempty"`
 	Confirmations int64  `bson:"confirmations"`
 }
 
@@ -119,19 +124,26 @@ func takesNone(err error) bool {
 	return hasCode(err, codeNotImplemented, codeCommandNotFound, codeCommandNotAllowed, codeUnsupported)
 }
 
-// record writes the version, never a lower one than there is.
+// record writes the version and its additions, never lower ones than there are.
 func (d *database) record(ctx context.Context) error {
-	raw, err := schema.encode(schemaDoc{ID: schemaID, Version: schemaVersion})
+	raw, err := schema.encode(schemaDoc{ID: schemaID, Version: schemaVersion, Additions: schemaAdditions})
 	if err != nil {
 		return err
 	}
 	if _, err := d.schema.InsertOne(ctx, raw); !mongo.IsDuplicateKeyError(err) {
 		return err
 	}
-	_, err = d.schema.UpdateOne(ctx,
-		bson.D{{Key: "_id", Value: schemaID}, {Key: "version", Value: bson.D{{Key: "$lt", Value: int64(schemaVersion)}}}},
-		bson.D{{Key: "$set", Value: bson.D{{Key: "version", Value: int64(schemaVersion)}}}})
-	return err
+	for _, behind := range []bson.D{
+		{{Key: "version", Value: bson.D{{Key: "$lt", Value: int64(schemaVersion)}}}},
+		{{Key: "version", Value: int64(schemaVersion)}, {Key: "additions", Value: bson.D{{Key: "$not", Value: bson.D{{Key: "$gte", Value: int64(schemaAdditions)}}}}}},
+	} {
+		_, err := d.schema.UpdateOne(ctx, append(byID(schemaID), behind...),
+			bson.D{{Key: "$set", Value: bson.D{{Key: "version", Value: int64(schemaVersion)}, {Key: "additions", Value: int64(schemaAdditions)}}}})
+		if err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // validators returns the validator of each collection, empty where it has none.
@@ -194,6 +206,8 @@ func (d *database) check(ctx context.Context) error {
 		return d.fail(ctx, "check schema", err)
 	case doc.Version < schemaVersion:
 		return ErrSchemaOld.Detail("it has version %d, the program %d", doc.Version, schemaVersion)
+	case doc.Version == schemaVersion && doc.Additions < schemaAdditions:
+		return ErrSchemaOld.Detail("it has version %d without what was added later: run the command migrate, or call Store.Migrate", doc.Version)
 	case doc.Version > schemaVersion:
 		return ErrSchemaNew.Detail("it has version %d, the program %d; run a newer program", doc.Version, schemaVersion)
 	}

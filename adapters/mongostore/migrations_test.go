@@ -2,12 +2,14 @@ package mongostore_test
 
 import (
 	"bytes"
+	"fmt"
 	"log/slog"
 	"slices"
 	"strings"
 	"sync"
 	"testing"
 	"time"
+	"unicode/utf8"
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
@@ -41,7 +43,7 @@ func TestMigrateTwice(t *testing.T) {
 	require.NoError(t, s.Migrate(t.Context()))
 	require.NoError(t, s.Check(t.Context()))
 	want := indexes(t, s)
-	assert.ElementsMatch(t, []string{"_id_", "room_seq", "room_once"}, want["parley_messages"])
+	assert.ElementsMatch(t, []string{"_id_", "room_seq", "room_once", "changed_in_rev"}, want["parley_messages"])
 	assert.Contains(t, want["parley_users"], "email")
 	_, err = s.Messages().Append(t.Context(), messages("r", 0, 2))
 	require.NoError(t, err)
@@ -303,4 +305,184 @@ func TestMessagesOfTwoVersionsLiveTogether(t *testing.T) {
 	require.Len(t, found, 4)
 	assert.Equal(t, stored[1].Message, found[1])
 	assert.Equal(t, chat.Message{Room: "r", Seq: 4, ID: "older", Author: chat.Author{ID: "u", Name: "U"}, Text: "x", At: time.UnixMicro(1).UTC()}, found[3])
+}
+
+// fits checks a value against as much of $jsonSchema as validators here have. No server of these tests does it.
+func fits(schema bson.Raw, path string, v bson.RawValue) error {
+	types := map[string]bson.Type{
+		"object": bson.TypeEmbeddedDocument, "string": bson.TypeString, "long": bson.TypeInt64, "array": bson.TypeArray,
+		"objectId": bson.TypeObjectID, "bool": bson.TypeBoolean, "binData": bson.TypeBinary,
+	}
+	elements, err := schema.Elements()
+	if err != nil {
+		return err
+	}
+	size := func() int64 {
+		if v.Type == bson.TypeArray {
+			values, _ := v.Array().Values()
+			return int64(len(values))
+		}
+		return int64(utf8.RuneCountInString(v.StringValue()))
+	}
+	for _, e := range elements {
+		ok := true
+		switch rule := e.Value(); e.Key() {
+		case "bsonType":
+			ok = v.Type == types[rule.StringValue()]
+		case "minLength", "minItems":
+			ok = size() >= rule.AsInt64()
+		case "maxLength", "maxItems":
+			ok = size() <= rule.AsInt64()
+		case "minimum":
+			ok = v.Int64() >= rule.AsInt64()
+		case "required":
+			names, _ := rule.Array().Values()
+			for _, name := range names {
+				_, err := v.Document().LookupErr(name.StringValue())
+				ok = ok && err == nil
+			}
+		case "properties":
+			properties, _ := rule.Document().Elements()
+			for _, p := range properties {
+				if value, err := v.Document().LookupErr(p.Key()); err == nil {
+					if err := fits(p.Value().Document(), path+"."+p.Key(), value); err != nil {
+						return err
+					}
+				}
+			}
+		case "items":
+			values, _ := v.Array().Values()
+			for i, value := range values {
+				if err := fits(rule.Document(), fmt.Sprint(path, ".", i), value); err != nil {
+					return err
+				}
+			}
+		default:
+			return fmt.Errorf("the rule %s of %s is not known here", e.Key(), path)
+		}
+		if !ok {
+			return fmt.Errorf("%s = %s breaks %s", path, v, e)
+		}
+	}
+	return nil
+}
+
+// beforeChanges is the validator of messages of the version that knew no changes.
+func beforeChanges(t *testing.T) bson.Raw {
+	t.Helper()
+	characters := func(least, most int64) bson.D {
+		return bson.D{{Key: "bsonType", Value: "string"}, {Key: "minLength", Value: least}, {Key: "maxLength", Value: most}}
+	}
+	raw, err := bson.Marshal(bson.D{{Key: "$jsonSchema", Value: bson.D{
+		{Key: "bsonType", Value: "object"},
+		{Key: "required", Value: bson.A{"_id", "room", "seq", "once", "id", "author_id", "author_name", "text", "at"}},
+		{Key: "properties", Value: bson.D{
+			{Key: "_id", Value: bson.D{{Key: "bsonType", Value: "objectId"}}}, {Key: "room", Value: characters(1, 100)},
+			{Key: "seq", Value: bson.D{{Key: "bsonType", Value: "long"}, {Key: "minimum", Value: int64(1)}}}, {Key: "once", Value: characters(2, 320)},
+			{Key: "id", Value: characters(1, 128)}, {Key: "client_id", Value: characters(1, 64)},
+			{Key: "author_id", Value: characters(0, 128)}, {Key: "author_name", Value: characters(0, 100)},
+			{Key: "text", Value: characters(1, 4000)}, {Key: "at", Value: bson.D{{Key: "bsonType", Value: "long"}}},
+			{Key: "reply_to", Value: bson.D{{Key: "bsonType", Value: "long"}, {Key: "minimum", Value: int64(1)}}}, {Key: "data", Value: characters(2, 4096)},
+		}},
+	}}})
+	require.NoError(t, err)
+	return raw
+}
+
+// documentsFit checks all documents of a collection.
+func documentsFit(t *testing.T, s *mongostore.Store, name string, validator bson.Raw) int {
+	t.Helper()
+	cursor, err := mongostore.Database(s).Collection(name).Find(t.Context(), bson.D{})
+	require.NoError(t, err)
+	var docs []bson.Raw
+	require.NoError(t, cursor.All(t.Context(), &docs))
+	for _, doc := range docs {
+		require.NoError(t, fits(validator.Lookup("$jsonSchema").Document(), name, bson.RawValue{Type: bson.TypeEmbeddedDocument, Value: doc}))
+	}
+	return len(docs)
+}
+
+// A database of the version that knew no changes, with messages, that a program of then goes on to use: what is written fits both validators.
+func TestMigrateFromBeforeMessagesChanged(t *testing.T) {
+	t.Parallel()
+	server := empty(t)
+	older := at(t, server)
+	db := mongostore.Database(older)
+	written(t, older, "r", 5)
+	require.NoError(t, db.Collection("parley_messages").Indexes().DropOne(t.Context(), "changed_in_rev"))
+	require.NoError(t, db.Collection("parley_changes").Drop(t.Context()))
+	_, err := db.Collection("parley_schema").UpdateOne(t.Context(), bson.D{}, bson.D{{Key: "$unset", Value: bson.D{{Key: "additions", Value: ""}}}})
+	require.NoError(t, err)
+	k := &keeper{validators: map[string]bson.Raw{"parley_messages": beforeChanges(t)}}
+	for _, name := range mongostore.Names() {
+		if raw, err := bson.Marshal(mongostore.ValidatorOf(name)); name != "parley_messages" && name != "parley_changes" {
+			require.NoError(t, err)
+			k.validators[name] = raw
+		}
+	}
+	require.Equal(t, 5, documentsFit(t, older, "parley_messages", beforeChanges(t)), "the messages are of that version")
+	b := newBetween(t, server, alone)
+	s, err := mongostore.Open(t.Context(), b.url, mongostore.Config{})
+	require.NoError(t, err)
+	t.Cleanup(func() { assert.NoError(t, s.Close()) })
+
+	_, err = s.Messages().Change(t.Context(), []chat.Change{edit("r", 1, "x")})
+	require.ErrorIs(t, err, mongostore.ErrSchemaOld, "what this program needs is not there")
+	b.then(k.handle)
+	require.NoError(t, s.Migrate(t.Context()))
+	require.NoError(t, s.Check(t.Context()))
+	assert.Equal(t, []string{"parley_messages"}, k.changed())
+	var version bson.M
+	require.NoError(t, db.Collection("parley_schema").FindOne(t.Context(), bson.D{}).Decode(&version))
+	assert.EqualValues(t, 2, version["version"], "the older program compares it, and goes on")
+	assert.Contains(t, indexes(t, s)["parley_messages"], "changed_in_rev")
+	require.NoError(t, s.Migrate(t.Context()))
+	assert.Empty(t, k.changed())
+	b.then(alone)
+
+	first := change(t, s, edit("r", 1, "x"), deletion("r", 2), react("r", 3, "u", "+"), react("r", 3, "v", "+"))
+	documentsFit(t, s, "parley_messages", beforeChanges(t))
+	assert.Equal(t, []chat.Message{first[0].Message, first[1].Message, first[3].Message}, changedIn(t, s, "r"))
+	second := change(t, s, unreact("r", 3, "u", "+"), edit("r", 4, "y"), deletion("r", 4))
+	assert.EqualValues(t, 7, second[2].Rev)
+	assert.Equal(t, []string{"m-r-0", "m-r-1", "m-r-2", "m-r-3", "m-r-4"}, idsOf(t, s, "r"))
+	for _, name := range []string{"parley_messages", "parley_changes"} {
+		raw, err := bson.Marshal(mongostore.ValidatorOf(name))
+		require.NoError(t, err)
+		assert.Positive(t, documentsFit(t, s, name, raw))
+	}
+	documentsFit(t, s, "parley_messages", beforeChanges(t))
+
+	// What the older program reads, and what it writes.
+	var read struct {
+		Seq  int64  `bson:"seq"`
+		Text string `bson:"text"`
+	}
+	require.NoError(t, db.Collection("parley_messages").FindOne(t.Context(), bson.D{{Key: "seq", Value: int64(2)}}).Decode(&read))
+	assert.Equal(t, "(deleted)", read.Text)
+	_, err = db.Collection("parley_messages").InsertOne(t.Context(), bson.D{
+		{Key: "_id", Value: bson.NewObjectID()}, {Key: "room", Value: "r"}, {Key: "seq", Value: int64(6)}, {Key: "once", Value: "s6"}, {Key: "id", Value: "older"},
+		{Key: "author_id", Value: "u1"}, {Key: "author_name", Value: "U"}, {Key: "text", Value: "z"}, {Key: "at", Value: int64(1)},
+	})
+	require.NoError(t, err)
+	assert.EqualValues(t, 8, change(t, s, react("r", 6, "u", "+"))[0].Rev)
+}
+
+// A head whose changes are not carried out yet fits its validator too.
+func TestHeadsFitTheirValidator(t *testing.T) {
+	t.Parallel()
+	server := empty(t)
+	other := at(t, server)
+	written(t, other, "r", 3)
+	b := newBetween(t, server, alone)
+	s := at(t, b.url)
+	b.then(func(command string, doc bson.Raw) fate {
+		return fate{dropped: updates(command, doc, "parley_messages")}
+	})
+	_, err := s.Messages().Change(t.Context(), []chat.Change{react("r", 1, "u", "+"), edit("r", 2, "x"), deletion("r", 3)})
+	require.Error(t, err)
+	raw, err := bson.Marshal(mongostore.ValidatorOf("parley_changes"))
+	require.NoError(t, err)
+	assert.Equal(t, 1, documentsFit(t, other, "parley_changes", raw))
+	assert.True(t, bytes.Contains(everything(t, other)["parley_changes"], []byte("writes")))
 }

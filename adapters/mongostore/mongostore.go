@@ -9,7 +9,7 @@
 //
 //   - A call that returned nil has been written with the write concern of [Config], by default
 //     acknowledged by the majority and in the journal.
-//   - No transactions, change streams, TTL or partial indexes are used: every change is a write
+//   - No transactions, change streams, TTL or partial indexes are used: all that is stored is a write
 //     of one document, or several writes of which the later ones need the earlier ones. So a
 //     single server will do. A user and its events are one document, and so are a sign-up, a code or a
 //     session and theirs.
@@ -19,6 +19,15 @@
 //   - A message gets its number by an insert under a unique index on room and number. It is
 //     inserted only when the majority has its predecessor, so that at no time, whatever fails, does a room
 //     have a gap. A second unique index holds the sender's client id.
+//   - The changes of a room in one call are decided by one write: the room's document in parley_changes, its head, takes
+//     the highest Rev and what the messages are to become, if it is still as it was read. Then each message gets it in one update, ascending by Rev,
+//     which leaves alone what is as new. The next change of the room, and Bounds, first do what a
+//     process has decided and left. So they are all or none, no Rev is given out twice or left out, and whoever sees a change can see all
+//     before it. A message that changes twice leaves no trace of its first Rev, so that a unique index of messages could not say what is
+//     given out; the head can.
+//   - What an edit or a deletion has taken is in no document any more when Change returns. The head keeps nothing
+//     of what messages have, unless the write that empties it fails: then until the next change of the room.
+//     That write alone waits for the primary only, and nothing depends on it.
 //   - Events have their place by a logical clock, which a change reads after what it changes:
 //     of two changes of which one was done before the other began, the first one's events
 //     come first. No event appears before one that Pending has returned, except those of a change that was
@@ -38,6 +47,14 @@
 // membership, so of several some may then be stored: of the messages, the first ones. Nothing
 // is stored in part after any other error. Appending again with the same client ids
 // stores the rest and answers with what is there.
+//
+// Change is all or none in each room: of the changes of several rooms in one call, those of some rooms may then be
+// stored. So may the first ones where those of a room are of more than 1,000 messages, or make more than 8 MB.
+// Who reads while Change is under way may see the first ones of its changes. What was decided and not carried out when a process ended is seen from the next change of the room, or the next call of Bounds, on.
+// Changing again what is so already is answered as repeated.
+//
+// A deleted message keeps the text "(deleted)" in its document, since the validator of an older program wants one, and that
+// program shows it. List and Append answer without.
 //
 // Exceptions of servers, not of this package: on FerretDB v1 updates are not atomic, so that
 // of concurrent updates of one document several may win, and validators are refused. On
@@ -67,19 +84,23 @@
 //	rooms     _id: the name | created_by, created_at
 //	members   _id | user_id, room unique together, since
 //	messages  _id | room, seq unique together; room, once unique together; id, client_id, author_id, author_name, text, at,
-//	          reply_to, data
+//	          reply_to, data, edited_at, deleted_at; of those that were changed: changed_in: the room, and rev, an index together;
+//	          reactions: [{key, count, users: those who are named}], reacted: [{key, users: all}]
+//	changes   _id: the room | rev: the highest; writes, until messages have them: [{seq, rev, text, reply_to, data, edited_at, deleted_at, reactions, reacted}]
 //	outbox_aside  _id | topic, type, key, time, data, reason: events that can never be published; one that is replayed is removed and carries itself
 //	clock     _id: a moment of the logical clock; the last ones are kept
 //	mail_jobs _id | position, key unique, kind, recipient, recipient_name, data, state, open, due_at, attempts, claims,
 //	          run_at, leased_until, last_error, created_at, updated_at
-//	schema    _id: "schema" | version, confirmations
+//	schema    _id: "schema" | version, additions, confirmations
 //
 // pending is the position of the first event in the document. once is made of author and client id, and
 // of the number where there is none. The messages of a room may be deleted by hand from the oldest on, the newest one
-// excepted: it says what number comes next. [Store.Migrate] creates and upgrades collections, indexes and
+// excepted: it says what number comes next. The document of a room in changes stays, as it says what Rev comes next: where it is
+// gone, or has fallen behind, the highest Rev of a message counts. [Store.Migrate] creates and upgrades collections, indexes and
 // $jsonSchema validators, [Store.Check] compares the version with the program's, and [Store.Validators]
 // says whether the server has the validators. Every port fails with ErrSchemaOld until the database is
-// migrated, since a collection without its unique indexes would not keep the promises.
+// migrated, since a collection without its unique indexes would not keep the promises. What was added to a version does not
+// disturb an older program of that version, which may run beside a newer one.
 //
 // # Closing
 //
@@ -141,13 +162,16 @@ func newStore(db *mongo.Database, cfg Config) *Store {
 		handle **mongo.Collection
 	}{
 		{users, &d.users}, {signUps, &d.signUps}, {sessions, &d.sessions}, {codes, &d.codes}, {nonces, &d.nonces}, {limits, &d.limits}, {rooms, &d.rooms},
-		{members, &d.members}, {messages, &d.messages}, {aside, &d.aside}, {clock, &d.clock}, {mailJobs, &d.mailJobs}, {schema, &d.schema},
+		{members, &d.members}, {messages, &d.messages}, {changes, &d.changes}, {aside, &d.aside}, {clock, &d.clock}, {mailJobs, &d.mailJobs}, {schema, &d.schema},
 	} {
 		*c.handle = db.Collection(c.schema.name, opts)
 	}
 	d.committed = d.messages
+	d.spent = db.Collection(changes.name, opts, options.Collection().SetWriteConcern(writeconcern.W1()))
 	if cfg.WriteConcern.W == writeconcern.WCMajority {
-		d.committed = db.Collection(messages.name, opts, options.Collection().SetReadConcern(readconcern.Majority()))
+		majority := options.Collection().SetReadConcern(readconcern.Majority())
+		d.committed = db.Collection(messages.name, opts, majority)
+		d.changes = db.Collection(changes.name, opts, majority)
 	}
 	return &Store{db: d}
 }
@@ -230,16 +254,20 @@ type database struct {
 	db  *mongo.Database
 	log *slog.Logger
 
-	users, signUps, sessions, codes, nonces, limits, rooms, members, messages, aside, clock, mailJobs, schema *mongo.Collection
+	users, signUps, sessions, codes, nonces, limits, rooms, members, messages, changes, aside, clock, mailJobs, schema *mongo.Collection
 
 	// committed is messages as the majority has them: the number after one that a new primary may not have
 	// would leave a gap there.
 	committed *mongo.Collection
+	// spent is changes for a write that nothing depends on.
+	spent *mongo.Collection
 
 	checked atomic.Bool // the schema is this program's
 	closed  atomic.Bool
 	refused sync.Once // says that the server takes no validators
 	turns   turns     // of appends
+	// changing are the turns of changes.
+	changing turns
 }
 
 // ready fails unless the database is migrated, which is asked once.

@@ -94,7 +94,11 @@ func everyCall(s *mongostore.Store) map[string]func(ctx context.Context) error {
 			_, err := s.Messages().List(ctx, "r", chat.Range{Limit: 1})
 			return err
 		},
-		"Messages.Bounds":     func(ctx context.Context) error { _, _, err := s.Messages().Bounds(ctx, "r"); return err },
+		"Messages.Bounds": func(ctx context.Context) error { _, err := s.Messages().Bounds(ctx, "r"); return err },
+		"Messages.Change": func(ctx context.Context) error {
+			_, err := s.Messages().Change(ctx, []chat.Change{react("r", 1, "u", "+")})
+			return err
+		},
 		"Rooms.Ensure":        func(ctx context.Context) error { _, err := s.Rooms().Ensure(ctx, chat.Room{Name: "r"}); return err },
 		"Rooms.ByName":        func(ctx context.Context) error { _, err := s.Rooms().ByName(ctx, "r"); return err },
 		"Rooms.List":          func(ctx context.Context) error { _, err := s.Rooms().List(ctx, "", 1); return err },
@@ -199,9 +203,9 @@ func TestAppendRefusesWhatDoesNotFit(t *testing.T) {
 			spoil(&batch[1])
 			_, err := s.Append(t.Context(), batch)
 			require.ErrorIs(t, err, fault.Invalid)
-			_, last, err := s.Bounds(t.Context(), "r")
+			b, err := s.Bounds(t.Context(), "r")
 			require.NoError(t, err)
-			assert.Zero(t, last, "a refused batch left something behind")
+			assert.Zero(t, b.Last, "a refused batch left something behind")
 		})
 	}
 	longest := message(strings.Repeat("é", chat.MaxRoomName), 0)
@@ -268,9 +272,9 @@ func TestBoundsAfterDeleting(t *testing.T) {
 	_, err = mongostore.Database(s).Collection("parley_messages").DeleteMany(t.Context(),
 		bson.D{{Key: "room", Value: "r"}, {Key: "seq", Value: bson.D{{Key: "$lt", Value: 4}}}})
 	require.NoError(t, err)
-	lowest, last, err := s.Messages().Bounds(t.Context(), "r")
+	b, err := s.Messages().Bounds(t.Context(), "r")
 	require.NoError(t, err)
-	assert.EqualValues(t, []uint64{4, 5}, []uint64{lowest, last})
+	assert.Equal(t, chat.Bounds{First: 4, Last: 5}, b)
 	got, err := s.Messages().Append(t.Context(), messages("r", 5, 1))
 	require.NoError(t, err)
 	assert.EqualValues(t, 6, got[0].Seq)

@@ -27,11 +27,12 @@ type collection struct {
 type field struct {
 	name string
 	kind string // as $jsonSchema's bsonType has it
-	// least and most bound the characters of a string; least bounds a number.
+	// least and most bound the characters of a string, and the elements of an array unless most is 0; least bounds a number.
 	least, most int64
 	optional    bool
 	values      []string // the only ones, unless empty
 	items       []field  // of each document in an array
+	each        *field   // each value in an array, where they are no documents
 }
 
 type index struct {
@@ -57,6 +58,9 @@ func text(name string, least, most int64) field {
 }
 func number(name string, least int64) field {
 	return field{name: name, kind: kindNumber, least: least}
+}
+func list(name string, least, most int64, items ...field) field {
+	return field{name: name, kind: kindList, least: least, most: most, items: items}
 }
 func moment(name string) field { return number(name, noLeast) }
 func optional(f field) field   { f.optional = true; return f }
@@ -85,6 +89,20 @@ var carriedIndexes = []index{{fields: []string{"pending"}, sparse: true}, {field
 
 // carriedLater are those of documents that carried none in an earlier version, and may lack them.
 var carriedLater = append([]field{optional(carried[0]), {name: "removed", kind: kindBool, optional: true}}, carried[1:]...)
+
+// contentFields are those of content.
+var contentFields = []field{
+	text("text", 1, chat.MaxText), optional(number("reply_to", 1)), optional(text("data", 2, chat.MaxData)),
+	number("rev", 1), optional(moment("edited_at")), optional(moment("deleted_at")),
+	optional(list("reactions", 1, chat.MaxReactionKeys, text("key", 1, chat.MaxReactionKey), number("count", 1), usersOf(0, chat.MaxReactionUsers))),
+	optional(list("reacted", 1, chat.MaxReactionKeys, text("key", 1, chat.MaxReactionKey), usersOf(1, chat.MaxReactions))),
+}
+
+// usersOf are users who have reacted in one way.
+func usersOf(least, most int64) field {
+	id := text("", 0, maxID)
+	return field{name: "users", kind: kindList, least: least, most: most, each: &id}
+}
 
 var (
 	users = &collection{
@@ -146,10 +164,22 @@ var (
 		fields: []field{
 			{name: "_id", kind: kindID}, text("room", 1, chat.MaxRoomName), number("seq", 1), text("once", 2, 2*maxID+chat.MaxClientID),
 			text("id", 1, maxID), optional(text("client_id", 1, chat.MaxClientID)), text("author_id", 0, maxID),
-			text("author_name", 0, user.MaxFullName), text("text", 1, chat.MaxText), moment("at"),
-			optional(number("reply_to", 1)), optional(text("data", 2, chat.MaxData)),
+			text("author_name", 0, user.MaxFullName), contentFields[0], moment("at"),
+			contentFields[1], contentFields[2], optional(contentFields[3]), contentFields[4], contentFields[5], contentFields[6], contentFields[7],
+			optional(text("changed_in", 1, chat.MaxRoomName)),
 		},
-		indexes: []index{{fields: []string{"room", "seq"}, unique: true}, {fields: []string{"room", "once"}, unique: true}},
+		indexes: []index{
+			{fields: []string{"room", "seq"}, unique: true}, {fields: []string{"room", "once"}, unique: true},
+			// Of messages that were changed alone. The heads see to it that no two have one Rev.
+			{fields: []string{"changed_in", "rev"}, sparse: true},
+		},
+	}
+	// changes are the heads of rooms in which a message was changed.
+	changes = &collection{
+		name: "parley_changes",
+		fields: []field{
+			text("_id", 1, chat.MaxRoomName), number("rev", 1), optional(list("writes", 1, chunk, append([]field{number("seq", 1)}, contentFields...)...)),
+		},
 	}
 	// aside is what can never be published: the event as it was in its document, and why. One that is replayed carries
 	// the event, and is removed with it.
@@ -178,12 +208,12 @@ var (
 	}
 	schema = &collection{
 		name:   "parley_schema",
-		fields: []field{text("_id", 1, maxID), number("version", 1), number("confirmations", 0)},
+		fields: []field{text("_id", 1, maxID), number("version", 1), optional(number("additions", 0)), number("confirmations", 0)},
 	}
 )
 
 // collections are all there are. The schema's comes last: its document says that the others are there.
-var collections = []*collection{users, signUps, sessions, codes, nonces, limits, rooms, members, messages, aside, clock, mailJobs, schema}
+var collections = []*collection{users, signUps, sessions, codes, nonces, limits, rooms, members, messages, changes, aside, clock, mailJobs, schema}
 
 // validator is what the server is told to check.
 func (c *collection) validator() bson.D {
@@ -214,7 +244,14 @@ func (f field) schema() bson.D {
 			s = append(s, bson.E{Key: "minimum", Value: f.least})
 		}
 	case kindList:
-		s = append(s, bson.E{Key: "items", Value: objectSchema(f.items)})
+		if f.most > 0 {
+			s = append(s, bson.E{Key: "minItems", Value: f.least}, bson.E{Key: "maxItems", Value: f.most})
+		}
+		items := objectSchema(f.items)
+		if f.each != nil {
+			items = f.each.schema()
+		}
+		s = append(s, bson.E{Key: "items", Value: items})
 	}
 	return s
 }
@@ -336,7 +373,16 @@ func (f field) check(v bson.RawValue) error {
 		if err != nil {
 			return err
 		}
+		if n := int64(len(values)); f.most > 0 && (n < f.least || n > f.most) {
+			return errBounds.Detail("%s has %d elements, and may have %d to %d", f.name, n, f.least, f.most)
+		}
 		for _, item := range values {
+			if f.each != nil {
+				if err := f.each.check(item); err != nil {
+					return err
+				}
+				continue
+			}
 			doc, ok := item.DocumentOK()
 			if !ok {
 				return wrong

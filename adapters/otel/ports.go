@@ -184,6 +184,14 @@ type messages struct {
 	t *Tracer
 }
 
+// Change is chat.MessageStore's.
+func (d messages) Change(ctx context.Context, batch []chat.Change) ([]chat.Changed, error) {
+	ctx, span := d.t.tracer.Start(ctx, "change messages", trace.WithAttributes(attribute.Int("parley.changes", len(batch))))
+	changed, err := d.MessageStore.Change(ctx, batch)
+	end(span, err)
+	return changed, err
+}
+
 // Append is chat.MessageStore's.
 func (d messages) Append(ctx context.Context, batch []chat.Message) ([]chat.Stored, error) {
 	ctx, span := d.t.tracer.Start(ctx, "append messages", trace.WithAttributes(attribute.Int("parley.messages", len(batch))))

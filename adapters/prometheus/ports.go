@@ -73,9 +73,10 @@ func (m *Metrics) node(cfg *parley.Config) error {
 	}
 	store := &messages{
 		MessageStore: cfg.Messages, stored: counter("messages_total", "Messages that were stored."),
-		took: seconds("commit_seconds", "How long the store took for a batch of messages, failures included."),
+		changed: counter("changes_total", "Edits, deletions and reactions that were stored."),
+		took:    seconds("commit_seconds", "How long the store took for a batch of messages, or of changes, failures included."),
 		size: prometheus.NewHistogram(prometheus.HistogramOpts{
-			Namespace: namespace, Name: "commit_batch_size", Help: "Messages of a batch.", Buckets: prometheus.ExponentialBuckets(1, 2, 10),
+			Namespace: namespace, Name: "commit_batch_size", Help: "Messages, or changes, of a batch.", Buckets: prometheus.ExponentialBuckets(1, 2, 10),
 		}),
 	}
 	cache := &recent{RecentCache: cfg.Recent, requests: counters("cache_requests_total", "What the cache of recent messages answered.", "result")}
@@ -96,13 +97,13 @@ func (m *Metrics) node(cfg *parley.Config) error {
 			before(at)
 		}
 	}
-	return m.register(store.stored, store.took, store.size, cache.requests, carrier.lag, delivered)
+	return m.register(store.stored, store.changed, store.took, store.size, cache.requests, carrier.lag, delivered)
 }
 
 type messages struct {
 	chat.MessageStore
-	stored     prometheus.Counter
-	took, size prometheus.Histogram
+	stored, changed prometheus.Counter
+	took, size      prometheus.Histogram
 }
 
 // Append is chat.MessageStore's.
@@ -121,6 +122,22 @@ func (s *messages) Append(ctx context.Context, batch []chat.Message) ([]chat.Sto
 	return stored, err
 }
 
+// Change is chat.MessageStore's.
+func (s *messages) Change(ctx context.Context, batch []chat.Change) ([]chat.Changed, error) {
+	began := time.Now()
+	changed, err := s.MessageStore.Change(ctx, batch)
+	s.took.Observe(time.Since(began).Seconds())
+	s.size.Observe(float64(len(batch)))
+	fresh := 0
+	for i := range changed {
+		if changed[i].Err == nil && !changed[i].Repeated {
+			fresh++
+		}
+	}
+	s.changed.Add(float64(fresh))
+	return changed, err
+}
+
 // What a cache may answer.
 const (
 	cacheHit   = "hit"
@@ -134,7 +151,7 @@ type recent struct {
 }
 
 // Get is chat.RecentCache's.
-func (c *recent) Get(ctx context.Context, room string) ([]chat.Message, bool, error) {
+func (c *recent) Get(ctx context.Context, room string) (chat.Recent, bool, error) {
 	held, known, err := c.RecentCache.Get(ctx, room)
 	result := cacheHit
 	switch {

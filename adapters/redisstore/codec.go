@@ -3,6 +3,7 @@ package redisstore
 import (
 	"encoding/binary"
 	"errors"
+	"math"
 	"strings"
 
 	"github.com/parley-chat/parley/core/chat"
@@ -32,38 +33,95 @@ func appendRest(b []byte, m chat.Message) []byte {
 
 // Numbers of the fields of a message that came later. A reader skips those that it does not know.
 const (
-	fieldReplyTo = 1 // a uvarint
-	fieldData    = 2
+	fieldReplyTo   = 1 // a uvarint
+	fieldData      = 2
+	fieldRev       = 3 // digits as of seqText, and always the last field: scripts read it from the end
+	fieldEditedAt  = 4 // a varint of microseconds
+	fieldDeletedAt = 5 // a varint of microseconds
+	fieldReaction  = 6 // one for each reaction: key, a uvarint of the count, users
 )
 
 // hasMore reports whether appendMore has anything to append.
-func hasMore(m *chat.Message) bool { return m.ReplyTo != 0 || m.Data != "" }
+func hasMore(m *chat.Message) bool { return m.ReplyTo != 0 || m.Data != "" || hasChanged(m) }
+
+// hasChanged reports whether there is anything that only a change makes.
+func hasChanged(m *chat.Message) bool {
+	return m.Rev != 0 || !m.EditedAt.IsZero() || !m.DeletedAt.IsZero() || len(m.Reactions) > 0
+}
 
 // appendMore appends the fields of a message that came later: of each that is set its number, a uvarint, and its value, a string.
 func appendMore(b []byte, m *chat.Message) []byte {
 	if m.ReplyTo != 0 {
-		b = appendString(binary.AppendUvarint(b, fieldReplyTo), string(binary.AppendUvarint(nil, m.ReplyTo)))
+		b = appendField(b, fieldReplyTo, string(binary.AppendUvarint(nil, m.ReplyTo)))
 	}
 	if m.Data != "" {
-		b = appendString(binary.AppendUvarint(b, fieldData), m.Data)
+		b = appendField(b, fieldData, m.Data)
+	}
+	if !hasChanged(m) {
+		return b
+	}
+	if !m.EditedAt.IsZero() {
+		b = appendField(b, fieldEditedAt, string(binary.AppendVarint(nil, micros(m.EditedAt))))
+	}
+	if !m.DeletedAt.IsZero() {
+		b = appendField(b, fieldDeletedAt, string(binary.AppendVarint(nil, micros(m.DeletedAt))))
+	}
+	for _, r := range m.Reactions {
+		value := binary.AppendUvarint(appendString(nil, r.Key), uint64(r.Count))
+		for _, id := range r.Users {
+			value = appendString(value, string(id))
+		}
+		b = appendField(b, fieldReaction, string(value))
+	}
+	if m.Rev != 0 {
+		b = appendField(b, fieldRev, seqText(m.Rev))
 	}
 	return b
+}
+
+func appendField(b []byte, number uint64, value string) []byte {
+	return appendString(binary.AppendUvarint(b, number), value)
 }
 
 // more reads what appendMore has written, up to the end.
 func (r *reader) more(m *chat.Message) {
 	for r.data != "" {
-		number, value := r.uvarint(), r.string()
+		number, value := r.uvarint(), reader{data: r.string()}
 		switch number {
 		case fieldReplyTo:
-			n := reader{data: value}
-			if m.ReplyTo = n.uvarint(); n.done() != nil {
-				r.bad = true
-			}
+			m.ReplyTo = value.uvarint()
 		case fieldData:
-			m.Data = value
+			m.Data, value.data = value.data, ""
+		case fieldEditedAt:
+			m.EditedAt = moment(value.varint())
+		case fieldDeletedAt:
+			m.DeletedAt = moment(value.varint())
+		case fieldReaction:
+			m.Reactions = append(m.Reactions, value.reaction())
+		case fieldRev:
+			n, err := decodeRev(value.data)
+			m.Rev, value = n, reader{bad: err != nil || n == 0}
+		default:
+			value.data = ""
+		}
+		if value.done() != nil {
+			r.fail()
 		}
 	}
+}
+
+// reaction reads up to the end.
+func (r *reader) reaction() chat.Reaction {
+	a := chat.Reaction{Key: r.string()}
+	count := r.uvarint()
+	if count > math.MaxInt32 {
+		r.fail()
+	}
+	a.Count = int(count)
+	for r.data != "" {
+		a.Users = append(a.Users, user.ID(r.string()))
+	}
+	return a
 }
 
 // reader takes values off the front of data. After the first that is not there, bad is set

@@ -45,6 +45,7 @@
 // is written %7D, NUL %00 and % itself %25.
 //
 //	{r:ROOM}:recent:1               list: the last messages, 20 digits of the sequence and the message
+//	{r:ROOM}:recent:rev             the number of the room's last change, 20 digits
 //	{r:ROOM}:who, :ids, :nodes, :sums
 //	                                who is present, on which node, and what a roll is compared by
 //	{presence}:leases, :ended       hash: node → end of its lease, and since when it is ended for good, in microseconds

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"hash/fnv"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -13,6 +14,7 @@ import (
 
 	"github.com/redis/go-redis/v9"
 
+	"github.com/parley-chat/parley/core/chat"
 	"github.com/parley-chat/parley/core/fault"
 	"github.com/parley-chat/parley/core/realtime"
 )
@@ -31,16 +33,16 @@ type FanoutConfig struct {
 // Publish hands a signal to this node's deliver at once, so that a node without its server
 // still is a chat by itself, and queues it for the other nodes. Deliver may publish, follow
 // and unfollow but must not wait for whoever publishes. While no Run is under way, Publish
-// sends to the server itself, and Follow only notes the room for Run; Run then begins with the last message that this node has
+// sends to the server itself, and Follow only notes the room for Run; Run then begins with the last message and the last change that this node has
 // published in each room that it follows.
 //
 // Run connects, and connects again for as long as ctx lasts; it returns an error only where a
 // Run is under way already. Follow waits for the server's confirmation, or until its ctx ends.
 //
-// While the server is away, messages wait in the queue; typing, joined and left are dropped. Once it is
-// back, nodes ask each other for the last message of every room that they follow, so that a
-// hub finds by its sequence what it missed. What a node that died meanwhile had published is
-// found with the room's next message.
+// While the server is away, messages and changed messages wait in the queue; typing, joined and left are dropped. Once it is
+// back, nodes ask each other for the last message and the last change of every room that they follow, so that a
+// hub finds by their sequences what it missed. What a node that died meanwhile had published is
+// found with the room's next message, or change.
 type Fanout struct {
 	store   *Store
 	queue   int
@@ -67,19 +69,53 @@ const (
 type followed struct {
 	settled bool // Follow has succeeded
 	waiting int  // calls of Follow
-	last    item // the highest message that this node published
-	lastSeq uint64
-	lost    bool // last did not fit into the queue
-	// unheard is the highest message that this node published while no Run was under way.
+	last    [2]latest
+	// seen is the highest count of each sender, for each class: a lower one came already.
+	seen map[string][classes]uint64
+}
+
+// latest is the highest message, or change, that this node has published in a room.
+type latest struct {
+	item   item
+	number uint64 // its sequence, or Rev
+	lost   bool   // it did not fit into the queue
+	// unheard is the highest one that was published while no Run was under way.
 	unheard *realtime.Signal
-	// seen is the highest count of each sender: a lower one came already.
-	seen map[string]uint64
+}
+
+// Classes of signals. Those of a class that is numbered are published again.
+const (
+	classMessage = iota
+	classChange
+	classOther // what is stale soon
+	classes
+)
+
+// classOf returns the class of a signal, and the number by which it is the latest.
+func classOf(s *realtime.Signal) (class int, number uint64) {
+	switch s.Kind {
+	case realtime.SignalMessage:
+		return classMessage, s.Message.Seq
+	case realtime.SignalChanged:
+		return classChange, s.Message.Rev
+	}
+	return classOther, 0
 }
 
 // item is a frame that waits to be sent.
 type item struct {
 	channel, frame string
-	message        bool
+	lasting        bool // what fails is sent again
+}
+
+// again are what this node has published last in the room, under the fan-out's mu.
+func (r *followed) again() (items []item) {
+	for _, l := range r.last {
+		if l.item.lasting {
+			items = append(items, l.item)
+		}
+	}
+	return items
 }
 
 var (
@@ -142,7 +178,8 @@ func (f *Fanout) Publish(ctx context.Context, s realtime.Signal) error {
 	if err := ctx.Err(); err != nil {
 		return fault.Wrap(fault.Unavailable, err)
 	}
-	s.Message.At = moment(micros(s.Message.At))
+	s.Message = whole(s.Message)
+	class, number := classOf(&s)
 	fr := frame{sender: f.sender, signal: s}
 	f.mu.Lock()
 	room, run := f.rooms[s.Room], f.session
@@ -152,24 +189,25 @@ func (f *Fanout) Publish(ctx context.Context, s realtime.Signal) error {
 		f.count++
 		fr.count = f.count
 	}
-	next := item{f.channel(s.Room), fr.encode(), s.Kind == realtime.SignalMessage}
-	highest := room != nil && next.message && s.Message.Seq >= room.lastSeq
-	if highest {
-		room.last, room.lastSeq = next, s.Message.Seq
+	next := item{f.channel(s.Room), fr.encode(), class != classOther}
+	var last *latest // if this is the latest one
+	if room != nil && class != classOther && number >= room.last[class].number {
+		last = &room.last[class]
+		last.item, last.number = next, number
 	}
 	if queued {
 		if full = len(run.queue) >= f.queue; !full {
 			run.put(next)
-		} else if highest {
-			room.lost = true
+		} else if last != nil {
+			last.lost = true
 		}
 	}
 	here := run != nil && room != nil
 	if here {
 		run.calls++
-	} else if highest {
+	} else if last != nil {
 		unheard := s // only here it is kept
-		room.unheard = &unheard
+		last.unheard = &unheard
 	}
 	f.mu.Unlock()
 	if here {
@@ -283,19 +321,40 @@ func (f *Fanout) Unfollow(ctx context.Context, room string) error {
 	return nil
 }
 
+// whole is a message with its times as others get them, and reactions of its own.
+func whole(m chat.Message) chat.Message {
+	m.At = moment(micros(m.At))
+	if !hasChanged(&m) {
+		return m
+	}
+	for _, t := range [...]*time.Time{&m.EditedAt, &m.DeletedAt} {
+		if !t.IsZero() {
+			*t = moment(micros(*t))
+		}
+	}
+	m.Reactions = slices.Clone(m.Reactions)
+	for i := range m.Reactions {
+		m.Reactions[i].Users = slices.Clone(m.Reactions[i].Users)
+	}
+	return m
+}
+
 // fresh reports whether a frame has not come before, under mu.
 func (r *followed) fresh(fr frame) bool {
 	if fr.count == 0 {
 		return true
 	}
-	if fr.count <= r.seen[fr.sender] {
+	class, _ := classOf(&fr.signal)
+	seen := r.seen[fr.sender]
+	if fr.count <= seen[class] {
 		return false
 	}
 	const many = 1000 // nodes that restart get new names
 	if r.seen == nil || len(r.seen) >= many {
-		r.seen = map[string]uint64{}
+		r.seen = map[string][classes]uint64{}
 	}
-	r.seen[fr.sender] = fr.count
+	seen[class] = fr.count
+	r.seen[fr.sender] = seen
 	return true
 }
 
@@ -319,9 +378,11 @@ func (f *Fanout) Run(ctx context.Context, deliver func(realtime.Signal)) error {
 	f.session = run
 	var unheard []realtime.Signal
 	for _, r := range f.rooms {
-		if r.unheard != nil {
-			unheard = append(unheard, *r.unheard)
-			r.unheard = nil
+		for i := range r.last {
+			if l := &r.last[i]; l.unheard != nil {
+				unheard = append(unheard, *l.unheard)
+				l.unheard = nil
+			}
 		}
 	}
 	f.mu.Unlock()

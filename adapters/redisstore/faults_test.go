@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -63,10 +64,10 @@ func TestAFlushLosesOnlyTime(t *testing.T) {
 	require.NoError(t, err)
 	assert.Empty(t, got)
 	require.NoError(t, cache.Add(t.Context(), message("r", 6)))
-	require.NoError(t, cache.Fill(t.Context(), "r", messages("r", 1, 5)))
+	require.NoError(t, cache.Fill(t.Context(), "r", chat.Recent{Messages: messages("r", 1, 5)}))
 	got, _, err = cache.Get(t.Context(), "r")
 	require.NoError(t, err)
-	assert.Equal(t, messages("r", 1, 6), got)
+	assert.Equal(t, messages("r", 1, 6), got.Messages)
 	assert.Zero(t, allow())
 	first, err := s.Presence().Enter(t.Context(), start, "node", "r", chat.Author{ID: "u"})
 	require.NoError(t, err)
@@ -90,6 +91,12 @@ func TestAFrozenServerHoldsNobodyUp(t *testing.T) {
 				},
 				"Add": func(ctx context.Context) error {
 					return s.RecentCache(redisstore.RecentCacheConfig{}).Add(ctx, message("r", 1))
+				},
+				"Change": func(ctx context.Context) error {
+					return s.RecentCache(redisstore.RecentCacheConfig{}).Change(ctx, revised("r", 1, 1))
+				},
+				"Fill": func(ctx context.Context) error {
+					return s.RecentCache(redisstore.RecentCacheConfig{}).Fill(ctx, "r", chat.Recent{Messages: messages("r", 1, 1)})
 				},
 				"Enter": func(ctx context.Context) error {
 					_, err := s.Presence().Enter(ctx, start, "n", "r", who)
@@ -352,12 +359,12 @@ func TestTwoHubsOutliveTheServer(t *testing.T) {
 			late, err := chat.New(chat.Config{Store: messages, Rooms: rooms, Members: members, Cache: store.RecentCache(redisstore.RecentCacheConfig{})})
 			require.NoError(t, err)
 			assert.Eventually(t, func() bool {
-				p, err := late.Newest(ctx, "hall", 0)
+				p, err := late.Newest(ctx, "hall", chat.Reach{})
 				return err == nil && p.Last == said
 			}, patience, 10*time.Millisecond, "the cache lacks the last message")
 			say(20)
 			each((*servers.RedisServer).Flush)
-			p, err := late.Newest(ctx, "hall", 0)
+			p, err := late.Newest(ctx, "hall", chat.Reach{})
 			require.NoError(t, err)
 			assert.Equal(t, said, p.Last)
 			say(20)
@@ -380,14 +387,16 @@ func TestWhatIsSaidBeforeRunIsHeard(t *testing.T) {
 	store := fresh(t, dial(t, servers.StartRedis(t, servers.RedisOptions{}).URL))
 	f := store.Fanout(redisstore.FanoutConfig{})
 	require.NoError(t, f.Follow(t.Context(), "hall"))
-	for seq := range uint64(3) {
-		require.NoError(t, f.Publish(t.Context(), realtime.Signal{Kind: realtime.SignalMessage, Room: "hall", Message: chat.Message{Room: "hall", Seq: seq + 1}}))
+	for n := range uint64(3) {
+		require.NoError(t, f.Publish(t.Context(), realtime.Signal{Kind: realtime.SignalMessage, Room: "hall", Message: chat.Message{Room: "hall", Seq: n + 1}}))
+		require.NoError(t, f.Publish(t.Context(), realtime.Signal{Kind: realtime.SignalChanged, Room: "hall", Message: chat.Message{Room: "hall", Seq: 3 - n, Rev: n + 1}}))
 	}
 	ctx, cancel := context.WithCancel(t.Context())
-	heard := make(chan uint64, 10)
+	heard := make(chan chat.Message, 10)
 	var wg sync.WaitGroup
-	wg.Go(func() { assert.NoError(t, f.Run(ctx, func(s realtime.Signal) { heard <- s.Message.Seq })) })
-	assert.EqualValues(t, 3, <-heard, "the last one, by which a hub finds the others")
+	wg.Go(func() { assert.NoError(t, f.Run(ctx, func(s realtime.Signal) { heard <- s.Message })) })
+	assert.EqualValues(t, 3, (<-heard).Seq, "the last one, by which a hub finds the others")
+	assert.EqualValues(t, 3, (<-heard).Rev, "and the last change")
 	cancel()
 	wg.Wait()
 	assert.Empty(t, heard)
@@ -415,8 +424,24 @@ func TestAFullQueueIsMadeUpFor(t *testing.T) {
 	defer wg.Wait()
 	defer cancel()
 	heard, own := make(chan uint64, 1000), make(chan uint64, 1000)
-	wg.Go(func() { assert.NoError(t, a.Run(ctx, func(s realtime.Signal) { own <- s.Message.Seq })) })
-	wg.Go(func() { assert.NoError(t, b.Run(ctx, func(s realtime.Signal) { heard <- s.Message.Seq })) })
+	var revs atomic.Uint64 // the last change that b heard of
+	wg.Go(func() {
+		assert.NoError(t, a.Run(ctx, func(s realtime.Signal) {
+			if s.Kind != realtime.SignalChanged {
+				own <- s.Message.Seq
+			}
+		}))
+	})
+	wg.Go(func() {
+		assert.NoError(t, b.Run(ctx, func(s realtime.Signal) {
+			if s.Kind == realtime.SignalChanged {
+				assert.Equal(t, revised("r", s.Message.Seq, s.Message.Rev), s.Message)
+				revs.Store(s.Message.Rev)
+				return
+			}
+			heard <- s.Message.Seq
+		}))
+	})
 	begun(t, a, "probe of a", own)
 	begun(t, b, "probe of b", heard)
 	require.NoError(t, a.Follow(ctx, "r"))
@@ -435,6 +460,9 @@ func TestAFullQueueIsMadeUpFor(t *testing.T) {
 			refused++
 			assert.ErrorIs(t, err, fault.Unavailable)
 		}
+		if seq%10 == 0 {
+			_ = a.Publish(ctx, realtime.Signal{Kind: realtime.SignalChanged, Room: "r", Message: revised("r", seq-1, seq/10)})
+		}
 		if seq%500 == 0 { // its own messages come without the server
 			for want := seq - 499; want <= seq; want++ {
 				require.Equal(t, want, <-own)
@@ -451,6 +479,7 @@ func TestAFullQueueIsMadeUpFor(t *testing.T) {
 			require.Fail(t, "the last message did not come", "%d", got)
 		}
 	}
+	require.Eventually(t, func() bool { return revs.Load() == last/10 }, patience, 10*time.Millisecond, "the last change did not come")
 }
 
 func TestFollowGivesUp(t *testing.T) {

@@ -143,7 +143,7 @@ func (s *session) work(ctx context.Context) {
 	wg.Wait()
 }
 
-// write sends what is queued, in order. What fails is sent again, messages only: the rest is
+// write sends what is queued, in order. What fails is sent again, messages and changes only: the rest is
 // stale by then.
 func (s *session) write(ctx context.Context) {
 	for ctx.Err() == nil {
@@ -186,7 +186,7 @@ func (s *session) insist(ctx context.Context, items []item) {
 	for wait := firstPause; err != nil; wait = min(2*wait, longPause) {
 		var again []item
 		for _, it := range failed {
-			if it.message {
+			if it.lasting {
 				again = append(again, it)
 			}
 		}
@@ -195,14 +195,16 @@ func (s *session) insist(ctx context.Context, items []item) {
 		}
 		failed, err = s.fanout.send(ctx, again)
 	}
-	// What did not fit into the queue meanwhile is found by the last message of its room.
+	// What did not fit into the queue meanwhile is found by the last message, or change, of its room.
 	f := s.fanout
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	for _, r := range f.rooms {
-		if r.lost {
-			r.lost = false
-			s.put(r.last)
+		for i := range r.last {
+			if l := &r.last[i]; l.lost {
+				l.lost = false
+				s.put(l.item)
+			}
 		}
 	}
 }
@@ -427,10 +429,8 @@ func (l *link) reached(id, first uint64) {
 			continue
 		}
 		ask := frame{sender: f.sender, again: true, signal: realtime.Signal{Room: room}}
-		l.session.put(item{channel: f.channel(room), frame: ask.encode(), message: true})
-		if r.last.message {
-			l.session.put(r.last)
-		}
+		l.session.put(item{channel: f.channel(room), frame: ask.encode(), lasting: true})
+		l.session.put(r.again()...)
 	}
 }
 
@@ -447,8 +447,8 @@ func (l *link) message(m *redis.Message) {
 	case r == nil:
 	case !fr.again:
 		fresh = r.fresh(fr)
-	case r.last.message:
-		l.session.put(r.last)
+	default:
+		l.session.put(r.again()...)
 	}
 	f.mu.Unlock()
 	if fresh {

@@ -12,7 +12,7 @@ import (
 // A frame is what a channel carries:
 //
 //	version   1 byte, 1
-//	kind      1 byte: realtime.SignalKind, or 0 to ask for the last messages again
+//	kind      1 byte: realtime.SignalKind, or 0 to ask for the last messages and changes again
 //	sender    string: the Fanout that sent it
 //	room      string
 //	count     uvarint: numbers the sender's frames, so that one that comes again is known; 0 is
@@ -23,6 +23,9 @@ import (
 //	more      uvarint: 2^64-1 says so; it is written as 0 otherwise, and what is read there is ignored
 //	typing    1 byte
 //	message   for messages: room, sequence, ID, client ID, author's ID and name, text, time
+//	changed   for changed messages: two empty strings, a message as above, and its fields that came later, up to the
+//	          end. An older program reads the empty strings as the user of a kind that it does not know; since the
+//	          frame goes on behind them, it ignores the frame
 //	user      for other kinds: ID and name
 //	event     for events of an application: name and data
 //
@@ -32,7 +35,7 @@ import (
 type frame struct {
 	sender string
 	count  uint64
-	again  bool // asks whoever published in the room to publish their last message again
+	again  bool // asks whoever published in the room to publish their last message, and change, again
 	signal realtime.Signal
 }
 
@@ -44,7 +47,7 @@ const (
 
 func (f frame) encode() string {
 	s := f.signal
-	b := make([]byte, 0, 64+len(f.sender)+2*len(s.Room)+len(s.Node)+len(s.Message.Text)+len(s.Message.Data))
+	b := make([]byte, 0, 96+len(f.sender)+2*len(s.Room)+len(s.Node)+len(s.Message.Text)+len(s.Message.Data))
 	kind := byte(s.Kind)
 	if f.again {
 		kind = kindAgain
@@ -67,8 +70,12 @@ func (f frame) encode() string {
 	} else {
 		b = append(b, 0)
 	}
-	if s.Kind == realtime.SignalMessage {
+	switch s.Kind {
+	case realtime.SignalMessage:
 		return string(appendMessage(b, s.Message))
+	case realtime.SignalChanged:
+		b = append(b, 0, 0)
+		return string(appendMore(appendMessage(b, s.Message), &s.Message))
 	}
 	b = appendString(b, string(s.User.ID))
 	b = appendString(b, s.User.Name)
@@ -96,7 +103,8 @@ func decodeFrame(data string) (frame, error) {
 	s.Node = r.string()
 	more := r.uvarint() == withMore
 	s.Typing = r.byte() == 1
-	if s.Kind == realtime.SignalMessage {
+	switch s.Kind {
+	case realtime.SignalMessage:
 		s.Message = r.message()
 		if more {
 			in := reader{data: s.Node}
@@ -104,7 +112,12 @@ func decodeFrame(data string) (frame, error) {
 			in.more(&s.Message)
 			r.bad = r.bad || in.bad
 		}
-	} else {
+	case realtime.SignalChanged:
+		nobody := chat.Author{ID: user.ID(r.string()), Name: r.string()}
+		s.Message = r.message()
+		r.more(&s.Message)
+		r.bad = r.bad || nobody != chat.Author{}
+	default:
 		s.User = chat.Author{ID: user.ID(r.string()), Name: r.string()}
 		if s.Kind == realtime.SignalEvent {
 			s.Event, s.Data = r.string(), r.string()

@@ -239,29 +239,32 @@ func TestARoomThatAnOlderProgramHasCachedIsNotHeld(t *testing.T) {
 	key := server.Keys()[0]
 	entries, err := server.List(key)
 	require.NoError(t, err)
-	// The length of the room's name has a second byte in an entry of this program.
-	require.Equal(t, "\x81\x00r", entries[0][20:23])
-	older := func(e string) string { return e[:20] + "\x01" + e[22:] }
-	for _, at := range []string{"before", "behind"} {
-		require.NoError(t, cache.Fill(t.Context(), "r", all))
-		if at == "before" {
-			_, err = server.Lpop(key)
+	// The length of the room's name has two bytes more in an entry of this program; it had one more, or none.
+	require.Equal(t, "\x81\x80\x00r", entries[0][20:24])
+	for name, length := range map[string]string{"older": "\x01", "earlier": "\x81\x00"} {
+		older := func(e string) string { return e[:20] + length + e[23:] }
+		for _, at := range []string{"before", "behind"} {
+			at := name + " " + at
+			require.NoError(t, cache.Fill(t.Context(), "r", chat.Recent{Messages: all}))
+			if strings.HasSuffix(at, "before") {
+				_, err = server.Lpop(key)
+				require.NoError(t, err)
+				_, err = server.Lpush(key, older(entries[0]))
+			} else {
+				third, _ := server.Pop(key)
+				_, err = server.Push(key, older(third))
+			}
 			require.NoError(t, err)
-			_, err = server.Lpush(key, older(entries[0]))
-		} else {
-			third, _ := server.Pop(key)
-			_, err = server.Push(key, older(third))
+			got, held, err := cache.Get(t.Context(), "r")
+			require.NoError(t, err)
+			assert.False(t, held, at)
+			assert.Empty(t, got, at)
+			require.NoError(t, cache.Fill(t.Context(), "r", chat.Recent{Messages: all}))
+			got, held, err = cache.Get(t.Context(), "r")
+			require.NoError(t, err)
+			assert.True(t, held, at)
+			assert.Equal(t, chat.Recent{Messages: all}, got, at)
 		}
-		require.NoError(t, err)
-		got, held, err := cache.Get(t.Context(), "r")
-		require.NoError(t, err)
-		assert.False(t, held, at)
-		assert.Empty(t, got, at)
-		require.NoError(t, cache.Fill(t.Context(), "r", all))
-		got, held, err = cache.Get(t.Context(), "r")
-		require.NoError(t, err)
-		assert.True(t, held, at)
-		assert.Equal(t, all, got, at)
 	}
 }
 
@@ -274,16 +277,16 @@ func TestRecentCacheLimits(t *testing.T) {
 		t.Helper()
 		got, _, err := cache.Get(t.Context(), "r")
 		require.NoError(t, err)
-		return got
+		return got.Messages
 	}
 	require.NoError(t, cache.Add(t.Context(), messages("r", 1, 2)...))
 	require.NoError(t, cache.Add(t.Context(), messages("r", 3, 9)...))
 	assert.Equal(t, messages("r", 7, 9), get())
 	require.NoError(t, cache.Add(t.Context(), message("r", 11), message("r", 10), message("r", 13)))
 	assert.Equal(t, messages("r", 13, 13), get(), "what is behind a hole replaces")
-	require.NoError(t, cache.Fill(t.Context(), "r", messages("r", 8, 12)))
+	require.NoError(t, cache.Fill(t.Context(), "r", chat.Recent{Messages: messages("r", 8, 12)}))
 	assert.Equal(t, messages("r", 11, 13), get())
-	assert.ErrorIs(t, cache.Fill(t.Context(), "r", []chat.Message{message("r", 14), message("r", 16)}), fault.Invalid)
+	assert.ErrorIs(t, cache.Fill(t.Context(), "r", chat.Recent{Messages: []chat.Message{message("r", 14), message("r", 16)}}), fault.Invalid)
 	server.FastForward(2 * time.Minute)
 	assert.Empty(t, get(), "it was held for a minute")
 
@@ -302,6 +305,133 @@ func TestRecentCacheLimits(t *testing.T) {
 		assert.Empty(t, get(), "what cannot be read is not held")
 		require.NoError(t, cache.Add(t.Context(), message("r", 2)))
 		assert.Equal(t, messages("r", 2, 2), get())
+	}
+}
+
+// revised is message after a change.
+func revised(room string, seq, rev uint64) chat.Message {
+	m := message(room, seq)
+	m.Rev, m.Text, m.EditedAt = rev, fmt.Sprint("edited ", rev), start.Add(time.Duration(rev%1000)*time.Second)
+	m.Reactions = []chat.Reaction{{Key: "+1", Count: int(rev%1000) + 1, Users: []user.ID{"u"}}}
+	return m
+}
+
+func TestRecentCacheRemembersRevs(t *testing.T) {
+	t.Parallel()
+	server := miniredis.RunT(t)
+	cache := fresh(t, dial(t, "redis://"+server.Addr())).RecentCache(redisstore.RecentCacheConfig{Messages: 3, TTL: time.Minute})
+	get := func() (chat.Recent, bool) {
+		t.Helper()
+		got, held, err := cache.Get(t.Context(), "r")
+		require.NoError(t, err)
+		return got, held
+	}
+	want := func(rev uint64, messages ...chat.Message) {
+		t.Helper()
+		got, held := get()
+		assert.True(t, held)
+		assert.Equal(t, chat.Recent{Messages: messages, Rev: rev}, got)
+	}
+	unheld := func() {
+		t.Helper()
+		got, held := get()
+		assert.False(t, held)
+		assert.Empty(t, got)
+	}
+	change := func(all ...chat.Message) { t.Helper(); require.NoError(t, cache.Change(t.Context(), all...)) }
+	fill := func(rev uint64, all ...chat.Message) {
+		t.Helper()
+		require.NoError(t, cache.Fill(t.Context(), "r", chat.Recent{Messages: all, Rev: rev}))
+	}
+
+	// Above 2^53 a double would take one number for the next.
+	const most = math.MaxUint64
+	last := []chat.Message{message("r", most-3), message("r", most-2), message("r", most-1)}
+	fill(most-3, last...)
+	change(revised("r", most-2, most-2))
+	want(most-2, last[0], revised("r", most-2, most-2), last[2])
+	change(revised("r", most-3, most-2), revised("r", most-1, most-1), revised("r", most-3, most))
+	want(most, revised("r", most-3, most), revised("r", most-2, most-2), revised("r", most-1, most-1))
+	fill(most-1, last...)
+	want(most, revised("r", most-3, most), revised("r", most-2, most-2), revised("r", most-1, most-1))
+
+	// Both keys go together.
+	assert.Len(t, server.Keys(), 2)
+	server.FastForward(40 * time.Second)
+	require.NoError(t, cache.Add(t.Context(), message("r", most)))
+	server.FastForward(40 * time.Second)
+	assert.Len(t, server.Keys(), 2)
+	server.FastForward(21 * time.Second)
+	assert.Empty(t, server.Keys())
+	change(revised("r", 2, 5))
+	assert.Len(t, server.Keys(), 1)
+	unheld()
+	server.FastForward(61 * time.Second)
+	assert.Empty(t, server.Keys(), "the Rev alone is remembered as long")
+
+	// Whatever is put into the cache, what is there goes after a minute without more.
+	for name, put := range map[string]func(){
+		"Fill":             func() { fill(3, message("r", 1)) },
+		"Fill, as new":     func() { fill(2, message("r", 1)) },
+		"Fill, nothing":    func() { require.NoError(t, cache.Fill(t.Context(), "r", chat.Recent{Rev: 3})) },
+		"Change":           func() { change(revised("r", 1, 3)) },
+		"Change of others": func() { change(revised("r", 7, 3)) },
+	} {
+		fill(2, message("r", 1))
+		server.FastForward(40 * time.Second)
+		put()
+		server.FastForward(40 * time.Second)
+		_, held := get()
+		assert.Equal(t, name != "Fill, nothing", held, name)
+		server.FastForward(21 * time.Second)
+		assert.Empty(t, server.Keys(), name)
+	}
+
+	// A list that cannot be read takes no Rev with it.
+	fill(5, message("r", 1))
+	_, err := server.Push(server.Keys()[0], "older")
+	require.NoError(t, err)
+	unheld()
+	fill(4, message("r", 1))
+	unheld()
+	server.FlushAll()
+
+	// What a message is already is not taken back, by a change that was overtaken by what was read from the store.
+	fill(6, message("r", 1), revised("r", 2, 9), message("r", 3))
+	change(revised("r", 2, 7))
+	want(7, message("r", 1), revised("r", 2, 9), message("r", 3))
+	change(revised("r", 3, 8), revised("r", 2, 9), revised("r", 1, 10))
+	want(10, revised("r", 1, 10), revised("r", 2, 9), revised("r", 3, 8))
+	change(revised("r", 4, 11), revised("r", 1, 12))
+	want(12, revised("r", 2, 9), revised("r", 3, 8), revised("r", 4, 11))
+
+	// The server may drop one of the keys.
+	keys := server.Keys()
+	require.Len(t, keys, 2)
+	require.True(t, strings.HasSuffix(keys[1], ":recent:rev"), keys)
+	server.Del(keys[0])
+	fill(11, message("r", 1))
+	unheld()
+	require.NoError(t, cache.Add(t.Context(), message("r", 5)))
+	unheld()
+	fill(12, revised("r", 4, 11), message("r", 5))
+	want(12, revised("r", 4, 11), message("r", 5))
+	server.Del(keys[1])
+	want(0, revised("r", 4, 11), message("r", 5))
+	change(revised("r", 5, 13))
+	unheld()
+
+	for _, spoilt := range []string{"", "x", "0000000000000000001x", "99999999999999999999"} {
+		fill(14, message("r", 5))
+		require.NoError(t, server.Set(keys[1], spoilt))
+		if got, held := get(); spoilt == "" {
+			assert.True(t, held)
+			assert.Zero(t, got.Rev)
+			continue
+		}
+		unheld()
+		fill(14, message("r", 5))
+		want(14, message("r", 5))
 	}
 }
 

@@ -189,6 +189,7 @@ type question struct {
 	Text     string `json:"text"`
 	ClientID string `json:"clientId,omitempty"`
 	ReplyTo  uint64 `json:"replyTo,omitempty"`
+	Edits    uint64 `json:"edits,omitempty"`
 
 	Data json.RawMessage `json:"data,omitempty"`
 }
@@ -211,7 +212,7 @@ type answer struct {
 func (s *Screen) Screen(ctx context.Context, d chat.Draft) (chat.Draft, error) {
 	a, err := s.ask(ctx, question{
 		Type: TypeScreen, Room: d.Room, User: person{string(d.Author.ID), d.Author.Name}, Text: d.Text, ClientID: d.ClientID,
-		ReplyTo: d.ReplyTo, Data: json.RawMessage(d.Data),
+		ReplyTo: d.ReplyTo, Edits: d.Edits, Data: json.RawMessage(d.Data),
 	})
 	switch {
 	case err != nil:

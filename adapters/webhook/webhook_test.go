@@ -142,6 +142,10 @@ func TestRequest(t *testing.T) {
 	require.NoError(t, err)
 	assert.JSONEq(t, `{"type":"message.screen","room":"hall","user":{"id":"","name":""},"text":"x","replyTo":7,"data":{"mood":["<angry>",1.0]}}`, string(body))
 
+	_, err = s.Screen(t.Context(), chat.Draft{Room: "hall", Text: "x", Edits: 7})
+	require.NoError(t, err)
+	assert.JSONEq(t, `{"type":"message.screen","room":"hall","user":{"id":"","name":""},"text":"x","edits":7}`, string(body))
+
 	require.NoError(t, s.SetSecrets([]string{newer}))
 	_, err = s.Screen(t.Context(), hello)
 	require.NoError(t, err)

@@ -54,6 +54,13 @@ type Message struct {
 	ReplyTo uint64
 	// Data is the application's: a JSON object in the form that [CompactData] returns, or empty.
 	Data string
+	// Rev is the place of the last change in the room's sequence of changes: 1, 2, 3, … without gaps. 0: it was never changed.
+	Rev uint64
+	// EditedAt and DeletedAt are when it was last edited, and when it was deleted; zero if it was not. A deleted message keeps
+	// Seq, ID, ClientID, Author and At.
+	EditedAt, DeletedAt time.Time
+	// Reactions are at most [MaxReactionKeys], in the order in which their keys first came.
+	Reactions []Reaction
 }
 
 // Room is a named place to talk.
@@ -164,10 +171,15 @@ type Stored struct {
 	Repeated bool
 }
 
-// Range chooses messages of a room by sequence.
+// Range chooses messages of a room by sequence, or by their last change.
 type Range struct {
 	// After and Before exclude: After < Seq, and Seq < Before unless Before is 0.
 	After, Before uint64
+	// Changed chooses, among the messages that were changed, by Rev instead of Seq: After and Before exclude Revs, and the messages
+	// are ascending by Rev. Newest is not asked then.
+	Changed bool
+	// UpTo is, with Changed, the highest sequence of a message; 0 means any.
+	UpTo uint64
 	// Limit is the most messages to return, at least 1.
 	Limit int
 	// Newest takes, where there are more than Limit, those with the highest sequence
@@ -175,12 +187,21 @@ type Range struct {
 	Newest bool
 }
 
+// Bounds is how far a room reaches.
+type Bounds struct {
+	// First is the lowest sequence that is still stored, and Last the highest ever given out: 1 and 0 for a room without messages.
+	// When every message was deleted by age, First is Last+1.
+	First, Last uint64
+	// Rev is the highest number that a change was given, 0 if there was none.
+	Rev uint64
+}
+
 // MessageStore keeps messages for ever, or as long as its adapter says.
 //
 // It may be called from many goroutines.
-// It keeps every text, name and client id that [CheckText], [CheckRoom] and [CheckClientID] let through.
+// It keeps every text, name, client id and key that [CheckText], [CheckRoom], [CheckClientID] and [CheckReaction] let through.
 // It keeps ReplyTo, and byte for byte all data that [CompactData] returns; a message without them stays without.
-// Two rooms, authors or client ids are the same only if they have the same bytes.
+// Two rooms, authors, client ids or keys of reactions are the same only if they have the same bytes.
 // Every time is UTC, to the microsecond.
 // Changing what was given or returned changes nothing stored.
 type MessageStore interface {
@@ -193,15 +214,26 @@ type MessageStore interface {
 	// On an error nothing is stored, unless ctx ended or the store was lost meanwhile.
 	// Then the outcome is unknown, and the sequence still has no gaps.
 	Append(ctx context.Context, messages []Message) ([]Stored, error)
-	// List returns the messages of room that r chooses, ascending by sequence.
+	// Change changes messages durably, all or none, in the order given, and returns one answer for each change.
+	// [Change.Apply] says what a change makes of the message, as the changes before it have left it, and what is refused.
+	// A change of a message that is not stored is refused with ErrMessageNotFound.
+	// A refused change has its error in its answer, and harms no other.
+	// Each change that is not refused and not Repeated gets the next Rev of its room: from 1, without gaps, also under concurrent calls.
+	// The message has the Rev of its last change.
+	// What an edit or a deletion has taken from a message is nowhere in the store any more.
+	// Each reaction of a user is kept, also of those whom the message does not name.
+	// On an error nothing is changed, unless ctx ended or the store was lost meanwhile.
+	// Then the outcome is unknown, and Rev still has no gaps.
+	Change(ctx context.Context, changes []Change) ([]Changed, error)
+	// List returns the messages of room that r chooses, ascending by sequence, as they are now.
 	// An unknown room has no messages.
 	// A message whose Append returned before List was called is seen.
 	// Whoever sees a message can see all that come before it in the sequence.
+	// Whoever sees a change can see all changes of the room with a lower Rev.
 	List(ctx context.Context, room string, r Range) ([]Message, error)
-	// Bounds returns the lowest sequence that is still stored and the highest ever given out in room.
-	// They are 1 and 0 for a room without messages.
-	// When every message was deleted, first is last+1.
-	Bounds(ctx context.Context, room string) (first, last uint64, err error)
+	// Bounds returns how far room reaches.
+	// What was stored or changed before Bounds was called counts.
+	Bounds(ctx context.Context, room string) (Bounds, error)
 }
 
 // Rooms keeps the rooms that exist.
@@ -239,6 +271,14 @@ type Members interface {
 	RoomsOf(ctx context.Context, id user.ID, after string, limit int) ([]Membership, error)
 }
 
+// Recent is what a [RecentCache] holds of a room.
+type Recent struct {
+	// Messages are the last ones, ascending by sequence and contiguous.
+	Messages []Message
+	// Rev says how old they may be: every change up to it is in them.
+	Rev uint64
+}
+
 // RecentCache holds the last messages of rooms that are in use.
 //
 // It may be called from many goroutines.
@@ -249,25 +289,36 @@ type Members interface {
 // A message has every field as it was given.
 // Changing what was given or returned changes nothing held.
 type RecentCache interface {
-	// Get returns the last messages held for room, ascending and contiguous.
-	// Get says whether the room is held.
+	// Get returns what is held for room, and says whether the room is held.
 	// A room that is not held has no messages.
 	// A room that is held and has none has none in the store either, as far as the cache was told.
-	// Whether they reach back far enough is the caller's to judge.
-	Get(ctx context.Context, room string) (messages []Message, held bool, err error)
+	// Whether the messages reach back far enough is the caller's to judge.
+	Get(ctx context.Context, room string) (r Recent, held bool, err error)
 	// Add puts messages that were just stored into their rooms.
 	// The messages ascend in each room, and are contiguous within the call.
 	// A room that holds messages up to the one just before is extended.
 	// A room that holds some of them takes what is newer.
 	// In any other room that is behind, the added messages replace what was held.
+	// A room that is not held, and whose Rev is remembered, is not held after Add either: changes of what is added may have come before it.
 	// An older message never replaces a newer one.
 	Add(ctx context.Context, messages ...Message) error
-	// Fill gives the cache what was read from the store: messages of one room, ascending and contiguous.
-	// Where the room is held, Fill only adds what stands before, or connects and follows.
+	// Change puts messages that were just changed in the place of what is held of them.
+	// The messages ascend by Rev in each room, and their Revs are contiguous within the call.
+	// A room that has every change before the first of them has every change of the call from then on.
+	// A changed message behind the last one that is held is taken as Add would.
+	// A change that the room has already changes nothing.
+	// A room that lacks a change before is not held any more.
+	// The Rev of a room is remembered although the room is not held, so that Fill brings nothing older.
+	Change(ctx context.Context, messages ...Message) error
+	// Fill gives the cache what was read from the store, messages of one room, ascending and contiguous; r.Rev was read before them.
+	// What is older than the room's Rev is not taken.
+	// Where r.Rev is the room's, Fill only adds what stands before what is held, or connects and follows.
 	// Messages that connect to nothing take the place of a room held without messages.
-	// What is held already stays.
+	// What is held already stays then.
+	// Where r.Rev is higher, the given messages replace what is held of them and before them; held ones that connect and follow stay.
+	// A room whose messages do not connect is not held any more then.
 	// No messages say that the room has none: it is held, unless it was.
-	Fill(ctx context.Context, room string, messages []Message) error
+	Fill(ctx context.Context, room string, r Recent) error
 }
 
 // Action is what somebody wants to do in a room.

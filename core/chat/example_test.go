@@ -38,7 +38,7 @@ func ExampleService() {
 	_, err = service.Send(ctx, chat.Draft{Room: "hall", Author: ada, Text: "Is anybody there?"})
 	fmt.Println(err)
 
-	page, err := service.Since(ctx, "hall", 1, 2)
+	page, err := service.Since(ctx, "hall", chat.Point{Seq: 1}, chat.Reach{Seq: 2})
 	for _, m := range page.Messages {
 		fmt.Println(m.Seq, m.Author.Name, m.Text)
 	}

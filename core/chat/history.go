@@ -8,10 +8,15 @@ import (
 
 // Page is what a reader gets of a room.
 type Page struct {
-	// Messages are ascending by sequence.
+	// Messages are ascending by sequence; for [Service.Changes] by Rev.
 	Messages []Message
 	// Last is the highest sequence of the room when the page was read, 0 if it has none.
 	Last uint64
+	// Rev says how old the page may be: every change of the room up to it is in it.
+	Rev uint64
+	// Changes are, for [Service.Since] with a Rev, messages that the reader has and that changed after it, ascending by Rev,
+	// at most MaxPage.
+	Changes []Message
 	// More says that the range holds further messages.
 	More bool
 	// Recovered is false if messages after the point that was asked for are no longer
@@ -19,14 +24,17 @@ type Page struct {
 	Recovered bool
 }
 
+// Reach is how far a room is known to be stored.
+type Reach struct{ Seq, Rev uint64 }
+
 // Latest makes [Service.Newest] and [Service.Since] read the store: it is given in the place of a sequence that is known to be stored. The
-// cache may lack a message, if a process has stored it and died before it could put it there.
+// cache may lack a message or a change, if a process has stored it and died before it could put it there.
 const Latest uint64 = math.MaxUint64
 
 // Newest returns the last messages of room, at most Recent, from the cache or, at a miss, from
-// the store, once for all who wait. The page reaches at least to the sequence seen, which the
-// caller knows to be stored, or to the last stored message if seen is [Latest]. It does not ask Access: who reads has joined.
-func (s *Service) Newest(ctx context.Context, room string, seen uint64) (Page, error) {
+// the store, once for all who wait. The page reaches at least as far as seen, which the
+// caller knows to be stored, or to the last stored message and change if seen.Seq is [Latest]. It does not ask Access: who reads has joined.
+func (s *Service) Newest(ctx context.Context, room string, seen Reach) (Page, error) {
 	room, err := s.Resolve(ctx, room)
 	if err != nil {
 		return Page{}, err
@@ -37,38 +45,73 @@ func (s *Service) Newest(ctx context.Context, room string, seen uint64) (Page, e
 	return s.load(ctx, room, seen)
 }
 
-// Since returns the messages after the given sequence, at most MaxPage, lowest first. The
-// page's Last reaches at least to the sequence seen. With [Latest] it reaches to the last stored message.
-func (s *Service) Since(ctx context.Context, room string, since, seen uint64) (Page, error) {
+// Point is where a reader stands in a room.
+type Point struct {
+	// Seq says that the reader has every message up to it.
+	Seq uint64
+	// Rev says that it has every change up to it; nil if it does not ask for changes.
+	Rev *uint64
+	// Given is the last message that the reader was given besides, for whatever reason; it counts if it is more than Seq.
+	Given uint64
+}
+
+// Since returns the messages after from.Seq, at most MaxPage, lowest first. The
+// page reaches at least as far as seen. With [Latest] it reaches to the last stored message and change. With a Rev, the page
+// has also what changed after it of the messages that the reader has.
+func (s *Service) Since(ctx context.Context, room string, from Point, seen Reach) (Page, error) {
 	room, err := s.Resolve(ctx, room)
 	if err != nil {
 		return Page{}, err
 	}
-	held, known := s.recent.get(ctx, room)
-	if known && len(held) == 0 && since == 0 && seen == 0 {
-		return Page{Recovered: true}, nil
+	if from.Rev != nil && seen.Seq != Latest {
+		seen.Rev = max(seen.Rev, *from.Rev)
 	}
-	if len(held) == 0 || held[len(held)-1].Seq < seen {
+	p, err := s.since(ctx, room, from.Seq, seen)
+	if err != nil || from.Rev == nil {
+		return p, err
+	}
+	has := max(from.Seq, from.Given)
+	switch {
+	case *from.Rev > p.Rev:
+		p.Recovered = false // it remembers changes that this store never had
+	case *from.Rev < p.Rev && has > 0:
+		changed := Range{Changed: true, After: *from.Rev, Before: p.Rev + 1, UpTo: has, Limit: s.cfg.MaxPage}
+		if p.Changes, err = s.cfg.Store.List(ctx, room, changed); err != nil {
+			return Page{}, fmt.Errorf("read changes: %w", err)
+		}
+	}
+	return p, nil
+}
+
+func (s *Service) since(ctx context.Context, room string, since uint64, seen Reach) (Page, error) {
+	cached, known := s.recent.get(ctx, room)
+	held, at := cached.Messages, cached.Rev
+	if known && len(held) == 0 && since == 0 && seen == (Reach{}) {
+		return Page{Recovered: true, Rev: at}, nil
+	}
+	if len(held) == 0 || held[len(held)-1].Seq < seen.Seq || at < seen.Rev {
 		// A crowd that comes back to a cold room has missed little: one read is enough for most.
 		p, err := s.load(ctx, room, seen)
 		if err != nil {
 			return Page{}, err
 		}
-		held = p.Messages
-		if seen == Latest {
-			seen = 0 // the page reaches to it
+		held, at = p.Messages, p.Rev
+		if seen.Seq == Latest {
+			seen = Reach{} // the page reaches to it
 		}
 	}
 	if len(held) > 0 {
 		first, last := held[0].Seq, held[len(held)-1].Seq
-		if last >= seen && since <= last && since+1 >= first {
-			return s.page(held[since+1-first:], last, true), nil
+		whole := last-first+1 == uint64(len(held)) // a faulty adapter must not end the process
+		if whole && last >= seen.Seq && at >= seen.Rev && since <= last && since+1 >= first {
+			return s.page(held[since+1-first:], last, at, true), nil
 		}
 	}
-	first, last, err := s.cfg.Store.Bounds(ctx, room)
+	b, err := s.cfg.Store.Bounds(ctx, room)
 	if err != nil {
 		return Page{}, fmt.Errorf("read room: %w", err)
 	}
+	last := b.Last
 	messages, err := s.cfg.Store.List(ctx, room, Range{After: since, Limit: s.cfg.MaxPage + 1})
 	if err != nil {
 		return Page{}, fmt.Errorf("read messages: %w", err)
@@ -77,11 +120,11 @@ func (s *Service) Since(ctx context.Context, room string, since, seen uint64) (P
 		last = max(last, messages[n-1].Seq)
 	}
 	// A client that is ahead of the room remembers messages that this store never had.
-	return s.page(messages, last, since+1 >= first && since <= last), nil
+	return s.page(messages, last, b.Rev, since+1 >= b.First && since <= last), nil
 }
 
-func (s *Service) page(messages []Message, last uint64, recovered bool) Page {
-	p := Page{Messages: messages, Last: last, Recovered: recovered}
+func (s *Service) page(messages []Message, last, rev uint64, recovered bool) Page {
+	p := Page{Messages: messages, Last: last, Rev: rev, Recovered: recovered}
 	if len(messages) > s.cfg.MaxPage {
 		p.Messages, p.More = messages[:s.cfg.MaxPage], true
 	}
@@ -107,29 +150,44 @@ func (s *Service) History(ctx context.Context, who Author, room string, r Range)
 	p := Page{Messages: messages, Recovered: true}
 	if len(messages) > limit {
 		p.More = true
-		if r.Newest {
+		if r.Newest && !r.Changed {
 			p.Messages = messages[1:]
 		} else {
 			p.Messages = messages[:limit]
 		}
 	}
-	if n := len(p.Messages); n > 0 {
+	if n := len(p.Messages); n > 0 && !r.Changed {
 		p.Last = p.Messages[n-1].Seq
 	}
 	return p, nil
 }
 
-// cached returns the newest messages if the cache holds enough of them.
-func (s *Service) cached(ctx context.Context, room string, seen uint64) (Page, bool) {
-	held, known := s.recent.get(ctx, room)
-	n := len(held)
-	if known && n == 0 && seen == 0 {
-		return Page{Recovered: true}, true
+// Changes returns the messages of room whose last change came after the given Rev, as they are now, ascending by Rev, at most MaxPage.
+// The page's Rev is that of the room before they were read. It does not ask Access.
+func (s *Service) Changes(ctx context.Context, room string, after uint64) (Page, error) {
+	b, err := s.cfg.Store.Bounds(ctx, room)
+	if err != nil {
+		return Page{}, fmt.Errorf("read room: %w", err)
 	}
-	if n == 0 || held[n-1].Seq < seen || (n < s.cfg.Recent && held[0].Seq != 1) {
+	messages, err := s.cfg.Store.List(ctx, room, Range{Changed: true, After: after, Limit: s.cfg.MaxPage + 1})
+	if err != nil {
+		return Page{}, fmt.Errorf("read changes: %w", err)
+	}
+	return s.page(messages, b.Last, b.Rev, true), nil
+}
+
+// cached returns the newest messages if the cache holds enough of them.
+func (s *Service) cached(ctx context.Context, room string, seen Reach) (Page, bool) {
+	cached, known := s.recent.get(ctx, room)
+	held := cached.Messages
+	n := len(held)
+	if known && n == 0 && seen == (Reach{}) {
+		return Page{Rev: cached.Rev, Recovered: true}, true
+	}
+	if n == 0 || held[n-1].Seq < seen.Seq || cached.Rev < seen.Rev || (n < s.cfg.Recent && held[0].Seq != 1) {
 		return Page{}, false
 	}
-	return Page{Messages: held[max(0, n-s.cfg.Recent):], Last: held[n-1].Seq, Recovered: true}, true
+	return Page{Messages: held[max(0, n-s.cfg.Recent):], Last: held[n-1].Seq, Rev: cached.Rev, Recovered: true}, true
 }
 
 // loads are the reads of one room's newest messages: one under way, and one that begins
@@ -138,16 +196,17 @@ func (s *Service) cached(ctx context.Context, room string, seen uint64) (Page, b
 type loads struct{ running, next *load }
 
 type load struct {
-	stored bool // the store is read; under Service.mu
+	stored bool  // the store is read; under Service.mu
+	seen   Reach // what those who wait for it know to be stored; under Service.mu
 	done   chan struct{}
 	page   Page
 	err    error
 }
 
-func (s *Service) load(ctx context.Context, room string, seen uint64) (Page, error) {
-	l, before, leader := s.enlist(room, seen == Latest)
+func (s *Service) load(ctx context.Context, room string, seen Reach) (Page, error) {
+	l, before, leader := s.enlist(room, seen)
 	if leader {
-		go s.lead(context.WithoutCancel(ctx), room, seen, l, before)
+		go s.lead(context.WithoutCancel(ctx), room, l, before)
 	}
 	select {
 	case <-l.done:
@@ -159,36 +218,38 @@ func (s *Service) load(ctx context.Context, room string, seen uint64) (Page, err
 
 // enlist finds the load to wait for, and whether the caller has to lead it once before is done. After one that reads the store
 // the cache holds what was read.
-func (s *Service) enlist(room string, stored bool) (l, before *load, leader bool) {
+func (s *Service) enlist(room string, seen Reach) (l, before *load, leader bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	stored := seen.Seq == Latest
+	if stored {
+		seen = Reach{}
+	}
 	all := s.loads[room]
 	if all == nil {
-		l = &load{stored: stored, done: make(chan struct{})}
+		l = &load{stored: stored, seen: seen, done: make(chan struct{})}
 		s.loads[room] = &loads{running: l}
 		return l, nil, true
 	}
 	stored = stored && !all.running.stored
 	if all.next != nil {
 		all.next.stored = all.next.stored || stored
+		all.next.seen = Reach{Seq: max(all.next.seen.Seq, seen.Seq), Rev: max(all.next.seen.Rev, seen.Rev)}
 		return all.next, nil, false
 	}
-	all.next = &load{stored: stored, done: make(chan struct{})}
+	all.next = &load{stored: stored, seen: seen, done: make(chan struct{})}
 	return all.next, all.running, true
 }
 
-func (s *Service) lead(ctx context.Context, room string, seen uint64, l, before *load) {
+func (s *Service) lead(ctx context.Context, room string, l, before *load) {
 	if before != nil {
 		<-before.done
 	}
 	ctx, cancel := context.WithTimeout(ctx, s.cfg.CommitTimeout)
 	defer cancel()
 	s.mu.Lock()
-	stored := l.stored
+	stored, seen := l.stored, l.seen
 	s.mu.Unlock()
-	if seen == Latest {
-		seen = 0
-	}
 	ok := false
 	if !stored {
 		l.page, ok = s.cached(ctx, room, seen)
@@ -208,21 +269,22 @@ func (s *Service) lead(ctx context.Context, room string, seen uint64, l, before 
 }
 
 func (s *Service) read(ctx context.Context, room string) (Page, error) {
-	messages, err := s.cfg.Store.List(ctx, room, Range{Limit: s.cfg.Recent, Newest: true})
+	b, err := s.cfg.Store.Bounds(ctx, room) // first, so that the messages are at least as new
 	if err != nil {
-		return Page{}, fmt.Errorf("read messages: %w", err)
+		return Page{}, fmt.Errorf("read room: %w", err)
+	}
+	var messages []Message
+	if b.Last > 0 {
+		if messages, err = s.cfg.Store.List(ctx, room, Range{Limit: s.cfg.Recent, Newest: true}); err != nil {
+			return Page{}, fmt.Errorf("read messages: %w", err)
+		}
 	}
 	n := len(messages)
-	if n == 0 {
-		_, last, err := s.cfg.Store.Bounds(ctx, room)
-		if err != nil {
-			return Page{}, fmt.Errorf("read room: %w", err)
-		}
-		if last == 0 {
-			s.recent.fill(ctx, room, nil)
-		}
-		return Page{Last: last, Recovered: true}, nil
+	if n > 0 || b.Last == 0 {
+		s.recent.fill(ctx, room, Recent{Messages: messages, Rev: b.Rev})
 	}
-	s.recent.fill(ctx, room, messages)
-	return Page{Messages: messages, Last: messages[n-1].Seq, Recovered: true}, nil
+	if n > 0 {
+		b.Last = messages[n-1].Seq
+	}
+	return Page{Messages: messages, Last: b.Last, Rev: b.Rev, Recovered: true}, nil
 }

@@ -25,6 +25,8 @@ type recent struct {
 	// tell is called with the last message of a room when the cache has what it lacked there. Nodes that have read the room from the
 	// cache meanwhile notice by it that they lack messages. After a commit without an answer, no node has heard of its messages before.
 	tell func(Message)
+	// tellChanged is called with the last change of such a room.
+	tellChanged func(Message)
 
 	mu      sync.Mutex
 	mending bool // mend runs, or is about to
@@ -36,33 +38,44 @@ type recent struct {
 	wake   chan struct{} // holds one token while behind may be non-empty
 }
 
-func newRecent(cfg Config, tell func(Message)) *recent {
+func newRecent(cfg Config, tell, tellChanged func(Message)) *recent {
 	return &recent{
-		cache: cfg.Cache, store: cfg.Store, keep: cfg.Recent, timeout: cfg.CacheTimeout, log: cfg.Log, tell: tell,
+		cache: cfg.Cache, store: cfg.Store, keep: cfg.Recent, timeout: cfg.CacheTimeout, log: cfg.Log, tell: tell, tellChanged: tellChanged,
 		behind: map[string]int{}, wake: make(chan struct{}, 1),
 	}
 }
 
 // get returns what the cache holds for room, and whether it does, which it does not if there is no answer.
-func (r *recent) get(ctx context.Context, room string) (messages []Message, held bool) {
+func (r *recent) get(ctx context.Context, room string) (all Recent, held bool) {
 	r.mu.Lock()
 	behind := r.behind[room] > 0
 	r.mu.Unlock()
 	if behind {
-		return nil, false
+		return Recent{}, false
 	}
 	_ = r.ask(ctx, "recent messages were not read from the cache", []string{room}, func(ctx context.Context) (err error) {
-		messages, held, err = r.cache.Get(ctx, room)
+		all, held, err = r.cache.Get(ctx, room)
 		held = held && err == nil
 		return err
 	})
-	return messages, held
+	if !held {
+		return Recent{}, false
+	}
+	return all, true
 }
 
 // add gives the cache messages that were just stored.
 func (r *recent) add(ctx context.Context, messages []Message) {
 	rooms := roomsOf(messages)
 	if !r.ask(ctx, "recent messages were not cached", rooms, func(ctx context.Context) error { return r.cache.Add(ctx, messages...) }) {
+		r.note(rooms, false)
+	}
+}
+
+// change gives the cache messages that were just changed.
+func (r *recent) change(ctx context.Context, messages []Message) {
+	rooms := roomsOf(messages)
+	if !r.ask(ctx, "changed messages were not cached", rooms, func(ctx context.Context) error { return r.cache.Change(ctx, messages...) }) {
 		r.note(rooms, false)
 	}
 }
@@ -76,8 +89,8 @@ func roomsOf(messages []Message) []string {
 }
 
 // fill gives the cache what was read from the store.
-func (r *recent) fill(ctx context.Context, room string, messages []Message) {
-	_ = r.ask(ctx, "recent messages were not cached", []string{room}, func(ctx context.Context) error { return r.cache.Fill(ctx, room, messages) })
+func (r *recent) fill(ctx context.Context, room string, all Recent) {
+	_ = r.ask(ctx, "recent messages were not cached", []string{room}, func(ctx context.Context) error { return r.cache.Fill(ctx, room, all) })
 }
 
 // ask calls the cache, and notes the rooms if it gives no answer. It reports false where the
@@ -190,7 +203,14 @@ func (r *recent) next() (room string, noted int, more bool) {
 func (r *recent) catchUp(ctx context.Context, room string, noted int) bool {
 	ctx, cancel := context.WithTimeout(ctx, 2*r.timeout)
 	defer cancel()
-	messages, err := r.store.List(ctx, room, Range{Limit: r.keep, Newest: true})
+	bounds, err := r.store.Bounds(ctx, room) // first, so that the messages are at least as new
+	var messages, last []Message
+	if err == nil {
+		messages, err = r.store.List(ctx, room, Range{Limit: r.keep, Newest: true})
+	}
+	if err == nil && bounds.Rev > 0 {
+		last, err = r.store.List(ctx, room, Range{Changed: true, After: bounds.Rev - 1, Limit: 1})
+	}
 	if err != nil && (noAnswer(err) || ctx.Err() != nil) {
 		r.mu.Lock()
 		defer r.mu.Unlock()
@@ -199,7 +219,9 @@ func (r *recent) catchUp(ctx context.Context, room string, noted int) bool {
 	}
 	if err == nil {
 		if len(messages) > 0 {
-			err = r.cache.Add(ctx, messages...)
+			if err = r.cache.Add(ctx, messages...); err == nil {
+				err = r.cache.Fill(ctx, room, Recent{Messages: messages, Rev: bounds.Rev})
+			}
 		} else {
 			_, _, err = r.cache.Get(ctx, room)
 		}
@@ -210,6 +232,9 @@ func (r *recent) catchUp(ctx context.Context, room string, noted int) bool {
 	}
 	if n := len(messages); n > 0 && err == nil {
 		r.tell(messages[n-1])
+	}
+	if len(last) > 0 && err == nil {
+		r.tellChanged(last[0])
 	}
 	r.mu.Lock()
 	defer r.mu.Unlock()

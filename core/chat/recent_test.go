@@ -38,9 +38,9 @@ func (f *fragile) reach(ctx context.Context) error {
 	return nil
 }
 
-func (f *fragile) Get(ctx context.Context, room string) ([]chat.Message, bool, error) {
+func (f *fragile) Get(ctx context.Context, room string) (chat.Recent, bool, error) {
 	if err := f.reach(ctx); err != nil {
-		return nil, false, err
+		return chat.Recent{}, false, err
 	}
 	return f.RecentCache.Get(ctx, room)
 }
@@ -52,11 +52,18 @@ func (f *fragile) Add(ctx context.Context, messages ...chat.Message) error {
 	return f.RecentCache.Add(ctx, messages...)
 }
 
-func (f *fragile) Fill(ctx context.Context, room string, messages []chat.Message) error {
+func (f *fragile) Change(ctx context.Context, messages ...chat.Message) error {
 	if err := f.reach(ctx); err != nil {
 		return err
 	}
-	return f.RecentCache.Fill(ctx, room, messages)
+	return f.RecentCache.Change(ctx, messages...)
+}
+
+func (f *fragile) Fill(ctx context.Context, room string, r chat.Recent) error {
+	if err := f.reach(ctx); err != nil {
+		return err
+	}
+	return f.RecentCache.Fill(ctx, room, r)
 }
 
 func TestACacheThatDoesNotAnswerHoldsNobodyUp(t *testing.T) {
@@ -79,10 +86,10 @@ func TestACacheThatDoesNotAnswerHoldsNobodyUp(t *testing.T) {
 					f.send(t, "hall", "x", "")
 					f.send(t, "new", "x", "")
 				}
-				p, err := f.Newest(t.Context(), "hall", 0)
+				p, err := f.Newest(t.Context(), "hall", chat.Reach{})
 				require.NoError(t, err)
 				assert.EqualValues(t, 23, p.Last, "read from the store")
-				p, err = f.Since(t.Context(), "bar", 1, 0)
+				p, err = f.Since(t.Context(), "bar", chat.Point{Seq: 1}, chat.Reach{})
 				require.NoError(t, err)
 				assert.Equal(t, []uint64{2, 3}, sequences(p.Messages))
 				assert.LessOrEqual(t, time.Since(began), time.Second, "more than one call was held up")
@@ -98,12 +105,12 @@ func TestACacheThatDoesNotAnswerHoldsNobodyUp(t *testing.T) {
 				for room, last := range map[string]uint64{"hall": 23, "new": 20, "bar": 3} {
 					held, _, err := cache.RecentCache.Get(t.Context(), room)
 					require.NoError(t, err)
-					require.NotEmpty(t, held, room)
-					assert.Equal(t, last, held[len(held)-1].Seq, "the end of %s is missing", room)
+					require.NotEmpty(t, held.Messages, room)
+					assert.Equal(t, last, held.Messages[len(held.Messages)-1].Seq, "the end of %s is missing", room)
 				}
 				lists := f.store.lists.Load()
 				f.send(t, "hall", "x", "")
-				p, err = f.Newest(t.Context(), "hall", 0)
+				p, err = f.Newest(t.Context(), "hall", chat.Reach{})
 				require.NoError(t, err)
 				assert.EqualValues(t, 24, p.Last)
 				assert.Equal(t, lists, f.store.lists.Load(), "the cache is used again")
@@ -132,11 +139,11 @@ func TestACacheThatAnswersAgainIsUsedWhileItCatchesUp(t *testing.T) {
 			say()
 		}
 		began := time.Now()
-		p, err := f.Newest(t.Context(), "quiet", 0)
+		p, err := f.Newest(t.Context(), "quiet", chat.Reach{})
 		require.NoError(t, err)
 		assert.EqualValues(t, 1, p.Last)
 		for i := range rooms {
-			p, err := f.Newest(t.Context(), fmt.Sprint("room", i), 0)
+			p, err := f.Newest(t.Context(), fmt.Sprint("room", i), chat.Reach{})
 			require.NoError(t, err)
 			assert.EqualValues(t, 61, p.Last)
 		}
@@ -165,9 +172,9 @@ func TestAMessageOfUnknownOutcomeReachesTheCache(t *testing.T) {
 		time.Sleep(5 * time.Second) // of the bubble
 		held, _, err := cache.Get(t.Context(), "hall")
 		require.NoError(t, err)
-		require.NotEmpty(t, held)
-		assert.EqualValues(t, 2, held[len(held)-1].Seq)
-		p, err := f.Newest(t.Context(), "hall", 0)
+		require.NotEmpty(t, held.Messages)
+		assert.EqualValues(t, 2, held.Messages[len(held.Messages)-1].Seq)
+		p, err := f.Newest(t.Context(), "hall", chat.Reach{})
 		require.NoError(t, err)
 		assert.EqualValues(t, 2, p.Last)
 	}
@@ -281,12 +288,12 @@ func TestAReaderThatGivesUpLeavesTheCacheAlone(t *testing.T) {
 		cache.frozen.Store(true)
 		ctx, cancel := context.WithTimeout(t.Context(), time.Millisecond)
 		defer cancel()
-		_, err := f.Newest(ctx, "hall", 0)
+		_, err := f.Newest(ctx, "hall", chat.Reach{})
 		require.Error(t, err)
 		cache.frozen.Store(false)
 		time.Sleep(time.Minute)
 		calls, lists := cache.calls.Load(), f.store.lists.Load()
-		_, err = f.Newest(t.Context(), "hall", 0)
+		_, err = f.Newest(t.Context(), "hall", chat.Reach{})
 		require.NoError(t, err)
 		assert.Equal(t, calls+1, cache.calls.Load())
 		assert.Equal(t, lists, f.store.lists.Load())
@@ -307,7 +314,7 @@ func TestACrowdThatComesBackToAColdRoomReadsTheStoreOnce(t *testing.T) {
 	f := open(t, func(c *chat.Config, _ *store) { c.Store = st })
 	var wg sync.WaitGroup
 	read := func(since uint64) {
-		p, err := f.Since(context.Background(), "hall", since, 0)
+		p, err := f.Since(context.Background(), "hall", chat.Point{Seq: since}, chat.Reach{})
 		if assert.NoError(t, err) {
 			assert.Len(t, p.Messages, int(30-since))
 			assert.EqualValues(t, 30, p.Last)
@@ -333,12 +340,12 @@ func TestAnEmptyRoomIsReadOnce(t *testing.T) {
 	want := func(last uint64) {
 		t.Helper()
 		for _, f := range []*fixture{here, there} {
-			p, err := f.Newest(t.Context(), "hall", 0)
+			p, err := f.Newest(t.Context(), "hall", chat.Reach{})
 			require.NoError(t, err)
 			assert.Equal(t, last, p.Last)
 			assert.Len(t, p.Messages, int(last))
 			assert.True(t, p.Recovered)
-			p, err = f.Since(t.Context(), "hall", 0, 0)
+			p, err = f.Since(t.Context(), "hall", chat.Point{Seq: 0}, chat.Reach{})
 			require.NoError(t, err)
 			assert.Equal(t, last, p.Last)
 			assert.Len(t, p.Messages, int(last))
@@ -348,15 +355,17 @@ func TestAnEmptyRoomIsReadOnce(t *testing.T) {
 	for range 10 {
 		want(0)
 	}
-	assert.EqualValues(t, 1, st.lists.Load())
-	p, err := here.Since(t.Context(), "hall", 7, 0)
+	assert.EqualValues(t, 1, st.asked.Load())
+	assert.Zero(t, st.lists.Load(), "there is nothing to list")
+	p, err := here.Since(t.Context(), "hall", chat.Point{Seq: 7}, chat.Reach{})
 	require.NoError(t, err)
 	assert.False(t, p.Recovered, "a client that remembers messages of another store is told")
-	lists := st.lists.Load()
+	asked, lists := st.asked.Load(), st.lists.Load()
 	there.send(t, "hall", "x", "")
 	want(1)
 	there.send(t, "hall", "x", "")
 	want(2)
+	assert.Equal(t, asked, st.asked.Load())
 	assert.Equal(t, lists, st.lists.Load())
 }
 
@@ -364,11 +373,11 @@ func TestAnEmptyRoomIsReadOnce(t *testing.T) {
 func TestAnEmptyRoomIsReadAgainForWhoKnowsBetter(t *testing.T) {
 	cache := memory.NewRecentCache(memory.RecentCacheConfig{})
 	f := open(t, func(c *chat.Config, _ *store) { c.Cache = cache })
-	require.NoError(t, cache.Fill(t.Context(), "hall", nil))
+	require.NoError(t, cache.Fill(t.Context(), "hall", chat.Recent{}))
 	_, err := f.store.MessageStore.Append(t.Context(), []chat.Message{{Room: "hall", ID: "m", Author: ada, Text: "x"}})
 	require.NoError(t, err)
 	for range 2 {
-		p, err := f.Newest(t.Context(), "hall", 1)
+		p, err := f.Newest(t.Context(), "hall", chat.Reach{Seq: 1})
 		require.NoError(t, err)
 		assert.EqualValues(t, 1, p.Last)
 	}

@@ -66,12 +66,13 @@ type Service struct {
 	cfg      Config
 	asks     bool // there is an Access
 	messages *committer[Message, Stored]
+	changes  *committer[Change, Changed]
 	joins    *committer[Membership, struct{}]
 	recent   *recent
 
 	screening *screening // nil where there is no Screen
 
-	heard atomic.Pointer[[]func(Message)] // by OnStored
+	heard, heardChanges atomic.Pointer[[]func(Message)] // by OnStored, and OnChanged
 
 	mu    sync.Mutex
 	known map[string]struct{} // rooms that are stored; emptied when it has maxKnown
@@ -121,9 +122,15 @@ func New(cfg Config) (*Service, error) {
 			screen: cfg.Screen, timeout: cfg.ScreenTimeout, open: cfg.ScreenFailsOpen, places: make(chan struct{}, cfg.MaxScreened), now: cfg.Now, log: cfg.Log,
 		}
 	}
-	s.recent = newRecent(cfg, s.tell)
+	s.recent = newRecent(cfg, s.tell, s.tellChanged)
 	s.messages = newCommitter(cfg.MaxBatch, cfg.MaxPending, s.commitMessages)
 	s.messages.after = func(stored Stored) { s.tell(stored.Message) }
+	s.changes = newCommitter(cfg.MaxBatch, cfg.MaxPending, s.commitChanges)
+	s.changes.after = func(c Changed) {
+		if c.Err == nil {
+			s.tellChanged(c.Message)
+		}
+	}
 	s.joins = newCommitter(cfg.MaxBatch, cfg.MaxPending, s.commitJoins)
 	return s, nil
 }
@@ -141,20 +148,24 @@ func (s *Service) MaxPage() int { return s.cfg.MaxPage }
 // was stored without an answer of the store, once the cache has what it lacked. f may be called from two
 // goroutines at a time, and holds up commits: it must be quick. A hub registers itself. OnStored may be
 // called from many goroutines.
-func (s *Service) OnStored(f func(Message)) {
+func (s *Service) OnStored(f func(Message)) { s.listen(&s.heard, f) }
+
+func (s *Service) listen(heard *atomic.Pointer[[]func(Message)], f func(Message)) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	var all []func(Message)
-	if before := s.heard.Load(); before != nil {
+	if before := heard.Load(); before != nil {
 		all = append(all, *before...)
 	}
 	all = append(all, f)
-	s.heard.Store(&all)
+	heard.Store(&all)
 }
 
-func (s *Service) tell(m Message) {
-	if heard := s.heard.Load(); heard != nil {
-		for _, f := range *heard {
+func (s *Service) tell(m Message) { tellAll(&s.heard, m) }
+
+func tellAll(heard *atomic.Pointer[[]func(Message)], m Message) {
+	if all := heard.Load(); all != nil {
+		for _, f := range *all {
 			f(m)
 		}
 	}
@@ -167,6 +178,7 @@ func (s *Service) Run(ctx context.Context) error {
 	s.recent.begin()
 	var wg sync.WaitGroup
 	wg.Go(func() { s.messages.run(ctx, s.cfg.CommitTimeout) })
+	wg.Go(func() { s.changes.run(ctx, s.cfg.CommitTimeout) })
 	wg.Go(func() { s.joins.run(ctx, s.cfg.CommitTimeout) })
 	wg.Go(func() { s.recent.mend(ctx) })
 	wg.Wait()
@@ -268,6 +280,8 @@ type Draft struct {
 	ReplyTo uint64
 	// Data is the application's: a JSON object that [CompactData] lets through, or empty.
 	Data string
+	// Edits is set for a [Screen] that sees an edit: the sequence of the message. Data is empty then if the message keeps what it has.
+	Edits uint64
 	// Seen is a sequence that the caller knows the room to have reached, or 0. A ReplyTo up to it needs no look-up.
 	Seen uint64
 }
@@ -372,15 +386,15 @@ func (s *Service) repeated(ctx context.Context, d Draft) (Message, bool) {
 // reaches returns nil if the room has given out the sequence, and ErrReplyToInvalid if not: a sequence has no gaps, and
 // never goes back. The cache may be behind, the store is not.
 func (s *Service) reaches(ctx context.Context, room string, seq uint64) error {
-	if held, _ := s.recent.get(ctx, room); len(held) > 0 && held[len(held)-1].Seq >= seq {
+	if r, _ := s.recent.get(ctx, room); len(r.Messages) > 0 && r.Messages[len(r.Messages)-1].Seq >= seq {
 		return nil
 	}
-	_, last, err := s.cfg.Store.Bounds(ctx, room)
+	b, err := s.cfg.Store.Bounds(ctx, room)
 	switch {
 	case err != nil:
 		return fmt.Errorf("read room: %w", err)
-	case seq > last:
-		return ErrReplyToInvalid.Detail("the room's last message is %d", last)
+	case seq > b.Last:
+		return ErrReplyToInvalid.Detail("the room's last message is %d", b.Last)
 	}
 	return nil
 }

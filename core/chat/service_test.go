@@ -26,9 +26,25 @@ var ada = chat.Author{ID: "u-ada", Name: "Ada"}
 // store counts calls and can be told what to do with an Append.
 type store struct {
 	chat.MessageStore
-	appends, lists atomic.Int64
-	onAppend       func(messages []chat.Message) error
-	onList         func()
+	appends, lists, asked, changes atomic.Int64 // of Append, List, Bounds and Change
+	onAppend                       func(messages []chat.Message) error
+	onList                         func()
+	onChange                       func(changes []chat.Change) error
+}
+
+func (s *store) Change(ctx context.Context, changes []chat.Change) ([]chat.Changed, error) {
+	s.changes.Add(1)
+	if s.onChange != nil {
+		if err := s.onChange(changes); err != nil {
+			return nil, err
+		}
+	}
+	return s.MessageStore.Change(ctx, changes)
+}
+
+func (s *store) Bounds(ctx context.Context, room string) (chat.Bounds, error) {
+	s.asked.Add(1)
+	return s.MessageStore.Bounds(ctx, room)
 }
 
 func (s *store) Append(ctx context.Context, messages []chat.Message) ([]chat.Stored, error) {
@@ -298,7 +314,7 @@ func TestDataIsKeptInOneForm(t *testing.T) {
 	sent, err := f.Send(t.Context(), chat.Draft{Room: "hall", Text: "x", Author: ada, Data: "{ \"b\" : 1.0,\n\"a\":[ \"\\u00e9 é\" ] }" + strings.Repeat(" ", chat.MaxData)})
 	require.NoError(t, err)
 	assert.Equal(t, `{"b":1.0,"a":["\u00e9 é"]}`, sent.Data)
-	p, err := f.Newest(t.Context(), "hall", 1)
+	p, err := f.Newest(t.Context(), "hall", chat.Reach{Seq: 1})
 	require.NoError(t, err)
 	assert.Equal(t, []chat.Message{sent.Message}, p.Messages)
 }
@@ -310,9 +326,9 @@ type bounds struct {
 	err   error
 }
 
-func (b *bounds) Bounds(ctx context.Context, room string) (first, last uint64, err error) {
+func (b *bounds) Bounds(ctx context.Context, room string) (chat.Bounds, error) {
 	if b.calls.Add(1); b.err != nil {
-		return 0, 0, b.err
+		return chat.Bounds{}, b.err
 	}
 	return b.MessageStore.Bounds(ctx, room)
 }
@@ -320,7 +336,9 @@ func (b *bounds) Bounds(ctx context.Context, room string) (first, last uint64, e
 // forgetful is a cache that never holds anything.
 type forgetful struct{ chat.RecentCache }
 
-func (forgetful) Get(context.Context, string) ([]chat.Message, bool, error) { return nil, false, nil }
+func (forgetful) Get(context.Context, string) (chat.Recent, bool, error) {
+	return chat.Recent{}, false, nil
+}
 
 func TestAReplyIsToAMessageThatIsThere(t *testing.T) {
 	b := &bounds{}
@@ -348,9 +366,9 @@ func TestAReplyIsToAMessageThatIsThere(t *testing.T) {
 	require.NoError(t, err)
 	_, err = reply(f, math.MaxUint64, 0)
 	require.ErrorIs(t, err, chat.ErrReplyToInvalid)
-	_, last, err := b.MessageStore.Bounds(t.Context(), "hall")
+	reach, err := b.MessageStore.Bounds(t.Context(), "hall")
 	require.NoError(t, err)
-	assert.EqualValues(t, 4, last, "what was refused is not stored")
+	assert.EqualValues(t, 4, reach.Last, "what was refused is not stored")
 
 	// A message that is there no more was there.
 	_, err = b.MessageStore.(*memory.Messages).DeleteBefore(t.Context(), "hall", 4)
@@ -463,7 +481,7 @@ func TestACrowdAtAColdRoomReadsTheStoreOnce(t *testing.T) {
 	const crowd = 500
 	var wg sync.WaitGroup
 	read := func() {
-		p, err := f.Newest(context.Background(), "hall", 0)
+		p, err := f.Newest(context.Background(), "hall", chat.Reach{})
 		if assert.NoError(t, err) {
 			assert.Equal(t, []uint64{21, 22, 23, 24, 25, 26, 27, 28, 29, 30}, sequences(p.Messages))
 			assert.EqualValues(t, 30, p.Last)
@@ -487,27 +505,27 @@ func TestNewestReachesWhatTheCallerKnows(t *testing.T) {
 	// Another node stores a message that this cache did not hear of.
 	_, err := st.Append(t.Context(), []chat.Message{{Room: "hall", ID: "x", Author: ada, Text: "two"}})
 	require.NoError(t, err)
-	stale, err := f.Newest(t.Context(), "hall", 1)
+	stale, err := f.Newest(t.Context(), "hall", chat.Reach{Seq: 1})
 	require.NoError(t, err)
 	assert.EqualValues(t, 1, stale.Last)
-	p, err := f.Newest(t.Context(), "hall", 2)
+	p, err := f.Newest(t.Context(), "hall", chat.Reach{Seq: 2})
 	require.NoError(t, err)
 	assert.Equal(t, []uint64{1, 2}, sequences(p.Messages))
 	// It may not even know that there is one.
 	_, err = st.Append(t.Context(), []chat.Message{{Room: "hall", ID: "y", Author: ada, Text: "three"}})
 	require.NoError(t, err)
-	p, err = f.Since(t.Context(), "hall", 1, chat.Latest)
+	p, err = f.Since(t.Context(), "hall", chat.Point{Seq: 1}, chat.Reach{Seq: chat.Latest})
 	require.NoError(t, err)
 	assert.Equal(t, []uint64{2, 3}, sequences(p.Messages))
 	_, err = st.Append(t.Context(), []chat.Message{{Room: "hall", ID: "z", Author: ada, Text: "four"}})
 	require.NoError(t, err)
-	p, err = f.Newest(t.Context(), "hall", chat.Latest)
+	p, err = f.Newest(t.Context(), "hall", chat.Reach{Seq: chat.Latest})
 	require.NoError(t, err)
 	assert.EqualValues(t, 4, p.Last)
-	stale, err = f.Newest(t.Context(), "hall", 0)
+	stale, err = f.Newest(t.Context(), "hall", chat.Reach{})
 	require.NoError(t, err)
 	assert.EqualValues(t, 4, stale.Last, "the cache has it now")
-	empty, err := f.Since(t.Context(), "nowhere", 0, chat.Latest)
+	empty, err := f.Since(t.Context(), "nowhere", chat.Point{Seq: 0}, chat.Reach{Seq: chat.Latest})
 	require.NoError(t, err)
 	assert.True(t, empty.Recovered)
 	assert.Zero(t, empty.Last)
@@ -535,7 +553,7 @@ func TestSince(t *testing.T) {
 		{"far ahead", 1<<53 - 1, 0, 0, false, false},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			p, err := f.Since(t.Context(), "hall", c.since, 0)
+			p, err := f.Since(t.Context(), "hall", chat.Point{Seq: c.since}, chat.Reach{})
 			require.NoError(t, err)
 			assert.EqualValues(t, 50, p.Last)
 			assert.Equal(t, c.more, p.More)
@@ -551,10 +569,10 @@ func TestSince(t *testing.T) {
 	t.Run("deleted", func(t *testing.T) {
 		_, err := st.DeleteBefore(t.Context(), "hall", 30)
 		require.NoError(t, err)
-		p, err := f.Since(t.Context(), "hall", 10, 0)
+		p, err := f.Since(t.Context(), "hall", chat.Point{Seq: 10}, chat.Reach{})
 		require.NoError(t, err)
 		assert.False(t, p.Recovered, "11 to 29 are gone")
-		p, err = f.Since(t.Context(), "hall", 29, 0)
+		p, err = f.Since(t.Context(), "hall", chat.Point{Seq: 29}, chat.Reach{})
 		require.NoError(t, err)
 		assert.True(t, p.Recovered)
 	})
@@ -642,8 +660,8 @@ func TestRoomsAreKeptInOneForm(t *testing.T) {
 	assert.Zero(t, rooms.reads.Load(), "a name in normal form costs no read")
 	assert.Equal(t, composed, f.send(t, decomposed, "two", "").Room)
 	for _, read := range []func() (chat.Page, error){
-		func() (chat.Page, error) { return f.Newest(t.Context(), decomposed, 0) },
-		func() (chat.Page, error) { return f.Since(t.Context(), decomposed, 0, 0) },
+		func() (chat.Page, error) { return f.Newest(t.Context(), decomposed, chat.Reach{}) },
+		func() (chat.Page, error) { return f.Since(t.Context(), decomposed, chat.Point{Seq: 0}, chat.Reach{}) },
 		func() (chat.Page, error) { return f.History(t.Context(), ada, decomposed, chat.Range{}) },
 	} {
 		p, err := read()

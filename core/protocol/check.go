@@ -277,6 +277,10 @@ func (f *Field) fits(v any) error {
 			_, err := f.free(string(s))
 			return err
 		}
+	case Texts:
+		if _, ok := v.([]string); ok {
+			return nil
+		}
 	case Ref:
 		if d, ok := v.(Data); ok {
 			return f.Object.Fits(d)

@@ -151,6 +151,8 @@ func addSchema(schemas map[string]any, o *Object) {
 			p["type"], p["format"] = "string", "date-time"
 		case Free:
 			p["type"] = "object"
+		case Texts:
+			p["type"], p["items"] = "array", map[string]any{"type": "string"}
 		case Ref:
 			addSchema(schemas, f.Object)
 			p = map[string]any{"$ref": "#/components/schemas/" + f.Object.Name}
@@ -227,6 +229,8 @@ func (f *Field) typeScript() string {
 		return "boolean"
 	case Free:
 		return "{ [name: string]: unknown }"
+	case Texts:
+		return "string[]"
 	case Ref:
 		return f.Object.Name
 	case ListOf:

@@ -221,7 +221,7 @@ func (a *adder) field(at string, f *Field) {
 		if f.Minimum > MaxInteger || f.Maximum > MaxInteger || f.Maximum > 0 && f.Minimum > f.Maximum {
 			a.wrong(at, "no integer is from %d to %d", f.Minimum, f.Maximum)
 		}
-	case Boolean, Time:
+	case Boolean, Time, Texts:
 	case Free:
 		if f.MaxLength < 0 || f.MaxLength > 0 && f.MaxLength < len("{}") {
 			a.wrong(at, "no object has %d bytes", f.MaxLength)
@@ -276,4 +276,9 @@ func (a *adder) messages(s *Schema) {
 // messageName, and ackName, are the names of the messages in documents.
 func (e *ClientEvent) messageName() string { return e.Data.Name }
 func (e *ClientEvent) ackName() string     { return e.Ack.Name + "Of_" + e.Name }
-func (e *ServerEvent) messageName() string { return e.Data.Name + "Event" }
+func (e *ServerEvent) messageName() string {
+	if e.Name == EventChanged { // it has the object of another event
+		return "ChangedEvent"
+	}
+	return e.Data.Name + "Event"
+}

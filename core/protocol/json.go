@@ -258,7 +258,7 @@ func (jsonFormat) Event(e Outgoing) *socket.Frame {
 		b = append(b, `{"event":"`...)
 		b = append(b, e.Schema.Name...)
 		b = append(b, `","data":`...)
-		if e.Schema.Name == EventMessage {
+		if e.ofMessage() {
 			b = appendMessage(b, e.Message)
 		} else {
 			b = AppendData(b, e.Schema.Data, e.Data)
@@ -273,15 +273,19 @@ func AppendAnswer(b []byte, c Command, a Answer) []byte {
 	case EventJoinRoom:
 		b = AppendString(append(b, `{"room":`...), a.Room)
 		b = strconv.AppendUint(append(b, `,"seq":`...), a.Seq, 10)
+		b = strconv.AppendUint(append(b, `,"rev":`...), a.Rev, 10)
 		b = strconv.AppendBool(append(b, `,"recovered":`...), a.Recovered)
-		b = appendMessages(append(b, ','), a.Messages)
+		b = appendMessages(append(b, `,"messages":`...), a.Messages)
+		if c.Rev != nil {
+			b = appendMessages(append(b, `,"changes":`...), a.Changes)
+		}
 	case EventMessage:
 		b = AppendString(append(b, `{"room":`...), a.Stored.Room)
 		b = strconv.AppendUint(append(b, `,"seq":`...), a.Stored.Seq, 10)
 		b = AppendString(append(b, `,"id":`...), a.Stored.ID)
 		b = appendTime(append(b, `,"at":`...), a.Stored.At)
 	case EventHistory:
-		b = appendMessages(append(b, '{'), a.Messages)
+		b = appendMessages(append(b, `{"messages":`...), a.Messages)
 		b = strconv.AppendBool(append(b, `,"more":`...), a.More)
 	default:
 		return AppendData(b, c.schema.Ack, a.Data)
@@ -326,6 +330,15 @@ func AppendData(b []byte, o *Object, d Data) []byte {
 			b = appendTime(b, v)
 		case FreeObject:
 			b = append(b, v...)
+		case []string:
+			b = append(b, '[')
+			for i, s := range v {
+				if i > 0 {
+					b = append(b, ',')
+				}
+				b = AppendString(b, s)
+			}
+			b = append(b, ']')
 		case Data:
 			b = AppendData(b, f.Object, v)
 		case []Data:
@@ -355,7 +368,7 @@ func appendHead(b []byte, c Command, event string) []byte {
 }
 
 func appendMessages(b []byte, messages []chat.Message) []byte {
-	b = append(b, `"messages":[`...)
+	b = append(b, '[')
 	for i, m := range messages {
 		if i > 0 {
 			b = append(b, ',')
@@ -368,6 +381,7 @@ func appendMessages(b []byte, messages []chat.Message) []byte {
 func appendMessage(b []byte, m chat.Message) []byte {
 	b = AppendString(append(b, `{"room":`...), m.Room)
 	b = strconv.AppendUint(append(b, `,"seq":`...), m.Seq, 10)
+	b = strconv.AppendUint(append(b, `,"rev":`...), m.Rev, 10)
 	b = AppendString(append(b, `,"id":`...), m.ID)
 	if m.ClientID != "" {
 		b = AppendString(append(b, `,"clientId":`...), m.ClientID)
@@ -375,13 +389,49 @@ func appendMessage(b []byte, m chat.Message) []byte {
 	b = appendUser(append(b, `,"user":`...), m.Author)
 	b = AppendString(append(b, `,"text":`...), m.Text)
 	b = appendTime(append(b, `,"at":`...), m.At)
+	if m.Rev != 0 {
+		b = appendChanges(b, &m)
+	}
 	if m.ReplyTo != 0 {
 		b = strconv.AppendUint(append(b, `,"replyTo":`...), m.ReplyTo, 10)
 	}
 	if m.Data != "" {
 		b = append(append(b, `,"data":`...), m.Data...)
 	}
+	if len(m.Reactions) > 0 {
+		b = appendReactions(b, m.Reactions)
+	}
 	return append(b, '}')
+}
+
+func appendChanges(b []byte, m *chat.Message) []byte {
+	if !m.EditedAt.IsZero() {
+		b = appendTime(append(b, `,"editedAt":`...), m.EditedAt)
+	}
+	if !m.DeletedAt.IsZero() {
+		b = appendTime(append(b, `,"deletedAt":`...), m.DeletedAt)
+	}
+	return b
+}
+
+func appendReactions(b []byte, all []chat.Reaction) []byte {
+	b = append(b, `,"reactions":[`...)
+	for i, r := range all {
+		if i > 0 {
+			b = append(b, ',')
+		}
+		b = AppendString(append(b, `{"key":`...), r.Key)
+		b = strconv.AppendInt(append(b, `,"count":`...), int64(r.Count), 10)
+		b = append(b, `,"users":[`...)
+		for j, id := range r.Users {
+			if j > 0 {
+				b = append(b, ',')
+			}
+			b = AppendString(b, string(id))
+		}
+		b = append(b, "]}"...)
+	}
+	return append(b, ']')
 }
 
 func appendUser(b []byte, u chat.Author) []byte {
@@ -449,6 +499,11 @@ func (f *Field) typed(raw json.RawMessage) any {
 					all[i], _ = f.Object.typed(list[i]).(Data)
 				}
 				return all
+			}
+		case Texts:
+			var list []string
+			if json.Unmarshal(raw, &list) == nil && list != nil {
+				return list
 			}
 		case Free:
 			if raw[0] == '{' {

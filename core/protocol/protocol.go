@@ -86,6 +86,11 @@ type Command struct {
 	// ReplyTo is a sequence, 0 if not given. Attached is the data of a message, empty if not given.
 	ReplyTo  uint64
 	Attached string
+	// Seq is a message that is changed. Off takes a reaction back.
+	Seq uint64
+	Off bool
+	// Rev and ChangedAfter are places in the sequence of changes; nil if not given.
+	Rev, ChangedAfter *uint64
 	// Data holds the fields that have no place above, as those of an application's events.
 	Data Data
 
@@ -97,14 +102,15 @@ type Command struct {
 func (c *Command) Schema() *ClientEvent { return c.schema }
 
 // Answer is what a command's ack holds. Those that are frequent have places of their own: join_room has
-// Room, Seq, Recovered and Messages, message has Stored, history has Messages and More. All others have
+// Room, Seq, Rev, Recovered, Messages and Changes, message has Stored, history has Messages and More. All others have
 // Data. [Command.Values] has them all alike.
 type Answer struct {
 	Room      string
-	Seq       uint64
+	Seq, Rev  uint64
 	Recovered bool
 	More      bool
 	Messages  []chat.Message
+	Changes   []chat.Message
 	Stored    chat.Message
 	Data      Data
 }
@@ -116,7 +122,7 @@ type Outgoing struct {
 	Room   string
 	// User is whom the event is about; for an application's event, who caused it.
 	User chat.Author
-	// Message is set for the event message, and Data for all others. [Outgoing.Values] has both alike.
+	// Message is set for the events message and changed, and Data for all others. [Outgoing.Values] has both alike.
 	Message chat.Message
 	Data    Data
 }
@@ -125,7 +131,11 @@ type Outgoing struct {
 func (c *Command) Values(a Answer) Data {
 	switch c.Event {
 	case EventJoinRoom:
-		return Data{"room": a.Room, "seq": a.Seq, "recovered": a.Recovered, "messages": messagesData(a.Messages)}
+		d := Data{"room": a.Room, "seq": a.Seq, "rev": a.Rev, "recovered": a.Recovered, "messages": messagesData(a.Messages)}
+		if c.Rev != nil {
+			d["changes"] = messagesData(a.Changes)
+		}
+		return d
 	case EventMessage:
 		return Data{"room": a.Stored.Room, "seq": a.Stored.Seq, "id": a.Stored.ID, "at": a.Stored.At}
 	case EventHistory:
@@ -136,15 +146,20 @@ func (c *Command) Values(a Answer) Data {
 
 // Values returns all fields of the event by the names of its schema. The result must not be changed.
 func (e *Outgoing) Values() Data {
-	if e.Schema.Name == EventMessage {
+	if e.ofMessage() {
 		return MessageData(e.Message)
 	}
 	return e.Data
 }
 
+// ofMessage reports whether the event is a message.
+func (e *Outgoing) ofMessage() bool {
+	return e.Schema.Name == EventMessage || e.Schema.Name == EventChanged
+}
+
 // MessageData returns the fields of a message by the names of its schema.
 func MessageData(m chat.Message) Data {
-	d := Data{"room": m.Room, "seq": m.Seq, "id": m.ID, "user": UserData(m.Author), "text": m.Text, "at": m.At}
+	d := Data{"room": m.Room, "seq": m.Seq, "rev": m.Rev, "id": m.ID, "user": UserData(m.Author), "text": m.Text, "at": m.At}
 	if m.ClientID != "" {
 		d["clientId"] = m.ClientID
 	}
@@ -153,6 +168,23 @@ func MessageData(m chat.Message) Data {
 	}
 	if m.Data != "" {
 		d["data"] = FreeObject(m.Data)
+	}
+	if !m.EditedAt.IsZero() {
+		d["editedAt"] = m.EditedAt
+	}
+	if !m.DeletedAt.IsZero() {
+		d["deletedAt"] = m.DeletedAt
+	}
+	if len(m.Reactions) > 0 {
+		all := make([]Data, len(m.Reactions))
+		for i, r := range m.Reactions {
+			users := make([]string, len(r.Users))
+			for j, id := range r.Users {
+				users[j] = string(id)
+			}
+			all[i] = Data{"key": r.Key, "count": r.Count, "users": users}
+		}
+		d["reactions"] = all
 	}
 	return d
 }
@@ -177,6 +209,7 @@ func messagesData(messages []chat.Message) []Data {
 //	Ref      Data
 //	ListOf   []Data
 //	Free     FreeObject
+//	Texts    []string
 type Data map[string]any
 
 // FreeObject is a JSON object whose fields are the application's, as text without white space between its tokens.

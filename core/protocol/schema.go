@@ -20,6 +20,7 @@ const (
 	Ref    // an object: Field.Object
 	ListOf // a list of objects: Field.Object
 	Free   // an object whose fields are the application's: [FreeObject]
+	Texts  // a list of strings
 )
 
 // MaxInteger is the largest integer that every JSON reader keeps exactly (RFC 8259 section 6).
@@ -92,6 +93,10 @@ const (
 	EventLeft        = "left"
 	EventResync      = "resync"
 	EventMembership  = "membership"
+	EventEdit        = "edit"
+	EventDelete      = "delete"
+	EventReact       = "react"
+	EventChanged     = "changed"
 	EventAck         = "ack"
 	EventError       = "error"
 )
@@ -130,17 +135,38 @@ var (
 	idField  = Field{Name: "id", Type: String, Required: true, Doc: "Names the message everywhere and for ever."}
 	atField  = Field{Name: "at", Type: Time, Required: true, Doc: "When the message was committed."}
 
+	revDoc    = "The room's sequence of changes: each edit, deletion and reaction counts one, 1, 2, 3, … without gaps."
+	changeSeq = Field{Name: "seq", Type: Integer, Required: true, Minimum: 1, set: func(c *Command, v value) { c.Seq = v.number }, Doc: "Which message of the room."}
+	changeAck = &Object{Name: "ChangeAck", Doc: "The message has changed. What it is now comes to all by changed.", Fields: []Field{
+		ackedRoomField, {Name: "seq", Type: Integer, Required: true, Minimum: 1, Doc: "Which message of the room."},
+		{Name: "rev", Type: Integer, Required: true, Doc: "The message's last change. What changes nothing has the one that was last."},
+	}}
+	keyField = Field{
+		Name: "key", Type: String, Required: true, MinLength: 1, MaxLength: chat.MaxReactionKey,
+		set: func(c *Command, v value) { c.Text = v.text },
+		Doc: "A short text that can be seen, mostly an emoji. Another one is refused by an error.",
+	}
+	reactionObject = &Object{Name: "Reaction", Doc: "What users think of a message.", Fields: []Field{
+		{Name: "key", Type: String, Required: true, Doc: "A short text, mostly an emoji."},
+		{Name: "count", Type: Integer, Required: true, Minimum: 1, Doc: "How many users have reacted so."},
+		{Name: "users", Type: Texts, Required: true, Doc: fmt.Sprintf("The ids of some of them, at most %d.", chat.MaxReactionUsers)},
+	}}
+
 	userObject = &Object{Name: "User", Doc: "Somebody, as others see them.", Fields: []Field{
 		{Name: "id", Type: String, Required: true, Doc: "The user's id."},
 		{Name: "name", Type: String, Required: true, Doc: "The user's full name."},
 	}}
 	userField = Field{Name: "user", Type: Ref, Object: userObject, Required: true, Doc: "Who it is about."}
 
-	messageObject = &Object{Name: "ChatMessage", Doc: "A stored message.", Fields: []Field{
-		{Name: "room", Type: String, Required: true, Doc: "The room's name."}, seqField, idField,
+	messageObject = &Object{Name: "ChatMessage", Doc: "A stored message, as it is now.", Fields: []Field{
+		{Name: "room", Type: String, Required: true, Doc: "The room's name."}, seqField,
+		{Name: "rev", Type: Integer, Required: true, Doc: "The place of its last change in the room's sequence of changes; 0: it was never changed."}, idField,
 		{Name: "clientId", Type: String, Doc: "The sender's own name for the message, if it has one."},
-		{Name: "user", Type: Ref, Object: userObject, Required: true, Doc: "Who said it."}, {Name: "text", Type: String, Required: true, Doc: "What is said."}, atField,
+		{Name: "user", Type: Ref, Object: userObject, Required: true, Doc: "Who said it."}, {Name: "text", Type: String, Required: true, Doc: "What is said; empty if it was deleted."}, atField,
+		{Name: "editedAt", Type: Time, Doc: "When it was last edited."},
+		{Name: "deletedAt", Type: Time, Doc: "When it was deleted: text, data, replyTo and reactions are gone."},
 		{Name: "replyTo", Type: Integer, Minimum: 1, Doc: replyToDoc}, {Name: "data", Type: Free, Doc: dataDoc},
+		{Name: "reactions", Type: ListOf, Object: reactionObject, Doc: fmt.Sprintf("In the order in which their keys came, at most %d.", chat.MaxReactionKeys)},
 	}}
 	messagesField = Field{Name: "messages", Type: ListOf, Object: messageObject, Required: true, Doc: "Ascending by seq."}
 	emptyObject   = &Object{Name: "Empty", Doc: "Nothing."}
@@ -167,11 +193,14 @@ var clientEvents = []ClientEvent{
 		Name: EventJoinRoom, Doc: "Join a room, or come back to it: with since, the answer holds what was missed.",
 		Data: &Object{Name: "JoinRoom", Doc: "Which room, and what was seen of it.", Fields: []Field{
 			roomField, {Name: "since", Type: Integer, set: func(c *Command, v value) { c.Since = &v.number }, Doc: "The last sequence that the client has seen; without it the answer holds the newest messages."},
+			{Name: "rev", Type: Integer, set: func(c *Command, v value) { c.Rev = &v.number }, Doc: "With since: the rev of the room as the client knows it. Then the answer has changes."},
 		}},
 		Ack: &Object{Name: "JoinRoomAck", Doc: "The room as it stands. Live messages follow from seq+1 on.", Fields: []Field{
 			ackedRoomField, {Name: "seq", Type: Integer, Required: true, Doc: "The room's last sequence; 0 if it has no messages. If messages ends before it, ask for the rest with history."},
-			{Name: "recovered", Type: Boolean, Required: true, Doc: "False if messages after since were deleted, or since is ahead of the room: show the room anew."},
+			{Name: "rev", Type: Integer, Required: true, Doc: revDoc + " What the answer holds is at least as new."},
+			{Name: "recovered", Type: Boolean, Required: true, Doc: "False if messages after since were deleted, or since or rev is ahead of the room: show the room anew."},
 			messagesField,
+			{Name: "changes", Type: ListOf, Object: messageObject, Doc: "With rev: messages up to since that changed after it, as they are now, ascending by rev. If the last one's rev is lower than rev, ask for the rest with history and changedAfter."},
 		}},
 	},
 	{
@@ -186,6 +215,26 @@ var clientEvents = []ClientEvent{
 		}},
 	},
 	{
+		Name: EventEdit, Doc: "Give a message of one's own another text. The answer comes after the durable commit.",
+		Data: &Object{Name: "EditMessage", Doc: "Which message, and what it says from now on.", Fields: []Field{
+			roomField, changeSeq, textField,
+			{Name: "data", Type: Free, MaxLength: chat.MaxData, set: dataField.set, Doc: "Takes the place of the message's data; without it that stays. " + dataField.Doc},
+		}}, Ack: changeAck,
+	},
+	{
+		Name: EventDelete, Doc: "Erase a message of one's own: its text, data and reactions. Its place stays.",
+		Data: &Object{Name: "DeleteMessage", Doc: "Which message.", Fields: []Field{roomField, changeSeq}}, Ack: changeAck,
+	},
+	{
+		Name: EventReact, Doc: "React to a message, or take the reaction back. To do it again changes nothing.",
+		Data: &Object{Name: "React", Doc: "Which message, and how.", Fields: []Field{
+			roomField, changeSeq, keyField, {
+				Name: "on", Type: Boolean, Doc: "False: take it back. True unless given.",
+				set: func(c *Command, v value) { c.Off = !v.flag },
+			},
+		}}, Ack: changeAck,
+	},
+	{
 		Name: EventTyping, Doc: "Say that one is typing, or has stopped. It expires by itself; more often than a stated rate it has no effect.",
 		Data: &Object{Name: "IsTyping", Doc: "Who types is known; where is not.", Fields: []Field{
 			roomField, {
@@ -197,10 +246,11 @@ var clientEvents = []ClientEvent{
 	},
 	{
 		Name: EventHistory, Doc: "Read older or newer messages of a room that was joined.",
-		Data: &Object{Name: "History", Doc: "Which messages. Without before and after: the newest.", Fields: []Field{
+		Data: &Object{Name: "History", Doc: "Which messages. Without before, after and changedAfter: the newest.", Fields: []Field{
 			roomField,
 			{Name: "before", Type: Integer, Minimum: 1, set: func(c *Command, v value) { c.Before = &v.number }, Doc: "Only messages with a lower sequence, the highest of them first to be taken."},
 			{Name: "after", Type: Integer, set: func(c *Command, v value) { c.After = &v.number }, Doc: "Only messages with a higher sequence, the lowest of them first to be taken."},
+			{Name: "changedAfter", Type: Integer, set: func(c *Command, v value) { c.ChangedAfter = &v.number }, Doc: "Only messages with a higher rev, ascending by rev. Before and after have no effect then."},
 			{Name: "limit", Type: Integer, Minimum: 1, Maximum: 1000, set: func(c *Command, v value) { c.Limit = v.number }, Doc: "How many at most; the server may give fewer."},
 		}},
 		Ack: &Object{Name: "HistoryAck", Doc: "A page.", Fields: []Field{
@@ -231,6 +281,7 @@ var clientEvents = []ClientEvent{
 // serverEvents are the events that the server sends.
 var serverEvents = []ServerEvent{
 	{Name: EventMessage, Doc: "A message in a room that was joined, also the receiver's own.", Data: messageObject},
+	{Name: EventChanged, Doc: "A message as it is after an edit, a deletion or a reaction. Those of a room come in the order of rev; some that an event with a higher rev has overtaken do not come.", Data: messageObject},
 	{Name: EventTyping, Doc: "Somebody else types, or has stopped.", Data: &Object{Name: "Typing", Doc: "Who types where.", Fields: []Field{
 		ackedRoomField, userField, {Name: "typing", Type: Boolean, Required: true, Doc: "False: has stopped."},
 	}}},

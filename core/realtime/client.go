@@ -259,6 +259,47 @@ func (c *client) message(ctx context.Context, cmd protocol.Command) (protocol.An
 	return protocol.Answer{}, err
 }
 
+func (c *client) edit(ctx context.Context, cmd protocol.Command) (protocol.Answer, error) {
+	return c.change(ctx, cmd, chat.Change{Kind: chat.Edit, Text: cmd.Text, Data: cmd.Attached})
+}
+
+func (c *client) erase(ctx context.Context, cmd protocol.Command) (protocol.Answer, error) {
+	return c.change(ctx, cmd, chat.Change{Kind: chat.Delete})
+}
+
+func (c *client) react(ctx context.Context, cmd protocol.Command) (protocol.Answer, error) {
+	kind := chat.React
+	if cmd.Off {
+		kind = chat.Unreact
+	}
+	return c.change(ctx, cmd, chat.Change{Kind: kind, Key: cmd.Text})
+}
+
+// change changes a message of a room that was joined.
+func (c *client) change(ctx context.Context, cmd protocol.Command, change chat.Change) (none protocol.Answer, err error) {
+	o := c.occupant(cmd.Room)
+	if o == nil {
+		return none, ErrNotJoined
+	}
+	if o.room.crowded() {
+		return none, ErrRoomBusy.RetryAfter(time.Second)
+	}
+	if int(c.inFlight.Add(1)) > c.hub.cfg.MaxWaiting {
+		c.inFlight.Add(-1)
+		c.close(socket.CloseTooFast, "too many messages wait")
+		return none, nil
+	}
+	change.Room, change.Seq, change.By = o.room.name, cmd.Seq, c.user
+	err = c.hub.cfg.Chat.SubmitChange(ctx, change, func(m chat.Changed, err error) {
+		c.inFlight.Add(-1)
+		c.answer(cmd, protocol.Answer{Data: protocol.Data{"room": change.Room, "seq": change.Seq, "rev": m.Rev}}, err)
+	})
+	if err != nil {
+		c.inFlight.Add(-1)
+	}
+	return none, err
+}
+
 func (c *client) typing(ctx context.Context, cmd protocol.Command) (protocol.Answer, error) {
 	o := c.occupant(cmd.Room)
 	if o == nil {
@@ -281,6 +322,9 @@ func (c *client) history(ctx context.Context, cmd protocol.Command) (protocol.An
 	}
 	if cmd.Before != nil {
 		r.Before = *cmd.Before
+	}
+	if cmd.ChangedAfter != nil {
+		r = chat.Range{Changed: true, After: *cmd.ChangedAfter, Limit: r.Limit}
 	}
 	p, err := c.hub.cfg.Chat.History(ctx, c.user, o.room.name, r)
 	return protocol.Answer{Messages: p.Messages, More: p.More}, err
@@ -332,15 +376,21 @@ func (c *client) join(ctx context.Context, cmd protocol.Command) (none protocol.
 	if err := c.hub.cfg.Chat.Join(ctx, c.user, o.room.name); err != nil {
 		return back(err)
 	}
-	o.pause()
+	var from *chat.Point
+	given := o.pause()
+	if cmd.Since != nil {
+		from = &chat.Point{Seq: *cmd.Since, Rev: cmd.Rev, Given: given} // a newcomer has nothing that could have changed
+	}
 	for {
-		page, err := o.room.read(ctx, cmd.Since)
+		page, err := o.room.read(ctx, from)
 		if err != nil {
 			return back(err)
 		}
 		var ack collected
-		c.speaks().Answer(&ack, cmd, protocol.Answer{Room: o.room.name, Seq: page.Last, Recovered: page.Recovered, Messages: page.Messages})
-		if o.goLive(page.Last, ack) {
+		c.speaks().Answer(&ack, cmd, protocol.Answer{
+			Room: o.room.name, Seq: page.Last, Rev: page.Rev, Recovered: page.Recovered, Messages: page.Messages, Changes: page.Changes,
+		})
+		if o.goLive(chat.Reach{Seq: page.Last, Rev: page.Rev}, ack) {
 			break
 		}
 		// Something was delivered meanwhile that is neither in the page nor pending: read again.

@@ -211,7 +211,7 @@ type waiting struct {
 	asked, proceed chan struct{}
 }
 
-func (s waiting) Bounds(ctx context.Context, room string) (first, last uint64, err error) {
+func (s waiting) Bounds(ctx context.Context, room string) (chat.Bounds, error) {
 	if s.armed.Load() {
 		s.asked <- struct{}{}
 		<-s.proceed

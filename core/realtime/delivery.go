@@ -24,7 +24,10 @@ type delivery struct {
 	row  row       // messages; empty for an event
 	one  [1]frames // the event, or the only message of row
 	to   audience  // who gets the event
-	turn *turn     // of the messages, if there is one
+	rev  uint64    // of the event, if it is a change
+	// pends says that an occupant that is reading gets the event when it goes on without what it wanted to read.
+	pends bool
+	turn  *turn // of the messages, if there is one
 	// alone says that no other workers are asked for help. In a turn they have rooms of their own. Messages that wait for a room are
 	// joined, which costs less than to deliver each of them sooner; only when no more fit into one write help is of use again.
 	alone bool
@@ -132,7 +135,7 @@ func (d *delivery) messages(o *occupant) (given, writes int) {
 			switch f := row.messages[i].of(c); {
 			case f == nil:
 			case !o.live:
-				o.pending = append(o.pending, pendingFrame{seq, f})
+				o.pending = append(o.pending, pendingFrame{seq: seq, frame: f})
 			case seq > o.last:
 				o.last = seq
 				writes += d.send(c, f)
@@ -176,8 +179,19 @@ func (d *delivery) event(o *occupant) {
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if o.live && !o.left {
+	switch {
+	case o.left:
+	case o.live && d.rev == 0:
 		c.sendNow(f, d.to == others)
+	case o.live:
+		if d.rev > o.rev {
+			o.rev = d.rev
+			c.sendNow(f, false)
+		}
+	case (d.rev > 0 || d.pends) && !o.early:
+		if o.pending = append(o.pending, pendingFrame{rev: d.rev, frame: f}); len(o.pending) > c.hub.cfg.MaxBacklog {
+			c.close(socket.CloseSlow, "joining took too long")
+		}
 	}
 }
 

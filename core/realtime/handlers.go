@@ -26,11 +26,17 @@ func always(*Hub, protocol.Command) bool { return true }
 // submits reports that a message waits for nothing. One that answers another may have to look that up.
 func submits(h *Hub, cmd protocol.Command) bool { return cmd.ReplyTo == 0 && !h.cfg.Chat.SubmitWaits() }
 
+// changesAtOnce reports that a change waits for nothing.
+func changesAtOnce(h *Hub, _ protocol.Command) bool { return !h.cfg.Chat.SubmitWaits() }
+
 // handlers are those of Parley's own events: one for each of [protocol.Own].
 var handlers = map[string]handler{
 	protocol.EventJoinRoom:    {run: (*client).join, itself: true},
 	protocol.EventLeaveRoom:   {run: (*client).leave},
 	protocol.EventMessage:     {run: (*client).message, itself: true, atOnce: submits},
+	protocol.EventEdit:        {run: (*client).edit, itself: true, atOnce: changesAtOnce},
+	protocol.EventDelete:      {run: (*client).erase, itself: true, atOnce: changesAtOnce},
+	protocol.EventReact:       {run: (*client).react, itself: true, atOnce: changesAtOnce},
 	protocol.EventTyping:      {run: (*client).typing, atOnce: always},
 	protocol.EventHistory:     {run: (*client).history},
 	protocol.EventPresence:    {run: (*client).presence},

@@ -231,6 +231,9 @@ func NewHub(cfg HubConfig) (*Hub, error) {
 		// Rooms drop what they have delivered.
 		h.publish(context.Background(), Signal{Kind: SignalMessage, Room: m.Room, Message: m})
 	})
+	cfg.Chat.OnChanged(func(m chat.Message) {
+		h.publish(context.Background(), Signal{Kind: SignalChanged, Room: m.Room, Message: m})
+	})
 	return h, nil
 }
 

@@ -8,6 +8,8 @@ import (
 	"sync"
 	"sync/atomic"
 	"testing"
+	"testing/synctest"
+	"time"
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
@@ -20,15 +22,15 @@ import (
 	"github.com/parley-chat/parley/core/user"
 )
 
-// readStore counts what is read of a store of messages.
+// readStore counts how often a room is read: how far it reaches, and then its messages, if it has any.
 type readStore struct {
 	chat.MessageStore
 	reads atomic.Int64
 }
 
-func (s *readStore) List(ctx context.Context, room string, r chat.Range) ([]chat.Message, error) {
+func (s *readStore) Bounds(ctx context.Context, room string) (chat.Bounds, error) {
 	s.reads.Add(1)
-	return s.MessageStore.List(ctx, room, r)
+	return s.MessageStore.Bounds(ctx, room)
 }
 
 // door is a hub with a room that has messages, and nothing cached.
@@ -118,7 +120,7 @@ func TestTheFirstInARoomDoesNotTrustTheCache(t *testing.T) {
 			d := newDoor(t, 10)
 			stored, err := d.store.List(t.Context(), "hall", chat.Range{Limit: 9})
 			require.NoError(t, err)
-			require.NoError(t, d.cache.Fill(t.Context(), "hall", stored))
+			require.NoError(t, d.cache.Fill(t.Context(), "hall", chat.Recent{Messages: stored}))
 			reads := d.store.reads.Load()
 			var all sync.WaitGroup
 			for i := range 20 {
@@ -128,7 +130,7 @@ func TestTheFirstInARoomDoesNotTrustTheCache(t *testing.T) {
 			assert.EqualValues(t, 1, d.store.reads.Load()-reads)
 			held, _, err := d.cache.Get(t.Context(), "hall")
 			require.NoError(t, err)
-			assert.EqualValues(t, 10, held[len(held)-1].Seq, "the cache has it, too")
+			assert.EqualValues(t, 10, held.Messages[len(held.Messages)-1].Seq, "the cache has it, too")
 		})
 	}
 }
@@ -232,6 +234,48 @@ func TestComingBack(t *testing.T) {
 	}
 }
 
+// frozen is a store that does not answer once it is armed.
+type frozen struct {
+	chat.MessageStore
+	armed atomic.Bool
+}
+
+func (s *frozen) Bounds(ctx context.Context, room string) (chat.Bounds, error) {
+	if s.armed.Load() {
+		<-ctx.Done()
+		return chat.Bounds{}, fault.Wrap(fault.Unavailable, ctx.Err())
+	}
+	return s.MessageStore.Bounds(ctx, room)
+}
+
+// While a client joins again, messages that the room lacks may be given up. If the join fails, the client is told all the same.
+func TestWhoeverFailsToJoinAgainIsToldToReadAgain(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b, f := newBacking(), memory.NewFanout()
+		s := &frozen{MessageStore: b.messages}
+		n := startWith(t, b, f.Node(), chat.Config{Store: s}, func(c *realtime.HubConfig) { c.CommandTimeout = time.Second })
+		other := f.Node()
+		ada := n.connect("ada")
+		ada.join("hall")
+		ada.say("hall", "one")
+		ada.until("message")
+		who := chat.Author{ID: "u-bob", Name: "bob"}
+		stored, err := b.messages.Append(t.Context(), []chat.Message{{Room: "hall", ID: "2", Author: who, Text: "two"}, {Room: "hall", ID: "3", Author: who, Text: "three"}})
+		require.NoError(t, err)
+		s.armed.Store(true)
+		require.NoError(t, other.Publish(t.Context(), realtime.Signal{Kind: realtime.SignalMessage, Room: "hall", Message: stored[1].Message}))
+		time.Sleep(500 * time.Millisecond)                                                                      // of the bubble: the room reads what it lacks for a second at most
+		ada.in.Receive([]byte(`{"id":99,"event":"join_room","data":{"room":"hall","since":1,"rev":1}}`), false) // the cache does not reach so far
+		var heard []string
+		for v := ada.next(); v.Event != "error"; v = ada.next() {
+			heard = append(heard, v.Event)
+		}
+		assert.Equal(t, []string{"resync", "message"}, heard)
+		n.stop()
+		time.Sleep(10 * time.Second) // of the bubble: what reads the store for all gives up
+	})
+}
+
 func TestAFailedReadJoinsNothing(t *testing.T) {
 	b := newBacking()
 	s, err := chat.New(chat.Config{Store: unreadable{b.messages}, Rooms: b.rooms, Members: b.members, Cache: memory.NewRecentCache(memory.RecentCacheConfig{})})
@@ -251,6 +295,6 @@ func TestAFailedReadJoinsNothing(t *testing.T) {
 
 type unreadable struct{ chat.MessageStore }
 
-func (unreadable) List(context.Context, string, chat.Range) ([]chat.Message, error) {
-	return nil, fault.Wrap(fault.Unavailable, errors.New("disk on fire"))
+func (unreadable) Bounds(context.Context, string) (chat.Bounds, error) {
+	return chat.Bounds{}, fault.Wrap(fault.Unavailable, errors.New("disk on fire"))
 }

@@ -94,13 +94,23 @@ type wireMessage struct {
 	At                       time.Time
 	ReplyTo                  uint64
 	Data                     json.RawMessage
+	Rev                      uint64
+	EditedAt, DeletedAt      time.Time
+	Reactions                []wireReaction
+}
+
+type wireReaction struct {
+	Key   string
+	Count int
+	Users []string
 }
 
 type joinAck struct {
 	Room      string
-	Seq       uint64
+	Seq, Rev  uint64
 	Recovered bool
 	Messages  []wireMessage
+	Changes   []wireMessage
 }
 
 // next returns the next frame.

@@ -2,7 +2,9 @@ package realtime
 
 import (
 	"context"
+	"slices"
 
+	"github.com/parley-chat/parley/core/chat"
 	"github.com/parley-chat/parley/core/socket"
 )
 
@@ -20,13 +22,15 @@ type occupant struct {
 	left    bool
 	removed bool   // left because somebody took the user out
 	early   bool   // not yet reading: what comes will be in the page
-	last    uint64 // the client has everything up to here
+	last    uint64 // the client has every message up to here
+	rev     uint64 // and every change up to here
 	pending []pendingFrame
 }
 
+// pendingFrame is a message if it has a seq, a change if it has a rev, or an event that tells to read again.
 type pendingFrame struct {
-	seq   uint64
-	frame *socket.Frame
+	seq, rev uint64
+	frame    *socket.Frame
 }
 
 // enter makes a connection an occupant that is not live yet, and follows the room.
@@ -97,12 +101,14 @@ func (h *Hub) detach(o *occupant, removed bool) bool {
 	return true
 }
 
-// pause makes messages pend, while an occupant reads, for the first time or again.
-func (o *occupant) pause() {
+// pause makes messages pend, while an occupant reads, for the first time or again. It returns the last message that the
+// client was given: it may have come while the client was asking.
+func (o *occupant) pause() (given uint64) {
 	o.client.mu.Lock()
+	defer o.client.mu.Unlock()
 	o.client.letGo(nil) // what pends comes behind it
 	o.live, o.early = false, false
-	o.client.mu.Unlock()
+	return o.last
 }
 
 // resume lets pending messages through without a page.
@@ -112,10 +118,10 @@ func (o *occupant) resume() {
 	o.flush()
 }
 
-// goLive sends the ack, then what came meanwhile, and lets live messages through: last is where
-// the page that the ack holds ends. It reports false, and does nothing, if a message that this
+// goLive sends the ack, then what came meanwhile, and lets live messages through: reach is where
+// the page that the ack holds ends. It reports false, and does nothing, if a message or a change that this
 // node has delivered is neither in the page nor pending.
-func (o *occupant) goLive(last uint64, ack []*socket.Frame) bool {
+func (o *occupant) goLive(reach chat.Reach, ack []*socket.Frame) bool {
 	r, c := o.room, o.client
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -126,16 +132,20 @@ func (o *occupant) goLive(last uint64, ack []*socket.Frame) bool {
 	}
 	// What was delivered since the occupant reads is pending, or on its way to it. What was not
 	// delivered to anybody must be in the page.
-	if r.known && last < r.floor {
+	if r.known && (reach.Seq < r.floor || reach.Rev < r.revs.floor) {
 		return false
 	}
+	r.revs.hears(reach.Rev)
 	if !r.known {
 		// The first to have read: delivery goes on from what this reader has.
-		r.known, r.last, r.floor = true, last, last
+		r.known, r.last, r.floor = true, reach.Seq, reach.Seq
+		r.revs.rev, r.revs.floor = reach.Rev, reach.Rev
 		r.schedule() // signals that came before are held
 	}
 	c.sendAll(ack)
-	o.last = last
+	o.last = reach.Seq
+	o.rev = reach.Rev
+	o.pending = slices.DeleteFunc(o.pending, func(p pendingFrame) bool { return p.seq == 0 && p.rev == 0 }) // it has read
 	o.flush()
 	return true
 }
@@ -145,10 +155,14 @@ func (o *occupant) flush() {
 	var frames []*socket.Frame
 	size := 0
 	for _, p := range o.pending {
-		if p.seq <= o.last {
+		switch {
+		case p.rev > o.rev:
+			o.rev = p.rev
+		case p.seq > o.last:
+			o.last = p.seq
+		case p.rev > 0 || p.seq > 0:
 			continue
 		}
-		o.last = p.seq
 		if size += p.frame.Len(); size > o.client.hub.cfg.MaxWrite {
 			o.client.sendAll(frames)
 			frames, size = nil, p.frame.Len()

@@ -12,7 +12,7 @@ import (
 type Signal struct {
 	Kind SignalKind
 	Room string
-	// Message is set for SignalMessage.
+	// Message is set for SignalMessage and SignalChanged.
 	Message chat.Message
 	// User is set for the other kinds.
 	User chat.Author
@@ -35,6 +35,7 @@ const (
 	SignalLeft                          // a user's last connection left the room
 	SignalRemoved                       // a user was taken out of the room
 	SignalEvent                         // an event of an application
+	SignalChanged                       // a stored message was changed: Message is what it is now
 )
 
 // Fanout carries signals between nodes.
@@ -42,7 +43,7 @@ const (
 // It may be called from many goroutines.
 // It may lose signals when something fails.
 // It may deliver messages of one room in another order than their sequence: the hub finds holes
-// by the sequence and fills them from the store.
+// by the sequence and fills them from the store. So it is with changes and their sequence.
 // A signal arrives with every field as it was published, times in UTC, to the microsecond.
 // Two rooms are the same only if they have the same bytes.
 type Fanout interface {

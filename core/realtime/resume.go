@@ -99,7 +99,7 @@ func (h *Hub) resume(ctx context.Context, c *client, places []Place) (rooms []re
 		case err != nil:
 			return rooms, err
 		}
-		page, err := r.occupant.room.read(ctx, &r.at)
+		page, err := r.occupant.room.read(ctx, &chat.Point{Seq: r.at})
 		if err != nil {
 			return rooms, err
 		}
@@ -171,7 +171,7 @@ func (c *client) catchUpIn(r resumed) error {
 			}
 		}
 		if paused && !page.More {
-			if o.goLive(page.Last, frames) {
+			if o.goLive(chat.Reach{Seq: page.Last, Rev: page.Rev}, frames) {
 				break
 			}
 			continue // something was delivered meanwhile that is neither in the page nor pending: read again
@@ -203,7 +203,7 @@ func (c *client) catchUpIn(r resumed) error {
 func (c *client) missed(r *room, after uint64) (chat.Page, error) {
 	ctx, cancel := context.WithTimeout(c.hub.working, c.hub.cfg.CommandTimeout)
 	defer cancel()
-	return r.read(ctx, &after)
+	return r.read(ctx, &chat.Point{Seq: after})
 }
 
 // makeRoom waits until the client has read enough for one more frame. One that reads nothing for

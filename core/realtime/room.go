@@ -42,6 +42,7 @@ type room struct {
 	last      uint64      // the sequence that is, or was, delivered to all occupants here
 	floor     uint64      // up to here, last has moved without a delivery
 	held      map[uint64]Signal
+	revs      revisions
 	filling   bool
 	typing    map[user.ID]*typist
 }
@@ -73,7 +74,8 @@ func (r *room) release(ctx context.Context) {
 	r.mu.Lock()
 	// From here on signals may be missed: the next occupant reads the room anew. The cache may be behind, so how far the room was heard
 	// is remembered.
-	h.trust.reaches(r.name, r.last)
+	h.trust.reaches(r.name, chat.Reach{Seq: r.last, Rev: r.revs.rev})
+	r.revs = revisions{reading: r.revs.reading}
 	r.known, r.last, r.floor, r.inbox = false, 0, 0, nil
 	clear(r.held)
 	r.rumours = rumours{listing: r.listing}
@@ -132,9 +134,16 @@ func (r *room) run(t *turn) {
 			r.remove(s.User)
 		case SignalEvent:
 			r.event(s)
+		case SignalChanged:
+			r.changed(s, t)
 		}
 	}
 	r.mu.Lock()
+	if r.known && r.revs.heard > r.revs.rev {
+		r.mu.Unlock()
+		r.tellChanges()
+		r.mu.Lock()
+	}
 	r.scheduled = false
 	if len(r.inbox) > 0 {
 		r.schedule()
@@ -256,7 +265,7 @@ func (r *room) fill(ctx context.Context) {
 		if !open {
 			return
 		}
-		page, err := r.hub.cfg.Chat.Since(ctx, r.name, after, before-1)
+		page, err := r.hub.cfg.Chat.Since(ctx, r.name, chat.Point{Seq: after}, chat.Reach{Seq: before - 1})
 		switch {
 		case ctx.Err() != nil:
 			r.giveUp(before)
@@ -308,7 +317,10 @@ func (r *room) giveUp(before uint64) {
 	r.filling = false
 	r.schedule()
 	r.mu.Unlock()
-	r.broadcast(protocol.Outgoing{Schema: r.hub.schema.ServerEvent(protocol.EventResync), Room: r.name, Data: protocol.Data{"room": r.name}}, everybody)
+	d := r.delivery()
+	d.one[0].event = protocol.Outgoing{Schema: r.hub.schema.ServerEvent(protocol.EventResync), Room: r.name, Data: protocol.Data{"room": r.name}}
+	d.pends = true
+	d.run()
 }
 
 // about is an event of the server about a user in the room: both are put into data.

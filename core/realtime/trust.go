@@ -16,23 +16,28 @@ import (
 type trust struct {
 	mu    sync.Mutex
 	epoch int
-	rooms map[string]uint64
+	rooms map[string]chat.Reach
 }
 
 // maxTrusted is how many rooms are remembered. A further one is read from the store each time that somebody is the first in it here.
 const maxTrusted = 1 << 16
 
-// has reports whether the cache may be used for a room that it has up to the sequence last, and returns the present epoch.
-func (t *trust) has(room string) (last uint64, ok bool, epoch int) {
+// has reports whether the cache may be used for a room that it has as far as reach, and returns the present epoch.
+func (t *trust) has(room string) (reach chat.Reach, ok bool, epoch int) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	last, ok = t.rooms[room]
-	return last, ok, t.epoch
+	reach, ok = t.rooms[room]
+	return reach, ok, t.epoch
 }
 
-// add notes that a room was read from the store up to the sequence last, unless all were forgotten since the epoch in which the reading
+// farther returns the higher of each.
+func farther(a, b chat.Reach) chat.Reach {
+	return chat.Reach{Seq: max(a.Seq, b.Seq), Rev: max(a.Rev, b.Rev)}
+}
+
+// add notes that a room was read from the store as far as reach, unless all were forgotten since the epoch in which the reading
 // began.
-func (t *trust) add(room string, epoch int, last uint64) {
+func (t *trust) add(room string, epoch int, reach chat.Reach) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	known, again := t.rooms[room]
@@ -40,17 +45,17 @@ func (t *trust) add(room string, epoch int, last uint64) {
 		return
 	}
 	if t.rooms == nil {
-		t.rooms = map[string]uint64{}
+		t.rooms = map[string]chat.Reach{}
 	}
-	t.rooms[room] = max(known, last)
+	t.rooms[room] = farther(known, reach)
 }
 
 // reaches notes how far a room that is remembered reaches.
-func (t *trust) reaches(room string, last uint64) {
+func (t *trust) reaches(room string, reach chat.Reach) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	if known, ok := t.rooms[room]; ok {
-		t.rooms[room] = max(known, last)
+		t.rooms[room] = farther(known, reach)
 	}
 }
 
@@ -62,8 +67,8 @@ func (t *trust) lose() {
 	t.rooms = nil
 }
 
-// read reads what is newest in the room, or what came after since. The first reader reads the store while the others wait: see [trust].
-func (r *room) read(ctx context.Context, since *uint64) (page chat.Page, err error) {
+// read reads what is newest in the room, or what came after a point. The first reader reads the store while the others wait: see [trust].
+func (r *room) read(ctx context.Context, from *chat.Point) (page chat.Page, err error) {
 	h := r.hub
 	reach, ok, _ := r.reach()
 	if !ok {
@@ -74,27 +79,27 @@ func (r *room) read(ctx context.Context, since *uint64) (page chat.Page, err err
 		}
 		var epoch int
 		if reach, ok, epoch = r.reach(); !ok {
-			reach = chat.Latest
+			reach = chat.Reach{Seq: chat.Latest}
 			defer func() {
 				if err == nil {
-					h.trust.add(r.name, epoch, page.Last)
+					h.trust.add(r.name, epoch, chat.Reach{Seq: page.Last, Rev: page.Rev})
 				}
 			}()
 		}
 	}
-	if since != nil {
+	if from != nil {
 		h.counts.pages.Add(1)
-		return h.cfg.Chat.Since(ctx, r.name, *since, reach)
+		return h.cfg.Chat.Since(ctx, r.name, *from, reach)
 	}
 	return h.cfg.Chat.Newest(ctx, r.name, reach)
 }
 
-// reach is the sequence that a reader's page must reach, and whether the cache is trusted for it.
-func (r *room) reach() (last uint64, trusted bool, epoch int) {
-	last, trusted, epoch = r.hub.trust.has(r.name)
+// reach is how far a reader's page must reach, and whether the cache is trusted for it.
+func (r *room) reach() (reach chat.Reach, trusted bool, epoch int) {
+	reach, trusted, epoch = r.hub.trust.has(r.name)
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	return max(last, r.last), trusted || r.known, epoch
+	return farther(reach, chat.Reach{Seq: r.last, Rev: r.revs.rev}), trusted || r.known, epoch
 }
 
 // reached is a sequence that is stored, as far as this node knows; 0 if it knows none.
@@ -143,9 +148,10 @@ func (r *room) verify(ctx context.Context) error {
 	h := r.hub
 	for {
 		_, _, epoch := h.trust.has(r.name)
-		page, err := h.cfg.Chat.Newest(ctx, r.name, chat.Latest)
+		page, err := h.cfg.Chat.Newest(ctx, r.name, chat.Reach{Seq: chat.Latest})
 		if err == nil {
-			h.trust.add(r.name, epoch, page.Last)
+			h.trust.add(r.name, epoch, chat.Reach{Seq: page.Last, Rev: page.Rev})
+			r.lacks(page.Rev)
 			if n := len(page.Messages); n > 0 {
 				r.enqueue(Signal{Kind: SignalMessage, Room: r.name, Message: page.Messages[n-1]}) // what is missing before it is a hole
 			}

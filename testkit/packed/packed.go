@@ -18,7 +18,7 @@
 //	fields  name string, value
 //
 // A value is a letter, and what belongs to it: s a string, i a uvarint, t and f nothing, n nothing (null),
-// m a varint of microseconds, j a string of JSON: an application's object; o count and fields, l a count and as many of count and fields. A string is
+// m a varint of microseconds, j a string of JSON: an application's object; o count and fields, l a count and as many of count and fields; w a count and strings. A string is
 // a uvarint of bytes, and the bytes, in UTF-8.
 package packed
 
@@ -166,6 +166,11 @@ func appendObject(b []byte, o *protocol.Object, d protocol.Data) []byte {
 			b = appendText(append(b, 'j'), string(v))
 		case protocol.Data:
 			b = appendObject(append(b, 'o'), f.Object, v)
+		case []string:
+			b = binary.AppendUvarint(append(b, 'w'), uint64(len(v)))
+			for _, s := range v {
+				b = appendText(b, s)
+			}
 		case []protocol.Data:
 			b = binary.AppendUvarint(append(b, 'l'), uint64(len(v)))
 			for _, d := range v {
@@ -321,6 +326,12 @@ func (r *reader) object() protocol.Data {
 			d[name] = time.UnixMicro(n).UTC()
 		case 'o':
 			d[name] = r.object()
+		case 'w':
+			list := []string{}
+			for n := r.number(); n > 0 && r.err == nil; n-- {
+				list = append(list, r.text())
+			}
+			d[name] = list
 		case 'l':
 			list := []protocol.Data{}
 			for n := r.number(); n > 0 && r.err == nil; n-- {

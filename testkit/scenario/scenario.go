@@ -160,6 +160,19 @@ func (tr *transcript) story(ada, bob *actor) {
 	ada.hears("message")
 	bob.says("message", again)
 
+	tr.part("Ada edits a message, and Bob reacts to it, and thinks better of it; nobody edits what others have written.")
+	ada.says("edit", object{"room": "tea", "seq": 12, "text": "line twelve", "data": json.RawMessage(`{"n":12}`)})
+	ada.hears("changed")
+	bob.hears("changed")
+	bob.asks("edit", object{"room": "tea", "seq": 12, "text": "mine"}, "error")
+	for i, on := range []bool{true, true, false, true} {
+		bob.says("react", object{"room": "tea", "seq": 12, "key": "👍", "on": on})
+		if i != 1 { // again: it changes nothing
+			ada.hears("changed")
+			bob.hears("changed")
+		}
+	}
+
 	tr.part("Bob's connection breaks while Ada goes on; he comes back without a gap.")
 	bob.cut()
 	ada.hears("left")
@@ -171,8 +184,17 @@ func (tr *transcript) story(ada, bob *actor) {
 		ada.says("message", line)
 		ada.hears("message")
 	}
+	for _, text := range []string{"line eleven", "line 11!"} {
+		ada.says("edit", object{"room": "tea", "seq": 11, "text": text})
+		ada.hears("changed")
+	}
+	ada.says("delete", object{"room": "tea", "seq": 12})
+	ada.hears("changed")
+	ada.asks("edit", object{"room": "tea", "seq": 12, "text": "line twelve"}, "error")
+	ada.says("react", object{"room": "tea", "seq": 14, "key": "🎉"})
+	ada.hears("changed")
 	bob.connect("", bearer(bobToken))
-	bob.says("join_room", object{"room": "tea", "since": 13})
+	bob.says("join_room", object{"room": "tea", "since": 13, "rev": 4})
 	ada.hears("joined")
 	bob.says("message", again)
 	bob.says("message", object{"room": "tea", "text": "back again"})

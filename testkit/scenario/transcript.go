@@ -149,12 +149,18 @@ func (a *actor) connect(query string, header http.Header) {
 // says sends an event with a fresh id and takes its answer, which must come next.
 func (a *actor) says(event string, data any) {
 	a.t.Helper()
+	a.asks(event, data, "ack")
+}
+
+// asks is says with another kind of answer.
+func (a *actor) asks(event string, data any, kind string) {
+	a.t.Helper()
 	a.lastID++
 	line := fmt.Sprintf(`{"id":%d,"event":"%s","data":%s}`, a.lastID, event, a.encode(data))
 	a.note("%s >> %s", a.name, line)
 	err := a.socket.Send(wsraw.Frame{Final: true, Opcode: wsraw.OpText, Payload: []byte(line)})
 	a.check(err == nil, "%s says %s: %v", a.name, line, err)
-	answer := a.hears("ack")
+	answer := a.hears(kind)
 	a.check(answer["id"] == float64(a.lastID), "%s says %s and is answered %v", a.name, line, answer)
 }
 

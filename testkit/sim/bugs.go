@@ -36,6 +36,10 @@ var bugs = map[string]func(*bug, parley.Ports) parley.Ports{
 		return p
 	},
 	"a node that follows a room again is forgotten": func(b *bug, p parley.Ports) parley.Ports { return p },
+	"a page leaves out a change": func(b *bug, p parley.Ports) parley.Ports {
+		p.Messages = gappedChanges{p.Messages, b}
+		return p
+	},
 	"a page leaves out a message": func(b *bug, p parley.Ports) parley.Ports {
 		p.Messages = gapped{p.Messages, b}
 		return p
@@ -111,11 +115,11 @@ func (s unstored) Append(ctx context.Context, messages []chat.Message) ([]chat.S
 	}
 	stored := make([]chat.Stored, len(messages))
 	for i, m := range messages {
-		_, last, err := s.Bounds(ctx, m.Room)
+		b, err := s.Bounds(ctx, m.Room)
 		if err != nil {
 			return nil, err
 		}
-		m.Seq = last + 1 + uint64(i)
+		m.Seq = b.Last + 1 + uint64(i)
 		stored[i] = chat.Stored{Message: m}
 	}
 	return stored, nil
@@ -158,6 +162,19 @@ func (s gapped) List(ctx context.Context, room string, r chat.Range) ([]chat.Mes
 	messages, err := s.MessageStore.List(ctx, room, r)
 	if len(messages) > 2 && s.bug.each(5) {
 		messages = slices.Delete(messages, 1, 2)
+	}
+	return messages, err
+}
+
+type gappedChanges struct {
+	chat.MessageStore
+	bug *bug
+}
+
+func (s gappedChanges) List(ctx context.Context, room string, r chat.Range) ([]chat.Message, error) {
+	messages, err := s.MessageStore.List(ctx, room, r)
+	if r.Changed && len(messages) > 1 && s.bug.each(5) {
+		messages = messages[1:]
 	}
 	return messages, err
 }

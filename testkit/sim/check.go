@@ -2,6 +2,7 @@ package sim
 
 import (
 	"context"
+	"encoding/json"
 	"fmt"
 	"maps"
 	"slices"
@@ -10,6 +11,7 @@ import (
 
 	"github.com/parley-chat/parley/core/chat"
 	"github.com/parley-chat/parley/core/mail"
+	"github.com/parley-chat/parley/core/protocol"
 	"github.com/parley-chat/parley/core/user"
 )
 
@@ -40,14 +42,23 @@ func (w *world) finish() {
 			c.cutOff()
 		}
 	}
-	if !w.rest(func() string { return w.behind(func(i int) bool { return i%2 == 0 }) }) {
+	if !w.rest(func() string { return w.behind(func(i int) bool { return i%2 == 0 }, true) }) {
 		return
 	}
 	// Those who stayed have everything as soon as somebody says something.
 	for _, room := range w.rooms {
 		w.clients[0].say(room)
 	}
-	if !w.rest(func() string { return w.behind(func(int) bool { return true }) }) {
+	if !w.rest(func() string { return w.behind(func(int) bool { return true }, false) }) {
+		return
+	}
+	// And every change as soon as somebody changes something.
+	for _, room := range w.rooms {
+		c := w.clients[0]
+		v := c.rooms[room]
+		c.request(request{event: "react", room: room}, map[string]any{"seq": v.log[len(v.log)-1].seq, "key": "last"})
+	}
+	if !w.rest(func() string { return w.behind(func(int) bool { return true }, true) }) {
 		return
 	}
 	w.checkRooms(ctx)
@@ -137,13 +148,17 @@ func (w *world) replay(ctx context.Context) {
 	}
 }
 
-// behind names one of some clients that lacks messages that are stored, or returns "".
-func (w *world) behind(some func(i int) bool) string {
+// behind names one of some clients that lacks messages that are stored, or, with changes, changes, or returns "".
+func (w *world) behind(some func(i int) bool, changes bool) string {
 	for i, c := range w.clients {
 		for _, room := range w.rooms {
-			_, last, err := w.store.Messages.Bounds(context.Background(), room)
+			b, err := w.store.Messages.Bounds(context.Background(), room)
+			last := b.Last
 			if end := c.rooms[room].end(); some(i) && (err != nil || end < last) {
 				return fmt.Sprintf("%s has room %s up to message %d, and the store has %d", c.name, room, end, last)
+			}
+			if rev := c.rooms[room].rev; some(i) && changes && rev < b.Rev {
+				return fmt.Sprintf("%s has room %s up to change %d, and the store has %d", c.name, room, rev, b.Rev)
 			}
 		}
 	}
@@ -168,7 +183,8 @@ func (w *world) checkRooms(ctx context.Context) {
 			}
 			byClient[m.ClientID] = m.Seq
 			author, number, _ := strings.Cut(m.ClientID, "-")
-			if m.Text != fmt.Sprintf("%s says %s", author, number) {
+			said := m.Text == fmt.Sprintf("%s says %s", author, number) && m.EditedAt.IsZero()
+			if edited := !m.EditedAt.IsZero() && strings.Contains(m.Text, " edits "); !said && !edited && (m.Text != "" || m.DeletedAt.IsZero()) {
 				w.violate("room %s has message %d %q, which nobody has sent", room, m.Seq, m.Text)
 			}
 		}
@@ -192,11 +208,21 @@ func (c *client) compare(room string, stored []chat.Message) {
 	}
 	for i, e := range v.log {
 		m := stored[v.base+uint64(i)]
-		if want := (entry{m.Seq, m.ID, m.ClientID, string(m.Author.ID), m.Text}); e != want {
+		if want := entryOf(m); e != want {
 			c.world.violate("%s has %+v in room %s, where the store has %+v", c.name, e, room, want)
 			return
 		}
 	}
+}
+
+// entryOf is a message as clients see it.
+func entryOf(m chat.Message) entry {
+	var seen message
+	text := protocol.AppendData(nil, protocol.Own().ServerEvent(protocol.EventChanged).Data, protocol.MessageData(m))
+	if err := json.Unmarshal(text, &seen); err != nil {
+		panic(err)
+	}
+	return seen.entry()
 }
 
 // checkPresence compares who is listed as present in a room with who is there.

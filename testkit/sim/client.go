@@ -42,6 +42,7 @@ type client struct {
 	slow     bool  // reads slowly
 	resting  bool  // had nothing to do
 	rooms    map[string]*view
+	changes  int // how many edits it has made
 	last     int // identifier of a request
 	requests map[int]request
 	drafts   []draft // not yet acknowledged
@@ -54,6 +55,7 @@ type request struct {
 	event, room, clientID string
 	since                 uint64
 	known                 uint64 // what the client knew to be stored when it asked
+	rev                   uint64
 	newest                bool
 }
 
@@ -64,6 +66,7 @@ type draft struct {
 
 // view is a room as a client knows it.
 type view struct {
+	rev   uint64 // the client has every change of the room up to it
 	base  uint64 // the log begins behind it
 	log   []entry
 	known bool // base counts
@@ -74,16 +77,24 @@ type view struct {
 	again           bool // the server has said that the client has to read again
 	live            uint64
 	target          uint64  // what has to be read before live messages count
+	ahead           uint64  // the rev up to which changes have to be read
 	held            []entry // live messages that wait for it
 	paging          bool
-	present         map[string]bool // who is in the room, as the client was told; nil before it has asked
-	heard           []said          // who has come and gone since it asks
+	reading         bool               // pages of changes are missing
+	stale           bool               // the client went on where it was: what was changed meanwhile is not told then
+	changed         uint64             // the highest rev of a live change
+	later           map[uint64]message // changed messages that the client has not read yet
+	present         map[string]bool    // who is in the room, as the client was told; nil before it has asked
+	heard           []said             // who has come and gone since it asks
 }
 
 // entry is a message as it came.
 type entry struct {
 	seq                        uint64
 	id, clientID, author, text string
+	rev                        uint64
+	edited, deleted            bool
+	reactions                  string
 }
 
 func newClient(w *world, p *person, name string) *client {
@@ -156,7 +167,7 @@ func (c *client) act() string {
 		return c.connect()
 	}
 	for _, room := range w.rooms {
-		if v := c.rooms[room]; !v.joining && (!v.joined || v.again) {
+		if v := c.rooms[room]; !v.joining && (!v.joined || v.again || v.stale && w.calm) {
 			return c.join(room)
 		}
 	}
@@ -198,6 +209,8 @@ func (c *client) act() string {
 	case n < 70:
 		c.slow = !c.slow
 		return fmt.Sprintf("reads slowly: %v", c.slow)
+	case n >= 80 && v.paged() && len(v.log) > 0:
+		return c.change(room, v)
 	case n < 80 && v.paged():
 		for range 5 {
 			if len(c.drafts) < 10 {
@@ -404,9 +417,11 @@ func (c *client) opened(k *conn, resumed bool) {
 	}
 	for _, v := range c.rooms {
 		v.joining, v.joined, v.again, v.paging, v.held, v.live, v.target = false, resumed, false, false, nil, 0, 0
+		v.reading, v.changed, v.later, v.ahead, v.stale = false, 0, nil, 0, false
 		v.present, v.heard = nil, nil
 		if resumed {
 			v.live, v.target = v.end(), v.end()
+			v.stale = true
 		}
 	}
 	if resumed {
@@ -483,13 +498,13 @@ func (c *client) list(room string) string {
 func (c *client) join(room string) string {
 	v := c.rooms[room]
 	v.joining = true
-	r := request{event: "join_room", room: room, known: max(v.end(), v.acked)}
+	r := request{event: "join_room", room: room, known: max(v.end(), v.acked), rev: v.rev}
 	if !v.known && c.world.scheduler.chance(0.3) {
 		r.newest = true
 		return c.request(r, nil)
 	}
 	r.since = v.end()
-	return c.request(r, map[string]any{"since": r.since})
+	return c.request(r, map[string]any{"since": r.since, "rev": r.rev})
 }
 
 func (c *client) leave(room string) string {
@@ -499,6 +514,26 @@ func (c *client) leave(room string) string {
 	}
 	v.joining = true // until it is answered, nothing is expected
 	return c.ask("leave_room", room, nil)
+}
+
+// change edits or deletes a message of the client's user, or reacts to one.
+func (c *client) change(room string, v *view) string {
+	r := c.world.scheduler.random
+	e := v.log[r.IntN(len(v.log))]
+	data := map[string]any{"seq": e.seq}
+	event := "react"
+	switch n := r.IntN(10); {
+	case n < 4 && e.author == string(c.who.UserID):
+		event = "edit"
+		c.changes++
+		data["text"] = fmt.Sprintf("%s edits %d", c.name, c.changes)
+	case n < 5 && e.author == string(c.who.UserID):
+		event = "delete"
+	default:
+		data["key"], data["on"] = pick(r, []string{"+1", "heart", "no"}), n%3 != 0
+	}
+	c.world.counts.Changes++
+	return fmt.Sprintf("%s of %d", c.request(request{event: event, room: room}, data), e.seq)
 }
 
 // say drafts a message, and sends it if that can be.

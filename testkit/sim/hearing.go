@@ -13,6 +13,7 @@ type said struct {
 		message
 		Recovered bool      `json:"recovered"`
 		Messages  []message `json:"messages"`
+		Changes   []message `json:"changes"`
 		More      bool      `json:"more"`
 		Members   []author  `json:"members"`
 		Typing    bool      `json:"typing"`
@@ -29,6 +30,11 @@ type message struct {
 	ClientID string `json:"clientId"`
 	User     author `json:"user"`
 	Text     string `json:"text"`
+
+	Rev       uint64          `json:"rev"`
+	EditedAt  string          `json:"editedAt"`
+	DeletedAt string          `json:"deletedAt"`
+	Reactions json.RawMessage `json:"reactions"`
 }
 
 type author struct {
@@ -36,7 +42,9 @@ type author struct {
 	Name string `json:"name"`
 }
 
-func (m message) entry() entry { return entry{m.Seq, m.ID, m.ClientID, m.User.ID, m.Text} }
+func (m message) entry() entry {
+	return entry{m.Seq, m.ID, m.ClientID, m.User.ID, m.Text, m.Rev, m.EditedAt != "", m.DeletedAt != "", string(m.Reactions)}
+}
 
 // receive takes one frame.
 func (c *client) receive(k *conn, payload []byte) {
@@ -59,6 +67,8 @@ func (c *client) receive(k *conn, payload []byte) {
 		c.answer(r, s)
 	case "message":
 		c.message(s.Data.message)
+	case "changed":
+		c.changedLive(s.Data.message)
 	case "resync":
 		c.world.counts.Resyncs++
 		if v := c.rooms[s.Data.Room]; v != nil {
@@ -92,7 +102,7 @@ func (c *client) message(m message) {
 	switch {
 	case v == nil || !v.joined:
 		c.world.violate("%s got a message of room %q, which it has not joined", c.name, m.Room)
-	case v.again:
+	case v.again, v.joining: // what comes before the answer is in it, or behind it
 	case m.Seq <= v.live:
 		c.world.violate("%s got message %d of room %s after message %d", c.name, m.Seq, m.Room, v.live)
 	case m.Seq > v.live+1:
@@ -106,7 +116,7 @@ func (c *client) message(m message) {
 			c.read(v, m.Room, []message{m})
 			v.target = m.Seq
 		default:
-			v.held = append(v.held, m.entry())
+			v.held = append(v.held, v.newest(m))
 		}
 	}
 }
@@ -120,9 +130,11 @@ func (c *client) answer(r request, s said) {
 		v.joining = false
 		if !failed {
 			c.joinedRoom(r, v, s)
+		} else {
+			v.again = v.joined // something may have come meanwhile
 		}
 	case "leave_room": // with an error, the membership that is stored may remain
-		v.joining, v.joined, v.again, v.paging, v.held = false, false, false, false, nil
+		v.joining, v.joined, v.again, v.paging, v.reading, v.held, v.later = false, false, false, false, false, nil, nil
 		v.present, v.heard = nil, nil
 	case "presence":
 		if failed {
@@ -139,7 +151,102 @@ func (c *client) answer(r request, s said) {
 	case "message":
 		c.acknowledged(r, v, s, failed)
 	case "history":
-		c.page(r, v, s, failed)
+		if r.clientID == "changes" {
+			c.pageOfChanges(r, v, s, failed)
+		} else {
+			c.page(r, v, s, failed)
+		}
+	case "edit", "delete", "react":
+		if failed {
+			c.world.counts.Refused++
+			if code := s.Error.Code; code == "message_not_found" || code == "not_allowed" || code == "text_invalid" || code == "reaction_invalid" {
+				c.world.violate("%s wanted to %s a message of room %s, and was refused with %s", c.name, r.event, r.room, code)
+			}
+		}
+	}
+}
+
+// changedLive takes a live change.
+func (c *client) changedLive(m message) {
+	v := c.rooms[m.Room]
+	switch {
+	case v == nil || !v.joined:
+		c.world.violate("%s got a change of room %q, which it has not joined", c.name, m.Room)
+	case v.again, v.joining:
+	case m.Rev <= v.changed:
+		c.world.violate("%s got change %d of room %s after change %d", c.name, m.Rev, m.Room, v.changed)
+	case m.Seq > v.live:
+		c.world.violate("%s got a change of message %d of room %s after message %d", c.name, m.Seq, m.Room, v.live)
+	default:
+		v.changed = m.Rev
+		c.world.counts.Changed++
+		c.apply(v, m)
+		if !v.reading && !v.stale {
+			v.rev = max(v.rev, m.Rev)
+		}
+	}
+}
+
+// apply puts a changed message in the place of what the client has of it.
+func (c *client) apply(v *view, m message) {
+	at := slices.IndexFunc(v.held, func(e entry) bool { return e.seq == m.Seq })
+	switch {
+	case m.Seq <= v.base:
+	case m.Seq <= v.end():
+		if e := &v.log[m.Seq-v.base-1]; e.rev < m.Rev {
+			*e = m.entry()
+		}
+	case at >= 0:
+		if e := &v.held[at]; e.rev < m.Rev {
+			*e = m.entry()
+		}
+	default: // a page that is under way may be older
+		if v.later == nil {
+			v.later = map[uint64]message{}
+		}
+		v.later[m.Seq] = m
+	}
+}
+
+// newest returns a message as the client knows it.
+func (v *view) newest(m message) entry {
+	if l, ok := v.later[m.Seq]; ok {
+		delete(v.later, m.Seq)
+		if l.Rev > m.Rev {
+			return l.entry()
+		}
+	}
+	return m.entry()
+}
+
+// readChanges applies what was changed while the client was away, and asks for what is missing.
+func (c *client) readChanges(v *view, room string, changes []message, more bool) {
+	for _, m := range changes {
+		switch {
+		case m.Room != room || m.Rev == 0:
+			c.world.violate("%s got message %d of room %q with rev %d among the changes of room %s", c.name, m.Seq, m.Room, m.Rev, room)
+		case m.Rev <= v.rev:
+			c.world.violate("%s got change %d of room %s, and has every change up to %d", c.name, m.Rev, room, v.rev)
+		}
+		v.rev = max(v.rev, m.Rev)
+		c.world.counts.Missed++
+		c.apply(v, m)
+	}
+	if v.reading = more && v.rev < v.ahead; v.reading {
+		c.request(request{event: "history", room: room, rev: v.rev, clientID: "changes"}, map[string]any{"changedAfter": v.rev})
+		return
+	}
+	v.rev = max(v.rev, v.ahead, v.changed)
+}
+
+// pageOfChanges takes a page of history that is about changes.
+func (c *client) pageOfChanges(r request, v *view, s said, failed bool) {
+	switch {
+	case !v.joined || !v.reading || r.rev != v.rev: // of a join before
+	case failed:
+		v.again = true
+	default:
+		c.readChanges(v, r.room, s.Data.Messages, s.Data.More)
 	}
 }
 
@@ -158,8 +265,13 @@ func (c *client) joinedRoom(r request, v *view, s said) {
 		w.violate("%s joined room %s, which ends at %d: it knew message %d", c.name, r.room, last, r.known)
 		return
 	}
+	if s.Data.Rev < r.rev {
+		w.violate("%s joined room %s with every change up to %d, and the room has %d", c.name, r.room, r.rev, s.Data.Rev)
+		return
+	}
 	messages := s.Data.Messages
 	if r.newest {
+		v.rev = s.Data.Rev
 		v.base, v.log, v.known = last, nil, true
 		if len(messages) > 0 {
 			v.base = messages[0].Seq - 1
@@ -168,14 +280,23 @@ func (c *client) joinedRoom(r request, v *view, s said) {
 	v.known = true
 	v.joined, v.again, v.paging = true, false, false
 	v.held, v.live, v.target = nil, last, last
+	v.changed, v.ahead, v.later, v.stale = s.Data.Rev, s.Data.Rev, nil, false
 	if r.since < v.end() && !r.newest { // it was read on meanwhile
-		messages = slices.DeleteFunc(messages, func(m message) bool { return m.Seq <= v.end() })
+		messages = slices.DeleteFunc(messages, func(m message) bool {
+			if m.Seq <= v.end() {
+				c.apply(v, m) // it may have changed since
+			}
+			return m.Seq <= v.end()
+		})
 	}
 	c.read(v, r.room, messages)
 	if r.newest && v.end() != last {
 		w.violate("%s joined room %s, which ends at %d, and got messages up to %d", c.name, r.room, last, v.end())
 	}
 	c.readOn(v, r.room)
+	// Some may have come live meanwhile.
+	changes := slices.DeleteFunc(s.Data.Changes, func(m message) bool { return m.Rev <= v.rev })
+	c.readChanges(v, r.room, changes, len(s.Data.Changes) > 0)
 }
 
 // read appends what was read to the log.
@@ -188,7 +309,7 @@ func (c *client) read(v *view, room string, messages []message) {
 			c.world.violate("%s read message %d of room %s after message %d", c.name, m.Seq, room, v.end())
 			return
 		default:
-			v.log = append(v.log, m.entry())
+			v.log = append(v.log, v.newest(m))
 			c.world.counts.Read++
 		}
 	}
@@ -283,7 +404,7 @@ func (c *client) unsettled() string {
 	}
 	for _, v := range c.rooms {
 		switch {
-		case !v.paged() || v.joining || len(v.held) > 0:
+		case !v.paged() || v.joining || v.reading || len(v.held) > 0:
 			return "has not read a room to its end"
 		case v.present == nil:
 			return "does not know who is in a room"

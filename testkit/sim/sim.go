@@ -67,6 +67,9 @@ type Counts struct {
 	// Messages counts those that clients wrote, Live those that they were given live, and Read those that they read when they joined or by
 	// history, for which they asked Pages times.
 	Messages, Live, Read, Pages int
+	// Changes counts edits, deletions and reactions of clients, Changed those that they were given live, and Missed those that they were given
+	// when they came back.
+	Changes, Changed, Missed int
 	// Cuts counts clients that were cut off, and Resumed connections that went on where they were.
 	Cuts, Resumed int
 	// Crashes counts processes that were killed, and Restarts those that were told to end.
@@ -240,6 +243,7 @@ func (w *world) calmDown() {
 func (c *Counts) Add(other Counts) {
 	for at, n := range map[*int]int{
 		&c.Steps: other.Steps, &c.Messages: other.Messages, &c.Live: other.Live, &c.Read: other.Read, &c.Pages: other.Pages,
+		&c.Changes: other.Changes, &c.Changed: other.Changed, &c.Missed: other.Missed,
 		&c.Cuts: other.Cuts, &c.Resumed: other.Resumed, &c.Crashes: other.Crashes, &c.Restarts: other.Restarts, &c.Resyncs: other.Resyncs,
 		&c.Refused: other.Refused, &c.SignUps: other.SignUps, &c.SignOuts: other.SignOuts, &c.Mails: other.Mails, &c.Spared: other.Spared, &c.Untold: other.Untold,
 	} {

@@ -74,7 +74,7 @@ func simulate(t *testing.T, p sim.Profile, s uint64) sim.Report {
 
 // A simulation that finds nothing proves nothing: each mistake that is put in on purpose is found, and within few seeds.
 func TestEachBugIsFound(t *testing.T) {
-	most := uint64(200)
+	most := uint64(1000)
 	if *seeds > 0 {
 		most = uint64(*seeds)
 	}

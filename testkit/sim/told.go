@@ -44,7 +44,11 @@ func (t toldMessages) List(ctx context.Context, room string, r chat.Range) ([]ch
 	return t.MessageStore.List(tell(ctx, room, " ", r), room, r)
 }
 
-func (t toldMessages) Bounds(ctx context.Context, room string) (first, last uint64, err error) {
+func (t toldMessages) Change(ctx context.Context, changes []chat.Change) ([]chat.Changed, error) {
+	return t.MessageStore.Change(tell(ctx, len(changes), " changes in ", changes[0].Room), changes)
+}
+
+func (t toldMessages) Bounds(ctx context.Context, room string) (chat.Bounds, error) {
 	return t.MessageStore.Bounds(tell(ctx, room), room)
 }
 
@@ -56,7 +60,7 @@ func (t toldMembers) Remove(ctx context.Context, room string, who user.ID) error
 
 type toldCache struct{ chat.RecentCache }
 
-func (t toldCache) Get(ctx context.Context, room string) ([]chat.Message, bool, error) {
+func (t toldCache) Get(ctx context.Context, room string) (chat.Recent, bool, error) {
 	return t.RecentCache.Get(tell(ctx, room), room)
 }
 
@@ -67,8 +71,15 @@ func (t toldCache) Add(ctx context.Context, messages ...chat.Message) error {
 	return t.RecentCache.Add(ctx, messages...)
 }
 
-func (t toldCache) Fill(ctx context.Context, room string, messages []chat.Message) error {
-	return t.RecentCache.Fill(tell(ctx, room), room, messages)
+func (t toldCache) Change(ctx context.Context, messages ...chat.Message) error {
+	if len(messages) > 0 {
+		ctx = tell(ctx, len(messages), " in ", messages[0].Room, " from ", messages[0].Rev)
+	}
+	return t.RecentCache.Change(ctx, messages...)
+}
+
+func (t toldCache) Fill(ctx context.Context, room string, r chat.Recent) error {
+	return t.RecentCache.Fill(tell(ctx, room), room, r)
 }
 
 type toldPresence struct{ realtime.Presence }

@@ -48,6 +48,8 @@ type world struct {
 	adopting  sync.Mutex
 	conns     []*conn           // under adopting
 	acked     map[string]placed // by the client's name for the message
+	mu        sync.Mutex
+	changers  map[revision]*process // who has made each change, under mu
 
 	// What goes wrong, drawn at the beginning: how often, and where.
 	calm      bool    // nothing goes wrong any more
@@ -94,7 +96,7 @@ func newWorld(o Options) *world {
 		scheduler: newScheduler(o.Seed, o.Lines), profile: o.Profile,
 		store: memory.NewStore(), presence: memory.NewPresence(),
 		tokens: memory.NewTokens(memory.TokensConfig{}), limiter: memory.NewLimiter(memory.LimiterConfig{}),
-		acked: map[string]placed{}, replays: map[string]int{}, faulty: map[string]float64{}, cut: map[string]bool{}, partition: map[string]bool{},
+		acked: map[string]placed{}, changers: map[revision]*process{}, replays: map[string]int{}, faulty: map[string]float64{}, cut: map[string]bool{}, partition: map[string]bool{},
 	}
 	w.bug = &bug{name: o.Bug}
 	w.messages = w.store.Messages
@@ -205,6 +207,7 @@ func (w *world) ports(p *process) parley.Ports {
 		Recent: cacheOf{w}, Presence: presenceOf{w}, Sender: w.smtp, Publisher: port{w.bus, p}, Subscriber: port{w.bus, p},
 	})
 	s = w.bug.ports(s)
+	s.Messages = changesOf{s.Messages, w, p}
 	ports := parley.Ports{
 		Users: testkit.FaultyUsers(s.Users, f), Sessions: testkit.FaultySessions(s.Sessions, f), Codes: testkit.FaultyCodes(s.Codes, f),
 		SignUps: testkit.FaultySignUps(s.SignUps, f), Nonces: testkit.FaultyNonces(s.Nonces, f),
@@ -318,14 +321,49 @@ func (w *world) violate(format string, args ...any) {
 // cacheOf is the present cache: a run may lose it, and get an empty one.
 type cacheOf struct{ w *world }
 
-func (c cacheOf) Get(ctx context.Context, room string) ([]chat.Message, bool, error) {
-	messages, held, err := c.w.cache.Get(ctx, room)
-	if err == nil && held && c.w.orphaned(ctx, room, messages) {
+func (c cacheOf) Get(ctx context.Context, room string) (chat.Recent, bool, error) {
+	recent, held, err := c.w.cache.Get(ctx, room)
+	if err == nil && held && (c.w.orphaned(ctx, room, recent.Messages) || c.w.changer(room, recent.Rev+1).gone()) {
 		c.w.spared.Add(1)
-		return nil, false, nil
+		return chat.Recent{}, false, nil
 	}
-	return messages, held, err
+	return recent, held, err
 }
+
+// changesOf notes which process has changed what.
+type changesOf struct {
+	chat.MessageStore
+	w *world
+	p *process
+}
+
+func (c changesOf) Change(ctx context.Context, changes []chat.Change) ([]chat.Changed, error) {
+	answers, err := c.MessageStore.Change(ctx, changes)
+	c.w.mu.Lock()
+	defer c.w.mu.Unlock()
+	for i, a := range answers {
+		if a.Err == nil && !a.Repeated {
+			c.w.changers[revision{changes[i].Room, a.Rev}] = c.p
+		}
+	}
+	return answers, err
+}
+
+// revision is a change of a room.
+type revision struct {
+	room string
+	rev  uint64
+}
+
+// changer is the process that has made a change, nil if nobody has.
+func (w *world) changer(room string, rev uint64) *process {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.changers[revision{room, rev}]
+}
+
+// gone reports whether the process has ended.
+func (p *process) gone() bool { return p != nil && (p.dead.Load() || p.ctx.Err() != nil) }
 
 // orphaned reports whether the cache lacks a message of a process that has gone. Real nodes notice that when its lease has ended, which
 // is documented. A run goes on as if the cache had lost the room.
@@ -340,7 +378,7 @@ func (w *world) orphaned(ctx context.Context, room string, messages []chat.Messa
 	}
 	for _, p := range w.processes {
 		if strings.Contains(next[0].ID, "-"+p.name+"-") {
-			return p.dead.Load() || p.ctx.Err() != nil
+			return p.gone()
 		}
 	}
 	return false
@@ -350,8 +388,12 @@ func (c cacheOf) Add(ctx context.Context, messages ...chat.Message) error {
 	return c.w.cache.Add(ctx, messages...)
 }
 
-func (c cacheOf) Fill(ctx context.Context, room string, messages []chat.Message) error {
-	return c.w.cache.Fill(ctx, room, messages)
+func (c cacheOf) Change(ctx context.Context, messages ...chat.Message) error {
+	return c.w.cache.Change(ctx, messages...)
+}
+
+func (c cacheOf) Fill(ctx context.Context, room string, r chat.Recent) error {
+	return c.w.cache.Fill(ctx, room, r)
 }
 
 // presenceOf is the present Presence: a run may lose it, and get an empty one.

@@ -85,7 +85,7 @@ func tellTheOldStory(t *testing.T, cfg Config, how string) {
 	require.Contains(t, next(t, native, "joined"), `"user":{"id":"`+ada.ID+`","name":"Ada"}`)
 	b := s.enter(t, 1, how, bob)
 	b.Say(`21["join_room",{"name":"hall","userId":"` + ada.ID + `"}]`)
-	require.Equal(t, `31[{"room":"hall","seq":0,"recovered":true,"messages":[]}]`, b.Next())
+	require.Equal(t, `31[{"room":"hall","seq":0,"rev":0,"recovered":true,"messages":[]}]`, b.Next())
 	heard := a.Next()
 	if strings.Contains(heard, "Eve Joined") { // she was answered before she was announced
 		heard = a.Next()

@@ -196,14 +196,17 @@ func (f format) Event(e protocol.Outgoing) *socket.Frame {
 		return notice(e.Room+"-typing", e.User.Name+" is typing!", "typing")
 	case protocol.EventJoined:
 		return notice(e.Room, e.User.Name+" Joined the room!", "welcome")
-	case protocol.EventLeft, protocol.EventMembership, protocol.EventResync:
+	case protocol.EventLeft, protocol.EventMembership, protocol.EventResync, protocol.EventChanged:
 		return nil
 	}
 	return event(e.Schema.Name, func(b []byte) []byte { return appendData(b, e.Schema.Data, e.Values()) })
 }
 
-// message makes the event of a message. room is its room's name, one string for all messages of it.
+// message makes the event of a message, and none of one that was deleted. room is its room's name, one string for all messages of it.
 func (f format) message(room string, m chat.Message) *socket.Frame {
+	if !m.DeletedAt.IsZero() {
+		return nil
+	}
 	e := message(m)
 	if !f.offsets {
 		return e
@@ -284,6 +287,15 @@ func appendValue(b []byte, o *protocol.Object, v any) []byte {
 		return append(b, v...)
 	case protocol.Data:
 		return appendData(b, o, v)
+	case []string:
+		b = append(b, '[')
+		for i := range v {
+			if i > 0 {
+				b = append(b, ',')
+			}
+			b = packet.AppendText(b, v[i])
+		}
+		return append(b, ']')
 	case []protocol.Data:
 		b = append(b, '[')
 		for i := range v {

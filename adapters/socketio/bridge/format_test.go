@@ -200,7 +200,7 @@ func TestAnswers(t *testing.T) {
 	}{
 		"a join": {`2["join_room",{"name":"hall"}]`, page, messages},
 		"a join, asked": {`27["join_room",{"name":"hall"}]`, page, append(messages[:2:2],
-			`437[{"room":"hall","seq":2,"recovered":true,"messages":[{"room":"hall","seq":1,"id":"m1","user":{"id":"u1","name":"Ada \"L\""},"text":"a`+"\ufffd"+`b\u000a","at":"2026-11-22T20:00:34.021390Z"},{"room":"hall","seq":2,"id":"m2","user":{"id":"u1","name":"Ada \"L\""},"text":"c","at":"2026-11-22T20:00:34.021390Z"}]}]`)},
+			`437[{"room":"hall","seq":2,"rev":0,"recovered":true,"messages":[{"room":"hall","seq":1,"rev":0,"id":"m1","user":{"id":"u1","name":"Ada \"L\""},"text":"a`+"\ufffd"+`b\u000a","at":"2026-11-22T20:00:34.021390Z"},{"room":"hall","seq":2,"rev":0,"id":"m2","user":{"id":"u1","name":"Ada \"L\""},"text":"c","at":"2026-11-22T20:00:34.021390Z"}]}]`)},
 		"a message":             {`2["message",{"roomName":"hall","message":"x"}]`, protocol.Answer{Stored: first}, nil},
 		"a message, asked":      {`20["message",{"roomName":"hall","message":"x"}]`, protocol.Answer{Stored: first}, sink{`430[{"room":"hall","seq":1,"id":"m1","at":"2026-11-22T20:00:34.021390Z"}]`}},
 		"typing, asked":         {`23["isTyping",{"roomName":"hall"}]`, protocol.Answer{}, sink{`433[{}]`}},

@@ -6,6 +6,8 @@ export interface JoinRoom {
   room: string;
   /** The last sequence that the client has seen; without it the answer holds the newest messages. */
   since?: number;
+  /** With since: the rev of the room as the client knows it. Then the answer has changes. */
+  rev?: number;
 }
 
 /** Somebody, as others see them. */
@@ -16,26 +18,44 @@ export interface User {
   name: string;
 }
 
-/** A stored message. */
+/** What users think of a message. */
+export interface Reaction {
+  /** A short text, mostly an emoji. */
+  key: string;
+  /** How many users have reacted so. */
+  count: number;
+  /** The ids of some of them, at most 20. */
+  users: string[];
+}
+
+/** A stored message, as it is now. */
 export interface ChatMessage {
   /** The room's name. */
   room: string;
   /** The place in the room's sequence 1, 2, 3, … without gaps. */
   seq: number;
+  /** The place of its last change in the room's sequence of changes; 0: it was never changed. */
+  rev: number;
   /** Names the message everywhere and for ever. */
   id: string;
   /** The sender's own name for the message, if it has one. */
   clientId?: string;
   /** Who said it. */
   user: User;
-  /** What is said. */
+  /** What is said; empty if it was deleted. */
   text: string;
   /** When the message was committed. */
   at: string;
+  /** When it was last edited. */
+  editedAt?: string;
+  /** When it was deleted: text, data, replyTo and reactions are gone. */
+  deletedAt?: string;
   /** The seq of the message in this room that it answers. */
   replyTo?: number;
   /** The application's: a JSON object of at most 4096 bytes, written without white space between tokens, and at most 32 levels deep. All else stays byte for byte. */
   data?: { [name: string]: unknown };
+  /** In the order in which their keys came, at most 20. */
+  reactions?: Reaction[];
 }
 
 /** The room as it stands. Live messages follow from seq+1 on. */
@@ -44,10 +64,14 @@ export interface JoinRoomAck {
   room: string;
   /** The room's last sequence; 0 if it has no messages. If messages ends before it, ask for the rest with history. */
   seq: number;
-  /** False if messages after since were deleted, or since is ahead of the room: show the room anew. */
+  /** The room's sequence of changes: each edit, deletion and reaction counts one, 1, 2, 3, … without gaps. What the answer holds is at least as new. */
+  rev: number;
+  /** False if messages after since were deleted, or since or rev is ahead of the room: show the room anew. */
   recovered: boolean;
   /** Ascending by seq. */
   messages: ChatMessage[];
+  /** With rev: messages up to since that changed after it, as they are now, ascending by rev. If the last one's rev is lower than rev, ask for the rest with history and changedAfter. */
+  changes?: ChatMessage[];
 }
 
 /** Which room. */
@@ -86,6 +110,48 @@ export interface SendMessageAck {
   at: string;
 }
 
+/** Which message, and what it says from now on. */
+export interface EditMessage {
+  /** The room's name: visible characters, no space at either end. U+200C and U+200D may stand where a script or an emoji needs them. Answers and events have it in Unicode's form NFC. */
+  room: string;
+  /** Which message of the room. */
+  seq: number;
+  /** What is said. U+0000 is refused, and so, by an error, is a text without a character that can be seen. */
+  text: string;
+  /** Takes the place of the message's data; without it that stays. The application's: a JSON object of at most 4096 bytes, written without white space between tokens, and at most 32 levels deep. All else stays byte for byte. U+0000 is refused, in names too. */
+  data?: { [name: string]: unknown };
+}
+
+/** The message has changed. What it is now comes to all by changed. */
+export interface ChangeAck {
+  /** The room's name. */
+  room: string;
+  /** Which message of the room. */
+  seq: number;
+  /** The message's last change. What changes nothing has the one that was last. */
+  rev: number;
+}
+
+/** Which message. */
+export interface DeleteMessage {
+  /** The room's name: visible characters, no space at either end. U+200C and U+200D may stand where a script or an emoji needs them. Answers and events have it in Unicode's form NFC. */
+  room: string;
+  /** Which message of the room. */
+  seq: number;
+}
+
+/** Which message, and how. */
+export interface React {
+  /** The room's name: visible characters, no space at either end. U+200C and U+200D may stand where a script or an emoji needs them. Answers and events have it in Unicode's form NFC. */
+  room: string;
+  /** Which message of the room. */
+  seq: number;
+  /** A short text that can be seen, mostly an emoji. Another one is refused by an error. */
+  key: string;
+  /** False: take it back. True unless given. */
+  on?: boolean;
+}
+
 /** Who types is known; where is not. */
 export interface IsTyping {
   /** The room's name: visible characters, no space at either end. U+200C and U+200D may stand where a script or an emoji needs them. Answers and events have it in Unicode's form NFC. */
@@ -94,7 +160,7 @@ export interface IsTyping {
   typing?: boolean;
 }
 
-/** Which messages. Without before and after: the newest. */
+/** Which messages. Without before, after and changedAfter: the newest. */
 export interface History {
   /** The room's name: visible characters, no space at either end. U+200C and U+200D may stand where a script or an emoji needs them. Answers and events have it in Unicode's form NFC. */
   room: string;
@@ -102,6 +168,8 @@ export interface History {
   before?: number;
   /** Only messages with a higher sequence, the lowest of them first to be taken. */
   after?: number;
+  /** Only messages with a higher rev, ascending by rev. Before and after have no effect then. */
+  changedAfter?: number;
   /** How many at most; the server may give fewer. */
   limit?: number;
 }
@@ -197,6 +265,9 @@ export interface ClientEvents {
   join_room: JoinRoom;
   leave_room: LeaveRoom;
   message: SendMessage;
+  edit: EditMessage;
+  delete: DeleteMessage;
+  react: React;
   isTyping: IsTyping;
   history: History;
   presence: Presence;
@@ -209,6 +280,9 @@ export interface Acks {
   join_room: JoinRoomAck;
   leave_room: Empty;
   message: SendMessageAck;
+  edit: ChangeAck;
+  delete: ChangeAck;
+  react: ChangeAck;
   isTyping: Empty;
   history: HistoryAck;
   presence: PresenceAck;
@@ -219,6 +293,7 @@ export interface Acks {
 /** What the server sends: the data of each event. */
 export interface ServerEvents {
   message: ChatMessage;
+  changed: ChatMessage;
   isTyping: Typing;
   joined: Joined;
   left: Left;
