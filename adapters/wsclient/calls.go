@@ -17,6 +17,8 @@ type call struct {
 	data  any
 	// once says that it is not repeated on a new connection after it was written.
 	once bool
+	// changes says that it changes a message, which an older server takes for a bad event.
+	changes bool
 	// internal says that it is the client's own, and made anew with each connection.
 	internal bool
 	// unanswered says that it is done when it is written.

@@ -53,6 +53,55 @@ func ExampleDial() {
 	// Output: true User ada: hello
 }
 
+// What is said can be said otherwise, and everybody in the room is told.
+func ExampleClient_Edit() {
+	url, stop, err := serve()
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+	defer stop()
+	ctx := context.Background()
+	changes := make(chan wsclient.Message, 16)
+	client, err := wsclient.Dial(ctx, wsclient.Config{
+		URL:   url,
+		Token: func(context.Context) (string, error) { return "ada", nil },
+		Handle: func(e wsclient.Event) {
+			if e.Kind == wsclient.EventChanged {
+				changes <- e.Message
+			}
+		},
+	})
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+	defer client.Close()
+	if _, err := client.Join(ctx, "go"); err != nil {
+		fmt.Println(err)
+		return
+	}
+	sent, err := client.Send(ctx, "go", "helo")
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+	if _, err := client.Edit(ctx, "go", sent.Seq, "hello"); err != nil {
+		fmt.Println(err)
+		return
+	}
+	if _, err := client.React(ctx, "go", sent.Seq, "+1"); err != nil {
+		fmt.Println(err)
+		return
+	}
+	edited, reacted := <-changes, <-changes
+	fmt.Println(edited.Rev, edited.Text, edited.EditedAt.IsZero())
+	fmt.Println(reacted.Rev, reacted.Text, reacted.Reactions[0].Key, reacted.Reactions[0].Users)
+	// Output:
+	// 1 hello false
+	// 2 hello +1 [ada]
+}
+
 // serve runs a node in memory.
 func serve() (url string, stop func(), err error) {
 	service, err := chat.New(chat.Config{

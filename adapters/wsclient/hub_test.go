@@ -43,10 +43,20 @@ func startHub(t *testing.T) string {
 // startNode is startHub with a change of the hub's configuration, and returns the hub too.
 func startNode(t *testing.T, change func(*realtime.HubConfig)) (string, *realtime.Hub) {
 	t.Helper()
-	service, err := chat.New(chat.Config{
+	return startChat(t, nil, change)
+}
+
+// startChat is startNode with a change of the chat's configuration too.
+func startChat(t *testing.T, chatting func(*chat.Config), change func(*realtime.HubConfig)) (string, *realtime.Hub) {
+	t.Helper()
+	of := chat.Config{
 		Store: memory.NewMessages(), Rooms: memory.NewRooms(), Members: memory.NewMembers(), Cache: memory.NewRecentCache(memory.RecentCacheConfig{}),
 		Normalize: norm.NFC.String,
-	})
+	}
+	if chatting != nil {
+		chatting(&of)
+	}
+	service, err := chat.New(of)
 	require.NoError(t, err)
 	cfg := realtime.HubConfig{Chat: service, Fanout: memory.NewFanout().Node(), Rate: -1, Presence: memory.NewPresence()}
 	if change != nil {

@@ -22,7 +22,7 @@ const (
 	// writeTimeout bounds the writing of one frame.
 	writeTimeout = 10 * time.Second
 	// maxAhead bounds how many messages that came ahead of a hole are kept. Those beyond
-	// it are asked for again.
+	// it are asked for again. It bounds in the same way what is kept of changes.
 	maxAhead = 1024
 )
 
@@ -44,6 +44,12 @@ type data struct {
 	After    *uint64 `json:"after,omitempty"`
 	Limit    int     `json:"limit,omitempty"`
 	Typing   *bool   `json:"typing,omitempty"`
+
+	Seq          uint64  `json:"seq,omitempty"`
+	Key          string  `json:"key,omitempty"`
+	On           *bool   `json:"on,omitempty"`
+	Rev          *uint64 `json:"rev,omitempty"`
+	ChangedAfter *uint64 `json:"changedAfter,omitempty"`
 
 	ReplyTo uint64          `json:"replyTo,omitempty"`
 	Data    json.RawMessage `json:"data,omitempty"`
@@ -70,14 +76,17 @@ type room struct {
 	asking, stale bool
 	// missed says that events that are not stored were left out.
 	missed bool
-	// ahead are messages above a hole, by sequence.
+	// ahead are messages above a hole, by sequence, each in the newest state that came.
 	ahead map[uint64]Message
+	revisions
 }
 
 // Joined is the answer to a join.
 type Joined struct {
 	// Seq was the room's highest sequence.
 	Seq uint64
+	// Rev was how many changes of messages the room had had; 0 if an older server has answered.
+	Rev uint64
 	// Recovered is false if messages after the given sequence are gone for ever.
 	Recovered bool
 	// Messages are those that came with the answer. Handle is given them too.
@@ -93,7 +102,7 @@ type Sent struct {
 	ClientID string `json:"-"`
 }
 
-// Page is a part of a room's history, ascending.
+// Page is a part of a room's history, ascending by Seq, or by Rev if Range.Changed is set.
 type Page struct {
 	Messages []Message `json:"messages"`
 	More     bool      `json:"more"`
@@ -103,7 +112,9 @@ type Page struct {
 // choice to the server.
 type Range struct {
 	Before, After uint64
-	Limit         int
+	// Changed chooses the messages that have changed, ascending by Rev: those of a higher Rev than After. Before has no effect then.
+	Changed bool
+	Limit   int
 }
 
 // Presence is who is in a room.
@@ -115,18 +126,35 @@ type Presence struct {
 // Join joins a room, and stays in it across reconnects. Messages are delivered from the last
 // few on. Joining a room again is harmless: what was delivered is not delivered again.
 func (c *Client) Join(ctx context.Context, name string) (Joined, error) {
-	return c.join(ctx, data{Room: name})
+	return c.join(ctx, data{Room: name}, nil)
 }
 
 // JoinSince is like [Client.Join], but messages are delivered from the one after since on.
 func (c *Client) JoinSince(ctx context.Context, name string, since uint64) (Joined, error) {
-	return c.join(ctx, data{Room: name, Since: &since})
+	return c.join(ctx, data{Room: name, Since: &since}, nil)
 }
 
-func (c *Client) join(ctx context.Context, d data) (Joined, error) {
+// Position is where a program stands in a room: up to where it has kept what it was given.
+type Position struct {
+	// Seq is the sequence of the last message.
+	Seq uint64
+	// Rev is that of the last EventChanged; before the first, that of [Joined] if the room was joined without a position, and
+	// that of the position if with one. The Rev of an EventMessage does not count.
+	Rev uint64
+}
+
+// JoinFrom is like [Client.JoinSince] for a program that has kept its position: messages up to from.Seq that have changed
+// after from.Rev are given as EventChanged too. Of a room in which the client is already nothing is given that was given before.
+func (c *Client) JoinFrom(ctx context.Context, name string, from Position) (Joined, error) {
+	return c.join(ctx, data{Room: name, Since: &from.Seq}, &from.Rev)
+}
+
+// join joins a room. rev, if not nil, is where the changes of one begin that the client is not in; an older server would take it
+// for a bad event.
+func (c *Client) join(ctx context.Context, d data, rev *uint64) (Joined, error) {
 	var j Joined
 	err := c.do(ctx, &call{event: protocol.EventJoinRoom, room: d.Room, data: d, take: func(ack json.RawMessage) (err error) {
-		j, err = c.enter(d, ack, false)
+		j, err = c.enter(d, rev, ack, false)
 		return err
 	}})
 	if err != nil {
@@ -173,20 +201,26 @@ func (c *Client) SendDraft(ctx context.Context, name string, d Draft) (Sent, err
 		d.ClientID = c.cfg.NewID()
 	}
 	out := data{Room: name, Text: d.Text, ClientID: d.ClientID, ReplyTo: d.ReplyTo}
-	if d.Data != nil {
-		encoded, err := json.Marshal(d.Data)
-		if err != nil {
-			return Sent{}, chat.ErrDataInvalid.Detail("%v", err)
-		}
-		compact, err := chat.CompactData(string(encoded))
-		if err != nil {
-			return Sent{}, err
-		}
-		out.Data = json.RawMessage(compact)
+	var err error
+	if out.Data, err = attached(d.Data); err != nil {
+		return Sent{}, err
 	}
 	sent, err := request[Sent](ctx, c, &call{event: protocol.EventMessage, room: name, data: out})
 	sent.ClientID = d.ClientID
 	return sent, err
+}
+
+// attached is the data of a message as it is sent; nil without any.
+func attached(data any) (json.RawMessage, error) {
+	if data == nil {
+		return nil, nil
+	}
+	encoded, err := json.Marshal(data)
+	if err != nil {
+		return nil, chat.ErrDataInvalid.Detail("%v", err)
+	}
+	compact, err := chat.CompactData(string(encoded))
+	return json.RawMessage(compact), err
 }
 
 // Call sends an event of the application, and waits for the answer. in is the event's data: an object in JSON, or nil. The
@@ -247,6 +281,8 @@ func (c *Client) Typing(ctx context.Context, name string, typing bool) error {
 func (c *Client) History(ctx context.Context, name string, r Range) (Page, error) {
 	d := data{Room: name, Limit: r.Limit}
 	switch {
+	case r.Changed:
+		d.ChangedAfter = &r.After
 	case r.After != 0:
 		d.After = &r.After
 	case r.Before != 0:
@@ -302,6 +338,9 @@ func (c *Client) mayGo(k *call) bool {
 func (c *Client) connected(ws *websocket.Conn) {
 	c.mu.Lock()
 	c.ws = ws
+	if c.changes != changesNever {
+		c.changes = changesUnknown
+	}
 	var calls []*call
 	for _, name := range slices.Sorted(maps.Keys(c.rooms)) {
 		calls = append(calls, c.rejoin(c.rooms[name]))
@@ -321,8 +360,15 @@ func (c *Client) connected(ws *websocket.Conn) {
 func (c *Client) rejoin(r *room) *call {
 	since := r.last
 	d := data{Room: r.name, Since: &since}
+	if r.told && c.changes != changesNever {
+		rev := r.rev
+		d.Rev = &rev
+		if c.changes == changesUnknown {
+			c.changes = changesAsked
+		}
+	}
 	k := c.internal(protocol.EventJoinRoom, d, func(ack json.RawMessage) error {
-		_, err := c.enter(d, ack, true)
+		_, err := c.enter(d, nil, ack, true)
 		return err
 	})
 	k.refused = func(err *Error) {
@@ -380,6 +426,7 @@ func (c *Client) disconnected() {
 	c.stopTimers()
 	for _, r := range c.rooms {
 		r.joined, r.asking = false, false
+		r.askingChanges, r.later = false, nil
 	}
 	var dropped []*call
 	for id, k := range c.calls {
@@ -410,6 +457,8 @@ func (c *Client) take(in *incoming) error {
 			return err
 		}
 		c.live(m)
+	case protocol.EventChanged:
+		return c.changed(in)
 	case protocol.EventTyping, protocol.EventJoined, protocol.EventLeft, protocol.EventResync:
 		var d struct {
 			Room   string `json:"room"`
@@ -465,13 +514,16 @@ func (c *Client) answered(in *incoming) error {
 	return nil
 }
 
-// enter takes the ack of a join; again says that it is the client's own, after a reconnect.
-func (c *Client) enter(d data, ack json.RawMessage, again bool) (Joined, error) {
+// enter takes the ack of a join; again says that it is the client's own, after a reconnect. from, if not nil, is the rev that the
+// program has of a room that is new to the client.
+func (c *Client) enter(d data, from *uint64, ack json.RawMessage, again bool) (Joined, error) {
 	var a struct {
 		Room      string    `json:"room"`
 		Seq       uint64    `json:"seq"`
+		Rev       *uint64   `json:"rev"` // of an older server nil
 		Recovered bool      `json:"recovered"`
 		Messages  []Message `json:"messages"`
+		Changes   []Message `json:"changes"`
 	}
 	if err := decode(ack, &a); err != nil {
 		return Joined{}, err
@@ -496,7 +548,18 @@ func (c *Client) enter(d data, ack json.RawMessage, again bool) (Joined, error) 
 		if d.Since != nil {
 			r.last = *d.Since
 		}
+		switch {
+		case from != nil:
+			r.rev = *from
+		case a.Rev != nil:
+			r.rev = *a.Rev // all that comes from now on has the changes before
+		}
 		c.rooms[d.Room] = r
+	}
+	if r.told = a.Rev != nil; r.told {
+		c.changes = changesTold
+		setBack := d.Rev != nil && *a.Rev < r.rev && !a.Recovered
+		events = r.rejoined(d.Since, *a.Rev, setBack, a.Changes, events)
 	}
 	fresh := !r.joined
 	r.joined = true
@@ -507,14 +570,29 @@ func (c *Client) enter(d data, ack json.RawMessage, again bool) (Joined, error) 
 	for _, m := range a.Messages {
 		events = r.accept(m, events)
 	}
+	if from != nil && r.told && r.rev > *a.Rev {
+		c.enqueue(c.rejoin(r)) // the answer may be an old one: only one to a join with the rev says whether the room was set back
+	}
+	var dropped []*call
 	if fresh {
-		c.enqueue(c.waitingFor(r.name)...)
+		calls := c.waitingFor(r.name)
+		if !r.told {
+			calls, dropped = c.withoutChanges(calls)
+		}
+		c.enqueue(calls...)
 	}
 	c.catchUp(r)
 	c.mu.Unlock()
+	for _, k := range dropped {
+		k.finish(ErrNoChanges)
+	}
 	c.tell(events...)
 	c.pump()
-	return Joined{Seq: a.Seq, Recovered: a.Recovered, Messages: a.Messages}, nil
+	j := Joined{Seq: a.Seq, Recovered: a.Recovered, Messages: a.Messages}
+	if a.Rev != nil {
+		j.Rev = *a.Rev
+	}
+	return j, nil
 }
 
 // accept takes one message, and appends to events what may be delivered now.
@@ -523,18 +601,40 @@ func (r *room) accept(m Message, events []Event) []Event {
 	case m.Seq <= r.last:
 		return events
 	case m.Seq > r.last+1:
-		r.target = max(r.target, m.Seq)
-		if len(r.ahead) < maxAhead {
-			if r.ahead == nil {
-				r.ahead = make(map[uint64]Message)
-			}
-			r.ahead[m.Seq] = m
-		}
+		r.hold(m)
 		return events
 	}
+	if len(r.ahead) > 0 {
+		if held := r.ahead[m.Seq]; held.Rev > m.Rev {
+			m = held
+		}
+	}
+	return r.closed(r.deliver(m, events))
+}
+
+// deliver appends the next message.
+func (r *room) deliver(m Message, events []Event) []Event {
 	r.last = m.Seq
-	events = append(events, Event{Kind: EventMessage, Room: r.name, Message: m})
-	return r.closed(events)
+	if m.Rev > r.rev {
+		r.show(m)
+	}
+	return append(events, Event{Kind: EventMessage, Room: r.name, Message: m})
+}
+
+// hold keeps a message that is ahead, in its newest state, and reports false if there is no place for it.
+func (r *room) hold(m Message) bool {
+	r.target = max(r.target, m.Seq)
+	held, here := r.ahead[m.Seq]
+	switch {
+	case here && held.Rev >= m.Rev:
+		return true
+	case !here && len(r.ahead) >= maxAhead:
+		return false
+	case r.ahead == nil:
+		r.ahead = make(map[uint64]Message)
+	}
+	r.ahead[m.Seq] = m
+	return true
 }
 
 // closed appends the messages from ahead whose turn it is.
@@ -545,8 +645,7 @@ func (r *room) closed(events []Event) []Event {
 			break
 		}
 		delete(r.ahead, m.Seq)
-		r.last = m.Seq
-		events = append(events, Event{Kind: EventMessage, Room: r.name, Message: m})
+		events = r.deliver(m, events)
 	}
 	maps.DeleteFunc(r.ahead, func(seq uint64, _ Message) bool { return seq <= r.last })
 	return events
@@ -558,18 +657,21 @@ func (r *room) skip(seq uint64, events []Event) []Event {
 	return r.closed(append(events, Event{Kind: EventResync, Room: r.name, Lost: true}))
 }
 
-// catchUp asks for the next part of the history, if one is needed and there is room for it. c.mu is held.
+// catchUp asks for the next part of the history, and of the changes, if one is needed and there is room for it. c.mu is held.
 func (c *Client) catchUp(r *room) {
-	if !r.joined || r.asking || (r.last >= r.target && !r.stale) || c.full() {
+	if !r.joined || c.full() {
 		return
 	}
-	r.asking, r.stale = true, false
-	after := r.last
-	k := c.internal(protocol.EventHistory, data{Room: r.name, After: &after}, func(ack json.RawMessage) error {
-		return c.page(r, ack)
-	})
-	k.refused = func(*Error) { c.Drop() } // and join again on the next connection
-	c.enqueue(k)
+	if !r.asking && (r.last < r.target || r.stale) {
+		r.asking, r.stale = true, false
+		after := r.last
+		k := c.internal(protocol.EventHistory, data{Room: r.name, After: &after}, func(ack json.RawMessage) error {
+			return c.page(r, ack)
+		})
+		k.refused = func(*Error) { c.Drop() } // and join again on the next connection
+		c.enqueue(k)
+	}
+	c.catchUpChanges(r) // behind the messages, which have most of them
 }
 
 // page takes a part of the history.

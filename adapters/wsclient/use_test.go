@@ -264,13 +264,13 @@ func TestWhatIsAskedAfterADropWaits(t *testing.T) {
 	t.Parallel()
 	s := newStage(t)
 	c, events := s.dial(nil)
-	a := s.next()
+	s.next()
 	require.Equal(t, wsclient.EventConnected, (<-events).Kind)
 	for range 20 {
 		c.Drop()
 		done := make(chan error, 1)
 		go func() { done <- c.Call(t.Context(), "roll", nil, nil) }()
-		a = s.next()
+		a := s.next()
 		a.ack(a.expect("roll"), `{}`)
 		require.NoError(t, <-done)
 	}

@@ -11,20 +11,25 @@
 //     [EventResync] with Lost set stands in their place.
 //   - A hole in the live stream, and whatever came while there was no connection, is filled from the room's
 //     history before later messages are delivered.
+//   - Each change of a message, by [Client.Edit], [Client.Delete], [Client.React] or [Client.Unreact] of whomever, is told as an
+//     [EventChanged] with the message as it is then: in the order of Message.Rev in each room, none twice, and after the
+//     message's own [EventMessage] where that comes at all. A message that was changed several times while there was
+//     no connection, or while Handle was slow, is told once. What an [EventMessage] had already is mostly not told again.
 //   - [Client.Send] sends with one client id, after each reconnect again, until the server has answered: the
-//     message is stored once.
+//     message is stored once. Changes of messages are sent again in the same way; a second time they change nothing.
 //   - It comes back at once after 1001, 1006, 1012 and 4408, later after 1011 and 1013, with a new token after 4401, and not
 //     after any other close code. Pauses grow, and are drawn at random. What the server says in Retry-After is waited for.
 //   - The connection is renewed before its token ends, with Config.Tokens or Config.Renew.
 //   - A connection that gives no answer for Config.AckTimeout, or no sign of life for Config.IdleTimeout, is given up.
 //   - It keeps to Config.Rate and Config.Window, since the server closes connections that do not.
 //   - A slow Handle holds up nothing and costs bounded memory: what it has no room for is read from the history when it
-//     has caught up.
+//     has caught up. So are changes.
 //
 // # Exceptions
 //
 // What is not stored is lost with its connection, and may be left out for a slow Handle: typing, joined, left, events of an
 // application. An [EventResync] says so.
+// An older server knows no changes of messages: none are told, and [Client.Edit] and the like return [ErrNoChanges].
 //
 // # Closing
 //
@@ -84,8 +89,8 @@ type Config struct {
 	// Handle takes the events, one at a time and in order, on a goroutine of its own. It may call every method but
 	// Close. Default: they are dropped.
 	Handle func(Event)
-	// Queue is how many events may wait for Handle. What is beyond is left out: messages are read from the history when
-	// half of the queue is free, and the rest is lost, which EventResync says. Default 1,024.
+	// Queue is how many events may wait for Handle. What is beyond is left out: messages and their changes are read from the
+	// history when half of the queue is free, and the rest is lost, which EventResync says. Default 1,024.
 	Queue int
 	// Inline calls Handle on the goroutine that reads, with no queue in between, which saves one for each of thousands of
 	// clients. Handle must not wait then, and must not call the methods that wait for an answer.
@@ -126,19 +131,38 @@ type User struct {
 	Name string `json:"name"`
 }
 
-// Message is one message in a room.
+// Reaction is what users think of a message.
+type Reaction struct {
+	// Key is a short text, mostly an emoji.
+	Key string `json:"key"`
+	// Count is how many users have reacted so.
+	Count int `json:"count"`
+	// Users are the ids of some of them, in the order in which they reacted: at most chat.MaxReactionUsers.
+	Users []string `json:"users"`
+}
+
+// Message is one message in a room, as it is now.
 type Message struct {
-	Room     string    `json:"room"`
-	Seq      uint64    `json:"seq"`
-	ID       string    `json:"id"`
-	ClientID string    `json:"clientId,omitempty"`
-	User     User      `json:"user"`
-	Text     string    `json:"text"`
-	At       time.Time `json:"at"`
+	Room string `json:"room"`
+	Seq  uint64 `json:"seq"`
+	// Rev is the place of its last change in the room's sequence of changes 1, 2, 3, …; 0: it was never changed.
+	Rev      uint64 `json:"rev"`
+	ID       string `json:"id"`
+	ClientID string `json:"clientId,omitempty"`
+	User     User   `json:"user"`
+	// Text is empty if the message was deleted.
+	Text string    `json:"text"`
+	At   time.Time `json:"at"`
+	// EditedAt is when it was last edited, and DeletedAt when it was deleted; zero if it was not. Of a deleted message Text,
+	// ReplyTo, Data and Reactions are gone.
+	EditedAt  time.Time `json:"editedAt,omitzero"`
+	DeletedAt time.Time `json:"deletedAt,omitzero"`
 	// ReplyTo is the sequence of the message in this room that it answers, or 0.
 	ReplyTo uint64 `json:"replyTo,omitempty"`
 	// Data is the application's: a JSON object, or nil.
 	Data json.RawMessage `json:"data,omitempty"`
+	// Reactions are in the order in which their keys came, at most chat.MaxReactionKeys.
+	Reactions []Reaction `json:"reactions,omitempty"`
 }
 
 // EventKind says what an [Event] is about.
@@ -155,6 +179,12 @@ const (
 	EventDisconnected                      // Code, Err: the connection is gone
 	EventRemoved                           // Room: the user was taken out of the room; nothing more of it comes
 	EventApplication                       // Name, Data, Room if it has one: an event of the application, or of a newer server
+	// EventChanged is a change of a message: Room, Message as it is now. Message.Rev says which; it grows from one to the next in a
+	// room. The message may be older than the first that Handle was given of the room, as one that History has shown.
+	//
+	// It is not told where the message was given in this state or a later one, as after a while without a connection. Only if
+	// that is so for very many messages of a room at once, some are told nevertheless.
+	EventChanged
 )
 
 // Event is what the server tells, or what happens to the connection.
@@ -167,7 +197,8 @@ type Event struct {
 	// Name and Data are those of an event of the application.
 	Name string
 	Data json.RawMessage
-	// Lost says that messages are missing here for ever. Without it only events are that are not stored.
+	// Lost says that messages are missing here for ever, or that changes that were told are not stored any more, as after
+	// the server was set back: what is shown of the room is to be read anew. Without it only events are missing that are not stored.
 	Lost bool
 	// Code is the server's close code, 1006 if the connection just ended.
 	Code int
@@ -241,6 +272,7 @@ type Client struct {
 	token   string // that of the last attempt or renewal
 	refused string // the token that the server did not take, if it was the last
 	brief   int    // connections in a row that did not last
+	changes changesKnown
 
 	mu     sync.Mutex
 	ws     *websocket.Conn // nil while there is no connection
@@ -465,6 +497,10 @@ func (c *Client) run(ws *websocket.Conn) {
 		}
 		c.tell(Event{Kind: EventDisconnected, Code: closed.Code, Err: closed})
 		rule := afterClose(closed.Code)
+		if closed.Code == socket.CloseBadEvent && c.changes == changesAsked {
+			// This node is an older one, to which the join was a bad event: it is asked without.
+			c.changes, rule.Return = changesNever, true
+		}
 		if !rule.Return {
 			c.fail(closed)
 			return

@@ -48,6 +48,9 @@ type request struct {
 		ClientID string  `json:"clientId"`
 		Since    *uint64 `json:"since"`
 		After    *uint64 `json:"after"`
+
+		Rev          *uint64 `json:"rev"`
+		ChangedAfter *uint64 `json:"changedAfter"`
 	} `json:"data"`
 }
 
@@ -157,6 +160,9 @@ func want(t *testing.T, events chan wsclient.Event, expected ...string) {
 			switch e.Kind {
 			case wsclient.EventMessage:
 				got = fmt.Sprintf("%s %d", e.Room, e.Message.Seq)
+				if e.Message.Rev != 0 {
+					got += fmt.Sprintf(" @%d", e.Message.Rev)
+				}
 			case wsclient.EventResync:
 				got = fmt.Sprintf("resync %s %t", e.Room, e.Lost)
 			case wsclient.EventTyping:
@@ -165,6 +171,10 @@ func want(t *testing.T, events chan wsclient.Event, expected ...string) {
 				got = "joined " + e.User.ID
 			case wsclient.EventLeft:
 				got = "left " + e.User.ID
+			case wsclient.EventChanged:
+				got = fmt.Sprintf("changed %s %d @%d", e.Room, e.Message.Seq, e.Message.Rev)
+			case wsclient.EventApplication:
+				got = "event " + e.Name
 			case wsclient.EventDisconnected:
 				got = fmt.Sprintf("disconnected %d", e.Code)
 			}
