@@ -73,8 +73,8 @@ func TestClientObeysCloseCodes(t *testing.T) {
 	}
 }
 
-// TestClientRefusesWhatTheServerClosesFor compares what the client takes for a name of a room, and for a
-// text, with what the server does. A name that only the server refuses would close the connection.
+// TestClientRefusesWhatTheServerClosesFor compares what the client takes for a name of a room, for a text, and for the
+// key of a reaction, with what the server does. A name that only the server refuses would close the connection.
 func TestClientRefusesWhatTheServerClosesFor(t *testing.T) {
 	t.Parallel()
 	parts := []string{
@@ -95,17 +95,18 @@ func TestClientRefusesWhatTheServerClosesFor(t *testing.T) {
 		}
 		names = append(names, b.String())
 	}
+	names = append(names, strings.Repeat("\U0001F525", chat.MaxReactionKey), strings.Repeat("\U0001F525", chat.MaxReactionKey+1))
 	file := filepath.Join(t.TempDir(), "names.json")
 	text, err := json.Marshal(names)
 	require.NoError(t, err)
 	require.NoError(t, os.WriteFile(file, text, 0o600))
 	out, err := node(t, "--input-type=module", "--eval", `
 		import { readFileSync } from "node:fs";
-		import { checkRoom, checkText } from "./client/parley.js";
+		import { checkReaction, checkRoom, checkText } from "./client/parley.js";
 		const names = JSON.parse(readFileSync(process.argv[1], "utf8"));
-		console.log(JSON.stringify(names.map((name) => [!checkRoom(name), !checkText(name)])));`, file)
+		console.log(JSON.stringify(names.map((name) => [!checkRoom(name), !checkText(name), !checkReaction(name)])));`, file)
 	require.NoError(t, err, out)
-	var taken [][2]bool
+	var taken [][3]bool
 	require.NoError(t, json.Unmarshal([]byte(out), &taken), out)
 	require.Len(t, taken, len(names))
 	stricter := 0
@@ -116,6 +117,7 @@ func TestClientRefusesWhatTheServerClosesFor(t *testing.T) {
 		}
 		assert.False(t, taken[i][0] && !room, "%+q closes the connection", name)
 		assert.Equal(t, said, taken[i][1], "%+q as a text", name)
+		assert.False(t, taken[i][2] && chat.CheckReaction(name) != nil, "%+q as a reaction", name)
 		if room && !taken[i][0] {
 			stricter++
 		}

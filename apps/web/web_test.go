@@ -357,6 +357,8 @@ func TestClientAgreesWithTheServer(t *testing.T) {
 	assert.Contains(t, client, fmt.Sprintf("export const PROTOCOL = %q;", socket.Protocol))
 	assert.Contains(t, client, fmt.Sprintf("export const MAX_ROOM_NAME = %d;", chat.MaxRoomName))
 	assert.Contains(t, client, fmt.Sprintf("export const MAX_TEXT = %d;", chat.MaxText))
+	assert.Contains(t, client, fmt.Sprintf("export const MAX_REACTION = %d;", chat.MaxReactionKey))
+	assert.Contains(t, client, fmt.Sprintf("const REACTION_USERS = %d;", chat.MaxReactionUsers))
 	page := asset(t, "index.html")
 	for _, rule := range regexp.MustCompile(`name="password"[^>]*autocomplete="new-password"[^>]*>`).FindAllString(page, -1) {
 		// The browser counts units of UTF-16, of which a character has up to two.

@@ -8,6 +8,10 @@ const product = document.querySelector("meta[name=application-name]").content;
 const session = new Session();
 let chat = null; // the signed-in part of the page
 
+const SVG = document.querySelector("svg").namespaceURI;
+// A quotation is so long, in characters.
+const QUOTED = 120;
+
 /** Milliseconds of a clock that only goes forward. */
 const now = () => performance.now();
 
@@ -44,6 +48,48 @@ function dress(node, user) {
   let hash = 2166136261; // FNV-1a
   for (const c of user.id) hash = Math.imul(hash ^ c.codePointAt(0), 16777619);
   node.dataset.hue = String((hash >>> 16) % 8);
+}
+
+const icon = (name) => {
+  const svg = document.createElementNS(SVG, "svg");
+  svg.setAttribute("class", "icon");
+  svg.setAttribute("aria-hidden", "true");
+  const use = document.createElementNS(SVG, "use");
+  use.setAttribute("href", `#i-${name}`);
+  svg.append(use);
+  return svg;
+};
+
+/** An address without what belongs to the sentence around it: punctuation, and the end of a bracket that was opened before. */
+function trimmed(address) {
+  const sentenceEnd = /[.,:;!?'’…*_]+$/u;
+  const count = (bracket) => address.split(bracket).length;
+  address = address.replace(sentenceEnd, "");
+  while ((address.endsWith(")") && count(")") > count("(")) || (address.endsWith("]") && count("]") > count("["))) {
+    address = address.slice(0, -1).replace(sentenceEnd, "");
+  }
+  return address;
+}
+
+/** The text as nodes, in which addresses are links. */
+function linked(text) {
+  const nodes = [];
+  let end = 0;
+  for (const { 0: found, index } of text.matchAll(/\bhttps?:[/]{2}[^\s<>"“”]+/giu)) {
+    const address = trimmed(found);
+    if (URL.canParse?.(address) === false) continue;
+    nodes.push(text.slice(end, index), h("a", { href: address, target: "_blank", rel: "noopener noreferrer" }, address));
+    end = index + address.length;
+  }
+  nodes.push(text.slice(end));
+  return nodes.filter((node) => node !== "");
+}
+
+/** The beginning of a text, in one line. */
+function start(text) {
+  const line = text.replace(/\s+/gu, " ").trim();
+  const characters = [...line.slice(0, 2 * QUOTED)];
+  return characters.length > QUOTED ? `${characters.slice(0, QUOTED).join("")}…` : characters.join("");
 }
 
 const clock = new Intl.DateTimeFormat(undefined, { hour: "2-digit", minute: "2-digit" });
@@ -191,6 +237,15 @@ const TAIL = 100;
 const ALOUD = 20;
 // What has come is drawn with the next picture, or after this time where there is none.
 const DRAWN_BY = 100;
+// A finger that rests so long on a message, and moves no further, asks for what can be done with it.
+const LONG_PRESS = 400;
+const STEADY = 10;
+// To find the message that another one answers, so many pages are read.
+const JUMP_PAGES = 6;
+// The tools stand so far from what they are for.
+const BESIDE = 6;
+// What is offered to react with.
+const EMOJI = [["👍", "thumbs up"], ["❤️", "heart"], ["😂", "laughing"], ["🎉", "party"], ["😮", "astonished"], ["🙏", "thank you"]];
 // What is kept of texts that were begun.
 const MAX_DRAFTS = 50;
 const MAX_DRAFT = 20_000;
@@ -206,6 +261,8 @@ class Chat {
   #end = new AbortController();
   #banner = { timer: 0, broken: false };
   #undrawn = { rooms: new Set(), members: false, frame: 0, timer: 0 };
+  #tools = h("div", { class: "tools", role: "toolbar", "aria-live": "off" }); // what can be done with one message, in its item
+  #press = { timer: 0, x: 0, y: 0 };
 
   constructor(user) {
     this.#user = user;
@@ -217,6 +274,8 @@ class Chat {
     const events = {
       state: (detail) => this.#stateChanged(detail),
       message: ({ message, live }) => this.#received(message, live),
+      changed: (detail) => this.#changed(detail),
+      change: (detail) => this.#change(detail),
       outgoing: (detail) => this.#outgoing(detail),
       typing: ({ room }) => this.#showTyping(room),
       joined: ({ room, user: who }) => this.#cameOrLeft(room, who, true),
@@ -258,11 +317,14 @@ class Chat {
     clearTimeout(this.#undrawn.timer);
     for (const timer of this.#timers) clearInterval(timer);
     clearInterval(this.#banner.timer);
+    clearTimeout(this.#press.timer);
+    this.#hideTools();
     this.#parley.close({ forget });
     if (forget) forgetTexts((key) => key === DRAFTS + this.#user.id);
     for (const id of ["room-list", "log", "member-list"]) $(id).replaceChildren();
     $("typing").textContent = "";
     $("composer-text").value = "";
+    $("about").hidden = true;
     $("account-menu").open = false;
     $("account-menu").querySelector(".error").hidden = true;
     this.#showBanner("");
@@ -317,9 +379,25 @@ class Chat {
       this.#send();
     });
     on(field, "keydown", (event) => {
-      if (event.key !== "Enter" || event.shiftKey || composing(event)) return;
-      event.preventDefault();
-      this.#send();
+      if (composing(event)) return;
+      const room = this.#active;
+      if (event.key === "Enter" && !event.shiftKey) {
+        event.preventDefault();
+        this.#send();
+      } else if (event.key === "Escape" && (room?.editing || room?.replyTo)) {
+        event.preventDefault();
+        event.stopPropagation();
+        this.#leaveContext(room);
+      } else if (event.key === "ArrowUp" && field.value === "" && room && !room.editing) {
+        const last = [...room.items.children].findLast(({ note }) => note?.seq && note.author === this.#user.id && !note.message.deletedAt);
+        if (!last) return;
+        event.preventDefault();
+        this.#edit(room, last.note.message);
+      }
+    });
+    on($("about").querySelector("button"), "click", () => {
+      this.#leaveContext(this.#active);
+      field.focus();
     });
     on(field, "input", () => {
       this.#fitField();
@@ -332,6 +410,44 @@ class Chat {
       this.#scrolled();
       this.#continue();
     });
+    const message = (target) => target instanceof Element && target.closest(".message");
+    on($("log"), "pointerleave", ({ pointerType }) => {
+      const item = this.#tools.closest(".message");
+      if (pointerType === "mouse" && !item?.matches(":focus-visible") && !item?.querySelector(":focus-visible")) this.#hideTools();
+    });
+    on($("log"), "pointerdown", ({ pointerType, target, clientX: x, clientY: y }) => {
+      clearTimeout(this.#press.timer);
+      if (pointerType === "mouse" || this.#tools.contains(target)) return;
+      this.#hideTools();
+      const item = message(target);
+      const show = () => this.#showTools(item?.isConnected ? item : message(document.elementFromPoint(x, y)));
+      this.#press = { x, y, timer: setTimeout(show, LONG_PRESS) };
+    });
+    on($("log"), "pointermove", ({ pointerType, target, clientX, clientY }) => {
+      if (pointerType !== "mouse") {
+        if (Math.hypot(clientX - this.#press.x, clientY - this.#press.y) > STEADY) clearTimeout(this.#press.timer);
+        return;
+      }
+      // A mouse that lies still means nothing, whatever comes to be under it.
+      const item = message(target);
+      if (item && !item.contains(this.#tools) && !$("log").querySelector(".message:focus-visible, .message :focus-visible")) this.#showTools(item);
+    });
+    // A finger that scrolls is a pointer that is cancelled. One that rests may be cancelled too, where that opens a menu.
+    for (const type of ["pointerup", "pointercancel"]) on($("log"), type, () => clearTimeout(this.#press.timer));
+    on($("log"), "contextmenu", ({ pointerType, target }) => {
+      if (pointerType === "touch" && !this.#tools.contains(target)) this.#showTools(message(target));
+    });
+    on($("log"), "focusin", ({ target }) => {
+      const item = message(target);
+      if (!item) return;
+      this.#rove(this.#active, item);
+      if (target.matches(":focus-visible") && !item.contains(this.#tools)) this.#showTools(item);
+    });
+    on($("log"), "focusout", ({ target, relatedTarget }) => {
+      const item = message(target);
+      if (item && relatedTarget && !item.contains(relatedTarget)) this.#hideTools(item);
+    });
+    on($("log"), "keydown", (event) => this.#logKey(event, message(event.target)));
     on($("to-end"), "click", () => {
       this.#attach(this.#active);
       this.#toEnd();
@@ -375,7 +491,8 @@ class Chat {
 
   /** Keeps what stands in the field, for the time after a reload. */
   #keepDraft(room) {
-    if (room) room.draft = $("composer-text").value;
+    if (room?.editing) room.editing.text = $("composer-text").value;
+    else if (room) room.draft = $("composer-text").value;
     const drafts = [...this.#rooms.values()].filter(({ draft }) => draft !== "" && draft.length <= MAX_DRAFT).slice(0, MAX_DRAFTS);
     try {
       const kept = storage("session");
@@ -416,6 +533,7 @@ class Chat {
       first: 0, // the lowest sequence that is shown
       last: 0, // the highest
       newest: 0, // the highest that is known
+      changed: new Map(), // sequence → {message, pending}: changes that are not drawn yet
       arrivals: [], // messages and notices that are not drawn yet
       detached: false, // the list ends before the newest message
       tail: [], // then: the newest messages
@@ -426,6 +544,10 @@ class Chat {
       count: 0,
       unread: 0,
       draft: String(this.#drafts().get(name) ?? ""),
+      replyTo: null, // the message that is answered next
+      editing: null, // {seq, text}: the message that is edited, and its text so far
+      rover: null, // the message that Tab leads to
+      asked: new Set(), // sequences of quoted messages that were asked for
       atEnd: true,
       top0: 0,
     };
@@ -480,15 +602,16 @@ class Chat {
     $("empty").hidden = Boolean(room);
     $("members").hidden = !room;
     $("room-title").textContent = room ? room.name : "Welcome";
+    this.#hideTools();
     this.#quietly(() => log.replaceChildren(...(room ? [room.top, room.items] : [])));
     this.#save();
     this.#showMembers(room);
     this.#showTyping(room?.name);
     this.#showTitle();
     if (!room) return;
-    field.value = room.draft;
     field.placeholder = `Write to ${room.name}`;
-    this.#fitField();
+    this.#showContext(room);
+    this.#rove(room);
     if (room.atEnd) this.#toEnd();
     else log.scrollTop = room.top0;
     this.#scrolled();
@@ -570,6 +693,7 @@ class Chat {
   }
 
   #drawRoom(room) {
+    this.#drawChanges(room);
     // What was read from history meanwhile is there already.
     const arrivals = room.arrivals.splice(0).filter(({ message }) => !message || message.seq > room.last);
     if (arrivals.length === 0) return;
@@ -592,6 +716,7 @@ class Chat {
     };
     if (arrivals.length > ALOUD || !arrivals.every((a) => a.live)) this.#quietly(add);
     else add();
+    this.#rove(room);
     this.#follow(room);
   }
 
@@ -652,6 +777,7 @@ class Chat {
       for (const item of room.outgoing.values()) this.#group(item);
       room.top.hidden = room.first <= 1;
     });
+    this.#rove(room);
     room.atEnd = true;
   }
 
@@ -672,27 +798,382 @@ class Chat {
   }
 
   #messageItem(message) {
-    const item = this.#item({ user: message.user, text: message.text, at: new Date(message.at) });
+    const item = this.#item({ user: message.user, at: new Date(message.at) });
     Object.assign(item.note, { seq: message.seq, message });
+    this.#fill(item);
     return item;
   }
 
-  #item({ user, text, at }) {
+  #item({ user, at }) {
     const mine = user.id === this.#user.id;
     const item = h(
       "li",
       { class: mine ? "message own" : "message" },
       h("div", { class: "day" }, h("span", {}, dayOf(at))),
       mine ? null : avatar(user),
-      h(
-        "div",
-        { class: "body" },
-        h("div", { class: "head" }, h("span", { class: mine ? "unseen" : "author" }, mine ? "You" : user.name)),
-        h("div", { class: "bubble" }, h("p", { dir: "auto" }, text), h("time", { datetime: at.toISOString(), title: fullDate.format(at) }, clock.format(at))),
-      ),
+      h("div", { class: "body" }, h("div", { class: "head" }, h("span", { class: mine ? "unseen" : "author" }, mine ? "You" : user.name)), h("div", { class: "bubble" })),
     );
-    item.note = { author: user.id, at };
+    item.note = { author: user.id, at, pending: false, problem: null, said: null, told: null };
     return item;
+  }
+
+  /** Shows in an item what its message says now. What is as before stays: somebody may be clicking on it, or have selected it. */
+  #fill(item) {
+    const { message, at, pending, problem } = item.note;
+    const room = this.#rooms.get(message.room);
+    const focused = item.contains(document.activeElement) && document.activeElement;
+    const key = focused && focused.dataset.key;
+    const body = item.querySelector(".body");
+    const said = JSON.stringify([message.text, message.replyTo, message.editedAt, message.deletedAt]);
+    if (item.note.said !== said) this.#write(item, { ...message, at });
+    this.#showReactions(item, room);
+    if (item.note.told !== problem) {
+      body.querySelector(".status")?.remove();
+      if (problem) [...body.querySelectorAll(".bubble, .reactions")].at(-1).after(this.#problem(item));
+    }
+    Object.assign(item.note, { said, told: problem });
+    item.classList.toggle("changing", pending);
+    if (this.#tools.isConnected && item.contains(this.#tools)) {
+      if (message.deletedAt) this.#hideTools();
+      else this.#placeTools(item);
+    }
+    this.#reach(item, item === room?.rover);
+    if (!focused || item.contains(document.activeElement)) return;
+    const chip = key && [...body.querySelectorAll(".reactions button")].find((button) => button.dataset.key === key);
+    (chip || item).focus({ preventScroll: true });
+  }
+
+  /** Writes the bubble of a message, or of one that is on its way out. */
+  #write(item, { room, text, at, replyTo, editedAt, deletedAt }) {
+    const time = h("time", { datetime: at.toISOString(), title: fullDate.format(at) }, clock.format(at));
+    const edited = editedAt && new Date(editedAt);
+    const end = h("span", { class: "when" }, edited ? h("span", { class: "edited", title: `Edited ${fullDate.format(edited)}` }, "edited") : null, time);
+    item.classList.toggle("deleted", Boolean(deletedAt));
+    item.classList.toggle("answer", Boolean(replyTo));
+    item
+      .querySelector(".bubble")
+      .replaceChildren(
+        ...[replyTo ? this.#quote(room, replyTo) : null, deletedAt ? h("p", {}, "This message was deleted") : h("p", { dir: "auto" }, ...linked(text)), end].filter(Boolean),
+      );
+  }
+
+  /** The line of the message that another one answers. */
+  #quote(name, seq) {
+    const message = this.#parley.message(name, seq);
+    const author = message && (message.user.id === this.#user.id ? "You" : message.user.name);
+    const text = !message ? "an earlier message" : message.deletedAt ? "deleted message" : start(message.text);
+    if (!message) void this.#lookUp(this.#rooms.get(name), seq);
+    return h(
+      "button",
+      { type: "button", class: message && !message.deletedAt ? "quote" : "quote faint", onclick: () => void this.#jump(this.#rooms.get(name), seq) },
+      h("span", { class: "unseen" }, "In reply to "),
+      author ? h("strong", {}, author) : null,
+      h("span", { dir: "auto" }, text),
+    );
+  }
+
+  /** Reads a message that is quoted and was not read yet, once. */
+  async #lookUp(room, seq) {
+    if (!room || room.asked.has(seq)) return;
+    room.asked.add(seq);
+    try {
+      await this.#parley.history(room.name, { before: seq + 1, limit: 1 });
+      if (this.#parley.message(room.name, seq)) this.#requote(room, seq);
+    } catch {
+      room.asked.delete(seq); // without a connection: the next time
+    }
+  }
+
+  /** Writes the quotations of a message anew. */
+  #requote(room, seq) {
+    for (const item of room.items.children) {
+      if (item.note?.message?.replyTo !== seq) continue;
+      const former = item.querySelector(".quote");
+      const focused = former?.contains(document.activeElement);
+      former?.replaceWith(this.#quote(room.name, seq));
+      this.#reach(item, item === room.rover);
+      if (focused) item.querySelector(".quote").focus({ preventScroll: true });
+    }
+    if (room === this.#active && room.replyTo === seq) this.#showContext(room);
+  }
+
+  /** Leads to a message, which may have to be read first. */
+  async #jump(room, seq) {
+    if (!room) return;
+    for (let page = 0; !this.#find(room, seq) && page < JUMP_PAGES && room.first > seq && !room.loading; page++) await this.#loadOlder(room);
+    const item = this.#find(room, seq);
+    if (!item || room !== this.#active) return;
+    room.atEnd = false;
+    item.scrollIntoView({ block: "center" });
+    item.focus({ preventScroll: true });
+    item.classList.remove("found");
+    void item.offsetWidth; // so that it is seen again
+    item.classList.add("found");
+  }
+
+  #showReactions(item, room) {
+    const { reactions = [], user } = item.note.message;
+    let group = item.querySelector(".reactions");
+    if (reactions.length === 0) {
+      group?.remove();
+      return;
+    }
+    if (!group) {
+      group = h("div", { class: "reactions", role: "group", "aria-label": "Reactions", "aria-live": "off" });
+      item.querySelector(".bubble").after(group);
+    }
+    const name = (id) => (id === this.#user.id ? "you" : (id === user.id ? user : room?.members.get(id))?.name);
+    const chips = reactions.map(({ key, count, users }) => {
+      const known = [...group.children].find((chip) => chip.dataset.key === key);
+      const chip = known ?? h("button", { type: "button", "data-key": key, onclick: () => this.#react(item, key) }, h("span", {}, key), "0");
+      const who = users.map(name).filter(Boolean);
+      if (who.length > 0 && count > who.length) who.push(`${(count - who.length).toLocaleString()} more`);
+      chip.lastChild.data = count.toLocaleString();
+      chip.title = who.join(", ");
+      chip.setAttribute("aria-pressed", String(users.includes(this.#user.id)));
+      chip.setAttribute("aria-label", `${key}, ${count === 1 ? "1 person" : `${count.toLocaleString()} people`}`);
+      return chip;
+    });
+    if (chips.length !== group.childElementCount || chips.some((chip, i) => chip !== group.children[i])) group.replaceChildren(...chips);
+  }
+
+  /** Whether one has reacted so to a message. */
+  #reacted(item, key) {
+    return Boolean(item.note.message.reactions?.some((r) => r.key === key && r.users.includes(this.#user.id)));
+  }
+
+  /** Reacts to a message, or takes that back. */
+  #react(item, key) {
+    const { room, seq } = item.note.message;
+    this.#parley.react(room, seq, key, !this.#reacted(item, key)).catch(() => {}); // "change" tells
+  }
+
+  #problem(item) {
+    const { problem, message } = item.note;
+    const room = this.#rooms.get(message.room);
+    const again = problem.kind === "edit" && !message.deletedAt;
+    const leave = () => {
+      item.note.problem = null;
+      this.#fill(item);
+      $("composer-text").focus();
+    };
+    const resume = () => {
+      item.note.problem = null;
+      this.#fill(item);
+      this.#edit(room, message, problem.text);
+    };
+    const what = { edit: "Not changed.", delete: "Not deleted.", react: "That did not work." }[problem.kind];
+    return h(
+      "p",
+      { class: "status bad", role: "alert" },
+      `${what} ${sentence(problem.error.message)} `,
+      again ? h("button", { type: "button", class: "plain", onclick: resume }, "Edit again") : null,
+      again ? " " : null,
+      h("button", { type: "button", class: "plain", onclick: leave }, again ? "Discard" : "OK"),
+    );
+  }
+
+  // -- what is done with messages --
+
+  /** A message is another than it was. */
+  #changed({ message, pending }) {
+    const room = this.#rooms.get(message.room);
+    if (!room) return;
+    for (const arrival of room.arrivals) if (arrival.message?.seq === message.seq) arrival.message = message;
+    const held = room.tail.findIndex(({ seq }) => seq === message.seq);
+    if (held >= 0) room.tail[held] = message;
+    if (message.deletedAt && room.editing?.seq === message.seq && !pending) this.#leaveContext(room);
+    room.changed.set(message.seq, { message, pending });
+    this.#soon(room);
+  }
+
+  /** Draws what has changed, all of it at once. */
+  #drawChanges(room) {
+    if (room.changed.size === 0) return;
+    const changed = new Map(room.changed);
+    room.changed.clear();
+    const draw = () => {
+      for (const item of room.items.children) {
+        const change = changed.get(item.note?.seq);
+        if (!change) continue;
+        Object.assign(item.note, change);
+        this.#fill(item);
+      }
+      for (const seq of changed.keys()) this.#requote(room, seq);
+    };
+    if (room === this.#active && !room.atEnd) this.#anchored(room, draw);
+    else this.#quietly(draw);
+    this.#follow(room);
+  }
+
+  /** How it goes with a change of one's own. */
+  #change(change) {
+    const room = this.#rooms.get(change.room);
+    const item = room && this.#find(room, change.seq);
+    if (!item || change.state === "sent") return;
+    item.note.problem = change.state === "failed" ? change : null;
+    this.#fill(item);
+    this.#follow(room);
+  }
+
+  #find(room, seq) {
+    return [...room.items.children].find(({ note }) => note?.seq === seq);
+  }
+
+  /** Keeps one message of the list within reach of Tab: the one that had the focus last, or the newest. */
+  #rove(room, item) {
+    if (!room || room !== this.#active) return;
+    if (!item && room.rover?.contains(document.activeElement)) return;
+    item ??= [...room.items.children].findLast(({ note }) => note?.seq);
+    if (item === room.rover) return;
+    if (room.rover) this.#reach(room.rover, false);
+    if (item) this.#reach(item, true);
+    room.rover = item ?? null;
+  }
+
+  /** Tab leads to one message and what is in it, not to all that stand in the list. */
+  #reach(item, on) {
+    for (const node of [item, ...item.querySelectorAll(".bubble a, .quote, .reactions button")]) node.tabIndex = on ? 0 : -1;
+  }
+
+  #logKey(event, item) {
+    if (!item || event.ctrlKey || event.metaKey || event.altKey || composing(event)) return;
+    const inTools = this.#tools.contains(event.target);
+    if (event.key === "Escape") {
+      event.stopPropagation();
+      if (inTools && this.#tools.dataset.of !== "all") this.#showTools(item, "all");
+      else $("composer-text").focus();
+    } else if (inTools && (event.key === "ArrowLeft" || event.key === "ArrowRight")) {
+      event.preventDefault();
+      const buttons = [...this.#tools.querySelectorAll("button")];
+      const at = buttons.indexOf(event.target) + (event.key === "ArrowRight" ? 1 : -1);
+      buttons.at(at % buttons.length).focus();
+    } else if (event.target === item && (event.key === "ArrowUp" || event.key === "ArrowDown")) {
+      const up = event.key === "ArrowUp";
+      let next = item;
+      do next = up ? next.previousElementSibling : next.nextElementSibling;
+      while (next && !next.note?.seq);
+      if (!next) return;
+      event.preventDefault();
+      next.focus({ preventScroll: true });
+      next.scrollIntoView({ block: "nearest" });
+    }
+  }
+
+  /** Offers in an item what can be done with its message: all of it, what to react with, or whether it is really to be deleted. */
+  #showTools(item, of = "all") {
+    const tools = this.#tools;
+    const message = item?.note?.message;
+    if (!message || message.deletedAt) {
+      if (item) this.#hideTools();
+      return;
+    }
+    const room = this.#rooms.get(message.room);
+    if (item.contains(tools) && tools.dataset.of === of) return;
+    const focused = tools.contains(document.activeElement);
+    const mine = message.user.id === this.#user.id;
+    const whose = mine ? "your message" : `the message of ${message.user.name}`;
+    const button = (label, onclick, ...content) => h("button", { type: "button", "aria-label": label, title: label, onclick }, ...content);
+    const parts = {
+      all: () => [
+        button(`Reply to ${whose}`, () => this.#reply(room, message), icon("reply")),
+        button(`React to ${whose}`, () => this.#showTools(item, "react"), icon("smile")),
+        mine ? button("Edit your message", () => this.#edit(room, message), icon("edit")) : null,
+        mine ? button("Delete your message", () => this.#showTools(item, "delete"), icon("trash")) : null,
+      ],
+      react: () =>
+        EMOJI.map(([key, name]) => {
+          const choose = () => {
+            this.#hideTools();
+            item.focus({ preventScroll: true });
+            this.#react(item, key);
+          };
+          return button(`${this.#reacted(item, key) ? "Take back" : "React with"} ${name}`, choose, h("span", { class: "emoji" }, key));
+        }),
+      delete: () => [
+        h("span", { class: "ask" }, "Delete it?"),
+        h("button", { type: "button", class: "sure", onclick: () => this.#delete(room, message) }, "Delete"),
+        h("button", { type: "button", onclick: () => this.#showTools(item, "all") }, "Keep"),
+      ],
+    };
+    tools.dataset.of = of;
+    tools.setAttribute("aria-label", { all: `For ${whose}`, react: `React to ${whose}`, delete: "Delete your message?" }[of]);
+    tools.replaceChildren(...parts[of]().filter(Boolean));
+    item.querySelector(".body").append(tools);
+    this.#placeTools(item);
+    if (focused) [...tools.querySelectorAll("button")].at(of === "delete" ? -1 : 0).focus({ preventScroll: true });
+  }
+
+  /** Puts the tools beside the bubble, or over its upper corner where there is no room. */
+  #placeTools(item) {
+    const [whole, body, bubble] = [item, ...item.querySelectorAll(".body, .bubble")].map((node) => node.getBoundingClientRect());
+    const tools = this.#tools;
+    const beside = item.matches(".own") ? bubble.left - tools.offsetWidth - BESIDE : bubble.right + BESIDE;
+    const left = Math.max(Math.min(beside, whole.right - tools.offsetWidth), whole.left);
+    const top = left === beside ? bubble.top : Math.max(bubble.top - 0.75 * tools.offsetHeight, $("log").getBoundingClientRect().top);
+    tools.style.left = `${left - body.left}px`;
+    tools.style.top = `${top - body.top}px`;
+  }
+
+  #hideTools(of) {
+    if (of && !of.contains(this.#tools)) return;
+    this.#tools.remove();
+  }
+
+  #delete(room, { seq }) {
+    this.#hideTools();
+    $("composer-text").focus({ preventScroll: true });
+    this.#parley.delete(room.name, seq).catch(() => {}); // "change" tells
+  }
+
+  #reply(room, { seq }) {
+    if (room.editing) this.#leaveContext(room);
+    this.#hideTools();
+    room.replyTo = seq;
+    this.#showContext(room);
+    $("composer-text").focus({ preventScroll: true });
+  }
+
+  #edit(room, { seq }, text) {
+    this.#keepDraft(room);
+    this.#hideTools();
+    room.editing = { seq, text: text ?? this.#parley.message(room.name, seq)?.text ?? this.#find(room, seq)?.note.message.text ?? "" };
+    this.#showContext(room);
+    const field = $("composer-text");
+    field.focus({ preventScroll: true });
+    field.setSelectionRange(field.value.length, field.value.length);
+  }
+
+  /** Ends editing, or else replying. What was written before is there again. */
+  #leaveContext(room) {
+    if (!room) return;
+    if (room.editing) room.editing = null;
+    else room.replyTo = null;
+    if (room === this.#active) this.#showContext(room);
+  }
+
+  /** Shows what stands in the field, and what becomes of it. */
+  #showContext(room) {
+    const { editing, replyTo } = room;
+    const about = $("about");
+    const [icons, text] = about.children;
+    about.hidden = !editing && !replyTo;
+    const edits = Boolean(editing);
+    $("composer").querySelector(".send").setAttribute("aria-label", edits ? "Save" : "Send");
+    about.querySelector("button").setAttribute("aria-label", edits ? "Stop editing" : "Do not reply");
+    if (edits) {
+      icons.replaceChildren(icon("edit"));
+      text.replaceChildren("You edit your message");
+    } else if (replyTo) {
+      const message = this.#parley.message(room.name, replyTo);
+      icons.replaceChildren(icon("reply"));
+      const whom = message?.user.id === this.#user.id ? "yourself" : (message?.user.name ?? "a message");
+      text.replaceChildren("Reply to ", h("strong", {}, whom), " ", h("span", { dir: "auto" }, message?.deletedAt ? "deleted message" : start(message?.text ?? "")));
+    }
+    const field = $("composer-text");
+    const now = editing ? editing.text : room.draft;
+    if (field.value !== now) field.value = now;
+    this.#fitField();
   }
 
   /** Sets what depends on the item before: the day and the author are said once. */
@@ -720,18 +1201,26 @@ class Chat {
     const text = field.value.trim();
     const room = this.#active;
     if (!room || text === "" || checkText(text)) return;
+    if (this.#parley.state === "closed") this.#parley.connect();
+    if (room.editing) {
+      const { seq } = room.editing;
+      this.#leaveContext(room);
+      if (this.#parley.message(room.name, seq)?.text !== text) this.#parley.edit(room.name, seq, text).catch(() => {}); // "change" tells
+      return;
+    }
+    const { replyTo } = room;
     field.value = "";
     this.#keepDraft(room);
+    if (replyTo) this.#leaveContext(room);
     this.#draw();
     this.#attach(room);
     room.atEnd = true;
     this.#fitField();
-    if (this.#parley.state === "closed") this.#parley.connect();
-    this.#parley.send(room.name, text).catch(() => {}); // "outgoing" tells
+    this.#parley.send(room.name, text, replyTo ? { replyTo } : {}).catch(() => {}); // "outgoing" tells
     this.#toEnd();
   }
 
-  #outgoing({ room: name, clientId, text, at, state, error, ack }) {
+  #outgoing({ room: name, clientId, text, replyTo, at, state, error, ack }) {
     const room = this.#rooms.get(name);
     if (!room) return;
     if (ack && ack.seq <= room.newest) {
@@ -740,7 +1229,8 @@ class Chat {
       return;
     }
     const former = room.outgoing.get(clientId);
-    const item = this.#item({ user: { id: this.#user.id, name: this.#user.fullName }, text, at });
+    const item = this.#item({ user: { id: this.#user.id, name: this.#user.fullName }, at });
+    this.#write(item, { room: name, text, at, replyTo });
     const status = h("p", { class: "status" });
     item.classList.add(state);
     item.querySelector(".body").append(status);
@@ -795,6 +1285,7 @@ class Chat {
           room.top.hidden = !more || messages.length === 0;
           this.#cut(room);
         });
+        this.#rove(room);
         if (room.top.hidden && focused) $("log").focus({ preventScroll: true });
       }
       room.older.textContent = "Load older messages";
@@ -839,6 +1330,7 @@ class Chat {
         }
         this.#trim(room, MOST);
       });
+      this.#rove(room);
       if (room === this.#active) this.#scrolled();
       more = true;
     } catch {
@@ -854,7 +1346,8 @@ class Chat {
     if (!room) return;
     if (restarted) {
       this.#attached(room);
-      Object.assign(room, { arrivals: [], first: 0, last: 0, newest: 0 });
+      Object.assign(room, { changed: new Map(), arrivals: [], first: 0, last: 0, newest: 0, replyTo: null, editing: null, asked: new Set() });
+      if (room === this.#active) this.#showContext(room);
       room.items.replaceChildren(...room.outgoing.values());
     }
     this.#notice(room, restarted ? "The room has begun anew" : "Some messages here are no longer kept");

@@ -1,5 +1,6 @@
 import type {
   Acks,
+  ChangeAck,
   ChatMessage,
   ClientEvents,
   HistoryAck,
@@ -23,6 +24,8 @@ export const PROTOCOL: "parley.v1";
 export const MAX_ROOM_NAME: number;
 /** The longest text of a message, in Unicode code points. */
 export const MAX_TEXT: number;
+/** The longest key of a reaction, in Unicode code points. */
+export const MAX_REACTION: number;
 
 /**
  * The events of an application: what is printed from its own schema, in place of Parley's, so that call,
@@ -98,7 +101,7 @@ export interface ParleyOptions {
    * Where messages that were not sent survive a reload of the page: sessionStorage. It needs user,
    * whose messages they are; nobody else finds them. The first 200 messages are kept, of 400,000
    * characters at most. After a reload they stand in outgoing, and are sent when their rooms are
-   * joined again. Default: a reload loses them.
+   * joined again. Pending edits, deletions and reactions are kept among them. Default: a reload loses them.
    */
   storage?: StorageLike | null;
   /** Where the socket is. Default: /socket on the page's own host. */
@@ -159,6 +162,27 @@ export interface Outgoing {
   error?: ParleyError;
 }
 
+/** A change of one's own to a message: an edit, a deletion, or a reaction. */
+export interface Change {
+  kind: "edit" | "delete" | "react";
+  room: string;
+  /** Which message of the room. */
+  seq: number;
+  /** For edit: what the message is to say, and its new data, if it is to have others. */
+  text?: string;
+  data?: { [name: string]: unknown };
+  /** For react: how; on is false for a reaction that is taken back. */
+  key?: string;
+  on?: boolean;
+  /** When it was asked for. */
+  at: Date;
+  state: "pending" | "sent" | "failed";
+  /** The answer, once it was stored. */
+  ack?: ChangeAck;
+  /** Why it failed. The message is as it was before. */
+  error?: ParleyError;
+}
+
 export interface Lost {
   room: string;
   /** The last message before the hole. */
@@ -187,6 +211,14 @@ export interface ParleyEventMap<S extends object = ServerEvents> {
   message: ParleyEvent<{ message: ChatMessage; live: boolean }>;
   /** A message of one's own is pending, was sent, or failed. */
   outgoing: ParleyEvent<Outgoing>;
+  /**
+   * A message is another: it was edited, deleted or reacted to, by anybody. It takes the place of the one with its seq, which may be
+   * one that was never shown. Own changes are in it from the moment they are asked for; pending says that the server has not stored
+   * all of them, and what it refuses is taken back by a further event. live is false for what was read later.
+   */
+  changed: ParleyEvent<{ message: ChatMessage; live: boolean; pending: boolean }>;
+  /** A change of one's own is pending, was stored, or failed. */
+  change: ParleyEvent<Change>;
   /** Somebody types, or has stopped. */
   typing: ParleyEvent<Typing>;
   /** A user's first connection came into the room. */
@@ -213,7 +245,7 @@ export class ParleyError extends Error {
   constructor(code: string, title: string, closeCode?: number);
   /**
    * Stable: the server's code, or one of connection_lost, closed, left, removed, room_invalid,
-   * text_invalid and unknown_message.
+   * text_invalid, data_invalid, reply_to_invalid, reaction_invalid, message_not_found, changes_not_supported and unknown_message.
    */
   readonly code: string;
   /** For the code closed: the close code. */
@@ -227,6 +259,9 @@ export function checkRoom(name: unknown): ParleyError | null;
 /** Returns why the server would refuse a text, or null. */
 export function checkText(text: unknown): ParleyError | null;
 
+/** Returns why the server would refuse the key of a reaction, or null. */
+export function checkReaction(key: unknown): ParleyError | null;
+
 /**
  * One user's connection to a Parley server, kept alive over reconnections. Rooms are called by
  * their names in Unicode's form NFC in all that it says, whatever they were called when asked for.
@@ -239,6 +274,8 @@ export class Parley<E extends EventTypes = OwnEvents> {
   readonly rooms: string[];
   /** Messages that are pending or failed, in the order of sending. */
   readonly outgoing: Outgoing[];
+  /** Edits, deletions and reactions that are pending, in the order of asking. */
+  readonly changes: Change[];
 
   /** Opens the connection, and keeps it open. */
   connect(): void;
@@ -261,12 +298,24 @@ export class Parley<E extends EventTypes = OwnEvents> {
   retry(clientId: string): Promise<SendMessageAck>;
   /** Forgets a failed message, and reports whether there was one. */
   discard(clientId: string): boolean;
+  /**
+   * Gives a message of one's own another text, and other data if there is some. The promise is settled by the server's answer;
+   * "changed" shows the message at once. Over a lost connection the change is asked for again, which changes nothing twice.
+   * A server that knows no changes refuses with changes_not_supported.
+   */
+  edit(room: string, seq: number, text: string, options?: { data?: { [name: string]: unknown } }): Promise<ChangeAck>;
+  /** Erases a message of one's own: text, data and reactions. As edit. */
+  delete(room: string, seq: number): Promise<ChangeAck>;
+  /** Reacts to a message with a short text, mostly an emoji; on = false takes it back. As edit. */
+  react(room: string, seq: number, key: string, on?: boolean): Promise<ChangeAck>;
+  /** A message as it is now, with one's own pending changes, if it is among the last thousand that were read of the room. */
+  message(room: string, seq: number): ChatMessage | undefined;
   /** Says that the user types, at each key, or has stopped. */
   typing(room: string, on?: boolean): void;
   /** Who is in a room. It needs an open connection. */
   presence(room: string): Promise<PresenceAck>;
-  /** Older or newer messages. They do not become events. It needs an open connection. */
-  history(room: string, range?: { before?: number; after?: number; limit?: number }): Promise<HistoryAck>;
+  /** Older or newer messages, as they are now. They do not become events. It needs an open connection. */
+  history(room: string, range?: { before?: number; after?: number; changedAfter?: number; limit?: number }): Promise<HistoryAck>;
   /** Who types in a room. */
   typists(room: string): User[];
 

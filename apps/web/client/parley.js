@@ -13,7 +13,10 @@
 //   messages are missing, they are fetched; where they no longer exist, "lost" says so.
 // - A message that was sent stays pending, over any number of reconnections and always under
 //   the same clientId, until the server has acknowledged or refused it.
-// - With options.storage it also survives a reload of the page, for the same user.
+// - A message changes by edits, deletions and reactions, which have a sequence in the room too. "changed" has the
+//   message as it is then. What is older than what was told already is never told.
+// - One's own change shows at once, stays pending over reconnections as a message does, and goes back if it is refused.
+// - With options.storage what is pending also survives a reload of the page, for the same user.
 // - After a lost connection it comes back by itself where the close code allows that, with
 //   a new ticket, and joins its rooms again from the last message that it has seen. What the
 //   ticket's error says in retryAfter is waited for.
@@ -27,6 +30,7 @@ export const PROTOCOL = "parley.v1";
 /** Limits of the server, in characters (Unicode code points). */
 export const MAX_ROOM_NAME = 100;
 export const MAX_TEXT = 4000;
+export const MAX_REACTION = 32;
 
 const DAY = 86_400_000;
 
@@ -62,6 +66,9 @@ const KEPT_CHARACTERS = 400_000;
 const MAX_DATA = 4096; // bytes
 const MAX_DATA_DEPTH = 32;
 const MAX_CLIENT_ID = 64;
+// So many messages of a room are at hand, as they are now, and so many users a reaction names.
+const HELD_MESSAGES = 1_000;
+const REACTION_USERS = 20;
 // While somebody types, "typing" is repeated this often; it ends this long after the last key.
 const TYPING_REPEAT = 3_000;
 const TYPING_PAUSE = 1_000;
@@ -69,7 +76,7 @@ const TYPING_IDLE = 4_000;
 // Refusals that have nothing to do with what was asked: later it may work.
 const TRANSIENT = new Set(["unavailable", "busy", "room_busy", "closed", "internal"]);
 // Events that methods send, since the client keeps account of them.
-const OWN = new Set(["join_room", "leave_room", "message", "isTyping", "renew"]);
+const OWN = new Set(["join_room", "leave_room", "message", "edit", "delete", "react", "isTyping", "renew"]);
 // The server ends somebody's typing by itself. This is for when its word got lost.
 const TYPING_EXPIRES = 10_000;
 
@@ -146,6 +153,8 @@ export class Parley extends EventTarget {
   #due = 0; // when the next frame is due under the rate, by now()
   #rooms = new Map(); // name → room
   #outbox = new Map(); // clientId → entry, in the order of sending
+  #changes = new Set(); // own changes that are pending, or that were stored and have not come back, in the order of asking
+  #revs = { asked: 0, unknown: false }; // joins with rev that are not answered; whether a server closes for them
   #typists = new Map(); // room and user id → {room, user, timer}
   #heard = 0; // when the server was last heard
   #timers = { retry: 0, handshake: 0, stable: 0, idle: 0, pace: 0, renew: 0 };
@@ -194,6 +203,11 @@ export class Parley extends EventTarget {
     return [...this.#outbox.values()].map(snapshot);
   }
 
+  /** Edits, deletions and reactions that are pending, in the order of asking. */
+  get changes() {
+    return [...this.#changes].filter(({ state }) => state === "pending").map(describe);
+  }
+
   /** Opens the connection, and from now on keeps it open. While it does so, nothing happens. */
   connect() {
     if (this.#state === "connecting" || this.#state === "open") return;
@@ -210,6 +224,7 @@ export class Parley extends EventTarget {
     if (this.#state !== "closed") this.#stop(1000, "closed by the application");
     if (!forget) return;
     this.#outbox.clear();
+    this.#changes.clear();
     this.#write();
   }
 
@@ -234,6 +249,13 @@ export class Parley extends EventTarget {
         last: null, // the highest sequence that went out; null before the first answer
         known: 0, // the highest sequence that is known to exist
         ahead: new Map(), // sequence → message that came before its predecessor
+        held: new Map(), // sequence → message as the server has told it last
+        reacted: new Set(), // one's own reactions that were stored
+        rev: null, // every change up to here was told; null for a server that knows none
+        told: 0, // the highest change that came live
+        changes: false, // the server takes changes
+        early: [], // changes that came before the answer
+        catching: null, // what is missing of the changes is being asked for
         filling: null,
         grace: 0,
         again: 0,
@@ -274,7 +296,7 @@ export class Parley extends EventTarget {
    */
   send(room, text, { clientId = newId(), replyTo, data } = {}) {
     const name = called(room);
-    const clean = typeof text === "string" && text.toWellFormed ? text.toWellFormed() : text;
+    const clean = whole(text);
     const json = data === undefined ? undefined : asJSON(data);
     const bad = checkRoom(name) ?? checkText(clean) ?? checkReplyTo(replyTo) ?? checkData(json);
     if (bad) return Promise.reject(bad);
@@ -300,6 +322,35 @@ export class Parley extends EventTarget {
     this.#outbox.delete(clientId);
     this.#keep();
     return true;
+  }
+
+  /**
+   * Gives a message of one's own another text, and other data if there is some. The promise is settled by the server's answer: it
+   * resolves with {room, seq, rev} after the change was stored, and rejects if it was refused. It stays open while there is no
+   * connection. "change" events tell the same story; "changed" shows the message, at once and whenever it is another.
+   */
+  edit(room, seq, text, { data } = {}) {
+    const clean = whole(text);
+    const json = data === undefined ? undefined : asJSON(data);
+    const bad = checkText(clean) ?? checkData(json);
+    return this.#change("edit", room, seq, bad, { text: clean, ...besides(undefined, bad ? undefined : json && JSON.parse(json)) });
+  }
+
+  /** Erases a message of one's own. It is as edit is. */
+  delete(room, seq) {
+    return this.#change("delete", room, seq, null, {});
+  }
+
+  /** Reacts to a message with a short text, mostly an emoji, or takes that back with on = false. It is as edit is. */
+  react(room, seq, key, on = true) {
+    const clean = called(whole(key));
+    return this.#change("react", room, seq, checkReaction(clean), { key: clean, on: Boolean(on) });
+  }
+
+  /** A message as it is now, one's own pending changes included, if it is among the last thousand that were read of the room. */
+  message(room, seq) {
+    const known = this.#rooms.get(called(room));
+    return known && this.#view(known, seq);
   }
 
   /**
@@ -333,9 +384,11 @@ export class Parley extends EventTarget {
     return this.#request("presence", { room: called(name) });
   }
 
-  /** Resolves with {messages, more} of a room, ascending. It needs an open connection. */
-  history(name, { before, after, limit } = {}) {
-    return this.#request("history", { room: called(name), before, after, limit });
+  /** Resolves with {messages, more} of a room, ascending, the messages as they are now. It needs an open connection. */
+  async history(name, { before, after, changedAfter, limit } = {}) {
+    const page = await this.#request("history", { room: called(name), before, after, changedAfter, limit });
+    const room = this.#rooms.get(called(name));
+    return room ? { ...page, messages: page.messages.map((message) => this.#read(room, message)) } : page;
   }
 
   /**
@@ -428,8 +481,11 @@ export class Parley extends EventTarget {
     // older version: then the connection ends with its token, and begins anew.
     const unknown = code === 4400 && this.#renewal.said;
     if (unknown) this.#options.token = null;
+    // It is the same with the rev of a join: then it joins without, and asks for the changes where a server knows them.
+    const unrevised = code === 4400 && this.#revs.asked > 0;
+    if (unrevised) this.#revs.unknown = true;
     this.#drop();
-    const rule = unknown ? "now" : afterClose(code);
+    const rule = unknown || unrevised ? "now" : afterClose(code);
     if (rule === "stop") {
       this.#stop(code, reason);
       return;
@@ -538,7 +594,9 @@ export class Parley extends EventTarget {
     }
     this.#queue = [];
     for (const room of this.#rooms.values()) {
-      room.joined = room.entering = false;
+      room.joined = room.entering = room.changes = false;
+      room.catching = null;
+      room.early = [];
       clearTimeout(room.grace);
       clearTimeout(room.again);
       clearTimeout(room.typing.idle);
@@ -546,6 +604,8 @@ export class Parley extends EventTarget {
       room.typing.on = false;
     }
     for (const entry of this.#outbox.values()) entry.inFlight = false;
+    for (const change of this.#changes) change.inFlight = false;
+    this.#revs.asked = 0;
     for (const key of [...this.#typists.keys()]) this.#typed(key);
     const requests = [...this.#requests.values()];
     this.#requests.clear();
@@ -566,6 +626,7 @@ export class Parley extends EventTarget {
     for (const entry of [...this.#outbox.values()]) {
       if (entry.state === "pending") this.#failed(entry, err);
     }
+    for (const change of [...this.#changes]) this.#refused(change, err);
     this.#setState("closed", { code, reason });
   }
 
@@ -701,6 +762,9 @@ export class Parley extends EventTarget {
       case "message":
         this.#live(data);
         return;
+      case "changed":
+        this.#liveChange(data);
+        return;
       case "isTyping":
         this.#typed(`${data.room}\n${data.user.id}`, data);
         return;
@@ -767,11 +831,15 @@ export class Parley extends EventTarget {
     room.entering = true;
     const socket = this.#socket;
     const since = room.last;
+    const rev = since === null || this.#revs.unknown ? null : room.rev;
+    const place = since === null ? {} : { since, ...(rev === null ? {} : { rev }) };
+    if (rev !== null) this.#revs.asked++;
     let ack;
     try {
-      ack = await this.#request("join_room", since === null ? { room: room.name } : { room: room.name, since });
+      ack = await this.#request("join_room", { room: room.name, ...place });
     } catch (err) {
       if (err.code === "connection_lost") return; // joined again with the next connection
+      if (rev !== null) this.#revs.asked--;
       room.entering = false;
       if (this.#rooms.get(room.name) !== room) return;
       if (!TRANSIENT.has(err.code)) {
@@ -784,20 +852,30 @@ export class Parley extends EventTarget {
       }, this.#backOff(room.refusals++));
       return;
     }
-    if (this.#socket !== socket || this.#rooms.get(room.name) !== room) return;
+    if (this.#socket !== socket) return;
+    if (rev !== null) this.#revs.asked--;
+    if (this.#rooms.get(room.name) !== room) return;
     room.entering = false;
     room.joined = true;
     room.refusals = 0;
     room.ack = ack;
     room.known = ack.seq;
-    const restarted = since !== null && ack.seq < since;
+    room.changes = Number.isSafeInteger(ack.rev);
+    const other = since !== null && room.changes && room.rev !== null && ack.rev < room.rev; // changes were told that never were
+    const restarted = since !== null && (ack.seq < since || other);
     if (since === null || restarted) {
       room.last = ack.messages.length > 0 ? ack.messages[0].seq - 1 : ack.seq;
     }
     if (restarted) {
       // The room's sequence began anew: what was seen belongs to a former life.
-      room.ahead.clear();
+      this.#restart(room);
       this.#emit("lost", { room: room.name, after: since, restarted });
+      if (ack.messages.length === 0 && ack.seq > 0) {
+        room.last = null;
+        room.joined = false;
+        void this.#enter(room); // the answer was for somebody who knows what came before
+        return;
+      }
     } else if (ack.recovered === false) {
       this.#emit("lost", { room: room.name, after: since ?? 0 });
     }
@@ -805,10 +883,13 @@ export class Parley extends EventTarget {
       this.#merge(room, ack.messages);
     } else {
       // Nothing after since was deleted, so a hole in the answer is one to be filled.
-      for (const message of ack.messages) if (message.seq > room.last) room.ahead.set(message.seq, message);
+      for (const message of ack.messages) if (message.seq > room.last && !isNewer(room.ahead.get(message.seq), message)) room.ahead.set(message.seq, message);
       this.#drain(room);
     }
+    const complete = since === null || since === 0 || restarted;
+    const caught = room.changes && this.#takeChanges(room, ack, complete);
     if (room.last < room.known) await this.#fill(room);
+    await caught;
     for (const { resolve } of room.waiting.splice(0)) resolve(ack);
     this.#flush();
   }
@@ -824,6 +905,7 @@ export class Parley extends EventTarget {
     for (const entry of [...this.#outbox.values()]) {
       if (entry.room === room.name && entry.state === "pending") this.#failed(entry, err);
     }
+    for (const change of [...this.#changes]) if (change.room === room.name) this.#refused(change, err);
     this.#emit("forgotten", { room: room.name, error: err });
   }
 
@@ -837,7 +919,7 @@ export class Parley extends EventTarget {
   /** Takes note that a message exists, with the message itself if it is there. */
   #arrived(room, seq, message) {
     if (room.last !== null && seq <= room.last) return;
-    if (message) room.ahead.set(seq, message);
+    if (message && !isNewer(room.ahead.get(seq), message)) room.ahead.set(seq, message);
     room.known = Math.max(room.known, seq);
     if (!room.joined) return; // the answer to join_room comes first
     this.#drain(room);
@@ -852,7 +934,9 @@ export class Parley extends EventTarget {
   /** Takes what the server read from its store: where that has a hole, there is nothing. */
   #merge(room, messages) {
     for (const message of messages) {
-      if (message.seq > room.last) this.#deliver(room, message, false);
+      const ahead = room.ahead.get(message.seq);
+      if (message.seq > room.last) this.#deliver(room, isNewer(ahead, message) ? ahead : message, false);
+      else this.#revised(room, message, false);
     }
     this.#drain(room);
   }
@@ -870,7 +954,187 @@ export class Parley extends EventTarget {
       // The message itself is as good as its acknowledgement, which may have been lost.
       this.#sent(mine, { room: room.name, seq: message.seq, id: message.id, at: message.at });
     }
-    this.#emit("message", { message: message.room === room.name ? message : { ...message, room: room.name }, live });
+    this.#hold(room, message);
+    this.#emit("message", { message: room.held.get(message.seq), live });
+    if (this.#own(room, message.seq).length > 0) this.#show(room, message.seq, live);
+  }
+
+  // ---- messages that change ----
+
+  /** Takes what changed while the room was not joined, and asks for the rest of it. */
+  async #takeChanges(room, ack, complete) {
+    room.told = 0;
+    const catching = {};
+    room.catching = catching;
+    if (complete) room.rev = ack.rev;
+    else room.rev ??= 0; // the server that was there before knew no changes
+    for (const message of ack.changes ?? []) this.#revised(room, message, false);
+    room.rev = Math.max(room.rev, ack.changes?.at(-1)?.rev ?? 0);
+    for (const message of room.early.splice(0)) this.#liveChange(message);
+    this.#revs.unknown = false; // this server knows it
+    while (room.catching === catching && room.rev < ack.rev) {
+      const after = room.rev;
+      let page;
+      try {
+        page = await this.#request("history", { room: room.name, changedAfter: after, limit: this.#options.pageSize });
+      } catch (err) {
+        if (err.code === "connection_lost") return; // joining again asks for the rest
+        if (TRANSIENT.has(err.code)) {
+          this.#abandon(err.message);
+          return;
+        }
+        page = { messages: [], more: false };
+      }
+      if (room.catching !== catching) return;
+      for (const message of page.messages) this.#revised(room, message, false);
+      const reached = page.messages.at(-1)?.rev ?? 0;
+      room.rev = page.more && reached > after ? reached : Math.max(ack.rev, reached);
+    }
+    if (room.catching !== catching) return;
+    room.catching = null;
+    room.rev = Math.max(room.rev, room.told);
+  }
+
+  /** A change comes live, in the order of rev. */
+  #liveChange(message) {
+    const room = this.#rooms.get(message?.room);
+    if (!room || !Number.isSafeInteger(message.rev)) return;
+    if (!room.joined) {
+      room.early.push(message); // the answer to join_room comes first
+      return;
+    }
+    this.#revised(room, message, true);
+    room.told = Math.max(room.told, message.rev);
+    if (!room.catching && room.rev !== null) room.rev = Math.max(room.rev, message.rev);
+  }
+
+  /** Takes a message as it is after a change. What is not newer than what is known changes nothing. */
+  #revised(room, message, live) {
+    if (message.seq > room.last) this.#arrived(room, message.seq, message);
+    else if (this.#hold(room, message)) this.#show(room, message.seq, live);
+  }
+
+  /** A message that somebody has asked for: as it is now. */
+  #read(room, message) {
+    const known = room.held.has(message.seq);
+    if (this.#hold(room, message) && known) this.#show(room, message.seq, false);
+    return this.#view(room, message.seq);
+  }
+
+  /** Keeps a message, unless it is older than what is kept. Reports whether it is another than was known. */
+  #hold(room, message) {
+    const { held } = room;
+    const known = held.get(message.seq);
+    if (known && !isNewer(message, known)) return false;
+    held.delete(message.seq); // the last that was kept is the last to go
+    held.set(message.seq, message.room === room.name ? message : { ...message, room: room.name });
+    if (held.size > HELD_MESSAGES) {
+      for (const seq of held.keys()) {
+        if (this.#own(room, seq).length > 0) continue;
+        held.delete(seq);
+        break;
+      }
+    }
+    return message.rev > 0;
+  }
+
+  /** Nothing of what is known of the room's messages holds any more. */
+  #restart(room) {
+    room.ahead.clear();
+    room.held.clear();
+    room.reacted.clear();
+    room.rev = null;
+    const err = new ParleyError("message_not_found", "the room has begun anew");
+    for (const change of [...this.#changes]) if (change.room === room.name) this.#refused(change, err);
+  }
+
+  /** Own changes of a message that are not in what the server has told. */
+  #own(room, seq) {
+    return this.#changes.size === 0 ? [] : [...this.#changes].filter((change) => change.seq === seq && change.room === room.name);
+  }
+
+  /** A message as it is once one's own changes are stored. */
+  #view(room, seq) {
+    let message = room.held.get(seq);
+    if (!message) return undefined;
+    const me = this.#options.user;
+    if (me && message.reactions) {
+      // A reaction names some of its users, and oneself always, where that is known.
+      const unnamed = ({ key, count, users }) => count > users.length && !users.includes(me.id) && room.reacted.has(`${seq} ${key}`);
+      const reactions = message.reactions.map((r) => (unnamed(r) ? { ...r, users: [me.id, ...r.users].slice(0, REACTION_USERS) } : r));
+      if (reactions.some((r, i) => r !== message.reactions[i])) message = { ...message, reactions };
+    }
+    return this.#own(room, seq).reduce((m, change) => withChange(m, change, me), message);
+  }
+
+  /** Tells how a message is now. */
+  #show(room, seq, live) {
+    const { rev = 0 } = room.held.get(seq) ?? {};
+    const own = this.#own(room, seq);
+    for (const change of own) if (change.state === "sent" && rev >= change.rev) this.#changes.delete(change);
+    if (!room.held.has(seq) || seq > room.last) return;
+    this.#emit("changed", { message: this.#view(room, seq), live, pending: own.some(({ state }) => state === "pending") });
+  }
+
+  #change(kind, name, seq, bad, what) {
+    name = called(name);
+    bad = checkRoom(name) ?? checkSeq(seq) ?? bad;
+    if (bad) return Promise.reject(bad);
+    const room = this.#rooms.get(name);
+    const change = { kind, room: name, seq, what, of: room?.held.get(seq)?.id, at: new Date(), state: "pending", rev: 0, inFlight: false, recalled: false };
+    promised(change);
+    this.#changes.add(change);
+    this.#keep();
+    this.#emit("change", describe(change));
+    if (room) this.#show(room, seq, true);
+    if (this.#state === "closed") this.#refused(change, new ParleyError("closed", "the connection is closed"));
+    else this.#flush();
+    return change.answer;
+  }
+
+  async #ask(change) {
+    const { kind, room: name, seq, what } = change;
+    const room = this.#rooms.get(name);
+    const held = room?.held.get(seq);
+    if (room && !room.changes) return this.#refused(change, new ParleyError("changes_not_supported", "the server is too old for that"));
+    if (change.of && held && held.id !== change.of) return this.#refused(change, new ParleyError("message_not_found", "there is no such message"));
+    change.inFlight = true;
+    try {
+      const ack = await this.#request(kind, { room: name, seq, ...what });
+      if (change.state === "pending") this.#stored(change, ack);
+    } catch (err) {
+      if (err.code === "connection_lost") return; // asked again with the next connection
+      this.#refused(change, err);
+    }
+    change.inFlight = false;
+    this.#flush();
+  }
+
+  #stored(change, ack) {
+    const room = this.#rooms.get(change.room);
+    change.state = "sent";
+    change.rev = ack.rev;
+    const { key, on } = change.what;
+    if (!room) this.#changes.delete(change);
+    else if (change.kind === "react") room.reacted[on ? "add" : "delete"](`${change.seq} ${key}`);
+    this.#keep();
+    this.#emit("change", { ...describe(change), ack });
+    change.resolve(ack);
+    if (!room) return;
+    if (!room.held.has(change.seq)) this.#changes.delete(change);
+    this.#show(room, change.seq, true);
+  }
+
+  /** The change is not to be, or was stored and is not waited for any more. */
+  #refused(change, err) {
+    if (!this.#changes.delete(change) || change.state !== "pending") return;
+    change.state = "failed";
+    change.error = err;
+    this.#keep();
+    this.#emit("change", describe(change));
+    change.reject(err);
+    const room = this.#rooms.get(change.room);
+    if (room) this.#show(room, change.seq, true);
   }
 
   #fill(room) {
@@ -910,8 +1174,7 @@ export class Parley extends EventTarget {
   #submit(entry) {
     entry.state = "pending";
     entry.error = undefined;
-    entry.answer = new Promise((resolve, reject) => Object.assign(entry, { resolve, reject }));
-    entry.answer.catch(() => {}); // "outgoing" tells; the promise may be ignored
+    promised(entry);
     this.#keep();
     this.#emit("outgoing", snapshot(entry));
     if (this.#state === "closed") {
@@ -925,7 +1188,7 @@ export class Parley extends EventTarget {
   #flush() {
     if (this.#state !== "open") return;
     let free = this.#options.window;
-    for (const entry of this.#outbox.values()) if (entry.inFlight) free--;
+    for (const entry of [...this.#outbox.values(), ...this.#changes]) if (entry.inFlight) free--;
     for (const entry of [...this.#outbox.values()]) {
       if (free <= 0) return;
       if (entry.state !== "pending" || entry.inFlight) continue;
@@ -934,6 +1197,17 @@ export class Parley extends EventTarget {
       if (room ? !room.joined : entry.recalled) continue;
       free--;
       void this.#transmit(entry);
+    }
+    const busy = new Set(); // changes of one message are asked for one after the other: asked again, none comes after its successor
+    for (const change of [...this.#changes]) {
+      if (free <= 0) return;
+      const message = `${change.seq} ${change.room}`;
+      if (change.state !== "pending" || busy.has(message)) continue;
+      busy.add(message);
+      const room = this.#rooms.get(change.room);
+      if (change.inFlight || (room ? !room.joined : change.recalled)) continue;
+      free--;
+      void this.#ask(change);
     }
   }
 
@@ -961,7 +1235,7 @@ export class Parley extends EventTarget {
     if (!room) return;
     const { user } = this.#options;
     const { text, clientId, more } = entry;
-    this.#arrived(room, ack.seq, user && { ...ack, room: room.name, clientId, user: { id: user.id, name: user.name }, text, ...more });
+    this.#arrived(room, ack.seq, user && { ...ack, ...(room.changes ? { rev: 0 } : {}), room: room.name, clientId, user: { id: user.id, name: user.name }, text, ...more });
   }
 
   #failed(entry, err) {
@@ -1000,6 +1274,12 @@ export class Parley extends EventTarget {
       const { code, message } = entry.error ?? {};
       kept.push({ clientId: entry.clientId, room: entry.room, text: entry.text, ...entry.more, at: entry.at.getTime(), state: entry.state, code, title: message });
     }
+    for (const { kind, room: name, seq, what, of, at, state } of this.#changes) {
+      if (state !== "pending") continue;
+      room -= JSON.stringify(what).length;
+      if (kept.length >= KEPT_MESSAGES || room < 0) break;
+      kept.push({ change: kind, room: name, seq, what, of, at: at.getTime() });
+    }
     try {
       if (kept.length > 0) storage.setItem(this.#key, JSON.stringify(kept));
       else storage.removeItem(this.#key);
@@ -1018,13 +1298,16 @@ export class Parley extends EventTarget {
       // Nothing that we have written.
     }
     if (!Array.isArray(kept)) return;
-    for (const { clientId, room, text, replyTo, data, at, state, code, title } of kept.slice(0, KEPT_MESSAGES).filter(Boolean)) {
+    for (const it of kept.slice(0, KEPT_MESSAGES).filter(Boolean)) {
+      if (it.change !== undefined) {
+        this.#recallChange(it);
+        continue;
+      }
+      const { clientId, room, text, replyTo, data, at, state, code, title } = it;
       if (typeof clientId !== "string" || clientId === "" || clientId.length > MAX_CLIENT_ID) continue;
       if (checkRoom(room) || checkText(text) || checkReplyTo(replyTo) || checkData(data && asJSON(data)) || this.#outbox.has(clientId)) continue;
-      const when = new Date(typeof at === "number" ? at : NaN);
-      const entry = { clientId, room, text, more: besides(replyTo, data), at: Number.isNaN(when.getTime()) ? new Date() : when, inFlight: false, recalled: true };
-      entry.answer = new Promise((resolve, reject) => Object.assign(entry, { resolve, reject }));
-      entry.answer.catch(() => {}); // the page that asked is gone
+      const entry = { clientId, room, text, more: besides(replyTo, data), at: time(at), inFlight: false, recalled: true };
+      promised(entry);
       // What only failed because the page was closed was never refused.
       entry.state = state === "failed" && code !== "closed" ? "failed" : "pending";
       if (entry.state === "failed") {
@@ -1032,6 +1315,63 @@ export class Parley extends EventTarget {
         entry.reject(entry.error);
       }
       this.#outbox.set(clientId, entry);
+    }
+  }
+
+  #recallChange({ change: kind, room, seq, what, of, at }) {
+    const { text, data, key, on } = what ?? {};
+    const bad = { edit: () => checkText(text) ?? checkData(data && asJSON(data)), delete: () => null, react: () => checkReaction(key) };
+    if (!Object.hasOwn(bad, kind) || checkRoom(room) || checkSeq(seq) || bad[kind]()) return;
+    const clean = { edit: { text, ...besides(undefined, data) }, delete: {}, react: { key, on: on !== false } }[kind];
+    const id = typeof of === "string" ? of : undefined;
+    const change = { kind, room, seq, what: clean, of: id, at: time(at), state: "pending", rev: 0, inFlight: false, recalled: true };
+    promised(change);
+    this.#changes.add(change);
+  }
+}
+
+/** Gives what is on its way a promise. Events tell the same, so it may be ignored. */
+function promised(entry) {
+  entry.answer = new Promise((resolve, reject) => Object.assign(entry, { resolve, reject }));
+  entry.answer.catch(() => {});
+}
+
+function time(at) {
+  const when = new Date(typeof at === "number" ? at : NaN);
+  return Number.isNaN(when.getTime()) ? new Date() : when;
+}
+
+/** Whether a message was changed after another, as which it is the same. */
+function isNewer(message, other) {
+  return message !== undefined && (message.rev ?? 0) > (other.rev ?? 0);
+}
+
+/** What is said of one's own change. */
+function describe({ kind, room, seq, what, at, state, error }) {
+  return { kind, room, seq, ...what, at, state, error };
+}
+
+/** A message as it is after a change of somebody's. */
+function withChange(message, { kind, what, at }, by) {
+  if (message.deletedAt) return message;
+  switch (kind) {
+    case "edit":
+      if (what.text === message.text && what.data === undefined) return message;
+      return { ...message, ...what, editedAt: at.toISOString() };
+    case "delete": {
+      const { text, editedAt, replyTo, data, reactions, ...rest } = message;
+      return { ...rest, text: "", deletedAt: at.toISOString() };
+    }
+    default: {
+      if (!by) return message;
+      const { key, on } = what;
+      const { reactions: all = [], ...rest } = message;
+      const one = all.find((r) => r.key === key) ?? { key, count: 0, users: [] };
+      if (one.users.includes(by.id) === on) return message;
+      const others = one.users.filter((id) => id !== by.id);
+      const next = { key, count: one.count + (on ? 1 : -1), users: on ? [...others.slice(0, REACTION_USERS - 1), by.id] : others };
+      const reactions = (one.count > 0 ? all.map((r) => (r === one ? next : r)) : [...all, next]).filter((r) => r.count > 0);
+      return reactions.length > 0 ? { ...rest, reactions } : rest;
     }
   }
 }
@@ -1086,14 +1426,30 @@ export function checkRoom(name) {
   if (typeof name !== "string" || name === "") return refuse("the room needs a name");
   if ([...name].length > MAX_ROOM_NAME) return refuse(`the room's name is longer than ${MAX_ROOM_NAME} characters`);
   if (name.startsWith(" ") || name.endsWith(" ")) return refuse("the room's name starts or ends with a space");
-  const rest = UNSEEN.reduce((text, [unseen, seen]) => text.replace(unseen, seen), name);
-  if (HIDDEN.test(rest) || !SEEN.test(rest)) return refuse("the room's name has a character that cannot be seen");
+  if (!isSeen(name)) return refuse("the room's name has a character that cannot be seen");
   return null;
 }
 
 function checkReplyTo(seq) {
-  if (seq === undefined || (Number.isSafeInteger(seq) && seq > 0)) return null;
-  return new ParleyError("reply_to_invalid", "there is no such message to reply to");
+  return seq === undefined || !checkSeq(seq) ? null : new ParleyError("reply_to_invalid", "there is no such message to reply to");
+}
+
+function checkSeq(seq) {
+  return Number.isSafeInteger(seq) && seq > 0 ? null : new ParleyError("message_not_found", "there is no such message");
+}
+
+/** Returns why the server would refuse the key of a reaction, or null. */
+export function checkReaction(key) {
+  const refuse = (title) => new ParleyError("reaction_invalid", title);
+  if (typeof key !== "string" || key === "") return refuse("the reaction is empty");
+  if ([...key].length > MAX_REACTION) return refuse(`the reaction is longer than ${MAX_REACTION} characters`);
+  return isSeen(key) ? null : refuse("the reaction has a character that cannot be seen");
+}
+
+/** Whether all of a text, and some of it, can be seen. */
+function isSeen(text) {
+  const rest = UNSEEN.reduce((left, [unseen, seen]) => left.replace(unseen, seen), text);
+  return !HIDDEN.test(rest) && SEEN.test(rest);
 }
 
 /** The text that JSON has for data; null where it has none. */
@@ -1108,14 +1464,14 @@ function asJSON(data) {
 function checkData(json) {
   if (json === undefined) return null;
   const data = JSON.parse(json);
-  const whole = (value, depth) => {
+  const sound = (value, depth) => {
     if (typeof value === "string") return !value.includes("\0") && (value.isWellFormed?.() ?? true);
     if (typeof value !== "object" || value === null) return true;
-    return depth < MAX_DATA_DEPTH && Object.entries(value).every(([name, v]) => whole(name, 0) && whole(v, depth + 1));
+    return depth < MAX_DATA_DEPTH && Object.entries(value).every(([name, v]) => sound(name, 0) && sound(v, depth + 1));
   };
   if (typeof data !== "object" || data === null || Array.isArray(data)) return new ParleyError("data_invalid", "the data is not an object");
   if (new TextEncoder().encode(json).length > MAX_DATA) return new ParleyError("data_invalid", `the data is longer than ${MAX_DATA} bytes`);
-  return whole(data, 0) ? null : new ParleyError("data_invalid", "the data is too deep, or a text in it is none");
+  return sound(data, 0) ? null : new ParleyError("data_invalid", "the data is too deep, or a text in it is none");
 }
 
 /** Returns why the server would refuse a text, or null. */
@@ -1132,6 +1488,11 @@ export function checkText(text) {
 function custom(event) {
   if (OWN.has(event)) throw new TypeError(`Parley: ${event} has a method of its own`);
   return event;
+}
+
+/** A text without half characters, which no encoding has. */
+function whole(text) {
+  return typeof text === "string" && text.toWellFormed ? text.toWellFormed() : text;
 }
 
 /** The form in which rooms are called here: Unicode's NFC, whatever was typed. */

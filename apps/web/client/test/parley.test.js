@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { beforeEach, mock, test } from "node:test";
 
-import { afterClose, checkRoom, checkText, Parley, PROTOCOL } from "../parley.js";
+import { afterClose, checkReaction, checkRoom, checkText, Parley, PROTOCOL } from "../parley.js";
 
 const me = { id: "u1", name: "Ada" };
 const other = { id: "u2", name: "Bob" };
@@ -71,7 +71,7 @@ function client(options = {}) {
     ...options,
   });
   const log = [];
-  for (const type of ["message", "lost", "state", "outgoing", "typing", "resync", "forgotten", "joined", "left", "membership"]) {
+  for (const type of ["message", "lost", "state", "outgoing", "typing", "resync", "forgotten", "joined", "left", "membership", "changed", "change"]) {
     parley.addEventListener(type, ({ detail }) => log.push([type, detail]));
   }
   const it = {
@@ -117,6 +117,26 @@ function client(options = {}) {
     },
   };
   return it;
+}
+
+/** A client in the lobby, which has messages and a rev. */
+async function revised(options, { rev = 0, messages = [message(1), message(2, { user: me })], storage: kept } = {}) {
+  const c = client({ ...options, ...(kept && { storage: kept }) });
+  const joined = c.parley.join("lobby");
+  c.parley.connect();
+  await c.open();
+  const seq = messages.at(-1)?.seq ?? 0;
+  await c.acks(c.next("join_room"), { room: "lobby", seq, rev, recovered: true, messages: messages.map((m) => ({ rev: 0, ...m })) });
+  await joined;
+  c.texts = () => c.details("changed").map((d) => [d.message.seq, d.message.text, d.pending]);
+  c.changed = (seq, rev, more) => c.serverSends({ event: "changed", data: message(seq, { rev, ...more }) });
+  c.refuses = (frame, code) => c.serverSends({ id: frame.id, event: "error", error: { code, title: "no" } });
+  c.returns = async (code = 1006) => {
+    await c.drops(code);
+    await pass(10_000);
+    await c.open();
+  };
+  return c;
 }
 
 function message(seq, more = {}) {
@@ -1132,4 +1152,411 @@ test("carries events of the application both ways", async () => {
   const lost = assert.rejects(c.parley.call("roll", { room: "lobby" }), { code: "connection_lost" });
   await c.drops(1006);
   await lost;
+});
+
+test("a change takes the place of a message with a lower rev, and of no other", async () => {
+  const c = await revised();
+  await c.changed(1, 3, { text: "third" });
+  await c.changed(1, 2, { text: "second" });
+  await c.changed(1, 3, { text: "third again" });
+  await c.changed(1, 4, { text: "fourth" });
+  assert.deepEqual(c.texts(), [[1, "third", false], [1, "fourth", false]]);
+  assert.equal(c.parley.message("lobby", 1).text, "fourth");
+  const read = c.parley.history("lobby", { before: 3 });
+  await c.acks(c.next("history"), { messages: [message(1, { rev: 2, text: "second" }), message(2, { rev: 5, text: "fifth" })], more: false });
+  assert.deepEqual((await read).messages.map((m) => m.text), ["fourth", "fifth"]);
+  assert.deepEqual(c.texts().at(-1), [2, "fifth", false], "what is read anew is told to whoever shows it");
+  assert.equal(c.texts().length, 3);
+});
+
+test("a change of what was never shown is told; its message comes in its order, as it is then", async () => {
+  const c = await revised();
+  await c.changed(4, 1, { text: "changed" });
+  assert.deepEqual([c.seen, c.texts()], [[1, 2], []]);
+  await c.serverSends({ event: "message", data: message(3, { rev: 0 }) });
+  await c.serverSends({ event: "message", data: message(4, { rev: 0 }) });
+  assert.deepEqual(c.details("message").map((d) => d.message.text), ["text 1", "text 2", "text 3", "changed"]);
+});
+
+test("comes back with rev, and asks for what the answer left out of the changes", async () => {
+  const c = await revised({ pageSize: 2 }, { rev: 3 });
+  await c.changed(1, 4, { text: "4" });
+  await c.returns();
+  const join = c.next("join_room");
+  assert.deepEqual(join.data, { room: "lobby", since: 2, rev: 4 });
+  await c.acks(join, { room: "lobby", seq: 2, rev: 9, recovered: true, messages: [], changes: [message(2, { rev: 6, text: "6" })] });
+  const first = c.next("history");
+  assert.deepEqual(first.data, { room: "lobby", changedAfter: 6, limit: 2 });
+  await c.changed(1, 11, { text: "11" }); // live, beside the pages
+  await c.acks(first, { messages: [message(1, { rev: 8, text: "8" }), message(2, { rev: 9, text: "9" })], more: true });
+  assert.equal(c.socket.sent.length, 0, "the answer's rev is reached");
+  assert.deepEqual(c.texts(), [[1, "4", false], [2, "6", false], [1, "11", false], [2, "9", false]]);
+  await c.returns();
+  assert.equal(c.next("join_room").data.rev, 11);
+});
+
+test("a change that comes live while others are asked for does not skip them", async () => {
+  const c = await revised({ pageSize: 2 });
+  await c.returns();
+  await c.acks(c.next("join_room"), { room: "lobby", seq: 2, rev: 9, recovered: true, messages: [], changes: [message(1, { rev: 1 })] });
+  await c.changed(2, 10);
+  await c.returns();
+  const join = c.next("join_room");
+  assert.equal(join.data.rev, 1, "2 to 9 may be missing");
+  await c.acks(join, { room: "lobby", seq: 2, rev: 10, recovered: true, messages: [], changes: [message(2, { rev: 10 })] });
+  assert.equal(c.socket.sent.length, 0);
+});
+
+test("changes that cannot be read for now are not given up", async () => {
+  const c = await revised();
+  await c.returns();
+  await c.acks(c.next("join_room"), { room: "lobby", seq: 2, rev: 9, recovered: true, messages: [], changes: [] });
+  await c.refuses(c.next("history"), "unavailable");
+  await pass(60_000);
+  await c.open();
+  assert.equal(c.next("join_room").data.rev, 0);
+});
+
+test("a change before the answer to join_room waits for it", async () => {
+  const c = await revised();
+  await c.serverSends({ event: "resync", data: { room: "lobby" } });
+  await c.changed(1, 6, { text: "6" });
+  assert.deepEqual(c.texts(), []);
+  await c.acks(c.next("join_room"), { room: "lobby", seq: 2, rev: 5, recovered: true, messages: [], changes: [message(1, { rev: 5, text: "5" })] });
+  assert.deepEqual(c.texts(), [[1, "5", false], [1, "6", false]]);
+  await c.returns();
+  assert.equal(c.next("join_room").data.rev, 6);
+});
+
+test("a server that knows no changes works as before, and is asked for none", async () => {
+  const c = client();
+  await c.connected("lobby");
+  await c.serverSends({ event: "message", data: message(1, { user: me }) });
+  await assert.rejects(c.parley.edit("lobby", 1, "other"), { code: "changes_not_supported" });
+  assert.equal(c.socket.sent.length, 0);
+  assert.equal(c.parley.message("lobby", 1).text, "text 1");
+  await c.drops(1006);
+  await pass(0);
+  await c.open();
+  assert.deepEqual(c.next("join_room").data, { room: "lobby", since: 1 });
+});
+
+test("a server of before that closes for rev is joined without, and the changes are asked for later", async () => {
+  const c = await revised({}, { rev: 3 });
+  await c.returns();
+  assert.equal(c.next("join_room").data.rev, 3);
+  await c.returns(4400);
+  const join = c.next("join_room");
+  assert.deepEqual(join.data, { room: "lobby", since: 2 });
+  await c.acks(join, { room: "lobby", seq: 2, recovered: true, messages: [] }); // of before
+  await c.returns();
+  const plain = c.next("join_room");
+  assert.deepEqual(plain.data, { room: "lobby", since: 2 });
+  await c.acks(plain, { room: "lobby", seq: 2, rev: 4, recovered: true, messages: [] });
+  const page = c.next("history");
+  assert.equal(page.data.changedAfter, 3);
+  await c.acks(page, { messages: [message(1, { rev: 4, text: "4" })], more: false });
+  assert.deepEqual(c.texts(), [[1, "4", false]]);
+  await c.returns();
+  const again = c.next("join_room");
+  assert.equal(again.data.rev, 4);
+  await c.acks(again, { room: "lobby", seq: 2, rev: 4, recovered: true, messages: [], changes: [] });
+  await c.drops(4400);
+  assert.equal(c.parley.state, "closed", "for anything else it still stops");
+});
+
+test("a room whose changes began anew is joined as by a newcomer, and shown anew", async () => {
+  const c = await revised({}, { rev: 7 });
+  void c.parley.edit("lobby", 2, "mine").catch(() => {});
+  await c.returns();
+  await c.acks(c.next("join_room"), { room: "lobby", seq: 2, rev: 1, recovered: false, messages: [], changes: [] });
+  assert.deepEqual(c.details("lost"), [{ room: "lobby", after: 2, restarted: true }]);
+  assert.equal(c.details("change").at(-1).error.code, "message_not_found", "what has the same seq now is another message");
+  const join = c.next("join_room");
+  assert.deepEqual(join.data, { room: "lobby" });
+  await c.acks(join, { room: "lobby", seq: 2, rev: 1, recovered: true, messages: [message(1, { rev: 1, text: "restored" }), message(2, { rev: 0 })] });
+  assert.deepEqual(c.seen, [1, 2, 1, 2]);
+  assert.equal(c.parley.message("lobby", 1).text, "restored");
+});
+
+test("an own edit shows at once, and settles with the server's answer", async () => {
+  for (const order of ["ack first", "change first"]) {
+    const c = await revised();
+    const asked = c.parley.edit("lobby", 2, "edited");
+    assert.deepEqual(c.texts(), [[2, "edited", true]], "before the server has heard of it");
+    assert.ok(c.details("changed")[0].message.editedAt);
+    const frame = c.next("edit");
+    assert.deepEqual(frame.data, { room: "lobby", seq: 2, text: "edited" });
+    assert.deepEqual(c.parley.changes.map(({ kind, seq, text, state }) => [kind, seq, text, state]), [["edit", 2, "edited", "pending"]]);
+    const ack = { room: "lobby", seq: 2, rev: 1 };
+    const edited = { user: me, text: "edited", editedAt: "2026-01-02T04:04:05.000000Z" };
+    if (order === "change first") await c.changed(2, 1, edited);
+    await c.acks(frame, ack);
+    assert.deepEqual(await asked, ack);
+    assert.equal(c.texts().every(([, text]) => text === "edited"), true, "never back in between");
+    assert.equal(c.texts().at(-1)[2], false);
+    if (order === "ack first") await c.changed(2, 1, edited);
+    assert.deepEqual(c.parley.message("lobby", 2), message(2, { rev: 1, ...edited }), "what the server says is what stays");
+    assert.deepEqual(c.details("change").map((d) => d.state), ["pending", "sent"]);
+    assert.deepEqual(c.parley.changes, []);
+    await c.changed(2, 2, { user: me, text: "by another tab" });
+    assert.equal(c.texts().at(-1)[1], "by another tab");
+    c.parley.close();
+  }
+});
+
+test("an own edit that is refused goes back", async () => {
+  const c = await revised();
+  const asked = c.parley.edit("lobby", 1, "not mine");
+  await c.changed(1, 1, { text: "by its author" });
+  assert.deepEqual(c.texts().at(-1), [1, "not mine", true]);
+  const refused = assert.rejects(asked, { code: "not_allowed" });
+  await c.refuses(c.next("edit"), "not_allowed");
+  await refused;
+  assert.deepEqual(c.texts().at(-1), [1, "by its author", false]);
+  assert.deepEqual(c.details("change").map((d) => [d.state, d.error?.code]), [["pending", undefined], ["failed", "not_allowed"]]);
+  await c.returns();
+  await c.acks(c.next("join_room"), { room: "lobby", seq: 2, rev: 1, recovered: true, messages: [], changes: [] });
+  assert.equal(c.socket.sent.length, 0, "it is not asked for again");
+});
+
+test("changes of one message are asked for in turn, and again after a lost connection", async () => {
+  const c = await revised();
+  const all = [c.parley.edit("lobby", 2, "one", { data: { n: 1 } }), c.parley.edit("lobby", 2, "two"), c.parley.react("lobby", 1, "👍")];
+  assert.deepEqual(c.next("edit").data, { room: "lobby", seq: 2, text: "one", data: { n: 1 } });
+  assert.deepEqual(c.next("react").data, { room: "lobby", seq: 1, key: "👍", on: true });
+  assert.equal(c.socket.sent.length, 0, "the second edit waits for the first");
+  assert.equal(c.parley.message("lobby", 2).text, "two");
+  await c.returns();
+  const join = c.next("join_room");
+  assert.equal(c.socket.sent.length, 0);
+  await c.acks(join, { room: "lobby", seq: 2, rev: 1, recovered: true, messages: [], changes: [message(2, { rev: 1, text: "one", user: me })] });
+  assert.equal(c.parley.message("lobby", 2).text, "two", "the first was stored, and what waits stays on top");
+  const [first, reaction] = [c.next("edit"), c.next("react")];
+  await c.acks(first, { room: "lobby", seq: 2, rev: 1 }); // it was so already
+  const second = c.next("edit");
+  assert.equal(second.data.text, "two");
+  await c.acks(reaction, { room: "lobby", seq: 1, rev: 2 });
+  await c.acks(second, { room: "lobby", seq: 2, rev: 3 });
+  assert.deepEqual((await Promise.all(all)).map((ack) => ack.rev), [1, 3, 2]);
+});
+
+test("an own deletion and own reactions show at once", async () => {
+  const c = await revised({}, { messages: [message(1, { reactions: [{ key: "👍", count: 1, users: ["u2"] }] }), message(2, { user: me, replyTo: 1, data: { a: 1 } })] });
+  void c.parley.delete("lobby", 2);
+  assert.deepEqual(c.next("delete").data, { room: "lobby", seq: 2 });
+  const gone = c.parley.message("lobby", 2);
+  assert.ok(gone.deletedAt);
+  assert.deepEqual([gone.text, gone.replyTo, gone.data, gone.id], ["", undefined, undefined, "m2"]);
+  const shown = () => c.parley.message("lobby", 1).reactions;
+  void c.parley.react("lobby", 1, "👍");
+  void c.parley.react("lobby", 1, "🎉");
+  assert.deepEqual(shown(), [{ key: "👍", count: 2, users: ["u2", "u1"] }, { key: "🎉", count: 1, users: ["u1"] }]);
+  void c.parley.react("lobby", 1, "🎉", false);
+  void c.parley.react("lobby", 1, "👍"); // again
+  assert.deepEqual(shown(), [{ key: "👍", count: 2, users: ["u2", "u1"] }]);
+  await c.acks(c.next("react"), { room: "lobby", seq: 1, rev: 1 });
+  await c.changed(1, 1, { reactions: [{ key: "👍", count: 2, users: ["u2", "u1"] }] });
+  assert.equal(shown()[0].count, 2, "counted once");
+});
+
+test("an own reaction is known where a reaction names only some of its users", async () => {
+  const crowd = Array.from({ length: 20 }, (_, i) => `v${i}`);
+  const c = await revised({}, { messages: [message(1, { reactions: [{ key: "👍", count: 30, users: crowd }] })] });
+  const shown = () => c.parley.message("lobby", 1).reactions[0];
+  void c.parley.react("lobby", 1, "👍");
+  assert.deepEqual([shown().count, shown().users.length, shown().users.includes("u1")], [31, 20, true]);
+  await c.acks(c.next("react"), { room: "lobby", seq: 1, rev: 1 });
+  await c.changed(1, 1, { reactions: [{ key: "👍", count: 31, users: crowd }] });
+  assert.deepEqual([shown().count, shown().users.includes("u1")], [31, true]);
+  void c.parley.react("lobby", 1, "👍", false);
+  assert.deepEqual([shown().count, shown().users.includes("u1")], [30, false]);
+});
+
+test("what the server would close the connection for is refused before it is sent, of changes too", async () => {
+  const c = await revised();
+  for (const seq of [0, -1, 1.5, "1", null, undefined, 2 ** 53]) await assert.rejects(c.parley.delete("lobby", seq), { code: "message_not_found" });
+  for (const key of ["", " ", "\n", "\u200b", "x".repeat(33), 7]) await assert.rejects(c.parley.react("lobby", 1, key), { code: "reaction_invalid" });
+  for (const text of ["", "\0", "x".repeat(4001)]) await assert.rejects(c.parley.edit("lobby", 2, text), { code: "text_invalid" });
+  await assert.rejects(c.parley.edit("lobby", 2, "x", { data: [] }), { code: "data_invalid" });
+  await assert.rejects(c.parley.edit(" ", 2, "x"), { code: "room_invalid" });
+  for (const event of ["edit", "delete", "react"]) await assert.rejects(c.parley.call(event), TypeError);
+  assert.deepEqual([c.socket.sent.length, c.details("change").length], [0, 0]);
+  for (const key of ["👍", "❤️", "👩‍👩‍👧", "+1", "x".repeat(32)]) assert.equal(checkReaction(key), null, key);
+});
+
+test("a change that is pending survives a reload, for its user and for its message", async () => {
+  const kept = storage();
+  const c = await revised({}, { storage: kept });
+  void c.parley.edit("lobby", 2, "edited").catch(() => {});
+  void c.parley.react("lobby", 1, "👍").catch(() => {});
+  await settle();
+  assert.deepEqual(client({ storage: kept, user: other }).parley.changes, []);
+  const after = await revised({}, { storage: kept });
+  assert.deepEqual(after.details("changed").map((d) => [d.message.seq, d.pending]), [[1, true], [2, true]]);
+  assert.equal(after.parley.message("lobby", 2).text, "edited");
+  await after.acks(after.next("edit"), { room: "lobby", seq: 2, rev: 1 });
+  await after.acks(after.next("react"), { room: "lobby", seq: 1, rev: 2 });
+  await settle();
+  assert.equal(kept.getItem("parley.outbox.u1"), null);
+
+  void c.parley.delete("lobby", 2).catch(() => {});
+  await settle();
+  const foreign = await revised({}, { storage: kept, messages: [message(1), message(2, { id: "another", user: me })] });
+  assert.equal(foreign.socket.sent.filter((f) => f.event === "delete").length, 0, "a room of before had another message there");
+  const junk = [{ change: "toString" }, { change: "edit", room: "lobby", seq: 1 }, { change: "react", room: "lobby", seq: 0, what: { key: "x" } }, { change: "delete", room: "", seq: 1 }];
+  kept.setItem("parley.outbox.u1", JSON.stringify(junk));
+  assert.deepEqual(client({ storage: kept }).parley.changes, []);
+});
+
+test("closing, leaving and being refused end what is pending, and the message goes back", async () => {
+  for (const [end, code] of [[(c) => c.parley.close(), "closed"], [(c) => void c.parley.leave("lobby").catch(() => {}), "left"], [(c) => c.drops(4403), "closed"]]) {
+    const c = await revised();
+    const asked = assert.rejects(c.parley.edit("lobby", 2, "edited"), { code });
+    await end(c);
+    await asked;
+    assert.deepEqual(c.parley.changes, []);
+    assert.equal(c.parley.message("lobby", 2)?.text ?? "text 2", "text 2");
+  }
+});
+
+/** A room as a server keeps it, for one user, whose every answer and event can be lost. */
+class Room {
+  rev = 0;
+  messages = [];
+  constructor(random) {
+    this.random = random;
+  }
+  pick(n) {
+    return Math.floor(this.random() * n);
+  }
+  say(user) {
+    this.messages.push(message(this.messages.length + 1, { rev: 0, user }));
+    return { event: "message", data: { ...this.messages.at(-1) } };
+  }
+  change(by, kind, { seq, text, key, on }) {
+    const m = this.messages[seq - 1];
+    if (!m) return { error: "message_not_found" };
+    if (kind !== "react" && m.user.id !== by.id) return { error: "not_allowed" };
+    if (m.deletedAt) return kind === "delete" ? { rev: m.rev } : { error: "message_deleted" };
+    const users = m.reactions?.find((r) => r.key === key)?.users ?? [];
+    if (kind === "edit" && m.text === text) return { rev: m.rev };
+    if (kind === "react" && users.includes(by.id) === on) return { rev: m.rev };
+    const next = { ...m, rev: ++this.rev };
+    if (kind === "edit") Object.assign(next, { text, editedAt: "2026-01-02T05:04:05.000000Z" });
+    if (kind === "delete") {
+      Object.assign(next, { text: "", deletedAt: "2026-01-02T05:04:05.000000Z" });
+      for (const name of ["reactions", "editedAt"]) delete next[name];
+    }
+    if (kind === "react") {
+      const left = on ? [...users, by.id] : users.filter((id) => id !== by.id);
+      const others = (m.reactions ?? []).filter((r) => r.key !== key);
+      next.reactions = left.length > 0 ? [...others, { key, count: left.length, users: left }] : others;
+      if (next.reactions.length === 0) delete next.reactions;
+    }
+    this.messages[seq - 1] = next;
+    return { rev: next.rev, event: { event: "changed", data: { ...next } } };
+  }
+  read({ after = 0, changedAfter, limit = 3, upTo = Infinity }) {
+    const place = changedAfter === undefined ? "seq" : "rev";
+    const all = this.messages.filter((m) => m[place] > (changedAfter ?? after) && m.seq <= upTo).sort((a, b) => a[place] - b[place]);
+    return { messages: all.slice(0, limit), more: all.length > limit };
+  }
+  answer(frame) {
+    const { since, rev } = frame.data;
+    switch (frame.event) {
+      case "join_room": {
+        const messages = since === undefined ? this.messages.slice(-3) : this.read({ after: since }).messages;
+        const changes = rev === undefined ? {} : { changes: this.read({ changedAfter: rev, upTo: since, limit: 2 }).messages };
+        return { ack: { room: "lobby", seq: this.messages.length, rev: this.rev, recovered: true, messages, ...changes } };
+      }
+      case "history":
+        return { ack: this.read(frame.data) };
+      default: {
+        const { error, rev: now, event } = this.change(me, frame.event, frame.data);
+        return error ? { error, event } : { ack: { room: "lobby", seq: frame.data.seq, rev: now }, event };
+      }
+    }
+  }
+}
+
+test("whatever is lost and whenever, the view is in the end the server's", async () => {
+  for (let seed = 1; seed <= 30; seed++) {
+    let state = seed * 2654435761;
+    const random = () => {
+      state = (Math.imul(state ^ (state >>> 15), 2246822519) + 374761393) >>> 0;
+      return state / 2 ** 32;
+    };
+    const room = new Room(random);
+    for (let i = 0; i < 5; i++) room.say(i % 2 ? me : other);
+    const c = client({ pageSize: 2, retryMin: 10, retryMax: 10 });
+    const view = new Map(); // as an application keeps it
+    for (const type of ["message", "changed"]) {
+      c.parley.addEventListener(type, ({ detail: { message: m } }) => (type === "message" || view.has(m.seq)) && view.set(m.seq, m));
+    }
+    void c.parley.join("lobby");
+    c.parley.connect();
+    let live = []; // on their way to the client, in order
+    let joined = false;
+    const drop = async () => {
+      live = [];
+      joined = false;
+      await c.drops(1006);
+    };
+    const work = async (loses) => {
+      await settle();
+      if (c.parley.state !== "open") {
+        if (c.socket?.onopen) await c.open();
+        else await pass(1_000);
+        return true;
+      }
+      if (loses && room.pick(12) === 0) {
+        await drop();
+        return true;
+      }
+      if (live.length > 0 && (room.pick(2) === 0 || c.socket.sent.length === 0)) {
+        await c.serverSends(live.shift());
+        return true;
+      }
+      const frame = c.socket.sent.shift();
+      if (!frame) return false;
+      const { ack, error, event } = room.answer(frame);
+      const answer = ack ? { id: frame.id, event: "ack", data: structuredClone(ack) } : { id: frame.id, event: "error", error: { code: error, title: error } };
+      if (frame.event === "join_room") {
+        await c.serverSends(answer); // live events follow it
+        joined = true;
+      } else {
+        const both = [answer, ...(event && joined ? [event] : [])];
+        if (room.pick(2)) both.reverse();
+        if (loses && room.pick(6) === 0) await drop(); // stored, and nobody has heard of it
+        else live.push(...both);
+      }
+      return true;
+    };
+    for (let step = 0; step < 60; step++) {
+      const seq = 1 + room.pick(room.messages.length);
+      const key = ["👍", "🎉"][room.pick(2)];
+      const on = room.pick(2) === 0;
+      const done = [
+        () => room.say(other),
+        () => room.change(other, "edit", { seq, text: `by Bob ${step}` }).event,
+        () => room.change(other, "react", { seq, key, on }).event,
+        () => room.pick(4) === 0 && room.change(other, "delete", { seq }).event,
+        () => void c.parley.edit("lobby", seq, `by Ada ${step}`).catch(() => {}),
+        () => void c.parley.react("lobby", seq, key, on).catch(() => {}),
+        () => void (room.pick(4) === 0 && c.parley.delete("lobby", seq).catch(() => {})),
+        () => null,
+      ][room.pick(8)]();
+      if (done && joined) live.push(done);
+      await work(true);
+    }
+    let left = 2_000;
+    while ((await work(false)) && left-- > 0);
+    assert.ok(left > 0, `seed ${seed} comes to rest`);
+    assert.deepEqual(c.parley.changes, [], `seed ${seed}`);
+    assert.equal(Math.max(...view.keys()), room.messages.length, `seed ${seed}`);
+    const sorted = (m) => ({ ...m, ...(m.reactions && { reactions: m.reactions.toSorted((a, b) => (a.key < b.key ? -1 : 1)) }) });
+    for (const [at, m] of view) assert.deepEqual(sorted(m), sorted(room.messages[at - 1]), `seed ${seed}, message ${at}`);
+    c.parley.close();
+  }
 });

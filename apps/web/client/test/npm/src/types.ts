@@ -1,14 +1,16 @@
 // What a user may write, and what the types refuse.
 
 import * as client from "@parley-chat/client";
-import { afterClose, checkRoom, checkText, Parley, ParleyError, Problem, Session, words } from "@parley-chat/client";
-import type { Acks, ClientEvents, Outgoing, ServerEvents, SessionLike, StorageLike } from "@parley-chat/client";
+import { afterClose, checkReaction, checkRoom, checkText, Parley, ParleyError, Problem, Session, words } from "@parley-chat/client";
+import type { Acks, Change, ClientEvents, Outgoing, ServerEvents, SessionLike, StorageLike } from "@parley-chat/client";
 
 /** Each name that the module exports. */
 const names: Record<keyof typeof client, true> = {
   afterClose: true,
+  checkReaction: true,
   checkRoom: true,
   checkText: true,
+  MAX_REACTION: true,
   MAX_ROOM_NAME: true,
   MAX_TEXT: true,
   Parley: true,
@@ -52,6 +54,15 @@ export async function checked(storage: StorageLike): Promise<void> {
   const ack = await plain.send("hall", "hello");
   ack.seq satisfies number;
   (await plain.history("hall", { after: ack.seq })).messages satisfies client.ChatMessage[];
+  (await plain.edit("hall", ack.seq, "hello again", { data: { by: "hand" } })).rev satisfies number;
+  (await plain.react("hall", ack.seq, "👍", false)).seq satisfies number;
+  (await plain.delete("hall", ack.seq)).room satisfies string;
+  plain.message("hall", ack.seq)?.reactions?.[0]?.users satisfies string[] | undefined;
+  plain.changes satisfies Change[];
+  plain.addEventListener("changed", ({ detail }) => (detail.pending && detail.message.deletedAt) satisfies string | false | undefined);
+  plain.addEventListener("change", ({ detail }) => detail.error?.code satisfies string | undefined);
+  // @ts-expect-error: which message is a number
+  void plain.edit("hall", "1", "hello");
   try {
     await session.signIn("ada@example.com", "password");
   } catch (err) {
@@ -60,6 +71,7 @@ export async function checked(storage: StorageLike): Promise<void> {
     words(err) satisfies string;
   }
   checkRoom("hall") satisfies ParleyError | null;
+  checkReaction("👍") satisfies ParleyError | null;
   checkText("hello") satisfies ParleyError | null;
   afterClose(1006) satisfies "now" | "later" | "renew" | "stop";
 }
