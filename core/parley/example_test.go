@@ -59,7 +59,13 @@ func Example() {
 	_ = eve.Write(join, false)
 	show()
 
-	if _, err := node.Send(ctx, chat.Draft{Room: "hall", Author: chat.Author{ID: "bot", Name: "Bot"}, Text: "Be kind."}); err != nil {
+	bot := chat.Author{ID: "bot", Name: "Bot"}
+	said, err := node.Send(ctx, chat.Draft{Room: "hall", Author: bot, Text: "Be kind."})
+	if err != nil {
+		fmt.Println(err)
+	}
+	show()
+	if _, err := node.Change(ctx, chat.Change{Kind: chat.Edit, Room: "hall", Seq: said.Seq, By: bot, Text: "Be very kind."}); err != nil {
 		fmt.Println(err)
 	}
 	show()
@@ -74,6 +80,7 @@ func Example() {
 	// Output:
 	// ack
 	// message Be kind.
+	// changed Be very kind.
 	// membership
 	// error not_allowed
 }

@@ -128,6 +128,13 @@ func (p *Node) Send(ctx context.Context, d chat.Draft) (chat.Stored, error) {
 	return p.Chat.Send(ctx, d)
 }
 
+// Change edits, deletes or reacts to a message, as c.By, who need not have joined the room: it is stored, and reaches the room's members on
+// every node as a change of a socket does. With [chat.Change.Any] it may be a message of somebody else. See [chat.Service.Change] for what
+// it returns.
+func (p *Node) Change(ctx context.Context, c chat.Change) (chat.Changed, error) {
+	return p.Chat.Change(ctx, c)
+}
+
 // Remove takes a user out of a room on every node, at once. See [realtime.Hub.Remove].
 func (p *Node) Remove(ctx context.Context, room string, id user.ID) error {
 	return p.Hub.Remove(ctx, room, id)
