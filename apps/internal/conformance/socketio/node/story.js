@@ -165,7 +165,7 @@ for (const [way, options] of Object.entries(ways)) {
 		const room = `acks by ${way} ${ada.id}`;
 		const a = await enter(ada);
 		const tell = (event, data) => soon(`the ack of ${event}`, a.socket.emitWithAck(event, data));
-		assert.deepEqual(await tell("join_room", { name: room }), { room, seq: 0, recovered: true, messages: [] });
+		assert.deepEqual(await tell("join_room", { name: room }), { room, seq: 0, rev: 0, recovered: true, messages: [] });
 		const { id, at, ...rest } = await tell("message", { roomName: room, message: "one", clientId: "c1" });
 		assert.deepEqual(rest, { room, seq: 1 });
 		assert.ok(id.length > 0 && !Number.isNaN(Date.parse(at)));
