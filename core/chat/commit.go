@@ -23,6 +23,8 @@ type committer[T, R any] struct {
 	pending batch[T, R]
 	closed  bool
 	wake    chan struct{} // holds one token while pending may be non-empty
+
+	settling chan struct{} // holds a token from before a commit until everybody has its answers
 }
 
 type batch[T, R any] struct {
@@ -31,7 +33,7 @@ type batch[T, R any] struct {
 }
 
 func newCommitter[T, R any](maxBatch, maxPending int, commit func(context.Context, []T) ([]R, error)) *committer[T, R] {
-	return &committer[T, R]{commit: commit, maxBatch: maxBatch, maxPending: maxPending, wake: make(chan struct{}, 1)}
+	return &committer[T, R]{commit: commit, maxBatch: maxBatch, maxPending: maxPending, wake: make(chan struct{}, 1), settling: make(chan struct{}, 1)}
 }
 
 // submit queues v and returns at once. done is called exactly once if the error is nil, in the
@@ -128,8 +130,16 @@ func (c *committer[T, R]) run(ctx context.Context, grace time.Duration) {
 func (c *committer[T, R]) flush(ctx context.Context, work batch[T, R]) {
 	for at := 0; at < len(work.values); at += c.maxBatch {
 		end := min(at+c.maxBatch, len(work.values))
+		c.settling <- struct{}{}
 		c.settle(ctx, work.values[at:end], work.done[at:end])
+		<-c.settling
 	}
+}
+
+// settled waits until whoever has submitted what is stored by now has the answer.
+func (c *committer[T, R]) settled() {
+	c.settling <- struct{}{}
+	<-c.settling
 }
 
 func (c *committer[T, R]) settle(ctx context.Context, values []T, done []func(R, error)) {

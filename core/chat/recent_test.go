@@ -205,6 +205,46 @@ func TestAMessageOfUnknownOutcomeReachesTheCache(t *testing.T) {
 	})
 }
 
+// slowOnce is a cache whose next Add takes a while.
+type slowOnce struct {
+	chat.RecentCache
+	next atomic.Bool
+}
+
+func (c *slowOnce) Add(ctx context.Context, messages ...chat.Message) error {
+	if c.next.CompareAndSwap(true, false) {
+		time.Sleep(500 * time.Millisecond) // of the bubble
+	}
+	return c.RecentCache.Add(ctx, messages...)
+}
+
+// What is told again may be the message that is just being stored. Its sender has the answer before.
+func TestWhatIsToldAgainIsToldBehindItsAnswer(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		cache := &slowOnce{RecentCache: memory.NewRecentCache(memory.RecentCacheConfig{})}
+		f := open(t, func(c *chat.Config, _ *store) { c.Cache = cache })
+		f.send(t, "hall", "x", "c1")
+		var mu sync.Mutex
+		var order []string
+		note := func(what string, seq uint64) {
+			mu.Lock()
+			defer mu.Unlock()
+			order = append(order, fmt.Sprint(what, " ", seq))
+		}
+		f.store.onList = func() { time.Sleep(100 * time.Millisecond) } // of the bubble
+		require.True(t, f.send(t, "hall", "x", "c1").Repeated, "the room is read, and its last message told again")
+		f.OnStored(func(m chat.Message) { note("told", m.Seq) })
+		cache.next.Store(true)
+		require.NoError(t, f.Submit(t.Context(), chat.Draft{Room: "hall", Text: "y", Author: ada}, func(s chat.Stored, err error) { note("answered", s.Seq) }))
+		time.Sleep(5 * time.Second) // of the bubble
+		mu.Lock()
+		defer mu.Unlock()
+		require.NotEmpty(t, order)
+		assert.Equal(t, "answered 2", order[0])
+		assert.Equal(t, []string{"told 2", "told 2"}, order[1:])
+	})
+}
+
 // Whoever reads a room on another node while the cache is behind lacks messages, and nobody says anything more: the last one is told again.
 func TestARoomWhoseCacheWasBehindIsToldAgain(t *testing.T) {
 	hears := func(f *fixture) (heard func() []uint64) {

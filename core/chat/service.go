@@ -122,7 +122,8 @@ func New(cfg Config) (*Service, error) {
 			screen: cfg.Screen, timeout: cfg.ScreenTimeout, open: cfg.ScreenFailsOpen, places: make(chan struct{}, cfg.MaxScreened), now: cfg.Now, log: cfg.Log,
 		}
 	}
-	s.recent = newRecent(cfg, s.tell, s.tellChanged)
+	// What was just stored is told behind its answer, also where it is told again.
+	s.recent = newRecent(cfg, func(m Message) { s.messages.settled(); s.tell(m) }, func(m Message) { s.changes.settled(); s.tellChanged(m) })
 	s.messages = newCommitter(cfg.MaxBatch, cfg.MaxPending, s.commitMessages)
 	s.messages.after = func(stored Stored) { s.tell(stored.Message) }
 	s.changes = newCommitter(cfg.MaxBatch, cfg.MaxPending, s.commitChanges)
