@@ -12,7 +12,7 @@ import (
 )
 
 // ErrNoChanges is what [Client.Edit], [Client.Delete], [Client.React] and [Client.Unreact] return in a room whose server is too old
-// for them. Nothing was sent.
+// for them: see [Client.Edit].
 var ErrNoChanges = fault.Wrap(fault.Unavailable, fmt.Errorf("wsclient: the server is too old to change messages"))
 
 // Edit gives a message of one's own another text, and returns the message's Rev when that is stored; its data stays. An edit to what
@@ -21,6 +21,10 @@ var ErrNoChanges = fault.Wrap(fault.Unavailable, fmt.Errorf("wsclient: the serve
 // If the connection is lost before the answer, it is sent again on the next one: what the same user has made of the message
 // meanwhile, with another client, is overwritten. A text or a sequence that the server would refuse in any case is an error of kind
 // fault.Invalid or fault.NotFound, and is not sent. Other refusals are an *[Error].
+//
+// The room is to be joined first. Then nothing is sent to a server that is too old, and the error is [ErrNoChanges]; if a connection was
+// lost to a newer one before the answer, it may be stored all the same. In a room that is not joined, such a server closes the
+// connection with 4400, and the client ends.
 func (c *Client) Edit(ctx context.Context, name string, seq uint64, text string) (rev uint64, err error) {
 	return c.EditData(ctx, name, seq, text, nil)
 }
@@ -38,13 +42,15 @@ func (c *Client) EditData(ctx context.Context, name string, seq uint64, text str
 }
 
 // Delete erases a message of one's own: its text, data and reactions. Its place in the room stays. It returns the message's
-// Rev when that is stored. A message that was deleted already stays so. See [Client.Edit] for errors and for a lost connection.
+// Rev when that is stored. A message that was deleted already stays so. See [Client.Edit] for errors, for a lost connection and
+// for an older server.
 func (c *Client) Delete(ctx context.Context, name string, seq uint64) (rev uint64, err error) {
 	return c.change(ctx, protocol.EventDelete, data{Room: name, Seq: seq})
 }
 
 // React reacts to a message with a key: a short text, mostly an emoji ([chat.CheckReaction] says what the server takes). It returns
-// the message's Rev when that is stored. A reaction that is there already stays. See [Client.Edit] for errors and for a lost connection.
+// the message's Rev when that is stored. A reaction that is there already stays. See [Client.Edit] for errors, for a
+// lost connection and for an older server.
 func (c *Client) React(ctx context.Context, name string, seq uint64, key string) (rev uint64, err error) {
 	return c.react(ctx, name, seq, key, true)
 }

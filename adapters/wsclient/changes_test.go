@@ -59,20 +59,21 @@ func (a *actor) tells(messages ...at) {
 // changedAfter expects a request for changes.
 func (a *actor) changedAfter(rev uint64) request {
 	a.t.Helper()
-	r := a.expect("history")
-	require.NotNil(a.t, r.Data.ChangedAfter, "%+v", r.Data)
-	require.Equal(a.t, rev, *r.Data.ChangedAfter)
-	require.Nil(a.t, r.Data.After)
-	return r
+	return a.history(nil, &rev)
 }
 
 // after expects a request for messages.
 func (a *actor) after(seq uint64) request {
 	a.t.Helper()
+	return a.history(&seq, nil)
+}
+
+// history expects a request for messages after a sequence, or for changes after a rev.
+func (a *actor) history(after, changedAfter *uint64) request {
+	a.t.Helper()
 	r := a.expect("history")
-	require.NotNil(a.t, r.Data.After, "%+v", r.Data)
-	require.Equal(a.t, seq, *r.Data.After)
-	require.Nil(a.t, r.Data.ChangedAfter)
+	require.Equal(a.t, after, r.Data.After)
+	require.Equal(a.t, changedAfter, r.Data.ChangedAfter)
 	return r
 }
 
@@ -255,6 +256,21 @@ func TestChanges(t *testing.T) {
 				return a
 			}},
 			[]string{"resync go false", "go 4", "changed go 4 @6", "changed go 2 @7"},
+		},
+		"an answer from before a join on a connection that goes on": {
+			[]step{
+				tells(at{5, 0}),
+				func(_ *testing.T, _ *wsclient.Client, a *actor, _ *stage) *actor {
+					h := a.after(3)
+					a.say(`{"event":"resync","data":{"room":"go"}}`)
+					r := a.returns(3, 5)
+					a.page(h, false, at{4, 0}, at{5, 0}) // it was read before message 4 was changed
+					a.here(r, 5, 7, []at{{4, 6}, {5, 0}}, []at{{2, 7}})
+					a.page(a.changedAfter(5), false, at{4, 6}, at{2, 7})
+					return a
+				},
+			},
+			[]string{"resync go false", "go 4", "go 5", "changed go 4 @6", "changed go 2 @7"},
 		},
 		"messages are waited for while there are changes": {
 			[]step{
@@ -541,10 +557,12 @@ func TestANodeThatIsOlderThanTheLastOne(t *testing.T) {
 func TestJoinFromAPosition(t *testing.T) {
 	t.Parallel()
 	for name, c := range map[string]struct {
+		rev  int // of the server's room
 		play func(a *actor)
 		want []string
 	}{
 		"with what has changed": {
+			8,
 			func(a *actor) {
 				a.page(a.changedAfter(4), true, at{1, 6}, at{4, 7})
 				a.page(a.changedAfter(7), false, at{2, 8})
@@ -552,6 +570,7 @@ func TestJoinFromAPosition(t *testing.T) {
 			[]string{"go 4 @7", "changed go 1 @6", "changed go 2 @8"},
 		},
 		"of a room that was set back": {
+			2,
 			func(a *actor) {
 				r := a.returns(4, 4)
 				a.ack(r, `{"room":"go","seq":4,"rev":2,"recovered":false,"messages":[],"changes":[]}`)
@@ -573,11 +592,7 @@ func TestJoinFromAPosition(t *testing.T) {
 			r := a.expect("join_room")
 			require.EqualValues(t, 3, *r.Data.Since)
 			require.Nil(t, r.Data.Rev, "an older server would take it for a bad event")
-			rev := 8
-			if strings.HasSuffix(name, "set back") {
-				rev = 2
-			}
-			a.here(r, 4, rev, []at{{4, 7}}, nil)
+			a.here(r, 4, c.rev, []at{{4, 7}}, nil)
 			c.play(a)
 			require.NoError(t, <-done)
 			want(t, events, c.want...)

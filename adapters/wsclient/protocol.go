@@ -138,8 +138,8 @@ func (c *Client) JoinSince(ctx context.Context, name string, since uint64) (Join
 type Position struct {
 	// Seq is the sequence of the last message.
 	Seq uint64
-	// Rev is that of the last EventChanged; before the first, that of [Joined] if the room was joined without a position, and
-	// that of the position if with one. The Rev of an EventMessage does not count.
+	// Rev is that of the last EventChanged. Before the first one it is Joined.Rev after [Client.Join], and the position's own Rev
+	// after [Client.JoinFrom]. The Rev of an EventMessage does not count.
 	Rev uint64
 }
 
@@ -254,7 +254,8 @@ func (c *Client) Emit(ctx context.Context, event string, in any) error {
 // custom makes the request of an event of the application.
 func custom(event string, in any) (*call, error) {
 	switch event {
-	case protocol.EventJoinRoom, protocol.EventLeaveRoom, protocol.EventMessage, protocol.EventRenew:
+	case protocol.EventJoinRoom, protocol.EventLeaveRoom, protocol.EventMessage,
+		protocol.EventEdit, protocol.EventDelete, protocol.EventReact, protocol.EventRenew:
 		return nil, fmt.Errorf("wsclient: %s has a method of its own", event)
 	}
 	if in == nil {

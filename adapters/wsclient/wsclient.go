@@ -16,7 +16,7 @@
 //     message's own [EventMessage] where that comes at all. A message that was changed several times while there was
 //     no connection, or while Handle was slow, is told once. What an [EventMessage] had already is mostly not told again.
 //   - [Client.Send] sends with one client id, after each reconnect again, until the server has answered: the
-//     message is stored once. Changes of messages are sent again in the same way; a second time they change nothing.
+//     message is stored once. Changes of messages are sent again in the same way: see [Client.Edit] for what that may overwrite.
 //   - It comes back at once after 1001, 1006, 1012 and 4408, later after 1011 and 1013, with a new token after 4401, and not
 //     after any other close code. Pauses grow, and are drawn at random. What the server says in Retry-After is waited for.
 //   - The connection is renewed before its token ends, with Config.Tokens or Config.Renew.
@@ -29,7 +29,7 @@
 //
 // What is not stored is lost with its connection, and may be left out for a slow Handle: typing, joined, left, events of an
 // application. An [EventResync] says so.
-// An older server knows no changes of messages: none are told, and [Client.Edit] and the like return [ErrNoChanges].
+// An older server knows no changes of messages: none are told, and in a joined room [Client.Edit] and the like return [ErrNoChanges].
 //
 // # Closing
 //
@@ -180,7 +180,8 @@ const (
 	EventRemoved                           // Room: the user was taken out of the room; nothing more of it comes
 	EventApplication                       // Name, Data, Room if it has one: an event of the application, or of a newer server
 	// EventChanged is a change of a message: Room, Message as it is now. Message.Rev says which; it grows from one to the next in a
-	// room. The message may be older than the first that Handle was given of the room, as one that History has shown.
+	// room, unless an EventResync with Lost comes between. The message may be older than the first that Handle was given of the room,
+	// as one that History has shown.
 	//
 	// It is not told where the message was given in this state or a later one, as after a while without a connection. Only if
 	// that is so for very many messages of a room at once, some are told nevertheless.
