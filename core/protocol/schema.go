@@ -200,7 +200,7 @@ var clientEvents = []ClientEvent{
 			{Name: "rev", Type: Integer, Required: true, Doc: revDoc + " What the answer holds is at least as new."},
 			{Name: "recovered", Type: Boolean, Required: true, Doc: "False if messages after since were deleted, or since or rev is ahead of the room: show the room anew."},
 			messagesField,
-			{Name: "changes", Type: ListOf, Object: messageObject, Doc: "With rev: messages up to since that changed after it, as they are now, ascending by rev. If the last one's rev is lower than rev, ask for the rest with history and changedAfter."},
+			{Name: "changes", Type: ListOf, Object: messageObject, Doc: "With rev: the messages up to since, or up to the last one that this connection was given live, that were changed after it, as they are now, ascending by rev. If the last one's rev is lower than rev, ask for the rest with history and changedAfter."},
 		}},
 	},
 	{

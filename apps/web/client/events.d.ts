@@ -70,7 +70,7 @@ export interface JoinRoomAck {
   recovered: boolean;
   /** Ascending by seq. */
   messages: ChatMessage[];
-  /** With rev: messages up to since that changed after it, as they are now, ascending by rev. If the last one's rev is lower than rev, ask for the rest with history and changedAfter. */
+  /** With rev: the messages up to since, or up to the last one that this connection was given live, that were changed after it, as they are now, ascending by rev. If the last one's rev is lower than rev, ask for the rest with history and changedAfter. */
   changes?: ChatMessage[];
 }
 
