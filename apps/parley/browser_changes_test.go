@@ -36,8 +36,8 @@ func (w *world) changes(t *testing.T) {
 	quote := func(text string) string {
 		return fmt.Sprintf(`%s.querySelector(".quote").textContent === %q`, item(reply), "In reply to "+text)
 	}
-	bob.until(quote("Ada ByronShall we meet at noon?"))
-	ada.until(quote("YouShall we meet at noon?"))
+	bob.until(quote("Ada Byron Shall we meet at noon?"))
+	ada.until(quote("You Shall we meet at noon?"))
 	require.Equal(t, []string{"https://example.com/a_(b)?c=1", "noopener noreferrer", "_blank"},
 		evaluate[[]string](ada, `(({ href, rel, target }) => [href, rel, target])(`+item(reply)+`.querySelector("a"))`))
 
@@ -75,7 +75,7 @@ func (w *world) changes(t *testing.T) {
 		p.untilShown("Shall we meet at one?")
 		p.until(item("Shall we meet at one?") + `.querySelector(".edited[title^='Edited ']") && !document.querySelector("#log .changing")`)
 	}
-	bob.until(quote("Ada ByronShall we meet at one?"))
+	bob.until(quote("Ada Byron Shall we meet at one?"))
 	ada.shot("changes")
 	ada.scheme("dark")
 	ada.shot("changes-dark")
@@ -138,7 +138,7 @@ func (w *world) changes(t *testing.T) {
 	bob.joined("parlour")
 	bob.untilShown(reply)
 	require.Equal(t, []string{gone, reply}, bob.messages())
-	bob.until(quote("Ada Byrondeleted message") + ` && ` + full)
+	bob.until(quote("Ada Byron deleted message") + ` && ` + full)
 }
 
 // changesByKeyboard does the same without a mouse.
@@ -180,7 +180,7 @@ func (w *world) changesByKeyboard(t *testing.T) {
 	at(`matches("#composer-text")`)
 	p.press("Third" + kb.Enter)
 	p.untilShown("Third")
-	p.until(item("Third") + `.querySelector(".quote").textContent === "In reply to YouFirst"`)
+	p.until(item("Third") + `.querySelector(".quote").textContent === "In reply to You First"`)
 	p.tabTo("#log .message")
 	at(`querySelector(".bubble p").textContent === "Third"`)
 	tool("Edit")
@@ -191,6 +191,27 @@ func (w *world) changesByKeyboard(t *testing.T) {
 	p.tabTo("#log .message")
 	p.press(kb.Escape)
 	at(`matches("#composer-text")`)
+}
+
+// joinedAgain lets a page be told to join a room again: who is there is then asked for anew.
+func (w *world) joinedAgain(t *testing.T) {
+	p := w.enter(t, "Joy Again")
+	p.join("attic")
+	evaluate[bool](p, `(() => {
+		Object.defineProperty(document, "hidden", { get: () => true }); // so that nothing is asked for by the clock
+		window.sent = [];
+		const { send } = WebSocket.prototype;
+		WebSocket.prototype.send = function (text) {
+			window.socket = this;
+			window.sent.push(JSON.parse(text).event);
+			send.call(this, text);
+		};
+		return true;
+	})()`)
+	p.say("Hello")
+	p.untilShown("Hello")
+	evaluate[bool](p, `sent.length = 0; socket.onmessage({ data: JSON.stringify({ event: "resync", data: { room: "attic" } }) }); true`)
+	p.until(`sent.filter((event) => event !== "isTyping").join() === "join_room,presence"`)
 }
 
 // enter makes an account and signs in.

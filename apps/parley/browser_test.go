@@ -31,6 +31,7 @@ func TestPage(t *testing.T) {
 	t.Run("keyboard only", w.keyboardOnly)
 	t.Run("changes", w.changes)
 	t.Run("changes by keyboard", w.changesByKeyboard)
+	t.Run("joined again", w.joinedAgain)
 	t.Run("phone", w.phone)
 }
 

@@ -1,5 +1,6 @@
 // The demo page: signing in, rooms, messages. What other people wrote only ever becomes text.
 
+import { addresses } from "./addresses.js";
 import { checkRoom, checkText, MAX_TEXT, Parley } from "./parley.js";
 import { Problem, sentence, Session, storage, words } from "./session.js";
 
@@ -60,24 +61,11 @@ const icon = (name) => {
   return svg;
 };
 
-/** An address without what belongs to the sentence around it: punctuation, and the end of a bracket that was opened before. */
-function trimmed(address) {
-  const sentenceEnd = /[.,:;!?'’…*_]+$/u;
-  const count = (bracket) => address.split(bracket).length;
-  address = address.replace(sentenceEnd, "");
-  while ((address.endsWith(")") && count(")") > count("(")) || (address.endsWith("]") && count("]") > count("["))) {
-    address = address.slice(0, -1).replace(sentenceEnd, "");
-  }
-  return address;
-}
-
 /** The text as nodes, in which addresses are links. */
 function linked(text) {
   const nodes = [];
   let end = 0;
-  for (const { 0: found, index } of text.matchAll(/\bhttps?:[/]{2}[^\s<>"“”]+/giu)) {
-    const address = trimmed(found);
-    if (URL.canParse?.(address) === false) continue;
+  for (const { address, index } of addresses(text)) {
     nodes.push(text.slice(end, index), h("a", { href: address, target: "_blank", rel: "noopener noreferrer" }, address));
     end = index + address.length;
   }
@@ -280,6 +268,7 @@ class Chat {
       typing: ({ room }) => this.#showTyping(room),
       joined: ({ room, user: who }) => this.#cameOrLeft(room, who, true),
       left: ({ room, user: who }) => this.#cameOrLeft(room, who, false),
+      resync: ({ room }) => this.#joinedAgain(room),
       lost: (detail) => this.#lost(detail),
       forgotten: ({ room, error }) => this.#forgotten(room, error),
     };
@@ -867,7 +856,7 @@ class Chat {
       "button",
       { type: "button", class: message && !message.deletedAt ? "quote" : "quote faint", onclick: () => void this.#jump(this.#rooms.get(name), seq) },
       h("span", { class: "unseen" }, "In reply to "),
-      author ? h("strong", {}, author) : null,
+      ...(author ? [h("strong", {}, author), " "] : []),
       h("span", { dir: "auto" }, text),
     );
   }
@@ -1467,6 +1456,12 @@ class Chat {
     room.greeted = true;
     room.items.classList.add("ready");
     await this.#askPresence(room);
+  }
+
+  /** A room is joined again on the connection there is: who came and went meanwhile was not told. */
+  #joinedAgain(name) {
+    const room = this.#rooms.get(name);
+    if (room) void this.#greet(room);
   }
 
   // -- what is seen --

@@ -227,7 +227,10 @@ export interface ParleyEventMap<S extends object = ServerEvents> {
   left: ParleyEvent<Left>;
   /** Somebody was taken out of a room, or may do something else in it from now on. */
   membership: ParleyEvent<MembershipChange>;
-  /** The server could not tell whether everything arrived; the client asks by itself. */
+  /**
+   * The server could not tell whether everything arrived. The client joins the room again by itself; join resolves when it has. Who
+   * came and went is to be asked for anew, by presence.
+   */
   resync: ParleyEvent<Resync>;
   /** Messages are gone from the server that this client has not seen. */
   lost: ParleyEvent<Lost>;
@@ -300,8 +303,10 @@ export class Parley<E extends EventTypes = OwnEvents> {
   discard(clientId: string): boolean;
   /**
    * Gives a message of one's own another text, and other data if there is some. The promise is settled by the server's answer;
-   * "changed" shows the message at once. Over a lost connection the change is asked for again, which changes nothing twice.
-   * A server that knows no changes refuses with changes_not_supported.
+   * "changed" shows the message at once. Over a lost connection the change is asked for again. What the same user has changed
+   * meanwhile elsewhere is overwritten. A change survives a reload with options.storage, but not a connection that was closed for
+   * good, by close() or by the server. Join the room first: then a server that knows no changes is asked for none, and the change
+   * is refused with changes_not_supported. In a room that was not joined, such a server ends the connection for it.
    */
   edit(room: string, seq: number, text: string, options?: { data?: { [name: string]: unknown } }): Promise<ChangeAck>;
   /** Erases a message of one's own: text, data and reactions. As edit. */

@@ -688,9 +688,10 @@ export class Parley extends EventTarget {
     if (this.#state !== "open" || this.#requests.size > 0) return;
     const room = [...this.#rooms.values()].find((r) => r.joined);
     if (!room) return;
+    const { ack } = room;
     try {
       const page = await this.#request("history", { room: room.name, after: room.last, limit: 1 }, PROBE_TIMEOUT);
-      this.#merge(room, page.messages);
+      if (room.joined && room.ack === ack) this.#merge(room, page.messages);
     } catch {
       // Lost: then it is coming back already. Refused: then it is alive.
     }
@@ -778,9 +779,9 @@ export class Parley extends EventTarget {
       case "resync": {
         const room = this.#rooms.get(data.room);
         if (!room) return;
-        this.#emit("resync", data);
         room.joined = false;
         void this.#enter(room);
+        this.#emit("resync", data); // whoever joins the room now waits for the new answer
         return;
       }
       default: // an event of the application, or of a newer server
@@ -860,6 +861,8 @@ export class Parley extends EventTarget {
     room.refusals = 0;
     room.ack = ack;
     room.known = ack.seq;
+    // What came before may be older than the answer. It is in the answer, or in the pages behind it.
+    for (const seq of room.ahead.keys()) if (seq <= ack.seq) room.ahead.delete(seq);
     room.changes = Number.isSafeInteger(ack.rev);
     const other = since !== null && room.changes && room.rev !== null && ack.rev < room.rev; // changes were told that never were
     const restarted = since !== null && (ack.seq < since || other);
@@ -883,13 +886,14 @@ export class Parley extends EventTarget {
       this.#merge(room, ack.messages);
     } else {
       // Nothing after since was deleted, so a hole in the answer is one to be filled.
-      for (const message of ack.messages) if (message.seq > room.last && !isNewer(room.ahead.get(message.seq), message)) room.ahead.set(message.seq, message);
+      for (const message of ack.messages) if (message.seq > room.last) room.ahead.set(message.seq, message);
       this.#drain(room);
     }
     const complete = since === null || since === 0 || restarted;
     const caught = room.changes && this.#takeChanges(room, ack, complete);
     if (room.last < room.known) await this.#fill(room);
     await caught;
+    if (!room.joined || room.ack !== ack) return; // it was to be joined again meanwhile
     for (const { resolve } of room.waiting.splice(0)) resolve(ack);
     this.#flush();
   }
@@ -970,22 +974,12 @@ export class Parley extends EventTarget {
     else room.rev ??= 0; // the server that was there before knew no changes
     for (const message of ack.changes ?? []) this.#revised(room, message, false);
     room.rev = Math.max(room.rev, ack.changes?.at(-1)?.rev ?? 0);
-    for (const message of room.early.splice(0)) this.#liveChange(message);
+    for (const message of room.early.splice(0)) if (message.rev > ack.rev) this.#liveChange(message);
     this.#revs.unknown = false; // this server knows it
     while (room.catching === catching && room.rev < ack.rev) {
       const after = room.rev;
-      let page;
-      try {
-        page = await this.#request("history", { room: room.name, changedAfter: after, limit: this.#options.pageSize });
-      } catch (err) {
-        if (err.code === "connection_lost") return; // joining again asks for the rest
-        if (TRANSIENT.has(err.code)) {
-          this.#abandon(err.message);
-          return;
-        }
-        page = { messages: [], more: false };
-      }
-      if (room.catching !== catching) return;
+      const page = await this.#page(room, { changedAfter: after });
+      if (!page || room.catching !== catching) return; // joining again asks for the rest
       for (const message of page.messages) this.#revised(room, message, false);
       const reached = page.messages.at(-1)?.rev ?? 0;
       room.rev = page.more && reached > after ? reached : Math.max(ack.rev, reached);
@@ -1144,20 +1138,25 @@ export class Parley extends EventTarget {
     return room.filling;
   }
 
+  /** Reads what is missing of a room; what is refused for good is empty. Returns null if the connection is lost, or was given up. */
+  async #page(room, place) {
+    try {
+      return await this.#request("history", { room: room.name, ...place, limit: this.#options.pageSize });
+    } catch (err) {
+      if (err.code !== "connection_lost") {
+        if (!TRANSIENT.has(err.code)) return { messages: [], more: false };
+        this.#abandon(err.message);
+      }
+      return null;
+    }
+  }
+
   async #fetchMissing(room) {
     while (room.joined && room.last < room.known) {
-      const after = room.last;
-      let page;
-      try {
-        page = await this.#request("history", { room: room.name, after, limit: this.#options.pageSize });
-      } catch (err) {
-        if (err.code === "connection_lost") return; // joining again recovers it
-        if (TRANSIENT.has(err.code)) {
-          this.#abandon(err.message);
-          return;
-        }
-        page = { messages: [], more: false };
-      }
+      const { last: after, ack } = room;
+      const page = await this.#page(room, { after });
+      if (!page) return; // joining again recovers it
+      if (room.ack !== ack || !room.joined) continue; // what was read before the room is joined again may be older than the answer
       this.#merge(room, page.messages);
       if (room.last < room.known && (!page.more || room.last === after)) {
         // The server has nothing in between: it is lost, and what follows may come.
@@ -1206,8 +1205,9 @@ export class Parley extends EventTarget {
       busy.add(message);
       const room = this.#rooms.get(change.room);
       if (change.inFlight || (room ? !room.joined : change.recalled)) continue;
-      free--;
       void this.#ask(change);
+      if (change.inFlight) free--;
+      else busy.delete(message); // it was refused without asking
     }
   }
 
@@ -1233,7 +1233,8 @@ export class Parley extends EventTarget {
     entry.resolve(ack);
     const room = this.#rooms.get(entry.room);
     if (!room) return;
-    const { user } = this.#options;
+    // What the answer to join_room leaves to its pages may have changed since it was stored.
+    const user = ack.seq > (room.ack?.seq ?? 0) && this.#options.user;
     const { text, clientId, more } = entry;
     this.#arrived(room, ack.seq, user && { ...ack, ...(room.changes ? { rev: 0 } : {}), room: room.name, clientId, user: { id: user.id, name: user.name }, text, ...more });
   }

@@ -288,6 +288,105 @@ test("resync joins again with since", async () => {
   assert.deepEqual(c.seen, [1, 2, 3]);
 });
 
+test("resync is told when the room is not joined any more, so that whoever joins it then waits for the answer", async () => {
+  const c = await revised();
+  let again;
+  c.parley.addEventListener("resync", () => (again = c.parley.join("lobby").then((ack) => ack.rev)));
+  await c.serverSends({ event: "resync", data: { room: "lobby" } });
+  await c.acks(c.next("join_room"), { room: "lobby", seq: 2, rev: 7, recovered: true, messages: [], changes: [message(1, { rev: 7 })] });
+  assert.equal(await again, 7);
+  assert.equal(c.socket.sent.length, 0, "it is joined once");
+});
+
+test("a page that was read before a room is joined again is dropped, whenever it comes", async () => {
+  const read = [11, 12, 13, 14].map((seq) => message(seq, { rev: 0 }));
+  for (const order of ["before the answer", "behind the answer"]) {
+    for (const stale of [read, []]) {
+      const c = await revised({}, { rev: 5, messages: [message(10)] });
+      await c.serverSends({ event: "message", data: message(13, { rev: 0 }) });
+      await pass(400);
+      const page = c.next("history");
+      assert.equal(page.data.after, 10);
+      await c.serverSends({ event: "resync", data: { room: "lobby" } });
+      const join = c.next("join_room");
+      assert.deepEqual(join.data, { room: "lobby", since: 10, rev: 5 });
+      const comes = () => c.acks(page, { messages: stale, more: false });
+      if (order === "before the answer") await comes();
+      assert.deepEqual([c.seen, c.socket.sent], [[10], []], order);
+      await c.acks(join, { room: "lobby", seq: 14, rev: 8, recovered: true, messages: [11, 12].map((seq) => message(seq, { rev: 0 })), changes: [message(3, { rev: 8 })] });
+      if (order === "behind the answer") await comes();
+      const rest = c.next("history");
+      assert.deepEqual([c.seen, rest.data.after], [[10, 11, 12], 12], order);
+      await c.acks(rest, { messages: [message(13, { rev: 6, text: "6" }), message(14, { rev: 7, text: "7" })], more: false });
+      assert.deepEqual(c.details("message").map((d) => d.message.text), ["text 10", "text 11", "text 12", "6", "7"], order);
+      assert.deepEqual([c.details("lost"), c.socket.sent], [[], []], order);
+      c.parley.close();
+    }
+  }
+});
+
+test("the answer to a probe is dropped if the room is joined again meanwhile", async () => {
+  const c = await revised({}, { rev: 5 });
+  await pass(60_000);
+  const probe = c.next("history");
+  await c.serverSends({ event: "resync", data: { room: "lobby" } });
+  await c.acks(probe, { messages: [message(3, { rev: 0 })], more: false });
+  assert.deepEqual(c.seen, [1, 2]);
+  await c.acks(c.next("join_room"), { room: "lobby", seq: 3, rev: 6, recovered: true, messages: [message(3, { rev: 6, text: "6" })], changes: [] });
+  assert.equal(c.parley.message("lobby", 3).text, "6");
+});
+
+test("what came before the answer to join_room does not take the place of what the answer leaves to its pages", async () => {
+  const early = {
+    "a message": { event: "message", data: message(4, { rev: 0 }) },
+    "a change": { event: "changed", data: message(4, { rev: 6, text: "6" }) },
+  };
+  for (const [what, frame] of Object.entries(early)) {
+    for (const again of ["resync", "another connection"]) {
+      const c = await revised({}, { rev: 5 });
+      if (again === "another connection") {
+        await c.serverSends(frame);
+        await c.returns();
+      } else {
+        await c.serverSends({ event: "resync", data: { room: "lobby" } });
+        await c.serverSends(frame);
+      }
+      await c.acks(c.next("join_room"), { room: "lobby", seq: 4, rev: 8, recovered: true, messages: [message(3, { rev: 0 })], changes: [message(1, { rev: 8 })] });
+      await c.acks(c.next("history"), { messages: [message(4, { rev: 7, text: "7" })], more: false });
+      assert.deepEqual(c.details("message").map((d) => d.message.text), ["text 1", "text 2", "text 3", "7"], `${what}, ${again}`);
+      c.parley.close();
+    }
+  }
+});
+
+test("an own message whose acknowledgement comes late is shown as it is then", async () => {
+  const c = await revised({ pageSize: 1 }, { rev: 5 });
+  void c.parley.send("lobby", "Hello");
+  const sent = c.next("message");
+  await c.serverSends({ event: "resync", data: { room: "lobby" } });
+  await c.acks(c.next("join_room"), { room: "lobby", seq: 5, rev: 7, recovered: true, messages: [message(3, { rev: 0 })], changes: [message(1, { rev: 7 })] });
+  const page = c.next("history");
+  await c.acks(sent, { room: "lobby", seq: 5, id: "m5", at: "2026-01-02T03:04:05.000000Z" });
+  await c.acks(page, { messages: [message(4, { rev: 0 })], more: true });
+  const mine = message(5, { rev: 6, user: me, text: "Hello", reactions: [{ key: "👍", count: 1, users: ["u2"] }] });
+  await c.acks(c.next("history"), { messages: [mine], more: false });
+  assert.deepEqual(c.parley.message("lobby", 5), mine);
+});
+
+test("who waits for a room that has to be joined again waits for the new answer and its messages", async () => {
+  const c = client();
+  const joined = c.parley.join("lobby").then((ack) => ack.seq);
+  c.parley.connect();
+  await c.open();
+  await c.acks(c.next("join_room"), { room: "lobby", seq: 3, recovered: true, messages: [message(1)] });
+  const page = c.next("history");
+  await c.serverSends({ event: "resync", data: { room: "lobby" } });
+  await c.acks(page, { messages: [message(2), message(3)], more: false });
+  await c.acks(c.next("join_room"), { room: "lobby", seq: 4, recovered: true, messages: [2, 3, 4].map((seq) => message(seq)) });
+  assert.equal(await joined, 4);
+  assert.deepEqual(c.seen, [1, 2, 3, 4]);
+});
+
 test("an acknowledged message is shown once, with or without the echo", async () => {
   for (const echo of ["none", "before", "after"]) {
     const c = client();
@@ -1409,6 +1508,26 @@ test("a change that is pending survives a reload, for its user and for its messa
   assert.deepEqual(client({ storage: kept }).parley.changes, []);
 });
 
+test("a change that is refused without asking holds up no other", async () => {
+  const place = { change: "react", room: "lobby", at: 0 };
+  const former = { ...place, seq: 2, what: { key: "👎" }, of: "another" };
+  const later = { ...place, what: { key: "👍" } };
+  for (const [what, options, kept] of [
+    ["of the same message", {}, [former, { ...later, seq: 2, of: "m2" }]],
+    ["that waits for its turn", { window: 1 }, [former, { ...later, seq: 1, of: "m1" }]],
+  ]) {
+    const before = storage();
+    before.setItem("parley.outbox.u1", JSON.stringify(kept));
+    const c = await revised(options, { storage: before });
+    assert.equal(c.details("change")[0].error.code, "message_not_found", what);
+    const asked = c.next("react");
+    assert.equal(asked.data.key, "👍", what);
+    await c.acks(asked, { room: "lobby", seq: asked.data.seq, rev: 1 });
+    assert.deepEqual(c.parley.changes, [], what);
+    c.parley.close();
+  }
+});
+
 test("closing, leaving and being refused end what is pending, and the message goes back", async () => {
   for (const [end, code] of [[(c) => c.parley.close(), "closed"], [(c) => void c.parley.leave("lobby").catch(() => {}), "left"], [(c) => c.drops(4403), "closed"]]) {
     const c = await revised();
@@ -1497,11 +1616,17 @@ test("whatever is lost and whenever, the view is in the end the server's", async
     void c.parley.join("lobby");
     c.parley.connect();
     let live = []; // on their way to the client, in order
+    let late = []; // pages that were read, and are not on their way yet
     let joined = false;
+    let behind = false; // messages are missing: the changes wait for them, until a resync has the room joined again
     const drop = async () => {
       live = [];
-      joined = false;
+      late = [];
+      joined = behind = false;
       await c.drops(1006);
+    };
+    const resync = () => {
+      if (joined) live.push({ event: "resync", data: { room: "lobby" } });
     };
     const work = async (loses) => {
       await settle();
@@ -1518,15 +1643,22 @@ test("whatever is lost and whenever, the view is in the end the server's", async
         await c.serverSends(live.shift());
         return true;
       }
+      if (late.length > 0 && (room.pick(3) === 0 || c.socket.sent.length === 0)) {
+        live.push(late.shift());
+        return true;
+      }
       const frame = c.socket.sent.shift();
       if (!frame) return false;
       const { ack, error, event } = room.answer(frame);
       const answer = ack ? { id: frame.id, event: "ack", data: structuredClone(ack) } : { id: frame.id, event: "error", error: { code: error, title: error } };
       if (frame.event === "join_room") {
-        await c.serverSends(answer); // live events follow it
+        live.push(answer); // live events follow it
         joined = true;
+        behind = false;
+      } else if (frame.event === "history") {
+        late.push(answer);
       } else {
-        const both = [answer, ...(event && joined ? [event] : [])];
+        const both = [answer, ...(event && joined && !behind ? [event] : [])];
         if (room.pick(2)) both.reverse();
         if (loses && room.pick(6) === 0) await drop(); // stored, and nobody has heard of it
         else live.push(...both);
@@ -1545,11 +1677,19 @@ test("whatever is lost and whenever, the view is in the end the server's", async
         () => void c.parley.edit("lobby", seq, `by Ada ${step}`).catch(() => {}),
         () => void c.parley.react("lobby", seq, key, on).catch(() => {}),
         () => void (room.pick(4) === 0 && c.parley.delete("lobby", seq).catch(() => {})),
+        () => {
+          const said = [room.say(other), room.say(other), room.say(other)];
+          if (joined) live.push(...said.slice(room.pick(4)));
+          behind = joined;
+        },
+        () => void (room.pick(2) === 0 && resync()),
         () => null,
-      ][room.pick(8)]();
-      if (done && joined) live.push(done);
+      ][room.pick(10)]();
+      if (done && joined && !(behind && done.event === "changed")) live.push(done);
+      if (room.pick(4) === 0) await pass(400); // a hole is not waited for any longer
       await work(true);
     }
+    if (behind) resync();
     let left = 2_000;
     while ((await work(false)) && left-- > 0);
     assert.ok(left > 0, `seed ${seed} comes to rest`);
