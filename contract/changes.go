@@ -26,7 +26,7 @@ func changesOfStore() []promise[chat.MessageStore] {
 			"It keeps ReplyTo, and byte for byte all data that CompactData returns; a message without them stays without.", changeTexts},
 		{"what is so already is not changed", "Repeated says that the message was so already: nothing was stored. " + applies, changeRepeated},
 		{"others may not edit and delete", "Any says that By may edit and delete what others have written. " + applies, changeOthers},
-		{"a deletion erases", "A deleted message keeps Seq, ID, ClientID, Author and At. What an edit or a deletion has taken from a message is nowhere in the store any more.", changeDelete},
+		{"a deletion erases", "A deleted message keeps Seq, ID, ClientID, Author and At. What an edit or a deletion has taken from a message is in no answer any more, and in the store no longer than its adapter says.", changeDelete},
 		{"a deleted message is still the one that was sent", "The answer to such a message is the stored one, with Repeated set. A deleted message keeps Seq, ID, ClientID, Author and At.", changeSentAgain},
 		{"what is not stored is not found", "A change of a message that is not stored is refused with ErrMessageNotFound.", changeAbsent},
 		{"a refused change harms no other", "A refused change has its error in its answer, and harms no other. Err says why the change was refused. Message is empty then, and nothing was stored.", changeRefused},
@@ -124,7 +124,9 @@ func (l *ledger) do(ctx context.Context, p chat.MessageStore, changes ...chat.Ch
 }
 
 // refusals are what a change may be refused by.
-var refusals = []error{chat.ErrMessageNotFound, chat.ErrMessageDeleted, chat.ErrNotAllowed, chat.ErrReactionsFull}
+var refusals = []error{
+	chat.ErrMessageNotFound, chat.ErrMessageDeleted, chat.ErrNotAllowed, chat.ErrReactionsFull, chat.ErrTextInvalid, chat.ErrDataInvalid, chat.ErrReactionInvalid,
+}
 
 func sameChanged(got, want []chat.Changed) error {
 	if len(got) != len(want) {
@@ -261,7 +263,7 @@ func changeNothing(ctx context.Context, p chat.MessageStore) error {
 }
 
 func changeTexts(ctx context.Context, p chat.MessageStore) error {
-	texts := []string{long(chat.MaxText), " ", "  leading and trailing  ", "trailing newline\n", "'; DROP TABLE messages; --", `"\u0000\\`, "${x} {{x}} $set", "e\u0301 \u00e9", "\x01\x7f", "null", "٣"}
+	texts := []string{long(chat.MaxText), "x", "  leading and trailing  ", "trailing newline\n", "'; DROP TABLE messages; --", `"\u0000\\`, "${x} {{x}} $set", "e\u0301 \u00e9", "\x01x\x7f", "null", "٣"}
 	var messages []chat.Message
 	for i := range texts {
 		m := said(long(chat.MaxRoomName), i+1)
@@ -369,10 +371,11 @@ func changeRefused(ctx context.Context, p chat.MessageStore) error {
 		func() error {
 			return l.do(ctx, p,
 				edit(1, 12, "one"), by("user-2", edit(1, 13, "foreign")), react(9, 14, "+1"), react(1, 15, "+1"), edit(4, 16, "deleted"),
-				by("user-2", erase(2, 17)), edit(2, 18, "two"), react(4, 19, "+1"), in("nowhere", erase(1, 20)), erase(3, 21))
+				by("user-2", erase(2, 17)), edit(2, 18, "two"), react(4, 19, "+1"), in("nowhere", erase(1, 20)), erase(3, 21),
+				edit(1, 22, ""), edit(1, 23, " "), withData(edit(1, 24, "x"), `"`+long(chat.MaxData)+`"`), react(1, 25, ""), react(1, 26, "\n"), unreact(1, 27, ""))
 		},
 		func() error { return l.same(ctx, p) },
-		func() error { return l.then(ctx, p, react(2, 22, "+1")) },
+		func() error { return l.then(ctx, p, react(2, 28, "+1")) },
 	)
 }
 
@@ -813,7 +816,14 @@ func changeReaders(ctx context.Context, p chat.MessageStore) error {
 	written := make(chan struct{})
 	// Every message is changed once, so that the lists have no gaps.
 	look := func(ctx context.Context) error {
+		b, err := p.Bounds(ctx, "room")
+		if err != nil {
+			return during("Bounds", err)
+		}
 		all, err := p.List(ctx, "room", everyChange)
+		if err == nil && uint64(len(all)) < b.Rev {
+			err = fmt.Errorf("a reader had %d changes, and Bounds the Rev %d before", len(all), b.Rev)
+		}
 		for n, m := range all {
 			if err == nil && m.Rev != uint64(n+1) {
 				err = fmt.Errorf("a reader saw the Rev %d where %d comes", m.Rev, n+1)
@@ -915,7 +925,7 @@ func changesOfCache() []promise[chat.RecentCache] {
 		{"filling brings nothing older", "The Rev of a room is remembered although the room is not held, so that Fill brings nothing older. What is older than the room's Rev is not taken.", cacheFillOlder},
 		{"adding does not hold a room whose changes are not known", "A room that is not held, and whose Rev is remembered, is not held after Add either: changes of what is added may have come before it.", cacheAddUnheld},
 		{"filling with newer replaces what is older", higher, cacheFillNewer},
-		{"filling with newer never makes a hole", "A room whose messages do not connect is not held any more then. It never holds a hole: what it returns is contiguous.", cacheFillNewerHole},
+		{"filling with newer never makes a hole", "A room whose messages do not connect is not held any more then. A room that holds messages keeps them if r.Rev is its own, and is not held any more if r.Rev is higher. It never holds a hole: what it returns is contiguous.", cacheFillNewerHole},
 		{"changed messages are held whole", "A message has every field as it was given. Every time is UTC, to the microsecond.", cacheChangedFields},
 		{"readers never miss a change", whole + " It may be called from many goroutines.", cacheChangeRace},
 		{"changed messages are copies", "Changing what was given or returned changes nothing held.", cacheChangedCopies},

@@ -8,6 +8,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/parley-chat/parley/core/chat"
@@ -317,6 +318,35 @@ func changeFaults() []broken[chat.MessageStore] {
 				b.Rev -= min(b.Rev, 1)
 				return b, err
 			}}
+		})},
+		{"an invalid change fails all of its call", "a refused change harms no other", changes(func(m chat.MessageStore, ctx context.Context, changes []chat.Change) ([]chat.Changed, error) {
+			for _, c := range changes {
+				if err := c.Check(); err != nil {
+					return nil, err
+				}
+			}
+			return m.Change(ctx, changes)
+		})},
+		{"bounds know of changes that are not there yet", "readers never see a gap between changes", breaks(func(under chat.MessageStore) messages {
+			var early atomic.Int64
+			return messages{
+				change: func(ctx context.Context, changes []chat.Change) ([]chat.Changed, error) {
+					early.Add(int64(len(changes)))
+					defer early.Add(-int64(len(changes)))
+					for range 100 { // others have the time to ask
+						if _, err := under.List(ctx, "room", chat.Range{Limit: 100}); err != nil {
+							return nil, err
+						}
+					}
+					return under.Change(ctx, changes)
+				},
+				bounds: func(ctx context.Context, room string) (chat.Bounds, error) {
+					ahead := early.Load()
+					b, err := under.Bounds(ctx, room)
+					b.Rev += uint64(ahead)
+					return b, err
+				},
+			}
 		})},
 		{"readers see gaps between changes", "readers never see a gap between changes", lists(func(m chat.MessageStore, ctx context.Context, room string, r chat.Range) ([]chat.Message, error) {
 			all, err := m.List(ctx, room, r)

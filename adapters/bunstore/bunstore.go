@@ -33,9 +33,10 @@
 //   - A process that freezes, or is lost with its machine, in the middle of a transaction holds up others for no longer than
 //     [Config] says. With [OpenPostgres] new messages are stored outside of any, by one statement. On SQLite such a process holds others up until it ends.
 //   - A call ends with its context, also when the server does not answer.
-//   - With [OpenSQLite] an event that was published, and a mail that was sent or discarded, leave nothing in the file and
-//     its log after half a minute, unless somebody reads for longer. What an edit or a deletion has taken from a message is gone as soon,
-//     and out of the free space of all pages after about 50 seconds more for each GiB of the file, in files of less than 128 GiB without auto_vacuum. Other engines delete rows, and keep their bytes
+//   - With [OpenSQLite] an event that was published, and a mail that was sent or discarded, leave nothing in their rows and the
+//     log after half a minute, unless somebody reads for longer. So does what an edit or a deletion has taken from a message. Copies of rows
+//     that have moved are wiped from the free space of all pages by a pass after a message was erased, or its file opened again: about 50
+//     seconds for each GiB, or twice that, in files of less than 128 GiB without auto_vacuum. Other engines delete rows, and keep their bytes
 //     until they use the space again: PostgreSQL until a VACUUM and in its write-ahead log, InnoDB until a purge and in its redo and binary logs.
 //   - Times keep their microseconds and come back in UTC; text is compared by its bytes.
 //   - Errors have a kind of package fault. A driver's error is only ever the cause.
@@ -85,7 +86,7 @@
 //	locks         name; on servers only: a row to lock while events are put
 //	heartbeat     id: 1 | beats: how often Ping wrote
 //
-// The bar ends the primary key. Bounds and states are held by CHECK constraints, those of what messages have since migration 0009 by the program. Text has the
+// The bar ends the primary key. Bounds and states are held by CHECK constraints, except for the columns that messages got from migration 0009 on, which the program checks. Text has the
 // collation C on PostgreSQL; on MySQL it is UTF-8 in varbinary columns. [Store.Migrate] creates and
 // upgrades the schema, [Store.Check] compares it with the program. A message's room_id is a foreign
 // key: no counter can be lost while there are messages, and begin at 1 again. Nothing else is one:

@@ -56,25 +56,15 @@ func reactionsText(all []chat.Reaction) (any, error) {
 
 // errUnstorable refuses a change with what no column holds.
 func errUnstorable(c *chat.Change) error {
-	switch c.Kind {
-	case chat.Edit:
-		switch {
-		case !storable(c.Text, c.Data):
-			return errText
-		case c.Text == "" || utf8.RuneCountInString(c.Text) > chat.MaxText:
-			return chat.ErrTextInvalid
-		case len(c.Data) > chat.MaxData:
-			return errMore
-		}
-	case chat.React, chat.Unreact:
-		switch {
-		case !storable(c.Key, string(c.By.ID)):
-			return errText
-		case c.Key == "" || utf8.RuneCountInString(c.Key) > chat.MaxReactionKey:
-			return chat.ErrReactionInvalid
-		case utf8.RuneCountInString(string(c.By.ID)) > maxUserID:
-			return errMore
-		}
+	if err := c.Check(); err != nil {
+		return err
+	}
+	reacts := c.Kind == chat.React || c.Kind == chat.Unreact
+	switch {
+	case c.Kind == chat.Edit && !storable(c.Data), reacts && !storable(string(c.By.ID)):
+		return errText
+	case reacts && utf8.RuneCountInString(string(c.By.ID)) > maxUserID:
+		return errMore
 	}
 	return nil
 }
@@ -133,10 +123,10 @@ func (s *Messages) Change(ctx context.Context, changes []chat.Change) ([]chat.Ch
 		return nil, s.db.fail(ctx, op, err)
 	}
 	asked := slices.Clone(changes)
-	erases := false
 	for i := range asked {
-		asked[i].At = instant(micros(asked[i].At))
-		erases = erases || asked[i].Kind != chat.React
+		if !asked[i].At.IsZero() {
+			asked[i].At = instant(micros(asked[i].At))
+		}
 	}
 	var answers []chat.Changed
 	err = s.db.transactLocked(ctx, op, func(ctx context.Context, tx bun.Tx) error {
@@ -145,8 +135,12 @@ func (s *Messages) Change(ctx context.Context, changes []chat.Change) ([]chat.Ch
 		answers = c.answers
 		return err
 	})
-	if erases {
-		s.db.scrub.dueWiping() // also after an error: it may have been committed
+	erased := err != nil // it may have been committed
+	for i, a := range answers {
+		erased = erased || asked[i].Kind != chat.React && a.Err == nil && !a.Repeated
+	}
+	if erased {
+		s.db.scrub.dueWiping()
 	}
 	if err != nil {
 		return nil, err

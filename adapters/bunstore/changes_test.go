@@ -557,3 +557,38 @@ func TestCancelledChangeChangesNothing(t *testing.T) {
 	_, err = s.Messages().Change(t.Context(), []chat.Change{edit("r", 1, "x")})
 	require.ErrorIs(t, err, fault.Unavailable)
 }
+
+// Free space is wiped when something was erased, also by a process that has ended, and at no other time: it costs a look at the whole file.
+func TestFreeSpaceIsWipedOnlyWhenSomethingWasErased(t *testing.T) {
+	t.Parallel()
+	file := newFile(t)
+	open := func() *bunstore.Store {
+		s, err := bunstore.OpenSQLite(t.Context(), file, bunstore.SQLiteConfig{ScrubAfter: time.Hour})
+		require.NoError(t, err)
+		return s
+	}
+	s := open()
+	appended(t, s, []chat.Message{message("hall", 1), message("hall", 2)})
+	author := message("hall", 1).Author
+	change := func(c chat.Change) chat.Changed {
+		t.Helper()
+		c.Room, c.By, c.At = "hall", author, noon
+		got, err := s.Messages().Change(t.Context(), []chat.Change{c})
+		require.NoError(t, err)
+		return got[0]
+	}
+	require.NoError(t, s.Close())
+	s = open()
+	assert.False(t, bunstore.WipingIsDue(s), "nothing was ever erased")
+	require.NoError(t, change(chat.Change{Kind: chat.React, Seq: 2, Key: "+1"}).Err)
+	require.True(t, change(chat.Change{Kind: chat.Edit, Seq: 1, Text: message("hall", 1).Text}).Repeated)
+	require.True(t, change(chat.Change{Kind: chat.Unreact, Seq: 1, Key: "+1"}).Repeated)
+	require.ErrorIs(t, change(chat.Change{Kind: chat.Delete, Seq: 3}).Err, chat.ErrMessageNotFound)
+	assert.False(t, bunstore.WipingIsDue(s), "nothing was erased")
+	require.NoError(t, change(chat.Change{Kind: chat.Edit, Seq: 1, Text: "else"}).Err)
+	assert.True(t, bunstore.WipingIsDue(s))
+	require.NoError(t, s.Close())
+	s = open()
+	assert.True(t, bunstore.WipingIsDue(s), "the process before has ended before it had done so")
+	require.NoError(t, s.Close())
+}

@@ -43,6 +43,13 @@ func ChangeTexts(s *Store) []string {
 // ListChanged lists messages by their last change.
 func ListChanged(s *Store) string { return s.db.dialect.listChanged() }
 
+// WipingIsDue reports whether something was erased since the last wiping began.
+func WipingIsDue(s *Store) bool {
+	s.db.scrub.mu.Lock()
+	defer s.db.scrub.mu.Unlock()
+	return s.db.scrub.erased
+}
+
 // Wipe empties the free space of all pages of a store of OpenSQLite, and returns in how many there was something.
 func Wipe(s *Store) (int, error) { return s.db.scrub.wipe() }
 

@@ -3,6 +3,7 @@ package bunstore_test
 import (
 	"context"
 	"database/sql"
+	"errors"
 	"fmt"
 	"io"
 	"net"
@@ -216,7 +217,12 @@ func TestFailover(t *testing.T) {
 		case "MariaDB":
 			execute(t, administrator(t, e, old.URL), `SET GLOBAL read_only = ON`)
 		}
-		require.ErrorIs(t, s.Users().Create(t.Context(), person("lost")), fault.Unavailable)
+		// Each connection's server process hears of it when it gets round to it.
+		lost := 0
+		require.Eventually(t, func() bool {
+			lost++
+			return errors.Is(s.Users().Create(t.Context(), person(fmt.Sprint("lost", lost))), fault.Unavailable)
+		}, 10*time.Second, time.Millisecond)
 		board.to.Store(target.Host)
 		assert.Eventually(t, func() bool {
 			return s.Users().Create(t.Context(), person("new"), event.Event{ID: "e", Time: noon}) == nil

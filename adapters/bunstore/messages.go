@@ -228,11 +228,7 @@ func (s *Messages) store(ctx context.Context, tx bun.Tx, prepared *prepared, b *
 			args = append(args, replyTo, data)
 		}
 	}
-	return inSizes(len(fresh), insertSizes[:], func(size, from, n int) error {
-		stmt := tx.StmtContext(ctx, insert[size]) //nolint:sqlclosecheck // the transaction's end closes it
-		_, err := stmt.ExecContext(ctx, args[columns*from:columns*(from+n)]...)
-		return err
-	})
+	return insert.exec(ctx, tx, columns, args)
 }
 
 // number gives a new message the next number of its room, and answers with it.
@@ -442,7 +438,7 @@ func inSizes(n int, sizes []int, do func(size, from, n int) error) error {
 // prepared are Append's statements.
 type prepared struct {
 	// insert is for messages that have what all have, insertMore for those of which some have more.
-	insert, insertMore [len(insertSizes)]*sql.Stmt
+	insert, insertMore sized
 	reserve            [len(reserveSizes)]*sql.Stmt
 	// reserved reads what reserve has reserved, on an engine that does not say it at once.
 	// Elsewhere it is nil.

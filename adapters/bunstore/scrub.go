@@ -11,8 +11,8 @@ import (
 )
 
 // scrubber cuts the log of writes off a while after something was deleted that must not remain: the log holds pages as
-// they were before. Deleted bytes are zeros in the file, by secure_delete. But rows that were moved between pages leave copies in what
-// is free there, which go stale when the rows are deleted elsewhere: so a while after a message was erased it wipes the free space of every page.
+// they were before. Deleted bytes are zeros in the file, by secure_delete. A row that moves to another page leaves a copy in the free space
+// of the old one. The copy outlives the row. So a while after a message was erased, the free space of every page is wiped.
 type scrubber struct {
 	db    *sql.DB // the one that writes
 	read  *sql.DB
@@ -59,6 +59,16 @@ func (s *scrubber) dueWiping() {
 	s.erased = true
 	s.mu.Unlock()
 	s.due()
+}
+
+// wipeAgain lets free space be wiped if messages of the file were ever changed: the process before may have ended before it had done so.
+func (s *Store) wipeAgain(ctx context.Context) error {
+	var changed bool
+	err := s.db.read.NewRaw("SELECT EXISTS (SELECT 1 FROM parley_changes)").Scan(ctx, &changed)
+	if changed {
+		s.db.scrub.dueWiping()
+	}
+	return err
 }
 
 func (s *scrubber) run() {

@@ -117,7 +117,9 @@ func OpenSQLite(ctx context.Context, file string, cfg SQLiteConfig) (*Store, err
 		s.db.scrub, s.db.pingTimeout = newScrubber(write, read, cfg), cfg.PingTimeout
 		if err = inspect(ctx, write, cfg.BusyTimeout, size <= wholeCheck); err != nil {
 			err = opened(ctx, path, err)
-		} else if err = s.Check(ctx); errors.Is(err, ErrSchemaOld) {
+		} else if err = s.Check(ctx); err == nil {
+			err = s.wipeAgain(ctx)
+		} else if errors.Is(err, ErrSchemaOld) {
 			err = nil
 		}
 	}

@@ -60,7 +60,7 @@ func (n *FanoutNode) Publish(ctx context.Context, s realtime.Signal) error {
 	if err := alive(ctx); err != nil {
 		return err
 	}
-	s.Message = copied(s.Message)
+	s.Message = s.Message.Clone()
 	s.Message.At, s.Message.EditedAt, s.Message.DeletedAt = stamp(s.Message.At), stamp(s.Message.EditedAt), stamp(s.Message.DeletedAt)
 	n.net.mu.RLock()
 	nodes := n.net.nodes

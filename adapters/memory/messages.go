@@ -65,7 +65,7 @@ func (ms *Messages) Append(ctx context.Context, messages []chat.Message) ([]chat
 		key := clientKey{m.Author.ID, m.ClientID}
 		if m.ClientID != "" {
 			if seq, known := h.bySender[key]; known {
-				answers[i] = chat.Stored{Message: copied(*h.at(seq)), Repeated: true}
+				answers[i] = chat.Stored{Message: h.at(seq).Clone(), Repeated: true}
 				continue
 			}
 			h.bySender[key] = h.last + 1
@@ -121,11 +121,11 @@ func (h *history) change(c chat.Change) chat.Changed {
 	case err != nil:
 		return chat.Changed{Err: err}
 	case !changed:
-		return chat.Changed{Message: copied(after), Repeated: true}
+		return chat.Changed{Message: after.Clone(), Repeated: true}
 	}
 	h.rev++
 	after.Rev = h.rev
-	*at = copied(after)
+	*at = after.Clone()
 	h.remember(revision{h.rev, c.Seq})
 	switch c.Kind {
 	case chat.Edit:
@@ -144,7 +144,7 @@ func (h *history) change(c chat.Change) chat.Changed {
 			delete(h.reactors, c.Seq)
 		}
 	}
-	return chat.Changed{Message: copied(after)}
+	return chat.Changed{Message: after.Clone()}
 }
 
 // remember notes a change. When the notes have no room left, those that are no message's last change any more make some.
@@ -210,7 +210,7 @@ func (h *history) changed(r chat.Range) []chat.Message {
 			break
 		}
 		if h.isLast(c) && (r.UpTo == 0 || c.seq <= r.UpTo) {
-			messages = append(messages, copied(*h.at(c.seq)))
+			messages = append(messages, h.at(c.seq).Clone())
 		}
 	}
 	return messages
@@ -251,22 +251,11 @@ func (ms *Messages) DeleteBefore(ctx context.Context, room string, seq uint64) (
 	return int(n), nil
 }
 
-// copied returns m with reactions of its own.
-func copied(m chat.Message) chat.Message {
-	if m.Reactions != nil {
-		m.Reactions = slices.Clone(m.Reactions)
-		for i := range m.Reactions {
-			m.Reactions[i].Users = slices.Clone(m.Reactions[i].Users)
-		}
-	}
-	return m
-}
-
 // copies returns messages that share nothing with those given.
 func copies(messages []chat.Message) []chat.Message {
 	all := slices.Clone(messages)
 	for i := range all {
-		all[i] = copied(all[i])
+		all[i] = all[i].Clone()
 	}
 	return all
 }

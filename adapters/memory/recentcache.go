@@ -99,10 +99,10 @@ func (c *RecentCache) add(r *recent, m chat.Message) {
 	switch n := len(r.messages); {
 	case n > 0 && m.Seq <= r.messages[n-1].Seq:
 	case n > 0 && m.Seq == r.messages[n-1].Seq+1:
-		r.messages = append(c.cut(r.messages), copied(m))
+		r.messages = append(c.cut(r.messages), m.Clone())
 	default:
 		clear(r.messages)
-		r.messages = append(r.messages[:0], copied(m))
+		r.messages = append(r.messages[:0], m.Clone())
 	}
 }
 
@@ -144,7 +144,7 @@ func (c *RecentCache) change(r *recent, m chat.Message) {
 		c.add(r, m)
 	} else if first := r.messages[0].Seq; m.Seq >= first {
 		if held := &r.messages[m.Seq-first]; held.Rev < m.Rev {
-			*held = copied(m)
+			*held = m.Clone()
 		}
 	}
 }

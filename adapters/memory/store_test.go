@@ -321,16 +321,16 @@ func TestDeletedMessagesLeaveTheirRevsBehind(t *testing.T) {
 		return seqs
 	}
 	require.NoError(t, change(chat.Change{Kind: chat.React, Seq: 1, Key: "+1"}).Err)
-	require.NoError(t, change(chat.Change{Kind: chat.Edit, Seq: 3, Text: "y"}).Err)
+	require.NoError(t, change(chat.Change{Kind: chat.Edit, Seq: 3, Text: "y", At: time.Unix(1, 0)}).Err)
 	for n := range uint64(5000) { // many more than there are messages
-		require.Equal(t, n+3, change(chat.Change{Kind: chat.Edit, Seq: 2 + n%2*2, Text: fmt.Sprint(n)}).Rev)
+		require.Equal(t, n+3, change(chat.Change{Kind: chat.Edit, Seq: 2 + n%2*2, Text: fmt.Sprint(n), At: time.Unix(1, 0)}).Rev)
 	}
 	assert.Equal(t, []uint64{1, 3, 2, 4}, changed())
 	_, err := ms.DeleteBefore(t.Context(), "r", 3)
 	require.NoError(t, err)
 	assert.Equal(t, []uint64{3, 4}, changed())
-	require.ErrorIs(t, change(chat.Change{Kind: chat.Edit, Seq: 2, Text: "z"}).Err, chat.ErrMessageNotFound)
-	assert.EqualValues(t, 5003, change(chat.Change{Kind: chat.Edit, Seq: 3, Text: "z"}).Rev)
+	require.ErrorIs(t, change(chat.Change{Kind: chat.Edit, Seq: 2, Text: "z", At: time.Unix(1, 0)}).Err, chat.ErrMessageNotFound)
+	assert.EqualValues(t, 5003, change(chat.Change{Kind: chat.Edit, Seq: 3, Text: "z", At: time.Unix(1, 0)}).Rev)
 	_, err = ms.DeleteBefore(t.Context(), "r", 5)
 	require.NoError(t, err)
 	assert.Empty(t, changed())

@@ -164,18 +164,15 @@ func checkChange(c chat.Change) error {
 	if !storable(c.Room) || c.Seq < 1 || c.Seq > uint64(clamp(c.Seq)) {
 		return chat.ErrMessageNotFound
 	}
+	if err := c.Check(); err != nil {
+		return err
+	}
 	made := content{Text: "x", Rev: 1}
 	switch c.Kind {
 	case chat.Edit:
 		made.Text, made.Data = c.Text, c.Data
 	case chat.React:
 		made.Reacted = []reactedDoc{{Key: c.Key, Users: []string{string(c.By.ID)}}}
-	}
-	switch {
-	case c.At.IsZero() && (c.Kind == chat.Edit || c.Kind == chat.Delete):
-		return errNoTime
-	case len(made.Data) > chat.MaxData: // a validator counts characters
-		return errBounds.Detail("data has %d bytes, and may have %d", len(made.Data), chat.MaxData)
 	}
 	_, err := changes.encode(headDoc{Room: "x", Rev: 1, Writes: []writeDoc{{Seq: 1, Content: made}}})
 	return err

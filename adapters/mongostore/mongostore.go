@@ -50,7 +50,7 @@
 //
 // Change is all or none in each room: of the changes of several rooms in one call, those of some rooms may then be
 // stored. So may the first ones where those of a room are of more than 1,000 messages, or make more than 8 MB.
-// Who reads while Change is under way may see the first ones of its changes. What was decided and not carried out when a process ended is seen from the next change of the room, or the next call of Bounds, on.
+// Who reads while Change is under way may see the first ones of its changes. What a process had decided, and not carried out when it ended, is seen after the next Change or Bounds of the room.
 // Changing again what is so already is answered as repeated.
 //
 // A deleted message keeps the text "(deleted)" in its document, since the validator of an older program wants one, and that

@@ -57,9 +57,6 @@ func appendMore(b []byte, m *chat.Message) []byte {
 	if m.Data != "" {
 		b = appendField(b, fieldData, m.Data)
 	}
-	if !hasChanged(m) {
-		return b
-	}
 	if !m.EditedAt.IsZero() {
 		b = appendField(b, fieldEditedAt, string(binary.AppendVarint(nil, micros(m.EditedAt))))
 	}

@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"hash/fnv"
-	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -332,11 +331,7 @@ func whole(m chat.Message) chat.Message {
 			*t = moment(micros(*t))
 		}
 	}
-	m.Reactions = slices.Clone(m.Reactions)
-	for i := range m.Reactions {
-		m.Reactions[i].Users = slices.Clone(m.Reactions[i].Users)
-	}
-	return m
+	return m.Clone()
 }
 
 // fresh reports whether a frame has not come before, under mu.

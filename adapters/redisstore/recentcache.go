@@ -103,13 +103,13 @@ func (c *RecentCache) keys(room string) []string {
 func (c *RecentCache) Get(ctx context.Context, room string) (chat.Recent, bool, error) {
 	const op = "read recent messages"
 	keys := c.keys(room)
-	// The Rev is read first, so that the messages are at least as new.
+	// At once, so that the messages have every change up to the Rev.
 	type held struct {
 		entries []string
 		rev     string
 	}
 	got, err := call(ctx, op, func(ctx context.Context) (held, error) {
-		pipe := c.store.client.Pipeline()
+		pipe := c.store.client.TxPipeline()
 		rev, list := pipe.Get(ctx, keys[1]), pipe.LRange(ctx, keys[0], 0, -1)
 		_, _ = pipe.Exec(ctx) // each command has its own error
 		if err := rev.Err(); err != nil && !errors.Is(err, redis.Nil) {

@@ -96,18 +96,46 @@ type Changed struct {
 	Err error
 }
 
+var errNoTime = fault.New(fault.Invalid, "time_missing", "a change has no time")
+
+// Check refuses a change that no store keeps: a text, data or key that is not valid, and an edit or a deletion without At. It is pure. Apply
+// begins with it; a store may ask it before.
+func (c Change) Check() error {
+	if err := c.checkContent(); err != nil {
+		return err
+	}
+	if c.At.IsZero() && (c.Kind == Edit || c.Kind == Delete) {
+		return errNoTime
+	}
+	return nil
+}
+
+// checkContent refuses a text, data or key that is not valid. Data is in the form that [CompactData] returns.
+func (c Change) checkContent() error {
+	switch c.Kind {
+	case Edit:
+		if len(c.Data) > MaxData {
+			return ErrDataInvalid.Detail("it has more than %d bytes", MaxData)
+		}
+		return CheckText(c.Text)
+	case React, Unreact:
+		return CheckReaction(c.Key)
+	}
+	return nil
+}
+
 // Apply returns what the change makes of the message with its sequence, all but its new Rev. reacted says whether By has reacted to it with
 // Key. The same message is returned if nothing is to change, with changed false: an edit to what it says already, a deletion of what is
-// deleted, a reaction that is there, the end of one that is not. It refuses by ErrNotAllowed what somebody else has written, by
+// deleted, a reaction that is there, the end of one that is not. It refuses what Check refuses, by ErrNotAllowed what somebody else has written, by
 // ErrMessageDeleted what is deleted, and by ErrReactionsFull a reaction for which there is no place. m stays as it is. It is pure.
 func (c Change) Apply(m Message, reacted bool) (after Message, changed bool, err error) {
-	deleted := !m.DeletedAt.IsZero()
-	switch c.Kind {
-	case Edit, Delete:
-		if !c.Any && m.Author.ID != c.By.ID {
-			return Message{}, false, ErrNotAllowed.Detail("somebody else wrote the message")
-		}
+	if err := c.Check(); err != nil {
+		return Message{}, false, err
 	}
+	if (c.Kind == Edit || c.Kind == Delete) && !c.Any && m.Author.ID != c.By.ID {
+		return Message{}, false, ErrNotAllowed.Detail("somebody else wrote the message")
+	}
+	deleted := !m.DeletedAt.IsZero()
 	switch {
 	case c.Kind == Delete && deleted:
 		return m, false, nil
@@ -218,19 +246,12 @@ func (s *Service) checkChange(ctx context.Context, c Change) (Change, error) {
 	if c.Room, err = s.Resolve(ctx, c.Room); err != nil {
 		return c, err
 	}
-	switch c.Kind {
-	case Edit:
-		if err := CheckText(c.Text); err != nil {
-			return c, err
-		}
-		if c.Data, err = CompactData(c.Data); err != nil {
-			return c, err
-		}
-	case React, Unreact:
-		c.Key = s.cfg.Normalize(c.Key)
-		if err := CheckReaction(c.Key); err != nil {
-			return c, err
-		}
+	if c.Data, err = CompactData(c.Data); err != nil {
+		return c, err
+	}
+	c.Key = s.cfg.Normalize(c.Key)
+	if err := c.checkContent(); err != nil {
+		return c, err
 	}
 	if !c.Any {
 		if err := s.cfg.Access.May(ctx, c.By, ActionSend, c.Room); err != nil {

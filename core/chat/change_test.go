@@ -148,7 +148,7 @@ func TestApply(t *testing.T) {
 			if c.change.Kind == chat.Unreact && !c.same && c.err == nil {
 				c.reacted = true
 			}
-			before := deep(c.m)
+			before := c.m.Clone()
 			got, changed, err := c.change.Apply(c.m, c.reacted)
 			assert.Equal(t, before, c.m, "the message that was given is as it was")
 			if c.want == nil {
@@ -163,15 +163,6 @@ func TestApply(t *testing.T) {
 			assert.Equal(t, c.m.Rev, got.Rev, "the store gives the Rev")
 		})
 	}
-}
-
-// deep is m, sharing nothing with it.
-func deep(m chat.Message) chat.Message {
-	m.Reactions = slices.Clone(m.Reactions)
-	for i := range m.Reactions {
-		m.Reactions[i].Users = slices.Clone(m.Reactions[i].Users)
-	}
-	return m
 }
 
 // heard is what was told of changes, or of messages.
@@ -211,7 +202,7 @@ func (f *fixture) change(t *testing.T, c chat.Change) chat.Changed {
 }
 
 func edit(seq uint64, text string) chat.Change {
-	return chat.Change{Kind: chat.Edit, Room: "hall", Seq: seq, By: ada, Text: text}
+	return chat.Change{Kind: chat.Edit, Room: "hall", Seq: seq, By: ada, Text: text, At: time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC)}
 }
 
 func TestChangesAreStoredCachedAndTold(t *testing.T) {
@@ -760,4 +751,34 @@ func TestAPageThatSeveralWaitForReachesWhatAnyOfThemKnows(t *testing.T) {
 			})
 		})
 	}
+}
+
+// refusing is a cache that refuses changes for a while.
+type refusing struct {
+	chat.RecentCache
+	refuses atomic.Bool
+}
+
+func (c *refusing) Change(ctx context.Context, messages ...chat.Message) error {
+	if c.refuses.Load() {
+		return fault.Wrap(fault.Internal, errors.New("a script is wrong"))
+	}
+	return c.RecentCache.Change(ctx, messages...)
+}
+
+// What was erased does not stay in a cache, whatever went wrong there.
+func TestAChangeThatTheCacheRefusesIsMadeUpFor(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		cache := &refusing{RecentCache: memory.NewRecentCache(memory.RecentCacheConfig{})}
+		f := open(t, func(c *chat.Config, _ *store) { c.Cache = cache })
+		f.send(t, "hall", "secret", "")
+		cache.refuses.Store(true)
+		f.change(t, edit(1, "public"))
+		time.Sleep(5 * time.Second) // of the bubble
+		held, _, err := cache.Get(t.Context(), "hall")
+		require.NoError(t, err)
+		require.Len(t, held.Messages, 1)
+		assert.Equal(t, "public", held.Messages[0].Text)
+		assert.EqualValues(t, 1, held.Rev)
+	})
 }

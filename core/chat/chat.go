@@ -7,6 +7,7 @@ package chat
 
 import (
 	"context"
+	"slices"
 	"time"
 	"unicode/utf8"
 
@@ -61,6 +62,15 @@ type Message struct {
 	EditedAt, DeletedAt time.Time
 	// Reactions are at most [MaxReactionKeys], in the order in which their keys first came.
 	Reactions []Reaction
+}
+
+// Clone returns the message with reactions of its own.
+func (m Message) Clone() Message {
+	m.Reactions = slices.Clone(m.Reactions)
+	for i := range m.Reactions {
+		m.Reactions[i].Users = slices.Clone(m.Reactions[i].Users)
+	}
+	return m
 }
 
 // Room is a named place to talk.
@@ -220,7 +230,7 @@ type MessageStore interface {
 	// A refused change has its error in its answer, and harms no other.
 	// Each change that is not refused and not Repeated gets the next Rev of its room: from 1, without gaps, also under concurrent calls.
 	// The message has the Rev of its last change.
-	// What an edit or a deletion has taken from a message is nowhere in the store any more.
+	// What an edit or a deletion has taken from a message is in no answer any more, and in the store no longer than its adapter says.
 	// Each reaction of a user is kept, also of those whom the message does not name.
 	// On an error nothing is changed, unless ctx ended or the store was lost meanwhile.
 	// Then the outcome is unknown, and Rev still has no gaps.
@@ -317,7 +327,8 @@ type RecentCache interface {
 	// What is held already stays then.
 	// Where r.Rev is higher, the given messages replace what is held of them and before them; held ones that connect and follow stay.
 	// A room whose messages do not connect is not held any more then.
-	// No messages say that the room has none: it is held, unless it was.
+	// No messages say that the room has none: a room that was not held is held then.
+	// A room that holds messages keeps them if r.Rev is its own, and is not held any more if r.Rev is higher.
 	Fill(ctx context.Context, room string, r Recent) error
 }
 

@@ -27,6 +27,11 @@ type Page struct {
 // Reach is how far a room is known to be stored.
 type Reach struct{ Seq, Rev uint64 }
 
+// Max returns the higher of each.
+func (r Reach) Max(other Reach) Reach {
+	return Reach{Seq: max(r.Seq, other.Seq), Rev: max(r.Rev, other.Rev)}
+}
+
 // Latest makes [Service.Newest] and [Service.Since] read the store: it is given in the place of a sequence that is known to be stored. The
 // cache may lack a message or a change, if a process has stored it and died before it could put it there.
 const Latest uint64 = math.MaxUint64
@@ -234,7 +239,7 @@ func (s *Service) enlist(room string, seen Reach) (l, before *load, leader bool)
 	stored = stored && !all.running.stored
 	if all.next != nil {
 		all.next.stored = all.next.stored || stored
-		all.next.seen = Reach{Seq: max(all.next.seen.Seq, seen.Seq), Rev: max(all.next.seen.Rev, seen.Rev)}
+		all.next.seen = all.next.seen.Max(seen)
 		return all.next, nil, false
 	}
 	all.next = &load{stored: stored, seen: seen, done: make(chan struct{})}

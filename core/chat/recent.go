@@ -75,7 +75,12 @@ func (r *recent) add(ctx context.Context, messages []Message) {
 // change gives the cache messages that were just changed.
 func (r *recent) change(ctx context.Context, messages []Message) {
 	rooms := roomsOf(messages)
-	if !r.ask(ctx, "changed messages were not cached", rooms, func(ctx context.Context) error { return r.cache.Change(ctx, messages...) }) {
+	var err error
+	asked := r.ask(ctx, "changed messages were not cached", rooms, func(ctx context.Context) error {
+		err = r.cache.Change(ctx, messages...)
+		return err
+	})
+	if !asked || err != nil { // what was erased must not stay there, whatever went wrong
 		r.note(rooms, false)
 	}
 }

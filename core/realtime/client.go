@@ -232,24 +232,33 @@ func (c *client) occupantOf(room string) *occupant {
 	return nil
 }
 
-func (c *client) message(ctx context.Context, cmd protocol.Command) (protocol.Answer, error) {
-	o := c.occupant(cmd.Room)
-	if o == nil {
-		return protocol.Answer{}, ErrNotJoined
-	}
-	if o.room.crowded() {
-		return protocol.Answer{}, ErrRoomBusy.RetryAfter(time.Second)
-	}
-	if int(c.inFlight.Add(1)) > c.hub.cfg.MaxWaiting {
+// writes counts one more message or change that waits for its commit, and returns the connection as it is in the room. It returns nil if that
+// may not be, with the error for the client, or without one if the connection was closed.
+func (c *client) writes(room string) (*occupant, error) {
+	o := c.occupant(room)
+	switch {
+	case o == nil:
+		return nil, ErrNotJoined
+	case o.room.crowded():
+		return nil, ErrRoomBusy.RetryAfter(time.Second)
+	case int(c.inFlight.Add(1)) > c.hub.cfg.MaxWaiting:
 		c.inFlight.Add(-1)
 		c.close(socket.CloseTooFast, "too many messages wait")
-		return protocol.Answer{}, nil
+		return nil, nil
+	}
+	return o, nil
+}
+
+func (c *client) message(ctx context.Context, cmd protocol.Command) (protocol.Answer, error) {
+	o, err := c.writes(cmd.Room)
+	if o == nil {
+		return protocol.Answer{}, err
 	}
 	d := chat.Draft{Room: o.room.name, ClientID: cmd.ClientID, Author: c.user, Text: cmd.Text, ReplyTo: cmd.ReplyTo, Data: cmd.Attached}
 	if d.ReplyTo != 0 {
 		d.Seen = o.room.reached() // mostly somebody answers what was delivered here
 	}
-	err := c.hub.cfg.Chat.Submit(ctx, d, func(s chat.Stored, err error) {
+	err = c.hub.cfg.Chat.Submit(ctx, d, func(s chat.Stored, err error) {
 		c.inFlight.Add(-1)
 		c.answer(cmd, protocol.Answer{Stored: s.Message}, err)
 	})
@@ -276,18 +285,10 @@ func (c *client) react(ctx context.Context, cmd protocol.Command) (protocol.Answ
 }
 
 // change changes a message of a room that was joined.
-func (c *client) change(ctx context.Context, cmd protocol.Command, change chat.Change) (none protocol.Answer, err error) {
-	o := c.occupant(cmd.Room)
+func (c *client) change(ctx context.Context, cmd protocol.Command, change chat.Change) (none protocol.Answer, _ error) {
+	o, err := c.writes(cmd.Room)
 	if o == nil {
-		return none, ErrNotJoined
-	}
-	if o.room.crowded() {
-		return none, ErrRoomBusy.RetryAfter(time.Second)
-	}
-	if int(c.inFlight.Add(1)) > c.hub.cfg.MaxWaiting {
-		c.inFlight.Add(-1)
-		c.close(socket.CloseTooFast, "too many messages wait")
-		return none, nil
+		return none, err
 	}
 	change.Room, change.Seq, change.By = o.room.name, cmd.Seq, c.user
 	err = c.hub.cfg.Chat.SubmitChange(ctx, change, func(m chat.Changed, err error) {

@@ -25,8 +25,8 @@ type delivery struct {
 	one  [1]frames // the event, or the only message of row
 	to   audience  // who gets the event
 	rev  uint64    // of the event, if it is a change
-	// pends says that an occupant that is reading gets the event when it goes on without what it wanted to read.
-	pends bool
+	// again says that the event tells to read again: an occupant that is reading does not need it, unless reading fails.
+	again bool
 	turn  *turn // of the messages, if there is one
 	// alone says that no other workers are asked for help. In a turn they have rooms of their own. Messages that wait for a room are
 	// joined, which costs less than to deliver each of them sooner; only when no more fit into one write help is of use again.
@@ -167,7 +167,7 @@ const (
 	others    audience = true // all but the user it is about; and it may be shed
 )
 
-// event gives it to an occupant who is not about to read.
+// event gives it to an occupant; one that is reading gets it behind what it reads.
 func (d *delivery) event(o *occupant) {
 	c := o.client
 	if d.to == others && c.user.ID == d.one[0].event.User.ID {
@@ -188,8 +188,9 @@ func (d *delivery) event(o *occupant) {
 			o.rev = d.rev
 			c.sendNow(f, false)
 		}
-	case (d.rev > 0 || d.pends) && !o.early:
-		if o.pending = append(o.pending, pendingFrame{rev: d.rev, frame: f}); len(o.pending) > c.hub.cfg.MaxBacklog {
+	case o.early, d.to == others && len(o.pending) > c.hub.cfg.MaxBacklog/4: // it is not in the room yet; or so much waits that this is shed
+	default:
+		if o.pending = append(o.pending, pendingFrame{rev: d.rev, again: d.again, frame: f}); len(o.pending) > c.hub.cfg.MaxBacklog {
 			c.close(socket.CloseSlow, "joining took too long")
 		}
 	}

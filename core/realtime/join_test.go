@@ -248,6 +248,31 @@ func (s *frozen) Bounds(ctx context.Context, room string) (chat.Bounds, error) {
 	return s.MessageStore.Bounds(ctx, room)
 }
 
+// Whoever joins a room again, in which they are, misses nobody who comes or goes meanwhile.
+func TestWhoeverJoinsAgainHearsWhoComesAndGoes(t *testing.T) {
+	b := newBacking()
+	s := waiting{b.messages, new(atomic.Bool), make(chan struct{}), make(chan struct{})}
+	n := startWith(t, b, memory.NewFanout().Node(), chat.Config{Store: s}, nil)
+	ada, bob, eve := n.connect("ada"), n.connect("bob"), n.connect("eve")
+	ada.join("hall")
+	eve.join("hall") // behind ada: what eve has heard was given to ada
+	ada.until("joined")
+	s.armed.Store(true)
+	ada.in.Receive([]byte(`{"id":99,"event":"join_room","data":{"room":"hall","since":0,"rev":1}}`), false) // the cache does not reach so far
+	<-s.asked
+	s.armed.Store(false)
+	bob.join("hall")
+	eve.until("joined")
+	bob.done("leave_room", map[string]any{"room": "hall"})
+	eve.until("left")
+	close(s.proceed)
+	var heard []string
+	for len(heard) < 3 {
+		heard = append(heard, ada.next().Event)
+	}
+	assert.Equal(t, []string{"ack", "joined", "left"}, heard)
+}
+
 // While a client joins again, messages that the room lacks may be given up. If the join fails, the client is told all the same.
 func TestWhoeverFailsToJoinAgainIsToldToReadAgain(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {

@@ -27,9 +27,10 @@ type occupant struct {
 	pending []pendingFrame
 }
 
-// pendingFrame is a message if it has a seq, a change if it has a rev, or an event that tells to read again.
+// pendingFrame is a message if it has a seq, a change if it has a rev, and another event otherwise.
 type pendingFrame struct {
 	seq, rev uint64
+	again    bool // it tells to read again
 	frame    *socket.Frame
 }
 
@@ -145,7 +146,7 @@ func (o *occupant) goLive(reach chat.Reach, ack []*socket.Frame) bool {
 	c.sendAll(ack)
 	o.last = reach.Seq
 	o.rev = reach.Rev
-	o.pending = slices.DeleteFunc(o.pending, func(p pendingFrame) bool { return p.seq == 0 && p.rev == 0 }) // it has read
+	o.pending = slices.DeleteFunc(o.pending, func(p pendingFrame) bool { return p.again }) // it has read
 	o.flush()
 	return true
 }

@@ -319,7 +319,7 @@ func (r *room) giveUp(before uint64) {
 	r.mu.Unlock()
 	d := r.delivery()
 	d.one[0].event = protocol.Outgoing{Schema: r.hub.schema.ServerEvent(protocol.EventResync), Room: r.name, Data: protocol.Data{"room": r.name}}
-	d.pends = true
+	d.again = true
 	d.run()
 }
 

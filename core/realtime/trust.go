@@ -30,11 +30,6 @@ func (t *trust) has(room string) (reach chat.Reach, ok bool, epoch int) {
 	return reach, ok, t.epoch
 }
 
-// farther returns the higher of each.
-func farther(a, b chat.Reach) chat.Reach {
-	return chat.Reach{Seq: max(a.Seq, b.Seq), Rev: max(a.Rev, b.Rev)}
-}
-
 // add notes that a room was read from the store as far as reach, unless all were forgotten since the epoch in which the reading
 // began.
 func (t *trust) add(room string, epoch int, reach chat.Reach) {
@@ -47,7 +42,7 @@ func (t *trust) add(room string, epoch int, reach chat.Reach) {
 	if t.rooms == nil {
 		t.rooms = map[string]chat.Reach{}
 	}
-	t.rooms[room] = farther(known, reach)
+	t.rooms[room] = known.Max(reach)
 }
 
 // reaches notes how far a room that is remembered reaches.
@@ -55,7 +50,7 @@ func (t *trust) reaches(room string, reach chat.Reach) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	if known, ok := t.rooms[room]; ok {
-		t.rooms[room] = farther(known, reach)
+		t.rooms[room] = known.Max(reach)
 	}
 }
 
@@ -99,7 +94,7 @@ func (r *room) reach() (reach chat.Reach, trusted bool, epoch int) {
 	reach, trusted, epoch = r.hub.trust.has(r.name)
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	return farther(reach, chat.Reach{Seq: r.last, Rev: r.revs.rev}), trusted || r.known, epoch
+	return reach.Max(chat.Reach{Seq: r.last, Rev: r.revs.rev}), trusted || r.known, epoch
 }
 
 // reached is a sequence that is stored, as far as this node knows; 0 if it knows none.
