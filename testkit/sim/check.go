@@ -21,6 +21,8 @@ const (
 	// forgetWithin is how long somebody may be listed as present who is not. In that time the lease of a node that has died ends, another
 	// node that has held its own for longer ends it for good, rooms are compared, and what was missed is told.
 	forgetWithin = 90 * time.Second
+	// restored is how long it takes at most until the nodes have put their users into a Presence that was lost.
+	restored = 30 * time.Second
 )
 
 // finish checks every promise once nothing goes wrong any more.
@@ -70,7 +72,8 @@ func (w *world) finish() {
 // goAway cuts all connections of somebody; the nodes that they are on may be killed with them.
 func (w *world) goAway() {
 	w.away = pick(w.scheduler.random, w.people)
-	killed := w.scheduler.chance(0.5)
+	// A node that dies before it has put its users into a Presence that was lost leaves nobody who could say that they have gone.
+	killed := w.scheduler.chance(0.5) && (w.presenceLost == 0 || w.scheduler.now()-w.presenceLost > restored)
 	for _, c := range w.clients {
 		if c.person != w.away || c.conn == nil {
 			continue

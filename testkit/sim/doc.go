@@ -1,13 +1,14 @@
 // Package sim simulates a whole system, and what goes wrong in it, from one number: the seed.
 //
 // A run has several nodes, accounts and a mailer, as processes of their own that share stores, cache, bus and fan-out in memory, and
-// people with several devices who sign up, talk, are cut off and come back. Processes are killed and told to end, calls of stores fail
+// people with several devices who sign up, talk, edit, delete, react, are cut off and come back. Processes are killed and told to end, calls of stores fail
 // before or after their effect, are slow or happen twice, signals are lost, late or come twice, the bus and the fan-out
 // do not reach somebody for a while, the cache or who is present is lost. Then nothing goes wrong any more, and these promises have to be
 // kept:
 //
-//   - Every client's log of every room equals what is stored: no gap, no double, no phantom, one order. A client also checks each
-//     thing that it is told: live messages follow each other, or the server says that it has to read again.
+//   - Every client's log of every room equals what is stored: no gap, no double, no phantom, one order, each message as it is after every
+//     edit, deletion and reaction. A client also checks each thing that it is told: live messages follow each other, and changes come in
+//     their order and behind their message, or the server says that it has to read again.
 //   - What was acknowledged is stored, once, at the place that was acknowledged, however often it was sent.
 //   - Whoever is in a room is listed as present, and nobody else, once leases have ended.
 //   - A session that has ended has no connection, and no other session lost one for being unauthenticated.
@@ -30,7 +31,7 @@
 // # What is not simulated
 //
 // Servers and their drivers, transports and the operating system: here are only core and the ports. Delivery by several workers to one
-// large room. Clocks that differ. What a client of another wire format sees. Stores lose nothing that they have committed: campaigns
+// large room. Clocks that differ. A node that dies before it has put its users into a Presence that was lost. What a client of another wire format sees. Stores lose nothing that they have committed: campaigns
 // with real ones are for that (docs/campaigns.md). A node that ends between storing a message and
 // saying so is noticed when its lease ends; until then a cache may be read that lacks the message. A run takes that for a miss of
 // the cache, and counts it as Counts.Spared. A node that lives on and does not reach the cache

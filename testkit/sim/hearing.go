@@ -281,7 +281,8 @@ func (c *client) joinedRoom(r request, v *view, s said) {
 	v.joined, v.again, v.paging = true, false, false
 	v.held, v.live, v.target = nil, last, last
 	v.changed, v.ahead, v.later, v.stale = s.Data.Rev, s.Data.Rev, nil, false
-	if r.since < v.end() && !r.newest { // it was read on meanwhile
+	ahead := r.since < v.end() && !r.newest // it was read on meanwhile
+	if ahead {
 		messages = slices.DeleteFunc(messages, func(m message) bool {
 			if m.Seq <= v.end() {
 				c.apply(v, m) // it may have changed since
@@ -294,6 +295,11 @@ func (c *client) joinedRoom(r request, v *view, s said) {
 		w.violate("%s joined room %s, which ends at %d, and got messages up to %d", c.name, r.room, last, v.end())
 	}
 	c.readOn(v, r.room)
+	if ahead { // what was read on may be older than the answer: all that was changed is read
+		v.rev = min(v.rev, r.rev)
+		c.readChanges(v, r.room, nil, true)
+		return
+	}
 	// Some may have come live meanwhile.
 	changes := slices.DeleteFunc(s.Data.Changes, func(m message) bool { return m.Rev <= v.rev })
 	c.readChanges(v, r.room, changes, len(s.Data.Changes) > 0)

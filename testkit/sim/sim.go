@@ -223,7 +223,7 @@ func (w *world) wreck() string {
 		s.arrive(name+" hears the bus again", back, func() string { delete(w.partition, name); return "" })
 		return name + " is cut off from the bus"
 	case s.chance(0.5):
-		w.presence = memory.NewPresence()
+		w.presence, w.presenceLost = memory.NewPresence(), s.now()
 		return "presence is lost"
 	default:
 		w.cache = w.newCache()

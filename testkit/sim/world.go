@@ -52,15 +52,17 @@ type world struct {
 	changers  map[revision]*process // who has made each change, under mu
 
 	// What goes wrong, drawn at the beginning: how often, and where.
-	calm      bool    // nothing goes wrong any more
-	away      *person // somebody who does not come back for now
-	faulty    map[string]float64
-	slowness  float64
-	lateness  float64
-	loss      float64
-	cut       map[string]bool // nodes that the fan-out does not reach
-	partition map[string]bool // processes that the bus does not reach
-	settings  settings
+	calm bool    // nothing goes wrong any more
+	away *person // somebody who does not come back for now
+	// presenceLost is when Presence was last lost; 0 if it was not.
+	presenceLost time.Duration
+	faulty       map[string]float64
+	slowness     float64
+	lateness     float64
+	loss         float64
+	cut          map[string]bool // nodes that the fan-out does not reach
+	partition    map[string]bool // processes that the bus does not reach
+	settings     settings
 
 	replays  map[string]int // of dead letters, by their address
 	spared   atomic.Int64   // reads of a cache that lacks what a process that is gone has stored
