@@ -362,10 +362,10 @@ func (c *Client) Err() error {
 // Close says goodbye to the server and ends the client. Requests that wait return [ErrClosed]; events that wait are
 // dropped, and Handle is not called after Close has returned. Closing twice is harmless. It must not be called from Handle.
 func (c *Client) Close() {
-	c.cancel()
 	if c.inbox != nil {
-		c.inbox.drop()
+		c.inbox.drop() // before a request of Handle fails, or it would be called for the next event
 	}
+	c.cancel()
 	<-c.done
 }
 
