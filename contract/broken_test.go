@@ -464,13 +464,13 @@ func (r rooms) List(ctx context.Context, after string, limit int) ([]chat.Room, 
 
 type members struct {
 	chat.Members
-	add     func(context.Context, ...chat.Membership) error
+	add     func(context.Context, ...chat.Membership) ([]chat.Membership, error)
 	remove  func(context.Context, string, user.ID) error
 	has     func(context.Context, string, user.ID) (bool, error)
 	roomsOf func(context.Context, user.ID, string, int) ([]chat.Membership, error)
 }
 
-func (m members) Add(ctx context.Context, memberships ...chat.Membership) error {
+func (m members) Add(ctx context.Context, memberships ...chat.Membership) ([]chat.Membership, error) {
 	if m.add == nil {
 		return m.Members.Add(ctx, memberships...)
 	}
@@ -610,4 +610,24 @@ type passwordList func(context.Context, string) (bool, error)
 
 func (l passwordList) Contains(ctx context.Context, password string) (bool, error) {
 	return l(ctx, password)
+}
+
+type marks struct {
+	chat.Marks
+	mark func(context.Context, []chat.Mark) ([]chat.Marked, error)
+	mine func(context.Context, user.ID, chat.Place, int) ([]chat.MyRoom, error)
+}
+
+func (m marks) Mark(ctx context.Context, moved []chat.Mark) ([]chat.Marked, error) {
+	if m.mark == nil {
+		return m.Marks.Mark(ctx, moved)
+	}
+	return m.mark(ctx, moved)
+}
+
+func (m marks) Mine(ctx context.Context, id user.ID, behind chat.Place, limit int) ([]chat.MyRoom, error) {
+	if m.mine == nil {
+		return m.Marks.Mine(ctx, id, behind, limit)
+	}
+	return m.mine(ctx, id, behind, limit)
 }

@@ -874,7 +874,7 @@ func membership(room string, id user.ID, n int) chat.Membership {
 }
 
 func join(ctx context.Context, p chat.Members, memberships ...chat.Membership) error {
-	return during("Add", p.Add(ctx, memberships...))
+	return during("Add", second(p.Add(ctx, memberships...)))
 }
 
 func wantMember(ctx context.Context, p chat.Members, room string, id user.ID, want bool) error {

@@ -139,6 +139,11 @@ func openStanding() contract.Standing {
 	})}
 }
 
+func openReading() contract.Reading {
+	s := memory.NewStore()
+	return contract.Reading{Marks: s.Members, Members: s.Members, Messages: s.Messages}
+}
+
 func openBus() contract.Bus {
 	b := memory.NewBus(memory.BusConfig{})
 	return contract.Bus{Publisher: b, Subscriber: b}
@@ -220,7 +225,8 @@ func trials() []trial {
 		try("TokenVerifier", contract.TokenVerifier(), plain(openTokens), tokenFaults()...),
 		try("MessageStore", contract.MessageStore(), plain(func() chat.MessageStore { return memory.NewMessages() }), append(messageFaults(), changeFaults()...)...),
 		try("Rooms", contract.Rooms(), plain(func() chat.Rooms { return memory.NewRooms() }), roomFaults()...),
-		try("Members", contract.Members(), plain(func() chat.Members { return memory.NewMembers() }), memberFaults()...),
+		try("Members", contract.Members(), plain(func() chat.Members { return memory.NewMembers(nil) }), memberFaults()...),
+		try("Marks", contract.Marks(), plain(openReading), markFaults()...),
 		try("RecentCache", contract.RecentCache(), plain(func() chat.RecentCache { return memory.NewRecentCache(memory.RecentCacheConfig{}) }), append(cacheFaults(), changeCacheFaults()...)...),
 		try("Screen", contract.Screen(), plain(openScreen), screenFaults()...),
 		try("Fanout", contract.Fanout(), plain(openFanout), fanoutFaults()...),

@@ -61,6 +61,7 @@ func busFaults() []broken[contract.Bus] {
 			b.Subscriber = subscriber(func(ctx context.Context, topic, group string, handle event.Handler, ready func()) error {
 				return under.Subscriber.Subscribe(ctx, topic, group, func(ctx context.Context, e event.Event) error {
 					if err := handle(ctx, e); err != nil {
+						time.Sleep(time.Second) // in the bubble's time: the others are there by then
 						return under.Publisher.Publish(ctx, e)
 					}
 					return nil
@@ -1678,15 +1679,15 @@ func memberFaults() []broken[chat.Members] {
 	}
 	return []broken[chat.Members]{
 		{"only the first is added", "several are added in one call", breaks(func(under chat.Members) members {
-			return members{add: func(ctx context.Context, all ...chat.Membership) error {
+			return members{add: func(ctx context.Context, all ...chat.Membership) ([]chat.Membership, error) {
 				return under.Add(ctx, all[:min(1, len(all))]...)
 			}}
 		})},
 		{"a membership is renewed", "an existing membership stays", breaks(func(under chat.Members) members {
-			return members{add: func(ctx context.Context, all ...chat.Membership) error {
+			return members{add: func(ctx context.Context, all ...chat.Membership) ([]chat.Membership, error) {
 				for _, m := range all {
 					if err := under.Remove(ctx, m.Room, m.UserID); err != nil {
-						return err
+						return nil, err
 					}
 				}
 				return under.Add(ctx, all...)

@@ -208,7 +208,7 @@ func field(c protocol.Command, name string) any {
 		return number(c.Rev)
 	case "changedAfter":
 		return number(c.ChangedAfter)
-	case "seq":
+	case "seq", "read":
 		return c.Seq
 	case "key":
 		return c.Text

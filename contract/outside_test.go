@@ -44,7 +44,6 @@ import (
 	"github.com/parley-chat/parley/adapters/memory"
 	"github.com/parley-chat/parley/contract"
 	"github.com/parley-chat/parley/core/auth"
-	"github.com/parley-chat/parley/core/chat"
 )
 
 func TestNonces(t *testing.T) {
@@ -57,27 +56,31 @@ func TestForgetful(t *testing.T) {
 		contract.Except("long names are names", "it remembers no names at all"))
 }
 
-func store(messages chat.MessageStore) contract.Store {
+func store(messages bool) contract.Store {
 	s := memory.NewStore()
-	return contract.Store{
+	c := contract.Store{
 		Users: s.Users, Outbox: s.Outbox, Asides: s.Asides, Sessions: s.Sessions, Codes: s.Codes, SignUps: s.SignUps, Nonces: s.Nonces,
 		Limiter: memory.NewLimiter(memory.LimiterConfig{}),
 		MailQueue: s.MailQueue, DeadLetters: s.MailQueue, MailStats: s.MailQueue,
-		Messages: messages, Rooms: s.Rooms, Members: s.Members,
+		Rooms: s.Rooms, Members: s.Members, Marks: s.Members,
 	}
+	if messages {
+		c.Messages = s.Messages
+	}
+	return c
 }
 
 func TestStore(t *testing.T) {
-	contract.RunStore(t, func(*testing.T) contract.Store { return store(memory.NewMessages()) },
+	contract.RunStore(t, func(*testing.T) contract.Store { return store(true) },
 		contract.Except("Standings", "it has none"), contract.Except("Rooms/names are exact", "it is excepted"))
 }
 
 func TestStoreThatLacks(t *testing.T) {
-	contract.RunStore(t, func(*testing.T) contract.Store { return store(nil) })
+	contract.RunStore(t, func(*testing.T) contract.Store { return store(false) })
 }
 
 func TestStoreSlips(t *testing.T) {
-	contract.RunStore(t, func(*testing.T) contract.Store { return store(memory.NewMessages()) },
+	contract.RunStore(t, func(*testing.T) contract.Store { return store(true) },
 		contract.Except("Standing", "a slip"), contract.Except("Standings", ""), contract.Except("Limiter", "once"), contract.Except("Limiter", "twice"),
 		contract.Except("Rooms/names", "a slip"), contract.Except("Nonces/names are exact", ""))
 }

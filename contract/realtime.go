@@ -217,6 +217,7 @@ func fanoutWhole(ctx context.Context, open FanoutNodes) error {
 		{Kind: realtime.SignalJoined, Room: "room", User: author},
 		{Kind: realtime.SignalLeft, Room: "room", User: author, Node: "n"},
 		{Kind: realtime.SignalRemoved, Room: "room", User: chat.Author{ID: author.ID}},
+		{Kind: realtime.SignalMarked, Room: "room", User: author, Node: "node ü", Read: math.MaxInt64}, {Kind: realtime.SignalMarked, Room: "room", User: author},
 		{Kind: realtime.SignalEvent, Room: "room", User: author, Node: "n", Event: "cursor", Data: `{"room":"room","x":1,"ü":"` + long(1000) + `"}`},
 	}
 	for _, m := range wholly("room") {

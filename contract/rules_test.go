@@ -35,6 +35,7 @@ var specifications = map[string][]string{
 	"MessageStore":   {"chat.MessageStore", "chat.Message", "chat.Range", "chat.Bounds", "chat.Change", "chat.Changed", "chat.Reaction"},
 	"Rooms":          {"chat.Rooms"},
 	"Members":        {"chat.Members"},
+	"Marks":          {"chat.Marks", "chat.Mark", "chat.Marked", "chat.MyRoom", "chat.Members"},
 	"RecentCache":    {"chat.RecentCache", "chat.Recent"},
 	"Screen":         {"chat.Screen"},
 	"Fanout":         {"realtime.Fanout"},

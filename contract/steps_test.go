@@ -41,10 +41,30 @@ func TestACheckEndsWithItsFirstFailure(t *testing.T) {
 	})
 	endsWithItsFirstFailure(t, contract.Members(), func(o *out) chat.Members {
 		return members{
-			add:     func(context.Context, ...chat.Membership) error { return o.fail() },
+			add:     func(context.Context, ...chat.Membership) ([]chat.Membership, error) { return nil, o.fail() },
 			remove:  func(context.Context, string, user.ID) error { return o.fail() },
 			has:     func(context.Context, string, user.ID) (bool, error) { return false, o.fail() },
 			roomsOf: func(context.Context, user.ID, string, int) ([]chat.Membership, error) { return nil, o.fail() },
+		}
+	})
+	endsWithItsFirstFailure(t, contract.Marks(), func(o *out) contract.Reading {
+		return contract.Reading{
+			Marks: marks{
+				mark: func(context.Context, []chat.Mark) ([]chat.Marked, error) { return nil, o.fail() },
+				mine: func(context.Context, user.ID, chat.Place, int) ([]chat.MyRoom, error) { return nil, o.fail() },
+			},
+			Members: members{
+				add:     func(context.Context, ...chat.Membership) ([]chat.Membership, error) { return nil, o.fail() },
+				remove:  func(context.Context, string, user.ID) error { return o.fail() },
+				has:     func(context.Context, string, user.ID) (bool, error) { return false, o.fail() },
+				roomsOf: func(context.Context, user.ID, string, int) ([]chat.Membership, error) { return nil, o.fail() },
+			},
+			Messages: messages{
+				append: func(context.Context, []chat.Message) ([]chat.Stored, error) { return nil, o.fail() },
+				list:   func(context.Context, string, chat.Range) ([]chat.Message, error) { return nil, o.fail() },
+				change: func(context.Context, []chat.Change) ([]chat.Changed, error) { return nil, o.fail() },
+				bounds: func(context.Context, string) (chat.Bounds, error) { return chat.Bounds{}, o.fail() },
+			},
 		}
 	})
 	endsWithItsFirstFailure(t, contract.RecentCache(), func(o *out) chat.RecentCache {

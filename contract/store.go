@@ -34,6 +34,7 @@ type Store struct {
 	Messages chat.MessageStore
 	Rooms    chat.Rooms
 	Members  chat.Members
+	Marks    chat.Marks
 }
 
 // storeSuite is a suite of RunStore.
@@ -94,6 +95,7 @@ func storeSuites() []storeSuite {
 		of(MessageStore(), func(s Store) chat.MessageStore { return s.Messages }),
 		of(Rooms(), func(s Store) chat.Rooms { return s.Rooms }),
 		of(Members(), func(s Store) chat.Members { return s.Members }),
+		of(Marks(), func(s Store) Reading { return Reading{Marks: s.Marks, Members: s.Members, Messages: s.Messages} }),
 	}
 }
 

@@ -88,6 +88,8 @@ var methods = map[string]kind{
 	"Members.Remove":  repeatable,
 	"Members.Has":     repeatable,
 	"Members.RoomsOf": repeatable,
+	"Marks.Mark":      repeatable,
+	"Marks.Mine":      repeatable,
 	"Cache.Get":       repeatable,
 	"Cache.Add":       repeatable | lossy,
 	"Cache.Change":    repeatable, // it must not come to nothing: what was deleted would stay in the cache
@@ -502,8 +504,8 @@ type members struct {
 	faults *Faults
 }
 
-func (d members) Add(ctx context.Context, memberships ...chat.Membership) error {
-	return d.faults.do(ctx, "Members.Add", func() error { return d.next.Add(ctx, memberships...) })
+func (d members) Add(ctx context.Context, memberships ...chat.Membership) ([]chat.Membership, error) {
+	return ask(ctx, d.faults, "Members.Add", func() ([]chat.Membership, error) { return d.next.Add(ctx, memberships...) })
 }
 
 func (d members) Remove(ctx context.Context, room string, id user.ID) error {
@@ -516,6 +518,22 @@ func (d members) Has(ctx context.Context, room string, id user.ID) (bool, error)
 
 func (d members) RoomsOf(ctx context.Context, id user.ID, after string, limit int) ([]chat.Membership, error) {
 	return ask(ctx, d.faults, "Members.RoomsOf", func() ([]chat.Membership, error) { return d.next.RoomsOf(ctx, id, after, limit) })
+}
+
+// FaultyMarks puts faults before a store of how far members have read.
+func FaultyMarks(next chat.Marks, f *Faults) chat.Marks { return marks{next, f} }
+
+type marks struct {
+	next   chat.Marks
+	faults *Faults
+}
+
+func (d marks) Mark(ctx context.Context, moved []chat.Mark) ([]chat.Marked, error) {
+	return ask(ctx, d.faults, "Marks.Mark", func() ([]chat.Marked, error) { return d.next.Mark(ctx, moved) })
+}
+
+func (d marks) Mine(ctx context.Context, id user.ID, behind chat.Place, limit int) ([]chat.MyRoom, error) {
+	return ask(ctx, d.faults, "Marks.Mine", func() ([]chat.MyRoom, error) { return d.next.Mine(ctx, id, behind, limit) })
 }
 
 // FaultyCache puts faults before a cache of recent messages.

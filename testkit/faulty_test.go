@@ -54,6 +54,7 @@ type ports struct {
 	messages      chat.MessageStore
 	rooms         chat.Rooms
 	members       chat.Members
+	marks         chat.Marks
 	cache         chat.RecentCache
 	access        chat.Access
 	fanout        realtime.Fanout
@@ -131,6 +132,7 @@ func open(t *testing.T, outer, inner *testkit.Faults) *ports {
 		messages:      twice(chat.MessageStore(s.Messages), testkit.FaultyMessages, outer, inner),
 		rooms:         twice(chat.Rooms(s.Rooms), testkit.FaultyRooms, outer, inner),
 		members:       twice(chat.Members(s.Members), testkit.FaultyMembers, outer, inner),
+		marks:         twice(chat.Marks(s.Members), testkit.FaultyMarks, outer, inner),
 		cache:         twice(chat.RecentCache(recent), testkit.FaultyCache, outer, inner),
 		access:        twice(chat.Access(chat.OpenAccess{}), testkit.FaultyAccess, outer, inner),
 		fanout:        twice(realtime.Fanout(memory.NewFanout().Node()), testkit.FaultyFanout, outer, inner),
@@ -337,7 +339,8 @@ var calls = map[string]func(ctx context.Context, p *ports) ([]any, error){
 		return []any{rs}, err
 	},
 	"Members.Add": func(ctx context.Context, p *ports) ([]any, error) {
-		return nil, p.members.Add(ctx, chat.Membership{Room: "r", UserID: "u"})
+		ms, err := p.members.Add(ctx, chat.Membership{Room: "r", UserID: "u"})
+		return []any{ms}, err
 	},
 	"Members.Remove": func(ctx context.Context, p *ports) ([]any, error) {
 		return nil, p.members.Remove(ctx, "r", "u")
@@ -345,6 +348,14 @@ var calls = map[string]func(ctx context.Context, p *ports) ([]any, error){
 	"Members.Has": func(ctx context.Context, p *ports) ([]any, error) {
 		_, err := p.members.Has(ctx, "r", "u")
 		return nil, err
+	},
+	"Marks.Mark": func(ctx context.Context, p *ports) ([]any, error) {
+		answers, err := p.marks.Mark(ctx, []chat.Mark{{Room: "r", User: chat.Author{ID: "u"}}})
+		return []any{answers}, err
+	},
+	"Marks.Mine": func(ctx context.Context, p *ports) ([]any, error) {
+		rooms, err := p.marks.Mine(ctx, "u", chat.Place{}, 1)
+		return []any{rooms}, err
 	},
 	"Members.RoomsOf": func(ctx context.Context, p *ports) ([]any, error) {
 		ms, err := p.members.RoomsOf(ctx, "u", "", 1)
@@ -425,7 +436,7 @@ func TestMethodsAreThoseOfThePorts(t *testing.T) {
 		"Codes": reflect.TypeFor[auth.CodeStore](), "SignUps": reflect.TypeFor[auth.SignUps](), "Nonces": reflect.TypeFor[auth.Nonces](),
 		"Limiter":  reflect.TypeFor[auth.Limiter](),
 		"Messages": reflect.TypeFor[chat.MessageStore](), "Rooms": reflect.TypeFor[chat.Rooms](),
-		"Members": reflect.TypeFor[chat.Members](), "Cache": reflect.TypeFor[chat.RecentCache](),
+		"Members": reflect.TypeFor[chat.Members](), "Marks": reflect.TypeFor[chat.Marks](), "Cache": reflect.TypeFor[chat.RecentCache](),
 		"Access": reflect.TypeFor[chat.Access](), "Fanout": reflect.TypeFor[realtime.Fanout](),
 		"Presence": reflect.TypeFor[realtime.Presence](), "Authenticator": reflect.TypeFor[socket.Authenticator](),
 		"Conn": reflect.TypeFor[socket.Conn](),

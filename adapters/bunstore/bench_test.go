@@ -11,6 +11,7 @@ import (
 
 	"github.com/parley-chat/parley/adapters/bunstore"
 	"github.com/parley-chat/parley/core/chat"
+	"github.com/parley-chat/parley/core/user"
 )
 
 // batches returns a function that makes the next batch of messages like those of real
@@ -58,6 +59,109 @@ func appendBatches(b *testing.B, s *bunstore.Store, rooms, size int) {
 		}
 	}
 	perSecond(b, size)
+}
+
+// BenchmarkAppendByMembers is BenchmarkAppend with a sender who is a member of all rooms, so that each batch moves their marks, on every engine.
+func BenchmarkAppendByMembers(b *testing.B) {
+	run := func(b *testing.B, open func(testing.TB) *bunstore.Store) {
+		for _, rooms := range []int{1, 100} {
+			for _, size := range []int{1, 100} {
+				b.Run(fmt.Sprintf("rooms=%d/batch=%d", rooms, size), func(b *testing.B) {
+					s := open(b)
+					for _, m := range batches(rooms, rooms)() {
+						joined(b, s, inRoom(m.Room, m.Author.ID))
+					}
+					appendBatches(b, s, rooms, size)
+				})
+			}
+		}
+	}
+	b.Run("SQLite", func(b *testing.B) { run(b, open) })
+	for _, e := range engines {
+		b.Run(e.name, func(b *testing.B) { run(b, e.migrated) })
+	}
+}
+
+// BenchmarkMine lists the first hundred rooms of somebody who has a thousand, each with messages, some deleted, some unread.
+func BenchmarkMine(b *testing.B) {
+	run := func(b *testing.B, s *bunstore.Store) {
+		const rooms, each = 1000, 20
+		next := batches(rooms, rooms)
+		var memberships []chat.Membership
+		for i, m := range next() {
+			memberships = append(memberships, inRoom(m.Room, "reader"), inRoom(m.Room, "other"))
+			if i%10 == 0 {
+				memberships = append(memberships, inRoom("quiet "+m.Room, "other"))
+			}
+		}
+		joined(b, s, memberships...)
+		for range each {
+			_, err := s.Messages().Append(b.Context(), next())
+			require.NoError(b, err)
+		}
+		var marks []chat.Mark
+		var gone []chat.Change
+		for i := range memberships {
+			room := memberships[i].Room
+			marks = append(marks, readTo(room, "reader", uint64(i%each)))
+			for seq := range i % 5 {
+				gone = append(gone, chat.Change{Kind: chat.Delete, Room: room, Seq: uint64(seq*3 + 1), Any: true, At: noon})
+			}
+		}
+		_, err := s.Members().Mark(b.Context(), marks)
+		require.NoError(b, err)
+		_, err = s.Messages().Change(b.Context(), gone)
+		require.NoError(b, err)
+		b.ReportAllocs()
+		for b.Loop() {
+			got, err := s.Members().Mine(b.Context(), "reader", chat.Place{}, 100)
+			if err != nil || len(got) != 100 {
+				b.Fatal(len(got), err)
+			}
+		}
+	}
+	b.Run("SQLite", func(b *testing.B) { run(b, open(b)) })
+	for _, e := range engines {
+		b.Run(e.name, func(b *testing.B) { run(b, e.migrated(b)) })
+	}
+}
+
+// BenchmarkMark moves marks of members of one room, in batches.
+func BenchmarkMark(b *testing.B) {
+	run := func(b *testing.B, s *bunstore.Store) {
+		const members = 2000
+		var memberships []chat.Membership
+		for i := range members {
+			memberships = append(memberships, inRoom("room-0000", user.ID(fmt.Sprint(i))))
+		}
+		joined(b, s, memberships...)
+		next := batches(500, 1)
+		for range 40 {
+			_, err := s.Messages().Append(b.Context(), next())
+			require.NoError(b, err)
+		}
+		for _, size := range []int{1, 64, 500} {
+			b.Run(fmt.Sprintf("batch=%d", size), func(b *testing.B) {
+				joined(b, s, inRoom("room-0000", "somebody"))
+				n := 0
+				for b.Loop() {
+					marks := make([]chat.Mark, size)
+					for i := range marks {
+						n++
+						marks[i] = readTo("room-0000", user.ID(fmt.Sprint(n%members)), uint64(n/members))
+					}
+					if _, err := s.Members().Mark(b.Context(), marks); err != nil {
+						b.Fatal(err)
+					}
+				}
+				perSecond(b, size)
+			})
+		}
+	}
+	b.Run("SQLite", func(b *testing.B) { run(b, open(b)) })
+	for _, e := range engines {
+		b.Run(e.name, func(b *testing.B) { run(b, e.migrated(b)) })
+	}
 }
 
 // BenchmarkServers compares Append with the plain driver on each server: the same rows, in

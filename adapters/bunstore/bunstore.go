@@ -1,6 +1,6 @@
 // Package bunstore implements every persistence port on SQL through Bun v1.3:
 // user.Repository, auth.SignUps, auth.SessionStore, auth.Standings, auth.CodeStore, auth.Nonces, auth.Limiter and auth.Sweeper,
-// chat.MessageStore, chat.Rooms and chat.Members, event.Outbox, mail.Queue,
+// chat.MessageStore, chat.Rooms, chat.Members and chat.Marks, event.Outbox, mail.Queue,
 // mail.DeadLetters and mail.Stats. It runs on SQLite 3.35, PostgreSQL 11, MySQL 8.0.16 and
 // MariaDB 10.6, or later. [OpenSQLite] uses modernc.org/sqlite v1.61, [OpenPostgres] pgx v5.12,
 // [OpenMySQL] go-sql-driver/mysql v1.10, all of them pure Go. It is tested on PostgreSQL 15 and
@@ -18,7 +18,8 @@
 //     locks the row.
 //   - Several processes may share one database, or one SQLite file on one machine, the mail
 //     queue included. Sequences have no gaps, because a room's counter is locked until the
-//     commit, the rooms of a batch in one order. Events have their place in the order of
+//     commit, the rooms of a batch in one order. Sending moves the sender's mark in the same commit. Members are locked in one order, after
+//     rooms, and who holds one waits for no room. Events have their place in the order of
 //     commits, because only one transaction at a time is between putting events and its end:
 //     no event appears before one that Pending has returned. On servers it holds the row 'outbox' of parley_locks. On
 //     PostgreSQL it also holds the advisory lock that is all that programs of before migration 0008 take, so that the order holds
@@ -43,7 +44,9 @@
 //
 // # Exceptions
 //
-// No promise of a port is broken. A call whose commit was under way when the server was lost,
+// One promise of a port is not kept in one moment, on servers: whoever sends a message to a room while another call of theirs makes them a member
+// of it for the first time may find that message unread. To keep it, everybody who joins would have to wait for everybody who sends.
+// A call whose commit was under way when the server was lost,
 // or when its context ended, fails with kind Unavailable, and may have been stored. On a cluster
 // of MySQL servers that all write, numbers do not ascend in the order of commits: give the
 // programs one of them. On a MySQL handle that [New] was given, COMMIT and ROLLBACK are the
@@ -51,12 +54,16 @@
 // CockroachDB and YugabyteDB, which speak PostgreSQL's protocol, have not been tested. Events keep their order there only where
 // transactions are READ COMMITTED and a sequence hands out its numbers one at a time: YugabyteDB needs ysql_sequence_cache_minval=1.
 //
+// A program of before migration 0011 that runs beside moves no mark of those who send, and notes no deletion: what is sent through it is unread
+// for its sender too, and what is deleted through it counts as unread until it is read. Memberships of such programs have read everything,
+// until their users join, mark or send next, and it counts from there.
+//
 // Besides: text that is not valid UTF-8 or has a NUL
 // character, and text above a column's bound, is refused with kind Invalid, because not
 // every engine can keep it. LastError of a mail job is cut at 2,000 characters.
-// Messages, memberships and spent tickets are inserted, messages are changed, and what a connection, a join or a request reads is read, by
+// Messages, memberships and spent tickets are inserted, messages are changed, marks are moved, and what a connection, a join or a request reads is read, by
 // prepared statements that Bun's query hooks do not see. Each is parsed once a connection; a connection keeps at most 64 for reading
-// and 64 for writing, beside those of messages.
+// and 64 for writing, beside those of messages and marks.
 //
 // # Schema
 //
@@ -72,12 +79,13 @@
 //	nonces        name | expires_at
 //	limits        name: the hash of a key | whole_at: when its allowance is whole again
 //	rooms         name | created_by, created_at
-//	members       user_id, room | since
+//	members       user_id, room | since, read_seq: how far the member has read, NULL as long as nobody knows
 //	room_seqs     id | room unique, last: the highest sequence number given out, rev: the highest number of a change
 //	messages      room_id (of room_seqs), seq | id, client_id, author_id, author_name, text, at, reply_to, data,
 //	              rev: of its last change, edited_at, deleted_at, reactions: JSON of key k, count n and the users u that a reading names;
 //	              unique (room_id, author_id, client_id), NULL where there is no client id. The text of a deleted one is a space
 //	changes       room_id, rev | seq: the message whose last change that is
+//	deletions     room_id, seq: the messages that are deleted
 //	reactions     room_id, seq, reaction, user_id
 //	outbox        position | id, topic, type, event_key, time, data; ascending in commit order
 //	mail_jobs     position | id unique, job_key unique, kind, recipient, recipient_name, data, state,
@@ -86,12 +94,12 @@
 //	locks         name; on servers only: a row to lock while events are put
 //	heartbeat     id: 1 | beats: how often Ping wrote
 //
-// The bar ends the primary key. Bounds and states are held by CHECK constraints, except for the columns that messages got from migration 0009 on, which the program checks. Text has the
+// The bar ends the primary key. Bounds and states are held by CHECK constraints, except for the columns that messages and members got from migration 0009 on, which the program checks. Text has the
 // collation C on PostgreSQL; on MySQL it is UTF-8 in varbinary columns. [Store.Migrate] creates and
 // upgrades the schema, [Store.Check] compares it with the program. A message's room_id is a foreign
 // key: no counter can be lost while there are messages, and begin at 1 again. Nothing else is one:
 // the ports take sessions, codes and memberships of users and rooms that another store may hold. Whoever deletes messages, or a
-// room's counter, by other means deletes their rows in changes and reactions as well.
+// room's counter, by other means deletes their rows in changes, deletions and reactions as well.
 // On a SQLite handle that [New] was given, foreign keys hold where the pragma foreign_keys is set.
 //
 // A user without the right to change the schema can use one that is current: SELECT, INSERT, UPDATE
@@ -153,19 +161,23 @@ func newStore(write, read *bun.DB) (*Store, error) {
 		return nil, err
 	}
 	s := &Store{db: &database{
-		write: write, read: read, dialect: d, reads: newKept(read, d), writes: newKept(write, d), statements: newStatements(prepare), changing: newStatements(prepareChanges), pingTimeout: d.pingTimeout,
+		write: write, read: read, dialect: d, reads: newKept(read, d), writes: newKept(write, d), statements: newStatements(prepare), changing: newStatements(prepareChanges), marking: newStatements(prepareMarks), pingTimeout: d.pingTimeout,
+		mine: d.mine(), readMembers: map[int]string{},
 	}}
+	for _, n := range memberSizes {
+		s.db.readMembers[n] = d.readMembers(n)
+	}
 	s.db.standings = gather[string, auth.Standing]{most: standingSizes[0], workers: d.together, read: s.db.readStandings}
 	return s, nil
 }
 
 // Ports returns every port that the store keeps. The others are nil: see [parley.Ports.With].
 func (s *Store) Ports() parley.Ports {
-	queue, sessions := s.MailQueue(), s.Sessions()
+	queue, sessions, members := s.MailQueue(), s.Sessions(), s.Members()
 	return parley.Ports{
 		Users: s.Users(), Sessions: sessions, Standings: sessions, Codes: s.Codes(), SignUps: s.SignUps(), Nonces: s.Nonces(), Limiter: s.Limiter(),
 		Outbox: s.Outbox(), Asides: s.Asides(), MailQueue: queue, DeadLetters: queue, MailStats: queue,
-		Messages: s.Messages(), Rooms: s.Rooms(), Members: s.Members(),
+		Messages: s.Messages(), Rooms: s.Rooms(), Members: members, Marks: members,
 	}
 }
 
@@ -193,7 +205,7 @@ func (s *Store) Messages() *Messages { return &Messages{s.db} }
 // Rooms returns the rooms of the store.
 func (s *Store) Rooms() *Rooms { return &Rooms{s.db} }
 
-// Members returns the memberships of the store.
+// Members returns the memberships of the store, and how far members have read.
 func (s *Store) Members() *Members { return &Members{s.db} }
 
 // Asides returns the events that were set aside.
@@ -228,7 +240,7 @@ func (s *Store) Ping(ctx context.Context) error {
 func (s *Store) Close() error {
 	s.once.Do(func() {
 		s.db.scrub.close()
-		errs := []error{s.db.statements.close(), s.db.changing.close(), s.db.reads.close(), s.db.writes.close()}
+		errs := []error{s.db.statements.close(), s.db.changing.close(), s.db.marking.close(), s.db.reads.close(), s.db.writes.close()}
 		for _, db := range s.own {
 			errs = append(errs, db.Close())
 		}
@@ -246,6 +258,9 @@ type database struct {
 	standings   gather[string, auth.Standing]
 	statements  *statements[*prepared]        // of Append
 	changing    *statements[*preparedChanges] // of Change
+	marking     *statements[*preparedMarks]   // of Mark
+	mine        string                        // the text that Mine reads by
+	readMembers map[int]string                // those that Add reads by, for each of memberSizes
 	pool        *pool                         // nil if the handle is the caller's, and on SQLite
 	scrub       *scrubber                     // nil but on SQLite, if the handle is our own
 	pingTimeout time.Duration                 // 0 but on SQLite

@@ -341,8 +341,11 @@ func TestReopeningKeepsEverything(t *testing.T) {
 	require.NoError(t, s.Codes().Put(ctx, auth.Code{Hash: "h", UserID: "u", CreatedAt: noon, ExpiresAt: noon}))
 	_, err := s.Nonces().Spend(ctx, "n", noon)
 	require.NoError(t, err)
-	require.NoError(t, s.Members().Add(ctx, chat.Membership{Room: "r", UserID: "u", Since: noon}))
+	_, err = s.Members().Add(ctx, chat.Membership{Room: "r", UserID: "u", Since: noon})
+	require.NoError(t, err)
 	stored, err := s.Messages().Append(ctx, messages("r", 0, 3))
+	require.NoError(t, err)
+	_, err = s.Members().Mark(ctx, []chat.Mark{{Room: "r", User: chat.Author{ID: "u"}, Read: 2}})
 	require.NoError(t, err)
 	require.NoError(t, s.MailQueue().Enqueue(ctx, job))
 	require.NoError(t, s.Close())
@@ -370,7 +373,7 @@ func TestReopeningKeepsEverything(t *testing.T) {
 	assert.Equal(t, []event.Event{e}, pending)
 	rooms, err := s.Members().RoomsOf(ctx, "u", "", 10)
 	require.NoError(t, err)
-	assert.Equal(t, []chat.Membership{{Room: "r", UserID: "u", Since: noon}}, rooms)
+	assert.Equal(t, []chat.Membership{{Room: "r", UserID: "u", Since: noon, Read: 2}}, rooms)
 	listed, err := s.Messages().List(ctx, "r", chat.Range{Limit: 2, Newest: true})
 	require.NoError(t, err)
 	assert.Equal(t, []chat.Message{stored[1].Message, stored[2].Message}, listed)
@@ -491,13 +494,21 @@ func everyCall(s *bunstore.Store) map[string]func(ctx context.Context) error {
 			_, err := s.Messages().Change(ctx, []chat.Change{{Kind: chat.Delete, Room: "r", Seq: 1}})
 			return err
 		},
-		"Rooms.Ensure":        func(ctx context.Context) error { _, err := s.Rooms().Ensure(ctx, chat.Room{Name: "r"}); return err },
-		"Rooms.ByName":        func(ctx context.Context) error { _, err := s.Rooms().ByName(ctx, "r"); return err },
-		"Rooms.List":          func(ctx context.Context) error { _, err := s.Rooms().List(ctx, "", 1); return err },
-		"Members.Add":         func(ctx context.Context) error { return s.Members().Add(ctx, chat.Membership{Room: "r", UserID: "u"}) },
-		"Members.Remove":      func(ctx context.Context) error { return s.Members().Remove(ctx, "r", "u") },
-		"Members.Has":         func(ctx context.Context) error { _, err := s.Members().Has(ctx, "r", "u"); return err },
-		"Members.RoomsOf":     func(ctx context.Context) error { _, err := s.Members().RoomsOf(ctx, "u", "", 1); return err },
+		"Rooms.Ensure": func(ctx context.Context) error { _, err := s.Rooms().Ensure(ctx, chat.Room{Name: "r"}); return err },
+		"Rooms.ByName": func(ctx context.Context) error { _, err := s.Rooms().ByName(ctx, "r"); return err },
+		"Rooms.List":   func(ctx context.Context) error { _, err := s.Rooms().List(ctx, "", 1); return err },
+		"Members.Add": func(ctx context.Context) error {
+			_, err := s.Members().Add(ctx, chat.Membership{Room: "r", UserID: "u"})
+			return err
+		},
+		"Members.Remove":  func(ctx context.Context) error { return s.Members().Remove(ctx, "r", "u") },
+		"Members.Has":     func(ctx context.Context) error { _, err := s.Members().Has(ctx, "r", "u"); return err },
+		"Members.RoomsOf": func(ctx context.Context) error { _, err := s.Members().RoomsOf(ctx, "u", "", 1); return err },
+		"Members.Mark": func(ctx context.Context) error {
+			_, err := s.Members().Mark(ctx, []chat.Mark{{Room: "r", User: chat.Author{ID: "u"}, Read: 1}})
+			return err
+		},
+		"Members.Mine":        func(ctx context.Context) error { _, err := s.Members().Mine(ctx, "u", chat.Place{}, 1); return err },
 		"Outbox.Pending":      func(ctx context.Context) error { _, err := s.Outbox().Pending(ctx, 1); return err },
 		"Outbox.PendingAfter": func(ctx context.Context) error { _, err := s.Outbox().PendingAfter(ctx, "e", 1); return err },
 		"Outbox.SetAside":     func(ctx context.Context) error { return s.Outbox().SetAside(ctx, "e", "reason") },

@@ -111,7 +111,7 @@ type changing struct {
 	answers []chat.Changed
 }
 
-// Change implements chat.MessageStore. A batch is one transaction of up to ten kinds of statements, each for 64 rows at a time, or for fewer.
+// Change implements chat.MessageStore. A batch is one transaction of up to eleven kinds of statements, each for 64 rows at a time, or for fewer.
 // It locks the counters of its rooms, as Append does, and so all changes of a room have an order.
 func (s *Messages) Change(ctx context.Context, changes []chat.Change) ([]chat.Changed, error) {
 	if len(changes) == 0 {
@@ -290,7 +290,7 @@ func (c *changing) apply(context.Context) error {
 
 // write stores each changed message as it is at last, once, and the counters of the rooms.
 func (c *changing) write(ctx context.Context) error {
-	var rows, changes, before, counters []any
+	var rows, changes, before, counters, deletions []any
 	seen := make(map[*changeable]bool, len(c.messages))
 	for _, m := range c.found {
 		if m == nil || !m.changed() || seen[m] {
@@ -300,6 +300,7 @@ func (c *changing) write(ctx context.Context) error {
 		text, data, replyTo := any(m.message.Text), any(nil), any(nil)
 		if !m.message.DeletedAt.IsZero() {
 			text = erasedText
+			deletions = append(deletions, m.room, m.seq) // now: what is deleted does not change any more
 		}
 		if m.message.Data != "" {
 			data = m.message.Data
@@ -333,6 +334,7 @@ func (c *changing) write(ctx context.Context) error {
 		{&p.forget, 2, before},
 		{&p.note, 3, changes},
 		{&p.count, 2, counters},
+		{&p.gone, 2, deletions},
 	} {
 		if err := do.stmts.exec(ctx, c.tx, do.columns, do.args); err != nil {
 			return err
@@ -402,6 +404,7 @@ func (d *dialect) changeTexts(n int) [len(changeStatements)]string {
 		"INSERT INTO parley_reactions (room_id, seq, reaction, user_id) VALUES " + questionMarks(n, 4),
 		d.deleteFrom("parley_reactions") + where(reaction...),
 		d.deleteFrom("parley_reactions") + where(messageAt...),
+		"INSERT INTO parley_deletions (room_id, seq) VALUES " + questionMarks(n, 2),
 	}
 }
 
@@ -417,6 +420,7 @@ var changeStatements = [...]func(*preparedChanges) *sized{
 	func(p *preparedChanges) *sized { return &p.react },
 	func(p *preparedChanges) *sized { return &p.unreact },
 	func(p *preparedChanges) *sized { return &p.unreactAll },
+	func(p *preparedChanges) *sized { return &p.gone },
 }
 
 // preparedChanges are Change's statements.
@@ -425,6 +429,7 @@ type preparedChanges struct {
 	rewrite                    sized // messages
 	forget, note               sized // their places among the changes
 	count                      sized // the rooms' counters
+	gone                       sized // what is deleted
 	react, unreact, unreactAll sized
 }
 
@@ -455,11 +460,21 @@ func (p *preparedChanges) close() error {
 	return errors.Join(errs...)
 }
 
+// runner is a transaction, or alone.
+type runner interface {
+	StmtContext(ctx context.Context, stmt *sql.Stmt) *sql.Stmt
+}
+
+// alone runs a statement that commits by itself.
+type alone struct{}
+
+func (alone) StmtContext(_ context.Context, stmt *sql.Stmt) *sql.Stmt { return stmt }
+
 // sized is a statement for each of insertSizes.
 type sized [len(insertSizes)]*sql.Stmt
 
 // exec runs it for all rows of so many columns, which may be none.
-func (s *sized) exec(ctx context.Context, tx bun.Tx, columns int, args []any) error {
+func (s *sized) exec(ctx context.Context, tx runner, columns int, args []any) error {
 	return inSizes(len(args)/columns, insertSizes[:], func(size, from, n int) error {
 		stmt := tx.StmtContext(ctx, s[size]) //nolint:sqlclosecheck // the transaction's end closes it
 		_, err := stmt.ExecContext(ctx, args[columns*from:columns*(from+n)]...)
@@ -468,7 +483,7 @@ func (s *sized) exec(ctx context.Context, tx bun.Tx, columns int, args []any) er
 }
 
 // query is exec for what returns rows, and gives each to scan.
-func (s *sized) query(ctx context.Context, tx bun.Tx, columns int, args []any, scan func(scan func(...any) error) error) error {
+func (s *sized) query(ctx context.Context, tx runner, columns int, args []any, scan func(scan func(...any) error) error) error {
 	return inSizes(len(args)/columns, insertSizes[:], func(size, from, n int) error {
 		rows, err := tx.StmtContext(ctx, s[size]).QueryContext(ctx, args[columns*from:columns*(from+n)]...) //nolint:sqlclosecheck // as above
 		if err != nil {

@@ -47,8 +47,23 @@ type dialect struct {
 	placeholders func(text string) string
 	// together is how many statements at a time answer what many callers ask: one where no network is waited for.
 	together int
-	// leaveMembers ends an insert that leaves members alone that exist.
-	leaveMembers string
+	// addMembers inserts so many members (user_id, room, since, room), who have read their rooms to the end, and leaves those alone that exist.
+	// It takes no lock of a room. It returns memberFields of those that are new if addReturns says so.
+	addMembers func(rows int) string
+	addReturns bool
+	// find is what a select of so many rows of a table reads, which are called found: each by its key, through the index, in the order of what
+	// is given, whatever the database thinks of the size of the table. The arguments are, for each row, all that is given, the key among it.
+	// With lock, and lockEnd at the end of the select, others cannot change what is found until the transaction ends.
+	find    func(table, index string, key, all []column, rows int, lock bool) string
+	lockEnd string
+	// findOne joins the row of a table that on says, or none, to each row before, through the index.
+	findOne func(table, index, on string) string
+	// moveRead sets how far so many members (read_seq, user_id, room) have read, if they exist. It locks them in the order given.
+	moveRead func(rows int) string
+	// greatest is the function of the greatest number. It may return NULL if one is NULL.
+	greatest string
+	// whole ends a select within another that is to be made once, and not as often as its columns are named.
+	whole string
 	// rows is n groups of k placeholders for a prepared statement.
 	rows func(n, k int) string
 	// reserve adds to the counters of so many rooms (room, count), creating them. It
@@ -150,6 +165,15 @@ func each(names []string, format, separator string) string {
 func anyOfTerms(key []column, rows int) string {
 	term := "(" + each(columnNames(key), "%[1]s = ?", " AND ") + ") OR "
 	return strings.TrimSuffix(strings.Repeat(term, rows), " OR ")
+}
+
+// moveOne is moveRead of one member.
+const moveOne = "UPDATE parley_members SET read_seq = ? WHERE user_id = ? AND room = ?"
+
+// addMembersText is the insert of addMembers, without its end.
+func addMembersText(rows int) string {
+	const row = "(?, ?, ?, COALESCE((SELECT last FROM parley_room_seqs WHERE room = ?), 0)), "
+	return "INSERT INTO parley_members (user_id, room, since, read_seq) VALUES " + strings.TrimSuffix(strings.Repeat(row, rows), ", ")
 }
 
 func deleteFrom(table string) string { return "DELETE FROM " + table }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"database/sql"
 	"errors"
+	"fmt"
 	"regexp"
 	"slices"
 	"strconv"
@@ -98,8 +99,37 @@ func mysqlDialect() *dialect {
 		migrateAgain:    never,
 		placeholders:    asIs,
 		together:        4,
-		leaveMembers:    " ON DUPLICATE KEY UPDATE room = room",
-		rows:            questionMarks,
+		// What VALUES reads of another table, it locks. A select does not, as transactions are READ COMMITTED.
+		addMembers: func(rows int) string {
+			const row = "SELECT CAST(? AS BINARY)%s, CAST(? AS BINARY)%s, CAST(? AS SIGNED)%s, " +
+				"COALESCE((SELECT last FROM parley_room_seqs WHERE room = CAST(? AS BINARY)), 0)%s"
+			const into, leave = "INSERT INTO parley_members (user_id, room, since, read_seq) ", " ON DUPLICATE KEY UPDATE since = parley_members.since"
+			if rows == 1 {
+				return into + fmt.Sprintf(row, "", "", "", "") + " FROM DUAL" + leave
+			}
+			return into + "SELECT * FROM (" +
+				fmt.Sprintf(row, " AS user_id", " AS room", " AS since", " AS read_seq") +
+				strings.Repeat(" UNION ALL "+fmt.Sprintf(row, "", "", "", ""), rows-1) +
+				") AS given" + leave
+		},
+		find: func(table, index string, key, all []column, rows int, _ bool) string {
+			return mysqlGiven(all, rows) + " STRAIGHT_JOIN " + table + " AS found FORCE INDEX (" + index + ") ON " +
+				each(columnNames(key), "found.%[1]s = given.%[1]s", " AND ")
+		},
+		lockEnd: " FOR UPDATE",
+		findOne: func(table, index, on string) string {
+			return "LEFT JOIN " + table + " FORCE INDEX (" + index + ") ON " + on
+		},
+		moveRead: func(rows int) string {
+			if rows == 1 { // most who send do so alone, and a table of what is given takes longer than all the rest
+				return moveOne
+			}
+			return "UPDATE " + mysqlGiven(memberRead, rows) + " STRAIGHT_JOIN parley_members FORCE INDEX (PRIMARY) ON " +
+				each(columnNames(memberKey), "parley_members.%[1]s = given.%[1]s", " AND ") + " SET parley_members.read_seq = given.read_seq"
+		},
+		greatest: "GREATEST",
+		whole:    "LIMIT 18446744073709551615",
+		rows:     questionMarks,
 		// The counter's row stays locked until the commit.
 		reserve: func(rooms int) string {
 			return "INSERT INTO parley_room_seqs (room, last) VALUES " + questionMarks(rooms, 2) +
@@ -112,24 +142,8 @@ func mysqlDialect() *dialect {
 		lockCounters: func(rooms int) string {
 			return "SELECT id, room, rev FROM parley_room_seqs FORCE INDEX (room) WHERE room IN " + questionMarks(1, rooms) + " ORDER BY room FOR UPDATE"
 		},
-		// For want of VALUES that all versions know. A small table would be read as a whole, and rows of others waited for.
-		update: func(table string, key, set []column, rows int) string {
-			all := slices.Concat(key, set)
-			values := make([]string, len(all))
-			for i, c := range all {
-				values[i] = "CAST(? AS SIGNED)"
-				if c.text {
-					values[i] = "CAST(? AS BINARY)"
-				}
-			}
-			first := make([]string, len(all))
-			for i, c := range all {
-				first[i] = values[i] + " AS " + c.name
-			}
-			return "UPDATE (SELECT " + strings.Join(first, ", ") + strings.Repeat(" UNION ALL SELECT "+strings.Join(values, ", "), rows-1) + ") AS given STRAIGHT_JOIN " +
-				table + " FORCE INDEX (PRIMARY) ON " + each(columnNames(key), table+".%[1]s = given.%[1]s", " AND ") + " SET " + each(columnNames(set), table+".%[1]s = given.%[1]s", ", ")
-		},
-		anyOf: anyOfTerms,
+		update: mysqlUpdate,
+		anyOf:  anyOfTerms,
 		deleteFrom: func(table string) string {
 			return "DELETE " + table + " FROM " + table + " FORCE INDEX (PRIMARY)"
 		},
@@ -170,6 +184,25 @@ func mysqlDialect() *dialect {
 			return n == mysqlDeadlock || n == mysqlRecordChanged
 		},
 	}
+}
+
+// mysqlGiven is a table of rows that are given, for want of VALUES that all versions know.
+func mysqlGiven(columns []column, rows int) string {
+	first, values := make([]string, len(columns)), make([]string, len(columns))
+	for i, c := range columns {
+		values[i] = "CAST(? AS SIGNED)"
+		if c.text {
+			values[i] = "CAST(? AS BINARY)"
+		}
+		first[i] = values[i] + " AS " + c.name
+	}
+	return "(SELECT " + strings.Join(first, ", ") + strings.Repeat(" UNION ALL SELECT "+strings.Join(values, ", "), rows-1) + ") AS given"
+}
+
+// mysqlUpdate is dialect.update. A small table would be read as a whole, and rows of others waited for.
+func mysqlUpdate(table string, key, set []column, rows int) string {
+	return "UPDATE " + mysqlGiven(slices.Concat(key, set), rows) + " STRAIGHT_JOIN " +
+		table + " FORCE INDEX (PRIMARY) ON " + each(columnNames(key), table+".%[1]s = given.%[1]s", " AND ") + " SET " + each(columnNames(set), table+".%[1]s = given.%[1]s", ", ")
 }
 
 const mysqlNewRow = "INSERT INTO parley_locks (name) VALUES ('outbox') ON DUPLICATE KEY UPDATE name = name"

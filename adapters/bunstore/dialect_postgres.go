@@ -89,8 +89,23 @@ func postgresDialect() *dialect {
 		},
 		placeholders: numbered,
 		together:     4,
-		leaveMembers: " ON CONFLICT DO NOTHING",
-		rows:         dollars,
+		addMembers: func(rows int) string {
+			return addMembersText(rows) + " ON CONFLICT DO NOTHING RETURNING " + memberFields
+		},
+		addReturns: true,
+		find:       postgresFind,
+		findOne: func(table, _, on string) string {
+			return "LEFT JOIN LATERAL (SELECT * FROM " + table + " WHERE " + on + " OFFSET 0) AS " + table + " ON true"
+		},
+		// By an insert that finds each row there, through the unique index: an update might read the whole table, by a plan of when it was small.
+		// What is found is locked, so that nobody who has left comes back.
+		moveRead: func(rows int) string {
+			return "INSERT INTO parley_members (user_id, room, since, read_seq) SELECT found.user_id, found.room, found.since, given.read_seq FROM " +
+				postgresFind("parley_members", "", memberKey, memberRead, rows, true) + postgresMoveRead
+		},
+		greatest: "GREATEST",
+		whole:    "OFFSET 0",
+		rows:     dollars,
 		// The counter's row stays locked until the commit.
 		reserve: func(rooms int) string {
 			return "INSERT INTO parley_room_seqs AS s (room, last) VALUES " + dollars(rooms, 2) +
@@ -111,7 +126,7 @@ func postgresDialect() *dialect {
 		deleteFrom: deleteFrom,
 		inOrder:    "JOIN", // it goes by the limit
 		once:       postgresOnce("", "", ""),
-		onceMore:   postgresOnce(", reply_to, data", ", $8::bigint[], $9::text[]", ", NULLIF(g.reply_to, 0), NULLIF(g.data, '')"),
+		onceMore:   postgresOnce(", reply_to, data", ", (SELECT $8::bigint[]), (SELECT $9::text[])", ", NULLIF(g.reply_to, 0), NULLIF(g.data, '')"),
 		claim: claimBy(`UPDATE parley_mail_jobs
 			SET state = 'running', attempts = attempts + 1, claims = claims + 1, updated_at = ?0, leased_until = ?1
 			WHERE position = (SELECT position FROM parley_mail_jobs WHERE state IN ('ready', 'running')
@@ -186,22 +201,43 @@ func postgresValues(columns []column, rows int) string {
 	return values
 }
 
+const postgresMoveRead = " ON CONFLICT (user_id, room) DO UPDATE SET read_seq = excluded.read_seq"
+
+// postgresFind is dialect.find. A subquery that locks, or has an OFFSET, is made for each row that is given.
+func postgresFind(table, _ string, key, all []column, rows int, lock bool) string {
+	end := " OFFSET 0"
+	if lock {
+		end = " FOR NO KEY UPDATE"
+	}
+	return "(VALUES " + postgresValues(all, rows) + ") AS given (" + strings.Join(columnNames(all), ", ") + ") CROSS JOIN LATERAL (SELECT * FROM " + table +
+		" WHERE " + each(columnNames(key), table+".%[1]s = given.%[1]s", " AND ") + end + ") AS found"
+}
+
 // postgresOnce is dialect.once with these columns, their arguments, and what is stored of them, besides those that every message has.
-// Rooms in one order, as everywhere, so that two of these do not wait for each other.
+// What is given comes from subqueries, so that the plan does not depend on how many messages there are: it is made once, and not for each batch.
+// Rooms in one order, as everywhere, so that two of these do not wait for each other; then the members who send, in theirs: see moveRead.
 func postgresOnce(columns, arguments, values string) string {
 	return `WITH given AS (
 				SELECT room COLLATE "C" AS room, id, client_id, author_id, author_name, text, at` + columns + `, n
-				FROM unnest($1::text[], $2::text[], $3::text[], $4::text[], $5::text[], $6::text[], $7::bigint[]` + arguments + `)
+				FROM unnest((SELECT $1::text[]), (SELECT $2::text[]), (SELECT $3::text[]), (SELECT $4::text[]), (SELECT $5::text[]), (SELECT $6::text[]), (SELECT $7::bigint[])` + arguments + `)
 					WITH ORDINALITY AS g (room, id, client_id, author_id, author_name, text, at` + columns + `, n)
 			), reserved AS (
 				INSERT INTO parley_room_seqs AS s (room, last)
 				SELECT room, COUNT(*) FROM given GROUP BY room ORDER BY room
 				ON CONFLICT (room) DO UPDATE SET last = s.last + excluded.last RETURNING s.id, s.room, s.last
+			), numbered AS (
+				SELECT r.id AS room_id, r.last - COUNT(*) OVER (PARTITION BY g.room) + row_number() OVER (PARTITION BY g.room ORDER BY g.n) AS seq, g.*
+				FROM given g JOIN reserved r ON r.room = g.room
 			), stored AS (
 				INSERT INTO parley_messages (room_id, seq, id, client_id, author_id, author_name, text, at` + columns + `)
-				SELECT r.id, r.last - COUNT(*) OVER (PARTITION BY g.room) + row_number() OVER (PARTITION BY g.room ORDER BY g.n),
-					g.id, NULLIF(g.client_id, ''), g.author_id, g.author_name, g.text, g.at` + values + `
-				FROM given g JOIN reserved r ON r.room = g.room
+				SELECT g.room_id, g.seq, g.id, NULLIF(g.client_id, ''), g.author_id, g.author_name, g.text, g.at` + values + `
+				FROM numbered g
+			), marked AS (
+				INSERT INTO parley_members (user_id, room, since, read_seq)
+				SELECT found.user_id, found.room, found.since, sent.seq
+				FROM (SELECT author_id, room, MAX(seq) AS seq FROM numbered GROUP BY author_id, room ORDER BY author_id COLLATE "C", room) AS sent
+					CROSS JOIN LATERAL (SELECT * FROM parley_members m WHERE m.user_id = sent.author_id AND m.room = sent.room FOR NO KEY UPDATE) AS found
+				` + postgresMoveRead + `
 			)
 			SELECT room, last FROM reserved`
 }

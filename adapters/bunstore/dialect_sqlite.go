@@ -54,8 +54,29 @@ func sqliteDialect() *dialect {
 		migrateAgain:     never,
 		placeholders:     asIs,
 		together:         1,
-		leaveMembers:     " ON CONFLICT DO NOTHING",
-		rows:             questionMarks,
+		addMembers: func(rows int) string {
+			return addMembersText(rows) + " ON CONFLICT DO NOTHING RETURNING " + memberFields
+		},
+		addReturns: true,
+		find: func(table, _ string, key, all []column, rows int, _ bool) string {
+			names := make([]string, len(all))
+			for i, c := range all {
+				names[i] = sqliteColumn(i) + " AS " + c.name
+			}
+			return "(SELECT " + strings.Join(names, ", ") + " FROM (VALUES " + questionMarks(rows, len(all)) + ")) AS given CROSS JOIN " +
+				table + " AS found ON " + each(columnNames(key), "found.%[1]s = given.%[1]s", " AND ")
+		},
+		findOne: func(table, _, on string) string { return "LEFT JOIN " + table + " ON " + on },
+		moveRead: func(rows int) string {
+			if rows == 1 { // most who send do so alone
+				return moveOne
+			}
+			return "UPDATE parley_members SET read_seq = given.column1 FROM (VALUES " + questionMarks(rows, 3) + ") AS given " +
+				"WHERE parley_members.user_id = given.column2 AND parley_members.room = given.column3"
+		},
+		greatest: "MAX",
+		whole:    "LIMIT -1",
+		rows:     questionMarks,
 		reserve: func(rooms int) string {
 			return "INSERT INTO parley_room_seqs (room, last) VALUES " + questionMarks(rooms, 2) +
 				" ON CONFLICT (room) DO UPDATE SET last = last + excluded.last RETURNING id, room, last"
@@ -64,20 +85,7 @@ func sqliteDialect() *dialect {
 		lockCounters: func(rooms int) string {
 			return "SELECT id, room, rev FROM parley_room_seqs WHERE room IN " + questionMarks(1, rooms)
 		},
-		update: func(table string, key, set []column, rows int) string {
-			given := map[string]string{}
-			for i, c := range slices.Concat(key, set) {
-				given[c.name] = "given.column" + strconv.Itoa(i+1) // as SQLite names those of VALUES
-			}
-			var sets, keys []string
-			for _, c := range set {
-				sets = append(sets, c.name+" = "+given[c.name])
-			}
-			for _, c := range key {
-				keys = append(keys, table+"."+c.name+" = "+given[c.name])
-			}
-			return "UPDATE " + table + " SET " + strings.Join(sets, ", ") + " FROM (VALUES " + questionMarks(rows, len(given)) + ") AS given WHERE " + strings.Join(keys, " AND ")
-		},
+		update:     sqliteUpdate,
 		anyOf:      anyOfTerms,
 		deleteFrom: deleteFrom,
 		inOrder:    "CROSS JOIN",
@@ -109,6 +117,24 @@ func sqliteDialect() *dialect {
 		elsewhere: never,
 		again:     never,
 	}
+}
+
+// sqliteColumn is how SQLite names a column of VALUES, counted from 0.
+func sqliteColumn(i int) string { return "column" + strconv.Itoa(i+1) }
+
+func sqliteUpdate(table string, key, set []column, rows int) string {
+	given := map[string]string{}
+	for i, c := range slices.Concat(key, set) {
+		given[c.name] = "given." + sqliteColumn(i)
+	}
+	var sets, keys []string
+	for _, c := range set {
+		sets = append(sets, c.name+" = "+given[c.name])
+	}
+	for _, c := range key {
+		keys = append(keys, table+"."+c.name+" = "+given[c.name])
+	}
+	return "UPDATE " + table + " SET " + strings.Join(sets, ", ") + " FROM (VALUES " + questionMarks(rows, len(given)) + ") AS given WHERE " + strings.Join(keys, " AND ")
 }
 
 func sqliteKind(err error) fault.Kind {

@@ -6,6 +6,7 @@ import (
 	"runtime"
 	"slices"
 	"strings"
+	"sync/atomic"
 
 	"github.com/uptrace/bun"
 
@@ -38,6 +39,16 @@ func Keep(ctx context.Context, s *Store, text string, args ...any) error {
 func ChangeTexts(s *Store) []string {
 	texts := s.db.dialect.changeTexts(4)
 	return texts[:]
+}
+
+// MarkTexts are the statements of Mark, Add and Mine, for four rows and for one.
+func MarkTexts(s *Store) []string {
+	texts := []string{s.db.mine, roomsOf}
+	for _, n := range []int{1, 4} {
+		all := s.db.dialect.markTexts(n)
+		texts = append(append(texts, all[:]...), s.db.dialect.readMembers(n))
+	}
+	return texts
 }
 
 // ListChanged lists messages by their last change.
@@ -114,3 +125,15 @@ func CommitAllTheTime(s *Store) (stop func()) {
 
 // FreeSpace is the part of a page that is wiped.
 func FreeSpace(page []byte) []byte { return freeSpace(page) }
+
+// CountGivenUp counts how often the engine gives a call of the store up for another one's sake. It is for a store that nobody uses yet.
+func CountGivenUp(s *Store, n *atomic.Int64) {
+	again := s.db.dialect.again
+	s.db.dialect.again = func(err error) bool {
+		is := again(err)
+		if is {
+			n.Add(1)
+		}
+		return is
+	}
+}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"database/sql"
 	"errors"
+	"maps"
 	"math"
 	"slices"
 	"strings"
@@ -132,7 +133,7 @@ func newBatch(messages []chat.Message) (*batch, error) {
 }
 
 // Append implements chat.MessageStore. A batch is one transaction: a statement for every
-// 16 rooms (two on MySQL) and one for every 64 messages, or a few more. With [OpenPostgres] it is one statement. It first
+// 16 rooms (two on MySQL), one for every 64 messages, or a few more, and one for every 64 who send. With [OpenPostgres] it is one statement. It first
 // assumes that nothing is stored already. When the unique index objects, it starts again and looks first, in a transaction.
 func (s *Messages) Append(ctx context.Context, messages []chat.Message) ([]chat.Stored, error) {
 	if len(messages) == 0 {
@@ -228,7 +229,28 @@ func (s *Messages) store(ctx context.Context, tx bun.Tx, prepared *prepared, b *
 			args = append(args, replyTo, data)
 		}
 	}
-	return insert.exec(ctx, tx, columns, args)
+	if err := insert.exec(ctx, tx, columns, args); err != nil {
+		return err
+	}
+	return prepared.move.exec(ctx, tx, 3, pad(b.senders(fresh), int64(0), "", ""))
+}
+
+// senders are who has sent the messages, and how far they have read the rooms by that.
+func (b *batch) senders(fresh []int) []any {
+	if len(fresh) == 1 {
+		m := &b.answers[fresh[0]].Message
+		return []any{int64(m.Seq), string(m.Author.ID), m.Room}
+	}
+	read := make(map[member]int64, len(b.rooms))
+	for _, i := range fresh {
+		m := &b.answers[i].Message
+		read[member{string(m.Author.ID), m.Room}] = int64(m.Seq) // ascending in each room
+	}
+	args := make([]any, 0, 3*(len(read)+fit(len(read), insertSizes[:])))
+	for _, m := range slices.SortedFunc(maps.Keys(read), member.compare) {
+		args = append(args, read[m], m.user, m.room)
+	}
+	return args
 }
 
 // number gives a new message the next number of its room, and answers with it.
@@ -439,7 +461,9 @@ func inSizes(n int, sizes []int, do func(size, from, n int) error) error {
 type prepared struct {
 	// insert is for messages that have what all have, insertMore for those of which some have more.
 	insert, insertMore sized
-	reserve            [len(reserveSizes)]*sql.Stmt
+	// move moves how far those who send have read.
+	move    sized
+	reserve [len(reserveSizes)]*sql.Stmt
 	// reserved reads what reserve has reserved, on an engine that does not say it at once.
 	// Elsewhere it is nil.
 	reserved [len(reserveSizes)]*sql.Stmt
@@ -529,6 +553,9 @@ func prepare(ctx context.Context, db *database) (p *prepared, err error) {
 		if p.insert[i], err = db.write.DB.PrepareContext(ctx, db.dialect.insertMessages(n, insertColumns[:]...)); err != nil {
 			return p, err
 		}
+		if p.move[i], err = db.write.DB.PrepareContext(ctx, db.dialect.placeholders(db.dialect.moveRead(n))); err != nil {
+			return p, err
+		}
 	}
 	for i, n := range reserveSizes {
 		if p.reserve[i], err = db.write.DB.PrepareContext(ctx, db.dialect.reserve(n)); err != nil {
@@ -546,7 +573,7 @@ func prepare(ctx context.Context, db *database) (p *prepared, err error) {
 
 func (p *prepared) close() error {
 	var errs []error
-	for _, stmt := range slices.Concat(p.insert[:], p.insertMore[:], p.reserve[:], p.reserved[:], []*sql.Stmt{p.once, p.onceMore}) {
+	for _, stmt := range slices.Concat(p.insert[:], p.insertMore[:], p.move[:], p.reserve[:], p.reserved[:], []*sql.Stmt{p.once, p.onceMore}) {
 		if stmt != nil {
 			errs = append(errs, stmt.Close())
 		}

@@ -216,6 +216,7 @@ func steps(d *dialect) []step {
 		{"0008", "a row that orders the outbox", d.lockRows},
 		{"0009", "replies, and data of messages", messageMore},
 		{"0010", "messages that change", messageChanges},
+		{"0011", "how far members have read", readMarks},
 	}
 }
 
@@ -424,6 +425,25 @@ var messageChanges = []string{
 		user_id varchar(128) NOT NULL CHECK ({length}(user_id) <= 128),
 		PRIMARY KEY (room_id, seq, reaction, user_id)
 	) {clustered}`,
+}
+
+// readMarks is how far members have read, and what is deleted of what they have not. The column comes last, without a default and without a
+// constraint, so that a table of any size has it at once and nobody waits for the rest. NULL is a membership of before, or of an older program
+// that runs beside: it has read everything up to now, until its user joins again, marks or sends, and it counts from there. What was deleted
+// before is found by the changes. An older program that runs beside notes no deletion here and moves nobody's mark: what is deleted through it
+// counts as unread until it is read, and so does what is sent through it, also for the sender.
+var readMarks = []string{
+	`CREATE TABLE IF NOT EXISTS parley_deletions (
+		room_id bigint NOT NULL,
+		seq bigint NOT NULL CHECK (seq >= 1),
+		PRIMARY KEY (room_id, seq)
+	) {clustered}`,
+	`INSERT INTO parley_deletions (room_id, seq)
+		SELECT parley_changes.room_id, parley_changes.seq FROM parley_changes JOIN parley_messages
+			ON parley_messages.room_id = parley_changes.room_id AND parley_messages.seq = parley_changes.seq
+		WHERE parley_messages.deleted_at IS NOT NULL AND NOT EXISTS (SELECT 1 FROM parley_deletions AS known
+			WHERE known.room_id = parley_changes.room_id AND known.seq = parley_changes.seq)`,
+	"ALTER TABLE parley_members ADD COLUMN IF NOT EXISTS read_seq bigint",
 }
 
 // heartbeatTable has one row.

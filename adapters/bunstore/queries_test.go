@@ -66,13 +66,20 @@ func TestNothingOfAConnectionIsParsedTwice(t *testing.T) {
 			for i := range memberships {
 				memberships[i] = chat.Membership{Room: "r", UserID: user.ID(fmt.Sprint(n, count, i)), Since: noon}
 			}
-			require.NoError(t, s.Members().Add(ctx, memberships...))
+			for range 2 { // joining, and coming back
+				_, err := s.Members().Add(ctx, memberships...)
+				require.NoError(t, err)
+			}
 			for _, m := range memberships {
 				has, err := s.Members().Has(ctx, "r", m.UserID)
 				require.NoError(t, err)
 				require.True(t, has)
 			}
 		}
+		_, err = s.Members().RoomsOf(ctx, "ada", "", 10)
+		require.NoError(t, err)
+		_, err = s.Members().Mine(ctx, "ada", chat.Place{}, 10)
+		require.NoError(t, err)
 		_, err = s.Messages().List(ctx, "r", chat.Range{Limit: 10})
 		require.NoError(t, err)
 		_, err = s.Messages().List(ctx, "r", chat.Range{Limit: 10, Newest: true, Before: 5})
@@ -135,15 +142,27 @@ func TestMembersWhoAreThereAreNotWrittenAgain(t *testing.T) {
 		require.NoError(t, write.DB.QueryRowContext(t.Context(), "PRAGMA wal_checkpoint(PASSIVE)").Scan(&busy, &n, &checkpointed))
 		return n
 	}
-	first := pages()
-	require.NoError(t, s.Members().Add(t.Context(), memberships...))
-	written := pages()
-	require.Greater(t, written, first)
+	appended(t, s, messages("r", 0, 3))
 	_, err := write.DB.ExecContext(t.Context(), "PRAGMA wal_checkpoint(TRUNCATE)")
 	require.NoError(t, err)
+	first := pages()
+	_, err = s.Members().Add(t.Context(), memberships...)
+	require.NoError(t, err)
+	written := pages()
+	require.Greater(t, written, first)
+	_, err = write.DB.ExecContext(t.Context(), "PRAGMA wal_checkpoint(TRUNCATE)")
+	require.NoError(t, err)
+	commits := bunstore.Commits(s)
 	for _, size := range []int{1, 2, 16, 64, 100} {
-		require.NoError(t, s.Members().Add(t.Context(), memberships[:size]...))
+		got, err := s.Members().Add(t.Context(), memberships[:size]...)
+		require.NoError(t, err)
+		for i, m := range got {
+			want := memberships[i]
+			want.Read = 3
+			require.Equal(t, want, m)
+		}
 	}
+	assert.Equal(t, commits, bunstore.Commits(s), "nobody waits for the writer")
 	assert.Zero(t, pages(), "pages in the log")
 }
 

@@ -105,10 +105,11 @@ var schemaRules = []rule{
 		unique: []unique{{"name", map[string]any{"created_by": "v"}}},
 	},
 	{
-		table:  "members",
-		row:    map[string]any{"user_id": "u", "room": "r", "since": 0},
-		texts:  map[string]bounds{"user_id": {0, 128}, "room": {1, 100}},
-		unique: []unique{{"user_id, room", map[string]any{"since": 1}}},
+		table:    "members",
+		row:      map[string]any{"user_id": "u", "room": "r", "since": 0, "read_seq": 0},
+		texts:    map[string]bounds{"user_id": {0, 128}, "room": {1, 100}},
+		nullable: []string{"read_seq"},
+		unique:   []unique{{"user_id, room", map[string]any{"since": 1}}},
 	},
 	{
 		table:  "room_seqs",
@@ -132,6 +133,12 @@ var schemaRules = []rule{
 		row:    map[string]any{"room_id": 1, "rev": 1, "seq": 1},
 		unique: []unique{{"room_id, rev", map[string]any{"seq": 2}}},
 		broken: []map[string]any{{"rev": 0}, {"seq": 0}},
+	},
+	{
+		table:  "deletions",
+		row:    map[string]any{"room_id": 1, "seq": 1},
+		unique: []unique{{"room_id, seq", map[string]any{}}},
+		broken: []map[string]any{{"seq": 0}},
 	},
 	{
 		table:  "reactions",

@@ -78,7 +78,7 @@ func (e engine) migrated(t testing.TB) *bunstore.Store {
 func (e engine) wipe(t testing.TB, s *bunstore.Store) {
 	t.Helper()
 	db, _ := bunstore.Handles(s)
-	for _, table := range []string{"users", "sign_ups", "sessions", "codes", "nonces", "limits", "rooms", "members", "messages", "changes", "reactions", "room_seqs", "outbox", "outbox_aside", "mail_jobs"} {
+	for _, table := range []string{"users", "sign_ups", "sessions", "codes", "nonces", "limits", "rooms", "members", "messages", "changes", "deletions", "reactions", "room_seqs", "outbox", "outbox_aside", "mail_jobs"} {
 		_, err := db.ExecContext(t.Context(), "DELETE FROM parley_"+table)
 		require.NoError(t, err)
 	}
@@ -373,7 +373,8 @@ func TestWhatDoesNotFitIsRefusedOnServers(t *testing.T) {
 		long := strings.Repeat("é", chat.MaxRoomName+1)
 		_, err := s.Rooms().Ensure(t.Context(), chat.Room{Name: long, CreatedBy: "u"})
 		require.ErrorIs(t, err, fault.Invalid)
-		require.ErrorIs(t, s.Members().Add(t.Context(), chat.Membership{Room: long, UserID: "u"}), fault.Invalid)
+		_, err = s.Members().Add(t.Context(), chat.Membership{Room: long, UserID: "u"})
+		require.ErrorIs(t, err, fault.Invalid)
 		_, err = s.Rooms().Ensure(t.Context(), chat.Room{Name: long[:2*chat.MaxRoomName], CreatedBy: "u"})
 		require.NoError(t, err)
 		for _, text := range []string{`O'Hara \ \' "x" -- ?0 ? %s $1`, "日本語 🙂 é\u0301", "x ", "x"} {

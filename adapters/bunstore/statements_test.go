@@ -81,10 +81,10 @@ func TestAppendRunsFewStatements(t *testing.T) {
 		batch         []chat.Message
 		ran, prepared int64
 	}{
-		{"one message", messages("one", 0, 1), 2, 0},
-		{"a hundred", messages("hundred", 0, 100), 5, 0},             // counter, then 64+16+16+4
-		{"five hundred", messages("five hundred", 0, 500), 12, 0},    // counter, then 7×64+3×16+4
-		{"26 rooms", spread, 9, 0},                                   // counters 16+4+4+1+1, then as a hundred
+		{"one message", messages("one", 0, 1), 3, 0},                 // counter, message, mark of who sends
+		{"a hundred", messages("hundred", 0, 100), 6, 0},             // counter, then 64+16+16+4, then the mark
+		{"five hundred", messages("five hundred", 0, 500), 13, 0},    // counter, then 7×64+3×16+4, then the mark
+		{"26 rooms", spread, 10, 0},                                  // counters 16+4+4+1+1, then as a hundred, with 26 marks
 		{"a hundred repeats", messages("hundred", 0, 100), 2 + 2, 1}, // counter and the refused insert; counter and look-up
 	} {
 		ran, prepared := c.ran.Load(), c.prepared.Load()

@@ -4,40 +4,67 @@ import (
 	"cmp"
 	"context"
 	"slices"
+	"strings"
 	"sync"
+	"time"
 
 	"github.com/parley-chat/parley/core/chat"
 	"github.com/parley-chat/parley/core/user"
 )
 
-// Members is a chat.Members.
+// Members is a chat.Members and a chat.Marks.
 type Members struct {
-	mu     sync.RWMutex
+	messages *Messages
+
+	mu     sync.RWMutex                  // before messages.mu
 	byUser map[user.ID][]chat.Membership // ascending by room
 }
 
-var _ chat.Members = (*Members)(nil)
+var (
+	_ chat.Members = (*Members)(nil)
+	_ chat.Marks   = (*Members)(nil)
+)
 
-// NewMembers returns a store without memberships.
-func NewMembers() *Members { return &Members{byUser: map[user.ID][]chat.Membership{}} }
+// NewMembers returns a store without memberships, of rooms whose messages are in messages. nil stands for a store of messages that stays empty.
+func NewMembers(messages *Messages) *Members {
+	if messages == nil {
+		messages = NewMessages()
+	}
+	return &Members{messages: messages, byUser: map[user.ID][]chat.Membership{}}
+}
 
-// Add stores the memberships that do not exist yet.
-func (ms *Members) Add(ctx context.Context, memberships ...chat.Membership) error {
+// Add stores the memberships that do not exist yet, and returns what is stored.
+func (ms *Members) Add(ctx context.Context, memberships ...chat.Membership) ([]chat.Membership, error) {
 	ms.mu.Lock()
 	defer ms.mu.Unlock()
 	if err := alive(ctx); err != nil {
-		return err
+		return nil, err
 	}
-	for _, m := range memberships {
+	ms.messages.mu.RLock()
+	defer ms.messages.mu.RUnlock()
+	stored := make([]chat.Membership, len(memberships))
+	for i, m := range memberships {
 		of := ms.byUser[m.UserID]
 		at, found := findRoom(of, m.Room)
-		if found {
-			continue
+		if !found {
+			m.Since, m.Read = stamp(m.Since), 0
+			if h := ms.messages.rooms[m.Room]; h != nil {
+				m.Read = h.last
+			}
+			of = slices.Insert(of, at, m)
+			ms.byUser[m.UserID] = of
 		}
-		m.Since = stamp(m.Since)
-		ms.byUser[m.UserID] = slices.Insert(of, at, m)
+		stored[i] = ms.now(of[at])
 	}
-	return nil
+	return stored, nil
+}
+
+// now returns the membership with what its user has sent meanwhile, under both locks.
+func (ms *Members) now(m chat.Membership) chat.Membership {
+	if h := ms.messages.rooms[m.Room]; h != nil {
+		m.Read = max(m.Read, h.sent[m.UserID])
+	}
+	return m
 }
 
 // Remove ends a membership.
@@ -80,13 +107,90 @@ func (ms *Members) RoomsOf(ctx context.Context, id user.ID, after string, limit 
 	}
 	ms.mu.RLock()
 	defer ms.mu.RUnlock()
+	ms.messages.mu.RLock()
+	defer ms.messages.mu.RUnlock()
 	of := ms.byUser[id]
 	at, found := findRoom(of, after)
 	if found {
 		at++
 	}
 	of = of[at:]
-	return append([]chat.Membership{}, of[:min(limit, len(of))]...), nil
+	rooms := make([]chat.Membership, min(limit, len(of)))
+	for i := range rooms {
+		rooms[i] = ms.now(of[i])
+	}
+	return rooms, nil
+}
+
+// Mark moves how far members have read.
+func (ms *Members) Mark(ctx context.Context, marks []chat.Mark) ([]chat.Marked, error) {
+	ms.mu.Lock()
+	defer ms.mu.Unlock()
+	if err := alive(ctx); err != nil {
+		return nil, err
+	}
+	ms.messages.mu.RLock()
+	defer ms.messages.mu.RUnlock()
+	answers := make([]chat.Marked, len(marks))
+	for i, m := range marks {
+		of := ms.byUser[m.User.ID]
+		at, found := findRoom(of, m.Room)
+		if !found {
+			answers[i].Err = chat.ErrNotMember
+			continue
+		}
+		before := ms.now(of[at]).Read
+		h := ms.messages.rooms[m.Room]
+		if h == nil {
+			continue // nothing to read
+		}
+		read := max(before, min(m.Read, h.last))
+		of[at].Read = read
+		answers[i] = chat.Marked{Read: read, Unread: h.unread(read), Moved: read > before}
+	}
+	return answers, nil
+}
+
+// Mine returns rooms of the user, the one that was active last first.
+func (ms *Members) Mine(ctx context.Context, id user.ID, behind chat.Place, limit int) ([]chat.MyRoom, error) {
+	if err := alive(ctx); err != nil {
+		return nil, err
+	}
+	if limit < 1 {
+		return []chat.MyRoom{}, nil
+	}
+	ms.mu.RLock()
+	defer ms.mu.RUnlock()
+	ms.messages.mu.RLock()
+	defer ms.messages.mu.RUnlock()
+	rooms := make([]chat.MyRoom, 0, len(ms.byUser[id]))
+	for _, m := range ms.byUser[id] {
+		r := chat.MyRoom{Membership: ms.now(m), Active: m.Since}
+		if h := ms.messages.rooms[m.Room]; h != nil {
+			r.Seq, r.Rev, r.Unread = h.last, h.rev, h.unread(r.Read)
+			if n := len(h.messages); n > 0 {
+				r.Last = h.messages[n-1].Clone()
+				r.Active = later(r.Active, r.Last.At)
+			}
+		}
+		if behind == (chat.Place{}) || inList(behind, r.Place()) < 0 {
+			rooms = append(rooms, r)
+		}
+	}
+	slices.SortFunc(rooms, func(a, b chat.MyRoom) int { return inList(a.Place(), b.Place()) })
+	return slices.Clip(rooms[:min(limit, len(rooms))]), nil
+}
+
+// inList is the order of a list of rooms.
+func inList(a, b chat.Place) int {
+	return cmp.Or(b.Active.Compare(a.Active), strings.Compare(a.Room, b.Room))
+}
+
+func later(a, b time.Time) time.Time {
+	if b.After(a) {
+		return b
+	}
+	return a
 }
 
 // findRoom returns where room stands, or should stand, in a user's memberships.

@@ -22,6 +22,8 @@ type history struct {
 	rev      uint64         // the highest number of a change
 	messages []chat.Message // those up to last that were not deleted by age
 	bySender map[clientKey]uint64
+	sent     map[user.ID]uint64 // the last message of each author
+	deleted  []uint64           // messages that were deleted, ascending
 	// reactors are all who have reacted, by sequence. The messages name some of them.
 	reactors map[uint64]map[reactor]struct{}
 	// changes are ascending by rev. Those that are not the last change of their message are left out now and then.
@@ -59,7 +61,7 @@ func (ms *Messages) Append(ctx context.Context, messages []chat.Message) ([]chat
 	for i, m := range messages {
 		h := ms.rooms[m.Room]
 		if h == nil {
-			h = &history{bySender: map[clientKey]uint64{}}
+			h = &history{bySender: map[clientKey]uint64{}, sent: map[user.ID]uint64{}}
 			ms.rooms[m.Room] = h
 		}
 		key := clientKey{m.Author.ID, m.ClientID}
@@ -71,6 +73,7 @@ func (ms *Messages) Append(ctx context.Context, messages []chat.Message) ([]chat
 			h.bySender[key] = h.last + 1
 		}
 		h.last++
+		h.sent[m.Author.ID] = h.last
 		m = chat.Message{
 			Room: m.Room, Seq: h.last, ID: m.ID, ClientID: m.ClientID, Author: m.Author, Text: m.Text, At: stamp(m.At), ReplyTo: m.ReplyTo, Data: m.Data,
 		}
@@ -131,6 +134,8 @@ func (h *history) change(c chat.Change) chat.Changed {
 	case chat.Edit:
 	case chat.Delete:
 		delete(h.reactors, c.Seq)
+		i, _ := slices.BinarySearch(h.deleted, c.Seq)
+		h.deleted = slices.Insert(h.deleted, i, c.Seq)
 	case chat.React:
 		if h.reactors == nil {
 			h.reactors = map[uint64]map[reactor]struct{}{}
@@ -230,6 +235,13 @@ func (ms *Messages) Bounds(ctx context.Context, room string) (chat.Bounds, error
 	return chat.Bounds{First: h.first(), Last: h.last, Rev: h.rev}, nil
 }
 
+// unread is how many messages come behind a sequence that are not deleted.
+func (h *history) unread(read uint64) uint64 {
+	read = max(read, h.first()-1)
+	gone, _ := slices.BinarySearch(h.deleted, read+1)
+	return h.last - read - uint64(len(h.deleted)-gone)
+}
+
 // DeleteBefore removes the messages of room whose sequence is lower than seq, and returns
 // how many. Their client ids are forgotten; their sequence numbers, and those of their changes, are not given out again.
 func (ms *Messages) DeleteBefore(ctx context.Context, room string, seq uint64) (int, error) {
@@ -247,6 +259,8 @@ func (ms *Messages) DeleteBefore(ctx context.Context, room string, seq uint64) (
 		delete(h.bySender, clientKey{m.Author.ID, m.ClientID})
 		delete(h.reactors, m.Seq)
 	}
+	gone, _ := slices.BinarySearch(h.deleted, seq)
+	h.deleted = slices.Delete(h.deleted, 0, gone)
 	h.messages = slices.Clone(h.messages[n:]) // a new array, so that the old one is freed
 	return int(n), nil
 }

@@ -17,12 +17,13 @@ type Store struct {
 	MailQueue *MailQueue
 	Messages  *Messages
 	Rooms     *Rooms
-	Members   *Members
+	// Members is also the store of how far they have read Messages.
+	Members *Members
 }
 
 // NewStore returns an empty store with default limits.
 func NewStore() *Store {
-	outbox := NewOutbox()
+	outbox, messages := NewOutbox(), NewMessages()
 	return &Store{
 		Outbox:    outbox,
 		Asides:    outbox.Asides(),
@@ -32,9 +33,9 @@ func NewStore() *Store {
 		SignUps:   NewSignUps(outbox),
 		Nonces:    NewNonces(NoncesConfig{}),
 		MailQueue: NewMailQueue(),
-		Messages:  NewMessages(),
+		Messages:  messages,
 		Rooms:     NewRooms(),
-		Members:   NewMembers(),
+		Members:   NewMembers(messages),
 	}
 }
 
@@ -43,6 +44,6 @@ func (s *Store) Ports() parley.Ports {
 	return parley.Ports{
 		Users: s.Users, Sessions: s.Sessions, Codes: s.Codes, SignUps: s.SignUps, Nonces: s.Nonces,
 		Outbox: s.Outbox, Asides: s.Asides, MailQueue: s.MailQueue, DeadLetters: s.MailQueue, MailStats: s.MailQueue,
-		Messages: s.Messages, Rooms: s.Rooms, Members: s.Members,
+		Messages: s.Messages, Rooms: s.Rooms, Members: s.Members, Marks: s.Members,
 	}
 }

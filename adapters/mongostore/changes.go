@@ -53,6 +53,8 @@ type headDoc struct {
 	Rev int64 `bson:"rev"`
 	// Writes are what the changes up to Rev make of messages, ascending by Rev. They are gone when the messages have them.
 	Writes []writeDoc `bson:"writes,omitempty"`
+	// Counted says that every deletion up to this Rev is in the index of deletions. A program that knew no such index leaves it out.
+	Counted *int64 `bson:"counted,omitempty"`
 }
 
 // writeDoc is what one message has to become.
@@ -109,6 +111,9 @@ func (w *writeDoc) model(room string) mongo.WriteModel {
 		} else {
 			unset = append(unset, bson.E{Key: f.name, Value: ""})
 		}
+	}
+	if c.DeletedAt != nil {
+		set = append(set, deletion(room, w.Seq)...)
 	}
 	update := bson.D{{Key: "$set", Value: set}}
 	if len(unset) > 0 {
@@ -261,7 +266,11 @@ func (s *Messages) changeRoom(ctx context.Context, room string, given []chat.Cha
 			return c
 		}
 		if len(p.writes) > 0 {
-			won, err := s.decide(ctx, old, headDoc{Room: room, Rev: p.rev, Writes: p.writes})
+			head := headDoc{Room: room, Rev: p.rev, Writes: p.writes}
+			if old.Rev > 0 || rev == 0 {
+				head.Counted = &rev // where the head was lost, the index of deletions is looked through later
+			}
+			won, err := s.decide(ctx, old, head)
 			if err == nil && !won {
 				if lost++; lost == attempts {
 					err = s.db.fail(ctx, op, fmt.Errorf("given up after %d attempts", attempts))
@@ -274,7 +283,7 @@ func (s *Messages) changeRoom(ctx context.Context, room string, given []chat.Cha
 				return c
 			}
 			c.stored, c.unconfirmed = true, false
-			if err := s.carryOut(ctx, room, p.rev, p.writes); err != nil {
+			if err := s.carryOut(ctx, &head); err != nil {
 				c.err = partly(op, err)
 				return c
 			}
@@ -292,7 +301,8 @@ func (s *Messages) changeRoom(ctx context.Context, room string, given []chat.Cha
 // not there.
 //
 // Both are read as the majority has them, so that nothing is built on what may be undone. That a message has the head's Rev says that all writes up to it are
-// done, since they are done in order. What is higher than the head's, as where a backup put back only some collections, counts.
+// done, since they are done in order. What is higher than the head's, as where a backup put back only some collections, counts. The index of deletions
+// is whole too then.
 func (s *Messages) settle(ctx context.Context, room string) (headDoc, int64, error) {
 	const op = "read changes"
 	heads, err := all[headDoc](ctx, s.db, op, s.db.changes, byID(room), options.Find().SetLimit(1))
@@ -313,8 +323,11 @@ func (s *Messages) settle(ctx context.Context, room string) (headDoc, int64, err
 	}
 	if rev < head.Rev {
 		if rev = head.Rev; len(head.Writes) > 0 {
-			err = s.carryOut(ctx, room, head.Rev, head.Writes)
+			err = s.carryOut(ctx, &head)
 		}
+	}
+	if err == nil && len(heads) > 0 && !head.whole(rev) {
+		err = s.indexDeletions(ctx, head, rev)
 	}
 	return head, rev, err
 }
@@ -336,19 +349,26 @@ func (s *Messages) decide(ctx context.Context, old, head headDoc) (bool, error) 
 	return err == nil && res.MatchedCount == 1, err
 }
 
-// carryOut brings messages up to what the head with this Rev has decided, and takes it out of the head.
-func (s *Messages) carryOut(ctx context.Context, room string, rev int64, writes []writeDoc) error {
+// carryOut brings messages up to what the head has decided, and takes it out of the head.
+func (s *Messages) carryOut(ctx context.Context, head *headDoc) error {
 	const op = "carry changes out"
-	models := make([]mongo.WriteModel, len(writes))
-	for i := range writes {
-		models[i] = writes[i].model(room)
+	models := make([]mongo.WriteModel, len(head.Writes))
+	for i := range head.Writes {
+		models[i] = head.Writes[i].model(head.Room)
 	}
-	if _, err := s.db.messages.BulkWrite(ctx, models, options.BulkWrite().SetOrdered(true)); err != nil {
+	res, err := s.db.messages.BulkWrite(ctx, models, options.BulkWrite().SetOrdered(true))
+	if err != nil {
 		return s.db.fail(ctx, op, err)
 	}
 	// No text stays behind where nobody would look for it. What is left if this fails goes with the next change.
-	_, err := s.db.spent.UpdateOne(ctx, bson.D{{Key: "_id", Value: room}, {Key: "rev", Value: rev}},
-		bson.D{{Key: "$unset", Value: bson.D{{Key: "writes", Value: ""}}}})
+	spend := bson.D{{Key: "$unset", Value: bson.D{{Key: "writes", Value: ""}}}}
+	// What an older program has carried out is not in the index of deletions.
+	if head.Counted != nil && res.ModifiedCount == int64(len(models)) {
+		counted := head.Rev
+		head.Counted = &counted
+		spend = append(spend, bson.E{Key: "$max", Value: bson.D{{Key: "counted", Value: counted}}})
+	}
+	_, err = s.db.spent.UpdateOne(ctx, bson.D{{Key: "_id", Value: head.Room}, {Key: "rev", Value: head.Rev}}, spend)
 	if err != nil {
 		s.db.log.DebugContext(ctx, "what was carried out stays in the head of a room", "error", err)
 	}

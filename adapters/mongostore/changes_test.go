@@ -491,7 +491,7 @@ func TestChangeRefusesWhatDoesNotFit(t *testing.T) {
 		"long key":          {react("r", 1, "u", strings.Repeat("é", chat.MaxReactionKey+1)), fault.Invalid},
 		"no key":            {react("r", 1, "u", ""), fault.Invalid},
 		"long user":         {react("r", 1, long, "+"), fault.Invalid},
-		"not a key":         {unreact("r", 1, "u", "\xff"), fault.Invalid},
+		"not a key":         {unreact("r", 1, "u", "\xff"), chat.ErrReactionInvalid},
 		"not a room":        {react("\xff", 1, "u", "+"), chat.ErrMessageNotFound},
 		"no number":         {react("r", 0, "u", "+"), chat.ErrMessageNotFound},
 		"too high a number": {react("r", 1<<63, "u", "+"), chat.ErrMessageNotFound},

@@ -344,7 +344,7 @@ func (s *Messages) end(ctx context.Context, c *mongo.Collection, room, order str
 // lookUp answers what is left of the batch and stored already, whoever stored it.
 func (s *Messages) lookUp(ctx context.Context, b *batch) error {
 	stored := make(map[onceKey]chat.Message)
-	for part := range slices.Chunk(b.todo, 100) {
+	for part := range slices.Chunk(b.todo, branches) {
 		var terms bson.A
 		for _, i := range part {
 			if m := b.messages[i]; m.ClientID != "" {

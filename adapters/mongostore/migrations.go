@@ -16,8 +16,8 @@ import (
 const schemaVersion = 2
 
 // schemaAdditions counts the collections and indexes that were added within this version: an older program of the version lives
-// with them, and this one not without. 1: changes of messages.
-const schemaAdditions = 1
+// with them, and this one not without. 1: changes of messages. 2: marks.
+const schemaAdditions = 2
 
 // schemaID names the document of the schema's collection.
 const schemaID = "schema"
@@ -31,7 +31,7 @@ type schemaDoc struct {
 
 // Migrate brings collections, validators and indexes up to this program's version: it creates what is missing
 // and replaces a validator that differs. Every step can be repeated, and taken by several processes
-// at once; the version is written last. Where the server takes no validators it says so to Config.Log, once,
+// at once; the version is written last. An index that a large collection lacks takes its time, in which MongoDB lets others read and write. Where the server takes no validators it says so to Config.Log, once,
 // and goes on. To replace a validator the user needs the right to collMod, which the role
 // dbAdmin has. It returns ErrSchemaNew when a newer program has been here.
 func (s *Store) Migrate(ctx context.Context) error {

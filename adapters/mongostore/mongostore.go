@@ -1,6 +1,6 @@
 // Package mongostore implements every persistence port on MongoDB through mongo-driver v2.10:
 // user.Repository, auth.SignUps, auth.SessionStore, auth.CodeStore, auth.Nonces, auth.Limiter and auth.Sweeper,
-// chat.MessageStore, chat.Rooms and chat.Members, event.Outbox, mail.Queue,
+// chat.MessageStore, chat.Rooms, chat.Members and chat.Marks, event.Outbox, mail.Queue,
 // mail.DeadLetters and mail.Stats. It is made for MongoDB 4.4 or later, a single server or a
 // replica set. No real MongoDB could be had for its tests: they run on FerretDB v1.24 and on
 // mongo-java-server 1.47, which speak the same protocol; see # Exceptions.
@@ -21,13 +21,19 @@
 //     have a gap. A second unique index holds the sender's client id.
 //   - The changes of a room in one call are decided by one write: the room's document in parley_changes, its head, takes
 //     the highest Rev and what the messages are to become, if it is still as it was read. Then each message gets it in one update, ascending by Rev,
-//     which leaves alone what is as new. The next change of the room, and Bounds, first do what a
+//     which leaves alone what is as new. The next change of the room, Bounds and Mine first do what a
 //     process has decided and left. So they are all or none, no Rev is given out twice or left out, and whoever sees a change can see all
 //     before it. A message that changes twice leaves no trace of its first Rev, so that a unique index of messages could not say what is
 //     given out; the head can.
 //   - What an edit or a deletion has taken is in no document any more when Change returns. The head keeps nothing
 //     of what messages have, unless the write that empties it fails: then until the next change of the room.
 //     That write alone waits for the primary only, and nothing depends on it.
+//   - A mark is a field of the member's document, which no write makes lower. Who sends has read what they sent by the message itself: how far a member
+//     has read is the higher one of the mark and of the last message in the index by author. So there is no second write that could be missing.
+//   - A deletion and its place in the index of deletions are one update of the message. What a program has deleted that knows no such index is put there by whoever
+//     asks next about the room: its head says up to which Rev that is done, and a program that does not know it leaves it out.
+//   - Marks, and what they are compared with, are read as the majority has them, so that none that was told goes back.
+//     Of several calls that move a mark to the same place at once, one says that it has.
 //   - Events have their place by a logical clock, which a change reads after what it changes:
 //     of two changes of which one was done before the other began, the first one's events
 //     come first. No event appears before one that Pending has returned, except those of a change that was
@@ -43,21 +49,28 @@
 // # Exceptions
 //
 // A call that was under way when the server was lost, or when its context ended, fails with kind
-// Unavailable, and may have been stored, perhaps later. Append and Add write one document a message or
-// membership, so of several some may then be stored: of the messages, the first ones. Nothing
+// Unavailable, and may have been stored, perhaps later. Append, Add and Mark write one document a message,
+// membership or member, so of several some may then be stored: of the messages, the first ones. Nothing
 // is stored in part after any other error. Appending again with the same client ids
 // stores the rest and answers with what is there.
 //
 // Change is all or none in each room: of the changes of several rooms in one call, those of some rooms may then be
 // stored. So may the first ones where those of a room are of more than 1,000 messages, or make more than 8 MB.
-// Who reads while Change is under way may see the first ones of its changes. What a process had decided, and not carried out when it ended, is seen after the next Change or Bounds of the room.
+// Who reads while Change is under way may see the first ones of its changes. What a process had decided, and not carried out when it ended, is seen after the next Change, Bounds or Mine of the room.
 // Changing again what is so already is answered as repeated.
 //
 // A deleted message keeps the text "(deleted)" in its document, since the validator of an older program wants one, and that
 // program shows it. List and Append answer without.
 //
+// A membership of a program that kept no marks has everything read, until somebody adds it again: from then on what comes is unread.
+// The first look at a room after such a program has changed something in it goes through the changes of that room, 10,000 at a time.
+//
+// More than eight rooms are looked up by one aggregation, which MongoDB does by stepping through an index (DISTINCT_SCAN); that plan was not seen here, for want of a MongoDB. A
+// server that does not know $first or $max, as FerretDB v1, is asked for each room.
+//
 // Exceptions of servers, not of this package: on FerretDB v1 updates are not atomic, so that
-// of concurrent updates of one document several may win, and validators are refused. On
+// of concurrent updates of one document several may win, so that a mark may go back there; validators are refused; and every query goes
+// through a whole collection, so that what takes many steps takes long. On
 // mongo-java-server text is ordered by UTF-16 units, which is another order than that of the bytes for
 // characters beyond U+FFFF; validators are taken and not kept. Enforced validators, elections and
 // rollbacks of a replica set, and transactions (which are not needed) were not run on a real MongoDB.
@@ -82,11 +95,13 @@
 //	nonces    _id: the name | expires_at
 //	limits    _id: the hash of a key | whole_at: when its allowance is whole again
 //	rooms     _id: the name | created_by, created_at
-//	members   _id | user_id, room unique together, since
+//	members   _id | user_id, room unique together, since, read: the mark, moved_by: the call that moved it last
 //	messages  _id | room, seq unique together; room, once unique together; id, client_id, author_id, author_name, text, at,
 //	          reply_to, data, edited_at, deleted_at; of those that were changed: changed_in: the room, and rev, an index together;
-//	          reactions: [{key, count, users: those who are named}], reacted: [{key, users: all}]
-//	changes   _id: the room | rev: the highest; writes, until messages have them: [{seq, rev, text, reply_to, data, edited_at, deleted_at, reactions, reacted}]
+//	          reactions: [{key, count, users: those who are named}], reacted: [{key, users: all}];
+//	          of those that were deleted: deleted_in: the room, and deleted_seq, an index together; author_id, room, seq an index together
+//	changes   _id: the room | rev: the highest; counted: the Rev up to which deletions are in their index;
+//	          writes, until messages have them: [{seq, rev, text, reply_to, data, edited_at, deleted_at, reactions, reacted}]
 //	outbox_aside  _id | topic, type, key, time, data, reason: events that can never be published; one that is replayed is removed and carries itself
 //	clock     _id: a moment of the logical clock; the last ones are kept
 //	mail_jobs _id | position, key unique, kind, recipient, recipient_name, data, state, open, due_at, attempts, claims,
@@ -153,7 +168,7 @@ func New(db *mongo.Database, cfg Config) (*Store, error) {
 }
 
 func newStore(db *mongo.Database, cfg Config) *Store {
-	d := &database{db: db, log: cfg.Log}
+	d := &database{db: db, log: cfg.Log, maxDeleted: 10_000, stretch: 10_000}
 	// A registry or BSON options of the client's must not change what is stored.
 	opts := options.Collection().SetWriteConcern(cfg.WriteConcern).SetReadPreference(readpref.Primary()).
 		SetRegistry(bson.NewRegistry()).SetBSONOptions(&options.BSONOptions{})
@@ -166,23 +181,24 @@ func newStore(db *mongo.Database, cfg Config) *Store {
 	} {
 		*c.handle = db.Collection(c.schema.name, opts)
 	}
-	d.committed = d.messages
+	d.committed, d.standing = d.messages, d.members
 	d.spent = db.Collection(changes.name, opts, options.Collection().SetWriteConcern(writeconcern.W1()))
 	if cfg.WriteConcern.W == writeconcern.WCMajority {
 		majority := options.Collection().SetReadConcern(readconcern.Majority())
 		d.committed = db.Collection(messages.name, opts, majority)
 		d.changes = db.Collection(changes.name, opts, majority)
+		d.standing = db.Collection(members.name, opts, majority)
 	}
 	return &Store{db: d}
 }
 
 // Ports returns every port that the store keeps. The others are nil: see [parley.Ports.With].
 func (s *Store) Ports() parley.Ports {
-	queue := s.MailQueue()
+	queue, members := s.MailQueue(), s.Members()
 	return parley.Ports{
 		Users: s.Users(), Sessions: s.Sessions(), Codes: s.Codes(), SignUps: s.SignUps(), Nonces: s.Nonces(), Limiter: s.Limiter(),
 		Outbox: s.Outbox(), Asides: s.Asides(), MailQueue: queue, DeadLetters: queue, MailStats: queue,
-		Messages: s.Messages(), Rooms: s.Rooms(), Members: s.Members(),
+		Messages: s.Messages(), Rooms: s.Rooms(), Members: members, Marks: members,
 	}
 }
 
@@ -210,7 +226,7 @@ func (s *Store) Messages() *Messages { return &Messages{s.db} }
 // Rooms returns the rooms of the store.
 func (s *Store) Rooms() *Rooms { return &Rooms{s.db} }
 
-// Members returns the memberships of the store.
+// Members returns the memberships of the store, which are also its chat.Marks.
 func (s *Store) Members() *Members { return &Members{s.db} }
 
 // Asides returns the events that were set aside.
@@ -259,15 +275,21 @@ type database struct {
 	// committed is messages as the majority has them: the number after one that a new primary may not have
 	// would leave a gap there.
 	committed *mongo.Collection
+	// standing is members as the majority has them: a mark that was told must not go back.
+	standing *mongo.Collection
 	// spent is changes for a write that nothing depends on.
 	spent *mongo.Collection
 
 	checked atomic.Bool // the schema is this program's
 	closed  atomic.Bool
-	refused sync.Once // says that the server takes no validators
-	turns   turns     // of appends
+	plain   atomic.Bool // the server does not know the aggregations that look up many rooms at once
+	refused sync.Once   // says that the server takes no validators
+	turns   turns       // of appends
 	// changing are the turns of changes.
 	changing turns
+
+	maxDeleted int64 // the most deletions that are read to be counted
+	stretch    int64 // how many changes are looked through at once for deletions
 }
 
 // ready fails unless the database is migrated, which is asked once.

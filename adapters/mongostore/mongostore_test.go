@@ -99,13 +99,21 @@ func everyCall(s *mongostore.Store) map[string]func(ctx context.Context) error {
 			_, err := s.Messages().Change(ctx, []chat.Change{react("r", 1, "u", "+")})
 			return err
 		},
-		"Rooms.Ensure":        func(ctx context.Context) error { _, err := s.Rooms().Ensure(ctx, chat.Room{Name: "r"}); return err },
-		"Rooms.ByName":        func(ctx context.Context) error { _, err := s.Rooms().ByName(ctx, "r"); return err },
-		"Rooms.List":          func(ctx context.Context) error { _, err := s.Rooms().List(ctx, "", 1); return err },
-		"Members.Add":         func(ctx context.Context) error { return s.Members().Add(ctx, chat.Membership{Room: "r", UserID: "u"}) },
-		"Members.Remove":      func(ctx context.Context) error { return s.Members().Remove(ctx, "r", "u") },
-		"Members.Has":         func(ctx context.Context) error { _, err := s.Members().Has(ctx, "r", "u"); return err },
-		"Members.RoomsOf":     func(ctx context.Context) error { _, err := s.Members().RoomsOf(ctx, "u", "", 1); return err },
+		"Rooms.Ensure": func(ctx context.Context) error { _, err := s.Rooms().Ensure(ctx, chat.Room{Name: "r"}); return err },
+		"Rooms.ByName": func(ctx context.Context) error { _, err := s.Rooms().ByName(ctx, "r"); return err },
+		"Rooms.List":   func(ctx context.Context) error { _, err := s.Rooms().List(ctx, "", 1); return err },
+		"Members.Add": func(ctx context.Context) error {
+			_, err := s.Members().Add(ctx, chat.Membership{Room: "r", UserID: "u"})
+			return err
+		},
+		"Members.Remove":  func(ctx context.Context) error { return s.Members().Remove(ctx, "r", "u") },
+		"Members.Has":     func(ctx context.Context) error { _, err := s.Members().Has(ctx, "r", "u"); return err },
+		"Members.RoomsOf": func(ctx context.Context) error { _, err := s.Members().RoomsOf(ctx, "u", "", 1); return err },
+		"Marks.Mark": func(ctx context.Context) error {
+			_, err := s.Members().Mark(ctx, []chat.Mark{{Room: "r", User: chat.Author{ID: "u"}, Read: 1}})
+			return err
+		},
+		"Marks.Mine":          func(ctx context.Context) error { _, err := s.Members().Mine(ctx, "u", chat.Place{}, 1); return err },
 		"Outbox.Pending":      func(ctx context.Context) error { _, err := s.Outbox().Pending(ctx, 1); return err },
 		"Outbox.PendingAfter": func(ctx context.Context) error { _, err := s.Outbox().PendingAfter(ctx, "e", 1); return err },
 		"Outbox.SetAside":     func(ctx context.Context) error { return s.Outbox().SetAside(ctx, "e", "reason") },
@@ -234,7 +242,8 @@ func TestWhatDoesNotFitIsRefused(t *testing.T) {
 		"nonce":   func() error { _, err := s.Nonces().Spend(t.Context(), long, noon); return err },
 		"room":    func() error { _, err := s.Rooms().Ensure(t.Context(), chat.Room{Name: long}); return err },
 		"member": func() error {
-			return s.Members().Add(t.Context(), chat.Membership{Room: "r", UserID: "u"}, chat.Membership{Room: "", UserID: "u"})
+			_, err := s.Members().Add(t.Context(), chat.Membership{Room: "r", UserID: "u"}, chat.Membership{Room: "", UserID: "u"})
+			return err
 		},
 		"job":        func() error { return s.MailQueue().Enqueue(t.Context(), mail.Job{ID: "j"}) },
 		"lease":      func() error { _, _, err := s.MailQueue().Claim(t.Context(), noon, 0); return err },
@@ -243,6 +252,7 @@ func TestWhatDoesNotFitIsRefused(t *testing.T) {
 		"history":    func() error { _, err := s.Messages().List(t.Context(), "r", chat.Range{}); return err },
 		"use":        func() error { _, err := s.Codes().Use(t.Context(), "h", time.Time{}); return err },
 		"not a room": func() error { _, err := s.Rooms().List(t.Context(), "\xff", 1); return err },
+		"not a user": func() error { _, err := s.Members().Mine(t.Context(), "\xff", chat.Place{}, 1); return err },
 	} {
 		assert.ErrorIs(t, call(), fault.Invalid, name)
 	}

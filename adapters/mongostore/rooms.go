@@ -3,6 +3,8 @@ package mongostore
 import (
 	"context"
 	"errors"
+	"fmt"
+	"slices"
 
 	"go.mongodb.org/mongo-driver/v2/bson"
 	"go.mongodb.org/mongo-driver/v2/mongo"
@@ -77,48 +79,166 @@ func (s *Rooms) List(ctx context.Context, after string, limit int) ([]chat.Room,
 	return found, nil
 }
 
-// Members stores memberships. Its methods may be called from many goroutines.
+// Members stores memberships, and how far members have read. Its methods may be called from many goroutines.
 type Members struct{ db *database }
 
-var _ chat.Members = (*Members)(nil)
+var (
+	_ chat.Members = (*Members)(nil)
+	_ chat.Marks   = (*Members)(nil)
+)
 
 type memberDoc struct {
 	ID     bson.ObjectID `bson:"_id"`
 	UserID string        `bson:"user_id"`
 	Room   string        `bson:"room"`
 	Since  int64         `bson:"since"`
+	// Read is how far the member has read, without what they have sent. A program that kept no marks leaves it out.
+	Read *int64 `bson:"read,omitempty"`
+	// MovedBy is the call that has moved Read last.
+	MovedBy int64 `bson:"moved_by,omitempty"`
+}
+
+func (d *memberDoc) membership() chat.Membership {
+	return chat.Membership{Room: d.Room, UserID: user.ID(d.UserID), Since: instant(d.Since)}
 }
 
 // chunk bounds the documents of one insert, so that it is one message to the server.
 const chunk = 1000
 
-// Add implements chat.Members.
-func (s *Members) Add(ctx context.Context, memberships ...chat.Membership) error {
+// Add implements chat.Members. It reads what is there and what was sent; it writes, after a look at the last messages of the rooms, only what is not there, and
+// how far those have read whom a program has added that kept no marks.
+func (s *Members) Add(ctx context.Context, memberships ...chat.Membership) ([]chat.Membership, error) {
 	const op = "add members"
-	docs := make([]any, len(memberships))
-	for i, m := range memberships {
-		raw, err := members.encode(memberDoc{ID: bson.NewObjectID(), UserID: string(m.UserID), Room: m.Room, Since: micros(m.Since)})
-		if err != nil {
-			return err
+	stored := make(map[pair]*memberDoc, len(memberships))
+	var todo []pair
+	for _, m := range memberships {
+		doc := &memberDoc{ID: bson.NewObjectID(), UserID: string(m.UserID), Room: m.Room, Since: micros(m.Since), Read: new(int64)}
+		if _, err := members.encode(doc); err != nil {
+			return nil, err
 		}
-		docs[i] = raw
+		if stored[doc.pair()] == nil {
+			stored[doc.pair()] = doc
+			todo = append(todo, doc.pair())
+		}
 	}
-	if len(docs) == 0 {
-		return nil
+	answers := make([]chat.Membership, len(memberships))
+	if len(answers) == 0 {
+		return answers, nil
 	}
 	if err := s.db.ready(ctx); err != nil {
-		return err
+		return nil, err
 	}
-	for from := 0; from < len(docs); from += chunk {
-		_, err := s.db.members.InsertMany(ctx, docs[from:min(from+chunk, len(docs))], options.InsertMany().SetOrdered(false))
-		if err != nil && !onlyDuplicates(err) {
-			if some := (mongo.BulkWriteException{}); from > 0 || errors.As(err, &some) {
-				return partly(op, err)
+	wrote := false
+	var before []*memberDoc // those that were there
+	for attempt := 1; len(todo) > 0; attempt++ {
+		known, rest, err := s.add(ctx, todo, stored, &wrote)
+		switch {
+		case err == nil && len(rest) > 0 && attempt == attempts:
+			err = s.db.fail(ctx, op, fmt.Errorf("given up after %d attempts", attempts))
+		case err == nil && len(rest) > 0 && attempt > 1:
+			err = s.db.fail(ctx, op, pause(ctx, attempt))
+		}
+		if err != nil {
+			if wrote && fault.KindOf(err) != fault.Unavailable {
+				err = partly(op, err)
 			}
-			return s.db.fail(ctx, op, err)
+			return nil, err
+		}
+		before, todo = append(before, known...), rest
+	}
+	sent, err := s.db.sent(ctx, before)
+	if err != nil {
+		return nil, err
+	}
+	for i, m := range memberships {
+		p := pair{m.Room, string(m.UserID)}
+		answers[i] = stored[p].membership()
+		answers[i].Read = uint64(max(*stored[p].Read, sent[p]))
+	}
+	return answers, nil
+}
+
+// add puts into stored what is there of memberships, and writes what is not. known are those that were there and have a mark, rest those that somebody else has written
+// meanwhile.
+func (s *Members) add(ctx context.Context, todo []pair, stored map[pair]*memberDoc, wrote *bool) (known []*memberDoc, rest []pair, err error) {
+	const op = "add members"
+	found, err := s.db.memberships(ctx, op, todo)
+	if err != nil {
+		return nil, nil, err
+	}
+	var write, missing []*memberDoc
+	for _, p := range todo {
+		switch there := found[p]; {
+		case there == nil:
+			missing = append(missing, stored[p])
+		case there.Read == nil:
+			write = append(write, there)
+		default:
+			known = append(known, there)
+			stored[p] = there
 		}
 	}
-	return nil
+	if len(write)+len(missing) == 0 {
+		return known, nil, nil
+	}
+	last, err := s.db.tips(ctx, lastOf, roomsOf(slices.Concat(write, missing)))
+	if err != nil {
+		return nil, nil, err
+	}
+	for part := range slices.Chunk(missing, chunk) {
+		docs := make([]any, len(part))
+		for i, m := range part {
+			end := last[m.Room].N
+			m.Read = &end
+			if docs[i], err = members.encode(m); err != nil {
+				return nil, nil, err
+			}
+		}
+		_, err := s.db.members.InsertMany(ctx, docs, options.InsertMany().SetOrdered(false))
+		if err == nil || onlyDuplicates(err) {
+			*wrote = true
+			for _, i := range refused(err) {
+				rest = append(rest, part[i].pair())
+			}
+			continue
+		}
+		if some := (mongo.BulkWriteException{}); errors.As(err, &some) {
+			return nil, nil, partly(op, err)
+		}
+		return nil, nil, s.db.fail(ctx, op, err)
+	}
+	if len(write) == 0 {
+		return known, rest, nil
+	}
+	models := make([]mongo.WriteModel, len(write))
+	for i, m := range write {
+		end := last[m.Room].N
+		m.Read, stored[m.pair()] = &end, m
+		models[i] = mongo.NewUpdateOneModel().SetFilter(bson.D{{Key: "_id", Value: m.ID}, {Key: "read", Value: exists(false)}}).
+			SetUpdate(bson.D{{Key: "$set", Value: bson.D{{Key: "read", Value: end}}}})
+	}
+	res, err := s.db.members.BulkWrite(ctx, models, options.BulkWrite().SetOrdered(false))
+	if err != nil {
+		return nil, nil, s.db.fail(ctx, op, err)
+	}
+	*wrote = true
+	if res.MatchedCount < int64(len(write)) { // somebody else was quicker with some
+		for _, m := range write {
+			rest = append(rest, m.pair())
+		}
+	}
+	return known, rest, nil
+}
+
+// refused returns the indexes of the documents that were not inserted.
+func refused(err error) []int {
+	failed := mongo.BulkWriteException{}
+	_ = errors.As(err, &failed) // it has none otherwise
+	indexes := make([]int, len(failed.WriteErrors))
+	for i, e := range failed.WriteErrors {
+		indexes[i] = e.Index
+	}
+	return indexes
 }
 
 // onlyDuplicates reports whether every document that was not inserted is there already, and the others are safe.
@@ -166,7 +286,7 @@ func (s *Members) Has(ctx context.Context, room string, id user.ID) (bool, error
 	return err == nil, err
 }
 
-// RoomsOf implements chat.Members.
+// RoomsOf implements chat.Members. It is three calls at most, and one more for every 1,000 rooms.
 func (s *Members) RoomsOf(ctx context.Context, id user.ID, after string, limit int) ([]chat.Membership, error) {
 	if !storable(string(id), after) {
 		return nil, errText
@@ -174,15 +294,24 @@ func (s *Members) RoomsOf(ctx context.Context, id user.ID, after string, limit i
 	if limit < 1 {
 		return []chat.Membership{}, nil
 	}
-	docs, err := all[memberDoc](ctx, s.db, "list memberships", s.db.members,
+	docs, err := all[*memberDoc](ctx, s.db, "list memberships", s.db.standing,
 		bson.D{{Key: "user_id", Value: string(id)}, {Key: "room", Value: bson.D{{Key: "$gt", Value: after}}}},
 		options.Find().SetSort(ascending("room")).SetLimit(int64(limit)))
 	if err != nil {
 		return nil, err
 	}
+	last, err := s.db.tips(ctx, lastOf, roomsOf(slices.DeleteFunc(slices.Clone(docs), func(m *memberDoc) bool { return m.Read != nil })))
+	if err != nil {
+		return nil, err
+	}
+	sent, err := s.db.sent(ctx, docs)
+	if err != nil {
+		return nil, err
+	}
 	memberships := make([]chat.Membership, len(docs))
-	for i, d := range docs {
-		memberships[i] = chat.Membership{Room: d.Room, UserID: user.ID(d.UserID), Since: instant(d.Since)}
+	for i, m := range docs {
+		memberships[i] = m.membership()
+		memberships[i].Read = uint64(max(m.read(last[m.Room].N), sent[m.pair()]))
 	}
 	return memberships, nil
 }

@@ -155,8 +155,11 @@ var (
 		fields: []field{text("_id", 1, chat.MaxRoomName), text("created_by", 0, maxID), moment("created_at")},
 	}
 	members = &collection{
-		name:    "parley_members",
-		fields:  []field{{name: "_id", kind: kindID}, text("user_id", 0, maxID), text("room", 1, chat.MaxRoomName), moment("since")},
+		name: "parley_members",
+		fields: []field{
+			{name: "_id", kind: kindID}, text("user_id", 0, maxID), text("room", 1, chat.MaxRoomName), moment("since"),
+			optional(number("read", 0)), optional(number("moved_by", 1)),
+		},
 		indexes: []index{{fields: []string{"user_id", "room"}, unique: true}},
 	}
 	messages = &collection{
@@ -166,12 +169,15 @@ var (
 			text("id", 1, maxID), optional(text("client_id", 1, chat.MaxClientID)), text("author_id", 0, maxID),
 			text("author_name", 0, user.MaxFullName), contentFields[0], moment("at"),
 			contentFields[1], contentFields[2], optional(contentFields[3]), contentFields[4], contentFields[5], contentFields[6], contentFields[7],
-			optional(text("changed_in", 1, chat.MaxRoomName)),
+			optional(text("changed_in", 1, chat.MaxRoomName)), optional(text("deleted_in", 1, chat.MaxRoomName)), optional(number("deleted_seq", 1)),
 		},
 		indexes: []index{
 			{fields: []string{"room", "seq"}, unique: true}, {fields: []string{"room", "once"}, unique: true},
 			// Of messages that were changed alone. The heads see to it that no two have one Rev.
 			{fields: []string{"changed_in", "rev"}, sparse: true},
+			// Of messages that were deleted alone.
+			{fields: []string{"deleted_in", "deleted_seq"}, sparse: true},
+			{fields: []string{"author_id", "room", "seq"}},
 		},
 	}
 	// changes are the heads of rooms in which a message was changed.
@@ -179,6 +185,7 @@ var (
 		name: "parley_changes",
 		fields: []field{
 			text("_id", 1, chat.MaxRoomName), number("rev", 1), optional(list("writes", 1, chunk, append([]field{number("seq", 1)}, contentFields...)...)),
+			optional(number("counted", 0)),
 		},
 	}
 	// aside is what can never be published: the event as it was in its document, and why. One that is replayed carries

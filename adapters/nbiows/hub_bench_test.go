@@ -63,8 +63,9 @@ func BenchmarkHub(b *testing.B) {
 }
 
 func benchmarkHub(b *testing.B, conns, rooms, each int) {
+	store := memory.NewStore()
 	s, err := chat.New(chat.Config{
-		Store: memory.NewMessages(), Rooms: memory.NewRooms(), Members: memory.NewMembers(), Cache: memory.NewRecentCache(memory.RecentCacheConfig{}),
+		Store: store.Messages, Rooms: store.Rooms, Members: store.Members, Marks: store.Members, Cache: memory.NewRecentCache(memory.RecentCacheConfig{}),
 	})
 	require.NoError(b, err)
 	fanout := byHand{memory.NewFanout().Node(), make(chan func(realtime.Signal))}

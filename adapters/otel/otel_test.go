@@ -19,6 +19,7 @@ import (
 	"github.com/parley-chat/parley/adapters/memory"
 	"github.com/parley-chat/parley/adapters/otel"
 	"github.com/parley-chat/parley/core/auth"
+	"github.com/parley-chat/parley/core/chat"
 	"github.com/parley-chat/parley/core/event"
 	"github.com/parley-chat/parley/core/parley"
 	"github.com/parley-chat/parley/core/user"
@@ -97,6 +98,9 @@ func TestASignUpIsOneTraceUpToItsMail(t *testing.T) {
 		_, err := c.Read(t.Context())
 		require.NoError(t, err)
 	}
+	_, err = s.Chat.Mark(t.Context(), chat.Mark{Room: "hall", User: chat.Author{ID: "bob", Name: "Bob"}, Read: 1})
+	require.NoError(t, err)
+	span(t, kept, "move marks")
 	assert.Equal(t, trace.SpanKindServer, span(t, kept, "socket join_room").SpanKind)
 	span(t, kept, "socket message")
 	span(t, kept, "append messages")

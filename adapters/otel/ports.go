@@ -44,6 +44,9 @@ func (t *Tracer) Instrument(cfg parley.Config) parley.Config {
 	if cfg.Messages != nil {
 		cfg.Messages = messages{cfg.Messages, t}
 	}
+	if cfg.Marks != nil {
+		cfg.Marks = marks{cfg.Marks, t}
+	}
 	before := cfg.Hub.Handling
 	cfg.Hub.Handling = func(ctx context.Context, name string) (context.Context, func(error)) {
 		ended := func(error) {}
@@ -198,4 +201,17 @@ func (d messages) Append(ctx context.Context, batch []chat.Message) ([]chat.Stor
 	stored, err := d.MessageStore.Append(ctx, batch)
 	end(span, err)
 	return stored, err
+}
+
+type marks struct {
+	chat.Marks
+	t *Tracer
+}
+
+// Mark is chat.Marks's.
+func (d marks) Mark(ctx context.Context, batch []chat.Mark) ([]chat.Marked, error) {
+	ctx, span := d.t.tracer.Start(ctx, "move marks", trace.WithAttributes(attribute.Int("parley.marks", len(batch))))
+	marked, err := d.Marks.Mark(ctx, batch)
+	end(span, err)
+	return marked, err
 }

@@ -68,7 +68,7 @@ func signInResult(err error) string {
 
 // node instruments what talks to sockets.
 func (m *Metrics) node(cfg *parley.Config) error {
-	if cfg.Messages == nil || cfg.Recent == nil || cfg.Fanout == nil {
+	if cfg.Messages == nil || cfg.Marks == nil || cfg.Recent == nil || cfg.Fanout == nil {
 		return nil
 	}
 	store := &messages{
@@ -89,7 +89,8 @@ func (m *Metrics) node(cfg *parley.Config) error {
 	carrier := &fanout{Fanout: cfg.Fanout, node: cfg.Hub.Node, now: m.now, lag: seconds("fanout_lag_seconds",
 		"From the beginning of a message's commit until another node heard of it; their clocks differ.")}
 	delivered := seconds("delivery_seconds", "From the beginning of a message's commit until it was given to the connections of its room's members on this node.")
-	cfg.Messages, cfg.Recent, cfg.Fanout = store, cache, carrier
+	read := &marks{Marks: cfg.Marks, moved: counter("marks_total", "Marks of how far somebody has read that have moved.")}
+	cfg.Messages, cfg.Marks, cfg.Recent, cfg.Fanout = store, read, cache, carrier
 	before := cfg.Hub.Delivered
 	cfg.Hub.Delivered = func(at time.Time) {
 		delivered.Observe(m.now().Sub(at).Seconds())
@@ -97,7 +98,7 @@ func (m *Metrics) node(cfg *parley.Config) error {
 			before(at)
 		}
 	}
-	return m.register(store.stored, store.changed, store.took, store.size, cache.requests, carrier.lag, delivered)
+	return m.register(store.stored, store.changed, read.moved, store.took, store.size, cache.requests, carrier.lag, delivered)
 }
 
 type messages struct {
@@ -136,6 +137,24 @@ func (s *messages) Change(ctx context.Context, batch []chat.Change) ([]chat.Chan
 	}
 	s.changed.Add(float64(fresh))
 	return changed, err
+}
+
+type marks struct {
+	chat.Marks
+	moved prometheus.Counter
+}
+
+// Mark is chat.Marks's.
+func (s *marks) Mark(ctx context.Context, batch []chat.Mark) ([]chat.Marked, error) {
+	marked, err := s.Marks.Mark(ctx, batch)
+	moved := 0
+	for i := range marked {
+		if marked[i].Err == nil && marked[i].Moved {
+			moved++
+		}
+	}
+	s.moved.Add(float64(moved))
+	return marked, err
 }
 
 // What a cache may answer.

@@ -145,6 +145,12 @@ func TestASystemCountsWhatItDoes(t *testing.T) {
 	is(t, 1, registry, "events_total", "event", "message")
 	is(t, 0, registry, "events_total", "event", "presence")
 	is(t, 1, registry, "messages_total")
+	is(t, 0, registry, "marks_total")
+	for _, read := range []uint64{0, 1, 1, 5} {
+		_, err := s.Chat.Mark(ctx, chat.Mark{Room: "hall", User: chat.Author{ID: "bob", Name: "Bob"}, Read: read})
+		require.NoError(t, err)
+	}
+	is(t, 1, registry, "marks_total")
 	is(t, 1, registry, "commit_seconds")
 	is(t, 1, registry, "commit_batch_size")
 	is(t, 2, registry, "recovery_pages_total")
@@ -212,6 +218,37 @@ type appends struct {
 
 func (a appends) Append(context.Context, []chat.Message) ([]chat.Stored, error) {
 	return a.answer, a.err
+}
+
+// moves is a store of marks that answers as it is told.
+type moves struct {
+	chat.Marks
+	answer []chat.Marked
+	err    error
+}
+
+func (m moves) Mark(context.Context, []chat.Mark) ([]chat.Marked, error) { return m.answer, m.err }
+
+func TestMarks(t *testing.T) {
+	t.Parallel()
+	ports := memory.NewPorts()
+	for _, c := range []struct {
+		store moves
+		moved float64
+	}{
+		{moves{answer: []chat.Marked{{Moved: true, Read: 3}, {Read: 3}, {Err: chat.ErrNotMember}, {Moved: true, Read: 4}}}, 2},
+		{moves{err: errors.New("down")}, 0},
+	} {
+		ports.Marks = c.store
+		registry, _, cfg := instrument(t, parley.Config{Ports: ports}, nil)
+		answer, err := cfg.Marks.Mark(t.Context(), make([]chat.Mark, 4))
+		assert.Equal(t, c.store.answer, answer)
+		assert.Equal(t, c.store.err, err)
+		is(t, c.moved, registry, "marks_total")
+		_, err = cfg.Marks.Mark(t.Context(), make([]chat.Mark, 4))
+		assert.Equal(t, c.store.err, err)
+		is(t, 2*c.moved, registry, "marks_total")
+	}
 }
 
 func TestStoresAndCaches(t *testing.T) {

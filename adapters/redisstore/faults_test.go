@@ -312,7 +312,8 @@ func TestTwoHubsOutliveTheServer(t *testing.T) {
 				}
 			}
 			store := fresh(t, dial(t, nodes[0].URL))
-			messages, rooms, members := memory.NewMessages(), memory.NewRooms(), memory.NewMembers()
+			messages, rooms := memory.NewMessages(), memory.NewRooms()
+			members := memory.NewMembers(messages)
 			ctx, cancel := context.WithCancel(t.Context())
 			var wg sync.WaitGroup
 			defer wg.Wait()
@@ -320,7 +321,7 @@ func TestTwoHubsOutliveTheServer(t *testing.T) {
 			var conns []*conn
 			var ends []socket.Receiver
 			for n := range 2 {
-				svc, err := chat.New(chat.Config{Store: messages, Rooms: rooms, Members: members, Cache: store.RecentCache(redisstore.RecentCacheConfig{})})
+				svc, err := chat.New(chat.Config{Store: messages, Rooms: rooms, Members: members, Marks: members, Cache: store.RecentCache(redisstore.RecentCacheConfig{})})
 				require.NoError(t, err)
 				hub, err := realtime.NewHub(realtime.HubConfig{
 					Chat: svc, Fanout: store.Fanout(redisstore.FanoutConfig{}), Presence: store.Presence(), Node: fmt.Sprint("node", n),
@@ -356,7 +357,7 @@ func TestTwoHubsOutliveTheServer(t *testing.T) {
 				c.until(t, said)
 			}
 			// A node that starts now finds the cache as it survived, and nobody says anything.
-			late, err := chat.New(chat.Config{Store: messages, Rooms: rooms, Members: members, Cache: store.RecentCache(redisstore.RecentCacheConfig{})})
+			late, err := chat.New(chat.Config{Store: messages, Rooms: rooms, Members: members, Marks: members, Cache: store.RecentCache(redisstore.RecentCacheConfig{})})
 			require.NoError(t, err)
 			assert.Eventually(t, func() bool {
 				p, err := late.Newest(ctx, "hall", chat.Reach{})

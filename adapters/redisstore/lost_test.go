@@ -109,14 +109,15 @@ func TestPresenceOutlivesTheServersData(t *testing.T) {
 			t.Parallel()
 			redis := begin(t)
 			store := fresh(t, dial(t, redis[0].URL))
-			messages, rooms, members := memory.NewMessages(), memory.NewRooms(), memory.NewMembers()
+			messages, rooms := memory.NewMessages(), memory.NewRooms()
+			members := memory.NewMembers(messages)
 			ctx, cancel := context.WithCancel(t.Context())
 			var wg sync.WaitGroup
 			defer wg.Wait()
 			defer cancel()
 			hubs, dead := make([]*realtime.Hub, 3), make(chan struct{})
 			for n := range hubs {
-				svc, err := chat.New(chat.Config{Store: messages, Rooms: rooms, Members: members, Cache: memory.NewRecentCache(memory.RecentCacheConfig{})})
+				svc, err := chat.New(chat.Config{Store: messages, Rooms: rooms, Members: members, Marks: members, Cache: memory.NewRecentCache(memory.RecentCacheConfig{})})
 				require.NoError(t, err)
 				var presence realtime.Presence = store.Presence()
 				if n == 2 {

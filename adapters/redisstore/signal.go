@@ -28,6 +28,7 @@ import (
 //	          frame goes on behind them, it ignores the frame
 //	user      for other kinds: ID and name
 //	event     for events of an application: name and data
+//	read      for how far somebody has read: uvarint
 //
 // Strings are a uvarint length and bytes, the time is a varint of microseconds. A frame of
 // another version, or that goes on behind its end, is ignored, so that versions can follow each other
@@ -83,6 +84,9 @@ func (f frame) encode() string {
 		b = appendString(b, s.Event)
 		b = appendString(b, s.Data)
 	}
+	if s.Kind == realtime.SignalMarked {
+		b = binary.AppendUvarint(b, s.Read)
+	}
 	return string(b)
 }
 
@@ -121,6 +125,9 @@ func decodeFrame(data string) (frame, error) {
 		s.User = chat.Author{ID: user.ID(r.string()), Name: r.string()}
 		if s.Kind == realtime.SignalEvent {
 			s.Event, s.Data = r.string(), r.string()
+		}
+		if s.Kind == realtime.SignalMarked {
+			s.Read = r.uvarint()
 		}
 	}
 	return f, r.done()

@@ -17,8 +17,10 @@ type call struct {
 	data  any
 	// once says that it is not repeated on a new connection after it was written.
 	once bool
-	// changes says that it changes a message, which an older server takes for a bad event.
-	changes bool
+	// serves says whether a room's server knows the event, and older is the outcome where it would take it for a bad one. nil if every
+	// server knows it.
+	serves func(r *room) bool
+	older  error
 	// internal says that it is the client's own, and made anew with each connection.
 	internal bool
 	// unanswered says that it is done when it is written.
@@ -37,6 +39,9 @@ func (k *call) finish(err error) {
 	k.err = err
 	close(k.finished)
 }
+
+// served reports whether the server of a room that was joined knows the event.
+func (k *call) served(r *room) bool { return k.serves == nil || k.serves(r) }
 
 // request asks and waits for the answer.
 func request[T any](ctx context.Context, c *Client, k *call) (T, error) {
@@ -79,6 +84,10 @@ func (c *Client) begin(k *call) error {
 	if c.calls == nil {
 		defer c.mu.Unlock()
 		return c.err
+	}
+	if r := c.rooms[c.name(k.room)]; r != nil && r.joined && !k.served(r) {
+		defer c.mu.Unlock()
+		return k.older
 	}
 	c.nextID++
 	k.id = c.nextID

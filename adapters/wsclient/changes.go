@@ -75,30 +75,10 @@ func (c *Client) change(ctx context.Context, event string, d data) (rev uint64, 
 	if d.Seq == 0 || d.Seq > protocol.MaxInteger {
 		return 0, chat.ErrMessageNotFound // anything else would end the connection
 	}
-	c.mu.Lock()
-	r := c.rooms[c.name(d.Room)]
-	old := r != nil && r.joined && !r.told
-	c.mu.Unlock()
-	if old {
-		return 0, ErrNoChanges
-	}
 	got, err := request[struct {
 		Rev uint64 `json:"rev"`
-	}](ctx, c, &call{event: event, room: d.Room, data: d, changes: true})
+	}](ctx, c, &call{event: event, room: d.Room, data: d, serves: func(r *room) bool { return r.told }, older: ErrNoChanges})
 	return got.Rev, err
-}
-
-// withoutChanges takes the requests that change messages away, from calls and from those that wait for an answer. c.mu is held.
-func (c *Client) withoutChanges(calls []*call) (rest, changes []*call) {
-	for _, k := range calls {
-		if !k.changes {
-			rest = append(rest, k)
-			continue
-		}
-		delete(c.calls, k.id)
-		changes = append(changes, k)
-	}
-	return rest, changes
 }
 
 // changesKnown says whether the server of the present connection knows changes of messages. An older one takes the rev of a join for a

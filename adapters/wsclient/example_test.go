@@ -102,10 +102,71 @@ func ExampleClient_Edit() {
 	// 2 hello +1 [ada]
 }
 
+// The server keeps how far each member has read, and counts the rest.
+func ExampleClient_Mark() {
+	url, stop, err := serve()
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+	defer stop()
+	ctx := context.Background()
+	marks := make(chan wsclient.Event, 16)
+	enter := func(name string) (*wsclient.Client, error) {
+		client, err := wsclient.Dial(ctx, wsclient.Config{
+			URL:   url,
+			Token: func(context.Context) (string, error) { return name, nil },
+			Handle: func(e wsclient.Event) {
+				if name == "ada" && e.Kind == wsclient.EventMarked {
+					marks <- e
+				}
+			},
+		})
+		if err == nil {
+			_, err = client.Join(ctx, "go")
+		}
+		return client, err
+	}
+	ada, err := enter("ada")
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+	defer ada.Close()
+	bob, err := enter("bob")
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+	defer bob.Close()
+	for _, text := range []string{"one", "two", "three"} {
+		if _, err := ada.Send(ctx, "go", text); err != nil {
+			fmt.Println(err)
+			return
+		}
+	}
+	for _, read := range []uint64{0, 2, 1} { // 0 only asks, and nothing goes back
+		mark, err := bob.Mark(ctx, "go", read)
+		if err != nil {
+			fmt.Println(err)
+			return
+		}
+		fmt.Println("read up to", mark.Read, "unread", mark.Unread)
+	}
+	e := <-marks
+	fmt.Println(e.User.Name, "has read up to", e.Read)
+	// Output:
+	// read up to 0 unread 3
+	// read up to 2 unread 1
+	// read up to 2 unread 1
+	// User bob has read up to 2
+}
+
 // serve runs a node in memory.
 func serve() (url string, stop func(), err error) {
+	store := memory.NewStore()
 	service, err := chat.New(chat.Config{
-		Store: memory.NewMessages(), Rooms: memory.NewRooms(), Members: memory.NewMembers(), Cache: memory.NewRecentCache(memory.RecentCacheConfig{}),
+		Store: store.Messages, Rooms: store.Rooms, Members: store.Members, Marks: store.Members, Cache: memory.NewRecentCache(memory.RecentCacheConfig{}),
 	})
 	if err != nil {
 		return "", nil, err

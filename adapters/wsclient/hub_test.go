@@ -49,8 +49,9 @@ func startNode(t *testing.T, change func(*realtime.HubConfig)) (string, *realtim
 // startChat is startNode with a change of the chat's configuration too.
 func startChat(t *testing.T, chatting func(*chat.Config), change func(*realtime.HubConfig)) (string, *realtime.Hub) {
 	t.Helper()
+	store := memory.NewStore()
 	of := chat.Config{
-		Store: memory.NewMessages(), Rooms: memory.NewRooms(), Members: memory.NewMembers(), Cache: memory.NewRecentCache(memory.RecentCacheConfig{}),
+		Store: store.Messages, Rooms: store.Rooms, Members: store.Members, Marks: store.Members, Cache: memory.NewRecentCache(memory.RecentCacheConfig{}),
 		Normalize: norm.NFC.String,
 	}
 	if chatting != nil {

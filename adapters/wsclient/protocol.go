@@ -50,6 +50,7 @@ type data struct {
 	On           *bool   `json:"on,omitempty"`
 	Rev          *uint64 `json:"rev,omitempty"`
 	ChangedAfter *uint64 `json:"changedAfter,omitempty"`
+	Read         *uint64 `json:"read,omitempty"`
 
 	ReplyTo uint64          `json:"replyTo,omitempty"`
 	Data    json.RawMessage `json:"data,omitempty"`
@@ -76,6 +77,8 @@ type room struct {
 	asking, stale bool
 	// missed says that events that are not stored were left out.
 	missed bool
+	// marks says that the server has answered the last join with how far the user has read. Otherwise it is an older one.
+	marks bool
 	// ahead are messages above a hole, by sequence, each in the newest state that came.
 	ahead map[uint64]Message
 	revisions
@@ -87,6 +90,9 @@ type Joined struct {
 	Seq uint64
 	// Rev was how many changes of messages the room had had; 0 if an older server has answered.
 	Rev uint64
+	// Read is how far the user had read the room, on any of their connections: a Seq. A new member has read what was there already. It is 0 if
+	// an older server has answered. [Client.Mark] moves it, and says how many messages are unread.
+	Read uint64
 	// Recovered is false if messages after the given sequence are gone for ever.
 	Recovered bool
 	// Messages are those that came with the answer. Handle is given them too.
@@ -255,7 +261,7 @@ func (c *Client) Emit(ctx context.Context, event string, in any) error {
 func custom(event string, in any) (*call, error) {
 	switch event {
 	case protocol.EventJoinRoom, protocol.EventLeaveRoom, protocol.EventMessage,
-		protocol.EventEdit, protocol.EventDelete, protocol.EventReact, protocol.EventRenew:
+		protocol.EventEdit, protocol.EventDelete, protocol.EventReact, protocol.EventMark, protocol.EventRenew:
 		return nil, fmt.Errorf("wsclient: %s has a method of its own", event)
 	}
 	if in == nil {
@@ -460,6 +466,8 @@ func (c *Client) take(in *incoming) error {
 		c.live(m)
 	case protocol.EventChanged:
 		return c.changed(in)
+	case protocol.EventMarked:
+		return c.marked(in)
 	case protocol.EventTyping, protocol.EventJoined, protocol.EventLeft, protocol.EventResync:
 		var d struct {
 			Room   string `json:"room"`
@@ -521,7 +529,8 @@ func (c *Client) enter(d data, from *uint64, ack json.RawMessage, again bool) (J
 	var a struct {
 		Room      string    `json:"room"`
 		Seq       uint64    `json:"seq"`
-		Rev       *uint64   `json:"rev"` // of an older server nil
+		Rev       *uint64   `json:"rev"`  // of an older server nil
+		Read      *uint64   `json:"read"` // of an older server nil
 		Recovered bool      `json:"recovered"`
 		Messages  []Message `json:"messages"`
 		Changes   []Message `json:"changes"`
@@ -563,7 +572,7 @@ func (c *Client) enter(d data, from *uint64, ack json.RawMessage, again bool) (J
 		events = r.rejoined(d.Since, *a.Rev, setBack, a.Changes, events)
 	}
 	fresh := !r.joined
-	r.joined = true
+	r.joined, r.marks = true, a.Read != nil
 	r.target = max(r.target, a.Seq)
 	if d.Since != nil && !a.Recovered && first > r.last {
 		events = r.skip(first, events)
@@ -576,22 +585,23 @@ func (c *Client) enter(d data, from *uint64, ack json.RawMessage, again bool) (J
 	}
 	var dropped []*call
 	if fresh {
-		calls := c.waitingFor(r.name)
-		if !r.told {
-			calls, dropped = c.withoutChanges(calls)
-		}
+		var calls []*call
+		calls, dropped = c.withoutNewer(r, c.waitingFor(r.name))
 		c.enqueue(calls...)
 	}
 	c.catchUp(r)
 	c.mu.Unlock()
 	for _, k := range dropped {
-		k.finish(ErrNoChanges)
+		k.finish(k.older)
 	}
 	c.tell(events...)
 	c.pump()
 	j := Joined{Seq: a.Seq, Recovered: a.Recovered, Messages: a.Messages}
 	if a.Rev != nil {
 		j.Rev = *a.Rev
+	}
+	if a.Read != nil {
+		j.Read = *a.Read
 	}
 	return j, nil
 }
@@ -752,6 +762,8 @@ func (c *Client) told(name string, e Event) {
 		e.Kind = EventJoined
 	case protocol.EventLeft:
 		e.Kind = EventLeft
+	case protocol.EventMarked:
+		e.Kind = EventMarked
 	case protocol.EventResync:
 		e.Kind = EventResync
 		c.enqueue(c.rejoin(r)) // as the protocol asks for

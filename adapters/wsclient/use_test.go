@@ -228,7 +228,7 @@ func TestEventsOfAnApplication(t *testing.T) {
 	require.Equal(t, "no_die", refusal.Code)
 	require.False(t, refusal.Temporary())
 	require.ErrorContains(t, c.Call(ctx, "roll", func() {}, nil), "the data of roll")
-	for _, own := range []string{"join_room", "leave_room", "message", "edit", "delete", "react", "renew"} {
+	for _, own := range []string{"join_room", "leave_room", "message", "edit", "delete", "react", "mark", "renew"} {
 		require.ErrorContains(t, c.Call(ctx, own, nil, nil), "a method of its own")
 		require.ErrorContains(t, c.Emit(ctx, own, nil), "a method of its own")
 	}

@@ -16,7 +16,8 @@
 //     message's own [EventMessage] where that comes at all. A message that was changed several times while there was
 //     no connection, or while Handle was slow, is told once. What an [EventMessage] had already is mostly not told again.
 //   - [Client.Send] sends with one client id, after each reconnect again, until the server has answered: the
-//     message is stored once. Changes of messages are sent again in the same way: see [Client.Edit] for what that may overwrite.
+//     message is stored once. Changes of messages are sent again in the same way: see [Client.Edit] for what that may overwrite. So are
+//     marks, by [Client.Mark], to which it makes no difference.
 //   - It comes back at once after 1001, 1006, 1012 and 4408, later after 1011 and 1013, with a new token after 4401, and not
 //     after any other close code. Pauses grow, and are drawn at random. What the server says in Retry-After is waited for.
 //   - The connection is renewed before its token ends, with Config.Tokens or Config.Renew.
@@ -27,9 +28,10 @@
 //
 // # Exceptions
 //
-// What is not stored is lost with its connection, and may be left out for a slow Handle: typing, joined, left, events of an
+// What is not stored is lost with its connection, and may be left out for a slow Handle: typing, joined, left, who has read how far, events of an
 // application. An [EventResync] says so.
 // An older server knows no changes of messages: none are told, and in a joined room [Client.Edit] and the like return [ErrNoChanges].
+// One that keeps no marks tells none either, and [Client.Mark] returns [ErrNoMarks].
 //
 // # Closing
 //
@@ -186,6 +188,10 @@ const (
 	// It is not told where the message was given in this state or a later one, as after a while without a connection. Only if
 	// that is so for very many messages of a room at once, some are told nevertheless.
 	EventChanged
+	// EventMarked says that somebody has read a room up to a message: Room, User, Read. Also the client's own user, on this or another connection.
+	// It is told in small rooms alone, and not for what somebody has sent themselves, which they have read. Of one user the highest Read
+	// counts, whatever comes last.
+	EventMarked
 )
 
 // Event is what the server tells, or what happens to the connection.
@@ -195,6 +201,8 @@ type Event struct {
 	Message Message
 	User    User
 	Typing  bool
+	// Read is the Seq up to which User has read.
+	Read uint64
 	// Name and Data are those of an event of the application.
 	Name string
 	Data json.RawMessage

@@ -51,6 +51,7 @@ type request struct {
 
 		Rev          *uint64 `json:"rev"`
 		ChangedAfter *uint64 `json:"changedAfter"`
+		Read         *uint64 `json:"read"`
 	} `json:"data"`
 }
 

@@ -307,7 +307,7 @@ func (s *Service) commitChanges(whole context.Context, changes []Change) ([]Chan
 // OnChanged makes f hear of every message that was changed, as [Service.OnStored] does of those that were stored, in the order of
 // Rev in each room. f hears some again: one that was to be changed to what it was already, and the last change of a room whose cache was behind.
 // f must be quick. A hub registers itself. OnChanged may be called from many goroutines.
-func (s *Service) OnChanged(f func(Message)) { s.listen(&s.heardChanges, f) }
+func (s *Service) OnChanged(f func(Message)) { listen(s, &s.heardChanges, f) }
 
 func (s *Service) tellChanged(m Message) {
 	if m.Rev > 0 {

@@ -85,6 +85,8 @@ type Membership struct {
 	Room   string
 	UserID user.ID
 	Since  time.Time
+	// Read is how far the user has read the room: see [Marks].
+	Read uint64
 }
 
 // What this package refuses.
@@ -270,7 +272,9 @@ type Rooms interface {
 type Members interface {
 	// Add stores memberships durably, all or none.
 	// A membership that exists is left as it is.
-	Add(ctx context.Context, memberships ...Membership) error
+	// Add returns what is stored for each, in the order given.
+	// It takes no notice of Read, which [Marks] says.
+	Add(ctx context.Context, memberships ...Membership) ([]Membership, error)
 	// Remove ends a membership, which may begin again.
 	// Ending a membership that does not exist is no error.
 	Remove(ctx context.Context, room string, id user.ID) error

@@ -15,7 +15,7 @@ import (
 func ExampleService() {
 	store := memory.NewStore()
 	service, err := chat.New(chat.Config{
-		Store: store.Messages, Rooms: store.Rooms, Members: store.Members,
+		Store: store.Messages, Rooms: store.Rooms, Members: store.Members, Marks: store.Members,
 		Cache: memory.NewRecentCache(memory.RecentCacheConfig{}),
 	})
 	if err != nil {
@@ -27,7 +27,7 @@ func ExampleService() {
 	go func() { ended <- service.Run(ctx) }()
 
 	ada := chat.Author{ID: "ada", Name: "Ada"}
-	if err := service.Join(ctx, ada, "hall"); err != nil {
+	if _, err := service.Join(ctx, ada, "hall"); err != nil {
 		fmt.Println(err)
 	}
 	hello := chat.Draft{Room: "hall", ClientID: "a1", Author: ada, Text: "Hello."}
@@ -104,7 +104,7 @@ func ExampleScreen() {
 // serve runs a service that keeps everything in memory.
 func serve(cfg chat.Config) (service *chat.Service, stop func()) {
 	store := memory.NewStore()
-	cfg.Store, cfg.Rooms, cfg.Members = store.Messages, store.Rooms, store.Members
+	cfg.Store, cfg.Rooms, cfg.Members, cfg.Marks = store.Messages, store.Rooms, store.Members, store.Members
 	cfg.Cache = memory.NewRecentCache(memory.RecentCacheConfig{})
 	service, err := chat.New(cfg)
 	if err != nil {

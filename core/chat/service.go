@@ -20,6 +20,7 @@ type Config struct {
 	Store   MessageStore // required
 	Rooms   Rooms        // required
 	Members Members      // required
+	Marks   Marks        // required
 	Cache   RecentCache  // required
 	// Access decides who may join, send and read. Default: everybody, and nobody is asked.
 	Access Access
@@ -67,12 +68,14 @@ type Service struct {
 	asks     bool // there is an Access
 	messages *committer[Message, Stored]
 	changes  *committer[Change, Changed]
-	joins    *committer[Membership, struct{}]
+	joins    *committer[Membership, Membership]
+	marks    *committer[Mark, marked]
 	recent   *recent
 
 	screening *screening // nil where there is no Screen
 
 	heard, heardChanges atomic.Pointer[[]func(Message)] // by OnStored, and OnChanged
+	heardMarks          atomic.Pointer[[]func(Mark)]    // by OnMarked
 
 	mu    sync.Mutex
 	known map[string]struct{} // rooms that are stored; emptied when it has maxKnown
@@ -88,6 +91,7 @@ func New(cfg Config) (*Service, error) {
 	c.Require("Store", cfg.Store == nil)
 	c.Require("Rooms", cfg.Rooms == nil)
 	c.Require("Members", cfg.Members == nil)
+	c.Require("Marks", cfg.Marks == nil)
 	c.Require("Cache", cfg.Cache == nil)
 	settings.Default(c, "Recent", &cfg.Recent, 10)
 	settings.Default(c, "MaxPage", &cfg.MaxPage, 100)
@@ -133,6 +137,8 @@ func New(cfg Config) (*Service, error) {
 		}
 	}
 	s.joins = newCommitter(cfg.MaxBatch, cfg.MaxPending, s.commitJoins)
+	s.marks = newCommitter(cfg.MaxBatch, cfg.MaxPending, s.commitMarks)
+	s.marks.after = s.tellMarked
 	return s, nil
 }
 
@@ -149,28 +155,9 @@ func (s *Service) MaxPage() int { return s.cfg.MaxPage }
 // was stored without an answer of the store, once the cache has what it lacked. f may be called from two
 // goroutines at a time, and holds up commits: it must be quick. A hub registers itself. OnStored may be
 // called from many goroutines.
-func (s *Service) OnStored(f func(Message)) { s.listen(&s.heard, f) }
-
-func (s *Service) listen(heard *atomic.Pointer[[]func(Message)], f func(Message)) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	var all []func(Message)
-	if before := heard.Load(); before != nil {
-		all = append(all, *before...)
-	}
-	all = append(all, f)
-	heard.Store(&all)
-}
+func (s *Service) OnStored(f func(Message)) { listen(s, &s.heard, f) }
 
 func (s *Service) tell(m Message) { tellAll(&s.heard, m) }
-
-func tellAll(heard *atomic.Pointer[[]func(Message)], m Message) {
-	if all := heard.Load(); all != nil {
-		for _, f := range *all {
-			f(m)
-		}
-	}
-}
 
 // Run commits until ctx ends and what was submitted before is settled, and returns nil: what the
 // store has not answered CommitTimeout after ctx has ended fails with kind Unavailable.
@@ -181,6 +168,7 @@ func (s *Service) Run(ctx context.Context) error {
 	wg.Go(func() { s.messages.run(ctx, s.cfg.CommitTimeout) })
 	wg.Go(func() { s.changes.run(ctx, s.cfg.CommitTimeout) })
 	wg.Go(func() { s.joins.run(ctx, s.cfg.CommitTimeout) })
+	wg.Go(func() { s.marks.run(ctx, s.cfg.CommitTimeout) })
 	wg.Go(func() { s.recent.mend(ctx) })
 	wg.Wait()
 	return nil
@@ -232,25 +220,24 @@ func (s *Service) know(room string) {
 }
 
 // Join makes who a member of room, durably; the room comes into being with its first
-// member. Joining twice is joining once. It returns ErrRoomInvalid, ErrNotAllowed, or an
+// member. Joining twice is joining once. It returns the membership as it is stored, or ErrRoomInvalid, ErrNotAllowed, or an
 // error of kind Unavailable, after which the outcome is unknown.
-func (s *Service) Join(ctx context.Context, who Author, room string) error {
+func (s *Service) Join(ctx context.Context, who Author, room string) (Membership, error) {
 	room, err := s.Resolve(ctx, room)
 	if err != nil {
-		return err
+		return Membership{}, err
 	}
 	if err := s.cfg.Access.May(ctx, who, ActionJoin, room); err != nil {
-		return err
+		return Membership{}, err
 	}
 	now := s.now()
 	if !s.knows(room) {
 		if _, err := s.cfg.Rooms.Ensure(ctx, Room{Name: room, CreatedBy: who.ID, CreatedAt: now}); err != nil {
-			return fmt.Errorf("store room: %w", err)
+			return Membership{}, fmt.Errorf("store room: %w", err)
 		}
 		s.know(room)
 	}
-	_, err = s.joins.do(ctx, Membership{Room: room, UserID: who.ID, Since: now})
-	return err
+	return s.joins.do(ctx, Membership{Room: room, UserID: who.ID, Since: now})
 }
 
 // Leave ends the membership. Leaving a room that one has not joined is no error. Connections that
@@ -438,13 +425,14 @@ func (s *Service) commitMessages(whole context.Context, messages []Message) ([]S
 	return stored, nil
 }
 
-func (s *Service) commitJoins(ctx context.Context, memberships []Membership) ([]struct{}, error) {
+func (s *Service) commitJoins(ctx context.Context, memberships []Membership) ([]Membership, error) {
 	ctx, cancel := context.WithTimeout(ctx, s.cfg.CommitTimeout)
 	defer cancel()
-	if err := s.cfg.Members.Add(ctx, memberships...); err != nil {
+	stored, err := s.cfg.Members.Add(ctx, memberships...)
+	if err != nil {
 		return nil, fmt.Errorf("store memberships: %w", err)
 	}
-	return make([]struct{}, len(memberships)), nil
+	return stored, nil
 }
 
 // now is the clock, as stores keep it.

@@ -75,8 +75,8 @@ type fixture struct {
 func open(t *testing.T, change func(*chat.Config, *store)) *fixture {
 	t.Helper()
 	st := &store{MessageStore: memory.NewMessages()}
-	members := memory.NewMembers()
-	cfg := chat.Config{Store: st, Rooms: memory.NewRooms(), Members: members, Cache: memory.NewRecentCache(memory.RecentCacheConfig{})}
+	members := memory.NewMembers(st.MessageStore.(*memory.Messages))
+	cfg := chat.Config{Store: st, Rooms: memory.NewRooms(), Members: members, Marks: members, Cache: memory.NewRecentCache(memory.RecentCacheConfig{})}
 	if change != nil {
 		change(&cfg, st)
 	}
@@ -107,7 +107,7 @@ func sequences(messages []chat.Message) []uint64 {
 
 func TestNewNamesEverythingThatIsMissing(t *testing.T) {
 	_, err := chat.New(chat.Config{MaxBatch: -1})
-	for _, want := range []string{"Store", "Rooms", "Members", "Cache", "MaxBatch"} {
+	for _, want := range []string{"Store", "Rooms", "Members", "Marks", "Cache", "MaxBatch"} {
 		assert.ErrorContains(t, err, want)
 	}
 }
@@ -436,7 +436,7 @@ func TestAccessDecides(t *testing.T) {
 		t.Run(string(refused), func(t *testing.T) {
 			f := open(t, func(c *chat.Config, _ *store) { c.Access = guard{refused} })
 			got := map[chat.Action]error{}
-			got[chat.ActionJoin] = f.Join(t.Context(), ada, "hall")
+			_, got[chat.ActionJoin] = f.Join(t.Context(), ada, "hall")
 			_, got[chat.ActionSend] = f.Send(t.Context(), chat.Draft{Room: "hall", Text: "x", Author: ada})
 			_, got[chat.ActionRead] = f.History(t.Context(), ada, "hall", chat.Range{})
 			for action, err := range got {
@@ -455,7 +455,8 @@ func TestAccessDecides(t *testing.T) {
 func TestJoinIsDurableAndLeaveEndsIt(t *testing.T) {
 	f := open(t, nil)
 	for _, room := range []string{"b", "a", "c", "a"} {
-		require.NoError(t, f.Join(t.Context(), ada, room))
+		_, err := f.Join(t.Context(), ada, room)
+		require.NoError(t, err)
 	}
 	require.NoError(t, f.Leave(t.Context(), ada.ID, "b"))
 	rooms, err := f.RoomsOf(t.Context(), ada.ID, "", 0)
@@ -655,7 +656,8 @@ func TestRoomsAreKeptInOneForm(t *testing.T) {
 	composed, decomposed := "café", "cafe\u0301"
 	rooms := &counted{Rooms: memory.NewRooms()}
 	f := open(t, func(c *chat.Config, _ *store) { c.Normalize, c.Rooms = norm.NFC.String, rooms })
-	require.NoError(t, f.Join(t.Context(), ada, composed))
+	_, err := f.Join(t.Context(), ada, composed)
+	require.NoError(t, err)
 	f.send(t, composed, "one", "")
 	assert.Zero(t, rooms.reads.Load(), "a name in normal form costs no read")
 	assert.Equal(t, composed, f.send(t, decomposed, "two", "").Room)

@@ -70,6 +70,7 @@ func TestAPortInTheWrongPlaceIsRefused(t *testing.T) {
 		"Chat.Store":       func(c *parley.Config) { c.Chat.Store = p.Messages },
 		"Chat.Rooms":       func(c *parley.Config) { c.Chat.Rooms = p.Rooms },
 		"Chat.Members":     func(c *parley.Config) { c.Chat.Members = p.Members },
+		"Chat.Marks":       func(c *parley.Config) { c.Chat.Marks = p.Marks },
 		"Chat.Cache":       func(c *parley.Config) { c.Chat.Cache = p.Recent },
 		"Hub.Chat":         func(c *parley.Config) { c.Hub.Chat = &chat.Service{} },
 		"Hub.Fanout":       func(c *parley.Config) { c.Hub.Fanout = p.Fanout },

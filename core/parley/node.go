@@ -17,13 +17,14 @@ import (
 )
 
 // Node is the part that talks to sockets: one of several that share rooms. It requires the ports
-// Subscriber, Messages, Rooms, Members, Recent, Fanout and Presence, and [Config.Authenticator]. From
+// Subscriber, Messages, Rooms, Members, Marks, Recent, Fanout and Presence, and [Config.Authenticator]. From
 // Nonces, where there is that port, it removes the tickets that are spent and expired, each hour.
 type Node struct {
 	Chat      *chat.Service
 	Hub       *realtime.Hub
 	Handshake *socket.Handshake
 
+	who          socket.Authenticator
 	bus          event.Subscriber
 	janitor      *auth.Janitor // nil where nothing is to be removed
 	drainTimeout time.Duration
@@ -42,10 +43,10 @@ func newNode(cfg Config, tickets auth.Sweeper) (*Node, error) {
 	if err := check.Err(); err != nil {
 		return nil, err
 	}
-	p := &Node{bus: cfg.Subscriber, drainTimeout: cfg.DrainTimeout, log: cfg.Log}
+	p := &Node{who: cfg.Authenticator, bus: cfg.Subscriber, drainTimeout: cfg.DrainTimeout, log: cfg.Log}
 	var errs [4]error
 	c := cfg.Chat
-	c.Store, c.Rooms, c.Members, c.Cache = cfg.Messages, cfg.Rooms, cfg.Members, cfg.Recent
+	c.Store, c.Rooms, c.Members, c.Marks, c.Cache = cfg.Messages, cfg.Rooms, cfg.Members, cfg.Marks, cfg.Recent
 	cfg.share(&c.Now, &c.NewID, &c.Normalize, &c.Log)
 	if p.Chat, errs[0] = chat.New(c); errs[0] == nil {
 		h := cfg.Hub
@@ -74,12 +75,14 @@ func (cfg *Config) node(c *settings.Check) {
 	c.Require("Messages", cfg.Messages == nil)
 	c.Require("Rooms", cfg.Rooms == nil)
 	c.Require("Members", cfg.Members == nil)
+	c.Require("Marks", cfg.Marks == nil)
 	c.Require("Recent", cfg.Recent == nil)
 	c.Require("Fanout", cfg.Fanout == nil)
 	c.Require("Presence", cfg.Presence == nil)
 	stray(c, "Chat.Store", cfg.Chat.Store != nil)
 	stray(c, "Chat.Rooms", cfg.Chat.Rooms != nil)
 	stray(c, "Chat.Members", cfg.Chat.Members != nil)
+	stray(c, "Chat.Marks", cfg.Chat.Marks != nil)
 	stray(c, "Chat.Cache", cfg.Chat.Cache != nil)
 	stray(c, "Hub.Fanout", cfg.Hub.Fanout != nil)
 	stray(c, "Hub.Presence", cfg.Hub.Presence != nil)
@@ -133,6 +136,19 @@ func (p *Node) Send(ctx context.Context, d chat.Draft) (chat.Stored, error) {
 // it returns.
 func (p *Node) Change(ctx context.Context, c chat.Change) (chat.Changed, error) {
 	return p.Chat.Change(ctx, c)
+}
+
+// Identify returns whom an access token speaks for, as for a socket that is opened with it: Config.Authenticator says so, and a session that
+// has ended is refused with [realtime.ErrRevoked], as far as this node has heard. For calls of users beside the socket.
+func (p *Node) Identify(ctx context.Context, accessToken string) (user.Identity, error) {
+	who, err := p.who.Token(ctx, accessToken)
+	if err == nil {
+		err = p.Hub.Admits(who)
+	}
+	if err != nil {
+		return user.Identity{}, err
+	}
+	return who, nil
 }
 
 // Remove takes a user out of a room on every node, at once. See [realtime.Hub.Remove].

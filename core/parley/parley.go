@@ -55,7 +55,9 @@ type Ports struct {
 	Messages chat.MessageStore
 	Rooms    chat.Rooms
 	Members  chat.Members
-	Recent   chat.RecentCache
+	// Marks is of the members in Members and the messages in Messages.
+	Marks  chat.Marks
+	Recent chat.RecentCache
 
 	Fanout   realtime.Fanout
 	Presence realtime.Presence

@@ -14,7 +14,9 @@ import (
 	"github.com/parley-chat/parley/adapters/memory"
 	"github.com/parley-chat/parley/core/auth"
 	"github.com/parley-chat/parley/core/event"
+	"github.com/parley-chat/parley/core/fault"
 	"github.com/parley-chat/parley/core/parley"
+	"github.com/parley-chat/parley/core/realtime"
 	"github.com/parley-chat/parley/core/socket"
 	"github.com/parley-chat/parley/core/user"
 	"github.com/parley-chat/parley/testkit"
@@ -114,6 +116,24 @@ func TestANodeByItselfForgetsSpentTickets(t *testing.T) {
 		cancel()
 		require.NoError(t, <-ended)
 	})
+}
+
+func TestANodeIdentifiesWhomItsSocketsWould(t *testing.T) {
+	t.Parallel()
+	tokens := memory.NewAuthenticator()
+	node, err := parley.NewNode(parley.Config{Ports: memory.NewPorts(), Authenticator: tokens})
+	require.NoError(t, err)
+	ada := user.Identity{UserID: "u-ada", Name: "Ada", SessionID: "s-ada"}
+	tokens.AllowToken("good", ada)
+	who, err := node.Identify(t.Context(), "good")
+	require.NoError(t, err)
+	assert.Equal(t, ada, who)
+	_, err = node.Identify(t.Context(), "bad")
+	require.ErrorIs(t, err, fault.Unauthenticated)
+	node.Hub.Revoke("u-ada", "s-ada", time.Now().Add(time.Minute))
+	who, err = node.Identify(t.Context(), "good")
+	require.ErrorIs(t, err, realtime.ErrRevoked)
+	assert.Zero(t, who)
 }
 
 func TestASystemSweepsEachStoreOnce(t *testing.T) {

@@ -31,6 +31,7 @@ func (p Ports) With(other Ports) Ports {
 	replace(&p.Messages, other.Messages)
 	replace(&p.Rooms, other.Rooms)
 	replace(&p.Members, other.Members)
+	replace(&p.Marks, other.Marks)
 	replace(&p.Recent, other.Recent)
 	replace(&p.Fanout, other.Fanout)
 	replace(&p.Presence, other.Presence)

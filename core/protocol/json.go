@@ -274,6 +274,7 @@ func AppendAnswer(b []byte, c Command, a Answer) []byte {
 		b = AppendString(append(b, `{"room":`...), a.Room)
 		b = strconv.AppendUint(append(b, `,"seq":`...), a.Seq, 10)
 		b = strconv.AppendUint(append(b, `,"rev":`...), a.Rev, 10)
+		b = strconv.AppendUint(append(b, `,"read":`...), a.Read, 10)
 		b = strconv.AppendBool(append(b, `,"recovered":`...), a.Recovered)
 		b = appendMessages(append(b, `,"messages":`...), a.Messages)
 		if c.Rev != nil {

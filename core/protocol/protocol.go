@@ -86,7 +86,7 @@ type Command struct {
 	// ReplyTo is a sequence, 0 if not given. Attached is the data of a message, empty if not given.
 	ReplyTo  uint64
 	Attached string
-	// Seq is a message that is changed. Off takes a reaction back.
+	// Seq is a message that is changed, or up to which the room was read. Off takes a reaction back.
 	Seq uint64
 	Off bool
 	// Rev and ChangedAfter are places in the sequence of changes; nil if not given.
@@ -102,11 +102,12 @@ type Command struct {
 func (c *Command) Schema() *ClientEvent { return c.schema }
 
 // Answer is what a command's ack holds. Those that are frequent have places of their own: join_room has
-// Room, Seq, Rev, Recovered, Messages and Changes, message has Stored, history has Messages and More. All others have
+// Room, Seq, Rev, Read, Recovered, Messages and Changes, message has Stored, history has Messages and More. All others have
 // Data. [Command.Values] has them all alike.
 type Answer struct {
 	Room      string
 	Seq, Rev  uint64
+	Read      uint64
 	Recovered bool
 	More      bool
 	Messages  []chat.Message
@@ -131,7 +132,7 @@ type Outgoing struct {
 func (c *Command) Values(a Answer) Data {
 	switch c.Event {
 	case EventJoinRoom:
-		d := Data{"room": a.Room, "seq": a.Seq, "rev": a.Rev, "recovered": a.Recovered, "messages": messagesData(a.Messages)}
+		d := Data{"room": a.Room, "seq": a.Seq, "rev": a.Rev, "read": a.Read, "recovered": a.Recovered, "messages": messagesData(a.Messages)}
 		if c.Rev != nil {
 			d["changes"] = messagesData(a.Changes)
 		}

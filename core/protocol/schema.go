@@ -97,6 +97,8 @@ const (
 	EventDelete      = "delete"
 	EventReact       = "react"
 	EventChanged     = "changed"
+	EventMark        = "mark"
+	EventMarked      = "marked"
 	EventAck         = "ack"
 	EventError       = "error"
 )
@@ -168,6 +170,8 @@ var (
 		{Name: "replyTo", Type: Integer, Minimum: 1, Doc: replyToDoc}, {Name: "data", Type: Free, Doc: dataDoc},
 		{Name: "reactions", Type: ListOf, Object: reactionObject, Doc: fmt.Sprintf("In the order in which their keys came, at most %d.", chat.MaxReactionKeys)},
 	}}
+	readField = Field{Name: "read", Type: Integer, Required: true, Doc: "How far the user has read the room: a seq."}
+
 	messagesField = Field{Name: "messages", Type: ListOf, Object: messageObject, Required: true, Doc: "Ascending by seq."}
 	emptyObject   = &Object{Name: "Empty", Doc: "Nothing."}
 	okObject      = &Object{Name: "HealthCheckAck", Doc: "The answer to healthCheck.", Fields: []Field{
@@ -198,6 +202,7 @@ var clientEvents = []ClientEvent{
 		Ack: &Object{Name: "JoinRoomAck", Doc: "The room as it stands. Live messages follow from seq+1 on.", Fields: []Field{
 			ackedRoomField, {Name: "seq", Type: Integer, Required: true, Doc: "The room's last sequence; 0 if it has no messages. If messages ends before it, ask for the rest with history."},
 			{Name: "rev", Type: Integer, Required: true, Doc: revDoc + " What the answer holds is at least as new."},
+			readField,
 			{Name: "recovered", Type: Boolean, Required: true, Doc: "False if messages after since were deleted, or since or rev is ahead of the room: show the room anew."},
 			messagesField,
 			{Name: "changes", Type: ListOf, Object: messageObject, Doc: "With rev: the messages up to since, or up to the last one that this connection was given live, that were changed after it, as they are now, ascending by rev. If the last one's rev is lower than rev, ask for the rest with history and changedAfter."},
@@ -233,6 +238,19 @@ var clientEvents = []ClientEvent{
 				set: func(c *Command, v value) { c.Off = !v.flag },
 			},
 		}}, Ack: changeAck,
+	},
+	{
+		Name: EventMark, Doc: "Say how far one has read a room that was joined. It never goes back. The answer comes after the durable commit. To send a message marks it too.",
+		Data: &Object{Name: "MarkRead", Doc: "Which room, and up to where.", Fields: []Field{
+			roomField, {
+				Name: "read", Type: Integer, Required: true, set: func(c *Command, v value) { c.Seq = v.number },
+				Doc: "The seq of the last message that was read. One behind the room's last message means that one; 0 only asks.",
+			},
+		}},
+		Ack: &Object{Name: "MarkReadAck", Doc: "How far the user has read.", Fields: []Field{
+			ackedRoomField, readField,
+			{Name: "unread", Type: Integer, Required: true, Doc: "How many messages come behind it that are stored and not deleted."},
+		}},
 	},
 	{
 		Name: EventTyping, Doc: "Say that one is typing, or has stopped. It expires by itself; more often than a stated rate it has no effect.",
@@ -289,6 +307,9 @@ var serverEvents = []ServerEvent{
 	{Name: EventLeft, Doc: "A user's last connection left the room. Not sent in large rooms.", Data: &Object{Name: "Left", Doc: "Who left.", Fields: []Field{ackedRoomField, userField}}},
 	{Name: EventMembership, Doc: "Somebody was taken out of the room. The user's own connections get it too, and nothing more of the room.", Data: &Object{Name: "MembershipChange", Doc: "Who may do what from now on.", Fields: []Field{
 		ackedRoomField, userField, {Name: "role", Type: String, Required: true, Null: true, Doc: "null: no longer a member."},
+	}}},
+	{Name: EventMarked, Doc: "A user has said how far they have read, on any of their connections. Not sent in large rooms, and not for what they sent themselves.", Data: &Object{Name: "Marked", Doc: "Who has read how far.", Fields: []Field{
+		ackedRoomField, userField, readField,
 	}}},
 	{Name: EventResync, Doc: "Messages of the room may have been missed: join it again with since.", Data: &Object{Name: "Resync", Doc: "Which room.", Fields: []Field{ackedRoomField}}},
 }

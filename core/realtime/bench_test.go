@@ -108,8 +108,9 @@ type crowd struct {
 // newCrowd starts a hub for a crowd.
 func newCrowd(tb testing.TB, conns, rooms int, change func(*realtime.HubConfig)) *crowd {
 	tb.Helper()
+	store := memory.NewStore()
 	s, err := chat.New(chat.Config{
-		Store: memory.NewMessages(), Rooms: memory.NewRooms(), Members: memory.NewMembers(), Cache: memory.NewRecentCache(memory.RecentCacheConfig{}),
+		Store: store.Messages, Rooms: store.Rooms, Members: store.Members, Marks: store.Members, Cache: memory.NewRecentCache(memory.RecentCacheConfig{}),
 	})
 	require.NoError(tb, err)
 	fanout := hand{make(chan func(realtime.Signal))}

@@ -23,7 +23,7 @@ type client struct {
 	closed  atomic.Int32 // the code that the hub closed it with; 0 while it has not
 
 	nextAt   int64        // when the next event is due under the rate, since the hub began; only Receive uses it
-	inFlight atomic.Int32 // messages that wait for their commit
+	inFlight atomic.Int32 // messages, changes and marks that wait for their commit
 	gone     atomic.Bool  // disconnected
 
 	// hub.mu guards these: when the session was opened, in microseconds, when the connection ends,
@@ -241,12 +241,20 @@ func (c *client) writes(room string) (*occupant, error) {
 		return nil, ErrNotJoined
 	case o.room.crowded():
 		return nil, ErrRoomBusy.RetryAfter(time.Second)
-	case int(c.inFlight.Add(1)) > c.hub.cfg.MaxWaiting:
-		c.inFlight.Add(-1)
-		c.close(socket.CloseTooFast, "too many messages wait")
+	case !c.waitsForOneMore():
 		return nil, nil
 	}
 	return o, nil
+}
+
+// waitsForOneMore counts one more that waits for its commit. It returns false if those are too many: then the connection was closed.
+func (c *client) waitsForOneMore() bool {
+	if int(c.inFlight.Add(1)) <= c.hub.cfg.MaxWaiting {
+		return true
+	}
+	c.inFlight.Add(-1)
+	c.close(socket.CloseTooFast, "too many messages wait")
+	return false
 }
 
 func (c *client) message(ctx context.Context, cmd protocol.Command) (protocol.Answer, error) {
@@ -294,6 +302,25 @@ func (c *client) change(ctx context.Context, cmd protocol.Command, change chat.C
 	err = c.hub.cfg.Chat.SubmitChange(ctx, change, func(m chat.Changed, err error) {
 		c.inFlight.Add(-1)
 		c.answer(cmd, protocol.Answer{Data: protocol.Data{"room": change.Room, "seq": change.Seq, "rev": m.Rev}}, err)
+	})
+	if err != nil {
+		c.inFlight.Add(-1)
+	}
+	return none, err
+}
+
+// mark moves how far the user has read.
+func (c *client) mark(ctx context.Context, cmd protocol.Command) (none protocol.Answer, _ error) {
+	o := c.occupant(cmd.Room)
+	if o == nil {
+		return none, ErrNotJoined
+	}
+	if !c.waitsForOneMore() {
+		return none, nil
+	}
+	err := c.hub.cfg.Chat.SubmitMark(ctx, chat.Mark{Room: o.room.name, User: c.user, Read: cmd.Seq}, func(m chat.Marked, err error) {
+		c.inFlight.Add(-1)
+		c.answer(cmd, protocol.Answer{Data: protocol.Data{"room": o.room.name, "read": m.Read, "unread": m.Unread}}, err)
 	})
 	if err != nil {
 		c.inFlight.Add(-1)
@@ -374,7 +401,8 @@ func (c *client) join(ctx context.Context, cmd protocol.Command) (none protocol.
 		}
 		return none, err
 	}
-	if err := c.hub.cfg.Chat.Join(ctx, c.user, o.room.name); err != nil {
+	member, err := c.hub.cfg.Chat.Join(ctx, c.user, o.room.name)
+	if err != nil {
 		return back(err)
 	}
 	var from *chat.Point
@@ -389,7 +417,7 @@ func (c *client) join(ctx context.Context, cmd protocol.Command) (none protocol.
 		}
 		var ack collected
 		c.speaks().Answer(&ack, cmd, protocol.Answer{
-			Room: o.room.name, Seq: page.Last, Rev: page.Rev, Recovered: page.Recovered, Messages: page.Messages, Changes: page.Changes,
+			Room: o.room.name, Seq: page.Last, Rev: page.Rev, Read: c.hasRead(member.Read, page.Messages), Recovered: page.Recovered, Messages: page.Messages, Changes: page.Changes,
 		})
 		if o.goLive(chat.Reach{Seq: page.Last, Rev: page.Rev}, ack) {
 			break
@@ -413,6 +441,16 @@ func (c *client) join(ctx context.Context, cmd protocol.Command) (none protocol.
 		c.hub.exit(ctx, o) // Disconnected may have come before the membership was there
 	}
 	return none, nil
+}
+
+// hasRead is how far the user has read when a page was read after that: what they have sent meanwhile, on another connection, they have read.
+func (c *client) hasRead(read uint64, page []chat.Message) uint64 {
+	for i := len(page) - 1; i >= 0 && page[i].Seq > read; i-- {
+		if page[i].Author.ID == c.user.ID {
+			return page[i].Seq
+		}
+	}
+	return read
 }
 
 // collected is a sink that keeps an answer until its turn comes.

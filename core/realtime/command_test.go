@@ -70,6 +70,14 @@ func TestBadEventsCloseTheConnection(t *testing.T) {
 		"client id too long":      `{"event":"message","data":{"room":"a","text":"x","clientId":"` + strings.Repeat("c", 65) + `"}}`,
 		"typing a string":         `{"event":"isTyping","data":{"room":"a","typing":"yes"}}`,
 		"typing a number":         `{"event":"isTyping","data":{"room":"a","typing":1}}`,
+		"mark without read":       `{"event":"mark","data":{"room":"a"}}`,
+		"mark negative":           `{"event":"mark","data":{"room":"a","read":-1}}`,
+		"mark too large":          `{"event":"mark","data":{"room":"a","read":9007199254740992}}`,
+		"mark a string":           `{"event":"mark","data":{"room":"a","read":"1"}}`,
+		"mark null":               `{"event":"mark","data":{"room":"a","read":null}}`,
+		"mark a fraction":         `{"event":"mark","data":{"room":"a","read":1.5}}`,
+		"mark without room":       `{"event":"mark","data":{"read":1}}`,
+		"marked by a client":      `{"event":"marked","data":{"room":"a","read":1}}`,
 		"limit zero":              `{"event":"history","data":{"room":"a","limit":0}}`,
 		"limit too large":         `{"event":"history","data":{"room":"a","limit":1001}}`,
 		"before zero":             `{"event":"history","data":{"room":"a","before":0}}`,
@@ -102,6 +110,7 @@ func TestWhatWasNotJoinedIsRefused(t *testing.T) {
 	for event, data := range map[string]map[string]any{
 		"message":  {"room": "Hall", "text": "x"},
 		"isTyping": {"room": "hall2"},
+		"mark":     {"room": "hall2", "read": 1},
 		"history":  {"room": "cellar"},
 		"presence": {"room": "cellar"},
 	} {

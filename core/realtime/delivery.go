@@ -160,12 +160,16 @@ func (d *delivery) send(c *client, f *socket.Frame) int {
 }
 
 // audience says who gets an event.
-type audience bool
+type audience uint8
 
 const (
-	everybody audience = false
-	others    audience = true // all but the user it is about; and it may be shed
+	everybody  audience = iota
+	others              // all but the user it is about; and it may be shed
+	whoKeepsUp          // everybody, but it may be shed
 )
+
+// sheds reports whether a slow reader is spared the event.
+func (a audience) sheds() bool { return a != everybody }
 
 // event gives it to an occupant; one that is reading gets it behind what it reads.
 func (d *delivery) event(o *occupant) {
@@ -182,18 +186,23 @@ func (d *delivery) event(o *occupant) {
 	switch {
 	case o.left:
 	case o.live && d.rev == 0:
-		c.sendNow(f, d.to == others)
+		c.sendNow(f, d.to.sheds())
 	case o.live:
 		if d.rev > o.rev {
 			o.rev = d.rev
 			c.sendNow(f, false)
 		}
-	case o.early, d.to == others && len(o.pending) > c.hub.cfg.MaxBacklog/4: // it is not in the room yet; or so much waits that this is shed
+	case o.early && !d.mark(c), d.to.sheds() && len(o.pending) > c.hub.cfg.MaxBacklog/4: // it is not in the room yet; or so much waits that this is shed
 	default:
 		if o.pending = append(o.pending, pendingFrame{rev: d.rev, again: d.again, frame: f}); len(o.pending) > c.hub.cfg.MaxBacklog {
 			c.close(socket.CloseSlow, "joining took too long")
 		}
 	}
+}
+
+// mark reports whether it says how far the client's own user has read, on another connection: that may be farther than what a join finds.
+func (d *delivery) mark(c *client) bool {
+	return d.to == whoKeepsUp && c.user.ID == d.one[0].event.User.ID
 }
 
 // send delivers messages that follow each other in the sequence. Their authors no longer type.

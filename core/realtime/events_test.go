@@ -154,7 +154,8 @@ func TestEventsThatCannotBeEndTheStart(t *testing.T) {
 		},
 	} {
 		t.Run(want, func(t *testing.T) {
-			s, err := chat.New(chat.Config{Store: memory.NewMessages(), Rooms: memory.NewRooms(), Members: memory.NewMembers(), Cache: memory.NewRecentCache(memory.RecentCacheConfig{})})
+			store := memory.NewStore()
+			s, err := chat.New(chat.Config{Store: store.Messages, Rooms: store.Rooms, Members: store.Members, Marks: store.Members, Cache: memory.NewRecentCache(memory.RecentCacheConfig{})})
 			require.NoError(t, err)
 			cfg := realtime.HubConfig{Chat: s, Fanout: memory.NewFanout().Node(), Presence: memory.NewPresence()}
 			change(&cfg)

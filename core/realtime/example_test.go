@@ -15,8 +15,9 @@ import (
 func ExampleEvent() {
 	ctx, cancel := context.WithCancel(context.Background())
 	defer cancel()
+	store := memory.NewStore()
 	talk, err := chat.New(chat.Config{
-		Store: memory.NewMessages(), Rooms: memory.NewRooms(), Members: memory.NewMembers(),
+		Store: store.Messages, Rooms: store.Rooms, Members: store.Members, Marks: store.Members,
 		Cache: memory.NewRecentCache(memory.RecentCacheConfig{}),
 	})
 	if err != nil {

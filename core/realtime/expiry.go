@@ -71,23 +71,41 @@ type revocation struct {
 	until  time.Time
 }
 
-// covers reports whether a connection's session is one of them.
-func (r revocation) covers(c *client) bool {
-	return c.session != "" && c.sessionAt < r.before && c.session != r.keep
+// covers reports whether a session, opened at a time in microseconds, is one of them.
+func (r revocation) covers(session string, at int64) bool {
+	return session != "" && at < r.before && session != r.keep
 }
 
 // refused returns why a connection may not be, or not go on. h.mu is held.
 func (h *Hub) refused(c *client, now time.Time, ends time.Time) error {
+	return h.over(c.user.ID, c.session, c.sessionAt, now, ends)
+}
+
+// over returns why a session does not go on, or its token. h.mu is held.
+func (h *Hub) over(id user.ID, session string, at int64, now, ends time.Time) error {
 	if !ends.IsZero() && !now.Before(ends.Add(h.cfg.ClockLeeway)) {
 		return ErrExpired
 	}
-	if until, ok := h.revoked[c.session]; ok && c.session != "" && !now.After(until) {
+	if until, ok := h.revoked[session]; ok && session != "" && !now.After(until) {
 		return ErrRevoked
 	}
-	if r, ok := h.revokedUsers[c.user.ID]; ok && r.covers(c) && !now.After(r.until) {
+	if r, ok := h.revokedUsers[id]; ok && r.covers(session, at) && !now.After(r.until) {
 		return ErrRevoked
 	}
 	return nil
+}
+
+// Admits returns nil if a connection of who may be now, as far as this node has heard. It returns ErrExpired if its token has expired, and
+// ErrRevoked if its session has ended. How many connections there are does not matter.
+func (h *Hub) Admits(who user.Identity) error {
+	var at int64
+	if !who.SessionAt.IsZero() {
+		at = who.SessionAt.UnixMicro()
+	}
+	now := h.cfg.Now()
+	h.mu.RLock()
+	defer h.mu.RUnlock()
+	return h.over(who.UserID, who.SessionID, at, now, who.ExpiresAt)
 }
 
 // Revoke closes the connections of a user's session with CloseUnauthenticated, and refuses new ones
@@ -122,7 +140,7 @@ func (h *Hub) RevokeBefore(id user.ID, before time.Time, keep string, until time
 	}
 	var open []*client
 	for _, c := range h.users[id] {
-		if r.covers(c) {
+		if r.covers(c.session, c.sessionAt) {
 			open = append(open, c)
 		}
 	}

@@ -229,3 +229,38 @@ func TestRenewalsRace(t *testing.T) {
 	defer cancel()
 	require.NoError(t, n.Drain(ctx))
 }
+
+// TestCallsBesideTheSocketAreAdmittedAsConnectionsAre: whom Accept refuses because of a token or a session, Admits refuses too.
+func TestCallsBesideTheSocketAreAdmittedAsConnectionsAre(t *testing.T) {
+	c := newClock()
+	n := start(t, func(cfg *realtime.HubConfig) { cfg.Now = c.now; cfg.ClockLeeway = 5 * time.Second })
+	now := c.now().Truncate(time.Second)
+	n.Revoke("u-ada", "s-ended", now.Add(time.Minute))
+	n.RevokeBefore("u-bob", now, "s-kept", now.Add(time.Minute))
+	for name, tc := range map[string]struct {
+		who  user.Identity
+		want error
+	}{
+		"good":                    {user.Identity{UserID: "u-ada", SessionID: "s-good", ExpiresAt: now.Add(time.Minute)}, nil},
+		"without a session":       {user.Identity{UserID: "u-ada"}, nil},
+		"ended":                   {user.Identity{UserID: "u-ada", SessionID: "s-ended"}, realtime.ErrRevoked},
+		"expired":                 {user.Identity{UserID: "u-ada", SessionID: "s-good", ExpiresAt: now.Add(-5 * time.Second)}, realtime.ErrExpired},
+		"expired, in the leeway":  {user.Identity{UserID: "u-ada", SessionID: "s-good", ExpiresAt: now.Add(-4 * time.Second)}, nil},
+		"older":                   {user.Identity{UserID: "u-bob", SessionID: "s-old", SessionAt: now.Add(-time.Second)}, realtime.ErrRevoked},
+		"of an unknown age":       {user.Identity{UserID: "u-bob", SessionID: "s-old"}, realtime.ErrRevoked},
+		"kept":                    {user.Identity{UserID: "u-bob", SessionID: "s-kept", SessionAt: now.Add(-time.Second)}, nil},
+		"newer":                   {user.Identity{UserID: "u-bob", SessionID: "s-new", SessionAt: now}, nil},
+		"another's older session": {user.Identity{UserID: "u-eve", SessionID: "s-old", SessionAt: now.Add(-time.Second)}, nil},
+	} {
+		_, accepted := n.Accept(newConn(), socket.Hello{Identity: tc.who})
+		for _, err := range []error{n.Admits(tc.who), accepted} {
+			if tc.want == nil {
+				assert.NoError(t, err, name)
+			} else {
+				assert.ErrorIs(t, err, tc.want, name)
+			}
+		}
+	}
+	c.advance(time.Minute + time.Second)
+	assert.NoError(t, n.Admits(user.Identity{UserID: "u-ada", SessionID: "s-ended"}), "by then no token of it is good")
+}

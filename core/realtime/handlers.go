@@ -29,6 +29,9 @@ func submits(h *Hub, cmd protocol.Command) bool { return cmd.ReplyTo == 0 && !h.
 // changesAtOnce reports that a change waits for nothing.
 func changesAtOnce(h *Hub, _ protocol.Command) bool { return !h.cfg.Chat.SubmitWaits() }
 
+// marksAtOnce reports that a mark waits for nothing.
+func marksAtOnce(h *Hub, _ protocol.Command) bool { return !h.cfg.Chat.AsksAccess() }
+
 // handlers are those of Parley's own events: one for each of [protocol.Own].
 var handlers = map[string]handler{
 	protocol.EventJoinRoom:    {run: (*client).join, itself: true},
@@ -37,6 +40,7 @@ var handlers = map[string]handler{
 	protocol.EventEdit:        {run: (*client).edit, itself: true, atOnce: changesAtOnce},
 	protocol.EventDelete:      {run: (*client).erase, itself: true, atOnce: changesAtOnce},
 	protocol.EventReact:       {run: (*client).react, itself: true, atOnce: changesAtOnce},
+	protocol.EventMark:        {run: (*client).mark, itself: true, atOnce: marksAtOnce},
 	protocol.EventTyping:      {run: (*client).typing, atOnce: always},
 	protocol.EventHistory:     {run: (*client).history},
 	protocol.EventPresence:    {run: (*client).presence},

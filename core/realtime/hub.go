@@ -58,11 +58,11 @@ type HubConfig struct {
 	// MaxRooms is the most rooms of one connection. Default 100.
 	MaxRooms int
 	// MaxQueued is the most bytes that wait for a reader who does not keep up; then the
-	// connection is closed with CloseSlow. Typing and presence are left out for it from a
+	// connection is closed with CloseSlow. Typing, presence and who has read are left out for it from a
 	// quarter of that on. Default 1 MiB.
 	MaxQueued int
 	// MaxWaiting is the most commands of a connection that wait for one before them, and the
-	// most messages of it that wait for their commit; more close it with CloseTooFast. Default 1,024.
+	// most messages, changes and marks of it that wait for their commit; more close it with CloseTooFast. Default 1,024.
 	MaxWaiting int
 	// Rate is how many events a second a connection may send on average, and Burst how many
 	// at once; more close it with CloseTooFast. Defaults 50 and 200. A negative Rate is no limit.
@@ -80,6 +80,9 @@ type HubConfig struct {
 	TypingEvery time.Duration
 	// AnnounceUpTo is the most users of a room in which joined and left are sent. Default 200.
 	AnnounceUpTo int
+	// MarksUpTo is the most users of a room in which marked is sent: each of them may mark each message. A negative one is none.
+	// Default 50; it has no effect above AnnounceUpTo. It counts users who are connected, as far as this node knows.
+	MarksUpTo int
 	// PresenceLimit is the most users in the answer to presence. Default 200.
 	PresenceLimit int
 	// DrainRate is how many connections a second [Hub.Drain] closes, so that their clients do not come to other nodes all at
@@ -148,6 +151,9 @@ func (c *HubConfig) defaults() error {
 	settings.Default(check, "HoleWait", &c.HoleWait, 50*time.Millisecond)
 	if c.Rate == 0 {
 		c.Rate = 50
+	}
+	if c.MarksUpTo == 0 {
+		c.MarksUpTo = 50
 	}
 	if c.DrainRate == 0 {
 		c.DrainRate = 2000
@@ -234,6 +240,7 @@ func NewHub(cfg HubConfig) (*Hub, error) {
 	cfg.Chat.OnChanged(func(m chat.Message) {
 		h.publish(context.Background(), Signal{Kind: SignalChanged, Room: m.Room, Message: m})
 	})
+	cfg.Chat.OnMarked(h.marked)
 	return h, nil
 }
 

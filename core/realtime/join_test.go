@@ -48,8 +48,9 @@ func newDoor(tb testing.TB, messages int) *door {
 		_, err := d.store.Append(tb.Context(), []chat.Message{m})
 		require.NoError(tb, err)
 	}
+	members := memory.NewMembers(d.store.MessageStore.(*memory.Messages))
 	s, err := chat.New(chat.Config{
-		Store: d.store, Rooms: memory.NewRooms(), Members: memory.NewMembers(), Cache: d.cache,
+		Store: d.store, Rooms: memory.NewRooms(), Members: members, Marks: members, Cache: d.cache,
 	})
 	require.NoError(tb, err)
 	d.hub, err = realtime.NewHub(realtime.HubConfig{Chat: s, Fanout: memory.NewFanout().Node(), Presence: memory.NewPresence(), Rate: -1})
@@ -303,7 +304,7 @@ func TestWhoeverFailsToJoinAgainIsToldToReadAgain(t *testing.T) {
 
 func TestAFailedReadJoinsNothing(t *testing.T) {
 	b := newBacking()
-	s, err := chat.New(chat.Config{Store: unreadable{b.messages}, Rooms: b.rooms, Members: b.members, Cache: memory.NewRecentCache(memory.RecentCacheConfig{})})
+	s, err := chat.New(chat.Config{Store: unreadable{b.messages}, Rooms: b.rooms, Members: b.members, Marks: b.members, Cache: memory.NewRecentCache(memory.RecentCacheConfig{})})
 	require.NoError(t, err)
 	ctx, cancel := context.WithCancel(context.Background())
 	ended := make(chan struct{})

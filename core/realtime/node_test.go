@@ -108,6 +108,7 @@ type wireReaction struct {
 type joinAck struct {
 	Room      string
 	Seq, Rev  uint64
+	Read      uint64
 	Recovered bool
 	Messages  []wireMessage
 	Changes   []wireMessage
@@ -212,7 +213,8 @@ type backing struct {
 }
 
 func newBacking() backing {
-	return backing{memory.NewMessages(), memory.NewMembers(), memory.NewRooms(), memory.NewPresence()}
+	messages := memory.NewMessages()
+	return backing{messages, memory.NewMembers(messages), memory.NewRooms(), memory.NewPresence()}
 }
 
 func start(t *testing.T, change func(*realtime.HubConfig)) *node {
@@ -230,7 +232,13 @@ func startWith(t *testing.T, b backing, fanout realtime.Fanout, rules chat.Confi
 	if rules.Store == nil {
 		rules.Store = b.messages
 	}
-	rules.Rooms, rules.Members, rules.Cache = b.rooms, b.members, memory.NewRecentCache(memory.RecentCacheConfig{})
+	if rules.Members == nil {
+		rules.Members = b.members
+	}
+	if rules.Marks == nil {
+		rules.Marks = b.members
+	}
+	rules.Rooms, rules.Cache = b.rooms, memory.NewRecentCache(memory.RecentCacheConfig{})
 	s, err := chat.New(rules)
 	require.NoError(t, err)
 	running := make(chan struct{})

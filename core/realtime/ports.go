@@ -16,6 +16,8 @@ type Signal struct {
 	Message chat.Message
 	// User is set for the other kinds.
 	User chat.Author
+	// Read is set for SignalMarked: the sequence up to which User has read.
+	Read uint64
 	// Typing is set for SignalTyping.
 	Typing bool
 	// Node is the node that it comes from.
@@ -36,6 +38,7 @@ const (
 	SignalRemoved                       // a user was taken out of the room
 	SignalEvent                         // an event of an application
 	SignalChanged                       // a stored message was changed: Message is what it is now
+	SignalMarked                        // a user has read the room up to a message
 )
 
 // Fanout carries signals between nodes.

@@ -140,6 +140,7 @@ func (o *occupant) entered(ctx context.Context) {
 	if r.users[who.ID] > 1 {
 		return
 	}
+	r.here.Store(int32(len(r.users)))
 	h := r.hub
 	epoch := h.roster.epoch.Load()
 	if h.roster.held.Load() <= epoch {
@@ -186,6 +187,7 @@ func (o *occupant) exited(ctx context.Context) {
 		return
 	}
 	delete(r.users, who.ID)
+	r.here.Store(int32(len(r.users)))
 	delete(r.unsure, who.ID)
 	h := r.hub
 	last, err := h.cfg.Presence.Exit(ctx, h.cfg.Now(), h.nodeName(h.roster.epoch.Load()), r.name, who)

@@ -24,6 +24,7 @@ type room struct {
 
 	presence latch                   // held over Enter and Exit, for the same reason
 	users    map[user.ID]int32       // counted connections of each user on this node, under presence
+	here     atomic.Int32            // how many users those are; written under presence
 	unsure   map[user.ID]chat.Author // users whose Enter has failed, under presence
 	roster   int32                   // the name of the node that its users are present under, under presence
 	checked  atomic.Int64            // when Presence was last found right: see roster.tick
@@ -94,12 +95,16 @@ func (r *room) crowded() bool {
 	return len(r.inbox) >= r.hub.cfg.MaxBacklog
 }
 
-// enqueue takes a signal for delivery. It does not wait.
+// enqueue takes a signal for delivery. It does not wait. How far somebody has read is dropped where delivery lags behind: whoever joins is told
+// their own, and the next mark says it for others.
 func (r *room) enqueue(s Signal) {
 	r.mu.Lock()
+	defer r.mu.Unlock()
+	if s.Kind == SignalMarked && len(r.inbox) >= r.hub.cfg.MaxBacklog {
+		return
+	}
 	r.inbox = append(r.inbox, s)
 	r.schedule()
-	r.mu.Unlock()
 }
 
 // schedule puts the room into the run queue unless it is there, under mu.
@@ -136,6 +141,8 @@ func (r *room) run(t *turn) {
 			r.event(s)
 		case SignalChanged:
 			r.changed(s, t)
+		case SignalMarked:
+			r.marked(s)
 		}
 	}
 	r.mu.Lock()
@@ -306,21 +313,25 @@ func (r *room) hole() (after, before uint64, open bool) {
 	return r.last, before, true
 }
 
-// giveUp goes on behind a hole that cannot be filled, and tells the occupants to read again.
+// giveUp goes on behind a hole that cannot be filled, and tells the occupants to read again, before anything from behind the hole.
 func (r *room) giveUp(before uint64) {
 	r.hub.cfg.Log.Warn("messages are missing; the connections here read the room again", "room", r.name, "before", before)
 	r.mu.Lock()
 	if before > r.last {
-		r.last = before - 1
-		r.floor = r.last
+		r.floor = max(r.floor, before-1) // whoever is not told has read so far
 	}
-	r.filling = false
-	r.schedule()
 	r.mu.Unlock()
 	d := r.delivery()
 	d.one[0].event = protocol.Outgoing{Schema: r.hub.schema.ServerEvent(protocol.EventResync), Room: r.name, Data: protocol.Data{"room": r.name}}
 	d.again = true
 	d.run()
+	r.mu.Lock()
+	if before > r.last {
+		r.last = before - 1
+	}
+	r.filling = false
+	r.schedule()
+	r.mu.Unlock()
 }
 
 // about is an event of the server about a user in the room: both are put into data.

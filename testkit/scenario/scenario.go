@@ -1,6 +1,6 @@
 // Package scenario tells one whole story to a running Parley: two people sign up, get mail,
-// verify, sign in, talk in a room from two nodes, type, lose a connection, come back, sign out
-// and choose a new password. It is for tests alone.
+// verify, sign in, talk in a room from two nodes, type, edit, react, say how far they have read, lose a connection,
+// come back, sign out and choose a new password. It is for tests alone.
 //
 //	told := scenario.Tell(t, scenario.Stage{URL: …, Sockets: [2]string{…, …}, Mails: …})
 //	require.Equal(t, scenario.Golden(), told)
@@ -173,6 +173,17 @@ func (tr *transcript) story(ada, bob *actor) {
 		}
 	}
 
+	tr.part("Ada says how far she has read, which never goes back; what Bob has sent himself, he has read.")
+	for _, read := range []int{0, 1} { // nothing moves, and nobody is told
+		ada.says("mark", object{"room": "tea", "read": read})
+		bob.says("mark", object{"room": "tea", "read": read})
+	}
+	ada.says("mark", object{"room": "tea", "read": 13})
+	ada.hears("marked")
+	bob.hears("marked")
+	ada.says("mark", object{"room": "tea", "read": 7})
+	ada.asks("mark", object{"room": "coffee", "read": 1}, "error")
+
 	tr.part("Bob's connection breaks while Ada goes on; he comes back without a gap.")
 	bob.cut()
 	ada.hears("left")
@@ -196,6 +207,9 @@ func (tr *transcript) story(ada, bob *actor) {
 	bob.connect("", bearer(bobToken))
 	bob.says("join_room", object{"room": "tea", "since": 13, "rev": 4})
 	ada.hears("joined")
+	bob.says("mark", object{"room": "tea", "read": 14})
+	bob.hears("marked")
+	ada.hears("marked")
 	bob.says("message", again)
 	bob.says("message", object{"room": "tea", "text": "back again"})
 	bob.hears("message")

@@ -53,9 +53,17 @@ var bugs = map[string]func(*bug, parley.Ports) parley.Ports{
 		p.MailQueue = uncounted{p.MailQueue}
 		return p
 	},
+	"deleted messages are unread": func(_ *bug, p parley.Ports) parley.Ports {
+		p.Marks = countsDeleted{p.Marks, p.Messages}
+		return p
+	},
 	"frames change places": func(b *bug, p parley.Ports) parley.Ports { return p },
 	"leases do not end": func(b *bug, p parley.Ports) parley.Ports {
 		p.Presence = endless{p.Presence}
+		return p
+	},
+	"marks are acknowledged before they are stored": func(b *bug, p parley.Ports) parley.Ports {
+		p.Marks = unstoredMarks{p.Marks, b}
 		return p
 	},
 	"messages are acknowledged before they are stored": func(b *bug, p parley.Ports) parley.Ports {
@@ -123,6 +131,47 @@ func (s unstored) Append(ctx context.Context, messages []chat.Message) ([]chat.S
 		stored[i] = chat.Stored{Message: m}
 	}
 	return stored, nil
+}
+
+type unstoredMarks struct {
+	chat.Marks
+	bug *bug
+}
+
+// Mark answers at every third call what would be so if it was stored.
+func (s unstoredMarks) Mark(ctx context.Context, marks []chat.Mark) ([]chat.Marked, error) {
+	if !s.bug.each(3) {
+		return s.Marks.Mark(ctx, marks)
+	}
+	asked := slices.Clone(marks)
+	for i := range asked {
+		asked[i].Read = 0
+	}
+	answers, err := s.Marks.Mark(ctx, asked)
+	for i := range answers {
+		if a := &answers[i]; a.Err == nil && marks[i].Read > a.Read {
+			moved := min(marks[i].Read-a.Read, a.Unread) // exact where nothing behind it was deleted
+			a.Read, a.Unread, a.Moved = a.Read+moved, a.Unread-moved, moved > 0
+		}
+	}
+	return answers, err
+}
+
+type countsDeleted struct {
+	chat.Marks
+	messages chat.MessageStore
+}
+
+func (s countsDeleted) Mark(ctx context.Context, marks []chat.Mark) ([]chat.Marked, error) {
+	answers, err := s.Marks.Mark(ctx, marks)
+	for i := range answers {
+		b, err := s.messages.Bounds(ctx, marks[i].Room)
+		if err != nil {
+			return nil, err
+		}
+		answers[i].Unread = b.Last - answers[i].Read
+	}
+	return answers, err
 }
 
 type twiceStored struct {

@@ -63,7 +63,48 @@ func (w *world) finish() {
 	if !w.rest(func() string { return w.behind(func(int) bool { return true }, true) }) {
 		return
 	}
+	// Who left a room, was cut off before the answer, and came back at once, may be no member any more although they are in it: they join again.
+	for _, c := range w.clients {
+		for _, room := range w.rooms {
+			c.join(room)
+		}
+	}
+	if !w.rest(func() string { return "" }) {
+		return
+	}
+	// Everybody is told how far somebody has read, and each knows what is unread.
+	last := w.clients[len(w.clients)-1]
+	for _, room := range w.rooms {
+		last.mark(room, last.rooms[room].end())
+	}
+	if !w.rest(func() string { return w.unheard(last) }) {
+		return
+	}
+	// Of two more messages that others have not read one is deleted.
+	for _, room := range w.rooms {
+		w.clients[0].say(room)
+		w.clients[0].say(room)
+	}
+	if !w.rest(func() string { return w.behind(func(int) bool { return true }, false) }) {
+		return
+	}
+	for _, room := range w.rooms {
+		w.clients[0].request(request{event: "delete", room: room}, map[string]any{"seq": w.clients[0].rooms[room].end()})
+	}
+	if !w.rest(func() string { return w.behind(func(int) bool { return true }, true) }) {
+		return
+	}
+	for _, c := range w.clients {
+		for _, room := range w.rooms {
+			c.rooms[room].read = nil
+			c.mark(room, 0)
+		}
+	}
+	if !w.rest(func() string { return "" }) {
+		return
+	}
 	w.checkRooms(ctx)
+	w.checkMarks(ctx)
 	w.checkSessions(ctx)
 	w.checkEvents()
 	w.checkMail(ctx)
@@ -198,6 +239,52 @@ func (w *world) checkRooms(ctx context.Context) {
 		}
 		for _, c := range w.clients {
 			c.compare(room, stored)
+		}
+	}
+}
+
+// unheard names a client that was not told that somebody has read a room to its end, or returns "".
+func (w *world) unheard(reader *client) string {
+	for _, c := range w.clients {
+		for _, room := range w.rooms {
+			if end := reader.rooms[room].end(); c.rooms[room].marks[string(reader.person.id)] < end {
+				return fmt.Sprintf("%s was not told that %s has read room %s up to message %d", c.name, reader.person.name, room, end)
+			}
+		}
+	}
+	return ""
+}
+
+// checkMarks compares how far everybody has read, and what is unread, as they were told, with what is stored.
+func (w *world) checkMarks(ctx context.Context) {
+	unread := func(room string, read uint64) (n uint64) {
+		stored, err := w.messages.List(ctx, room, chat.Range{After: read, Limit: 1 << 20})
+		if err != nil {
+			w.violate("the store cannot be read: %v", err)
+		}
+		for _, m := range stored {
+			if m.DeletedAt.IsZero() {
+				n++
+			}
+		}
+		return n
+	}
+	for _, c := range w.clients {
+		mine, err := w.store.Members.Mine(ctx, c.person.id, chat.Place{}, 1<<10)
+		if err != nil || len(mine) != len(w.rooms) {
+			w.violate("%s is in %d rooms, and the store has %d: %v", c.name, len(w.rooms), len(mine), err)
+			return
+		}
+		for _, m := range mine {
+			told := c.rooms[m.Room].read
+			switch {
+			case told == nil:
+				w.violate("%s asked how far it has read room %s, and was refused", c.name, m.Room)
+			case told.Data.Read != m.Read || m.Read < c.person.reads[m.Room]:
+				w.violate("%s was told that it has read room %s up to message %d, and once up to %d: the store has %d", c.name, m.Room, told.Data.Read, c.person.reads[m.Room], m.Read)
+			case told.Data.Unread != unread(m.Room, m.Read) || m.Unread != told.Data.Unread:
+				w.violate("%s was told that %d messages of room %s are unread behind message %d, the store lists %d, and it has %d", c.name, told.Data.Unread, m.Room, m.Read, m.Unread, unread(m.Room, m.Read))
+			}
 		}
 	}
 }

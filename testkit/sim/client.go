@@ -21,6 +21,10 @@ type person struct {
 	signedUp, verified    bool
 	since                 time.Duration // when the sign-up was answered
 	id                    user.ID
+
+	// By room: how far they have read, as far as any device was told; and the rooms that they have ever wanted to leave.
+	reads map[string]uint64
+	left  map[string]bool
 }
 
 // client is a device of a person. It does what a careful client does: it sends again under the same name what was not answered,
@@ -57,6 +61,7 @@ type request struct {
 	known                 uint64 // what the client knew to be stored when it asked
 	rev                   uint64
 	newest                bool
+	read                  uint64 // up to where the person has read at least, whatever the answer
 }
 
 type draft struct {
@@ -71,6 +76,7 @@ type view struct {
 	log   []entry
 	known bool // base counts
 	acked uint64
+	marks map[string]uint64 // how far others have read, as far as the client was told
 
 	// Of the connection:
 	joining, joined bool
@@ -86,6 +92,7 @@ type view struct {
 	later           map[uint64]message // changed messages that the client has not read yet
 	present         map[string]bool    // who is in the room, as the client was told; nil before it has asked
 	heard           []said             // who has come and gone since it asks
+	read            *said              // the last answer to a mark
 }
 
 // entry is a message as it came.
@@ -206,6 +213,8 @@ func (c *client) act() string {
 		return c.ask("isTyping", room, map[string]any{"typing": n%2 == 0})
 	case n < 68 && w.profile.SignOut:
 		return c.signOut()
+	case n >= 70 && n < 74 && v.joined && !v.joining:
+		return c.markSome(room, v)
 	case n < 70:
 		c.slow = !c.slow
 		return fmt.Sprintf("reads slowly: %v", c.slow)
@@ -418,7 +427,7 @@ func (c *client) opened(k *conn, resumed bool) {
 	for _, v := range c.rooms {
 		v.joining, v.joined, v.again, v.paging, v.held, v.live, v.target = false, resumed, false, false, nil, 0, 0
 		v.reading, v.changed, v.later, v.ahead, v.stale = false, 0, nil, 0, false
-		v.present, v.heard = nil, nil
+		v.present, v.heard, v.read = nil, nil, nil
 		if resumed {
 			v.live, v.target = v.end(), v.end()
 			v.stale = true
@@ -498,7 +507,7 @@ func (c *client) list(room string) string {
 func (c *client) join(room string) string {
 	v := c.rooms[room]
 	v.joining = true
-	r := request{event: "join_room", room: room, known: max(v.end(), v.acked), rev: v.rev}
+	r := request{event: "join_room", room: room, known: max(v.end(), v.acked), rev: v.rev, read: c.person.reads[room]}
 	if !v.known && c.world.scheduler.chance(0.3) {
 		r.newest = true
 		return c.request(r, nil)
@@ -513,6 +522,7 @@ func (c *client) leave(room string) string {
 		return rests
 	}
 	v.joining = true // until it is answered, nothing is expected
+	c.person.left[room] = true
 	return c.ask("leave_room", room, nil)
 }
 
@@ -534,6 +544,25 @@ func (c *client) change(room string, v *view) string {
 	}
 	c.world.counts.Changes++
 	return fmt.Sprintf("%s of %d", c.request(request{event: event, room: room}, data), e.seq)
+}
+
+// markSome says that the user has read a room, up to somewhere; now and then twice, and not in order.
+func (c *client) markSome(room string, v *view) string {
+	r := c.world.scheduler.random
+	what := c.mark(room, pick(r, []uint64{v.end(), v.end(), v.live, r.Uint64N(v.end() + 1), v.end() + 3, 0}))
+	if r.IntN(4) == 0 {
+		what += ", " + c.mark(room, r.Uint64N(v.end()+1))
+	}
+	return what
+}
+
+// mark says that the user has read a room up to a message.
+func (c *client) mark(room string, read uint64) string {
+	c.world.counts.Marks++
+	v := c.rooms[room]
+	stored := max(v.end(), v.acked) // so many messages are there at least: a mark behind the last one is one at the last one
+	r := request{event: "mark", room: room, read: max(c.person.reads[room], min(read, stored))}
+	return fmt.Sprintf("%s at %d", c.request(r, map[string]any{"read": read}), read)
 }
 
 // say drafts a message, and sends it if that can be.

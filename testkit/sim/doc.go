@@ -1,7 +1,7 @@
 // Package sim simulates a whole system, and what goes wrong in it, from one number: the seed.
 //
 // A run has several nodes, accounts and a mailer, as processes of their own that share stores, cache, bus and fan-out in memory, and
-// people with several devices who sign up, talk, edit, delete, react, are cut off and come back. Processes are killed and told to end, calls of stores fail
+// people with several devices who sign up, talk, edit, delete, react, say how far they have read, are cut off and come back. Processes are killed and told to end, calls of stores fail
 // before or after their effect, are slow or happen twice, signals are lost, late or come twice, the bus and the fan-out
 // do not reach somebody for a while, the cache or who is present is lost. Then nothing goes wrong any more, and these promises have to be
 // kept:
@@ -10,6 +10,8 @@
 //     edit, deletion and reaction. A client also checks each thing that it is told: live messages follow each other, and changes come in
 //     their order and behind their message, or the server says that it has to read again.
 //   - What was acknowledged is stored, once, at the place that was acknowledged, however often it was sent.
+//   - How far somebody has read never goes back, on whatever device they ask: what was acknowledged, by a mark, by a message of their own or
+//     by a join, holds for all that they ask afterwards. What they are told to be unread is what the store has behind it.
 //   - Whoever is in a room is listed as present, and nobody else, once leases have ended.
 //   - A session that has ended has no connection, and no other session lost one for being unauthenticated.
 //   - Every event that was committed reaches the bus and those who act on it, those of one key in their order, and has one effect.

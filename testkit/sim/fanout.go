@@ -132,6 +132,8 @@ func describe(s realtime.Signal) string {
 		return " joined " + s.User.Name
 	case realtime.SignalLeft:
 		return " left " + s.User.Name
+	case realtime.SignalMarked:
+		return fmt.Sprintf(" %s has read %d", s.User.Name, s.Read)
 	default:
 		return fmt.Sprintf(" kind %d of %s", s.Kind, s.User.Name)
 	}

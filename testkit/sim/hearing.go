@@ -1,6 +1,7 @@
 package sim
 
 import (
+	"context"
 	"encoding/json"
 	"slices"
 )
@@ -17,6 +18,8 @@ type said struct {
 		More      bool      `json:"more"`
 		Members   []author  `json:"members"`
 		Typing    bool      `json:"typing"`
+		Read      uint64    `json:"read"`
+		Unread    uint64    `json:"unread"`
 	} `json:"data"`
 	Error struct {
 		Code string `json:"code"`
@@ -79,6 +82,8 @@ func (c *client) receive(k *conn, payload []byte) {
 			v.heard = append(v.heard, s)
 			v.come(s)
 		}
+	case "marked":
+		c.marked(s)
 	case "isTyping":
 	default:
 		c.world.violate("%s got an event that it does not know: %s", c.name, payload)
@@ -94,6 +99,51 @@ func (v *view) come(s said) {
 	default:
 		delete(v.present, s.Data.User.ID)
 	}
+}
+
+// marked takes how far somebody has read. Two nodes may say so in another order than it was.
+func (c *client) marked(s said) {
+	v := c.rooms[s.Data.Room]
+	if v == nil || !v.joined {
+		c.world.violate("%s was told of room %q, which it has not joined, that %s has read it", c.name, s.Data.Room, s.Data.User.Name)
+		return
+	}
+	c.world.counts.Marked++
+	c.hasRead(s.Data.Room, s.Data.User.ID, s.Data.Read)
+	if v.marks == nil {
+		v.marks = map[string]uint64{}
+	}
+	v.marks[s.Data.User.ID] = max(v.marks[s.Data.User.ID], s.Data.Read)
+}
+
+// hasRead takes that somebody has read up to a message, which has to be there.
+func (c *client) hasRead(room, who string, read uint64) {
+	b, err := c.world.store.Messages.Bounds(context.Background(), room)
+	if err != nil || read > b.Last {
+		c.world.violate("%s was told that %s has read room %s up to message %d, and it ends at %d: %v", c.name, who, room, read, b.Last, err)
+	}
+}
+
+// readTo takes how far the client's own user has read, by the answer to a request: at least so far as it was told before it asked.
+func (c *client) readTo(r request, read uint64) {
+	c.hasRead(r.room, c.person.name, read)
+	if read < r.read {
+		c.world.violate("%s asked by %s how far it has read room %s, and was told %d: it had read %d", c.name, r.event, r.room, read, r.read)
+	}
+	c.person.reads[r.room] = max(c.person.reads[r.room], read)
+}
+
+// markAnswered takes the answer to a mark.
+func (c *client) markAnswered(r request, v *view, s said, failed bool) {
+	if failed {
+		c.world.counts.Refused++
+		if code := s.Error.Code; code == "not_joined" || code == "not_a_member" && !c.person.left[r.room] {
+			c.world.violate("%s is in room %s, and its mark was refused with %s", c.name, r.room, code)
+		}
+		return
+	}
+	c.readTo(r, s.Data.Read)
+	v.read = &s
 }
 
 // message takes a live message.
@@ -148,6 +198,8 @@ func (c *client) answer(r request, s said) {
 			v.come(h)
 		}
 		v.heard = nil
+	case "mark":
+		c.markAnswered(r, v, s, failed)
 	case "message":
 		c.acknowledged(r, v, s, failed)
 	case "history":
@@ -265,6 +317,7 @@ func (c *client) joinedRoom(r request, v *view, s said) {
 		w.violate("%s joined room %s, which ends at %d: it knew message %d", c.name, r.room, last, r.known)
 		return
 	}
+	c.readTo(r, s.Data.Read)
 	if s.Data.Rev < r.rev {
 		w.violate("%s joined room %s with every change up to %d, and the room has %d", c.name, r.room, r.rev, s.Data.Rev)
 		return
@@ -382,6 +435,7 @@ func (c *client) acknowledged(r request, v *view, s said, failed bool) {
 	}
 	w.acked[r.clientID] = placed{r.room, s.Data.Seq, s.Data.ID}
 	v.acked = max(v.acked, s.Data.Seq)
+	c.person.reads[r.room] = max(c.person.reads[r.room], s.Data.Seq) // what one has sent, one has read
 	if at >= 0 {
 		c.drafts = slices.Delete(c.drafts, at, at+1)
 	}

@@ -48,7 +48,7 @@ var Everything = Profile{Name: "everything", Nodes: 2, People: 2, Busy: 40 * tim
 // are longer than a page and than the cache.
 var Recovery = Profile{
 	Name: "recovery", Nodes: 2, People: 3, Busy: 100 * time.Second, Think: 400 * time.Millisecond, Cuts: 25, Away: 60, Chaos: 20 * time.Second,
-	Failing: []string{"Messages", "Cache", "Fanout", "Members"},
+	Failing: []string{"Messages", "Cache", "Fanout", "Members", "Marks"},
 }
 
 // Report is what became of a run.
@@ -70,6 +70,8 @@ type Counts struct {
 	// Changes counts edits, deletions and reactions of clients, Changed those that they were given live, and Missed those that they were given
 	// when they came back.
 	Changes, Changed, Missed int
+	// Marks counts how often clients said how far they had read, and Marked how often they were told it of anybody.
+	Marks, Marked int
 	// Cuts counts clients that were cut off, and Resumed connections that went on where they were.
 	Cuts, Resumed int
 	// Crashes counts processes that were killed, and Restarts those that were told to end.
@@ -243,7 +245,7 @@ func (w *world) calmDown() {
 func (c *Counts) Add(other Counts) {
 	for at, n := range map[*int]int{
 		&c.Steps: other.Steps, &c.Messages: other.Messages, &c.Live: other.Live, &c.Read: other.Read, &c.Pages: other.Pages,
-		&c.Changes: other.Changes, &c.Changed: other.Changed, &c.Missed: other.Missed,
+		&c.Changes: other.Changes, &c.Changed: other.Changed, &c.Missed: other.Missed, &c.Marks: other.Marks, &c.Marked: other.Marked,
 		&c.Cuts: other.Cuts, &c.Resumed: other.Resumed, &c.Crashes: other.Crashes, &c.Restarts: other.Restarts, &c.Resyncs: other.Resyncs,
 		&c.Refused: other.Refused, &c.SignUps: other.SignUps, &c.SignOuts: other.SignOuts, &c.Mails: other.Mails, &c.Spared: other.Spared, &c.Untold: other.Untold,
 	} {

@@ -17,6 +17,7 @@ func told(p parley.Ports) parley.Ports {
 	p.Publisher = toldPublisher{p.Publisher}
 	p.Messages = toldMessages{p.Messages}
 	p.Members = toldMembers{p.Members}
+	p.Marks = toldMarks{p.Marks}
 	p.Recent = toldCache{p.Recent}
 	p.Presence = toldPresence{p.Presence}
 	if p.Fanout != nil {
@@ -56,6 +57,12 @@ type toldMembers struct{ chat.Members }
 
 func (t toldMembers) Remove(ctx context.Context, room string, who user.ID) error {
 	return t.Members.Remove(tell(ctx, room, " ", who), room, who)
+}
+
+type toldMarks struct{ chat.Marks }
+
+func (t toldMarks) Mark(ctx context.Context, marks []chat.Mark) ([]chat.Marked, error) {
+	return t.Marks.Mark(tell(ctx, len(marks), " of ", marks[0].User.ID, " in ", marks[0].Room, " at ", marks[0].Read), marks)
 }
 
 type toldCache struct{ chat.RecentCache }

@@ -118,7 +118,7 @@ func newWorld(o Options) *world {
 // failing are the ports that may fail, as a plan of faults names them.
 var failing = []string{
 	"Users", "Sessions", "Codes", "SignUps", "Nonces", "Outbox", "Publisher", "Subscriber", "Queue", "Sender",
-	"Messages", "Rooms", "Members", "Cache", "Fanout", "Presence",
+	"Messages", "Rooms", "Members", "Marks", "Cache", "Fanout", "Presence",
 }
 
 // draw decides how large the world is, and what goes wrong in it. Each run has only some of the faults: a rare one is seen best
@@ -153,6 +153,7 @@ func (w *world) draw() {
 	w.programs = append(w.programs, w.accountsProgram(), w.mailerProgram())
 	for i := range w.profile.People {
 		p := &person{
+			reads: map[string]uint64{}, left: map[string]bool{},
 			name: fmt.Sprintf("P%d", i+1), email: fmt.Sprintf("p%d@sim.test", i+1), password: fmt.Sprintf("pass phrase of P%d", i+1),
 		}
 		w.people = append(w.people, p)
@@ -219,6 +220,7 @@ func (w *world) ports(p *process) parley.Ports {
 		MailQueue: testkit.FaultyQueue(s.MailQueue, f), DeadLetters: testkit.FaultyDeadLetters(s.DeadLetters, f),
 		MailStats: testkit.FaultyStats(s.MailStats, f), Sender: testkit.FaultySender(s.Sender, f),
 		Messages: testkit.FaultyMessages(s.Messages, f), Rooms: testkit.FaultyRooms(s.Rooms, f), Members: testkit.FaultyMembers(s.Members, f),
+		Marks:  testkit.FaultyMarks(s.Marks, f),
 		Recent: testkit.FaultyCache(s.Recent, f), Presence: testkit.FaultyPresence(s.Presence, f),
 	}
 	if strings.HasPrefix(p.name, "n") {

@@ -85,7 +85,7 @@ func tellTheOldStory(t *testing.T, cfg Config, how string) {
 	require.Contains(t, next(t, native, "joined"), `"user":{"id":"`+ada.ID+`","name":"Ada"}`)
 	b := s.enter(t, 1, how, bob)
 	b.Say(`21["join_room",{"name":"hall","userId":"` + ada.ID + `"}]`)
-	require.Equal(t, `31[{"room":"hall","seq":0,"rev":0,"recovered":true,"messages":[]}]`, b.Next())
+	require.Equal(t, `31[{"room":"hall","seq":0,"rev":0,"read":0,"recovered":true,"messages":[]}]`, b.Next())
 	heard := a.Next()
 	if strings.Contains(heard, "Eve Joined") { // she was answered before she was announced
 		heard = a.Next()
@@ -105,6 +105,9 @@ func tellTheOldStory(t *testing.T, cfg Config, how string) {
 		}
 		require.Contains(t, next(t, native, "message"), fmt.Sprintf(`"text":"old %d"`, i))
 	}
+	// How far somebody has read is told to those who know the event. What the others get next is what she says then.
+	require.NoError(t, native.Send(text(`{"id":2,"event":"mark","data":{"room":"hall","read":11}}`)))
+	require.Contains(t, next(t, native, "marked"), `"read":11`)
 	require.NoError(t, native.Send(text(`{"event":"message","data":{"room":"hall","text":"hello, Socket.IO"}}`)))
 	for _, c := range []*sioclient.Client{a, b} {
 		got := told(t, c, "hall")
@@ -187,7 +190,7 @@ func TestSocketIODisconnectsWhatBreaksTheRules(t *testing.T) {
 		other.Next()
 		for _, packet := range []string{
 			`2["nonsense",{}]`, `2["join_room"]`, `2["join_room",{}]`, `2["join_room",{"name":""}]`, `2["join_room",{"name":7}]`, `2["message",{"roomName":"hall"}]`,
-			`2["message",{"roomName":"hall","message":"x","more":1}]`, `2["leave_room",{"room":"hall"}]`, `2["isTyping",{}]`, `2["healthCheck",{"x":1}]`, `2["message","hall","x"]`,
+			`2["message",{"roomName":"hall","message":"x","more":1}]`, `2["leave_room",{"room":"hall"}]`, `2["mark",{"room":"hall","read":1}]`, `2["isTyping",{}]`, `2["healthCheck",{"x":1}]`, `2["message","hall","x"]`,
 			`2["message",{"roomName":"hall","message":"` + strings.Repeat("x", 4001) + `"}]`,
 		} {
 			c := s.enter(t, 0, how, ada)

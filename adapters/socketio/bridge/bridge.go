@@ -25,7 +25,7 @@
 //
 //   - Rooms are called by their names in Unicode's form NFC, and one that is called like an event that clients keep
 //     for themselves (packet.Reserved) cannot be joined.
-//   - That somebody left, was removed, or stopped typing is not told: old front ends know no event for it.
+//   - That somebody left, was removed, stopped typing, or has read is not told, nor that a message was changed: old front ends know no event for it.
 //   - The hub tells that somebody joined for a user's first connection, in rooms that are not large, and typing
 //     at a stated rate.
 //

@@ -196,7 +196,7 @@ func (f format) Event(e protocol.Outgoing) *socket.Frame {
 		return notice(e.Room+"-typing", e.User.Name+" is typing!", "typing")
 	case protocol.EventJoined:
 		return notice(e.Room, e.User.Name+" Joined the room!", "welcome")
-	case protocol.EventLeft, protocol.EventMembership, protocol.EventResync, protocol.EventChanged:
+	case protocol.EventLeft, protocol.EventMembership, protocol.EventResync, protocol.EventChanged, protocol.EventMarked:
 		return nil
 	}
 	return event(e.Schema.Name, func(b []byte) []byte { return appendData(b, e.Schema.Data, e.Values()) })

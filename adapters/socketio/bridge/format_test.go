@@ -148,6 +148,7 @@ func TestAnythingElseIsRefused(t *testing.T) {
 	for _, in := range []string{
 		// events of the schema that old front ends do not have
 		`2["leave_room",{"room":"hall"}]`, `2["history",{"room":"hall"}]`, `2["presence",{"room":"hall"}]`, `2["renew",{"token":"x"}]`,
+		`2["edit",{"room":"hall","seq":1,"text":"x"}]`, `2["mark",{"room":"hall","read":1}]`,
 		`2["joined",{}]`, `2["typing",{}]`, `2["",{}]`, `2["message"]`, `2["message",[]]`, `2["message","hall"]`, `2["message",null]`,
 		`2["message",{"roomName":"hall","message":"x"},{}]`, `2["healthCheck",{},null]`, `2["healthCheck",{"a":1}]`,
 		`2["message",{"room":"hall","message":"x"}]`, `2["message",{"roomName":"hall","text":"x"}]`, `2["join_room",{"room":"hall"}]`, `2["join_room",{"roomName":"hall"}]`,
@@ -200,7 +201,7 @@ func TestAnswers(t *testing.T) {
 	}{
 		"a join": {`2["join_room",{"name":"hall"}]`, page, messages},
 		"a join, asked": {`27["join_room",{"name":"hall"}]`, page, append(messages[:2:2],
-			`437[{"room":"hall","seq":2,"rev":0,"recovered":true,"messages":[{"room":"hall","seq":1,"rev":0,"id":"m1","user":{"id":"u1","name":"Ada \"L\""},"text":"a`+"\ufffd"+`b\u000a","at":"2026-11-22T20:00:34.021390Z"},{"room":"hall","seq":2,"rev":0,"id":"m2","user":{"id":"u1","name":"Ada \"L\""},"text":"c","at":"2026-11-22T20:00:34.021390Z"}]}]`)},
+			`437[{"room":"hall","seq":2,"rev":0,"read":0,"recovered":true,"messages":[{"room":"hall","seq":1,"rev":0,"id":"m1","user":{"id":"u1","name":"Ada \"L\""},"text":"a`+"\ufffd"+`b\u000a","at":"2026-11-22T20:00:34.021390Z"},{"room":"hall","seq":2,"rev":0,"id":"m2","user":{"id":"u1","name":"Ada \"L\""},"text":"c","at":"2026-11-22T20:00:34.021390Z"}]}]`)},
 		"a message":             {`2["message",{"roomName":"hall","message":"x"}]`, protocol.Answer{Stored: first}, nil},
 		"a message, asked":      {`20["message",{"roomName":"hall","message":"x"}]`, protocol.Answer{Stored: first}, sink{`430[{"room":"hall","seq":1,"id":"m1","at":"2026-11-22T20:00:34.021390Z"}]`}},
 		"typing, asked":         {`23["isTyping",{"roomName":"hall"}]`, protocol.Answer{}, sink{`433[{}]`}},
@@ -243,6 +244,8 @@ func TestEvents(t *testing.T) {
 		"left":               {protocol.Outgoing{Room: "hall", User: ada}, ""},
 		"membership":         {protocol.Outgoing{Room: "hall", User: ada}, ""},
 		"resync":             {protocol.Outgoing{Room: "hall"}, ""},
+		"changed":            {protocol.Outgoing{Room: "hall", User: ada, Message: first}, ""},
+		"marked":             {protocol.Outgoing{Room: "hall", User: ada, Data: protocol.Data{"read": uint64(3)}}, ""},
 		"moved":              {protocol.Outgoing{Room: "hall", User: ada, Data: protocol.Data{"piece": "king", "room": "hall"}}, `42["moved",{"room":"hall","piece":"king"}]`},
 	} {
 		event, _, _ := strings.Cut(name, ",")

@@ -66,6 +66,8 @@ export interface JoinRoomAck {
   seq: number;
   /** The room's sequence of changes: each edit, deletion and reaction counts one, 1, 2, 3, … without gaps. What the answer holds is at least as new. */
   rev: number;
+  /** How far the user has read the room: a seq. */
+  read: number;
   /** False if messages after since were deleted, or since or rev is ahead of the room: show the room anew. */
   recovered: boolean;
   /** Ascending by seq. */
@@ -150,6 +152,24 @@ export interface React {
   key: string;
   /** False: take it back. True unless given. */
   on?: boolean;
+}
+
+/** Which room, and up to where. */
+export interface MarkRead {
+  /** The room's name: visible characters, no space at either end. U+200C and U+200D may stand where a script or an emoji needs them. Answers and events have it in Unicode's form NFC. */
+  room: string;
+  /** The seq of the last message that was read. One behind the room's last message means that one; 0 only asks. */
+  read: number;
+}
+
+/** How far the user has read. */
+export interface MarkReadAck {
+  /** The room's name. */
+  room: string;
+  /** How far the user has read the room: a seq. */
+  read: number;
+  /** How many messages come behind it that are stored and not deleted. */
+  unread: number;
 }
 
 /** Who types is known; where is not. */
@@ -254,6 +274,16 @@ export interface MembershipChange {
   role: string | null;
 }
 
+/** Who has read how far. */
+export interface Marked {
+  /** The room's name. */
+  room: string;
+  /** Who it is about. */
+  user: User;
+  /** How far the user has read the room: a seq. */
+  read: number;
+}
+
 /** Which room. */
 export interface Resync {
   /** The room's name. */
@@ -268,6 +298,7 @@ export interface ClientEvents {
   edit: EditMessage;
   delete: DeleteMessage;
   react: React;
+  mark: MarkRead;
   isTyping: IsTyping;
   history: History;
   presence: Presence;
@@ -283,6 +314,7 @@ export interface Acks {
   edit: ChangeAck;
   delete: ChangeAck;
   react: ChangeAck;
+  mark: MarkReadAck;
   isTyping: Empty;
   history: HistoryAck;
   presence: PresenceAck;
@@ -298,5 +330,6 @@ export interface ServerEvents {
   joined: Joined;
   left: Left;
   membership: MembershipChange;
+  marked: Marked;
   resync: Resync;
 }

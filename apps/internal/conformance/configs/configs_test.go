@@ -114,7 +114,7 @@ func configurations(t *testing.T) map[string]configuration {
 	p, who := memory.NewPorts(), memory.NewAuthenticator()
 	templates, err := mail.NewTemplates(mail.TemplateConfig{PublicURL: "http://localhost"})
 	require.NoError(t, err)
-	talk, err := chat.New(chat.Config{Store: p.Messages, Rooms: p.Rooms, Members: p.Members, Cache: p.Recent})
+	talk, err := chat.New(chat.Config{Store: p.Messages, Rooms: p.Rooms, Members: p.Members, Marks: p.Marks, Cache: p.Recent})
 	require.NoError(t, err)
 	asides, err := event.NewAsideService(event.AsideConfig{Asides: p.Asides})
 	require.NoError(t, err)
@@ -138,7 +138,7 @@ func configurations(t *testing.T) map[string]configuration {
 		"auth: JanitorConfig":       at(auth.JanitorConfig{Sweepers: []auth.Sweeper{p.Codes}}, auth.NewJanitor),
 		"auth: SharedLimiterConfig": at(auth.SharedLimiterConfig{Shared: p.Limiter, Own: p.Limiter}, auth.NewSharedLimiter),
 		"auth: ThrottleConfig":      at(auth.ThrottleConfig{Limiter: p.Limiter, Action: "x", Rate: auth.Rate{Burst: 1, Per: time.Second}}, auth.NewThrottle),
-		"chat: Config":              at(chat.Config{Store: p.Messages, Rooms: p.Rooms, Members: p.Members, Cache: p.Recent}, chat.New),
+		"chat: Config":              at(chat.Config{Store: p.Messages, Rooms: p.Rooms, Members: p.Members, Marks: p.Marks, Cache: p.Recent}, chat.New),
 		"event: AsideConfig":        at(event.AsideConfig{Asides: p.Asides}, event.NewAsideService),
 		"event: RelayConfig":        at(event.RelayConfig{Outbox: p.Outbox, Publisher: p.Publisher}, event.NewRelay),
 		"mail: WorkerConfig":        at(mail.WorkerConfig{Queue: p.MailQueue, Sender: p.Sender, Templates: templates}, mail.NewWorker),
@@ -226,7 +226,7 @@ var lenient = []string{
 // negative are limits of which a negative value means something, as their comments say.
 var negative = []string{
 	"bunstore: Config.LockTimeout", "bunstore: Config.Silence", "bunstore: Config.TransactionIdle",
-	"jwtauth: VerifierConfig.Remember", "realtime: HubConfig.DrainRate", "realtime: HubConfig.Rate", "wsclient: Config.Rate",
+	"jwtauth: VerifierConfig.Remember", "realtime: HubConfig.DrainRate", "realtime: HubConfig.MarksUpTo", "realtime: HubConfig.Rate", "wsclient: Config.Rate",
 }
 
 // said is the name of a configuration in a refusal. A transport is called by the name of its own package.

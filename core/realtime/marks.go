@@ -1,0 +1,39 @@
+package realtime
+
+import (
+	"context"
+
+	"github.com/parley-chat/parley/core/chat"
+	"github.com/parley-chat/parley/core/protocol"
+)
+
+// marked tells all nodes how far somebody has read, unless the room is known to be too large for that, or delivery lags behind here.
+func (h *Hub) marked(m chat.Mark) {
+	h.mu.RLock()
+	here := h.rooms[m.Room]
+	h.mu.RUnlock()
+	if h.cfg.MarksUpTo < 0 || here != nil && (!here.tellsMarks() || here.crowded()) {
+		return
+	}
+	h.publish(context.Background(), Signal{Kind: SignalMarked, Room: m.Room, User: m.User, Read: m.Read})
+}
+
+// marked tells the occupants how far somebody has read. Their other connections hear it too.
+func (r *room) marked(s *Signal) {
+	if r.tellsMarks() {
+		e := r.about(protocol.EventMarked, s.User, protocol.Data{"read": s.Read})
+		r.broadcast(e, whoKeepsUp)
+	}
+}
+
+// tellsMarks reports whether the room is small enough. The users of this node count by themselves: nobody may have said that they have
+// joined, because there are too many of them, or because Presence is away.
+func (r *room) tellsMarks() bool {
+	most := min(r.hub.cfg.MarksUpTo, r.hub.cfg.AnnounceUpTo)
+	if int(r.here.Load()) > most {
+		return false
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return !r.learned || r.told != nil && len(r.told) <= most
+}
