@@ -1,6 +1,6 @@
-// Package humaapi is the REST side of Parley: accounts, the administration of mails, health
+// Package humaapi is the REST side of Parley: accounts, rooms, the administration of mails, health
 // and the documents that describe it all, as operations of Huma (v2.37) on an
-// [http.ServeMux]. It drives auth.Service, mail.DeadLetterService and health.Run; it decides
+// [http.ServeMux]. It drives auth.Service, chat.Service, mail.DeadLetterService and health.Run; it decides
 // nothing itself.
 //
 // Mount what you need on a mux of your own:
@@ -119,7 +119,8 @@ type API struct {
 	timeout time.Duration
 
 	bodyTimeout time.Duration
-	forms       map[string]bool // methods and paths of forms, which fail as pages
+	forms       map[string]bool   // methods and paths of forms, which fail as pages
+	aliases     map[string]string // further paths of operations, and the path in the document: see slashes
 
 	trusted []netip.Prefix
 	cors    *cors.Cors

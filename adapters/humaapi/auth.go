@@ -134,6 +134,10 @@ func granted(g auth.Grant) *grantOutput {
 	}}
 }
 
+// SignedIn returns what POST /auth/signin answers with for g, to be marshalled as JSON: for a handler of one's own that
+// signs people in.
+func SignedIn(g auth.Grant) any { return granted(g).Body }
+
 func seconds(d time.Duration) int { return int(d / time.Second) }
 
 func from(ctx context.Context) auth.Client { return auth.Client{Address: clientOf(ctx)} }
@@ -380,13 +384,18 @@ type identityKey struct{}
 
 // authenticate is middleware: it lets only requests with a good access token through.
 func (a *API) authenticate(service *auth.Service) func(huma.Context, func(huma.Context)) {
+	return a.identify(service.Authenticate)
+}
+
+// identify is middleware: it lets only requests through whose access token speaks for somebody.
+func (a *API) identify(whose func(ctx context.Context, accessToken string) (user.Identity, error)) func(huma.Context, func(huma.Context)) {
 	return func(ctx huma.Context, next func(huma.Context)) {
 		token := bearerToken(ctx.Header("Authorization"))
 		if token == "" {
 			refuse(ctx, fault.Unauthenticated)
 			return
 		}
-		who, err := service.Authenticate(ctx.Context(), token)
+		who, err := whose(ctx.Context(), token)
 		if err != nil {
 			a.note(ctx.Context(), ctx.Operation().OperationID, err)
 			refuse(ctx, err)

@@ -45,5 +45,8 @@ func (a *API) forPages(r *http.Request, pattern string) bool {
 		_, pattern = a.mux.Handler(&asked)
 	}
 	_, path, ok := strings.Cut(pattern, " ")
+	if named := a.aliases[path]; named != "" {
+		path = named
+	}
 	return pattern == "" || ok && a.OpenAPI().Paths[path] != nil
 }

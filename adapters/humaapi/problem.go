@@ -13,6 +13,7 @@ import (
 	"github.com/danielgtaylor/huma/v2"
 
 	"github.com/parley-chat/parley/core/auth"
+	"github.com/parley-chat/parley/core/chat"
 	"github.com/parley-chat/parley/core/fault"
 	"github.com/parley-chat/parley/core/problem"
 	"github.com/parley-chat/parley/core/user"
@@ -63,6 +64,20 @@ func placeOf(err error) string {
 		return "body.password"
 	case errors.Is(err, auth.ErrCodeUnknown), errors.Is(err, auth.ErrCodeGone):
 		return "body.code"
+	case errors.Is(err, chat.ErrRoomInvalid):
+		return "path.room"
+	case errors.Is(err, chat.ErrReactionInvalid):
+		return "path.key"
+	case errors.Is(err, chat.ErrTextInvalid):
+		return "body.text"
+	case errors.Is(err, chat.ErrClientIDInvalid):
+		return "body.clientId"
+	case errors.Is(err, chat.ErrReplyToInvalid):
+		return "body.replyTo"
+	case errors.Is(err, chat.ErrDataInvalid):
+		return "body.data"
+	case errors.Is(err, chat.ErrAuthorInvalid):
+		return "body.as"
 	}
 	return ""
 }

@@ -318,6 +318,7 @@ func (s *System) first(p *process, cfg parley.Config, checks []health.Check) err
 		humaapi.RegisterAuth(api, humaapi.AuthConfig{
 			Service: p.parts.Auth, JWKS: func(context.Context) ([]byte, error) { return s.keys.JWKS(), nil },
 		}),
+		humaapi.RegisterRooms(api, humaapi.RoomsConfig{Service: p.parts.Chat, Identify: p.parts.Identify}),
 		humaapi.RegisterEvents(api, humaapi.EventsConfig{Service: p.parts.Asides, Token: s.AdminToken}),
 		humaapi.RegisterMail(api, humaapi.MailConfig{Service: p.parts.DeadLetters, Token: s.AdminToken}),
 		humaapi.RegisterHealth(api, humaapi.HealthConfig{Checks: checks, Draining: p.parts.Hub.Draining}),

@@ -90,8 +90,8 @@ type Settings struct {
 	TLSCert          string         `name:"tls-cert" help:"Certificate chain (PEM) to serve TLS with${tlsneeds}."`
 	TLSKey           string         `name:"tls-key" help:"Key (PEM) of the certificate."`
 	TrustProxies     []string       `name:"trusted-proxies" help:"Networks of proxies whose X-Forwarded-For counts."`
-	SocketRate       int            `name:"socket-rate" of:"parley socket" default:"50" help:"Events a second that a connection may send on average; -1 for no limit."`
-	SocketBurst      int            `name:"socket-burst" of:"parley socket" default:"200" help:"Events that a connection may send at once."`
+	SocketRate       int            `name:"socket-rate" of:"parley socket" default:"50" help:"Events a second that a connection may send on average, and calls a second that a user may make about rooms; -1 for no limit."`
+	SocketBurst      int            `name:"socket-burst" of:"parley socket" default:"200" help:"Events that a connection may send at once, and calls of a user about rooms."`
 	MaxConns         int            `name:"max-connections" of:"parley socket" default:"1000000" help:"Connections of this node."`
 	MaxUserConns     int            `name:"max-user-connections" of:"parley socket" default:"1000" help:"Connections of a user on this node."`
 	SocketIO         string         `name:"socketio" of:"parley socket" default:"on" enum:"on,off" help:"Whether Socket.IO clients are served at /socket.io/."`
@@ -122,7 +122,7 @@ type Settings struct {
 // words are what differs between the programs in defaults and help.
 var words = map[Program]map[string]string{
 	Parley: {
-		"about": "A chat back end: accounts, mail and real-time chat in one program.", "listen": "localhost:5002", "adminlisten": "localhost:6002", "adminserves": ", /mail/",
+		"about": "A chat back end: accounts, mail and real-time chat in one program.", "listen": "localhost:5002", "adminlisten": "localhost:6002", "adminserves": ", /mail/, /rooms",
 		"publicurl": "Base of the links in mails. Default: http:// and the address.", "data": "Folder of everything that is kept.",
 		"kept": "accounts and messages", "bus": "memory:", "buses": "memory: for this process; ",
 		"redis":    "Server for recent messages, fan-out between nodes, presence and limits: redis://, rediss:// for TLS, several hosts for a cluster, ?master_name= for Sentinels.",
@@ -141,7 +141,7 @@ var words = map[Program]map[string]string{
 		"redis": "Server for the mail queue: redis://, rediss:// for TLS, several hosts for a cluster, ?master_name= for Sentinels.",
 	},
 	Socket: {
-		"about": "A socket node of a chat back end: real-time chat over WebSockets.", "listen": ":5003", "adminlisten": "localhost:6003", "adminserves": "",
+		"about": "A socket node of a chat back end: real-time chat over WebSockets.", "listen": ":5003", "adminlisten": "localhost:6003", "adminserves": ", /rooms",
 		"publicurl": "Where people reach the page and, by a proxy, the sockets. Default: http:// and the address.", "data": "Folder of the SQLite store.",
 		"kept": "messages", "bus": "", "buses": "required; ", "tlsneeds": "; needs the transport net",
 		"redis": "Server for recent messages, fan-out between nodes, presence and spent tickets: redis://, rediss:// for TLS, several hosts for a cluster, ?master_name= for Sentinels. Several nodes need it.",

@@ -146,6 +146,7 @@ func (a *App) buildParley(ctx context.Context, publicURL, dial string) error {
 		func() error { return a.mountEvents(system.Asides) },
 		func() error { return a.mountMail(system.DeadLetters) },
 		func() error { return a.mountSocket(system.Node, system.Authenticator(), publicURL, dial) },
+		func() error { return a.mountRooms(system.Node) },
 		a.mountDocs,
 		func() error { return a.mountPages(web.Config{DevMail: a.mailbox, PasswordMin: a.settings.PasswordMin}) },
 	)
@@ -242,7 +243,10 @@ func (a *App) buildSocket(ctx context.Context, publicURL, dial string) error {
 		return err
 	}
 	a.parts = func(ctx context.Context) error { return node.Run(ctx, nil) }
-	return a.mount(publicURL, func() error { return a.mountSocket(node, cfg.Authenticator, publicURL, dial) })
+	return a.mount(publicURL,
+		func() error { return a.mountSocket(node, cfg.Authenticator, publicURL, dial) },
+		func() error { return a.mountRooms(node) },
+	)
 }
 
 // inOrder does one after the other, as long as it goes well.
@@ -375,6 +379,20 @@ func (a *App) mountMail(service *mail.DeadLetterService) error {
 
 func (a *App) mountEvents(service *event.AsideService) error {
 	return humaapi.RegisterEvents(a.AdminAPI, humaapi.EventsConfig{Service: service, CurrentToken: a.adminToken})
+}
+
+// mountRooms lets users and operators do over REST what they do on sockets, users as often as one connection of theirs may.
+func (a *App) mountRooms(node *parley.Node) error {
+	s := a.settings
+	cfg := humaapi.RoomsConfig{Service: node.Chat, Identify: node.Identify}
+	if s.SocketRate > 0 {
+		cfg.Limiter = memory.NewLimiter(memory.LimiterConfig{})
+		cfg.Rate = auth.Rate{Burst: s.SocketBurst, Per: time.Duration(s.SocketBurst) * time.Second / time.Duration(s.SocketRate)}
+	}
+	return errors.Join(
+		humaapi.RegisterRooms(a.API, cfg),
+		humaapi.RegisterRoomsAdmin(a.AdminAPI, humaapi.RoomsAdminConfig{Service: node.Chat, CurrentToken: a.adminToken}),
+	)
 }
 
 func (a *App) mountDocs() error {
@@ -545,9 +563,16 @@ func logged(next http.Handler, log *slog.Logger) http.Handler {
 		case rec.status >= 400:
 			level = slog.LevelInfo
 		}
-		log.Log(r.Context(), level, "request", "method", r.Method, "path", r.URL.Path, "status", rec.status, "ms", float64(time.Since(started).Microseconds())/1000)
+		path := r.URL.Path
+		if strings.HasPrefix(path, roomsPath) {
+			path = roomsPath + "…" // names of rooms are what people have written
+		}
+		log.Log(r.Context(), level, "request", "method", r.Method, "path", path, "status", rec.status, "ms", float64(time.Since(started).Microseconds())/1000)
 	})
 }
+
+// roomsPath is what the paths of calls about one room begin with.
+const roomsPath = "/rooms/"
 
 type recorder struct {
 	http.ResponseWriter

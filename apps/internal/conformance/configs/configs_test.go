@@ -180,6 +180,8 @@ func configurations(t *testing.T) map[string]configuration {
 		"humaapi: RenewalConfig": registered(humaapi.RenewalConfig{
 			Renew: func(context.Context, mail.Job) ([]byte, error) { return nil, nil },
 		}, humaapi.RegisterRenewal),
+		"humaapi: RoomsConfig":      registered(humaapi.RoomsConfig{Service: talk, Identify: who.Token}, humaapi.RegisterRooms),
+		"humaapi: RoomsAdminConfig": registered(humaapi.RoomsAdminConfig{Service: talk}, humaapi.RegisterRoomsAdmin),
 		"jwtauth: KeysConfig":       at(jwtauth.KeysConfig{}, jwtauth.NewKeys),
 		"jwtauth: IssuerConfig":     at(jwtauth.IssuerConfig{Keys: keys, Issuer: "x"}, jwtauth.NewIssuer),
 		"jwtauth: VerifierConfig":   at(jwtauth.VerifierConfig{Keys: keys.PublicKey, Issuer: "x"}, jwtauth.NewVerifier),

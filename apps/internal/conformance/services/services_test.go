@@ -9,6 +9,8 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"net/url"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -48,7 +50,7 @@ func TestServices(t *testing.T) {
 			for _, do := range []struct {
 				what string
 				does func(*testing.T)
-			}{{"started", func(*testing.T) {}}, {"story", s.story}, {"routes", s.serves}, {"kills", s.killed}, {"stops", s.stopped}} {
+			}{{"started", func(*testing.T) {}}, {"story", s.story}, {"routes", s.serves}, {"rooms", s.rooms}, {"kills", s.killed}, {"stops", s.stopped}} {
 				do.does(t)
 				t.Logf("%s after %v", do.what, time.Since(began).Round(time.Second/10))
 			}
@@ -93,6 +95,78 @@ func (s *stack) serves(t *testing.T) {
 			_ = answer.Body.Close() // the same
 			assert.Equal(t, http.StatusOK, answer.StatusCode, path)
 		}
+	}
+}
+
+// rooms sends over REST at one node what is heard on a socket of the other, and reaches rooms with unusual names through the proxy.
+func (s *stack) rooms(t *testing.T) {
+	token, _ := s.signIn(t)
+	heard := make(chan wsclient.Event, 100)
+	listener, err := wsclient.Dial(t.Context(), wsclient.Config{
+		Inline: true, Rate: -1, MaxPause: time.Second, URL: "ws://" + s.services["socket-2"].address + "/socket",
+		Token: func(context.Context) (string, error) { return token, nil },
+		Handle: func(e wsclient.Event) {
+			if e.Kind == wsclient.EventMessage || e.Kind == wsclient.EventChanged {
+				heard <- e
+			}
+		},
+	})
+	require.NoError(t, err)
+	t.Cleanup(listener.Close)
+	next := func(text string) {
+		t.Helper()
+		late := time.NewTimer(patience)
+		defer late.Stop()
+		select {
+		case e := <-heard:
+			require.Equal(t, text, e.Message.Text)
+		case <-late.C:
+			require.FailNow(t, "nothing is heard", text)
+		}
+	}
+	proxy := s.url
+	defer func() { s.url = proxy }()
+	names := map[string]string{ // and how they are written in a path
+		"rest": "rest", "mine": "mine", "a/b": "a%2Fb", "/": "%2F", "//": "%2F%2F", ".": "%2E", "..": "%2E%2E", "a/../b": "a%2F..%2Fb", "../socket": "%2E%2E%2Fsocket", "%2F": "%252F", "a%b": "a%25b", "a?b": "a%3Fb", "a#b": "a%23b", "a b;c": "a%20b%3Bc",
+		strings.Repeat("😀", 100): url.PathEscape(strings.Repeat("😀", 100)),
+	}
+	for name, written := range names {
+		_, err = listener.Join(t.Context(), name)
+		require.NoError(t, err)
+		s.url = "http://" + s.services["socket-1"].address
+		sent := s.call(t, http.MethodPost, "/rooms/"+written+"/messages", token, map[string]any{"text": "hello"}, http.StatusCreated)
+		require.Equal(t, name, sent["room"])
+		next("hello")
+		s.url = proxy
+		if s.proxy == nil {
+			continue
+		}
+		at := fmt.Sprintf("/rooms/%s/messages/%v", written, sent["seq"])
+		s.call(t, http.MethodPatch, at, token, map[string]any{"text": "hello again"}, http.StatusOK)
+		next("hello again")
+		s.call(t, http.MethodDelete, at, token, nil, http.StatusOK)
+		next("")
+		require.Len(t, s.call(t, http.MethodGet, "/rooms/"+written+"/messages", token, nil, http.StatusOK)["messages"], 1)
+		s.call(t, http.MethodPut, "/rooms/"+written+"/read", token, map[string]any{"seq": 1}, http.StatusOK)
+	}
+	if s.proxy != nil {
+		require.NotEmpty(t, s.call(t, http.MethodGet, "/rooms?limit=2", token, nil, http.StatusOK)["rooms"])
+		require.NotEmpty(t, s.call(t, http.MethodGet, "/rooms/mine", token, nil, http.StatusOK)["rooms"])
+		s.call(t, http.MethodGet, "/roomservice", token, nil, http.StatusNotFound)
+	}
+	// A session that has ended calls nothing on any node, as soon as it has heard of it.
+	over, _ := s.signIn(t)
+	s.call(t, http.MethodPost, "/auth/signout", over, nil, http.StatusNoContent)
+	for _, name := range []string{"socket-1", "socket-2"} {
+		eventually(t, name+" refuses the session", func(ctx context.Context) bool {
+			r, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+s.services[name].address+"/rooms/mine", nil)
+			require.NoError(t, err)
+			r.Header.Set("Authorization", "Bearer "+over)
+			answer, err := http.DefaultClient.Do(r)
+			require.NoError(t, err)
+			_ = answer.Body.Close() // its status is enough
+			return answer.StatusCode == http.StatusUnauthorized
+		})
 	}
 }
 
