@@ -32,6 +32,11 @@ func TestPage(t *testing.T) {
 	t.Run("changes", w.changes)
 	t.Run("changes by keyboard", w.changesByKeyboard)
 	t.Run("joined again", w.joinedAgain)
+	t.Run("marks", w.marks)
+	t.Run("far behind", w.farBehind)
+	t.Run("older server", w.olderServer)
+	t.Run("list comes late", w.listComesLate)
+	t.Run("marks on a phone", w.marksOnAPhone)
 	t.Run("phone", w.phone)
 }
 
@@ -462,6 +467,8 @@ func (w *world) twoPeople(t *testing.T) {
 	ada.untilShown("Back again")
 
 	// The session outlives the page.
+	ada.looks(true)
+	ada.until(unread("lobby", ""))
 	ada.do(chromedp.Reload())
 	ada.joined("lobby")
 	ada.untilShown("Back again")

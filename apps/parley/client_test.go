@@ -160,10 +160,15 @@ func (s *server) signIn(t *testing.T, email string) grant {
 // member makes an account that can sign in, and signs in.
 func (s *server) member(t *testing.T, name string) grant {
 	t.Helper()
-	email := strings.ToLower(strings.ReplaceAll(name, " ", ".")) + "@example.com"
+	email := addressOf(name)
 	s.signUp(t, name, email)
 	s.verify(t, s.mailTo(t, email).code())
 	return s.signIn(t, email)
+}
+
+// addressOf is the mail address of a member.
+func addressOf(name string) string {
+	return strings.ToLower(strings.ReplaceAll(name, " ", ".")) + "@example.com"
 }
 
 // socket is the address of the server's socket.

@@ -4,6 +4,7 @@ import (
 	"net"
 	"net/http"
 	"net/url"
+	"strings"
 	"testing"
 
 	"github.com/stretchr/testify/assert"
@@ -16,13 +17,18 @@ func TestTheMailboxIsForThisMachine(t *testing.T) {
 	for mode, elsewhere := range map[string]int{"loopback": http.StatusForbidden, "public": http.StatusOK} {
 		t.Run(mode, func(t *testing.T) {
 			t.Parallel()
-			s := serve(t, t.TempDir(), "--listen", "0.0.0.0:0", "--dev-mailbox", mode)
+			s := serve(t, t.TempDir(), "--listen", "0.0.0.0:0", "--dev-mailbox", mode, "--signin-burst=1000")
 			at, err := url.Parse(s.url)
 			require.NoError(t, err)
-			for _, path := range []string{"/dev/mail", "/dev/mail.json", "/dev/mail/1/html"} {
+			for _, path := range []string{"/dev/mail", "/dev/mail.json", "/dev/mail/1/html", "/dev/continue"} {
 				check := func(url, host string, local bool) {
-					r, err := http.NewRequestWithContext(t.Context(), http.MethodGet, url+path, nil)
+					method, body := http.MethodGet, ""
+					if path == "/dev/continue" {
+						method, body = http.MethodPost, `{"as": "ada"}`
+					}
+					r, err := http.NewRequestWithContext(t.Context(), method, url+path, strings.NewReader(body))
 					require.NoError(t, err)
+					r.Header.Set("Content-Type", "application/json")
 					r.Host = host
 					got, err := send(r)
 					require.NoError(t, err)
@@ -31,7 +37,7 @@ func TestTheMailboxIsForThisMachine(t *testing.T) {
 						want = http.StatusOK
 					}
 					if path == "/dev/mail/1/html" && want == http.StatusOK {
-						want = http.StatusNotFound // nobody has signed up
+						want = http.StatusNotFound // there is no such mail
 					}
 					assert.Equal(t, want, got.status, "%s as %s: %s", url+path, host, got.body)
 					if want == http.StatusForbidden {

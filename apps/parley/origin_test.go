@@ -126,5 +126,14 @@ func TestAPageOfAnotherOrigin(t *testing.T) {
 	ticket := decode[struct{ Ticket string }](t, must(t, 200, "POST", s.url+"/auth/socket-ticket", s.signIn(t, "ada@example.com").AccessToken, nil)).Ticket
 	assert.Equal(t, "no socket", foreign(fmt.Sprintf(`return await talk(%q);`, ticket)), "though it has a ticket")
 	assert.Equal(t, "TypeError", at(`return String((await fetch(server + "/dev/mail.json")).status);`), "the mailbox is not for pages of others")
+	// Nobody else's page can continue as somebody: not one that is listed either, and not one that asks for no answer.
+	const continueAs = `const answer = await fetch(server + "/dev/continue", { method: "POST", mode: %q, headers: { "Content-Type": %q }, body: '{"as": "ada"}' });
+		return answer.type;`
+	for _, page := range []func(string) string{at, foreign} {
+		assert.Equal(t, "TypeError", page(fmt.Sprintf(continueAs, "cors", "application/json")))
+		assert.Equal(t, "TypeError", page(fmt.Sprintf(continueAs, "cors", "text/plain")))
+		assert.Equal(t, "opaque", page(fmt.Sprintf(continueAs, "no-cors", "text/plain")))
+	}
+	assert.Len(t, s.mails(t), 1, "nobody has continued as Ada: she would have signed up")
 	s.sound(t)
 }

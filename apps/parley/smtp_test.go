@@ -68,6 +68,8 @@ func TestMailsGoOutBySMTP(t *testing.T) {
 	s := serve(t, t.TempDir(), "--mail-sender", "smtp://parley:hunter2@"+address+"?tls=none&plaintext-auth=true")
 	assert.NotContains(t, s.stdout.String(), "/dev/mail", "mails do not go there")
 	must(t, http.StatusNotFound, http.MethodGet, s.url+"/dev/mail", "", nil)
+	must(t, http.StatusNotFound, http.MethodPost, s.url+"/dev/continue", "", map[string]string{"as": "ada"})
+	assert.NotContains(t, string(must(t, http.StatusOK, http.MethodGet, s.url+"/", "", nil)), "Continue as")
 	s.signUp(t, "Ada Lovelace", "ada@example.com")
 	select {
 	case m := <-p.mails:

@@ -11,6 +11,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/parley-chat/parley/adapters/wsclient"
+	"github.com/parley-chat/parley/core/protocol"
 	"github.com/parley-chat/parley/testkit/nodejs"
 )
 
@@ -33,7 +34,7 @@ func TestStockSocketIOClient(t *testing.T) {
 				nodejs.Play(t, modules, script, map[string]string{"url": w.server.url, "recovery": recovery}, 10*time.Minute, map[string]nodejs.Answer{
 					"member": story.member, "sign out": story.signOut, "kill": story.kill, "stop": story.stop, "start": story.start,
 					"native": story.native, "native says": story.nativeSays, "native heard": story.nativeHeard,
-					"native types": story.nativeTypes, "native sees typing": story.nativeSeesTyping,
+					"native marks": story.nativeMarks, "native types": story.nativeTypes, "native sees typing": story.nativeSeesTyping,
 				})
 				w.server.sound(t)
 			})
@@ -123,6 +124,14 @@ func (s *story) nativeHeard(t *testing.T, args json.RawMessage) any {
 		heard[i] = [3]string{m.User.Name, m.User.ID, m.Text}
 	}
 	return heard
+}
+
+// nativeMarks says that everything was read, and returns how much that is once everybody in the room was told.
+func (s *story) nativeMarks(t *testing.T, _ json.RawMessage) any {
+	m, err := s.client.Mark(t.Context(), s.room, protocol.MaxInteger)
+	require.NoError(t, err)
+	require.Equal(t, m.Read, s.next(t, wsclient.EventMarked).Read)
+	return m.Read
 }
 
 func (s *story) nativeTypes(t *testing.T, _ json.RawMessage) any {

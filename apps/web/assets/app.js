@@ -82,6 +82,7 @@ function start(text) {
 
 const clock = new Intl.DateTimeFormat(undefined, { hour: "2-digit", minute: "2-digit" });
 const fullDate = new Intl.DateTimeFormat(undefined, { dateStyle: "full", timeStyle: "medium" });
+const people = new Intl.ListFormat("en-GB");
 const dayName = new Intl.DateTimeFormat(undefined, { weekday: "long", day: "numeric", month: "long" });
 
 function dayOf(date) {
@@ -116,7 +117,7 @@ function showView() {
   for (const id of ["check-mail-address", "forgot-address"]) $(id).textContent = door.email || "your address";
   const first = [...view.querySelectorAll("input")].find((input) => !input.value);
   (first ?? view.querySelector("h1")).focus();
-  document.title = `${view.querySelector("h1").textContent} · ${product}`;
+  document.title = `${view.querySelector("h1").textContent} – ${product}`;
 }
 
 function go(view) {
@@ -234,6 +235,18 @@ const JUMP_PAGES = 6;
 const BESIDE = 6;
 // What is offered to react with.
 const EMOJI = [["👍", "thumbs up"], ["❤️", "heart"], ["😂", "laughing"], ["🎉", "party"], ["😮", "astonished"], ["🙏", "thank you"]];
+// So many rooms are taken up: a connection may be in no more.
+const MY_ROOMS = 100;
+// A list of rooms that does not come is asked for again after so long, and each time twice as late, up to this.
+const LIST_AGAIN = 1_000;
+const LIST_LATEST = 60_000;
+// Who has seen the end of a room for so long has read it.
+const GLANCE = 600;
+// Where the first unread message is further up, so many are read before it.
+const CONTEXT = 8;
+// Who has seen what is shown where so many people are at most, and so many of them are named.
+const SEEN_UP_TO = 50;
+const SEEN_NAMES = 3;
 // What is kept of texts that were begun.
 const MAX_DRAFTS = 50;
 const MAX_DRAFT = 20_000;
@@ -251,6 +264,11 @@ class Chat {
   #undrawn = { rooms: new Set(), members: false, frame: 0, timer: 0 };
   #tools = h("div", { class: "tools", role: "toolbar", "aria-live": "off" }); // what can be done with one message, in its item
   #press = { timer: 0, x: 0, y: 0 };
+  // The list of one's rooms: what this browser remembers of it, whether it is shown, asked for, had once and kept by the server, and
+  // what was left since it was asked for.
+  #list = { saved: null, begun: false, asking: false, taken: false, kept: false, opened: false, left: new Set(), wait: LIST_AGAIN, timer: 0 };
+  #bottom = h("div", { class: "bottom", "aria-hidden": "true" }); // the end of the open room's list
+  #glance = { end: false, room: null, timer: 0, observer: null };
 
   constructor(user) {
     this.#user = user;
@@ -265,6 +283,8 @@ class Chat {
       changed: (detail) => this.#changed(detail),
       change: (detail) => this.#change(detail),
       outgoing: (detail) => this.#outgoing(detail),
+      marked: ({ room, user: who, read }) => this.#hasRead(this.#rooms.get(room), who, read),
+      unread: ({ room }) => this.#rooms.has(room) && this.#soon(this.#rooms.get(room)),
       typing: ({ room }) => this.#showTyping(room),
       joined: ({ room, user: who }) => this.#cameOrLeft(room, who, true),
       left: ({ room, user: who }) => this.#cameOrLeft(room, who, false),
@@ -284,19 +304,14 @@ class Chat {
     $("me-email").textContent = this.#user.email;
     dress($("me-avatar"), { id: this.#user.id, name: this.#user.fullName });
     this.#listen();
-    const { rooms, active } = this.#saved();
-    for (const name of rooms) this.#add(name);
-    for (const message of this.#parley.outgoing) {
-      this.#add(message.room);
-      this.#outgoing(message);
-    }
-    const first = this.#rooms.has(active) ? active : rooms[0];
-    this.#activate(first ?? null, { focus: false });
+    this.#list.saved = { ...this.#saved(), outgoing: this.#parley.outgoing };
+    this.#activate(null, { focus: false });
+    $("empty").hidden = true; // until it is known that there is no room
     this.#pane("chat");
     this.#parley.connect();
+    void this.#takeUp();
     this.#every(PRESENCE_EVERY, () => this.#askPresence(this.#active));
     this.#every(60_000, () => this.#redate());
-    (first ? $("composer-text") : $("join-lobby")).focus({ preventScroll: true });
   }
 
   /** Ends the chat. With forget, nothing stays in this tab of what was written and not sent. */
@@ -307,6 +322,9 @@ class Chat {
     for (const timer of this.#timers) clearInterval(timer);
     clearInterval(this.#banner.timer);
     clearTimeout(this.#press.timer);
+    clearTimeout(this.#list.timer);
+    clearTimeout(this.#glance.timer);
+    this.#glance.observer.disconnect();
     this.#hideTools();
     this.#parley.close({ forget });
     if (forget) forgetTexts((key) => key === DRAFTS + this.#user.id);
@@ -442,8 +460,13 @@ class Chat {
       this.#toEnd();
       field.focus();
     });
-    on(document, "visibilitychange", () => this.#readActive());
-    on(window, "focus", () => this.#readActive());
+    on(document, "visibilitychange", () => this.#look());
+    for (const type of ["focus", "blur"]) on(window, type, () => this.#look());
+    this.#glance.observer = new IntersectionObserver((entries) => {
+      this.#glance.end = entries.at(-1).isIntersecting;
+      this.#look();
+    });
+    this.#glance.observer.observe(this.#bottom);
     on(window, "resize", () => this.#active?.atEnd && this.#toEnd());
   }
 
@@ -451,6 +474,11 @@ class Chat {
 
   get #key() {
     return `parley.rooms.${this.#user.id}`;
+  }
+
+  /** The names of the rooms, in the order in which they are shown. */
+  get #names() {
+    return [...$("room-list").children].map((entry) => entry.dataset.room);
   }
 
   #saved() {
@@ -463,8 +491,9 @@ class Chat {
   }
 
   #save() {
+    if (!this.#list.begun) return;
     try {
-      localStorage.setItem(this.#key, JSON.stringify({ rooms: [...this.#rooms.keys()], active: this.#active?.name }));
+      localStorage.setItem(this.#key, JSON.stringify({ rooms: this.#names, active: this.#active?.name }));
     } catch {
       // Without storage the list lasts as long as the page.
     }
@@ -482,6 +511,7 @@ class Chat {
   #keepDraft(room) {
     if (room?.editing) room.editing.text = $("composer-text").value;
     else if (room) room.draft = $("composer-text").value;
+    if (!this.#list.begun) return; // the other rooms have theirs still there
     const drafts = [...this.#rooms.values()].filter(({ draft }) => draft !== "" && draft.length <= MAX_DRAFT).slice(0, MAX_DRAFTS);
     try {
       const kept = storage("session");
@@ -506,7 +536,93 @@ class Chat {
     this.#activate(name, { focus: true });
   }
 
-  #add(name) {
+  /**
+   * Takes up one's rooms, as the server lists them. Where an older server keeps no list, they are those that this browser remembers.
+   * As long as the list cannot be had, those are shown and not joined: one may have left them elsewhere.
+   */
+  async #takeUp() {
+    const list = this.#list;
+    if (list.asking) return;
+    list.asking = true;
+    list.left.clear();
+    clearTimeout(list.timer);
+    let mine = null;
+    let failure = null;
+    try {
+      mine = await this.#mine();
+    } catch (err) {
+      failure = err.status === 404 ? null : err;
+    }
+    list.asking = false;
+    if (this.#end.signal.aborted) return;
+    if (failure) {
+      list.timer = setTimeout(() => void this.#takeUp(), list.wait);
+      list.wait = Math.min(2 * list.wait, LIST_LATEST);
+      this.#begin({ asleep: true });
+      return;
+    }
+    Object.assign(list, { taken: true, kept: mine !== null, wait: LIST_AGAIN });
+    if (mine !== null) this.#takeList(mine);
+    for (const room of this.#rooms.values()) this.#wake(room);
+    this.#begin({ asleep: false });
+  }
+
+  /** The list of one's rooms, the one that was active last first. */
+  async #mine() {
+    const mine = new Map();
+    let cursor;
+    do {
+      const page = await session.rooms({ cursor, limit: MY_ROOMS - mine.size, signal: this.#end.signal });
+      for (const room of page.rooms) mine.set(room.room.normalize("NFC"), room);
+      cursor = page.rooms.length > 0 ? page.next : undefined;
+    } while (cursor && mine.size < MY_ROOMS);
+    return [...mine.keys()].filter((name) => !checkRoom(name)).map((name) => mine.get(name));
+  }
+
+  #takeList(mine) {
+    const listed = new Map(mine.map((room) => [room.room.normalize("NFC"), room]));
+    for (const room of [...this.#rooms.values()]) if (room.asleep && !listed.has(room.name)) this.#drop(room);
+    let before = null;
+    for (const name of this.#list.left) listed.delete(name);
+    for (const [name, { unread }] of [...listed].reverse()) {
+      this.#add(name, { asleep: true, before });
+      const room = this.#rooms.get(name);
+      room.listed = unread;
+      this.#showUnread(room);
+      before = room.entry;
+    }
+  }
+
+  /** Shows the rooms for the first time, and opens the one that was open last. */
+  #begin({ asleep }) {
+    const { saved, taken, kept } = this.#list;
+    if (!this.#list.begun) {
+      if (!kept) for (const name of saved.rooms) this.#add(name, { asleep });
+      for (const message of saved.outgoing) {
+        this.#add(message.room);
+        this.#wake(this.#rooms.get(message.room));
+        this.#outgoing(message);
+      }
+    }
+    this.#list.begun = true;
+    if (this.#active) {
+      this.#save();
+      return; // somebody was quicker
+    }
+    const open = this.#rooms.has(saved.active) ? saved.active : (this.#names[0] ?? null);
+    this.#activate(open, { focus: false, wake: false });
+    if (!open && !taken) $("empty").hidden = true;
+    if (!$("shell").contains(document.activeElement)) $(open ? "composer-text" : "join-lobby").focus({ preventScroll: true });
+  }
+
+  /** Joins a room that was only shown. */
+  #wake(room) {
+    if (!room.asleep) return;
+    room.asleep = false;
+    void this.#greet(room);
+  }
+
+  #add(name, { asleep = false, before = null } = {}) {
     if (this.#rooms.has(name)) return;
     const older = h("button", { type: "button", class: "quiet", onclick: () => void this.#loadOlder(room) }, "Load older messages");
     const badge = h("span", { class: "badge", hidden: true });
@@ -516,7 +632,7 @@ class Chat {
       items: h("ol", { class: "messages" }),
       top: h("div", { class: "older", hidden: true }, older),
       older,
-      entry: h("li", {}, open),
+      entry: h("li", { "data-room": name }, open),
       open,
       badge,
       first: 0, // the lowest sequence that is shown
@@ -531,7 +647,15 @@ class Chat {
       outgoing: new Map(), // clientId → item
       members: new Map(),
       count: 0,
-      unread: 0,
+      asleep, // shown, and not joined
+      listed: undefined, // how many messages are unread, by the list of the rooms
+      news: false, // something came below what is seen
+      opening: false, // it is being opened where it was read up to
+      split: null, // the divider stands behind this sequence
+      divider: h("li", { class: "divider", "aria-live": "off" }, h("span", {}, "New messages")),
+      marked: 0, // up to here it was said that it was read
+      readers: new Map(), // id → {id, name, read}: the others
+      seen: h("p", { class: "seen", "aria-live": "off" }),
       draft: String(this.#drafts().get(name) ?? ""),
       replyTo: null, // the message that is answered next
       editing: null, // {seq, text}: the message that is edited, and its text so far
@@ -541,8 +665,8 @@ class Chat {
       top0: 0,
     };
     this.#rooms.set(name, room);
-    $("room-list").append(room.entry);
-    void this.#greet(room);
+    $("room-list").insertBefore(room.entry, before);
+    if (!asleep) void this.#greet(room);
   }
 
   #leave(room) {
@@ -553,17 +677,10 @@ class Chat {
   #forgotten(name, error) {
     const room = this.#rooms.get(name);
     if (!room) return;
-    this.#rooms.delete(name);
-    room.entry.remove();
     for (const clientId of room.outgoing.keys()) this.#parley.discard(clientId);
-    if (room === this.#active) {
-      this.#active = null;
-      const next = [...this.#rooms.keys()][0] ?? null;
-      this.#activate(next, { focus: false });
-      (next ? $("room-title") : $("join-lobby")).focus();
-    }
-    this.#keepDraft(null);
-    this.#save();
+    const open = room === this.#active;
+    this.#drop(room);
+    if (open) (this.#active ? $("room-title") : $("join-lobby")).focus();
     if (error.code !== "left") {
       const note = $("form-join").querySelector(".error");
       note.textContent = error.code === "removed" ? `You were taken out of “${name}”.` : `“${name}” was not joined: ${sentence(error.message)}`;
@@ -571,10 +688,25 @@ class Chat {
     }
   }
 
-  #activate(name, { focus }) {
+  /** Takes a room out of the list. */
+  #drop(room) {
+    this.#rooms.delete(room.name);
+    this.#list.left.add(room.name);
+    room.entry.remove();
+    if (room === this.#active) {
+      this.#active = null;
+      this.#activate(this.#names[0] ?? null, { focus: false, wake: false });
+    }
+    this.#keepDraft(null);
+    this.#save();
+    this.#showTitle();
+  }
+
+  #activate(name, { focus, wake = true }) {
     const field = $("composer-text");
     const log = $("log");
     this.#draw();
+    if (this.#active && this.#active.name !== name) this.#divide(this.#active, null);
     if (this.#active) {
       this.#keepDraft(this.#active);
       this.#active.top0 = log.scrollTop;
@@ -592,19 +724,21 @@ class Chat {
     $("members").hidden = !room;
     $("room-title").textContent = room ? room.name : "Welcome";
     this.#hideTools();
-    this.#quietly(() => log.replaceChildren(...(room ? [room.top, room.items] : [])));
+    this.#quietly(() => log.replaceChildren(...(room ? [room.top, room.items, this.#bottom] : [])));
     this.#save();
     this.#showMembers(room);
     this.#showTyping(room?.name);
     this.#showTitle();
     if (!room) return;
+    room.opening = true;
+    if (wake) this.#wake(room);
     field.placeholder = `Write to ${room.name}`;
     this.#showContext(room);
     this.#rove(room);
     if (room.atEnd) this.#toEnd();
     else log.scrollTop = room.top0;
     this.#scrolled();
-    this.#readActive();
+    void this.#openUnread(room);
     this.#askPresence(room);
     this.#pane("chat");
     if (focus) field.focus();
@@ -635,8 +769,10 @@ class Chat {
     const room = this.#rooms.get(message.room);
     if (!room) return;
     room.newest = Math.max(room.newest, message.seq);
-    const mine = message.user.id === this.#user.id;
-    if (!mine && (live || room.greeted) && !(room === this.#active && document.hasFocus() && room.atEnd)) room.unread++;
+    if (message.user.id !== this.#user.id) {
+      if (room.greeted && !(room === this.#active && room.atEnd)) room.news = true;
+      this.#hasRead(room, message.user, message.seq);
+    }
     this.#arrive(room, { message, live });
   }
 
@@ -675,10 +811,12 @@ class Chat {
     undrawn.rooms.clear();
     for (const room of rooms) {
       this.#drawRoom(room);
+      this.#showSeen(room);
       this.#showUnread(room);
     }
     if (undrawn.members) this.#showMembers(this.#active);
     undrawn.members = false;
+    this.#look();
   }
 
   #drawRoom(room) {
@@ -686,13 +824,14 @@ class Chat {
     // What was read from history meanwhile is there already.
     const arrivals = room.arrivals.splice(0).filter(({ message }) => !message || message.seq > room.last);
     if (arrivals.length === 0) return;
-    if (!room.atEnd && arrivals.length > MOST - this.#shown(room)) {
+    if (!room.atEnd && arrivals.length >= MOST - this.#shown(room)) {
       // Somebody reads further up. What is read must not go away for what is new.
       this.#detach(room);
       for (const { message } of arrivals) if (message) this.#arrive(room, { message });
       this.#follow(room);
       return;
     }
+    this.#divideMissed(room, arrivals);
     const add = () => {
       for (const { message } of arrivals) if (message) this.#settled(room, message);
       const items = arrivals.slice(-MOST).map((a) => (a.message ? this.#messageItem(a.message) : h("li", { class: "event" }, a.text)));
@@ -721,6 +860,7 @@ class Chat {
     else room.items.append(...items);
     for (const item of items) this.#group(item);
     this.#group(items.at(-1)?.nextElementSibling);
+    this.#placeDivider(room);
   }
 
   /** How many messages and notices a list shows. What is on its way out stands behind them. */
@@ -768,6 +908,8 @@ class Chat {
     });
     this.#rove(room);
     room.atEnd = true;
+    this.#showSeen(room);
+    this.#look();
   }
 
   #attached(room) {
@@ -775,13 +917,14 @@ class Chat {
     room.tail = [];
   }
 
-  /** Changes a list, and what is seen of it stays where it is. */
-  #anchored(room, change) {
+  /** Changes a list, and what is seen of it stays where it is. What a screen reader passes over anyway may be changed aloud. */
+  #anchored(room, change, aloud = false) {
     const log = $("log");
     const top = log.getBoundingClientRect().top;
     const anchor = room === this.#active && [...room.items.children].find((item) => item.getBoundingClientRect().bottom > top);
     const before = anchor && anchor.getBoundingClientRect().top;
-    this.#quietly(change);
+    if (aloud) change();
+    else this.#quietly(change);
     if (anchor?.isConnected) log.scrollTop += anchor.getBoundingClientRect().top - before;
     if (room === this.#active) room.scroll = log.scrollTop;
   }
@@ -1204,6 +1347,8 @@ class Chat {
     this.#draw();
     this.#attach(room);
     room.atEnd = true;
+    this.#divide(room, null);
+    this.#wake(room);
     this.#fitField();
     this.#parley.send(room.name, text, replyTo ? { replyTo } : {}).catch(() => {}); // "outgoing" tells
     this.#toEnd();
@@ -1272,8 +1417,10 @@ class Chat {
           this.#group(items.at(-1)?.nextElementSibling);
           room.first = messages[0]?.seq ?? room.first;
           room.top.hidden = !more || messages.length === 0;
+          this.#placeDivider(room);
           this.#cut(room);
         });
+        this.#showSeen(room);
         this.#rove(room);
         if (room.top.hidden && focused) $("log").focus({ preventScroll: true });
       }
@@ -1320,6 +1467,7 @@ class Chat {
         this.#trim(room, MOST);
       });
       this.#rove(room);
+      this.#showSeen(room);
       if (room === this.#active) this.#scrolled();
       more = true;
     } catch {
@@ -1336,6 +1484,7 @@ class Chat {
     if (restarted) {
       this.#attached(room);
       Object.assign(room, { changed: new Map(), arrivals: [], first: 0, last: 0, newest: 0, replyTo: null, editing: null, asked: new Set() });
+      Object.assign(room, { split: null, marked: 0, readers: new Map() });
       if (room === this.#active) this.#showContext(room);
       room.items.replaceChildren(...room.outgoing.values());
     }
@@ -1401,7 +1550,10 @@ class Chat {
           this.#showBanner("");
         }
         banner.broken = false;
-        for (const room of this.#rooms.values()) void this.#greet(room);
+        for (const room of this.#rooms.values()) if (!room.asleep) void this.#greet(room);
+        // Meanwhile other rooms may have been joined elsewhere.
+        if (this.#list.opened || !this.#list.taken) void this.#takeUp();
+        this.#list.opened = true;
         return;
       case "connecting":
         if (banner.broken) {
@@ -1455,6 +1607,7 @@ class Chat {
     }
     room.greeted = true;
     room.items.classList.add("ready");
+    if (room === this.#active) void this.#openUnread(room);
     await this.#askPresence(room);
   }
 
@@ -1469,7 +1622,7 @@ class Chat {
   #follow(room) {
     if (room !== this.#active) return;
     if (room.atEnd) this.#toEnd();
-    else if (room.unread > 0) $("to-end").hidden = false;
+    else this.#scrolled();
   }
 
   #toEnd() {
@@ -1482,9 +1635,10 @@ class Chat {
     if (!room) return;
     const log = $("log");
     room.atEnd = !room.detached && log.scrollHeight - log.scrollTop - log.clientHeight < 48;
-    if (room.atEnd) this.#readActive();
+    if (room.atEnd) room.news = false;
     $("to-end").hidden = room.atEnd;
-    $("to-end").classList.toggle("news", room.unread > 0);
+    $("to-end").classList.toggle("news", room.news || this.#unread(room) > 0);
+    this.#look(); // the end of the list may be another than it was, although it is seen as before
   }
 
   /** Continues the list where somebody scrolls to. */
@@ -1503,25 +1657,169 @@ class Chat {
     if (room === this.#active && log.scrollHeight - log.scrollTop - log.clientHeight < NEAR) void this.#loadNewer(room);
   }
 
-  #readActive() {
+  // -- what is read --
+
+  /** Whether somebody can be looking. */
+  get #attentive() {
+    return !document.hidden && document.hasFocus();
+  }
+
+  /** Marks the open room as read when somebody has looked at its end for a moment. */
+  #look() {
+    const glance = this.#glance;
     const room = this.#active;
-    if (!room?.atEnd || document.hidden) return;
-    room.unread = 0;
-    this.#showUnread(room);
+    const looks = room?.greeted && !room.opening && !room.detached && glance.end && this.#attentive;
+    if (looks && glance.timer && glance.room === room) return;
+    clearTimeout(glance.timer);
+    Object.assign(glance, { room, timer: 0 });
+    if (!looks) return;
+    const seen = room.last;
+    const read = this.#parley.read(room.name); // undefined: the server knows no marks
+    if (read === undefined || seen <= Math.max(read, room.marked)) return;
+    glance.timer = setTimeout(() => {
+      glance.timer = 0;
+      room.marked = seen;
+      this.#parley.mark(room.name, seen).catch(() => {}); // the count stays as it is
+      this.#look(); // more may have come meanwhile
+    }, GLANCE);
+  }
+
+  #unread(room) {
+    return this.#parley.unread(room.name) ?? room.listed ?? 0;
   }
 
   #showUnread(room) {
-    room.badge.hidden = room.unread === 0;
-    room.badge.replaceChildren(room.unread > 99 ? "99+" : String(room.unread), h("span", { class: "unseen" }, " unread"));
-    if (room === this.#active) $("to-end").classList.toggle("news", room.unread > 0);
+    const unread = this.#unread(room);
+    const text = unread > 99 ? "99+" : String(unread);
+    room.badge.hidden = unread === 0;
+    if (room.badge.firstChild?.data !== text) room.badge.replaceChildren(text, h("span", { class: "unseen" }, " unread"));
+    if (room === this.#active) $("to-end").classList.toggle("news", room.news || unread > 0);
     this.#showTitle();
   }
 
   #showTitle() {
     let unread = 0;
-    for (const room of this.#rooms.values()) unread += room.unread;
-    const name = this.#active ? `${this.#active.name} · ${product}` : product;
-    document.title = unread > 0 ? `(${unread}) ${name}` : name;
+    for (const room of this.#rooms.values()) unread += this.#unread(room);
+    const name = this.#active ? `${this.#active.name} – ${product}` : product;
+    const title = unread > 0 ? `(${unread}) ${name}` : name;
+    if (document.title !== title) document.title = title;
+  }
+
+  /** Opens a room where it was read up to, once that is known. */
+  async #openUnread(room) {
+    if (!room.opening || !room.greeted) return;
+    this.#draw();
+    const read = this.#parley.read(room.name);
+    const unread = this.#parley.unread(room.name) ?? room.listed ?? 1;
+    if (read !== undefined && read < room.newest && unread > 0) {
+      this.#attach(room);
+      if (room.first > read + 1) await this.#loadUnread(room, read);
+      if (room !== this.#active || !room.opening) return;
+      this.#divide(room, read);
+      if (room.divider.isConnected) {
+        const log = $("log");
+        log.scrollTop += room.divider.getBoundingClientRect().top - log.getBoundingClientRect().top - log.clientHeight / 5;
+        this.#rove(room, room.divider.nextElementSibling);
+      }
+    }
+    room.opening = false;
+    this.#scrolled();
+    this.#continueDown(room);
+  }
+
+  /** Reads what comes around the end of what was read, where that is further up than the list begins. */
+  async #loadUnread(room, read) {
+    if (room.loading) return;
+    room.loading = true;
+    try {
+      const { messages } = await this.#parley.history(room.name, { after: Math.max(read - CONTEXT, 0), limit: PAGE });
+      this.#draw();
+      const before = messages.filter(({ seq }) => seq < room.first);
+      if (!room.opening || room.detached || before.length === 0) return;
+      this.#quietly(() => {
+        const items = before.map((m) => this.#messageItem(m));
+        if (before.length === messages.length && before.at(-1).seq < room.first - 1) {
+          // The list does not reach up to there: for now it ends before the newest messages.
+          this.#detach(room);
+          room.items.replaceChildren();
+          room.last = before.at(-1).seq;
+        }
+        room.items.prepend(...items);
+        for (const item of items) this.#group(item);
+        this.#group(items.at(-1).nextElementSibling);
+        room.first = before[0].seq;
+        room.top.hidden = room.first <= 1;
+      });
+    } catch {
+      // Without a connection the list begins where it begins.
+    } finally {
+      room.loading = false;
+    }
+  }
+
+  /** Divides a list into what was read up to a sequence and what is new; null: it is not divided. */
+  #divide(room, read) {
+    room.split = read;
+    this.#placeDivider(room);
+  }
+
+  /** What comes while nobody looks is new. */
+  #divideMissed(room, arrivals) {
+    const read = this.#parley.read(room.name);
+    const fresh = arrivals.filter(({ message }) => message && message.user.id !== this.#user.id && message.seq > read);
+    if (room !== this.#active || !room.greeted || room.opening || fresh.length === 0) return;
+    const missed = !this.#attentive || !room.atEnd || fresh.some(({ live }) => !live);
+    if (missed && (room.split ?? -1) < read) room.split = read;
+  }
+
+  #placeDivider(room) {
+    const { split, divider } = room;
+    const isNew = ({ note }) => note?.seq > split && note.author !== this.#user.id && !note.message.deletedAt;
+    const items = split === null ? [] : [...room.items.children];
+    // Where the list begins with new messages, there may be more of them before it.
+    const begins = room.first > split + 1 && items.find(({ note }) => note?.seq)?.note.seq > split;
+    const first = begins ? undefined : items.find(isNew);
+    if (first ? first.previousElementSibling === divider : divider.parentNode === null) return;
+    const after = divider.nextElementSibling;
+    if (first) first.before(divider);
+    else divider.remove();
+    for (const item of [after, first]) this.#group(item);
+  }
+
+  /** Somebody else has read a room up to a message. */
+  #hasRead(room, { id, name }, read) {
+    if (!room || id === this.#user.id || read <= (room.readers.get(id)?.read ?? 0)) return;
+    room.readers.set(id, { id, name, read });
+    this.#soon(room);
+  }
+
+  /** Shows who has seen the last message that others have seen. Who has written it, or after it, has seen it anyway. */
+  #showSeen(room) {
+    let left = room.detached || room.count > SEEN_UP_TO ? [] : [...room.readers.values()];
+    let place = null;
+    let names = [];
+    for (let item = room.items.lastElementChild; item && left.length > 0 && !place; item = item.previousElementSibling) {
+      const { seq, author } = item.note ?? {};
+      if (!seq) continue;
+      names = left.filter((r) => r.read >= seq && r.id !== author).map(({ name }) => name);
+      if (names.length > 0) place = item;
+      left = left.filter((r) => r.read < seq);
+    }
+    const { seen } = room;
+    const body = place?.querySelector(".body") ?? null;
+    names.sort((a, b) => a.localeCompare(b));
+    const rest = names.length > SEEN_NAMES ? names.splice(SEEN_NAMES - 1) : [];
+    const text = place ? `Seen by ${people.format(rest.length > 0 ? [...names, `${rest.length} others`] : names)}` : "";
+    if (seen.parentNode === body && seen.textContent === text) return;
+    const change = () => {
+      seen.textContent = text;
+      seen.title = rest.length > 0 ? people.format([...names, ...rest]) : "";
+      if (!body) seen.remove();
+      else if (seen.parentNode !== body) body.append(seen);
+    };
+    if (room === this.#active && !room.atEnd) this.#anchored(room, change, true);
+    else change();
+    if (room === this.#active && room.atEnd) this.#toEnd();
   }
 
   #fitField() {

@@ -7,6 +7,8 @@ import type {
   Joined,
   JoinRoomAck,
   Left,
+  MarkReadAck,
+  Marked,
   MembershipChange,
   PresenceAck,
   Resync,
@@ -193,6 +195,15 @@ export interface Lost {
   restarted?: boolean;
 }
 
+/** How many messages of a room the user has not read. */
+export interface Unread {
+  room: string;
+  /** How far the user has read. */
+  read: number | undefined;
+  /** Messages behind it, without those that were deleted; undefined if that is not known any more. */
+  unread: number | undefined;
+}
+
 /** What the server sends beside Parley's own events. */
 export type ServerEvent<S extends object> = {
   [K in Exclude<keyof S, keyof ServerEvents> & string]: { event: K; data: S[K] };
@@ -219,6 +230,13 @@ export interface ParleyEventMap<S extends object = ServerEvents> {
   changed: ParleyEvent<{ message: ChatMessage; live: boolean; pending: boolean }>;
   /** A change of one's own is pending, was stored, or failed. */
   change: ParleyEvent<Change>;
+  /**
+   * Somebody has said how far they have read, in a room that is small enough for that: also the user, on any connection. What
+   * somebody has sent, they have read too; that is not told besides.
+   */
+  marked: ParleyEvent<Marked>;
+  /** A room has another number of unread messages. */
+  unread: ParleyEvent<Unread>;
   /** Somebody types, or has stopped. */
   typing: ParleyEvent<Typing>;
   /** A user's first connection came into the room. */
@@ -248,7 +266,8 @@ export class ParleyError extends Error {
   constructor(code: string, title: string, closeCode?: number);
   /**
    * Stable: the server's code, or one of connection_lost, closed, left, removed, room_invalid,
-   * text_invalid, data_invalid, reply_to_invalid, reaction_invalid, message_not_found, changes_not_supported and unknown_message.
+   * text_invalid, data_invalid, reply_to_invalid, reaction_invalid, message_not_found, changes_not_supported,
+   * marks_not_supported, not_joined and unknown_message.
    */
   readonly code: string;
   /** For the code closed: the close code. */
@@ -315,6 +334,23 @@ export class Parley<E extends EventTypes = OwnEvents> {
   react(room: string, seq: number, key: string, on?: boolean): Promise<ChangeAck>;
   /** A message as it is now, with one's own pending changes, if it is among the last thousand that were read of the room. */
   message(room: string, seq: number): ChatMessage | undefined;
+  /**
+   * Says that the user has read a room up to a message, and what comes before it; 0 only asks. It never goes back, and a message that
+   * the client does not know yet is not marked. Resolves with how far the user has read and how many messages are unread, after that was
+   * stored. At most one mark a second is sent for a room: of those that wait, the highest. Over a lost connection it is sent again,
+   * unless it was stored. It rejects if the server refuses it, with not_joined in a room that was not joined, and with
+   * marks_not_supported if the server is too old. To send a message marks it too.
+   */
+  mark(room: string, seq: number): Promise<MarkReadAck>;
+  /** How far the user has read a room that was joined, on any device: a seq. undefined where that is not known. */
+  read(room: string): number | undefined;
+  /**
+   * How many messages of a room that was joined the user has not read, as far as they are known here; what was deleted does not count. "unread" tells
+   * when it changes. Of more than a thousand, and of those that came before the first that was read here, the server is asked how many
+   * they are; while others come or are deleted there, the number may be off by those for up to a minute. It needs options.user, and is undefined
+   * where it is not known, or if the server is too old.
+   */
+  unread(room: string): number | undefined;
   /** Says that the user types, at each key, or has stopped. */
   typing(room: string, on?: boolean): void;
   /** Who is in a room. It needs an open connection. */

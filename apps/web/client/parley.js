@@ -16,6 +16,7 @@
 // - A message changes by edits, deletions and reactions, which have a sequence in the room too. "changed" has the
 //   message as it is then. What is older than what was told already is never told.
 // - One's own change shows at once, stays pending over reconnections as a message does, and goes back if it is refused.
+// - It knows how far the user has read each room, wherever they have read it, and how many messages are unread.
 // - With options.storage what is pending also survives a reload of the page, for the same user.
 // - After a lost connection it comes back by itself where the close code allows that, with
 //   a new ticket, and joins its rooms again from the last message that it has seen. What the
@@ -69,6 +70,12 @@ const MAX_CLIENT_ID = 64;
 // So many messages of a room are at hand, as they are now, and so many users a reaction names.
 const HELD_MESSAGES = 1_000;
 const REACTION_USERS = 20;
+// How far somebody has read a room is said this often at most.
+const MARK_EVERY = 1_000;
+// A count that may be wrong by what was on its way is asked for again: each time twice as late, and this late at last.
+const LATEST_COUNT = 60_000;
+// So many unread messages of a room are known one by one. Of more, the server knows how many they are.
+const COUNTED = 1_000;
 // While somebody types, "typing" is repeated this often; it ends this long after the last key.
 const TYPING_REPEAT = 3_000;
 const TYPING_PAUSE = 1_000;
@@ -76,7 +83,7 @@ const TYPING_IDLE = 4_000;
 // Refusals that have nothing to do with what was asked: later it may work.
 const TRANSIENT = new Set(["unavailable", "busy", "room_busy", "closed", "internal"]);
 // Events that methods send, since the client keeps account of them.
-const OWN = new Set(["join_room", "leave_room", "message", "edit", "delete", "react", "isTyping", "renew"]);
+const OWN = new Set(["join_room", "leave_room", "message", "edit", "delete", "react", "mark", "isTyping", "renew"]);
 // The server ends somebody's typing by itself. This is for when its word got lost.
 const TYPING_EXPIRES = 10_000;
 
@@ -155,6 +162,7 @@ export class Parley extends EventTarget {
   #outbox = new Map(); // clientId → entry, in the order of sending
   #changes = new Set(); // own changes that are pending, or that were stored and have not come back, in the order of asking
   #revs = { asked: 0, unknown: false }; // joins with rev that are not answered; whether a server closes for them
+  #counting = false; // somebody wants to know how many messages are unread
   #typists = new Map(); // room and user id → {room, user, timer}
   #heard = 0; // when the server was last heard
   #timers = { retry: 0, handshake: 0, stable: 0, idle: 0, pace: 0, renew: 0 };
@@ -262,6 +270,7 @@ export class Parley extends EventTarget {
         refusals: 0, // answers to join_room in a row that were transient failures
         ack: null,
         waiting: [],
+        marks: newMarks(),
         typing: { on: false, started: -Infinity, sent: -Infinity, idle: 0 },
       };
       this.#rooms.set(name, room);
@@ -351,6 +360,46 @@ export class Parley extends EventTarget {
   message(room, seq) {
     const known = this.#rooms.get(called(room));
     return known && this.#view(known, seq);
+  }
+
+  /**
+   * Says that the user has read a room up to a message; 0 only asks. Resolves with {room, read, unread} after that was stored. It
+   * never goes back, and what the client does not know yet is not marked. What is said quickly is said once, and over a lost
+   * connection again, unless it was stored.
+   */
+  mark(room, seq) {
+    const name = called(room);
+    const bad = checkRoom(name) ?? (seq === 0 ? null : checkSeq(seq));
+    if (bad) return Promise.reject(bad);
+    const known = this.#rooms.get(name);
+    if (!known) return Promise.reject(new ParleyError("not_joined", "the room was not joined"));
+    if (this.#state === "closed") return Promise.reject(new ParleyError("closed", "the connection is closed"));
+    const { marks } = known;
+    if (known.joined && !marks.supported) return Promise.reject(marksNotSupported());
+    const read = known.ack ? Math.min(seq, known.known) : seq;
+    const answer = new Promise((resolve, reject) => marks.waiting.push({ read, only: seq === 0, resolve, reject }));
+    if (known.joined) this.#settleMarks(known);
+    this.#askMarks(known);
+    return answer;
+  }
+
+  /** The seq up to which the user has read a room, as far as it is known. */
+  read(room) {
+    const { supported, read } = this.#rooms.get(called(room))?.marks ?? {};
+    return supported ? read : undefined;
+  }
+
+  /** How many messages of a room the user has not read, without those that were deleted; undefined where that is not known. */
+  unread(room) {
+    this.#startCounting();
+    const known = this.#rooms.get(called(room));
+    return known && this.#unread(known);
+  }
+
+  /** As that of EventTarget. Counts that the client cannot know by itself are asked for from when somebody wants them. */
+  addEventListener(type, ...rest) {
+    super.addEventListener(type, ...rest);
+    if (type === "unread") this.#startCounting();
   }
 
   /**
@@ -600,6 +649,8 @@ export class Parley extends EventTarget {
       clearTimeout(room.grace);
       clearTimeout(room.again);
       clearTimeout(room.typing.idle);
+      clearTimeout(room.marks.timer);
+      room.marks.inFlight = false;
       room.grace = room.again = 0;
       room.typing.on = false;
     }
@@ -621,7 +672,7 @@ export class Parley extends EventTarget {
     this.#unlisten = null;
     const err = new ParleyError("closed", reason || "the connection was closed", code);
     for (const room of [...this.#rooms.values()]) {
-      for (const { reject } of room.waiting.splice(0)) reject(err);
+      for (const { reject } of [...room.waiting.splice(0), ...room.marks.waiting.splice(0)]) reject(err);
     }
     for (const entry of [...this.#outbox.values()]) {
       if (entry.state === "pending") this.#failed(entry, err);
@@ -773,6 +824,13 @@ export class Parley extends EventTarget {
       case "left":
         if (this.#rooms.has(data.room)) this.#emit(event, data);
         return;
+      case "marked": {
+        const room = this.#rooms.get(data.room);
+        if (!room) return;
+        if (this.#isMe(data.user)) this.#readElsewhere(room, data.read);
+        this.#emit("marked", data);
+        return;
+      }
       case "membership":
         this.#membership(data);
         return;
@@ -869,6 +927,7 @@ export class Parley extends EventTarget {
     if (since === null || restarted) {
       room.last = ack.messages.length > 0 ? ack.messages[0].seq - 1 : ack.seq;
     }
+    this.#takeMarks(room, ack, since === null || restarted);
     if (restarted) {
       // The room's sequence began anew: what was seen belongs to a former life.
       this.#restart(room);
@@ -894,6 +953,7 @@ export class Parley extends EventTarget {
     if (room.last < room.known) await this.#fill(room);
     await caught;
     if (!room.joined || room.ack !== ack) return; // it was to be joined again meanwhile
+    this.#marksTaken(room);
     for (const { resolve } of room.waiting.splice(0)) resolve(ack);
     this.#flush();
   }
@@ -904,8 +964,9 @@ export class Parley extends EventTarget {
     clearTimeout(room.grace);
     clearTimeout(room.again);
     clearTimeout(room.typing.idle);
+    clearTimeout(room.marks.timer);
     for (const [key, t] of [...this.#typists]) if (t.room === room.name) this.#typed(key);
-    for (const { reject } of room.waiting.splice(0)) reject(err);
+    for (const { reject } of [...room.waiting.splice(0), ...room.marks.waiting.splice(0)]) reject(err);
     for (const entry of [...this.#outbox.values()]) {
       if (entry.room === room.name && entry.state === "pending") this.#failed(entry, err);
     }
@@ -959,8 +1020,10 @@ export class Parley extends EventTarget {
       this.#sent(mine, { room: room.name, seq: message.seq, id: message.id, at: message.at });
     }
     this.#hold(room, message);
+    this.#count(room, room.held.get(message.seq));
     this.#emit("message", { message: room.held.get(message.seq), live });
     if (this.#own(room, message.seq).length > 0) this.#show(room, message.seq, live);
+    this.#tellUnread(room);
   }
 
   // ---- messages that change ----
@@ -1004,14 +1067,22 @@ export class Parley extends EventTarget {
 
   /** Takes a message as it is after a change. What is not newer than what is known changes nothing. */
   #revised(room, message, live) {
-    if (message.seq > room.last) this.#arrived(room, message.seq, message);
-    else if (this.#hold(room, message)) this.#show(room, message.seq, live);
+    if (message.seq > room.last) {
+      this.#arrived(room, message.seq, message);
+      return;
+    }
+    const erased = message.deletedAt && !room.held.get(message.seq)?.deletedAt;
+    if (!this.#hold(room, message)) return;
+    if (erased) this.#countOut(room, message.seq);
+    this.#show(room, message.seq, live);
+    this.#tellUnread(room);
   }
 
   /** A message that somebody has asked for: as it is now. */
   #read(room, message) {
     const known = room.held.has(message.seq);
     if (this.#hold(room, message) && known) this.#show(room, message.seq, false);
+    this.#tellUnread(room);
     return this.#view(room, message.seq);
   }
 
@@ -1020,6 +1091,7 @@ export class Parley extends EventTarget {
     const { held } = room;
     const known = held.get(message.seq);
     if (known && !isNewer(message, known)) return false;
+    if (message.deletedAt) room.marks.fresh.delete(message.seq);
     held.delete(message.seq); // the last that was kept is the last to go
     held.set(message.seq, message.room === room.name ? message : { ...message, room: room.name });
     if (held.size > HELD_MESSAGES) {
@@ -1153,19 +1225,182 @@ export class Parley extends EventTarget {
 
   async #fetchMissing(room) {
     while (room.joined && room.last < room.known) {
-      const { last: after, ack } = room;
+      const { last: after, known, ack } = room;
       const page = await this.#page(room, { after });
       if (!page) return; // joining again recovers it
       if (room.ack !== ack || !room.joined) continue; // what was read before the room is joined again may be older than the answer
       this.#merge(room, page.messages);
-      if (room.last < room.known && (!page.more || room.last === after)) {
-        // The server has nothing in between: it is lost, and what follows may come.
-        const next = room.ahead.size > 0 ? Math.min(...room.ahead.keys()) - 1 : room.known;
+      if (room.last < known && (!page.more || room.last === after)) {
+        // The server has nothing in between: it is lost, and what follows may come. Of what came after it was asked, it has said nothing.
+        const next = Math.min(known, ...[...room.ahead.keys()].map((seq) => seq - 1));
         this.#emit("lost", { room: room.name, after: room.last, before: next + 1 });
         room.last = next;
         this.#drain(room);
       }
     }
+  }
+
+  // ---- how far the user has read ----
+  //
+  // Which messages are unread is known one by one behind marks.from (marks.fresh). How many there are up to there, only the server
+  // knows (marks.below), and its answer does not say which messages and deletions are in it: some may be on their way to us. So it
+  // counts only if it was asked for after the last of them had come, and is asked for again otherwise.
+
+  #isMe(user) {
+    return this.#options.user !== null && this.#options.user.id === user?.id;
+  }
+
+  #unread({ marks }) {
+    if (!marks.supported || marks.below === null || this.#options.user === null) return undefined;
+    return marks.below + marks.fresh.size;
+  }
+
+  #startCounting() {
+    if (this.#counting) return;
+    this.#counting = true;
+    for (const room of this.#rooms.values()) this.#askMarks(room);
+  }
+
+  #tellUnread(room) {
+    const { marks } = room;
+    const unread = this.#unread(room);
+    if (marks.taking || unread === marks.told) return;
+    marks.told = unread;
+    this.#emit("unread", { room: room.name, read: this.read(room.name), unread });
+  }
+
+  /** Takes what the answer to join_room says, before its messages. */
+  #takeMarks(room, ack, anew) {
+    const { marks } = room;
+    Object.assign(marks, { supported: Number.isSafeInteger(ack.read), taking: true, doubt: null, wait: 0 });
+    if (!marks.supported) {
+      Object.assign(marks, { read: 0, from: null, below: null });
+      marks.fresh.clear();
+    } else if (anew || marks.from === null) {
+      marks.fresh.clear();
+      Object.assign(marks, { read: ack.read, from: room.last, below: ack.read < room.last ? null : 0 });
+    } else {
+      this.#advance(marks, ack.read);
+    }
+    if (!marks.supported || anew || ack.recovered !== false) return;
+    // The oldest messages go first: nothing is stored before those of the answer.
+    const oldest = ack.messages[0]?.seq ?? ack.seq + 1;
+    for (const seq of marks.fresh) if (seq < oldest) marks.fresh.delete(seq);
+    Object.assign(marks, { from: 0, below: 0 });
+  }
+
+  /** What the room has is known: so is what is unread of it, or it is asked for. */
+  #marksTaken(room) {
+    const { marks } = room;
+    marks.taking = false;
+    if (!marks.supported) for (const { reject } of marks.waiting.splice(0)) reject(marksNotSupported());
+    this.#doubt(room, true);
+    this.#settleMarks(room);
+    this.#tellUnread(room);
+    this.#askMarks(room);
+  }
+
+  /** Takes note that the user has read up to a message. */
+  #advance(marks, read) {
+    if (read <= marks.read) return false;
+    marks.read = read;
+    for (const seq of marks.fresh) if (seq <= read) marks.fresh.delete(seq);
+    if (read >= marks.from) marks.below = 0;
+    else if (marks.below !== null) marks.below = Math.min(marks.below, marks.from - read);
+    return true;
+  }
+
+  /** The user has read it on another connection, or has sent it. */
+  #readElsewhere(room, read) {
+    const { marks } = room;
+    if (!marks.supported || !this.#advance(marks, read)) return;
+    this.#doubt(room, true);
+    this.#tellUnread(room);
+  }
+
+  /** A message has come. */
+  #count(room, { seq, user, deletedAt }) {
+    const { marks } = room;
+    if (!marks.supported) return;
+    if (this.#isMe(user)) this.#advance(marks, seq);
+    else if (seq > marks.read && !deletedAt) marks.fresh.add(seq);
+    if (marks.fresh.size > COUNTED) {
+      if (marks.below !== null) marks.below += marks.fresh.size;
+      marks.fresh.clear();
+      marks.from = seq;
+    }
+    this.#doubt(room);
+  }
+
+  /** A message was deleted that came earlier. */
+  #countOut(room, seq) {
+    const { marks } = room;
+    if (!marks.supported || seq > marks.from || seq <= marks.read) return;
+    if (marks.below > 0) marks.below--;
+    this.#doubt(room);
+  }
+
+  /** The count up to marks.from may be another than is known. */
+  #doubt(room, soon = false) {
+    const { marks } = room;
+    if (marks.taking) return; // what is in doubt then is asked for in any case
+    if (!marks.supported || marks.read >= marks.from || this.#options.user === null) {
+      marks.doubt = null;
+      return;
+    }
+    if (soon || marks.doubt === null) {
+      marks.doubt = now() + (soon ? 0 : Math.max(marks.wait, MARK_EVERY));
+      marks.wait = Math.min(Math.max(2 * marks.wait, MARK_EVERY), LATEST_COUNT);
+    }
+    this.#askMarks(room);
+  }
+
+  /** Answers who has asked for what is known. */
+  #settleMarks(room) {
+    const { marks } = room;
+    const unread = this.#unread(room);
+    if (unread === undefined || marks.doubt !== null || marks.inFlight || marks.taking) return;
+    const done = marks.waiting.filter(({ read, only }) => !only && read <= marks.read);
+    marks.waiting = marks.waiting.filter((w) => !done.includes(w));
+    for (const { resolve } of done) resolve({ room: room.name, read: marks.read, unread });
+  }
+
+  /** Asks what is to be asked, when it is time for that. */
+  #askMarks(room) {
+    const { marks } = room;
+    clearTimeout(marks.timer);
+    if (this.#state !== "open" || !room.joined || !marks.supported || marks.taking || marks.inFlight) return;
+    const wanted = marks.waiting.length > 0;
+    if (!wanted && (marks.doubt === null || !this.#counting)) return;
+    const wait = Math.max(marks.due, wanted ? -Infinity : marks.doubt) - now();
+    if (wait > 0) marks.timer = setTimeout(() => this.#askMarks(room), wait);
+    else void this.#sendMark(room);
+  }
+
+  async #sendMark(room) {
+    const { marks } = room;
+    const asked = [...marks.waiting];
+    Object.assign(marks, { inFlight: true, due: now() + MARK_EVERY, doubt: null }); // what comes from here on is in doubt again
+    let ack = null;
+    let failure = null;
+    try {
+      ack = await this.#request("mark", { room: room.name, read: Math.max(0, ...asked.map(({ read }) => read)) });
+    } catch (err) {
+      if (err.code === "connection_lost") return; // the answer to the next join_room tells what has become of it
+      failure = err;
+    }
+    marks.inFlight = false;
+    marks.waiting = marks.waiting.filter((w) => !asked.includes(w));
+    if (failure) {
+      for (const { reject } of asked) reject(failure);
+      if (TRANSIENT.has(failure.code)) this.#doubt(room);
+    } else if (marks.supported) {
+      this.#advance(marks, ack.read);
+      if (ack.read === marks.read && marks.read < marks.from) marks.below = Math.max(ack.unread - marks.fresh.size, 0);
+      for (const { resolve } of asked) resolve(ack);
+    }
+    this.#tellUnread(room);
+    this.#askMarks(room);
   }
 
   // ---- messages on their way out ----
@@ -1233,6 +1468,7 @@ export class Parley extends EventTarget {
     entry.resolve(ack);
     const room = this.#rooms.get(entry.room);
     if (!room) return;
+    this.#readElsewhere(room, ack.seq); // to send is to have read up to it
     // What the answer to join_room leaves to its pages may have changed since it was stored.
     const user = ack.seq > (room.ack?.seq ?? 0) && this.#options.user;
     const { text, clientId, more } = entry;
@@ -1335,6 +1571,29 @@ export class Parley extends EventTarget {
 function promised(entry) {
   entry.answer = new Promise((resolve, reject) => Object.assign(entry, { resolve, reject }));
   entry.answer.catch(() => {});
+}
+
+/** What is known of how far the user has read a room, and what is to be asked. */
+function newMarks() {
+  return {
+    supported: null, // the server that the room was joined on last knows marks
+    read: 0,
+    from: null, // behind it each message is known
+    fresh: new Set(), // the unread ones among them
+    below: null, // how many are unread up to there; null: that is not known
+    taking: true, // the answer to join_room is being taken
+    told: undefined, // the count that "unread" told last
+    doubt: null, // when to ask for it again; null: it is not in doubt
+    wait: 0, // how long the next doubt waits
+    due: -Infinity, // when the next question may be asked
+    inFlight: false,
+    timer: 0,
+    waiting: [], // {read, only, resolve, reject}: marks that are not answered
+  };
+}
+
+function marksNotSupported() {
+  return new ParleyError("marks_not_supported", "the server is too old for that");
 }
 
 function time(at) {

@@ -1,3 +1,4 @@
+import type { ChatMessage } from "./events.js";
 import type { SessionLike, StorageLike } from "./parley.js";
 
 /** An account, as its owner sees it. */
@@ -6,6 +7,22 @@ export interface Account {
   fullName: string;
   email: string;
   isVerified?: boolean;
+}
+
+/** A room of the user. */
+export interface MyRoom {
+  /** Its name. */
+  room: string;
+  role: string;
+  /** The room's last sequence, and its sequence of changes. */
+  seq: number;
+  rev: number;
+  /** How far the user has read: a seq. */
+  read: number;
+  /** How many messages come behind it that are stored and not deleted. */
+  unread: number;
+  /** The last message that is stored, as it is now. */
+  last: ChatMessage | null;
 }
 
 /** A storage that all tabs share: localStorage, for one. */
@@ -119,6 +136,12 @@ export class Session implements SessionLike {
   ticket(request?: { renew?: boolean; signal?: AbortSignal }): Promise<{ ticket: string; expiresIn: number }>;
   /** An access token with half of its life before it, and the seconds that it still lasts: for calls of one's own. */
   token(request?: { signal?: AbortSignal }): Promise<{ token: string; expiresIn: number }>;
+
+  /**
+   * A page of the rooms that the user is a member of, the one that was active last first, and the cursor of the page behind it, if there
+   * is one. An older server rejects it with status 404.
+   */
+  rooms(page?: { cursor?: string; limit?: number; signal?: AbortSignal }): Promise<{ rooms: MyRoom[]; next?: string }>;
 
   /** As those of EventTarget. */
   addEventListener<K extends keyof SessionEventMap>(

@@ -95,7 +95,7 @@ function retryAfter(headers) {
  * network) counts as no answer: failures of the server are problem documents with its code, and
  * the rest has the shape that is expected.
  */
-async function call(fetch, address, { body, token, signal, deadline = DEADLINE, shape }) {
+async function call(fetch, address, { method = "POST", body, token, signal, deadline = DEADLINE, shape }) {
   const headers = { accept: "application/json, application/problem+json" };
   if (body) headers["content-type"] = "application/json";
   if (token) headers.authorization = `Bearer ${token}`;
@@ -108,7 +108,7 @@ async function call(fetch, address, { body, token, signal, deadline = DEADLINE, 
   let data;
   try {
     const asked = async () => {
-      response = await fetch(address, { method: "POST", headers, body: body && JSON.stringify(body), cache: "no-store", signal: end.signal });
+      response = await fetch(address, { method, headers, body: body && JSON.stringify(body), cache: "no-store", signal: end.signal });
       const text = await response.text();
       try {
         data = JSON.parse(text);
@@ -147,6 +147,9 @@ const isMessage = (d) => isText(d?.message);
 const isNothing = (_, status) => status === 204;
 const isTicket = (d) => isText(d?.ticket);
 const isUser = (u) => isText(u?.id) && isText(u.fullName) && isText(u.email);
+const isCount = (n) => Number.isSafeInteger(n) && n >= 0;
+const isRoom = (r) => isText(r?.room) && isCount(r.seq) && isCount(r.read) && isCount(r.unread);
+const isRooms = (d) => Array.isArray(d?.rooms) && d.rooms.every(isRoom) && (d.next === undefined || isText(d.next));
 const isPair = (d) => isText(d?.accessToken) && isText(d.refreshToken) && d.expiresIn > 0 && d.expiresIn < Infinity;
 const isGrant = (d) => isPair(d) && isUser(d.user);
 
@@ -306,15 +309,23 @@ export class Session extends EventTarget {
     return { token: this.#grant.accessToken, expiresIn: (this.#until - now()) / 1000 };
   }
 
+  /** A page of the user's rooms, the one that was active last first: {rooms, next}. next is the cursor of the page behind it. */
+  async rooms({ cursor, limit, signal } = {}) {
+    const asked = Object.entries({ cursor, limit }).filter(([, value]) => value !== undefined);
+    const query = new URLSearchParams(asked).toString();
+    const { answer } = await this.#authorized(`/rooms/mine${query && `?${query}`}`, { method: "GET", shape: isRooms, signal });
+    return answer;
+  }
+
   #call(path, request) {
     return call(this.#with.fetch, this.#server + path, request);
   }
 
-  async #authorized(path, { body, shape, signal }) {
+  async #authorized(path, { method, body, shape, signal }) {
     const token = await this.#fresh(signal);
     const ask = async (token) => {
       const until = this.#until;
-      return { answer: await this.#call(path, { body, token, shape, signal }), until };
+      return { answer: await this.#call(path, { method, body, token, shape, signal }), until };
     };
     try {
       return await ask(token);

@@ -631,3 +631,38 @@ test("a wrong password is not taken for a token that has ended", async () => {
   assert.equal(world.calls("/auth/refresh"), 0);
   assert.deepEqual(t.ended, []);
 });
+
+test("the user's rooms come page by page, by GET and with the token; what is no list is none", async () => {
+  const world = server();
+  const { session } = await signedIn(world);
+  const room = { room: "hall", role: "member", seq: 7, rev: 1, read: 5, unread: 2, last: null };
+  const asked = [];
+  const plays = (path, answer) =>
+    world.plays.push([path, (_, { method, headers, body }) => {
+      asked.push([path, method, headers.authorization, body]);
+      return answer;
+    }]);
+  plays("/rooms/mine", json(200, { rooms: [room], next: "a&b" }));
+  assert.deepEqual((await outcome(session.rooms()))[1], { rooms: [room], next: "a&b" });
+  plays("/rooms/mine?cursor=a%26b&limit=10", json(200, { rooms: [] }));
+  assert.deepEqual((await outcome(session.rooms({ cursor: "a&b", limit: 10 })))[1], { rooms: [] });
+  assert.deepEqual(asked, [
+    ["/rooms/mine", "GET", "Bearer a0", undefined],
+    ["/rooms/mine?cursor=a%26b&limit=10", "GET", "Bearer a0", undefined],
+  ]);
+  for (const [answer, status, code] of [
+    [problem(404, "not_found"), 404, "not_found"], // an older server
+    [html(200), 200, "network"],
+    [json(200, { rooms: [{ ...room, unread: -1 }] }), 200, "network"],
+    [json(200, { rooms: [{ ...room, room: "" }] }), 200, "network"],
+    [json(200, { rooms: [room], next: 7 }), 200, "network"],
+  ]) {
+    plays("/rooms/mine", answer);
+    const [, err] = await outcome(session.rooms());
+    assert.deepEqual([err.status, err.code], [status, code]);
+  }
+  plays("/rooms/mine", problem(401, "token_invalid"));
+  plays("/rooms/mine", json(200, { rooms: [room] }));
+  assert.deepEqual((await outcome(session.rooms()))[1], { rooms: [room] });
+  assert.equal(world.calls("/auth/refresh"), 1, "a token that is refused is renewed");
+});

@@ -61,6 +61,15 @@ export async function checked(storage: StorageLike): Promise<void> {
   plain.changes satisfies Change[];
   plain.addEventListener("changed", ({ detail }) => (detail.pending && detail.message.deletedAt) satisfies string | false | undefined);
   plain.addEventListener("change", ({ detail }) => detail.error?.code satisfies string | undefined);
+  (await plain.mark("hall", ack.seq)).unread satisfies number;
+  [plain.read("hall"), plain.unread("hall")] satisfies (number | undefined)[];
+  plain.addEventListener("marked", ({ detail }) => detail.user.id satisfies string);
+  plain.addEventListener("unread", ({ detail }) => detail.unread satisfies number | undefined);
+  const { rooms, next } = await session.rooms({ limit: 10 });
+  if (next) (await session.rooms({ cursor: next })).rooms satisfies client.MyRoom[];
+  rooms[0]?.last?.text satisfies string | undefined;
+  // @ts-expect-error: which message is a number
+  void plain.mark("hall", "1");
   // @ts-expect-error: which message is a number
   void plain.edit("hall", "1", "hello");
   try {
