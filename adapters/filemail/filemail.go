@@ -73,6 +73,7 @@ type Mailbox struct {
 	mu    sync.Mutex
 	mails []kept // oldest first
 	next  int
+	more  chan struct{} // closed when the next mail is kept
 }
 
 type kept struct {
@@ -105,7 +106,7 @@ func Open(cfg Config) (*Mailbox, error) {
 	if err != nil {
 		return nil, fmt.Errorf("filemail: %w", err)
 	}
-	b := &Mailbox{cfg: cfg}
+	b := &Mailbox{cfg: cfg, more: make(chan struct{})}
 	for _, e := range entries {
 		file := filepath.Join(cfg.Folder, e.Name())
 		if strings.HasSuffix(e.Name(), unfinished) {
@@ -150,6 +151,8 @@ func (b *Mailbox) Send(ctx context.Context, m mail.Message) error {
 	}
 	b.mails = append(b.mails, kept)
 	b.trim()
+	close(b.more)
+	b.more = make(chan struct{})
 	return nil
 }
 
@@ -217,6 +220,14 @@ func (b *Mailbox) trim() {
 		_ = os.Remove(b.mails[0].file) // it is tried again at the next start
 		b.mails = b.mails[1:]
 	}
+}
+
+// More returns a channel that is closed when the next mail is kept. Whoever waits for a mail asks for the channel
+// first, and then looks at All.
+func (b *Mailbox) More() <-chan struct{} {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.more
 }
 
 // All returns the mails that are kept, newest first.

@@ -76,6 +76,28 @@ func TestMailsSurviveARestart(t *testing.T) {
 	assert.NoFileExists(t, filepath.Join(folder, "0000.json.part"))
 }
 
+func TestMoreTellsOfTheNextMail(t *testing.T) {
+	b, err := filemail.Open(filemail.Config{Folder: t.TempDir()})
+	require.NoError(t, err)
+	first := b.More()
+	assert.Equal(t, first, b.More(), "for all who wait")
+	select {
+	case <-first:
+		t.Fatal("no mail has come")
+	default:
+	}
+	send(t, b, "a")
+	<-first
+	second := b.More()
+	select {
+	case <-second:
+		t.Fatal("no second mail has come")
+	default:
+	}
+	send(t, b, "b")
+	<-second
+}
+
 func TestTheOldestMakeRoom(t *testing.T) {
 	folder := t.TempDir()
 	b, err := filemail.Open(filemail.Config{Folder: folder, Keep: 3})

@@ -27,6 +27,7 @@ import (
 
 	"github.com/parley-chat/parley/core/fault"
 	"github.com/parley-chat/parley/core/problem"
+	"github.com/parley-chat/parley/core/socket"
 )
 
 // embedded is the pages, and the browser client as its package has it.
@@ -46,6 +47,15 @@ type Config struct {
 	DevMail func() []Mail
 	// MailboxFor says why the sender of a request may not read the mails, or nil. Default: everybody may.
 	MailboxFor func(*http.Request) error
+	// People are who a visitor whom MailboxFor lets in may continue as without a password, by POST /dev/continue, for development.
+	// They need DevMail. Default: nobody, and no such call.
+	People []Person
+	// Continue opens a session of the person that as names, for the sender of r, and returns what POST /auth/signin
+	// answers, to be marshalled as JSON. Required with People.
+	Continue func(r *http.Request, as string) (any, error)
+	// Own is the origins of the server beside the host that a request asks: its public URL. Pages of other origins cannot
+	// continue as anybody. Default: none.
+	Own socket.Origins
 	// SocketURL is where the demo page finds the sockets, wss://host/socket. Default: /socket on the
 	// page's own host.
 	SocketURL string
@@ -66,8 +76,8 @@ func Handler(cfg Config) (http.Handler, error) {
 
 // Register adds the pages to mux: the demo page at exactly /, the browser client at /parley.js and
 // /session.js with its types at /parley.d.ts, /session.d.ts and /events.d.ts, unless Config.MailboxOnly is set; if
-// Config.DevMail is set, /dev/mail, /dev/mail.json and /dev/mail/{id}/html; and the files that
-// pages need under /assets/.
+// Config.DevMail is set, /dev/mail, /dev/mail.json and /dev/mail/{id}/html, and, with Config.People, /dev/continue; and the
+// files that pages need under /assets/.
 func Register(mux *http.ServeMux, cfg Config) error {
 	files, err := load()
 	if err != nil {
@@ -75,6 +85,9 @@ func Register(mux *http.ServeMux, cfg Config) error {
 	}
 	if cfg.Product == "" {
 		cfg.Product = "Parley"
+	}
+	if len(cfg.People) > 0 && (cfg.DevMail == nil || cfg.Continue == nil) {
+		return errors.New("web: Config: People need DevMail and Continue")
 	}
 	base := "/assets/" + files.version()
 	mux.HandleFunc("GET /assets/{version}/{file}", func(w http.ResponseWriter, r *http.Request) {
@@ -99,17 +112,30 @@ func Register(mux *http.ServeMux, cfg Config) error {
 	if cfg.DevMail == nil {
 		return nil
 	}
+	if len(cfg.People) > 0 {
+		registerContinue(mux, cfg)
+	}
 	return registerMailbox(mux, cfg, files, base)
 }
 
 func registerClient(mux *http.ServeMux, cfg Config, files fileSet, base string) error {
-	page, err := files.page("index.html", map[string]any{"Product": cfg.Product, "Assets": base, "DevMail": cfg.DevMail != nil, "SocketURL": cfg.SocketURL, "PasswordMin": cmp.Or(cfg.PasswordMin, 8)})
+	data := map[string]any{"Product": cfg.Product, "Assets": base, "DevMail": cfg.DevMail != nil, "SocketURL": cfg.SocketURL, "PasswordMin": cmp.Or(cfg.PasswordMin, 8)}
+	page, err := files.page("index.html", data)
+	if err != nil {
+		return err
+	}
+	data["People"] = cfg.People
+	withPeople, err := files.page("index.html", data)
 	if err != nil {
 		return err
 	}
 	mux.HandleFunc("GET /{$}", func(w http.ResponseWriter, r *http.Request) {
 		secure(w.Header(), pagePolicy(r.Host, cfg.SocketURL))
-		page.serve(w, r, revalidate)
+		shown := page
+		if cfg.MailboxFor == nil || cfg.MailboxFor(r) == nil {
+			shown = withPeople // nobody else could do anything with the buttons
+		}
+		shown.serve(w, r, revalidate)
 	})
 	for _, name := range []string{"parley.js", "session.js", "parley.d.ts", "session.d.ts", "events.d.ts"} {
 		f, ok := files[name]

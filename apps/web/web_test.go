@@ -283,7 +283,10 @@ func TestPagesAreSoundAndAccessible(t *testing.T) {
 	mails := func() []Mail {
 		return []Mail{{ID: "1", To: "a@example.com", Subject: "Hello", Text: "x", HTML: "<p>x"}}
 	}
-	h := serve(t, Config{DevMail: mails})
+	var told []string
+	cfg := withAda(t, &told)
+	cfg.DevMail = mails
+	h := serve(t, cfg)
 	for _, page := range []string{"/", "/dev/mail"} {
 		t.Run(page, func(t *testing.T) {
 			t.Parallel()

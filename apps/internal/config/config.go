@@ -61,7 +61,7 @@ type Settings struct {
 	RedisPrefix string `name:"redis-prefix" default:"parley:" help:"What every key and channel in Redis begins with."`
 	MailQueue   string `name:"mail-queue" of:"parley mailer" default:"store" help:"Where mails wait: store, or redis."`
 	MailSender  string `name:"mail-sender" of:"parley mailer" default:"dev:" secret:"url" help:"Who sends mails: dev: keeps them for /dev/mail; smtp://user:password@host:port?tls=starttls|implicit|none."`
-	DevMailbox  string `name:"dev-mailbox" of:"parley mailer" default:"loopback" enum:"loopback,public" help:"Who may read the mails at /dev/mail: loopback is whoever asks from this machine for localhost, public is everybody."`
+	DevMailbox  string `name:"dev-mailbox" of:"parley mailer" default:"loopback" enum:"loopback,public" help:"Who may read the mails at /dev/mail${continues}: loopback is whoever asks from this machine for localhost, public is everybody."`
 	Transport   string `name:"transport" of:"parley socket" default:"${transport}" help:"What carries sockets: nbio for many connections, net for any platform and TLS."`
 	Compression string `name:"compression" of:"parley socket" default:"off" enum:"on,off" help:"Whether messages of 512 bytes and more are sent compressed to clients that offer it (permessage-deflate): fewer bytes, more processor time."`
 	JWKSURL     string `name:"jwks-url" of:"mailer socket" help:"Where the auth service publishes its keys, and so where it is: http://auth:5002/.well-known/jwks.json. Required."`
@@ -124,7 +124,7 @@ var words = map[Program]map[string]string{
 	Parley: {
 		"about": "A chat back end: accounts, mail and real-time chat in one program.", "listen": "localhost:5002", "adminlisten": "localhost:6002", "adminserves": ", /mail/, /rooms",
 		"publicurl": "Base of the links in mails. Default: http:// and the address.", "data": "Folder of everything that is kept.",
-		"kept": "accounts and messages", "bus": "memory:", "buses": "memory: for this process; ",
+		"kept": "accounts and messages", "continues": ", and continue as Ada or Grace on the page", "bus": "memory:", "buses": "memory: for this process; ",
 		"redis":    "Server for recent messages, fan-out between nodes, presence and limits: redis://, rediss:// for TLS, several hosts for a cluster, ?master_name= for Sentinels.",
 		"tlsneeds": "; needs the transport net",
 	},
@@ -137,7 +137,7 @@ var words = map[Program]map[string]string{
 	Mailer: {
 		"about": "The mailer of a chat back end: takes events from the bus and sends what they ask for.", "listen": ":5004", "adminlisten": "localhost:6004", "adminserves": ", /mail/",
 		"publicurl": "Base of the links in mails: where people reach the accounts. Default: http://localhost:5002.", "data": "Folder of the development mailbox.",
-		"kept": "mails that wait", "bus": "", "buses": "required; ", "tlsneeds": "",
+		"kept": "mails that wait", "continues": "", "bus": "", "buses": "required; ", "tlsneeds": "",
 		"redis": "Server for the mail queue: redis://, rediss:// for TLS, several hosts for a cluster, ?master_name= for Sentinels.",
 	},
 	Socket: {

@@ -21,7 +21,7 @@ func (a *App) openSender(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
-		a.ports.Sender, a.mailbox = box, devMail(box)
+		a.ports.Sender, a.box, a.mailbox = box, box, devMail(box)
 		return nil
 	}
 	cfg, err := smtpmail.ParseURL(s.MailSender)

@@ -21,6 +21,7 @@ import (
 	"golang.org/x/text/unicode/norm"
 
 	"github.com/parley-chat/parley/adapters/asyncapi"
+	"github.com/parley-chat/parley/adapters/filemail"
 	"github.com/parley-chat/parley/adapters/humaapi"
 	"github.com/parley-chat/parley/adapters/jwtauth"
 	"github.com/parley-chat/parley/adapters/memory"
@@ -85,7 +86,8 @@ type App struct {
 	log       *slog.Logger
 	ports     parley.Ports
 	checks    []health.Check
-	mailbox   func() []web.Mail // nil unless mails go to the development mailbox
+	box       *filemail.Mailbox // nil unless mails go to the development mailbox
+	mailbox   func() []web.Mail // what is in it; likewise nil
 	keys      *jwtauth.Keys
 	transport transport        // nil without sockets
 	socketIO  *socketio.Server // nil where it is off
@@ -148,7 +150,9 @@ func (a *App) buildParley(ctx context.Context, publicURL, dial string) error {
 		func() error { return a.mountSocket(system.Node, system.Authenticator(), publicURL, dial) },
 		func() error { return a.mountRooms(system.Node) },
 		a.mountDocs,
-		func() error { return a.mountPages(web.Config{DevMail: a.mailbox, PasswordMin: a.settings.PasswordMin}) },
+		func() error {
+			return a.mountPages(a.withPeople(web.Config{DevMail: a.mailbox, PasswordMin: a.settings.PasswordMin}, system.Auth, publicURL))
+		},
 	)
 }
 

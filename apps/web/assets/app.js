@@ -128,15 +128,17 @@ function go(view) {
 /** Runs a form's submission: one at a time, with its failure shown in the form. */
 function handle(form, submit) {
   const error = form.querySelector(".error");
-  const button = form.querySelector("button[type=submit]");
   form.addEventListener("input", (event) => event.target.removeAttribute("aria-invalid"));
   form.addEventListener("submit", async (event) => {
     event.preventDefault();
-    if (button.getAttribute("aria-disabled")) return;
+    if (form.querySelector("button[aria-disabled]")) return;
+    const button = event.submitter ?? form.querySelector("button[type=submit]");
     button.setAttribute("aria-disabled", "true");
     error.hidden = true;
+    const fields = Object.fromEntries(new FormData(form));
+    if (button.name) fields[button.name] = button.value;
     try {
-      await submit(Object.fromEntries(new FormData(form)));
+      await submit(fields);
     } catch (err) {
       error.textContent = words(err);
       error.hidden = false;
@@ -166,6 +168,14 @@ handle($("form-sign-in"), async ({ email, password }) => {
   $("form-sign-in").reset();
   showChat();
 });
+
+// Where the server runs for development, for clients on its own machine.
+if ($("form-continue")) {
+  handle($("form-continue"), async ({ as }) => {
+    await session.signInAt("/dev/continue", { as });
+    showChat({ room: "lobby" });
+  });
+}
 
 handle($("form-sign-up"), async (fields) => {
   await session.signUp(fields);
@@ -297,7 +307,8 @@ class Chat {
     }
   }
 
-  start() {
+  /** Shows the chat, with this room open if there is one. */
+  start(room) {
     $("door").hidden = true;
     $("shell").hidden = false;
     $("me-name").textContent = this.#user.fullName;
@@ -305,7 +316,8 @@ class Chat {
     dress($("me-avatar"), { id: this.#user.id, name: this.#user.fullName });
     this.#listen();
     this.#list.saved = { ...this.#saved(), outgoing: this.#parley.outgoing };
-    this.#activate(null, { focus: false });
+    if (room) this.#add(room);
+    this.#activate(room ?? null, { focus: false });
     $("empty").hidden = true; // until it is known that there is no room
     this.#pane("chat");
     this.#parley.connect();
@@ -1852,12 +1864,12 @@ function forgetTexts(whose) {
   }
 }
 
-function showChat() {
+function showChat({ room } = {}) {
   const { id } = session.user;
   forgetTexts((key) => key !== DRAFTS + id && key !== OUTBOX + id); // somebody else's
   history.replaceState(null, "", location.pathname);
   chat = new Chat(session.user);
-  chat.start();
+  chat.start(room);
 }
 
 async function signOut(everywhere) {

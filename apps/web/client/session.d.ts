@@ -125,6 +125,8 @@ export class Session implements SessionLike {
 
   /** Signs in. A session that was there before stays open at the server: sign it out first. */
   signIn(email: string, password: string): Promise<Account>;
+  /** Signs in by another call of the server, which answers as POST /auth/signin does: one of your own. path begins with a slash. */
+  signInAt(path: string, body: object): Promise<Account>;
   /** Takes up what was kept: "restored", "copy" if another tab has it, null if there is nothing. */
   restore(): Promise<"restored" | "copy" | null>;
   /** Signs out here, even if the server does not hear of it; or on every device, unless that fails. */

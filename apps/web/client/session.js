@@ -259,6 +259,15 @@ export class Session extends EventTarget {
     const body = deviceToken ? { email, password, deviceToken } : { email, password };
     const answer = await this.#call("/auth/signin", { body, shape: isGrant });
     if (isText(answer.deviceToken)) this.#remember(email, answer.deviceToken);
+    return this.#begin(answer);
+  }
+
+  /** Signs in by another call of the server, which answers as /auth/signin does. */
+  async signInAt(path, body) {
+    return this.#begin(await this.#call(path, { body, shape: isGrant }));
+  }
+
+  async #begin(answer) {
     const lock = random();
     await this.#claim(lock, { known: false });
     this.#keep(answer, lock);

@@ -129,6 +129,7 @@ function forms(session) {
     forgot: () => session.forgot("a@b.c"),
     reset: () => session.reset("code", "p"),
     signIn: () => session.signIn("a@b.c", "p"),
+    signInAt: () => session.signInAt("/dev/continue", { as: "ada" }),
   };
 }
 
@@ -206,6 +207,33 @@ test("a body that never ends has an end", async () => {
   await pass(15_000);
   assert.equal(first.now[1]?.code, "network");
   assert.equal((await t.session.ticket()).ticket, "t1");
+});
+
+test("a session may begin with another call of the server", async () => {
+  const world = server();
+  const t = tab(world);
+  const answer = json(200, { accessToken: "a0", expiresIn: 900, refreshToken: "r0", user: ada, deviceToken: "d0" });
+  world.plays = [
+    ["/dev/continue", () => problem(409, "person_taken")],
+    ["/dev/continue", (_, init) => (world.asked.push(["/dev/continue", JSON.parse(init.body)]), answer)],
+  ];
+  const refused = outcome.of(t.session.signInAt("/dev/continue", { as: "ada" }));
+  await settle();
+  assert.equal(refused.now[0], "failed");
+  assert.equal(refused.now[1].code, "person_taken");
+  assert.equal(t.session.user, null);
+  const begun = outcome.of(t.session.signInAt("/dev/continue", { as: "ada" }));
+  await settle();
+  await pass(250); // no other tab claims it
+  assert.deepEqual(begun.now, ["done", ada]);
+  assert.deepEqual(world.asked, [["/dev/continue", { as: "ada" }]]);
+  assert.equal(await t.session.ticket().then(({ ticket }) => ticket), "t1");
+  const next = tab(world, { tab: t.storage, shared: t.shared });
+  const restored = outcome.of(next.session.restore());
+  await settle();
+  await pass(250);
+  assert.equal(restored.now[1], "restored");
+  assert.equal(next.session.user.id, "u1");
 });
 
 test("forms have an end", async () => {

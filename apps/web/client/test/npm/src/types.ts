@@ -74,6 +74,7 @@ export async function checked(storage: StorageLike): Promise<void> {
   void plain.edit("hall", "1", "hello");
   try {
     await session.signIn("ada@example.com", "password");
+    (await session.signInAt("/sso", { code: "once" })).id satisfies string;
   } catch (err) {
     if (err instanceof Problem) err.retryAfter satisfies number;
     if (err instanceof ParleyError) err.code satisfies string;
