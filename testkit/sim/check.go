@@ -72,6 +72,13 @@ func (w *world) finish() {
 	if !w.rest(func() string { return "" }) {
 		return
 	}
+	// There is something to read: who has joined again just now has read what was there, and nobody is told of that.
+	for _, room := range w.rooms {
+		w.clients[0].say(room)
+	}
+	if !w.rest(func() string { return w.behind(func(int) bool { return true }, false) }) {
+		return
+	}
 	// Everybody is told how far somebody has read, and each knows what is unread.
 	last := w.clients[len(w.clients)-1]
 	for _, room := range w.rooms {

@@ -461,6 +461,8 @@ func (c *client) unsettled() string {
 		return "has a message that is not acknowledged"
 	case len(c.requests) > 0:
 		return "has asked, and has no answer"
+	case c.conn.Queued() > 0: // so long it may be spared who comes, goes and reads
+		return "has not read what was sent to it"
 	}
 	for _, v := range c.rooms {
 		switch {
