@@ -11,6 +11,7 @@ import (
 	"github.com/parley-chat/parley/core/auth"
 	"github.com/parley-chat/parley/core/fault"
 	"github.com/parley-chat/parley/core/settings"
+	"github.com/parley-chat/parley/core/socket"
 	"github.com/parley-chat/parley/core/user"
 )
 
@@ -390,7 +391,7 @@ func (a *API) authenticate(service *auth.Service) func(huma.Context, func(huma.C
 // identify is middleware: it lets only requests through whose access token speaks for somebody.
 func (a *API) identify(whose func(ctx context.Context, accessToken string) (user.Identity, error)) func(huma.Context, func(huma.Context)) {
 	return func(ctx huma.Context, next func(huma.Context)) {
-		token := bearerToken(ctx.Header("Authorization"))
+		token := socket.BearerToken(ctx.Header("Authorization"))
 		if token == "" {
 			refuse(ctx, fault.Unauthenticated)
 			return

@@ -16,6 +16,7 @@ import (
 	"github.com/parley-chat/parley/core/fault"
 	"github.com/parley-chat/parley/core/mail"
 	"github.com/parley-chat/parley/core/settings"
+	"github.com/parley-chat/parley/core/socket"
 	"github.com/parley-chat/parley/core/user"
 )
 
@@ -309,7 +310,7 @@ func checkToken(token, header string, off error) error {
 	if utf8.RuneCountInString(token) < MinAdminToken {
 		return off
 	}
-	given := bearerToken(header)
+	given := socket.BearerToken(header)
 	if given == "" {
 		return fault.Unauthenticated
 	}

@@ -144,15 +144,6 @@ func answers(status int, description string) map[string]*huma.Response {
 	return map[string]*huma.Response{strconv.Itoa(status): {Description: description}}
 }
 
-// bearerToken returns the token of an Authorization header, or nothing.
-func bearerToken(header string) string {
-	scheme, token, ok := strings.Cut(strings.TrimSpace(header), " ")
-	if !ok || !strings.EqualFold(scheme, "Bearer") {
-		return ""
-	}
-	return strings.TrimSpace(token)
-}
-
 // message is the answer of a call that has nothing to return but good news.
 type message struct {
 	Message string `json:"message" doc:"A sentence for people."`

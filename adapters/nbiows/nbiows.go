@@ -118,7 +118,8 @@ func New(cfg Config) (*Server, error) {
 }
 
 // Run serves until ctx ends, closes what is open, and returns nil when it is gone. An error
-// says that the pollers could not be started. A Server runs once.
+// says that the pollers could not be started. A Server runs once. Let its ctx end after
+// parley.Node.Run has returned, which closes each of them with 1012.
 func (s *Server) Run(ctx context.Context) error {
 	s.mu.Lock()
 	again := s.started

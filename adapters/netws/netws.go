@@ -68,7 +68,7 @@ func New(cfg Config) (*Server, error) {
 func (s *Server) Ready() <-chan struct{} { return s.ready }
 
 // Run serves until ctx ends, closes what is open, and returns nil when it is gone. A Server
-// runs once.
+// runs once. Let its ctx end after parley.Node.Run has returned, which closes each of them with 1012.
 func (s *Server) Run(ctx context.Context) error {
 	s.mu.Lock()
 	again := s.started

@@ -346,7 +346,7 @@ const (
 	ActionRead Action = "read"
 )
 
-// Access decides who may do what.
+// Access decides who may do what. docs/rules.md says when it is asked, and how often.
 //
 // It may be called from many goroutines.
 type Access interface {

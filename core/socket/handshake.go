@@ -121,10 +121,10 @@ func (h *Handshake) Check(r *http.Request) (Hello, error) {
 	ctx, cancel := context.WithTimeout(r.Context(), h.cfg.Timeout)
 	defer cancel()
 	var err error
-	header, given := bearer(r.Header.Get("Authorization"))
+	header := r.Header.Get("Authorization")
 	switch ticket := r.URL.Query().Get("ticket"); {
-	case given:
-		hello.Identity, err = h.cfg.Authenticator.Token(ctx, header)
+	case header != "":
+		hello.Identity, err = h.cfg.Authenticator.Token(ctx, BearerToken(header))
 	case token != "":
 		hello.Identity, err = h.cfg.Authenticator.Token(ctx, token)
 	case ticket != "":
@@ -143,16 +143,14 @@ func isToken(s string) bool {
 	return s != "" && strings.Trim(s, "!#$%&'*+-.^_`|~0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ") == ""
 }
 
-// bearer returns the credentials of an Authorization header and whether there is one at all.
-func bearer(header string) (token string, given bool) {
-	if header == "" {
-		return "", false
-	}
-	scheme, rest, _ := strings.Cut(header, " ")
+// BearerToken returns the token of an Authorization header ("Bearer", any case), or nothing if there is none: for routes of one's own beside
+// the sockets.
+func BearerToken(authorization string) string {
+	scheme, token, _ := strings.Cut(strings.TrimSpace(authorization), " ")
 	if !strings.EqualFold(scheme, "Bearer") {
-		return "", true
+		return ""
 	}
-	return strings.TrimSpace(rest), true
+	return strings.TrimSpace(token)
 }
 
 func (h *Handshake) originAllowed(r *http.Request) bool { return h.origins.AllowsRequest(r) }
