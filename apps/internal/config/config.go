@@ -67,8 +67,8 @@ type Settings struct {
 	JWKSURL     string `name:"jwks-url" of:"mailer socket" help:"Where the auth service publishes its keys, and so where it is: http://auth:5002/.well-known/jwks.json. Required."`
 	RenewURL    string `name:"renew-url" of:"mailer" help:"Where the auth service gives fresh codes for mails that are replayed: http://auth:5002/auth/mail/renew. Default: /auth/mail/renew on the server of jwks-url, in the place of /.well-known/jwks.json."`
 
-	DocsUser     string `name:"docs-user" of:"parley auth mailer" default:"linkdocs" help:"User of /api-docs."`
-	DocsPassword string `name:"docs-password" of:"parley auth mailer" secret:"" help:"Password of /api-docs. Default: linkdocspass on loopback, else made at start and printed."`
+	DocsUser     string `name:"docs-user" default:"linkdocs" help:"User of /api-docs."`
+	DocsPassword string `name:"docs-password" secret:"" help:"Password of /api-docs. Default: linkdocspass on loopback, else made at start and printed."`
 	AdminToken   string `name:"admin-token" secret:"" help:"Bearer token of what operators alone may do on the address of admin-listen, the same for auth and mailer. Default: none, and no access."`
 
 	AuthTaken        string         `name:"auth-taken" of:"parley auth" default:"accept" enum:"accept,conflict" help:"Answer to a sign-up with a taken address: accept tells nothing, conflict says so (409)."`

@@ -80,15 +80,15 @@ func TestOneEnvironmentServesAllPrograms(t *testing.T) {
 	everything := []string{
 		bus, jwks, token, "PARLEY_PUBLIC_URL=https://chat.example.com", "PARLEY_SOCKET_URL=wss://chat.example.com/socket",
 		"PARLEY_NODE=one", "PARLEY_REDIS=redis://h:6379", "PARLEY_MAIL_QUEUE=redis", "PARLEY_MAIL_SENDER=smtp://h:25?tls=none",
-		"PARLEY_DOCS_PASSWORD_FILE=/nowhere", "PARLEY_SOCKET_RATE=-1", "PARLEY_ORIGINS=https://chat.example.com", "PARLEY_AUTH_TAKEN=conflict",
+		"PARLEY_SCREEN_SECRET_FILE=/nowhere", "PARLEY_SOCKET_RATE=-1", "PARLEY_ORIGINS=https://chat.example.com", "PARLEY_AUTH_TAKEN=conflict",
 	}
 	for program, unused := range map[config.Program][]string{
-		config.Auth:   {"PARLEY_JWKS_URL", "PARLEY_MAIL_QUEUE", "PARLEY_MAIL_SENDER", "PARLEY_NODE", "PARLEY_SOCKET_RATE"},
-		config.Mailer: {"PARLEY_AUTH_TAKEN", "PARLEY_SOCKET_RATE", "PARLEY_SOCKET_URL"},
-		config.Socket: {"PARLEY_AUTH_TAKEN", "PARLEY_DOCS_PASSWORD_FILE", "PARLEY_MAIL_QUEUE", "PARLEY_MAIL_SENDER", "PARLEY_SOCKET_URL"},
+		config.Auth:   {"PARLEY_JWKS_URL", "PARLEY_MAIL_QUEUE", "PARLEY_MAIL_SENDER", "PARLEY_NODE", "PARLEY_SCREEN_SECRET_FILE", "PARLEY_SOCKET_RATE"},
+		config.Mailer: {"PARLEY_AUTH_TAKEN", "PARLEY_SCREEN_SECRET_FILE", "PARLEY_SOCKET_RATE", "PARLEY_SOCKET_URL"},
+		config.Socket: {"PARLEY_AUTH_TAKEN", "PARLEY_MAIL_QUEUE", "PARLEY_MAIL_SENDER", "PARLEY_SOCKET_URL"},
 	} {
 		env := everything
-		if program != config.Socket { // which alone has no documents behind a password
+		if program == config.Socket { // which alone would open the file
 			env = slices.DeleteFunc(slices.Clone(everything), func(pair string) bool { return strings.Contains(pair, "_FILE=") })
 		}
 		s, _, err := config.Load(program, nil, env, t.Output())
@@ -112,9 +112,6 @@ func TestOneEnvironmentServesAllPrograms(t *testing.T) {
 
 func TestAShortTokenOfAnAdministratorIsRefused(t *testing.T) {
 	for program, needed := range minimal {
-		if program == config.Socket {
-			continue // has nothing that it opens
-		}
 		for value, good := range map[string]bool{
 			"": true, "1": false, "fifteen-letters": false, "sixteen-letters!": true, "ÄÖÜäöüßÄÖÜäöüß!": false, "ÄÖÜäöüßÄÖÜäöüß!!": true,
 		} {

@@ -421,11 +421,9 @@ func greeting(s config.Settings, publicURL, admin, dial string, printed bool) st
 	if s.MailSender == "dev:" {
 		fmt.Fprintf(w, "  mailbox   %s/dev/mail\n", at)
 	}
-	switch {
-	case s.Program == config.Socket:
-	case printed:
+	if printed {
 		fmt.Fprintf(w, "  API docs  %s/api-docs (%s / %s)\n", at, s.DocsUser, s.DocsPassword)
-	default:
+	} else {
 		fmt.Fprintf(w, "  API docs  %s/api-docs\n", at)
 	}
 	if admin != "" {

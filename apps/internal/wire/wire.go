@@ -11,6 +11,7 @@ import (
 	"net"
 	"net/http"
 	"net/url"
+	"path"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -250,6 +251,7 @@ func (a *App) buildSocket(ctx context.Context, publicURL, dial string) error {
 	return a.mount(publicURL,
 		func() error { return a.mountSocket(node, cfg.Authenticator, publicURL, dial) },
 		func() error { return a.mountRooms(node) },
+		a.mountDocs,
 	)
 }
 
@@ -567,11 +569,11 @@ func logged(next http.Handler, log *slog.Logger) http.Handler {
 		case rec.status >= 400:
 			level = slog.LevelInfo
 		}
-		path := r.URL.Path
-		if strings.HasPrefix(path, roomsPath) {
-			path = roomsPath + "…" // names of rooms are what people have written
+		shown := r.URL.Path
+		if strings.HasPrefix(shown, roomsPath) || strings.HasPrefix(path.Clean(shown), roomsPath) {
+			shown = roomsPath + "…" // names of rooms are what people have written
 		}
-		log.Log(r.Context(), level, "request", "method", r.Method, "path", path, "status", rec.status, "ms", float64(time.Since(started).Microseconds())/1000)
+		log.Log(r.Context(), level, "request", "method", r.Method, "path", shown, "status", rec.status, "ms", float64(time.Since(started).Microseconds())/1000)
 	})
 }
 

@@ -81,7 +81,7 @@ func (s *stack) serves(t *testing.T) {
 		_ = answer.Body.Close() // its status is enough
 		assert.Equal(t, http.StatusOK, answer.StatusCode, name)
 	}
-	for path, want := range map[string]int{"/": 200, "/parley.js": 200, "/api-docs": 401, "/asyncapi.yaml": 200, "/livez": 200, "/proxy/livez": 200, "/nothing": 404, "/dev/mail": 404, "/mail/stats": 404, "/metrics": 404, "/debug/pprof/": 404} {
+	for path, want := range map[string]int{"/": 200, "/parley.js": 200, "/api-docs": 401, "/sockets/api-docs": 401, "/sockets/api-docs/docs.js": 401, "/sockets/openapi.yaml": 401, "/asyncapi.yaml": 200, "/livez": 200, "/proxy/livez": 200, "/nothing": 404, "/dev/mail": 404, "/mail/stats": 404, "/metrics": 404, "/debug/pprof/": 404, "/sockets/socket": 404, "/sockets/rooms": 404, "/sockets/api-docs/..%2Frooms": 404} {
 		r, err := http.NewRequestWithContext(t.Context(), http.MethodGet, s.url+path, nil)
 		require.NoError(t, err)
 		answer, err := http.DefaultClient.Do(r)
@@ -92,8 +92,13 @@ func (s *stack) serves(t *testing.T) {
 			r.SetBasicAuth("linkdocs", "linkdocspass")
 			answer, err = http.DefaultClient.Do(r)
 			require.NoError(t, err)
-			_ = answer.Body.Close() // the same
+			text, err := io.ReadAll(answer.Body)
+			require.NoError(t, err)
+			_ = answer.Body.Close() // it was read
 			assert.Equal(t, http.StatusOK, answer.StatusCode, path)
+			if path == "/sockets/openapi.yaml" {
+				assert.Contains(t, string(text), "/rooms/{room}/messages:")
+			}
 		}
 	}
 }
@@ -153,6 +158,8 @@ func (s *stack) rooms(t *testing.T) {
 		require.NotEmpty(t, s.call(t, http.MethodGet, "/rooms?limit=2", token, nil, http.StatusOK)["rooms"])
 		require.NotEmpty(t, s.call(t, http.MethodGet, "/rooms/mine", token, nil, http.StatusOK)["rooms"])
 		s.call(t, http.MethodGet, "/roomservice", token, nil, http.StatusNotFound)
+		s.call(t, http.MethodGet, "//rooms/hidden-by-slashes/messages", token, nil, http.StatusNotFound)
+		s.call(t, http.MethodGet, "/%72ooms/hidden-by-percents/messages", token, nil, http.StatusNotFound)
 	}
 	// A session that has ended calls nothing on any node, as soon as it has heard of it.
 	over, _ := s.signIn(t)

@@ -254,6 +254,7 @@ func (s *stack) throughProxy(t *testing.T) {
 		<-s.proxy.exited
 		log, err := os.ReadFile(filepath.Join(folder, "access.log"))
 		if assert.NoError(t, err) && !t.Failed() {
+			assert.NotContains(t, string(log), "hidden-by-", "the name of a room is what people have written")
 			for _, name := range order {
 				if name == "mailer" { // what it serves is for operators, on an address of its own
 					assert.NotContains(t, string(log), s.services[name].address, "somebody was led to %s", name)
