@@ -156,7 +156,7 @@ func (c roomCalls) failuresIn(more ...error) []error { return c.failures(append(
 
 // changeFailures are those of a call that changes a message.
 func (c roomCalls) changeFailures(more ...error) []error {
-	return c.failuresIn(append(more, chat.ErrMessageNotFound, chat.ErrMessageDeleted, chat.ErrBusy, chat.ErrClosed)...)
+	return c.failuresIn(append(more, chat.ErrMessageNotFound, chat.ErrMessageDeleted, realtime.ErrRoomBusy, chat.ErrBusy, chat.ErrClosed)...)
 }
 
 // roomName, messageText and others put core's limits into the document without having Huma check them: core does, and says more exactly
@@ -461,7 +461,7 @@ func registerSend[I any, P interface {
 	*I
 	room() roomName
 }](c roomCalls, of func(P) (sendRequest, *chat.Author)) {
-	failures := []error{chat.ErrTextInvalid, chat.ErrClientIDInvalid, chat.ErrReplyToInvalid, chat.ErrDataInvalid, chat.ErrRefused, chat.ErrUnscreened, chat.ErrBusy, chat.ErrClosed}
+	failures := []error{chat.ErrTextInvalid, chat.ErrClientIDInvalid, chat.ErrReplyToInvalid, chat.ErrDataInvalid, chat.ErrRefused, chat.ErrUnscreened, realtime.ErrRoomBusy, chat.ErrBusy, chat.ErrClosed}
 	if c.any {
 		failures = append(failures, chat.ErrAuthorInvalid)
 	}

@@ -212,10 +212,13 @@ func withoutReaction(all []Reaction, key string, by user.ID) []Reaction {
 
 // Change changes a message and returns it after the durable commit. It waits until ctx ends; then, and after any error of kind
 // Unavailable, the outcome is unknown, and to do it again is harmless. It returns ErrRoomInvalid, ErrMessageNotFound, ErrMessageDeleted,
-// ErrTextInvalid, ErrDataInvalid, ErrReactionInvalid, ErrReactionsFull, ErrNotAllowed, what Config.Screen refuses, ErrUnscreened, ErrBusy or
-// ErrClosed; nothing was stored then. Access is asked for ActionSend, unless c.Any is set; Screen sees the text of an edit.
+// ErrTextInvalid, ErrDataInvalid, ErrReactionInvalid, ErrReactionsFull, ErrNotAllowed, what Config.Screen refuses, ErrUnscreened, ErrBusy,
+// ErrClosed, or what [Service.RefuseBy] says; nothing was stored then. Access is asked for ActionSend, unless c.Any is set; Screen sees the text of an edit.
 func (s *Service) Change(ctx context.Context, c Change) (Changed, error) {
 	c, err := s.checkChange(ctx, c)
+	if err == nil {
+		err = s.refused(c.Room)
+	}
 	if err != nil {
 		return Changed{}, err
 	}

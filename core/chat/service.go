@@ -76,6 +76,7 @@ type Service struct {
 
 	heard, heardChanges atomic.Pointer[[]func(Message)] // by OnStored, and OnChanged
 	heardMarks          atomic.Pointer[[]func(Mark)]    // by OnMarked
+	refusing            atomic.Pointer[[]func(string) error]
 
 	mu    sync.Mutex
 	known map[string]struct{} // rooms that are stored; emptied when it has maxKnown
@@ -277,12 +278,16 @@ type Draft struct {
 // Send stores a message and returns it after its durable commit. It waits until ctx ends;
 // then, and after any error of kind Unavailable, the outcome is unknown, and sending again
 // with the same ClientID is harmless. It returns ErrRoomInvalid, ErrTextInvalid,
-// ErrClientIDInvalid, ErrDataInvalid, ErrNotAllowed, ErrReplyToInvalid, what Config.Screen refuses, ErrUnscreened, ErrBusy or ErrClosed before anything was stored.
+// ErrClientIDInvalid, ErrDataInvalid, ErrNotAllowed, ErrReplyToInvalid, what Config.Screen refuses, ErrUnscreened, ErrBusy, ErrClosed, or what
+// [Service.RefuseBy] says, before anything was stored.
 //
 // A message that was stored and is sent again under its ClientID has the answer of the first time, whatever else differs. If Screen refuses
 // it by then, or its ReplyTo is not valid, that is so if it is among the last MaxPage messages of its room.
 func (s *Service) Send(ctx context.Context, d Draft) (Stored, error) {
 	d, err := s.check(ctx, d)
+	if err == nil {
+		err = s.refused(d.Room)
+	}
 	if err != nil {
 		return Stored{}, err
 	}

@@ -125,8 +125,8 @@ func (p *Node) Run(ctx context.Context, ready func()) error {
 
 // Send says something in a room as author, who need not have joined it: it is stored, and reaches the
 // room's members on every node as a message of a socket does. See [chat.Service.Send] for what it
-// returns; a text against the rules, an author whom chat.Config.Access refuses, or a message that chat.Config.Screen
-// refuses, stores nothing.
+// returns; a text against the rules, an author whom chat.Config.Access refuses, a message that chat.Config.Screen
+// refuses, or a room that takes nothing now (realtime.ErrRoomBusy), stores nothing.
 func (p *Node) Send(ctx context.Context, d chat.Draft) (chat.Stored, error) {
 	return p.Chat.Send(ctx, d)
 }

@@ -7,7 +7,6 @@ import (
 	"maps"
 	"runtime/debug"
 	"sync/atomic"
-	"time"
 
 	"github.com/parley-chat/parley/core/chat"
 	"github.com/parley-chat/parley/core/fault"
@@ -81,11 +80,8 @@ func (h *Hub) Send(ctx context.Context, room string, who chat.Author, event stri
 	if err := e.Data.Fits(data); err != nil {
 		return errEventData.Detail("%v", err)
 	}
-	h.mu.RLock()
-	here := h.rooms[room]
-	h.mu.RUnlock()
-	if here != nil && here.crowded() {
-		return ErrRoomBusy.RetryAfter(time.Second)
+	if err := h.refuses(room); err != nil {
+		return err
 	}
 	s := Signal{Kind: SignalEvent, Room: room, User: who, Node: h.cfg.Node, Event: event, Data: string(protocol.AppendData(nil, e.Data, data))}
 	if err := h.cfg.Fanout.Publish(ctx, s); err != nil {

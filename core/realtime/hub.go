@@ -241,6 +241,7 @@ func NewHub(cfg HubConfig) (*Hub, error) {
 		h.publish(context.Background(), Signal{Kind: SignalChanged, Room: m.Room, Message: m})
 	})
 	cfg.Chat.OnMarked(h.marked)
+	cfg.Chat.RefuseBy(h.refuses)
 	return h, nil
 }
 

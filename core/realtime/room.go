@@ -95,6 +95,17 @@ func (r *room) crowded() bool {
 	return len(r.inbox) >= r.hub.cfg.MaxBacklog
 }
 
+// refuses returns ErrRoomBusy if delivery in a room of this node lags too far behind.
+func (h *Hub) refuses(name string) error {
+	h.mu.RLock()
+	here := h.rooms[name]
+	h.mu.RUnlock()
+	if here != nil && here.crowded() {
+		return ErrRoomBusy.RetryAfter(time.Second)
+	}
+	return nil
+}
+
 // enqueue takes a signal for delivery. It does not wait. How far somebody has read is dropped where delivery lags behind: whoever joins is told
 // their own, and the next mark says it for others.
 func (r *room) enqueue(s Signal) {
