@@ -81,7 +81,7 @@ func (s *stack) serves(t *testing.T) {
 		_ = answer.Body.Close() // its status is enough
 		assert.Equal(t, http.StatusOK, answer.StatusCode, name)
 	}
-	for path, want := range map[string]int{"/": 200, "/parley.js": 200, "/api-docs": 401, "/sockets/api-docs": 401, "/sockets/api-docs/docs.js": 401, "/sockets/openapi.yaml": 401, "/asyncapi.yaml": 200, "/livez": 200, "/proxy/livez": 200, "/nothing": 404, "/dev/mail": 404, "/mail/stats": 404, "/metrics": 404, "/debug/pprof/": 404, "/sockets/socket": 404, "/sockets/rooms": 404, "/sockets/api-docs/..%2Frooms": 404} {
+	for path, want := range map[string]int{"/": 200, "/parley.js": 200, "/api-docs": 401, "/sockets/api-docs": 401, "/sockets/api-docs/docs.js": 401, "/sockets/openapi.yaml": 401, "/asyncapi.yaml": 200, "/livez": 200, "/proxy/livez": 200, "/nothing": 404, "/dev/mail": 404, "/mail/stats": 404, "/metrics": 404, "/debug/pprof/": 404, "/dev/continue": 404, "/sockets/socket": 404, "/sockets/rooms": 404, "/sockets/api-docs/..%2Frooms": 404} {
 		r, err := http.NewRequestWithContext(t.Context(), http.MethodGet, s.url+path, nil)
 		require.NoError(t, err)
 		answer, err := http.DefaultClient.Do(r)
