@@ -569,16 +569,23 @@ func logged(next http.Handler, log *slog.Logger) http.Handler {
 		case rec.status >= 400:
 			level = slog.LevelInfo
 		}
-		shown := r.URL.Path
-		if strings.HasPrefix(shown, roomsPath) || strings.HasPrefix(path.Clean(shown), roomsPath) {
-			shown = roomsPath + "…" // names of rooms are what people have written
-		}
-		log.Log(r.Context(), level, "request", "method", r.Method, "path", shown, "status", rec.status, "ms", float64(time.Since(started).Microseconds())/1000)
+		log.Log(r.Context(), level, "request", "method", r.Method, "path", loggedPath(r.URL.Path), "status", rec.status, "ms", float64(time.Since(started).Microseconds())/1000)
 	})
 }
 
-// roomsPath is what the paths of calls about one room begin with.
-const roomsPath = "/rooms/"
+// private are beginnings of paths behind which stand names of rooms: those are what people have written.
+var private = []string{"/rooms/"}
+
+// loggedPath is a path without what is private, however the client has written it.
+func loggedPath(written string) string {
+	cleaned := path.Clean(written)
+	for _, begin := range private {
+		if strings.HasPrefix(written, begin) || strings.HasPrefix(cleaned, begin) {
+			return begin + "…"
+		}
+	}
+	return written
+}
 
 type recorder struct {
 	http.ResponseWriter
