@@ -94,8 +94,10 @@ const MaxRoomPage = 50
 const (
 	// askedAtOnce is how many rooms of one page Access and the store are asked about at a time.
 	askedAtOnce = 8
-	// maxPassed is after how many rooms a page ends that has some, and is not full.
+	// maxPassed is after how many rooms a page ends that has some, and is not full. One that has none goes on, if it is among maxSearches.
 	maxPassed = 1000
+	// maxSearches is how many pages at a time go on beyond maxPassed.
+	maxSearches = 2
 	// maxChunk is the most rooms that are read at a time.
 	maxChunk = 200
 )
@@ -109,7 +111,8 @@ type RoomState struct {
 
 // Rooms returns at most limit (0, or more than MaxRoomPage, means MaxRoomPage) of the rooms that who may join, ascending by the bytes of the
 // name, after the given one, and says whether there may be more behind the last of them. Rooms that Access refuses cost time and are left
-// out; where they are many, a page may be shorter than limit. A page without rooms is the end.
+// out; where they are many, a page may be shorter than limit. A page without rooms is the end. Few pages at a time look for a room beyond a
+// thousand that are refused; others wait for that until ctx ends, and then return an error of kind Unavailable.
 func (s *Service) Rooms(ctx context.Context, who Author, after string, limit int) (page []RoomState, more bool, err error) {
 	if !s.asks {
 		return s.AllRooms(ctx, after, limit)
@@ -133,7 +136,7 @@ func (s *Service) listRooms(ctx context.Context, after string, limit int, shows 
 	if limit <= 0 || limit > MaxRoomPage {
 		limit = MaxRoomPage
 	}
-	chunk := limit + 1
+	chunk, searches := limit+1, false
 	for passed := 0; len(page) <= limit && (len(page) == 0 || passed < maxPassed); chunk = min(2*chunk, maxChunk) {
 		rooms, err := s.cfg.Rooms.List(ctx, after, chunk)
 		if err != nil {
@@ -149,6 +152,15 @@ func (s *Service) listRooms(ctx context.Context, after string, limit int, shows 
 		}
 		passed += len(rooms)
 		after = rooms[len(rooms)-1].Name
+		if len(page) == 0 && passed >= maxPassed && !searches {
+			select {
+			case s.searches <- struct{}{}:
+				searches = true
+				defer func() { <-s.searches }()
+			case <-ctx.Done():
+				return nil, false, fault.Wrap(fault.Unavailable, ctx.Err())
+			}
+		}
 	}
 	return s.reaching(ctx, page[:min(len(page), limit)], true)
 }

@@ -1,12 +1,16 @@
 package chat_test
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"slices"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"testing"
+	"testing/synctest"
+	"time"
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
@@ -197,6 +201,62 @@ func TestRoomsThatOneMayNotJoinAreNotListed(t *testing.T) {
 	})
 	assert.Equal(t, all, got, "an operator sees all of them")
 	assert.Len(t, sizes, (len(all)+49)/50)
+}
+
+// TestFewLookForRoomsForLong: whoever has nothing among very many rooms of others must not keep the store and the rule busy for everybody.
+func TestFewLookForRoomsForLong(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		var (
+			mu    sync.Mutex
+			deep  = map[user.ID]bool{}
+			pass  = make(chan struct{})
+			hides = rule(func(who chat.Author, _ chat.Action, room string) error {
+				if who == ada {
+					return nil
+				}
+				if room >= "secret 2500" {
+					mu.Lock()
+					deep[who.ID] = true
+					mu.Unlock()
+					<-pass
+				}
+				return chat.ErrNotAllowed
+			})
+		)
+		f := open(t, func(c *chat.Config, _ *store) { c.Access = hides })
+		var all []string
+		for i := range 3000 {
+			all = append(all, fmt.Sprintf("secret %04d", i))
+		}
+		f.join(t, ada, all...)
+		asks := func(ctx context.Context, name user.ID, after string) error {
+			page, _, err := f.Rooms(ctx, chat.Author{ID: name, Name: "N"}, after, 0)
+			if err == nil && len(page) > 0 {
+				return errors.New("a room is not hidden")
+			}
+			return err
+		}
+		ended := make(chan error)
+		for i := range 9 {
+			go func() { ended <- asks(t.Context(), user.ID(fmt.Sprint("u", i)), "") }()
+		}
+		synctest.Wait()
+		mu.Lock()
+		assert.Len(t, deep, 2, "the others wait")
+		mu.Unlock()
+		page, _, err := f.Rooms(t.Context(), ada, "", 0)
+		require.NoError(t, err, "who finds something does not wait")
+		assert.Len(t, page, chat.MaxRoomPage)
+		impatient, cancel := context.WithTimeout(t.Context(), time.Second)
+		defer cancel()
+		require.ErrorIs(t, asks(impatient, "z", ""), fault.Unavailable)
+		close(pass)
+		for range 9 {
+			require.NoError(t, <-ended)
+		}
+		f.stop()
+	})
 }
 
 func TestARuleThatFailsListsNothing(t *testing.T) {

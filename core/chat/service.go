@@ -72,7 +72,8 @@ type Service struct {
 	marks    *committer[Mark, marked]
 	recent   *recent
 
-	screening *screening // nil where there is no Screen
+	screening *screening    // nil where there is no Screen
+	searches  chan struct{} // something for each page that looks beyond maxPassed rooms
 
 	heard, heardChanges atomic.Pointer[[]func(Message)] // by OnStored, and OnChanged
 	heardMarks          atomic.Pointer[[]func(Mark)]    // by OnMarked
@@ -121,7 +122,7 @@ func New(cfg Config) (*Service, error) {
 	if cfg.Log == nil {
 		cfg.Log = slog.New(slog.DiscardHandler)
 	}
-	s := &Service{cfg: cfg, asks: asks, known: map[string]struct{}{}, loads: map[string]*loads{}}
+	s := &Service{cfg: cfg, asks: asks, known: map[string]struct{}{}, loads: map[string]*loads{}, searches: make(chan struct{}, maxSearches)}
 	if cfg.Screen != nil {
 		s.screening = &screening{
 			screen: cfg.Screen, timeout: cfg.ScreenTimeout, open: cfg.ScreenFailsOpen, places: make(chan struct{}, cfg.MaxScreened), now: cfg.Now, log: cfg.Log,
