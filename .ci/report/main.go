@@ -1,5 +1,6 @@
 // Command report reads the output of "go test -json" from standard input, prints what failed
-// and one line a package, and fails on a failure and on a skip that is not expected.
+// and one line a package, and fails on a failure and on a skip that is not expected. At its end
+// it says again how each failure begins, so that the end of a long output tells what is wrong.
 //
 //	go test -json ./... | go run ./.ci/report [-conformance FILE] 'TestName=reason' …
 //
@@ -16,6 +17,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"slices"
 	"strings"
 )
 
@@ -62,6 +64,8 @@ func writeFile(name string, t *table) error {
 func report(in io.Reader, out io.Writer, expected map[string]string, found *table) error {
 	output := map[string][]string{}
 	passed, failed, skipped, unexpected := 0, 0, 0, 0
+	var again strings.Builder
+	tests := map[string]bool{} // packages in which a test has failed
 	lines := bufio.NewScanner(in)
 	lines.Buffer(nil, 16<<20)
 	for lines.Scan() {
@@ -86,6 +90,9 @@ func report(in io.Reader, out io.Writer, expected map[string]string, found *tabl
 				if l.Action == "fail" {
 					failed++
 					fmt.Fprint(out, strings.Join(output[key], ""))
+					if !tests[l.Package] {
+						again.WriteString(beginning(key, output[key]))
+					}
 				}
 				continue
 			}
@@ -95,21 +102,47 @@ func report(in io.Reader, out io.Writer, expected map[string]string, found *tabl
 			case "fail":
 				failed++
 				fmt.Fprintf(out, "FAIL %s\n%s", key, strings.Join(output[key], ""))
+				again.WriteString(beginning(key, output[key]))
+				tests[l.Package] = true
 			case "skip":
 				skipped++
 				if !declared && !isExpected(expected, l.Test) {
 					unexpected++
 					fmt.Fprintf(out, "SKIP that was not expected: %s\n%s", key, strings.Join(output[key], ""))
+					again.WriteString(beginning(key, output[key]))
 				}
 			}
 			delete(output, key)
 		}
 	}
-	fmt.Fprintf(out, "%d passed, %d failed, %d skipped\n", passed, failed, skipped)
+	fmt.Fprintf(out, "%s%d passed, %d failed, %d skipped\n", again.String(), passed, failed, skipped)
 	if failed > 0 || unexpected > 0 || passed == 0 {
 		return errors.Join(fmt.Errorf("%d failed, %d skipped without leave", failed, unexpected), lines.Err())
 	}
 	return lines.Err()
+}
+
+// beginning is how what is wrong with a test begins: 30 lines at most, of 300 bytes at most, from the first one that says so. It is
+// empty where the test says nothing itself, but a part of it.
+func beginning(key string, output []string) string {
+	var said []string
+	for _, text := range strings.Split(strings.Join(output, ""), "\n") {
+		if line := strings.TrimSpace(text); line != "" && !strings.HasPrefix(line, "=== ") && !strings.HasPrefix(line, "--- ") {
+			said = append(said, text)
+		}
+	}
+	if len(said) == 0 {
+		return ""
+	}
+	from := slices.IndexFunc(said, func(line string) bool {
+		return slices.ContainsFunc([]string{"Error Trace:", "panic: ", "DATA RACE", "fatal error: "}, func(sign string) bool { return strings.Contains(line, sign) })
+	})
+	said = said[max(0, from):]
+	said = said[:min(len(said), 30)]
+	for i, line := range said {
+		said[i] = strings.ToValidUTF8(line[:min(len(line), 300)], "")
+	}
+	return "\nAGAIN " + key + "\n" + strings.Join(said, "\n") + "\n"
 }
 
 // isExpected reports whether a test, or one that it is part of, may be skipped.

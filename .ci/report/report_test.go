@@ -159,3 +159,28 @@ func TestReport(t *testing.T) {
 		}
 	}
 }
+
+// TestTheEndSaysWhatIsWrong holds that the end of the output has the failure itself, and not what came after it.
+func TestTheEndSaysWhatIsWrong(t *testing.T) {
+	t.Parallel()
+	said := func(test, text string) string {
+		return fmt.Sprintf(`{"Action":"output","Package":"p","Test":%q,"Output":%q}`+"\n", test, text)
+	}
+	failed := func(test string) string { return fmt.Sprintf(`{"Action":"fail","Package":"p","Test":%q}`+"\n", test) }
+	log := said("TestA/b", strings.Repeat("    process_test.go:44: a log\n", 1000))
+	_, printed, err := read(t, nil,
+		said("TestA", "=== RUN   TestA\n"), said("TestA/b", "=== RUN   TestA/b\n"), said("TestA/b", "    a_test.go:1: started\n"),
+		said("TestA/b", "    a_test.go:2: \n        \tError Trace:\ta_test.go:2\n        \tError:      \tit is wrong "+strings.Repeat("é", 1000)+"\n"), log,
+		said("TestA/b", "--- FAIL: TestA/b (1.00s)\n"), failed("TestA/b"), said("TestA", "--- FAIL: TestA (1.00s)\n"), failed("TestA"),
+		said("TestC", "    c_test.go:3: another one\n"), failed("TestC"), `{"Action":"output","Package":"p","Output":"FAIL\n"}`+"\n", `{"Action":"fail","Package":"p"}`+"\n",
+		`{"Action":"output","Package":"q","Output":"it cannot begin\n"}`+"\n", `{"Action":"fail","Package":"q"}`+"\n",
+	)
+	require.Error(t, err)
+	_, end, _ := strings.Cut(printed, "\nAGAIN ")
+	const wrong = "        \tError:      \tit is wrong "
+	assert.Equal(t, "p TestA/b\n        \tError Trace:\ta_test.go:2\n"+wrong+strings.Repeat("é", (300-len(wrong))/2)+"\n"+
+		strings.Repeat("    process_test.go:44: a log\n", 28)+
+		"\nAGAIN p TestC\n    c_test.go:3: another one\n"+
+		"\nAGAIN q \nit cannot begin\n"+
+		"0 passed, 5 failed, 0 skipped\n", end)
+}

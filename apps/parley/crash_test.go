@@ -3,8 +3,6 @@ package main_test
 import (
 	"encoding/json"
 	"fmt"
-	"math/rand/v2"
-	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -18,6 +16,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/parley-chat/parley/apps/internal/campaign/journal"
+	"github.com/parley-chat/parley/testkit/local"
 )
 
 // adminToken opens what is an operator's.
@@ -203,20 +202,12 @@ func TestCampaignsRefuseWhatCannotBeMeant(t *testing.T) {
 	}
 }
 
-// freeAddress finds an address that nobody listens on, below the ports that outgoing connections
-// get: it must stay free while the program is down.
+// freeAddress finds an address that nobody listens on. It stays free while the program is down.
 func freeAddress(t *testing.T) string {
 	t.Helper()
-	for range 100 {
-		address := fmt.Sprintf("127.0.0.1:%d", 10_000+rand.IntN(20_000))
-		l, err := new(net.ListenConfig).Listen(t.Context(), "tcp", address)
-		if err == nil {
-			require.NoError(t, l.Close())
-			return address
-		}
-	}
-	t.Fatal("no port is free")
-	return ""
+	address, err := local.FreeAddress()
+	require.NoError(t, err)
+	return address
 }
 
 // within waits for something that ends by itself.

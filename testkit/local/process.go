@@ -401,17 +401,35 @@ func bare(cmd *exec.Cmd) {
 	cmd.Dir = cmp.Or(cmd.Dir, os.TempDir())
 }
 
-// FreePort returns a port of the loopback interface on which nobody listens. It is from 10,000 to 29,999, below those that
-// outgoing connections get, so that it stays free while a server that was killed is away.
+// FreePort returns a port of the loopback interface on which nobody listens. It is from 10,000 to 29,999, below those that the
+// system gives to connections and to listeners that name none, so that it stays free until a server has started, and while
+// one that was killed is away. No other call returns it until this process has ended, in this process or in another: the
+// process holds the UDP port of the same number, which says so. It may be called from many goroutines.
 func FreePort() (int, error) {
 	for range 100 {
 		port := 10_000 + rand.IntN(20_000)
-		l, err := net.Listen("tcp", net.JoinHostPort("127.0.0.1", strconv.Itoa(port)))
-		if err == nil {
-			return port, l.Close()
+		address := net.JoinHostPort("127.0.0.1", strconv.Itoa(port))
+		claim, err := net.ListenPacket("udp", address)
+		if err != nil {
+			continue // somebody else's
 		}
+		l, err := net.Listen("tcp", address)
+		if err != nil {
+			_ = claim.Close() // nothing was written
+			continue
+		}
+		claimed.Lock()
+		claimed.ports = append(claimed.ports, claim)
+		claimed.Unlock()
+		return port, l.Close()
 	}
 	return 0, errors.New("no port is free")
+}
+
+// claimed keeps the claims of FreePort from the garbage collector, which would close them.
+var claimed struct {
+	sync.Mutex
+	ports []io.Closer
 }
 
 // FreeAddress is [FreePort] as host:port.

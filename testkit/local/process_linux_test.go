@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -237,13 +238,21 @@ func TestRedisKeepsWhereItIsTold(t *testing.T) {
 	}
 }
 
-// TestFreePort checks that outgoing connections do not get the port.
+// TestFreePort checks that outgoing connections do not get the port, that nobody is given it twice, and that it can be listened on.
 func TestFreePort(t *testing.T) {
 	t.Parallel()
-	for range 100 {
+	given := map[int]bool{}
+	for range 1000 {
 		port, err := local.FreePort()
 		require.NoError(t, err)
 		assert.GreaterOrEqual(t, port, 10_000)
 		assert.Less(t, port, 30_000)
+		require.False(t, given[port], "%d is given twice", port)
+		given[port] = true
+	}
+	for port := range given {
+		l, err := net.Listen("tcp", net.JoinHostPort("127.0.0.1", strconv.Itoa(port)))
+		require.NoError(t, err)
+		require.NoError(t, l.Close())
 	}
 }

@@ -12,6 +12,8 @@ import (
 	"time"
 
 	"github.com/stretchr/testify/require"
+
+	"github.com/parley-chat/parley/testkit/local"
 )
 
 // patience is how long a test waits for what should take moments: it is long, so that only what
@@ -110,13 +112,12 @@ func listening(t *testing.T, p *process, address string) {
 	})
 }
 
-// freeAddress is one of the loopback interface that nobody listens on.
+// freeAddress is one of the loopback interface that nobody listens on, and that nobody is given before the tests end.
 func freeAddress(t *testing.T) string {
 	t.Helper()
-	l, err := new(net.ListenConfig).Listen(t.Context(), "tcp", "127.0.0.1:0")
+	address, err := local.FreeAddress()
 	require.NoError(t, err)
-	defer l.Close()
-	return l.Addr().String()
+	return address
 }
 
 // execute runs a command to its end and returns what it wrote. It must end well.
