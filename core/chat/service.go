@@ -107,7 +107,9 @@ func New(cfg Config) (*Service, error) {
 		return nil, err
 	}
 	asks := cfg.Access != nil
-	if !asks {
+	if asks {
+		cfg.Access = guardedAccess{cfg.Access}
+	} else {
 		cfg.Access = OpenAccess{}
 	}
 	if cfg.Normalize == nil {

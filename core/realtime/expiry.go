@@ -2,6 +2,8 @@ package realtime
 
 import (
 	"context"
+	"fmt"
+	"runtime/debug"
 	"time"
 
 	"github.com/parley-chat/parley/core/fault"
@@ -150,13 +152,23 @@ func (h *Hub) RevokeBefore(id user.ID, before time.Time, keep string, until time
 	}
 }
 
+// whose asks the authenticator, and makes a panic an error: it may be an application's own.
+func (h *Hub) whose(ctx context.Context, token string) (who user.Identity, err error) {
+	defer func() {
+		if p := recover(); p != nil {
+			err = fmt.Errorf("realtime: the authenticator panicked: %v\n%s", p, debug.Stack())
+		}
+	}()
+	return h.cfg.Authenticator.Token(ctx, token)
+}
+
 // renew lets the connection go on until a new token of its session ends, and returns for how long.
 func (c *client) renew(ctx context.Context, cmd protocol.Command) (protocol.Answer, error) {
 	h := c.hub
 	if h.cfg.Authenticator == nil {
 		return protocol.Answer{}, ErrNoRenewal
 	}
-	who, err := h.cfg.Authenticator.Token(ctx, cmd.Token)
+	who, err := h.whose(ctx, cmd.Token)
 	if err != nil {
 		return protocol.Answer{}, err
 	}

@@ -117,6 +117,20 @@ func TestRenew(t *testing.T) {
 	assert.Equal(t, "renewal_not_supported", v.Error.Code)
 }
 
+// mistaken is an authenticator of an application with a mistake in it.
+type mistaken struct{ socket.Authenticator }
+
+func (mistaken) Token(context.Context, string) (user.Identity, error) { panic("a mistake") }
+
+func TestAnAuthenticatorThatPanicsRenewsNothing(t *testing.T) {
+	n := start(t, func(cfg *realtime.HubConfig) { cfg.Authenticator = mistaken{} })
+	ada := n.as(user.Identity{UserID: "u-ada", Name: "ada"})
+	v := ada.ask("renew", map[string]any{"token": "x"})
+	require.Equal(t, "error", v.Event)
+	assert.Equal(t, "internal", v.Error.Code)
+	ada.join("hall")
+}
+
 // TestManyEnds lets thousands come, renew, leave and end in any order; each ends in its second.
 func TestManyEnds(t *testing.T) {
 	c := newClock()
