@@ -22,12 +22,20 @@ func (stuck) Exit(ctx context.Context, _ time.Time, _, _ string, _ chat.Author) 
 }
 
 func TestTheEndDoesNotWaitForAPresenceThatIsAway(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		n := start(t, func(c *realtime.HubConfig) { c.Presence = stuck{c.Presence} })
-		n.connect("ada").join("hall")
-		require.NoError(t, n.Drain(t.Context()))
-		began := time.Now()
-		n.stop()
-		assert.LessOrEqual(t, time.Since(began), 2*time.Second)
-	})
+	for name, before := range map[string]time.Duration{
+		"at once": 0,
+		"after a renewal has begun to wait for the user who leaves": time.Hour,
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				n := start(t, func(c *realtime.HubConfig) { c.Presence, c.CommandTimeout = stuck{c.Presence}, 24*time.Hour })
+				n.connect("ada").join("hall")
+				require.NoError(t, n.Drain(t.Context()))
+				time.Sleep(before)
+				began := time.Now()
+				n.stop()
+				assert.LessOrEqual(t, time.Since(began), 2*time.Second)
+			})
+		})
+	}
 }

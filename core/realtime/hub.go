@@ -268,11 +268,11 @@ func (h *Hub) Run(ctx context.Context) error {
 	}
 	cancel()
 	h.queue.close()
+	enough := time.AfterFunc(goodbye, h.endWork) // also of what wg waits for: a renewal may wait for a user who leaves
 	wg.Wait()
 	h.mu.Lock()
 	h.stopped = true
 	h.mu.Unlock()
-	enough := time.AfterFunc(goodbye, h.endWork)
 	h.work.Wait()
 	enough.Stop()
 	h.endWork()

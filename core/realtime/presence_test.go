@@ -649,6 +649,7 @@ func TestLargeRoomsAreNotToldWhoComesAndGoes(t *testing.T) {
 	n := start(t, func(c *realtime.HubConfig) { c.AnnounceUpTo = 3 })
 	ada := n.connect("ada")
 	ada.join("hall")
+	ada.arrived("hall")
 	var others []*end
 	for i := range 5 {
 		o := n.connect(fmt.Sprint("o", i))
