@@ -4,9 +4,11 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"log/slog"
 	"math/rand/v2"
 	"regexp"
+	"runtime/debug"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -286,7 +288,7 @@ func (w *Worker) try(patience context.Context, j Job) (Outcome, bool) {
 	}
 	ctx, cancel := context.WithTimeout(patience, timeout)
 	defer cancel()
-	err = w.cfg.Sender.Send(ctx, m)
+	err = w.send(ctx, m)
 	switch {
 	case err == nil:
 		w.pace.faster(domain(j.To))
@@ -311,6 +313,17 @@ func (w *Worker) try(patience context.Context, j Job) (Outcome, bool) {
 	}
 	runAt := microseconds(w.cfg.Now()).Add(w.backoff(j.Attempts))
 	return Outcome{State: Ready, RunAt: runAt, Error: describe(err, j)}, true
+}
+
+// send sends a mail. A panic of the sender, which may be an application's own, is an error.
+func (w *Worker) send(ctx context.Context, m Message) (err error) {
+	defer func() {
+		if p := recover(); p != nil {
+			w.cfg.Log.Error("the sender panicked", "stack", string(debug.Stack()))
+			err = fmt.Errorf("the sender panicked: %v", p)
+		}
+	}()
+	return w.cfg.Sender.Send(ctx, m)
 }
 
 // settle stores the outcome. While the queue is unavailable it tries again, until the lease

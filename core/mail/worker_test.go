@@ -226,6 +226,27 @@ func TestWorkerSucceedsAtLast(t *testing.T) {
 	})
 }
 
+// An attempt at which the sender panics is one that failed.
+func TestASenderThatPanicsHasFailed(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		q, s := memory.NewMailQueue(), &attempts{answer: func(n int, _ mail.Message) error {
+			if n < 3 {
+				panic("a mistake")
+			}
+			return nil
+		}}
+		enqueue(t, q, "a")
+		_, stop := start(t, mail.WorkerConfig{Queue: q, Sender: s})
+		time.Sleep(time.Second)
+		require.Contains(t, get(t, q, "a").LastError, "the sender panicked: a mistake")
+		time.Sleep(10 * time.Minute)
+		stop()
+		require.Equal(t, 3, s.count())
+		require.Equal(t, mail.Sent, get(t, q, "a").State)
+	})
+}
+
 func TestWhatNobodyWasThereToTakeDoesNotCount(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
