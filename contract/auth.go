@@ -39,6 +39,7 @@ func SessionStore() []Case[Sessions] {
 		{"a user's sessions come newest first", "ByUser returns the user's sessions that are not revoked and expire after the given time. The newest come first, those of one age by descending ID.", sessionsByUser},
 		{"at most as many sessions as asked for", "ByUser returns at most limit sessions: none if limit is below 1.", sessionsMany},
 		{"expired sessions are removed", "DeleteExpired removes what expired before the given time and returns how many. What expires at that very time, or later, stays.", sessionsSweep},
+		{"a user's sessions are removed", "DeleteOf removes what is of the user, expired and used or not, and returns how many. What is of others stays. Removing nothing is no error.", sessionsErase},
 		{"an ended context does all or nothing", "A call whose context has ended has done all of its work, or nothing.", sessionsEnded},
 	})
 }
@@ -316,6 +317,32 @@ func sessionsSweep(ctx context.Context, p Sessions) error {
 	return wantIs("ByID of a removed session", err, auth.ErrSessionNotFound)
 }
 
+func sessionsErase(ctx context.Context, p Sessions) error {
+	revoked, other := session(2), session(3)
+	revoked.RevokedAt, other.UserID = at(5), "USER-1"
+	return first(
+		func() error { return open(ctx, p, session(1), revoked, other) },
+		func() error { return eraseOf(ctx, p.Store, "user", 0) },
+		func() error { return eraseOf(ctx, p.Store, "user-1", 2) },
+		func() error { return eraseOf(ctx, p.Store, "user-1", 0) },
+		func() error { return wantSessions(ctx, p, "user-1") },
+		func() error {
+			return wantIs("ByID of a removed session", second(p.Store.ByID(ctx, revoked.ID)), auth.ErrSessionNotFound)
+		},
+		func() error { return wantSession(ctx, p, other) },
+		func() error { return wantSessions(ctx, p, "USER-1", other) },
+	)
+}
+
+// eraseOf removes what is of a user, and wants it to be n.
+func eraseOf(ctx context.Context, e auth.Eraser, id user.ID, n int) error {
+	got, err := e.DeleteOf(ctx, id)
+	if err == nil && got != n {
+		err = fmt.Errorf("it removed %d, want %d", got, n)
+	}
+	return during(fmt.Sprintf("DeleteOf(%q)", id), err)
+}
+
 func sessionsEnded(ctx context.Context, p Sessions) error {
 	if err := open(ctx, p, session(1)); err != nil {
 		return err
@@ -442,6 +469,7 @@ func CodeStore() []Case[Codes] {
 		{"one of several uses wins", "Of any number of calls, exactly one gets the code with a zero UsedAt.", codesRace},
 		{"an expired code is returned", "Use returns expired codes like others.", codesExpired},
 		{"expired codes are removed", "DeleteExpired removes what expired before the given time and returns how many. What expires at that very time, or later, stays.", codesSweep},
+		{"a user's codes are removed", "DeleteOf removes what is of the user, expired and used or not, and returns how many. What is of others stays. Removing nothing is no error.", codesErase},
 	})
 }
 
@@ -590,6 +618,25 @@ func codesSweep(ctx context.Context, p Codes) error {
 	}
 	_, err := p.Store.Use(ctx, code(1).Hash, at(20))
 	return wantIs("Use of a removed code", err, auth.ErrCodeUnknown)
+}
+
+func codesErase(ctx context.Context, p Codes) error {
+	mine := code(2)
+	mine.UserID = code(1).UserID
+	return first(
+		func() error { return put(ctx, p, code(1), mine, code(3)) },
+		func() error { return use(ctx, p, at(10), mine) },
+		func() error { return eraseOf(ctx, p.Store, "nobody", 0) },
+		func() error { return eraseOf(ctx, p.Store, mine.UserID, 2) },
+		func() error { return eraseOf(ctx, p.Store, mine.UserID, 0) },
+		func() error {
+			return wantIs("Use of a removed code", second(p.Store.Use(ctx, mine.Hash, at(20))), auth.ErrCodeUnknown)
+		},
+		func() error {
+			return wantIs("Use of a removed code", second(p.Store.Use(ctx, code(1).Hash, at(20))), auth.ErrCodeUnknown)
+		},
+		func() error { return use(ctx, p, at(20), code(3)) },
+	)
 }
 
 // Nonces checks auth.Nonces.

@@ -28,6 +28,8 @@ func changesOfStore() []promise[chat.MessageStore] {
 		{"others may not edit and delete", "Any says that By may edit and delete what others have written. " + applies, changeOthers},
 		{"a deletion erases", "A deleted message keeps Seq, ID, ClientID, Author and At. What an edit or a deletion has taken from a message is in no answer any more, and in the store no longer than its adapter says.", changeDelete},
 		{"a deleted message is still the one that was sent", "The answer to such a message is the stored one, with Repeated set. A deleted message keeps Seq, ID, ClientID, Author and At.", changeSentAgain},
+		{"an erasure leaves nothing of the author", "An erased one keeps Seq, ID, At and the ID of its author. " + applies, changeErase},
+		{"what was erased is sent anew", "An erased one keeps Seq, ID, At and the ID of its author. A message without a ClientID is always new.", changeErasedAgain},
 		{"what is not stored is not found", "A change of a message that is not stored is refused with ErrMessageNotFound.", changeAbsent},
 		{"a refused change harms no other", "A refused change has its error in its answer, and harms no other. Err says why the change was refused. Message is empty then, and nothing was stored.", changeRefused},
 		{"a call that fails changes nothing", "Change changes messages durably, all or none, in the order given, and returns one answer for each change. " +
@@ -193,7 +195,7 @@ func (l *ledger) then(ctx context.Context, p chat.MessageStore, changes ...chat.
 }
 
 func changeText(c chat.Change) string {
-	kinds := map[chat.ChangeKind]string{chat.Edit: "an edit", chat.Delete: "a deletion", chat.React: "a reaction", chat.Unreact: "the end of a reaction"}
+	kinds := map[chat.ChangeKind]string{chat.Edit: "an edit", chat.Delete: "a deletion", chat.React: "a reaction", chat.Unreact: "the end of a reaction", chat.Erase: "an erasure"}
 	return fmt.Sprintf("%s of %d in %s by %s", kinds[c.Kind], c.Seq, clip(fmt.Sprintf("%+q", c.Room)), clip(fmt.Sprintf("%+q", c.By.ID)))
 }
 
@@ -215,6 +217,13 @@ func edit(seq uint64, n int, text string) chat.Change {
 
 func erase(seq uint64, n int) chat.Change {
 	return chat.Change{Kind: chat.Delete, Room: "room", Seq: seq, By: author, At: at(n)}
+}
+
+// anonymous is an erasure.
+func anonymous(seq uint64, n int) chat.Change {
+	c := erase(seq, n)
+	c.Kind = chat.Erase
+	return c
 }
 
 func react(seq uint64, n int, key string) chat.Change {
@@ -311,6 +320,40 @@ func changeOthers(ctx context.Context, p chat.MessageStore) error {
 		},
 		func() error {
 			return l.then(ctx, p, by("user-2", anybody(edit(1, 16, "moderated"))), by("user-2", anybody(erase(2, 17))), by("user-2", edit(1, 18, "moderated")), by("user-2", erase(2, 19)))
+		},
+	)
+}
+
+func changeErase(ctx context.Context, p chat.MessageStore) error {
+	whole, other := said("room", 2), said("room", 3)
+	whole.ReplyTo, whole.Data, whole.ClientID = 1, `{"a":[1,2]}`, "client-1"
+	other.Author = chat.Author{ID: "user-2", Name: "Somebody Else"}
+	l, err := begin(ctx, p, said("room", 1), whole, other, said("room", 4))
+	return then(err,
+		func() error { return l.then(ctx, p, edit(2, 11, "edited"), react(2, 12, "+1"), anonymous(2, 13)) },
+		func() error {
+			return l.then(ctx, p, erase(1, 14), anonymous(1, 15), anonymous(1, 16), anonymous(2, 17))
+		},
+		func() error {
+			return l.then(ctx, p, edit(2, 18, "back"), react(1, 19, "+1"), erase(2, 20), anonymous(3, 21), anybody(anonymous(3, 22)))
+		},
+		// Of one call, the last word counts.
+		func() error { return l.do(ctx, p, edit(4, 23, "edited"), erase(4, 24), anonymous(4, 25)) },
+		func() error { return l.same(ctx, p) },
+	)
+}
+
+func changeErasedAgain(ctx context.Context, p chat.MessageStore) error {
+	first := said("room", 1)
+	first.ClientID = "client-1"
+	l, err := begin(ctx, p, first, said("room", 2))
+	return then(err,
+		func() error { return l.then(ctx, p, anonymous(1, 11), anonymous(2, 12)) },
+		func() error {
+			again := said("room", 3)
+			again.ClientID = "client-1"
+			again.Seq = 3
+			return appendWant(ctx, p, []chat.Message{again}, chat.Stored{Message: again})
 		},
 	)
 }

@@ -112,6 +112,52 @@ func changeFaults() []broken[chat.MessageStore] {
 				return all, err
 			}}
 		})},
+		{"an erased message has its author's name", "an erasure leaves nothing of the author", lists(func(m chat.MessageStore, ctx context.Context, room string, r chat.Range) ([]chat.Message, error) {
+			all, err := m.List(ctx, room, r)
+			for i := range all {
+				if all[i].Author.Name == user.ErasedName {
+					all[i].Author.Name = "Zoë Ångström"
+				}
+			}
+			return all, err
+		})},
+		{"an erased message keeps its client id", "an erasure leaves nothing of the author", answers(func(c chat.Change, got *chat.Changed) {
+			if c.Kind == chat.Erase && c.Seq == 2 && got.Err == nil {
+				got.ClientID = "client-1"
+			}
+		})},
+		{"what was deleted is not erased", "an erasure leaves nothing of the author", changes(func(m chat.MessageStore, ctx context.Context, changes []chat.Change) ([]chat.Changed, error) {
+			for i := range changes {
+				if changes[i].Kind == chat.Erase && changes[i].Seq == 1 {
+					changes[i].Kind = chat.Delete
+				}
+			}
+			return m.Change(ctx, changes)
+		})},
+		{"everybody may erase", "an erasure leaves nothing of the author", asks(func(c *chat.Change) {
+			if c.Kind == chat.Erase && c.Seq == 3 {
+				c.By.ID = "user-2"
+			}
+		})},
+		{"the client id of an erased message is remembered", "what was erased is sent anew", func() func(chat.MessageStore) chat.MessageStore {
+			return func(under chat.MessageStore) chat.MessageStore {
+				known := map[string]chat.Message{}
+				m := messages{append: func(ctx context.Context, batch []chat.Message) ([]chat.Stored, error) {
+					if m, ok := known[batch[0].ClientID]; ok {
+						return []chat.Stored{{Message: m, Repeated: true}}, nil
+					}
+					all, err := under.Append(ctx, batch)
+					for _, m := range all {
+						if m.ClientID != "" {
+							known[m.ClientID] = m.Message
+						}
+					}
+					return all, err
+				}}
+				m.MessageStore = under
+				return m
+			}
+		}()},
 		{"what is not stored fails the call", "what is not stored is not found", changes(func(m chat.MessageStore, ctx context.Context, changes []chat.Change) ([]chat.Changed, error) {
 			got, err := m.Change(ctx, changes)
 			for _, c := range got {

@@ -636,10 +636,53 @@ func letterFaults() []broken[contract.Mails] {
 		{"discarding does nothing", "a discarded job is gone", breaks(func(mail.DeadLetters) letters {
 			return letters{discard: func(context.Context, string) error { return nil }}
 		})},
+		{"only dead letters are removed", "what is mailed to somebody is removed", erasesMail(func(l mail.DeadLetters, ctx context.Context, to user.Email) (int, error) {
+			jobs, err := l.List(ctx, mail.Filter{State: mail.Dead, To: to, Limit: 10})
+			for _, j := range jobs {
+				err = errors.Join(err, l.Discard(ctx, j.ID))
+			}
+			return len(jobs), err
+		})},
+		{"who else has mail loses it", "what is mailed to somebody is removed", erasesMail(func(l mail.DeadLetters, ctx context.Context, to user.Email) (int, error) {
+			n, err := l.DeleteTo(ctx, to)
+			_, others := l.DeleteTo(ctx, "zoe5@example.com")
+			return n, errors.Join(err, others)
+		})},
+		{"a claimed job outlives its recipient", "a removed job's lease is lost", func(p contract.Mails) contract.Mails {
+			p.Queue = leaseKeeper{p.Queue}
+			return p
+		}},
 		{"everybody discards", "concurrent discards are one", breaks(func(l mail.DeadLetters) letters {
 			return letters{discard: func(ctx context.Context, id string) error { _ = l.Discard(ctx, id); return nil }}
 		})},
 	}
+}
+
+// erasesMail removes what is mailed to somebody as f does.
+func erasesMail(f func(l mail.DeadLetters, ctx context.Context, to user.Email) (int, error)) func(contract.Mails) contract.Mails {
+	return func(p contract.Mails) contract.Mails {
+		p.Letters = lettersEraser{p.Letters, f}
+		return p
+	}
+}
+
+type lettersEraser struct {
+	mail.DeadLetters
+	f func(l mail.DeadLetters, ctx context.Context, to user.Email) (int, error)
+}
+
+func (l lettersEraser) DeleteTo(ctx context.Context, to user.Email) (int, error) {
+	return l.f(l.DeadLetters, ctx, to)
+}
+
+// leaseKeeper takes every settlement of a job that is gone for good.
+type leaseKeeper struct{ mail.Queue }
+
+func (q leaseKeeper) Settle(ctx context.Context, j mail.Job, o mail.Outcome) error {
+	if err := q.Queue.Settle(ctx, j, o); !errors.Is(err, mail.ErrLeaseLost) {
+		return err
+	}
+	return nil
 }
 
 func statsFaults() []broken[contract.Mails] {
@@ -832,9 +875,48 @@ func sessionFaults() []broken[contract.Sessions] {
 		{"what expires later goes too", "expired sessions are removed", sweeps(func(s auth.Sweeper, ctx context.Context, before time.Time) (int, error) {
 			return s.DeleteExpired(ctx, before.Add(time.Hour))
 		})},
+		{"only living sessions of a user are removed", "a user's sessions are removed", func(p contract.Sessions) contract.Sessions {
+			p.Store = sessionEraser{p.Store, func(s auth.SessionStore, ctx context.Context, id user.ID) (int, error) {
+				if living, err := s.ByUser(ctx, id, at0, 10); err != nil || len(living) == 0 {
+					return 0, err
+				}
+				n, err := s.DeleteOf(ctx, id)
+				return n - 1, err
+			}}
+			return p
+		}},
+		{"letter case of a user does not count", "a user's sessions are removed", func(p contract.Sessions) contract.Sessions {
+			p.Store = sessionEraser{p.Store, func(s auth.SessionStore, ctx context.Context, id user.ID) (int, error) {
+				n, err := s.DeleteOf(ctx, id)
+				_, others := s.DeleteOf(ctx, user.ID(strings.ToUpper(string(id))))
+				return n, errors.Join(err, others)
+			}}
+			return p
+		}},
 		{"nothing is removed", "expired sessions are removed", sweeps(func(auth.Sweeper, context.Context, time.Time) (int, error) { return 0, nil })},
 	}
 }
+
+// sessionEraser removes a user's sessions as f does.
+type sessionEraser struct {
+	auth.SessionStore
+	f func(s auth.SessionStore, ctx context.Context, id user.ID) (int, error)
+}
+
+func (s sessionEraser) DeleteOf(ctx context.Context, id user.ID) (int, error) {
+	return s.f(s.SessionStore, ctx, id)
+}
+
+var at0 = time.Unix(0, 0)
+
+// codeKeeper and signUpKeeper say that they remove what is a user's.
+type codeKeeper struct{ auth.CodeStore }
+
+func (codeKeeper) DeleteOf(context.Context, user.ID) (int, error) { return 2, nil }
+
+type signUpKeeper struct{ auth.SignUps }
+
+func (signUpKeeper) DeleteOf(context.Context, user.ID) (int, error) { return 2, nil }
 
 func codeFaults() []broken[contract.Codes] {
 	breaks := func(f func(s auth.CodeStore) codes) func(contract.Codes) contract.Codes {
@@ -900,6 +982,10 @@ func codeFaults() []broken[contract.Codes] {
 				return c, err
 			}}
 		})},
+		{"a user's codes stay", "a user's codes are removed", func(p contract.Codes) contract.Codes {
+			p.Store = codeKeeper{p.Store}
+			return p
+		}},
 		{"everything is removed", "expired codes are removed", func(p contract.Codes) contract.Codes {
 			under := p.Store
 			p.Store = codes{CodeStore: under, sweeper: func(ctx context.Context, before time.Time) (int, error) {
@@ -1038,6 +1124,10 @@ func signUpFaults() []broken[contract.WaitingSignUps] {
 			}
 			return w, err
 		})},
+		{"a user's sign-ups stay", "a user's sign-ups are removed", func(p contract.WaitingSignUps) contract.WaitingSignUps {
+			p.Store = signUpKeeper{p.Store}
+			return p
+		}},
 		{"everything is removed", "expired sign-ups are removed", func(p contract.WaitingSignUps) contract.WaitingSignUps {
 			under := p.Store
 			p.Store = signUps{SignUps: under, sweeper: func(ctx context.Context, before time.Time) (int, error) {

@@ -80,6 +80,8 @@ func DeadLetters() []Case[Mails] {
 		{"concurrent requeues are one", "Requeue returns ErrNotDead, and changes nothing, if the job is not Dead.", lettersRequeueRace},
 		{"a discarded job is gone", "Discard removes a Dead job.", lettersDiscard},
 		{"concurrent discards are one", "Discard returns ErrJobNotFound if there is no such job.", lettersDiscardRace},
+		{"what is mailed to somebody is removed", "DeleteTo removes the jobs to a recipient, in whatever state, and returns how many. Jobs to others stay. Removing nothing is no error.", lettersErase},
+		{"a removed job's lease is lost", "Whoever has claimed a job that is removed finds that its lease is lost.", lettersEraseClaimed},
 		{"listed jobs are copies", "Changing what was returned changes nothing stored.", lettersCopies},
 	})
 }
@@ -1060,6 +1062,74 @@ func lettersDiscardRace(ctx context.Context, p Mails) error {
 			return oneWins("Discard", mail.ErrJobNotFound, together(8, func(int) error { return p.Letters.Discard(ctx, job(1).ID) }))
 		},
 		func() error { return wantListed(ctx, p, mail.Filter{Limit: 10}, 2) },
+	)
+}
+
+// mailed makes five jobs of which the last is to somebody else: one is dead, one is sent, one is running and one is ready.
+func mailed(ctx context.Context, p Mails) (running mail.Job, err error) {
+	jobs := []mail.Job{job(1), job(2), job(3), job(4), job(5)}
+	for i := range 4 {
+		jobs[i].To = "erased@example.com"
+	}
+	err = enqueue(ctx, p, jobs...)
+	for i, state := range []mail.State{mail.Dead, mail.Sent} {
+		if err == nil {
+			running, err = claim(ctx, p, at(10), jobs[i].ID)
+		}
+		if err == nil {
+			err = during("Settle", p.Queue.Settle(ctx, running, mail.Outcome{State: state, At: at(11)}))
+		}
+	}
+	if err == nil {
+		running, err = claim(ctx, p, at(10), jobs[2].ID)
+	}
+	return running, err
+}
+
+func eraseTo(ctx context.Context, p Mails, to user.Email, n int) error {
+	got, err := p.Letters.DeleteTo(ctx, to)
+	if err == nil && got != n {
+		err = fmt.Errorf("it removed %d, want %d", got, n)
+	}
+	return during(fmt.Sprintf("DeleteTo(%q)", to), err)
+}
+
+func lettersErase(ctx context.Context, p Mails) error {
+	if _, err := mailed(ctx, p); err != nil {
+		return err
+	}
+	return first(
+		func() error { return eraseTo(ctx, p, "nobody@example.com", 0) },
+		func() error { return eraseTo(ctx, p, "erased@example.com", 4) },
+		func() error { return eraseTo(ctx, p, "erased@example.com", 0) },
+		func() error { return wantListed(ctx, p, mail.Filter{Limit: 10}, 5) },
+		func() error {
+			_, err := claim(ctx, p, at(100), job(5).ID)
+			return err
+		},
+		func() error { return claimNone(ctx, p, at(10)) },
+		// Their keys and IDs are free.
+		func() error { return enqueue(ctx, p, job(1), job(3)) },
+		func() error { return wantListed(ctx, p, mail.Filter{Limit: 10}, 1, 3, 5) },
+	)
+}
+
+func lettersEraseClaimed(ctx context.Context, p Mails) error {
+	running, err := mailed(ctx, p)
+	if err != nil {
+		return err
+	}
+	return first(
+		func() error { return eraseTo(ctx, p, "erased@example.com", 4) },
+		func() error {
+			return wantIs("Settle of a removed job", p.Queue.Settle(ctx, running, mail.Outcome{State: mail.Ready, RunAt: at(20), At: at(12), Error: "later"}), mail.ErrLeaseLost)
+		},
+		func() error { return wantListed(ctx, p, mail.Filter{Limit: 10}, 5) },
+		func() error {
+			_, err := claim(ctx, p, at(100_000), job(5).ID)
+			return err
+		},
+		func() error { return claimNone(ctx, p, at(100_000)) },
 	)
 }
 

@@ -38,6 +38,7 @@ func SignUps() []Case[WaitingSignUps] {
 		{"one of several confirmations wins", "Of any number of calls, exactly one gets the sign-up with a zero ConfirmedAt.", signUpsConfirmRace},
 		{"expired sign-ups are returned", "ByID returns expired and confirmed sign-ups like others. ByEmail returns expired and confirmed sign-ups like others. Confirm returns expired sign-ups like others.", signUpsExpired},
 		{"expired sign-ups are removed", "DeleteExpired removes what expired before the given time and returns how many. What expires at that very time, or later, stays.", signUpsSweep},
+		{"a user's sign-ups are removed", "DeleteOf removes what is of the user, expired and used or not, and returns how many. What is of others stays. Removing nothing is no error.", signUpsErase},
 		{"an ended context stores nothing", "When ctx is done before the commit, nothing is stored and the error says so.", signUpsEnded},
 	})
 }
@@ -303,6 +304,21 @@ func signUpsSweep(ctx context.Context, p WaitingSignUps) error {
 		func() error { return sweep(ctx, p.Store, signUp(2).ExpiresAt.Add(time.Microsecond), 0) },
 		func() error { return wantNoSignUp(ctx, p, signUp(1).ID) },
 		func() error { return wantNoSignUp(ctx, p, signUp(2).ID) },
+		func() error { return wantSignUps(ctx, p, signUp(3).Email, signUp(3)) },
+	)
+}
+
+func signUpsErase(ctx context.Context, p WaitingSignUps) error {
+	mine := signUp(2)
+	mine.UserID = signUp(1).UserID
+	return first(
+		func() error { return wait(ctx, p, manySignUps, signUp(1), mine, signUp(3)) },
+		func() error { return confirm(ctx, p, at(10), mine) },
+		func() error { return eraseOf(ctx, p.Store, "nobody", 0) },
+		func() error { return eraseOf(ctx, p.Store, mine.UserID, 2) },
+		func() error { return eraseOf(ctx, p.Store, mine.UserID, 0) },
+		func() error { return wantNoSignUp(ctx, p, signUp(1).ID) },
+		func() error { return wantNoSignUp(ctx, p, mine.ID) },
 		func() error { return wantSignUps(ctx, p, signUp(3).Email, signUp(3)) },
 	)
 }

@@ -43,17 +43,18 @@ var methods = map[string]kind{
 	"Asides.Replay":        once,
 	"Asides.Discard":       once,
 
-	"Sender.Send":         repeatable,
-	"Sender.Check":        repeatable,
-	"Queue.Enqueue":       repeatable,
-	"Queue.Claim":         once,
-	"Queue.Settle":        once,
-	"Queue.Prune":         repeatable,
-	"DeadLetters.List":    repeatable,
-	"DeadLetters.Get":     repeatable,
-	"DeadLetters.Requeue": once,
-	"DeadLetters.Discard": once,
-	"Stats.Stats":         repeatable,
+	"Sender.Send":          repeatable,
+	"Sender.Check":         repeatable,
+	"Queue.Enqueue":        repeatable,
+	"Queue.Claim":          once,
+	"Queue.Settle":         once,
+	"Queue.Prune":          repeatable,
+	"DeadLetters.List":     repeatable,
+	"DeadLetters.Get":      repeatable,
+	"DeadLetters.Requeue":  once,
+	"DeadLetters.Discard":  once,
+	"DeadLetters.DeleteTo": repeatable,
+	"Stats.Stats":          repeatable,
 
 	"Hasher.Hash":            repeatable,
 	"Hasher.Verify":          repeatable,
@@ -64,14 +65,17 @@ var methods = map[string]kind{
 	"Sessions.Update":        once,
 	"Sessions.ByUser":        repeatable,
 	"Sessions.DeleteExpired": repeatable,
+	"Sessions.DeleteOf":      repeatable,
 	"Codes.Put":              once,
 	"Codes.Use":              once,
 	"Codes.DeleteExpired":    repeatable,
+	"Codes.DeleteOf":         repeatable,
 	"SignUps.Create":         once,
 	"SignUps.ByID":           repeatable,
 	"SignUps.ByEmail":        repeatable,
 	"SignUps.Confirm":        once,
 	"SignUps.DeleteExpired":  repeatable,
+	"SignUps.DeleteOf":       repeatable,
 	"Nonces.Spend":           once,
 	"Nonces.DeleteExpired":   repeatable,
 	"Limiter.Allow":          once,
@@ -292,6 +296,10 @@ func (d deadLetters) Discard(ctx context.Context, id string) error {
 	return d.faults.do(ctx, "DeadLetters.Discard", func() error { return d.next.Discard(ctx, id) })
 }
 
+func (d deadLetters) DeleteTo(ctx context.Context, to user.Email) (int, error) {
+	return ask(ctx, d.faults, "DeadLetters.DeleteTo", func() (int, error) { return d.next.DeleteTo(ctx, to) })
+}
+
 // FaultyStats puts faults before a queue's statistics.
 func FaultyStats(next mail.Stats, f *Faults) mail.Stats { return stats{next, f} }
 
@@ -372,6 +380,10 @@ func (d sessions) DeleteExpired(ctx context.Context, before time.Time) (int, err
 	return ask(ctx, d.faults, "Sessions.DeleteExpired", func() (int, error) { return d.next.DeleteExpired(ctx, before) })
 }
 
+func (d sessions) DeleteOf(ctx context.Context, id user.ID) (int, error) {
+	return ask(ctx, d.faults, "Sessions.DeleteOf", func() (int, error) { return d.next.DeleteOf(ctx, id) })
+}
+
 // FaultyCodes puts faults before a store of codes.
 func FaultyCodes(next auth.CodeStore, f *Faults) auth.CodeStore { return codes{next, f} }
 
@@ -390,6 +402,10 @@ func (d codes) Use(ctx context.Context, hash string, at time.Time) (auth.Code, e
 
 func (d codes) DeleteExpired(ctx context.Context, before time.Time) (int, error) {
 	return ask(ctx, d.faults, "Codes.DeleteExpired", func() (int, error) { return d.next.DeleteExpired(ctx, before) })
+}
+
+func (d codes) DeleteOf(ctx context.Context, id user.ID) (int, error) {
+	return ask(ctx, d.faults, "Codes.DeleteOf", func() (int, error) { return d.next.DeleteOf(ctx, id) })
 }
 
 // FaultySignUps puts faults before a store of sign-ups.
@@ -418,6 +434,10 @@ func (d signUps) Confirm(ctx context.Context, id string, at time.Time) (auth.Wai
 
 func (d signUps) DeleteExpired(ctx context.Context, before time.Time) (int, error) {
 	return ask(ctx, d.faults, "SignUps.DeleteExpired", func() (int, error) { return d.next.DeleteExpired(ctx, before) })
+}
+
+func (d signUps) DeleteOf(ctx context.Context, id user.ID) (int, error) {
+	return ask(ctx, d.faults, "SignUps.DeleteOf", func() (int, error) { return d.next.DeleteOf(ctx, id) })
 }
 
 // FaultyNonces puts faults before single-use names.

@@ -301,6 +301,22 @@ var calls = map[string]func(ctx context.Context, p *ports) ([]any, error){
 		_, err := p.signUps.DeleteExpired(ctx, at)
 		return nil, err
 	},
+	"Sessions.DeleteOf": func(ctx context.Context, p *ports) ([]any, error) {
+		_, err := p.sessions.DeleteOf(ctx, "nobody")
+		return nil, err
+	},
+	"Codes.DeleteOf": func(ctx context.Context, p *ports) ([]any, error) {
+		_, err := p.codes.DeleteOf(ctx, "nobody")
+		return nil, err
+	},
+	"SignUps.DeleteOf": func(ctx context.Context, p *ports) ([]any, error) {
+		_, err := p.signUps.DeleteOf(ctx, "nobody")
+		return nil, err
+	},
+	"DeadLetters.DeleteTo": func(ctx context.Context, p *ports) ([]any, error) {
+		_, err := p.deadLetters.DeleteTo(ctx, "nobody@example.com")
+		return nil, err
+	},
 	"Nonces.DeleteExpired": func(ctx context.Context, p *ports) ([]any, error) {
 		_, err := p.nonces.DeleteExpired(ctx, at)
 		return nil, err

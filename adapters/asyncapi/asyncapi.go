@@ -37,6 +37,7 @@ var busEvents = []struct {
 	{mail.Topic, mail.TypeAddressTaken, "Somebody signed up with the address of an account; its owner is told.", mail.AddressTaken{}},
 	{mail.Topic, mail.TypePasswordForgotten, "A user asked for a code to set a new password.", mail.PasswordForgotten{}},
 	{mail.Topic, mail.TypePasswordChanged, "A password was changed; the user is told.", mail.PasswordChanged{}},
+	{mail.Topic, mail.TypeUserErased, "A user was erased: whatever is to be mailed to the address, or was, is forgotten.", mail.UserErased{}},
 	{mail.Topic, mail.TypeNothing, "Somebody asked for a mail to an address that gets none. Ignore it: it is there so that the request costs the same work.", mail.Nothing{}},
 	{auth.Topic, auth.TypeSessionRevoked, "A session ended before its time: its sockets close.", auth.SessionRevoked{}},
 	{auth.Topic, auth.TypeSessionsRevoked, "All sessions of a user that were opened before a time ended, but one to keep: their sockets close. Nodes that do not know this type leave those open until their tokens end.", auth.SessionsRevoked{}},

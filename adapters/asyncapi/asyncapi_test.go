@@ -51,7 +51,7 @@ func TestDocument(t *testing.T) {
 	assert.Equal(t, "2.3.4", doc.Info.Version)
 	assert.Contains(t, slices.Collect(maps.Values(doc.Servers)), struct{ Host string }{"chess.example:5002"})
 	for topic, types := range map[string][]string{
-		mail.Topic: {mail.TypeUserCreated, mail.TypeVerificationAgain, mail.TypeAddressTaken, mail.TypePasswordForgotten, mail.TypePasswordChanged, mail.TypeNothing},
+		mail.Topic: {mail.TypeUserCreated, mail.TypeVerificationAgain, mail.TypeAddressTaken, mail.TypePasswordForgotten, mail.TypePasswordChanged, mail.TypeUserErased, mail.TypeNothing},
 		auth.Topic: {auth.TypeSessionRevoked, auth.TypeSessionsRevoked},
 	} {
 		assert.Len(t, doc.Channels[topic].Messages, len(types))

@@ -128,6 +128,7 @@ import (
 	"github.com/parley-chat/parley/core/auth"
 	"github.com/parley-chat/parley/core/fault"
 	"github.com/parley-chat/parley/core/parley"
+	"github.com/parley-chat/parley/core/user"
 )
 
 // Store is a database that holds Parley's tables. Its methods, and those of the ports that
@@ -415,6 +416,15 @@ func (d *database) sweep(ctx context.Context, op, table, key, where string, args
 			return total, nil
 		}
 	}
+}
+
+// sweepOf is sweep for what is of one user. What it has removed is wiped.
+func (d *database) sweepOf(ctx context.Context, op, table, key string, id user.ID) (int, error) {
+	if !storable(string(id)) {
+		return 0, nil
+	}
+	defer d.scrub.dueWiping()
+	return d.sweep(ctx, op, table, key, "user_id = ?", string(id))
 }
 
 func micros(t time.Time) int64 { return t.UnixMicro() }

@@ -86,6 +86,8 @@ type changeable struct {
 	place
 	message chat.Message
 	was     uint64 // its Rev before
+	deleted bool   // it was before
+	erased  bool   // it is now, and was not
 }
 
 func (m *changeable) changed() bool { return m.message.Rev != m.was }
@@ -111,7 +113,7 @@ type changing struct {
 	answers []chat.Changed
 }
 
-// Change implements chat.MessageStore. A batch is one transaction of up to eleven kinds of statements, each for 64 rows at a time, or for fewer.
+// Change implements chat.MessageStore. A batch is one transaction of up to twelve kinds of statements, each for 64 rows at a time, or for fewer.
 // It locks the counters of its rooms, as Append does, and so all changes of a room have an order.
 func (s *Messages) Change(ctx context.Context, changes []chat.Change) ([]chat.Changed, error) {
 	if len(changes) == 0 {
@@ -200,7 +202,7 @@ func (c *changing) read(ctx context.Context) error {
 		}
 		m, err := row.message(names[row.RoomID])
 		at := place{row.RoomID, row.Seq}
-		c.messages[at] = &changeable{place: at, message: m, was: m.Rev}
+		c.messages[at] = &changeable{place: at, message: m, was: m.Rev, deleted: !m.DeletedAt.IsZero()}
 		return err
 	})
 	if err != nil {
@@ -280,6 +282,7 @@ func (c *changing) apply(context.Context) error {
 		room.rev++
 		after.Rev = room.rev
 		found.message = after
+		found.erased = found.erased || c.asked[i].Kind == chat.Erase
 		if isMark {
 			c.reacted[m][1] = c.asked[i].Kind == chat.React
 		}
@@ -290,7 +293,7 @@ func (c *changing) apply(context.Context) error {
 
 // write stores each changed message as it is at last, once, and the counters of the rooms.
 func (c *changing) write(ctx context.Context) error {
-	var rows, changes, before, counters, deletions []any
+	var rows, changes, before, counters, deletions, erased []any
 	seen := make(map[*changeable]bool, len(c.messages))
 	for _, m := range c.found {
 		if m == nil || !m.changed() || seen[m] {
@@ -300,7 +303,12 @@ func (c *changing) write(ctx context.Context) error {
 		text, data, replyTo := any(m.message.Text), any(nil), any(nil)
 		if !m.message.DeletedAt.IsZero() {
 			text = erasedText
-			deletions = append(deletions, m.room, m.seq) // now: what is deleted does not change any more
+			if !m.deleted {
+				deletions = append(deletions, m.room, m.seq)
+			}
+		}
+		if m.erased {
+			erased = append(erased, m.room, m.seq)
 		}
 		if m.message.Data != "" {
 			data = m.message.Data
@@ -335,6 +343,7 @@ func (c *changing) write(ctx context.Context) error {
 		{&p.note, 3, changes},
 		{&p.count, 2, counters},
 		{&p.gone, 2, deletions},
+		{&p.anonymise, 2, erased},
 	} {
 		if err := do.stmts.exec(ctx, c.tx, do.columns, do.args); err != nil {
 			return err
@@ -405,6 +414,7 @@ func (d *dialect) changeTexts(n int) [len(changeStatements)]string {
 		d.deleteFrom("parley_reactions") + where(reaction...),
 		d.deleteFrom("parley_reactions") + where(messageAt...),
 		"INSERT INTO parley_deletions (room_id, seq) VALUES " + questionMarks(n, 2),
+		"UPDATE parley_messages SET author_name = '" + user.ErasedName + "', client_id = NULL" + where(messageAt...),
 	}
 }
 
@@ -421,6 +431,7 @@ var changeStatements = [...]func(*preparedChanges) *sized{
 	func(p *preparedChanges) *sized { return &p.unreact },
 	func(p *preparedChanges) *sized { return &p.unreactAll },
 	func(p *preparedChanges) *sized { return &p.gone },
+	func(p *preparedChanges) *sized { return &p.anonymise },
 }
 
 // preparedChanges are Change's statements.
@@ -430,6 +441,7 @@ type preparedChanges struct {
 	forget, note               sized // their places among the changes
 	count                      sized // the rooms' counters
 	gone                       sized // what is deleted
+	anonymise                  sized // what is erased
 	react, unreact, unreactAll sized
 }
 

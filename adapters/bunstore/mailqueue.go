@@ -229,6 +229,15 @@ func (s *MailQueue) Discard(ctx context.Context, id string) error {
 	})
 }
 
+// DeleteTo implements mail.Eraser, in transactions of at most 1,000 rows.
+func (s *MailQueue) DeleteTo(ctx context.Context, to user.Email) (int, error) {
+	if !storable(string(to)) {
+		return 0, nil
+	}
+	defer s.db.scrub.dueWiping()
+	return s.db.sweep(ctx, "delete mail to a recipient", "parley_mail_jobs", "id", "recipient = ?", string(to))
+}
+
 // decide runs a statement that changes the job if it is a dead letter, and otherwise says what it is.
 func (s *MailQueue) decide(ctx context.Context, op, id string, do func(context.Context, bun.Tx) (sql.Result, error)) error {
 	if !storable(id) {

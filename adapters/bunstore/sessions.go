@@ -212,6 +212,11 @@ func (s *Sessions) DeleteExpired(ctx context.Context, before time.Time) (int, er
 	return s.db.sweep(ctx, "delete expired sessions", "parley_sessions", "id", "expires_at < ?", micros(before))
 }
 
+// DeleteOf implements auth.Eraser, in transactions of at most 1,000 rows.
+func (s *Sessions) DeleteOf(ctx context.Context, id user.ID) (int, error) {
+	return s.db.sweepOf(ctx, "delete sessions of a user", "parley_sessions", "id", id)
+}
+
 // Codes stores one-time codes. Its methods may be called from many goroutines.
 type Codes struct{ db *database }
 
@@ -294,6 +299,11 @@ func (s *Codes) Use(ctx context.Context, hash string, at time.Time) (auth.Code, 
 // DeleteExpired implements auth.Sweeper, in transactions of at most 1,000 rows.
 func (s *Codes) DeleteExpired(ctx context.Context, before time.Time) (int, error) {
 	return s.db.sweep(ctx, "delete expired codes", "parley_codes", "hash", "expires_at < ?", micros(before))
+}
+
+// DeleteOf implements auth.Eraser, in transactions of at most 1,000 rows. It reads every code: there is no index of users, and codes do not last.
+func (s *Codes) DeleteOf(ctx context.Context, id user.ID) (int, error) {
+	return s.db.sweepOf(ctx, "delete codes of a user", "parley_codes", "hash", id)
 }
 
 // Nonces remembers names until they are swept. Its methods may be called from many goroutines.

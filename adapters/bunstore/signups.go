@@ -140,3 +140,8 @@ func (s *SignUps) Confirm(ctx context.Context, id string, at time.Time) (auth.Wa
 func (s *SignUps) DeleteExpired(ctx context.Context, before time.Time) (int, error) {
 	return s.db.sweep(ctx, "delete expired sign-ups", "parley_sign_ups", "id", "expires_at < ?", micros(before))
 }
+
+// DeleteOf implements auth.Eraser, in transactions of at most 1,000 rows. It reads every sign-up: there is no index of users, and sign-ups do not last.
+func (s *SignUps) DeleteOf(ctx context.Context, id user.ID) (int, error) {
+	return s.db.sweepOf(ctx, "delete sign-ups of a user", "parley_sign_ups", "id", id)
+}

@@ -146,6 +146,9 @@ func (s *Users) Update(ctx context.Context, id user.ID, change func(*user.User) 
 		stored = row.user()
 		return s.db.putEvents(ctx, tx, events)
 	})
+	if stored.Erased() { // also after an error: it may have been committed
+		s.db.scrub.dueWiping()
+	}
 	if err != nil {
 		return user.User{}, err
 	}

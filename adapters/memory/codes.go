@@ -9,6 +9,7 @@ import (
 	"github.com/parley-chat/parley/core/auth"
 	"github.com/parley-chat/parley/core/event"
 	"github.com/parley-chat/parley/core/fault"
+	"github.com/parley-chat/parley/core/user"
 )
 
 // Codes is an auth.CodeStore.
@@ -70,5 +71,17 @@ func (cs *Codes) DeleteExpired(ctx context.Context, before time.Time) (int, erro
 	}
 	n := len(cs.byHash)
 	maps.DeleteFunc(cs.byHash, func(_ string, c auth.Code) bool { return c.ExpiresAt.Before(before) })
+	return n - len(cs.byHash), nil
+}
+
+// DeleteOf removes the codes of the user.
+func (cs *Codes) DeleteOf(ctx context.Context, id user.ID) (int, error) {
+	cs.mu.Lock()
+	defer cs.mu.Unlock()
+	if err := alive(ctx); err != nil {
+		return 0, err
+	}
+	n := len(cs.byHash)
+	maps.DeleteFunc(cs.byHash, func(_ string, c auth.Code) bool { return c.UserID == id })
 	return n - len(cs.byHash), nil
 }

@@ -10,6 +10,7 @@ import (
 
 	"github.com/parley-chat/parley/core/fault"
 	"github.com/parley-chat/parley/core/mail"
+	"github.com/parley-chat/parley/core/user"
 )
 
 // MailQueue is a mail.Queue, with mail.DeadLetters and mail.Stats over the same jobs. A job
@@ -227,6 +228,27 @@ func (q *MailQueue) Discard(ctx context.Context, id string) error {
 	}
 	q.remove(e)
 	return nil
+}
+
+// DeleteTo removes the jobs to a recipient.
+func (q *MailQueue) DeleteTo(ctx context.Context, to user.Email) (int, error) {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	if err := alive(ctx); err != nil {
+		return 0, err
+	}
+	n := 0
+	for _, e := range q.byID {
+		if e.job.To != to {
+			continue
+		}
+		if at, open := q.findOpen(e.place); open {
+			q.open = slices.Delete(q.open, at, at+1)
+		}
+		q.remove(e)
+		n++
+	}
+	return n, nil
 }
 
 // dead finds a dead letter. The caller holds the lock.

@@ -128,14 +128,19 @@ func (h *history) change(c chat.Change) chat.Changed {
 	}
 	h.rev++
 	after.Rev = h.rev
+	was := *at
 	*at = after.Clone()
 	h.remember(revision{h.rev, c.Seq})
 	switch c.Kind {
 	case chat.Edit:
-	case chat.Delete:
+	case chat.Delete, chat.Erase:
 		delete(h.reactors, c.Seq)
-		i, _ := slices.BinarySearch(h.deleted, c.Seq)
-		h.deleted = slices.Insert(h.deleted, i, c.Seq)
+		if i, known := slices.BinarySearch(h.deleted, c.Seq); !known {
+			h.deleted = slices.Insert(h.deleted, i, c.Seq)
+		}
+		if c.Kind == chat.Erase {
+			delete(h.bySender, clientKey{was.Author.ID, was.ClientID})
+		}
 	case chat.React:
 		if h.reactors == nil {
 			h.reactors = map[uint64]map[reactor]struct{}{}

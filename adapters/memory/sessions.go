@@ -133,6 +133,21 @@ func (ss *Sessions) DeleteExpired(ctx context.Context, before time.Time) (int, e
 	return n, nil
 }
 
+// DeleteOf removes the sessions of the user.
+func (ss *Sessions) DeleteOf(ctx context.Context, id user.ID) (int, error) {
+	ss.mu.Lock()
+	defer ss.mu.Unlock()
+	if err := alive(ctx); err != nil {
+		return 0, err
+	}
+	all := ss.byUser[id]
+	for _, sid := range all {
+		delete(ss.byID, sid)
+	}
+	delete(ss.byUser, id)
+	return len(all), nil
+}
+
 func stampSession(s auth.Session) auth.Session {
 	s.CreatedAt = stamp(s.CreatedAt)
 	s.RotatedAt = stamp(s.RotatedAt)

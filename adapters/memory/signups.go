@@ -134,3 +134,20 @@ func (ss *SignUps) DeleteExpired(ctx context.Context, before time.Time) (int, er
 	}
 	return n, nil
 }
+
+// DeleteOf removes the sign-ups that the user's account is, or would be, made of.
+func (ss *SignUps) DeleteOf(ctx context.Context, id user.ID) (int, error) {
+	ss.mu.Lock()
+	defer ss.mu.Unlock()
+	if err := alive(ctx); err != nil {
+		return 0, err
+	}
+	n := 0
+	for key, w := range maps.Clone(ss.byID) {
+		if w.UserID == id {
+			ss.remove(key)
+			n++
+		}
+	}
+	return n, nil
+}

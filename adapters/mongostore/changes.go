@@ -20,6 +20,10 @@ import (
 // shows it.
 const deletedText = "(deleted)"
 
+// erasedText stands there if the message was erased. Where it is to be written, the author's name and the client id go as well. An older
+// program that carries this out leaves them there: it says what it was told, and erasing again finds them.
+const erasedText = "(erased)"
+
 // content is what changes alter of a message, and how far they have come.
 type content struct {
 	Text      string `bson:"text"`
@@ -115,6 +119,10 @@ func (w *writeDoc) model(room string) mongo.WriteModel {
 	if c.DeletedAt != nil {
 		set = append(set, deletion(room, w.Seq)...)
 	}
+	if c.erased() {
+		set = append(set, bson.E{Key: "author_name", Value: user.ErasedName}, bson.E{Key: "once", Value: onceWithout(uint64(w.Seq))})
+		unset = append(unset, bson.E{Key: "client_id", Value: ""})
+	}
 	update := bson.D{{Key: "$set", Value: set}}
 	if len(unset) > 0 {
 		update = append(update, bson.E{Key: "$unset", Value: unset})
@@ -124,6 +132,9 @@ func (w *writeDoc) model(room string) mongo.WriteModel {
 		{Key: "rev", Value: bson.D{{Key: "$not", Value: bson.D{{Key: "$gte", Value: c.Rev}}}}}, // a message that was never changed has none
 	})
 }
+
+// erased reports whether nothing is left of the author.
+func (c *content) erased() bool { return c.DeletedAt != nil && c.Text == erasedText }
 
 // reacted reports where the user stands in the reaction, or -1.
 func (c *content) reacted(key string, by user.ID) (reaction, place int) {
@@ -140,7 +151,7 @@ func (d *messageDoc) take(c chat.Change, after chat.Message, rev int64) {
 	reaction, place := d.Content.reacted(c.Key, c.By.ID)
 	all := d.Content.Reacted
 	switch {
-	case c.Kind == chat.Delete:
+	case c.Kind == chat.Delete, c.Kind == chat.Erase:
 		all = nil
 	case c.Kind == chat.React && reaction < 0:
 		all = append(slices.Clip(all), reactedDoc{Key: c.Key, Users: []string{string(c.By.ID)}})
@@ -156,6 +167,9 @@ func (d *messageDoc) take(c chat.Change, after chat.Message, rev int64) {
 	text := after.Text
 	if !after.DeletedAt.IsZero() {
 		text = deletedText
+	}
+	if c.Kind == chat.Erase {
+		text, d.AuthorName, d.ClientID, d.Once = erasedText, after.Author.Name, "", onceWithout(after.Seq)
 	}
 	d.ChangedIn, d.Content = d.Room, content{
 		Text: text, ReplyTo: int64(after.ReplyTo), Data: after.Data, Rev: rev,

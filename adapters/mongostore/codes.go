@@ -80,6 +80,11 @@ func (s *Codes) DeleteExpired(ctx context.Context, before time.Time) (int, error
 	return s.db.deleteCarriers(ctx, "delete expired codes", s.db.codes, expiredBefore(before))
 }
 
+// DeleteOf implements auth.Eraser. It reads every code. One whose events wait for the bus is only marked, and goes with the last of them.
+func (s *Codes) DeleteOf(ctx context.Context, id user.ID) (int, error) {
+	return s.db.deleteOf(ctx, "delete codes of a user", s.db.codes, id)
+}
+
 // Nonces remembers names until they are swept. Its methods may be called from many goroutines.
 type Nonces struct{ db *database }
 

@@ -293,6 +293,21 @@ func (s *MailQueue) Discard(ctx context.Context, id string) error {
 	return s.notDead(ctx, id)
 }
 
+// DeleteTo implements mail.Eraser.
+func (s *MailQueue) DeleteTo(ctx context.Context, to user.Email) (int, error) {
+	if !storable(string(to)) {
+		return 0, nil
+	}
+	if err := s.db.ready(ctx); err != nil {
+		return 0, err
+	}
+	res, err := s.db.mailJobs.DeleteMany(ctx, bson.D{{Key: "recipient", Value: string(to)}})
+	if err != nil {
+		return 0, s.db.fail(ctx, "delete mail to a recipient", err)
+	}
+	return int(res.DeletedCount), nil
+}
+
 // notDead says why a job is no dead letter.
 func (s *MailQueue) notDead(ctx context.Context, id string) error {
 	if _, err := s.Get(ctx, id); err != nil {

@@ -67,7 +67,7 @@ func (d *messageDoc) message() chat.Message {
 // server has.
 func once(m chat.Message) string {
 	if m.ClientID == "" {
-		return "s" + strconv.FormatUint(m.Seq, 10)
+		return onceWithout(m.Seq)
 	}
 	return "c" + strconv.Itoa(len(m.Author.ID)) + ":" + string(m.Author.ID) + m.ClientID
 }
@@ -82,6 +82,9 @@ func encodeMessage(m chat.Message) (bson.Raw, error) {
 		Content: content{Text: m.Text, ReplyTo: int64(m.ReplyTo), Data: m.Data},
 	})
 }
+
+// onceWithout is once of a message without a client id.
+func onceWithout(seq uint64) string { return "s" + strconv.FormatUint(seq, 10) }
 
 // onceKey names a message that has a client id.
 type onceKey struct{ room, once string }

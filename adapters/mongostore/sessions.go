@@ -136,6 +136,19 @@ func (s *Sessions) DeleteExpired(ctx context.Context, before time.Time) (int, er
 	return s.db.deleteCarriers(ctx, "delete expired sessions", s.db.sessions, expiredBefore(before))
 }
 
+// DeleteOf implements auth.Eraser. A session whose events wait for the bus is only marked, and goes with the last of them.
+func (s *Sessions) DeleteOf(ctx context.Context, id user.ID) (int, error) {
+	return s.db.deleteOf(ctx, "delete sessions of a user", s.db.sessions, id)
+}
+
+// deleteOf removes the documents of a user.
+func (d *database) deleteOf(ctx context.Context, op string, c *mongo.Collection, id user.ID) (int, error) {
+	if !storable(string(id)) {
+		return 0, nil
+	}
+	return d.deleteCarriers(ctx, op, c, bson.E{Key: "user_id", Value: string(id)})
+}
+
 // expiredBefore chooses what expired before the given time.
 func expiredBefore(t time.Time) bson.E {
 	return bson.E{Key: "expires_at", Value: bson.D{{Key: "$lt", Value: micros(t)}}}

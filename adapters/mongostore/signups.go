@@ -137,3 +137,8 @@ func (s *SignUps) Confirm(ctx context.Context, id string, at time.Time) (auth.Wa
 func (s *SignUps) DeleteExpired(ctx context.Context, before time.Time) (int, error) {
 	return s.db.deleteCarriers(ctx, "delete expired sign-ups", s.db.signUps, expiredBefore(before))
 }
+
+// DeleteOf implements auth.Eraser. It reads every sign-up. One whose events wait for the bus is only marked, and goes with the last of them.
+func (s *SignUps) DeleteOf(ctx context.Context, id user.ID) (int, error) {
+	return s.db.deleteOf(ctx, "delete sign-ups of a user", s.db.signUps, id)
+}

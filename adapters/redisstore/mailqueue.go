@@ -274,6 +274,27 @@ redis.call('DEL', job)
 return 1
 `)
 
+// ARGV: id, recipient. Returns 1, or 0 if there is no such job to the recipient.
+var eraseMail = redis.NewScript(mailFunctions + `
+local id, job = ARGV[1], KEYS[1] .. ARGV[1]
+local was = redis.call('HMGET', job, 'state', 'key', 'to')
+if not was[1] or was[3] ~= ARGV[2] then
+	return 0
+end
+local place = entry(id)
+redis.call('HDEL', KEYS[2], was[2])
+for i = 4, 8 do
+	if i ~= 5 then redis.call('ZREM', KEYS[i], id) end
+end
+move(id, was[1])
+if redis.call('EXISTS', KEYS[9]) == 1 then
+	redis.call('XACK', KEYS[9], '` + mailGroup + `', place)
+	redis.call('XDEL', KEYS[9], place)
+end
+redis.call('DEL', job)
+return 1
+`)
+
 // Enqueue stores j unless its key is known. Another job with j.ID is an error of kind Conflict.
 func (q *MailQueue) Enqueue(ctx context.Context, j mail.Job) error {
 	reply, err := q.store.run(ctx, "enqueue mail", enqueueMail, q.keys(), j.ID, j.Key, score(j.RunAt),
@@ -401,6 +422,35 @@ func (q *MailQueue) Discard(ctx context.Context, id string) error {
 	reply, err := q.store.run(ctx, "discard mail", discardMail, q.keys(), id)
 	return decided(reply, err)
 }
+
+// DeleteTo removes the jobs to a recipient, one by one. It looks at all jobs: there is no index of recipients.
+func (q *MailQueue) DeleteTo(ctx context.Context, to user.Email) (int, error) {
+	if to == "" {
+		return 0, nil
+	}
+	total := 0
+	for after := ""; ; {
+		jobs, err := q.List(ctx, mail.Filter{To: to, After: after, Limit: erasedTogether})
+		if err != nil {
+			return total, err
+		}
+		for _, j := range jobs {
+			reply, err := q.store.run(ctx, "delete mail to a recipient", eraseMail, q.keys(), j.ID, string(to))
+			if err != nil {
+				return total, err
+			}
+			n, _ := reply.(int64)
+			total += int(n)
+			after = j.ID
+		}
+		if len(jobs) < erasedTogether {
+			return total, nil
+		}
+	}
+}
+
+// erasedTogether is how many jobs DeleteTo lists at a time.
+const erasedTogether = 100
 
 func decided(reply any, err error) error {
 	switch {

@@ -162,6 +162,8 @@ type SessionStore interface {
 	ByUser(ctx context.Context, id user.ID, at time.Time, limit int) ([]Session, error)
 	// Sweeper removes sessions.
 	Sweeper
+	// Eraser removes the sessions of a user.
+	Eraser
 }
 
 // Standing is what decides whether a session goes on.
@@ -215,6 +217,8 @@ type CodeStore interface {
 	Use(ctx context.Context, hash string, at time.Time) (Code, error)
 	// Sweeper removes codes.
 	Sweeper
+	// Eraser removes the codes of a user.
+	Eraser
 }
 
 // Nonces remembers names that may be used once.
@@ -273,6 +277,16 @@ type Sweeper interface {
 	// What expires at that very time, or later, stays.
 	// A store whose entries go by themselves removes nothing, and returns 0.
 	DeleteExpired(ctx context.Context, before time.Time) (int, error)
+}
+
+// Eraser removes what is of one user. It is a part of each port that keeps such things, as [Sweeper].
+//
+// It may be called from many goroutines.
+type Eraser interface {
+	// DeleteOf removes what is of the user, expired and used or not, and returns how many.
+	// What is of others stays.
+	// Removing nothing is no error.
+	DeleteOf(ctx context.Context, id user.ID) (int, error)
 }
 
 // Topic is the stream of events about sessions, keyed by user.

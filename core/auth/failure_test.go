@@ -113,6 +113,27 @@ func (d *dependencies) Allow(ctx context.Context, key string, r auth.Rate, now t
 
 func (d *dependencies) DeleteExpired(context.Context, time.Time) (int, error) { return 0, nil }
 
+func (d *dependencies) DeleteOf(ctx context.Context, id user.ID) (int, error) {
+	if err := d.call("Codes.DeleteOf"); err != nil {
+		return 0, err
+	}
+	return d.Codes.DeleteOf(ctx, id)
+}
+
+func (d sessions) DeleteOf(ctx context.Context, id user.ID) (int, error) {
+	if err := d.call("Sessions.DeleteOf"); err != nil {
+		return 0, err
+	}
+	return d.Sessions.DeleteOf(ctx, id)
+}
+
+func (d signUps) DeleteOf(ctx context.Context, id user.ID) (int, error) {
+	if err := d.call("SignUps.DeleteOf"); err != nil {
+		return 0, err
+	}
+	return d.SignUps.DeleteOf(ctx, id)
+}
+
 func (d *dependencies) Read(p []byte) (int, error) {
 	if err := d.call("Random.Read"); err != nil {
 		return 0, err

@@ -161,7 +161,7 @@ func (s *Service) ResetPassword(ctx context.Context, code, password string) erro
 		return ErrCodeUnknown
 	case err != nil:
 		return failed("reading the user", err)
-	case u.PasswordChangedAt.After(c.CreatedAt): // used, or overtaken
+	case u.Erased(), u.PasswordChangedAt.After(c.CreatedAt): // used, or overtaken
 		return ErrCodeGone
 	}
 	if err := refuseAddress(password, u.Email); err != nil {

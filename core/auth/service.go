@@ -236,6 +236,9 @@ func (s *Service) Me(ctx context.Context, who user.Identity) (user.User, error) 
 		}
 		return user.User{}, failed("reading the user", err)
 	}
+	if u.Erased() {
+		return user.User{}, user.ErrNotFound
+	}
 	return u, nil
 }
 

@@ -487,9 +487,10 @@ const (
 	RevokedPassword   RevokeReason = "password"    // the password was changed
 	RevokedReuse      RevokeReason = "reuse"       // a refresh token was used twice
 	RevokedTooMany    RevokeReason = "too_many"    // newer ones took their place
+	RevokedErased     RevokeReason = "erased"      // the account was erased
 )
 
 // RevokeReasons lists them.
 func RevokeReasons() []RevokeReason {
-	return []RevokeReason{RevokedSignOut, RevokedSignOutAll, RevokedPassword, RevokedReuse, RevokedTooMany}
+	return []RevokeReason{RevokedSignOut, RevokedSignOutAll, RevokedPassword, RevokedReuse, RevokedTooMany, RevokedErased}
 }

@@ -162,7 +162,7 @@ func (s *Service) openAccount(ctx context.Context, w WaitingSignUp, now time.Tim
 	// The account is this sign-up's, or one that nobody has proven yet.
 	_, err = s.cfg.Users.Update(ctx, owner.ID, func(u *user.User) error {
 		switch {
-		case u.Verified() && u.PasswordHash != w.PasswordHash:
+		case u.Erased(), u.Verified() && u.PasswordHash != w.PasswordHash:
 			return ErrCodeGone
 		case !u.Verified():
 			u.FullName, u.PasswordHash = w.FullName, w.PasswordHash
@@ -184,7 +184,7 @@ func (s *Service) openAccount(ctx context.Context, w WaitingSignUp, now time.Tim
 // verifyUser verifies an account that waits itself, as they did before sign-ups waited.
 func (s *Service) verifyUser(ctx context.Context, c Code, now time.Time) error {
 	u, err := s.cfg.Users.Update(ctx, c.UserID, func(u *user.User) error {
-		if u.Verified() || c.CreatedAt.Before(u.PasswordChangedAt) {
+		if u.Erased() || u.Verified() || c.CreatedAt.Before(u.PasswordChangedAt) {
 			return ErrCodeGone
 		}
 		u.VerifiedAt = now

@@ -63,6 +63,8 @@ type SignUps interface {
 	Confirm(ctx context.Context, id string, at time.Time) (WaitingSignUp, error)
 	// Sweeper removes sign-ups.
 	Sweeper
+	// Eraser removes the sign-ups with that UserID.
+	Eraser
 }
 
 // waits reports whether w can still be confirmed, as far as it knows itself.

@@ -67,6 +67,9 @@ const (
 	Delete                        // text, data and reactions are erased
 	React                         // one reaction more
 	Unreact                       // one reaction less
+	// Erase is a deletion that leaves nothing of the author either: the name becomes [user.ErasedName], and the client id goes. Only the author's
+	// own messages can be erased, whatever Any says; a message that was deleted before can be, and keeps DeletedAt.
+	Erase
 )
 
 // Change is something done to a message that is stored.
@@ -98,13 +101,13 @@ type Changed struct {
 
 var errNoTime = fault.New(fault.Invalid, "time_missing", "a change has no time")
 
-// Check refuses a change that no store keeps: a text, data or key that is not valid, and an edit or a deletion without At. It is pure. Apply
+// Check refuses a change that no store keeps: a text, data or key that is not valid, and an edit, a deletion or an erasure without At. It is pure. Apply
 // begins with it; a store may ask it before.
 func (c Change) Check() error {
 	if err := c.checkContent(); err != nil {
 		return err
 	}
-	if c.At.IsZero() && (c.Kind == Edit || c.Kind == Delete) {
+	if c.At.IsZero() && (c.Kind == Edit || c.Kind == Delete || c.Kind == Erase) {
 		return errNoTime
 	}
 	return nil
@@ -126,7 +129,7 @@ func (c Change) checkContent() error {
 
 // Apply returns what the change makes of the message with its sequence, all but its new Rev. reacted says whether By has reacted to it with
 // Key. The same message is returned if nothing is to change, with changed false: an edit to what it says already, a deletion of what is
-// deleted, a reaction that is there, the end of one that is not. It refuses what Check refuses, by ErrNotAllowed what somebody else has written, by
+// deleted, an erasure of what is erased, a reaction that is there, the end of one that is not. It refuses what Check refuses, by ErrNotAllowed what somebody else has written, by
 // ErrMessageDeleted what is deleted, and by ErrReactionsFull a reaction for which there is no place. m stays as it is. It is pure.
 func (c Change) Apply(m Message, reacted bool) (after Message, changed bool, err error) {
 	if err := c.Check(); err != nil {
@@ -134,6 +137,9 @@ func (c Change) Apply(m Message, reacted bool) (after Message, changed bool, err
 	}
 	if (c.Kind == Edit || c.Kind == Delete) && !c.Any && m.Author.ID != c.By.ID {
 		return Message{}, false, ErrNotAllowed.Detail("somebody else wrote the message")
+	}
+	if c.Kind == Erase {
+		return c.erase(m)
 	}
 	deleted := !m.DeletedAt.IsZero()
 	switch {
@@ -165,6 +171,22 @@ func (c Change) Apply(m Message, reacted bool) (after Message, changed bool, err
 		return m, true, nil
 	}
 	return Message{}, false, fault.Wrap(fault.Internal, fmt.Errorf("chat: there is no change of kind %d", c.Kind))
+}
+
+// erase is Apply for Erase.
+func (c Change) erase(m Message) (after Message, changed bool, err error) {
+	deleted := !m.DeletedAt.IsZero()
+	switch {
+	case m.Author.ID != c.By.ID:
+		return Message{}, false, ErrNotAllowed.Detail("somebody else wrote the message")
+	case deleted && m.Author.Name == user.ErasedName && m.ClientID == "":
+		return m, false, nil
+	case !deleted:
+		m.DeletedAt = c.At
+	}
+	m.Text, m.Data, m.ReplyTo, m.Reactions, m.EditedAt = "", "", 0, nil, time.Time{}
+	m.Author.Name, m.ClientID = user.ErasedName, ""
+	return m, true, nil
 }
 
 func withReaction(all []Reaction, key string, by user.ID) ([]Reaction, error) {

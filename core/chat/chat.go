@@ -58,7 +58,7 @@ type Message struct {
 	// Rev is the place of the last change in the room's sequence of changes: 1, 2, 3, … without gaps. 0: it was never changed.
 	Rev uint64
 	// EditedAt and DeletedAt are when it was last edited, and when it was deleted; zero if it was not. A deleted message keeps
-	// Seq, ID, ClientID, Author and At.
+	// Seq, ID, ClientID, Author and At. An erased one keeps Seq, ID, At and the ID of its author.
 	EditedAt, DeletedAt time.Time
 	// Reactions are at most [MaxReactionKeys], in the order in which their keys first came.
 	Reactions []Reaction

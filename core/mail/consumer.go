@@ -24,6 +24,8 @@ var ErrEventInvalid = fault.New(fault.Invalid, "mail_event_invalid", "the event 
 // ConsumerConfig is what a [Consumer] needs.
 type ConsumerConfig struct {
 	Queue Queue // required
+	// Eraser forgets mails to whom TypeUserErased names. Default: nobody is forgotten, and such events are ignored.
+	Eraser Eraser
 	// Enqueued, if set, is called after a job was put on the queue. It must not block.
 	Enqueued func()
 	// Now is the clock. Default time.Now.
@@ -60,9 +62,12 @@ func NewConsumer(cfg ConsumerConfig) (*Consumer, error) {
 	return &Consumer{cfg: cfg}, nil
 }
 
-// Handle enqueues the mail that e asks for, once per e.ID. It ignores types that it does not
+// Handle enqueues the mail that e asks for, once per e.ID, and forgets the mails to whom e says was erased. It ignores types that it does not
 // know. Data that cannot be a mail's is ErrEventInvalid, of kind Invalid: it can never be handled.
 func (c *Consumer) Handle(ctx context.Context, e event.Event) error {
+	if e.Type == TypeUserErased && c.cfg.Eraser != nil {
+		return c.forget(ctx, e)
+	}
 	kind, known := kinds[e.Type]
 	if !known {
 		return nil
@@ -89,6 +94,24 @@ func (c *Consumer) Handle(ctx context.Context, e event.Event) error {
 		return fmt.Errorf("mail: enqueueing %s: %w", e.Type, err)
 	}
 	c.cfg.Enqueued()
+	return nil
+}
+
+// forget removes the jobs to a user who was erased.
+func (c *Consumer) forget(ctx context.Context, e event.Event) error {
+	var d UserErased
+	if json.Unmarshal(e.Data, &d) != nil { // the error may quote the data
+		return ErrEventInvalid.Detail("%s: the data is not JSON of the right shape", e.Type)
+	}
+	to, err := user.ParseEmail(d.Email)
+	if err != nil {
+		return ErrEventInvalid.Detail("%s: the address is not valid", e.Type)
+	}
+	n, err := c.cfg.Eraser.DeleteTo(ctx, to)
+	if err != nil {
+		return fmt.Errorf("mail: forgetting mails to a user: %w", err)
+	}
+	c.cfg.Log.Info("mails to an erased user were forgotten", "user", d.UserID, "jobs", n)
 	return nil
 }
 

@@ -8,6 +8,7 @@ import (
 
 	"github.com/parley-chat/parley/core/fault"
 	"github.com/parley-chat/parley/core/settings"
+	"github.com/parley-chat/parley/core/user"
 )
 
 // Limits of a page of jobs.
@@ -78,6 +79,15 @@ func (s *DeadLetterService) Get(ctx context.Context, id string) (Job, error) {
 		return Job{}, fmt.Errorf("mail: reading a job: %w", err)
 	}
 	return j, nil
+}
+
+// Forget removes the jobs to a recipient, in whatever state, and returns how many. A mail that is on its way goes out.
+func (s *DeadLetterService) Forget(ctx context.Context, to user.Email) (int, error) {
+	n, err := s.cfg.Letters.DeleteTo(ctx, to)
+	if err != nil {
+		return n, fmt.Errorf("mail: forgetting mails to a user: %w", err)
+	}
+	return n, nil
 }
 
 // Replay makes a dead letter ready again, with its full attempts. A job that is in another

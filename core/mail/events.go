@@ -23,6 +23,8 @@ const (
 	TypeAddressTaken      = "user.signup_repeated"
 	TypePasswordForgotten = "user.password_forgotten"
 	TypePasswordChanged   = "user.password_changed"
+	// TypeUserErased asks for no mail: whatever is to be mailed to that user, or was, is forgotten.
+	TypeUserErased = "user.erased"
 	// TypeNothing asks for no mail, and every consumer ignores it: a request for an address without an account
 	// leaves as much behind as one for an address with.
 	TypeNothing = "user.nothing"
@@ -52,6 +54,12 @@ type AddressTaken struct {
 	FullName string `json:"fullName"`
 	Email    string `json:"email"`
 	Asked
+}
+
+// UserErased is the data of TypeUserErased. Email is the address that the user had.
+type UserErased struct {
+	UserID string `json:"userId"`
+	Email  string `json:"email"`
 }
 
 // Nothing is the data of TypeNothing. It names nobody.

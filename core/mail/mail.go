@@ -240,6 +240,19 @@ type DeadLetters interface {
 	// Discard returns ErrJobNotFound if there is no such job.
 	// Discard returns ErrNotDead, and changes nothing, if the job is not Dead.
 	Discard(ctx context.Context, id string) error
+	// Eraser removes jobs.
+	Eraser
+}
+
+// Eraser removes what is to be mailed, or was, to one recipient.
+//
+// It may be called from many goroutines.
+type Eraser interface {
+	// DeleteTo removes the jobs to a recipient, in whatever state, and returns how many.
+	// Jobs to others stay.
+	// Whoever has claimed a job that is removed finds that its lease is lost.
+	// Removing nothing is no error.
+	DeleteTo(ctx context.Context, to user.Email) (int, error)
 }
 
 // Stats counts jobs.

@@ -39,7 +39,7 @@ func NewMailer(cfg Config) (*Mailer, error) {
 		p.worker, errs[1] = mail.NewWorker(w)
 	}
 	wake := func() { p.worker.Wake() }
-	p.consumer, errs[2] = mail.NewConsumer(mail.ConsumerConfig{Queue: cfg.MailQueue, Enqueued: wake, Now: cfg.Now, NewID: cfg.NewID, Log: cfg.Log})
+	p.consumer, errs[2] = mail.NewConsumer(mail.ConsumerConfig{Queue: cfg.MailQueue, Eraser: cfg.DeadLetters, Enqueued: wake, Now: cfg.Now, NewID: cfg.NewID, Log: cfg.Log})
 	p.DeadLetters, errs[3] = mail.NewDeadLetterService(mail.DeadLetterConfig{
 		Letters: cfg.DeadLetters, Stats: cfg.MailStats, Requeued: wake, Refresh: cfg.RenewMail, Now: cfg.Now,
 	})

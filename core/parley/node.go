@@ -28,6 +28,7 @@ type Node struct {
 	bus          event.Subscriber
 	janitor      *auth.Janitor // nil where nothing is to be removed
 	drainTimeout time.Duration
+	eraseAfter   time.Duration
 	log          *slog.Logger
 }
 
@@ -43,7 +44,7 @@ func newNode(cfg Config, tickets auth.Sweeper) (*Node, error) {
 	if err := check.Err(); err != nil {
 		return nil, err
 	}
-	p := &Node{who: cfg.Authenticator, bus: cfg.Subscriber, drainTimeout: cfg.DrainTimeout, log: cfg.Log}
+	p := &Node{who: cfg.Authenticator, bus: cfg.Subscriber, drainTimeout: cfg.DrainTimeout, eraseAfter: cfg.EraseAfter, log: cfg.Log}
 	var errs [4]error
 	c := cfg.Chat
 	c.Store, c.Rooms, c.Members, c.Marks, c.Cache = cfg.Messages, cfg.Rooms, cfg.Members, cfg.Marks, cfg.Recent

@@ -83,6 +83,8 @@ type Config struct {
 	Protocols []string
 	// DrainTimeout is how long Run lets connections close once its context has ended. Default 5 seconds.
 	DrainTimeout time.Duration
+	// EraseAfter is how long [Node.EraseUser] waits before it begins: so long the end of a session may take to reach all nodes. Default 2 seconds.
+	EraseAfter time.Duration
 
 	// Auth, Worker, Templates, Chat, Hub and Relay are the settings of the services. A required port in one of
 	// them is refused: ports stand in Ports. Where a service has no clock, identifiers, log or normal form of
@@ -118,6 +120,7 @@ func (cfg *Config) defaults(c *settings.Check) {
 		cfg.Log = slog.New(slog.DiscardHandler)
 	}
 	settings.Default(c, "DrainTimeout", &cfg.DrainTimeout, 5*time.Second)
+	settings.Default(c, "EraseAfter", &cfg.EraseAfter, 2*time.Second)
 }
 
 // share gives a service what all have in common, where it has nothing of its own. What a service does not have is nil.

@@ -37,7 +37,8 @@ const (
 // literals, which mail providers do not hand out) and brings it into canonical form. The
 // local part is folded too: RFC 5321 lets a host tell case apart there, and no provider does.
 // An address is ASCII, and an international domain in its ASCII form ("xn--"): letters that
-// look alike, or that have two encodings, cannot make two accounts of one mailbox.
+// look alike, or that have two encodings, cannot make two accounts of one mailbox. Addresses of
+// erased accounts (see [User.Erased]) are nobody's.
 func ParseEmail(s string) (Email, error) {
 	s = strings.TrimSpace(s)
 	if len(s) > MaxEmail {
@@ -47,7 +48,11 @@ func ParseEmail(s string) (Email, error) {
 	if !ok || len(local) > maxLocal || !dotted(local, isAtom) || !dotted(domain, isLabel) {
 		return "", ErrEmailInvalid
 	}
-	return Email(strings.ToLower(s)), nil
+	canonical := Email(strings.ToLower(s))
+	if (User{Email: canonical}).Erased() {
+		return "", ErrEmailInvalid
+	}
+	return canonical, nil
 }
 
 // dotted reports whether each part of s between dots is right.

@@ -10,9 +10,10 @@ import (
 type Command struct {
 	// Name is the words of the command, for example "mail list".
 	Name string
-	// Mail, Events, Bench, Million, Crash, Check, Overload and Power are set for commands of that name.
+	// Mail, Events, User, Bench, Million, Crash, Check, Overload and Power are set for commands of that name.
 	Mail     Mail
 	Events   Events
+	User     User
 	Bench    Bench
 	Million  Million
 	Crash    Crash
@@ -229,12 +230,14 @@ type common struct {
 
 type authCommands struct {
 	common
+	User   userCommands   `cmd:"" help:"Show, export or erase a user of a running server, with PARLEY_ADMIN_TOKEN."`
 	Events eventsCommands `cmd:"" help:"Look at events that a running server cannot publish, with PARLEY_ADMIN_TOKEN."`
 }
 
 type socketCommands struct {
 	common
-	Asyncapi struct{} `cmd:"" help:"Print the AsyncAPI document."`
+	User     userCommands `cmd:"" help:"Show, export or erase a user of a running server, with PARLEY_ADMIN_TOKEN."`
+	Asyncapi struct{}     `cmd:"" help:"Print the AsyncAPI document."`
 }
 
 type mailerCommands struct {
@@ -248,6 +251,7 @@ type parleyCommands struct {
 	Types    struct{}       `cmd:"" help:"Print the TypeScript types of the socket."`
 	Mail     mailCommands   `cmd:"" help:"Look into the mail queue of a running server, with PARLEY_ADMIN_TOKEN."`
 	Events   eventsCommands `cmd:"" help:"Look at events that a running server cannot publish, with PARLEY_ADMIN_TOKEN."`
+	User     userCommands   `cmd:"" help:"Show, export or erase a user of a running server, with PARLEY_ADMIN_TOKEN."`
 	Bench    struct {
 		Idle    Bench   `cmd:"" help:"Bytes and processor time of idle members."`
 		Fanout  Bench   `cmd:"" help:"Processor time of a delivery."`
@@ -267,7 +271,7 @@ type parleyCommands struct {
 
 // alone reports whether a command does without the other services and the bus to them.
 func (c Command) alone() bool {
-	return slices.Contains([]string{"migrate", "openapi", "asyncapi", "types"}, c.Name) || strings.HasPrefix(c.Name, "mail ") || strings.HasPrefix(c.Name, "events ") || strings.HasPrefix(c.Name, "campaign ")
+	return slices.Contains([]string{"migrate", "openapi", "asyncapi", "types"}, c.Name) || strings.HasPrefix(c.Name, "mail ") || strings.HasPrefix(c.Name, "events ") || strings.HasPrefix(c.Name, "user ") || strings.HasPrefix(c.Name, "campaign ")
 }
 
 // command returns what the command of this name was told.
@@ -275,6 +279,7 @@ func command(name string, commands any) Command {
 	c := Command{Name: name}
 	of, isMail := strings.CutPrefix(name, "mail ")
 	ofEvents, isEvents := strings.CutPrefix(name, "events ")
+	c.User, _ = userCommand(name, commands)
 	switch all := commands.(type) {
 	case authCommands:
 		c.Admin = all.Openapi.Admin

@@ -122,14 +122,14 @@ type Settings struct {
 // words are what differs between the programs in defaults and help.
 var words = map[Program]map[string]string{
 	Parley: {
-		"about": "A chat back end: accounts, mail and real-time chat in one program.", "listen": "localhost:5002", "adminlisten": "localhost:6002", "adminserves": ", /mail/, /rooms",
+		"about": "A chat back end: accounts, mail and real-time chat in one program.", "listen": "localhost:5002", "adminlisten": "localhost:6002", "adminserves": ", /mail/, /rooms, /admin/users",
 		"publicurl": "Base of the links in mails. Default: http:// and the address.", "data": "Folder of everything that is kept.",
 		"kept": "accounts and messages", "continues": ", and continue as Ada or Grace on the page", "bus": "memory:", "buses": "memory: for this process; ",
 		"redis":    "Server for recent messages, fan-out between nodes, presence and limits: redis://, rediss:// for TLS, several hosts for a cluster, ?master_name= for Sentinels.",
 		"tlsneeds": "; needs the transport net",
 	},
 	Auth: {
-		"about": "The accounts of a chat back end: sign-up, sign-in, sessions and their tokens.", "listen": ":5002", "adminlisten": "localhost:6002", "adminserves": "",
+		"about": "The accounts of a chat back end: sign-up, sign-in, sessions and their tokens.", "listen": ":5002", "adminlisten": "localhost:6002", "adminserves": ", /admin/users",
 		"publicurl": "Address under which people reach this. Default: http:// and the address.", "data": "Folder of the keys that sign tokens.",
 		"kept": "accounts and sessions", "bus": "", "buses": "required; ", "tlsneeds": "",
 		"redis": "Server for limits that several processes share: redis://, rediss:// for TLS, several hosts for a cluster, ?master_name= for Sentinels.",
@@ -141,7 +141,7 @@ var words = map[Program]map[string]string{
 		"redis": "Server for the mail queue: redis://, rediss:// for TLS, several hosts for a cluster, ?master_name= for Sentinels.",
 	},
 	Socket: {
-		"about": "A socket node of a chat back end: real-time chat over WebSockets.", "listen": ":5003", "adminlisten": "localhost:6003", "adminserves": ", /rooms",
+		"about": "A socket node of a chat back end: real-time chat over WebSockets.", "listen": ":5003", "adminlisten": "localhost:6003", "adminserves": ", /rooms, /admin/users",
 		"publicurl": "Where people reach the page and, by a proxy, the sockets. Default: http:// and the address.", "data": "Folder of the SQLite store.",
 		"kept": "messages", "bus": "", "buses": "required; ", "tlsneeds": "; needs the transport net",
 		"redis": "Server for recent messages, fan-out between nodes, presence and spent tickets: redis://, rediss:// for TLS, several hosts for a cluster, ?master_name= for Sentinels. Several nodes need it.",

@@ -262,9 +262,9 @@ func TestWhereCodesAreRenewed(t *testing.T) {
 
 func TestWhatAServiceDoesAloneNeedsNoOther(t *testing.T) {
 	for program, commands := range map[config.Program][]string{
-		config.Auth:   {"migrate", "openapi", "events list", "events show x", "events replay", "events discard x"},
+		config.Auth:   {"migrate", "openapi", "events list", "events show x", "events replay", "events discard x", "user show x", "user export x", "user erase x"},
 		config.Mailer: {"migrate", "openapi", "mail list", "mail show x", "mail stats"},
-		config.Socket: {"migrate", "openapi", "asyncapi"},
+		config.Socket: {"migrate", "openapi", "asyncapi", "user export x", "user erase x"},
 	} {
 		for _, c := range commands {
 			var out bytes.Buffer

@@ -103,6 +103,30 @@ func TestEventsCommands(t *testing.T) {
 	}
 }
 
+func TestUserCommands(t *testing.T) {
+	for _, c := range []struct {
+		args string
+		want config.User
+	}{
+		{"user show x", config.User{ID: "x"}},
+		{"user export x --output f --url http://h", config.User{ID: "x", Output: "f", URLs: []string{"http://h"}}},
+		{"user erase x", config.User{ID: "x"}},
+		{"user erase ada@example.com --yes --json --url http://a --url http://b", config.User{ID: "ada@example.com", Yes: true, JSON: true, URLs: []string{"http://a", "http://b"}}},
+	} {
+		for _, program := range []config.Program{config.Parley, config.Auth, config.Socket} {
+			_, cmd, err := config.Load(program, strings.Fields(c.args), nil, io.Discard)
+			require.NoError(t, err, c.args)
+			assert.Equal(t, c.want, cmd.User, "%s %s", program, c.args)
+		}
+	}
+	_, _, err := config.Load(config.Mailer, []string{"user", "erase", "x"}, nil, io.Discard)
+	require.Error(t, err, "it knows no users")
+	for _, args := range [][]string{{"user", "erase"}, {"user", "export"}, {"user"}} {
+		_, _, err := config.Load(config.Parley, args, nil, io.Discard)
+		require.Error(t, err, args)
+	}
+}
+
 func TestThePublicURLThatWillBeUsedIsShown(t *testing.T) {
 	for args, want := range map[string]string{
 		"":                          "http://localhost:5002",

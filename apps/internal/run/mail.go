@@ -113,16 +113,21 @@ func (c *adminClient) call(ctx context.Context, method, path string, body any) (
 		return nil, err
 	}
 	if answer.StatusCode >= 300 {
-		var p struct{ Title, Detail string }
-		if json.Unmarshal(text, &p) != nil || p.Title == "" {
-			return nil, fmt.Errorf("the server answered %s", answer.Status)
-		}
-		if p.Detail != "" {
-			p.Title += ": " + p.Detail
-		}
-		return nil, errors.New(p.Title)
+		return nil, problemOf(answer.Status, text)
 	}
 	return text, nil
+}
+
+// problemOf is the error that a problem says, which came with a status.
+func problemOf(status string, text []byte) error {
+	var p struct{ Title, Detail string }
+	if json.Unmarshal(text, &p) != nil || p.Title == "" {
+		return fmt.Errorf("the server answered %s", status)
+	}
+	if p.Detail != "" {
+		p.Title += ": " + p.Detail
+	}
+	return errors.New(p.Title)
 }
 
 func (c *adminClient) print(ctx context.Context, method, path string, body any, stdout io.Writer) error {

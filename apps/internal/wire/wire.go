@@ -150,6 +150,9 @@ func (a *App) buildParley(ctx context.Context, publicURL, dial string) error {
 		func() error { return a.mountMail(system.DeadLetters) },
 		func() error { return a.mountSocket(system.Node, system.Authenticator(), publicURL, dial) },
 		func() error { return a.mountRooms(system.Node) },
+		func() error {
+			return a.mountUsers(humaapi.UsersConfig{Accounts: system.Auth, Mails: system.DeadLetters, Chat: system.Chat, Erase: system.EraseUser})
+		},
 		a.mountDocs,
 		func() error {
 			return a.mountPages(a.withPeople(web.Config{DevMail: a.mailbox, PasswordMin: a.settings.PasswordMin}, system.Auth, publicURL))
@@ -177,6 +180,9 @@ func (a *App) buildAuth(ctx context.Context, publicURL, _ string) error {
 	return a.mount(publicURL,
 		func() error { return a.mountAuth(accounts.Auth) },
 		func() error { return a.mountEvents(accounts.Asides) },
+		func() error {
+			return a.mountUsers(humaapi.UsersConfig{Accounts: accounts.Auth, Erase: accounts.EraseUser})
+		},
 		func() error {
 			return humaapi.RegisterRenewal(a.API, humaapi.RenewalConfig{Renew: accounts.Auth.RenewMail, CurrentToken: a.adminToken})
 		},
@@ -251,6 +257,7 @@ func (a *App) buildSocket(ctx context.Context, publicURL, dial string) error {
 	return a.mount(publicURL,
 		func() error { return a.mountSocket(node, cfg.Authenticator, publicURL, dial) },
 		func() error { return a.mountRooms(node) },
+		func() error { return a.mountUsers(humaapi.UsersConfig{Chat: node.Chat, Erase: node.EraseUser}) },
 		a.mountDocs,
 	)
 }
@@ -385,6 +392,12 @@ func (a *App) mountMail(service *mail.DeadLetterService) error {
 
 func (a *App) mountEvents(service *event.AsideService) error {
 	return humaapi.RegisterEvents(a.AdminAPI, humaapi.EventsConfig{Service: service, CurrentToken: a.adminToken})
+}
+
+// mountUsers lets operators look at users, export and erase them.
+func (a *App) mountUsers(cfg humaapi.UsersConfig) error {
+	cfg.CurrentToken = a.adminToken
+	return humaapi.RegisterUsers(a.AdminAPI, cfg)
 }
 
 // mountRooms lets users and operators do over REST what they do on sockets, users as often as one connection of theirs may.
@@ -573,8 +586,8 @@ func logged(next http.Handler, log *slog.Logger) http.Handler {
 	})
 }
 
-// private are beginnings of paths behind which stand names of rooms: those are what people have written.
-var private = []string{"/rooms/"}
+// private are beginnings of paths behind which stand names of rooms, which are what people have written, and addresses of users.
+var private = []string{"/rooms/", "/admin/users/"}
 
 // loggedPath is a path without what is private, however the client has written it.
 func loggedPath(written string) string {

@@ -182,6 +182,9 @@ func configurations(t *testing.T) map[string]configuration {
 		}, humaapi.RegisterRenewal),
 		"humaapi: RoomsConfig":      registered(humaapi.RoomsConfig{Service: talk, Identify: who.Token}, humaapi.RegisterRooms),
 		"humaapi: RoomsAdminConfig": registered(humaapi.RoomsAdminConfig{Service: talk}, humaapi.RegisterRoomsAdmin),
+		"humaapi: UsersConfig": registered(humaapi.UsersConfig{Chat: talk, Erase: func(context.Context, string) (parley.UserErasure, error) {
+			return parley.UserErasure{}, nil
+		}}, humaapi.RegisterUsers),
 		"jwtauth: KeysConfig":       at(jwtauth.KeysConfig{}, jwtauth.NewKeys),
 		"jwtauth: IssuerConfig":     at(jwtauth.IssuerConfig{Keys: keys, Issuer: "x"}, jwtauth.NewIssuer),
 		"jwtauth: VerifierConfig":   at(jwtauth.VerifierConfig{Keys: keys.PublicKey, Issuer: "x"}, jwtauth.NewVerifier),
