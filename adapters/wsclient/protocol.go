@@ -675,9 +675,9 @@ func (c *Client) catchUp(r *room) {
 	}
 	if !r.asking && (r.last < r.target || r.stale) {
 		r.asking, r.stale = true, false
-		after := r.last
+		after, target := r.last, r.target
 		k := c.internal(protocol.EventHistory, data{Room: r.name, After: &after}, func(ack json.RawMessage) error {
-			return c.page(r, ack)
+			return c.page(r, after, target, ack)
 		})
 		k.refused = func(*Error) { c.Drop() } // and join again on the next connection
 		c.enqueue(k)
@@ -685,8 +685,9 @@ func (c *Client) catchUp(r *room) {
 	c.catchUpChanges(r) // behind the messages, which have most of them
 }
 
-// page takes a part of the history.
-func (c *Client) page(r *room, ack json.RawMessage) error {
+// page takes the part of the history behind after, which was asked for when the room was known to have messages up to target. Of what came
+// later, it says nothing.
+func (c *Client) page(r *room, after, target uint64, ack json.RawMessage) error {
 	var p Page
 	if err := decode(ack, &p); err != nil {
 		c.Drop()
@@ -699,7 +700,6 @@ func (c *Client) page(r *room, ack json.RawMessage) error {
 	}
 	r.asking = false
 	r.stale = r.stale || p.More
-	before := r.last
 	var events []Event
 	if len(p.Messages) > 0 && p.Messages[0].Seq > r.last+1 {
 		events = r.skip(p.Messages[0].Seq-1, events)
@@ -707,9 +707,9 @@ func (c *Client) page(r *room, ack json.RawMessage) error {
 	for _, m := range p.Messages {
 		events = r.accept(m, events)
 	}
-	if r.last == before && r.last < r.target {
+	if r.last == after && r.last < target {
 		// The history has nothing more, but there was more: it is gone.
-		next := r.target
+		next := target
 		for seq := range r.ahead {
 			next = min(next, seq-1)
 		}

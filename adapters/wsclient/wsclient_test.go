@@ -261,6 +261,26 @@ func TestHoleInTheLiveStream(t *testing.T) {
 	want(t, events, "resync go true", "go 9")
 }
 
+// TestAPageThatIsOlderThanTheNextHole: of what was stored after it was read, a page says nothing.
+func TestAPageThatIsOlderThanTheNextHole(t *testing.T) {
+	t.Parallel()
+	s := newStage(t)
+	c, events := s.dial(nil)
+	a := s.next()
+	join(t, c, a, 1, 1)
+	a.live(3)
+	h := a.expect("history")
+	require.EqualValues(t, 1, *h.Data.After)
+	a.live(2)
+	a.live(6)
+	a.ack(h, `{"messages":`+list([]uint64{2, 3})+`,"more":false}`)
+	want(t, events, "go 1", "go 2", "go 3")
+	h = a.expect("history")
+	require.EqualValues(t, 3, *h.Data.After)
+	a.ack(h, `{"messages":`+list([]uint64{4, 5, 6})+`,"more":false}`)
+	want(t, events, "go 4", "go 5", "go 6")
+}
+
 func TestReturnsAndSendsAgain(t *testing.T) {
 	t.Parallel()
 	s := newStage(t)
