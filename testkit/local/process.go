@@ -407,26 +407,40 @@ func bare(cmd *exec.Cmd) {
 // process holds the UDP port of the same number, which says so. It may be called from many goroutines.
 func FreePort() (int, error) {
 	for range 100 {
-		port := 10_000 + rand.IntN(20_000)
-		address := net.JoinHostPort("127.0.0.1", strconv.Itoa(port))
-		claim, err := net.ListenPacket("udp", address)
-		if err != nil {
-			continue // somebody else's
+		if port := 10_000 + rand.IntN(20_000); claim(port) {
+			return port, nil
 		}
-		l, err := net.Listen("tcp", address)
-		if err != nil {
-			_ = claim.Close() // nothing was written
-			continue
-		}
-		claimed.Lock()
-		claimed.ports = append(claimed.ports, claim)
-		claimed.Unlock()
-		return port, l.Close()
 	}
 	return 0, errors.New("no port is free")
 }
 
-// claimed keeps the claims of FreePort from the garbage collector, which would close them.
+// claim reports whether ports are free that nobody has claimed, and claims them then, all or none.
+func claim(ports ...int) bool {
+	var claims []io.Closer
+	for _, port := range ports {
+		address := net.JoinHostPort("127.0.0.1", strconv.Itoa(port))
+		held, err := net.ListenPacket("udp", address)
+		if err == nil {
+			claims = append(claims, held)
+			var l net.Listener
+			if l, err = net.Listen("tcp", address); err == nil {
+				err = l.Close()
+			}
+		}
+		if err != nil {
+			for _, c := range claims {
+				_ = c.Close() // nothing was written
+			}
+			return false
+		}
+	}
+	claimed.Lock()
+	defer claimed.Unlock()
+	claimed.ports = append(claimed.ports, claims...)
+	return true
+}
+
+// claimed keeps claims from the garbage collector, which would close them.
 var claimed struct {
 	sync.Mutex
 	ports []io.Closer

@@ -6,6 +6,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math/rand/v2"
 	"net"
 	"os"
 	"os/exec"
@@ -76,28 +77,10 @@ func Redis(o RedisOptions) (*RedisServer, error) {
 	return s, nil
 }
 
-// redisPort returns a free port whose bus port, 10,000 above it, exists and is free too.
+// redisPort is [FreePort] for a Redis: its bus port, 10,000 above it, is free too, and nobody else's.
 func redisPort() (int, error) {
 	for range 100 {
-		port, err := FreePort()
-		if err != nil {
-			return 0, err
-		}
-		if port >= 20_000 {
-			port -= 10_000 // the bus port, too, is to stay free
-		}
-		free := true
-		for _, p := range []int{port, port + 10_000} {
-			l, err := net.Listen("tcp", net.JoinHostPort("127.0.0.1", strconv.Itoa(p)))
-			if err != nil {
-				free = false
-				continue
-			}
-			if err := l.Close(); err != nil {
-				return 0, err
-			}
-		}
-		if free {
+		if port := 10_000 + rand.IntN(10_000); claim(port, port+10_000) {
 			return port, nil
 		}
 	}

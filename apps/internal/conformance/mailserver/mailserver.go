@@ -23,6 +23,7 @@ import (
 
 	"github.com/parley-chat/parley/core/mail"
 	"github.com/parley-chat/parley/testkit"
+	"github.com/parley-chat/parley/testkit/local"
 )
 
 // Server is an SMTP server that keeps what it takes. It offers no encryption and wants no password.
@@ -40,7 +41,11 @@ type Server struct {
 // Start starts a server that ends with t.
 func Start(t testing.TB) *Server {
 	t.Helper()
-	m := &Server{Mailbox: testkit.NewMailbox(), Address: "127.0.0.1:0"}
+	address, err := local.FreeAddress() // stays free while it is killed
+	if err != nil {
+		t.Fatalf("mailserver: %v", err)
+	}
+	m := &Server{Mailbox: testkit.NewMailbox(), Address: address}
 	m.Restart(t)
 	t.Cleanup(func() { m.Kill(t) })
 	return m
@@ -75,7 +80,7 @@ func (m *Server) Restart(t testing.TB) {
 	server.ErrorLog = log.New(io.Discard, "", 0)
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	m.Address, m.server, m.served = l.Addr().String(), server, make(chan error, 1)
+	m.server, m.served = server, make(chan error, 1)
 	served := m.served
 	go func() { served <- server.Serve(l) }()
 }
