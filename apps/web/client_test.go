@@ -44,7 +44,7 @@ func node(t *testing.T, args ...string) (string, error) {
 
 func TestClient(t *testing.T) {
 	t.Parallel()
-	out, err := node(t, "--test", filepath.Join("client", "test", "parley.test.js"), filepath.Join("client", "test", "session.test.js"), filepath.Join("client", "test", "addresses.test.js"))
+	out, err := node(t, "--test", filepath.Join("client", "test", "parley.test.js"), filepath.Join("client", "test", "session.test.js"), filepath.Join("client", "test", "addresses.test.js"), filepath.Join("client", "test", "places.test.js"))
 	require.NoError(t, err, out)
 	assert.NotContains(t, out, "# pass 0\n", "the tests were found")
 }

@@ -35,6 +35,9 @@ import (
 //go:embed assets client/*.js client/*.d.ts
 var embedded embed.FS
 
+// Rooms is what the addresses of rooms on the page begin with. The name of a room follows, percent-encoded.
+const Rooms = "/r/"
+
 // errNoAsset answers for a file that is not there.
 var errNoAsset = fault.New(fault.NotFound, "asset_not_found", "there is no such file")
 
@@ -74,7 +77,7 @@ func Handler(cfg Config) (http.Handler, error) {
 	return mux, nil
 }
 
-// Register adds the pages to mux: the demo page at exactly /, the browser client at /parley.js and
+// Register adds the pages to mux: the demo page at exactly / and, as the addresses of rooms, below /r/; the browser client at /parley.js and
 // /session.js with its types at /parley.d.ts, /session.d.ts and /events.d.ts, unless Config.MailboxOnly is set; if
 // Config.DevMail is set, /dev/mail, /dev/mail.json and /dev/mail/{id}/html, and, with Config.People, /dev/continue; and the
 // files that pages need under /assets/.
@@ -129,14 +132,16 @@ func registerClient(mux *http.ServeMux, cfg Config, files fileSet, base string) 
 	if err != nil {
 		return err
 	}
-	mux.HandleFunc("GET /{$}", func(w http.ResponseWriter, r *http.Request) {
-		secure(w.Header(), pagePolicy(r.Host, cfg.SocketURL))
-		shown := page
-		if cfg.MailboxFor == nil || cfg.MailboxFor(r) == nil {
-			shown = withPeople // nobody else could do anything with the buttons
-		}
-		shown.serve(w, r, revalidate)
-	})
+	for _, at := range []string{"/{$}", Rooms + "{room...}"} { // which room it is, the page finds out
+		mux.HandleFunc("GET "+at, func(w http.ResponseWriter, r *http.Request) {
+			secure(w.Header(), pagePolicy(r.Host, cfg.SocketURL))
+			shown := page
+			if cfg.MailboxFor == nil || cfg.MailboxFor(r) == nil {
+				shown = withPeople // nobody else could do anything with the buttons
+			}
+			shown.serve(w, r, revalidate)
+		})
+	}
 	for _, name := range []string{"parley.js", "session.js", "parley.d.ts", "session.d.ts", "events.d.ts"} {
 		f, ok := files[name]
 		if !ok {

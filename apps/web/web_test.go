@@ -11,6 +11,7 @@ import (
 	"math"
 	"net/http"
 	"net/http/httptest"
+	"net/url"
 	"os"
 	"path"
 	"path/filepath"
@@ -67,7 +68,7 @@ func noMail() []Mail { return nil }
 func TestEveryAnswerIsSecured(t *testing.T) {
 	t.Parallel()
 	h := serve(t, Config{DevMail: noMail})
-	for _, target := range []string{"/", "/parley.js", "/session.js", "/parley.d.ts", "/session.d.ts", "/events.d.ts", "/assets/any/app.js", "/dev/mail", "/dev/mail.json"} {
+	for _, target := range []string{"/", "/r/garden", "/parley.js", "/session.js", "/parley.d.ts", "/session.d.ts", "/events.d.ts", "/assets/any/app.js", "/dev/mail", "/dev/mail.json"} {
 		t.Run(target, func(t *testing.T) {
 			t.Parallel()
 			w := get(h, target)
@@ -136,6 +137,30 @@ func TestPageOnlyAtRoot(t *testing.T) {
 	assert.Equal(t, "application/problem+json", missing.Header().Get("Content-Type"))
 }
 
+// TestPageAtTheAddressesOfRooms wants the page, and nothing else, wherever a room may be.
+func TestPageAtTheAddressesOfRooms(t *testing.T) {
+	t.Parallel()
+	var told []string
+	h := serve(t, withAda(t, &told))
+	page := get(h, "/")
+	long := url.PathEscape(strings.Repeat("\U0001f600", chat.MaxRoomName))
+	for _, room := range []string{"garden", "a%2Fb", "%2F", "%2F%2F", "a/b", "%25", "%252F", "a%3Fb%23c", "?room=%2E%2E", "?room=..%2Fsocket", "", "%00", long} {
+		target := "/r/" + room
+		w := get(h, target)
+		assert.Equal(t, http.StatusOK, w.Code, target)
+		assert.Equal(t, page.Body.String(), w.Body.String(), target)
+		assert.Equal(t, page.Header(), w.Header(), target)
+	}
+	for _, target := range []string{"/r", "/rooms", "/R/garden", "/rr/garden"} {
+		assert.NotEqual(t, http.StatusOK, get(h, target).Code, target)
+	}
+	assert.Equal(t, http.StatusNotFound, get(serve(t, Config{DevMail: noMail, MailboxOnly: true}), "/r/garden").Code)
+	r := httptest.NewRequest(http.MethodPost, "/r/garden", nil)
+	w := httptest.NewRecorder()
+	h.ServeHTTP(w, r)
+	assert.Equal(t, http.StatusMethodNotAllowed, w.Code)
+}
+
 func TestMailboxIsOffUnlessConfigured(t *testing.T) {
 	t.Parallel()
 	off := serve(t, Config{})
@@ -176,7 +201,7 @@ func TestFilesOfThePageAreThereAndCached(t *testing.T) {
 func TestETag(t *testing.T) {
 	t.Parallel()
 	h := serve(t, Config{})
-	for _, target := range []string{"/", "/parley.js", "/assets/v/app.js"} {
+	for _, target := range []string{"/", "/r/garden", "/parley.js", "/assets/v/app.js"} {
 		first := get(h, target)
 		tag := first.Header().Get("ETag")
 		require.Regexp(t, `^"[0-9a-f]{32}"$`, tag)

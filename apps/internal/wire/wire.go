@@ -587,7 +587,7 @@ func logged(next http.Handler, log *slog.Logger) http.Handler {
 }
 
 // private are beginnings of paths behind which stand names of rooms, which are what people have written, and addresses of users.
-var private = []string{"/rooms/", "/admin/users/"}
+var private = []string{"/rooms/", web.Rooms, "/admin/users/"}
 
 // loggedPath is a path without what is private, however the client has written it.
 func loggedPath(written string) string {

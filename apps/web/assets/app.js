@@ -2,6 +2,7 @@
 
 import { addresses } from "./addresses.js";
 import { checkRoom, checkText, MAX_TEXT, Parley } from "./parley.js";
+import { addressOf, roomAt } from "./places.js";
 import { Problem, sentence, Session, storage, words } from "./session.js";
 
 const $ = (id) => document.getElementById(id);
@@ -21,6 +22,12 @@ const now = () => performance.now();
  * ends the composition first, and leaves only the code 229 (UI Events, section 7.3.1).
  */
 const composing = (event) => event.isComposing || event.keyCode === 229;
+
+/** The room that the address of the page leads to, or null. */
+function addressed() {
+  const room = roomAt(location);
+  return room !== null && !checkRoom(room) ? room : null;
+}
 
 /** Makes an element; strings among the children become text. */
 function h(tag, props = {}, ...children) {
@@ -109,8 +116,7 @@ function showView() {
   if (session.user) return;
   const view = views.find((v) => v.dataset.view === location.hash.slice(1)) ?? views[0];
   for (const v of views) v.hidden = v !== view;
-  $("door-notice").textContent = door.notice;
-  $("door-notice").hidden = !door.notice;
+  showNotice();
   door.notice = "";
   for (const p of view.querySelectorAll(".error, .done")) p.hidden = true;
   for (const input of view.querySelectorAll("input[name=email]")) input.value ||= door.email;
@@ -118,6 +124,14 @@ function showView() {
   const first = [...view.querySelectorAll("input")].find((input) => !input.value);
   (first ?? view.querySelector("h1")).focus();
   document.title = `${view.querySelector("h1").textContent} – ${product}`;
+}
+
+/** Shows why one is here. */
+function showNotice() {
+  const room = addressed();
+  const notice = $("door-notice");
+  notice.textContent = door.notice || (room === null ? "" : `To join “${room}”, sign in or create an account.`);
+  notice.hidden = notice.textContent === "";
 }
 
 function go(view) {
@@ -166,20 +180,21 @@ handle($("form-sign-in"), async ({ email, password }) => {
     throw err;
   }
   $("form-sign-in").reset();
-  showChat();
+  showChat({ entered: true });
 });
 
 // Where the server runs for development, for clients on its own machine.
 if ($("form-continue")) {
   handle($("form-continue"), async ({ as }) => {
     await session.signInAt("/dev/continue", { as });
-    showChat({ room: "lobby" });
+    showChat({ entered: true, room: "lobby" });
   });
 }
 
 handle($("form-sign-up"), async (fields) => {
   await session.signUp(fields);
   door.email = fields.email;
+  wish(fields.email);
   $("form-sign-up").reset();
   go("check-mail");
 });
@@ -214,6 +229,34 @@ for (const box of document.querySelectorAll(".secret")) {
 }
 
 addEventListener("hashchange", showView);
+addEventListener("popstate", showNotice);
+
+// For so long after a sign-up, the link in its mail leads to the room that was to be joined.
+const WISH = "parley.wish";
+const WISHED = 86_400_000;
+
+/** Remembers which room somebody signs up for: the link in the mail leads to a page that does not know it. */
+function wish(email) {
+  const room = addressed();
+  try {
+    if (room === null) localStorage.removeItem(WISH);
+    else localStorage.setItem(WISH, JSON.stringify({ email: email.toLowerCase(), room, at: Date.now() }));
+  } catch {
+    // Without storage the room has to be found again.
+  }
+}
+
+/** The room that somebody has signed up for, once. */
+function wished(email) {
+  try {
+    const { email: whose, room, at } = JSON.parse(localStorage.getItem(WISH));
+    if (whose !== email.toLowerCase()) return null;
+    localStorage.removeItem(WISH);
+    return Math.abs(Date.now() - at) < WISHED && !checkRoom(room) ? room : null;
+  } catch {
+    return null; // nothing there, or nothing of use
+  }
+}
 
 // ---- the chat ----
 
@@ -268,6 +311,7 @@ class Chat {
   #parley;
   #rooms = new Map(); // name → view of a room
   #active = null;
+  #invited = null; // a room that the address leads to, and that was not joined
   #timers = new Set();
   #end = new AbortController();
   #banner = { timer: 0, broken: false };
@@ -317,7 +361,7 @@ class Chat {
     this.#listen();
     this.#list.saved = { ...this.#saved(), outgoing: this.#parley.outgoing };
     if (room) this.#add(room);
-    this.#activate(room ?? null, { focus: false });
+    this.#activate(room ?? null, { focus: false, address: room ? "replace" : "keep" });
     $("empty").hidden = true; // until it is known that there is no room
     this.#pane("chat");
     this.#parley.connect();
@@ -340,7 +384,7 @@ class Chat {
     this.#hideTools();
     this.#parley.close({ forget });
     if (forget) forgetTexts((key) => key === DRAFTS + this.#user.id);
-    for (const id of ["room-list", "log", "member-list"]) $(id).replaceChildren();
+    for (const id of ["room-list", "log", "member-list", "told"]) $(id).replaceChildren();
     $("typing").textContent = "";
     $("composer-text").value = "";
     $("about").hidden = true;
@@ -365,7 +409,8 @@ class Chat {
     on($("form-join"), "input", () => {
       $("form-join").querySelector(".error").hidden = true;
     });
-    on($("join-lobby"), "click", () => this.#join("lobby"));
+    on($("join-lobby"), "click", () => this.#join(this.#invited ?? "lobby"));
+    on(window, "popstate", () => this.#visit());
     on($("leave-room"), "click", () => this.#leave(this.#active));
     on($("show-rooms"), "click", () => {
       this.#pane("rooms");
@@ -621,10 +666,31 @@ class Chat {
       this.#save();
       return; // somebody was quicker
     }
-    const open = this.#rooms.has(saved.active) ? saved.active : (this.#names[0] ?? null);
-    this.#activate(open, { focus: false, wake: false });
-    if (!open && !taken) $("empty").hidden = true;
+    const place = addressed();
+    const known = [place, saved.active].find((name) => this.#rooms.has(name)) ?? this.#names[0] ?? null;
+    const invited = place !== null && !this.#rooms.has(place) ? place : null;
+    const open = invited === null ? known : null;
+    this.#activate(open, { focus: false, wake: false, invited, address: "replace" });
+    if (!open && !taken && !invited) $("empty").hidden = true;
     if (!$("shell").contains(document.activeElement)) $(open ? "composer-text" : "join-lobby").focus({ preventScroll: true });
+  }
+
+  /** Goes where the address of the page leads to. */
+  #visit() {
+    const name = addressed();
+    if (name === null || name === this.#active?.name) this.#address("replace"); // what stands before the rooms is no place of its own
+    else if (this.#rooms.has(name)) this.#activate(name, { focus: false, address: "replace" });
+    else this.#activate(null, { focus: true, invited: name, address: "replace" });
+  }
+
+  /** Lets the address of the page be that of the room that is shown. */
+  #address(how) {
+    const room = this.#active?.name ?? this.#invited;
+    const address = room === null ? "/" : addressOf(room);
+    if (address === location.pathname + location.search + location.hash || how === "keep") return;
+    // The page without a room is nothing to go back to.
+    if (how === "push" && addressed() !== null) history.pushState(null, "", address);
+    else history.replaceState(null, "", address);
   }
 
   /** Joins a room that was only shown. */
@@ -655,6 +721,7 @@ class Chat {
       detached: false, // the list ends before the newest message
       tail: [], // then: the newest messages
       loading: false,
+      filled: false, // there are as many messages as a room has at first
       scroll: 0,
       outgoing: new Map(), // clientId → item
       members: new Map(),
@@ -663,6 +730,7 @@ class Chat {
       listed: undefined, // how many messages are unread, by the list of the rooms
       news: false, // something came below what is seen
       opening: false, // it is being opened where it was read up to
+      reading: false, // what is needed for that is being read
       split: null, // the divider stands behind this sequence
       divider: h("li", { class: "divider", "aria-live": "off" }, h("span", {}, "New messages")),
       marked: 0, // up to here it was said that it was read
@@ -694,6 +762,7 @@ class Chat {
     this.#drop(room);
     if (open) (this.#active ? $("room-title") : $("join-lobby")).focus();
     if (error.code !== "left") {
+      if (open) this.#pane("rooms"); // where it is said, if not all is shown
       const note = $("form-join").querySelector(".error");
       note.textContent = error.code === "removed" ? `You were taken out of “${name}”.` : `“${name}” was not joined: ${sentence(error.message)}`;
       note.hidden = false;
@@ -707,14 +776,15 @@ class Chat {
     room.entry.remove();
     if (room === this.#active) {
       this.#active = null;
-      this.#activate(this.#names[0] ?? null, { focus: false, wake: false });
+      this.#activate(this.#names[0] ?? null, { focus: false, wake: false, address: "replace" });
     }
     this.#keepDraft(null);
     this.#save();
     this.#showTitle();
   }
 
-  #activate(name, { focus, wake = true }) {
+  /** Opens a room, or none. With invited, that room may be joined. */
+  #activate(name, { focus, wake = true, invited = null, address = "push" }) {
     const field = $("composer-text");
     const log = $("log");
     this.#draw();
@@ -727,6 +797,8 @@ class Chat {
     }
     const room = name === null ? null : this.#rooms.get(name);
     this.#active = room;
+    this.#invited = invited;
+    this.#address(address);
     for (const other of this.#rooms.values()) {
       if (other === room) other.open.setAttribute("aria-current", "page");
       else other.open.removeAttribute("aria-current");
@@ -734,14 +806,22 @@ class Chat {
     for (const id of ["composer", "show-members", "leave-room", "log"]) $(id).hidden = !room;
     $("empty").hidden = Boolean(room);
     $("members").hidden = !room;
-    $("room-title").textContent = room ? room.name : "Welcome";
+    $("room-title").textContent = room?.name ?? invited ?? "Welcome";
+    const [, heading, hint, join] = $("empty").children;
+    heading.textContent = invited === null ? "No room yet" : `You are not in “${invited}”`;
+    hint.textContent = invited === null ? NO_ROOM : "Its members see who joins. If there is no such room yet, it begins with you.";
+    join.textContent = invited === null ? "Join the lobby" : "Join the room";
     this.#hideTools();
     this.#quietly(() => log.replaceChildren(...(room ? [room.top, room.items, this.#bottom] : [])));
     this.#save();
     this.#showMembers(room);
     this.#showTyping(room?.name);
     this.#showTitle();
-    if (!room) return;
+    if (!room) {
+      if (invited !== null) this.#pane("chat");
+      if (focus) join.focus({ preventScroll: true });
+      return;
+    }
     room.opening = true;
     if (wake) this.#wake(room);
     field.placeholder = `Write to ${room.name}`;
@@ -1194,14 +1274,23 @@ class Chat {
       buttons.at(at % buttons.length).focus();
     } else if (event.target === item && (event.key === "ArrowUp" || event.key === "ArrowDown")) {
       const up = event.key === "ArrowUp";
-      let next = item;
-      do next = up ? next.previousElementSibling : next.nextElementSibling;
-      while (next && !next.note?.seq);
-      if (!next) return;
-      event.preventDefault();
-      next.focus({ preventScroll: true });
-      next.scrollIntoView({ block: "nearest" });
+      const room = this.#active;
+      const older = up && !room.top.hidden;
+      if (this.#step(item, up) || older) event.preventDefault();
+      if (document.activeElement === item && older) {
+        void this.#loadOlder(room).then(() => document.activeElement === item && this.#step(item, up));
+      }
     }
+  }
+
+  /** Leads from a message to the one before or after it, if there is one. */
+  #step(item, up) {
+    let next = item;
+    do next = up ? next.previousElementSibling : next.nextElementSibling;
+    while (next && !next.note?.seq);
+    next?.focus({ preventScroll: true });
+    next?.scrollIntoView({ block: "nearest" });
+    return Boolean(next);
   }
 
   /** Offers in an item what can be done with its message: all of it, what to react with, or whether it is really to be deleted. */
@@ -1410,15 +1499,16 @@ class Chat {
     $("composer-text").focus();
   }
 
-  async #loadOlder(room) {
-    if (room.loading) return;
+  /** Reads what comes before the list. Reports whether that worked. */
+  async #loadOlder(room, { limit = PAGE, told = true } = {}) {
+    if (room.loading) return false;
     room.loading = true;
     room.older.setAttribute("aria-disabled", "true");
     room.older.textContent = "Loading…";
     try {
       this.#draw();
       const before = room.first;
-      const { messages, more } = await this.#parley.history(room.name, { before, limit: PAGE });
+      const { messages, more } = await this.#parley.history(room.name, { before, limit });
       this.#draw();
       if (room.first === before) {
         const focused = document.activeElement === room.older;
@@ -1435,15 +1525,29 @@ class Chat {
         this.#showSeen(room);
         this.#rove(room);
         if (room.top.hidden && focused) $("log").focus({ preventScroll: true });
+        if (told && room === this.#active) this.#tell(messages);
       }
       room.older.textContent = "Load older messages";
+      return true;
     } catch {
       room.older.textContent = "That did not work. Try again";
+      return false;
     } finally {
       room.older.removeAttribute("aria-disabled");
       room.loading = false;
       this.#continueDown(room); // somebody may have gone there meanwhile
     }
+  }
+
+  /** Says that older messages stand there now: a screen reader passes over them. */
+  #tell([first, ...rest]) {
+    const told = $("told");
+    if (!first) {
+      told.textContent = "There are no older messages";
+      return;
+    }
+    const at = new Date(first.at);
+    told.textContent = `${rest.length + 1} older ${rest.length > 0 ? "messages" : "message"}, from ${dayOf(at)}, ${clock.format(at)}`;
   }
 
   /** Takes away the newest from a list that is too long. */
@@ -1712,15 +1816,24 @@ class Chat {
   #showTitle() {
     let unread = 0;
     for (const room of this.#rooms.values()) unread += this.#unread(room);
-    const name = this.#active ? `${this.#active.name} – ${product}` : product;
+    const room = this.#active?.name ?? this.#invited;
+    const name = room === null ? product : `${room} – ${product}`;
     const title = unread > 0 ? `(${unread}) ${name}` : name;
     if (document.title !== title) document.title = title;
   }
 
   /** Opens a room where it was read up to, once that is known. */
   async #openUnread(room) {
-    if (!room.opening || !room.greeted) return;
+    if (!room.opening || !room.greeted || room.reading) return;
+    room.reading = true;
+    await this.#openRead(room);
+    room.reading = false;
+  }
+
+  async #openRead(room) {
     this.#draw();
+    await this.#fillUp(room);
+    if (room !== this.#active || !room.opening) return;
     const read = this.#parley.read(room.name);
     const unread = this.#parley.unread(room.name) ?? room.listed ?? 1;
     if (read !== undefined && read < room.newest && unread > 0) {
@@ -1737,6 +1850,13 @@ class Chat {
     room.opening = false;
     this.#scrolled();
     this.#continueDown(room);
+  }
+
+  /** Reads so much of a room that was just joined as a room has at first: joining tells the last few messages alone. */
+  async #fillUp(room) {
+    const missing = PAGE - [...room.items.children].filter(({ note }) => note?.seq).length;
+    if (room.filled || room.detached || room.loading || missing <= 0 || room.first <= 1) return;
+    room.filled = await this.#loadOlder(room, { limit: missing, told: false });
   }
 
   /** Reads what comes around the end of what was read, where that is further up than the list begins. */
@@ -1845,6 +1965,8 @@ class Chat {
   }
 }
 
+const NO_ROOM = "A room exists as soon as somebody joins it. Open a second tab and sign in as somebody else to talk to yourself.";
+
 const CLOSED = {
   4400: "The server did not understand this page. Reload it, please.",
   4401: "Your session has ended.",
@@ -1864,12 +1986,15 @@ function forgetTexts(whose) {
   }
 }
 
-function showChat({ room } = {}) {
-  const { id } = session.user;
+/** Shows the chat, to somebody who has just signed in with the room that they came for. */
+function showChat({ entered = false, room } = {}) {
+  const { id, email } = session.user;
   forgetTexts((key) => key !== DRAFTS + id && key !== OUTBOX + id); // somebody else's
-  history.replaceState(null, "", location.pathname);
+  const place = addressed();
+  const wish = wished(email);
+  history.replaceState(null, "", place === null ? "/" : addressOf(place));
   chat = new Chat(session.user);
-  chat.start(room);
+  chat.start(entered ? (place ?? wish ?? room) : undefined);
 }
 
 async function signOut(everywhere) {
@@ -1883,6 +2008,7 @@ async function signOut(everywhere) {
       return;
     }
   }
+  history.replaceState(null, "", "/"); // who signs in next came for no room
   leaveChat(everywhere ? "You are signed out everywhere." : "You are signed out.", { forget: true });
 }
 

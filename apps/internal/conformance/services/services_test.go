@@ -161,6 +161,7 @@ func (s *stack) rooms(t *testing.T) {
 		s.call(t, http.MethodGet, "//rooms/hidden-by-slashes/messages", token, nil, http.StatusNotFound)
 		s.call(t, http.MethodGet, "/%72ooms/hidden-by-percents/messages", token, nil, http.StatusNotFound)
 	}
+	s.pages(t)
 	// A session that has ended calls nothing on any node, as soon as it has heard of it.
 	over, _ := s.signIn(t)
 	s.call(t, http.MethodPost, "/auth/signout", over, nil, http.StatusNoContent)
@@ -184,6 +185,29 @@ const (
 )
 
 // call makes a request of the API, which must be answered with this status.
+// pages wants the page, as it is, at the addresses of rooms, written as the page writes them.
+func (s *stack) pages(t *testing.T) {
+	t.Helper()
+	var page string
+	for _, path := range []string{"/", "/r/whispered", "/r/a%2Fb", "/r/%2F", "/r/%2F%2F", "/r/a%25b", "/r/%252F", "/r/a%3Fb", "/r/a%23b", "/r/a%20b%3Bc", "/r/a%5Cb",
+		"/r/?room=..", "/r/?room=whispered%2F..%2Fsocket", "/r/" + url.PathEscape(strings.Repeat("😀", 100))} {
+		r, err := http.NewRequestWithContext(t.Context(), http.MethodGet, s.url+path, nil)
+		require.NoError(t, err)
+		answer, err := http.DefaultTransport.RoundTrip(r) // a redirect is no page
+		require.NoError(t, err)
+		body, err := io.ReadAll(answer.Body)
+		_ = answer.Body.Close() // it was read
+		require.NoError(t, err)
+		require.Equal(t, http.StatusOK, answer.StatusCode, path)
+		if page == "" {
+			page = string(body)
+			require.Contains(t, page, "<!doctype html>")
+		}
+		require.Equal(t, page, string(body), path)
+		require.Contains(t, answer.Header.Get("Content-Security-Policy"), "frame-ancestors 'none'", path)
+	}
+}
+
 func (s *stack) call(t *testing.T, method, path, token string, body any, status int) map[string]any {
 	t.Helper()
 	var answer map[string]any

@@ -263,6 +263,7 @@ func (s *stack) throughProxy(t *testing.T) {
 				assert.Contains(t, string(log), s.services[name].address, "nobody was led to %s", name)
 			}
 			assert.NotContains(t, string(log), "ticket=", "what is in queries is secret")
+			assert.NotContains(t, string(log), "whispered", "names of rooms are what people have written")
 		}
 	})
 	s.url = "http://" + address
