@@ -3,6 +3,7 @@
 import { addresses } from "./addresses.js";
 import { checkRoom, checkText, MAX_TEXT, Parley } from "./parley.js";
 import { addressOf, roomAt } from "./places.js";
+import { canNotify, Notices } from "./notices.js";
 import { Problem, sentence, Session, storage, words } from "./session.js";
 
 const $ = (id) => document.getElementById(id);
@@ -321,11 +322,13 @@ class Chat {
   // The list of one's rooms: what this browser remembers of it, whether it is shown, asked for, had once and kept by the server, and
   // what was left since it was asked for.
   #list = { saved: null, begun: false, asking: false, taken: false, kept: false, opened: false, left: new Set(), wait: LIST_AGAIN, timer: 0 };
+  #notices; // of the browser, about what nobody looks at
   #bottom = h("div", { class: "bottom", "aria-hidden": "true" }); // the end of the open room's list
   #glance = { end: false, room: null, timer: 0, observer: null };
 
   constructor(user) {
     this.#user = user;
+    this.#notices = new Notices({ user, open: (name) => this.#rooms.has(name) && this.#activate(name, { focus: true }) });
     this.#parley = new Parley({
       url: document.querySelector('meta[name="socket"]')?.content, // by default on this host
       session,
@@ -381,6 +384,7 @@ class Chat {
     clearTimeout(this.#list.timer);
     clearTimeout(this.#glance.timer);
     this.#glance.observer.disconnect();
+    this.#notices.stop();
     this.#hideTools();
     this.#parley.close({ forget });
     if (forget) forgetTexts((key) => key === DRAFTS + this.#user.id);
@@ -422,6 +426,9 @@ class Chat {
       if (!open && $("hide-members").offsetParent) $("hide-members").focus();
     });
     on($("hide-members"), "click", () => this.#closeMembers());
+    on($("notify"), "click", () => void this.#notices.set(!this.#notices.on).then(() => this.#showNotify()));
+    on($("account-menu"), "toggle", () => this.#showNotify());
+    this.#showNotify();
     on($("sign-out"), "click", () => void signOut(false));
     on($("sign-out-all"), "click", () => void signOut(true));
     on(document, "click", (event) => {
@@ -525,6 +532,25 @@ class Chat {
     });
     this.#glance.observer.observe(this.#bottom);
     on(window, "resize", () => this.#active?.atEnd && this.#toEnd());
+  }
+
+  /** Shows whether the browser tells of messages, and offers the other. */
+  #showNotify() {
+    const button = $("notify");
+    button.hidden = !canNotify();
+    button.setAttribute("aria-checked", String(this.#notices.on));
+    button.disabled = this.#notices.blocked;
+    $("notify-blocked").hidden = button.hidden || !this.#notices.blocked;
+  }
+
+  /** Lets the browser tell of a message of somebody else's that nobody looks at. */
+  #announce(room, message) {
+    const ignored = () => {
+      const { deletedAt } = this.#parley.message(room.name, message.seq) ?? message;
+      const seen = (this.#parley.read(room.name) ?? 0) >= message.seq; // here, or elsewhere
+      return Boolean(deletedAt) || seen || (room === this.#active && this.#attentive) || !this.#rooms.has(room.name);
+    };
+    this.#notices.tell({ room: room.name, seq: message.seq, title: `${message.user.name} in ${room.name}`, text: () => start((this.#parley.message(room.name, message.seq) ?? message).text), ignored });
   }
 
   // -- rooms --
@@ -772,6 +798,7 @@ class Chat {
   /** Takes a room out of the list. */
   #drop(room) {
     this.#rooms.delete(room.name);
+    this.#notices.forget(room.name);
     this.#list.left.add(room.name);
     room.entry.remove();
     if (room === this.#active) {
@@ -863,6 +890,7 @@ class Chat {
     room.newest = Math.max(room.newest, message.seq);
     if (message.user.id !== this.#user.id) {
       if (room.greeted && !(room === this.#active && room.atEnd)) room.news = true;
+      if (room.greeted) this.#announce(room, message);
       this.#hasRead(room, message.user, message.seq);
     }
     this.#arrive(room, { message, live });
@@ -1808,6 +1836,7 @@ class Chat {
     const unread = this.#unread(room);
     const text = unread > 99 ? "99+" : String(unread);
     room.badge.hidden = unread === 0;
+    if (unread === 0) this.#notices.forget(room.name);
     if (room.badge.firstChild?.data !== text) room.badge.replaceChildren(text, h("span", { class: "unseen" }, " unread"));
     if (room === this.#active) $("to-end").classList.toggle("news", room.news || unread > 0);
     this.#showTitle();
