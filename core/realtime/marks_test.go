@@ -347,18 +347,26 @@ func TestAMarkOfSomebodyWhoIsRemovedMeanwhileIsRefused(t *testing.T) {
 	for _, e := range []*end{ada, bob, eve} {
 		e.quietly("hall")
 	}
-	for i, e := range []*end{eve, ada, bob} {
-		e.in.Receive([]byte(`{"id":70,"event":"mark","data":{"room":"hall","read":1}}`), false)
+	type outcome struct {
+		chat.Marked
+		err error
+	}
+	outcomes := map[string]chan outcome{}
+	// A connection may be busy a moment longer than its last answer tells, and then its next command waits: so the marks do not come over them.
+	for i, name := range []string{"eve", "ada", "bob"} {
+		answer := make(chan outcome, 1)
+		outcomes[name] = answer
+		require.NoError(t, n.chat.SubmitMark(t.Context(), chat.Mark{Room: "hall", User: chat.Author{ID: user.ID("u-" + name), Name: name}, Read: 1}, func(m chat.Marked, err error) {
+			answer <- outcome{m, err}
+		}))
 		if i == 0 {
 			<-g.entered // what comes now waits, and is one batch
 		}
 	}
 	require.NoError(t, n.Remove(t.Context(), "hall", "u-ada"))
 	close(g.proceed)
-	v := ada.until("error")
-	assert.Equal(t, "not_a_member", v.Error.Code)
-	v = bob.until("ack")
-	assert.JSONEq(t, `{"room":"hall","read":1,"unread":0}`, string(v.Data))
+	require.ErrorIs(t, (<-outcomes["ada"]).err, chat.ErrNotMember)
+	assert.Equal(t, outcome{Marked: chat.Marked{Read: 1, Moved: true}}, <-outcomes["bob"])
 	assert.Equal(t, "hall u-bob bob 1", eve.marked())
 	assert.EqualValues(t, 2, g.calls.Load())
 	assert.Equal(t, "not_joined", ada.refused("mark", map[string]any{"room": "hall", "read": 1}))
