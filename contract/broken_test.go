@@ -631,3 +631,39 @@ func (m marks) Mine(ctx context.Context, id user.ID, behind chat.Place, limit in
 	}
 	return m.mine(ctx, id, behind, limit)
 }
+
+type restrictions struct {
+	chat.Restrictions
+	put     func(context.Context, chat.Restriction) (chat.Restriction, error)
+	inForce func(context.Context, time.Time, ...chat.Restricted) ([]chat.Restriction, error)
+	list    func(context.Context, string, chat.RestrictionKind, time.Time, user.ID, int) ([]chat.Restriction, error)
+	since   func(context.Context, time.Time, int) ([]chat.Restriction, error)
+}
+
+func (s restrictions) Put(ctx context.Context, r chat.Restriction) (chat.Restriction, error) {
+	if s.put == nil {
+		return s.Restrictions.Put(ctx, r)
+	}
+	return s.put(ctx, r)
+}
+
+func (s restrictions) InForce(ctx context.Context, now time.Time, whom ...chat.Restricted) ([]chat.Restriction, error) {
+	if s.inForce == nil {
+		return s.Restrictions.InForce(ctx, now, whom...)
+	}
+	return s.inForce(ctx, now, whom...)
+}
+
+func (s restrictions) List(ctx context.Context, room string, kind chat.RestrictionKind, now time.Time, after user.ID, limit int) ([]chat.Restriction, error) {
+	if s.list == nil {
+		return s.Restrictions.List(ctx, room, kind, now, after, limit)
+	}
+	return s.list(ctx, room, kind, now, after, limit)
+}
+
+func (s restrictions) Since(ctx context.Context, at time.Time, limit int) ([]chat.Restriction, error) {
+	if s.since == nil {
+		return s.Restrictions.Since(ctx, at, limit)
+	}
+	return s.since(ctx, at, limit)
+}

@@ -36,6 +36,7 @@ var specifications = map[string][]string{
 	"Rooms":          {"chat.Rooms"},
 	"Members":        {"chat.Members"},
 	"Marks":          {"chat.Marks", "chat.Mark", "chat.Marked", "chat.MyRoom", "chat.Members"},
+	"Restrictions":   {"chat.Restrictions", "chat.Restriction", "chat.Ban"},
 	"RecentCache":    {"chat.RecentCache", "chat.Recent"},
 	"Screen":         {"chat.Screen"},
 	"Fanout":         {"realtime.Fanout"},

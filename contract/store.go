@@ -35,6 +35,8 @@ type Store struct {
 	Rooms    chat.Rooms
 	Members  chat.Members
 	Marks    chat.Marks
+
+	Restrictions chat.Restrictions
 }
 
 // storeSuite is a suite of RunStore.
@@ -96,6 +98,7 @@ func storeSuites() []storeSuite {
 		of(Rooms(), func(s Store) chat.Rooms { return s.Rooms }),
 		of(Members(), func(s Store) chat.Members { return s.Members }),
 		of(Marks(), func(s Store) Reading { return Reading{Marks: s.Marks, Members: s.Members, Messages: s.Messages} }),
+		of(Restrictions(), func(s Store) chat.Restrictions { return s.Restrictions }),
 	}
 }
 

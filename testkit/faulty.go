@@ -81,24 +81,28 @@ var methods = map[string]kind{
 	"Limiter.Allow":          once,
 	"Limiter.DeleteExpired":  repeatable,
 
-	"Messages.Append": once,
-	"Messages.Change": once,
-	"Messages.List":   repeatable,
-	"Messages.Bounds": repeatable,
-	"Rooms.Ensure":    repeatable,
-	"Rooms.ByName":    repeatable,
-	"Rooms.List":      repeatable,
-	"Members.Add":     repeatable,
-	"Members.Remove":  repeatable,
-	"Members.Has":     repeatable,
-	"Members.RoomsOf": repeatable,
-	"Marks.Mark":      repeatable,
-	"Marks.Mine":      repeatable,
-	"Cache.Get":       repeatable,
-	"Cache.Add":       repeatable | lossy,
-	"Cache.Change":    repeatable, // it must not come to nothing: what was deleted would stay in the cache
-	"Cache.Fill":      repeatable | lossy,
-	"Access.May":      repeatable,
+	"Messages.Append":      once,
+	"Messages.Change":      once,
+	"Messages.List":        repeatable,
+	"Messages.Bounds":      repeatable,
+	"Rooms.Ensure":         repeatable,
+	"Rooms.ByName":         repeatable,
+	"Rooms.List":           repeatable,
+	"Members.Add":          repeatable,
+	"Members.Remove":       repeatable,
+	"Members.Has":          repeatable,
+	"Members.RoomsOf":      repeatable,
+	"Marks.Mark":           repeatable,
+	"Marks.Mine":           repeatable,
+	"Restrictions.Put":     once,
+	"Restrictions.InForce": repeatable,
+	"Restrictions.List":    repeatable,
+	"Restrictions.Since":   repeatable,
+	"Cache.Get":            repeatable,
+	"Cache.Add":            repeatable | lossy,
+	"Cache.Change":         repeatable, // it must not come to nothing: what was deleted would stay in the cache
+	"Cache.Fill":           repeatable | lossy,
+	"Access.May":           repeatable,
 
 	"Fanout.Publish":       lossy,
 	"Fanout.Follow":        repeatable,
@@ -554,6 +558,32 @@ func (d marks) Mark(ctx context.Context, moved []chat.Mark) ([]chat.Marked, erro
 
 func (d marks) Mine(ctx context.Context, id user.ID, behind chat.Place, limit int) ([]chat.MyRoom, error) {
 	return ask(ctx, d.faults, "Marks.Mine", func() ([]chat.MyRoom, error) { return d.next.Mine(ctx, id, behind, limit) })
+}
+
+// FaultyRestrictions puts faults before a store of bans and mutes.
+func FaultyRestrictions(next chat.Restrictions, f *Faults) chat.Restrictions {
+	return restrictions{next, f}
+}
+
+type restrictions struct {
+	next   chat.Restrictions
+	faults *Faults
+}
+
+func (d restrictions) Put(ctx context.Context, r chat.Restriction) (chat.Restriction, error) {
+	return ask(ctx, d.faults, "Restrictions.Put", func() (chat.Restriction, error) { return d.next.Put(ctx, r) })
+}
+
+func (d restrictions) InForce(ctx context.Context, now time.Time, whom ...chat.Restricted) ([]chat.Restriction, error) {
+	return ask(ctx, d.faults, "Restrictions.InForce", func() ([]chat.Restriction, error) { return d.next.InForce(ctx, now, whom...) })
+}
+
+func (d restrictions) List(ctx context.Context, room string, kind chat.RestrictionKind, now time.Time, after user.ID, limit int) ([]chat.Restriction, error) {
+	return ask(ctx, d.faults, "Restrictions.List", func() ([]chat.Restriction, error) { return d.next.List(ctx, room, kind, now, after, limit) })
+}
+
+func (d restrictions) Since(ctx context.Context, at time.Time, limit int) ([]chat.Restriction, error) {
+	return ask(ctx, d.faults, "Restrictions.Since", func() ([]chat.Restriction, error) { return d.next.Since(ctx, at, limit) })
 }
 
 // FaultyCache puts faults before a cache of recent messages.

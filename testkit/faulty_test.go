@@ -55,6 +55,7 @@ type ports struct {
 	rooms         chat.Rooms
 	members       chat.Members
 	marks         chat.Marks
+	restrictions  chat.Restrictions
 	cache         chat.RecentCache
 	access        chat.Access
 	fanout        realtime.Fanout
@@ -133,6 +134,7 @@ func open(t *testing.T, outer, inner *testkit.Faults) *ports {
 		rooms:         twice(chat.Rooms(s.Rooms), testkit.FaultyRooms, outer, inner),
 		members:       twice(chat.Members(s.Members), testkit.FaultyMembers, outer, inner),
 		marks:         twice(chat.Marks(s.Members), testkit.FaultyMarks, outer, inner),
+		restrictions:  twice(chat.Restrictions(s.Restrictions), testkit.FaultyRestrictions, outer, inner),
 		cache:         twice(chat.RecentCache(recent), testkit.FaultyCache, outer, inner),
 		access:        twice(chat.Access(chat.OpenAccess{}), testkit.FaultyAccess, outer, inner),
 		fanout:        twice(realtime.Fanout(memory.NewFanout().Node()), testkit.FaultyFanout, outer, inner),
@@ -373,6 +375,22 @@ var calls = map[string]func(ctx context.Context, p *ports) ([]any, error){
 		rooms, err := p.marks.Mine(ctx, "u", chat.Place{}, 1)
 		return []any{rooms}, err
 	},
+	"Restrictions.Put": func(ctx context.Context, p *ports) ([]any, error) {
+		r, err := p.restrictions.Put(ctx, chat.Restriction{Room: "r", UserID: "u", Kind: chat.Ban})
+		return []any{r}, err
+	},
+	"Restrictions.InForce": func(ctx context.Context, p *ports) ([]any, error) {
+		all, err := p.restrictions.InForce(ctx, time.Time{}, chat.Restricted{Room: "r", UserID: "u"})
+		return []any{all}, err
+	},
+	"Restrictions.List": func(ctx context.Context, p *ports) ([]any, error) {
+		all, err := p.restrictions.List(ctx, "r", chat.Ban, time.Time{}, "", 1)
+		return []any{all}, err
+	},
+	"Restrictions.Since": func(ctx context.Context, p *ports) ([]any, error) {
+		all, err := p.restrictions.Since(ctx, time.Time{}, 1)
+		return []any{all}, err
+	},
 	"Members.RoomsOf": func(ctx context.Context, p *ports) ([]any, error) {
 		ms, err := p.members.RoomsOf(ctx, "u", "", 1)
 		return []any{ms}, err
@@ -452,7 +470,7 @@ func TestMethodsAreThoseOfThePorts(t *testing.T) {
 		"Codes": reflect.TypeFor[auth.CodeStore](), "SignUps": reflect.TypeFor[auth.SignUps](), "Nonces": reflect.TypeFor[auth.Nonces](),
 		"Limiter":  reflect.TypeFor[auth.Limiter](),
 		"Messages": reflect.TypeFor[chat.MessageStore](), "Rooms": reflect.TypeFor[chat.Rooms](),
-		"Members": reflect.TypeFor[chat.Members](), "Marks": reflect.TypeFor[chat.Marks](), "Cache": reflect.TypeFor[chat.RecentCache](),
+		"Members": reflect.TypeFor[chat.Members](), "Marks": reflect.TypeFor[chat.Marks](), "Restrictions": reflect.TypeFor[chat.Restrictions](), "Cache": reflect.TypeFor[chat.RecentCache](),
 		"Access": reflect.TypeFor[chat.Access](), "Fanout": reflect.TypeFor[realtime.Fanout](),
 		"Presence": reflect.TypeFor[realtime.Presence](), "Authenticator": reflect.TypeFor[socket.Authenticator](),
 		"Conn": reflect.TypeFor[socket.Conn](),
@@ -554,7 +572,7 @@ func TestWhatPortsDoNotAllowIsRefused(t *testing.T) {
 	for _, method := range []string{
 		"Users.Create", "Users.Update", "Queue.Claim", "Queue.Settle", "DeadLetters.Requeue", "DeadLetters.Discard", "Asides.Replay", "Asides.Discard",
 		"Sessions.Create", "Sessions.Update", "Codes.Put", "Codes.Use", "SignUps.Create", "SignUps.Confirm", "Nonces.Spend", "Limiter.Allow",
-		"Messages.Append", "Messages.Change", "Fanout.Publish", "Presence.Exit", "Authenticator.Ticket",
+		"Messages.Append", "Messages.Change", "Restrictions.Put", "Fanout.Publish", "Presence.Exit", "Authenticator.Ticket",
 	} {
 		f := testkit.NewFaults(0, testkit.Rule{Method: method, Fault: testkit.Duplicate()})
 		if err := testkit.FaultySender(testkit.NewMailbox(), f).Send(t.Context(), mail.Message{}); !errors.Is(err, testkit.ErrPlan) {

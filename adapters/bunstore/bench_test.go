@@ -359,3 +359,43 @@ func BenchmarkWipe(b *testing.B) {
 	}
 	b.ReportMetric(b.Elapsed().Seconds()/float64(b.N*pages)*(1<<30/4096), "s/GiB")
 }
+
+// BenchmarkJoin joins rooms again in batches, as most who connect do, without and with the look at restrictions before it.
+func BenchmarkJoin(b *testing.B) {
+	run := func(b *testing.B, s *bunstore.Store) {
+		for _, restricted := range []int{0, 2000} {
+			for i := range restricted {
+				_, err := s.Restrictions().Put(b.Context(), chat.Restriction{Room: "room", UserID: user.ID(fmt.Sprint("other-", i)), Kind: chat.Ban, At: noon})
+				require.NoError(b, err)
+			}
+			for _, size := range []int{1, 64} {
+				var all []chat.Membership
+				var whom []chat.Restricted
+				for i := range size {
+					all = append(all, inRoom("room", user.ID(fmt.Sprint(i))))
+					whom = append(whom, chat.Restricted{Room: "room", UserID: all[i].UserID})
+				}
+				joined(b, s, all...)
+				for _, look := range []bool{false, true} {
+					b.Run(fmt.Sprintf("restrictions=%d/batch=%d/look=%t", restricted, size, look), func(b *testing.B) {
+						for b.Loop() {
+							if look {
+								if _, err := s.Restrictions().InForce(b.Context(), noon, whom...); err != nil {
+									b.Fatal(err)
+								}
+							}
+							if _, err := s.Members().Add(b.Context(), all...); err != nil {
+								b.Fatal(err)
+							}
+						}
+						perSecond(b, size)
+					})
+				}
+			}
+		}
+	}
+	b.Run("SQLite", func(b *testing.B) { run(b, open(b)) })
+	for _, e := range engines {
+		b.Run(e.name, func(b *testing.B) { run(b, e.migrated(b)) })
+	}
+}

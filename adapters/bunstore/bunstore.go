@@ -1,6 +1,6 @@
 // Package bunstore implements every persistence port on SQL through Bun v1.3:
 // user.Repository, auth.SignUps, auth.SessionStore, auth.Standings, auth.CodeStore, auth.Nonces, auth.Limiter and auth.Sweeper,
-// chat.MessageStore, chat.Rooms, chat.Members and chat.Marks, event.Outbox, mail.Queue,
+// chat.MessageStore, chat.Rooms, chat.Members, chat.Marks and chat.Restrictions, event.Outbox, mail.Queue,
 // mail.DeadLetters and mail.Stats. It runs on SQLite 3.35, PostgreSQL 11, MySQL 8.0.16 and
 // MariaDB 10.6, or later. [OpenSQLite] uses modernc.org/sqlite v1.61, [OpenPostgres] pgx v5.12,
 // [OpenMySQL] go-sql-driver/mysql v1.10, all of them pure Go. It is tested on PostgreSQL 15 and
@@ -58,6 +58,8 @@
 // for its sender too, and what is deleted through it counts as unread until it is read. Memberships of such programs have read everything,
 // until their users join, mark or send next, and it counts from there.
 //
+// A program of before migration 0012 that runs beside does not ask who is banned or muted.
+//
 // Besides: text that is not valid UTF-8 or has a NUL
 // character, and text above a column's bound, is refused with kind Invalid, because not
 // every engine can keep it. LastError of a mail job is cut at 2,000 characters.
@@ -87,6 +89,7 @@
 //	changes       room_id, rev | seq: the message whose last change that is
 //	deletions     room_id, seq: the messages that are deleted
 //	reactions     room_id, seq, reaction, user_id
+//	restrictions  room, user_id, kind | by_id, reason, at, until: the greatest number if it never ends
 //	outbox        position | id, topic, type, event_key, time, data; ascending in commit order
 //	mail_jobs     position | id unique, job_key unique, kind, recipient, recipient_name, data, state,
 //	              attempts, claims, run_at, leased_until, last_error, created_at, updated_at
@@ -163,10 +166,11 @@ func newStore(write, read *bun.DB) (*Store, error) {
 	}
 	s := &Store{db: &database{
 		write: write, read: read, dialect: d, reads: newKept(read, d), writes: newKept(write, d), statements: newStatements(prepare), changing: newStatements(prepareChanges), marking: newStatements(prepareMarks), pingTimeout: d.pingTimeout,
-		mine: d.mine(), readMembers: map[int]string{},
+		mine: d.mine(), readMembers: map[int]string{}, inForce: map[int]string{},
 	}}
 	for _, n := range memberSizes {
 		s.db.readMembers[n] = d.readMembers(n)
+		s.db.inForce[n] = d.restrictionsInForce(n)
 	}
 	s.db.standings = gather[string, auth.Standing]{most: standingSizes[0], workers: d.together, read: s.db.readStandings}
 	return s, nil
@@ -178,7 +182,7 @@ func (s *Store) Ports() parley.Ports {
 	return parley.Ports{
 		Users: s.Users(), Sessions: sessions, Standings: sessions, Codes: s.Codes(), SignUps: s.SignUps(), Nonces: s.Nonces(), Limiter: s.Limiter(),
 		Outbox: s.Outbox(), Asides: s.Asides(), MailQueue: queue, DeadLetters: queue, MailStats: queue,
-		Messages: s.Messages(), Rooms: s.Rooms(), Members: members, Marks: members,
+		Messages: s.Messages(), Rooms: s.Rooms(), Members: members, Marks: members, Restrictions: s.Restrictions(),
 	}
 }
 
@@ -208,6 +212,9 @@ func (s *Store) Rooms() *Rooms { return &Rooms{s.db} }
 
 // Members returns the memberships of the store, and how far members have read.
 func (s *Store) Members() *Members { return &Members{s.db} }
+
+// Restrictions returns the bans and mutes of the store.
+func (s *Store) Restrictions() *Restrictions { return &Restrictions{s.db} }
 
 // Asides returns the events that were set aside.
 func (s *Store) Asides() *Asides { return &Asides{s.db} }
@@ -261,6 +268,7 @@ type database struct {
 	changing    *statements[*preparedChanges] // of Change
 	marking     *statements[*preparedMarks]   // of Mark
 	mine        string                        // the text that Mine reads by
+	inForce     map[int]string                // those that Restrictions.InForce reads by, likewise
 	readMembers map[int]string                // those that Add reads by, for each of memberSizes
 	pool        *pool                         // nil if the handle is the caller's, and on SQLite
 	scrub       *scrubber                     // nil but on SQLite, if the handle is our own

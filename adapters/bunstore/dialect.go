@@ -83,6 +83,8 @@ type dialect struct {
 	// that holds no lock while anybody waits for the program. Its arguments are arrays. onceMore has two more, for what few messages
 	// have. Empty where there is none.
 	once, onceMore string
+	// putRestriction stores a restriction in the place of the one before, with a later time.
+	putRestriction string
 	// claim makes the first claimable job running until the given time and returns it, or sql.ErrNoRows.
 	claim func(ctx context.Context, tx bun.Tx, now, until int64) (jobRow, error)
 	// insertNew makes an insert leave rows alone that exist. key is a column of the primary key.

@@ -147,8 +147,9 @@ func mysqlDialect() *dialect {
 		deleteFrom: func(table string) string {
 			return "DELETE " + table + " FROM " + table + " FORCE INDEX (PRIMARY)"
 		},
-		inOrder: "STRAIGHT_JOIN",
-		claim:   mysqlClaim,
+		inOrder:        "STRAIGHT_JOIN",
+		putRestriction: putRestrictionMySQL,
+		claim:          mysqlClaim,
 		// Not INSERT IGNORE, which also ignores what does not fit.
 		insertNew: func(q *bun.InsertQuery, key string) *bun.InsertQuery {
 			return q.On("DUPLICATE KEY UPDATE ?0 = ?0", bun.Ident(key))

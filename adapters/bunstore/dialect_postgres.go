@@ -123,10 +123,11 @@ func postgresDialect() *dialect {
 		anyOf: func(key []column, rows int) string {
 			return "(" + strings.Join(columnNames(key), ", ") + ") IN (VALUES " + postgresValues(key, rows) + ")"
 		},
-		deleteFrom: deleteFrom,
-		inOrder:    "JOIN", // it goes by the limit
-		once:       postgresOnce("", "", ""),
-		onceMore:   postgresOnce(", reply_to, data", ", (SELECT $8::bigint[]), (SELECT $9::text[])", ", NULLIF(g.reply_to, 0), NULLIF(g.data, '')"),
+		deleteFrom:     deleteFrom,
+		putRestriction: putRestrictionText("GREATEST"),
+		inOrder:        "JOIN", // it goes by the limit
+		once:           postgresOnce("", "", ""),
+		onceMore:       postgresOnce(", reply_to, data", ", (SELECT $8::bigint[]), (SELECT $9::text[])", ", NULLIF(g.reply_to, 0), NULLIF(g.data, '')"),
 		claim: claimBy(`UPDATE parley_mail_jobs
 			SET state = 'running', attempts = attempts + 1, claims = claims + 1, updated_at = ?0, leased_until = ?1
 			WHERE position = (SELECT position FROM parley_mail_jobs WHERE state IN ('ready', 'running')

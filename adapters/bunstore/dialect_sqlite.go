@@ -85,10 +85,11 @@ func sqliteDialect() *dialect {
 		lockCounters: func(rooms int) string {
 			return "SELECT id, room, rev FROM parley_room_seqs WHERE room IN " + questionMarks(1, rooms)
 		},
-		update:     sqliteUpdate,
-		anyOf:      anyOfTerms,
-		deleteFrom: deleteFrom,
-		inOrder:    "CROSS JOIN",
+		update:         sqliteUpdate,
+		anyOf:          anyOfTerms,
+		deleteFrom:     deleteFrom,
+		inOrder:        "CROSS JOIN",
+		putRestriction: putRestrictionText("MAX"),
 		// One branch a state, so that each reads its own part of the index (state, position) in order.
 		claim: claimBy(`UPDATE parley_mail_jobs
 			SET state = 'running', attempts = attempts + 1, claims = claims + 1, updated_at = ?0, leased_until = ?1

@@ -436,6 +436,9 @@ func TestMarksAreFoundByTheirIndex(t *testing.T) {
 				if strings.HasPrefix(text, "INSERT") && name != "PostgreSQL" {
 					continue
 				}
+				if when == "empty" && strings.Contains(text, "WHERE at >= ?") {
+					continue // to read what is all of it takes no index
+				}
 				query := strings.NewReplacer("?1", "1", "?2", "2", "?3", "3", "LIMIT ?", "LIMIT 5", "active < ? OR active = ?", "active < 1 OR active = 1", "CAST(? AS bigint)", "1", "?", "'1'").Replace(text)
 				if name == "SQLite" {
 					query = "QUERY PLAN " + query
@@ -479,8 +482,16 @@ func TestMarksAreFoundByTheirIndex(t *testing.T) {
 		}
 		joined(t, s, memberships...)
 		db, _ := bunstore.Handles(s)
+		for part := range 20 { // so many that an index is worth it
+			values := make([]string, 500)
+			for i := range values {
+				values[i] = fmt.Sprintf("('room %d', 'user %d', 'mute', 'by', '', %d, 5)", part, i, 500*part+i)
+			}
+			_, err := db.ExecContext(t.Context(), "INSERT INTO parley_restrictions (room, user_id, kind, by_id, reason, at, until) VALUES "+strings.Join(values, ", "))
+			require.NoError(t, err)
+		}
 		_, err := db.ExecContext(t.Context(), map[string]string{
-			"SQLite": "ANALYZE", "PostgreSQL": "ANALYZE", "MariaDB": "ANALYZE TABLE parley_messages, parley_members, parley_deletions, parley_room_seqs", //nolint:misspell // as they spell it
+			"SQLite": "ANALYZE", "PostgreSQL": "ANALYZE", "MariaDB": "ANALYZE TABLE parley_messages, parley_members, parley_deletions, parley_room_seqs, parley_restrictions", //nolint:misspell // as they spell it
 		}[name])
 		require.NoError(t, err)
 		plans("full")

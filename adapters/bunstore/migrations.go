@@ -217,6 +217,7 @@ func steps(d *dialect) []step {
 		{"0009", "replies, and data of messages", messageMore},
 		{"0010", "messages that change", messageChanges},
 		{"0011", "how far members have read", readMarks},
+		{"0012", "bans and mutes", restrictionTables},
 	}
 }
 

@@ -68,6 +68,12 @@ var schemaRules = []rule{
 		unique:   []unique{{"id", map[string]any{"user_id": "v"}}},
 	},
 	{
+		table:  "restrictions",
+		row:    map[string]any{"room": "r", "user_id": "u", "kind": "ban", "by_id": "b", "reason": "", "at": 0, "until": 1},
+		texts:  map[string]bounds{"room": {1, 100}, "user_id": {1, 128}, "kind": {1, 16}, "by_id": {0, 128}, "reason": {0, 500}},
+		unique: []unique{{"room,user_id,kind", map[string]any{"by_id": "c"}}},
+	},
+	{
 		table:    "codes",
 		row:      map[string]any{"hash": "h", "user_id": "u", "created_at": 0, "expires_at": 1, "used_at": 2},
 		texts:    map[string]bounds{"hash": {1, 128}, "user_id": {0, 128}},

@@ -139,7 +139,7 @@ func fieldSchema(r huma.Registry, f *protocol.Field) *huma.Schema {
 // a parameter, although it stands there as %2F.
 func (a *API) slashes(method, path string) {
 	var names []string
-	for _, name := range []string{"room", "key"} {
+	for _, name := range []string{"room", "key", "userId"} {
 		if strings.Contains(path, "{"+name+"}") {
 			names = append(names, name)
 		}

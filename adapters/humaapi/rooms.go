@@ -83,6 +83,7 @@ func RegisterRooms(a *API, cfg RoomsConfig) error {
 		enter:    cfg.Service.Member,
 		rooms:    cfg.Service.Rooms,
 	}
+	calls.maySpeak, calls.silenced = cfg.Service.MaySpeak, []error{chat.ErrMuted}
 	calls.register()
 	calls.registerMine()
 	registerSend(calls, func(in *sendInput) (sendRequest, *chat.Author) { return in.Body, nil })
@@ -90,7 +91,7 @@ func RegisterRooms(a *API, cfg RoomsConfig) error {
 }
 
 // RegisterRoomsAdmin puts the calls of operators about rooms onto a, at the paths of [RegisterRooms]: they need no membership, speak as
-// [chat.System] or as whom they name, and edit and delete what anybody has written. chat.Config.Access and Screen are asked about what they send, and
+// [chat.System] or as whom they name, edit and delete what anybody has written, and ban and mute users. chat.Config.Access and Screen are asked about what they send, and
 // Access about what they read.
 func RegisterRoomsAdmin(a *API, cfg RoomsAdminConfig) error {
 	c := settings.Of("humaapi: RoomsAdminConfig")
@@ -124,6 +125,7 @@ func RegisterRoomsAdmin(a *API, cfg RoomsAdminConfig) error {
 		}
 		return said, &chat.Author{ID: user.ID(b.As.ID), Name: string(b.As.Name)}
 	})
+	calls.registerRestrictions()
 	return nil
 }
 
@@ -141,7 +143,10 @@ type roomCalls struct {
 	// speaker is who calls, and enter the name of a room in which they may do something.
 	speaker func(ctx context.Context) chat.Author
 	enter   func(ctx context.Context, who chat.Author, room string) (string, error)
-	rooms   func(ctx context.Context, who chat.Author, after string, limit int) ([]chat.RoomState, bool, error)
+	// maySpeak, if set, is asked in that room before something is sent or changed, and silenced are the refusals that it returns.
+	maySpeak func(ctx context.Context, id user.ID, room string) error
+	silenced []error
+	rooms    func(ctx context.Context, who chat.Author, after string, limit int) ([]chat.RoomState, bool, error)
 }
 
 // operation completes what all of these calls have in common.
@@ -154,9 +159,18 @@ func (c roomCalls) operation(op huma.Operation) huma.Operation {
 // failuresIn are those of a call about one room.
 func (c roomCalls) failuresIn(more ...error) []error { return c.failures(append(more, c.inRoom...)...) }
 
+// enterToSpeak is enter for a call that sends or changes.
+func (c roomCalls) enterToSpeak(ctx context.Context, who chat.Author, room string) (string, error) {
+	name, err := c.enter(ctx, who, room)
+	if err == nil && c.maySpeak != nil {
+		err = c.maySpeak(ctx, who.ID, name)
+	}
+	return name, err
+}
+
 // changeFailures are those of a call that changes a message.
 func (c roomCalls) changeFailures(more ...error) []error {
-	return c.failuresIn(append(more, chat.ErrMessageNotFound, chat.ErrMessageDeleted, realtime.ErrRoomBusy, chat.ErrBusy, chat.ErrClosed)...)
+	return c.failuresIn(append(append(more, chat.ErrMessageNotFound, chat.ErrMessageDeleted, realtime.ErrRoomBusy, chat.ErrBusy, chat.ErrClosed), c.silenced...)...)
 }
 
 // roomName, messageText and others put core's limits into the document without having Huma check them: core does, and says more exactly
@@ -221,6 +235,8 @@ type myRoom struct {
 	Read   uint64      `json:"read" doc:"How far the caller has read: a seq." example:"41"`
 	Unread uint64      `json:"unread" doc:"How many messages come behind read that are stored and not deleted." example:"3"`
 	Last   lastMessage `json:"last" doc:"The last message that is stored, as it is now, also a deleted one; null if there is none."`
+
+	MutedUntil time.Time `json:"mutedUntil,omitzero" required:"false" doc:"Until then the caller cannot send, change and react here: 9999-12-31T23:59:59Z if that has no end. Absent: they can."`
 }
 
 type myRoomPage struct {
@@ -446,7 +462,7 @@ func (c roomCalls) history(ctx context.Context, in *historyInput) (*historyOutpu
 func (c roomCalls) change(ctx context.Context, in roomName, change chat.Change) (*changeOutput, error) {
 	var err error
 	change.By, change.Any = c.speaker(ctx), c.any
-	if change.Room, err = c.enter(ctx, change.By, string(in)); err != nil {
+	if change.Room, err = c.enterToSpeak(ctx, change.By, string(in)); err != nil {
 		return nil, err
 	}
 	now, err := c.service.Change(ctx, change)
@@ -462,6 +478,7 @@ func registerSend[I any, P interface {
 	room() roomName
 }](c roomCalls, of func(P) (sendRequest, *chat.Author)) {
 	failures := []error{chat.ErrTextInvalid, chat.ErrClientIDInvalid, chat.ErrReplyToInvalid, chat.ErrDataInvalid, chat.ErrRefused, chat.ErrUnscreened, realtime.ErrRoomBusy, chat.ErrBusy, chat.ErrClosed}
+	failures = append(failures, c.silenced...)
 	if c.any {
 		failures = append(failures, chat.ErrAuthorInvalid)
 	}
@@ -474,7 +491,7 @@ func registerSend[I any, P interface {
 		func(ctx context.Context, in *I) (*sendOutput, error) {
 			said, as := of(P(in))
 			who := c.speaker(ctx)
-			name, err := c.enter(ctx, who, string(P(in).room()))
+			name, err := c.enterToSpeak(ctx, who, string(P(in).room()))
 			if err == nil && as != nil {
 				who, err = *as, chat.CheckAuthor(*as)
 			}
@@ -507,9 +524,20 @@ func (c roomCalls) registerMine() {
 		if err != nil {
 			return nil, err
 		}
+		names := make([]string, len(rooms))
+		for i, r := range rooms {
+			names[i] = r.Room
+		}
+		mutes, err := c.service.Mutes(ctx, c.speaker(ctx).ID, names...)
+		if err != nil {
+			return nil, err
+		}
 		out := myRoomPage{Rooms: make([]myRoom, len(rooms))}
 		for i, r := range rooms {
 			out.Rooms[i] = myRoom{Room: r.Room, Role: "member", Seq: r.Seq, Rev: r.Rev, Read: r.Read, Unread: r.Unread, Last: lastMessage{r.Last}}
+			if mute, muted := mutes[r.Room]; muted {
+				out.Rooms[i].MutedUntil = mute.End()
+			}
 		}
 		if next != nil {
 			out.Next = placeText(*next)

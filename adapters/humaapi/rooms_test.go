@@ -101,7 +101,7 @@ func newWorld(t *testing.T, change func(*humaapi.RoomsConfig)) *world {
 	var err error
 	w.chat, err = chat.New(chat.Config{
 		Store: messages, Rooms: memory.NewRooms(), Members: members, Marks: members, Cache: memory.NewRecentCache(memory.RecentCacheConfig{}),
-		Access: w.rules, Screen: w.rules, Now: w.clock.now,
+		Restrictions: memory.NewRestrictions(), Access: w.rules, Screen: w.rules, Now: w.clock.now,
 	})
 	require.NoError(t, err)
 	ctx, cancel := context.WithCancel(context.Background())

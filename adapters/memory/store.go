@@ -18,7 +18,8 @@ type Store struct {
 	Messages  *Messages
 	Rooms     *Rooms
 	// Members is also the store of how far they have read Messages.
-	Members *Members
+	Members      *Members
+	Restrictions *Restrictions
 }
 
 // NewStore returns an empty store with default limits.
@@ -36,6 +37,8 @@ func NewStore() *Store {
 		Messages:  messages,
 		Rooms:     NewRooms(),
 		Members:   NewMembers(messages),
+
+		Restrictions: NewRestrictions(),
 	}
 }
 
@@ -44,6 +47,6 @@ func (s *Store) Ports() parley.Ports {
 	return parley.Ports{
 		Users: s.Users, Sessions: s.Sessions, Codes: s.Codes, SignUps: s.SignUps, Nonces: s.Nonces,
 		Outbox: s.Outbox, Asides: s.Asides, MailQueue: s.MailQueue, DeadLetters: s.MailQueue, MailStats: s.MailQueue,
-		Messages: s.Messages, Rooms: s.Rooms, Members: s.Members, Marks: s.Members,
+		Messages: s.Messages, Rooms: s.Rooms, Members: s.Members, Marks: s.Members, Restrictions: s.Restrictions,
 	}
 }

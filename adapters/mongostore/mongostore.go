@@ -1,6 +1,6 @@
 // Package mongostore implements every persistence port on MongoDB through mongo-driver v2.10:
 // user.Repository, auth.SignUps, auth.SessionStore, auth.CodeStore, auth.Nonces, auth.Limiter and auth.Sweeper,
-// chat.MessageStore, chat.Rooms, chat.Members and chat.Marks, event.Outbox, mail.Queue,
+// chat.MessageStore, chat.Rooms, chat.Members, chat.Marks and chat.Restrictions, event.Outbox, mail.Queue,
 // mail.DeadLetters and mail.Stats. It is made for MongoDB 4.4 or later, a single server or a
 // replica set. No real MongoDB could be had for its tests: they run on FerretDB v1.24 and on
 // mongo-java-server 1.47, which speak the same protocol; see # Exceptions.
@@ -30,6 +30,8 @@
 //     That write alone waits for the primary only, and nothing depends on it.
 //   - A mark is a field of the member's document, which no write makes lower. Who sends has read what they sent by the message itself: how far a member
 //     has read is the higher one of the mark and of the last message in the index by author. So there is no second write that could be missing.
+//   - A restriction is one document of its room, user and kind under a unique index. It is replaced only if it still has the At that was read, so that of several
+//     calls each has its own, later than the one before.
 //   - A deletion and its place in the index of deletions are one update of the message. What a program has deleted that knows no such index is put there by whoever
 //     asks next about the room: its head says up to which Rev that is done, and a program that does not know it leaves it out.
 //   - Marks, and what they are compared with, are read as the majority has them, so that none that was told goes back.
@@ -96,6 +98,7 @@
 //	limits    _id: the hash of a key | whole_at: when its allowance is whole again
 //	rooms     _id: the name | created_by, created_at
 //	members   _id | user_id, room unique together, since, read: the mark, moved_by: the call that moved it last
+//	restrictions _id | room, user_id, kind unique together, by, reason, at: an index with the three, until: absent for never
 //	messages  _id | room, seq unique together; room, once unique together; id, client_id, author_id, author_name, text, at,
 //	          reply_to, data, edited_at, deleted_at; of those that were changed: changed_in: the room, and rev, an index together;
 //	          reactions: [{key, count, users: those who are named}], reacted: [{key, users: all}];
@@ -177,17 +180,18 @@ func newStore(db *mongo.Database, cfg Config) *Store {
 		handle **mongo.Collection
 	}{
 		{users, &d.users}, {signUps, &d.signUps}, {sessions, &d.sessions}, {codes, &d.codes}, {nonces, &d.nonces}, {limits, &d.limits}, {rooms, &d.rooms},
-		{members, &d.members}, {messages, &d.messages}, {changes, &d.changes}, {aside, &d.aside}, {clock, &d.clock}, {mailJobs, &d.mailJobs}, {schema, &d.schema},
+		{members, &d.members}, {restrictions, &d.restrictions}, {messages, &d.messages}, {changes, &d.changes}, {aside, &d.aside}, {clock, &d.clock}, {mailJobs, &d.mailJobs}, {schema, &d.schema},
 	} {
 		*c.handle = db.Collection(c.schema.name, opts)
 	}
-	d.committed, d.standing = d.messages, d.members
+	d.committed, d.standing, d.restricted = d.messages, d.members, d.restrictions
 	d.spent = db.Collection(changes.name, opts, options.Collection().SetWriteConcern(writeconcern.W1()))
 	if cfg.WriteConcern.W == writeconcern.WCMajority {
 		majority := options.Collection().SetReadConcern(readconcern.Majority())
 		d.committed = db.Collection(messages.name, opts, majority)
 		d.changes = db.Collection(changes.name, opts, majority)
 		d.standing = db.Collection(members.name, opts, majority)
+		d.restricted = db.Collection(restrictions.name, opts, majority)
 	}
 	return &Store{db: d}
 }
@@ -198,7 +202,7 @@ func (s *Store) Ports() parley.Ports {
 	return parley.Ports{
 		Users: s.Users(), Sessions: s.Sessions(), Codes: s.Codes(), SignUps: s.SignUps(), Nonces: s.Nonces(), Limiter: s.Limiter(),
 		Outbox: s.Outbox(), Asides: s.Asides(), MailQueue: queue, DeadLetters: queue, MailStats: queue,
-		Messages: s.Messages(), Rooms: s.Rooms(), Members: members, Marks: members,
+		Messages: s.Messages(), Rooms: s.Rooms(), Members: members, Marks: members, Restrictions: s.Restrictions(),
 	}
 }
 
@@ -228,6 +232,9 @@ func (s *Store) Rooms() *Rooms { return &Rooms{s.db} }
 
 // Members returns the memberships of the store, which are also its chat.Marks.
 func (s *Store) Members() *Members { return &Members{s.db} }
+
+// Restrictions returns the bans and mutes of the store.
+func (s *Store) Restrictions() *Restrictions { return &Restrictions{s.db} }
 
 // Asides returns the events that were set aside.
 func (s *Store) Asides() *Asides { return &Asides{s.db} }
@@ -270,13 +277,15 @@ type database struct {
 	db  *mongo.Database
 	log *slog.Logger
 
-	users, signUps, sessions, codes, nonces, limits, rooms, members, messages, changes, aside, clock, mailJobs, schema *mongo.Collection
+	users, signUps, sessions, codes, nonces, limits, rooms, members, restrictions, messages, changes, aside, clock, mailJobs, schema *mongo.Collection
 
 	// committed is messages as the majority has them: the number after one that a new primary may not have
 	// would leave a gap there.
 	committed *mongo.Collection
 	// standing is members as the majority has them: a mark that was told must not go back.
 	standing *mongo.Collection
+	// restricted is restrictions as the majority has them.
+	restricted *mongo.Collection
 	// spent is changes for a write that nothing depends on.
 	spent *mongo.Collection
 
@@ -287,6 +296,8 @@ type database struct {
 	turns   turns       // of appends
 	// changing are the turns of changes.
 	changing turns
+	// restricting are the turns of restrictions.
+	restricting turns
 
 	maxDeleted int64 // the most deletions that are read to be counted
 	stretch    int64 // how many changes are looked through at once for deletions

@@ -162,6 +162,14 @@ var (
 		},
 		indexes: []index{{fields: []string{"user_id", "room"}, unique: true}},
 	}
+	restrictions = &collection{
+		name: "parley_restrictions",
+		fields: []field{
+			{name: "_id", kind: kindID}, text("room", 1, chat.MaxRoomName), text("user_id", 0, maxID), text("kind", 1, maxKind),
+			text("by", 0, maxID), text("reason", 0, chat.MaxReason), moment("at"), optional(moment("until")),
+		},
+		indexes: []index{{fields: []string{"room", "user_id", "kind"}, unique: true}, {fields: []string{"at", "room", "user_id", "kind"}}},
+	}
 	messages = &collection{
 		name: "parley_messages",
 		fields: []field{
@@ -220,7 +228,7 @@ var (
 )
 
 // collections are all there are. The schema's comes last: its document says that the others are there.
-var collections = []*collection{users, signUps, sessions, codes, nonces, limits, rooms, members, messages, changes, aside, clock, mailJobs, schema}
+var collections = []*collection{users, signUps, sessions, codes, nonces, limits, rooms, members, restrictions, messages, changes, aside, clock, mailJobs, schema}
 
 // validator is what the server is told to check.
 func (c *collection) validator() bson.D {

@@ -84,6 +84,9 @@ func (f frame) encode() string {
 		b = appendString(b, s.Event)
 		b = appendString(b, s.Data)
 	}
+	if s.Kind == realtime.SignalRestricted {
+		b = appendString(b, s.Data)
+	}
 	if s.Kind == realtime.SignalMarked {
 		b = binary.AppendUvarint(b, s.Read)
 	}
@@ -125,6 +128,9 @@ func decodeFrame(data string) (frame, error) {
 		s.User = chat.Author{ID: user.ID(r.string()), Name: r.string()}
 		if s.Kind == realtime.SignalEvent {
 			s.Event, s.Data = r.string(), r.string()
+		}
+		if s.Kind == realtime.SignalRestricted {
+			s.Data = r.string()
 		}
 		if s.Kind == realtime.SignalMarked {
 			s.Read = r.uvarint()

@@ -363,3 +363,57 @@ func TestWhoIsTakenOutOfARoomStaysOut(t *testing.T) {
 	_, err = c.Send(ctx, "hall", "still here?")
 	require.ErrorContains(t, err, "not_joined")
 }
+
+// The user is told of a mute, and of its end, and what was said to a ban.
+func TestWhoIsMutedIsToldAndWhoIsBannedIsOut(t *testing.T) {
+	t.Parallel()
+	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
+	defer cancel()
+	var moderator *chat.Service
+	url, _ := startChat(t, func(c *chat.Config) { c.Restrictions = memory.NewRestrictions() }, func(h *realtime.HubConfig) { moderator = h.Chat })
+	told := make(chan wsclient.Event, 8)
+	c, err := wsclient.Dial(ctx, wsclient.Config{
+		URL: url, MinPause: time.Millisecond, Token: func(context.Context) (string, error) { return "eve", nil },
+		Handle: func(e wsclient.Event) {
+			if e.Kind == wsclient.EventRemoved || e.Kind == wsclient.EventMuted {
+				told <- e
+			}
+		},
+	})
+	require.NoError(t, err)
+	t.Cleanup(c.Close)
+	_, err = c.Join(ctx, "hall")
+	require.NoError(t, err)
+	next := func() wsclient.Event {
+		t.Helper()
+		select {
+		case e := <-told:
+			return e
+		case <-ctx.Done():
+			t.Fatal("nobody told the client")
+			panic("unreachable")
+		}
+	}
+	until := time.Now().Add(time.Hour).UTC().Truncate(time.Microsecond)
+	r := chat.Restriction{Room: "hall", UserID: "eve", Kind: chat.Mute, By: "ada", Reason: "caps", Until: until}
+	_, err = moderator.Restrict(ctx, r)
+	require.NoError(t, err)
+	e := next()
+	assert.Equal(t, wsclient.EventMuted, e.Kind)
+	assert.Equal(t, []any{"hall", "eve", until, "caps"}, []any{e.Room, e.User.ID, e.Until, e.Reason})
+	_, err = c.Send(ctx, "hall", "x")
+	require.ErrorContains(t, err, "muted")
+	_, err = moderator.Lift(ctx, r)
+	require.NoError(t, err)
+	assert.Zero(t, next().Until)
+	_, err = c.Send(ctx, "hall", "thank you")
+	require.NoError(t, err)
+	r.Kind, r.Reason = chat.Ban, "spam"
+	_, err = moderator.Restrict(ctx, r)
+	require.NoError(t, err)
+	e = next()
+	assert.Equal(t, wsclient.EventRemoved, e.Kind)
+	assert.Equal(t, []any{"hall", "spam"}, []any{e.Room, e.Reason})
+	_, err = c.Join(ctx, "hall")
+	require.ErrorContains(t, err, "banned")
+}

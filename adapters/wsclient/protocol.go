@@ -480,15 +480,20 @@ func (c *Client) take(in *incoming) error {
 		c.told(in.Event, Event{Room: d.Room, User: d.User, Typing: d.Typing})
 	case protocol.EventMembership:
 		var d struct {
-			Room string  `json:"room"`
-			Role *string `json:"role"`
+			Room       string    `json:"room"`
+			User       User      `json:"user"`
+			Role       *string   `json:"role"`
+			MutedUntil time.Time `json:"mutedUntil"`
+			Reason     string    `json:"reason"`
 		}
 		if err := decode(in.Data, &d); err != nil {
 			return err
 		}
 		if d.Role == nil {
-			c.removed(d.Room)
+			c.removed(d.Room, d.Reason)
+			return nil
 		}
+		c.told(in.Event, Event{Room: d.Room, User: d.User, Until: d.MutedUntil, Reason: d.Reason})
 	default:
 		return c.custom(in)
 	}
@@ -764,6 +769,8 @@ func (c *Client) told(name string, e Event) {
 		e.Kind = EventLeft
 	case protocol.EventMarked:
 		e.Kind = EventMarked
+	case protocol.EventMembership:
+		e.Kind = EventMuted
 	case protocol.EventResync:
 		e.Kind = EventResync
 		c.enqueue(c.rejoin(r)) // as the protocol asks for
@@ -774,14 +781,14 @@ func (c *Client) told(name string, e Event) {
 }
 
 // removed forgets a room that the user was taken out of.
-func (c *Client) removed(name string) {
+func (c *Client) removed(name, reason string) {
 	c.mu.Lock()
 	r := c.rooms[name]
 	delete(c.rooms, name)
 	c.enqueue(c.waitingFor(name)...) // the server refuses them
 	c.mu.Unlock()
 	if r != nil {
-		c.tell(Event{Kind: EventRemoved, Room: name})
+		c.tell(Event{Kind: EventRemoved, Room: name, Reason: reason})
 	}
 	c.pump()
 }

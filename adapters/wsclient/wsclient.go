@@ -179,7 +179,7 @@ const (
 	EventResync                            // Room, Lost, Err: the stream of the room was interrupted
 	EventConnected                         // the connection is there, or there again
 	EventDisconnected                      // Code, Err: the connection is gone
-	EventRemoved                           // Room: the user was taken out of the room; nothing more of it comes
+	EventRemoved                           // Room, Reason: the user was taken out of the room; nothing more of it comes
 	EventApplication                       // Name, Data, Room if it has one: an event of the application, or of a newer server
 	// EventChanged is a change of a message: Room, Message as it is now. Message.Rev says which; it grows from one to the next in a
 	// room, unless an EventResync with Lost comes between. The message may be older than the first that Handle was given of the room,
@@ -192,6 +192,8 @@ const (
 	// It is told in small rooms alone, and not for what somebody has sent themselves, which they have read. Of one user the highest Read
 	// counts, whatever comes last.
 	EventMarked
+	// EventMuted is told to the user's own connections in a room: Room, User, Until, Reason. Until then the server refuses what the user sends there.
+	EventMuted
 )
 
 // Event is what the server tells, or what happens to the connection.
@@ -203,6 +205,9 @@ type Event struct {
 	Typing  bool
 	// Read is the Seq up to which User has read.
 	Read uint64
+	// Until is when the user may send again: zero means at once, the year 9999 never by itself. Reason is what a moderator has said to it; it may be empty.
+	Until  time.Time
+	Reason string
 	// Name and Data are those of an event of the application.
 	Name string
 	Data json.RawMessage

@@ -22,6 +22,8 @@ type Config struct {
 	Members Members      // required
 	Marks   Marks        // required
 	Cache   RecentCache  // required
+	// Restrictions keeps who is banned and muted. Default: nobody can be.
+	Restrictions Restrictions
 	// Access decides who may join, send and read. Default: everybody, and nobody is asked.
 	Access Access
 	// Screen sees every message before it is stored: see [Screen]. Default: none, and nobody is asked.
@@ -68,7 +70,7 @@ type Service struct {
 	asks     bool // there is an Access
 	messages *committer[Message, Stored]
 	changes  *committer[Change, Changed]
-	joins    *committer[Membership, Membership]
+	joins    *committer[Membership, entered]
 	marks    *committer[Mark, marked]
 	recent   *recent
 
@@ -78,6 +80,8 @@ type Service struct {
 	heard, heardChanges atomic.Pointer[[]func(Message)] // by OnStored, and OnChanged
 	heardMarks          atomic.Pointer[[]func(Mark)]    // by OnMarked
 	refusing            atomic.Pointer[[]func(string) error]
+
+	heardRestrictions atomic.Pointer[[]func(Restriction)] // by OnRestricted
 
 	mu    sync.Mutex
 	known map[string]struct{} // rooms that are stored; emptied when it has maxKnown
@@ -224,24 +228,37 @@ func (s *Service) know(room string) {
 }
 
 // Join makes who a member of room, durably; the room comes into being with its first
-// member. Joining twice is joining once. It returns the membership as it is stored, or ErrRoomInvalid, ErrNotAllowed, or an
+// member. Joining twice is joining once. It returns the membership as it is stored, or ErrRoomInvalid, ErrNotAllowed, ErrBanned, or an
 // error of kind Unavailable, after which the outcome is unknown.
 func (s *Service) Join(ctx context.Context, who Author, room string) (Membership, error) {
+	e, err := s.Enter(ctx, who, room)
+	return e.Membership, err
+}
+
+// Enter is [Service.Join], and returns besides whether the member is muted.
+func (s *Service) Enter(ctx context.Context, who Author, room string) (Entry, error) {
 	room, err := s.Resolve(ctx, room)
 	if err != nil {
-		return Membership{}, err
+		return Entry{}, err
 	}
 	if err := s.cfg.Access.May(ctx, who, ActionJoin, room); err != nil {
-		return Membership{}, err
+		return Entry{}, err
 	}
 	now := s.now()
 	if !s.knows(room) {
 		if _, err := s.cfg.Rooms.Ensure(ctx, Room{Name: room, CreatedBy: who.ID, CreatedAt: now}); err != nil {
-			return Membership{}, fmt.Errorf("store room: %w", err)
+			return Entry{}, fmt.Errorf("store room: %w", err)
 		}
 		s.know(room)
 	}
-	return s.joins.do(ctx, Membership{Room: room, UserID: who.ID, Since: now})
+	e, err := s.joins.do(ctx, Membership{Room: room, UserID: who.ID, Since: now})
+	if err == nil {
+		err = e.err
+	}
+	if err != nil {
+		return Entry{}, err
+	}
+	return e.Entry, nil
 }
 
 // Leave ends the membership. Leaving a room that one has not joined is no error. Connections that
@@ -433,14 +450,10 @@ func (s *Service) commitMessages(whole context.Context, messages []Message) ([]S
 	return stored, nil
 }
 
-func (s *Service) commitJoins(ctx context.Context, memberships []Membership) ([]Membership, error) {
+func (s *Service) commitJoins(ctx context.Context, memberships []Membership) ([]entered, error) {
 	ctx, cancel := context.WithTimeout(ctx, s.cfg.CommitTimeout)
 	defer cancel()
-	stored, err := s.cfg.Members.Add(ctx, memberships...)
-	if err != nil {
-		return nil, fmt.Errorf("store memberships: %w", err)
-	}
-	return stored, nil
+	return s.admit(ctx, memberships)
 }
 
 // now is the clock, as stores keep it.

@@ -28,7 +28,7 @@ func TestAMissingPortIsNamed(t *testing.T) {
 		reflect.ValueOf(&cfg.Ports).Elem().Field(i).SetZero()
 		want := "parley: Config." + name + " is missing"
 		_, err := parley.New(cfg)
-		if name == "Standings" {
+		if name == "Standings" || name == "Restrictions" {
 			assert.NoError(t, err) // there need not be one
 			continue
 		}
@@ -52,29 +52,30 @@ func TestAPortInTheWrongPlaceIsRefused(t *testing.T) {
 	t.Parallel()
 	p := memory.NewPorts()
 	for field, put := range map[string]func(*parley.Config){
-		"Auth.Users":       func(c *parley.Config) { c.Auth.Users = p.Users },
-		"Auth.Sessions":    func(c *parley.Config) { c.Auth.Sessions = p.Sessions },
-		"Auth.Standings":   func(c *parley.Config) { c.Auth.Standings = standings{} },
-		"Auth.Codes":       func(c *parley.Config) { c.Auth.Codes = p.Codes },
-		"Auth.SignUps":     func(c *parley.Config) { c.Auth.SignUps = p.SignUps },
-		"Auth.Nonces":      func(c *parley.Config) { c.Auth.Nonces = p.Nonces },
-		"Auth.Limiter":     func(c *parley.Config) { c.Auth.Limiter = p.Limiter },
-		"Auth.Hasher":      func(c *parley.Config) { c.Auth.Hasher = p.Hasher },
-		"Auth.Issuer":      func(c *parley.Config) { c.Auth.Issuer = p.Issuer },
-		"Auth.Verifier":    func(c *parley.Config) { c.Auth.Verifier = p.Verifier },
-		"Relay.Outbox":     func(c *parley.Config) { c.Relay.Outbox = p.Outbox },
-		"Relay.Publisher":  func(c *parley.Config) { c.Relay.Publisher = p.Publisher },
-		"Worker.Queue":     func(c *parley.Config) { c.Worker.Queue = p.MailQueue },
-		"Worker.Sender":    func(c *parley.Config) { c.Worker.Sender = p.Sender },
-		"Worker.Templates": func(c *parley.Config) { c.Worker.Templates = &mail.Templates{} },
-		"Chat.Store":       func(c *parley.Config) { c.Chat.Store = p.Messages },
-		"Chat.Rooms":       func(c *parley.Config) { c.Chat.Rooms = p.Rooms },
-		"Chat.Members":     func(c *parley.Config) { c.Chat.Members = p.Members },
-		"Chat.Marks":       func(c *parley.Config) { c.Chat.Marks = p.Marks },
-		"Chat.Cache":       func(c *parley.Config) { c.Chat.Cache = p.Recent },
-		"Hub.Chat":         func(c *parley.Config) { c.Hub.Chat = &chat.Service{} },
-		"Hub.Fanout":       func(c *parley.Config) { c.Hub.Fanout = p.Fanout },
-		"Hub.Presence":     func(c *parley.Config) { c.Hub.Presence = p.Presence },
+		"Auth.Users":        func(c *parley.Config) { c.Auth.Users = p.Users },
+		"Auth.Sessions":     func(c *parley.Config) { c.Auth.Sessions = p.Sessions },
+		"Auth.Standings":    func(c *parley.Config) { c.Auth.Standings = standings{} },
+		"Auth.Codes":        func(c *parley.Config) { c.Auth.Codes = p.Codes },
+		"Auth.SignUps":      func(c *parley.Config) { c.Auth.SignUps = p.SignUps },
+		"Auth.Nonces":       func(c *parley.Config) { c.Auth.Nonces = p.Nonces },
+		"Auth.Limiter":      func(c *parley.Config) { c.Auth.Limiter = p.Limiter },
+		"Auth.Hasher":       func(c *parley.Config) { c.Auth.Hasher = p.Hasher },
+		"Auth.Issuer":       func(c *parley.Config) { c.Auth.Issuer = p.Issuer },
+		"Auth.Verifier":     func(c *parley.Config) { c.Auth.Verifier = p.Verifier },
+		"Relay.Outbox":      func(c *parley.Config) { c.Relay.Outbox = p.Outbox },
+		"Relay.Publisher":   func(c *parley.Config) { c.Relay.Publisher = p.Publisher },
+		"Worker.Queue":      func(c *parley.Config) { c.Worker.Queue = p.MailQueue },
+		"Worker.Sender":     func(c *parley.Config) { c.Worker.Sender = p.Sender },
+		"Worker.Templates":  func(c *parley.Config) { c.Worker.Templates = &mail.Templates{} },
+		"Chat.Store":        func(c *parley.Config) { c.Chat.Store = p.Messages },
+		"Chat.Rooms":        func(c *parley.Config) { c.Chat.Rooms = p.Rooms },
+		"Chat.Members":      func(c *parley.Config) { c.Chat.Members = p.Members },
+		"Chat.Marks":        func(c *parley.Config) { c.Chat.Marks = p.Marks },
+		"Chat.Restrictions": func(c *parley.Config) { c.Chat.Restrictions = p.Restrictions },
+		"Chat.Cache":        func(c *parley.Config) { c.Chat.Cache = p.Recent },
+		"Hub.Chat":          func(c *parley.Config) { c.Hub.Chat = &chat.Service{} },
+		"Hub.Fanout":        func(c *parley.Config) { c.Hub.Fanout = p.Fanout },
+		"Hub.Presence":      func(c *parley.Config) { c.Hub.Presence = p.Presence },
 	} {
 		cfg := whole()
 		put(&cfg)

@@ -48,6 +48,7 @@ func newNode(cfg Config, tickets auth.Sweeper) (*Node, error) {
 	var errs [4]error
 	c := cfg.Chat
 	c.Store, c.Rooms, c.Members, c.Marks, c.Cache = cfg.Messages, cfg.Rooms, cfg.Members, cfg.Marks, cfg.Recent
+	c.Restrictions = cfg.Restrictions
 	cfg.share(&c.Now, &c.NewID, &c.Normalize, &c.Log)
 	if p.Chat, errs[0] = chat.New(c); errs[0] == nil {
 		h := cfg.Hub
@@ -85,6 +86,7 @@ func (cfg *Config) node(c *settings.Check) {
 	stray(c, "Chat.Members", cfg.Chat.Members != nil)
 	stray(c, "Chat.Marks", cfg.Chat.Marks != nil)
 	stray(c, "Chat.Cache", cfg.Chat.Cache != nil)
+	stray(c, "Chat.Restrictions", cfg.Chat.Restrictions != nil)
 	stray(c, "Hub.Fanout", cfg.Hub.Fanout != nil)
 	stray(c, "Hub.Presence", cfg.Hub.Presence != nil)
 	if cfg.Hub.Chat != nil {
@@ -150,6 +152,16 @@ func (p *Node) Identify(ctx context.Context, accessToken string) (user.Identity,
 		return user.Identity{}, err
 	}
 	return who, nil
+}
+
+// Restrict bans or mutes a user in a room, on every node, at once. See [chat.Service.Restrict] for what it returns.
+func (p *Node) Restrict(ctx context.Context, r chat.Restriction) (chat.Restriction, error) {
+	return p.Chat.Restrict(ctx, r)
+}
+
+// Lift ends a ban or a mute, on every node, at once. See [chat.Service.Lift].
+func (p *Node) Lift(ctx context.Context, r chat.Restriction) (chat.Restriction, error) {
+	return p.Chat.Lift(ctx, r)
 }
 
 // Remove takes a user out of a room on every node, at once. See [realtime.Hub.Remove].

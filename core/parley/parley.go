@@ -58,6 +58,8 @@ type Ports struct {
 	// Marks is of the members in Members and the messages in Messages.
 	Marks  chat.Marks
 	Recent chat.RecentCache
+	// Restrictions keeps who is banned and muted. Default: nobody can be.
+	Restrictions chat.Restrictions
 
 	Fanout   realtime.Fanout
 	Presence realtime.Presence

@@ -305,8 +305,11 @@ var serverEvents = []ServerEvent{
 	}}},
 	{Name: EventJoined, Doc: "A user's first connection came into the room. Not sent in large rooms.", Data: &Object{Name: "Joined", Doc: "Who came.", Fields: []Field{ackedRoomField, userField}}},
 	{Name: EventLeft, Doc: "A user's last connection left the room. Not sent in large rooms.", Data: &Object{Name: "Left", Doc: "Who left.", Fields: []Field{ackedRoomField, userField}}},
-	{Name: EventMembership, Doc: "Somebody was taken out of the room. The user's own connections get it too, and nothing more of the room.", Data: &Object{Name: "MembershipChange", Doc: "Who may do what from now on.", Fields: []Field{
+	{Name: EventMembership, Doc: "What the user is in the room has changed: they were taken out, and get nothing more of the room, or were muted, or are no longer. Their own connections in the room get it.", Data: &Object{Name: "MembershipChange", Doc: "Who may do what from now on.", Fields: []Field{
 		ackedRoomField, userField, {Name: "role", Type: String, Required: true, Null: true, Doc: "null: no longer a member."},
+		{Name: "mutedUntil", Type: Time, Doc: "Until then the user cannot send, change, react or type here: 9999-12-31T23:59:59Z if that has no end. Absent: they can."},
+		{Name: "by", Type: String, Doc: "The id of who has done it."},
+		{Name: "reason", Type: String, Doc: "What they said to it."},
 	}}},
 	{Name: EventMarked, Doc: "A user has said how far they have read, on any of their connections. Not sent in large rooms, and not for what they sent themselves.", Data: &Object{Name: "Marked", Doc: "Who has read how far.", Fields: []Field{
 		ackedRoomField, userField, readField,

@@ -236,9 +236,13 @@ func (c *client) occupantOf(room string) *occupant {
 // may not be, with the error for the client, or without one if the connection was closed.
 func (c *client) writes(room string) (*occupant, error) {
 	o := c.occupant(room)
-	switch {
-	case o == nil:
+	if o == nil {
 		return nil, ErrNotJoined
+	}
+	if err := o.room.maySpeak(c.user.ID); err != nil {
+		return nil, err
+	}
+	switch {
 	case o.room.crowded():
 		return nil, ErrRoomBusy.RetryAfter(time.Second)
 	case !c.waitsForOneMore():
@@ -333,6 +337,9 @@ func (c *client) typing(ctx context.Context, cmd protocol.Command) (protocol.Ans
 	if o == nil {
 		return protocol.Answer{}, ErrNotJoined
 	}
+	if err := o.room.maySpeak(c.user.ID); err != nil {
+		return protocol.Answer{}, err
+	}
 	if o.room.mayType(c.user, cmd.Typing) {
 		c.hub.publish(ctx, Signal{Kind: SignalTyping, Room: o.room.name, User: c.user, Typing: cmd.Typing})
 	}
@@ -401,9 +408,12 @@ func (c *client) join(ctx context.Context, cmd protocol.Command) (none protocol.
 		}
 		return none, err
 	}
-	member, err := c.hub.cfg.Chat.Join(ctx, c.user, o.room.name)
+	member, err := c.hub.cfg.Chat.Enter(ctx, c.user, o.room.name)
 	if err != nil {
 		return back(err)
+	}
+	if member.Mute.Kind != "" {
+		o.room.heed(member.Mute)
 	}
 	var from *chat.Point
 	given := o.pause()

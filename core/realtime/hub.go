@@ -94,6 +94,8 @@ type HubConfig struct {
 	// AccessEvery is how often chat.Config.Access, where there is one, is asked again whether the users of
 	// this node may read their rooms; who may not is taken out. Default 10 seconds.
 	AccessEvery time.Duration
+	// RestrictionsEvery is how often chat.Config.Restrictions, where there is one, is asked for bans and mutes that this node has not heard of. Default 10 seconds.
+	RestrictionsEvery time.Duration
 	// CommandTimeout bounds a command that reads or joins. Default 10 seconds.
 	CommandTimeout time.Duration
 	// HoleWait is how long a room waits for a message that is missing in the sequence before
@@ -147,6 +149,7 @@ func (c *HubConfig) defaults() error {
 	settings.Default(check, "LeaseTTL", &c.LeaseTTL, 30*time.Second)
 	settings.Default(check, "CommandTimeout", &c.CommandTimeout, 10*time.Second)
 	settings.Default(check, "AccessEvery", &c.AccessEvery, 10*time.Second)
+	settings.Default(check, "RestrictionsEvery", &c.RestrictionsEvery, 10*time.Second)
 	settings.Default(check, "ClockLeeway", &c.ClockLeeway, 0)
 	settings.Default(check, "HoleWait", &c.HoleWait, 50*time.Millisecond)
 	if c.Rate == 0 {
@@ -241,6 +244,7 @@ func NewHub(cfg HubConfig) (*Hub, error) {
 		h.publish(context.Background(), Signal{Kind: SignalChanged, Room: m.Room, Message: m})
 	})
 	cfg.Chat.OnMarked(h.marked)
+	cfg.Chat.OnRestricted(h.restricted)
 	cfg.Chat.RefuseBy(h.refuses)
 	return h, nil
 }
@@ -260,6 +264,10 @@ func (h *Hub) Run(ctx context.Context) error {
 	})
 	if h.cfg.Chat.AsksAccess() {
 		wg.Go(func() { h.every(ctx, h.cfg.AccessEvery, func() { h.askAgain(ctx) }) })
+	}
+	if h.cfg.Chat.KeepsRestrictions() {
+		since := h.cfg.Now().Add(-clocksDiffer)
+		wg.Go(func() { h.every(ctx, h.cfg.RestrictionsEvery, func() { since = h.askRestrictions(ctx, since) }) })
 	}
 	wg.Go(func() { h.every(ctx, min(time.Second, h.cfg.TypingTTL/4), h.sweep) })
 	err := h.cfg.Fanout.Run(ctx, h.deliver)

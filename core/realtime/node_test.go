@@ -210,11 +210,13 @@ type backing struct {
 	members  *memory.Members
 	rooms    *memory.Rooms
 	presence *memory.Presence
+
+	restrictions *memory.Restrictions
 }
 
 func newBacking() backing {
 	messages := memory.NewMessages()
-	return backing{messages, memory.NewMembers(messages), memory.NewRooms(), memory.NewPresence()}
+	return backing{messages, memory.NewMembers(messages), memory.NewRooms(), memory.NewPresence(), memory.NewRestrictions()}
 }
 
 func start(t *testing.T, change func(*realtime.HubConfig)) *node {
@@ -237,6 +239,9 @@ func startWith(t *testing.T, b backing, fanout realtime.Fanout, rules chat.Confi
 	}
 	if rules.Marks == nil {
 		rules.Marks = b.members
+	}
+	if rules.Restrictions == nil {
+		rules.Restrictions = b.restrictions
 	}
 	rules.Rooms, rules.Cache = b.rooms, memory.NewRecentCache(memory.RecentCacheConfig{})
 	s, err := chat.New(rules)

@@ -22,7 +22,7 @@ type Signal struct {
 	Typing bool
 	// Node is the node that it comes from.
 	Node string
-	// Event is set for SignalEvent: its name. Data is its fields, a JSON object.
+	// Event is set for SignalEvent: its name. Data is its fields, a JSON object. SignalRestricted has Data too.
 	Event, Data string
 }
 
@@ -31,14 +31,15 @@ type SignalKind uint8
 
 // The kinds of signals.
 const (
-	SignalMessage SignalKind = iota + 1 // a stored message
-	SignalTyping                        // somebody types, or stopped
-	SignalJoined                        // a user's first connection in the room
-	SignalLeft                          // a user's last connection left the room
-	SignalRemoved                       // a user was taken out of the room
-	SignalEvent                         // an event of an application
-	SignalChanged                       // a stored message was changed: Message is what it is now
-	SignalMarked                        // a user has read the room up to a message
+	SignalMessage    SignalKind = iota + 1 // a stored message
+	SignalTyping                           // somebody types, or stopped
+	SignalJoined                           // a user's first connection in the room
+	SignalLeft                             // a user's last connection left the room
+	SignalRemoved                          // a user was taken out of the room
+	SignalEvent                            // an event of an application
+	SignalChanged                          // a stored message was changed: Message is what it is now
+	SignalMarked                           // a user has read the room up to a message
+	SignalRestricted                       // a user was banned or muted, or is no longer
 )
 
 // Fanout carries signals between nodes.

@@ -30,10 +30,7 @@ func (h *Hub) Remove(ctx context.Context, room string, id user.ID) error {
 	}
 	// First what the caller may rely on: no node delivers any more, whatever the store does.
 	s := Signal{Kind: SignalRemoved, Room: room, User: chat.Author{ID: id}}
-	h.mu.RLock()
-	here := h.rooms[room]
-	h.mu.RUnlock()
-	if here != nil {
+	if here := h.roomHere(room); here != nil {
 		here.remove(s.User)
 	}
 	left := h.cfg.Chat.Leave(ctx, id, room)
@@ -46,23 +43,22 @@ func (h *Hub) Remove(ctx context.Context, room string, id user.ID) error {
 }
 
 // remove takes the connections of a user out of the room. It does not wait for other nodes.
-func (r *room) remove(who chat.Author) {
+func (r *room) remove(who chat.Author) { r.takeOut(who.ID, protocol.Data{"role": nil}) }
+
+// takeOut takes the connections of a user out of the room, and tells them what they are in it from now on. It reports whether there were any. It does not
+// wait for other nodes.
+func (r *room) takeOut(id user.ID, news protocol.Data) bool {
 	var out []*occupant
-	r.each(func(o *occupant) {
-		if o.client.user.ID == who.ID && r.hub.detach(o, true) {
+	for _, o := range r.own(id) {
+		if r.hub.detach(o, true) {
 			out = append(out, o)
 		}
-	})
+	}
 	for _, o := range out {
-		e := r.about(protocol.EventMembership, o.client.user, protocol.Data{"role": nil})
-		if f := o.client.speaks().Event(e); f != nil {
-			o.client.mu.Lock()
-			o.client.send(f, false)
-			o.client.mu.Unlock()
-		}
+		r.tellMembership(o, news)
 	}
 	if len(out) == 0 {
-		return
+		return false
 	}
 	// Telling other nodes may take a while. A hub that has stopped tells nobody: its lease ends.
 	r.hub.background(func(ctx context.Context) {
@@ -71,6 +67,22 @@ func (r *room) remove(who chat.Author) {
 			r.release(ctx)
 		}
 	})
+	return true
+}
+
+// tellMembership tells a connection what its user is in the room. What is empty is left out.
+func (r *room) tellMembership(o *occupant, news protocol.Data) {
+	data := protocol.Data{}
+	for name, value := range news {
+		if value != "" {
+			data[name] = value
+		}
+	}
+	if f := o.client.speaks().Event(r.about(protocol.EventMembership, o.client.user, data)); f != nil {
+		o.client.mu.Lock()
+		o.client.send(f, false)
+		o.client.mu.Unlock()
+	}
 }
 
 // askers is how many users are asked about at a time.

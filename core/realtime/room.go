@@ -31,8 +31,9 @@ type room struct {
 
 	reading latch // held over the first reading, under no other lock
 
-	types   atomic.Bool // typing is not empty
-	rumours             // under mu
+	types   atomic.Bool                                  // typing is not empty
+	mutes   atomic.Pointer[map[user.ID]chat.Restriction] // of users of this node, as far as it has heard; written under mu
+	rumours                                              // under mu
 
 	mu        sync.Mutex
 	occupants []*occupant // nil where somebody left
@@ -80,6 +81,7 @@ func (r *room) release(ctx context.Context) {
 	r.known, r.last, r.floor, r.inbox = false, 0, 0, nil
 	clear(r.held)
 	r.rumours = rumours{listing: r.listing}
+	r.mutes.Store(nil)
 	r.mu.Unlock()
 	h.mu.Lock()
 	if r.refs == 0 && h.rooms[r.name] == r {
@@ -154,6 +156,8 @@ func (r *room) run(t *turn) {
 			r.changed(s, t)
 		case SignalMarked:
 			r.marked(s)
+		case SignalRestricted:
+			r.restricted(s)
 		}
 	}
 	r.mu.Lock()

@@ -348,6 +348,7 @@ class Chat {
       resync: ({ room }) => this.#joinedAgain(room),
       lost: (detail) => this.#lost(detail),
       forgotten: ({ room, error }) => this.#forgotten(room, error),
+      membership: (detail) => this.#membership(detail),
     };
     for (const [type, listener] of Object.entries(events)) {
       this.#parley.addEventListener(type, ({ detail }) => listener(detail));
@@ -790,7 +791,7 @@ class Chat {
     if (error.code !== "left") {
       if (open) this.#pane("rooms"); // where it is said, if not all is shown
       const note = $("form-join").querySelector(".error");
-      note.textContent = error.code === "removed" ? `You were taken out of “${name}”.` : `“${name}” was not joined: ${sentence(error.message)}`;
+      note.textContent = error.code === "removed" ? `“${name}”: ${sentence(error.message)}` : `“${name}” was not joined: ${sentence(error.message)}`;
       note.hidden = false;
     }
   }
@@ -894,6 +895,18 @@ class Chat {
       this.#hasRead(room, message.user, message.seq);
     }
     this.#arrive(room, { message, live });
+  }
+
+  /** A mute is said where it holds. Who is taken out is told by "forgotten". */
+  #membership({ room: name, user: who, role, mutedUntil, reason }) {
+    const room = this.#rooms.get(name);
+    if (!room || role === null || who.id !== this.#user.id) return;
+    if (!mutedUntil) {
+      this.#notice(room, "You can write here again");
+      return;
+    }
+    const end = new Date(mutedUntil);
+    this.#notice(room, `You cannot write here${end.getUTCFullYear() < 9999 ? ` until ${fullDate.format(end)}` : ""}${reason ? `: ${reason}` : ""}`);
   }
 
   #notice(room, text) {

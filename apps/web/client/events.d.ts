@@ -272,6 +272,12 @@ export interface MembershipChange {
   user: User;
   /** null: no longer a member. */
   role: string | null;
+  /** Until then the user cannot send, change, react or type here: 9999-12-31T23:59:59Z if that has no end. Absent: they can. */
+  mutedUntil?: string;
+  /** The id of who has done it. */
+  by?: string;
+  /** What they said to it. */
+  reason?: string;
 }
 
 /** Who has read how far. */

@@ -858,7 +858,7 @@ export class Parley extends EventTarget {
     const { user } = this.#options;
     if (user && user.id !== data.user?.id) return;
     if (user) {
-      this.#forget(room, new ParleyError("removed", "you were taken out of the room"));
+      this.#forget(room, new ParleyError("removed", data.reason ? `you were taken out of the room: ${data.reason}` : "you were taken out of the room"));
     } else {
       // Whose connection this is, only the server knows.
       room.joined = false;

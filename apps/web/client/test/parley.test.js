@@ -1198,10 +1198,11 @@ test("who is taken out of a room does not come back into it by themselves", asyn
   await c.serverSends({ event: "membership", data: { room: "lobby", user: me, role: "reader" } });
   assert.deepEqual(c.parley.rooms, ["lobby", "garden"], "still in it");
   const refused = assert.rejects(sent, { code: "removed" });
-  await c.serverSends({ event: "membership", data: { room: "lobby", user: me, role: null } });
+  await c.serverSends({ event: "membership", data: { room: "lobby", user: me, role: null, reason: "spam" } });
   await refused;
   assert.deepEqual(c.parley.rooms, ["garden"]);
   assert.equal(c.details("forgotten")[0].error.code, "removed");
+  assert.match(c.details("forgotten")[0].error.message, /: spam$/);
   assert.equal(c.details("membership").length, 3);
   await c.drops(1006);
   await pass(0);
