@@ -98,9 +98,11 @@ func (r *room) heed(mute chat.Restriction) bool {
 			return false
 		}
 		// What has ended is of use only as long as what came before it may still be under way.
-		old := r.hub.cfg.Now().Add(-clocksDiffer)
+		now := r.hub.cfg.Now()
 		mutes = maps.Clone(*known)
-		maps.DeleteFunc(mutes, func(_ user.ID, m chat.Restriction) bool { return !m.InForce(old) })
+		maps.DeleteFunc(mutes, func(_ user.ID, m chat.Restriction) bool {
+			return !m.InForce(now) && m.At.Before(now.Add(-clocksDiffer))
+		})
 	} else {
 		mutes = map[user.ID]chat.Restriction{}
 	}
