@@ -132,6 +132,9 @@ func RegisterUsers(a *API, cfg UsersConfig) error {
 			"application/json": {Schema: a.OpenAPI().Components.Schemas.Schema(reflect.TypeFor[erasedUser](), true, "")},
 		}}},
 	}), failures(user.ErrNotFound, chat.ErrStillTalking), func(ctx huma.Context, id string) error {
+		if err := cfg.known(id); err != nil {
+			return err
+		}
 		done, err := cfg.Erase(ctx.Context(), id)
 		if err != nil {
 			return err
@@ -154,6 +157,9 @@ func RegisterUsers(a *API, cfg UsersConfig) error {
 			MediaLines: {Schema: &huma.Schema{Type: huma.TypeString}},
 		}}},
 	}), failures(user.ErrNotFound), func(ctx huma.Context, id string) error {
+		if err := cfg.known(id); err != nil {
+			return err
+		}
 		u := user.User{ID: user.ID(id)}
 		if cfg.Accounts != nil {
 			var err error
@@ -347,4 +353,18 @@ func (a *API) long(op huma.Operation, failures []error, handle func(ctx huma.Con
 	}
 	a.Adapter().Handle(&op, a.Middlewares().Handler(op.Middlewares.Handler(unbounded)))
 	a.OpenAPI().AddOperation(&op)
+}
+
+// known refuses, in a program without accounts, what can be no user's ID: there nobody else would say that there is no such user.
+func (cfg *UsersConfig) known(id string) error {
+	if cfg.Accounts != nil {
+		return nil
+	}
+	if _, err := user.ParseEmail(id); err == nil {
+		return user.ErrNotFound.Detail("accounts are kept by another program: name the user by the ID")
+	}
+	if user.ID(id) == chat.System.ID {
+		return user.ErrNotFound.Detail("the system is no user")
+	}
+	return nil
 }

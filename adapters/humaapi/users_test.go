@@ -171,6 +171,12 @@ func TestPartsEraseWhatTheyKeep(t *testing.T) {
 	assert.JSONEq(t, `{"id":"u1","chat":{"memberships":1,"messages":1,"reactions":0}}`, rooms.wantStatus(rooms.do("DELETE", "/admin/users/u1", "", admin), 200).body)
 	assert.JSONEq(t, `{"id":"u2","chat":{"memberships":0,"messages":0,"reactions":0}}`, rooms.wantStatus(rooms.do("DELETE", "/admin/users/u2", "", admin), 200).body)
 
+	// Nobody else would say that they are no users.
+	for _, id := range []string{ada, "system"} {
+		rooms.wantProblem(rooms.do("DELETE", "/admin/users/"+id, "", admin), 404, "user_not_found")
+		rooms.wantProblem(rooms.get("/admin/users/"+id+"/export", admin), 404, "user_not_found")
+	}
+
 	accounts := newWhole(t, func(w *whole) humaapi.UsersConfig {
 		return humaapi.UsersConfig{Accounts: w.Auth, Erase: w.Accounts.EraseUser}
 	})

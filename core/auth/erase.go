@@ -130,6 +130,8 @@ func (s *Service) emptyAccount(ctx context.Context, u user.User, waiting []user.
 	for _, bound := range []time.Time{u.PasswordChangedAt.Add(time.Microsecond), u.SessionsFrom} {
 		from = notBefore(from, bound)
 	}
+	// A sign-in that is under way has read the account before. Nobody signs in to it afterwards: so its session may count as old, too.
+	from = from.Add(s.cfg.AccessTTL)
 	// Events with one key are in order: whatever is owed to the user comes before.
 	var events []event.Event
 	said := map[user.ID]bool{}

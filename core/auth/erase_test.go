@@ -55,6 +55,7 @@ func TestAnErasedAccountIsNobodys(t *testing.T) {
 			d := decoded[auth.SessionsRevoked](t, e.Data)
 			require.Equal(t, string(u.ID), d.UserID)
 			require.True(t, who.SessionAt.Before(d.Before))
+			require.False(t, d.Before.Before(w.clock.Now().Add(time.Minute)), "whoever was signing in meanwhile is not let off")
 			require.Empty(t, d.Keep)
 		case mail.TypeUserErased:
 			require.Equal(t, mail.UserErased{UserID: e.Key, Email: ada}, decoded[mail.UserErased](t, e.Data))

@@ -47,10 +47,13 @@ var ErrStillTalking = fault.New(fault.Conflict, "still_talking", "the user goes 
 //
 // leave, unless nil, takes the user out of a room, instead of [Service.Leave].
 //
-// What it returns counts also with an error. To call it again is harmless, and goes on. It returns ErrStillTalking, or an error of kind Unavailable. [Service.Run] must be running.
+// What it returns counts also with an error. To call it again is harmless, and goes on. It returns user.ErrNotFound for [System], ErrStillTalking, or an error of kind Unavailable. [Service.Run] must be running.
 func (s *Service) EraseAuthor(ctx context.Context, id user.ID, leave func(ctx context.Context, room string) error) (AuthorErasure, error) {
 	if leave == nil {
 		leave = func(ctx context.Context, room string) error { return s.Leave(ctx, id, room) }
+	}
+	if id == System.ID {
+		return AuthorErasure{}, user.ErrNotFound.Detail("the system is no user")
 	}
 	var done AuthorErasure
 	rooms := map[string]struct{}{} // those of the user
@@ -95,6 +98,7 @@ func (s *Service) leaveAll(ctx context.Context, id user.ID, leave func(ctx conte
 // eraseIn erases what a user has left in a room. If there was something, the room is added.
 func (s *Service) eraseIn(ctx context.Context, id user.ID, room string, rooms map[string]struct{}, done *AuthorErasure) error {
 	by := Author{ID: id, Name: user.ErasedName}
+	theirs, erased := false, 0
 	err := s.eachMessage(ctx, room, false, func(page []Message) error {
 		var changes []Change
 		for i := range page {
@@ -102,12 +106,14 @@ func (s *Service) eraseIn(ctx context.Context, id user.ID, room string, rooms ma
 			if page[i].Author.ID != id {
 				continue
 			}
+			theirs = true
 			if _, changed, _ := c.Apply(page[i], false); changed {
 				changes = append(changes, c)
 			}
 		}
 		n, err := s.changeAll(ctx, changes)
 		done.Messages += n
+		erased += n
 		if n > 0 {
 			rooms[room] = struct{}{}
 		}
@@ -115,6 +121,10 @@ func (s *Service) eraseIn(ctx context.Context, id user.ID, room string, rooms ma
 	})
 	if err != nil {
 		return err
+	}
+	if theirs && erased == 0 {
+		// Whoever has erased them may not have lived to tell the cache.
+		s.recent.note([]string{room}, false)
 	}
 	return s.eachMessage(ctx, room, true, func(page []Message) error {
 		var changes []Change
@@ -135,13 +145,18 @@ func (s *Service) eraseIn(ctx context.Context, id user.ID, room string, rooms ma
 	})
 }
 
-// changeAll makes changes, some at a time, and returns how many of them changed something.
+// changeAll makes changes in one room, some at a time, and returns how many of them changed something. It waits while the room takes none.
 func (s *Service) changeAll(ctx context.Context, changes []Change) (changed int, err error) {
 	type outcome struct {
 		Changed
 		err error
 	}
 	for part := range slices.Chunk(changes, erasedTogether) {
+		for s.refused(part[0].Room) != nil {
+			if err := pause(ctx, erasePause); err != nil {
+				return changed, fmt.Errorf("erase messages: %w", err)
+			}
+		}
 		outcomes := make(chan outcome, len(part))
 		waiting := 0
 		for _, c := range part {

@@ -7,10 +7,13 @@ import (
 	"strings"
 	"sync/atomic"
 	"testing"
+	"testing/synctest"
+	"time"
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
+	"github.com/parley-chat/parley/adapters/memory"
 	"github.com/parley-chat/parley/core/chat"
 	"github.com/parley-chat/parley/core/fault"
 	"github.com/parley-chat/parley/core/user"
@@ -174,6 +177,77 @@ func TestEraseAuthorFindsWhatComesMeanwhile(t *testing.T) {
 			}
 		})
 	}
+}
+
+// What was erased by somebody who did not live to tell the cache is gone from there when it is erased again.
+func TestEraseAuthorAgainMendsTheCache(t *testing.T) {
+	t.Parallel()
+	cache := memory.NewRecentCache(memory.RecentCacheConfig{})
+	f := open(t, func(c *chat.Config, _ *store) { c.Cache = cache })
+	f.says(t, ada, "hall", "canary")
+	_, err := f.Join(t.Context(), bob, "hall")
+	require.NoError(t, err)
+	told := make(chan chat.Message, 16)
+	f.OnChanged(func(m chat.Message) { told <- m })
+	_, err = f.store.Change(t.Context(), []chat.Change{{Kind: chat.Erase, Room: "hall", Seq: 1, By: chat.Author{ID: ada.ID, Name: user.ErasedName}, At: noon}})
+	require.NoError(t, err)
+	held, _, err := cache.Get(t.Context(), "hall")
+	require.NoError(t, err)
+	require.Equal(t, "canary", held.Messages[0].Text, "so it is after a kill")
+
+	_, err = f.EraseAuthor(t.Context(), ada.ID, nil)
+	require.NoError(t, err)
+	select {
+	case m := <-told: // once the cache has it
+		assert.Empty(t, m.Text)
+	case <-time.After(30 * time.Second):
+		t.Fatal("nobody was told")
+	}
+	held, _, err = cache.Get(t.Context(), "hall")
+	require.NoError(t, err)
+	for _, m := range held.Messages {
+		assert.Empty(t, m.Text)
+	}
+}
+
+// A room that lags behind is not given more to deliver.
+func TestEraseAuthorWaitsForARoomThatLagsBehind(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		var changed atomic.Int64
+		f := open(t, func(_ *chat.Config, s *store) {
+			s.onChange = func(changes []chat.Change) error { changed.Add(int64(len(changes))); return nil }
+		})
+		_, err := f.Join(t.Context(), ada, "hall")
+		require.NoError(t, err)
+		f.says(t, ada, "hall", "canary")
+		var lags atomic.Bool
+		lags.Store(true)
+		f.RefuseBy(func(room string) error {
+			if lags.Load() {
+				return chat.ErrBusy
+			}
+			return nil
+		})
+		ended := make(chan error, 1)
+		go func() { _, err := f.EraseAuthor(t.Context(), ada.ID, nil); ended <- err }()
+		time.Sleep(time.Minute) // of the bubble
+		synctest.Wait()
+		assert.Zero(t, changed.Load())
+		lags.Store(false)
+		require.NoError(t, <-ended)
+		assert.EqualValues(t, 1, changed.Load())
+		f.stop()
+	})
+}
+
+func TestTheSystemIsNotErased(t *testing.T) {
+	t.Parallel()
+	f := open(t, nil)
+	f.says(t, chat.System, "hall", "Welcome")
+	_, err := f.EraseAuthor(t.Context(), chat.System.ID, nil)
+	require.ErrorIs(t, err, user.ErrNotFound)
+	assert.Equal(t, "Welcome", f.everything(t, "hall")[0].Text)
 }
 
 // A store that fails stops it; called again, it goes on.
