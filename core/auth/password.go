@@ -247,8 +247,29 @@ func (s *Service) setPassword(ctx context.Context, u user.User, n newPassword) e
 		}
 		return nil
 	}, e)
-	if err == nil {
-		s.cfg.Log.Info("a password was changed", "user", u)
+	if err != nil {
+		return err
 	}
-	return err
+	s.cfg.Log.Info("a password was changed", "user", u)
+	return s.endLate(ctx, u.ID, at, n.keep)
+}
+
+// endLate ends the sessions that were opened since a time, but the one to keep. A sign-in by the old password may have opened one between the choice of
+// that time and the commit of the new password, and have found the old one still there. One by the new password ends, too, if it came so soon.
+func (s *Service) endLate(ctx context.Context, id user.ID, since time.Time, keep string) error {
+	ctx, cancel := detached(ctx)
+	defer cancel()
+	newest, err := s.cfg.Sessions.ByUser(ctx, id, s.now(), s.cfg.MaxSessions)
+	if err != nil {
+		return failed("listing the sessions", err)
+	}
+	for _, x := range newest {
+		if x.ID == keep || x.CreatedAt.Before(since) {
+			continue
+		}
+		if err := s.revoke(ctx, x, RevokedPassword); err != nil {
+			return err
+		}
+	}
+	return nil
 }

@@ -156,6 +156,58 @@ func (brokenUpdate) Update(context.Context, user.ID, func(*user.User) error, ...
 	return user.User{}, errors.New("broken")
 }
 
+// beforeUpdate runs something before an account is written.
+type beforeUpdate struct {
+	user.Repository
+	do *func()
+}
+
+func (b beforeUpdate) Update(ctx context.Context, id user.ID, change func(*user.User) error, events ...event.Event) (user.User, error) {
+	if do := *b.do; do != nil {
+		*b.do = nil
+		do()
+	}
+	return b.Repository.Update(ctx, id, change, events...)
+}
+
+// TestASignInThatEndsBeforeANewPasswordIsStoredIsOver lets a sign-in by the old password begin and end while the new one is about to be stored: its session
+// is newer than the time before which sessions end.
+func TestASignInThatEndsBeforeANewPasswordIsStoredIsOver(t *testing.T) {
+	t.Parallel()
+	for name, change := range map[string]func(w *world, who user.Identity, code string) error{
+		"change": func(w *world, who user.Identity, _ string) error {
+			return w.ChangePassword(w.t.Context(), who, password, newPassword)
+		},
+		"reset": func(w *world, _ user.Identity, code string) error {
+			return w.ResetPassword(w.t.Context(), code, newPassword)
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			var during func()
+			w := newWorld(t, func(c *auth.Config) { c.Users = beforeUpdate{c.Users, &during} })
+			w.account(ada)
+			kept, who := w.signIn(ada, password)
+			code := w.forgotten(ada)
+			var late auth.Grant
+			during = func() {
+				w.clock.Advance(time.Second)
+				late, _ = w.signIn(ada, password)
+			}
+			require.NoError(t, change(w, who, code))
+			require.NotEmpty(t, late.RefreshToken)
+			_, err := w.Refresh(t.Context(), late.RefreshToken)
+			require.ErrorIs(t, err, auth.ErrSessionEnded)
+			if name == "change" {
+				_, err = w.Refresh(t.Context(), kept.RefreshToken)
+				require.NoError(t, err, "who has changed it goes on")
+			}
+			_, now := w.signIn(ada, newPassword)
+			require.NotEmpty(t, now.SessionID)
+		})
+	}
+}
+
 // TestSignInDuringAPasswordChange lets the password change between the check of the old one
 // and the end of the sign-in: no session may come out of that.
 func TestSignInDuringAPasswordChange(t *testing.T) {
