@@ -136,7 +136,7 @@ func (c roomCalls) restriction(ctx context.Context, kind chat.RestrictionKind, i
 }
 
 func (c roomCalls) restricted(ctx context.Context, kind chat.RestrictionKind, in *listRestrictedInput) (page []restriction, next string, err error) {
-	held, more, err := c.service.Restricted(ctx, string(in.Room), kind, user.ID(in.After), in.Limit)
+	held, more, err := c.service.Restrictions(ctx, string(in.Room), kind, user.ID(in.After), in.Limit)
 	if err != nil {
 		return nil, "", err
 	}

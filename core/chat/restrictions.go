@@ -224,9 +224,9 @@ func (r Restriction) Refusal() error {
 	return err.Detail("until %s", r.Until.Format(time.RFC3339))
 }
 
-// Restricted returns at most limit (0 means MaxPage) restrictions of a kind that hold in the room, ascending by the bytes of the users' ids, after
+// Restrictions returns at most limit (0 means MaxPage) restrictions of a kind that hold in the room, ascending by the bytes of the users' ids, after
 // the given one, and whether there are more. It returns ErrRoomInvalid, ErrRoomNotFound, ErrNoRestrictions, or an error of kind Unavailable.
-func (s *Service) Restricted(ctx context.Context, room string, kind RestrictionKind, after user.ID, limit int) (all []Restriction, more bool, err error) {
+func (s *Service) Restrictions(ctx context.Context, room string, kind RestrictionKind, after user.ID, limit int) (all []Restriction, more bool, err error) {
 	if s.cfg.Restrictions == nil {
 		return nil, false, ErrNoRestrictions
 	}
