@@ -3,6 +3,7 @@ package realtime_test
 import (
 	"context"
 	"encoding/json"
+	"runtime"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -251,6 +252,7 @@ func startWith(t *testing.T, b backing, fanout realtime.Fanout, rules chat.Confi
 	if change != nil {
 		change(&cfg)
 	}
+	leases := cfg.Presence == realtime.Presence(b.presence)
 	h, err := realtime.NewHub(cfg)
 	require.NoError(t, err)
 	ctx, cancel := context.WithCancel(context.Background())
@@ -259,6 +261,9 @@ func startWith(t *testing.T, b backing, fanout realtime.Fanout, rules chat.Confi
 	wg.Go(func() { assert.NoError(t, s.Run(chatCtx)) })
 	wg.Go(func() { assert.NoError(t, h.Run(ctx)); chatCancel() })
 	<-running
+	for leases && !h.Leased() { // it asks memory; who came in before would be told, and counted, a little later
+		runtime.Gosched()
+	}
 	stop := sync.OnceFunc(func() { cancel(); wg.Wait() })
 	t.Cleanup(stop)
 	return &node{Hub: h, t: t, chat: s, stop: stop, backing: b}
