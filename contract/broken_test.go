@@ -635,7 +635,7 @@ func (m marks) Mine(ctx context.Context, id user.ID, behind chat.Place, limit in
 type restrictions struct {
 	chat.Restrictions
 	put     func(context.Context, chat.Restriction) (chat.Restriction, error)
-	inForce func(context.Context, time.Time, ...chat.Restricted) ([]chat.Restriction, error)
+	inForce func(context.Context, time.Time, ...chat.InRoom) ([]chat.Restriction, error)
 	list    func(context.Context, string, chat.RestrictionKind, time.Time, user.ID, int) ([]chat.Restriction, error)
 	since   func(context.Context, time.Time, int) ([]chat.Restriction, error)
 }
@@ -647,7 +647,7 @@ func (s restrictions) Put(ctx context.Context, r chat.Restriction) (chat.Restric
 	return s.put(ctx, r)
 }
 
-func (s restrictions) InForce(ctx context.Context, now time.Time, whom ...chat.Restricted) ([]chat.Restriction, error) {
+func (s restrictions) InForce(ctx context.Context, now time.Time, whom ...chat.InRoom) ([]chat.Restriction, error) {
 	if s.inForce == nil {
 		return s.Restrictions.InForce(ctx, now, whom...)
 	}

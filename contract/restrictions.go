@@ -85,10 +85,10 @@ func compareRestrictions(a, b chat.Restriction) int {
 	return cmp.Or(cmp.Compare(a.Room, b.Room), cmp.Compare(a.UserID, b.UserID), cmp.Compare(a.Kind, b.Kind))
 }
 
-func whom(room string, id user.ID) chat.Restricted { return chat.Restricted{Room: room, UserID: id} }
+func whom(room string, id user.ID) chat.InRoom { return chat.InRoom{Room: room, UserID: id} }
 
 // wantInForce wants these to hold, in any order.
-func wantInForce(ctx context.Context, p chat.Restrictions, now time.Time, asked []chat.Restricted, want ...chat.Restriction) error {
+func wantInForce(ctx context.Context, p chat.Restrictions, now time.Time, asked []chat.InRoom, want ...chat.Restriction) error {
 	got, err := p.InForce(ctx, now, asked...)
 	got, want = slices.Clone(got), slices.Clone(want)
 	slices.SortFunc(got, compareRestrictions)
@@ -109,9 +109,9 @@ func wantSince(ctx context.Context, p chat.Restrictions, since time.Time, limit 
 func restrictionsKept(ctx context.Context, p chat.Restrictions) error {
 	r := chat.Restriction{Room: "room", UserID: "user-2", Kind: chat.Mute, By: "user-1", Reason: "Too loud, \"again\"; 100 % 😀", At: at(1), Until: at(100)}
 	return first(
-		func() error { return wantInForce(ctx, p, at(2), []chat.Restricted{whom("room", "user-2")}) },
+		func() error { return wantInForce(ctx, p, at(2), []chat.InRoom{whom("room", "user-2")}) },
 		func() error { return wantPut(ctx, p, r) },
-		func() error { return wantInForce(ctx, p, at(2), []chat.Restricted{whom("room", "user-2")}, r) },
+		func() error { return wantInForce(ctx, p, at(2), []chat.InRoom{whom("room", "user-2")}, r) },
 		func() error {
 			got, err := p.List(ctx, "room", chat.Mute, at(2), "", 10)
 			return during("List", then(err, func() error { return same(got, []chat.Restriction{r}) }))
@@ -124,7 +124,7 @@ func restrictionsReplaced(ctx context.Context, p chat.Restrictions) error {
 	other := chat.Restriction{Room: "room", UserID: "user-2", Kind: chat.Ban, By: "user-9", At: at(5), Until: at(50)}
 	return first(
 		func() error { return wantPut(ctx, p, ban("room", "user-2", 1), other) },
-		func() error { return wantInForce(ctx, p, at(6), []chat.Restricted{whom("room", "user-2")}, other) },
+		func() error { return wantInForce(ctx, p, at(6), []chat.InRoom{whom("room", "user-2")}, other) },
 		func() error { return wantRestricted(ctx, p, "room", at(6), "", 10, other) },
 		func() error { return wantSince(ctx, p, at(0), 10, other) },
 		func() error { return wantPut(ctx, p, ban("room", "user-2", 7)) },
@@ -141,11 +141,11 @@ func restrictionsApart(ctx context.Context, p chat.Restrictions) error {
 		func() error { return wantPut(ctx, p, all...) },
 		func() error { return wantSince(ctx, p, at(0), 10, all...) },
 		func() error {
-			return wantInForce(ctx, p, at(7), []chat.Restricted{whom("room", "user-2")}, all[0], all[1], all[4], all[5])
+			return wantInForce(ctx, p, at(7), []chat.InRoom{whom("room", "user-2")}, all[0], all[1], all[4], all[5])
 		},
-		func() error { return wantInForce(ctx, p, at(7), []chat.Restricted{whom("room", "user-3")}, all[2]) },
-		func() error { return wantInForce(ctx, p, at(7), []chat.Restricted{whom("other", "user-2")}, all[3]) },
-		func() error { return wantInForce(ctx, p, at(7), []chat.Restricted{whom("other", "user-3")}) },
+		func() error { return wantInForce(ctx, p, at(7), []chat.InRoom{whom("room", "user-3")}, all[2]) },
+		func() error { return wantInForce(ctx, p, at(7), []chat.InRoom{whom("other", "user-2")}, all[3]) },
+		func() error { return wantInForce(ctx, p, at(7), []chat.InRoom{whom("other", "user-3")}) },
 	)
 }
 
@@ -178,7 +178,7 @@ func restrictionsLifted(ctx context.Context, p chat.Restrictions) error {
 	moved.At = at(20).Add(time.Microsecond)
 	moved2 := lifted(5)
 	moved2.At = at(20).Add(2 * time.Microsecond)
-	asked := []chat.Restricted{whom("room", "user-2")}
+	asked := []chat.InRoom{whom("room", "user-2")}
 	return first(
 		func() error { return wantPut(ctx, p, lifted(1)) }, // nothing was there
 		func() error { return wantPut(ctx, p, ban("room", "user-2", 10)) },
@@ -236,7 +236,7 @@ func restrictionsRace(ctx context.Context, p chat.Restrictions) error {
 
 func restrictionsEnded(ctx context.Context, p chat.Restrictions) error {
 	r := restricted(ban("room", "user-2", 1), chat.Ban, at(10))
-	asked := []chat.Restricted{whom("room", "user-2")}
+	asked := []chat.InRoom{whom("room", "user-2")}
 	return first(
 		func() error { return wantPut(ctx, p, r) },
 		func() error { return wantInForce(ctx, p, at(10).Add(-time.Microsecond), asked, r) },
@@ -248,7 +248,7 @@ func restrictionsEnded(ctx context.Context, p chat.Restrictions) error {
 }
 
 func restrictionsForever(ctx context.Context, p chat.Restrictions) error {
-	asked := []chat.Restricted{whom("room", "user-2")}
+	asked := []chat.InRoom{whom("room", "user-2")}
 	never := time.Date(9999, time.December, 31, 23, 59, 59, 0, time.UTC)
 	return first(
 		func() error { return wantPut(ctx, p, ban("room", "user-2", 1)) },
@@ -266,20 +266,20 @@ func restrictionsAsked(ctx context.Context, p chat.Restrictions) error {
 	return first(
 		func() error { return wantPut(ctx, p, all...) },
 		func() error {
-			return wantInForce(ctx, p, at(8), []chat.Restricted{
+			return wantInForce(ctx, p, at(8), []chat.InRoom{
 				whom("b", "user-3"), whom("a", "user-2"), whom("nowhere", "user-2"), whom("a", "user-3"), whom("c", "user-2"),
 				whom("a", "user-2"), whom("b", "user-3"),
 			}, all[0], all[1], all[2])
 		},
 		func() error {
-			return wantInForce(ctx, p, at(8), []chat.Restricted{whom("a", "user-2"), whom("a", "user-2")}, all[0], all[1])
+			return wantInForce(ctx, p, at(8), []chat.InRoom{whom("a", "user-2"), whom("a", "user-2")}, all[0], all[1])
 		},
 	)
 }
 
 func restrictionsMany(ctx context.Context, p chat.Restrictions) error {
 	const n = 512
-	var asked []chat.Restricted
+	var asked []chat.InRoom
 	var want []chat.Restriction
 	for i := range n {
 		w := whom(fmt.Sprintf("room-%d", i%7), user.ID(fmt.Sprintf("user-%d", i)))
@@ -320,10 +320,10 @@ func restrictionsExact(ctx context.Context, p chat.Restrictions) error {
 			rooms, users = []chat.Restriction{ban(name, "user-2", i)}, []chat.Restriction{ban("room-0", user.ID(name), i)}
 		}
 		if err := first(
-			func() error { return wantInForce(ctx, p, at(100), []chat.Restricted{whom(name, "user-2")}, rooms...) },
-			func() error { return wantInForce(ctx, p, at(100), []chat.Restricted{whom(name, "USER-2")}) },
+			func() error { return wantInForce(ctx, p, at(100), []chat.InRoom{whom(name, "user-2")}, rooms...) },
+			func() error { return wantInForce(ctx, p, at(100), []chat.InRoom{whom(name, "USER-2")}) },
 			func() error {
-				return wantInForce(ctx, p, at(100), []chat.Restricted{whom("room-0", user.ID(name))}, users...)
+				return wantInForce(ctx, p, at(100), []chat.InRoom{whom("room-0", user.ID(name))}, users...)
 			},
 			func() error { return wantRestricted(ctx, p, name, at(100), "", 10, rooms...) },
 		); err != nil {
@@ -348,7 +348,7 @@ func restrictionsLong(ctx context.Context, p chat.Restrictions) error {
 	other.At = at(2)
 	return first(
 		func() error { return wantPut(ctx, p, r, other) },
-		func() error { return wantInForce(ctx, p, at(3), []chat.Restricted{whom(r.Room, r.UserID)}, r) },
+		func() error { return wantInForce(ctx, p, at(3), []chat.InRoom{whom(r.Room, r.UserID)}, r) },
 		func() error { return wantSince(ctx, p, at(0), 10, r, other) },
 	)
 }
@@ -485,9 +485,9 @@ func restrictionsTimes(ctx context.Context, p chat.Restrictions) error {
 	return first(
 		func() error { return wantPutAs(ctx, p, given, stored) },
 		func() error {
-			return wantInForce(ctx, p, at(2).In(east), []chat.Restricted{whom("room", "user-2")}, stored)
+			return wantInForce(ctx, p, at(2).In(east), []chat.InRoom{whom("room", "user-2")}, stored)
 		},
-		func() error { return wantInForce(ctx, p, at(9), []chat.Restricted{whom("room", "user-2")}) },
+		func() error { return wantInForce(ctx, p, at(9), []chat.InRoom{whom("room", "user-2")}) },
 		func() error { // it is stored in the microsecond of the one before
 			again := stored
 			again.At = at(1).Add(time.Microsecond)

@@ -24,9 +24,9 @@ func restrictionFaults() []broken[chat.Restrictions] {
 			return under.Put(ctx, r)
 		})
 	}
-	asking := func(f func(under chat.Restrictions, ctx context.Context, now time.Time, whom []chat.Restricted) ([]chat.Restriction, error)) func(chat.Restrictions) chat.Restrictions {
+	asking := func(f func(under chat.Restrictions, ctx context.Context, now time.Time, whom []chat.InRoom) ([]chat.Restriction, error)) func(chat.Restrictions) chat.Restrictions {
 		return func(under chat.Restrictions) chat.Restrictions {
-			return restrictions{Restrictions: under, inForce: func(ctx context.Context, now time.Time, whom ...chat.Restricted) ([]chat.Restriction, error) {
+			return restrictions{Restrictions: under, inForce: func(ctx context.Context, now time.Time, whom ...chat.InRoom) ([]chat.Restriction, error) {
 				return f(under, ctx, now, slices.Clone(whom))
 			}}
 		}
@@ -130,14 +130,14 @@ func restrictionFaults() []broken[chat.Restrictions] {
 				return r, err
 			})
 		}()},
-		{"it holds at its end too", "what has ended does not hold", asking(func(under chat.Restrictions, ctx context.Context, now time.Time, whom []chat.Restricted) ([]chat.Restriction, error) {
+		{"it holds at its end too", "what has ended does not hold", asking(func(under chat.Restrictions, ctx context.Context, now time.Time, whom []chat.InRoom) ([]chat.Restriction, error) {
 			return under.InForce(ctx, now.Add(-time.Microsecond), whom...)
 		})},
-		{"never is a hundred years", "what never ends holds", asking(func(under chat.Restrictions, ctx context.Context, now time.Time, whom []chat.Restricted) ([]chat.Restriction, error) {
+		{"never is a hundred years", "what never ends holds", asking(func(under chat.Restrictions, ctx context.Context, now time.Time, whom []chat.InRoom) ([]chat.Restriction, error) {
 			all, err := under.InForce(ctx, now, whom...)
 			return slices.DeleteFunc(all, func(r chat.Restriction) bool { return r.Until.IsZero() && r.At.AddDate(100, 0, 0).Before(now) }), err
 		})},
-		{"who is asked about twice comes twice", "several are asked about at once", asking(func(under chat.Restrictions, ctx context.Context, now time.Time, whom []chat.Restricted) (all []chat.Restriction, err error) {
+		{"who is asked about twice comes twice", "several are asked about at once", asking(func(under chat.Restrictions, ctx context.Context, now time.Time, whom []chat.InRoom) (all []chat.Restriction, err error) {
 			for _, w := range whom {
 				got, failed := under.InForce(ctx, now, w)
 				if failed != nil {
@@ -147,24 +147,24 @@ func restrictionFaults() []broken[chat.Restrictions] {
 			}
 			return all, err
 		})},
-		{"rooms and users are mixed", "several are asked about at once", asking(func(under chat.Restrictions, ctx context.Context, now time.Time, whom []chat.Restricted) ([]chat.Restriction, error) {
+		{"rooms and users are mixed", "several are asked about at once", asking(func(under chat.Restrictions, ctx context.Context, now time.Time, whom []chat.InRoom) ([]chat.Restriction, error) {
 			for _, a := range slices.Clone(whom) {
 				for _, b := range slices.Clone(whom) {
-					whom = append(whom, chat.Restricted{Room: a.Room, UserID: b.UserID})
+					whom = append(whom, chat.InRoom{Room: a.Room, UserID: b.UserID})
 				}
 			}
 			return under.InForce(ctx, now, whom...)
 		})},
-		{"the rest of many is left out", "many are asked about at once", asking(func(under chat.Restrictions, ctx context.Context, now time.Time, whom []chat.Restricted) ([]chat.Restriction, error) {
+		{"the rest of many is left out", "many are asked about at once", asking(func(under chat.Restrictions, ctx context.Context, now time.Time, whom []chat.InRoom) ([]chat.Restriction, error) {
 			return under.InForce(ctx, now, whom[:min(len(whom), 500)]...)
 		})},
-		{"nobody is everybody", "nobody is asked about", asking(func(under chat.Restrictions, ctx context.Context, now time.Time, whom []chat.Restricted) ([]chat.Restriction, error) {
+		{"nobody is everybody", "nobody is asked about", asking(func(under chat.Restrictions, ctx context.Context, now time.Time, whom []chat.InRoom) ([]chat.Restriction, error) {
 			if len(whom) == 0 {
 				return under.Since(ctx, time.Time{}, 1000)
 			}
 			return under.InForce(ctx, now, whom...)
 		})},
-		{"users are folded", "rooms and users are exact", asking(func(under chat.Restrictions, ctx context.Context, now time.Time, whom []chat.Restricted) ([]chat.Restriction, error) {
+		{"users are folded", "rooms and users are exact", asking(func(under chat.Restrictions, ctx context.Context, now time.Time, whom []chat.InRoom) ([]chat.Restriction, error) {
 			for i := range whom {
 				whom[i].UserID = user.ID(lower(string(whom[i].UserID)))
 			}
@@ -230,7 +230,7 @@ func restrictionFaults() []broken[chat.Restrictions] {
 			}
 			return got, err
 		})},
-		{"an ended context is ignored", "a context that has ended is an error", asking(func(under chat.Restrictions, ctx context.Context, now time.Time, whom []chat.Restricted) ([]chat.Restriction, error) {
+		{"an ended context is ignored", "a context that has ended is an error", asking(func(under chat.Restrictions, ctx context.Context, now time.Time, whom []chat.InRoom) ([]chat.Restriction, error) {
 			return under.InForce(context.WithoutCancel(ctx), now, whom...)
 		})},
 	}

@@ -88,6 +88,11 @@ var methods = map[string]kind{
 	"Rooms.Ensure":         repeatable,
 	"Rooms.ByName":         repeatable,
 	"Rooms.List":           repeatable,
+	"Rooms.Update":         once,
+	"Roles.Create":         once,
+	"Roles.Of":             repeatable,
+	"Roles.List":           repeatable,
+	"Roles.Change":         once,
 	"Members.Add":          repeatable,
 	"Members.Remove":       repeatable,
 	"Members.Has":          repeatable,
@@ -520,6 +525,36 @@ func (d rooms) List(ctx context.Context, after string, limit int) ([]chat.Room, 
 	return ask(ctx, d.faults, "Rooms.List", func() ([]chat.Room, error) { return d.next.List(ctx, after, limit) })
 }
 
+func (d rooms) Update(ctx context.Context, name string, change func(*chat.Room) error) (chat.Room, error) {
+	return ask(ctx, d.faults, "Rooms.Update", func() (chat.Room, error) { return d.next.Update(ctx, name, change) })
+}
+
+// FaultyRoles puts faults before a store of roles.
+func FaultyRoles(next chat.Roles, f *Faults) chat.Roles { return roles{next, f} }
+
+type roles struct {
+	next   chat.Roles
+	faults *Faults
+}
+
+func (d roles) Create(ctx context.Context, r chat.Room, members ...chat.Membership) (chat.Room, error) {
+	return ask(ctx, d.faults, "Roles.Create", func() (chat.Room, error) { return d.next.Create(ctx, r, members...) })
+}
+
+func (d roles) Of(ctx context.Context, whom ...chat.InRoom) ([]chat.Membership, error) {
+	return ask(ctx, d.faults, "Roles.Of", func() ([]chat.Membership, error) { return d.next.Of(ctx, whom...) })
+}
+
+func (d roles) List(ctx context.Context, room string, after user.ID, limit int) ([]chat.Membership, error) {
+	return ask(ctx, d.faults, "Roles.List", func() ([]chat.Membership, error) { return d.next.List(ctx, room, after, limit) })
+}
+
+func (d roles) Change(
+	ctx context.Context, c chat.RoleChange, may func(r chat.Room, by, of chat.Role, owners int) error,
+) (before, after chat.Membership, err error) {
+	return ask2(ctx, d.faults, "Roles.Change", func() (chat.Membership, chat.Membership, error) { return d.next.Change(ctx, c, may) })
+}
+
 // FaultyMembers puts faults before a store of memberships.
 func FaultyMembers(next chat.Members, f *Faults) chat.Members { return members{next, f} }
 
@@ -574,7 +609,7 @@ func (d restrictions) Put(ctx context.Context, r chat.Restriction) (chat.Restric
 	return ask(ctx, d.faults, "Restrictions.Put", func() (chat.Restriction, error) { return d.next.Put(ctx, r) })
 }
 
-func (d restrictions) InForce(ctx context.Context, now time.Time, whom ...chat.Restricted) ([]chat.Restriction, error) {
+func (d restrictions) InForce(ctx context.Context, now time.Time, whom ...chat.InRoom) ([]chat.Restriction, error) {
 	return ask(ctx, d.faults, "Restrictions.InForce", func() ([]chat.Restriction, error) { return d.next.InForce(ctx, now, whom...) })
 }
 

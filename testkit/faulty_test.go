@@ -380,7 +380,7 @@ var calls = map[string]func(ctx context.Context, p *ports) ([]any, error){
 		return []any{r}, err
 	},
 	"Restrictions.InForce": func(ctx context.Context, p *ports) ([]any, error) {
-		all, err := p.restrictions.InForce(ctx, time.Time{}, chat.Restricted{Room: "r", UserID: "u"})
+		all, err := p.restrictions.InForce(ctx, time.Time{}, chat.InRoom{Room: "r", UserID: "u"})
 		return []any{all}, err
 	},
 	"Restrictions.List": func(ctx context.Context, p *ports) ([]any, error) {

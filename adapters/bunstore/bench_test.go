@@ -370,10 +370,10 @@ func BenchmarkJoin(b *testing.B) {
 			}
 			for _, size := range []int{1, 64} {
 				var all []chat.Membership
-				var whom []chat.Restricted
+				var whom []chat.InRoom
 				for i := range size {
 					all = append(all, inRoom("room", user.ID(fmt.Sprint(i))))
-					whom = append(whom, chat.Restricted{Room: "room", UserID: all[i].UserID})
+					whom = append(whom, chat.InRoom{Room: "room", UserID: all[i].UserID})
 				}
 				joined(b, s, all...)
 				for _, look := range []bool{false, true} {

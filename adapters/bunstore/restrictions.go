@@ -99,15 +99,15 @@ func (d *dialect) restrictionsInForce(n int) string {
 }
 
 // InForce implements chat.Restrictions, by one statement for every 64 of whom.
-func (s *Restrictions) InForce(ctx context.Context, now time.Time, whom ...chat.Restricted) ([]chat.Restriction, error) {
+func (s *Restrictions) InForce(ctx context.Context, now time.Time, whom ...chat.InRoom) ([]chat.Restriction, error) {
 	held := []chat.Restriction{}
-	asked := make([]chat.Restricted, 0, len(whom))
+	asked := make([]chat.InRoom, 0, len(whom))
 	for _, w := range whom {
 		if storable(w.Room, string(w.UserID)) {
 			asked = append(asked, w)
 		}
 	}
-	slices.SortFunc(asked, func(a, b chat.Restricted) int {
+	slices.SortFunc(asked, func(a, b chat.InRoom) int {
 		return cmp.Or(cmp.Compare(a.Room, b.Room), cmp.Compare(a.UserID, b.UserID))
 	})
 	asked = slices.Compact(asked)

@@ -224,7 +224,7 @@ type counting struct {
 	looks int
 }
 
-func (c *counting) InForce(ctx context.Context, now time.Time, whom ...chat.Restricted) ([]chat.Restriction, error) {
+func (c *counting) InForce(ctx context.Context, now time.Time, whom ...chat.InRoom) ([]chat.Restriction, error) {
 	c.looks++
 	return c.Restrictions.InForce(ctx, now, whom...)
 }

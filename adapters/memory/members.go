@@ -15,8 +15,9 @@ import (
 // Members is a chat.Members and a chat.Marks.
 type Members struct {
 	messages *Messages
+	rooms    *Rooms // nil where there are no roles
 
-	mu     sync.RWMutex                  // before messages.mu
+	mu     sync.RWMutex                  // before rooms.mu, and that before messages.mu
 	byUser map[user.ID][]chat.Membership // ascending by room
 }
 
@@ -40,23 +41,37 @@ func (ms *Members) Add(ctx context.Context, memberships ...chat.Membership) ([]c
 	if err := alive(ctx); err != nil {
 		return nil, err
 	}
+	if ms.rooms != nil {
+		ms.rooms.mu.RLock()
+		defer ms.rooms.mu.RUnlock()
+	}
 	ms.messages.mu.RLock()
 	defer ms.messages.mu.RUnlock()
 	stored := make([]chat.Membership, len(memberships))
 	for i, m := range memberships {
-		of := ms.byUser[m.UserID]
-		at, found := findRoom(of, m.Room)
-		if !found {
-			m.Since, m.Read = stamp(m.Since), 0
-			if h := ms.messages.rooms[m.Room]; h != nil {
-				m.Read = h.last
-			}
-			of = slices.Insert(of, at, m)
-			ms.byUser[m.UserID] = of
+		at, found := findRoom(ms.byUser[m.UserID], m.Room)
+		switch {
+		case !found && ms.rooms != nil && !ms.rooms.open(m.Room):
+			stored[i] = chat.Membership{Room: m.Room, UserID: m.UserID}
+			continue
+		case !found:
+			ms.insert(at, m)
 		}
-		stored[i] = ms.now(of[at])
+		stored[i] = ms.now(ms.byUser[m.UserID][at])
 	}
 	return stored, nil
+}
+
+// insert begins a membership at its place among those of its user, under all locks.
+func (ms *Members) insert(at int, m chat.Membership) {
+	m.Since, m.Read = stamp(m.Since), 0
+	if m.Role == "" {
+		m.Role = chat.Regular
+	}
+	if h := ms.messages.rooms[m.Room]; h != nil {
+		m.Read = h.last
+	}
+	ms.byUser[m.UserID] = slices.Insert(ms.byUser[m.UserID], at, m)
 }
 
 // now returns the membership with what its user has sent meanwhile, under both locks.
@@ -74,16 +89,19 @@ func (ms *Members) Remove(ctx context.Context, room string, id user.ID) error {
 	if err := alive(ctx); err != nil {
 		return err
 	}
-	of := ms.byUser[id]
-	at, found := findRoom(of, room)
-	switch {
-	case !found:
-	case len(of) == 1:
-		delete(ms.byUser, id)
-	default:
-		ms.byUser[id] = slices.Delete(of, at, at+1)
+	if at, found := findRoom(ms.byUser[id], room); found {
+		ms.delete(id, at)
 	}
 	return nil
+}
+
+// delete ends a membership, under the lock.
+func (ms *Members) delete(id user.ID, at int) {
+	if of := ms.byUser[id]; len(of) > 1 {
+		ms.byUser[id] = slices.Delete(of, at, at+1)
+		return
+	}
+	delete(ms.byUser, id)
 }
 
 // Has reports whether the user is a member of room.

@@ -14,14 +14,14 @@ import (
 // Restrictions is a chat.Restrictions.
 type Restrictions struct {
 	mu     sync.RWMutex
-	stored map[chat.Restricted][]chat.Restriction // one of each kind
+	stored map[chat.InRoom][]chat.Restriction // one of each kind
 }
 
 var _ chat.Restrictions = (*Restrictions)(nil)
 
 // NewRestrictions returns a store without restrictions.
 func NewRestrictions() *Restrictions {
-	return &Restrictions{stored: map[chat.Restricted][]chat.Restriction{}}
+	return &Restrictions{stored: map[chat.InRoom][]chat.Restriction{}}
 }
 
 // Put stores a restriction in the place of the one before.
@@ -37,7 +37,7 @@ func (rs *Restrictions) Put(ctx context.Context, r chat.Restriction) (chat.Restr
 	} else {
 		r.Until = stamp(r.Until)
 	}
-	whom := chat.Restricted{Room: r.Room, UserID: r.UserID}
+	whom := chat.InRoom{Room: r.Room, UserID: r.UserID}
 	of := rs.stored[whom]
 	at := slices.IndexFunc(of, func(before chat.Restriction) bool { return before.Kind == r.Kind })
 	if at < 0 {
@@ -52,13 +52,13 @@ func (rs *Restrictions) Put(ctx context.Context, r chat.Restriction) (chat.Restr
 }
 
 // InForce returns the restrictions that hold at a time.
-func (rs *Restrictions) InForce(ctx context.Context, now time.Time, whom ...chat.Restricted) ([]chat.Restriction, error) {
+func (rs *Restrictions) InForce(ctx context.Context, now time.Time, whom ...chat.InRoom) ([]chat.Restriction, error) {
 	if err := alive(ctx); err != nil {
 		return nil, err
 	}
 	rs.mu.RLock()
 	defer rs.mu.RUnlock()
-	held, asked := []chat.Restriction{}, map[chat.Restricted]bool{}
+	held, asked := []chat.Restriction{}, map[chat.InRoom]bool{}
 	for _, w := range whom {
 		if asked[w] {
 			continue

@@ -4,6 +4,7 @@ import (
 	"context"
 	"slices"
 	"sync"
+	"time"
 
 	"github.com/parley-chat/parley/core/chat"
 )
@@ -30,11 +31,50 @@ func (rs *Rooms) Ensure(ctx context.Context, r chat.Room) (chat.Room, error) {
 	if stored, ok := rs.byName[r.Name]; ok {
 		return stored, nil
 	}
-	r.CreatedAt = stamp(r.CreatedAt)
+	return rs.add(r), nil
+}
+
+// add stores a room that is not there, under the lock.
+func (rs *Rooms) add(r chat.Room) chat.Room {
+	r = roomAsKept(r)
 	rs.byName[r.Name] = r
 	at, _ := slices.BinarySearch(rs.names, r.Name)
 	rs.names = slices.Insert(rs.names, at, r.Name)
+	return r
+}
+
+// roomAsKept is the room as stores return it.
+func roomAsKept(r chat.Room) chat.Room {
+	r.Kind, r.CreatedAt, r.DeletedAt = r.Kind.Or(), stamp(r.CreatedAt), stamp(r.DeletedAt)
+	r.Retention = r.Retention.Truncate(time.Second)
+	return r
+}
+
+// Update stores what change makes of the room.
+func (rs *Rooms) Update(ctx context.Context, name string, change func(*chat.Room) error) (chat.Room, error) {
+	rs.mu.Lock()
+	defer rs.mu.Unlock()
+	if err := alive(ctx); err != nil {
+		return chat.Room{}, err
+	}
+	before, ok := rs.byName[name]
+	if !ok {
+		return chat.Room{}, chat.ErrRoomNotFound
+	}
+	r := before
+	if err := change(&r); err != nil {
+		return chat.Room{}, err
+	}
+	r.Name, r.CreatedBy, r.CreatedAt = before.Name, before.CreatedBy, before.CreatedAt
+	r = roomAsKept(r)
+	rs.byName[name] = r
 	return r, nil
+}
+
+// open reports whether somebody may become a member by joining: the room is public, or not known, under the lock.
+func (rs *Rooms) open(name string) bool {
+	r, known := rs.byName[name]
+	return !known || r.Kind == chat.Public && r.DeletedAt.IsZero()
 }
 
 // ByName returns the room.

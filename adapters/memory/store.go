@@ -19,12 +19,14 @@ type Store struct {
 	Rooms     *Rooms
 	// Members is also the store of how far they have read Messages.
 	Members      *Members
+	Roles        *Roles
 	Restrictions *Restrictions
 }
 
 // NewStore returns an empty store with default limits.
 func NewStore() *Store {
-	outbox, messages := NewOutbox(), NewMessages()
+	outbox, messages, rooms := NewOutbox(), NewMessages(), NewRooms()
+	members := NewMembers(messages)
 	return &Store{
 		Outbox:    outbox,
 		Asides:    outbox.Asides(),
@@ -35,8 +37,9 @@ func NewStore() *Store {
 		Nonces:    NewNonces(NoncesConfig{}),
 		MailQueue: NewMailQueue(),
 		Messages:  messages,
-		Rooms:     NewRooms(),
-		Members:   NewMembers(messages),
+		Rooms:     rooms,
+		Members:   members,
+		Roles:     NewRoles(rooms, members),
 
 		Restrictions: NewRestrictions(),
 	}
@@ -47,6 +50,6 @@ func (s *Store) Ports() parley.Ports {
 	return parley.Ports{
 		Users: s.Users, Sessions: s.Sessions, Codes: s.Codes, SignUps: s.SignUps, Nonces: s.Nonces,
 		Outbox: s.Outbox, Asides: s.Asides, MailQueue: s.MailQueue, DeadLetters: s.MailQueue, MailStats: s.MailQueue,
-		Messages: s.Messages, Rooms: s.Rooms, Members: s.Members, Marks: s.Members, Restrictions: s.Restrictions,
+		Messages: s.Messages, Rooms: s.Rooms, Members: s.Members, Marks: s.Members, Roles: s.Roles, Restrictions: s.Restrictions,
 	}
 }

@@ -106,8 +106,8 @@ func (s *Restrictions) put(ctx context.Context, op string, which bson.D, doc res
 }
 
 // InForce implements chat.Restrictions. It is one call for every 100 that it is asked about.
-func (s *Restrictions) InForce(ctx context.Context, now time.Time, whom ...chat.Restricted) ([]chat.Restriction, error) {
-	held, asked := []chat.Restriction{}, make(map[chat.Restricted]bool, len(whom))
+func (s *Restrictions) InForce(ctx context.Context, now time.Time, whom ...chat.InRoom) ([]chat.Restriction, error) {
+	held, asked := []chat.Restriction{}, make(map[chat.InRoom]bool, len(whom))
 	terms := make(bson.A, 0, len(whom))
 	for _, w := range whom {
 		if !asked[w] && storable(w.Room, string(w.UserID)) {

@@ -55,11 +55,11 @@ func TestRestrictionsOfSeveralProcesses(t *testing.T) {
 func TestManyAreAskedAboutAtOnce(t *testing.T) {
 	t.Parallel()
 	s := open(t)
-	var whom []chat.Restricted
+	var whom []chat.InRoom
 	want := map[string]bool{}
 	for i := range 250 {
-		w := chat.Restricted{Room: fmt.Sprint("r", i), UserID: "eve"}
-		whom = append(whom, w, w, chat.Restricted{Room: w.Room, UserID: "\x00"}, chat.Restricted{Room: w.Room, UserID: "\xff"})
+		w := chat.InRoom{Room: fmt.Sprint("r", i), UserID: "eve"}
+		whom = append(whom, w, w, chat.InRoom{Room: w.Room, UserID: "\x00"}, chat.InRoom{Room: w.Room, UserID: "\xff"})
 		if i%50 == 0 {
 			want[w.Room] = true
 			_, err := s.Restrictions().Put(t.Context(), chat.Restriction{Room: w.Room, UserID: w.UserID, Kind: chat.Mute, At: noon})

@@ -2,6 +2,7 @@ package chat
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"time"
@@ -81,6 +82,8 @@ type Change struct {
 	By Author
 	// Any says that By may edit and delete what others have written.
 	Any bool
+	// Moderates says that By may delete what others have written. [Service.Change] sets it where By has RightModerate.
+	Moderates bool
 	// Text is for Edit. Data is for Edit: empty, the message keeps what it has.
 	Text, Data string
 	// Key is for React and Unreact.
@@ -135,7 +138,8 @@ func (c Change) Apply(m Message, reacted bool) (after Message, changed bool, err
 	if err := c.Check(); err != nil {
 		return Message{}, false, err
 	}
-	if (c.Kind == Edit || c.Kind == Delete) && !c.Any && m.Author.ID != c.By.ID {
+	foreign := m.Author.ID != c.By.ID && !c.Any
+	if foreign && (c.Kind == Edit || c.Kind == Delete && !c.Moderates) {
 		return Message{}, false, ErrNotAllowed.Detail("somebody else wrote the message")
 	}
 	if c.Kind == Erase {
@@ -233,7 +237,7 @@ func withoutReaction(all []Reaction, key string, by user.ID) []Reaction {
 }
 
 // Change changes a message and returns it after the durable commit. It waits until ctx ends; then, and after any error of kind
-// Unavailable, the outcome is unknown, and to do it again is harmless. It returns ErrRoomInvalid, ErrMessageNotFound, ErrMessageDeleted,
+// Unavailable, the outcome is unknown, and to do it again is harmless. A member who has RightModerate may delete what others wrote. It returns ErrRoomInvalid, ErrMessageNotFound, ErrMessageDeleted,
 // ErrTextInvalid, ErrDataInvalid, ErrReactionInvalid, ErrReactionsFull, ErrNotAllowed, what Config.Screen refuses, ErrUnscreened, ErrBusy,
 // ErrClosed, or what [Service.RefuseBy] says; nothing was stored then. Access is asked for ActionSend, unless c.Any is set; Screen sees the text of an edit.
 func (s *Service) Change(ctx context.Context, c Change) (Changed, error) {
@@ -245,23 +249,55 @@ func (s *Service) Change(ctx context.Context, c Change) (Changed, error) {
 		return Changed{}, err
 	}
 	changed, err := s.changes.do(ctx, c)
+	if err == nil && s.mayModerate(ctx, c, changed.Err) {
+		c.Moderates = true
+		changed, err = s.changes.do(ctx, c)
+	}
 	if err == nil {
 		err = changed.Err
 	}
 	return changed, err
 }
 
-// SubmitChange is [Service.Change] without waiting, as [Service.Submit] is for [Service.Send]: done is called exactly once if it returns nil.
+// mayModerate reports whether a deletion that was refused, since somebody else wrote the message, is one of a moderator.
+func (s *Service) mayModerate(ctx context.Context, c Change, refused error) bool {
+	if c.Kind != Delete || c.Moderates || s.cfg.Roles == nil || !errors.Is(refused, ErrNotAllowed) {
+		return false
+	}
+	_, err := s.Standing(ctx, Actor{Author: c.By}, c.Room, RightModerate)
+	return err == nil
+}
+
+// SubmitChange is [Service.Change] without waiting, as [Service.Submit] is for [Service.Send]: done is called exactly once if it returns nil. Where a deletion needs RightModerate,
+// done is called from another goroutine, and later than those of changes that were submitted after it.
 func (s *Service) SubmitChange(ctx context.Context, c Change, done func(Changed, error)) error {
 	c, err := s.checkChange(ctx, c)
 	if err != nil {
 		return err
 	}
-	return s.changes.submit(c, func(changed Changed, err error) {
+	settled := func(changed Changed, err error) {
 		if err == nil {
 			err = changed.Err
 		}
 		done(changed, err)
+	}
+	return s.changes.submit(c, func(changed Changed, err error) {
+		if err != nil || c.Kind != Delete || s.cfg.Roles == nil || !errors.Is(changed.Err, ErrNotAllowed) {
+			settled(changed, err)
+			return
+		}
+		go func() { // commits must not wait for it
+			ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), s.cfg.CommitTimeout)
+			defer cancel()
+			if !s.mayModerate(ctx, c, changed.Err) {
+				settled(changed, nil)
+				return
+			}
+			c.Moderates = true
+			if err := s.changes.submit(c, settled); err != nil {
+				settled(Changed{}, err)
+			}
+		}()
 	})
 }
 

@@ -29,6 +29,10 @@ const (
 	MaxData = 4096
 	// MaxDataDepth is how deep objects and lists may be nested in a message's data; the data itself is 1.
 	MaxDataDepth = 32
+	// MaxTitle is the longest title of a room in characters.
+	MaxTitle = 100
+	// MaxTopic is the longest topic of a room in characters.
+	MaxTopic = 500
 )
 
 // Author is who a message comes from, as others see it.
@@ -78,6 +82,17 @@ type Room struct {
 	Name      string
 	CreatedBy user.ID
 	CreatedAt time.Time
+	// Kind says who may come in. Empty is Public.
+	Kind RoomKind
+	// Title and Topic are what people read of the room: at most [MaxTitle] and [MaxTopic] characters. Both may be empty.
+	Title, Topic string
+	// Data is the application's: a JSON object in the form that [CompactData] returns, or empty.
+	Data string
+	// Retention is how long messages are kept, in whole seconds. Zero is as long as the server's own setting says.
+	Retention time.Duration
+	// DeletedAt is when the room was deleted, zero if it was not. A room that is deleted looks as if it was not there. It is erased with
+	// its messages; its name is taken until that is done, and for more than a minute.
+	DeletedAt time.Time
 }
 
 // Membership says that a user has joined a room, until they leave it.
@@ -87,6 +102,8 @@ type Membership struct {
 	Since  time.Time
 	// Read is how far the user has read the room: see [Marks].
 	Read uint64
+	// Role is what the member may do there. Empty is Regular where it is to be stored; stores return it always.
+	Role Role
 }
 
 // What this package refuses.
@@ -96,6 +113,7 @@ var (
 	ErrClientIDInvalid = fault.New(fault.Invalid, "client_id_invalid", "the client id is not valid")
 	ErrReplyToInvalid  = fault.New(fault.Invalid, "reply_to_invalid", "there is no such message to reply to")
 	ErrDataInvalid     = fault.New(fault.Invalid, "data_invalid", "the data is not valid")
+	ErrRoomTaken       = fault.New(fault.Conflict, "room_taken", "there is a room of that name")
 	ErrRoomNotFound    = fault.New(fault.NotFound, "room_not_found", "there is no such room")
 	ErrNotAllowed      = fault.New(fault.Forbidden, "not_allowed", "this is not allowed in this room")
 	ErrBusy            = fault.New(fault.Unavailable, "busy", "too many messages are waiting to be stored")
@@ -263,6 +281,35 @@ type Rooms interface {
 	// List returns rooms whose name is greater than after, ascending by the bytes of the name.
 	// List returns at most limit rooms: none if limit is below 1.
 	List(ctx context.Context, after string, limit int) ([]Room, error)
+	// Update stores durably what change makes of the room, and returns that.
+	// Update returns ErrRoomNotFound, or the error of change; then nothing is stored.
+	// Of several concurrent calls each change is given what the one before has stored; change may be called more than once, and is pure.
+	// Name, CreatedBy and CreatedAt stay, whatever change makes of them.
+	Update(ctx context.Context, name string, change func(*Room) error) (Room, error)
+}
+
+// Roles keeps what members are in rooms. It shares its store with [Rooms] and [Members].
+//
+// It may be called from many goroutines.
+// Every membership that it returns has its role, and Read as [Members] says it.
+// Two rooms or users are the same only if they have the same bytes.
+// Every time is UTC, to the microsecond.
+type Roles interface {
+	// Create stores a room with its first members durably, all or none, and returns the room.
+	// Create returns ErrRoomTaken, and stores nothing, if a room of that name exists, be it a deleted one.
+	// Of several concurrent calls with one name, one wins.
+	Create(ctx context.Context, r Room, members ...Membership) (Room, error)
+	// Of returns the memberships of those whom it is asked about and who are members, in any order.
+	Of(ctx context.Context, whom ...InRoom) ([]Membership, error)
+	// List returns memberships of room, of users greater than after, ascending by the bytes of their ids.
+	// List returns at most limit: none if limit is below 1.
+	List(ctx context.Context, room string, after user.ID, limit int) ([]Membership, error)
+	// Change makes c durably, if may lets it, and returns the membership before and after; the Role of one that does not exist is empty.
+	// Change gives may the room, the roles of c.By and of c.User, and how many owners the room has; may may be called more than once, and is pure.
+	// Change returns ErrRoomNotFound, or the error of may; then nothing is stored.
+	// Of several concurrent calls in a room each sees what the one before has stored.
+	// A membership that goes on keeps Since and what was read; one that begins has read the room's last message.
+	Change(ctx context.Context, c RoleChange, may func(r Room, by, of Role, owners int) error) (before, after Membership, err error)
 }
 
 // Members keeps who has joined which room.
@@ -272,7 +319,9 @@ type Rooms interface {
 type Members interface {
 	// Add stores memberships durably, all or none.
 	// A membership that exists is left as it is.
-	// Add returns what is stored for each, in the order given.
+	// Add returns what is stored for each, in the order given, with its role.
+	// A membership that does not exist, of a room that is not public or that is deleted, is not stored: its answer has no Role.
+	// A room that [Rooms] does not know is public.
 	// It takes no notice of Read, which [Marks] says.
 	Add(ctx context.Context, memberships ...Membership) ([]Membership, error)
 	// Remove ends a membership, which may begin again.
@@ -280,7 +329,7 @@ type Members interface {
 	Remove(ctx context.Context, room string, id user.ID) error
 	// Has reports whether the user is a member of room.
 	Has(ctx context.Context, room string, id user.ID) (bool, error)
-	// RoomsOf returns memberships of the user whose room is greater than after, ascending by the bytes of the room's name.
+	// RoomsOf returns memberships of the user, with their roles, whose room is greater than after, ascending by the bytes of the room's name.
 	// RoomsOf returns at most limit memberships: none if limit is below 1.
 	RoomsOf(ctx context.Context, id user.ID, after string, limit int) ([]Membership, error)
 }

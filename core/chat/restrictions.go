@@ -57,8 +57,8 @@ func (r Restriction) End() time.Time {
 // Lifted is the end of what was lifted: it has ended by every clock, also by one that is behind that of who has imposed it.
 var Lifted = time.UnixMicro(1).UTC()
 
-// Restricted is a user in a room.
-type Restricted struct {
+// InRoom is a user in a room.
+type InRoom struct {
 	Room   string
 	UserID user.ID
 }
@@ -77,7 +77,7 @@ type Restrictions interface {
 	// Of several concurrent calls each has its own At.
 	Put(ctx context.Context, r Restriction) (Restriction, error)
 	// InForce returns the restrictions that hold at a time, of those whom it is asked about, in any order.
-	InForce(ctx context.Context, now time.Time, whom ...Restricted) ([]Restriction, error)
+	InForce(ctx context.Context, now time.Time, whom ...InRoom) ([]Restriction, error)
 	// List returns the restrictions of a kind that hold in room at a time, of users greater than after, ascending by the bytes of their ids.
 	// List returns at most limit: none if limit is below 1.
 	List(ctx context.Context, room string, kind RestrictionKind, now time.Time, after user.ID, limit int) ([]Restriction, error)
@@ -195,9 +195,9 @@ func (s *Service) Mutes(ctx context.Context, id user.ID, rooms ...string) (map[s
 	if s.cfg.Restrictions == nil || len(rooms) == 0 {
 		return nil, nil
 	}
-	whom := make([]Restricted, len(rooms))
+	whom := make([]InRoom, len(rooms))
 	for i, room := range rooms {
-		whom[i] = Restricted{room, id}
+		whom[i] = InRoom{room, id}
 	}
 	held, err := s.cfg.Restrictions.InForce(ctx, s.now(), whom...)
 	if err != nil {
@@ -289,9 +289,9 @@ type entered struct {
 func (s *Service) admit(ctx context.Context, memberships []Membership) ([]entered, error) {
 	answers := make([]entered, len(memberships))
 	if s.cfg.Restrictions != nil {
-		whom := make([]Restricted, len(memberships))
+		whom := make([]InRoom, len(memberships))
 		for i, m := range memberships {
-			whom[i] = Restricted{m.Room, m.UserID}
+			whom[i] = InRoom{m.Room, m.UserID}
 		}
 		held, err := s.cfg.Restrictions.InForce(ctx, s.now(), whom...)
 		if err != nil {
@@ -300,7 +300,7 @@ func (s *Service) admit(ctx context.Context, memberships []Membership) ([]entere
 		for _, r := range held {
 			for i := range whom {
 				switch {
-				case whom[i] != Restricted{r.Room, r.UserID}:
+				case whom[i] != InRoom{r.Room, r.UserID}:
 				case r.Kind == Ban:
 					answers[i].err = r.Refusal()
 				case r.Kind == Mute:
@@ -325,6 +325,9 @@ func (s *Service) admit(ctx context.Context, memberships []Membership) ([]entere
 	for i := range answers {
 		if answers[i].err == nil {
 			answers[i].Membership, stored = stored[0], stored[1:]
+			if answers[i].Role == "" {
+				answers[i].err = ErrRoomNotFound
+			}
 		}
 	}
 	return answers, nil

@@ -203,7 +203,7 @@ func TestRestrictedSinceReadsEveryPage(t *testing.T) {
 // stuck is a store that fails.
 type stuck struct{ chat.Restrictions }
 
-func (stuck) InForce(context.Context, time.Time, ...chat.Restricted) ([]chat.Restriction, error) {
+func (stuck) InForce(context.Context, time.Time, ...chat.InRoom) ([]chat.Restriction, error) {
 	return nil, fault.Wrap(fault.Unavailable, errors.New("away"))
 }
 

@@ -51,29 +51,8 @@ func checkVisible(s string, longest int) error {
 // room looks also to whom Access does not let join it. Methods that send, change, read and mark do not ask it: a hub knows who
 // has joined, and an application may speak where it is no member.
 func (s *Service) Member(ctx context.Context, who Author, room string) (string, error) {
-	room, err := s.Resolve(ctx, room)
-	if err != nil {
-		return "", err
-	}
-	member, err := s.cfg.Members.Has(ctx, room, who.ID)
-	if err != nil {
-		return "", fmt.Errorf("read membership: %w", err)
-	}
-	if member {
-		return room, nil
-	}
-	// Both are asked of every room, so that the time tells nothing either.
-	_, missing := s.cfg.Rooms.ByName(ctx, room)
-	refused := s.cfg.Access.May(ctx, who, ActionJoin, room)
-	switch {
-	case missing != nil && !errors.Is(missing, ErrRoomNotFound):
-		return "", fmt.Errorf("read room: %w", missing)
-	case refused != nil && !errors.Is(refused, fault.Forbidden):
-		return "", refused
-	case missing != nil || refused != nil:
-		return "", ErrRoomNotFound
-	}
-	return "", ErrNotMember
+	at, err := s.Standing(ctx, Actor{Author: who}, room, RightRead)
+	return at.Room.Name, err
 }
 
 // Existing returns the name under which a room is kept. It returns ErrRoomInvalid, or ErrRoomNotFound if there is none.
@@ -82,8 +61,12 @@ func (s *Service) Existing(ctx context.Context, room string) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	if _, err := s.cfg.Rooms.ByName(ctx, room); err != nil {
+	r, err := s.cfg.Rooms.ByName(ctx, room)
+	if err != nil {
 		return "", fmt.Errorf("read room: %w", err)
+	}
+	if !r.DeletedAt.IsZero() {
+		return "", ErrRoomNotFound
 	}
 	return room, nil
 }
@@ -109,16 +92,16 @@ type RoomState struct {
 	Seq, Rev uint64
 }
 
-// Rooms returns at most limit (0, or more than MaxRoomPage, means MaxRoomPage) of the rooms that who may join, ascending by the bytes of the
-// name, after the given one, and says whether there may be more behind the last of them. Rooms that Access refuses cost time and are left
+// Rooms returns at most limit (0, or more than MaxRoomPage, means MaxRoomPage) of the public rooms that who may join, ascending by the bytes of the
+// name, after the given one, and says whether there may be more behind the last of them. Rooms that are not public, or that Access refuses, cost time and are left
 // out; where they are many, a page may be shorter than limit. A page without rooms is the end. Few pages at a time look for a room beyond a
 // thousand that are refused; others wait for that until ctx ends, and then return an error of kind Unavailable.
 func (s *Service) Rooms(ctx context.Context, who Author, after string, limit int) (page []RoomState, more bool, err error) {
-	if !s.asks {
-		return s.AllRooms(ctx, after, limit)
-	}
-	return s.listRooms(ctx, after, limit, func(ctx context.Context, room string) (bool, error) {
-		err := s.cfg.Access.May(ctx, who, ActionJoin, room)
+	return s.listRooms(ctx, after, limit, func(ctx context.Context, r Room) (bool, error) {
+		if r.Kind.Or() != Public || !r.DeletedAt.IsZero() {
+			return false, nil
+		}
+		err := s.cfg.Access.May(ctx, who, ActionJoin, r.Name)
 		if errors.Is(err, fault.Forbidden) {
 			return false, nil
 		}
@@ -126,13 +109,13 @@ func (s *Service) Rooms(ctx context.Context, who Author, after string, limit int
 	})
 }
 
-// AllRooms is [Service.Rooms] for whoever may see all of them. It does not ask Access.
+// AllRooms is [Service.Rooms] for whoever may see all of them, of every kind. It does not ask Access.
 func (s *Service) AllRooms(ctx context.Context, after string, limit int) (page []RoomState, more bool, err error) {
-	return s.listRooms(ctx, after, limit, nil)
+	return s.listRooms(ctx, after, limit, func(_ context.Context, r Room) (bool, error) { return r.DeletedAt.IsZero(), nil })
 }
 
 // listRooms reads rooms until it has one more than limit, which says that there are more: the name of a room that is left out never says it.
-func (s *Service) listRooms(ctx context.Context, after string, limit int, shows func(context.Context, string) (bool, error)) (page []RoomState, more bool, err error) {
+func (s *Service) listRooms(ctx context.Context, after string, limit int, shows func(context.Context, Room) (bool, error)) (page []RoomState, more bool, err error) {
 	if limit <= 0 || limit > MaxRoomPage {
 		limit = MaxRoomPage
 	}
@@ -166,13 +149,10 @@ func (s *Service) listRooms(ctx context.Context, after string, limit int, shows 
 }
 
 // shown returns the rooms that are to be shown.
-func shown(ctx context.Context, rooms []Room, shows func(context.Context, string) (bool, error)) ([]RoomState, error) {
+func shown(ctx context.Context, rooms []Room, shows func(context.Context, Room) (bool, error)) ([]RoomState, error) {
 	show := make([]bool, len(rooms))
 	err := severally(len(rooms), func(i int) (err error) {
-		show[i] = true
-		if shows != nil {
-			show[i], err = shows(ctx, rooms[i].Name)
-		}
+		show[i], err = shows(ctx, rooms[i])
 		return err
 	})
 	if err != nil {

@@ -24,6 +24,8 @@ type Config struct {
 	Cache   RecentCache  // required
 	// Restrictions keeps who is banned and muted. Default: nobody can be.
 	Restrictions Restrictions
+	// Roles keeps what members may do, and makes rooms that are not public. It needs Restrictions. Default: every member may do what a [Regular] one may, and rooms are made by joining.
+	Roles Roles
 	// Access decides who may join, send and read. Default: everybody, and nobody is asked.
 	Access Access
 	// Screen sees every message before it is stored: see [Screen]. Default: none, and nobody is asked.
@@ -81,15 +83,19 @@ type Service struct {
 	heardMarks          atomic.Pointer[[]func(Mark)]    // by OnMarked
 	refusing            atomic.Pointer[[]func(string) error]
 
-	heardRestrictions atomic.Pointer[[]func(Restriction)] // by OnRestricted
+	heardRestrictions atomic.Pointer[[]func(Restriction)]  // by OnRestricted
+	heardRights       atomic.Pointer[[]func(RightsChange)] // by OnRights
 
 	mu    sync.Mutex
-	known map[string]struct{} // rooms that are stored; emptied when it has maxKnown
+	known map[string]time.Time // until when rooms count as stored; emptied when it has maxKnown
 	loads map[string]*loads
 }
 
 // maxKnown bounds the memory of rooms that need not be stored again.
 const maxKnown = 1 << 16
+
+// knownFor is how long a room that was seen counts as stored. A room that another node deletes keeps its name for longer.
+const knownFor = time.Minute
 
 // New checks the configuration, all of it at once.
 func New(cfg Config) (*Service, error) {
@@ -99,6 +105,9 @@ func New(cfg Config) (*Service, error) {
 	c.Require("Members", cfg.Members == nil)
 	c.Require("Marks", cfg.Marks == nil)
 	c.Require("Cache", cfg.Cache == nil)
+	if cfg.Roles != nil {
+		c.Require("Restrictions", cfg.Restrictions == nil)
+	}
 	settings.Default(c, "Recent", &cfg.Recent, 10)
 	settings.Default(c, "MaxPage", &cfg.MaxPage, 100)
 	settings.Default(c, "MaxBatch", &cfg.MaxBatch, 512)
@@ -128,7 +137,7 @@ func New(cfg Config) (*Service, error) {
 	if cfg.Log == nil {
 		cfg.Log = slog.New(slog.DiscardHandler)
 	}
-	s := &Service{cfg: cfg, asks: asks, known: map[string]struct{}{}, loads: map[string]*loads{}, searches: make(chan struct{}, maxSearches)}
+	s := &Service{cfg: cfg, asks: asks, known: map[string]time.Time{}, loads: map[string]*loads{}, searches: make(chan struct{}, maxSearches)}
 	if cfg.Screen != nil {
 		s.screening = &screening{
 			screen: cfg.Screen, timeout: cfg.ScreenTimeout, open: cfg.ScreenFailsOpen, places: make(chan struct{}, cfg.MaxScreened), now: cfg.Now, log: cfg.Log,
@@ -214,8 +223,8 @@ func (s *Service) Normalize(name string) string { return s.cfg.Normalize(name) }
 func (s *Service) knows(room string) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	_, known := s.known[room]
-	return known
+	until, known := s.known[room]
+	return known && s.cfg.Now().Before(until)
 }
 
 func (s *Service) know(room string) {
@@ -224,11 +233,18 @@ func (s *Service) know(room string) {
 	if len(s.known) >= maxKnown {
 		clear(s.known)
 	}
-	s.known[room] = struct{}{}
+	s.known[room] = s.cfg.Now().Add(knownFor)
+}
+
+// forget makes the next one who comes look whether the room is stored.
+func (s *Service) forget(room string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	delete(s.known, room)
 }
 
 // Join makes who a member of room, durably; the room comes into being with its first
-// member. Joining twice is joining once. It returns the membership as it is stored, or ErrRoomInvalid, ErrNotAllowed, ErrBanned, or an
+// member. Joining twice is joining once. It returns the membership as it is stored, or ErrRoomInvalid, ErrNotAllowed, ErrBanned, ErrRoomNotFound for a room that is not public and of which who is no member, or an
 // error of kind Unavailable, after which the outcome is unknown.
 func (s *Service) Join(ctx context.Context, who Author, room string) (Membership, error) {
 	e, err := s.Enter(ctx, who, room)
@@ -246,10 +262,9 @@ func (s *Service) Enter(ctx context.Context, who Author, room string) (Entry, er
 	}
 	now := s.now()
 	if !s.knows(room) {
-		if _, err := s.cfg.Rooms.Ensure(ctx, Room{Name: room, CreatedBy: who.ID, CreatedAt: now}); err != nil {
-			return Entry{}, fmt.Errorf("store room: %w", err)
+		if err := s.ensure(ctx, Room{Name: room, Kind: Public, CreatedBy: who.ID, CreatedAt: now}); err != nil {
+			return Entry{}, err
 		}
-		s.know(room)
 	}
 	e, err := s.joins.do(ctx, Membership{Room: room, UserID: who.ID, Since: now})
 	if err == nil {
@@ -261,7 +276,36 @@ func (s *Service) Enter(ctx context.Context, who Author, room string) (Entry, er
 	return e.Entry, nil
 }
 
-// Leave ends the membership. Leaving a room that one has not joined is no error. Connections that
+// ensure stores a room that somebody joins, unless it is there.
+func (s *Service) ensure(ctx context.Context, r Room) (err error) {
+	if reserved(r.Name) { // it may be there
+		r, err = s.cfg.Rooms.ByName(ctx, r.Name)
+	} else {
+		r, err = s.cfg.Rooms.Ensure(ctx, r)
+	}
+	switch {
+	case err != nil:
+		return fmt.Errorf("store room: %w", err)
+	case !r.DeletedAt.IsZero():
+		return ErrRoomNotFound
+	}
+	s.know(r.Name)
+	return nil
+}
+
+// Quit is [Service.Leave] by whoever leaves: the last owner of a room is refused with ErrLastOwner. [Service.OnRights] hears of it.
+func (s *Service) Quit(ctx context.Context, who Author, room string) error {
+	if s.cfg.Roles == nil {
+		return s.Leave(ctx, who.ID, room)
+	}
+	err := s.RemoveMember(ctx, Actor{Author: who}, room, who.ID, "")
+	if errors.Is(err, ErrNotMember) || errors.Is(err, ErrRoomNotFound) {
+		return nil
+	}
+	return err
+}
+
+// Leave ends the membership, also that of the last owner. Leaving a room that one has not joined is no error. Connections that
 // are in the room stay there: whoever is to be taken out needs realtime.Hub.Remove.
 func (s *Service) Leave(ctx context.Context, who user.ID, room string) error {
 	room, err := s.Resolve(ctx, room)

@@ -28,7 +28,7 @@ func TestAMissingPortIsNamed(t *testing.T) {
 		reflect.ValueOf(&cfg.Ports).Elem().Field(i).SetZero()
 		want := "parley: Config." + name + " is missing"
 		_, err := parley.New(cfg)
-		if name == "Standings" || name == "Restrictions" {
+		if name == "Standings" || name == "Roles" {
 			assert.NoError(t, err) // there need not be one
 			continue
 		}
@@ -71,6 +71,7 @@ func TestAPortInTheWrongPlaceIsRefused(t *testing.T) {
 		"Chat.Rooms":        func(c *parley.Config) { c.Chat.Rooms = p.Rooms },
 		"Chat.Members":      func(c *parley.Config) { c.Chat.Members = p.Members },
 		"Chat.Marks":        func(c *parley.Config) { c.Chat.Marks = p.Marks },
+		"Chat.Roles":        func(c *parley.Config) { c.Chat.Roles = p.Roles },
 		"Chat.Restrictions": func(c *parley.Config) { c.Chat.Restrictions = p.Restrictions },
 		"Chat.Cache":        func(c *parley.Config) { c.Chat.Cache = p.Recent },
 		"Hub.Chat":          func(c *parley.Config) { c.Hub.Chat = &chat.Service{} },

@@ -48,7 +48,7 @@ func newNode(cfg Config, tickets auth.Sweeper) (*Node, error) {
 	var errs [4]error
 	c := cfg.Chat
 	c.Store, c.Rooms, c.Members, c.Marks, c.Cache = cfg.Messages, cfg.Rooms, cfg.Members, cfg.Marks, cfg.Recent
-	c.Restrictions = cfg.Restrictions
+	c.Restrictions, c.Roles = cfg.Restrictions, cfg.Roles
 	cfg.share(&c.Now, &c.NewID, &c.Normalize, &c.Log)
 	if p.Chat, errs[0] = chat.New(c); errs[0] == nil {
 		h := cfg.Hub
@@ -79,6 +79,9 @@ func (cfg *Config) node(c *settings.Check) {
 	c.Require("Members", cfg.Members == nil)
 	c.Require("Marks", cfg.Marks == nil)
 	c.Require("Recent", cfg.Recent == nil)
+	if cfg.Roles != nil {
+		c.Require("Restrictions", cfg.Restrictions == nil)
+	}
 	c.Require("Fanout", cfg.Fanout == nil)
 	c.Require("Presence", cfg.Presence == nil)
 	stray(c, "Chat.Store", cfg.Chat.Store != nil)
@@ -87,6 +90,7 @@ func (cfg *Config) node(c *settings.Check) {
 	stray(c, "Chat.Marks", cfg.Chat.Marks != nil)
 	stray(c, "Chat.Cache", cfg.Chat.Cache != nil)
 	stray(c, "Chat.Restrictions", cfg.Chat.Restrictions != nil)
+	stray(c, "Chat.Roles", cfg.Chat.Roles != nil)
 	stray(c, "Hub.Fanout", cfg.Hub.Fanout != nil)
 	stray(c, "Hub.Presence", cfg.Hub.Presence != nil)
 	if cfg.Hub.Chat != nil {

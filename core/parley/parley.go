@@ -60,6 +60,8 @@ type Ports struct {
 	Recent chat.RecentCache
 	// Restrictions keeps who is banned and muted. Default: nobody can be.
 	Restrictions chat.Restrictions
+	// Roles keeps what members may do, and makes rooms that are not public. It needs Restrictions. Default: all members may do the same, and all rooms are public.
+	Roles chat.Roles
 
 	Fanout   realtime.Fanout
 	Presence realtime.Presence

@@ -34,6 +34,7 @@ func (p Ports) With(other Ports) Ports {
 	replace(&p.Marks, other.Marks)
 	replace(&p.Recent, other.Recent)
 	replace(&p.Restrictions, other.Restrictions)
+	replace(&p.Roles, other.Roles)
 	replace(&p.Fanout, other.Fanout)
 	replace(&p.Presence, other.Presence)
 	return p

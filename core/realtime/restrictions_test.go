@@ -182,7 +182,7 @@ type hesitant struct {
 	once   sync.Once
 }
 
-func (l *hesitant) InForce(ctx context.Context, now time.Time, whom ...chat.Restricted) ([]chat.Restriction, error) {
+func (l *hesitant) InForce(ctx context.Context, now time.Time, whom ...chat.InRoom) ([]chat.Restriction, error) {
 	held, err := l.Restrictions.InForce(ctx, now, whom...)
 	l.once.Do(func() { close(l.asked); <-l.answer })
 	return held, err

@@ -1,0 +1,480 @@
+package chat
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+	"unicode/utf8"
+
+	"github.com/parley-chat/parley/core/fault"
+	"github.com/parley-chat/parley/core/internal/visible"
+	"github.com/parley-chat/parley/core/user"
+)
+
+// What is refused to whoever runs a room.
+var (
+	ErrTitleInvalid     = fault.New(fault.Invalid, "title_invalid", "the title is not valid")
+	ErrTopicInvalid     = fault.New(fault.Invalid, "topic_invalid", "the topic is not valid")
+	ErrKindInvalid      = fault.New(fault.Invalid, "kind_invalid", "a room is public or private")
+	ErrRetentionInvalid = fault.New(fault.Invalid, "retention_invalid", "the retention is not valid")
+	// ErrNoRoles says that there is no Config.Roles.
+	ErrNoRoles = fault.New(fault.Invalid, "roles_not_supported", "this server keeps no roles")
+)
+
+// MaxRetention is the longest retention that a room may have; MinRetention the shortest. Zero means the server's own setting.
+const (
+	MinRetention = time.Minute
+	MaxRetention = 100 * 365 * 24 * time.Hour
+)
+
+// Actor is who runs a room.
+type Actor struct {
+	Author
+	// Any says that no role is asked for: an operator does it, or the application itself.
+	Any bool
+}
+
+// RightsChange is what [Service.OnRights] hears: the rights of a user in a room are different from now on, or those of everybody in it.
+type RightsChange struct {
+	Room string
+	// User is whose. Empty is everybody: the kind of the room has changed, or the room was deleted.
+	User user.ID
+	// Role is what the user is now; empty, no member.
+	Role Role
+	// By is who did it, and Reason what they said to it.
+	By     user.ID
+	Reason string
+}
+
+// The kinds of restrictions that note whose rights may have changed. A note never holds: it is [Lifted]. It is stored before the change, so that a node that hears
+// nothing finds it by [Service.RestrictedSince], and asks for the rights again as long as it finds it.
+const (
+	RoleNote RestrictionKind = "role"
+	// RoomNote is a note of everybody in a room. Its user is [System].
+	RoomNote RestrictionKind = "room"
+)
+
+// KeepsRoles reports whether there is a Config.Roles.
+func (s *Service) KeepsRoles() bool { return s.cfg.Roles != nil }
+
+// OnRights makes f hear of every change of rights that was made here, after it was stored. f must be quick. A hub registers itself. OnRights may be
+// called from many goroutines.
+func (s *Service) OnRights(f func(RightsChange)) { listen(s, &s.heardRights, f) }
+
+// note stores that rights are about to change.
+func (s *Service) note(ctx context.Context, room string, kind RestrictionKind, whose, by user.ID) error {
+	_, err := s.cfg.Restrictions.Put(ctx, Restriction{Room: room, UserID: whose, Kind: kind, By: by, At: s.now(), Until: Lifted})
+	if err != nil {
+		return fmt.Errorf("note a change of rights: %w", err)
+	}
+	return nil
+}
+
+// Details are what a room shows of itself. What is nil stays as it is.
+type Details struct {
+	Kind         *RoomKind
+	Title, Topic *string
+	// Data is a JSON object that [CompactData] lets through, or empty.
+	Data *string
+	// Retention is 0, or MinRetention to MaxRetention; it counts in whole seconds.
+	Retention *time.Duration
+}
+
+// check returns the details as they may be stored.
+func (d Details) check() (Details, error) {
+	if d.Kind != nil && *d.Kind != Public && *d.Kind != Private {
+		return d, ErrKindInvalid
+	}
+	if d.Title != nil {
+		if err := checkLine(*d.Title, MaxTitle); err != nil {
+			return d, ErrTitleInvalid.Detail("it %v", err)
+		}
+	}
+	if d.Topic != nil {
+		if err := checkLine(*d.Topic, MaxTopic); err != nil {
+			return d, ErrTopicInvalid.Detail("it %v", err)
+		}
+	}
+	if d.Data != nil {
+		data, err := CompactData(*d.Data)
+		if err != nil {
+			return d, err
+		}
+		d.Data = &data
+	}
+	if d.Retention != nil {
+		r := d.Retention.Truncate(time.Second)
+		if r != 0 && (r < MinRetention || r > MaxRetention) {
+			return d, ErrRetentionInvalid.Detail("it is neither 0 nor from %s to %d hours", MinRetention, int(MaxRetention/time.Hour))
+		}
+		d.Retention = &r
+	}
+	return d, nil
+}
+
+// checkLine refuses a line that not every store keeps, or that cannot be seen. An empty one is fine.
+func checkLine(s string, longest int) error {
+	switch {
+	case s == "":
+		return nil
+	case len(s) > 4*longest || utf8.RuneCountInString(s) > longest:
+		return fmt.Errorf("is longer than %d characters", longest)
+	case !utf8.ValidString(s) || !visible.Only(s) || !visible.Any(s):
+		return errors.New("has a character that cannot be seen")
+	}
+	return nil
+}
+
+func (d Details) apply(r *Room) {
+	set(&r.Kind, d.Kind)
+	set(&r.Title, d.Title)
+	set(&r.Topic, d.Topic)
+	set(&r.Data, d.Data)
+	set(&r.Retention, d.Retention)
+}
+
+func set[T any](to, from *T) {
+	if from != nil {
+		*to = *from
+	}
+}
+
+// CreateRoom makes a room that by owns; with Any nobody does. An empty name is replaced by one that nobody can guess. To create a room again is ErrRoomTaken, also for whoever has created it.
+//
+// It returns ErrNoRoles, ErrRoomInvalid, ErrTitleInvalid, ErrTopicInvalid, ErrDataInvalid, ErrKindInvalid, ErrRetentionInvalid, ErrRoomTaken, what Access says of joining the room, or an error of kind
+// Unavailable, after which the outcome is unknown.
+func (s *Service) CreateRoom(ctx context.Context, by Actor, name string, d Details) (RoomState, error) {
+	if s.cfg.Roles == nil {
+		return RoomState{}, ErrNoRoles
+	}
+	d, err := d.check()
+	if err != nil {
+		return RoomState{}, err
+	}
+	if name == "" {
+		name = s.cfg.NewID()
+	}
+	if name, err = s.Resolve(ctx, name); err != nil {
+		return RoomState{}, err
+	}
+	if reserved(name) {
+		return RoomState{}, ErrRoomInvalid.Detail("names that begin with %q are made by the server", directPrefix)
+	}
+	if !by.Any {
+		if err := s.cfg.Access.May(ctx, by.Author, ActionJoin, name); err != nil {
+			return RoomState{}, err
+		}
+	}
+	now := s.now()
+	r := Room{Name: name, Kind: Public, CreatedBy: by.ID, CreatedAt: now}
+	d.apply(&r)
+	var members []Membership
+	if !by.Any {
+		members = append(members, Membership{Room: name, UserID: by.ID, Since: now, Role: Owner})
+	}
+	if r, err = s.cfg.Roles.Create(ctx, r, members...); err != nil {
+		return RoomState{}, fmt.Errorf("store room: %w", err)
+	}
+	return s.state(ctx, r)
+}
+
+// state reads how far a room reaches.
+func (s *Service) state(ctx context.Context, r Room) (RoomState, error) {
+	b, err := s.cfg.Store.Bounds(ctx, r.Name)
+	if err != nil {
+		return RoomState{}, fmt.Errorf("read room: %w", err)
+	}
+	return RoomState{Room: r, Seq: b.Last, Rev: b.Rev}, nil
+}
+
+// Room returns a room as somebody may see it: a public one, or one of which they are a member; with Any, every one. It returns ErrRoomInvalid, or ErrRoomNotFound.
+func (s *Service) Room(ctx context.Context, by Actor, name string) (RoomState, error) {
+	r, _, err := s.seen(ctx, by, name)
+	if err != nil {
+		return RoomState{}, err
+	}
+	return s.state(ctx, r)
+}
+
+// seen returns a room that is not deleted, and the role of by in it, if by may see it.
+func (s *Service) seen(ctx context.Context, by Actor, name string) (Room, Role, error) {
+	name, err := s.Resolve(ctx, name)
+	if err != nil {
+		return Room{}, "", err
+	}
+	var role Role
+	if !by.Any {
+		if role, err = s.roleOf(ctx, by.ID, name); err != nil {
+			return Room{}, "", err
+		}
+	}
+	r, missing := s.cfg.Rooms.ByName(ctx, name)
+	var refused error
+	if !by.Any && role == "" { // asked of every room, so that the time tells nothing of it
+		refused = s.cfg.Access.May(ctx, by.Author, ActionJoin, name)
+	}
+	switch {
+	case missing != nil && !errors.Is(missing, ErrRoomNotFound):
+		return Room{}, "", fmt.Errorf("read room: %w", missing)
+	case refused != nil && !errors.Is(refused, fault.Forbidden):
+		return Room{}, "", refused
+	case missing != nil && role != "": // a membership that came before its room was stored
+		return Room{Name: name, Kind: Public}, role, nil
+	case missing != nil, !r.DeletedAt.IsZero(), refused != nil, !by.Any && role == "" && r.Kind.Or() != Public:
+		return Room{}, "", ErrRoomNotFound
+	}
+	return r, role, nil
+}
+
+// roleOf returns what the user is in the room, by the name that [Service.Resolve] returns; empty, no member.
+func (s *Service) roleOf(ctx context.Context, id user.ID, room string) (Role, error) {
+	if s.cfg.Roles == nil {
+		member, err := s.cfg.Members.Has(ctx, room, id)
+		if err != nil {
+			return "", fmt.Errorf("read membership: %w", err)
+		}
+		if member {
+			return Regular, nil
+		}
+		return "", nil
+	}
+	of, err := s.cfg.Roles.Of(ctx, InRoom{room, id})
+	if err != nil {
+		return "", fmt.Errorf("read membership: %w", err)
+	}
+	if len(of) == 0 {
+		return "", nil
+	}
+	return of[0].Role, nil
+}
+
+// Standing is what a user is in a room.
+type Standing struct {
+	Room Room
+	// Role is empty for somebody who is no member.
+	Role Role
+}
+
+// Standing returns what by is in a room, by any of its names, for whom asks for a right: nil is the error if they have it. With Any, they have every right. It
+// returns ErrRoomInvalid, ErrRoomNotFound as [Service.Room] does, ErrNotMember, ErrRoleLacksRight, or an error of kind Unavailable. It reads from the store.
+func (s *Service) Standing(ctx context.Context, by Actor, room string, right Right) (Standing, error) {
+	r, role, err := s.seen(ctx, by, room)
+	switch {
+	case err != nil:
+		return Standing{}, err
+	case by.Any:
+	case role == "":
+		return Standing{}, ErrNotMember
+	case !role.Has(right, r.Kind):
+		return Standing{}, ErrRoleLacksRight
+	}
+	return Standing{r, role}, nil
+}
+
+// MayRestrict returns the name under which a room is kept in which by may mute, ban or remove a user. See [MayRestrict]; with Any, everybody. It returns what [Service.Standing] returns.
+func (s *Service) MayRestrict(ctx context.Context, by Actor, room string, id user.ID) (string, error) {
+	at, err := s.Standing(ctx, by, room, RightModerate)
+	if err != nil || by.Any {
+		return at.Room.Name, err
+	}
+	of, err := s.roleOf(ctx, id, at.Room.Name)
+	if err != nil {
+		return "", err
+	}
+	return at.Room.Name, MayRestrict(at.Room.Kind, at.Role, of)
+}
+
+// UpdateRoom changes what a room shows of itself, and returns it. The kind needs RightOwn, all else RightDescribe. A direct room stays as it is.
+// It returns what [Service.Standing] and [Service.CreateRoom] return.
+func (s *Service) UpdateRoom(ctx context.Context, by Actor, name string, d Details) (RoomState, error) {
+	if s.cfg.Roles == nil {
+		return RoomState{}, ErrNoRoles
+	}
+	d, err := d.check()
+	if err != nil {
+		return RoomState{}, err
+	}
+	right := RightDescribe
+	if d.Kind != nil {
+		right = RightOwn
+	}
+	at, err := s.Standing(ctx, by, name, right)
+	if err != nil {
+		return RoomState{}, err
+	}
+	if at.Room.Kind == Direct {
+		return RoomState{}, ErrRoleLacksRight.Detail("the room is a direct one")
+	}
+	name = at.Room.Name
+	if d.Kind != nil {
+		if err := s.note(ctx, name, RoomNote, System.ID, by.ID); err != nil {
+			return RoomState{}, err
+		}
+	}
+	r, err := s.cfg.Rooms.Update(ctx, name, func(r *Room) error {
+		if !r.DeletedAt.IsZero() {
+			return ErrRoomNotFound
+		}
+		d.apply(r)
+		return nil
+	})
+	if err != nil {
+		return RoomState{}, fmt.Errorf("store room: %w", err)
+	}
+	if d.Kind != nil {
+		tellAll(&s.heardRights, RightsChange{Room: name, By: by.ID})
+	}
+	return s.state(ctx, r)
+}
+
+// DeleteRoom deletes a room: from now on it looks as if it was not there, and whoever is in it is taken out. It is erased with its messages soon after; until then its name is
+// taken. It needs RightOwn, and returns what [Service.Standing] returns. To delete a room again is ErrRoomNotFound.
+func (s *Service) DeleteRoom(ctx context.Context, by Actor, name string) error {
+	if s.cfg.Roles == nil {
+		return ErrNoRoles
+	}
+	at, err := s.Standing(ctx, by, name, RightOwn)
+	if err != nil {
+		return err
+	}
+	name = at.Room.Name
+	if err := s.note(ctx, name, RoomNote, System.ID, by.ID); err != nil {
+		return err
+	}
+	now := s.now()
+	if _, err := s.cfg.Rooms.Update(ctx, name, func(r *Room) error {
+		if !r.DeletedAt.IsZero() {
+			return ErrRoomNotFound
+		}
+		r.DeletedAt = now
+		return nil
+	}); err != nil {
+		return fmt.Errorf("delete room: %w", err)
+	}
+	s.forget(name)
+	tellAll(&s.heardRights, RightsChange{Room: name, By: by.ID})
+	return nil
+}
+
+// RoomMembers returns at most limit (0 means MaxPage) members of a room, ascending by the bytes of their ids, after the given one, and whether there are more. It needs
+// RightRead, and returns what [Service.Standing] returns.
+func (s *Service) RoomMembers(ctx context.Context, by Actor, room string, after user.ID, limit int) (all []Membership, more bool, err error) {
+	if s.cfg.Roles == nil {
+		return nil, false, ErrNoRoles
+	}
+	at, err := s.Standing(ctx, by, room, RightRead)
+	if err != nil {
+		return nil, false, err
+	}
+	limit = s.pageSize(limit)
+	all, err = s.cfg.Roles.List(ctx, at.Room.Name, after, limit+1)
+	if err != nil {
+		return nil, false, fmt.Errorf("read members: %w", err)
+	}
+	if len(all) > limit {
+		return all[:limit], true, nil
+	}
+	return all, false, nil
+}
+
+// SetRole gives a user a role in a room, which makes them a member of it. See [RoleChange.May] for who may. Who is banned cannot be made a member. Nobody asks whether there is such a user.
+//
+// It returns the membership, or ErrNoRoles, ErrRoleInvalid, ErrRoomInvalid, ErrRoomNotFound, ErrNotMember, ErrRoleLacksRight, ErrLastOwner, ErrBanned, ErrAuthorInvalid, or an
+// error of kind Unavailable: then the outcome is unknown, and to do it again is harmless.
+func (s *Service) SetRole(ctx context.Context, by Actor, room string, id user.ID, role Role) (Membership, error) {
+	if !slices.Contains(AllRoles(), role) {
+		return Membership{}, ErrRoleInvalid
+	}
+	if err := checkVisible(string(id), MaxAuthorID); err != nil {
+		return Membership{}, ErrAuthorInvalid.Detail("its id %v", err)
+	}
+	return s.setRole(ctx, by, room, id, role, "")
+}
+
+// RemoveMember ends a membership: nothing more of the room reaches the user's connections. Whoever removes themselves leaves. To remove somebody who is no member is no error. It
+// returns what [Service.SetRole] returns.
+func (s *Service) RemoveMember(ctx context.Context, by Actor, room string, id user.ID, reason string) error {
+	if err := checkReason(reason); err != nil {
+		return ErrRestrictionInvalid.Detail("its reason %v", err)
+	}
+	_, err := s.setRole(ctx, by, room, id, "", reason)
+	return err
+}
+
+func (s *Service) setRole(ctx context.Context, by Actor, room string, id user.ID, role Role, reason string) (Membership, error) {
+	if s.cfg.Roles == nil {
+		return Membership{}, ErrNoRoles
+	}
+	at, err := s.Standing(ctx, by, room, RightRead)
+	if err != nil {
+		return Membership{}, err
+	}
+	room = at.Room.Name
+	if role != "" {
+		held, err := s.cfg.Restrictions.InForce(ctx, s.now(), InRoom{room, id})
+		if err != nil {
+			return Membership{}, fmt.Errorf("read restrictions: %w", err)
+		}
+		for _, r := range held {
+			if r.Kind == Ban {
+				return Membership{}, ErrBanned.Detail("lift the ban of the user first")
+			}
+		}
+	}
+	if by.Any || id != by.ID || role != "" { // who leaves takes nothing from anybody
+		if err := s.note(ctx, room, RoleNote, id, by.ID); err != nil {
+			return Membership{}, err
+		}
+	}
+	c := RoleChange{Room: room, User: id, Role: role, By: by.ID, At: s.now()}
+	before, after, err := s.cfg.Roles.Change(ctx, c, func(r Room, as, of Role, owners int) error {
+		switch {
+		case !r.DeletedAt.IsZero():
+			return ErrRoomNotFound
+		case by.Any:
+			return nil
+		case as == "":
+			return ErrNotMember
+		}
+		return c.May(r.Kind, as, of, owners)
+	})
+	if err != nil {
+		return Membership{}, fmt.Errorf("store role: %w", err)
+	}
+	if before.Role != after.Role {
+		tellAll(&s.heardRights, RightsChange{Room: room, User: id, Role: after.Role, By: by.ID, Reason: reason})
+	}
+	return after, nil
+}
+
+// Rights returns what users are in rooms now, by the names that [Service.Resolve] returns: those who are members, in any order. Of a room that is deleted there are none. It
+// reads from the store. It returns an error of kind Unavailable.
+func (s *Service) Rights(ctx context.Context, whom ...InRoom) ([]Membership, error) {
+	if s.cfg.Roles == nil || len(whom) == 0 {
+		return nil, nil
+	}
+	of, err := s.cfg.Roles.Of(ctx, whom...)
+	if err != nil {
+		return nil, fmt.Errorf("read memberships: %w", err)
+	}
+	deleted := map[string]bool{}
+	for _, m := range of {
+		if _, asked := deleted[m.Room]; asked {
+			continue
+		}
+		r, err := s.cfg.Rooms.ByName(ctx, m.Room)
+		if err != nil && !errors.Is(err, ErrRoomNotFound) {
+			return nil, fmt.Errorf("read room: %w", err)
+		}
+		deleted[m.Room] = err == nil && !r.DeletedAt.IsZero()
+	}
+	return slices.DeleteFunc(of, func(m Membership) bool { return deleted[m.Room] }), nil
+}
+
+// directPrefix begins the names of direct rooms. No other room that is made now has such a name.
+const directPrefix = "direct:"
+
+func reserved(name string) bool { return strings.HasPrefix(name, directPrefix) }
