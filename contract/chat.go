@@ -9,6 +9,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"time"
 
 	"github.com/parley-chat/parley/core/chat"
 	"github.com/parley-chat/parley/core/user"
@@ -700,6 +701,9 @@ func storeCopies(ctx context.Context, p chat.MessageStore) error {
 func Rooms() []Case[chat.Rooms] {
 	return suite("Rooms", []promise[chat.Rooms]{
 		{"an ensured room is read back", "Ensure stores r, with every field as it is, unless a room of that name exists. Every time is UTC, to the microsecond.", roomsEnsure},
+		{"every field of a room is kept", "Ensure stores r, with every field as it is, unless a room of that name exists. Title and Topic are what people read of the room: at most MaxTitle and MaxTopic characters. Data is the application's: a JSON object in the form that CompactData returns, or empty.", roomsFields},
+		{"a room without a kind is public", "Empty is Public where it is to be stored; stores return it always.", roomsKind},
+		{"times and retentions of a room are whole", "Every time is UTC, to the microsecond. Retention is how long messages are kept, in whole seconds: a store drops the rest.", roomsWhole},
 		{"the first room stays", "Ensure stores r, with every field as it is, unless a room of that name exists. Ensure returns the stored room.", roomsFirst},
 		{"an unknown room is not found", "ByName returns the room, or ErrRoomNotFound.", roomsAbsent},
 		{"names are exact", "Two names are the same only if they have the same bytes.", roomsExact},
@@ -710,7 +714,7 @@ func Rooms() []Case[chat.Rooms] {
 }
 
 func room(name string, n int) chat.Room {
-	return chat.Room{Name: name, CreatedBy: user.ID(fmt.Sprintf("user-%d", n)), CreatedAt: at(n)}
+	return chat.Room{Name: name, Kind: chat.Public, CreatedBy: user.ID(fmt.Sprintf("user-%d", n)), CreatedAt: at(n)}
 }
 
 // ensure wants want to be what is stored.
@@ -752,6 +756,78 @@ func roomsEnsure(ctx context.Context, p chat.Rooms) error {
 		func() error { return ensure(ctx, p, longest, longest) },
 		func() error { return wantRoom(ctx, p, room("room", 1)) },
 		func() error { return wantRoom(ctx, p, longest) },
+	)
+}
+
+// described are rooms of every kind, with all that a room may have.
+func described() []chat.Room {
+	plain := room("plain", 1)
+	full := room("full", 2)
+	full.Kind, full.Title, full.Topic = chat.Private, "Über \"uns\" 👋🏽 100 %", "'; DROP TABLE rooms; -- \\ ${x} e\u0301 \u00e9 房间"
+	full.Data, full.Retention, full.DeletedAt = `{"b":1,"a":[true,null,{"é":"\u00e9\ud83d\ude00👋"}],"a":1.50e+03,"":""}`, 720*time.Hour, at(3)
+	longest := room(long(chat.MaxRoomName), 4)
+	longest.Kind, longest.Title, longest.Topic, longest.Data, longest.Retention = chat.Direct, long(chat.MaxTitle), long(chat.MaxTopic), fields("room")[5].Data, chat.MaxRetention
+	deep := room("deep", 5)
+	deep.CreatedBy, deep.Title, deep.Data, deep.Retention = user.ID(long(chat.MaxAuthorID)), "null", fields("room")[6].Data, time.Second
+	return []chat.Room{plain, full, longest, deep}
+}
+
+func roomsFields(ctx context.Context, p chat.Rooms) error {
+	all := described()
+	for _, r := range all {
+		if data, err := chat.CompactData(r.Data); err != nil || data != r.Data {
+			return fmt.Errorf("the case is wrong: %q: %w", data, orNone(err))
+		}
+		if err := ensure(ctx, p, r, r); err != nil {
+			return err
+		}
+	}
+	for _, r := range all {
+		other := room(r.Name, 9)
+		other.Title, other.Topic, other.Data = "other", "other", `{"other":true}`
+		if err := first(
+			func() error { return wantRoom(ctx, p, r) },
+			func() error { return ensure(ctx, p, other, r) },
+		); err != nil {
+			return err
+		}
+	}
+	got, err := p.List(ctx, "", 10)
+	slices.SortFunc(all, func(a, b chat.Room) int { return strings.Compare(a.Name, b.Name) })
+	return during("List", then(err, func() error { return same(got, all) }))
+}
+
+func roomsKind(ctx context.Context, p chat.Rooms) error {
+	given := room("room", 1)
+	given.Kind = ""
+	return first(
+		func() error { return ensure(ctx, p, given, room("room", 1)) },
+		func() error { return wantRoom(ctx, p, room("room", 1)) },
+		func() error { return ensure(ctx, p, given, room("room", 1)) },
+		func() error {
+			got, err := p.List(ctx, "", 10)
+			return during("List", then(err, func() error { return same(got, []chat.Room{room("room", 1)}) }))
+		},
+	)
+}
+
+func roomsWhole(ctx context.Context, p chat.Rooms) error {
+	east := time.FixedZone("east", 5*3600)
+	given := room("room", 1)
+	given.CreatedAt, given.DeletedAt, given.Retention = at(1).In(east).Add(700*time.Nanosecond), at(9).In(east).Add(999*time.Nanosecond), 90*time.Second+999*time.Millisecond
+	want := room("room", 1)
+	want.DeletedAt, want.Retention = at(9), 90*time.Second
+	there := room("there", 2)
+	there.DeletedAt = time.Time{}.In(east)
+	return first(
+		func() error { return ensure(ctx, p, given, want) },
+		func() error { return wantRoom(ctx, p, want) },
+		func() error { return ensure(ctx, p, there, room("there", 2)) },
+		func() error { return wantRoom(ctx, p, room("there", 2)) },
+		func() error {
+			got, err := p.List(ctx, "room", 1)
+			return during("List", then(err, func() error { return same(got, []chat.Room{room("there", 2)}) }))
+		},
 	)
 }
 
@@ -851,6 +927,8 @@ func roomsPages(ctx context.Context, p chat.Rooms) error {
 		func() error { return during("all pages", same(all, sorted)) },
 		func() error { return wantRooms(ctx, p, between, 2, sorted[rest:rest+2]...) },
 		func() error { return wantRooms(ctx, p, "\U0010ffff", 5) },
+		func() error { return wantRooms(ctx, p, "", 0) },
+		func() error { return wantRooms(ctx, p, "", -1) },
 	)
 }
 
@@ -859,18 +937,19 @@ func Members() []Case[chat.Members] {
 	return suite("Members", []promise[chat.Members]{
 		{"an added member is a member", "Add stores memberships durably, all or none. Has reports whether the user is a member of room.", membersAdd},
 		{"an existing membership stays", "A membership that exists is left as it is.", membersAgain},
+		{"roles are kept", "Add returns what is stored for each, in the order given, with its role. Empty is Regular where it is to be stored; stores return it always. RoomsOf returns memberships of the user, with their roles, whose room is greater than after, ascending by the bytes of the room's name.", membersRoles},
 		{"several are added in one call", "Add stores memberships durably, all or none.", membersMany},
 		{"a removed member is none", "Remove ends a membership, which may begin again. Ending a membership that does not exist is no error.", membersRemove},
 		{"a member may come back", "Remove ends a membership, which may begin again.", membersBack},
 		{"rooms and users are exact", "Two rooms or users are the same only if they have the same bytes.", membersExact},
-		{"a user's rooms come by the bytes of the name", "RoomsOf returns memberships of the user whose room is greater than after, ascending by the bytes of the room's name.", membersRooms},
+		{"a user's rooms come by the bytes of the name", "RoomsOf returns memberships of the user, with their roles, whose room is greater than after, ascending by the bytes of the room's name.", membersRooms},
 		{"a user's rooms come page by page", "RoomsOf returns at most limit memberships: none if limit is below 1.", membersPages},
 		{"concurrent joins are one membership", "It may be called from many goroutines. A membership that exists is left as it is.", membersRace},
 	})
 }
 
 func membership(room string, id user.ID, n int) chat.Membership {
-	return chat.Membership{Room: room, UserID: id, Since: at(n)}
+	return chat.Membership{Room: room, UserID: id, Role: chat.Regular, Since: at(n)}
 }
 
 func join(ctx context.Context, p chat.Members, memberships ...chat.Membership) error {
@@ -920,6 +999,29 @@ func membersAgain(ctx context.Context, p chat.Members) error {
 		func() error {
 			return wantRoomsOf(ctx, p, "user-1", "", 10, membership("a", "user-1", 1), membership("b", "user-1", 6))
 		},
+	)
+}
+
+func membersRoles(ctx context.Context, p chat.Members) error {
+	as := func(room string, role chat.Role) chat.Membership {
+		m := membership(room, "user-1", 1)
+		m.Role = role
+		return m
+	}
+	want := []chat.Membership{as("a", chat.Owner), as("b", chat.Moderator), as("c", chat.Regular), as("d", chat.Reader), as("e", chat.Regular)}
+	adds := func(given, want []chat.Membership) error {
+		got, err := p.Add(ctx, given...)
+		return during("Add", then(err, func() error { return same(got, want) }))
+	}
+	return first(
+		func() error { return adds(append(slices.Clone(want[:4]), as("e", "")), want) },
+		func() error { return wantRoomsOf(ctx, p, "user-1", "", 10, want...) },
+		func() error { // one that exists stays
+			return adds([]chat.Membership{as("d", chat.Owner), as("a", ""), as("e", chat.Reader), as("e", "")}, []chat.Membership{want[3], want[0], want[4], want[4]})
+		},
+		func() error { return leave(ctx, p, "a", "user-1") },
+		func() error { return adds([]chat.Membership{as("a", "")}, []chat.Membership{as("a", chat.Regular)}) },
+		func() error { return wantRoomsOf(ctx, p, "user-1", "", 1, as("a", chat.Regular)) },
 	)
 }
 
@@ -1045,6 +1147,8 @@ func membersPages(ctx context.Context, p chat.Members) error {
 			return wantRoomsOf(ctx, p, "user-1", between, 1, want[slices.IndexFunc(want, func(m chat.Membership) bool { return m.Room > between })])
 		},
 		func() error { return wantRoomsOf(ctx, p, "user-1", "\U0010ffff", 5) },
+		func() error { return wantRoomsOf(ctx, p, "user-1", "", 0) },
+		func() error { return wantRoomsOf(ctx, p, "user-1", "", -1) },
 	)
 }
 

@@ -618,6 +618,14 @@ func outboxFaults() []broken[contract.Users] {
 			return events[:min(limit, len(events))]
 		})},
 		{"the limit is ignored", "pending returns at most limit", pending(func(events []event.Event, _ int) []event.Event { return events })},
+		{"a limit below 1 is an error", "pending returns at most limit", breaks(func(o event.Outbox) outbox {
+			return outbox{pending: func(ctx context.Context, limit int) ([]event.Event, error) {
+				if limit < 1 {
+					return nil, fault.Invalid
+				}
+				return o.Pending(ctx, limit)
+			}}
+		})},
 		{"the newest come first", "published page by page, every event comes once", pending(func(events []event.Event, limit int) []event.Event {
 			return events[max(0, len(events)-limit):]
 		})},

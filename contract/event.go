@@ -89,10 +89,10 @@ func outboxLimit(ctx context.Context, p Users) error {
 	if err := commit(ctx, p, 0, 5); err != nil {
 		return err
 	}
-	for _, limit := range []int{1, 4, 5, 6, 1000} {
+	for _, limit := range []int{-1, 0, 1, 4, 5, 6, 1000} {
 		got, err := p.Outbox.Pending(ctx, limit)
 		if err == nil {
-			err = same(got, happenings(0, min(limit, 5)))
+			err = same(got, happenings(0, max(0, min(limit, 5))))
 		}
 		if err != nil {
 			return fmt.Errorf("Pending with limit %d: %w", limit, err)

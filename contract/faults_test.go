@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"math"
 	"slices"
 	"strings"
 	"sync"
@@ -1699,6 +1700,14 @@ func roomFaults() []broken[chat.Rooms] {
 			return r
 		}
 	}
+	ensures := func(edit func(r *chat.Room)) func(chat.Rooms) chat.Rooms {
+		return breaks(func(under chat.Rooms) rooms {
+			return rooms{ensure: func(ctx context.Context, r chat.Room) (chat.Room, error) {
+				edit(&r)
+				return under.Ensure(ctx, r)
+			}}
+		})
+	}
 	return []broken[chat.Rooms]{
 		{"Ensure returns what it was given", "the first room stays", breaks(func(under chat.Rooms) rooms {
 			return rooms{ensure: func(ctx context.Context, r chat.Room) (chat.Room, error) {
@@ -1718,6 +1727,44 @@ func roomFaults() []broken[chat.Rooms] {
 			return rooms{byName: func(ctx context.Context, name string) (chat.Room, error) {
 				r, err := under.ByName(ctx, name)
 				r.CreatedAt = r.CreatedAt.Truncate(time.Millisecond)
+				return r, err
+			}}
+		})},
+		{"a title is cut by bytes", "every field of a room is kept", ensures(func(r *chat.Room) { r.Title = r.Title[:min(len(r.Title), chat.MaxTitle)] })},
+		{"data is written anew", "every field of a room is kept", ensures(func(r *chat.Room) {
+			var data map[string]any
+			if json.Unmarshal([]byte(r.Data), &data) == nil {
+				text, _ := json.Marshal(data)
+				r.Data = string(text)
+			}
+		})},
+		{"a retention has 31 bits", "every field of a room is kept", ensures(func(r *chat.Room) { r.Retention = min(r.Retention, math.MaxInt32*time.Second) })},
+		{"what is stored is not deleted", "every field of a room is kept", ensures(func(r *chat.Room) { r.DeletedAt = time.Time{} })},
+		{"every room is public", "every field of a room is kept", ensures(func(r *chat.Room) { r.Kind = chat.Public })},
+		{"a list tells no titles", "every field of a room is kept", breaks(func(under chat.Rooms) rooms {
+			return rooms{list: func(ctx context.Context, after string, limit int) ([]chat.Room, error) {
+				all, err := under.List(ctx, after, limit)
+				for i := range all {
+					all[i].Title = ""
+				}
+				return all, err
+			}}
+		})},
+		{"no kind stays no kind", "a room without a kind is public", breaks(func(under chat.Rooms) rooms {
+			return rooms{ensure: func(ctx context.Context, r chat.Room) (chat.Room, error) {
+				got, err := under.Ensure(ctx, r)
+				got.Kind = r.Kind
+				return got, err
+			}}
+		})},
+		{"nanoseconds are rounded", "times and retentions of a room are whole", ensures(func(r *chat.Room) { r.CreatedAt = r.CreatedAt.Round(time.Microsecond) })},
+		{"seconds are rounded", "times and retentions of a room are whole", ensures(func(r *chat.Room) { r.Retention = r.Retention.Round(time.Second) })},
+		{"a room that is there was deleted in 1970", "times and retentions of a room are whole", breaks(func(under chat.Rooms) rooms {
+			return rooms{byName: func(ctx context.Context, name string) (chat.Room, error) {
+				r, err := under.ByName(ctx, name)
+				if r.DeletedAt.IsZero() {
+					r.DeletedAt = time.Unix(0, 0).UTC()
+				}
 				return r, err
 			}}
 		})},
@@ -1746,6 +1793,14 @@ func roomFaults() []broken[chat.Rooms] {
 				all, err := under.List(ctx, after, limit)
 				slices.SortStableFunc(all, func(a, b chat.Room) int { return strings.Compare(lower(a.Name), lower(b.Name)) })
 				return all, err
+			}}
+		})},
+		{"no limit is no bound", "rooms are listed page by page", breaks(func(under chat.Rooms) rooms {
+			return rooms{list: func(ctx context.Context, after string, limit int) ([]chat.Room, error) {
+				if limit < 1 {
+					limit = 1000
+				}
+				return under.List(ctx, after, limit)
 			}}
 		})},
 		{"after is a number of rooms", "rooms are listed page by page", breaks(func(under chat.Rooms) rooms {
@@ -1781,6 +1836,45 @@ func memberFaults() []broken[chat.Members] {
 					}
 				}
 				return under.Add(ctx, all...)
+			}}
+		})},
+		{"everybody is a regular member", "roles are kept", breaks(func(under chat.Members) members {
+			return members{add: func(ctx context.Context, all ...chat.Membership) ([]chat.Membership, error) {
+				for i := range all {
+					all[i].Role = chat.Regular
+				}
+				return under.Add(ctx, all...)
+			}}
+		})},
+		{"the role that was given is returned", "roles are kept", breaks(func(under chat.Members) members {
+			return members{add: func(ctx context.Context, all ...chat.Membership) ([]chat.Membership, error) {
+				got, err := under.Add(ctx, all...)
+				for i := range got {
+					got[i].Role = all[i].Role
+				}
+				return got, err
+			}}
+		})},
+		{"a list tells no roles", "roles are kept", breaks(func(under chat.Members) members {
+			return members{roomsOf: func(ctx context.Context, id user.ID, after string, limit int) ([]chat.Membership, error) {
+				all, err := under.RoomsOf(ctx, id, after, limit)
+				for i := range all {
+					all[i].Role = ""
+				}
+				return all, err
+			}}
+		})},
+		{"the role outlives the membership", "roles are kept", breaks(func(under chat.Members) members {
+			had := map[string]chat.Role{}
+			return members{add: func(ctx context.Context, all ...chat.Membership) ([]chat.Membership, error) {
+				got, err := under.Add(ctx, all...)
+				for i, m := range got {
+					if had[m.Room] == "" {
+						had[m.Room] = m.Role
+					}
+					got[i].Role = had[m.Room]
+				}
+				return got, err
 			}}
 		})},
 		{"removing does nothing", "a removed member is none", breaks(func(chat.Members) members {
@@ -1830,6 +1924,14 @@ func memberFaults() []broken[chat.Members] {
 		{"the limit is ignored", "a user's rooms come page by page", breaks(func(under chat.Members) members {
 			return members{roomsOf: func(ctx context.Context, id user.ID, after string, _ int) ([]chat.Membership, error) {
 				return under.RoomsOf(ctx, id, after, 1000)
+			}}
+		})},
+		{"a limit below 1 is an error", "a user's rooms come page by page", breaks(func(under chat.Members) members {
+			return members{roomsOf: func(ctx context.Context, id user.ID, after string, limit int) ([]chat.Membership, error) {
+				if limit < 1 {
+					return nil, fault.Invalid
+				}
+				return under.RoomsOf(ctx, id, after, limit)
 			}}
 		})},
 		{"memberships are doubled", "concurrent joins are one membership", breaks(func(under chat.Members) members {

@@ -509,7 +509,7 @@ func restrictionsTimes(ctx context.Context, p chat.Restrictions) error {
 
 func wantZero(t time.Time) error {
 	if !t.IsZero() || t.Location() != time.UTC {
-		return fmt.Errorf("an Until that was zero is %s", t)
+		return fmt.Errorf("a time that was zero is %s", t)
 	}
 	return nil
 }

@@ -120,9 +120,6 @@ func (ms *Members) RoomsOf(ctx context.Context, id user.ID, after string, limit 
 	if err := alive(ctx); err != nil {
 		return nil, err
 	}
-	if err := atLeastOne(limit); err != nil {
-		return nil, err
-	}
 	ms.mu.RLock()
 	defer ms.mu.RUnlock()
 	ms.messages.mu.RLock()
@@ -133,7 +130,7 @@ func (ms *Members) RoomsOf(ctx context.Context, id user.ID, after string, limit 
 		at++
 	}
 	of = of[at:]
-	rooms := make([]chat.Membership, min(limit, len(of)))
+	rooms := make([]chat.Membership, min(max(limit, 0), len(of)))
 	for i := range rooms {
 		rooms[i] = ms.now(of[i])
 	}

@@ -53,9 +53,6 @@ func (o *Outbox) Pending(ctx context.Context, limit int) ([]event.Event, error) 
 	if err := alive(ctx); err != nil {
 		return nil, err
 	}
-	if err := atLeastOne(limit); err != nil {
-		return nil, err
-	}
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	return first(o.events, limit), nil
@@ -64,9 +61,6 @@ func (o *Outbox) Pending(ctx context.Context, limit int) ([]event.Event, error) 
 // PendingAfter returns the events behind one of them.
 func (o *Outbox) PendingAfter(ctx context.Context, id string, limit int) ([]event.Event, error) {
 	if err := alive(ctx); err != nil {
-		return nil, err
-	}
-	if err := atLeastOne(limit); err != nil {
 		return nil, err
 	}
 	o.mu.Lock()
@@ -80,7 +74,7 @@ func (o *Outbox) at(id string) int {
 }
 
 func first(events []event.Event, limit int) []event.Event {
-	pending := make([]event.Event, 0, min(limit, len(events)))
+	pending := make([]event.Event, 0, min(max(limit, 0), len(events)))
 	for _, e := range events[:cap(pending)] {
 		pending = append(pending, cloneEvent(e))
 	}

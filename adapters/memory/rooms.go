@@ -96,9 +96,6 @@ func (rs *Rooms) List(ctx context.Context, after string, limit int) ([]chat.Room
 	if err := alive(ctx); err != nil {
 		return nil, err
 	}
-	if err := atLeastOne(limit); err != nil {
-		return nil, err
-	}
 	rs.mu.RLock()
 	defer rs.mu.RUnlock()
 	at, found := slices.BinarySearch(rs.names, after)
@@ -106,7 +103,7 @@ func (rs *Rooms) List(ctx context.Context, after string, limit int) ([]chat.Room
 		at++
 	}
 	names := rs.names[at:]
-	rooms := make([]chat.Room, 0, min(limit, len(names)))
+	rooms := make([]chat.Room, 0, min(max(limit, 0), len(names)))
 	for _, name := range names[:cap(rooms)] {
 		rooms = append(rooms, rs.byName[name])
 	}

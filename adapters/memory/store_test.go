@@ -192,13 +192,7 @@ func TestSlicesAreCopied(t *testing.T) {
 func TestLimitsThatChooseNothingAreRefused(t *testing.T) {
 	t.Parallel()
 	s := memory.NewStore()
-	_, err := s.Outbox.Pending(t.Context(), 0)
-	assert.ErrorIs(t, err, fault.Invalid)
-	_, err = s.Messages.List(t.Context(), "r", chat.Range{})
-	assert.ErrorIs(t, err, fault.Invalid)
-	_, err = s.Rooms.List(t.Context(), "", -1)
-	assert.ErrorIs(t, err, fault.Invalid)
-	_, err = s.Members.RoomsOf(t.Context(), "u", "", 0)
+	_, err := s.Messages.List(t.Context(), "r", chat.Range{})
 	assert.ErrorIs(t, err, fault.Invalid)
 	for _, limit := range []int{-1, 0, 1001} {
 		_, err = s.MailQueue.List(t.Context(), mail.Filter{Limit: limit})

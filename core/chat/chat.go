@@ -82,13 +82,13 @@ type Room struct {
 	Name      string
 	CreatedBy user.ID
 	CreatedAt time.Time
-	// Kind says who may come in. Empty is Public.
+	// Kind says who may come in. Empty is Public where it is to be stored; stores return it always.
 	Kind RoomKind
 	// Title and Topic are what people read of the room: at most [MaxTitle] and [MaxTopic] characters. Both may be empty.
 	Title, Topic string
 	// Data is the application's: a JSON object in the form that [CompactData] returns, or empty.
 	Data string
-	// Retention is how long messages are kept, in whole seconds. Zero is as long as the server's own setting says.
+	// Retention is how long messages are kept, in whole seconds: a store drops the rest. Zero is as long as the server's own setting says.
 	Retention time.Duration
 	// DeletedAt is when the room was deleted, zero if it was not. A room that is deleted looks as if it was not there. It is erased with
 	// its messages; its name is taken until that is done, and for more than a minute.
