@@ -26,6 +26,8 @@ type Config struct {
 	Restrictions Restrictions
 	// Roles keeps what members may do, and makes rooms that are not public. It needs Restrictions. Default: every member may do what a [Regular] one may, and rooms are made by joining.
 	Roles Roles
+	// People knows the users, with their names. Default: nobody does; then whoever is a member of a room counts as a user, and lists of members have no names.
+	People People
 	// Access decides who may join, send and read. Default: everybody, and nobody is asked.
 	Access Access
 	// Screen sees every message before it is stored: see [Screen]. Default: none, and nobody is asked.

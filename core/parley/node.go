@@ -49,6 +49,9 @@ func newNode(cfg Config, tickets auth.Sweeper) (*Node, error) {
 	c := cfg.Chat
 	c.Store, c.Rooms, c.Members, c.Marks, c.Cache = cfg.Messages, cfg.Rooms, cfg.Members, cfg.Marks, cfg.Recent
 	c.Restrictions, c.Roles = cfg.Restrictions, cfg.Roles
+	if c.People == nil && cfg.Users != nil {
+		c.People = chat.Accounts{Users: cfg.Users}
+	}
 	cfg.share(&c.Now, &c.NewID, &c.Normalize, &c.Log)
 	if p.Chat, errs[0] = chat.New(c); errs[0] == nil {
 		h := cfg.Hub
