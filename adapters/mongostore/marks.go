@@ -43,12 +43,15 @@ func (d *database) memberships(ctx context.Context, op string, pairs []pair) (ma
 		for i, p := range part {
 			terms[i] = membership(p.room, user.ID(p.id))
 		}
-		docs, err := all[memberDoc](ctx, d, op, d.standing, bson.D{{Key: "$or", Value: terms}})
+		docs, err := all[*memberDoc](ctx, d, op, d.standing, bson.D{{Key: "$or", Value: terms}})
 		if err != nil {
 			return nil, err
 		}
-		for i := range docs {
-			found[docs[i].pair()] = &docs[i]
+		if docs, err = d.proven(ctx, op, docs); err != nil {
+			return nil, err
+		}
+		for _, m := range docs {
+			found[m.pair()] = m
 		}
 	}
 	return found, nil
@@ -581,7 +584,7 @@ func (s *Members) Mine(ctx context.Context, id user.ID, behind chat.Place, limit
 	if limit < 1 {
 		return []chat.MyRoom{}, nil
 	}
-	docs, err := all[*memberDoc](ctx, s.db, "list my rooms", s.db.standing, bson.D{{Key: "user_id", Value: string(id)}})
+	docs, err := s.db.listed(ctx, "list my rooms", bson.D{{Key: "user_id", Value: string(id)}})
 	if err != nil || len(docs) == 0 {
 		return []chat.MyRoom{}, err
 	}

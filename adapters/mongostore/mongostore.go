@@ -184,14 +184,16 @@ func newStore(db *mongo.Database, cfg Config) *Store {
 	} {
 		*c.handle = db.Collection(c.schema.name, opts)
 	}
-	d.committed, d.standing, d.restricted = d.messages, d.members, d.restrictions
-	d.spent = db.Collection(changes.name, opts, options.Collection().SetWriteConcern(writeconcern.W1()))
+	d.committed, d.standing, d.restricted, d.ruled = d.messages, d.members, d.restrictions, d.rooms
+	idle := options.Collection().SetWriteConcern(writeconcern.W1())
+	d.spent, d.fulfilled = db.Collection(changes.name, opts, idle), db.Collection(rooms.name, opts, idle)
 	if cfg.WriteConcern.W == writeconcern.WCMajority {
 		majority := options.Collection().SetReadConcern(readconcern.Majority())
 		d.committed = db.Collection(messages.name, opts, majority)
 		d.changes = db.Collection(changes.name, opts, majority)
 		d.standing = db.Collection(members.name, opts, majority)
 		d.restricted = db.Collection(restrictions.name, opts, majority)
+		d.ruled = db.Collection(rooms.name, opts, majority)
 	}
 	return &Store{db: d}
 }
@@ -202,7 +204,7 @@ func (s *Store) Ports() parley.Ports {
 	return parley.Ports{
 		Users: s.Users(), Sessions: s.Sessions(), Codes: s.Codes(), SignUps: s.SignUps(), Nonces: s.Nonces(), Limiter: s.Limiter(),
 		Outbox: s.Outbox(), Asides: s.Asides(), MailQueue: queue, DeadLetters: queue, MailStats: queue,
-		Messages: s.Messages(), Rooms: s.Rooms(), Members: members, Marks: members, Restrictions: s.Restrictions(),
+		Messages: s.Messages(), Rooms: s.Rooms(), Members: members, Marks: members, Roles: s.Roles(), Restrictions: s.Restrictions(),
 	}
 }
 
@@ -232,6 +234,9 @@ func (s *Store) Rooms() *Rooms { return &Rooms{s.db} }
 
 // Members returns the memberships of the store, which are also its chat.Marks.
 func (s *Store) Members() *Members { return &Members{s.db} }
+
+// Roles returns what members are in rooms.
+func (s *Store) Roles() *Roles { return &Roles{s.db} }
 
 // Restrictions returns the bans and mutes of the store.
 func (s *Store) Restrictions() *Restrictions { return &Restrictions{s.db} }
@@ -286,8 +291,10 @@ type database struct {
 	standing *mongo.Collection
 	// restricted is restrictions as the majority has them.
 	restricted *mongo.Collection
-	// spent is changes for a write that nothing depends on.
-	spent *mongo.Collection
+	// ruled is rooms as the majority has them.
+	ruled *mongo.Collection
+	// spent is changes for a write that nothing depends on, fulfilled is rooms for such a one.
+	spent, fulfilled *mongo.Collection
 
 	checked atomic.Bool // the schema is this program's
 	closed  atomic.Bool
@@ -298,6 +305,8 @@ type database struct {
 	changing turns
 	// restricting are the turns of restrictions.
 	restricting turns
+	// ruling are the turns of rooms and of roles.
+	ruling turns
 
 	maxDeleted int64 // the most deletions that are read to be counted
 	stretch    int64 // how many changes are looked through at once for deletions

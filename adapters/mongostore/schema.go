@@ -2,6 +2,7 @@ package mongostore
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 	"unicode/utf8"
 
@@ -61,6 +62,16 @@ func number(name string, least int64) field {
 }
 func list(name string, least, most int64, items ...field) field {
 	return field{name: name, kind: kindList, least: least, most: most, items: items}
+}
+
+// oneOf is a text that has one of these values.
+func oneOf[T ~string](name string, values ...T) field {
+	f := field{name: name, kind: kindText}
+	for _, v := range values {
+		f.values = append(f.values, string(v))
+		f.most = max(f.most, int64(len(v)))
+	}
+	return f
 }
 func moment(name string) field { return number(name, noLeast) }
 func optional(f field) field   { f.optional = true; return f }
@@ -151,16 +162,28 @@ var (
 		indexes: []index{{fields: []string{"whole_at"}}},
 	}
 	rooms = &collection{
-		name:   "parley_rooms",
-		fields: []field{text("_id", 1, chat.MaxRoomName), text("created_by", 0, maxID), moment("created_at")},
+		name: "parley_rooms",
+		fields: []field{
+			text("_id", 1, chat.MaxRoomName), text("created_by", 0, maxID), moment("created_at"),
+			optional(oneOf("kind", chat.Public, chat.Private, chat.Direct)), optional(text("title", 1, chat.MaxTitle)), optional(text("topic", 1, chat.MaxTopic)),
+			optional(text("data", 2, chat.MaxData)), optional(number("retention", 1)), optional(moment("deleted_at")),
+			optional(number("version", 1)), optional(number("decided", 1)), optional(list("intents", 1, chunk,
+				text("user_id", 0, maxID), field{name: "member", kind: kindID}, optional(oneOf("role", chat.AllRoles()...)), field{name: "begins", kind: kindBool, optional: true})),
+		},
 	}
 	members = &collection{
 		name: "parley_members",
 		fields: []field{
 			{name: "_id", kind: kindID}, text("user_id", 0, maxID), text("room", 1, chat.MaxRoomName), moment("since"),
 			optional(number("read", 0)), optional(number("moved_by", 1)),
+			optional(oneOf("role", chat.AllRoles()...)), optional(text("owner_of", 1, chat.MaxRoomName)), optional(number("ruled", 1)),
+			{name: "unproven", kind: kindBool, optional: true},
 		},
-		indexes: []index{{fields: []string{"user_id", "room"}, unique: true}},
+		indexes: []index{
+			{fields: []string{"user_id", "room"}, unique: true}, {fields: []string{"room", "user_id"}},
+			// Of owners alone.
+			{fields: []string{"owner_of"}, sparse: true},
+		},
 	}
 	restrictions = &collection{
 		name: "parley_restrictions",
@@ -358,6 +381,9 @@ func (f field) check(v bson.RawValue) error {
 		}
 		if n := int64(utf8.RuneCountInString(s)); n < f.least || n > f.most {
 			return errBounds.Detail("%s has %d characters, and may have %d to %d", strings.TrimPrefix(f.name, "_"), n, f.least, f.most)
+		}
+		if len(f.values) > 0 && !slices.Contains(f.values, s) {
+			return errBounds.Detail("%s is not one of %s", f.name, strings.Join(f.values, ", "))
 		}
 	case kindNumber:
 		n, ok := v.Int64OK()
