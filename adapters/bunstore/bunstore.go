@@ -1,6 +1,6 @@
 // Package bunstore implements every persistence port on SQL through Bun v1.3:
 // user.Repository, auth.SignUps, auth.SessionStore, auth.Standings, auth.CodeStore, auth.Nonces, auth.Limiter and auth.Sweeper,
-// chat.MessageStore, chat.Rooms, chat.Members, chat.Marks and chat.Restrictions, event.Outbox, mail.Queue,
+// chat.MessageStore, chat.Rooms, chat.Members, chat.Marks, chat.Roles and chat.Restrictions, event.Outbox, mail.Queue,
 // mail.DeadLetters and mail.Stats. It runs on SQLite 3.35, PostgreSQL 11, MySQL 8.0.16 and
 // MariaDB 10.6, or later. [OpenSQLite] uses modernc.org/sqlite v1.61, [OpenPostgres] pgx v5.12,
 // [OpenMySQL] go-sql-driver/mysql v1.10, all of them pure Go. It is tested on PostgreSQL 15 and
@@ -166,10 +166,11 @@ func newStore(write, read *bun.DB) (*Store, error) {
 	}
 	s := &Store{db: &database{
 		write: write, read: read, dialect: d, reads: newKept(read, d), writes: newKept(write, d), statements: newStatements(prepare), changing: newStatements(prepareChanges), marking: newStatements(prepareMarks), pingTimeout: d.pingTimeout,
-		mine: d.mine(), readMembers: map[int]string{}, inForce: map[int]string{},
+		mine: d.mine(), membersOf: d.membersOf(), lockRoles: d.lockRoles(), readMembers: map[int]string{}, roles: map[int]string{}, inForce: map[int]string{},
 	}}
 	for _, n := range memberSizes {
 		s.db.readMembers[n] = d.readMembers(n)
+		s.db.roles[n] = d.rolesOf(n)
 		s.db.inForce[n] = d.restrictionsInForce(n)
 	}
 	s.db.standings = gather[string, auth.Standing]{most: standingSizes[0], workers: d.together, read: s.db.readStandings}
@@ -182,7 +183,7 @@ func (s *Store) Ports() parley.Ports {
 	return parley.Ports{
 		Users: s.Users(), Sessions: sessions, Standings: sessions, Codes: s.Codes(), SignUps: s.SignUps(), Nonces: s.Nonces(), Limiter: s.Limiter(),
 		Outbox: s.Outbox(), Asides: s.Asides(), MailQueue: queue, DeadLetters: queue, MailStats: queue,
-		Messages: s.Messages(), Rooms: s.Rooms(), Members: members, Marks: members, Restrictions: s.Restrictions(),
+		Messages: s.Messages(), Rooms: s.Rooms(), Members: members, Marks: members, Roles: s.Roles(), Restrictions: s.Restrictions(),
 	}
 }
 
@@ -212,6 +213,9 @@ func (s *Store) Rooms() *Rooms { return &Rooms{s.db} }
 
 // Members returns the memberships of the store, and how far members have read.
 func (s *Store) Members() *Members { return &Members{s.db} }
+
+// Roles returns what members are in the rooms of the store.
+func (s *Store) Roles() *Roles { return &Roles{s.db} }
 
 // Restrictions returns the bans and mutes of the store.
 func (s *Store) Restrictions() *Restrictions { return &Restrictions{s.db} }
@@ -268,8 +272,11 @@ type database struct {
 	changing    *statements[*preparedChanges] // of Change
 	marking     *statements[*preparedMarks]   // of Mark
 	mine        string                        // the text that Mine reads by
+	membersOf   string                        // the text that Roles.List reads by
+	lockRoles   string                        // the text that Roles.Change locks members by
 	inForce     map[int]string                // those that Restrictions.InForce reads by, likewise
 	readMembers map[int]string                // those that Add reads by, for each of memberSizes
+	roles       map[int]string                // those that Roles.Of reads by, likewise
 	pool        *pool                         // nil if the handle is the caller's, and on SQLite
 	scrub       *scrubber                     // nil but on SQLite, if the handle is our own
 	pingTimeout time.Duration                 // 0 but on SQLite

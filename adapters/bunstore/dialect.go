@@ -47,15 +47,18 @@ type dialect struct {
 	placeholders func(text string) string
 	// together is how many statements at a time answer what many callers ask: one where no network is waited for.
 	together int
-	// addMembers inserts so many members (user_id, room, since, room), who have read their rooms to the end, and leaves those alone that exist.
-	// It takes no lock of a room. It returns memberFields of those that are new if addReturns says so.
-	addMembers func(rows int) string
-	addReturns bool
+	// given is a table of so many rows, called given, that are the arguments.
+	given func(columns []column, rows int) string
+	// leaveMembers ends an insert of members that leaves those alone that exist. It returns memberFields of those that are new if addReturns says so.
+	leaveMembers string
+	addReturns   bool
 	// find is what a select of so many rows of a table reads, which are called found: each by its key, through the index, in the order of what
 	// is given, whatever the database thinks of the size of the table. The arguments are, for each row, all that is given, the key among it.
 	// With lock, and lockEnd at the end of the select, others cannot change what is found until the transaction ends.
 	find    func(table, index string, key, all []column, rows int, lock bool) string
 	lockEnd string
+	// byIndex is a table that a select is to read through an index.
+	byIndex func(table, index string) string
 	// findOne joins the row of a table that on says, or none, to each row before, through the index.
 	findOne func(table, index, on string) string
 	// moveRead sets how far so many members (read_seq, user_id, room) have read, if they exist. It locks them in the order given.
@@ -172,11 +175,18 @@ func anyOfTerms(key []column, rows int) string {
 // moveOne is moveRead of one member.
 const moveOne = "UPDATE parley_members SET read_seq = ? WHERE user_id = ? AND room = ?"
 
-// addMembersText is the insert of addMembers, without its end.
-func addMembersText(rows int) string {
-	const row = "(?, ?, ?, COALESCE((SELECT last FROM parley_room_seqs WHERE room = ?), 0)), "
-	return "INSERT INTO parley_members (user_id, room, since, read_seq) VALUES " + strings.TrimSuffix(strings.Repeat(row, rows), ", ")
+// returnNew ends an insert of members where the database can say which are new.
+const returnNew = " ON CONFLICT DO NOTHING RETURNING " + memberFields
+
+// addMembers inserts so many members (memberNew), who have read their rooms to the end, unless they exist or their room is closed. It takes
+// no lock of a room: what a select reads is not locked, also in an insert, as transactions are READ COMMITTED.
+func (d *dialect) addMembers(rows int) string {
+	return "INSERT INTO parley_members (user_id, room, since, role, read_seq) SELECT given.user_id, given.room, given.since, given.role, " +
+		"COALESCE((SELECT last FROM parley_room_seqs WHERE parley_room_seqs.room = given.room), 0) FROM " + d.given(memberNew, rows) +
+		" WHERE COALESCE((SELECT " + roomOpen + " FROM parley_rooms WHERE parley_rooms.name = given.room), TRUE)" + d.leaveMembers
 }
+
+func asNamed(table, _ string) string { return table }
 
 func deleteFrom(table string) string { return "DELETE FROM " + table }
 

@@ -4,7 +4,6 @@ import (
 	"context"
 	"database/sql"
 	"errors"
-	"fmt"
 	"regexp"
 	"slices"
 	"strconv"
@@ -53,6 +52,7 @@ func mysqlDialect() *dialect {
 		// For want of an index of a part of the rows.
 		"{is_open}", ",\n\t\tis_open tinyint AS (state IN ('ready', 'running')) STORED",
 		"{claimable}", "(is_open, position)",
+		"{owners}", "(room, role)",
 		"ADD COLUMN IF NOT EXISTS", "ADD COLUMN",
 		"CREATE INDEX IF NOT EXISTS", "CREATE INDEX", // MySQL cannot say it: see doneBefore
 		"CREATE UNIQUE INDEX IF NOT EXISTS", "CREATE UNIQUE INDEX",
@@ -99,19 +99,9 @@ func mysqlDialect() *dialect {
 		migrateAgain:    never,
 		placeholders:    asIs,
 		together:        4,
-		// What VALUES reads of another table, it locks. A select does not, as transactions are READ COMMITTED.
-		addMembers: func(rows int) string {
-			const row = "SELECT CAST(? AS BINARY)%s, CAST(? AS BINARY)%s, CAST(? AS SIGNED)%s, " +
-				"COALESCE((SELECT last FROM parley_room_seqs WHERE room = CAST(? AS BINARY)), 0)%s"
-			const into, leave = "INSERT INTO parley_members (user_id, room, since, read_seq) ", " ON DUPLICATE KEY UPDATE since = parley_members.since"
-			if rows == 1 {
-				return into + fmt.Sprintf(row, "", "", "", "") + " FROM DUAL" + leave
-			}
-			return into + "SELECT * FROM (" +
-				fmt.Sprintf(row, " AS user_id", " AS room", " AS since", " AS read_seq") +
-				strings.Repeat(" UNION ALL "+fmt.Sprintf(row, "", "", "", ""), rows-1) +
-				") AS given" + leave
-		},
+		given:           mysqlGiven,
+		leaveMembers:    " ON DUPLICATE KEY UPDATE since = parley_members.since",
+		byIndex:         func(table, index string) string { return table + " FORCE INDEX (" + index + ")" },
 		find: func(table, index string, key, all []column, rows int, _ bool) string {
 			return mysqlGiven(all, rows) + " STRAIGHT_JOIN " + table + " AS found FORCE INDEX (" + index + ") ON " +
 				each(columnNames(key), "found.%[1]s = given.%[1]s", " AND ")

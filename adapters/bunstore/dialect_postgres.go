@@ -43,6 +43,7 @@ func postgresDialect() *dialect {
 		"{where_client_id}", "WHERE client_id IS NOT NULL",
 		// Jobs that are done stay out of the way.
 		"{claimable}", "(position) WHERE state IN ('ready', 'running')",
+		"{owners}", "(room) WHERE role = 'owner'",
 	)
 	return &dialect{
 		bun: func() schema.Dialect { return pgdialect.New() },
@@ -89,11 +90,11 @@ func postgresDialect() *dialect {
 		},
 		placeholders: numbered,
 		together:     4,
-		addMembers: func(rows int) string {
-			return addMembersText(rows) + " ON CONFLICT DO NOTHING RETURNING " + memberFields
-		},
-		addReturns: true,
-		find:       postgresFind,
+		given:        postgresGiven,
+		leaveMembers: returnNew,
+		addReturns:   true,
+		byIndex:      asNamed,
+		find:         postgresFind,
 		findOne: func(table, _, on string) string {
 			return "LEFT JOIN LATERAL (SELECT * FROM " + table + " WHERE " + on + " OFFSET 0) AS " + table + " ON true"
 		},
@@ -116,8 +117,7 @@ func postgresDialect() *dialect {
 		},
 		update: func(table string, key, set []column, rows int) string {
 			all := slices.Concat(key, set)
-			return "UPDATE " + table + " SET " + each(columnNames(set), "%[1]s = given.%[1]s", ", ") + " FROM (VALUES " + postgresValues(all, rows) + ") AS given (" +
-				strings.Join(columnNames(all), ", ") + ") WHERE " + each(columnNames(key), table+".%[1]s = given.%[1]s", " AND ")
+			return "UPDATE " + table + " SET " + each(columnNames(set), "%[1]s = given.%[1]s", ", ") + " FROM " + postgresGiven(all, rows) + " WHERE " + each(columnNames(key), table+".%[1]s = given.%[1]s", " AND ")
 		},
 		// Not by terms: where all have the room in common, and nobody has counted rooms yet, the whole room would be read.
 		anyOf: func(key []column, rows int) string {
@@ -202,6 +202,10 @@ func postgresValues(columns []column, rows int) string {
 	return values
 }
 
+func postgresGiven(columns []column, rows int) string {
+	return "(VALUES " + postgresValues(columns, rows) + ") AS given (" + strings.Join(columnNames(columns), ", ") + ")"
+}
+
 const postgresMoveRead = " ON CONFLICT (user_id, room) DO UPDATE SET read_seq = excluded.read_seq"
 
 // postgresFind is dialect.find. A subquery that locks, or has an OFFSET, is made for each row that is given.
@@ -210,7 +214,7 @@ func postgresFind(table, _ string, key, all []column, rows int, lock bool) strin
 	if lock {
 		end = " FOR NO KEY UPDATE"
 	}
-	return "(VALUES " + postgresValues(all, rows) + ") AS given (" + strings.Join(columnNames(all), ", ") + ") CROSS JOIN LATERAL (SELECT * FROM " + table +
+	return postgresGiven(all, rows) + " CROSS JOIN LATERAL (SELECT * FROM " + table +
 		" WHERE " + each(columnNames(key), table+".%[1]s = given.%[1]s", " AND ") + end + ") AS found"
 }
 

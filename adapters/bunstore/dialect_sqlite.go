@@ -33,6 +33,7 @@ func sqliteDialect() *dialect {
 			"{is_open}", "",
 			"{where_client_id}", "WHERE client_id IS NOT NULL",
 			"{claimable}", "(state, position)",
+			"{owners}", "(room) WHERE role = 'owner'",
 			"ADD COLUMN IF NOT EXISTS", "ADD COLUMN", // see doneBefore
 		).Replace,
 		// A table of SQLite gets no new constraint, so it is made again.
@@ -54,17 +55,12 @@ func sqliteDialect() *dialect {
 		migrateAgain:     never,
 		placeholders:     asIs,
 		together:         1,
-		addMembers: func(rows int) string {
-			return addMembersText(rows) + " ON CONFLICT DO NOTHING RETURNING " + memberFields
-		},
-		addReturns: true,
+		given:            sqliteGiven,
+		leaveMembers:     returnNew,
+		addReturns:       true,
+		byIndex:          asNamed,
 		find: func(table, _ string, key, all []column, rows int, _ bool) string {
-			names := make([]string, len(all))
-			for i, c := range all {
-				names[i] = sqliteColumn(i) + " AS " + c.name
-			}
-			return "(SELECT " + strings.Join(names, ", ") + " FROM (VALUES " + questionMarks(rows, len(all)) + ")) AS given CROSS JOIN " +
-				table + " AS found ON " + each(columnNames(key), "found.%[1]s = given.%[1]s", " AND ")
+			return sqliteGiven(all, rows) + " CROSS JOIN " + table + " AS found ON " + each(columnNames(key), "found.%[1]s = given.%[1]s", " AND ")
 		},
 		findOne: func(table, _, on string) string { return "LEFT JOIN " + table + " ON " + on },
 		moveRead: func(rows int) string {
@@ -122,6 +118,14 @@ func sqliteDialect() *dialect {
 
 // sqliteColumn is how SQLite names a column of VALUES, counted from 0.
 func sqliteColumn(i int) string { return "column" + strconv.Itoa(i+1) }
+
+func sqliteGiven(columns []column, rows int) string {
+	names := make([]string, len(columns))
+	for i, c := range columns {
+		names[i] = sqliteColumn(i) + " AS " + c.name
+	}
+	return "(SELECT " + strings.Join(names, ", ") + " FROM (VALUES " + questionMarks(rows, len(columns)) + ")) AS given"
+}
 
 func sqliteUpdate(table string, key, set []column, rows int) string {
 	given := map[string]string{}

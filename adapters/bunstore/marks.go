@@ -193,14 +193,14 @@ func (d *dialect) deletedOf(room, read, lowest string) string {
 
 // mine is what Mine runs. It looks at the last message of each room of the user, and at more of those that it returns.
 func (d *dialect) mine() string {
-	return "SELECT mine.room, mine.since, mine.read_seq, mine.active, mine.last, mine.changes, mine.lowest, " +
+	return "SELECT mine.room, mine.since, mine.read_seq, mine.role, mine.active, mine.last, mine.changes, mine.lowest, " +
 		d.deletedOf("mine.counter", "COALESCE(mine.read_seq, mine.last)", "mine.lowest") + ", " +
 		// A room may have no message.
 		"COALESCE(parley_messages.seq, 0), COALESCE(id, ''), client_id, COALESCE(author_id, ''), COALESCE(author_name, ''), COALESCE(text, ''), COALESCE(at, 0), " +
 		"reply_to, data, parley_messages.rev, edited_at, deleted_at, reactions " +
 		"FROM (SELECT page.*, " + lowestOf("page.counter") + " AS lowest, " + lastOf("seq", "page.counter") + " AS highest FROM (" +
 		"SELECT * FROM (" +
-		"SELECT parley_members.room, since, read_seq, parley_room_seqs.id AS counter, last, rev AS changes, " + d.greatest + "(since, COALESCE(" +
+		"SELECT parley_members.room, since, read_seq, role, parley_room_seqs.id AS counter, last, rev AS changes, " + d.greatest + "(since, COALESCE(" +
 		lastOf("at", "parley_room_seqs.id") + ", since)) AS active " +
 		"FROM parley_members " + d.findOne("parley_room_seqs", "room", "parley_room_seqs.room = parley_members.room") + " WHERE user_id = ? " + d.whole +
 		") AS every_room WHERE active < ? OR active = ? AND room > ? ORDER BY active DESC, room LIMIT ?" +
@@ -227,15 +227,16 @@ func (s *Members) Mine(ctx context.Context, id user.ID, behind chat.Place, limit
 		r := chat.MyRoom{Membership: chat.Membership{UserID: id}}
 		var since, active, deleted int64
 		var read, last, rev, lowest sql.NullInt64
+		var role sql.NullString
 		var row messageRow
 		err := row.scan(func(to ...any) error {
-			return scan(append([]any{&r.Room, &since, &read, &active, &last, &rev, &lowest, &deleted}, to...)...)
+			return scan(append([]any{&r.Room, &since, &read, &role, &active, &last, &rev, &lowest, &deleted}, to...)...)
 		})
 		if err != nil {
 			return err
 		}
 		r.Since, r.Active, r.Seq, r.Rev = instant(since), instant(active), uint64(last.Int64), uint64(rev.Int64)
-		r.Read = readOf(read, last.Int64)
+		r.Read, r.Role = readOf(read, last.Int64), roleOf(role)
 		r.Unread = unreadOf(int64(r.Read), last.Int64, lowest, deleted)
 		if row.Seq > 0 {
 			r.Last, err = row.message(r.Room)

@@ -401,7 +401,7 @@ func TestUpgradeKeepsMemberships(t *testing.T) {
 				assert.Zero(t, got[at].Unread)
 				rooms, err := s.Members().RoomsOf(t.Context(), id, "quiet", 5)
 				require.NoError(t, err)
-				assert.Equal(t, []chat.Membership{{Room: "r", UserID: id, Since: noon, Read: 7}}, rooms)
+				assert.Equal(t, []chat.Membership{{Room: "r", UserID: id, Since: noon, Read: 7, Role: chat.Regular}}, rooms)
 			}
 		}
 		again := joined(t, s, inRoom("r", "beside"), inRoom("quiet", "before"), inRoom("r", "before"), inRoom("r", "new"))

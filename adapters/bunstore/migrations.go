@@ -218,6 +218,7 @@ func steps(d *dialect) []step {
 		{"0010", "messages that change", messageChanges},
 		{"0011", "how far members have read", readMarks},
 		{"0012", "bans and mutes", restrictionTables},
+		{"0013", "kinds of rooms, and roles of members", roomKinds},
 	}
 }
 
@@ -445,6 +446,22 @@ var readMarks = []string{
 		WHERE parley_messages.deleted_at IS NOT NULL AND NOT EXISTS (SELECT 1 FROM parley_deletions AS known
 			WHERE known.room_id = parley_changes.room_id AND known.seq = parley_changes.seq)`,
 	"ALTER TABLE parley_members ADD COLUMN IF NOT EXISTS read_seq bigint",
+}
+
+// roomKinds is what rooms show of themselves, and what members may do. The columns come last, without a default and without a constraint; what goes
+// into them, the program checks. A room without a kind is public, and a member without a role is a member: so are those of before, and those of an older
+// program that runs beside, which lets everybody into every room. The indexes find the members of a room, and its owners; the first is made before the
+// table is changed, since nobody but writers waits for it.
+var roomKinds = []string{
+	"CREATE INDEX IF NOT EXISTS parley_members_room ON parley_members (room, user_id)",
+	"ALTER TABLE parley_members ADD COLUMN IF NOT EXISTS role varchar(16)",
+	"CREATE INDEX IF NOT EXISTS parley_members_owner ON parley_members {owners}",
+	"ALTER TABLE parley_rooms ADD COLUMN IF NOT EXISTS kind varchar(16)",
+	"ALTER TABLE parley_rooms ADD COLUMN IF NOT EXISTS title varchar(100)",
+	"ALTER TABLE parley_rooms ADD COLUMN IF NOT EXISTS topic varchar(500)",
+	"ALTER TABLE parley_rooms ADD COLUMN IF NOT EXISTS data {data}",
+	"ALTER TABLE parley_rooms ADD COLUMN IF NOT EXISTS retention bigint",
+	"ALTER TABLE parley_rooms ADD COLUMN IF NOT EXISTS deleted_at bigint",
 }
 
 // heartbeatTable has one row.

@@ -158,7 +158,7 @@ func TestMembersWhoAreThereAreNotWrittenAgain(t *testing.T) {
 		require.NoError(t, err)
 		for i, m := range got {
 			want := memberships[i]
-			want.Read = 3
+			want.Read, want.Role = 3, chat.Regular
 			require.Equal(t, want, m)
 		}
 	}

@@ -7,6 +7,8 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"time"
+	"unicode/utf8"
 
 	"github.com/uptrace/bun"
 
@@ -26,32 +28,120 @@ type roomRow struct {
 	Name      string `bun:"name,pk"`
 	CreatedBy string `bun:"created_by"`
 	CreatedAt int64  `bun:"created_at"`
+
+	// See roomKinds.
+	Kind      sql.NullString `bun:"kind"`
+	Title     sql.NullString `bun:"title"`
+	Topic     sql.NullString `bun:"topic"`
+	Data      sql.NullString `bun:"data"`
+	Retention sql.NullInt64  `bun:"retention"` // in seconds
+	DeletedAt *int64         `bun:"deleted_at"`
+}
+
+// roomFields are what is read of a room.
+const roomFields = "name, created_by, created_at, kind, title, topic, data, retention, deleted_at"
+
+// roomOpen says of a row of parley_rooms whether who wants to may become a member.
+const roomOpen = "kind IS NULL AND deleted_at IS NULL"
+
+// maxKind is the longest kind of a room, and role of a member, in characters.
+const maxKind = 16
+
+func toRoomRow(r chat.Room) (*roomRow, error) {
+	kind, title, topic := string(r.Kind.Or()), r.Title, r.Topic
+	switch {
+	case !storable(r.Name, string(r.CreatedBy), kind, title, topic, r.Data):
+		return nil, errText
+	case utf8.RuneCountInString(kind) > maxKind, utf8.RuneCountInString(title) > chat.MaxTitle, utf8.RuneCountInString(topic) > chat.MaxTopic, len(r.Data) > chat.MaxData:
+		return nil, errMore
+	}
+	seconds := int64(r.Retention / time.Second)
+	return &roomRow{
+		Name: r.Name, CreatedBy: string(r.CreatedBy), CreatedAt: micros(r.CreatedAt),
+		Kind: textUnless(kind, string(chat.Public)), Title: textUnless(title, ""), Topic: textUnless(topic, ""), Data: textUnless(r.Data, ""),
+		Retention: sql.NullInt64{Int64: seconds, Valid: seconds != 0}, DeletedAt: optionalMicros(r.DeletedAt),
+	}, nil
+}
+
+// textUnless is NULL for a text that needs not be stored.
+func textUnless(text, usual string) sql.NullString {
+	return sql.NullString{String: text, Valid: text != usual}
+}
+
+// scan reads roomFields.
+func (r *roomRow) scan(scan func(...any) error) error {
+	return scan(&r.Name, &r.CreatedBy, &r.CreatedAt, &r.Kind, &r.Title, &r.Topic, &r.Data, &r.Retention, &r.DeletedAt)
 }
 
 func (r *roomRow) room() chat.Room {
-	return chat.Room{Name: r.Name, CreatedBy: user.ID(r.CreatedBy), CreatedAt: instant(r.CreatedAt)}
+	return chat.Room{
+		Name: r.Name, CreatedBy: user.ID(r.CreatedBy), CreatedAt: instant(r.CreatedAt), Kind: chat.RoomKind(r.Kind.String).Or(), Title: r.Title.String,
+		Topic: r.Topic.String, Data: r.Data.String, Retention: time.Duration(r.Retention.Int64) * time.Second, DeletedAt: optionalInstant(r.DeletedAt),
+	}
 }
 
 // Ensure implements chat.Rooms. Where the room exists it only reads.
 func (s *Rooms) Ensure(ctx context.Context, r chat.Room) (chat.Room, error) {
-	if !storable(r.Name, string(r.CreatedBy)) {
-		return chat.Room{}, errText
+	row, err := toRoomRow(r)
+	if err != nil {
+		return chat.Room{}, err
 	}
 	const op = "ensure room"
 	if stored, err := s.ByName(ctx, r.Name); !errors.Is(err, chat.ErrRoomNotFound) {
 		return stored, err
 	}
-	row := roomRow{Name: r.Name, CreatedBy: string(r.CreatedBy), CreatedAt: micros(r.CreatedAt)}
-	err := s.db.transact(ctx, op, func(ctx context.Context, tx bun.Tx) error {
-		if _, err := s.db.dialect.insertNew(tx.NewInsert().Model(&row), "name").Exec(ctx); err != nil {
+	stored := new(roomRow)
+	err = s.db.transact(ctx, op, func(ctx context.Context, tx bun.Tx) error {
+		if _, err := s.db.dialect.insertNew(tx.NewInsert().Model(row), "name").Exec(ctx); err != nil {
 			return err
 		}
-		return tx.NewSelect().Model(&row).WherePK().Scan(ctx)
+		*stored = roomRow{Name: row.Name}
+		return tx.NewSelect().Model(stored).WherePK().Scan(ctx)
 	})
 	if err != nil {
 		return chat.Room{}, err
 	}
-	return row.room(), nil
+	return stored.room(), nil
+}
+
+// Update implements chat.Rooms.
+func (s *Rooms) Update(ctx context.Context, name string, change func(*chat.Room) error) (chat.Room, error) {
+	var stored chat.Room
+	err := s.db.transactLocked(ctx, "update room", func(ctx context.Context, tx bun.Tx) error {
+		before, err := s.db.lockRoom(ctx, tx, name)
+		if err != nil {
+			return err
+		}
+		after := before
+		if err := change(&after); err != nil {
+			return verbatim{err}
+		}
+		after.Name, after.CreatedBy, after.CreatedAt = before.Name, before.CreatedBy, before.CreatedAt
+		row, err := toRoomRow(after)
+		if err != nil {
+			return err
+		}
+		stored = row.room()
+		_, err = tx.NewUpdate().Model(row).WherePK().Exec(ctx)
+		return err
+	})
+	if err != nil {
+		return chat.Room{}, err
+	}
+	return stored, nil
+}
+
+// lockRoom reads a room, and keeps others from changing it or the roles in it until the transaction ends.
+func (d *database) lockRoom(ctx context.Context, tx bun.Tx, name string) (chat.Room, error) {
+	if !storable(name) {
+		return chat.Room{}, chat.ErrRoomNotFound
+	}
+	var row roomRow
+	err := d.dialect.forUpdate(tx.NewSelect().Model(&row)).Where("name = ?", name).Scan(ctx)
+	if errors.Is(err, sql.ErrNoRows) {
+		err = chat.ErrRoomNotFound
+	}
+	return row.room(), err
 }
 
 // ByName implements chat.Rooms.
@@ -59,8 +149,10 @@ func (s *Rooms) ByName(ctx context.Context, name string) (chat.Room, error) {
 	if !storable(name) {
 		return chat.Room{}, chat.ErrRoomNotFound
 	}
-	row := roomRow{Name: name}
-	err := s.db.reads.one(ctx, "SELECT created_by, created_at FROM parley_rooms WHERE name = ?", []any{name}, &row.CreatedBy, &row.CreatedAt)
+	var row roomRow
+	err := row.scan(func(to ...any) error {
+		return s.db.reads.one(ctx, "SELECT "+roomFields+" FROM parley_rooms WHERE name = ?", []any{name}, to...)
+	})
 	if err != nil {
 		return chat.Room{}, s.db.found(ctx, "read room", err, chat.ErrRoomNotFound)
 	}
@@ -94,18 +186,48 @@ var _ chat.Members = (*Members)(nil)
 type memberRow struct {
 	bun.BaseModel `bun:"table:parley_members"`
 
-	UserID  string        `bun:"user_id,pk"`
-	Room    string        `bun:"room,pk"`
-	Since   int64         `bun:"since"`
-	ReadSeq sql.NullInt64 `bun:"read_seq"` // see readMarks
+	UserID  string         `bun:"user_id,pk"`
+	Room    string         `bun:"room,pk"`
+	Since   int64          `bun:"since"`
+	ReadSeq sql.NullInt64  `bun:"read_seq"` // see readMarks
+	Role    sql.NullString `bun:"role"`     // see roomKinds
 }
 
 // memberFields are what is read of a membership.
-const memberFields = "user_id, room, since, read_seq"
+const memberFields = "user_id, room, since, read_seq, role"
 
 // scan reads memberFields.
 func (r *memberRow) scan(scan func(...any) error) error {
-	return scan(&r.UserID, &r.Room, &r.Since, &r.ReadSeq)
+	return scan(&r.UserID, &r.Room, &r.Since, &r.ReadSeq, &r.Role)
+}
+
+func (r *memberRow) membership() chat.Membership {
+	return chat.Membership{Room: r.Room, UserID: user.ID(r.UserID), Since: instant(r.Since), Read: uint64(r.ReadSeq.Int64), Role: roleOf(r.Role)}
+}
+
+// roleOf is the role of a membership: see roomKinds.
+func roleOf(stored sql.NullString) chat.Role {
+	if stored.Valid {
+		return chat.Role(stored.String)
+	}
+	return chat.Regular
+}
+
+func toMemberRow(m chat.Membership) (*memberRow, error) {
+	switch {
+	case !storable(m.Room, string(m.UserID), string(m.Role)):
+		return nil, errText
+	case utf8.RuneCountInString(string(m.Role)) > maxKind:
+		return nil, errMore
+	}
+	return &memberRow{UserID: string(m.UserID), Room: m.Room, Since: micros(m.Since), Role: storedRole(m.Role)}, nil
+}
+
+func storedRole(r chat.Role) sql.NullString {
+	if r == "" {
+		r = chat.Regular
+	}
+	return textUnless(string(r), string(chat.Regular))
 }
 
 // member is the primary key of a membership. Whoever locks several locks them in its order.
@@ -117,19 +239,21 @@ func (m member) compare(other member) int {
 
 var (
 	memberKey  = []column{{name: "user_id", text: true}, {name: "room", text: true}}
+	memberNew  = []column{{name: "user_id", text: true}, {name: "room", text: true}, {name: "since"}, {name: "role", text: true}}
 	memberRead = []column{{name: "read_seq"}, {name: "user_id", text: true}, {name: "room", text: true}}
 )
 
 // Add implements chat.Members. It reads first: whoever connects has mostly joined before, and then waits for nobody who writes.
 func (s *Members) Add(ctx context.Context, memberships ...chat.Membership) ([]chat.Membership, error) {
-	lacking, since := make([]member, len(memberships)), make(map[member]int64, len(memberships))
+	lacking, given := make([]member, len(memberships)), make(map[member]*memberRow, len(memberships))
 	for i, m := range memberships {
-		if !storable(m.Room, string(m.UserID)) {
-			return nil, errText
+		row, err := toMemberRow(m)
+		if err != nil {
+			return nil, err
 		}
-		lacking[i] = member{string(m.UserID), m.Room}
-		if _, twice := since[lacking[i]]; !twice {
-			since[lacking[i]] = micros(m.Since)
+		lacking[i] = member{row.UserID, row.Room}
+		if given[lacking[i]] == nil {
+			given[lacking[i]] = row
 		}
 	}
 	slices.SortFunc(lacking, member.compare)
@@ -137,14 +261,24 @@ func (s *Members) Add(ctx context.Context, memberships ...chat.Membership) ([]ch
 	const op = "add members"
 	stored := make(map[member]*memberRow, len(lacking))
 	known := func(m member) bool { return stored[m] != nil }
-	for range attempts { // a membership may end, or somebody else add it, in between
+	for n := range attempts { // a membership may end, or somebody else add it, in between
 		if err := s.find(ctx, lacking, stored); err != nil {
 			return nil, s.db.fail(ctx, op, err)
 		}
 		if lacking = slices.DeleteFunc(lacking, known); len(lacking) == 0 {
 			break
 		}
-		if err := s.insert(ctx, op, lacking, since, stored); err != nil {
+		if n > 0 {
+			closed, err := s.closed(ctx, lacking)
+			if err != nil {
+				return nil, s.db.fail(ctx, op, err)
+			}
+			refused := func(m member) bool { return slices.Contains(closed, m.room) }
+			if lacking = slices.DeleteFunc(lacking, refused); len(lacking) == 0 {
+				break
+			}
+		}
+		if err := s.insert(ctx, op, lacking, given, stored); err != nil {
 			return nil, err
 		}
 		if lacking = slices.DeleteFunc(lacking, known); len(lacking) == 0 {
@@ -159,10 +293,29 @@ func (s *Members) Add(ctx context.Context, memberships ...chat.Membership) ([]ch
 	}
 	answers := make([]chat.Membership, len(memberships))
 	for i, m := range memberships {
-		row := stored[member{string(m.UserID), m.Room}]
-		answers[i] = chat.Membership{Room: m.Room, UserID: m.UserID, Since: instant(row.Since), Read: uint64(row.ReadSeq.Int64)}
+		answers[i] = chat.Membership{Room: m.Room, UserID: m.UserID}
+		if row := stored[member{string(m.UserID), m.Room}]; row != nil {
+			answers[i] = row.membership()
+		}
 	}
 	return answers, nil
+}
+
+// closed returns those rooms of memberships of which nobody becomes a member by joining.
+func (s *Members) closed(ctx context.Context, keys []member) (closed []string, err error) {
+	rooms := make([]string, len(keys))
+	for i, m := range keys {
+		rooms[i] = m.room
+	}
+	slices.Sort(rooms)
+	for part := range slices.Chunk(slices.Compact(rooms), memberSizes[0]) {
+		var names []string
+		if err := s.db.read.NewSelect().Model((*roomRow)(nil)).Column("name").Where("name IN (?)", bun.List(part)).Where("NOT ("+roomOpen+")").Scan(ctx, &names); err != nil {
+			return nil, err
+		}
+		closed = append(closed, names...)
+	}
+	return closed, nil
 }
 
 // into keeps the memberships that are read.
@@ -191,7 +344,7 @@ func (s *Members) find(ctx context.Context, keys []member, stored map[member]*me
 }
 
 // insert adds memberships, all or none, unless they are there by then. Those that it knows of afterwards are in stored.
-func (s *Members) insert(ctx context.Context, op string, keys []member, since map[member]int64, stored map[member]*memberRow) error {
+func (s *Members) insert(ctx context.Context, op string, keys []member, given, stored map[member]*memberRow) error {
 	// Prepared before a transaction takes what may be the only connection.
 	prepared, err := s.db.marking.get(ctx, s.db)
 	if err != nil {
@@ -200,7 +353,7 @@ func (s *Members) insert(ctx context.Context, op string, keys []member, since ma
 	const columns = 4
 	args := make([]any, 0, columns*(len(keys)+memberSizes[0]))
 	for _, m := range keys {
-		args = append(args, m.user, m.room, since[m], m.room)
+		args = append(args, m.user, m.room, given[m].Since, given[m].Role)
 	}
 	args = pad(args, args[len(args)-columns:]...) // it is there by then
 	run := func(ctx context.Context, tx runner) error {
@@ -265,8 +418,12 @@ func (s *Members) Has(ctx context.Context, room string, id user.ID) (bool, error
 }
 
 // roomsOf is what RoomsOf runs.
-const roomsOf = "SELECT room, since, COALESCE(read_seq, (SELECT last FROM parley_room_seqs WHERE parley_room_seqs.room = parley_members.room), 0) " +
-	"FROM parley_members WHERE user_id = ? AND room > ? ORDER BY room LIMIT ?"
+var roomsOf = "SELECT room, since, " + readNow("parley_members") + ", role FROM parley_members WHERE user_id = ? AND room > ? ORDER BY room LIMIT ?"
+
+// readNow is how far a member has read: see readMarks.
+func readNow(table string) string {
+	return "COALESCE(" + table + ".read_seq, (SELECT last FROM parley_room_seqs WHERE parley_room_seqs.room = " + table + ".room), 0)"
+}
 
 // RoomsOf implements chat.Members.
 func (s *Members) RoomsOf(ctx context.Context, id user.ID, after string, limit int) ([]chat.Membership, error) {
@@ -278,11 +435,9 @@ func (s *Members) RoomsOf(ctx context.Context, id user.ID, after string, limit i
 		return memberships, nil
 	}
 	err := s.db.reads.query(ctx, roomsOf, []any{string(id), after, int64(limit)}, func(scan func(...any) error) error {
-		var since, read int64
-		m := chat.Membership{UserID: id}
-		err := scan(&m.Room, &since, &read)
-		m.Since, m.Read = instant(since), uint64(read)
-		memberships = append(memberships, m)
+		row := memberRow{UserID: string(id)}
+		err := scan(&row.Room, &row.Since, &row.ReadSeq, &row.Role)
+		memberships = append(memberships, row.membership())
 		return err
 	})
 	if err != nil {

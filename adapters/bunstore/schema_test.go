@@ -105,16 +105,19 @@ var schemaRules = []rule{
 		unique: []unique{{"name", map[string]any{"whole_at": 1}}},
 	},
 	{
-		table:  "rooms",
-		row:    map[string]any{"name": "n", "created_by": "u", "created_at": 0},
-		texts:  map[string]bounds{"name": {1, 100}, "created_by": {0, 128}},
-		unique: []unique{{"name", map[string]any{"created_by": "v"}}},
+		table: "rooms",
+		row: map[string]any{
+			"name": "n", "created_by": "u", "created_at": 0, "kind": "k", "title": "t", "topic": "o", "data": "{}", "retention": 1, "deleted_at": 2,
+		},
+		texts:    map[string]bounds{"name": {1, 100}, "created_by": {0, 128}},
+		nullable: []string{"kind", "title", "topic", "data", "retention", "deleted_at"},
+		unique:   []unique{{"name", map[string]any{"created_by": "v"}}},
 	},
 	{
 		table:    "members",
-		row:      map[string]any{"user_id": "u", "room": "r", "since": 0, "read_seq": 0},
+		row:      map[string]any{"user_id": "u", "room": "r", "since": 0, "read_seq": 0, "role": "owner"},
 		texts:    map[string]bounds{"user_id": {0, 128}, "room": {1, 100}},
-		nullable: []string{"read_seq"},
+		nullable: []string{"read_seq", "role"},
 		unique:   []unique{{"user_id, room", map[string]any{"since": 1}}},
 	},
 	{

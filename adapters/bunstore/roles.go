@@ -1,0 +1,222 @@
+package bunstore
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+
+	"github.com/uptrace/bun"
+
+	"github.com/parley-chat/parley/core/chat"
+	"github.com/parley-chat/parley/core/fault"
+	"github.com/parley-chat/parley/core/user"
+)
+
+// Roles stores what members are in rooms. Its methods may be called from many goroutines.
+type Roles struct{ db *database }
+
+var _ chat.Roles = (*Roles)(nil)
+
+// Create implements chat.Roles.
+func (s *Roles) Create(ctx context.Context, r chat.Room, members ...chat.Membership) (chat.Room, error) {
+	room, err := toRoomRow(r)
+	if err != nil {
+		return chat.Room{}, err
+	}
+	rows := make([]*memberRow, len(members))
+	for i, m := range members {
+		m.Room = r.Name
+		if rows[i], err = toMemberRow(m); err != nil {
+			return chat.Room{}, err
+		}
+	}
+	slices.SortFunc(rows, func(a, b *memberRow) int { return cmp.Compare(a.UserID, b.UserID) }) // so that two writers lock in one order
+	err = s.db.transact(ctx, "create room", func(ctx context.Context, tx bun.Tx) error {
+		if _, err := tx.NewInsert().Model(room).Exec(ctx); err != nil {
+			if s.db.dialect.kind(err) == fault.Conflict {
+				return chat.ErrRoomTaken.Because(err)
+			}
+			return err
+		}
+		for _, row := range rows {
+			if err := s.insert(ctx, tx, row); err != nil {
+				return err
+			}
+			if err := s.setRole(ctx, tx, row); err != nil { // where somebody has joined before the room was stored
+				return err
+			}
+		}
+		return nil
+	})
+	if err != nil {
+		return chat.Room{}, err
+	}
+	return room.room(), nil
+}
+
+// insert adds a membership that has read its room to the end, unless it is there.
+func (s *Roles) insert(ctx context.Context, tx bun.Tx, row *memberRow) error {
+	q := tx.NewInsert().Model(row).Value("read_seq", "COALESCE((SELECT last FROM parley_room_seqs WHERE parley_room_seqs.room = ?), 0)", row.Room)
+	_, err := s.db.dialect.insertNew(q, "since").Exec(ctx)
+	return err
+}
+
+// setRole changes the role of a membership, if it is there.
+func (s *Roles) setRole(ctx context.Context, tx bun.Tx, row *memberRow) error {
+	_, err := tx.NewUpdate().Model(row).Column("role").WherePK().Exec(ctx)
+	return err
+}
+
+// roleFields are what is read of a membership of a table, with how far its user has read: see readMarks.
+func roleFields(table string) string {
+	return table + ".user_id, " + table + ".room, " + table + ".since, " + readNow(table) + ", " + table + ".role"
+}
+
+// rolesOf reads roleFields of so many members.
+func (d *dialect) rolesOf(n int) string {
+	if n == 1 {
+		return "SELECT " + roleFields("parley_members") + " FROM parley_members WHERE user_id = ? AND room = ?"
+	}
+	return "SELECT " + roleFields("found") + " FROM " + d.find("parley_members", "PRIMARY", memberKey, memberKey, n, false)
+}
+
+// lockRoles reads roleFields of two members, and locks their rows.
+func (d *dialect) lockRoles() string {
+	return "SELECT " + roleFields("found") + " FROM " + d.find("parley_members", "PRIMARY", memberKey, memberKey, 2, true) + d.lockEnd
+}
+
+// membersOf reads roleFields of members of a room.
+func (d *dialect) membersOf() string {
+	return "SELECT " + roleFields("parley_members") + " FROM " + d.byIndex("parley_members", "parley_members_room") + " WHERE room = ? AND user_id > ? ORDER BY room, user_id LIMIT ?"
+}
+
+// intoMemberships reads roleFields.
+func intoMemberships(all *[]chat.Membership) func(scan func(...any) error) error {
+	return func(scan func(...any) error) error {
+		var row memberRow
+		err := row.scan(scan)
+		*all = append(*all, row.membership())
+		return err
+	}
+}
+
+// Of implements chat.Roles, by one statement for every 64 of whom.
+func (s *Roles) Of(ctx context.Context, whom ...chat.InRoom) ([]chat.Membership, error) {
+	all := []chat.Membership{}
+	asked := make([]member, 0, len(whom))
+	for _, w := range whom {
+		if storable(w.Room, string(w.UserID)) {
+			asked = append(asked, member{string(w.UserID), w.Room})
+		}
+	}
+	slices.SortFunc(asked, member.compare)
+	for part := range slices.Chunk(slices.Compact(asked), memberSizes[0]) {
+		args := make([]any, 0, 2*memberSizes[0])
+		for _, m := range part {
+			args = append(args, m.user, m.room)
+		}
+		args = pad(args, "", "")
+		if err := s.db.reads.query(ctx, s.db.roles[len(args)/2], args, intoMemberships(&all)); err != nil {
+			return nil, s.db.fail(ctx, "read roles", err)
+		}
+	}
+	return all, nil
+}
+
+// List implements chat.Roles.
+func (s *Roles) List(ctx context.Context, room string, after user.ID, limit int) ([]chat.Membership, error) {
+	if !storable(room, string(after)) {
+		return nil, errText
+	}
+	const op = "list members"
+	all := []chat.Membership{}
+	if limit < 1 {
+		return all, s.db.fail(ctx, op, ctx.Err())
+	}
+	if err := s.db.reads.query(ctx, s.db.membersOf, []any{room, string(after), int64(limit)}, intoMemberships(&all)); err != nil {
+		return nil, s.db.fail(ctx, op, err)
+	}
+	return all, nil
+}
+
+// Change implements chat.Roles. It locks the row of the room, so that all changes of a room have an order, and then those of both members.
+func (s *Roles) Change(
+	ctx context.Context, c chat.RoleChange, may func(r chat.Room, by, of chat.Role, owners int) error,
+) (before, after chat.Membership, err error) {
+	if !storable(string(c.By)) {
+		return chat.Membership{}, chat.Membership{}, errText
+	}
+	row, err := toMemberRow(chat.Membership{Room: c.Room, UserID: c.User, Since: c.At, Role: c.Role})
+	if err != nil {
+		return chat.Membership{}, chat.Membership{}, err
+	}
+	const op = "change role"
+	err = s.db.transactLocked(ctx, op, func(ctx context.Context, tx bun.Tx) error {
+		r, err := s.db.lockRoom(ctx, tx, c.Room)
+		if err != nil {
+			return err
+		}
+		for range attempts { // they may join meanwhile
+			by, of, owners, err := s.look(ctx, tx, c)
+			if err != nil {
+				return err
+			}
+			if err := may(r, by.Role, of.Role, owners); err != nil {
+				return verbatim{err}
+			}
+			before, after = of, of
+			switch {
+			case c.Role == of.Role:
+				return nil
+			case c.Role == "":
+				after = chat.Membership{Room: c.Room, UserID: c.User}
+				_, err := tx.NewDelete().Model(row).WherePK().Exec(ctx)
+				return err
+			case of.Role != "":
+				after.Role = c.Role
+				return s.setRole(ctx, tx, row)
+			}
+			if err := s.insert(ctx, tx, row); err != nil {
+				return err
+			}
+			if _, after, _, err = s.look(ctx, tx, c); err != nil || after.Role == c.Role {
+				return err
+			}
+		}
+		return fault.Wrap(fault.Unavailable, fmt.Errorf("bunstore: %s: they leave as soon as they join", op))
+	})
+	if err != nil {
+		return chat.Membership{}, chat.Membership{}, err
+	}
+	return before, after, nil
+}
+
+// look reads the memberships of who changes a role and of whose it is, and locks them. It counts the owners of the room.
+func (s *Roles) look(ctx context.Context, tx bun.Tx, c chat.RoleChange) (by, of chat.Membership, owners int, err error) {
+	by, of = chat.Membership{Room: c.Room, UserID: c.By}, chat.Membership{Room: c.Room, UserID: c.User}
+	first, second := min(c.By, c.User), max(c.By, c.User)
+	rows, err := tx.QueryContext(ctx, s.db.lockRoles, string(first), c.Room, string(second), c.Room)
+	if err != nil {
+		return by, of, 0, err
+	}
+	defer func() { _ = rows.Close() }() // the loop's way out; the error of the usual one is below
+	for rows.Next() {
+		var row memberRow
+		if err := row.scan(rows.Scan); err != nil {
+			return by, of, 0, err
+		}
+		if row.UserID == string(c.By) {
+			by = row.membership()
+		}
+		if row.UserID == string(c.User) {
+			of = row.membership()
+		}
+	}
+	if err := errors.Join(rows.Err(), rows.Close()); err != nil {
+		return by, of, 0, err
+	}
+	err = tx.QueryRowContext(ctx, "SELECT COUNT(*) FROM parley_members WHERE room = ? AND role = 'owner'", c.Room).Scan(&owners)
+	return by, of, owners, err
+}
