@@ -228,6 +228,7 @@ func trials() []trial {
 		try("Members", contract.Members(), plain(func() chat.Members { return memory.NewMembers(nil) }), memberFaults()...),
 		try("Marks", contract.Marks(), plain(openReading), markFaults()...),
 		try("Restrictions", contract.Restrictions(), plain(func() chat.Restrictions { return memory.NewRestrictions() }), restrictionFaults()...),
+		try("Blocks", contract.Blocks(), plain(func() chat.Blocks { return memory.NewBlocks() }), blockFaults()...),
 		try("RecentCache", contract.RecentCache(), plain(func() chat.RecentCache { return memory.NewRecentCache(memory.RecentCacheConfig{}) }), append(cacheFaults(), changeCacheFaults()...)...),
 		try("Screen", contract.Screen(), plain(openScreen), screenFaults()...),
 		try("Fanout", contract.Fanout(), plain(openFanout), fanoutFaults()...),

@@ -37,6 +37,7 @@ var specifications = map[string][]string{
 	"Members":        {"chat.Members", "chat.Membership"},
 	"Marks":          {"chat.Marks", "chat.Mark", "chat.Marked", "chat.MyRoom", "chat.Members"},
 	"Restrictions":   {"chat.Restrictions", "chat.Restriction", "chat.Ban"},
+	"Blocks":         {"chat.Blocks"},
 	"RecentCache":    {"chat.RecentCache", "chat.Recent"},
 	"Screen":         {"chat.Screen"},
 	"Fanout":         {"realtime.Fanout"},

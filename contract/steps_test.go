@@ -77,6 +77,14 @@ func TestACheckEndsWithItsFirstFailure(t *testing.T) {
 			since: func(context.Context, time.Time, int) ([]chat.Restriction, error) { return nil, o.fail() },
 		}
 	})
+	endsWithItsFirstFailure(t, contract.Blocks(), func(o *out) chat.Blocks {
+		return blocks{
+			put:    func(context.Context, chat.Block, int) (chat.Block, error) { return chat.Block{}, o.fail() },
+			remove: func(context.Context, ...chat.Pair) error { return o.fail() },
+			among:  func(context.Context, ...chat.Pair) ([]chat.Block, error) { return nil, o.fail() },
+			list:   func(context.Context, chat.Pair, user.ID, int) ([]chat.Block, error) { return nil, o.fail() },
+		}
+	})
 	endsWithItsFirstFailure(t, contract.RecentCache(), func(o *out) chat.RecentCache {
 		return cache{
 			get:    func(context.Context, string) (chat.Recent, bool, error) { return chat.Recent{}, false, o.fail() },

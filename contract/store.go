@@ -37,6 +37,7 @@ type Store struct {
 	Marks    chat.Marks
 
 	Restrictions chat.Restrictions
+	Blocks       chat.Blocks
 }
 
 // storeSuite is a suite of RunStore.
@@ -99,6 +100,7 @@ func storeSuites() []storeSuite {
 		of(Members(), func(s Store) chat.Members { return s.Members }),
 		of(Marks(), func(s Store) Reading { return Reading{Marks: s.Marks, Members: s.Members, Messages: s.Messages} }),
 		of(Restrictions(), func(s Store) chat.Restrictions { return s.Restrictions }),
+		of(Blocks(), func(s Store) chat.Blocks { return s.Blocks }),
 	}
 }
 

@@ -103,6 +103,10 @@ var methods = map[string]kind{
 	"Restrictions.InForce": repeatable,
 	"Restrictions.List":    repeatable,
 	"Restrictions.Since":   repeatable,
+	"Blocks.Put":           repeatable,
+	"Blocks.Remove":        repeatable,
+	"Blocks.Among":         repeatable,
+	"Blocks.List":          repeatable,
 	"Cache.Get":            repeatable,
 	"Cache.Add":            repeatable | lossy,
 	"Cache.Change":         repeatable, // it must not come to nothing: what was deleted would stay in the cache
@@ -619,6 +623,30 @@ func (d restrictions) List(ctx context.Context, room string, kind chat.Restricti
 
 func (d restrictions) Since(ctx context.Context, at time.Time, limit int) ([]chat.Restriction, error) {
 	return ask(ctx, d.faults, "Restrictions.Since", func() ([]chat.Restriction, error) { return d.next.Since(ctx, at, limit) })
+}
+
+// FaultyBlocks puts faults before a store of who has blocked whom.
+func FaultyBlocks(next chat.Blocks, f *Faults) chat.Blocks { return blocks{next, f} }
+
+type blocks struct {
+	next   chat.Blocks
+	faults *Faults
+}
+
+func (d blocks) Put(ctx context.Context, b chat.Block, limit int) (chat.Block, error) {
+	return ask(ctx, d.faults, "Blocks.Put", func() (chat.Block, error) { return d.next.Put(ctx, b, limit) })
+}
+
+func (d blocks) Remove(ctx context.Context, pairs ...chat.Pair) error {
+	return d.faults.do(ctx, "Blocks.Remove", func() error { return d.next.Remove(ctx, pairs...) })
+}
+
+func (d blocks) Among(ctx context.Context, pairs ...chat.Pair) ([]chat.Block, error) {
+	return ask(ctx, d.faults, "Blocks.Among", func() ([]chat.Block, error) { return d.next.Among(ctx, pairs...) })
+}
+
+func (d blocks) List(ctx context.Context, p chat.Pair, after user.ID, limit int) ([]chat.Block, error) {
+	return ask(ctx, d.faults, "Blocks.List", func() ([]chat.Block, error) { return d.next.List(ctx, p, after, limit) })
 }
 
 // FaultyCache puts faults before a cache of recent messages.

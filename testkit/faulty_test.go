@@ -56,6 +56,7 @@ type ports struct {
 	members       chat.Members
 	marks         chat.Marks
 	restrictions  chat.Restrictions
+	blocks        chat.Blocks
 	cache         chat.RecentCache
 	access        chat.Access
 	fanout        realtime.Fanout
@@ -135,6 +136,7 @@ func open(t *testing.T, outer, inner *testkit.Faults) *ports {
 		members:       twice(chat.Members(s.Members), testkit.FaultyMembers, outer, inner),
 		marks:         twice(chat.Marks(s.Members), testkit.FaultyMarks, outer, inner),
 		restrictions:  twice(chat.Restrictions(s.Restrictions), testkit.FaultyRestrictions, outer, inner),
+		blocks:        twice(chat.Blocks(s.Blocks), testkit.FaultyBlocks, outer, inner),
 		cache:         twice(chat.RecentCache(recent), testkit.FaultyCache, outer, inner),
 		access:        twice(chat.Access(chat.OpenAccess{}), testkit.FaultyAccess, outer, inner),
 		fanout:        twice(realtime.Fanout(memory.NewFanout().Node()), testkit.FaultyFanout, outer, inner),
@@ -391,6 +393,21 @@ var calls = map[string]func(ctx context.Context, p *ports) ([]any, error){
 		all, err := p.restrictions.Since(ctx, time.Time{}, 1)
 		return []any{all}, err
 	},
+	"Blocks.Put": func(ctx context.Context, p *ports) ([]any, error) {
+		b, err := p.blocks.Put(ctx, chat.Block{Pair: chat.Pair{By: "u", Whom: "v"}}, 1)
+		return []any{b}, err
+	},
+	"Blocks.Remove": func(ctx context.Context, p *ports) ([]any, error) {
+		return nil, p.blocks.Remove(ctx, chat.Pair{By: "u", Whom: "v"})
+	},
+	"Blocks.Among": func(ctx context.Context, p *ports) ([]any, error) {
+		all, err := p.blocks.Among(ctx, chat.Pair{By: "u", Whom: "v"})
+		return []any{all}, err
+	},
+	"Blocks.List": func(ctx context.Context, p *ports) ([]any, error) {
+		all, err := p.blocks.List(ctx, chat.Pair{By: "u"}, "", 1)
+		return []any{all}, err
+	},
 	"Members.RoomsOf": func(ctx context.Context, p *ports) ([]any, error) {
 		ms, err := p.members.RoomsOf(ctx, "u", "", 1)
 		return []any{ms}, err
@@ -470,7 +487,7 @@ func TestMethodsAreThoseOfThePorts(t *testing.T) {
 		"Codes": reflect.TypeFor[auth.CodeStore](), "SignUps": reflect.TypeFor[auth.SignUps](), "Nonces": reflect.TypeFor[auth.Nonces](),
 		"Limiter":  reflect.TypeFor[auth.Limiter](),
 		"Messages": reflect.TypeFor[chat.MessageStore](), "Rooms": reflect.TypeFor[chat.Rooms](),
-		"Members": reflect.TypeFor[chat.Members](), "Marks": reflect.TypeFor[chat.Marks](), "Restrictions": reflect.TypeFor[chat.Restrictions](), "Cache": reflect.TypeFor[chat.RecentCache](),
+		"Members": reflect.TypeFor[chat.Members](), "Marks": reflect.TypeFor[chat.Marks](), "Restrictions": reflect.TypeFor[chat.Restrictions](), "Blocks": reflect.TypeFor[chat.Blocks](), "Cache": reflect.TypeFor[chat.RecentCache](),
 		"Access": reflect.TypeFor[chat.Access](), "Fanout": reflect.TypeFor[realtime.Fanout](),
 		"Presence": reflect.TypeFor[realtime.Presence](), "Authenticator": reflect.TypeFor[socket.Authenticator](),
 		"Conn": reflect.TypeFor[socket.Conn](),

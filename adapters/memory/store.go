@@ -21,6 +21,7 @@ type Store struct {
 	Members      *Members
 	Roles        *Roles
 	Restrictions *Restrictions
+	Blocks       *Blocks
 }
 
 // NewStore returns an empty store with default limits.
@@ -42,6 +43,7 @@ func NewStore() *Store {
 		Roles:     NewRoles(rooms, members),
 
 		Restrictions: NewRestrictions(),
+		Blocks:       NewBlocks(),
 	}
 }
 
@@ -50,6 +52,6 @@ func (s *Store) Ports() parley.Ports {
 	return parley.Ports{
 		Users: s.Users, Sessions: s.Sessions, Codes: s.Codes, SignUps: s.SignUps, Nonces: s.Nonces,
 		Outbox: s.Outbox, Asides: s.Asides, MailQueue: s.MailQueue, DeadLetters: s.MailQueue, MailStats: s.MailQueue,
-		Messages: s.Messages, Rooms: s.Rooms, Members: s.Members, Marks: s.Members, Roles: s.Roles, Restrictions: s.Restrictions,
+		Messages: s.Messages, Rooms: s.Rooms, Members: s.Members, Marks: s.Members, Roles: s.Roles, Restrictions: s.Restrictions, Blocks: s.Blocks,
 	}
 }

@@ -27,20 +27,21 @@ const (
 
 // AuthorErasure is what erasing an author has removed.
 type AuthorErasure struct {
-	// Memberships, Messages and Reactions are how many of them were removed.
-	Memberships, Messages, Reactions int
+	// Memberships, Messages, Reactions and Blocks are how many of them were removed. Blocks are those by the user, and those by which others have blocked the user.
+	Memberships, Messages, Reactions, Blocks int
 }
 
 func (e *AuthorErasure) add(other AuthorErasure) {
 	e.Memberships += other.Memberships
 	e.Messages += other.Messages
 	e.Reactions += other.Reactions
+	e.Blocks += other.Blocks
 }
 
 // ErrStillTalking says that an author said something again and again while being erased: their sessions must end first.
 var ErrStillTalking = fault.New(fault.Conflict, "still_talking", "the user goes on talking: their sessions must end first")
 
-// EraseAuthor removes what a user has left in rooms: memberships, with how far they have read; reactions; and of their messages everything that
+// EraseAuthor removes what a user has left in rooms: memberships, with how far they have read; blocks, by them and of them; reactions; and of their messages everything that
 // [Erase] removes, also of those that were deleted before. Everybody who is in a room is told of its changes. It looks through all messages of every room that
 // somebody has joined, in small parts, and then again through the rooms of the user until it finds nothing, so that what was under way is found too. The caller first
 // makes sure that the user can send no more, on any node.
@@ -58,6 +59,9 @@ func (s *Service) EraseAuthor(ctx context.Context, id user.ID, leave func(ctx co
 	var done AuthorErasure
 	rooms := map[string]struct{}{} // those of the user
 	err := s.leaveAll(ctx, id, leave, rooms, &done)
+	if err == nil {
+		done.Blocks, err = s.eraseBlocks(ctx, id)
+	}
 	if err == nil {
 		err = s.eachRoom(ctx, func(room string) error { return s.eraseIn(ctx, id, room, rooms, &done) })
 	}
@@ -210,13 +214,20 @@ type AuthorVisitor struct {
 	// Reaction is called for a reaction of the user to a message of anybody. Where more than MaxReactionUsers have reacted with a key, it is not
 	// called for those whom the message does not name.
 	Reaction func(m Message, key string) error
+	// Block, unless nil, is called for everybody whom the user has blocked.
+	Block func(Block) error
 }
 
-// ExportAuthor tells what a user has left in rooms: memberships by room, and then, room by room, messages by sequence and reactions. It looks through all
+// ExportAuthor tells what a user has left in rooms: memberships by room, whom they have blocked, and then, room by room, messages by sequence and reactions. It looks through all
 // messages of every room that somebody has joined, in small parts. What happens meanwhile may be told, or not.
 func (s *Service) ExportAuthor(ctx context.Context, id user.ID, v AuthorVisitor) error {
 	if err := s.eachMembership(ctx, id, v.Membership); err != nil {
 		return err
+	}
+	if v.Block != nil {
+		if err := s.eachBlock(ctx, id, v.Block, Pair{By: id}); err != nil {
+			return err
+		}
 	}
 	return s.eachRoom(ctx, func(room string) error {
 		return s.eachMessage(ctx, room, false, func(page []Message) error {

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"slices"
-	"strings"
 	"time"
 	"unicode/utf8"
 
@@ -248,6 +247,9 @@ func (s *Service) roleOf(ctx context.Context, id user.ID, room string) (Role, er
 	if len(of) == 0 {
 		return "", nil
 	}
+	if err := s.curb(ctx, of); err != nil {
+		return "", err
+	}
 	return of[0].Role, nil
 }
 
@@ -374,6 +376,9 @@ func (s *Service) RoomMembers(ctx context.Context, by Actor, room string, after 
 	if err != nil {
 		return nil, false, fmt.Errorf("read members: %w", err)
 	}
+	if err := s.curb(ctx, all); err != nil {
+		return nil, false, err
+	}
 	if len(all) > limit {
 		return all[:limit], true, nil
 	}
@@ -434,6 +439,8 @@ func (s *Service) setRole(ctx context.Context, by Actor, room string, id user.ID
 		switch {
 		case !r.DeletedAt.IsZero():
 			return ErrRoomNotFound
+		case r.Kind == Direct && role != "":
+			return ErrRoleLacksRight.Detail("the room is a direct one")
 		case by.Any:
 			return nil
 		case as == "":
@@ -471,10 +478,6 @@ func (s *Service) Rights(ctx context.Context, whom ...InRoom) ([]Membership, err
 		}
 		deleted[m.Room] = err == nil && !r.DeletedAt.IsZero()
 	}
-	return slices.DeleteFunc(of, func(m Membership) bool { return deleted[m.Room] }), nil
+	of = slices.DeleteFunc(of, func(m Membership) bool { return deleted[m.Room] })
+	return of, s.curb(ctx, of)
 }
-
-// directPrefix begins the names of direct rooms. No other room that is made now has such a name.
-const directPrefix = "direct:"
-
-func reserved(name string) bool { return strings.HasPrefix(name, directPrefix) }

@@ -152,6 +152,16 @@ func (s *Service) Mine(ctx context.Context, who user.ID, behind Place, limit int
 	if err != nil {
 		return nil, fmt.Errorf("read rooms: %w", err)
 	}
+	members := make([]Membership, len(rooms))
+	for i, r := range rooms {
+		members[i] = r.Membership
+	}
+	if err := s.curb(ctx, members); err != nil {
+		return nil, err
+	}
+	for i := range rooms {
+		rooms[i].Role = members[i].Role
+	}
 	return rooms, nil
 }
 

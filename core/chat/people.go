@@ -12,7 +12,7 @@ import (
 //
 // It may be called from many goroutines.
 type People interface {
-	// Named returns those of the users who have a confirmed account, with the names that they have now, in any order.
+	// Named returns those of the users who have a confirmed account that is not erased, with the names that they have now, in any order.
 	Named(ctx context.Context, ids ...user.ID) ([]Author, error)
 }
 
@@ -32,7 +32,7 @@ func (a Accounts) Named(ctx context.Context, ids ...user.ID) ([]Author, error) {
 			return nil
 		case err != nil:
 			return err
-		case u.Verified():
+		case u.Verified() && !u.Erased():
 			mu.Lock()
 			defer mu.Unlock()
 			known = append(known, Author{ID: u.ID, Name: u.FullName})

@@ -322,6 +322,9 @@ func (s *Service) admit(ctx context.Context, memberships []Membership) ([]entere
 	if err != nil {
 		return nil, fmt.Errorf("store memberships: %w", err)
 	}
+	if err := s.curb(ctx, stored); err != nil {
+		return nil, err
+	}
 	for i := range answers {
 		if answers[i].err == nil {
 			answers[i].Membership, stored = stored[0], stored[1:]

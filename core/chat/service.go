@@ -28,6 +28,10 @@ type Config struct {
 	Roles Roles
 	// People knows the users, with their names. Default: nobody does; then whoever is a member of a room counts as a user, and lists of members have no names.
 	People People
+	// Blocks keeps who has blocked whom. Without Roles it is not used. Default: nobody can block anybody.
+	Blocks Blocks
+	// MaxBlocks is how many others a user can block. Default 1,000.
+	MaxBlocks int
 	// Access decides who may join, send and read. Default: everybody, and nobody is asked.
 	Access Access
 	// Screen sees every message before it is stored: see [Screen]. Default: none, and nobody is asked.
@@ -88,7 +92,9 @@ type Service struct {
 	heardRestrictions atomic.Pointer[[]func(Restriction)]  // by OnRestricted
 	heardRights       atomic.Pointer[[]func(RightsChange)] // by OnRights
 
-	mu    sync.Mutex
+	mu      sync.Mutex
+	directs map[string]direct // who the users of direct rooms are; emptied when it has maxKnown
+
 	known map[string]time.Time // until when rooms count as stored; emptied when it has maxKnown
 	loads map[string]*loads
 }
@@ -110,6 +116,7 @@ func New(cfg Config) (*Service, error) {
 	if cfg.Roles != nil {
 		c.Require("Restrictions", cfg.Restrictions == nil)
 	}
+	settings.Default(c, "MaxBlocks", &cfg.MaxBlocks, 1000)
 	settings.Default(c, "Recent", &cfg.Recent, 10)
 	settings.Default(c, "MaxPage", &cfg.MaxPage, 100)
 	settings.Default(c, "MaxBatch", &cfg.MaxBatch, 512)
@@ -120,6 +127,9 @@ func New(cfg Config) (*Service, error) {
 	settings.Default(c, "MaxScreened", &cfg.MaxScreened, 1024)
 	if err := c.Err(); err != nil {
 		return nil, err
+	}
+	if cfg.Roles == nil { // there are no direct rooms
+		cfg.Blocks = nil
 	}
 	asks := cfg.Access != nil
 	if asks {
@@ -139,7 +149,7 @@ func New(cfg Config) (*Service, error) {
 	if cfg.Log == nil {
 		cfg.Log = slog.New(slog.DiscardHandler)
 	}
-	s := &Service{cfg: cfg, asks: asks, known: map[string]time.Time{}, loads: map[string]*loads{}, searches: make(chan struct{}, maxSearches)}
+	s := &Service{cfg: cfg, asks: asks, known: map[string]time.Time{}, directs: map[string]direct{}, loads: map[string]*loads{}, searches: make(chan struct{}, maxSearches)}
 	if cfg.Screen != nil {
 		s.screening = &screening{
 			screen: cfg.Screen, timeout: cfg.ScreenTimeout, open: cfg.ScreenFailsOpen, places: make(chan struct{}, cfg.MaxScreened), now: cfg.Now, log: cfg.Log,

@@ -28,7 +28,7 @@ func TestAMissingPortIsNamed(t *testing.T) {
 		reflect.ValueOf(&cfg.Ports).Elem().Field(i).SetZero()
 		want := "parley: Config." + name + " is missing"
 		_, err := parley.New(cfg)
-		if name == "Standings" || name == "Roles" {
+		if name == "Standings" || name == "Roles" || name == "Blocks" {
 			assert.NoError(t, err) // there need not be one
 			continue
 		}
@@ -73,6 +73,7 @@ func TestAPortInTheWrongPlaceIsRefused(t *testing.T) {
 		"Chat.Marks":        func(c *parley.Config) { c.Chat.Marks = p.Marks },
 		"Chat.Roles":        func(c *parley.Config) { c.Chat.Roles = p.Roles },
 		"Chat.Restrictions": func(c *parley.Config) { c.Chat.Restrictions = p.Restrictions },
+		"Chat.Blocks":       func(c *parley.Config) { c.Chat.Blocks = p.Blocks },
 		"Chat.Cache":        func(c *parley.Config) { c.Chat.Cache = p.Recent },
 		"Hub.Chat":          func(c *parley.Config) { c.Hub.Chat = &chat.Service{} },
 		"Hub.Fanout":        func(c *parley.Config) { c.Hub.Fanout = p.Fanout },

@@ -48,7 +48,7 @@ func newNode(cfg Config, tickets auth.Sweeper) (*Node, error) {
 	var errs [4]error
 	c := cfg.Chat
 	c.Store, c.Rooms, c.Members, c.Marks, c.Cache = cfg.Messages, cfg.Rooms, cfg.Members, cfg.Marks, cfg.Recent
-	c.Restrictions, c.Roles = cfg.Restrictions, cfg.Roles
+	c.Restrictions, c.Roles, c.Blocks = cfg.Restrictions, cfg.Roles, cfg.Blocks
 	if c.People == nil && cfg.Users != nil {
 		c.People = chat.Accounts{Users: cfg.Users}
 	}
@@ -94,6 +94,7 @@ func (cfg *Config) node(c *settings.Check) {
 	stray(c, "Chat.Cache", cfg.Chat.Cache != nil)
 	stray(c, "Chat.Restrictions", cfg.Chat.Restrictions != nil)
 	stray(c, "Chat.Roles", cfg.Chat.Roles != nil)
+	stray(c, "Chat.Blocks", cfg.Chat.Blocks != nil)
 	stray(c, "Hub.Fanout", cfg.Hub.Fanout != nil)
 	stray(c, "Hub.Presence", cfg.Hub.Presence != nil)
 	if cfg.Hub.Chat != nil {

@@ -62,6 +62,8 @@ type Ports struct {
 	Restrictions chat.Restrictions
 	// Roles keeps what members may do, and makes rooms that are not public. It needs Restrictions. Default: all members may do the same, and all rooms are public.
 	Roles chat.Roles
+	// Blocks keeps who has blocked whom. Without Roles it is not used. Default: nobody can block anybody.
+	Blocks chat.Blocks
 
 	Fanout   realtime.Fanout
 	Presence realtime.Presence

@@ -35,6 +35,7 @@ func (p Ports) With(other Ports) Ports {
 	replace(&p.Recent, other.Recent)
 	replace(&p.Restrictions, other.Restrictions)
 	replace(&p.Roles, other.Roles)
+	replace(&p.Blocks, other.Blocks)
 	replace(&p.Fanout, other.Fanout)
 	replace(&p.Presence, other.Presence)
 	return p
