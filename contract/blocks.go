@@ -151,7 +151,7 @@ func blocksRace(ctx context.Context, p chat.Blocks) error {
 // wantTooMany wants the user to be refused another block.
 func wantTooMany(ctx context.Context, p chat.Blocks, b chat.Block, limit int) error {
 	if got, err := p.Put(ctx, b, limit); !errors.Is(err, chat.ErrTooManyBlocks) {
-		return fmt.Errorf("Put with a limit of %d returned %+v and %w, want ErrTooManyBlocks", limit, got, orNone(err))
+		return during("Put", fmt.Errorf("with a limit of %d it returned %+v and %w, want ErrTooManyBlocks", limit, got, orNone(err)))
 	}
 	return nil
 }

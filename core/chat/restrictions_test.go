@@ -18,12 +18,15 @@ import (
 )
 
 // guarded is a service that keeps restrictions, with a room "hall" and a clock that stands.
-func guarded(t *testing.T, change func(*chat.Config)) (*chat.Service, *memory.Store, *time.Time) {
+func guarded(t *testing.T, change func(*chat.Config), more ...func(*chat.Config, *memory.Store)) (*chat.Service, *memory.Store, *time.Time) {
 	t.Helper()
 	store, now := memory.NewStore(), time.Date(2026, 11, 30, 8, 0, 0, 0, time.UTC)
 	cfg := chat.Config{
 		Store: store.Messages, Rooms: store.Rooms, Members: store.Members, Marks: store.Members, Cache: memory.NewRecentCache(memory.RecentCacheConfig{}),
 		Restrictions: store.Restrictions, Now: func() time.Time { return now },
+	}
+	for _, f := range more {
+		f(&cfg, store)
 	}
 	if change != nil {
 		change(&cfg)
