@@ -117,7 +117,7 @@ func TestMigrateFromBeforeMarks(t *testing.T) {
 	var version bson.M
 	require.NoError(t, db.Collection("parley_schema").FindOne(t.Context(), bson.D{}).Decode(&version))
 	assert.EqualValues(t, 2, version["version"], "the older program compares it, and goes on")
-	assert.EqualValues(t, 3, version["additions"])
+	assert.EqualValues(t, 4, version["additions"])
 
 	// Everything is read, and stays so, until they are met again.
 	assert.Equal(t, chat.Marked{Read: 6}, readBy(t, s, "r", "old"))
@@ -391,7 +391,7 @@ func TestManyMarksAtOnce(t *testing.T) {
 			got, err := s.Members().Add(t.Context(), again...)
 			require.NoError(t, err)
 			for i, m := range got {
-				assert.Equal(t, chat.Membership{Room: marks[i].Room, UserID: marks[i].User.ID, Since: noon, Read: want[i].Read}, m)
+				assert.Equal(t, chat.Membership{Room: marks[i].Room, UserID: marks[i].User.ID, Since: noon, Read: want[i].Read, Role: chat.Regular}, m)
 			}
 			if !test.knows {
 				assert.EqualValues(t, 1, refused.Load(), "it is not asked again")
@@ -527,7 +527,8 @@ func TestAddThatIsOvertaken(t *testing.T) {
 		chat.Membership{Room: "r", UserID: "old", Since: later})
 	require.NoError(t, err)
 	assert.Equal(t, []chat.Membership{
-		{Room: "r", UserID: "u2", Since: noon, Read: 3}, {Room: "r", UserID: "u3", Since: later, Read: 3}, {Room: "r", UserID: "old", Since: noon, Read: 4},
+		{Room: "r", UserID: "u2", Since: noon, Read: 3, Role: chat.Regular}, {Room: "r", UserID: "u3", Since: later, Read: 3, Role: chat.Regular},
+		{Room: "r", UserID: "old", Since: noon, Read: 4, Role: chat.Regular},
 	}, got)
 	assert.Equal(t, chat.Marked{Read: 4, Unread: 1}, readBy(t, s, "r", "old"))
 }

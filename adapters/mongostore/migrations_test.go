@@ -333,6 +333,9 @@ func fits(schema bson.Raw, path string, v bson.RawValue) error {
 			ok = size() >= rule.AsInt64()
 		case "maxLength", "maxItems":
 			ok = size() <= rule.AsInt64()
+		case "enum":
+			values, _ := rule.Array().Values()
+			ok = slices.ContainsFunc(values, func(one bson.RawValue) bool { return one.Equal(v) })
 		case "minimum":
 			ok = v.Int64() >= rule.AsInt64()
 		case "required":

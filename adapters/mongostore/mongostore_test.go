@@ -102,6 +102,20 @@ func everyCall(s *mongostore.Store) map[string]func(ctx context.Context) error {
 		"Rooms.Ensure": func(ctx context.Context) error { _, err := s.Rooms().Ensure(ctx, chat.Room{Name: "r"}); return err },
 		"Rooms.ByName": func(ctx context.Context) error { _, err := s.Rooms().ByName(ctx, "r"); return err },
 		"Rooms.List":   func(ctx context.Context) error { _, err := s.Rooms().List(ctx, "", 1); return err },
+		"Rooms.Update": func(ctx context.Context) error {
+			_, err := s.Rooms().Update(ctx, "r", func(*chat.Room) error { return nil })
+			return err
+		},
+		"Roles.Create": func(ctx context.Context) error { _, err := s.Roles().Create(ctx, chat.Room{Name: "new"}); return err },
+		"Roles.Of": func(ctx context.Context) error {
+			_, err := s.Roles().Of(ctx, chat.InRoom{Room: "r", UserID: "u"})
+			return err
+		},
+		"Roles.List": func(ctx context.Context) error { _, err := s.Roles().List(ctx, "r", "", 1); return err },
+		"Roles.Change": func(ctx context.Context) error {
+			_, _, err := s.Roles().Change(ctx, chat.RoleChange{Room: "r", User: "u", Role: chat.Reader}, func(chat.Room, chat.Role, chat.Role, int) error { return nil })
+			return err
+		},
 		"Members.Add": func(ctx context.Context) error {
 			_, err := s.Members().Add(ctx, chat.Membership{Room: "r", UserID: "u"})
 			return err
@@ -229,6 +243,7 @@ func TestWhatDoesNotFitIsRefused(t *testing.T) {
 	t.Parallel()
 	s := open(t)
 	long := strings.Repeat("x", 256)
+	require.NoError(t, create(s, chat.Room{Name: "hall"}, "ada", chat.Owner))
 	for name, call := range map[string]func() error{
 		"name": func() error {
 			return s.Users().Create(t.Context(), user.User{ID: "u", FullName: strings.Repeat("x", 101), Email: "e"})
@@ -241,6 +256,36 @@ func TestWhatDoesNotFitIsRefused(t *testing.T) {
 		"code":    func() error { return s.Codes().Put(t.Context(), auth.Code{Hash: "a\x00"}) },
 		"nonce":   func() error { _, err := s.Nonces().Spend(t.Context(), long, noon); return err },
 		"room":    func() error { _, err := s.Rooms().Ensure(t.Context(), chat.Room{Name: long}); return err },
+		"kind": func() error {
+			_, err := s.Rooms().Ensure(t.Context(), chat.Room{Name: "k", Kind: "secret"})
+			return err
+		},
+		"title":     func() error { return update(s, "hall", func(r *chat.Room) { r.Title = long }) },
+		"data":      func() error { return update(s, "hall", func(r *chat.Room) { r.Data = "x" }) },
+		"retention": func() error { return update(s, "hall", func(r *chat.Room) { r.Retention = -time.Hour }) },
+		"role": func() error {
+			_, err := s.Members().Add(t.Context(), chat.Membership{Room: "hall", UserID: "u"}, chat.Membership{Room: "hall", UserID: "v", Role: "king"})
+			return err
+		},
+		"role of one who comes": func() error { _, _, err := rule(s, "hall", "u", "king"); return err },
+		"role of one who stays": func() error { _, _, err := rule(s, "hall", "ada", "king"); return err },
+		"user":                  func() error { _, _, err := rule(s, "hall", user.ID(long), chat.Reader); return err },
+		"not a user of a room":  func() error { _, _, err := rule(s, "hall", "\xff", chat.Reader); return err },
+		"not a user to list":    func() error { _, err := s.Roles().List(t.Context(), "hall", "\xff", 1); return err },
+		"kind of a room": func() error {
+			_, err := s.Roles().Create(t.Context(), chat.Room{Name: "k", Kind: "secret"})
+			return err
+		},
+		"role in a room": func() error { return create(s, chat.Room{Name: "k"}, "u", "king") },
+		"user in a room": func() error { return create(s, chat.Room{Name: "k"}, "\xff", chat.Owner) },
+		"too many begin a room": func() error {
+			var all []chat.Membership
+			for i := range 1001 {
+				all = append(all, chat.Membership{UserID: user.ID(fmt.Sprint(i)), Since: noon})
+			}
+			_, err := s.Roles().Create(t.Context(), chat.Room{Name: "k"}, all...)
+			return err
+		},
 		"member": func() error {
 			_, err := s.Members().Add(t.Context(), chat.Membership{Room: "r", UserID: "u"}, chat.Membership{Room: "", UserID: "u"})
 			return err
@@ -259,6 +304,8 @@ func TestWhatDoesNotFitIsRefused(t *testing.T) {
 	has, err := s.Members().Has(t.Context(), "r", "u")
 	require.NoError(t, err)
 	assert.False(t, has, "half of a refused call was stored")
+	assert.Len(t, documents(t, s, "parley_members"), 1, "half of a refused call was stored")
+	assert.Len(t, documents(t, s, "parley_rooms"), 1, "half of a refused call was stored")
 }
 
 func TestMailErrorThatCannotBeKeptAsItIs(t *testing.T) {

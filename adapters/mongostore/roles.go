@@ -32,7 +32,7 @@ type intentDoc struct {
 	Begins bool `bson:"begins,omitempty"`
 }
 
-// aside is the user and, with the document's id, the room of a membership that has not begun. No user and no room has a character that cannot be seen.
+// asideMark is the user of a membership that has not begun, and with the document's id its room. No user and no room has a character that cannot be seen.
 const asideMark = "\x01"
 
 func asideOf(id bson.ObjectID) string { return asideMark + hex.EncodeToString(id[:]) }
@@ -182,8 +182,8 @@ func ruling(room string, role chat.Role, version int64) bson.D {
 	return bson.D{{Key: "$set", Value: set}, {Key: "$unset", Value: unset}}
 }
 
-// before chooses a document of which nothing as new was decided.
-func before(id bson.ObjectID, version int64) bson.D {
+// older chooses a document about which nothing was decided at the version or later.
+func older(id bson.ObjectID, version int64) bson.D {
 	return bson.D{{Key: "_id", Value: id}, {Key: "ruled", Value: bson.D{{Key: "$not", Value: bson.D{{Key: "$gte", Value: version}}}}}}
 }
 
@@ -223,7 +223,7 @@ func (d *database) fulfil(ctx context.Context, r *roomDoc) error {
 		case in.Role == "":
 			_, err = d.members.DeleteOne(ctx, bson.D{{Key: "_id", Value: in.Member}})
 		default:
-			_, err = d.members.UpdateOne(ctx, before(in.Member, r.Decided), ruling(r.Name, chat.Role(in.Role), r.Decided))
+			_, err = d.members.UpdateOne(ctx, older(in.Member, r.Decided), ruling(r.Name, chat.Role(in.Role), r.Decided))
 		}
 		return d.fail(ctx, op, err)
 	})
@@ -256,13 +256,13 @@ func (d *database) fulfilBeginning(ctx context.Context, op string, r *roomDoc, i
 				return d.fail(ctx, op, err)
 			}
 		} else {
-			aside, err := all[memberDoc](ctx, d, op, d.standing, stillAside(in.Member), options.Find().SetLimit(1))
-			if err != nil || len(aside) == 0 {
+			laid, err := all[memberDoc](ctx, d, op, d.standing, stillAside(in.Member), options.Find().SetLimit(1))
+			if err != nil || len(laid) == 0 {
 				return err
 			}
 			done := docs[0].Ruled >= r.Decided
 			if !done {
-				res, err := d.members.UpdateOne(ctx, before(docs[0].ID, r.Decided), ruling(r.Name, role, r.Decided))
+				res, err := d.members.UpdateOne(ctx, older(docs[0].ID, r.Decided), ruling(r.Name, role, r.Decided))
 				if err != nil {
 					return d.fail(ctx, op, err)
 				}

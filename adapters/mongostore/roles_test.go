@@ -1,0 +1,1075 @@
+package mongostore_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"slices"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+	"go.mongodb.org/mongo-driver/v2/bson"
+
+	"github.com/parley-chat/parley/adapters/mongostore"
+	"github.com/parley-chat/parley/core/chat"
+	"github.com/parley-chat/parley/core/fault"
+	"github.com/parley-chat/parley/core/user"
+)
+
+// create makes a room with one member.
+func create(s *mongostore.Store, r chat.Room, id user.ID, role chat.Role) error {
+	r.CreatedAt = noon
+	_, err := s.Roles().Create(context.Background(), r, chat.Membership{UserID: id, Since: noon, Role: role})
+	return err
+}
+
+// anything lets every change.
+func anything(chat.Room, chat.Role, chat.Role, int) error { return nil }
+
+// rule gives a user a role, or takes it.
+func rule(s *mongostore.Store, room string, id user.ID, role chat.Role) (before, after chat.Membership, err error) {
+	return s.Roles().Change(context.Background(), chat.RoleChange{Room: room, User: id, Role: role, By: "operator", At: noon}, anything)
+}
+
+func ruled(t *testing.T, s *mongostore.Store, room string, id user.ID, role chat.Role) chat.Membership {
+	t.Helper()
+	_, after, err := rule(s, room, id, role)
+	require.NoError(t, err)
+	assert.Equal(t, role, after.Role)
+	return after
+}
+
+func update(s *mongostore.Store, room string, change func(*chat.Room)) error {
+	_, err := s.Rooms().Update(context.Background(), room, func(r *chat.Room) error { change(r); return nil })
+	return err
+}
+
+// closes makes a room private.
+func closes(r *chat.Room) { r.Kind = chat.Private }
+
+// listedIn returns the roles of the members of a room.
+func listedIn(t *testing.T, s *mongostore.Store, room string) map[user.ID]chat.Role {
+	t.Helper()
+	all, err := s.Roles().List(context.WithoutCancel(t.Context()), room, "", 10_000)
+	require.NoError(t, err)
+	roles := map[user.ID]chat.Role{}
+	for _, m := range all {
+		roles[m.UserID] = m.Role
+	}
+	require.Len(t, roles, len(all), "each once")
+	return roles
+}
+
+// roleOf is what Of says of one user.
+func roleOf(t *testing.T, s *mongostore.Store, room string, id user.ID) chat.Role {
+	t.Helper()
+	all, err := s.Roles().Of(context.WithoutCancel(t.Context()), chat.InRoom{Room: room, UserID: id})
+	require.NoError(t, err)
+	if len(all) == 0 {
+		return ""
+	}
+	require.Len(t, all, 1)
+	return all[0].Role
+}
+
+// documents returns all that is in a collection.
+func documents(t *testing.T, s *mongostore.Store, collection string) []bson.M {
+	t.Helper()
+	cursor, err := mongostore.Database(s).Collection(collection).Find(context.WithoutCancel(t.Context()), bson.D{})
+	require.NoError(t, err)
+	var docs []bson.M
+	require.NoError(t, cursor.All(context.WithoutCancel(t.Context()), &docs))
+	return docs
+}
+
+// intents returns how many intents wait in a room.
+func intents(t *testing.T, s *mongostore.Store, room string) int {
+	t.Helper()
+	var doc struct {
+		Intents bson.A `bson:"intents"`
+	}
+	require.NoError(t, mongostore.Database(s).Collection("parley_rooms").FindOne(context.WithoutCancel(t.Context()), bson.D{{Key: "_id", Value: room}}).Decode(&doc))
+	return len(doc.Intents)
+}
+
+func deletes(command string, doc bson.Raw, collection string) bool {
+	name, ok := doc.Lookup(command).StringValueOK()
+	return command == "delete" && ok && name == collection
+}
+
+func finds(command string, doc bson.Raw, collection string) bool {
+	name, ok := doc.Lookup(command).StringValueOK()
+	return command == "find" && ok && name == collection
+}
+
+// changesMembers reports whether a command is one with which an intent is carried out.
+func changesMembers(command string, doc bson.Raw) bool {
+	return updates(command, doc, "parley_members") || deletes(command, doc, "parley_members")
+}
+
+// cutOff lets a call decide, and end before anything is carried out.
+func cutOff(t *testing.T, b *between, call func() error) {
+	t.Helper()
+	b.then(func(command string, doc bson.Raw) fate { return fate{dropped: changesMembers(command, doc)} })
+	require.ErrorIs(t, call(), fault.Unavailable)
+	b.then(alone)
+}
+
+// A process ends after it has decided: whoever comes next carries it out, once, and nothing that comes later is undone by it.
+func TestWhatWasDecidedAndLeftIsCarriedOut(t *testing.T) {
+	t.Parallel()
+	type step func(t *testing.T, dying, s *mongostore.Store) error
+	deciding := map[string]struct {
+		decide step
+		want   map[user.ID]chat.Role
+	}{
+		"a role": {
+			func(_ *testing.T, dying, _ *mongostore.Store) error {
+				_, _, err := rule(dying, "hall", "eve", chat.Moderator)
+				return err
+			},
+			map[user.ID]chat.Role{"ada": chat.Owner, "eve": chat.Moderator},
+		},
+		"an owner": {
+			func(_ *testing.T, dying, _ *mongostore.Store) error {
+				_, _, err := rule(dying, "hall", "eve", chat.Owner)
+				return err
+			},
+			map[user.ID]chat.Role{"ada": chat.Owner, "eve": chat.Owner},
+		},
+		"an invitation": {
+			func(_ *testing.T, dying, _ *mongostore.Store) error {
+				_, _, err := rule(dying, "hall", "bob", chat.Reader)
+				return err
+			},
+			map[user.ID]chat.Role{"ada": chat.Owner, "eve": chat.Regular, "bob": chat.Reader},
+		},
+		"a removal": {
+			func(_ *testing.T, dying, _ *mongostore.Store) error {
+				_, _, err := rule(dying, "hall", "eve", "")
+				return err
+			},
+			map[user.ID]chat.Role{"ada": chat.Owner},
+		},
+	}
+	meeting := map[string]step{
+		"Of":   func(t *testing.T, _, s *mongostore.Store) error { roleOf(t, s, "hall", "nobody"); return nil },
+		"List": func(t *testing.T, _, s *mongostore.Store) error { listedIn(t, s, "hall"); return nil },
+		"Change": func(_ *testing.T, _, s *mongostore.Store) error {
+			refused := errors.New("no")
+			_, _, err := s.Roles().Change(context.Background(), chat.RoleChange{Room: "hall", User: "x", Role: chat.Reader}, func(chat.Room, chat.Role, chat.Role, int) error { return refused })
+			if !errors.Is(err, refused) {
+				return fmt.Errorf("the refusal is lost: %w", err)
+			}
+			return nil
+		},
+		"Add": func(t *testing.T, _, s *mongostore.Store) error {
+			got, err := s.Members().Add(t.Context(), chat.Membership{Room: "hall", UserID: "stranger", Since: noon})
+			assert.Equal(t, []chat.Membership{{Room: "hall", UserID: "stranger"}}, got)
+			return err
+		},
+		"Remove": func(t *testing.T, _, s *mongostore.Store) error { return s.Members().Remove(t.Context(), "hall", "x") },
+	}
+	for what, d := range deciding {
+		for who, meet := range meeting {
+			t.Run(what+" met by "+who, func(t *testing.T) {
+				t.Parallel()
+				url := empty(t)
+				s := at(t, url)
+				b := newBetween(t, url, alone)
+				dying := at(t, b.url)
+				require.NoError(t, create(s, chat.Room{Name: "hall", Kind: chat.Private}, "ada", chat.Owner))
+				ruled(t, s, "hall", "eve", chat.Regular)
+				cutOff(t, b, func() error { return d.decide(t, dying, s) })
+				require.Equal(t, 1, intents(t, s, "hall"), "it was decided")
+				var left struct {
+					Decided int64  `bson:"decided"`
+					Intents bson.A `bson:"intents"`
+				}
+				rooms := mongostore.Database(s).Collection("parley_rooms")
+				require.NoError(t, rooms.FindOne(t.Context(), bson.D{{Key: "_id", Value: "hall"}}).Decode(&left))
+
+				require.NoError(t, meet(t, dying, s))
+				assert.Zero(t, intents(t, s, "hall"))
+				assert.Equal(t, d.want, listedIn(t, s, "hall"))
+				assert.Len(t, documents(t, s, "parley_members"), len(d.want), "nothing else is left")
+
+				// That it was carried out may be lost, or somebody be late who has begun: later decisions stay.
+				again := func() {
+					t.Helper()
+					_, err := rooms.UpdateOne(t.Context(), bson.D{{Key: "_id", Value: "hall"}},
+						bson.D{{Key: "$set", Value: bson.D{{Key: "decided", Value: left.Decided}, {Key: "intents", Value: left.Intents}}}})
+					require.NoError(t, err)
+					listedIn(t, s, "hall")
+				}
+				again()
+				assert.Equal(t, d.want, listedIn(t, s, "hall"))
+				for _, id := range []user.ID{"eve", "bob"} {
+					ruled(t, s, "hall", id, chat.Reader)
+				}
+				again()
+				assert.Equal(t, map[user.ID]chat.Role{"ada": chat.Owner, "eve": chat.Reader, "bob": chat.Reader}, listedIn(t, s, "hall"))
+				require.NoError(t, s.Members().Remove(t.Context(), "hall", "bob"))
+				ruled(t, s, "hall", "eve", "")
+				again()
+				assert.Equal(t, map[user.ID]chat.Role{"ada": chat.Owner}, listedIn(t, s, "hall"))
+				assert.Len(t, documents(t, s, "parley_members"), 1)
+			})
+		}
+	}
+}
+
+// A room whose maker ends before its first members have come has them.
+func TestCreateThatIsCutOff(t *testing.T) {
+	t.Parallel()
+	url := empty(t)
+	s := at(t, url)
+	b := newBetween(t, url, alone)
+	dying := at(t, b.url)
+	written(t, s, "hall", 3)
+	joined(t, s, "hall", "eve") // before there is a room
+	first := []chat.Membership{{UserID: "ada", Since: noon, Role: chat.Owner}, {UserID: "eve", Since: noon.Add(time.Hour), Role: chat.Moderator}, {UserID: "bob", Since: noon}, {UserID: "bob", Role: chat.Reader}}
+	cutOff(t, b, func() error {
+		_, err := dying.Roles().Create(t.Context(), chat.Room{Name: "hall", Kind: chat.Private, CreatedAt: noon}, first...)
+		return err
+	})
+	require.Equal(t, 3, intents(t, s, "hall"))
+	_, err := s.Roles().Create(t.Context(), chat.Room{Name: "hall"}, chat.Membership{UserID: "mallory", Role: chat.Owner})
+	require.ErrorIs(t, err, chat.ErrRoomTaken)
+	_, err = s.Messages().Append(t.Context(), messages("hall", 3, 2))
+	require.NoError(t, err)
+	all, err := s.Roles().List(t.Context(), "hall", "", 10)
+	require.NoError(t, err)
+	assert.Equal(t, []chat.Membership{
+		{Room: "hall", UserID: "ada", Since: noon, Read: 3, Role: chat.Owner},
+		{Room: "hall", UserID: "bob", Since: noon, Read: 3, Role: chat.Reader},
+		{Room: "hall", UserID: "eve", Since: noon, Read: 3, Role: chat.Moderator},
+	}, all)
+	assert.Len(t, documents(t, s, "parley_members"), 3)
+}
+
+// Of two who make a room at once one wins, and the other leaves nothing.
+func TestCreateThatIsOvertaken(t *testing.T) {
+	t.Parallel()
+	url := empty(t)
+	other := at(t, url)
+	b := newBetween(t, url, alone)
+	s := at(t, b.url)
+	b.then(once(func(command string, doc bson.Raw) bool { return inserts(command, doc, "parley_rooms") }, func() fate {
+		assert.NoError(t, create(other, chat.Room{Name: "hall", Kind: chat.Private}, "eve", chat.Owner))
+		return fate{}
+	}))
+	require.ErrorIs(t, create(s, chat.Room{Name: "hall"}, "ada", chat.Owner), chat.ErrRoomTaken)
+	assert.Equal(t, map[user.ID]chat.Role{"eve": chat.Owner}, listedIn(t, s, "hall"))
+	assert.Len(t, documents(t, s, "parley_members"), 1)
+}
+
+// Processes carry one decision out at once, and one of them is late: what came since stays.
+func TestCarryingOutLate(t *testing.T) {
+	t.Parallel()
+	for name, test := range map[string]struct {
+		decide func(s *mongostore.Store) error
+		since  func(t *testing.T, other *mongostore.Store)
+		want   map[user.ID]chat.Role
+	}{
+		"a role, and another": {
+			func(s *mongostore.Store) error { _, _, err := rule(s, "hall", "eve", chat.Moderator); return err },
+			func(t *testing.T, other *mongostore.Store) { ruled(t, other, "hall", "eve", chat.Reader) },
+			map[user.ID]chat.Role{"ada": chat.Owner, "eve": chat.Reader},
+		},
+		"a role, and the end": {
+			func(s *mongostore.Store) error { _, _, err := rule(s, "hall", "eve", chat.Owner); return err },
+			func(t *testing.T, other *mongostore.Store) {
+				require.NoError(t, other.Members().Remove(context.Background(), "hall", "eve"))
+			},
+			map[user.ID]chat.Role{"ada": chat.Owner},
+		},
+		"a role, the end, and joining again": {
+			func(s *mongostore.Store) error { _, _, err := rule(s, "hall", "eve", chat.Owner); return err },
+			func(t *testing.T, other *mongostore.Store) {
+				ruled(t, other, "hall", "eve", "")
+				joined(t, other, "hall", "eve")
+			},
+			map[user.ID]chat.Role{"ada": chat.Owner, "eve": chat.Regular},
+		},
+		"an invitation, and the end": {
+			func(s *mongostore.Store) error { _, _, err := rule(s, "hall", "bob", chat.Moderator); return err },
+			func(t *testing.T, other *mongostore.Store) {
+				require.NoError(t, other.Members().Remove(context.Background(), "hall", "bob"))
+			},
+			map[user.ID]chat.Role{"ada": chat.Owner, "eve": chat.Regular},
+		},
+		"an invitation, the end, and joining": {
+			func(s *mongostore.Store) error { _, _, err := rule(s, "hall", "bob", chat.Moderator); return err },
+			func(t *testing.T, other *mongostore.Store) {
+				ruled(t, other, "hall", "bob", "")
+				joined(t, other, "hall", "bob")
+			},
+			map[user.ID]chat.Role{"ada": chat.Owner, "eve": chat.Regular, "bob": chat.Regular},
+		},
+		"a removal, and joining again": {
+			func(s *mongostore.Store) error { _, _, err := rule(s, "hall", "eve", ""); return err },
+			func(t *testing.T, other *mongostore.Store) { joined(t, other, "hall", "eve") },
+			map[user.ID]chat.Role{"ada": chat.Owner, "eve": chat.Regular},
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			url := empty(t)
+			other := at(t, url)
+			b := newBetween(t, url, alone)
+			s := at(t, b.url)
+			require.NoError(t, create(other, chat.Room{Name: "hall"}, "ada", chat.Owner))
+			joined(t, other, "hall", "eve")
+			b.then(once(changesMembers, func() fate {
+				listedIn(t, other, "hall")
+				test.since(t, other)
+				return fate{}
+			}))
+			require.NoError(t, test.decide(s))
+			assert.Equal(t, test.want, listedIn(t, s, "hall"))
+			assert.Len(t, documents(t, s, "parley_members"), len(test.want))
+			assert.Zero(t, intents(t, s, "hall"))
+		})
+	}
+}
+
+// Somebody joins while they are given a role: they have it, once.
+func TestJoiningWhileARoleIsGiven(t *testing.T) {
+	t.Parallel()
+	for name, moment := range map[string]func(command string, doc bson.Raw) bool{
+		"before it is laid aside":  func(command string, doc bson.Raw) bool { return inserts(command, doc, "parley_members") },
+		"before it is decided":     func(command string, doc bson.Raw) bool { return updates(command, doc, "parley_rooms") },
+		"before it is carried out": func(command string, doc bson.Raw) bool { return updates(command, doc, "parley_members") },
+		"before it is done with":   func(command string, doc bson.Raw) bool { return deletes(command, doc, "parley_members") },
+		"while the member is read": func(command string, doc bson.Raw) bool { return finds(command, doc, "parley_members") },
+		"while the room is read":   func(command string, doc bson.Raw) bool { return finds(command, doc, "parley_rooms") },
+		"while messages are read":  func(command string, doc bson.Raw) bool { return finds(command, doc, "parley_messages") },
+		"before it is known as done": func(command string, doc bson.Raw) bool {
+			return command == "update" && !updates(command, doc, "parley_members") && !updates(command, doc, "parley_rooms")
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			url := empty(t)
+			other := at(t, url)
+			b := newBetween(t, url, alone)
+			s := at(t, b.url)
+			require.NoError(t, create(other, chat.Room{Name: "hall"}, "ada", chat.Owner))
+			b.then(once(moment, func() fate {
+				got := joined(t, other, "hall", "eve")
+				assert.NotEmpty(t, got[0].Role)
+				return fate{}
+			}))
+			ruled(t, s, "hall", "eve", chat.Moderator)
+			assert.Equal(t, map[user.ID]chat.Role{"ada": chat.Owner, "eve": chat.Moderator}, listedIn(t, s, "hall"))
+			assert.Len(t, documents(t, s, "parley_members"), 2)
+			assert.Equal(t, chat.Moderator, joined(t, s, "hall", "eve")[0].Role)
+		})
+	}
+}
+
+// Two owners demote each other at once, at two nodes: one of them stays, at every time.
+func TestTwoOwnersDemoteEachOther(t *testing.T) {
+	t.Parallel()
+	stores := several(t, 2)
+	for round := range 12 {
+		room := fmt.Sprint("hall ", round)
+		ids := []user.ID{"ada", "eve"}
+		require.NoError(t, create(stores[0], chat.Room{Name: room, Kind: chat.Private}, "ada", chat.Owner))
+		ruled(t, stores[0], room, "eve", chat.Owner)
+		to := []chat.Role{chat.Regular, ""}[round%2]
+		var wg sync.WaitGroup
+		errs := make([]error, 2)
+		start := make(chan struct{})
+		for i, s := range stores {
+			wg.Go(func() {
+				<-start
+				// Owners do not end each other's membership, but they may end their own.
+				c := chat.RoleChange{Room: room, User: ids[1-i], Role: to, By: ids[i], At: noon}
+				if to == "" {
+					c.User = c.By
+				}
+				_, _, errs[i] = s.Roles().Change(t.Context(), c, func(r chat.Room, by, of chat.Role, owners int) error {
+					assert.Equal(t, chat.Private, r.Kind)
+					assert.Positive(t, owners)
+					return c.May(r.Kind, by, of, owners)
+				})
+			})
+		}
+		close(start)
+		wg.Wait()
+		refused := errs[0]
+		if refused == nil {
+			refused = errs[1]
+		} else {
+			assert.NoError(t, errs[1])
+		}
+		require.ErrorIs(t, refused, map[chat.Role]error{chat.Regular: chat.ErrRoleLacksRight, "": chat.ErrLastOwner}[to])
+		owners := 0
+		for _, role := range listedIn(t, stores[0], room) {
+			if role == chat.Owner {
+				owners++
+			}
+		}
+		assert.Equal(t, 1, owners)
+	}
+}
+
+// What is read together was there together: another process decides between the reads, and the change is judged again.
+func TestChangeOfRolesThatIsOvertaken(t *testing.T) {
+	t.Parallel()
+	for name, test := range map[string]struct {
+		moment    func(command string, doc bson.Raw) bool
+		overtakes func(t *testing.T, other *mongostore.Store)
+		want      error
+	}{
+		"the kind changes before it is decided": {
+			func(command string, doc bson.Raw) bool { return updates(command, doc, "parley_rooms") },
+			func(t *testing.T, other *mongostore.Store) {
+				assert.NoError(t, update(other, "hall", func(r *chat.Room) { r.Kind = chat.Direct }))
+			},
+			chat.ErrRoleLacksRight,
+		},
+		"whoever does it is no owner any more": {
+			func(command string, doc bson.Raw) bool { return updates(command, doc, "parley_rooms") },
+			func(t *testing.T, other *mongostore.Store) { ruled(t, other, "hall", "ada", chat.Moderator) },
+			chat.ErrRoleLacksRight,
+		},
+		"whoever does it becomes an owner before they are refused": {
+			func(command string, doc bson.Raw) bool { return finds(command, doc, "parley_members") },
+			func(t *testing.T, other *mongostore.Store) {
+				ruled(t, other, "hall", "ada", chat.Reader)
+				ruled(t, other, "hall", "ada", chat.Owner)
+			},
+			nil,
+		},
+		"the room is described": {
+			func(command string, doc bson.Raw) bool { return updates(command, doc, "parley_rooms") },
+			func(t *testing.T, other *mongostore.Store) {
+				assert.NoError(t, update(other, "hall", func(r *chat.Room) { r.Title = "x" }))
+			},
+			nil,
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			url := empty(t)
+			other := at(t, url)
+			b := newBetween(t, url, alone)
+			s := at(t, b.url)
+			require.NoError(t, create(other, chat.Room{Name: "hall", Kind: chat.Private}, "ada", chat.Owner))
+			ruled(t, other, "hall", "eve", chat.Owner)
+			b.then(once(test.moment, func() fate { test.overtakes(t, other); return fate{} }))
+			c := chat.RoleChange{Room: "hall", User: "bob", Role: chat.Moderator, By: "ada", At: noon}
+			_, after, err := s.Roles().Change(t.Context(), c, func(r chat.Room, by, of chat.Role, owners int) error { return c.May(r.Kind, by, of, owners) })
+			require.ErrorIs(t, err, test.want)
+			assert.Equal(t, after.Role, roleOf(t, s, "hall", "bob"))
+			assert.Len(t, documents(t, s, "parley_members"), map[bool]int{true: 3, false: 2}[test.want == nil], "nothing stays aside")
+		})
+	}
+}
+
+// A refusal that was made of two times is no refusal: the second owner came, and the first went, between the reads.
+func TestARefusalOfNoTime(t *testing.T) {
+	t.Parallel()
+	url := empty(t)
+	other := at(t, url)
+	b := newBetween(t, url, alone)
+	s := at(t, b.url)
+	require.NoError(t, create(other, chat.Room{Name: "hall"}, "ada", chat.Owner))
+	var first atomic.Bool
+	first.Store(true)
+	calls := 0
+	_, after, err := s.Roles().Change(t.Context(), chat.RoleChange{Room: "hall", User: "bob", Role: chat.Reader, By: "ada", At: noon}, func(_ chat.Room, _, _ chat.Role, owners int) error {
+		if calls++; first.CompareAndSwap(true, false) {
+			ruled(t, other, "hall", "eve", chat.Owner)
+			return chat.ErrLastOwner
+		}
+		assert.Equal(t, 2, owners)
+		return nil
+	})
+	require.NoError(t, err)
+	assert.Equal(t, 2, calls)
+	assert.Equal(t, chat.Reader, after.Role)
+}
+
+// Updates of several processes and changes of roles are all there.
+func TestUpdatesOfSeveralProcesses(t *testing.T) {
+	t.Parallel()
+	stores := several(t, 3)
+	require.NoError(t, create(stores[0], chat.Room{Name: "hall"}, "ada", chat.Owner))
+	const calls = 8
+	var wg sync.WaitGroup
+	for i, s := range stores {
+		wg.Go(func() {
+			for j := range calls {
+				assert.NoError(t, update(s, "hall", func(r *chat.Room) { r.Retention += time.Hour }))
+				ruled(t, s, "hall", user.ID(fmt.Sprint(i, "-", j)), chat.Reader)
+			}
+		})
+	}
+	wg.Wait()
+	r, err := stores[0].Rooms().ByName(t.Context(), "hall")
+	require.NoError(t, err)
+	assert.Equal(t, time.Duration(calls*len(stores))*time.Hour, r.Retention)
+	assert.Len(t, listedIn(t, stores[0], "hall"), calls*len(stores)+1)
+}
+
+// Somebody joins while the room is closed. The membership that is told stays; the one that is not told is nowhere, wherever the process of either of them ends.
+func TestJoiningWhileTheRoomIsClosed(t *testing.T) {
+	t.Parallel()
+	stranger := chat.Membership{Room: "hall", UserID: "eve", Since: noon}
+	setup := func(t *testing.T) (s, other *mongostore.Store, b *between) {
+		url := empty(t)
+		other = at(t, url)
+		b = newBetween(t, url, alone)
+		s = at(t, b.url)
+		require.NoError(t, create(other, chat.Room{Name: "hall"}, "ada", chat.Owner))
+		return s, other, b
+	}
+	gone := func(t *testing.T, other *mongostore.Store) {
+		t.Helper()
+		has, err := other.Members().Has(t.Context(), "hall", "eve")
+		require.NoError(t, err)
+		assert.False(t, has)
+		assert.Len(t, documents(t, other, "parley_members"), 1)
+	}
+	for name, how := range map[string]struct {
+		moment  func(command string, doc bson.Raw) bool
+		changes func(*chat.Room)
+	}{
+		"before it is written":         {func(command string, doc bson.Raw) bool { return inserts(command, doc, "parley_members") }, closes},
+		"deleted before it is written": {func(command string, doc bson.Raw) bool { return inserts(command, doc, "parley_members") }, func(r *chat.Room) { r.DeletedAt = noon }},
+		"while messages are read":      {func(command string, doc bson.Raw) bool { return finds(command, doc, "parley_messages") }, closes},
+		"while members are read":       {func(command string, doc bson.Raw) bool { return finds(command, doc, "parley_members") }, closes},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			s, other, b := setup(t)
+			b.then(once(how.moment, func() fate { assert.NoError(t, update(other, "hall", how.changes)); return fate{} }))
+			got, err := s.Members().Add(t.Context(), stranger, chat.Membership{Room: "hall", UserID: "ada", Since: noon})
+			require.NoError(t, err)
+			assert.Equal(t, []chat.Membership{{Room: "hall", UserID: "eve"}, {Room: "hall", UserID: "ada", Since: noon, Role: chat.Owner}}, got)
+			gone(t, other)
+		})
+	}
+	t.Run("after it was found open", func(t *testing.T) {
+		t.Parallel()
+		s, other, b := setup(t)
+		b.then(once(func(command string, doc bson.Raw) bool { return updates(command, doc, "parley_members") }, func() fate {
+			assert.NoError(t, update(other, "hall", closes))
+			return fate{}
+		}))
+		assert.Equal(t, chat.Regular, joined(t, s, "hall", "eve")[0].Role, "it came first, and nobody has seen it otherwise")
+		assert.Equal(t, chat.Regular, roleOf(t, other, "hall", "eve"))
+	})
+	for who, looks := range map[string]func(t *testing.T, other *mongostore.Store){
+		"Has": func(t *testing.T, other *mongostore.Store) {
+			has, err := other.Members().Has(context.Background(), "hall", "eve")
+			assert.NoError(t, err)
+			assert.False(t, has)
+		},
+		"Of":   func(t *testing.T, other *mongostore.Store) { assert.Empty(t, roleOf(t, other, "hall", "eve")) },
+		"List": func(t *testing.T, other *mongostore.Store) { assert.Len(t, listedIn(t, other, "hall"), 1) },
+		"RoomsOf": func(t *testing.T, other *mongostore.Store) {
+			rooms, err := other.Members().RoomsOf(context.Background(), "eve", "", 10)
+			assert.NoError(t, err)
+			assert.Empty(t, rooms)
+		},
+		"Mine": func(t *testing.T, other *mongostore.Store) { assert.Empty(t, mine(t, other, "eve")) },
+		"Mark": func(t *testing.T, other *mongostore.Store) {
+			got, err := other.Members().Mark(context.Background(), []chat.Mark{mark("hall", "eve", 0)})
+			assert.NoError(t, err)
+			assert.ErrorIs(t, got[0].Err, chat.ErrNotMember)
+		},
+		"Change": func(t *testing.T, other *mongostore.Store) {
+			_, _, err := other.Roles().Change(context.Background(), chat.RoleChange{Room: "hall", User: "eve", By: "eve"}, func(_ chat.Room, by, of chat.Role, _ int) error {
+				assert.Empty(t, by+of)
+				return chat.ErrNotMember
+			})
+			assert.ErrorIs(t, err, chat.ErrNotMember)
+		},
+		"Add": func(t *testing.T, other *mongostore.Store) { assert.Empty(t, joined(t, other, "hall", "eve")[0].Role) },
+	} {
+		t.Run("seen as gone by "+who, func(t *testing.T) {
+			t.Parallel()
+			s, other, b := setup(t)
+			b.then(once(func(command string, doc bson.Raw) bool { return updates(command, doc, "parley_members") }, func() fate {
+				assert.NoError(t, update(other, "hall", closes))
+				looks(t, other)
+				return fate{}
+			}))
+			assert.Equal(t, chat.Membership{Room: "hall", UserID: "eve"}, joined(t, s, "hall", "eve")[0], "what was seen is told")
+			gone(t, other)
+		})
+		t.Run("cut off and seen as gone by "+who, func(t *testing.T) {
+			t.Parallel()
+			s, other, b := setup(t)
+			b.then(func(command string, doc bson.Raw) fate { return fate{dropped: updates(command, doc, "parley_members")} })
+			_, err := s.Members().Add(t.Context(), stranger)
+			require.ErrorIs(t, err, fault.Unavailable)
+			require.Len(t, documents(t, other, "parley_members"), 2)
+			require.NoError(t, update(other, "hall", closes))
+			looks(t, other)
+			gone(t, other)
+		})
+	}
+	t.Run("cut off and seen before", func(t *testing.T) {
+		t.Parallel()
+		s, other, b := setup(t)
+		b.then(func(command string, doc bson.Raw) fate { return fate{dropped: updates(command, doc, "parley_members")} })
+		_, err := s.Members().Add(t.Context(), stranger)
+		require.ErrorIs(t, err, fault.Unavailable)
+		assert.Equal(t, chat.Regular, roleOf(t, other, "hall", "eve"))
+		require.NoError(t, update(other, "hall", closes))
+		assert.Equal(t, chat.Regular, roleOf(t, other, "hall", "eve"), "who was seen stays")
+	})
+	t.Run("proven by whoever sees it", func(t *testing.T) {
+		t.Parallel()
+		s, other, b := setup(t)
+		b.then(once(func(command string, doc bson.Raw) bool { return updates(command, doc, "parley_members") }, func() fate {
+			assert.Equal(t, chat.Regular, roleOf(t, other, "hall", "eve"))
+			assert.NoError(t, update(other, "hall", closes))
+			return fate{}
+		}))
+		assert.Equal(t, chat.Regular, joined(t, s, "hall", "eve")[0].Role)
+		assert.Equal(t, chat.Regular, roleOf(t, other, "hall", "eve"))
+	})
+	t.Run("taken back by whoever has joined", func(t *testing.T) {
+		t.Parallel()
+		s, other, b := setup(t)
+		var n atomic.Int64
+		b.then(func(command string, doc bson.Raw) fate {
+			if finds(command, doc, "parley_rooms") && n.Add(1) == 2 { // the second look
+				assert.NoError(t, update(other, "hall", closes))
+			}
+			return fate{}
+		})
+		assert.Equal(t, chat.Membership{Room: "hall", UserID: "eve"}, joined(t, s, "hall", "eve")[0])
+		assert.EqualValues(t, 3, n.Load())
+		gone(t, other)
+	})
+	t.Run("removed before it was proven", func(t *testing.T) {
+		t.Parallel()
+		s, other, b := setup(t)
+		b.then(once(func(command string, doc bson.Raw) bool { return updates(command, doc, "parley_members") }, func() fate {
+			assert.NoError(t, other.Members().Remove(context.Background(), "hall", "eve"))
+			return fate{}
+		}))
+		assert.Equal(t, chat.Regular, joined(t, s, "hall", "eve")[0].Role)
+		assert.Equal(t, chat.Regular, roleOf(t, other, "hall", "eve"))
+	})
+}
+
+// Many join at several nodes while the room is closed: nobody appears after somebody has looked, and who was told so is in.
+func TestManyJoinWhileTheRoomIsClosed(t *testing.T) {
+	t.Parallel()
+	stores := several(t, 3)
+	for round := range 6 {
+		room := fmt.Sprint("hall ", round)
+		require.NoError(t, create(stores[0], chat.Room{Name: room}, "ada", chat.Owner))
+		var wg sync.WaitGroup
+		var mu sync.Mutex
+		in := map[user.ID]chat.Role{"ada": chat.Owner}
+		start := make(chan struct{})
+		for i, s := range stores {
+			for j := range 8 {
+				wg.Go(func() {
+					<-start
+					id := user.ID(fmt.Sprint(i, "-", j))
+					got, err := s.Members().Add(t.Context(), chat.Membership{Room: room, UserID: id, Since: noon})
+					if assert.NoError(t, err) && got[0].Role != "" {
+						mu.Lock()
+						defer mu.Unlock()
+						in[id] = got[0].Role
+					}
+				})
+			}
+		}
+		var seen map[user.ID]chat.Role
+		wg.Go(func() {
+			<-start
+			for range rand.IntN(3) {
+				listedIn(t, stores[1], room)
+			}
+			assert.NoError(t, update(stores[0], room, closes))
+			seen = listedIn(t, stores[2], room)
+		})
+		close(start)
+		wg.Wait()
+		now := listedIn(t, stores[0], room)
+		assert.Equal(t, in, now)
+		for id := range seen {
+			assert.Contains(t, now, id, "who was seen stays")
+		}
+	}
+}
+
+// Of members who join again nothing is asked but what was asked before there were roles.
+func TestJoiningAgainDoesNotAskTheRoom(t *testing.T) {
+	t.Parallel()
+	b := newBetween(t, empty(t), alone)
+	s := at(t, b.url)
+	require.NoError(t, create(s, chat.Room{Name: "hall", Kind: chat.Private}, "ada", chat.Moderator))
+	joined(t, s, "lobby", "ada")
+	var calls atomic.Int64
+	b.then(func(command string, doc bson.Raw) fate {
+		if command == "find" || command == "aggregate" {
+			calls.Add(1)
+			assert.False(t, finds(command, doc, "parley_rooms"))
+		}
+		return fate{}
+	})
+	got, err := s.Members().Add(t.Context(), chat.Membership{Room: "hall", UserID: "ada", Since: noon}, chat.Membership{Room: "lobby", UserID: "ada", Since: noon})
+	require.NoError(t, err)
+	assert.Equal(t, []chat.Role{chat.Moderator, chat.Regular}, []chat.Role{got[0].Role, got[1].Role})
+	assert.EqualValues(t, 3, calls.Load(), "the memberships, and in each room what was sent")
+	_, err = s.Members().RoomsOf(t.Context(), "ada", "", 10)
+	require.NoError(t, err)
+	assert.Equal(t, []chat.Role{chat.Moderator, chat.Regular}, []chat.Role{mine(t, s, "ada")[0].Role, mine(t, s, "ada")[1].Role})
+}
+
+// What is decided is made of what the majority has, so that nothing that was told goes back.
+func TestRolesFollowWhatTheMajorityHas(t *testing.T) {
+	t.Parallel()
+	b := newBetween(t, empty(t), alone)
+	s := at(t, b.url)
+	written(t, s, "hall", 3)
+	var reads atomic.Int64
+	b.then(func(command string, doc bson.Raw) fate {
+		if command == "find" || command == "aggregate" {
+			reads.Add(1)
+			level, _ := doc.Lookup("readConcern", "level").StringValueOK()
+			assert.Equal(t, "majority", level, doc)
+		}
+		return fate{}
+	})
+	require.NoError(t, create(s, chat.Room{Name: "hall"}, "ada", chat.Owner))
+	require.NoError(t, update(s, "hall", func(r *chat.Room) { r.Topic = "x" }))
+	ruled(t, s, "hall", "eve", chat.Moderator)
+	ruled(t, s, "hall", "eve", "")
+	joined(t, s, "hall", "bob")
+	listedIn(t, s, "hall")
+	roleOf(t, s, "hall", "bob")
+	require.NoError(t, s.Members().Remove(t.Context(), "hall", "bob"))
+	assert.Greater(t, reads.Load(), int64(15))
+}
+
+// The answer to a decision is lost: it holds or not, and to do it again is harmless.
+func TestDecisionsWhoseAnswerIsLost(t *testing.T) {
+	t.Parallel()
+	url := empty(t)
+	other := at(t, url)
+	b := newBetween(t, url, alone)
+	s := at(t, b.url)
+	late := fate{edit: func(answer bson.D) bson.D {
+		return append(answer, bson.E{Key: "writeConcernError", Value: bson.D{{Key: "code", Value: int32(64)}, {Key: "errmsg", Value: "waiting"}}})
+	}}
+	for name, f := range map[string]fate{"lost": {lost: true}, "dropped": {dropped: true}, "late": late} {
+		room := "hall " + name
+		b.then(func(command string, doc bson.Raw) fate {
+			if inserts(command, doc, "parley_rooms") {
+				return f
+			}
+			return fate{}
+		})
+		require.ErrorIs(t, create(s, chat.Room{Name: room, Kind: chat.Private}, "ada", chat.Owner), fault.Unavailable, name)
+		b.then(alone)
+		if err := create(s, chat.Room{Name: room, Kind: chat.Private}, "ada", chat.Owner); err != nil {
+			require.ErrorIs(t, err, chat.ErrRoomTaken, name)
+		}
+		assert.Equal(t, map[user.ID]chat.Role{"ada": chat.Owner}, listedIn(t, other, room), name)
+		for i, call := range []func() error{
+			func() error { _, _, err := rule(s, room, "eve", chat.Reader); return err },
+			func() error { _, _, err := rule(s, room, "eve", chat.Moderator); return err },
+			func() error { return update(s, room, func(r *chat.Room) { r.Title = "t" }) },
+			func() error { _, _, err := rule(s, room, "eve", ""); return err },
+		} {
+			b.then(func(command string, doc bson.Raw) fate {
+				if updates(command, doc, "parley_rooms") {
+					return f
+				}
+				return fate{}
+			})
+			require.ErrorIs(t, call(), fault.Unavailable, "%s %d", name, i)
+			b.then(alone)
+			listedIn(t, other, room)
+			require.NoError(t, call(), "%s %d", name, i)
+		}
+		assert.Equal(t, map[user.ID]chat.Role{"ada": chat.Owner}, listedIn(t, other, room), name)
+	}
+}
+
+// Processes end at any moment while others change roles: there is an owner at every time, and what is left fits.
+func TestRolesWhileProcessesEnd(t *testing.T) {
+	t.Parallel()
+	url := empty(t)
+	other := at(t, url)
+	require.NoError(t, create(other, chat.Room{Name: "hall"}, "u0", chat.Owner))
+	ids := []user.ID{"u0", "u1", "u2", "u3"}
+	roles := append(chat.AllRoles(), "")
+	var wg sync.WaitGroup
+	var stored atomic.Int64
+	for worker := range 3 {
+		b := newBetween(t, url, alone)
+		s := at(t, b.url)
+		random := rand.New(rand.NewPCG(11, uint64(worker)))
+		var mu sync.Mutex
+		b.then(func(command string, _ bson.Raw) fate {
+			mu.Lock()
+			defer mu.Unlock()
+			switch command {
+			case "insert", "update", "delete":
+				switch random.IntN(20) {
+				case 0:
+					return fate{dropped: true}
+				case 1:
+					return fate{lost: true}
+				}
+			}
+			return fate{}
+		})
+		choose := rand.New(rand.NewPCG(12, uint64(worker)))
+		wg.Go(func() {
+			for range 60 {
+				c := chat.RoleChange{Room: "hall", User: ids[choose.IntN(4)], By: ids[choose.IntN(4)], Role: roles[choose.IntN(5)], At: noon}
+				before, after, err := s.Roles().Change(t.Context(), c, func(r chat.Room, by, of chat.Role, owners int) error {
+					if owners == 0 {
+						assert.Fail(t, "no owner")
+					}
+					if of == chat.Owner && c.Role != chat.Owner && owners < 2 {
+						return chat.ErrLastOwner
+					}
+					return nil
+				})
+				switch {
+				case err == nil:
+					stored.Add(1)
+					assert.Equal(t, c.Role, after.Role)
+					if before.Role == after.Role {
+						assert.Equal(t, before, after)
+					}
+				case !errors.Is(err, chat.ErrLastOwner):
+					assert.ErrorIs(t, err, fault.Unavailable)
+				}
+				if choose.IntN(4) == 0 {
+					_, err := s.Members().Add(t.Context(), chat.Membership{Room: "hall", UserID: ids[choose.IntN(4)], Since: noon})
+					if err != nil {
+						assert.ErrorIs(t, err, fault.Unavailable)
+					}
+				}
+			}
+		})
+	}
+	wg.Wait()
+	assert.Greater(t, stored.Load(), int64(50))
+	now := listedIn(t, other, "hall")
+	owners := 0
+	for id, role := range now {
+		assert.Equal(t, role, roleOf(t, other, "hall", id))
+		if role == chat.Owner {
+			owners++
+		}
+	}
+	assert.Positive(t, owners)
+	_, _, err := other.Roles().Change(t.Context(), chat.RoleChange{Room: "hall", User: "u0"}, func(_ chat.Room, _, _ chat.Role, n int) error {
+		assert.Equal(t, owners, n)
+		return chat.ErrLastOwner
+	})
+	require.ErrorIs(t, err, chat.ErrLastOwner)
+	for _, name := range []string{"parley_rooms", "parley_members"} {
+		raw, err := bson.Marshal(mongostore.ValidatorOf(name))
+		require.NoError(t, err)
+		documentsFit(t, other, name, raw)
+	}
+}
+
+// beforeRoles are the validators of the version that knew no roles.
+func beforeRoles(t *testing.T) map[string]bson.Raw {
+	t.Helper()
+	characters := func(least, most int64) bson.D {
+		return bson.D{{Key: "bsonType", Value: "string"}, {Key: "minLength", Value: least}, {Key: "maxLength", Value: most}}
+	}
+	long := func(least int64) bson.D {
+		return bson.D{{Key: "bsonType", Value: "long"}, {Key: "minimum", Value: least}}
+	}
+	time := bson.D{{Key: "bsonType", Value: "long"}}
+	validators := map[string]bson.Raw{}
+	for name, schema := range map[string]bson.D{
+		"parley_rooms": {
+			{Key: "bsonType", Value: "object"}, {Key: "required", Value: bson.A{"_id", "created_by", "created_at"}},
+			{Key: "properties", Value: bson.D{{Key: "_id", Value: characters(1, 100)}, {Key: "created_by", Value: characters(0, 128)}, {Key: "created_at", Value: time}}},
+		},
+		"parley_members": {
+			{Key: "bsonType", Value: "object"}, {Key: "required", Value: bson.A{"_id", "user_id", "room", "since"}},
+			{Key: "properties", Value: bson.D{
+				{Key: "_id", Value: bson.D{{Key: "bsonType", Value: "objectId"}}}, {Key: "user_id", Value: characters(0, 128)}, {Key: "room", Value: characters(1, 100)},
+				{Key: "since", Value: time}, {Key: "read", Value: long(0)}, {Key: "moved_by", Value: long(1)},
+			}},
+		},
+	} {
+		raw, err := bson.Marshal(bson.D{{Key: "$jsonSchema", Value: schema}})
+		require.NoError(t, err)
+		validators[name] = raw
+	}
+	return validators
+}
+
+// A database of the version that knew no roles, with rooms and members, and a program of then that goes on to use it.
+func TestMigrateFromBeforeRoles(t *testing.T) {
+	t.Parallel()
+	url := empty(t)
+	db := mongostore.Database(at(t, url))
+	older := func(room string, ids ...string) { // what a program of then writes
+		_, err := db.Collection("parley_rooms").InsertOne(t.Context(), bson.D{{Key: "_id", Value: room}, {Key: "created_by", Value: "ada"}, {Key: "created_at", Value: noon.UnixMicro()}})
+		require.NoError(t, err)
+		for _, id := range ids {
+			_, err := db.Collection("parley_members").InsertOne(t.Context(), bson.D{
+				{Key: "_id", Value: bson.NewObjectID()}, {Key: "user_id", Value: id}, {Key: "room", Value: room}, {Key: "since", Value: noon.UnixMicro()}, {Key: "read", Value: int64(0)},
+			})
+			require.NoError(t, err)
+		}
+	}
+	older("hall", "ada", "eve")
+	for _, name := range []string{"room_user_id", "owner_of"} {
+		require.NoError(t, db.Collection("parley_members").Indexes().DropOne(t.Context(), name))
+	}
+	_, err := db.Collection("parley_schema").UpdateOne(t.Context(), bson.D{}, bson.D{{Key: "$set", Value: bson.D{{Key: "additions", Value: int64(3)}}}})
+	require.NoError(t, err)
+	s, err := mongostore.Open(t.Context(), url, mongostore.Config{})
+	require.NoError(t, err)
+	t.Cleanup(func() { assert.NoError(t, s.Close()) })
+	_, err = s.Roles().List(t.Context(), "hall", "", 10)
+	require.ErrorIs(t, err, mongostore.ErrSchemaOld, "what this program needs is not there")
+	require.NoError(t, s.Migrate(t.Context()))
+	version := documents(t, s, "parley_schema")[0]
+	assert.EqualValues(t, 2, version["version"], "the older program compares it, and goes on")
+	assert.EqualValues(t, 4, version["additions"])
+	assert.ElementsMatch(t, []string{"_id_", "user_id_room", "room_user_id", "owner_of"}, indexes(t, s)["parley_members"])
+
+	// What was there is public, and its members are members. Both become what they are told.
+	before := chat.Room{Name: "hall", CreatedBy: "ada", CreatedAt: noon, Kind: chat.Public}
+	r, err := s.Rooms().ByName(t.Context(), "hall")
+	require.NoError(t, err)
+	assert.Equal(t, before, r)
+	assert.Equal(t, map[user.ID]chat.Role{"ada": chat.Regular, "eve": chat.Regular}, listedIn(t, s, "hall"))
+	ruled(t, s, "hall", "ada", chat.Owner)
+	ruled(t, s, "hall", "bob", chat.Reader)
+	full := chat.Room{
+		Kind: chat.Private, Title: strings.Repeat("é", chat.MaxTitle), Topic: strings.Repeat("é", chat.MaxTopic),
+		Data: `{"a":"` + strings.Repeat("x", chat.MaxData-8) + `"}`, Retention: chat.MaxRetention, DeletedAt: noon,
+	}
+	require.NoError(t, update(s, "hall", func(r *chat.Room) {
+		assert.Equal(t, before, *r)
+		*r = full
+	}))
+	full.Name, full.CreatedBy, full.CreatedAt = "hall", "ada", noon
+	all, err := s.Rooms().List(t.Context(), "", 10)
+	require.NoError(t, err)
+	assert.Equal(t, []chat.Room{full}, all)
+
+	// The older program goes on beside.
+	older("lobby", "old")
+	assert.Equal(t, map[user.ID]chat.Role{"old": chat.Regular}, listedIn(t, s, "lobby"))
+	assert.Equal(t, chat.Regular, joined(t, s, "lobby", "old")[0].Role)
+	ruled(t, s, "lobby", "old", chat.Moderator)
+	_, err = db.Collection("parley_members").UpdateOne(t.Context(), bson.D{{Key: "user_id", Value: "old"}}, // it marks
+		bson.D{{Key: "$max", Value: bson.D{{Key: "read", Value: int64(0)}}}, {Key: "$set", Value: bson.D{{Key: "moved_by", Value: int64(7)}}}})
+	require.NoError(t, err)
+	assert.Equal(t, chat.Moderator, roleOf(t, s, "lobby", "old"))
+
+	// A decision that is left, what is laid aside for it, and what is not proven fit too.
+	b := newBetween(t, url, alone)
+	dying := at(t, b.url)
+	cutOff(t, b, func() error { _, _, err := rule(dying, "lobby", "invited", chat.Owner); return err })
+	b.then(func(command string, doc bson.Raw) fate { return fate{dropped: updates(command, doc, "parley_members")} })
+	_, err = dying.Members().Add(t.Context(), chat.Membership{Room: "elsewhere", UserID: "new", Since: noon})
+	require.ErrorIs(t, err, fault.Unavailable)
+	require.Equal(t, 1, intents(t, s, "lobby"))
+	then := beforeRoles(t)
+	for name, want := range map[string]int{"parley_rooms": 2, "parley_members": 6} {
+		raw, err := bson.Marshal(mongostore.ValidatorOf(name))
+		require.NoError(t, err)
+		assert.Equal(t, want, documentsFit(t, s, name, raw), name)
+		documentsFit(t, s, name, then[name])
+		var now, old bson.A
+		require.NoError(t, bson.Raw(raw).Lookup("$jsonSchema", "required").Unmarshal(&now))
+		require.NoError(t, then[name].Lookup("$jsonSchema", "required").Unmarshal(&old))
+		assert.Equal(t, old, now, "it asks for nothing that an older program does not write")
+	}
+	assert.Empty(t, mine(t, s, "invited"), "what is laid aside is no membership")
+	assert.Equal(t, chat.Owner, roleOf(t, s, "lobby", "invited"))
+}
+
+// A room that was lost and made anew begins its versions again; its members take roles all the same.
+func TestRolesInARoomThatWasLost(t *testing.T) {
+	t.Parallel()
+	s := open(t)
+	require.NoError(t, create(s, chat.Room{Name: "hall"}, "ada", chat.Owner))
+	for _, role := range []chat.Role{chat.Reader, chat.Moderator, chat.Regular, chat.Reader} {
+		ruled(t, s, "hall", "eve", role)
+	}
+	lose := func() {
+		_, err := mongostore.Database(s).Collection("parley_rooms").DeleteMany(t.Context(), bson.D{})
+		require.NoError(t, err)
+	}
+	lose()
+	require.NoError(t, create(s, chat.Room{Name: "hall"}, "eve", chat.Owner))
+	assert.Equal(t, map[user.ID]chat.Role{"ada": chat.Owner, "eve": chat.Owner}, listedIn(t, s, "hall"))
+	lose()
+	_, err := s.Rooms().Ensure(t.Context(), chat.Room{Name: "hall", CreatedAt: noon})
+	require.NoError(t, err)
+	ruled(t, s, "hall", "eve", chat.Moderator)
+	assert.Equal(t, map[user.ID]chat.Role{"ada": chat.Owner, "eve": chat.Moderator}, listedIn(t, s, "hall"))
+}
+
+// Pages of members are whole and in order, also while some of them are taken back.
+func TestMembersPageByPage(t *testing.T) {
+	t.Parallel()
+	url := empty(t)
+	s := at(t, url)
+	b := newBetween(t, url, alone)
+	dying := at(t, b.url)
+	require.NoError(t, create(s, chat.Room{Name: "hall"}, "u00", chat.Owner))
+	var want []user.ID
+	for i := range 12 {
+		id := user.ID(fmt.Sprintf("u%02d", i))
+		if i%3 == 1 {
+			b.then(func(command string, doc bson.Raw) fate { return fate{dropped: updates(command, doc, "parley_members")} })
+			_, err := dying.Members().Add(t.Context(), chat.Membership{Room: "hall", UserID: id, Since: noon})
+			require.ErrorIs(t, err, fault.Unavailable)
+			continue
+		}
+		joined(t, s, "hall", id)
+		want = append(want, id)
+	}
+	require.NoError(t, update(s, "hall", closes))
+	var got []user.ID
+	for after := user.ID(""); ; {
+		page, err := s.Roles().List(t.Context(), "hall", after, 3)
+		require.NoError(t, err)
+		if len(page) == 0 {
+			break
+		}
+		if len(got)+len(page) < len(want) {
+			assert.Len(t, page, 3, "a page is full where there are more")
+		}
+		for _, m := range page {
+			got = append(got, m.UserID)
+		}
+		after = got[len(got)-1]
+	}
+	assert.Equal(t, want, got)
+	assert.True(t, slices.IsSorted(got))
+	none, err := s.Roles().List(t.Context(), "hall", "", 0)
+	require.NoError(t, err)
+	assert.NotNil(t, none)
+	assert.Empty(t, none)
+}
