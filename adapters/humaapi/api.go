@@ -121,6 +121,7 @@ type API struct {
 	bodyTimeout time.Duration
 	forms       map[string]bool   // methods and paths of forms, which fail as pages
 	aliases     map[string]string // further paths of operations, and the path in the document: see slashes
+	words       map[string]word   // by pattern: see wordFor
 
 	trusted []netip.Prefix
 	cors    *cors.Cors
@@ -260,6 +261,11 @@ func (a *API) serveMux(w http.ResponseWriter, r *http.Request, handler http.Hand
 			w.Header().Set(name, value)
 		}
 		writeDocument(w, document(errTimeout))
+		return
+	}
+	if word, ok := a.words[pattern]; ok && !strings.HasSuffix(r.URL.EscapedPath(), "/"+word.text) {
+		r.SetPathValue(word.parameter, word.text)
+		word.operation().ServeHTTP(w, r)
 		return
 	}
 	if pattern != "" {

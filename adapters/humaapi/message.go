@@ -155,10 +155,7 @@ func (a *API) slashes(method, path string) {
 			a.aliases = map[string]string{}
 		}
 		a.aliases[alias] = path
-		operation := sync.OnceValue(func() http.Handler { // it may be registered later
-			h, _ := a.mux.Handler(&http.Request{Method: method, URL: &url.URL{Path: strings.NewReplacer("{", "", "}", "").Replace(path)}})
-			return h
-		})
+		operation := a.handlerOf(method, path)
 		a.mux.HandleFunc(method+" "+alias, func(w http.ResponseWriter, r *http.Request) {
 			if strings.HasSuffix(r.URL.EscapedPath(), "/") { // to the mux, the end of the path looks alike
 				for name, value := range securityHeaders() {
@@ -173,4 +170,27 @@ func (a *API) slashes(method, path string) {
 			operation().ServeHTTP(w, r)
 		})
 	}
+}
+
+// handlerOf returns what the mux has for an operation, which may be registered later.
+func (a *API) handlerOf(method, path string) func() http.Handler {
+	return sync.OnceValue(func() http.Handler {
+		h, _ := a.mux.Handler(&http.Request{Method: method, URL: &url.URL{Path: strings.NewReplacer("{", "", "}", "").Replace(path)}})
+		return h
+	})
+}
+
+// word is the last part of a path where elsewhere a parameter stands.
+type word struct {
+	text, parameter string
+	operation       func() http.Handler // the one with the parameter
+}
+
+// wordFor lets a parameter of an operation be the word at whose place it stands, if a client has encoded a letter of it, such as /rooms/%6Dine.
+func (a *API) wordFor(method, path, parameter string) {
+	at := strings.LastIndex(path, "/")
+	if a.words == nil {
+		a.words = map[string]word{}
+	}
+	a.words[method+" "+path] = word{path[at+1:], parameter, a.handlerOf(method, path[:at]+"/{"+parameter+"}")}
 }

@@ -76,6 +76,16 @@ func placeOf(err error) string {
 		return "body.replyTo"
 	case errors.Is(err, chat.ErrDataInvalid):
 		return "body.data"
+	case errors.Is(err, chat.ErrTitleInvalid):
+		return "body.title"
+	case errors.Is(err, chat.ErrTopicInvalid):
+		return "body.topic"
+	case errors.Is(err, chat.ErrKindInvalid):
+		return "body.kind"
+	case errors.Is(err, chat.ErrRetentionInvalid):
+		return "body.retention"
+	case errors.Is(err, chat.ErrRoleInvalid):
+		return "body.role"
 	case errors.Is(err, chat.ErrAuthorInvalid):
 		return "body.as"
 	}

@@ -63,7 +63,7 @@ type (
 
 // registerRestrictions puts the calls onto the API that ban and mute users in rooms.
 func (c roomCalls) registerRestrictions() {
-	failures := c.failures(chat.ErrRoomInvalid, chat.ErrRoomNotFound, chat.ErrRestrictionInvalid, chat.ErrNoRestrictions)
+	failures := c.failures(append(c.lacks(), chat.ErrRoomInvalid, chat.ErrRoomNotFound, chat.ErrRestrictionInvalid, chat.ErrNoRestrictions)...)
 	for _, k := range []struct {
 		kind                                           chat.RestrictionKind
 		at, imposed, imposedMore, lifted, list, answer string
@@ -92,6 +92,9 @@ func (c roomCalls) registerRestrictions() {
 					return nil, chat.ErrRestrictionInvalid.Detail("its end has passed")
 				}
 			}
+			if err := c.mayRestrict(ctx, &r); err != nil {
+				return nil, err
+			}
 			_, err := c.service.Restrict(ctx, r)
 			return nil, err
 		})
@@ -100,7 +103,11 @@ func (c roomCalls) registerRestrictions() {
 			Summary: k.lifted, Description: "To lift what is not there is no error.",
 			Responses: answers(http.StatusNoContent, "It does not hold any more."),
 		}), failures, func(ctx context.Context, in *liftInput) (*noOutput, error) {
-			_, err := c.service.Lift(ctx, c.restriction(ctx, k.kind, in.Room, in.User))
+			r := c.restriction(ctx, k.kind, in.Room, in.User)
+			if err := c.mayRestrict(ctx, &r); err != nil {
+				return nil, err
+			}
+			_, err := c.service.Lift(ctx, r)
 			return nil, err
 		})
 		op := c.operation(huma.Operation{
@@ -135,8 +142,24 @@ func (c roomCalls) restriction(ctx context.Context, kind chat.RestrictionKind, i
 	return chat.Restriction{Room: string(in), UserID: user.ID(whom), Kind: kind, By: c.speaker(ctx).ID}
 }
 
+// mayRestrict returns nil if who calls may impose or lift r, and gives it the name under which the room is kept.
+func (c roomCalls) mayRestrict(ctx context.Context, r *chat.Restriction) (err error) {
+	if !c.any {
+		r.Room, err = c.service.MayRestrict(ctx, c.actor(ctx), r.Room, r.UserID)
+	}
+	return err
+}
+
 func (c roomCalls) restricted(ctx context.Context, kind chat.RestrictionKind, in *listRestrictedInput) (page []restriction, next string, err error) {
-	held, more, err := c.service.Restrictions(ctx, string(in.Room), kind, user.ID(in.After), in.Limit)
+	room := string(in.Room)
+	if !c.any {
+		at, err := c.service.Standing(ctx, c.actor(ctx), room, chat.RightModerate)
+		if err != nil {
+			return nil, "", err
+		}
+		room = at.Room.Name
+	}
+	held, more, err := c.service.Restrictions(ctx, room, kind, user.ID(in.After), in.Limit)
 	if err != nil {
 		return nil, "", err
 	}

@@ -1,6 +1,7 @@
 package humaapi
 
 import (
+	"cmp"
 	"context"
 	"encoding/base64"
 	"net/http"
@@ -48,8 +49,8 @@ type RoomsAdminConfig struct {
 	CurrentToken func() string
 }
 
-// RegisterRooms puts the calls of users about rooms onto a: which rooms there are, which are the caller's, their messages, and how far they
-// were read. Whoever calls must be a member of the room, as which one joins on a socket.
+// RegisterRooms puts the calls of users about rooms onto a: which rooms there are, which are the caller's, their messages, how far they
+// were read, who is a member, and who runs them. The caller's role says what they may do in a room; see [chat.Role].
 func RegisterRooms(a *API, cfg RoomsConfig) error {
 	c := settings.Of("humaapi: RoomsConfig")
 	c.Argument("the API", a == nil)
@@ -83,15 +84,17 @@ func RegisterRooms(a *API, cfg RoomsConfig) error {
 		enter:    cfg.Service.Member,
 		rooms:    cfg.Service.Rooms,
 	}
-	calls.maySpeak, calls.silenced = cfg.Service.MaySpeak, []error{chat.ErrMuted}
+	calls.enterToSpeak, calls.silenced = calls.userToSpeak, append(calls.lacks(), chat.ErrMuted)
 	calls.register()
 	calls.registerMine()
+	calls.registerManaging()
+	calls.registerRestrictions()
 	registerSend(calls, func(in *sendInput) (sendRequest, *chat.Author) { return in.Body, nil })
 	return nil
 }
 
 // RegisterRoomsAdmin puts the calls of operators about rooms onto a, at the paths of [RegisterRooms]: they need no membership, speak as
-// [chat.System] or as whom they name, edit and delete what anybody has written, and ban and mute users. chat.Config.Access and Screen are asked about what they send, and
+// [chat.System] or as whom they name, edit and delete what anybody has written, run every room, and ban and mute users. chat.Config.Access and Screen are asked about what they send, and
 // Access about what they read.
 func RegisterRoomsAdmin(a *API, cfg RoomsAdminConfig) error {
 	c := settings.Of("humaapi: RoomsAdminConfig")
@@ -116,7 +119,9 @@ func RegisterRoomsAdmin(a *API, cfg RoomsAdminConfig) error {
 			return cfg.Service.AllRooms(ctx, after, limit)
 		},
 	}
+	calls.enterToSpeak = calls.enter
 	calls.register()
+	calls.registerManaging()
 	registerSend(calls, func(in *sendAsInput) (sendRequest, *chat.Author) {
 		b := in.Body
 		said := sendRequest{Text: b.Text, ClientID: b.ClientID, ReplyTo: b.ReplyTo, Data: b.Data}
@@ -143,10 +148,10 @@ type roomCalls struct {
 	// speaker is who calls, and enter the name of a room in which they may do something.
 	speaker func(ctx context.Context) chat.Author
 	enter   func(ctx context.Context, who chat.Author, room string) (string, error)
-	// maySpeak, if set, is asked in that room before something is sent or changed, and silenced are the refusals that it returns.
-	maySpeak func(ctx context.Context, id user.ID, room string) error
-	silenced []error
-	rooms    func(ctx context.Context, who chat.Author, after string, limit int) ([]chat.RoomState, bool, error)
+	// enterToSpeak is enter for a call that sends or changes, and silenced are the refusals that it returns besides.
+	enterToSpeak func(ctx context.Context, who chat.Author, room string) (string, error)
+	silenced     []error
+	rooms        func(ctx context.Context, who chat.Author, after string, limit int) ([]chat.RoomState, bool, error)
 }
 
 // operation completes what all of these calls have in common.
@@ -159,13 +164,21 @@ func (c roomCalls) operation(op huma.Operation) huma.Operation {
 // failuresIn are those of a call about one room.
 func (c roomCalls) failuresIn(more ...error) []error { return c.failures(append(more, c.inRoom...)...) }
 
-// enterToSpeak is enter for a call that sends or changes.
-func (c roomCalls) enterToSpeak(ctx context.Context, who chat.Author, room string) (string, error) {
-	name, err := c.enter(ctx, who, room)
-	if err == nil && c.maySpeak != nil {
-		err = c.maySpeak(ctx, who.ID, name)
+// lacks are failures of calls that not every role may make.
+func (c roomCalls) lacks() []error {
+	if c.any {
+		return nil
 	}
-	return name, err
+	return []error{chat.ErrNotMember, chat.ErrRoleLacksRight}
+}
+
+// userToSpeak is the name of a room in which a user may send and change.
+func (c roomCalls) userToSpeak(ctx context.Context, who chat.Author, room string) (string, error) {
+	at, err := c.service.Standing(ctx, chat.Actor{Author: who}, room, chat.RightSpeak)
+	if err != nil {
+		return "", err
+	}
+	return at.Room.Name, c.service.MaySpeak(ctx, who.ID, at.Room.Name)
 }
 
 // changeFailures are those of a call that changes a message.
@@ -215,11 +228,15 @@ func (authorID) TransformSchema(_ huma.Registry, s *huma.Schema) *huma.Schema {
 
 type room struct {
 	Name      string    `json:"name" example:"hall"`
-	Kind      string    `json:"kind" enum:"public" doc:"Whoever wants may join a public room, unless the application says otherwise."`
-	CreatedBy string    `json:"createdBy" doc:"The id of the user who joined it first." example:"01kax9d8w2n4e6r8t0y2v4b6m8"`
+	Kind      string    `json:"kind" enum:"public,private,direct" doc:"Whoever wants may join a public room, unless the application says otherwise. Others are there for their members only; nobody is invited to a direct one."`
+	Title     string    `json:"title,omitempty" doc:"What people read instead of the name." example:"The hall"`
+	Topic     string    `json:"topic,omitempty" doc:"What it is about." example:"Whatever comes up"`
+	Data      roomData  `json:"data,omitempty"`
+	CreatedBy string    `json:"createdBy" doc:"The id of the user who has made it, or joined it first; system: an operator has made it." example:"01kax9d8w2n4e6r8t0y2v4b6m8"`
 	CreatedAt time.Time `json:"createdAt"`
 	Seq       uint64    `json:"seq" doc:"The last message's place; 0 if there was none." example:"44"`
 	Rev       uint64    `json:"rev" doc:"The last change's place; 0 if there was none." example:"2"`
+	Retention string    `json:"retention,omitempty" doc:"How long messages are kept, in hours, minutes and seconds. Absent: as long as the server's own setting says, or it is not the caller's to know." example:"720h"`
 }
 
 type roomPage struct {
@@ -229,7 +246,7 @@ type roomPage struct {
 
 type myRoom struct {
 	Room   string      `json:"room" doc:"The room's name." example:"hall"`
-	Role   string      `json:"role" enum:"member" doc:"What the caller is in the room."`
+	Role   string      `json:"role" enum:"owner,moderator,member,reader" doc:"What the caller is in the room."`
 	Seq    uint64      `json:"seq" doc:"The last message's place; 0 if there was none." example:"44"`
 	Rev    uint64      `json:"rev" doc:"The last change's place; 0 if there was none." example:"2"`
 	Read   uint64      `json:"read" doc:"How far the caller has read: a seq." example:"41"`
@@ -430,7 +447,7 @@ func (c roomCalls) list(ctx context.Context, in *listRoomsInput) (*listRoomsOutp
 	}
 	out := roomPage{Rooms: make([]room, len(rooms))}
 	for i, r := range rooms {
-		out.Rooms[i] = room{Name: r.Name, Kind: "public", CreatedBy: string(r.CreatedBy), CreatedAt: r.CreatedAt, Seq: r.Seq, Rev: r.Rev}
+		out.Rooms[i] = roomOf(r)
 	}
 	if more {
 		out.Next = rooms[len(rooms)-1].Name
@@ -534,7 +551,7 @@ func (c roomCalls) registerMine() {
 		}
 		out := myRoomPage{Rooms: make([]myRoom, len(rooms))}
 		for i, r := range rooms {
-			out.Rooms[i] = myRoom{Room: r.Room, Role: "member", Seq: r.Seq, Rev: r.Rev, Read: r.Read, Unread: r.Unread, Last: lastMessage{r.Last}}
+			out.Rooms[i] = myRoom{Room: r.Room, Role: string(cmp.Or(r.Role, chat.Regular)), Seq: r.Seq, Rev: r.Rev, Read: r.Read, Unread: r.Unread, Last: lastMessage{r.Last}}
 			if mute, muted := mutes[r.Room]; muted {
 				out.Rooms[i].MutedUntil = mute.End()
 			}
@@ -562,6 +579,7 @@ func (c roomCalls) registerMine() {
 		return &readOutput{Body: marked{Read: now.Read, Unread: now.Unread}}, nil
 	})
 	c.api.slashes(http.MethodPut, "/rooms/{room}/read")
+	c.api.wordFor(http.MethodGet, "/rooms/mine", "room")
 }
 
 // placeText writes a place in a list of rooms as a cursor, and parsePlace reads it. The empty text is the beginning.

@@ -34,6 +34,8 @@ type world struct {
 	admin *system
 	chat  *chat.Service
 	rules *rules
+
+	tokens *memory.Authenticator
 }
 
 // rules is an Access and a Screen that tests change.
@@ -96,12 +98,11 @@ func newWorld(t *testing.T, change func(*humaapi.RoomsConfig)) *world {
 		return s
 	}
 	w.system, w.admin = made(), made()
-	messages := memory.NewMessages()
-	members := memory.NewMembers(messages)
+	w.store = memory.NewStore()
 	var err error
 	w.chat, err = chat.New(chat.Config{
-		Store: messages, Rooms: memory.NewRooms(), Members: members, Marks: members, Cache: memory.NewRecentCache(memory.RecentCacheConfig{}),
-		Restrictions: memory.NewRestrictions(), Access: w.rules, Screen: w.rules, Now: w.clock.now,
+		Store: w.store.Messages, Rooms: w.store.Rooms, Members: w.store.Members, Marks: w.store.Members, Roles: w.store.Roles, Cache: memory.NewRecentCache(memory.RecentCacheConfig{}),
+		Restrictions: w.store.Restrictions, Access: w.rules, Screen: w.rules, Now: w.clock.now,
 	})
 	require.NoError(t, err)
 	ctx, cancel := context.WithCancel(context.Background())
@@ -109,10 +110,10 @@ func newWorld(t *testing.T, change func(*humaapi.RoomsConfig)) *world {
 	go func() { defer close(ended); assert.NoError(t, w.chat.Run(ctx)) }()
 	t.Cleanup(func() { cancel(); <-ended })
 
-	tokens := memory.NewAuthenticator()
-	tokens.AllowToken(adaToken, user.Identity{UserID: adaAuthor.ID, Name: adaAuthor.Name, SessionID: "s-ada"})
-	tokens.AllowToken(bobToken, user.Identity{UserID: bobAuthor.ID, Name: bobAuthor.Name, SessionID: "s-bob"})
-	cfg := humaapi.RoomsConfig{Service: w.chat, Identify: tokens.Token}
+	w.tokens = memory.NewAuthenticator()
+	w.tokens.AllowToken(adaToken, user.Identity{UserID: adaAuthor.ID, Name: adaAuthor.Name, SessionID: "s-ada"})
+	w.tokens.AllowToken(bobToken, user.Identity{UserID: bobAuthor.ID, Name: bobAuthor.Name, SessionID: "s-bob"})
+	cfg := humaapi.RoomsConfig{Service: w.chat, Identify: w.tokens.Token}
 	if change != nil {
 		change(&cfg)
 	}
@@ -317,6 +318,16 @@ func TestEachRoomIsReachedByItsName(t *testing.T) {
 			require.Equal(t, name, sent["room"], way)
 			seq := fmt.Sprint(sent["seq"])
 			call("PATCH", path+"/messages/"+seq, `{"text":"good morning"}`, 200)
+			if path == "/rooms/mine" {
+				path = "/rooms/%6Dine"
+			}
+			require.Equal(t, name, call("GET", path, "", 200)["name"], way)
+			call("PATCH", path, `{}`, 403)
+			call("DELETE", path, "", 403)
+			require.Len(t, call("GET", path+"/members", "", 200)["members"], 1)
+			for _, of := range []string{"/members/", "/bans/", "/mutes/"} {
+				call("DELETE", path+of+escape(name), "", 403)
+			}
 			key := name
 			if chat.CheckReaction(key) != nil {
 				key = "/"
@@ -334,9 +345,10 @@ func TestEachRoomIsReachedByItsName(t *testing.T) {
 		}
 	}
 	// What is nobody's name is nothing.
-	for _, path := range []string{"/rooms/hall/messages/1/reactions/", "/rooms/%2F/messages/1/reactions/", "/rooms/%2F/", "/rooms/hall/", "/rooms/hall/nothing", "/rooms/hall/messages/"} {
+	for _, path := range []string{"/rooms/hall/messages/1/reactions/", "/rooms/%2F/messages/1/reactions/", "/rooms/%2F/", "/rooms/hall/", "/rooms/hall/nothing", "/rooms/hall/messages/", "/rooms/hall/members/"} {
 		call("PUT", path, "", 404)
 	}
+	call("GET", "/rooms/", "", 404)
 	call("PUT", "/rooms/%2F/messages", "", 405)
 	call("GET", "/rooms/%FF/messages", "", 400)
 	call("GET", "/rooms/a%00b/messages", "", 400)
@@ -448,7 +460,9 @@ func TestMyRoomsOverREST(t *testing.T) {
 	for query, status := range map[string]int{"limit=100": 200, "limit=101": 422, "limit=0": 422, "cursor=": 200, "after=a": 422} {
 		assert.Equal(t, status, w.get("/rooms/mine?"+query, bearer(adaToken)).StatusCode, query)
 	}
-	assert.Equal(t, 404, w.admin.get("/rooms/mine", bearer(adminToken)).StatusCode)
+	assert.Equal(t, "mine", w.admin.object(w.admin.get("/rooms/mine", bearer(adminToken)))["name"], "operators have no rooms, and this is the name of one")
+	assert.Equal(t, "mine", w.object(w.get("/rooms/%6Dine", bearer(adaToken)))["name"])
+	assert.Equal(t, "mine", w.object(w.get("/rooms/min%65", bearer(adaToken)))["name"])
 	assert.Equal(t, 404, w.admin.do("PUT", "/rooms/hall/read", `{"seq":1}`, bearer(adminToken)).StatusCode)
 }
 

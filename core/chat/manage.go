@@ -105,10 +105,11 @@ func (d Details) check() (Details, error) {
 		d.Data = &data
 	}
 	if d.Retention != nil {
-		r := d.Retention.Truncate(time.Second)
+		r := *d.Retention
 		if r != 0 && (r < MinRetention || r > MaxRetention) {
-			return d, ErrRetentionInvalid.Detail("it is neither 0 nor from %s to %d hours", MinRetention, int(MaxRetention/time.Hour))
+			return d, ErrRetentionInvalid.Detail("it is neither 0 nor from %d minute to %d hours", int(MinRetention/time.Minute), int(MaxRetention/time.Hour))
 		}
+		r = r.Truncate(time.Second)
 		d.Retention = &r
 	}
 	return d, nil
@@ -177,25 +178,29 @@ func (s *Service) CreateRoom(ctx context.Context, by Actor, name string, d Detai
 	if r, err = s.cfg.Roles.Create(ctx, r, members...); err != nil {
 		return RoomState{}, fmt.Errorf("store room: %w", err)
 	}
-	return s.state(ctx, r)
+	var role Role
+	if !by.Any {
+		role = Owner
+	}
+	return s.state(ctx, r, role)
 }
 
-// state reads how far a room reaches.
-func (s *Service) state(ctx context.Context, r Room) (RoomState, error) {
+// state reads how far a room reaches, for somebody with a role in it.
+func (s *Service) state(ctx context.Context, r Room, role Role) (RoomState, error) {
 	b, err := s.cfg.Store.Bounds(ctx, r.Name)
 	if err != nil {
 		return RoomState{}, fmt.Errorf("read room: %w", err)
 	}
-	return RoomState{Room: r, Seq: b.Last, Rev: b.Rev}, nil
+	return RoomState{Room: r, Seq: b.Last, Rev: b.Rev, Role: role}, nil
 }
 
 // Room returns a room as somebody may see it: a public one, or one of which they are a member; with Any, every one. It returns ErrRoomInvalid, or ErrRoomNotFound.
 func (s *Service) Room(ctx context.Context, by Actor, name string) (RoomState, error) {
-	r, _, err := s.seen(ctx, by, name)
+	r, role, err := s.seen(ctx, by, name)
 	if err != nil {
 		return RoomState{}, err
 	}
-	return s.state(ctx, r)
+	return s.state(ctx, r, role)
 }
 
 // seen returns a room that is not deleted, and the role of by in it, if by may see it.
@@ -329,7 +334,7 @@ func (s *Service) UpdateRoom(ctx context.Context, by Actor, name string, d Detai
 	if d.Kind != nil {
 		tellAll(&s.heardRights, RightsChange{Room: name, By: by.ID})
 	}
-	return s.state(ctx, r)
+	return s.state(ctx, r, at.Role)
 }
 
 // DeleteRoom deletes a room: from now on it looks as if it was not there, and whoever is in it is taken out. It is erased with its messages soon after; until then its name is
@@ -362,8 +367,8 @@ func (s *Service) DeleteRoom(ctx context.Context, by Actor, name string) error {
 }
 
 // RoomMembers returns at most limit (0 means MaxPage) members of a room, ascending by the bytes of their ids, after the given one, and whether there are more. It needs
-// RightRead, and returns what [Service.Standing] returns.
-func (s *Service) RoomMembers(ctx context.Context, by Actor, room string, after user.ID, limit int) (all []Membership, more bool, err error) {
+// RightRead, and returns what [Service.Standing] returns. Mutes are told to whoever has RightModerate; others are told of their own.
+func (s *Service) RoomMembers(ctx context.Context, by Actor, room string, after user.ID, limit int) (all []Entry, more bool, err error) {
 	if s.cfg.Roles == nil {
 		return nil, false, ErrNoRoles
 	}
@@ -372,17 +377,32 @@ func (s *Service) RoomMembers(ctx context.Context, by Actor, room string, after 
 		return nil, false, err
 	}
 	limit = s.pageSize(limit)
-	all, err = s.cfg.Roles.List(ctx, at.Room.Name, after, limit+1)
+	members, err := s.cfg.Roles.List(ctx, at.Room.Name, after, limit+1)
 	if err != nil {
 		return nil, false, fmt.Errorf("read members: %w", err)
 	}
-	if err := s.curb(ctx, all); err != nil {
+	if more = len(members) > limit; more {
+		members = members[:limit]
+	}
+	if err := s.curb(ctx, members); err != nil {
 		return nil, false, err
 	}
-	if len(all) > limit {
-		return all[:limit], true, nil
+	all = make([]Entry, len(members))
+	var whom []InRoom
+	for i, m := range members {
+		all[i].Membership = m
+		if by.Any || m.UserID == by.ID || at.Role.Has(RightModerate, at.Room.Kind) {
+			whom = append(whom, InRoom{m.Room, m.UserID})
+		}
 	}
-	return all, false, nil
+	mutes, err := s.mutes(ctx, whom)
+	if err != nil {
+		return nil, false, err
+	}
+	for i, m := range members {
+		all[i].Mute = mutes[InRoom{m.Room, m.UserID}]
+	}
+	return all, more, nil
 }
 
 // SetRole gives a user a role in a room, which makes them a member of it. See [RoleChange.May] for who may. Who is banned cannot be made a member. Nobody asks whether there is such a user.
@@ -402,6 +422,11 @@ func (s *Service) SetRole(ctx context.Context, by Actor, room string, id user.ID
 // RemoveMember ends a membership: nothing more of the room reaches the user's connections. Whoever removes themselves leaves. To remove somebody who is no member is no error. It
 // returns what [Service.SetRole] returns.
 func (s *Service) RemoveMember(ctx context.Context, by Actor, room string, id user.ID, reason string) error {
+	if by.Any || id != by.ID {
+		if err := checkVisible(string(id), MaxAuthorID); err != nil {
+			return ErrAuthorInvalid.Detail("its id %v", err)
+		}
+	}
 	if err := checkReason(reason); err != nil {
 		return ErrRestrictionInvalid.Detail("its reason %v", err)
 	}

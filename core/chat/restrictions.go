@@ -192,21 +192,34 @@ func (s *Service) MaySpeak(ctx context.Context, id user.ID, room string) error {
 // Mutes returns the mutes of a user that hold now, of these rooms, by the room. It reads from the store once. It returns an error of kind Unavailable, and nothing
 // where there is no Config.Restrictions.
 func (s *Service) Mutes(ctx context.Context, id user.ID, rooms ...string) (map[string]Restriction, error) {
-	if s.cfg.Restrictions == nil || len(rooms) == 0 {
-		return nil, nil
-	}
 	whom := make([]InRoom, len(rooms))
 	for i, room := range rooms {
 		whom[i] = InRoom{room, id}
+	}
+	held, err := s.mutes(ctx, whom)
+	if err != nil {
+		return nil, err
+	}
+	mutes := make(map[string]Restriction, len(held))
+	for at, r := range held {
+		mutes[at.Room] = r
+	}
+	return mutes, nil
+}
+
+// mutes returns the mutes that hold now of those who are asked about. It reads from the store once, or not at all.
+func (s *Service) mutes(ctx context.Context, whom []InRoom) (map[InRoom]Restriction, error) {
+	if s.cfg.Restrictions == nil || len(whom) == 0 {
+		return nil, nil
 	}
 	held, err := s.cfg.Restrictions.InForce(ctx, s.now(), whom...)
 	if err != nil {
 		return nil, fmt.Errorf("read restrictions: %w", err)
 	}
-	mutes := map[string]Restriction{}
+	mutes := map[InRoom]Restriction{}
 	for _, r := range held {
 		if r.Kind == Mute {
-			mutes[r.Room] = r
+			mutes[InRoom{r.Room, r.UserID}] = r
 		}
 	}
 	return mutes, nil

@@ -127,7 +127,7 @@ func (c RoleChange) May(kind RoomKind, by, of Role, owners int) error {
 		return ErrRoleInvalid
 	case by == "":
 		return ErrRoleLacksRight
-	case c.Role == of:
+	case c.Role == of && c.Role != "":
 		if by.Has(RightInvite, kind) || by.Has(RightOwn, kind) || c.By == c.User {
 			return nil // it is so already
 		}

@@ -90,6 +90,8 @@ type RoomState struct {
 	Room
 	// Seq and Rev are those of the last message and the last change: see [Bounds].
 	Seq, Rev uint64
+	// Role is what who has asked is in the room, where it is about that one room. Empty is no member, or with Any.
+	Role Role
 }
 
 // Rooms returns at most limit (0, or more than MaxRoomPage, means MaxRoomPage) of the public rooms that who may join, ascending by the bytes of the
@@ -222,7 +224,7 @@ func guarded(f func(i int) error, i int) (err error) {
 	return f(i)
 }
 
-// MyRooms is [Service.Mine] as the user may read it: rooms in which Access refuses them ActionRead are left out, so that a page may be shorter
+// MyRooms is [Service.Mine] as the user may read it: rooms that are deleted, or in which Access refuses them ActionRead, are left out, so that a page may be shorter
 // than limit. next is where the next page begins, nil if this is the last one.
 func (s *Service) MyRooms(ctx context.Context, who Author, behind Place, limit int) (rooms []MyRoom, next *Place, err error) {
 	limit = s.pageSize(limit)
@@ -234,16 +236,12 @@ func (s *Service) MyRooms(ctx context.Context, who Author, behind Place, limit i
 		place := all[len(all)-1].Place()
 		next = &place
 	}
-	if !s.asks {
+	if !s.asks && s.cfg.Roles == nil {
 		return all, next, nil
 	}
 	reads := make([]bool, len(all))
-	err = severally(len(all), func(i int) error {
-		err := s.cfg.Access.May(ctx, who, ActionRead, all[i].Room)
-		reads[i] = err == nil
-		if errors.Is(err, fault.Forbidden) {
-			return nil
-		}
+	err = severally(len(all), func(i int) (err error) {
+		reads[i], err = s.mayShow(ctx, who, all[i].Room)
 		return err
 	})
 	if err != nil {
@@ -256,4 +254,23 @@ func (s *Service) MyRooms(ctx context.Context, who Author, behind Place, limit i
 		}
 	}
 	return rooms, next, nil
+}
+
+// mayShow reports whether a room of which who is a member is there, and theirs to read.
+func (s *Service) mayShow(ctx context.Context, who Author, room string) (bool, error) {
+	if s.cfg.Roles != nil {
+		r, err := s.cfg.Rooms.ByName(ctx, room)
+		switch {
+		case errors.Is(err, ErrRoomNotFound): // a membership that came before its room was stored
+		case err != nil:
+			return false, fmt.Errorf("read room: %w", err)
+		case !r.DeletedAt.IsZero():
+			return false, nil
+		}
+	}
+	err := s.cfg.Access.May(ctx, who, ActionRead, room)
+	if errors.Is(err, fault.Forbidden) {
+		return false, nil
+	}
+	return err == nil, err
 }
