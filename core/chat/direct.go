@@ -155,7 +155,11 @@ func (s *Service) Direct(ctx context.Context, who Author, with user.ID) (r RoomS
 	} else if err := s.rejoin(ctx, name, who.ID, with, blocks); err != nil {
 		return RoomState{}, false, err
 	}
-	r, err = s.state(ctx, room)
+	role := Regular
+	if blocks {
+		role = Reader // as curb says
+	}
+	r, err = s.state(ctx, room, role)
 	return r, made, err
 }
 
