@@ -17,7 +17,7 @@ const (
 	blockPut     = "Put stores b durably, unless there is a block of the same pair, and returns what is stored."
 	blockLimit   = "Put returns ErrTooManyBlocks, and stores nothing, if the user has blocked limit others or more, and not this one."
 	blockPassing = "Concurrent calls of one user may pass the limit, by at most one for each call."
-	blockRemove  = "Remove ends blocks durably, all or none."
+	blockRemove  = "Remove ends blocks durably; on an error some of them may have ended."
 	blockNone    = "To end a block that does not exist is no error."
 	blockAmong   = "Among returns the blocks that there are of these pairs, in any order."
 	blockList    = "List returns the blocks by p.By of users greater than after, ascending by the bytes of their ids."

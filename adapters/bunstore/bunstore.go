@@ -1,6 +1,6 @@
 // Package bunstore implements every persistence port on SQL through Bun v1.3:
 // user.Repository, auth.SignUps, auth.SessionStore, auth.Standings, auth.CodeStore, auth.Nonces, auth.Limiter and auth.Sweeper,
-// chat.MessageStore, chat.Rooms, chat.Members, chat.Marks, chat.Roles and chat.Restrictions, event.Outbox, mail.Queue,
+// chat.MessageStore, chat.Rooms, chat.Members, chat.Marks, chat.Roles, chat.Restrictions and chat.Blocks, event.Outbox, mail.Queue,
 // mail.DeadLetters and mail.Stats. It runs on SQLite 3.35, PostgreSQL 11, MySQL 8.0.16 and
 // MariaDB 10.6, or later. [OpenSQLite] uses modernc.org/sqlite v1.61, [OpenPostgres] pgx v5.12,
 // [OpenMySQL] go-sql-driver/mysql v1.10, all of them pure Go. It is tested on PostgreSQL 15 and
@@ -58,7 +58,7 @@
 // for its sender too, and what is deleted through it counts as unread until it is read. Memberships of such programs have read everything,
 // until their users join, mark or send next, and it counts from there.
 //
-// A program of before migration 0012 that runs beside does not ask who is banned or muted.
+// A program of before migration 0012 that runs beside does not ask who is banned or muted. One of before 0015 does not ask who has blocked whom.
 //
 // Besides: text that is not valid UTF-8 or has a NUL
 // character, and text above a column's bound, is refused with kind Invalid, because not
@@ -90,6 +90,7 @@
 //	deletions     room_id, seq: the messages that are deleted
 //	reactions     room_id, seq, reaction, user_id
 //	restrictions  room, user_id, kind | by_id, reason, at, until: the greatest number if it never ends
+//	blocks        by_id, whom_id | at
 //	outbox        position | id, topic, type, event_key, time, data; ascending in commit order
 //	mail_jobs     position | id unique, job_key unique, kind, recipient, recipient_name, data, state,
 //	              attempts, claims, run_at, leased_until, last_error, created_at, updated_at
@@ -166,12 +167,13 @@ func newStore(write, read *bun.DB) (*Store, error) {
 	}
 	s := &Store{db: &database{
 		write: write, read: read, dialect: d, reads: newKept(read, d), writes: newKept(write, d), statements: newStatements(prepare), changing: newStatements(prepareChanges), marking: newStatements(prepareMarks), pingTimeout: d.pingTimeout,
-		mine: d.mine(), membersOf: d.membersOf(), lockRoles: d.lockRoles(), readMembers: map[int]string{}, roles: map[int]string{}, inForce: map[int]string{},
+		mine: d.mine(), membersOf: d.membersOf(), lockRoles: d.lockRoles(), readMembers: map[int]string{}, roles: map[int]string{}, inForce: map[int]string{}, blocks: map[int]string{},
 	}}
 	for _, n := range memberSizes {
 		s.db.readMembers[n] = d.readMembers(n)
 		s.db.roles[n] = d.rolesOf(n)
 		s.db.inForce[n] = d.restrictionsInForce(n)
+		s.db.blocks[n] = d.blocksAmong(n)
 	}
 	s.db.standings = gather[string, auth.Standing]{most: standingSizes[0], workers: d.together, read: s.db.readStandings}
 	return s, nil
@@ -183,7 +185,7 @@ func (s *Store) Ports() parley.Ports {
 	return parley.Ports{
 		Users: s.Users(), Sessions: sessions, Standings: sessions, Codes: s.Codes(), SignUps: s.SignUps(), Nonces: s.Nonces(), Limiter: s.Limiter(),
 		Outbox: s.Outbox(), Asides: s.Asides(), MailQueue: queue, DeadLetters: queue, MailStats: queue,
-		Messages: s.Messages(), Rooms: s.Rooms(), Members: members, Marks: members, Roles: s.Roles(), Restrictions: s.Restrictions(),
+		Messages: s.Messages(), Rooms: s.Rooms(), Members: members, Marks: members, Roles: s.Roles(), Restrictions: s.Restrictions(), Blocks: s.Blocks(),
 	}
 }
 
@@ -219,6 +221,9 @@ func (s *Store) Roles() *Roles { return &Roles{s.db} }
 
 // Restrictions returns the bans and mutes of the store.
 func (s *Store) Restrictions() *Restrictions { return &Restrictions{s.db} }
+
+// Blocks returns who has blocked whom.
+func (s *Store) Blocks() *Blocks { return &Blocks{s.db} }
 
 // Asides returns the events that were set aside.
 func (s *Store) Asides() *Asides { return &Asides{s.db} }
@@ -275,6 +280,7 @@ type database struct {
 	membersOf   string                        // the text that Roles.List reads by
 	lockRoles   string                        // the text that Roles.Change locks members by
 	inForce     map[int]string                // those that Restrictions.InForce reads by, likewise
+	blocks      map[int]string                // those that Blocks.Among reads by, likewise
 	readMembers map[int]string                // those that Add reads by, for each of memberSizes
 	roles       map[int]string                // those that Roles.Of reads by, likewise
 	pool        *pool                         // nil if the handle is the caller's, and on SQLite

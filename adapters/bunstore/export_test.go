@@ -43,10 +43,10 @@ func ChangeTexts(s *Store) []string {
 
 // MarkTexts are the statements of Mark, Add and Mine, for four rows and for one.
 func MarkTexts(s *Store) []string {
-	texts := []string{s.db.mine, roomsOf, s.db.membersOf, listRestrictions, restrictedSince}
+	texts := []string{s.db.mine, roomsOf, s.db.membersOf, listRestrictions, restrictedSince, listBlocks, listBlocksOf}
 	for _, n := range []int{1, 4} {
 		all := s.db.dialect.markTexts(n)
-		texts = append(append(texts, all[:]...), s.db.dialect.readMembers(n), s.db.dialect.rolesOf(n), s.db.dialect.restrictionsInForce(n))
+		texts = append(append(texts, all[:]...), s.db.dialect.readMembers(n), s.db.dialect.rolesOf(n), s.db.dialect.restrictionsInForce(n), s.db.dialect.blocksAmong(n))
 	}
 	return texts
 }

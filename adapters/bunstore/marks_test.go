@@ -490,8 +490,16 @@ func TestMarksAreFoundByTheirIndex(t *testing.T) {
 			_, err := db.ExecContext(t.Context(), "INSERT INTO parley_restrictions (room, user_id, kind, by_id, reason, at, until) VALUES "+strings.Join(values, ", "))
 			require.NoError(t, err)
 		}
+		for part := range 20 {
+			values := make([]string, 500)
+			for i := range values {
+				values[i] = fmt.Sprintf("('user %d', 'user %d', 5)", part, i)
+			}
+			_, err := db.ExecContext(t.Context(), "INSERT INTO parley_blocks (by_id, whom_id, at) VALUES "+strings.Join(values, ", "))
+			require.NoError(t, err)
+		}
 		_, err := db.ExecContext(t.Context(), map[string]string{
-			"SQLite": "ANALYZE", "PostgreSQL": "ANALYZE", "MariaDB": "ANALYZE TABLE parley_messages, parley_members, parley_deletions, parley_room_seqs, parley_restrictions", //nolint:misspell // as they spell it
+			"SQLite": "ANALYZE", "PostgreSQL": "ANALYZE", "MariaDB": "ANALYZE TABLE parley_messages, parley_members, parley_deletions, parley_room_seqs, parley_restrictions, parley_blocks", //nolint:misspell // as they spell it
 		}[name])
 		require.NoError(t, err)
 		plans("full")

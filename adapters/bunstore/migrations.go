@@ -219,6 +219,7 @@ func steps(d *dialect) []step {
 		{"0011", "how far members have read", readMarks},
 		{"0012", "bans and mutes", restrictionTables},
 		{"0013", "kinds of rooms, and roles of members", roomKinds},
+		{"0015", "who has blocked whom", blockTables},
 	}
 }
 

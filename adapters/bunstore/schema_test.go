@@ -74,6 +74,12 @@ var schemaRules = []rule{
 		unique: []unique{{"room,user_id,kind", map[string]any{"by_id": "c"}}},
 	},
 	{
+		table:  "blocks",
+		row:    map[string]any{"by_id": "u", "whom_id": "v", "at": 0},
+		texts:  map[string]bounds{"by_id": {1, 128}, "whom_id": {1, 128}},
+		unique: []unique{{"by_id,whom_id", map[string]any{"at": 1}}},
+	},
+	{
 		table:    "codes",
 		row:      map[string]any{"hash": "h", "user_id": "u", "created_at": 0, "expires_at": 1, "used_at": 2},
 		texts:    map[string]bounds{"hash": {1, 128}, "user_id": {0, 128}},

@@ -55,7 +55,7 @@ func ports(s *mongostore.Store) contract.Store {
 		Users: p.Users, Outbox: p.Outbox, Asides: p.Asides, Sessions: p.Sessions, Codes: p.Codes, SignUps: p.SignUps,
 		Nonces: p.Nonces, Limiter: p.Limiter,
 		MailQueue: p.MailQueue, DeadLetters: p.DeadLetters, MailStats: p.MailStats,
-		Messages: p.Messages, Rooms: p.Rooms, Members: p.Members, Marks: p.Marks, Restrictions: p.Restrictions,
+		Messages: p.Messages, Rooms: p.Rooms, Members: p.Members, Marks: p.Marks, Restrictions: p.Restrictions, Blocks: p.Blocks,
 	}
 }
 
@@ -67,7 +67,7 @@ func TestContract(t *testing.T) {
 		for _, name := range []string{
 			"Rooms/rooms are listed by the bytes of the name", "Rooms/rooms are listed page by page",
 			"Members/a user's rooms come by the bytes of the name", "Members/a user's rooms come page by page",
-			"Restrictions/a list is in the order of users",
+			"Restrictions/a list is in the order of users", "Blocks/a list is in the order of users",
 		} {
 			exceptions = append(exceptions, contract.Except(name, "mongo-java-server orders text by UTF-16 units, not by bytes"))
 		}

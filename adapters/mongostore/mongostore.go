@@ -1,6 +1,6 @@
 // Package mongostore implements every persistence port on MongoDB through mongo-driver v2.10:
 // user.Repository, auth.SignUps, auth.SessionStore, auth.CodeStore, auth.Nonces, auth.Limiter and auth.Sweeper,
-// chat.MessageStore, chat.Rooms, chat.Members, chat.Marks and chat.Restrictions, event.Outbox, mail.Queue,
+// chat.MessageStore, chat.Rooms, chat.Members, chat.Marks, chat.Restrictions and chat.Blocks, event.Outbox, mail.Queue,
 // mail.DeadLetters and mail.Stats. It is made for MongoDB 4.4 or later, a single server or a
 // replica set. No real MongoDB could be had for its tests: they run on FerretDB v1.24 and on
 // mongo-java-server 1.47, which speak the same protocol; see # Exceptions.
@@ -99,6 +99,7 @@
 //	rooms     _id: the name | created_by, created_at
 //	members   _id | user_id, room unique together, since, read: the mark, moved_by: the call that moved it last
 //	restrictions _id | room, user_id, kind unique together, by, reason, at: an index with the three, until: absent for never
+//	blocks    _id | by, whom unique together, at; whom, by an index together
 //	messages  _id | room, seq unique together; room, once unique together; id, client_id, author_id, author_name, text, at,
 //	          reply_to, data, edited_at, deleted_at; of those that were changed: changed_in: the room, and rev, an index together;
 //	          reactions: [{key, count, users: those who are named}], reacted: [{key, users: all}];
@@ -180,11 +181,11 @@ func newStore(db *mongo.Database, cfg Config) *Store {
 		handle **mongo.Collection
 	}{
 		{users, &d.users}, {signUps, &d.signUps}, {sessions, &d.sessions}, {codes, &d.codes}, {nonces, &d.nonces}, {limits, &d.limits}, {rooms, &d.rooms},
-		{members, &d.members}, {restrictions, &d.restrictions}, {messages, &d.messages}, {changes, &d.changes}, {aside, &d.aside}, {clock, &d.clock}, {mailJobs, &d.mailJobs}, {schema, &d.schema},
+		{members, &d.members}, {restrictions, &d.restrictions}, {blocks, &d.blocks}, {messages, &d.messages}, {changes, &d.changes}, {aside, &d.aside}, {clock, &d.clock}, {mailJobs, &d.mailJobs}, {schema, &d.schema},
 	} {
 		*c.handle = db.Collection(c.schema.name, opts)
 	}
-	d.committed, d.standing, d.restricted, d.ruled = d.messages, d.members, d.restrictions, d.rooms
+	d.committed, d.standing, d.restricted, d.blocked, d.ruled = d.messages, d.members, d.restrictions, d.blocks, d.rooms
 	idle := options.Collection().SetWriteConcern(writeconcern.W1())
 	d.spent, d.fulfilled = db.Collection(changes.name, opts, idle), db.Collection(rooms.name, opts, idle)
 	if cfg.WriteConcern.W == writeconcern.WCMajority {
@@ -193,6 +194,7 @@ func newStore(db *mongo.Database, cfg Config) *Store {
 		d.changes = db.Collection(changes.name, opts, majority)
 		d.standing = db.Collection(members.name, opts, majority)
 		d.restricted = db.Collection(restrictions.name, opts, majority)
+		d.blocked = db.Collection(blocks.name, opts, majority)
 		d.ruled = db.Collection(rooms.name, opts, majority)
 	}
 	return &Store{db: d}
@@ -204,7 +206,7 @@ func (s *Store) Ports() parley.Ports {
 	return parley.Ports{
 		Users: s.Users(), Sessions: s.Sessions(), Codes: s.Codes(), SignUps: s.SignUps(), Nonces: s.Nonces(), Limiter: s.Limiter(),
 		Outbox: s.Outbox(), Asides: s.Asides(), MailQueue: queue, DeadLetters: queue, MailStats: queue,
-		Messages: s.Messages(), Rooms: s.Rooms(), Members: members, Marks: members, Roles: s.Roles(), Restrictions: s.Restrictions(),
+		Messages: s.Messages(), Rooms: s.Rooms(), Members: members, Marks: members, Roles: s.Roles(), Restrictions: s.Restrictions(), Blocks: s.Blocks(),
 	}
 }
 
@@ -240,6 +242,9 @@ func (s *Store) Roles() *Roles { return &Roles{s.db} }
 
 // Restrictions returns the bans and mutes of the store.
 func (s *Store) Restrictions() *Restrictions { return &Restrictions{s.db} }
+
+// Blocks returns who has blocked whom.
+func (s *Store) Blocks() *Blocks { return &Blocks{s.db} }
 
 // Asides returns the events that were set aside.
 func (s *Store) Asides() *Asides { return &Asides{s.db} }
@@ -282,15 +287,15 @@ type database struct {
 	db  *mongo.Database
 	log *slog.Logger
 
-	users, signUps, sessions, codes, nonces, limits, rooms, members, restrictions, messages, changes, aside, clock, mailJobs, schema *mongo.Collection
+	users, signUps, sessions, codes, nonces, limits, rooms, members, restrictions, blocks, messages, changes, aside, clock, mailJobs, schema *mongo.Collection
 
 	// committed is messages as the majority has them: the number after one that a new primary may not have
 	// would leave a gap there.
 	committed *mongo.Collection
 	// standing is members as the majority has them: a mark that was told must not go back.
 	standing *mongo.Collection
-	// restricted is restrictions as the majority has them.
-	restricted *mongo.Collection
+	// restricted is restrictions as the majority has them, and blocked is blocks.
+	restricted, blocked *mongo.Collection
 	// ruled is rooms as the majority has them.
 	ruled *mongo.Collection
 	// spent is changes for a write that nothing depends on, fulfilled is rooms for such a one.

@@ -193,6 +193,11 @@ var (
 		},
 		indexes: []index{{fields: []string{"room", "user_id", "kind"}, unique: true}, {fields: []string{"at", "room", "user_id", "kind"}}},
 	}
+	blocks = &collection{
+		name:    "parley_blocks",
+		fields:  []field{{name: "_id", kind: kindID}, text("by", 1, maxID), text("whom", 1, maxID), moment("at")},
+		indexes: []index{{fields: []string{"by", "whom"}, unique: true}, {fields: []string{"whom", "by"}}},
+	}
 	messages = &collection{
 		name: "parley_messages",
 		fields: []field{
@@ -251,7 +256,7 @@ var (
 )
 
 // collections are all there are. The schema's comes last: its document says that the others are there.
-var collections = []*collection{users, signUps, sessions, codes, nonces, limits, rooms, members, restrictions, messages, changes, aside, clock, mailJobs, schema}
+var collections = []*collection{users, signUps, sessions, codes, nonces, limits, rooms, members, restrictions, blocks, messages, changes, aside, clock, mailJobs, schema}
 
 // validator is what the server is told to check.
 func (c *collection) validator() bson.D {

@@ -33,7 +33,7 @@ type Blocks interface {
 	// Put returns ErrTooManyBlocks, and stores nothing, if the user has blocked limit others or more, and not this one.
 	// Concurrent calls of one user may pass the limit, by at most one for each call.
 	Put(ctx context.Context, b Block, limit int) (Block, error)
-	// Remove ends blocks durably, all or none.
+	// Remove ends blocks durably; on an error some of them may have ended.
 	// To end a block that does not exist is no error.
 	Remove(ctx context.Context, pairs ...Pair) error
 	// Among returns the blocks that there are of these pairs, in any order.
