@@ -439,6 +439,14 @@ type rooms struct {
 	ensure func(context.Context, chat.Room) (chat.Room, error)
 	byName func(context.Context, string) (chat.Room, error)
 	list   func(context.Context, string, int) ([]chat.Room, error)
+	update func(context.Context, string, func(*chat.Room) error) (chat.Room, error)
+}
+
+func (r rooms) Update(ctx context.Context, name string, change func(*chat.Room) error) (chat.Room, error) {
+	if r.update == nil {
+		return r.Rooms.Update(ctx, name, change)
+	}
+	return r.update(ctx, name, change)
 }
 
 func (r rooms) Ensure(ctx context.Context, v chat.Room) (chat.Room, error) {
@@ -630,6 +638,44 @@ func (m marks) Mine(ctx context.Context, id user.ID, behind chat.Place, limit in
 		return m.Marks.Mine(ctx, id, behind, limit)
 	}
 	return m.mine(ctx, id, behind, limit)
+}
+
+type roles struct {
+	chat.Roles
+	create func(context.Context, chat.Room, ...chat.Membership) (chat.Room, error)
+	of     func(context.Context, ...chat.InRoom) ([]chat.Membership, error)
+	list   func(context.Context, string, user.ID, int) ([]chat.Membership, error)
+	change func(context.Context, chat.RoleChange, mayChange) (before, after chat.Membership, err error)
+}
+
+type mayChange = func(r chat.Room, by, of chat.Role, owners int) error
+
+func (s roles) Create(ctx context.Context, r chat.Room, members ...chat.Membership) (chat.Room, error) {
+	if s.create == nil {
+		return s.Roles.Create(ctx, r, members...)
+	}
+	return s.create(ctx, r, members...)
+}
+
+func (s roles) Of(ctx context.Context, whom ...chat.InRoom) ([]chat.Membership, error) {
+	if s.of == nil {
+		return s.Roles.Of(ctx, whom...)
+	}
+	return s.of(ctx, whom...)
+}
+
+func (s roles) List(ctx context.Context, room string, after user.ID, limit int) ([]chat.Membership, error) {
+	if s.list == nil {
+		return s.Roles.List(ctx, room, after, limit)
+	}
+	return s.list(ctx, room, after, limit)
+}
+
+func (s roles) Change(ctx context.Context, c chat.RoleChange, may mayChange) (before, after chat.Membership, err error) {
+	if s.change == nil {
+		return s.Roles.Change(ctx, c, may)
+	}
+	return s.change(ctx, c, may)
 }
 
 type restrictions struct {

@@ -699,7 +699,7 @@ func storeCopies(ctx context.Context, p chat.MessageStore) error {
 
 // Rooms checks chat.Rooms.
 func Rooms() []Case[chat.Rooms] {
-	return suite("Rooms", []promise[chat.Rooms]{
+	return suite("Rooms", append([]promise[chat.Rooms]{
 		{"an ensured room is read back", "Ensure stores r, with every field as it is, unless a room of that name exists. Every time is UTC, to the microsecond.", roomsEnsure},
 		{"every field of a room is kept", "Ensure stores r, with every field as it is, unless a room of that name exists. Title and Topic are what people read of the room: at most MaxTitle and MaxTopic characters. Data is the application's: a JSON object in the form that CompactData returns, or empty.", roomsFields},
 		{"a room without a kind is public", "Empty is Public where it is to be stored; stores return it always.", roomsKind},
@@ -710,7 +710,7 @@ func Rooms() []Case[chat.Rooms] {
 		{"one of several wins", "Of several concurrent calls with one name, one wins and all return its room.", roomsRace},
 		{"rooms are listed by the bytes of the name", "List returns rooms whose name is greater than after, ascending by the bytes of the name.", roomsList},
 		{"rooms are listed page by page", "List returns at most limit rooms: none if limit is below 1.", roomsPages},
-	})
+	}, updatesOfRooms()...))
 }
 
 func room(name string, n int) chat.Room {

@@ -144,6 +144,11 @@ func openReading() contract.Reading {
 	return contract.Reading{Marks: s.Members, Members: s.Members, Messages: s.Messages}
 }
 
+func openRoles() contract.RoomRoles {
+	s := memory.NewStore()
+	return contract.RoomRoles{Roles: s.Roles, Rooms: s.Rooms, Members: s.Members, Marks: s.Members, Messages: s.Messages}
+}
+
 func openBus() contract.Bus {
 	b := memory.NewBus(memory.BusConfig{})
 	return contract.Bus{Publisher: b, Subscriber: b}
@@ -224,9 +229,10 @@ func trials() []trial {
 		try("PasswordList", contract.PasswordList(), plain(func() auth.PasswordList { return passwordList(listed) }), listFaults()...),
 		try("TokenVerifier", contract.TokenVerifier(), plain(openTokens), tokenFaults()...),
 		try("MessageStore", contract.MessageStore(), plain(func() chat.MessageStore { return memory.NewMessages() }), append(messageFaults(), changeFaults()...)...),
-		try("Rooms", contract.Rooms(), plain(func() chat.Rooms { return memory.NewRooms() }), roomFaults()...),
+		try("Rooms", contract.Rooms(), plain(func() chat.Rooms { return memory.NewRooms() }), append(roomFaults(), updateFaults()...)...),
 		try("Members", contract.Members(), plain(func() chat.Members { return memory.NewMembers(nil) }), memberFaults()...),
 		try("Marks", contract.Marks(), plain(openReading), markFaults()...),
+		try("Roles", contract.Roles(), plain(openRoles), roleFaults()...),
 		try("Restrictions", contract.Restrictions(), plain(func() chat.Restrictions { return memory.NewRestrictions() }), restrictionFaults()...),
 		try("Blocks", contract.Blocks(), plain(func() chat.Blocks { return memory.NewBlocks() }), blockFaults()...),
 		try("RecentCache", contract.RecentCache(), plain(func() chat.RecentCache { return memory.NewRecentCache(memory.RecentCacheConfig{}) }), append(cacheFaults(), changeCacheFaults()...)...),

@@ -37,6 +37,7 @@ func TestACheckEndsWithItsFirstFailure(t *testing.T) {
 			ensure: func(context.Context, chat.Room) (chat.Room, error) { return chat.Room{}, o.fail() },
 			byName: func(context.Context, string) (chat.Room, error) { return chat.Room{}, o.fail() },
 			list:   func(context.Context, string, int) ([]chat.Room, error) { return nil, o.fail() },
+			update: func(context.Context, string, func(*chat.Room) error) (chat.Room, error) { return chat.Room{}, o.fail() },
 		}
 	})
 	endsWithItsFirstFailure(t, contract.Members(), func(o *out) chat.Members {
@@ -58,6 +59,40 @@ func TestACheckEndsWithItsFirstFailure(t *testing.T) {
 				remove:  func(context.Context, string, user.ID) error { return o.fail() },
 				has:     func(context.Context, string, user.ID) (bool, error) { return false, o.fail() },
 				roomsOf: func(context.Context, user.ID, string, int) ([]chat.Membership, error) { return nil, o.fail() },
+			},
+			Messages: messages{
+				append: func(context.Context, []chat.Message) ([]chat.Stored, error) { return nil, o.fail() },
+				list:   func(context.Context, string, chat.Range) ([]chat.Message, error) { return nil, o.fail() },
+				change: func(context.Context, []chat.Change) ([]chat.Changed, error) { return nil, o.fail() },
+				bounds: func(context.Context, string) (chat.Bounds, error) { return chat.Bounds{}, o.fail() },
+			},
+		}
+	})
+	endsWithItsFirstFailure(t, contract.Roles(), func(o *out) contract.RoomRoles {
+		return contract.RoomRoles{
+			Roles: roles{
+				create: func(context.Context, chat.Room, ...chat.Membership) (chat.Room, error) { return chat.Room{}, o.fail() },
+				of:     func(context.Context, ...chat.InRoom) ([]chat.Membership, error) { return nil, o.fail() },
+				list:   func(context.Context, string, user.ID, int) ([]chat.Membership, error) { return nil, o.fail() },
+				change: func(context.Context, chat.RoleChange, mayChange) (before, after chat.Membership, err error) {
+					return chat.Membership{}, chat.Membership{}, o.fail()
+				},
+			},
+			Rooms: rooms{
+				ensure: func(context.Context, chat.Room) (chat.Room, error) { return chat.Room{}, o.fail() },
+				byName: func(context.Context, string) (chat.Room, error) { return chat.Room{}, o.fail() },
+				list:   func(context.Context, string, int) ([]chat.Room, error) { return nil, o.fail() },
+				update: func(context.Context, string, func(*chat.Room) error) (chat.Room, error) { return chat.Room{}, o.fail() },
+			},
+			Members: members{
+				add:     func(context.Context, ...chat.Membership) ([]chat.Membership, error) { return nil, o.fail() },
+				remove:  func(context.Context, string, user.ID) error { return o.fail() },
+				has:     func(context.Context, string, user.ID) (bool, error) { return false, o.fail() },
+				roomsOf: func(context.Context, user.ID, string, int) ([]chat.Membership, error) { return nil, o.fail() },
+			},
+			Marks: marks{
+				mark: func(context.Context, []chat.Mark) ([]chat.Marked, error) { return nil, o.fail() },
+				mine: func(context.Context, user.ID, chat.Place, int) ([]chat.MyRoom, error) { return nil, o.fail() },
 			},
 			Messages: messages{
 				append: func(context.Context, []chat.Message) ([]chat.Stored, error) { return nil, o.fail() },

@@ -35,6 +35,8 @@ type Store struct {
 	Rooms    chat.Rooms
 	Members  chat.Members
 	Marks    chat.Marks
+	// Roles shares its store with Rooms, Members and Messages.
+	Roles chat.Roles
 
 	Restrictions chat.Restrictions
 	Blocks       chat.Blocks
@@ -99,6 +101,9 @@ func storeSuites() []storeSuite {
 		of(Rooms(), func(s Store) chat.Rooms { return s.Rooms }),
 		of(Members(), func(s Store) chat.Members { return s.Members }),
 		of(Marks(), func(s Store) Reading { return Reading{Marks: s.Marks, Members: s.Members, Messages: s.Messages} }),
+		of(Roles(), func(s Store) RoomRoles {
+			return RoomRoles{Roles: s.Roles, Rooms: s.Rooms, Members: s.Members, Marks: s.Marks, Messages: s.Messages}
+		}),
 		of(Restrictions(), func(s Store) chat.Restrictions { return s.Restrictions }),
 		of(Blocks(), func(s Store) chat.Blocks { return s.Blocks }),
 	}

@@ -291,13 +291,14 @@ type Rooms interface {
 // Roles keeps what members are in rooms. It shares its store with [Rooms] and [Members].
 //
 // It may be called from many goroutines.
-// Every membership that it returns has its role, and Read as [Members] says it.
+// Every membership that it returns has its role, and Read as [Marks] says it.
 // Two rooms or users are the same only if they have the same bytes.
 // Every time is UTC, to the microsecond.
 type Roles interface {
 	// Create stores a room with its first members durably, all or none, and returns the room.
 	// Create returns ErrRoomTaken, and stores nothing, if a room of that name exists, be it a deleted one.
 	// Of several concurrent calls with one name, one wins.
+	// A membership that came before the room takes the role, and keeps Since and what was read.
 	Create(ctx context.Context, r Room, members ...Membership) (Room, error)
 	// Of returns the memberships of those whom it is asked about and who are members, in any order.
 	Of(ctx context.Context, whom ...InRoom) ([]Membership, error)
