@@ -90,7 +90,7 @@ func (d roomData) MarshalJSON() ([]byte, error) { return json.RawMessage(d).Mars
 func (roomData) Schema(huma.Registry) *huma.Schema {
 	return &huma.Schema{
 		Type: huma.TypeObject, AdditionalProperties: true,
-		Description: "The application's: a JSON object of at most 4096 bytes without white space, nested at most 32 deep. An empty one takes its place: it cannot be taken away.",
+		Description: "The application's: a JSON object of at most 4096 bytes without white space, nested at most 32 deep. {} empties it. That of a direct room is the server's: {\"users\": [id, id]}.",
 	}
 }
 
@@ -236,7 +236,7 @@ func (c roomCalls) registerManaging() {
 	register(c.api, c.operation(huma.Operation{
 		OperationID: "create-room", Method: http.MethodPost, Path: "/rooms",
 		Summary:       "Make a room",
-		Description:   "The caller owns it. A name is taken also while somebody else's private room has it, and for some minutes after that was deleted.",
+		Description:   "The caller owns it. A name is taken also by a private room of others, and by a room that was deleted, until that is erased.",
 		DefaultStatus: http.StatusCreated, Responses: answers(http.StatusCreated, "It is stored."),
 	}), c.failures(append(described, chat.ErrRoomInvalid, chat.ErrRoomTaken, chat.ErrNotAllowed, chat.ErrNoRoles)...), c.createRoom)
 	register(c.api, c.operation(huma.Operation{
@@ -260,7 +260,7 @@ func (c roomCalls) registerManaging() {
 	register(c.api, c.operation(huma.Operation{
 		OperationID: "delete-room", Method: http.MethodDelete, Path: "/rooms/{room}",
 		Summary:     "Delete a room with its messages",
-		Description: "Owners only. At once, on every node, it looks as if it was not there. It is erased soon after.",
+		Description: "Owners only. From now on, on every node, it looks as if it was not there.",
 		Responses:   answers(http.StatusNoContent, "It is deleted."),
 	}), c.failuresIn(append(c.lacks(), chat.ErrNoRoles)...), func(ctx context.Context, in *oneRoomInput) (*noOutput, error) {
 		return nil, c.service.DeleteRoom(ctx, c.actor(ctx), string(in.Room))

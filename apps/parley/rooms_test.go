@@ -151,20 +151,19 @@ func TestTheExamplesOfTheGuideToRoomsRun(t *testing.T) {
 	guide, err := os.ReadFile("../../docs/rooms.md")
 	require.NoError(t, err)
 	s := serveWith(t, t.TempDir(), func(c *exec.Cmd) { c.Env = append(c.Env, "PARLEY_ADMIN_TOKEN=open-sesame-open-sesame") })
-	ada := s.member(t, "Ada Lovelace")
-	token := ada.AccessToken
+	token, bob := s.member(t, "Ada Lovelace").AccessToken, s.member(t, "Bob Noyce")
 	hears := make(heard, 100)
 	_, err = s.connect(t, token, hears.handle).Join(t.Context(), "hall")
 	require.NoError(t, err)
 	blocks := strings.Split(string(guide), "```sh\n")[1:]
-	require.Len(t, blocks, 3)
+	require.Len(t, blocks, 4)
 	for _, block := range blocks {
 		script, _, ended := strings.Cut(block, "```")
 		require.True(t, ended)
 		script = strings.NewReplacer("http://localhost:5002", s.url, "http://localhost:6002", s.admin).Replace(script)
 		ctx, cancel := context.WithTimeout(t.Context(), patience)
 		cmd := exec.CommandContext(ctx, shell, "-eu", "-c", script)
-		cmd.Env = append(os.Environ(), "TOKEN="+token, "USER_ID="+ada.User.ID, "PARLEY_ADMIN_TOKEN=open-sesame-open-sesame", "no_proxy=*")
+		cmd.Env = append(os.Environ(), "TOKEN="+token, "USER_ID="+bob.User.ID, "PARLEY_ADMIN_TOKEN=open-sesame-open-sesame", "no_proxy=*")
 		out, err := cmd.CombinedOutput()
 		cancel()
 		require.NoError(t, err, "%s", out)
