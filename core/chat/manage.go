@@ -482,13 +482,13 @@ func (s *Service) setRole(ctx context.Context, by Actor, room string, id user.ID
 	return after, nil
 }
 
-// Rights returns what users are in rooms now, by the names that [Service.Resolve] returns: those who are members, in any order. Of a room that is deleted there are none. It
+// Rights returns what users are in rooms now, by the names that [Service.Resolve] returns, and whether they are muted: those who are members, in any order. Of a room that is deleted there are none. It
 // reads from the store. It returns an error of kind Unavailable.
-func (s *Service) Rights(ctx context.Context, whom ...InRoom) ([]Membership, error) {
-	if s.cfg.Roles == nil || len(whom) == 0 {
+func (s *Service) Rights(ctx context.Context, whom ...InRoom) ([]Entry, error) {
+	if len(whom) == 0 {
 		return nil, nil
 	}
-	of, err := s.cfg.Roles.Of(ctx, whom...)
+	of, err := s.membershipsOf(ctx, whom)
 	if err != nil {
 		return nil, fmt.Errorf("read memberships: %w", err)
 	}
@@ -504,5 +504,36 @@ func (s *Service) Rights(ctx context.Context, whom ...InRoom) ([]Membership, err
 		deleted[m.Room] = err == nil && !r.DeletedAt.IsZero()
 	}
 	of = slices.DeleteFunc(of, func(m Membership) bool { return deleted[m.Room] })
-	return of, s.curb(ctx, of)
+	if err := s.curb(ctx, of); err != nil {
+		return nil, err
+	}
+	mutes, err := s.mutes(ctx, whom)
+	if err != nil {
+		return nil, err
+	}
+	all := make([]Entry, len(of))
+	for i, m := range of {
+		all[i] = Entry{m, mutes[InRoom{m.Room, m.UserID}]}
+	}
+	return all, nil
 }
+
+func (s *Service) membershipsOf(ctx context.Context, whom []InRoom) ([]Membership, error) {
+	if s.cfg.Roles != nil {
+		return s.cfg.Roles.Of(ctx, whom...)
+	}
+	var all []Membership
+	for _, w := range whom {
+		role, err := s.roleOf(ctx, w.UserID, w.Room)
+		if err != nil {
+			return nil, err
+		}
+		if role != "" {
+			all = append(all, Membership{Room: w.Room, UserID: w.UserID, Role: role})
+		}
+	}
+	return all, nil
+}
+
+// Forget makes the next one who joins a room look whether it is there: it may have been deleted on another node. A hub calls it.
+func (s *Service) Forget(room string) { s.forget(room) }

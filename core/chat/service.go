@@ -311,8 +311,11 @@ func (s *Service) Quit(ctx context.Context, who Author, room string) error {
 		return s.Leave(ctx, who.ID, room)
 	}
 	err := s.RemoveMember(ctx, Actor{Author: who}, room, who.ID, "")
-	if errors.Is(err, ErrNotMember) || errors.Is(err, ErrRoomNotFound) {
+	switch {
+	case errors.Is(err, ErrNotMember):
 		return nil
+	case errors.Is(err, ErrRoomNotFound):
+		return s.Leave(ctx, who.ID, room) // there may be a membership of a room that is deleted, or was never stored
 	}
 	return err
 }

@@ -2,6 +2,7 @@ package realtime
 
 import (
 	"context"
+	"errors"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -239,7 +240,7 @@ func (c *client) writes(room string) (*occupant, error) {
 	if o == nil {
 		return nil, ErrNotJoined
 	}
-	if err := o.room.maySpeak(c.user.ID); err != nil {
+	if err := o.maySpeak(); err != nil {
 		return nil, err
 	}
 	switch {
@@ -337,7 +338,7 @@ func (c *client) typing(ctx context.Context, cmd protocol.Command) (protocol.Ans
 	if o == nil {
 		return protocol.Answer{}, ErrNotJoined
 	}
-	if err := o.room.maySpeak(c.user.ID); err != nil {
+	if err := o.maySpeak(); err != nil {
 		return protocol.Answer{}, err
 	}
 	if o.room.mayType(c.user, cmd.Typing) {
@@ -408,9 +409,18 @@ func (c *client) join(ctx context.Context, cmd protocol.Command) (none protocol.
 		}
 		return none, err
 	}
+	if !fresh {
+		o.beginAdmission()
+	}
 	member, err := c.hub.cfg.Chat.Enter(ctx, c.user, o.room.name)
 	if err != nil {
+		o.endAdmission("")
 		return back(err)
+	}
+	if fresh {
+		o.endAdmission(member.Role)
+	} else {
+		o.endAdmission("") // what changes it is heard
 	}
 	if member.Mute.Kind != "" {
 		o.room.heed(member.Mute)
@@ -437,11 +447,14 @@ func (c *client) join(ctx context.Context, cmd protocol.Command) (none protocol.
 	c.mu.Lock()
 	removed := o.removed
 	c.mu.Unlock()
-	if removed {
+	switch removed {
+	case membershipTaken:
 		// The membership that was stored a moment ago must not outlive the removal.
 		if err := c.hub.cfg.Chat.Leave(ctx, c.user.ID, o.room.name); err != nil {
 			return none, err
 		}
+		return none, ErrRemoved
+	case membershipEnded:
 		return none, ErrRemoved
 	}
 	if fresh {
@@ -473,8 +486,16 @@ func (c *client) leave(ctx context.Context, cmd protocol.Command) (protocol.Answ
 	if o == nil {
 		return protocol.Answer{}, nil
 	}
-	c.hub.exit(ctx, o)
-	return protocol.Answer{}, c.hub.cfg.Chat.Leave(ctx, c.user.ID, o.room.name)
+	if !c.hub.cfg.Chat.KeepsRoles() {
+		c.hub.exit(ctx, o)
+		return protocol.Answer{}, c.hub.cfg.Chat.Leave(ctx, c.user.ID, o.room.name)
+	}
+	// It is in the room until the store has let it go: the last owner stays. The user's other connections hear of the membership's end.
+	err := c.hub.cfg.Chat.Quit(ctx, c.user, o.room.name)
+	if !errors.Is(err, chat.ErrLastOwner) {
+		c.hub.exit(ctx, o)
+	}
+	return protocol.Answer{}, err
 }
 
 func (c *client) healthCheck(_ context.Context, cmd protocol.Command) (protocol.Answer, error) {

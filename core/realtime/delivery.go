@@ -166,15 +166,16 @@ const (
 	everybody  audience = iota
 	others              // all but the user it is about; and it may be shed
 	whoKeepsUp          // everybody, but it may be shed
+	theRest             // all but the user it is about
 )
 
 // sheds reports whether a slow reader is spared the event.
-func (a audience) sheds() bool { return a != everybody }
+func (a audience) sheds() bool { return a == others || a == whoKeepsUp }
 
 // event gives it to an occupant; one that is reading gets it behind what it reads.
 func (d *delivery) event(o *occupant) {
 	c := o.client
-	if d.to == others && c.user.ID == d.one[0].event.User.ID {
+	if (d.to == others || d.to == theRest) && c.user.ID == d.one[0].event.User.ID {
 		return
 	}
 	f := d.one[0].of(c)

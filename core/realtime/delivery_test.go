@@ -294,6 +294,9 @@ type counting struct {
 }
 
 func (c *counting) Follow(ctx context.Context, room string) error {
+	if chat.CheckRoom(room) != nil { // what every node follows
+		return c.Fanout.Follow(ctx, room)
+	}
 	c.open.Add(1)
 	c.total.Add(1)
 	return c.Fanout.Follow(ctx, room)

@@ -94,7 +94,7 @@ type HubConfig struct {
 	// AccessEvery is how often chat.Config.Access, where there is one, is asked again whether the users of
 	// this node may read their rooms; who may not is taken out. Default 10 seconds.
 	AccessEvery time.Duration
-	// RestrictionsEvery is how often chat.Config.Restrictions, where there is one, is asked for bans and mutes that this node has not heard of. Default 10 seconds.
+	// RestrictionsEvery is how often chat.Config.Restrictions, where there is one, is asked for bans, mutes and changes of roles and rooms that this node has not heard of. Default 10 seconds.
 	RestrictionsEvery time.Duration
 	// CommandTimeout bounds a command that reads or joins. Default 10 seconds.
 	CommandTimeout time.Duration
@@ -204,6 +204,7 @@ type Hub struct {
 
 	roster roster // keeps Presence right
 	trust  trust  // in the cache of recent messages
+	rights rights // of users in the rooms here
 
 	queue      runQueue       // rooms with something to deliver
 	deliveries sync.Pool      // empty ones
@@ -233,6 +234,7 @@ func NewHub(cfg HubConfig) (*Hub, error) {
 		emptied: make(chan struct{}), began: cfg.Now(),
 	}
 	h.queue.init()
+	h.rights.wake, h.rights.out = make(chan struct{}, 1), map[chat.InRoom]time.Time{}
 	h.deliveries.New = func() any { return new(delivery) }
 	h.holds.New = func() any { return new(held) }
 	h.working, h.endWork = context.WithCancel(context.Background())
@@ -245,6 +247,7 @@ func NewHub(cfg HubConfig) (*Hub, error) {
 	})
 	cfg.Chat.OnMarked(h.marked)
 	cfg.Chat.OnRestricted(h.restricted)
+	cfg.Chat.OnRights(h.rightsChanged)
 	cfg.Chat.RefuseBy(h.refuses)
 	return h, nil
 }
@@ -264,6 +267,10 @@ func (h *Hub) Run(ctx context.Context) error {
 	})
 	if h.cfg.Chat.AsksAccess() {
 		wg.Go(func() { h.every(ctx, h.cfg.AccessEvery, func() { h.askAgain(ctx) }) })
+	}
+	if h.heedsRights() {
+		wg.Go(func() { h.followEveryNode(ctx) })
+		wg.Go(func() { h.watchRights(ctx) })
 	}
 	if h.cfg.Chat.KeepsRestrictions() {
 		since := h.cfg.Now().Add(-clocksDiffer)
@@ -485,8 +492,12 @@ const drainStep = 10 * time.Millisecond
 // errRestarts is what a connection is told that Drain closes.
 const errRestarts = "this node restarts"
 
-// deliver takes a signal from the fan-out. It only queues it.
+// deliver takes a signal from the fan-out. It does not wait.
 func (h *Hub) deliver(s Signal) {
+	if s.Room == everyNode {
+		h.hear(s)
+		return
+	}
 	h.mu.RLock()
 	r := h.rooms[s.Room]
 	h.mu.RUnlock()

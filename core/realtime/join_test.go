@@ -269,7 +269,9 @@ func TestWhoeverJoinsAgainHearsWhoComesAndGoes(t *testing.T) {
 	close(s.proceed)
 	var heard []string
 	for len(heard) < 3 {
-		heard = append(heard, ada.next().Event)
+		if event := ada.next().Event; event != "membership" { // which has no order with the others
+			heard = append(heard, event)
+		}
 	}
 	assert.Equal(t, []string{"ack", "joined", "left"}, heard)
 }

@@ -26,10 +26,14 @@ func (r *room) marked(s *Signal) {
 	}
 }
 
-// tellsMarks reports whether the room is small enough. The users of this node count by themselves: nobody may have said that they have
-// joined, because there are too many of them, or because Presence is away.
+// tellsMarks reports whether the room is small enough for marks.
 func (r *room) tellsMarks() bool {
-	most := min(r.hub.cfg.MarksUpTo, r.hub.cfg.AnnounceUpTo)
+	return r.announces(min(r.hub.cfg.MarksUpTo, r.hub.cfg.AnnounceUpTo))
+}
+
+// announces reports whether the room has at most so many users, at most AnnounceUpTo. The users of this node count by themselves: nobody may have said that they have
+// joined, because there are too many of them, or because Presence is away.
+func (r *room) announces(most int) bool {
 	if int(r.here.Load()) > most {
 		return false
 	}

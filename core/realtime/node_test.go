@@ -213,11 +213,13 @@ type backing struct {
 	presence *memory.Presence
 
 	restrictions *memory.Restrictions
+	roles        *memory.Roles
 }
 
 func newBacking() backing {
-	messages := memory.NewMessages()
-	return backing{messages, memory.NewMembers(messages), memory.NewRooms(), memory.NewPresence(), memory.NewRestrictions()}
+	messages, rooms := memory.NewMessages(), memory.NewRooms()
+	members := memory.NewMembers(messages)
+	return backing{messages, members, rooms, memory.NewPresence(), memory.NewRestrictions(), memory.NewRoles(rooms, members)}
 }
 
 func start(t *testing.T, change func(*realtime.HubConfig)) *node {
@@ -244,6 +246,9 @@ func startWith(t *testing.T, b backing, fanout realtime.Fanout, rules chat.Confi
 	if rules.Restrictions == nil {
 		rules.Restrictions = b.restrictions
 	}
+	if rules.Roles == nil {
+		rules.Roles = b.roles
+	}
 	rules.Rooms, rules.Cache = b.rooms, memory.NewRecentCache(memory.RecentCacheConfig{})
 	s, err := chat.New(rules)
 	require.NoError(t, err)
@@ -261,7 +266,8 @@ func startWith(t *testing.T, b backing, fanout realtime.Fanout, rules chat.Confi
 	wg.Go(func() { assert.NoError(t, s.Run(chatCtx)) })
 	wg.Go(func() { assert.NoError(t, h.Run(ctx)); chatCancel() })
 	<-running
-	for leases && !h.Leased() { // it asks memory; who came in before would be told, and counted, a little later
+	hears := cfg.Chat.KeepsRestrictions()
+	for leases && !h.Leased() || hears && !h.Hears() { // it asks memory; who came in before would be told, and counted, a little later
 		runtime.Gosched()
 	}
 	stop := sync.OnceFunc(func() { cancel(); wg.Wait() })

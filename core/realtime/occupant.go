@@ -3,6 +3,7 @@ package realtime
 import (
 	"context"
 	"slices"
+	"sync/atomic"
 
 	"github.com/parley-chat/parley/core/chat"
 	"github.com/parley-chat/parley/core/socket"
@@ -14,18 +15,30 @@ import (
 type occupant struct {
 	client  *client
 	room    *room
-	slot    int32 // in room.occupants, under room.mu
-	counted bool  // in room.users, under room.presence
+	slot    int32         // in room.occupants, under room.mu
+	role    atomic.Uint32 // codeOf what the user is in the room, as far as is known; written under client.mu
+	counted bool          // in room.users, under room.presence
 
 	// Under client.mu:
-	live    bool // false while joining: messages pend
-	left    bool
-	removed bool   // left because somebody took the user out
-	early   bool   // not yet reading: what comes will be in the page
-	last    uint64 // the client has every message up to here
-	rev     uint64 // and every change up to here
-	pending []pendingFrame
+	live     bool // false while joining: messages pend
+	left     bool
+	removed  removal // left because the user was taken out
+	early    bool    // not yet reading: what comes will be in the page
+	admitted bool    // the store has let it in, and is not being asked again
+	doubt    bool    // the role may have changed while it was not admitted
+	found    bool    // the user was told the role before this node heard of it
+	last     uint64  // the client has every message up to here
+	rev      uint64  // and every change up to here
+	pending  []pendingFrame
 }
+
+// removal is why somebody was taken out of a room.
+type removal uint8
+
+const (
+	membershipTaken removal = iota + 1 // a membership that is being stored must not outlive it
+	membershipEnded                    // the store says so
+)
 
 // pendingFrame is a message if it has a seq, a change if it has a rev, and another event otherwise.
 type pendingFrame struct {
@@ -71,7 +84,7 @@ func (h *Hub) enter(ctx context.Context, c *client, name string) (*occupant, err
 
 // exit ends a membership. Only the first call counts.
 func (h *Hub) exit(ctx context.Context, o *occupant) {
-	if h.detach(o, false) {
+	if h.detach(o, 0) {
 		o.exited(ctx)
 		o.room.release(ctx)
 	}
@@ -79,7 +92,7 @@ func (h *Hub) exit(ctx context.Context, o *occupant) {
 
 // detach makes sure that nothing more of the room reaches the connection. Only the first call returns
 // true; whoever gets it must see to it that exited and release are called. It does not wait.
-func (h *Hub) detach(o *occupant, removed bool) bool {
+func (h *Hub) detach(o *occupant, removed removal) bool {
 	c, r := o.client, o.room
 	c.mu.Lock()
 	if o.left {

@@ -22,7 +22,7 @@ type Signal struct {
 	Typing bool
 	// Node is the node that it comes from.
 	Node string
-	// Event is set for SignalEvent: its name. Data is its fields, a JSON object. SignalRestricted has Data too.
+	// Event is set for SignalEvent: its name. Data is its fields, a JSON object. SignalRestricted and SignalMembership have Data too.
 	Event, Data string
 }
 
@@ -40,6 +40,7 @@ const (
 	SignalChanged                          // a stored message was changed: Message is what it is now
 	SignalMarked                           // a user has read the room up to a message
 	SignalRestricted                       // a user was banned or muted, or is no longer
+	SignalMembership                       // what a user is in a room has changed; every node follows Room, which is no room's name
 )
 
 // Fanout carries signals between nodes.

@@ -42,20 +42,27 @@ func (h *Hub) Remove(ctx context.Context, room string, id user.ID) error {
 	return nil
 }
 
-// remove takes the connections of a user out of the room. It does not wait for other nodes.
-func (r *room) remove(who chat.Author) { r.takeOut(who.ID, protocol.Data{"role": nil}) }
-
-// takeOut takes the connections of a user out of the room, and tells them what they are in it from now on. It reports whether there were any. It does not
-// wait for other nodes.
-func (r *room) takeOut(id user.ID, news protocol.Data) bool {
-	var out []*occupant
-	for _, o := range r.own(id) {
-		if r.hub.detach(o, true) {
-			out = append(out, o)
+// remove takes the connections of a user out of the room, and tells them. It does not wait for other nodes.
+func (r *room) remove(who chat.Author) {
+	out := r.own(who.ID)
+	if !r.takeOut(out, membershipTaken) {
+		return
+	}
+	f := frames{event: r.hub.membership(r.name, out[0].client.user, protocol.Data{"role": nil})}
+	for _, o := range out {
+		if o.wasRemoved() {
+			o.client.tell(f.of(o.client))
 		}
 	}
-	for _, o := range out {
-		r.tellMembership(o, news)
+}
+
+// takeOut takes connections out of the room. It reports whether there were any. It does not wait for other nodes.
+func (r *room) takeOut(all []*occupant, why removal) bool {
+	var out []*occupant
+	for _, o := range all {
+		if r.hub.detach(o, why) {
+			out = append(out, o)
+		}
 	}
 	if len(out) == 0 {
 		return false
@@ -68,21 +75,6 @@ func (r *room) takeOut(id user.ID, news protocol.Data) bool {
 		}
 	})
 	return true
-}
-
-// tellMembership tells a connection what its user is in the room. What is empty is left out.
-func (r *room) tellMembership(o *occupant, news protocol.Data) {
-	data := protocol.Data{}
-	for name, value := range news {
-		if value != "" {
-			data[name] = value
-		}
-	}
-	if f := o.client.speaks().Event(r.about(protocol.EventMembership, o.client.user, data)); f != nil {
-		o.client.mu.Lock()
-		o.client.send(f, false)
-		o.client.mu.Unlock()
-	}
 }
 
 // askers is how many users are asked about at a time.

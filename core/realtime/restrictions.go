@@ -7,7 +7,6 @@ import (
 	"time"
 
 	"github.com/parley-chat/parley/core/chat"
-	"github.com/parley-chat/parley/core/protocol"
 	"github.com/parley-chat/parley/core/user"
 )
 
@@ -21,17 +20,35 @@ type restriction struct {
 	Reason string `json:"reason,omitempty"`
 	At     int64  `json:"at"`
 	Until  int64  `json:"until,omitempty"`
+	// Every says that every node is told by SignalMembership, too.
+	Every bool `json:"every,omitempty"`
 }
 
-// restricted applies what was imposed or lifted here, and tells the other nodes.
-func (h *Hub) restricted(r chat.Restriction) {
-	if here := h.roomHere(r.Room); here != nil {
-		here.restrict(r)
-	}
+func restrictionOf(r chat.Restriction) restriction {
 	told := restriction{Kind: string(r.Kind), By: string(r.By), Reason: r.Reason, At: r.At.UnixMicro()}
 	if !r.Until.IsZero() {
 		told.Until = r.Until.UnixMicro()
 	}
+	return told
+}
+
+func (told restriction) of(room string, id user.ID) chat.Restriction {
+	r := chat.Restriction{
+		Room: room, UserID: id, Kind: chat.RestrictionKind(told.Kind), By: user.ID(told.By), Reason: told.Reason, At: time.UnixMicro(told.At).UTC(),
+	}
+	if told.Until != 0 {
+		r.Until = time.UnixMicro(told.Until).UTC()
+	}
+	return r
+}
+
+// restricted applies what was imposed or lifted here, and tells the other nodes. Those of before [SignalMembership] listen in the room only.
+func (h *Hub) restricted(r chat.Restriction) {
+	name := h.nameOf(r.UserID)
+	h.restrict(r, name, true)
+	h.tellNodes(news{room: r.Room, who: r.UserID, name: name, limits: &r})
+	told := restrictionOf(r)
+	told.Every = true
 	data, err := json.Marshal(told)
 	if err != nil { // it has strings and numbers only
 		h.cfg.Log.Error("a restriction cannot be encoded", "error", err)
@@ -40,51 +57,56 @@ func (h *Hub) restricted(r chat.Restriction) {
 	h.publish(context.Background(), Signal{Kind: SignalRestricted, Room: r.Room, User: chat.Author{ID: r.UserID}, Data: string(data)})
 }
 
-// restricted applies what another node has told.
+// restricted applies what another node has told the room.
 func (r *room) restricted(s *Signal) {
+	h := r.hub
 	var told restriction
 	if err := json.Unmarshal([]byte(s.Data), &told); err != nil {
-		r.hub.cfg.Log.Error("a restriction from another node cannot be read", "room", r.name, "error", err)
+		h.cfg.Log.Error("a restriction from another node cannot be read", "room", r.name, "error", err)
 		return
 	}
-	of := chat.Restriction{
-		Room: r.name, UserID: s.User.ID, Kind: chat.RestrictionKind(told.Kind), By: user.ID(told.By), Reason: told.Reason, At: time.UnixMicro(told.At).UTC(),
+	if s.Node == h.cfg.Node || told.Every && h.rights.followed.Load() {
+		return // it was, or will be, heard otherwise
 	}
-	if told.Until != 0 {
-		of.Until = time.UnixMicro(told.Until).UTC()
-	}
-	r.restrict(of)
+	h.restrict(told.of(r.name, s.User.ID), s.User.Name, true)
 }
 
-// restrict applies a restriction to the connections of its user in the room. It reports whether a ban has taken out any.
-func (r *room) restrict(of chat.Restriction) (out bool) {
-	inForce := of.InForce(r.hub.cfg.Now())
+// restrict applies a restriction to the connections of its user in the room, and has it told: if it was heard, or if nobody here knows of it. It reports whether a ban
+// has taken out any.
+func (h *Hub) restrict(of chat.Restriction, name string, heard bool) (out bool) {
+	var own []*occupant
+	here := h.roomHere(of.Room)
+	if here != nil {
+		own = here.own(of.UserID)
+	}
+	tell := heard
 	switch of.Kind {
 	case chat.Ban:
-		return inForce && r.takeOut(of.UserID, protocol.Data{"role": nil, "by": string(of.By), "reason": of.Reason})
+		inForce := of.InForce(h.cfg.Now())
+		if out = inForce && here != nil && here.takeOut(own, membershipTaken); out {
+			name = own[0].client.user.Name
+		}
+		tell = inForce && (heard || out)
 	case chat.Mute:
-		own := r.own(of.UserID)
-		if len(own) == 0 || !r.heed(of) {
-			return false // whoever comes in is told by the store; nobody is told twice
+		if len(own) > 0 { // whoever comes in is told by the store
+			tell = here.heed(of) // nobody is told twice
 		}
-		news := protocol.Data{"role": "member", "by": string(of.By), "reason": of.Reason}
-		if inForce {
-			news["mutedUntil"] = of.End()
-		}
-		for _, o := range own {
-			r.tellMembership(o, news)
-		}
+	default:
+		return false
 	}
-	return false
+	if tell {
+		h.look(news{room: of.Room, who: of.UserID, name: name, heard: heard, limits: &of})
+	}
+	return out
 }
 
 // own returns the connections of a user in the room.
 func (r *room) own(id user.ID) (own []*occupant) {
-	r.each(func(o *occupant) {
-		if o.client.user.ID == id {
+	for _, c := range r.hub.connections(id) {
+		if o := c.occupantOf(r.name); o != nil {
 			own = append(own, o)
 		}
-	})
+	}
 	return own
 }
 
@@ -129,8 +151,13 @@ func (h *Hub) askRestrictions(ctx context.Context, since time.Time) time.Time {
 	ctx, cancel := context.WithTimeout(ctx, h.cfg.CommandTimeout)
 	defer cancel()
 	err := h.cfg.Chat.RestrictedSince(ctx, since, func(r chat.Restriction) {
-		here := h.roomHere(r.Room)
-		if here == nil || !here.restrict(r) {
+		switch r.Kind {
+		case chat.RoleNote:
+			h.ask(chat.InRoom{Room: r.Room, UserID: r.UserID})
+		case chat.RoomNote:
+			h.look(news{room: r.Room})
+		}
+		if !h.restrict(r, "", false) {
 			return
 		}
 		// They had joined here again before the ban was heard.
@@ -143,6 +170,13 @@ func (h *Hub) askRestrictions(ctx context.Context, since time.Time) time.Time {
 		return since
 	}
 	return began
+}
+
+// ask has the rights of a user read who is in a room here. A note of them may have been stored before they change: it asks each time that it is found.
+func (h *Hub) ask(where chat.InRoom) {
+	if here := h.roomHere(where.Room); here != nil && len(here.own(where.UserID)) > 0 {
+		h.look(news{room: where.Room, who: where.UserID})
+	}
 }
 
 func (h *Hub) roomHere(name string) *room {

@@ -88,7 +88,7 @@ func (h *Hub) resume(ctx context.Context, c *client, places []Place) (rooms []re
 		}
 		rooms = append(rooms, resumed{o, p.Seq})
 	}
-	if err := h.stillMember(ctx, c, places); err != nil {
+	if err := h.admitAgain(ctx, c, rooms); err != nil {
 		return rooms, err
 	}
 	for _, r := range rooms {
@@ -116,24 +116,25 @@ func (h *Hub) resume(ctx context.Context, c *client, places []Place) (rooms []re
 	return rooms, nil
 }
 
-// stillMember looks the user up in the memberships that are stored.
-func (h *Hub) stillMember(ctx context.Context, c *client, places []Place) error {
-	missing := make(map[string]bool, len(places))
-	for _, p := range places {
-		missing[p.Room] = true
+// admitAgain looks up what the user is in the rooms, as it is stored.
+func (h *Hub) admitAgain(ctx context.Context, c *client, rooms []resumed) error {
+	whom := make([]chat.InRoom, len(rooms))
+	for i, r := range rooms {
+		whom[i] = chat.InRoom{Room: r.occupant.room.name, UserID: c.user.ID}
 	}
-	for after := ""; len(missing) > 0; {
-		page, err := h.cfg.Chat.RoomsOf(ctx, c.user.ID, after, 0)
-		if err != nil {
-			return err
-		}
-		if len(page) == 0 {
+	are, err := h.readRights(ctx, whom)
+	if err != nil {
+		return err
+	}
+	for i, r := range rooms {
+		is := are[whom[i]]
+		if is.Role == "" {
 			return ErrNotResumed
 		}
-		for _, m := range page {
-			delete(missing, m.Room)
+		if is.Mute.Kind != "" {
+			r.occupant.room.heed(is.Mute)
 		}
-		after = page[len(page)-1].Room
+		r.occupant.endAdmission(is.Role)
 	}
 	return nil
 }
