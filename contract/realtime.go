@@ -219,6 +219,7 @@ func fanoutWhole(ctx context.Context, open FanoutNodes) error {
 		{Kind: realtime.SignalRemoved, Room: "room", User: chat.Author{ID: author.ID}},
 		{Kind: realtime.SignalMarked, Room: "room", User: author, Node: "node ü", Read: math.MaxInt64}, {Kind: realtime.SignalMarked, Room: "room", User: author},
 		{Kind: realtime.SignalRestricted, Room: "room", User: chat.Author{ID: author.ID}, Data: `{"kind":"mute","at":1}`},
+		{Kind: realtime.SignalMembership, Room: "room", User: author, Node: "node", Data: `{"room":"hall","role":"reader"}`},
 		{Kind: realtime.SignalEvent, Room: "room", User: author, Node: "n", Event: "cursor", Data: `{"room":"room","x":1,"ü":"` + long(1000) + `"}`},
 	}
 	for _, m := range wholly("room") {

@@ -28,6 +28,7 @@ import (
 //	          frame goes on behind them, it ignores the frame
 //	user      for other kinds: ID and name
 //	event     for events of an application: name and data
+//	data      for restrictions and memberships: a string
 //	read      for how far somebody has read: uvarint
 //
 // Strings are a uvarint length and bytes, the time is a varint of microseconds. A frame of
@@ -84,7 +85,7 @@ func (f frame) encode() string {
 		b = appendString(b, s.Event)
 		b = appendString(b, s.Data)
 	}
-	if s.Kind == realtime.SignalRestricted {
+	if s.Kind == realtime.SignalRestricted || s.Kind == realtime.SignalMembership {
 		b = appendString(b, s.Data)
 	}
 	if s.Kind == realtime.SignalMarked {
@@ -129,7 +130,7 @@ func decodeFrame(data string) (frame, error) {
 		if s.Kind == realtime.SignalEvent {
 			s.Event, s.Data = r.string(), r.string()
 		}
-		if s.Kind == realtime.SignalRestricted {
+		if s.Kind == realtime.SignalRestricted || s.Kind == realtime.SignalMembership {
 			s.Data = r.string()
 		}
 		if s.Kind == realtime.SignalMarked {

@@ -2,6 +2,8 @@ package wsclient_test
 
 import (
 	"context"
+	"encoding/base64"
+	"encoding/json"
 	"fmt"
 	"net/http/httptest"
 	"strings"
@@ -22,10 +24,21 @@ import (
 	"github.com/parley-chat/parley/core/user"
 )
 
-// anybody is an Authenticator: the token is the user's id.
+// anybody is an Authenticator: the token is the user's id, or a JSON Web Token that nobody has signed.
 type anybody struct{}
 
 func (anybody) Token(_ context.Context, token string) (user.Identity, error) {
+	if parts := strings.Split(token, "."); len(parts) == 3 {
+		var claims struct{ Sub string }
+		text, err := base64.RawURLEncoding.DecodeString(parts[1])
+		if err == nil {
+			err = json.Unmarshal(text, &claims)
+		}
+		if err != nil {
+			return user.Identity{}, err
+		}
+		token = claims.Sub
+	}
 	return user.Identity{UserID: user.ID(token), Name: "User " + token}, nil
 }
 
@@ -364,6 +377,64 @@ func TestWhoIsTakenOutOfARoomStaysOut(t *testing.T) {
 	require.ErrorContains(t, err, "not_joined")
 }
 
+// What others are in a room is told, and is not taken for what the client's own user is: neither by a client that knows whose it is, nor by one that has to ask.
+func TestWhatOthersAreInARoomIsNotOnesOwn(t *testing.T) {
+	t.Parallel()
+	for name, token := range map[string]string{
+		"a token that tells whose it is": "e30." + base64.RawURLEncoding.EncodeToString([]byte(`{"sub":"eve"}`)) + ".x",
+		"a token that does not":          "eve",
+	} {
+		t.Run(name, func(t *testing.T) {
+			ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
+			defer cancel()
+			var rooms *chat.Service
+			url, _ := startChat(t, func(c *chat.Config) {
+				store := memory.NewStore()
+				c.Store, c.Rooms, c.Members, c.Marks, c.Restrictions, c.Roles = store.Messages, store.Rooms, store.Members, store.Members, store.Restrictions, store.Roles
+			}, func(h *realtime.HubConfig) { rooms = h.Chat })
+			told := make(chan wsclient.Event, 8)
+			c, err := wsclient.Dial(ctx, wsclient.Config{
+				URL: url, MinPause: time.Millisecond, Token: func(context.Context) (string, error) { return token, nil },
+				Handle: func(e wsclient.Event) {
+					if e.Kind == wsclient.EventRemoved || e.Kind == wsclient.EventMembership {
+						told <- e
+					}
+				},
+			})
+			require.NoError(t, err)
+			t.Cleanup(c.Close)
+			next := func() (what []any) {
+				t.Helper()
+				select {
+				case e := <-told:
+					return []any{e.Kind, e.Room, e.User.ID, e.Role, e.By, e.Reason}
+				case <-ctx.Done():
+					t.Fatal("nobody told the client")
+					panic("unreachable")
+				}
+			}
+			ada := chat.Actor{Author: chat.Author{ID: "ada", Name: "Ada"}}
+			_, err = rooms.CreateRoom(ctx, ada, "den", chat.Details{})
+			require.NoError(t, err)
+			for _, id := range []user.ID{"bob", "eve"} {
+				_, err = rooms.SetRole(ctx, ada, "den", id, chat.Reader)
+				require.NoError(t, err)
+			}
+			assert.Equal(t, []any{wsclient.EventMembership, "den", "eve", "reader", "ada", ""}, next(), "also before the room is joined")
+			_, err = c.Join(ctx, "den")
+			require.NoError(t, err)
+			require.NoError(t, rooms.RemoveMember(ctx, ada, "den", "bob", "noise"))
+			assert.Equal(t, []any{wsclient.EventMembership, "den", "bob", "", "ada", "noise"}, next())
+			_, err = c.History(ctx, "den", wsclient.Range{})
+			require.NoError(t, err, "the client is still in the room")
+			require.NoError(t, rooms.RemoveMember(ctx, ada, "den", "eve", "spam"))
+			assert.Equal(t, []any{wsclient.EventRemoved, "den", "eve", "", "ada", "spam"}, next())
+			_, err = c.Send(ctx, "den", "x")
+			require.ErrorContains(t, err, "not_joined")
+		})
+	}
+}
+
 // The user is told of a mute, and of its end, and what was said to a ban.
 func TestWhoIsMutedIsToldAndWhoIsBannedIsOut(t *testing.T) {
 	t.Parallel()
@@ -375,7 +446,7 @@ func TestWhoIsMutedIsToldAndWhoIsBannedIsOut(t *testing.T) {
 	c, err := wsclient.Dial(ctx, wsclient.Config{
 		URL: url, MinPause: time.Millisecond, Token: func(context.Context) (string, error) { return "eve", nil },
 		Handle: func(e wsclient.Event) {
-			if e.Kind == wsclient.EventRemoved || e.Kind == wsclient.EventMuted {
+			if e.Kind == wsclient.EventRemoved || e.Kind == wsclient.EventMembership {
 				told <- e
 			}
 		},
@@ -399,7 +470,7 @@ func TestWhoIsMutedIsToldAndWhoIsBannedIsOut(t *testing.T) {
 	_, err = moderator.Restrict(ctx, r)
 	require.NoError(t, err)
 	e := next()
-	assert.Equal(t, wsclient.EventMuted, e.Kind)
+	assert.Equal(t, wsclient.EventMembership, e.Kind)
 	assert.Equal(t, []any{"hall", "eve", until, "caps"}, []any{e.Room, e.User.ID, e.Until, e.Reason})
 	_, err = c.Send(ctx, "hall", "x")
 	require.ErrorContains(t, err, "muted")

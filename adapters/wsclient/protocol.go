@@ -3,11 +3,13 @@ package wsclient
 import (
 	"cmp"
 	"context"
+	"encoding/base64"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"maps"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/gorilla/websocket"
@@ -484,16 +486,17 @@ func (c *Client) take(in *incoming) error {
 			User       User      `json:"user"`
 			Role       *string   `json:"role"`
 			MutedUntil time.Time `json:"mutedUntil"`
+			By         string    `json:"by"`
 			Reason     string    `json:"reason"`
 		}
 		if err := decode(in.Data, &d); err != nil {
 			return err
 		}
-		if d.Role == nil {
-			c.removed(d.Room, d.Reason)
-			return nil
+		e := Event{Kind: EventMembership, Room: d.Room, User: d.User, Until: d.MutedUntil, By: d.By, Reason: d.Reason}
+		if d.Role != nil {
+			e.Role = *d.Role
 		}
-		c.told(in.Event, Event{Room: d.Room, User: d.User, Until: d.MutedUntil, Reason: d.Reason})
+		c.membership(e)
 	default:
 		return c.custom(in)
 	}
@@ -769,8 +772,6 @@ func (c *Client) told(name string, e Event) {
 		e.Kind = EventLeft
 	case protocol.EventMarked:
 		e.Kind = EventMarked
-	case protocol.EventMembership:
-		e.Kind = EventMuted
 	case protocol.EventResync:
 		e.Kind = EventResync
 		c.enqueue(c.rejoin(r)) // as the protocol asks for
@@ -780,17 +781,73 @@ func (c *Client) told(name string, e Event) {
 	c.pump()
 }
 
-// removed forgets a room that the user was taken out of.
-func (c *Client) removed(name, reason string) {
+// membership takes what somebody is in a room from now on.
+func (c *Client) membership(e Event) {
 	c.mu.Lock()
-	r := c.rooms[name]
-	delete(c.rooms, name)
-	c.enqueue(c.waitingFor(name)...) // the server refuses them
-	c.mu.Unlock()
-	if r != nil {
-		c.tell(Event{Kind: EventRemoved, Room: name, Reason: reason})
+	r := c.rooms[e.Room]
+	switch {
+	case e.Role != "" || r == nil || c.self != "" && c.self != e.User.ID:
+	case !r.joined: // what came before the answer to the join is older than the answer
+	case c.self != "":
+		c.mu.Unlock()
+		c.removed(r, e)
+		return
+	default: // whose connection this is, only the server knows
+		k := c.internal(protocol.EventPresence, data{Room: e.Room}, func(json.RawMessage) error {
+			c.tell(e)
+			return nil
+		})
+		k.refused = func(err *Error) {
+			if err.Code == fault.Public(realtime.ErrNotJoined).Code {
+				c.removed(r, e)
+			}
+		}
+		c.enqueue(k)
+		c.mu.Unlock()
+		c.pump()
+		return
 	}
+	full := c.full()
+	if full && r != nil {
+		r.missed = true
+	}
+	c.mu.Unlock()
+	if !full {
+		c.tell(e)
+	}
+}
+
+// removed forgets a room that the user was taken out of.
+func (c *Client) removed(r *room, e Event) {
+	c.mu.Lock()
+	if c.rooms[e.Room] != r {
+		c.mu.Unlock()
+		return
+	}
+	delete(c.rooms, e.Room)
+	c.enqueue(c.waitingFor(e.Room)...) // the server refuses them
+	c.mu.Unlock()
+	c.tell(Event{Kind: EventRemoved, Room: e.Room, User: e.User, By: e.By, Reason: e.Reason})
 	c.pump()
+}
+
+// knowsItself reads whose token it is, if it is a JSON Web Token (RFC 7519).
+func (c *Client) knowsItself(token string) {
+	c.self = ""
+	parts := strings.Split(token, ".")
+	if len(parts) != 3 {
+		return
+	}
+	claims, err := base64.RawURLEncoding.DecodeString(parts[1])
+	if err != nil {
+		return
+	}
+	var of struct {
+		Subject string `json:"sub"`
+	}
+	if json.Unmarshal(claims, &of) == nil {
+		c.self = of.Subject
+	}
 }
 
 // custom takes an event that is not Parley's own, or that only a newer server knows.

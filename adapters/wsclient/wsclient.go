@@ -192,8 +192,10 @@ const (
 	// It is told in small rooms alone, and not for what somebody has sent themselves, which they have read. Of one user the highest Read
 	// counts, whatever comes last.
 	EventMarked
-	// EventMuted is told to the user's own connections in a room: Room, User, Until, Reason. Until then the server refuses what the user sends there.
-	EventMuted
+	// EventMembership says what a user is in a room from now on: Room, User, Role, Until, By, Reason. It is told to everybody in the room, and to all connections of that user, also
+	// of a room that was not joined, as when somebody is invited. Until is when the server takes again what a muted user sends there. The client's own user who
+	// is taken out of a joined room is told by EventRemoved instead.
+	EventMembership
 )
 
 // Event is what the server tells, or what happens to the connection.
@@ -205,9 +207,11 @@ type Event struct {
 	Typing  bool
 	// Read is the Seq up to which User has read.
 	Read uint64
-	// Until is when the user may send again: zero means at once, the year 9999 never by itself. Reason is what a moderator has said to it; it may be empty.
-	Until  time.Time
-	Reason string
+	// Role is what the user is in the room: empty, no member any more. By is the id of who has made it so, and Reason what they have said to it; both may be empty.
+	Role       string
+	By, Reason string
+	// Until is when the user may send again: zero means at once, the year 9999 never by itself.
+	Until time.Time
 	// Name and Data are those of an event of the application.
 	Name string
 	Data json.RawMessage
@@ -287,6 +291,7 @@ type Client struct {
 	refused string // the token that the server did not take, if it was the last
 	brief   int    // connections in a row that did not last
 	changes changesKnown
+	self    string // the client's own user; empty while that is not known
 
 	mu     sync.Mutex
 	ws     *websocket.Conn // nil while there is no connection
@@ -462,12 +467,14 @@ func (c *Client) attempt(ctx context.Context) (*websocket.Conn, error) {
 			return nil, fmt.Errorf("wsclient: token: %w", err)
 		}
 		c.token, c.refused = token, ""
+		c.knowsItself(token)
 		header.Set("Authorization", "Bearer "+token)
 	case c.cfg.Token != nil:
 		token, err := c.cfg.Token(ctx)
 		if err != nil {
 			return nil, fmt.Errorf("wsclient: token: %w", err)
 		}
+		c.knowsItself(token)
 		header.Set("Authorization", "Bearer "+token)
 	case c.cfg.Ticket != nil:
 		ticket, err := c.cfg.Ticket(ctx)

@@ -849,21 +849,21 @@ export class Parley extends EventTarget {
     }
   }
 
-  /** Somebody's role has changed. Without one they are out, and the room is not joined again. */
+  /** What somebody is in a room has changed, also in a room that is not joined. Who has no role is out; their own client does not join the room again. */
   #membership(data) {
     const room = this.#rooms.get(data.room);
-    if (!room) return;
     this.#emit("membership", data);
-    if (data.role !== null) return;
-    const { user } = this.#options;
-    if (user && user.id !== data.user?.id) return;
-    if (user) {
-      this.#forget(room, new ParleyError("removed", data.reason ? `you were taken out of the room: ${data.reason}` : "you were taken out of the room"));
-    } else {
-      // Whose connection this is, only the server knows.
-      room.joined = false;
-      void this.#enter(room);
+    // What came before the answer to join_room is older than the answer.
+    if (!room?.joined || data.role !== null) return;
+    const out = () => this.#forget(room, new ParleyError("removed", data.reason ? `you were taken out of the room: ${data.reason}` : "you were taken out of the room"));
+    if (this.#options.user) {
+      if (this.#isMe(data.user)) out();
+      return;
     }
+    // Whose connection this is, only the server knows.
+    this.#request("presence", { room: room.name }).catch((err) => {
+      if (err.code === "not_joined" && this.#rooms.get(room.name) === room) out();
+    });
   }
 
   #emit(type, detail) {

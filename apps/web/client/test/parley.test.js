@@ -1214,9 +1214,36 @@ test("who is taken out of a room does not come back into it by themselves", asyn
 test("a client that does not know whose it is asks whether it is still in the room", async () => {
   const c = client({ user: undefined });
   await c.connected("lobby");
+  await c.serverSends({ event: "membership", data: { room: "lobby", user: other, role: null } });
+  await c.acks(c.next("presence"), { members: [me], count: 1 });
+  assert.deepEqual(c.parley.rooms, ["lobby"], "it was somebody else");
   await c.serverSends({ event: "membership", data: { room: "lobby", user: me, role: null } });
-  await c.serverSends({ id: c.next("join_room").id, event: "error", error: { code: "forbidden", title: "not here" } });
+  await c.serverSends({ id: c.next("presence").id, event: "error", error: { code: "not_joined", title: "not here" } });
   assert.deepEqual(c.parley.rooms, []);
+  assert.equal(c.details("forgotten")[0].error.code, "removed");
+});
+
+test("who leaves a room and joins it again is not thrown out by the news of their leaving", async () => {
+  const c = client();
+  await c.connected("lobby");
+  const left = c.parley.leave("lobby");
+  await c.acks(c.next("leave_room"), {});
+  await left;
+  const joined = c.parley.join("lobby");
+  await c.serverSends({ event: "membership", data: { room: "lobby", user: me, role: null, by: me.id } });
+  assert.deepEqual(c.parley.rooms, ["lobby"]);
+  await c.acks(c.next("join_room"), { room: "lobby", seq: 0, rev: 0, read: 0, recovered: true, messages: [] });
+  await joined;
+  assert.equal(c.details("membership").length, 1);
+});
+
+test("what somebody is in a room that is not joined is told, too", async () => {
+  const c = client();
+  await c.connected("lobby");
+  await c.serverSends({ event: "membership", data: { room: "den", user: me, role: "member", by: "u1" } });
+  await c.serverSends({ event: "membership", data: { room: "den", user: me, role: null } });
+  assert.equal(c.details("membership").length, 2);
+  assert.deepEqual(c.parley.rooms, ["lobby"]);
 });
 
 test("takes ticket, token, user and address from a session", async () => {
