@@ -57,6 +57,7 @@ type ports struct {
 	marks         chat.Marks
 	restrictions  chat.Restrictions
 	blocks        chat.Blocks
+	roles         chat.Roles
 	cache         chat.RecentCache
 	access        chat.Access
 	fanout        realtime.Fanout
@@ -137,6 +138,7 @@ func open(t *testing.T, outer, inner *testkit.Faults) *ports {
 		marks:         twice(chat.Marks(s.Members), testkit.FaultyMarks, outer, inner),
 		restrictions:  twice(chat.Restrictions(s.Restrictions), testkit.FaultyRestrictions, outer, inner),
 		blocks:        twice(chat.Blocks(s.Blocks), testkit.FaultyBlocks, outer, inner),
+		roles:         twice(chat.Roles(s.Roles), testkit.FaultyRoles, outer, inner),
 		cache:         twice(chat.RecentCache(recent), testkit.FaultyCache, outer, inner),
 		access:        twice(chat.Access(chat.OpenAccess{}), testkit.FaultyAccess, outer, inner),
 		fanout:        twice(realtime.Fanout(memory.NewFanout().Node()), testkit.FaultyFanout, outer, inner),
@@ -393,6 +395,26 @@ var calls = map[string]func(ctx context.Context, p *ports) ([]any, error){
 		all, err := p.restrictions.Since(ctx, time.Time{}, 1)
 		return []any{all}, err
 	},
+	"Rooms.Update": func(ctx context.Context, p *ports) ([]any, error) {
+		r, err := p.rooms.Update(ctx, "r", func(r *chat.Room) error { r.Title = "T"; return nil })
+		return []any{r}, err
+	},
+	"Roles.Create": func(ctx context.Context, p *ports) ([]any, error) {
+		r, err := p.roles.Create(ctx, chat.Room{Name: "made"}, chat.Membership{UserID: "u", Since: at, Role: chat.Owner})
+		return []any{r}, err
+	},
+	"Roles.Of": func(ctx context.Context, p *ports) ([]any, error) {
+		all, err := p.roles.Of(ctx, chat.InRoom{Room: "r", UserID: "u"})
+		return []any{all}, err
+	},
+	"Roles.List": func(ctx context.Context, p *ports) ([]any, error) {
+		all, err := p.roles.List(ctx, "r", "", 1)
+		return []any{all}, err
+	},
+	"Roles.Change": func(ctx context.Context, p *ports) ([]any, error) {
+		before, after, err := p.roles.Change(ctx, chat.RoleChange{Room: "r", User: "u", Role: chat.Reader, By: "v", At: at}, func(chat.Room, chat.Role, chat.Role, int) error { return nil })
+		return []any{before, after}, err
+	},
 	"Blocks.Put": func(ctx context.Context, p *ports) ([]any, error) {
 		b, err := p.blocks.Put(ctx, chat.Block{Pair: chat.Pair{By: "u", Whom: "v"}}, 1)
 		return []any{b}, err
@@ -487,7 +509,7 @@ func TestMethodsAreThoseOfThePorts(t *testing.T) {
 		"Codes": reflect.TypeFor[auth.CodeStore](), "SignUps": reflect.TypeFor[auth.SignUps](), "Nonces": reflect.TypeFor[auth.Nonces](),
 		"Limiter":  reflect.TypeFor[auth.Limiter](),
 		"Messages": reflect.TypeFor[chat.MessageStore](), "Rooms": reflect.TypeFor[chat.Rooms](),
-		"Members": reflect.TypeFor[chat.Members](), "Marks": reflect.TypeFor[chat.Marks](), "Restrictions": reflect.TypeFor[chat.Restrictions](), "Blocks": reflect.TypeFor[chat.Blocks](), "Cache": reflect.TypeFor[chat.RecentCache](),
+		"Members": reflect.TypeFor[chat.Members](), "Marks": reflect.TypeFor[chat.Marks](), "Restrictions": reflect.TypeFor[chat.Restrictions](), "Blocks": reflect.TypeFor[chat.Blocks](), "Roles": reflect.TypeFor[chat.Roles](), "Cache": reflect.TypeFor[chat.RecentCache](),
 		"Access": reflect.TypeFor[chat.Access](), "Fanout": reflect.TypeFor[realtime.Fanout](),
 		"Presence": reflect.TypeFor[realtime.Presence](), "Authenticator": reflect.TypeFor[socket.Authenticator](),
 		"Conn": reflect.TypeFor[socket.Conn](),

@@ -416,7 +416,7 @@ func (h *Hub) become(here []*occupant, is chat.Role, agrees bool) (tell bool) {
 	return tell
 }
 
-// settleEverybody reads the rights of everybody in a room, and takes out who is no member any more. The others are not told: it may be all of them.
+// settleEverybody reads the rights of everybody in a room, and takes out who is no member any more. That is told to nobody else: it may be all of them.
 func (h *Hub) settleEverybody(ctx context.Context, n news) error {
 	r := h.roomHere(n.room)
 	if r == nil {
@@ -439,8 +439,12 @@ func (h *Hub) settleEverybody(ctx context.Context, n news) error {
 			return err
 		}
 		for _, w := range some {
+			if are[w].Role != "" { // it may be another one, as after a block
+				h.applyRights(news{room: n.room, who: w.UserID}, here[w.UserID], are[w])
+				continue
+			}
 			still := slices.DeleteFunc(here[w.UserID], func(o *occupant) bool { return !o.isAdmitted() })
-			if len(still) == 0 || are[w].Role != "" {
+			if len(still) == 0 {
 				continue
 			}
 			r.takeOut(still, membershipEnded)
