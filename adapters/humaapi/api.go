@@ -115,6 +115,7 @@ type Config struct {
 type API struct {
 	huma.API
 	mux     *http.ServeMux
+	beside  *http.ServeMux // see directPath
 	maxBody int64
 	timeout time.Duration
 
@@ -150,7 +151,7 @@ func New(mux *http.ServeMux, cfg Config) (*API, error) {
 		return nil, err
 	}
 	a := &API{
-		mux: mux, maxBody: cfg.MaxBody, timeout: cfg.Timeout, bodyTimeout: cfg.BodyTimeout, forms: map[string]bool{},
+		mux: mux, beside: http.NewServeMux(), maxBody: cfg.MaxBody, timeout: cfg.Timeout, bodyTimeout: cfg.BodyTimeout, forms: map[string]bool{},
 		trusted: cfg.TrustedProxies, cors: newCORS(origins), log: cfg.Log,
 	}
 	if a.log == nil {
@@ -177,7 +178,7 @@ func New(mux *http.ServeMux, cfg Config) (*API, error) {
 		Security: []map[string][]string{{}},
 	}
 	// No paths for documents: Huma would serve them to everybody. See RegisterDocs.
-	a.API = humago.New(mux, huma.Config{
+	a.API = humago.New(routes{a.mux, a.beside}, huma.Config{
 		OpenAPI:       document,
 		Formats:       map[string]huma.Format{mediaJSON: huma.DefaultJSONFormat, problem.ContentType: huma.DefaultJSONFormat},
 		DefaultFormat: mediaJSON,
@@ -239,14 +240,14 @@ func (a *API) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		// connection may have been another's (RFC 9112 section 6.1).
 		w.Header().Set("Connection", "close")
 	}
-	handler, pattern := a.mux.Handler(r)
+	mux, handler, pattern := a.find(r)
 	if isPreflight(r) && pattern == "" {
-		if allow := allowed(handler, r); allow != "" {
+		if allow := a.allowed(handler, r); allow != "" {
 			w.Header().Set("Allow", allow)
 		}
 	}
 	late := isTimeout(a.receive(w, r))
-	serve := func(w http.ResponseWriter, r *http.Request) { a.serveMux(w, r, handler, pattern, late) }
+	serve := func(w http.ResponseWriter, r *http.Request) { a.serveMux(w, r, mux, handler, pattern, late) }
 	if (!late || r.Method != http.MethodOptions) && a.forPages(r, pattern) {
 		a.cors.ServeHTTP(w, r, serve)
 		return
@@ -255,7 +256,7 @@ func (a *API) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 }
 
 // serveMux serves what the mux has found for r, unless the body was late.
-func (a *API) serveMux(w http.ResponseWriter, r *http.Request, handler http.Handler, pattern string, late bool) {
+func (a *API) serveMux(w http.ResponseWriter, r *http.Request, mux *http.ServeMux, handler http.Handler, pattern string, late bool) {
 	if late && !a.forms[r.Method+" "+r.URL.Path] {
 		for name, value := range securityHeaders() {
 			w.Header().Set(name, value)
@@ -269,12 +270,12 @@ func (a *API) serveMux(w http.ResponseWriter, r *http.Request, handler http.Hand
 		return
 	}
 	if pattern != "" {
-		a.mux.ServeHTTP(w, r)
+		mux.ServeHTTP(w, r)
 		return
 	}
 	// The mux found nothing. It alone knows whether another method would do.
 	answer := document(fault.NotFound)
-	if allow := allowed(handler, r); allow != "" {
+	if allow := a.allowed(handler, r); allow != "" {
 		w.Header().Set("Allow", allow)
 		if r.Method == http.MethodOptions {
 			w.WriteHeader(http.StatusNoContent)

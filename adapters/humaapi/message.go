@@ -175,7 +175,7 @@ func (a *API) slashes(method, path string) {
 // handlerOf returns what the mux has for an operation, which may be registered later.
 func (a *API) handlerOf(method, path string) func() http.Handler {
 	return sync.OnceValue(func() http.Handler {
-		h, _ := a.mux.Handler(&http.Request{Method: method, URL: &url.URL{Path: strings.NewReplacer("{", "", "}", "").Replace(path)}})
+		_, h, _ := a.find(&http.Request{Method: method, URL: &url.URL{Path: strings.NewReplacer("{", "", "}", "").Replace(path)}})
 		return h
 	})
 }

@@ -42,7 +42,7 @@ func (a *API) forPages(r *http.Request, pattern string) bool {
 	if isPreflight(r) {
 		asked := *r
 		asked.Method = r.Header.Get("Access-Control-Request-Method")
-		_, pattern = a.mux.Handler(&asked)
+		_, _, pattern = a.find(&asked)
 	}
 	_, path, ok := strings.Cut(pattern, " ")
 	if named := a.aliases[path]; named != "" {

@@ -86,6 +86,8 @@ func placeOf(err error) string {
 		return "body.retention"
 	case errors.Is(err, chat.ErrRoleInvalid):
 		return "body.role"
+	case errors.Is(err, chat.ErrDirectInvalid), errors.Is(err, chat.ErrBlockInvalid):
+		return "path.userId"
 	case errors.Is(err, chat.ErrAuthorInvalid):
 		return "body.as"
 	}

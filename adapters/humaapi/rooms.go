@@ -88,6 +88,8 @@ func RegisterRooms(a *API, cfg RoomsConfig) error {
 	calls.register()
 	calls.registerMine()
 	calls.registerManaging()
+	calls.registerDirect()
+	calls.registerBlocks()
 	calls.registerRestrictions()
 	registerSend(calls, func(in *sendInput) (sendRequest, *chat.Author) { return in.Body, nil })
 	return nil
@@ -122,6 +124,7 @@ func RegisterRoomsAdmin(a *API, cfg RoomsAdminConfig) error {
 	calls.enterToSpeak = calls.enter
 	calls.register()
 	calls.registerManaging()
+	calls.registerDirect()
 	registerSend(calls, func(in *sendAsInput) (sendRequest, *chat.Author) {
 		b := in.Body
 		said := sendRequest{Text: b.Text, ClientID: b.ClientID, ReplyTo: b.ReplyTo, Data: b.Data}

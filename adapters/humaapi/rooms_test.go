@@ -102,7 +102,7 @@ func newWorld(t *testing.T, change func(*humaapi.RoomsConfig)) *world {
 	var err error
 	w.chat, err = chat.New(chat.Config{
 		Store: w.store.Messages, Rooms: w.store.Rooms, Members: w.store.Members, Marks: w.store.Members, Roles: w.store.Roles, Cache: memory.NewRecentCache(memory.RecentCacheConfig{}),
-		Restrictions: w.store.Restrictions, Access: w.rules, Screen: w.rules, Now: w.clock.now,
+		Restrictions: w.store.Restrictions, Blocks: w.store.Blocks, Access: w.rules, Screen: w.rules, Now: w.clock.now,
 	})
 	require.NoError(t, err)
 	ctx, cancel := context.WithCancel(context.Background())
