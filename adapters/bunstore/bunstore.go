@@ -178,10 +178,11 @@ func newStore(write, read *bun.DB) (*Store, error) {
 
 // Ports returns every port that the store keeps. The others are nil: see [parley.Ports.With].
 func (s *Store) Ports() parley.Ports {
-	queue, sessions, members := s.MailQueue(), s.Sessions(), s.Members()
+	queue, hooks, sessions, members := s.MailQueue(), s.WebhookQueue(), s.Sessions(), s.Members()
 	return parley.Ports{
 		Users: s.Users(), Sessions: sessions, Standings: sessions, Codes: s.Codes(), SignUps: s.SignUps(), Nonces: s.Nonces(), Limiter: s.Limiter(),
 		Outbox: s.Outbox(), Asides: s.Asides(), MailQueue: queue, DeadLetters: queue, MailStats: queue,
+		WebhookQueue: hooks, WebhookLetters: hooks, WebhookStats: hooks,
 		Messages: s.Messages(), Rooms: s.Rooms(), Members: members, Marks: members, Restrictions: s.Restrictions(),
 	}
 }
@@ -223,7 +224,10 @@ func (s *Store) Asides() *Asides { return &Asides{s.db} }
 func (s *Store) Outbox() *Outbox { return &Outbox{s.db} }
 
 // MailQueue returns the mail jobs of the store.
-func (s *Store) MailQueue() *MailQueue { return &MailQueue{s.db} }
+func (s *Store) MailQueue() *MailQueue { return &MailQueue{s.db, mailJobs} }
+
+// WebhookQueue returns the deliveries of webhooks of the store.
+func (s *Store) WebhookQueue() *MailQueue { return &MailQueue{s.db, webhookJobs} }
 
 // Ping reports whether the database takes writes, for readiness checks: it commits a change of a row that is there for
 // nothing else. So a server that is read-only or stops, a full disk, and a file that another process keeps locked are

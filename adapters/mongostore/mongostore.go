@@ -180,7 +180,7 @@ func newStore(db *mongo.Database, cfg Config) *Store {
 		handle **mongo.Collection
 	}{
 		{users, &d.users}, {signUps, &d.signUps}, {sessions, &d.sessions}, {codes, &d.codes}, {nonces, &d.nonces}, {limits, &d.limits}, {rooms, &d.rooms},
-		{members, &d.members}, {restrictions, &d.restrictions}, {messages, &d.messages}, {changes, &d.changes}, {aside, &d.aside}, {clock, &d.clock}, {mailJobs, &d.mailJobs}, {schema, &d.schema},
+		{members, &d.members}, {restrictions, &d.restrictions}, {messages, &d.messages}, {changes, &d.changes}, {aside, &d.aside}, {clock, &d.clock}, {mailJobs, &d.mailJobs}, {webhookJobs, &d.webhookJobs}, {schema, &d.schema},
 	} {
 		*c.handle = db.Collection(c.schema.name, opts)
 	}
@@ -198,10 +198,11 @@ func newStore(db *mongo.Database, cfg Config) *Store {
 
 // Ports returns every port that the store keeps. The others are nil: see [parley.Ports.With].
 func (s *Store) Ports() parley.Ports {
-	queue, members := s.MailQueue(), s.Members()
+	queue, hooks, members := s.MailQueue(), s.WebhookQueue(), s.Members()
 	return parley.Ports{
 		Users: s.Users(), Sessions: s.Sessions(), Codes: s.Codes(), SignUps: s.SignUps(), Nonces: s.Nonces(), Limiter: s.Limiter(),
 		Outbox: s.Outbox(), Asides: s.Asides(), MailQueue: queue, DeadLetters: queue, MailStats: queue,
+		WebhookQueue: hooks, WebhookLetters: hooks, WebhookStats: hooks,
 		Messages: s.Messages(), Rooms: s.Rooms(), Members: members, Marks: members, Restrictions: s.Restrictions(),
 	}
 }
@@ -243,7 +244,10 @@ func (s *Store) Asides() *Asides { return &Asides{s.db} }
 func (s *Store) Outbox() *Outbox { return &Outbox{s.db} }
 
 // MailQueue returns the mail jobs of the store.
-func (s *Store) MailQueue() *MailQueue { return &MailQueue{s.db} }
+func (s *Store) MailQueue() *MailQueue { return &MailQueue{s.db, s.db.mailJobs} }
+
+// WebhookQueue returns the deliveries of webhooks of the store.
+func (s *Store) WebhookQueue() *MailQueue { return &MailQueue{s.db, s.db.webhookJobs} }
 
 // Ping reports whether the database takes writes, for readiness checks: it changes a document that is there for nothing
 // else, with the write concern of every write. So a server that is not the primary, and a majority that is not there,
@@ -277,7 +281,7 @@ type database struct {
 	db  *mongo.Database
 	log *slog.Logger
 
-	users, signUps, sessions, codes, nonces, limits, rooms, members, restrictions, messages, changes, aside, clock, mailJobs, schema *mongo.Collection
+	users, signUps, sessions, codes, nonces, limits, rooms, members, restrictions, messages, changes, aside, clock, mailJobs, webhookJobs, schema *mongo.Collection
 
 	// committed is messages as the majority has them: the number after one that a new primary may not have
 	// would leave a gap there.

@@ -1,6 +1,7 @@
 package parley_test
 
 import (
+	"context"
 	"reflect"
 	"testing"
 
@@ -13,12 +14,21 @@ import (
 	"github.com/parley-chat/parley/core/event"
 	"github.com/parley-chat/parley/core/mail"
 	"github.com/parley-chat/parley/core/parley"
+	"github.com/parley-chat/parley/core/webhook"
 )
 
 // whole is a configuration in which nothing is missing.
 func whole() parley.Config {
-	return parley.Config{Ports: memory.NewPorts(), PublicURL: "http://localhost", Authenticator: memory.NewAuthenticator()}
+	ports := memory.NewPorts()
+	ports.Endpoint = deaf{}
+	return parley.Config{Ports: ports, PublicURL: "http://localhost", Authenticator: memory.NewAuthenticator()}
 }
+
+// deaf is a server that takes everything.
+type deaf struct{}
+
+func (deaf) Deliver(context.Context, webhook.Delivery, func()) error { return nil }
+func (deaf) Check(context.Context) error                             { return nil }
 
 func TestAMissingPortIsNamed(t *testing.T) {
 	t.Parallel()
@@ -28,7 +38,7 @@ func TestAMissingPortIsNamed(t *testing.T) {
 		reflect.ValueOf(&cfg.Ports).Elem().Field(i).SetZero()
 		want := "parley: Config." + name + " is missing"
 		_, err := parley.New(cfg)
-		if name == "Standings" || name == "Restrictions" {
+		if name == "Standings" || name == "Restrictions" || name == "Endpoint" {
 			assert.NoError(t, err) // there need not be one
 			continue
 		}
@@ -52,20 +62,26 @@ func TestAPortInTheWrongPlaceIsRefused(t *testing.T) {
 	t.Parallel()
 	p := memory.NewPorts()
 	for field, put := range map[string]func(*parley.Config){
-		"Auth.Users":        func(c *parley.Config) { c.Auth.Users = p.Users },
-		"Auth.Sessions":     func(c *parley.Config) { c.Auth.Sessions = p.Sessions },
-		"Auth.Standings":    func(c *parley.Config) { c.Auth.Standings = standings{} },
-		"Auth.Codes":        func(c *parley.Config) { c.Auth.Codes = p.Codes },
-		"Auth.SignUps":      func(c *parley.Config) { c.Auth.SignUps = p.SignUps },
-		"Auth.Nonces":       func(c *parley.Config) { c.Auth.Nonces = p.Nonces },
-		"Auth.Limiter":      func(c *parley.Config) { c.Auth.Limiter = p.Limiter },
-		"Auth.Hasher":       func(c *parley.Config) { c.Auth.Hasher = p.Hasher },
-		"Auth.Issuer":       func(c *parley.Config) { c.Auth.Issuer = p.Issuer },
-		"Auth.Verifier":     func(c *parley.Config) { c.Auth.Verifier = p.Verifier },
-		"Relay.Outbox":      func(c *parley.Config) { c.Relay.Outbox = p.Outbox },
-		"Relay.Publisher":   func(c *parley.Config) { c.Relay.Publisher = p.Publisher },
-		"Worker.Queue":      func(c *parley.Config) { c.Worker.Queue = p.MailQueue },
-		"Worker.Sender":     func(c *parley.Config) { c.Worker.Sender = p.Sender },
+		"Auth.Users":       func(c *parley.Config) { c.Auth.Users = p.Users },
+		"Auth.Sessions":    func(c *parley.Config) { c.Auth.Sessions = p.Sessions },
+		"Auth.Standings":   func(c *parley.Config) { c.Auth.Standings = standings{} },
+		"Auth.Codes":       func(c *parley.Config) { c.Auth.Codes = p.Codes },
+		"Auth.SignUps":     func(c *parley.Config) { c.Auth.SignUps = p.SignUps },
+		"Auth.Nonces":      func(c *parley.Config) { c.Auth.Nonces = p.Nonces },
+		"Auth.Limiter":     func(c *parley.Config) { c.Auth.Limiter = p.Limiter },
+		"Auth.Hasher":      func(c *parley.Config) { c.Auth.Hasher = p.Hasher },
+		"Auth.Issuer":      func(c *parley.Config) { c.Auth.Issuer = p.Issuer },
+		"Auth.Verifier":    func(c *parley.Config) { c.Auth.Verifier = p.Verifier },
+		"Relay.Outbox":     func(c *parley.Config) { c.Relay.Outbox = p.Outbox },
+		"Relay.Publisher":  func(c *parley.Config) { c.Relay.Publisher = p.Publisher },
+		"Worker.Queue":     func(c *parley.Config) { c.Worker.Queue = p.MailQueue },
+		"Worker.Sender":    func(c *parley.Config) { c.Worker.Sender = p.Sender },
+		"Worker.Performer": func(c *parley.Config) { c.Worker.Performer = webhook.Performer(deaf{}) },
+
+		"WebhookWorker.Queue":     func(c *parley.Config) { c.WebhookWorker.Queue = p.MailQueue },
+		"WebhookWorker.Sender":    func(c *parley.Config) { c.WebhookWorker.Sender = p.Sender },
+		"WebhookWorker.Performer": func(c *parley.Config) { c.WebhookWorker.Performer = webhook.Performer(deaf{}) },
+
 		"Worker.Templates":  func(c *parley.Config) { c.Worker.Templates = &mail.Templates{} },
 		"Chat.Store":        func(c *parley.Config) { c.Chat.Store = p.Messages },
 		"Chat.Rooms":        func(c *parley.Config) { c.Chat.Rooms = p.Rooms },
