@@ -38,6 +38,7 @@ var specifications = map[string][]string{
 	"Marks":          {"chat.Marks", "chat.Mark", "chat.Marked", "chat.MyRoom", "chat.Members"},
 	"Restrictions":   {"chat.Restrictions", "chat.Restriction", "chat.Ban"},
 	"RecentCache":    {"chat.RecentCache", "chat.Recent"},
+	"Pruner":         {"chat.Pruner", "chat.MessageStore", "chat.Marks", "chat.MyRoom"},
 	"Screen":         {"chat.Screen"},
 	"Fanout":         {"realtime.Fanout"},
 	"Presence":       {"realtime.Presence", "realtime.Renewal", "realtime.Renewed", "realtime.Roll"},

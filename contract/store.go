@@ -37,6 +37,8 @@ type Store struct {
 	Marks    chat.Marks
 
 	Restrictions chat.Restrictions
+	// Pruner removes messages from Messages.
+	Pruner chat.Pruner
 }
 
 // storeSuite is a suite of RunStore.
@@ -99,6 +101,9 @@ func storeSuites() []storeSuite {
 		of(Members(), func(s Store) chat.Members { return s.Members }),
 		of(Marks(), func(s Store) Reading { return Reading{Marks: s.Marks, Members: s.Members, Messages: s.Messages} }),
 		of(Restrictions(), func(s Store) chat.Restrictions { return s.Restrictions }),
+		of(Pruner(), func(s Store) Pruning {
+			return Pruning{Pruner: s.Pruner, Messages: s.Messages, Members: s.Members, Marks: s.Marks}
+		}),
 	}
 }
 

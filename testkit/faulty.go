@@ -98,10 +98,12 @@ var methods = map[string]kind{
 	"Restrictions.InForce": repeatable,
 	"Restrictions.List":    repeatable,
 	"Restrictions.Since":   repeatable,
+	"Pruner.Aged":          repeatable,
+	"Pruner.Prune":         repeatable,
 	"Cache.Get":            repeatable,
 	"Cache.Add":            repeatable | lossy,
 	"Cache.Change":         repeatable, // it must not come to nothing: what was deleted would stay in the cache
-	"Cache.Fill":           repeatable | lossy,
+	"Cache.Fill":           repeatable, // nor this: it says what was removed
 	"Access.May":           repeatable,
 
 	"Fanout.Publish":       lossy,
@@ -584,6 +586,22 @@ func (d restrictions) List(ctx context.Context, room string, kind chat.Restricti
 
 func (d restrictions) Since(ctx context.Context, at time.Time, limit int) ([]chat.Restriction, error) {
 	return ask(ctx, d.faults, "Restrictions.Since", func() ([]chat.Restriction, error) { return d.next.Since(ctx, at, limit) })
+}
+
+// FaultyPruner puts faults before what removes old messages.
+func FaultyPruner(next chat.Pruner, f *Faults) chat.Pruner { return pruner{next, f} }
+
+type pruner struct {
+	next   chat.Pruner
+	faults *Faults
+}
+
+func (d pruner) Aged(ctx context.Context, room string, before time.Time, limit int) (uint64, int, error) {
+	return ask2(ctx, d.faults, "Pruner.Aged", func() (uint64, int, error) { return d.next.Aged(ctx, room, before, limit) })
+}
+
+func (d pruner) Prune(ctx context.Context, room string, first uint64) (int, error) {
+	return ask(ctx, d.faults, "Pruner.Prune", func() (int, error) { return d.next.Prune(ctx, room, first) })
 }
 
 // FaultyCache puts faults before a cache of recent messages.

@@ -56,6 +56,7 @@ type ports struct {
 	members       chat.Members
 	marks         chat.Marks
 	restrictions  chat.Restrictions
+	pruner        chat.Pruner
 	cache         chat.RecentCache
 	access        chat.Access
 	fanout        realtime.Fanout
@@ -135,6 +136,7 @@ func open(t *testing.T, outer, inner *testkit.Faults) *ports {
 		members:       twice(chat.Members(s.Members), testkit.FaultyMembers, outer, inner),
 		marks:         twice(chat.Marks(s.Members), testkit.FaultyMarks, outer, inner),
 		restrictions:  twice(chat.Restrictions(s.Restrictions), testkit.FaultyRestrictions, outer, inner),
+		pruner:        twice(chat.Pruner(s.Messages), testkit.FaultyPruner, outer, inner),
 		cache:         twice(chat.RecentCache(recent), testkit.FaultyCache, outer, inner),
 		access:        twice(chat.Access(chat.OpenAccess{}), testkit.FaultyAccess, outer, inner),
 		fanout:        twice(realtime.Fanout(memory.NewFanout().Node()), testkit.FaultyFanout, outer, inner),
@@ -375,6 +377,14 @@ var calls = map[string]func(ctx context.Context, p *ports) ([]any, error){
 		rooms, err := p.marks.Mine(ctx, "u", chat.Place{}, 1)
 		return []any{rooms}, err
 	},
+	"Pruner.Aged": func(ctx context.Context, p *ports) ([]any, error) {
+		first, _, err := p.pruner.Aged(ctx, "r", time.Time{}, 1)
+		return []any{first}, err
+	},
+	"Pruner.Prune": func(ctx context.Context, p *ports) ([]any, error) {
+		_, err := p.pruner.Prune(ctx, "r", 1)
+		return nil, err
+	},
 	"Restrictions.Put": func(ctx context.Context, p *ports) ([]any, error) {
 		r, err := p.restrictions.Put(ctx, chat.Restriction{Room: "r", UserID: "u", Kind: chat.Ban})
 		return []any{r}, err
@@ -470,7 +480,7 @@ func TestMethodsAreThoseOfThePorts(t *testing.T) {
 		"Codes": reflect.TypeFor[auth.CodeStore](), "SignUps": reflect.TypeFor[auth.SignUps](), "Nonces": reflect.TypeFor[auth.Nonces](),
 		"Limiter":  reflect.TypeFor[auth.Limiter](),
 		"Messages": reflect.TypeFor[chat.MessageStore](), "Rooms": reflect.TypeFor[chat.Rooms](),
-		"Members": reflect.TypeFor[chat.Members](), "Marks": reflect.TypeFor[chat.Marks](), "Restrictions": reflect.TypeFor[chat.Restrictions](), "Cache": reflect.TypeFor[chat.RecentCache](),
+		"Members": reflect.TypeFor[chat.Members](), "Marks": reflect.TypeFor[chat.Marks](), "Restrictions": reflect.TypeFor[chat.Restrictions](), "Pruner": reflect.TypeFor[chat.Pruner](), "Cache": reflect.TypeFor[chat.RecentCache](),
 		"Access": reflect.TypeFor[chat.Access](), "Fanout": reflect.TypeFor[realtime.Fanout](),
 		"Presence": reflect.TypeFor[realtime.Presence](), "Authenticator": reflect.TypeFor[socket.Authenticator](),
 		"Conn": reflect.TypeFor[socket.Conn](),
@@ -582,7 +592,7 @@ func TestWhatPortsDoNotAllowIsRefused(t *testing.T) {
 	for _, method := range testkit.Methods() {
 		f := testkit.NewFaults(0, testkit.Rule{Method: method, Fault: testkit.Drop()})
 		err := testkit.FaultySender(testkit.NewMailbox(), f).Send(t.Context(), mail.Message{})
-		lossy := slices.Contains([]string{"Cache.Add", "Cache.Fill", "Conn.Send", "Fanout.Deliver", "Fanout.Publish"}, method)
+		lossy := slices.Contains([]string{"Cache.Add", "Conn.Send", "Fanout.Deliver", "Fanout.Publish"}, method)
 		if errors.Is(err, testkit.ErrPlan) == lossy {
 			t.Errorf("%s: %v", method, err)
 		}

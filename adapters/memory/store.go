@@ -50,6 +50,6 @@ func (s *Store) Ports() parley.Ports {
 		Users: s.Users, Sessions: s.Sessions, Codes: s.Codes, SignUps: s.SignUps, Nonces: s.Nonces,
 		Outbox: s.Outbox, Asides: s.Asides, MailQueue: s.MailQueue, DeadLetters: s.MailQueue, MailStats: s.MailQueue,
 		WebhookQueue: s.WebhookQueue, WebhookLetters: s.WebhookQueue, WebhookStats: s.WebhookQueue,
-		Messages: s.Messages, Rooms: s.Rooms, Members: s.Members, Marks: s.Members, Restrictions: s.Restrictions,
+		Messages: s.Messages, Pruner: s.Messages, Rooms: s.Rooms, Members: s.Members, Marks: s.Members, Restrictions: s.Restrictions,
 	}
 }

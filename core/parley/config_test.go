@@ -4,6 +4,7 @@ import (
 	"context"
 	"reflect"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
@@ -38,7 +39,7 @@ func TestAMissingPortIsNamed(t *testing.T) {
 		reflect.ValueOf(&cfg.Ports).Elem().Field(i).SetZero()
 		want := "parley: Config." + name + " is missing"
 		_, err := parley.New(cfg)
-		if name == "Standings" || name == "Restrictions" || name == "Endpoint" {
+		if name == "Standings" || name == "Restrictions" || name == "Endpoint" || name == "Pruner" {
 			assert.NoError(t, err) // there need not be one
 			continue
 		}
@@ -87,8 +88,10 @@ func TestAPortInTheWrongPlaceIsRefused(t *testing.T) {
 		"Chat.Rooms":        func(c *parley.Config) { c.Chat.Rooms = p.Rooms },
 		"Chat.Members":      func(c *parley.Config) { c.Chat.Members = p.Members },
 		"Chat.Marks":        func(c *parley.Config) { c.Chat.Marks = p.Marks },
+		"Chat.Pruner":       func(c *parley.Config) { c.Chat.Pruner = p.Pruner },
 		"Chat.Restrictions": func(c *parley.Config) { c.Chat.Restrictions = p.Restrictions },
 		"Chat.Cache":        func(c *parley.Config) { c.Chat.Cache = p.Recent },
+		"Janitor.Service":   func(c *parley.Config) { c.Janitor.Service = &chat.Service{} },
 		"Hub.Chat":          func(c *parley.Config) { c.Hub.Chat = &chat.Service{} },
 		"Hub.Fanout":        func(c *parley.Config) { c.Hub.Fanout = p.Fanout },
 		"Hub.Presence":      func(c *parley.Config) { c.Hub.Presence = p.Presence },
@@ -97,6 +100,24 @@ func TestAPortInTheWrongPlaceIsRefused(t *testing.T) {
 		put(&cfg)
 		_, err := parley.New(cfg)
 		assert.ErrorContains(t, err, "parley: Config."+field+" is set, and would not be used")
+	}
+}
+
+// Messages are removed only by a store that can.
+func TestARetentionNeedsAPruner(t *testing.T) {
+	t.Parallel()
+	cfg := whole()
+	cfg.Janitor.Retention = time.Hour
+	_, err := parley.New(cfg)
+	require.NoError(t, err)
+	cfg.Pruner = nil
+	_, err = parley.New(cfg)
+	require.EqualError(t, err, "parley: Config.Pruner is missing")
+	for _, d := range []time.Duration{-time.Hour, time.Second} {
+		cfg = whole()
+		cfg.Janitor.Retention = d
+		_, err = parley.New(cfg)
+		require.ErrorContains(t, err, "Retention")
 	}
 }
 

@@ -61,8 +61,10 @@ type Ports struct {
 	Sender   mail.Sender
 
 	Messages chat.MessageStore
-	Rooms    chat.Rooms
-	Members  chat.Members
+	// Pruner removes old messages from Messages. Default: they stay.
+	Pruner  chat.Pruner
+	Rooms   chat.Rooms
+	Members chat.Members
 	// Marks is of the members in Members and the messages in Messages.
 	Marks  chat.Marks
 	Recent chat.RecentCache
@@ -98,6 +100,9 @@ type Config struct {
 
 	// Webhooks chooses what is told to the Endpoint, by this part or another: events of it are put into the outbox. Default: nothing.
 	Webhooks webhook.Selection
+
+	// Janitor says how long messages are kept. Its Service is refused; with a Retention, the port Pruner is required. Default: for ever.
+	Janitor chat.JanitorConfig
 
 	// Auth, Worker, WebhookWorker, Templates, Chat, Hub and Relay are the settings of the services. A required port in one of
 	// them is refused: ports stand in Ports. Where a service has no clock, identifiers, log or normal form of

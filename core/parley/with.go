@@ -38,6 +38,7 @@ func (p Ports) With(other Ports) Ports {
 	replace(&p.Marks, other.Marks)
 	replace(&p.Recent, other.Recent)
 	replace(&p.Restrictions, other.Restrictions)
+	replace(&p.Pruner, other.Pruner)
 	replace(&p.Fanout, other.Fanout)
 	replace(&p.Presence, other.Presence)
 	return p
