@@ -1177,7 +1177,7 @@ func RecentCache() []Case[chat.RecentCache] {
 		{"a room in use is held", "Get returns what is held for room, and says whether the room is held. Messages are the last ones, ascending by sequence and contiguous. Every time is UTC, to the microsecond.", cacheHolds},
 		{"an unknown room is not held", "Get returns what is held for room, and says whether the room is held. A room that is not held has no messages.", cacheUnknown},
 		{"a room without messages is held", "A room that is held and has none has none in the store either, as far as the cache was told. " +
-			"No messages say that the room has none: a room that was not held is held then.", cacheEmpty},
+			"No messages say that the room has none, unless r.First is above 1: a room that was not held is held then.", cacheEmpty},
 		{"adding ends that a room has none", "An older message never replaces a newer one.", cacheEmptyAdds},
 		{"filling ends that a room has none", "Messages that connect to nothing take the place of a room held without messages.", cacheEmptyFills},
 		{"adding extends", "A room that holds messages up to the one just before is extended.", cacheExtends},
@@ -1195,7 +1195,7 @@ func RecentCache() []Case[chat.RecentCache] {
 		{"messages are held whole", "A message has every field as it was given.", cacheFields},
 		{"readers never see a hole", "It never holds a hole: what it returns is contiguous. It may be called from many goroutines.", cacheRace},
 		{"messages are copies", "Changing what was given or returned changes nothing held.", cacheCopies},
-	}, changesOfCache()...))
+	}, append(changesOfCache(), firstsOfCache()...)...))
 }
 
 // wantTail wants the last of want, or at least not anything else: a cache may hold less, but

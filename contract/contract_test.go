@@ -236,6 +236,8 @@ func trials() []trial {
 		try("Restrictions", contract.Restrictions(), plain(func() chat.Restrictions { return memory.NewRestrictions() }), restrictionFaults()...),
 		try("Blocks", contract.Blocks(), plain(func() chat.Blocks { return memory.NewBlocks() }), blockFaults()...),
 		try("RecentCache", contract.RecentCache(), plain(func() chat.RecentCache { return memory.NewRecentCache(memory.RecentCacheConfig{}) }), append(cacheFaults(), changeCacheFaults()...)...),
+		try("RecentCache", contract.RecentCache(), plain(func() chat.RecentCache { return memory.NewRecentCache(memory.RecentCacheConfig{}) }), slices.Concat(cacheFaults(), changeCacheFaults(), firstFaults())...),
+		try("Pruner", contract.Pruner(), plain(openPruning), prunerFaults()...),
 		try("Screen", contract.Screen(), plain(openScreen), screenFaults()...),
 		try("Fanout", contract.Fanout(), plain(openFanout), fanoutFaults()...),
 		try("Presence", contract.Presence(), plain(func() realtime.Presence { return memory.NewPresence() }), presenceFaults()...),

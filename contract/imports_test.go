@@ -99,12 +99,13 @@ var order = map[string][]string{
 	"core/user":     {"core/settings", "core/internal/visible", "core/fault", "core/event"},
 	"core/health":   {"core/fault"},
 	"core/mail":     {"core/settings", "core/internal/visible", "core/fault", "core/event", "core/user", "core/health"},
+	"core/webhook":  {"core/settings", "core/internal/visible", "core/fault", "core/event", "core/user", "core/health", "core/mail"},
 	"core/chat":     {"core/settings", "core/internal/jsontext", "core/internal/visible", "core/fault", "core/event", "core/user", "core/health"},
-	"core/auth":     {"core/settings", "core/internal/visible", "core/fault", "core/event", "core/user", "core/health", "core/mail"},
+	"core/auth":     {"core/settings", "core/internal/visible", "core/fault", "core/event", "core/user", "core/health", "core/mail", "core/webhook"},
 	"core/socket":   {"core/settings", "core/internal/visible", "core/fault", "core/problem", "core/event", "core/user"},
 	"core/protocol": {"core/settings", "core/internal/jsontext", "core/internal/visible", "core/fault", "core/problem", "core/event", "core/user", "core/health", "core/chat", "core/socket"},
 	"core/realtime": {"core/settings", "core/internal/jsontext", "core/internal/visible", "core/fault", "core/problem", "core/event", "core/user", "core/health", "core/chat", "core/socket", "core/protocol"},
-	"core/parley":   {"core/settings", "core/internal/jsontext", "core/internal/visible", "core/fault", "core/problem", "core/event", "core/user", "core/health", "core/mail", "core/chat", "core/auth", "core/socket", "core/protocol", "core/realtime"},
+	"core/parley":   {"core/settings", "core/internal/jsontext", "core/internal/visible", "core/fault", "core/problem", "core/event", "core/user", "core/health", "core/mail", "core/webhook", "core/chat", "core/auth", "core/socket", "core/protocol", "core/realtime"},
 }
 
 // between are the adapters that may import another one.

@@ -40,6 +40,7 @@ var specifications = map[string][]string{
 	"Restrictions":   {"chat.Restrictions", "chat.Restriction", "chat.Ban"},
 	"Blocks":         {"chat.Blocks"},
 	"RecentCache":    {"chat.RecentCache", "chat.Recent"},
+	"Pruner":         {"chat.Pruner", "chat.MessageStore", "chat.Marks", "chat.MyRoom"},
 	"Screen":         {"chat.Screen"},
 	"Fanout":         {"realtime.Fanout"},
 	"Presence":       {"realtime.Presence", "realtime.Renewal", "realtime.Renewed", "realtime.Roll"},

@@ -48,26 +48,6 @@ func TestACheckEndsWithItsFirstFailure(t *testing.T) {
 			roomsOf: func(context.Context, user.ID, string, int) ([]chat.Membership, error) { return nil, o.fail() },
 		}
 	})
-	endsWithItsFirstFailure(t, contract.Marks(), func(o *out) contract.Reading {
-		return contract.Reading{
-			Marks: marks{
-				mark: func(context.Context, []chat.Mark) ([]chat.Marked, error) { return nil, o.fail() },
-				mine: func(context.Context, user.ID, chat.Place, int) ([]chat.MyRoom, error) { return nil, o.fail() },
-			},
-			Members: members{
-				add:     func(context.Context, ...chat.Membership) ([]chat.Membership, error) { return nil, o.fail() },
-				remove:  func(context.Context, string, user.ID) error { return o.fail() },
-				has:     func(context.Context, string, user.ID) (bool, error) { return false, o.fail() },
-				roomsOf: func(context.Context, user.ID, string, int) ([]chat.Membership, error) { return nil, o.fail() },
-			},
-			Messages: messages{
-				append: func(context.Context, []chat.Message) ([]chat.Stored, error) { return nil, o.fail() },
-				list:   func(context.Context, string, chat.Range) ([]chat.Message, error) { return nil, o.fail() },
-				change: func(context.Context, []chat.Change) ([]chat.Changed, error) { return nil, o.fail() },
-				bounds: func(context.Context, string) (chat.Bounds, error) { return chat.Bounds{}, o.fail() },
-			},
-		}
-	})
 	endsWithItsFirstFailure(t, contract.Roles(), func(o *out) contract.RoomRoles {
 		return contract.RoomRoles{
 			Roles: roles{
@@ -102,6 +82,7 @@ func TestACheckEndsWithItsFirstFailure(t *testing.T) {
 			},
 		}
 	})
+	endsWithItsFirstFailure(t, contract.Marks(), outReading)
 	endsWithItsFirstFailure(t, contract.Restrictions(), func(o *out) chat.Restrictions {
 		return restrictions{
 			put:     func(context.Context, chat.Restriction) (chat.Restriction, error) { return chat.Restriction{}, o.fail() },
@@ -118,6 +99,16 @@ func TestACheckEndsWithItsFirstFailure(t *testing.T) {
 			remove: func(context.Context, ...chat.Pair) error { return o.fail() },
 			among:  func(context.Context, ...chat.Pair) ([]chat.Block, error) { return nil, o.fail() },
 			list:   func(context.Context, chat.Pair, user.ID, int) ([]chat.Block, error) { return nil, o.fail() },
+		}
+	})
+	endsWithItsFirstFailure(t, contract.Pruner(), func(o *out) contract.Pruning {
+		r := outReading(o)
+		return contract.Pruning{
+			Pruner: pruner{
+				aged:  func(context.Context, string, time.Time, int) (uint64, int, error) { return 0, 0, o.fail() },
+				prune: func(context.Context, string, uint64) (int, error) { return 0, o.fail() },
+			},
+			Messages: r.Messages, Members: r.Members, Marks: r.Marks,
 		}
 	})
 	endsWithItsFirstFailure(t, contract.RecentCache(), func(o *out) chat.RecentCache {
@@ -273,4 +264,25 @@ func atOnce(name string) bool {
 		}
 	}
 	return false
+}
+
+func outReading(o *out) contract.Reading {
+	return contract.Reading{
+		Marks: marks{
+			mark: func(context.Context, []chat.Mark) ([]chat.Marked, error) { return nil, o.fail() },
+			mine: func(context.Context, user.ID, chat.Place, int) ([]chat.MyRoom, error) { return nil, o.fail() },
+		},
+		Members: members{
+			add:     func(context.Context, ...chat.Membership) ([]chat.Membership, error) { return nil, o.fail() },
+			remove:  func(context.Context, string, user.ID) error { return o.fail() },
+			has:     func(context.Context, string, user.ID) (bool, error) { return false, o.fail() },
+			roomsOf: func(context.Context, user.ID, string, int) ([]chat.Membership, error) { return nil, o.fail() },
+		},
+		Messages: messages{
+			append: func(context.Context, []chat.Message) ([]chat.Stored, error) { return nil, o.fail() },
+			list:   func(context.Context, string, chat.Range) ([]chat.Message, error) { return nil, o.fail() },
+			change: func(context.Context, []chat.Change) ([]chat.Changed, error) { return nil, o.fail() },
+			bounds: func(context.Context, string) (chat.Bounds, error) { return chat.Bounds{}, o.fail() },
+		},
+	}
 }

@@ -40,6 +40,8 @@ type Store struct {
 
 	Restrictions chat.Restrictions
 	Blocks       chat.Blocks
+	// Pruner removes messages from Messages.
+	Pruner chat.Pruner
 }
 
 // storeSuite is a suite of RunStore.
@@ -106,6 +108,9 @@ func storeSuites() []storeSuite {
 		}),
 		of(Restrictions(), func(s Store) chat.Restrictions { return s.Restrictions }),
 		of(Blocks(), func(s Store) chat.Blocks { return s.Blocks }),
+		of(Pruner(), func(s Store) Pruning {
+			return Pruning{Pruner: s.Pruner, Messages: s.Messages, Members: s.Members, Marks: s.Marks}
+		}),
 	}
 }
 

@@ -107,10 +107,12 @@ var methods = map[string]kind{
 	"Blocks.Remove":        repeatable,
 	"Blocks.Among":         repeatable,
 	"Blocks.List":          repeatable,
+	"Pruner.Aged":          repeatable,
+	"Pruner.Prune":         repeatable,
 	"Cache.Get":            repeatable,
 	"Cache.Add":            repeatable | lossy,
 	"Cache.Change":         repeatable, // it must not come to nothing: what was deleted would stay in the cache
-	"Cache.Fill":           repeatable | lossy,
+	"Cache.Fill":           repeatable, // nor this: it says what was removed
 	"Access.May":           repeatable,
 
 	"Fanout.Publish":       lossy,
@@ -647,6 +649,22 @@ func (d blocks) Among(ctx context.Context, pairs ...chat.Pair) ([]chat.Block, er
 
 func (d blocks) List(ctx context.Context, p chat.Pair, after user.ID, limit int) ([]chat.Block, error) {
 	return ask(ctx, d.faults, "Blocks.List", func() ([]chat.Block, error) { return d.next.List(ctx, p, after, limit) })
+}
+
+// FaultyPruner puts faults before what removes old messages.
+func FaultyPruner(next chat.Pruner, f *Faults) chat.Pruner { return pruner{next, f} }
+
+type pruner struct {
+	next   chat.Pruner
+	faults *Faults
+}
+
+func (d pruner) Aged(ctx context.Context, room string, before time.Time, limit int) (uint64, int, error) {
+	return ask2(ctx, d.faults, "Pruner.Aged", func() (uint64, int, error) { return d.next.Aged(ctx, room, before, limit) })
+}
+
+func (d pruner) Prune(ctx context.Context, room string, first uint64) (int, error) {
+	return ask(ctx, d.faults, "Pruner.Prune", func() (int, error) { return d.next.Prune(ctx, room, first) })
 }
 
 // FaultyCache puts faults before a cache of recent messages.

@@ -58,6 +58,7 @@ type ports struct {
 	restrictions  chat.Restrictions
 	blocks        chat.Blocks
 	roles         chat.Roles
+	pruner        chat.Pruner
 	cache         chat.RecentCache
 	access        chat.Access
 	fanout        realtime.Fanout
@@ -139,6 +140,7 @@ func open(t *testing.T, outer, inner *testkit.Faults) *ports {
 		restrictions:  twice(chat.Restrictions(s.Restrictions), testkit.FaultyRestrictions, outer, inner),
 		blocks:        twice(chat.Blocks(s.Blocks), testkit.FaultyBlocks, outer, inner),
 		roles:         twice(chat.Roles(s.Roles), testkit.FaultyRoles, outer, inner),
+		pruner:        twice(chat.Pruner(s.Messages), testkit.FaultyPruner, outer, inner),
 		cache:         twice(chat.RecentCache(recent), testkit.FaultyCache, outer, inner),
 		access:        twice(chat.Access(chat.OpenAccess{}), testkit.FaultyAccess, outer, inner),
 		fanout:        twice(realtime.Fanout(memory.NewFanout().Node()), testkit.FaultyFanout, outer, inner),
@@ -379,6 +381,14 @@ var calls = map[string]func(ctx context.Context, p *ports) ([]any, error){
 		rooms, err := p.marks.Mine(ctx, "u", chat.Place{}, 1)
 		return []any{rooms}, err
 	},
+	"Pruner.Aged": func(ctx context.Context, p *ports) ([]any, error) {
+		first, _, err := p.pruner.Aged(ctx, "r", time.Time{}, 1)
+		return []any{first}, err
+	},
+	"Pruner.Prune": func(ctx context.Context, p *ports) ([]any, error) {
+		_, err := p.pruner.Prune(ctx, "r", 1)
+		return nil, err
+	},
 	"Restrictions.Put": func(ctx context.Context, p *ports) ([]any, error) {
 		r, err := p.restrictions.Put(ctx, chat.Restriction{Room: "r", UserID: "u", Kind: chat.Ban})
 		return []any{r}, err
@@ -509,7 +519,7 @@ func TestMethodsAreThoseOfThePorts(t *testing.T) {
 		"Codes": reflect.TypeFor[auth.CodeStore](), "SignUps": reflect.TypeFor[auth.SignUps](), "Nonces": reflect.TypeFor[auth.Nonces](),
 		"Limiter":  reflect.TypeFor[auth.Limiter](),
 		"Messages": reflect.TypeFor[chat.MessageStore](), "Rooms": reflect.TypeFor[chat.Rooms](),
-		"Members": reflect.TypeFor[chat.Members](), "Marks": reflect.TypeFor[chat.Marks](), "Restrictions": reflect.TypeFor[chat.Restrictions](), "Blocks": reflect.TypeFor[chat.Blocks](), "Roles": reflect.TypeFor[chat.Roles](), "Cache": reflect.TypeFor[chat.RecentCache](),
+		"Members": reflect.TypeFor[chat.Members](), "Marks": reflect.TypeFor[chat.Marks](), "Restrictions": reflect.TypeFor[chat.Restrictions](), "Blocks": reflect.TypeFor[chat.Blocks](), "Roles": reflect.TypeFor[chat.Roles](), "Pruner": reflect.TypeFor[chat.Pruner](), "Cache": reflect.TypeFor[chat.RecentCache](),
 		"Access": reflect.TypeFor[chat.Access](), "Fanout": reflect.TypeFor[realtime.Fanout](),
 		"Presence": reflect.TypeFor[realtime.Presence](), "Authenticator": reflect.TypeFor[socket.Authenticator](),
 		"Conn": reflect.TypeFor[socket.Conn](),
@@ -621,7 +631,7 @@ func TestWhatPortsDoNotAllowIsRefused(t *testing.T) {
 	for _, method := range testkit.Methods() {
 		f := testkit.NewFaults(0, testkit.Rule{Method: method, Fault: testkit.Drop()})
 		err := testkit.FaultySender(testkit.NewMailbox(), f).Send(t.Context(), mail.Message{})
-		lossy := slices.Contains([]string{"Cache.Add", "Cache.Fill", "Conn.Send", "Fanout.Deliver", "Fanout.Publish"}, method)
+		lossy := slices.Contains([]string{"Cache.Add", "Conn.Send", "Fanout.Deliver", "Fanout.Publish"}, method)
 		if errors.Is(err, testkit.ErrPlan) == lossy {
 			t.Errorf("%s: %v", method, err)
 		}

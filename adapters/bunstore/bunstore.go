@@ -1,6 +1,6 @@
 // Package bunstore implements every persistence port on SQL through Bun v1.3:
 // user.Repository, auth.SignUps, auth.SessionStore, auth.Standings, auth.CodeStore, auth.Nonces, auth.Limiter and auth.Sweeper,
-// chat.MessageStore, chat.Rooms, chat.Members, chat.Marks, chat.Roles, chat.Restrictions and chat.Blocks, event.Outbox, mail.Queue,
+// chat.MessageStore, chat.Pruner, chat.Rooms, chat.Members, chat.Marks, chat.Roles, chat.Restrictions and chat.Blocks, event.Outbox, mail.Queue,
 // mail.DeadLetters and mail.Stats. It runs on SQLite 3.35, PostgreSQL 11, MySQL 8.0.16 and
 // MariaDB 10.6, or later. [OpenSQLite] uses modernc.org/sqlite v1.61, [OpenPostgres] pgx v5.12,
 // [OpenMySQL] go-sql-driver/mysql v1.10, all of them pure Go. It is tested on PostgreSQL 15 and
@@ -30,13 +30,13 @@
 //     refused begins again, once, on another connection, unless its commit was under way. No connection becomes older than
 //     [Config] says.
 //   - Changes of messages have their numbers in the order of commits in each room, because the room's counter is locked until the commit. A
-//     batch is one transaction, also on PostgreSQL.
+//     batch is one transaction, also on PostgreSQL. So is a removal of old messages, which waits for the counter too.
 //   - A process that freezes, or is lost with its machine, in the middle of a transaction holds up others for no longer than
 //     [Config] says. With [OpenPostgres] new messages are stored outside of any, by one statement. On SQLite such a process holds others up until it ends.
 //   - A call ends with its context, also when the server does not answer.
 //   - With [OpenSQLite] an event that was published, and a mail that was sent or discarded, leave nothing in their rows and the
-//     log after half a minute, unless somebody reads for longer. So does what an edit or a deletion has taken from a message. Copies of rows
-//     that have moved are wiped from the free space of all pages by a pass after a message was erased, or its file opened again: about 50
+//     log after half a minute, unless somebody reads for longer. So does what an edit or a deletion has taken from a message, and a message that was removed. Copies of rows
+//     that have moved are wiped from the free space of all pages by a pass after that, or when the file is opened again: about 50
 //     seconds for each GiB, or twice that, in files of less than 128 GiB without auto_vacuum. Other engines delete rows, and keep their bytes
 //     until they use the space again: PostgreSQL until a VACUUM and in its write-ahead log, InnoDB until a purge and in its redo and binary logs.
 //   - Times keep their microseconds and come back in UTC; text is compared by its bytes.
@@ -86,7 +86,7 @@
 //	messages      room_id (of room_seqs), seq | id, client_id, author_id, author_name, text, at, reply_to, data,
 //	              rev: of its last change, edited_at, deleted_at, reactions: JSON of key k, count n and the users u that a reading names;
 //	              unique (room_id, author_id, client_id), NULL where there is no client id. The text of a deleted one is a space
-//	changes       room_id, rev | seq: the message whose last change that is
+//	changes       room_id, rev | seq: the message whose last change that is; on SQLite a row of the room 0, once messages were removed by age
 //	deletions     room_id, seq: the messages that are deleted
 //	reactions     room_id, seq, reaction, user_id
 //	restrictions  room, user_id, kind | by_id, reason, at, until: the greatest number if it never ends
@@ -181,11 +181,12 @@ func newStore(write, read *bun.DB) (*Store, error) {
 
 // Ports returns every port that the store keeps. The others are nil: see [parley.Ports.With].
 func (s *Store) Ports() parley.Ports {
-	queue, sessions, members := s.MailQueue(), s.Sessions(), s.Members()
+	queue, hooks, sessions, members := s.MailQueue(), s.WebhookQueue(), s.Sessions(), s.Members()
 	return parley.Ports{
 		Users: s.Users(), Sessions: sessions, Standings: sessions, Codes: s.Codes(), SignUps: s.SignUps(), Nonces: s.Nonces(), Limiter: s.Limiter(),
 		Outbox: s.Outbox(), Asides: s.Asides(), MailQueue: queue, DeadLetters: queue, MailStats: queue,
-		Messages: s.Messages(), Rooms: s.Rooms(), Members: members, Marks: members, Roles: s.Roles(), Restrictions: s.Restrictions(), Blocks: s.Blocks(),
+		WebhookQueue: hooks, WebhookLetters: hooks, WebhookStats: hooks,
+		Messages: s.Messages(), Pruner: s.Messages(), Rooms: s.Rooms(), Members: members, Marks: members, Roles: s.Roles(), Restrictions: s.Restrictions(), Blocks: s.Blocks(),
 	}
 }
 
@@ -232,7 +233,10 @@ func (s *Store) Asides() *Asides { return &Asides{s.db} }
 func (s *Store) Outbox() *Outbox { return &Outbox{s.db} }
 
 // MailQueue returns the mail jobs of the store.
-func (s *Store) MailQueue() *MailQueue { return &MailQueue{s.db} }
+func (s *Store) MailQueue() *MailQueue { return &MailQueue{s.db, mailJobs} }
+
+// WebhookQueue returns the deliveries of webhooks of the store.
+func (s *Store) WebhookQueue() *MailQueue { return &MailQueue{s.db, webhookJobs} }
 
 // Ping reports whether the database takes writes, for readiness checks: it commits a change of a row that is there for
 // nothing else. So a server that is read-only or stops, a full disk, and a file that another process keeps locked are

@@ -88,8 +88,8 @@ type dialect struct {
 	once, onceMore string
 	// putRestriction stores a restriction in the place of the one before, with a later time.
 	putRestriction string
-	// claim makes the first claimable job running until the given time and returns it, or sql.ErrNoRows.
-	claim func(ctx context.Context, tx bun.Tx, now, until int64) (jobRow, error)
+	// claim makes the first claimable job of a table running until the given time and returns it, or sql.ErrNoRows.
+	claim func(ctx context.Context, tx bun.Tx, table string, now, until int64) (jobRow, error)
 	// insertNew makes an insert leave rows alone that exist. key is a column of the primary key.
 	insertNew func(q *bun.InsertQuery, key string) *bun.InsertQuery
 	// forUpdate keeps others from changing the rows that a select finds, until the transaction ends.
@@ -234,12 +234,16 @@ func begin(statement string) func(context.Context, *sql.DB) error {
 	}
 }
 
-// claimBy claims with one statement that returns the row. Its arguments are now and the lease's end.
-func claimBy(statement string) func(context.Context, bun.Tx, int64, int64) (jobRow, error) {
+// claimBy claims with one statement that returns the row, and that has JOBS for the name of the table. Its arguments are now and the lease's end.
+func claimBy(statement string) func(context.Context, bun.Tx, string, int64, int64) (jobRow, error) {
 	statement += ` RETURNING position, id, job_key, kind, recipient, recipient_name, data, state, attempts, claims,
 		run_at, leased_until, deferred_since, last_error, created_at, updated_at`
-	return func(ctx context.Context, tx bun.Tx, now, until int64) (row jobRow, err error) {
-		err = tx.NewRaw(statement, now, until).Scan(ctx, &row)
+	of := map[string]string{}
+	for _, table := range []string{mailJobs, webhookJobs} {
+		of[table] = strings.ReplaceAll(statement, "JOBS", table)
+	}
+	return func(ctx context.Context, tx bun.Tx, table string, now, until int64) (row jobRow, err error) {
+		err = tx.NewRaw(of[table], now, until).Scan(ctx, &row)
 		return row, err
 	}
 }

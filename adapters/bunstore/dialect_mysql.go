@@ -203,15 +203,15 @@ const mysqlNewRow = "INSERT INTO parley_locks (name) VALUES ('outbox') ON DUPLIC
 const mysqlMigrationLock = "CONCAT('parley migrations ', MD5(DATABASE()))"
 
 // mysqlClaim takes two statements, for want of RETURNING.
-func mysqlClaim(ctx context.Context, tx bun.Tx, now, until int64) (row jobRow, err error) {
-	err = tx.NewSelect().Model(&row).ForceIndex("parley_mail_jobs_claim").Where("is_open = 1").
+func mysqlClaim(ctx context.Context, tx bun.Tx, table string, now, until int64) (row jobRow, err error) {
+	err = tx.NewSelect().Model(&row).ModelTableExpr(asRows, bun.Ident(table)).ForceIndex(table+"_claim").Where("is_open = 1").
 		Where("state = 'ready' AND run_at <= ?0 OR state = 'running' AND leased_until <= ?0", now).
 		OrderExpr("position").Limit(1).For("UPDATE SKIP LOCKED").Scan(ctx)
 	if err != nil {
 		return row, err
 	}
 	row.State, row.Attempts, row.Claims, row.UpdatedAt, row.LeasedUntil = "running", row.Attempts+1, row.Claims+1, now, &until
-	_, err = tx.NewUpdate().Model(&row).Column("state", "attempts", "claims", "updated_at", "leased_until").WherePK().Exec(ctx)
+	_, err = tx.NewUpdate().Model(&row).ModelTableExpr(asRows, bun.Ident(table)).Column("state", "attempts", "claims", "updated_at", "leased_until").WherePK().Exec(ctx)
 	return row, err
 }
 

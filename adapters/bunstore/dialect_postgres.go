@@ -128,9 +128,9 @@ func postgresDialect() *dialect {
 		inOrder:        "JOIN", // it goes by the limit
 		once:           postgresOnce("", "", ""),
 		onceMore:       postgresOnce(", reply_to, data", ", (SELECT $8::bigint[]), (SELECT $9::text[])", ", NULLIF(g.reply_to, 0), NULLIF(g.data, '')"),
-		claim: claimBy(`UPDATE parley_mail_jobs
+		claim: claimBy(`UPDATE JOBS
 			SET state = 'running', attempts = attempts + 1, claims = claims + 1, updated_at = ?0, leased_until = ?1
-			WHERE position = (SELECT position FROM parley_mail_jobs WHERE state IN ('ready', 'running')
+			WHERE position = (SELECT position FROM JOBS WHERE state IN ('ready', 'running')
 				AND (state = 'ready' AND run_at <= ?0 OR state = 'running' AND leased_until <= ?0)
 				ORDER BY position LIMIT 1 FOR UPDATE SKIP LOCKED)`),
 		insertNew:    onConflictDoNothing,

@@ -87,12 +87,12 @@ func sqliteDialect() *dialect {
 		inOrder:        "CROSS JOIN",
 		putRestriction: putRestrictionText("MAX"),
 		// One branch a state, so that each reads its own part of the index (state, position) in order.
-		claim: claimBy(`UPDATE parley_mail_jobs
+		claim: claimBy(`UPDATE JOBS
 			SET state = 'running', attempts = attempts + 1, claims = claims + 1, updated_at = ?0, leased_until = ?1
 			WHERE position = (SELECT MIN(position) FROM (
-				SELECT * FROM (SELECT position FROM parley_mail_jobs WHERE state = 'ready' AND run_at <= ?0 ORDER BY position LIMIT 1)
+				SELECT * FROM (SELECT position FROM JOBS WHERE state = 'ready' AND run_at <= ?0 ORDER BY position LIMIT 1)
 				UNION ALL
-				SELECT * FROM (SELECT position FROM parley_mail_jobs WHERE state = 'running' AND leased_until <= ?0 ORDER BY position LIMIT 1)))`),
+				SELECT * FROM (SELECT position FROM JOBS WHERE state = 'running' AND leased_until <= ?0 ORDER BY position LIMIT 1)))`),
 		insertNew: onConflictDoNothing,
 		forUpdate: sameStatement,
 		// A deferred transaction becomes a writer with its first write, waiting for its turn.

@@ -51,6 +51,12 @@ func MarkTexts(s *Store) []string {
 	return texts
 }
 
+// PruneTexts are the statements of Aged and Prune.
+func PruneTexts(s *Store) []string {
+	texts := s.db.dialect.removals()
+	return append(texts[:], listAges, listRevs)
+}
+
 // ListChanged lists messages by their last change.
 func ListChanged(s *Store) string { return s.db.dialect.listChanged() }
 

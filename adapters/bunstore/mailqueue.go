@@ -15,8 +15,20 @@ import (
 	"github.com/parley-chat/parley/core/user"
 )
 
-// MailQueue stores mail jobs. Its methods may be called from many goroutines and processes.
-type MailQueue struct{ db *database }
+// MailQueue stores jobs: mails, or deliveries of webhooks. Its methods may be called from many goroutines and processes.
+type MailQueue struct {
+	db    *database
+	table string
+}
+
+// The tables of jobs. They are alike.
+const (
+	mailJobs    = "parley_mail_jobs"
+	webhookJobs = "parley_webhook_jobs"
+)
+
+// asRows is a table of jobs in a query of jobRow.
+const asRows = "? AS job_row"
 
 var (
 	_ mail.Queue       = (*MailQueue)(nil)
@@ -77,18 +89,21 @@ func (s *MailQueue) Enqueue(ctx context.Context, j mail.Job) error {
 		State: string(mail.Ready), RunAt: micros(j.RunAt), CreatedAt: micros(j.CreatedAt), UpdatedAt: micros(j.UpdatedAt),
 	}
 	const op = "enqueue mail"
-	err := s.db.insertOnce(ctx, op, &row)
+	err := s.db.transact(ctx, op, func(ctx context.Context, tx bun.Tx) error {
+		_, err := tx.NewInsert().Model(&row).ModelTableExpr("?", bun.Ident(s.table)).Exec(ctx)
+		return err
+	})
 	if !errors.Is(err, fault.Conflict) {
 		return err
 	}
-	known, lookErr := s.db.read.NewSelect().Model((*jobRow)(nil)).Where("job_key = ?", j.Key).Exists(ctx)
+	known, lookErr := s.db.read.NewSelect().Model((*jobRow)(nil)).ModelTableExpr(asRows, bun.Ident(s.table)).Where("job_key = ?", j.Key).Exists(ctx)
 	if lookErr != nil {
 		return s.db.fail(ctx, op, lookErr)
 	}
 	if known {
 		return nil
 	}
-	return err
+	return errIDTaken.Because(err)
 }
 
 // Claim implements mail.Queue.
@@ -99,7 +114,7 @@ func (s *MailQueue) Claim(ctx context.Context, now time.Time, lease time.Duratio
 	var row jobRow
 	var found bool
 	err := s.db.transact(ctx, "claim mail", func(ctx context.Context, tx bun.Tx) (err error) {
-		row, err = s.db.dialect.claim(ctx, tx, micros(now), micros(now.Add(lease)))
+		row, err = s.db.dialect.claim(ctx, tx, s.table, micros(now), micros(now.Add(lease)))
 		found = err == nil
 		if errors.Is(err, sql.ErrNoRows) {
 			return nil
@@ -122,7 +137,7 @@ func (s *MailQueue) Settle(ctx context.Context, j mail.Job, o mail.Outcome) erro
 	}
 	defer s.db.scrub.due()
 	return s.db.transact(ctx, "settle mail", func(ctx context.Context, tx bun.Tx) error {
-		q := tx.NewUpdate().Model((*jobRow)(nil)).
+		q := tx.NewUpdate().Model((*jobRow)(nil)).ModelTableExpr(asRows, bun.Ident(s.table)).
 			Set("state = ?", string(o.State)).Set("leased_until = NULL").
 			Set("last_error = ?", keepable(o.Error)).Set("updated_at = ?", micros(o.At)).
 			Where("id = ?", j.ID).Where("state = ?", string(mail.Running)).Where("claims = ?", j.Claims)
@@ -167,7 +182,7 @@ func keepable(s string) string {
 
 // Prune implements mail.Queue, in transactions of at most 1,000 rows.
 func (s *MailQueue) Prune(ctx context.Context, before time.Time) (int, error) {
-	return s.db.sweep(ctx, "prune mail", "parley_mail_jobs", "id", "state = ? AND updated_at < ?", string(mail.Sent), micros(before))
+	return s.db.sweep(ctx, "prune mail", s.table, "id", "state = ? AND updated_at < ?", string(mail.Sent), micros(before))
 }
 
 // List implements mail.DeadLetters.
@@ -179,7 +194,7 @@ func (s *MailQueue) List(ctx context.Context, f mail.Filter) ([]mail.Job, error)
 		return nil, errText
 	}
 	var rows []jobRow
-	q := s.db.read.NewSelect().Model(&rows).Where("id > ?", f.After).OrderExpr("id").Limit(int64(f.Limit))
+	q := s.db.read.NewSelect().Model(&rows).ModelTableExpr(asRows, bun.Ident(s.table)).Where("id > ?", f.After).OrderExpr("id").Limit(int64(f.Limit))
 	if f.State != "" {
 		q = q.Where("state = ?", string(f.State))
 	}
@@ -202,7 +217,7 @@ func (s *MailQueue) Get(ctx context.Context, id string) (mail.Job, error) {
 		return mail.Job{}, mail.ErrJobNotFound
 	}
 	var row jobRow
-	if err := s.db.read.NewSelect().Model(&row).Where("id = ?", id).Scan(ctx); err != nil {
+	if err := s.db.read.NewSelect().Model(&row).ModelTableExpr(asRows, bun.Ident(s.table)).Where("id = ?", id).Scan(ctx); err != nil {
 		return mail.Job{}, s.db.found(ctx, "read mail", err, mail.ErrJobNotFound)
 	}
 	return row.job(), nil
@@ -211,7 +226,7 @@ func (s *MailQueue) Get(ctx context.Context, id string) (mail.Job, error) {
 // Requeue implements mail.DeadLetters. UpdatedAt becomes runAt, the only time it is given.
 func (s *MailQueue) Requeue(ctx context.Context, id string, runAt time.Time, data []byte) error {
 	return s.decide(ctx, "requeue mail", id, func(ctx context.Context, tx bun.Tx) (sql.Result, error) {
-		q := tx.NewUpdate().Model((*jobRow)(nil)).
+		q := tx.NewUpdate().Model((*jobRow)(nil)).ModelTableExpr(asRows, bun.Ident(s.table)).
 			Set("state = ?", string(mail.Ready)).Set("attempts = 0").Set("deferred_since = NULL").
 			Set("run_at = ?", micros(runAt)).Set("updated_at = ?", micros(runAt)).
 			Where("id = ?", id).Where("state = ?", string(mail.Dead))
@@ -225,7 +240,7 @@ func (s *MailQueue) Requeue(ctx context.Context, id string, runAt time.Time, dat
 // Discard implements mail.DeadLetters.
 func (s *MailQueue) Discard(ctx context.Context, id string) error {
 	return s.decide(ctx, "discard mail", id, func(ctx context.Context, tx bun.Tx) (sql.Result, error) {
-		return tx.NewDelete().Model((*jobRow)(nil)).Where("id = ?", id).Where("state = ?", string(mail.Dead)).Exec(ctx)
+		return tx.NewDelete().Table(s.table).Where("id = ?", id).Where("state = ?", string(mail.Dead)).Exec(ctx)
 	})
 }
 
@@ -235,7 +250,7 @@ func (s *MailQueue) DeleteTo(ctx context.Context, to user.Email) (int, error) {
 		return 0, nil
 	}
 	defer s.db.scrub.dueWiping()
-	return s.db.sweep(ctx, "delete mail to a recipient", "parley_mail_jobs", "id", "recipient = ?", string(to))
+	return s.db.sweep(ctx, "delete mail to a recipient", s.table, "id", "recipient = ?", string(to))
 }
 
 // decide runs a statement that changes the job if it is a dead letter, and otherwise says what it is.
@@ -249,7 +264,7 @@ func (s *MailQueue) decide(ctx context.Context, op, id string, do func(context.C
 		if err := changed(res, err, mail.ErrNotDead); !errors.Is(err, mail.ErrNotDead) {
 			return err
 		}
-		exists, err := tx.NewSelect().Model((*jobRow)(nil)).Where("id = ?", id).Exists(ctx)
+		exists, err := tx.NewSelect().Model((*jobRow)(nil)).ModelTableExpr(asRows, bun.Ident(s.table)).Where("id = ?", id).Exists(ctx)
 		switch {
 		case err != nil:
 			return err
@@ -266,7 +281,7 @@ func (s *MailQueue) Stats(ctx context.Context) (map[mail.State]int, error) {
 		State string
 		Jobs  int
 	}
-	err := s.db.read.NewSelect().Model((*jobRow)(nil)).Column("state").ColumnExpr("COUNT(*) AS jobs").Group("state").Scan(ctx, &counts)
+	err := s.db.read.NewSelect().Model((*jobRow)(nil)).ModelTableExpr(asRows, bun.Ident(s.table)).Column("state").ColumnExpr("COUNT(*) AS jobs").Group("state").Scan(ctx, &counts)
 	if err != nil {
 		return nil, s.db.fail(ctx, "count mail", err)
 	}

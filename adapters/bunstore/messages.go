@@ -16,7 +16,7 @@ import (
 	"github.com/parley-chat/parley/core/user"
 )
 
-// Messages stores messages for ever. Its methods may be called from many goroutines.
+// Messages stores messages until Prune removes them. Its methods may be called from many goroutines.
 type Messages struct{ db *database }
 
 var _ chat.MessageStore = (*Messages)(nil)

@@ -220,6 +220,7 @@ func steps(d *dialect) []step {
 		{"0012", "bans and mutes", restrictionTables},
 		{"0013", "kinds of rooms, and roles of members", roomKinds},
 		{"0015", "who has blocked whom", blockTables},
+		{"0016", "deliveries of webhooks", webhookTables},
 	}
 }
 
@@ -481,3 +482,31 @@ const asideTable = `CREATE TABLE IF NOT EXISTS parley_outbox_aside (
 		data {bytes} NOT NULL,
 		reason varchar(1024) NOT NULL CHECK ({length}(reason) <= 1024)
 	) {clustered}`
+
+// webhookTables hold what waits to be delivered to the application's server, as parley_mail_jobs holds mails: recipient is whom or what a delivery is about, recipient_name
+// the room. An older program does not know them, and takes no delivery for a mail.
+var webhookTables = []string{
+	`CREATE TABLE IF NOT EXISTS parley_webhook_jobs (
+		position {position},
+		id varchar(128) NOT NULL UNIQUE CHECK ({length}(id) BETWEEN 1 AND 128),
+		job_key varchar(255) NOT NULL UNIQUE CHECK ({length}(job_key) BETWEEN 1 AND 255),
+		kind varchar(64) NOT NULL CHECK ({length}(kind) <= 64),
+		recipient varchar(254) NOT NULL CHECK ({length}(recipient) <= 254),
+		recipient_name varchar(100) NOT NULL CHECK ({length}(recipient_name) <= 100),
+		data {bytes} NOT NULL,
+		state varchar(16) NOT NULL CHECK (state IN ('ready', 'running', 'sent', 'dead')),
+		attempts bigint NOT NULL CHECK (attempts >= 0),
+		claims bigint NOT NULL CHECK (claims >= attempts),
+		run_at bigint NOT NULL,
+		leased_until bigint,
+		deferred_since bigint,
+		last_error varchar(2000) NOT NULL CHECK ({length}(last_error) <= 2000),
+		created_at bigint NOT NULL,
+		updated_at bigint NOT NULL,
+		CHECK ((state = 'running') = (leased_until IS NOT NULL)){is_open}
+	) {table}`,
+	`CREATE INDEX IF NOT EXISTS parley_webhook_jobs_claim ON parley_webhook_jobs {claimable}`,
+	`CREATE INDEX IF NOT EXISTS parley_webhook_jobs_list ON parley_webhook_jobs (state, id)`,
+	`CREATE INDEX IF NOT EXISTS parley_webhook_jobs_recipient ON parley_webhook_jobs (recipient, id)`,
+	`CREATE INDEX IF NOT EXISTS parley_webhook_jobs_settled ON parley_webhook_jobs (state, updated_at)`,
+}

@@ -173,8 +173,25 @@ var schemaRules = []rule{
 		texts:  map[string]bounds{"id": {1, 128}, "topic": {0, 128}, "type": {0, 128}, "event_key": {0, 255}, "reason": {0, 1024}},
 		unique: []unique{{"id", map[string]any{"topic": "u"}}},
 	},
+	jobsRule("mail_jobs"),
+	jobsRule("webhook_jobs"),
 	{
-		table: "mail_jobs",
+		table:  "locks", // on servers
+		row:    map[string]any{"name": "n"},
+		unique: []unique{{"name", map[string]any{}}},
+	},
+	{
+		table:  "heartbeat",
+		row:    map[string]any{"id": 1, "beats": 0},
+		unique: []unique{{"id", map[string]any{"beats": 1}}},
+		broken: []map[string]any{{"id": 2}},
+	},
+}
+
+// jobsRule is that of a table of jobs.
+func jobsRule(table string) rule {
+	return rule{
+		table: table,
 		row: map[string]any{
 			"id": "i", "job_key": "k", "kind": "v", "recipient": "r", "recipient_name": "n", "data": []byte{0}, "state": "running",
 			"attempts": 1, "claims": 1, "run_at": 0, "leased_until": 1, "last_error": "", "created_at": 0, "updated_at": 0,
@@ -189,18 +206,7 @@ var schemaRules = []rule{
 			{"state": "running ", "leased_until": nil}, {"attempts": -1, "claims": 0}, {"attempts": 2},
 			{"leased_until": nil}, {"state": "ready"}, {"state": "sent"}, {"state": "dead"},
 		},
-	},
-	{
-		table:  "locks", // on servers
-		row:    map[string]any{"name": "n"},
-		unique: []unique{{"name", map[string]any{}}},
-	},
-	{
-		table:  "heartbeat",
-		row:    map[string]any{"id": 1, "beats": 0},
-		unique: []unique{{"id", map[string]any{"beats": 1}}},
-		broken: []map[string]any{{"id": 2}},
-	},
+	}
 }
 
 // onEveryEngine runs test on SQLite and on every kind of server.
@@ -322,13 +328,13 @@ func (p *prober) table(r rule) {
 		err := p.insert(r.table, with(r.row, map[string]any{column: nil}))
 		if !slices.Contains(r.nullable, column) {
 			p.refused(fault.Invalid, err, r.table+"."+column+" is NULL")
-		} else if r.table != "mail_jobs" {
+		} else if !strings.HasSuffix(r.table, "_jobs") {
 			require.NoError(t, err, "%s.%s is NULL", r.table, column)
 			p.empty(r.table)
 		}
 	}
 	switch r.table {
-	case "mail_jobs":
+	case "mail_jobs", "webhook_jobs":
 		for _, state := range []string{"ready", "sent", "dead"} {
 			require.NoError(t, p.insert(r.table, with(r.row, map[string]any{"state": state, "leased_until": nil})), state)
 			p.empty(r.table)
@@ -360,7 +366,7 @@ func (p *prober) nothingForgotten() {
 			}
 			continue
 		}
-		if slices.Contains([]string{"parley_outbox_pkey", "parley_mail_jobs_pkey", "parley_room_seqs_pkey"}, c.Name) {
+		if slices.Contains([]string{"parley_outbox_pkey", "parley_mail_jobs_pkey", "parley_webhook_jobs_pkey", "parley_room_seqs_pkey"}, c.Name) {
 			continue // a number that the engine gives
 		}
 		assert.True(t, p.violated[c.Name], "%s was not tried: %s", c.Name, c.Definition)

@@ -61,7 +61,7 @@ func (s *scrubber) dueWiping() {
 	s.due()
 }
 
-// wipeAgain lets free space be wiped if messages of the file were ever changed: the process before may have ended before it had done so.
+// wipeAgain lets free space be wiped if messages of the file were ever changed, or removed by age: the process before may have ended before it had done so.
 func (s *Store) wipeAgain(ctx context.Context) error {
 	var changed bool
 	err := s.db.read.NewRaw("SELECT EXISTS (SELECT 1 FROM parley_changes)").Scan(ctx, &changed)

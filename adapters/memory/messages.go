@@ -5,12 +5,13 @@ import (
 	"slices"
 	"sort"
 	"sync"
+	"time"
 
 	"github.com/parley-chat/parley/core/chat"
 	"github.com/parley-chat/parley/core/user"
 )
 
-// Messages is a chat.MessageStore. It keeps messages until DeleteBefore removes them.
+// Messages is a chat.MessageStore and a chat.Pruner. It keeps messages until Prune removes them.
 type Messages struct {
 	mu    sync.RWMutex
 	rooms map[string]*history
@@ -21,6 +22,7 @@ type history struct {
 	last     uint64         // the highest sequence ever given out
 	rev      uint64         // the highest number of a change
 	messages []chat.Message // those up to last that were not deleted by age
+	spare    int            // about how many places the array of messages has before them
 	bySender map[clientKey]uint64
 	sent     map[user.ID]uint64 // the last message of each author
 	deleted  []uint64           // messages that were deleted, ascending
@@ -45,7 +47,10 @@ type reactor struct {
 // revision is one change.
 type revision struct{ rev, seq uint64 }
 
-var _ chat.MessageStore = (*Messages)(nil)
+var (
+	_ chat.MessageStore = (*Messages)(nil)
+	_ chat.Pruner       = (*Messages)(nil)
+)
 
 // NewMessages returns a store without messages.
 func NewMessages() *Messages { return &Messages{rooms: map[string]*history{}} }
@@ -247,26 +252,48 @@ func (h *history) unread(read uint64) uint64 {
 	return h.last - read - uint64(len(h.deleted)-gone)
 }
 
-// DeleteBefore removes the messages of room whose sequence is lower than seq, and returns
+// Aged counts the first messages of room that were stored before a time.
+func (ms *Messages) Aged(ctx context.Context, room string, before time.Time, limit int) (first uint64, aged int, err error) {
+	if err := alive(ctx); err != nil {
+		return 0, 0, err
+	}
+	ms.mu.RLock()
+	defer ms.mu.RUnlock()
+	h := ms.rooms[room]
+	if h == nil {
+		return 1, 0, nil
+	}
+	for aged < min(limit, len(h.messages)) && h.messages[aged].At.Before(before) {
+		aged++
+	}
+	return h.first() + uint64(aged), aged, nil
+}
+
+// Prune removes the messages of room whose sequence is lower than first, and returns
 // how many. Their client ids are forgotten; their sequence numbers, and those of their changes, are not given out again.
-func (ms *Messages) DeleteBefore(ctx context.Context, room string, seq uint64) (int, error) {
+func (ms *Messages) Prune(ctx context.Context, room string, first uint64) (int, error) {
 	ms.mu.Lock()
 	defer ms.mu.Unlock()
 	if err := alive(ctx); err != nil {
 		return 0, err
 	}
 	h := ms.rooms[room]
-	if h == nil || seq <= h.first() {
+	if h == nil || first <= h.first() {
 		return 0, nil
 	}
-	n := min(seq-h.first(), uint64(len(h.messages)))
+	n := min(first-h.first(), uint64(len(h.messages)))
 	for _, m := range h.messages[:n] {
 		delete(h.bySender, clientKey{m.Author.ID, m.ClientID})
 		delete(h.reactors, m.Seq)
 	}
-	gone, _ := slices.BinarySearch(h.deleted, seq)
+	gone, _ := slices.BinarySearch(h.deleted, first)
 	h.deleted = slices.Delete(h.deleted, 0, gone)
-	h.messages = slices.Clone(h.messages[n:]) // a new array, so that the old one is freed
+	h.changes = slices.DeleteFunc(h.changes, func(r revision) bool { return r.seq < first })
+	clear(h.messages[:n])
+	h.messages = h.messages[n:]
+	if h.spare += int(n); h.spare > len(h.messages) {
+		h.messages, h.spare = slices.Clone(h.messages), 0 // a new array, so that the old one is freed
+	}
 	return int(n), nil
 }
 

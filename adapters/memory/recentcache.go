@@ -3,6 +3,7 @@ package memory
 import (
 	"container/list"
 	"context"
+	"slices"
 	"sync"
 
 	"github.com/parley-chat/parley/core/chat"
@@ -11,7 +12,7 @@ import (
 
 // RecentCacheConfig says how much a [RecentCache] may hold. Values that are not positive mean the defaults.
 type RecentCacheConfig struct {
-	// Rooms is the most rooms that are held, or whose Rev alone is remembered; the one that was not used for longest makes
+	// Rooms is the most rooms that are held, or whose Rev and First alone are remembered; the one that was not used for longest makes
 	// room. Default 1,000.
 	Rooms int
 	// Messages is the most messages of one room that are held: the last ones. Default 100.
@@ -31,8 +32,9 @@ type RecentCache struct {
 // before the older half is cut off, so that cutting costs little per message.
 type recent struct {
 	room     string
-	held     bool // otherwise only rev is remembered
+	held     bool // otherwise only rev and first are remembered
 	rev      uint64
+	first    uint64 // what stands before it was removed by age
 	messages []chat.Message
 }
 
@@ -66,7 +68,7 @@ func (c *RecentCache) Get(ctx context.Context, room string) (chat.Recent, bool, 
 	if !r.held {
 		return chat.Recent{}, false, nil
 	}
-	return chat.Recent{Messages: copies(c.last(r.messages)), Rev: r.rev}, true, nil
+	return chat.Recent{Messages: copies(c.last(r.messages)), Rev: r.rev, First: r.first}, true, nil
 }
 
 // last cuts messages to those that are within the limit.
@@ -84,6 +86,9 @@ func (c *RecentCache) Add(ctx context.Context, messages ...chat.Message) error {
 	}
 	for _, m := range messages {
 		r := c.entry(m.Room)
+		if m.Seq < r.first {
+			continue
+		}
 		if r.rev == 0 {
 			r.held = true
 		}
@@ -149,7 +154,29 @@ func (c *RecentCache) change(r *recent, m chat.Message) {
 	}
 }
 
-// drop leaves only rev.
+// raise takes what stands before first away.
+func (r *recent) raise(first uint64) {
+	if first <= r.first {
+		return
+	}
+	r.first = first
+	if first <= 1 {
+		return
+	}
+	if r.messages = from(r.messages, first); len(r.messages) == 0 {
+		r.drop()
+	}
+}
+
+// from returns the messages that do not stand before first.
+func from(messages []chat.Message, first uint64) []chat.Message {
+	if len(messages) == 0 || messages[0].Seq >= first {
+		return messages
+	}
+	return slices.Clone(messages[min(first-messages[0].Seq, uint64(len(messages))):])
+}
+
+// drop leaves only rev and first.
 func (r *recent) drop() { r.held, r.messages = false, nil }
 
 // entry returns the room's entry, as the last used, and a new one that is not held if it has none.
@@ -182,6 +209,8 @@ func (c *RecentCache) Fill(ctx context.Context, room string, given chat.Recent) 
 		return err
 	}
 	r := c.entry(room)
+	r.raise(given.First)
+	messages = from(messages, r.first)
 	if given.Rev < r.rev {
 		return nil
 	}
@@ -191,7 +220,7 @@ func (c *RecentCache) Fill(ctx context.Context, room string, given chat.Recent) 
 	case n == 0 && newer && len(r.messages) > 0:
 		r.drop() // it does not connect
 	case n == 0:
-		r.held = true
+		r.held = r.held || r.first <= 1
 	case !r.held, len(r.messages) == 0:
 		r.held, r.messages = true, copies(c.last(messages))
 	default:

@@ -15,8 +15,10 @@ type Store struct {
 	Nonces   *Nonces
 	// MailQueue is also the store of dead letters and of the queue's statistics.
 	MailQueue *MailQueue
-	Messages  *Messages
-	Rooms     *Rooms
+	// WebhookQueue is that of deliveries.
+	WebhookQueue *MailQueue
+	Messages     *Messages
+	Rooms        *Rooms
 	// Members is also the store of how far they have read Messages.
 	Members      *Members
 	Roles        *Roles
@@ -36,11 +38,11 @@ func NewStore() *Store {
 		Codes:     NewCodes(outbox),
 		SignUps:   NewSignUps(outbox),
 		Nonces:    NewNonces(NoncesConfig{}),
-		MailQueue: NewMailQueue(),
-		Messages:  messages,
-		Rooms:     rooms,
-		Members:   members,
-		Roles:     NewRoles(rooms, members),
+		MailQueue: NewMailQueue(), WebhookQueue: NewMailQueue(),
+		Messages: messages,
+		Rooms:    rooms,
+		Members:  members,
+		Roles:    NewRoles(rooms, members),
 
 		Restrictions: NewRestrictions(),
 		Blocks:       NewBlocks(),
@@ -52,6 +54,7 @@ func (s *Store) Ports() parley.Ports {
 	return parley.Ports{
 		Users: s.Users, Sessions: s.Sessions, Codes: s.Codes, SignUps: s.SignUps, Nonces: s.Nonces,
 		Outbox: s.Outbox, Asides: s.Asides, MailQueue: s.MailQueue, DeadLetters: s.MailQueue, MailStats: s.MailQueue,
-		Messages: s.Messages, Rooms: s.Rooms, Members: s.Members, Marks: s.Members, Roles: s.Roles, Restrictions: s.Restrictions, Blocks: s.Blocks,
+		WebhookQueue: s.WebhookQueue, WebhookLetters: s.WebhookQueue, WebhookStats: s.WebhookQueue,
+		Messages: s.Messages, Pruner: s.Messages, Rooms: s.Rooms, Members: s.Members, Marks: s.Members, Roles: s.Roles, Restrictions: s.Restrictions, Blocks: s.Blocks,
 	}
 }

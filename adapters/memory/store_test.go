@@ -64,7 +64,7 @@ func TestAnEndedContextChangesNothing(t *testing.T) {
 		"Messages.Change":    func() error { _, err := s.Messages.Change(ctx, []chat.Change{{Room: "r"}}); return err },
 		"Messages.List":      func() error { _, err := s.Messages.List(ctx, "r", chat.Range{Limit: 1}); return err },
 		"Messages.Bounds":    func() error { _, err := s.Messages.Bounds(ctx, "r"); return err },
-		"Messages.Delete":    func() error { _, err := s.Messages.DeleteBefore(ctx, "r", 1); return err },
+		"Messages.Delete":    func() error { _, err := s.Messages.Prune(ctx, "r", 1); return err },
 		"Rooms.Ensure":       func() error { _, err := s.Rooms.Ensure(ctx, chat.Room{Name: "r"}); return err },
 		"Rooms.ByName":       func() error { _, err := s.Rooms.ByName(ctx, "r"); return err },
 		"Rooms.List":         func() error { _, err := s.Rooms.List(ctx, "", 1); return err },
@@ -256,10 +256,10 @@ func TestDeletedMessagesLeaveTheirNumbersBehind(t *testing.T) {
 	for _, text := range []string{"one", "two", "three", "four"} {
 		send(text)
 	}
-	n, err := ms.DeleteBefore(t.Context(), "r", 3)
+	n, err := ms.Prune(t.Context(), "r", 3)
 	require.NoError(t, err)
 	assert.Equal(t, 2, n)
-	n, err = ms.DeleteBefore(t.Context(), "r", 2)
+	n, err = ms.Prune(t.Context(), "r", 2)
 	require.NoError(t, err)
 	assert.Zero(t, n)
 	assert.Equal(t, [2]uint64{3, 4}, bounds())
@@ -285,12 +285,12 @@ func TestDeletedMessagesLeaveTheirNumbersBehind(t *testing.T) {
 		assert.Equal(t, c.want, seqs(c.r), "%+v", c.r)
 	}
 
-	n, err = ms.DeleteBefore(t.Context(), "r", most)
+	n, err = ms.Prune(t.Context(), "r", most)
 	require.NoError(t, err)
 	assert.Equal(t, 3, n)
 	assert.Equal(t, [2]uint64{6, 5}, bounds())
 	assert.EqualValues(t, 6, send("six").Seq)
-	n, err = ms.DeleteBefore(t.Context(), "unknown", most)
+	n, err = ms.Prune(t.Context(), "unknown", most)
 	require.NoError(t, err)
 	assert.Zero(t, n)
 }
@@ -322,12 +322,12 @@ func TestDeletedMessagesLeaveTheirRevsBehind(t *testing.T) {
 		require.Equal(t, n+3, change(chat.Change{Kind: chat.Edit, Seq: 2 + n%2*2, Text: fmt.Sprint(n), At: time.Unix(1, 0)}).Rev)
 	}
 	assert.Equal(t, []uint64{1, 3, 2, 4}, changed())
-	_, err := ms.DeleteBefore(t.Context(), "r", 3)
+	_, err := ms.Prune(t.Context(), "r", 3)
 	require.NoError(t, err)
 	assert.Equal(t, []uint64{3, 4}, changed())
 	require.ErrorIs(t, change(chat.Change{Kind: chat.Edit, Seq: 2, Text: "z", At: time.Unix(1, 0)}).Err, chat.ErrMessageNotFound)
 	assert.EqualValues(t, 5003, change(chat.Change{Kind: chat.Edit, Seq: 3, Text: "z", At: time.Unix(1, 0)}).Rev)
-	_, err = ms.DeleteBefore(t.Context(), "r", 5)
+	_, err = ms.Prune(t.Context(), "r", 5)
 	require.NoError(t, err)
 	assert.Empty(t, changed())
 	b, err := ms.Bounds(t.Context(), "r")

@@ -423,7 +423,7 @@ func (s *Messages) plan(ctx context.Context, room string, rev int64, given []cha
 		c := given[i]
 		c.At = instant(micros(c.At))
 		doc := docs[c.Seq]
-		if doc == nil {
+		if doc == nil || doc.removed() {
 			p.answers = append(p.answers, chat.Changed{Err: chat.ErrMessageNotFound})
 			continue
 		}

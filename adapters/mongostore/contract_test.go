@@ -5,6 +5,7 @@ import (
 	"errors"
 	"os"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
@@ -14,6 +15,7 @@ import (
 
 	"github.com/parley-chat/parley/adapters/mongostore"
 	"github.com/parley-chat/parley/contract"
+	"github.com/parley-chat/parley/core/mail"
 	"github.com/parley-chat/parley/testkit/servers"
 )
 
@@ -55,7 +57,7 @@ func ports(s *mongostore.Store) contract.Store {
 		Users: p.Users, Outbox: p.Outbox, Asides: p.Asides, Sessions: p.Sessions, Codes: p.Codes, SignUps: p.SignUps,
 		Nonces: p.Nonces, Limiter: p.Limiter,
 		MailQueue: p.MailQueue, DeadLetters: p.DeadLetters, MailStats: p.MailStats,
-		Messages: p.Messages, Rooms: p.Rooms, Members: p.Members, Marks: p.Marks, Roles: p.Roles, Restrictions: p.Restrictions, Blocks: p.Blocks,
+		Messages: p.Messages, Rooms: p.Rooms, Members: p.Members, Marks: p.Marks, Roles: p.Roles, Restrictions: p.Restrictions, Blocks: p.Blocks, Pruner: p.Pruner,
 	}
 }
 
@@ -73,4 +75,25 @@ func TestContract(t *testing.T) {
 		}
 	}
 	contract.RunStore(t, func(t *testing.T) contract.Store { return ports(open(t)) }, exceptions...)
+}
+
+// TestWebhookQueue holds that the deliveries of webhooks are kept as mails are, apart from them.
+func TestWebhookQueue(t *testing.T) {
+	t.Parallel()
+	hooks := func(t *testing.T) contract.Mails {
+		q := open(t).WebhookQueue()
+		return contract.Mails{Queue: q, Letters: q, Stats: q}
+	}
+	for _, suite := range [][]contract.Case[contract.Mails]{contract.MailQueue(), contract.DeadLetters(), contract.MailStats()} {
+		contract.Run(t, suite, hooks)
+	}
+	s := open(t)
+	require.NoError(t, s.WebhookQueue().Enqueue(t.Context(), mail.Job{ID: "1", Key: "1", To: "u", Name: "hall"}))
+	_, found, err := s.MailQueue().Claim(t.Context(), time.Now(), time.Minute)
+	require.NoError(t, err)
+	require.False(t, found, "a mailer has claimed a delivery")
+	require.NoError(t, s.MailQueue().Enqueue(t.Context(), mail.Job{ID: "1", Key: "1", To: "u"}))
+	_, found, err = s.WebhookQueue().Claim(t.Context(), time.Now(), time.Minute)
+	require.NoError(t, err)
+	require.True(t, found)
 }

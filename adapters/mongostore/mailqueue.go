@@ -14,8 +14,11 @@ import (
 	"github.com/parley-chat/parley/core/user"
 )
 
-// MailQueue stores mail jobs. Its methods may be called from many goroutines and processes.
-type MailQueue struct{ db *database }
+// MailQueue stores jobs: mails, or deliveries of webhooks. Its methods may be called from many goroutines and processes.
+type MailQueue struct {
+	db   *database
+	jobs *mongo.Collection
+}
 
 var (
 	_ mail.Queue       = (*MailQueue)(nil)
@@ -77,7 +80,7 @@ func (s *MailQueue) Enqueue(ctx context.Context, j mail.Job) error {
 	}
 	// Jobs that come at the same time may get one position; then the ID decides. A job that went
 	// meanwhile leaves no trace, nor does its place matter any more.
-	newest, err := all[jobDoc](ctx, s.db, op, s.db.mailJobs, bson.D{},
+	newest, err := all[jobDoc](ctx, s.db, op, s.jobs, bson.D{},
 		options.Find().SetSort(ascending("-position")).SetLimit(1).SetProjection(ascending("position")))
 	if err != nil {
 		return err
@@ -89,12 +92,12 @@ func (s *MailQueue) Enqueue(ctx context.Context, j mail.Job) error {
 	if err != nil {
 		return err
 	}
-	_, err = s.db.mailJobs.InsertOne(ctx, raw)
+	_, err = s.jobs.InsertOne(ctx, raw)
 	if !mongo.IsDuplicateKeyError(err) {
 		return s.db.fail(ctx, op, err)
 	}
 	taken := errIDTaken.Because(s.db.fail(ctx, op, err))
-	if _, err := one[jobDoc](ctx, s.db, op, s.db.mailJobs, bson.D{{Key: "key", Value: j.Key}}, taken); err != nil {
+	if _, err := one[jobDoc](ctx, s.db, op, s.jobs, bson.D{{Key: "key", Value: j.Key}}, taken); err != nil {
 		return err
 	}
 	return s.db.confirm(ctx, op)
@@ -111,7 +114,7 @@ func (s *MailQueue) Claim(ctx context.Context, now time.Time, lease time.Duratio
 	}
 	until := micros(now.Add(lease))
 	for attempt := 1; ; attempt++ {
-		due, err := all[jobDoc](ctx, s.db, op, s.db.mailJobs,
+		due, err := all[jobDoc](ctx, s.db, op, s.jobs,
 			bson.D{{Key: "open", Value: true}, {Key: "due_at", Value: bson.D{{Key: "$lte", Value: micros(now)}}}},
 			options.Find().SetSort(ascending("position", "_id")).SetLimit(candidates))
 		if err != nil || len(due) == 0 {
@@ -120,7 +123,7 @@ func (s *MailQueue) Claim(ctx context.Context, now time.Time, lease time.Duratio
 		for i := range due {
 			d := &due[i]
 			// A job that was claimed since has more claims; one that was settled since, another state or time.
-			res, err := s.db.mailJobs.UpdateOne(ctx,
+			res, err := s.jobs.UpdateOne(ctx,
 				bson.D{{Key: "_id", Value: d.ID}, {Key: "claims", Value: d.Claims}, {Key: "state", Value: d.State}, {Key: "due_at", Value: d.DueAt}},
 				bson.D{{Key: "$set", Value: bson.D{
 					{Key: "state", Value: string(mail.Running)}, {Key: "due_at", Value: until}, {Key: "leased_until", Value: until},
@@ -181,7 +184,7 @@ func (s *MailQueue) change(ctx context.Context, op string, filter, update bson.D
 	if err := s.db.ready(ctx); err != nil {
 		return false, err
 	}
-	res, err := s.db.mailJobs.UpdateOne(ctx, filter, update)
+	res, err := s.jobs.UpdateOne(ctx, filter, update)
 	if err != nil {
 		return false, s.db.fail(ctx, op, err)
 	}
@@ -203,7 +206,7 @@ func (s *MailQueue) Prune(ctx context.Context, before time.Time) (int, error) {
 	if err := s.db.ready(ctx); err != nil {
 		return 0, err
 	}
-	res, err := s.db.mailJobs.DeleteMany(ctx,
+	res, err := s.jobs.DeleteMany(ctx,
 		bson.D{{Key: "state", Value: string(mail.Sent)}, {Key: "updated_at", Value: bson.D{{Key: "$lt", Value: micros(before)}}}})
 	if err != nil {
 		return 0, s.db.fail(ctx, "prune mail", err)
@@ -226,7 +229,7 @@ func (s *MailQueue) List(ctx context.Context, f mail.Filter) ([]mail.Job, error)
 	if f.To != "" {
 		filter = append(filter, bson.E{Key: "recipient", Value: string(f.To)})
 	}
-	docs, err := all[jobDoc](ctx, s.db, "list mail", s.db.mailJobs, filter, options.Find().SetSort(ascending("_id")).SetLimit(int64(f.Limit)))
+	docs, err := all[jobDoc](ctx, s.db, "list mail", s.jobs, filter, options.Find().SetSort(ascending("_id")).SetLimit(int64(f.Limit)))
 	if err != nil {
 		return nil, err
 	}
@@ -242,7 +245,7 @@ func (s *MailQueue) Get(ctx context.Context, id string) (mail.Job, error) {
 	if !storable(id) {
 		return mail.Job{}, mail.ErrJobNotFound
 	}
-	doc, err := one[jobDoc](ctx, s.db, "read mail", s.db.mailJobs, byID(id), mail.ErrJobNotFound)
+	doc, err := one[jobDoc](ctx, s.db, "read mail", s.jobs, byID(id), mail.ErrJobNotFound)
 	if err != nil {
 		return mail.Job{}, err
 	}
@@ -283,7 +286,7 @@ func (s *MailQueue) Discard(ctx context.Context, id string) error {
 	if err := s.db.ready(ctx); err != nil {
 		return err
 	}
-	res, err := s.db.mailJobs.DeleteOne(ctx, deadOne(id))
+	res, err := s.jobs.DeleteOne(ctx, deadOne(id))
 	if err != nil {
 		return s.db.fail(ctx, "discard mail", err)
 	}
@@ -301,7 +304,7 @@ func (s *MailQueue) DeleteTo(ctx context.Context, to user.Email) (int, error) {
 	if err := s.db.ready(ctx); err != nil {
 		return 0, err
 	}
-	res, err := s.db.mailJobs.DeleteMany(ctx, bson.D{{Key: "recipient", Value: string(to)}})
+	res, err := s.jobs.DeleteMany(ctx, bson.D{{Key: "recipient", Value: string(to)}})
 	if err != nil {
 		return 0, s.db.fail(ctx, "delete mail to a recipient", err)
 	}
@@ -326,7 +329,7 @@ func (s *MailQueue) Stats(ctx context.Context) (map[mail.State]int, error) {
 		State string `bson:"_id"`
 		Jobs  int    `bson:"jobs"`
 	}
-	cursor, err := s.db.mailJobs.Aggregate(ctx, mongo.Pipeline{{{Key: "$group", Value: bson.D{
+	cursor, err := s.jobs.Aggregate(ctx, mongo.Pipeline{{{Key: "$group", Value: bson.D{
 		{Key: "_id", Value: "$state"}, {Key: "jobs", Value: bson.D{{Key: "$sum", Value: int32(1)}}},
 	}}}})
 	if err == nil {

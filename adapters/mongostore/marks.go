@@ -672,7 +672,9 @@ func (s *Messages) at(ctx context.Context, rooms []string, where map[string]tip)
 			return nil, err
 		}
 		for i := range docs {
-			found[docs[i].Room] = docs[i].message()
+			if !docs[i].removed() {
+				found[docs[i].Room] = docs[i].message()
+			}
 		}
 	}
 	return found, nil

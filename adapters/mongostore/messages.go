@@ -18,7 +18,7 @@ import (
 	"github.com/parley-chat/parley/core/user"
 )
 
-// Messages stores messages for ever. Its methods may be called from many goroutines.
+// Messages stores messages until Prune removes them. Its methods may be called from many goroutines.
 type Messages struct{ db *database }
 
 var _ chat.MessageStore = (*Messages)(nil)
@@ -401,19 +401,23 @@ func (s *Messages) List(ctx context.Context, room string, r chat.Range) ([]chat.
 	}
 	for attempt := 1; ; attempt++ {
 		docs, err := all[messageDoc](ctx, s.db, "list messages", s.db.messages, filter,
-			options.Find().SetSort(ascending(order)).SetLimit(int64(min(r.Limit, math.MaxInt32))).SetProjection(told))
+			options.Find().SetSort(ascending(order)).SetLimit(int64(min(r.Limit, math.MaxInt32-1))+1).SetProjection(told)) // one may be the number alone
 		if err != nil {
 			return nil, err
 		}
-		found, twice := make([]chat.Message, len(docs)), false
+		docs = stored(docs)
+		docs = docs[:min(r.Limit, len(docs))]
+		found, again := make([]chat.Message, len(docs)), false
 		seen := make(map[int64]bool, len(docs))
 		for i := range docs {
 			found[i] = docs[i].message()
-			twice = twice || seen[docs[i].Seq]
+			again = again || seen[docs[i].Seq]
 			seen[docs[i].Seq] = true
+			// Messages that are removed while the server goes through the index leave a hole.
+			again = again || attempt < attempts && !r.Changed && i > 0 && (r.Newest == (docs[i].Seq > docs[i-1].Seq) || max(docs[i].Seq, docs[i-1].Seq)-min(docs[i].Seq, docs[i-1].Seq) != 1)
 		}
 		// A message that is changed while the server goes through the index comes again, with its new Rev.
-		if !twice {
+		if !again {
 			if r.Newest && !r.Changed {
 				slices.Reverse(found)
 			}
@@ -444,6 +448,11 @@ func (s *Messages) Bounds(ctx context.Context, room string) (chat.Bounds, error)
 		return b, err
 	}
 	b.Last, b.Rev = last, uint64(rev)
-	b.First, err = s.end(ctx, s.db.messages, room, "seq")
+	docs, err := s.oldest(ctx, room, 0, 1)
+	if err == nil && len(docs) > 0 {
+		if b.First = uint64(docs[0].Seq); docs[0].removed() {
+			b.First++
+		}
+	}
 	return b, err
 }

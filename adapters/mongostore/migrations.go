@@ -16,8 +16,9 @@ import (
 const schemaVersion = 2
 
 // schemaAdditions counts the collections and indexes that were added within this version: an older program of the version lives
-// with them, and this one not without. 1: changes of messages. 2: marks. 3: restrictions. 4: roles. 5: blocks.
-const schemaAdditions = 5
+// with them, and this one not without. 1: changes of messages. 2: marks. 3: restrictions. 4: deliveries of webhooks.
+// 5: roles. 6: blocks.
+const schemaAdditions = 6
 
 // schemaID names the document of the schema's collection.
 const schemaID = "schema"

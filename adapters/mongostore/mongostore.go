@@ -1,6 +1,6 @@
 // Package mongostore implements every persistence port on MongoDB through mongo-driver v2.10:
 // user.Repository, auth.SignUps, auth.SessionStore, auth.CodeStore, auth.Nonces, auth.Limiter and auth.Sweeper,
-// chat.MessageStore, chat.Rooms, chat.Members, chat.Marks, chat.Restrictions and chat.Blocks, event.Outbox, mail.Queue,
+// chat.MessageStore, chat.Pruner, chat.Rooms, chat.Members, chat.Marks, chat.Roles, chat.Restrictions and chat.Blocks, event.Outbox, mail.Queue,
 // mail.DeadLetters and mail.Stats. It is made for MongoDB 4.4 or later, a single server or a
 // replica set. No real MongoDB could be had for its tests: they run on FerretDB v1.24 and on
 // mongo-java-server 1.47, which speak the same protocol; see # Exceptions.
@@ -30,6 +30,9 @@
 //     That write alone waits for the primary only, and nothing depends on it.
 //   - A mark is a field of the member's document, which no write makes lower. Who sends has read what they sent by the message itself: how far a member
 //     has read is the higher one of the mark and of the last message in the index by author. So there is no second write that could be missing.
+//   - Old messages are removed one by one, the first one first, in one ordered write: wherever it ends, what is left has no gaps. Before it, changes that were decided are
+//     carried out and leave the head, and those who have sent the messages get a mark that says so. The last message of a room leaves its number behind, without all that it said,
+//     until a newer one is stored and old messages are removed again.
 //   - A restriction is one document of its room, user and kind under a unique index. It is replaced only if it still has the At that was read, so that of several
 //     calls each has its own, later than the one before.
 //   - A deletion and its place in the index of deletions are one update of the message. What a program has deleted that knows no such index is put there by whoever
@@ -113,8 +116,8 @@
 //	schema    _id: "schema" | version, additions, confirmations
 //
 // pending is the position of the first event in the document. once is made of author and client id, and
-// of the number where there is none. The messages of a room may be deleted by hand from the oldest on, the newest one
-// excepted: it says what number comes next. The document of a room in changes stays, as it says what Rev comes next: where it is
+// of the number where there is none. The newest message of a room says what number comes next, and so its document stays when it was removed by age: rev is the greatest
+// number there is then, and nothing else is left of it. The document of a room in changes stays, as it says what Rev comes next: where it is
 // gone, or has fallen behind, the highest Rev of a message counts. [Store.Migrate] creates and upgrades collections, indexes and
 // $jsonSchema validators, [Store.Check] compares the version with the program's, and [Store.Validators]
 // says whether the server has the validators. Every port fails with ErrSchemaOld until the database is
@@ -181,7 +184,8 @@ func newStore(db *mongo.Database, cfg Config) *Store {
 		handle **mongo.Collection
 	}{
 		{users, &d.users}, {signUps, &d.signUps}, {sessions, &d.sessions}, {codes, &d.codes}, {nonces, &d.nonces}, {limits, &d.limits}, {rooms, &d.rooms},
-		{members, &d.members}, {restrictions, &d.restrictions}, {blocks, &d.blocks}, {messages, &d.messages}, {changes, &d.changes}, {aside, &d.aside}, {clock, &d.clock}, {mailJobs, &d.mailJobs}, {schema, &d.schema},
+		{members, &d.members}, {restrictions, &d.restrictions}, {blocks, &d.blocks}, {messages, &d.messages}, {changes, &d.changes}, {aside, &d.aside}, {clock, &d.clock},
+		{mailJobs, &d.mailJobs}, {webhookJobs, &d.webhookJobs}, {schema, &d.schema},
 	} {
 		*c.handle = db.Collection(c.schema.name, opts)
 	}
@@ -202,11 +206,12 @@ func newStore(db *mongo.Database, cfg Config) *Store {
 
 // Ports returns every port that the store keeps. The others are nil: see [parley.Ports.With].
 func (s *Store) Ports() parley.Ports {
-	queue, members := s.MailQueue(), s.Members()
+	queue, hooks, members := s.MailQueue(), s.WebhookQueue(), s.Members()
 	return parley.Ports{
 		Users: s.Users(), Sessions: s.Sessions(), Codes: s.Codes(), SignUps: s.SignUps(), Nonces: s.Nonces(), Limiter: s.Limiter(),
 		Outbox: s.Outbox(), Asides: s.Asides(), MailQueue: queue, DeadLetters: queue, MailStats: queue,
-		Messages: s.Messages(), Rooms: s.Rooms(), Members: members, Marks: members, Roles: s.Roles(), Restrictions: s.Restrictions(), Blocks: s.Blocks(),
+		WebhookQueue: hooks, WebhookLetters: hooks, WebhookStats: hooks,
+		Messages: s.Messages(), Pruner: s.Messages(), Rooms: s.Rooms(), Members: members, Marks: members, Roles: s.Roles(), Restrictions: s.Restrictions(), Blocks: s.Blocks(),
 	}
 }
 
@@ -253,7 +258,10 @@ func (s *Store) Asides() *Asides { return &Asides{s.db} }
 func (s *Store) Outbox() *Outbox { return &Outbox{s.db} }
 
 // MailQueue returns the mail jobs of the store.
-func (s *Store) MailQueue() *MailQueue { return &MailQueue{s.db} }
+func (s *Store) MailQueue() *MailQueue { return &MailQueue{s.db, s.db.mailJobs} }
+
+// WebhookQueue returns the deliveries of webhooks of the store.
+func (s *Store) WebhookQueue() *MailQueue { return &MailQueue{s.db, s.db.webhookJobs} }
 
 // Ping reports whether the database takes writes, for readiness checks: it changes a document that is there for nothing
 // else, with the write concern of every write. So a server that is not the primary, and a majority that is not there,
@@ -287,7 +295,7 @@ type database struct {
 	db  *mongo.Database
 	log *slog.Logger
 
-	users, signUps, sessions, codes, nonces, limits, rooms, members, restrictions, blocks, messages, changes, aside, clock, mailJobs, schema *mongo.Collection
+	users, signUps, sessions, codes, nonces, limits, rooms, members, restrictions, blocks, messages, changes, aside, clock, mailJobs, webhookJobs, schema *mongo.Collection
 
 	// committed is messages as the majority has them: the number after one that a new primary may not have
 	// would leave a gap there.

@@ -234,9 +234,19 @@ var (
 		}, carriedLater...),
 		indexes: carriedIndexes,
 	}
-	clock    = &collection{name: "parley_clock", fields: []field{number("_id", 1)}}
-	mailJobs = &collection{
-		name: "parley_mail_jobs",
+	clock       = &collection{name: "parley_clock", fields: []field{number("_id", 1)}}
+	mailJobs    = jobs("parley_mail_jobs")
+	webhookJobs = jobs("parley_webhook_jobs")
+	schema      = &collection{
+		name:   "parley_schema",
+		fields: []field{text("_id", 1, maxID), number("version", 1), optional(number("additions", 0)), number("confirmations", 0)},
+	}
+)
+
+// jobs is a collection of jobs: of mails, or of deliveries.
+func jobs(name string) *collection {
+	return &collection{
+		name: name,
 		fields: []field{
 			text("_id", 1, maxID), number("position", 1), text("key", 1, maxKey), text("kind", 0, 64), text("recipient", 0, user.MaxEmail),
 			text("recipient_name", 0, user.MaxFullName), {name: "data", kind: kindBytes},
@@ -249,14 +259,10 @@ var (
 			{fields: []string{"state", "_id"}}, {fields: []string{"recipient", "_id"}}, {fields: []string{"state", "updated_at"}},
 		},
 	}
-	schema = &collection{
-		name:   "parley_schema",
-		fields: []field{text("_id", 1, maxID), number("version", 1), optional(number("additions", 0)), number("confirmations", 0)},
-	}
-)
+}
 
 // collections are all there are. The schema's comes last: its document says that the others are there.
-var collections = []*collection{users, signUps, sessions, codes, nonces, limits, rooms, members, restrictions, blocks, messages, changes, aside, clock, mailJobs, schema}
+var collections = []*collection{users, signUps, sessions, codes, nonces, limits, rooms, members, restrictions, blocks, messages, changes, aside, clock, mailJobs, webhookJobs, schema}
 
 // validator is what the server is told to check.
 func (c *collection) validator() bson.D {

@@ -20,7 +20,7 @@ import (
 // Instrument returns cfg with ports that count, and with hooks that do; hooks that it has already are called as well.
 // It registers what the ports that cfg has are good for, and may be called once.
 func (m *Metrics) Instrument(cfg parley.Config) (parley.Config, error) {
-	return cfg, errors.Join(m.accounts(&cfg), m.node(&cfg), m.bus(&cfg), m.mails(&cfg))
+	return cfg, errors.Join(m.accounts(&cfg), m.node(&cfg), m.bus(&cfg), m.mails(&cfg), m.webhooks(&cfg))
 }
 
 // accounts instruments what signs people in.
@@ -274,7 +274,28 @@ func (m *Metrics) mails(cfg *parley.Config) error {
 	cfg.MailQueue = q
 	all := []prometheus.Collector{q.attempts}
 	if cfg.MailStats != nil && cfg.DeadLetters != nil {
-		all = append(all, newMails(cfg.MailStats, cfg.DeadLetters, m.now))
+		all = append(all, newJobs(cfg.MailStats, cfg.DeadLetters, m.now,
+			desc("mail_jobs", "Mails in the queue, by state.", "state"),
+			desc("mail_oldest_seconds", "How long the oldest mail waits to be sent; 0 if none does.")))
+	}
+	return m.register(all...)
+}
+
+// webhooks instruments the deliveries of webhooks, where there are any.
+func (m *Metrics) webhooks(cfg *parley.Config) error {
+	if cfg.WebhookQueue == nil || cfg.Endpoint == nil {
+		return nil
+	}
+	q := &queue{Queue: cfg.WebhookQueue, attempts: counters("webhook_attempts_total", "Attempts to deliver a webhook, by what became of them.", "result")}
+	for _, result := range []string{mailSent, mailRetry, mailDeferred, mailDead} {
+		q.attempts.WithLabelValues(result)
+	}
+	cfg.WebhookQueue = q
+	all := []prometheus.Collector{q.attempts}
+	if cfg.WebhookStats != nil && cfg.WebhookLetters != nil {
+		all = append(all, newJobs(cfg.WebhookStats, cfg.WebhookLetters, m.now,
+			desc("webhook_jobs", "Deliveries of webhooks, by state.", "state"),
+			desc("webhook_oldest_seconds", "How long the oldest delivery waits to be taken; 0 if none does.")))
 	}
 	return m.register(all...)
 }

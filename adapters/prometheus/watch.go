@@ -158,8 +158,8 @@ func newOutbox(outbox event.Outbox, now func() time.Time) prometheus.Collector {
 	}}
 }
 
-// newMails reads a mail queue when metrics are gathered.
-func newMails(stats mail.Stats, letters mail.DeadLetters, now func() time.Time) prometheus.Collector {
+// newJobs reads a queue of jobs when metrics are gathered.
+func newJobs(stats mail.Stats, letters mail.DeadLetters, now func() time.Time, jobs, oldest *prometheus.Desc) prometheus.Collector {
 	type state struct {
 		jobs   map[mail.State]int
 		oldest time.Time
@@ -174,8 +174,6 @@ func newMails(stats mail.Stats, letters mail.DeadLetters, now func() time.Time) 
 		}
 		return s, err
 	})
-	jobs := desc("mail_jobs", "Mails in the queue, by state.", "state")
-	oldest := desc("mail_oldest_seconds", "How long the oldest mail waits to be sent; 0 if none does.")
 	return collector{[]*prometheus.Desc{jobs, oldest}, func(to chan<- prometheus.Metric) {
 		s, ok := read()
 		if !ok {

@@ -96,7 +96,7 @@ func (r *reader) more(m *chat.Message) {
 		case fieldReaction:
 			m.Reactions = append(m.Reactions, value.reaction())
 		case fieldRev:
-			n, err := decodeRev(value.data)
+			n, err := decodeNumber(value.data)
 			m.Rev, value = n, reader{bad: err != nil || n == 0}
 		default:
 			value.data = ""

@@ -57,6 +57,7 @@
 //	{mail}:jobs                     stream: an entry for each job that is not sent, in order, with a
 //	                                group "mailers", whose pending entries are leased or wait for their time
 //	{mail}:keys, :place, :ids, :in:STATE, :waiting, :due, :sent
+//	{webhook}:…                     the same for deliveries of webhooks
 //	                                job keys, the last place in the stream, and sets of job IDs
 //
 // The stream keeps the order; it does not measure leases. A consumer group's idle time is the server's

@@ -15,11 +15,14 @@ import (
 	"github.com/parley-chat/parley/core/user"
 )
 
-// MailQueue is a mail.Queue, with mail.DeadLetters and mail.Stats over the same jobs, for many
+// MailQueue is a mail.Queue of mails, or of deliveries of webhooks, with mail.DeadLetters and mail.Stats over the same jobs, for many
 // processes. A job that is requeued takes its old place in the order. UpdatedAt is the time
 // that the last change came with: the claim's, the outcome's, or the one to run at when it was
 // requeued.
-type MailQueue struct{ store *Store }
+type MailQueue struct {
+	store *Store
+	tag   string // of every key
+}
 
 var (
 	_ mail.Queue       = (*MailQueue)(nil)
@@ -28,7 +31,10 @@ var (
 )
 
 // MailQueue returns the mail jobs. Read in the package comment what it asks of the server.
-func (s *Store) MailQueue() *MailQueue { return &MailQueue{s} }
+func (s *Store) MailQueue() *MailQueue { return &MailQueue{s, "mail"} }
+
+// WebhookQueue returns the deliveries of webhooks, which are kept as mail jobs are.
+func (s *Store) WebhookQueue() *MailQueue { return &MailQueue{s, "webhook"} }
 
 var (
 	errJobExists = fault.New(fault.Conflict, "job_exists", "a mail job with this identifier exists")
@@ -59,7 +65,7 @@ func (q *MailQueue) keys() []string {
 	names := [...]string{"job:", "keys", "place", "ids", "in:", "waiting", "due", "sent", "jobs"}
 	keys := make([]string, len(names))
 	for i, name := range names {
-		keys[i] = q.store.key("mail", ":"+name)
+		keys[i] = q.store.key(q.tag, ":"+name)
 	}
 	return keys
 }

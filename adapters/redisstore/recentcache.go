@@ -91,12 +91,12 @@ func decodeEntry(entry string) (chat.Message, error) {
 // emptyRoom is the entry of a room that has no messages: the sequence before the first. What is added stands behind it.
 var emptyRoom = seqText(0)
 
-// A room has two keys. The list holds its messages, and is there while the room is held. The other one has the room's Rev as 20
+// A room has three keys. The list holds its messages, and is there while the room is held. The second one has the room's Rev as 20
 // digits, and is missing where that is 0. It stays when the list goes. Should the server drop it alone, the messages count as older than
-// they are, which is harmless.
+// they are, which is harmless. The third one has the room's First in the same way, and is missing where that is at most 1.
 func (c *RecentCache) keys(room string) []string {
 	tag := roomTag(room)
-	return []string{c.store.key(tag, ":recent:1"), c.store.key(tag, ":recent:rev")}
+	return []string{c.store.key(tag, ":recent:1"), c.store.key(tag, ":recent:rev"), c.store.key(tag, ":recent:first")}
 }
 
 // Get returns what is held for room. What cannot be read is as good as not held, and is removed.
@@ -105,25 +105,29 @@ func (c *RecentCache) Get(ctx context.Context, room string) (chat.Recent, bool, 
 	keys := c.keys(room)
 	// At once, so that the messages have every change up to the Rev.
 	type held struct {
-		entries []string
-		rev     string
+		entries    []string
+		rev, first string
 	}
 	got, err := call(ctx, op, func(ctx context.Context) (held, error) {
 		pipe := c.store.client.TxPipeline()
-		rev, list := pipe.Get(ctx, keys[1]), pipe.LRange(ctx, keys[0], 0, -1)
+		rev, first, list := pipe.Get(ctx, keys[1]), pipe.Get(ctx, keys[2]), pipe.LRange(ctx, keys[0], 0, -1)
 		_, _ = pipe.Exec(ctx) // each command has its own error
-		if err := rev.Err(); err != nil && !errors.Is(err, redis.Nil) {
-			return held{}, err
+		for _, number := range []*redis.StringCmd{rev, first} {
+			if err := number.Err(); err != nil && !errors.Is(err, redis.Nil) {
+				return held{}, err
+			}
 		}
-		return held{list.Val(), rev.Val()}, list.Err()
+		return held{list.Val(), rev.Val(), first.Val()}, list.Err()
 	})
 	if err != nil {
 		return chat.Recent{}, false, err
 	}
 	var bad []string
 	r := chat.Recent{}
-	if r.Rev, err = decodeRev(got.rev); err != nil {
-		bad = keys // without it the list is worth nothing
+	if r.First, err = decodeNumber(got.first); err != nil {
+		bad = keys[2:]
+	} else if r.Rev, err = decodeNumber(got.rev); err != nil {
+		bad = keys[:2] // without it the list is worth nothing
 	} else if r.Messages, err = decodeEntries(room, got.entries); err != nil {
 		bad = keys[:1]
 	}
@@ -137,7 +141,7 @@ func (c *RecentCache) Get(ctx context.Context, room string) (chat.Recent, bool, 
 	return r, true, nil
 }
 
-func decodeRev(text string) (uint64, error) {
+func decodeNumber(text string) (uint64, error) {
 	if text == "" {
 		return 0, nil
 	}
@@ -162,18 +166,55 @@ func decodeEntries(room string, entries []string) ([]chat.Message, error) {
 	return messages, nil
 }
 
-// KEYS: the list, the Rev. ARGV: the most entries, the time to live in ms, the sequence before the first entry, entries.
-var addRecent = redis.NewScript(`
+// distance is how far one number of 20 digits is from another one that is near. Doubles hold each half exactly.
+const distance = `
+local function distance(a, b)
+	return (tonumber(string.sub(a, 1, 10)) - tonumber(string.sub(b, 1, 10))) * 10000000000
+		+ tonumber(string.sub(a, 11, 20)) - tonumber(string.sub(b, 11, 20))
+end
+`
+
+// raise takes what stands before a First out of the list, and returns the room's.
+const raise = `
+local function raise(first, ttl)
+	local known = redis.call('GET', KEYS[3]) or '00000000000000000000'
+	if first <= known or first <= '00000000000000000001' then
+		return known
+	end
+	redis.call('SET', KEYS[3], first, 'PX', ttl)
+	local newest = redis.call('LINDEX', KEYS[1], -1)
+	if newest and string.sub(newest, 1, 20) < first then
+		redis.call('DEL', KEYS[1])
+	elseif newest then
+		local gone = distance(first, string.sub(redis.call('LINDEX', KEYS[1], 0), 1, 20))
+		if gone > 0 then
+			redis.call('LTRIM', KEYS[1], gone, -1)
+		end
+	end
+	return first
+end
+`
+
+// KEYS: the list, the Rev, the First. ARGV: the most entries, the time to live in ms, entries.
+var addRecent = redis.NewScript(distance + `
+local begin = 3
+local least = redis.call('GET', KEYS[3])
+while least and ARGV[begin] and string.sub(ARGV[begin], 1, 20) < least do
+	begin = begin + 1
+end
+if not ARGV[begin] then
+	return 0
+end
 local newest = redis.call('LINDEX', KEYS[1], -1)
 if not newest and redis.call('EXISTS', KEYS[2]) == 1 then
 	return 0
 end
 local last = newest and string.sub(newest, 1, 20)
-if last and last < ARGV[3] then
+if last and distance(string.sub(ARGV[begin], 1, 20), last) > 1 then
 	redis.call('DEL', KEYS[1])
 	last = false
 end
-for i = 4, #ARGV do
+for i = begin, #ARGV do
 	if not last or last < string.sub(ARGV[i], 1, 20) then
 		redis.call('RPUSH', KEYS[1], ARGV[i])
 	end
@@ -199,7 +240,7 @@ func (c *RecentCache) Add(ctx context.Context, messages ...chat.Message) error {
 			run = append(run, m)
 		}
 		run = run[max(0, len(run)-c.keep):]
-		if _, err := c.store.run(ctx, "add recent messages", addRecent, c.keys(room), c.args(run, before(run[0].Seq))...); err != nil {
+		if _, err := c.store.run(ctx, "add recent messages", addRecent, c.keys(room), c.args(run)...); err != nil {
 			return err
 		}
 	}
@@ -228,14 +269,6 @@ func (c *RecentCache) args(messages []chat.Message, bounds ...any) []any {
 	}
 	return args
 }
-
-// distance is how far one number of 20 digits is from another one that is near. Doubles hold each half exactly.
-const distance = `
-local function distance(a, b)
-	return (tonumber(string.sub(a, 1, 10)) - tonumber(string.sub(b, 1, 10))) * 10000000000
-		+ tonumber(string.sub(a, 11, 20)) - tonumber(string.sub(b, 11, 20))
-end
-`
 
 // An entry that has a Rev ends with it: the number and the length of the field, and 20 digits. An entry without one ends with
 // the time of the message, or with another field, none of which looks like that.
@@ -298,9 +331,14 @@ func (c *RecentCache) Change(ctx context.Context, messages ...chat.Message) erro
 	return nil
 }
 
-// KEYS: the list, the Rev. ARGV: the most entries, the time to live in ms, the sequences before the first and behind the last
+// KEYS: the list, the Rev, the First. ARGV: the most entries, the time to live in ms, the First, the sequence behind the last
 // entry, the Rev, entries.
-var fillRecent = redis.NewScript(distance + `
+var fillRecent = redis.NewScript(distance + raise + `
+local least = raise(ARGV[3], ARGV[2])
+local begin = 6
+while ARGV[begin] and string.sub(ARGV[begin], 1, 20) < least do
+	begin = begin + 1
+end
 local rev = redis.call('GET', KEYS[2]) or '00000000000000000000'
 if ARGV[5] < rev then
 	return 0
@@ -310,11 +348,18 @@ if newer then
 	redis.call('SET', KEYS[2], ARGV[5])
 end
 redis.call('PEXPIRE', KEYS[2], ARGV[2])
+redis.call('PEXPIRE', KEYS[3], ARGV[2])
+if not ARGV[begin] then
+	if newer then
+		redis.call('DEL', KEYS[1])
+	end
+	return 0
+end
 local oldest = redis.call('LINDEX', KEYS[1], 0)
 local newest = redis.call('LINDEX', KEYS[1], -1)
 local first = oldest and string.sub(oldest, 1, 20)
 local last = newest and string.sub(newest, 1, 20)
-if first and (ARGV[4] < first or last < ARGV[3]) then
+if first and (ARGV[4] < first or distance(string.sub(ARGV[begin], 1, 20), last) > 1) then
 	local held = string.len(newest) > 20
 	if held and not newer then
 		return 0
@@ -330,16 +375,16 @@ if first and newer then
 	if known > 0 then
 		redis.call('LTRIM', KEYS[1], known, -1)
 	end
-	for i = #ARGV, 6, -1 do
+	for i = #ARGV, begin, -1 do
 		redis.call('LPUSH', KEYS[1], ARGV[i])
 	end
 else
-	for i = #ARGV, 6, -1 do
+	for i = #ARGV, begin, -1 do
 		if first and string.sub(ARGV[i], 1, 20) < first then
 			redis.call('LPUSH', KEYS[1], ARGV[i])
 		end
 	end
-	for i = 6, #ARGV do
+	for i = begin, #ARGV do
 		if not last or last < string.sub(ARGV[i], 1, 20) then
 			redis.call('RPUSH', KEYS[1], ARGV[i])
 		end
@@ -350,8 +395,9 @@ redis.call('PEXPIRE', KEYS[1], ARGV[2])
 return 0
 `)
 
-// KEYS: the list, the Rev. ARGV: the entry of a room without messages, the time to live in ms, the Rev.
-var fillEmpty = redis.NewScript(`
+// KEYS: the list, the Rev, the First. ARGV: the entry of a room without messages, the time to live in ms, the Rev, the First.
+var fillEmpty = redis.NewScript(distance + raise + `
+local least = raise(ARGV[4], ARGV[2])
 local rev = redis.call('GET', KEYS[2]) or '00000000000000000000'
 if ARGV[3] < rev then
 	return 0
@@ -365,7 +411,7 @@ if rev < ARGV[3] then
 		return 0
 	end
 end
-if redis.call('EXISTS', KEYS[1]) == 0 then
+if least <= '00000000000000000001' and redis.call('EXISTS', KEYS[1]) == 0 then
 	redis.call('RPUSH', KEYS[1], ARGV[1])
 	redis.call('PEXPIRE', KEYS[1], ARGV[2])
 	redis.call('PEXPIRE', KEYS[2], ARGV[2])
@@ -384,11 +430,11 @@ func (c *RecentCache) Fill(ctx context.Context, room string, r chat.Recent) erro
 		}
 	}
 	if len(messages) == 0 {
-		_, err := c.store.run(ctx, op, fillEmpty, c.keys(room), emptyRoom, c.ttl.Milliseconds(), seqText(r.Rev))
+		_, err := c.store.run(ctx, op, fillEmpty, c.keys(room), emptyRoom, c.ttl.Milliseconds(), seqText(r.Rev), seqText(r.First))
 		return err
 	}
 	messages = messages[max(0, len(messages)-c.keep):]
-	args := c.args(messages, before(messages[0].Seq), seqText(messages[len(messages)-1].Seq+1), seqText(r.Rev))
+	args := c.args(messages, seqText(r.First), seqText(messages[len(messages)-1].Seq+1), seqText(r.Rev))
 	_, err := c.store.run(ctx, op, fillRecent, c.keys(room), args...)
 	return err
 }

@@ -64,9 +64,10 @@ func (s *Store) Close() error {
 // Ports returns every port that a server can keep, with the defaults of [RecentCacheConfig] and [FanoutConfig].
 // The others are nil: see [parley.Ports.With]. Each call makes a new end of the fan-out.
 func (s *Store) Ports() parley.Ports {
-	queue := s.MailQueue()
+	queue, hooks := s.MailQueue(), s.WebhookQueue()
 	return parley.Ports{
 		Limiter: s.Limiter(), Nonces: s.Nonces(), MailQueue: queue, DeadLetters: queue, MailStats: queue,
+		WebhookQueue: hooks, WebhookLetters: hooks, WebhookStats: hooks,
 		Recent: s.RecentCache(RecentCacheConfig{}), Fanout: s.Fanout(FanoutConfig{}), Presence: s.Presence(),
 	}
 }

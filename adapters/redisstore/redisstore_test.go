@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"sync/atomic"
 	"testing"
+	"time"
 
 	"github.com/alicebob/miniredis/v2"
 	"github.com/redis/go-redis/v9"
@@ -16,6 +17,7 @@ import (
 	"github.com/parley-chat/parley/contract"
 	"github.com/parley-chat/parley/core/auth"
 	"github.com/parley-chat/parley/core/chat"
+	"github.com/parley-chat/parley/core/mail"
 	"github.com/parley-chat/parley/core/realtime"
 	"github.com/parley-chat/parley/testkit/servers"
 )
@@ -86,6 +88,24 @@ func TestContract(t *testing.T) {
 			t.Run("mail queue", func(t *testing.T) { contract.Run(t, contract.MailQueue(), mails) })
 			t.Run("dead letters", func(t *testing.T) { contract.Run(t, contract.DeadLetters(), mails) })
 			t.Run("mail stats", func(t *testing.T) { contract.Run(t, contract.MailStats(), mails) })
+			t.Run("deliveries of webhooks are apart from mails", func(t *testing.T) {
+				s := fresh(t, c)
+				mails, hooks := s.MailQueue(), s.WebhookQueue()
+				require.NoError(t, hooks.Enqueue(t.Context(), mail.Job{ID: "1", Key: "1", To: "u", Name: "hall"}))
+				_, found, err := mails.Claim(t.Context(), time.Now(), time.Minute)
+				require.NoError(t, err)
+				require.False(t, found)
+				require.NoError(t, mails.Enqueue(t.Context(), mail.Job{ID: "1", Key: "1", To: "u"}))
+				j, found, err := hooks.Claim(t.Context(), time.Now(), time.Minute)
+				require.NoError(t, err)
+				require.True(t, found)
+				require.Equal(t, "hall", j.Name)
+				n, err := hooks.DeleteTo(t.Context(), "u")
+				require.NoError(t, err)
+				require.Equal(t, 1, n)
+				_, err = mails.Get(t.Context(), "1")
+				require.NoError(t, err)
+			})
 		})
 	}
 }

@@ -28,3 +28,8 @@ func Resolve(s *Screen, r *net.Resolver) {
 func Trust(s *Screen, t *http.Transport) {
 	s.client.Transport.(*http.Transport).TLSClientConfig = t.TLSClientConfig.Clone()
 }
+
+// TrustOf lets an Endpoint trust a server of TLS.
+func TrustOf(e *Endpoint, t *http.Transport) {
+	e.client.Transport.(*http.Transport).TLSClientConfig = t.TLSClientConfig.Clone()
+}

@@ -1,4 +1,5 @@
-// Package webhook asks an application's own server over HTTP. [Screen] implements chat.Screen. Requests are signed after the
+// Package webhook calls an application's own server over HTTP. [Screen] implements chat.Screen and asks it before a message is stored; [Endpoint] implements
+// webhook.Endpoint and tells it afterwards what has happened. Requests are signed after the
 // Standard Webhooks specification, version 1 of its symmetric signature (v1, HMAC-SHA256).
 //
 // # Requests
@@ -21,7 +22,20 @@
 //
 // Other members are ignored.
 //
+// # Deliveries
+//
+// What has happened is a POST with the body
+//
+//	{"type":"user.created","timestamp":"2026-05-04T03:02:01.000000Z","data":{…}}
+//
+// and the same headers; webhook-id is that of the fact, the same however often it is delivered, and webhook-timestamp is the time of the attempt. The server
+// answers with any status of 200 to 299 once it has taken the delivery; the body of the answer does not matter. 410 says that it wants this delivery never, 429
+// that it wants it later. Everything else is a failure, redirects too.
+//
 // # Guarantees
+//
+// [Endpoint.Deliver] returns within Timeout or when its context ends, whichever comes first. It connects as Screen does. The texts of its errors hold nothing of the
+// delivery, of the answer, or of the secrets. At most 64 KiB of an answer are read.
 //
 // [Screen.Screen] returns within Timeout or when its context ends, whichever comes first. It follows no redirects and uses no
 // proxy of the environment. Unless Config.Private says otherwise, it connects to addresses of the public internet alone, over TLS: the
@@ -123,23 +137,42 @@ func New(cfg Config) (*Screen, error) {
 	if cfg.NewID == nil {
 		cfg.NewID = event.NewID
 	}
-	s := &Screen{cfg: cfg, client: &http.Client{
+	s := &Screen{cfg: cfg, client: newClient(cfg.Private, cfg.Timeout, cfg.MaxConnections)}
+	s.secrets.Store(&secrets)
+	return s, nil
+}
+
+// newClient calls one server, follows no redirects, and looks at the addresses that it connects to.
+func newClient(private bool, timeout time.Duration, connections int) *http.Client {
+	return &http.Client{
 		Transport: &http.Transport{
-			DialContext:            dialer(cfg.Private, cfg.Timeout, nil).DialContext,
-			TLSHandshakeTimeout:    cfg.Timeout,
-			MaxConnsPerHost:        cfg.MaxConnections,
-			MaxIdleConns:           cfg.MaxConnections,
-			MaxIdleConnsPerHost:    cfg.MaxConnections,
+			DialContext:            dialer(private, timeout, nil).DialContext,
+			TLSHandshakeTimeout:    timeout,
+			MaxConnsPerHost:        connections,
+			MaxIdleConns:           connections,
+			MaxIdleConnsPerHost:    connections,
 			IdleConnTimeout:        30 * time.Second,
 			MaxResponseHeaderBytes: 16 << 10,
 			DisableCompression:     true,
 			ForceAttemptHTTP2:      true,
 		},
 		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
-		Timeout:       cfg.Timeout,
-	}}
-	s.secrets.Store(&secrets)
-	return s, nil
+		Timeout:       timeout,
+	}
+}
+
+// newRequest is a signed POST of JSON. That it is sent once more on another connection, when the server had closed one, is allowed.
+func newRequest(ctx context.Context, address string, secrets []secret, id string, at time.Time, body []byte) (*http.Request, error) {
+	r, err := http.NewRequestWithContext(ctx, http.MethodPost, address, bytes.NewReader(body))
+	if err != nil {
+		return nil, err
+	}
+	r.Header.Set("Content-Type", "application/json")
+	r.Header.Set("Accept", "application/json")
+	r.Header.Set("User-Agent", "parley")
+	sign(r.Header, secrets, id, at, body)
+	r.Header["Idempotency-Key"] = []string{} // is not sent: it lets the client try another connection when one was closed
+	return r, nil
 }
 
 // CheckURL refuses an address that [Config].URL cannot be, in words for whoever wrote it. They do not repeat it.
@@ -240,15 +273,10 @@ func (s *Screen) ask(ctx context.Context, q question) (answer, error) {
 	if err != nil {
 		return answer{}, err
 	}
-	r, err := http.NewRequestWithContext(ctx, http.MethodPost, s.cfg.URL, bytes.NewReader(body))
+	r, err := newRequest(ctx, s.cfg.URL, *s.secrets.Load(), s.cfg.NewID(), s.cfg.Now(), body)
 	if err != nil {
 		return answer{}, err
 	}
-	r.Header.Set("Content-Type", "application/json")
-	r.Header.Set("Accept", "application/json")
-	r.Header.Set("User-Agent", "parley")
-	sign(r.Header, *s.secrets.Load(), s.cfg.NewID(), s.cfg.Now(), body)
-	r.Header["Idempotency-Key"] = []string{} // is not sent: it lets the client try another connection when one was closed
 	response, err := s.client.Do(r)
 	if err != nil {
 		return answer{}, err

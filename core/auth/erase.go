@@ -146,6 +146,11 @@ func (s *Service) emptyAccount(ctx context.Context, u user.User, waiting []user.
 		}
 		events = append(events, e)
 	}
+	told, err := s.toldErased(u.ID)
+	if err != nil {
+		return err
+	}
+	events = append(events, told...)
 	_, err = s.endSessions(ctx, u.ID, RevokedErased, from, "", func(x *user.User) error {
 		*x = x.Erase(from)
 		return nil

@@ -10,6 +10,7 @@ import (
 	"github.com/parley-chat/parley/core/event"
 	"github.com/parley-chat/parley/core/mail"
 	"github.com/parley-chat/parley/core/user"
+	"github.com/parley-chat/parley/core/webhook"
 )
 
 // maxPasswordBytes bounds what is normalised and counted at all.
@@ -237,6 +238,14 @@ func (s *Service) setPassword(ctx context.Context, u user.User, n newPassword) e
 	if err != nil {
 		return err
 	}
+	events := []event.Event{e}
+	if n.proves && !u.Verified() {
+		told, err := s.told(webhook.UserVerified, u)
+		if err != nil {
+			return err
+		}
+		events = append(events, told...)
+	}
 	_, err = s.endSessions(ctx, u.ID, RevokedPassword, at, n.keep, func(x *user.User) error {
 		if !x.PasswordChangedAt.Equal(u.PasswordChangedAt) {
 			return n.tooLate
@@ -246,7 +255,7 @@ func (s *Service) setPassword(ctx context.Context, u user.User, n newPassword) e
 			x.VerifiedAt = at
 		}
 		return nil
-	}, e)
+	}, events...)
 	if err != nil {
 		return err
 	}

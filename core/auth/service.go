@@ -14,6 +14,7 @@ import (
 	"github.com/parley-chat/parley/core/fault"
 	"github.com/parley-chat/parley/core/settings"
 	"github.com/parley-chat/parley/core/user"
+	"github.com/parley-chat/parley/core/webhook"
 )
 
 // Config is what a [Service] needs. Zero fields without "required" mean the default.
@@ -88,6 +89,8 @@ type Config struct {
 	// (Unicode Standard Annex #15), so that what looks the same is the same: passwords and names.
 	// It must be pure and may be called from many goroutines; norm.NFC.String of golang.org/x/text does. Default: text stays as it is.
 	Normalize func(string) string
+	// Webhooks chooses what is told to the application's server of users and sessions: see package webhook. Default: nothing.
+	Webhooks webhook.Selection
 	// Committed, if set, is called after events were committed, so that the relay need not
 	// wait for its next look. It must not block.
 	Committed func()

@@ -376,6 +376,10 @@ func (s *Service) endSessions(ctx context.Context, id user.ID, reason RevokeReas
 	if err != nil {
 		return user.User{}, err
 	}
+	told, err := s.toldEnded(id, sessionsTold{Before: from, Keep: keep, Reason: reason})
+	if err != nil {
+		return user.User{}, err
+	}
 	u, err := s.cfg.Users.Update(ctx, id, func(x *user.User) error {
 		if change != nil {
 			if err := change(x); err != nil {
@@ -386,7 +390,7 @@ func (s *Service) endSessions(ctx context.Context, id user.ID, reason RevokeReas
 			x.SessionsFrom, x.KeptSession = from, keep
 		}
 		return nil
-	}, append([]event.Event{e}, events...)...)
+	}, slices.Concat([]event.Event{e}, events, told)...)
 	if v, ok := errors.AsType[verbatim](err); ok {
 		return user.User{}, v.error
 	}
@@ -415,13 +419,17 @@ func (s *Service) revoke(ctx context.Context, session Session, reason RevokeReas
 	if err != nil {
 		return err
 	}
+	told, err := s.toldEnded(session.UserID, sessionsTold{Session: session.ID, Reason: reason})
+	if err != nil {
+		return err
+	}
 	_, err = s.cfg.Sessions.Update(ctx, session.ID, func(x *Session) error {
 		if !x.RevokedAt.IsZero() || x.UserID != session.UserID {
 			return ErrSessionEnded
 		}
 		x.RevokedAt = now
 		return nil
-	}, e)
+	}, append([]event.Event{e}, told...)...)
 	switch {
 	case errors.Is(err, ErrSessionEnded), errors.Is(err, ErrSessionNotFound):
 		return nil

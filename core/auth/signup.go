@@ -9,6 +9,7 @@ import (
 	"github.com/parley-chat/parley/core/event"
 	"github.com/parley-chat/parley/core/mail"
 	"github.com/parley-chat/parley/core/user"
+	"github.com/parley-chat/parley/core/webhook"
 )
 
 // SignUp is what somebody gives to get an account.
@@ -142,12 +143,18 @@ func (s *Service) Verify(ctx context.Context, code string) error {
 // openAccount makes the account of a sign-up, unless that is done. It returns ErrCodeGone if the
 // address has another account.
 func (s *Service) openAccount(ctx context.Context, w WaitingSignUp, now time.Time) error {
-	err := s.cfg.Users.Create(ctx, user.User{
+	u := user.User{
 		ID: w.UserID, FullName: w.FullName, Email: w.Email, PasswordHash: w.PasswordHash,
 		CreatedAt: w.CreatedAt, VerifiedAt: notBefore(now, w.CreatedAt), PasswordChangedAt: w.CreatedAt,
-	})
+	}
+	told, err := s.told(webhook.UserCreated, u)
+	if err != nil {
+		return err
+	}
+	err = s.cfg.Users.Create(ctx, u, told...)
 	switch {
 	case err == nil:
+		s.committed(told)
 		return nil
 	case !errors.Is(err, user.ErrEmailTaken):
 		return failed("storing the user", err)
@@ -160,6 +167,10 @@ func (s *Service) openAccount(ctx context.Context, w WaitingSignUp, now time.Tim
 		return ErrCodeGone
 	}
 	// The account is this sign-up's, or one that nobody has proven yet.
+	owner.FullName = w.FullName
+	if told, err = s.told(webhook.UserVerified, owner); err != nil {
+		return err
+	}
 	_, err = s.cfg.Users.Update(ctx, owner.ID, func(u *user.User) error {
 		switch {
 		case u.Erased(), u.Verified() && u.PasswordHash != w.PasswordHash:
@@ -169,29 +180,32 @@ func (s *Service) openAccount(ctx context.Context, w WaitingSignUp, now time.Tim
 			// Later than any code that was mailed for the account as it was.
 			u.PasswordChangedAt = notBefore(now, u.PasswordChangedAt.Add(time.Microsecond))
 			u.VerifiedAt = u.PasswordChangedAt
+		default:
+			return errDone
 		}
 		return nil
-	})
-	if errors.Is(err, ErrCodeGone) {
+	}, told...)
+	switch {
+	case errors.Is(err, errDone):
+		return nil
+	case errors.Is(err, ErrCodeGone):
 		return ErrCodeGone
-	}
-	if err != nil {
+	case err != nil:
 		return failed("storing the user", err)
 	}
+	s.committed(told)
 	return nil
 }
 
+// errDone says that a change was made before.
+var errDone = errors.New("auth: it is done")
+
 // verifyUser verifies an account that waits itself, as they did before sign-ups waited.
 func (s *Service) verifyUser(ctx context.Context, c Code, now time.Time) error {
-	u, err := s.cfg.Users.Update(ctx, c.UserID, func(u *user.User) error {
-		if u.Erased() || u.Verified() || c.CreatedAt.Before(u.PasswordChangedAt) {
-			return ErrCodeGone
-		}
-		u.VerifiedAt = now
-		return nil
-	})
+	u, told, err := s.markVerified(ctx, c, now)
 	switch {
 	case err == nil:
+		s.committed(told)
 		s.cfg.Log.Info("a user verified the address", "user", u)
 		return nil
 	case errors.Is(err, ErrCodeGone):
@@ -201,6 +215,25 @@ func (s *Service) verifyUser(ctx context.Context, c Code, now time.Time) error {
 	default:
 		return failed("storing the verification", err)
 	}
+}
+
+func (s *Service) markVerified(ctx context.Context, c Code, now time.Time) (u user.User, told []event.Event, err error) {
+	if s.cfg.Webhooks.Has(webhook.UserVerified) {
+		if u, err = s.cfg.Users.ByID(ctx, c.UserID); err == nil {
+			told, err = s.told(webhook.UserVerified, u)
+		}
+		if err != nil {
+			return user.User{}, nil, err
+		}
+	}
+	u, err = s.cfg.Users.Update(ctx, c.UserID, func(u *user.User) error {
+		if u.Erased() || u.Verified() || c.CreatedAt.Before(u.PasswordChangedAt) {
+			return ErrCodeGone
+		}
+		u.VerifiedAt = now
+		return nil
+	}, told...)
+	return u, told, err
 }
 
 // ResendVerification mails a new code for each sign-up that waits at the address, or nothing if the

@@ -341,6 +341,8 @@ type Recent struct {
 	Messages []Message
 	// Rev says how old they may be: every change up to it is in them.
 	Rev uint64
+	// First is the lowest sequence that may be stored, as far as is known: what came before it was removed by age. 0 and 1 say that nothing was.
+	First uint64
 }
 
 // RecentCache holds the last messages of rooms that are in use.
@@ -381,8 +383,11 @@ type RecentCache interface {
 	// What is held already stays then.
 	// Where r.Rev is higher, the given messages replace what is held of them and before them; held ones that connect and follow stay.
 	// A room whose messages do not connect is not held any more then.
-	// No messages say that the room has none: a room that was not held is held then.
+	// No messages say that the room has none, unless r.First is above 1: a room that was not held is held then.
 	// A room that holds messages keeps them if r.Rev is its own, and is not held any more if r.Rev is higher.
+	// The highest r.First is the room's, whatever r.Rev is, and is remembered as Rev is.
+	// What stands before it is not held any more, and is not taken by Add or Fill.
+	// A room of which nothing is left then is not held.
 	Fill(ctx context.Context, room string, r Recent) error
 }
 

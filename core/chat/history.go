@@ -124,8 +124,10 @@ func (s *Service) since(ctx context.Context, room string, since uint64, seen Rea
 	if n := len(messages); n > 0 {
 		last = max(last, messages[n-1].Seq)
 	}
-	// A client that is ahead of the room remembers messages that this store never had.
-	return s.page(messages, last, b.Rev, since+1 >= b.First && since <= last), nil
+	// A client that is ahead of the room remembers messages that this store never had. What the messages themselves say counts: some may have been
+	// removed by age since the bounds were read.
+	whole := since == last || since < last && len(messages) > 0 && messages[0].Seq == since+1
+	return s.page(messages, last, b.Rev, whole), nil
 }
 
 func (s *Service) page(messages []Message, last, rev uint64, recovered bool) Page {
@@ -189,7 +191,7 @@ func (s *Service) cached(ctx context.Context, room string, seen Reach) (Page, bo
 	if known && n == 0 && seen == (Reach{}) {
 		return Page{Rev: cached.Rev, Recovered: true}, true
 	}
-	if n == 0 || held[n-1].Seq < seen.Seq || cached.Rev < seen.Rev || (n < s.cfg.Recent && held[0].Seq != 1) {
+	if n == 0 || held[n-1].Seq < seen.Seq || cached.Rev < seen.Rev || (n < s.cfg.Recent && held[0].Seq > max(cached.First, 1)) {
 		return Page{}, false
 	}
 	return Page{Messages: held[max(0, n-s.cfg.Recent):], Last: held[n-1].Seq, Rev: cached.Rev, Recovered: true}, true
@@ -286,7 +288,7 @@ func (s *Service) read(ctx context.Context, room string) (Page, error) {
 	}
 	n := len(messages)
 	if n > 0 || b.Last == 0 {
-		s.recent.fill(ctx, room, Recent{Messages: messages, Rev: b.Rev})
+		s.recent.fill(ctx, room, Recent{Messages: messages, Rev: b.Rev, First: b.First})
 	}
 	if n > 0 {
 		b.Last = messages[n-1].Seq

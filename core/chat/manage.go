@@ -15,19 +15,15 @@ import (
 
 // What is refused to whoever runs a room.
 var (
-	ErrTitleInvalid     = fault.New(fault.Invalid, "title_invalid", "the title is not valid")
-	ErrTopicInvalid     = fault.New(fault.Invalid, "topic_invalid", "the topic is not valid")
-	ErrKindInvalid      = fault.New(fault.Invalid, "kind_invalid", "a room is public or private")
-	ErrRetentionInvalid = fault.New(fault.Invalid, "retention_invalid", "the retention is not valid")
+	ErrTitleInvalid = fault.New(fault.Invalid, "title_invalid", "the title is not valid")
+	ErrTopicInvalid = fault.New(fault.Invalid, "topic_invalid", "the topic is not valid")
+	ErrKindInvalid  = fault.New(fault.Invalid, "kind_invalid", "a room is public or private")
 	// ErrNoRoles says that there is no Config.Roles.
 	ErrNoRoles = fault.New(fault.Invalid, "roles_not_supported", "this server keeps no roles")
 )
 
-// MaxRetention is the longest retention that a room may have; MinRetention the shortest. Zero means the server's own setting.
-const (
-	MinRetention = time.Minute
-	MaxRetention = 100 * 365 * 24 * time.Hour
-)
+// MaxRetention is the longest retention that a room may have. Zero means the server's own setting.
+const MaxRetention = 100 * 365 * 24 * time.Hour
 
 // Actor is who runs a room.
 type Actor struct {

@@ -98,6 +98,21 @@ func (r *recent) fill(ctx context.Context, room string, all Recent) {
 	_ = r.ask(ctx, "recent messages were not cached", []string{room}, func(ctx context.Context) error { return r.cache.Fill(ctx, room, all) })
 }
 
+var errCacheDown = fault.Wrap(fault.Unavailable, errors.New("the cache does not answer"))
+
+// cut tells the cache that nothing before first is to be served, or returns an error.
+func (r *recent) cut(ctx context.Context, room string, first uint64) error {
+	var err error
+	asked := r.ask(ctx, "old messages were not taken from the cache", []string{room}, func(ctx context.Context) error {
+		err = r.cache.Fill(ctx, room, Recent{First: first})
+		return err
+	})
+	if !asked {
+		return errCacheDown
+	}
+	return err
+}
+
 // ask calls the cache, and notes the rooms if it gives no answer. It reports false where the
 // cache is left alone.
 func (r *recent) ask(ctx context.Context, failure string, rooms []string, do func(context.Context) error) bool {
@@ -225,8 +240,10 @@ func (r *recent) catchUp(ctx context.Context, room string, noted int) bool {
 	if err == nil {
 		if len(messages) > 0 {
 			if err = r.cache.Add(ctx, messages...); err == nil {
-				err = r.cache.Fill(ctx, room, Recent{Messages: messages, Rev: bounds.Rev})
+				err = r.cache.Fill(ctx, room, Recent{Messages: messages, Rev: bounds.Rev, First: bounds.First})
 			}
+		} else if bounds.First > 1 {
+			err = r.cache.Fill(ctx, room, Recent{Rev: bounds.Rev, First: bounds.First})
 		} else {
 			_, _, err = r.cache.Get(ctx, room)
 		}

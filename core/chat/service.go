@@ -22,6 +22,8 @@ type Config struct {
 	Members Members      // required
 	Marks   Marks        // required
 	Cache   RecentCache  // required
+	// Pruner removes old messages from Store. Default: they stay.
+	Pruner Pruner
 	// Restrictions keeps who is banned and muted. Default: nobody can be.
 	Restrictions Restrictions
 	// Roles keeps what members may do, and makes rooms that are not public. It needs Restrictions. Default: every member may do what a [Regular] one may, and rooms are made by joining.
@@ -344,13 +346,14 @@ type Draft struct {
 	ClientID string
 	Author   Author
 	Text     string
-	// ReplyTo is the sequence of a message that the room has, or had, and that this one answers; 0 is none.
+	// ReplyTo is the sequence of a message that the room has, also a deleted one, and that this one answers; 0 is none.
 	ReplyTo uint64
 	// Data is the application's: a JSON object that [CompactData] lets through, or empty.
 	Data string
 	// Edits is set for a [Screen] that sees an edit: the sequence of the message. Data is empty then if the message keeps what it has.
 	Edits uint64
-	// Seen is a sequence that the caller knows the room to have reached, or 0. A ReplyTo up to it needs no look-up.
+	// Seen is a sequence that the caller knows the room to have reached, or 0. A ReplyTo up to it needs no look-up where there is no
+	// Config.Pruner.
 	Seen uint64
 }
 
@@ -381,7 +384,7 @@ func (s *Service) Send(ctx context.Context, d Draft) (Stored, error) {
 // Submit is [Service.Send] without waiting. If it returns nil, done is called exactly once,
 // with messages of one room in the order of their sequence, from the goroutine that commits:
 // it must be quick. Submit itself waits only as long as Access and Screen do, and with a ReplyTo beyond
-// Seen, for one read of the cache, or of the store where the cache does not reach so far.
+// Seen, or where there is a Config.Pruner, for one read of the cache, or of the store where the cache does not reach so far.
 func (s *Service) Submit(ctx context.Context, d Draft, done func(Stored, error)) error {
 	d, err := s.check(ctx, d)
 	if err != nil {
@@ -426,7 +429,7 @@ func (s *Service) check(ctx context.Context, d Draft) (Draft, error) {
 	if err := s.cfg.Access.May(ctx, d.Author, ActionSend, d.Room); err != nil {
 		return d, err
 	}
-	if d.ReplyTo <= d.Seen {
+	if d.ReplyTo == 0 || d.ReplyTo <= d.Seen && s.cfg.Pruner == nil {
 		return d, nil
 	}
 	err = s.reaches(ctx, d.Room, d.ReplyTo)
@@ -455,10 +458,11 @@ func (s *Service) repeated(ctx context.Context, d Draft) (Message, bool) {
 	return Message{}, false
 }
 
-// reaches returns nil if the room has given out the sequence, and ErrReplyToInvalid if not: a sequence has no gaps, and
-// never goes back. The cache may be behind, the store is not.
+// reaches returns nil if the room has given out the sequence and not removed its message by age, and ErrReplyToInvalid if not: a sequence has
+// no gaps, and never goes back. The cache may be behind, the store is not.
 func (s *Service) reaches(ctx context.Context, room string, seq uint64) error {
-	if r, _ := s.recent.get(ctx, room); len(r.Messages) > 0 && r.Messages[len(r.Messages)-1].Seq >= seq {
+	r, _ := s.recent.get(ctx, room)
+	if n := len(r.Messages); n > 0 && seq <= r.Messages[n-1].Seq && (seq >= r.Messages[0].Seq || s.cfg.Pruner == nil) {
 		return nil
 	}
 	b, err := s.cfg.Store.Bounds(ctx, room)
@@ -467,6 +471,8 @@ func (s *Service) reaches(ctx context.Context, room string, seq uint64) error {
 		return fmt.Errorf("read room: %w", err)
 	case seq > b.Last:
 		return ErrReplyToInvalid.Detail("the room's last message is %d", b.Last)
+	case seq < b.First:
+		return ErrReplyToInvalid.Detail("the room's first message is %d", b.First)
 	}
 	return nil
 }

@@ -371,7 +371,7 @@ func TestAReplyIsToAMessageThatIsThere(t *testing.T) {
 	assert.EqualValues(t, 4, reach.Last, "what was refused is not stored")
 
 	// A message that is there no more was there.
-	_, err = b.MessageStore.(*memory.Messages).DeleteBefore(t.Context(), "hall", 4)
+	_, err = b.MessageStore.(*memory.Messages).Prune(t.Context(), "hall", 4)
 	require.NoError(t, err)
 	_, err = reply(f, 1, 0)
 	require.NoError(t, err)
@@ -568,7 +568,7 @@ func TestSince(t *testing.T) {
 		})
 	}
 	t.Run("deleted", func(t *testing.T) {
-		_, err := st.DeleteBefore(t.Context(), "hall", 30)
+		_, err := st.Prune(t.Context(), "hall", 30)
 		require.NoError(t, err)
 		p, err := f.Since(t.Context(), "hall", chat.Point{Seq: 10}, chat.Reach{})
 		require.NoError(t, err)

@@ -19,11 +19,30 @@ import (
 	"github.com/parley-chat/parley/core/settings"
 )
 
+// Performer does what jobs ask for.
+//
+// It may be called from many goroutines.
+type Performer interface {
+	// Perform does what j asks for, and returns as Sender.Send does.
+	// Perform calls begun, at most once, when what is performed later for the same lane can no longer overtake it.
+	// It need not: that Perform has returned is as good.
+	Perform(ctx context.Context, j Job, begun func()) error
+	// Check is Sender.Check.
+	Check(ctx context.Context) error
+}
+
 // WorkerConfig is what a [Worker] needs.
 type WorkerConfig struct {
 	Queue     Queue      // required
 	Sender    Sender     // required
 	Templates *Templates // required
+	// Performer, if set, does what jobs ask for, and Sender and Templates are not needed: the jobs are no mails then.
+	Performer Performer
+	// Lane names what a job has to stay in order with: the first attempts of jobs with the same lane begin in the order of the queue, as far as
+	// this worker claims them, and at most MaxPerLane of them are under way at once: so a lane that gets no answer leaves places to the others.
+	// Empty is no lane. Default: there are none. MaxPerLane is at most Concurrency; default a quarter of it, at least 1.
+	Lane       func(Job) string
+	MaxPerLane int
 	// MaxAttempts is how often a mail is tried before it becomes a dead letter. What fails with ErrUntried,
 	// ErrDeferred or ErrThrottled does not count. Default 3.
 	MaxAttempts int
@@ -70,11 +89,15 @@ const (
 	maxErrorLength = 500 // bytes of Job.LastError
 )
 
-// Worker sends mails from the queue. Its methods may be called from many goroutines. Any number
+// Worker sends mails from the queue, or does what other jobs ask for by a [Performer]. Its methods may be called from many goroutines. Any number
 // of workers may share a queue.
 type Worker struct {
 	cfg  WorkerConfig
 	wake chan struct{} // holds one: any number of wakes is one look
+	does Performer
+	what string // a job, for logs
+	// lanes is nil where there are none.
+	lanes *lanes
 	// suspect says that the last mail failed in a way that may be the sender's: see await.
 	suspect atomic.Bool
 	pace    *pace
@@ -84,8 +107,8 @@ type Worker struct {
 func NewWorker(cfg WorkerConfig) (*Worker, error) {
 	c := settings.Of("mail: WorkerConfig")
 	c.Require("Queue", cfg.Queue == nil)
-	c.Require("Sender", cfg.Sender == nil)
-	c.Require("Templates", cfg.Templates == nil)
+	c.Require("Sender", cfg.Sender == nil && cfg.Performer == nil)
+	c.Require("Templates", cfg.Templates == nil && cfg.Performer == nil)
 	settings.Default(c, "MaxAttempts", &cfg.MaxAttempts, 3)
 	settings.Default(c, "Concurrency", &cfg.Concurrency, 1)
 	settings.Default(c, "SendTimeout", &cfg.SendTimeout, 30*time.Second)
@@ -97,6 +120,7 @@ func NewWorker(cfg WorkerConfig) (*Worker, error) {
 	settings.Default(c, "Poll", &cfg.Poll, time.Second)
 	settings.Default(c, "Retention", &cfg.Retention, 7*24*time.Hour)
 	settings.Default(c, "Lease", &cfg.Lease, 2*cfg.SendTimeout)
+	settings.Default(c, "MaxPerLane", &cfg.MaxPerLane, max(1, cfg.Concurrency/4))
 	if cfg.Lease <= cfg.SendTimeout {
 		c.Refuse("Lease", "is not longer than SendTimeout")
 	}
@@ -118,7 +142,14 @@ func NewWorker(cfg WorkerConfig) (*Worker, error) {
 	if cfg.Log == nil {
 		cfg.Log = slog.New(slog.DiscardHandler)
 	}
-	return &Worker{cfg: cfg, wake: make(chan struct{}, 1), pace: newPace(cfg.Pace, cfg.MaxPace)}, nil
+	w := &Worker{cfg: cfg, wake: make(chan struct{}, 1), pace: newPace(cfg.Pace, cfg.MaxPace), does: cfg.Performer, what: "delivery"}
+	if w.does == nil {
+		w.does, w.what = mails{cfg.Sender, cfg.Templates}, "mail"
+	}
+	if cfg.Lane != nil {
+		w.lanes = newLanes(cfg.MaxPerLane)
+	}
+	return w, nil
 }
 
 // Wake makes the worker look at the queue now. It never blocks.
@@ -129,7 +160,7 @@ func (w *Worker) Wake() {
 	}
 }
 
-// Run sends mails until ctx ends, then lets attempts under way finish within SendTimeout, and returns nil.
+// Run does what jobs ask for until ctx ends, then lets attempts under way finish within SendTimeout, and returns nil.
 // What a worker had claimed when its process died is claimed again when the lease ends.
 func (w *Worker) Run(ctx context.Context) error {
 	// Ends SendTimeout after ctx: the moment from which nothing is tried again.
@@ -159,13 +190,20 @@ func (w *Worker) Run(ctx context.Context) error {
 		if ctx.Err() != nil {
 			break
 		}
-		job, found, err := w.claim(ctx)
+		claimed := microseconds(w.cfg.Now())
+		job, found, err := w.claim(ctx, claimed)
 		if found {
 			failures = 0
 			w.pace.take(ownServer, w.cfg.Now())
+			turn, parked := w.enter(ctx, job, claimed)
 			running.Go(func() {
 				defer func() { <-slots }()
-				w.attempt(patience, job)
+				if !parked.IsZero() {
+					w.settle(patience, job, Outcome{State: Ready, RunAt: parked, At: microseconds(w.cfg.Now()), Error: job.LastError, Untried: true})
+					return
+				}
+				defer func() { turn.end(microseconds(w.cfg.Now())) }()
+				w.attempt(patience, job, turn)
 			})
 			continue
 		}
@@ -178,7 +216,7 @@ func (w *Worker) Run(ctx context.Context) error {
 			failures++
 			wait = max(w.cfg.Poll, min(double(w.cfg.Poll, failures-1), maxClaimWait))
 			wake = nil // a queue that is down is not asked more often because more is put on it
-			w.cfg.Log.Warn("the mail queue does not answer; the worker tries again", "error", err, "wait", wait)
+			w.cfg.Log.Warn("the "+w.what+" queue does not answer; the worker tries again", "error", err, "wait", wait)
 		} else {
 			failures = 0
 		}
@@ -201,16 +239,16 @@ func (w *Worker) await(ctx context.Context) {
 	}
 	for wait := minCheckWait; ; wait = min(2*wait, maxCheckWait) {
 		checking, cancel := context.WithTimeout(ctx, w.cfg.SendTimeout)
-		err := w.cfg.Sender.Check(checking)
+		err := w.does.Check(checking)
 		cancel()
 		if err == nil || ctx.Err() != nil {
 			if wait > minCheckWait {
-				w.cfg.Log.Info("the sender takes mails again")
+				w.cfg.Log.Info("a " + w.what + " can be taken again")
 			}
 			return
 		}
 		if wait == minCheckWait {
-			w.cfg.Log.Warn("the sender takes no mails: they wait", "error", err)
+			w.cfg.Log.Warn("no "+w.what+" can be taken: they wait", "error", err)
 		}
 		timer := time.NewTimer(wait)
 		select {
@@ -240,55 +278,54 @@ func (w *Worker) slowDown(ctx context.Context) {
 
 // claim takes a job. It is not cut short when ctx ends, or a job might be claimed and nobody
 // know: it would lie there until its lease ends.
-func (w *Worker) claim(ctx context.Context) (Job, bool, error) {
+func (w *Worker) claim(ctx context.Context, now time.Time) (Job, bool, error) {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), queueTimeout)
 	defer cancel()
-	return w.cfg.Queue.Claim(ctx, microseconds(w.cfg.Now()), w.cfg.Lease)
+	return w.cfg.Queue.Claim(ctx, now, w.cfg.Lease)
 }
 
 // attempt does one attempt at a claimed job and settles it.
-func (w *Worker) attempt(patience context.Context, j Job) {
+func (w *Worker) attempt(patience context.Context, j Job, t *laneTurn) {
 	if at, waits := w.pace.turn(domain(j.To), w.cfg.Now()); waits {
-		w.cfg.Log.Debug("a mail waits for its turn at a slow server", "job", j, "at", at)
+		w.cfg.Log.Debug("a "+w.what+" waits for its turn at a slow server", "job", j, "at", at)
 		w.settle(patience, j, Outcome{State: Ready, RunAt: microseconds(at), At: microseconds(w.cfg.Now()), Error: j.LastError, Untried: true})
 		return
 	}
-	outcome, ok := w.try(patience, j)
+	outcome, ok := w.try(patience, j, t)
 	if !ok {
 		return
 	}
 	outcome.At = microseconds(w.cfg.Now())
 	switch outcome.State {
 	case Sent:
-		w.cfg.Log.Info("a mail was sent", "job", j)
+		w.cfg.Log.Info("a "+w.what+" was sent", "job", j)
 	case Ready:
-		w.cfg.Log.Warn("a mail could not be sent; it is tried again", "job", j, "at", outcome.RunAt, "error", outcome.Error)
+		w.cfg.Log.Warn("a "+w.what+" could not be sent; it is tried again", "job", j, "at", outcome.RunAt, "error", outcome.Error)
 	case Dead:
-		w.cfg.Log.Error("a mail became a dead letter", "job", j, "error", outcome.Error)
+		w.cfg.Log.Error("a "+w.what+" became a dead letter", "job", j, "error", outcome.Error)
 	}
 	w.settle(patience, j, outcome)
 }
 
 // try sends the mail of a job. It returns false when the job is no longer this worker's.
-func (w *Worker) try(patience context.Context, j Job) (Outcome, bool) {
+func (w *Worker) try(patience context.Context, j Job, t *laneTurn) (Outcome, bool) {
 	if j.Attempts > w.cfg.MaxAttempts {
 		// Each attempt before was claimed, and none was settled: workers died over it. It may
 		// even have been sent. A person decides.
 		return Outcome{State: Dead, Error: "the last attempt was never settled: the worker ended before"}, true
 	}
-	m, err := w.cfg.Templates.Render(j)
-	if err != nil {
-		return Outcome{State: Dead, Error: describe(err, j)}, true
+	if !w.mayBegin(patience, t) {
+		return w.untried(j, t, errors.New("those before it in its lane were not sent")), true
 	}
 	// The lease began before the claim was answered; the attempt must end before the lease.
 	timeout := min(w.cfg.SendTimeout, j.LeasedUntil.Sub(w.cfg.Now()))
 	if timeout <= 0 {
-		w.cfg.Log.Warn("the lease on a mail job ended before the attempt began", "job", j)
+		w.cfg.Log.Warn("the lease on a job ended before the attempt began", "job", j)
 		return Outcome{}, false
 	}
 	ctx, cancel := context.WithTimeout(patience, timeout)
 	defer cancel()
-	err = w.send(ctx, m)
+	err := w.send(ctx, j, t.begun)
 	switch {
 	case err == nil:
 		w.pace.faster(domain(j.To))
@@ -303,28 +340,69 @@ func (w *Worker) try(patience context.Context, j Job) (Outcome, bool) {
 	case !errors.Is(err, ErrRefused):
 		w.suspect.Store(true)
 	}
-	untried := errors.Is(err, ErrUntried)
+	// What waited for its lane may have had less time than others when the worker ended.
+	untried := errors.Is(err, ErrUntried) || t != nil && patience.Err() != nil && !errors.Is(err, ErrRefused)
 	switch {
 	case errors.Is(err, ErrRefused), j.Attempts >= w.cfg.MaxAttempts && !untried:
 		return Outcome{State: Dead, Error: describe(err, j)}, true
 	}
 	if untried {
-		return Outcome{State: Ready, RunAt: microseconds(w.cfg.Now()).Add(w.backoff(1)), Error: describe(err, j), Untried: true}, true
+		return w.untried(j, t, err), true
 	}
 	runAt := microseconds(w.cfg.Now()).Add(w.backoff(j.Attempts))
 	return Outcome{State: Ready, RunAt: runAt, Error: describe(err, j)}, true
 }
 
-// send sends a mail. A panic of the sender, which may be an application's own, is an error.
-func (w *Worker) send(ctx context.Context, m Message) (err error) {
+// mayBegin waits for a job's turn in its lane, at most as long as an attempt may take, and reports whether it came.
+func (w *Worker) mayBegin(patience context.Context, t *laneTurn) bool {
+	if t == nil {
+		return true
+	}
+	ctx, cancel := context.WithTimeout(patience, w.cfg.SendTimeout)
+	defer cancel()
+	return t.mine(ctx)
+}
+
+// untried is the outcome of an attempt that does not count.
+func (w *Worker) untried(j Job, t *laneTurn, why error) Outcome {
+	at := microseconds(w.cfg.Now()).Add(w.backoff(1))
+	if t != nil {
+		at = t.pass(microseconds(w.cfg.Now()))
+	}
+	return Outcome{State: Ready, RunAt: at, Error: describe(why, j), Untried: true}
+}
+
+// send does what a job asks for. A panic of the sender, which may be an application's own, is an error.
+func (w *Worker) send(ctx context.Context, j Job, begun func()) (err error) {
 	defer func() {
 		if p := recover(); p != nil {
 			w.cfg.Log.Error("the sender panicked", "stack", string(debug.Stack()))
 			err = fmt.Errorf("the sender panicked: %v", p)
 		}
 	}()
-	return w.cfg.Sender.Send(ctx, m)
+	return w.does.Perform(ctx, j, begun)
 }
+
+// mails are jobs that a Sender does.
+type mails struct {
+	Sender
+	templates *Templates
+}
+
+// Perform implements Performer.
+func (m mails) Perform(ctx context.Context, j Job, _ func()) error {
+	message, err := m.templates.Render(j)
+	if err != nil {
+		return neverMail{err}
+	}
+	return m.Send(ctx, message)
+}
+
+// neverMail is why a job cannot become a mail.
+type neverMail struct{ error }
+
+func (e neverMail) Unwrap() error   { return e.error }
+func (neverMail) Is(err error) bool { return err == ErrRefused }
 
 // settle stores the outcome. While the queue is unavailable it tries again, until the lease
 // ends or patience does; from then on the job is claimed again.
@@ -338,10 +416,10 @@ func (w *Worker) settle(patience context.Context, j Job, o Outcome) {
 			return
 		case errors.Is(err, ErrLeaseLost):
 			// Also when an earlier try was stored and its answer got lost.
-			w.cfg.Log.Warn("the lease on a mail job was lost", "job", j, "outcome", o.State)
+			w.cfg.Log.Warn("the lease on a job was lost", "job", j, "outcome", o.State)
 			return
 		case fault.KindOf(err) != fault.Unavailable, !w.cfg.Now().Add(wait).Before(j.LeasedUntil):
-			w.cfg.Log.Error("the outcome of a mail job could not be stored", "job", j, "outcome", o.State, "error", err)
+			w.cfg.Log.Error("the outcome of a job could not be stored", "job", j, "outcome", o.State, "error", err)
 			return
 		}
 		timer := time.NewTimer(wait)
@@ -349,7 +427,7 @@ func (w *Worker) settle(patience context.Context, j Job, o Outcome) {
 		case <-timer.C:
 		case <-patience.Done():
 			timer.Stop()
-			w.cfg.Log.Error("the outcome of a mail job could not be stored", "job", j, "outcome", o.State, "error", err)
+			w.cfg.Log.Error("the outcome of a job could not be stored", "job", j, "outcome", o.State, "error", err)
 			return
 		}
 	}
@@ -382,9 +460,9 @@ func (w *Worker) prune(ctx context.Context) {
 		cancel()
 		switch {
 		case err != nil && ctx.Err() == nil:
-			w.cfg.Log.Warn("sent mail jobs could not be pruned", "error", err)
+			w.cfg.Log.Warn("sent jobs could not be pruned", "error", err)
 		case removed > 0:
-			w.cfg.Log.Debug("sent mail jobs were pruned", "removed", removed)
+			w.cfg.Log.Debug("sent jobs were pruned", "removed", removed)
 		}
 		select {
 		case <-ticker.C:

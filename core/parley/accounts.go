@@ -40,6 +40,9 @@ func NewAccounts(cfg Config) (*Accounts, error) {
 	a.Users, a.SignUps, a.Sessions, a.Codes, a.Nonces, a.Limiter = cfg.Users, cfg.SignUps, cfg.Sessions, cfg.Codes, cfg.Nonces, cfg.Limiter
 	a.Standings, a.Hasher, a.Issuer, a.Verifier = cfg.Standings, cfg.Hasher, cfg.Issuer, cfg.Verifier
 	cfg.share(&a.Now, &a.NewID, &a.Normalize, &a.Log)
+	if !a.Webhooks.Any() {
+		a.Webhooks = cfg.Webhooks
+	}
 	committed := cfg.Auth.Committed
 	a.Committed = func() {
 		p.relay.Wake()

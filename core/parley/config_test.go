@@ -1,8 +1,11 @@
 package parley_test
 
 import (
+	"context"
 	"reflect"
+	"slices"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
@@ -13,12 +16,21 @@ import (
 	"github.com/parley-chat/parley/core/event"
 	"github.com/parley-chat/parley/core/mail"
 	"github.com/parley-chat/parley/core/parley"
+	"github.com/parley-chat/parley/core/webhook"
 )
 
 // whole is a configuration in which nothing is missing.
 func whole() parley.Config {
-	return parley.Config{Ports: memory.NewPorts(), PublicURL: "http://localhost", Authenticator: memory.NewAuthenticator()}
+	ports := memory.NewPorts()
+	ports.Endpoint = deaf{}
+	return parley.Config{Ports: ports, PublicURL: "http://localhost", Authenticator: memory.NewAuthenticator()}
 }
+
+// deaf is a server that takes everything.
+type deaf struct{}
+
+func (deaf) Deliver(context.Context, webhook.Delivery, func()) error { return nil }
+func (deaf) Check(context.Context) error                             { return nil }
 
 func TestAMissingPortIsNamed(t *testing.T) {
 	t.Parallel()
@@ -28,7 +40,7 @@ func TestAMissingPortIsNamed(t *testing.T) {
 		reflect.ValueOf(&cfg.Ports).Elem().Field(i).SetZero()
 		want := "parley: Config." + name + " is missing"
 		_, err := parley.New(cfg)
-		if name == "Standings" || name == "Roles" || name == "Blocks" {
+		if slices.Contains([]string{"Standings", "Roles", "Blocks", "Endpoint", "Pruner"}, name) {
 			assert.NoError(t, err) // there need not be one
 			continue
 		}
@@ -52,29 +64,37 @@ func TestAPortInTheWrongPlaceIsRefused(t *testing.T) {
 	t.Parallel()
 	p := memory.NewPorts()
 	for field, put := range map[string]func(*parley.Config){
-		"Auth.Users":        func(c *parley.Config) { c.Auth.Users = p.Users },
-		"Auth.Sessions":     func(c *parley.Config) { c.Auth.Sessions = p.Sessions },
-		"Auth.Standings":    func(c *parley.Config) { c.Auth.Standings = standings{} },
-		"Auth.Codes":        func(c *parley.Config) { c.Auth.Codes = p.Codes },
-		"Auth.SignUps":      func(c *parley.Config) { c.Auth.SignUps = p.SignUps },
-		"Auth.Nonces":       func(c *parley.Config) { c.Auth.Nonces = p.Nonces },
-		"Auth.Limiter":      func(c *parley.Config) { c.Auth.Limiter = p.Limiter },
-		"Auth.Hasher":       func(c *parley.Config) { c.Auth.Hasher = p.Hasher },
-		"Auth.Issuer":       func(c *parley.Config) { c.Auth.Issuer = p.Issuer },
-		"Auth.Verifier":     func(c *parley.Config) { c.Auth.Verifier = p.Verifier },
-		"Relay.Outbox":      func(c *parley.Config) { c.Relay.Outbox = p.Outbox },
-		"Relay.Publisher":   func(c *parley.Config) { c.Relay.Publisher = p.Publisher },
-		"Worker.Queue":      func(c *parley.Config) { c.Worker.Queue = p.MailQueue },
-		"Worker.Sender":     func(c *parley.Config) { c.Worker.Sender = p.Sender },
+		"Auth.Users":       func(c *parley.Config) { c.Auth.Users = p.Users },
+		"Auth.Sessions":    func(c *parley.Config) { c.Auth.Sessions = p.Sessions },
+		"Auth.Standings":   func(c *parley.Config) { c.Auth.Standings = standings{} },
+		"Auth.Codes":       func(c *parley.Config) { c.Auth.Codes = p.Codes },
+		"Auth.SignUps":     func(c *parley.Config) { c.Auth.SignUps = p.SignUps },
+		"Auth.Nonces":      func(c *parley.Config) { c.Auth.Nonces = p.Nonces },
+		"Auth.Limiter":     func(c *parley.Config) { c.Auth.Limiter = p.Limiter },
+		"Auth.Hasher":      func(c *parley.Config) { c.Auth.Hasher = p.Hasher },
+		"Auth.Issuer":      func(c *parley.Config) { c.Auth.Issuer = p.Issuer },
+		"Auth.Verifier":    func(c *parley.Config) { c.Auth.Verifier = p.Verifier },
+		"Relay.Outbox":     func(c *parley.Config) { c.Relay.Outbox = p.Outbox },
+		"Relay.Publisher":  func(c *parley.Config) { c.Relay.Publisher = p.Publisher },
+		"Worker.Queue":     func(c *parley.Config) { c.Worker.Queue = p.MailQueue },
+		"Worker.Sender":    func(c *parley.Config) { c.Worker.Sender = p.Sender },
+		"Worker.Performer": func(c *parley.Config) { c.Worker.Performer = webhook.Performer(deaf{}) },
+
+		"WebhookWorker.Queue":     func(c *parley.Config) { c.WebhookWorker.Queue = p.MailQueue },
+		"WebhookWorker.Sender":    func(c *parley.Config) { c.WebhookWorker.Sender = p.Sender },
+		"WebhookWorker.Performer": func(c *parley.Config) { c.WebhookWorker.Performer = webhook.Performer(deaf{}) },
+
 		"Worker.Templates":  func(c *parley.Config) { c.Worker.Templates = &mail.Templates{} },
 		"Chat.Store":        func(c *parley.Config) { c.Chat.Store = p.Messages },
 		"Chat.Rooms":        func(c *parley.Config) { c.Chat.Rooms = p.Rooms },
 		"Chat.Members":      func(c *parley.Config) { c.Chat.Members = p.Members },
 		"Chat.Marks":        func(c *parley.Config) { c.Chat.Marks = p.Marks },
 		"Chat.Roles":        func(c *parley.Config) { c.Chat.Roles = p.Roles },
+		"Chat.Pruner":       func(c *parley.Config) { c.Chat.Pruner = p.Pruner },
 		"Chat.Restrictions": func(c *parley.Config) { c.Chat.Restrictions = p.Restrictions },
 		"Chat.Blocks":       func(c *parley.Config) { c.Chat.Blocks = p.Blocks },
 		"Chat.Cache":        func(c *parley.Config) { c.Chat.Cache = p.Recent },
+		"Janitor.Service":   func(c *parley.Config) { c.Janitor.Service = &chat.Service{} },
 		"Hub.Chat":          func(c *parley.Config) { c.Hub.Chat = &chat.Service{} },
 		"Hub.Fanout":        func(c *parley.Config) { c.Hub.Fanout = p.Fanout },
 		"Hub.Presence":      func(c *parley.Config) { c.Hub.Presence = p.Presence },
@@ -83,6 +103,24 @@ func TestAPortInTheWrongPlaceIsRefused(t *testing.T) {
 		put(&cfg)
 		_, err := parley.New(cfg)
 		assert.ErrorContains(t, err, "parley: Config."+field+" is set, and would not be used")
+	}
+}
+
+// Messages are removed only by a store that can.
+func TestARetentionNeedsAPruner(t *testing.T) {
+	t.Parallel()
+	cfg := whole()
+	cfg.Janitor.Retention = time.Hour
+	_, err := parley.New(cfg)
+	require.NoError(t, err)
+	cfg.Pruner = nil
+	_, err = parley.New(cfg)
+	require.EqualError(t, err, "parley: Config.Pruner is missing")
+	for _, d := range []time.Duration{-time.Hour, time.Second} {
+		cfg = whole()
+		cfg.Janitor.Retention = d
+		_, err = parley.New(cfg)
+		require.ErrorContains(t, err, "Retention")
 	}
 }
 

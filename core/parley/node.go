@@ -18,7 +18,8 @@ import (
 
 // Node is the part that talks to sockets: one of several that share rooms. It requires the ports
 // Subscriber, Messages, Rooms, Members, Marks, Recent, Fanout and Presence, and [Config.Authenticator]. From
-// Nonces, where there is that port, it removes the tickets that are spent and expired, each hour.
+// Nonces, where there is that port, it removes the tickets that are spent and expired, each hour. With a Janitor.Retention it removes
+// old messages, by the port Pruner.
 type Node struct {
 	Chat      *chat.Service
 	Hub       *realtime.Hub
@@ -27,6 +28,7 @@ type Node struct {
 	who          socket.Authenticator
 	bus          event.Subscriber
 	janitor      *auth.Janitor // nil where nothing is to be removed
+	pruning      *chat.Janitor // nil where messages are kept for ever
 	drainTimeout time.Duration
 	eraseAfter   time.Duration
 	log          *slog.Logger
@@ -45,13 +47,14 @@ func newNode(cfg Config, tickets auth.Sweeper) (*Node, error) {
 		return nil, err
 	}
 	p := &Node{who: cfg.Authenticator, bus: cfg.Subscriber, drainTimeout: cfg.DrainTimeout, eraseAfter: cfg.EraseAfter, log: cfg.Log}
-	var errs [4]error
+	var errs [5]error
 	c := cfg.Chat
 	c.Store, c.Rooms, c.Members, c.Marks, c.Cache = cfg.Messages, cfg.Rooms, cfg.Members, cfg.Marks, cfg.Recent
 	c.Restrictions, c.Roles, c.Blocks = cfg.Restrictions, cfg.Roles, cfg.Blocks
 	if c.People == nil && cfg.Users != nil {
 		c.People = chat.Accounts{Users: cfg.Users}
 	}
+	c.Restrictions, c.Pruner = cfg.Restrictions, cfg.Pruner
 	cfg.share(&c.Now, &c.NewID, &c.Normalize, &c.Log)
 	if p.Chat, errs[0] = chat.New(c); errs[0] == nil {
 		h := cfg.Hub
@@ -61,6 +64,12 @@ func newNode(cfg Config, tickets auth.Sweeper) (*Node, error) {
 		}
 		cfg.share(&h.Now, nil, nil, &h.Log)
 		p.Hub, errs[1] = realtime.NewHub(h)
+	}
+	if p.Chat != nil && cfg.Janitor.Retention != 0 {
+		j := cfg.Janitor
+		j.Service = p.Chat
+		cfg.share(&j.Now, nil, nil, &j.Log)
+		p.pruning, errs[4] = chat.NewJanitor(j)
 	}
 	p.Handshake, errs[2] = socket.NewHandshake(socket.HandshakeConfig{
 		Authenticator: cfg.Authenticator, Protocols: cfg.Protocols, Origins: cfg.Origins, Draining: func() bool { return p.Hub.Draining() },
@@ -95,8 +104,13 @@ func (cfg *Config) node(c *settings.Check) {
 	stray(c, "Chat.Restrictions", cfg.Chat.Restrictions != nil)
 	stray(c, "Chat.Roles", cfg.Chat.Roles != nil)
 	stray(c, "Chat.Blocks", cfg.Chat.Blocks != nil)
+	stray(c, "Chat.Pruner", cfg.Chat.Pruner != nil)
 	stray(c, "Hub.Fanout", cfg.Hub.Fanout != nil)
 	stray(c, "Hub.Presence", cfg.Hub.Presence != nil)
+	c.Require("Pruner", cfg.Pruner == nil && cfg.Janitor.Retention != 0)
+	if cfg.Janitor.Service != nil {
+		c.Refuse("Janitor.Service", "is set, and would not be used: it is made of Config.Chat")
+	}
 	if cfg.Hub.Chat != nil {
 		c.Refuse("Hub.Chat", "is set, and would not be used: it is made of Config.Chat")
 	}
@@ -120,6 +134,9 @@ func (p *Node) Run(ctx context.Context, ready func()) error {
 	})
 	if p.janitor != nil {
 		g.run("janitor", p.janitor.Run)
+	}
+	if p.pruning != nil {
+		g.run("old messages", p.pruning.Run)
 	}
 	<-g.ctx.Done()
 	drain, enough := context.WithTimeout(context.WithoutCancel(ctx), p.drainTimeout)

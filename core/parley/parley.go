@@ -23,6 +23,7 @@ import (
 	"github.com/parley-chat/parley/core/settings"
 	"github.com/parley-chat/parley/core/socket"
 	"github.com/parley-chat/parley/core/user"
+	"github.com/parley-chat/parley/core/webhook"
 )
 
 // Ports is one adapter for each port. A [System] requires all of them but Standings; a part says which it does.
@@ -50,11 +51,20 @@ type Ports struct {
 	MailQueue   mail.Queue
 	DeadLetters mail.DeadLetters
 	MailStats   mail.Stats
-	Sender      mail.Sender
+	// WebhookQueue, WebhookLetters and WebhookStats are of the deliveries of webhooks, in jobs of their own. They are required where there is
+	// an Endpoint.
+	WebhookQueue   mail.Queue
+	WebhookLetters mail.DeadLetters
+	WebhookStats   mail.Stats
+	// Endpoint is the application's own server, which is told what has happened. Default: nobody is told.
+	Endpoint webhook.Endpoint
+	Sender   mail.Sender
 
 	Messages chat.MessageStore
-	Rooms    chat.Rooms
-	Members  chat.Members
+	// Pruner removes old messages from Messages. Default: they stay.
+	Pruner  chat.Pruner
+	Rooms   chat.Rooms
+	Members chat.Members
 	// Marks is of the members in Members and the messages in Messages.
 	Marks  chat.Marks
 	Recent chat.RecentCache
@@ -92,15 +102,23 @@ type Config struct {
 	// EraseAfter is how long [Node.EraseUser] waits before it begins: so long the end of a session may take to reach all nodes. Default 2 seconds.
 	EraseAfter time.Duration
 
-	// Auth, Worker, Templates, Chat, Hub and Relay are the settings of the services. A required port in one of
+	// Webhooks chooses what is told to the Endpoint, by this part or another: events of it are put into the outbox. Default: nothing.
+	Webhooks webhook.Selection
+
+	// Janitor says how long messages are kept. Its Service is refused; with a Retention, the port Pruner is required. Default: for ever.
+	Janitor chat.JanitorConfig
+
+	// Auth, Worker, WebhookWorker, Templates, Chat, Hub and Relay are the settings of the services. A required port in one of
 	// them is refused: ports stand in Ports. Where a service has no clock, identifiers, log or normal form of
 	// its own, it has those below; where the hub has no Authenticator, it has the one above.
-	Auth      auth.Config
-	Worker    mail.WorkerConfig
-	Templates mail.TemplateConfig
-	Chat      chat.Config
-	Hub       realtime.HubConfig
-	Relay     event.RelayConfig
+	Auth   auth.Config
+	Worker mail.WorkerConfig
+	// WebhookWorker delivers what Webhooks chooses; its defaults are those of [NewMailer].
+	WebhookWorker mail.WorkerConfig
+	Templates     mail.TemplateConfig
+	Chat          chat.Config
+	Hub           realtime.HubConfig
+	Relay         event.RelayConfig
 
 	// Normalize brings text that a person may type in several ways into one form, Unicode's NFC
 	// (Unicode Standard Annex #15), so that what looks the same is the same: names of rooms and users, and passwords.

@@ -13,6 +13,7 @@ import (
 
 	"github.com/parley-chat/parley/adapters/memory"
 	"github.com/parley-chat/parley/core/auth"
+	"github.com/parley-chat/parley/core/chat"
 	"github.com/parley-chat/parley/core/event"
 	"github.com/parley-chat/parley/core/fault"
 	"github.com/parley-chat/parley/core/parley"
@@ -113,6 +114,31 @@ func TestANodeByItselfForgetsSpentTickets(t *testing.T) {
 		time.Sleep(time.Hour) // of the bubble's clock
 		synctest.Wait()
 		assert.Len(t, names.times, 1)
+		cancel()
+		require.NoError(t, <-ended)
+	})
+}
+
+func TestANodeRemovesOldMessages(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		ports := memory.NewPorts()
+		node, err := parley.NewNode(parley.Config{Ports: ports, Authenticator: parley.Authenticate(nil), Janitor: chat.JanitorConfig{Retention: time.Hour}})
+		require.NoError(t, err)
+		ctx, cancel := context.WithCancel(t.Context())
+		ended := make(chan error, 1)
+		go func() { ended <- node.Run(ctx, nil) }()
+		synctest.Wait()
+		_, err = node.Chat.Join(ctx, chat.System, "hall")
+		require.NoError(t, err)
+		for _, left := range []int{1, 2, 2, 2} {
+			_, err = node.Send(ctx, chat.Draft{Room: "hall", Author: chat.System, Text: "x"})
+			require.NoError(t, err)
+			synctest.Wait()
+			all, err := ports.Messages.List(ctx, "hall", chat.Range{Limit: 10})
+			require.NoError(t, err)
+			assert.Len(t, all, left)
+			time.Sleep(45 * time.Minute) // of the bubble's clock
+		}
 		cancel()
 		require.NoError(t, <-ended)
 	})

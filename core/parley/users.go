@@ -12,6 +12,7 @@ import (
 	"github.com/parley-chat/parley/core/fault"
 	"github.com/parley-chat/parley/core/mail"
 	"github.com/parley-chat/parley/core/user"
+	"github.com/parley-chat/parley/core/webhook"
 )
 
 // UserErasure is what erasing a user has removed. What the part does not keep is nil.
@@ -42,13 +43,15 @@ func (p *Accounts) EraseUser(ctx context.Context, idOrEmail string) (UserErasure
 		return UserErasure{}, err
 	}
 	done.Account = &account
-	done.Mails.Events, err = p.discardEvents(ctx, u.ID)
+	if done.Mails.Events, err = p.discardEvents(ctx, mail.Topic, u.ID); err == nil {
+		_, err = p.discardEvents(ctx, webhook.Topic, u.ID)
+	}
 	return done, err
 }
 
-// discardEvents removes the events about a user's mails that were set aside.
-func (p *Accounts) discardEvents(ctx context.Context, id user.ID) (n int, err error) {
-	f := event.Filter{Topic: mail.Topic, Key: string(id), Limit: 100}
+// discardEvents removes the events about a user's mails, or deliveries, that were set aside.
+func (p *Accounts) discardEvents(ctx context.Context, topic string, id user.ID) (n int, err error) {
+	f := event.Filter{Topic: topic, Key: string(id), Limit: 100}
 	for {
 		page, err := p.Asides.List(ctx, f)
 		if err != nil {
@@ -56,7 +59,7 @@ func (p *Accounts) discardEvents(ctx context.Context, id user.ID) (n int, err er
 		}
 		for _, e := range page {
 			f.After = e.Event.ID
-			if e.Event.Type == mail.TypeUserErased {
+			if e.Event.Type == mail.TypeUserErased || e.Event.Type == webhook.UserErased {
 				continue // once it can be published, mailers forget the user
 			}
 			switch err := p.Asides.Discard(ctx, e.Event.ID); {

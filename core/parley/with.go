@@ -27,6 +27,10 @@ func (p Ports) With(other Ports) Ports {
 	replace(&p.MailQueue, other.MailQueue)
 	replace(&p.DeadLetters, other.DeadLetters)
 	replace(&p.MailStats, other.MailStats)
+	replace(&p.WebhookQueue, other.WebhookQueue)
+	replace(&p.WebhookLetters, other.WebhookLetters)
+	replace(&p.WebhookStats, other.WebhookStats)
+	replace(&p.Endpoint, other.Endpoint)
 	replace(&p.Sender, other.Sender)
 	replace(&p.Messages, other.Messages)
 	replace(&p.Rooms, other.Rooms)
@@ -36,6 +40,7 @@ func (p Ports) With(other Ports) Ports {
 	replace(&p.Restrictions, other.Restrictions)
 	replace(&p.Roles, other.Roles)
 	replace(&p.Blocks, other.Blocks)
+	replace(&p.Pruner, other.Pruner)
 	replace(&p.Fanout, other.Fanout)
 	replace(&p.Presence, other.Presence)
 	return p

@@ -177,7 +177,7 @@ func TestResumeWithoutTheMessages(t *testing.T) {
 	for range 20 {
 		bob.say("hall", "x")
 	}
-	_, err := b.messages.DeleteBefore(t.Context(), "hall", 15)
+	_, err := b.messages.Prune(t.Context(), "hall", 15)
 	require.NoError(t, err)
 	fresh := startOn(t, b, memory.NewFanout().Node(), nil) // whose cache is empty
 	back := fresh.connect("ada")

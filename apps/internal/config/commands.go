@@ -10,8 +10,9 @@ import (
 type Command struct {
 	// Name is the words of the command, for example "mail list".
 	Name string
-	// Mail, Events, User, Bench, Million, Crash, Check, Overload and Power are set for commands of that name.
+	// Mail, Webhook, Events, User, Bench, Million, Crash, Check, Overload and Power are set for commands of that name.
 	Mail     Mail
+	Webhook  Webhook
 	Events   Events
 	User     User
 	Bench    Bench
@@ -72,6 +73,51 @@ func (m *mailCommands) command(name string) Mail {
 		return Mail{URL: m.Discard.URL, JSON: m.Discard.JSON, ID: m.Discard.ID}
 	}
 	return Mail{URL: m.Stats.URL, JSON: m.Stats.JSON}
+}
+
+// Webhook is what the webhook commands are told. Not every command uses every field.
+type Webhook struct {
+	URL, State, About, ID string
+	DryRun, Body, JSON    bool
+}
+
+type webhookCommands struct {
+	List struct {
+		mailServer
+		State string `name:"state" default:"dead" enum:"ready,running,sent,dead,any" help:"State of the deliveries."`
+		About string `name:"about" help:"ID of the user or message that they are about."`
+	} `cmd:"" help:"List deliveries, dead letters unless told otherwise."`
+	Show struct {
+		mailServer
+		ID   string `arg:"" name:"id" help:"Delivery."`
+		Body bool   `name:"with-body" help:"Show what is delivered."`
+	} `cmd:"" help:"Show one."`
+	Replay struct {
+		mailServer
+		ID     string `arg:"" optional:"" name:"id" help:"Dead letter. Without it: all that fit."`
+		About  string `name:"about" help:"ID of the user or message that the dead letters are about, where no id is given."`
+		DryRun bool   `name:"dry-run" help:"Only say which would be replayed."`
+	} `cmd:"" help:"Put a dead letter, or all that fit, back on the queue."`
+	Discard struct {
+		mailServer
+		ID string `arg:"" name:"id" help:"Dead letter."`
+	} `cmd:"" help:"Remove a dead letter for good."`
+	Stats struct{ mailServer } `cmd:"" help:"Count deliveries by state."`
+}
+
+// command returns what the webhook command of this name was told.
+func (w *webhookCommands) command(name string) Webhook {
+	switch name {
+	case "list":
+		return Webhook{URL: w.List.URL, JSON: w.List.JSON, State: w.List.State, About: w.List.About}
+	case "show":
+		return Webhook{URL: w.Show.URL, JSON: w.Show.JSON, ID: w.Show.ID, Body: w.Show.Body}
+	case "replay":
+		return Webhook{URL: w.Replay.URL, JSON: w.Replay.JSON, ID: w.Replay.ID, About: w.Replay.About, DryRun: w.Replay.DryRun}
+	case "discard":
+		return Webhook{URL: w.Discard.URL, JSON: w.Discard.JSON, ID: w.Discard.ID}
+	}
+	return Webhook{URL: w.Stats.URL, JSON: w.Stats.JSON}
 }
 
 // Events is what the events commands are told. Not every command uses every field.
@@ -242,16 +288,18 @@ type socketCommands struct {
 
 type mailerCommands struct {
 	common
-	Mail mailCommands `cmd:"" help:"Look into the mail queue of a running server, with PARLEY_ADMIN_TOKEN."`
+	Mail    mailCommands    `cmd:"" help:"Look into the mail queue of a running server, with PARLEY_ADMIN_TOKEN."`
+	Webhook webhookCommands `cmd:"" help:"Look at the deliveries of webhooks of a running server, with PARLEY_ADMIN_TOKEN."`
 }
 
 type parleyCommands struct {
 	common
-	Asyncapi struct{}       `cmd:"" help:"Print the AsyncAPI document."`
-	Types    struct{}       `cmd:"" help:"Print the TypeScript types of the socket."`
-	Mail     mailCommands   `cmd:"" help:"Look into the mail queue of a running server, with PARLEY_ADMIN_TOKEN."`
-	Events   eventsCommands `cmd:"" help:"Look at events that a running server cannot publish, with PARLEY_ADMIN_TOKEN."`
-	User     userCommands   `cmd:"" help:"Show, export or erase a user of a running server, with PARLEY_ADMIN_TOKEN."`
+	Asyncapi struct{}        `cmd:"" help:"Print the AsyncAPI document."`
+	Types    struct{}        `cmd:"" help:"Print the TypeScript types of the socket."`
+	Mail     mailCommands    `cmd:"" help:"Look into the mail queue of a running server, with PARLEY_ADMIN_TOKEN."`
+	Webhook  webhookCommands `cmd:"" help:"Look at the deliveries of webhooks of a running server, with PARLEY_ADMIN_TOKEN."`
+	Events   eventsCommands  `cmd:"" help:"Look at events that a running server cannot publish, with PARLEY_ADMIN_TOKEN."`
+	User     userCommands    `cmd:"" help:"Show, export or erase a user of a running server, with PARLEY_ADMIN_TOKEN."`
 	Bench    struct {
 		Idle    Bench   `cmd:"" help:"Bytes and processor time of idle members."`
 		Fanout  Bench   `cmd:"" help:"Processor time of a delivery."`
@@ -271,13 +319,14 @@ type parleyCommands struct {
 
 // alone reports whether a command does without the other services and the bus to them.
 func (c Command) alone() bool {
-	return slices.Contains([]string{"migrate", "openapi", "asyncapi", "types"}, c.Name) || strings.HasPrefix(c.Name, "mail ") || strings.HasPrefix(c.Name, "events ") || strings.HasPrefix(c.Name, "user ") || strings.HasPrefix(c.Name, "campaign ")
+	return slices.Contains([]string{"migrate", "openapi", "asyncapi", "types"}, c.Name) || strings.HasPrefix(c.Name, "mail ") || strings.HasPrefix(c.Name, "webhook ") || strings.HasPrefix(c.Name, "events ") || strings.HasPrefix(c.Name, "user ") || strings.HasPrefix(c.Name, "campaign ")
 }
 
 // command returns what the command of this name was told.
 func command(name string, commands any) Command {
 	c := Command{Name: name}
 	of, isMail := strings.CutPrefix(name, "mail ")
+	ofWebhook, isWebhook := strings.CutPrefix(name, "webhook ")
 	ofEvents, isEvents := strings.CutPrefix(name, "events ")
 	c.User, _ = userCommand(name, commands)
 	switch all := commands.(type) {
@@ -293,10 +342,16 @@ func command(name string, commands any) Command {
 		if isMail {
 			c.Mail = all.Mail.command(of)
 		}
+		if isWebhook {
+			c.Webhook = all.Webhook.command(ofWebhook)
+		}
 	case parleyCommands:
 		c.Admin = all.Openapi.Admin
 		if isMail {
 			c.Mail = all.Mail.command(of)
+		}
+		if isWebhook {
+			c.Webhook = all.Webhook.command(ofWebhook)
 		}
 		if isEvents {
 			c.Events = all.Events.command(ofEvents)

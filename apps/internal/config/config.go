@@ -25,8 +25,10 @@ import (
 	"github.com/parley-chat/parley/adapters/redisstore"
 	"github.com/parley-chat/parley/adapters/smtpmail"
 	"github.com/parley-chat/parley/adapters/webhook"
+	"github.com/parley-chat/parley/core/chat"
 	"github.com/parley-chat/parley/core/socket"
 	"github.com/parley-chat/parley/core/user"
+	hooks "github.com/parley-chat/parley/core/webhook"
 )
 
 // Program is one of the programs of this module.
@@ -103,6 +105,12 @@ type Settings struct {
 	ScreenTimeout    time.Duration  `name:"screen-timeout" of:"parley socket" default:"300ms" help:"How long a message waits for the answer of screen-url, at most 5s."`
 	ScreenOnFailure  string         `name:"screen-on-failure" of:"parley socket" default:"closed" enum:"open,closed" help:"What becomes of a message about which screen-url gives no answer: closed refuses it, open stores it as it is."`
 	ScreenPrivate    string         `name:"screen-private" of:"parley socket" default:"off" enum:"on,off" help:"on: screen-url may be http, and lead to private addresses such as this machine. off: it is https, and leads to the public internet."`
+	WebhookURL       string         `name:"webhook-url" of:"parley mailer" secret:"url" help:"Address of a server of yours that is told what has happened, after Standard Webhooks: https://chat.example.com/hooks. Default: nobody is told."`
+	WebhookSecret    string         `name:"webhook-secret" of:"parley mailer" secret:"" help:"Secrets that sign what webhook-url is told, as those of screen-secret. Required with webhook-url."`
+	WebhookEvents    []string       `name:"webhook-events" of:"parley auth" help:"What is told: types with commas between, such as user.created,user.*, or * for all; off for nothing. Default: ${webhookevents}"`
+	WebhookTimeout   time.Duration  `name:"webhook-timeout" of:"parley mailer" default:"4s" help:"How long webhook-url may take to answer, at most 8s."`
+	WebhookPrivate   string         `name:"webhook-private" of:"parley mailer" default:"off" enum:"on,off" help:"on: webhook-url may be http, and lead to private addresses such as this machine. off: it is https, and leads to the public internet."`
+	Retention        time.Duration  `name:"retention" of:"parley socket" default:"0s" help:"How long messages are kept, at least 1m: 720h is 30 days. 0 keeps them for ever."`
 	LogFormat        string         `name:"log-format" default:"auto" enum:"auto,text,json" help:"Format of logs: auto is text on a terminal, JSON otherwise."`
 	LogLevel         string         `name:"log-level" default:"info" enum:"debug,info,warn,error" help:"Least level of logs."`
 	Traces           string         `name:"traces" default:"off" enum:"off,otlp" help:"Where traces go: otlp exports them over HTTP, as the variables of OpenTelemetry say (OTEL_EXPORTER_OTLP_ENDPOINT and others)."`
@@ -122,20 +130,20 @@ type Settings struct {
 // words are what differs between the programs in defaults and help.
 var words = map[Program]map[string]string{
 	Parley: {
-		"about": "A chat back end: accounts, mail and real-time chat in one program.", "listen": "localhost:5002", "adminlisten": "localhost:6002", "adminserves": ", /mail/, /rooms, /admin/users",
+		"about": "A chat back end: accounts, mail and real-time chat in one program.", "listen": "localhost:5002", "adminlisten": "localhost:6002", "adminserves": ", /mail/, /webhooks/, /rooms, /admin/users",
 		"publicurl": "Base of the links in mails. Default: http:// and the address.", "data": "Folder of everything that is kept.",
 		"kept": "accounts and messages", "continues": ", and continue as Ada or Grace on the page", "bus": "memory:", "buses": "memory: for this process; ",
 		"redis":    "Server for recent messages, fan-out between nodes, presence and limits: redis://, rediss:// for TLS, several hosts for a cluster, ?master_name= for Sentinels.",
-		"tlsneeds": "; needs the transport net",
+		"tlsneeds": "; needs the transport net", "webhookevents": "* where there is a webhook-url.",
 	},
 	Auth: {
 		"about": "The accounts of a chat back end: sign-up, sign-in, sessions and their tokens.", "listen": ":5002", "adminlisten": "localhost:6002", "adminserves": ", /admin/users",
 		"publicurl": "Address under which people reach this. Default: http:// and the address.", "data": "Folder of the keys that sign tokens.",
-		"kept": "accounts and sessions", "bus": "", "buses": "required; ", "tlsneeds": "",
+		"kept": "accounts and sessions", "bus": "", "buses": "required; ", "tlsneeds": "", "webhookevents": "off. The mailer has the webhook-url.",
 		"redis": "Server for limits that several processes share: redis://, rediss:// for TLS, several hosts for a cluster, ?master_name= for Sentinels.",
 	},
 	Mailer: {
-		"about": "The mailer of a chat back end: takes events from the bus and sends what they ask for.", "listen": ":5004", "adminlisten": "localhost:6004", "adminserves": ", /mail/",
+		"about": "The mailer of a chat back end: takes events from the bus and sends what they ask for.", "listen": ":5004", "adminlisten": "localhost:6004", "adminserves": ", /mail/, /webhooks/",
 		"publicurl": "Base of the links in mails: where people reach the accounts. Default: http://localhost:5002.", "data": "Folder of the development mailbox.",
 		"kept": "mails that wait", "continues": "", "bus": "", "buses": "required; ", "tlsneeds": "",
 		"redis": "Server for the mail queue: redis://, rediss:// for TLS, several hosts for a cluster, ?master_name= for Sentinels.",
@@ -357,6 +365,12 @@ func (s *Settings) check(alone bool) error {
 	if err := s.checkScreen(bad); err != nil {
 		return err
 	}
+	if err := s.checkWebhooks(bad); err != nil {
+		return err
+	}
+	if err := chat.CheckRetention(s.Retention); err != nil {
+		return bad("retention", "%v is neither 0 nor at least %v", s.Retention, chat.MinRetention)
+	}
 	if has("socket-rate") && s.SocketRate == 0 || s.SocketRate < -1 {
 		return bad("socket-rate", "%d is neither -1 nor positive", s.SocketRate)
 	}
@@ -387,9 +401,54 @@ func (s *Settings) checkScreen(bad func(key, format string, args ...any) error) 
 	return nil
 }
 
+// checkWebhooks refuses what cannot be meant about the server that is told what has happened.
+func (s *Settings) checkWebhooks(bad func(key, format string, args ...any) error) error {
+	if s.WebhookURL != "" {
+		if err := webhook.CheckURL(s.WebhookURL, s.WebhookPrivate == "on"); err != nil {
+			return bad("webhook-url", "it %v", err)
+		}
+		if s.WebhookSecret == "" {
+			return bad("webhook-secret", "webhook-url needs one")
+		}
+	}
+	if s.WebhookSecret != "" {
+		if err := webhook.CheckSecrets(Secrets(s.WebhookSecret)); err != nil {
+			return bad("webhook-secret", "of the secrets, %v", err)
+		}
+		if s.WebhookURL == "" {
+			return bad("webhook-secret", "nobody is told without webhook-url (PARLEY_WEBHOOK_URL)")
+		}
+	}
+	if _, err := s.WebhookSelection(); err != nil {
+		return bad("webhook-events", "%v", err)
+	}
+	if s.Program == Parley && len(s.WebhookEvents) > 0 && s.WebhookEvents[0] != Off && s.WebhookURL == "" {
+		return bad("webhook-events", "nobody is told without webhook-url (PARLEY_WEBHOOK_URL)")
+	}
+	if s.Program.knows("WebhookTimeout") && (s.WebhookTimeout <= 0 || s.WebhookTimeout > 8*time.Second) {
+		return bad("webhook-timeout", "%v is not above 0 and at most 8s", s.WebhookTimeout)
+	}
+	return nil
+}
+
+// WebhookSelection is what WebhookEvents choose.
+func (s *Settings) WebhookSelection() (hooks.Selection, error) {
+	switch names := s.WebhookEvents; {
+	case len(names) == 1 && names[0] == Off, len(names) == 0 && s.WebhookURL == "", s.Program == Mailer:
+		return hooks.Selection{}, nil
+	case len(names) == 0:
+		return hooks.Select("*")
+	default:
+		return hooks.Select(names...)
+	}
+}
+
 // ScreenSecrets are those of ScreenSecret.
-func (s *Settings) ScreenSecrets() []string {
-	all := strings.Split(s.ScreenSecret, ",")
+func (s *Settings) ScreenSecrets() []string { return Secrets(s.ScreenSecret) }
+
+// Secrets are those of a setting, which have commas between.
+func Secrets(setting string) []string {
+	all := strings.Split(setting, ",")
 	for i := range all {
 		all[i] = strings.TrimSpace(all[i])
 	}
@@ -399,7 +458,7 @@ func (s *Settings) ScreenSecrets() []string {
 // asciiHosts writes every host that is given in ASCII, so that whatever is made of it is right.
 func (s *Settings) asciiHosts(bad func(key, format string, args ...any) error) error {
 	urls := map[string]*string{
-		"public-url": &s.PublicURL, "socket-url": &s.SocketURL, "jwks-url": &s.JWKSURL, "renew-url": &s.RenewURL, "screen-url": &s.ScreenURL,
+		"public-url": &s.PublicURL, "socket-url": &s.SocketURL, "jwks-url": &s.JWKSURL, "renew-url": &s.RenewURL, "screen-url": &s.ScreenURL, "webhook-url": &s.WebhookURL,
 		"store": &s.Store, "bus": &s.Bus, "redis": &s.Redis, "mail-sender": &s.MailSender,
 	}
 	for _, key := range slices.Sorted(maps.Keys(urls)) {

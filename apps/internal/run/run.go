@@ -112,6 +112,9 @@ func command(ctx context.Context, program config.Program, args, environment []st
 	if action, ok := strings.CutPrefix(cmd.Name, "mail "); ok {
 		return administerMail(ctx, action, s, cmd.Mail, stdout)
 	}
+	if action, ok := strings.CutPrefix(cmd.Name, "webhook "); ok {
+		return administerWebhooks(ctx, action, s, cmd.Webhook, stdout)
+	}
 	if action, ok := strings.CutPrefix(cmd.Name, "events "); ok {
 		return administerEvents(ctx, action, s, cmd.Events, stdout)
 	}

@@ -33,6 +33,11 @@ func (a *App) Reload(ctx context.Context, s config.Settings, changed []string) (
 				err = errors.Join(err, fmt.Errorf("%s: %w", variable, failed))
 				continue
 			}
+		case "PARLEY_WEBHOOK_SECRET":
+			if failed := a.hook.SetSecrets(config.Secrets(s.WebhookSecret)); failed != nil {
+				err = errors.Join(err, fmt.Errorf("%s: %w", variable, failed))
+				continue
+			}
 		case "PARLEY_MAIL_SENDER":
 			if a.smtp == nil || s.MailSender == "dev:" {
 				restart = append(restart, variable)

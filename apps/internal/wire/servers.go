@@ -14,12 +14,15 @@ import (
 	"github.com/parley-chat/parley/apps/internal/config"
 	"github.com/parley-chat/parley/core/auth"
 	"github.com/parley-chat/parley/core/health"
-	"github.com/parley-chat/parley/core/mail"
 	"github.com/parley-chat/parley/core/parley"
 )
 
 // openPorts opens the store, the bus with these topics, and Redis, and takes the ports from them.
-func (a *App) openPorts(ctx context.Context, topics ...string) error {
+func (a *App) openPorts(ctx context.Context, some ...string) error {
+	topics, err := a.topics(some...)
+	if err != nil {
+		return err
+	}
 	kept, err := a.openStore(ctx)
 	if err != nil {
 		return err
@@ -61,7 +64,7 @@ func join(kept, shared parley.Ports, log *slog.Logger) (parley.Ports, error) {
 func (a *App) openBus(ctx context.Context, topics []string) (parley.Ports, error) {
 	s := a.settings
 	if s.Bus == "memory:" {
-		bus, err := watermillbus.NewGoChannel(watermillbus.GoChannelConfig{Groups: map[string][]string{mail.Topic: {mail.Group}}})
+		bus, err := watermillbus.NewGoChannel(watermillbus.GoChannelConfig{Groups: a.groups()})
 		if err != nil {
 			return parley.Ports{}, err
 		}
@@ -116,6 +119,7 @@ func (a *App) openRedis(ctx context.Context) (parley.Ports, error) {
 	ports := store.Ports()
 	if s.MailQueue != "redis" {
 		ports.MailQueue, ports.DeadLetters, ports.MailStats = nil, nil, nil
+		ports.WebhookQueue, ports.WebhookLetters, ports.WebhookStats = nil, nil, nil
 	}
 	return ports, nil
 }

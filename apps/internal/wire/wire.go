@@ -41,6 +41,7 @@ import (
 	"github.com/parley-chat/parley/apps/internal/config"
 	"github.com/parley-chat/parley/apps/web"
 	"github.com/parley-chat/parley/core/auth"
+	"github.com/parley-chat/parley/core/chat"
 	"github.com/parley-chat/parley/core/event"
 	"github.com/parley-chat/parley/core/health"
 	"github.com/parley-chat/parley/core/mail"
@@ -84,6 +85,7 @@ type App struct {
 	secrets   atomic.Pointer[secrets] // what settings say of them, or what Reload has made of it
 	smtp      *changingSender         // nil unless mails go out by SMTP
 	screen    *webhook.Screen         // nil where nobody is asked about messages
+	hook      *webhook.Endpoint       // nil where nobody is told what has happened
 	log       *slog.Logger
 	ports     parley.Ports
 	checks    []health.Check
@@ -148,6 +150,7 @@ func (a *App) buildParley(ctx context.Context, publicURL, dial string) error {
 		func() error { return a.mountAuth(system.Auth) },
 		func() error { return a.mountEvents(system.Asides) },
 		func() error { return a.mountMail(system.DeadLetters) },
+		func() error { return a.mountWebhooks(system.Webhooks) },
 		func() error { return a.mountSocket(system.Node, system.Authenticator(), publicURL, dial) },
 		func() error { return a.mountRooms(system.Node) },
 		func() error {
@@ -217,6 +220,7 @@ func (a *App) buildMailer(ctx context.Context, publicURL, _ string) error {
 	a.parts = func(ctx context.Context) error { return mailer.Run(ctx, nil) }
 	return a.mount(publicURL,
 		func() error { return a.mountMail(mailer.DeadLetters) },
+		func() error { return a.mountWebhooks(mailer.Webhooks) },
 		a.mountDocs,
 		func() error { return a.mountPages(web.Config{DevMail: a.mailbox, MailboxOnly: true}) },
 	)
@@ -276,7 +280,7 @@ func inOrder(steps ...func() error) error {
 func (a *App) config(publicURL string) (parley.Config, error) {
 	s := a.settings
 	cfg := parley.Config{
-		Ports: a.ports, PublicURL: publicURL, Origins: a.origins(publicURL), DrainTimeout: s.DrainTimeout, Log: a.log, Normalize: norm.NFC.String,
+		Ports: a.ports, PublicURL: publicURL, Origins: a.origins(publicURL), DrainTimeout: s.DrainTimeout, Janitor: chat.JanitorConfig{Retention: s.Retention}, Log: a.log, Normalize: norm.NFC.String,
 		Auth: auth.Config{
 			AccessTTL: s.AccessTTL, SessionTTL: s.SessionTTL, SessionMax: s.SessionMax, MaxSessions: s.MaxSessions,
 			TakenConflict: s.AuthTaken == "conflict", PasswordMin: s.PasswordMin, Passwords: passlist.New(),
@@ -292,7 +296,7 @@ func (a *App) config(publicURL string) (parley.Config, error) {
 		Hub:       realtime.HubConfig{Node: a.node(), Rate: s.SocketRate, Burst: s.SocketBurst, MaxConnections: s.MaxConns, MaxUserConnections: s.MaxUserConns, Formats: formats(s)},
 		Relay:     event.RelayConfig{Timeout: relayTimeout, MaxBackoff: relayPause},
 	}
-	if err := a.openScreen(&cfg.Chat); err != nil {
+	if err := errors.Join(a.openScreen(&cfg.Chat), a.openWebhooks(&cfg)); err != nil {
 		return parley.Config{}, err
 	}
 	if a.tracer != nil {

@@ -1,0 +1,183 @@
+package humaapi
+
+import (
+	"context"
+	"encoding/json"
+	"net/http"
+	"time"
+
+	"github.com/danielgtaylor/huma/v2"
+
+	"github.com/parley-chat/parley/core/mail"
+	"github.com/parley-chat/parley/core/settings"
+	"github.com/parley-chat/parley/core/user"
+)
+
+// WebhooksConfig is what [RegisterWebhooks] needs.
+type WebhooksConfig struct {
+	// Service looks into the queue of deliveries, replays and discards. Required.
+	Service *mail.DeadLetterService
+	// Token and CurrentToken are those of [MailConfig].
+	Token        string
+	CurrentToken func() string
+}
+
+type delivery struct {
+	ID        string `json:"id" example:"01kax9d8w2n4e6r8t0y2v4b6m8"`
+	WebhookID string `json:"webhookId" doc:"What the server is told as webhook-id, the same at each attempt."`
+	Type      string `json:"type" example:"user.created"`
+	State     string `json:"state" enum:"ready,running,sent,dead" example:"dead"`
+	About     string `json:"about" doc:"The ID of the user or of the message that it is about. What is forgotten with one of them is found by it."`
+	Room      string `json:"room,omitempty" example:"hall"`
+
+	Attempts    int       `json:"attempts" doc:"Attempts since the delivery was enqueued or replayed." example:"3"`
+	RunAt       time.Time `json:"runAt" doc:"The earliest time of the next attempt."`
+	LeasedUntil time.Time `json:"leasedUntil,omitzero" required:"false" doc:"When a running delivery's lease ends."`
+	LastError   string    `json:"lastError,omitempty" doc:"Why the last attempt failed."`
+
+	DeferredSince time.Time `json:"deferredSince,omitzero" required:"false" doc:"When the server first asked for it later (429); what is put off is no attempt."`
+
+	CreatedAt time.Time `json:"createdAt"`
+	UpdatedAt time.Time `json:"updatedAt"`
+
+	Body json.RawMessage `json:"body,omitempty" doc:"What is delivered. Only if asked for."`
+}
+
+type deliveryPage struct {
+	Deliveries []delivery `json:"deliveries" nullable:"false" doc:"Ascending by ID."`
+	NextCursor string     `json:"nextCursor,omitempty" doc:"For the next page; missing on the last one."`
+}
+
+type replayDeliveriesRequest struct {
+	Filter struct {
+		About string `json:"about,omitempty" maxLength:"254" doc:"Only deliveries about this user or message."`
+		Limit int    `json:"limit,omitempty" minimum:"0" maximum:"1000" doc:"At most so many; 0 is all of them."`
+	} `json:"filter,omitempty" doc:"Which dead letters; without it any."`
+	DryRun bool `json:"dryRun,omitempty" doc:"Only say which."`
+}
+
+type replayedDeliveries struct {
+	Deliveries []string `json:"deliveries" nullable:"false" doc:"The IDs of those that are, or would be, replayed."`
+	DryRun     bool     `json:"dryRun"`
+}
+
+type (
+	listDeliveriesInput struct {
+		State  string `query:"state" enum:"ready,running,sent,dead" doc:"Only deliveries in this state."`
+		About  string `query:"about" maxLength:"254" doc:"Only deliveries about this user or message."`
+		Cursor string `query:"cursor" maxLength:"200" doc:"nextCursor of the page before."`
+		Limit  int    `query:"limit" minimum:"1" maximum:"1000" default:"50" doc:"Deliveries a page."`
+		Whole  bool   `query:"body" doc:"Show the bodies too."`
+	}
+	getDeliveryInput struct {
+		ID    string `path:"id" maxLength:"200" doc:"The delivery's ID."`
+		Whole bool   `query:"body" doc:"Show the body too."`
+	}
+	deliveryInput struct {
+		ID string `path:"id" maxLength:"200" doc:"The delivery's ID."`
+	}
+	replayDeliveriesInput  struct{ Body replayDeliveriesRequest }
+	listDeliveriesOutput   struct{ Body deliveryPage }
+	deliveryOutput         struct{ Body delivery }
+	replayDeliveriesOutput struct{ Body replayedDeliveries }
+)
+
+func deliveryOf(j mail.Job, body bool) delivery {
+	out := delivery{
+		ID: j.ID, WebhookID: j.Key, Type: string(j.Kind), State: string(j.State), About: string(j.To), Room: j.Name,
+		Attempts: j.Attempts, RunAt: j.RunAt, LeasedUntil: j.LeasedUntil, LastError: j.LastError,
+		DeferredSince: j.DeferredSince, CreatedAt: j.CreatedAt, UpdatedAt: j.UpdatedAt,
+	}
+	if body {
+		out.Body = readable(j.Data)
+	}
+	return out
+}
+
+// RegisterWebhooks puts the administration of webhooks onto a: looking into the queue of deliveries, and replaying or discarding dead letters.
+func RegisterWebhooks(a *API, cfg WebhooksConfig) error {
+	c := settings.Of("humaapi: WebhooksConfig")
+	c.Argument("the API", a == nil)
+	c.Require("Service", cfg.Service == nil)
+	current := adminTokens(c, cfg.Token, cfg.CurrentToken)
+	if err := c.Err(); err != nil {
+		return err
+	}
+	a.scheme(schemeAdmin, "The administrator's token.", "")
+	a.tag("webhooks", "The deliveries of webhooks and their dead letters, for administrators.")
+	about := func(op huma.Operation) huma.Operation {
+		op.Tags = []string{"webhooks"}
+		op.Security = []map[string][]string{{schemeAdmin: {}}}
+		op.Middlewares = huma.Middlewares{requireToken(current, errAdminOff)}
+		return op
+	}
+	register(a, about(huma.Operation{
+		OperationID: "list-webhook-deliveries", Method: http.MethodGet, Path: "/webhooks/deliveries",
+		Summary:   "A page of the deliveries of webhooks",
+		Responses: answers(http.StatusOK, "The deliveries."),
+	}), adminFailures(errAdminOff), func(ctx context.Context, in *listDeliveriesInput) (*listDeliveriesOutput, error) {
+		jobs, err := cfg.Service.List(ctx, mail.Filter{State: mail.State(in.State), To: user.Email(in.About), After: in.Cursor, Limit: in.Limit})
+		if err != nil {
+			return nil, err
+		}
+		out := deliveryPage{Deliveries: make([]delivery, len(jobs))}
+		for i, j := range jobs {
+			out.Deliveries[i] = deliveryOf(j, in.Whole)
+		}
+		if len(jobs) == in.Limit {
+			out.NextCursor = jobs[len(jobs)-1].ID
+		}
+		return &listDeliveriesOutput{Body: out}, nil
+	})
+	register(a, about(huma.Operation{
+		OperationID: "get-webhook-delivery", Method: http.MethodGet, Path: "/webhooks/deliveries/{id}",
+		Summary:   "One delivery",
+		Responses: answers(http.StatusOK, "The delivery."),
+	}), adminFailures(errAdminOff, mail.ErrJobNotFound), func(ctx context.Context, in *getDeliveryInput) (*deliveryOutput, error) {
+		j, err := cfg.Service.Get(ctx, in.ID)
+		if err != nil {
+			return nil, err
+		}
+		return &deliveryOutput{Body: deliveryOf(j, in.Whole)}, nil
+	})
+	register(a, about(huma.Operation{
+		OperationID: "discard-webhook-delivery", Method: http.MethodDelete, Path: "/webhooks/deliveries/{id}",
+		Summary:   "Remove a dead letter of a webhook for good",
+		Responses: answers(http.StatusNoContent, "It is gone."),
+	}), adminFailures(errAdminOff, mail.ErrJobNotFound, mail.ErrNotDead), func(ctx context.Context, in *deliveryInput) (*noOutput, error) {
+		return nil, cfg.Service.Discard(ctx, in.ID)
+	})
+	register(a, about(huma.Operation{
+		OperationID: "webhook-stats", Method: http.MethodGet, Path: "/webhooks/stats",
+		Summary:   "How many deliveries are in each state",
+		Responses: answers(http.StatusOK, "The counts."),
+	}), adminFailures(errAdminOff), func(ctx context.Context, _ *noInput) (*statsOutput, error) {
+		counts, err := cfg.Service.Stats(ctx)
+		if err != nil {
+			return nil, err
+		}
+		return &statsOutput{Body: stats{
+			Ready: counts[mail.Ready], Running: counts[mail.Running], Sent: counts[mail.Sent], Dead: counts[mail.Dead],
+		}}, nil
+	})
+	register(a, about(huma.Operation{
+		OperationID: "replay-webhook-delivery", Method: http.MethodPost, Path: "/webhooks/deliveries/{id}/replay",
+		Summary:   "Try a dead letter of a webhook again, with its full attempts and the same webhook-id",
+		Responses: answers(http.StatusNoContent, "It is ready to be delivered."),
+	}), adminFailures(errAdminOff, mail.ErrJobNotFound, mail.ErrNotDead), func(ctx context.Context, in *deliveryInput) (*noOutput, error) {
+		return nil, cfg.Service.Replay(ctx, in.ID)
+	})
+	register(a, about(huma.Operation{
+		OperationID: "replay-webhook-deliveries", Method: http.MethodPost, Path: "/webhooks/deliveries/replay",
+		Summary:     "Try dead letters of webhooks again",
+		Description: "If a dependency fails on the way, the letters before it are replayed; the others can be replayed by the same call.",
+		Responses:   answers(http.StatusOK, "Which."),
+	}), adminFailures(errAdminOff), func(ctx context.Context, in *replayDeliveriesInput) (*replayDeliveriesOutput, error) {
+		ids, err := cfg.Service.ReplayAll(ctx, mail.Filter{To: user.Email(in.Body.Filter.About), Limit: in.Body.Filter.Limit}, in.Body.DryRun)
+		if err != nil {
+			return nil, err
+		}
+		return &replayDeliveriesOutput{Body: replayedDeliveries{Deliveries: append([]string{}, ids...), DryRun: in.Body.DryRun}}, nil
+	})
+	return nil
+}

@@ -1,0 +1,249 @@
+package main_test
+
+import (
+	"encoding/json"
+	"io"
+	"net/http"
+	"net/http/httptest"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/parley-chat/parley/adapters/webhook"
+)
+
+// told is a request that a listener got.
+type told struct {
+	ID, Type string
+	Data     json.RawMessage
+	Body     string
+}
+
+// listener is an operator's server that is told what has happened.
+type listener struct {
+	*httptest.Server
+	mu       sync.Mutex
+	all      []told // with each attempt
+	taken    []told
+	unsigned int
+	secret   string
+	answer   func(n int, d told) int // n counts the attempts of one fact, from 1
+}
+
+func newListener(t *testing.T) *listener {
+	t.Helper()
+	l := &listener{secret: oneSecret, answer: func(int, told) int { return http.StatusNoContent }}
+	l.Server = httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		body, err := io.ReadAll(r.Body)
+		d := decode[told](t, body)
+		d.ID, d.Body = r.Header.Get("Webhook-Id"), string(body)
+		l.mu.Lock()
+		if err != nil || webhook.Verify([]string{l.secret}, r.Header, body, time.Now()) != nil {
+			l.unsigned++
+		}
+		l.all = append(l.all, d)
+		n := 0
+		for _, o := range l.all {
+			if o.ID == d.ID {
+				n++
+			}
+		}
+		answer := l.answer
+		l.mu.Unlock()
+		status := answer(n, d)
+		if status == 0 { // it is gone before it answers
+			conn, _, err := w.(http.Hijacker).Hijack()
+			if err == nil {
+				_ = conn.Close()
+			}
+			return
+		}
+		l.mu.Lock()
+		if status < 300 {
+			l.taken = append(l.taken, d)
+		}
+		l.mu.Unlock()
+		w.WriteHeader(status)
+	}))
+	t.Cleanup(l.Close)
+	return l
+}
+
+// answers changes what the server answers.
+func (l *listener) answers(f func(n int, d told) int) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.answer = f
+}
+
+func (l *listener) got(kind string) (some []told) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for _, d := range l.taken {
+		if strings.HasPrefix(d.Type, kind) {
+			some = append(some, d)
+		}
+	}
+	return some
+}
+
+func (l *listener) attempts() []told {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return slices.Clone(l.all)
+}
+
+// first waits for the first fact of a type.
+func (l *listener) first(t *testing.T, kind string) told {
+	t.Helper()
+	await(t, "a fact of type "+kind, func() bool { return len(l.got(kind)) > 0 })
+	return l.got(kind)[0]
+}
+
+func (l *listener) args() []string {
+	return []string{"--webhook-url", l.URL + "/hooks", "--webhook-secret", l.secret, "--webhook-private", "on", "--admin-token", adminToken}
+}
+
+func TestAServerOfTheOperatorIsToldWhatHasHappened(t *testing.T) {
+	t.Parallel()
+	l := newListener(t)
+	l.answers(func(n int, _ told) int {
+		if n == 1 {
+			return 0
+		}
+		return http.StatusOK
+	})
+	s := serve(t, t.TempDir(), l.args()...)
+	g := s.member(t, "Ada Lovelace")
+	created := l.first(t, "user.created")
+	assert.JSONEq(t, `{"user":{"id":"`+g.User.ID+`","name":"Ada Lovelace","email":"ada.lovelace@example.com"}}`, string(created.Data))
+	assert.Regexp(t, `^{"type":"user.created","timestamp":"20\d\d-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{6}Z","data":{`, created.Body)
+	attempts := l.attempts()
+	require.Len(t, attempts, 2, "the first was dropped")
+	require.Equal(t, attempts[0], attempts[1])
+
+	must(t, 204, http.MethodPost, s.url+"/auth/signout", g.AccessToken, nil)
+	ended := l.first(t, "session.ended")
+	assert.Contains(t, string(ended.Data), `"reason":"signout"`)
+	assert.NotContains(t, string(ended.Data), "Ada")
+
+	// What waits about somebody who is erased goes, and their server is told by the ID alone.
+	grace := s.member(t, "Grace Hopper")
+	await(t, "Grace's account", func() bool { return len(l.got("user.created")) == 2 })
+	execute(t, nil, "user", "erase", grace.User.ID, "--yes", "--admin-token", adminToken, "--url", s.admin).succeeded(t)
+	erased := l.first(t, "user.erased")
+	assert.JSONEq(t, `{"user":{"id":"`+grace.User.ID+`"}}`, string(erased.Data))
+	listed := execute(t, nil, "webhook", "list", "--state", "any", "--about", grace.User.ID, "--json", "--admin-token", adminToken, "--url", s.admin).succeeded(t)
+	assert.NotContains(t, listed, "user.created")
+	assert.Zero(t, l.unsigned)
+	s.stop(t, syscall.SIGTERM)
+	assert.NotContains(t, s.stderr.String(), "whsec_")
+}
+
+func TestDeadLettersOfWebhooksAreReplayed(t *testing.T) {
+	t.Parallel()
+	l := newListener(t)
+	l.answers(func(int, told) int { return http.StatusGone })
+	s := serve(t, t.TempDir(), append(l.args(), "--webhook-events", "user.created")...)
+	s.member(t, "Ada Lovelace")
+	webhooks := func(args ...string) string {
+		return execute(t, nil, append(append([]string{"webhook"}, args...), "--admin-token", adminToken, "--url", s.admin)...).succeeded(t)
+	}
+	await(t, "a dead letter", func() bool { return strings.Contains(webhooks("stats"), `"dead": 1`) })
+	listed := decode[struct {
+		Deliveries []struct{ ID, WebhookID, Type, LastError string }
+	}](t, []byte(webhooks("list", "--json")))
+	require.Len(t, listed.Deliveries, 1)
+	letter := listed.Deliveries[0]
+	assert.Equal(t, "user.created", letter.Type)
+	assert.Contains(t, letter.LastError, "410")
+	assert.Contains(t, webhooks("list"), letter.ID)
+	assert.NotContains(t, webhooks("show", letter.ID), "Lovelace")
+	assert.Contains(t, webhooks("show", letter.ID, "--with-body"), "Lovelace")
+	assert.Contains(t, webhooks("replay", "--dry-run"), letter.ID)
+	assert.Contains(t, execute(t, nil, "mail", "stats", "--admin-token", adminToken, "--url", s.admin).succeeded(t), `"dead": 0`)
+	l.answers(func(int, told) int { return http.StatusOK })
+	webhooks("replay", letter.ID)
+	assert.Equal(t, letter.WebhookID, l.first(t, "user.created").ID)
+	await(t, "it to be sent", func() bool { return strings.Contains(webhooks("stats"), `"sent": 1`) })
+
+	l.answers(func(int, told) int { return http.StatusGone })
+	s.member(t, "Grace Hopper")
+	await(t, "a dead letter", func() bool { return strings.Contains(webhooks("stats"), `"dead": 1`) })
+	listed = decode[struct {
+		Deliveries []struct{ ID, WebhookID, Type, LastError string }
+	}](t, []byte(webhooks("list", "--json")))
+	webhooks("discard", listed.Deliveries[0].ID)
+	assert.Contains(t, webhooks("stats"), `"dead": 0`)
+	for _, path := range []string{"/webhooks/deliveries", "/webhooks/stats", "/webhooks/deliveries/x"} {
+		must(t, 401, http.MethodGet, s.admin+path, "", nil)
+	}
+	must(t, 404, http.MethodGet, s.admin+"/webhooks/deliveries/x", adminToken, nil)
+	must(t, 404, http.MethodPost, s.admin+"/webhooks/deliveries/x/replay", adminToken, nil)
+	// What was not chosen is not told.
+	for _, d := range l.attempts() {
+		assert.Equal(t, "user.created", d.Type)
+	}
+}
+
+// A program that is killed after the server has taken a delivery, and before that is stored, delivers it again: with the same ID.
+func TestAKillBetweenDeliveryAndSettlementDeliversAgain(t *testing.T) {
+	t.Parallel()
+	l, data := newListener(t), t.TempDir()
+	taken, hold := make(chan struct{}, 1), make(chan struct{})
+	l.answers(func(n int, _ told) int {
+		if n == 1 {
+			taken <- struct{}{}
+			<-hold
+		}
+		return http.StatusOK
+	})
+	s := serve(t, data, l.args()...)
+	s.member(t, "Ada Lovelace")
+	<-taken
+	s.kill()
+	close(hold)
+	serve(t, data, l.args()...)
+	await(t, "the second delivery", func() bool { return len(l.attempts()) > 1 })
+	all := l.attempts()
+	assert.Equal(t, all[0], all[1])
+}
+
+// While nobody is there, facts wait; a secret that changes takes hold without a restart.
+func TestFactsWaitForTheServer(t *testing.T) {
+	t.Parallel()
+	l := newListener(t)
+	file := filepath.Join(t.TempDir(), "secrets")
+	require.NoError(t, os.WriteFile(file, []byte(oneSecret+"\n"), 0o600))
+	s := serveWith(t, t.TempDir(), func(c *exec.Cmd) { c.Env = append(c.Env, "PARLEY_WEBHOOK_SECRET_FILE="+file) },
+		"--webhook-url", l.URL, "--webhook-private=on", "--webhook-events=user.*")
+	s.member(t, "Ada Lovelace")
+	l.first(t, "user.created")
+	require.NoError(t, os.WriteFile(file, []byte(otherSecret+"\n"), 0o600))
+	require.NoError(t, s.cmd.Process.Signal(syscall.SIGHUP))
+	await(t, "it to read again", func() bool { return strings.Contains(s.stderr.String(), "SIGHUP: read again") })
+	l.mu.Lock()
+	l.secret = otherSecret
+	l.mu.Unlock()
+	s.member(t, "Grace Hopper")
+	await(t, "a second fact", func() bool { return len(l.got("user.created")) == 2 })
+	assert.Zero(t, l.unsigned)
+	s.stop(t, syscall.SIGTERM)
+
+	away := serve(t, t.TempDir(), "--webhook-url", "http://127.0.0.1:1/", "--webhook-secret", oneSecret, "--webhook-private=on", "--admin-token", adminToken)
+	away.member(t, "Ada Lovelace")
+	away.complains(t, "no delivery can be taken: they wait")
+	away.stop(t, syscall.SIGTERM)
+	private := serve(t, t.TempDir(), "--webhook-url", strings.Replace(l.URL, "http://", "https://", 1), "--webhook-secret", oneSecret)
+	private.member(t, "Ada Lovelace")
+	private.complains(t, "private addresses are not allowed")
+}
