@@ -167,7 +167,7 @@ func newStore(write, read *bun.DB) (*Store, error) {
 	}
 	s := &Store{db: &database{
 		write: write, read: read, dialect: d, reads: newKept(read, d), writes: newKept(write, d), statements: newStatements(prepare), changing: newStatements(prepareChanges), marking: newStatements(prepareMarks), pingTimeout: d.pingTimeout,
-		mine: d.mine(), membersOf: d.membersOf(), lockRoles: d.lockRoles(), readMembers: map[int]string{}, roles: map[int]string{}, inForce: map[int]string{}, blocks: map[int]string{},
+		mine: d.mine(), bounds: d.bounds(), membersOf: d.membersOf(), lockRoles: d.lockRoles(), readMembers: map[int]string{}, roles: map[int]string{}, inForce: map[int]string{}, blocks: map[int]string{},
 	}}
 	for _, n := range memberSizes {
 		s.db.readMembers[n] = d.readMembers(n)
@@ -277,6 +277,7 @@ type database struct {
 	changing    *statements[*preparedChanges] // of Change
 	marking     *statements[*preparedMarks]   // of Mark
 	mine        string                        // the text that Mine reads by
+	bounds      string                        // likewise of Bounds
 	membersOf   string                        // the text that Roles.List reads by
 	lockRoles   string                        // the text that Roles.Change locks members by
 	inForce     map[int]string                // those that Restrictions.InForce reads by, likewise
