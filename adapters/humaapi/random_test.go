@@ -16,7 +16,7 @@ import (
 	"github.com/parley-chat/parley/core/chat"
 )
 
-var randomCalls = flag.Int("rooms.calls", 4000, "how many random calls about rooms are made")
+var randomCalls = flag.Int("rooms.calls", 2000, "how many random calls about rooms are made")
 
 // some are values of every kind, good and bad ones, for any place.
 var some = []any{
