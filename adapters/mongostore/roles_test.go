@@ -116,7 +116,13 @@ func changesMembers(command string, doc bson.Raw) bool {
 // cutOff lets a call decide, and end before anything is carried out.
 func cutOff(t *testing.T, b *between, call func() error) {
 	t.Helper()
-	b.then(func(command string, doc bson.Raw) fate { return fate{dropped: changesMembers(command, doc)} })
+	var decided atomic.Bool
+	b.then(func(command string, doc bson.Raw) fate {
+		if updates(command, doc, "parley_rooms") || inserts(command, doc, "parley_rooms") {
+			decided.Store(true)
+		}
+		return fate{dropped: decided.Load() && changesMembers(command, doc)}
+	})
 	require.ErrorIs(t, call(), fault.Unavailable)
 	b.then(alone)
 }
@@ -324,25 +330,70 @@ func TestCarryingOutLate(t *testing.T) {
 			map[user.ID]chat.Role{"ada": chat.Owner, "eve": chat.Regular},
 		},
 	} {
-		t.Run(name, func(t *testing.T) {
-			t.Parallel()
-			url := empty(t)
-			other := at(t, url)
-			b := newBetween(t, url, alone)
-			s := at(t, b.url)
-			require.NoError(t, create(other, chat.Room{Name: "hall"}, "ada", chat.Owner))
-			joined(t, other, "hall", "eve")
-			b.then(once(changesMembers, func() fate {
-				listedIn(t, other, "hall")
-				test.since(t, other)
-				return fate{}
-			}))
-			require.NoError(t, test.decide(s))
-			assert.Equal(t, test.want, listedIn(t, s, "hall"))
-			assert.Len(t, documents(t, s, "parley_members"), len(test.want))
-			assert.Zero(t, intents(t, s, "hall"))
-		})
+		moments := map[string]func() func(string, bson.Raw) bool{
+			"late to write": func() func(string, bson.Raw) bool { return changesMembers },
+		}
+		if strings.Contains(name, "invitation") {
+			moments["late to look"] = func() func(string, bson.Raw) bool {
+				var decided atomic.Bool
+				return func(command string, doc bson.Raw) bool {
+					if updates(command, doc, "parley_rooms") {
+						decided.Store(true)
+					}
+					return decided.Load() && finds(command, doc, "parley_members")
+				}
+			}
+		}
+		for when, moment := range moments {
+			t.Run(name+", "+when, func(t *testing.T) {
+				t.Parallel()
+				url := empty(t)
+				other := at(t, url)
+				b := newBetween(t, url, alone)
+				s := at(t, b.url)
+				require.NoError(t, create(other, chat.Room{Name: "hall"}, "ada", chat.Owner))
+				joined(t, other, "hall", "eve")
+				var came atomic.Bool
+				b.then(once(moment(), func() fate {
+					listedIn(t, other, "hall")
+					test.since(t, other)
+					came.Store(true)
+					return fate{}
+				}))
+				require.NoError(t, test.decide(s))
+				assert.True(t, came.Load())
+				assert.Equal(t, test.want, listedIn(t, s, "hall"))
+				assert.Len(t, documents(t, s, "parley_members"), len(test.want))
+				assert.Zero(t, intents(t, s, "hall"))
+			})
+		}
 	}
+}
+
+// A process ends after it has given a role to somebody who has joined meanwhile, and before what was laid aside for them is gone.
+func TestARoleForWhoHasJoinedIsCutOff(t *testing.T) {
+	t.Parallel()
+	url := empty(t)
+	s := at(t, url)
+	b := newBetween(t, url, alone)
+	dying := at(t, b.url)
+	require.NoError(t, create(s, chat.Room{Name: "hall"}, "ada", chat.Owner))
+	joins := once(func(command string, doc bson.Raw) bool { return updates(command, doc, "parley_rooms") }, func() fate {
+		joined(t, s, "hall", "eve")
+		return fate{}
+	})
+	b.then(func(command string, doc bson.Raw) fate {
+		if deletes(command, doc, "parley_members") {
+			return fate{dropped: true}
+		}
+		return joins(command, doc)
+	})
+	_, _, err := rule(dying, "hall", "eve", chat.Moderator)
+	require.ErrorIs(t, err, fault.Unavailable)
+	require.Len(t, documents(t, s, "parley_members"), 3, "what was laid aside is there")
+	assert.Equal(t, map[user.ID]chat.Role{"ada": chat.Owner, "eve": chat.Moderator}, listedIn(t, s, "hall"))
+	assert.Len(t, documents(t, s, "parley_members"), 2)
+	assert.Zero(t, intents(t, s, "hall"))
 }
 
 // A process that says late that its decision is carried out does not say it of the next one.
@@ -1006,7 +1057,7 @@ func TestMigrateFromBeforeRoles(t *testing.T) {
 	require.NoError(t, s.Migrate(t.Context()))
 	version := documents(t, s, "parley_schema")[0]
 	assert.EqualValues(t, 2, version["version"], "the older program compares it, and goes on")
-	assert.EqualValues(t, 4, version["additions"])
+	assert.EqualValues(t, 5, version["additions"])
 	assert.ElementsMatch(t, []string{"_id_", "user_id_room", "room_user_id", "owner_of"}, indexes(t, s)["parley_members"])
 
 	// What was there is public, and its members are members. Both become what they are told.
