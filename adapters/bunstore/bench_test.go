@@ -3,9 +3,11 @@ package bunstore_test
 import (
 	"database/sql"
 	"fmt"
+	"path/filepath"
 	"strings"
 	"sync/atomic"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
 
@@ -398,4 +400,164 @@ func BenchmarkJoin(b *testing.B) {
 	for _, e := range engines {
 		b.Run(e.name, func(b *testing.B) { run(b, e.migrated(b)) })
 	}
+}
+
+// populate makes members of a room, as an older program does: quickly.
+func populate(b *testing.B, s *bunstore.Store, room string, n int) {
+	b.Helper()
+	db, _ := bunstore.Handles(s)
+	for from := 0; from < n; from += 1000 {
+		values := make([]string, min(1000, n-from))
+		for i := range values {
+			values[i] = fmt.Sprintf("('user %07d', '%s', 1, 0)", from+i, room)
+		}
+		_, err := db.ExecContext(b.Context(), "INSERT INTO parley_members (user_id, room, since, read_seq) VALUES "+strings.Join(values, ", "))
+		require.NoError(b, err)
+	}
+}
+
+// BenchmarkRoles runs a room of 100,000 members, beside another one.
+func BenchmarkRoles(b *testing.B) {
+	run := func(b *testing.B, s *bunstore.Store) {
+		const members = 100_000
+		populate(b, s, "other", members/2)
+		populate(b, s, "room", members)
+		created(b, s, "room", chat.Public, "owner", "another owner")
+		for _, after := range []int{0, members / 2} {
+			b.Run(fmt.Sprintf("list=100/after=%d", after), func(b *testing.B) {
+				for b.Loop() {
+					all, err := s.Roles().List(b.Context(), "room", user.ID(fmt.Sprintf("user %07d", after)), 100)
+					if err != nil || len(all) != 100 {
+						b.Fatal(len(all), err)
+					}
+				}
+			})
+		}
+		b.Run("change", func(b *testing.B) {
+			roles := []chat.Role{chat.Moderator, chat.Regular}
+			for i := 0; b.Loop(); i++ {
+				c := chat.RoleChange{Room: "room", User: "user 0050000", Role: roles[i%2], By: "owner", At: noon}
+				if _, _, err := s.Roles().Change(b.Context(), c, asStored(c)); err != nil {
+					b.Fatal(err)
+				}
+			}
+		})
+		for _, size := range []int{1, 64} {
+			var whom []chat.InRoom
+			for i := range size {
+				whom = append(whom, chat.InRoom{Room: "room", UserID: user.ID(fmt.Sprintf("user %07d", 100*i))})
+			}
+			b.Run(fmt.Sprintf("of=%d", size), func(b *testing.B) {
+				for b.Loop() {
+					if _, err := s.Roles().Of(b.Context(), whom...); err != nil {
+						b.Fatal(err)
+					}
+				}
+			})
+		}
+	}
+	b.Run("SQLite", func(b *testing.B) { run(b, open(b)) })
+	for _, e := range engines {
+		b.Run(e.name, func(b *testing.B) { run(b, e.migrated(b)) })
+	}
+}
+
+// BenchmarkNewcomers joins a room for the first time, in batches.
+func BenchmarkNewcomers(b *testing.B) {
+	run := func(b *testing.B, s *bunstore.Store) {
+		_, err := s.Rooms().Ensure(b.Context(), chat.Room{Name: "room", CreatedAt: noon})
+		require.NoError(b, err)
+		appendedTo(b, s)
+		n := 0
+		for _, size := range []int{1, 64} {
+			b.Run(fmt.Sprintf("batch=%d", size), func(b *testing.B) {
+				all := make([]chat.Membership, size)
+				for b.Loop() {
+					for i := range all {
+						n++
+						all[i] = inRoom("room", user.ID(fmt.Sprint("user ", n)))
+					}
+					if _, err := s.Members().Add(b.Context(), all...); err != nil {
+						b.Fatal(err)
+					}
+				}
+				perSecond(b, size)
+			})
+		}
+	}
+	b.Run("SQLite", func(b *testing.B) { run(b, open(b)) })
+	for _, e := range engines {
+		b.Run(e.name, func(b *testing.B) { run(b, e.migrated(b)) })
+	}
+}
+
+// appendedTo gives a room a message.
+func appendedTo(b *testing.B, s *bunstore.Store) {
+	_, err := s.Messages().Append(b.Context(), messages("room", 0, 1))
+	require.NoError(b, err)
+}
+
+// BenchmarkMigrateMembers brings a schema with 1,000,000 memberships up to date, and reports the longest that an older program, which runs beside, waits
+// to write one and to read one.
+func BenchmarkMigrateMembers(b *testing.B) {
+	run := func(b *testing.B, open func() *bunstore.Store) {
+		s := open()
+		require.NoError(b, bunstore.MigrateFirst(b.Context(), s, 12))
+		populate(b, s, "other", 500_000)
+		populate(b, s, "room", 500_000)
+		db, read := bunstore.Handles(open())
+		longest := func(do func(i int) error) (stop func() time.Duration) {
+			end, waited := make(chan struct{}), make(chan time.Duration)
+			go func() {
+				var most time.Duration
+				for i := 0; ; i++ {
+					select {
+					case <-end:
+						waited <- most
+						return
+					default:
+					}
+					began := time.Now()
+					if err := do(i); err != nil {
+						b.Error(err)
+					}
+					most = max(most, time.Since(began))
+				}
+			}()
+			return func() time.Duration { close(end); return <-waited }
+		}
+		writes := longest(func(i int) error {
+			_, err := db.ExecContext(b.Context(), "INSERT INTO parley_members (user_id, room, since, read_seq) VALUES (?, 'room', 1, 0)", fmt.Sprint("beside ", i))
+			return err
+		})
+		reads := longest(func(int) error {
+			var n int
+			return read.NewRaw("SELECT COUNT(*) FROM parley_members WHERE user_id = 'user 0000001'").Scan(b.Context(), &n)
+		})
+		for b.Loop() {
+			require.NoError(b, s.Migrate(b.Context()))
+		}
+		b.ReportMetric(float64(writes().Milliseconds()), "ms-longest-write")
+		b.ReportMetric(float64(reads().Milliseconds()), "ms-longest-read")
+	}
+	for _, e := range engines {
+		b.Run(e.name, func(b *testing.B) {
+			at := e.fresh(b)
+			run(b, func() *bunstore.Store {
+				s, err := e.open(b.Context(), at, bunstore.Config{})
+				require.NoError(b, err)
+				b.Cleanup(func() { require.NoError(b, s.Close()) })
+				return s
+			})
+		})
+	}
+	b.Run("SQLite", func(b *testing.B) {
+		file := filepath.Join(b.TempDir(), "parley.db")
+		run(b, func() *bunstore.Store {
+			s, err := bunstore.OpenSQLite(b.Context(), file, bunstore.SQLiteConfig{})
+			require.NoError(b, err)
+			b.Cleanup(func() { require.NoError(b, s.Close()) })
+			return s
+		})
+	})
 }

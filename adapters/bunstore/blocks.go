@@ -133,9 +133,10 @@ func (s *Blocks) Among(ctx context.Context, pairs ...chat.Pair) ([]chat.Block, e
 	return found, nil
 }
 
+// Whose they are is not named in the order: MariaDB would sort all of them.
 const (
-	listBlocks   = "SELECT " + blockFields + " FROM parley_blocks WHERE by_id = ? AND whom_id > ? ORDER BY by_id, whom_id LIMIT ?"
-	listBlocksOf = "SELECT " + blockFields + " FROM parley_blocks WHERE whom_id = ? AND by_id > ? ORDER BY whom_id, by_id LIMIT ?"
+	listBlocks   = "SELECT " + blockFields + " FROM parley_blocks WHERE by_id = ? AND whom_id > ? ORDER BY whom_id LIMIT ?"
+	listBlocksOf = "SELECT " + blockFields + " FROM parley_blocks WHERE whom_id = ? AND by_id > ? ORDER BY by_id LIMIT ?"
 )
 
 // List implements chat.Blocks.

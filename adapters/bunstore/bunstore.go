@@ -29,6 +29,8 @@
 //   - When a server says that it takes no writes, or ends a connection, all connections to it are closed. What it
 //     refused begins again, once, on another connection, unless its commit was under way. No connection becomes older than
 //     [Config] says.
+//   - Changes of roles in a room come one after the other, because the row of the room is locked until the commit; the owners are counted under that lock.
+//     Whether a room is closed to newcomers is asked by the statement that adds them, which waits for nobody.
 //   - Changes of messages have their numbers in the order of commits in each room, because the room's counter is locked until the commit. A
 //     batch is one transaction, also on PostgreSQL. So is a removal of old messages, which waits for the counter too.
 //   - A process that freezes, or is lost with its machine, in the middle of a transaction holds up others for no longer than
@@ -58,7 +60,11 @@
 // for its sender too, and what is deleted through it counts as unread until it is read. Memberships of such programs have read everything,
 // until their users join, mark or send next, and it counts from there.
 //
-// A program of before migration 0012 that runs beside does not ask who is banned or muted. One of before 0015 does not ask who has blocked whom.
+// Whoever joins a room in the moment in which it is made private or deleted may become a member of it just after that was stored, on servers: as if they had
+// come just before. To keep them out, all newcomers would have to wait for the row of the room.
+//
+// A program of before migration 0012 that runs beside does not ask who is banned or muted. One of before 0013 lets
+// everybody into every room, also into one that is private or deleted, and everybody write. One of before 0015 does not ask who has blocked whom.
 //
 // Besides: text that is not valid UTF-8 or has a NUL
 // character, and text above a column's bound, is refused with kind Invalid, because not
@@ -80,8 +86,8 @@
 //	codes         hash | user_id, created_at, expires_at, used_at
 //	nonces        name | expires_at
 //	limits        name: the hash of a key | whole_at: when its allowance is whole again
-//	rooms         name | created_by, created_at
-//	members       user_id, room | since, read_seq: how far the member has read, NULL as long as nobody knows
+//	rooms         name | created_by, created_at, kind: NULL if it is public, title, topic, data, retention: in seconds, deleted_at
+//	members       user_id, room | since, read_seq: how far the member has read, NULL as long as nobody knows, role: NULL is a member
 //	room_seqs     id | room unique, last: the highest sequence number given out, rev: the highest number of a change
 //	messages      room_id (of room_seqs), seq | id, client_id, author_id, author_name, text, at, reply_to, data,
 //	              rev: of its last change, edited_at, deleted_at, reactions: JSON of key k, count n and the users u that a reading names;
@@ -98,7 +104,7 @@
 //	locks         name; on servers only: a row to lock while events are put
 //	heartbeat     id: 1 | beats: how often Ping wrote
 //
-// The bar ends the primary key. Bounds and states are held by CHECK constraints, except for the columns that messages and members got from migration 0009 on, which the program checks. Text has the
+// The bar ends the primary key. Bounds and states are held by CHECK constraints, except for the columns that messages, members and rooms got from migration 0009 on, which the program checks. Text has the
 // collation C on PostgreSQL; on MySQL it is UTF-8 in varbinary columns. [Store.Migrate] creates and
 // upgrades the schema, [Store.Check] compares it with the program. A message's room_id is a foreign
 // key: no counter can be lost while there are messages, and begin at 1 again. Nothing else is one:
@@ -167,7 +173,7 @@ func newStore(write, read *bun.DB) (*Store, error) {
 	}
 	s := &Store{db: &database{
 		write: write, read: read, dialect: d, reads: newKept(read, d), writes: newKept(write, d), statements: newStatements(prepare), changing: newStatements(prepareChanges), marking: newStatements(prepareMarks), pingTimeout: d.pingTimeout,
-		mine: d.mine(), membersOf: d.membersOf(), lockRoles: d.lockRoles(), readMembers: map[int]string{}, roles: map[int]string{}, inForce: map[int]string{}, blocks: map[int]string{},
+		mine: d.mine(), bounds: d.bounds(), membersOf: d.membersOf(), lockRoles: d.lockRoles(), readMembers: map[int]string{}, roles: map[int]string{}, inForce: map[int]string{}, blocks: map[int]string{},
 	}}
 	for _, n := range memberSizes {
 		s.db.readMembers[n] = d.readMembers(n)
@@ -281,6 +287,7 @@ type database struct {
 	changing    *statements[*preparedChanges] // of Change
 	marking     *statements[*preparedMarks]   // of Mark
 	mine        string                        // the text that Mine reads by
+	bounds      string                        // likewise of Bounds
 	membersOf   string                        // the text that Roles.List reads by
 	lockRoles   string                        // the text that Roles.Change locks members by
 	inForce     map[int]string                // those that Restrictions.InForce reads by, likewise

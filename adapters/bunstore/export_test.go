@@ -41,9 +41,9 @@ func ChangeTexts(s *Store) []string {
 	return texts[:]
 }
 
-// MarkTexts are the statements of Mark, Add and Mine, for four rows and for one.
+// MarkTexts are the statements of Mark, Add, Mine and Roles, for four rows and for one.
 func MarkTexts(s *Store) []string {
-	texts := []string{s.db.mine, roomsOf, s.db.membersOf, listRestrictions, restrictedSince, listBlocks, listBlocksOf}
+	texts := []string{s.db.mine, s.db.bounds, roomsOf, s.db.membersOf, s.db.lockRoles, countOwners, listRestrictions, restrictedSince, listBlocks, listBlocksOf}
 	for _, n := range []int{1, 4} {
 		all := s.db.dialect.markTexts(n)
 		texts = append(append(texts, all[:]...), s.db.dialect.readMembers(n), s.db.dialect.rolesOf(n), s.db.dialect.restrictionsInForce(n), s.db.dialect.blocksAmong(n))

@@ -176,13 +176,13 @@ func unreadOf(read, last int64, lowest sql.NullInt64, deleted int64) uint64 {
 }
 
 // lowestOf reads the lowest sequence that is stored of a room.
-func lowestOf(room string) string {
-	return "(SELECT seq FROM parley_messages WHERE parley_messages.room_id = " + room + " ORDER BY seq LIMIT 1)"
+func (d *dialect) lowestOf(room string) string {
+	return "(SELECT seq FROM " + d.byIndex("parley_messages", "PRIMARY") + " WHERE parley_messages.room_id = " + room + " ORDER BY seq LIMIT 1)"
 }
 
 // lastOf reads a column of the last message that is stored of a room.
-func lastOf(column, room string) string {
-	return "(SELECT " + column + " FROM parley_messages WHERE parley_messages.room_id = " + room + " ORDER BY seq DESC LIMIT 1)"
+func (d *dialect) lastOf(column, room string) string {
+	return "(SELECT " + column + " FROM " + d.byIndex("parley_messages", "PRIMARY") + " WHERE parley_messages.room_id = " + room + " ORDER BY seq DESC LIMIT 1)"
 }
 
 // deletedOf counts the deleted messages of a room behind a place, among those that are stored.
@@ -198,10 +198,10 @@ func (d *dialect) mine() string {
 		// A room may have no message.
 		"COALESCE(parley_messages.seq, 0), COALESCE(id, ''), client_id, COALESCE(author_id, ''), COALESCE(author_name, ''), COALESCE(text, ''), COALESCE(at, 0), " +
 		"reply_to, data, parley_messages.rev, edited_at, deleted_at, reactions " +
-		"FROM (SELECT page.*, " + lowestOf("page.counter") + " AS lowest, " + lastOf("seq", "page.counter") + " AS highest FROM (" +
+		"FROM (SELECT page.*, " + d.lowestOf("page.counter") + " AS lowest, " + d.lastOf("seq", "page.counter") + " AS highest FROM (" +
 		"SELECT * FROM (" +
 		"SELECT parley_members.room, since, read_seq, role, parley_room_seqs.id AS counter, last, rev AS changes, " + d.greatest + "(since, COALESCE(" +
-		lastOf("at", "parley_room_seqs.id") + ", since)) AS active " +
+		d.lastOf("at", "parley_room_seqs.id") + ", since)) AS active " +
 		"FROM parley_members " + d.findOne("parley_room_seqs", "room", "parley_room_seqs.room = parley_members.room") + " WHERE user_id = ? " + d.whole +
 		") AS every_room WHERE active < ? OR active = ? AND room > ? ORDER BY active DESC, room LIMIT ?" +
 		") AS page " + d.whole + ") AS mine " +
@@ -260,7 +260,7 @@ func (d *dialect) markTexts(n int) [4]string {
 		"SELECT found.user_id, found.room, found.read_seq, (SELECT last FROM parley_room_seqs WHERE parley_room_seqs.room = found.room) FROM " +
 			d.find("parley_members", "PRIMARY", memberKey, memberKey, n, true) + d.lockEnd,
 		d.moveRead(n),
-		"SELECT given.room, given.read_seq, found.last, " + lowestOf("found.id") + ", " + d.deletedOf("found.id", "given.read_seq", lowestOf("found.id")) +
+		"SELECT given.room, given.read_seq, found.last, " + d.lowestOf("found.id") + ", " + d.deletedOf("found.id", "given.read_seq", d.lowestOf("found.id")) +
 			" FROM " + d.find("parley_room_seqs", "room", memberRead[2:], []column{memberRead[2], memberRead[0]}, n, false),
 	}
 }

@@ -415,6 +415,11 @@ func bound(seq uint64) int64 {
 	return clamp(seq)
 }
 
+// bounds is what Bounds runs.
+func (d *dialect) bounds() string {
+	return "SELECT last, rev, " + d.lowestOf("parley_room_seqs.id") + " FROM parley_room_seqs WHERE room = ?"
+}
+
 // Bounds implements chat.MessageStore. It reads two entries of two indexes.
 func (s *Messages) Bounds(ctx context.Context, room string) (chat.Bounds, error) {
 	none := chat.Bounds{First: 1}
@@ -423,8 +428,7 @@ func (s *Messages) Bounds(ctx context.Context, room string) (chat.Bounds, error)
 	}
 	var lowest sql.NullInt64
 	var highest, rev int64
-	err := s.db.reads.one(ctx, "SELECT last, rev, (SELECT seq FROM parley_messages WHERE room_id = parley_room_seqs.id ORDER BY seq LIMIT 1) "+
-		"FROM parley_room_seqs WHERE room = ?", []any{room}, &highest, &rev, &lowest)
+	err := s.db.reads.one(ctx, s.db.bounds, []any{room}, &highest, &rev, &lowest)
 	switch {
 	case errors.Is(err, sql.ErrNoRows):
 		return none, nil

@@ -139,7 +139,8 @@ func intoRestrictions(all *[]chat.Restriction) func(scan func(...any) error) err
 }
 
 const (
-	listRestrictions = "SELECT " + restrictionFields + " FROM parley_restrictions WHERE room = ? AND user_id > ? AND kind = ? AND until > ? ORDER BY room, user_id LIMIT ?"
+	// The room is not named in the order: MariaDB would sort all of them.
+	listRestrictions = "SELECT " + restrictionFields + " FROM parley_restrictions WHERE room = ? AND user_id > ? AND kind = ? AND until > ? ORDER BY user_id LIMIT ?"
 	restrictedSince  = "SELECT " + restrictionFields + " FROM parley_restrictions WHERE at >= ? ORDER BY at, room, user_id, kind LIMIT ?"
 )
 

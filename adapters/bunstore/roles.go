@@ -87,9 +87,9 @@ func (d *dialect) lockRoles() string {
 	return "SELECT " + roleFields("found") + " FROM " + d.find("parley_members", "PRIMARY", memberKey, memberKey, 2, true) + d.lockEnd
 }
 
-// membersOf reads roleFields of members of a room.
+// membersOf reads roleFields of members of a room. It does not name the room in the order: MariaDB would sort them all.
 func (d *dialect) membersOf() string {
-	return "SELECT " + roleFields("parley_members") + " FROM " + d.byIndex("parley_members", "parley_members_room") + " WHERE room = ? AND user_id > ? ORDER BY room, user_id LIMIT ?"
+	return "SELECT " + roleFields("parley_members") + " FROM " + d.byIndex("parley_members", "parley_members_room") + " WHERE room = ? AND user_id > ? ORDER BY user_id LIMIT ?"
 }
 
 // intoMemberships reads roleFields.
@@ -193,6 +193,9 @@ func (s *Roles) Change(
 	return before, after, nil
 }
 
+// countOwners is the other text of Roles.Change. It names the role, as the index does.
+const countOwners = "SELECT COUNT(*) FROM parley_members WHERE room = ? AND role = 'owner'"
+
 // look reads the memberships of who changes a role and of whose it is, and locks them. It counts the owners of the room.
 func (s *Roles) look(ctx context.Context, tx bun.Tx, c chat.RoleChange) (by, of chat.Membership, owners int, err error) {
 	by, of = chat.Membership{Room: c.Room, UserID: c.By}, chat.Membership{Room: c.Room, UserID: c.User}
@@ -217,6 +220,6 @@ func (s *Roles) look(ctx context.Context, tx bun.Tx, c chat.RoleChange) (by, of 
 	if err := errors.Join(rows.Err(), rows.Close()); err != nil {
 		return by, of, 0, err
 	}
-	err = tx.QueryRowContext(ctx, "SELECT COUNT(*) FROM parley_members WHERE room = ? AND role = 'owner'", c.Room).Scan(&owners)
+	err = tx.QueryRowContext(ctx, countOwners, c.Room).Scan(&owners)
 	return by, of, owners, err
 }

@@ -196,6 +196,24 @@ func TestUpgradeKeepsRooms(t *testing.T) {
 	})
 }
 
+// An operator may make the index of many memberships before the upgrade, while the older program runs: see docs/operations.md.
+func TestUpgradeFindsTheIndexOfMembers(t *testing.T) {
+	first(t, 12, func(t *testing.T, s *bunstore.Store, reopen func() *bunstore.Store) {
+		db, _ := bunstore.Handles(s)
+		concurrently := ""
+		if strings.HasSuffix(t.Name(), "PostgreSQL") {
+			concurrently = "CONCURRENTLY IF NOT EXISTS "
+		}
+		_, err := db.ExecContext(t.Context(), "CREATE INDEX "+concurrently+"parley_members_room ON parley_members (room, user_id)")
+		require.NoError(t, err)
+		s = reopen()
+		require.NoError(t, s.Migrate(t.Context()))
+		require.NoError(t, s.Check(t.Context()))
+		created(t, s, "r", chat.Private, "a")
+		assert.Len(t, listed(t, s, "r"), 1)
+	})
+}
+
 // Two owners who demote each other, or leave, at once, on two nodes: one does, and the other stays.
 func TestOneOwnerStays(t *testing.T) {
 	severalOnEveryEngine(t, 2, func(t *testing.T, stores []*bunstore.Store) {

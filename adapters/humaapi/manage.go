@@ -232,6 +232,7 @@ func (c roomCalls) registerManaging() {
 	if !c.any {
 		owned = append(owned, chat.ErrLastOwner)
 	}
+	direct := append(c.lacks(), chat.ErrRoleLacksRight) // of what nobody may in a direct room
 	described := []error{chat.ErrTitleInvalid, chat.ErrTopicInvalid, chat.ErrDataInvalid, chat.ErrKindInvalid}
 	register(c.api, c.operation(huma.Operation{
 		OperationID: "create-room", Method: http.MethodPost, Path: "/rooms",
@@ -256,7 +257,7 @@ func (c roomCalls) registerManaging() {
 		Summary:     "Describe a room, or change who may come in",
 		Description: "What is not given stays. Moderators and owners describe it; owners change its kind. Who is a member stays one.",
 		Responses:   answers(http.StatusOK, "It is stored."),
-	}), c.failuresIn(append(append(c.lacks(), described...), chat.ErrRetentionInvalid, chat.ErrNoRoles)...), c.updateRoom)
+	}), c.failuresIn(append(append(direct, described...), chat.ErrRetentionInvalid, chat.ErrNoRoles)...), c.updateRoom)
 	register(c.api, c.operation(huma.Operation{
 		OperationID: "delete-room", Method: http.MethodDelete, Path: "/rooms/{room}",
 		Summary:     "Delete a room with its messages",
@@ -275,7 +276,7 @@ func (c roomCalls) registerManaging() {
 		Summary:     "Make somebody a member of a room, or change what they are there",
 		Description: "Owners give every role. Moderators make those members or readers of a private room who are not in it yet. A room that has an owner keeps one.",
 		Responses:   answers(http.StatusOK, "It is so."),
-	}), c.failuresIn(append(owned, chat.ErrRoleInvalid, chat.ErrBanned)...), c.setRole)
+	}), c.failuresIn(append(append(direct, owned...), chat.ErrRoleInvalid, chat.ErrBanned)...), c.setRole)
 	register(c.api, c.operation(huma.Operation{
 		OperationID: "remove-member", Method: http.MethodDelete, Path: "/rooms/{room}/members/{userId}",
 		Summary:     "Take somebody out of a room, or leave it",

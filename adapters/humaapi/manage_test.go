@@ -286,6 +286,21 @@ func TestMembersAreInvitedNamedAndRemoved(t *testing.T) {
 	w.wantProblem(w.do("DELETE", "/rooms/den/members/u-eve", "", bearer(w.as("u-eve"))), 404, "room_not_found")
 }
 
+func TestMembersHaveNamesWhereAccountsAreKnown(t *testing.T) {
+	t.Parallel()
+	w := newWorldOf(t, nil, accounts{"u-ada": "Ada <Lovelace>", "u-eve": "Eve"})
+	w.make(`{"name":"den","kind":"private"}`)
+	w.role("den", "u-bob", "reader")
+	a := w.wantStatus(w.do("PUT", "/rooms/den/members/u-eve", `{"role":"member"}`, bearer(adaToken)), 200)
+	assert.JSONEq(t, `{"user":{"id":"u-eve","name":"Eve"},"role":"member","since":"2026-03-01T12:00:00Z","read":0}`, a.body)
+	for _, body := range []string{w.get("/rooms/den/members", bearer(bobToken)).body, w.admin.get("/rooms/den/members", bearer(adminToken)).body} {
+		assert.JSONEq(t, `{"members":[
+			{"user":{"id":"u-ada","name":"Ada <Lovelace>"},"role":"owner","since":"2026-03-01T12:00:00Z","read":0},
+			{"user":{"id":"u-bob"},"role":"reader","since":"2026-03-01T12:00:00Z","read":0},
+			{"user":{"id":"u-eve","name":"Eve"},"role":"member","since":"2026-03-01T12:00:00Z","read":0}]}`, body)
+	}
+}
+
 func TestMembersComePageByPage(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, nil)

@@ -9,11 +9,13 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/danielgtaylor/huma/v2"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
 	"github.com/parley-chat/parley/adapters/humaapi"
 	"github.com/parley-chat/parley/core/chat"
+	"github.com/parley-chat/parley/core/problem"
 	"github.com/parley-chat/parley/core/user"
 )
 
@@ -99,9 +101,9 @@ func init() {
 var elsewhere = []string{"list-rooms", "create-room", "my-rooms", "direct-room", "list-blocks", "block-user", "unblock-user"}
 
 // operationsByID returns the operations of a document, and fails for one that neither list has.
-func operationsByID(t *testing.T, api *humaapi.API, prefix string) map[string]struct{ method, path string } {
+func operationsByID(t *testing.T, api *humaapi.API, prefix string) map[string]*huma.Operation {
 	t.Helper()
-	all := map[string]struct{ method, path string }{}
+	all := map[string]*huma.Operation{}
 	listed := map[string]bool{}
 	for _, c := range everyRoomCall {
 		listed[c.operation] = true
@@ -109,7 +111,7 @@ func operationsByID(t *testing.T, api *humaapi.API, prefix string) map[string]st
 	for _, op := range operations(api) {
 		id, ok := strings.CutPrefix(op.OperationID, prefix)
 		require.True(t, ok, op.OperationID)
-		all[id] = struct{ method, path string }{op.Method, op.Path}
+		all[id] = op
 		if strings.Contains(op.Path, "{room}") {
 			assert.True(t, listed[id], "no test says who may call %s", id)
 		} else {
@@ -122,6 +124,18 @@ func operationsByID(t *testing.T, api *humaapi.API, prefix string) map[string]st
 		}
 	}
 	return all
+}
+
+// documents fails if the document does not have the answer: its status, and the code of a problem.
+func documents(t *testing.T, op *huma.Operation, a answer) {
+	t.Helper()
+	response := op.Responses[fmt.Sprint(a.StatusCode)]
+	if !assert.NotNil(t, response, "%s: %d %s", op.OperationID, a.StatusCode, a.body) || a.StatusCode < 400 {
+		return
+	}
+	var d problem.Document
+	require.NoError(t, json.Unmarshal([]byte(a.body), &d), "%s: %d %s", op.OperationID, a.StatusCode, a.body)
+	assert.Contains(t, response.Content["application/problem+json"].Examples, d.Code, "%s: %s", op.OperationID, a.body)
 }
 
 // target is the path of a call.
@@ -194,9 +208,10 @@ func TestEveryRoleMayWhatTheTableSays(t *testing.T) {
 					to = "u-caller"
 				}
 				before := w.stored(name)
-				a := w.do(all[c.operation].method, target(all[c.operation].path, name, c, to), c.body, bearer(token))
+				a := w.do(all[c.operation].Method, target(all[c.operation].Path, name, c, to), c.body, bearer(token))
 				what := fmt.Sprintf("%s %s of %s, as %s in a %s room: %d %s", c.operation, c.body, c.to, role, kind, a.StatusCode, a.body)
 				calls++
+				documents(t, all[c.operation], a)
 				switch {
 				case slices.Contains(strings.Fields(may), role):
 					allowed++
@@ -231,7 +246,8 @@ func TestOperatorsMayEverythingButChangeWhatADirectRoomIs(t *testing.T) {
 			name := fmt.Sprint("room-", i, "-", kind)
 			w.stage(kind, name, "member", c.to)
 			before := w.stored(name)
-			a := w.admin.do(all[c.operation].method, target(all[c.operation].path, name, c, "u-other"), c.body, bearer(adminToken))
+			a := w.admin.do(all[c.operation].Method, target(all[c.operation].Path, name, c, "u-other"), c.body, bearer(adminToken))
+			documents(t, all[c.operation], a)
 			if kind == chat.Direct && (c.operation == "update-room" || c.operation == "set-member") {
 				w.admin.wantProblem(a, 403, "role_lacks_right")
 				assert.Equal(t, before, w.stored(name))
@@ -277,14 +293,15 @@ func TestARoomThatIsNotForOneLooksMissing(t *testing.T) {
 			for _, to := range []string{"u-other", "u-caller", "u-nobody", " ", strings.Repeat("u", 129)} {
 				seen := map[string]int{}
 				for _, name := range []string{missing, "a room of others", "a room of banned", "a room of couple", "a room of rules", "a room deleted 1", "a room deleted 2"} {
-					a := w.do(op.method, target(op.path, name, c, to), c.body, bearer(token))
+					a := w.do(op.Method, target(op.Path, name, c, to), c.body, bearer(token))
 					assert.GreaterOrEqual(t, a.StatusCode, 400, "%s %s", c.operation, name)
+					documents(t, op, a)
 					h, err := json.Marshal(a.Header)
 					require.NoError(t, err)
 					seen[fmt.Sprintln(a.StatusCode, string(h), strings.ReplaceAll(a.body, name, missing))]++
 				}
 				assert.Len(t, seen, 1, "%s %s: %v", c.operation, c.body, slices.Collect(maps.Keys(seen)))
-				if !strings.Contains(op.path, "{userId}") {
+				if !strings.Contains(op.Path, "{userId}") {
 					break
 				}
 			}

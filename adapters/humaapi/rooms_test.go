@@ -38,6 +38,18 @@ type world struct {
 	tokens *memory.Authenticator
 }
 
+// accounts is a chat.People.
+type accounts map[user.ID]string
+
+func (a accounts) Named(_ context.Context, ids ...user.ID) (known []chat.Author, err error) {
+	for _, id := range ids {
+		if name, ok := a[id]; ok {
+			known = append(known, chat.Author{ID: id, Name: name})
+		}
+	}
+	return known, nil
+}
+
 // rules is an Access and a Screen that tests change.
 type rules struct {
 	mu     sync.Mutex
@@ -87,6 +99,12 @@ const (
 
 func newWorld(t *testing.T, change func(*humaapi.RoomsConfig)) *world {
 	t.Helper()
+	return newWorldOf(t, change, nil)
+}
+
+// newWorldOf is newWorld with a store of names.
+func newWorldOf(t *testing.T, change func(*humaapi.RoomsConfig), people chat.People) *world {
+	t.Helper()
 	w := &world{rules: &rules{}}
 	made := func() *system {
 		s := &system{t: t, seen: map[string]map[int]bool{}, clock: &clock{t: time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC)}}
@@ -102,7 +120,7 @@ func newWorld(t *testing.T, change func(*humaapi.RoomsConfig)) *world {
 	var err error
 	w.chat, err = chat.New(chat.Config{
 		Store: w.store.Messages, Rooms: w.store.Rooms, Members: w.store.Members, Marks: w.store.Members, Roles: w.store.Roles, Cache: memory.NewRecentCache(memory.RecentCacheConfig{}),
-		Restrictions: w.store.Restrictions, Blocks: w.store.Blocks, Access: w.rules, Screen: w.rules, Now: w.clock.now,
+		Restrictions: w.store.Restrictions, Blocks: w.store.Blocks, People: people, Access: w.rules, Screen: w.rules, Now: w.clock.now,
 	})
 	require.NoError(t, err)
 	ctx, cancel := context.WithCancel(context.Background())

@@ -69,7 +69,7 @@ func TestContract(t *testing.T) {
 		for _, name := range []string{
 			"Rooms/rooms are listed by the bytes of the name", "Rooms/rooms are listed page by page",
 			"Members/a user's rooms come by the bytes of the name", "Members/a user's rooms come page by page",
-			"Restrictions/a list is in the order of users", "Blocks/a list is in the order of users",
+			"Roles/a list is in the order of users", "Restrictions/a list is in the order of users", "Blocks/a list is in the order of users",
 		} {
 			exceptions = append(exceptions, contract.Except(name, "mongo-java-server orders text by UTF-16 units, not by bytes"))
 		}

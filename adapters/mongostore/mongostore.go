@@ -35,6 +35,15 @@
 //     until a newer one is stored and old messages are removed again.
 //   - A restriction is one document of its room, user and kind under a unique index. It is replaced only if it still has the At that was read, so that of several
 //     calls each has its own, later than the one before.
+//   - What members are is decided by one write: the document of the room takes the next version, and what is to become of which document of a member, if it still has the version
+//     that was read. Then the members' documents get it, and last the room is rid of it. The next change of roles in the room, Of, List, Remove and the Add of somebody new first do what a
+//     process has decided and left. So two owners who demote each other at once are judged one after the other, a change is all or nothing wherever a process ends,
+//     and the kind of the room, which the same version counts, is the one that it was judged by.
+//   - That may be done twice, and late. A role is written only over one of an earlier version; the document of a membership that ends never comes again; and one that begins is laid aside before
+//     the room is written, under a name that nobody has, so that it can begin only once. Who has joined meanwhile gets the role there, before what was laid aside goes.
+//   - Who joins a room is decided by its document too, which no join writes: first the membership is written, with a sign that it is not proven, then the room is read, then the sign is taken off, or the
+//     membership if the room is not open. Whoever else meets the sign does the same before they tell of the membership. So a membership that begins after a room was closed was at no time seen, and one
+//     that was told, or seen, stays. A room that nobody has stored is open.
 //   - A deletion and its place in the index of deletions are one update of the message. What a program has deleted that knows no such index is put there by whoever
 //     asks next about the room: its head says up to which Rev that is done, and a program that does not know it leaves it out.
 //   - Marks, and what they are compared with, are read as the majority has them, so that none that was told goes back.
@@ -66,6 +75,11 @@
 //
 // A deleted message keeps the text "(deleted)" in its document, since the validator of an older program wants one, and that
 // program shows it. List and Append answer without.
+//
+// A decision about a member that a process has left is seen by Has, RoomsOf, Mine and Mark when somebody has carried it out. A process that ends before it has decided may leave what it has laid aside: a document of about 100 bytes that
+// belongs to no user and no room.
+//
+// A program that knew no roles, beside this one, lets everybody into every room, and every member is a regular one: let there be no other rooms than public ones until it is gone.
 //
 // A membership of a program that kept no marks has everything read, until somebody adds it again: from then on what comes is unread.
 // The first look at a room after such a program has changed something in it goes through the changes of that room, 10,000 at a time.
@@ -99,8 +113,10 @@
 //	codes     _id: the hash | user_id, created_at, expires_at, used_at, and as sessions removed, version, pending, events
 //	nonces    _id: the name | expires_at
 //	limits    _id: the hash of a key | whole_at: when its allowance is whole again
-//	rooms     _id: the name | created_by, created_at
-//	members   _id | user_id, room unique together, since, read: the mark, moved_by: the call that moved it last
+//	rooms     _id: the name | created_by, created_at, kind: absent for public, title, topic, data, retention: in seconds, deleted_at, version;
+//	          intents, until members have them: [{user_id, member: the document, role: absent for the end, begins}], decided: their version
+//	members   _id | user_id, room unique together; room, user_id an index together; since, read: the mark, moved_by: the call that moved it last,
+//	          role: absent for a member, owner_of: the room of owners, with an index, ruled: the version of the room that decided the role last, unproven: until the room was read again
 //	restrictions _id | room, user_id, kind unique together, by, reason, at: an index with the three, until: absent for never
 //	blocks    _id | by, whom unique together, at; whom, by an index together
 //	messages  _id | room, seq unique together; room, once unique together; id, client_id, author_id, author_name, text, at,

@@ -187,24 +187,34 @@ func older(id bson.ObjectID, version int64) bson.D {
 	return bson.D{{Key: "_id", Value: id}, {Key: "ruled", Value: bson.D{{Key: "$not", Value: bson.D{{Key: "$gte", Value: version}}}}}}
 }
 
-// settleAll does in rooms what was decided about members and left. It is one call for every 1,000 rooms, and more only where something was left.
-func (d *database) settleAll(ctx context.Context, op string, names []string) error {
+// settle does in rooms what was decided about members and left, and reports whether there was something. It is one call for every 1,000 rooms, and more only where something was left.
+func (d *database) settle(ctx context.Context, op string, names ...string) (some bool, err error) {
 	for part := range slices.Chunk(names, chunk) {
 		docs, err := all[*roomDoc](ctx, d, op, d.ruled, bson.D{{Key: "_id", Value: bson.D{{Key: "$in", Value: part}}}, {Key: "intents", Value: exists(true)}})
 		if err != nil {
-			return err
+			return some, err
 		}
+		some = some || len(docs) > 0
 		err = each(len(docs), func(i int) error { return d.fulfil(ctx, docs[i]) })
 		if err != nil {
-			return err
+			return some, err
 		}
 	}
-	return nil
+	return some, nil
 }
 
-// settle is settleAll of one room.
-func (d *database) settle(ctx context.Context, room string) error {
-	return d.settleAll(ctx, "settle roles", []string{room})
+// settled returns what read reads of rooms. What is left there of decisions is looked for at the same time; where something was, it reads again.
+func settled[T any](ctx context.Context, d *database, op string, rooms []string, read func() (T, error)) (T, error) {
+	var some bool
+	var found T
+	err := together(
+		func() (err error) { some, err = d.settle(ctx, op, rooms...); return err },
+		func() (err error) { found, err = read(); return err },
+	)
+	if err != nil || !some {
+		return found, err
+	}
+	return read()
 }
 
 // fulfil makes members what the intents of their room say, and empties the intents. It may be done any number of times, at any time, by several at once: a membership that has it, and one
@@ -386,7 +396,7 @@ func (s *Roles) Create(ctx context.Context, r chat.Room, members ...chat.Members
 	return doc.room(), nil
 }
 
-// Of implements chat.Roles. It is two calls for every 100 that it is asked about, and one or more for what they have sent. It finishes what was decided about members and left.
+// Of implements chat.Roles. It is one call for every 100 that it is asked about and one for their rooms, at once, and one or more for what they have sent. It finishes what was decided about members and left.
 func (s *Roles) Of(ctx context.Context, whom ...chat.InRoom) ([]chat.Membership, error) {
 	const op = "read roles"
 	asked := make(map[pair]bool, len(whom))
@@ -402,10 +412,7 @@ func (s *Roles) Of(ctx context.Context, whom ...chat.InRoom) ([]chat.Membership,
 		return nil, err
 	}
 	slices.Sort(rooms)
-	if err := s.db.settleAll(ctx, op, slices.Compact(rooms)); err != nil {
-		return nil, err
-	}
-	found, err := s.db.memberships(ctx, op, pairs)
+	found, err := settled(ctx, s.db, op, slices.Compact(rooms), func() (map[pair]*memberDoc, error) { return s.db.memberships(ctx, op, pairs) })
 	if err != nil {
 		return nil, err
 	}
@@ -427,11 +434,10 @@ func (s *Roles) List(ctx context.Context, room string, after user.ID, limit int)
 	if limit < 1 {
 		return []chat.Membership{}, nil
 	}
-	if err := s.db.settleAll(ctx, op, []string{room}); err != nil {
-		return nil, err
-	}
-	docs, err := s.db.listed(ctx, op, bson.D{{Key: "room", Value: room}, {Key: "user_id", Value: bson.D{{Key: "$gt", Value: string(after)}}}},
-		options.Find().SetSort(ascending("user_id")).SetLimit(int64(limit)))
+	docs, err := settled(ctx, s.db, op, []string{room}, func() ([]*memberDoc, error) {
+		return s.db.listed(ctx, op, bson.D{{Key: "room", Value: room}, {Key: "user_id", Value: bson.D{{Key: "$gt", Value: string(after)}}}},
+			options.Find().SetSort(ascending("user_id")).SetLimit(int64(limit)))
+	})
 	if err != nil {
 		return nil, err
 	}

@@ -116,7 +116,13 @@ func changesMembers(command string, doc bson.Raw) bool {
 // cutOff lets a call decide, and end before anything is carried out.
 func cutOff(t *testing.T, b *between, call func() error) {
 	t.Helper()
-	b.then(func(command string, doc bson.Raw) fate { return fate{dropped: changesMembers(command, doc)} })
+	var decided atomic.Bool
+	b.then(func(command string, doc bson.Raw) fate {
+		if updates(command, doc, "parley_rooms") || inserts(command, doc, "parley_rooms") {
+			decided.Store(true)
+		}
+		return fate{dropped: decided.Load() && changesMembers(command, doc)}
+	})
 	require.ErrorIs(t, call(), fault.Unavailable)
 	b.then(alone)
 }
@@ -305,6 +311,11 @@ func TestCarryingOutLate(t *testing.T) {
 			},
 			map[user.ID]chat.Role{"ada": chat.Owner, "eve": chat.Regular},
 		},
+		"an invitation, and another role": {
+			func(s *mongostore.Store) error { _, _, err := rule(s, "hall", "bob", chat.Moderator); return err },
+			func(t *testing.T, other *mongostore.Store) { ruled(t, other, "hall", "bob", chat.Reader) },
+			map[user.ID]chat.Role{"ada": chat.Owner, "eve": chat.Regular, "bob": chat.Reader},
+		},
 		"an invitation, the end, and joining": {
 			func(s *mongostore.Store) error { _, _, err := rule(s, "hall", "bob", chat.Moderator); return err },
 			func(t *testing.T, other *mongostore.Store) {
@@ -319,25 +330,89 @@ func TestCarryingOutLate(t *testing.T) {
 			map[user.ID]chat.Role{"ada": chat.Owner, "eve": chat.Regular},
 		},
 	} {
-		t.Run(name, func(t *testing.T) {
-			t.Parallel()
-			url := empty(t)
-			other := at(t, url)
-			b := newBetween(t, url, alone)
-			s := at(t, b.url)
-			require.NoError(t, create(other, chat.Room{Name: "hall"}, "ada", chat.Owner))
-			joined(t, other, "hall", "eve")
-			b.then(once(changesMembers, func() fate {
-				listedIn(t, other, "hall")
-				test.since(t, other)
-				return fate{}
-			}))
-			require.NoError(t, test.decide(s))
-			assert.Equal(t, test.want, listedIn(t, s, "hall"))
-			assert.Len(t, documents(t, s, "parley_members"), len(test.want))
-			assert.Zero(t, intents(t, s, "hall"))
-		})
+		moments := map[string]func() func(string, bson.Raw) bool{
+			"late to write": func() func(string, bson.Raw) bool { return changesMembers },
+		}
+		if strings.Contains(name, "invitation") {
+			moments["late to look"] = func() func(string, bson.Raw) bool {
+				var decided atomic.Bool
+				return func(command string, doc bson.Raw) bool {
+					if updates(command, doc, "parley_rooms") {
+						decided.Store(true)
+					}
+					return decided.Load() && finds(command, doc, "parley_members")
+				}
+			}
+		}
+		for when, moment := range moments {
+			t.Run(name+", "+when, func(t *testing.T) {
+				t.Parallel()
+				url := empty(t)
+				other := at(t, url)
+				b := newBetween(t, url, alone)
+				s := at(t, b.url)
+				require.NoError(t, create(other, chat.Room{Name: "hall"}, "ada", chat.Owner))
+				joined(t, other, "hall", "eve")
+				var came atomic.Bool
+				b.then(once(moment(), func() fate {
+					listedIn(t, other, "hall")
+					test.since(t, other)
+					came.Store(true)
+					return fate{}
+				}))
+				require.NoError(t, test.decide(s))
+				assert.True(t, came.Load())
+				assert.Equal(t, test.want, listedIn(t, s, "hall"))
+				assert.Len(t, documents(t, s, "parley_members"), len(test.want))
+				assert.Zero(t, intents(t, s, "hall"))
+			})
+		}
 	}
+}
+
+// A process ends after it has given a role to somebody who has joined meanwhile, and before what was laid aside for them is gone.
+func TestARoleForWhoHasJoinedIsCutOff(t *testing.T) {
+	t.Parallel()
+	url := empty(t)
+	s := at(t, url)
+	b := newBetween(t, url, alone)
+	dying := at(t, b.url)
+	require.NoError(t, create(s, chat.Room{Name: "hall"}, "ada", chat.Owner))
+	joins := once(func(command string, doc bson.Raw) bool { return updates(command, doc, "parley_rooms") }, func() fate {
+		joined(t, s, "hall", "eve")
+		return fate{}
+	})
+	b.then(func(command string, doc bson.Raw) fate {
+		if deletes(command, doc, "parley_members") {
+			return fate{dropped: true}
+		}
+		return joins(command, doc)
+	})
+	_, _, err := rule(dying, "hall", "eve", chat.Moderator)
+	require.ErrorIs(t, err, fault.Unavailable)
+	require.Len(t, documents(t, s, "parley_members"), 3, "what was laid aside is there")
+	assert.Equal(t, map[user.ID]chat.Role{"ada": chat.Owner, "eve": chat.Moderator}, listedIn(t, s, "hall"))
+	assert.Len(t, documents(t, s, "parley_members"), 2)
+	assert.Zero(t, intents(t, s, "hall"))
+}
+
+// A process that says late that its decision is carried out does not say it of the next one.
+func TestBeingDoneLate(t *testing.T) {
+	t.Parallel()
+	url := empty(t)
+	here, there := newBetween(t, url, alone), newBetween(t, url, alone)
+	s, dying := at(t, here.url), at(t, there.url)
+	require.NoError(t, create(s, chat.Room{Name: "hall"}, "ada", chat.Owner))
+	here.then(once(func(command string, doc bson.Raw) bool {
+		name, _ := doc.Lookup(command).StringValueOK()
+		return command == "update" && name == "parley_rooms" && !updates(command, doc, "parley_rooms")
+	}, func() fate {
+		cutOff(t, there, func() error { _, _, err := rule(dying, "hall", "ada", chat.Moderator); return err })
+		return fate{}
+	}))
+	ruled(t, s, "hall", "eve", chat.Owner)
+	require.Equal(t, 1, intents(t, s, "hall"))
+	assert.Equal(t, map[user.ID]chat.Role{"ada": chat.Moderator, "eve": chat.Owner}, listedIn(t, s, "hall"))
 }
 
 // Somebody joins while they are given a role: they have it, once.
@@ -373,6 +448,37 @@ func TestJoiningWhileARoleIsGiven(t *testing.T) {
 			assert.Equal(t, chat.Moderator, joined(t, s, "hall", "eve")[0].Role)
 		})
 	}
+}
+
+// Somebody who has found the room open joins between the look whether they are there and the beginning of the membership: they have the role, once.
+func TestJoiningJustBeforeAMembershipBegins(t *testing.T) {
+	t.Parallel()
+	url := empty(t)
+	here, there := newBetween(t, url, alone), newBetween(t, url, alone)
+	s, other := at(t, here.url), at(t, there.url)
+	require.NoError(t, create(s, chat.Room{Name: "hall"}, "ada", chat.Owner))
+	found, begins, in := make(chan struct{}), make(chan struct{}), make(chan struct{})
+	there.then(once(func(command string, doc bson.Raw) bool { return inserts(command, doc, "parley_members") }, func() fate {
+		close(found)
+		<-begins
+		return fate{}
+	}))
+	here.then(once(func(command string, doc bson.Raw) bool { return updates(command, doc, "parley_members") }, func() fate {
+		close(begins)
+		<-in
+		return fate{}
+	}))
+	go func() {
+		defer close(in)
+		got, err := other.Members().Add(context.WithoutCancel(t.Context()), chat.Membership{Room: "hall", UserID: "eve", Since: noon})
+		if assert.NoError(t, err) {
+			assert.Equal(t, chat.Regular, got[0].Role)
+		}
+	}()
+	<-found
+	ruled(t, s, "hall", "eve", chat.Moderator)
+	assert.Equal(t, map[user.ID]chat.Role{"ada": chat.Owner, "eve": chat.Moderator}, listedIn(t, s, "hall"))
+	assert.Len(t, documents(t, s, "parley_members"), 2)
 }
 
 // Two owners demote each other at once, at two nodes: one of them stays, at every time.
@@ -951,7 +1057,7 @@ func TestMigrateFromBeforeRoles(t *testing.T) {
 	require.NoError(t, s.Migrate(t.Context()))
 	version := documents(t, s, "parley_schema")[0]
 	assert.EqualValues(t, 2, version["version"], "the older program compares it, and goes on")
-	assert.EqualValues(t, 4, version["additions"])
+	assert.EqualValues(t, 5, version["additions"])
 	assert.ElementsMatch(t, []string{"_id_", "user_id_room", "room_user_id", "owner_of"}, indexes(t, s)["parley_members"])
 
 	// What was there is public, and its members are members. Both become what they are told.
@@ -1028,6 +1134,26 @@ func TestRolesInARoomThatWasLost(t *testing.T) {
 	require.NoError(t, err)
 	ruled(t, s, "hall", "eve", chat.Moderator)
 	assert.Equal(t, map[user.ID]chat.Role{"ada": chat.Owner, "eve": chat.Moderator}, listedIn(t, s, "hall"))
+}
+
+// Names that look alike are of different rooms and users.
+func TestRolesAreOfExactNames(t *testing.T) {
+	t.Parallel()
+	s := open(t)
+	names := []string{"hall", "Hall", "HALL", "hall ", "h\u00e4ll", "ha\u0308ll", "\uff48all"}
+	for i, name := range names {
+		require.NoError(t, create(s, chat.Room{Name: name, Kind: []chat.RoomKind{chat.Public, chat.Private}[i%2]}, user.ID(name), chat.AllRoles()[i%4]))
+	}
+	for i, name := range names {
+		assert.Equal(t, map[user.ID]chat.Role{user.ID(name): chat.AllRoles()[i%4]}, listedIn(t, s, name))
+		for _, other := range names {
+			if other == name {
+				continue
+			}
+			assert.Empty(t, roleOf(t, s, name, user.ID(other)))
+		}
+		assert.Equal(t, []chat.Role{chat.Regular, ""}[i%2], joined(t, s, name, "eve")[0].Role, name)
+	}
 }
 
 // Pages of members are whole and in order, also while some of them are taken back.

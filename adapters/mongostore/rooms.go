@@ -375,7 +375,7 @@ func (a *adding) let(ctx context.Context, missing []*memberDoc, doors map[string
 		switch {
 		case door != nil && len(door.Intents) > 0:
 			if !settled[m.Room] {
-				if err := a.db.settle(ctx, m.Room); err != nil {
+				if _, err := a.db.settle(ctx, "add members", m.Room); err != nil {
 					return nil, nil, err
 				}
 				settled[m.Room] = true
@@ -468,7 +468,7 @@ func (s *Members) Remove(ctx context.Context, room string, id user.ID) error {
 	if !storable(room, string(id)) {
 		return nil
 	}
-	if err := s.db.settleAll(ctx, "remove member", []string{room}); err != nil {
+	if _, err := s.db.settle(ctx, "remove member", room); err != nil {
 		return err
 	}
 	_, err := s.db.members.DeleteOne(ctx, membership(room, id))

@@ -33,6 +33,8 @@ var frames = []frame{
 		Room: "r", Seq: 2, ID: "i", Author: chat.Author{ID: "u"}, At: time.Unix(1, 0).UTC(), Rev: math.MaxUint64, DeletedAt: time.Unix(3, 5000).UTC(),
 	}}},
 	{sender: "s", signal: realtime.Signal{Kind: realtime.SignalChanged, Room: "r", Message: chat.Message{Room: "r", At: time.Unix(1, 0).UTC()}}},
+	{sender: "s", count: 8, signal: realtime.Signal{Kind: realtime.SignalRestricted, Room: "r", Node: "n", User: chat.Author{ID: "u"}, Data: `{"kind":"ban"}`}},
+	{sender: "s", count: 9, signal: realtime.Signal{Kind: realtime.SignalMembership, Room: " all", Node: "n", User: chat.Author{ID: "u", Name: "Zoë"}, Data: `{"room":"r"}`}},
 }
 
 var edited = chat.Message{
@@ -233,6 +235,11 @@ func TestNodesOfTwoVersionsHearEachOther(t *testing.T) {
 				_, err := read(sent.encode())
 				require.ErrorIs(t, err, errEncoding, "%s nodes ignore a change", name)
 			}
+			continue
+		}
+		if sent.signal.Kind == realtime.SignalRestricted || sent.signal.Kind == realtime.SignalMembership {
+			_, err := olderProgram{}.frame(sent.encode())
+			require.ErrorIs(t, err, errEncoding, "older nodes ignore what they do not know")
 			continue
 		}
 		if sent.signal.Kind != realtime.SignalMessage {

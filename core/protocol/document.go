@@ -3,6 +3,7 @@ package protocol
 import (
 	"fmt"
 	"slices"
+	"strconv"
 	"strings"
 
 	"github.com/parley-chat/parley/core/socket"
@@ -131,6 +132,16 @@ func addSchema(schemas map[string]any, o *Object) {
 			if f.Null {
 				p["type"] = []string{"string", "null"}
 			}
+			if len(f.Values) > 0 {
+				values := make([]any, 0, len(f.Values)+1)
+				for _, v := range f.Values {
+					values = append(values, v)
+				}
+				if f.Null {
+					values = append(values, nil)
+				}
+				p["enum"] = values
+			}
 			if f.MinLength > 0 {
 				p["minLength"] = f.MinLength
 			}
@@ -236,8 +247,16 @@ func (f *Field) typeScript() string {
 	case ListOf:
 		return f.Object.Name + "[]"
 	}
-	if f.Null {
-		return "string | null"
+	t := "string"
+	if len(f.Values) > 0 {
+		quoted := make([]string, len(f.Values))
+		for i, v := range f.Values {
+			quoted[i] = strconv.Quote(v)
+		}
+		t = strings.Join(quoted, " | ")
 	}
-	return "string"
+	if f.Null {
+		t += " | null"
+	}
+	return t
 }

@@ -251,6 +251,8 @@ func (a *adder) input(at string, o *Object) {
 			a.wrong(here, "MaxLength is missing")
 		case f.Null:
 			a.wrong(here, "a client cannot send null")
+		case len(f.Values) > 0:
+			a.wrong(here, "Values is for what the server sends")
 		}
 	}
 }

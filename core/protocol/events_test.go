@@ -59,6 +59,7 @@ func TestASchemaThatCannotBe(t *testing.T) {
 		`field "a" of M: only Ref and ListOf have an Object`:                  {client: client("a", nil, object("M", protocol.Field{Name: "a", Type: protocol.Boolean, Object: loop}))},
 		`field "" of N: the name must be a letter`:                            {client: client("a", object("N", protocol.Field{Type: protocol.Boolean}), nil)},
 		`field "a" of O: a client cannot send null`:                           {client: client("a", object("O", protocol.Field{Name: "a", Type: protocol.String, MaxLength: 1, Null: true}), nil)},
+		`field "a" of Q: Values is for what the server sends`:                 {client: client("a", object("Q", protocol.Field{Name: "a", Type: protocol.String, MaxLength: 1, Values: []string{"b"}}), nil)},
 		`event "b": another message is called PEvent in documents`:            {client: client("a", object("PEvent"), nil), server: []protocol.ServerEvent{{Name: "b", Data: object("P")}}},
 	} {
 		_, err := protocol.NewSchema(c.client, c.server)

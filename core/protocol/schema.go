@@ -42,6 +42,8 @@ type Field struct {
 	Pattern string
 	// Null says that the value may be null instead of a string.
 	Null bool
+	// Values are what a string that the server sends is one of; none is any. A newer server may know more. It is for documents.
+	Values []string
 	// Minimum and Maximum bound an integer; Maximum 0 means MaxInteger.
 	Minimum, Maximum uint64
 	// Object is the type of a Ref or ListOf.
@@ -305,8 +307,8 @@ var serverEvents = []ServerEvent{
 	}}},
 	{Name: EventJoined, Doc: "A user's first connection came into the room. Not sent in large rooms.", Data: &Object{Name: "Joined", Doc: "Who came.", Fields: []Field{ackedRoomField, userField}}},
 	{Name: EventLeft, Doc: "A user's last connection left the room. Not sent in large rooms.", Data: &Object{Name: "Left", Doc: "Who left.", Fields: []Field{ackedRoomField, userField}}},
-	{Name: EventMembership, Doc: "What the user is in the room has changed: they were taken out, and get nothing more of the room, or were muted, or are no longer. Their own connections in the room get it.", Data: &Object{Name: "MembershipChange", Doc: "Who may do what from now on.", Fields: []Field{
-		ackedRoomField, userField, {Name: "role", Type: String, Required: true, Null: true, Doc: "null: no longer a member."},
+	{Name: EventMembership, Doc: "What a user is in a room has changed: they were invited or given another role, were muted or are no longer, or are no member any more, and get nothing more of the room. Everybody who is in the room gets it, and every connection of the user, joined or not. Where nobody is told who comes and goes, nobody else is told who leaves by themselves.", Data: &Object{Name: "MembershipChange", Doc: "Who may do what from now on.", Fields: []Field{
+		ackedRoomField, userField, {Name: "role", Type: String, Required: true, Null: true, Values: roleNames(), Doc: "What the user may do in the room from now on; null: no longer a member."},
 		{Name: "mutedUntil", Type: Time, Doc: "Until then the user cannot send, change, react or type here: 9999-12-31T23:59:59Z if that has no end. Absent: they can."},
 		{Name: "by", Type: String, Doc: "The id of who has done it."},
 		{Name: "reason", Type: String, Doc: "What they said to it."},
@@ -315,6 +317,14 @@ var serverEvents = []ServerEvent{
 		ackedRoomField, userField, readField,
 	}}},
 	{Name: EventResync, Doc: "Messages of the room may have been missed: join it again with since.", Data: &Object{Name: "Resync", Doc: "Which room.", Fields: []Field{ackedRoomField}}},
+}
+
+// roleNames are the roles of members.
+func roleNames() (names []string) {
+	for _, r := range chat.AllRoles() {
+		names = append(names, string(r))
+	}
+	return names
 }
 
 // CloseCodes are the close codes a client can meet, and what it may do after each.

@@ -727,7 +727,7 @@ func TestInTheEndEverybodyMayDoWhatTheStoreSays(t *testing.T) {
 						got = v.Error.Code
 					}
 					in := e.ask("presence", map[string]any{"room": "hall"}).Error == nil
-					ok := false
+					var ok bool
 					switch role {
 					case "":
 						ok = !in && got == "not_joined"

@@ -270,8 +270,8 @@ export interface MembershipChange {
   room: string;
   /** Who it is about. */
   user: User;
-  /** null: no longer a member. */
-  role: string | null;
+  /** What the user may do in the room from now on; null: no longer a member. */
+  role: "owner" | "moderator" | "member" | "reader" | null;
   /** Until then the user cannot send, change, react or type here: 9999-12-31T23:59:59Z if that has no end. Absent: they can. */
   mutedUntil?: string;
   /** The id of who has done it. */
