@@ -27,6 +27,7 @@ type Store struct {
 // NewStore returns an empty store with default limits.
 func NewStore() *Store {
 	outbox, messages := NewOutbox(), NewMessages()
+	messages.outbox = outbox
 	return &Store{
 		Outbox:    outbox,
 		Asides:    outbox.Asides(),

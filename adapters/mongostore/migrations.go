@@ -17,7 +17,7 @@ const schemaVersion = 2
 
 // schemaAdditions counts the collections and indexes that were added within this version: an older program of the version lives
 // with them, and this one not without. 1: changes of messages. 2: marks. 3: restrictions.
-const schemaAdditions = 4
+const schemaAdditions = 5
 
 // schemaID names the document of the schema's collection.
 const schemaID = "schema"
