@@ -229,6 +229,7 @@ func trials() []trial {
 		try("PasswordList", contract.PasswordList(), plain(func() auth.PasswordList { return passwordList(listed) }), listFaults()...),
 		try("TokenVerifier", contract.TokenVerifier(), plain(openTokens), tokenFaults()...),
 		try("MessageStore", contract.MessageStore(), plain(func() chat.MessageStore { return memory.NewMessages() }), append(messageFaults(), changeFaults()...)...),
+		try("Recorder", contract.Recorder(), plain(openRecorded), recorderFaults()...),
 		try("Rooms", contract.Rooms(), plain(func() chat.Rooms { return memory.NewRooms() }), append(roomFaults(), updateFaults()...)...),
 		try("Members", contract.Members(), plain(func() chat.Members { return memory.NewMembers(nil) }), memberFaults()...),
 		try("Marks", contract.Marks(), plain(openReading), markFaults()...),

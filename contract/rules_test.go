@@ -33,6 +33,7 @@ var specifications = map[string][]string{
 	"PasswordList":   {"auth.PasswordList"},
 	"TokenVerifier":  {"auth.TokenVerifier", "auth.TokenIssuer"},
 	"MessageStore":   {"chat.MessageStore", "chat.Message", "chat.Range", "chat.Bounds", "chat.Change", "chat.Changed", "chat.Reaction"},
+	"Recorder":       {"chat.Recorder", "chat.Record"},
 	"Rooms":          {"chat.Rooms", "chat.Room"},
 	"Members":        {"chat.Members", "chat.Membership"},
 	"Marks":          {"chat.Marks", "chat.Mark", "chat.Marked", "chat.MyRoom", "chat.Members"},

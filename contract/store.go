@@ -31,6 +31,7 @@ type Store struct {
 	DeadLetters mail.DeadLetters
 	MailStats   mail.Stats
 
+	// Messages is a chat.Recorder as well, unless an exception says that there is no Recorder.
 	Messages chat.MessageStore
 	Rooms    chat.Rooms
 	Members  chat.Members
@@ -100,6 +101,10 @@ func storeSuites() []storeSuite {
 		of(DeadLetters(), mails),
 		of(MailStats(), mails),
 		of(MessageStore(), func(s Store) chat.MessageStore { return s.Messages }),
+		of(Recorder(), func(s Store) Recorded {
+			recorder, _ := s.Messages.(chat.Recorder)
+			return Recorded{Recorder: recorder, Outbox: s.Outbox, Asides: s.Asides}
+		}),
 		of(Rooms(), func(s Store) chat.Rooms { return s.Rooms }),
 		of(Members(), func(s Store) chat.Members { return s.Members }),
 		of(Marks(), func(s Store) Reading { return Reading{Marks: s.Marks, Members: s.Members, Messages: s.Messages} }),

@@ -495,6 +495,15 @@ type messages struct {
 	faults *Faults
 }
 
+// Recording puts the faults before the store that commits events as well.
+func (d messages) Recording(record chat.Record) (chat.MessageStore, error) {
+	recording, err := chat.Recording(d.next, record)
+	if err != nil {
+		return nil, err
+	}
+	return messages{recording, d.faults}, nil
+}
+
 func (d messages) Append(ctx context.Context, ms []chat.Message) ([]chat.Stored, error) {
 	return ask(ctx, d.faults, "Messages.Append", func() ([]chat.Stored, error) { return d.next.Append(ctx, ms) })
 }

@@ -134,6 +134,9 @@ func (s *Messages) Change(ctx context.Context, changes []chat.Change) ([]chat.Ch
 	err = s.db.transactLocked(ctx, op, func(ctx context.Context, tx bun.Tx) error {
 		c := &changing{tx: tx, prepared: prepared, asked: asked}
 		err := c.run(ctx)
+		if err == nil && s.record != nil {
+			err = s.recordChanged(ctx, tx, c)
+		}
 		answers = c.answers
 		return err
 	})

@@ -17,7 +17,10 @@ import (
 )
 
 // Messages stores messages until Prune removes them. Its methods may be called from many goroutines.
-type Messages struct{ db *database }
+type Messages struct {
+	db     *database
+	record chat.Record // nil for none
+}
 
 var _ chat.MessageStore = (*Messages)(nil)
 
@@ -151,7 +154,7 @@ func (s *Messages) Append(ctx context.Context, messages []chat.Message) ([]chat.
 	}
 	look := false
 	store := func(ctx context.Context, tx bun.Tx) error { return s.store(ctx, tx, prepared, b, look) }
-	if once := prepared.onceFor(b); once != nil {
+	if once := prepared.onceFor(b); once != nil && s.record == nil {
 		err = s.db.single(ctx, op, func(ctx context.Context) error { return s.storeOnce(ctx, once, b) })
 	} else {
 		err = s.db.transact(ctx, op, store)
@@ -232,7 +235,10 @@ func (s *Messages) store(ctx context.Context, tx bun.Tx, prepared *prepared, b *
 	if err := insert.exec(ctx, tx, columns, args); err != nil {
 		return err
 	}
-	return prepared.move.exec(ctx, tx, 3, pad(b.senders(fresh), int64(0), "", ""))
+	if err := prepared.move.exec(ctx, tx, 3, pad(b.senders(fresh), int64(0), "", "")); err != nil || s.record == nil {
+		return err
+	}
+	return s.recordStored(ctx, tx, b, fresh)
 }
 
 // senders are who has sent the messages, and how far they have read the rooms by that.

@@ -13,6 +13,8 @@ import (
 
 // Messages is a chat.MessageStore and a chat.Pruner. It keeps messages until Prune removes them.
 type Messages struct {
+	outbox *Outbox // nil unless it is part of a [Store]
+
 	mu    sync.RWMutex
 	rooms map[string]*history
 }
@@ -57,6 +59,10 @@ func NewMessages() *Messages { return &Messages{rooms: map[string]*history{}} }
 
 // Append stores messages and gives each its place in its room.
 func (ms *Messages) Append(ctx context.Context, messages []chat.Message) ([]chat.Stored, error) {
+	return ms.append(ctx, messages, nil)
+}
+
+func (ms *Messages) append(ctx context.Context, messages []chat.Message, record chat.Record) ([]chat.Stored, error) {
 	ms.mu.Lock()
 	defer ms.mu.Unlock()
 	if err := alive(ctx); err != nil {
@@ -84,6 +90,7 @@ func (ms *Messages) Append(ctx context.Context, messages []chat.Message) ([]chat
 		}
 		h.messages = append(h.messages, m)
 		answers[i] = chat.Stored{Message: m}
+		ms.tell(record, m, nil)
 	}
 	return answers, nil
 }
@@ -101,6 +108,10 @@ func (h *history) at(seq uint64) *chat.Message {
 
 // Change changes messages and gives each change its place in its room.
 func (ms *Messages) Change(ctx context.Context, changes []chat.Change) ([]chat.Changed, error) {
+	return ms.change(ctx, changes, nil)
+}
+
+func (ms *Messages) change(ctx context.Context, changes []chat.Change, record chat.Record) ([]chat.Changed, error) {
 	ms.mu.Lock()
 	defer ms.mu.Unlock()
 	if err := alive(ctx); err != nil {
@@ -111,6 +122,10 @@ func (ms *Messages) Change(ctx context.Context, changes []chat.Change) ([]chat.C
 		answers[i] = chat.Changed{Err: chat.ErrMessageNotFound}
 		if h := ms.rooms[c.Room]; h != nil {
 			answers[i] = h.change(c)
+		}
+		if a := &answers[i]; a.Err == nil && !a.Repeated {
+			c.At = stamp(c.At)
+			ms.tell(record, a.Message, &c)
 		}
 	}
 	return answers, nil

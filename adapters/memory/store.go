@@ -30,6 +30,7 @@ type Store struct {
 func NewStore() *Store {
 	outbox, messages, rooms := NewOutbox(), NewMessages(), NewRooms()
 	members := NewMembers(messages)
+	messages.outbox = outbox
 	return &Store{
 		Outbox:    outbox,
 		Asides:    outbox.Asides(),

@@ -65,6 +65,9 @@ type headDoc struct {
 type writeDoc struct {
 	Seq     int64   `bson:"seq"`
 	Content content `bson:",inline"`
+	// Events are those of the changes, for the message to carry. Forgets says that it carries no others any more.
+	Events  []eventDoc `bson:"events,omitempty"`
+	Forgets bool       `bson:"forgets,omitempty"`
 }
 
 func reactionDocs(reactions []chat.Reaction) []reactionDoc {
@@ -96,6 +99,15 @@ func (c *content) size() int {
 	return n
 }
 
+// size is about how many bytes the write has in a document, and never less.
+func (w *writeDoc) size() int {
+	n := w.Content.size()
+	for _, e := range w.Events {
+		n += 512 + len(e.ID) + len(e.Topic) + len(e.Type) + len(e.Key) + len(e.Data)
+	}
+	return n
+}
+
 // model brings a message up to the content, unless it is there or further. So it may come any number of times, at any time.
 func (w *writeDoc) model(room string) mongo.WriteModel {
 	c := &w.Content
@@ -123,7 +135,23 @@ func (w *writeDoc) model(room string) mongo.WriteModel {
 		set = append(set, bson.E{Key: "author_name", Value: user.ErasedName}, bson.E{Key: "once", Value: onceWithout(uint64(w.Seq))})
 		unset = append(unset, bson.E{Key: "client_id", Value: ""})
 	}
+	var push, bounds bson.D
+	switch {
+	case w.Forgets && len(w.Events) == 0:
+		unset = append(unset, bson.E{Key: "events", Value: ""}, bson.E{Key: "pending", Value: ""})
+	case w.Forgets:
+		set = append(set, bson.E{Key: "events", Value: w.Events}, bson.E{Key: "pending", Value: w.Events[0].Position})
+	case len(w.Events) > 0:
+		push = bson.D{{Key: "events", Value: bson.D{{Key: "$each", Value: w.Events}}}}
+		bounds = bson.D{{Key: "pending", Value: w.Events[0].Position}}
+	}
 	update := bson.D{{Key: "$set", Value: set}}
+	if w.Forgets || len(w.Events) > 0 { // whoever takes events out names the version
+		update = append(update, bson.E{Key: "$inc", Value: bson.D{{Key: "version", Value: int64(1)}}})
+	}
+	if push != nil {
+		update = append(update, bson.E{Key: "$push", Value: push}, bson.E{Key: "$min", Value: bounds})
+	}
 	if len(unset) > 0 {
 		update = append(update, bson.E{Key: "$unset", Value: unset})
 	}
@@ -302,6 +330,10 @@ func (s *Messages) changeRoom(ctx context.Context, room string, given []chat.Cha
 				return c
 			}
 		}
+		if err := s.forgetAside(ctx, p.gone); err != nil {
+			c.err = partly(op, err)
+			return c
+		}
 		for k, answer := range p.answers {
 			answers[indexes[k]] = answer
 			c.unconfirmed = c.unconfirmed || len(p.writes) == 0 && answer.Repeated
@@ -397,6 +429,7 @@ type planned struct {
 	answers []chat.Changed // of the first changes: more than one head can hold are left
 	writes  []writeDoc
 	rev     int64
+	gone    []string // messages that are deleted, where events are recorded
 }
 
 // plan applies changes to the messages as they are. rev is the highest that was given out.
@@ -436,13 +469,16 @@ func (s *Messages) plan(ctx context.Context, room string, rev int64, given []cha
 		}
 		if !changed {
 			p.answers = append(p.answers, chat.Changed{Message: m, Repeated: true})
+			if s.record != nil && (c.Kind == chat.Delete || c.Kind == chat.Erase) { // whoever did it may not have come so far
+				p.gone = append(p.gone, m.ID)
+			}
 			continue
 		}
 		// Changes of one message that follow each other are one write.
 		last := len(p.writes) - 1
-		if last < 0 || p.writes[last].Seq != doc.Seq {
+		if last < 0 || p.writes[last].Seq != doc.Seq || p.writes[last].size() > maxHead/2 {
 			if last >= 0 {
-				size += p.writes[last].Content.size()
+				size += p.writes[last].size()
 			}
 			if size >= maxHead || len(p.writes) >= chunk {
 				break
@@ -454,6 +490,9 @@ func (s *Messages) plan(ctx context.Context, room string, rev int64, given []cha
 		doc.take(c, after, p.rev)
 		p.writes[last].Content = doc.Content
 		p.answers = append(p.answers, chat.Changed{Message: doc.message()})
+		if s.record != nil {
+			p.record(s.record, doc.message(), c)
+		}
 	}
-	return p, nil
+	return p, s.timeEvents(ctx, &p)
 }

@@ -495,7 +495,7 @@ func (s *Members) Mark(ctx context.Context, marks []chat.Mark) ([]chat.Marked, e
 		}
 	}
 	if len(spots) > 0 {
-		if err := (&Messages{s.db}).wholeIndex(ctx, spots); err != nil {
+		if err := (&Messages{db: s.db}).wholeIndex(ctx, spots); err != nil {
 			return nil, err
 		}
 	}
@@ -631,7 +631,7 @@ func (s *Members) complete(ctx context.Context, page []chat.MyRoom, of map[strin
 		docs[i] = of[r.Room]
 	}
 	var revs, sent = map[string]int64{}, map[pair]int64{}
-	messages := &Messages{s.db}
+	messages := &Messages{db: s.db}
 	// The changes come first, so that each that is counted is in the message.
 	err := together(
 		func() (err error) { revs, err = messages.revs(ctx, roomsOf(docs)); return err },

@@ -19,7 +19,10 @@ import (
 )
 
 // Messages stores messages until Prune removes them. Its methods may be called from many goroutines.
-type Messages struct{ db *database }
+type Messages struct {
+	db     *database
+	record chat.Record // nil for none
+}
 
 var _ chat.MessageStore = (*Messages)(nil)
 
@@ -36,10 +39,14 @@ type messageDoc struct {
 	Content    content       `bson:",inline"`
 	// ChangedIn is the room of a message that was changed: an index on it holds no other.
 	ChangedIn string `bson:"changed_in,omitempty"`
+	// Version, Pending and Events are there while the message carries events.
+	Version *int64     `bson:"version,omitempty"`
+	Pending *int64     `bson:"pending,omitempty"`
+	Events  []eventDoc `bson:"events,omitempty"`
 }
 
 // told leaves out what only Change needs: thousands of users may have reacted to a message.
-var told = bson.D{{Key: "reacted", Value: int32(0)}}
+var told = bson.D{{Key: "reacted", Value: int32(0)}, {Key: "events", Value: int32(0)}}
 
 func (d *messageDoc) message() chat.Message {
 	c := &d.Content
@@ -72,11 +79,17 @@ func once(m chat.Message) string {
 	return "c" + strconv.Itoa(len(m.Author.ID)) + ":" + string(m.Author.ID) + m.ClientID
 }
 
-func encodeMessage(m chat.Message) (bson.Raw, error) {
+func encodeMessage(m chat.Message, events ...eventDoc) (bson.Raw, error) {
 	if len(m.Data) > chat.MaxData { // a validator counts characters
 		return nil, errBounds.Detail("data has %d bytes, and may have %d", len(m.Data), chat.MaxData)
 	}
+	var version, pending *int64
+	if len(events) > 0 {
+		version, pending = new(int64), &events[0].Position
+		*version = 1
+	}
 	return messages.encode(messageDoc{
+		Version: version, Pending: pending, Events: events,
 		ObjectID: bson.NewObjectID(), Room: m.Room, Seq: int64(m.Seq), Once: once(m), ID: m.ID, ClientID: m.ClientID,
 		AuthorID: string(m.Author.ID), AuthorName: m.Author.Name, At: micros(m.At),
 		Content: content{Text: m.Text, ReplyTo: int64(m.ReplyTo), Data: m.Data},
@@ -293,12 +306,19 @@ func (s *Messages) number(ctx context.Context, b *batch, part []int) ([]any, err
 	if err != nil {
 		return nil, err
 	}
-	docs := make([]any, len(part))
-	for k, i := range part {
+	for _, i := range part {
 		m := &b.messages[i]
 		last[m.Room]++
 		m.Seq = last[m.Room]
-		if docs[k], err = encodeMessage(*m); err != nil {
+	}
+	// The clock is read behind the numbers: whoever had given out those before had read it before.
+	events, err := s.eventsOf(ctx, b, part)
+	if err != nil {
+		return nil, err
+	}
+	docs := make([]any, len(part))
+	for k, i := range part {
+		if docs[k], err = encodeMessage(b.messages[i], events[k]...); err != nil {
 			return nil, err
 		}
 	}

@@ -250,7 +250,7 @@ func (s *Store) Nonces() *Nonces { return &Nonces{s.db} }
 func (s *Store) Limiter() *Limiter { return &Limiter{s.db} }
 
 // Messages returns the messages of the store.
-func (s *Store) Messages() *Messages { return &Messages{s.db} }
+func (s *Store) Messages() *Messages { return &Messages{db: s.db} }
 
 // Rooms returns the rooms of the store.
 func (s *Store) Rooms() *Rooms { return &Rooms{s.db} }

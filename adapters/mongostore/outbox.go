@@ -13,7 +13,7 @@ import (
 	"github.com/parley-chat/parley/core/event"
 )
 
-// Outbox hands the events of Users, SignUps, Codes and Sessions to the relay. Its methods may be called
+// Outbox hands the events of Users, SignUps, Codes, Sessions and Messages to the relay. Its methods may be called
 // from many goroutines. Events leave it for good once they are published.
 type Outbox struct{ db *database }
 
@@ -115,7 +115,7 @@ func (d *database) tick(ctx context.Context) (int64, error) {
 
 // carriers are the collections whose documents carry events. What was set aside and is replayed is carried by its own document.
 func (d *database) carriers() []*mongo.Collection {
-	return []*mongo.Collection{d.users, d.signUps, d.codes, d.sessions, d.aside}
+	return []*mongo.Collection{d.users, d.signUps, d.codes, d.sessions, d.aside, d.messages}
 }
 
 // place is where an event stands among all. Its position says in which change it was committed; the rest
@@ -133,9 +133,12 @@ func (p place) compare(q place) int {
 
 // pendingDoc is as much of a document as Pending needs.
 type pendingDoc struct {
-	ID      string  `bson:"_id"`
-	Carried carrier `bson:",inline"`
+	ID      bson.RawValue `bson:"_id"` // a text, or a message's number of 12 bytes
+	Carried carrier       `bson:",inline"`
 }
+
+// name tells the documents of a collection apart.
+func (d *pendingDoc) name() string { return string(d.ID.Value) }
 
 var pendingFields = ascending("version", "pending", "events")
 
@@ -157,7 +160,7 @@ func (s *Outbox) PendingAfter(ctx context.Context, id string, limit int) ([]even
 		for _, doc := range docs {
 			for at, e := range doc.Carried.Events {
 				if e.ID == id {
-					return s.pending(ctx, place{e.Position, i, doc.ID, at}, limit)
+					return s.pending(ctx, place{e.Position, i, doc.name(), at}, limit)
 				}
 			}
 		}
@@ -188,7 +191,7 @@ func (s *Outbox) pending(ctx context.Context, after place, limit int) ([]event.E
 		}
 		for _, doc := range docs {
 			for at, e := range doc.Carried.Events {
-				if p := (place{e.Position, i, doc.ID, at}); e.Position <= now && p.compare(after) > 0 {
+				if p := (place{e.Position, i, doc.name(), at}); e.Position <= now && p.compare(after) > 0 {
 					found = append(found, placed{p, e})
 				}
 			}
@@ -287,9 +290,9 @@ func (s *Outbox) SetAside(ctx context.Context, id, reason string) error {
 
 // published is as much of a document as Published needs.
 type published struct {
-	ID      string  `bson:"_id"`
-	Removed bool    `bson:"removed"`
-	Carried carrier `bson:",inline"`
+	ID      bson.RawValue `bson:"_id"`
+	Removed bool          `bson:"removed"`
+	Carried carrier       `bson:",inline"`
 }
 
 // Published implements event.Outbox.

@@ -200,27 +200,30 @@ var (
 	}
 	messages = &collection{
 		name: "parley_messages",
-		fields: []field{
+		fields: append([]field{
 			{name: "_id", kind: kindID}, text("room", 1, chat.MaxRoomName), number("seq", 1), text("once", 2, 2*maxID+chat.MaxClientID),
 			text("id", 1, maxID), optional(text("client_id", 1, chat.MaxClientID)), text("author_id", 0, maxID),
 			text("author_name", 0, user.MaxFullName), contentFields[0], moment("at"),
 			contentFields[1], contentFields[2], optional(contentFields[3]), contentFields[4], contentFields[5], contentFields[6], contentFields[7],
 			optional(text("changed_in", 1, chat.MaxRoomName)), optional(text("deleted_in", 1, chat.MaxRoomName)), optional(number("deleted_seq", 1)),
-		},
-		indexes: []index{
+		}, carriedLater...),
+		// Those of events hold messages alone that carry some.
+		indexes: append([]index{
 			{fields: []string{"room", "seq"}, unique: true}, {fields: []string{"room", "once"}, unique: true},
 			// Of messages that were changed alone. The heads see to it that no two have one Rev.
 			{fields: []string{"changed_in", "rev"}, sparse: true},
 			// Of messages that were deleted alone.
 			{fields: []string{"deleted_in", "deleted_seq"}, sparse: true},
 			{fields: []string{"author_id", "room", "seq"}},
-		},
+		}, carriedIndexes...),
 	}
 	// changes are the heads of rooms in which a message was changed.
 	changes = &collection{
 		name: "parley_changes",
 		fields: []field{
-			text("_id", 1, chat.MaxRoomName), number("rev", 1), optional(list("writes", 1, chunk, append([]field{number("seq", 1)}, contentFields...)...)),
+			text("_id", 1, chat.MaxRoomName), number("rev", 1), optional(list("writes", 1, chunk, append([]field{
+				number("seq", 1), optional(list("events", 1, chunk, carried[2].items...)), optional(field{name: "forgets", kind: kindBool}),
+			}, contentFields...)...)),
 			optional(number("counted", 0)),
 		},
 	}

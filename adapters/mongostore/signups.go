@@ -59,7 +59,7 @@ func (s *SignUps) Create(ctx context.Context, w auth.WaitingSignUp, keep int, ev
 		s.left(ctx, err)
 		return nil
 	}
-	ids := make([]string, len(older))
+	ids := make([]bson.RawValue, len(older))
 	for i := range older {
 		ids[i] = older[i].ID
 	}

@@ -187,6 +187,15 @@ type messages struct {
 	t *Tracer
 }
 
+// Recording is chat.Recorder's.
+func (d messages) Recording(record chat.Record) (chat.MessageStore, error) {
+	recording, err := chat.Recording(d.MessageStore, record)
+	if err != nil {
+		return nil, err
+	}
+	return messages{recording, d.t}, nil
+}
+
 // Change is chat.MessageStore's.
 func (d messages) Change(ctx context.Context, batch []chat.Change) ([]chat.Changed, error) {
 	ctx, span := d.t.tracer.Start(ctx, "change messages", trace.WithAttributes(attribute.Int("parley.changes", len(batch))))

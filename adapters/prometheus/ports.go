@@ -107,6 +107,15 @@ type messages struct {
 	took, size      prometheus.Histogram
 }
 
+// Recording is chat.Recorder's.
+func (s *messages) Recording(record chat.Record) (chat.MessageStore, error) {
+	recording, err := chat.Recording(s.MessageStore, record)
+	if err != nil {
+		return nil, err
+	}
+	return &messages{recording, s.stored, s.changed, s.took, s.size}, nil
+}
+
 // Append is chat.MessageStore's.
 func (s *messages) Append(ctx context.Context, batch []chat.Message) ([]chat.Stored, error) {
 	began := time.Now()

@@ -2,6 +2,7 @@ package main_test
 
 import (
 	"encoding/json"
+	"fmt"
 	"io"
 	"net/http"
 	"net/http/httptest"
@@ -15,6 +16,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/gorilla/websocket"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
@@ -246,4 +248,120 @@ func TestFactsWaitForTheServer(t *testing.T) {
 	private := serve(t, t.TempDir(), "--webhook-url", strings.Replace(l.URL, "http://", "https://", 1), "--webhook-secret", oneSecret)
 	private.member(t, "Ada Lovelace")
 	private.complains(t, "private addresses are not allowed")
+}
+
+// A message and its changes are told as they are on the socket, byte for byte, in the order of their room; deleting takes away what waits.
+func TestMessagesAreToldAsOnTheSocket(t *testing.T) {
+	t.Parallel()
+	for name, store := range map[string][]string{"SQLite": nil, "memory": {"--store", "memory:"}} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			l := newListener(t)
+			s := serve(t, t.TempDir(), append(append(l.args(), "--webhook-events", "message.*"), store...)...)
+			token := s.member(t, "Ada Lovelace").AccessToken
+			raw := s.rawSocket(t, token)
+			raw.say(t, `{"event":"join_room","id":1,"data":{"room":"hall"}}`)
+			ear := s.rawSocket(t, s.member(t, "Grace Hopper").AccessToken)
+			ear.say(t, `{"event":"join_room","id":1,"data":{"room":"hall"}}`)
+			require.Len(t, ear.data(t, 1, "ack"), 1)
+			const many = 30
+			for i := range many {
+				raw.say(t, fmt.Sprintf(`{"event":"message","id":%d,"data":{"room":"hall","text":"number %d <&> \u00e9","clientId":"c%d","data":{"n":1.50}}}`, i+2, i, i))
+			}
+			await(t, "all messages", func() bool { return len(l.got("message.created")) == many })
+			raw.say(t, `{"event":"edit","id":101,"data":{"room":"hall","seq":1,"text":"edited"}}`)
+			raw.say(t, `{"event":"react","id":102,"data":{"room":"hall","seq":2,"key":"+1"}}`)
+			raw.say(t, `{"event":"delete","id":103,"data":{"room":"hall","seq":3}}`)
+			await(t, "all changes", func() bool { return len(l.got("message.changed")) == 3 })
+			heard := ear.data(t, many, "message")
+			heard = append(heard, ear.data(t, 3, "changed")...)
+			byText := map[string]bool{}
+			for _, d := range append(l.got("message.created"), l.got("message.changed")...) {
+				byText[string(d.Data)] = true
+			}
+			for _, h := range heard {
+				assert.True(t, byText[h], "not told: %s", h)
+			}
+			assert.Len(t, byText, many+3)
+			// First attempts begin in order; the listener may read them in another, so only all of them are compared.
+			assert.Zero(t, l.unsigned)
+
+			// What waits about a message that is deleted is not delivered any more.
+			l.answers(func(int, told) int { return http.StatusServiceUnavailable })
+			raw.say(t, `{"event":"message","id":104,"data":{"room":"hall","text":"never mind"}}`)
+			await(t, "an attempt", func() bool { return strings.Contains(fmt.Sprint(l.attempts()), "never mind") })
+			raw.say(t, fmt.Sprintf(`{"event":"delete","id":105,"data":{"room":"hall","seq":%d}}`, many+1))
+			await(t, "the deletion", func() bool {
+				all := l.attempts()
+				return strings.HasPrefix(all[len(all)-1].Type, "message.changed")
+			})
+			listed := execute(t, nil, "webhook", "list", "--state", "any", "--json", "--admin-token", adminToken, "--url", s.admin).succeeded(t)
+			waiting := decode[struct {
+				Deliveries []struct{ ID, State, Type string }
+			}](t, []byte(listed))
+			for _, d := range waiting.Deliveries {
+				if d.State == "ready" || d.State == "running" {
+					assert.Equal(t, "message.changed", d.Type)
+				}
+			}
+		})
+	}
+}
+
+// rawSocket is a socket that keeps what it hears as it came.
+type rawSocket struct {
+	conn *websocket.Conn
+	mu   sync.Mutex
+	all  []string
+}
+
+func (s *server) rawSocket(t *testing.T, token string) *rawSocket {
+	t.Helper()
+	conn, _, err := websocket.DefaultDialer.DialContext(t.Context(), s.socket(), http.Header{"Authorization": {"Bearer " + token}})
+	require.NoError(t, err)
+	r := &rawSocket{conn: conn}
+	heard := make(chan struct{})
+	go func() {
+		defer close(heard)
+		for {
+			_, text, err := conn.ReadMessage()
+			if err != nil {
+				return
+			}
+			r.mu.Lock()
+			r.all = append(r.all, string(text))
+			r.mu.Unlock()
+		}
+	}()
+	t.Cleanup(func() {
+		_ = conn.Close()
+		<-heard
+	})
+	return r
+}
+
+func (r *rawSocket) say(t *testing.T, text string) {
+	t.Helper()
+	require.NoError(t, r.conn.WriteMessage(websocket.TextMessage, []byte(text)))
+}
+
+// data waits for so many events of a name, and returns their data, byte for byte.
+func (r *rawSocket) data(t *testing.T, n int, name string) (some []string) {
+	t.Helper()
+	await(t, "events called "+name, func() bool {
+		r.mu.Lock()
+		defer r.mu.Unlock()
+		some = nil
+		for _, text := range r.all {
+			e := decode[struct {
+				Event string
+				Data  json.RawMessage
+			}](t, []byte(text))
+			if e.Event == name {
+				some = append(some, string(e.Data))
+			}
+		}
+		return len(some) >= n
+	})
+	return some
 }

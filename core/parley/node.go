@@ -19,7 +19,8 @@ import (
 // Node is the part that talks to sockets: one of several that share rooms. It requires the ports
 // Subscriber, Messages, Rooms, Members, Marks, Recent, Fanout and Presence, and [Config.Authenticator]. From
 // Nonces, where there is that port, it removes the tickets that are spent and expired, each hour. With a Janitor.Retention it removes
-// old messages, by the port Pruner.
+// old messages, by the port Pruner. If [Config].Webhooks chooses facts of messages, it requires the ports Outbox and Publisher
+// as well, Messages must be a [chat.Recorder], and it moves the facts from there to the bus.
 type Node struct {
 	Chat      *chat.Service
 	Hub       *realtime.Hub
@@ -29,25 +30,43 @@ type Node struct {
 	bus          event.Subscriber
 	janitor      *auth.Janitor // nil where nothing is to be removed
 	pruning      *chat.Janitor // nil where messages are kept for ever
+	relay        *event.Relay  // nil where it has nothing to move
 	drainTimeout time.Duration
 	eraseAfter   time.Duration
 	log          *slog.Logger
 }
 
 // NewNode checks the configuration, all of it at once, and connects the part.
-func NewNode(cfg Config) (*Node, error) { return newNode(cfg, cfg.Nonces) }
+func NewNode(cfg Config) (*Node, error) { return newNode(cfg, cfg.Nonces, nil) }
 
-// newNode makes a node that removes spent tickets, unless tickets is nil.
-func newNode(cfg Config, tickets auth.Sweeper) (*Node, error) {
+// newNode makes a node that removes spent tickets, unless tickets is nil. relay is somebody else's that moves the node's facts; nil for none.
+func newNode(cfg Config, tickets auth.Sweeper, relay *event.Relay) (*Node, error) {
 	check := settings.Of("parley: Config")
 	cfg.defaults(check)
 	cfg.node(check)
+	if cfg.tellsMessages() {
+		check.Require("Outbox", cfg.Outbox == nil)
+		check.Require("Publisher", cfg.Publisher == nil)
+	}
 	check.Require("Authenticator", cfg.Authenticator == nil)
 	if err := check.Err(); err != nil {
 		return nil, err
 	}
 	p := &Node{who: cfg.Authenticator, bus: cfg.Subscriber, drainTimeout: cfg.DrainTimeout, eraseAfter: cfg.EraseAfter, log: cfg.Log}
-	var errs [5]error
+	var errs [7]error
+	if cfg.tellsMessages() {
+		cfg.Messages, errs[6] = chat.Recording(cfg.Messages, recordOf(cfg.Webhooks))
+		if relay == nil {
+			r := cfg.Relay
+			r.Outbox, r.Publisher = cfg.Outbox, cfg.Publisher
+			cfg.share(nil, nil, nil, &r.Log)
+			p.relay, errs[5] = event.NewRelay(r)
+			relay = p.relay
+		}
+		if err := errors.Join(errs[6], errs[5]); err != nil {
+			return nil, err
+		}
+	}
 	c := cfg.Chat
 	c.Store, c.Rooms, c.Members, c.Marks, c.Cache = cfg.Messages, cfg.Rooms, cfg.Members, cfg.Marks, cfg.Recent
 	c.Restrictions, c.Roles, c.Blocks = cfg.Restrictions, cfg.Roles, cfg.Blocks
@@ -64,6 +83,11 @@ func newNode(cfg Config, tickets auth.Sweeper) (*Node, error) {
 		}
 		cfg.share(&h.Now, nil, nil, &h.Log)
 		p.Hub, errs[1] = realtime.NewHub(h)
+		if cfg.tellsMessages() {
+			wake := func(chat.Message) { relay.Wake() }
+			p.Chat.OnStored(wake)
+			p.Chat.OnChanged(wake)
+		}
 	}
 	if p.Chat != nil && cfg.Janitor.Retention != 0 {
 		j := cfg.Janitor
@@ -138,6 +162,16 @@ func (p *Node) Run(ctx context.Context, ready func()) error {
 	if p.pruning != nil {
 		g.run("old messages", p.pruning.Run)
 	}
+	// What is committed while connections close is moved as well, as far as there is time.
+	relaying := make(chan struct{})
+	relayCtx, endRelay := context.WithCancel(context.WithoutCancel(ctx))
+	defer endRelay()
+	go func() {
+		defer close(relaying)
+		if p.relay != nil {
+			g.fail("relay", p.relay.Run(relayCtx))
+		}
+	}()
 	<-g.ctx.Done()
 	drain, enough := context.WithTimeout(context.WithoutCancel(ctx), p.drainTimeout)
 	defer enough()
@@ -148,6 +182,8 @@ func (p *Node) Run(ctx context.Context, ready func()) error {
 	<-chatting
 	endHub()
 	<-connecting
+	endRelay()
+	<-relaying
 	return g.wait()
 }
 

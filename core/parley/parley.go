@@ -41,7 +41,7 @@ type Ports struct {
 	Issuer    auth.TokenIssuer
 	Verifier  auth.TokenVerifier
 
-	// Outbox is where Users, SignUps, Codes and Sessions put their events.
+	// Outbox is where Users, SignUps, Codes and Sessions put their events, and Messages where Config.Webhooks tells of them.
 	Outbox event.Outbox
 	// Asides is of what was set aside in Outbox.
 	Asides     event.Asides
@@ -200,7 +200,11 @@ func New(cfg Config) (*System, error) {
 		cfg.Authenticator = authenticator{} // so that only what is really missing is named
 	}
 	mailer, mailerErr := NewMailer(cfg)
-	node, nodeErr := newNode(cfg, nil) // the accounts remove what has expired
+	var relay *event.Relay
+	if accounts != nil {
+		relay = accounts.relay
+	}
+	node, nodeErr := newNode(cfg, nil, relay) // the accounts remove what has expired, and move the events
 	if err := errors.Join(accountsErr, mailerErr, nodeErr); err != nil {
 		return nil, err
 	}

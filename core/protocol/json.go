@@ -379,6 +379,9 @@ func appendMessages(b []byte, messages []chat.Message) []byte {
 	return append(b, ']')
 }
 
+// AppendMessage appends a message as it is the data of the events message and changed.
+func AppendMessage(b []byte, m chat.Message) []byte { return appendMessage(b, m) }
+
 func appendMessage(b []byte, m chat.Message) []byte {
 	b = AppendString(append(b, `{"room":`...), m.Room)
 	b = strconv.AppendUint(append(b, `,"seq":`...), m.Seq, 10)

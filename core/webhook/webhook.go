@@ -31,10 +31,13 @@ const (
 	UserVerified = "user.verified"
 	UserErased   = "user.erased"
 	SessionEnded = "session.ended"
+
+	MessageCreated = "message.created"
+	MessageChanged = "message.changed"
 )
 
 // types are all of them.
-var types = []string{UserCreated, UserVerified, UserErased, SessionEnded}
+var types = []string{UserCreated, UserVerified, UserErased, SessionEnded, MessageCreated, MessageChanged}
 
 // Types returns all types of facts.
 func Types() []string { return slices.Clone(types) }

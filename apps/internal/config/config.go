@@ -107,7 +107,7 @@ type Settings struct {
 	ScreenPrivate    string         `name:"screen-private" of:"parley socket" default:"off" enum:"on,off" help:"on: screen-url may be http, and lead to private addresses such as this machine. off: it is https, and leads to the public internet."`
 	WebhookURL       string         `name:"webhook-url" of:"parley mailer" secret:"url" help:"Address of a server of yours that is told what has happened, after Standard Webhooks: https://chat.example.com/hooks. Default: nobody is told."`
 	WebhookSecret    string         `name:"webhook-secret" of:"parley mailer" secret:"" help:"Secrets that sign what webhook-url is told, as those of screen-secret. Required with webhook-url."`
-	WebhookEvents    []string       `name:"webhook-events" of:"parley auth" help:"What is told: types with commas between, such as user.created,user.*, or * for all; off for nothing. Default: ${webhookevents}"`
+	WebhookEvents    []string       `name:"webhook-events" of:"parley auth socket" help:"What is told: types with commas between, such as user.created,user.*, or * for all; off for nothing. Default: ${webhookevents}"`
 	WebhookTimeout   time.Duration  `name:"webhook-timeout" of:"parley mailer" default:"4s" help:"How long webhook-url may take to answer, at most 8s."`
 	WebhookPrivate   string         `name:"webhook-private" of:"parley mailer" default:"off" enum:"on,off" help:"on: webhook-url may be http, and lead to private addresses such as this machine. off: it is https, and leads to the public internet."`
 	Retention        time.Duration  `name:"retention" of:"parley socket" default:"0s" help:"How long messages are kept, at least 1m: 720h is 30 days. 0 keeps them for ever."`
@@ -151,7 +151,7 @@ var words = map[Program]map[string]string{
 	Socket: {
 		"about": "A socket node of a chat back end: real-time chat over WebSockets.", "listen": ":5003", "adminlisten": "localhost:6003", "adminserves": ", /rooms, /admin/users",
 		"publicurl": "Where people reach the page and, by a proxy, the sockets. Default: http:// and the address.", "data": "Folder of the SQLite store.",
-		"kept": "messages", "bus": "", "buses": "required; ", "tlsneeds": "; needs the transport net",
+		"kept": "messages", "bus": "", "buses": "required; ", "tlsneeds": "; needs the transport net", "webhookevents": "off. The mailer has the webhook-url.",
 		"redis": "Server for recent messages, fan-out between nodes, presence and spent tickets: redis://, rediss:// for TLS, several hosts for a cluster, ?master_name= for Sentinels. Several nodes need it.",
 	},
 }
