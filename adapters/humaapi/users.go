@@ -79,6 +79,7 @@ type erasedChat struct {
 	Memberships int `json:"memberships"`
 	Messages    int `json:"messages" doc:"Those of which something was left."`
 	Reactions   int `json:"reactions"`
+	Blocks      int `json:"blocks" doc:"Those by the user, and those by which others had blocked the user."`
 }
 
 type (
@@ -151,7 +152,7 @@ func RegisterUsers(a *API, cfg UsersConfig) error {
 	a.long(operation(huma.Operation{
 		OperationID: "export-user", Method: http.MethodGet, Path: "/admin/users/{id}/export", Parameters: userParameter(),
 		Summary: "Export what is kept of a user",
-		Description: "JSON texts, one a line. Each is an object with a type: export (the first), account, session, mail, membership, mark, message, reaction, and end (the last), which says how many lines " +
+		Description: "JSON texts, one a line. Each is an object with a type: export (the first), account, session, mail, membership, mark, block, message, reaction, and end (the last), which says how many lines " +
 			"come before it. An export that does not end with it is not whole: then the last line may be an error that says why. Nothing in it is secret.",
 		Responses: map[string]*huma.Response{"200": {Description: "The lines.", Content: map[string]*huma.MediaType{
 			MediaLines: {Schema: &huma.Schema{Type: huma.TypeString}},
@@ -204,7 +205,7 @@ func erasedOf(e parley.UserErasure) erasedUser {
 		out.Mails = &erasedMails{Jobs: d.Jobs, Events: d.Events}
 	}
 	if d := e.Author; d != nil {
-		out.Chat = &erasedChat{Memberships: d.Memberships, Messages: d.Messages, Reactions: d.Reactions}
+		out.Chat = &erasedChat{Memberships: d.Memberships, Messages: d.Messages, Reactions: d.Reactions, Blocks: d.Blocks}
 	}
 	return out
 }
@@ -289,6 +290,9 @@ func (cfg *UsersConfig) export(ctx context.Context, u user.User, out *lines) err
 				return err
 			}
 			return out.line("mark", map[string]any{"room": m.Room, "read": m.Read})
+		},
+		Block: func(b chat.Block) error {
+			return out.line("block", map[string]any{"user": b.Whom, "at": b.At})
 		},
 		Message: func(m chat.Message) error {
 			return out.line("message", exportedMessage{

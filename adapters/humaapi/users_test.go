@@ -80,6 +80,10 @@ func newWhole(t *testing.T, config func(*whole) humaapi.UsersConfig) *whole {
 	require.NoError(t, err)
 	_, err = w.Change(t.Context(), chat.Change{Kind: chat.React, Room: "hall", Seq: 1, By: who, Key: "👍"})
 	require.NoError(t, err)
+	for _, p := range []chat.Pair{{By: "u1", Whom: "u2"}, {By: "u3", Whom: "u1"}} {
+		_, err = w.ports.Blocks.Put(t.Context(), chat.Block{Pair: p, At: at}, 10)
+		require.NoError(t, err)
+	}
 	return w
 }
 
@@ -108,13 +112,14 @@ func TestUsersAreExported(t *testing.T) {
 			require.True(t, strings.HasPrefix(text, `{"type":"`))
 			types = append(types, l["type"].(string))
 		}
-		assert.Equal(t, []string{"export", "account", "session", "mail", "membership", "mark", "message", "reaction", "end"}, types)
+		assert.Equal(t, []string{"export", "account", "session", "mail", "membership", "mark", "block", "message", "reaction", "end"}, types)
 		assert.JSONEq(t, `{"type":"export","format":1,"user":"u1","at":"2026-03-01T12:00:00Z"}`, lines[0])
 		assert.JSONEq(t, `{"type":"mark","room":"hall","read":1}`, lines[5])
-		assert.Contains(t, lines[6], `"text":"hi\n\"there\" \u2028"`)
-		assert.Contains(t, lines[6], `"data":{"a":[1]}`)
-		assert.JSONEq(t, `{"type":"reaction","room":"hall","seq":1,"key":"👍"}`, lines[7])
-		assert.JSONEq(t, `{"type":"end","lines":8}`, lines[8])
+		assert.JSONEq(t, `{"type":"block","user":"u2","at":"2026-03-01T12:00:00Z"}`, lines[6], "who has blocked them is not theirs to know")
+		assert.Contains(t, lines[7], `"text":"hi\n\"there\" \u2028"`)
+		assert.Contains(t, lines[7], `"data":{"a":[1]}`)
+		assert.JSONEq(t, `{"type":"reaction","room":"hall","seq":1,"key":"👍"}`, lines[8])
+		assert.JSONEq(t, `{"type":"end","lines":9}`, lines[9])
 		assert.NotContains(t, a.body, "secret")
 	}
 	w.wantProblem(w.get("/admin/users/nobody/export", admin), 404, "user_not_found")
@@ -143,9 +148,9 @@ func TestUsersAreErased(t *testing.T) {
 	require.NoError(t, err)
 	assert.True(t, u.Erased(), "the account is gone at once")
 	w.broken = false
-	assert.JSONEq(t, `{"id":"u1","account":{"emptied":false,"sessions":0,"codes":0,"signUps":0},"mails":{"jobs":0,"events":0},"chat":{"memberships":0,"messages":1,"reactions":0}}`,
+	assert.JSONEq(t, `{"id":"u1","account":{"emptied":false,"sessions":0,"codes":0,"signUps":0},"mails":{"jobs":0,"events":0},"chat":{"memberships":0,"messages":1,"reactions":0,"blocks":0}}`,
 		w.wantStatus(w.do("DELETE", "/admin/users/u1", "", admin), 200).body)
-	assert.JSONEq(t, `{"id":"u1","account":{"emptied":false,"sessions":0,"codes":0,"signUps":0},"mails":{"jobs":0,"events":0},"chat":{"memberships":0,"messages":0,"reactions":0}}`,
+	assert.JSONEq(t, `{"id":"u1","account":{"emptied":false,"sessions":0,"codes":0,"signUps":0},"mails":{"jobs":0,"events":0},"chat":{"memberships":0,"messages":0,"reactions":0,"blocks":0}}`,
 		w.wantStatus(w.do("DELETE", "/admin/users/u1", "", admin), 200).body)
 	assert.JSONEq(t, `{"id":"u1","fullName":"Deleted user","createdAt":"2026-03-01T12:00:00Z","passwordChangedAt":"`+u.PasswordChangedAt.Format(time.RFC3339Nano)+`","erased":true}`,
 		w.get("/admin/users/u1", admin).body)
@@ -168,8 +173,8 @@ func TestPartsEraseWhatTheyKeep(t *testing.T) {
 	assert.Contains(t, rooms.wantProblem(rooms.get("/admin/users/u1", admin), 404, "user_not_found").Detail, "another program")
 	assert.Contains(t, rooms.get("/admin/users/u1/export", admin).body, `"type":"message"`)
 	assert.NotContains(t, rooms.get("/admin/users/u1/export", admin).body, `"type":"account"`)
-	assert.JSONEq(t, `{"id":"u1","chat":{"memberships":1,"messages":1,"reactions":0}}`, rooms.wantStatus(rooms.do("DELETE", "/admin/users/u1", "", admin), 200).body)
-	assert.JSONEq(t, `{"id":"u2","chat":{"memberships":0,"messages":0,"reactions":0}}`, rooms.wantStatus(rooms.do("DELETE", "/admin/users/u2", "", admin), 200).body)
+	assert.JSONEq(t, `{"id":"u1","chat":{"memberships":1,"messages":1,"reactions":0,"blocks":2}}`, rooms.wantStatus(rooms.do("DELETE", "/admin/users/u1", "", admin), 200).body)
+	assert.JSONEq(t, `{"id":"u2","chat":{"memberships":0,"messages":0,"reactions":0,"blocks":0}}`, rooms.wantStatus(rooms.do("DELETE", "/admin/users/u2", "", admin), 200).body)
 
 	// Nobody else would say that they are no users.
 	for _, id := range []string{ada, "system"} {

@@ -90,7 +90,7 @@ func (p *Node) EraseUser(ctx context.Context, id string) (UserErasure, error) {
 	if err != nil {
 		return UserErasure{}, fmt.Errorf("parley: erasing what a user has said: %w", err)
 	}
-	p.log.Info("what a user has said was erased", "user", id, "memberships", author.Memberships, "messages", author.Messages, "reactions", author.Reactions)
+	p.log.Info("what a user has said was erased", "user", id, "memberships", author.Memberships, "messages", author.Messages, "reactions", author.Reactions, "blocks", author.Blocks)
 	return UserErasure{UserID: user.ID(id), Author: &author}, nil
 }
 

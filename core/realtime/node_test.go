@@ -214,12 +214,13 @@ type backing struct {
 
 	restrictions *memory.Restrictions
 	roles        *memory.Roles
+	blocks       *memory.Blocks
 }
 
 func newBacking() backing {
 	messages, rooms := memory.NewMessages(), memory.NewRooms()
 	members := memory.NewMembers(messages)
-	return backing{messages, members, rooms, memory.NewPresence(), memory.NewRestrictions(), memory.NewRoles(rooms, members)}
+	return backing{messages, members, rooms, memory.NewPresence(), memory.NewRestrictions(), memory.NewRoles(rooms, members), memory.NewBlocks()}
 }
 
 func start(t *testing.T, change func(*realtime.HubConfig)) *node {
@@ -249,6 +250,7 @@ func startWith(t *testing.T, b backing, fanout realtime.Fanout, rules chat.Confi
 	if rules.Roles == nil {
 		rules.Roles = b.roles
 	}
+	rules.Blocks = b.blocks
 	rules.Rooms, rules.Cache = b.rooms, memory.NewRecentCache(memory.RecentCacheConfig{})
 	s, err := chat.New(rules)
 	require.NoError(t, err)

@@ -193,12 +193,21 @@ type hesitant struct {
 	chat.Restrictions
 	asked  chan struct{}
 	answer chan struct{}
-	once   sync.Once
+
+	mu   sync.Mutex
+	once sync.Once
 }
 
 func (l *hesitant) InForce(ctx context.Context, now time.Time, whom ...chat.InRoom) ([]chat.Restriction, error) {
 	held, err := l.Restrictions.InForce(ctx, now, whom...)
-	l.once.Do(func() { close(l.asked); <-l.answer })
+	first := false
+	l.mu.Lock()
+	l.once.Do(func() { first = true })
+	l.mu.Unlock()
+	if first {
+		close(l.asked)
+		<-l.answer
+	}
 	return held, err
 }
 
@@ -236,7 +245,11 @@ func TestWhoComesInWhileTheirMuteIsLifted(t *testing.T) {
 	ada := n.connect("ada")
 	ada.join("hall")
 	n.restricts(mute("hall", "u-eve"))
+	n.restricts(mute("hall", "u-ada"))
+	ada.heardOf("u-ada") // nobody asks any more
+	slow.mu.Lock()
 	slow.once = sync.Once{}
+	slow.mu.Unlock()
 	eve := n.connect("eve")
 	eve.in.Receive([]byte(`{"id":1,"event":"join_room","data":{"room":"hall"}}`), false)
 	<-slow.asked // the mute is in force

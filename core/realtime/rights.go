@@ -292,7 +292,7 @@ func (h *Hub) settleRights(ctx context.Context, all []news) (int, error) {
 		return 0, err
 	}
 	for i := range some {
-		h.applyRights(some[i], here[i], are[some[i].where()])
+		h.applyRights(ctx, some[i], here[i], are[some[i].where()])
 	}
 	return n, nil
 }
@@ -347,9 +347,9 @@ func (o *occupant) isAdmitted() bool {
 }
 
 // applyRights makes what was read so for those connections of the user that were here when the reading began, and tells it.
-func (h *Hub) applyRights(n news, before []*occupant, is chat.Entry) {
+func (h *Hub) applyRights(ctx context.Context, n news, before []*occupant, is chat.Entry) {
 	if n.limits != nil {
-		h.tellLimits(n, is)
+		h.tellLimits(ctx, n, is)
 		return
 	}
 	var here []*occupant
@@ -382,7 +382,7 @@ func (h *Hub) applyRights(n news, before []*occupant, is chat.Entry) {
 	if is.Mute.Kind != "" {
 		data["mutedUntil"] = is.Mute.End()
 	}
-	h.tellMembership(n, data, is.Role == "" && n.by == n.who)
+	h.tellMembership(ctx, n, data, is.Role == "" && n.by == n.who)
 }
 
 // foundBefore reports whether this node had found by itself that a user is out, and told it.
@@ -440,7 +440,7 @@ func (h *Hub) settleEverybody(ctx context.Context, n news) error {
 		}
 		for _, w := range some {
 			if are[w].Role != "" { // it may be another one, as after a block
-				h.applyRights(news{room: n.room, who: w.UserID}, here[w.UserID], are[w])
+				h.applyRights(ctx, news{room: n.room, who: w.UserID}, here[w.UserID], are[w])
 				continue
 			}
 			still := slices.DeleteFunc(here[w.UserID], func(o *occupant) bool { return !o.isAdmitted() })
@@ -469,7 +469,7 @@ func roleData(r chat.Role) any {
 }
 
 // tellLimits tells of a restriction.
-func (h *Hub) tellLimits(n news, is chat.Entry) {
+func (h *Hub) tellLimits(ctx context.Context, n news, is chat.Entry) {
 	of := n.limits
 	data := protocol.Data{"role": nil, "by": string(of.By), "reason": of.Reason}
 	switch {
@@ -488,18 +488,21 @@ func (h *Hub) tellLimits(n news, is chat.Entry) {
 			data["mutedUntil"] = of.End()
 		}
 	}
-	h.tellMembership(n, data, false)
+	h.tellMembership(ctx, n, data, false)
 }
 
 // tellMembership tells the connections of a user, and everybody in the room, what the user is there. What is empty is left out. Of who leaves by themselves only
 // small rooms hear, as they do of connections.
-func (h *Hub) tellMembership(n news, data protocol.Data, leaves bool) {
+func (h *Hub) tellMembership(ctx context.Context, n news, data protocol.Data, leaves bool) {
 	who := chat.Author{ID: n.who, Name: n.name}
 	here := h.roomHere(n.room)
 	if name := h.nameOf(n.who); name != "" {
 		who.Name = name
 	} else if here != nil && who.Name == "" {
 		who.Name = here.nameOf(n.who)
+	}
+	if who.Name == "" {
+		who.Name = h.accountOf(ctx, n.who).Name
 	}
 	h.tellUser(n.room, who, data)
 	if here != nil && (!leaves || here.announces(h.cfg.AnnounceUpTo)) {
@@ -538,6 +541,15 @@ func (c *client) tell(f *socket.Frame) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.sendNow(f, false)
+}
+
+// accountOf returns a user as chat.Config.People knows them.
+func (h *Hub) accountOf(ctx context.Context, id user.ID) chat.Author {
+	known, _, err := h.cfg.Chat.People(ctx, id)
+	if err != nil {
+		h.cfg.Log.Warn("the name of a user could not be read", "user", id, "error", err)
+	}
+	return known[id]
 }
 
 // nameOf returns what a user is called who is in the room, as far as the occupants were told.

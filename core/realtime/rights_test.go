@@ -62,6 +62,15 @@ func pair(t *testing.T, second func(*realtime.HubConfig)) (b backing, one, two *
 	return b, one, two
 }
 
+// meets lets another one come into a room in which e is already: then they are known by name where e is connected.
+func (e *end) meets(other *end, room string) {
+	e.t.Helper()
+	e.join(room)
+	e.arrived(room)
+	other.join(room)
+	e.until("joined")
+}
+
 // is is the event membership.
 func is(room, name, role, rest string) string {
 	if role == "" {
@@ -76,7 +85,7 @@ func TestWhoIsRemovedByAModeratorIsOutOnEveryNode(t *testing.T) {
 	b, one, two := pair(t, nil)
 	one.makes("ada", "hall", chat.Public)
 	ada, bob, phone, laptop, tablet := one.connect("ada"), two.connect("bob"), one.connect("eve"), two.connect("eve"), two.connect("eve")
-	for _, e := range []*end{ada, bob, phone, laptop} {
+	for _, e := range []*end{ada, bob, phone, laptop} { // each node knows eve's name: she is connected to it
 		e.join("hall")
 	}
 	tablet.join("garden")
@@ -105,8 +114,7 @@ func TestAReaderReadsOnly(t *testing.T) {
 	_, one, two := pair(t, nil)
 	one.makes("ada", "news", chat.Public)
 	ada, eve, away := one.connect("ada"), two.connect("eve"), two.connect("eve")
-	ada.join("news")
-	eve.join("news")
+	ada.meets(eve, "news")
 	eve.say("news", "first")
 	one.gives(actor("ada"), "news", "eve", chat.Reader)
 	refused := func(e *end) {
@@ -147,8 +155,7 @@ func TestARoleThatChangesSaysWhetherItsUserIsMuted(t *testing.T) {
 	_, one, two := pair(t, nil)
 	one.makes("ada", "hall", chat.Public)
 	ada, eve := two.connect("ada"), one.connect("eve")
-	ada.join("hall")
-	eve.join("hall")
+	ada.meets(eve, "hall")
 	one.restricts(mute("hall", "u-eve"))
 	for _, e := range []*end{ada, eve} {
 		assert.JSONEq(t, is("hall", "eve", "member", `,"mutedUntil":"9999-12-31T23:59:59.000000Z","by":"u-ada","reason":"spam"`), string(e.until("membership").Data))
@@ -171,7 +178,7 @@ func TestABanIsToldToTheRoomAndToAllConnectionsOfTheUser(t *testing.T) {
 		e.join("hall")
 	}
 	one.restricts(ban("hall", "u-eve"))
-	for _, e := range []*end{ada, bob, eve, away} {
+	for _, e := range []*end{ada, bob, eve, away} { // each node knows eve's name: she is connected to it
 		assert.JSONEq(t, is("hall", "eve", "", `,"by":"u-ada","reason":"spam"`), string(e.until("membership").Data))
 	}
 	assert.Equal(t, "banned", away.refused("join_room", map[string]any{"room": "hall"}))
@@ -346,6 +353,65 @@ func TestModeratorsDeleteWhatOthersSay(t *testing.T) {
 	seq = eve.say("hall", "rude again").Seq
 	assert.Equal(t, "not_allowed", bob.refused("delete", map[string]any{"room": "hall", "seq": seq}))
 	eve.done("delete", map[string]any{"room": "hall", "seq": seq})
+}
+
+// Where a node does not know what somebody is called, the accounts do, if there are some.
+func TestWhoIsToldOfHasTheNameOfTheirAccount(t *testing.T) {
+	n := startWith(t, newBacking(), memory.NewFanout().Node(), chat.Config{People: accounts{}}, nil)
+	n.makes("ada", "den", chat.Private)
+	ada := n.connect("ada")
+	ada.join("den")
+	for name, want := range map[string]string{"eve": "The one called u-eve", "nobody": ""} {
+		n.gives(actor("ada"), "den", name, chat.Regular)
+		var got struct{ User struct{ Name string } }
+		require.NoError(t, json.Unmarshal(ada.until("membership").Data, &got))
+		assert.Equal(t, want, got.User.Name)
+	}
+}
+
+// accounts is a People who knows everybody but one.
+type accounts struct{}
+
+func (accounts) Named(_ context.Context, ids ...user.ID) (all []chat.Author, err error) {
+	for _, id := range ids {
+		if id != "u-nobody" {
+			all = append(all, chat.Author{ID: id, Name: "The one called " + string(id)})
+		}
+	}
+	return all, nil
+}
+
+// Who is blocked, and who blocks, are readers in their direct room, on every node.
+func TestABlockTakesHoldInTheDirectRoom(t *testing.T) {
+	for name, bus := range map[string]func(realtime.Fanout) realtime.Fanout{
+		"heard":   func(f realtime.Fanout) realtime.Fanout { return f },
+		"unheard": func(f realtime.Fanout) realtime.Fanout { return unheard{f} },
+	} {
+		t.Run(name, func(t *testing.T) {
+			b, fanout, blocks := newBacking(), memory.NewFanout(), memory.NewBlocks()
+			rules := chat.Config{People: accounts{}, Blocks: blocks}
+			one := startWith(t, b, bus(fanout.Node()), rules, nil)
+			two := startWith(t, b, bus(fanout.Node()), rules, func(c *realtime.HubConfig) { c.Node, c.RestrictionsEvery = "two", time.Millisecond })
+			made, _, err := one.chat.Direct(t.Context(), actor("ada").Author, "u-eve")
+			require.NoError(t, err)
+			ada, eve := one.connect("ada"), two.connect("eve")
+			ada.join(made.Name)
+			eve.join(made.Name)
+			eve.say(made.Name, "hello")
+			_, err = one.chat.Block(t.Context(), "u-ada", "u-eve")
+			require.NoError(t, err)
+			assert.Contains(t, string(eve.heardOf("u-eve").Data), `"role":"reader"`)
+			assert.Contains(t, string(ada.heardOf("u-ada").Data), `"role":"reader"`)
+			for _, e := range []*end{ada, eve} {
+				assert.Equal(t, "role_lacks_right", e.refused("message", map[string]any{"room": made.Name, "text": "x"}))
+			}
+			require.NoError(t, one.chat.Unblock(t.Context(), "u-ada", "u-eve"))
+			assert.Contains(t, string(eve.heardOf("u-eve").Data), `"role":"member"`)
+			assert.Contains(t, string(ada.heardOf("u-ada").Data), `"role":"member"`)
+			ada.say(made.Name, "hello again")
+			eve.say(made.Name, "hello again")
+		})
+	}
 }
 
 // ---- nodes that hear nothing ----
@@ -611,8 +677,14 @@ func TestWhoComesInWhileTheirRightsChange(t *testing.T) {
 			func(n *node) { n.gives(actor("ada"), "hall", "eve", chat.Reader) },
 			func(t *testing.T, eve *end) {
 				require.Equal(t, "ack", eve.answerOf(1).Event)
-				eve.until("membership")
-				assert.Equal(t, "role_lacks_right", eve.refused("message", map[string]any{"room": "hall", "text": "x"}))
+				for deadline := time.Now().Add(patience); ; { // membership may have come before the answer
+					v := eve.ask("isTyping", map[string]any{"room": "hall"})
+					if v.Error != nil {
+						assert.Equal(t, "role_lacks_right", v.Error.Code)
+						break
+					}
+					require.True(t, time.Now().Before(deadline), "the role of a moment ago lasts")
+				}
 			},
 		},
 		"they are removed": {

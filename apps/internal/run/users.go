@@ -136,7 +136,7 @@ type erased struct {
 		Sessions, Codes, SignUps int
 	}
 	Mails *struct{ Jobs, Events int }
-	Chat  *struct{ Memberships, Messages, Reactions int }
+	Chat  *struct{ Memberships, Messages, Reactions, Blocks int }
 }
 
 // eraseUser erases a user at each server. knows says that the first of them knows users.
@@ -202,7 +202,7 @@ func (e *erased) String() string {
 		fmt.Fprintf(w, "  mails    %d on the queue, %d set aside removed\n", m.Jobs, m.Events)
 	}
 	if c := e.Chat; c != nil {
-		fmt.Fprintf(w, "  rooms    %d messages erased, %d reactions taken back, %d memberships ended\n", c.Messages, c.Reactions, c.Memberships)
+		fmt.Fprintf(w, "  rooms    %d messages erased, %d reactions taken back, %d memberships and %d blocks ended\n", c.Messages, c.Reactions, c.Memberships, c.Blocks)
 	}
 	return w.String()
 }
