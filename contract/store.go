@@ -107,7 +107,7 @@ func storeSuites() []storeSuite {
 		of(Marks(), func(s Store) Reading { return Reading{Marks: s.Marks, Members: s.Members, Messages: s.Messages} }),
 		of(Restrictions(), func(s Store) chat.Restrictions { return s.Restrictions }),
 		of(Pruner(), func(s Store) Pruning {
-			return Pruning{Pruner: s.Pruner, Messages: s.Messages, Members: s.Members, Marks: s.Marks}
+			return Pruning{Pruner: s.Pruner, Messages: s.Messages, Members: s.Members, Marks: s.Marks, Rooms: s.Rooms, Restrictions: s.Restrictions}
 		}),
 	}
 }

@@ -22,13 +22,15 @@ type Store struct {
 	// Members is also the store of how far they have read Messages.
 	Members      *Members
 	Restrictions *Restrictions
+	// Pruner removes messages and rooms from the stores here.
+	Pruner *Pruner
 }
 
 // NewStore returns an empty store with default limits.
 func NewStore() *Store {
 	outbox, messages := NewOutbox(), NewMessages()
 	messages.outbox = outbox
-	return &Store{
+	s := &Store{
 		Outbox:    outbox,
 		Asides:    outbox.Asides(),
 		Users:     NewUsers(outbox),
@@ -43,6 +45,8 @@ func NewStore() *Store {
 
 		Restrictions: NewRestrictions(),
 	}
+	s.Pruner = NewPruner(s.Messages, s.Members, s.Rooms, s.Restrictions)
+	return s
 }
 
 // Ports returns every port that the store keeps. The others are nil: see [parley.Ports.With].
@@ -51,6 +55,6 @@ func (s *Store) Ports() parley.Ports {
 		Users: s.Users, Sessions: s.Sessions, Codes: s.Codes, SignUps: s.SignUps, Nonces: s.Nonces,
 		Outbox: s.Outbox, Asides: s.Asides, MailQueue: s.MailQueue, DeadLetters: s.MailQueue, MailStats: s.MailQueue,
 		WebhookQueue: s.WebhookQueue, WebhookLetters: s.WebhookQueue, WebhookStats: s.WebhookQueue,
-		Messages: s.Messages, Pruner: s.Messages, Rooms: s.Rooms, Members: s.Members, Marks: s.Members, Restrictions: s.Restrictions,
+		Messages: s.Messages, Pruner: s.Pruner, Rooms: s.Rooms, Members: s.Members, Marks: s.Members, Restrictions: s.Restrictions,
 	}
 }
