@@ -152,6 +152,8 @@ func TestPruneLeavesNoRow(t *testing.T) {
 func TestPruneAmongChanges(t *testing.T) {
 	onEveryEngine(t, func(t *testing.T, _ string, s *bunstore.Store) {
 		appended(t, s, messages("r", 0, 200))
+		_, err := s.Messages().Change(t.Context(), []chat.Change{edit("r", 200, "x")}) // whoever is quicker then
+		require.NoError(t, err)
 		var wg sync.WaitGroup
 		for worker := range 3 {
 			wg.Go(func() {
