@@ -14,7 +14,7 @@ import (
 
 func openPruning() contract.Pruning {
 	s := memory.NewStore()
-	return contract.Pruning{Pruner: s.Messages, Messages: s.Messages, Members: s.Members, Marks: s.Members}
+	return contract.Pruning{Pruner: s.Pruner, Messages: s.Messages, Members: s.Members, Marks: s.Members, Rooms: s.Rooms, Restrictions: s.Restrictions}
 }
 
 // pruner is a chat.Pruner with methods replaced.
@@ -22,6 +22,14 @@ type pruner struct {
 	chat.Pruner
 	aged  func(context.Context, string, time.Time, int) (uint64, int, error)
 	prune func(context.Context, string, uint64) (int, error)
+	drop  func(context.Context, string, int) (bool, error)
+}
+
+func (p pruner) Drop(ctx context.Context, room string, limit int) (bool, error) {
+	if p.drop == nil {
+		return p.Pruner.Drop(ctx, room, limit)
+	}
+	return p.drop(ctx, room, limit)
 }
 
 func (p pruner) Aged(ctx context.Context, room string, before time.Time, limit int) (uint64, int, error) {
@@ -54,6 +62,15 @@ func prunerFaults() []broken[contract.Pruning] {
 			under := p
 			p.Pruner = pruner{Pruner: under.Pruner, prune: func(ctx context.Context, room string, first uint64) (int, error) {
 				return f(under, ctx, room, first)
+			}}
+			return p
+		}
+	}
+	leaves := func(f func(under contract.Pruning, ctx context.Context, room string, limit int) (bool, error)) func(contract.Pruning) contract.Pruning {
+		return func(p contract.Pruning) contract.Pruning {
+			under := p
+			p.Pruner = pruner{Pruner: under.Pruner, drop: func(ctx context.Context, room string, limit int) (bool, error) {
+				return f(under, ctx, room, limit)
 			}}
 			return p
 		}
@@ -329,6 +346,61 @@ func prunerFaults() []broken[contract.Pruning] {
 			}}
 			return p
 		}},
+		{"a room is removed at once", "a room is removed in parts", leaves(func(p contract.Pruning, ctx context.Context, room string, _ int) (bool, error) {
+			return p.Pruner.Drop(ctx, room, 1000)
+		})},
+		{"the room goes first", "a room is removed in parts", func(p contract.Pruning) contract.Pruning {
+			under, gone := p, false
+			p.Pruner = pruner{Pruner: under.Pruner, drop: func(ctx context.Context, room string, limit int) (bool, error) {
+				gone = true
+				return under.Pruner.Drop(ctx, room, limit)
+			}}
+			p.Rooms = rooms{Rooms: under.Rooms, byName: func(ctx context.Context, name string) (chat.Room, error) {
+				if gone {
+					return chat.Room{}, chat.ErrRoomNotFound
+				}
+				return under.Rooms.ByName(ctx, name)
+			}}
+			return p
+		}},
+		{"nothing is said to be left", "a room is removed in parts", leaves(func(p contract.Pruning, ctx context.Context, room string, limit int) (bool, error) {
+			_, err := p.Pruner.Drop(ctx, room, limit)
+			return false, err
+		})},
+		{"memberships go first", "a room is removed in parts", leaves(func(p contract.Pruning, ctx context.Context, room string, limit int) (bool, error) {
+			if is, _ := p.Members.Has(ctx, room, "user-0"); is {
+				return true, p.Members.Remove(ctx, room, "user-0")
+			}
+			return p.Pruner.Drop(ctx, room, limit)
+		})},
+		{"bans outlive their room", "nothing of a removed room is stored", leaves(func(p contract.Pruning, ctx context.Context, room string, limit int) (bool, error) {
+			left, err := p.Pruner.Drop(ctx, room, limit)
+			if err == nil && !left {
+				_, err = p.Restrictions.Put(ctx, chat.Restriction{Room: room, UserID: "user-0", Kind: chat.Ban, At: time.Unix(1, 0)})
+			}
+			return left, err
+		})},
+		{"another room loses a member", "nothing of a removed room is stored", leaves(func(p contract.Pruning, ctx context.Context, room string, limit int) (bool, error) {
+			_ = p.Members.Remove(ctx, "other", "user-2")
+			return p.Pruner.Drop(ctx, room, limit)
+		})},
+		{"the counters stay", "a room of that name begins anew", leaves(func(p contract.Pruning, ctx context.Context, room string, limit int) (bool, error) {
+			left, err := p.Pruner.Drop(ctx, room, limit)
+			if err == nil && !left {
+				_, err = p.Messages.Append(ctx, []chat.Message{{Room: room, ID: "i", Text: "x"}})
+			}
+			return left, err
+		})},
+		{"rooms are folded in a removal", "an unknown room has nothing left", leaves(func(p contract.Pruning, ctx context.Context, room string, limit int) (bool, error) {
+			return p.Pruner.Drop(ctx, lower(room), limit)
+		})},
+		{"a room without messages is said to have something left", "a room of which all messages were removed is removed", leaves(func(p contract.Pruning, ctx context.Context, room string, limit int) (bool, error) {
+			b, err := p.Messages.Bounds(ctx, room)
+			if err != nil || b.First > b.Last && b.Last > 0 {
+				return true, err
+			}
+			return p.Pruner.Drop(ctx, room, limit)
+		})},
 		{"the count is wrong now and then", "all is exact after random steps", func(p contract.Pruning) contract.Pruning {
 			under := p
 			p.Marks = marks{Marks: under.Marks, mark: func(ctx context.Context, moved []chat.Mark) ([]chat.Marked, error) {
@@ -417,6 +489,24 @@ func firstFaults() []broken[chat.RecentCache] {
 				return r, held || known[room], err
 			}}
 		}},
+		{"the Rev of a room that is gone is remembered", "nothing of a room that is gone is remembered", fills(func(under chat.RecentCache, ctx context.Context, room string, r chat.Recent) error {
+			rev := uint64(0)
+			if r.First == chat.Gone {
+				held, _, _ := under.Get(ctx, room)
+				rev = held.Rev
+			}
+			err := under.Fill(ctx, room, r)
+			if err == nil && rev > 0 {
+				err = under.Fill(ctx, room, chat.Recent{Rev: rev})
+			}
+			return err
+		})},
+		{"a room that is gone is held", "nothing of a room that is gone is remembered", fills(func(under chat.RecentCache, ctx context.Context, room string, r chat.Recent) error {
+			if r.First == chat.Gone {
+				return nil
+			}
+			return under.Fill(ctx, room, r)
+		})},
 		{"a change brings its message back", "changes come to what is left", func(under chat.RecentCache) chat.RecentCache {
 			var back []chat.Message
 			return cache{RecentCache: under, change: func(ctx context.Context, all ...chat.Message) error {

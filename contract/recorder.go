@@ -270,7 +270,7 @@ func recorderNothing(ctx context.Context, p Recorded) error {
 	gone, cancel := context.WithCancel(ctx)
 	cancel()
 	if _, err := s.Append(gone, []chat.Message{note("room", "a", 1)}); err == nil {
-		return errors.New("Append: there was no error although the context had ended")
+		return during("Append", errors.New("there was no error although the context had ended"))
 	}
 	b, err := s.Bounds(ctx, "room")
 	return then(during("Bounds", err),

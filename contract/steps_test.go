@@ -107,8 +107,22 @@ func TestACheckEndsWithItsFirstFailure(t *testing.T) {
 			Pruner: pruner{
 				aged:  func(context.Context, string, time.Time, int) (uint64, int, error) { return 0, 0, o.fail() },
 				prune: func(context.Context, string, uint64) (int, error) { return 0, o.fail() },
+				drop:  func(context.Context, string, int) (bool, error) { return true, o.fail() },
 			},
 			Messages: r.Messages, Members: r.Members, Marks: r.Marks,
+			Rooms: rooms{
+				ensure: func(context.Context, chat.Room) (chat.Room, error) { return chat.Room{}, o.fail() },
+				byName: func(context.Context, string) (chat.Room, error) { return chat.Room{}, o.fail() },
+				list:   func(context.Context, string, int) ([]chat.Room, error) { return nil, o.fail() },
+			},
+			Restrictions: restrictions{
+				put:     func(context.Context, chat.Restriction) (chat.Restriction, error) { return chat.Restriction{}, o.fail() },
+				inForce: func(context.Context, time.Time, ...chat.Restricted) ([]chat.Restriction, error) { return nil, o.fail() },
+				list: func(context.Context, string, chat.RestrictionKind, time.Time, user.ID, int) ([]chat.Restriction, error) {
+					return nil, o.fail()
+				},
+				since: func(context.Context, time.Time, int) ([]chat.Restriction, error) { return nil, o.fail() },
+			},
 		}
 	})
 	endsWithItsFirstFailure(t, contract.RecentCache(), func(o *out) chat.RecentCache {

@@ -114,7 +114,7 @@ func storeSuites() []storeSuite {
 		of(Restrictions(), func(s Store) chat.Restrictions { return s.Restrictions }),
 		of(Blocks(), func(s Store) chat.Blocks { return s.Blocks }),
 		of(Pruner(), func(s Store) Pruning {
-			return Pruning{Pruner: s.Pruner, Messages: s.Messages, Members: s.Members, Marks: s.Marks}
+			return Pruning{Pruner: s.Pruner, Messages: s.Messages, Members: s.Members, Marks: s.Marks, Rooms: s.Rooms, Restrictions: s.Restrictions}
 		}),
 	}
 }

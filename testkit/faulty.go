@@ -109,6 +109,7 @@ var methods = map[string]kind{
 	"Blocks.List":          repeatable,
 	"Pruner.Aged":          repeatable,
 	"Pruner.Prune":         repeatable,
+	"Pruner.Drop":          repeatable,
 	"Cache.Get":            repeatable,
 	"Cache.Add":            repeatable | lossy,
 	"Cache.Change":         repeatable, // it must not come to nothing: what was deleted would stay in the cache
@@ -674,6 +675,10 @@ func (d pruner) Aged(ctx context.Context, room string, before time.Time, limit i
 
 func (d pruner) Prune(ctx context.Context, room string, first uint64) (int, error) {
 	return ask(ctx, d.faults, "Pruner.Prune", func() (int, error) { return d.next.Prune(ctx, room, first) })
+}
+
+func (d pruner) Drop(ctx context.Context, room string, limit int) (bool, error) {
+	return ask(ctx, d.faults, "Pruner.Drop", func() (bool, error) { return d.next.Drop(ctx, room, limit) })
 }
 
 // FaultyCache puts faults before a cache of recent messages.

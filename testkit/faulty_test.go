@@ -140,7 +140,7 @@ func open(t *testing.T, outer, inner *testkit.Faults) *ports {
 		restrictions:  twice(chat.Restrictions(s.Restrictions), testkit.FaultyRestrictions, outer, inner),
 		blocks:        twice(chat.Blocks(s.Blocks), testkit.FaultyBlocks, outer, inner),
 		roles:         twice(chat.Roles(s.Roles), testkit.FaultyRoles, outer, inner),
-		pruner:        twice(chat.Pruner(s.Messages), testkit.FaultyPruner, outer, inner),
+		pruner:        twice(chat.Pruner(s.Pruner), testkit.FaultyPruner, outer, inner),
 		cache:         twice(chat.RecentCache(recent), testkit.FaultyCache, outer, inner),
 		access:        twice(chat.Access(chat.OpenAccess{}), testkit.FaultyAccess, outer, inner),
 		fanout:        twice(realtime.Fanout(memory.NewFanout().Node()), testkit.FaultyFanout, outer, inner),
@@ -387,6 +387,10 @@ var calls = map[string]func(ctx context.Context, p *ports) ([]any, error){
 	},
 	"Pruner.Prune": func(ctx context.Context, p *ports) ([]any, error) {
 		_, err := p.pruner.Prune(ctx, "r", 1)
+		return nil, err
+	},
+	"Pruner.Drop": func(ctx context.Context, p *ports) ([]any, error) {
+		_, err := p.pruner.Drop(ctx, "other", 1)
 		return nil, err
 	},
 	"Restrictions.Put": func(ctx context.Context, p *ports) ([]any, error) {

@@ -138,3 +138,68 @@ func (d *dialect) removals() (texts [3]string) {
 
 // noteRemoval leaves a change of no room, so that wipeAgain knows that something was removed, also if no message of the file was ever changed.
 const noteRemoval = "INSERT INTO parley_changes (room_id, rev, seq) SELECT 0, 1, 1 WHERE NOT EXISTS (SELECT 1 FROM parley_changes WHERE room_id = 0)"
+
+// Drop implements chat.Pruner, by one transaction.
+func (s *Messages) Drop(ctx context.Context, room string, limit int) (left bool, err error) {
+	if !storable(room) {
+		return false, nil
+	}
+	const op = "remove a room"
+	prepared, err := s.db.changing.get(ctx, s.db)
+	if err != nil {
+		return true, s.db.fail(ctx, op, err)
+	}
+	err = s.db.transactLocked(ctx, op, func(ctx context.Context, tx bun.Tx) error {
+		id, err := prepared.lockOne(ctx, tx, room)
+		if err == nil {
+			left, err = s.drop(ctx, tx, prepared, id, room, max(limit, 1))
+		}
+		return err
+	})
+	s.db.scrub.dueWiping()
+	if err != nil {
+		return true, err
+	}
+	return left, nil
+}
+
+// drop removes some messages of a room, or else some memberships, or else what is left of it. id is that of its counter, 0 if it has none.
+func (s *Messages) drop(ctx context.Context, tx bun.Tx, prepared *preparedChanges, id int64, room string, limit int) (left bool, err error) {
+	if id > 0 {
+		var last sql.NullInt64
+		err := tx.NewRaw("SELECT MAX(seq) FROM (SELECT seq FROM parley_messages WHERE room_id = ? ORDER BY seq LIMIT ?) AS oldest", id, limit).Scan(ctx, &last)
+		if err != nil {
+			return true, err
+		}
+		if last.Valid {
+			_, err := s.removeBefore(ctx, tx, prepared, id, last.Int64+1)
+			return true, err
+		}
+	}
+	var members []string
+	if err := tx.NewRaw("SELECT user_id FROM parley_members WHERE room = ? LIMIT ?", room, limit).Scan(ctx, &members); err != nil {
+		return true, err
+	}
+	for _, user := range members {
+		if _, err := tx.ExecContext(ctx, s.db.dialect.deleteFrom("parley_members")+" WHERE user_id = ? AND room = ?", user, room); err != nil {
+			return true, err
+		}
+	}
+	if len(members) > 0 {
+		return true, nil
+	}
+	for _, text := range [...]string{"parley_changes WHERE room_id = ?", "parley_reactions WHERE room_id = ?", "parley_deletions WHERE room_id = ?", "parley_room_seqs WHERE id = ?"} {
+		if _, err := tx.ExecContext(ctx, "DELETE FROM "+text, id); err != nil {
+			return true, err
+		}
+	}
+	for _, text := range [...]string{"parley_restrictions WHERE room = ?", "parley_rooms WHERE name = ?"} {
+		if _, err := tx.ExecContext(ctx, "DELETE FROM "+text, room); err != nil {
+			return true, err
+		}
+	}
+	if s.db.scrub != nil {
+		_, err = tx.ExecContext(ctx, noteRemoval)
+	}
+	return false, err
+}

@@ -66,6 +66,17 @@ func TestPrunedMessagesAreNotAtRest(t *testing.T) {
 		}
 		assert.Eventually(t, func() bool { return atRest(t, file) == 0 }, 20*time.Second, 5*time.Millisecond, "round %d: %d are left", round, atRest(t, file))
 	}
+	say(canary, 40)
+	_, err = s.Rooms().Ensure(t.Context(), chat.Room{Name: "room0", CreatedBy: canary, CreatedAt: noon})
+	require.NoError(t, err)
+	joined(t, s, chat.Membership{Room: "room0", UserID: canary, Since: noon})
+	for room := range rooms {
+		for left := true; left; {
+			left, err = s.Messages().Drop(t.Context(), fmt.Sprint("room", room), 7)
+			require.NoError(t, err)
+		}
+	}
+	assert.Eventually(t, func() bool { return atRest(t, file) == 0 }, 20*time.Second, 5*time.Millisecond, "%d are left of the rooms", atRest(t, file))
 	write, _ := bunstore.Handles(s)
 	var verdict string
 	require.NoError(t, write.DB.QueryRowContext(t.Context(), "PRAGMA integrity_check").Scan(&verdict))
@@ -141,6 +152,8 @@ func TestPruneLeavesNoRow(t *testing.T) {
 func TestPruneAmongChanges(t *testing.T) {
 	onEveryEngine(t, func(t *testing.T, _ string, s *bunstore.Store) {
 		appended(t, s, messages("r", 0, 200))
+		_, err := s.Messages().Change(t.Context(), []chat.Change{edit("r", 200, "x")}) // whoever is quicker then
+		require.NoError(t, err)
 		var wg sync.WaitGroup
 		for worker := range 3 {
 			wg.Go(func() {

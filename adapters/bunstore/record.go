@@ -42,7 +42,7 @@ func (s *Messages) recordChanged(ctx context.Context, tx bun.Tx, c *changing) er
 			gone = append(gone, a.ID)
 			events = slices.DeleteFunc(events, func(e event.Event) bool { return isOf(e.ID, a.ID) })
 		}
-		if e, ok := s.record(a.Message.Clone(), &c.asked[i]); ok {
+		if e, ok := s.record(a.Clone(), &c.asked[i]); ok {
 			events = append(events, e)
 		}
 	}

@@ -11,7 +11,7 @@ import (
 	"github.com/parley-chat/parley/core/user"
 )
 
-// Messages is a chat.MessageStore and a chat.Pruner. It keeps messages until Prune removes them.
+// Messages is a chat.MessageStore. It keeps messages until Prune removes them: see [Pruner].
 type Messages struct {
 	outbox *Outbox // nil unless it is part of a [Store]
 
@@ -49,10 +49,7 @@ type reactor struct {
 // revision is one change.
 type revision struct{ rev, seq uint64 }
 
-var (
-	_ chat.MessageStore = (*Messages)(nil)
-	_ chat.Pruner       = (*Messages)(nil)
-)
+var _ chat.MessageStore = (*Messages)(nil)
 
 // NewMessages returns a store without messages.
 func NewMessages() *Messages { return &Messages{rooms: map[string]*history{}} }

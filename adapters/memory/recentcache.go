@@ -208,6 +208,13 @@ func (c *RecentCache) Fill(ctx context.Context, room string, given chat.Recent) 
 	if err := alive(ctx); err != nil {
 		return err
 	}
+	if given.First == chat.Gone {
+		if at, known := c.rooms[room]; known {
+			c.used.Remove(at)
+			delete(c.rooms, room)
+		}
+		return nil
+	}
 	r := c.entry(room)
 	r.raise(given.First)
 	messages = from(messages, r.first)

@@ -24,6 +24,8 @@ type Store struct {
 	Roles        *Roles
 	Restrictions *Restrictions
 	Blocks       *Blocks
+	// Pruner removes messages and rooms from the stores here.
+	Pruner *Pruner
 }
 
 // NewStore returns an empty store with default limits.
@@ -31,7 +33,7 @@ func NewStore() *Store {
 	outbox, messages, rooms := NewOutbox(), NewMessages(), NewRooms()
 	members := NewMembers(messages)
 	messages.outbox = outbox
-	return &Store{
+	s := &Store{
 		Outbox:    outbox,
 		Asides:    outbox.Asides(),
 		Users:     NewUsers(outbox),
@@ -48,6 +50,8 @@ func NewStore() *Store {
 		Restrictions: NewRestrictions(),
 		Blocks:       NewBlocks(),
 	}
+	s.Pruner = NewPruner(s.Messages, s.Members, s.Rooms, s.Restrictions)
+	return s
 }
 
 // Ports returns every port that the store keeps. The others are nil: see [parley.Ports.With].
@@ -56,6 +60,6 @@ func (s *Store) Ports() parley.Ports {
 		Users: s.Users, Sessions: s.Sessions, Codes: s.Codes, SignUps: s.SignUps, Nonces: s.Nonces,
 		Outbox: s.Outbox, Asides: s.Asides, MailQueue: s.MailQueue, DeadLetters: s.MailQueue, MailStats: s.MailQueue,
 		WebhookQueue: s.WebhookQueue, WebhookLetters: s.WebhookQueue, WebhookStats: s.WebhookQueue,
-		Messages: s.Messages, Pruner: s.Messages, Rooms: s.Rooms, Members: s.Members, Marks: s.Members, Roles: s.Roles, Restrictions: s.Restrictions, Blocks: s.Blocks,
+		Messages: s.Messages, Pruner: s.Pruner, Rooms: s.Rooms, Members: s.Members, Marks: s.Members, Roles: s.Roles, Restrictions: s.Restrictions, Blocks: s.Blocks,
 	}
 }

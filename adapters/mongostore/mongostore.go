@@ -33,6 +33,7 @@
 //   - Old messages are removed one by one, the first one first, in one ordered write: wherever it ends, what is left has no gaps. Before it, changes that were decided are
 //     carried out and leave the head, and those who have sent the messages get a mark that says so. The last message of a room leaves its number behind, without all that it said,
 //     until a newer one is stored and old messages are removed again.
+//   - Of a room that is removed messages go first, the first one first, then memberships, restrictions and its head, and the room's document last: as long as that is there, Drop goes on.
 //   - A restriction is one document of its room, user and kind under a unique index. It is replaced only if it still has the At that was read, so that of several
 //     calls each has its own, later than the one before.
 //   - What members are is decided by one write: the document of the room takes the next version, and what is to become of which document of a member, if it still has the version

@@ -169,3 +169,50 @@ func (s *Messages) keepRead(ctx context.Context, room string, docs []messageDoc)
 	_, err := s.db.members.BulkWrite(ctx, models, options.BulkWrite().SetOrdered(false))
 	return s.db.fail(ctx, "keep what is read", err)
 }
+
+// Drop implements chat.Pruner. Messages go in one ordered write, the first one first, then memberships, then bans and mutes and the head of the room, and the room at last: as long
+// as its document is there, there may be more.
+func (s *Messages) Drop(ctx context.Context, room string, limit int) (left bool, err error) {
+	const op = "remove a room"
+	if !storable(room) {
+		return false, nil
+	}
+	if err := s.db.ready(ctx); err != nil {
+		return true, err
+	}
+	limit = min(max(limit, 1), chunk)
+	docs, err := s.oldest(ctx, room, 0, limit)
+	if err != nil {
+		return true, err
+	}
+	if len(docs) > 0 {
+		models := make([]mongo.WriteModel, len(docs))
+		for i, d := range docs {
+			models[i] = mongo.NewDeleteOneModel().SetFilter(bson.D{{Key: "_id", Value: d.ObjectID}})
+		}
+		_, err := s.db.messages.BulkWrite(ctx, models, options.BulkWrite().SetOrdered(true))
+		return true, s.db.fail(ctx, op, err)
+	}
+	inRoom := bson.D{{Key: "room", Value: room}}
+	members, err := all[memberDoc](ctx, s.db, op, s.db.standing, inRoom, options.Find().SetLimit(int64(limit)).SetProjection(bson.D{{Key: "_id", Value: int32(1)}}))
+	if err != nil {
+		return true, err
+	}
+	if len(members) > 0 {
+		ids := make(bson.A, len(members))
+		for i, m := range members {
+			ids[i] = m.ID
+		}
+		_, err := s.db.members.DeleteMany(ctx, bson.D{{Key: "_id", Value: bson.D{{Key: "$in", Value: ids}}}})
+		return true, s.db.fail(ctx, op, err)
+	}
+	for _, part := range []struct {
+		of     *mongo.Collection
+		filter bson.D
+	}{{s.db.restrictions, inRoom}, {s.db.changes, byID(room)}, {s.db.rooms, byID(room)}} {
+		if _, err := part.of.DeleteMany(ctx, part.filter); err != nil {
+			return true, s.db.fail(ctx, op, err)
+		}
+	}
+	return false, nil
+}

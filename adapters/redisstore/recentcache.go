@@ -429,6 +429,10 @@ func (c *RecentCache) Fill(ctx context.Context, room string, r chat.Recent) erro
 			return errHole.Detail("%d is followed by %d", messages[i-1].Seq, messages[i].Seq)
 		}
 	}
+	if r.First == chat.Gone {
+		_, err := call(ctx, op, func(ctx context.Context) (int64, error) { return c.store.client.Del(ctx, c.keys(room)...).Result() })
+		return err
+	}
 	if len(messages) == 0 {
 		_, err := c.store.run(ctx, op, fillEmpty, c.keys(room), emptyRoom, c.ttl.Milliseconds(), seqText(r.Rev), seqText(r.First))
 		return err

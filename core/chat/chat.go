@@ -7,6 +7,7 @@ package chat
 
 import (
 	"context"
+	"math"
 	"slices"
 	"time"
 	"unicode/utf8"
@@ -345,6 +346,9 @@ type Recent struct {
 	First uint64
 }
 
+// Gone is the First of a room that there is no more.
+const Gone uint64 = math.MaxUint64
+
 // RecentCache holds the last messages of rooms that are in use.
 //
 // It may be called from many goroutines.
@@ -388,6 +392,7 @@ type RecentCache interface {
 	// The highest r.First is the room's, whatever r.Rev is, and is remembered as Rev is.
 	// What stands before it is not held any more, and is not taken by Add or Fill.
 	// A room of which nothing is left then is not held.
+	// Where r.First is Gone, nothing of the room is held or remembered, and r has nothing else.
 	Fill(ctx context.Context, room string, r Recent) error
 }
 

@@ -25,7 +25,7 @@ func CheckRetention(d time.Duration) error {
 	return nil
 }
 
-// Pruner removes the oldest messages of rooms from a [MessageStore].
+// Pruner removes the oldest messages of rooms, and whole rooms. It shares its store with [MessageStore], [Rooms], [Members], [Marks] and [Restrictions].
 //
 // It may be called from many goroutines.
 // Two rooms are the same only if they have the same bytes.
@@ -42,6 +42,14 @@ type Pruner interface {
 	// What members have read does not go back.
 	// A message that was removed is not stored: its change is refused with ErrMessageNotFound, and its ClientID may come again.
 	Prune(ctx context.Context, room string, first uint64) (removed int, err error)
+	// Drop removes what is stored of room, durably, and reports whether something is left.
+	// One call removes at most limit messages or memberships, and at least one of them if there are any; messages go first, and of these the first ones.
+	// When nothing is left, nothing of the room is stored: no message, change, reaction, membership or restriction.
+	// The room itself goes last: as long as something is left, Rooms has it.
+	// A room of that name begins anew then: its sequence and its Rev are 1 again.
+	// An unknown room has nothing left.
+	// Whoever calls has seen to it that nobody joins the room, sends or changes anything in it.
+	Drop(ctx context.Context, room string, limit int) (left bool, err error)
 }
 
 // Prune removes the first messages of room, at most limit, that were stored before a time, and returns how many. Those before a newer one alone are removed: what
@@ -70,4 +78,26 @@ func (s *Service) Prune(ctx context.Context, room string, before time.Time, limi
 		return removed, fmt.Errorf("remove old messages: %w", err)
 	}
 	return removed, nil
+}
+
+// Drop removes a room and all that is stored of it, at most limit messages or memberships, and reports whether something is left: it is to be called until there is
+// not. Nobody may join, send or change anything there from two minutes before. What the cache has of the room goes first; where it does not answer, nothing is removed.
+// It returns ErrRoomInvalid, ErrNoPruner, or an error of kind Unavailable, after which some may be removed; to call it again goes on.
+func (s *Service) Drop(ctx context.Context, room string, limit int) (left bool, err error) {
+	if s.cfg.Pruner == nil {
+		return true, ErrNoPruner
+	}
+	if err := CheckRoom(room); err != nil {
+		return true, err
+	}
+	if err := s.recent.cut(ctx, room, Gone); err != nil {
+		return true, fmt.Errorf("take a room from the cache: %w", err)
+	}
+	if left, err = s.cfg.Pruner.Drop(ctx, room, limit); err != nil {
+		return true, fmt.Errorf("remove a room: %w", err)
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	delete(s.known, room)
+	return left, nil
 }

@@ -52,7 +52,7 @@ func (p *pruner) Prune(ctx context.Context, room string, first uint64) (int, err
 func openPruning(t *testing.T, change func(*chat.Config, *store, *pruner)) *fixture {
 	t.Helper()
 	return open(t, func(c *chat.Config, st *store) {
-		p := &pruner{Pruner: st.MessageStore.(*memory.Messages)}
+		p := &pruner{Pruner: memory.NewPruner(st.MessageStore.(*memory.Messages), c.Members.(*memory.Members), c.Rooms.(*memory.Rooms), nil)}
 		c.Pruner = p
 		if change != nil {
 			change(c, st, p)
@@ -247,6 +247,61 @@ func TestAPageThatLostItsBeginningSaysSo(t *testing.T) {
 		}
 		assert.False(t, p.Recovered, "6 to %d are gone", first-1)
 	}
+}
+
+func TestDropRemovesARoom(t *testing.T) {
+	t.Parallel()
+	cache := &fragile{RecentCache: memory.NewRecentCache(memory.RecentCacheConfig{})}
+	var rooms chat.Rooms
+	f := openPruning(t, func(c *chat.Config, _ *store, _ *pruner) { c.Cache, rooms = cache, c.Rooms })
+	f.rooms(t, "hall", "other")
+	for range 5 {
+		f.send(t, "hall", "x", "")
+		f.send(t, "other", "x", "")
+	}
+	_, err := f.Change(t.Context(), chat.Change{Kind: chat.React, Room: "hall", Seq: 2, By: ada, Key: "👍"})
+	require.NoError(t, err)
+	for calls := 1; ; calls++ {
+		left, err := f.Drop(t.Context(), "hall", 2)
+		require.NoError(t, err)
+		_, held, err := cache.Get(t.Context(), "hall")
+		require.NoError(t, err)
+		require.False(t, held, "the cache goes first")
+		if !left {
+			assert.Equal(t, 5, calls, "three for the messages, one for the membership")
+			break
+		}
+		_, err = rooms.ByName(t.Context(), "hall")
+		require.NoError(t, err, "it can be found as long as something is left")
+	}
+	_, err = rooms.ByName(t.Context(), "hall")
+	require.ErrorIs(t, err, chat.ErrRoomNotFound)
+	mine, err := f.Mine(t.Context(), ada.ID, chat.Place{}, 0)
+	require.NoError(t, err)
+	require.Len(t, mine, 1)
+	assert.EqualValues(t, 5, mine[0].Seq)
+
+	f.rooms(t, "hall")
+	_, err = rooms.ByName(t.Context(), "hall")
+	require.NoError(t, err, "a room of that name comes into being again")
+	assert.EqualValues(t, 1, f.send(t, "hall", "x", "").Seq)
+	changed, err := f.Change(t.Context(), chat.Change{Kind: chat.React, Room: "hall", Seq: 1, By: ada, Key: "👍"})
+	require.NoError(t, err)
+	assert.EqualValues(t, 1, changed.Rev)
+	p, err := f.Newest(t.Context(), "hall", chat.Reach{})
+	require.NoError(t, err)
+	assert.Equal(t, []uint64{1}, sequences(p.Messages))
+
+	cache.gone.Store(true)
+	left, err := f.Drop(t.Context(), "other", 100)
+	require.ErrorIs(t, err, fault.Unavailable)
+	assert.True(t, left)
+	assert.Len(t, f.everything(t, "other"), 5)
+	_, err = f.Drop(t.Context(), "", 100)
+	require.ErrorIs(t, err, chat.ErrRoomInvalid)
+	left, err = open(t, nil).Drop(t.Context(), "hall", 1)
+	require.ErrorIs(t, err, chat.ErrNoPruner)
+	assert.True(t, left)
 }
 
 func TestCheckRetention(t *testing.T) {

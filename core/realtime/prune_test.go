@@ -17,8 +17,8 @@ import (
 func TestComingBackAfterARemoval(t *testing.T) {
 	t.Parallel()
 	b, f := newBacking(), memory.NewFanout()
-	here := startWith(t, b, f.Node(), chat.Config{Pruner: b.messages}, nil)
-	there := startWith(t, b, f.Node(), chat.Config{Pruner: b.messages}, nil)
+	here := startWith(t, b, f.Node(), chat.Config{Pruner: memory.NewPruner(b.messages, nil, nil, nil)}, nil)
+	there := startWith(t, b, f.Node(), chat.Config{Pruner: memory.NewPruner(b.messages, nil, nil, nil)}, nil)
 	ada, bob := here.connect("ada"), there.connect("bob")
 	ada.join("hall")
 	bob.join("hall")
@@ -33,7 +33,7 @@ func TestComingBackAfterARemoval(t *testing.T) {
 	removed, err := here.chat.Prune(t.Context(), "hall", time.Now().Add(time.Hour), 20)
 	require.NoError(t, err)
 	require.Equal(t, 20, removed)
-	fresh := startWith(t, b, f.Node(), chat.Config{Pruner: b.messages}, nil)
+	fresh := startWith(t, b, f.Node(), chat.Config{Pruner: memory.NewPruner(b.messages, nil, nil, nil)}, nil)
 	for node, n := range map[string]*node{"here": here, "fresh": fresh} {
 		for i, c := range []struct {
 			since     int
@@ -82,7 +82,7 @@ func TestComingBackAfterARemoval(t *testing.T) {
 func TestChangesOfWhatIsGoneAreNotWaitedFor(t *testing.T) {
 	t.Parallel()
 	b := newBacking()
-	n := startWith(t, b, memory.NewFanout().Node(), chat.Config{Pruner: b.messages}, nil)
+	n := startWith(t, b, memory.NewFanout().Node(), chat.Config{Pruner: memory.NewPruner(b.messages, nil, nil, nil)}, nil)
 	ada := n.connect("ada")
 	ada.join("hall")
 	for range 5 {
