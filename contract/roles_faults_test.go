@@ -154,6 +154,7 @@ func updateFaults() []broken[chat.Rooms] {
 				if err := change(&r); err != nil {
 					return r, err
 				}
+				time.Sleep(time.Second) // all have read by then
 				return under.Update(ctx, name, func(now *chat.Room) error { *now = r; return nil })
 			}
 		})},
@@ -773,18 +774,29 @@ func roleFaults() []broken[contract.RoomRoles] {
 			}
 			return got, err
 		})},
-		{"kinds are read before they come in", "who joins while a room is closed is in or out", adding(func(p contract.RoomRoles, ctx context.Context, all []chat.Membership) ([]chat.Membership, error) {
-			r, err := p.Rooms.ByName(ctx, all[0].Room)
-			time.Sleep(time.Second)
-			got, failed := p.Members.Add(ctx, all...)
-			for i := range got {
-				if r.Kind == chat.Public {
-					got[i] = all[i]
-					got[i].Role = chat.Regular
+		{"a kind is known for three seconds", "who joins while a room is closed is in or out", func() func(contract.RoomRoles) contract.RoomRoles {
+			var mu sync.Mutex
+			var until time.Time
+			open := false
+			return adding(func(p contract.RoomRoles, ctx context.Context, all []chat.Membership) ([]chat.Membership, error) {
+				mu.Lock()
+				if now := time.Now(); now.After(until) {
+					r, err := p.Rooms.ByName(ctx, all[0].Room)
+					open, until = err == nil && r.Kind == chat.Public, now.Add(3*time.Second)
 				}
-			}
-			return got, errors.Join(err, failed)
-		})},
+				known := open
+				mu.Unlock()
+				time.Sleep(time.Second)
+				got, err := p.Members.Add(ctx, all...)
+				for i := range got {
+					if known {
+						got[i] = all[i]
+						got[i].Role = chat.Regular
+					}
+				}
+				return got, err
+			})
+		}()},
 		{"a title makes a room public", "roles are exact after random steps", func(p contract.RoomRoles) contract.RoomRoles {
 			under := p.Rooms
 			p.Rooms = rooms{Rooms: under, update: func(ctx context.Context, name string, change func(*chat.Room) error) (chat.Room, error) {

@@ -373,7 +373,7 @@ func TestReopeningKeepsEverything(t *testing.T) {
 	assert.Equal(t, []event.Event{e}, pending)
 	rooms, err := s.Members().RoomsOf(ctx, "u", "", 10)
 	require.NoError(t, err)
-	assert.Equal(t, []chat.Membership{{Room: "r", UserID: "u", Since: noon, Read: 2}}, rooms)
+	assert.Equal(t, []chat.Membership{{Room: "r", UserID: "u", Since: noon, Read: 2, Role: chat.Regular}}, rooms)
 	listed, err := s.Messages().List(ctx, "r", chat.Range{Limit: 2, Newest: true})
 	require.NoError(t, err)
 	assert.Equal(t, []chat.Message{stored[1].Message, stored[2].Message}, listed)

@@ -122,7 +122,7 @@ type member struct {
 	Since time.Time `json:"since" doc:"When their membership began."`
 	Read  *uint64   `json:"read,omitempty" doc:"How far they have read: a seq." example:"41"`
 
-	MutedUntil time.Time `json:"mutedUntil,omitzero" required:"false" doc:"Until then they cannot send, change and react here: 9999-12-31T23:59:59Z if that has no end. Owners and moderators are told of everybody, others of themselves."`
+	MutedUntil time.Time `json:"mutedUntil,omitzero" required:"false" doc:"Until then they cannot send, change and react here: 9999-12-31T23:59:59Z if that has no end."`
 }
 
 type memberPage struct {
@@ -355,7 +355,11 @@ func (c roomCalls) setRole(ctx context.Context, in *setRoleInput) (*memberOutput
 	if err != nil {
 		return nil, placedAt(err, chat.ErrAuthorInvalid, "path.userId")
 	}
-	told, err := c.toldMembers(ctx, chat.Entry{Membership: m})
+	mutes, err := c.service.Mutes(ctx, m.UserID, m.Room)
+	if err != nil {
+		return nil, err
+	}
+	told, err := c.toldMembers(ctx, chat.Entry{Membership: m, Mute: mutes[m.Room]})
 	if err != nil {
 		return nil, err
 	}

@@ -258,7 +258,7 @@ func TestMembersAreInvitedNamedAndRemoved(t *testing.T) {
 	w.clock.advance(time.Second)
 	w.wantStatus(w.do("PUT", "/rooms/den/members/u-eve", `{"role":"member"}`, bearer(bobToken)), 200)
 
-	// Who may mute is told who is muted; others of themselves.
+	// Everybody in the room is told who is muted, as on the socket.
 	w.wantStatus(w.do("PUT", "/rooms/den/mutes/u-eve", `{}`, bearer(bobToken)), 204)
 	muted := func(token string) map[string]any {
 		t.Helper()
@@ -274,7 +274,8 @@ func TestMembersAreInvitedNamedAndRemoved(t *testing.T) {
 	assert.Equal(t, eve, muted(bobToken))
 	assert.Equal(t, eve, muted(w.as("u-eve")))
 	w.role("den", "u-bob", "member")
-	assert.Empty(t, muted(bobToken))
+	assert.Equal(t, eve, muted(bobToken))
+	assert.Contains(t, w.wantStatus(w.do("PUT", "/rooms/den/members/u-eve", `{"role":"reader"}`, bearer(adaToken)), 200).body, "mutedUntil")
 
 	// Whoever is removed is a stranger.
 	for range 2 {

@@ -175,3 +175,114 @@ func TestTheExamplesOfTheGuideToRoomsRun(t *testing.T) {
 	assert.Equal(t, "Weather", hears.next(t, wsclient.EventMessage).User.Name)
 	assert.Empty(t, hears.next(t, wsclient.EventChanged).Text)
 }
+
+// memberships are the events that tell a connection what users are in rooms.
+type memberships chan wsclient.Event
+
+func (m memberships) handle(e wsclient.Event) {
+	switch e.Kind {
+	case wsclient.EventMembership, wsclient.EventMessage, wsclient.EventRemoved:
+		m <- e
+	}
+}
+
+// next returns the next event, and checks which it is.
+func (m memberships) next(t *testing.T, kind wsclient.EventKind) wsclient.Event {
+	t.Helper()
+	late := time.NewTimer(patience)
+	defer late.Stop()
+	select {
+	case e := <-m:
+		require.Equal(t, kind, e.Kind, "%+v", e)
+		return e
+	case <-late.C:
+		require.FailNow(t, "nothing is heard")
+		return wsclient.Event{}
+	}
+}
+
+// TestWhoRunsARoomOverRESTReachesOpenSockets: an invitation, a role, a removal and a deletion hold for connections that are open, when the call has its answer or soon after.
+func TestWhoRunsARoomOverRESTReachesOpenSockets(t *testing.T) {
+	t.Parallel()
+	s := serve(t, t.TempDir())
+	adas, bobs := s.member(t, "Ada Lovelace"), s.member(t, "Bob Noyce")
+	ada, bob := adas.AccessToken, bobs.AccessToken
+	hears, onSocket := make(memberships, 100), make(memberships, 100)
+	bobsSocket, adasSocket := s.connect(t, bob, hears.handle), s.connect(t, ada, onSocket.handle)
+	const room, at = "den/1", "/rooms/den%2F1"
+	of := at + "/members/" + bobs.User.ID
+	must(t, 201, "POST", s.url+"/rooms", ada, map[string]any{"name": room, "kind": "private", "title": "The den"})
+	_, err := bobsSocket.Join(t.Context(), room)
+	require.ErrorContains(t, err, "room_not_found")
+	_, err = adasSocket.Join(t.Context(), room)
+	require.NoError(t, err)
+
+	is := func(role string) {
+		t.Helper()
+		for _, told := range []memberships{hears, onSocket} {
+			kind := wsclient.EventMembership
+			if role == "" && told == hears {
+				kind = wsclient.EventRemoved
+			}
+			e := told.next(t, kind)
+			assert.Equal(t, room, e.Room)
+			assert.Equal(t, bobs.User.ID, e.User.ID)
+			assert.Equal(t, role, e.Role)
+			assert.Equal(t, adas.User.ID, e.By)
+		}
+	}
+	must(t, 200, "PUT", s.url+of, ada, map[string]any{"role": "member"})
+	is("member")
+	_, err = bobsSocket.Join(t.Context(), room)
+	require.NoError(t, err)
+	say := func(text string, told ...memberships) {
+		t.Helper()
+		must(t, 201, "POST", s.url+at+"/messages", ada, map[string]any{"text": text})
+		for _, m := range told {
+			assert.Equal(t, text, m.next(t, wsclient.EventMessage).Message.Text)
+		}
+	}
+	say("one", hears, onSocket)
+	must(t, 200, "PUT", s.url+of, ada, map[string]any{"role": "reader"})
+	is("reader")
+	_, err = bobsSocket.Send(t.Context(), room, "I read only")
+	require.ErrorContains(t, err, "role_lacks_right")
+	must(t, 403, "POST", s.url+at+"/messages", bob, map[string]any{"text": "I read only"})
+	say("two", hears, onSocket)
+	must(t, 200, "PUT", s.url+of, ada, map[string]any{"role": "moderator"})
+	is("moderator")
+	_, err = bobsSocket.Delete(t.Context(), room, 2)
+	require.NoError(t, err)
+
+	must(t, 204, "DELETE", s.url+of, ada, nil)
+	is("")
+	say("three", onSocket)
+	_, err = bobsSocket.Join(t.Context(), room)
+	require.ErrorContains(t, err, "room_not_found")
+	must(t, 404, "GET", s.url+at, bob, nil)
+	must(t, 200, "PUT", s.url+of, ada, map[string]any{"role": "owner"})
+	is("owner") // and nothing of "three" came before
+	_, err = bobsSocket.Join(t.Context(), room)
+	require.NoError(t, err)
+	for range 3 { // what was said before, as it is now
+		hears.next(t, wsclient.EventMessage)
+	}
+
+	members := decode[struct {
+		Members []struct{ User struct{ ID, Name string } }
+	}](t, must(t, 200, "GET", s.url+at+"/members", bob, nil))
+	require.Len(t, members.Members, 2)
+	for _, m := range members.Members {
+		assert.Equal(t, map[string]string{adas.User.ID: "Ada Lovelace", bobs.User.ID: "Bob Noyce"}[m.User.ID], m.User.Name)
+	}
+	must(t, 204, "DELETE", s.url+at, bob, nil)
+	assert.Equal(t, room, hears.next(t, wsclient.EventRemoved).Room)
+	assert.Equal(t, room, onSocket.next(t, wsclient.EventRemoved).Room)
+	_, err = adasSocket.Send(t.Context(), room, "is anybody there?")
+	require.Error(t, err)
+	for _, token := range []string{ada, bob} {
+		must(t, 404, "GET", s.url+at, token, nil)
+		assert.JSONEq(t, `{"rooms":[]}`, string(must(t, 200, "GET", s.url+"/rooms/mine", token, nil)))
+	}
+	assert.NotContains(t, s.stderr.String(), room, "what rooms are called is not in the log")
+}

@@ -363,7 +363,7 @@ func (s *Service) DeleteRoom(ctx context.Context, by Actor, name string) error {
 }
 
 // RoomMembers returns at most limit (0 means MaxPage) members of a room, ascending by the bytes of their ids, after the given one, and whether there are more. It needs
-// RightRead, and returns what [Service.Standing] returns. Mutes are told to whoever has RightModerate; others are told of their own.
+// RightRead, and returns what [Service.Standing] returns.
 func (s *Service) RoomMembers(ctx context.Context, by Actor, room string, after user.ID, limit int) (all []Entry, more bool, err error) {
 	if s.cfg.Roles == nil {
 		return nil, false, ErrNoRoles
@@ -384,12 +384,9 @@ func (s *Service) RoomMembers(ctx context.Context, by Actor, room string, after 
 		return nil, false, err
 	}
 	all = make([]Entry, len(members))
-	var whom []InRoom
+	whom := make([]InRoom, len(members))
 	for i, m := range members {
-		all[i].Membership = m
-		if by.Any || m.UserID == by.ID || at.Role.Has(RightModerate, at.Room.Kind) {
-			whom = append(whom, InRoom{m.Room, m.UserID})
-		}
+		all[i].Membership, whom[i] = m, InRoom{m.Room, m.UserID}
 	}
 	mutes, err := s.mutes(ctx, whom)
 	if err != nil {

@@ -548,30 +548,33 @@ func TestWhatIsHeardLateIsNotToldAgain(t *testing.T) {
 	one := startOn(t, b, bus, nil)
 	two := startOn(t, b, fanout.Node(), func(c *realtime.HubConfig) { c.Node, c.RestrictionsEvery = "two", time.Millisecond })
 	one.makes("ada", "hall", chat.Public)
-	bob, eve, away, ann := two.connect("bob"), two.connect("eve"), two.connect("eve"), two.connect("ann")
+	bob, eve, away, ann, zoe := two.connect("bob"), two.connect("eve"), two.connect("eve"), two.connect("ann"), two.connect("zoe")
+	// hears lets go what was held, and waits until all of it was read: an invitation is heard only.
+	hears := func(role chat.Role) {
+		t.Helper()
+		one.gives(actor("ada"), "hall", "zoe", role)
+		bus.letGo(t)
+		zoe.until("membership")
+	}
 	for _, e := range []*end{bob, eve, ann} {
 		e.join("hall")
 	}
 	one.gives(actor("ada"), "hall", "eve", chat.Reader)
 	for _, e := range []*end{bob, eve, away, ann} {
-		e.heardOf("u-eve")
+		assert.Contains(t, string(e.heardOf("u-eve").Data), `"role":"reader"`)
 	}
-	bus.letGo(t)
+	hears(chat.Reader)
 	one.takesOut(actor("ada"), "hall", "eve", "")
 	for _, e := range []*end{bob, eve, away, ann} {
 		assert.Contains(t, string(e.heardOf("u-eve").Data), `"role":null`)
 	}
-	bus.letGo(t)
+	hears(chat.Regular)
 	one.restricts(ban("hall", "u-ann"))
 	for _, e := range []*end{bob, ann} {
-		e.heardOf("u-ann")
+		assert.Contains(t, string(e.heardOf("u-ann").Data), `"role":null`)
 	}
-	bus.letGo(t)
-	one.gives(actor("ada"), "hall", "bob", chat.Moderator)
-	bus.letGo(t)
-	bob.heardOf("u-bob") // behind all that came before
-	bob.say("hall", "nothing more")
-	for _, e := range []*end{bob, eve, away, ann} {
+	hears(chat.Reader)
+	for _, e := range []*end{eve, away, ann} {
 		assert.NotContains(t, e.rest(), "membership")
 	}
 }
@@ -713,7 +716,7 @@ func TestWhoComesInWhileTheirRightsChange(t *testing.T) {
 			b, fanout := newBacking(), memory.NewFanout()
 			door := &doorway{Members: b.members, stored: make(chan struct{}), answer: make(chan struct{})}
 			one := startOn(t, b, fanout.Node(), nil)
-			two := startWith(t, b, fanout.Node(), chat.Config{Members: door}, func(c *realtime.HubConfig) { c.Node = "two" })
+			two := startWith(t, b, fanout.Node(), chat.Config{Members: door}, func(c *realtime.HubConfig) { c.Node, c.RestrictionsEvery = "two", time.Hour })
 			one.makes("ada", "hall", chat.Public)
 			eve, witness := two.connect("eve"), two.connect("witness")
 			witness.join("hall")
@@ -726,6 +729,42 @@ func TestWhoComesInWhileTheirRightsChange(t *testing.T) {
 			c.then(t, eve)
 		})
 	}
+}
+
+// asked holds back what was read of roles.
+type asked struct {
+	chat.Roles
+	armed       atomic.Bool
+	read, reply chan struct{}
+}
+
+func (a *asked) Of(ctx context.Context, whom ...chat.InRoom) ([]chat.Membership, error) {
+	of, err := a.Roles.Of(ctx, whom...)
+	if a.armed.Swap(false) {
+		a.read <- struct{}{}
+		<-a.reply
+	}
+	return of, err
+}
+
+// That somebody was removed is not told to a connection on which they are in the room again.
+func TestWhoIsInAgainIsNotToldThatTheyAreOut(t *testing.T) {
+	b, fanout := newBacking(), memory.NewFanout()
+	store := &asked{Roles: b.roles, read: make(chan struct{}), reply: make(chan struct{})}
+	one := startOn(t, b, fanout.Node(), nil)
+	two := startWith(t, b, fanout.Node(), chat.Config{Roles: store}, func(c *realtime.HubConfig) { c.Node, c.RestrictionsEvery = "two", time.Hour })
+	one.makes("ada", "hall", chat.Public)
+	phone, laptop, witness := one.connect("eve"), two.connect("eve"), two.connect("witness")
+	phone.join("hall")
+	witness.join("hall")
+	store.armed.Store(true)
+	one.takesOut(actor("ada"), "hall", "eve", "")
+	<-store.read // she is out
+	laptop.join("hall")
+	close(store.reply)
+	witness.until("membership") // whoever it concerns is told before
+	assert.NotContains(t, laptop.rest(), "membership")
+	laptop.say("hall", "I am in")
 }
 
 // answerOf returns the answer to the event with this id.
