@@ -117,7 +117,7 @@ func TestACheckEndsWithItsFirstFailure(t *testing.T) {
 			},
 			Restrictions: restrictions{
 				put:     func(context.Context, chat.Restriction) (chat.Restriction, error) { return chat.Restriction{}, o.fail() },
-				inForce: func(context.Context, time.Time, ...chat.Restricted) ([]chat.Restriction, error) { return nil, o.fail() },
+				inForce: func(context.Context, time.Time, ...chat.InRoom) ([]chat.Restriction, error) { return nil, o.fail() },
 				list: func(context.Context, string, chat.RestrictionKind, time.Time, user.ID, int) ([]chat.Restriction, error) {
 					return nil, o.fail()
 				},
