@@ -1,0 +1,102 @@
+package services_test
+
+import (
+	"context"
+	"encoding/json"
+	"io"
+	"net/http"
+	"net/http/httptest"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/parley-chat/parley/adapters/webhook"
+	"github.com/parley-chat/parley/apps/internal/conformance/compose"
+)
+
+// TestWebhooks tells the story to services that are told by their environment alone to tell a server of it: accounts and two socket nodes put
+// facts onto Kafka, and the mailer delivers them.
+func TestWebhooks(t *testing.T) {
+	if testing.Short() {
+		t.Skip("skipped by -short: the services are started and told a story")
+	}
+	const secret = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"
+	type fact struct {
+		Type string
+		Data struct {
+			Room string
+			Seq  uint64
+		}
+	}
+	var mu sync.Mutex
+	got, unsigned, again := map[string]fact{}, 0, 0
+	listener := httptest.NewServer(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
+		body, err := io.ReadAll(r.Body)
+		var f fact
+		if err == nil {
+			err = json.Unmarshal(body, &f)
+		}
+		mu.Lock()
+		defer mu.Unlock()
+		if err != nil || webhook.Verify([]string{secret}, r.Header, body, time.Now()) != nil {
+			unsigned++
+		}
+		id := r.Header.Get("Webhook-Id")
+		if _, known := got[id]; known {
+			again++
+		}
+		got[id] = f
+	}))
+	t.Cleanup(listener.Close)
+
+	f, err := compose.Read(root, map[string]string{"COMPOSE_PROFILES": "mongodb"})
+	require.NoError(t, err)
+	for name, of := range f.Services {
+		switch name {
+		case "auth", "socket-1", "socket-2":
+			of.Environment["PARLEY_WEBHOOK_EVENTS"] = "*"
+		case "mailer":
+			of.Environment["PARLEY_WEBHOOK_URL"], of.Environment["PARLEY_WEBHOOK_SECRET"], of.Environment["PARLEY_WEBHOOK_PRIVATE"] = "http://listener/hooks", secret, "on"
+		}
+	}
+	s := start(t, f, map[string]string{
+		"database": ferretDB(t, f), "redis": embeddedRedis(t, f), "kafka": embeddedKafka(t, f), "listener": strings.TrimPrefix(listener.URL, "http://"),
+	})
+	s.story(t)
+	of := func(kind string) (some []fact) {
+		mu.Lock()
+		defer mu.Unlock()
+		for _, f := range got {
+			if f.Type == kind {
+				some = append(some, f)
+			}
+		}
+		return some
+	}
+	eventually(t, "facts of all kinds", func(context.Context) bool {
+		return len(of("user.created")) > 0 && len(of("session.ended")) > 0 && len(of("message.created")) > 0
+	})
+	// No message of a room is left out.
+	eventually(t, "every message of the rooms", func(context.Context) bool {
+		seqs := map[string][]uint64{}
+		for _, f := range of("message.created") {
+			seqs[f.Data.Room] = append(seqs[f.Data.Room], f.Data.Seq)
+		}
+		for _, all := range seqs {
+			slices.Sort(all)
+			if all[0] != 1 || all[len(all)-1] != uint64(len(all)) {
+				return false
+			}
+		}
+		return true
+	})
+	mu.Lock()
+	defer mu.Unlock()
+	assert.Zero(t, unsigned)
+	t.Logf("%d facts, of which %d were delivered again", len(got), again) // which is allowed: an answer may have been late
+}
