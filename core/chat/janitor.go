@@ -1,6 +1,7 @@
 package chat
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -15,7 +16,7 @@ import (
 type JanitorConfig struct {
 	// Service has the rooms, and a Config.Pruner. Required.
 	Service *Service
-	// Retention is how long messages are kept: see [CheckRetention]. Default 0: for ever.
+	// Retention is how long messages are kept in rooms that do not say it themselves: see [CheckRetention]. Default 0: for ever.
 	Retention time.Duration
 	// Every is the least time between the beginnings of two rounds through all rooms; the first comes at once. Default 1 minute.
 	Every time.Duration
@@ -32,7 +33,7 @@ type JanitorConfig struct {
 	Log *slog.Logger
 }
 
-// Janitor removes messages that are older than they are to be kept, in rooms where people talk and in quiet ones. Several at once, in one process or in
+// Janitor removes rooms that were deleted, and messages that are older than they are to be kept, in rooms where people talk and in quiet ones. Several at once, in one process or in
 // many, do no harm.
 type Janitor struct {
 	cfg  JanitorConfig
@@ -70,6 +71,8 @@ const (
 	maxBatches = 20
 	// leastRest is below what the janitor does not stop for a rest, but rests later.
 	leastRest = 5 * time.Millisecond
+	// dropAfter is how long after its deletion a room is removed: all nodes have heard of it by then, or asked the store.
+	dropAfter = 2 * time.Minute
 )
 
 // Run goes through all rooms again and again until ctx ends, and returns nil. A room that fails is logged, and comes again in the next round; a store that does
@@ -102,7 +105,7 @@ func (j *Janitor) round(ctx context.Context) (more bool, err error) {
 			return more, fmt.Errorf("read rooms: %w", err)
 		}
 		for _, r := range rooms {
-			left, err := j.prune(ctx, r.Name, j.cfg.Retention)
+			left, err := j.see(ctx, r)
 			more = more || left
 			switch {
 			case err == nil:
@@ -117,6 +120,30 @@ func (j *Janitor) round(ctx context.Context) (more bool, err error) {
 		}
 		after = rooms[len(rooms)-1].Name
 	}
+}
+
+// see does what is to be done in a room, and reports whether there is more.
+func (j *Janitor) see(ctx context.Context, r Room) (more bool, err error) {
+	switch {
+	case r.DeletedAt.IsZero():
+		return j.prune(ctx, r.Name, cmp.Or(r.Retention, j.cfg.Retention))
+	case j.cfg.Now().Before(r.DeletedAt.Add(dropAfter)):
+		return false, nil
+	}
+	more = true
+	for n := 0; more && n < maxBatches; n++ {
+		err = j.work(ctx, func(ctx context.Context) (err error) {
+			more, err = j.cfg.Service.Drop(ctx, r.Name, j.cfg.Batch)
+			return err
+		})
+		if err != nil {
+			return false, err
+		}
+	}
+	if !more {
+		j.cfg.Log.Debug("a deleted room was removed", "room", r.Name)
+	}
+	return more, nil
 }
 
 // prune removes what is too old in a room, and reports whether there is more of it.

@@ -373,6 +373,46 @@ func TestTheJanitorRemovesWhatIsOld(t *testing.T) {
 	})
 }
 
+// A room may say how long its messages are kept, and what was deleted is removed a while later, in parts, also by a janitor that comes after another one.
+func TestTheJanitorHeedsRooms(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var rooms chat.Rooms
+		f := openPruning(t, func(c *chat.Config, _ *store, _ *pruner) { rooms = c.Rooms })
+		ensure := func(r chat.Room) {
+			_, err := rooms.Ensure(t.Context(), r)
+			require.NoError(t, err)
+		}
+		ensure(chat.Room{Name: "brief", Retention: time.Minute})
+		ensure(chat.Room{Name: "long", Retention: 100 * time.Hour})
+		ensure(chat.Room{Name: "plain"})
+		ensure(chat.Room{Name: "deleted", Retention: 100 * time.Hour, DeletedAt: time.Now().Add(time.Minute)})
+		f.rooms(t, "brief", "long", "plain")
+		for _, name := range []string{"brief", "long", "plain", "deleted"} {
+			for range 50 {
+				f.send(t, name, "x", "")
+			}
+		}
+		count := func(name string) int { return len(f.everything(t, name)) }
+		stop := f.janitor(t, chat.JanitorConfig{Retention: time.Hour, Batch: 1})
+		time.Sleep(130 * time.Second)
+		synctest.Wait()
+		assert.Zero(t, count("brief"))
+		assert.Equal(t, 50, count("deleted"), "others may not have heard of it")
+		stop()
+		time.Sleep(time.Minute)
+		defer f.janitor(t, chat.JanitorConfig{Retention: time.Hour, Batch: 1})()
+		synctest.Wait()
+		assert.Zero(t, count("deleted"))
+		_, err := rooms.ByName(t.Context(), "deleted")
+		require.ErrorIs(t, err, chat.ErrRoomNotFound)
+		assert.Equal(t, 50, count("plain"))
+		time.Sleep(2 * time.Hour)
+		synctest.Wait()
+		assert.Zero(t, count("plain"))
+		assert.Equal(t, 50, count("long"))
+	})
+}
+
 // Many old messages of one room keep no other room waiting, and a round that left some goes on at once.
 func TestTheJanitorIsFair(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {

@@ -29,7 +29,7 @@ type Node struct {
 	who          socket.Authenticator
 	bus          event.Subscriber
 	janitor      *auth.Janitor // nil where nothing is to be removed
-	pruning      *chat.Janitor // nil where messages are kept for ever
+	pruning      *chat.Janitor // nil where there is no Pruner
 	relay        *event.Relay  // nil where it has nothing to move
 	drainTimeout time.Duration
 	eraseAfter   time.Duration
@@ -89,7 +89,7 @@ func newNode(cfg Config, tickets auth.Sweeper, relay *event.Relay) (*Node, error
 			p.Chat.OnChanged(wake)
 		}
 	}
-	if p.Chat != nil && cfg.Janitor.Retention != 0 {
+	if p.Chat != nil && cfg.Pruner != nil {
 		j := cfg.Janitor
 		j.Service = p.Chat
 		cfg.share(&j.Now, nil, nil, &j.Log)
