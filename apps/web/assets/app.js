@@ -1,6 +1,7 @@
 // The demo page: signing in, rooms, messages. What other people wrote only ever becomes text.
 
 import { addresses } from "./addresses.js";
+import { Desk, isDirect, told } from "./desk.js";
 import { checkRoom, checkText, MAX_TEXT, Parley } from "./parley.js";
 import { addressOf, roomAt } from "./places.js";
 import { canNotify, Notices } from "./notices.js";
@@ -301,6 +302,8 @@ const CONTEXT = 8;
 // Who has seen what is shown where so many people are at most, and so many of them are named.
 const SEEN_UP_TO = 50;
 const SEEN_NAMES = 3;
+// So many people can be offered for an invitation.
+const MET = 1_000;
 // What is kept of texts that were begun.
 const MAX_DRAFTS = 50;
 const MAX_DRAFT = 20_000;
@@ -323,6 +326,8 @@ class Chat {
   // what was left since it was asked for.
   #list = { saved: null, begun: false, asking: false, taken: false, kept: false, opened: false, left: new Set(), wait: LIST_AGAIN, timer: 0 };
   #notices; // of the browser, about what nobody looks at
+  #desk; // what rooms are, and who runs them
+  #met = new Map(); // id → {id, name}: whose names are known here
   #bottom = h("div", { class: "bottom", "aria-hidden": "true" }); // the end of the open room's list
   #glance = { end: false, room: null, timer: 0, observer: null };
 
@@ -333,6 +338,21 @@ class Chat {
       url: document.querySelector('meta[name="socket"]')?.content, // by default on this host
       session,
       storage: storage("session"),
+    });
+    this.#desk = new Desk({
+      h,
+      session,
+      user,
+      signal: this.#end.signal,
+      chat: {
+        avatar,
+        people: () => this.#met,
+        open: (name) => {
+          this.#add(name);
+          this.#activate(name, { focus: true });
+        },
+        relabel: (name, label) => this.#relabel(this.#rooms.get(name), label),
+      },
     });
     const events = {
       state: (detail) => this.#stateChanged(detail),
@@ -551,7 +571,7 @@ class Chat {
       const seen = (this.#parley.read(room.name) ?? 0) >= message.seq; // here, or elsewhere
       return Boolean(deletedAt) || seen || (room === this.#active && this.#attentive) || !this.#rooms.has(room.name);
     };
-    this.#notices.tell({ room: room.name, seq: message.seq, title: `${message.user.name} in ${room.name}`, text: () => start((this.#parley.message(room.name, message.seq) ?? message).text), ignored });
+    this.#notices.tell({ room: room.name, seq: message.seq, title: isDirect(room.name) ? message.user.name : `${message.user.name} in ${room.label}`, text: () => start((this.#parley.message(room.name, message.seq) ?? message).text), ignored });
   }
 
   // -- rooms --
@@ -731,9 +751,10 @@ class Chat {
     if (this.#rooms.has(name)) return;
     const older = h("button", { type: "button", class: "quiet", onclick: () => void this.#loadOlder(room) }, "Load older messages");
     const badge = h("span", { class: "badge", hidden: true });
-    const open = h("button", { type: "button", onclick: () => this.#activate(name, { focus: true }) }, h("span", { class: "hash", "aria-hidden": "true" }, "#"), h("span", { class: "name" }, name), badge);
+    const open = h("button", { type: "button", onclick: () => this.#activate(name, { focus: true }) }, h("span", { class: "hash", "aria-hidden": "true" }, isDirect(name) ? "@" : "#"), h("span", { class: "name" }, isDirect(name) ? "Direct messages" : name), badge);
     const room = {
       name,
+      label: isDirect(name) ? "Direct messages" : name,
       items: h("ol", { class: "messages" }),
       top: h("div", { class: "older", hidden: true }, older),
       older,
@@ -774,11 +795,29 @@ class Chat {
     this.#rooms.set(name, room);
     $("room-list").insertBefore(room.entry, before);
     if (!asleep) void this.#greet(room);
+    void this.#desk.label(name);
+  }
+
+  /** Calls a room something else than its name, where people read it. */
+  #relabel(room, label) {
+    if (!room) return;
+    room.label = label;
+    room.open.querySelector(".name").textContent = label;
+    if (room === this.#active) {
+      $("room-title").textContent = label;
+      $("composer-text").placeholder = `Write to ${label}`;
+    }
+    this.#showTitle();
   }
 
   #leave(room) {
     if (!room) return;
-    void this.#parley.leave(room.name).catch(() => {});
+    void this.#parley.leave(room.name).catch((err) => {
+      if (err.code !== "last_owner") return; // the room is gone here in any case
+      this.#add(room.name);
+      this.#activate(room.name, { focus: false });
+      this.#notice(this.#rooms.get(room.name), sentence(err.message));
+    });
   }
 
   #forgotten(name, error) {
@@ -800,6 +839,7 @@ class Chat {
   #drop(room) {
     this.#rooms.delete(room.name);
     this.#notices.forget(room.name);
+    this.#desk.forget(room.name);
     this.#list.left.add(room.name);
     room.entry.remove();
     if (room === this.#active) {
@@ -834,7 +874,8 @@ class Chat {
     for (const id of ["composer", "show-members", "leave-room", "log"]) $(id).hidden = !room;
     $("empty").hidden = Boolean(room);
     $("members").hidden = !room;
-    $("room-title").textContent = room?.name ?? invited ?? "Welcome";
+    $("room-title").textContent = room?.label ?? invited ?? "Welcome";
+    this.#desk.show(room?.name ?? null, { joined: Boolean(room?.greeted) });
     const [, heading, hint, join] = $("empty").children;
     heading.textContent = invited === null ? "No room yet" : `You are not in “${invited}”`;
     hint.textContent = invited === null ? NO_ROOM : "Its members see who joins. If there is no such room yet, it begins with you.";
@@ -852,7 +893,7 @@ class Chat {
     }
     room.opening = true;
     if (wake) this.#wake(room);
-    field.placeholder = `Write to ${room.name}`;
+    field.placeholder = `Write to ${room.label}`;
     this.#showContext(room);
     this.#rove(room);
     if (room.atEnd) this.#toEnd();
@@ -889,6 +930,7 @@ class Chat {
     const room = this.#rooms.get(message.room);
     if (!room) return;
     room.newest = Math.max(room.newest, message.seq);
+    this.#meet(message.user);
     if (message.user.id !== this.#user.id) {
       if (room.greeted && !(room === this.#active && room.atEnd)) room.news = true;
       if (room.greeted) this.#announce(room, message);
@@ -897,12 +939,24 @@ class Chat {
     this.#arrive(room, { message, live });
   }
 
-  /** A mute is said where it holds. Who is taken out is told by "forgotten". */
-  #membership({ room: name, user: who, role, mutedUntil, reason }) {
+  /** A role and a mute are said where they hold. Who is taken out is told by "forgotten"; who is taken in finds the room in the list. */
+  #membership(change) {
+    const { room: name, user: who, role, mutedUntil, reason } = change;
+    const own = who.id === this.#user.id;
+    if (own && role !== null && !this.#rooms.has(name)) {
+      this.#add(name);
+      this.#notice(this.#rooms.get(name), "You were invited");
+      return;
+    }
     const room = this.#rooms.get(name);
-    if (!room || role === null || who.id !== this.#user.id) return;
+    if (!room) return;
+    const before = this.#desk.role(name, who.id) ?? "member";
+    this.#desk.changed(change);
+    const text = role === before ? "" : told(change, this.#user.id);
+    if (text) this.#notice(room, text);
+    if (!own || role === null) return;
     if (!mutedUntil) {
-      this.#notice(room, "You can write here again");
+      if (!text) this.#notice(room, "You can write here again");
       return;
     }
     const end = new Date(mutedUntil);
@@ -1353,7 +1407,7 @@ class Chat {
         button(`Reply to ${whose}`, () => this.#reply(room, message), icon("reply")),
         button(`React to ${whose}`, () => this.#showTools(item, "react"), icon("smile")),
         mine ? button("Edit your message", () => this.#edit(room, message), icon("edit")) : null,
-        mine ? button("Delete your message", () => this.#showTools(item, "delete"), icon("trash")) : null,
+        mine || this.#desk.moderates(room.name) ? button(`Delete ${whose}`, () => this.#showTools(item, "delete"), icon("trash")) : null,
       ],
       react: () =>
         EMOJI.map(([key, name]) => {
@@ -1371,7 +1425,7 @@ class Chat {
       ],
     };
     tools.dataset.of = of;
-    tools.setAttribute("aria-label", { all: `For ${whose}`, react: `React to ${whose}`, delete: "Delete your message?" }[of]);
+    tools.setAttribute("aria-label", { all: `For ${whose}`, react: `React to ${whose}`, delete: `Delete ${whose}?` }[of]);
     tools.replaceChildren(...parts[of]().filter(Boolean));
     item.querySelector(".body").append(tools);
     this.#placeTools(item);
@@ -1650,7 +1704,13 @@ class Chat {
 
   // -- people --
 
+  /** Remembers somebody's name, for invitations. */
+  #meet({ id, name }) {
+    if (this.#met.size < MET || this.#met.has(id)) this.#met.set(id, { id, name });
+  }
+
   #cameOrLeft(name, who, here) {
+    this.#meet(who);
     const room = this.#rooms.get(name);
     if (!room || who.id === this.#user.id) return;
     if (room.members.has(who.id) !== here) room.count += here ? 1 : -1;
@@ -1665,6 +1725,7 @@ class Chat {
     try {
       const { members, count } = await this.#parley.presence(room.name);
       room.members = new Map(members.map((member) => [member.id, member]));
+      members.forEach((member) => this.#meet(member));
       room.count = count;
       if (room === this.#active) this.#showMembers(room);
     } catch {
@@ -1764,7 +1825,10 @@ class Chat {
     }
     room.greeted = true;
     room.items.classList.add("ready");
-    if (room === this.#active) void this.#openUnread(room);
+    if (room === this.#active) {
+      void this.#openUnread(room);
+      this.#desk.show(room.name, { joined: true });
+    }
     await this.#askPresence(room);
   }
 
@@ -1858,7 +1922,7 @@ class Chat {
   #showTitle() {
     let unread = 0;
     for (const room of this.#rooms.values()) unread += this.#unread(room);
-    const room = this.#active?.name ?? this.#invited;
+    const room = this.#active?.label ?? this.#invited;
     const name = room === null ? product : `${room} – ${product}`;
     const title = unread > 0 ? `(${unread}) ${name}` : name;
     if (document.title !== title) document.title = title;

@@ -25,6 +25,40 @@ export interface MyRoom {
   last: ChatMessage | null;
 }
 
+/** What somebody may do in a room, the most first. */
+export type Role = "owner" | "moderator" | "member" | "reader";
+
+/** What a room shows of itself. */
+export interface RoomInfo {
+  name: string;
+  kind: "public" | "private" | "direct";
+  title?: string;
+  topic?: string;
+  /** The application's. */
+  data?: object;
+  createdBy: string;
+  createdAt: string;
+  seq: number;
+  rev: number;
+}
+
+/** A member of a room. */
+export interface Member {
+  /** The name is left out where the server does not know it. */
+  user: { id: string; name?: string };
+  role: Role;
+  since: string;
+  /** How far they have read: a seq. */
+  read?: number;
+  mutedUntil?: string;
+}
+
+/** Until when, in RFC 3339, and why; both may be left out. */
+export interface RestrictionFields {
+  until?: string;
+  reason?: string;
+}
+
 /** A storage that all tabs share: localStorage, for one. */
 export interface SharedStorageLike extends StorageLike {
   readonly length: number;
@@ -144,6 +178,39 @@ export class Session implements SessionLike {
    * is one. An older server rejects it with status 404.
    */
   rooms(page?: { cursor?: string; limit?: number; signal?: AbortSignal }): Promise<{ rooms: MyRoom[]; next?: string }>;
+
+  /** A page of the public rooms, by name, and the after of the page behind it, if there is one. */
+  publicRooms(page?: { after?: string; limit?: number; signal?: AbortSignal }): Promise<{ rooms: RoomInfo[]; next?: string }>;
+  /** What a room shows of itself. One that is private rejects with status 404 for who is not in it. */
+  room(name: string, request?: { signal?: AbortSignal }): Promise<RoomInfo>;
+  /** Makes a room, which the caller owns. Without a name one is made that nobody can guess. */
+  createRoom(fields?: { name?: string; kind?: "public" | "private"; title?: string; topic?: string; data?: object }): Promise<RoomInfo>;
+  /** Changes what a room shows of itself. What is left out stays. */
+  changeRoom(
+    name: string,
+    fields: { kind?: "public" | "private"; title?: string; topic?: string; data?: object; retention?: string },
+  ): Promise<RoomInfo>;
+  /** Deletes a room with its messages. */
+  deleteRoom(name: string): Promise<void>;
+  /** A page of a room's members, by their ids, and the after of the page behind it, if there is one. */
+  members(name: string, page?: { after?: string; limit?: number; signal?: AbortSignal }): Promise<{ members: Member[]; next?: string }>;
+  /** Gives somebody a role in a room, which invites them if they are no member. */
+  setRole(name: string, user: string, role: Role): Promise<void>;
+  /** Removes somebody from a room. */
+  removeMember(name: string, user: string): Promise<void>;
+  /** Bans somebody from a room, and lets them join again. */
+  ban(name: string, user: string, fields?: RestrictionFields): Promise<void>;
+  unban(name: string, user: string): Promise<void>;
+  /** Mutes somebody in a room, and lets them speak again. */
+  mute(name: string, user: string, fields?: RestrictionFields): Promise<void>;
+  unmute(name: string, user: string): Promise<void>;
+  /** The one room of the caller and somebody else, which is made if there is none. Who is unknown or blocks the caller rejects with status 404. */
+  direct(user: string): Promise<RoomInfo>;
+  /** A page of those whom the caller has blocked, and the after of the page behind it, if there is one. */
+  blocks(page?: { after?: string; limit?: number; signal?: AbortSignal }): Promise<{ blocks: object[]; next?: string }>;
+  /** Blocks somebody, and takes that back: they cannot write to the caller directly. */
+  block(user: string): Promise<void>;
+  unblock(user: string): Promise<void>;
 
   /** As those of EventTarget. */
   addEventListener<K extends keyof SessionEventMap>(

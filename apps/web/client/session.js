@@ -150,8 +150,23 @@ const isUser = (u) => isText(u?.id) && isText(u.fullName) && isText(u.email);
 const isCount = (n) => Number.isSafeInteger(n) && n >= 0;
 const isRoom = (r) => isText(r?.room) && isCount(r.seq) && isCount(r.read) && isCount(r.unread);
 const isRooms = (d) => Array.isArray(d?.rooms) && d.rooms.every(isRoom) && (d.next === undefined || isText(d.next));
+const isInfo = (r) => isText(r?.name) && isText(r.kind);
+const isInfos = (d) => Array.isArray(d?.rooms) && d.rooms.every(isInfo) && (d.next === undefined || isText(d.next));
+const isMember = (m) => isText(m?.user?.id) && isText(m.role);
+const isMembers = (d) => Array.isArray(d?.members) && d.members.every(isMember) && (d.next === undefined || isText(d.next));
+const isBlocks = (d) => Array.isArray(d?.blocks) && (d.next === undefined || isText(d.next));
+const isAnything = () => true;
 const isPair = (d) => isText(d?.accessToken) && isText(d.refreshToken) && d.expiresIn > 0 && d.expiresIn < Infinity;
 const isGrant = (d) => isPair(d) && isUser(d.user);
+
+/** A query of what is given, with its question mark. */
+function query(fields) {
+  const given = new URLSearchParams(Object.entries(fields).filter(([, value]) => value !== undefined)).toString();
+  return given && `?${given}`;
+}
+
+/** The path of a room, or of something in it. /rooms/mine is the list of one's rooms. */
+const at = (name, ...rest) => ["/rooms", name === "mine" ? "%6Dine" : encodeURIComponent(name), ...rest.map(encodeURIComponent)].join("/");
 
 /** A storage of the browser, or null where the browser has none for us: "session" or "local". */
 export function storage(kind) {
@@ -320,10 +335,91 @@ export class Session extends EventTarget {
 
   /** A page of the user's rooms, the one that was active last first: {rooms, next}. next is the cursor of the page behind it. */
   async rooms({ cursor, limit, signal } = {}) {
-    const asked = Object.entries({ cursor, limit }).filter(([, value]) => value !== undefined);
-    const query = new URLSearchParams(asked).toString();
-    const { answer } = await this.#authorized(`/rooms/mine${query && `?${query}`}`, { method: "GET", shape: isRooms, signal });
-    return answer;
+    return this.#ask("GET", `/rooms/mine${query({ cursor, limit })}`, { shape: isRooms, signal });
+  }
+
+  /** A page of the public rooms, by name: {rooms, next}. next is the after of the page behind it. */
+  publicRooms({ after, limit, signal } = {}) {
+    return this.#ask("GET", `/rooms${query({ after, limit })}`, { shape: isInfos, signal });
+  }
+
+  /** What a room shows of itself. */
+  room(name, { signal } = {}) {
+    return this.#ask("GET", at(name), { shape: isInfo, signal });
+  }
+
+  /** Makes a room, which the caller owns: {name, kind, title, topic, data}, all of which may be left out. */
+  createRoom(fields = {}) {
+    return this.#ask("POST", "/rooms", { body: fields, shape: isInfo });
+  }
+
+  /** Changes what a room shows of itself: {title, topic, kind, data, retention}. What is left out stays. */
+  changeRoom(name, fields) {
+    return this.#ask("PATCH", at(name), { body: fields, shape: isInfo });
+  }
+
+  /** Deletes a room with its messages. */
+  async deleteRoom(name) {
+    await this.#ask("DELETE", at(name), { shape: isNothing });
+  }
+
+  /** A page of a room's members: {members, next}. next is the after of the page behind it. */
+  members(name, { after, limit, signal } = {}) {
+    return this.#ask("GET", `${at(name)}/members${query({ after, limit })}`, { shape: isMembers, signal });
+  }
+
+  /** Gives somebody a role in a room, which invites them if they are no member. */
+  async setRole(name, user, role) {
+    await this.#ask("PUT", at(name, "members", user), { body: { role }, shape: isAnything });
+  }
+
+  /** Removes somebody from a room. */
+  async removeMember(name, user) {
+    await this.#ask("DELETE", at(name, "members", user), { shape: isNothing });
+  }
+
+  /** Bans somebody from a room: {until, reason}, both of which may be left out. */
+  async ban(name, user, { until, reason } = {}) {
+    await this.#ask("PUT", at(name, "bans", user), { body: { until, reason }, shape: isNothing });
+  }
+
+  /** Lets somebody who was banned join again. */
+  async unban(name, user) {
+    await this.#ask("DELETE", at(name, "bans", user), { shape: isNothing });
+  }
+
+  /** Mutes somebody in a room: {until, reason}, both of which may be left out. */
+  async mute(name, user, { until, reason } = {}) {
+    await this.#ask("PUT", at(name, "mutes", user), { body: { until, reason }, shape: isNothing });
+  }
+
+  /** Lets somebody who was muted speak again. */
+  async unmute(name, user) {
+    await this.#ask("DELETE", at(name, "mutes", user), { shape: isNothing });
+  }
+
+  /** The one room of the caller and somebody else, which is made if there is none. */
+  direct(user) {
+    return this.#ask("PUT", `/rooms/direct/${encodeURIComponent(user)}`, { shape: isInfo });
+  }
+
+  /** A page of those whom the caller has blocked: {blocks, next}. next is the after of the page behind it. */
+  blocks({ after, limit, signal } = {}) {
+    return this.#ask("GET", `/me/blocks${query({ after, limit })}`, { shape: isBlocks, signal });
+  }
+
+  /** Blocks somebody: they cannot write to the caller directly. */
+  async block(user) {
+    await this.#ask("PUT", `/me/blocks/${encodeURIComponent(user)}`, { shape: isNothing });
+  }
+
+  /** Takes a block back. */
+  async unblock(user) {
+    await this.#ask("DELETE", `/me/blocks/${encodeURIComponent(user)}`, { shape: isNothing });
+  }
+
+  async #ask(method, path, { body, shape, signal }) {
+    return (await this.#authorized(path, { method, body, shape, signal })).answer;
   }
 
   #call(path, request) {

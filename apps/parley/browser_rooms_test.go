@@ -1,0 +1,116 @@
+package main_test
+
+import (
+	"testing"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+)
+
+// TestPageRunsRooms: rooms are found, made, kept private, given roles, and deleted on the page.
+func TestPageRunsRooms(t *testing.T) {
+	t.Parallel()
+	w := &world{t: t, browser: startBrowser(t), address: freeAddress(t), data: t.TempDir()}
+	w.serve()
+	ada, grace := w.person(t), w.person(t)
+	for who, p := range map[string]*tab{"ada": ada, "grace": grace} {
+		p.open("/")
+		p.continueAs(who)
+	}
+	grace.here("Ada Lovelace,Grace Hopper")
+	grace.say("Good morning")
+	ada.untilShown("Good morning")
+
+	t.Log("a private room, and an invitation")
+	ada.click("#new-room")
+	ada.write("#new-name", "plans")
+	ada.write("#new-title", "Our plans")
+	ada.click("#new-private")
+	ada.shot("new-room")
+	ada.click("#form-new .primary")
+	ada.until(`document.querySelector("#room-title").textContent === "plans" && !document.querySelector("#room-kind").hidden`)
+	ada.until(`document.querySelector("#room-topic").textContent === "Our plans"`)
+	ada.say("Nobody else reads this")
+	ada.click("#show-members")
+	ada.until(`document.querySelector("#invite-people option[value='Grace Hopper']") !== null`)
+	ada.write("#invite-who", "Grace Hopper")
+	ada.click("#form-invite button")
+	grace.until(`document.querySelector('#room-list [data-room="plans"]') !== null`)
+	grace.room("plans")
+	grace.untilShown("Nobody else reads this")
+	grace.say("May I?")
+	ada.untilShown("May I?")
+
+	t.Log("roles")
+	of := func(name string) string {
+		return `[...document.querySelectorAll("#roster details")].find((d) => d.textContent.includes("` + name + `"))`
+	}
+	act := func(p *tab, name, what string) {
+		t.Helper()
+		p.until(of(name) + ` !== undefined`)
+		evaluate[bool](p, of(name)+`.open = true`)
+		button := `[...` + of(name) + `.querySelectorAll("button")].find((b) => b.textContent === "` + what + `")`
+		p.until(button + ` !== undefined`)
+		evaluate[bool](p, button+`.click(), true`)
+	}
+	act(ada, "Grace Hopper", "Make reader")
+	grace.until(`document.querySelector("#log").textContent.includes("You are now a reader")`)
+	grace.say("And now?")
+	grace.until(`document.querySelector("#log .failed") !== null`)
+	ada.shot("roles")
+	act(ada, "Grace Hopper", "Make moderator")
+	grace.until(`document.querySelector("#log").textContent.includes("You are now a moderator")`)
+	grace.click("#show-members")
+	grace.until(`document.querySelector("#room-settings").hidden === false`)
+	grace.shot("moderator")
+
+	t.Log("a moderator deletes what others wrote, and says what the room is about")
+	grace.tool("Nobody else reads this", "Delete the message of Ada Lovelace")
+	grace.click("#log .tools .sure")
+	ada.until(`document.querySelector("#log .deleted") !== null`)
+	grace.click("#room-settings")
+	require.True(t, evaluate[bool](grace, `document.querySelector("#form-delete").hidden`), "only an owner deletes")
+	grace.write("#settings-topic", "Until Friday")
+	grace.click("#form-settings .primary")
+	grace.until(`document.querySelector("#room-topic").textContent === "Our plans – Until Friday"`)
+
+	t.Log("removed")
+	act(ada, "Grace Hopper", "Remove from the room")
+	act(ada, "Grace Hopper", "Really remove Grace Hopper?")
+	grace.until(`document.querySelector('#room-list [data-room="plans"]') === null`)
+	ada.say("She is gone")
+	ada.untilShown("She is gone")
+	assert.NotContains(t, evaluate[string](grace, `document.body.textContent`), "She is gone")
+
+	t.Log("a public room that is found")
+	ada.click("#new-room")
+	ada.write("#new-name", "gardens")
+	ada.write("#new-title", "About gardens")
+	ada.click("#form-new .primary")
+	ada.until(`document.querySelector("#room-title").textContent === "gardens"`)
+	grace.click("#find-rooms")
+	grace.until(`document.querySelector("#found-rooms").textContent.includes("About gardens")`)
+	require.NotContains(t, evaluate[string](grace, `document.querySelector("#found-rooms").textContent`), "plans")
+	grace.shot("find-rooms")
+	evaluate[bool](grace, `[...document.querySelectorAll("#found-rooms button")].find((b) => b.textContent.includes("gardens")).click(), true`)
+	grace.until(`document.querySelector("#room-title").textContent === "gardens"`)
+
+	t.Log("directly")
+	grace.until(`document.querySelector("#roster-list") !== null`)
+	act(grace, "Ada Lovelace", "Write directly")
+	grace.until(`document.querySelector("#room-title").textContent === "Ada Lovelace"`)
+	grace.say("Between us")
+	ada.until(`[...document.querySelectorAll("#room-list .name")].some((n) => n.textContent === "Grace Hopper")`)
+	evaluate[bool](ada, `[...document.querySelectorAll("#room-list button")].find((b) => b.textContent.includes("Grace Hopper")).click(), true`)
+	ada.untilShown("Between us")
+
+	t.Log("deleted")
+	ada.room("gardens")
+	ada.until(`document.querySelector("#room-settings").hidden === false`)
+	ada.click("#room-settings")
+	ada.click("#delete-sure")
+	ada.click("#form-delete button")
+	for _, p := range []*tab{ada, grace} {
+		p.until(`document.querySelector('#room-list [data-room="gardens"]') === null`)
+	}
+}

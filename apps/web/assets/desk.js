@@ -1,0 +1,391 @@
+// Running rooms: finding and making them, what they are, who is a member, and what may be done about that.
+
+import { checkRoom } from "./parley.js";
+import { sentence, words } from "./session.js";
+
+const $ = (id) => document.getElementById(id);
+
+// Members are shown in pages of so many.
+const PAGE = 100;
+// Rooms of two people have names that the server makes.
+const DIRECT = "direct:";
+
+const ROLES = { owner: "Owner", moderator: "Moderator", member: "Member", reader: "Reader" };
+// What a role is called behind a name: a member is nothing special.
+const BADGES = { owner: "owner", moderator: "moderator", reader: "reads only" };
+
+/** What somebody with a role may do in a room, as the server decides it: docs/rooms.md. */
+const may = {
+  moderate: (role, kind) => kind !== "direct" && (role === "owner" || role === "moderator"),
+  invite: (role, kind) => kind === "private" && (role === "owner" || role === "moderator"),
+  own: (role, kind) => kind !== "direct" && role === "owner",
+  restrict: (role, kind, of) => of !== "owner" && (of === "moderator" ? may.own(role, kind) : may.moderate(role, kind)),
+};
+
+export const isDirect = (name) => name.startsWith(DIRECT);
+
+/** What a membership event says, for the room's log; "" for nothing. */
+export function told({ user, role, by, reason }, me) {
+  const mine = user.id === me;
+  const who = mine ? "You" : (user.name ?? "Somebody");
+  const why = reason ? `: ${reason}` : "";
+  if (role === null) return mine || by === undefined || by === user.id ? "" : `${who} was removed${why}`;
+  const what = { owner: "an owner", moderator: "a moderator", member: "a member", reader: "a reader" }[role];
+  return what ? `${who} ${mine ? "are" : "is"} now ${what}` : "";
+}
+
+export class Desk {
+  #h; // makes elements
+  #session;
+  #me;
+  #chat; // {open(name), avatar(user), people(), relabel(name, label)}
+  #rooms = new Map(); // name → what is known of a room: {info, members, next}
+  #shown = null; // the name of the room that is shown
+  #signal;
+  #missing = false; // the server is too old for all of it
+
+  constructor({ h, session, user, chat, signal }) {
+    this.#h = h;
+    this.#session = session;
+    this.#me = user.id;
+    this.#chat = chat;
+    this.#signal = signal;
+    const on = (target, type, listener) => target.addEventListener(type, listener, { signal });
+    on($("find-rooms"), "click", () => void this.#find());
+    on($("new-room"), "click", () => this.#open($("dialog-new")));
+    on($("room-settings"), "click", () => this.#settings());
+    on($("form-invite"), "input", () => this.#complain($("form-invite"), ""));
+    this.#handle($("form-new"), (fields) => this.#create(fields));
+    this.#handle($("form-settings"), (fields) => this.#change(fields));
+    this.#handle($("form-invite"), (fields) => this.#invite(fields));
+    this.#handle($("form-delete"), () => this.#delete());
+    on($("more-rooms"), "click", () => void this.#findMore());
+    on($("more-members"), "click", () => void this.#moreMembers());
+    for (const dialog of document.querySelectorAll("dialog")) {
+      on(dialog, "click", (event) => event.target === dialog && dialog.close());
+      for (const button of dialog.querySelectorAll("[data-close]")) on(button, "click", () => dialog.close());
+    }
+    signal.addEventListener("abort", () => this.#closeAll());
+  }
+
+  #closeAll() {
+    for (const dialog of document.querySelectorAll("dialog[open]")) dialog.close();
+  }
+
+  /** Shows what is known of a room, and asks for it again, once one has joined it. */
+  show(name, { joined }) {
+    this.#shown = name;
+    this.#draw();
+    if (joined) void this.#load(name);
+  }
+
+  /** The room is not one's own any more. */
+  forget(name) {
+    this.#rooms.delete(name);
+  }
+
+  /** What somebody is in a room, as far as that is known. */
+  role(room, user) {
+    return this.#rooms.get(room)?.members.get(user)?.role;
+  }
+
+  /** Whether one may delete what others wrote there. */
+  moderates(room) {
+    return may.moderate(this.role(room, this.#me), this.#rooms.get(room)?.info.kind);
+  }
+
+  /** Somebody's role has changed. */
+  changed({ room, user, role, mutedUntil }) {
+    const known = this.#rooms.get(room);
+    if (!known) return;
+    if (role === null && user.id === this.#me) {
+      this.forget(room);
+    } else if (role === null) {
+      known.members.delete(user.id);
+    } else if (user.id === this.#me || !known.members.has(user.id)) {
+      if (room === this.#shown) void this.#load(room);
+    } else {
+      Object.assign(known.members.get(user.id), { role, mutedUntil });
+    }
+    this.#draw();
+  }
+
+  /** Finds out what a room of two people is called here. */
+  async label(name) {
+    if (!isDirect(name)) return;
+    try {
+      const { members } = await this.#session.members(name, { signal: this.#signal });
+      const other = members.find(({ user }) => user.id !== this.#me)?.user;
+      if (other) this.#chat.relabel(name, other.name ?? other.id);
+    } catch {
+      // It keeps the name that it has.
+    }
+  }
+
+  async #load(name) {
+    if (this.#missing) return;
+    try {
+      const [info, { members, next }] = await Promise.all([
+        this.#session.room(name, { signal: this.#signal }),
+        this.#session.members(name, { limit: PAGE, signal: this.#signal }),
+      ]);
+      this.#rooms.set(name, { info, members: new Map(members.map((m) => [m.user.id, m])), next });
+    } catch (err) {
+      // A server that does not know the call has no code for it; who was just made a member may be too early.
+      if (err.status === 404 && err.code === "network") this.#missing = true;
+      return;
+    }
+    if (this.#signal.aborted || name !== this.#shown) return;
+    this.#draw();
+  }
+
+  get #known() {
+    return this.#rooms.get(this.#shown);
+  }
+
+  /** What one is in the room that is shown. */
+  get #role() {
+    return this.#known?.members.get(this.#me)?.role;
+  }
+
+  #draw() {
+    const known = this.#known;
+    const { kind, title = "", topic = "" } = known?.info ?? {};
+    const role = this.#role;
+    $("room-kind").hidden = kind !== "private";
+    $("room-topic").textContent = kind === "direct" ? "" : [title, topic].filter(Boolean).join(" – ");
+    $("room-topic").hidden = $("room-topic").textContent === "";
+    $("room-settings").hidden = !may.moderate(role, kind);
+    $("roster").hidden = !known || kind === "direct";
+    $("form-invite").hidden = !may.invite(role, kind);
+    if (!known) return;
+    this.#offer();
+    const members = [...known.members.values()].sort(
+      (a, b) => Object.keys(ROLES).indexOf(a.role) - Object.keys(ROLES).indexOf(b.role) || name(a.user).localeCompare(name(b.user)),
+    );
+    const open = document.querySelector("#roster details[open]")?.dataset.user;
+    const focused = document.activeElement?.closest("#roster details")?.dataset.user;
+    $("roster-list").replaceChildren(...members.map((member) => this.#entry(member)));
+    const again = [...document.querySelectorAll("#roster details")].find(({ dataset }) => dataset.user === open);
+    if (again) again.open = true;
+    [...document.querySelectorAll("#roster details")].find(({ dataset }) => dataset.user === focused)?.querySelector("summary").focus();
+    $("more-members").hidden = !known.next;
+  }
+
+  #entry(member) {
+    const h = this.#h;
+    const { user, role, mutedUntil } = member;
+    const mine = user.id === this.#me;
+    const badges = [mine ? "you" : null, BADGES[role], mutedUntil ? "muted" : null].filter(Boolean).join(", ");
+    const line = [this.#chat.avatar({ id: user.id, name: name(user) }), h("span", { class: "names" }, h("span", { class: "name" }, name(user)), badges ? h("span", { class: "hint" }, badges) : null)];
+    const actions = this.#actions(member);
+    if (actions.length === 0) return h("li", {}, h("div", { class: "person" }, ...line));
+    return h(
+      "li",
+      {},
+      h("details", { "data-user": user.id }, h("summary", { class: "person" }, ...line), h("div", { class: "actions" }, ...actions, h("p", { class: "error", role: "alert", hidden: true }))),
+    );
+  }
+
+  /** What one may do about a member, as buttons. */
+  #actions({ user, role, mutedUntil }) {
+    const room = this.#shown;
+    const { kind } = this.#known.info;
+    const mine = this.#role;
+    const s = this.#session;
+    const actions = [];
+    const add = (label, act, { sure = "" } = {}) => {
+      const button = this.#h("button", { type: "button" }, label);
+      let asked = !sure;
+      button.addEventListener("click", async () => {
+        if (button.getAttribute("aria-disabled")) return;
+        if (!asked) {
+          asked = true;
+          button.textContent = sure;
+          button.classList.add("sure");
+          return;
+        }
+        const error = button.parentElement.querySelector(".error");
+        button.setAttribute("aria-disabled", "true");
+        error.hidden = true;
+        try {
+          await act();
+          if (room === this.#shown) await this.#load(room);
+        } catch (err) {
+          error.textContent = words(err);
+          error.hidden = false;
+        } finally {
+          button.removeAttribute("aria-disabled");
+        }
+      });
+      actions.push(button);
+    };
+    if (user.id === this.#me) return actions;
+    add("Write directly", () => this.#direct(user));
+    if (may.own(mine, kind)) {
+      for (const [to, label] of Object.entries(ROLES)) {
+        const sure = to === "owner" ? "Really share the room?" : "";
+        if (to !== role) add(`Make ${label.toLowerCase()}`, () => s.setRole(room, user.id, to), { sure });
+      }
+    }
+    if (may.restrict(mine, kind, role)) {
+      if (mutedUntil) add("Let write again", () => s.unmute(room, user.id));
+      else add("Mute for an hour", () => s.mute(room, user.id, { until: new Date(Date.now() + 3_600_000).toISOString() }));
+      add("Remove from the room", () => s.removeMember(room, user.id), { sure: `Really remove ${name(user)}?` });
+      add("Ban from the room", () => s.ban(room, user.id), { sure: `Really ban ${name(user)}?` });
+    }
+    add("Block", () => s.block(user.id), { sure: "Really block? They cannot write to you directly." });
+    return actions;
+  }
+
+  async #direct(user) {
+    const { name: room } = await this.#session.direct(user.id);
+    this.#chat.open(room);
+    this.#chat.relabel(room, name(user));
+  }
+
+  async #moreMembers() {
+    const known = this.#known;
+    const shown = this.#shown;
+    if (!known?.next) return;
+    try {
+      const { members, next } = await this.#session.members(shown, { after: known.next, limit: PAGE, signal: this.#signal });
+      for (const member of members) known.members.set(member.user.id, member);
+      known.next = next;
+      this.#draw();
+    } catch {
+      // The button stays.
+    }
+  }
+
+  // -- dialogs --
+
+  #open(dialog) {
+    for (const error of dialog.querySelectorAll(".error")) error.hidden = true;
+    dialog.showModal();
+  }
+
+  #complain(form, text) {
+    const error = form.querySelector(".error");
+    error.textContent = text;
+    error.hidden = text === "";
+  }
+
+  /** Runs a form's submission: one at a time, with its failure shown in the form. */
+  #handle(form, submit) {
+    form.addEventListener(
+      "submit",
+      async (event) => {
+        event.preventDefault();
+        const button = event.submitter ?? form.querySelector("button[type=submit]");
+        if (button.getAttribute("aria-disabled")) return;
+        button.setAttribute("aria-disabled", "true");
+        this.#complain(form, "");
+        try {
+          await submit(Object.fromEntries(new FormData(form)));
+        } catch (err) {
+          this.#complain(form, words(err));
+          form.querySelector("input:not([type=checkbox])")?.focus();
+        } finally {
+          button.removeAttribute("aria-disabled");
+        }
+      },
+      { signal: this.#signal },
+    );
+  }
+
+  async #create({ name: given, title, private: hidden }) {
+    const room = given.trim().normalize("NFC");
+    const bad = room === "" ? (hidden ? null : new Error("a public room needs a name")) : checkRoom(room);
+    if (bad) throw bad;
+    const fields = { kind: hidden ? "private" : "public" };
+    if (room) fields.name = room;
+    if (title.trim()) fields.title = title.trim();
+    const made = await this.#session.createRoom(fields);
+    $("form-new").reset();
+    $("dialog-new").close();
+    this.#chat.open(made.name);
+    if (!room && made.title) this.#chat.relabel(made.name, made.title);
+  }
+
+  #settings() {
+    const { info } = this.#known;
+    const form = $("form-settings");
+    form.elements.title.value = info.title ?? "";
+    form.elements.topic.value = info.topic ?? "";
+    form.elements.private.checked = info.kind === "private";
+    const owns = may.own(this.#role, info.kind);
+    for (const node of document.querySelectorAll("#dialog-settings .owner")) node.hidden = !owns;
+    $("delete-sure").checked = false;
+    this.#open($("dialog-settings"));
+  }
+
+  async #change({ title, topic, private: hidden }) {
+    const { info } = this.#known;
+    const fields = { title: title.trim(), topic: topic.trim() };
+    const kind = hidden ? "private" : "public";
+    if (may.own(this.#role, info.kind) && kind !== info.kind) fields.kind = kind;
+    await this.#session.changeRoom(this.#shown, fields);
+    $("dialog-settings").close();
+    await this.#load(this.#shown);
+  }
+
+  async #delete() {
+    if (!$("delete-sure").checked) throw new Error("say first that you are sure");
+    await this.#session.deleteRoom(this.#shown);
+    $("dialog-settings").close();
+  }
+
+  /** Offers whom one has met for an invitation. */
+  #offer() {
+    const members = this.#known.members;
+    const people = [...this.#chat.people().values()].filter(({ id }) => id !== this.#me && !members.has(id));
+    $("invite-people").replaceChildren(...people.map((user) => this.#h("option", { value: user.name, "data-id": user.id })));
+  }
+
+  async #invite({ who }) {
+    const text = who.trim();
+    const named = [...$("invite-people").children].filter(({ value }) => value === text);
+    if (named.length > 1) throw new Error("more than one of them has this name: give the id");
+    const id = named[0]?.dataset.id ?? text;
+    if (!named[0] && /\s/u.test(text)) throw new Error("nobody whom you have met here has this name: give their id");
+    await this.#session.setRole(this.#shown, id, "member");
+    $("form-invite").reset();
+    await this.#load(this.#shown);
+  }
+
+  async #find() {
+    $("found-rooms").replaceChildren();
+    $("more-rooms").hidden = true;
+    this.#open($("dialog-find"));
+    await this.#findMore();
+  }
+
+  async #findMore() {
+    const status = $("found-status");
+    status.textContent = "Looking …";
+    try {
+      const { rooms, next } = await this.#session.publicRooms({ after: $("more-rooms").dataset.after || undefined, signal: this.#signal });
+      const first = $("found-rooms").childElementCount;
+      $("found-rooms").append(...rooms.map((room) => this.#found(room)));
+      $("more-rooms").hidden = !next;
+      $("more-rooms").dataset.after = next ?? "";
+      status.textContent = $("found-rooms").childElementCount === 0 ? "There is no public room yet." : "";
+      $("found-rooms").children[first]?.querySelector("button").focus();
+    } catch (err) {
+      status.textContent = err.message ? sentence(words(err)) : "";
+    }
+  }
+
+  #found({ name: room, title, topic }) {
+    const h = this.#h;
+    const open = () => {
+      $("dialog-find").close();
+      this.#chat.open(room);
+    };
+    const about = [title, topic].filter(Boolean).join(" – ");
+    return h("li", {}, h("button", { type: "button", onclick: open }, h("span", { class: "name" }, room), about ? h("span", { class: "hint" }, about) : null));
+  }
+}
+
+const name = (user) => user.name ?? user.id;
