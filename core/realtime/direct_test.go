@@ -107,7 +107,9 @@ func TestABlockSilencesBothOnEveryNode(t *testing.T) {
 	ada.say("hall", "so it is")
 
 	two.blocks("eve", "ada", true)
+	told(t, room, "ada", "eve", "reader", ada, eve)
 	one.blocks("ada", "eve", false) // and hers goes on
+	told(t, room, "ada", "eve", "reader", ada, eve)
 	silenced(t, ada, room)
 	silenced(t, eve, room)
 	two.blocks("eve", "ada", false)
