@@ -47,7 +47,9 @@ func NewJanitor(cfg JanitorConfig) (*Janitor, error) {
 	if cfg.Service != nil {
 		c.Require("Service's Config.Pruner", cfg.Service.cfg.Pruner == nil)
 	}
-	if err := CheckRetention(cfg.Retention); err != nil {
+	if cfg.Retention < 0 {
+		c.Refuse("Retention", "is negative")
+	} else if err := CheckRetention(cfg.Retention); err != nil {
 		c.Fault("Retention", err)
 	}
 	settings.Default(c, "Every", &cfg.Every, time.Minute)

@@ -19,8 +19,9 @@ var ErrEventInvalid = fault.New(fault.Invalid, "webhook_event_invalid", "the eve
 
 // ConsumerConfig is what a [Consumer] needs.
 type ConsumerConfig struct {
-	Queue  mail.Queue  // required
-	Eraser mail.Eraser // required: forgets what waits about somebody or something
+	Queue mail.Queue // required
+	// Eraser forgets what waits about somebody or something. Required.
+	Eraser mail.Eraser
 	// Enqueued, if set, is called after a job was put on the queue. It must not block.
 	Enqueued func()
 	// Now is the clock. Default time.Now.

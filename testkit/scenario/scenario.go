@@ -231,7 +231,7 @@ func (tr *transcript) story(ada, bob *actor) {
 	bob.request(post, "/auth/signin", "", object{"email": bobMail, "password": newPassword}, 200)
 
 	tr.part("Ada leaves, and asks whether the server is well: nothing else came for her.")
-	ada.says("leave_room", object{"room": "tea"})
+	ada.leaves("tea")
 	ada.says("healthCheck", object{})
 	ada.hearsClose(1000)
 }

@@ -152,14 +152,33 @@ func (a *actor) says(event string, data any) {
 	a.asks(event, data, "ack")
 }
 
-// asks is says with another kind of answer.
-func (a *actor) asks(event string, data any, kind string) {
+// leaves leaves a room, and hears that the membership has ended. Which of the two comes first is open; the answer is told first.
+func (a *actor) leaves(room string) {
+	a.t.Helper()
+	a.send("leave_room", map[string]any{"room": room})
+	first, second := a.next("ack"), a.next("membership")
+	if bytes.Contains(first.Payload, []byte(`"event":"membership"`)) {
+		first, second = second, first
+	}
+	a.hearsIn(first, "ack")
+	a.hearsIn(second, "membership")
+}
+
+// send sends an event with a fresh id.
+func (a *actor) send(event string, data any) (line string) {
 	a.t.Helper()
 	a.lastID++
-	line := fmt.Sprintf(`{"id":%d,"event":"%s","data":%s}`, a.lastID, event, a.encode(data))
+	line = fmt.Sprintf(`{"id":%d,"event":"%s","data":%s}`, a.lastID, event, a.encode(data))
 	a.note("%s >> %s", a.name, line)
 	err := a.socket.Send(wsraw.Frame{Final: true, Opcode: wsraw.OpText, Payload: []byte(line)})
 	a.check(err == nil, "%s says %s: %v", a.name, line, err)
+	return line
+}
+
+// asks is says with another kind of answer.
+func (a *actor) asks(event string, data any, kind string) {
+	a.t.Helper()
+	line := a.send(event, data)
 	answer := a.hears(kind)
 	a.check(answer["id"] == float64(a.lastID), "%s says %s and is answered %v", a.name, line, answer)
 }
@@ -167,7 +186,12 @@ func (a *actor) asks(event string, data any, kind string) {
 // hears takes the next frame, which must be this event.
 func (a *actor) hears(event string) map[string]any {
 	a.t.Helper()
-	f := a.next(event)
+	return a.hearsIn(a.next(event), event)
+}
+
+// hearsIn takes a frame, which must be this event.
+func (a *actor) hearsIn(f wsraw.Frame, event string) map[string]any {
+	a.t.Helper()
 	a.check(f.Opcode == wsraw.OpText, "%s waits for %s and gets a frame of kind %d: %q", a.name, event, f.Opcode, f.Payload)
 	a.note("%s << %s", a.name, f.Payload)
 	var members map[string]any

@@ -123,7 +123,7 @@ export class Desk {
   }
 
   async #load(name) {
-    if (this.#missing) return;
+    if (this.#missing || name === "." || name === "..") return; // which a browser takes for folders
     try {
       const [info, { members, next }] = await Promise.all([
         this.#session.room(name, { signal: this.#signal }),

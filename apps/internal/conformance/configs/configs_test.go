@@ -50,6 +50,7 @@ import (
 	"github.com/parley-chat/parley/core/protocol"
 	"github.com/parley-chat/parley/core/realtime"
 	"github.com/parley-chat/parley/core/socket"
+	hooks "github.com/parley-chat/parley/core/webhook"
 )
 
 // configuration is one of a service or an adapter, and how to check it.
@@ -114,7 +115,7 @@ func configurations(t *testing.T) map[string]configuration {
 	p, who := memory.NewPorts(), memory.NewAuthenticator()
 	templates, err := mail.NewTemplates(mail.TemplateConfig{PublicURL: "http://localhost"})
 	require.NoError(t, err)
-	talk, err := chat.New(chat.Config{Store: p.Messages, Rooms: p.Rooms, Members: p.Members, Marks: p.Marks, Cache: p.Recent})
+	talk, err := chat.New(chat.Config{Store: p.Messages, Rooms: p.Rooms, Members: p.Members, Marks: p.Marks, Cache: p.Recent, Pruner: p.Pruner})
 	require.NoError(t, err)
 	asides, err := event.NewAsideService(event.AsideConfig{Asides: p.Asides})
 	require.NoError(t, err)
@@ -139,6 +140,7 @@ func configurations(t *testing.T) map[string]configuration {
 		"auth: SharedLimiterConfig": at(auth.SharedLimiterConfig{Shared: p.Limiter, Own: p.Limiter}, auth.NewSharedLimiter),
 		"auth: ThrottleConfig":      at(auth.ThrottleConfig{Limiter: p.Limiter, Action: "x", Rate: auth.Rate{Burst: 1, Per: time.Second}}, auth.NewThrottle),
 		"chat: Config":              at(chat.Config{Store: p.Messages, Rooms: p.Rooms, Members: p.Members, Marks: p.Marks, Cache: p.Recent}, chat.New),
+		"chat: JanitorConfig":       at(chat.JanitorConfig{Service: talk}, chat.NewJanitor),
 		"event: AsideConfig":        at(event.AsideConfig{Asides: p.Asides}, event.NewAsideService),
 		"event: RelayConfig":        at(event.RelayConfig{Outbox: p.Outbox, Publisher: p.Publisher}, event.NewRelay),
 		"mail: WorkerConfig":        at(mail.WorkerConfig{Queue: p.MailQueue, Sender: p.Sender, Templates: templates}, mail.NewWorker),
@@ -170,13 +172,14 @@ func configurations(t *testing.T) map[string]configuration {
 		"engineio: Config": at(engineio.Config{
 			Accept: func(*engineio.Session, *http.Request) (socket.Receiver, error) { return nil, nil }, Upgrader: nobody,
 		}, engineio.New),
-		"filemail: Config":      at(filemail.Config{Folder: t.TempDir()}, filemail.Open),
-		"humaapi: Config":       at(humaapi.Config{}, func(c humaapi.Config) (*humaapi.API, error) { return humaapi.New(http.NewServeMux(), c) }),
-		"humaapi: AuthConfig":   registered(humaapi.AuthConfig{Service: accounts.Auth}, humaapi.RegisterAuth),
-		"humaapi: DocsConfig":   registered(humaapi.DocsConfig{User: "x", Password: "y"}, humaapi.RegisterDocs),
-		"humaapi: EventsConfig": registered(humaapi.EventsConfig{Service: asides}, humaapi.RegisterEvents),
-		"humaapi: MailConfig":   registered(humaapi.MailConfig{Service: letters}, humaapi.RegisterMail),
-		"humaapi: HealthConfig": registered(humaapi.HealthConfig{}, humaapi.RegisterHealth),
+		"filemail: Config":        at(filemail.Config{Folder: t.TempDir()}, filemail.Open),
+		"humaapi: Config":         at(humaapi.Config{}, func(c humaapi.Config) (*humaapi.API, error) { return humaapi.New(http.NewServeMux(), c) }),
+		"humaapi: AuthConfig":     registered(humaapi.AuthConfig{Service: accounts.Auth}, humaapi.RegisterAuth),
+		"humaapi: DocsConfig":     registered(humaapi.DocsConfig{User: "x", Password: "y"}, humaapi.RegisterDocs),
+		"humaapi: EventsConfig":   registered(humaapi.EventsConfig{Service: asides}, humaapi.RegisterEvents),
+		"humaapi: MailConfig":     registered(humaapi.MailConfig{Service: letters}, humaapi.RegisterMail),
+		"humaapi: WebhooksConfig": registered(humaapi.WebhooksConfig{Service: letters}, humaapi.RegisterWebhooks),
+		"humaapi: HealthConfig":   registered(humaapi.HealthConfig{}, humaapi.RegisterHealth),
 		"humaapi: RenewalConfig": registered(humaapi.RenewalConfig{
 			Renew: func(context.Context, mail.Job) ([]byte, error) { return nil, nil },
 		}, humaapi.RegisterRenewal),
@@ -210,8 +213,10 @@ func configurations(t *testing.T) map[string]configuration {
 		"watermillbus: SubscriberConfig": at(watermillbus.SubscriberConfig{
 			Open: func(context.Context, string, string) (message.Subscriber, error) { return nil, nil },
 		}, watermillbus.NewSubscriber),
-		"webhook: Config":  at(webhook.Config{URL: "https://localhost/x", Secrets: []string{"whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"}}, webhook.New),
-		"wsclient: Config": reaching(wsclient.Config{URL: "ws://localhost:1/socket"}, wsclient.Dial),
+		"webhook: ConsumerConfig": at(hooks.ConsumerConfig{Queue: p.WebhookQueue, Eraser: p.WebhookLetters}, hooks.NewConsumer),
+		"webhook: EndpointConfig": at(webhook.EndpointConfig{URL: "https://localhost/x", Secrets: []string{"whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"}}, webhook.NewEndpoint),
+		"webhook: Config":         at(webhook.Config{URL: "https://localhost/x", Secrets: []string{"whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"}}, webhook.New),
+		"wsclient: Config":        reaching(wsclient.Config{URL: "ws://localhost:1/socket"}, wsclient.Dial),
 		"wsclient: SessionConfig": reaching(wsclient.SessionConfig{Server: "http://localhost:1"}, func(ctx context.Context, c wsclient.SessionConfig) (*wsclient.Session, error) {
 			return wsclient.Resume(ctx, c, "x")
 		}),
