@@ -762,7 +762,7 @@ func rolesOrder(ctx context.Context, p RoomRoles) error {
 }
 
 func rolesPages(ctx context.Context, p RoomRoles) error {
-	const n = 300
+	const n = 60 // a store may take its time for each member of a new room
 	var all []chat.Membership
 	for i := range n {
 		all = append(all, as("room", user.ID(fmt.Sprintf("user-%03d", i)), chat.AllRoles()[i%4], i))
@@ -1041,7 +1041,7 @@ func rolesCounted(ctx context.Context, p RoomRoles) error {
 }
 
 func rolesManyOwners(ctx context.Context, p RoomRoles) error {
-	const n = 120
+	const n = 30
 	var members []chat.Membership
 	for i := range 2 * n {
 		members = append(members, as("room", user.ID(fmt.Sprintf("user-%d", i+1)), chat.AllRoles()[i%2], i))

@@ -161,8 +161,7 @@ func (tr *transcript) story(ada, bob *actor) {
 	bob.says("message", again)
 
 	tr.part("Ada edits a message, and Bob reacts to it, and thinks better of it; nobody edits what others have written.")
-	ada.says("edit", object{"room": "tea", "seq": 12, "text": "line twelve", "data": json.RawMessage(`{"n":12}`)})
-	ada.hears("changed")
+	ada.does("edit", object{"room": "tea", "seq": 12, "text": "line twelve", "data": json.RawMessage(`{"n":12}`)}, "changed")
 	bob.hears("changed")
 	bob.asks("edit", object{"room": "tea", "seq": 12, "text": "mine"}, "error")
 	for i, on := range []bool{true, true, false, true} {
@@ -231,7 +230,7 @@ func (tr *transcript) story(ada, bob *actor) {
 	bob.request(post, "/auth/signin", "", object{"email": bobMail, "password": newPassword}, 200)
 
 	tr.part("Ada leaves, and asks whether the server is well: nothing else came for her.")
-	ada.leaves("tea")
+	ada.does("leave_room", object{"room": "tea"}, "membership")
 	ada.says("healthCheck", object{})
 	ada.hearsClose(1000)
 }

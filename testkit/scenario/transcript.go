@@ -152,16 +152,17 @@ func (a *actor) says(event string, data any) {
 	a.asks(event, data, "ack")
 }
 
-// leaves leaves a room, and hears that the membership has ended. Which of the two comes first is open; the answer is told first.
-func (a *actor) leaves(room string) {
+// does sends an event, and takes its answer and what all are told of it. Which of the two comes first is open, since another node may tell it; the
+// transcript has the answer first.
+func (a *actor) does(event string, data any, told string) {
 	a.t.Helper()
-	a.send("leave_room", map[string]any{"room": room})
-	first, second := a.next("ack"), a.next("membership")
-	if bytes.Contains(first.Payload, []byte(`"event":"membership"`)) {
-		first, second = second, first
+	a.send(event, data)
+	answer, other := a.next("ack"), a.next(told)
+	if bytes.Contains(answer.Payload, fmt.Appendf(nil, `"event":%q`, told)) {
+		answer, other = other, answer
 	}
-	a.hearsIn(first, "ack")
-	a.hearsIn(second, "membership")
+	a.hearsIn(answer, "ack")
+	a.hearsIn(other, told)
 }
 
 // send sends an event with a fresh id.
