@@ -6,6 +6,7 @@ import (
 	"reflect"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/parley-chat/parley/core/auth"
 	"github.com/parley-chat/parley/core/chat"
@@ -48,14 +49,14 @@ type Store struct {
 // storeSuite is a suite of RunStore.
 type storeSuite struct {
 	port string
-	run  func(t *testing.T, open func(t *testing.T) Store, exceptions []Exception)
+	run  func(t *testing.T, deadline time.Duration, open func(t *testing.T) Store, exceptions []Exception)
 }
 
 // of makes a suite that finds its port in a store.
 func of[P any](cases []Case[P], port func(s Store) P) storeSuite {
-	return storeSuite{cases[0].Port, func(t *testing.T, open func(t *testing.T) Store, exceptions []Exception) {
+	return storeSuite{cases[0].Port, func(t *testing.T, deadline time.Duration, open func(t *testing.T) Store, exceptions []Exception) {
 		t.Helper()
-		Run(t, cases, func(t *testing.T) P {
+		RunWithin(t, deadline, cases, func(t *testing.T) P {
 			t.Helper()
 			p := port(open(t))
 			if lacks(reflect.ValueOf(&p).Elem()) {
@@ -126,6 +127,12 @@ func storeSuites() []storeSuite {
 // Without exceptions the store has every port and keeps every promise.
 func RunStore(t *testing.T, open func(t *testing.T) Store, exceptions ...Exception) {
 	t.Helper()
+	RunStoreWithin(t, Deadline, open, exceptions...)
+}
+
+// RunStoreWithin is [RunStore] with another deadline for each case, as [RunWithin] is for [Run].
+func RunStoreWithin(t *testing.T, deadline time.Duration, open func(t *testing.T) Store, exceptions ...Exception) {
+	t.Helper()
 	suites := storeSuites()
 	cases, without, err := storeExceptions(suites, exceptions)
 	if err != nil {
@@ -136,7 +143,7 @@ func RunStore(t *testing.T, open func(t *testing.T) Store, exceptions ...Excepti
 			t.Logf("%s is not there: %s", s.port, reason)
 			continue
 		}
-		t.Run(s.port, func(t *testing.T) { s.run(t, open, cases[s.port]) })
+		t.Run(s.port, func(t *testing.T) { s.run(t, deadline, open, cases[s.port]) })
 	}
 }
 

@@ -115,7 +115,7 @@ func ports(s *mongostore.Store) contract.Store {
 }
 
 // TestContractOnFerretDB declares what FerretDB v1 cannot keep: of several updates that name the same state of a document,
-// more than one may find it. It goes through a whole collection for every query, so that what takes many steps takes too long.
+// more than one may find it. It goes through a whole collection for every query, so that what takes many steps takes too long; it has four times the time of others.
 func TestContractOnFerretDB(t *testing.T) {
 	contract.On(t, "mongostore", "FerretDB")
 	const notAtomic = "updates of one document are not atomic on FerretDB v1"
@@ -132,7 +132,7 @@ func TestContractOnFerretDB(t *testing.T) {
 	} {
 		exceptions = append(exceptions, contract.Except(name, notAtomic))
 	}
-	contract.RunStore(t, func(t *testing.T) contract.Store { return ports(open(t)) }, exceptions...)
+	contract.RunStoreWithin(t, 4*contract.Deadline, func(t *testing.T) contract.Store { return ports(open(t)) }, exceptions...)
 }
 
 // The steps that are too many for the suite, as far as they go.
