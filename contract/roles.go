@@ -49,6 +49,7 @@ const (
 	addReturns   = "Add returns what is stored for each, in the order given, with its role."
 	addClosed    = "A membership that does not exist, of a room that is not public or that is deleted, is not stored: its answer has no Role."
 	addUnknown   = "A room that Rooms does not know is public."
+	mineDeleted  = "Mine leaves out rooms that are deleted."
 	toTheMicro   = "Every time is UTC, to the microsecond."
 )
 
@@ -112,6 +113,7 @@ func Roles() []Case[RoomRoles] {
 		{"the kind that a room has now counts", addClosed + " " + updates, addKind},
 		{"kinds of rooms are exact", addClosed + " " + exactly, addExact},
 		{"who joins while a room is closed is in or out", addClosed + " " + addReturns, addRace},
+		{"a deleted room is in nobody's list", mineDeleted, rolesListedNoMore},
 		{"roles are exact after random steps", roleChanges + " " + addClosed + " " + roleAlways, func(ctx context.Context, p RoomRoles) error { return rolesAreExact(ctx, p, 1, 300) }},
 	})
 }
@@ -1091,6 +1093,37 @@ func rolesUnknown(ctx context.Context, p RoomRoles) error {
 		func() error { return wantIn(ctx, p, "room", as("room", "user-1", chat.Regular, 1)) },
 		func() error { return wantOut(ctx, p, "room", "user-2") },
 		func() error { return wantRooms(ctx, p.Rooms, "", 10, "ROOM") },
+	)
+}
+
+func rolesListedNoMore(ctx context.Context, p RoomRoles) error {
+	names := []string{"first", "gone", "last"}
+	reading := Reading{Marks: p.Marks, Members: p.Members, Messages: p.Messages}
+	mine := func(name string, n int) chat.MyRoom {
+		return chat.MyRoom{Membership: as(name, "user-1", chat.Owner, n), Active: at(n)}
+	}
+	for i, name := range names {
+		if err := makes(ctx, p, room(name, i), room(name, i), as(name, "user-1", chat.Owner, i)); err != nil {
+			return err
+		}
+	}
+	return first(
+		func() error {
+			return wantMine(ctx, reading, "user-1", chat.Place{}, 10, mine("last", 2), mine("gone", 1), mine("first", 0))
+		},
+		func() error {
+			_, err := p.Rooms.Update(ctx, "gone", func(r *chat.Room) error { r.DeletedAt = at(5); return nil })
+			return during("Update", err)
+		},
+		func() error {
+			return wantMine(ctx, reading, "user-1", chat.Place{}, 10, mine("last", 2), mine("first", 0))
+		},
+		func() error {
+			return wantMine(ctx, reading, "user-1", chat.Place{}, 2, mine("last", 2), mine("first", 0))
+		},
+		func() error {
+			return wantMine(ctx, reading, "user-1", mine("last", 2).Place(), 1, mine("first", 0))
+		},
 	)
 }
 

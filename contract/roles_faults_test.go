@@ -797,6 +797,28 @@ func roleFaults() []broken[contract.RoomRoles] {
 				return got, err
 			})
 		}()},
+		{"a deleted room stays in the list", "a deleted room is in nobody's list", func(p contract.RoomRoles) contract.RoomRoles {
+			under := p
+			p.Marks = marks{Marks: under.Marks, mine: func(ctx context.Context, id user.ID, behind chat.Place, limit int) ([]chat.MyRoom, error) {
+				got, err := under.Marks.Mine(ctx, id, behind, limit)
+				r, missing := under.Rooms.ByName(ctx, "gone")
+				if err != nil || missing != nil || r.DeletedAt.IsZero() {
+					return got, err
+				}
+				return append(got, chat.MyRoom{Membership: chat.Membership{Room: "gone", UserID: id}}), nil
+			}}
+			return p
+		}},
+		{"deleted rooms take places of a page", "a deleted room is in nobody's list", func(p contract.RoomRoles) contract.RoomRoles {
+			under := p
+			p.Marks = marks{Marks: under.Marks, mine: func(ctx context.Context, id user.ID, behind chat.Place, limit int) ([]chat.MyRoom, error) {
+				if r, err := under.Rooms.ByName(ctx, "gone"); err == nil && !r.DeletedAt.IsZero() {
+					limit--
+				}
+				return under.Marks.Mine(ctx, id, behind, limit)
+			}}
+			return p
+		}},
 		{"a title makes a room public", "roles are exact after random steps", func(p contract.RoomRoles) contract.RoomRoles {
 			under := p.Rooms
 			p.Rooms = rooms{Rooms: under, update: func(ctx context.Context, name string, change func(*chat.Room) error) (chat.Room, error) {

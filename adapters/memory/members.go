@@ -176,10 +176,17 @@ func (ms *Members) Mine(ctx context.Context, id user.ID, behind chat.Place, limi
 	}
 	ms.mu.RLock()
 	defer ms.mu.RUnlock()
+	if ms.rooms != nil {
+		ms.rooms.mu.RLock()
+		defer ms.rooms.mu.RUnlock()
+	}
 	ms.messages.mu.RLock()
 	defer ms.messages.mu.RUnlock()
 	rooms := make([]chat.MyRoom, 0, len(ms.byUser[id]))
 	for _, m := range ms.byUser[id] {
+		if ms.rooms != nil && ms.rooms.deleted(m.Room) {
+			continue
+		}
 		r := chat.MyRoom{Membership: ms.now(m), Active: m.Since}
 		if h := ms.messages.rooms[m.Room]; h != nil {
 			r.Seq, r.Rev, r.Unread = h.last, h.rev, h.unread(r.Read)

@@ -71,6 +71,9 @@ func (rs *Rooms) Update(ctx context.Context, name string, change func(*chat.Room
 	return r, nil
 }
 
+// deleted reports whether the room was deleted, under the lock.
+func (rs *Rooms) deleted(name string) bool { return !rs.byName[name].DeletedAt.IsZero() }
+
 // open reports whether somebody may become a member by joining: the room is public, or not known, under the lock.
 func (rs *Rooms) open(name string) bool {
 	r, known := rs.byName[name]

@@ -588,6 +588,9 @@ func (s *Members) Mine(ctx context.Context, id user.ID, behind chat.Place, limit
 	if err != nil || len(docs) == 0 {
 		return []chat.MyRoom{}, err
 	}
+	if docs, err = s.db.notDeleted(ctx, docs); err != nil {
+		return nil, err
+	}
 	last, err := s.db.tips(ctx, lastAt, roomsOf(docs))
 	if err != nil {
 		return nil, err
@@ -610,6 +613,23 @@ func (s *Members) Mine(ctx context.Context, id user.ID, behind chat.Place, limit
 		return nil, err
 	}
 	return page, nil
+}
+
+// notDeleted returns the memberships of rooms that are not deleted.
+func (d *database) notDeleted(ctx context.Context, docs []*memberDoc) ([]*memberDoc, error) {
+	deleted := map[string]bool{}
+	for part := range slices.Chunk(roomsOf(docs), chunk) {
+		found, err := all[roomDoc](ctx, d, "list deleted rooms", d.rooms,
+			bson.D{{Key: "_id", Value: bson.D{{Key: "$in", Value: part}}}, {Key: "deleted_at", Value: exists(true)}},
+			options.Find().SetProjection(bson.D{{Key: "_id", Value: int32(1)}}))
+		if err != nil {
+			return nil, err
+		}
+		for _, r := range found {
+			deleted[r.Name] = true
+		}
+	}
+	return slices.DeleteFunc(docs, func(m *memberDoc) bool { return deleted[m.Room] }), nil
 }
 
 // inList is the order of a list of rooms.

@@ -71,6 +71,7 @@ type Marks interface {
 	// Mine returns the rooms of a user behind a place, at most limit: none if limit is below 1.
 	// The rooms descend by Active, and where that is the same ascend by the bytes of the name.
 	// Each has its membership, its last message and its numbers as they are stored.
+	// Mine leaves out rooms that are deleted.
 	Mine(ctx context.Context, id user.ID, behind Place, limit int) ([]MyRoom, error)
 }
 
