@@ -203,7 +203,7 @@ func (d *dialect) mine() string {
 		"SELECT parley_members.room, since, read_seq, role, parley_room_seqs.id AS counter, last, rev AS changes, " + d.greatest + "(since, COALESCE(" +
 		d.lastOf("at", "parley_room_seqs.id") + ", since)) AS active " +
 		"FROM parley_members " + d.findOne("parley_room_seqs", "room", "parley_room_seqs.room = parley_members.room") + " WHERE user_id = ? AND " +
-		"NOT EXISTS (SELECT 1 FROM parley_rooms WHERE parley_rooms.name = parley_members.room AND parley_rooms.deleted_at IS NOT NULL) " + d.whole +
+		"(SELECT parley_rooms.deleted_at FROM parley_rooms WHERE parley_rooms.name = parley_members.room) IS NULL " + d.whole +
 		") AS every_room WHERE active < ? OR active = ? AND room > ? ORDER BY active DESC, room LIMIT ?" +
 		") AS page " + d.whole + ") AS mine " +
 		d.findOne("parley_messages", "PRIMARY", "parley_messages.room_id = mine.counter AND parley_messages.seq = mine.highest") +

@@ -619,7 +619,7 @@ func (s *Members) Mine(ctx context.Context, id user.ID, behind chat.Place, limit
 func (d *database) notDeleted(ctx context.Context, docs []*memberDoc) ([]*memberDoc, error) {
 	deleted := map[string]bool{}
 	for part := range slices.Chunk(roomsOf(docs), chunk) {
-		found, err := all[roomDoc](ctx, d, "list deleted rooms", d.rooms,
+		found, err := all[roomDoc](ctx, d, "list deleted rooms", d.ruled,
 			bson.D{{Key: "_id", Value: bson.D{{Key: "$in", Value: part}}}, {Key: "deleted_at", Value: exists(true)}},
 			options.Find().SetProjection(bson.D{{Key: "_id", Value: int32(1)}}))
 		if err != nil {

@@ -12,6 +12,7 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
+	"github.com/parley-chat/parley/adapters/memory"
 	"github.com/parley-chat/parley/core/chat"
 	"github.com/parley-chat/parley/core/fault"
 	"github.com/parley-chat/parley/core/user"
@@ -367,4 +368,35 @@ func TestRunningRoomsWhileTheStoreIsAway(t *testing.T) {
 	_, err = s.Rights(ctx, chat.InRoom{Room: "lobby", UserID: ada.ID})
 	assert.ErrorIs(t, err, fault.Unavailable)
 	assert.Empty(t, heard())
+}
+
+// heir makes bob the only owner of the room while it is asked whether he may join it.
+type heir struct{ store func() *memory.Store }
+
+func (h heir) May(ctx context.Context, who chat.Author, _ chat.Action, room string) error {
+	if who.ID != bob.ID {
+		return nil
+	}
+	free := func(chat.Room, chat.Role, chat.Role, int) error { return nil }
+	for _, c := range []chat.RoleChange{{Room: room, User: bob.ID, Role: chat.Owner, By: ada.ID}, {Room: room, User: ada.ID, By: ada.ID}} {
+		if _, _, err := h.store().Roles.Change(ctx, c, free); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// Who was no member when they wanted to leave, and is the only owner when that is done, stays: nothing of theirs was to end.
+func TestLeavingTakesNothingThatCameMeanwhile(t *testing.T) {
+	t.Parallel()
+	var store *memory.Store
+	s, kept, _ := private(t, func(c *chat.Config) { c.Access = heir{func() *memory.Store { return store }} })
+	store = kept
+	_, err := s.CreateRoom(t.Context(), as(ada), "plans", chat.Details{Kind: ptr(chat.Private)})
+	require.NoError(t, err)
+	require.NoError(t, s.Quit(t.Context(), bob, "plans"))
+	members, err := store.Roles.List(t.Context(), "plans", "", 10)
+	require.NoError(t, err)
+	require.Len(t, members, 1)
+	assert.Equal(t, []any{bob.ID, chat.Owner}, []any{members[0].UserID, members[0].Role})
 }

@@ -317,7 +317,14 @@ func (s *Service) Quit(ctx context.Context, who Author, room string) error {
 	case errors.Is(err, ErrNotMember):
 		return nil
 	case errors.Is(err, ErrRoomNotFound):
-		return s.Leave(ctx, who.ID, room) // there may be a membership of a room that is deleted, or was never stored
+		// There may be a membership of a room that is deleted, or was never stored. Of one that is there, who was no member has none to end: what they have
+		// become meanwhile, maybe its only owner, stays.
+		if _, there := s.Existing(ctx, room); there == nil {
+			return nil
+		} else if !errors.Is(there, ErrRoomNotFound) {
+			return there
+		}
+		return s.Leave(ctx, who.ID, room)
 	}
 	return err
 }
