@@ -44,7 +44,7 @@ func open(t *testing.T) *mongostore.Store {
 // at opens a migrated store on the database at url.
 func at(t *testing.T, url string) *mongostore.Store {
 	t.Helper()
-	s, err := mongostore.Open(t.Context(), url, mongostore.Config{})
+	s, err := mongostore.Open(t.Context(), url, mongostore.Config{ConnectTimeout: time.Minute}) // the one server of all tests may be busy
 	require.NoError(t, err)
 	t.Cleanup(func() { assert.NoError(t, s.Close()) })
 	require.NoError(t, s.Migrate(context.WithoutCancel(t.Context())))
