@@ -436,6 +436,30 @@ func (s *Service) setRole(ctx context.Context, by Actor, room string, id user.ID
 		return Membership{}, err
 	}
 	room = at.Room.Name
+	c := RoleChange{Room: room, User: id, Role: role, By: by.ID, At: s.now()}
+	may := func(r Room, as, of Role, owners int) error {
+		switch {
+		case !r.DeletedAt.IsZero():
+			return ErrRoomNotFound
+		case r.Kind == Direct && role != "":
+			return ErrRoleLacksRight.Detail("the room is a direct one")
+		case by.Any:
+			return nil
+		case as == "":
+			return ErrNotMember
+		}
+		return c.May(r.Kind, as, of, owners)
+	}
+	of := at.Role
+	if !by.Any && id != by.ID {
+		if of, err = s.roleOf(ctx, id, room); err != nil {
+			return Membership{}, err
+		}
+	}
+	// Whoever may not learns nothing of the user, and has nothing stored. How many owners there are is for the change to see.
+	if err := may(at.Room, at.Role, of, 2); err != nil {
+		return Membership{}, err
+	}
 	if role != "" {
 		held, err := s.cfg.Restrictions.InForce(ctx, s.now(), InRoom{room, id})
 		if err != nil {
@@ -452,20 +476,7 @@ func (s *Service) setRole(ctx context.Context, by Actor, room string, id user.ID
 			return Membership{}, err
 		}
 	}
-	c := RoleChange{Room: room, User: id, Role: role, By: by.ID, At: s.now()}
-	before, after, err := s.cfg.Roles.Change(ctx, c, func(r Room, as, of Role, owners int) error {
-		switch {
-		case !r.DeletedAt.IsZero():
-			return ErrRoomNotFound
-		case r.Kind == Direct && role != "":
-			return ErrRoleLacksRight.Detail("the room is a direct one")
-		case by.Any:
-			return nil
-		case as == "":
-			return ErrNotMember
-		}
-		return c.May(r.Kind, as, of, owners)
-	})
+	before, after, err := s.cfg.Roles.Change(ctx, c, may)
 	if err != nil {
 		return Membership{}, fmt.Errorf("store role: %w", err)
 	}

@@ -129,6 +129,18 @@ func TestADeletedRoomIsNotThere(t *testing.T) {
 	assert.Empty(t, are)
 }
 
+// notes are when a change of a role was noted last, by the user whose role it is.
+func notes(t *testing.T, s *chat.Service) map[user.ID]time.Time {
+	t.Helper()
+	all := map[user.ID]time.Time{}
+	require.NoError(t, s.RestrictedSince(t.Context(), time.Time{}, func(r chat.Restriction) {
+		if r.Kind == chat.RoleNote {
+			all[r.UserID] = r.At
+		}
+	}))
+	return all
+}
+
 func TestSetRoleRefuses(t *testing.T) {
 	t.Parallel()
 	s, _, heard := private(t, nil)
@@ -139,7 +151,11 @@ func TestSetRoleRefuses(t *testing.T) {
 	require.NoError(t, err)
 	_, err = s.Restrict(ctx, chat.Restriction{Room: "den", UserID: "u-troll", Kind: chat.Ban, By: ada.ID})
 	require.NoError(t, err)
+	_, err = s.SetRole(ctx, as(ada), "den", "u-reader", chat.Reader)
+	require.NoError(t, err)
+	reader := as(chat.Author{ID: "u-reader", Name: "Rea"})
 	heard()
+	noted := notes(t, s)
 	for name, c := range map[string]struct {
 		by   chat.Actor
 		room string
@@ -158,6 +174,8 @@ func TestSetRoleRefuses(t *testing.T) {
 		"the last owner demotes themselves":        {as(ada), "den", ada.ID, chat.Regular, chat.ErrLastOwner},
 		"who is banned":                            {as(ada), "den", "u-troll", chat.Regular, chat.ErrBanned},
 		"who is banned, by an operator":            {operator, "den", "u-troll", chat.Regular, chat.ErrBanned},
+		"who is banned, by a reader":               {reader, "den", "u-troll", chat.Regular, chat.ErrRoleLacksRight},
+		"who is not banned, by a reader":           {reader, "den", "u-x", chat.Regular, chat.ErrRoleLacksRight},
 		"nobody":                                   {as(ada), "den", "", chat.Regular, chat.ErrAuthorInvalid},
 		"an id with a NUL":                         {as(ada), "den", "a\x00", chat.Regular, chat.ErrAuthorInvalid},
 		"an id that is too long":                   {as(ada), "den", user.ID(strings.Repeat("a", chat.MaxAuthorID+1)), chat.Regular, chat.ErrAuthorInvalid},
@@ -173,6 +191,10 @@ func TestSetRoleRefuses(t *testing.T) {
 	assert.ErrorIs(t, s.RemoveMember(ctx, as(ada), "den", bob.ID, strings.Repeat("a", chat.MaxReason+1)), chat.ErrRestrictionInvalid)
 	assert.ErrorIs(t, s.Quit(ctx, ada, "den"), chat.ErrLastOwner)
 	assert.Empty(t, heard())
+	delete(noted, ada.ID) // the last owner may demote an owner, as far as can be told before it is tried
+	now := notes(t, s)
+	delete(now, ada.ID)
+	assert.Equal(t, noted, now, "whoever may not has nothing stored")
 	assert.Equal(t, map[user.ID]chat.Role{ada.ID: chat.Owner, bob.ID: chat.Moderator}, roles(t, s, "den", ada.ID, bob.ID, eve.ID, "u-troll", ""))
 	assert.NoError(t, s.RemoveMember(ctx, as(bob), "den", eve.ID, ""), "who is no member can be removed again")
 	assert.Empty(t, heard(), "nothing has changed")
