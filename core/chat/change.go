@@ -249,23 +249,34 @@ func (s *Service) Change(ctx context.Context, c Change) (Changed, error) {
 		return Changed{}, err
 	}
 	changed, err := s.changes.do(ctx, c)
-	if err == nil && s.mayModerate(ctx, c, changed.Err) {
-		c.Moderates = true
-		changed, err = s.changes.do(ctx, c)
+	if err == nil && s.needsModerator(c, changed.Err) {
+		if c.Moderates, err = s.mayModerate(ctx, c); c.Moderates {
+			changed, err = s.changes.do(ctx, c)
+		}
 	}
-	if err == nil {
-		err = changed.Err
-	}
-	return changed, err
+	return settled(changed, err)
 }
 
-// mayModerate reports whether a deletion that was refused, since somebody else wrote the message, is one of a moderator.
-func (s *Service) mayModerate(ctx context.Context, c Change, refused error) bool {
-	if c.Kind != Delete || c.Moderates || s.cfg.Roles == nil || !errors.Is(refused, ErrNotAllowed) {
-		return false
+// settled returns a change as whoever made it hears of it.
+func settled(c Changed, err error) (Changed, error) {
+	if err != nil {
+		return Changed{}, err
 	}
+	return c, c.Err
+}
+
+// needsModerator reports whether a deletion was refused because somebody else wrote the message, and who made it may be a moderator.
+func (s *Service) needsModerator(c Change, refused error) bool {
+	return c.Kind == Delete && !c.Moderates && s.cfg.Roles != nil && errors.Is(refused, ErrNotAllowed)
+}
+
+// mayModerate reports whether a change is one by a member who has RightModerate. An error says that the store does not tell.
+func (s *Service) mayModerate(ctx context.Context, c Change) (bool, error) {
 	_, err := s.Standing(ctx, Actor{Author: c.By}, c.Room, RightModerate)
-	return err == nil
+	if errors.Is(err, fault.Forbidden) || errors.Is(err, fault.NotFound) {
+		return false, nil
+	}
+	return err == nil, err
 }
 
 // SubmitChange is [Service.Change] without waiting, as [Service.Submit] is for [Service.Send]: done is called exactly once if it returns nil. Where a deletion needs RightModerate,
@@ -275,29 +286,22 @@ func (s *Service) SubmitChange(ctx context.Context, c Change, done func(Changed,
 	if err != nil {
 		return err
 	}
-	settled := func(changed Changed, err error) {
-		if err == nil {
-			err = changed.Err
-		}
-		done(changed, err)
-	}
 	return s.changes.submit(c, func(changed Changed, err error) {
-		if err != nil || c.Kind != Delete || s.cfg.Roles == nil || !errors.Is(changed.Err, ErrNotAllowed) {
-			settled(changed, err)
+		if err != nil || !s.needsModerator(c, changed.Err) {
+			done(settled(changed, err))
 			return
 		}
-		go func() { // commits must not wait for it
+		s.moderating.Go(func() { // commits must not wait for it
 			ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), s.cfg.CommitTimeout)
 			defer cancel()
-			if !s.mayModerate(ctx, c, changed.Err) {
-				settled(changed, nil)
-				return
+			if c.Moderates, err = s.mayModerate(ctx, c); c.Moderates {
+				err = s.changes.submit(c, func(changed Changed, err error) { done(settled(changed, err)) })
+				if err == nil {
+					return
+				}
 			}
-			c.Moderates = true
-			if err := s.changes.submit(c, settled); err != nil {
-				settled(Changed{}, err)
-			}
-		}()
+			done(settled(changed, err))
+		})
 	})
 }
 

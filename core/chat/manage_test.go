@@ -6,7 +6,9 @@ import (
 	"fmt"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/stretchr/testify/assert"
@@ -365,6 +367,78 @@ func TestModeratorsDelete(t *testing.T) {
 		_, err = s.SetRole(ctx, as(ada), "lobby", bob.ID, chat.Regular)
 		require.NoError(t, err)
 	}
+}
+
+// slowRoles calls ask, if there is one, before it says what somebody is.
+type slowRoles struct {
+	chat.Roles
+	ask atomic.Pointer[func() error]
+}
+
+func (r *slowRoles) Of(ctx context.Context, whom ...chat.InRoom) ([]chat.Membership, error) {
+	if ask := r.ask.Load(); ask != nil {
+		if err := (*ask)(); err != nil {
+			return nil, err
+		}
+	}
+	return r.Roles.Of(ctx, whom...)
+}
+
+// A moderator who deletes while the store is away may try again, and is not told that they may not.
+func TestWhetherAModeratorDeletesMayBeUnknown(t *testing.T) {
+	t.Parallel()
+	slow := new(slowRoles)
+	s, _, _ := private(t, func(c *chat.Config) { slow.Roles = c.Roles; c.Roles = slow })
+	ctx := t.Context()
+	_, err := s.CreateRoom(ctx, as(ada), "lobby", chat.Details{})
+	require.NoError(t, err)
+	sent, err := s.Send(ctx, chat.Draft{Room: "lobby", Author: bob, Text: "rude"})
+	require.NoError(t, err)
+	away := func() error { return fault.Wrap(fault.Unavailable, errors.New("away")) }
+	slow.ask.Store(&away)
+	gone := chat.Change{Kind: chat.Delete, Room: "lobby", Seq: sent.Seq, By: ada}
+	_, err = s.Change(ctx, gone)
+	require.ErrorIs(t, err, fault.Unavailable)
+	answered := make(chan error, 2)
+	require.NoError(t, s.SubmitChange(ctx, gone, func(_ chat.Changed, err error) { answered <- err }))
+	require.ErrorIs(t, <-answered, fault.Unavailable)
+	slow.ask.Store(nil)
+	_, err = s.Change(ctx, gone)
+	require.NoError(t, err)
+}
+
+// What was submitted has its answer when Run returns, also where the store was being asked for a role.
+func TestRunWaitsForDeletionsByModerators(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		store := memory.NewStore()
+		slow := &slowRoles{Roles: store.Roles}
+		s, err := chat.New(chat.Config{
+			Store: store.Messages, Rooms: store.Rooms, Members: store.Members, Marks: store.Members, Cache: memory.NewRecentCache(memory.RecentCacheConfig{}),
+			Restrictions: store.Restrictions, Roles: slow,
+		})
+		require.NoError(t, err)
+		ctx, stop := context.WithCancel(t.Context())
+		ended := make(chan error, 1)
+		go func() { ended <- s.Run(ctx) }()
+		_, err = s.CreateRoom(ctx, as(ada), "lobby", chat.Details{})
+		require.NoError(t, err)
+		sent, err := s.Send(ctx, chat.Draft{Room: "lobby", Author: bob, Text: "rude"})
+		require.NoError(t, err)
+		asked, answer := make(chan struct{}), make(chan struct{})
+		wait := func() error { close(asked); <-answer; return nil }
+		slow.ask.Store(&wait)
+		answered := make(chan error, 2)
+		gone := chat.Change{Kind: chat.Delete, Room: "lobby", Seq: sent.Seq, By: ada}
+		require.NoError(t, s.SubmitChange(ctx, gone, func(_ chat.Changed, err error) { answered <- err }))
+		<-asked
+		stop()
+		synctest.Wait()
+		assert.Empty(t, ended, "it has not answered everybody")
+		close(answer)
+		require.NoError(t, <-ended)
+		require.Len(t, answered, 1)
+		require.ErrorIs(t, <-answered, chat.ErrClosed)
+	})
 }
 
 // canceled is a context that has ended.

@@ -84,6 +84,8 @@ type Service struct {
 	marks    *committer[Mark, marked]
 	recent   *recent
 
+	moderating sync.WaitGroup // each asks the store whether it is a moderator who deletes
+
 	screening *screening    // nil where there is no Screen
 	searches  chan struct{} // something for each page that looks beyond maxPassed rooms
 
@@ -202,6 +204,7 @@ func (s *Service) Run(ctx context.Context) error {
 	wg.Go(func() { s.marks.run(ctx, s.cfg.CommitTimeout) })
 	wg.Go(func() { s.recent.mend(ctx) })
 	wg.Wait()
+	s.moderating.Wait()
 	return nil
 }
 
