@@ -6,10 +6,8 @@ import (
 	"fmt"
 	"slices"
 	"time"
-	"unicode/utf8"
 
 	"github.com/parley-chat/parley/core/fault"
-	"github.com/parley-chat/parley/core/internal/visible"
 	"github.com/parley-chat/parley/core/user"
 )
 
@@ -109,19 +107,6 @@ func (d Details) check() (Details, error) {
 		d.Retention = &r
 	}
 	return d, nil
-}
-
-// checkLine refuses a line that not every store keeps, or that cannot be seen. An empty one is fine.
-func checkLine(s string, longest int) error {
-	switch {
-	case s == "":
-		return nil
-	case len(s) > 4*longest || utf8.RuneCountInString(s) > longest:
-		return fmt.Errorf("is longer than %d characters", longest)
-	case !utf8.ValidString(s) || !visible.Only(s) || !visible.Any(s):
-		return errors.New("has a character that cannot be seen")
-	}
-	return nil
 }
 
 func (d Details) apply(r *Room) {
@@ -357,7 +342,7 @@ func (s *Service) DeleteRoom(ctx context.Context, by Actor, name string) error {
 	}); err != nil {
 		return fmt.Errorf("delete room: %w", err)
 	}
-	s.forget(name)
+	s.Forget(name)
 	tellAll(&s.heardRights, RightsChange{Room: name, By: by.ID})
 	return nil
 }
@@ -420,7 +405,7 @@ func (s *Service) RemoveMember(ctx context.Context, by Actor, room string, id us
 			return ErrAuthorInvalid.Detail("its id %v", err)
 		}
 	}
-	if err := checkReason(reason); err != nil {
+	if err := checkLine(reason, MaxReason); err != nil {
 		return ErrRestrictionInvalid.Detail("its reason %v", err)
 	}
 	_, err := s.setRole(ctx, by, room, id, "", reason)
@@ -538,6 +523,3 @@ func (s *Service) membershipsOf(ctx context.Context, whom []InRoom) ([]Membershi
 	}
 	return all, nil
 }
-
-// Forget makes the next one who joins a room look whether it is there: it may have been deleted on another node. A hub calls it.
-func (s *Service) Forget(room string) { s.forget(room) }

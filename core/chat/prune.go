@@ -96,8 +96,6 @@ func (s *Service) Drop(ctx context.Context, room string, limit int) (left bool, 
 	if left, err = s.cfg.Pruner.Drop(ctx, room, limit); err != nil {
 		return true, fmt.Errorf("remove a room: %w", err)
 	}
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	delete(s.known, room)
+	s.Forget(room)
 	return left, nil
 }

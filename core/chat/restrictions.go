@@ -2,13 +2,10 @@ package chat
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"time"
-	"unicode/utf8"
 
 	"github.com/parley-chat/parley/core/fault"
-	"github.com/parley-chat/parley/core/internal/visible"
 	"github.com/parley-chat/parley/core/user"
 )
 
@@ -128,7 +125,7 @@ func (s *Service) put(ctx context.Context, r Restriction) (Restriction, error) {
 	if err := checkVisible(string(r.UserID), MaxAuthorID); err != nil {
 		return Restriction{}, ErrRestrictionInvalid.Detail("the user's id %v", err)
 	}
-	if err := checkReason(r.Reason); err != nil {
+	if err := checkLine(r.Reason, MaxReason); err != nil {
 		return Restriction{}, ErrRestrictionInvalid.Detail("its reason %v", err)
 	}
 	var err error
@@ -147,18 +144,6 @@ func (s *Service) put(ctx context.Context, r Restriction) (Restriction, error) {
 		return r, fault.Wrap(fault.Unavailable, fmt.Errorf("end the membership: %w", err))
 	}
 	return r, nil
-}
-
-func checkReason(reason string) error {
-	switch {
-	case reason == "":
-		return nil
-	case len(reason) > 4*MaxReason || utf8.RuneCountInString(reason) > MaxReason:
-		return fmt.Errorf("is longer than %d characters", MaxReason)
-	case !utf8.ValidString(reason) || !visible.Only(reason) || !visible.Any(reason):
-		return errors.New("has a character that cannot be seen")
-	}
-	return nil
 }
 
 // stamped is a time as stores keep it. Zero stays zero.

@@ -35,10 +35,19 @@ func CheckAuthor(a Author) error {
 	return nil
 }
 
+// checkVisible is checkLine, and refuses an empty one.
 func checkVisible(s string, longest int) error {
+	if s == "" {
+		return errors.New("is empty")
+	}
+	return checkLine(s, longest)
+}
+
+// checkLine refuses a line that not every store keeps, or that cannot be seen. An empty one is fine.
+func checkLine(s string, longest int) error {
 	switch {
 	case s == "":
-		return errors.New("is empty")
+		return nil
 	case len(s) > 4*longest || utf8.RuneCountInString(s) > longest:
 		return fmt.Errorf("is longer than %d characters", longest)
 	case !utf8.ValidString(s) || !visible.Only(s) || !visible.Any(s):

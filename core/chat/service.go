@@ -253,8 +253,8 @@ func (s *Service) know(room string) {
 	s.known[room] = s.cfg.Now().Add(knownFor)
 }
 
-// forget makes the next one who comes look whether the room is stored.
-func (s *Service) forget(room string) {
+// Forget makes the next one who joins a room look whether it is stored: it may have been deleted on another node. A hub calls it.
+func (s *Service) Forget(room string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	delete(s.known, room)

@@ -69,11 +69,10 @@ func newNode(cfg Config, tickets auth.Sweeper, relay *event.Relay) (*Node, error
 	}
 	c := cfg.Chat
 	c.Store, c.Rooms, c.Members, c.Marks, c.Cache = cfg.Messages, cfg.Rooms, cfg.Members, cfg.Marks, cfg.Recent
-	c.Restrictions, c.Roles, c.Blocks = cfg.Restrictions, cfg.Roles, cfg.Blocks
+	c.Restrictions, c.Roles, c.Blocks, c.Pruner = cfg.Restrictions, cfg.Roles, cfg.Blocks, cfg.Pruner
 	if c.People == nil && cfg.Users != nil {
 		c.People = chat.Accounts{Users: cfg.Users}
 	}
-	c.Restrictions, c.Pruner = cfg.Restrictions, cfg.Pruner
 	cfg.share(&c.Now, &c.NewID, &c.Normalize, &c.Log)
 	if p.Chat, errs[0] = chat.New(c); errs[0] == nil {
 		h := cfg.Hub
