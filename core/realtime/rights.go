@@ -248,20 +248,25 @@ func (h *Hub) watchRights(ctx context.Context) {
 	}
 }
 
-// latest leaves out changes of a user in a room that another one follows: the store is asked for what holds now.
+// latest leaves out news that another one makes needless: the store is asked for what holds now. Of each role that was told the last news stays, since any of them may be
+// what holds: a node may hear of changes in another order than that in which they were stored.
 func latest(all []news) []news {
-	last := make(map[chat.InRoom]int, len(all))
+	type told struct {
+		chat.InRoom
+		role  chat.Role
+		heard bool
+	}
+	of := func(n news) told { return told{n.where(), n.role, n.heard} }
+	last, heard := make(map[told]int, len(all)), map[chat.InRoom]bool{}
 	for i, n := range all {
-		if n.limits != nil {
-			continue
-		}
-		if before, ok := last[n.where()]; !ok || n.heard || !all[before].heard {
-			last[n.where()] = i
+		if n.limits == nil {
+			last[of(n)] = i
+			heard[n.where()] = heard[n.where()] || n.heard
 		}
 	}
 	kept := all[:0]
 	for i, n := range all {
-		if n.limits != nil || last[n.where()] == i {
+		if n.limits != nil || last[of(n)] == i && n.heard == heard[n.where()] {
 			kept = append(kept, n)
 		}
 	}
@@ -280,22 +285,38 @@ func (h *Hub) settleRights(ctx context.Context, all []news) (int, error) {
 		n++
 	}
 	some := all[:n]
-	here := make([][]*occupant, n)
+	here := make(map[chat.InRoom][]*occupant, n)
 	whom := make([]chat.InRoom, 0, n)
-	for i := range some {
-		if here[i] = h.admitted(some[i].where()); len(here[i]) > 0 || some[i].asksStore() {
-			whom = append(whom, some[i].where())
+	for _, heard := range some {
+		w := heard.where()
+		if _, seen := here[w]; !seen {
+			here[w] = h.admitted(w)
+		}
+		if len(here[w]) > 0 || heard.asksStore() {
+			whom = append(whom, w)
 		}
 	}
 	are, err := h.readRights(ctx, whom)
 	if err != nil {
 		return 0, err
 	}
-	for i := range some {
-		h.applyRights(ctx, some[i], here[i], are[some[i].where()])
+	counts := make(map[chat.InRoom]int, n) // of the roles of a user that were told, the one that holds
+	for i, heard := range some {
+		w := heard.where()
+		if before, more := counts[w]; heard.limits == nil && (!more || !some[before].agrees(are[w])) {
+			counts[w] = i
+		}
+	}
+	for i, heard := range some {
+		if w := heard.where(); heard.limits != nil || counts[w] == i {
+			h.applyRights(ctx, heard, here[w], are[w])
+		}
 	}
 	return n, nil
 }
+
+// agrees reports whether the news was heard, and says what the store says.
+func (n news) agrees(is chat.Entry) bool { return n.heard && is.Role == n.role }
 
 // asksStore reports whether the store is asked although nobody is here whom it concerns. Who has left and is not here needs no question: that they
 // are back is told by the room.
@@ -360,7 +381,7 @@ func (h *Hub) applyRights(ctx context.Context, n news, before []*occupant, is ch
 			h.look(news{room: n.room, who: n.who})
 		}
 	}
-	agrees := n.heard && is.Role == n.role
+	agrees := n.agrees(is)
 	tell := agrees && (len(here) > 0 || !h.foundBefore(n.where(), is.Role))
 	if len(here) > 0 {
 		tell = h.become(here, is.Role, agrees)

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -388,8 +389,8 @@ func TestABlockTakesHoldInTheDirectRoom(t *testing.T) {
 		"unheard": func(f realtime.Fanout) realtime.Fanout { return unheard{f} },
 	} {
 		t.Run(name, func(t *testing.T) {
-			b, fanout, blocks := newBacking(), memory.NewFanout(), memory.NewBlocks()
-			rules := chat.Config{People: accounts{}, Blocks: blocks}
+			b, fanout := newBacking(), memory.NewFanout()
+			rules := chat.Config{People: accounts{}}
 			one := startWith(t, b, bus(fanout.Node()), rules, nil)
 			two := startWith(t, b, bus(fanout.Node()), rules, func(c *realtime.HubConfig) { c.Node, c.RestrictionsEvery = "two", time.Millisecond })
 			made, _, err := one.chat.Direct(t.Context(), actor("ada").Author, "u-eve")
@@ -625,6 +626,37 @@ func TestWhatIsHeardWhileTheStoreIsAwayIsReadLater(t *testing.T) {
 	assert.Equal(t, "role_lacks_right", bob.refused("message", map[string]any{"room": "hall", "text": "x"}))
 	for _, room := range []string{"hall", "attic"} {
 		assert.Equal(t, "not_joined", eve.refused("message", map[string]any{"room": room, "text": "x"}))
+	}
+}
+
+// A node may hear of changes in another order than that in which they were stored. What holds is told then, with who did it.
+func TestWhatIsHeardInAnotherOrderIsTold(t *testing.T) {
+	b, fanout := newBacking(), memory.NewFanout()
+	store := &moody{Roles: b.roles, asked: make(chan struct{})}
+	bus, ears := &dilatory{Fanout: fanout.Node()}, fanout.Node()
+	one := startOn(t, b, bus, nil)
+	two := startWith(t, b, ears, chat.Config{Roles: store}, func(c *realtime.HubConfig) { c.Node, c.RestrictionsEvery = "two", time.Millisecond })
+	one.makes("ada", "hall", chat.Public)
+	bob, eve := two.connect("bob"), two.connect("eve")
+	bob.join("hall")
+	store.away.Store(true)
+	one.gives(actor("ada"), "hall", "bob", chat.Reader)
+	bus.letGo(t)
+	<-store.asked // what is heard from here on is read together
+	one.gives(actor("ada"), "hall", "eve", chat.Moderator)
+	one.gives(operator, "hall", "eve", chat.Reader)
+	for _, s := range slices.Backward(bus.held) {
+		require.NoError(t, ears.Publish(t.Context(), s)) // the node hears itself at once
+	}
+	store.away.Store(false)
+	for _, e := range []*end{bob, eve} {
+		assert.JSONEq(t, is("hall", "eve", "reader", `,"by":"system"`), string(e.heardOf("u-eve").Data))
+	}
+	one.gives(actor("ada"), "hall", "eve", chat.Regular)
+	bus.held = bus.held[2:]
+	bus.letGo(t)
+	for _, e := range []*end{bob, eve} {
+		assert.JSONEq(t, is("hall", "eve", "member", `,"by":"u-ada"`), string(e.heardOf("u-eve").Data), "each once")
 	}
 }
 
