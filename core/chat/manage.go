@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
 	"time"
 
@@ -472,7 +473,7 @@ func (s *Service) setRole(ctx context.Context, by Actor, room string, id user.ID
 }
 
 // Rights returns what users are in rooms now, by the names that [Service.Resolve] returns, and whether they are muted: those who are members, in any order. Of a room that is deleted there are none. It
-// reads from the store. It returns an error of kind Unavailable.
+// reads from the store, some rooms at a time. It returns an error of kind Unavailable.
 func (s *Service) Rights(ctx context.Context, whom ...InRoom) ([]Entry, error) {
 	if len(whom) == 0 {
 		return nil, nil
@@ -483,14 +484,23 @@ func (s *Service) Rights(ctx context.Context, whom ...InRoom) ([]Entry, error) {
 	}
 	deleted := map[string]bool{}
 	for _, m := range of {
-		if _, asked := deleted[m.Room]; asked {
-			continue
-		}
-		r, err := s.cfg.Rooms.ByName(ctx, m.Room)
+		deleted[m.Room] = false
+	}
+	rooms := slices.Collect(maps.Keys(deleted))
+	gone := make([]bool, len(rooms))
+	err = severally(len(rooms), func(i int) error {
+		r, err := s.cfg.Rooms.ByName(ctx, rooms[i])
 		if err != nil && !errors.Is(err, ErrRoomNotFound) {
-			return nil, fmt.Errorf("read room: %w", err)
+			return fmt.Errorf("read room: %w", err)
 		}
-		deleted[m.Room] = err == nil && !r.DeletedAt.IsZero()
+		gone[i] = err == nil && !r.DeletedAt.IsZero()
+		return nil
+	})
+	if err != nil {
+		return nil, err
+	}
+	for i, room := range rooms {
+		deleted[room] = gone[i]
 	}
 	of = slices.DeleteFunc(of, func(m Membership) bool { return deleted[m.Room] })
 	if err := s.curb(ctx, of); err != nil {

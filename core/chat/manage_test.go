@@ -441,6 +441,41 @@ func TestRunWaitsForDeletionsByModerators(t *testing.T) {
 	})
 }
 
+// slowRooms takes a second for each room.
+type slowRooms struct{ chat.Rooms }
+
+func (r slowRooms) ByName(ctx context.Context, name string) (chat.Room, error) {
+	time.Sleep(time.Second) // of the bubble's clock
+	return r.Rooms.ByName(ctx, name)
+}
+
+// Whoever comes back into many rooms does not wait for one of them after the other.
+func TestRightsInManyRoomsAreReadTogether(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		store := memory.NewStore()
+		s, err := chat.New(chat.Config{
+			Store: store.Messages, Rooms: slowRooms{store.Rooms}, Members: store.Members, Marks: store.Members, Cache: memory.NewRecentCache(memory.RecentCacheConfig{}),
+			Restrictions: store.Restrictions, Roles: store.Roles,
+		})
+		require.NoError(t, err)
+		whom := make([]chat.InRoom, 64)
+		for i := range whom {
+			whom[i] = chat.InRoom{Room: fmt.Sprint("room", i), UserID: ada.ID}
+			_, err := s.CreateRoom(t.Context(), as(ada), whom[i].Room, chat.Details{})
+			require.NoError(t, err)
+		}
+		require.NoError(t, s.DeleteRoom(t.Context(), as(ada), "room7"))
+		began := time.Now()
+		are, err := s.Rights(t.Context(), whom...)
+		require.NoError(t, err)
+		assert.Len(t, are, 63)
+		for _, e := range are {
+			assert.NotEqual(t, "room7", e.Room)
+		}
+		assert.LessOrEqual(t, time.Since(began), 8*time.Second)
+	})
+}
+
 // canceled is a context that has ended.
 func canceled() context.Context {
 	ctx, cancel := context.WithCancel(context.Background())
