@@ -11,7 +11,6 @@ import (
 	"net/http/httptrace"
 	"net/url"
 	"sync"
-	"sync/atomic"
 	"time"
 
 	"github.com/parley-chat/parley/core/settings"
@@ -44,7 +43,7 @@ type Endpoint struct {
 	client  *http.Client
 	host    string // host:port
 	secure  string // the name that the server proves by TLS; empty for http
-	secrets atomic.Pointer[[]secret]
+	secrets keyring
 }
 
 var _ webhook.Endpoint = (*Endpoint)(nil)
@@ -52,17 +51,7 @@ var _ webhook.Endpoint = (*Endpoint)(nil)
 // NewEndpoint checks the configuration, all of it at once. It sends nothing.
 func NewEndpoint(cfg EndpointConfig) (*Endpoint, error) {
 	c := settings.Of("webhook: EndpointConfig")
-	c.Require("URL", cfg.URL == "")
-	if cfg.URL != "" {
-		if err := CheckURL(cfg.URL, cfg.Private); err != nil {
-			c.Refuse("URL", "%v", err)
-		}
-	}
-	c.Require("Secrets", len(cfg.Secrets) == 0)
-	secrets, err := parseSecrets(cfg.Secrets)
-	if err != nil && len(cfg.Secrets) > 0 {
-		c.Refuse("Secrets", "%v", err)
-	}
+	secrets := checked(c, cfg.URL, cfg.Secrets, cfg.Private)
 	settings.Default(c, "Timeout", &cfg.Timeout, 15*time.Second)
 	settings.Default(c, "MaxConnections", &cfg.MaxConnections, 256)
 	if err := c.Err(); err != nil {
@@ -93,12 +82,7 @@ func NewEndpoint(cfg EndpointConfig) (*Endpoint, error) {
 
 // SetSecrets signs with other secrets from now on: see [Screen.SetSecrets].
 func (e *Endpoint) SetSecrets(secrets []string) error {
-	parsed, err := parseSecrets(secrets)
-	if err != nil {
-		return fmt.Errorf("webhook: the secrets: %w", err)
-	}
-	e.secrets.Store(&parsed)
-	return nil
+	return e.secrets.set(secrets)
 }
 
 // Close closes connections that wait for a request. It returns nil.

@@ -9,6 +9,7 @@ import (
 	"net/http"
 	"strconv"
 	"strings"
+	"sync/atomic"
 	"time"
 )
 
@@ -49,6 +50,19 @@ func parseSecrets(texts []string) ([]secret, error) {
 		all[i] = key
 	}
 	return all, nil
+}
+
+// keyring has the secrets that requests are signed with, which can change meanwhile.
+type keyring struct{ atomic.Pointer[[]secret] }
+
+// set signs with these from now on, unless one of them cannot be a secret.
+func (k *keyring) set(texts []string) error {
+	parsed, err := parseSecrets(texts)
+	if err != nil {
+		return fmt.Errorf("webhook: the secrets: %w", err)
+	}
+	k.Store(&parsed)
+	return nil
 }
 
 // of is the signature of a request by the secret.

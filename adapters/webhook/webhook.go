@@ -64,7 +64,6 @@ import (
 	"net/http"
 	"net/url"
 	"strings"
-	"sync/atomic"
 	"time"
 	"unicode"
 
@@ -106,7 +105,7 @@ type Config struct {
 type Screen struct {
 	cfg     Config
 	client  *http.Client
-	secrets atomic.Pointer[[]secret]
+	secrets keyring
 }
 
 var _ chat.Screen = (*Screen)(nil)
@@ -114,17 +113,7 @@ var _ chat.Screen = (*Screen)(nil)
 // New checks the configuration, all of it at once. It sends nothing.
 func New(cfg Config) (*Screen, error) {
 	c := settings.Of("webhook: Config")
-	c.Require("URL", cfg.URL == "")
-	if cfg.URL != "" {
-		if err := CheckURL(cfg.URL, cfg.Private); err != nil {
-			c.Refuse("URL", "%v", err)
-		}
-	}
-	c.Require("Secrets", len(cfg.Secrets) == 0)
-	secrets, err := parseSecrets(cfg.Secrets)
-	if err != nil && len(cfg.Secrets) > 0 {
-		c.Refuse("Secrets", "%v", err)
-	}
+	secrets := checked(c, cfg.URL, cfg.Secrets, cfg.Private)
 	settings.Default(c, "Timeout", &cfg.Timeout, 5*time.Second)
 	settings.Default(c, "MaxAnswer", &cfg.MaxAnswer, 64<<10)
 	settings.Default(c, "MaxConnections", &cfg.MaxConnections, 256)
@@ -140,6 +129,22 @@ func New(cfg Config) (*Screen, error) {
 	s := &Screen{cfg: cfg, client: newClient(cfg.Private, cfg.Timeout, cfg.MaxConnections)}
 	s.secrets.Store(&secrets)
 	return s, nil
+}
+
+// checked refuses an address and secrets that cannot be, and returns the secrets.
+func checked(c *settings.Check, address string, secrets []string, private bool) []secret {
+	c.Require("URL", address == "")
+	if address != "" {
+		if err := CheckURL(address, private); err != nil {
+			c.Refuse("URL", "%v", err)
+		}
+	}
+	c.Require("Secrets", len(secrets) == 0)
+	parsed, err := parseSecrets(secrets)
+	if err != nil && len(secrets) > 0 {
+		c.Refuse("Secrets", "%v", err)
+	}
+	return parsed
 }
 
 // newClient calls one server, follows no redirects, and looks at the addresses that it connects to.
@@ -200,12 +205,7 @@ func CheckSecrets(secrets []string) error {
 // SetSecrets signs with other secrets from now on. To change one without a gap, sign with the old and the new one, let the
 // server know the new one alone, and then sign with that alone.
 func (s *Screen) SetSecrets(secrets []string) error {
-	parsed, err := parseSecrets(secrets)
-	if err != nil {
-		return fmt.Errorf("webhook: the secrets: %w", err)
-	}
-	s.secrets.Store(&parsed)
-	return nil
+	return s.secrets.set(secrets)
 }
 
 // Close closes connections that wait for a request. It returns nil.
