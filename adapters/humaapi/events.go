@@ -91,14 +91,7 @@ func RegisterEvents(a *API, cfg EventsConfig) error {
 	if err := c.Err(); err != nil {
 		return err
 	}
-	a.scheme(schemeAdmin, "The administrator's token.", "")
-	a.tag("events", "Events that can never be published, for administrators.")
-	operation := func(op huma.Operation) huma.Operation {
-		op.Tags = []string{"events"}
-		op.Security = []map[string][]string{{schemeAdmin: {}}}
-		op.Middlewares = huma.Middlewares{requireToken(current, errEventAdminOff)}
-		return op
-	}
+	operation := a.adminOperation("events", "Events that can never be published, for administrators.", current, errEventAdminOff)
 	failures := func(more ...error) []error { return adminFailures(errEventAdminOff, more...) }
 	register(a, operation(huma.Operation{
 		OperationID: "list-events-aside", Method: http.MethodGet, Path: "/events/aside",

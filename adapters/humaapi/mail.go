@@ -152,28 +152,36 @@ func RegisterMail(a *API, cfg MailConfig) error {
 	if err := c.Err(); err != nil {
 		return err
 	}
-	cfg.CurrentToken = current
-	a.scheme(schemeAdmin, "The administrator's token.", "")
-	a.tag("mail", "The mail queue and its dead letters, for administrators.")
-	registerJobs(a, cfg)
-	registerReplays(a, cfg)
+	operation := a.mailOperation(current)
+	registerJobs(a, cfg, operation)
+	registerReplays(a, cfg, operation)
 	return nil
 }
 
-// adminOperation completes what all of these have in common.
-func adminOperation(cfg MailConfig, op huma.Operation) huma.Operation {
-	op.Tags = []string{"mail"}
-	op.Security = []map[string][]string{{schemeAdmin: {}}}
-	op.Middlewares = huma.Middlewares{requireToken(cfg.CurrentToken, errMailAdminOff)}
-	return op
+// mailOperation completes operations about mails.
+func (a *API) mailOperation(current func() string) func(huma.Operation) huma.Operation {
+	return a.adminOperation("mail", "The mail queue and its dead letters, for administrators.", current, errMailAdminOff)
+}
+
+// adminOperation returns what completes the operations of one tag, which only the token of administrators may call. off is their answer while there
+// is no token.
+func (a *API) adminOperation(tag, about string, current func() string, off *fault.Error) func(huma.Operation) huma.Operation {
+	a.scheme(schemeAdmin, "The administrator's token.", "")
+	a.tag(tag, about)
+	return func(op huma.Operation) huma.Operation {
+		op.Tags = []string{tag}
+		op.Security = []map[string][]string{{schemeAdmin: {}}}
+		op.Middlewares = huma.Middlewares{requireToken(current, off)}
+		return op
+	}
 }
 
 func adminFailures(off error, more ...error) []error {
 	return storeFailures(append(more, fault.Unauthenticated, auth.ErrTokenInvalid, off)...)
 }
 
-func registerJobs(a *API, cfg MailConfig) {
-	register(a, adminOperation(cfg, huma.Operation{
+func registerJobs(a *API, cfg MailConfig, operation func(huma.Operation) huma.Operation) {
+	register(a, operation(huma.Operation{
 		OperationID: "list-mail-jobs", Method: http.MethodGet, Path: "/mail/jobs",
 		Summary:   "A page of the mail queue",
 		Responses: answers(http.StatusOK, "The jobs."),
@@ -195,7 +203,7 @@ func registerJobs(a *API, cfg MailConfig) {
 		}
 		return &listOutput{Body: out}, nil
 	})
-	register(a, adminOperation(cfg, huma.Operation{
+	register(a, operation(huma.Operation{
 		OperationID: "get-mail-job", Method: http.MethodGet, Path: "/mail/jobs/{id}",
 		Summary:   "One mail job",
 		Responses: answers(http.StatusOK, "The job."),
@@ -206,37 +214,42 @@ func registerJobs(a *API, cfg MailConfig) {
 		}
 		return &jobOutput{Body: jobOf(j, in.Data)}, nil
 	})
-	register(a, adminOperation(cfg, huma.Operation{
+	register(a, operation(huma.Operation{
 		OperationID: "discard-mail-job", Method: http.MethodDelete, Path: "/mail/jobs/{id}",
 		Summary:   "Remove a dead letter for good",
 		Responses: answers(http.StatusNoContent, "It is gone."),
 	}), adminFailures(errMailAdminOff, mail.ErrJobNotFound, mail.ErrNotDead), func(ctx context.Context, in *jobInput) (*noOutput, error) {
 		return nil, cfg.Service.Discard(ctx, in.ID)
 	})
-	register(a, adminOperation(cfg, huma.Operation{
+	register(a, operation(huma.Operation{
 		OperationID: "mail-stats", Method: http.MethodGet, Path: "/mail/stats",
 		Summary:   "How many mail jobs are in each state",
 		Responses: answers(http.StatusOK, "The counts."),
-	}), adminFailures(errMailAdminOff), func(ctx context.Context, _ *noInput) (*statsOutput, error) {
-		counts, err := cfg.Service.Stats(ctx)
+	}), adminFailures(errMailAdminOff), statsOf(cfg.Service))
+}
+
+// statsOf answers how many jobs are in each state.
+func statsOf(service *mail.DeadLetterService) func(context.Context, *noInput) (*statsOutput, error) {
+	return func(ctx context.Context, _ *noInput) (*statsOutput, error) {
+		counts, err := service.Stats(ctx)
 		if err != nil {
 			return nil, err
 		}
 		return &statsOutput{Body: stats{
 			Ready: counts[mail.Ready], Running: counts[mail.Running], Sent: counts[mail.Sent], Dead: counts[mail.Dead],
 		}}, nil
-	})
+	}
 }
 
-func registerReplays(a *API, cfg MailConfig) {
-	register(a, adminOperation(cfg, huma.Operation{
+func registerReplays(a *API, cfg MailConfig, operation func(huma.Operation) huma.Operation) {
+	register(a, operation(huma.Operation{
 		OperationID: "replay-mail-job", Method: http.MethodPost, Path: "/mail/jobs/{id}/replay",
 		Summary:   "Try a dead letter again, with its full attempts",
 		Responses: answers(http.StatusNoContent, "It is ready to be sent."),
 	}), adminFailures(errMailAdminOff, mail.ErrJobNotFound, mail.ErrNotDead), func(ctx context.Context, in *jobInput) (*noOutput, error) {
 		return nil, cfg.Service.Replay(ctx, in.ID)
 	})
-	register(a, adminOperation(cfg, huma.Operation{
+	register(a, operation(huma.Operation{
 		OperationID: "replay-mail-jobs", Method: http.MethodPost, Path: "/mail/jobs/replay",
 		Summary:     "Try dead letters again",
 		Description: "If a dependency fails on the way, the letters before it are replayed; the others can be replayed by the same call.",

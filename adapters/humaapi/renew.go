@@ -45,9 +45,7 @@ func RegisterRenewal(a *API, cfg RenewalConfig) error {
 	if err := c.Err(); err != nil {
 		return err
 	}
-	a.scheme(schemeAdmin, "The administrator's token.", "")
-	a.tag("mail", "The mail queue and its dead letters, for administrators.")
-	register(a, adminOperation(MailConfig{CurrentToken: current}, huma.Operation{
+	register(a, a.mailOperation(current)(huma.Operation{
 		OperationID: "renew-mail", Method: http.MethodPost, Path: "/auth/mail/renew",
 		Summary: "A fresh code for a mail that is replayed", Description: "For mailers. The answer holds a code.",
 		Responses: answers(http.StatusOK, "What the mail is rendered with."),

@@ -101,14 +101,7 @@ func RegisterUsers(a *API, cfg UsersConfig) error {
 	if cfg.Now == nil {
 		cfg.Now = time.Now
 	}
-	a.scheme(schemeAdmin, "The administrator's token.", "")
-	a.tag("users", "Users, for administrators.")
-	operation := func(op huma.Operation) huma.Operation {
-		op.Tags = []string{"users"}
-		op.Security = []map[string][]string{{schemeAdmin: {}}}
-		op.Middlewares = huma.Middlewares{requireToken(current, errUserAdminOff)}
-		return op
-	}
+	operation := a.adminOperation("users", "Users, for administrators.", current, errUserAdminOff)
 	failures := func(more ...error) []error { return adminFailures(errUserAdminOff, append(more, fault.Invalid)...) }
 	register(a, operation(huma.Operation{
 		OperationID: "get-user", Method: http.MethodGet, Path: "/admin/users/{id}",

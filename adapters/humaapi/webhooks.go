@@ -103,15 +103,8 @@ func RegisterWebhooks(a *API, cfg WebhooksConfig) error {
 	if err := c.Err(); err != nil {
 		return err
 	}
-	a.scheme(schemeAdmin, "The administrator's token.", "")
-	a.tag("webhooks", "The deliveries of webhooks and their dead letters, for administrators.")
-	about := func(op huma.Operation) huma.Operation {
-		op.Tags = []string{"webhooks"}
-		op.Security = []map[string][]string{{schemeAdmin: {}}}
-		op.Middlewares = huma.Middlewares{requireToken(current, errAdminOff)}
-		return op
-	}
-	register(a, about(huma.Operation{
+	operation := a.adminOperation("webhooks", "The deliveries of webhooks and their dead letters, for administrators.", current, errAdminOff)
+	register(a, operation(huma.Operation{
 		OperationID: "list-webhook-deliveries", Method: http.MethodGet, Path: "/webhooks/deliveries",
 		Summary:   "A page of the deliveries of webhooks",
 		Responses: answers(http.StatusOK, "The deliveries."),
@@ -129,7 +122,7 @@ func RegisterWebhooks(a *API, cfg WebhooksConfig) error {
 		}
 		return &listDeliveriesOutput{Body: out}, nil
 	})
-	register(a, about(huma.Operation{
+	register(a, operation(huma.Operation{
 		OperationID: "get-webhook-delivery", Method: http.MethodGet, Path: "/webhooks/deliveries/{id}",
 		Summary:   "One delivery",
 		Responses: answers(http.StatusOK, "The delivery."),
@@ -140,34 +133,26 @@ func RegisterWebhooks(a *API, cfg WebhooksConfig) error {
 		}
 		return &deliveryOutput{Body: deliveryOf(j, in.Whole)}, nil
 	})
-	register(a, about(huma.Operation{
+	register(a, operation(huma.Operation{
 		OperationID: "discard-webhook-delivery", Method: http.MethodDelete, Path: "/webhooks/deliveries/{id}",
 		Summary:   "Remove a dead letter of a webhook for good",
 		Responses: answers(http.StatusNoContent, "It is gone."),
 	}), adminFailures(errAdminOff, mail.ErrJobNotFound, mail.ErrNotDead), func(ctx context.Context, in *deliveryInput) (*noOutput, error) {
 		return nil, cfg.Service.Discard(ctx, in.ID)
 	})
-	register(a, about(huma.Operation{
+	register(a, operation(huma.Operation{
 		OperationID: "webhook-stats", Method: http.MethodGet, Path: "/webhooks/stats",
 		Summary:   "How many deliveries are in each state",
 		Responses: answers(http.StatusOK, "The counts."),
-	}), adminFailures(errAdminOff), func(ctx context.Context, _ *noInput) (*statsOutput, error) {
-		counts, err := cfg.Service.Stats(ctx)
-		if err != nil {
-			return nil, err
-		}
-		return &statsOutput{Body: stats{
-			Ready: counts[mail.Ready], Running: counts[mail.Running], Sent: counts[mail.Sent], Dead: counts[mail.Dead],
-		}}, nil
-	})
-	register(a, about(huma.Operation{
+	}), adminFailures(errAdminOff), statsOf(cfg.Service))
+	register(a, operation(huma.Operation{
 		OperationID: "replay-webhook-delivery", Method: http.MethodPost, Path: "/webhooks/deliveries/{id}/replay",
 		Summary:   "Try a dead letter of a webhook again, with its full attempts and the same webhook-id",
 		Responses: answers(http.StatusNoContent, "It is ready to be delivered."),
 	}), adminFailures(errAdminOff, mail.ErrJobNotFound, mail.ErrNotDead), func(ctx context.Context, in *deliveryInput) (*noOutput, error) {
 		return nil, cfg.Service.Replay(ctx, in.ID)
 	})
-	register(a, about(huma.Operation{
+	register(a, operation(huma.Operation{
 		OperationID: "replay-webhook-deliveries", Method: http.MethodPost, Path: "/webhooks/deliveries/replay",
 		Summary:     "Try dead letters of webhooks again",
 		Description: "If a dependency fails on the way, the letters before it are replayed; the others can be replayed by the same call.",
