@@ -32,19 +32,19 @@ type Message struct {
 func (m Message) LogValue() slog.Value { return slog.GroupValue(slog.String("id", m.ID)) }
 
 // ErrRefused marks a failure that trying again cannot mend: the address does not exist, say.
-var ErrRefused = fault.New(fault.Invalid, "mail_refused", "the mail was refused for good")
+var ErrRefused = fault.New(fault.Invalid, "mail_refused", "it was refused for good")
 
 // ErrUntried marks a failure in which nobody was there to take the mail: it has certainly not gone out,
 // and the attempt does not count.
-var ErrUntried = fault.New(fault.Unavailable, "mail_untried", "nobody was there to take the mail")
+var ErrUntried = fault.New(fault.Unavailable, "mail_untried", "nobody was there to take it")
 
 // ErrDeferred marks a temporary refusal of one mail, or of its recipient: the server asks to try later
 // (RFC 5321 section 4.5.4.1). The mail has certainly not gone out, and the attempt does not count.
-var ErrDeferred = fault.New(fault.Unavailable, "mail_deferred", "the server puts the mail off")
+var ErrDeferred = fault.New(fault.Unavailable, "mail_deferred", "the server puts it off")
 
 // ErrThrottled marks a temporary refusal that is not about one recipient: the server takes fewer mails
 // than it is offered. It is what ErrDeferred is otherwise.
-var ErrThrottled = fault.New(fault.Unavailable, "mail_throttled", "the server takes fewer mails")
+var ErrThrottled = fault.New(fault.Unavailable, "mail_throttled", "the server takes fewer than it is offered")
 
 // Sender hands mails to whatever carries them.
 //
@@ -153,15 +153,15 @@ func CheckLease(lease time.Duration) error {
 // What queues answer besides success.
 var (
 	// ErrJobNotFound says that there is no such job.
-	ErrJobNotFound = fault.New(fault.NotFound, "job_not_found", "there is no such mail job")
+	ErrJobNotFound = fault.New(fault.NotFound, "job_not_found", "there is no such job")
 	// ErrLeaseLost says that the job was claimed by another, settled or removed meanwhile.
-	ErrLeaseLost = fault.New(fault.Conflict, "lease_lost", "the lease on the mail job was lost")
+	ErrLeaseLost = fault.New(fault.Conflict, "lease_lost", "the lease on the job was lost")
 	// ErrLeaseInvalid says that a lease does not last: two calls could claim the same job under it.
 	ErrLeaseInvalid = fault.New(fault.Invalid, "lease_invalid", "a lease lasts a microsecond at least")
 	// ErrOutcomeInvalid says that an attempt cannot end so.
 	ErrOutcomeInvalid = fault.New(fault.Invalid, "outcome_invalid", "an attempt ends as sent, ready or dead")
 	// ErrNotDead says that only a dead letter can be requeued or discarded.
-	ErrNotDead = fault.New(fault.Conflict, "job_not_dead", "the mail job is not a dead letter")
+	ErrNotDead = fault.New(fault.Conflict, "job_not_dead", "the job is not a dead letter")
 )
 
 // Queue holds jobs until they are sent.

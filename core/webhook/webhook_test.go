@@ -123,6 +123,10 @@ func TestWhatAnEndpointAnswersCountsForTheWorker(t *testing.T) {
 	for _, answer := range []error{webhook.ErrGone, webhook.ErrUntried, webhook.ErrThrottled, errors.New("500")} {
 		err := webhook.Performer(endpoint{answer}).Perform(t.Context(), mail.Job{Key: "1"}, func() {})
 		assert.ErrorIs(t, err, answer)
+		assert.NotContains(t, err.Error(), "mail")
 	}
 	assert.NoError(t, webhook.Performer(endpoint{}).Perform(t.Context(), mail.Job{Key: "1"}, func() {}))
+	for _, err := range []error{mail.ErrJobNotFound, mail.ErrLeaseLost, mail.ErrNotDead} { // what is said of a delivery too
+		assert.NotContains(t, err.Error(), "mail")
+	}
 }
