@@ -1,6 +1,6 @@
 // Package asyncapi makes the AsyncAPI 3.0 document: the events of the socket, as [protocol.AsyncAPI]
-// describes them, and the events between the parts of the system, which are on the topics of core/mail
-// and core/auth. It implements no port.
+// describes them, and the events between the parts of the system, which are on the topics of core/mail,
+// core/auth and core/webhook. It implements no port.
 //
 // # Guarantees
 //
@@ -25,6 +25,7 @@ import (
 	"github.com/parley-chat/parley/core/mail"
 	"github.com/parley-chat/parley/core/protocol"
 	"github.com/parley-chat/parley/core/settings"
+	"github.com/parley-chat/parley/core/webhook"
 )
 
 // busEvents are the events between the parts of the system.
@@ -41,6 +42,12 @@ var busEvents = []struct {
 	{mail.Topic, mail.TypeNothing, "Somebody asked for a mail to an address that gets none. Ignore it: it is there so that the request costs the same work.", mail.Nothing{}},
 	{auth.Topic, auth.TypeSessionRevoked, "A session ended before its time: its sockets close.", auth.SessionRevoked{}},
 	{auth.Topic, auth.TypeSessionsRevoked, "All sessions of a user that were opened before a time ended, but one to keep: their sockets close. Nodes that do not know this type leave those open until their tokens end.", auth.SessionsRevoked{}},
+	{webhook.Topic, webhook.UserCreated, "An account is there: its address is proven.", webhook.FactData{}},
+	{webhook.Topic, webhook.UserVerified, "The address of an account that an older version had made is proven.", webhook.FactData{}},
+	{webhook.Topic, webhook.UserErased, "An account was erased: what waits about the user is not delivered any more.", webhook.FactData{}},
+	{webhook.Topic, webhook.SessionEnded, "A session ended before its time, or all older ones of the user did.", webhook.FactData{}},
+	{webhook.Topic, webhook.MessageCreated, "A message was stored.", webhook.FactData{}},
+	{webhook.Topic, webhook.MessageChanged, "A message was edited, deleted, erased or reacted to. If its text is gone, what waits about it is not delivered any more.", webhook.FactData{}},
 }
 
 // Config is what the document says besides the events.
@@ -74,22 +81,26 @@ func Document(cfg Config) (asJSON, asYAML []byte, err error) {
 	ref := func(path string) map[string]any { return map[string]any{"$ref": "#/" + path} }
 	types := huma.NewMapRegistry("#/components/schemas/", huma.DefaultSchemaNamer)
 	for _, e := range busEvents {
+		key, keyed, unknown := e.typ, "user", "ignored"
+		if e.topic == webhook.Topic { // it has types that have the name of one of mail.Topic
+			key, keyed, unknown = e.topic+"."+e.typ, "room, or else by user", "delivered as well"
+		}
 		channel, ok := channels[e.topic].(map[string]any)
 		if !ok {
 			channel = map[string]any{
 				"address": e.topic, "messages": map[string]any{},
-				"description": "CloudEvents 1.0 in binary mode, keyed by user. An event may come twice, with the same ce_id. Types that a consumer does not know are ignored.",
+				"description": "CloudEvents 1.0 in binary mode, keyed by " + keyed + ". An event may come twice, with the same ce_id. Types that a consumer does not know are " + unknown + ".",
 			}
 			channels[e.topic] = channel
 			describeDead(channels, operations, ref, e.topic)
 		}
-		channel["messages"].(map[string]any)[e.typ] = ref("components/messages/" + e.typ)
-		messages[e.typ] = map[string]any{
+		channel["messages"].(map[string]any)[e.typ] = ref("components/messages/" + key)
+		messages[key] = map[string]any{
 			"name": e.typ, "title": e.typ, "summary": e.doc, "contentType": "application/json",
 			"headers": ref("components/schemas/CloudEvent"),
 			"payload": types.Schema(reflect.TypeOf(e.data), true, ""),
 		}
-		operations["publish."+e.typ] = map[string]any{
+		operations["publish."+key] = map[string]any{
 			"action": "send", "channel": ref("channels/" + e.topic), "summary": e.doc,
 			"messages": []any{ref("channels/" + e.topic + "/messages/" + e.typ)},
 		}
@@ -103,7 +114,7 @@ func Document(cfg Config) (asJSON, asYAML []byte, err error) {
 		"properties": map[string]any{
 			"ce_specversion": map[string]any{"const": "1.0"}, "ce_id": header, "ce_source": header, "ce_type": header,
 			"ce_time":         map[string]any{"type": "string", "format": "date-time"},
-			"ce_partitionkey": map[string]any{"type": "string", "description": "What orders: the user."}, "content-type": map[string]any{"const": "application/json"},
+			"ce_partitionkey": map[string]any{"type": "string", "description": "What orders: the room, or else the user."}, "content-type": map[string]any{"const": "application/json"},
 		},
 	}
 	messages["dead"] = map[string]any{

@@ -16,6 +16,7 @@ import (
 	"github.com/parley-chat/parley/core/event"
 	"github.com/parley-chat/parley/core/mail"
 	"github.com/parley-chat/parley/core/protocol"
+	"github.com/parley-chat/parley/core/webhook"
 )
 
 func config() asyncapi.Config {
@@ -34,10 +35,14 @@ func TestDocument(t *testing.T) {
 	assert.JSONEq(t, string(asJSON), string(fromYAML))
 
 	var doc struct {
-		AsyncAPI   string
-		Info       struct{ Title, Version string }
-		Servers    map[string]struct{ Host string }
-		Channels   map[string]struct{ Messages map[string]any }
+		AsyncAPI string
+		Info     struct{ Title, Version string }
+		Servers  map[string]struct{ Host string }
+		Channels map[string]struct {
+			Messages map[string]struct {
+				Ref string `json:"$ref"`
+			}
+		}
 		Components struct {
 			Messages map[string]struct {
 				Headers struct{ Required []string }
@@ -50,14 +55,22 @@ func TestDocument(t *testing.T) {
 	assert.Equal(t, "Chess", doc.Info.Title)
 	assert.Equal(t, "2.3.4", doc.Info.Version)
 	assert.Contains(t, slices.Collect(maps.Values(doc.Servers)), struct{ Host string }{"chess.example:5002"})
+	described := map[string]bool{}
 	for topic, types := range map[string][]string{
-		mail.Topic: {mail.TypeUserCreated, mail.TypeVerificationAgain, mail.TypeAddressTaken, mail.TypePasswordForgotten, mail.TypePasswordChanged, mail.TypeUserErased, mail.TypeNothing},
-		auth.Topic: {auth.TypeSessionRevoked, auth.TypeSessionsRevoked},
+		mail.Topic:    {mail.TypeUserCreated, mail.TypeVerificationAgain, mail.TypeAddressTaken, mail.TypePasswordForgotten, mail.TypePasswordChanged, mail.TypeUserErased, mail.TypeNothing},
+		auth.Topic:    {auth.TypeSessionRevoked, auth.TypeSessionsRevoked},
+		webhook.Topic: webhook.Types(),
 	} {
 		assert.Len(t, doc.Channels[topic].Messages, len(types))
 		for _, typ := range types {
-			assert.Contains(t, doc.Channels[topic].Messages, typ)
-			assert.Contains(t, doc.Components.Messages, typ)
+			message, ok := doc.Channels[topic].Messages[typ]
+			assert.True(t, ok, "%s: %s", topic, typ)
+			key := strings.TrimPrefix(message.Ref, "#/components/messages/")
+			if described[key] {
+				t.Errorf("%s is described twice", key)
+			}
+			described[key] = true
+			assert.Contains(t, doc.Components.Messages, key)
 		}
 		if dead, ok := event.DeadTopic(topic); ok {
 			assert.Contains(t, doc.Channels, dead)

@@ -61,7 +61,7 @@ func NewConsumer(cfg ConsumerConfig) (*Consumer, error) {
 // Handle enqueues the delivery of a fact, once per e.ID, after it has forgotten what the fact makes forgotten. An event that is no fact is ErrEventInvalid, of
 // kind Invalid: it can never be handled.
 func (c *Consumer) Handle(ctx context.Context, e event.Event) error {
-	var f envelope
+	var f FactData
 	switch err := json.Unmarshal(e.Data, &f); { // the error may quote the data
 	case err != nil || e.ID == "" || f.About == "" && f.Room == "":
 		return ErrEventInvalid.Detail("its data is not of the right shape")

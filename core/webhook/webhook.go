@@ -101,12 +101,12 @@ type Fact struct {
 	Data []byte
 }
 
-// envelope is the data of the event of a fact. Body is what is delivered, byte for byte.
-type envelope struct {
-	About   string          `json:"about"`
-	Room    string          `json:"room,omitempty"`
-	Forgets bool            `json:"forgets,omitempty"`
-	Body    json.RawMessage `json:"body,omitempty"`
+// FactData is the data of the event of a [Fact].
+type FactData struct {
+	About   string          `json:"about" doc:"The ID of the user or of the message that the fact is about."`
+	Room    string          `json:"room,omitempty" doc:"The room that the fact is about."`
+	Forgets bool            `json:"forgets,omitempty" doc:"What waits about the same user or message is not delivered any more."`
+	Body    json.RawMessage `json:"body,omitempty" doc:"What is delivered, byte for byte. Without it nothing is."`
 }
 
 // timeLayout is RFC 3339 in UTC with microseconds.
