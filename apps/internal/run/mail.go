@@ -22,45 +22,68 @@ func administerMail(ctx context.Context, action string, s config.Settings, m con
 	if err != nil {
 		return err
 	}
-	state := m.State
-	if state == "any" {
-		state = ""
+	q := jobQueue{
+		path: "/mail", jobs: "jobs", whom: "to", whole: "data", header: "ID\tSTATE\tKIND\tATTEMPTS\tCREATED\tLAST ERROR",
+		state: m.State, of: m.To, id: m.ID, dryRun: m.DryRun, showWhole: m.Data,
 	}
+	return q.administer(ctx, c, action, stdout)
+}
+
+// jobQueue is a queue of jobs, as the API has it, and what a command was told.
+type jobQueue struct {
+	path, jobs  string // of the queue, and the name of its jobs below that and in answers
+	whom, whole string // the parameters that choose by whom a job is to or about, and show its data
+	header      string // of the table
+
+	state, of, id     string
+	dryRun, showWhole bool
+}
+
+// administer looks into the queue, and replays and discards dead letters.
+func (q jobQueue) administer(ctx context.Context, c *adminClient, action string, stdout io.Writer) error {
+	all := q.path + "/" + q.jobs
+	one := all + "/" + url.PathEscape(q.id)
 	switch action {
 	case "list":
-		return c.list(ctx, "/mail/jobs", "jobs", url.Values{"state": {state}, "to": {m.To}}, "ID\tSTATE\tKIND\tATTEMPTS\tCREATED\tLAST ERROR", func(job json.RawMessage) (string, error) {
-			var j struct {
-				ID, State, Kind, LastError string
-				Attempts                   int
-				CreatedAt                  time.Time
-			}
-			err := json.Unmarshal(job, &j)
-			return fmt.Sprintf("%s\t%s\t%s\t%d\t%s\t%s", j.ID, j.State, j.Kind, j.Attempts, j.CreatedAt.Format(time.RFC3339), j.LastError), err
-		}, stdout)
-	case "show":
-		path := "/mail/jobs/" + url.PathEscape(m.ID)
-		if m.Data {
-			path += "?data=true"
+		state := q.state
+		if state == "any" {
+			state = ""
 		}
-		return c.print(ctx, http.MethodGet, path, nil, stdout)
+		return c.list(ctx, all, q.jobs, url.Values{"state": {state}, q.whom: {q.of}}, q.header, jobRow, stdout)
+	case "show":
+		if q.showWhole {
+			one += "?" + q.whole + "=true"
+		}
+		return c.print(ctx, http.MethodGet, one, nil, stdout)
 	case "stats":
-		return c.print(ctx, http.MethodGet, "/mail/stats", nil, stdout)
+		return c.print(ctx, http.MethodGet, q.path+"/stats", nil, stdout)
 	case "discard":
-		return c.print(ctx, http.MethodDelete, "/mail/jobs/"+url.PathEscape(m.ID), nil, stdout)
+		return c.print(ctx, http.MethodDelete, one, nil, stdout)
 	case "replay":
-		if m.ID != "" {
-			if m.DryRun {
+		if q.id != "" {
+			if q.dryRun {
 				return errors.New("--dry-run is for replaying many: leave out the id")
 			}
-			return c.print(ctx, http.MethodPost, "/mail/jobs/"+url.PathEscape(m.ID)+"/replay", nil, stdout)
+			return c.print(ctx, http.MethodPost, one+"/replay", nil, stdout)
 		}
 		filter := map[string]any{}
-		if m.To != "" {
-			filter["to"] = m.To
+		if q.of != "" {
+			filter[q.whom] = q.of
 		}
-		return c.print(ctx, http.MethodPost, "/mail/jobs/replay", map[string]any{"filter": filter, "dryRun": m.DryRun}, stdout)
+		return c.print(ctx, http.MethodPost, all+"/replay", map[string]any{"filter": filter, "dryRun": q.dryRun}, stdout)
 	}
-	return fmt.Errorf("unknown command mail %s", action)
+	return fmt.Errorf("unknown command %s", action)
+}
+
+// jobRow is the line of a job. A mail has a kind, a delivery a type.
+func jobRow(item json.RawMessage) (string, error) {
+	var j struct {
+		ID, State, Kind, Type, LastError string
+		Attempts                         int
+		CreatedAt                        time.Time
+	}
+	err := json.Unmarshal(item, &j)
+	return fmt.Sprintf("%s\t%s\t%s\t%d\t%s\t%s", j.ID, j.State, j.Kind+j.Type, j.Attempts, j.CreatedAt.Format(time.RFC3339), j.LastError), err
 }
 
 // newAdminClient asks the server at base, or that of this program.
