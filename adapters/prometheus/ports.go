@@ -276,18 +276,10 @@ func (m *Metrics) mails(cfg *parley.Config) error {
 	if cfg.MailQueue == nil || cfg.Sender == nil {
 		return nil
 	}
-	q := &queue{Queue: cfg.MailQueue, attempts: counters("mail_attempts_total", "Attempts to send a mail, by what became of them.", "result")}
-	for _, result := range []string{mailSent, mailRetry, mailDeferred, mailDead} {
-		q.attempts.WithLabelValues(result)
-	}
-	cfg.MailQueue = q
-	all := []prometheus.Collector{q.attempts}
-	if cfg.MailStats != nil && cfg.DeadLetters != nil {
-		all = append(all, newJobs(cfg.MailStats, cfg.DeadLetters, m.now,
-			desc("mail_jobs", "Mails in the queue, by state.", "state"),
-			desc("mail_oldest_seconds", "How long the oldest mail waits to be sent; 0 if none does.")))
-	}
-	return m.register(all...)
+	return m.jobs(&cfg.MailQueue, cfg.MailStats, cfg.DeadLetters,
+		counters("mail_attempts_total", "Attempts to send a mail, by what became of them.", "result"),
+		desc("mail_jobs", "Mails in the queue, by state.", "state"),
+		desc("mail_oldest_seconds", "How long the oldest mail waits to be sent; 0 if none does."))
 }
 
 // webhooks instruments the deliveries of webhooks, where there are any.
@@ -295,16 +287,21 @@ func (m *Metrics) webhooks(cfg *parley.Config) error {
 	if cfg.WebhookQueue == nil || cfg.Endpoint == nil {
 		return nil
 	}
-	q := &queue{Queue: cfg.WebhookQueue, attempts: counters("webhook_attempts_total", "Attempts to deliver a webhook, by what became of them.", "result")}
+	return m.jobs(&cfg.WebhookQueue, cfg.WebhookStats, cfg.WebhookLetters,
+		counters("webhook_attempts_total", "Attempts to deliver a webhook, by what became of them.", "result"),
+		desc("webhook_jobs", "Deliveries of webhooks, by state.", "state"),
+		desc("webhook_oldest_seconds", "How long the oldest delivery waits to be taken; 0 if none does."))
+}
+
+// jobs instruments a queue of jobs, and reads what is in it where that can be read.
+func (m *Metrics) jobs(of *mail.Queue, stats mail.Stats, letters mail.DeadLetters, attempts *prometheus.CounterVec, states, oldest *prometheus.Desc) error {
 	for _, result := range []string{mailSent, mailRetry, mailDeferred, mailDead} {
-		q.attempts.WithLabelValues(result)
+		attempts.WithLabelValues(result)
 	}
-	cfg.WebhookQueue = q
-	all := []prometheus.Collector{q.attempts}
-	if cfg.WebhookStats != nil && cfg.WebhookLetters != nil {
-		all = append(all, newJobs(cfg.WebhookStats, cfg.WebhookLetters, m.now,
-			desc("webhook_jobs", "Deliveries of webhooks, by state.", "state"),
-			desc("webhook_oldest_seconds", "How long the oldest delivery waits to be taken; 0 if none does.")))
+	*of = &queue{Queue: *of, attempts: attempts}
+	all := []prometheus.Collector{attempts}
+	if stats != nil && letters != nil {
+		all = append(all, newJobs(stats, letters, m.now, states, oldest))
 	}
 	return m.register(all...)
 }
