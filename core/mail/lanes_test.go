@@ -193,6 +193,8 @@ func TestAPerformerTakesThePlaceOfASender(t *testing.T) {
 	require.NoError(t, err)
 	_, err = mail.NewWorker(mail.WorkerConfig{Queue: q})
 	require.ErrorContains(t, err, "Sender is missing")
+	_, err = mail.NewWorker(mail.WorkerConfig{Queue: q, Performer: newPerformer(nil), Concurrency: 4, MaxPerLane: 5})
+	require.ErrorContains(t, err, "MaxPerLane is more than Concurrency")
 }
 
 // While nobody is there, the jobs of a lane keep their order, and none has lost an attempt.

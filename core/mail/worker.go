@@ -124,6 +124,9 @@ func NewWorker(cfg WorkerConfig) (*Worker, error) {
 	if cfg.Lease <= cfg.SendTimeout {
 		c.Refuse("Lease", "is not longer than SendTimeout")
 	}
+	if cfg.MaxPerLane > cfg.Concurrency {
+		c.Refuse("MaxPerLane", "is more than Concurrency")
+	}
 	if cfg.MaxBackoff < cfg.Backoff {
 		c.Refuse("MaxBackoff", "is shorter than Backoff")
 	}
