@@ -83,6 +83,8 @@ func TestAPortInTheWrongPlaceIsRefused(t *testing.T) {
 		"WebhookWorker.Queue":     func(c *parley.Config) { c.WebhookWorker.Queue = p.MailQueue },
 		"WebhookWorker.Sender":    func(c *parley.Config) { c.WebhookWorker.Sender = p.Sender },
 		"WebhookWorker.Performer": func(c *parley.Config) { c.WebhookWorker.Performer = webhook.Performer(deaf{}) },
+		"WebhookWorker.Templates": func(c *parley.Config) { c.WebhookWorker.Templates = &mail.Templates{} },
+		"WebhookWorker.Lane":      func(c *parley.Config) { c.WebhookWorker.Lane = webhook.Lane },
 
 		"Worker.Templates":  func(c *parley.Config) { c.Worker.Templates = &mail.Templates{} },
 		"Chat.Store":        func(c *parley.Config) { c.Chat.Store = p.Messages },

@@ -112,6 +112,12 @@ func (cfg *Config) mailer(c *settings.Check) {
 	stray(c, "Worker.Performer", cfg.Worker.Performer != nil)
 	stray(c, "Worker.Queue", cfg.Worker.Queue != nil)
 	stray(c, "Worker.Sender", cfg.Worker.Sender != nil)
+	if cfg.WebhookWorker.Templates != nil {
+		c.Refuse("WebhookWorker.Templates", "is set, and would not be used: deliveries have none")
+	}
+	if cfg.WebhookWorker.Lane != nil {
+		c.Refuse("WebhookWorker.Lane", "is set, and would not be used: the lane of a delivery is that of webhook.Lane")
+	}
 	if cfg.Worker.Templates != nil {
 		c.Refuse("Worker.Templates", "is set, and would not be used: they are made of Config.Templates")
 	}
