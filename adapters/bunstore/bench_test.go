@@ -89,8 +89,11 @@ func BenchmarkMine(b *testing.B) {
 	run := func(b *testing.B, s *bunstore.Store) {
 		const rooms, each = 1000, 20
 		next := batches(rooms, rooms)
+		db, _ := bunstore.Handles(s)
 		var memberships []chat.Membership
 		for i, m := range next() {
+			_, err := db.ExecContext(b.Context(), "INSERT INTO parley_rooms (name, created_by, created_at) VALUES (?, 'reader', 5)", m.Room)
+			require.NoError(b, err)
 			memberships = append(memberships, inRoom(m.Room, "reader"), inRoom(m.Room, "other"))
 			if i%10 == 0 {
 				memberships = append(memberships, inRoom("quiet "+m.Room, "other"))
