@@ -67,7 +67,7 @@ func Pruner() []Case[Pruning] {
 		{"a room of that name begins anew", anew, dropAnew},
 		{"an unknown room has nothing left", "An unknown room has nothing left. Two rooms are the same only if they have the same bytes.", dropUnknown},
 		{"a room of which all messages were removed is removed", drops + " " + nothing + " " + anew, dropPruned},
-		{"all is exact after random steps", prunes + " " + rests + " " + stays, func(ctx context.Context, p Pruning) error { return pruningIsExact(ctx, p, 1, 200) }},
+		{"all is exact after random steps", prunes + " " + rests + " " + stays, func(ctx context.Context, p Pruning) error { return pruningIsExact(ctx, p, 1, 100) }},
 	})
 }
 
@@ -446,7 +446,7 @@ func wantFailure(err error) error {
 
 // prunerRace sends, changes, lists and removes at once. Whoever lists sees no gap.
 func prunerRace(ctx context.Context, p Pruning) error {
-	const all, writers = 120, 3
+	const all, writers = 60, 3
 	if err := fill(ctx, p.Messages, "room", 3); err != nil {
 		return err
 	}

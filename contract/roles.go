@@ -114,7 +114,7 @@ func Roles() []Case[RoomRoles] {
 		{"kinds of rooms are exact", addClosed + " " + exactly, addExact},
 		{"who joins while a room is closed is in or out", addClosed + " " + addReturns, addRace},
 		{"a deleted room is in nobody's list", mineDeleted, rolesListedNoMore},
-		{"roles are exact after random steps", roleChanges + " " + addClosed + " " + roleAlways, func(ctx context.Context, p RoomRoles) error { return rolesAreExact(ctx, p, 1, 300) }},
+		{"roles are exact after random steps", roleChanges + " " + addClosed + " " + roleAlways, func(ctx context.Context, p RoomRoles) error { return rolesAreExact(ctx, p, 1, 200) }},
 	})
 }
 
