@@ -87,8 +87,8 @@ func (c roomCalls) registerDirect() {
 	register(c.api, c.operation(huma.Operation{
 		OperationID: "direct-room", Method: http.MethodPut, Path: directPath,
 		Summary: "The direct room of the caller and another user",
-		Description: "Two users have one, which whoever of them asks first makes, with both as members. Who has left it is a member again when either asks. " +
-			"Its data is {\"users\": [id, id]}. Who is not known, and who has blocked the caller, are answered for alike.",
+		Description: "Two users have one direct room. The first of them to ask makes it, with both as members. Whoever has left it is a member again when either of them asks. " +
+			"Its data is {\"users\": [id, id]}. The answer is the same for a user who is not known and for one who has blocked the caller.",
 		Responses: responses,
 	}), c.failures(chat.ErrDirectInvalid, user.ErrNotFound, chat.ErrBlocking, chat.ErrBanned, chat.ErrNotAllowed, chat.ErrRoomTaken, chat.ErrNoRoles), c.direct)
 	responses["201"].Content = responses["200"].Content
@@ -116,7 +116,7 @@ func (c roomCalls) registerBlocks() {
 	register(c.api, c.operation(huma.Operation{
 		OperationID: "block-user", Method: http.MethodPut, Path: "/me/blocks/{userId}",
 		Summary: "Block a user",
-		Description: "At once, on every node, neither of the two begins a direct room with the other, and in the one that they have both may only read, as long as one of them blocks the other. " +
+		Description: "From now on, on every node, neither of the two can begin a direct room with the other. In the one that they have, both can only read. That ends when neither blocks the other. " +
 			"Other rooms stay as they are. To block somebody again is no error.",
 		Responses: answers(http.StatusNoContent, "They are blocked."),
 	}), c.failures(chat.ErrBlockInvalid, chat.ErrTooManyBlocks, user.ErrNotFound, chat.ErrNoBlocks), func(ctx context.Context, in *blockInput) (*noOutput, error) {

@@ -62,7 +62,7 @@ func parseRetention(text string) (time.Duration, error) {
 	return d, nil
 }
 
-// retentionOf writes a retention, in whole seconds, without the units that are zero; nothing for zero.
+// retentionOf writes a retention, in whole seconds, without units at its end that are zero; nothing for zero.
 func retentionOf(d time.Duration) string {
 	if d == 0 {
 		return ""
@@ -105,7 +105,7 @@ type newRoom struct {
 type roomChange struct {
 	Title     *titleText     `json:"title,omitempty" nullable:"false" doc:"What people read instead of the name; empty: none." example:"The kitchen"`
 	Topic     *topicText     `json:"topic,omitempty" nullable:"false" doc:"What it is about; empty: nothing." example:"Who cooks what"`
-	Kind      *newKind       `json:"kind,omitempty" nullable:"false" doc:"Who may come in. Owners only." example:"private"`
+	Kind      *newKind       `json:"kind,omitempty" nullable:"false" doc:"Who may come in." example:"private"`
 	Data      roomData       `json:"data,omitempty"`
 	Retention *retentionText `json:"retention,omitempty" nullable:"false" doc:"How long messages are kept, in hours, minutes and seconds, from 1m to 876000h; 0s: as long as the server's own setting says." example:"720h"`
 }
@@ -150,12 +150,12 @@ type (
 	}
 	setRoleInput struct {
 		Room roomName `path:"room" doc:"The room's name, percent-encoded."`
-		User authorID `path:"userId" doc:"The user's id, percent-encoded. Nobody asks whether there is such a user."`
+		User authorID `path:"userId" doc:"The user's id, percent-encoded. The server does not check that there is such a user."`
 		Body roleRequest
 	}
 	removeMemberInput struct {
 		Room roomName `path:"room" doc:"The room's name, percent-encoded."`
-		User authorID `path:"userId" doc:"The user's id, percent-encoded; one's own: to leave."`
+		User authorID `path:"userId" doc:"The user's id, percent-encoded."`
 	}
 
 	roomOutput    struct{ Body room }
@@ -237,14 +237,17 @@ func (c roomCalls) registerManaging() {
 	register(c.api, c.operation(huma.Operation{
 		OperationID: "create-room", Method: http.MethodPost, Path: "/rooms",
 		Summary:       "Make a room",
-		Description:   "The caller owns it. A name is taken also by a private room of others, and by a room that was deleted, until that is erased.",
+		Description:   c.says("The caller owns it.", "Nobody owns it until an owner is named.") + " Private rooms of others take names too, and a deleted room keeps its name until it is erased.",
 		DefaultStatus: http.StatusCreated, Responses: answers(http.StatusCreated, "It is stored."),
 	}), c.failures(append(described, chat.ErrRoomInvalid, chat.ErrRoomTaken, chat.ErrNotAllowed, chat.ErrNoRoles)...), c.createRoom)
 	register(c.api, c.operation(huma.Operation{
 		OperationID: "get-room", Method: http.MethodGet, Path: "/rooms/{room}",
-		Summary:     "One room",
-		Description: "A public one, or one of which the caller is a member. Who may set retention is told it. At /rooms/mine stands something else: the room of that name is /rooms/%6Dine.",
-		Responses:   answers(http.StatusOK, "The room."),
+		Summary: "One room",
+		Description: c.says(
+			"A public one, or one of which the caller is a member. Whoever may set retention is told it. GET /rooms/mine is the list of the caller's rooms: the room that is called mine is at /rooms/%6Dine.",
+			"It may be of any kind.",
+		),
+		Responses: answers(http.StatusOK, "The room."),
 	}), c.failures(chat.ErrRoomInvalid, chat.ErrRoomNotFound), func(ctx context.Context, in *oneRoomInput) (*roomOutput, error) {
 		r, err := c.service.Room(ctx, c.actor(ctx), string(in.Room))
 		if err != nil {
@@ -255,13 +258,13 @@ func (c roomCalls) registerManaging() {
 	register(c.api, c.operation(huma.Operation{
 		OperationID: "update-room", Method: http.MethodPatch, Path: "/rooms/{room}",
 		Summary:     "Describe a room, or change who may come in",
-		Description: "What is not given stays. Moderators and owners describe it; owners change its kind. Who is a member stays one.",
+		Description: "What is not given stays. " + c.says("Moderators and owners describe a room; owners change its kind. ", "") + "Members stay members. A direct room cannot be changed.",
 		Responses:   answers(http.StatusOK, "It is stored."),
 	}), c.failuresIn(append(append(direct, described...), chat.ErrRetentionInvalid, chat.ErrNoRoles)...), c.updateRoom)
 	register(c.api, c.operation(huma.Operation{
 		OperationID: "delete-room", Method: http.MethodDelete, Path: "/rooms/{room}",
 		Summary:     "Delete a room with its messages",
-		Description: "Owners only. From now on, on every node, it looks as if it was not there.",
+		Description: c.says("Owners only. ", "") + "From now on, on every node, it looks as if it was not there.",
 		Responses:   answers(http.StatusNoContent, "It is deleted."),
 	}), c.failuresIn(append(c.lacks(), chat.ErrNoRoles)...), func(ctx context.Context, in *oneRoomInput) (*noOutput, error) {
 		return nil, c.service.DeleteRoom(ctx, c.actor(ctx), string(in.Room))
@@ -273,15 +276,20 @@ func (c roomCalls) registerManaging() {
 	}), c.failuresIn(chat.ErrNoRoles), c.members)
 	register(c.api, c.operation(huma.Operation{
 		OperationID: "set-member", Method: http.MethodPut, Path: "/rooms/{room}/members/{userId}",
-		Summary:     "Make somebody a member of a room, or change what they are there",
-		Description: "Owners give every role. Moderators make those members or readers of a private room who are not in it yet. A room that has an owner keeps one.",
-		Responses:   answers(http.StatusOK, "It is so."),
+		Summary: "Make somebody a member of a room, or change what they are there",
+		Description: c.says(
+			"Owners give every role. In a private room, moderators can add a user as a member or a reader. A room that has an owner keeps at least one. A direct room stays between its two.",
+			"The last owner of a room can lose the role too. A direct room stays between its two.",
+		),
+		Responses: answers(http.StatusOK, "They have the role."),
 	}), c.failuresIn(append(append(direct, owned...), chat.ErrRoleInvalid, chat.ErrBanned)...), c.setRole)
 	register(c.api, c.operation(huma.Operation{
 		OperationID: "remove-member", Method: http.MethodDelete, Path: "/rooms/{room}/members/{userId}",
-		Summary:     "Take somebody out of a room, or leave it",
-		Description: "Moderators and owners remove members and readers, owners also moderators. Nothing more of the room reaches them, on every node. To remove who is no member is no error. The last owner names another before leaving.",
-		Responses:   answers(http.StatusNoContent, "They are no member any more."),
+		Summary: c.says("Take somebody out of a room, or leave it", "Take somebody out of a room"),
+		Description: c.says(
+			"Whoever removes themselves leaves; the last owner names another one first. Moderators and owners remove members and readers, and owners also moderators. ", "The last owner can be removed too. ",
+		) + "Nothing more of the room reaches who was removed, on every node. To remove somebody who is no member is no error.",
+		Responses: answers(http.StatusNoContent, "They are no member any more."),
 	}), c.failuresIn(owned...), func(ctx context.Context, in *removeMemberInput) (*noOutput, error) {
 		err := c.service.RemoveMember(ctx, c.actor(ctx), string(in.Room), user.ID(in.User), "")
 		return nil, placedAt(err, chat.ErrAuthorInvalid, "path.userId")

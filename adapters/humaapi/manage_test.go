@@ -129,6 +129,43 @@ func TestRoomsAreMadeByEveryGoodName(t *testing.T) {
 	}
 }
 
+// TestTheDocumentOfOperatorsSpeaksOfThem: roles, rules and the list of one's own rooms are for users.
+func TestTheDocumentOfOperatorsSpeaksOfThem(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, nil)
+	const users = `The caller owns|caller is a member|one may join|application's rule|[Mm]oderators|Owners|one's own|leave it|/rooms/mine`
+	for api, prefix := range map[*humaapi.API]string{w.api: "", w.admin.api: "admin-"} {
+		for _, id := range []string{"list-rooms", "create-room", "get-room", "update-room", "delete-room", "set-member", "remove-member"} {
+			said := ""
+			for _, op := range operations(api) {
+				if op.OperationID == prefix+id {
+					said = op.Summary + " " + op.Description
+				}
+			}
+			require.NotEmpty(t, said, prefix+id)
+			if api == w.api {
+				assert.Regexp(t, users, said, id)
+			} else {
+				assert.NotRegexp(t, users, said, id)
+			}
+		}
+	}
+
+	// There is no list of an operator's rooms: the room of that name is there as every other one is.
+	w.make(`{"name":"mine","kind":"private"}`)
+	for _, path := range []string{"/rooms/mine", "/rooms/%6Dine"} {
+		assert.Equal(t, "mine", w.admin.object(w.admin.wantStatus(w.admin.get(path, bearer(adminToken)), 200))["name"])
+	}
+	assert.NotContains(t, w.admin.api.OpenAPI().Paths, "/rooms/mine")
+
+	// An operator can take a room from its last owner.
+	w.admin.wantStatus(w.admin.do("PUT", "/rooms/mine/members/u-ada", `{"role":"member"}`, bearer(adminToken)), 200)
+	assert.Zero(t, w.owners("mine"))
+	w.admin.wantStatus(w.admin.do("PUT", "/rooms/mine/members/u-ada", `{"role":"owner"}`, bearer(adminToken)), 200)
+	w.admin.wantStatus(w.admin.do("DELETE", "/rooms/mine/members/u-ada", "", bearer(adminToken)), 204)
+	assert.Zero(t, w.owners("mine"))
+}
+
 func TestBadRoomsAreRefused(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, nil)

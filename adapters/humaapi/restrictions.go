@@ -45,7 +45,7 @@ type mutePage struct {
 type (
 	restrictInput struct {
 		Room roomName `path:"room" doc:"The room's name, percent-encoded."`
-		User authorID `path:"userId" doc:"The user's id, percent-encoded. Nobody asks whether there is such a user."`
+		User authorID `path:"userId" doc:"The user's id, percent-encoded. The server does not check that there is such a user."`
 		Body restrictRequest
 	}
 	liftInput struct {

@@ -142,7 +142,7 @@ type roomCalls struct {
 	api         *API
 	service     *chat.Service
 	prefix      string // of the operations' ids
-	any         bool   // they may edit and delete what others have written
+	any         bool   // they are operators: no role is asked for, and they edit and delete what others have written
 	security    []map[string][]string
 	middlewares huma.Middlewares
 	failures    func(more ...error) []error
@@ -166,6 +166,14 @@ func (c roomCalls) operation(op huma.Operation) huma.Operation {
 
 // failuresIn are those of a call about one room.
 func (c roomCalls) failuresIn(more ...error) []error { return c.failures(append(more, c.inRoom...)...) }
+
+// says is what the document says to one kind of callers.
+func (c roomCalls) says(toUsers, toOperators string) string {
+	if c.any {
+		return toOperators
+	}
+	return toUsers
+}
 
 // lacks are failures of calls that not every role may make.
 func (c roomCalls) lacks() []error {
@@ -388,8 +396,8 @@ func (c roomCalls) register() {
 	c.api.tag("rooms", "Rooms and their messages. What is sent and changed here reaches the members live, on every node, as if it came from a socket.")
 	register(c.api, c.operation(huma.Operation{
 		OperationID: "list-rooms", Method: http.MethodGet, Path: "/rooms",
-		Summary:     "A page of the rooms that one may join",
-		Description: "Rooms that an application's rule keeps the caller from joining are left out. A page may be shorter than limit although there is more.",
+		Summary:     c.says("A page of the public rooms that one may join", "A page of all rooms, of every kind"),
+		Description: c.says("Rooms that an application's rule keeps the caller from joining are left out. ", "") + "A page may be shorter than limit although there is more.",
 		Responses:   answers(http.StatusOK, "The rooms."),
 	}), c.failures(), c.list)
 	register(c.api, c.operation(huma.Operation{
