@@ -179,7 +179,7 @@ const (
 	EventResync                            // Room, Lost, Err: the stream of the room was interrupted
 	EventConnected                         // the connection is there, or there again
 	EventDisconnected                      // Code, Err: the connection is gone
-	EventRemoved                           // Room, Reason: the user was taken out of the room; nothing more of it comes
+	EventRemoved                           // Room, User, By, Reason: the client's own user was taken out of the room; nothing more of it comes
 	EventApplication                       // Name, Data, Room if it has one: an event of the application, or of a newer server
 	// EventChanged is a change of a message: Room, Message as it is now. Message.Rev says which; it grows from one to the next in a
 	// room, unless an EventResync with Lost comes between. The message may be older than the first that Handle was given of the room,

@@ -18,8 +18,8 @@ import (
 
 // Node is the part that talks to sockets: one of several that share rooms. It requires the ports
 // Subscriber, Messages, Rooms, Members, Marks, Recent, Fanout and Presence, and [Config.Authenticator]. From
-// Nonces, where there is that port, it removes the tickets that are spent and expired, each hour. With a Janitor.Retention it removes
-// old messages, by the port Pruner. If [Config].Webhooks chooses facts of messages, it requires the ports Outbox and Publisher
+// Nonces, where there is that port, it removes the tickets that are spent and expired, each hour. With the port Pruner it removes
+// deleted rooms, and messages that are older than they are to be kept. If [Config].Webhooks chooses facts of messages, it requires the ports Outbox and Publisher
 // as well, Messages must be a [chat.Recorder], and it moves the facts from there to the bus.
 type Node struct {
 	Chat      *chat.Service

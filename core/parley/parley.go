@@ -105,7 +105,7 @@ type Config struct {
 	// Webhooks chooses what is told to the Endpoint, by this part or another: events of it are put into the outbox. Default: nothing.
 	Webhooks webhook.Selection
 
-	// Janitor says how long messages are kept. Its Service is refused; with a Retention, the port Pruner is required. Default: for ever.
+	// Janitor says how long messages are kept in rooms that do not say it themselves. Its Service is refused; with a Retention, the port Pruner is required. Default: for ever.
 	Janitor chat.JanitorConfig
 
 	// Auth, Worker, WebhookWorker, Templates, Chat, Hub and Relay are the settings of the services. A required port in one of
