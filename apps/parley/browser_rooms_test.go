@@ -1,8 +1,10 @@
 package main_test
 
 import (
+	"fmt"
 	"testing"
 
+	"github.com/chromedp/chromedp/kb"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 )
@@ -74,10 +76,13 @@ func TestPageRunsRooms(t *testing.T) {
 	grace.click("#form-settings .primary")
 	grace.until(`document.querySelector("#room-topic").textContent === "Our plans – Until Friday"`)
 
-	t.Log("removed")
+	t.Log("removed, while the settings of the room are open")
+	grace.click("#room-settings")
+	grace.until(`document.querySelector("#dialog-settings").open`)
 	act(ada, "Grace Hopper", "Remove from the room")
 	act(ada, "Grace Hopper", "Really remove Grace Hopper?")
 	grace.until(`document.querySelector('#room-list [data-room="plans"]') === null`)
+	grace.until(`!document.querySelector("#dialog-settings").open`)
 	ada.say("She is gone")
 	ada.untilShown("She is gone")
 	assert.NotContains(t, evaluate[string](grace, `document.body.textContent`), "She is gone")
@@ -95,6 +100,19 @@ func TestPageRunsRooms(t *testing.T) {
 	evaluate[bool](grace, `[...document.querySelectorAll("#found-rooms button")].find((b) => b.textContent.includes("gardens")).click(), true`)
 	grace.until(`document.querySelector("#room-title").textContent === "gardens"`)
 
+	t.Log("found from the beginning each time")
+	cat := w.server.member(t, "Cat Fish")
+	for n := range 50 {
+		must(t, 201, "POST", w.server.url+"/rooms", cat.AccessToken, map[string]string{"name": fmt.Sprintf("z%02d", n)})
+	}
+	first := `document.querySelector("#found-rooms .name").textContent`
+	for range 2 {
+		grace.click("#find-rooms")
+		grace.until(`document.querySelectorAll("#found-rooms li").length > 40`)
+		require.Equal(t, "gardens", evaluate[string](grace, first))
+		grace.click("#dialog-find [data-close]")
+	}
+
 	t.Log("directly")
 	grace.until(`document.querySelector("#roster-list") !== null`)
 	act(grace, "Ada Lovelace", "Write directly")
@@ -103,6 +121,45 @@ func TestPageRunsRooms(t *testing.T) {
 	ada.until(`[...document.querySelectorAll("#room-list .name")].some((n) => n.textContent === "Grace Hopper")`)
 	evaluate[bool](ada, `[...document.querySelectorAll("#room-list button")].find((b) => b.textContent.includes("Grace Hopper")).click(), true`)
 	ada.untilShown("Between us")
+
+	t.Log("blocked, and not any more")
+	ada.room("gardens")
+	act(ada, "Grace Hopper", "Block")
+	act(ada, "Grace Hopper", "Really block? They cannot write to you directly.")
+	grace.until(`document.querySelector("#log").textContent.includes("You are now a reader")`)
+	ada.click("#account-menu summary")
+	ada.click("#show-blocks")
+	ada.until(`document.querySelector("#blocked").textContent.includes("Grace Hopper")`)
+	ada.shot("blocks")
+	ada.click("#blocked button")
+	grace.until(`document.querySelector("#log").textContent.includes("You are now a member")`)
+	ada.press(kb.Escape)
+	ada.until(`!document.querySelector("#dialog-blocks").open && document.activeElement === document.querySelector("#account-menu summary")`)
+
+	t.Log("a room without a name is called by its title, for whoever is invited and after a reload; its only owner cannot leave it")
+	ada.click("#new-room")
+	ada.click("#new-private")
+	ada.click("#form-new .primary")
+	ada.until(`document.querySelector("#form-new .error").textContent.includes("needs a title")`)
+	ada.write("#new-title", "Between neighbours")
+	ada.click("#form-new .primary")
+	ada.until(`document.querySelector("#room-title").textContent === "Between neighbours" && document.querySelector("#room-topic").hidden`)
+	ada.say("Whose turn is it?")
+	ada.click("#show-members")
+	ada.until(`document.querySelector("#invite-people option[value='Grace Hopper']") !== null`)
+	ada.write("#invite-who", "Grace Hopper")
+	ada.click("#form-invite button")
+	listed := `[...document.querySelectorAll("#room-list .name")].some((n) => n.textContent === "Between neighbours")`
+	grace.until(listed)
+	ada.click("#leave-room")
+	ada.until(`document.querySelector("#log").textContent.includes("name another owner first")`)
+	require.True(t, evaluate[bool](ada, `document.querySelector("#log").textContent.indexOf("turn is it?") < document.querySelector("#log").textContent.indexOf("name another owner first")`), "the reason stands where one sees it")
+	ada.open("/")
+	ada.until(`document.querySelector("#room-title").textContent === "Between neighbours"`)
+	ada.room("lobby")
+	ada.open("/")
+	ada.until(listed)
+	ada.until(`document.querySelector("#room-title").textContent === "lobby"`)
 
 	t.Log("deleted")
 	ada.room("gardens")

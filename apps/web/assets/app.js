@@ -456,7 +456,7 @@ class Chat {
       if (!$("account-menu").contains(event.target)) $("account-menu").open = false;
     });
     on(document, "keydown", (event) => {
-      if (event.key !== "Escape" || composing(event)) return;
+      if (event.key !== "Escape" || composing(event) || document.querySelector("dialog[open]")) return; // which it closes
       if ($("account-menu").open) {
         $("account-menu").open = false;
         $("account-menu").querySelector("summary").focus();
@@ -812,11 +812,14 @@ class Chat {
 
   #leave(room) {
     if (!room) return;
-    void this.#parley.leave(room.name).catch((err) => {
+    void this.#parley.leave(room.name).catch(async (err) => {
       if (err.code !== "last_owner") return; // the room is gone here in any case
-      this.#add(room.name);
-      this.#activate(room.name, { focus: false });
-      this.#notice(this.#rooms.get(room.name), sentence(err.message));
+      this.#add(room.name, { asleep: true });
+      this.#activate(room.name, { focus: false, wake: false });
+      const again = this.#rooms.get(room.name);
+      again.asleep = false;
+      await this.#greet(again); // so that the reason comes behind the messages
+      this.#notice(again, sentence(err.message));
     });
   }
 
@@ -830,7 +833,7 @@ class Chat {
     if (error.code !== "left") {
       if (open) this.#pane("rooms"); // where it is said, if not all is shown
       const note = $("form-join").querySelector(".error");
-      note.textContent = error.code === "removed" ? `“${name}”: ${sentence(error.message)}` : `“${name}” was not joined: ${sentence(error.message)}`;
+      note.textContent = error.code === "removed" ? `“${room.label}”: ${sentence(error.message)}` : `“${room.label}” was not joined: ${sentence(error.message)}`;
       note.hidden = false;
     }
   }
@@ -945,7 +948,7 @@ class Chat {
     const own = who.id === this.#user.id;
     if (own && role !== null && !this.#rooms.has(name)) {
       this.#add(name);
-      this.#notice(this.#rooms.get(name), "You were invited");
+      if (change.by !== who.id && !isDirect(name)) this.#notice(this.#rooms.get(name), "You were invited");
       return;
     }
     const room = this.#rooms.get(name);

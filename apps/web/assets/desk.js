@@ -1,20 +1,23 @@
 // Running rooms: finding and making them, what they are, who is a member, and what may be done about that.
 
 import { checkRoom } from "./parley.js";
-import { sentence, words } from "./session.js";
+import { words } from "./session.js";
 
 const $ = (id) => document.getElementById(id);
 
 // Members are shown in pages of so many.
 const PAGE = 100;
-// Rooms of two people have names that the server makes.
+// Rooms of two people have names that the server makes, and so has a room that was made without one.
 const DIRECT = "direct:";
+const MADE = /^[0-9A-HJKMNP-TV-Z]{26}$/;
 
 const ROLES = { owner: "Owner", moderator: "Moderator", member: "Member", reader: "Reader" };
 // What a role is called behind a name: a member is nothing special.
 const BADGES = { owner: "owner", moderator: "moderator", reader: "reads only" };
 
-/** What somebody with a role may do in a room, as the server decides it: docs/rooms.md. */
+/**
+ * What somebody with a role may do in a room, so that nothing is offered in vain: Role.Has and MayRestrict of core/chat/rights.go. The server decides.
+ */
 const may = {
   moderate: (role, kind) => kind !== "direct" && (role === "owner" || role === "moderator"),
   invite: (role, kind) => kind === "private" && (role === "owner" || role === "moderator"),
@@ -59,6 +62,7 @@ export class Desk {
     this.#handle($("form-settings"), (fields) => this.#change(fields));
     this.#handle($("form-invite"), (fields) => this.#invite(fields));
     this.#handle($("form-delete"), () => this.#delete());
+    on($("show-blocks"), "click", () => void this.#blocks());
     on($("more-rooms"), "click", () => void this.#findMore());
     on($("more-members"), "click", () => void this.#moreMembers());
     for (const dialog of document.querySelectorAll("dialog")) {
@@ -74,6 +78,7 @@ export class Desk {
 
   /** Shows what is known of a room, and asks for it again, once one has joined it. */
   show(name, { joined }) {
+    if (name !== this.#shown) $("dialog-settings").close(); // they are those of the room before
     this.#shown = name;
     this.#draw();
     if (joined) void this.#load(name);
@@ -110,16 +115,24 @@ export class Desk {
     this.#draw();
   }
 
-  /** Finds out what a room of two people is called here. */
-  async label(name) {
-    if (!isDirect(name)) return;
+  /** Finds out what a room is called here whose name the server has made. */
+  async label(room) {
     try {
-      const { members } = await this.#session.members(name, { signal: this.#signal });
-      const other = members.find(({ user }) => user.id !== this.#me)?.user;
-      if (other) this.#chat.relabel(name, other.name ?? other.id);
+      if (isDirect(room)) {
+        const { members } = await this.#session.members(room, { signal: this.#signal });
+        const other = members.find(({ user }) => user.id !== this.#me)?.user;
+        if (other) this.#chat.relabel(room, name(other));
+      } else if (MADE.test(room)) {
+        this.#entitle(await this.#session.room(room, { signal: this.#signal }));
+      }
     } catch {
       // It keeps the name that it has.
     }
+  }
+
+  /** A room without a name of its own is called by its title. */
+  #entitle({ name: room, title }) {
+    if (MADE.test(room)) this.#chat.relabel(room, title || room);
   }
 
   async #load(name) {
@@ -130,6 +143,7 @@ export class Desk {
         this.#session.members(name, { limit: PAGE, signal: this.#signal }),
       ]);
       this.#rooms.set(name, { info, members: new Map(members.map((m) => [m.user.id, m])), next });
+      this.#entitle(info);
     } catch (err) {
       // A server that does not know the call has no code for it; who was just made a member may be too early.
       if (err.status === 404 && err.code === "network") this.#missing = true;
@@ -150,7 +164,8 @@ export class Desk {
 
   #draw() {
     const known = this.#known;
-    const { kind, title = "", topic = "" } = known?.info ?? {};
+    const { kind, topic = "" } = known?.info ?? {};
+    const title = MADE.test(this.#shown) ? "" : known?.info.title; // which is what the room is called
     const role = this.#role;
     $("room-kind").hidden = kind !== "private";
     $("room-topic").textContent = kind === "direct" ? "" : [title, topic].filter(Boolean).join(" – ");
@@ -224,7 +239,7 @@ export class Desk {
     add("Write directly", () => this.#direct(user));
     if (may.own(mine, kind)) {
       for (const [to, label] of Object.entries(ROLES)) {
-        const sure = to === "owner" ? "Really share the room?" : "";
+        const sure = to === "owner" ? "Really make them an owner too?" : "";
         if (to !== role) add(`Make ${label.toLowerCase()}`, () => s.setRole(room, user.id, to), { sure });
       }
     }
@@ -296,7 +311,9 @@ export class Desk {
 
   async #create({ name: given, title, private: hidden }) {
     const room = given.trim().normalize("NFC");
-    const bad = room === "" ? (hidden ? null : new Error("a public room needs a name")) : checkRoom(room);
+    if (room === "" && !hidden) throw new Error("a public room needs a name");
+    if (room === "" && !title.trim()) throw new Error("a room without a name needs a title");
+    const bad = room === "" ? null : checkRoom(room);
     if (bad) throw bad;
     const fields = { kind: hidden ? "private" : "public" };
     if (room) fields.name = room;
@@ -305,7 +322,6 @@ export class Desk {
     $("form-new").reset();
     $("dialog-new").close();
     this.#chat.open(made.name);
-    if (!room && made.title) this.#chat.relabel(made.name, made.title);
   }
 
   #settings() {
@@ -334,6 +350,7 @@ export class Desk {
     if (!$("delete-sure").checked) throw new Error("say first that you are sure");
     await this.#session.deleteRoom(this.#shown);
     $("dialog-settings").close();
+    $("room-title").focus(); // what has opened the dialog is not there any more
   }
 
   /** Offers whom one has met for an invitation. */
@@ -357,6 +374,7 @@ export class Desk {
   async #find() {
     $("found-rooms").replaceChildren();
     $("more-rooms").hidden = true;
+    $("more-rooms").dataset.after = "";
     this.#open($("dialog-find"));
     await this.#findMore();
   }
@@ -373,8 +391,52 @@ export class Desk {
       status.textContent = $("found-rooms").childElementCount === 0 ? "There is no public room yet." : "";
       $("found-rooms").children[first]?.querySelector("button").focus();
     } catch (err) {
-      status.textContent = err.message ? sentence(words(err)) : "";
+      status.textContent = words(err);
     }
+  }
+
+  /** Shows whom one has blocked, and lets one take that back. */
+  async #blocks() {
+    const status = $("blocked-status");
+    $("blocked").replaceChildren();
+    status.textContent = "Looking …";
+    $("account-menu").open = false;
+    $("account-menu").querySelector("summary").focus(); // where the focus is again when the dialog closes
+    this.#open($("dialog-blocks"));
+    try {
+      const all = [];
+      let after;
+      do {
+        const page = await this.#session.blocks({ after, limit: PAGE, signal: this.#signal });
+        all.push(...page.blocks);
+        after = page.next;
+      } while (after);
+      $("blocked").replaceChildren(...all.map(({ user }) => this.#blocked(user)));
+      status.textContent = all.length === 0 ? "Nobody." : "";
+    } catch (err) {
+      status.textContent = words(err);
+    }
+  }
+
+  #blocked(user) {
+    const status = $("blocked-status");
+    const button = this.#h("button", { type: "button", class: "quiet", "aria-label": `Unblock ${name(user)}` }, "Unblock");
+    const item = this.#h("li", {}, this.#h("span", {}, name(user)), button);
+    button.addEventListener("click", async () => {
+      if (button.getAttribute("aria-disabled")) return;
+      button.setAttribute("aria-disabled", "true");
+      try {
+        await this.#session.unblock(user.id);
+        const next = (item.nextElementSibling ?? item.previousElementSibling)?.querySelector("button");
+        item.remove();
+        (next ?? $("dialog-blocks").querySelector("[data-close]")).focus();
+        status.textContent = `${name(user)} is not blocked any more.`;
+      } catch (err) {
+        status.textContent = words(err);
+        button.removeAttribute("aria-disabled");
+      }
+    });
+    return item;
   }
 
   #found({ name: room, title, topic }) {

@@ -40,6 +40,8 @@ export interface RoomInfo {
   createdAt: string;
   seq: number;
   rev: number;
+  /** How long its messages are kept, as "720h"; it is told to owners and moderators. Absent: as the server says. */
+  retention?: string;
 }
 
 /** A member of a room. */
@@ -207,7 +209,7 @@ export class Session implements SessionLike {
   /** The one room of the caller and somebody else, which is made if there is none. Who is unknown or blocks the caller rejects with status 404. */
   direct(user: string): Promise<RoomInfo>;
   /** A page of those whom the caller has blocked, and the after of the page behind it, if there is one. */
-  blocks(page?: { after?: string; limit?: number; signal?: AbortSignal }): Promise<{ blocks: object[]; next?: string }>;
+  blocks(page?: { after?: string; limit?: number; signal?: AbortSignal }): Promise<{ blocks: { user: { id: string; name?: string }; at: string }[]; next?: string }>;
   /** Blocks somebody, and takes that back: they cannot write to the caller directly. */
   block(user: string): Promise<void>;
   unblock(user: string): Promise<void>;
