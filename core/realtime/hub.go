@@ -234,7 +234,7 @@ func NewHub(cfg HubConfig) (*Hub, error) {
 		emptied: make(chan struct{}), began: cfg.Now(),
 	}
 	h.queue.init()
-	h.rights.wake, h.rights.out = make(chan struct{}, 1), map[chat.InRoom]time.Time{}
+	h.rights.wake, h.rights.found = make(chan struct{}, 1), map[chat.InRoom]finding{}
 	h.deliveries.New = func() any { return new(delivery) }
 	h.holds.New = func() any { return new(held) }
 	h.working, h.endWork = context.WithCancel(context.Background())

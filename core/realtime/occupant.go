@@ -26,7 +26,6 @@ type occupant struct {
 	early    bool    // not yet reading: what comes will be in the page
 	admitted bool    // the store has let it in, and is not being asked again
 	doubt    bool    // the role may have changed while it was not admitted
-	found    bool    // the user was told the role before this node heard of it
 	last     uint64  // the client has every message up to here
 	rev      uint64  // and every change up to here
 	pending  []pendingFrame

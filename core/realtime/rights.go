@@ -3,6 +3,7 @@ package realtime
 import (
 	"context"
 	"encoding/json"
+	"maps"
 	"slices"
 	"sync"
 	"sync/atomic"
@@ -56,8 +57,14 @@ type rights struct {
 
 	followed atomic.Bool // this node hears what is told every node
 
-	// out is whom this node took out, or had banned, before it heard of that, and when. Only the goroutine of watchRights uses it.
-	out map[chat.InRoom]time.Time
+	// found is what this node has told before it heard of it. Only the goroutine of watchRights uses it.
+	found map[chat.InRoom]finding
+}
+
+// finding is what a node has found that a user is, by itself, and when.
+type finding struct {
+	role chat.Role
+	at   time.Time
 }
 
 const (
@@ -229,6 +236,8 @@ func (h *Hub) watchRights(ctx context.Context) {
 		r.waiting = nil
 		r.mu.Unlock()
 		all = latest(all)
+		now := h.cfg.Now()
+		maps.DeleteFunc(r.found, func(_ chat.InRoom, f finding) bool { return now.Sub(f.at) > lateFor })
 		for warned := false; len(all) > 0; {
 			n, err := h.settleRights(ctx, all)
 			all = all[n:]
@@ -381,17 +390,16 @@ func (h *Hub) applyRights(ctx context.Context, n news, before []*occupant, is ch
 			h.look(news{room: n.room, who: n.who})
 		}
 	}
-	agrees := n.agrees(is)
-	tell := agrees && (len(here) > 0 || !h.foundBefore(n.where(), is.Role))
-	if len(here) > 0 {
-		tell = h.become(here, is.Role, agrees)
-	}
+	agrees, changed := n.agrees(is), become(here, is.Role)
 	if is.Role == "" && len(here) > 0 {
 		n.name = here[0].client.user.Name
 		here[0].room.takeOut(here, membershipEnded)
-		if !agrees {
-			h.rights.out[n.where()] = h.cfg.Now()
-		}
+	}
+	tell := changed
+	if agrees {
+		tell = !h.foundBefore(n.where(), is.Role) || changed
+	} else if changed {
+		h.finds(n.where(), is.Role)
 	}
 	if !tell {
 		return
@@ -406,35 +414,26 @@ func (h *Hub) applyRights(ctx context.Context, n news, before []*occupant, is ch
 	h.tellMembership(ctx, n, data, is.Role == "" && n.by == n.who)
 }
 
-// foundBefore reports whether this node had found by itself that a user is out, and told it.
-func (h *Hub) foundBefore(where chat.InRoom, is chat.Role) bool {
-	out, now := h.rights.out, h.cfg.Now()
-	for w, at := range out {
-		if now.Sub(at) > lateFor {
-			delete(out, w)
-		}
-	}
-	_, before := out[where]
-	delete(out, where)
-	return before && is == ""
+// finds remembers what this node tells before it has heard of it.
+func (h *Hub) finds(where chat.InRoom, is chat.Role) {
+	h.rights.found[where] = finding{is, h.cfg.Now()}
 }
 
-// become gives the connections of a user a role, and reports whether that is to be told. agrees says that it is what was heard.
-func (h *Hub) become(here []*occupant, is chat.Role, agrees bool) (tell bool) {
-	code := codeOf(is)
+// foundBefore reports whether this node had found by itself what it hears now, and told it.
+func (h *Hub) foundBefore(where chat.InRoom, is chat.Role) bool {
+	f, before := h.rights.found[where]
+	delete(h.rights.found, where)
+	return before && f.role == is
+}
+
+// become gives the connections of a user a role, and reports whether one of them had another one.
+func become(here []*occupant, is chat.Role) (changed bool) {
 	for _, o := range here {
 		o.client.mu.Lock()
-		switch {
-		case o.role.Swap(code) != code:
-			tell, o.found = true, !agrees
-		case agrees && !o.found:
-			tell = true
-		case agrees:
-			o.found = false // it was told when this node found it by itself
-		}
+		changed = o.role.Swap(codeOf(is)) != codeOf(is) || changed
 		o.client.mu.Unlock()
 	}
-	return tell
+	return changed
 }
 
 // settleEverybody reads the rights of everybody in a room, and takes out who is no member any more. That is told to nobody else: it may be all of them.
@@ -473,7 +472,7 @@ func (h *Hub) settleEverybody(ctx context.Context, n news) error {
 			if n.heard {
 				data["by"], data["reason"] = string(n.by), n.reason
 			} else {
-				h.rights.out[w] = h.cfg.Now()
+				h.finds(w, "")
 			}
 			h.tellUser(r.name, still[0].client.user, data)
 		}
@@ -499,7 +498,7 @@ func (h *Hub) tellLimits(ctx context.Context, n news, is chat.Entry) {
 			return
 		}
 		if !n.heard {
-			h.rights.out[n.where()] = h.cfg.Now()
+			h.finds(n.where(), "")
 		}
 	case is.Role == "":
 		return // whoever joins is told by what is refused
