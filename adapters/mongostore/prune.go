@@ -170,8 +170,8 @@ func (s *Messages) keepRead(ctx context.Context, room string, docs []messageDoc)
 	return s.db.fail(ctx, "keep what is read", err)
 }
 
-// Drop implements chat.Pruner. Messages go in one ordered write, the first one first, then memberships, then bans and mutes and the head of the room, and the room at last: as long
-// as its document is there, there may be more.
+// Drop implements chat.Pruner. Messages go in one ordered write, the first one first. What was decided about members and left is carried out then. Memberships go, then bans and mutes
+// and the head of the room, and the room at last: as long as its document is there, there may be more.
 func (s *Messages) Drop(ctx context.Context, room string, limit int) (left bool, err error) {
 	const op = "remove a room"
 	if !storable(room) {
@@ -192,6 +192,9 @@ func (s *Messages) Drop(ctx context.Context, room string, limit int) (left bool,
 		}
 		_, err := s.db.messages.BulkWrite(ctx, models, options.BulkWrite().SetOrdered(true))
 		return true, s.db.fail(ctx, op, err)
+	}
+	if _, err := s.db.settle(ctx, op, room); err != nil { // else it might be carried out when the memberships are gone
+		return true, err
 	}
 	inRoom := bson.D{{Key: "room", Value: room}}
 	members, err := all[memberDoc](ctx, s.db, op, s.db.standing, inRoom, options.Find().SetLimit(int64(limit)).SetProjection(bson.D{{Key: "_id", Value: int32(1)}}))

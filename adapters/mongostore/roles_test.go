@@ -1200,3 +1200,29 @@ func TestMembersPageByPage(t *testing.T) {
 	assert.NotNil(t, none)
 	assert.Empty(t, none)
 }
+
+// A role that was decided and left is a membership by the time the room goes, and goes with it.
+func TestRoomsAreRemovedWithWhatWasDecided(t *testing.T) {
+	t.Parallel()
+	url := empty(t)
+	s := at(t, url)
+	b := newBetween(t, url, alone)
+	dying := at(t, b.url)
+	require.NoError(t, create(s, chat.Room{Name: "hall"}, "ada", chat.Owner))
+	cutOff(t, b, func() error {
+		_, _, err := rule(dying, "hall", "bob", chat.Reader)
+		return err
+	})
+	require.NoError(t, update(s, "hall", func(r *chat.Room) { r.DeletedAt = noon }))
+	require.Equal(t, 1, intents(t, s, "hall"))
+	calls := 0
+	for left := true; left; calls++ {
+		require.Less(t, calls, 10)
+		var err error
+		left, err = s.Messages().Drop(t.Context(), "hall", 1)
+		require.NoError(t, err)
+	}
+	assert.Equal(t, 3, calls, "a membership each, and the rest")
+	assert.Empty(t, documents(t, s, "parley_members"))
+	assert.Empty(t, documents(t, s, "parley_rooms"))
+}
