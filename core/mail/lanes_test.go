@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"strings"
 	"sync"
 	"testing"
@@ -195,6 +196,28 @@ func TestAPerformerTakesThePlaceOfASender(t *testing.T) {
 	require.ErrorContains(t, err, "Sender is missing")
 	_, err = mail.NewWorker(mail.WorkerConfig{Queue: q, Performer: newPerformer(nil), Concurrency: 4, MaxPerLane: 5})
 	require.ErrorContains(t, err, "MaxPerLane is more than Concurrency")
+}
+
+// A delivery for each message would be a line for each message.
+func TestADeliveryThatWasSentIsNoLineInTheLog(t *testing.T) {
+	t.Parallel()
+	for _, level := range []slog.Level{slog.LevelDebug, slog.LevelInfo} {
+		synctest.Test(t, func(t *testing.T) {
+			q := memory.NewMailQueue()
+			put(t, q, 3, "a")
+			cfg := laned(q, newPerformer(func(context.Context, mail.Job, func()) error { return nil }), 1)
+			var log strings.Builder
+			cfg.Log = slog.New(slog.NewTextHandler(&log, &slog.HandlerOptions{Level: level}))
+			_, stop := start(t, cfg)
+			time.Sleep(time.Second)
+			stop()
+			lines := 0
+			if level == slog.LevelDebug {
+				lines = 3
+			}
+			assert.Equal(t, lines, strings.Count(log.String(), "a delivery was sent"), "%v", level)
+		})
+	}
 }
 
 // While nobody is there, the jobs of a lane keep their order, and none has lost an attempt.

@@ -95,7 +95,8 @@ type Worker struct {
 	cfg  WorkerConfig
 	wake chan struct{} // holds one: any number of wakes is one look
 	does Performer
-	what string // a job, for logs
+	what string     // a job, for logs
+	sent slog.Level // of the line that one was sent: of deliveries there may be as many as messages
 	// lanes is nil where there are none.
 	lanes *lanes
 	// suspect says that the last mail failed in a way that may be the sender's: see await.
@@ -145,9 +146,9 @@ func NewWorker(cfg WorkerConfig) (*Worker, error) {
 	if cfg.Log == nil {
 		cfg.Log = slog.New(slog.DiscardHandler)
 	}
-	w := &Worker{cfg: cfg, wake: make(chan struct{}, 1), pace: newPace(cfg.Pace, cfg.MaxPace), does: cfg.Performer, what: "delivery"}
+	w := &Worker{cfg: cfg, wake: make(chan struct{}, 1), pace: newPace(cfg.Pace, cfg.MaxPace), does: cfg.Performer, what: "delivery", sent: slog.LevelDebug}
 	if w.does == nil {
-		w.does, w.what = mails{cfg.Sender, cfg.Templates}, "mail"
+		w.does, w.what, w.sent = mails{cfg.Sender, cfg.Templates}, "mail", slog.LevelInfo
 	}
 	if cfg.Lane != nil {
 		w.lanes = newLanes(cfg.MaxPerLane)
@@ -301,7 +302,7 @@ func (w *Worker) attempt(patience context.Context, j Job, t *laneTurn) {
 	outcome.At = microseconds(w.cfg.Now())
 	switch outcome.State {
 	case Sent:
-		w.cfg.Log.Info("a "+w.what+" was sent", "job", j)
+		w.cfg.Log.Log(patience, w.sent, "a "+w.what+" was sent", "job", j)
 	case Ready:
 		w.cfg.Log.Warn("a "+w.what+" could not be sent; it is tried again", "job", j, "at", outcome.RunAt, "error", outcome.Error)
 	case Dead:
