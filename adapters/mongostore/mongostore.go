@@ -1,6 +1,6 @@
 // Package mongostore implements every persistence port on MongoDB through mongo-driver v2.10:
 // user.Repository, auth.SignUps, auth.SessionStore, auth.CodeStore, auth.Nonces, auth.Limiter and auth.Sweeper,
-// chat.MessageStore, chat.Pruner, chat.Rooms, chat.Members, chat.Marks, chat.Roles, chat.Restrictions and chat.Blocks, event.Outbox, mail.Queue,
+// chat.MessageStore, chat.Recorder, chat.Pruner, chat.Rooms, chat.Members, chat.Marks, chat.Roles, chat.Restrictions and chat.Blocks, event.Outbox, mail.Queue,
 // mail.DeadLetters and mail.Stats. It is made for MongoDB 4.4 or later, a single server or a
 // replica set. No real MongoDB could be had for its tests: they run on FerretDB v1.24 and on
 // mongo-java-server 1.47, which speak the same protocol; see # Exceptions.

@@ -3,6 +3,8 @@
 // A message is acknowledged after its durable commit, with a place in the room's sequence
 // 1, 2, 3, … that has no gaps. [Service] gathers concurrent sends into one commit, and reads
 // history from a cache of recent messages and from the store behind it.
+//
+// A room is public, private or direct, and its members have roles: [Role.Has] is the table of what each may do.
 package chat
 
 import (
