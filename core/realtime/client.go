@@ -430,7 +430,8 @@ func (c *client) join(ctx context.Context, cmd protocol.Command) (none protocol.
 	if cmd.Since != nil {
 		from = &chat.Point{Seq: *cmd.Since, Rev: cmd.Rev, Given: given} // a newcomer has nothing that could have changed
 	}
-	for {
+	acked := false
+	for done := false; !done; { // or something was delivered meanwhile that is neither in the page nor pending: read again
 		page, err := o.room.read(ctx, from)
 		if err != nil {
 			return back(err)
@@ -439,22 +440,25 @@ func (c *client) join(ctx context.Context, cmd protocol.Command) (none protocol.
 		c.speaks().Answer(&ack, cmd, protocol.Answer{
 			Room: o.room.name, Seq: page.Last, Rev: page.Rev, Read: c.hasRead(member.Read, page.Messages), Recovered: page.Recovered, Messages: page.Messages, Changes: page.Changes,
 		})
-		if o.goLive(chat.Reach{Seq: page.Last, Rev: page.Rev}, ack) {
-			break
-		}
-		// Something was delivered meanwhile that is neither in the page nor pending: read again.
+		done, acked = o.goLive(chat.Reach{Seq: page.Last, Rev: page.Rev}, ack)
 	}
 	c.mu.Lock()
 	removed := o.removed
 	c.mu.Unlock()
-	switch removed {
-	case membershipTaken:
+	if removed == membershipTaken {
 		// The membership that was stored a moment ago must not outlive the removal.
-		if err := c.hub.cfg.Chat.Leave(ctx, c.user.ID, o.room.name); err != nil {
-			return none, err
+		err = c.hub.cfg.Chat.Leave(ctx, c.user.ID, o.room.name)
+	}
+	switch {
+	case removed == 0:
+	case acked: // and was told of the removal after that: a command has one answer
+		if err != nil {
+			c.hub.cfg.Log.Warn("a membership may outlive the removal of its user", "room", o.room.name, "user", c.user.ID, "error", err)
 		}
-		return none, ErrRemoved
-	case membershipEnded:
+		return none, nil
+	case err != nil:
+		return none, err
+	default:
 		return none, ErrRemoved
 	}
 	if fresh {

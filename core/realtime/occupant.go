@@ -132,21 +132,21 @@ func (o *occupant) resume() {
 }
 
 // goLive sends the ack, then what came meanwhile, and lets live messages through: reach is where
-// the page that the ack holds ends. It reports false, and does nothing, if a message or a change that this
-// node has delivered is neither in the page nor pending.
-func (o *occupant) goLive(reach chat.Reach, ack []*socket.Frame) bool {
+// the page that the ack holds ends. It does nothing if the occupant was taken out meanwhile, and reports done false if a message
+// or a change that this node has delivered is neither in the page nor pending.
+func (o *occupant) goLive(reach chat.Reach, ack []*socket.Frame) (done, acked bool) {
 	r, c := o.room, o.client
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if o.left {
-		return true
+		return true, false
 	}
 	// What was delivered since the occupant reads is pending, or on its way to it. What was not
 	// delivered to anybody must be in the page.
 	if r.known && (reach.Seq < r.floor || reach.Rev < r.revs.floor) {
-		return false
+		return false, false
 	}
 	r.revs.hears(reach.Rev)
 	if !r.known {
@@ -160,7 +160,7 @@ func (o *occupant) goLive(reach chat.Reach, ack []*socket.Frame) bool {
 	o.rev = reach.Rev
 	o.pending = slices.DeleteFunc(o.pending, func(p pendingFrame) bool { return p.again }) // it has read
 	o.flush()
-	return true
+	return true, true
 }
 
 // flush sends what pends, several messages in one write, under client.mu.

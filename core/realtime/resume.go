@@ -172,7 +172,7 @@ func (c *client) catchUpIn(r resumed) error {
 			}
 		}
 		if paused && !page.More {
-			if o.goLive(chat.Reach{Seq: page.Last, Rev: page.Rev}, frames) {
+			if done, _ := o.goLive(chat.Reach{Seq: page.Last, Rev: page.Rev}, frames); done {
 				break
 			}
 			continue // something was delivered meanwhile that is neither in the page nor pending: read again

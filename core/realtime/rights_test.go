@@ -763,6 +763,20 @@ func TestWhoComesInWhileTheirRightsChange(t *testing.T) {
 	}
 }
 
+// Who is taken out at the moment of joining has one answer: that they are in, or that they are not.
+func TestAJoinIsAnsweredOnce(t *testing.T) {
+	one := startOn(t, newBacking(), memory.NewFanout().Node(), nil)
+	one.makes("ada", "hall", chat.Public)
+	eve := one.connect("eve")
+	for range 500 {
+		var removing sync.WaitGroup
+		removing.Go(func() { assert.NoError(t, one.chat.RemoveMember(t.Context(), actor("ada"), "hall", "u-eve", "")) })
+		eve.ask("join_room", map[string]any{"room": "hall"})
+		removing.Wait()
+		eve.ask("history", map[string]any{"room": "hall"}) // which gets its own answer
+	}
+}
+
 // asked holds back what was read of roles.
 type asked struct {
 	chat.Roles
