@@ -413,6 +413,8 @@ func TestWhatOthersAreInARoomIsNotOnesOwn(t *testing.T) {
 					panic("unreachable")
 				}
 			}
+			_, err = c.History(ctx, "den", wsclient.Range{})
+			require.ErrorContains(t, err, "not_joined") // so the hub knows of the connection
 			ada := chat.Actor{Author: chat.Author{ID: "ada", Name: "Ada"}}
 			_, err = rooms.CreateRoom(ctx, ada, "den", chat.Details{})
 			require.NoError(t, err)
