@@ -3,10 +3,7 @@ package wsclient
 import (
 	"context"
 	"encoding/json"
-	"errors"
 	"time"
-
-	"github.com/parley-chat/parley/core/fault"
 )
 
 // call is a request that waits for its answer.
@@ -228,10 +225,4 @@ func (c *Client) stopTimers() {
 			t.Stop()
 		}
 	}
-}
-
-// refusedWith reports whether the server has refused a request with a certain failure.
-func refusedWith(err, with error) bool {
-	var refusal *Error
-	return errors.As(err, &refusal) && refusal.Code == fault.Public(with).Code
 }

@@ -2,11 +2,14 @@ package wsclient_test
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"net/http"
 	"net/http/httptest"
 	"strings"
 	"sync"
 
+	"github.com/parley-chat/parley/adapters/humaapi"
 	"github.com/parley-chat/parley/adapters/memory"
 	"github.com/parley-chat/parley/adapters/netws"
 	"github.com/parley-chat/parley/adapters/wsclient"
@@ -162,11 +165,63 @@ func ExampleClient_Mark() {
 	// User bob has read up to 2
 }
 
+// A program makes a private room and invites somebody over REST. It may use a Session in place of tokens of its own: see SignIn.
+func ExampleREST() {
+	url, stop, err := serve()
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+	defer stop()
+	ctx := context.Background()
+	as := func(name string) (*wsclient.REST, error) {
+		return wsclient.NewREST(wsclient.RESTConfig{
+			Server: "http" + strings.TrimSuffix(strings.TrimPrefix(url, "ws"), "/socket"),
+			Token:  func(context.Context) (string, error) { return name, nil },
+		})
+	}
+	ada, err := as("ada")
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+	bob, err := as("bob")
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+	if _, err := ada.CreateRoom(ctx, wsclient.NewRoom{Name: "kitchen/2", Kind: chat.Private, Title: "The kitchen"}); err != nil {
+		fmt.Println(err)
+		return
+	}
+	_, err = bob.Room(ctx, "kitchen/2")
+	fmt.Println(errors.Is(err, chat.ErrRoomNotFound))
+	if _, err := ada.SetRole(ctx, "kitchen/2", "bob", chat.Regular); err != nil {
+		fmt.Println(err)
+		return
+	}
+	if _, err := ada.Send(ctx, "kitchen/2", "Who cooks?"); err != nil {
+		fmt.Println(err)
+		return
+	}
+	for room, err := range bob.MyRooms(ctx) {
+		if err != nil {
+			fmt.Println(err)
+			return
+		}
+		fmt.Println(room.Room, room.Role, room.Unread, room.Last.Text)
+	}
+	// Output:
+	// true
+	// kitchen/2 member 1 Who cooks?
+}
+
 // serve runs a node in memory.
 func serve() (url string, stop func(), err error) {
 	store := memory.NewStore()
 	service, err := chat.New(chat.Config{
 		Store: store.Messages, Rooms: store.Rooms, Members: store.Members, Marks: store.Members, Cache: memory.NewRecentCache(memory.RecentCacheConfig{}),
+		Roles: store.Roles, Restrictions: store.Restrictions,
 	})
 	if err != nil {
 		return "", nil, err
@@ -183,7 +238,16 @@ func serve() (url string, stop func(), err error) {
 	if err != nil {
 		return "", nil, err
 	}
-	web := httptest.NewServer(server)
+	mux := http.NewServeMux()
+	api, err := humaapi.New(mux, humaapi.Config{})
+	if err != nil {
+		return "", nil, err
+	}
+	if err := humaapi.RegisterRooms(api, humaapi.RoomsConfig{Service: service, Identify: anybody{}.Token}); err != nil {
+		return "", nil, err
+	}
+	mux.Handle("/socket", server)
+	web := httptest.NewServer(api)
 	ctx, cancel := context.WithCancel(context.Background())
 	var running sync.WaitGroup
 	for _, run := range []func(context.Context) error{service.Run, hub.Run, server.Run} {

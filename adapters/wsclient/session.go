@@ -1,15 +1,10 @@
 package wsclient
 
 import (
-	"bytes"
 	"cmp"
 	"context"
-	"encoding/json"
 	"errors"
-	"fmt"
-	"io"
 	"net/http"
-	"net/url"
 	"strings"
 	"sync"
 	"time"
@@ -18,15 +13,9 @@ import (
 	"github.com/parley-chat/parley/core/settings"
 )
 
-const (
-	// sessionTimeout bounds one call of a [Session] without a deadline of its own.
-	sessionTimeout = 15 * time.Second
-	// refreshPatience is how long the first answer to a refresh is waited for. The server gives whoever asks again within 10
-	// seconds with the same refresh token the same answer.
-	refreshPatience = 4 * time.Second
-	// maxAnswer bounds what is read of an answer.
-	maxAnswer = 1 << 20
-)
+// refreshPatience is how long the first answer to a refresh is waited for. The server gives whoever asks again within 10
+// seconds with the same refresh token the same answer.
+const refreshPatience = 4 * time.Second
 
 // SessionConfig is what a [Session] needs. Zero fields without "required" mean the default.
 type SessionConfig struct {
@@ -34,6 +23,9 @@ type SessionConfig struct {
 	Server string
 	// HTTP asks the server. Default: http.DefaultClient. Each call ends after 15 seconds at the latest.
 	HTTP *http.Client
+	// DeviceToken is what [Session.DeviceToken] has returned for an earlier session of the account on this device: with it, guesses of
+	// strangers do not use up the device's attempts to sign in. Default: the device is a new one.
+	DeviceToken string
 }
 
 // Account is who has signed in.
@@ -41,34 +33,11 @@ type Account struct {
 	ID       string `json:"id"`
 	FullName string `json:"fullName"`
 	Email    string `json:"email"`
+	// Verified says that the address was proven to be theirs.
+	Verified bool `json:"isVerified"`
 }
 
-// Problem is a refusal by the REST interface (RFC 9457), or the answer of something else in its stead, which has no Code. One
-// that ends a session is of the kind fault.Unauthenticated.
-type Problem struct {
-	Status        int
-	Code          string
-	Title, Detail string
-	// RetryAfter is how long the server asks to wait.
-	RetryAfter time.Duration
-}
-
-// Error says what the server says.
-func (p *Problem) Error() string {
-	if p.Code == "" {
-		return fmt.Sprintf("wsclient: something that is not the server answered with status %d", p.Status)
-	}
-	s := fmt.Sprintf("wsclient: %s: %s", p.Code, p.Title)
-	if p.Detail != "" {
-		s += ": " + p.Detail
-	}
-	return s
-}
-
-// Is reports whether target is the kind of the problem.
-func (p *Problem) Is(target error) bool {
-	return target == error(fault.Unauthenticated) && p.Status == http.StatusUnauthorized && p.Code != ""
-}
+func (a *Account) complete() bool { return a.ID != "" }
 
 // Session is an account that has signed in, with tokens that it renews. It is a [Tokens]. Its methods may be called from many
 // goroutines; the refresh token is used by one at a time, since the server takes a second use for a theft.
@@ -81,6 +50,7 @@ type Session struct {
 	account Account
 	access  string
 	refresh string
+	device  string
 	life    time.Duration
 	until   time.Time // monotonic
 	ended   bool
@@ -91,20 +61,36 @@ type grant struct {
 	AccessToken  string  `json:"accessToken"`
 	ExpiresIn    float64 `json:"expiresIn"`
 	RefreshToken string  `json:"refreshToken"`
+	DeviceToken  string  `json:"deviceToken"`
 	User         Account `json:"user"`
+}
+
+func (g *grant) complete() bool {
+	return g.AccessToken != "" && g.RefreshToken != "" && g.ExpiresIn > 0
 }
 
 // SignIn opens a session. A refusal is a *[Problem].
 func SignIn(ctx context.Context, cfg SessionConfig, email, password string) (*Session, error) {
+	body := map[string]string{"email": email, "password": password}
+	if cfg.DeviceToken != "" {
+		body["deviceToken"] = cfg.DeviceToken
+	}
+	return SignInAt(ctx, cfg, "/auth/signin", body)
+}
+
+// SignInAt opens a session by another call of the server, which answers as POST /auth/signin does: one of an application's own. path begins
+// with a slash; body is sent as JSON.
+func SignInAt(ctx context.Context, cfg SessionConfig, path string, body any) (*Session, error) {
 	s, err := newSession(cfg)
 	if err != nil {
 		return nil, err
 	}
 	var g grant
-	if err := s.call(ctx, "/auth/signin", "", map[string]string{"email": email, "password": password}, &g); err != nil {
+	if err := s.call(ctx, path, "", body, &g); err != nil {
 		return nil, err
 	}
-	return s, s.keep(g)
+	s.keep(g)
+	return s, nil
 }
 
 // Resume goes on with a session whose refresh token was kept. It uses the token up: keep the one of RefreshToken.
@@ -122,17 +108,12 @@ func Resume(ctx context.Context, cfg SessionConfig, refreshToken string) (*Sessi
 
 func newSession(cfg SessionConfig) (*Session, error) {
 	check := settings.Of("wsclient: SessionConfig")
-	check.Require("Server", cfg.Server == "")
-	u, err := url.Parse(cfg.Server)
-	if cfg.Server != "" && (err != nil || u.Host == "" || (u.Scheme != "http" && u.Scheme != "https")) {
-		check.Refuse("Server", "%q is no http or https address", cfg.Server)
-	}
+	cfg.Server = checkServer(check, cfg.Server)
 	if err := check.Err(); err != nil {
 		return nil, err
 	}
-	cfg.Server = u.Scheme + "://" + u.Host + strings.TrimRight(u.EscapedPath(), "/")
 	cfg.HTTP = cmp.Or(cfg.HTTP, http.DefaultClient)
-	s := &Session{cfg: cfg, turn: make(chan struct{}, 1)}
+	s := &Session{cfg: cfg, device: cfg.DeviceToken, turn: make(chan struct{}, 1)}
 	s.turn <- struct{}{}
 	return s, nil
 }
@@ -140,6 +121,23 @@ func newSession(cfg SessionConfig) (*Session, error) {
 // SocketURL is the address of the socket beside the REST interface. Where the sockets have a server of their own, it is there.
 func (s *Session) SocketURL() string {
 	return "ws" + strings.TrimPrefix(s.cfg.Server, "http") + "/socket"
+}
+
+// REST returns the calls of the session's server, with the session's tokens.
+func (s *Session) REST() *REST {
+	r, err := NewREST(RESTConfig{Server: s.cfg.Server, HTTP: s.cfg.HTTP, Tokens: s})
+	if err != nil {
+		panic(err) // the session's own configuration was checked in the same way
+	}
+	return r
+}
+
+// DeviceToken is for SessionConfig.DeviceToken of the next sign-in to this account on this device: keep it beyond the end of the
+// session. It is empty where the server gave none.
+func (s *Session) DeviceToken() string {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.device
 }
 
 // Account is who has signed in.
@@ -181,9 +179,7 @@ func (s *Session) Token(ctx context.Context, spent string) (string, error) {
 	case err != nil:
 		return "", err
 	}
-	if err := s.keep(g); err != nil {
-		return "", err
-	}
+	s.keep(g)
 	return g.AccessToken, nil
 }
 
@@ -237,10 +233,7 @@ func (s *Session) SignOut(ctx context.Context, everywhere bool) error {
 	return err
 }
 
-func (s *Session) keep(g grant) error {
-	if g.AccessToken == "" || g.RefreshToken == "" || g.ExpiresIn <= 0 {
-		return &Problem{Status: http.StatusOK} // of somebody else
-	}
+func (s *Session) keep(g grant) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.access, s.refresh = g.AccessToken, g.RefreshToken
@@ -249,54 +242,16 @@ func (s *Session) keep(g grant) error {
 	if g.User.ID != "" {
 		s.account = g.User
 	}
-	return nil
+	if g.DeviceToken != "" {
+		s.device = g.DeviceToken
+	}
 }
 
-// call asks the server.
-func (s *Session) call(ctx context.Context, path, token string, body, answer any) error {
-	ctx, cancel := context.WithTimeout(ctx, sessionTimeout)
+// call asks the server once.
+func (s *Session) call(ctx context.Context, path, token string, body any, out answer) error {
+	ctx, cancel := context.WithTimeout(ctx, restTimeout)
 	defer cancel()
-	var in io.Reader
-	if body != nil {
-		encoded, err := json.Marshal(body)
-		if err != nil {
-			return fmt.Errorf("wsclient: %w", err)
-		}
-		in = bytes.NewReader(encoded)
-	}
-	r, err := http.NewRequestWithContext(ctx, http.MethodPost, s.cfg.Server+path, in)
-	if err != nil {
-		return fmt.Errorf("wsclient: %w", err)
-	}
-	r.Header.Set("Accept", "application/json, application/problem+json")
-	if body != nil {
-		r.Header.Set("Content-Type", "application/json")
-	}
-	if token != "" {
-		r.Header.Set("Authorization", "Bearer "+token)
-	}
-	res, err := s.cfg.HTTP.Do(r)
-	if err != nil {
-		return fmt.Errorf("wsclient: %w", err)
-	}
-	defer func() { _ = res.Body.Close() }() // it was read
-	text, err := io.ReadAll(io.LimitReader(res.Body, maxAnswer))
-	if err != nil {
-		return fmt.Errorf("wsclient: %s: %w", path, err)
-	}
-	if res.StatusCode/100 != 2 {
-		p := &Problem{Status: res.StatusCode, RetryAfter: retryAfter(res.Header)}
-		if p.Code = problemCode(res.Header, text); p.Code != "" {
-			var says struct{ Title, Detail string }
-			_ = json.Unmarshal(text, &says) // it was read before
-			p.Title, p.Detail = says.Title, says.Detail
-		}
-		return p
-	}
-	if answer != nil && json.Unmarshal(text, answer) != nil {
-		return &Problem{Status: res.StatusCode} // of somebody else
-	}
-	return nil
+	return ask(ctx, s.cfg.HTTP, s.cfg.Server, token, question{method: http.MethodPost, path: path, body: body}, out)
 }
 
 var _ Tokens = (*Session)(nil)

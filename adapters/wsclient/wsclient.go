@@ -1,8 +1,8 @@
-// Package wsclient is the client of Parley's socket for Go programs: bots, bridges, load generators, tests.
-// It implements the protocol parley.v1 over github.com/gorilla/websocket v1.5.3.
+// Package wsclient is the client of Parley for Go programs: bots, bridges, load generators, tests.
+// It implements the protocol parley.v1 over github.com/gorilla/websocket v1.5.3, and the calls of the REST interface over net/http.
 //
-// [SignIn] gives a [Session] with an account's tokens, and [Dial] a [Client] that uses them. A program that has tokens
-// of its own gives them as Config.Token or Config.Ticket.
+// [SignIn] gives a [Session] with an account's tokens, [Dial] a [Client] that uses them on the socket, and [Session.REST] a [REST] that
+// uses them for the calls about accounts and rooms. A program that has tokens of its own gives them as Config.Token or Config.Ticket, and as RESTConfig.Token.
 //
 // # Guarantees
 //
@@ -23,6 +23,8 @@
 //   - The connection is renewed before its token ends, with Config.Tokens or Config.Renew.
 //   - A connection that gives no answer for Config.AckTimeout, or no sign of life for Config.IdleTimeout, is given up.
 //   - It keeps to Config.Rate and Config.Window, since the server closes connections that do not.
+//   - A call of a [REST] that was not served is made again as long as there is time for it, and only where that does no harm. An answer of
+//     something else than the server is never taken for the server's.
 //   - A slow Handle holds up nothing and costs bounded memory: what it has no room for is read from the history when it
 //     has caught up. So are changes.
 //
@@ -241,6 +243,9 @@ func (e *Error) Temporary() bool {
 		return false
 	}
 }
+
+// Is reports whether target is an error of the core that the server tells by the code: chat.ErrNotAllowed, for one.
+func (e *Error) Is(target error) bool { return hasCode(target, e.Code) }
 
 // Error returns code and title.
 func (e *Error) Error() string {
@@ -648,7 +653,7 @@ func (c *Client) keepOn(ctx context.Context) {
 		token, lasts, err := c.renewOnce(ctx, spent)
 		wait := time.Duration(float64(pause) * c.cfg.Jitter())
 		switch {
-		case errors.Is(err, fault.Unauthenticated), refusedWith(err, realtime.ErrNoRenewal):
+		case errors.Is(err, fault.Unauthenticated), errors.Is(err, realtime.ErrNoRenewal):
 			return
 		case err != nil:
 			pause = min(2*pause, c.cfg.MaxPause)

@@ -36,7 +36,7 @@ func TestSession_keepsAClient(t *testing.T) {
 		u := s.User(t, "Ada")
 		session, err := wsclient.SignIn(within(t), wsclient.SessionConfig{Server: s.URL}, u.Email, u.Password)
 		require.NoError(t, err)
-		require.Equal(t, wsclient.Account{ID: u.ID, FullName: "Ada", Email: u.Email}, session.Account())
+		require.Equal(t, wsclient.Account{ID: u.ID, FullName: "Ada", Email: u.Email, Verified: true}, session.Account())
 		w := watched{session, make(chan string, 1000)}
 		gone := make(chan wsclient.Event, 100)
 		c, err := wsclient.Dial(within(t), wsclient.Config{

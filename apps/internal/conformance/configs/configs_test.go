@@ -217,6 +217,7 @@ func configurations(t *testing.T) map[string]configuration {
 		"webhook: EndpointConfig": at(webhook.EndpointConfig{URL: "https://localhost/x", Secrets: []string{"whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"}}, webhook.NewEndpoint),
 		"webhook: Config":         at(webhook.Config{URL: "https://localhost/x", Secrets: []string{"whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"}}, webhook.New),
 		"wsclient: Config":        reaching(wsclient.Config{URL: "ws://localhost:1/socket"}, wsclient.Dial),
+		"wsclient: RESTConfig":    at(wsclient.RESTConfig{Server: "http://localhost:1"}, wsclient.NewREST),
 		"wsclient: SessionConfig": reaching(wsclient.SessionConfig{Server: "http://localhost:1"}, func(ctx context.Context, c wsclient.SessionConfig) (*wsclient.Session, error) {
 			return wsclient.Resume(ctx, c, "x")
 		}),

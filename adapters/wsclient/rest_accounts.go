@@ -1,0 +1,74 @@
+package wsclient
+
+import (
+	"context"
+	"net/http"
+	"time"
+)
+
+// notice is an answer that only says so.
+type notice struct {
+	Message string `json:"message"`
+}
+
+func (t *notice) complete() bool { return t.Message != "" }
+
+// post makes a call about accounts that is made once. out is nil where the answer is 204.
+func (r *REST) post(ctx context.Context, path string, body map[string]string, out answer) error {
+	return r.do(ctx, question{method: http.MethodPost, path: path, body: body}, out)
+}
+
+// SignUp asks for an account. The mail that follows has a link, and in it the code for [REST.Verify]. The answer is the same whether or not
+// there is an account with this address, unless the server is set to say so (409, auth's code email_taken).
+func (r *REST) SignUp(ctx context.Context, fullName, email, password string) error {
+	return r.post(ctx, "/auth/signup", map[string]string{"fullName": fullName, "email": email, "password": password}, new(notice))
+}
+
+// Verify confirms an address with the code from the mail.
+func (r *REST) Verify(ctx context.Context, code string) error {
+	return r.post(ctx, "/auth/verify", map[string]string{"code": code}, new(notice))
+}
+
+// ResendVerification asks for another mail that confirms the address.
+func (r *REST) ResendVerification(ctx context.Context, email string) error {
+	return r.post(ctx, "/auth/verify/resend", map[string]string{"email": email}, new(notice))
+}
+
+// ForgotPassword asks for a mail with the code for [REST.ResetPassword].
+func (r *REST) ForgotPassword(ctx context.Context, email string) error {
+	return r.post(ctx, "/auth/password/forgot", map[string]string{"email": email}, new(notice))
+}
+
+// ResetPassword sets a new password with the code from the mail. It ends every session of the user.
+func (r *REST) ResetPassword(ctx context.Context, code, password string) error {
+	return r.post(ctx, "/auth/password/reset", map[string]string{"code": code, "password": password}, nil)
+}
+
+// ChangePassword sets a new password for the caller. It ends every other session of theirs.
+func (r *REST) ChangePassword(ctx context.Context, current, password string) error {
+	return r.do(ctx, question{
+		method: http.MethodPost, path: "/auth/password/change", bearer: true,
+		body: map[string]string{"current": current, "password": password},
+	}, nil)
+}
+
+// Me returns the caller's account. Nodes without accounts do not have it.
+func (r *REST) Me(ctx context.Context) (Account, error) {
+	var a Account
+	err := r.do(ctx, question{method: http.MethodGet, path: "/auth/me", bearer: true, twice: true}, &a)
+	return a, err
+}
+
+type ticket struct {
+	Ticket    string  `json:"ticket"`
+	ExpiresIn float64 `json:"expiresIn"`
+}
+
+func (t *ticket) complete() bool { return t.Ticket != "" }
+
+// SocketTicket returns a ticket for one handshake of the socket, as Config.Ticket wants it, and how long it lasts.
+func (r *REST) SocketTicket(ctx context.Context) (string, time.Duration, error) {
+	var t ticket
+	err := r.do(ctx, question{method: http.MethodPost, path: "/auth/socket-ticket", bearer: true}, &t)
+	return t.Ticket, time.Duration(t.ExpiresIn * float64(time.Second)), err
+}

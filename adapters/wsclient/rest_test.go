@@ -1,0 +1,932 @@
+package wsclient_test
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"iter"
+	"net"
+	"net/http"
+	"net/http/httptest"
+	"net/http/httputil"
+	"net/url"
+	"os"
+	"strings"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/goccy/go-yaml"
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/parley-chat/parley/adapters/wsclient"
+	"github.com/parley-chat/parley/core/auth"
+	"github.com/parley-chat/parley/core/chat"
+	"github.com/parley-chat/parley/core/fault"
+	"github.com/parley-chat/parley/testkit/system"
+)
+
+// recorder notes what was asked of a server.
+type recorder struct {
+	transport http.RoundTripper
+	mu        sync.Mutex
+	asked     []string // "PUT /rooms/a%2Fb/read"
+}
+
+func (r *recorder) RoundTrip(req *http.Request) (*http.Response, error) {
+	r.mu.Lock()
+	r.asked = append(r.asked, req.Method+" "+req.URL.EscapedPath())
+	r.mu.Unlock()
+	return r.transport.RoundTrip(req)
+}
+
+func (r *recorder) calls() []string {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return append([]string(nil), r.asked...)
+}
+
+func (r *recorder) count(call string) (n int) {
+	for _, c := range r.calls() {
+		if c == call {
+			n++
+		}
+	}
+	return n
+}
+
+// recording returns a client that notes what it asks.
+func recording(t *testing.T) (*recorder, *http.Client) {
+	t.Helper()
+	transport := &http.Transport{}
+	t.Cleanup(transport.CloseIdleConnections)
+	r := &recorder{transport: transport}
+	return r, &http.Client{Transport: r}
+}
+
+// within bounds what a test waits for.
+func within(t *testing.T) context.Context {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	t.Cleanup(cancel)
+	return ctx
+}
+
+// of returns the calls of somebody who has signed in.
+func of(t *testing.T, s *system.System, name string, client *http.Client) (*wsclient.REST, *wsclient.Session) {
+	t.Helper()
+	u := s.User(t, name)
+	session, err := wsclient.SignIn(within(t), wsclient.SessionConfig{Server: s.URL, HTTP: client}, u.Email, u.Password)
+	require.NoError(t, err)
+	return session.REST(), session
+}
+
+// whole collects a list.
+func whole[T any](t *testing.T, items iter.Seq2[T, error]) []T {
+	t.Helper()
+	var all []T
+	for item, err := range items {
+		require.NoError(t, err)
+		all = append(all, item)
+	}
+	return all
+}
+
+// operations are those of the printed document by method and path.
+func operations(t *testing.T) map[string]string {
+	t.Helper()
+	text, err := os.ReadFile("../../docs/openapi.yaml")
+	require.NoError(t, err)
+	var doc struct {
+		Paths map[string]map[string]struct {
+			OperationID string `yaml:"operationId"`
+			Tags        []string
+		}
+	}
+	require.NoError(t, yaml.Unmarshal(text, &doc))
+	found := map[string]string{}
+	for path, methods := range doc.Paths {
+		for method, op := range methods {
+			switch {
+			case op.OperationID == "":
+			case op.OperationID == "jwks": // jwtauth.RemoteKeys reads it
+			case strings.Join(op.Tags, "") == "pages": // for browsers
+			case strings.Join(op.Tags, "") == "health": // for who runs the server
+			default:
+				found[strings.ToUpper(method)+" "+path] = op.OperationID
+			}
+		}
+	}
+	return found
+}
+
+// operation returns the operation that a call is, the one with the most fixed parts.
+func operation(ops map[string]string, call string) (id string) {
+	most := -1
+	asked := strings.Split(call, "/")
+	for op, name := range ops {
+		parts := strings.Split(op, "/")
+		fixed := 0
+		for i, part := range parts {
+			switch {
+			case len(parts) != len(asked):
+				fixed = -1
+			case fixed < 0, strings.HasPrefix(part, "{"):
+			case part != asked[i]:
+				fixed = -1
+			default:
+				fixed++
+			}
+		}
+		if fixed > most {
+			most, id = fixed, name
+		}
+	}
+	return id
+}
+
+// TestRESTHasEveryOperation makes every call, and wants each operation of docs/openapi.yaml that a user can ask for to be among them.
+func TestRESTHasEveryOperation(t *testing.T) {
+	t.Parallel()
+	s := system.Start(t, system.Config{})
+	ctx := within(t)
+	asked, client := recording(t)
+	anybody, err := wsclient.NewREST(wsclient.RESTConfig{Server: s.URL + "/", HTTP: client})
+	require.NoError(t, err)
+
+	const email, first, second, third = "ada@parley.test", "a first pass phrase", "a second pass phrase", "a third pass phrase"
+	require.NoError(t, anybody.SignUp(ctx, "Ada Lovelace", email, first))
+	s.Code(t, email, 1)
+	require.NoError(t, anybody.ResendVerification(ctx, email))
+	require.NoError(t, anybody.Verify(ctx, s.Code(t, email, 2)))
+	require.ErrorIs(t, anybody.Verify(ctx, "wrong-wrong-wrong"), fault.Invalid)
+	require.NoError(t, anybody.ForgotPassword(ctx, email))
+	require.NoError(t, anybody.ResetPassword(ctx, s.Code(t, email, 3), second))
+	_, err = anybody.Me(ctx)
+	require.ErrorIs(t, err, fault.Unauthenticated)
+
+	cfg := wsclient.SessionConfig{Server: s.URL, HTTP: client}
+	_, err = wsclient.SignIn(ctx, cfg, email, first)
+	require.ErrorIs(t, err, auth.ErrInvalidCredentials)
+	session, err := wsclient.SignIn(ctx, cfg, email, second)
+	require.NoError(t, err)
+	cfg.DeviceToken = session.DeviceToken()
+	require.NotEmpty(t, cfg.DeviceToken)
+	ada := session.REST()
+	me, err := ada.Me(ctx)
+	require.NoError(t, err)
+	require.Equal(t, session.Account(), me)
+	require.Equal(t, wsclient.Account{ID: me.ID, FullName: "Ada Lovelace", Email: email, Verified: true}, me)
+	require.ErrorIs(t, ada.ChangePassword(ctx, first, third), auth.ErrInvalidCredentials)
+	require.Zero(t, asked.count("POST /auth/refresh"), "it was about the password and not about the token")
+	require.NoError(t, ada.ChangePassword(ctx, second, third))
+	used, err := session.Token(ctx, "")
+	require.NoError(t, err)
+	_, err = session.Token(ctx, used)
+	require.NoError(t, err)
+	ticket, lasts, err := ada.SocketTicket(ctx)
+	require.NoError(t, err)
+	require.NotEmpty(t, ticket)
+	require.Positive(t, lasts)
+
+	bob, bobs := of(t, s, "Bob", client)
+	carol, carols := of(t, s, "Carol", client)
+	bobID, carolID := bobs.Account().ID, carols.Account().ID
+
+	made, err := ada.CreateRoom(ctx, wsclient.NewRoom{
+		Name: "kitchen", Kind: chat.Private, Title: "The kitchen", Topic: "Pots", Data: map[string]string{"icon": "pot"},
+	})
+	require.NoError(t, err)
+	assert.WithinDuration(t, time.Now(), made.CreatedAt, time.Minute)
+	assert.Equal(t, wsclient.RoomInfo{
+		Name: "kitchen", Kind: chat.Private, Title: "The kitchen", Topic: "Pots", Data: json.RawMessage(`{"icon":"pot"}`), CreatedBy: me.ID, CreatedAt: made.CreatedAt,
+	}, made)
+	_, err = ada.CreateRoom(ctx, wsclient.NewRoom{Name: "kitchen"})
+	require.ErrorIs(t, err, chat.ErrRoomTaken)
+	require.ErrorIs(t, err, fault.Conflict)
+	_, err = bob.Room(ctx, "kitchen")
+	require.ErrorIs(t, err, chat.ErrRoomNotFound)
+	hall, err := bob.CreateRoom(ctx, wsclient.NewRoom{Name: "hall"})
+	require.NoError(t, err)
+	public := whole(t, ada.PublicRooms(ctx))
+	require.Len(t, public, 1)
+	assert.Equal(t, hall, public[0])
+
+	month := 720*time.Hour + 30*time.Second
+	changed, err := ada.UpdateRoom(ctx, "kitchen", wsclient.RoomChange{Title: new(""), Retention: &month})
+	require.NoError(t, err)
+	made.Title, made.Retention = "", month
+	assert.Equal(t, made, changed)
+	again, err := ada.Room(ctx, "kitchen")
+	require.NoError(t, err)
+	assert.Equal(t, made, again)
+
+	m, err := ada.SetRole(ctx, "kitchen", bobID, chat.Reader)
+	require.NoError(t, err)
+	assert.Equal(t, wsclient.Member{User: wsclient.User{ID: bobID, Name: "Bob"}, Role: chat.Reader, Since: m.Since}, m)
+	_, err = ada.SetRole(ctx, "kitchen", bobID, "king")
+	require.ErrorIs(t, err, chat.ErrRoleInvalid)
+	_, err = ada.SetRole(ctx, "kitchen", bobID, chat.Regular)
+	require.NoError(t, err)
+	members := whole(t, ada.Members(ctx, "kitchen"))
+	require.Len(t, members, 2)
+
+	sent, err := ada.SendDraft(ctx, "kitchen", wsclient.Draft{Text: "Tea?", Data: map[string]int{"cups": 2}})
+	require.NoError(t, err)
+	reply, err := bob.SendDraft(ctx, "kitchen", wsclient.Draft{Text: "Yes", ReplyTo: sent.Seq, ClientID: "yes-1"})
+	require.NoError(t, err)
+	same, err := bob.SendDraft(ctx, "kitchen", wsclient.Draft{Text: "Yes", ReplyTo: sent.Seq, ClientID: "yes-1"})
+	require.NoError(t, err)
+	assert.Equal(t, reply, same)
+	_, err = bob.Edit(ctx, "kitchen", sent.Seq, "No tea")
+	require.ErrorIs(t, err, fault.Forbidden)
+	_, err = ada.Edit(ctx, "kitchen", 77, "No tea")
+	require.ErrorIs(t, err, chat.ErrMessageNotFound)
+	rev, err := ada.EditData(ctx, "kitchen", sent.Seq, "Green tea?", map[string]int{"cups": 3})
+	require.NoError(t, err)
+	assert.EqualValues(t, 1, rev)
+	_, err = bob.React(ctx, "kitchen", sent.Seq, "a/b %?#👍")
+	require.NoError(t, err)
+	_, err = bob.React(ctx, "kitchen", sent.Seq, ".")
+	require.NoError(t, err)
+	_, err = bob.Unreact(ctx, "kitchen", sent.Seq, ".")
+	require.NoError(t, err)
+	rev, err = bob.Delete(ctx, "kitchen", reply.Seq)
+	require.NoError(t, err)
+	assert.EqualValues(t, 5, rev)
+	page, err := ada.History(ctx, "kitchen", wsclient.Range{Limit: 1})
+	require.NoError(t, err)
+	require.Len(t, page.Messages, 1)
+	assert.True(t, page.More)
+	assert.False(t, page.Messages[0].DeletedAt.IsZero())
+	page, err = ada.History(ctx, "kitchen", wsclient.Range{Before: reply.Seq})
+	require.NoError(t, err)
+	require.Len(t, page.Messages, 1)
+	assert.Equal(t, "Green tea?", page.Messages[0].Text)
+	assert.Equal(t, []wsclient.Reaction{{Key: "a/b %?#👍", Count: 1, Users: []string{bobID}}}, page.Messages[0].Reactions)
+	page, err = ada.History(ctx, "kitchen", wsclient.Range{Changed: true})
+	require.NoError(t, err)
+	require.Len(t, page.Messages, 2)
+	page, err = ada.History(ctx, "kitchen", wsclient.Range{After: reply.Seq})
+	require.NoError(t, err)
+	require.Empty(t, page.Messages)
+	marked, err := ada.Mark(ctx, "kitchen", 1<<63)
+	require.NoError(t, err)
+	assert.Equal(t, wsclient.Marked{Read: 2}, marked)
+	mine := whole(t, ada.MyRooms(ctx))
+	require.Len(t, mine, 1)
+	assert.Equal(t, reply.ID, mine[0].Last.ID)
+	assert.Equal(t, wsclient.MyRoom{Room: "kitchen", Role: chat.Owner, Seq: 2, Rev: 5, Read: 2, Last: mine[0].Last}, mine[0])
+
+	end := time.Now().Add(time.Hour).UTC().Truncate(time.Second)
+	require.NoError(t, ada.Mute(ctx, "kitchen", bobID, end, "shouting"))
+	_, err = bob.Send(ctx, "kitchen", "AND?")
+	require.ErrorIs(t, err, chat.ErrMuted)
+	mutes := whole(t, ada.Mutes(ctx, "kitchen"))
+	require.Len(t, mutes, 1)
+	assert.Equal(t, wsclient.Restriction{User: bobID, By: me.ID, At: mutes[0].At, Until: end, Reason: "shouting"}, mutes[0])
+	require.True(t, whole(t, bob.MyRooms(ctx))[1].MutedUntil.Equal(end) || whole(t, bob.MyRooms(ctx))[0].MutedUntil.Equal(end))
+	require.NoError(t, ada.Unmute(ctx, "kitchen", bobID))
+	require.NoError(t, ada.Ban(ctx, "kitchen", carolID, time.Time{}, ""))
+	bans := whole(t, ada.Bans(ctx, "kitchen"))
+	require.Len(t, bans, 1)
+	assert.Equal(t, wsclient.Restriction{User: carolID, By: me.ID, At: bans[0].At}, bans[0])
+	require.NoError(t, ada.Unban(ctx, "kitchen", carolID))
+	require.NoError(t, ada.RemoveMember(ctx, "kitchen", bobID))
+	require.ErrorIs(t, bob.RemoveMember(ctx, "kitchen", bobID), fault.NotFound)
+
+	direct, err := ada.Direct(ctx, carolID)
+	require.NoError(t, err)
+	assert.Equal(t, chat.Direct, direct.Kind)
+	again, err = carol.Direct(ctx, me.ID)
+	require.NoError(t, err)
+	assert.Equal(t, direct.Name, again.Name)
+	require.NoError(t, ada.Block(ctx, carolID))
+	blocks := whole(t, ada.Blocks(ctx))
+	require.Len(t, blocks, 1)
+	assert.Equal(t, wsclient.User{ID: carolID, Name: "Carol"}, blocks[0].User)
+	_, err = carol.Send(ctx, direct.Name, "Hello")
+	require.ErrorIs(t, err, fault.Forbidden)
+	require.NoError(t, ada.Unblock(ctx, carolID))
+	require.NoError(t, ada.DeleteRoom(ctx, "kitchen"))
+	require.ErrorIs(t, ada.DeleteRoom(ctx, "kitchen"), chat.ErrRoomNotFound)
+
+	other, err := wsclient.SignIn(ctx, cfg, email, third)
+	require.NoError(t, err)
+	require.NoError(t, other.SignOut(ctx, false))
+	require.NoError(t, session.SignOut(ctx, true))
+	_, err = ada.Me(ctx)
+	require.ErrorIs(t, err, fault.Unauthenticated)
+
+	ops := operations(t)
+	require.Greater(t, len(ops), 30)
+	called := map[string]bool{}
+	for _, call := range asked.calls() {
+		id := operation(ops, call)
+		require.NotEmpty(t, id, "no operation of the document is %s", call)
+		called[id] = true
+	}
+	for op, id := range ops {
+		assert.True(t, called[id], "no call of this client is %s (%s): give it a method, and call it here", op, id)
+	}
+}
+
+// TestRESTReachesEveryName has rooms, users and reactions whose names look like parts of an address.
+func TestRESTReachesEveryName(t *testing.T) {
+	t.Parallel()
+	s := system.Start(t, system.Config{})
+	ctx := within(t)
+	ada, _ := of(t, s, "Ada", nil)
+	names := []string{
+		".", "..", "...", "a/b", "a//b", "/", "../..", "100%", "%2F", "%", "mine", "read", "direct", "members", "messages", "a b+c", "?x=1#y", `back\slash`, "semi;colon",
+		"a&b=c", "ä", "日本", "a:b@c", "~-_.!*'()", strings.Repeat("👩‍🚀", 20), strings.Repeat("🙂", 100),
+	}
+	for _, name := range names {
+		made, err := ada.CreateRoom(ctx, wsclient.NewRoom{Name: name})
+		require.NoError(t, err, name)
+		require.Equal(t, name, made.Name)
+	}
+	for _, name := range names {
+		got, err := ada.Room(ctx, name)
+		require.NoError(t, err, name)
+		require.Equal(t, name, got.Name)
+		sent, err := ada.Send(ctx, name, "in "+name)
+		require.NoError(t, err, name)
+		_, err = ada.React(ctx, name, sent.Seq, string([]rune(name)[:min(10, len([]rune(name)))]))
+		require.NoError(t, err, name)
+		page, err := ada.History(ctx, name, wsclient.Range{})
+		require.NoError(t, err, name)
+		require.Equal(t, name, page.Messages[0].Room)
+		require.Len(t, page.Messages[0].Reactions, 1)
+		marked, err := ada.Mark(ctx, name, sent.Seq)
+		require.NoError(t, err, name)
+		require.Equal(t, wsclient.Marked{Read: 1}, marked)
+		m, err := ada.SetRole(ctx, name, name, chat.Regular) // the server does not ask whether there is such a user
+		require.NoError(t, err, name)
+		require.Equal(t, name, m.User.ID)
+		require.NoError(t, ada.RemoveMember(ctx, name, name), name)
+		_, err = ada.Direct(ctx, name)
+		require.ErrorIs(t, err, fault.NotFound, name)
+	}
+	require.Len(t, whole(t, ada.MyRooms(ctx)), len(names))
+	for _, name := range names {
+		require.NoError(t, ada.DeleteRoom(ctx, name), name)
+	}
+	require.Empty(t, whole(t, ada.MyRooms(ctx)))
+	for _, bad := range []string{"a\x00b", "\xff", "\n", strings.Repeat("x", 101)} {
+		_, err := ada.Room(ctx, bad)
+		require.ErrorIs(t, err, fault.Invalid, "%q", bad)
+	}
+	_, err := ada.CreateRoom(ctx, wsclient.NewRoom{Name: "a\nb"})
+	var p *wsclient.Problem
+	require.ErrorAs(t, err, &p)
+	require.Equal(t, "body.name", p.Errors[0].Location)
+	require.ErrorContains(t, err, "body.name: "+p.Errors[0].Message)
+	for _, err := range []error{
+		ada.DeleteRoom(ctx, ""), ada.RemoveMember(ctx, "a", ""), ada.Block(ctx, ""), func() error { _, err := ada.Unreact(ctx, "a", 1, ""); return err }(),
+	} {
+		require.ErrorIs(t, err, fault.Invalid)
+		require.ErrorContains(t, err, "is empty")
+	}
+}
+
+// TestRESTReadsListsPageByPage has lists of several pages, and pages that are large.
+func TestRESTReadsListsPageByPage(t *testing.T) {
+	t.Parallel()
+	s := system.Start(t, system.Config{})
+	ctx := within(t)
+	u := s.User(t, "Ada")
+	asked, client := recording(t)
+	ada, err := wsclient.NewREST(wsclient.RESTConfig{
+		Server: s.URL, HTTP: client, Token: func(context.Context) (string, error) { return u.AccessToken, nil },
+	})
+	require.NoError(t, err)
+	const rooms, members = 201, 230
+	for i := range rooms {
+		_, err := ada.CreateRoom(ctx, wsclient.NewRoom{Name: fmt.Sprintf("room-%03d", i)})
+		require.NoError(t, err)
+	}
+	for i := range members {
+		_, err := ada.SetRole(ctx, "room-000", fmt.Sprintf("somebody-%03d", i), chat.Reader)
+		require.NoError(t, err)
+		require.NoError(t, ada.Ban(ctx, "room-001", fmt.Sprintf("somebody-%03d", i), time.Time{}, ""))
+	}
+	before := len(asked.calls())
+	for range ada.PublicRooms(ctx) {
+		break
+	}
+	require.Len(t, asked.calls(), before+1, "a page that nobody wants is not asked for")
+	public := whole(t, ada.PublicRooms(ctx))
+	require.Len(t, public, rooms)
+	for i, r := range public {
+		require.Equal(t, fmt.Sprintf("room-%03d", i), r.Name)
+	}
+	mine := map[string]bool{}
+	for _, r := range whole(t, ada.MyRooms(ctx)) {
+		mine[r.Room] = true
+	}
+	require.Len(t, mine, rooms)
+	require.Len(t, whole(t, ada.Members(ctx, "room-000")), members+1)
+	require.Len(t, whole(t, ada.Bans(ctx, "room-001")), members)
+	n := 0
+	for _, err := range ada.Members(ctx, "nowhere") {
+		require.ErrorIs(t, err, chat.ErrRoomNotFound)
+		n++
+	}
+	require.Equal(t, 1, n)
+
+	long := strings.Repeat("<", chat.MaxText) // which JSON makes six times as long
+	blob := map[string]string{"blob": strings.Repeat("x", chat.MaxData-20)}
+	for range 100 {
+		_, err := ada.SendDraft(ctx, "room-000", wsclient.Draft{Text: long, Data: blob})
+		require.NoError(t, err)
+	}
+	page, err := ada.History(ctx, "room-000", wsclient.Range{Limit: 100})
+	require.NoError(t, err)
+	require.Len(t, page.Messages, 100)
+	for _, m := range page.Messages {
+		require.Equal(t, long, m.Text)
+	}
+}
+
+// TestRESTGoesOnWhileTheServerRestarts makes calls while the server is stopped and started again.
+func TestRESTGoesOnWhileTheServerRestarts(t *testing.T) {
+	t.Parallel()
+	s := system.Start(t, system.Config{Store: system.SQLite})
+	ctx := within(t)
+	ada, _ := of(t, s, "Ada", nil)
+	_, err := ada.CreateRoom(ctx, wsclient.NewRoom{Name: "hall"})
+	require.NoError(t, err)
+	const writers = 4
+	sent := make([]int, writers)
+	stop := make(chan struct{})
+	begun := make(chan struct{}, writers)
+	var all sync.WaitGroup
+	for i := range writers {
+		all.Go(func() {
+			for {
+				_, err := ada.Send(ctx, "hall", "hello")
+				if !assert.NoError(t, err) {
+					return
+				}
+				sent[i]++
+				select {
+				case <-stop:
+					return
+				case begun <- struct{}{}:
+				default:
+				}
+			}
+		})
+	}
+	for range 2 {
+		for range 2 * writers {
+			<-begun
+		}
+		s.Restart(t)
+	}
+	for range 2 * writers {
+		<-begun
+	}
+	close(stop)
+	all.Wait()
+	total := 0
+	for _, n := range sent {
+		total += n
+	}
+	room, err := ada.Room(ctx, "hall")
+	require.NoError(t, err)
+	assert.EqualValues(t, total, room.Seq, "each message is stored once")
+}
+
+// between stands between clients and a server. spoil is given each request with its number, and reports whether it has dealt with it; answered is
+// called when the server has answered, before the client is.
+func between(t *testing.T, server string, spoil func(n int, w http.ResponseWriter, r *http.Request) bool, answered func(n int)) string {
+	t.Helper()
+	to, err := url.Parse(server)
+	require.NoError(t, err)
+	var mu sync.Mutex
+	n := 0
+	transport := &http.Transport{}
+	t.Cleanup(transport.CloseIdleConnections)
+	proxy := &httputil.ReverseProxy{Rewrite: func(r *httputil.ProxyRequest) { r.SetURL(to) }, Transport: transport}
+	return serveHTTP(t, func(w http.ResponseWriter, r *http.Request) {
+		mu.Lock()
+		n++
+		at := n
+		mu.Unlock()
+		if spoil != nil && spoil(at, w, r) {
+			return
+		}
+		if answered == nil {
+			proxy.ServeHTTP(w, r)
+			return
+		}
+		rec := httptest.NewRecorder()
+		proxy.ServeHTTP(rec, r)
+		answered(at)
+		for key, values := range rec.Header() {
+			w.Header()[key] = values
+		}
+		w.WriteHeader(rec.Code)
+		_, _ = w.Write(rec.Body.Bytes())
+	})
+}
+
+// TestRESTAsksAgainWhatMayBeDoneTwice loses the answer to the first of two calls.
+func TestRESTAsksAgainWhatMayBeDoneTwice(t *testing.T) {
+	t.Parallel()
+	s := system.Start(t, system.Config{})
+	u := s.User(t, "Ada")
+	ctx := within(t)
+	for name, row := range map[string]struct {
+		spoil    func(n int, w http.ResponseWriter, r *http.Request) bool
+		answered func(n int)
+		status   int // of what CreateRoom returns; 0: the connection was lost
+	}{
+		"the answer is lost": {answered: func(n int) {
+			if n == 1 {
+				panic(http.ErrAbortHandler)
+			}
+		}},
+		"502 of a proxy": {spoil: func(n int, w http.ResponseWriter, _ *http.Request) bool {
+			if n == 1 {
+				w.WriteHeader(502)
+			}
+			return n == 1
+		}, status: 502},
+		"503 of the server": {spoil: func(n int, w http.ResponseWriter, _ *http.Request) bool {
+			if n == 1 {
+				w.Header().Set("Content-Type", "application/problem+json")
+				w.WriteHeader(503)
+				_, _ = fmt.Fprint(w, `{"type":"/problems/busy","title":"too many","status":503,"code":"busy"}`)
+			}
+			return n == 1
+		}, status: 503},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			calls := func(once bool) *wsclient.REST {
+				r, err := wsclient.NewREST(wsclient.RESTConfig{
+					Server: between(t, s.URL, row.spoil, row.answered), Once: once,
+					Token: func(context.Context) (string, error) { return u.AccessToken, nil },
+				})
+				require.NoError(t, err)
+				return r
+			}
+			failed := func(err error) {
+				t.Helper()
+				var p *wsclient.Problem
+				require.Error(t, err)
+				require.Equal(t, row.status != 0, errors.As(err, &p), "%v", err)
+				if p != nil {
+					require.Equal(t, row.status, p.Status)
+				}
+			}
+			room := "room " + name
+			_, err := calls(false).CreateRoom(ctx, wsclient.NewRoom{Name: "lost " + name})
+			failed(err) // it may be there, and is not made again
+			direct, err := wsclient.NewREST(wsclient.RESTConfig{Server: s.URL, Token: func(context.Context) (string, error) { return u.AccessToken, nil }})
+			require.NoError(t, err)
+			_, err = direct.CreateRoom(ctx, wsclient.NewRoom{Name: room})
+			require.NoError(t, err)
+			sent, err := calls(false).Send(ctx, room, "once")
+			require.NoError(t, err)
+			require.EqualValues(t, 1, sent.Seq)
+			_, err = calls(true).Send(ctx, room, "perhaps")
+			failed(err)
+			rev, err := calls(false).React(ctx, room, 1, "+1")
+			require.NoError(t, err)
+			require.EqualValues(t, 1, rev)
+			failed(calls(false).DeleteRoom(ctx, room))
+		})
+	}
+}
+
+// TestRESTRefusesStrangers has something else than the server answer.
+func TestRESTRefusesStrangers(t *testing.T) {
+	t.Parallel()
+	for name, answer := range map[string]http.HandlerFunc{
+		"a page":             func(w http.ResponseWriter, _ *http.Request) { _, _ = fmt.Fprint(w, "<h1>Hotel</h1>") },
+		"JSON":               func(w http.ResponseWriter, _ *http.Request) { _, _ = fmt.Fprint(w, "{}") },
+		"null":               func(w http.ResponseWriter, _ *http.Request) { _, _ = fmt.Fprint(w, "null") },
+		"a list":             func(w http.ResponseWriter, _ *http.Request) { _, _ = fmt.Fprint(w, "[]") },
+		"nothing":            func(http.ResponseWriter, *http.Request) {},
+		"a page with 404":    func(w http.ResponseWriter, r *http.Request) { http.NotFound(w, r) },
+		"401 without a code": func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(401) },
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			r, err := wsclient.NewREST(wsclient.RESTConfig{Server: serveHTTP(t, answer), Token: func(context.Context) (string, error) { return "x", nil }})
+			require.NoError(t, err)
+			ctx := within(t)
+			_, errRoom := r.Room(ctx, "hall")
+			_, errSend := r.Send(ctx, "hall", "hello")
+			_, errMark := r.Mark(ctx, "hall", 1)
+			_, errEdit := r.Edit(ctx, "hall", 1, "hello")
+			_, errMe := r.Me(ctx)
+			_, errHistory := r.History(ctx, "hall", wsclient.Range{})
+			_, _, errTicket := r.SocketTicket(ctx)
+			_, errRole := r.SetRole(ctx, "hall", "u", chat.Owner)
+			var errMine error
+			for _, errMine = range r.MyRooms(ctx) {
+			}
+			for i, err := range []error{
+				errRoom, errSend, errMark, errEdit, errMe, errHistory, errTicket, errRole, errMine, r.DeleteRoom(ctx, "hall"), r.Verify(ctx, "x"), r.ResetPassword(ctx, "x", "y"),
+			} {
+				var p *wsclient.Problem
+				require.ErrorAs(t, err, &p, "%d", i)
+				require.Empty(t, p.Code)
+				require.NotErrorIs(t, err, fault.Unauthenticated)
+				require.NotErrorIs(t, err, fault.NotFound)
+				require.ErrorContains(t, err, "not the server")
+			}
+		})
+	}
+}
+
+// TestRESTWantsAnAnswerThatEnds has a server whose list never ends, and one whose answer is endless.
+func TestRESTWantsAnAnswerThatEnds(t *testing.T) {
+	t.Parallel()
+	r, err := wsclient.NewREST(wsclient.RESTConfig{Server: serveHTTP(t, func(w http.ResponseWriter, r *http.Request) {
+		if r.URL.Path == "/me/blocks" {
+			_, _ = fmt.Fprint(w, `{"blocks":[],"next":"x"}`)
+			return
+		}
+		_, _ = io.WriteString(w, `{"name":"`)
+		for chunk := strings.Repeat("x", 1<<20); ; {
+			if _, err := io.WriteString(w, chunk); err != nil {
+				return
+			}
+		}
+	})})
+	require.NoError(t, err)
+	for _, err = range r.Blocks(within(t)) {
+	}
+	require.ErrorContains(t, err, "not the server")
+	_, err = r.Room(within(t), "hall")
+	require.ErrorIs(t, err, fault.Exhausted)
+}
+
+// TestRESTRenewsTokens lets access tokens end under many calls at once.
+func TestRESTRenewsTokens(t *testing.T) {
+	t.Parallel()
+	s := system.Start(t, system.Config{})
+	u := s.User(t, "Ada")
+	ctx := within(t)
+	asked, client := recording(t)
+	session, err := wsclient.SignIn(ctx, wsclient.SessionConfig{Server: s.URL, HTTP: client}, u.Email, u.Password)
+	require.NoError(t, err)
+	ada := session.REST()
+	s.Advance(time.Hour) // the session's own clock goes on as before
+	var all sync.WaitGroup
+	for range 30 {
+		all.Go(func() {
+			_, err := ada.Me(ctx)
+			assert.NoError(t, err)
+		})
+	}
+	all.Wait()
+	assert.Equal(t, 1, asked.count("POST /auth/refresh"))
+
+	// The session ends elsewhere.
+	other, err := wsclient.SignIn(ctx, wsclient.SessionConfig{Server: s.URL}, u.Email, u.Password)
+	require.NoError(t, err)
+	require.NoError(t, other.SignOut(ctx, true))
+	_, err = ada.Me(ctx)
+	require.ErrorIs(t, err, fault.Unauthenticated)
+}
+
+func TestRESTWithTokensOfOnesOwn(t *testing.T) {
+	t.Parallel()
+	s := system.Start(t, system.Config{})
+	u := s.User(t, "Ada")
+	ctx := within(t)
+	for name, row := range map[string]struct {
+		tokens []string // one after the other; the last one for ever
+		asked  int
+		ok     bool
+	}{
+		"a good one":             {[]string{u.AccessToken}, 1, true},
+		"a bad one, then a good": {[]string{"bad", u.AccessToken}, 2, true},
+		"bad ones":               {[]string{"bad"}, 2, false},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			asked := 0
+			r, err := wsclient.NewREST(wsclient.RESTConfig{Server: s.URL, Token: func(context.Context) (string, error) {
+				asked++
+				return row.tokens[min(asked, len(row.tokens))-1], nil
+			}})
+			require.NoError(t, err)
+			me, err := r.Me(ctx)
+			assert.Equal(t, row.asked, asked)
+			if row.ok {
+				require.NoError(t, err)
+				require.Equal(t, u.ID, me.ID)
+				return
+			}
+			var p *wsclient.Problem
+			require.ErrorAs(t, err, &p)
+			require.Equal(t, 401, p.Status)
+			require.ErrorIs(t, err, fault.Unauthenticated)
+		})
+	}
+	mine := errors.New("the safe is closed")
+	r, err := wsclient.NewREST(wsclient.RESTConfig{Server: s.URL, Once: true, Token: func(context.Context) (string, error) { return "", mine }})
+	require.NoError(t, err)
+	_, err = r.Me(ctx)
+	require.ErrorIs(t, err, mine)
+}
+
+// TestRESTIsToldToWait meets a limit of the server that lasts longer than a call may.
+func TestRESTIsToldToWait(t *testing.T) {
+	t.Parallel()
+	s := system.Start(t, system.Config{Auth: auth.Config{MailRate: auth.Rate{Burst: 1, Per: time.Hour}}})
+	ctx := within(t)
+	r, err := wsclient.NewREST(wsclient.RESTConfig{Server: s.URL})
+	require.NoError(t, err)
+	for range 50 {
+		if err = r.ForgotPassword(ctx, "ada@parley.test"); err != nil {
+			break
+		}
+	}
+	var p *wsclient.Problem
+	require.ErrorAs(t, err, &p)
+	assert.Equal(t, 429, p.Status)
+	assert.Greater(t, p.RetryAfter, 15*time.Second)
+	assert.LessOrEqual(t, p.RetryAfter, time.Hour)
+	assert.ErrorIs(t, err, fault.Exhausted)
+}
+
+// scripted answers without a network.
+type scripted func(n int, r *http.Request) (*http.Response, error)
+
+func says(status int, retryAfter string) *http.Response {
+	h := http.Header{"Content-Type": {"application/problem+json"}}
+	if retryAfter != "" {
+		h.Set("Retry-After", retryAfter)
+	}
+	body := fmt.Sprintf(`{"type":"/problems/busy","title":"busy","status":%d,"code":"busy"}`, status)
+	if status == 204 {
+		body = ""
+	}
+	return &http.Response{StatusCode: status, Header: h, Body: io.NopCloser(strings.NewReader(body))}
+}
+
+// TestRESTWaits measures, by a clock of the test's own, how long calls wait.
+func TestRESTWaits(t *testing.T) {
+	t.Parallel()
+	refused := &net.OpError{Op: "dial", Err: errors.New("connection refused")}
+	cut := &net.OpError{Op: "read", Err: errors.New("connection reset")}
+	twice := func(ctx context.Context, r *wsclient.REST) error { return r.Block(ctx, "u") }
+	once := func(ctx context.Context, r *wsclient.REST) error { return r.DeleteRoom(ctx, "hall") }
+	for name, row := range map[string]struct {
+		call   func(context.Context, *wsclient.REST) error
+		script scripted
+		waits  time.Duration
+		asked  int
+		status int  // of the problem; 204: none; 0: another error
+		once   bool // RESTConfig.Once
+	}{
+		"429 with Retry-After": {once, func(n int, _ *http.Request) (*http.Response, error) {
+			if n < 3 {
+				return says(429, "4"), nil
+			}
+			return says(204, ""), nil
+		}, 8 * time.Second, 3, 204, false},
+		"429 with a date": {once, func(n int, _ *http.Request) (*http.Response, error) {
+			if n == 1 {
+				res := says(429, "Fri, 20 Nov 2026 10:00:07 GMT")
+				res.Header.Set("Date", "Fri, 20 Nov 2026 10:00:00 GMT")
+				return res, nil
+			}
+			return says(204, ""), nil
+		}, 7 * time.Second, 2, 204, false},
+		"429 for longer than there is time": {twice, func(int, *http.Request) (*http.Response, error) { return says(429, "16"), nil }, 0, 1, 429, false},
+		"429, twice too long":               {twice, func(int, *http.Request) (*http.Response, error) { return says(429, "8"), nil }, 8 * time.Second, 2, 429, false},
+		"429, asked once":                   {twice, func(int, *http.Request) (*http.Response, error) { return says(429, "1"), nil }, 0, 1, 429, true},
+		"503, may be done twice": {twice, func(n int, _ *http.Request) (*http.Response, error) {
+			if n < 4 {
+				return says(503, ""), nil
+			}
+			return says(204, ""), nil
+		}, 350 * time.Millisecond, 4, 204, false}, // half of 100, 200 and 400
+		"503, may be done once": {once, func(int, *http.Request) (*http.Response, error) { return says(503, "1"), nil }, 0, 1, 503, false},
+		"503 all the time":      {twice, func(int, *http.Request) (*http.Response, error) { return says(503, ""), nil }, 14550 * time.Millisecond, 19, 503, false},
+		"500":                   {twice, func(int, *http.Request) (*http.Response, error) { return says(500, ""), nil }, 0, 1, 500, false},
+		"409":                   {twice, func(int, *http.Request) (*http.Response, error) { return says(409, "1"), nil }, 0, 1, 409, false},
+		"nobody listens": {once, func(n int, _ *http.Request) (*http.Response, error) {
+			if n == 1 {
+				return nil, refused
+			}
+			return says(204, ""), nil
+		}, 50 * time.Millisecond, 2, 204, false},
+		"cut, may be done once": {once, func(int, *http.Request) (*http.Response, error) { return nil, cut }, 0, 1, 0, false},
+		"cut, may be done twice": {twice, func(n int, _ *http.Request) (*http.Response, error) {
+			if n == 1 {
+				return nil, cut
+			}
+			return says(204, ""), nil
+		}, 50 * time.Millisecond, 2, 204, false},
+		"no answer at all": {twice, func(_ int, r *http.Request) (*http.Response, error) {
+			<-r.Context().Done()
+			return nil, r.Context().Err()
+		}, 15 * time.Second, 1, 0, false},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			synctest.Test(t, func(t *testing.T) {
+				asked := 0
+				r, err := wsclient.NewREST(wsclient.RESTConfig{
+					Server: "http://chat.example.com", Once: row.once, Jitter: func() float64 { return 0.5 },
+					HTTP: &http.Client{Transport: roundTrip(func(req *http.Request) (*http.Response, error) {
+						asked++
+						return row.script(asked, req)
+					})},
+				})
+				require.NoError(t, err)
+				began := time.Now()
+				err = row.call(t.Context(), r)
+				assert.Equal(t, row.waits, time.Since(began))
+				assert.Equal(t, row.asked, asked)
+				var p *wsclient.Problem
+				switch row.status {
+				case 204:
+					require.NoError(t, err)
+				case 0:
+					require.Error(t, err)
+					require.False(t, errors.As(err, &p))
+				default:
+					require.ErrorAs(t, err, &p)
+					require.Equal(t, row.status, p.Status)
+				}
+			})
+		})
+	}
+}
+
+type roundTrip func(*http.Request) (*http.Response, error)
+
+func (f roundTrip) RoundTrip(r *http.Request) (*http.Response, error) { return f(r) }
+
+// TestRESTEndsWithItsContext cancels calls that wait, for an answer and for another attempt.
+func TestRESTEndsWithItsContext(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		for _, answer := range []scripted{
+			func(_ int, r *http.Request) (*http.Response, error) {
+				<-r.Context().Done()
+				return nil, r.Context().Err()
+			},
+			func(int, *http.Request) (*http.Response, error) { return says(429, "10"), nil },
+		} {
+			r, err := wsclient.NewREST(wsclient.RESTConfig{
+				Server: "http://chat.example.com",
+				HTTP:   &http.Client{Transport: roundTrip(func(req *http.Request) (*http.Response, error) { return answer(0, req) })},
+			})
+			require.NoError(t, err)
+			ctx, cancel := context.WithCancel(t.Context())
+			ended := make(chan error)
+			go func() { ended <- r.Block(ctx, "u") }()
+			synctest.Wait()
+			began := time.Now()
+			cancel()
+			require.ErrorIs(t, <-ended, context.Canceled)
+			require.Zero(t, time.Since(began))
+			require.ErrorIs(t, r.Block(ctx, "u"), context.Canceled)
+		}
+	})
+}
+
+func TestNewRESTRefuses(t *testing.T) {
+	t.Parallel()
+	for _, server := range []string{"", "chat.example.com", "ws://chat.example.com", "://"} {
+		_, err := wsclient.NewREST(wsclient.RESTConfig{Server: server})
+		assert.ErrorContains(t, err, "RESTConfig.Server", server)
+	}
+	_, err := wsclient.NewREST(wsclient.RESTConfig{
+		Server: "http://localhost", Tokens: &wsclient.Session{}, Token: func(context.Context) (string, error) { return "", nil },
+	})
+	assert.ErrorContains(t, err, "RESTConfig.Tokens")
+	_, err = wsclient.NewREST(wsclient.RESTConfig{Server: "http://localhost", Timeout: -1})
+	assert.ErrorContains(t, err, "RESTConfig.Timeout")
+}
+
+func TestSignInAt(t *testing.T) {
+	t.Parallel()
+	a := newAccounts(t)
+	a.next("/own/signin", func(w http.ResponseWriter, r *http.Request) {
+		body, _ := io.ReadAll(r.Body)
+		assert.JSONEq(t, `{"badge":7}`, string(body))
+		_, _ = fmt.Fprint(w, `{"accessToken":"a","expiresIn":900,"refreshToken":"r","deviceToken":"d","user":{"id":"u7","fullName":"Seven","email":"7@parley.test"}}`)
+	})
+	s, err := wsclient.SignInAt(t.Context(), wsclient.SessionConfig{Server: a.url}, "/own/signin", map[string]int{"badge": 7})
+	require.NoError(t, err)
+	assert.Equal(t, "u7", s.Account().ID)
+	assert.Equal(t, "d", s.DeviceToken())
+}
