@@ -28,6 +28,7 @@ import (
 
 // Ports is one adapter for each port. A [System] requires all of them but Standings; a part says which it does.
 type Ports struct {
+	// Users are the accounts. A node with Users takes whoever has no account there for nobody: leave them out where the accounts are in another store.
 	Users    user.Repository
 	Sessions auth.SessionStore
 	// Standings reads a user and a session of Users and Sessions in one call. Default: one call to each of the two. If you

@@ -253,6 +253,7 @@ func (a *App) buildSocket(ctx context.Context, publicURL, dial string) error {
 	}
 	cfg.Authenticator = parley.Authenticate(gate)
 	cfg.Hub.ClockLeeway = clockLeeway
+	cfg.Users = nil // the accounts are elsewhere: nobody is in the users of this store
 	node, err := parley.NewNode(cfg)
 	if err != nil {
 		return err
