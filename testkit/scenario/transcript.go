@@ -12,7 +12,7 @@ import (
 	"testing"
 	"time"
 
-	"github.com/parley-chat/parley/core/socket"
+	"github.com/parley-chat/parley/core/protocol"
 	"github.com/parley-chat/parley/testkit"
 	"github.com/parley-chat/parley/testkit/wsraw"
 )
@@ -24,7 +24,8 @@ type transcript struct {
 	stage  Stage
 	client *http.Client
 	lines  []string
-	sender string // of every mail
+	sender string            // of every mail
+	names  map[string]string // what users are called, by their ids
 }
 
 func (tr *transcript) note(format string, args ...any) {
@@ -51,27 +52,43 @@ func (tr *transcript) check(right bool, format string, args ...any) {
 type actor struct {
 	*transcript
 	name, node string
+	wire       Wire
 	socket     *wsraw.Conn
 	lastID     int
+	id, token  string // of the user, since they have signed in
+}
+
+// is notes who signs in, by the answer.
+func (a *actor) is(grant map[string]any) {
+	who, _ := grant["user"].(map[string]any) // without it the next request fails
+	a.token, a.id = text(grant, "accessToken"), text(who, "id")
+	a.names[a.id] = text(who, "fullName")
 }
 
 // request makes an HTTP request, notes it and its answer, and returns the answer's members.
 func (a *actor) request(method, path, token string, body any, status int) map[string]any {
 	a.t.Helper()
-	return a.do(method, path, token, "application/json", a.encode(body), status)
+	return a.do(method, a.stage.URL, path, token, "application/json", a.encode(body), status)
+}
+
+// call makes a request about rooms, as the actor, where the actor's node is.
+func (a *actor) call(method, path string, body any, status int) map[string]any {
+	a.t.Helper()
+	node := "http" + strings.TrimSuffix(strings.TrimPrefix(a.node, "ws"), "/socket")
+	return a.do(method, node, path, a.token, "application/json", a.encode(body), status)
 }
 
 // form sends a form, as a browser does.
 func (a *actor) form(path, body string, status int) {
 	a.t.Helper()
-	a.do(http.MethodPost, path, "", "application/x-www-form-urlencoded", body, status)
+	a.do(http.MethodPost, a.stage.URL, path, "", "application/x-www-form-urlencoded", body, status)
 }
 
-func (a *actor) do(method, path, token, media, body string, status int) map[string]any {
+func (a *actor) do(method, server, path, token, media, body string, status int) map[string]any {
 	a.t.Helper()
 	ctx, cancel := a.within()
 	defer cancel()
-	req, err := http.NewRequestWithContext(ctx, method, a.stage.URL+path, strings.NewReader(body))
+	req, err := http.NewRequestWithContext(ctx, method, server+path, strings.NewReader(body))
 	a.check(err == nil, "%s %s: %v", method, path, err)
 	line := a.name + " > " + method + " " + path
 	if token != "" {
@@ -92,7 +109,7 @@ func (a *actor) do(method, path, token, media, body string, status int) map[stri
 	if strings.HasPrefix(kind, "text/html") {
 		a.note("%s < %d %s %s", a.name, res.StatusCode, kind, heading.Find(content))
 	} else {
-		a.note("%s < %s", a.name, strings.TrimSpace(fmt.Sprintf("%d %s %s", res.StatusCode, kind, bytes.TrimSpace(content))))
+		a.note("%s < %s", a.name, strings.TrimSpace(fmt.Sprintf("%d %s %s", res.StatusCode, kind, a.named(bytes.TrimSpace(content)))))
 	}
 	a.check(res.StatusCode == status, "%s: status %d and not %d: %s", line, res.StatusCode, status, content)
 	var members map[string]any
@@ -129,8 +146,8 @@ func (a *actor) mail(address string, nth int) string {
 // connect opens the actor's socket.
 func (a *actor) connect(query string, header http.Header) {
 	a.t.Helper()
-	header.Set("Sec-Websocket-Protocol", socket.Protocol)
-	line := a.name + " > GET /socket" + query + " " + socket.Protocol
+	header.Set("Sec-Websocket-Protocol", a.wire.Protocol())
+	line := a.name + " > GET /socket" + query + " <wire>"
 	if h := header.Get("Authorization"); h != "" {
 		line += " (" + h + ")"
 	}
@@ -143,7 +160,9 @@ func (a *actor) connect(query string, header http.Header) {
 	a.check(err == nil, "%s: %v", line, err)
 	a.t.Cleanup(func() { _ = socket.Close() }) // may be cut already
 	a.socket = socket
-	a.note("%s < 101 %s", a.name, socket.Header.Get("Sec-Websocket-Protocol"))
+	a.note("%s < 101 <wire>", a.name)
+	agreed := socket.Header.Get("Sec-Websocket-Protocol")
+	a.check(agreed == a.wire.Protocol(), "%s asks for %s and gets %q", a.name, a.wire.Protocol(), agreed)
 }
 
 // says sends an event with a fresh id and takes its answer, which must come next.
@@ -154,15 +173,10 @@ func (a *actor) says(event string, data any) {
 
 // does sends an event, and takes its answer and what all are told of it. Which of the two comes first is open, since another node may tell it; the
 // transcript has the answer first.
-func (a *actor) does(event string, data any, told string) {
+func (a *actor) does(event string, data any, then string) {
 	a.t.Helper()
 	a.send(event, data)
-	answer, other := a.next("ack"), a.next(told)
-	if bytes.Contains(answer.Payload, fmt.Appendf(nil, `"event":%q`, told)) {
-		answer, other = other, answer
-	}
-	a.hearsIn(answer, "ack")
-	a.hearsIn(other, told)
+	a.takes(told{event: "ack"}, told{event: then})
 }
 
 // send sends an event with a fresh id.
@@ -171,7 +185,9 @@ func (a *actor) send(event string, data any) (line string) {
 	a.lastID++
 	line = fmt.Sprintf(`{"id":%d,"event":"%s","data":%s}`, a.lastID, event, a.encode(data))
 	a.note("%s >> %s", a.name, line)
-	err := a.socket.Send(wsraw.Frame{Final: true, Opcode: wsraw.OpText, Payload: []byte(line)})
+	f, err := a.wire.Says([]byte(line))
+	a.check(err == nil, "%s cannot say %s: %v", a.name, line, err)
+	err = a.socket.Send(f)
 	a.check(err == nil, "%s says %s: %v", a.name, line, err)
 	return line
 }
@@ -179,26 +195,108 @@ func (a *actor) send(event string, data any) (line string) {
 // asks is says with another kind of answer.
 func (a *actor) asks(event string, data any, kind string) {
 	a.t.Helper()
-	line := a.send(event, data)
-	answer := a.hears(kind)
-	a.check(answer["id"] == float64(a.lastID), "%s says %s and is answered %v", a.name, line, answer)
+	a.send(event, data)
+	a.hears(kind)
+}
+
+// told is something that an actor is told.
+type told struct {
+	event string
+	about *actor // whose user it must be about; nil: whoever it is about
+	// by and reason are what the event membership may lack, where a node has found in the store what others have not told it yet.
+	by     *actor
+	reason string
+}
+
+// heard is what two events that an actor is told are told apart by.
+type heard struct {
+	ID    int    `json:"id"`
+	Event string `json:"event"`
+	Data  struct {
+		User struct {
+			ID string `json:"id"`
+		} `json:"user"`
+	} `json:"data"`
+}
+
+// is reports whether it is what was heard.
+func (t told) is(h heard) bool {
+	return t.event == h.Event && (t.about == nil || t.about.id == h.Data.User.ID)
+}
+
+// String is what the actor waits for.
+func (t told) String() string {
+	if t.about == nil {
+		return t.event
+	}
+	return t.event + " about " + t.about.name
 }
 
 // hears takes the next frame, which must be this event.
-func (a *actor) hears(event string) map[string]any {
+func (a *actor) hears(event string) {
 	a.t.Helper()
-	return a.hearsIn(a.next(event), event)
+	a.takes(told{event: event})
 }
 
-// hearsIn takes a frame, which must be this event.
-func (a *actor) hearsIn(f wsraw.Frame, event string) map[string]any {
+// takes takes as many frames, which must be these events. They may come in any order; the transcript has them in this one.
+func (a *actor) takes(all ...told) {
 	a.t.Helper()
-	a.check(f.Opcode == wsraw.OpText, "%s waits for %s and gets a frame of kind %d: %q", a.name, event, f.Opcode, f.Payload)
-	a.note("%s << %s", a.name, f.Payload)
-	var members map[string]any
-	a.check(json.Unmarshal(f.Payload, &members) == nil, "%s waits for %s and gets %s", a.name, event, f.Payload)
-	a.check(members["event"] == event, "%s waits for %s and gets %s", a.name, event, f.Payload)
-	return members
+	lines := make([]string, len(all))
+	for range all {
+		f := a.next(fmt.Sprint(all))
+		line, err := a.wire.Hears(f)
+		a.check(err == nil, "%s waits for %v and gets a frame of kind %d, %q: %v", a.name, all, f.Opcode, f.Payload, err)
+		var e heard
+		a.check(json.Unmarshal(line, &e) == nil, "%s waits for %v and gets %s", a.name, all, line)
+		i := 0
+		for i < len(all) && (lines[i] != "" || !all[i].is(e)) {
+			i++
+		}
+		a.check(i < len(all), "%s waits for %v and gets %s", a.name, all, line)
+		a.check(e.Event != "ack" && e.Event != "error" || e.ID == a.lastID, "%s waits for the answer to %d and gets %s", a.name, a.lastID, line)
+		if e.Event == protocol.EventMembership {
+			line = a.whole(line, all[i])
+		}
+		lines[i] = string(a.named(line))
+	}
+	for _, line := range lines {
+		a.note("%s << %s", a.name, line)
+	}
+}
+
+// whole fills in what the event membership lacks where a node has found in the store what others have not told it yet.
+func (a *actor) whole(line []byte, t told) []byte {
+	a.t.Helper()
+	const begin, end = `{"event":"membership","data":`, "}"
+	schema := protocol.Own().ServerEvent(protocol.EventMembership).Data
+	data, err := protocol.ParseData(bytes.TrimSuffix(bytes.TrimPrefix(line, []byte(begin)), []byte(end)), schema)
+	a.check(err == nil, "%s gets %s: %v", a.name, line, err)
+	encode := func() []byte { return append(protocol.AppendData([]byte(begin), schema, data), end...) }
+	a.check(bytes.Equal(encode(), line), "%s gets %s, and not %s", a.name, line, encode())
+	fill := func(field, value string) {
+		if _, there := data[field]; !there && value != "" {
+			data[field] = value
+		}
+	}
+	if t.by != nil {
+		fill("by", t.by.id)
+	}
+	fill("reason", t.reason)
+	return encode()
+}
+
+// nameless finds users whose names a node does not know.
+var nameless = regexp.MustCompile(`"user":\{"id":"(\w+)"(?:,"name":"")?\}`)
+
+// named fills in names that a node does not know.
+func (tr *transcript) named(line []byte) []byte {
+	return nameless.ReplaceAllFunc(line, func(user []byte) []byte {
+		id := string(nameless.FindSubmatch(user)[1])
+		if name := tr.names[id]; name != "" {
+			return fmt.Appendf(nil, `"user":{"id":%q,"name":%q}`, id, name)
+		}
+		return user
+	})
 }
 
 // hearsClose takes the next frame, which must close the connection.
@@ -207,7 +305,7 @@ func (a *actor) hearsClose(code int) {
 	f := a.next("the end")
 	a.check(f.Opcode == wsraw.OpClose && len(f.Payload) >= 2, "%s waits for the end and gets %q", a.name, f.Payload)
 	got := int(f.Payload[0])<<8 | int(f.Payload[1])
-	a.note("%s << close %d %s", a.name, got, f.Payload[2:])
+	a.note("%s", strings.TrimSpace(fmt.Sprintf("%s << close %d %s", a.name, got, f.Payload[2:])))
 	a.check(got == code, "%s is closed with %d and not %d", a.name, got, code)
 	err := a.socket.Close()
 	a.check(err == nil, "%v", err)
@@ -260,21 +358,27 @@ func text(members map[string]any, name string) string {
 // masks find what differs between two runs, longest forms first.
 var masks = []struct {
 	name    string
+	secret  bool
 	pattern *regexp.Regexp
 }{
-	{"token", regexp.MustCompile(`eyJ[\w-]+\.[\w-]+\.[\w-]+`)},
-	{"refresh", regexp.MustCompile(`[0-9A-Z]{26}\.[\w-]{43}\.[\w-]{43}`)},
-	{"device", regexp.MustCompile(`[0-9A-Z]{26}\.[\w-]{43}`)},
-	{"code", regexp.MustCompile(`[\w-]{43,}`)}, // may begin and end with a hyphen
-	{"id", regexp.MustCompile(`\b[0-9A-HJKMNP-TV-Z]{26}\b`)},
-	{"time", regexp.MustCompile(`\b\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(?:\.\d+)?Z`)},
+	{"token", true, regexp.MustCompile(`eyJ[\w-]+\.[\w-]+\.[\w-]+`)},
+	{"refresh", true, regexp.MustCompile(`[0-9A-Z]{26}\.[\w-]{43}\.[\w-]{43}`)},
+	{"device", true, regexp.MustCompile(`[0-9A-Z]{26}\.[\w-]{43}`)},
+	{"direct", false, regexp.MustCompile(`\bdirect:[0-9a-f]{64}\b`)},
+	{"code", true, regexp.MustCompile(`[\w-]{43,}`)}, // may begin and end with a hyphen
+	{"id", false, regexp.MustCompile(`\b[0-9A-HJKMNP-TV-Z]{26}\b`)},
+	{"time", false, regexp.MustCompile(`\b\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(?:\.\d+)?Z`)},
 }
 
 // secrets tells what must not stand in a log.
 func (tr *transcript) secrets(tell func(string)) {
 	said := strings.Join(tr.lines, "\n")
-	for _, m := range masks[:4] {
+	for _, m := range masks {
 		found := m.pattern.FindAllString(said, -1)
+		said = m.pattern.ReplaceAllString(said, "") // as it is masked: a later pattern does not find it again
+		if !m.secret {
+			continue
+		}
 		tr.check(len(found) > 0, "it has no %s", m.name)
 		for _, secret := range found {
 			tell(secret)
@@ -284,7 +388,7 @@ func (tr *transcript) secrets(tell func(string)) {
 			}
 		}
 	}
-	for _, secret := range []string{adaMail, bobMail, adaPassword, bobPassword, newPassword, wrongPassword, onlyOnce, "line 14"} {
+	for _, secret := range []string{adaMail, bobMail, adaPassword, bobPassword, newPassword, wrongPassword, onlyOnce, whispered, unseen, "line 14"} {
 		tell(secret)
 	}
 }

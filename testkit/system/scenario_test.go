@@ -40,10 +40,14 @@ func compare(t *testing.T, cfg Config) {
 }
 
 func story(t *testing.T, cfg Config, secret func(string)) string {
+	return tell(t, cfg, scenario.Stage{Secret: secret})
+}
+
+// tell tells the story to a system that it starts, on a stage that is otherwise as it is given.
+func tell(t *testing.T, cfg Config, stage scenario.Stage) string {
 	cfg.Hub.TypingTTL = 4 * time.Second
 	s := Start(t, cfg)
-	return scenario.Tell(t, scenario.Stage{
-		URL: s.URL, Sockets: [2]string{s.SocketURLs[0], s.SocketURLs[len(s.SocketURLs)-1]}, Mails: s.Mailbox,
-		TypingExpires: func() { s.Advance(5 * time.Second) }, Secret: secret,
-	})
+	stage.URL, stage.Sockets, stage.Mails = s.URL, [2]string{s.SocketURLs[0], s.SocketURLs[len(s.SocketURLs)-1]}, s.Mailbox
+	stage.TypingExpires = func() { s.Advance(5 * time.Second) }
+	return scenario.Tell(t, stage)
 }

@@ -79,7 +79,7 @@ func (t Transport) String() string {
 type Config struct {
 	Store     Store
 	Transport Transport
-	// Nodes is how many nodes have sockets. Each has a hub and an address of its own; they share
+	// Nodes is how many nodes have sockets and the calls of rooms. Each has a hub and an address of its own; they share
 	// the stores, the recent messages, the bus, the fan-out and presence. Default 1.
 	Nodes int
 
@@ -344,8 +344,15 @@ func (s *System) further(p *process, cfg parley.Config, listener *net.TCPListene
 		return err
 	}
 	mux := http.NewServeMux()
+	api, err := humaapi.New(mux, humaapi.Config{Log: s.cfg.Log})
+	if err != nil {
+		return err
+	}
+	if err := humaapi.RegisterRooms(api, humaapi.RoomsConfig{Service: node.Chat, Identify: node.Identify}); err != nil {
+		return err
+	}
 	carrier.mount(mux)
-	p.serve(listener, mux, s.cfg.Log)
+	p.serve(listener, api, s.cfg.Log)
 	ready := make(chan struct{})
 	ended := p.run(carrier, func(ctx context.Context) error { return node.Run(ctx, func() { close(ready) }) })
 	select {
