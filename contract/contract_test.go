@@ -236,6 +236,7 @@ func trials() []trial {
 		try("Roles", contract.Roles(), plain(openRoles), roleFaults()...),
 		try("Restrictions", contract.Restrictions(), plain(func() chat.Restrictions { return memory.NewRestrictions() }), restrictionFaults()...),
 		try("Blocks", contract.Blocks(), plain(func() chat.Blocks { return memory.NewBlocks() }), blockFaults()...),
+		try("Settings", contract.Settings(), plain(func() chat.Settings { return memory.NewSettings() }), settingsFaults()...),
 		try("RecentCache", contract.RecentCache(), plain(func() chat.RecentCache { return memory.NewRecentCache(memory.RecentCacheConfig{}) }), slices.Concat(cacheFaults(), changeCacheFaults(), firstFaults())...),
 		try("Pruner", contract.Pruner(), plain(openPruning), prunerFaults()...),
 		try("Screen", contract.Screen(), plain(openScreen), screenFaults()...),

@@ -218,6 +218,7 @@ func fanoutWhole(ctx context.Context, open FanoutNodes) error {
 		{Kind: realtime.SignalLeft, Room: "room", User: author, Node: "n"},
 		{Kind: realtime.SignalRemoved, Room: "room", User: chat.Author{ID: author.ID}},
 		{Kind: realtime.SignalMarked, Room: "room", User: author, Node: "node ü", Read: math.MaxInt64}, {Kind: realtime.SignalMarked, Room: "room", User: author},
+		{Kind: realtime.SignalMarkedOwn, Room: "room", User: author, Node: "node ü", Read: math.MaxInt64}, {Kind: realtime.SignalSettings, Room: "room", User: chat.Author{ID: author.ID}, Node: "node"},
 		{Kind: realtime.SignalRestricted, Room: "room", User: chat.Author{ID: author.ID}, Data: `{"kind":"mute","at":1}`},
 		{Kind: realtime.SignalMembership, Room: "room", User: author, Node: "node", Data: `{"room":"hall","role":"reader"}`},
 		{Kind: realtime.SignalEvent, Room: "room", User: author, Node: "n", Event: "cursor", Data: `{"room":"room","x":1,"ü":"` + long(1000) + `"}`},

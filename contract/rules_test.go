@@ -40,6 +40,7 @@ var specifications = map[string][]string{
 	"Roles":          {"chat.Roles", "chat.Rooms", "chat.Room", "chat.Members", "chat.Membership", "chat.Marks"},
 	"Restrictions":   {"chat.Restrictions", "chat.Restriction", "chat.Ban"},
 	"Blocks":         {"chat.Blocks"},
+	"Settings":       {"chat.Settings"},
 	"RecentCache":    {"chat.RecentCache", "chat.Recent"},
 	"Pruner":         {"chat.Pruner", "chat.MessageStore", "chat.Marks", "chat.MyRoom"},
 	"Screen":         {"chat.Screen"},

@@ -101,6 +101,13 @@ func TestACheckEndsWithItsFirstFailure(t *testing.T) {
 			list:   func(context.Context, chat.Pair, user.ID, int) ([]chat.Block, error) { return nil, o.fail() },
 		}
 	})
+	endsWithItsFirstFailure(t, contract.Settings(), func(o *out) chat.Settings {
+		return userSettings{
+			put:    func(context.Context, user.ID, chat.UserSettings) error { return o.fail() },
+			of:     func(context.Context, ...user.ID) (map[user.ID]chat.UserSettings, error) { return nil, o.fail() },
+			remove: func(context.Context, user.ID) error { return o.fail() },
+		}
+	})
 	endsWithItsFirstFailure(t, contract.Pruner(), func(o *out) contract.Pruning {
 		r := outReading(o)
 		return contract.Pruning{

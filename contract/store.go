@@ -42,6 +42,7 @@ type Store struct {
 
 	Restrictions chat.Restrictions
 	Blocks       chat.Blocks
+	Settings     chat.Settings
 	// Pruner removes messages from Messages.
 	Pruner chat.Pruner
 }
@@ -114,6 +115,7 @@ func storeSuites() []storeSuite {
 		}),
 		of(Restrictions(), func(s Store) chat.Restrictions { return s.Restrictions }),
 		of(Blocks(), func(s Store) chat.Blocks { return s.Blocks }),
+		of(Settings(), func(s Store) chat.Settings { return s.Settings }),
 		of(Pruner(), func(s Store) Pruning {
 			return Pruning{Pruner: s.Pruner, Messages: s.Messages, Members: s.Members, Marks: s.Marks, Rooms: s.Rooms, Restrictions: s.Restrictions}
 		}),

@@ -107,6 +107,9 @@ var methods = map[string]kind{
 	"Blocks.Remove":        repeatable,
 	"Blocks.Among":         repeatable,
 	"Blocks.List":          repeatable,
+	"Settings.Put":         repeatable,
+	"Settings.Of":          repeatable,
+	"Settings.Remove":      repeatable,
 	"Pruner.Aged":          repeatable,
 	"Pruner.Prune":         repeatable,
 	"Pruner.Drop":          repeatable,
@@ -659,6 +662,26 @@ func (d blocks) Among(ctx context.Context, pairs ...chat.Pair) ([]chat.Block, er
 
 func (d blocks) List(ctx context.Context, p chat.Pair, after user.ID, limit int) ([]chat.Block, error) {
 	return ask(ctx, d.faults, "Blocks.List", func() ([]chat.Block, error) { return d.next.List(ctx, p, after, limit) })
+}
+
+// FaultySettings puts faults before a store of what users have set.
+func FaultySettings(next chat.Settings, f *Faults) chat.Settings { return userSettings{next, f} }
+
+type userSettings struct {
+	next   chat.Settings
+	faults *Faults
+}
+
+func (d userSettings) Put(ctx context.Context, id user.ID, s chat.UserSettings) error {
+	return d.faults.do(ctx, "Settings.Put", func() error { return d.next.Put(ctx, id, s) })
+}
+
+func (d userSettings) Of(ctx context.Context, ids ...user.ID) (map[user.ID]chat.UserSettings, error) {
+	return ask(ctx, d.faults, "Settings.Of", func() (map[user.ID]chat.UserSettings, error) { return d.next.Of(ctx, ids...) })
+}
+
+func (d userSettings) Remove(ctx context.Context, id user.ID) error {
+	return d.faults.do(ctx, "Settings.Remove", func() error { return d.next.Remove(ctx, id) })
 }
 
 // FaultyPruner puts faults before what removes old messages.

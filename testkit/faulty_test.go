@@ -57,6 +57,7 @@ type ports struct {
 	marks         chat.Marks
 	restrictions  chat.Restrictions
 	blocks        chat.Blocks
+	settings      chat.Settings
 	roles         chat.Roles
 	pruner        chat.Pruner
 	cache         chat.RecentCache
@@ -139,6 +140,7 @@ func open(t *testing.T, outer, inner *testkit.Faults) *ports {
 		marks:         twice(chat.Marks(s.Members), testkit.FaultyMarks, outer, inner),
 		restrictions:  twice(chat.Restrictions(s.Restrictions), testkit.FaultyRestrictions, outer, inner),
 		blocks:        twice(chat.Blocks(s.Blocks), testkit.FaultyBlocks, outer, inner),
+		settings:      twice(chat.Settings(s.Settings), testkit.FaultySettings, outer, inner),
 		roles:         twice(chat.Roles(s.Roles), testkit.FaultyRoles, outer, inner),
 		pruner:        twice(chat.Pruner(s.Pruner), testkit.FaultyPruner, outer, inner),
 		cache:         twice(chat.RecentCache(recent), testkit.FaultyCache, outer, inner),
@@ -444,6 +446,16 @@ var calls = map[string]func(ctx context.Context, p *ports) ([]any, error){
 		all, err := p.blocks.List(ctx, chat.Pair{By: "u"}, "", 1)
 		return []any{all}, err
 	},
+	"Settings.Put": func(ctx context.Context, p *ports) ([]any, error) {
+		return nil, p.settings.Put(ctx, "u", chat.UserSettings{HidesRead: true})
+	},
+	"Settings.Of": func(ctx context.Context, p *ports) ([]any, error) {
+		all, err := p.settings.Of(ctx, "u")
+		return []any{all}, err
+	},
+	"Settings.Remove": func(ctx context.Context, p *ports) ([]any, error) {
+		return nil, p.settings.Remove(ctx, "u")
+	},
 	"Members.RoomsOf": func(ctx context.Context, p *ports) ([]any, error) {
 		ms, err := p.members.RoomsOf(ctx, "u", "", 1)
 		return []any{ms}, err
@@ -523,7 +535,7 @@ func TestMethodsAreThoseOfThePorts(t *testing.T) {
 		"Codes": reflect.TypeFor[auth.CodeStore](), "SignUps": reflect.TypeFor[auth.SignUps](), "Nonces": reflect.TypeFor[auth.Nonces](),
 		"Limiter":  reflect.TypeFor[auth.Limiter](),
 		"Messages": reflect.TypeFor[chat.MessageStore](), "Rooms": reflect.TypeFor[chat.Rooms](),
-		"Members": reflect.TypeFor[chat.Members](), "Marks": reflect.TypeFor[chat.Marks](), "Restrictions": reflect.TypeFor[chat.Restrictions](), "Blocks": reflect.TypeFor[chat.Blocks](), "Roles": reflect.TypeFor[chat.Roles](), "Pruner": reflect.TypeFor[chat.Pruner](), "Cache": reflect.TypeFor[chat.RecentCache](),
+		"Members": reflect.TypeFor[chat.Members](), "Marks": reflect.TypeFor[chat.Marks](), "Restrictions": reflect.TypeFor[chat.Restrictions](), "Blocks": reflect.TypeFor[chat.Blocks](), "Settings": reflect.TypeFor[chat.Settings](), "Roles": reflect.TypeFor[chat.Roles](), "Pruner": reflect.TypeFor[chat.Pruner](), "Cache": reflect.TypeFor[chat.RecentCache](),
 		"Access": reflect.TypeFor[chat.Access](), "Fanout": reflect.TypeFor[realtime.Fanout](),
 		"Presence": reflect.TypeFor[realtime.Presence](), "Authenticator": reflect.TypeFor[socket.Authenticator](),
 		"Conn": reflect.TypeFor[socket.Conn](),

@@ -1,6 +1,6 @@
 // Package bunstore implements every persistence port on SQL through Bun v1.3:
 // user.Repository, auth.SignUps, auth.SessionStore, auth.Standings, auth.CodeStore, auth.Nonces, auth.Limiter and auth.Sweeper,
-// chat.MessageStore, chat.Recorder, chat.Pruner, chat.Rooms, chat.Members, chat.Marks, chat.Roles, chat.Restrictions and chat.Blocks, event.Outbox, mail.Queue,
+// chat.MessageStore, chat.Recorder, chat.Pruner, chat.Rooms, chat.Members, chat.Marks, chat.Roles, chat.Restrictions, chat.Blocks and chat.Settings, event.Outbox, mail.Queue,
 // mail.DeadLetters and mail.Stats. It runs on SQLite 3.35, PostgreSQL 11, MySQL 8.0.16 and
 // MariaDB 10.6, or later. [OpenSQLite] uses modernc.org/sqlite v1.61, [OpenPostgres] pgx v5.12,
 // [OpenMySQL] go-sql-driver/mysql v1.10, all of them pure Go. It is tested on PostgreSQL 15 and
@@ -64,7 +64,8 @@
 // come just before. To keep them out, all newcomers would have to wait for the row of the room.
 //
 // A program of before migration 0012 that runs beside does not ask who is banned or muted. One of before 0013 lets
-// everybody into every room, also into one that is private or deleted, and everybody write. One of before 0015 does not ask who has blocked whom.
+// everybody into every room, also into one that is private or deleted, and everybody write. One of before 0015 does not ask who has blocked whom. What is
+// marked through one of before 0017 is told to everybody in the room, whatever the user has set.
 //
 // Besides: text that is not valid UTF-8 or has a NUL
 // character, and text above a column's bound, is refused with kind Invalid, because not
@@ -97,6 +98,7 @@
 //	reactions     room_id, seq, reaction, user_id
 //	restrictions  room, user_id, kind | by_id, reason, at, until: the greatest number if it never ends
 //	blocks        by_id, whom_id | at
+//	settings      user_id | hides_read: 1 if nobody else is told how far the user has read, or 0
 //	outbox        position | id, topic, type, event_key, time, data; ascending in commit order
 //	mail_jobs     position | id unique, job_key unique, kind, recipient, recipient_name, data, state,
 //	              attempts, claims, run_at, leased_until, last_error, created_at, updated_at
@@ -173,13 +175,14 @@ func newStore(write, read *bun.DB) (*Store, error) {
 	}
 	s := &Store{db: &database{
 		write: write, read: read, dialect: d, reads: newKept(read, d), writes: newKept(write, d), statements: newStatements(prepare), changing: newStatements(prepareChanges), marking: newStatements(prepareMarks), pingTimeout: d.pingTimeout,
-		mine: d.mine(), bounds: d.bounds(), membersOf: d.membersOf(), lockRoles: d.lockRoles(), readMembers: map[int]string{}, roles: map[int]string{}, inForce: map[int]string{}, blocks: map[int]string{},
+		mine: d.mine(), bounds: d.bounds(), membersOf: d.membersOf(), lockRoles: d.lockRoles(), readMembers: map[int]string{}, roles: map[int]string{}, inForce: map[int]string{}, blocks: map[int]string{}, settings: map[int]string{},
 	}}
 	for _, n := range memberSizes {
 		s.db.readMembers[n] = d.readMembers(n)
 		s.db.roles[n] = d.rolesOf(n)
 		s.db.inForce[n] = d.restrictionsInForce(n)
 		s.db.blocks[n] = d.blocksAmong(n)
+		s.db.settings[n] = d.settingsOf(n)
 	}
 	s.db.standings = gather[string, auth.Standing]{most: standingSizes[0], workers: d.together, read: s.db.readStandings}
 	return s, nil
@@ -192,7 +195,7 @@ func (s *Store) Ports() parley.Ports {
 		Users: s.Users(), Sessions: sessions, Standings: sessions, Codes: s.Codes(), SignUps: s.SignUps(), Nonces: s.Nonces(), Limiter: s.Limiter(),
 		Outbox: s.Outbox(), Asides: s.Asides(), MailQueue: queue, DeadLetters: queue, MailStats: queue,
 		WebhookQueue: hooks, WebhookLetters: hooks, WebhookStats: hooks,
-		Messages: s.Messages(), Pruner: s.Messages(), Rooms: s.Rooms(), Members: members, Marks: members, Roles: s.Roles(), Restrictions: s.Restrictions(), Blocks: s.Blocks(),
+		Messages: s.Messages(), Pruner: s.Messages(), Rooms: s.Rooms(), Members: members, Marks: members, Roles: s.Roles(), Restrictions: s.Restrictions(), Blocks: s.Blocks(), Settings: s.Settings(),
 	}
 }
 
@@ -231,6 +234,9 @@ func (s *Store) Restrictions() *Restrictions { return &Restrictions{s.db} }
 
 // Blocks returns who has blocked whom.
 func (s *Store) Blocks() *Blocks { return &Blocks{s.db} }
+
+// Settings returns what users have set for themselves.
+func (s *Store) Settings() *Settings { return &Settings{s.db} }
 
 // Asides returns the events that were set aside.
 func (s *Store) Asides() *Asides { return &Asides{s.db} }
@@ -292,6 +298,7 @@ type database struct {
 	lockRoles   string                        // the text that Roles.Change locks members by
 	inForce     map[int]string                // those that Restrictions.InForce reads by, likewise
 	blocks      map[int]string                // those that Blocks.Among reads by, likewise
+	settings    map[int]string                // those that Settings.Of reads by, likewise
 	readMembers map[int]string                // those that Add reads by, for each of memberSizes
 	roles       map[int]string                // those that Roles.Of reads by, likewise
 	pool        *pool                         // nil if the handle is the caller's, and on SQLite

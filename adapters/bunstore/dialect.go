@@ -88,6 +88,8 @@ type dialect struct {
 	once, onceMore string
 	// putRestriction stores a restriction in the place of the one before, with a later time.
 	putRestriction string
+	// putSettings stores the settings of a user in the place of those before.
+	putSettings string
 	// claim makes the first claimable job of a table running until the given time and returns it, or sql.ErrNoRows.
 	claim func(ctx context.Context, tx bun.Tx, table string, now, until int64) (jobRow, error)
 	// insertNew makes an insert leave rows alone that exist. key is a column of the primary key.

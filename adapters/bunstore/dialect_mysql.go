@@ -139,6 +139,7 @@ func mysqlDialect() *dialect {
 		},
 		inOrder:        "STRAIGHT_JOIN",
 		putRestriction: putRestrictionMySQL,
+		putSettings:    putSettingsMySQL,
 		claim:          mysqlClaim,
 		// Not INSERT IGNORE, which also ignores what does not fit.
 		insertNew: func(q *bun.InsertQuery, key string) *bun.InsertQuery {

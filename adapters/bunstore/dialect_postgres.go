@@ -125,6 +125,7 @@ func postgresDialect() *dialect {
 		},
 		deleteFrom:     deleteFrom,
 		putRestriction: putRestrictionText("GREATEST"),
+		putSettings:    putSettingsText,
 		inOrder:        "JOIN", // it goes by the limit
 		once:           postgresOnce("", "", ""),
 		onceMore:       postgresOnce(", reply_to, data", ", (SELECT $8::bigint[]), (SELECT $9::text[])", ", NULLIF(g.reply_to, 0), NULLIF(g.data, '')"),

@@ -86,6 +86,7 @@ func sqliteDialect() *dialect {
 		deleteFrom:     deleteFrom,
 		inOrder:        "CROSS JOIN",
 		putRestriction: putRestrictionText("MAX"),
+		putSettings:    putSettingsText,
 		// One branch a state, so that each reads its own part of the index (state, position) in order.
 		claim: claimBy(`UPDATE JOBS
 			SET state = 'running', attempts = attempts + 1, claims = claims + 1, updated_at = ?0, leased_until = ?1

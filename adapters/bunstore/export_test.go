@@ -46,7 +46,7 @@ func MarkTexts(s *Store) []string {
 	texts := []string{s.db.mine, s.db.bounds, roomsOf, s.db.membersOf, s.db.lockRoles, countOwners, listRestrictions, restrictedSince, listBlocks, listBlocksOf}
 	for _, n := range []int{1, 4} {
 		all := s.db.dialect.markTexts(n)
-		texts = append(append(texts, all[:]...), s.db.dialect.readMembers(n), s.db.dialect.rolesOf(n), s.db.dialect.restrictionsInForce(n), s.db.dialect.blocksAmong(n))
+		texts = append(append(texts, all[:]...), s.db.dialect.readMembers(n), s.db.dialect.rolesOf(n), s.db.dialect.restrictionsInForce(n), s.db.dialect.blocksAmong(n), s.db.dialect.settingsOf(n))
 	}
 	return texts
 }

@@ -221,6 +221,7 @@ func steps(d *dialect) []step {
 		{"0013", "kinds of rooms, and roles of members", roomKinds},
 		{"0015", "who has blocked whom", blockTables},
 		{"0016", "deliveries of webhooks", webhookTables},
+		{"0017", "what users have set for themselves", []string{settingsTable}},
 	}
 }
 

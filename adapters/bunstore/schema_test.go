@@ -80,6 +80,13 @@ var schemaRules = []rule{
 		unique: []unique{{"by_id,whom_id", map[string]any{"at": 1}}},
 	},
 	{
+		table:  "settings",
+		row:    map[string]any{"user_id": "u", "hides_read": 1},
+		texts:  map[string]bounds{"user_id": {1, 128}},
+		broken: []map[string]any{{"hides_read": 2}, {"hides_read": -1}},
+		unique: []unique{{"user_id", map[string]any{"hides_read": 0}}},
+	},
+	{
 		table:    "codes",
 		row:      map[string]any{"hash": "h", "user_id": "u", "created_at": 0, "expires_at": 1, "used_at": 2},
 		texts:    map[string]bounds{"hash": {1, 128}, "user_id": {0, 128}},

@@ -120,7 +120,7 @@ type member struct {
 	User  roomUser  `json:"user" doc:"Who it is."`
 	Role  string    `json:"role" enum:"owner,moderator,member,reader" doc:"What they are in the room."`
 	Since time.Time `json:"since" doc:"When their membership began."`
-	Read  *uint64   `json:"read,omitempty" doc:"How far they have read: a seq." example:"41"`
+	Read  *uint64   `json:"read,omitempty" doc:"How far they have read: a seq. Absent: they let nobody else know." example:"41"`
 
 	MutedUntil time.Time `json:"mutedUntil,omitzero" required:"false" doc:"Until then they cannot send, change and react here: 9999-12-31T23:59:59Z if that has no end."`
 }
@@ -180,7 +180,7 @@ func (c roomCalls) told(r chat.RoomState) *roomOutput {
 	return &roomOutput{Body: out}
 }
 
-// toldMembers are members as they are told.
+// toldMembers are members as they are told. Who hides how far they have read is told it themselves.
 func (c roomCalls) toldMembers(ctx context.Context, entries ...chat.Entry) ([]member, error) {
 	ids := make([]user.ID, len(entries))
 	for i, e := range entries {
@@ -190,9 +190,16 @@ func (c roomCalls) toldMembers(ctx context.Context, entries ...chat.Entry) ([]me
 	if err != nil {
 		return nil, err
 	}
-	all := make([]member, len(entries))
+	hidden, err := c.service.ReadHidden(ctx, ids...)
+	if err != nil {
+		return nil, err
+	}
+	all, caller := make([]member, len(entries)), c.speaker(ctx).ID
 	for i, e := range entries {
-		all[i] = member{User: roomUser{string(e.UserID), known[e.UserID].Name}, Role: string(e.Role), Since: e.Since, Read: &e.Read}
+		all[i] = member{User: roomUser{string(e.UserID), known[e.UserID].Name}, Role: string(e.Role), Since: e.Since}
+		if !hidden[e.UserID] || e.UserID == caller {
+			all[i].Read = &e.Read
+		}
 		if e.Mute.Kind != "" {
 			all[i].MutedUntil = e.Mute.End()
 		}

@@ -90,6 +90,7 @@ func RegisterRooms(a *API, cfg RoomsConfig) error {
 	calls.registerManaging()
 	calls.registerDirect()
 	calls.registerBlocks()
+	calls.registerSettings()
 	calls.registerRestrictions()
 	registerSend(calls, func(in *sendInput) (sendRequest, *chat.Author) { return in.Body, nil })
 	return nil

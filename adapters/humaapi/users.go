@@ -287,6 +287,9 @@ func (cfg *UsersConfig) export(ctx context.Context, u user.User, out *lines) err
 		Block: func(b chat.Block) error {
 			return out.line("block", map[string]any{"user": b.Whom, "at": b.At})
 		},
+		Settings: func(s chat.UserSettings) error {
+			return out.line("settings", map[string]any{"readReceipts": !s.HidesRead})
+		},
 		Message: func(m chat.Message) error {
 			return out.line("message", exportedMessage{
 				Room: m.Room, Seq: m.Seq, ID: m.ID, ClientID: m.ClientID, Name: m.Author.Name, Text: m.Text, At: m.At,

@@ -24,6 +24,7 @@ type Store struct {
 	Roles        *Roles
 	Restrictions *Restrictions
 	Blocks       *Blocks
+	Settings     *Settings
 	// Pruner removes messages and rooms from the stores here.
 	Pruner *Pruner
 }
@@ -49,6 +50,7 @@ func NewStore() *Store {
 
 		Restrictions: NewRestrictions(),
 		Blocks:       NewBlocks(),
+		Settings:     NewSettings(),
 	}
 	s.Pruner = NewPruner(s.Messages, s.Members, s.Rooms, s.Restrictions)
 	return s
@@ -60,6 +62,6 @@ func (s *Store) Ports() parley.Ports {
 		Users: s.Users, Sessions: s.Sessions, Codes: s.Codes, SignUps: s.SignUps, Nonces: s.Nonces,
 		Outbox: s.Outbox, Asides: s.Asides, MailQueue: s.MailQueue, DeadLetters: s.MailQueue, MailStats: s.MailQueue,
 		WebhookQueue: s.WebhookQueue, WebhookLetters: s.WebhookQueue, WebhookStats: s.WebhookQueue,
-		Messages: s.Messages, Pruner: s.Pruner, Rooms: s.Rooms, Members: s.Members, Marks: s.Members, Roles: s.Roles, Restrictions: s.Restrictions, Blocks: s.Blocks,
+		Messages: s.Messages, Pruner: s.Pruner, Rooms: s.Rooms, Members: s.Members, Marks: s.Members, Roles: s.Roles, Restrictions: s.Restrictions, Blocks: s.Blocks, Settings: s.Settings,
 	}
 }

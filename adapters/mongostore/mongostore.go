@@ -1,6 +1,6 @@
 // Package mongostore implements every persistence port on MongoDB through mongo-driver v2.10:
 // user.Repository, auth.SignUps, auth.SessionStore, auth.CodeStore, auth.Nonces, auth.Limiter and auth.Sweeper,
-// chat.MessageStore, chat.Recorder, chat.Pruner, chat.Rooms, chat.Members, chat.Marks, chat.Roles, chat.Restrictions and chat.Blocks, event.Outbox, mail.Queue,
+// chat.MessageStore, chat.Recorder, chat.Pruner, chat.Rooms, chat.Members, chat.Marks, chat.Roles, chat.Restrictions, chat.Blocks and chat.Settings, event.Outbox, mail.Queue,
 // mail.DeadLetters and mail.Stats. It is made for MongoDB 4.4 or later, a single server or a
 // replica set. No real MongoDB could be had for its tests: they run on FerretDB v1.24 and on
 // mongo-java-server 1.47, which speak the same protocol; see # Exceptions.
@@ -120,6 +120,7 @@
 //	          role: absent for a member, owner_of: the room of owners, with an index, ruled: the version of the room that decided the role last, unproven: until the room was read again
 //	restrictions _id | room, user_id, kind unique together, by, reason, at: an index with the three, until: absent for never
 //	blocks    _id | by, whom unique together, at; whom, by an index together
+//	settings  _id: the user | hides_read
 //	messages  _id | room, seq unique together; room, once unique together; id, client_id, author_id, author_name, text, at,
 //	          reply_to, data, edited_at, deleted_at; of those that were changed: changed_in: the room, and rev, an index together;
 //	          reactions: [{key, count, users: those who are named}], reacted: [{key, users: all}];
@@ -201,12 +202,12 @@ func newStore(db *mongo.Database, cfg Config) *Store {
 		handle **mongo.Collection
 	}{
 		{users, &d.users}, {signUps, &d.signUps}, {sessions, &d.sessions}, {codes, &d.codes}, {nonces, &d.nonces}, {limits, &d.limits}, {rooms, &d.rooms},
-		{members, &d.members}, {restrictions, &d.restrictions}, {blocks, &d.blocks}, {messages, &d.messages}, {changes, &d.changes}, {aside, &d.aside}, {clock, &d.clock},
+		{members, &d.members}, {restrictions, &d.restrictions}, {blocks, &d.blocks}, {userSettings, &d.settings}, {messages, &d.messages}, {changes, &d.changes}, {aside, &d.aside}, {clock, &d.clock},
 		{mailJobs, &d.mailJobs}, {webhookJobs, &d.webhookJobs}, {schema, &d.schema},
 	} {
 		*c.handle = db.Collection(c.schema.name, opts)
 	}
-	d.committed, d.standing, d.restricted, d.blocked, d.ruled = d.messages, d.members, d.restrictions, d.blocks, d.rooms
+	d.committed, d.standing, d.restricted, d.blocked, d.set, d.ruled = d.messages, d.members, d.restrictions, d.blocks, d.settings, d.rooms
 	idle := options.Collection().SetWriteConcern(writeconcern.W1())
 	d.spent, d.fulfilled = db.Collection(changes.name, opts, idle), db.Collection(rooms.name, opts, idle)
 	if cfg.WriteConcern.W == writeconcern.WCMajority {
@@ -216,6 +217,7 @@ func newStore(db *mongo.Database, cfg Config) *Store {
 		d.standing = db.Collection(members.name, opts, majority)
 		d.restricted = db.Collection(restrictions.name, opts, majority)
 		d.blocked = db.Collection(blocks.name, opts, majority)
+		d.set = db.Collection(userSettings.name, opts, majority)
 		d.ruled = db.Collection(rooms.name, opts, majority)
 	}
 	return &Store{db: d}
@@ -228,7 +230,7 @@ func (s *Store) Ports() parley.Ports {
 		Users: s.Users(), Sessions: s.Sessions(), Codes: s.Codes(), SignUps: s.SignUps(), Nonces: s.Nonces(), Limiter: s.Limiter(),
 		Outbox: s.Outbox(), Asides: s.Asides(), MailQueue: queue, DeadLetters: queue, MailStats: queue,
 		WebhookQueue: hooks, WebhookLetters: hooks, WebhookStats: hooks,
-		Messages: s.Messages(), Pruner: s.Messages(), Rooms: s.Rooms(), Members: members, Marks: members, Roles: s.Roles(), Restrictions: s.Restrictions(), Blocks: s.Blocks(),
+		Messages: s.Messages(), Pruner: s.Messages(), Rooms: s.Rooms(), Members: members, Marks: members, Roles: s.Roles(), Restrictions: s.Restrictions(), Blocks: s.Blocks(), Settings: s.Settings(),
 	}
 }
 
@@ -267,6 +269,9 @@ func (s *Store) Restrictions() *Restrictions { return &Restrictions{s.db} }
 
 // Blocks returns who has blocked whom.
 func (s *Store) Blocks() *Blocks { return &Blocks{s.db} }
+
+// Settings returns what users have set for themselves.
+func (s *Store) Settings() *Settings { return &Settings{s.db} }
 
 // Asides returns the events that were set aside.
 func (s *Store) Asides() *Asides { return &Asides{s.db} }
@@ -312,15 +317,15 @@ type database struct {
 	db  *mongo.Database
 	log *slog.Logger
 
-	users, signUps, sessions, codes, nonces, limits, rooms, members, restrictions, blocks, messages, changes, aside, clock, mailJobs, webhookJobs, schema *mongo.Collection
+	users, signUps, sessions, codes, nonces, limits, rooms, members, restrictions, blocks, settings, messages, changes, aside, clock, mailJobs, webhookJobs, schema *mongo.Collection
 
 	// committed is messages as the majority has them: the number after one that a new primary may not have
 	// would leave a gap there.
 	committed *mongo.Collection
 	// standing is members as the majority has them: a mark that was told must not go back.
 	standing *mongo.Collection
-	// restricted is restrictions as the majority has them, and blocked is blocks.
-	restricted, blocked *mongo.Collection
+	// restricted is restrictions as the majority has them, blocked is blocks, and set is settings.
+	restricted, blocked, set *mongo.Collection
 	// ruled is rooms as the majority has them.
 	ruled *mongo.Collection
 	// spent is changes for a write that nothing depends on, fulfilled is rooms for such a one.

@@ -1058,7 +1058,7 @@ func TestMigrateFromBeforeRoles(t *testing.T) {
 	require.NoError(t, s.Migrate(t.Context()))
 	version := documents(t, s, "parley_schema")[0]
 	assert.EqualValues(t, 2, version["version"], "the older program compares it, and goes on")
-	assert.EqualValues(t, 7, version["additions"])
+	assert.EqualValues(t, 8, version["additions"])
 	assert.ElementsMatch(t, []string{"_id_", "user_id_room", "room_user_id", "owner_of"}, indexes(t, s)["parley_members"])
 
 	// What was there is public, and its members are members. Both become what they are told.

@@ -198,6 +198,10 @@ var (
 		fields:  []field{{name: "_id", kind: kindID}, text("by", 1, maxID), text("whom", 1, maxID), moment("at")},
 		indexes: []index{{fields: []string{"by", "whom"}, unique: true}, {fields: []string{"whom", "by"}}},
 	}
+	userSettings = &collection{
+		name:   "parley_settings",
+		fields: []field{text("_id", 1, maxID), {name: "hides_read", kind: kindBool}},
+	}
 	messages = &collection{
 		name: "parley_messages",
 		fields: append([]field{
@@ -265,7 +269,7 @@ func jobs(name string) *collection {
 }
 
 // collections are all there are. The schema's comes last: its document says that the others are there.
-var collections = []*collection{users, signUps, sessions, codes, nonces, limits, rooms, members, restrictions, blocks, messages, changes, aside, clock, mailJobs, webhookJobs, schema}
+var collections = []*collection{users, signUps, sessions, codes, nonces, limits, rooms, members, restrictions, blocks, userSettings, messages, changes, aside, clock, mailJobs, webhookJobs, schema}
 
 // validator is what the server is told to check.
 func (c *collection) validator() bson.D {

@@ -35,6 +35,8 @@ var frames = []frame{
 	{sender: "s", signal: realtime.Signal{Kind: realtime.SignalChanged, Room: "r", Message: chat.Message{Room: "r", At: time.Unix(1, 0).UTC()}}},
 	{sender: "s", count: 8, signal: realtime.Signal{Kind: realtime.SignalRestricted, Room: "r", Node: "n", User: chat.Author{ID: "u"}, Data: `{"kind":"ban"}`}},
 	{sender: "s", count: 9, signal: realtime.Signal{Kind: realtime.SignalMembership, Room: " all", Node: "n", User: chat.Author{ID: "u", Name: "Zoë"}, Data: `{"room":"r"}`}},
+	{sender: "s", count: 10, signal: realtime.Signal{Kind: realtime.SignalMarkedOwn, Room: "r", Node: "n", User: chat.Author{ID: "u", Name: "Zoë"}, Read: math.MaxUint64}},
+	{sender: "s", count: 11, signal: realtime.Signal{Kind: realtime.SignalSettings, Room: " all", Node: "n", User: chat.Author{ID: "u"}}},
 }
 
 var edited = chat.Message{
@@ -237,7 +239,7 @@ func TestNodesOfTwoVersionsHearEachOther(t *testing.T) {
 			}
 			continue
 		}
-		if sent.signal.Kind == realtime.SignalRestricted || sent.signal.Kind == realtime.SignalMembership {
+		if sent.signal.Kind == realtime.SignalMarkedOwn || sent.signal.Kind == realtime.SignalRestricted || sent.signal.Kind == realtime.SignalMembership {
 			_, err := olderProgram{}.frame(sent.encode())
 			require.ErrorIs(t, err, errEncoding, "older nodes ignore what they do not know")
 			continue

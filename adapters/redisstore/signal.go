@@ -88,7 +88,7 @@ func (f frame) encode() string {
 	if s.Kind == realtime.SignalRestricted || s.Kind == realtime.SignalMembership {
 		b = appendString(b, s.Data)
 	}
-	if s.Kind == realtime.SignalMarked {
+	if s.Kind == realtime.SignalMarked || s.Kind == realtime.SignalMarkedOwn {
 		b = binary.AppendUvarint(b, s.Read)
 	}
 	return string(b)
@@ -133,7 +133,7 @@ func decodeFrame(data string) (frame, error) {
 		if s.Kind == realtime.SignalRestricted || s.Kind == realtime.SignalMembership {
 			s.Data = r.string()
 		}
-		if s.Kind == realtime.SignalMarked {
+		if s.Kind == realtime.SignalMarked || s.Kind == realtime.SignalMarkedOwn {
 			s.Read = r.uvarint()
 		}
 	}

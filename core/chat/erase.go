@@ -41,7 +41,7 @@ func (e *AuthorErasure) add(other AuthorErasure) {
 // ErrStillTalking says that an author said something again and again while being erased: their sessions must end first.
 var ErrStillTalking = fault.New(fault.Conflict, "still_talking", "the user goes on talking: their sessions must end first")
 
-// EraseAuthor removes what a user has left in rooms: memberships, with how far they have read; blocks, by them and of them; reactions; and of their messages everything that
+// EraseAuthor removes what a user has left in rooms: memberships, with how far they have read; blocks, by them and of them; what they have set; reactions; and of their messages everything that
 // [Erase] removes, also of those that were deleted before. Everybody who is in a room is told of its changes. It looks through all messages of every room that
 // somebody has joined, in small parts, and then again through the rooms of the user until it finds nothing, so that what was under way is found too. The caller first
 // makes sure that the user can send no more, on any node.
@@ -61,6 +61,9 @@ func (s *Service) EraseAuthor(ctx context.Context, id user.ID, leave func(ctx co
 	err := s.leaveAll(ctx, id, leave, rooms, &done)
 	if err == nil {
 		done.Blocks, err = s.eraseBlocks(ctx, id)
+	}
+	if err == nil {
+		err = s.eraseSettings(ctx, id)
 	}
 	if err == nil {
 		err = s.eachRoom(ctx, func(room string) error { return s.eraseIn(ctx, id, room, rooms, &done) })
@@ -216,9 +219,11 @@ type AuthorVisitor struct {
 	Reaction func(m Message, key string) error
 	// Block, unless nil, is called for everybody whom the user has blocked.
 	Block func(Block) error
+	// Settings, unless nil, is called if the user has set something.
+	Settings func(UserSettings) error
 }
 
-// ExportAuthor tells what a user has left in rooms: memberships by room, whom they have blocked, and then, room by room, messages by sequence and reactions. It looks through all
+// ExportAuthor tells what a user has left in rooms: memberships by room, whom they have blocked, what they have set, and then, room by room, messages by sequence and reactions. It looks through all
 // messages of every room that somebody has joined, in small parts. What happens meanwhile may be told, or not.
 func (s *Service) ExportAuthor(ctx context.Context, id user.ID, v AuthorVisitor) error {
 	if err := s.eachMembership(ctx, id, v.Membership); err != nil {
@@ -226,6 +231,15 @@ func (s *Service) ExportAuthor(ctx context.Context, id user.ID, v AuthorVisitor)
 	}
 	if v.Block != nil {
 		if err := s.eachBlock(ctx, id, v.Block, Pair{By: id}); err != nil {
+			return err
+		}
+	}
+	if v.Settings != nil {
+		all, err := s.settingsOf(ctx, id)
+		for _, set := range all {
+			err = v.Settings(set)
+		}
+		if err != nil {
 			return err
 		}
 	}

@@ -19,6 +19,8 @@ type Mark struct {
 	User Author
 	// Read is the sequence of that message. 0 moves nothing, and asks how far the member has read.
 	Read uint64
+	// Hidden says, to those whom [Service.OnMarked] tells, that nobody but the user may hear of it. It does not count elsewhere.
+	Hidden bool
 }
 
 // Marked is the answer to one mark.
@@ -131,11 +133,12 @@ func (s *Service) commitMarks(ctx context.Context, marks []Mark) ([]marked, erro
 	for i, m := range stored {
 		answers[i] = marked{m, marks[i]}
 	}
+	s.hide(ctx, answers)
 	return answers, nil
 }
 
 // OnMarked makes f hear of every mark that has moved, after the member has the answer: Read is how far they have read. A message that they
-// sent themselves moves their mark too, and f does not hear of that. f must be quick. A hub registers itself. OnMarked may be called
+// sent themselves moves their mark too, and f does not hear of that. Of a user who hides how far they have read, or of whom that is not known, the mark is Hidden. f must be quick. A hub registers itself. OnMarked may be called
 // from many goroutines.
 func (s *Service) OnMarked(f func(Mark)) { listen(s, &s.heardMarks, f) }
 

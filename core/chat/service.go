@@ -32,6 +32,8 @@ type Config struct {
 	People People
 	// Blocks keeps who has blocked whom. Without Roles it is not used. Default: nobody can block anybody.
 	Blocks Blocks
+	// Settings keeps what users have set for themselves. It needs Restrictions. Default: nobody can set anything, and everybody in a small room is told how far others have read.
+	Settings Settings
 	// MaxBlocks is how many others a user can block. Default 1,000.
 	MaxBlocks int
 	// Access decides who may join, send and read. Default: everybody, and nobody is asked.
@@ -95,6 +97,9 @@ type Service struct {
 
 	heardRestrictions atomic.Pointer[[]func(Restriction)]  // by OnRestricted
 	heardRights       atomic.Pointer[[]func(RightsChange)] // by OnRights
+	heardSettings     atomic.Pointer[[]func(user.ID)]      // by OnSettings
+
+	hiding hiding
 
 	mu      sync.Mutex
 	directs map[string]direct // who the users of direct rooms are; emptied when it has maxKnown
@@ -117,7 +122,7 @@ func New(cfg Config) (*Service, error) {
 	c.Require("Members", cfg.Members == nil)
 	c.Require("Marks", cfg.Marks == nil)
 	c.Require("Cache", cfg.Cache == nil)
-	if cfg.Roles != nil {
+	if cfg.Roles != nil || cfg.Settings != nil {
 		c.Require("Restrictions", cfg.Restrictions == nil)
 	}
 	settings.Default(c, "MaxBlocks", &cfg.MaxBlocks, 1000)
@@ -154,6 +159,7 @@ func New(cfg Config) (*Service, error) {
 		cfg.Log = slog.New(slog.DiscardHandler)
 	}
 	s := &Service{cfg: cfg, asks: asks, known: map[string]time.Time{}, directs: map[string]direct{}, loads: map[string]*loads{}, searches: make(chan struct{}, maxSearches)}
+	s.hiding.hides = map[user.ID]bool{}
 	if cfg.Screen != nil {
 		s.screening = &screening{
 			screen: cfg.Screen, timeout: cfg.ScreenTimeout, open: cfg.ScreenFailsOpen, places: make(chan struct{}, cfg.MaxScreened), now: cfg.Now, log: cfg.Log,

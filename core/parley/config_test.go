@@ -40,7 +40,7 @@ func TestAMissingPortIsNamed(t *testing.T) {
 		reflect.ValueOf(&cfg.Ports).Elem().Field(i).SetZero()
 		want := "parley: Config." + name + " is missing"
 		_, err := parley.New(cfg)
-		if slices.Contains([]string{"Standings", "Roles", "Blocks", "Endpoint", "Pruner"}, name) {
+		if slices.Contains([]string{"Standings", "Roles", "Blocks", "Settings", "Endpoint", "Pruner"}, name) {
 			assert.NoError(t, err) // there need not be one
 			continue
 		}
@@ -95,6 +95,7 @@ func TestAPortInTheWrongPlaceIsRefused(t *testing.T) {
 		"Chat.Pruner":       func(c *parley.Config) { c.Chat.Pruner = p.Pruner },
 		"Chat.Restrictions": func(c *parley.Config) { c.Chat.Restrictions = p.Restrictions },
 		"Chat.Blocks":       func(c *parley.Config) { c.Chat.Blocks = p.Blocks },
+		"Chat.Settings":     func(c *parley.Config) { c.Chat.Settings = p.Settings },
 		"Chat.Cache":        func(c *parley.Config) { c.Chat.Cache = p.Recent },
 		"Janitor.Service":   func(c *parley.Config) { c.Janitor.Service = &chat.Service{} },
 		"Hub.Chat":          func(c *parley.Config) { c.Hub.Chat = &chat.Service{} },

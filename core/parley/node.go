@@ -69,7 +69,7 @@ func newNode(cfg Config, tickets auth.Sweeper, relay *event.Relay) (*Node, error
 	}
 	c := cfg.Chat
 	c.Store, c.Rooms, c.Members, c.Marks, c.Cache = cfg.Messages, cfg.Rooms, cfg.Members, cfg.Marks, cfg.Recent
-	c.Restrictions, c.Roles, c.Blocks, c.Pruner = cfg.Restrictions, cfg.Roles, cfg.Blocks, cfg.Pruner
+	c.Restrictions, c.Roles, c.Blocks, c.Settings, c.Pruner = cfg.Restrictions, cfg.Roles, cfg.Blocks, cfg.Settings, cfg.Pruner
 	if c.People == nil && cfg.Users != nil {
 		c.People = chat.Accounts{Users: cfg.Users}
 	}
@@ -114,7 +114,7 @@ func (cfg *Config) node(c *settings.Check) {
 	c.Require("Members", cfg.Members == nil)
 	c.Require("Marks", cfg.Marks == nil)
 	c.Require("Recent", cfg.Recent == nil)
-	if cfg.Roles != nil {
+	if cfg.Roles != nil || cfg.Settings != nil {
 		c.Require("Restrictions", cfg.Restrictions == nil)
 	}
 	c.Require("Fanout", cfg.Fanout == nil)
@@ -127,6 +127,7 @@ func (cfg *Config) node(c *settings.Check) {
 	stray(c, "Chat.Restrictions", cfg.Chat.Restrictions != nil)
 	stray(c, "Chat.Roles", cfg.Chat.Roles != nil)
 	stray(c, "Chat.Blocks", cfg.Chat.Blocks != nil)
+	stray(c, "Chat.Settings", cfg.Chat.Settings != nil)
 	stray(c, "Chat.Pruner", cfg.Chat.Pruner != nil)
 	stray(c, "Hub.Fanout", cfg.Hub.Fanout != nil)
 	stray(c, "Hub.Presence", cfg.Hub.Presence != nil)

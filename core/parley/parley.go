@@ -75,6 +75,8 @@ type Ports struct {
 	Roles chat.Roles
 	// Blocks keeps who has blocked whom. Without Roles it is not used. Default: nobody can block anybody.
 	Blocks chat.Blocks
+	// Settings keeps what users have set for themselves. It needs Restrictions. Default: nobody can set anything.
+	Settings chat.Settings
 
 	Fanout   realtime.Fanout
 	Presence realtime.Presence

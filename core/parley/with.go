@@ -40,6 +40,7 @@ func (p Ports) With(other Ports) Ports {
 	replace(&p.Restrictions, other.Restrictions)
 	replace(&p.Roles, other.Roles)
 	replace(&p.Blocks, other.Blocks)
+	replace(&p.Settings, other.Settings)
 	replace(&p.Pruner, other.Pruner)
 	replace(&p.Fanout, other.Fanout)
 	replace(&p.Presence, other.Presence)

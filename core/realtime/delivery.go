@@ -167,15 +167,16 @@ const (
 	others              // all but the user it is about; and it may be shed
 	whoKeepsUp          // everybody, but it may be shed
 	theRest             // all but the user it is about
+	themselves          // the user it is about; and it may be shed
 )
 
 // sheds reports whether a slow reader is spared the event.
-func (a audience) sheds() bool { return a == others || a == whoKeepsUp }
+func (a audience) sheds() bool { return a == others || a == whoKeepsUp || a == themselves }
 
 // event gives it to an occupant; one that is reading gets it behind what it reads.
 func (d *delivery) event(o *occupant) {
 	c := o.client
-	if (d.to == others || d.to == theRest) && c.user.ID == d.one[0].event.User.ID {
+	if d.to != everybody && d.to != whoKeepsUp && (c.user.ID == d.one[0].event.User.ID) != (d.to == themselves) {
 		return
 	}
 	f := d.one[0].of(c)
@@ -203,7 +204,7 @@ func (d *delivery) event(o *occupant) {
 
 // mark reports whether it says how far the client's own user has read, on another connection: that may be farther than what a join finds.
 func (d *delivery) mark(c *client) bool {
-	return d.to == whoKeepsUp && c.user.ID == d.one[0].event.User.ID
+	return (d.to == whoKeepsUp || d.to == themselves) && c.user.ID == d.one[0].event.User.ID
 }
 
 // send delivers messages that follow each other in the sequence. Their authors no longer type.

@@ -94,7 +94,7 @@ type HubConfig struct {
 	// AccessEvery is how often chat.Config.Access, where there is one, is asked again whether the users of
 	// this node may read their rooms; who may not is taken out. Default 10 seconds.
 	AccessEvery time.Duration
-	// RestrictionsEvery is how often chat.Config.Restrictions, where there is one, is asked for bans, mutes and changes of roles and rooms that this node has not heard of. Default 10 seconds.
+	// RestrictionsEvery is how often chat.Config.Restrictions, where there is one, is asked for bans, mutes and changes of roles, rooms and users' settings that this node has not heard of. Default 10 seconds.
 	RestrictionsEvery time.Duration
 	// CommandTimeout bounds a command that reads or joins. Default 10 seconds.
 	CommandTimeout time.Duration
@@ -248,6 +248,7 @@ func NewHub(cfg HubConfig) (*Hub, error) {
 	cfg.Chat.OnMarked(h.marked)
 	cfg.Chat.OnRestricted(h.restricted)
 	cfg.Chat.OnRights(h.rightsChanged)
+	cfg.Chat.OnSettings(h.settingsChanged)
 	cfg.Chat.RefuseBy(h.refuses)
 	return h, nil
 }

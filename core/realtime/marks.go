@@ -5,9 +5,11 @@ import (
 
 	"github.com/parley-chat/parley/core/chat"
 	"github.com/parley-chat/parley/core/protocol"
+	"github.com/parley-chat/parley/core/user"
 )
 
-// marked tells all nodes how far somebody has read, unless the room is known to be too large for that, or delivery lags behind here.
+// marked tells all nodes how far somebody has read, unless the room is known to be too large for that, or delivery lags behind here. What is hidden has a kind of
+// its own, which nodes that do not know of it tell nobody.
 func (h *Hub) marked(m chat.Mark) {
 	h.mu.RLock()
 	here := h.rooms[m.Room]
@@ -15,15 +17,23 @@ func (h *Hub) marked(m chat.Mark) {
 	if h.cfg.MarksUpTo < 0 || here != nil && (!here.tellsMarks() || here.crowded()) {
 		return
 	}
-	h.publish(context.Background(), Signal{Kind: SignalMarked, Room: m.Room, User: m.User, Read: m.Read})
+	kind := SignalMarked
+	if m.Hidden {
+		kind = SignalMarkedOwn
+	}
+	h.publish(context.Background(), Signal{Kind: kind, Room: m.Room, User: m.User, Read: m.Read})
 }
 
-// marked tells the occupants how far somebody has read. Their other connections hear it too.
-func (r *room) marked(s *Signal) {
+// marked tells the audience how far somebody has read. Their other connections hear it too.
+func (r *room) marked(s *Signal, to audience) {
 	if r.tellsMarks() {
-		e := r.about(protocol.EventMarked, s.User, protocol.Data{"read": s.Read})
-		r.broadcast(e, whoKeepsUp)
+		r.broadcast(r.about(protocol.EventMarked, s.User, protocol.Data{"read": s.Read}), to)
 	}
+}
+
+// settingsChanged tells the other nodes that a user has set something, and no more: each asks the store when it needs it.
+func (h *Hub) settingsChanged(id user.ID) {
+	h.publish(context.Background(), Signal{Kind: SignalSettings, Room: everyNode, User: chat.Author{ID: id}})
 }
 
 // tellsMarks reports whether the room is small enough for marks.

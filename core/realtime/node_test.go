@@ -215,12 +215,13 @@ type backing struct {
 	restrictions *memory.Restrictions
 	roles        *memory.Roles
 	blocks       *memory.Blocks
+	settings     *memory.Settings
 }
 
 func newBacking() backing {
 	messages, rooms := memory.NewMessages(), memory.NewRooms()
 	members := memory.NewMembers(messages)
-	return backing{messages, members, rooms, memory.NewPresence(), memory.NewRestrictions(), memory.NewRoles(rooms, members), memory.NewBlocks()}
+	return backing{messages, members, rooms, memory.NewPresence(), memory.NewRestrictions(), memory.NewRoles(rooms, members), memory.NewBlocks(), memory.NewSettings()}
 }
 
 func start(t *testing.T, change func(*realtime.HubConfig)) *node {
@@ -249,6 +250,9 @@ func startWith(t *testing.T, b backing, fanout realtime.Fanout, rules chat.Confi
 	}
 	if rules.Roles == nil {
 		rules.Roles = b.roles
+	}
+	if rules.Settings == nil {
+		rules.Settings = b.settings
 	}
 	rules.Blocks = b.blocks
 	rules.Rooms, rules.Cache = b.rooms, memory.NewRecentCache(memory.RecentCacheConfig{})

@@ -16,7 +16,7 @@ type Signal struct {
 	Message chat.Message
 	// User is set for the other kinds.
 	User chat.Author
-	// Read is set for SignalMarked: the sequence up to which User has read.
+	// Read is set for SignalMarked and SignalMarkedOwn: the sequence up to which User has read.
 	Read uint64
 	// Typing is set for SignalTyping.
 	Typing bool
@@ -41,6 +41,8 @@ const (
 	SignalMarked                           // a user has read the room up to a message
 	SignalRestricted                       // a user was banned or muted, or is no longer
 	SignalMembership                       // what a user is in a room has changed; every node follows Room, which is no room's name
+	SignalMarkedOwn                        // as SignalMarked, for the user's own connections alone
+	SignalSettings                         // a user has set something for themselves; every node follows Room, which is no room's name
 )
 
 // Fanout carries signals between nodes.

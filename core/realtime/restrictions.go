@@ -156,6 +156,8 @@ func (h *Hub) askRestrictions(ctx context.Context, since time.Time) time.Time {
 			h.ask(chat.InRoom{Room: r.Room, UserID: r.UserID})
 		case chat.RoomNote:
 			h.look(news{room: r.Room})
+		case chat.SettingsNote:
+			h.cfg.Chat.ForgetSettings(r.UserID)
 		}
 		if !h.restrict(r, "", false) {
 			return

@@ -160,11 +160,11 @@ func TestAMuteThatHasAnEndEnds(t *testing.T) {
 	eve.say("hall", "an hour later")
 }
 
-// unheard carries nothing about restrictions between nodes.
+// unheard carries nothing about restrictions and settings between nodes.
 type unheard struct{ realtime.Fanout }
 
 func (d unheard) Publish(ctx context.Context, s realtime.Signal) error {
-	if s.Kind == realtime.SignalRestricted || s.Kind == realtime.SignalMembership {
+	if s.Kind == realtime.SignalRestricted || s.Kind == realtime.SignalMembership || s.Kind == realtime.SignalSettings {
 		return errors.New("the bus is away")
 	}
 	return d.Fanout.Publish(ctx, s)

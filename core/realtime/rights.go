@@ -174,6 +174,10 @@ func (h *Hub) tellNodes(n news) {
 
 // hear takes what a node has told all nodes. What is in no room is let go.
 func (h *Hub) hear(s Signal) {
+	if s.Kind == SignalSettings {
+		h.cfg.Chat.ForgetSettings(s.User.ID)
+		return
+	}
 	if s.Kind != SignalMembership || s.Node == h.cfg.Node {
 		return
 	}

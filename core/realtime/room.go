@@ -113,7 +113,7 @@ func (h *Hub) refuses(name string) error {
 func (r *room) enqueue(s Signal) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if s.Kind == SignalMarked && len(r.inbox) >= r.hub.cfg.MaxBacklog {
+	if (s.Kind == SignalMarked || s.Kind == SignalMarkedOwn) && len(r.inbox) >= r.hub.cfg.MaxBacklog {
 		return
 	}
 	r.inbox = append(r.inbox, s)
@@ -155,7 +155,9 @@ func (r *room) run(t *turn) {
 		case SignalChanged:
 			r.changed(s, t)
 		case SignalMarked:
-			r.marked(s)
+			r.marked(s, whoKeepsUp)
+		case SignalMarkedOwn:
+			r.marked(s, themselves)
 		case SignalRestricted:
 			r.restricted(s)
 		}

@@ -1,0 +1,160 @@
+package realtime_test
+
+import (
+	"encoding/json"
+	"fmt"
+	"runtime"
+	"slices"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/parley-chat/parley/adapters/memory"
+	"github.com/parley-chat/parley/core/chat"
+	"github.com/parley-chat/parley/core/realtime"
+	"github.com/parley-chat/parley/core/user"
+)
+
+// hidesRead sets whether anybody else is told how far a user has read.
+func (n *node) hidesRead(name string, on bool) {
+	n.t.Helper()
+	require.NoError(n.t, n.chat.SetUserSettings(n.t.Context(), user.ID("u-"+name), chat.UserSettings{HidesRead: on}))
+}
+
+// heardBy waits until another node has heard what this one told every node before.
+func (n *node) heardBy(other *node, sign string) {
+	n.t.Helper()
+	witness := other.connect("witness")
+	require.Equal(n.t, "not_joined", witness.refused("history", map[string]any{"room": "nowhere"}), "the hub knows of it")
+	n.makes("owner", sign, chat.Private)
+	n.gives(actor("owner"), sign, "witness", chat.Regular)
+	witness.until("membership")
+}
+
+func TestWhoHidesHowFarTheyHaveReadTellsTheirOwnConnectionsAlone(t *testing.T) {
+	_, one, two := pair(t, nil)
+	ada, phone, bob, eve := one.connect("ada"), two.connect("ada"), two.connect("bob"), one.connect("eve")
+	joins("hall", ada, phone, bob, eve)
+	for range 9 {
+		bob.say("hall", "x")
+	}
+	tells := func(read int, to ...*end) {
+		t.Helper()
+		for _, e := range []*end{ada, phone, bob, eve} {
+			if slices.Contains(to, e) {
+				assert.Equal(t, fmt.Sprint("hall u-ada ada ", read), e.marked())
+			}
+			e.unmarked("hall")
+		}
+	}
+	ada.mark("hall", 1)
+	tells(1, ada, phone, bob, eve)
+	phone.mark("hall", 2) // both nodes know what she has set
+	tells(2, ada, phone, bob, eve)
+	one.hidesRead("ada", true)
+	now, unread := ada.mark("hall", 3)
+	assert.Equal(t, []uint64{3, 6}, []uint64{now, unread})
+	tells(3, ada, phone)
+	one.heardBy(two, "first")
+	phone.mark("hall", 4)
+	tells(4, ada, phone)
+	_, err := two.chat.Mark(t.Context(), chat.Mark{Room: "hall", User: chat.Author{ID: "u-ada", Name: "ada"}, Read: 5}) // as over REST
+	require.NoError(t, err)
+	tells(5, ada, phone)
+	assert.EqualValues(t, 5, two.connect("ada").join("hall").Read, "she is told herself")
+	mine, _, err := two.chat.MyRooms(t.Context(), chat.Author{ID: "u-ada"}, chat.Place{}, 10)
+	require.NoError(t, err)
+	assert.Equal(t, []uint64{5, 4}, []uint64{mine[0].Read, mine[0].Unread})
+
+	// What others have read she is told all the same.
+	eve.mark("hall", 7)
+	for _, e := range []*end{ada, phone, bob, eve} {
+		assert.Equal(t, "hall u-eve eve 7", e.marked())
+	}
+
+	two.hidesRead("ada", false)
+	phone.mark("hall", 8)
+	tells(8, ada, phone, bob, eve)
+	two.heardBy(one, "second")
+	ada.mark("hall", 9)
+	tells(9, ada, phone, bob, eve)
+}
+
+// A node that hears nothing looks into the store, which has a note of who has changed their settings.
+func TestANodeThatHearsNothingFindsWhatUsersHaveSet(t *testing.T) {
+	_, one, two := deafPair(t, chat.Config{})
+	phone, bob := two.connect("ada"), two.connect("bob")
+	joins("hall", phone, bob)
+	read := 0
+	tellsBob := func() bool {
+		read++
+		bob.say("hall", "x")
+		phone.mark("hall", uint64(read))
+		want := fmt.Sprint("hall u-ada ada ", read)
+		require.Equal(t, want, phone.marked())
+		bob.id++
+		bob.in.Receive(fmt.Appendf(nil, `{"id":%d,"event":"presence","data":{"room":"hall"}}`, bob.id), false)
+		heard := false
+		for v := bob.next(); v.ID == nil; v = bob.next() {
+			heard = heard || v.Event == "marked"
+		}
+		return heard
+	}
+	require.True(t, tellsBob())
+	for _, hides := range []bool{true, false, true} {
+		one.hidesRead("ada", hides)
+		for began := time.Now(); tellsBob() == hides; {
+			require.Less(t, time.Since(began), patience)
+			runtime.Gosched()
+		}
+	}
+}
+
+// What the user reads on another connection while they join comes behind the answer, also where nobody else is told.
+func TestWhatIsReadElsewhereDuringAJoinIsToldToWhoHides(t *testing.T) {
+	b := newBacking()
+	joining, proceed := make(chan struct{}), make(chan struct{})
+	slow := &slowJoin{Members: b.members, joining: joining, proceed: proceed}
+	n := startWith(t, b, memory.NewFanout().Node(), chat.Config{Members: slow}, nil)
+	n.hidesRead("ada", true)
+	ada, bob := n.connect("ada"), n.connect("bob")
+	joins("hall", ada, bob)
+	bob.say("hall", "one")
+	ada.quietly("hall")
+	phone := n.connect("ada")
+	slow.armed.Store(true)
+	phone.in.Receive([]byte(`{"id":90,"event":"join_room","data":{"room":"hall"}}`), false)
+	<-joining // the membership was read
+	ada.mark("hall", 1)
+	assert.Equal(t, "hall u-ada ada 1", ada.marked())
+	close(proceed)
+	v := phone.next()
+	require.Equal(t, 90, *v.ID)
+	var a joinAck
+	require.NoError(t, json.Unmarshal(v.Data, &a))
+	assert.Zero(t, a.Read, "as it was")
+	assert.Equal(t, "hall u-ada ada 1", phone.marked())
+	bob.unmarked("hall")
+}
+
+// Whoever does not keep up is spared their own marks, too.
+func TestAHiddenMarkIsShedAsOthersAre(t *testing.T) {
+	n := start(t, func(cfg *realtime.HubConfig) { cfg.MaxQueued = 1000 })
+	n.hidesRead("ada", true)
+	slow, ada, bob := n.connect("ada"), n.connect("ada"), n.connect("bob")
+	joins("hall", slow, ada, bob)
+	bob.say("hall", "x")
+	for _, e := range []*end{slow, ada, bob} {
+		e.until("message")
+	}
+	slow.queued.Store(251) // more than a quarter
+	ada.mark("hall", 1)
+	assert.Equal(t, "hall u-ada ada 1", ada.marked())
+	bob.say("hall", "y")
+	ada.until("message")
+	for v := slow.next(); v.Event != "message"; v = slow.next() { // which is behind the mark
+		assert.NotEqual(t, "marked", v.Event)
+	}
+}
