@@ -98,7 +98,7 @@ func init() {
 }
 
 // elsewhere are the operations that are not about one room.
-var elsewhere = []string{"list-rooms", "create-room", "my-rooms", "direct-room", "list-blocks", "block-user", "unblock-user"}
+var elsewhere = []string{"list-rooms", "create-room", "my-rooms", "direct-room", "list-blocks", "block-user", "unblock-user", "get-settings", "update-settings"}
 
 // operationsByID returns the operations of a document, and fails for one that neither list has.
 func operationsByID(t *testing.T, api *humaapi.API, prefix string) map[string]*huma.Operation {

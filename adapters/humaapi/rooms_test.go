@@ -120,7 +120,7 @@ func newWorldOf(t *testing.T, change func(*humaapi.RoomsConfig), people chat.Peo
 	var err error
 	w.chat, err = chat.New(chat.Config{
 		Store: w.store.Messages, Rooms: w.store.Rooms, Members: w.store.Members, Marks: w.store.Members, Roles: w.store.Roles, Cache: memory.NewRecentCache(memory.RecentCacheConfig{}),
-		Restrictions: w.store.Restrictions, Blocks: w.store.Blocks, People: people, Access: w.rules, Screen: w.rules, Now: w.clock.now,
+		Restrictions: w.store.Restrictions, Blocks: w.store.Blocks, Settings: w.store.Settings, People: people, Access: w.rules, Screen: w.rules, Now: w.clock.now,
 	})
 	require.NoError(t, err)
 	ctx, cancel := context.WithCancel(context.Background())

@@ -84,6 +84,7 @@ func newWhole(t *testing.T, config func(*whole) humaapi.UsersConfig) *whole {
 		_, err = w.ports.Blocks.Put(t.Context(), chat.Block{Pair: p, At: at}, 10)
 		require.NoError(t, err)
 	}
+	require.NoError(t, w.ports.Settings.Put(t.Context(), "u1", chat.UserSettings{HidesRead: true}))
 	return w
 }
 
@@ -112,14 +113,15 @@ func TestUsersAreExported(t *testing.T) {
 			require.True(t, strings.HasPrefix(text, `{"type":"`))
 			types = append(types, l["type"].(string))
 		}
-		assert.Equal(t, []string{"export", "account", "session", "mail", "membership", "mark", "block", "message", "reaction", "end"}, types)
+		assert.Equal(t, []string{"export", "account", "session", "mail", "membership", "mark", "block", "settings", "message", "reaction", "end"}, types)
 		assert.JSONEq(t, `{"type":"export","format":1,"user":"u1","at":"2026-03-01T12:00:00Z"}`, lines[0])
 		assert.JSONEq(t, `{"type":"mark","room":"hall","read":1}`, lines[5])
 		assert.JSONEq(t, `{"type":"block","user":"u2","at":"2026-03-01T12:00:00Z"}`, lines[6], "who has blocked them is not theirs to know")
-		assert.Contains(t, lines[7], `"text":"hi\n\"there\" \u2028"`)
-		assert.Contains(t, lines[7], `"data":{"a":[1]}`)
-		assert.JSONEq(t, `{"type":"reaction","room":"hall","seq":1,"key":"👍"}`, lines[8])
-		assert.JSONEq(t, `{"type":"end","lines":9}`, lines[9])
+		assert.JSONEq(t, `{"type":"settings","readReceipts":false}`, lines[7])
+		assert.Contains(t, lines[8], `"text":"hi\n\"there\" \u2028"`)
+		assert.Contains(t, lines[8], `"data":{"a":[1]}`)
+		assert.JSONEq(t, `{"type":"reaction","room":"hall","seq":1,"key":"👍"}`, lines[9])
+		assert.JSONEq(t, `{"type":"end","lines":10}`, lines[10])
 		assert.NotContains(t, a.body, "secret")
 	}
 	w.wantProblem(w.get("/admin/users/nobody/export", admin), 404, "user_not_found")

@@ -136,6 +136,16 @@ func TestPageRunsRooms(t *testing.T) {
 	ada.press(kb.Escape)
 	ada.until(`!document.querySelector("#dialog-blocks").open && document.activeElement === document.querySelector("#account-menu summary")`)
 
+	t.Log("nobody is told what one has read, until one says otherwise")
+	for _, on := range []string{"false", "true"} {
+		ada.click("#account-menu summary")
+		ada.until(`!document.querySelector("#receipts").hidden`)
+		ada.click("#receipts")
+		ada.until(`document.querySelector("#receipts").getAttribute("aria-checked") === "` + on + `"`)
+		ada.shot("receipts " + on)
+		ada.press(kb.Escape)
+	}
+
 	t.Log("a room without a name is called by its title, for whoever is invited and after a reload; its only owner cannot leave it")
 	ada.click("#new-room")
 	ada.click("#new-private")

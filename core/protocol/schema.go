@@ -313,7 +313,7 @@ var serverEvents = []ServerEvent{
 		{Name: "by", Type: String, Doc: "The id of who has done it."},
 		{Name: "reason", Type: String, Doc: "What they said to it."},
 	}}},
-	{Name: EventMarked, Doc: "A user has said how far they have read, on any of their connections. Not sent in large rooms, and not for what they sent themselves.", Data: &Object{Name: "Marked", Doc: "Who has read how far.", Fields: []Field{
+	{Name: EventMarked, Doc: "A user has said how far they have read, on any of their connections. Not sent in large rooms, not for what they sent themselves, and only to their own connections if they let nobody else know.", Data: &Object{Name: "Marked", Doc: "Who has read how far.", Fields: []Field{
 		ackedRoomField, userField, readField,
 	}}},
 	{Name: EventResync, Doc: "Messages of the room may have been missed: join it again with since.", Data: &Object{Name: "Resync", Doc: "Which room.", Fields: []Field{ackedRoomField}}},

@@ -63,6 +63,11 @@ export class Desk {
     this.#handle($("form-invite"), (fields) => this.#invite(fields));
     this.#handle($("form-delete"), () => this.#delete());
     on($("show-blocks"), "click", () => void this.#blocks());
+    let asked = Promise.resolve(); // one after the other: the last click counts
+    on($("account-menu"), "toggle", () => {
+      if ($("account-menu").open) asked = asked.then(() => this.#receipts());
+    });
+    on($("receipts"), "click", () => (asked = asked.then(() => this.#receipts($("receipts").getAttribute("aria-checked") !== "true"))));
     on($("more-rooms"), "click", () => void this.#findMore());
     on($("more-members"), "click", () => void this.#moreMembers());
     for (const dialog of document.querySelectorAll("dialog")) {
@@ -392,6 +397,23 @@ export class Desk {
       $("found-rooms").children[first]?.querySelector("button").focus();
     } catch (err) {
       status.textContent = words(err);
+    }
+  }
+
+  /** Shows whether others are told what one has read, which another page may have changed; or changes it. It stays hidden where the server does not know of it. */
+  async #receipts(on) {
+    const button = $("receipts");
+    const error = $("account-menu").querySelector(".error");
+    try {
+      const set = on === undefined ? await this.#session.settings({ signal: this.#signal }) : await this.#session.changeSettings({ readReceipts: on });
+      if (this.#signal.aborted) return;
+      button.setAttribute("aria-checked", String(set.readReceipts));
+      button.hidden = false;
+      error.hidden = true;
+    } catch (err) {
+      if (this.#signal.aborted || on === undefined) return; // what was shown stays
+      error.textContent = words(err);
+      error.hidden = false;
     }
   }
 

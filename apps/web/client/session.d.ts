@@ -55,6 +55,12 @@ export interface Member {
   mutedUntil?: string;
 }
 
+/** What a user has set for themselves. */
+export interface UserSettings {
+  /** Whether others are told how far the user has read: true until it is set. */
+  readReceipts: boolean;
+}
+
 /** Until when, in RFC 3339, and why; both may be left out. */
 export interface RestrictionFields {
   until?: string;
@@ -213,6 +219,10 @@ export class Session implements SessionLike {
   /** Blocks somebody, and takes that back: they cannot write to the caller directly. */
   block(user: string): Promise<void>;
   unblock(user: string): Promise<void>;
+  /** What the caller has set for themselves. */
+  settings(options?: { signal?: AbortSignal }): Promise<UserSettings>;
+  /** Changes that, and returns it as it is then. What is not given stays. */
+  changeSettings(settings: Partial<UserSettings>): Promise<UserSettings>;
 
   /** As those of EventTarget. */
   addEventListener<K extends keyof SessionEventMap>(

@@ -155,6 +155,7 @@ const isInfos = (d) => Array.isArray(d?.rooms) && d.rooms.every(isInfo) && (d.ne
 const isMember = (m) => isText(m?.user?.id) && isText(m.role);
 const isMembers = (d) => Array.isArray(d?.members) && d.members.every(isMember) && (d.next === undefined || isText(d.next));
 const isBlocks = (d) => Array.isArray(d?.blocks) && (d.next === undefined || isText(d.next));
+const isSettings = (d) => typeof d?.readReceipts === "boolean";
 const isAnything = () => true;
 const isPair = (d) => isText(d?.accessToken) && isText(d.refreshToken) && d.expiresIn > 0 && d.expiresIn < Infinity;
 const isGrant = (d) => isPair(d) && isUser(d.user);
@@ -416,6 +417,16 @@ export class Session extends EventTarget {
   /** Takes a block back. */
   async unblock(user) {
     await this.#ask("DELETE", `/me/blocks/${encodeURIComponent(user)}`, { shape: isNothing });
+  }
+
+  /** What the caller has set for themselves: {readReceipts}. */
+  settings({ signal } = {}) {
+    return this.#ask("GET", "/me/settings", { shape: isSettings, signal });
+  }
+
+  /** Changes that, {readReceipts}, and returns it as it is then. What is not given stays. */
+  changeSettings(settings) {
+    return this.#ask("PATCH", "/me/settings", { body: settings, shape: isSettings });
   }
 
   async #ask(method, path, { body, shape, signal }) {

@@ -660,6 +660,35 @@ test("a wrong password is not taken for a token that has ended", async () => {
   assert.deepEqual(t.ended, []);
 });
 
+test("what the user has set is read and changed, with the token; what is no settings is none", async () => {
+  const world = server();
+  const { session } = await signedIn(world);
+  const asked = [];
+  const plays = (answer) =>
+    world.plays.push(["/me/settings", (_, { method, headers, body }) => {
+      asked.push([method, headers.authorization, body]);
+      return answer;
+    }]);
+  plays(json(200, { readReceipts: true }));
+  assert.deepEqual((await outcome(session.settings()))[1], { readReceipts: true });
+  plays(json(200, { readReceipts: false }));
+  assert.deepEqual((await outcome(session.changeSettings({ readReceipts: false })))[1], { readReceipts: false });
+  assert.deepEqual(asked, [
+    ["GET", "Bearer a0", undefined],
+    ["PATCH", "Bearer a0", '{"readReceipts":false}'],
+  ]);
+  for (const [answer, status, code] of [
+    [problem(404, "not_found"), 404, "not_found"], // an older server
+    [html(200), 200, "network"],
+    [json(200, { readReceipts: "no" }), 200, "network"],
+    [json(200, {}), 200, "network"],
+  ]) {
+    plays(answer);
+    const [, err] = await outcome(session.settings());
+    assert.deepEqual([err.status, err.code], [status, code]);
+  }
+});
+
 test("the user's rooms come page by page, by GET and with the token; what is no list is none", async () => {
   const world = server();
   const { session } = await signedIn(world);
