@@ -109,6 +109,24 @@ type Block struct {
 	At   time.Time `json:"at"`
 }
 
+// UserSettings are what the caller has set for themselves.
+type UserSettings struct {
+	// ReadReceipts says whether others are told how far the caller has read: true until it is set.
+	ReadReceipts bool
+}
+
+// SettingsChange is what the caller sets. What is nil stays.
+type SettingsChange struct {
+	ReadReceipts *bool `json:"readReceipts,omitempty"`
+}
+
+// settingsAnswer is the answer about settings.
+type settingsAnswer struct {
+	ReadReceipts *bool `json:"readReceipts"`
+}
+
+func (s *settingsAnswer) complete() bool { return s.ReadReceipts != nil }
+
 // NewRoom is a room to be made. All fields may be left out.
 type NewRoom struct {
 	// Name is what it is called for ever. Default: a name that nobody can guess.
@@ -258,6 +276,24 @@ func (r *REST) Block(ctx context.Context, userID string) error {
 // Unblock takes a block back.
 func (r *REST) Unblock(ctx context.Context, userID string) error {
 	return r.of(ctx, question{method: http.MethodDelete, bearer: true, twice: true}, nil, "/me/blocks/", userID)
+}
+
+// Settings returns what the caller has set for themselves.
+func (r *REST) Settings(ctx context.Context) (UserSettings, error) {
+	return r.settings(ctx, http.MethodGet, nil)
+}
+
+// UpdateSettings changes what the caller has set for themselves, and returns it as it is then.
+func (r *REST) UpdateSettings(ctx context.Context, c SettingsChange) (UserSettings, error) {
+	return r.settings(ctx, http.MethodPatch, c)
+}
+
+func (r *REST) settings(ctx context.Context, method string, body any) (UserSettings, error) {
+	var s settingsAnswer
+	if err := r.of(ctx, question{method: method, body: body, bearer: true, twice: true}, &s, "/me/settings"); err != nil {
+		return UserSettings{}, err
+	}
+	return UserSettings{ReadReceipts: *s.ReadReceipts}, nil
 }
 
 func (p *Page) complete() bool { return p.Messages != nil }

@@ -312,6 +312,14 @@ func TestRESTHasEveryOperation(t *testing.T) {
 	_, err = carol.Send(ctx, direct.Name, "Hello")
 	require.ErrorIs(t, err, fault.Forbidden)
 	require.NoError(t, ada.Unblock(ctx, carolID))
+	set, err := ada.Settings(ctx)
+	require.NoError(t, err)
+	assert.Equal(t, wsclient.UserSettings{ReadReceipts: true}, set)
+	for _, c := range []wsclient.SettingsChange{{ReadReceipts: new(false)}, {}} {
+		set, err = ada.UpdateSettings(ctx, c)
+		require.NoError(t, err)
+		assert.Equal(t, wsclient.UserSettings{}, set)
+	}
 	require.NoError(t, ada.DeleteRoom(ctx, "kitchen"))
 	require.ErrorIs(t, ada.DeleteRoom(ctx, "kitchen"), chat.ErrRoomNotFound)
 

@@ -89,6 +89,9 @@ func TestAUserHidesWhatTheyHaveRead(t *testing.T) {
 	assert.JSONEq(t, `{"readReceipts":false}`, string(must(t, 200, "GET", s.url+"/me/settings", adas.AccessToken, nil)))
 	ada, toAda = reads(adas.AccessToken)
 	bob, toBob = reads(bobs.AccessToken)
+	for seq := range uint64(4) { // what they find there
+		assert.Equal(t, []uint64{seq + 1, seq + 1}, []uint64{toAda().Message.Seq, toBob().Message.Seq})
+	}
 	marks(ada, 4, toAda)
 	says(bob, 5, toAda, toBob)
 	assert.NotContains(t, others(), `"read":4`)
