@@ -50,7 +50,7 @@ export interface Member {
   user: { id: string; name?: string };
   role: Role;
   since: string;
-  /** How far they have read: a seq. */
+  /** How far they have read: a seq. It is left out for those who let nobody else know. */
   read?: number;
   mutedUntil?: string;
 }
