@@ -216,6 +216,86 @@ func ExampleREST() {
 	// kitchen/2 member 1 Who cooks?
 }
 
+// A view is what a program shows: rooms with what is unread of them, and messages with one's own changes.
+func ExampleView() {
+	url, stop, err := serve()
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+	defer stop()
+	ctx := context.Background()
+	rest := func(name string) *wsclient.REST {
+		calls, err := wsclient.NewREST(wsclient.RESTConfig{
+			Server: "http" + strings.TrimSuffix(strings.TrimPrefix(url, "ws"), "/socket"),
+			Token:  func(context.Context) (string, error) { return name, nil },
+		})
+		if err != nil {
+			fmt.Println(err)
+		}
+		return calls
+	}
+	ada, bob := rest("ada"), rest("bob")
+	if _, err := ada.CreateRoom(ctx, wsclient.NewRoom{Name: "hall"}); err != nil {
+		fmt.Println(err)
+		return
+	}
+	if _, err := ada.SetRole(ctx, "hall", "bob", chat.Regular); err != nil {
+		fmt.Println(err)
+		return
+	}
+
+	changed := make(chan struct{}, 1)
+	view, err := wsclient.NewView(wsclient.ViewConfig{User: "ada", Changed: func(string) {
+		select {
+		case changed <- struct{}{}:
+		default:
+		}
+	}})
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+	client, err := wsclient.Dial(ctx, wsclient.Config{URL: url, Token: func(context.Context) (string, error) { return "ada", nil }, Handle: view.Take})
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+	defer client.Close()
+	if err := view.Load(ada.MyRooms(ctx)); err != nil {
+		fmt.Println(err)
+		return
+	}
+	if _, err := view.Join(ctx, client, "hall"); err != nil {
+		fmt.Println(err)
+		return
+	}
+	for _, text := range []string{"Good morning", "Tea?"} {
+		if _, err := bob.Send(ctx, "hall", text); err != nil {
+			fmt.Println(err)
+			return
+		}
+	}
+	hall, _ := view.Room("hall")
+	for ; hall.Seq < 2; hall, _ = view.Room("hall") {
+		<-changed
+	}
+	fmt.Println(hall.Unread, hall.Last.Text)
+	if _, err := view.React(ctx, client, "hall", hall.Seq, "+1"); err != nil {
+		fmt.Println(err)
+		return
+	}
+	if _, err := view.Mark(ctx, client, "hall", hall.Seq); err != nil {
+		fmt.Println(err)
+		return
+	}
+	hall, _ = view.Room("hall")
+	fmt.Println(hall.Unread, hall.Last.Reactions[0].Key)
+	// Output:
+	// 2 Tea?
+	// 0 +1
+}
+
 // serve runs a node in memory.
 func serve() (url string, stop func(), err error) {
 	store := memory.NewStore()

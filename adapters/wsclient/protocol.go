@@ -81,6 +81,8 @@ type room struct {
 	missed bool
 	// marks says that the server has answered the last join with how far the user has read. Otherwise it is an older one.
 	marks bool
+	// read is how far the user had read by the last answer to a join.
+	read uint64
 	// ahead are messages above a hole, by sequence, each in the newest state that came.
 	ahead map[uint64]Message
 	revisions
@@ -581,6 +583,12 @@ func (c *Client) enter(d data, from *uint64, ack json.RawMessage, again bool) (J
 	}
 	fresh := !r.joined
 	r.joined, r.marks = true, a.Read != nil
+	if a.Read != nil {
+		if again && *a.Read > r.read && c.self != "" {
+			events = append(events, Event{Kind: EventMarked, Room: r.name, User: User{ID: c.self}, Read: *a.Read})
+		}
+		r.read = max(r.read, *a.Read)
+	}
 	r.target = max(r.target, a.Seq)
 	if d.Since != nil && !a.Recovered && first > r.last {
 		events = r.skip(first, events)

@@ -3,6 +3,7 @@
 //
 // [SignIn] gives a [Session] with an account's tokens, [Dial] a [Client] that uses them on the socket, and [Session.REST] a [REST] that
 // uses them for the calls about accounts and rooms. A program that has tokens of its own gives them as Config.Token or Config.Ticket, and as RESTConfig.Token.
+// A [View] is made of the events of the one and the lists of the other: rooms with what is unread of them, and messages as they are now.
 //
 // # Guarantees
 //
@@ -192,7 +193,8 @@ const (
 	EventChanged
 	// EventMarked says that somebody has read a room up to a message: Room, User, Read. Also the client's own user, on this or another connection.
 	// It is told in small rooms alone, and not for what somebody has sent themselves, which they have read. Of one user the highest Read
-	// counts, whatever comes last.
+	// counts, whatever comes last. After a connection was lost, the client's own user is told, without a Name, if the server has more than before; Config.Ticket
+	// does not say whose connection it is, so that then nobody is.
 	EventMarked
 	// EventMembership says what a user is in a room from now on: Room, User, Role, Until, By, Reason. It is told to everybody in the room, and to all connections of that user, also
 	// of a room that was not joined, as when somebody is invited. Until is when the server takes again what a muted user sends there. The client's own user who

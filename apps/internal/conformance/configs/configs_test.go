@@ -221,6 +221,7 @@ func configurations(t *testing.T) map[string]configuration {
 		"wsclient: SessionConfig": reaching(wsclient.SessionConfig{Server: "http://localhost:1"}, func(ctx context.Context, c wsclient.SessionConfig) (*wsclient.Session, error) {
 			return wsclient.Resume(ctx, c, "x")
 		}),
+		"wsclient: ViewConfig": at(wsclient.ViewConfig{User: "x"}, wsclient.NewView),
 	}
 	// The name that a transport gives is its package's.
 	all["nbiows: Config"] = at(nbiows.Config{Handshake: handshake, Acceptor: nobody}, nbiows.New)

@@ -1,0 +1,666 @@
+package wsclient
+
+import (
+	"cmp"
+	"context"
+	"encoding/json"
+	"iter"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/parley-chat/parley/core/chat"
+	"github.com/parley-chat/parley/core/settings"
+)
+
+// ViewConfig is what a [View] needs. Zero fields without "required" mean the default.
+type ViewConfig struct {
+	// User is the id of the client's own user. Required.
+	User string
+	// Keep is how many messages of a room are kept, the latest. Default 1,000.
+	Keep int
+	// Changed is called when a room may look otherwise than before, with its name. It may call the view. It is called by whoever calls
+	// the view, so perhaps by many goroutines at once, and holds them up. Default: nobody is told.
+	Changed func(room string)
+}
+
+// View is what a program shows of rooms: which there are, how many messages are unread, and the latest messages as they are now, with
+// one's own changes from the moment they are asked for. Its methods may be called from many goroutines, and wait for nothing but what they ask the
+// server.
+//
+// It is made of what it is given: the events of a [Client] ([View.Take]) and the list of the user's rooms ([View.Load]). Joining stays with the program. Rooms are called
+// by the names that the server tells.
+type View struct {
+	cfg ViewConfig
+
+	mu    sync.Mutex
+	rooms map[string]*shown
+	n     uint64 // counts what was taken
+}
+
+// RoomView is a room as a [View] shows it.
+type RoomView struct {
+	Name string
+	// Role is what the user is there; empty where that is not known: neither a list nor an event has told.
+	Role chat.Role
+	// Seq and Rev are the places of the last message and of the last change that are known.
+	Seq, Rev uint64
+	// Read is how far the user has read, as far as that is known: a Seq.
+	Read uint64
+	// Unread is how many messages come behind Read that are stored and not deleted. It is what was counted last if Counted is false: some may have come, or
+	// gone, that the view was not told of. [View.Load] counts anew.
+	Unread  uint64
+	Counted bool
+	// Last is the last message that is known, as it is now. Its Seq is 0 if there is none.
+	Last Message
+	// MutedUntil is when the user may send again, as of a [MyRoom].
+	MutedUntil time.Time
+}
+
+// Changer changes messages: a [Client], or a [REST].
+type Changer interface {
+	EditData(ctx context.Context, room string, seq uint64, text string, data any) (rev uint64, err error)
+	Delete(ctx context.Context, room string, seq uint64) (rev uint64, err error)
+	React(ctx context.Context, room string, seq uint64, key string) (rev uint64, err error)
+	Unreact(ctx context.Context, room string, seq uint64, key string) (rev uint64, err error)
+}
+
+// Marker says how far the user has read: a [Client], or a [REST].
+type Marker interface {
+	Mark(ctx context.Context, room string, read uint64) (Marked, error)
+}
+
+var (
+	_ Changer = (*Client)(nil)
+	_ Changer = (*REST)(nil)
+	_ Marker  = (*Client)(nil)
+	_ Marker  = (*REST)(nil)
+)
+
+// shown is what is known of a room.
+type shown struct {
+	name       string
+	role       chat.Role
+	mutedUntil time.Time
+	taken      uint64 // View.n when something was last told of it
+	seq, rev   uint64
+	// messages are the latest, one after the other without a hole, as the server has told them.
+	messages []Message
+	last     Message
+	own      []*ownChange // in the order of asking
+
+	// How much is unread is told by a list, as of a message and a change: of those up to from, below are unread, but for deletions that
+	// have come since (gone has the Rev of each). Those behind it are known one by one up to seen, and fresh are the unread ones among them.
+	counted    bool
+	knowsRead  bool // read is what the server has, or had
+	read       uint64
+	from, seen uint64
+	below      uint64
+	rev0       uint64
+	fresh      map[uint64]struct{}
+	gone       map[uint64]uint64
+	forgotten  uint64 // the highest Rev that gone has no place for
+	unread     uint64 // what was counted last
+}
+
+// ownChange is a change of one's own that is not in what the server has told.
+type ownChange struct {
+	seq   uint64
+	apply func(*Message)
+	rev   uint64 // 0 until it is stored
+}
+
+// NewView returns a view of nothing.
+func NewView(cfg ViewConfig) (*View, error) {
+	check := settings.Of("wsclient: ViewConfig")
+	check.Require("User", cfg.User == "")
+	settings.Default(check, "Keep", &cfg.Keep, 1000)
+	if err := check.Err(); err != nil {
+		return nil, err
+	}
+	if cfg.Changed == nil {
+		cfg.Changed = func(string) {}
+	}
+	return &View{cfg: cfg, rooms: make(map[string]*shown)}, nil
+}
+
+// Rooms returns the rooms that are known, the one with the latest message first.
+func (v *View) Rooms() []RoomView {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	all := make([]RoomView, 0, len(v.rooms))
+	for _, r := range v.rooms {
+		all = append(all, r.view())
+	}
+	slices.SortFunc(all, func(a, b RoomView) int {
+		return cmp.Or(b.Last.At.Compare(a.Last.At), strings.Compare(a.Name, b.Name))
+	})
+	return all
+}
+
+// Room returns a room, if it is known.
+func (v *View) Room(name string) (RoomView, bool) {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	r := v.rooms[name]
+	if r == nil {
+		return RoomView{}, false
+	}
+	return r.view(), true
+}
+
+// Messages returns the messages of a room that are kept, ascending by Seq and without a hole, as they are once one's own changes are stored.
+func (v *View) Messages(name string) []Message {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	r := v.rooms[name]
+	if r == nil {
+		return nil
+	}
+	all := slices.Clone(r.messages)
+	for _, change := range r.own {
+		if i, ok := r.at(change.seq); ok {
+			change.apply(&all[i])
+		}
+	}
+	return all
+}
+
+// Message returns a message that is kept, as it is once one's own changes are stored. pending says that the server has not stored all of them.
+func (v *View) Message(name string, seq uint64) (m Message, pending, ok bool) {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	r := v.rooms[name]
+	if r == nil {
+		return Message{}, false, false
+	}
+	i, ok := r.at(seq)
+	if !ok {
+		return Message{}, false, false
+	}
+	m, pending = r.withOwn(r.messages[i])
+	return m, pending, true
+}
+
+// Take takes an event: give it all that Config.Handle is given.
+func (v *View) Take(e Event) {
+	v.mu.Lock()
+	if e.Room == "" {
+		v.mu.Unlock()
+		return
+	}
+	r, known := v.rooms[e.Room]
+	mine := e.User.ID == v.cfg.User
+	switch {
+	case e.Kind == EventMessage:
+		v.room(e.Room).message(e.Message, v.cfg)
+	case e.Kind == EventChanged:
+		v.room(e.Room).changed(e.Message, v.cfg)
+	case e.Kind == EventMarked && mine && known:
+		r.advance(e.Read)
+		r.knowsRead = true
+		r.recount()
+	case e.Kind == EventMembership && mine && e.Role != "":
+		r = v.room(e.Room)
+		r.role, r.mutedUntil = chat.Role(e.Role), e.Until
+	case e.Kind == EventRemoved, e.Kind == EventMembership && mine:
+		delete(v.rooms, e.Room)
+	case e.Kind == EventResync && e.Lost && known:
+		r.reset()
+	default:
+		v.mu.Unlock()
+		return
+	}
+	v.n++
+	if r := v.rooms[e.Room]; r != nil {
+		r.taken = v.n
+	}
+	v.mu.Unlock()
+	v.cfg.Changed(e.Room)
+}
+
+// Load takes the list of the user's rooms, as [REST.MyRooms] has it: at the beginning, after each EventConnected, and where Counted is false. A room that is not
+// in it, and of which nothing was told meanwhile, is not shown any more. After an error all stays that is not in what came before.
+func (v *View) Load(rooms iter.Seq2[MyRoom, error]) error {
+	v.mu.Lock()
+	began := v.n
+	v.mu.Unlock()
+	listed := map[string]bool{}
+	for m, err := range rooms {
+		if err != nil {
+			return err
+		}
+		listed[m.Room] = true
+		v.mu.Lock()
+		v.room(m.Room).list(m)
+		v.mu.Unlock()
+		v.cfg.Changed(m.Room)
+	}
+	var left []string
+	v.mu.Lock()
+	for name, r := range v.rooms {
+		if !listed[name] && r.taken <= began {
+			delete(v.rooms, name)
+			left = append(left, name)
+		}
+	}
+	v.mu.Unlock()
+	for _, name := range left {
+		v.cfg.Changed(name)
+	}
+	return nil
+}
+
+// Add takes a page of a room's history, as [Client.History] and [REST.History] have it. What lies next to the messages that are kept is kept too, until
+// the next message comes, if there are more than Keep.
+func (v *View) Add(name string, p Page) {
+	v.mu.Lock()
+	r := v.room(name)
+	for _, m := range slices.Backward(slices.SortedFunc(slices.Values(p.Messages), func(a, b Message) int { return cmp.Compare(a.Seq, b.Seq) })) {
+		m.Room = name
+		r.update(m)
+		if len(r.messages) == 0 || m.Seq == r.messages[0].Seq-1 {
+			r.messages = slices.Insert(r.messages, 0, m)
+		}
+	}
+	r.recount()
+	v.n++
+	r.taken = v.n
+	v.mu.Unlock()
+	v.cfg.Changed(name)
+}
+
+// Join joins a room by a client, and takes from the answer how far the user has read it.
+func (v *View) Join(ctx context.Context, c *Client, name string) (Joined, error) {
+	j, err := c.Join(ctx, name)
+	if err != nil {
+		return j, err
+	}
+	c.mu.Lock()
+	name = c.name(name) // as the server calls it
+	c.mu.Unlock()
+	v.mu.Lock()
+	r := v.room(name)
+	r.seq, r.rev = max(r.seq, j.Seq), max(r.rev, j.Rev)
+	r.advance(j.Read)
+	r.knowsRead = true
+	if r.seen == 0 {
+		r.seen, r.counted = j.Seq, j.Read >= j.Seq
+	}
+	r.recount()
+	v.n++
+	r.taken = v.n
+	v.mu.Unlock()
+	v.cfg.Changed(name)
+	return j, nil
+}
+
+// Mark says that the user has read a room up to a message, by a client or over REST. The view shows it when it is stored.
+func (v *View) Mark(ctx context.Context, by Marker, name string, read uint64) (Marked, error) {
+	m, err := by.Mark(ctx, name, read)
+	if err != nil {
+		return m, err
+	}
+	v.mu.Lock()
+	r := v.rooms[name]
+	if r != nil {
+		r.advance(m.Read)
+		r.knowsRead = true
+		if r.recount(); !r.counted {
+			r.unread = m.Unread
+		}
+	}
+	v.mu.Unlock()
+	if r != nil {
+		v.cfg.Changed(name)
+	}
+	return m, nil
+}
+
+// Edit gives a message of one's own another text, by a client or over REST. The view shows it at once, and as it was before if it is
+// refused. Two changes of one message are to be asked for by one of the two, and not at once.
+func (v *View) Edit(ctx context.Context, by Changer, name string, seq uint64, text string) (rev uint64, err error) {
+	return v.EditData(ctx, by, name, seq, text, nil)
+}
+
+// EditData is like [View.Edit], and gives the message other data too. With nil it keeps what it has.
+func (v *View) EditData(ctx context.Context, by Changer, name string, seq uint64, text string, extra any) (rev uint64, err error) {
+	encoded, err := attached(extra)
+	if err != nil {
+		return 0, err
+	}
+	at := time.Now()
+	return v.change(name, seq, func(m *Message) {
+		if m.Text == text && encoded == nil {
+			return
+		}
+		m.Text, m.EditedAt = text, at
+		if encoded != nil {
+			m.Data = encoded
+		}
+	}, func() (uint64, error) {
+		if encoded == nil {
+			return by.EditData(ctx, name, seq, text, nil)
+		}
+		return by.EditData(ctx, name, seq, text, json.RawMessage(encoded))
+	})
+}
+
+// Delete erases a message, as [View.Edit] edits one.
+func (v *View) Delete(ctx context.Context, by Changer, name string, seq uint64) (rev uint64, err error) {
+	at := time.Now()
+	return v.change(name, seq, func(m *Message) {
+		m.Text, m.EditedAt, m.DeletedAt, m.ReplyTo, m.Data, m.Reactions = "", time.Time{}, at, 0, nil, nil
+	}, func() (uint64, error) { return by.Delete(ctx, name, seq) })
+}
+
+// React reacts to a message, as [View.Edit] edits one.
+func (v *View) React(ctx context.Context, by Changer, name string, seq uint64, key string) (rev uint64, err error) {
+	return v.change(name, seq, func(m *Message) { m.Reactions = reacted(m.Reactions, key, v.cfg.User, true) },
+		func() (uint64, error) { return by.React(ctx, name, seq, key) })
+}
+
+// Unreact takes a reaction back, as [View.Edit] edits a message.
+func (v *View) Unreact(ctx context.Context, by Changer, name string, seq uint64, key string) (rev uint64, err error) {
+	return v.change(name, seq, func(m *Message) { m.Reactions = reacted(m.Reactions, key, v.cfg.User, false) },
+		func() (uint64, error) { return by.Unreact(ctx, name, seq, key) })
+}
+
+// change shows a change, asks for it, and takes it back if it is refused.
+func (v *View) change(name string, seq uint64, apply func(*Message), ask func() (uint64, error)) (uint64, error) {
+	change := &ownChange{seq: seq, apply: func(m *Message) {
+		if m.DeletedAt.IsZero() {
+			apply(m)
+		}
+	}}
+	v.mu.Lock()
+	r := v.rooms[name]
+	if r != nil {
+		r.own = append(r.own, change)
+	}
+	v.mu.Unlock()
+	if r == nil {
+		return ask()
+	}
+	v.cfg.Changed(name)
+	rev, err := ask()
+	v.mu.Lock()
+	change.rev = rev
+	if i, held := r.at(seq); err != nil || !held || r.messages[i].Rev >= rev {
+		r.own = slices.DeleteFunc(r.own, func(c *ownChange) bool { return c == change })
+	}
+	v.mu.Unlock()
+	v.cfg.Changed(name)
+	return rev, err
+}
+
+// reacted returns reactions with, or without, that of a user. What it is given stays.
+func reacted(all []Reaction, key, user string, on bool) []Reaction {
+	i := slices.IndexFunc(all, func(r Reaction) bool { return r.Key == key })
+	if i < 0 {
+		if !on {
+			return all
+		}
+		return append(slices.Clone(all), Reaction{Key: key, Count: 1, Users: []string{user}})
+	}
+	one := all[i]
+	if slices.Contains(one.Users, user) == on {
+		return all
+	}
+	all = slices.Clone(all)
+	if on {
+		one.Count++
+		one.Users = append(slices.Clone(one.Users[:min(len(one.Users), chat.MaxReactionUsers-1)]), user)
+	} else {
+		one.Count--
+		one.Users = slices.DeleteFunc(slices.Clone(one.Users), func(id string) bool { return id == user })
+	}
+	if one.Count == 0 {
+		return slices.Delete(all, i, i+1)
+	}
+	all[i] = one
+	return all
+}
+
+// room returns a room, which is known from now on. v.mu is held.
+func (v *View) room(name string) *shown {
+	r := v.rooms[name]
+	if r == nil {
+		r = &shown{name: name}
+		r.reset()
+		v.rooms[name] = r
+	}
+	return r
+}
+
+// reset forgets what a room has: it begins anew.
+func (r *shown) reset() {
+	*r = shown{
+		name: r.name, role: r.role, mutedUntil: r.mutedUntil, taken: r.taken, unread: r.unread,
+		own:   slices.DeleteFunc(r.own, func(c *ownChange) bool { return c.rev != 0 }),
+		fresh: make(map[uint64]struct{}), gone: make(map[uint64]uint64),
+	}
+}
+
+func (r *shown) view() RoomView {
+	if r.counted {
+		r.unread = r.below + uint64(len(r.fresh))
+	}
+	last, _ := r.withOwn(r.last)
+	return RoomView{
+		Name: r.name, Role: r.role, Seq: r.seq, Rev: r.rev, Read: r.read, Unread: r.unread, Counted: r.counted, Last: last, MutedUntil: r.mutedUntil,
+	}
+}
+
+// at returns where a message is kept.
+func (r *shown) at(seq uint64) (int, bool) {
+	if len(r.messages) == 0 || seq < r.messages[0].Seq || seq-r.messages[0].Seq >= uint64(len(r.messages)) {
+		return 0, false
+	}
+	return int(seq - r.messages[0].Seq), true
+}
+
+// has reports whether all messages behind after, up to seq, are kept.
+func (r *shown) has(after, seq uint64) bool {
+	n := len(r.messages)
+	return after >= seq || n > 0 && r.messages[0].Seq <= after+1 && r.messages[n-1].Seq >= seq
+}
+
+// left counts the messages behind after, up to seq, that are not deleted: all of those that are kept.
+func (r *shown) left(after, seq uint64) (n uint64) {
+	for _, m := range r.messages {
+		if m.Seq > after && m.Seq <= seq && m.DeletedAt.IsZero() {
+			n++
+		}
+	}
+	return n
+}
+
+func (r *shown) withOwn(m Message) (_ Message, pending bool) {
+	for _, change := range r.own {
+		if change.seq == m.Seq {
+			change.apply(&m)
+			pending = pending || change.rev == 0
+		}
+	}
+	return m, pending
+}
+
+// message takes a message whose turn it is.
+func (r *shown) message(m Message, cfg ViewConfig) {
+	r.update(m)
+	n := len(r.messages)
+	switch {
+	case n > 0 && m.Seq <= r.messages[n-1].Seq: // it is known, or too old
+	case n > 0 && m.Seq == r.messages[n-1].Seq+1:
+		r.messages = append(r.messages, m)
+	default: // there is a hole before it
+		r.messages = []Message{m}
+	}
+	if over := len(r.messages) - cfg.Keep; over > 0 {
+		clear(r.messages[:over]) // or they are not freed
+		r.messages = r.messages[over:]
+		r.own = slices.DeleteFunc(r.own, func(c *ownChange) bool { return c.rev != 0 && c.seq < r.messages[0].Seq })
+	}
+	if m.Seq <= r.seen {
+		return
+	}
+	if m.Seq > r.seen+1 && r.read < m.Seq-1 {
+		r.counted = false // nobody has counted what lies between
+	}
+	r.seen = m.Seq
+	switch {
+	case m.User.ID == cfg.User: // to send is to have read
+		r.advance(m.Seq)
+		r.knowsRead = true
+	case m.Seq > r.read && m.DeletedAt.IsZero():
+		r.fresh[m.Seq] = struct{}{}
+	}
+	if len(r.fresh) > cfg.Keep {
+		r.below += uint64(len(r.fresh))
+		r.from = r.seen
+		clear(r.fresh)
+	}
+	r.recount()
+}
+
+// changed takes a message as it is after a change.
+func (r *shown) changed(m Message, cfg ViewConfig) {
+	r.update(m)
+	if len(r.gone) > cfg.Keep {
+		for _, rev := range r.gone {
+			r.forgotten = max(r.forgotten, rev)
+		}
+		clear(r.gone)
+	}
+}
+
+// update takes a message as it is now, if that is newer than what is known.
+func (r *shown) update(m Message) {
+	r.seq, r.rev = max(r.seq, m.Seq), max(r.rev, m.Rev)
+	if m.Seq > r.last.Seq || m.Seq == r.last.Seq && m.Rev >= r.last.Rev {
+		r.last = m
+	}
+	known := false // that it is deleted
+	if i, ok := r.at(m.Seq); ok {
+		if r.messages[i].Rev > m.Rev {
+			return
+		}
+		known = !r.messages[i].DeletedAt.IsZero()
+		r.messages[i] = m
+	}
+	r.own = slices.DeleteFunc(r.own, func(c *ownChange) bool { return c.seq == m.Seq && c.rev != 0 && c.rev <= m.Rev })
+	if m.DeletedAt.IsZero() || known {
+		return
+	}
+	delete(r.fresh, m.Seq)
+	if _, told := r.gone[m.Seq]; told || m.Seq > r.from || m.Seq <= r.read || m.Rev <= r.rev0 {
+		return
+	}
+	r.gone[m.Seq] = m.Rev
+	if r.below > 0 {
+		r.below--
+	}
+}
+
+// advance takes note that the user has read up to a message.
+func (r *shown) advance(read uint64) {
+	if read <= r.read {
+		return
+	}
+	before := r.read
+	r.read = read
+	for seq := range r.fresh {
+		if seq <= read {
+			delete(r.fresh, seq)
+		}
+	}
+	for seq := range r.gone {
+		if seq <= read {
+			delete(r.gone, seq)
+		}
+	}
+	switch {
+	case read >= r.from:
+		r.below = 0
+		r.counted = r.counted || read >= r.end()
+	case r.has(before, read):
+		r.below -= min(r.below, r.left(before, read))
+	default:
+		r.unread = min(r.unread, r.below+uint64(len(r.fresh)))
+		r.counted = false
+	}
+}
+
+// end is the last message that is known to be there.
+func (r *shown) end() uint64 { return max(r.seen, r.seq) }
+
+// recount counts what is unread of the messages that are kept, if they are all of those that are unread.
+func (r *shown) recount() {
+	if r.counted || !r.knowsRead || r.end() == 0 || !r.has(r.read, r.end()) {
+		return
+	}
+	r.counted, r.seen = true, r.end()
+	r.from, r.below, r.rev0 = r.read, 0, r.rev
+	clear(r.fresh)
+	clear(r.gone)
+	for _, m := range r.messages {
+		if m.Seq > r.read && m.DeletedAt.IsZero() {
+			r.fresh[m.Seq] = struct{}{}
+		}
+	}
+}
+
+// list takes what a list of the user's rooms says of the room.
+func (r *shown) list(m MyRoom) {
+	r.role, r.mutedUntil = m.Role, m.MutedUntil
+	if m.Last.Seq != 0 {
+		r.update(m.Last)
+	}
+	newer := r.rev > m.Rev // changes are known that the list does not know
+	r.seq, r.rev = max(r.seq, m.Seq), max(r.rev, m.Rev)
+	behind := r.knowsRead && r.read > m.Read // the list is older than what is known
+	r.advance(m.Read)
+	r.knowsRead = true
+	seen := max(r.seen, m.Seq)
+	switch {
+	case behind && r.read < m.Seq && !r.has(m.Read, r.read),
+		newer && r.forgotten > m.Rev,
+		!r.has(m.Seq, seen):
+		r.seen, r.counted = seen, false
+		r.recount()
+		return
+	}
+	// below is as of m.Seq and m.Rev; what is known beyond comes to it.
+	below := m.Unread
+	if behind {
+		for _, k := range r.messages {
+			if k.Seq > m.Read && k.Seq <= r.read && (k.DeletedAt.IsZero() || k.Rev > m.Rev) { // it was not deleted by then
+				below -= min(below, 1)
+			}
+		}
+	}
+	gone := make(map[uint64]uint64)
+	for seq, rev := range r.gone {
+		if seq > r.read && seq <= m.Seq && rev > m.Rev {
+			gone[seq] = rev
+		}
+	}
+	for _, k := range r.messages {
+		if k.Seq > r.read && k.Seq <= m.Seq && !k.DeletedAt.IsZero() && k.Rev > m.Rev {
+			gone[k.Seq] = k.Rev
+		}
+	}
+	if r.read >= m.Seq {
+		below = 0
+	}
+	r.counted, r.from, r.seen, r.rev0 = true, m.Seq, seen, m.Rev
+	r.below, r.gone = below-min(below, uint64(len(gone))), gone
+	clear(r.fresh)
+	for _, k := range r.messages {
+		if k.Seq > max(m.Seq, r.read) && k.DeletedAt.IsZero() {
+			r.fresh[k.Seq] = struct{}{}
+		}
+	}
+}
