@@ -2,11 +2,13 @@ package wsclient_test
 
 import (
 	"context"
+	"crypto/tls"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
 	"iter"
+	"log/slog"
 	"net"
 	"net/http"
 	"net/http/httptest"
@@ -678,6 +680,21 @@ func TestRESTWantsAnAnswerThatEnds(t *testing.T) {
 	require.ErrorContains(t, err, "not the server")
 	_, err = r.Room(within(t), "hall")
 	require.ErrorIs(t, err, fault.Exhausted)
+}
+
+// TestRESTTrustsNoStranger asks a server whose certificate is nobody's: once, since it will not be another one.
+func TestRESTTrustsNoStranger(t *testing.T) {
+	t.Parallel()
+	web := httptest.NewUnstartedServer(http.NotFoundHandler())
+	web.Config.ErrorLog = slog.NewLogLogger(slog.NewTextHandler(t.Output(), nil), slog.LevelInfo)
+	web.StartTLS()
+	t.Cleanup(web.Close)
+	asked, client := recording(t)
+	r, err := wsclient.NewREST(wsclient.RESTConfig{Server: web.URL, HTTP: client})
+	require.NoError(t, err)
+	var untrusted *tls.CertificateVerificationError
+	require.ErrorAs(t, r.Block(within(t), "u"), &untrusted)
+	require.Len(t, asked.calls(), 1)
 }
 
 // TestRESTRenewsTokens lets access tokens end under many calls at once.

@@ -3,7 +3,6 @@ package wsclient
 import (
 	"cmp"
 	"context"
-	"encoding/json"
 	"iter"
 	"slices"
 	"strings"
@@ -343,7 +342,7 @@ func (v *View) EditData(ctx context.Context, by Changer, name string, seq uint64
 		if encoded == nil {
 			return by.EditData(ctx, name, seq, text, nil)
 		}
-		return by.EditData(ctx, name, seq, text, json.RawMessage(encoded))
+		return by.EditData(ctx, name, seq, text, encoded)
 	})
 }
 
