@@ -89,7 +89,9 @@ func (h *Hub) restrict(of chat.Restriction, name string, heard bool) (out bool) 
 		tell = inForce && (heard || out)
 	case chat.Mute:
 		if len(own) > 0 { // whoever comes in is told by the store
-			tell = here.heed(of) // nobody is told twice
+			// Nobody is told twice, or that a mute has ended that nobody here knew of.
+			was := here.maySpeak(of.UserID) != nil
+			tell = here.heed(of) && (heard || was || of.InForce(h.cfg.Now()))
 		}
 	default:
 		return false

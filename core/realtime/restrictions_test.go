@@ -261,6 +261,40 @@ func TestWhoComesInWhileTheirMuteIsLifted(t *testing.T) {
 	eve.say("hall", "I may")
 }
 
+// counted says each time that it is asked what was changed.
+type counted struct {
+	chat.Restrictions
+	asks, enough chan struct{}
+}
+
+func (a counted) Since(ctx context.Context, at time.Time, limit int) ([]chat.Restriction, error) {
+	select {
+	case a.asks <- struct{}{}:
+	case <-a.enough:
+	case <-ctx.Done():
+	}
+	return a.Restrictions.Since(ctx, at, limit)
+}
+
+// Whoever comes in when a mute is over is not told of its end, which is in the store still.
+func TestWhoComesInAfterAMuteHearsNothingOfIt(t *testing.T) {
+	b := newBacking()
+	store := counted{b.restrictions, make(chan struct{}), make(chan struct{})}
+	n := startWith(t, b, memory.NewFanout().Node(), chat.Config{Restrictions: store}, func(h *realtime.HubConfig) { h.RestrictionsEvery = time.Millisecond })
+	n.connect("bob").join("hall")
+	n.restricts(mute("hall", "u-eve"))
+	n.lifts(mute("hall", "u-eve"))
+	eve := n.connect("eve")
+	eve.join("garden")
+	eve.join("hall")
+	for range 3 { // the node has found the end of the mute when it asks for the third time
+		<-store.asks
+	}
+	close(store.enough)
+	n.restricts(mute("garden", "u-eve"))
+	assert.Contains(t, string(eve.until("membership").Data), `"room":"garden"`)
+}
+
 // failing cannot be asked at first.
 type failing struct {
 	chat.Restrictions
