@@ -156,7 +156,7 @@ func TestTheExamplesOfTheGuideToRoomsRun(t *testing.T) {
 	_, err = s.connect(t, token, hears.handle).Join(t.Context(), "hall")
 	require.NoError(t, err)
 	blocks := strings.Split(string(guide), "```sh\n")[1:]
-	require.Len(t, blocks, 5)
+	require.Len(t, blocks, 6)
 	for _, block := range blocks {
 		script, _, ended := strings.Cut(block, "```")
 		require.True(t, ended)
