@@ -138,12 +138,15 @@ func (j *Janitor) see(ctx context.Context, r Room) (more bool, err error) {
 			more, err = j.cfg.Service.Drop(ctx, r.Name, j.cfg.Batch)
 			return err
 		})
+		if errors.Is(err, ErrNotYet) {
+			return false, nil // it comes again in the next round
+		}
 		if err != nil {
 			return false, err
 		}
 	}
 	if !more {
-		j.cfg.Log.Debug("a deleted room was removed", "room", r.Name)
+		j.cfg.Log.Debug("a deleted room was removed") // nothing of it is left, its name neither
 	}
 	return more, nil
 }

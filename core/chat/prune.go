@@ -15,6 +15,8 @@ const MinRetention = time.Minute
 var (
 	ErrRetentionInvalid = fault.New(fault.Invalid, "retention_invalid", "messages cannot be kept for that long")
 	ErrNoPruner         = fault.New(fault.Unavailable, "no_pruner", "this server removes no messages by age")
+	// ErrNotYet says that something else has to happen before a room can be removed. A [Pruner] that is wrapped may return it; a [Janitor] comes again in its next round.
+	ErrNotYet = fault.New(fault.Unavailable, "room_removed_later", "the room is removed later")
 )
 
 // CheckRetention refuses a time for which messages cannot be kept: one below [MinRetention], unless it is zero, which stands for no limit.
@@ -82,7 +84,7 @@ func (s *Service) Prune(ctx context.Context, room string, before time.Time, limi
 
 // Drop removes a room and all that is stored of it, at most limit messages or memberships, and reports whether something is left: it is to be called until there is
 // not. Nobody may join, send or change anything there from two minutes before. What the cache has of the room goes first; where it does not answer, nothing is removed.
-// It returns ErrRoomInvalid, ErrNoPruner, or an error of kind Unavailable, after which some may be removed; to call it again goes on.
+// It returns ErrRoomInvalid, ErrNoPruner, or an error of kind Unavailable, after which some may be removed; to call it again goes on. ErrNotYet is one.
 func (s *Service) Drop(ctx context.Context, room string, limit int) (left bool, err error) {
 	if s.cfg.Pruner == nil {
 		return true, ErrNoPruner

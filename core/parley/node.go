@@ -74,6 +74,9 @@ func newNode(cfg Config, tickets auth.Sweeper, relay *event.Relay) (*Node, error
 		c.People = chat.Accounts{Users: cfg.Users}
 	}
 	cfg.share(&c.Now, &c.NewID, &c.Normalize, &c.Log)
+	if cfg.tellsMessages() && c.Pruner != nil {
+		c.Pruner = &forgetting{Pruner: c.Pruner, messages: cfg.Messages, outbox: cfg.Outbox, wake: relay.Wake, now: c.Now}
+	}
 	if p.Chat, errs[0] = chat.New(c); errs[0] == nil {
 		h := cfg.Hub
 		h.Chat, h.Fanout, h.Presence = p.Chat, cfg.Fanout, cfg.Presence

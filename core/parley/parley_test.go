@@ -2,8 +2,12 @@ package parley_test
 
 import (
 	"context"
+	"crypto/rand"
 	"encoding/json"
 	"errors"
+	"strings"
+	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -20,6 +24,7 @@ import (
 	"github.com/parley-chat/parley/core/realtime"
 	"github.com/parley-chat/parley/core/socket"
 	"github.com/parley-chat/parley/core/user"
+	"github.com/parley-chat/parley/core/webhook"
 	"github.com/parley-chat/parley/testkit"
 )
 
@@ -139,6 +144,84 @@ func TestANodeRemovesOldMessages(t *testing.T) {
 			assert.Len(t, all, left)
 			time.Sleep(45 * time.Minute) // of the bubble's clock
 		}
+		cancel()
+		require.NoError(t, <-ended)
+	})
+}
+
+// gated is a bus that nobody reaches until it is opened. It keeps what it was given.
+type gated struct {
+	open atomic.Bool
+	mu   sync.Mutex
+	got  []event.Event
+}
+
+func (g *gated) Publish(_ context.Context, events ...event.Event) error {
+	if !g.open.Load() {
+		return fault.Wrap(fault.Unavailable, errors.New("nobody is there"))
+	}
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	g.got = append(g.got, events...)
+	return nil
+}
+
+// What waits about the messages of a room goes with the room, and what is queued about them already is forgotten: the room stays until that was said.
+func TestWhatWaitsAboutARoomGoesWithIt(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		ports, bus := memory.NewPorts(), &gated{}
+		ports.Publisher = bus
+		facts, err := webhook.Select("message.*")
+		require.NoError(t, err)
+		node, err := parley.NewNode(parley.Config{Ports: ports, Authenticator: parley.Authenticate(nil), Webhooks: facts})
+		require.NoError(t, err)
+		ctx, cancel := context.WithCancel(t.Context())
+		ended := make(chan error, 1)
+		go func() { ended <- node.Run(ctx, nil) }()
+		synctest.Wait()
+		owner := chat.Actor{Author: chat.Author{ID: "ada", Name: "Ada"}}
+		_, err = node.Chat.CreateRoom(ctx, owner, "den", chat.Details{})
+		require.NoError(t, err)
+		const messages = 300 // more than are removed together
+		for range messages {
+			_, err = node.Send(ctx, chat.Draft{Room: "den", Author: owner.Author, Text: "canary", ClientID: rand.Text()})
+			require.NoError(t, err)
+		}
+		count := func(all []event.Event) (texts, forget int) {
+			for _, e := range all {
+				var f webhook.FactData
+				require.NoError(t, json.Unmarshal(e.Data, &f))
+				texts += strings.Count(string(e.Data), "canary")
+				if f.Forgets {
+					forget++
+				}
+			}
+			return texts, forget
+		}
+		waiting := func() (texts, forget int) {
+			all, err := ports.Outbox.Pending(ctx, 10*messages)
+			require.NoError(t, err)
+			return count(all)
+		}
+		rooms := func() int {
+			all, err := ports.Rooms.List(ctx, "", 10)
+			require.NoError(t, err)
+			return len(all)
+		}
+		texts, _ := waiting()
+		require.Equal(t, messages, texts)
+		require.NoError(t, node.Chat.DeleteRoom(ctx, owner, "den"))
+		time.Sleep(10 * time.Minute) // of the bubble's clock
+		texts, forget := waiting()
+		assert.Zero(t, texts)
+		assert.GreaterOrEqual(t, forget, messages)
+		assert.Equal(t, 1, rooms(), "the bus has not heard what is to be forgotten")
+		bus.open.Store(true)
+		time.Sleep(10 * time.Minute)
+		assert.Zero(t, rooms())
+		texts, forget = count(bus.got)
+		assert.Zero(t, texts)
+		assert.GreaterOrEqual(t, forget, messages)
 		cancel()
 		require.NoError(t, <-ended)
 	})
