@@ -443,6 +443,7 @@ func TestARepeatedChangeIsToldAgain(t *testing.T) {
 		f := open(t, func(c *chat.Config, _ *store) { c.Cache = cache })
 		f.send(t, "hall", "x", "")
 		f.send(t, "hall", "y", "")
+		synctest.Wait() // it is told behind its answer
 		var h, stored heard
 		f.OnChanged(h.hear)
 		f.OnStored(stored.hear)

@@ -233,6 +233,7 @@ func TestWhatIsToldAgainIsToldBehindItsAnswer(t *testing.T) {
 		}
 		f.store.onList = func() { time.Sleep(100 * time.Millisecond) } // of the bubble
 		require.True(t, f.send(t, "hall", "x", "c1").Repeated, "the room is read, and its last message told again")
+		synctest.Wait() // it is told behind its answer
 		f.OnStored(func(m chat.Message) { note("told", m.Seq) })
 		cache.next.Store(true)
 		require.NoError(t, f.Submit(t.Context(), chat.Draft{Room: "hall", Text: "y", Author: ada}, func(s chat.Stored, err error) { note("answered", s.Seq) }))
