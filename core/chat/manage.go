@@ -472,7 +472,7 @@ func (s *Service) setRole(ctx context.Context, by Actor, room string, id user.ID
 	return after, nil
 }
 
-// Rights returns what users are in rooms now, by the names that [Service.Resolve] returns, and whether they are muted: those who are members, in any order. Of a room that is deleted there are none. It
+// Rights returns what users are in rooms now, by the names that [Service.Resolve] returns, and whether they are muted: those who are members and not banned, in any order. Of a room that is deleted there are none. It
 // reads from the store, some rooms at a time. It returns an error of kind Unavailable.
 func (s *Service) Rights(ctx context.Context, whom ...InRoom) ([]Entry, error) {
 	if len(whom) == 0 {
@@ -506,13 +506,16 @@ func (s *Service) Rights(ctx context.Context, whom ...InRoom) ([]Entry, error) {
 	if err := s.curb(ctx, of); err != nil {
 		return nil, err
 	}
-	mutes, err := s.mutes(ctx, whom)
+	mutes, banned, err := s.held(ctx, whom)
 	if err != nil {
 		return nil, err
 	}
-	all := make([]Entry, len(of))
-	for i, m := range of {
-		all[i] = Entry{m, mutes[InRoom{m.Room, m.UserID}]}
+	all := make([]Entry, 0, len(of))
+	for _, m := range of {
+		at := InRoom{m.Room, m.UserID}
+		if _, out := banned[at]; !out { // a ban may have been stored, and the end of the membership not
+			all = append(all, Entry{m, mutes[at]})
+		}
 	}
 	return all, nil
 }

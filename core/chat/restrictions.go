@@ -194,20 +194,29 @@ func (s *Service) Mutes(ctx context.Context, id user.ID, rooms ...string) (map[s
 
 // mutes returns the mutes that hold now of those who are asked about. It reads from the store once, or not at all.
 func (s *Service) mutes(ctx context.Context, whom []InRoom) (map[InRoom]Restriction, error) {
+	mutes, _, err := s.held(ctx, whom)
+	return mutes, err
+}
+
+// held returns the mutes and the bans that hold now of those who are asked about. It reads from the store once, or not at all.
+func (s *Service) held(ctx context.Context, whom []InRoom) (mutes, bans map[InRoom]Restriction, err error) {
 	if s.cfg.Restrictions == nil || len(whom) == 0 {
-		return nil, nil
+		return nil, nil, nil
 	}
-	held, err := s.cfg.Restrictions.InForce(ctx, s.now(), whom...)
+	all, err := s.cfg.Restrictions.InForce(ctx, s.now(), whom...)
 	if err != nil {
-		return nil, fmt.Errorf("read restrictions: %w", err)
+		return nil, nil, fmt.Errorf("read restrictions: %w", err)
 	}
-	mutes := map[InRoom]Restriction{}
-	for _, r := range held {
-		if r.Kind == Mute {
+	mutes, bans = map[InRoom]Restriction{}, map[InRoom]Restriction{}
+	for _, r := range all {
+		switch r.Kind {
+		case Mute:
 			mutes[InRoom{r.Room, r.UserID}] = r
+		case Ban:
+			bans[InRoom{r.Room, r.UserID}] = r
 		}
 	}
-	return mutes, nil
+	return mutes, bans, nil
 }
 
 // Refusal is the error that tells the user of the restriction: ErrBanned or ErrMuted, with its end.

@@ -415,6 +415,10 @@ func (c *client) join(ctx context.Context, cmd protocol.Command) (none protocol.
 	member, err := c.hub.cfg.Chat.Enter(ctx, c.user, o.room.name)
 	if err != nil {
 		o.endAdmission("")
+		if !fresh && fault.KindOf(err) != fault.Unavailable {
+			// They are no member any more, and this node has not heard of it.
+			c.hub.look(news{room: o.room.name, who: c.user.ID})
+		}
 		return back(err)
 	}
 	if fresh {

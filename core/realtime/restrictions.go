@@ -88,16 +88,15 @@ func (h *Hub) restrict(of chat.Restriction, name string, heard bool) (out bool) 
 		}
 		tell = inForce && (heard || out)
 	case chat.Mute:
-		if len(own) > 0 { // whoever comes in is told by the store
-			// Nobody is told twice, or that a mute has ended that nobody here knew of.
-			was := here.maySpeak(of.UserID) != nil
-			tell = here.heed(of) && (heard || was || of.InForce(h.cfg.Now()))
+		if len(own) > 0 || here.hasMuted(of.UserID) { // whoever comes in is told by the store; what was heard of them before must not stay
+			known, changes := here.heed(of)
+			tell = !known && (heard || changes && len(own) > 0) // nobody is told twice
 		}
 	default:
 		return false
 	}
 	if tell {
-		h.look(news{room: of.Room, who: of.UserID, name: name, heard: heard, limits: &of})
+		h.look(news{room: of.Room, who: of.UserID, name: name, heard: heard, limits: &of, out: out})
 	}
 	return out
 }
@@ -112,18 +111,22 @@ func (r *room) own(id user.ID) (own []*occupant) {
 	return own
 }
 
-// heed remembers a mute, also one that was lifted. It reports false if it knows that one, or a later one.
-func (r *room) heed(mute chat.Restriction) bool {
+// heed remembers a mute, also one that was lifted. It reports whether it knows that one, or a later one, and whether the user may speak now and could not before, or
+// the other way round.
+func (r *room) heed(mute chat.Restriction) (known, changes bool) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
+	now := r.hub.cfg.Now()
+	changes = mute.InForce(now)
 	var mutes map[user.ID]chat.Restriction
-	if known := r.mutes.Load(); known != nil {
-		if before, ok := (*known)[mute.UserID]; ok && !mute.At.After(before.At) {
-			return false
+	if all := r.mutes.Load(); all != nil {
+		before, ok := (*all)[mute.UserID]
+		if ok && !mute.At.After(before.At) {
+			return true, false
 		}
+		changes = changes || ok && before.InForce(now)
 		// What has ended is of use only as long as what came before it may still be under way.
-		now := r.hub.cfg.Now()
-		mutes = maps.Clone(*known)
+		mutes = maps.Clone(*all)
 		maps.DeleteFunc(mutes, func(_ user.ID, m chat.Restriction) bool {
 			return !m.InForce(now) && m.At.Before(now.Add(-clocksDiffer))
 		})
@@ -132,7 +135,20 @@ func (r *room) heed(mute chat.Restriction) bool {
 	}
 	mutes[mute.UserID] = mute
 	r.mutes.Store(&mutes)
-	return true
+	return false, changes
+}
+
+// hasMuted reports whether this node remembers a mute of the user. The room may be nil.
+func (r *room) hasMuted(id user.ID) bool {
+	if r == nil {
+		return false
+	}
+	mutes := r.mutes.Load()
+	if mutes == nil {
+		return false
+	}
+	_, known := (*mutes)[id]
+	return known
 }
 
 // maySpeak returns nil if the user is not muted, as far as this node has heard.
@@ -160,6 +176,10 @@ func (h *Hub) askRestrictions(ctx context.Context, since time.Time) time.Time {
 			h.look(news{room: r.Room})
 		case chat.SettingsNote:
 			h.cfg.Chat.ForgetSettings(r.UserID)
+		case chat.Ban:
+			if !r.InForce(h.cfg.Now()) { // it has ended, and so has the membership
+				h.ask(chat.InRoom{Room: r.Room, UserID: r.UserID})
+			}
 		}
 		if !h.restrict(r, "", false) {
 			return

@@ -188,6 +188,95 @@ func TestANodeThatHearsNothingAsksTheStore(t *testing.T) {
 	assert.Equal(t, "not_joined", eve.refused("message", map[string]any{"room": "hall", "text": "x"}))
 }
 
+// Who comes in is not muted, and nobody is told so because a mute was lifted before.
+func TestALiftedMuteIsNotToldOfWhoComesInLater(t *testing.T) {
+	b, fanout := newBacking(), memory.NewFanout()
+	one := startOn(t, b, unheard{fanout.Node()}, nil)
+	one.makes("ada", "hall", chat.Public)
+	one.restricts(mute("hall", "u-eve"))
+	one.lifts(mute("hall", "u-eve"))
+	two := startOn(t, b, fanout.Node(), func(c *realtime.HubConfig) { c.Node, c.RestrictionsEvery = "two", time.Millisecond })
+	bob, eve := two.connect("bob"), two.connect("eve")
+	bob.join("hall")
+	eve.join("hall")
+	one.restricts(mute("hall", "u-bob")) // which is found behind the one of eve
+	var first struct{ User struct{ ID string } }
+	require.NoError(t, json.Unmarshal(bob.until("membership").Data, &first))
+	assert.Equal(t, "u-bob", first.User.ID)
+}
+
+// A node that does not hear that a mute is lifted finds it, also where the user is not in the room by then.
+func TestWhoseMuteIsLiftedWhileTheyAreAwayMaySpeak(t *testing.T) {
+	c, b, fanout := newClock(), newBacking(), memory.NewFanout()
+	one := startWith(t, b, unheard{fanout.Node()}, chat.Config{Now: c.now}, nil)
+	two := startWith(t, b, fanout.Node(), chat.Config{Now: c.now}, func(h *realtime.HubConfig) {
+		h.Node, h.RestrictionsEvery, h.Now = "two", time.Millisecond, c.now
+	})
+	eve, bob := two.connect("eve"), two.connect("bob")
+	bob.join("hall")
+	eve.join("hall")
+	one.restricts(mute("hall", "u-eve"))
+	eve.heardOf("u-eve")
+	eve.done("leave_room", map[string]any{"room": "hall"})
+	one.lifts(mute("hall", "u-eve"))
+	one.restricts(mute("hall", "u-bob"))
+	bob.heardOf("u-bob") // what was found before it is eve's
+	c.advance(time.Hour) // nobody looks so far back any more
+	one.lifts(mute("hall", "u-bob"))
+	bob.heardOf("u-bob")
+	eve.join("hall")
+	eve.say("hall", "I may again")
+}
+
+// Whoever was found to be out and has come in again is told when they are taken out again.
+func TestWhoIsBannedAgainIsToldAgain(t *testing.T) {
+	b, fanout := newBacking(), memory.NewFanout()
+	one := startOn(t, b, unheard{fanout.Node()}, nil)
+	two := startOn(t, b, fanout.Node(), func(c *realtime.HubConfig) { c.Node, c.RestrictionsEvery = "two", time.Millisecond })
+	eve := two.connect("eve")
+	eve.join("hall")
+	one.restricts(ban("hall", "u-eve"))
+	eve.heardOf("u-eve")
+	one.lifts(ban("hall", "u-eve"))
+	eve.join("hall")
+	two.restricts(ban("hall", "u-eve"))
+	eve.heardOf("u-eve")
+}
+
+// A ban ends the membership, also where it has ended itself before a node finds it.
+func TestABanThatHasEndedIsFound(t *testing.T) {
+	c, b, fanout := newClock(), newBacking(), memory.NewFanout()
+	store := &failing{Restrictions: b.restrictions, asked: make(chan struct{})}
+	one := startWith(t, b, unheard{fanout.Node()}, chat.Config{Now: c.now}, nil)
+	two := startWith(t, b, fanout.Node(), chat.Config{Restrictions: store, Now: c.now}, func(h *realtime.HubConfig) {
+		h.Node, h.RestrictionsEvery, h.Now = "two", time.Millisecond, c.now
+	})
+	eve := two.connect("eve")
+	eve.join("hall")
+	r := ban("hall", "u-eve")
+	r.Until = c.now().Add(time.Second)
+	one.restricts(r)
+	c.advance(2 * time.Second)
+	store.well.Store(true)
+	eve.heardOf("u-eve")
+	assert.Equal(t, "not_joined", eve.refused("message", map[string]any{"room": "hall", "text": "x"}))
+}
+
+// A ban is stored before the membership ends, which may fail. Who is banned does not come back all the same.
+func TestWhoIsBannedDoesNotGoOn(t *testing.T) {
+	b := newBacking()
+	n := startOn(t, b, memory.NewFanout().Node(), nil)
+	eve := n.connect("eve")
+	eve.join("hall")
+	eve.gone()
+	r := ban("hall", "u-eve")
+	r.At = time.Now()
+	_, err := b.restrictions.Put(t.Context(), r)
+	require.NoError(t, err)
+	_, err = n.Resume(t.Context(), n.connect("eve").in, []realtime.Place{{Room: "hall"}})
+	assert.ErrorIs(t, err, realtime.ErrNotResumed)
+}
+
 // hesitant keeps the answer of the first look at restrictions until it is let go.
 type hesitant struct {
 	chat.Restrictions

@@ -181,7 +181,9 @@ func (c *client) catchUpIn(r resumed) error {
 			if !c.makeRoom(f) {
 				return nil // it has gone, or was closed
 			}
-			_ = c.conn.Send(f) // a closed connection reports itself by Disconnected
+			if !o.sends(f) {
+				return nil // it was taken out of the room meanwhile
+			}
 		}
 		if n := len(page.Messages); n > 0 {
 			r.at = page.Messages[n-1].Seq
@@ -199,6 +201,17 @@ func (c *client) catchUpIn(r resumed) error {
 		c.hub.exit(ctx, o) // Disconnected may have come before the user was present
 	}
 	return nil
+}
+
+// sends sends the occupant something that it has missed, and reports false if it has left.
+func (o *occupant) sends(f *socket.Frame) bool {
+	o.client.mu.Lock()
+	defer o.client.mu.Unlock()
+	if o.left {
+		return false
+	}
+	_ = o.client.conn.Send(f) // a closed connection reports itself by Disconnected
+	return true
 }
 
 func (c *client) missed(r *room, after uint64) (chat.Page, error) {

@@ -263,3 +263,30 @@ func TestResumeOfWhoGoes(t *testing.T) {
 	require.NoError(t, err)
 	assert.Empty(t, users, fmt.Sprint(users))
 }
+
+// TestWhoIsRemovedWhileTheyResume holds that who is taken out of a room gets nothing more of it, also of what they have missed.
+func TestWhoIsRemovedWhileTheyResume(t *testing.T) {
+	t.Parallel()
+	b := newBacking()
+	n := startOn(t, b, memory.NewFanout().Node(), func(c *realtime.HubConfig) { c.MaxQueued = 4096 })
+	bob := n.connect("bob")
+	bob.join("hall")
+	ada := n.connect("ada")
+	ada.join("hall")
+	ada.gone()
+	for range 40 {
+		bob.say("hall", "x")
+	}
+	back := n.connect("ada")
+	back.queued.Store(3000) // pages wait for it
+	send, err := n.Resume(t.Context(), back.in, []realtime.Place{{Room: "hall"}})
+	require.NoError(t, err)
+	send()
+	n.takesOut(operator, "hall", "ada", "")
+	back.heardOf("u-ada")
+	back.queued.Store(0)
+	back.id++
+	back.in.Receive(fmt.Appendf(nil, `{"id":%d,"event":"history","data":{"room":"hall"}}`, back.id), false)
+	answer := back.next() // which waits until all that was missed is sent
+	assert.Equal(t, "error", answer.Event, string(answer.Data))
+}

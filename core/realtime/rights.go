@@ -36,6 +36,8 @@ type news struct {
 	reason string
 	// limits is a restriction that was imposed or lifted, and applied; it is still to be told.
 	limits *chat.Restriction
+	// out says that it has taken the user out here.
+	out bool
 }
 
 func (n news) where() chat.InRoom { return chat.InRoom{Room: n.room, UserID: n.who} }
@@ -498,7 +500,7 @@ func (h *Hub) tellLimits(ctx context.Context, n news, is chat.Entry) {
 	data := protocol.Data{"role": nil, "by": string(of.By), "reason": of.Reason}
 	switch {
 	case of.Kind == chat.Ban:
-		if n.heard && h.foundBefore(n.where(), "") {
+		if n.heard && h.foundBefore(n.where(), "") && !n.out { // they may have come in again since
 			return
 		}
 		if !n.heard {
@@ -534,14 +536,26 @@ func (h *Hub) tellMembership(ctx context.Context, n news, data protocol.Data, le
 	}
 }
 
-// tellUser tells the connections of a user what they are in a room, whether or not they are in it. One that has come into it again is not told that it is out.
+// tellUser tells the connections of a user what they are in a room, whether or not they are in it. One that has come into it again is not told that it is out. One that
+// is coming in is: the answer to its join says what holds.
 func (h *Hub) tellUser(room string, who chat.Author, data protocol.Data) {
 	f := frames{event: h.membership(room, who, data)}
 	for _, c := range h.connections(who.ID) {
-		if data["role"] != nil || c.occupantOf(room) == nil {
+		if data["role"] != nil || !c.isIn(room) {
 			c.tell(f.of(c))
 		}
 	}
+}
+
+// isIn reports whether the store has let the connection into the room, and it is still there.
+func (c *client) isIn(room string) bool {
+	o := c.occupantOf(room)
+	if o == nil {
+		return false
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return o.admitted && !o.left
 }
 
 // membership is the event. What is empty is left out.

@@ -946,3 +946,40 @@ func TestAnOlderNodeIsUnderstood(t *testing.T) {
 	tell(realtime.SignalRestricted, "hall", `{"kind":"ban","by":"u-ada","at":2}`)
 	assert.JSONEq(t, is("hall", "eve", "", `,"by":"u-ada"`), string(eve.until("membership").Data))
 }
+
+// That somebody has left elsewhere is not found by a node that hears nothing. It learns of it by refusing them.
+func TestWhoIsRefusedToJoinAgainIsOut(t *testing.T) {
+	b, fanout := newBacking(), memory.NewFanout()
+	one, two := startOn(t, b, unheard{fanout.Node()}, nil), startOn(t, b, fanout.Node(), func(c *realtime.HubConfig) { c.Node, c.RestrictionsEvery = "two", time.Hour })
+	one.makes("ada", "den", chat.Private)
+	one.gives(actor("ada"), "den", "eve", chat.Regular)
+	eve := two.connect("eve")
+	eve.join("den")
+	require.NoError(t, one.chat.Quit(t.Context(), actor("eve").Author, "den"))
+	assert.Equal(t, "room_not_found", eve.refused("join_room", map[string]any{"room": "den"}))
+	assert.JSONEq(t, is("den", "eve", "", ""), string(eve.until("membership").Data))
+	assert.Equal(t, "not_joined", eve.refused("message", map[string]any{"room": "den", "text": "x"}))
+}
+
+// Who is removed while they join is told so, and then that they may not join.
+func TestWhoIsRemovedWhileTheyJoinIsTold(t *testing.T) {
+	b := newBacking()
+	slow := &hesitant{Restrictions: b.restrictions, asked: make(chan struct{}), answer: make(chan struct{})}
+	slow.once.Do(func() {})
+	n := startWith(t, b, memory.NewFanout().Node(), chat.Config{Restrictions: slow}, nil)
+	n.makes("ada", "den", chat.Private)
+	eve := n.connect("eve")
+	eve.refused("history", map[string]any{"room": "den"}) // the hub knows of her now
+	n.gives(actor("ada"), "den", "eve", chat.Regular)
+	eve.heardOf("u-eve")
+	slow.mu.Lock()
+	slow.once = sync.Once{}
+	slow.mu.Unlock()
+	eve.id++
+	eve.in.Receive(fmt.Appendf(nil, `{"id":%d,"event":"join_room","data":{"room":"den"}}`, eve.id), false)
+	<-slow.asked
+	n.takesOut(operator, "den", "eve", "")
+	assert.JSONEq(t, is("den", "eve", "", `,"by":"system"`), string(eve.heardOf("u-eve").Data))
+	close(slow.answer)
+	assert.Equal(t, "room_not_found", eve.until("error").Error.Code)
+}
