@@ -230,6 +230,7 @@ func trials() []trial {
 		try("TokenVerifier", contract.TokenVerifier(), plain(openTokens), tokenFaults()...),
 		try("MessageStore", contract.MessageStore(), plain(func() chat.MessageStore { return memory.NewMessages() }), append(messageFaults(), changeFaults()...)...),
 		try("Recorder", contract.Recorder(), plain(openRecorded), recorderFaults()...),
+		try("RoomRecorder", contract.RoomRecorder(), plain(openRecordedRooms), roomRecorderFaults()...),
 		try("Rooms", contract.Rooms(), plain(func() chat.Rooms { return memory.NewRooms() }), append(roomFaults(), updateFaults()...)...),
 		try("Members", contract.Members(), plain(func() chat.Members { return memory.NewMembers(nil) }), memberFaults()...),
 		try("Marks", contract.Marks(), plain(openReading), markFaults()...),

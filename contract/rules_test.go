@@ -34,6 +34,7 @@ var specifications = map[string][]string{
 	"TokenVerifier":  {"auth.TokenVerifier", "auth.TokenIssuer"},
 	"MessageStore":   {"chat.MessageStore", "chat.Message", "chat.Range", "chat.Bounds", "chat.Change", "chat.Changed", "chat.Reaction"},
 	"Recorder":       {"chat.Recorder", "chat.Record"},
+	"RoomRecorder":   {"chat.RoomRecorder", "chat.RoomRecord"},
 	"Rooms":          {"chat.Rooms", "chat.Room"},
 	"Members":        {"chat.Members", "chat.Membership"},
 	"Marks":          {"chat.Marks", "chat.Mark", "chat.Marked", "chat.MyRoom", "chat.Members"},

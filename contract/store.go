@@ -37,7 +37,7 @@ type Store struct {
 	Rooms    chat.Rooms
 	Members  chat.Members
 	Marks    chat.Marks
-	// Roles shares its store with Rooms, Members and Messages.
+	// Roles shares its store with Rooms, Members and Messages. Each of Rooms, Members and Roles is a chat.RoomRecorder as well, unless an exception says that there is no RoomRecorder.
 	Roles chat.Roles
 
 	Restrictions chat.Restrictions
@@ -112,6 +112,13 @@ func storeSuites() []storeSuite {
 		of(Marks(), func(s Store) Reading { return Reading{Marks: s.Marks, Members: s.Members, Messages: s.Messages} }),
 		of(Roles(), func(s Store) RoomRoles {
 			return RoomRoles{Roles: s.Roles, Rooms: s.Rooms, Members: s.Members, Marks: s.Marks, Messages: s.Messages}
+		}),
+		of(RoomRecorder(), func(s Store) RecordedRooms {
+			p := RecordedRooms{Pruner: s.Pruner, Outbox: s.Outbox}
+			p.Rooms, _ = s.Rooms.(chat.RoomRecorder[chat.Rooms])
+			p.Members, _ = s.Members.(chat.RoomRecorder[chat.Members])
+			p.Roles, _ = s.Roles.(chat.RoomRecorder[chat.Roles])
+			return p
 		}),
 		of(Restrictions(), func(s Store) chat.Restrictions { return s.Restrictions }),
 		of(Blocks(), func(s Store) chat.Blocks { return s.Blocks }),

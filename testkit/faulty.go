@@ -532,6 +532,15 @@ type rooms struct {
 	faults *Faults
 }
 
+// Recording puts the faults before the store that commits events as well.
+func (d rooms) Recording(record chat.RoomRecord) (chat.Rooms, error) {
+	recording, err := chat.RecordingRooms(d.next, record)
+	if err != nil {
+		return nil, err
+	}
+	return rooms{recording, d.faults}, nil
+}
+
 func (d rooms) Ensure(ctx context.Context, r chat.Room) (chat.Room, error) {
 	return ask(ctx, d.faults, "Rooms.Ensure", func() (chat.Room, error) { return d.next.Ensure(ctx, r) })
 }
@@ -554,6 +563,15 @@ func FaultyRoles(next chat.Roles, f *Faults) chat.Roles { return roles{next, f} 
 type roles struct {
 	next   chat.Roles
 	faults *Faults
+}
+
+// Recording puts the faults before the store that commits events as well.
+func (d roles) Recording(record chat.RoomRecord) (chat.Roles, error) {
+	recording, err := chat.RecordingRooms(d.next, record)
+	if err != nil {
+		return nil, err
+	}
+	return roles{recording, d.faults}, nil
 }
 
 func (d roles) Create(ctx context.Context, r chat.Room, members ...chat.Membership) (chat.Room, error) {
@@ -580,6 +598,15 @@ func FaultyMembers(next chat.Members, f *Faults) chat.Members { return members{n
 type members struct {
 	next   chat.Members
 	faults *Faults
+}
+
+// Recording puts the faults before the store that commits events as well.
+func (d members) Recording(record chat.RoomRecord) (chat.Members, error) {
+	recording, err := chat.RecordingRooms(d.next, record)
+	if err != nil {
+		return nil, err
+	}
+	return members{recording, d.faults}, nil
 }
 
 func (d members) Add(ctx context.Context, memberships ...chat.Membership) ([]chat.Membership, error) {

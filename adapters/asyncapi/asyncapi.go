@@ -48,6 +48,10 @@ var busEvents = []struct {
 	{webhook.Topic, webhook.SessionEnded, "A session ended before its time, or all older ones of the user did.", webhook.FactData{}},
 	{webhook.Topic, webhook.MessageCreated, "A message was stored.", webhook.FactData{}},
 	{webhook.Topic, webhook.MessageChanged, "A message was edited, deleted, erased or reacted to. If its text is gone, what waits about it is not delivered any more.", webhook.FactData{}},
+	{webhook.Topic, webhook.RoomCreated, "A room was stored: somebody has made it, or joined it first.", webhook.FactData{}},
+	{webhook.Topic, webhook.RoomChanged, "What a room shows of itself was changed.", webhook.FactData{}},
+	{webhook.Topic, webhook.RoomDeleted, "A room was deleted, and with it its memberships: what waits about the room itself is not delivered any more.", webhook.FactData{}},
+	{webhook.Topic, webhook.MembershipChanged, "Somebody is a member of a room now, has another role, or is no member any more.", webhook.FactData{}},
 }
 
 // Config is what the document says besides the events.

@@ -158,7 +158,7 @@ type Store struct {
 // On SQLite the caller sets the pragmas; journal_mode=WAL, synchronous=FULL and a
 // busy_timeout are advised. On PostgreSQL with pgx, default_query_exec_mode=simple_protocol
 // saves a round trip for most calls. On MySQL, READ COMMITTED and a strict sql_mode without
-// NO_BACKSLASH_ESCAPES are advised. See [OpenSQLite], [OpenPostgres] and [OpenMySQL] for stores that
+// NO_BACKSLASH_ESCAPES are advised, and clientFoundRows is off: what it counts has not become another. See [OpenSQLite], [OpenPostgres] and [OpenMySQL] for stores that
 // are set up already.
 func New(db *bun.DB) (*Store, error) {
 	if db == nil {
@@ -221,13 +221,13 @@ func (s *Store) Limiter() *Limiter { return &Limiter{s.db} }
 func (s *Store) Messages() *Messages { return &Messages{db: s.db} }
 
 // Rooms returns the rooms of the store.
-func (s *Store) Rooms() *Rooms { return &Rooms{s.db} }
+func (s *Store) Rooms() *Rooms { return &Rooms{db: s.db} }
 
 // Members returns the memberships of the store, and how far members have read.
-func (s *Store) Members() *Members { return &Members{s.db} }
+func (s *Store) Members() *Members { return &Members{db: s.db} }
 
 // Roles returns what members are in the rooms of the store.
-func (s *Store) Roles() *Roles { return &Roles{s.db} }
+func (s *Store) Roles() *Roles { return &Roles{db: s.db} }
 
 // Restrictions returns the bans and mutes of the store.
 func (s *Store) Restrictions() *Restrictions { return &Restrictions{s.db} }

@@ -18,6 +18,27 @@ func (s *Messages) Recording(record chat.Record) (chat.MessageStore, error) {
 	return &Messages{s.db, record}, nil
 }
 
+var (
+	_ chat.RoomRecorder[chat.Rooms]   = (*Rooms)(nil)
+	_ chat.RoomRecorder[chat.Members] = (*Members)(nil)
+	_ chat.RoomRecorder[chat.Roles]   = (*Roles)(nil)
+)
+
+// Recording implements chat.RoomRecorder.
+func (s *Rooms) Recording(record chat.RoomRecord) (chat.Rooms, error) {
+	return &Rooms{s.db, record}, nil
+}
+
+// Recording implements chat.RoomRecorder. Memberships are then added one after the other, in a transaction.
+func (s *Members) Recording(record chat.RoomRecord) (chat.Members, error) {
+	return &Members{s.db, record}, nil
+}
+
+// Recording implements chat.RoomRecorder.
+func (s *Roles) Recording(record chat.RoomRecord) (chat.Roles, error) {
+	return &Roles{s.db, record}, nil
+}
+
 // recordStored puts the events of new messages into the outbox.
 func (s *Messages) recordStored(ctx context.Context, tx bun.Tx, b *batch, fresh []int) error {
 	events := make([]event.Event, 0, len(fresh))

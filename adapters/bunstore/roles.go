@@ -15,7 +15,10 @@ import (
 )
 
 // Roles stores what members are in rooms. Its methods may be called from many goroutines.
-type Roles struct{ db *database }
+type Roles struct {
+	db     *database
+	record chat.RoomRecord
+}
 
 var _ chat.Roles = (*Roles)(nil)
 
@@ -25,12 +28,14 @@ func (s *Roles) Create(ctx context.Context, r chat.Room, members ...chat.Members
 	if err != nil {
 		return chat.Room{}, err
 	}
+	events := s.record.OfRoom(chat.Room{}, room.room())
 	rows := make([]*memberRow, len(members))
 	for i, m := range members {
 		m.Room = r.Name
 		if rows[i], err = toMemberRow(m); err != nil {
 			return chat.Room{}, err
 		}
+		events = append(events, s.record.OfMemberships(rows[i].membership())...)
 	}
 	slices.SortFunc(rows, func(a, b *memberRow) int { return cmp.Compare(a.UserID, b.UserID) }) // so that two writers lock in one order
 	err = s.db.transact(ctx, "create room", func(ctx context.Context, tx bun.Tx) error {
@@ -48,7 +53,7 @@ func (s *Roles) Create(ctx context.Context, r chat.Room, members ...chat.Members
 				return err
 			}
 		}
-		return nil
+		return s.db.putEvents(ctx, tx, events)
 	})
 	if err != nil {
 		return chat.Room{}, err
@@ -172,17 +177,25 @@ func (s *Roles) Change(
 				return nil
 			case c.Role == "":
 				after = chat.Membership{Room: c.Room, UserID: c.User}
-				_, err := tx.NewDelete().Model(row).WherePK().Exec(ctx)
-				return err
+				if _, err := tx.NewDelete().Model(row).WherePK().Exec(ctx); err != nil {
+					return err
+				}
+				return s.db.putEvents(ctx, tx, s.record.OfMemberships(after))
 			case of.Role != "":
 				after.Role = c.Role
-				return s.setRole(ctx, tx, row)
+				if err := s.setRole(ctx, tx, row); err != nil {
+					return err
+				}
+				return s.db.putEvents(ctx, tx, s.record.OfMemberships(after))
 			}
 			if err := s.insert(ctx, tx, row); err != nil {
 				return err
 			}
-			if _, after, _, err = s.look(ctx, tx, c); err != nil || after.Role == c.Role {
+			if _, after, _, err = s.look(ctx, tx, c); err != nil {
 				return err
+			}
+			if after.Role == c.Role {
+				return s.db.putEvents(ctx, tx, s.record.OfMemberships(after))
 			}
 		}
 		return fault.Wrap(fault.Unavailable, fmt.Errorf("bunstore: %s: they leave as soon as they join", op))

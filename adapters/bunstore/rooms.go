@@ -13,12 +13,16 @@ import (
 	"github.com/uptrace/bun"
 
 	"github.com/parley-chat/parley/core/chat"
+	"github.com/parley-chat/parley/core/event"
 	"github.com/parley-chat/parley/core/fault"
 	"github.com/parley-chat/parley/core/user"
 )
 
 // Rooms stores rooms. Its methods may be called from many goroutines.
-type Rooms struct{ db *database }
+type Rooms struct {
+	db     *database
+	record chat.RoomRecord
+}
 
 var _ chat.Rooms = (*Rooms)(nil)
 
@@ -92,11 +96,18 @@ func (s *Rooms) Ensure(ctx context.Context, r chat.Room) (chat.Room, error) {
 	}
 	stored := new(roomRow)
 	err = s.db.transact(ctx, op, func(ctx context.Context, tx bun.Tx) error {
-		if _, err := s.db.dialect.insertNew(tx.NewInsert().Model(row), "name").Exec(ctx); err != nil {
+		res, err := s.db.dialect.insertNew(tx.NewInsert().Model(row), "name").Exec(ctx)
+		if err != nil {
 			return err
 		}
 		*stored = roomRow{Name: row.Name}
-		return tx.NewSelect().Model(stored).WherePK().Scan(ctx)
+		if err := tx.NewSelect().Model(stored).WherePK().Scan(ctx); err != nil || s.record.Room == nil {
+			return err
+		}
+		if n, err := res.RowsAffected(); err != nil || n == 0 { // somebody else was quicker
+			return err
+		}
+		return s.db.putEvents(ctx, tx, s.record.OfRoom(chat.Room{}, stored.room()))
 	})
 	if err != nil {
 		return chat.Room{}, err
@@ -122,8 +133,10 @@ func (s *Rooms) Update(ctx context.Context, name string, change func(*chat.Room)
 			return err
 		}
 		stored = row.room()
-		_, err = tx.NewUpdate().Model(row).WherePK().Exec(ctx)
-		return err
+		if _, err = tx.NewUpdate().Model(row).WherePK().Exec(ctx); err != nil {
+			return err
+		}
+		return s.db.putEvents(ctx, tx, s.record.OfRoom(before, stored))
 	})
 	if err != nil {
 		return chat.Room{}, err
@@ -179,7 +192,10 @@ func (s *Rooms) List(ctx context.Context, after string, limit int) ([]chat.Room,
 }
 
 // Members stores memberships, and how far members have read. Its methods may be called from many goroutines.
-type Members struct{ db *database }
+type Members struct {
+	db     *database
+	record chat.RoomRecord
+}
 
 var _ chat.Members = (*Members)(nil)
 
@@ -365,10 +381,62 @@ func (s *Members) insert(ctx context.Context, op string, keys []member, given, s
 		}
 		return prepared.add.exec(ctx, tx, columns, args)
 	}
+	if s.record.Membership != nil {
+		return s.insertRecorded(ctx, op, keys, args[:columns*len(keys)], stored)
+	}
 	if len(keys) <= memberSizes[0] {
 		return s.db.single(ctx, op, func(ctx context.Context) error { return run(ctx, alone{}) })
 	}
 	return s.db.transact(ctx, op, func(ctx context.Context, tx bun.Tx) error { return run(ctx, tx) })
+}
+
+// insertRecorded is insert with events, one membership after the other, so that it is known which are new.
+func (s *Members) insertRecorded(ctx context.Context, op string, keys []member, args []any, stored map[member]*memberRow) error {
+	columns := len(args) / len(keys)
+	return s.db.transact(ctx, op, func(ctx context.Context, tx bun.Tx) error {
+		var events []event.Event
+		for i, m := range keys {
+			delete(stored, m) // of an attempt before
+			found, err := s.db.addOne(ctx, tx, m, args[columns*i:columns*(i+1)])
+			if err != nil {
+				return err
+			}
+			if found != nil {
+				events = append(events, s.record.OfMemberships(found.membership())...)
+				stored[m] = found
+			}
+		}
+		return s.db.putEvents(ctx, tx, events)
+	})
+}
+
+// addOne adds one membership, and returns it if it is new.
+func (d *database) addOne(ctx context.Context, tx bun.Tx, m member, args []any) (*memberRow, error) {
+	text := d.dialect.addMembers(1)
+	if d.dialect.addReturns {
+		rows, err := tx.QueryContext(ctx, text, args...)
+		if err != nil {
+			return nil, err
+		}
+		defer func() { _ = rows.Close() }() // the loop's way out; the error of the usual one is below
+		var found *memberRow
+		for rows.Next() {
+			found = new(memberRow)
+			if err := found.scan(rows.Scan); err != nil {
+				return nil, err
+			}
+		}
+		return found, errors.Join(rows.Err(), rows.Close())
+	}
+	res, err := tx.ExecContext(ctx, text, args...)
+	if err != nil {
+		return nil, err
+	}
+	if n, err := res.RowsAffected(); err != nil || n == 0 {
+		return nil, err
+	}
+	found := &memberRow{UserID: m.user, Room: m.room}
+	return found, tx.NewSelect().Model(found).WherePK().Scan(ctx)
 }
 
 // markUnknown lets it count from now on how far members have read of whom that was not known.
@@ -398,8 +466,14 @@ func (s *Members) Remove(ctx context.Context, room string, id user.ID) error {
 		return nil
 	}
 	return s.db.transact(ctx, "remove member", func(ctx context.Context, tx bun.Tx) error {
-		_, err := tx.NewDelete().Model(&memberRow{UserID: string(id), Room: room}).WherePK().Exec(ctx)
-		return err
+		res, err := tx.NewDelete().Model(&memberRow{UserID: string(id), Room: room}).WherePK().Exec(ctx)
+		if err != nil || s.record.Membership == nil {
+			return err
+		}
+		if n, err := res.RowsAffected(); err != nil || n == 0 {
+			return err
+		}
+		return s.db.putEvents(ctx, tx, s.record.OfMemberships(chat.Membership{Room: room, UserID: id}))
 	})
 }
 

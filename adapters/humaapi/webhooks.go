@@ -27,7 +27,7 @@ type delivery struct {
 	WebhookID string `json:"webhookId" doc:"What the server is told as webhook-id, the same at each attempt."`
 	Type      string `json:"type" example:"user.created"`
 	State     string `json:"state" enum:"ready,running,sent,dead" example:"dead"`
-	About     string `json:"about" doc:"The ID of the user or of the message that it is about. What is forgotten with one of them is found by it."`
+	About     string `json:"about" doc:"The ID of the user or of the message that it is about, or room: and the name of the room. What is forgotten with one of them is found by it."`
 	Room      string `json:"room,omitempty" example:"hall"`
 
 	Attempts    int       `json:"attempts" doc:"Attempts since the delivery was enqueued or replayed." example:"3"`
@@ -50,7 +50,7 @@ type deliveryPage struct {
 
 type replayDeliveriesRequest struct {
 	Filter struct {
-		About string `json:"about,omitempty" maxLength:"254" doc:"Only deliveries about this user or message."`
+		About string `json:"about,omitempty" maxLength:"254" doc:"Only deliveries about this user or message, or room: and the name of a room."`
 		Limit int    `json:"limit,omitempty" minimum:"0" maximum:"1000" doc:"At most so many; 0 is all of them."`
 	} `json:"filter,omitempty" doc:"Which dead letters; without it any."`
 	DryRun bool `json:"dryRun,omitempty" doc:"Only say which."`
@@ -64,7 +64,7 @@ type replayedDeliveries struct {
 type (
 	listDeliveriesInput struct {
 		State  string `query:"state" enum:"ready,running,sent,dead" doc:"Only deliveries in this state."`
-		About  string `query:"about" maxLength:"254" doc:"Only deliveries about this user or message."`
+		About  string `query:"about" maxLength:"254" doc:"Only deliveries about this user or message, or room: and the name of a room."`
 		Cursor string `query:"cursor" maxLength:"200" doc:"nextCursor of the page before."`
 		Limit  int    `query:"limit" minimum:"1" maximum:"1000" default:"50" doc:"Deliveries a page."`
 		Whole  bool   `query:"body" doc:"Show the bodies too."`

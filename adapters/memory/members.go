@@ -15,7 +15,8 @@ import (
 // Members is a chat.Members and a chat.Marks.
 type Members struct {
 	messages *Messages
-	rooms    *Rooms // nil where there are no roles
+	rooms    *Rooms  // nil where there are no roles
+	outbox   *Outbox // nil where no events are recorded
 
 	mu     sync.RWMutex                  // before rooms.mu, and that before messages.mu
 	byUser map[user.ID][]chat.Membership // ascending by room
@@ -36,6 +37,10 @@ func NewMembers(messages *Messages) *Members {
 
 // Add stores the memberships that do not exist yet, and returns what is stored.
 func (ms *Members) Add(ctx context.Context, memberships ...chat.Membership) ([]chat.Membership, error) {
+	return ms.add(ctx, memberships, chat.RoomRecord{})
+}
+
+func (ms *Members) add(ctx context.Context, memberships []chat.Membership, record chat.RoomRecord) ([]chat.Membership, error) {
 	ms.mu.Lock()
 	defer ms.mu.Unlock()
 	if err := alive(ctx); err != nil {
@@ -56,6 +61,7 @@ func (ms *Members) Add(ctx context.Context, memberships ...chat.Membership) ([]c
 			continue
 		case !found:
 			ms.insert(at, m)
+			ms.outbox.add(record.OfMemberships(ms.byUser[m.UserID][at]))
 		}
 		stored[i] = ms.now(ms.byUser[m.UserID][at])
 	}
@@ -84,6 +90,10 @@ func (ms *Members) now(m chat.Membership) chat.Membership {
 
 // Remove ends a membership.
 func (ms *Members) Remove(ctx context.Context, room string, id user.ID) error {
+	return ms.remove(ctx, room, id, chat.RoomRecord{})
+}
+
+func (ms *Members) remove(ctx context.Context, room string, id user.ID, record chat.RoomRecord) error {
 	ms.mu.Lock()
 	defer ms.mu.Unlock()
 	if err := alive(ctx); err != nil {
@@ -91,6 +101,7 @@ func (ms *Members) Remove(ctx context.Context, room string, id user.ID) error {
 	}
 	if at, found := findRoom(ms.byUser[id], room); found {
 		ms.delete(id, at)
+		ms.outbox.add(record.OfMemberships(chat.Membership{Room: room, UserID: id}))
 	}
 	return nil
 }

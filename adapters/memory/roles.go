@@ -25,6 +25,10 @@ func NewRoles(rooms *Rooms, members *Members) *Roles {
 
 // Create stores a room with its first members.
 func (rs *Roles) Create(ctx context.Context, r chat.Room, members ...chat.Membership) (chat.Room, error) {
+	return rs.create(ctx, r, members, chat.RoomRecord{})
+}
+
+func (rs *Roles) create(ctx context.Context, r chat.Room, members []chat.Membership, record chat.RoomRecord) (chat.Room, error) {
 	defer rs.lock()()
 	if err := alive(ctx); err != nil {
 		return chat.Room{}, err
@@ -32,11 +36,15 @@ func (rs *Roles) Create(ctx context.Context, r chat.Room, members ...chat.Member
 	if _, taken := rs.rooms.byName[r.Name]; taken {
 		return chat.Room{}, chat.ErrRoomTaken
 	}
+	r = rs.rooms.add(r)
+	events := record.OfRoom(chat.Room{}, r)
 	for _, m := range members {
 		m.Room = r.Name
 		rs.put(m)
+		events = append(events, record.OfMemberships(rs.members.of(chat.InRoom{Room: m.Room, UserID: m.UserID}))...)
 	}
-	return rs.rooms.add(r), nil
+	rs.rooms.outbox.add(events)
+	return r, nil
 }
 
 // lock takes all locks, in their order, and returns what gives them back.
@@ -120,6 +128,12 @@ func (rs *Roles) List(ctx context.Context, room string, after user.ID, limit int
 
 // Change gives somebody a role, or takes it, if may lets it.
 func (rs *Roles) Change(ctx context.Context, c chat.RoleChange, may func(r chat.Room, by, of chat.Role, owners int) error) (before, after chat.Membership, err error) {
+	return rs.change(ctx, c, may, chat.RoomRecord{})
+}
+
+func (rs *Roles) change(
+	ctx context.Context, c chat.RoleChange, may func(r chat.Room, by, of chat.Role, owners int) error, record chat.RoomRecord,
+) (before, after chat.Membership, err error) {
 	defer rs.lock()()
 	if err := alive(ctx); err != nil {
 		return chat.Membership{}, chat.Membership{}, err
@@ -140,7 +154,11 @@ func (rs *Roles) Change(ctx context.Context, c chat.RoleChange, may func(r chat.
 		at, _ := findRoom(ms.byUser[c.User], c.Room)
 		ms.delete(c.User, at)
 	}
-	return before, ms.of(chat.InRoom{Room: c.Room, UserID: c.User}), nil
+	after = ms.of(chat.InRoom{Room: c.Room, UserID: c.User})
+	if before.Role != after.Role {
+		rs.rooms.outbox.add(record.OfMemberships(after))
+	}
+	return before, after, nil
 }
 
 // owners counts the owners of a room, under all locks. It looks at every user.

@@ -11,6 +11,7 @@ import (
 
 // Rooms is a chat.Rooms.
 type Rooms struct {
+	outbox *Outbox // nil where no events are recorded
 	mu     sync.RWMutex
 	byName map[string]chat.Room
 	names  []string // ascending
@@ -23,6 +24,10 @@ func NewRooms() *Rooms { return &Rooms{byName: map[string]chat.Room{}} }
 
 // Ensure stores r unless its name is known, and returns the stored room.
 func (rs *Rooms) Ensure(ctx context.Context, r chat.Room) (chat.Room, error) {
+	return rs.ensure(ctx, r, chat.RoomRecord{})
+}
+
+func (rs *Rooms) ensure(ctx context.Context, r chat.Room, record chat.RoomRecord) (chat.Room, error) {
 	rs.mu.Lock()
 	defer rs.mu.Unlock()
 	if err := alive(ctx); err != nil {
@@ -31,7 +36,9 @@ func (rs *Rooms) Ensure(ctx context.Context, r chat.Room) (chat.Room, error) {
 	if stored, ok := rs.byName[r.Name]; ok {
 		return stored, nil
 	}
-	return rs.add(r), nil
+	r = rs.add(r)
+	rs.outbox.add(record.OfRoom(chat.Room{}, r))
+	return r, nil
 }
 
 // add stores a room that is not there, under the lock.
@@ -52,6 +59,10 @@ func roomAsKept(r chat.Room) chat.Room {
 
 // Update stores what change makes of the room.
 func (rs *Rooms) Update(ctx context.Context, name string, change func(*chat.Room) error) (chat.Room, error) {
+	return rs.update(ctx, name, change, chat.RoomRecord{})
+}
+
+func (rs *Rooms) update(ctx context.Context, name string, change func(*chat.Room) error, record chat.RoomRecord) (chat.Room, error) {
 	rs.mu.Lock()
 	defer rs.mu.Unlock()
 	if err := alive(ctx); err != nil {
@@ -68,6 +79,7 @@ func (rs *Rooms) Update(ctx context.Context, name string, change func(*chat.Room
 	r.Name, r.CreatedBy, r.CreatedAt = before.Name, before.CreatedBy, before.CreatedAt
 	r = roomAsKept(r)
 	rs.byName[name] = r
+	rs.outbox.add(record.OfRoom(before, r))
 	return r, nil
 }
 

@@ -33,7 +33,7 @@ type Store struct {
 func NewStore() *Store {
 	outbox, messages, rooms := NewOutbox(), NewMessages(), NewRooms()
 	members := NewMembers(messages)
-	messages.outbox = outbox
+	messages.outbox, rooms.outbox, members.outbox = outbox, outbox, outbox
 	s := &Store{
 		Outbox:    outbox,
 		Asides:    outbox.Asides(),

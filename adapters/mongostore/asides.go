@@ -68,6 +68,13 @@ func (s *Asides) get(ctx context.Context, id string) (asideDoc, error) {
 	return one[asideDoc](ctx, s.db, "read event", s.db.aside, kept(byID(id)...), event.ErrNotAside)
 }
 
+// replayedDoc is an event that carries itself.
+type replayedDoc struct {
+	Doc     asideDoc `bson:",inline"`
+	Carried carrier  `bson:",inline"`
+	Removed bool     `bson:"removed"`
+}
+
 // Replay implements event.Asides: the document carries its event, until that is published or set aside again.
 func (s *Asides) Replay(ctx context.Context, id string) error {
 	const op = "replay event"
@@ -80,11 +87,7 @@ func (s *Asides) Replay(ctx context.Context, id string) error {
 	if err != nil {
 		return err
 	}
-	raw, err := aside.encode(struct {
-		Doc     asideDoc `bson:",inline"`
-		Carried carrier  `bson:",inline"`
-		Removed bool     `bson:"removed"`
-	}{doc, carried, true})
+	raw, err := aside.encode(replayedDoc{doc, carried, true})
 	if err != nil {
 		return err
 	}

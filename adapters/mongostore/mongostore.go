@@ -115,9 +115,10 @@
 //	nonces    _id: the name | expires_at
 //	limits    _id: the hash of a key | whole_at: when its allowance is whole again
 //	rooms     _id: the name | created_by, created_at, kind: absent for public, title, topic, data, retention: in seconds, deleted_at, version;
-//	          intents, until members have them: [{user_id, member: the document, role: absent for the end, begins}], decided: their version
+//	          intents, until members have them: [{user_id, member: the document, role: absent for the end, begins}], decided: their version; pending, events as those of users
 //	members   _id | user_id, room unique together; room, user_id an index together; since, read: the mark, moved_by: the call that moved it last,
-//	          role: absent for a member, owner_of: the room of owners, with an index, ruled: the version of the room that decided the role last, unproven: until the room was read again
+//	          role: absent for a member, owner_of: the room of owners, with an index, ruled: the version of the room that decided the role last, unproven: until the room was read again;
+//	          version, pending, events as those of users. One that has ended and still carries events is removed, and of nobody
 //	restrictions _id | room, user_id, kind unique together, by, reason, at: an index with the three, until: absent for never
 //	blocks    _id | by, whom unique together, at; whom, by an index together
 //	settings  _id: the user | hides_read
@@ -256,13 +257,13 @@ func (s *Store) Limiter() *Limiter { return &Limiter{s.db} }
 func (s *Store) Messages() *Messages { return &Messages{db: s.db} }
 
 // Rooms returns the rooms of the store.
-func (s *Store) Rooms() *Rooms { return &Rooms{s.db} }
+func (s *Store) Rooms() *Rooms { return &Rooms{db: s.db} }
 
 // Members returns the memberships of the store, which are also its chat.Marks.
-func (s *Store) Members() *Members { return &Members{s.db} }
+func (s *Store) Members() *Members { return &Members{db: s.db} }
 
 // Roles returns what members are in rooms.
-func (s *Store) Roles() *Roles { return &Roles{s.db} }
+func (s *Store) Roles() *Roles { return &Roles{db: s.db} }
 
 // Restrictions returns the bans and mutes of the store.
 func (s *Store) Restrictions() *Restrictions { return &Restrictions{s.db} }

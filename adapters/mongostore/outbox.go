@@ -13,7 +13,7 @@ import (
 	"github.com/parley-chat/parley/core/event"
 )
 
-// Outbox hands the events of Users, SignUps, Codes, Sessions and Messages to the relay. Its methods may be called
+// Outbox hands the events of Users, SignUps, Codes, Sessions, Messages, Rooms, Members and Roles to the relay. Its methods may be called
 // from many goroutines. Events leave it for good once they are published.
 type Outbox struct{ db *database }
 
@@ -115,7 +115,7 @@ func (d *database) tick(ctx context.Context) (int64, error) {
 
 // carriers are the collections whose documents carry events. What was set aside and is replayed is carried by its own document.
 func (d *database) carriers() []*mongo.Collection {
-	return []*mongo.Collection{d.users, d.signUps, d.codes, d.sessions, d.aside, d.messages}
+	return []*mongo.Collection{d.users, d.signUps, d.codes, d.sessions, d.aside, d.messages, d.rooms, d.members}
 }
 
 // place is where an event stands among all. Its position says in which change it was committed; the rest

@@ -206,16 +206,22 @@ func (s *Messages) Drop(ctx context.Context, room string, limit int) (left bool,
 		for i, m := range members {
 			ids[i] = m.ID
 		}
-		_, err := s.db.members.DeleteMany(ctx, bson.D{{Key: "_id", Value: bson.D{{Key: "$in", Value: ids}}}})
-		return true, s.db.fail(ctx, op, err)
+		res, err := s.db.members.DeleteMany(ctx, bson.D{{Key: "_id", Value: bson.D{{Key: "$in", Value: ids}}}, {Key: "events", Value: exists(false)}})
+		if err != nil || int(res.DeletedCount) == len(ids) {
+			return true, s.db.fail(ctx, op, err)
+		}
+		return true, each(len(members), func(i int) error { return s.db.end(ctx, op, bson.D{{Key: "_id", Value: members[i].ID}}) })
 	}
 	for _, part := range []struct {
 		of     *mongo.Collection
 		filter bson.D
-	}{{s.db.restrictions, inRoom}, {s.db.changes, byID(room)}, {s.db.rooms, byID(room)}} {
+	}{{s.db.restrictions, inRoom}, {s.db.changes, byID(room)}} {
 		if _, err := part.of.DeleteMany(ctx, part.filter); err != nil {
 			return true, s.db.fail(ctx, op, err)
 		}
+	}
+	if err := s.db.dropRoom(ctx, op, room); err != nil {
+		return true, err
 	}
 	return false, nil
 }

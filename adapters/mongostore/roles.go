@@ -1,6 +1,7 @@
 package mongostore
 
 import (
+	"cmp"
 	"context"
 	"encoding/hex"
 	"errors"
@@ -17,7 +18,10 @@ import (
 )
 
 // Roles stores what members are in rooms. Its methods may be called from many goroutines.
-type Roles struct{ db *database }
+type Roles struct {
+	db     *database
+	record chat.RoomRecord
+}
 
 var _ chat.Roles = (*Roles)(nil)
 
@@ -82,12 +86,16 @@ func (d *database) proven(ctx context.Context, op string, docs []*memberDoc) ([]
 	if err != nil {
 		return nil, err
 	}
-	var stay, leave []bson.ObjectID
+	var stay, leave, told []bson.ObjectID
+	var telling []*memberDoc
 	for _, m := range open {
-		if doors[m.Room].open() {
-			stay = append(stay, m.ID)
-		} else {
+		switch {
+		case !doors[m.Room].open():
 			leave = append(leave, m.ID)
+		case len(m.Events) > 0:
+			telling, told = append(telling, m), append(told, m.ID)
+		default:
+			stay = append(stay, m.ID)
 		}
 	}
 	unproven := func(ids []bson.ObjectID) bson.D {
@@ -101,13 +109,18 @@ func (d *database) proven(ctx context.Context, op string, docs []*memberDoc) ([]
 		}
 		sure = sure && res.MatchedCount == int64(len(part))
 	}
-	for part := range slices.Chunk(leave, chunk) {
+	for part := range slices.Chunk(leave, chunk) { // with the events of what has never been
 		res, err := d.members.DeleteMany(ctx, unproven(part))
 		if err != nil {
 			return nil, d.fail(ctx, op, err)
 		}
 		sure = sure && res.DeletedCount == int64(len(part))
 	}
+	whole, err := d.tellProven(ctx, op, telling)
+	if err != nil {
+		return nil, err
+	}
+	sure, stay = sure && whole, append(stay, told...)
 	there := make(map[bson.ObjectID]bool, len(open))
 	if sure {
 		for _, id := range stay {
@@ -184,7 +197,7 @@ func ruling(room string, role chat.Role, version int64) bson.D {
 
 // older chooses a document about which nothing was decided at the version or later.
 func older(id bson.ObjectID, version int64) bson.D {
-	return bson.D{{Key: "_id", Value: id}, {Key: "ruled", Value: bson.D{{Key: "$not", Value: bson.D{{Key: "$gte", Value: version}}}}}}
+	return bson.D{{Key: "_id", Value: id}, {Key: "ruled", Value: bson.D{{Key: "$not", Value: bson.D{{Key: "$gte", Value: version}}}}}, {Key: "removed", Value: exists(false)}}
 }
 
 // settle does in rooms what was decided about members and left, and reports whether there was something. It is one call for every 1,000 rooms, and more only where something was left.
@@ -231,7 +244,7 @@ func (d *database) fulfil(ctx context.Context, r *roomDoc) error {
 		case in.Begins:
 			return d.fulfilBeginning(ctx, op, r, in)
 		case in.Role == "":
-			_, err = d.members.DeleteOne(ctx, bson.D{{Key: "_id", Value: in.Member}})
+			return d.end(ctx, op, bson.D{{Key: "_id", Value: in.Member}})
 		default:
 			_, err = d.members.UpdateOne(ctx, older(in.Member, r.Decided), ruling(r.Name, chat.Role(in.Role), r.Decided))
 		}
@@ -272,7 +285,7 @@ func (d *database) fulfilBeginning(ctx context.Context, op string, r *roomDoc, i
 			}
 			done := docs[0].Ruled >= r.Decided
 			if !done {
-				res, err := d.members.UpdateOne(ctx, older(docs[0].ID, r.Decided), ruling(r.Name, role, r.Decided))
+				res, err := d.members.UpdateOne(ctx, older(docs[0].ID, r.Decided), docs[0].overruling(r, role))
 				if err != nil {
 					return d.fail(ctx, op, err)
 				}
@@ -380,6 +393,14 @@ func (s *Roles) Create(ctx context.Context, r chat.Room, members ...chat.Members
 		doc.Version = max(doc.Version, m.Ruled+1)
 	}
 	doc.Decided = doc.Version
+	events := s.record.OfRoom(chat.Room{}, doc.room())
+	for _, m := range first {
+		m.Role = cmp.Or(m.Role, chat.Regular)
+		events = append(events, s.record.OfMemberships(m)...)
+	}
+	if err := s.db.load(ctx, &doc, events); err != nil {
+		return chat.Room{}, err
+	}
 	if doc.Intents, _, err = s.db.lay(ctx, op, first); err != nil {
 		return chat.Room{}, err
 	}
@@ -543,12 +564,18 @@ func (s *Roles) change(ctx context.Context, r *roomDoc, c chat.RoleChange, may f
 		}
 		is = laid[0]
 	}
+	events := s.record.OfMemberships(chat.Membership{Room: c.Room, UserID: c.User, Role: c.Role})
+	if err := s.db.load(ctx, &next, events); err != nil {
+		return nil, err
+	}
 	if _, err := rooms.encode(next); err != nil {
 		return nil, err
 	}
-	won, err := s.db.decide(ctx, op, r, bson.D{{Key: "$set", Value: bson.D{
-		{Key: "version", Value: next.Version}, {Key: "decided", Value: next.Decided}, {Key: "intents", Value: next.Intents},
-	}}})
+	set := bson.D{{Key: "version", Value: next.Version}, {Key: "decided", Value: next.Decided}, {Key: "intents", Value: next.Intents}}
+	if len(events) > 0 {
+		set = append(set, bson.E{Key: "pending", Value: next.Pending}, bson.E{Key: "events", Value: next.Events})
+	}
+	won, err := s.db.decide(ctx, op, r, bson.D{{Key: "$set", Value: set}})
 	if err != nil {
 		return nil, err
 	}

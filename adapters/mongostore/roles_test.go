@@ -1058,8 +1058,9 @@ func TestMigrateFromBeforeRoles(t *testing.T) {
 	require.NoError(t, s.Migrate(t.Context()))
 	version := documents(t, s, "parley_schema")[0]
 	assert.EqualValues(t, 2, version["version"], "the older program compares it, and goes on")
-	assert.EqualValues(t, 8, version["additions"])
-	assert.ElementsMatch(t, []string{"_id_", "user_id_room", "room_user_id", "owner_of"}, indexes(t, s)["parley_members"])
+	assert.EqualValues(t, 9, version["additions"])
+	assert.ElementsMatch(t, []string{"_id_", "user_id_room", "room_user_id", "owner_of", "pending", "events_id", "events_position"}, indexes(t, s)["parley_members"])
+	assert.ElementsMatch(t, []string{"_id_", "pending", "events_id", "events_position"}, indexes(t, s)["parley_rooms"])
 
 	// What was there is public, and its members are members. Both become what they are told.
 	before := chat.Room{Name: "hall", CreatedBy: "ada", CreatedAt: noon, Kind: chat.Public}

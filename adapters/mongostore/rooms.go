@@ -17,7 +17,10 @@ import (
 )
 
 // Rooms stores rooms. Its methods may be called from many goroutines.
-type Rooms struct{ db *database }
+type Rooms struct {
+	db     *database
+	record chat.RoomRecord
+}
 
 var _ chat.Rooms = (*Rooms)(nil)
 
@@ -39,6 +42,9 @@ type roomDoc struct {
 	Decided int64 `bson:"decided,omitempty"`
 	// Intents are what was decided last about members. They are gone when the memberships have it.
 	Intents []intentDoc `bson:"intents,omitempty"`
+	// Pending and Events are what the room carries: see carrier.
+	Pending *int64     `bson:"pending,omitempty"`
+	Events  []eventDoc `bson:"events,omitempty"`
 }
 
 func newRoomDoc(r chat.Room) roomDoc {
@@ -73,6 +79,12 @@ func (s *Rooms) Ensure(ctx context.Context, r chat.Room) (chat.Room, error) {
 		return stored, err
 	}
 	doc := newRoomDoc(r)
+	if events := s.record.OfRoom(chat.Room{}, doc.room()); len(events) > 0 {
+		doc.Version = 1
+		if err := s.db.load(ctx, &doc, events); err != nil {
+			return chat.Room{}, err
+		}
+	}
 	err = s.db.insertOnce(ctx, "ensure room", s.db.rooms, rooms, doc)
 	switch {
 	case err == nil:
@@ -140,6 +152,9 @@ func (s *Rooms) Update(ctx context.Context, name string, change func(*chat.Room)
 		after := before
 		after.take(r)
 		after.Version++
+		if err := s.db.load(ctx, &after, s.record.OfRoom(before.room(), after.room())); err != nil {
+			return chat.Room{}, err
+		}
 		if _, err := rooms.encode(after); err != nil {
 			return chat.Room{}, err
 		}
@@ -164,6 +179,7 @@ func (d *roomDoc) shown() bson.D {
 	}{
 		{"kind", d.Kind, d.Kind != ""}, {"title", d.Title, d.Title != ""}, {"topic", d.Topic, d.Topic != ""}, {"data", d.Data, d.Data != ""},
 		{"retention", d.Retention, d.Retention != 0}, {"deleted_at", d.DeletedAt, d.DeletedAt != nil},
+		{"pending", d.Pending, d.Pending != nil}, {"events", d.Events, len(d.Events) > 0},
 	} {
 		if f.there {
 			set = append(set, bson.E{Key: f.name, Value: f.value})
@@ -179,7 +195,10 @@ func (d *roomDoc) shown() bson.D {
 }
 
 // Members stores memberships, and how far members have read. Its methods may be called from many goroutines.
-type Members struct{ db *database }
+type Members struct {
+	db     *database
+	record chat.RoomRecord
+}
 
 var (
 	_ chat.Members = (*Members)(nil)
@@ -203,6 +222,10 @@ type memberDoc struct {
 	Ruled int64 `bson:"ruled,omitempty"`
 	// Unproven says that the room is still to be looked at, whether it let the member in: see proven.
 	Unproven bool `bson:"unproven,omitempty"`
+	// Version, Pending and Events are what the membership carries: see carrier. Without Pending they are of one that is not proven.
+	Version int64      `bson:"version,omitempty"`
+	Pending *int64     `bson:"pending,omitempty"`
+	Events  []eventDoc `bson:"events,omitempty"`
 }
 
 func (d *memberDoc) membership() chat.Membership {
@@ -262,7 +285,7 @@ func (s *Members) Add(ctx context.Context, memberships ...chat.Membership) ([]ch
 	if err := s.db.ready(ctx); err != nil {
 		return nil, err
 	}
-	a := adding{db: s.db, stored: stored, shut: make(map[pair]bool)}
+	a := adding{db: s.db, record: s.record, stored: stored, shut: make(map[pair]bool)}
 	for attempt := 1; len(todo) > 0; attempt++ {
 		rest, err := a.add(ctx, todo)
 		switch {
@@ -298,6 +321,7 @@ func (s *Members) Add(ctx context.Context, memberships ...chat.Membership) ([]ch
 // adding is one call of Add.
 type adding struct {
 	db     *database
+	record chat.RoomRecord
 	stored map[pair]*memberDoc // what is there, or is to be
 	known  []*memberDoc        // those that were there and have a mark
 	shut   map[pair]bool       // those whom their room does not let in
@@ -400,6 +424,7 @@ func (a *adding) begin(ctx context.Context, missing []*memberDoc, last map[strin
 			end := last[m.Room].N
 			// A document that is gone never comes again, so that nothing that was decided about it is done to another.
 			m.ID, m.Read, m.Unproven = bson.NewObjectID(), &end, true
+			m.promise(a.record)
 			if docs[i], err = members.encode(m); err != nil {
 				return nil, err
 			}
@@ -468,11 +493,13 @@ func (s *Members) Remove(ctx context.Context, room string, id user.ID) error {
 	if !storable(room, string(id)) {
 		return nil
 	}
+	if s.record.Membership != nil {
+		return s.removeRecorded(ctx, room, id)
+	}
 	if _, err := s.db.settle(ctx, "remove member", room); err != nil {
 		return err
 	}
-	_, err := s.db.members.DeleteOne(ctx, membership(room, id))
-	return s.db.fail(ctx, "remove member", err)
+	return s.db.end(ctx, "remove member", membership(room, id))
 }
 
 // errNoMember is never returned.

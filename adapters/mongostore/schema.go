@@ -169,7 +169,11 @@ var (
 			optional(text("data", 2, chat.MaxData)), optional(number("retention", 1)), optional(moment("deleted_at")),
 			optional(number("version", 1)), optional(number("decided", 1)), optional(list("intents", 1, chunk,
 				text("user_id", 0, maxID), field{name: "member", kind: kindID}, optional(oneOf("role", chat.AllRoles()...)), field{name: "begins", kind: kindBool, optional: true})),
+			// The version is that of what was decided.
+			carried[1], carried[2],
 		},
+		// Of rooms alone that carry events.
+		indexes: carriedIndexes,
 	}
 	members = &collection{
 		name: "parley_members",
@@ -177,13 +181,14 @@ var (
 			{name: "_id", kind: kindID}, text("user_id", 0, maxID), text("room", 1, chat.MaxRoomName), moment("since"),
 			optional(number("read", 0)), optional(number("moved_by", 1)),
 			optional(oneOf("role", chat.AllRoles()...)), optional(text("owner_of", 1, chat.MaxRoomName)), optional(number("ruled", 1)),
-			{name: "unproven", kind: kindBool, optional: true},
+			{name: "unproven", kind: kindBool, optional: true}, carriedLater[0], carriedLater[1], carriedLater[2], carriedLater[3],
 		},
-		indexes: []index{
+		// Those of events hold memberships alone that carry some.
+		indexes: append([]index{
 			{fields: []string{"user_id", "room"}, unique: true}, {fields: []string{"room", "user_id"}},
 			// Of owners alone.
 			{fields: []string{"owner_of"}, sparse: true},
-		},
+		}, carriedIndexes...),
 	}
 	restrictions = &collection{
 		name: "parley_restrictions",

@@ -365,3 +365,49 @@ func (r *rawSocket) data(t *testing.T, n int, name string) (some []string) {
 	})
 	return some
 }
+
+// What becomes of rooms and memberships is told, also what happened just before a kill while nobody was there.
+func TestRoomsAreTold(t *testing.T) {
+	t.Parallel()
+	data := t.TempDir()
+	s := serve(t, data, "--webhook-url", "http://127.0.0.1:1/", "--webhook-secret", oneSecret, "--webhook-private=on", "--webhook-events", "room.*,membership.*")
+	ada, grace := s.member(t, "Ada Lovelace"), s.member(t, "Grace Hopper")
+	must(t, 201, http.MethodPost, s.url+"/rooms", ada.AccessToken, map[string]any{"name": "plans", "kind": "private", "title": "Our plans", "data": map[string]int{"n": 1}})
+	must(t, 200, http.MethodPut, s.url+"/rooms/plans/members/"+grace.User.ID, ada.AccessToken, map[string]string{"role": "reader"})
+	must(t, 204, http.MethodDelete, s.url+"/rooms/plans/members/"+grace.User.ID, ada.AccessToken, nil)
+	raw := s.rawSocket(t, grace.AccessToken)
+	raw.say(t, `{"event":"join_room","id":1,"data":{"room":"tea"}}`)
+	require.Len(t, raw.data(t, 1, "ack"), 1)
+	s.kill()
+
+	l := newListener(t)
+	s = serve(t, data, append(l.args(), "--webhook-events", "room.*,membership.*")...)
+	await(t, "what happened before the kill", func() bool { return len(l.got("")) == 6 })
+	must(t, 204, http.MethodDelete, s.url+"/rooms/plans", ada.AccessToken, nil)
+	deleted := l.first(t, "room.deleted")
+	assert.JSONEq(t, `{"room":{"name":"plans"},"by":"`+ada.User.ID+`"}`, string(deleted.Data))
+	got := []string{}
+	for _, d := range l.got("") {
+		got = append(got, d.Type+" "+string(d.Data))
+	}
+	member := func(room, id, role, by string) string {
+		return `membership.changed {"room":"` + room + `","user":{"id":"` + id + `"},"role":` + role + `,"by":"` + by + `"}`
+	}
+	for _, want := range []string{
+		member("plans", ada.User.ID, `"owner"`, ada.User.ID), member("plans", grace.User.ID, `"reader"`, ada.User.ID), member("plans", grace.User.ID, `null`, ada.User.ID),
+		member("tea", grace.User.ID, `"member"`, grace.User.ID),
+	} {
+		assert.Contains(t, got, want)
+	}
+	created := l.got("room.created")
+	require.Len(t, created, 2)
+	if !strings.Contains(created[0].Body, "plans") { // requests go over several connections
+		slices.Reverse(created)
+	}
+	assert.Contains(t, string(created[0].Data), `{"room":{"name":"plans","kind":"private","title":"Our plans","data":{"n":1},"createdBy":"`+ada.User.ID+`","createdAt":"`)
+	assert.Contains(t, string(created[1].Data), `"name":"tea","kind":"public"`)
+	assert.Zero(t, l.unsigned)
+	listed := execute(t, nil, "webhook", "list", "--state", "any", "--json", "--admin-token", adminToken, "--url", s.admin).succeeded(t)
+	assert.NotContains(t, listed, `"type": "room.changed"`)
+	s.stop(t, syscall.SIGTERM)
+}

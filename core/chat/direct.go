@@ -175,7 +175,12 @@ func (s *Service) makeDirect(ctx context.Context, by user.ID, d direct) (r Room,
 	for i, id := range d {
 		members[i] = Membership{Room: r.Name, UserID: id, Since: now, Role: Regular}
 	}
-	stored, err := s.cfg.Roles.Create(ctx, r, members...)
+	stores, err := s.because(Cause{By: by, At: now})
+	if err != nil {
+		return Room{}, false, err
+	}
+	stored, err := stores.Roles.Create(ctx, r, members...)
+	s.recorded()
 	if errors.Is(err, ErrRoomTaken) {
 		r, err = s.cfg.Rooms.ByName(ctx, r.Name)
 		return r, false, err
@@ -219,12 +224,17 @@ func (s *Service) rejoin(ctx context.Context, room string, who, with user.ID, bl
 			return err
 		}
 		c := RoleChange{Room: room, User: id, Role: Regular, By: who, At: s.now()}
-		before, after, err := s.cfg.Roles.Change(ctx, c, func(r Room, _, _ Role, _ int) error {
+		stores, err := s.because(Cause{By: who, At: c.At})
+		if err != nil {
+			return err
+		}
+		before, after, err := stores.Roles.Change(ctx, c, func(r Room, _, _ Role, _ int) error {
 			if r.Kind != Direct || !r.DeletedAt.IsZero() {
 				return ErrRoomNotFound
 			}
 			return nil
 		})
+		s.recorded()
 		if err != nil {
 			return fmt.Errorf("store role: %w", err)
 		}

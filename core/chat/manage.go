@@ -157,7 +157,13 @@ func (s *Service) CreateRoom(ctx context.Context, by Actor, name string, d Detai
 	if !by.Any {
 		members = append(members, Membership{Room: name, UserID: by.ID, Since: now, Role: Owner})
 	}
-	if r, err = s.cfg.Roles.Create(ctx, r, members...); err != nil {
+	stores, err := s.because(Cause{By: by.ID, At: now})
+	if err != nil {
+		return RoomState{}, err
+	}
+	r, err = stores.Roles.Create(ctx, r, members...)
+	s.recorded()
+	if err != nil {
 		return RoomState{}, fmt.Errorf("store room: %w", err)
 	}
 	var role Role
@@ -303,13 +309,18 @@ func (s *Service) UpdateRoom(ctx context.Context, by Actor, name string, d Detai
 			return RoomState{}, err
 		}
 	}
-	r, err := s.cfg.Rooms.Update(ctx, name, func(r *Room) error {
+	stores, err := s.because(Cause{By: by.ID, At: s.now()})
+	if err != nil {
+		return RoomState{}, err
+	}
+	r, err := stores.Rooms.Update(ctx, name, func(r *Room) error {
 		if !r.DeletedAt.IsZero() {
 			return ErrRoomNotFound
 		}
 		d.apply(r)
 		return nil
 	})
+	s.recorded()
 	if err != nil {
 		return RoomState{}, fmt.Errorf("store room: %w", err)
 	}
@@ -334,13 +345,19 @@ func (s *Service) DeleteRoom(ctx context.Context, by Actor, name string) error {
 		return err
 	}
 	now := s.now()
-	if _, err := s.cfg.Rooms.Update(ctx, name, func(r *Room) error {
+	stores, err := s.because(Cause{By: by.ID, At: now})
+	if err != nil {
+		return err
+	}
+	_, err = stores.Rooms.Update(ctx, name, func(r *Room) error {
 		if !r.DeletedAt.IsZero() {
 			return ErrRoomNotFound
 		}
 		r.DeletedAt = now
 		return nil
-	}); err != nil {
+	})
+	s.recorded()
+	if err != nil {
 		return fmt.Errorf("delete room: %w", err)
 	}
 	s.Forget(name)
@@ -462,7 +479,12 @@ func (s *Service) setRole(ctx context.Context, by Actor, room string, id user.ID
 			return Membership{}, err
 		}
 	}
-	before, after, err := s.cfg.Roles.Change(ctx, c, may)
+	stores, err := s.because(Cause{By: by.ID, Reason: reason, At: c.At})
+	if err != nil {
+		return Membership{}, err
+	}
+	before, after, err := stores.Roles.Change(ctx, c, may)
+	s.recorded()
 	if err != nil {
 		return Membership{}, fmt.Errorf("store role: %w", err)
 	}

@@ -137,7 +137,7 @@ func (s *Service) put(ctx context.Context, r Restriction) (Restriction, error) {
 	}
 	if r.Kind == Ban && r.InForce(r.At) {
 		// Whoever joins meanwhile has either seen the ban, or is found by those who hear of it.
-		err = s.cfg.Members.Remove(ctx, r.Room, r.UserID)
+		err = s.remove(ctx, Cause{By: r.By, Reason: r.Reason}, r.UserID, r.Room)
 	}
 	tellAll(&s.heardRestrictions, r)
 	if err != nil {
@@ -325,7 +325,12 @@ func (s *Service) admit(ctx context.Context, memberships []Membership) ([]entere
 	if len(admitted) == 0 {
 		return answers, nil
 	}
-	stored, err := s.cfg.Members.Add(ctx, admitted...)
+	stores, err := s.because(Cause{}) // who joins does it themselves
+	if err != nil {
+		return nil, err
+	}
+	stored, err := stores.Members.Add(ctx, admitted...)
+	s.recorded()
 	if err != nil {
 		return nil, fmt.Errorf("store memberships: %w", err)
 	}

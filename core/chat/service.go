@@ -28,6 +28,9 @@ type Config struct {
 	Restrictions Restrictions
 	// Roles keeps what members may do, and makes rooms that are not public. It needs Restrictions. Default: every member may do what a [Regular] one may, and rooms are made by joining.
 	Roles Roles
+	// RecordRooms makes the events that are committed with what becomes of rooms and memberships, and why: Rooms, Members and Roles must each be a [RoomRecorder] then. Default: none
+	// are, and nothing costs more.
+	RecordRooms func(why Cause) RoomRecord
 	// People knows the users, with their names. Default: nobody does; then whoever is a member of a room counts as a user, and lists of members have no names.
 	People People
 	// Blocks keeps who has blocked whom. Without Roles it is not used. Default: nobody can block anybody.
@@ -98,6 +101,7 @@ type Service struct {
 	heardRestrictions atomic.Pointer[[]func(Restriction)]  // by OnRestricted
 	heardRights       atomic.Pointer[[]func(RightsChange)] // by OnRights
 	heardSettings     atomic.Pointer[[]func(user.ID)]      // by OnSettings
+	heardRecorded     atomic.Pointer[[]func(struct{})]     // by OnRecorded
 
 	hiding hiding
 
@@ -139,6 +143,12 @@ func New(cfg Config) (*Service, error) {
 	}
 	if cfg.Roles == nil { // there are no direct rooms
 		cfg.Blocks = nil
+	}
+	if cfg.RecordRooms != nil {
+		try := roomStores{cfg.Rooms, cfg.Members, cfg.Roles}
+		if err := try.record(RoomRecord{}); err != nil {
+			return nil, fmt.Errorf("chat: Config.RecordRooms: %w", err)
+		}
 	}
 	asks := cfg.Access != nil
 	if asks {
@@ -304,7 +314,11 @@ func (s *Service) ensure(ctx context.Context, r Room) (err error) {
 	if reserved(r.Name) { // it may be there
 		r, err = s.cfg.Rooms.ByName(ctx, r.Name)
 	} else {
-		r, err = s.cfg.Rooms.Ensure(ctx, r)
+		var stores roomStores
+		if stores, err = s.because(Cause{By: r.CreatedBy, At: r.CreatedAt}); err == nil {
+			r, err = stores.Rooms.Ensure(ctx, r)
+		}
+		s.recorded()
 	}
 	switch {
 	case err != nil:
@@ -341,11 +355,31 @@ func (s *Service) Quit(ctx context.Context, who Author, room string) error {
 // Leave ends the membership, also that of the last owner. Leaving a room that one has not joined is no error. Connections that
 // are in the room stay there: whoever is to be taken out needs realtime.Hub.Remove.
 func (s *Service) Leave(ctx context.Context, who user.ID, room string) error {
+	return s.leave(ctx, Cause{By: who}, who, room)
+}
+
+// TakeOut is [Service.Leave] of somebody who does not do it themselves, and nobody says who does.
+func (s *Service) TakeOut(ctx context.Context, who user.ID, room string) error {
+	return s.leave(ctx, Cause{}, who, room)
+}
+
+func (s *Service) leave(ctx context.Context, why Cause, who user.ID, room string) error {
 	room, err := s.Resolve(ctx, room)
 	if err != nil {
 		return err
 	}
-	return s.cfg.Members.Remove(ctx, room, who)
+	return s.remove(ctx, why, who, room)
+}
+
+// remove ends a membership in a room by the name that [Service.Resolve] returns.
+func (s *Service) remove(ctx context.Context, why Cause, who user.ID, room string) error {
+	why.At = s.now()
+	stores, err := s.because(why)
+	if err != nil {
+		return err
+	}
+	defer s.recorded()
+	return stores.Members.Remove(ctx, room, who)
 }
 
 // RoomsOf returns at most limit (0 means MaxPage) rooms that the user has joined, ascending

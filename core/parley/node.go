@@ -19,8 +19,8 @@ import (
 // Node is the part that talks to sockets: one of several that share rooms. It requires the ports
 // Subscriber, Messages, Rooms, Members, Marks, Recent, Fanout and Presence, and [Config.Authenticator]. From
 // Nonces, where there is that port, it removes the tickets that are spent and expired, each hour. With the port Pruner it removes
-// deleted rooms, and messages that are older than they are to be kept. If [Config].Webhooks chooses facts of messages, it requires the ports Outbox and Publisher
-// as well, Messages must be a [chat.Recorder], and it moves the facts from there to the bus.
+// deleted rooms, and messages that are older than they are to be kept. If [Config].Webhooks chooses facts of messages, rooms or memberships, it requires the ports Outbox and Publisher
+// as well, and it moves the facts from there to the bus: Messages must be a [chat.Recorder] for the first, and Rooms, Members and Roles each a [chat.RoomRecorder] for the others.
 type Node struct {
 	Chat      *chat.Service
 	Hub       *realtime.Hub
@@ -44,7 +44,7 @@ func newNode(cfg Config, tickets auth.Sweeper, relay *event.Relay) (*Node, error
 	check := settings.Of("parley: Config")
 	cfg.defaults(check)
 	cfg.node(check)
-	if cfg.tellsMessages() {
+	if cfg.tells() {
 		check.Require("Outbox", cfg.Outbox == nil)
 		check.Require("Publisher", cfg.Publisher == nil)
 	}
@@ -54,8 +54,10 @@ func newNode(cfg Config, tickets auth.Sweeper, relay *event.Relay) (*Node, error
 	}
 	p := &Node{who: cfg.Authenticator, bus: cfg.Subscriber, drainTimeout: cfg.DrainTimeout, eraseAfter: cfg.EraseAfter, log: cfg.Log}
 	var errs [7]error
-	if cfg.tellsMessages() {
-		cfg.Messages, errs[6] = chat.Recording(cfg.Messages, recordOf(cfg.Webhooks))
+	if cfg.tells() {
+		if cfg.tellsMessages() {
+			cfg.Messages, errs[6] = chat.Recording(cfg.Messages, recordOf(cfg.Webhooks))
+		}
 		if relay == nil {
 			r := cfg.Relay
 			r.Outbox, r.Publisher = cfg.Outbox, cfg.Publisher
@@ -77,6 +79,13 @@ func newNode(cfg Config, tickets auth.Sweeper, relay *event.Relay) (*Node, error
 	if cfg.tellsMessages() && c.Pruner != nil {
 		c.Pruner = &forgetting{Pruner: c.Pruner, messages: cfg.Messages, outbox: cfg.Outbox, wake: relay.Wake, now: c.Now}
 	}
+	if cfg.tellsRooms() {
+		newID := c.NewID
+		if newID == nil {
+			newID = event.NewID
+		}
+		c.RecordRooms = recordRoomsOf(cfg.Webhooks, newID)
+	}
 	if p.Chat, errs[0] = chat.New(c); errs[0] == nil {
 		h := cfg.Hub
 		h.Chat, h.Fanout, h.Presence = p.Chat, cfg.Fanout, cfg.Presence
@@ -89,6 +98,9 @@ func newNode(cfg Config, tickets auth.Sweeper, relay *event.Relay) (*Node, error
 			wake := func(chat.Message) { relay.Wake() }
 			p.Chat.OnStored(wake)
 			p.Chat.OnChanged(wake)
+		}
+		if cfg.tellsRooms() {
+			p.Chat.OnRecorded(relay.Wake)
 		}
 	}
 	if p.Chat != nil && cfg.Pruner != nil {
@@ -132,6 +144,9 @@ func (cfg *Config) node(c *settings.Check) {
 	stray(c, "Chat.Blocks", cfg.Chat.Blocks != nil)
 	stray(c, "Chat.Settings", cfg.Chat.Settings != nil)
 	stray(c, "Chat.Pruner", cfg.Chat.Pruner != nil)
+	if cfg.Chat.RecordRooms != nil && cfg.tellsRooms() {
+		c.Refuse("Chat.RecordRooms", "is set, and would not be used: it is made of Config.Webhooks")
+	}
 	stray(c, "Hub.Fanout", cfg.Hub.Fanout != nil)
 	stray(c, "Hub.Presence", cfg.Hub.Presence != nil)
 	c.Require("Pruner", cfg.Pruner == nil && cfg.Janitor.Retention != 0)

@@ -42,7 +42,7 @@ type Ports struct {
 	Issuer    auth.TokenIssuer
 	Verifier  auth.TokenVerifier
 
-	// Outbox is where Users, SignUps, Codes and Sessions put their events, and Messages where Config.Webhooks tells of them.
+	// Outbox is where Users, SignUps, Codes and Sessions put their events, and Messages, Rooms, Members and Roles where Config.Webhooks tells of them.
 	Outbox event.Outbox
 	// Asides is of what was set aside in Outbox.
 	Asides     event.Asides

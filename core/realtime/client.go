@@ -451,7 +451,7 @@ func (c *client) join(ctx context.Context, cmd protocol.Command) (none protocol.
 	c.mu.Unlock()
 	if removed == membershipTaken {
 		// The membership that was stored a moment ago must not outlive the removal.
-		err = c.hub.cfg.Chat.Leave(ctx, c.user.ID, o.room.name)
+		err = c.hub.cfg.Chat.TakeOut(ctx, c.user.ID, o.room.name)
 	}
 	switch {
 	case removed == 0:

@@ -33,7 +33,7 @@ func (h *Hub) Remove(ctx context.Context, room string, id user.ID) error {
 	if here := h.roomHere(room); here != nil {
 		here.remove(s.User)
 	}
-	left := h.cfg.Chat.Leave(ctx, id, room)
+	left := h.cfg.Chat.TakeOut(ctx, id, room)
 	// After the membership has ended, so that whoever is coming in finds it gone or is found.
 	published := h.cfg.Fanout.Publish(ctx, s)
 	if err := errors.Join(left, published); err != nil {

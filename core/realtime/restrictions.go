@@ -185,7 +185,7 @@ func (h *Hub) askRestrictions(ctx context.Context, since time.Time) time.Time {
 			return
 		}
 		// They had joined here again before the ban was heard.
-		if err := h.cfg.Chat.Leave(ctx, r.UserID, r.Room); err != nil {
+		if err := h.cfg.Chat.TakeOut(ctx, r.UserID, r.Room); err != nil {
 			h.cfg.Log.Warn("the membership of a banned user could not be ended", "room", r.Room, "user", r.UserID, "error", err)
 		}
 	})

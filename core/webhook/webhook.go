@@ -34,10 +34,16 @@ const (
 
 	MessageCreated = "message.created"
 	MessageChanged = "message.changed"
+
+	RoomCreated = "room.created"
+	RoomChanged = "room.changed"
+	RoomDeleted = "room.deleted"
+
+	MembershipChanged = "membership.changed"
 )
 
 // types are all of them.
-var types = []string{UserCreated, UserVerified, UserErased, SessionEnded, MessageCreated, MessageChanged}
+var types = []string{UserCreated, UserVerified, UserErased, SessionEnded, MessageCreated, MessageChanged, RoomCreated, RoomChanged, RoomDeleted, MembershipChanged}
 
 // Types returns all types of facts.
 func Types() []string { return slices.Clone(types) }
@@ -90,7 +96,7 @@ type Fact struct {
 	Type string
 	// Room and User say what the fact is about: facts about a room are in order, and those without a room that are about a user.
 	Room, User string
-	// About names what erasing takes the fact away with: a user, or a message. Default: User.
+	// About names what erasing takes the fact away with: a user, a message, or a room by [AboutRoom]. Default: User.
 	About string
 	// Forgets says that what waits about About is not delivered any more.
 	Forgets bool
@@ -103,11 +109,14 @@ type Fact struct {
 
 // FactData is the data of the event of a [Fact].
 type FactData struct {
-	About   string          `json:"about" doc:"The ID of the user or of the message that the fact is about."`
+	About   string          `json:"about" doc:"The ID of the user or of the message that the fact is about, or room: and the name of the room."`
 	Room    string          `json:"room,omitempty" doc:"The room that the fact is about."`
 	Forgets bool            `json:"forgets,omitempty" doc:"What waits about the same user or message is not delivered any more."`
 	Body    json.RawMessage `json:"body,omitempty" doc:"What is delivered, byte for byte. Without it nothing is."`
 }
+
+// AboutRoom is what a fact about a room is about. No user and no message has such an ID by accident.
+func AboutRoom(room string) string { return "room:" + room }
 
 // timeLayout is RFC 3339 in UTC with microseconds.
 const timeLayout = "2006-01-02T15:04:05.000000Z"

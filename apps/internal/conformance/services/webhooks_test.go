@@ -28,8 +28,10 @@ func TestWebhooks(t *testing.T) {
 	type fact struct {
 		Type string
 		Data struct {
-			Room, DeletedAt string
-			Seq             uint64
+			Room      json.RawMessage // the name; a room itself in facts about it
+			DeletedAt string
+			Seq       uint64
+			Role      *string
 		}
 	}
 	var mu sync.Mutex
@@ -85,7 +87,7 @@ func TestWebhooks(t *testing.T) {
 	eventually(t, "every message of the room", func(context.Context) bool {
 		seqs := map[uint64]bool{}
 		for _, f := range append(of("message.created"), of("message.changed")...) {
-			if f.Data.Room == "tea" && (f.Type == "message.created" || f.Data.DeletedAt != "") {
+			if string(f.Data.Room) == `"tea"` && (f.Type == "message.created" || f.Data.DeletedAt != "") {
 				seqs[f.Data.Seq] = true
 			}
 		}
@@ -95,6 +97,20 @@ func TestWebhooks(t *testing.T) {
 			}
 		}
 		return true
+	})
+	eventually(t, "the room and who has joined it", func(context.Context) bool {
+		created, joined := 0, 0
+		for _, f := range of("room.created") {
+			if strings.Contains(string(f.Data.Room), `"name":"tea"`) {
+				created++
+			}
+		}
+		for _, f := range of("membership.changed") {
+			if string(f.Data.Room) == `"tea"` && f.Data.Role != nil && *f.Data.Role == "member" {
+				joined++
+			}
+		}
+		return created == 1 && joined > 1
 	})
 	mu.Lock()
 	defer mu.Unlock()
