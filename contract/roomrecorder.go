@@ -229,7 +229,7 @@ func roomRecorderMany(ctx context.Context, p RecordedRooms) error {
 	}
 	var members []chat.Membership
 	want := map[string]bool{}
-	for i := range 150 {
+	for i := range 110 {
 		m := as(fmt.Sprintf("room %d", i%3), user.ID(fmt.Sprintf("user-%03d", i)), "", i)
 		members = append(members, m)
 		want[isNow(m.Room, m.UserID, chat.Regular)] = true

@@ -153,6 +153,10 @@ func (d *memberDoc) promise(record chat.RoomRecord) {
 	}
 }
 
+// updates is how many updates of memberships stand in one command. FerretDB v1.24 holds one of its 100 connections for each until the command ends, and
+// would wait for the next one for ever.
+const updates = 50
+
 // tellProven proves memberships that carry the events of their beginning, and gives these their place in the outbox. It reports whether nobody else has proven one of them meanwhile.
 func (d *database) tellProven(ctx context.Context, op string, docs []*memberDoc) (all bool, err error) {
 	if len(docs) == 0 {
@@ -163,7 +167,7 @@ func (d *database) tellProven(ctx context.Context, op string, docs []*memberDoc)
 		return false, err
 	}
 	all = true
-	for part := range slices.Chunk(docs, chunk) {
+	for part := range slices.Chunk(docs, updates) {
 		models := make([]mongo.WriteModel, len(part))
 		for i, m := range part {
 			events := slices.Clone(m.Events)

@@ -370,9 +370,12 @@ func TestWhoComesInAfterAMuteHearsNothingOfIt(t *testing.T) {
 	b := newBacking()
 	store := counted{b.restrictions, make(chan struct{}), make(chan struct{})}
 	n := startWith(t, b, memory.NewFanout().Node(), chat.Config{Restrictions: store}, func(h *realtime.HubConfig) { h.RestrictionsEvery = time.Millisecond })
-	n.connect("bob").join("hall")
+	bob := n.connect("bob")
+	bob.join("hall")
 	n.restricts(mute("hall", "u-eve"))
 	n.lifts(mute("hall", "u-eve"))
+	n.restricts(mute("hall", "u-bob"))
+	bob.heardOf("u-bob") // what is told of eve was told by then
 	eve := n.connect("eve")
 	eve.join("garden")
 	eve.join("hall")
