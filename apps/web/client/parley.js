@@ -760,14 +760,19 @@ export class Parley extends EventTarget {
       this.#requests.set(id, request);
       this.#queue.push(() => {
         request.timer = setTimeout(() => this.#abandon("the server did not answer"), timeout);
-        this.#socket.send(JSON.stringify({ id, event, data }));
+        this.#say({ id, event, data });
       });
       this.#pump();
     });
   }
 
+  /** A socket that is closing takes nothing, and a browser complains of it; that it is closed is told soon. */
+  #say(what) {
+    if (!(this.#socket.readyState > 1)) this.#socket.send(JSON.stringify(what));
+  }
+
   #tell(event, data) {
-    this.#queue.push(() => this.#socket.send(JSON.stringify({ event, data })));
+    this.#queue.push(() => this.#say({ event, data }));
     this.#pump();
   }
 

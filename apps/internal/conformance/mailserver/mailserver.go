@@ -35,6 +35,7 @@ type Server struct {
 	mu     sync.Mutex
 	refuse error
 	server *smtp.Server // nil while it is killed
+	listen net.Listener
 	served chan error
 }
 
@@ -56,13 +57,14 @@ func Start(t testing.TB) *Server {
 func (m *Server) Kill(t testing.TB) {
 	t.Helper()
 	m.mu.Lock()
-	server := m.server
+	server, l := m.server, m.listen
 	m.server = nil
 	m.mu.Unlock()
 	if server == nil {
 		return
 	}
 	_ = server.Close() // connections are cut
+	_ = l.Close()      // also where it does not serve yet
 	if err := <-m.served; err != nil && !errors.Is(err, smtp.ErrServerClosed) && !errors.Is(err, net.ErrClosed) {
 		t.Errorf("mailserver: %v", err)
 	}
@@ -80,7 +82,7 @@ func (m *Server) Restart(t testing.TB) {
 	server.ErrorLog = log.New(io.Discard, "", 0)
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	m.server, m.served = server, make(chan error, 1)
+	m.server, m.listen, m.served = server, l, make(chan error, 1)
 	served := m.served
 	go func() { served <- server.Serve(l) }()
 }

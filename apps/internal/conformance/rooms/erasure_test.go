@@ -290,7 +290,13 @@ const adminToken = "an-administrator-of-tests"
 
 func startProgram(t testing.TB, k kept, kafka bool) *program {
 	t.Helper()
-	p := &program{kept: k, redis: servers.StartRedis(t, servers.RedisOptions{AppendOnly: true}), mails: mailserver.Start(t), data: t.TempDir(), answer: http.StatusGone}
+	var broker *servers.KafkaServer
+	if kafka { // the first that may be missing
+		broker = servers.StartKafka(t, servers.KafkaOptions{Settings: map[string]string{
+			"log.retention.check.interval.ms": "500", "log.segment.delete.delay.ms": "100", "log.initial.task.delay.ms": "500",
+		}})
+	}
+	p := &program{kept: k, kafka: broker, redis: servers.StartRedis(t, servers.RedisOptions{AppendOnly: true}), mails: mailserver.Start(t), data: t.TempDir(), answer: http.StatusGone}
 	listener := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		_, _ = io.Copy(io.Discard, r.Body) // the status says it all
 		p.mu.Lock()
@@ -304,9 +310,6 @@ func startProgram(t testing.TB, k kept, kafka bool) *program {
 		"PARLEY_WEBHOOK_URL=" + listener.URL + "/hooks", "PARLEY_WEBHOOK_SECRET=whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw", "PARLEY_WEBHOOK_PRIVATE=on", "PARLEY_WEBHOOK_EVENTS=*",
 	}
 	if kafka {
-		p.kafka = servers.StartKafka(t, servers.KafkaOptions{Settings: map[string]string{
-			"log.retention.check.interval.ms": "500", "log.segment.delete.delay.ms": "100", "log.initial.task.delay.ms": "500",
-		}})
 		env = append(env, "PARLEY_BUS="+p.kafka.URL()+"&partitions=2&replication=1&retention=5s")
 	}
 	p.Program = stack.Run(t, config.Parley, env...)
