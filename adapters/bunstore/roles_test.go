@@ -303,16 +303,16 @@ func TestOwnersAreCountedOneAfterTheOther(t *testing.T) {
 // People join while a room becomes private. Each is a member or is not, as they were told; who comes later is not.
 func TestJoiningWhileTheRoomIsClosed(t *testing.T) {
 	severalOnEveryEngine(t, 2, func(t *testing.T, stores []*bunstore.Store) {
-		const callers, each = 4, 40
+		const callers, before, after = 4, 10, 30
 		created(t, stores[0], "r", chat.Public, "owner")
 		var mu sync.Mutex
 		told := map[user.ID]chat.Role{}
 		var wg sync.WaitGroup
-		half := make(chan struct{})
+		half, closed := make(chan struct{}), make(chan struct{})
 		var once sync.Once
 		for w := range callers {
 			wg.Go(func() {
-				for i := range each {
+				for i, rest := 0, after; rest > 0; i++ {
 					var all []chat.Membership
 					for k := range 1 + i%3 {
 						all = append(all, inRoom("r", user.ID(fmt.Sprint(w, "-", i, "-", k))), inRoom("open", user.ID(fmt.Sprint(w, "-", i, "-", k))))
@@ -330,8 +330,13 @@ func TestJoiningWhileTheRoomIsClosed(t *testing.T) {
 						}
 					}
 					mu.Unlock()
-					if i == each/4 {
+					if i == before {
 						once.Do(func() { close(half) })
+					}
+					select {
+					case <-closed:
+						rest--
+					default:
 					}
 				}
 			})
@@ -339,6 +344,7 @@ func TestJoiningWhileTheRoomIsClosed(t *testing.T) {
 		<-half
 		closing := func(r *chat.Room) { r.Kind = chat.Private }
 		changeRoom(t, stores[0], "r", closing)
+		close(closed)
 		for i, s := range stores {
 			id := user.ID(fmt.Sprint("late ", i))
 			assert.Equal(t, []chat.Membership{{Room: "r", UserID: id}}, joined(t, s, inRoom("r", id)))
