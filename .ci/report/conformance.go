@@ -1,6 +1,7 @@
 package main
 
 import (
+	"errors"
 	"fmt"
 	"io"
 	"maps"
@@ -155,18 +156,23 @@ func (t *table) on(r result) (column, error) {
 	return column{}, fmt.Errorf("%s %s runs a contract, and no contract.On says on which adapter", r.pkg, r.test)
 }
 
-// check returns an error if a table would pass over something.
+// check returns an error for each test that a table would pass over, once.
 func (t *table) check() error {
 	all := t.all()
-	for _, r := range all {
-		if _, err := t.on(r); err != nil {
-			return err
-		}
-	}
 	if len(all) == 0 {
 		return fmt.Errorf("no contract was run")
 	}
-	return nil
+	over := map[string]error{}
+	for _, r := range all {
+		if _, err := t.on(r); err != nil {
+			over[r.pkg+" "+r.test[:max(0, strings.LastIndexByte(r.test, '/'))]] = err
+		}
+	}
+	var errs []error
+	for _, name := range slices.Sorted(maps.Keys(over)) {
+		errs = append(errs, over[name])
+	}
+	return errors.Join(errs...)
 }
 
 // ports sorts the results by port.

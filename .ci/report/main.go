@@ -37,21 +37,12 @@ func main() {
 	found := newTable()
 	err := report(os.Stdin, os.Stdout, expected, found)
 	if *file != "" {
-		err = firstOf(err, found.check(), writeFile(*file, found))
+		err = errors.Join(err, found.check(), writeFile(*file, found))
 	}
 	if err != nil {
 		fmt.Fprintln(os.Stderr, err)
 		os.Exit(1)
 	}
-}
-
-func firstOf(errs ...error) error {
-	for _, err := range errs {
-		if err != nil {
-			return err
-		}
-	}
-	return nil
 }
 
 func writeFile(name string, t *table) error {

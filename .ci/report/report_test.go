@@ -160,6 +160,16 @@ func TestReport(t *testing.T) {
 	}
 }
 
+// TestEachTestWithoutAnAdapterIsNamed holds that one who mends the first is not told of the next by another run.
+func TestEachTestWithoutAnAdapterIsNamed(t *testing.T) {
+	t.Parallel()
+	tab, _, _ := read(t, nil, said("../apps/x", "TestA/a", "a", "", "pass"), said("../apps/x", "TestA/b", "b", "", "pass"), said("../apps/x", "TestB/a", "a", "", "pass"))
+	err := tab.check()
+	require.ErrorContains(t, err, "TestA/")
+	require.ErrorContains(t, err, "TestB/")
+	assert.Equal(t, 1, strings.Count(err.Error(), "\n"), "a line for each test, not for each promise")
+}
+
 // TestTheEndSaysWhatIsWrong holds that the end of the output has the failure itself, and not what came after it.
 func TestTheEndSaysWhatIsWrong(t *testing.T) {
 	t.Parallel()

@@ -63,11 +63,13 @@ func TestUnread(t *testing.T) {
 	}
 	t.Run("SQLite", func(t *testing.T) {
 		t.Parallel()
+		contract.On(t, "bunstore", "SQLite")
 		holds(t, open(t))
 	})
 	for _, e := range engines {
 		t.Run(e.name, func(t *testing.T) {
 			t.Parallel()
+			contract.On(t, "bunstore", e.name)
 			holds(t, e.migrated(t))
 		})
 	}
@@ -103,11 +105,13 @@ func TestWebhookQueue(t *testing.T) {
 	}
 	t.Run("SQLite", func(t *testing.T) {
 		t.Parallel()
+		contract.On(t, "bunstore", "SQLite")
 		holds(t, func(t *testing.T) *bunstore.Store { return open(t) })
 	})
 	for _, e := range engines {
 		t.Run(e.name, func(t *testing.T) {
 			t.Parallel()
+			contract.On(t, "bunstore", e.name)
 			s := e.migrated(t)
 			holds(t, func(t *testing.T) *bunstore.Store {
 				e.wipe(t, s)

@@ -80,6 +80,7 @@ func TestContract(t *testing.T) {
 // TestWebhookQueue holds that the deliveries of webhooks are kept as mails are, apart from them.
 func TestWebhookQueue(t *testing.T) {
 	t.Parallel()
+	contract.On(t, "mongostore", "mongo-java-server")
 	hooks := func(t *testing.T) contract.Mails {
 		q := open(t).WebhookQueue()
 		return contract.Mails{Queue: q, Letters: q, Stats: q}
