@@ -22,8 +22,8 @@
 // Every failure is a problem document (RFC 9457) in the shape of [problem.Document]; its text
 // was written for clients, and nothing that was submitted is repeated in it but the names of
 // properties. A panic of a handler is such a failure too. Bodies are JSON in UTF-8 up to
-// Config.MaxBody, and arrive within Config.BodyTimeout; NUL, lone surrogates and unknown properties
-// are refused, and unknown query parameters where there are known ones. Every status that an
+// Config.MaxBody with their Content-Type, and arrive within Config.BodyTimeout; NUL, lone surrogates, unknown properties and
+// properties that stand twice or in another letter case are refused, and unknown query parameters where there are known ones. Every status that an
 // operation can answer with stands in its OpenAPI document, which is the same, byte for byte,
 // each time that it is printed.
 //

@@ -451,6 +451,7 @@ func TestManyAtOnce(t *testing.T) {
 				must(http.NewRequestWithContext(t.Context(), "GET", server.URL+"/nothing", nil)),
 			} {
 				r.SetBasicAuth("linkdocs", "linkdocspass")
+				r.Header.Set("Content-Type", "application/json")
 				answer, err := server.Client().Do(r)
 				if !assert.NoError(t, err) {
 					return

@@ -234,7 +234,7 @@ func TestABodyThatIsTooLongIsNotWaitedFor(t *testing.T) {
 func TestABodyThatArrivesKeepsTheConnection(t *testing.T) {
 	t.Parallel()
 	addr := listening(t)
-	whole := "POST /auth/signin HTTP/1.1\r\nHost: x\r\nContent-Length: 2\r\n\r\n{}" + // 422
+	whole := "POST /auth/signin HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: 2\r\n\r\n{}" + // 422
 		"POST /nowhere HTTP/1.1\r\nHost: x\r\nContent-Length: 2\r\n\r\n{}" + // 404
 		"PUT /auth/signin HTTP/1.1\r\nHost: x\r\nContent-Length: 2\r\nExpect: 100-continue\r\n\r\n{}" + // 100 and 405
 		"POST /upload HTTP/1.1\r\nHost: x\r\nContent-Length: 5\r\n\r\nhello" +

@@ -23,14 +23,18 @@ const (
 	mediaForm = "application/x-www-form-urlencoded"
 )
 
-// readBody returns the body of a request, if it has the media type (or none) and is not longer than allowed.
+// readBody returns the body of a request, if it has the media type and is not longer than allowed. A body without a media type is
+// refused: a page of another origin may send one without asking (a simple request of the Fetch standard), but none of JSON.
 func (a *API) readBody(ctx huma.Context, media string) ([]byte, error) {
 	r, w := humago.Unwrap(ctx)
 	if _, ok := r.Body.(*arrived); !ok { // the mux is served, and not the API
 		_ = a.receive(w, r)
 	}
-	if err := checkMediaType(ctx.Header("Content-Type"), media); err != nil {
-		return nil, err
+	header := ctx.Header("Content-Type")
+	if header != "" { // where there is none, a body is refused once it is known that there is one
+		if err := checkMediaType(header, media); err != nil {
+			return nil, err
+		}
 	}
 	for _, coding := range r.Header.Values("Content-Encoding") {
 		if !strings.EqualFold(coding, "identity") {
@@ -42,15 +46,21 @@ func (a *API) readBody(ctx huma.Context, media string) ([]byte, error) {
 	if r.ContentLength > a.maxBody {
 		return nil, tooLarge
 	}
+	var data []byte
 	if body, ok := r.Body.(*arrived); ok && body.whole != nil {
-		return body.whole, nil
+		data = body.whole
+	} else {
+		var err error
+		data, err = io.ReadAll(io.LimitReader(r.Body, a.maxBody+1))
+		if int64(len(data)) > a.maxBody {
+			return nil, tooLarge
+		}
+		if err != nil {
+			return nil, bodyFailure(err)
+		}
 	}
-	data, err := io.ReadAll(io.LimitReader(r.Body, a.maxBody+1))
-	if int64(len(data)) > a.maxBody {
-		return nil, tooLarge
-	}
-	if err != nil {
-		return nil, bodyFailure(err)
+	if len(data) > 0 && header == "" {
+		return nil, checkMediaType(header, media)
 	}
 	return data, nil
 }
@@ -68,9 +78,6 @@ func bodyFailure(err error) error {
 }
 
 func checkMediaType(header, want string) error {
-	if header == "" {
-		return nil
-	}
 	media, params, err := mime.ParseMediaType(header)
 	if charset, ok := params["charset"]; err != nil || media != want || (ok && !strings.EqualFold(charset, "utf-8")) {
 		return errMediaType.Detail("send %s in UTF-8", want)
@@ -83,6 +90,9 @@ func (a *API) requireJSON(ctx huma.Context, next func(huma.Context)) {
 	data, err := a.readBody(ctx, mediaJSON)
 	if err == nil {
 		err = checkJSON(data)
+	}
+	if err == nil {
+		err = a.checkMembers(ctx.Operation(), data)
 	}
 	if err == nil {
 		err = a.checkNulls(ctx.Operation(), data)
@@ -115,6 +125,94 @@ func checkJSON(data []byte) error {
 	return checkEscapes(data)
 }
 
+// checkMembers refuses a member that stands twice in an object, of which parsers take the first or the last (RFC 8259 section 4), and
+// one that is a property in another letter case, which encoding/json and Huma would take for it. What is inside an object that
+// the schema leaves to applications is theirs.
+func (a *API) checkMembers(op *huma.Operation, data []byte) error {
+	if op.RequestBody == nil || op.RequestBody.Content[mediaJSON] == nil {
+		return nil
+	}
+	tokens := json.NewDecoder(bytes.NewReader(data))
+	tokens.UseNumber()
+	at, what, err := a.wrongMember(tokens, op.RequestBody.Content[mediaJSON].Schema, "body")
+	if err != nil {
+		return errMalformed.Because(err)
+	}
+	if at != "" {
+		return invalidAt(place(at), what)
+	}
+	return nil
+}
+
+// wrongMember reads the next value, and returns the first place below at where a member is wrong, and what is.
+func (a *API) wrongMember(tokens *json.Decoder, s *huma.Schema, at string) (where, what string, err error) {
+	s = a.resolved(s)
+	token, err := tokens.Token()
+	if err != nil {
+		return "", "", err
+	}
+	switch token {
+	case json.Delim('['):
+		for i := 0; tokens.More(); i++ {
+			var items *huma.Schema
+			if s != nil {
+				items = s.Items
+			}
+			if where, what, err = a.wrongMember(tokens, items, at+"["+strconv.Itoa(i)+"]"); where != "" || err != nil {
+				return where, what, err
+			}
+		}
+	case json.Delim('{'):
+		seen := map[string]bool{}
+		for tokens.More() {
+			token, err := tokens.Token()
+			if err != nil {
+				return "", "", err
+			}
+			name, _ := token.(string)
+			below, ours := propertyOf(s, name)
+			switch {
+			case ours && seen[name]:
+				return at + "." + name, "it stands twice", nil
+			case ours && below == nil:
+				for known := range s.Properties {
+					if strings.EqualFold(known, name) {
+						return at + "." + known, "it is written in another letter case", nil
+					}
+				}
+			}
+			seen[name] = true
+			if where, what, err = a.wrongMember(tokens, below, at+"."+name); where != "" || err != nil {
+				return where, what, err
+			}
+		}
+	default:
+		return "", "", nil
+	}
+	_, err = tokens.Token() // the closing bracket
+	return "", "", err
+}
+
+// propertyOf returns the schema of a member of the object that s describes, nil if it has none, and whether s says what members there are.
+func propertyOf(s *huma.Schema, name string) (below *huma.Schema, ours bool) {
+	if s == nil {
+		return nil, false
+	}
+	every, _ := s.AdditionalProperties.(*huma.Schema)
+	if below = s.Properties[name]; below == nil {
+		below = every
+	}
+	return below, every != nil || len(s.Properties) > 0
+}
+
+// resolved follows a reference into the components of the document.
+func (a *API) resolved(s *huma.Schema) *huma.Schema {
+	if s != nil && s.Ref != "" {
+		return a.OpenAPI().Components.Schemas.SchemaFromRef(s.Ref)
+	}
+	return s
+}
+
 // checkNulls refuses null where the operation's schema does not know it. Huma takes it for a property
 // that is missing.
 func (a *API) checkNulls(op *huma.Operation, data []byte) error {
@@ -133,9 +231,7 @@ func (a *API) checkNulls(op *huma.Operation, data []byte) error {
 
 // nullAt returns the first place below at where v has null against its schema.
 func (a *API) nullAt(s *huma.Schema, v any, at string) string {
-	if s != nil && s.Ref != "" {
-		s = a.OpenAPI().Components.Schemas.SchemaFromRef(s.Ref)
-	}
+	s = a.resolved(s)
 	if s == nil || s.Type == "" { // anything
 		return ""
 	}
@@ -152,10 +248,7 @@ func (a *API) nullAt(s *huma.Schema, v any, at string) string {
 		}
 	case map[string]any:
 		for _, name := range slices.Sorted(maps.Keys(v)) {
-			below := s.Properties[name]
-			if below == nil {
-				below, _ = s.AdditionalProperties.(*huma.Schema)
-			}
+			below, _ := propertyOf(s, name)
 			if found := a.nullAt(below, v[name], at+"."+name); found != "" {
 				return found
 			}

@@ -146,7 +146,7 @@ func TestMediaTypes(t *testing.T) {
 	for media, want := range map[string]int{
 		"application/json":                  202,
 		"Application/JSON; Charset=UTF-8":   202,
-		"":                                  202,
+		"":                                  415,
 		"text/plain":                        415,
 		"application/x-www-form-urlencoded": 415,
 		"application/merge-patch+json":      415,

@@ -54,6 +54,29 @@ func TestNullIsNoValueUnlessTheSchemaSaysSo(t *testing.T) {
 	}
 }
 
+// TestMembersStandOnceAndAsTheyAreWritten holds that REST reads an object as the socket does: no parser in between can see another
+// value than the one that counts.
+func TestMembersStandOnceAndAsTheyAreWritten(t *testing.T) {
+	t.Parallel()
+	s := newSystem(t, options{})
+	for _, c := range []struct{ path, body, place string }{
+		{"/auth/signin", `{"email":"a@example.com","password":"x","email":"b@example.com"}`, "body.email"},
+		{"/auth/signin", `{"email":"a@example.com","password":"x","Email":"b@example.com"}`, "body.email"},
+		{"/auth/signin", `{"EMAIL":"a@example.com","password":"x"}`, "body.email"},
+		{"/auth/signin", `{"email":"a@example.com","passw\u006frd":"x","password":"y"}`, "body.password"},
+		{"/auth/signin", `{"email":"a@example.com","pa\u017f\u017fword":"x"}`, "body.password"}, // a long s folds to s
+		{"/auth/signup", `{"fullname":"Ada","email":"a@example.com","password":"x"}`, "body.fullName"},
+		{"/mail/jobs/replay", `{"filter":{"to":"a","to":"b"}}`, "body.filter.to"},
+		{"/mail/jobs/replay", `{"filter":{"To":"a"}}`, "body.filter.to"},
+	} {
+		w := as(s.api, http.MethodPost, c.path, c.body)
+		assert.Equal(t, http.StatusUnprocessableEntity, w.Code, "%s %s: %s", c.path, c.body, w.Body)
+		assert.Contains(t, w.Body.String(), `"location":"`+c.place+`"`, c.body)
+	}
+	w := as(s.api, http.MethodPost, "/auth/signin", `{"email":"ada@example.com","password":"x","extra":1,"extra":2}`)
+	assert.Equal(t, http.StatusUnprocessableEntity, w.Code, "what no schema knows")
+}
+
 func TestQueriesAreReadAgainstTheirSchema(t *testing.T) {
 	t.Parallel()
 	s := newSystem(t, options{})

@@ -71,7 +71,7 @@ func (o *operators) serve(handler http.Handler, log *slog.Logger) {
 	if o.listener == nil {
 		return
 	}
-	o.server = newServer(handler, o.secure, log)
+	o.server = newServer(handler, o.secure, o.secure != nil, log)
 	go func() {
 		defer close(o.ended)
 		var err error

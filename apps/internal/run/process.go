@@ -3,14 +3,11 @@ package run
 import (
 	"bufio"
 	"context"
-	"crypto/tls"
-	"fmt"
 	"io"
 	"log/slog"
 	"os"
 	"os/signal"
 	"slices"
-	"sync/atomic"
 	"syscall"
 
 	"github.com/parley-chat/parley/apps/internal/config"
@@ -61,25 +58,6 @@ func capture(to *lines) (release func()) {
 		_ = r.Close()
 	}
 }
-
-// keyPair is a certificate that can be replaced while connections are made with it.
-type keyPair struct {
-	cert, key string // files
-	current   atomic.Pointer[tls.Certificate]
-}
-
-// read takes up the certificate as the files have it now. If they cannot be used the old one stays. It
-// returns what it took up, in words.
-func (p *keyPair) read() (string, error) {
-	pair, err := tls.LoadX509KeyPair(p.cert, p.key)
-	if err != nil {
-		return "", err
-	}
-	p.current.Store(&pair)
-	return fmt.Sprintf("%s, until %s", p.cert, pair.Leaf.NotAfter.UTC().Format("2006-01-02 15:04 MST")), nil
-}
-
-func (p *keyPair) get(*tls.ClientHelloInfo) (*tls.Certificate, error) { return p.current.Load(), nil }
 
 // reread takes up what changed in the files of certificate and secrets, and returns the settings as they
 // are then. Of what cannot be used the old stays in force.

@@ -279,7 +279,7 @@ func serve(ctx context.Context, s config.Settings, stdout io.Writer, log *slog.L
 	case err != nil:
 		return err
 	}
-	server = newServer(app.Handler, secure, log)
+	server = newServer(app.Handler, secure, secure != nil || strings.HasPrefix(publicURL, "https://"), log)
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	// Nobody is let in before the parts run: connections that wait already could take the descriptors
@@ -329,10 +329,18 @@ func serve(ctx context.Context, s config.Settings, stdout io.Writer, log *slog.L
 		ready(listener.Addr(), operators.addr())
 	}
 	go func(s config.Settings) {
+		var look <-chan time.Time // nil, which never comes, without a certificate
+		if pair != nil {
+			ticker := time.NewTicker(certificateInterval)
+			defer ticker.Stop()
+			look = ticker.C
+		}
 		for {
 			select {
 			case <-reload:
 				s = reread(ctx, s, app, pair, log)
+			case <-look:
+				pair.follow(ctx, log)
 			case <-ctx.Done():
 				return
 			}

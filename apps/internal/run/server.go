@@ -16,12 +16,31 @@ const (
 	idleTimeout    = 90 * time.Second // without a request; longer than proxies keep one, so that they end it
 )
 
-// newServer makes the server of everything that is reached over HTTP.
-func newServer(handler http.Handler, secure *tls.Config, log *slog.Logger) *http.Server {
+// strictTransport is a year, and this host alone: what is on others below its name is not known here (RFC 6797 section 6.1).
+const strictTransport = "max-age=31536000"
+
+// newServer makes the server of everything that is reached over HTTP. https says that clients reach it by TLS, its own or that of a
+// proxy in front.
+func newServer(handler http.Handler, secure *tls.Config, https bool, log *slog.Logger) *http.Server {
 	return &http.Server{
-		Handler: handler, ReadHeaderTimeout: headerTimeout, ReadTimeout: requestTimeout,
+		Handler: secured(handler, https), ReadHeaderTimeout: headerTimeout, ReadTimeout: requestTimeout,
 		WriteTimeout: answerTimeout, IdleTimeout: idleTimeout, MaxHeaderBytes: 64 << 10,
 		TLSConfig: secure,
 		ErrorLog:  slog.NewLogLogger(log.Handler(), slog.LevelDebug),
 	}
+}
+
+// secured gives every answer headers that keep a browser from taking it for something else: what is served sets its own over them.
+func secured(handler http.Handler, https bool) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		h := w.Header()
+		h.Set("X-Content-Type-Options", "nosniff")
+		h.Set("X-Frame-Options", "DENY")
+		h.Set("Referrer-Policy", "no-referrer")
+		h.Set("Content-Security-Policy", "default-src 'none'; style-src 'unsafe-inline'; frame-ancestors 'none'") // pprof has styles
+		if https {
+			h.Set("Strict-Transport-Security", strictTransport)
+		}
+		handler.ServeHTTP(w, r)
+	})
 }

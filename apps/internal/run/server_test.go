@@ -26,7 +26,7 @@ func TestNobodyHoldsAConnectionForEver(t *testing.T) {
 			_, err := w.Write(answer)
 			failed <- err
 		}
-	}), nil, slog.New(slog.DiscardHandler))
+	}), nil, false, slog.New(slog.DiscardHandler))
 	for _, limit := range []*time.Duration{&server.ReadHeaderTimeout, &server.ReadTimeout, &server.WriteTimeout, &server.IdleTimeout} {
 		require.Positive(t, *limit)
 		require.LessOrEqual(t, *limit, 2*time.Minute)
