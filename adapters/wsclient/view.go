@@ -89,18 +89,7 @@ type shown struct {
 	last     Message
 	own      []*ownChange // in the order of asking
 
-	// How much is unread is told by a list, as of a message and a change: of those up to from, below are unread, but for deletions that
-	// have come since (gone has the Rev of each). Those behind it are known one by one up to seen, and fresh are the unread ones among them.
-	counted    bool
-	knowsRead  bool // read is what the server has, or had
-	read       uint64
-	from, seen uint64
-	below      uint64
-	rev0       uint64
-	fresh      map[uint64]struct{}
-	gone       map[uint64]uint64
-	forgotten  uint64 // the highest Rev that gone has no place for
-	unread     uint64 // what was counted last
+	count
 }
 
 // ownChange is a change of one's own that is not in what the server has told.
@@ -219,7 +208,8 @@ func (v *View) Take(e Event) {
 	v.cfg.Changed(e.Room)
 }
 
-// Load takes the list of the user's rooms, as [REST.MyRooms] has it: at the beginning, after each EventConnected, and where Counted is false. A room that is not
+// Load takes the list of the user's rooms, as [REST.MyRooms] has it: at the beginning, after each EventConnected, and where Counted is false. What was counted of
+// a room that was joined by [View.Join] stays, where the list is older. A room that is not
 // in it, and of which nothing was told meanwhile, is not shown any more. After an error all stays that is not in what came before.
 func (v *View) Load(rooms iter.Seq2[MyRoom, error]) error {
 	v.mu.Lock()
@@ -232,7 +222,7 @@ func (v *View) Load(rooms iter.Seq2[MyRoom, error]) error {
 		}
 		listed[m.Room] = true
 		v.mu.Lock()
-		v.room(m.Room).list(m)
+		v.room(m.Room).list(m, v.cfg)
 		v.mu.Unlock()
 		v.cfg.Changed(m.Room)
 	}
@@ -251,16 +241,18 @@ func (v *View) Load(rooms iter.Seq2[MyRoom, error]) error {
 	return nil
 }
 
-// Add takes a page of a room's history, as [Client.History] and [REST.History] have it. What lies next to the messages that are kept is kept too, until
+// Add takes a page of a room's history, as [Client.History] and [REST.History] have it: one that was asked for after the room was joined. What lies next to the messages that are kept is kept too, until
 // the next message comes, if there are more than Keep.
 func (v *View) Add(name string, p Page) {
 	v.mu.Lock()
 	r := v.room(name)
 	for _, m := range slices.Backward(slices.SortedFunc(slices.Values(p.Messages), func(a, b Message) int { return cmp.Compare(a.Seq, b.Seq) })) {
 		m.Room = name
-		r.update(m)
+		m = r.newest(m)
+		r.update(m, v.cfg)
 		if len(r.messages) == 0 || m.Seq == r.messages[0].Seq-1 {
 			r.messages = slices.Insert(r.messages, 0, m)
+			r.added(m.Seq)
 		}
 	}
 	r.recount()
@@ -270,8 +262,12 @@ func (v *View) Add(name string, p Page) {
 	v.cfg.Changed(name)
 }
 
-// Join joins a room by a client, and takes from the answer how far the user has read it.
+// Join joins a room by a client, and takes from the answer how far the user has read it, and from where on the client tells what changes. Where
+// the room was counted by a list that is older than that, Counted is false until the next [View.Load].
 func (v *View) Join(ctx context.Context, c *Client, name string) (Joined, error) {
+	c.mu.Lock()
+	followed := c.rooms[c.name(name)] != nil
+	c.mu.Unlock()
 	j, err := c.Join(ctx, name)
 	if err != nil {
 		return j, err
@@ -279,20 +275,20 @@ func (v *View) Join(ctx context.Context, c *Client, name string) (Joined, error)
 	c.mu.Lock()
 	name = c.name(name) // as the server calls it
 	c.mu.Unlock()
+	v.joined(name, j, followed)
+	return j, nil
+}
+
+// joined takes the answer to a join. followed says that the client was in the room, so that it misses nothing of it.
+func (v *View) joined(name string, j Joined, followed bool) {
 	v.mu.Lock()
 	r := v.room(name)
-	r.seq, r.rev = max(r.seq, j.Seq), max(r.rev, j.Rev)
-	r.advance(j.Read)
-	r.knowsRead = true
-	if r.seen == 0 {
-		r.seen, r.counted = j.Seq, j.Read >= j.Seq
-	}
+	r.follow(j, followed)
 	r.recount()
 	v.n++
 	r.taken = v.n
 	v.mu.Unlock()
 	v.cfg.Changed(name)
-	return j, nil
 }
 
 // Mark says that the user has read a room up to a message, by a client or over REST. The view shows it when it is stored.
@@ -435,20 +431,20 @@ func (v *View) room(name string) *shown {
 
 // reset forgets what a room has: it begins anew.
 func (r *shown) reset() {
+	r.uncount()
 	*r = shown{
-		name: r.name, role: r.role, mutedUntil: r.mutedUntil, taken: r.taken, unread: r.unread,
-		own:   slices.DeleteFunc(r.own, func(c *ownChange) bool { return c.rev != 0 }),
-		fresh: make(map[uint64]struct{}), gone: make(map[uint64]uint64),
+		name: r.name, role: r.role, mutedUntil: r.mutedUntil, taken: r.taken,
+		own: slices.DeleteFunc(r.own, func(c *ownChange) bool { return c.rev != 0 }),
+		count: count{
+			unread: r.unread, live: r.live, fresh: make(map[uint64]struct{}), gone: make(map[uint64]Message),
+		},
 	}
 }
 
 func (r *shown) view() RoomView {
-	if r.counted {
-		r.unread = r.below + uint64(len(r.fresh))
-	}
 	last, _ := r.withOwn(r.last)
 	return RoomView{
-		Name: r.name, Role: r.role, Seq: r.seq, Rev: r.rev, Read: r.read, Unread: r.unread, Counted: r.counted, Last: last, MutedUntil: r.mutedUntil,
+		Name: r.name, Role: r.role, Seq: r.seq, Rev: r.rev, Read: r.read, Unread: r.number(), Counted: r.counted, Last: last, MutedUntil: r.mutedUntil,
 	}
 }
 
@@ -460,22 +456,6 @@ func (r *shown) at(seq uint64) (int, bool) {
 	return int(seq - r.messages[0].Seq), true
 }
 
-// has reports whether all messages behind after, up to seq, are kept.
-func (r *shown) has(after, seq uint64) bool {
-	n := len(r.messages)
-	return after >= seq || n > 0 && r.messages[0].Seq <= after+1 && r.messages[n-1].Seq >= seq
-}
-
-// left counts the messages behind after, up to seq, that are not deleted: all of those that are kept.
-func (r *shown) left(after, seq uint64) (n uint64) {
-	for _, m := range r.messages {
-		if m.Seq > after && m.Seq <= seq && m.DeletedAt.IsZero() {
-			n++
-		}
-	}
-	return n
-}
-
 func (r *shown) withOwn(m Message) (_ Message, pending bool) {
 	for _, change := range r.own {
 		if change.seq == m.Seq {
@@ -484,182 +464,4 @@ func (r *shown) withOwn(m Message) (_ Message, pending bool) {
 		}
 	}
 	return m, pending
-}
-
-// message takes a message whose turn it is.
-func (r *shown) message(m Message, cfg ViewConfig) {
-	r.update(m)
-	n := len(r.messages)
-	switch {
-	case n > 0 && m.Seq <= r.messages[n-1].Seq: // it is known, or too old
-	case n > 0 && m.Seq == r.messages[n-1].Seq+1:
-		r.messages = append(r.messages, m)
-	default: // there is a hole before it
-		r.messages = []Message{m}
-	}
-	if over := len(r.messages) - cfg.Keep; over > 0 {
-		clear(r.messages[:over]) // or they are not freed
-		r.messages = r.messages[over:]
-		r.own = slices.DeleteFunc(r.own, func(c *ownChange) bool { return c.rev != 0 && c.seq < r.messages[0].Seq })
-	}
-	if m.Seq <= r.seen {
-		return
-	}
-	if m.Seq > r.seen+1 && r.read < m.Seq-1 {
-		r.counted = false // nobody has counted what lies between
-	}
-	r.seen = m.Seq
-	switch {
-	case m.User.ID == cfg.User: // to send is to have read
-		r.advance(m.Seq)
-		r.knowsRead = true
-	case m.Seq > r.read && m.DeletedAt.IsZero():
-		r.fresh[m.Seq] = struct{}{}
-	}
-	if len(r.fresh) > cfg.Keep {
-		r.below += uint64(len(r.fresh))
-		r.from = r.seen
-		clear(r.fresh)
-	}
-	r.recount()
-}
-
-// changed takes a message as it is after a change.
-func (r *shown) changed(m Message, cfg ViewConfig) {
-	r.update(m)
-	if len(r.gone) > cfg.Keep {
-		for _, rev := range r.gone {
-			r.forgotten = max(r.forgotten, rev)
-		}
-		clear(r.gone)
-	}
-}
-
-// update takes a message as it is now, if that is newer than what is known.
-func (r *shown) update(m Message) {
-	r.seq, r.rev = max(r.seq, m.Seq), max(r.rev, m.Rev)
-	if m.Seq > r.last.Seq || m.Seq == r.last.Seq && m.Rev >= r.last.Rev {
-		r.last = m
-	}
-	known := false // that it is deleted
-	if i, ok := r.at(m.Seq); ok {
-		if r.messages[i].Rev > m.Rev {
-			return
-		}
-		known = !r.messages[i].DeletedAt.IsZero()
-		r.messages[i] = m
-	}
-	r.own = slices.DeleteFunc(r.own, func(c *ownChange) bool { return c.seq == m.Seq && c.rev != 0 && c.rev <= m.Rev })
-	if m.DeletedAt.IsZero() || known {
-		return
-	}
-	delete(r.fresh, m.Seq)
-	if _, told := r.gone[m.Seq]; told || m.Seq > r.from || m.Seq <= r.read || m.Rev <= r.rev0 {
-		return
-	}
-	r.gone[m.Seq] = m.Rev
-	if r.below > 0 {
-		r.below--
-	}
-}
-
-// advance takes note that the user has read up to a message.
-func (r *shown) advance(read uint64) {
-	if read <= r.read {
-		return
-	}
-	before := r.read
-	r.read = read
-	for seq := range r.fresh {
-		if seq <= read {
-			delete(r.fresh, seq)
-		}
-	}
-	for seq := range r.gone {
-		if seq <= read {
-			delete(r.gone, seq)
-		}
-	}
-	switch {
-	case read >= r.from:
-		r.below = 0
-		r.counted = r.counted || read >= r.end()
-	case r.has(before, read):
-		r.below -= min(r.below, r.left(before, read))
-	default:
-		r.unread = min(r.unread, r.below+uint64(len(r.fresh)))
-		r.counted = false
-	}
-}
-
-// end is the last message that is known to be there.
-func (r *shown) end() uint64 { return max(r.seen, r.seq) }
-
-// recount counts what is unread of the messages that are kept, if they are all of those that are unread.
-func (r *shown) recount() {
-	if r.counted || !r.knowsRead || r.end() == 0 || !r.has(r.read, r.end()) {
-		return
-	}
-	r.counted, r.seen = true, r.end()
-	r.from, r.below, r.rev0 = r.read, 0, r.rev
-	clear(r.fresh)
-	clear(r.gone)
-	for _, m := range r.messages {
-		if m.Seq > r.read && m.DeletedAt.IsZero() {
-			r.fresh[m.Seq] = struct{}{}
-		}
-	}
-}
-
-// list takes what a list of the user's rooms says of the room.
-func (r *shown) list(m MyRoom) {
-	r.role, r.mutedUntil = m.Role, m.MutedUntil
-	if m.Last.Seq != 0 {
-		r.update(m.Last)
-	}
-	newer := r.rev > m.Rev // changes are known that the list does not know
-	r.seq, r.rev = max(r.seq, m.Seq), max(r.rev, m.Rev)
-	behind := r.knowsRead && r.read > m.Read // the list is older than what is known
-	r.advance(m.Read)
-	r.knowsRead = true
-	seen := max(r.seen, m.Seq)
-	switch {
-	case behind && r.read < m.Seq && !r.has(m.Read, r.read),
-		newer && r.forgotten > m.Rev,
-		!r.has(m.Seq, seen):
-		r.seen, r.counted = seen, false
-		r.recount()
-		return
-	}
-	// below is as of m.Seq and m.Rev; what is known beyond comes to it.
-	below := m.Unread
-	if behind {
-		for _, k := range r.messages {
-			if k.Seq > m.Read && k.Seq <= r.read && (k.DeletedAt.IsZero() || k.Rev > m.Rev) { // it was not deleted by then
-				below -= min(below, 1)
-			}
-		}
-	}
-	gone := make(map[uint64]uint64)
-	for seq, rev := range r.gone {
-		if seq > r.read && seq <= m.Seq && rev > m.Rev {
-			gone[seq] = rev
-		}
-	}
-	for _, k := range r.messages {
-		if k.Seq > r.read && k.Seq <= m.Seq && !k.DeletedAt.IsZero() && k.Rev > m.Rev {
-			gone[k.Seq] = k.Rev
-		}
-	}
-	if r.read >= m.Seq {
-		below = 0
-	}
-	r.counted, r.from, r.seen, r.rev0 = true, m.Seq, seen, m.Rev
-	r.below, r.gone = below-min(below, uint64(len(gone))), gone
-	clear(r.fresh)
-	for _, k := range r.messages {
-		if k.Seq > max(m.Seq, r.read) && k.DeletedAt.IsZero() {
-			r.fresh[k.Seq] = struct{}{}
-		}
-	}
 }
