@@ -4,6 +4,8 @@ import (
 	"context"
 	"encoding/json"
 	"time"
+
+	"github.com/gorilla/websocket"
 )
 
 // call is a request that waits for its answer.
@@ -120,7 +122,11 @@ func (c *Client) pump() {
 			out.ID = 0
 		}
 		_ = ws.SetWriteDeadline(time.Now().Add(writeTimeout)) // never fails
-		if err := ws.WriteJSON(out); err != nil {
+		text, err := encode(out)
+		if err == nil {
+			err = ws.WriteMessage(websocket.TextMessage, text)
+		}
+		if err != nil {
 			c.mu.Lock()
 			delete(c.sent, k.id) // the server cannot have the whole of it
 			c.mu.Unlock()

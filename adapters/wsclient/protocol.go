@@ -1,6 +1,7 @@
 package wsclient
 
 import (
+	"bytes"
 	"cmp"
 	"context"
 	"encoding/base64"
@@ -200,7 +201,8 @@ type Draft struct {
 	ClientID string
 	// ReplyTo is the sequence of the message in the same room that it answers, or 0.
 	ReplyTo uint64
-	// Data is the application's, an object in JSON ([chat.CompactData] says what the server takes), or nil.
+	// Data is the application's, an object in JSON ([chat.CompactData] says what the server takes), or nil. A json.RawMessage is sent as it is, but
+	// for white space between its tokens; anything else as encoding/json writes it.
 	Data any
 }
 
@@ -220,17 +222,31 @@ func (c *Client) SendDraft(ctx context.Context, name string, d Draft) (Sent, err
 	return sent, err
 }
 
-// attached is the data of a message as it is sent; nil without any.
+// attached is the data of a message or of a room as it is sent; nil without any.
 func attached(data any) (json.RawMessage, error) {
-	if data == nil {
+	encoded, given := data.(json.RawMessage)
+	switch {
+	case data == nil, given && len(encoded) == 0:
 		return nil, nil
-	}
-	encoded, err := json.Marshal(data)
-	if err != nil {
-		return nil, chat.ErrDataInvalid.Detail("%v", err)
+	case !given:
+		var err error
+		if encoded, err = encode(data); err != nil {
+			return nil, chat.ErrDataInvalid.Detail("%v", err)
+		}
 	}
 	compact, err := chat.CompactData(string(encoded))
 	return json.RawMessage(compact), err
+}
+
+// encode is like json.Marshal, but for the characters <, >, &, U+2028 and U+2029: they stay as they are.
+func encode(v any) ([]byte, error) {
+	var b bytes.Buffer
+	e := json.NewEncoder(&b)
+	e.SetEscapeHTML(false)
+	if err := e.Encode(v); err != nil {
+		return nil, err
+	}
+	return bytes.TrimSuffix(b.Bytes(), []byte("\n")), nil
 }
 
 // Call sends an event of the application, and waits for the answer. in is the event's data: an object in JSON, or nil. The
@@ -271,7 +287,7 @@ func custom(event string, in any) (*call, error) {
 	if in == nil {
 		in = struct{}{}
 	}
-	encoded, err := json.Marshal(in)
+	encoded, err := encode(in)
 	if err != nil {
 		return nil, fmt.Errorf("wsclient: the data of %s: %w", event, err)
 	}

@@ -253,7 +253,7 @@ func mayAskAgain(err error, twice bool) bool {
 func ask(ctx context.Context, client *http.Client, server, token string, q question, out answer) error {
 	var in io.Reader
 	if q.body != nil {
-		encoded, err := json.Marshal(q.body)
+		encoded, err := encode(q.body)
 		if err != nil {
 			return fault.Wrap(fault.Invalid, fmt.Errorf("wsclient: the body of %s: %w", q.path, err))
 		}

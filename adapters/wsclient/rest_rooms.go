@@ -135,7 +135,7 @@ type NewRoom struct {
 	Kind  chat.RoomKind `json:"kind,omitempty"`
 	Title string        `json:"title,omitempty"`
 	Topic string        `json:"topic,omitempty"`
-	// Data is the application's, an object in JSON ([chat.CompactData] says what the server takes), or nil.
+	// Data is the application's: as of a [Draft].
 	Data any `json:"data,omitempty"`
 }
 
@@ -161,7 +161,7 @@ func (c RoomChange) MarshalJSON() ([]byte, error) {
 		text := c.Retention.String()
 		out.Retention = &text
 	}
-	return json.Marshal(out)
+	return encode(out)
 }
 
 // MyRooms lists the rooms that the caller is a member of, the one that was active last first. Pages are asked for as they are needed. A failure is
@@ -185,14 +185,28 @@ func (r *REST) Room(ctx context.Context, name string) (RoomInfo, error) {
 // CreateRoom makes a room, which the caller owns. A name that is in use is chat.ErrRoomTaken.
 func (r *REST) CreateRoom(ctx context.Context, n NewRoom) (RoomInfo, error) {
 	var i RoomInfo
-	err := r.do(ctx, question{method: http.MethodPost, path: "/rooms", body: n, bearer: true}, &i)
+	encoded, err := attached(n.Data)
+	if err != nil {
+		return i, err
+	}
+	if n.Data = nil; encoded != nil {
+		n.Data = encoded
+	}
+	err = r.do(ctx, question{method: http.MethodPost, path: "/rooms", body: n, bearer: true}, &i)
 	return i, err
 }
 
 // UpdateRoom changes what a room shows of itself, and returns that.
 func (r *REST) UpdateRoom(ctx context.Context, name string, c RoomChange) (RoomInfo, error) {
 	var i RoomInfo
-	err := r.of(ctx, question{method: http.MethodPatch, body: c, bearer: true, twice: true}, &i, "/rooms/", name)
+	encoded, err := attached(c.Data)
+	if err != nil {
+		return i, err
+	}
+	if c.Data = nil; encoded != nil {
+		c.Data = encoded
+	}
+	err = r.of(ctx, question{method: http.MethodPatch, body: c, bearer: true, twice: true}, &i, "/rooms/", name)
 	return i, err
 }
 
