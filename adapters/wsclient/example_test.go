@@ -291,9 +291,23 @@ func ExampleView() {
 	}
 	hall, _ = view.Room("hall")
 	fmt.Println(hall.Unread, hall.Last.Reactions[0].Key)
+
+	// What is refused is shown with its reason, until it is asked for again or forgotten.
+	_, _ = view.Edit(ctx, client, "hall", hall.Seq, "Coffee?") // bob has written it
+	for _, u := range view.Underway("hall") {
+		fmt.Println(u.Seq, u.Draft.Text, u.State == wsclient.UnderwayFailed, errors.Is(u.Err, chat.ErrNotAllowed))
+		view.Forget(u.ID)
+	}
+	if _, err := view.Send(ctx, client, "hall", wsclient.Draft{Text: "Coffee?"}); err != nil {
+		fmt.Println(err)
+		return
+	}
+	fmt.Println(len(view.Underway("hall")), len(view.Typing("hall")))
 	// Output:
 	// 2 Tea?
 	// 0 +1
+	// 2 Coffee? true true
+	// 0 0
 }
 
 // serve runs a node in memory.

@@ -3,6 +3,7 @@ package wsclient
 import (
 	"cmp"
 	"context"
+	"crypto/rand"
 	"iter"
 	"slices"
 	"strings"
@@ -22,20 +23,31 @@ type ViewConfig struct {
 	// Changed is called when a room may look otherwise than before, with its name. It may call the view. It is called by whoever calls
 	// the view, so perhaps by many goroutines at once, and holds them up. Default: nobody is told.
 	Changed func(room string)
+	// TypingFor is how long somebody types for whom nothing more is told. The server says so itself, mostly after 6 seconds: this is for when that is
+	// lost. Default 10 seconds.
+	TypingFor time.Duration
+	// NewID makes client ids for messages. Default: random ones.
+	NewID func() string
+	// Now is the clock, and AfterFunc calls a function after a while, unless stop is called before. Default: those of package time.
+	Now       func() time.Time
+	AfterFunc func(after time.Duration, call func()) (stop func() bool)
 }
 
 // View is what a program shows of rooms: which there are, how many messages are unread, and the latest messages as they are now, with
-// one's own changes from the moment they are asked for. Its methods may be called from many goroutines, and wait for nothing but what they ask the
-// server.
+// one's own changes from the moment they are asked for; what of one's own is under way, or has failed ([View.Underway]); and who types ([View.Typing]). Its
+// methods may be called from many goroutines, and wait for nothing but what they ask the server.
 //
 // It is made of what it is given: the events of a [Client] ([View.Take]) and the list of the user's rooms ([View.Load]). Joining stays with the program. Rooms are called
 // by the names that the server tells.
 type View struct {
 	cfg ViewConfig
 
-	mu    sync.Mutex
-	rooms map[string]*shown
-	n     uint64 // counts what was taken
+	mu       sync.Mutex
+	rooms    map[string]*shown
+	n        uint64 // counts what was taken
+	underway []*underway
+	asked    uint64 // the last Underway.ID
+	typing   map[string][]*typist
 }
 
 // RoomView is a room as a [View] shows it.
@@ -104,13 +116,23 @@ func NewView(cfg ViewConfig) (*View, error) {
 	check := settings.Of("wsclient: ViewConfig")
 	check.Require("User", cfg.User == "")
 	settings.Default(check, "Keep", &cfg.Keep, 1000)
+	settings.Default(check, "TypingFor", &cfg.TypingFor, 10*time.Second)
 	if err := check.Err(); err != nil {
 		return nil, err
 	}
 	if cfg.Changed == nil {
 		cfg.Changed = func(string) {}
 	}
-	return &View{cfg: cfg, rooms: make(map[string]*shown)}, nil
+	if cfg.NewID == nil {
+		cfg.NewID = rand.Text
+	}
+	if cfg.Now == nil {
+		cfg.Now = time.Now
+	}
+	if cfg.AfterFunc == nil {
+		cfg.AfterFunc = func(after time.Duration, call func()) func() bool { return time.AfterFunc(after, call).Stop }
+	}
+	return &View{cfg: cfg, rooms: make(map[string]*shown), typing: make(map[string][]*typist)}, nil
 }
 
 // Rooms returns the rooms that are known, the one with the latest message first.
@@ -174,16 +196,29 @@ func (v *View) Message(name string, seq uint64) (m Message, pending, ok bool) {
 // Take takes an event: give it all that Config.Handle is given.
 func (v *View) Take(e Event) {
 	v.mu.Lock()
+	typing := v.tellTyping(e)
+	if v.take(e) && !slices.Contains(typing, e.Room) {
+		typing = append(typing, e.Room)
+	}
+	v.mu.Unlock()
+	for _, room := range typing {
+		v.cfg.Changed(room)
+	}
+}
+
+// take takes an event, and reports whether its room may look otherwise. v.mu is held.
+func (v *View) take(e Event) bool {
 	if e.Room == "" {
-		v.mu.Unlock()
-		return
+		return false
 	}
 	r, known := v.rooms[e.Room]
 	mine := e.User.ID == v.cfg.User
 	switch {
 	case e.Kind == EventMessage:
+		v.settle(e.Message)
 		v.room(e.Room).message(e.Message, v.cfg)
 	case e.Kind == EventChanged:
+		v.settle(e.Message)
 		v.room(e.Room).changed(e.Message, v.cfg)
 	case e.Kind == EventMarked && mine && known:
 		r.advance(e.Read)
@@ -197,15 +232,13 @@ func (v *View) Take(e Event) {
 	case e.Kind == EventResync && e.Lost && known:
 		r.reset()
 	default:
-		v.mu.Unlock()
-		return
+		return false
 	}
 	v.n++
 	if r := v.rooms[e.Room]; r != nil {
 		r.taken = v.n
 	}
-	v.mu.Unlock()
-	v.cfg.Changed(e.Room)
+	return true
 }
 
 // Load takes the list of the user's rooms, as [REST.MyRooms] has it: at the beginning, after each EventConnected, and where Counted is false. What was counted of
@@ -248,6 +281,7 @@ func (v *View) Add(name string, p Page) {
 	r := v.room(name)
 	for _, m := range slices.Backward(slices.SortedFunc(slices.Values(p.Messages), func(a, b Message) int { return cmp.Compare(a.Seq, b.Seq) })) {
 		m.Room = name
+		v.settle(m)
 		m = r.newest(m)
 		r.update(m, v.cfg)
 		if len(r.messages) == 0 || m.Seq == r.messages[0].Seq-1 {
@@ -314,7 +348,7 @@ func (v *View) Mark(ctx context.Context, by Marker, name string, read uint64) (M
 }
 
 // Edit gives a message of one's own another text, by a client or over REST. The view shows it at once, and as it was before if it is
-// refused. Two changes of one message are to be asked for by one of the two, and not at once.
+// refused; meanwhile, and if it was refused, it is in [View.Underway]. Two changes of one message are to be asked for by one of the two, and not at once.
 func (v *View) Edit(ctx context.Context, by Changer, name string, seq uint64, text string) (rev uint64, err error) {
 	return v.EditData(ctx, by, name, seq, text, nil)
 }
@@ -325,8 +359,12 @@ func (v *View) EditData(ctx context.Context, by Changer, name string, seq uint64
 	if err != nil {
 		return 0, err
 	}
-	at := time.Now()
-	return v.change(name, seq, func(m *Message) {
+	at := v.cfg.Now()
+	what := Underway{Kind: UnderwayEdit, Room: name, Seq: seq, Draft: Draft{Text: text}}
+	if encoded != nil {
+		what.Draft.Data = encoded
+	}
+	return v.change(what, func(m *Message) {
 		if m.Text == text && encoded == nil {
 			return
 		}
@@ -334,59 +372,55 @@ func (v *View) EditData(ctx context.Context, by Changer, name string, seq uint64
 		if encoded != nil {
 			m.Data = encoded
 		}
-	}, func() (uint64, error) {
-		if encoded == nil {
-			return by.EditData(ctx, name, seq, text, nil)
-		}
-		return by.EditData(ctx, name, seq, text, encoded)
-	})
+	}, func() (uint64, error) { return by.EditData(ctx, name, seq, text, what.Draft.Data) })
 }
 
 // Delete erases a message, as [View.Edit] edits one.
 func (v *View) Delete(ctx context.Context, by Changer, name string, seq uint64) (rev uint64, err error) {
-	at := time.Now()
-	return v.change(name, seq, func(m *Message) {
+	at := v.cfg.Now()
+	return v.change(Underway{Kind: UnderwayDelete, Room: name, Seq: seq}, func(m *Message) {
 		m.Text, m.EditedAt, m.DeletedAt, m.ReplyTo, m.Data, m.Reactions = "", time.Time{}, at, 0, nil, nil
 	}, func() (uint64, error) { return by.Delete(ctx, name, seq) })
 }
 
 // React reacts to a message, as [View.Edit] edits one.
 func (v *View) React(ctx context.Context, by Changer, name string, seq uint64, key string) (rev uint64, err error) {
-	return v.change(name, seq, func(m *Message) { m.Reactions = reacted(m.Reactions, key, v.cfg.User, true) },
+	return v.change(Underway{Kind: UnderwayReact, Room: name, Seq: seq, Key: key}, func(m *Message) { m.Reactions = reacted(m.Reactions, key, v.cfg.User, true) },
 		func() (uint64, error) { return by.React(ctx, name, seq, key) })
 }
 
 // Unreact takes a reaction back, as [View.Edit] edits a message.
 func (v *View) Unreact(ctx context.Context, by Changer, name string, seq uint64, key string) (rev uint64, err error) {
-	return v.change(name, seq, func(m *Message) { m.Reactions = reacted(m.Reactions, key, v.cfg.User, false) },
+	return v.change(Underway{Kind: UnderwayUnreact, Room: name, Seq: seq, Key: key}, func(m *Message) { m.Reactions = reacted(m.Reactions, key, v.cfg.User, false) },
 		func() (uint64, error) { return by.Unreact(ctx, name, seq, key) })
 }
 
 // change shows a change, asks for it, and takes it back if it is refused.
-func (v *View) change(name string, seq uint64, apply func(*Message), ask func() (uint64, error)) (uint64, error) {
-	change := &ownChange{seq: seq, apply: func(m *Message) {
+func (v *View) change(what Underway, apply func(*Message), ask func() (uint64, error)) (uint64, error) {
+	change := &ownChange{seq: what.Seq, apply: func(m *Message) {
 		if m.DeletedAt.IsZero() {
 			apply(m)
 		}
 	}}
 	v.mu.Lock()
-	r := v.rooms[name]
+	begun := v.begin(what)
+	r := v.rooms[what.Room]
 	if r != nil {
 		r.own = append(r.own, change)
 	}
 	v.mu.Unlock()
-	if r == nil {
-		return ask()
-	}
-	v.cfg.Changed(name)
+	v.cfg.Changed(what.Room)
 	rev, err := ask()
 	v.mu.Lock()
-	change.rev = rev
-	if i, held := r.at(seq); err != nil || !held || r.messages[i].Rev >= rev {
-		r.own = slices.DeleteFunc(r.own, func(c *ownChange) bool { return c == change })
+	v.end(begun, err)
+	if r != nil {
+		change.rev = rev
+		if i, held := r.at(what.Seq); err != nil || !held || r.messages[i].Rev >= rev {
+			r.own = slices.DeleteFunc(r.own, func(c *ownChange) bool { return c == change })
+		}
 	}
 	v.mu.Unlock()
-	v.cfg.Changed(name)
+	v.cfg.Changed(what.Room)
 	return rev, err
 }
 

@@ -3,7 +3,8 @@
 //
 // [SignIn] gives a [Session] with an account's tokens, [Dial] a [Client] that uses them on the socket, and [Session.REST] a [REST] that
 // uses them for the calls about accounts and rooms. A program that has tokens of its own gives them as Config.Token or Config.Ticket, and as RESTConfig.Token.
-// A [View] is made of the events of the one and the lists of the other: rooms with what is unread of them, and messages as they are now.
+// A [View] is made of the events of the one and the lists of the other: rooms with what is unread of them, messages as they are now, what of one's own is
+// under way or has failed, and who types.
 //
 // # Guarantees
 //
