@@ -43,6 +43,7 @@ func TestPageInTrouble(t *testing.T) {
 	t.Run("a copied tab", w.copiedTab)
 	t.Run("thousands", w.thousands)
 	t.Run("an answer is lost", w.answerIsLost)
+	t.Run("a sign-out while the page reads", w.signsOutWhileItReads)
 	t.Run("tokens end", func(t *testing.T) {
 		short := &world{t: t, browser: browser, address: freeAddress(t), data: t.TempDir(), args: []string{"--access-ttl=3s"}}
 		short.serve()

@@ -394,11 +394,6 @@ class Chat {
     this.#every(60_000, () => this.#redate());
   }
 
-  /** Says that the user signs out, or does not after all. */
-  leaving(on) {
-    this.#desk.leaving(on);
-  }
-
   /** Ends the chat. With forget, nothing stays in this tab of what was written and not sent. */
   stop({ forget = false } = {}) {
     this.#end.abort();
@@ -2112,12 +2107,10 @@ function showChat({ entered = false, room } = {}) {
 }
 
 async function signOut(everywhere) {
-  chat?.leaving(true);
   try {
     await session.signOut({ everywhere });
   } catch (err) {
     if (session.user) {
-      chat?.leaving(false);
       const error = $("account-menu").querySelector(".error");
       error.textContent = words(err);
       error.hidden = false;

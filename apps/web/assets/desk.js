@@ -46,8 +46,6 @@ export class Desk {
   #shown = null; // the name of the room that is shown
   #signal;
   #missing = false; // the server is too old for all of it
-  #asking = new AbortController(); // what is set
-  #leaving = false; // the user signs out
 
   constructor({ h, session, user, chat, signal }) {
     this.#h = h;
@@ -67,7 +65,7 @@ export class Desk {
     on($("show-blocks"), "click", () => void this.#blocks());
     let asked = Promise.resolve(); // one after the other: the last click counts
     on($("account-menu"), "toggle", () => {
-      if ($("account-menu").open) asked = asked.then(() => (this.#leaving ? undefined : this.#receipts()));
+      if ($("account-menu").open) asked = asked.then(() => this.#receipts());
     });
     on($("receipts"), "click", () => (asked = asked.then(() => this.#receipts($("receipts").getAttribute("aria-checked") !== "true"))));
     on($("more-rooms"), "click", () => void this.#findMore());
@@ -76,16 +74,7 @@ export class Desk {
       on(dialog, "click", (event) => event.target === dialog && dialog.close());
       for (const button of dialog.querySelectorAll("[data-close]")) on(button, "click", () => dialog.close());
     }
-    signal.addEventListener("abort", () => {
-      this.leaving(true);
-      this.#closeAll();
-    });
-  }
-
-  /** Gives up what the account menu asks for while the user signs out: it would be refused. */
-  leaving(on) {
-    this.#leaving = on;
-    if (on) this.#asking.abort();
+    signal.addEventListener("abort", () => this.#closeAll());
   }
 
   #closeAll() {
@@ -415,9 +404,8 @@ export class Desk {
   async #receipts(on) {
     const button = $("receipts");
     const error = $("account-menu").querySelector(".error");
-    this.#asking = new AbortController();
     try {
-      const set = on === undefined ? await this.#session.settings({ signal: this.#asking.signal }) : await this.#session.changeSettings({ readReceipts: on });
+      const set = on === undefined ? await this.#session.settings({ signal: this.#signal }) : await this.#session.changeSettings({ readReceipts: on });
       if (this.#signal.aborted) return;
       button.setAttribute("aria-checked", String(set.readReceipts));
       button.hidden = false;

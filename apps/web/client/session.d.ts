@@ -171,7 +171,7 @@ export class Session implements SessionLike {
   signInAt(path: string, body: object): Promise<Account>;
   /** Takes up what was kept: "restored", "copy" if another tab has it, null if there is nothing. */
   restore(): Promise<"restored" | "copy" | null>;
-  /** Signs out here, even if the server does not hear of it; or on every device, unless that fails. */
+  /** Signs out here, even if the server does not hear of it; or on every device, unless that fails. What is being read is given up. */
   signOut(options?: { everywhere?: boolean }): Promise<void>;
   /** Lets go of the session without ending it: another page that has its storage may take it up. */
   close(): void;

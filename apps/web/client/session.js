@@ -9,6 +9,7 @@
 // - The access token is renewed in time, once for all who ask, and the refresh token is never used twice
 //   on purpose, which the server would take for a theft.
 // - Only the server ends a session. A proxy, or the sign-in page of a network, cannot.
+// - Signing out gives up what is being read. What was asked for one user is never asked again for the next.
 // - In a page, each tab is a session of its own, and a reload keeps it.
 
 const STORE = "parley.session";
@@ -186,6 +187,7 @@ export class Session extends EventTarget {
   #grant = null; // {accessToken, refreshToken, user, lock, life}
   #until = 0; // when the access token ends, by now()
   #refreshing = null; // {done, end, waiting}
+  #reads = new AbortController(); // of one user: aborted when they sign out
   #unlock = null;
   #id = random();
   #claiming = null; // the lock that this tab is about to claim
@@ -290,14 +292,19 @@ export class Session extends EventTarget {
     return this.user;
   }
 
-  /** Signs out here, or on every device. Without a connection it still does so in this tab. */
+  /** Signs out here, or on every device. Without a connection it still does so in this tab. What is being read is given up: it would be refused. */
   async signOut({ everywhere = false } = {}) {
     const end = new AbortController();
     const timer = everywhere ? 0 : setTimeout(() => end.abort(), SIGN_OUT);
+    const done = this.#authorized(everywhere ? "/auth/signout/all" : "/auth/signout", { shape: isNothing, signal: end.signal, last: true });
+    this.#reads.abort(); // after done has begun, which may wait for the same new token
     try {
-      await this.#authorized(everywhere ? "/auth/signout/all" : "/auth/signout", { shape: isNothing, signal: end.signal });
+      await done;
     } catch (err) {
-      if (everywhere && this.#grant) throw err;
+      if (everywhere && this.#grant) {
+        this.#reads = new AbortController(); // the session goes on
+        throw err;
+      }
     } finally {
       clearTimeout(timer);
     }
@@ -310,6 +317,8 @@ export class Session extends EventTarget {
    */
   close() {
     this.#grant = null;
+    this.#reads.abort();
+    this.#reads = new AbortController();
     this.#unlock?.();
     this.#unlock = null;
     this.#channel?.port.close?.();
@@ -322,7 +331,7 @@ export class Session extends EventTarget {
    */
   async ticket({ renew = false, signal } = {}) {
     if (renew) await this.#refresh(signal);
-    const { answer, until } = await this.#authorized("/auth/socket-ticket", { shape: isTicket, signal });
+    const { answer, until } = await this.#whileHere("/auth/socket-ticket", { shape: isTicket, signal });
     return { ticket: answer.ticket, expiresIn: (until - now()) / 1000 };
   }
 
@@ -430,14 +439,32 @@ export class Session extends EventTarget {
   }
 
   async #ask(method, path, { body, shape, signal }) {
-    return (await this.#authorized(path, { method, body, shape, signal })).answer;
+    const ask = method === "GET" ? this.#whileHere : this.#authorized;
+    return (await ask.call(this, path, { method, body, shape, signal })).answer;
+  }
+
+  /** Asks for what is of no use any more when the user signs out. */
+  async #whileHere(path, request) {
+    const end = new AbortController();
+    const stop = () => end.abort();
+    const signals = [this.#reads.signal, request.signal].filter(Boolean);
+    for (const signal of signals) {
+      if (signal.aborted) stop();
+      signal.addEventListener("abort", stop, { once: true });
+    }
+    try {
+      return await this.#authorized(path, { ...request, signal: end.signal });
+    } finally {
+      for (const signal of signals) signal.removeEventListener("abort", stop);
+    }
   }
 
   #call(path, request) {
     return call(this.#with.fetch, this.#server + path, request);
   }
 
-  async #authorized(path, { method, body, shape, signal }) {
+  async #authorized(path, { method, body, shape, signal, last = false }) {
+    const reads = this.#reads;
     const token = await this.#fresh(signal);
     const ask = async (token) => {
       const until = this.#until;
@@ -447,6 +474,7 @@ export class Session extends EventTarget {
       return await ask(token);
     } catch (err) {
       if (!refusesToken(err) || err.code === "invalid_credentials") throw err; // which is about a password
+      if (reads.signal.aborted && !last) throw ended(); // the user signs out, and another may be here already
       if (this.#grant?.accessToken === token) await this.#refresh(signal);
       return ask(await this.#fresh(signal));
     }
@@ -527,6 +555,8 @@ export class Session extends EventTarget {
   #forget() {
     const lock = this.#grant?.lock;
     this.#grant = null;
+    this.#reads.abort();
+    this.#reads = new AbortController();
     this.#unlock?.();
     this.#unlock = null;
     if (lock && this.#holder(lock) === this.#id) this.#shared((shared) => shared.removeItem(HOLDER + lock));

@@ -384,6 +384,69 @@ test("who signs out while a refresh is under way stays out", async () => {
   assert.equal(t.storage.items.size, 0);
 });
 
+test("signing out gives up what is being read, and waits for the answer to nothing else", async () => {
+  const world = server();
+  const t = await signedIn(world);
+  const signals = [];
+  const asked = [];
+  const read = (path, ask) => {
+    world.plays.push([path, (_, { signal }) => (signals.push(signal), never())]);
+    asked.push(outcome.of(ask()));
+  };
+  read("/rooms/mine", () => t.session.rooms());
+  read("/rooms/hall", () => t.session.room("hall"));
+  read("/rooms/hall/members", () => t.session.members("hall", { signal: new AbortController().signal }));
+  read("/rooms", () => t.session.publicRooms());
+  read("/me/blocks", () => t.session.blocks());
+  read("/me/settings", () => t.session.settings());
+  read("/auth/socket-ticket", () => t.session.ticket());
+  await settle();
+  let refuse;
+  world.plays.push(["/auth/signout/all", () => new Promise((resolve) => (refuse = () => resolve(problem(503, "unavailable"))))]);
+  const out = outcome.of(t.session.signOut({ everywhere: true }));
+  await settle();
+  assert.deepEqual(signals.map(({ aborted }) => aborted), asked.map(() => true));
+  assert.deepEqual(asked.map(({ now }) => now[0]), asked.map(() => "failed"));
+  assert.equal((await outcome(t.session.settings()))[0], "failed", "nothing is read any more");
+  refuse();
+  await settle();
+  assert.equal(out.now[0], "failed");
+  world.plays.push(["/me/settings", () => json(200, { readReceipts: true })]);
+  assert.deepEqual(await t.session.settings(), { readReceipts: true }, "the session goes on");
+  assert.deepEqual(t.ended, []);
+});
+
+test("what is refused since the user signs out ends nothing, and is not asked again for the next one", async () => {
+  for (const next of [false, true]) {
+    const world = server();
+    const t = await signedIn(world);
+    let refuse;
+    world.plays = [["/rooms/hall", () => new Promise((resolve) => (refuse = () => resolve(problem(401, "token_invalid"))))]];
+    const write = outcome.of(t.session.deleteRoom("hall"));
+    await settle();
+    let out;
+    world.plays.push(["/auth/signout", (real) => new Promise((resolve) => (out = () => resolve(real())))]);
+    const left = t.session.signOut();
+    await settle();
+    if (next) {
+      out();
+      await left;
+      const back = t.session.signIn("bob@example.com", "password");
+      await pass(250);
+      await back;
+    }
+    refuse();
+    await settle();
+    assert.equal(write.now[0], "failed");
+    assert.equal(write.now[1].code, "session_ended");
+    assert.equal(world.calls("/auth/refresh"), 0);
+    if (!next) out();
+    await left;
+    assert.deepEqual(t.ended, []);
+    assert.equal(t.session.user !== null, next);
+  }
+});
+
 // ---- clocks ----
 
 test("an access token is renewed by a clock that nobody sets", async () => {
