@@ -5,7 +5,6 @@ import (
 	"encoding/json"
 	"errors"
 	"net/http"
-	"strings"
 	"time"
 
 	"github.com/danielgtaylor/huma/v2"
@@ -35,7 +34,7 @@ func (topicText) TransformSchema(_ huma.Registry, s *huma.Schema) *huma.Schema {
 
 // TransformSchema documents the form of a retention.
 func (retentionText) TransformSchema(_ huma.Registry, s *huma.Schema) *huma.Schema {
-	return textLimits(s, 1, maxRetentionText)
+	return textLimits(s, 1, chat.MaxRetentionText)
 }
 
 // TransformSchema documents the kinds that a room can be given.
@@ -48,33 +47,6 @@ func (newKind) TransformSchema(_ huma.Registry, s *huma.Schema) *huma.Schema {
 func (newRole) TransformSchema(_ huma.Registry, s *huma.Schema) *huma.Schema {
 	s.Extensions = map[string]any{"enum": chat.AllRoles()}
 	return s
-}
-
-// maxRetentionText is the longest text of a retention that is read.
-const maxRetentionText = 32
-
-// parseRetention reads a retention such as 720h or 1h30m.
-func parseRetention(text string) (time.Duration, error) {
-	d, err := time.ParseDuration(text)
-	if err != nil || len(text) > maxRetentionText {
-		return 0, chat.ErrRetentionInvalid.Detail("write hours, minutes and seconds, such as 720h or 1h30m")
-	}
-	return d, nil
-}
-
-// retentionOf writes a retention, in whole seconds, without units at its end that are zero; nothing for zero.
-func retentionOf(d time.Duration) string {
-	if d == 0 {
-		return ""
-	}
-	text := d.String()
-	if d%time.Minute == 0 {
-		text = strings.TrimSuffix(text, "0s")
-	}
-	if d%time.Hour == 0 {
-		text = strings.TrimSuffix(text, "0m")
-	}
-	return text
 }
 
 // roomData is an application's JSON object about a room. It stays byte for byte, but for white space between its tokens.
@@ -174,8 +146,8 @@ func roomOf(r chat.RoomState) room {
 // told is a room as it is told to whoever asks for it alone: who may set how long messages are kept is told that.
 func (c roomCalls) told(r chat.RoomState) *roomOutput {
 	out := roomOf(r)
-	if c.any || r.Role.Has(chat.RightDescribe, r.Kind) {
-		out.Retention = retentionOf(r.Retention)
+	if r.Retention != 0 && (c.any || r.Role.Has(chat.RightDescribe, r.Kind)) {
+		out.Retention = chat.RetentionText(r.Retention)
 	}
 	return &roomOutput{Body: out}
 }
@@ -337,7 +309,7 @@ func (c roomCalls) updateRoom(ctx context.Context, in *updateRoomInput) (*roomOu
 		d.Data = &data
 	}
 	if b.Retention != nil {
-		keep, err := parseRetention(string(*b.Retention))
+		keep, err := chat.ParseRetention(string(*b.Retention))
 		if err != nil {
 			return nil, err
 		}

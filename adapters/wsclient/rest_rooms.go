@@ -53,7 +53,7 @@ func (i *RoomInfo) UnmarshalJSON(text []byte) error {
 		return err
 	}
 	var err error
-	if i.Retention, err = time.ParseDuration(in.Retention); err != nil {
+	if i.Retention, err = chat.ParseRetention(in.Retention); err != nil {
 		return fmt.Errorf("wsclient: the retention of a room: %w", err)
 	}
 	return nil
@@ -158,7 +158,7 @@ func (c RoomChange) MarshalJSON() ([]byte, error) {
 		Retention *string `json:"retention,omitempty"`
 	}{plain: plain(c)}
 	if c.Retention != nil {
-		text := c.Retention.String()
+		text := chat.RetentionText(*c.Retention)
 		out.Retention = &text
 	}
 	return encode(out)

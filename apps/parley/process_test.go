@@ -482,7 +482,7 @@ var badValues = map[string][]string{
 	"webhook-events":       {"nonsense", "user", "*", "user.created", "user.*,nonsense"},
 	"webhook-timeout":      {"nonsense", "0s", "-1s", "9s", "300"},
 	"webhook-private":      {"nonsense", "true"},
-	"retention":            {"nonsense", "-1h", "59s", "720"},
+	"retention":            {"nonsense", "-1h", "59s", "876000h1s", "720"},
 	"log-format":           {"nonsense"},
 	"traces":               {"nonsense", "on"},
 	"log-level":            {"nonsense"},

@@ -21,9 +21,6 @@ var (
 	ErrNoRoles = fault.New(fault.Invalid, "roles_not_supported", "this server keeps no roles")
 )
 
-// MaxRetention is the longest retention that a room may have. Zero means the server's own setting.
-const MaxRetention = 100 * 365 * 24 * time.Hour
-
 // Actor is who runs a room.
 type Actor struct {
 	Author
@@ -73,7 +70,7 @@ type Details struct {
 	Title, Topic *string
 	// Data is a JSON object that [CompactData] lets through, or empty.
 	Data *string
-	// Retention is 0, or MinRetention to MaxRetention; it counts in whole seconds.
+	// Retention is what [CheckRetention] lets through, 0 being the server's own setting; it counts in whole seconds.
 	Retention *time.Duration
 }
 
@@ -100,11 +97,10 @@ func (d Details) check() (Details, error) {
 		d.Data = &data
 	}
 	if d.Retention != nil {
-		r := *d.Retention
-		if r != 0 && (r < MinRetention || r > MaxRetention) {
-			return d, ErrRetentionInvalid.Detail("it is neither 0 nor from %d minute to %d hours", int(MinRetention/time.Minute), int(MaxRetention/time.Hour))
+		if err := CheckRetention(*d.Retention); err != nil {
+			return d, err
 		}
-		r = r.Truncate(time.Second)
+		r := d.Retention.Truncate(time.Second)
 		d.Retention = &r
 	}
 	return d, nil

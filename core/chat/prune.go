@@ -8,24 +8,12 @@ import (
 	"github.com/parley-chat/parley/core/fault"
 )
 
-// MinRetention is the shortest time for which messages can be kept. Nobody needs a shorter one, and a mistake in the unit would empty rooms.
-const MinRetention = time.Minute
-
 // What is refused to whoever removes messages by age.
 var (
-	ErrRetentionInvalid = fault.New(fault.Invalid, "retention_invalid", "messages cannot be kept for that long")
-	ErrNoPruner         = fault.New(fault.Unavailable, "no_pruner", "this server removes no messages by age")
+	ErrNoPruner = fault.New(fault.Unavailable, "no_pruner", "this server removes no messages by age")
 	// ErrNotYet says that something else has to happen before a room can be removed. A [Pruner] that is wrapped may return it; a [Janitor] comes again in its next round.
 	ErrNotYet = fault.New(fault.Unavailable, "room_removed_later", "the room is removed later")
 )
-
-// CheckRetention refuses a time for which messages cannot be kept: one below [MinRetention], unless it is zero, which stands for no limit.
-func CheckRetention(d time.Duration) error {
-	if d != 0 && d < MinRetention {
-		return ErrRetentionInvalid.Detail("%v is neither 0 nor at least %v", d, MinRetention)
-	}
-	return nil
-}
 
 // Pruner removes the oldest messages of rooms, and whole rooms. It shares its store with [MessageStore], [Rooms], [Members], [Marks] and [Restrictions].
 //

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"math"
 	"slices"
 	"sync"
 	"sync/atomic"
@@ -302,16 +301,6 @@ func TestDropRemovesARoom(t *testing.T) {
 	left, err = open(t, nil).Drop(t.Context(), "hall", 1)
 	require.ErrorIs(t, err, chat.ErrNoPruner)
 	assert.True(t, left)
-}
-
-func TestCheckRetention(t *testing.T) {
-	t.Parallel()
-	for _, d := range []time.Duration{0, time.Minute, 720 * time.Hour, math.MaxInt64} {
-		require.NoError(t, chat.CheckRetention(d), "%v", d)
-	}
-	for _, d := range []time.Duration{1, time.Minute - 1, -1, -time.Hour, math.MinInt64} {
-		require.ErrorIs(t, chat.CheckRetention(d), chat.ErrRetentionInvalid, "%v", d)
-	}
 }
 
 func TestNewJanitorChecksEverythingAtOnce(t *testing.T) {

@@ -2,7 +2,6 @@ package parley
 
 import (
 	"encoding/json"
-	"strings"
 	"time"
 
 	"github.com/parley-chat/parley/core/chat"
@@ -36,21 +35,9 @@ func toldRoomOf(r chat.Room) toldRoom {
 		t.Data = json.RawMessage(r.Data)
 	}
 	if r.Retention != 0 {
-		t.Retention = hours(r.Retention)
+		t.Retention = chat.RetentionText(r.Retention)
 	}
 	return t
-}
-
-// hours is a time in hours, minutes and seconds, without those that are zero, as over REST.
-func hours(d time.Duration) string {
-	s := d.String()
-	if strings.HasSuffix(s, "m0s") {
-		s = strings.TrimSuffix(s, "0s")
-	}
-	if strings.HasSuffix(s, "h0m") {
-		s = strings.TrimSuffix(s, "0m")
-	}
-	return s
 }
 
 // roomTold is the data of facts about rooms.

@@ -26,6 +26,7 @@ import (
 	"github.com/parley-chat/parley/adapters/smtpmail"
 	"github.com/parley-chat/parley/adapters/webhook"
 	"github.com/parley-chat/parley/core/chat"
+	"github.com/parley-chat/parley/core/fault"
 	"github.com/parley-chat/parley/core/socket"
 	"github.com/parley-chat/parley/core/user"
 	hooks "github.com/parley-chat/parley/core/webhook"
@@ -110,7 +111,7 @@ type Settings struct {
 	WebhookEvents    []string       `name:"webhook-events" of:"parley auth socket" help:"What is told: types with commas between, such as user.created,user.*, or * for all; off for nothing. Default: ${webhookevents}"`
 	WebhookTimeout   time.Duration  `name:"webhook-timeout" of:"parley mailer" default:"4s" help:"How long webhook-url may take to answer, at most 8s."`
 	WebhookPrivate   string         `name:"webhook-private" of:"parley mailer" default:"off" enum:"on,off" help:"on: webhook-url may be http, and lead to private addresses such as this machine. off: it is https, and leads to the public internet."`
-	Retention        time.Duration  `name:"retention" of:"parley socket" default:"0s" help:"How long messages are kept, at least 1m: 720h is 30 days. 0 keeps them for ever."`
+	Retention        time.Duration  `name:"retention" of:"parley socket" default:"0s" help:"How long messages are kept, from 1m to 876000h: 720h is 30 days. 0 keeps them for ever."`
 	LogFormat        string         `name:"log-format" default:"auto" enum:"auto,text,json" help:"Format of logs: auto is text on a terminal, JSON otherwise."`
 	LogLevel         string         `name:"log-level" default:"info" enum:"debug,info,warn,error" help:"Least level of logs."`
 	Traces           string         `name:"traces" default:"off" enum:"off,otlp" help:"Where traces go: otlp exports them over HTTP, as the variables of OpenTelemetry say (OTEL_EXPORTER_OTLP_ENDPOINT and others)."`
@@ -369,7 +370,7 @@ func (s *Settings) check(alone bool) error {
 		return err
 	}
 	if err := chat.CheckRetention(s.Retention); err != nil {
-		return bad("retention", "%v is neither 0 nor at least %v", s.Retention, chat.MinRetention)
+		return bad("retention", "%s", fault.Public(err).Detail)
 	}
 	if has("socket-rate") && s.SocketRate == 0 || s.SocketRate < -1 {
 		return bad("socket-rate", "%d is neither -1 nor positive", s.SocketRate)
