@@ -190,7 +190,10 @@ func (c roomCalls) userToSpeak(ctx context.Context, who chat.Author, room string
 	if err != nil {
 		return "", err
 	}
-	return at.Room.Name, c.service.MaySpeak(ctx, who.ID, at.Room.Name)
+	if at.Mute.Kind != "" {
+		return "", at.Mute.Refusal()
+	}
+	return at.Room.Name, nil
 }
 
 // changeFailures are those of a call that changes a message.
@@ -553,19 +556,11 @@ func (c roomCalls) registerMine() {
 		if err != nil {
 			return nil, err
 		}
-		names := make([]string, len(rooms))
-		for i, r := range rooms {
-			names[i] = r.Room
-		}
-		mutes, err := c.service.Mutes(ctx, c.speaker(ctx).ID, names...)
-		if err != nil {
-			return nil, err
-		}
 		out := myRoomPage{Rooms: make([]myRoom, len(rooms))}
 		for i, r := range rooms {
 			out.Rooms[i] = myRoom{Room: r.Room, Role: string(cmp.Or(r.Role, chat.Regular)), Seq: r.Seq, Rev: r.Rev, Read: r.Read, Unread: r.Unread, Last: lastMessage{r.Last}}
-			if mute, muted := mutes[r.Room]; muted {
-				out.Rooms[i].MutedUntil = mute.End()
+			if r.Mute.Kind != "" {
+				out.Rooms[i].MutedUntil = r.Mute.End()
 			}
 		}
 		if next != nil {

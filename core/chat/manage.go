@@ -46,6 +46,8 @@ const (
 	RoleNote RestrictionKind = "role"
 	// RoomNote is a note of everybody in a room. Its user is [System].
 	RoomNote RestrictionKind = "room"
+	// LeaveNote is a note of a user who leaves rooms. It is one for all rooms, and its room is no room's name: nothing is kept of who has been where.
+	LeaveNote RestrictionKind = "leave"
 )
 
 // KeepsRoles reports whether there is a Config.Roles.
@@ -62,6 +64,14 @@ func (s *Service) note(ctx context.Context, room string, kind RestrictionKind, w
 		return fmt.Errorf("note a change of rights: %w", err)
 	}
 	return nil
+}
+
+// noteLeaving stores that a user is about to leave a room, where a store of restrictions can say so to nodes that hear nothing.
+func (s *Service) noteLeaving(ctx context.Context, whose user.ID) error {
+	if s.cfg.Restrictions == nil || checkVisible(string(whose), MaxAuthorID) != nil {
+		return nil
+	}
+	return s.note(ctx, everyRoom, LeaveNote, whose, whose)
 }
 
 // Details are what a room shows of itself. What is nil stays as it is.
@@ -180,25 +190,26 @@ func (s *Service) state(ctx context.Context, r Room, role Role) (RoomState, erro
 
 // Room returns a room as somebody may see it: a public one, or one of which they are a member; with Any, every one. It returns ErrRoomInvalid, or ErrRoomNotFound.
 func (s *Service) Room(ctx context.Context, by Actor, name string) (RoomState, error) {
-	r, role, err := s.seen(ctx, by, name)
+	at, err := s.seen(ctx, by, name)
 	if err != nil {
 		return RoomState{}, err
 	}
-	return s.state(ctx, r, role)
+	return s.state(ctx, at.Room, at.Role)
 }
 
-// seen returns a room that is not deleted, and the role of by in it, if by may see it.
-func (s *Service) seen(ctx context.Context, by Actor, name string) (Room, Role, error) {
+// seen returns a room that is not deleted, and what by is in it, if by may see it.
+func (s *Service) seen(ctx context.Context, by Actor, name string) (Standing, error) {
 	name, err := s.Resolve(ctx, name)
 	if err != nil {
-		return Room{}, "", err
+		return Standing{}, err
 	}
-	var role Role
+	var is Entry
 	if !by.Any {
-		if role, err = s.roleOf(ctx, by.ID, name); err != nil {
-			return Room{}, "", err
+		if is, err = s.entryOf(ctx, by.ID, name); err != nil {
+			return Standing{}, err
 		}
 	}
+	role := is.Role
 	r, missing := s.cfg.Rooms.ByName(ctx, name)
 	var refused error
 	if !by.Any && role == "" { // asked of every room, so that the time tells nothing of it
@@ -206,40 +217,39 @@ func (s *Service) seen(ctx context.Context, by Actor, name string) (Room, Role, 
 	}
 	switch {
 	case missing != nil && !errors.Is(missing, ErrRoomNotFound):
-		return Room{}, "", fmt.Errorf("read room: %w", missing)
+		return Standing{}, fmt.Errorf("read room: %w", missing)
 	case refused != nil && !errors.Is(refused, fault.Forbidden):
-		return Room{}, "", refused
+		return Standing{}, refused
 	case missing != nil && role != "": // a membership that came before its room was stored
-		return Room{Name: name, Kind: Public}, role, nil
+		r = Room{Name: name, Kind: Public}
 	case missing != nil, !r.DeletedAt.IsZero(), refused != nil, !by.Any && role == "" && r.Kind.Or() != Public:
-		return Room{}, "", ErrRoomNotFound
+		return Standing{}, ErrRoomNotFound
 	}
-	return r, role, nil
+	return Standing{Room: r, Role: role, Mute: is.Mute}, nil
 }
 
-// roleOf returns what the user is in the room, by the name that [Service.Resolve] returns; empty, no member.
-func (s *Service) roleOf(ctx context.Context, id user.ID, room string) (Role, error) {
-	if s.cfg.Roles == nil {
-		member, err := s.cfg.Members.Has(ctx, room, id)
-		if err != nil {
-			return "", fmt.Errorf("read membership: %w", err)
-		}
-		if member {
-			return Regular, nil
-		}
-		return "", nil
-	}
-	of, err := s.cfg.Roles.Of(ctx, InRoom{room, id})
+// entryOf returns what the user is in the room, by the name that [Service.Resolve] returns. Who is no member, or banned, has no Role: a ban may have been stored, and the end of
+// the membership not.
+func (s *Service) entryOf(ctx context.Context, id user.ID, room string) (Entry, error) {
+	whom := []InRoom{{room, id}}
+	of, err := s.membershipsOf(ctx, whom)
 	if err != nil {
-		return "", fmt.Errorf("read membership: %w", err)
+		return Entry{}, fmt.Errorf("read membership: %w", err)
 	}
 	if len(of) == 0 {
-		return "", nil
+		return Entry{}, nil
 	}
 	if err := s.curb(ctx, of); err != nil {
-		return "", err
+		return Entry{}, err
 	}
-	return of[0].Role, nil
+	mutes, banned, err := s.held(ctx, whom)
+	if err != nil {
+		return Entry{}, err
+	}
+	if _, out := banned[whom[0]]; out {
+		return Entry{}, nil
+	}
+	return Entry{of[0], mutes[whom[0]]}, nil
 }
 
 // Standing is what a user is in a room.
@@ -247,22 +257,24 @@ type Standing struct {
 	Room Room
 	// Role is empty for somebody who is no member.
 	Role Role
+	// Mute is set for a member who is muted; its Kind is empty otherwise.
+	Mute Restriction
 }
 
 // Standing returns what by is in a room, by any of its names, for whom asks for a right: nil is the error if they have it. With Any, they have every right. It
 // returns ErrRoomInvalid, ErrRoomNotFound as [Service.Room] does, ErrNotMember, ErrRoleLacksRight, or an error of kind Unavailable. It reads from the store.
 func (s *Service) Standing(ctx context.Context, by Actor, room string, right Right) (Standing, error) {
-	r, role, err := s.seen(ctx, by, room)
+	at, err := s.seen(ctx, by, room)
 	switch {
 	case err != nil:
 		return Standing{}, err
 	case by.Any:
-	case role == "":
+	case at.Role == "":
 		return Standing{}, ErrNotMember
-	case !role.Has(right, r.Kind):
+	case !at.Role.Has(right, at.Room.Kind):
 		return Standing{}, ErrRoleLacksRight
 	}
-	return Standing{r, role}, nil
+	return at, nil
 }
 
 // MayRestrict returns the name under which a room is kept in which by may mute, ban or remove a user. See [MayRestrict]; with Any, everybody. It returns what [Service.Standing] returns.
@@ -271,11 +283,11 @@ func (s *Service) MayRestrict(ctx context.Context, by Actor, room string, id use
 	if err != nil || by.Any {
 		return at.Room.Name, err
 	}
-	of, err := s.roleOf(ctx, id, at.Room.Name)
+	of, err := s.entryOf(ctx, id, at.Room.Name)
 	if err != nil {
 		return "", err
 	}
-	return at.Room.Name, MayRestrict(at.Room.Kind, at.Role, of)
+	return at.Room.Name, MayRestrict(at.Room.Kind, at.Role, of.Role)
 }
 
 // UpdateRoom changes what a room shows of itself, and returns it. The kind needs RightOwn, all else RightDescribe. A direct room stays as it is.
@@ -372,29 +384,47 @@ func (s *Service) RoomMembers(ctx context.Context, by Actor, room string, after 
 		return nil, false, err
 	}
 	limit = s.pageSize(limit)
-	members, err := s.cfg.Roles.List(ctx, at.Room.Name, after, limit+1)
-	if err != nil {
-		return nil, false, fmt.Errorf("read members: %w", err)
+	for whole := true; whole && len(all) <= limit; { // the next page, for those of this one who are banned
+		lacking := limit + 1 - len(all)
+		members, err := s.cfg.Roles.List(ctx, at.Room.Name, after, lacking)
+		if err != nil {
+			return nil, false, fmt.Errorf("read members: %w", err)
+		}
+		if whole = len(members) == lacking; len(members) > 0 {
+			after = members[len(members)-1].UserID
+		}
+		if err := s.curb(ctx, members); err != nil {
+			return nil, false, err
+		}
+		some, err := s.entries(ctx, members)
+		if err != nil {
+			return nil, false, err
+		}
+		all = append(all, some...)
 	}
-	if more = len(members) > limit; more {
-		members = members[:limit]
-	}
-	if err := s.curb(ctx, members); err != nil {
-		return nil, false, err
-	}
-	all = make([]Entry, len(members))
-	whom := make([]InRoom, len(members))
-	for i, m := range members {
-		all[i].Membership, whom[i] = m, InRoom{m.Room, m.UserID}
-	}
-	mutes, err := s.mutes(ctx, whom)
-	if err != nil {
-		return nil, false, err
-	}
-	for i, m := range members {
-		all[i].Mute = mutes[InRoom{m.Room, m.UserID}]
+	if more = len(all) > limit; more {
+		all = all[:limit]
 	}
 	return all, more, nil
+}
+
+// entries returns memberships with the mutes of their users, without those of who is banned: a ban may have been stored, and the end of the membership not.
+func (s *Service) entries(ctx context.Context, of []Membership) ([]Entry, error) {
+	whom := make([]InRoom, len(of))
+	for i, m := range of {
+		whom[i] = InRoom{m.Room, m.UserID}
+	}
+	mutes, banned, err := s.held(ctx, whom)
+	if err != nil {
+		return nil, err
+	}
+	all := make([]Entry, 0, len(of))
+	for i, m := range of {
+		if _, out := banned[whom[i]]; !out {
+			all = append(all, Entry{m, mutes[whom[i]]})
+		}
+	}
+	return all, nil
 }
 
 // SetRole gives a user a role in a room, which makes them a member of it. See [RoleChange.May] for who may. Who is banned cannot be made a member. Nobody asks whether there is such a user.
@@ -451,9 +481,11 @@ func (s *Service) setRole(ctx context.Context, by Actor, room string, id user.ID
 	}
 	of := at.Role
 	if !by.Any && id != by.ID {
-		if of, err = s.roleOf(ctx, id, room); err != nil {
+		is, err := s.entryOf(ctx, id, room)
+		if err != nil {
 			return Membership{}, err
 		}
+		of = is.Role
 	}
 	// Whoever may not learns nothing of the user, and has nothing stored. How many owners there are is for the change to see.
 	if err := may(at.Room, at.Role, of, 2); err != nil {
@@ -470,10 +502,13 @@ func (s *Service) setRole(ctx context.Context, by Actor, room string, id user.ID
 			}
 		}
 	}
-	if by.Any || id != by.ID || role != "" { // who leaves takes nothing from anybody
-		if err := s.note(ctx, room, RoleNote, id, by.ID); err != nil {
-			return Membership{}, err
-		}
+	if by.Any || id != by.ID || role != "" {
+		err = s.note(ctx, room, RoleNote, id, by.ID)
+	} else {
+		err = s.noteLeaving(ctx, id)
+	}
+	if err != nil {
+		return Membership{}, err
 	}
 	stores, err := s.because(Cause{By: by.ID, Reason: reason, At: c.At})
 	if err != nil {
@@ -524,18 +559,7 @@ func (s *Service) Rights(ctx context.Context, whom ...InRoom) ([]Entry, error) {
 	if err := s.curb(ctx, of); err != nil {
 		return nil, err
 	}
-	mutes, banned, err := s.held(ctx, whom)
-	if err != nil {
-		return nil, err
-	}
-	all := make([]Entry, 0, len(of))
-	for _, m := range of {
-		at := InRoom{m.Room, m.UserID}
-		if _, out := banned[at]; !out { // a ban may have been stored, and the end of the membership not
-			all = append(all, Entry{m, mutes[at]})
-		}
-	}
-	return all, nil
+	return s.entries(ctx, of)
 }
 
 func (s *Service) membershipsOf(ctx context.Context, whom []InRoom) ([]Membership, error) {
@@ -544,12 +568,12 @@ func (s *Service) membershipsOf(ctx context.Context, whom []InRoom) ([]Membershi
 	}
 	var all []Membership
 	for _, w := range whom {
-		role, err := s.roleOf(ctx, w.UserID, w.Room)
+		member, err := s.cfg.Members.Has(ctx, w.Room, w.UserID)
 		if err != nil {
 			return nil, err
 		}
-		if role != "" {
-			all = append(all, Membership{Room: w.Room, UserID: w.UserID, Role: role})
+		if member {
+			all = append(all, Membership{Room: w.Room, UserID: w.UserID, Role: Regular})
 		}
 	}
 	return all, nil

@@ -44,6 +44,8 @@ type MyRoom struct {
 	Last Message
 	// Active is the later one of when Last was stored and when the member joined.
 	Active time.Time
+	// Mute is set by [Service.MyRooms] for a member who is muted; its Kind is empty otherwise. [Marks] leaves it empty.
+	Mute Restriction
 }
 
 // Place returns where the room stands in the list.

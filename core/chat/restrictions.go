@@ -161,15 +161,18 @@ func (s *Service) OnRestricted(f func(Restriction)) { listen(s, &s.heardRestrict
 // KeepsRestrictions reports whether there is a Config.Restrictions.
 func (s *Service) KeepsRestrictions() bool { return s.cfg.Restrictions != nil }
 
-// MaySpeak returns nil if no mute keeps the user from sending in the room, by the name that [Service.Resolve] returns. It returns ErrMuted, or an error of kind
-// Unavailable. It reads from the store. Methods that send and change do not ask it: an application may speak where a user may not.
+// MaySpeak returns nil if neither a ban nor a mute keeps the user from sending in the room, by the name that [Service.Resolve] returns. It returns ErrBanned, ErrMuted, or an
+// error of kind Unavailable. It reads from the store. Methods that send and change do not ask it: an application may speak where a user may not.
 func (s *Service) MaySpeak(ctx context.Context, id user.ID, room string) error {
-	mutes, err := s.Mutes(ctx, id, room)
+	whom := InRoom{room, id}
+	mutes, bans, err := s.held(ctx, []InRoom{whom})
 	if err != nil {
 		return err
 	}
-	if mute, muted := mutes[room]; muted {
-		return mute.Refusal()
+	for _, of := range []map[InRoom]Restriction{bans, mutes} {
+		if r, held := of[whom]; held {
+			return r.Refusal()
+		}
 	}
 	return nil
 }
@@ -181,7 +184,7 @@ func (s *Service) Mutes(ctx context.Context, id user.ID, rooms ...string) (map[s
 	for i, room := range rooms {
 		whom[i] = InRoom{room, id}
 	}
-	held, err := s.mutes(ctx, whom)
+	held, _, err := s.held(ctx, whom)
 	if err != nil {
 		return nil, err
 	}
@@ -190,12 +193,6 @@ func (s *Service) Mutes(ctx context.Context, id user.ID, rooms ...string) (map[s
 		mutes[at.Room] = r
 	}
 	return mutes, nil
-}
-
-// mutes returns the mutes that hold now of those who are asked about. It reads from the store once, or not at all.
-func (s *Service) mutes(ctx context.Context, whom []InRoom) (map[InRoom]Restriction, error) {
-	mutes, _, err := s.held(ctx, whom)
-	return mutes, err
 }
 
 // held returns the mutes and the bans that hold now of those who are asked about. It reads from the store once, or not at all.

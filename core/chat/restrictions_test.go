@@ -219,3 +219,65 @@ func TestNobodyGetsInWhileBansCannotBeRead(t *testing.T) {
 	require.NoError(t, err)
 	assert.False(t, has)
 }
+
+// clinging is a store in which memberships do not end.
+type clinging struct{ chat.Members }
+
+func (clinging) Remove(context.Context, string, user.ID) error {
+	return fault.Wrap(fault.Unavailable, errors.New("away"))
+}
+
+// Who is banned may do nothing in the room, though the end of their membership could not be stored.
+func TestABanCountsWhateverTheMembershipSays(t *testing.T) {
+	for name, roles := range map[string]bool{"with roles": true, "without roles": false} {
+		t.Run(name, func(t *testing.T) {
+			s, store, now := guarded(t, func(c *chat.Config) {
+				c.Members = clinging{c.Members}
+				if !roles {
+					c.Roles = nil
+				}
+			}, func(c *chat.Config, store *memory.Store) { c.Roles = store.Roles })
+			ctx := t.Context()
+			for _, who := range []chat.Author{eve, bob} {
+				_, err := s.Join(ctx, who, "hall")
+				require.NoError(t, err)
+			}
+			_, err := s.Send(ctx, chat.Draft{Room: "hall", Author: bob, Text: "not for everybody"})
+			require.NoError(t, err)
+			_, err = s.Restrict(ctx, chat.Restriction{Room: "hall", UserID: eve.ID, Kind: chat.Ban, By: ada.ID, Until: now.Add(time.Hour)})
+			require.Equal(t, fault.Unavailable, fault.KindOf(err))
+			has, err := store.Members.Has(ctx, "hall", eve.ID)
+			require.NoError(t, err)
+			require.True(t, has, "the membership has not ended")
+
+			for _, right := range []chat.Right{chat.RightRead, chat.RightSpeak} {
+				_, err = s.Standing(ctx, as(eve), "hall", right)
+				assert.ErrorIs(t, err, chat.ErrNotMember, right)
+			}
+			_, err = s.Member(ctx, eve, "hall")
+			assert.ErrorIs(t, err, chat.ErrNotMember)
+			assert.ErrorIs(t, s.MaySpeak(ctx, eve.ID, "hall"), chat.ErrBanned)
+			mine, _, err := s.MyRooms(ctx, eve, chat.Place{}, 10)
+			require.NoError(t, err)
+			assert.Empty(t, mine)
+			seen, err := s.Room(ctx, as(eve), "hall")
+			require.NoError(t, err, "a public room is to be seen")
+			assert.Empty(t, seen.Role)
+			if roles {
+				all, _, err := s.RoomMembers(ctx, as(bob), "hall", "", 0)
+				require.NoError(t, err)
+				require.Len(t, all, 1)
+				assert.Equal(t, bob.ID, all[0].UserID)
+				assert.ErrorIs(t, s.RemoveMember(ctx, as(eve), "hall", bob.ID, ""), chat.ErrNotMember)
+			}
+			_, err = s.Member(ctx, bob, "hall")
+			assert.NoError(t, err)
+
+			*now = now.Add(time.Hour)
+			_, err = s.Join(ctx, eve, "hall")
+			require.NoError(t, err)
+			_, err = s.Member(ctx, eve, "hall")
+			assert.NoError(t, err)
+		})
+	}
+}

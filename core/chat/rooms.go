@@ -233,8 +233,8 @@ func guarded(f func(i int) error, i int) (err error) {
 	return f(i)
 }
 
-// MyRooms is [Service.Mine] as the user may read it: rooms that are deleted, or in which Access refuses them ActionRead, are left out, so that a page may be shorter
-// than limit. next is where the next page begins, nil if this is the last one.
+// MyRooms is [Service.Mine] as the user may read it, with mutes: rooms that are deleted, from which they are banned, or in which Access refuses them ActionRead, are left out, so
+// that a page may be shorter than limit. next is where the next page begins, nil if this is the last one.
 func (s *Service) MyRooms(ctx context.Context, who Author, behind Place, limit int) (rooms []MyRoom, next *Place, err error) {
 	limit = s.pageSize(limit)
 	all, err := s.Mine(ctx, who.ID, behind, limit)
@@ -245,8 +245,8 @@ func (s *Service) MyRooms(ctx context.Context, who Author, behind Place, limit i
 		place := all[len(all)-1].Place()
 		next = &place
 	}
-	if !s.asks {
-		return all, next, nil
+	if all, err = s.unbanned(ctx, who.ID, all); err != nil || !s.asks {
+		return all, next, err
 	}
 	reads := make([]bool, len(all))
 	err = severally(len(all), func(i int) (err error) {
@@ -266,4 +266,24 @@ func (s *Service) MyRooms(ctx context.Context, who Author, behind Place, limit i
 		}
 	}
 	return rooms, next, nil
+}
+
+// unbanned returns those rooms from which the user is not banned, with their mutes: a ban may have been stored, and the end of the membership not.
+func (s *Service) unbanned(ctx context.Context, id user.ID, all []MyRoom) ([]MyRoom, error) {
+	whom := make([]InRoom, len(all))
+	for i, r := range all {
+		whom[i] = InRoom{r.Room, id}
+	}
+	mutes, banned, err := s.held(ctx, whom)
+	if err != nil {
+		return nil, err
+	}
+	rooms := make([]MyRoom, 0, len(all))
+	for i, r := range all {
+		if _, out := banned[whom[i]]; !out {
+			r.Mute = mutes[whom[i]]
+			rooms = append(rooms, r)
+		}
+	}
+	return rooms, nil
 }

@@ -353,7 +353,7 @@ func (s *Service) Quit(ctx context.Context, who Author, room string) error {
 }
 
 // Leave ends the membership, also that of the last owner. Leaving a room that one has not joined is no error. Connections that
-// are in the room stay there: whoever is to be taken out needs realtime.Hub.Remove.
+// are in the room stay there until their node next asks Config.Restrictions, without which they stay: realtime.Hub.Remove takes them out at once.
 func (s *Service) Leave(ctx context.Context, who user.ID, room string) error {
 	return s.leave(ctx, Cause{By: who}, who, room)
 }
@@ -366,6 +366,9 @@ func (s *Service) TakeOut(ctx context.Context, who user.ID, room string) error {
 func (s *Service) leave(ctx context.Context, why Cause, who user.ID, room string) error {
 	room, err := s.Resolve(ctx, room)
 	if err != nil {
+		return err
+	}
+	if err := s.noteLeaving(ctx, who); err != nil {
 		return err
 	}
 	return s.remove(ctx, why, who, room)

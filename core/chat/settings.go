@@ -34,7 +34,7 @@ var ErrNoSettings = fault.New(fault.Invalid, "settings_not_supported", "this ser
 // SettingsNote is a note that a user changes their settings, as [RoleNote] is of their rights. Its room is no room's name.
 const SettingsNote RestrictionKind = "settings"
 
-// everyRoom stands for a room in a SettingsNote. CheckRoom refuses the name to rooms.
+// everyRoom stands for a room in a SettingsNote, and in a LeaveNote. CheckRoom refuses the name to rooms.
 const everyRoom = " settings"
 
 // hiding is which users hide how far they have read, as far as this process knows.

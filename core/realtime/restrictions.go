@@ -174,6 +174,8 @@ func (h *Hub) askRestrictions(ctx context.Context, since time.Time) time.Time {
 			h.ask(chat.InRoom{Room: r.Room, UserID: r.UserID})
 		case chat.RoomNote:
 			h.look(news{room: r.Room})
+		case chat.LeaveNote:
+			h.askOf(r.UserID)
 		case chat.SettingsNote:
 			h.cfg.Chat.ForgetSettings(r.UserID)
 		case chat.Ban:
@@ -200,6 +202,21 @@ func (h *Hub) askRestrictions(ctx context.Context, since time.Time) time.Time {
 func (h *Hub) ask(where chat.InRoom) {
 	if here := h.roomHere(where.Room); here != nil && len(here.own(where.UserID)) > 0 {
 		h.look(news{room: where.Room, who: where.UserID})
+	}
+}
+
+// askOf has the rights of a user read in each room in which they are here.
+func (h *Hub) askOf(id user.ID) {
+	rooms := map[string]struct{}{}
+	for _, c := range h.connections(id) {
+		c.mu.Lock()
+		for _, o := range c.rooms {
+			rooms[o.room.name] = struct{}{}
+		}
+		c.mu.Unlock()
+	}
+	for room := range rooms {
+		h.look(news{room: room, who: id})
 	}
 }
 

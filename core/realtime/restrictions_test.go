@@ -384,7 +384,7 @@ func TestWhoComesInAfterAMuteHearsNothingOfIt(t *testing.T) {
 	}
 	close(store.enough)
 	n.restricts(mute("garden", "u-eve"))
-	assert.Contains(t, string(eve.until("membership").Data), `"room":"garden"`)
+	assert.Contains(t, string(eve.heardOf("u-eve").Data), `"room":"garden"`)
 }
 
 // failing cannot be asked at first.
@@ -422,4 +422,40 @@ func TestWhatCouldNotBeAskedForIsAskedForAgain(t *testing.T) {
 	}
 	store.well.Store(true)
 	eve.until("membership")
+}
+
+// A mute that was lifted before another node heard of it is told to nobody there. A ban that has ended, and whose user is back, neither.
+func TestWhatIsLiftedBeforeItIsHeardIsNotTold(t *testing.T) {
+	b, fanout := newBacking(), memory.NewFanout()
+	bus := &dilatory{Fanout: fanout.Node()}
+	one := startOn(t, b, bus, nil)
+	two := startOn(t, b, fanout.Node(), func(c *realtime.HubConfig) { c.Node = "two" })
+	bob, eve, phone := two.connect("bob"), two.connect("eve"), one.connect("ann")
+	bob.join("hall")
+	eve.join("hall")
+	phone.join("hall")
+	one.restricts(mute("hall", "u-eve"))
+	one.lifts(mute("hall", "u-eve"))
+	bus.letGo(t)
+	for _, e := range []*end{bob, eve} {
+		assert.JSONEq(t, `{"room":"hall","user":{"id":"u-eve","name":"eve"},"role":"member","by":"u-ada","reason":"spam"}`, string(e.heardOf("u-eve").Data), "what holds")
+	}
+	eve.say("hall", "I may")
+
+	one.restricts(mute("hall", "u-eve"))
+	one.lifts(mute("hall", "u-eve"))
+	one.restricts(mute("hall", "u-eve")) // the lift does not hold either
+	bus.letGo(t)
+	for _, e := range []*end{bob, eve} {
+		assert.Contains(t, string(e.heardOf("u-eve").Data), "mutedUntil")
+	}
+
+	one.restricts(ban("hall", "u-ann"))
+	one.lifts(ban("hall", "u-ann"))
+	phone.join("hall")
+	one.restricts(mute("hall", "u-bob")) // is told behind it
+	bus.letGo(t)
+	var first struct{ User struct{ ID string } }
+	require.NoError(t, json.Unmarshal(eve.until("membership").Data, &first))
+	assert.Equal(t, "u-bob", first.User.ID)
 }

@@ -494,13 +494,14 @@ func roleData(r chat.Role) any {
 	return string(r)
 }
 
-// tellLimits tells of a restriction.
+// tellLimits tells of a restriction, if what was read says so too: what was lifted or replaced before this node has heard of it is told by what came behind it.
 func (h *Hub) tellLimits(ctx context.Context, n news, is chat.Entry) {
 	of := n.limits
 	data := protocol.Data{"role": nil, "by": string(of.By), "reason": of.Reason}
 	switch {
 	case of.Kind == chat.Ban:
-		if n.heard && h.foundBefore(n.where(), "") && !n.out { // they may have come in again since
+		known := n.heard && h.foundBefore(n.where(), "")
+		if (known || is.Role != "") && !n.out { // they may have come in again since
 			return
 		}
 		if !n.heard {
@@ -509,8 +510,12 @@ func (h *Hub) tellLimits(ctx context.Context, n news, is chat.Entry) {
 	case is.Role == "":
 		return // whoever joins is told by what is refused
 	default:
+		inForce := of.InForce(h.cfg.Now())
+		if muted := is.Mute.Kind != ""; muted != inForce || muted && !is.Mute.At.Equal(of.At) {
+			return
+		}
 		data["role"] = roleData(is.Role)
-		if of.InForce(h.cfg.Now()) {
+		if inForce {
 			data["mutedUntil"] = of.End()
 		}
 	}

@@ -460,6 +460,33 @@ func TestANodeThatHearsNothingFindsWhatHasChanged(t *testing.T) {
 	}
 }
 
+// Who leaves on one node is out on another that hears nothing, too.
+func TestANodeThatHearsNothingFindsWhoHasLeft(t *testing.T) {
+	b, one, two := deafPair(t, chat.Config{})
+	one.makes("ada", "hall", chat.Public)
+	phone, laptop, bob := one.connect("eve"), two.connect("eve"), two.connect("bob")
+	for _, room := range []string{"hall", "attic", "garden"} {
+		phone.join(room)
+		laptop.join(room)
+		bob.join(room)
+	}
+	phone.done("leave_room", map[string]any{"room": "hall"})
+	for _, e := range []*end{bob, laptop} {
+		assert.JSONEq(t, is("hall", "eve", "", ""), string(e.until("membership").Data))
+	}
+	require.NoError(t, one.chat.Leave(t.Context(), "u-eve", "attic"))
+	for _, e := range []*end{bob, laptop} {
+		assert.JSONEq(t, is("attic", "eve", "", ""), string(e.until("membership").Data))
+	}
+	for _, room := range []string{"hall", "attic"} {
+		assert.Equal(t, "not_joined", laptop.refused("message", map[string]any{"room": room, "text": "x"}))
+	}
+	laptop.say("garden", "here I am still")
+	of, err := b.restrictions.Since(t.Context(), time.Time{}, 100)
+	require.NoError(t, err)
+	assert.Len(t, of, 1, "one note of a user, however many rooms they leave")
+}
+
 // patient holds a change of roles back, behind its note.
 type patient struct {
 	chat.Roles
@@ -938,6 +965,8 @@ func TestAnOlderNodeIsUnderstood(t *testing.T) {
 		t.Helper()
 		require.NoError(t, old.Publish(t.Context(), realtime.Signal{Kind: kind, Room: room, Node: "old", User: chat.Author{ID: "u-eve"}, Data: data}))
 	}
+	_, err := b.restrictions.Put(t.Context(), chat.Restriction{Room: "hall", UserID: "u-eve", Kind: chat.Mute, By: "u-ada", At: time.UnixMicro(1)})
+	require.NoError(t, err)
 	tell(realtime.SignalRestricted, "hall", `{"kind":"mute","by":"u-ada","at":1}`)
 	assert.JSONEq(t, is("hall", "eve", "member", `,"mutedUntil":"9999-12-31T23:59:59.000000Z","by":"u-ada"`), string(eve.until("membership").Data))
 	tell(realtime.SignalMembership, "hall", `{"room":"hall"}`) // nobody says it there
@@ -947,7 +976,7 @@ func TestAnOlderNodeIsUnderstood(t *testing.T) {
 	assert.JSONEq(t, is("hall", "eve", "", `,"by":"u-ada"`), string(eve.until("membership").Data))
 }
 
-// That somebody has left elsewhere is not found by a node that hears nothing. It learns of it by refusing them.
+// That somebody has left elsewhere is not found at once by a node that hears nothing. It learns of it by refusing them.
 func TestWhoIsRefusedToJoinAgainIsOut(t *testing.T) {
 	b, fanout := newBacking(), memory.NewFanout()
 	one, two := startOn(t, b, unheard{fanout.Node()}, nil), startOn(t, b, fanout.Node(), func(c *realtime.HubConfig) { c.Node, c.RestrictionsEvery = "two", time.Hour })
