@@ -110,6 +110,9 @@ func (w *world) finish() {
 	if !w.rest(func() string { return "" }) {
 		return
 	}
+	if w.rules != nil && !w.finishRights() {
+		return
+	}
 	w.checkRooms(ctx)
 	w.checkMarks(ctx)
 	w.checkSessions(ctx)
@@ -278,6 +281,7 @@ func (w *world) checkMarks(ctx context.Context) {
 	}
 	for _, c := range w.clients {
 		mine, err := w.store.Members.Mine(ctx, c.person.id, chat.Place{}, 1<<10)
+		mine = slices.DeleteFunc(mine, func(m chat.MyRoom) bool { return w.rules.about(m.Room) })
 		if err != nil || len(mine) != len(w.rooms) {
 			w.violate("%s is in %d rooms, and the store has %d: %v", c.name, len(w.rooms), len(mine), err)
 			return

@@ -52,6 +52,9 @@ type client struct {
 	drafts   []draft // not yet acknowledged
 	sent     int
 	stay     int // how many steps it stays away
+
+	seats map[string]*seat // its places in rooms in which it has rights
+	going []string         // where it asks to go on
 }
 
 // request is what waits for an answer.
@@ -190,6 +193,9 @@ func (c *client) act() string {
 	}
 	if w.calm || c.ended {
 		return rests
+	}
+	if w.rules != nil && w.scheduler.chance(0.6) {
+		return c.actByRight()
 	}
 	room := pick(w.scheduler.random, w.rooms)
 	v := c.rooms[room]
@@ -414,6 +420,9 @@ func (c *client) places() []realtime.Place {
 		}
 		places = append(places, realtime.Place{Room: room, Seq: v.end()})
 	}
+	if c.world.rules != nil {
+		places = append(places, c.seatPlaces()...)
+	}
 	return places
 }
 
@@ -436,6 +445,7 @@ func (c *client) opened(k *conn, resumed bool) {
 	if resumed {
 		c.world.counts.Resumed++
 	}
+	c.takeSeats(resumed)
 	k.open()
 }
 
@@ -481,7 +491,12 @@ func (c *client) request(r request, data map[string]any) string {
 	if err != nil {
 		panic(err)
 	}
-	c.conn.write(text)
+	as := []string(nil)
+	if c.world.rules.about(r.room) {
+		as = append(as, fmt.Sprintf("%s/%d", c.conn.name, c.last), r.clientID)
+		c.world.rules.asks(c.conn, c.last, r)
+	}
+	c.conn.write(text, as...)
 	return r.event + " " + r.room
 }
 
@@ -518,7 +533,7 @@ func (c *client) join(room string) string {
 
 func (c *client) leave(room string) string {
 	v := c.rooms[room]
-	if !v.joined || v.joining {
+	if !v.joined || v.joining || c.world.rules != nil { // it would end the membership of other devices
 		return rests
 	}
 	v.joining = true // until it is answered, nothing is expected

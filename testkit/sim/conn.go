@@ -29,8 +29,14 @@ type conn struct {
 	cut     bool // nothing reaches the client any more
 
 	// Of the scheduler's goroutine alone:
-	up   [][]byte // what the client has sent and the node has not got
-	over bool     // the receiver was told, or will be by what is in in
+	up   []sent // what the client has sent and the node has not got
+	over bool   // the receiver was told, or will be by what is in in
+}
+
+// sent is a frame of a client, and by what it is known once it has come to the node.
+type sent struct {
+	payload []byte
+	as      []string
 }
 
 var errCut = fault.New(fault.Unavailable, "connection_closed", "the connection is closed")
@@ -46,6 +52,9 @@ func (c *conn) Send(f *socket.Frame) error {
 		return errCut
 	}
 	for m := range f.Messages() {
+		if !c.cut {
+			c.world.rules.sends(c, m.Payload())
+		}
 		c.out = c.world.bug.sends(append(c.out, m))
 	}
 	c.queued += f.Len()
@@ -128,18 +137,21 @@ func (c *conn) reach() string {
 }
 
 // write sends what the client says on its way.
-func (c *conn) write(payload []byte) {
-	c.up = append(c.up, payload)
+func (c *conn) write(payload []byte, as ...string) {
+	c.up = append(c.up, sent{payload, as})
 	c.world.scheduler.arrive(c.name+" to the node", c.world.network, func() string {
 		if len(c.up) == 0 {
 			return "cut"
 		}
 		next := c.up[0]
 		c.up = c.up[1:]
-		if !c.over {
-			c.in <- next
+		for _, name := range next.as {
+			c.world.rules.arrives(name)
 		}
-		return string(next)
+		if !c.over {
+			c.in <- next.payload
+		}
+		return string(next.payload)
 	})
 }
 

@@ -17,6 +17,15 @@
 //   - Every event that was committed reaches the bus and those who act on it, those of one key in their order, and has one effect.
 //   - Every sign-up has its mail, each with one Message-ID, and no mail is sent more often than it may be tried.
 //
+// With Profile.Rights people also make rooms, public, private and direct ones, run them, and try what they may not. Nodes are deaf for as long as 40 seconds, and
+// their clocks are behind by as much as 50. Then this is kept besides, all the time:
+//
+//   - Whoever is removed, banned, muted, made a reader or blocked, or whose room is gone, gets and stores nothing more a second after their node has heard of it, or
+//     10 seconds after it was stored; over REST at once. A node whose store is late, or has failed, has so long after that.
+//   - What somebody may do is not refused for longer than that.
+//   - Nobody changes rights who had no right to it since they asked.
+//   - In the end every connection was told what its user is in its rooms, is in what it may be in, and has heard the last message.
+//
 // # What is the same in each run of a seed
 //
 // Everything that one part wants of another is an item in a queue: a call of a port, a frame, a signal, an event, a step of a client, a
@@ -33,7 +42,7 @@
 // # What is not simulated
 //
 // Servers and their drivers, transports and the operating system: here are only core and the ports. Delivery by several workers to one
-// large room. Clocks that differ. A node that dies before it has put its users into a Presence that was lost. What a client of another wire format sees. Stores lose nothing that they have committed: campaigns
+// large room. Clocks that differ, but in what they do to rights. A node that dies before it has put its users into a Presence that was lost. What a client of another wire format sees. Stores lose nothing that they have committed: campaigns
 // with real ones are for that (docs/campaigns.md). A node that ends between storing a message and
 // saying so is noticed when its lease ends; until then a cache may be read that lacks the message. A run takes that for a miss of
 // the cache, and counts it as Counts.Spared. A node that lives on and does not reach the cache

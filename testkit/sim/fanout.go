@@ -109,8 +109,9 @@ func (n *fanoutNode) next(l link) string {
 		if s.Kind == realtime.SignalMessage {
 			n.hear(s.Room, s.Message.Seq)
 		}
+		w.rules.hears(n.process, s)
 		deliver(s)
-		if s.Kind == realtime.SignalMessage && w.trouble(0.05) {
+		if (s.Kind == realtime.SignalMessage || s.Kind == realtime.SignalMembership) && w.trouble(0.05) {
 			what += " doubled"
 			deliver(s)
 		}

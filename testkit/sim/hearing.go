@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"slices"
+	"time"
 )
 
 // said is what a frame holds.
@@ -20,6 +21,8 @@ type said struct {
 		Typing    bool      `json:"typing"`
 		Read      uint64    `json:"read"`
 		Unread    uint64    `json:"unread"`
+		Role      string    `json:"role"`
+		Muted     time.Time `json:"mutedUntil"`
 	} `json:"data"`
 	Error struct {
 		Code string `json:"code"`
@@ -59,6 +62,10 @@ func (c *client) receive(k *conn, payload []byte) {
 		c.world.violate("%s got what it cannot read: %q", c.name, payload)
 		return
 	}
+	if c.world.rules.about(s.Data.Room) && s.ID == 0 {
+		c.hearByRight(s)
+		return
+	}
 	switch s.Event {
 	case "ack", "error":
 		r, asked := c.requests[s.ID]
@@ -67,6 +74,10 @@ func (c *client) receive(k *conn, payload []byte) {
 			return
 		}
 		delete(c.requests, s.ID)
+		if c.world.rules.about(r.room) {
+			c.answeredByRight(k, r, s)
+			return
+		}
 		c.answer(r, s)
 	case "message":
 		c.message(s.Data.message)

@@ -58,11 +58,13 @@ func (p *process) gate(ctx context.Context, method string) testkit.Fault {
 	c := &call{process: p, method: method, release: make(chan testkit.Fault, 1)}
 	w := p.world
 	key := p.name + " " + method + detail(ctx) + " by " + caller()
+	w.rules.begins(c)
 	w.scheduler.put(&item{key: key, wait: w.callTime, call: c, run: func() string {
 		if c.over.Load() {
 			return "nobody waits any more"
 		}
 		f, what := w.fate(p, method)
+		w.rules.ends(c, what == "")
 		c.release <- f
 		return what
 	}})
@@ -71,6 +73,7 @@ func (p *process) gate(ctx context.Context, method string) testkit.Fault {
 		return f
 	case <-ctx.Done():
 		c.over.Store(true)
+		w.rules.ends(c, false)
 		return testkit.Fail(fault.Wrap(fault.Unavailable, ctx.Err()))
 	}
 }

@@ -37,6 +37,8 @@ type Profile struct {
 	Chaos time.Duration
 	// SignOut lets clients sign out.
 	SignOut bool
+	// Rights gives people rooms in which they have rights, which change.
+	Rights bool
 	// Failing are the ports that may fail, by their names in a plan of faults; all if it is empty.
 	Failing []string
 }
@@ -50,6 +52,10 @@ var Recovery = Profile{
 	Name: "recovery", Nodes: 2, People: 3, Busy: 100 * time.Second, Think: 400 * time.Millisecond, Cuts: 25, Away: 60, Chaos: 20 * time.Second,
 	Failing: []string{"Messages", "Cache", "Fanout", "Members", "Marks"},
 }
+
+// Rights is the profile of rights: people make rooms, let each other in, give and take roles, ban, mute and block each other, and all of them try what they may not.
+// Nodes are deaf for long, and their clocks are behind.
+var Rights = Profile{Name: "rights", Nodes: 2, People: 3, Busy: 60 * time.Second, Think: 600 * time.Millisecond, Cuts: 4, Away: 10, Chaos: 10 * time.Second, Rights: true}
 
 // Report is what became of a run.
 type Report struct {
@@ -84,6 +90,8 @@ type Counts struct {
 	Spared int
 	// Untold counts rooms that ended, for whoever joined, before a message that their node was not told of: see the package.
 	Untold int
+	// Deeds counts what people did to the rights of others, and Denied what was refused for want of a right.
+	Deeds, Denied int
 	// Closes counts connections that ended, by code.
 	Closes map[int]int
 	// Time is how long the run lasted on its own clock.
@@ -214,6 +222,9 @@ func (w *world) wreck() string {
 		}
 		name := pr.now.name
 		w.cut[name] = true
+		if w.rules != nil { // so long that it has to find by itself what it does not hear
+			back = between(time.Second, 40*time.Second)
+		}
 		s.arrive(name+" is reached again", back, func() string { delete(w.cut, name); return "" })
 		return name + " is cut off from the fan-out"
 	case n < 9:
@@ -248,6 +259,7 @@ func (c *Counts) Add(other Counts) {
 		&c.Changes: other.Changes, &c.Changed: other.Changed, &c.Missed: other.Missed, &c.Marks: other.Marks, &c.Marked: other.Marked,
 		&c.Cuts: other.Cuts, &c.Resumed: other.Resumed, &c.Crashes: other.Crashes, &c.Restarts: other.Restarts, &c.Resyncs: other.Resyncs,
 		&c.Refused: other.Refused, &c.SignUps: other.SignUps, &c.SignOuts: other.SignOuts, &c.Mails: other.Mails, &c.Spared: other.Spared, &c.Untold: other.Untold,
+		&c.Deeds: other.Deeds, &c.Denied: other.Denied,
 	} {
 		*at += n
 	}

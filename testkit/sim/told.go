@@ -20,6 +20,10 @@ func told(p parley.Ports) parley.Ports {
 	p.Marks = toldMarks{p.Marks}
 	p.Recent = toldCache{p.Recent}
 	p.Presence = toldPresence{p.Presence}
+	if p.Roles != nil { // all of them
+		p.Rooms, p.Roles = toldRooms{p.Rooms}, toldRoles{p.Roles}
+		p.Restrictions, p.Blocks = toldRestrictions{p.Restrictions}, toldBlocks{p.Blocks}
+	}
 	if p.Fanout != nil {
 		p.Fanout = toldFanout{p.Fanout}
 	}

@@ -39,6 +39,7 @@ type world struct {
 	fanout   *fanout
 	smtp     *smtp
 	ledger   *ledger
+	rules    *rules // nil without Profile.Rights
 
 	programs  []*program
 	processes []*process // all that were ever started
@@ -85,6 +86,7 @@ type program struct {
 	accounts *parley.Accounts
 	node     *parley.Node
 	auth     *auth.Service // of a node: it says whose a token is
+	behind   time.Duration // by how much its clock is
 	mailer   *parley.Mailer
 }
 
@@ -110,6 +112,9 @@ func newWorld(o Options) *world {
 	w.fanout = &fanout{world: w}
 	w.smtp = &smtp{tries: map[string]int{}}
 	w.ledger = newLedger()
+	if o.Profile.Rights {
+		w.rules = newRules(w)
+	}
 	w.draw()
 	w.cache = w.newCache()
 	return w
@@ -130,6 +135,9 @@ func (w *world) draw() {
 		write: pick(r, []int{64, 256, 16 << 10}), queued: pick(r, []int{6 << 10, 64 << 10, 1 << 20}),
 	}
 	some := failing
+	if w.rules != nil {
+		some = append(slices.Clone(some), "Roles", "Restrictions", "Blocks")
+	}
 	if len(w.profile.Failing) > 0 {
 		some = w.profile.Failing
 	}
@@ -149,6 +157,11 @@ func (w *world) draw() {
 	}
 	for i := range w.profile.Nodes + r.IntN(2) {
 		w.programs = append(w.programs, w.nodeProgram(fmt.Sprintf("n%d", i+1)))
+	}
+	if w.rules != nil {
+		for _, pr := range w.programs {
+			pr.behind = pick(r, []time.Duration{0, 0, 3 * time.Second, time.Duration(r.Int64N(int64(behindMost)))})
+		}
 	}
 	w.programs = append(w.programs, w.accountsProgram(), w.mailerProgram())
 	for i := range w.profile.People {
@@ -211,6 +224,9 @@ func (w *world) ports(p *process) parley.Ports {
 	})
 	s = w.bug.ports(s)
 	s.Messages = changesOf{s.Messages, w, p}
+	if w.rules != nil {
+		s = w.rules.ports(s, p)
+	}
 	ports := parley.Ports{
 		Users: testkit.FaultyUsers(s.Users, f), Sessions: testkit.FaultySessions(s.Sessions, f), Codes: testkit.FaultyCodes(s.Codes, f),
 		SignUps: testkit.FaultySignUps(s.SignUps, f), Nonces: testkit.FaultyNonces(s.Nonces, f),
@@ -225,6 +241,10 @@ func (w *world) ports(p *process) parley.Ports {
 	}
 	if strings.HasPrefix(p.name, "n") {
 		ports.Fanout = testkit.FaultyFanout(w.fanout.node(p), f)
+	}
+	if w.rules != nil {
+		ports.Roles, ports.Restrictions = testkit.FaultyRoles(s.Roles, f), testkit.FaultyRestrictions(s.Restrictions, f)
+		ports.Blocks = testkit.FaultyBlocks(s.Blocks, f)
 	}
 	ports.Sender = counted{ports.Sender, w.smtp}
 	return told(ports)
@@ -276,6 +296,11 @@ func (w *world) nodeProgram(name string) *program {
 	pr := &program{name: name}
 	pr.start = func(p *process) (err error) {
 		cfg := w.config(p)
+		if w.rules != nil {
+			cfg.Chat.Now = w.rules.clock(pr)
+			cfg.Hub.Now = cfg.Chat.Now
+			cfg.Presence = onTime{cfg.Presence}
+		}
 		a := cfg.Auth
 		a.Users, a.SignUps, a.Sessions, a.Codes, a.Nonces, a.Limiter = cfg.Users, cfg.SignUps, cfg.Sessions, cfg.Codes, cfg.Nonces, cfg.Limiter
 		a.Hasher, a.Issuer, a.Verifier = cfg.Hasher, cfg.Issuer, cfg.Verifier
