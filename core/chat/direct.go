@@ -219,7 +219,10 @@ func (s *Service) rejoin(ctx context.Context, room string, who, with user.ID, bl
 		}
 		delete(out, r.UserID)
 	}
-	for id := range out {
+	for _, id := range []user.ID{who, with} {
+		if !out[id] {
+			continue
+		}
 		if err := s.note(ctx, room, RoleNote, id, who); err != nil {
 			return err
 		}

@@ -235,8 +235,8 @@ func (r *rules) goesBack(room string, id user.ID, is func(s standing, from, to t
 	for i := len(all) - 1; i >= 0; i-- {
 		s := all[i]
 		from := begin.Add(s.since)
-		since, is := is(s, from, to)
-		if !is {
+		since, holds := is(s, from, to)
+		if !holds {
 			break
 		}
 		c, so = cause{since: since.Sub(begin), why: "time"}, true
