@@ -363,6 +363,9 @@ func (c *client) history(ctx context.Context, cmd protocol.Command) (protocol.An
 		r = chat.Range{Changed: true, After: *cmd.ChangedAfter, Limit: r.Limit}
 	}
 	p, err := c.hub.cfg.Chat.History(ctx, c.user, o.room.name, r)
+	if o.hasLeft() { // meanwhile
+		return protocol.Answer{}, ErrNotJoined
+	}
 	return protocol.Answer{Messages: p.Messages, More: p.More}, err
 }
 
@@ -372,6 +375,9 @@ func (c *client) presence(ctx context.Context, cmd protocol.Command) (protocol.A
 		return protocol.Answer{}, ErrNotJoined
 	}
 	users, count, err := c.hub.cfg.Presence.List(ctx, c.hub.cfg.Now(), o.room.name, c.hub.cfg.PresenceLimit)
+	if o.hasLeft() { // meanwhile
+		return protocol.Answer{}, ErrNotJoined
+	}
 	members := make([]protocol.Data, len(users))
 	for i, u := range users {
 		members[i] = protocol.UserData(u)

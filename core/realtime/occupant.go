@@ -114,6 +114,13 @@ func (h *Hub) detach(o *occupant, removed removal) bool {
 	return true
 }
 
+// hasLeft reports whether the connection is in the room no more.
+func (o *occupant) hasLeft() bool {
+	o.client.mu.Lock()
+	defer o.client.mu.Unlock()
+	return o.left
+}
+
 // pause makes messages pend, while an occupant reads, for the first time or again. It returns the last message that the
 // client was given: it may have come while the client was asking.
 func (o *occupant) pause() (given uint64) {

@@ -59,6 +59,9 @@ type rights struct {
 
 	followed atomic.Bool // this node hears what is told every node
 
+	// nameless is until when no account is asked for a name: the last question took too long. Only the goroutine of watchRights uses it.
+	nameless time.Time
+
 	// found is what this node has told before it heard of it. Only the goroutine of watchRights uses it.
 	found map[chat.InRoom]finding
 }
@@ -72,6 +75,8 @@ type finding struct {
 const (
 	// readTogether is of how many users the rights are read at a time.
 	readTogether = 500
+	// namedWithin is how long what is to be told waits for a name. What comes behind it must not wait for accounts that do not answer.
+	namedWithin = 100 * time.Millisecond
 	// lateFor is how long after this node found a change by itself it may hear of it.
 	lateFor = 2 * clocksDiffer
 )
@@ -586,10 +591,16 @@ func (c *client) tell(f *socket.Frame) {
 	c.sendNow(f, false)
 }
 
-// accountOf returns a user as chat.Config.People knows them.
+// accountOf returns a user as chat.Config.People knows them, and nothing if it does not say soon.
 func (h *Hub) accountOf(ctx context.Context, id user.ID) chat.Author {
+	if h.cfg.Now().Before(h.rights.nameless) {
+		return chat.Author{}
+	}
+	ctx, cancel := context.WithTimeout(ctx, namedWithin)
+	defer cancel()
 	known, _, err := h.cfg.Chat.People(ctx, id)
 	if err != nil {
+		h.rights.nameless = h.cfg.Now().Add(h.cfg.RestrictionsEvery)
 		h.cfg.Log.Warn("the name of a user could not be read", "user", id, "error", err)
 	}
 	return known[id]

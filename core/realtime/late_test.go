@@ -1,0 +1,94 @@
+package realtime_test
+
+import (
+	"context"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/parley-chat/parley/adapters/memory"
+	"github.com/parley-chat/parley/core/chat"
+	"github.com/parley-chat/parley/core/realtime"
+	"github.com/parley-chat/parley/core/user"
+)
+
+// silent is a People that does not answer.
+type silent struct{}
+
+func (silent) Named(ctx context.Context, _ ...user.ID) ([]chat.Author, error) {
+	<-ctx.Done()
+	return nil, ctx.Err()
+}
+
+// Accounts that do not answer keep nobody in a room: what is told waits for a name, and not for long.
+func TestNobodyStaysInARoomBecauseANameIsLate(t *testing.T) {
+	n := startWith(t, newBacking(), memory.NewFanout().Node(), chat.Config{People: silent{}}, func(c *realtime.HubConfig) { c.CommandTimeout = time.Hour })
+	n.makes("ada", "hall", chat.Public)
+	eve := n.connect("eve")
+	eve.join("hall")
+	n.gives(actor("ada"), "hall", "nobody", chat.Reader) // nobody here knows the name
+	eve.until("membership")
+	n.takesOut(actor("ada"), "hall", "eve", "")
+	assert.JSONEq(t, is("hall", "eve", "", `,"by":"u-ada"`), string(eve.until("membership").Data))
+	assert.Equal(t, "not_joined", eve.refused("history", map[string]any{"room": "hall"}))
+}
+
+// lateReads are a store and a Presence that answer when they are let, once they are armed.
+type lateReads struct {
+	chat.MessageStore
+	realtime.Presence
+	armed        *atomic.Bool
+	asked, reply chan struct{}
+}
+
+func (l lateReads) wait() {
+	if l.armed.Load() {
+		l.asked <- struct{}{}
+		<-l.reply
+	}
+}
+
+type lateStore struct{ lateReads }
+
+func (l lateStore) List(ctx context.Context, room string, r chat.Range) ([]chat.Message, error) {
+	l.wait()
+	return l.MessageStore.List(ctx, room, r)
+}
+
+type latePresence struct{ lateReads }
+
+func (l latePresence) List(ctx context.Context, now time.Time, room string, limit int) ([]chat.Author, int, error) {
+	l.wait()
+	return l.Presence.List(ctx, now, room, limit)
+}
+
+// Who is taken out while they ask is not given what was read after that.
+func TestWhoIsTakenOutWhileTheyAskIsNotAnswered(t *testing.T) {
+	for _, event := range []string{"history", "presence"} {
+		t.Run(event, func(t *testing.T) {
+			b := newBacking()
+			late := lateReads{b.messages, memory.NewPresence(), new(atomic.Bool), make(chan struct{}), make(chan struct{})}
+			n := startWith(t, b, memory.NewFanout().Node(), chat.Config{Store: lateStore{late}}, func(c *realtime.HubConfig) {
+				c.Presence, c.LeaseTTL = latePresence{late}, time.Hour
+			})
+			eve := n.connect("eve")
+			eve.join("hall")
+			eve.say("hall", "hello")
+			late.armed.Store(true)
+			eve.in.Receive([]byte(`{"id":99,"event":"`+event+`","data":{"room":"hall"}}`), false)
+			<-late.asked
+			late.armed.Store(false)
+			require.NoError(t, n.Remove(t.Context(), "hall", "u-eve"))
+			late.reply <- struct{}{}
+			answer := eve.next()
+			for answer.ID == nil {
+				answer = eve.next()
+			}
+			require.NotNil(t, answer.Error, "%s", answer.Data)
+			assert.Equal(t, "not_joined", answer.Error.Code)
+		})
+	}
+}
