@@ -179,8 +179,8 @@ func (c *client) restSay(room string) string {
 	came := c.world.scheduler.now()
 	return c.serve(pr, "sends "+id+" to "+room, func(p *process) error {
 		at, err := pr.node.Chat.Standing(p.ctx, chat.Actor{Author: me}, room, chat.RightSpeak)
-		if err == nil {
-			err = pr.node.Chat.MaySpeak(p.ctx, me.ID, at.Room.Name)
+		if err == nil && at.Mute.Kind != "" {
+			err = at.Mute.Refusal()
 		}
 		if err == nil {
 			_, err = pr.node.Send(p.ctx, chat.Draft{Room: at.Room.Name, ClientID: id, Author: me, Text: id})
