@@ -302,23 +302,37 @@ func TestARoomThatHasShrunkIsToldMarks(t *testing.T) {
 	})
 }
 
-// Whoever does not keep up is spared marks, and not closed for them.
+// Whoever does not keep up is spared marks: those of others, and their own that are hidden from others.
 func TestASlowReaderIsSparedMarks(t *testing.T) {
-	n := start(t, func(cfg *realtime.HubConfig) { cfg.MaxQueued = 1000 })
-	slow, fast, ada := n.connect("slow"), n.connect("fast"), n.connect("ada")
-	joins("hall", slow, fast, ada)
-	fast.say("hall", "x")
-	for _, e := range []*end{slow, fast, ada} {
-		e.until("message")
-	}
-	slow.queued.Store(251) // more than a quarter
-	ada.mark("hall", 1)
-	assert.Equal(t, "hall u-ada ada 1", fast.marked())
-	assert.Equal(t, "hall u-ada ada 1", ada.marked())
-	fast.say("hall", "y")
-	ada.until("message")
-	for v := slow.next(); v.Event != "message"; v = slow.next() { // which is behind the mark
-		assert.NotEqual(t, "marked", v.Event)
+	for name, row := range map[string]struct {
+		slow  string
+		hides bool
+	}{
+		"of others":            {"slow", false},
+		"their own":            {"ada", false},
+		"their own, if hidden": {"ada", true},
+	} {
+		t.Run(name, func(t *testing.T) {
+			n := start(t, func(cfg *realtime.HubConfig) { cfg.MaxQueued = 1000 })
+			n.hidesRead("ada", row.hides)
+			slow, ada, bob := n.connect(row.slow), n.connect("ada"), n.connect("bob")
+			joins("hall", slow, ada, bob)
+			bob.say("hall", "x")
+			for _, e := range []*end{slow, ada, bob} {
+				e.until("message")
+			}
+			slow.queued.Store(251) // more than a quarter
+			ada.mark("hall", 1)
+			assert.Equal(t, "hall u-ada ada 1", ada.marked())
+			if !row.hides {
+				assert.Equal(t, "hall u-ada ada 1", bob.marked())
+			}
+			bob.say("hall", "y")
+			ada.until("message")
+			for v := slow.next(); v.Event != "message"; v = slow.next() { // which is behind the mark
+				assert.NotEqual(t, "marked", v.Event)
+			}
+		})
 	}
 }
 
@@ -412,31 +426,44 @@ func TestAccessDecidesWhoMarks(t *testing.T) {
 	assert.Equal(t, []uint64{0, 1}, []uint64{now, unread}, "nothing was stored")
 }
 
-// What the user reads on another connection while they join comes behind the answer, however early in the join it comes.
+// What the user reads on another connection while they join comes behind the answer, also where nobody else is told.
 func TestWhatIsReadElsewhereDuringAJoinIsTold(t *testing.T) {
-	b := newBacking()
-	joining, proceed := make(chan struct{}), make(chan struct{})
-	slow := &slowJoin{Members: b.members, joining: joining, proceed: proceed}
-	n := startWith(t, b, memory.NewFanout().Node(), chat.Config{Members: slow}, nil)
-	ada, bob := n.connect("ada"), n.connect("bob")
-	joins("hall", ada, bob)
-	bob.say("hall", "one")
-	bob.say("hall", "two")
-	ada.quietly("hall")
-	phone := n.connect("ada")
-	slow.armed.Store(true)
-	phone.in.Receive([]byte(`{"id":90,"event":"join_room","data":{"room":"hall"}}`), false)
-	<-joining // the membership was read
-	ada.mark("hall", 1)
-	assert.Equal(t, "hall u-ada ada 1", ada.marked())
-	close(proceed)
-	v := phone.next()
-	require.Equal(t, 90, *v.ID)
-	var a joinAck
-	require.NoError(t, json.Unmarshal(v.Data, &a))
-	assert.Zero(t, a.Read, "as it was")
-	assert.Equal(t, "hall u-ada ada 1", phone.marked())
-	phone.unmarked("hall")
+	for name, hides := range map[string]bool{"told": false, "hidden": true} {
+		t.Run(name, func(t *testing.T) {
+			b := newBacking()
+			joining, proceed := make(chan struct{}), make(chan struct{})
+			slow := &slowJoin{Members: b.members, joining: joining, proceed: proceed}
+			n := startWith(t, b, memory.NewFanout().Node(), chat.Config{Members: slow}, nil)
+			n.hidesRead("ada", hides)
+			ada, bob := n.connect("ada"), n.connect("bob")
+			joins("hall", ada, bob)
+			for _, text := range []string{"one", "two"} {
+				bob.say("hall", text)
+				bob.until("message")
+			}
+			ada.quietly("hall")
+			phone := n.connect("ada")
+			slow.armed.Store(true)
+			phone.in.Receive([]byte(`{"id":90,"event":"join_room","data":{"room":"hall"}}`), false)
+			<-joining // the membership was read
+			ada.mark("hall", 1)
+			assert.Equal(t, "hall u-ada ada 1", ada.marked())
+			close(proceed)
+			v := phone.next()
+			require.Equal(t, 90, *v.ID)
+			var a joinAck
+			require.NoError(t, json.Unmarshal(v.Data, &a))
+			assert.Zero(t, a.Read, "as it was")
+			assert.Equal(t, "hall u-ada ada 1", phone.marked())
+			phone.unmarked("hall")
+			ada.say("hall", "three")
+			if hides {
+				assert.Empty(t, bob.markedUntil("three"))
+			} else {
+				assert.Equal(t, []string{"u-ada 1"}, bob.markedUntil("three"))
+			}
+		})
+	}
 }
 
 // What the user sends on another connection while they join is read, as far as the answer has it.

@@ -11,9 +11,7 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
-	"github.com/parley-chat/parley/adapters/memory"
 	"github.com/parley-chat/parley/core/chat"
-	"github.com/parley-chat/parley/core/realtime"
 	"github.com/parley-chat/parley/core/user"
 )
 
@@ -140,54 +138,5 @@ func TestANodeThatHearsNothingFindsWhatUsersHaveSet(t *testing.T) {
 			require.Less(t, time.Since(began), patience)
 			runtime.Gosched()
 		}
-	}
-}
-
-// What the user reads on another connection while they join comes behind the answer, also where nobody else is told.
-func TestWhatIsReadElsewhereDuringAJoinIsToldToWhoHides(t *testing.T) {
-	b := newBacking()
-	joining, proceed := make(chan struct{}), make(chan struct{})
-	slow := &slowJoin{Members: b.members, joining: joining, proceed: proceed}
-	n := startWith(t, b, memory.NewFanout().Node(), chat.Config{Members: slow}, nil)
-	n.hidesRead("ada", true)
-	ada, bob := n.connect("ada"), n.connect("bob")
-	joins("hall", ada, bob)
-	bob.say("hall", "one")
-	bob.until("message")
-	ada.quietly("hall")
-	phone := n.connect("ada")
-	slow.armed.Store(true)
-	phone.in.Receive([]byte(`{"id":90,"event":"join_room","data":{"room":"hall"}}`), false)
-	<-joining // the membership was read
-	ada.mark("hall", 1)
-	assert.Equal(t, "hall u-ada ada 1", ada.marked())
-	close(proceed)
-	v := phone.next()
-	require.Equal(t, 90, *v.ID)
-	var a joinAck
-	require.NoError(t, json.Unmarshal(v.Data, &a))
-	assert.Zero(t, a.Read, "as it was")
-	assert.Equal(t, "hall u-ada ada 1", phone.marked())
-	ada.say("hall", "two")
-	assert.Empty(t, bob.markedUntil("two"))
-}
-
-// Whoever does not keep up is spared their own marks, too.
-func TestAHiddenMarkIsShedAsOthersAre(t *testing.T) {
-	n := start(t, func(cfg *realtime.HubConfig) { cfg.MaxQueued = 1000 })
-	n.hidesRead("ada", true)
-	slow, ada, bob := n.connect("ada"), n.connect("ada"), n.connect("bob")
-	joins("hall", slow, ada, bob)
-	bob.say("hall", "x")
-	for _, e := range []*end{slow, ada, bob} {
-		e.until("message")
-	}
-	slow.queued.Store(251) // more than a quarter
-	ada.mark("hall", 1)
-	assert.Equal(t, "hall u-ada ada 1", ada.marked())
-	bob.say("hall", "y")
-	ada.until("message")
-	for v := slow.next(); v.Event != "message"; v = slow.next() { // which is behind the mark
-		assert.NotEqual(t, "marked", v.Event)
 	}
 }
