@@ -381,6 +381,7 @@ class Chat {
     $("shell").hidden = false;
     $("me-name").textContent = this.#user.fullName;
     $("me-email").textContent = this.#user.email;
+    $("me-id").textContent = this.#user.id;
     dress($("me-avatar"), { id: this.#user.id, name: this.#user.fullName });
     this.#listen();
     this.#list.saved = { ...this.#saved(), outgoing: this.#parley.outgoing };

@@ -9,6 +9,7 @@ const $ = (id) => document.getElementById(id);
 const PAGE = 100;
 // Rooms of two people have names that the server makes, and so has a room that was made without one.
 const DIRECT = "direct:";
+// The ids of people look like that, too.
 const MADE = /^[0-9A-HJKMNP-TV-Z]{26}$/;
 
 const ROLES = { owner: "Owner", moderator: "Moderator", member: "Member", reader: "Reader" };
@@ -370,7 +371,7 @@ export class Desk {
     const named = [...$("invite-people").children].filter(({ value }) => value === text);
     if (named.length > 1) throw new Error("more than one of them has this name: give the id");
     const id = named[0]?.dataset.id ?? text;
-    if (!named[0] && /\s/u.test(text)) throw new Error("nobody whom you have met here has this name: give their id");
+    if (!named[0] && !MADE.test(text)) throw new Error("nobody whom you have met here has this name: ask them for their id, which is in their account menu");
     await this.#session.setRole(this.#shown, id, "member");
     $("form-invite").reset();
     await this.#load(this.#shown);
