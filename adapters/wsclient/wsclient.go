@@ -6,6 +6,12 @@
 // A [View] is made of the events of the one and the lists of the other: rooms with what is unread of them, messages as they are now, what of one's own is
 // under way or has failed, and who types.
 //
+// # Bots
+//
+// A program that is started anew and joins is given the last few messages of the room again. An answer with a client id that is made of the message's id is stored
+// once all the same: see the example of [Client.SendAs]. With [Client.JoinFrom] a program goes on from where it has kept its [Position]. Handle may be called
+// before [Dial] has returned the client: a program that answers from it hands events on, as that example does.
+//
 // # Guarantees
 //
 //   - Each room's messages are delivered in the order of their sequence, each once, from the
@@ -92,7 +98,7 @@ type Config struct {
 	Renew func(ctx context.Context) (string, error)
 	// Header is sent along with the handshake.
 	Header http.Header
-	// Handle takes the events, one at a time and in order, on a goroutine of its own. It may call every method but
+	// Handle takes the events, one at a time and in order, on a goroutine of its own, also before Dial has returned the client. It may call every method but
 	// Close. Default: they are dropped.
 	Handle func(Event)
 	// Queue is how many events may wait for Handle. What is beyond is left out: messages and their changes are read from the
