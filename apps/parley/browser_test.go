@@ -519,6 +519,9 @@ func (w *world) keyboardOnly(t *testing.T) {
 	p.tabTo("#account-menu summary")
 	p.press(kb.Enter)
 	p.until(`document.querySelector("#account-menu").open`)
+	p.size(427, 267, chromedp.EmulateScale(3)) // 300 %
+	p.until(`document.querySelector("#account-menu .menu").getBoundingClientRect().top >= 0`)
+	p.size(1280, 800)
 	p.press(kb.Escape)
 	p.until(`!document.querySelector("#account-menu").open && ` + focused("#account-menu summary"))
 	p.press(kb.Enter)
