@@ -28,6 +28,7 @@ func SessionStore() []Case[Sessions] {
 		{"a created session is read back", "Create stores s durably, with every field as it is. Every time is UTC, to the microsecond.", sessionsCreate},
 		{"an unknown session is not found", "ByID returns the session, or ErrSessionNotFound.", sessionsAbsent},
 		{"identifiers are exact", "Two IDs are the same only if they have the same bytes.", sessionsExactIDs},
+		{"create stores its events", "Create puts events into the outbox in the commit that stores s: both are stored, or neither is.", sessionsCreateEvents},
 		{"a taken id is refused", "Create returns an error of kind Conflict if a session with s.ID exists.", sessionsTaken},
 		{"one of several creates wins", "Of several concurrent calls with one ID, exactly one succeeds.", sessionsCreateRace},
 		{"expired and revoked sessions are returned", "ByID returns expired and revoked sessions like others.", sessionsOver},
@@ -36,6 +37,7 @@ func SessionStore() []Case[Sessions] {
 		{"a failed change stores nothing", "An error of change stores nothing and is returned as it is.", sessionsUpdateFails},
 		{"update stores its events", "Update puts events into the outbox in the commit that stores the session: both are stored, or neither is.", sessionsUpdateEvents},
 		{"one of several rotations wins", "Of concurrent updates that each expect what the other changes, exactly one finds it.", sessionsRotate},
+		{"who comes too late to rotate sees the rotation", "Of concurrent updates that each expect what the other changes, exactly one finds it. Each of the others is given all that this one has stored, so that it can answer as this one did.", sessionsAnswerAgain},
 		{"a user's sessions come newest first", "ByUser returns the user's sessions that are not revoked and expire after the given time. The newest come first, those of one age by descending ID.", sessionsByUser},
 		{"at most as many sessions as asked for", "ByUser returns at most limit sessions: none if limit is below 1.", sessionsMany},
 		{"expired sessions are removed", "DeleteExpired removes what expired before the given time and returns how many. What expires at that very time, or later, stays.", sessionsSweep},
@@ -49,7 +51,8 @@ func session(n int) auth.Session {
 		ID: fmt.Sprintf("session-%03d", n), UserID: "user-1",
 		FamilyHash: fmt.Sprintf("family/+Aa-%d", n), TokenHash: fmt.Sprintf("token/+Aa-%d", n),
 		PreviousHash: fmt.Sprintf("previous/+Aa-%d", n), RotationKey: fmt.Sprintf("key/+Aa-%d", n), DeviceHash: fmt.Sprintf("device/+Aa-%d", n),
-		CreatedAt: at(n), RotatedAt: at(n + 1), ExpiresAt: at(n + 1000),
+		Device: fmt.Sprintf("Firefox %d on Linux", n), Network: fmt.Sprintf("2001:db8:%x::/48", n),
+		CreatedAt: at(n), RotatedAt: at(n + 1), ExpiresAt: at(n + 1000), SeenAt: at(n + 2),
 	}
 }
 
@@ -99,6 +102,22 @@ func sessionsAbsent(ctx context.Context, p Sessions) error {
 	return first(
 		func() error { return wantIs("ByID of an unknown session", err, auth.ErrSessionNotFound) },
 		func() error { return wantSessions(ctx, p, "nobody") },
+	)
+}
+
+func sessionsCreateEvents(ctx context.Context, p Sessions) error {
+	taken, bare := session(1), session(2)
+	bare.Device, bare.Network, bare.SeenAt = "", "", time.Time{}
+	return first(
+		func() error { return during("Create", p.Store.Create(ctx, session(1), happened(3), happened(2))) },
+		func() error {
+			return wantIs("Create with a taken id", p.Store.Create(ctx, taken, happened(4)), fault.Conflict)
+		},
+		func() error { return wantPending(ctx, p.Outbox, happened(3), happened(2)) },
+		func() error { return during("Create", p.Store.Create(ctx, bare, happened(1))) },
+		func() error { return wantPending(ctx, p.Outbox, happened(3), happened(2), happened(1)) },
+		func() error { return wantSession(ctx, p, session(1)) },
+		func() error { return wantSession(ctx, p, bare) },
 	)
 }
 
@@ -171,6 +190,7 @@ func sessionsUpdate(ctx context.Context, p Sessions) error {
 	want := session(1)
 	want.FamilyHash, want.TokenHash, want.RotatedAt, want.ExpiresAt, want.RevokedAt = "family", "token", at(50), at(5000), at(60)
 	want.PreviousHash, want.RotationKey, want.DeviceHash = "previous", "key", ""
+	want.Device, want.Network, want.SeenAt = "curl", "", at(70)
 	var seen auth.Session
 	got, err := p.Store.Update(ctx, want.ID, func(s *auth.Session) error { seen = *s; *s = want; return nil })
 	return then(during("Update", err),
@@ -248,6 +268,49 @@ func sessionsRotate(ctx context.Context, p Sessions) error {
 				func() error { return wantSession(ctx, p, want) },
 				func() error { return wantPending(ctx, p.Outbox, happened(i)) },
 			)
+		}
+	}
+	return nil
+}
+
+// sessionsAnswerAgain rotates as auth.Service does: whoever comes too late makes the same answer from what the first has stored.
+func sessionsAnswerAgain(ctx context.Context, p Sessions) error {
+	if err := open(ctx, p, session(1)); err != nil {
+		return err
+	}
+	old := session(1).TokenHash
+	known := errors.New("it was rotated a moment ago")
+	answers := make([]string, 12)
+	errs := together(len(answers), func(i int) error {
+		key := fmt.Sprintf("key of %d", i)
+		_, err := p.Store.Update(ctx, session(1).ID, func(s *auth.Session) error {
+			if s.TokenHash == old {
+				s.TokenHash, s.PreviousHash, s.RotationKey, s.RotatedAt = "made with "+key, old, key, at(100+i)
+				answers[i] = s.TokenHash
+				return nil
+			}
+			switch {
+			case s.PreviousHash != old, s.TokenHash != "made with "+s.RotationKey, s.RotatedAt.Before(at(100)):
+				return fmt.Errorf("change was given a part of a rotation: %+v", *s)
+			}
+			answers[i] = "made with " + s.RotationKey
+			return known
+		})
+		if errors.Is(err, known) {
+			return nil
+		}
+		return err
+	})
+	if err := errors.Join(errs...); err != nil {
+		return during("Update", err)
+	}
+	stored, err := p.Store.ByID(ctx, session(1).ID)
+	if err != nil {
+		return during("ByID", err)
+	}
+	for i, answer := range answers {
+		if answer != stored.TokenHash {
+			return fmt.Errorf("caller %d answers with %q, and %q is stored", i, answer, stored.TokenHash)
 		}
 	}
 	return nil

@@ -224,7 +224,7 @@ func (l loud) Check(ctx context.Context) error { return l.Send(ctx, mail.Message
 
 type sessions struct {
 	auth.SessionStore
-	create func(context.Context, auth.Session) error
+	create func(context.Context, auth.Session, ...event.Event) error
 	byID   func(context.Context, string) (auth.Session, error)
 	update func(context.Context, string, func(*auth.Session) error, ...event.Event) (auth.Session, error)
 	byUser func(context.Context, user.ID, time.Time, int) ([]auth.Session, error)
@@ -235,11 +235,11 @@ func (s sessions) DeleteExpired(ctx context.Context, before time.Time) (int, err
 	return s.orOf(s.SessionStore)(ctx, before)
 }
 
-func (s sessions) Create(ctx context.Context, v auth.Session) error {
+func (s sessions) Create(ctx context.Context, v auth.Session, events ...event.Event) error {
 	if s.create == nil {
-		return s.SessionStore.Create(ctx, v)
+		return s.SessionStore.Create(ctx, v, events...)
 	}
-	return s.create(ctx, v)
+	return s.create(ctx, v, events...)
 }
 
 func (s sessions) ByID(ctx context.Context, id string) (auth.Session, error) {

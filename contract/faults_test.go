@@ -784,16 +784,16 @@ func sessionFaults() []broken[contract.Sessions] {
 			return sessions{sweeper: func(ctx context.Context, before time.Time) (int, error) { return f(s, ctx, before) }}
 		})
 	}
-	return []broken[contract.Sessions]{
+	return append(sessionSignFaults(breaks), []broken[contract.Sessions]{
 		{"times lose their microseconds", "a created session is read back", breaks(func(s auth.SessionStore) sessions {
-			return sessions{create: func(ctx context.Context, v auth.Session) error {
+			return sessions{create: func(ctx context.Context, v auth.Session, events ...event.Event) error {
 				v.RotatedAt = v.RotatedAt.Truncate(time.Millisecond)
-				return s.Create(ctx, v)
+				return s.Create(ctx, v, events...)
 			}}
 		})},
 		{"a taken id is replaced", "a taken id is refused", breaks(func(s auth.SessionStore) sessions {
-			return sessions{create: func(ctx context.Context, v auth.Session) error {
-				if err := s.Create(ctx, v); !errors.Is(err, fault.Conflict) {
+			return sessions{create: func(ctx context.Context, v auth.Session, events ...event.Event) error {
+				if err := s.Create(ctx, v, events...); !errors.Is(err, fault.Conflict) {
 					return err
 				}
 				_, err := s.Update(ctx, v.ID, func(old *auth.Session) error { *old = v; return nil })
@@ -895,7 +895,7 @@ func sessionFaults() []broken[contract.Sessions] {
 			return p
 		}},
 		{"nothing is removed", "expired sessions are removed", sweeps(func(auth.Sweeper, context.Context, time.Time) (int, error) { return 0, nil })},
-	}
+	}...)
 }
 
 // sessionEraser removes a user's sessions as f does.

@@ -166,7 +166,7 @@ func TestACheckEndsWithItsFirstFailure(t *testing.T) {
 	endsWithItsFirstFailure(t, contract.SessionStore(), func(o *out) contract.Sessions {
 		return contract.Sessions{
 			Store: sessions{
-				create: func(context.Context, auth.Session) error { return o.fail() },
+				create: func(context.Context, auth.Session, ...event.Event) error { return o.fail() },
 				byID:   func(context.Context, string) (auth.Session, error) { return auth.Session{}, o.fail() },
 				update: func(context.Context, string, func(*auth.Session) error, ...event.Event) (auth.Session, error) {
 					return auth.Session{}, o.fail()

@@ -379,8 +379,8 @@ type sessions struct {
 	faults *Faults
 }
 
-func (d sessions) Create(ctx context.Context, s auth.Session) error {
-	return d.faults.do(ctx, "Sessions.Create", func() error { return d.next.Create(ctx, s) })
+func (d sessions) Create(ctx context.Context, s auth.Session, events ...event.Event) error {
+	return d.faults.do(ctx, "Sessions.Create", func() error { return d.next.Create(ctx, s, events...) })
 }
 
 func (d sessions) ByID(ctx context.Context, id string) (auth.Session, error) {

@@ -83,7 +83,7 @@
 //	              sessions_from, kept_session
 //	sign_ups      id | user_id, full_name, email, password_hash, network, created_at, expires_at, confirmed_at
 //	sessions      id | user_id, family_hash, token_hash, created_at, rotated_at, expires_at, revoked_at,
-//	              previous_hash, rotation_key, device_hash
+//	              previous_hash, rotation_key, device_hash, device, network, seen_at: NULL unless noted between refreshes
 //	codes         hash | user_id, created_at, expires_at, used_at
 //	nonces        name | expires_at
 //	limits        name: the hash of a key | whole_at: when its allowance is whole again

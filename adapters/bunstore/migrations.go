@@ -222,6 +222,7 @@ func steps(d *dialect) []step {
 		{"0015", "who has blocked whom", blockTables},
 		{"0016", "deliveries of webhooks", webhookTables},
 		{"0017", "what users have set for themselves", []string{settingsTable}},
+		{"0019", "what sessions are recognised by", sessionSigns},
 	}
 }
 
@@ -360,6 +361,13 @@ func sessionMarks() []string {
 	) {clustered}`,
 		`CREATE INDEX IF NOT EXISTS parley_limits_whole ON parley_limits (whole_at)`,
 	}
+}
+
+// sessionSigns are what people recognise their sessions by. An older program that runs beside leaves them as they are, and its sessions have none.
+var sessionSigns = []string{
+	`ALTER TABLE parley_sessions ADD COLUMN IF NOT EXISTS device varchar(64) NOT NULL DEFAULT '' CHECK ({length}(device) <= 64)`,
+	`ALTER TABLE parley_sessions ADD COLUMN IF NOT EXISTS network varchar(64) NOT NULL DEFAULT '' CHECK ({length}(network) <= 64)`,
+	`ALTER TABLE parley_sessions ADD COLUMN IF NOT EXISTS seen_at bigint`,
 }
 
 // signUpTables hold what waits for its confirmation. Several may have one address.

@@ -58,13 +58,13 @@ var schemaRules = []rule{
 		table: "sessions",
 		row: map[string]any{
 			"id": "i", "user_id": "u", "family_hash": "f", "token_hash": "t", "created_at": 0, "rotated_at": 1, "expires_at": 2, "revoked_at": 3,
-			"previous_hash": "p", "rotation_key": "k", "device_hash": "d",
+			"previous_hash": "p", "rotation_key": "k", "device_hash": "d", "device": "v", "network": "n", "seen_at": 4,
 		},
 		texts: map[string]bounds{
 			"id": {1, 128}, "user_id": {0, 128}, "family_hash": {0, 128}, "token_hash": {0, 128},
-			"previous_hash": {0, 128}, "rotation_key": {0, 128}, "device_hash": {0, 128},
+			"previous_hash": {0, 128}, "rotation_key": {0, 128}, "device_hash": {0, 128}, "device": {0, 64}, "network": {0, 64},
 		},
-		nullable: []string{"rotated_at", "revoked_at"},
+		nullable: []string{"rotated_at", "revoked_at", "seen_at"},
 		unique:   []unique{{"id", map[string]any{"user_id": "v"}}},
 	},
 	{

@@ -36,10 +36,14 @@ type sessionRow struct {
 	PreviousHash string `bun:"previous_hash"`
 	RotationKey  string `bun:"rotation_key"`
 	DeviceHash   string `bun:"device_hash"`
+
+	Device  string `bun:"device"`
+	Network string `bun:"network"`
+	SeenAt  *int64 `bun:"seen_at"`
 }
 
 func toSessionRow(s auth.Session) (*sessionRow, error) {
-	if !storable(s.ID, string(s.UserID), s.FamilyHash, s.TokenHash, s.PreviousHash, s.RotationKey, s.DeviceHash) {
+	if !storable(s.ID, string(s.UserID), s.FamilyHash, s.TokenHash, s.PreviousHash, s.RotationKey, s.DeviceHash, s.Device, s.Network) {
 		return nil, errText
 	}
 	return &sessionRow{
@@ -47,6 +51,7 @@ func toSessionRow(s auth.Session) (*sessionRow, error) {
 		CreatedAt: micros(s.CreatedAt), RotatedAt: optionalMicros(s.RotatedAt),
 		ExpiresAt: micros(s.ExpiresAt), RevokedAt: optionalMicros(s.RevokedAt),
 		PreviousHash: s.PreviousHash, RotationKey: s.RotationKey, DeviceHash: s.DeviceHash,
+		Device: s.Device, Network: s.Network, SeenAt: optionalMicros(s.SeenAt),
 	}, nil
 }
 
@@ -56,23 +61,26 @@ func (r *sessionRow) session() auth.Session {
 		CreatedAt: instant(r.CreatedAt), RotatedAt: optionalInstant(r.RotatedAt),
 		ExpiresAt: instant(r.ExpiresAt), RevokedAt: optionalInstant(r.RevokedAt),
 		PreviousHash: r.PreviousHash, RotationKey: r.RotationKey, DeviceHash: r.DeviceHash,
+		Device: r.Device, Network: r.Network, SeenAt: optionalInstant(r.SeenAt),
 	}
 }
 
 // Create implements auth.SessionStore.
-func (s *Sessions) Create(ctx context.Context, session auth.Session) error {
+func (s *Sessions) Create(ctx context.Context, session auth.Session, events ...event.Event) error {
 	row, err := toSessionRow(session)
 	if err != nil {
 		return err
 	}
-	return s.db.insertOnce(ctx, "create session", row)
+	return s.db.insertOnce(ctx, "create session", row, events...)
 }
 
-// insertOnce stores one row whose only unique column is its primary key.
-func (d *database) insertOnce(ctx context.Context, op string, row any) error {
+// insertOnce stores one row whose only unique column is its primary key, and events with it.
+func (d *database) insertOnce(ctx context.Context, op string, row any, events ...event.Event) error {
 	err := d.transact(ctx, op, func(ctx context.Context, tx bun.Tx) error {
-		_, err := tx.NewInsert().Model(row).Exec(ctx)
-		return err
+		if _, err := tx.NewInsert().Model(row).Exec(ctx); err != nil {
+			return err
+		}
+		return d.putEvents(ctx, tx, events)
 	})
 	if errors.Is(err, fault.Conflict) {
 		return errIDTaken.Because(err)
@@ -95,11 +103,12 @@ func (s *Sessions) ByID(ctx context.Context, id string) (auth.Session, error) {
 
 // sessionColumns are what columns reads.
 const sessionColumns = "s.id, s.user_id, s.family_hash, s.token_hash, s.created_at, s.rotated_at, s.expires_at, s.revoked_at, " +
-	"s.previous_hash, s.rotation_key, s.device_hash"
+	"s.previous_hash, s.rotation_key, s.device_hash, s.device, s.network, s.seen_at"
 
 func (r *sessionRow) columns() []any {
 	return []any{
-		&r.ID, &r.UserID, &r.FamilyHash, &r.TokenHash, &r.CreatedAt, &r.RotatedAt, &r.ExpiresAt, &r.RevokedAt, &r.PreviousHash, &r.RotationKey, &r.DeviceHash,
+		&r.ID, &r.UserID, &r.FamilyHash, &r.TokenHash, &r.CreatedAt, &r.RotatedAt, &r.ExpiresAt, &r.RevokedAt,
+		&r.PreviousHash, &r.RotationKey, &r.DeviceHash, &r.Device, &r.Network, &r.SeenAt,
 	}
 }
 
@@ -241,19 +250,7 @@ func (s *Codes) Put(ctx context.Context, c auth.Code, events ...event.Event) err
 		Hash: c.Hash, UserID: string(c.UserID),
 		CreatedAt: micros(c.CreatedAt), ExpiresAt: micros(c.ExpiresAt), UsedAt: optionalMicros(c.UsedAt),
 	}
-	if len(events) == 0 {
-		return s.db.insertOnce(ctx, "put code", row)
-	}
-	err := s.db.transact(ctx, "put code", func(ctx context.Context, tx bun.Tx) error {
-		if _, err := tx.NewInsert().Model(row).Exec(ctx); err != nil {
-			return err
-		}
-		return s.db.putEvents(ctx, tx, events)
-	})
-	if errors.Is(err, fault.Conflict) {
-		return errIDTaken.Because(err)
-	}
-	return err
+	return s.db.insertOnce(ctx, "put code", row, events...)
 }
 
 // errNoTime refuses a use at the zero time, which would read as "not used".

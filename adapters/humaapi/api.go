@@ -48,7 +48,6 @@ package humaapi
 
 import (
 	"cmp"
-	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -66,6 +65,7 @@ import (
 	"github.com/danielgtaylor/huma/v2/adapters/humago"
 	"github.com/rs/cors"
 
+	"github.com/parley-chat/parley/core/auth"
 	"github.com/parley-chat/parley/core/fault"
 	"github.com/parley-chat/parley/core/problem"
 	"github.com/parley-chat/parley/core/settings"
@@ -386,15 +386,10 @@ type clientKey struct{}
 
 func (a *API) identifyClient(ctx huma.Context, next func(huma.Context)) {
 	r, _ := humago.Unwrap(ctx)
-	var address string // none, and no limit by it, where the peer has no IP address
+	c := auth.Client{UserAgent: r.UserAgent()}
+	// No address, and no limit by it, where the peer has no IP address.
 	if client := ClientAddress(r, a.trusted); client.IsValid() {
-		address = client.String()
+		c.Address = client.String()
 	}
-	next(huma.WithValue(ctx, clientKey{}, address))
-}
-
-// clientOf returns the address of who sent a request, or nothing.
-func clientOf(ctx context.Context) string {
-	address, _ := ctx.Value(clientKey{}).(string)
-	return address
+	next(huma.WithValue(ctx, clientKey{}, c))
 }

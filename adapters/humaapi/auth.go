@@ -141,7 +141,10 @@ func SignedIn(g auth.Grant) any { return granted(g).Body }
 
 func seconds(d time.Duration) int { return int(d / time.Second) }
 
-func from(ctx context.Context) auth.Client { return auth.Client{Address: clientOf(ctx)} }
+func from(ctx context.Context) auth.Client {
+	c, _ := ctx.Value(clientKey{}).(auth.Client)
+	return c
+}
 
 // RegisterAuth puts the account operations onto a: those below /auth/, the pages behind the
 // links in mails, and the key set.
@@ -162,6 +165,7 @@ func RegisterAuth(a *API, cfg AuthConfig) error {
 	a.tag("auth", "Accounts and sessions.")
 	registerAccounts(a, cfg.Service)
 	registerSessions(a, cfg.Service)
+	registerMySessions(a, cfg.Service)
 	registerPasswords(a, cfg.Service)
 	a.documentPasswords(cfg.Service.PasswordMin())
 	if err := registerPages(a, cfg); err != nil {

@@ -226,6 +226,8 @@ type exportedSession struct {
 	CreatedAt  time.Time `json:"createdAt"`
 	LastUsedAt time.Time `json:"lastUsedAt"`
 	ExpiresAt  time.Time `json:"expiresAt"`
+	Device     string    `json:"device,omitempty"`
+	Network    string    `json:"network,omitempty"`
 }
 
 type exportedMail struct {
@@ -264,7 +266,7 @@ func (cfg *UsersConfig) export(ctx context.Context, u user.User, out *lines) err
 			return err
 		}
 		for _, s := range sessions {
-			if err := out.line("session", exportedSession{s.ID, s.CreatedAt, s.RotatedAt, s.ExpiresAt}); err != nil {
+			if err := out.line("session", exportedSession{s.ID, s.CreatedAt, s.LastSeen(), s.ExpiresAt, s.Device, s.Network}); err != nil {
 				return err
 			}
 		}

@@ -34,8 +34,8 @@ var (
 	errSessionChanged = fault.New(fault.Invalid, "session_identity_changed", "the identifier and the user of a session cannot change")
 )
 
-// Create stores s.
-func (ss *Sessions) Create(ctx context.Context, s auth.Session) error {
+// Create stores s and the events.
+func (ss *Sessions) Create(ctx context.Context, s auth.Session, events ...event.Event) error {
 	ss.mu.Lock()
 	defer ss.mu.Unlock()
 	if err := alive(ctx); err != nil {
@@ -46,6 +46,7 @@ func (ss *Sessions) Create(ctx context.Context, s auth.Session) error {
 	}
 	ss.byID[s.ID] = stampSession(s)
 	ss.byUser[s.UserID] = append(ss.byUser[s.UserID], s.ID)
+	ss.outbox.add(events)
 	return nil
 }
 
@@ -153,5 +154,6 @@ func stampSession(s auth.Session) auth.Session {
 	s.RotatedAt = stamp(s.RotatedAt)
 	s.ExpiresAt = stamp(s.ExpiresAt)
 	s.RevokedAt = stamp(s.RevokedAt)
+	s.SeenAt = stamp(s.SeenAt)
 	return s
 }

@@ -82,6 +82,8 @@
 //
 // A program that knew no roles, beside this one, lets everybody into every room, and every member is a regular one: let there be no other rooms than public ones until it is gone.
 //
+// A program that kept no devices of sessions, beside this one, takes device, network and seen_at from a session that it refreshes.
+//
 // A membership of a program that kept no marks has everything read, until somebody adds it again: from then on what comes is unread.
 // The first look at a room after such a program has changed something in it goes through the changes of that room, 10,000 at a time.
 //
@@ -110,7 +112,7 @@
 //	sign_ups  _id | user_id, full_name, email, password_hash, network, created_at, expires_at, confirmed_at,
 //	          removed, version, pending, events as those of users
 //	sessions  _id | user_id, family_hash, token_hash, created_at, rotated_at, expires_at, revoked_at,
-//	          previous_hash, rotation_key, device_hash, removed, version, pending, events as those of users
+//	          previous_hash, rotation_key, device_hash, device, network, seen_at: absent unless noted between refreshes, removed, version, pending, events as those of users
 //	codes     _id: the hash | user_id, created_at, expires_at, used_at, and as sessions removed, version, pending, events
 //	nonces    _id: the name | expires_at
 //	limits    _id: the hash of a key | whole_at: when its allowance is whole again

@@ -132,6 +132,7 @@ var (
 			moment("created_at"), optional(moment("rotated_at")), moment("expires_at"), optional(moment("revoked_at")),
 			{name: "removed", kind: kindBool, optional: true},
 			optional(text("previous_hash", 0, maxID)), optional(text("rotation_key", 0, maxID)), optional(text("device_hash", 0, maxID)),
+			optional(text("device", 0, 64)), optional(text("network", 0, 64)), optional(moment("seen_at")),
 		}, carried...),
 		indexes: append([]index{{fields: []string{"user_id", "created_at", "_id"}}, {fields: []string{"user_id", "revoked_at", "created_at", "_id"}}, {fields: []string{"expires_at"}}}, carriedIndexes...),
 	}

@@ -32,6 +32,10 @@ type sessionDoc struct {
 	PreviousHash string `bson:"previous_hash,omitempty"`
 	RotationKey  string `bson:"rotation_key,omitempty"`
 	DeviceHash   string `bson:"device_hash,omitempty"`
+
+	Device  string `bson:"device,omitempty"`
+	Network string `bson:"network,omitempty"`
+	SeenAt  *int64 `bson:"seen_at,omitempty"`
 }
 
 func toSessionDoc(s auth.Session, c carrier) sessionDoc {
@@ -40,6 +44,7 @@ func toSessionDoc(s auth.Session, c carrier) sessionDoc {
 		CreatedAt: micros(s.CreatedAt), RotatedAt: optionalMicros(s.RotatedAt),
 		ExpiresAt: micros(s.ExpiresAt), RevokedAt: optionalMicros(s.RevokedAt), Carried: c,
 		PreviousHash: s.PreviousHash, RotationKey: s.RotationKey, DeviceHash: s.DeviceHash,
+		Device: s.Device, Network: s.Network, SeenAt: optionalMicros(s.SeenAt),
 	}
 }
 
@@ -49,6 +54,7 @@ func (d *sessionDoc) session() auth.Session {
 		CreatedAt: instant(d.CreatedAt), RotatedAt: optionalInstant(d.RotatedAt),
 		ExpiresAt: instant(d.ExpiresAt), RevokedAt: optionalInstant(d.RevokedAt),
 		PreviousHash: d.PreviousHash, RotationKey: d.RotationKey, DeviceHash: d.DeviceHash,
+		Device: d.Device, Network: d.Network, SeenAt: optionalInstant(d.SeenAt),
 	}
 }
 
@@ -56,8 +62,12 @@ func (d *sessionDoc) session() auth.Session {
 var present = bson.E{Key: "removed", Value: exists(false)}
 
 // Create implements auth.SessionStore.
-func (s *Sessions) Create(ctx context.Context, session auth.Session) error {
-	return s.db.insertOnce(ctx, "create session", s.db.sessions, sessions, toSessionDoc(session, carrier{Version: 1}))
+func (s *Sessions) Create(ctx context.Context, session auth.Session, events ...event.Event) error {
+	first, err := s.db.next(ctx, carrier{}, events)
+	if err != nil {
+		return err
+	}
+	return s.db.insertOnce(ctx, "create session", s.db.sessions, sessions, toSessionDoc(session, first))
 }
 
 // ByID implements auth.SessionStore.

@@ -113,6 +113,12 @@ type sessions struct {
 	t *Tracer
 }
 
+// Create is auth.SessionStore's.
+func (d sessions) Create(ctx context.Context, s auth.Session, events ...event.Event) error {
+	d.t.remember(ctx, events)
+	return d.SessionStore.Create(ctx, s, events...)
+}
+
 // Update is auth.SessionStore's.
 func (d sessions) Update(ctx context.Context, id string, change func(*auth.Session) error, events ...event.Event) (auth.Session, error) {
 	d.t.remember(ctx, events)

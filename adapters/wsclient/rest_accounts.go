@@ -59,6 +59,37 @@ func (r *REST) Me(ctx context.Context) (Account, error) {
 	return a, err
 }
 
+// SessionInfo is a session of the caller.
+type SessionInfo struct {
+	ID string `json:"id"`
+	// Device says what kind of device opened it, and Network from which network, the address shortened; empty if that is not known. Both are for people.
+	Device  string `json:"device"`
+	Network string `json:"network"`
+	// LastSeenAt is to the minute or so.
+	CreatedAt  time.Time `json:"createdAt"`
+	LastSeenAt time.Time `json:"lastSeenAt"`
+	// Current says that it is the caller's own.
+	Current bool `json:"current"`
+}
+
+type sessionList struct {
+	Sessions []SessionInfo `json:"sessions"`
+}
+
+func (l *sessionList) complete() bool { return l.Sessions != nil }
+
+// Sessions returns the caller's sessions that go on, newest first.
+func (r *REST) Sessions(ctx context.Context) ([]SessionInfo, error) {
+	var l sessionList
+	err := r.do(ctx, question{method: http.MethodGet, path: "/auth/sessions", bearer: true, twice: true}, &l)
+	return l.Sessions, err
+}
+
+// EndSession ends a session of the caller: its sockets close. One that is not there, any more, is auth.ErrSessionNotFound.
+func (r *REST) EndSession(ctx context.Context, id string) error {
+	return r.of(ctx, question{method: http.MethodDelete, bearer: true}, nil, "/auth/sessions/", id)
+}
+
 type ticket struct {
 	Ticket    string  `json:"ticket"`
 	ExpiresIn float64 `json:"expiresIn"`

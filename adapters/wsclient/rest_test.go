@@ -319,6 +319,21 @@ func TestRESTHasEveryOperation(t *testing.T) {
 
 	other, err := wsclient.SignIn(ctx, cfg, email, third)
 	require.NoError(t, err)
+	lost, err := wsclient.SignIn(ctx, cfg, email, third)
+	require.NoError(t, err)
+	sessions, err := ada.Sessions(ctx)
+	require.NoError(t, err)
+	require.Len(t, sessions, 3)
+	own := sessions[2]
+	assert.Equal(t, wsclient.SessionInfo{
+		ID: own.ID, Device: "Go-http-client", Network: "127.0.0.0/24", CreatedAt: own.CreatedAt, LastSeenAt: own.LastSeenAt, Current: true,
+	}, own)
+	assert.WithinDuration(t, time.Now(), own.LastSeenAt, time.Minute)
+	require.NoError(t, ada.EndSession(ctx, sessions[0].ID))
+	_, err = lost.REST().Me(ctx)
+	require.ErrorIs(t, err, fault.Unauthenticated)
+	require.ErrorIs(t, ada.EndSession(ctx, sessions[0].ID), auth.ErrSessionNotFound)
+	require.ErrorIs(t, bob.EndSession(ctx, own.ID), auth.ErrSessionNotFound)
 	require.NoError(t, other.SignOut(ctx, false))
 	require.NoError(t, session.SignOut(ctx, true))
 	_, err = ada.Me(ctx)

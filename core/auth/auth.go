@@ -121,9 +121,20 @@ type Session struct {
 	// DeviceHash recognises the device that opened the session, for its own allowance of
 	// attempts to sign in; empty if that is not known.
 	DeviceHash string
+	// Device and Network are for the user to recognise the session by: what kind of device opened it, see [DeviceOf],
+	// and from where, see [NetworkOf]. Either is empty if that is not known.
+	Device, Network string
 	// CreatedAt, RotatedAt, ExpiresAt and RevokedAt are UTC, to the microsecond; RevokedAt
 	// is zero while the session lives.
 	CreatedAt, RotatedAt, ExpiresAt, RevokedAt time.Time
+	// SeenAt is when the session was last noted as in use between its refreshes; UTC, to the microsecond, zero if it
+	// never was. See [Session.LastSeen].
+	SeenAt time.Time
+}
+
+// LastSeen is when the session was last seen: opened, refreshed, or about to open a socket.
+func (s Session) LastSeen() time.Time {
+	return notBefore(notBefore(s.CreatedAt, s.RotatedAt), s.SeenAt)
 }
 
 // LogValue hides the hashes.
@@ -142,9 +153,10 @@ var ErrSessionNotFound = fault.New(fault.NotFound, "session_not_found", "there i
 // A call whose context has ended has done all of its work, or nothing.
 type SessionStore interface {
 	// Create stores s durably, with every field as it is.
+	// Create puts events into the outbox in the commit that stores s: both are stored, or neither is.
 	// Create returns an error of kind Conflict if a session with s.ID exists.
 	// Of several concurrent calls with one ID, exactly one succeeds.
-	Create(ctx context.Context, s Session) error
+	Create(ctx context.Context, s Session, events ...event.Event) error
 	// ByID returns the session, or ErrSessionNotFound.
 	// ByID returns expired and revoked sessions like others.
 	ByID(ctx context.Context, id string) (Session, error)
@@ -154,6 +166,7 @@ type SessionStore interface {
 	// An error of change stores nothing and is returned as it is.
 	// change may run more than once: it edits its argument and does nothing else.
 	// Of concurrent updates that each expect what the other changes, exactly one finds it.
+	// Each of the others is given all that this one has stored, so that it can answer as this one did.
 	Update(ctx context.Context, id string, change func(*Session) error, events ...event.Event) (Session, error)
 	// ByUser returns the user's sessions that are not revoked and expire after the given time.
 	// The newest come first, those of one age by descending ID.

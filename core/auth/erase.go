@@ -38,26 +38,6 @@ func (s *Service) Find(ctx context.Context, idOrEmail string) (user.User, error)
 	return u, nil
 }
 
-// Sessions returns the sessions of a user that go on, newest first.
-func (s *Service) Sessions(ctx context.Context, id user.ID) ([]Session, error) {
-	u, err := s.Find(ctx, string(id))
-	if err != nil {
-		return nil, err
-	}
-	now := s.now()
-	all, err := s.cfg.Sessions.ByUser(ctx, u.ID, now, s.cfg.MaxSessions)
-	if err != nil {
-		return nil, failed("listing the sessions", err)
-	}
-	going := all[:0]
-	for _, x := range all {
-		if !s.over(x, markOf(u), now) {
-			going = append(going, x)
-		}
-	}
-	return going, nil
-}
-
 // Erase erases an account. In one commit it empties the account, ends its sessions, whose open sockets close, and puts events into the
 // outbox that let mailers forget it. Nobody can sign in to it any more, and its address can be used again. Then sessions, codes and sign-ups
 // are removed. Erasing again removes what is left, also after a failure on the way. It returns user.ErrNotFound if there never was such a user.

@@ -22,6 +22,7 @@ func TestAnErasedAccountIsNobodys(t *testing.T) {
 	u := w.account(ada)
 	other := w.account("bob@example.com")
 	g, who := w.signIn(ada, password)
+	u = g.User
 	_, others := w.signIn("bob@example.com", password)
 	reset := w.forgotten(ada)
 	ticket, _, err := w.SocketTicket(t.Context(), who)

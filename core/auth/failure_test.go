@@ -144,11 +144,11 @@ func (d *dependencies) Read(p []byte) (int, error) {
 // sessions and verifier have names of methods that users and hasher have too.
 type sessions struct{ *dependencies }
 
-func (d sessions) Create(ctx context.Context, s auth.Session) error {
+func (d sessions) Create(ctx context.Context, s auth.Session, events ...event.Event) error {
 	if err := d.call("Sessions.Create"); err != nil {
 		return err
 	}
-	return d.Sessions.Create(ctx, s)
+	return d.Sessions.Create(ctx, s, events...)
 }
 
 func (d sessions) ByID(ctx context.Context, id string) (auth.Session, error) {

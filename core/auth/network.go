@@ -120,47 +120,49 @@ const accountFactor = 3
 
 // allowGuess takes one from the allowance of guesses at the password of an address, or returns
 // ErrTooMany. A device that has signed in there before has its own, so that no stranger can use
-// it up. The address need not have an account and need not be valid: all are treated alike.
-func (s *Service) allowGuess(ctx context.Context, from Client, email string) error {
-	device, known, err := s.knownDevice(ctx, from, email)
+// it up: the session that it opened is returned, and nil for another. The address need not have
+// an account and need not be valid: all are treated alike.
+func (s *Service) allowGuess(ctx context.Context, from Client, email string) (*Session, error) {
+	device, err := s.knownDevice(ctx, from, email)
 	if err != nil {
-		return err
+		return nil, err
 	}
-	if known {
-		return s.allow(ctx, limitSignIn+":device:"+device, s.cfg.SignInRate)
+	if device != nil {
+		return device, s.allow(ctx, limitSignIn+":device:"+device.ID, s.cfg.SignInRate)
 	}
 	if err := s.allowClient(ctx, limitSignIn, from, s.cfg.SignInRate); err != nil {
-		return err
+		return nil, err
 	}
 	if err := s.allowEmail(ctx, limitSignIn+":by:"+clientKey(from.Address), email, s.cfg.SignInRate); err != nil {
-		return err
+		return nil, err
 	}
-	return s.allowEmail(ctx, limitSignIn, email, s.cfg.SignInRate.times(accountFactor))
+	return nil, s.allowEmail(ctx, limitSignIn, email, s.cfg.SignInRate.times(accountFactor))
 }
 
-// knownDevice reports whether the client's device has signed in to the account of this address
-// before, and a name of it. The session that it opened says so, which need not go on: a device
-// is known for as long as the store keeps that.
-func (s *Service) knownDevice(ctx context.Context, from Client, email string) (name string, known bool, err error) {
+// knownDevice returns the session that the client's device has opened before in the account of this
+// address, or nil. It need not go on: a device is known for as long as the store keeps its session.
+func (s *Service) knownDevice(ctx context.Context, from Client, email string) (*Session, error) {
 	d, ok := parseDeviceToken(from.Device)
 	if !ok {
-		return "", false, nil
+		return nil, nil
 	}
 	// Looking costs a read, so it has a limit too.
 	switch err := takeNetworks(ctx, s.cfg.LocalLimiter, s.now(), limitDevice, from.Address, s.cfg.RefreshRate.times(refreshFactor)); {
 	case errors.Is(err, ErrTooMany):
-		return "", false, nil
+		return nil, nil
 	case err != nil:
-		return "", false, err
+		return nil, err
 	}
 	x, err := s.cfg.Sessions.ByID(ctx, d.session)
 	switch {
 	case errors.Is(err, ErrSessionNotFound):
-		return "", false, nil
+		return nil, nil
 	case err != nil:
-		return "", false, failed("looking for the device", err)
+		return nil, failed("looking for the device", err)
+	case x.DeviceHash == "" || !sameHash(x.DeviceHash, d.hash(email)):
+		return nil, nil
 	}
-	return d.session, x.DeviceHash != "" && sameHash(x.DeviceHash, d.hash(email)), nil
+	return &x, nil
 }
 
 // ThrottleConfig is what a [Throttle] needs.

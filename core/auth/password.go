@@ -232,13 +232,16 @@ func (s *Service) setPassword(ctx context.Context, u user.User, n newPassword) e
 	for _, bound := range []time.Time{n.after.Add(time.Microsecond), u.PasswordChangedAt.Add(time.Microsecond), u.SessionsFrom} {
 		at = notBefore(at, bound)
 	}
-	e, err := s.mailEvent(mail.TypePasswordChanged, u.ID, mail.PasswordChanged{
-		UserID: string(u.ID), FullName: u.FullName, Email: string(u.Email), At: at,
-	})
-	if err != nil {
-		return err
+	var events []event.Event
+	if !s.cfg.NoPasswordMail {
+		e, err := s.mailEvent(mail.TypePasswordChanged, u.ID, mail.PasswordChanged{
+			UserID: string(u.ID), FullName: u.FullName, Email: string(u.Email), At: at,
+		})
+		if err != nil {
+			return err
+		}
+		events = append(events, e)
 	}
-	events := []event.Event{e}
 	if n.proves && !u.Verified() {
 		told, err := s.told(webhook.UserVerified, u)
 		if err != nil {

@@ -34,8 +34,9 @@ func (w *world) forgotten(email string) string {
 func TestChangePassword(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
-	u := w.account(ada)
+	w.account(ada)
 	mine, who := w.signIn(ada, password)
+	u := mine.User
 	other, _ := w.signIn(ada, password)
 	w.clock.Advance(time.Minute)
 

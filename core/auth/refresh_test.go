@@ -18,8 +18,9 @@ import (
 func TestRefreshRotates(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
-	u := w.account(ada)
+	w.account(ada)
 	g, who := w.signIn(ada, password)
+	u := g.User
 	tokens := map[string]bool{g.RefreshToken: true}
 	for range 2 {
 		w.clock.Advance(29 * 24 * time.Hour) // each use extends the session

@@ -81,6 +81,10 @@ type Config struct {
 	// many requests for one client. Default 3 per 10 minutes.
 	MailRate Rate
 
+	// NoDeviceMail and NoPasswordMail keep the mails to a user back that say that a new device has signed in, and that the
+	// password was changed. Default: they are sent.
+	NoDeviceMail, NoPasswordMail bool
+
 	// TakenConflict answers a sign-up with a taken address by user.ErrEmailTaken, instead of
 	// the same answer as for a new one and a mail to its owner.
 	TakenConflict bool
@@ -125,6 +129,8 @@ type Service struct {
 	gate *Gate
 	// dummy is a hash that no password matches, for addresses without an account.
 	dummy atomic.Pointer[string]
+	// noting has room for those that note sessions as seen.
+	noting chan struct{}
 }
 
 // New checks the configuration, all of it at once.
@@ -214,7 +220,7 @@ func New(cfg Config) (*Service, error) {
 	if cfg.Log == nil {
 		cfg.Log = slog.New(slog.DiscardHandler)
 	}
-	s := &Service{cfg: cfg}
+	s := &Service{cfg: cfg, noting: make(chan struct{}, noters)}
 	s.gate = &Gate{cfg: GateConfig{Verifier: cfg.Verifier, Nonces: cfg.Nonces}, live: s.live}
 	return s, nil
 }
@@ -228,6 +234,9 @@ type Client struct {
 	// Device is what an earlier sign-in of this device gave it (Grant.DeviceToken); empty if
 	// there was none.
 	Device string
+	// UserAgent is what the client says that it is, as the HTTP header of that name (RFC 9110 section 10.1.5). It proves
+	// nothing, and is kept only as [DeviceOf] makes it.
+	UserAgent string
 }
 
 // Me returns the user, or user.ErrNotFound.

@@ -33,7 +33,8 @@ func (s *Service) SignIn(ctx context.Context, from Client, email, password strin
 }
 
 func (s *Service) signIn(ctx context.Context, from Client, email, password string) (Grant, error) {
-	if err := s.allowGuess(ctx, from, email); err != nil {
+	device, err := s.allowGuess(ctx, from, email)
+	if err != nil {
 		return Grant{}, err
 	}
 	u, upgrade, err := s.checkCredentials(ctx, email, password)
@@ -46,7 +47,7 @@ func (s *Service) signIn(ctx context.Context, from Client, email, password strin
 	if upgrade {
 		u = s.upgradeHash(ctx, u, password)
 	}
-	return s.openSession(ctx, u)
+	return s.openSession(ctx, from, device, u)
 }
 
 // checkCredentials returns the user whose address and password these are, and whether the
@@ -126,8 +127,9 @@ func (s *Service) dummyHash(ctx context.Context) (string, error) {
 	return hash, nil
 }
 
-// openSession makes a session for a user who has just proven the password.
-func (s *Service) openSession(ctx context.Context, u user.User) (Grant, error) {
+// openSession makes a session for a user who has just proven the password. device is the session that the client's device has opened before;
+// nil if it is not known.
+func (s *Service) openSession(ctx context.Context, from Client, device *Session, u user.User) (Grant, error) {
 	t := refreshToken{session: s.cfg.NewID()}
 	d := deviceToken{session: t.session}
 	for _, secret := range []*string{&t.family, &t.secret, &d.secret} {
@@ -139,15 +141,21 @@ func (s *Service) openSession(ctx context.Context, u user.User) (Grant, error) {
 	now := notBefore(notBefore(s.now(), u.PasswordChangedAt), u.SessionsFrom)
 	session := Session{
 		ID: t.session, UserID: u.ID, FamilyHash: tokenHash(t.family), TokenHash: tokenHash(t.secret),
-		DeviceHash: d.hash(string(u.Email)), CreatedAt: now, RotatedAt: now, ExpiresAt: now.Add(s.cfg.SessionTTL),
+		DeviceHash: d.hash(string(u.Email)), Device: DeviceOf(from.UserAgent), Network: NetworkOf(from.Address),
+		CreatedAt: now, RotatedAt: now, ExpiresAt: now.Add(s.cfg.SessionTTL),
 	}
 	access, lasts, err := s.issueAccess(ctx, u, session)
 	if err != nil {
 		return Grant{}, err
 	}
-	if err := s.cfg.Sessions.Create(ctx, session); err != nil {
+	mails, err := s.deviceMail(ctx, device, u, session)
+	if err != nil {
+		return Grant{}, err
+	}
+	if err := s.cfg.Sessions.Create(ctx, session, mails...); err != nil {
 		return Grant{}, failed("storing the session", err)
 	}
+	s.committed(mails)
 	// Whoever changes the password ends the sessions that exist then. This one may have come
 	// a moment too late for that, by the old password.
 	current, err := s.cfg.Users.ByID(ctx, u.ID)
@@ -165,6 +173,9 @@ func (s *Service) openSession(ctx context.Context, u user.User) (Grant, error) {
 	if current, err = s.endOldest(ctx, current); err != nil {
 		return Grant{}, err
 	}
+	if current, err = s.markSignedIn(ctx, current); err != nil {
+		return Grant{}, err
+	}
 	s.cfg.Log.Info("a user signed in", "session", session)
 	return Grant{AccessToken: access, ExpiresIn: lasts, RefreshToken: t.String(), DeviceToken: d.String(), User: current}, nil
 }
@@ -172,12 +183,10 @@ func (s *Service) openSession(ctx context.Context, u user.User) (Grant, error) {
 // endOldest ends the oldest sessions of a user who has more than Config.MaxSessions, and returns
 // the user. It reads no more sessions than may go on, however many there are, and writes once.
 func (s *Service) endOldest(ctx context.Context, u user.User) (user.User, error) {
-	now := s.now()
-	living, err := s.cfg.Sessions.ByUser(ctx, u.ID, now, s.cfg.MaxSessions+1)
+	living, err := s.living(ctx, u, s.cfg.MaxSessions+1)
 	if err != nil {
-		return user.User{}, failed("listing the sessions", err)
+		return user.User{}, err
 	}
-	living = slices.DeleteFunc(living, func(x Session) bool { return s.over(x, markOf(u), now) })
 	if len(living) <= s.cfg.MaxSessions {
 		return u, nil
 	}
@@ -304,16 +313,22 @@ func (s *Service) Authenticate(ctx context.Context, accessToken string) (user.Id
 
 // live returns ErrSessionEnded unless the user has that session and it goes on.
 func (s *Service) live(ctx context.Context, id user.ID, session string) error {
+	_, err := s.goingOn(ctx, id, session)
+	return err
+}
+
+// goingOn returns a session of the user that goes on, or else ErrSessionEnded.
+func (s *Service) goingOn(ctx context.Context, id user.ID, session string) (Session, error) {
 	x, err := s.standing(ctx, id, session)
 	switch {
 	case errors.Is(err, ErrSessionNotFound):
-		return ErrSessionEnded
+		return Session{}, ErrSessionEnded
 	case err != nil:
-		return failed("reading the session", err)
+		return Session{}, failed("reading the session", err)
 	case x.Session.UserID != id || s.over(x.Session, mark{x.From, x.Kept}, s.now()):
-		return ErrSessionEnded
+		return Session{}, ErrSessionEnded
 	}
-	return nil
+	return x.Session, nil
 }
 
 // standing reads a session and what its user says of it.
@@ -412,6 +427,11 @@ type verbatim struct{ error }
 // revoke ends a session and commits the event that closes its sockets. One that has ended, or
 // that is not the user's, is left as it is.
 func (s *Service) revoke(ctx context.Context, session Session, reason RevokeReason) error {
+	return s.revokeBy(ctx, session, reason, nil)
+}
+
+// revokeBy is revoke, in whose commit change edits the session as well, unless nil.
+func (s *Service) revokeBy(ctx context.Context, session Session, reason RevokeReason, change func(*Session)) error {
 	now := s.now()
 	e, err := s.event(Topic, TypeSessionRevoked, session.UserID, SessionRevoked{
 		UserID: string(session.UserID), SessionID: session.ID, Until: now.Add(s.cfg.AccessTTL),
@@ -428,6 +448,9 @@ func (s *Service) revoke(ctx context.Context, session Session, reason RevokeReas
 			return ErrSessionEnded
 		}
 		x.RevokedAt = now
+		if change != nil {
+			change(x)
+		}
 		return nil
 	}, append([]event.Event{e}, told...)...)
 	switch {

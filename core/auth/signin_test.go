@@ -23,6 +23,7 @@ func TestSignIn(t *testing.T) {
 	u := w.account(ada)
 	g, err := w.SignIn(t.Context(), auth.Client{}, " ADA@example.com", password)
 	require.NoError(t, err)
+	u.SessionsFrom = u.CreatedAt // since the first sign-in
 	assert.Equal(t, u, g.User)
 	assert.Equal(t, 15*time.Minute, g.ExpiresIn)
 
@@ -106,6 +107,7 @@ func TestSignInSurvivesAFailedUpgrade(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
 	w.account(ada)
+	w.signIn(ada, password)
 	w.hasher.upgrade.Store(true)
 	w.cfg.Users = brokenUpdate{w.store.Users}
 	var err error

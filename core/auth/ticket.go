@@ -28,9 +28,11 @@ func (s *Service) SocketTicket(ctx context.Context, who user.Identity) (string, 
 	if err := take(ctx, s.cfg.LocalLimiter, s.now(), limitTicket+":session:"+who.SessionID, s.cfg.TicketRate); err != nil {
 		return "", 0, err
 	}
-	if err := s.live(ctx, who.UserID, who.SessionID); err != nil {
+	session, err := s.goingOn(ctx, who.UserID, who.SessionID)
+	if err != nil {
 		return "", 0, err
 	}
+	s.note(ctx, session)
 	now := s.now().Truncate(time.Second)
 	ticket, err := s.issue(ctx, Claims{
 		Audience: AudienceTicket, UserID: who.UserID, Name: who.Name, SessionID: who.SessionID, SessionAt: who.SessionAt,

@@ -63,7 +63,8 @@ func TestAStrangersSignUpTakesNothingOver(t *testing.T) {
 			u := w.user(ada)
 			require.Equal(t, user.ID(owner.UserID), u.ID)
 			require.Equal(t, "Ada Lovelace", u.FullName)
-			w.signIn(ada, password)
+			g, _ := w.signIn(ada, password)
+			u = g.User
 			_, err := w.SignIn(t.Context(), auth.Client{}, ada, stolen)
 			require.ErrorIs(t, err, auth.ErrNotVerified, "it cannot be learned that the address has an account now")
 			require.ErrorIs(t, w.Verify(t.Context(), stranger.VerificationCode), auth.ErrCodeGone)

@@ -245,8 +245,8 @@ type faultySessions struct {
 	steps *steps
 }
 
-func (f *faultySessions) Create(ctx context.Context, s auth.Session) error {
-	return f.steps.do(func() error { return f.SessionStore.Create(ctx, s) })
+func (f *faultySessions) Create(ctx context.Context, s auth.Session, events ...event.Event) error {
+	return f.steps.do(func() error { return f.SessionStore.Create(ctx, s, events...) })
 }
 
 func (f *faultySessions) Update(ctx context.Context, id string, change func(*auth.Session) error, events ...event.Event) (s auth.Session, err error) {

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net/netip"
+	"regexp"
 	"time"
 
 	"github.com/parley-chat/parley/core/event"
@@ -144,6 +145,7 @@ var kinds = map[string]Kind{
 	TypeAddressTaken:      KindAddressTaken,
 	TypePasswordForgotten: KindPasswordReset,
 	TypePasswordChanged:   KindPasswordChanged,
+	TypeDeviceSignedIn:    KindNewDevice,
 }
 
 // payload is the data of a mail: of its event, and of its job.
@@ -169,6 +171,8 @@ func decode(kind Kind, data []byte) (payload, error) {
 		p = new(PasswordForgotten)
 	case KindPasswordChanged:
 		p = new(PasswordChanged)
+	case KindNewDevice:
+		p = new(DeviceSignedIn)
 	default:
 		return nil, errors.New("there is no mail of this kind")
 	}
@@ -185,11 +189,13 @@ func (d *UserCreated) recipient() (user.Email, string)       { return user.Email
 func (d *AddressTaken) recipient() (user.Email, string)      { return user.Email(d.Email), d.FullName }
 func (d *PasswordForgotten) recipient() (user.Email, string) { return user.Email(d.Email), d.FullName }
 func (d *PasswordChanged) recipient() (user.Email, string)   { return user.Email(d.Email), d.FullName }
+func (d *DeviceSignedIn) recipient() (user.Email, string)    { return user.Email(d.Email), d.FullName }
 
 func (d *UserCreated) expires() time.Time       { return d.ExpiresAt }
 func (d *AddressTaken) expires() time.Time      { return time.Time{} }
 func (d *PasswordForgotten) expires() time.Time { return d.ExpiresAt }
 func (d *PasswordChanged) expires() time.Time   { return time.Time{} }
+func (d *DeviceSignedIn) expires() time.Time    { return time.Time{} }
 
 func (d *UserCreated) check() error {
 	d.Asked.check()
@@ -211,6 +217,24 @@ func (d *PasswordChanged) check() error {
 	}
 	return checkRecipient(&d.Email, &d.FullName)
 }
+
+// check leaves out a device that could not be one of auth's, and what is no shortened network: a mail is owed all the same.
+func (d *DeviceSignedIn) check() error {
+	if !deviceName.MatchString(d.Device) {
+		d.Device = ""
+	}
+	if network, err := netip.ParsePrefix(d.Network); err != nil || network.IsSingleIP() || network != network.Masked() {
+		d.Network = ""
+	}
+	err := checkRecipient(&d.Email, &d.FullName)
+	if d.At.IsZero() {
+		err = errors.Join(err, errors.New("the time is missing"))
+	}
+	return err
+}
+
+// deviceName is what a device may be called: nothing that a mail program would turn into a link.
+var deviceName = regexp.MustCompile(`^[A-Za-z0-9_-]+( [A-Za-z0-9_-]+){0,7}$`)
 
 // check leaves out what is no address: a mail is owed all the same.
 func (a *Asked) check() {

@@ -14,6 +14,7 @@ const (
 	KindAddressTaken    Kind = "address_taken"    // somebody signed up with an address that has an account
 	KindPasswordReset   Kind = "password_reset"   // choose a new password
 	KindPasswordChanged Kind = "password_changed" // a notice after the fact
+	KindNewDevice       Kind = "new_device"       // a notice after the fact
 )
 
 // Types of events on Topic. A consumer ignores types that it does not know.
@@ -23,6 +24,7 @@ const (
 	TypeAddressTaken      = "user.signup_repeated"
 	TypePasswordForgotten = "user.password_forgotten"
 	TypePasswordChanged   = "user.password_changed"
+	TypeDeviceSignedIn    = "user.device_signed_in"
 	// TypeUserErased asks for no mail: whatever is to be mailed to that user, or was, is forgotten.
 	TypeUserErased = "user.erased"
 	// TypeNothing asks for no mail, and every consumer ignores it: a request for an address without an account
@@ -82,4 +84,16 @@ type PasswordChanged struct {
 	FullName string    `json:"fullName"`
 	Email    string    `json:"email"`
 	At       time.Time `json:"at"`
+}
+
+// DeviceSignedIn is the data of TypeDeviceSignedIn: a device that was not known has opened a session.
+type DeviceSignedIn struct {
+	UserID   string    `json:"userId"`
+	FullName string    `json:"fullName"`
+	Email    string    `json:"email"`
+	At       time.Time `json:"at"`
+	// Device says what kind of device it is, and Network which network it came from, the address shortened; empty if
+	// that is not known.
+	Device  string `json:"device,omitempty"`
+	Network string `json:"network,omitempty"`
 }

@@ -170,7 +170,7 @@ func (t *Templates) Render(j Job) (Message, error) {
 	name := presentable(j.Name)
 	asked := askedOf(p)
 	fill := strings.NewReplacer("{product}", t.cfg.Product, "{name}", name, "{until}", at.UTC().Format(t.language.time),
-		"{asked}", asked.RequestedAt.UTC().Format(t.language.time), "{network}", asked.Network)
+		"{device}", t.deviceOf(p), "{asked}", asked.RequestedAt.UTC().Format(t.language.time), "{network}", asked.Network)
 	content := page{
 		Lang: t.cfg.Language, Product: t.cfg.Product,
 		Subject: fill.Replace(said.subject), Heading: fill.Replace(said.heading),
@@ -214,6 +214,8 @@ func (t *Templates) linkAndTime(p payload) (string, time.Time) {
 		return t.link("auth/password/reset", p.ResetCode), p.ExpiresAt
 	case *PasswordChanged:
 		return t.link("", ""), p.At
+	case *DeviceSignedIn:
+		return t.link("", ""), p.At
 	default:
 		return t.link("", ""), time.Time{}
 	}
@@ -229,6 +231,22 @@ func askedOf(p payload) Asked {
 	default:
 		return Asked{}
 	}
+}
+
+// deviceOf says which device the mail is about, and from where it came; empty if it is about none.
+func (t *Templates) deviceOf(p payload) string {
+	d, ok := p.(*DeviceSignedIn)
+	if !ok {
+		return ""
+	}
+	device, from := d.Device, ""
+	if device == "" {
+		device = t.language.anyDevice
+	}
+	if d.Network != "" {
+		from = fmt.Sprintf(t.language.fromNetwork, d.Network)
+	}
+	return device + from
 }
 
 func (t *Templates) link(path, code string) string {

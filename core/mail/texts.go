@@ -2,7 +2,7 @@ package mail
 
 // texts is what one mail says. {product} and {until}, the time until which a code is good or
 // at which something happened, are filled in; {asked} is the time of a sign-up, and {network} where
-// it came from.
+// it came from; {device} is a device, with the network that it came from.
 type texts struct {
 	subject, heading string
 	paragraphs       []string
@@ -18,6 +18,8 @@ type language struct {
 	greeting, anonymous string // with {name}, and without
 	linkHint            string
 	time                string // layout of a time in UTC
+	anyDevice           string // one whose kind is not known
+	fromNetwork         string // with %s for the network
 	kinds               map[Kind]texts
 }
 
@@ -28,6 +30,7 @@ var languages = map[string]language{
 		anonymous: "Hello,",
 		linkHint:  "If the button does not work, open this address:",
 		time:      "2 January 2006, 15:04 UTC",
+		anyDevice: "unknown", fromNetwork: ", from the network %s",
 		kinds: map[Kind]texts{
 			KindVerification: {
 				subject:    "Confirm your e-mail address for {product}",
@@ -64,6 +67,16 @@ var languages = map[string]language{
 				button:     "Go to {product}",
 				footer:     "If that was not you, ask for a new password at once: that locks everybody else out.",
 			},
+			KindNewDevice: {
+				subject: "A new device has signed in to your account at {product}",
+				heading: "A new device has signed in",
+				paragraphs: []string{
+					"A device that we do not know signed in to your account on {until}. The device: {device}.",
+					"If that was you, there is nothing to do.",
+				},
+				button: "Go to {product}",
+				footer: "If that was not you, sign in and look at your sessions in the settings: you can sign that device out there. Then choose a new password at once.",
+			},
 		},
 	},
 	"de": {
@@ -71,6 +84,7 @@ var languages = map[string]language{
 		anonymous: "Hallo,",
 		linkHint:  "Falls der Knopf nicht funktioniert, öffnen Sie diese Adresse:",
 		time:      "02.01.2006, 15:04 UTC",
+		anyDevice: "unbekannt", fromNetwork: ", aus dem Netz %s",
 		kinds: map[Kind]texts{
 			KindVerification: {
 				subject:    "Bestätigen Sie Ihre E-Mail-Adresse für {product}",
@@ -106,6 +120,16 @@ var languages = map[string]language{
 				paragraphs: []string{"Das Passwort Ihres Kontos wurde am {until} geändert. Falls Sie das waren, müssen Sie nichts tun."},
 				button:     "Zu {product}",
 				footer:     "Falls Sie das nicht waren, verlangen Sie sofort ein neues Passwort: Das sperrt alle anderen aus.",
+			},
+			KindNewDevice: {
+				subject: "Ein neues Gerät hat sich bei Ihrem Konto angemeldet: {product}",
+				heading: "Ein neues Gerät hat sich angemeldet",
+				paragraphs: []string{
+					"Ein Gerät, das wir nicht kennen, hat sich am {until} bei Ihrem Konto angemeldet. Das Gerät: {device}.",
+					"Falls Sie das waren, müssen Sie nichts tun.",
+				},
+				button: "Zu {product}",
+				footer: "Falls Sie das nicht waren, melden Sie sich an und sehen Sie in den Einstellungen nach Ihren Sitzungen: Dort können Sie das Gerät abmelden. Wählen Sie danach sofort ein neues Passwort.",
 			},
 		},
 	},

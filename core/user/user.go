@@ -29,7 +29,8 @@ type User struct {
 	// PasswordChangedAt is when the password was last set.
 	PasswordChangedAt time.Time
 	// SessionsFrom ends every session that was opened before it, KeptSession excepted: one
-	// write, however many there are. UTC, to the microsecond; zero ends none.
+	// write, however many there are. UTC, to the microsecond; zero ends none. It is zero only as long as the user
+	// has never signed in, or did so to an older program.
 	SessionsFrom time.Time
 	// KeptSession names the session that goes on although it is older; empty for none.
 	KeptSession string

@@ -541,6 +541,12 @@ type notedSessions struct {
 	ledger *ledger
 }
 
+func (n notedSessions) Create(ctx context.Context, s auth.Session, events ...event.Event) error {
+	err := n.SessionStore.Create(ctx, s, events...)
+	n.ledger.note(err, events)
+	return err
+}
+
 func (n notedSessions) Update(ctx context.Context, id string, change func(*auth.Session) error, events ...event.Event) (auth.Session, error) {
 	s, err := n.SessionStore.Update(ctx, id, change, events...)
 	n.ledger.note(err, events)

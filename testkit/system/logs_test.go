@@ -67,9 +67,9 @@ func (s spyingCodes) Put(ctx context.Context, c auth.Code, events ...event.Event
 	return s.CodeStore.Put(ctx, c, events...)
 }
 
-func (s spyingSessions) Create(ctx context.Context, x auth.Session) error {
+func (s spyingSessions) Create(ctx context.Context, x auth.Session, events ...event.Event) error {
 	s.add(x.FamilyHash, x.TokenHash)
-	return s.SessionStore.Create(ctx, x)
+	return s.SessionStore.Create(ctx, x, events...)
 }
 
 func (s spyingSessions) Update(ctx context.Context, id string, change func(*auth.Session) error, events ...event.Event) (auth.Session, error) {

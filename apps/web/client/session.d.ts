@@ -61,6 +61,19 @@ export interface UserSettings {
   readReceipts: boolean;
 }
 
+/** A session of the user. Device and network are for people to recognise it by. */
+export interface SessionInfo {
+  id: string;
+  /** What kind of device opened it: "Firefox on Linux". */
+  device: string;
+  /** The network from which it was opened, the address shortened: "192.0.2.0/24"; empty if that is not known. */
+  network: string;
+  createdAt: string;
+  lastSeenAt: string;
+  /** Whether it is this one. */
+  current: boolean;
+}
+
 /** Until when, in RFC 3339, and why; both may be left out. */
 export interface RestrictionFields {
   until?: string;
@@ -223,6 +236,11 @@ export class Session implements SessionLike {
   settings(options?: { signal?: AbortSignal }): Promise<UserSettings>;
   /** Changes that, and returns it as it is then. What is not given stays. */
   changeSettings(settings: Partial<UserSettings>): Promise<UserSettings>;
+
+  /** The caller's sessions that go on, newest first. */
+  sessions(request?: { signal?: AbortSignal }): Promise<{ sessions: SessionInfo[] }>;
+  /** Ends another session of the caller: its sockets close. To end this one is to sign out. */
+  endSession(id: string): Promise<void>;
 
   /** As those of EventTarget. */
   addEventListener<K extends keyof SessionEventMap>(

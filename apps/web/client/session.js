@@ -157,6 +157,8 @@ const isMember = (m) => isText(m?.user?.id) && isText(m.role);
 const isMembers = (d) => Array.isArray(d?.members) && d.members.every(isMember) && (d.next === undefined || isText(d.next));
 const isBlocks = (d) => Array.isArray(d?.blocks) && (d.next === undefined || isText(d.next));
 const isSettings = (d) => typeof d?.readReceipts === "boolean";
+const isSessionInfo = (s) => isText(s?.id) && isText(s.device) && isText(s.createdAt) && isText(s.lastSeenAt) && typeof s.current === "boolean";
+const isSessions = (d) => Array.isArray(d?.sessions) && d.sessions.every(isSessionInfo);
 const isAnything = () => true;
 const isPair = (d) => isText(d?.accessToken) && isText(d.refreshToken) && d.expiresIn > 0 && d.expiresIn < Infinity;
 const isGrant = (d) => isPair(d) && isUser(d.user);
@@ -436,6 +438,16 @@ export class Session extends EventTarget {
   /** Changes that, {readReceipts}, and returns it as it is then. What is not given stays. */
   changeSettings(settings) {
     return this.#ask("PATCH", "/me/settings", { body: settings, shape: isSettings });
+  }
+
+  /** The caller's sessions that go on, newest first: {sessions}, each {id, device, network, createdAt, lastSeenAt, current}. */
+  sessions({ signal } = {}) {
+    return this.#ask("GET", "/auth/sessions", { shape: isSessions, signal });
+  }
+
+  /** Ends another session of the caller: its sockets close. To end this one is to sign out. */
+  async endSession(id) {
+    await this.#ask("DELETE", `/auth/sessions/${encodeURIComponent(id)}`, { shape: isNothing });
   }
 
   async #ask(method, path, { body, shape, signal }) {

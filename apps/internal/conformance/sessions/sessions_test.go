@@ -131,10 +131,10 @@ func (c sessionCalls) ByID(ctx context.Context, id string) (auth.Session, error)
 	return c.SessionStore.ByID(ctx, id)
 }
 
-func (c sessionCalls) Create(ctx context.Context, s auth.Session) error {
+func (c sessionCalls) Create(ctx context.Context, s auth.Session, events ...event.Event) error {
 	c.n.Add(1)
 	c.written.Add(1)
-	return c.SessionStore.Create(ctx, s)
+	return c.SessionStore.Create(ctx, s, events...)
 }
 
 func (c sessionCalls) Update(ctx context.Context, id string, change func(*auth.Session) error, events ...event.Event) (auth.Session, error) {
