@@ -455,6 +455,8 @@ var badValues = map[string][]string{
 	"handshake-burst": {"nonsense", "0", "-1"},
 	"signin-burst":    {"nonsense", "0", "-1", "1.5"},
 	"mail-burst":      {"nonsense", "0", "-1", "1.5"},
+	"new-device-mail": {"nonsense", "1", ""},
+	"password-mail":   {"nonsense", "1", ""},
 	"password-min":    {"nonsense", "0", "-1", "65"},
 	"issuer":          {},
 	"product":         {},

@@ -30,6 +30,7 @@ func everyJob(name string) []mail.Job {
 		jobOf(mail.KindAddressTaken, name, mail.AddressTaken{UserID: "u1", FullName: name, Email: to}),
 		jobOf(mail.KindPasswordReset, name, mail.PasswordForgotten{UserID: "u1", FullName: name, Email: to, ResetCode: "a+b/c&d=e", ExpiresAt: expires}),
 		jobOf(mail.KindPasswordChanged, name, mail.PasswordChanged{UserID: "u1", FullName: name, Email: to, At: expires}),
+		jobOf(mail.KindNewDevice, name, mail.DeviceSignedIn{UserID: "u1", FullName: name, Email: to, At: expires, Device: "Firefox on Linux", Network: "192.0.2.0/24"}),
 	}
 }
 
@@ -53,7 +54,7 @@ func TestTemplatesRender(t *testing.T) {
 			assert.Contains(t, m.Text, "Ada Lovelace")
 			assert.Contains(t, m.HTML, "Ada Lovelace")
 			assert.Contains(t, m.HTML, "Talk &amp; Co")
-			for _, rest := range []string{"{product}", "{name}", "{until}", "{{", "ZgotmplZ", "<no value>"} {
+			for _, rest := range []string{"{product}", "{name}", "{until}", "{device}", "{{", "ZgotmplZ", "<no value>"} {
 				assert.NotContains(t, m.Subject+m.Text+m.HTML, rest)
 			}
 			switch j.Kind {
@@ -63,6 +64,9 @@ func TestTemplatesRender(t *testing.T) {
 				assertLink(t, m, "/app/auth/password/reset")
 			default:
 				assert.Contains(t, m.Text, "\nhttps://chat.example.com/app/\n")
+			}
+			if j.Kind == mail.KindNewDevice {
+				assert.Regexp(t, `Firefox on Linux, (from the network|aus dem Netz) 192\.0\.2\.0/24\.`, m.Text)
 			}
 			if j.Kind != mail.KindAddressTaken {
 				assert.Contains(t, m.Text, "07:08 UTC")
@@ -220,5 +224,22 @@ func TestValuesHideTheirSecretsFromLogs(t *testing.T) {
 		require.NotContains(t, text, "ada@")
 		require.NotContains(t, text, "a+b")
 		require.Contains(t, text, "01JOB")
+	}
+}
+
+// TestADeviceInAMailIsNoLink renders what no device and no shortened network can be: both are left out, and the mail is owed all the same.
+func TestADeviceInAMailIsNoLink(t *testing.T) {
+	t.Parallel()
+	ts, err := mail.NewTemplates(mail.TemplateConfig{PublicURL: "https://chat.example.com"})
+	require.NoError(t, err)
+	for _, bad := range []string{"www.evil.example", "https://evil.example/", "a@evil.example", "two\nlines", " ", "Firefox  on", strings.Repeat("a ", 9) + "a", "<b>bold</b>", "192.0.2.77"} {
+		m, err := ts.Render(jobOf(mail.KindNewDevice, "Ada", mail.DeviceSignedIn{UserID: "u1", FullName: "Ada", Email: "ada@example.com", At: expires, Device: bad, Network: bad}))
+		require.NoError(t, err, bad)
+		assert.Contains(t, m.Text, "The device: unknown.", bad)
+	}
+	for _, whole := range []string{"192.0.2.77/32", "192.0.2.77/24", "2001:db8::1/128", "2001:db8::1"} {
+		m, err := ts.Render(jobOf(mail.KindNewDevice, "Ada", mail.DeviceSignedIn{UserID: "u1", Email: "ada@example.com", At: expires, Device: "curl", Network: whole}))
+		require.NoError(t, err, whole)
+		assert.Contains(t, m.Text, "The device: curl.", whole)
 	}
 }

@@ -75,6 +75,8 @@ type Settings struct {
 	AdminToken   string `name:"admin-token" secret:"" help:"Bearer token of what operators alone may do on the address of admin-listen, the same for auth and mailer. Default: none, and no access."`
 
 	AuthTaken        string         `name:"auth-taken" of:"parley auth" default:"accept" enum:"accept,conflict" help:"Answer to a sign-up with a taken address: accept tells nothing, conflict says so (409)."`
+	NewDeviceMail    string         `name:"new-device-mail" of:"parley auth" default:"on" enum:"on,off" help:"Whether users get a mail when a device that is not known signs in to their account."`
+	PasswordMail     string         `name:"password-mail" of:"parley auth" default:"on" enum:"on,off" help:"Whether users get a mail when their password was changed."`
 	PasswordMin      int            `name:"password-min" of:"parley auth" default:"8" help:"Least number of characters of a new password, 1 to 64."`
 	AccessTTL        time.Duration  `name:"access-ttl" of:"parley auth socket" default:"15m" help:"How long an access token lasts; auth and socket must agree."`
 	SessionTTL       time.Duration  `name:"session-ttl" of:"parley auth" default:"720h" help:"How long a session lasts without being used."`

@@ -285,6 +285,7 @@ func (a *App) config(publicURL string) (parley.Config, error) {
 		Auth: auth.Config{
 			AccessTTL: s.AccessTTL, SessionTTL: s.SessionTTL, SessionMax: s.SessionMax, MaxSessions: s.MaxSessions,
 			TakenConflict: s.AuthTaken == "conflict", PasswordMin: s.PasswordMin, Passwords: passlist.New(),
+			NoDeviceMail: s.NewDeviceMail == "off", NoPasswordMail: s.PasswordMail == "off",
 			SignInRate:   auth.Rate{Burst: s.SignInBurst, Per: time.Minute},
 			MailRate:     auth.Rate{Burst: s.MailBurst, Per: 10 * time.Minute},
 			CodeRate:     auth.Rate{Burst: s.CodeBurst, Per: time.Minute},

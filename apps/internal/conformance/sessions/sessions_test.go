@@ -333,3 +333,64 @@ func TestLimitsSurviveARestart(t *testing.T) {
 		require.Equal(t, 5, removed, "an address from a network, the address, the network, a device, and the look for it")
 	})
 }
+
+// TestLostAnswersSurviveARestart loses the answer of a refresh, and opens the store again: whoever has the old token gets the same successor, and nothing that is
+// stored is one. Once the successor was used, the old token ends the session, and that survives a restart too.
+func TestLostAnswersSurviveARestart(t *testing.T) {
+	onEach(t, func(t *testing.T, open func(t *testing.T) ports) {
+		p := open(t)
+		person(t, p, "ada", "ada@example.com")
+		now := time.Now().UTC()
+		at := func(s *auth.Config) { s.Now = func() time.Time { return now } }
+		s := over(t, p, at)
+		g, err := s.SignIn(t.Context(), auth.Client{Address: "192.0.2.77", UserAgent: "curl/8"}, "ada@example.com", password)
+		require.NoError(t, err)
+		lost, err := s.Refresh(t.Context(), g.RefreshToken)
+		require.NoError(t, err)
+		again := func() {
+			t.Helper()
+			require.NoError(t, p.close())
+			p = open(t)
+			s = over(t, p, at)
+		}
+		again()
+		now = now.Add(10*time.Second - time.Microsecond)
+		same, err := s.Refresh(t.Context(), g.RefreshToken)
+		require.NoError(t, err)
+		require.Equal(t, lost.RefreshToken, same.RefreshToken)
+		who, err := s.Authenticate(t.Context(), same.AccessToken)
+		require.NoError(t, err)
+		stored, err := p.sessions.ByID(t.Context(), who.SessionID)
+		require.NoError(t, err)
+		require.Equal(t, "curl", stored.Device)
+		require.Equal(t, "192.0.2.0/24", stored.Network)
+		for _, token := range []string{g.RefreshToken, lost.RefreshToken} {
+			for _, secret := range strings.Split(token, ".")[1:] {
+				require.NotContains(t, fmt.Sprintf("%+v", stored), secret)
+			}
+		}
+		newest, err := s.Refresh(t.Context(), same.RefreshToken)
+		require.NoError(t, err)
+		again()
+		_, err = s.Refresh(t.Context(), g.RefreshToken)
+		require.ErrorIs(t, err, auth.ErrSessionEnded, "its successor was used")
+		again()
+		_, err = s.Refresh(t.Context(), newest.RefreshToken)
+		require.ErrorIs(t, err, auth.ErrSessionEnded, "the whole family has ended")
+		require.NoError(t, p.close())
+	})
+}
+
+// over is the rules over the ports.
+func over(t *testing.T, p ports, edit func(*auth.Config)) *auth.Service {
+	t.Helper()
+	tokens := memory.NewTokens(memory.TokensConfig{})
+	cfg := auth.Config{
+		Users: p.users, Sessions: p.sessions, Standings: p.standings, Codes: p.codes, Nonces: p.nonces, Limiter: p.limiter,
+		SignUps: memory.NewStore().SignUps, Hasher: memory.NewHasher(), Issuer: tokens, Verifier: tokens,
+	}
+	edit(&cfg)
+	s, err := auth.New(cfg)
+	require.NoError(t, err)
+	return s
+}
