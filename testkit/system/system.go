@@ -86,6 +86,9 @@ type Config struct {
 	// Ports, if set, may replace or wrap ports before the parts are connected. It is called
 	// at the start and at each restart, once for each node.
 	Ports func(*parley.Ports)
+	// Closed, if set, is called once the parts have ended, at each restart too: it closes what Ports has opened. After that
+	// nothing may be left of either.
+	Closed func() error
 
 	// Auth, Worker, Chat, Hub and Relay are given to the parts. What is not set has the
 	// part's own default, except: Auth.SignInRate and Auth.MailRate are 10,000 a minute.
@@ -510,6 +513,9 @@ func (s *System) end() error {
 	}
 	err := s.running.close()
 	s.running = nil
+	if s.cfg.Closed != nil {
+		err = errors.Join(err, s.cfg.Closed())
+	}
 	s.client.CloseIdleConnections()
 	if left := await(s.label, stopTimeout); len(left) > 0 {
 		err = errors.Join(err, fmt.Errorf("%d goroutines were left behind:\n%s", len(left), strings.Join(left, "\n\n")))

@@ -1,0 +1,174 @@
+package asvs_test
+
+import (
+	"net/http"
+	"regexp"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/parley-chat/parley/core/auth"
+	"github.com/parley-chat/parley/testkit/system"
+)
+
+// passwords is how people prove who they are: chapter 6.
+var passwords = []requirement{
+	{
+		id: "6.2.1", asks: "passwords have at least 8 characters",
+		does:  "At least 8 unless PARLEY_PASSWORD_MIN says more, counted in characters; 15 are the choice for accounts without a second factor.",
+		check: shortPasswords,
+	},
+	{
+		id: "6.2.4", asks: "the commonest 3,000 passwords are refused",
+		does:  "The 12,000 commonest that were published are refused, and what people make of them, at sign-up, reset and change.",
+		check: commonPasswords,
+	},
+	{
+		id: "6.2.8", asks: "a password is verified as it was received, not cut or changed",
+		does:  "Every character counts, up to 256; one that is longer is refused and not cut. Only Unicode's normal form is made, as NIST SP 800-63B asks.",
+		check: wholePasswords,
+	},
+	{
+		id: "6.2.12", asks: "passwords that were published after break-ins are refused",
+		does:  "The list of 6.2.4 is made of such passwords.",
+		lacks: "what is published later is not looked up",
+		check: commonPasswords,
+	},
+	{
+		id: "6.3.1", asks: "passwords cannot be guessed or tried in numbers",
+		does:  "Guesses are limited by device, by address and by network, on shared counters where there are several processes; right passwords are not taken after that either.",
+		check: guesses,
+	},
+	{
+		id: "6.3.8", asks: "nobody learns which addresses have accounts",
+		does:  "Sign-up, resend, forgotten and sign-in answer the same bytes for known and unknown addresses; what takes long is done for both.",
+		check: enumeration,
+	},
+	{
+		id: "6.4.1", asks: "codes that are mailed are random, end soon and serve once",
+		does:  "256 random bits; 24 hours for an address, one hour for a password; used once; the store has a hash.",
+		check: mailedCodes,
+	},
+}
+
+func shortPasswords(t *testing.T, o opener) {
+	w := o.start(t, nil)
+	for _, password := range []string{"", "a", "qzvkxwj", "𝒳𝒳𝒳𝒳𝒳𝒳𝒳"} {
+		a := w.ask(http.MethodPost, "/auth/signup", "", fields{"fullName": "Ada", "email": w.name + "@parley.test", "password": password})
+		require.Equal(t, http.StatusUnprocessableEntity, a.Status, "%q: %s", password, a.Body)
+	}
+	w.wants(w.ask(http.MethodPost, "/auth/signup", "", fields{"fullName": "Ada", "email": w.name + "@parley.test", "password": "qzvkxwjb"}), http.StatusAccepted, "", "8 characters")
+	ada := w.user("Ada")
+	w.wants(w.ask(http.MethodPost, "/auth/password/change", ada.AccessToken, fields{"current": ada.Password, "password": "qzvkxwj"}), http.StatusUnprocessableEntity, "password_invalid", "a change")
+}
+
+func commonPasswords(t *testing.T, o opener) {
+	w := o.start(t, nil)
+	ada := w.user("Ada")
+	for i, password := range []string{"password", "12345678", "iloveyou", "Password1", "p4ssw0rd!", "qwertyuiop", "drowssap", "football2024", "sunshine", "princess"} {
+		w.wants(w.ask(http.MethodPost, "/auth/signup", "", fields{"fullName": "Ada", "email": w.name + "@parley.test", "password": password}), http.StatusUnprocessableEntity, "password_invalid", password)
+		if i < 3 {
+			w.wants(w.ask(http.MethodPost, "/auth/password/change", ada.AccessToken, fields{"current": ada.Password, "password": password}), http.StatusUnprocessableEntity, "password_invalid", password)
+		}
+	}
+	w.Call(t, http.MethodPost, "/auth/password/forgot", "", fields{"email": ada.Email}, http.StatusAccepted, nil)
+	code := w.Code(t, ada.Email, 2)
+	w.wants(w.ask(http.MethodPost, "/auth/password/reset", "", fields{"code": code, "password": "password"}), http.StatusUnprocessableEntity, "password_invalid", "a reset")
+	w.wants(w.ask(http.MethodPost, "/auth/password/reset", "", fields{"code": code, "password": "qzvkxwjb of nobody"}), http.StatusNoContent, "", "the code is not used up by that")
+}
+
+func wholePasswords(t *testing.T, o opener) {
+	w := o.start(t, nil)
+	long := " Ünïcode 𝒳 pass phrase, " + strings.Repeat("longer than 72 bytes ", 8) + "THE END "
+	u := system.User{Email: w.name + "@parley.test", Password: long}
+	w.Call(t, http.MethodPost, "/auth/signup", "", fields{"fullName": "Ada", "email": u.Email, "password": long}, http.StatusAccepted, nil)
+	w.Call(t, http.MethodPost, "/auth/verify", "", fields{"code": w.Code(t, u.Email, 1)}, http.StatusOK, nil)
+	require.Equal(t, http.StatusOK, w.signIn(u.Email, long).Status)
+	for about, other := range map[string]string{
+		"without its end": long[:len(long)-1], "without its beginning": long[1:], "lower case": strings.ToLower(long), "cut at 72 bytes": long[:72], "trimmed": strings.TrimSpace(long),
+		"one more": long + "x", "another last letter": long[:len(long)-2] + "d ",
+	} {
+		w.wants(w.signIn(u.Email, other), http.StatusUnauthorized, "invalid_credentials", about)
+	}
+	a := w.ask(http.MethodPost, "/auth/signup", "", fields{"fullName": "Ada", "email": "other-" + u.Email, "password": strings.Repeat("too long ", 200)})
+	require.Equal(t, http.StatusUnprocessableEntity, a.Status, "%s", a.Body)
+}
+
+func guesses(t *testing.T, o opener) {
+	w := o.start(t, func(cfg *system.Config) { cfg.Auth.SignInRate = auth.Rate{Burst: 3, Per: time.Hour} })
+	ada := w.user("Ada")
+	statuses := map[int]int{}
+	for range 12 {
+		a := w.signIn(ada.Email, "a wrong pass phrase")
+		statuses[a.Status]++
+		if a.Status == http.StatusTooManyRequests {
+			require.NotEmpty(t, a.Header.Get("Retry-After"))
+		}
+	}
+	assert.LessOrEqual(t, statuses[http.StatusUnauthorized], 4, "guesses that were looked at")
+	assert.Equal(t, 12, statuses[http.StatusUnauthorized]+statuses[http.StatusTooManyRequests], "%v", statuses)
+	require.Equal(t, http.StatusTooManyRequests, w.signIn(ada.Email, ada.Password).Status, "the right one tells nothing")
+	// Many addresses from one network are many guesses as well.
+	limited := false
+	for range 60 {
+		w.n++
+		limited = limited || w.signIn(w.name+"-of-many@parley.test", "a pass phrase that leaked").Status == http.StatusTooManyRequests
+	}
+	require.True(t, limited, "one network tries as many accounts as it likes")
+}
+
+func enumeration(t *testing.T, o opener) {
+	w := o.start(t, nil)
+	ada := w.user("Ada")
+	waiting := w.unverified("Bob")
+	unknown := w.name + "-unknown@parley.test"
+	for _, c := range []struct {
+		path string
+		body fields
+	}{
+		{"/auth/signup", fields{"fullName": "Eve", "password": "a pass phrase of Eve"}}, {"/auth/verify/resend", fields{}}, {"/auth/password/forgot", fields{}},
+		{"/auth/signin", fields{"password": "a wrong pass phrase"}},
+	} {
+		answers := map[string]string{}
+		for _, email := range []string{ada.Email, waiting.Email, unknown} {
+			c.body["email"] = email
+			a := w.ask(http.MethodPost, c.path, "", c.body)
+			a.Header.Del("Date")
+			headers := &strings.Builder{}
+			require.NoError(t, a.Header.Write(headers))
+			answers[headers.String()+string(a.Body)] = email
+		}
+		require.Len(t, answers, 1, "%s: %v", c.path, answers)
+	}
+}
+
+func mailedCodes(t *testing.T, o opener) {
+	w := o.start(t, nil)
+	seen := map[string]bool{}
+	for range 5 {
+		u := w.unverified("Ada")
+		code := w.Code(t, u.Email, 1)
+		require.Regexp(t, regexp.MustCompile(`^[A-Za-z0-9_-]{43,}$`), code, "256 bits in base64")
+		require.False(t, seen[code])
+		seen[code] = true
+		a := w.ask(http.MethodPost, "/auth/verify", "", fields{"code": code[:len(code)-1] + "A"})
+		if !strings.HasSuffix(code, "A") {
+			w.wants(a, http.StatusBadRequest, "code_unknown", "another")
+		}
+	}
+	ada := w.user("Ada")
+	w.Call(t, http.MethodPost, "/auth/password/forgot", "", fields{"email": ada.Email}, http.StatusAccepted, nil)
+	code := w.Code(t, ada.Email, 2)
+	w.Advance(time.Hour + time.Second)
+	w.wants(w.ask(http.MethodPost, "/auth/password/reset", "", fields{"code": code, "password": "qzvkxwjb of nobody"}), http.StatusGone, "code_gone", "after an hour")
+	bob := w.unverified("Bob")
+	late := w.Code(t, bob.Email, 1)
+	w.Advance(24*time.Hour + time.Second)
+	w.wants(w.ask(http.MethodPost, "/auth/verify", "", fields{"code": late}), http.StatusGone, "code_gone", "after a day")
+	for _, m := range w.Mailbox.All() {
+		require.NotContains(t, m.Text+m.HTML, ada.Password, "no password is mailed")
+	}
+}

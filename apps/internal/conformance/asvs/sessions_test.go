@@ -1,0 +1,229 @@
+package asvs_test
+
+import (
+	"encoding/json"
+	"net/http"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/parley-chat/parley/testkit/system"
+)
+
+// sessions is how long somebody stays signed in: chapter 7, and 10.4.5.
+var sessions = []requirement{
+	{
+		id: "7.2.3", asks: "session tokens are unique, random and of at least 128 bits",
+		does:  "A refresh token has 256 bits of the system's randomness, and the store only a hash of it.",
+		check: randomTokens,
+	},
+	{
+		id: "7.2.4", asks: "signing in makes a new session token",
+		does:  "Each sign-in opens a session with tokens of its own; none is taken over from before. A client that signs in anew ends its old session by signing out of it.",
+		check: newSession,
+	},
+	{
+		id: "7.3.1", asks: "a session ends when it is not used",
+		does:  "PARLEY_SESSION_TTL, 30 days without a refresh; an access token lasts 15 minutes.",
+		check: idleSession,
+	},
+	{
+		id: "7.3.2", asks: "a session has a greatest age",
+		does:  "PARLEY_SESSION_MAX, 90 days, however often it is refreshed; no access token and no socket outlives it.",
+		check: oldSession,
+	},
+	{
+		id: "7.4.1", asks: "nothing goes on after signing out",
+		does:  "Access, refresh, tickets and open sockets end with the answer, not with the token's time.",
+		check: signedOut,
+	},
+	{
+		id: "7.4.2", asks: "an account that is deleted or disabled has no sessions",
+		does:  "Erasing a user ends every session, and sockets on every node.",
+		lacks: "accounts cannot be disabled",
+		check: erased,
+	},
+	{
+		id: "7.4.3", asks: "changing a password can end all other sessions",
+		does:  "It does, always; and so does a new one by mail, which ends all.",
+		check: othersEnd,
+	},
+	{
+		id: "7.5.1", asks: "a password is asked for again before what matters is changed",
+		does:  "A new password needs the present one. The address of an account cannot be changed by its user.",
+		check: askedAgain,
+	},
+	{
+		id: "10.4.5", asks: "a stolen refresh token is of no use for long",
+		does:  "Each refresh gives a new one; the old one, used again, ends the session with all its tokens. Within 10 seconds a lost answer can be asked for again.",
+		check: rotation,
+	},
+}
+
+func randomTokens(t *testing.T, o opener) {
+	w := o.start(t, nil)
+	ada := w.user("Ada")
+	seen := map[string]bool{}
+	for range 20 {
+		w.SignIn(t, &ada)
+		var secret string
+		for _, part := range strings.Split(ada.RefreshToken, ".") {
+			if len(part) > len(secret) {
+				secret = part
+			}
+		}
+		require.GreaterOrEqual(t, len(secret), 43, "256 bits in base64")
+		require.False(t, seen[secret])
+		seen[secret] = true
+	}
+	bits := map[rune]bool{}
+	for secret := range seen {
+		for _, c := range secret {
+			bits[c] = true
+		}
+	}
+	require.Greater(t, len(bits), 55, "of 64 signs: all of them come")
+}
+
+// sid returns the session that a token names.
+func (w *world) sid(u system.User) (sid string) {
+	w.token(u, func(_, claims map[string]any) { sid, _ = claims["sid"].(string) })
+	return sid
+}
+
+func newSession(t *testing.T, o opener) {
+	w := o.start(t, nil)
+	ada := w.user("Ada")
+	before := ada
+	a := w.ask(http.MethodPost, "/auth/signin", before.AccessToken, fields{"email": ada.Email, "password": ada.Password})
+	w.wants(a, http.StatusOK, "", "with the old token beside")
+	require.NoError(t, json.Unmarshal(a.Body, &ada))
+	require.NotEmpty(t, w.sid(ada))
+	require.NotEqual(t, w.sid(before), w.sid(ada))
+	require.NotEqual(t, before.RefreshToken, ada.RefreshToken)
+	require.Empty(t, a.Header.Values("Set-Cookie"))
+	w.Call(t, http.MethodPost, "/auth/signout", before.AccessToken, nil, http.StatusNoContent, nil)
+	w.wants(w.ask(http.MethodGet, "/auth/me", before.AccessToken, nil), http.StatusUnauthorized, "", "the old one")
+	w.wants(w.ask(http.MethodGet, "/auth/me", ada.AccessToken, nil), http.StatusOK, "", "the new one")
+}
+
+func idleSession(t *testing.T, o opener) {
+	w := o.start(t, nil)
+	ada := w.user("Ada")
+	w.Advance(16 * time.Minute)
+	w.wants(w.ask(http.MethodGet, "/auth/me", ada.AccessToken, nil), http.StatusUnauthorized, "", "an access token after its time")
+	a, next := w.refresh(ada.RefreshToken)
+	w.wants(a, http.StatusOK, "", "a session in use")
+	w.Advance(30*24*time.Hour + time.Minute)
+	a, _ = w.refresh(next.RefreshToken)
+	require.Equal(t, http.StatusUnauthorized, a.Status, "%s", a.Body)
+}
+
+func oldSession(t *testing.T, o opener) {
+	w := o.start(t, nil)
+	ada := w.user("Ada")
+	token, access := ada.RefreshToken, ada.AccessToken
+	for day := 0; ; day += 20 {
+		a, next := w.refresh(token)
+		if a.Status == http.StatusUnauthorized {
+			require.Greater(t, day, 80)
+			break
+		}
+		require.Equal(t, http.StatusOK, a.Status, "%s", a.Body)
+		require.LessOrEqual(t, day, 90, "a session without an end")
+		token, access = next.RefreshToken, next.AccessToken
+		w.Advance(20 * 24 * time.Hour)
+	}
+	w.wants(w.ask(http.MethodGet, "/auth/me", access, nil), http.StatusUnauthorized, "", "its last access token")
+}
+
+func signedOut(t *testing.T, o opener) {
+	w := o.start(t, nil)
+	ada := w.user("Ada")
+	ticket, c := w.ticket(ada), w.DialRaw(t, ada.AccessToken)
+	w.Call(t, http.MethodPost, "/auth/signout", ada.AccessToken, nil, http.StatusNoContent, nil)
+	w.closed(c, 4401, "its socket")
+	w.wants(w.ask(http.MethodGet, "/auth/me", ada.AccessToken, nil), http.StatusUnauthorized, "", "the access token")
+	w.wants(w.ask(http.MethodGet, "/rooms/mine", ada.AccessToken, nil), http.StatusUnauthorized, "", "in rooms")
+	w.wants(w.shake("?ticket="+ticket), http.StatusUnauthorized, "", "the ticket")
+	w.wants(w.shake("", "Authorization", "Bearer "+ada.AccessToken), http.StatusUnauthorized, "", "a new socket")
+	a, _ := w.refresh(ada.RefreshToken)
+	require.Equal(t, http.StatusUnauthorized, a.Status)
+}
+
+func erased(t *testing.T, o opener) {
+	w := o.start(t, nil)
+	ada, second := w.user("Ada"), system.User{}
+	second.Email, second.Password = ada.Email, ada.Password
+	w.SignIn(t, &second)
+	sockets := []string{ada.AccessToken, second.AccessToken}
+	one, two := w.DialRaw(t, sockets[0]), w.DialRaw(t, sockets[1])
+	_, err := w.Parts().EraseUser(t.Context(), ada.ID)
+	require.NoError(t, err)
+	w.closed(one, 4401, "the first socket")
+	w.closed(two, 4401, "the second socket")
+	for _, u := range []system.User{ada, second} {
+		w.wants(w.ask(http.MethodGet, "/auth/me", u.AccessToken, nil), http.StatusUnauthorized, "", "an access token")
+		w.wants(w.ask(http.MethodGet, "/rooms/mine", u.AccessToken, nil), http.StatusUnauthorized, "", "in rooms")
+		a, _ := w.refresh(u.RefreshToken)
+		require.Equal(t, http.StatusUnauthorized, a.Status)
+	}
+	w.wants(w.signIn(ada.Email, ada.Password), http.StatusUnauthorized, "invalid_credentials", "the account")
+}
+
+func othersEnd(t *testing.T, o opener) {
+	w := o.start(t, nil)
+	ada := w.user("Ada")
+	other := ada
+	w.SignIn(t, &other)
+	c := w.DialRaw(t, other.AccessToken)
+	const password = "a new pass phrase of Ada"
+	w.wants(w.ask(http.MethodPost, "/auth/password/change", ada.AccessToken, fields{"current": ada.Password, "password": password}), http.StatusNoContent, "", "the change")
+	w.closed(c, 4401, "the other's socket")
+	w.wants(w.ask(http.MethodGet, "/auth/me", other.AccessToken, nil), http.StatusUnauthorized, "", "the other")
+	w.wants(w.ask(http.MethodGet, "/auth/me", ada.AccessToken, nil), http.StatusOK, "", "the one that changed it")
+	mails := len(w.Mailbox.To(ada.Email))
+	w.Call(t, http.MethodPost, "/auth/password/forgot", "", fields{"email": ada.Email}, http.StatusAccepted, nil)
+	for nth := mails + 1; ; nth++ { // a notice of the change may come before the code
+		w.await(ada.Email, nth)
+		if code, ok := w.codeOf(ada.Email, nth); ok {
+			w.wants(w.ask(http.MethodPost, "/auth/password/reset", "", fields{"code": code, "password": "one more pass phrase"}), http.StatusNoContent, "", "a reset")
+			break
+		}
+	}
+	w.wants(w.ask(http.MethodGet, "/auth/me", ada.AccessToken, nil), http.StatusUnauthorized, "", "after a reset all end")
+}
+
+func askedAgain(t *testing.T, o opener) {
+	w := o.start(t, nil)
+	ada := w.user("Ada")
+	w.wants(w.ask(http.MethodPost, "/auth/password/change", ada.AccessToken, fields{"current": "a wrong pass phrase", "password": "a new pass phrase"}), http.StatusUnauthorized, "invalid_credentials", "a wrong one")
+	a := w.ask(http.MethodPost, "/auth/password/change", ada.AccessToken, fields{"password": "a new pass phrase"})
+	require.Equal(t, http.StatusUnprocessableEntity, a.Status, "%s", a.Body)
+	for _, body := range []fields{{"email": "other@parley.test"}, {"isVerified": true}, {"password": "a new pass phrase"}} {
+		a := w.ask(http.MethodPatch, "/auth/me", ada.AccessToken, body)
+		require.Contains(t, []int{http.StatusMethodNotAllowed, http.StatusUnprocessableEntity}, a.Status, "%v: %s", body, a.Body)
+	}
+	require.Equal(t, http.StatusOK, w.signIn(ada.Email, ada.Password).Status, "nothing has changed")
+}
+
+func rotation(t *testing.T, o opener) {
+	w := o.start(t, nil)
+	ada := w.user("Ada")
+	first := ada.RefreshToken
+	a, second := w.refresh(first)
+	w.wants(a, http.StatusOK, "", "a refresh")
+	a, again := w.refresh(first)
+	w.wants(a, http.StatusOK, "", "a lost answer")
+	require.Equal(t, second.RefreshToken, again.RefreshToken, "one successor")
+	w.Advance(11 * time.Second)
+	a, third := w.refresh(second.RefreshToken)
+	w.wants(a, http.StatusOK, "", "the successor")
+	a, _ = w.refresh(first)
+	require.Equal(t, http.StatusUnauthorized, a.Status, "the stolen one: %s", a.Body)
+	a, _ = w.refresh(third.RefreshToken)
+	require.Equal(t, http.StatusUnauthorized, a.Status, "and the session with it: %s", a.Body)
+	w.wants(w.ask(http.MethodGet, "/auth/me", third.AccessToken, nil), http.StatusUnauthorized, "", "its access token")
+}
