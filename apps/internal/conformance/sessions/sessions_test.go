@@ -215,7 +215,7 @@ func TestManySessions(t *testing.T) {
 			require.Equal(t, writes, written.Load()-w, what)
 		}
 		signIn := func(email string) (g auth.Grant, who user.Identity) {
-			within("sign-in of "+email, 5, map[string]int64{"ada@example.com": 2, "bob@example.com": 1}[email], func(ctx context.Context) (err error) {
+			within("sign-in of "+email, 5, map[string]int64{"ada@example.com": 2, "bob@example.com": 2}[email], func(ctx context.Context) (err error) {
 				g, err = s.SignIn(ctx, auth.Client{}, email, password)
 				return err
 			})
