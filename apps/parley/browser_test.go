@@ -38,6 +38,7 @@ func TestPage(t *testing.T) {
 	t.Run("list comes late", w.listComesLate)
 	t.Run("marks on a phone", w.marksOnAPhone)
 	t.Run("phone", w.phone)
+	t.Run("zoomed", w.zoomed)
 }
 
 // startBrowser starts a browser without a window, or skips the test where there is none.
@@ -519,15 +520,23 @@ func (w *world) keyboardOnly(t *testing.T) {
 	p.tabTo("#account-menu summary")
 	p.press(kb.Enter)
 	p.until(`document.querySelector("#account-menu").open`)
-	p.size(427, 267, chromedp.EmulateScale(3)) // 300 %
-	p.until(`document.querySelector("#account-menu .menu").getBoundingClientRect().top >= 0`)
-	p.size(1280, 800)
 	p.press(kb.Escape)
 	p.until(`!document.querySelector("#account-menu").open && ` + focused("#account-menu summary"))
 	p.press(kb.Enter)
 	p.tabTo("#sign-out")
 	p.press(kb.Enter)
 	p.until(`document.querySelector("#form-sign-in").checkVisibility()`)
+}
+
+// zoomed looks at the account menu at 300 %: what has no room is scrolled to.
+func (w *world) zoomed(t *testing.T) {
+	p := w.signedIn(t, "Large Print", nil)
+	p.click("#join-lobby")
+	p.joined("lobby")
+	p.size(427, 267, chromedp.EmulateScale(3))
+	p.click("#show-rooms")
+	p.click("#account-menu summary")
+	p.until(`(() => { const r = document.querySelector("#account-menu .menu").getBoundingClientRect(); return r.height > 0 && r.top >= 0 })()`)
 }
 
 func (w *world) phone(t *testing.T) {
