@@ -1,6 +1,7 @@
 package mongostore_test
 
 import (
+	"bytes"
 	"encoding/binary"
 	"errors"
 	"fmt"
@@ -24,6 +25,7 @@ type between struct {
 
 	mu     sync.Mutex
 	handle func(command string, doc bson.Raw) fate
+	size   func(command string, n int)
 }
 
 // fate is what becomes of a command. Its zero value leaves it alone.
@@ -88,6 +90,13 @@ func (b *between) then(handle func(command string, doc bson.Raw) fate) {
 	b.handle = handle
 }
 
+// sees is told from now on how many documents come with a command, where some do: those to insert, or what is to be written.
+func (b *between) sees(size func(command string, n int)) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.size = size
+}
+
 func (b *between) serve(client net.Conn) error {
 	server, err := net.Dial("tcp", b.target)
 	if err != nil {
@@ -102,11 +111,14 @@ func (b *between) serve(client net.Conn) error {
 		f := fate{}
 		if doc := request.document(); doc != nil {
 			b.mu.Lock()
-			handle := b.handle
+			handle, size := b.handle, b.size
 			b.mu.Unlock()
 			elements, err := doc.Elements()
 			if err != nil {
 				return err
+			}
+			if n := request.documents(); n > 0 && size != nil {
+				size(elements[0].Key(), n)
 			}
 			f = handle(elements[0].Key(), doc)
 		}
@@ -179,6 +191,21 @@ func (m wire) document() bson.Raw {
 		rest = rest[1+size:]
 	}
 	return nil
+}
+
+// documents is how many documents an OP_MSG has beside its body.
+func (m wire) documents() (n int) {
+	for rest := m[headerSize+4:]; len(rest) > 0; {
+		size := binary.LittleEndian.Uint32(rest[1:])
+		if rest[0] == 1 {
+			_, docs, _ := bytes.Cut(rest[5:1+size], []byte{0}) // behind the name
+			for ; len(docs) > 0; n++ {
+				docs = docs[binary.LittleEndian.Uint32(docs):]
+			}
+		}
+		rest = rest[1+size:]
+	}
+	return n
 }
 
 func answer(w io.Writer, to wire, doc bson.D) error {

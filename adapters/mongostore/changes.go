@@ -402,7 +402,7 @@ func (s *Messages) carryOut(ctx context.Context, head *headDoc) error {
 	for i := range head.Writes {
 		models[i] = head.Writes[i].model(head.Room)
 	}
-	res, err := s.db.messages.BulkWrite(ctx, models, options.BulkWrite().SetOrdered(true))
+	res, err := bulk(ctx, s.db.messages, models, true)
 	if err != nil {
 		return s.db.fail(ctx, op, err)
 	}

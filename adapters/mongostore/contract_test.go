@@ -3,6 +3,7 @@ package mongostore_test
 import (
 	"context"
 	"errors"
+	"flag"
 	"os"
 	"testing"
 	"time"
@@ -75,6 +76,22 @@ func TestContract(t *testing.T) {
 		}
 	}
 	contract.RunStore(t, func(t *testing.T) contract.Store { return ports(open(t)) }, exceptions...)
+}
+
+var (
+	unreadSteps = flag.Int("unread.steps", 300, "random steps of TestUnread")
+	unreadSeed  = flag.Uint64("unread.seed", 7, "what TestUnread draws by")
+)
+
+// TestUnread holds that what is read and unread is exact after each of many random steps.
+func TestUnread(t *testing.T) {
+	t.Parallel()
+	contract.On(t, "mongostore", "mongo-java-server")
+	deadline := contract.Deadline + time.Duration(*unreadSteps)*100*time.Millisecond
+	contract.RunWithin(t, deadline, []contract.Case[contract.Reading]{contract.Unread(*unreadSeed, *unreadSteps)}, func(t *testing.T) contract.Reading {
+		s := open(t)
+		return contract.Reading{Marks: s.Members(), Members: s.Members(), Messages: s.Messages()}
+	})
 }
 
 // TestWebhookQueue holds that the deliveries of webhooks are kept as mails are, apart from them.

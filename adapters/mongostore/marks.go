@@ -558,7 +558,7 @@ func (s *Members) move(ctx context.Context, docs []*memberDoc, reached map[pair]
 			SetFilter(bson.D{{Key: "_id", Value: m.ID}, {Key: "read", Value: bson.D{{Key: "$lt", Value: to}}}}).
 			SetUpdate(bson.D{{Key: "$max", Value: bson.D{{Key: "read", Value: to}}}, {Key: "$set", Value: bson.D{{Key: "moved_by", Value: call}}}})
 	}
-	res, err := s.db.members.BulkWrite(ctx, models, options.BulkWrite().SetOrdered(false))
+	res, err := bulk(ctx, s.db.members, models, false)
 	switch {
 	case err != nil && len(docs) > 1:
 		return nil, partly(op, err)
@@ -800,10 +800,8 @@ func (s *Messages) indexDeletions(ctx context.Context, head headDoc, rev int64) 
 		for i, m := range docs {
 			models[i] = mongo.NewUpdateOneModel().SetFilter(bson.D{{Key: "_id", Value: m.ID}}).SetUpdate(bson.D{{Key: "$set", Value: deletion(head.Room, m.Seq)}})
 		}
-		if len(models) > 0 {
-			if _, err := s.db.messages.BulkWrite(ctx, models, options.BulkWrite().SetOrdered(false)); err != nil {
-				return s.db.fail(ctx, op, err)
-			}
+		if _, err := bulk(ctx, s.db.messages, models, false); err != nil {
+			return s.db.fail(ctx, op, err)
 		}
 		from = end
 		_, err = s.db.spent.UpdateOne(ctx, bson.D{{Key: "_id", Value: head.Room}, {Key: "rev", Value: head.Rev}},

@@ -301,9 +301,11 @@ func (s *Outbox) Published(ctx context.Context, ids ...string) error {
 	if len(ids) == 0 {
 		return nil
 	}
-	for _, c := range s.db.carriers() {
-		if err := s.take(ctx, c, ids...); err != nil {
-			return err
+	for part := range slices.Chunk(ids, chunk) {
+		for _, c := range s.db.carriers() {
+			if err := s.take(ctx, c, part...); err != nil {
+				return err
+			}
 		}
 	}
 	return nil
@@ -323,7 +325,7 @@ func (s *Outbox) take(ctx context.Context, c *mongo.Collection, ids ...string) e
 			writes[i] = docs[i].without(ids)
 		}
 		// A document that changed meanwhile is found again.
-		if _, err := c.BulkWrite(ctx, writes, options.BulkWrite().SetOrdered(false)); err != nil {
+		if _, err := bulk(ctx, c, writes, false); err != nil {
 			return s.db.fail(ctx, op, err)
 		}
 		if attempt > 1 {

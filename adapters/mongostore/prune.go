@@ -124,7 +124,7 @@ func (s *Messages) Prune(ctx context.Context, room string, first uint64) (remove
 		if len(models) == 0 {
 			break
 		}
-		res, err := s.db.messages.BulkWrite(ctx, models, options.BulkWrite().SetOrdered(true))
+		res, err := bulk(ctx, s.db.messages, models, true)
 		switch {
 		case err != nil:
 			return removed, partly(op, err)
@@ -163,10 +163,7 @@ func (s *Messages) keepRead(ctx context.Context, room string, docs []messageDoc)
 			SetFilter(append(membership(room, user.ID(id)), bson.E{Key: "read", Value: bson.D{{Key: "$lt", Value: seq}}})).
 			SetUpdate(bson.D{{Key: "$max", Value: bson.D{{Key: "read", Value: seq}}}}))
 	}
-	if len(models) == 0 {
-		return nil
-	}
-	_, err := s.db.members.BulkWrite(ctx, models, options.BulkWrite().SetOrdered(false))
+	_, err := bulk(ctx, s.db.members, models, false)
 	return s.db.fail(ctx, "keep what is read", err)
 }
 
@@ -190,7 +187,7 @@ func (s *Messages) Drop(ctx context.Context, room string, limit int) (left bool,
 		for i, d := range docs {
 			models[i] = mongo.NewDeleteOneModel().SetFilter(bson.D{{Key: "_id", Value: d.ObjectID}})
 		}
-		_, err := s.db.messages.BulkWrite(ctx, models, options.BulkWrite().SetOrdered(true))
+		_, err := bulk(ctx, s.db.messages, models, true)
 		return true, s.db.fail(ctx, op, err)
 	}
 	if _, err := s.db.settle(ctx, op, room); err != nil { // else it might be carried out when the memberships are gone

@@ -153,10 +153,6 @@ func (d *memberDoc) promise(record chat.RoomRecord) {
 	}
 }
 
-// updates is how many updates of memberships stand in one command. FerretDB v1.24 holds one of its 100 connections for each until the command ends, and
-// would wait for the next one for ever.
-const updates = 50
-
 // tellProven proves memberships that carry the events of their beginning, and gives these their place in the outbox. It reports whether nobody else has proven one of them meanwhile.
 func (d *database) tellProven(ctx context.Context, op string, docs []*memberDoc) (all bool, err error) {
 	if len(docs) == 0 {
@@ -166,25 +162,18 @@ func (d *database) tellProven(ctx context.Context, op string, docs []*memberDoc)
 	if err != nil {
 		return false, err
 	}
-	all = true
-	for part := range slices.Chunk(docs, updates) {
-		models := make([]mongo.WriteModel, len(part))
-		for i, m := range part {
-			events := slices.Clone(m.Events)
-			for k := range events {
-				events[k].Position = position
-			}
-			models[i] = mongo.NewUpdateOneModel().SetFilter(bson.D{{Key: "_id", Value: m.ID}, {Key: "unproven", Value: true}}).SetUpdate(bson.D{
-				{Key: "$set", Value: bson.D{{Key: "pending", Value: position}, {Key: "events", Value: events}}}, {Key: "$unset", Value: bson.D{{Key: "unproven", Value: ""}}},
-			})
+	models := make([]mongo.WriteModel, len(docs))
+	for i, m := range docs {
+		events := slices.Clone(m.Events)
+		for k := range events {
+			events[k].Position = position
 		}
-		res, err := d.members.BulkWrite(ctx, models, options.BulkWrite().SetOrdered(false))
-		if err != nil {
-			return false, d.fail(ctx, op, err)
-		}
-		all = all && res.MatchedCount == int64(len(part))
+		models[i] = mongo.NewUpdateOneModel().SetFilter(bson.D{{Key: "_id", Value: m.ID}, {Key: "unproven", Value: true}}).SetUpdate(bson.D{
+			{Key: "$set", Value: bson.D{{Key: "pending", Value: position}, {Key: "events", Value: events}}}, {Key: "$unset", Value: bson.D{{Key: "unproven", Value: ""}}},
+		})
 	}
-	return all, nil
+	res, err := bulk(ctx, d.members, models, false)
+	return res.MatchedCount == int64(len(docs)), d.fail(ctx, op, err)
 }
 
 // overruling is the ruling of a membership that began beside what was decided about its user. An event of its beginning that is not in the outbox yet, or behind that of the decision,

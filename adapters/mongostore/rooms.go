@@ -254,9 +254,6 @@ func (d *memberDoc) be(role chat.Role) {
 	}
 }
 
-// chunk bounds the documents of one insert, so that it is one message to the server.
-const chunk = 1000
-
 // Add implements chat.Members. It reads what is there and what was sent, and writes what is not there, and how far those have read whom a program has added that kept no
 // marks. Before that it looks at the last messages of the rooms.
 //
@@ -371,23 +368,19 @@ func (a *adding) add(ctx context.Context, todo []pair) (rest []pair, err error) 
 	if err != nil || len(write) == 0 {
 		return rest, err
 	}
-	matched := int64(0)
-	for part := range slices.Chunk(write, updates) {
-		models := make([]mongo.WriteModel, len(part))
-		for i, m := range part {
-			end := last[m.Room].N
-			m.Read, a.stored[m.pair()] = &end, m
-			models[i] = mongo.NewUpdateOneModel().SetFilter(bson.D{{Key: "_id", Value: m.ID}, {Key: "read", Value: exists(false)}}).
-				SetUpdate(bson.D{{Key: "$set", Value: bson.D{{Key: "read", Value: end}}}})
-		}
-		res, err := a.db.members.BulkWrite(ctx, models, options.BulkWrite().SetOrdered(false))
-		if err != nil {
-			return nil, a.db.fail(ctx, op, err)
-		}
-		a.wrote = true
-		matched += res.MatchedCount
+	models := make([]mongo.WriteModel, len(write))
+	for i, m := range write {
+		end := last[m.Room].N
+		m.Read, a.stored[m.pair()] = &end, m
+		models[i] = mongo.NewUpdateOneModel().SetFilter(bson.D{{Key: "_id", Value: m.ID}, {Key: "read", Value: exists(false)}}).
+			SetUpdate(bson.D{{Key: "$set", Value: bson.D{{Key: "read", Value: end}}}})
 	}
-	if matched < int64(len(write)) { // somebody else was quicker with some
+	res, err := bulk(ctx, a.db.members, models, false)
+	if err != nil {
+		return nil, a.db.fail(ctx, op, err)
+	}
+	a.wrote = true
+	if res.MatchedCount < int64(len(write)) { // somebody else was quicker with some
 		for _, m := range write {
 			rest = append(rest, m.pair())
 		}

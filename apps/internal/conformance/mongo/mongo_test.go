@@ -135,9 +135,14 @@ func TestContractOnFerretDB(t *testing.T) {
 	contract.RunStoreWithin(t, 4*contract.Deadline, func(t *testing.T) contract.Store { return ports(open(t)) }, exceptions...)
 }
 
+var (
+	unreadSteps = flag.Int("unread.steps", 40, "random steps of TestUnreadOnFerretDB")
+	unreadSeed  = flag.Uint64("unread.seed", 7, "what TestUnreadOnFerretDB draws by")
+)
+
 // The steps that are too many for the suite, as far as they go.
 func TestUnreadOnFerretDB(t *testing.T) {
 	p := open(t).Ports()
-	c := contract.Unread(1, 40)
+	c := contract.Unread(*unreadSeed, *unreadSteps)
 	require.NoError(t, c.Check(t.Context(), contract.Reading{Marks: p.Marks, Members: p.Members, Messages: p.Messages}), c.Name)
 }
