@@ -65,7 +65,9 @@ func TestCallsAboutMany(t *testing.T) {
 	})
 	holds("marks move", func(t *testing.T, ctx context.Context) {
 		var marks []chat.Mark
-		all(func(i int) { marks = append(marks, chat.Mark{Room: "hall", User: chat.Author{ID: id(i)}, Read: many - 1}) })
+		all(func(i int) {
+			marks = append(marks, chat.Mark{Room: "hall", User: chat.Author{ID: id(i)}, Read: many - 1})
+		})
 		got, err := s.Members().Mark(ctx, marks)
 		require.NoError(t, err)
 		for i, m := range got {

@@ -106,6 +106,15 @@ func shown(seq, rev uint64, text string, edited, deleted time.Time, reactions []
 	return fmt.Sprintf("%d rev %d %q edited %v deleted %v %s", seq, rev, text, edited.UTC().UnixMicro(), deleted.UTC().UnixMicro(), strings.Join(reactions, ", "))
 }
 
+// shownStored is shown for a message of the store.
+func shownStored(m chat.Message) string {
+	var reactions []string
+	for _, r := range m.Reactions {
+		reactions = append(reactions, fmt.Sprint(r.Key, r.Count, r.Users))
+	}
+	return shown(m.Seq, m.Rev, m.Text, m.EditedAt, m.DeletedAt, reactions)
+}
+
 func (o *onlooker) handle(e wsclient.Event) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
@@ -167,7 +176,7 @@ func (o *onlooker) differs(want []string) string {
 }
 
 // TestAbsences keeps clients away while the messages of their room are edited, deleted and reacted to: what each shows is what is stored when it is
-// back, on whichever node, while others go on.
+// back, on whichever node, while others go on; and what is stored is what the last change of each message was answered with.
 func TestAbsences(t *testing.T) {
 	onStores(t, func(t *testing.T, s store) {
 		n := startNodes(t, s.open(t))
@@ -191,6 +200,8 @@ func (n *nodes) absences(t *testing.T, dice *rand.Rand, room string, crowd, slow
 	ctx, cancel := context.WithTimeout(t.Context(), 10*patience)
 	defer cancel()
 	var last atomic.Uint64
+	var mu sync.Mutex
+	acknowledged := map[uint64]chat.Message{} // what the last change of each message was answered with, by Seq
 	say := func(number int) error {
 		got, err := n.chats[number%2].Send(ctx, chat.Draft{Room: room, Author: chat.Author{ID: "author", Name: "Author"}, Text: fmt.Sprint("message ", number)})
 		if err == nil {
@@ -272,6 +283,11 @@ func (n *nodes) absences(t *testing.T, dice *rand.Rand, room string, crowd, slow
 				switch kind := fault.KindOf(err); {
 				case err == nil && !got.Repeated:
 					changed.Add(1)
+					mu.Lock()
+					if got.Rev > acknowledged[got.Seq].Rev {
+						acknowledged[got.Seq] = got.Message
+					}
+					mu.Unlock()
 				case err != nil && (kind == fault.Internal || kind == fault.Unavailable): // others refuse what cannot be done to the message
 					assert.NoError(t, err)
 				}
@@ -292,11 +308,10 @@ func (n *nodes) absences(t *testing.T, dice *rand.Rand, room string, crowd, slow
 			break
 		}
 		for _, m := range page {
-			var reactions []string
-			for _, r := range m.Reactions {
-				reactions = append(reactions, fmt.Sprint(r.Key, r.Count, r.Users))
+			want = append(want, shownStored(m))
+			if told, changed := acknowledged[m.Seq]; changed {
+				require.Equal(t, shownStored(told), shownStored(m), "what was acknowledged is stored")
 			}
-			want = append(want, shown(m.Seq, m.Rev, m.Text, m.EditedAt, m.DeletedAt, reactions))
 			after = m.Seq
 		}
 	}
