@@ -125,6 +125,118 @@ func TestUpgradeKeepsEverything(t *testing.T) {
 	})
 }
 
+// rowsOf returns all rows of a table, in an order.
+func rowsOf(t *testing.T, s *bunstore.Store, table string) []string {
+	t.Helper()
+	db, _ := bunstore.Handles(s)
+	found, err := db.QueryContext(t.Context(), "SELECT * FROM parley_"+table)
+	require.NoError(t, err)
+	defer func() { assert.NoError(t, found.Close()) }()
+	columns, err := found.Columns()
+	require.NoError(t, err)
+	all := []string{}
+	for found.Next() {
+		values, at := make([]any, len(columns)), make([]any, len(columns))
+		for i := range values {
+			at[i] = &values[i]
+		}
+		require.NoError(t, found.Scan(at...))
+		row := ""
+		for i, v := range values {
+			row += fmt.Sprintf("%s=%s|", columns[i], v)
+		}
+		all = append(all, row)
+	}
+	require.NoError(t, found.Err())
+	slices.Sort(all)
+	return all
+}
+
+// A store of the last release, with something in each table, has every row as it was after the upgrade, and goes on; so does a program of that release beside, whose
+// statements are those of this one but for what the last migration brought.
+func TestUpgradeFromTheLastRelease(t *testing.T) {
+	const last = 15 // migrations, of which the last is 0016
+	added := []string{"settings"}
+	first(t, last, func(t *testing.T, s *bunstore.Store, reopen func() *bunstore.Store) {
+		ctx := t.Context()
+		fill := func(s *bunstore.Store, room string) {
+			t.Helper()
+			id := user.ID("user-of-" + room)
+			require.NoError(t, s.Users().Create(ctx, user.User{ID: id, FullName: "Ada", Email: user.Email(room + "@example.com"), CreatedAt: noon}, event.Event{ID: "e-" + room, Topic: "t", Time: noon, Data: []byte("{}")}))
+			require.NoError(t, s.Sessions().Create(ctx, auth.Session{ID: "s-" + room, UserID: id, CreatedAt: noon, ExpiresAt: noon.Add(time.Hour)}))
+			require.NoError(t, s.Codes().Put(ctx, auth.Code{Hash: "h-" + room, UserID: id, CreatedAt: noon, ExpiresAt: noon.Add(time.Hour)}))
+			require.NoError(t, s.SignUps().Create(ctx, auth.WaitingSignUp{ID: "w-" + room, UserID: "new", FullName: "Eve", Email: "eve@example.com", CreatedAt: noon, ExpiresAt: noon.Add(time.Hour)}, 5))
+			_, err := s.Nonces().Spend(ctx, "n-"+room, noon)
+			require.NoError(t, err)
+			require.NoError(t, s.Outbox().SetAside(ctx, "e-"+room, "no reason"))
+			require.NoError(t, s.Users().Create(ctx, user.User{ID: id + "2", FullName: "Bob", Email: user.Email("bob-" + room + "@example.com"), CreatedAt: noon}, event.Event{ID: "e2-" + room, Topic: "t", Time: noon, Data: []byte("{}")}))
+			require.NoError(t, s.MailQueue().Enqueue(ctx, mail.Job{ID: "j-" + room, Key: room, RunAt: noon, CreatedAt: noon}))
+			require.NoError(t, s.WebhookQueue().Enqueue(ctx, mail.Job{ID: "j-" + room, Key: room, RunAt: noon, CreatedAt: noon}))
+			_, err = s.Roles().Create(ctx, chat.Room{Name: room, Kind: chat.Private, Title: "title", Topic: "topic", Data: "{}", Retention: time.Hour, CreatedBy: id, CreatedAt: noon},
+				chat.Membership{Room: room, UserID: id, Since: noon, Role: chat.Owner}, chat.Membership{Room: room, UserID: "u1", Since: noon, Role: chat.Moderator})
+			require.NoError(t, err)
+			sent := messages(room, 0, 40)
+			sent[5].ReplyTo, sent[6].Data = 1, `{"a":1}`
+			_, err = s.Messages().Append(ctx, sent)
+			require.NoError(t, err)
+			changes := []chat.Change{
+				{Kind: chat.Edit, Room: room, Seq: 1, By: chat.Author{ID: "u1"}, Text: "edited", At: noon}, {Kind: chat.Delete, Room: room, Seq: 2, By: chat.Author{ID: "u1"}, At: noon},
+				{Kind: chat.React, Room: room, Seq: 3, By: chat.Author{ID: id}, Key: "+", At: noon}, {Kind: chat.Edit, Room: room, Seq: 1, By: chat.Author{ID: "u1"}, Text: "edited again", At: noon},
+			}
+			changed, err := s.Messages().Change(ctx, changes)
+			require.NoError(t, err)
+			for i, c := range changed {
+				require.NoError(t, c.Err)
+				require.EqualValues(t, i+1, c.Rev)
+			}
+			marked, err := s.Members().Mark(ctx, []chat.Mark{{Room: room, User: chat.Author{ID: id}, Read: 30}})
+			require.NoError(t, err)
+			require.NoError(t, marked[0].Err)
+			_, err = s.Restrictions().Put(ctx, chat.Restriction{Room: room, UserID: "troll", Kind: chat.Ban, By: id, Reason: "spam", At: noon})
+			require.NoError(t, err)
+			_, err = s.Blocks().Put(ctx, chat.Block{Pair: chat.Pair{By: id, Whom: "troll"}, At: noon}, 10)
+			require.NoError(t, err)
+		}
+		fill(s, "before")
+		before := map[string][]string{}
+		for _, table := range filledTables {
+			if !slices.Contains(added, table) {
+				before[table] = rowsOf(t, s, table)
+				if table != "limits" {
+					assert.NotEmpty(t, before[table], table)
+				}
+			}
+		}
+		require.ErrorIs(t, s.Check(ctx), bunstore.ErrSchemaOld)
+		older := s
+
+		s = reopen()
+		require.NoError(t, s.Migrate(ctx))
+		require.NoError(t, s.Check(ctx))
+		for table, rows := range before {
+			assert.Equal(t, rows, rowsOf(t, s, table), table)
+		}
+		for _, table := range added {
+			assert.Empty(t, rowsOf(t, s, table), table)
+		}
+		require.NoError(t, s.Settings().Put(ctx, "user-of-before", chat.UserSettings{HidesRead: true}))
+		fill(older, "beside")
+		for table, rows := range before {
+			assert.Subset(t, rowsOf(t, s, table), rows, table)
+		}
+		for _, room := range []string{"before", "beside"} {
+			got, err := s.Messages().Append(ctx, append(messages(room, 0, 40), message(room, 100)))
+			require.NoError(t, err)
+			assert.True(t, got[39].Repeated)
+			assert.EqualValues(t, 41, got[40].Seq)
+			mine, err := s.Members().Mine(ctx, user.ID("user-of-"+room), chat.Place{}, 5)
+			require.NoError(t, err)
+			require.Len(t, mine, 1)
+			assert.Equal(t, []uint64{30, 11, 4}, []uint64{mine[0].Read, mine[0].Unread, mine[0].Rev})
+		}
+	})
+}
+
 // oldMessages stores messages of one room as a program of the first schema does.
 func oldMessages(t *testing.T, s *bunstore.Store, all []chat.Message) []chat.Message {
 	t.Helper()
