@@ -74,14 +74,11 @@ func (e engine) migrated(t testing.TB) *bunstore.Store {
 	return e.at(t, e.fresh(t))
 }
 
-// filledTables are all tables that ports fill, without their prefix, in an order in which they can be emptied.
-var filledTables = []string{"users", "sign_ups", "sessions", "codes", "nonces", "limits", "rooms", "members", "restrictions", "blocks", "settings", "messages", "changes", "deletions", "reactions", "room_seqs", "outbox", "outbox_aside", "mail_jobs", "webhook_jobs"}
-
 // wipe empties every table, which is quicker than another database.
 func (e engine) wipe(t testing.TB, s *bunstore.Store) {
 	t.Helper()
 	db, _ := bunstore.Handles(s)
-	for _, table := range filledTables {
+	for _, table := range []string{"users", "sign_ups", "sessions", "codes", "nonces", "limits", "rooms", "members", "restrictions", "blocks", "settings", "messages", "changes", "deletions", "reactions", "room_seqs", "outbox", "outbox_aside", "mail_jobs", "webhook_jobs"} {
 		_, err := db.ExecContext(t.Context(), "DELETE FROM parley_"+table)
 		require.NoError(t, err)
 	}

@@ -196,6 +196,9 @@ type kept struct {
 	folder  string
 	// clean is what operators do so that nothing of what was deleted is in the files. Nil: nothing has to be done.
 	clean func(t testing.TB)
+	// rounds is how often everything is said that is to be erased: where files are looked into so often that rows move from page to page, else as often as it takes to
+	// have more than one of each.
+	rounds int
 	// seen lets the server do what it does by itself in time, and keep what it has seen. It may be nil.
 	seen func(t testing.TB)
 }
@@ -215,7 +218,7 @@ var databases = []struct {
 	{"SQLite", func(t testing.TB) kept {
 		folder := t.TempDir()
 		file := filepath.Join(folder, "parley.db")
-		return kept{url: "sqlite:" + file, folder: folder, content: func(t testing.TB) found {
+		return kept{url: "sqlite:" + file, folder: folder, rounds: 30, content: func(t testing.TB) found {
 			db, err := sql.Open("sqlite", "file:"+file+"?mode=ro")
 			require.NoError(t, err)
 			defer func() { assert.NoError(t, db.Close()) }() // whoever has the file open delays the cleaning
@@ -228,7 +231,7 @@ var databases = []struct {
 		require.NoError(t, err)
 		t.Cleanup(func() { assert.NoError(t, db.Close()) })
 		return kept{
-			url: s.URL, folder: s.Folder(),
+			url: s.URL, folder: s.Folder(), rounds: 30,
 			content: func(t testing.TB) found {
 				return rows(t, db, `SELECT quote_ident(tablename) FROM pg_tables WHERE tablename LIKE 'parley\_%'`)
 			},
@@ -246,7 +249,7 @@ var databases = []struct {
 		size := 32 << 20 // as it was started
 		const tables = `SELECT table_name FROM information_schema.tables WHERE table_schema = DATABASE() AND table_name LIKE 'parley\_%'`
 		return kept{
-			url: s.URL, folder: s.Folder(),
+			url: s.URL, folder: s.Folder(), rounds: 30,
 			content: func(t testing.TB) found { return rows(t, db, tables) },
 			clean: func(t testing.TB) {
 				size = 96<<20 - size
@@ -265,11 +268,11 @@ var databases = []struct {
 	}},
 	{"mongo-java-server", func(t testing.TB) kept {
 		s := servers.StartMongo(t)
-		return kept{url: s.URL, content: func(t testing.TB) found { return documents(t, s.URL) }} // its files say nothing about those of MongoDB
+		return kept{url: s.URL, rounds: 5, content: func(t testing.TB) found { return documents(t, s.URL) }} // its files say nothing about those of MongoDB
 	}},
 	{"FerretDB", func(t testing.TB) kept {
 		at := ferret(t)
-		return kept{url: at, content: func(t testing.TB) found { return documents(t, at) }}
+		return kept{url: at, rounds: 5, content: func(t testing.TB) found { return documents(t, at) }}
 	}},
 }
 
@@ -426,7 +429,7 @@ func (p *program) speak(t *testing.T) (erase func()) {
 		p.call(t, http.MethodPut, "/rooms/"+name+"/members/"+ada.id, bob.token, map[string]any{"role": "member"}, nil)
 	}
 	var marked stored
-	for i := range 30 { // rows move from page to page
+	for i := range p.rounds {
 		say(bob, "hall", fmt.Sprint("this stays ", i))
 		m := say(bob, "hall", message(fmt.Sprint("text ", i)))
 		p.call(t, http.MethodPatch, fmt.Sprintf("/rooms/hall/messages/%d", m.Seq), bob.token, map[string]any{"text": message(fmt.Sprint("edited ", i)), "data": map[string]any{"of": message("data")}}, nil)
@@ -448,10 +451,10 @@ func (p *program) speak(t *testing.T) (erase func()) {
 	until(t, "what was told is among the dead letters", func() bool {
 		var stats struct{ Dead int }
 		p.call(t, http.MethodGet, "/webhooks/stats", adminToken, nil, &stats)
-		return stats.Dead >= 150
+		return stats.Dead >= 5*p.rounds
 	})
 	return func() {
-		for seq := range uint64(90) {
+		for seq := range uint64(3 * p.rounds) {
 			if seq%3 == 1 {
 				p.call(t, http.MethodDelete, fmt.Sprintf("/rooms/hall/messages/%d", seq+1), bob.token, nil, nil)
 			}
