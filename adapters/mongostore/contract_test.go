@@ -87,7 +87,7 @@ var (
 func TestUnread(t *testing.T) {
 	t.Parallel()
 	contract.On(t, "mongostore", "mongo-java-server")
-	deadline := contract.Deadline + time.Duration(*unreadSteps)*100*time.Millisecond
+	deadline := contract.Deadline + time.Duration(*unreadSteps)*300*time.Millisecond
 	contract.RunWithin(t, deadline, []contract.Case[contract.Reading]{contract.Unread(*unreadSeed, *unreadSteps)}, func(t *testing.T) contract.Reading {
 		s := open(t)
 		return contract.Reading{Marks: s.Members(), Members: s.Members(), Messages: s.Messages()}
