@@ -19,10 +19,10 @@ func TestAnErasedAccountIsNobodys(t *testing.T) {
 	var reasons []auth.RevokeReason
 	w := newWorld(t, func(c *auth.Config) { c.Revoked = func(r auth.RevokeReason) { reasons = append(reasons, r) } })
 	waiting := w.signUp(ada) // by her, or by a stranger
-	u := w.account(ada)
+	w.account(ada)
 	other := w.account("bob@example.com")
 	g, who := w.signIn(ada, password)
-	u = g.User
+	u := g.User
 	_, others := w.signIn("bob@example.com", password)
 	reset := w.forgotten(ada)
 	ticket, _, err := w.SocketTicket(t.Context(), who)
