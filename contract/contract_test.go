@@ -15,6 +15,7 @@ import (
 
 	"github.com/parley-chat/parley/adapters/memory"
 	"github.com/parley-chat/parley/contract"
+	"github.com/parley-chat/parley/core/audit"
 	"github.com/parley-chat/parley/core/auth"
 	"github.com/parley-chat/parley/core/chat"
 	"github.com/parley-chat/parley/core/event"
@@ -206,6 +207,7 @@ func lower(id string) string { return strings.ToLower(id) }
 func trials() []trial {
 	return []trial{
 		try("UserRepository", contract.UserRepository(), plain(openUsers), userFaults()...),
+		try("Directory", contract.Directory(), plain(openListed), directoryFaults()...),
 		try("Outbox", contract.Outbox(), plain(openUsers), outboxFaults()...),
 		try("Asides", contract.Asides(), plain(openAsides), asideFaults()...),
 		try("EventBus", contract.EventBus(), plain(openBus), busFaults()...),
@@ -238,6 +240,7 @@ func trials() []trial {
 		try("Restrictions", contract.Restrictions(), plain(func() chat.Restrictions { return memory.NewRestrictions() }), restrictionFaults()...),
 		try("Blocks", contract.Blocks(), plain(func() chat.Blocks { return memory.NewBlocks() }), blockFaults()...),
 		try("Settings", contract.Settings(), plain(func() chat.Settings { return memory.NewSettings() }), settingsFaults()...),
+		try("AuditLog", contract.AuditLog(), plain(func() audit.Log { return memory.NewAuditLog() }), auditFaults()...),
 		try("RecentCache", contract.RecentCache(), plain(func() chat.RecentCache { return memory.NewRecentCache(memory.RecentCacheConfig{}) }), slices.Concat(cacheFaults(), changeCacheFaults(), firstFaults())...),
 		try("Pruner", contract.Pruner(), plain(openPruning), prunerFaults()...),
 		try("Screen", contract.Screen(), plain(openScreen), screenFaults()...),

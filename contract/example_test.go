@@ -28,7 +28,7 @@ func ExampleRunStore() {
 			return contract.Store{
 				Users: s.Users, Outbox: s.Outbox, Asides: s.Asides, Sessions: s.Sessions, Codes: s.Codes, SignUps: s.SignUps, Nonces: s.Nonces,
 				MailQueue: s.MailQueue, DeadLetters: s.MailQueue, MailStats: s.MailQueue,
-				Messages: s.Messages, Rooms: s.Rooms, Members: s.Members, Marks: s.Members, Roles: s.Roles, Restrictions: s.Restrictions, Blocks: s.Blocks, Settings: s.Settings, Pruner: s.Pruner,
+				Messages: s.Messages, Rooms: s.Rooms, Members: s.Members, Marks: s.Members, Roles: s.Roles, Restrictions: s.Restrictions, Blocks: s.Blocks, Settings: s.Settings, Directory: s.Users, Audit: s.Audit, Pruner: s.Pruner,
 			}
 		},
 			contract.Except("Standings", "two reads in memory cost no more than one"),

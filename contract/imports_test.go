@@ -96,6 +96,7 @@ var order = map[string][]string{
 	"core/settings":          {},
 
 	"core/event":    {"core/settings", "core/fault"},
+	"core/audit":    {"core/settings", "core/fault", "core/event"},
 	"core/user":     {"core/settings", "core/internal/visible", "core/fault", "core/event"},
 	"core/health":   {"core/fault"},
 	"core/mail":     {"core/settings", "core/internal/visible", "core/fault", "core/event", "core/user", "core/health"},
@@ -105,7 +106,7 @@ var order = map[string][]string{
 	"core/socket":   {"core/settings", "core/internal/visible", "core/fault", "core/problem", "core/event", "core/user"},
 	"core/protocol": {"core/settings", "core/internal/jsontext", "core/internal/visible", "core/fault", "core/problem", "core/event", "core/user", "core/health", "core/chat", "core/socket"},
 	"core/realtime": {"core/settings", "core/internal/jsontext", "core/internal/visible", "core/fault", "core/problem", "core/event", "core/user", "core/health", "core/chat", "core/socket", "core/protocol"},
-	"core/parley":   {"core/settings", "core/internal/jsontext", "core/internal/visible", "core/fault", "core/problem", "core/event", "core/user", "core/health", "core/mail", "core/webhook", "core/chat", "core/auth", "core/socket", "core/protocol", "core/realtime"},
+	"core/parley":   {"core/settings", "core/internal/jsontext", "core/internal/visible", "core/fault", "core/problem", "core/event", "core/user", "core/health", "core/mail", "core/webhook", "core/chat", "core/auth", "core/audit", "core/socket", "core/protocol", "core/realtime"},
 }
 
 // between are the adapters that may import another one.

@@ -17,6 +17,7 @@ import (
 var specifications = map[string][]string{
 	"UserRepository": {"user.Repository", "user.User"},
 	"Outbox":         {"event.Outbox"},
+	"Directory":      {"user.Directory", "user.Filter"},
 	"Asides":         {"event.Asides", "event.Filter", "event.Outbox"},
 	"EventBus":       {"event.Publisher", "event.Subscriber"},
 	"MailQueue":      {"mail.Queue", "mail.Job", "mail.ErrLeaseLost"},
@@ -42,6 +43,7 @@ var specifications = map[string][]string{
 	"Restrictions":   {"chat.Restrictions", "chat.Restriction", "chat.Ban"},
 	"Blocks":         {"chat.Blocks"},
 	"Settings":       {"chat.Settings"},
+	"AuditLog":       {"audit.Log"},
 	"RecentCache":    {"chat.RecentCache", "chat.Recent"},
 	"Pruner":         {"chat.Pruner", "chat.MessageStore", "chat.Marks", "chat.MyRoom"},
 	"Screen":         {"chat.Screen"},

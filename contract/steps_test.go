@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/parley-chat/parley/contract"
+	"github.com/parley-chat/parley/core/audit"
 	"github.com/parley-chat/parley/core/auth"
 	"github.com/parley-chat/parley/core/chat"
 	"github.com/parley-chat/parley/core/event"
@@ -108,6 +109,14 @@ func TestACheckEndsWithItsFirstFailure(t *testing.T) {
 			remove: func(context.Context, user.ID) error { return o.fail() },
 		}
 	})
+	endsWithItsFirstFailure(t, contract.AuditLog(), func(o *out) audit.Log {
+		return auditLog{
+			append: func(context.Context, audit.Entry) error { return o.fail() },
+			settle: func(context.Context, string, string) error { return o.fail() },
+			list:   func(context.Context, string, int) ([]audit.Entry, error) { return nil, o.fail() },
+			sweep:  func(context.Context, time.Time) (int, error) { return 0, o.fail() },
+		}
+	})
 	endsWithItsFirstFailure(t, contract.Pruner(), func(o *out) contract.Pruning {
 		r := outReading(o)
 		return contract.Pruning{
@@ -154,6 +163,12 @@ func TestACheckEndsWithItsFirstFailure(t *testing.T) {
 	})
 	endsWithItsFirstFailure(t, contract.UserRepository(), outUsers)
 	endsWithItsFirstFailure(t, contract.Outbox(), outUsers)
+	endsWithItsFirstFailure(t, contract.Directory(), func(o *out) contract.Listed {
+		return contract.Listed{
+			Repository: outUsers(o).Repository,
+			Directory:  directory(func(context.Context, user.Filter) ([]user.User, error) { return nil, o.fail() }),
+		}
+	})
 	endsWithItsFirstFailure(t, contract.Asides(), func(o *out) contract.SetAside {
 		p := outUsers(o)
 		return contract.SetAside{Repository: p.Repository, Outbox: p.Outbox, Asides: asides{

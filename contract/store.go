@@ -8,6 +8,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/parley-chat/parley/core/audit"
 	"github.com/parley-chat/parley/core/auth"
 	"github.com/parley-chat/parley/core/chat"
 	"github.com/parley-chat/parley/core/event"
@@ -17,10 +18,12 @@ import (
 
 // Store is every port that a database can keep, for [RunStore].
 type Store struct {
-	Users    user.Repository
-	Outbox   event.Outbox
-	Asides   event.Asides
-	Sessions auth.SessionStore
+	Users user.Repository
+	// Directory lists Users.
+	Directory user.Directory
+	Outbox    event.Outbox
+	Asides    event.Asides
+	Sessions  auth.SessionStore
 	// Standings reads Sessions and Users at once.
 	Standings auth.Standings
 	Codes     auth.CodeStore
@@ -43,6 +46,7 @@ type Store struct {
 	Restrictions chat.Restrictions
 	Blocks       chat.Blocks
 	Settings     chat.Settings
+	Audit        audit.Log
 	// Pruner removes messages from Messages.
 	Pruner chat.Pruner
 }
@@ -87,6 +91,7 @@ func storeSuites() []storeSuite {
 	mails := func(s Store) Mails { return Mails{Queue: s.MailQueue, Letters: s.DeadLetters, Stats: s.MailStats} }
 	return []storeSuite{
 		of(UserRepository(), users),
+		of(Directory(), func(s Store) Listed { return Listed{Directory: s.Directory, Repository: s.Users} }),
 		of(Outbox(), users),
 		of(Asides(), func(s Store) SetAside { return SetAside{Repository: s.Users, Outbox: s.Outbox, Asides: s.Asides} }),
 		of(SessionStore(), func(s Store) Sessions {
@@ -123,6 +128,7 @@ func storeSuites() []storeSuite {
 		of(Restrictions(), func(s Store) chat.Restrictions { return s.Restrictions }),
 		of(Blocks(), func(s Store) chat.Blocks { return s.Blocks }),
 		of(Settings(), func(s Store) chat.Settings { return s.Settings }),
+		of(AuditLog(), func(s Store) audit.Log { return s.Audit }),
 		of(Pruner(), func(s Store) Pruning {
 			return Pruning{Pruner: s.Pruner, Messages: s.Messages, Members: s.Members, Marks: s.Marks, Rooms: s.Rooms, Restrictions: s.Restrictions}
 		}),

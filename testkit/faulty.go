@@ -7,6 +7,7 @@ import (
 	"slices"
 	"time"
 
+	"github.com/parley-chat/parley/core/audit"
 	"github.com/parley-chat/parley/core/auth"
 	"github.com/parley-chat/parley/core/chat"
 	"github.com/parley-chat/parley/core/event"
@@ -107,6 +108,11 @@ var methods = map[string]kind{
 	"Blocks.Remove":        repeatable,
 	"Blocks.Among":         repeatable,
 	"Blocks.List":          repeatable,
+	"Directory.List":       repeatable,
+	"Audit.Append":         once,
+	"Audit.Settle":         repeatable,
+	"Audit.List":           repeatable,
+	"Audit.DeleteExpired":  repeatable,
 	"Settings.Put":         repeatable,
 	"Settings.Of":          repeatable,
 	"Settings.Remove":      repeatable,
@@ -689,6 +695,42 @@ func (d blocks) Among(ctx context.Context, pairs ...chat.Pair) ([]chat.Block, er
 
 func (d blocks) List(ctx context.Context, p chat.Pair, after user.ID, limit int) ([]chat.Block, error) {
 	return ask(ctx, d.faults, "Blocks.List", func() ([]chat.Block, error) { return d.next.List(ctx, p, after, limit) })
+}
+
+// FaultyAudit puts faults before a log of what administrators have done.
+func FaultyAudit(next audit.Log, f *Faults) audit.Log { return auditLog{next, f} }
+
+type auditLog struct {
+	next   audit.Log
+	faults *Faults
+}
+
+func (d auditLog) Append(ctx context.Context, e audit.Entry) error {
+	return d.faults.do(ctx, "Audit.Append", func() error { return d.next.Append(ctx, e) })
+}
+
+func (d auditLog) Settle(ctx context.Context, id, outcome string) error {
+	return d.faults.do(ctx, "Audit.Settle", func() error { return d.next.Settle(ctx, id, outcome) })
+}
+
+func (d auditLog) List(ctx context.Context, before string, limit int) ([]audit.Entry, error) {
+	return ask(ctx, d.faults, "Audit.List", func() ([]audit.Entry, error) { return d.next.List(ctx, before, limit) })
+}
+
+func (d auditLog) DeleteExpired(ctx context.Context, before time.Time) (int, error) {
+	return ask(ctx, d.faults, "Audit.DeleteExpired", func() (int, error) { return d.next.DeleteExpired(ctx, before) })
+}
+
+// FaultyDirectory puts faults before a directory of users.
+func FaultyDirectory(next user.Directory, f *Faults) user.Directory { return directory{next, f} }
+
+type directory struct {
+	next   user.Directory
+	faults *Faults
+}
+
+func (d directory) List(ctx context.Context, f user.Filter) ([]user.User, error) {
+	return ask(ctx, d.faults, "Directory.List", func() ([]user.User, error) { return d.next.List(ctx, f) })
 }
 
 // FaultySettings puts faults before a store of what users have set.

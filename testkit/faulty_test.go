@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/parley-chat/parley/adapters/memory"
+	"github.com/parley-chat/parley/core/audit"
 	"github.com/parley-chat/parley/core/auth"
 	"github.com/parley-chat/parley/core/chat"
 	"github.com/parley-chat/parley/core/event"
@@ -58,6 +59,8 @@ type ports struct {
 	restrictions  chat.Restrictions
 	blocks        chat.Blocks
 	settings      chat.Settings
+	directory     user.Directory
+	audit         audit.Log
 	roles         chat.Roles
 	pruner        chat.Pruner
 	cache         chat.RecentCache
@@ -91,6 +94,7 @@ func open(t *testing.T, outer, inner *testkit.Faults) *ports {
 	must(s.Outbox.SetAside(ctx, "aside", "reason"))
 	must(s.Sessions.Create(ctx, auth.Session{ID: "s", UserID: "u"}))
 	must(s.Codes.Put(ctx, auth.Code{Hash: "h"}))
+	must(s.Audit.Append(ctx, audit.Entry{ID: "entry", At: at}))
 	must(s.SignUps.Create(ctx, auth.WaitingSignUp{ID: "w", Email: "ada@example.com"}, 5))
 	_, err := s.Rooms.Ensure(ctx, chat.Room{Name: "r"})
 	must(err)
@@ -140,6 +144,8 @@ func open(t *testing.T, outer, inner *testkit.Faults) *ports {
 		marks:         twice(chat.Marks(s.Members), testkit.FaultyMarks, outer, inner),
 		restrictions:  twice(chat.Restrictions(s.Restrictions), testkit.FaultyRestrictions, outer, inner),
 		blocks:        twice(chat.Blocks(s.Blocks), testkit.FaultyBlocks, outer, inner),
+		audit:         twice(audit.Log(s.Audit), testkit.FaultyAudit, outer, inner),
+		directory:     twice(user.Directory(s.Users), testkit.FaultyDirectory, outer, inner),
 		settings:      twice(chat.Settings(s.Settings), testkit.FaultySettings, outer, inner),
 		roles:         twice(chat.Roles(s.Roles), testkit.FaultyRoles, outer, inner),
 		pruner:        twice(chat.Pruner(s.Pruner), testkit.FaultyPruner, outer, inner),
@@ -446,6 +452,22 @@ var calls = map[string]func(ctx context.Context, p *ports) ([]any, error){
 		all, err := p.blocks.List(ctx, chat.Pair{By: "u"}, "", 1)
 		return []any{all}, err
 	},
+	"Audit.Append": func(ctx context.Context, p *ports) ([]any, error) {
+		return nil, p.audit.Append(ctx, audit.Entry{ID: event.NewID()})
+	},
+	"Audit.Settle": func(ctx context.Context, p *ports) ([]any, error) { return nil, p.audit.Settle(ctx, "entry", "done") },
+	"Audit.List": func(ctx context.Context, p *ports) ([]any, error) {
+		all, err := p.audit.List(ctx, "", 1)
+		return []any{all}, err
+	},
+	"Audit.DeleteExpired": func(ctx context.Context, p *ports) ([]any, error) {
+		_, err := p.audit.DeleteExpired(ctx, at)
+		return nil, err
+	},
+	"Directory.List": func(ctx context.Context, p *ports) ([]any, error) {
+		all, err := p.directory.List(ctx, user.Filter{Limit: 1})
+		return []any{all}, err
+	},
 	"Settings.Put": func(ctx context.Context, p *ports) ([]any, error) {
 		return nil, p.settings.Put(ctx, "u", chat.UserSettings{HidesRead: true})
 	},
@@ -535,7 +557,7 @@ func TestMethodsAreThoseOfThePorts(t *testing.T) {
 		"Codes": reflect.TypeFor[auth.CodeStore](), "SignUps": reflect.TypeFor[auth.SignUps](), "Nonces": reflect.TypeFor[auth.Nonces](),
 		"Limiter":  reflect.TypeFor[auth.Limiter](),
 		"Messages": reflect.TypeFor[chat.MessageStore](), "Rooms": reflect.TypeFor[chat.Rooms](),
-		"Members": reflect.TypeFor[chat.Members](), "Marks": reflect.TypeFor[chat.Marks](), "Restrictions": reflect.TypeFor[chat.Restrictions](), "Blocks": reflect.TypeFor[chat.Blocks](), "Settings": reflect.TypeFor[chat.Settings](), "Roles": reflect.TypeFor[chat.Roles](), "Pruner": reflect.TypeFor[chat.Pruner](), "Cache": reflect.TypeFor[chat.RecentCache](),
+		"Members": reflect.TypeFor[chat.Members](), "Marks": reflect.TypeFor[chat.Marks](), "Restrictions": reflect.TypeFor[chat.Restrictions](), "Blocks": reflect.TypeFor[chat.Blocks](), "Settings": reflect.TypeFor[chat.Settings](), "Directory": reflect.TypeFor[user.Directory](), "Audit": reflect.TypeFor[audit.Log](), "Roles": reflect.TypeFor[chat.Roles](), "Pruner": reflect.TypeFor[chat.Pruner](), "Cache": reflect.TypeFor[chat.RecentCache](),
 		"Access": reflect.TypeFor[chat.Access](), "Fanout": reflect.TypeFor[realtime.Fanout](),
 		"Presence": reflect.TypeFor[realtime.Presence](), "Authenticator": reflect.TypeFor[socket.Authenticator](),
 		"Conn": reflect.TypeFor[socket.Conn](),

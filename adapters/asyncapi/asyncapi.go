@@ -39,6 +39,8 @@ var busEvents = []struct {
 	{mail.Topic, mail.TypePasswordForgotten, "A user asked for a code to set a new password.", mail.PasswordForgotten{}},
 	{mail.Topic, mail.TypePasswordChanged, "A password was changed; the user is told.", mail.PasswordChanged{}},
 	{mail.Topic, mail.TypeDeviceSignedIn, "A device that was not known opened a session; the user is told.", mail.DeviceSignedIn{}},
+	{mail.Topic, mail.TypeUserInvited, "An administrator made an account and invites its owner: a mail by which a password is chosen.", mail.UserInvited{}},
+	{mail.Topic, mail.TypeUserDisabled, "A user was disabled: whatever was to be mailed to the address is forgotten.", mail.UserDisabled{}},
 	{mail.Topic, mail.TypeUserErased, "A user was erased: whatever is to be mailed to the address, or was, is forgotten.", mail.UserErased{}},
 	{mail.Topic, mail.TypeNothing, "Somebody asked for a mail to an address that gets none. Ignore it: it is there so that the request costs the same work.", mail.Nothing{}},
 	{auth.Topic, auth.TypeSessionRevoked, "A session ended before its time: its sockets close.", auth.SessionRevoked{}},

@@ -80,7 +80,7 @@
 // microseconds since 1970 in UTC; NULL is "not yet".
 //
 //	users         id | full_name, email unique, password_hash, created_at, verified_at, password_changed_at,
-//	              sessions_from, kept_session
+//	              sessions_from, kept_session, role, disabled_at
 //	sign_ups      id | user_id, full_name, email, password_hash, network, created_at, expires_at, confirmed_at
 //	sessions      id | user_id, family_hash, token_hash, created_at, rotated_at, expires_at, revoked_at,
 //	              previous_hash, rotation_key, device_hash, device, network, seen_at: NULL unless noted between refreshes
@@ -98,6 +98,7 @@
 //	reactions     room_id, seq, reaction, user_id
 //	restrictions  room, user_id, kind | by_id, reason, at, until: the greatest number if it never ends
 //	blocks        by_id, whom_id | at
+//	audit         id | at, actor, action, target, detail, network, outcome
 //	settings      user_id | hides_read: 1 if nobody else is told how far the user has read, or 0
 //	outbox        position | id, topic, type, event_key, time, data; ascending in commit order
 //	mail_jobs     position | id unique, job_key unique, kind, recipient, recipient_name, data, state,
@@ -196,6 +197,7 @@ func (s *Store) Ports() parley.Ports {
 		Outbox: s.Outbox(), Asides: s.Asides(), MailQueue: queue, DeadLetters: queue, MailStats: queue,
 		WebhookQueue: hooks, WebhookLetters: hooks, WebhookStats: hooks,
 		Messages: s.Messages(), Pruner: s.Messages(), Rooms: s.Rooms(), Members: members, Marks: members, Roles: s.Roles(), Restrictions: s.Restrictions(), Blocks: s.Blocks(), Settings: s.Settings(),
+		Directory: s.Directory(), Audit: s.AuditLog(),
 	}
 }
 
@@ -234,6 +236,12 @@ func (s *Store) Restrictions() *Restrictions { return &Restrictions{s.db} }
 
 // Blocks returns who has blocked whom.
 func (s *Store) Blocks() *Blocks { return &Blocks{s.db} }
+
+// Directory lists the users of the store.
+func (s *Store) Directory() *Directory { return &Directory{s.db} }
+
+// AuditLog returns what administrators have done.
+func (s *Store) AuditLog() *AuditLog { return &AuditLog{s.db} }
 
 // Settings returns what users have set for themselves.
 func (s *Store) Settings() *Settings { return &Settings{s.db} }

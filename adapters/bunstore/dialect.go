@@ -88,6 +88,8 @@ type dialect struct {
 	once, onceMore string
 	// putRestriction stores a restriction in the place of the one before, with a later time.
 	putRestriction string
+	// namedLike compares full_name with a pattern of startsWith whose letters A to Z are small.
+	namedLike string
 	// putSettings stores the settings of a user in the place of those before.
 	putSettings string
 	// claim makes the first claimable job of a table running until the given time and returns it, or sql.ErrNoRows.

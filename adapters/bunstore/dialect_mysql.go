@@ -140,6 +140,7 @@ func mysqlDialect() *dialect {
 		inOrder:        "STRAIGHT_JOIN",
 		putRestriction: putRestrictionMySQL,
 		putSettings:    putSettingsMySQL,
+		namedLike:      `LOWER(CONVERT(full_name USING utf8mb4)) COLLATE utf8mb4_bin LIKE LOWER(CONVERT(? USING utf8mb4)) COLLATE utf8mb4_bin ESCAPE '!'`,
 		claim:          mysqlClaim,
 		// Not INSERT IGNORE, which also ignores what does not fit.
 		insertNew: func(q *bun.InsertQuery, key string) *bun.InsertQuery {

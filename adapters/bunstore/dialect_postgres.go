@@ -126,6 +126,7 @@ func postgresDialect() *dialect {
 		deleteFrom:     deleteFrom,
 		putRestriction: putRestrictionText("GREATEST"),
 		putSettings:    putSettingsText,
+		namedLike:      `lower(full_name COLLATE "C") LIKE ? ESCAPE '!'`,
 		inOrder:        "JOIN", // it goes by the limit
 		once:           postgresOnce("", "", ""),
 		onceMore:       postgresOnce(", reply_to, data", ", (SELECT $8::bigint[]), (SELECT $9::text[])", ", NULLIF(g.reply_to, 0), NULLIF(g.data, '')"),

@@ -87,6 +87,7 @@ func sqliteDialect() *dialect {
 		inOrder:        "CROSS JOIN",
 		putRestriction: putRestrictionText("MAX"),
 		putSettings:    putSettingsText,
+		namedLike:      `full_name LIKE ? ESCAPE '!'`,
 		// One branch a state, so that each reads its own part of the index (state, position) in order.
 		claim: claimBy(`UPDATE JOBS
 			SET state = 'running', attempts = attempts + 1, claims = claims + 1, updated_at = ?0, leased_until = ?1

@@ -223,6 +223,7 @@ func steps(d *dialect) []step {
 		{"0016", "deliveries of webhooks", webhookTables},
 		{"0017", "what users have set for themselves", []string{settingsTable}},
 		{"0019", "what sessions are recognised by", sessionSigns},
+		{"0020", "roles of users, users who are disabled, and the audit log", administration},
 	}
 }
 

@@ -48,10 +48,10 @@ var schemaRules = []rule{
 		table: "users",
 		row: map[string]any{
 			"id": "i", "full_name": "n", "email": "e", "password_hash": "", "created_at": 0, "verified_at": 1, "password_changed_at": 2,
-			"sessions_from": 3, "kept_session": "s",
+			"sessions_from": 3, "kept_session": "s", "role": "r", "disabled_at": 4,
 		},
-		texts:    map[string]bounds{"id": {1, 128}, "full_name": {1, 100}, "email": {1, 254}, "password_hash": {0, 512}, "kept_session": {0, 128}},
-		nullable: []string{"verified_at", "password_changed_at", "sessions_from"},
+		texts:    map[string]bounds{"id": {1, 128}, "full_name": {1, 100}, "email": {1, 254}, "password_hash": {0, 512}, "kept_session": {0, 128}, "role": {1, 16}},
+		nullable: []string{"verified_at", "password_changed_at", "sessions_from", "role", "disabled_at"},
 		unique:   []unique{{"id", map[string]any{"email": "f"}}, {"email", map[string]any{"id": "j"}}},
 	},
 	{
@@ -85,6 +85,14 @@ var schemaRules = []rule{
 		texts:  map[string]bounds{"user_id": {1, 128}},
 		broken: []map[string]any{{"hides_read": 2}, {"hides_read": -1}},
 		unique: []unique{{"user_id", map[string]any{"hides_read": 0}}},
+	},
+	{
+		table: "audit",
+		row:   map[string]any{"id": "i", "at": 0, "actor": "a", "action": "c", "target": "t", "detail": "{}", "network": "n", "outcome": "o"},
+		texts: map[string]bounds{
+			"id": {1, 128}, "actor": {0, 128}, "action": {0, 64}, "target": {0, 255}, "detail": {0, 512}, "network": {0, 64}, "outcome": {0, 64},
+		},
+		unique: []unique{{"id", map[string]any{"at": 1}}},
 	},
 	{
 		table:    "codes",

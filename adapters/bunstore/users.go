@@ -25,34 +25,49 @@ var _ user.Repository = (*Users)(nil)
 type userRow struct {
 	bun.BaseModel `bun:"table:parley_users"`
 
-	ID                string `bun:"id,pk"`
-	FullName          string `bun:"full_name"`
-	Email             string `bun:"email"`
-	PasswordHash      string `bun:"password_hash"`
-	CreatedAt         int64  `bun:"created_at"`
-	VerifiedAt        *int64 `bun:"verified_at"`
-	PasswordChangedAt *int64 `bun:"password_changed_at"`
-	SessionsFrom      *int64 `bun:"sessions_from"`
-	KeptSession       string `bun:"kept_session"`
+	ID                string  `bun:"id,pk"`
+	FullName          string  `bun:"full_name"`
+	Email             string  `bun:"email"`
+	PasswordHash      string  `bun:"password_hash"`
+	CreatedAt         int64   `bun:"created_at"`
+	VerifiedAt        *int64  `bun:"verified_at"`
+	PasswordChangedAt *int64  `bun:"password_changed_at"`
+	SessionsFrom      *int64  `bun:"sessions_from"`
+	KeptSession       string  `bun:"kept_session"`
+	Role              *string `bun:"role"`
+	DisabledAt        *int64  `bun:"disabled_at"`
 }
 
 func toUserRow(u user.User) (*userRow, error) {
-	if !storable(string(u.ID), u.FullName, string(u.Email), u.PasswordHash, u.KeptSession) {
+	if !storable(string(u.ID), u.FullName, string(u.Email), u.PasswordHash, u.KeptSession, string(u.Role)) {
 		return nil, errText
+	}
+	var role *string
+	if u.Role != "" {
+		role = (*string)(&u.Role)
 	}
 	return &userRow{
 		ID: string(u.ID), FullName: u.FullName, Email: string(u.Email), PasswordHash: u.PasswordHash,
 		CreatedAt: micros(u.CreatedAt), VerifiedAt: optionalMicros(u.VerifiedAt), PasswordChangedAt: optionalMicros(u.PasswordChangedAt),
-		SessionsFrom: optionalMicros(u.SessionsFrom), KeptSession: u.KeptSession,
+		SessionsFrom: optionalMicros(u.SessionsFrom), KeptSession: u.KeptSession, Role: role, DisabledAt: optionalMicros(u.DisabledAt),
 	}, nil
 }
 
 func (r *userRow) user() user.User {
-	return user.User{
+	u := user.User{
 		ID: user.ID(r.ID), FullName: r.FullName, Email: user.Email(r.Email), PasswordHash: r.PasswordHash,
 		CreatedAt: instant(r.CreatedAt), VerifiedAt: optionalInstant(r.VerifiedAt), PasswordChangedAt: optionalInstant(r.PasswordChangedAt),
-		SessionsFrom: optionalInstant(r.SessionsFrom), KeptSession: r.KeptSession,
+		SessionsFrom: optionalInstant(r.SessionsFrom), KeptSession: r.KeptSession, DisabledAt: optionalInstant(r.DisabledAt),
 	}
+	if r.Role != nil {
+		u.Role = user.Role(*r.Role)
+	}
+	return u
+}
+
+// columns are where userColumns go.
+func (r *userRow) columns() []any {
+	return []any{&r.ID, &r.FullName, &r.Email, &r.PasswordHash, &r.CreatedAt, &r.VerifiedAt, &r.PasswordChangedAt, &r.SessionsFrom, &r.KeptSession, &r.Role, &r.DisabledAt}
 }
 
 // Create implements user.Repository.
@@ -92,15 +107,14 @@ func (s *Users) ByEmail(ctx context.Context, email user.Email) (user.User, error
 	return s.read(ctx, "SELECT "+userColumns+" FROM parley_users WHERE email = ?", string(email))
 }
 
-const userColumns = "id, full_name, email, password_hash, created_at, verified_at, password_changed_at, sessions_from, kept_session"
+const userColumns = "id, full_name, email, password_hash, created_at, verified_at, password_changed_at, sessions_from, kept_session, role, disabled_at"
 
 func (s *Users) read(ctx context.Context, text, value string) (user.User, error) {
 	if !storable(value) {
 		return user.User{}, user.ErrNotFound
 	}
 	var row userRow
-	err := s.db.reads.one(ctx, text, []any{value}, &row.ID, &row.FullName, &row.Email, &row.PasswordHash, &row.CreatedAt,
-		&row.VerifiedAt, &row.PasswordChangedAt, &row.SessionsFrom, &row.KeptSession)
+	err := s.db.reads.one(ctx, text, []any{value}, row.columns()...)
 	if err != nil {
 		return user.User{}, s.db.found(ctx, "read user", err, user.ErrNotFound)
 	}

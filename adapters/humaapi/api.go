@@ -48,6 +48,7 @@ package humaapi
 
 import (
 	"cmp"
+	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -65,6 +66,7 @@ import (
 	"github.com/danielgtaylor/huma/v2/adapters/humago"
 	"github.com/rs/cors"
 
+	"github.com/parley-chat/parley/core/audit"
 	"github.com/parley-chat/parley/core/auth"
 	"github.com/parley-chat/parley/core/fault"
 	"github.com/parley-chat/parley/core/problem"
@@ -105,6 +107,10 @@ type Config struct {
 	// Observe, if set, is called after each operation that was answered with its id, the status, and how long it took. It
 	// must be quick, and is called from many goroutines.
 	Observe func(operation string, status int, took time.Duration)
+	// Audit, if set, records what administrators do by operations that change something, before they do: see package audit. What cannot be recorded is refused.
+	Audit *audit.Service
+	// AdminGuesses limits, per network, tokens of administrators that are wrong; who has tried more is refused, also by a right one, until the rate allows another guess. Default 30 a minute.
+	AdminGuesses auth.Rate
 	// Log gets failures that nobody classified, and panics. Default: nothing.
 	Log *slog.Logger
 }
@@ -123,6 +129,10 @@ type API struct {
 	forms       map[string]bool   // methods and paths of forms, which fail as pages
 	aliases     map[string]string // further paths of operations, and the path in the document: see slashes
 	words       map[string]word   // by pattern: see wordFor
+
+	audit   *audit.Service
+	guesses *guesses
+	userOf  func(ctx context.Context, ref string) string // the ID of a user, nil where accounts are kept elsewhere
 
 	trusted []netip.Prefix
 	cors    *cors.Cors
@@ -145,6 +155,7 @@ func New(mux *http.ServeMux, cfg Config) (*API, error) {
 		_, err := socket.OriginOf(cfg.PublicURL)
 		c.Fault("PublicURL", err)
 	}
+	checkRate(c, "AdminGuesses", cfg.AdminGuesses)
 	origins, err := socket.ParseOrigins(cfg.Origins)
 	c.Fault("Origins", err)
 	if err := c.Err(); err != nil {
@@ -152,7 +163,7 @@ func New(mux *http.ServeMux, cfg Config) (*API, error) {
 	}
 	a := &API{
 		mux: mux, beside: http.NewServeMux(), maxBody: cfg.MaxBody, timeout: cfg.Timeout, bodyTimeout: cfg.BodyTimeout, forms: map[string]bool{},
-		trusted: cfg.TrustedProxies, cors: newCORS(origins), log: cfg.Log,
+		audit: cfg.Audit, guesses: newGuesses(cfg.AdminGuesses), trusted: cfg.TrustedProxies, cors: newCORS(origins), log: cfg.Log,
 	}
 	if a.log == nil {
 		a.log = slog.New(slog.DiscardHandler)

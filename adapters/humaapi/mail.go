@@ -2,13 +2,9 @@ package humaapi
 
 import (
 	"context"
-	"crypto/sha256"
-	"crypto/subtle"
 	"encoding/json"
-	"maps"
 	"net/http"
 	"time"
-	"unicode/utf8"
 
 	"github.com/danielgtaylor/huma/v2"
 
@@ -16,7 +12,6 @@ import (
 	"github.com/parley-chat/parley/core/fault"
 	"github.com/parley-chat/parley/core/mail"
 	"github.com/parley-chat/parley/core/settings"
-	"github.com/parley-chat/parley/core/socket"
 	"github.com/parley-chat/parley/core/user"
 )
 
@@ -26,19 +21,18 @@ var errMailAdminOff = fault.New(fault.Forbidden, "mail_admin_disabled", "the adm
 // errAdminOff says that there is no token which opens what administrators alone may see.
 var errAdminOff = fault.New(fault.Forbidden, "admin_disabled", "what is for administrators is switched off")
 
-// MinAdminToken is how many characters the token of administrators has at least: there is no limit
-// to guesses but the speed of the network.
+// MinAdminToken is how many characters each token of administrators has at least.
 const MinAdminToken = 16
 
 // MailConfig is what [RegisterMail] needs.
 type MailConfig struct {
 	// Service looks into the queue, replays and discards. Required.
 	Service *mail.DeadLetterService
-	// Token is what administrators send as bearer, at least [MinAdminToken] characters. Without one
-	// every call answers 403, and says how to change that.
+	// Token is what administrators send as bearer, at least [MinAdminToken] characters. There may be several, between commas or on lines of their
+	// own, so that they can be changed one after the other. Without one every call answers 403, and says how to change that.
 	Token string
 	// CurrentToken, if set, is asked for the token at each call instead, so that it can change while
-	// the program runs. It must not block. A token that is too short opens nothing.
+	// the program runs. It must not block. Where one of them is too short, nothing is opened.
 	CurrentToken func() string
 }
 
@@ -47,8 +41,8 @@ func adminTokens(c *settings.Check, token string, current func() string) func() 
 	if current != nil {
 		return current
 	}
-	if token != "" && utf8.RuneCountInString(token) < MinAdminToken {
-		c.Refuse("Token", "has fewer than %d characters", MinAdminToken)
+	if len(AdminTokens(token)) > 0 && !longEnough(AdminTokens(token)) {
+		c.Refuse("Token", "has one with fewer than %d characters", MinAdminToken)
 	}
 	return func() string { return token }
 }
@@ -171,13 +165,13 @@ func (a *API) adminOperation(tag, about string, current func() string, off *faul
 	return func(op huma.Operation) huma.Operation {
 		op.Tags = []string{tag}
 		op.Security = []map[string][]string{{schemeAdmin: {}}}
-		op.Middlewares = huma.Middlewares{requireToken(current, off)}
+		op.Middlewares = huma.Middlewares{a.requireToken(current, off)}
 		return op
 	}
 }
 
 func adminFailures(off error, more ...error) []error {
-	return storeFailures(append(more, fault.Unauthenticated, auth.ErrTokenInvalid, off)...)
+	return storeFailures(append(more, fault.Unauthenticated, auth.ErrTokenInvalid, auth.ErrTooMany, off)...)
 }
 
 func registerJobs(a *API, cfg MailConfig, operation func(huma.Operation) huma.Operation) {
@@ -277,58 +271,4 @@ func recipient(address, place string) (user.Email, error) {
 		return "", invalidAt(place, fault.Public(err).Title)
 	}
 	return to, nil
-}
-
-// RequireToken lets only requests to next that have the token of administrators as bearer. Others are answered
-// as by [RegisterMail]: 401, and 403 while current returns fewer than [MinAdminToken] characters. current is
-// asked at each request, and must not block. next must be there, and is no operation of the API: it is in no document.
-func RequireToken(current func() string, next http.Handler) (http.Handler, error) {
-	c := settings.Of("humaapi: RequireToken")
-	c.Argument("the token", current == nil)
-	c.Argument("the handler", next == nil)
-	if err := c.Err(); err != nil {
-		return nil, err
-	}
-	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		for name, value := range securityHeaders() {
-			w.Header().Set(name, value)
-		}
-		if err := checkToken(current(), r.Header.Get("Authorization"), errAdminOff.Detail("set PARLEY_ADMIN_TOKEN to switch it on")); err != nil {
-			p := document(err)
-			maps.Copy(w.Header(), p.GetHeaders())
-			writeDocument(w, p)
-			return
-		}
-		next.ServeHTTP(w, r)
-	}), nil
-}
-
-// requireToken is middleware: it lets only requests with the administrator's token through.
-// It compares hashes, which have one length, in constant time.
-// off is its answer while there is none.
-func requireToken(current func() string, off *fault.Error) func(huma.Context, func(huma.Context)) {
-	off = off.Detail("set PARLEY_ADMIN_TOKEN, or the Token of its configuration in a program of your own, to switch it on")
-	return func(ctx huma.Context, next func(huma.Context)) {
-		if err := checkToken(current(), ctx.Header("Authorization"), off); err != nil {
-			refuse(ctx, err)
-			return
-		}
-		next(ctx)
-	}
-}
-
-// checkToken returns nil if an Authorization header has the token of administrators, and off if there is none.
-func checkToken(token, header string, off error) error {
-	want := sha256.Sum256([]byte(token))
-	if utf8.RuneCountInString(token) < MinAdminToken {
-		return off
-	}
-	given := socket.BearerToken(header)
-	if given == "" {
-		return fault.Unauthenticated
-	}
-	if got := sha256.Sum256([]byte(given)); subtle.ConstantTimeCompare(got[:], want[:]) != 1 {
-		return auth.ErrTokenInvalid
-	}
-	return nil
 }

@@ -12,6 +12,7 @@ import (
 
 	"github.com/danielgtaylor/huma/v2"
 
+	"github.com/parley-chat/parley/core/audit"
 	"github.com/parley-chat/parley/core/fault"
 	"github.com/parley-chat/parley/core/problem"
 )
@@ -43,6 +44,9 @@ func register[I, O any](a *API, op huma.Operation, failures []error, handle func
 		failures = append(failures, fault.Invalid)
 		op.RejectUnknownQueryParameters = true
 		op.Middlewares = append(op.Middlewares, requireQuery)
+	}
+	if a.recorded(&op) {
+		op.Middlewares = append(op.Middlewares, a.record)
 	}
 	op.MaxBodyBytes, op.BodyReadTimeout = -1, -1 // requireJSON bounds both
 	a.describe(&op, failures)
@@ -82,6 +86,9 @@ func (a *API) describe(op *huma.Operation, failures []error) {
 		op.Responses = map[string]*huma.Response{}
 	}
 	schema := a.OpenAPI().Components.Schemas.Schema(reflect.TypeFor[problem.Document](), true, "")
+	if a.recorded(op) {
+		failures = append(failures, audit.ErrUnrecorded)
+	}
 	byStatus := map[int]map[string]problem.Document{}
 	for _, err := range failures {
 		p := document(err)

@@ -84,7 +84,9 @@ func placeOf(err error) string {
 		return "body.kind"
 	case errors.Is(err, chat.ErrRetentionInvalid):
 		return "body.retention"
-	case errors.Is(err, chat.ErrRoleInvalid):
+	case errors.Is(err, auth.ErrPrefixInvalid):
+		return "query.query"
+	case errors.Is(err, chat.ErrRoleInvalid), errors.Is(err, user.ErrRoleUnknown):
 		return "body.role"
 	case errors.Is(err, chat.ErrDirectInvalid), errors.Is(err, chat.ErrBlockInvalid):
 		return "path.userId"

@@ -111,7 +111,7 @@ func RegisterRoomsAdmin(a *API, cfg RoomsAdminConfig) error {
 	calls := roomCalls{
 		api: a, service: cfg.Service, prefix: "admin-", any: true,
 		security:    []map[string][]string{{schemeAdmin: {}}},
-		middlewares: huma.Middlewares{requireToken(current, errRoomAdminOff)},
+		middlewares: huma.Middlewares{a.requireToken(current, errRoomAdminOff)},
 		failures:    func(more ...error) []error { return adminFailures(errRoomAdminOff, more...) },
 		inRoom:      []error{chat.ErrRoomInvalid, chat.ErrRoomNotFound, chat.ErrNotAllowed},
 		speaker:     func(context.Context) chat.Author { return chat.System },

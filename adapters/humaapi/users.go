@@ -53,6 +53,8 @@ type userRecord struct {
 	CreatedAt         time.Time `json:"createdAt"`
 	VerifiedAt        time.Time `json:"verifiedAt,omitzero" required:"false" doc:"When the address was proven to be the user's."`
 	PasswordChangedAt time.Time `json:"passwordChangedAt,omitzero" required:"false"`
+	Role              string    `json:"role" enum:"user,admin" doc:"What the user may do."`
+	DisabledAt        time.Time `json:"disabledAt,omitzero" required:"false" doc:"When an administrator shut the user out; missing for users who are not."`
 	Erased            bool      `json:"erased,omitempty" doc:"The account was erased: there is nothing else of it."`
 }
 
@@ -89,7 +91,7 @@ type (
 	recordOutput struct{ Body userRecord }
 )
 
-// RegisterUsers puts the administration of users onto a: looking at an account, the export of what is kept of a user, and erasing them.
+// RegisterUsers puts the administration of users onto a: where UsersConfig.Accounts are, lists, new accounts, roles, who is disabled, and the end of sessions; looking at an account, the export of what is kept of a user, and erasing them.
 func RegisterUsers(a *API, cfg UsersConfig) error {
 	c := settings.Of("humaapi: UsersConfig")
 	c.Argument("the API", a == nil)
@@ -103,6 +105,16 @@ func RegisterUsers(a *API, cfg UsersConfig) error {
 	}
 	operation := a.adminOperation("users", "Users, for administrators.", current, errUserAdminOff)
 	failures := func(more ...error) []error { return adminFailures(errUserAdminOff, append(more, fault.Invalid)...) }
+	if cfg.Accounts != nil {
+		a.userOf = func(ctx context.Context, ref string) string {
+			u, err := cfg.Accounts.Find(ctx, ref)
+			if err != nil {
+				return "" // the action fails for the same reason
+			}
+			return string(u.ID)
+		}
+		registerUserAccounts(a, cfg.Accounts, operation, failures)
+	}
 	register(a, operation(huma.Operation{
 		OperationID: "get-user", Method: http.MethodGet, Path: "/admin/users/{id}",
 		Summary:   "The account of a user",
@@ -125,7 +137,7 @@ func RegisterUsers(a *API, cfg UsersConfig) error {
 		Responses: map[string]*huma.Response{"200": {Description: "What was removed.", Content: map[string]*huma.MediaType{
 			"application/json": {Schema: a.OpenAPI().Components.Schemas.Schema(reflect.TypeFor[erasedUser](), true, "")},
 		}}},
-	}), failures(user.ErrNotFound, chat.ErrStillTalking), func(ctx huma.Context, id string) error {
+	}), failures(user.ErrNotFound, chat.ErrStillTalking, auth.ErrLastAdmin), func(ctx huma.Context, id string) error {
 		if err := cfg.known(id); err != nil {
 			return err
 		}
@@ -181,7 +193,7 @@ func RegisterUsers(a *API, cfg UsersConfig) error {
 func recordOf(u user.User) userRecord {
 	a := userRecord{
 		ID: string(u.ID), FullName: u.FullName, Email: string(u.Email),
-		CreatedAt: u.CreatedAt, VerifiedAt: u.VerifiedAt, PasswordChangedAt: u.PasswordChangedAt,
+		CreatedAt: u.CreatedAt, VerifiedAt: u.VerifiedAt, PasswordChangedAt: u.PasswordChangedAt, Role: string(u.Role.Named()), DisabledAt: u.DisabledAt,
 	}
 	if u.Erased() {
 		a.Email, a.Erased = "", true
@@ -333,6 +345,9 @@ func userParameter() []*huma.Param {
 
 // long puts an operation onto the API that may take as long as it needs, for administrators. An error of handle, which has written nothing then, is a problem.
 func (a *API) long(op huma.Operation, failures []error, handle func(ctx huma.Context, id string) error) {
+	if a.recorded(&op) {
+		op.Middlewares = append(op.Middlewares, a.record)
+	}
 	a.describe(&op, append(everyFailure(), failures...))
 	unbounded := func(ctx huma.Context) {
 		r, w := humago.Unwrap(ctx)

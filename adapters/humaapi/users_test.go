@@ -99,7 +99,7 @@ func TestUsersAreExported(t *testing.T) {
 	t.Parallel()
 	w := newWhole(t, all)
 	admin := bearer(adminToken)
-	assert.JSONEq(t, `{"id":"u1","fullName":"Ada Lovelace","email":"ada@example.com","createdAt":"2026-03-01T12:00:00Z","verifiedAt":"2026-03-01T12:00:00Z"}`,
+	assert.JSONEq(t, `{"id":"u1","fullName":"Ada Lovelace","email":"ada@example.com","createdAt":"2026-03-01T12:00:00Z","verifiedAt":"2026-03-01T12:00:00Z","role":"user"}`,
 		w.wantStatus(w.get("/admin/users/u1", admin), 200).body)
 	for _, path := range []string{"/admin/users/u1/export", "/admin/users/Ada%40example.com/export"} {
 		a := w.wantStatus(w.get(path, admin), 200)
@@ -154,7 +154,7 @@ func TestUsersAreErased(t *testing.T) {
 		w.wantStatus(w.do("DELETE", "/admin/users/u1", "", admin), 200).body)
 	assert.JSONEq(t, `{"id":"u1","account":{"emptied":false,"sessions":0,"codes":0,"signUps":0},"mails":{"jobs":0,"events":0},"chat":{"memberships":0,"messages":0,"reactions":0,"blocks":0}}`,
 		w.wantStatus(w.do("DELETE", "/admin/users/u1", "", admin), 200).body)
-	assert.JSONEq(t, `{"id":"u1","fullName":"Deleted user","createdAt":"2026-03-01T12:00:00Z","passwordChangedAt":"`+u.PasswordChangedAt.Format(time.RFC3339Nano)+`","erased":true}`,
+	assert.JSONEq(t, `{"id":"u1","fullName":"Deleted user","createdAt":"2026-03-01T12:00:00Z","passwordChangedAt":"`+u.PasswordChangedAt.Format(time.RFC3339Nano)+`","role":"user","erased":true}`,
 		w.get("/admin/users/u1", admin).body)
 	export := w.wantStatus(w.get("/admin/users/u1/export", admin), 200).body
 	assert.NotContains(t, export, "erased.invalid")

@@ -71,6 +71,7 @@ func (i *Issuer) Issue(_ context.Context, c auth.Claims) (string, error) {
 		ID:        c.ID,
 		Session:   c.SessionID,
 		Name:      c.Name,
+		Role:      string(c.Role),
 		IssuedAt:  c.IssuedAt.Unix(),
 		ExpiresAt: c.ExpiresAt.Unix(),
 	}
@@ -86,7 +87,7 @@ func (i *Issuer) Issue(_ context.Context, c auth.Claims) (string, error) {
 	if c.ExpiresAt.Before(c.IssuedAt) {
 		return "", ErrClaimsInvalid.Because(errors.New("it expires before it is issued"))
 	}
-	for _, s := range []string{body.Issuer, body.Subject, body.Audience, body.ID, body.Session, body.Name} {
+	for _, s := range []string{body.Issuer, body.Subject, body.Audience, body.ID, body.Session, body.Name, body.Role} {
 		if !utf8.ValidString(s) {
 			return "", ErrClaimsInvalid.Because(errors.New("text is not UTF-8"))
 		}
@@ -206,6 +207,7 @@ func (v *Verifier) Verify(ctx context.Context, token, audience string) (auth.Cla
 		Audience:  body.Audience,
 		UserID:    user.ID(body.Subject),
 		Name:      body.Name,
+		Role:      user.Role(body.Role),
 		SessionID: body.Session,
 		IssuedAt:  time.Unix(body.IssuedAt, 0).UTC(),
 		ExpiresAt: time.Unix(body.ExpiresAt, 0).UTC(),
@@ -309,6 +311,7 @@ type claims struct {
 	ID        string `json:"jti"`
 	Session   string `json:"sid"`
 	Name      string `json:"name"`
+	Role      string `json:"role,omitempty"`
 	IssuedAt  int64  `json:"iat"`
 	ExpiresAt int64  `json:"exp"`
 	// SessionAt is when the session was opened, in microseconds since 1970, and Until when the
@@ -332,7 +335,7 @@ func (c *claims) UnmarshalJSON(data []byte) error {
 	}
 	return errors.Join(
 		m.text("iss", &c.Issuer), m.text("sub", &c.Subject), m.text("aud", &c.Audience),
-		m.text("jti", &c.ID), m.text("sid", &c.Session), m.text("name", &c.Name),
+		m.text("jti", &c.ID), m.text("sid", &c.Session), m.text("name", &c.Name), m.text("role", &c.Role),
 		m.seconds("iat", &c.IssuedAt), m.seconds("exp", &c.ExpiresAt), m.seconds("nbf", &c.notBefore),
 		m.moment("sat", &c.SessionAt, maxTime*1_000_000), m.seconds("end", &c.Until),
 	)

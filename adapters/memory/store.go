@@ -25,6 +25,7 @@ type Store struct {
 	Restrictions *Restrictions
 	Blocks       *Blocks
 	Settings     *Settings
+	Audit        *AuditLog
 	// Pruner removes messages and rooms from the stores here.
 	Pruner *Pruner
 }
@@ -51,6 +52,7 @@ func NewStore() *Store {
 		Restrictions: NewRestrictions(),
 		Blocks:       NewBlocks(),
 		Settings:     NewSettings(),
+		Audit:        NewAuditLog(),
 	}
 	s.Pruner = NewPruner(s.Messages, s.Members, s.Rooms, s.Restrictions)
 	return s
@@ -63,5 +65,6 @@ func (s *Store) Ports() parley.Ports {
 		Outbox: s.Outbox, Asides: s.Asides, MailQueue: s.MailQueue, DeadLetters: s.MailQueue, MailStats: s.MailQueue,
 		WebhookQueue: s.WebhookQueue, WebhookLetters: s.WebhookQueue, WebhookStats: s.WebhookQueue,
 		Messages: s.Messages, Pruner: s.Pruner, Rooms: s.Rooms, Members: s.Members, Marks: s.Members, Roles: s.Roles, Restrictions: s.Restrictions, Blocks: s.Blocks, Settings: s.Settings,
+		Directory: s.Users, Audit: s.Audit,
 	}
 }

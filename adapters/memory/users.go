@@ -114,5 +114,6 @@ func stampUser(u user.User) user.User {
 	u.VerifiedAt = stamp(u.VerifiedAt)
 	u.PasswordChangedAt = stamp(u.PasswordChangedAt)
 	u.SessionsFrom = stamp(u.SessionsFrom)
+	u.DisabledAt = stamp(u.DisabledAt)
 	return u
 }

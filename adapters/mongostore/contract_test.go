@@ -58,7 +58,7 @@ func ports(s *mongostore.Store) contract.Store {
 		Users: p.Users, Outbox: p.Outbox, Asides: p.Asides, Sessions: p.Sessions, Codes: p.Codes, SignUps: p.SignUps,
 		Nonces: p.Nonces, Limiter: p.Limiter,
 		MailQueue: p.MailQueue, DeadLetters: p.DeadLetters, MailStats: p.MailStats,
-		Messages: p.Messages, Rooms: p.Rooms, Members: p.Members, Marks: p.Marks, Roles: p.Roles, Restrictions: p.Restrictions, Blocks: p.Blocks, Settings: p.Settings, Pruner: p.Pruner,
+		Messages: p.Messages, Rooms: p.Rooms, Members: p.Members, Marks: p.Marks, Roles: p.Roles, Restrictions: p.Restrictions, Blocks: p.Blocks, Settings: p.Settings, Directory: p.Directory, Audit: p.Audit, Pruner: p.Pruner,
 	}
 }
 
@@ -71,6 +71,7 @@ func TestContract(t *testing.T) {
 			"Rooms/rooms are listed by the bytes of the name", "Rooms/rooms are listed page by page",
 			"Members/a user's rooms come by the bytes of the name", "Members/a user's rooms come page by page",
 			"Roles/a list is in the order of users", "Restrictions/a list is in the order of users", "Blocks/a list is in the order of users",
+			"Directory/ids are in the order of their bytes", "AuditLog/ids are exact",
 		} {
 			exceptions = append(exceptions, contract.Except(name, "mongo-java-server orders text by UTF-16 units, not by bytes"))
 		}

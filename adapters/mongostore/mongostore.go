@@ -108,7 +108,7 @@
 // microseconds since 1970 in UTC, since a BSON date has milliseconds only; an absent one is "not yet".
 //
 //	users     _id | full_name, email unique, password_hash, created_at, verified_at,
-//	          password_changed_at, sessions_from, kept_session, version, pending, events: [{position, id, topic, type, key, time, data}]
+//	          password_changed_at, sessions_from, kept_session, role, disabled_at, version, pending, events: [{position, id, topic, type, key, time, data}]
 //	sign_ups  _id | user_id, full_name, email, password_hash, network, created_at, expires_at, confirmed_at,
 //	          removed, version, pending, events as those of users
 //	sessions  _id | user_id, family_hash, token_hash, created_at, rotated_at, expires_at, revoked_at,
@@ -123,6 +123,7 @@
 //	          version, pending, events as those of users. One that has ended and still carries events is removed, and of nobody
 //	restrictions _id | room, user_id, kind unique together, by, reason, at: an index with the three, until: absent for never
 //	blocks    _id | by, whom unique together, at; whom, by an index together
+//	audit     _id | at, actor, action, target, detail, network, outcome
 //	settings  _id: the user | hides_read
 //	messages  _id | room, seq unique together; room, once unique together; id, client_id, author_id, author_name, text, at,
 //	          reply_to, data, edited_at, deleted_at; of those that were changed: changed_in: the room, and rev, an index together;
@@ -205,7 +206,7 @@ func newStore(db *mongo.Database, cfg Config) *Store {
 		handle **mongo.Collection
 	}{
 		{users, &d.users}, {signUps, &d.signUps}, {sessions, &d.sessions}, {codes, &d.codes}, {nonces, &d.nonces}, {limits, &d.limits}, {rooms, &d.rooms},
-		{members, &d.members}, {restrictions, &d.restrictions}, {blocks, &d.blocks}, {userSettings, &d.settings}, {messages, &d.messages}, {changes, &d.changes}, {aside, &d.aside}, {clock, &d.clock},
+		{members, &d.members}, {restrictions, &d.restrictions}, {blocks, &d.blocks}, {userSettings, &d.settings}, {auditLog, &d.audit}, {messages, &d.messages}, {changes, &d.changes}, {aside, &d.aside}, {clock, &d.clock},
 		{mailJobs, &d.mailJobs}, {webhookJobs, &d.webhookJobs}, {schema, &d.schema},
 	} {
 		*c.handle = db.Collection(c.schema.name, opts)
@@ -234,6 +235,7 @@ func (s *Store) Ports() parley.Ports {
 		Outbox: s.Outbox(), Asides: s.Asides(), MailQueue: queue, DeadLetters: queue, MailStats: queue,
 		WebhookQueue: hooks, WebhookLetters: hooks, WebhookStats: hooks,
 		Messages: s.Messages(), Pruner: s.Messages(), Rooms: s.Rooms(), Members: members, Marks: members, Roles: s.Roles(), Restrictions: s.Restrictions(), Blocks: s.Blocks(), Settings: s.Settings(),
+		Directory: s.Directory(), Audit: s.AuditLog(),
 	}
 }
 
@@ -272,6 +274,12 @@ func (s *Store) Restrictions() *Restrictions { return &Restrictions{s.db} }
 
 // Blocks returns who has blocked whom.
 func (s *Store) Blocks() *Blocks { return &Blocks{s.db} }
+
+// Directory lists the users of the store.
+func (s *Store) Directory() *Directory { return &Directory{s.db} }
+
+// AuditLog returns what administrators have done.
+func (s *Store) AuditLog() *AuditLog { return &AuditLog{s.db} }
 
 // Settings returns what users have set for themselves.
 func (s *Store) Settings() *Settings { return &Settings{s.db} }
@@ -320,7 +328,7 @@ type database struct {
 	db  *mongo.Database
 	log *slog.Logger
 
-	users, signUps, sessions, codes, nonces, limits, rooms, members, restrictions, blocks, settings, messages, changes, aside, clock, mailJobs, webhookJobs, schema *mongo.Collection
+	users, signUps, sessions, codes, nonces, limits, rooms, members, restrictions, blocks, settings, audit, messages, changes, aside, clock, mailJobs, webhookJobs, schema *mongo.Collection
 
 	// committed is messages as the majority has them: the number after one that a new primary may not have
 	// would leave a gap there.

@@ -10,6 +10,7 @@ import (
 	"go.mongodb.org/mongo-driver/v2/mongo"
 	"go.mongodb.org/mongo-driver/v2/mongo/options"
 
+	"github.com/parley-chat/parley/core/audit"
 	"github.com/parley-chat/parley/core/chat"
 	"github.com/parley-chat/parley/core/fault"
 	"github.com/parley-chat/parley/core/mail"
@@ -121,9 +122,9 @@ var (
 		fields: append([]field{
 			text("_id", 1, maxID), text("full_name", 1, user.MaxFullName), text("email", 1, user.MaxEmail), text("password_hash", 0, 512),
 			moment("created_at"), optional(moment("verified_at")), optional(moment("password_changed_at")),
-			optional(moment("sessions_from")), optional(text("kept_session", 0, maxID)),
+			optional(moment("sessions_from")), optional(text("kept_session", 0, maxID)), optional(text("role", 1, 16)), optional(moment("disabled_at")),
 		}, carried...),
-		indexes: append([]index{{fields: []string{"email"}, unique: true}}, carriedIndexes...),
+		indexes: append([]index{{fields: []string{"email"}, unique: true}, {fields: []string{"role", "_id"}}}, carriedIndexes...),
 	}
 	sessions = &collection{
 		name: "parley_sessions",
@@ -204,6 +205,15 @@ var (
 		fields:  []field{{name: "_id", kind: kindID}, text("by", 1, maxID), text("whom", 1, maxID), moment("at")},
 		indexes: []index{{fields: []string{"by", "whom"}, unique: true}, {fields: []string{"whom", "by"}}},
 	}
+	// auditLog is what administrators have done.
+	auditLog = &collection{
+		name: "parley_audit",
+		fields: []field{
+			text("_id", 1, audit.MaxID), moment("at"), text("actor", 0, audit.MaxActor), text("action", 0, audit.MaxAction), text("target", 0, audit.MaxTarget),
+			text("detail", 0, audit.MaxDetail), text("network", 0, audit.MaxNetwork), text("outcome", 0, audit.MaxOutcome),
+		},
+		indexes: []index{{fields: []string{"at"}}},
+	}
 	userSettings = &collection{
 		name:   "parley_settings",
 		fields: []field{text("_id", 1, maxID), {name: "hides_read", kind: kindBool}},
@@ -275,7 +285,7 @@ func jobs(name string) *collection {
 }
 
 // collections are all there are. The schema's comes last: its document says that the others are there.
-var collections = []*collection{users, signUps, sessions, codes, nonces, limits, rooms, members, restrictions, blocks, userSettings, messages, changes, aside, clock, mailJobs, webhookJobs, schema}
+var collections = []*collection{users, signUps, sessions, codes, nonces, limits, rooms, members, restrictions, blocks, userSettings, auditLog, messages, changes, aside, clock, mailJobs, webhookJobs, schema}
 
 // validator is what the server is told to check.
 func (c *collection) validator() bson.D {

@@ -54,7 +54,10 @@ func TestUpgradeLosesNothing(t *testing.T) {
 		require.NoError(t, err)
 	}
 	db := mongostore.Database(older)
-	require.NoError(t, db.Collection("parley_settings").Drop(ctx))
+	for _, name := range []string{"settings", "audit"} {
+		require.NoError(t, db.Collection("parley_"+name).Drop(ctx))
+	}
+	require.NoError(t, db.Collection("parley_users").Indexes().DropOne(ctx, "role__id"))
 	for _, name := range []string{"pending", "events_id", "events_position"} {
 		require.NoError(t, db.Collection("parley_rooms").Indexes().DropOne(ctx, name))
 		require.NoError(t, db.Collection("parley_members").Indexes().DropOne(ctx, name))
@@ -83,6 +86,9 @@ func TestUpgradeLosesNothing(t *testing.T) {
 	assert.EqualValues(t, 2, documents(t, s, "parley_schema")[0]["version"], "the older program compares it, and goes on")
 	assert.Equal(t, before, all(s))
 	assert.Empty(t, documents(t, s, "parley_settings"))
+	assert.Empty(t, documents(t, s, "parley_audit"))
+	assert.Contains(t, indexes(t, s)["parley_audit"], "at")
+	assert.Contains(t, indexes(t, s)["parley_users"], "role__id")
 	assert.Subset(t, indexes(t, s)["parley_members"], []string{"pending", "events_id", "events_position"})
 	assert.Subset(t, indexes(t, s)["parley_rooms"], []string{"pending", "events_id", "events_position"})
 	require.NoError(t, s.Settings().Put(ctx, "user-of-before", chat.UserSettings{HidesRead: true}))

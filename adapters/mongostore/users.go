@@ -27,6 +27,8 @@ type userDoc struct {
 	PasswordChangedAt *int64  `bson:"password_changed_at,omitempty"`
 	SessionsFrom      *int64  `bson:"sessions_from,omitempty"`
 	KeptSession       string  `bson:"kept_session,omitempty"`
+	Role              string  `bson:"role,omitempty"`
+	DisabledAt        *int64  `bson:"disabled_at,omitempty"`
 	Carried           carrier `bson:",inline"`
 }
 
@@ -34,7 +36,7 @@ func toUserDoc(u user.User, c carrier) userDoc {
 	return userDoc{
 		ID: string(u.ID), FullName: u.FullName, Email: string(u.Email), PasswordHash: u.PasswordHash,
 		CreatedAt: micros(u.CreatedAt), VerifiedAt: optionalMicros(u.VerifiedAt), PasswordChangedAt: optionalMicros(u.PasswordChangedAt),
-		SessionsFrom: optionalMicros(u.SessionsFrom), KeptSession: u.KeptSession, Carried: c,
+		SessionsFrom: optionalMicros(u.SessionsFrom), KeptSession: u.KeptSession, Role: string(u.Role), DisabledAt: optionalMicros(u.DisabledAt), Carried: c,
 	}
 }
 
@@ -42,7 +44,7 @@ func (d *userDoc) user() user.User {
 	return user.User{
 		ID: user.ID(d.ID), FullName: d.FullName, Email: user.Email(d.Email), PasswordHash: d.PasswordHash,
 		CreatedAt: instant(d.CreatedAt), VerifiedAt: optionalInstant(d.VerifiedAt), PasswordChangedAt: optionalInstant(d.PasswordChangedAt),
-		SessionsFrom: optionalInstant(d.SessionsFrom), KeptSession: d.KeptSession,
+		SessionsFrom: optionalInstant(d.SessionsFrom), KeptSession: d.KeptSession, Role: user.Role(d.Role), DisabledAt: optionalInstant(d.DisabledAt),
 	}
 }
 

@@ -78,6 +78,8 @@ type Claims struct {
 	UserID    user.ID
 	Name      string
 	SessionID string
+	// Role is what the user may do (role). Empty if it is not known, as in tokens of older programs.
+	Role user.Role
 	// SessionAt is when the session was opened, to the microsecond: a token of a session that
 	// is older than its user allows is refused without a store. Zero if it is not known.
 	SessionAt time.Time

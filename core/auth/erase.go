@@ -40,7 +40,8 @@ func (s *Service) Find(ctx context.Context, idOrEmail string) (user.User, error)
 
 // Erase erases an account. In one commit it empties the account, ends its sessions, whose open sockets close, and puts events into the
 // outbox that let mailers forget it. Nobody can sign in to it any more, and its address can be used again. Then sessions, codes and sign-ups
-// are removed. Erasing again removes what is left, also after a failure on the way. It returns user.ErrNotFound if there never was such a user.
+// are removed. Erasing again removes what is left, also after a failure on the way. It returns user.ErrNotFound if there never was such a user, and
+// ErrLastAdmin for the last administrator.
 // What the user has written is not an account's: see chat.Service.EraseAuthor.
 func (s *Service) Erase(ctx context.Context, id user.ID) (Erasure, error) {
 	done := Erasure{UserID: id}
@@ -51,6 +52,9 @@ func (s *Service) Erase(ctx context.Context, id user.ID) (Erasure, error) {
 	case err != nil:
 		return Erasure{}, failed("reading the user", err)
 	case !u.Erased():
+		if err := s.stepDown(ctx, u); err != nil {
+			return Erasure{}, err
+		}
 		// What is found by the address goes before the address does.
 		waiting, err := s.eraseSignUps(ctx, u.Email, &done)
 		if err != nil {

@@ -79,5 +79,5 @@ func (g *Gate) identify(ctx context.Context, token, audience string) (user.Ident
 			return user.Identity{}, Claims{}, err
 		}
 	}
-	return user.Identity{UserID: c.UserID, Name: c.Name, SessionID: c.SessionID, SessionAt: c.SessionAt, ExpiresAt: c.ExpiresAt}, c, nil
+	return user.Identity{UserID: c.UserID, Name: c.Name, SessionID: c.SessionID, Role: c.Role, SessionAt: c.SessionAt, ExpiresAt: c.ExpiresAt}, c, nil
 }

@@ -120,7 +120,7 @@ func (s *Service) upgradeHash(ctx context.Context, u user.User, password string)
 // ErrTooMany.
 func (s *Service) ForgotPassword(ctx context.Context, from Client, email string) error {
 	return s.mailOnRequest(ctx, from, email, limitForgot, s.cfg.ResetTTL, func(_ context.Context, _ user.Email, u *user.User) ([]letter, error) {
-		if u == nil {
+		if u == nil || u.Disabled() {
 			return nil, nil
 		}
 		return []letter{func() (Code, event.Event, error) {
@@ -162,7 +162,7 @@ func (s *Service) ResetPassword(ctx context.Context, code, password string) erro
 		return ErrCodeUnknown
 	case err != nil:
 		return failed("reading the user", err)
-	case u.Erased(), u.PasswordChangedAt.After(c.CreatedAt): // used, or overtaken
+	case u.Erased(), u.Disabled(), u.PasswordChangedAt.After(c.CreatedAt): // used, or overtaken
 		return ErrCodeGone
 	}
 	if err := refuseAddress(password, u.Email); err != nil {
@@ -250,7 +250,7 @@ func (s *Service) setPassword(ctx context.Context, u user.User, n newPassword) e
 		events = append(events, told...)
 	}
 	_, err = s.endSessions(ctx, u.ID, RevokedPassword, at, n.keep, func(x *user.User) error {
-		if !x.PasswordChangedAt.Equal(u.PasswordChangedAt) {
+		if !x.PasswordChangedAt.Equal(u.PasswordChangedAt) || x.Disabled() {
 			return n.tooLate
 		}
 		x.PasswordHash, x.PasswordChangedAt = hash, at
@@ -263,12 +263,12 @@ func (s *Service) setPassword(ctx context.Context, u user.User, n newPassword) e
 		return err
 	}
 	s.cfg.Log.Info("a password was changed", "user", u)
-	return s.endLate(ctx, u.ID, at, n.keep)
+	return s.endLate(ctx, u.ID, at, n.keep, RevokedPassword)
 }
 
 // endLate ends the sessions that were opened since a time, but the one to keep. A sign-in by the old password may have opened one between the choice of
 // that time and the commit of the new password, and have found the old one still there. One by the new password ends, too, if it came so soon.
-func (s *Service) endLate(ctx context.Context, id user.ID, since time.Time, keep string) error {
+func (s *Service) endLate(ctx context.Context, id user.ID, since time.Time, keep string, reason RevokeReason) error {
 	ctx, cancel := detached(ctx)
 	defer cancel()
 	newest, err := s.cfg.Sessions.ByUser(ctx, id, s.now(), s.cfg.MaxSessions)
@@ -279,7 +279,7 @@ func (s *Service) endLate(ctx context.Context, id user.ID, since time.Time, keep
 		if x.ID == keep || x.CreatedAt.Before(since) {
 			continue
 		}
-		if err := s.revoke(ctx, x, RevokedPassword); err != nil {
+		if err := s.revoke(ctx, x, reason); err != nil {
 			return err
 		}
 	}

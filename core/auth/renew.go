@@ -13,10 +13,10 @@ import (
 // for any other job. It is made to be mail.DeadLetterConfig.Refresh, where the mailer and this
 // service share a process.
 func (s *Service) RenewMail(ctx context.Context, j mail.Job) ([]byte, error) {
-	// The two kinds of mail with a code have these fields in common.
+	// The kinds of mail with a code have these fields in common.
 	var old mail.UserCreated
 	expired := json.Unmarshal(j.Data, &old) == nil && !s.now().Before(old.ExpiresAt)
-	if !expired || j.Kind != mail.KindVerification && j.Kind != mail.KindPasswordReset {
+	if !expired || j.Kind != mail.KindVerification && j.Kind != mail.KindPasswordReset && j.Kind != mail.KindInvitation {
 		return nil, nil
 	}
 	data, c, err := s.renew(ctx, j.Kind, old)
@@ -53,6 +53,13 @@ func (s *Service) renew(ctx context.Context, kind mail.Kind, old mail.UserCreate
 		return nil, Code{}, nil
 	case err != nil:
 		return nil, Code{}, failed("reading the user", err)
+	case u.Disabled(), u.Erased():
+		return nil, Code{}, nil
+	case kind == mail.KindInvitation:
+		if u.PasswordHash != "" {
+			return nil, Code{}, nil
+		}
+		return given(s.newInvitation(u))
 	case kind == mail.KindPasswordReset:
 		return given(s.newForgotten(u))
 	case u.Verified():

@@ -31,6 +31,8 @@ type Config struct {
 	// LocalLimiter counts what may be forgotten without harm: refreshes, tickets and looks for
 	// a device. Default Limiter; one in memory spares its store these calls.
 	LocalLimiter Limiter
+	// Directory lists Users. Default: they cannot be listed, and nobody is made an administrator.
+	Directory user.Directory
 	// Standings, if set, is asked whether a session goes on. Default: Sessions and Users.
 	Standings Standings
 
@@ -62,6 +64,8 @@ type Config struct {
 	SignUpsPerAddress int
 	// ResetTTL is how long a code for a new password lasts. Default 1 hour.
 	ResetTTL time.Duration
+	// InviteTTL is how long a code lasts by which somebody chooses a first password. Default 7 days.
+	InviteTTL time.Duration
 	// TicketTTL is how long a socket ticket lasts, 1 to 30 seconds. Default 30 seconds.
 	TicketTTL time.Duration
 
@@ -157,6 +161,7 @@ func New(cfg Config) (*Service, error) {
 		{"SignUpTTL", &cfg.SignUpTTL, max(7*24*time.Hour, cfg.CodeTTL)},
 		{"CodeTTL", &cfg.CodeTTL, 24 * time.Hour},
 		{"ResetTTL", &cfg.ResetTTL, time.Hour},
+		{"InviteTTL", &cfg.InviteTTL, 7 * 24 * time.Hour},
 		{"TicketTTL", &cfg.TicketTTL, maxTicketTTL},
 	} {
 		settings.Default(c, d.name, d.value, d.byDef)

@@ -71,14 +71,14 @@ func (s *Service) checkCredentials(ctx context.Context, address, password string
 		}
 	}
 	hash := u.PasswordHash
-	if !known {
+	if hash == "" { // nobody, or whose password is still to be chosen
 		hash = dummy
 	}
 	ok, upgrade, err := s.verifyPassword(ctx, hash, password)
 	if err != nil {
 		return user.User{}, false, err
 	}
-	if known && ok {
+	if known && ok && !u.Disabled() { // who is disabled has a wrong password, for all that anybody learns
 		return u, upgrade, nil
 	}
 	if invalid == nil {
@@ -156,17 +156,22 @@ func (s *Service) openSession(ctx context.Context, from Client, device *Session,
 		return Grant{}, failed("storing the session", err)
 	}
 	s.committed(mails)
-	// Whoever changes the password ends the sessions that exist then. This one may have come
+	// Whoever changes the password or the role, or disables the user, ends the sessions that exist then. This one may have come
 	// a moment too late for that, by the old password.
 	current, err := s.cfg.Users.ByID(ctx, u.ID)
 	if err != nil && !errors.Is(err, user.ErrNotFound) {
 		return Grant{}, failed("reading the user", err)
 	}
-	if err != nil || !current.PasswordChangedAt.Equal(u.PasswordChangedAt) {
+	if err != nil || !current.PasswordChangedAt.Equal(u.PasswordChangedAt) || current.Disabled() || current.Role != u.Role {
 		ctx, cancel := detached(ctx)
 		defer cancel()
 		if err := s.revoke(ctx, session, RevokedPassword); err != nil {
 			return Grant{}, err
+		}
+		if current.Disabled() {
+			if err := s.unmail(ctx, current, mails); err != nil {
+				return Grant{}, err
+			}
 		}
 		return Grant{}, ErrInvalidCredentials
 	}
@@ -247,6 +252,8 @@ func (s *Service) Refresh(ctx context.Context, text string) (Grant, error) {
 		return Grant{}, ErrSessionEnded
 	case err != nil:
 		return Grant{}, failed("reading the user", err)
+	case u.Disabled():
+		return Grant{}, ErrSessionEnded
 	}
 
 	key, err := s.secret()
@@ -483,7 +490,7 @@ func (s *Service) issueAccess(ctx context.Context, u user.User, x Session) (stri
 		return "", 0, ErrSessionEnded
 	}
 	token, err := s.issue(ctx, Claims{
-		Audience: AudienceAPI, UserID: u.ID, Name: u.FullName, SessionID: x.ID, SessionAt: x.CreatedAt,
+		Audience: AudienceAPI, UserID: u.ID, Name: u.FullName, SessionID: x.ID, Role: u.Role.Named(), SessionAt: x.CreatedAt,
 		IssuedAt: now, ExpiresAt: now.Add(ttl),
 	})
 	return token, ttl, err
@@ -519,9 +526,11 @@ const (
 	RevokedReuse      RevokeReason = "reuse"       // a refresh token was used twice
 	RevokedTooMany    RevokeReason = "too_many"    // newer ones took their place
 	RevokedErased     RevokeReason = "erased"      // the account was erased
+	RevokedDisabled   RevokeReason = "disabled"    // an administrator disabled the user
+	RevokedAdmin      RevokeReason = "admin"       // an administrator ended them, or took the role or the confirmation away
 )
 
 // RevokeReasons lists them.
 func RevokeReasons() []RevokeReason {
-	return []RevokeReason{RevokedSignOut, RevokedSignOutAll, RevokedPassword, RevokedReuse, RevokedTooMany, RevokedErased}
+	return []RevokeReason{RevokedSignOut, RevokedSignOutAll, RevokedPassword, RevokedReuse, RevokedTooMany, RevokedErased, RevokedDisabled, RevokedAdmin}
 }

@@ -32,7 +32,7 @@ func TestSignIn(t *testing.T) {
 	now := w.clock.Now().UTC().Truncate(time.Second)
 	assert.Equal(t, auth.Claims{
 		ID: c.ID, Audience: auth.AudienceAPI, UserID: u.ID, Name: u.FullName, SessionID: c.SessionID,
-		SessionAt: w.clock.Now().UTC().Truncate(time.Microsecond), IssuedAt: now, ExpiresAt: now.Add(15 * time.Minute),
+		Role: user.RoleUser, SessionAt: w.clock.Now().UTC().Truncate(time.Microsecond), IssuedAt: now, ExpiresAt: now.Add(15 * time.Minute),
 	}, c)
 	assert.NotEmpty(t, c.ID)
 
@@ -46,7 +46,7 @@ func TestSignIn(t *testing.T) {
 
 	who, err := w.Authenticate(t.Context(), g.AccessToken)
 	require.NoError(t, err)
-	assert.Equal(t, user.Identity{UserID: u.ID, Name: u.FullName, SessionID: s.ID, SessionAt: s.CreatedAt, ExpiresAt: c.ExpiresAt}, who)
+	assert.Equal(t, user.Identity{UserID: u.ID, Name: u.FullName, SessionID: s.ID, Role: user.RoleUser, SessionAt: s.CreatedAt, ExpiresAt: c.ExpiresAt}, who)
 	me, err := w.Me(t.Context(), who)
 	require.NoError(t, err)
 	assert.Equal(t, u, me)

@@ -61,7 +61,7 @@ func (s *Service) SignUp(ctx context.Context, from Client, in SignUp) error {
 		CreatedAt: now, ExpiresAt: now.Add(s.cfg.SignUpTTL),
 	}
 	w.UserID = user.ID(w.ID)
-	if known && !owner.Verified() {
+	if known && waits(owner) {
 		w.UserID = owner.ID // of a version in which accounts waited themselves: this sign-up may take it over
 	}
 	// Of a taken address nobody gets to know the code.
@@ -74,7 +74,10 @@ func (s *Service) SignUp(ctx context.Context, from Client, in SignUp) error {
 		return failed("storing a code", err)
 	}
 	kind, id, data := mail.TypeUserCreated, w.UserID, any(verification(w, text, code.ExpiresAt))
-	if known && owner.Verified() {
+	switch {
+	case known && owner.Disabled():
+		kind, data = mail.TypeNothing, mail.Nothing{Filler: text}
+	case known && !waits(owner):
 		kind, id, data = mail.TypeAddressTaken, owner.ID, mail.AddressTaken{
 			UserID: string(owner.ID), FullName: owner.FullName, Email: string(owner.Email), Asked: w.asked(),
 		}
@@ -90,6 +93,10 @@ func (s *Service) SignUp(ctx context.Context, from Client, in SignUp) error {
 	s.cfg.Log.Info("somebody signed up", "signUp", w)
 	return nil
 }
+
+// waits reports whether the account itself waits for its confirmation, as accounts did before sign-ups waited: a sign-up may take
+// it over. One that an administrator made is its owner's alone, who chooses the password by a mail.
+func waits(u user.User) bool { return !u.Verified() && !u.Disabled() && u.PasswordHash != "" }
 
 // refuseTaken returns user.ErrEmailTaken if the address has an account, or a sign-up that waits.
 func (s *Service) refuseTaken(ctx context.Context, email user.Email, known bool) error {
@@ -163,7 +170,7 @@ func (s *Service) openAccount(ctx context.Context, w WaitingSignUp, now time.Tim
 	if err != nil {
 		return failed("looking for the address", err)
 	}
-	if owner.Verified() && owner.PasswordHash != w.PasswordHash {
+	if !waits(owner) && owner.PasswordHash != w.PasswordHash {
 		return ErrCodeGone
 	}
 	// The account is this sign-up's, or one that nobody has proven yet.
@@ -173,7 +180,7 @@ func (s *Service) openAccount(ctx context.Context, w WaitingSignUp, now time.Tim
 	}
 	_, err = s.cfg.Users.Update(ctx, owner.ID, func(u *user.User) error {
 		switch {
-		case u.Erased(), u.Verified() && u.PasswordHash != w.PasswordHash:
+		case u.Erased(), u.Disabled(), !waits(*u) && u.PasswordHash != w.PasswordHash:
 			return ErrCodeGone
 		case !u.Verified():
 			u.FullName, u.PasswordHash = w.FullName, w.PasswordHash
@@ -227,7 +234,7 @@ func (s *Service) markVerified(ctx context.Context, c Code, now time.Time) (u us
 		}
 	}
 	u, err = s.cfg.Users.Update(ctx, c.UserID, func(u *user.User) error {
-		if u.Erased() || u.Verified() || c.CreatedAt.Before(u.PasswordChangedAt) {
+		if u.Erased() || u.Disabled() || u.Verified() || c.CreatedAt.Before(u.PasswordChangedAt) {
 			return ErrCodeGone
 		}
 		u.VerifiedAt = now
@@ -246,12 +253,12 @@ func (s *Service) ResendVerification(ctx context.Context, from Client, email str
 			return nil, err
 		}
 		var due []letter
-		if u != nil && !u.Verified() {
+		if u != nil && waits(*u) {
 			due = append(due, s.verificationOfUser(*u))
 		}
 		for _, w := range waiting {
 			l := letter(nil) // a sign-up with a taken address cannot be confirmed, and costs as much
-			if u == nil || !u.Verified() {
+			if u == nil || waits(*u) {
 				l = s.verificationOf(w)
 			}
 			due = append(due, l)

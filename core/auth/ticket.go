@@ -35,7 +35,7 @@ func (s *Service) SocketTicket(ctx context.Context, who user.Identity) (string, 
 	s.note(ctx, session)
 	now := s.now().Truncate(time.Second)
 	ticket, err := s.issue(ctx, Claims{
-		Audience: AudienceTicket, UserID: who.UserID, Name: who.Name, SessionID: who.SessionID, SessionAt: who.SessionAt,
+		Audience: AudienceTicket, UserID: who.UserID, Name: who.Name, SessionID: who.SessionID, Role: who.Role, SessionAt: who.SessionAt,
 		Until: who.ExpiresAt.Truncate(time.Second), IssuedAt: now, ExpiresAt: now.Add(s.cfg.TicketTTL.Truncate(time.Second)),
 	})
 	if err != nil {

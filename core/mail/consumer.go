@@ -25,7 +25,7 @@ var ErrEventInvalid = fault.New(fault.Invalid, "mail_event_invalid", "the event 
 // ConsumerConfig is what a [Consumer] needs.
 type ConsumerConfig struct {
 	Queue Queue // required
-	// Eraser forgets mails to whom TypeUserErased names. Default: nobody is forgotten, and such events are ignored.
+	// Eraser forgets mails to whom TypeUserErased and TypeUserDisabled name. Default: nobody is forgotten, and such events are ignored.
 	Eraser Eraser
 	// Enqueued, if set, is called after a job was put on the queue. It must not block.
 	Enqueued func()
@@ -63,10 +63,10 @@ func NewConsumer(cfg ConsumerConfig) (*Consumer, error) {
 	return &Consumer{cfg: cfg}, nil
 }
 
-// Handle enqueues the mail that e asks for, once per e.ID, and forgets the mails to whom e says was erased. It ignores types that it does not
+// Handle enqueues the mail that e asks for, once per e.ID, and forgets the mails to whom e says was erased or disabled. It ignores types that it does not
 // know. Data that cannot be a mail's is ErrEventInvalid, of kind Invalid: it can never be handled.
 func (c *Consumer) Handle(ctx context.Context, e event.Event) error {
-	if e.Type == TypeUserErased && c.cfg.Eraser != nil {
+	if (e.Type == TypeUserErased || e.Type == TypeUserDisabled) && c.cfg.Eraser != nil {
 		return c.forget(ctx, e)
 	}
 	kind, known := kinds[e.Type]
@@ -98,7 +98,7 @@ func (c *Consumer) Handle(ctx context.Context, e event.Event) error {
 	return nil
 }
 
-// forget removes the jobs to a user who was erased.
+// forget removes the jobs to a user who was erased or disabled: the data of both events is the same.
 func (c *Consumer) forget(ctx context.Context, e event.Event) error {
 	var d UserErased
 	if json.Unmarshal(e.Data, &d) != nil { // the error may quote the data
@@ -112,7 +112,7 @@ func (c *Consumer) forget(ctx context.Context, e event.Event) error {
 	if err != nil {
 		return fmt.Errorf("mail: forgetting mails to a user: %w", err)
 	}
-	c.cfg.Log.Info("mails to an erased user were forgotten", "user", d.UserID, "jobs", n)
+	c.cfg.Log.Info("mails to a user were forgotten", "why", e.Type, "user", d.UserID, "jobs", n)
 	return nil
 }
 
@@ -146,6 +146,7 @@ var kinds = map[string]Kind{
 	TypePasswordForgotten: KindPasswordReset,
 	TypePasswordChanged:   KindPasswordChanged,
 	TypeDeviceSignedIn:    KindNewDevice,
+	TypeUserInvited:       KindInvitation,
 }
 
 // payload is the data of a mail: of its event, and of its job.
@@ -173,6 +174,8 @@ func decode(kind Kind, data []byte) (payload, error) {
 		p = new(PasswordChanged)
 	case KindNewDevice:
 		p = new(DeviceSignedIn)
+	case KindInvitation:
+		p = new(UserInvited)
 	default:
 		return nil, errors.New("there is no mail of this kind")
 	}
@@ -190,7 +193,9 @@ func (d *AddressTaken) recipient() (user.Email, string)      { return user.Email
 func (d *PasswordForgotten) recipient() (user.Email, string) { return user.Email(d.Email), d.FullName }
 func (d *PasswordChanged) recipient() (user.Email, string)   { return user.Email(d.Email), d.FullName }
 func (d *DeviceSignedIn) recipient() (user.Email, string)    { return user.Email(d.Email), d.FullName }
+func (d *UserInvited) recipient() (user.Email, string)       { return user.Email(d.Email), d.FullName }
 
+func (d *UserInvited) expires() time.Time       { return d.ExpiresAt }
 func (d *UserCreated) expires() time.Time       { return d.ExpiresAt }
 func (d *AddressTaken) expires() time.Time      { return time.Time{} }
 func (d *PasswordForgotten) expires() time.Time { return d.ExpiresAt }
@@ -208,6 +213,10 @@ func (d *AddressTaken) check() error {
 }
 
 func (d *PasswordForgotten) check() error {
+	return errors.Join(checkRecipient(&d.Email, &d.FullName), checkCode(d.ResetCode, d.ExpiresAt))
+}
+
+func (d *UserInvited) check() error {
 	return errors.Join(checkRecipient(&d.Email, &d.FullName), checkCode(d.ResetCode, d.ExpiresAt))
 }
 

@@ -15,6 +15,7 @@ const (
 	KindPasswordReset   Kind = "password_reset"   // choose a new password
 	KindPasswordChanged Kind = "password_changed" // a notice after the fact
 	KindNewDevice       Kind = "new_device"       // a notice after the fact
+	KindInvitation      Kind = "invitation"       // an administrator made an account: choose a password
 )
 
 // Types of events on Topic. A consumer ignores types that it does not know.
@@ -25,6 +26,9 @@ const (
 	TypePasswordForgotten = "user.password_forgotten"
 	TypePasswordChanged   = "user.password_changed"
 	TypeDeviceSignedIn    = "user.device_signed_in"
+	TypeUserInvited       = "user.invited"
+	// TypeUserDisabled asks for no mail: whatever was to be mailed to that user is forgotten.
+	TypeUserDisabled = "user.disabled"
 	// TypeUserErased asks for no mail: whatever is to be mailed to that user, or was, is forgotten.
 	TypeUserErased = "user.erased"
 	// TypeNothing asks for no mail, and every consumer ignores it: a request for an address without an account
@@ -62,6 +66,21 @@ type AddressTaken struct {
 type UserErased struct {
 	UserID string `json:"userId"`
 	Email  string `json:"email"`
+}
+
+// UserDisabled is the data of TypeUserDisabled.
+type UserDisabled struct {
+	UserID string `json:"userId"`
+	Email  string `json:"email"`
+}
+
+// UserInvited is the data of TypeUserInvited. The code is one for a new password.
+type UserInvited struct {
+	UserID    string    `json:"userId"`
+	FullName  string    `json:"fullName"`
+	Email     string    `json:"email"`
+	ResetCode string    `json:"resetCode"`
+	ExpiresAt time.Time `json:"expiresAt"`
 }
 
 // Nothing is the data of TypeNothing. It names nobody.

@@ -212,6 +212,8 @@ func (t *Templates) linkAndTime(p payload) (string, time.Time) {
 		return t.link("auth/verify", p.VerificationCode), p.ExpiresAt
 	case *PasswordForgotten:
 		return t.link("auth/password/reset", p.ResetCode), p.ExpiresAt
+	case *UserInvited:
+		return t.link("auth/password/reset", p.ResetCode), p.ExpiresAt
 	case *PasswordChanged:
 		return t.link("", ""), p.At
 	case *DeviceSignedIn:

@@ -77,6 +77,13 @@ var languages = map[string]language{
 				button: "Go to {product}",
 				footer: "If that was not you, sign in and look at your sessions in the settings: you can sign that device out there. Then choose a new password at once.",
 			},
+			KindInvitation: {
+				subject:    "Your account at {product}",
+				heading:    "An account was made for you",
+				paragraphs: []string{"An administrator of {product} has made an account for this address. Choose a password to use it. The link works once, until {until}."},
+				button:     "Choose password",
+				footer:     "If you do not know {product}, do nothing: without a password nobody can use the account.",
+			},
 		},
 	},
 	"de": {
@@ -130,6 +137,13 @@ var languages = map[string]language{
 				},
 				button: "Zu {product}",
 				footer: "Falls Sie das nicht waren, melden Sie sich an und sehen Sie in den Einstellungen nach Ihren Sitzungen: Dort können Sie das Gerät abmelden. Wählen Sie danach sofort ein neues Passwort.",
+			},
+			KindInvitation: {
+				subject:    "Ihr Konto bei {product}",
+				heading:    "Für Sie wurde ein Konto angelegt",
+				paragraphs: []string{"Eine Verwalterin oder ein Verwalter von {product} hat für diese Adresse ein Konto angelegt. Wählen Sie ein Passwort, um es zu benutzen. Der Link gilt einmal, bis {until}."},
+				button:     "Passwort wählen",
+				footer:     "Falls Sie {product} nicht kennen, müssen Sie nichts tun: Ohne Passwort kann niemand das Konto benutzen.",
 			},
 		},
 	},

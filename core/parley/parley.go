@@ -15,6 +15,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/parley-chat/parley/core/audit"
 	"github.com/parley-chat/parley/core/auth"
 	"github.com/parley-chat/parley/core/chat"
 	"github.com/parley-chat/parley/core/event"
@@ -29,8 +30,10 @@ import (
 // Ports is one adapter for each port. A [System] requires all of them but Standings; a part says which it does.
 type Ports struct {
 	// Users are the accounts. A node with Users takes whoever has no account there for nobody: leave them out where the accounts are in another store.
-	Users    user.Repository
-	Sessions auth.SessionStore
+	Users user.Repository
+	// Directory lists Users. If you replace Users by hand, replace or clear Directory too. Default: users cannot be listed, and nobody is made an administrator.
+	Directory user.Directory
+	Sessions  auth.SessionStore
 	// Standings reads a user and a session of Users and Sessions in one call. Default: one call to each of the two. If you
 	// replace Users or Sessions by hand, replace or clear Standings too.
 	Standings auth.Standings
@@ -77,6 +80,8 @@ type Ports struct {
 	Blocks chat.Blocks
 	// Settings keeps what users have set for themselves. It needs Restrictions. Default: nobody can set anything.
 	Settings chat.Settings
+	// Audit is of what administrators have done, for an [audit.Service] of the program. No part of a System uses it.
+	Audit audit.Log
 
 	Fanout   realtime.Fanout
 	Presence realtime.Presence

@@ -5,12 +5,16 @@ package parley
 // A store returns its ports as such a value, in which what it does not keep is nil:
 // memory.NewPorts().With(store.Ports()) keeps everything in store that store can keep.
 //
-// If other has Users or Sessions, Standings of p are not kept: they read the Users and Sessions of p.
+// If other has Users or Sessions, Standings of p are not kept: they read the Users and Sessions of p. If other has Users, neither is Directory.
 func (p Ports) With(other Ports) Ports {
 	if other.Users != nil || other.Sessions != nil {
 		p.Standings = nil
 	}
+	if other.Users != nil {
+		p.Directory = nil
+	}
 	replace(&p.Users, other.Users)
+	replace(&p.Directory, other.Directory)
 	replace(&p.Sessions, other.Sessions)
 	replace(&p.Standings, other.Standings)
 	replace(&p.Codes, other.Codes)
@@ -41,6 +45,7 @@ func (p Ports) With(other Ports) Ports {
 	replace(&p.Roles, other.Roles)
 	replace(&p.Blocks, other.Blocks)
 	replace(&p.Settings, other.Settings)
+	replace(&p.Audit, other.Audit)
 	replace(&p.Pruner, other.Pruner)
 	replace(&p.Fanout, other.Fanout)
 	replace(&p.Presence, other.Presence)

@@ -26,6 +26,9 @@ func TestWithTakesEveryPort(t *testing.T) {
 		got := reflect.ValueOf(mine.With(one))
 		for j := range got.NumField() {
 			from := mine
+			if got.Type().Field(i).Name == "Users" {
+				from.Directory = nil // it lists others
+			}
 			if i == j {
 				from = others
 			}

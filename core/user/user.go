@@ -34,10 +34,17 @@ type User struct {
 	SessionsFrom time.Time
 	// KeptSession names the session that goes on although it is older; empty for none.
 	KeptSession string
+	// Role is what the user may do; empty means [RoleUser].
+	Role Role
+	// DisabledAt is when an administrator shut the user out, UTC, to the microsecond; zero for users who are not.
+	DisabledAt time.Time
 }
 
 // Verified reports whether the user has proven the address.
 func (u User) Verified() bool { return !u.VerifiedAt.IsZero() }
+
+// Disabled reports whether an administrator has shut the user out: nobody can sign in to the account, and no mail goes to it.
+func (u User) Disabled() bool { return !u.DisabledAt.IsZero() }
 
 // LogValue hides the password hash and the address from logs.
 func (u User) LogValue() slog.Value {

@@ -21,6 +21,8 @@ type Command struct {
 	Check    Check
 	Overload Overload
 	Power    Power
+	// Audit is set for the command audit.
+	Audit Audit
 	// Admin asks the command openapi for the document of the admin address.
 	Admin bool
 }
@@ -269,15 +271,22 @@ type common struct {
 	Config      struct{} `cmd:"" help:"Print what is in force, secrets masked."`
 	Migrate     struct{} `cmd:"" help:"Create or upgrade the schema, and end."`
 	Healthcheck struct{} `cmd:"" help:"Ask the running program whether it is ready; exit code 1 if not."`
+	Audit       Audit    `cmd:"" help:"Print what operators have done, newest first, as JSON texts, one a line, with PARLEY_ADMIN_TOKEN."`
 	Openapi     struct {
 		Admin bool `name:"admin" help:"That of the admin address."`
 	} `cmd:"" help:"Print the OpenAPI document."`
 }
 
+// Audit is what the command audit is told.
+type Audit struct {
+	URL   string `name:"url" help:"Admin address of the server. Default: that of this program (admin-listen)."`
+	Limit int    `name:"limit" default:"100" help:"Entries at most; 0 is all of them."`
+}
+
 type authCommands struct {
 	common
-	User   userCommands   `cmd:"" help:"Show, export or erase a user of a running server, with PARLEY_ADMIN_TOKEN."`
-	Events eventsCommands `cmd:"" help:"Look at events that a running server cannot publish, with PARLEY_ADMIN_TOKEN."`
+	User   accountUserCommands `cmd:"" help:"List, make, change, export or erase users of a running server, with PARLEY_ADMIN_TOKEN."`
+	Events eventsCommands      `cmd:"" help:"Look at events that a running server cannot publish, with PARLEY_ADMIN_TOKEN."`
 }
 
 type socketCommands struct {
@@ -294,12 +303,12 @@ type mailerCommands struct {
 
 type parleyCommands struct {
 	common
-	Asyncapi struct{}        `cmd:"" help:"Print the AsyncAPI document."`
-	Types    struct{}        `cmd:"" help:"Print the TypeScript types of the socket."`
-	Mail     mailCommands    `cmd:"" help:"Look into the mail queue of a running server, with PARLEY_ADMIN_TOKEN."`
-	Webhook  webhookCommands `cmd:"" help:"Look at the deliveries of webhooks of a running server, with PARLEY_ADMIN_TOKEN."`
-	Events   eventsCommands  `cmd:"" help:"Look at events that a running server cannot publish, with PARLEY_ADMIN_TOKEN."`
-	User     userCommands    `cmd:"" help:"Show, export or erase a user of a running server, with PARLEY_ADMIN_TOKEN."`
+	Asyncapi struct{}            `cmd:"" help:"Print the AsyncAPI document."`
+	Types    struct{}            `cmd:"" help:"Print the TypeScript types of the socket."`
+	Mail     mailCommands        `cmd:"" help:"Look into the mail queue of a running server, with PARLEY_ADMIN_TOKEN."`
+	Webhook  webhookCommands     `cmd:"" help:"Look at the deliveries of webhooks of a running server, with PARLEY_ADMIN_TOKEN."`
+	Events   eventsCommands      `cmd:"" help:"Look at events that a running server cannot publish, with PARLEY_ADMIN_TOKEN."`
+	User     accountUserCommands `cmd:"" help:"List, make, change, export or erase users of a running server, with PARLEY_ADMIN_TOKEN."`
 	Bench    struct {
 		Idle    Bench   `cmd:"" help:"Bytes and processor time of idle members."`
 		Fanout  Bench   `cmd:"" help:"Processor time of a delivery."`
@@ -319,7 +328,7 @@ type parleyCommands struct {
 
 // alone reports whether a command does without the other services and the bus to them.
 func (c Command) alone() bool {
-	return slices.Contains([]string{"migrate", "openapi", "asyncapi", "types"}, c.Name) || strings.HasPrefix(c.Name, "mail ") || strings.HasPrefix(c.Name, "webhook ") || strings.HasPrefix(c.Name, "events ") || strings.HasPrefix(c.Name, "user ") || strings.HasPrefix(c.Name, "campaign ")
+	return slices.Contains([]string{"migrate", "openapi", "asyncapi", "types", "audit"}, c.Name) || strings.HasPrefix(c.Name, "mail ") || strings.HasPrefix(c.Name, "webhook ") || strings.HasPrefix(c.Name, "events ") || strings.HasPrefix(c.Name, "user ") || strings.HasPrefix(c.Name, "campaign ")
 }
 
 // command returns what the command of this name was told.
@@ -331,14 +340,14 @@ func command(name string, commands any) Command {
 	c.User, _ = userCommand(name, commands)
 	switch all := commands.(type) {
 	case authCommands:
-		c.Admin = all.Openapi.Admin
+		c.Admin, c.Audit = all.Openapi.Admin, all.Audit
 		if isEvents {
 			c.Events = all.Events.command(ofEvents)
 		}
 	case socketCommands:
-		c.Admin = all.Openapi.Admin
+		c.Admin, c.Audit = all.Openapi.Admin, all.Audit
 	case mailerCommands:
-		c.Admin = all.Openapi.Admin
+		c.Admin, c.Audit = all.Openapi.Admin, all.Audit
 		if isMail {
 			c.Mail = all.Mail.command(of)
 		}
@@ -346,7 +355,7 @@ func command(name string, commands any) Command {
 			c.Webhook = all.Webhook.command(ofWebhook)
 		}
 	case parleyCommands:
-		c.Admin = all.Openapi.Admin
+		c.Admin, c.Audit = all.Openapi.Admin, all.Audit
 		if isMail {
 			c.Mail = all.Mail.command(of)
 		}

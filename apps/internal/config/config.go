@@ -70,9 +70,10 @@ type Settings struct {
 	JWKSURL     string `name:"jwks-url" of:"mailer socket" help:"Where the auth service publishes its keys, and so where it is: http://auth:5002/.well-known/jwks.json. Required."`
 	RenewURL    string `name:"renew-url" of:"mailer" help:"Where the auth service gives fresh codes for mails that are replayed: http://auth:5002/auth/mail/renew. Default: /auth/mail/renew on the server of jwks-url, in the place of /.well-known/jwks.json."`
 
-	DocsUser     string `name:"docs-user" default:"linkdocs" help:"User of /api-docs."`
-	DocsPassword string `name:"docs-password" secret:"" help:"Password of /api-docs. Default: linkdocspass on loopback, else made at start and printed."`
-	AdminToken   string `name:"admin-token" secret:"" help:"Bearer token of what operators alone may do on the address of admin-listen, the same for auth and mailer. Default: none, and no access."`
+	DocsUser       string        `name:"docs-user" default:"linkdocs" help:"User of /api-docs."`
+	DocsPassword   string        `name:"docs-password" secret:"" help:"Password of /api-docs. Default: linkdocspass on loopback, else made at start and printed."`
+	AdminToken     string        `name:"admin-token" secret:"" help:"Bearer tokens of what operators alone may do on the address of admin-listen, the same for auth and mailer: at least 16 characters each, between commas or, in a file, on lines of their own. Commands and the mailer use the first. Default: none, and no access."`
+	AuditRetention time.Duration `name:"audit-retention" default:"8760h" help:"How long is kept what operators have done, at least 24h."`
 
 	AuthTaken        string         `name:"auth-taken" of:"parley auth" default:"accept" enum:"accept,conflict" help:"Answer to a sign-up with a taken address: accept tells nothing, conflict says so (409)."`
 	NewDeviceMail    string         `name:"new-device-mail" of:"parley auth" default:"on" enum:"on,off" help:"Whether users get a mail when a device that is not known signs in to their account."`
@@ -222,7 +223,8 @@ func Load(program Program, args, environment []string, stdout io.Writer) (Settin
 		reflect.ValueOf(&s).Elem().FieldByName(f.Name).Set(line.Elem().Field(0).FieldByName(f.Name))
 	}
 	s.Files = env.inForce(parsed)
-	cmd := command(strings.TrimSuffix(strings.TrimSuffix(parsed.Command(), " <id>"), " <file>"), line.Elem().Field(1).Interface())
+	words, _, _ := strings.Cut(parsed.Command(), " <") // arguments follow
+	cmd := command(words, line.Elem().Field(1).Interface())
 	if cmd.Name == "campaign power" { // it starts the store itself
 		cmd.Power.Store, s.Store = s.Store, ""
 	}
@@ -300,8 +302,13 @@ func (s *Settings) check(alone bool) error {
 	if has("docs-user") && s.DocsUser == "" || strings.Contains(s.DocsUser, ":") {
 		return bad("docs-user", "%q is empty or has a colon", s.DocsUser)
 	}
-	if n := utf8.RuneCountInString(s.AdminToken); n > 0 && n < humaapi.MinAdminToken {
-		return bad("admin-token", "a token of at least %d characters is needed, which nobody guesses; this one has %d", humaapi.MinAdminToken, n)
+	for i, token := range humaapi.AdminTokens(s.AdminToken) {
+		if n := utf8.RuneCountInString(token); n < humaapi.MinAdminToken {
+			return bad("admin-token", "a token of at least %d characters is needed, which nobody guesses; number %d has %d", humaapi.MinAdminToken, i+1, n)
+		}
+	}
+	if s.AuditRetention < 24*time.Hour {
+		return bad("audit-retention", "%v is less than 24h", s.AuditRetention)
 	}
 	if has("issuer") && s.Issuer == "" {
 		return bad("issuer", "a name is needed")

@@ -10,6 +10,8 @@ import (
 	"strings"
 	"unicode"
 	"unicode/utf8"
+
+	"github.com/parley-chat/parley/adapters/humaapi"
 )
 
 // hidden stands where a secret stood.
@@ -75,7 +77,9 @@ func (s Settings) Hide(text string) string {
 			continue
 		}
 		if kind != "url" {
-			text = hide(text, value, "")
+			for _, one := range append([]string{value}, humaapi.AdminTokens(value)...) { // there may be several
+				text = hide(text, one, "")
+			}
 			continue
 		}
 		for _, one := range secretsOf(value) {

@@ -13,6 +13,7 @@ import (
 	"text/tabwriter"
 	"time"
 
+	"github.com/parley-chat/parley/adapters/humaapi"
 	"github.com/parley-chat/parley/apps/internal/config"
 )
 
@@ -88,7 +89,8 @@ func jobRow(item json.RawMessage) (string, error) {
 
 // newAdminClient asks the server at base, or that of this program.
 func newAdminClient(s config.Settings, base string, asJSON bool) (*adminClient, error) {
-	if s.AdminToken == "" {
+	tokens := humaapi.AdminTokens(s.AdminToken)
+	if len(tokens) == 0 {
 		return nil, errors.New("--admin-token (PARLEY_ADMIN_TOKEN) is needed: the token that the server was started with")
 	}
 	if base == "" {
@@ -98,7 +100,7 @@ func newAdminClient(s config.Settings, base string, asJSON bool) (*adminClient, 
 		_, port, _ := net.SplitHostPort(s.AdminListen) // config has checked it
 		base = s.AdminURL(port, adminOverTLS(s))
 	}
-	return &adminClient{base: base, token: s.AdminToken, json: asJSON}, nil
+	return &adminClient{base: base, token: tokens[0], json: asJSON}, nil
 }
 
 type adminClient struct {

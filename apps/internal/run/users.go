@@ -11,6 +11,7 @@ import (
 	"net/url"
 	"os"
 	"strings"
+	"time"
 
 	"github.com/parley-chat/parley/apps/internal/config"
 )
@@ -28,7 +29,18 @@ func administerUser(ctx context.Context, action string, s config.Settings, u con
 		}
 		servers = append(servers, c)
 	}
+	if change, is := userChange(action, u); is {
+		return servers[0].print(ctx, http.MethodPatch, userPath(u.ID), change, stdout)
+	}
+	servers[0].json = u.JSON
 	switch action {
+	case "list":
+		return servers[0].list(ctx, "/admin/users", "users", url.Values{"query": {u.Query}, "limit": {"200"}}, "ID\tEMAIL\tNAME\tROLE\tSTATE\tCREATED", userLine, stdout)
+	case "create":
+		account := map[string]any{"email": u.ID, "fullName": u.FullName, "role": u.Role, "invite": u.Invite}
+		return servers[0].print(ctx, http.MethodPost, "/admin/users", account, stdout)
+	case "sessions":
+		return servers[0].print(ctx, http.MethodDelete, userPath(u.ID)+"/sessions", nil, stdout)
 	case "show":
 		return servers[0].print(ctx, http.MethodGet, userPath(u.ID), nil, stdout)
 	case "export":
@@ -37,6 +49,42 @@ func administerUser(ctx context.Context, action string, s config.Settings, u con
 		return eraseUser(ctx, servers, s.Program != config.Socket, u, stdin, stdout, stderr)
 	}
 	return fmt.Errorf("unknown command user %s", action)
+}
+
+// userChange is the body of a command that changes an account, and whether action is one.
+func userChange(action string, u config.User) (map[string]any, bool) {
+	switch action {
+	case "disable":
+		return map[string]any{"disabled": true}, true
+	case "enable":
+		return map[string]any{"disabled": false}, true
+	case "verify":
+		return map[string]any{"verified": !u.Undo}, true
+	case "role":
+		return map[string]any{"role": u.Role}, true
+	}
+	return nil, false
+}
+
+// userLine is the line of a user in a list.
+func userLine(item json.RawMessage) (string, error) {
+	var u struct {
+		ID, Email, FullName, Role string
+		CreatedAt                 time.Time
+		VerifiedAt, DisabledAt    time.Time
+		Erased                    bool
+	}
+	err := json.Unmarshal(item, &u)
+	state := "waits"
+	switch {
+	case u.Erased:
+		state = "erased"
+	case !u.DisabledAt.IsZero():
+		state = "disabled"
+	case !u.VerifiedAt.IsZero():
+		state = "verified"
+	}
+	return fmt.Sprintf("%s\t%s\t%s\t%s\t%s\t%s", u.ID, u.Email, u.FullName, u.Role, state, u.CreatedAt.Format(time.RFC3339)), err
 }
 
 func userPath(id string) string { return "/admin/users/" + url.PathEscape(id) }

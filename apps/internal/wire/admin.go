@@ -2,6 +2,7 @@ package wire
 
 import (
 	"context"
+	"errors"
 	"net/http"
 	"net/http/pprof"
 	"time"
@@ -14,6 +15,7 @@ import (
 	"github.com/parley-chat/parley/adapters/otel"
 	"github.com/parley-chat/parley/adapters/prometheus"
 	"github.com/parley-chat/parley/apps/internal/config"
+	"github.com/parley-chat/parley/core/audit"
 )
 
 // openMetrics makes the metrics of this program.
@@ -57,25 +59,46 @@ func (a *App) traced(next http.Handler) http.Handler {
 // tracesTimeout bounds the export of the last spans at the end.
 const tracesTimeout = 500 * time.Millisecond
 
+// openAudit makes what records the actions of operators, in the store of this program.
+func (a *App) openAudit() (err error) {
+	a.audit, err = audit.New(audit.Config{Log: a.ports.Audit, Retention: a.settings.AuditRetention, Logger: a.log})
+	if err != nil {
+		return err
+	}
+	parts := a.parts
+	a.parts = func(ctx context.Context) error {
+		swept := make(chan error, 1)
+		sweeping, enough := context.WithCancel(ctx)
+		go func() { swept <- a.audit.Run(sweeping) }()
+		err := parts(ctx)
+		enough()
+		return errors.Join(err, <-swept)
+	}
+	return nil
+}
+
 // openAdmin makes the API of operators, without operations. Nobody's pages may use it.
 func (a *App) openAdmin() (err error) {
 	s := a.settings
 	a.AdminAPI, err = humaapi.New(http.NewServeMux(), humaapi.Config{
 		Title: s.Product + " administration", Version: Version, TrustedProxies: s.TrustedRanges, Log: a.log,
-		Observe: a.metrics.Request,
+		Observe: a.metrics.Request, Audit: a.audit,
 	})
 	return err
 }
 
 // mountAdmin puts what operators look at onto their API.
 func (a *App) mountAdmin() error {
+	if err := humaapi.RegisterAudit(a.AdminAPI, humaapi.AuditConfig{Service: a.audit, CurrentToken: a.adminToken}); err != nil {
+		return err
+	}
 	mux := a.AdminAPI.Mux()
 	mux.Handle("GET /metrics", prometheus.Handler(a.registry))
 	for path, handler := range map[string]http.HandlerFunc{
 		"/debug/pprof/": pprof.Index, "/debug/pprof/cmdline": pprof.Cmdline, "/debug/pprof/profile": pprof.Profile,
 		"/debug/pprof/symbol": pprof.Symbol, "/debug/pprof/trace": pprof.Trace,
 	} {
-		guarded, err := humaapi.RequireToken(a.adminToken, handler)
+		guarded, err := a.AdminAPI.RequireToken(a.adminToken, handler)
 		if err != nil {
 			return err
 		}

@@ -7,6 +7,7 @@ import (
 	"slices"
 	"sync/atomic"
 
+	"github.com/parley-chat/parley/adapters/humaapi"
 	"github.com/parley-chat/parley/adapters/smtpmail"
 	"github.com/parley-chat/parley/apps/internal/config"
 	"github.com/parley-chat/parley/core/mail"
@@ -16,6 +17,14 @@ import (
 type secrets struct{ admin, docs string }
 
 func (a *App) adminToken() string { return a.secrets.Load().admin }
+
+// firstAdminToken is the one by which this program calls another one; empty without any.
+func (a *App) firstAdminToken() string {
+	for _, token := range humaapi.AdminTokens(a.adminToken()) {
+		return token
+	}
+	return ""
+}
 
 // Reload takes up the settings that changed, which are named by their variables. It returns those that
 // were taken up, and those that a restart will take up. Of what is in the error the old stays in force.

@@ -40,6 +40,7 @@ import (
 	"github.com/parley-chat/parley/adapters/webhook"
 	"github.com/parley-chat/parley/apps/internal/config"
 	"github.com/parley-chat/parley/apps/web"
+	"github.com/parley-chat/parley/core/audit"
 	"github.com/parley-chat/parley/core/auth"
 	"github.com/parley-chat/parley/core/chat"
 	"github.com/parley-chat/parley/core/event"
@@ -88,6 +89,7 @@ type App struct {
 	hook      *webhook.Endpoint       // nil where nobody is told what has happened
 	log       *slog.Logger
 	ports     parley.Ports
+	audit     *audit.Service
 	checks    []health.Check
 	box       *filemail.Mailbox // nil unless mails go to the development mailbox
 	mailbox   func() []web.Mail // what is in it; likewise nil
@@ -208,7 +210,7 @@ func (a *App) buildMailer(ctx context.Context, publicURL, _ string) error {
 	if err != nil {
 		return err
 	}
-	client, err := renewclient.New(renewclient.Config{URL: a.settings.RenewURL, Token: a.adminToken})
+	client, err := renewclient.New(renewclient.Config{URL: a.settings.RenewURL, Token: a.firstAdminToken})
 	if err != nil {
 		return err
 	}
@@ -371,7 +373,7 @@ func (a *App) mount(publicURL string, steps ...func() error) error {
 		return err
 	}
 	a.API = api
-	steps = slices.Concat([]func() error{a.openAdmin}, steps, []func() error{a.mountAdmin, a.mountHealth})
+	steps = slices.Concat([]func() error{a.openAudit, a.openAdmin}, steps, []func() error{a.mountAdmin, a.mountHealth})
 	if err := inOrder(steps...); err != nil {
 		return err
 	}

@@ -9,6 +9,8 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/parley-chat/parley/core/auth"
+	"github.com/parley-chat/parley/core/user"
 	"github.com/parley-chat/parley/testkit/system"
 )
 
@@ -41,9 +43,8 @@ var sessions = []requirement{
 	},
 	{
 		id: "7.4.2", asks: "an account that is deleted or disabled has no sessions",
-		does:  "Erasing a user ends every session, and sockets on every node.",
-		lacks: "accounts cannot be disabled",
-		check: erased,
+		does:  "Erasing or disabling a user ends every session, and sockets on every node; who is disabled has no sign-in, ticket or refresh any more.",
+		check: func(t *testing.T, o opener) { erased(t, o); disabled(t, o) },
 	},
 	{
 		id: "7.4.3", asks: "changing a password can end all other sessions",
@@ -171,6 +172,27 @@ func erased(t *testing.T, o opener) {
 		require.Equal(t, http.StatusUnauthorized, a.Status)
 	}
 	w.wants(w.signIn(ada.Email, ada.Password), http.StatusUnauthorized, "invalid_credentials", "the account")
+}
+
+func disabled(t *testing.T, o opener) {
+	w := o.start(t, nil)
+	ada, bob := w.user("Ada"), w.user("Bob")
+	socket := w.DialRaw(t, ada.AccessToken)
+	yes, no := true, false
+	_, err := w.Parts().Auth.ChangeUser(t.Context(), user.ID(ada.ID), auth.UserChange{Disabled: &yes})
+	require.NoError(t, err)
+	w.closed(socket, 4401, "the socket")
+	w.wants(w.ask(http.MethodGet, "/auth/me", ada.AccessToken, nil), http.StatusUnauthorized, "", "an access token")
+	w.wants(w.ask(http.MethodGet, "/rooms/mine", ada.AccessToken, nil), http.StatusUnauthorized, "", "in rooms")
+	w.wants(w.ask(http.MethodPost, "/auth/socket-ticket", ada.AccessToken, nil), http.StatusUnauthorized, "", "a ticket")
+	a, _ := w.refresh(ada.RefreshToken)
+	require.Equal(t, http.StatusUnauthorized, a.Status)
+	w.wants(w.signIn(ada.Email, ada.Password), http.StatusUnauthorized, "invalid_credentials", "the account")
+	w.wants(w.ask(http.MethodGet, "/auth/me", bob.AccessToken, nil), http.StatusOK, "", "another user")
+	_, err = w.Parts().Auth.ChangeUser(t.Context(), user.ID(ada.ID), auth.UserChange{Disabled: &no})
+	require.NoError(t, err)
+	w.wants(w.ask(http.MethodGet, "/auth/me", ada.AccessToken, nil), http.StatusUnauthorized, "", "what was ended stays so")
+	require.Equal(t, http.StatusOK, w.signIn(ada.Email, ada.Password).Status)
 }
 
 func othersEnd(t *testing.T, o opener) {

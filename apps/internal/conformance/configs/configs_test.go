@@ -42,6 +42,7 @@ import (
 	"github.com/parley-chat/parley/adapters/watermillbus"
 	"github.com/parley-chat/parley/adapters/webhook"
 	"github.com/parley-chat/parley/adapters/wsclient"
+	"github.com/parley-chat/parley/core/audit"
 	"github.com/parley-chat/parley/core/auth"
 	"github.com/parley-chat/parley/core/chat"
 	"github.com/parley-chat/parley/core/event"
@@ -135,6 +136,7 @@ func configurations(t *testing.T) map[string]configuration {
 			Users: p.Users, Sessions: p.Sessions, Codes: p.Codes, SignUps: p.SignUps, Hasher: p.Hasher, Issuer: p.Issuer,
 			Verifier: p.Verifier, Nonces: p.Nonces, Limiter: p.Limiter,
 		}, auth.New),
+		"audit: Config":             at(audit.Config{Log: p.Audit}, audit.New),
 		"auth: GateConfig":          at(auth.GateConfig{Verifier: p.Verifier, Nonces: p.Nonces}, auth.NewGate),
 		"auth: JanitorConfig":       at(auth.JanitorConfig{Sweepers: []auth.Sweeper{p.Codes}}, auth.NewJanitor),
 		"auth: SharedLimiterConfig": at(auth.SharedLimiterConfig{Shared: p.Limiter, Own: p.Limiter}, auth.NewSharedLimiter),
@@ -178,6 +180,7 @@ func configurations(t *testing.T) map[string]configuration {
 		"humaapi: DocsConfig":     registered(humaapi.DocsConfig{User: "x", Password: "y"}, humaapi.RegisterDocs),
 		"humaapi: EventsConfig":   registered(humaapi.EventsConfig{Service: asides}, humaapi.RegisterEvents),
 		"humaapi: MailConfig":     registered(humaapi.MailConfig{Service: letters}, humaapi.RegisterMail),
+		"humaapi: AuditConfig":    registered(humaapi.AuditConfig{Service: new(audit.Service)}, humaapi.RegisterAudit),
 		"humaapi: WebhooksConfig": registered(humaapi.WebhooksConfig{Service: letters}, humaapi.RegisterWebhooks),
 		"humaapi: HealthConfig":   registered(humaapi.HealthConfig{}, humaapi.RegisterHealth),
 		"humaapi: RenewalConfig": registered(humaapi.RenewalConfig{
