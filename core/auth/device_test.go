@@ -36,7 +36,7 @@ func TestDeviceOf(t *testing.T) {
 		"www.evil.example/1.0":            "",
 		"<script>/1":                      "",
 		"Firefox\r\nBcc: x@example.com":   "",
-		"name\u202ewith turns":                 "",
+		"name\u202ewith turns":            "",
 		strings.Repeat("x", 65) + "/1":    "",
 		strings.Repeat("x", 64) + "/1":    strings.Repeat("x", 64),
 		"Mozilla/5.0 (" + strings.Repeat("a", 1<<20) + " Linux": "",
