@@ -142,6 +142,24 @@ func TestPageRunsRooms(t *testing.T) {
 	ada.press(kb.Escape)
 	ada.until(`!document.querySelector("#dialog-blocks").open && document.activeElement === document.querySelector("#account-menu summary")`)
 
+	t.Log("where one is signed in, and not any more")
+	elsewhere := w.person(t)
+	elsewhere.open("/")
+	elsewhere.continueAs("ada")
+	elsewhere.room("gardens")
+	ada.click("#account-menu summary")
+	ada.click("#show-sessions")
+	ada.until(`document.querySelectorAll("#sessions li").length === 2`)
+	ada.until(`document.querySelectorAll("#sessions button").length === 1 && document.querySelector("#sessions").textContent.includes("this one")`)
+	require.Contains(t, evaluate[string](ada, `document.querySelector("#sessions").textContent`), "on Linux")
+	ada.shot("sessions")
+	elsewhere.lose() // its session, and hears 401
+	ada.click("#sessions button")
+	ada.until(`document.querySelector("#sessions-status").textContent.endsWith("is signed out.") && document.querySelectorAll("#sessions li").length === 1`)
+	elsewhere.until(`document.querySelector("#door") !== null && !document.querySelector("#door").hidden`)
+	ada.press(kb.Escape)
+	ada.until(`!document.querySelector("#dialog-sessions").open && document.activeElement === document.querySelector("#account-menu summary")`)
+
 	t.Log("nobody is told what one has read, until one says otherwise")
 	for _, on := range []string{"false", "true"} {
 		ada.click("#account-menu summary")

@@ -75,7 +75,7 @@ var languages = map[string]language{
 					"If that was you, there is nothing to do.",
 				},
 				button: "Go to {product}",
-				footer: "If that was not you, sign in and look at your sessions in the settings: you can sign that device out there. Then choose a new password at once.",
+				footer: "If that was not you, sign in and look where you are signed in, in the menu of your account: you can sign that device out there. Then choose a new password at once.",
 			},
 			KindInvitation: {
 				subject:    "Your account at {product}",
@@ -136,7 +136,7 @@ var languages = map[string]language{
 					"Falls Sie das waren, müssen Sie nichts tun.",
 				},
 				button: "Zu {product}",
-				footer: "Falls Sie das nicht waren, melden Sie sich an und sehen Sie in den Einstellungen nach Ihren Sitzungen: Dort können Sie das Gerät abmelden. Wählen Sie danach sofort ein neues Passwort.",
+				footer: "Falls Sie das nicht waren, melden Sie sich an und sehen Sie im Menü Ihres Kontos nach, wo Sie angemeldet sind: Dort können Sie das Gerät abmelden. Wählen Sie danach sofort ein neues Passwort.",
 			},
 			KindInvitation: {
 				subject:    "Ihr Konto bei {product}",

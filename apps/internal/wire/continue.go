@@ -84,7 +84,7 @@ func (a *App) withPeople(cfg web.Config, service *auth.Service, publicURL string
 		cfg.Own, _ = socket.ParseOrigins([]string{own}) // it is one
 	}
 	cfg.Continue = func(r *http.Request, as string) (any, error) {
-		var from auth.Client
+		from := auth.Client{UserAgent: r.UserAgent()}
 		if address := humaapi.ClientAddress(r, a.settings.TrustedRanges); address.IsValid() {
 			from.Address = address.String()
 		}

@@ -64,6 +64,7 @@ export class Desk {
     this.#handle($("form-invite"), (fields) => this.#invite(fields));
     this.#handle($("form-delete"), () => this.#delete());
     on($("show-blocks"), "click", () => void this.#blocks());
+    on($("show-sessions"), "click", () => void this.#sessions());
     let asked = Promise.resolve(); // one after the other: the last click counts
     on($("account-menu"), "toggle", () => {
       if ($("account-menu").open) asked = asked.then(() => this.#receipts());
@@ -418,14 +419,19 @@ export class Desk {
     }
   }
 
-  /** Shows whom one has blocked, and lets one take that back. */
-  async #blocks() {
-    const status = $("blocked-status");
-    $("blocked").replaceChildren();
+  /** Opens a dialog of the account menu, and returns where it says how it goes. */
+  #fromMenu(dialog, list, status) {
+    list.replaceChildren();
     status.textContent = "Looking …";
     $("account-menu").open = false;
     $("account-menu").querySelector("summary").focus(); // where the focus is again when the dialog closes
-    this.#open($("dialog-blocks"));
+    this.#open(dialog);
+    return status;
+  }
+
+  /** Shows whom one has blocked, and lets one take that back. */
+  async #blocks() {
+    const status = this.#fromMenu($("dialog-blocks"), $("blocked"), $("blocked-status"));
     try {
       const all = [];
       let after;
@@ -434,26 +440,57 @@ export class Desk {
         all.push(...page.blocks);
         after = page.next;
       } while (after);
-      $("blocked").replaceChildren(...all.map(({ user }) => this.#blocked(user)));
+      const unblock = (user) =>
+        this.#line([name(user)], "Unblock", name(user), status, async () => {
+          await this.#session.unblock(user.id);
+          return `${name(user)} is not blocked any more.`;
+        });
+      $("blocked").replaceChildren(...all.map(({ user }) => unblock(user)));
       status.textContent = all.length === 0 ? "Nobody." : "";
     } catch (err) {
       status.textContent = words(err);
     }
   }
 
-  #blocked(user) {
-    const status = $("blocked-status");
-    const button = this.#h("button", { type: "button", class: "quiet", "aria-label": `Unblock ${name(user)}` }, "Unblock");
-    const item = this.#h("li", {}, this.#h("span", {}, name(user)), button);
+  /** Shows where one is signed in, and lets one sign out there. */
+  async #sessions() {
+    const status = this.#fromMenu($("dialog-sessions"), $("sessions"), $("sessions-status"));
+    try {
+      const { sessions } = await this.#session.sessions({ signal: this.#signal });
+      const time = (at) => new Date(at).toLocaleString([], { dateStyle: "medium", timeStyle: "short" });
+      const row = ({ id, device, network, createdAt, lastSeenAt, current }) => {
+        const what = device || "Unknown device";
+        const about = [current ? "this one" : `last seen ${time(lastSeenAt)}`, `since ${time(createdAt)}`, network].filter(Boolean).join(", ");
+        if (current) return this.#line([what, about]);
+        return this.#line([what, about], "Sign out", `${what}, ${about}`, status, async () => {
+          await this.#session.endSession(id);
+          return `${what} is signed out.`;
+        });
+      };
+      $("sessions").replaceChildren(...sessions.map(row));
+      status.textContent = "";
+    } catch (err) {
+      status.textContent = words(err);
+    }
+  }
+
+  /** A line of a list, with what can be done about it; done says how that went, and the line goes. */
+  #line([title, about], action, whom, status, done) {
+    const h = this.#h;
+    const text = h("span", {}, h("span", {}, title), about ? h("span", { class: "hint about" }, about) : null);
+    if (!action) return h("li", {}, text);
+    const button = h("button", { type: "button", class: "quiet", "aria-label": `${action} ${whom}` }, action);
+    const item = h("li", {}, text, button);
     button.addEventListener("click", async () => {
       if (button.getAttribute("aria-disabled")) return;
       button.setAttribute("aria-disabled", "true");
       try {
-        await this.#session.unblock(user.id);
+        const said = await done();
         const next = (item.nextElementSibling ?? item.previousElementSibling)?.querySelector("button");
+        const close = item.closest("dialog").querySelector("[data-close]");
         item.remove();
-        (next ?? $("dialog-blocks").querySelector("[data-close]")).focus();
-        status.textContent = `${name(user)} is not blocked any more.`;
+        (next ?? close).focus();
+        status.textContent = said;
       } catch (err) {
         status.textContent = words(err);
         button.removeAttribute("aria-disabled");
