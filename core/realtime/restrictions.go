@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"maps"
+	"slices"
 	"time"
 
 	"github.com/parley-chat/parley/core/chat"
@@ -215,7 +216,7 @@ func (h *Hub) askOf(id user.ID) {
 		}
 		c.mu.Unlock()
 	}
-	for room := range rooms {
+	for _, room := range slices.Sorted(maps.Keys(rooms)) {
 		h.look(news{room: room, who: id})
 	}
 }

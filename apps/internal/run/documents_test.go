@@ -18,7 +18,7 @@ import (
 )
 
 type document struct {
-	Paths map[string]any
+	Paths map[string]map[string]any // by path, by method
 }
 
 func printed(t *testing.T, program config.Program, command ...string) []byte {
@@ -58,13 +58,17 @@ func TestServicesDescribeWhatTheAllInOneDoes(t *testing.T) {
 					delete(c.beside, path)
 					continue
 				}
-				described[path] = true
-				assert.Equal(t, all.Paths[path], operations, "%s of %s", path, program)
+				for method, operation := range operations {
+					described[method+" "+path] = true
+					assert.Equal(t, all.Paths[path][method], operation, "%s %s of %s", method, path, program)
+				}
 			}
 		}
 		assert.Empty(t, c.beside, "nobody has them")
-		for path := range all.Paths {
-			assert.True(t, described[path], "no service has %s", path)
+		for path, operations := range all.Paths {
+			for method := range operations {
+				assert.True(t, described[method+" "+path], "no service has %s %s", method, path)
+			}
 		}
 	}
 }

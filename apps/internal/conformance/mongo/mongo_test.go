@@ -125,6 +125,7 @@ func TestContractOnFerretDB(t *testing.T) {
 	}
 	for _, name := range []string{
 		"UserRepository/concurrent updates are not lost", "SessionStore/one of several rotations wins",
+		"SessionStore/who comes too late to rotate sees the rotation",
 		"CodeStore/one of several uses wins", "SignUps/one of several confirmations wins",
 		"MailQueue/concurrent claims share the jobs", "MailQueue/concurrent claims of an ended lease", "MailQueue/concurrent settling is once",
 		"DeadLetters/concurrent requeues are one", "Asides/concurrent replays are one", "Asides/a discard and a replay at once are one",
