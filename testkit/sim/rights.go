@@ -487,6 +487,10 @@ func (r *rules) sends(k *conn, payload []byte) {
 func (r *rules) refuses(p *process, room string, id user.ID, what may, came time.Duration, code string) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
+	// Whoever left or was taken out while they asked is told so, whatever they may do again.
+	if out, lacks := r.lacks(room, id, reads); code == "removed" && lacks && out.since >= came {
+		return
+	}
 	if c, has := r.has(room, id, what); has && came > r.deadline(p, room, id, c) {
 		r.breaks("%s has refused %s in %s with %s: that may be since %v, by %s", p.name, r.name(id), room, code, c.since, c.why)
 	}
