@@ -92,3 +92,37 @@ func TestWhoIsTakenOutWhileTheyAskIsNotAnswered(t *testing.T) {
 		})
 	}
 }
+
+// lateRoles are roles that are not answered while they are armed.
+type lateRoles struct {
+	chat.Roles
+	armed *atomic.Bool
+	asked chan struct{}
+}
+
+func (l lateRoles) Of(ctx context.Context, whom ...chat.InRoom) ([]chat.Membership, error) {
+	if !l.armed.Load() {
+		return l.Roles.Of(ctx, whom...)
+	}
+	select {
+	case l.asked <- struct{}{}:
+	default:
+	}
+	<-ctx.Done()
+	return nil, ctx.Err()
+}
+
+// What waits for a store that does not answer is no more than what there is to ask, however often it is found.
+func TestWhatWaitsForALateStoreIsBounded(t *testing.T) {
+	b := newBacking()
+	late := lateRoles{b.roles, new(atomic.Bool), make(chan struct{}, 1)}
+	n := startWith(t, b, memory.NewFanout().Node(), chat.Config{Roles: late}, func(c *realtime.HubConfig) { c.CommandTimeout = time.Hour })
+	n.connect("eve").join("hall")
+	late.armed.Store(true)
+	n.Look("hall", "u-eve")
+	<-late.asked
+	for range 100_000 {
+		n.Look("hall", "u-eve")
+	}
+	assert.Less(t, n.Waiting(), 3000)
+}

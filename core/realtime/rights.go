@@ -55,6 +55,7 @@ type membershipNews struct {
 type rights struct {
 	mu      sync.Mutex
 	waiting []news
+	thinAt  int           // at which length waiting is thinned out
 	wake    chan struct{} // something waits
 
 	followed atomic.Bool // this node hears what is told every node
@@ -77,6 +78,8 @@ const (
 	readTogether = 500
 	// namedWithin is how long what is to be told waits for a name. What comes behind it must not wait for accounts that do not answer.
 	namedWithin = 100 * time.Millisecond
+	// thinFrom is from how many news on those are left out that others make needless, before they are read.
+	thinFrom = 1000
 	// lateFor is how long after this node found a change by itself it may hear of it.
 	lateFor = 2 * clocksDiffer
 )
@@ -226,6 +229,10 @@ func (h *Hub) look(n news) {
 	r := &h.rights
 	r.mu.Lock()
 	r.waiting = append(r.waiting, n)
+	if len(r.waiting) >= max(r.thinAt, thinFrom) { // the store may not answer for a long time
+		r.waiting = latest(r.waiting)
+		r.thinAt = 2 * len(r.waiting)
+	}
 	r.mu.Unlock()
 	select {
 	case r.wake <- struct{}{}:
