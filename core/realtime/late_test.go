@@ -2,6 +2,7 @@ package realtime_test
 
 import (
 	"context"
+	"slices"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -11,6 +12,7 @@ import (
 
 	"github.com/parley-chat/parley/adapters/memory"
 	"github.com/parley-chat/parley/core/chat"
+	"github.com/parley-chat/parley/core/fault"
 	"github.com/parley-chat/parley/core/realtime"
 	"github.com/parley-chat/parley/core/user"
 )
@@ -125,4 +127,31 @@ func TestWhatWaitsForALateStoreIsBounded(t *testing.T) {
 		n.Look("hall", "u-eve")
 	}
 	assert.Less(t, n.Waiting(), 3000)
+}
+
+// failsOnce are roles of which one question about eve fails.
+type failsOnce struct {
+	chat.Roles
+	armed *atomic.Bool
+}
+
+func (f failsOnce) Of(ctx context.Context, whom ...chat.InRoom) ([]chat.Membership, error) {
+	if slices.ContainsFunc(whom, func(w chat.InRoom) bool { return w.UserID == "u-eve" }) && f.armed.CompareAndSwap(true, false) {
+		return nil, fault.Unavailable
+	}
+	return f.Roles.Of(ctx, whom...)
+}
+
+// What concerns everybody in a room is read again when the store has failed, and not only when it is next asked what has changed.
+func TestADeletedRoomIsLeftThoughTheStoreFailsAtThatMoment(t *testing.T) {
+	b := newBacking()
+	roles := failsOnce{b.roles, new(atomic.Bool)}
+	n := startWith(t, b, memory.NewFanout().Node(), chat.Config{Roles: roles}, func(c *realtime.HubConfig) { c.RestrictionsEvery = time.Hour })
+	n.makes("ada", "hall", chat.Public)
+	eve := n.connect("eve")
+	eve.join("hall")
+	roles.armed.Store(true)
+	require.NoError(t, n.chat.DeleteRoom(t.Context(), actor("ada"), "hall"))
+	eve.until("membership")
+	assert.False(t, roles.armed.Load(), "the store has failed")
 }

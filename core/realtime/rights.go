@@ -300,12 +300,15 @@ func latest(all []news) []news {
 	return kept
 }
 
-// settleRights reads the rights that the first of the news are about, applies and tells them. It returns how many those are.
+// settleRights reads the rights that the first of the news are about, applies and tells them. It returns how many those are, none where it fails: they are to be read again.
 func (h *Hub) settleRights(ctx context.Context, all []news) (int, error) {
 	ctx, cancel := context.WithTimeout(ctx, h.cfg.CommandTimeout)
 	defer cancel()
 	if all[0].who == "" {
-		return 1, h.settleEverybody(ctx, all[0])
+		if err := h.settleEverybody(ctx, all[0]); err != nil {
+			return 0, err
+		}
+		return 1, nil
 	}
 	n := 1
 	for n < len(all) && n < readTogether && all[n].who != "" {

@@ -202,11 +202,49 @@ type cause struct {
 	holds bool
 }
 
-// lacks returns since when, without a break, somebody may not do something in a room, by every clock.
-func (r *rules) lacks(room string, id user.ID, what may) (cause, bool) {
-	return r.goesBack(room, id, func(s standing, from, to time.Time) (time.Time, bool) {
-		return from, !s.allows(what, to, 0) // what has no end or ends later did not hold less before
-	})
+// reasons are what keeps somebody from doing something, each by itself: a node may not have heard of one when another one has ended.
+var reasons = []string{"role", "block", "ban", "mute"}
+
+// keeps reports whether a standing keeps somebody from something for a reason.
+func (s standing) keeps(reason string, what may, now time.Time) bool {
+	speaking := what == speaks || what == voice
+	switch reason {
+	case "role":
+		switch what {
+		case unmuted:
+			return false
+		case comes:
+			return s.gone || s.role == "" && !s.open
+		case reads:
+			return s.gone || s.role == ""
+		}
+		return s.gone || !s.role.Has(chat.RightSpeak, chat.Public)
+	case "block":
+		return speaking && s.curbed
+	case "ban":
+		return what != unmuted && s.ban.holds(now, 0)
+	}
+	return (what == speaks || what == unmuted) && s.mute.holds(now, 0)
+}
+
+// lacks returns, for each reason why somebody may not do something in a room by every clock, since when it holds without a break.
+func (r *rules) lacks(room string, id user.ID, what may) (all []cause) {
+	for _, reason := range reasons {
+		c, so := r.goesBack(room, id, func(s standing, from, to time.Time) (time.Time, bool) {
+			return from, s.keeps(reason, what, to) // what has no end or ends later did not hold less before
+		})
+		if !so {
+			continue
+		}
+		if c.why != "time" {
+			c.why, c.holds = reason, true
+			if reason == "block" {
+				c.why, c.holds = "role", false // it is told as one is
+			}
+		}
+		all = append(all, c)
+	}
+	return all
 }
 
 // has returns since when, without a break, somebody may do something in a room, by every clock.
@@ -405,15 +443,14 @@ func (r *rules) stores(p *process, room string, id user.ID, what string) {
 		whats = []may{voice, unmuted}
 	}
 	for _, does := range whats {
-		c, lacks := r.lacks(room, id, does)
-		if !known || !lacks {
-			continue
-		}
-		most := c.since
-		if !overREST {
-			most = r.deadline(p, room, id, c)
-		}
-		if came > most {
+		for _, c := range r.lacks(room, id, does) {
+			most := c.since
+			if !overREST {
+				most = r.deadline(p, room, id, c)
+			}
+			if !known || came <= most {
+				continue
+			}
 			r.breaks("%s has stored %q of %s in %s, which came after %v: %s may not speak since %v, by %s", p.name, what, r.name(id), room, came, r.name(id), c.since, c.why)
 		}
 	}
@@ -477,9 +514,10 @@ func (r *rules) sends(k *conn, payload []byte) {
 	if !r.about(room) {
 		return
 	}
-	c, lacks := r.lacks(room, id, reads)
-	if now := r.w.scheduler.now(); lacks && now > r.deadline(k.process, room, id, c) {
-		r.breaks("%s has sent %s of %s to %s: %s may not read it since %v, by %s", k.process.name, s.Event, room, k.name, r.name(id), c.since, c.why)
+	for _, c := range r.lacks(room, id, reads) {
+		if now := r.w.scheduler.now(); now > r.deadline(k.process, room, id, c) {
+			r.breaks("%s has sent %s of %s to %s: %s may not read it since %v, by %s", k.process.name, s.Event, room, k.name, r.name(id), c.since, c.why)
+		}
 	}
 }
 
@@ -488,7 +526,7 @@ func (r *rules) refuses(p *process, room string, id user.ID, what may, came time
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	// Whoever left or was taken out while they asked is told so, whatever they may do again.
-	if out, lacks := r.lacks(room, id, reads); code == "removed" && lacks && out.since >= came {
+	if code == "removed" && slices.ContainsFunc(r.lacks(room, id, reads), func(c cause) bool { return c.since >= came }) {
 		return
 	}
 	if c, has := r.has(room, id, what); has && came > r.deadline(p, room, id, c) {

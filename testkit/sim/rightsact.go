@@ -235,13 +235,14 @@ func (c *client) restRead(room string) string {
 func (r *rules) admits(p *process, room string, id user.ID, what may, came time.Duration, did string) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	why, lacks := r.lacks(room, id, what)
-	most := why.since
-	if p != nil {
-		most = r.deadline(p, room, id, why)
-	}
-	if lacks && came > most {
-		r.breaks("%s %s %s, and may not since %v, by %s", r.name(id), did, room, why.since, why.why)
+	for _, why := range r.lacks(room, id, what) {
+		most := why.since
+		if p != nil {
+			most = r.deadline(p, room, id, why)
+		}
+		if came > most {
+			r.breaks("%s %s %s, and may not since %v, by %s", r.name(id), did, room, why.since, why.why)
+		}
 	}
 }
 
