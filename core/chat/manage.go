@@ -539,7 +539,7 @@ func (s *Service) Rights(ctx context.Context, whom ...InRoom) ([]Entry, error) {
 	for _, m := range of {
 		deleted[m.Room] = false
 	}
-	rooms := slices.Collect(maps.Keys(deleted))
+	rooms := slices.Sorted(maps.Keys(deleted))
 	gone := make([]bool, len(rooms))
 	err = severally(len(rooms), func(i int) error {
 		r, err := s.cfg.Rooms.ByName(ctx, rooms[i])

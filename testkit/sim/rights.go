@@ -408,6 +408,22 @@ func (r *rules) hears(p *process, s realtime.Signal) {
 	r.knows(p, h)
 }
 
+// changed reports whether what somebody is in a room, or anybody, has changed since a time.
+func (r *rules) changed(h heardOf, since time.Duration) bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	known := r.room(h.room)
+	if known == nil {
+		return false
+	}
+	for id, all := range known.are {
+		if (h.who == "" || h.who == id) && len(all) > 0 && all[len(all)-1].since >= since {
+			return true
+		}
+	}
+	return false
+}
+
 // knows notes that a node has heard of something, or has done it.
 func (r *rules) knows(p *process, h heardOf) {
 	r.mu.Lock()

@@ -257,12 +257,13 @@ func (c *client) deed(what string, right chat.Right, heard heardOf, do func(ctx 
 		what += " as an operator"
 	}
 	return c.serve(pr, what, func(p *process) error {
-		ctx := p.ctx
+		ctx, began := p.ctx, w.scheduler.now()
 		if !me.Any && right != "" {
 			ctx = context.WithValue(ctx, deedKey{}, d)
 		}
 		err := do(ctx, pr.node.Chat, me)
-		if err == nil && !p.dead.Load() && heard.room != "" {
+		// Where it has changed nothing, as where somebody who is out is removed, the node has learnt nothing.
+		if err == nil && !p.dead.Load() && heard.room != "" && w.rules.changed(heard, began) {
 			w.rules.knows(p, heard)
 		}
 		return err
