@@ -1,15 +1,18 @@
 // Package jwtauth makes and checks access tokens as JSON Web Tokens (RFC 7519) in the profile of
-// RFC 9068, signed with Ed25519 (RFC 8037): the ports [auth.TokenIssuer] and [auth.TokenVerifier].
+// RFC 9068, signed with EdDSA (Ed25519, RFC 8037), ES256 or PS256 (RFC 7518): the ports [auth.TokenIssuer] and [auth.TokenVerifier].
 // It uses golang-jwt v5.3.
 //
-// A token has the header members alg (EdDSA), kid and typ (at+jwt), and the claims iss, aud, sub,
+// A token has the header members alg, kid and typ (at+jwt), and the claims iss, aud, sub,
 // name, sid, jti, iat and exp; times are whole seconds.
 //
 // # Guarantees
 //
-// [Keys] has one key that signs and any number of older ones that still verify. [Keys.Rotate]
-// changes the signing key while tokens of the old one live on. The key file appears whole or not
-// at all, and of several processes that start at once on an empty folder all use the same key.
+// [Keys] has one key that signs, at most one that is about to, and any number of older ones that still verify. [Keys.Rotate]
+// makes a new key while tokens of the old one live on; [Keys.Keep] does it by age, and takes up what other processes did. The key file
+// appears whole or not at all; of several processes that start at once on an empty folder all use the same key, and of several that rotate at
+// once one makes a key.
+//
+// A [PublicKey] verifies its own algorithm, whatever a token says. Of the two signatures that are right by ES256, one is made and accepted.
 //
 // [Verifier] accepts exactly what [Issuer] makes: three segments of canonical base64url within
 // [MaxToken] bytes; a header of alg, kid and typ and nothing else, so that no token brings its own

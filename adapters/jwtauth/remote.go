@@ -2,14 +2,13 @@ package jwtauth
 
 import (
 	"context"
-	"crypto/ed25519"
-	"encoding/base64"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
 	"net/http"
 	"net/url"
+	"slices"
 	"sync"
 	"time"
 
@@ -26,6 +25,9 @@ const (
 type RemoteKeysConfig struct {
 	// URL is where a JWK Set is (RFC 7517), for example "https://auth.example.com/.well-known/jwks.json". Required.
 	URL string
+	// Algorithms are those of keys that are believed. A key that does not say its algorithm is of the one that stands for its kind: EdDSA, ES256, or for RSA
+	// the first of RS256 and PS256 that is among these. Default [Algorithms].
+	Algorithms []string
 	// Client fetches it. Default: one of its own, which follows no redirects.
 	Client *http.Client
 	// Timeout bounds one fetch. Default 3 seconds.
@@ -47,7 +49,7 @@ type RemoteKeys struct {
 	cfg RemoteKeysConfig
 
 	mu      sync.Mutex
-	keys    map[string]ed25519.PublicKey
+	keys    map[string]*PublicKey
 	fetched time.Time // when keys came; zero before
 	tried   time.Time // when the last fetch ended
 	failure error     // of the last fetch
@@ -67,6 +69,9 @@ func NewRemoteKeys(cfg RemoteKeysConfig) (*RemoteKeys, error) {
 	if err := c.Err(); err != nil {
 		return nil, err
 	}
+	if len(cfg.Algorithms) == 0 {
+		cfg.Algorithms = Algorithms()
+	}
 	if cfg.Client == nil {
 		cfg.Client = &http.Client{
 			Transport:     http.DefaultTransport.(*http.Transport).Clone(),
@@ -82,7 +87,7 @@ func NewRemoteKeys(cfg RemoteKeysConfig) (*RemoteKeys, error) {
 // PublicKey returns the key with this kid, or ErrKeyUnknown if the set that is published has none;
 // when the set cannot be had, an error of kind Unavailable. It is a [KeySource], and waits for a
 // fetch only where it does not know the kid.
-func (k *RemoteKeys) PublicKey(ctx context.Context, kid string) (ed25519.PublicKey, error) {
+func (k *RemoteKeys) PublicKey(ctx context.Context, kid string) (*PublicKey, error) {
 	k.mu.Lock()
 	key, known := k.keys[kid]
 	now := k.cfg.Now()
@@ -173,7 +178,7 @@ func (k *RemoteKeys) fetch() <-chan struct{} {
 }
 
 // get reads the set that is published.
-func (k *RemoteKeys) get(ctx context.Context) (map[string]ed25519.PublicKey, error) {
+func (k *RemoteKeys) get(ctx context.Context) (map[string]*PublicKey, error) {
 	r, err := http.NewRequestWithContext(ctx, http.MethodGet, k.cfg.URL, nil)
 	if err != nil {
 		return nil, err
@@ -191,31 +196,48 @@ func (k *RemoteKeys) get(ctx context.Context) (map[string]ed25519.PublicKey, err
 	if err != nil {
 		return nil, err
 	}
-	return parseKeySet(text)
+	return parseKeySet(text, k.cfg.Algorithms)
 }
 
 // parseKeySet reads a JWK Set. Keys of other kinds, and for other purposes, are left out, as RFC
 // 7517 section 5 asks for; a set without any that could be used is an error.
-func parseKeySet(text []byte) (map[string]ed25519.PublicKey, error) {
-	var set struct {
-		Keys []struct{ Kty, Crv, Kid, Use, Alg, X string }
+func parseKeySet(text []byte, algorithms []string) (map[string]*PublicKey, error) {
+	if len(text) > maxKeySet {
+		return nil, fmt.Errorf("the answer has more than %d bytes", maxKeySet)
 	}
-	if len(text) > maxKeySet || json.Unmarshal(text, &set) != nil || set.Keys == nil {
+	var set struct{ Keys []json.RawMessage }
+	if json.Unmarshal(text, &set) != nil || set.Keys == nil {
 		return nil, errors.New("the answer is not a JWK Set")
 	}
 	if len(set.Keys) > maxKeys {
 		return nil, fmt.Errorf("the set has %d keys, want at most %d", len(set.Keys), maxKeys)
 	}
-	keys := map[string]ed25519.PublicKey{}
-	for _, j := range set.Keys {
-		x, err := base64.RawURLEncoding.DecodeString(j.X)
-		usable := j.Kty == "OKP" && j.Crv == "Ed25519" && (j.Use == "" || j.Use == "sig") && (j.Alg == "" || j.Alg == algorithm)
-		if usable && err == nil && len(x) == ed25519.PublicKeySize && j.Kid != "" && len(j.Kid) <= MaxKeyID {
-			keys[j.Kid] = x
+	ofRSA := PS256
+	if slices.Contains(algorithms, RS256) {
+		ofRSA = RS256
+	}
+	keys := map[string]*PublicKey{}
+	why := errors.New("there is none")
+	for _, raw := range set.Keys {
+		var j jwk
+		if err := json.Unmarshal(raw, &j); err != nil {
+			why = errors.New("a key cannot be read")
+			continue
+		}
+		key, err := j.public(ofRSA)
+		switch {
+		case err != nil:
+			why = err
+		case !slices.Contains(algorithms, key.algorithm):
+			why = fmt.Errorf("the algorithm %s is not allowed", key.algorithm)
+		case j.ID == "" || len(j.ID) > MaxKeyID:
+			why = errors.New("a key has no kid, or a very long one")
+		default:
+			keys[j.ID] = key
 		}
 	}
 	if len(keys) == 0 {
-		return nil, errors.New("the set has no Ed25519 key for signatures")
+		return nil, fmt.Errorf("the set has no key that can be used: %w", why)
 	}
 	return keys, nil
 }

@@ -1,7 +1,6 @@
 package jwtauth
 
 import (
-	"crypto/ed25519"
 	"crypto/sha256"
 	"sync"
 )
@@ -19,12 +18,12 @@ type signatures struct {
 	young, old map[signatureName]struct{}
 }
 
-func (s *signatures) name(key ed25519.PublicKey, token string) (name signatureName) {
+func (s *signatures) name(key *PublicKey, token string) (name signatureName) {
 	if s.most < 1 {
 		return name
 	}
-	both := make([]byte, 0, 768)                  // on the stack, for most tokens
-	both = append(append(both, key...), token...) // the key has always the same length
+	both := make([]byte, 0, 768)                           // on the stack, for most tokens
+	both = append(append(both, key.print[:]...), token...) // that of the key has always the same length
 	sum := sha256.Sum256(both)
 	copy(name[:], sum[:])
 	return name

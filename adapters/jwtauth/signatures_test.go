@@ -2,7 +2,6 @@ package jwtauth_test
 
 import (
 	"context"
-	"crypto/ed25519"
 	"fmt"
 	"strings"
 	"sync"
@@ -34,7 +33,7 @@ func remember(t *testing.T, most int) *known {
 	k.source(k.rig.keys.PublicKey)
 	var err error
 	k.verifier, err = jwtauth.NewVerifier(jwtauth.VerifierConfig{
-		Keys:   func(ctx context.Context, kid string) (ed25519.PublicKey, error) { return (*k.keys.Load())(ctx, kid) },
+		Keys:   func(ctx context.Context, kid string) (*jwtauth.PublicKey, error) { return (*k.keys.Load())(ctx, kid) },
 		Issuer: us, Remember: most, Now: func() time.Time { return *k.now.Load() },
 	})
 	require.NoError(t, err)
@@ -68,7 +67,7 @@ func TestATokenThatIsRememberedIsStillChecked(t *testing.T) {
 		"it expires":     {func(_ *testing.T, k *known) { k.at(good().ExpiresAt) }, auth.ErrTokenInvalid},
 		"the clock goes": {func(_ *testing.T, k *known) { k.at(good().IssuedAt.Add(-time.Second)) }, auth.ErrTokenInvalid},
 		"its key is rotated away": {func(t *testing.T, k *known) {
-			require.NoError(t, k.rig.keys.Rotate(0))
+			require.NoError(t, rotate(k.rig.keys, 0))
 		}, auth.ErrTokenInvalid},
 		"its key retires": {func(t *testing.T, k *known) {
 			keys, err := jwtauth.NewKeys(jwtauth.KeysConfig{Now: func() time.Time { return *k.now.Load() }})
@@ -78,18 +77,18 @@ func TestATokenThatIsRememberedIsStillChecked(t *testing.T) {
 			require.NoError(t, err)
 			k.token, err = issuer.Issue(t.Context(), good())
 			require.NoError(t, err)
-			require.NoError(t, keys.Rotate(time.Minute))
+			require.NoError(t, rotate(keys, time.Minute))
 			require.NoError(t, k.verify(t, k.token), "it is still good for a minute")
 			k.at(now.Add(time.Minute))
 		}, auth.ErrTokenInvalid},
 		"its name is another key's": {func(t *testing.T, k *known) {
 			other := newRig(t).keys
-			k.source(func(ctx context.Context, _ string) (ed25519.PublicKey, error) {
+			k.source(func(ctx context.Context, _ string) (*jwtauth.PublicKey, error) {
 				return other.PublicKey(ctx, strings.Trim(other.String(), "[]"))
 			})
 		}, auth.ErrTokenInvalid},
 		"keys cannot be had": {func(_ *testing.T, k *known) {
-			k.source(func(context.Context, string) (ed25519.PublicKey, error) {
+			k.source(func(context.Context, string) (*jwtauth.PublicKey, error) {
 				return nil, fault.Wrap(fault.Unavailable, fmt.Errorf("away"))
 			})
 		}, fault.Unavailable},
@@ -172,7 +171,7 @@ func TestATokenIsNotRememberedBeyondItsKey(t *testing.T) {
 		})
 	}
 	wg.Go(func() {
-		assert.NoError(t, k.rig.keys.Rotate(0))
+		assert.NoError(t, rotate(k.rig.keys, 0))
 		close(gone)
 	})
 	wg.Wait()

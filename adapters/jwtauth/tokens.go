@@ -3,10 +3,10 @@ package jwtauth
 import (
 	"bytes"
 	"context"
-	"crypto/ed25519"
 	"encoding/json"
 	"errors"
 	"fmt"
+	"slices"
 	"strconv"
 	"strings"
 	"sync/atomic"
@@ -28,7 +28,6 @@ const (
 )
 
 const (
-	algorithm = "EdDSA"  // RFC 8037 section 3.1
 	tokenType = "at+jwt" // RFC 9068 section 2.1
 	maxTime   = 253402300799
 )
@@ -92,13 +91,18 @@ func (i *Issuer) Issue(_ context.Context, c auth.Claims) (string, error) {
 			return "", ErrClaimsInvalid.Because(errors.New("text is not UTF-8"))
 		}
 	}
-	set := i.cfg.Keys.current()
-	t := jwt.NewWithClaims(jwt.SigningMethodEdDSA, &body)
-	t.Header["typ"], t.Header["kid"] = tokenType, set.id
-	signed, err := t.SignedString(set.signing)
+	key := i.cfg.Keys.current().signer(i.cfg.Keys.now())
+	t := jwt.NewWithClaims(methods[key.public.algorithm], &body)
+	t.Header["typ"], t.Header["kid"] = tokenType, key.id
+	signed, err := t.SigningString()
 	if err != nil {
 		return "", fmt.Errorf("jwtauth: sign: %w", err)
 	}
+	signature, err := sign(key.public.algorithm, key.private, signed)
+	if err != nil {
+		return "", fmt.Errorf("jwtauth: sign: %w", err)
+	}
+	signed += "." + b64.EncodeToString(signature)
 	if len(signed) > MaxToken {
 		return "", ErrClaimsInvalid.Because(fmt.Errorf("it has %d bytes, want at most %d", len(signed), MaxToken))
 	}
@@ -131,7 +135,10 @@ type Verifier struct {
 }
 
 // readHeader is the segment of a header, and the key that it names.
-type readHeader struct{ segment, keyID string }
+type readHeader struct {
+	segment string
+	header
+}
 
 var _ auth.TokenVerifier = (*Verifier)(nil)
 
@@ -164,7 +171,7 @@ func (v *Verifier) Verify(ctx context.Context, token, audience string) (auth.Cla
 	if len(segments) != 3 {
 		return auth.Claims{}, auth.ErrTokenInvalid.Because(fmt.Errorf("it has %d segments, want 3", len(segments)))
 	}
-	keyID, err := v.header(segments[0])
+	head, err := v.header(segments[0])
 	if err != nil {
 		return auth.Claims{}, auth.ErrTokenInvalid.Because(err)
 	}
@@ -176,14 +183,14 @@ func (v *Verifier) Verify(ctx context.Context, token, audience string) (auth.Cla
 	if err != nil {
 		return auth.Claims{}, auth.ErrTokenInvalid.Because(err)
 	}
-	key, err := v.key(ctx, keyID)
+	key, err := findKey(ctx, v.cfg.Keys, head)
 	if err != nil {
 		return auth.Claims{}, err
 	}
 	name := v.signed.name(key, token)
 	known := v.signed.has(name)
 	if !known {
-		err := checkSignature(token[:len(token)-len(segments[2])-1], segments[2], key)
+		err := checkSignature(token[:len(token)-len(segments[2])-1], segments[2], key, true)
 		if err != nil {
 			return auth.Claims{}, auth.ErrTokenInvalid.Because(err)
 		}
@@ -221,26 +228,26 @@ func (v *Verifier) Verify(ctx context.Context, token, audience string) (auth.Cla
 	return c, nil
 }
 
-// header reads the header, strictly, and returns the key that it names.
-func (v *Verifier) header(segment string) (string, error) {
+// header reads the header, strictly.
+func (v *Verifier) header(segment string) (header, error) {
 	if last := v.last.Load(); last != nil && last.segment == segment {
-		return last.keyID, nil
+		return last.header, nil
 	}
 	raw, err := b64.DecodeString(segment)
 	if err != nil {
-		return "", err
+		return header{}, err
 	}
 	var h header
 	if err := h.decode(raw); err != nil {
-		return "", err
+		return header{}, err
 	}
-	v.last.Store(&readHeader{strings.Clone(segment), h.keyID})
-	return h.keyID, nil
+	v.last.Store(&readHeader{strings.Clone(segment), h})
+	return h, nil
 }
 
-// key asks the source.
-func (v *Verifier) key(ctx context.Context, id string) (ed25519.PublicKey, error) {
-	key, err := v.cfg.Keys(ctx, id)
+// findKey asks the source for the key of a header, which must be of its algorithm.
+func findKey(ctx context.Context, source KeySource, h header) (*PublicKey, error) {
+	key, err := source(ctx, h.keyID)
 	switch {
 	case errors.Is(err, fault.NotFound):
 		return nil, auth.ErrTokenInvalid.Because(err)
@@ -248,18 +255,21 @@ func (v *Verifier) key(ctx context.Context, id string) (ed25519.PublicKey, error
 		return nil, err
 	case err != nil:
 		return nil, fmt.Errorf("jwtauth: find the key: %w", fault.Wrap(fault.Unavailable, err))
-	case len(key) != ed25519.PublicKeySize:
-		return nil, fmt.Errorf("jwtauth: find the key: %w", fault.Wrap(fault.Unavailable, errors.New("the source returned no Ed25519 key")))
+	case key == nil || methods[key.algorithm] == nil:
+		return nil, fmt.Errorf("jwtauth: find the key: %w", fault.Wrap(fault.Unavailable, errors.New("the source returned no key")))
+	case key.algorithm != h.algorithm:
+		return nil, auth.ErrTokenInvalid.Because(fmt.Errorf("the key is one of %s, and the token says otherwise", key.algorithm))
 	}
 	return key, nil
 }
 
-func checkSignature(signed, segment string, key ed25519.PublicKey) error {
+// checkSignature compares; canonical is as in PublicKey.verify.
+func checkSignature(signed, segment string, key *PublicKey, canonical bool) error {
 	signature, err := b64.DecodeString(segment)
 	if err != nil {
 		return err
 	}
-	return jwt.SigningMethodEdDSA.Verify(signed, signature, key)
+	return key.verify(signed, signature, canonical)
 }
 
 // checkForm refuses what base64 decoders pass over: line breaks, and anything around the segments.
@@ -278,21 +288,21 @@ func checkForm(token string) error {
 }
 
 // header is the only header that is accepted.
-type header struct{ keyID string }
+type header struct{ algorithm, keyID string }
 
 func (h *header) decode(data []byte) error {
 	m, err := members(data)
 	if err != nil {
 		return fmt.Errorf("header: %w", err)
 	}
-	var alg, typ string
-	err = errors.Join(m.text("alg", &alg), m.text("typ", &typ), m.text("kid", &h.keyID))
+	var typ string
+	err = errors.Join(m.text("alg", &h.algorithm), m.text("typ", &typ), m.text("kid", &h.keyID))
 	switch {
 	case err != nil:
 		return fmt.Errorf("header: %w", err)
 	case len(m) != 3:
 		return errors.New("header: a member is neither alg, typ nor kid")
-	case alg != algorithm:
+	case !slices.Contains(Algorithms(), h.algorithm):
 		return errors.New("header: wrong algorithm")
 	case typ != tokenType:
 		return errors.New("header: wrong type")

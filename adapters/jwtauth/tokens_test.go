@@ -146,9 +146,9 @@ func newForge() forge {
 	return forge{private, public}
 }
 
-func (f forge) source(_ context.Context, kid string) (ed25519.PublicKey, error) {
+func (f forge) source(_ context.Context, kid string) (*jwtauth.PublicKey, error) {
 	if kid == "kid" {
-		return f.public, nil
+		return jwtauth.NewPublicKey(jwtauth.EdDSA, f.public)
 	}
 	return nil, jwtauth.ErrKeyUnknown
 }
@@ -454,10 +454,10 @@ func TestKeySourceThatCannotTell(t *testing.T) {
 	f := newForge()
 	down := errors.New("no route to host")
 	for name, source := range map[string]jwtauth.KeySource{
-		"fails":       func(context.Context, string) (ed25519.PublicKey, error) { return nil, down },
-		"ctx is done": func(context.Context, string) (ed25519.PublicKey, error) { return nil, context.DeadlineExceeded },
-		"no key":      func(context.Context, string) (ed25519.PublicKey, error) { return nil, nil },
-		"half a key":  func(context.Context, string) (ed25519.PublicKey, error) { return make([]byte, 16), nil },
+		"fails":       func(context.Context, string) (*jwtauth.PublicKey, error) { return nil, down },
+		"ctx is done": func(context.Context, string) (*jwtauth.PublicKey, error) { return nil, context.DeadlineExceeded },
+		"no key":      func(context.Context, string) (*jwtauth.PublicKey, error) { return nil, nil },
+		"half a key":  func(context.Context, string) (*jwtauth.PublicKey, error) { return new(jwtauth.PublicKey), nil },
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -474,7 +474,7 @@ func TestKeySourceIsNotAskedForNonsense(t *testing.T) {
 	t.Parallel()
 	f := newForge()
 	asked := 0
-	v, err := jwtauth.NewVerifier(jwtauth.VerifierConfig{Issuer: us, Now: clock, Keys: func(context.Context, string) (ed25519.PublicKey, error) {
+	v, err := jwtauth.NewVerifier(jwtauth.VerifierConfig{Issuer: us, Now: clock, Keys: func(context.Context, string) (*jwtauth.PublicKey, error) {
 		asked++
 		return nil, jwtauth.ErrKeyUnknown
 	}})

@@ -460,6 +460,8 @@ var badValues = map[string][]string{
 	"password-mail":   {"nonsense", "1"},
 	"password-min":    {"nonsense", "0", "-1", "65"},
 	"issuer":          {},
+	"key-algorithm":   {"nonsense", "RS256", "none", "HS256", "eddsa"},
+	"key-age":         {"nonsense", "0s", "23h", "-24h", "90"},
 	"product":         {},
 	"mail-from":       {"nonsense", "a@b@c"},
 	"mail-from-name":  {},

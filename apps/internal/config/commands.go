@@ -21,6 +21,8 @@ type Command struct {
 	Check    Check
 	Overload Overload
 	Power    Power
+	// Keys is set for the commands about keys.
+	Keys Keys
 	// Audit is set for the command audit.
 	Audit Audit
 	// Admin asks the command openapi for the document of the admin address.
@@ -283,8 +285,40 @@ type Audit struct {
 	Limit int    `name:"limit" default:"100" help:"Entries at most; 0 is all of them."`
 }
 
+// Keys is what the commands about keys are told. Not every command uses every field.
+type Keys struct {
+	JSON bool
+	// Algorithm of the new key; empty for that of the settings.
+	Algorithm string
+	// Now lets the new key sign at once.
+	Now bool
+	// Overlap is how long the old key verifies then; negative for as long as a token lasts.
+	Overlap time.Duration
+}
+
+type keysCommands struct {
+	List struct {
+		JSON bool `name:"json" help:"Print one JSON document, for programs."`
+	} `cmd:"" help:"List the keys: which signs, which will, and until when the others verify."`
+	Rotate struct {
+		Algorithm string        `name:"algorithm" default:"" enum:",EdDSA,ES256,PS256" help:"Algorithm of the new key. Default: that of key-algorithm."`
+		Now       bool          `name:"now" help:"Let the new key sign at once, and not when everybody has had the time to fetch it: for a key that somebody else may have."`
+		Overlap   time.Duration `name:"overlap" default:"-1s" help:"How long the old key verifies once the new one signs. 0s ends its tokens then. Default: as long as a token lasts (access-ttl), and a minute."`
+		JSON      bool          `name:"json" help:"Print one JSON document, for programs."`
+	} `cmd:"" help:"Make a new key, which takes the place of the one that signs. Programs that run notice by themselves."`
+}
+
+// command returns what the command of this name was told.
+func (k *keysCommands) command(name string) Keys {
+	if name == "list" {
+		return Keys{JSON: k.List.JSON}
+	}
+	return Keys{JSON: k.Rotate.JSON, Algorithm: k.Rotate.Algorithm, Now: k.Rotate.Now, Overlap: k.Rotate.Overlap}
+}
+
 type authCommands struct {
 	common
+	Keys   keysCommands        `cmd:"" help:"Look at and rotate the keys that sign tokens, in the data folder."`
 	User   accountUserCommands `cmd:"" help:"List, make, change, export or erase users of a running server, with PARLEY_ADMIN_TOKEN."`
 	Events eventsCommands      `cmd:"" help:"Look at events that a running server cannot publish, with PARLEY_ADMIN_TOKEN."`
 }
@@ -304,6 +338,7 @@ type mailerCommands struct {
 type parleyCommands struct {
 	common
 	Asyncapi struct{}            `cmd:"" help:"Print the AsyncAPI document."`
+	Keys     keysCommands        `cmd:"" help:"Look at and rotate the keys that sign tokens, in the data folder."`
 	Types    struct{}            `cmd:"" help:"Print the TypeScript types of the socket."`
 	Mail     mailCommands        `cmd:"" help:"Look into the mail queue of a running server, with PARLEY_ADMIN_TOKEN."`
 	Webhook  webhookCommands     `cmd:"" help:"Look at the deliveries of webhooks of a running server, with PARLEY_ADMIN_TOKEN."`
@@ -328,7 +363,7 @@ type parleyCommands struct {
 
 // alone reports whether a command does without the other services and the bus to them.
 func (c Command) alone() bool {
-	return slices.Contains([]string{"migrate", "openapi", "asyncapi", "types", "audit"}, c.Name) || strings.HasPrefix(c.Name, "mail ") || strings.HasPrefix(c.Name, "webhook ") || strings.HasPrefix(c.Name, "events ") || strings.HasPrefix(c.Name, "user ") || strings.HasPrefix(c.Name, "campaign ")
+	return slices.Contains([]string{"migrate", "openapi", "asyncapi", "types", "audit"}, c.Name) || strings.HasPrefix(c.Name, "mail ") || strings.HasPrefix(c.Name, "webhook ") || strings.HasPrefix(c.Name, "events ") || strings.HasPrefix(c.Name, "user ") || strings.HasPrefix(c.Name, "keys ") || strings.HasPrefix(c.Name, "campaign ")
 }
 
 // command returns what the command of this name was told.
@@ -337,12 +372,16 @@ func command(name string, commands any) Command {
 	of, isMail := strings.CutPrefix(name, "mail ")
 	ofWebhook, isWebhook := strings.CutPrefix(name, "webhook ")
 	ofEvents, isEvents := strings.CutPrefix(name, "events ")
+	ofKeys, isKeys := strings.CutPrefix(name, "keys ")
 	c.User, _ = userCommand(name, commands)
 	switch all := commands.(type) {
 	case authCommands:
 		c.Admin, c.Audit = all.Openapi.Admin, all.Audit
 		if isEvents {
 			c.Events = all.Events.command(ofEvents)
+		}
+		if isKeys {
+			c.Keys = all.Keys.command(ofKeys)
 		}
 	case socketCommands:
 		c.Admin, c.Audit = all.Openapi.Admin, all.Audit
@@ -364,6 +403,9 @@ func command(name string, commands any) Command {
 		}
 		if isEvents {
 			c.Events = all.Events.command(ofEvents)
+		}
+		if isKeys {
+			c.Keys = all.Keys.command(ofKeys)
 		}
 		c.Bench = map[string]Bench{
 			"bench idle": all.Bench.Idle, "bench fanout": all.Bench.Fanout, "bench send": all.Bench.Send, "bench client": all.Bench.Client,

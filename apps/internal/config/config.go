@@ -89,6 +89,8 @@ type Settings struct {
 	TicketBurst      int            `name:"ticket-burst" of:"parley auth" default:"60" help:"Socket tickets a minute of a session."`
 	MailBurst        int            `name:"mail-burst" of:"parley auth" default:"3" help:"Mails of one action (sign-up, resend, forgotten) that a client can have sent to an address in ten minutes; four times that for all clients, ten times for all addresses of a client."`
 	Issuer           string         `name:"issuer" of:"parley auth socket" default:"parley" help:"Issuer of tokens (iss)."`
+	KeyAlgorithm     string         `name:"key-algorithm" of:"parley auth" default:"EdDSA" enum:"EdDSA,ES256,PS256" help:"Algorithm of keys that are made to sign tokens, at the first start and when keys are rotated: EdDSA (Ed25519), ES256 (P-256) or PS256 (RSA of 3072 bits)."`
+	KeyAge           string         `name:"key-age" of:"parley auth" default:"2160h" help:"How long a key signs tokens until a new one takes its place, at least 24h; off rotates keys by command only."`
 	Product          string         `name:"product" default:"Parley" help:"Name that mails and pages speak for."`
 	MailFrom         string         `name:"mail-from" of:"parley mailer" help:"Sender of mails. Default: no-reply@ and the host of the public URL."`
 	MailFromName     string         `name:"mail-from-name" of:"parley mailer" help:"Name of the sender. Default: the product."`
@@ -307,6 +309,9 @@ func (s *Settings) check(alone bool) error {
 			return bad("admin-token", "a token of at least %d characters is needed, which nobody guesses; number %d has %d", humaapi.MinAdminToken, i+1, n)
 		}
 	}
+	if _, err := s.KeyMaxAge(); has("key-age") && err != nil {
+		return bad("key-age", "%v", err)
+	}
 	if s.AuditRetention < 24*time.Hour {
 		return bad("audit-retention", "%v is less than 24h", s.AuditRetention)
 	}
@@ -505,6 +510,18 @@ func (s *Settings) ownURL() string {
 		return s.AddressURL(port)
 	}
 	return ""
+}
+
+// KeyMaxAge is what KeyAge says: how long a key signs, and 0 where it is off.
+func (s *Settings) KeyMaxAge() (time.Duration, error) {
+	if s.KeyAge == Off {
+		return 0, nil
+	}
+	age, err := time.ParseDuration(s.KeyAge)
+	if err != nil || age < 24*time.Hour {
+		return 0, fmt.Errorf("%q is neither off nor a time of at least 24h, such as 2160h", s.KeyAge)
+	}
+	return age, nil
 }
 
 // Off is the value of a setting that switches something off.

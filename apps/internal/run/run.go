@@ -118,6 +118,9 @@ func command(ctx context.Context, program config.Program, args, environment []st
 	if action, ok := strings.CutPrefix(cmd.Name, "events "); ok {
 		return administerEvents(ctx, action, s, cmd.Events, stdout)
 	}
+	if action, ok := strings.CutPrefix(cmd.Name, "keys "); ok {
+		return administerKeys(ctx, action, s, cmd.Keys, stdout, stderr)
+	}
 	if cmd.Name == "audit" {
 		return printAudit(ctx, s, cmd.Audit, stdout)
 	}

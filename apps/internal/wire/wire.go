@@ -12,7 +12,6 @@ import (
 	"net/http"
 	"net/url"
 	"path"
-	"path/filepath"
 	"slices"
 	"strings"
 	"sync/atomic"
@@ -346,8 +345,11 @@ func (a *App) openKeys() error {
 		return fmt.Errorf("the data folder cannot be made: %w", err)
 	}
 	var err error
-	if a.keys, err = jwtauth.OpenKeys(filepath.Join(a.settings.Data, "keys.json")); err != nil {
+	if a.keys, err = jwtauth.NewKeys(jwtauth.KeysConfig{File: KeysFile(a.settings), Algorithm: a.settings.KeyAlgorithm}); err != nil {
 		return err
+	}
+	if signs := a.keys.List()[0].Algorithm; signs != a.settings.KeyAlgorithm {
+		a.log.Info("the key that signs tokens is of another algorithm than PARLEY_KEY_ALGORITHM says, until keys are rotated", "algorithm", signs)
 	}
 	if a.ports.Issuer, err = jwtauth.NewIssuer(jwtauth.IssuerConfig{Keys: a.keys, Issuer: a.settings.Issuer}); err != nil {
 		return err
@@ -373,7 +375,7 @@ func (a *App) mount(publicURL string, steps ...func() error) error {
 		return err
 	}
 	a.API = api
-	steps = slices.Concat([]func() error{a.openAudit, a.openAdmin}, steps, []func() error{a.mountAdmin, a.mountHealth})
+	steps = slices.Concat([]func() error{a.openAudit, a.keepKeys, a.openAdmin}, steps, []func() error{a.mountAdmin, a.mountHealth})
 	if err := inOrder(steps...); err != nil {
 		return err
 	}

@@ -20,12 +20,12 @@ import (
 var tokens = []requirement{
 	{
 		id: "9.1.1", asks: "a token counts by its signature",
-		does:  "Ed25519; what was changed, cut or signed with another key is refused, in REST and before a socket's upgrade.",
+		does:  "What was changed, cut or signed with another key is refused, in REST and before a socket's upgrade.",
 		check: signed,
 	},
 	{
 		id: "9.1.2", asks: "only named algorithms count, and never \"none\"",
-		does:  "EdDSA alone, whatever the token says.",
+		does:  "EdDSA, ES256 or PS256: the one that the key is for, whatever the token says.",
 		check: algorithms,
 	},
 	{

@@ -192,6 +192,7 @@ func configurations(t *testing.T) map[string]configuration {
 			return parley.UserErasure{}, nil
 		}}, humaapi.RegisterUsers),
 		"jwtauth: KeysConfig":       at(jwtauth.KeysConfig{}, jwtauth.NewKeys),
+		"jwtauth: KeepConfig":       reaching(jwtauth.KeepConfig{}, func(ctx context.Context, c jwtauth.KeepConfig) (any, error) { return nil, keys.Keep(ctx, c) }),
 		"jwtauth: IssuerConfig":     at(jwtauth.IssuerConfig{Keys: keys, Issuer: "x"}, jwtauth.NewIssuer),
 		"jwtauth: VerifierConfig":   at(jwtauth.VerifierConfig{Keys: keys.PublicKey, Issuer: "x"}, jwtauth.NewVerifier),
 		"jwtauth: RemoteKeysConfig": at(jwtauth.RemoteKeysConfig{URL: "https://localhost/x"}, jwtauth.NewRemoteKeys),
