@@ -6,6 +6,7 @@ import (
 	"sync"
 	"sync/atomic"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/stretchr/testify/require"
@@ -130,6 +131,15 @@ func newCrowd(tb testing.TB, conns, rooms int, change func(*realtime.HubConfig))
 		names[i] = fmt.Sprint("room", i)
 	}
 	return newCrowdOn(tb, h, <-fanout.deliver, conns, names...)
+}
+
+// newCrowdInBubble is newCrowd within synctest.Test. Every join has ended when it returns: the end of one that waits for a connection
+// whose Send a test holds up waits for a mutex, and synctest.Wait for it, for ever.
+func newCrowdInBubble(tb testing.TB, conns, rooms int, change func(*realtime.HubConfig)) *crowd {
+	tb.Helper()
+	c := newCrowd(tb, conns, rooms, change)
+	synctest.Wait()
+	return c
 }
 
 // newCrowdOn connects a crowd to a hub.

@@ -19,7 +19,7 @@ func TestARoomThatLagsBehindTakesNothingMore(t *testing.T) {
 	const backlog = 8
 	synctest.Test(t, func(t *testing.T) {
 		var service *chat.Service
-		c := newCrowd(t, 1, 1, func(cfg *realtime.HubConfig) { cfg.Workers, cfg.MaxBacklog, service = 1, backlog, cfg.Chat })
+		c := newCrowdInBubble(t, 1, 1, func(cfg *realtime.HubConfig) { cfg.Workers, cfg.MaxBacklog, service = 1, backlog, cfg.Chat })
 		pass := make(chan struct{})
 		release := sync.OnceFunc(func() { close(pass) })
 		defer release()

@@ -43,7 +43,7 @@ func TestALargeRoomThatIsBehindIsServedByAllOnlyWhenWritesAreFull(t *testing.T) 
 	}{{"more would fit", 0, 1}, {"no more fits", waiting * len(text), 2}} {
 		t.Run(c.name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
-				crowd := newCrowd(t, members, 1, func(cfg *realtime.HubConfig) { cfg.Workers, cfg.MaxWrite = 2, c.most })
+				crowd := newCrowdInBubble(t, members, 1, func(cfg *realtime.HubConfig) { cfg.Workers, cfg.MaxWrite = 2, c.most })
 				sends := make([]atomic.Int64, members)
 				var one, more atomic.Int64 // workers that have begun with the one message, and with those that wait
 				passOne, passMore := make(chan struct{}), make(chan struct{})
@@ -74,7 +74,7 @@ func TestALargeRoomThatIsBehindIsServedByAllOnlyWhenWritesAreFull(t *testing.T) 
 func TestTheNextMessageOfALargeRoomWaitsForEverybody(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		const members = 1000
-		c := newCrowd(t, members, 1, func(cfg *realtime.HubConfig) { cfg.Workers = 2 })
+		c := newCrowdInBubble(t, members, 1, func(cfg *realtime.HubConfig) { cfg.Workers = 2 })
 		late, pass := make(chan struct{}), make(chan struct{})
 		sends := make([]atomic.Int64, members)
 		var again atomic.Int64
@@ -130,7 +130,7 @@ func TestALargeRoomLeavesWorkersToOthers(t *testing.T) {
 
 func TestADeliveryAllocatesNothing(t *testing.T) {
 	perMessage := func(members int) float64 {
-		c := newCrowd(t, members, 1, func(cfg *realtime.HubConfig) { cfg.Workers = 2 })
+		c := newCrowdInBubble(t, members, 1, func(cfg *realtime.HubConfig) { cfg.Workers = 2 })
 		return testing.AllocsPerRun(200, func() {
 			c.tally.expect(1)
 			c.say(1)

@@ -509,7 +509,7 @@ func (s *slowJoin) Add(ctx context.Context, memberships ...chat.Membership) ([]c
 func TestMarksThatPileUpAreDropped(t *testing.T) {
 	const backlog = 8
 	synctest.Test(t, func(t *testing.T) {
-		c := newCrowd(t, 1, 1, func(cfg *realtime.HubConfig) { cfg.Workers, cfg.MaxBacklog = 1, backlog })
+		c := newCrowdInBubble(t, 1, 1, func(cfg *realtime.HubConfig) { cfg.Workers, cfg.MaxBacklog = 1, backlog })
 		pass := make(chan struct{})
 		release := sync.OnceFunc(func() { close(pass) })
 		defer release()
