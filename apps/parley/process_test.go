@@ -473,6 +473,11 @@ var badValues = map[string][]string{
 	"socket-burst":    {"nonsense", "0", "-1"},
 	"max-connections": {"nonsense", "0", "-1"},
 
+	"password-hash":               {"nonsense", "19456", "m=19456", "m=19456,t=2", "m=19456,t=2,p=0", "m=0,t=2,p=1", "m=7,t=1,p=1", "m=131073,t=2,p=1", "m=19456,t=11,p=1", "m=19456,t=2,p=9", "m=19456,t=2,p=257", "m=-1,t=2,p=1", "m=19456,t=2,p=1,x=1", "m=019456,t=2,p=1"},
+	"leaked-passwords-url":        {"nonsense", "http://example.com/range/", "https://example.com/range", "https://ada:hunter2@example.com/", "https://example.com/?a=b", "https://example.com/#a", "ftp://example.com/"},
+	"leaked-passwords-timeout":    {"nonsense", "0s", "-1s", "11s", "1"},
+	"leaked-passwords-on-failure": {"nonsense", "maybe"},
+
 	"max-user-connections": {"nonsense", "0", "-1"},
 	"socketio":             {"nonsense", "maybe"},
 	"socketio-query-token": {"nonsense", "maybe"},

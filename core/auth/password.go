@@ -17,7 +17,7 @@ import (
 const maxPasswordBytes = 8 * MaxPassword
 
 // checkPassword returns a password in the form in which it is hashed, and refuses one that nobody
-// should use. email may be empty.
+// should use. email may be empty. What has passed it is asked about in [Service.refuseLeaked] too.
 func (s *Service) checkPassword(ctx context.Context, password string, email user.Email) (string, error) {
 	switch {
 	case len(password) > maxPasswordBytes:
@@ -53,6 +53,28 @@ func (s *Service) checkPassword(ctx context.Context, password string, email user
 		return "", ErrPasswordInvalid.Detail("it is one that many people use, or much like one")
 	}
 	return password, nil
+}
+
+// refuseLeaked refuses a password, in the form in which it is hashed, that was published. Whoever calls it has taken an allowance before:
+// it may cost a request to another server.
+func (s *Service) refuseLeaked(ctx context.Context, password string) error {
+	if s.cfg.Leaked == nil {
+		return nil
+	}
+	asked, done := context.WithTimeout(ctx, s.cfg.LeakedTimeout)
+	defer done()
+	leaked, err := s.cfg.Leaked.Contains(asked, password)
+	switch {
+	case err != nil && ctx.Err() != nil: // whoever asks has gone
+		return failed("asking whether the password was published", ctx.Err())
+	case err != nil && s.cfg.LeakedFailsClosed:
+		return failed("asking whether the password was published", err)
+	case err != nil:
+		s.cfg.Log.Warn("a new password was taken, though nobody could say whether it was published", "error", err)
+	case leaked:
+		return ErrPasswordInvalid.Detail("it was published after a break-in, somewhere else perhaps: others try it")
+	}
+	return nil
 }
 
 // refuseAddress refuses a password that has the address in it.
@@ -168,6 +190,9 @@ func (s *Service) ResetPassword(ctx context.Context, code, password string) erro
 	if err := refuseAddress(password, u.Email); err != nil {
 		return err
 	}
+	if err := s.refuseLeaked(ctx, password); err != nil {
+		return err
+	}
 	return s.setPassword(ctx, u, newPassword{
 		password: password, after: c.CreatedAt, proves: true, tooLate: ErrCodeGone,
 	})
@@ -193,6 +218,9 @@ func (s *Service) ChangePassword(ctx context.Context, who user.Identity, current
 	}
 	if !ok {
 		return ErrInvalidCredentials
+	}
+	if err := s.refuseLeaked(ctx, password); err != nil {
+		return err
 	}
 	return s.setPassword(ctx, u, newPassword{
 		password: password, keep: who.SessionID, tooLate: ErrInvalidCredentials, // current is not, any more

@@ -56,8 +56,17 @@ type Config struct {
 	SignUpTTL time.Duration
 	// PasswordMin is the least number of characters of a new password, 1 to 64. Default [MinPassword].
 	PasswordMin int
-	// Passwords is the list of passwords that nobody may choose. Default: none.
+	// Passwords is the list of passwords that nobody may choose. It is asked first, and before any allowance is used up: it is one in
+	// memory. Default: none.
 	Passwords PasswordList
+	// Leaked knows of passwords that were published, and is somewhere else: it is asked about a password that nothing else
+	// speaks against, once an allowance was taken for it, and before the password is hashed. Default: nobody is asked.
+	Leaked PasswordList
+	// LeakedTimeout bounds how long Leaked is waited for. Default 1 second.
+	LeakedTimeout time.Duration
+	// LeakedFailsClosed says that a password is refused for now (an error of kind Unavailable) if Leaked fails or is late. Otherwise
+	// it is taken, and Log is told.
+	LeakedFailsClosed bool
 	// SignUpsPerAddress is how many sign-ups may wait at one address, 1 to 100; a further one takes
 	// the place of the oldest. Each of them costs a hash when somebody signs in there with a wrong
 	// password. Default 5.
@@ -181,6 +190,7 @@ func New(cfg Config) (*Service, error) {
 	if cfg.SignUpTTL < cfg.CodeTTL {
 		c.Refuse("SignUpTTL", "is shorter than CodeTTL")
 	}
+	settings.Default(c, "LeakedTimeout", &cfg.LeakedTimeout, time.Second)
 	settings.Default(c, "MaxSessions", &cfg.MaxSessions, 100)
 	settings.Default(c, "PasswordMin", &cfg.PasswordMin, MinPassword)
 	if cfg.PasswordMin > maxPasswordMin {

@@ -40,6 +40,9 @@ func (s *Service) SignUp(ctx context.Context, from Client, in SignUp) error {
 	if err := s.allowMail(ctx, limitSignUp, from, email); err != nil {
 		return err
 	}
+	if err := s.refuseLeaked(ctx, password); err != nil {
+		return err
+	}
 	// Before anything is known about the address, so that the time does not tell either.
 	hash, err := s.cfg.Hasher.Hash(ctx, password)
 	if err != nil {

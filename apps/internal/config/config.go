@@ -22,6 +22,8 @@ import (
 
 	"github.com/parley-chat/parley/adapters/humaapi"
 	"github.com/parley-chat/parley/adapters/kafkabus"
+	"github.com/parley-chat/parley/adapters/passhash"
+	"github.com/parley-chat/parley/adapters/passrange"
 	"github.com/parley-chat/parley/adapters/redisstore"
 	"github.com/parley-chat/parley/adapters/smtpmail"
 	"github.com/parley-chat/parley/adapters/webhook"
@@ -79,6 +81,10 @@ type Settings struct {
 	NewDeviceMail    string         `name:"new-device-mail" of:"parley auth" default:"on" enum:"on,off" help:"Whether users get a mail when a device that is not known signs in to their account."`
 	PasswordMail     string         `name:"password-mail" of:"parley auth" default:"on" enum:"on,off" help:"Whether users get a mail when their password was changed."`
 	PasswordMin      int            `name:"password-min" of:"parley auth" default:"8" help:"Least number of characters of a new password, 1 to 64."`
+	PasswordHash     string         `name:"password-hash" of:"parley auth" default:"m=19456,t=2,p=1" help:"What a password costs to hash with Argon2id: KiB of memory, passes over it, and threads. What is hashed otherwise is hashed anew at the next sign-in."`
+	LeakedURL        string         `name:"leaked-passwords-url" of:"parley auth" help:"Address of a server that knows which passwords were published, by the range API of Have I Been Pwned: https://api.pwnedpasswords.com/range/. New passwords are looked up there. Default: nobody is asked."`
+	LeakedTimeout    time.Duration  `name:"leaked-passwords-timeout" of:"parley auth" default:"1s" help:"How long a new password waits for the answer of leaked-passwords-url, at most 10s."`
+	LeakedOnFailure  string         `name:"leaked-passwords-on-failure" of:"parley auth" default:"open" enum:"open,closed" help:"What becomes of a new password about which leaked-passwords-url gives no answer: open takes it, closed refuses it until there is one."`
 	AccessTTL        time.Duration  `name:"access-ttl" of:"parley auth socket" default:"15m" help:"How long an access token lasts; auth and socket must agree."`
 	SessionTTL       time.Duration  `name:"session-ttl" of:"parley auth" default:"720h" help:"How long a session lasts without being used."`
 	SessionMax       time.Duration  `name:"session-max" of:"parley auth" default:"0s" help:"How long a session lasts in all, however often it is used. 0 means 2160h (90 days), or session-ttl if that is longer; there is always an end."`
@@ -374,8 +380,8 @@ func (s *Settings) check(alone bool) error {
 			return bad(key, "%d is less than 1", n)
 		}
 	}
-	if has("password-min") && (s.PasswordMin < 1 || s.PasswordMin > 64) {
-		return bad("password-min", "%d is not 1 to 64", s.PasswordMin)
+	if err := s.checkPasswords(bad); err != nil {
+		return err
 	}
 	if err := s.checkScreen(bad); err != nil {
 		return err
@@ -390,6 +396,43 @@ func (s *Settings) check(alone bool) error {
 		return bad("socket-rate", "%d is neither -1 nor positive", s.SocketRate)
 	}
 	return nil
+}
+
+// checkPasswords refuses what cannot be meant about new passwords.
+func (s *Settings) checkPasswords(bad func(key, format string, args ...any) error) error {
+	if !s.Program.knows("PasswordMin") {
+		return nil
+	}
+	if s.PasswordMin < 1 || s.PasswordMin > 64 {
+		return bad("password-min", "%d is not 1 to 64", s.PasswordMin)
+	}
+	if _, err := s.PasswordHashing(); err != nil {
+		return bad("password-hash", "%v", err)
+	}
+	if s.LeakedURL != "" {
+		if err := passrange.CheckURL(s.LeakedURL); err != nil {
+			return bad("leaked-passwords-url", "it %v", err)
+		}
+	}
+	if s.LeakedTimeout <= 0 || s.LeakedTimeout > 10*time.Second {
+		return bad("leaked-passwords-timeout", "%v is not above 0 and at most 10s", s.LeakedTimeout)
+	}
+	return nil
+}
+
+// PasswordHashing is what PasswordHash says.
+func (s *Settings) PasswordHashing() (passhash.Config, error) {
+	var memory, passes uint32
+	var threads uint8
+	if n, err := fmt.Sscanf(s.PasswordHash, "m=%d,t=%d,p=%d", &memory, &passes, &threads); n != 3 || err != nil || fmt.Sprintf("m=%d,t=%d,p=%d", memory, passes, threads) != s.PasswordHash {
+		return passhash.Config{}, errors.New("it is not like m=19456,t=2,p=1")
+	}
+	cfg := passhash.Config{Memory: memory, Time: passes, Threads: threads}
+	if memory == 0 || passes == 0 || threads == 0 {
+		return cfg, errors.New("none of the three can be 0")
+	}
+	_, err := passhash.New(cfg)
+	return cfg, err
 }
 
 // checkScreen refuses what cannot be meant about the server that is asked about messages.
@@ -474,7 +517,8 @@ func Secrets(setting string) []string {
 func (s *Settings) asciiHosts(bad func(key, format string, args ...any) error) error {
 	urls := map[string]*string{
 		"public-url": &s.PublicURL, "socket-url": &s.SocketURL, "jwks-url": &s.JWKSURL, "renew-url": &s.RenewURL, "screen-url": &s.ScreenURL, "webhook-url": &s.WebhookURL,
-		"store": &s.Store, "bus": &s.Bus, "redis": &s.Redis, "mail-sender": &s.MailSender,
+		"leaked-passwords-url": &s.LeakedURL,
+		"store":                &s.Store, "bus": &s.Bus, "redis": &s.Redis, "mail-sender": &s.MailSender,
 	}
 	for _, key := range slices.Sorted(maps.Keys(urls)) {
 		ascii, err := asciiURL(*urls[key])

@@ -299,7 +299,7 @@ func (a *App) config(publicURL string) (parley.Config, error) {
 		Hub:       realtime.HubConfig{Node: a.node(), Rate: s.SocketRate, Burst: s.SocketBurst, MaxConnections: s.MaxConns, MaxUserConnections: s.MaxUserConns, Formats: formats(s)},
 		Relay:     event.RelayConfig{Timeout: relayTimeout, MaxBackoff: relayPause},
 	}
-	if err := errors.Join(a.openScreen(&cfg.Chat), a.openWebhooks(&cfg)); err != nil {
+	if err := errors.Join(a.openLeaked(&cfg.Auth), a.openScreen(&cfg.Chat), a.openWebhooks(&cfg)); err != nil {
 		return parley.Config{}, err
 	}
 	if a.tracer != nil {
@@ -357,7 +357,11 @@ func (a *App) openKeys() error {
 	if a.ports.Verifier, err = jwtauth.NewVerifier(jwtauth.VerifierConfig{Keys: a.keys.PublicKey, Issuer: a.settings.Issuer}); err != nil {
 		return err
 	}
-	hasher, err := passhash.New(passhash.Config{})
+	hashing, err := a.settings.PasswordHashing()
+	if err != nil {
+		return err
+	}
+	hasher, err := passhash.New(hashing)
 	if err != nil {
 		return err
 	}

@@ -33,6 +33,7 @@ import (
 	"github.com/parley-chat/parley/adapters/nbiows"
 	"github.com/parley-chat/parley/adapters/otel"
 	"github.com/parley-chat/parley/adapters/passhash"
+	"github.com/parley-chat/parley/adapters/passrange"
 	"github.com/parley-chat/parley/adapters/prometheus"
 	"github.com/parley-chat/parley/adapters/renewclient"
 	"github.com/parley-chat/parley/adapters/smtpmail"
@@ -203,6 +204,7 @@ func configurations(t *testing.T) map[string]configuration {
 		"otel: Config":        at(otel.Config{Provider: noop.NewTracerProvider()}, otel.New),
 		"prometheus: Config":  at(prometheus.Config{Registerer: registerer{}}, prometheus.New),
 		"passhash: Config":    at(passhash.Config{}, passhash.New),
+		"passrange: Config":   at(passrange.Config{URL: "https://localhost/x/"}, passrange.New),
 		"renewclient: Config": at(renewclient.Config{URL: "https://localhost/x", Token: func() string { return "" }}, renewclient.New),
 		"smtpmail: Config":    at(smtpmail.Config{Host: "localhost"}, smtpmail.New),
 		"socketio: Config":    at(socketio.Config{Engine: engineio.Config{Upgrader: nobody}}, socketio.New),
