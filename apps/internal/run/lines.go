@@ -11,8 +11,9 @@ import (
 const (
 	// maxQueued is how many bytes of lines wait to be written, at most.
 	maxQueued = 1 << 20
-	// flushTimeout bounds the wait for lines that are queued, before something else is said or at the end.
-	flushTimeout = 300 * time.Millisecond
+	// flushTimeout bounds the wait for lines that are queued, before something else is said or at the end. It is long, since on a
+	// machine that is busy a program would else end without the line that says why.
+	flushTimeout = 3 * time.Second
 )
 
 // lines writes whole lines to where somebody may read them, or not: what logs never waits, and never
