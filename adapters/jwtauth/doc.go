@@ -25,10 +25,14 @@
 // the set be fetched, at most once in a stated time; where that fails the error is of kind
 // Unavailable, and not auth.ErrTokenInvalid.
 //
+// [OpenIDVerifier] accepts access tokens of one other issuer, whose keys it finds by OpenID Connect Discovery 1.0. It is as strict about
+// the form of a token, and takes of its claims what is configured.
+//
 // # Exceptions
 //
 // The type is compared as it is written: "application/at+jwt" and capitals, which RFC 9068 allows
-// too, are refused. A token of another issuer's making, with a list as its audience, is refused.
+// too, are refused by [Verifier], and so is a list as the audience; [OpenIDVerifier] takes both. It also takes both signatures that are right by ES256, since
+// other issuers make either: one is as good as the other, and says the same.
 //
 // # Closing
 //

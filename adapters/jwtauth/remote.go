@@ -47,6 +47,8 @@ type RemoteKeysConfig struct {
 // be had. Its methods may be called from many goroutines.
 type RemoteKeys struct {
 	cfg RemoteKeysConfig
+	// locate says where the set is; nil: at Config.URL.
+	locate func(ctx context.Context) (string, error)
 
 	mu      sync.Mutex
 	keys    map[string]*PublicKey
@@ -177,9 +179,9 @@ func (k *RemoteKeys) fetch() <-chan struct{} {
 	return flight
 }
 
-// get reads the set that is published.
-func (k *RemoteKeys) get(ctx context.Context) (map[string]*PublicKey, error) {
-	r, err := http.NewRequestWithContext(ctx, http.MethodGet, k.cfg.URL, nil)
+// fetchText reads what is at an address, at most so many bytes.
+func (k *RemoteKeys) fetchText(ctx context.Context, address string, most int64) ([]byte, error) {
+	r, err := http.NewRequestWithContext(ctx, http.MethodGet, address, nil)
 	if err != nil {
 		return nil, err
 	}
@@ -190,9 +192,25 @@ func (k *RemoteKeys) get(ctx context.Context) (map[string]*PublicKey, error) {
 	}
 	defer answer.Body.Close()
 	if answer.StatusCode != http.StatusOK {
-		return nil, fmt.Errorf("%s answers %s", k.cfg.URL, answer.Status)
+		return nil, fmt.Errorf("%s answers %s", address, answer.Status)
 	}
-	text, err := io.ReadAll(io.LimitReader(answer.Body, maxKeySet+1))
+	text, err := io.ReadAll(io.LimitReader(answer.Body, most+1))
+	if err == nil && int64(len(text)) > most {
+		err = fmt.Errorf("the answer of %s has more than %d bytes", address, most)
+	}
+	return text, err
+}
+
+// get reads the set that is published.
+func (k *RemoteKeys) get(ctx context.Context) (map[string]*PublicKey, error) {
+	address := k.cfg.URL
+	if k.locate != nil {
+		var err error
+		if address, err = k.locate(ctx); err != nil {
+			return nil, err
+		}
+	}
+	text, err := k.fetchText(ctx, address, maxKeySet)
 	if err != nil {
 		return nil, err
 	}
@@ -202,9 +220,6 @@ func (k *RemoteKeys) get(ctx context.Context) (map[string]*PublicKey, error) {
 // parseKeySet reads a JWK Set. Keys of other kinds, and for other purposes, are left out, as RFC
 // 7517 section 5 asks for; a set without any that could be used is an error.
 func parseKeySet(text []byte, algorithms []string) (map[string]*PublicKey, error) {
-	if len(text) > maxKeySet {
-		return nil, fmt.Errorf("the answer has more than %d bytes", maxKeySet)
-	}
 	var set struct{ Keys []json.RawMessage }
 	if json.Unmarshal(text, &set) != nil || set.Keys == nil {
 		return nil, errors.New("the answer is not a JWK Set")

@@ -164,7 +164,7 @@ func NewVerifier(cfg VerifierConfig) (*Verifier, error) {
 // a token that is not exactly as [Issuer] makes it, for audience, at this time; and an error of
 // kind Unavailable when the key source cannot tell.
 func (v *Verifier) Verify(ctx context.Context, token, audience string) (auth.Claims, error) {
-	if err := checkForm(token); err != nil {
+	if err := checkForm(token, MaxToken); err != nil {
 		return auth.Claims{}, auth.ErrTokenInvalid.Because(err)
 	}
 	segments := strings.Split(token, ".")
@@ -273,9 +273,9 @@ func checkSignature(signed, segment string, key *PublicKey, canonical bool) erro
 }
 
 // checkForm refuses what base64 decoders pass over: line breaks, and anything around the segments.
-func checkForm(token string) error {
-	if len(token) > MaxToken {
-		return fmt.Errorf("it has %d bytes, want at most %d", len(token), MaxToken)
+func checkForm(token string, most int) error {
+	if len(token) > most {
+		return fmt.Errorf("it has %d bytes, want at most %d", len(token), most)
 	}
 	for _, c := range []byte(token) {
 		switch {

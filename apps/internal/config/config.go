@@ -21,6 +21,7 @@ import (
 	"github.com/alecthomas/kong"
 
 	"github.com/parley-chat/parley/adapters/humaapi"
+	"github.com/parley-chat/parley/adapters/jwtauth"
 	"github.com/parley-chat/parley/adapters/kafkabus"
 	"github.com/parley-chat/parley/adapters/passhash"
 	"github.com/parley-chat/parley/adapters/passrange"
@@ -69,7 +70,7 @@ type Settings struct {
 	DevMailbox  string `name:"dev-mailbox" of:"parley mailer" default:"loopback" enum:"loopback,public" help:"Who may read the mails at /dev/mail${continues}: loopback is whoever asks from this machine for localhost, public is everybody."`
 	Transport   string `name:"transport" of:"parley socket" default:"${transport}" help:"What carries sockets: nbio for many connections, net for any platform and TLS."`
 	Compression string `name:"compression" of:"parley socket" default:"off" enum:"on,off" help:"Whether messages of 512 bytes and more are sent compressed to clients that offer it (permessage-deflate): fewer bytes, more processor time."`
-	JWKSURL     string `name:"jwks-url" of:"mailer socket" help:"Where the auth service publishes its keys, and so where it is: http://auth:5002/.well-known/jwks.json. Required."`
+	JWKSURL     string `name:"jwks-url" of:"mailer socket" help:"Where the auth service publishes its keys, and so where it is: http://auth:5002/.well-known/jwks.json. Required, for a socket node unless there is an oidc-issuer."`
 	RenewURL    string `name:"renew-url" of:"mailer" help:"Where the auth service gives fresh codes for mails that are replayed: http://auth:5002/auth/mail/renew. Default: /auth/mail/renew on the server of jwks-url, in the place of /.well-known/jwks.json."`
 
 	DocsUser       string        `name:"docs-user" default:"linkdocs" help:"User of /api-docs."`
@@ -97,6 +98,14 @@ type Settings struct {
 	Issuer           string         `name:"issuer" of:"parley auth socket" default:"parley" help:"Issuer of tokens (iss)."`
 	KeyAlgorithm     string         `name:"key-algorithm" of:"parley auth" default:"EdDSA" enum:"EdDSA,ES256,PS256" help:"Algorithm of keys that are made to sign tokens, at the first start and when keys are rotated: EdDSA (Ed25519), ES256 (P-256) or PS256 (RSA of 3072 bits)."`
 	KeyAge           string         `name:"key-age" of:"parley auth" default:"2160h" help:"How long a key signs tokens until a new one takes its place, at least 24h; off rotates keys by command only."`
+	OIDCIssuer       string         `name:"oidc-issuer" of:"socket" help:"OpenID issuer whose access tokens are accepted instead of those of the auth service: https://id.example.com/realms/chat, as its tokens write it (iss). Default: none."`
+	OIDCAudience     string         `name:"oidc-audience" of:"socket" help:"Whom tokens of oidc-issuer must be for (aud). Required with it."`
+	OIDCAlgorithms   []string       `name:"oidc-algorithms" of:"socket" default:"EdDSA,ES256,PS256,RS256" help:"Algorithms of the keys of oidc-issuer that are believed."`
+	OIDCTypes        []string       `name:"oidc-types" of:"socket" default:"at+jwt" help:"Types (typ) of its access tokens: at+jwt, and JWT for an issuer that gives them no type of their own."`
+	OIDCUserClaim    string         `name:"oidc-user-claim" of:"socket" default:"sub" help:"Claim that holds the ID of the user."`
+	OIDCNameClaim    string         `name:"oidc-name-claim" of:"socket" default:"name" help:"Claim that holds the name of the user."`
+	OIDCRoleClaim    string         `name:"oidc-role-claim" of:"socket" help:"Claim that holds the roles of the user: groups, realm_access.roles. Default: none, and everybody has the role user."`
+	OIDCAdminRole    string         `name:"oidc-admin-role" of:"socket" default:"admin" help:"Role in oidc-role-claim of those who have the role admin."`
 	Product          string         `name:"product" default:"Parley" help:"Name that mails and pages speak for."`
 	MailFrom         string         `name:"mail-from" of:"parley mailer" help:"Sender of mails. Default: no-reply@ and the host of the public URL."`
 	MailFromName     string         `name:"mail-from-name" of:"parley mailer" help:"Name of the sender. Default: the product."`
@@ -640,7 +649,10 @@ func (s *Settings) checkServers(alone bool, bad func(key, format string, args ..
 	if strings.Trim(s.Node, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789._-") != "" || len(s.Node) > 64 {
 		return bad("node", "%q has other characters than letters, digits, '.', '_' and '-', or more than 64", s.Node)
 	}
-	if (s.Program == Mailer || s.Program == Socket) && (!alone || s.JWKSURL != "") {
+	if err := s.checkOIDC(alone, bad); err != nil {
+		return err
+	}
+	if (s.Program == Mailer || s.Program == Socket && s.OIDCIssuer == "") && (!alone || s.JWKSURL != "") {
 		if u, err := url.Parse(s.JWKSURL); err != nil || (u.Scheme != "http" && u.Scheme != "https") || u.Host == "" {
 			return bad("jwks-url", "an address like http://auth:5002/.well-known/jwks.json is needed")
 		}
@@ -657,6 +669,42 @@ func (s *Settings) checkServers(alone bool, bad func(key, format string, args ..
 		return bad("renew-url", "it is needed, since jwks-url does not end in /.well-known/jwks.json")
 	case err != nil || (u.Scheme != "http" && u.Scheme != "https") || u.Host == "":
 		return bad("renew-url", "an address like http://auth:5002/auth/mail/renew is needed")
+	}
+	return nil
+}
+
+// checkOIDC refuses what cannot be meant about another issuer.
+func (s *Settings) checkOIDC(alone bool, bad func(key, format string, args ...any) error) error {
+	if s.Program != Socket {
+		return nil
+	}
+	for _, a := range s.OIDCAlgorithms {
+		if !slices.Contains([]string{"EdDSA", "ES256", "PS256", "RS256"}, a) {
+			return bad("oidc-algorithms", "%q is none of EdDSA, ES256, PS256 and RS256", a)
+		}
+	}
+	for _, t := range s.OIDCTypes {
+		if t == "" || strings.ContainsAny(t, " /;\t") {
+			return bad("oidc-types", "%q is not a type like at+jwt", t)
+		}
+	}
+	for key, claim := range map[string]string{"oidc-user-claim": s.OIDCUserClaim, "oidc-name-claim": s.OIDCNameClaim, "oidc-admin-role": s.OIDCAdminRole} {
+		if claim == "" {
+			return bad(key, "a name is needed")
+		}
+	}
+	switch {
+	case s.OIDCIssuer == "" && s.OIDCAudience != "":
+		return bad("oidc-audience", "it means something with oidc-issuer (PARLEY_OIDC_ISSUER) only")
+	case s.OIDCIssuer == "":
+		return nil
+	case s.JWKSURL != "" && !alone:
+		return bad("oidc-issuer", "tokens are those of one issuer: give either it or jwks-url (PARLEY_JWKS_URL)")
+	case s.OIDCAudience == "":
+		return bad("oidc-audience", "oidc-issuer needs one")
+	}
+	if err := jwtauth.CheckIssuer(s.OIDCIssuer); err != nil {
+		return bad("oidc-issuer", "it %v", err)
 	}
 	return nil
 }

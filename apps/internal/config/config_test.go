@@ -282,6 +282,33 @@ func TestWhatAServiceDoesAloneNeedsNoOther(t *testing.T) {
 	}
 }
 
+func TestAnotherIssuerInPlaceOfTheAuthService(t *testing.T) {
+	socket := func(args ...string) (config.Settings, error) {
+		s, _, err := config.Load(config.Socket, append([]string{"--bus", "kafka://localhost:1"}, args...), nil, t.Output())
+		return s, err
+	}
+	s, err := socket("--oidc-issuer", "https://id.example/realms/x", "--oidc-audience", "chat")
+	require.NoError(t, err, "jwks-url is not needed")
+	assert.Equal(t, []string{"EdDSA", "ES256", "PS256", "RS256"}, s.OIDCAlgorithms)
+	assert.Equal(t, []string{"at+jwt"}, s.OIDCTypes)
+	for says, args := range map[string][]string{
+		"PARLEY_JWKS_URL): an address":                   {},
+		"PARLEY_OIDC_AUDIENCE): oidc-issuer needs one":   {"--oidc-issuer", "https://id.example"},
+		"PARLEY_OIDC_AUDIENCE): it means something with": {"--jwks-url", "http://auth/", "--oidc-audience", "x"},
+		"PARLEY_OIDC_ISSUER): it is not of https":        {"--oidc-issuer", "http://id.example", "--oidc-audience", "x"},
+		"PARLEY_OIDC_ISSUER): it is not a URL":           {"--oidc-issuer", "id.example", "--oidc-audience", "x"},
+		"PARLEY_OIDC_ISSUER): tokens are those of one":   {"--oidc-issuer", "https://id.example", "--oidc-audience", "x", "--jwks-url", "http://auth/"},
+		`PARLEY_OIDC_ALGORITHMS): "HS256" is none of`:    {"--oidc-issuer", "https://id.example", "--oidc-audience", "x", "--oidc-algorithms", "RS256,HS256"},
+		`PARLEY_OIDC_TYPES): "a b" is not a type`:        {"--oidc-issuer", "https://id.example", "--oidc-audience", "x", "--oidc-types", "a b"},
+		"PARLEY_OIDC_USER_CLAIM): a name is needed":      {"--oidc-issuer", "https://id.example", "--oidc-audience", "x", "--oidc-user-claim", ""},
+		"PARLEY_OIDC_NAME_CLAIM): a name is needed":      {"--oidc-issuer", "https://id.example", "--oidc-audience", "x", "--oidc-name-claim", ""},
+		"PARLEY_OIDC_ADMIN_ROLE): a name is needed":      {"--oidc-issuer", "https://id.example", "--oidc-audience", "x", "--oidc-admin-role", ""},
+	} {
+		_, err := socket(args...)
+		require.ErrorContains(t, err, says)
+	}
+}
+
 func TestHelpNamesEachSettingOfTheProgramAndNoOther(t *testing.T) {
 	for program, c := range map[config.Program]struct{ has, hasNot string }{
 		config.Parley: {"--socket-rate", "--jwks-url"},

@@ -169,6 +169,7 @@ func openapi(ctx context.Context, s config.Settings, admin bool, stdout io.Write
 	defer os.RemoveAll(folder)
 	s.Store, s.Bus, s.Redis, s.MailQueue, s.MailSender = "memory:", "memory:", "", "store", "dev:"
 	s.Data, s.DocsPassword = folder, "unused"
+	s.OIDCIssuer = ""
 	s.JWKSURL, s.RenewURL = "http://127.0.0.1:1/", "http://127.0.0.1:1/" // nobody is asked
 	app, err := wire.New(ctx, s, "http://localhost:5002", "localhost:5002", slog.New(slog.DiscardHandler))
 	if err != nil {

@@ -9,6 +9,8 @@ import (
 	"github.com/parley-chat/parley/adapters/jwtauth"
 	"github.com/parley-chat/parley/apps/internal/config"
 	"github.com/parley-chat/parley/core/audit"
+	"github.com/parley-chat/parley/core/auth"
+	"github.com/parley-chat/parley/core/health"
 )
 
 const (
@@ -25,6 +27,40 @@ func KeysFile(s config.Settings) string { return filepath.Join(s.Data, "keys.jso
 // KeyRotation is how keys are rotated.
 func KeyRotation(s config.Settings) jwtauth.Rotation {
 	return jwtauth.Rotation{Algorithm: s.KeyAlgorithm, Lead: keyLead, Overlap: s.AccessTTL + keyMargin}
+}
+
+// openVerifier makes what verifies tokens where they are not made: those of the auth service, or of another issuer.
+func (a *App) openVerifier(ctx context.Context) (auth.TokenVerifier, error) {
+	s := a.settings
+	var verifier auth.TokenVerifier
+	var source interface {
+		Ping(ctx context.Context) error
+		Ready(ctx context.Context) error
+	}
+	if s.OIDCIssuer != "" {
+		v, err := jwtauth.NewOpenIDVerifier(jwtauth.OpenIDConfig{
+			Issuer: s.OIDCIssuer, Audience: s.OIDCAudience, Algorithms: s.OIDCAlgorithms, Types: s.OIDCTypes,
+			UserClaim: s.OIDCUserClaim, NameClaim: s.OIDCNameClaim, RoleClaim: s.OIDCRoleClaim, AdminRole: s.OIDCAdminRole, Leeway: clockLeeway,
+		})
+		if err != nil {
+			return nil, err
+		}
+		verifier, source = v, v
+	} else {
+		keys, err := jwtauth.NewRemoteKeys(jwtauth.RemoteKeysConfig{URL: s.JWKSURL})
+		if err != nil {
+			return nil, err
+		}
+		if verifier, err = jwtauth.NewVerifier(jwtauth.VerifierConfig{Keys: keys.PublicKey, Issuer: s.Issuer, Leeway: clockLeeway}); err != nil {
+			return nil, err
+		}
+		source = keys
+	}
+	if err := source.Ping(ctx); err != nil {
+		a.log.Warn("the keys that verify tokens cannot be fetched yet: nobody can connect until they are", "error", err)
+	}
+	a.checks = append(a.checks, health.Check{Name: "keys", Probe: func(ctx context.Context) (map[string]any, error) { return nil, source.Ready(ctx) }})
+	return verifier, nil
 }
 
 // RotatesKeys is what the audit log calls it.

@@ -228,16 +228,7 @@ func (a *App) buildMailer(ctx context.Context, publicURL, _ string) error {
 }
 
 func (a *App) buildSocket(ctx context.Context, publicURL, dial string) error {
-	s := a.settings
-	keys, err := jwtauth.NewRemoteKeys(jwtauth.RemoteKeysConfig{URL: s.JWKSURL})
-	if err != nil {
-		return err
-	}
-	if err := keys.Ping(ctx); err != nil {
-		a.log.Warn("the keys that verify tokens cannot be fetched yet: nobody can connect until they are", "error", err)
-	}
-	a.checks = append(a.checks, health.Check{Name: "keys", Probe: func(ctx context.Context) (map[string]any, error) { return nil, keys.Ready(ctx) }})
-	verifier, err := jwtauth.NewVerifier(jwtauth.VerifierConfig{Keys: keys.PublicKey, Issuer: s.Issuer, Leeway: clockLeeway})
+	verifier, err := a.openVerifier(ctx)
 	if err != nil {
 		return err
 	}

@@ -196,6 +196,7 @@ func configurations(t *testing.T) map[string]configuration {
 		"jwtauth: KeepConfig":       reaching(jwtauth.KeepConfig{}, func(ctx context.Context, c jwtauth.KeepConfig) (any, error) { return nil, keys.Keep(ctx, c) }),
 		"jwtauth: IssuerConfig":     at(jwtauth.IssuerConfig{Keys: keys, Issuer: "x"}, jwtauth.NewIssuer),
 		"jwtauth: VerifierConfig":   at(jwtauth.VerifierConfig{Keys: keys.PublicKey, Issuer: "x"}, jwtauth.NewVerifier),
+		"jwtauth: OpenIDConfig":     at(jwtauth.OpenIDConfig{Issuer: "https://localhost", Audience: "x"}, jwtauth.NewOpenIDVerifier),
 		"jwtauth: RemoteKeysConfig": at(jwtauth.RemoteKeysConfig{URL: "https://localhost/x"}, jwtauth.NewRemoteKeys),
 		"kafkabus: Config":          reaching(kafkabus.Config{Brokers: []string{"localhost:1"}}, kafkabus.Open),
 		"mongostore: Config": at(mongostore.Config{}, func(c mongostore.Config) (*mongostore.Store, error) {
@@ -244,7 +245,7 @@ var lenient = []string{
 // negative are limits of which a negative value means something, as their comments say.
 var negative = []string{
 	"bunstore: Config.LockTimeout", "bunstore: Config.Silence", "bunstore: Config.TransactionIdle",
-	"jwtauth: VerifierConfig.Remember", "realtime: HubConfig.DrainRate", "realtime: HubConfig.MarksUpTo", "realtime: HubConfig.Rate", "wsclient: Config.Rate",
+	"jwtauth: OpenIDConfig.Remember", "jwtauth: VerifierConfig.Remember", "realtime: HubConfig.DrainRate", "realtime: HubConfig.MarksUpTo", "realtime: HubConfig.Rate", "wsclient: Config.Rate",
 }
 
 // said is the name of a configuration in a refusal. A transport is called by the name of its own package.
