@@ -36,15 +36,13 @@ func newPatient(l net.Listener, log *slog.Logger, spare func()) *patient {
 
 // Accept is net.Listener's.
 func (p *patient) Accept() (net.Conn, error) {
-	for lacking := false; ; lacking = true {
+	for {
 		c, err := p.Listener.Accept()
 		if err == nil || !lacksDescriptors(err) {
 			return c, err
 		}
 		p.log.Error("out of file descriptors: nobody can connect until connections end; the limit (ulimit -n, LimitNOFILE) is too low for them", "error", err)
-		if !lacking {
-			p.spare()
-		}
+		p.spare() // each time: what answered a request since then is idle only now
 		pause := time.NewTimer(acceptPause)
 		select {
 		case <-pause.C:
