@@ -1,6 +1,7 @@
 package contract_test
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -410,7 +411,68 @@ func userFaults() []broken[contract.Users] {
 			return p
 		}
 	}
+	// keeping stores users as change makes them.
+	keeping := func(change func(*user.User)) func(contract.Users) contract.Users {
+		return breaks(func(r user.Repository) repository {
+			return repository{
+				create: func(ctx context.Context, u user.User, events ...event.Event) error {
+					change(&u)
+					return r.Create(ctx, u, events...)
+				},
+				update: func(ctx context.Context, id user.ID, edit func(*user.User) error, events ...event.Event) (user.User, error) {
+					return r.Update(ctx, id, func(u *user.User) error {
+						err := edit(u)
+						change(u)
+						return err
+					}, events...)
+				},
+			}
+		})
+	}
+	// clinging does not take away what a user had.
+	clinging := func(cling func(before user.User, u *user.User)) func(contract.Users) contract.Users {
+		return breaks(func(r user.Repository) repository {
+			return repository{update: func(ctx context.Context, id user.ID, edit func(*user.User) error, events ...event.Event) (user.User, error) {
+				return r.Update(ctx, id, func(u *user.User) error {
+					before := *u
+					err := edit(u)
+					cling(before, u)
+					return err
+				}, events...)
+			}}
+		})
+	}
 	return []broken[contract.Users]{
+		{"languages are not kept", "what users say of themselves is stored", keeping(func(u *user.User) { u.Language = "" })},
+		{"languages lose their letter case", "what users say of themselves is stored", keeping(func(u *user.User) { u.Language = lower(u.Language) })},
+		{"avatars are not kept", "what users say of themselves is stored", keeping(func(u *user.User) { u.AvatarURL = "" })},
+		{"avatars lose what is behind the path", "what users say of themselves is stored", keeping(func(u *user.User) { u.AvatarURL, _, _ = strings.Cut(u.AvatarURL, "?") })},
+		{"addresses that are wanted are not kept", "what users say of themselves is stored", keeping(func(u *user.User) { u.NewEmail = "" })},
+		{"codes of addresses are not kept", "what users say of themselves is stored", keeping(func(u *user.User) { u.NewEmailCode = "" })},
+		{"a language cannot be taken away", "what users say of themselves is stored", clinging(func(before user.User, u *user.User) { u.Language = cmp.Or(u.Language, before.Language) })},
+		{"an avatar cannot be taken away", "what users say of themselves is stored", clinging(func(before user.User, u *user.User) { u.AvatarURL = cmp.Or(u.AvatarURL, before.AvatarURL) })},
+		{"an address stays wanted", "what users say of themselves is stored", clinging(func(before user.User, u *user.User) { u.NewEmail = cmp.Or(u.NewEmail, before.NewEmail) })},
+		{"long avatars are cut", "long and foreign values are kept", keeping(func(u *user.User) { u.AvatarURL = u.AvatarURL[:min(len(u.AvatarURL), 1000)] })},
+		{"an address that is wanted counts as taken", "an address that is wanted is nobody's", func(p contract.Users) contract.Users {
+			r, wanted := p.Repository, map[user.Email]bool{}
+			p.Repository = repository{Repository: r, create: func(ctx context.Context, u user.User, events ...event.Event) error {
+				if wanted[u.Email] {
+					return user.ErrEmailTaken
+				}
+				wanted[u.NewEmail] = true
+				return r.Create(ctx, u, events...)
+			}}
+			return p
+		}},
+		{"an address that is wanted finds who wants it", "an address that is wanted is nobody's", breaks(func(r user.Repository) repository {
+			return repository{byEmail: func(ctx context.Context, email user.Email) (user.User, error) {
+				u, err := r.ByEmail(ctx, email)
+				if errors.Is(err, user.ErrNotFound) && email == "zoe03@example.com" {
+					return r.ByID(ctx, "user-01")
+				}
+				return u, err
+			}}
+		})},
 		{"a failed change is stored", "a failed change stores nothing", breaks(func(r user.Repository) repository {
 			return repository{update: func(ctx context.Context, id user.ID, change func(*user.User) error, events ...event.Event) (u user.User, err error) {
 				var refused error

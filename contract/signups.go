@@ -50,7 +50,7 @@ func signUp(n int) auth.WaitingSignUp {
 	return auth.WaitingSignUp{
 		ID: fmt.Sprintf("sign-up-%02d", n), UserID: user.ID(fmt.Sprintf("user-%02d", n)),
 		FullName: fmt.Sprintf("Zoë Ångström %d 👋", n), Email: "zoe@example.com", PasswordHash: fmt.Sprintf("$hash$v=%d$Aa+/=", n),
-		Network: "2001:db8::1", CreatedAt: at(n), ExpiresAt: at(n + 1000),
+		Network: "2001:db8::1", Language: "de-CH", CreatedAt: at(n), ExpiresAt: at(n + 1000),
 	}
 }
 

@@ -44,6 +44,10 @@ func signUpFaults() []broken[contract.WaitingSignUps] {
 			w.Network = ""
 			return s.Create(ctx, w, keep, events...)
 		})},
+		{"the language is lost", "a sign-up is read back", creates(func(s auth.SignUps, ctx context.Context, w auth.WaitingSignUp, keep int, events []event.Event) error {
+			w.Language = ""
+			return s.Create(ctx, w, keep, events...)
+		})},
 		{"an unknown sign-up is empty", "an unknown sign-up is not found", breaks(func(s auth.SignUps) signUps {
 			return signUps{byID: func(ctx context.Context, id string) (auth.WaitingSignUp, error) {
 				w, _ := s.ByID(ctx, id)

@@ -24,7 +24,7 @@ func UserRepository() []Case[Users] {
 	return suite("UserRepository", []promise[Users]{
 		{"a created user is read back", "Create stores u with every field as it is. Every time is UTC, to the microsecond.", usersCreate},
 		{"an unverified user stays unverified", "VerifiedAt is when the address was proven to be the user's; zero until then.", usersUnverified},
-		{"long and foreign values are kept", "It keeps every name and address that ParseFullName and ParseEmail let through.", usersLong},
+		{"long and foreign values are kept", "It keeps every name and address that ParseFullName and ParseEmail let through, and every language and avatar that ParseLanguage and ParseAvatarURL do.", usersLong},
 		{"an unknown user is not found", "ByID returns the user, or ErrNotFound. ByEmail returns the user with this canonical address, or ErrNotFound.", usersAbsent},
 		{"identifiers are exact", "Two IDs are the same only if they have the same bytes.", usersExactIDs},
 		{"a taken address is refused", "Create returns ErrEmailTaken if a user with u.Email exists.", usersEmailTaken},
@@ -35,6 +35,8 @@ func UserRepository() []Case[Users] {
 		{"a refused create stores no event", "Create puts events into the outbox in the commit that stores u: both are stored, or neither is.", usersCreateNeither},
 		{"update stores what change did", "Update lets change edit a copy of the stored user, and stores it. Update returns the stored user, or ErrNotFound.", usersUpdate},
 		{"change sees the stored user", "Update lets change edit a copy of the stored user, and stores it.", usersUpdateSees},
+		{"what users say of themselves is stored", "Update lets change edit a copy of the stored user, and stores it. It keeps every name and address that ParseFullName and ParseEmail let through, and every language and avatar that ParseLanguage and ParseAvatarURL do.", usersProfile},
+		{"an address that is wanted is nobody's", "NewEmail is the address that the user wants to have, and that is not proven yet; empty for none. It may be another's.", usersNewEmail},
 		{"update clears a time", "Update lets change edit a copy of the stored user, and stores it.", usersUpdateClears},
 		{"an update of nothing is no error", "Update returns the stored user, or ErrNotFound.", usersUpdateNothing},
 		{"update of an unknown user is not found", "Update returns the stored user, or ErrNotFound.", usersUpdateAbsent},
@@ -57,6 +59,8 @@ func someone(n int) user.User {
 		CreatedAt:         at(n),
 		VerifiedAt:        at(n + 1),
 		PasswordChangedAt: at(n + 2), SessionsFrom: at(n + 3), KeptSession: fmt.Sprintf("session-%d", n),
+		Language: "sr-Latn-RS", AvatarURL: fmt.Sprintf("https://example.com/%%C3%%A4/%d.png?size=1&round=1", n),
+		NewEmail: user.Email(fmt.Sprintf("new%02d@example.com", n)), NewEmailCode: fmt.Sprintf("%064x", n),
 	}
 }
 
@@ -141,6 +145,9 @@ func usersLong(ctx context.Context, p Users) error {
 	u.Email = user.Email(strings.Repeat("a", 64) + "@" + strings.Repeat("b", 60) + "." + strings.Repeat("c", 60) + "." + strings.Repeat("d", 60) + ".exa")
 	u.Email += user.Email(strings.Repeat("e", user.MaxEmail-len(u.Email)))
 	u.PasswordHash = strings.Repeat("$argon2id$", 25)
+	u.Language = "x-" + strings.Repeat("abcdefgh-", 3) + "abcdef"
+	u.AvatarURL = "https://example.com/" + strings.Repeat("a", user.MaxAvatarURL-len("https://example.com/"))
+	u.NewEmail = u.Email
 	if err := create(ctx, p, u); err != nil {
 		return err
 	}
@@ -304,6 +311,51 @@ func usersUpdateSees(ctx context.Context, p Users) error {
 	var seen user.User
 	_, err := p.Repository.Update(ctx, someone(1).ID, func(u *user.User) error { seen = *u; return nil })
 	return then(during("Update", err), func() error { return during("change was given a user whose", same(seen, someone(1))) })
+}
+
+// usersProfile sets what users say of themselves where nothing was, changes it, and takes it away.
+func usersProfile(ctx context.Context, p Users) error {
+	u := user.User{ID: "bare", FullName: "Bare", Email: "bare@example.com", CreatedAt: at(1)}
+	if err := create(ctx, p, u); err != nil {
+		return err
+	}
+	for _, said := range []user.User{
+		{Language: "de", AvatarURL: "https://example.com/a.png", NewEmail: "new@example.com", NewEmailCode: "code"},
+		{Language: "zh-Hant", AvatarURL: "http://[2001:db8::1]:8080/%20?a=b#c", NewEmail: "newer@example.com", NewEmailCode: "another"},
+		{},
+	} {
+		u.Language, u.AvatarURL, u.NewEmail, u.NewEmailCode = said.Language, said.AvatarURL, said.NewEmail, said.NewEmailCode
+		got, err := p.Repository.Update(ctx, u.ID, func(x *user.User) error {
+			x.Language, x.AvatarURL, x.NewEmail, x.NewEmailCode = said.Language, said.AvatarURL, said.NewEmail, said.NewEmailCode
+			return nil
+		})
+		if err == nil {
+			err = same(got, u)
+		}
+		if err := then(during("Update", err), func() error { return wantUser(ctx, p, u) }); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func usersNewEmail(ctx context.Context, p Users) error {
+	wants, also, owner := someone(1), someone(2), someone(3)
+	wants.NewEmail, also.NewEmail = owner.Email, owner.Email
+	for _, u := range []user.User{wants, also} {
+		if err := create(ctx, p, u); err != nil {
+			return err
+		}
+	}
+	return first(
+		func() error {
+			return wantIs("ByEmail of an address that is only wanted", second(p.Repository.ByEmail(ctx, owner.Email)), user.ErrNotFound)
+		},
+		func() error { return create(ctx, p, owner) },
+		func() error { return wantUser(ctx, p, owner) },
+		func() error { return wantUser(ctx, p, wants) },
+		func() error { return wantUser(ctx, p, also) },
+	)
 }
 
 func usersUpdateClears(ctx context.Context, p Users) error {

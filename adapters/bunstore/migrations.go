@@ -224,6 +224,7 @@ func steps(d *dialect) []step {
 		{"0017", "what users have set for themselves", []string{settingsTable}},
 		{"0019", "what sessions are recognised by", sessionSigns},
 		{"0020", "roles of users, users who are disabled, and the audit log", administration},
+		{"0021", "what users say of themselves, and addresses that they want to have", profiles},
 	}
 }
 

@@ -49,9 +49,10 @@ var schemaRules = []rule{
 		row: map[string]any{
 			"id": "i", "full_name": "n", "email": "e", "password_hash": "", "created_at": 0, "verified_at": 1, "password_changed_at": 2,
 			"sessions_from": 3, "kept_session": "s", "role": "r", "disabled_at": 4,
+			"language": "de", "avatar_url": "u", "new_email": "n", "new_email_code": "c",
 		},
-		texts:    map[string]bounds{"id": {1, 128}, "full_name": {1, 100}, "email": {1, 254}, "password_hash": {0, 512}, "kept_session": {0, 128}, "role": {1, 16}},
-		nullable: []string{"verified_at", "password_changed_at", "sessions_from", "role", "disabled_at"},
+		texts:    map[string]bounds{"id": {1, 128}, "full_name": {1, 100}, "email": {1, 254}, "password_hash": {0, 512}, "kept_session": {0, 128}, "role": {1, 16}, "language": {1, 35}, "avatar_url": {1, 1024}, "new_email": {1, 254}, "new_email_code": {1, 128}},
+		nullable: []string{"verified_at", "password_changed_at", "sessions_from", "role", "disabled_at", "language", "avatar_url", "new_email", "new_email_code"},
 		unique:   []unique{{"id", map[string]any{"email": "f"}}, {"email", map[string]any{"id": "j"}}},
 	},
 	{
@@ -105,12 +106,12 @@ var schemaRules = []rule{
 		table: "sign_ups",
 		row: map[string]any{
 			"id": "i", "user_id": "u", "full_name": "n", "email": "e", "password_hash": "", "network": "",
-			"created_at": 0, "expires_at": 1, "confirmed_at": 2,
+			"created_at": 0, "expires_at": 1, "confirmed_at": 2, "language": "de",
 		},
 		texts: map[string]bounds{
-			"id": {1, 128}, "user_id": {1, 128}, "full_name": {1, 100}, "email": {1, 254}, "password_hash": {0, 512}, "network": {0, 64},
+			"id": {1, 128}, "user_id": {1, 128}, "full_name": {1, 100}, "email": {1, 254}, "password_hash": {0, 512}, "network": {0, 64}, "language": {1, 35},
 		},
-		nullable: []string{"confirmed_at"},
+		nullable: []string{"confirmed_at", "language"},
 		unique:   []unique{{"id", map[string]any{"user_id": "v"}}},
 	},
 	{

@@ -21,21 +21,22 @@ var _ auth.SignUps = (*SignUps)(nil)
 type signUpRow struct {
 	bun.BaseModel `bun:"table:parley_sign_ups"`
 
-	ID           string `bun:"id,pk"`
-	UserID       string `bun:"user_id"`
-	FullName     string `bun:"full_name"`
-	Email        string `bun:"email"`
-	PasswordHash string `bun:"password_hash"`
-	Network      string `bun:"network"`
-	CreatedAt    int64  `bun:"created_at"`
-	ExpiresAt    int64  `bun:"expires_at"`
-	ConfirmedAt  *int64 `bun:"confirmed_at"`
+	ID           string  `bun:"id,pk"`
+	UserID       string  `bun:"user_id"`
+	FullName     string  `bun:"full_name"`
+	Email        string  `bun:"email"`
+	PasswordHash string  `bun:"password_hash"`
+	Network      string  `bun:"network"`
+	CreatedAt    int64   `bun:"created_at"`
+	ExpiresAt    int64   `bun:"expires_at"`
+	ConfirmedAt  *int64  `bun:"confirmed_at"`
+	Language     *string `bun:"language"`
 }
 
 func (r *signUpRow) signUp() auth.WaitingSignUp {
 	return auth.WaitingSignUp{
 		ID: r.ID, UserID: user.ID(r.UserID), FullName: r.FullName, Email: user.Email(r.Email), PasswordHash: r.PasswordHash,
-		Network: r.Network, CreatedAt: instant(r.CreatedAt), ExpiresAt: instant(r.ExpiresAt), ConfirmedAt: optionalInstant(r.ConfirmedAt),
+		Network: r.Network, CreatedAt: instant(r.CreatedAt), ExpiresAt: instant(r.ExpiresAt), ConfirmedAt: optionalInstant(r.ConfirmedAt), Language: textOr(r.Language),
 	}
 }
 
@@ -44,12 +45,12 @@ const signUpsSwept = 1000
 
 // Create implements auth.SignUps.
 func (s *SignUps) Create(ctx context.Context, w auth.WaitingSignUp, keep int, events ...event.Event) error {
-	if !storable(w.ID, string(w.UserID), w.FullName, string(w.Email), w.PasswordHash, w.Network) {
+	if !storable(w.ID, string(w.UserID), w.FullName, string(w.Email), w.PasswordHash, w.Network, w.Language) {
 		return errText
 	}
 	row := &signUpRow{
 		ID: w.ID, UserID: string(w.UserID), FullName: w.FullName, Email: string(w.Email), PasswordHash: w.PasswordHash, Network: w.Network,
-		CreatedAt: micros(w.CreatedAt), ExpiresAt: micros(w.ExpiresAt), ConfirmedAt: optionalMicros(w.ConfirmedAt),
+		CreatedAt: micros(w.CreatedAt), ExpiresAt: micros(w.ExpiresAt), ConfirmedAt: optionalMicros(w.ConfirmedAt), Language: optionalText(w.Language),
 	}
 	err := s.db.transact(ctx, "create sign-up", func(ctx context.Context, tx bun.Tx) error {
 		if _, err := tx.NewInsert().Model(row).Exec(ctx); err != nil {

@@ -126,7 +126,7 @@ func TestUpgradeKeepsEverything(t *testing.T) {
 }
 
 // addedSince are the columns that tables got since there were settings.
-var addedSince = map[string][]string{"users": {"role", "disabled_at"}, "sessions": {"device", "network", "seen_at"}}
+var addedSince = map[string][]string{"users": {"role", "disabled_at", "language", "avatar_url", "new_email", "new_email_code"}, "sign_ups": {"language"}, "sessions": {"device", "network", "seen_at"}}
 
 // rowsOf returns all rows of a table, in an order, without what was added since.
 func rowsOf(t *testing.T, s *bunstore.Store, table string) []string {
@@ -174,7 +174,7 @@ func TestUpgradeLosesNothing(t *testing.T) {
 			oldEvent(t, s, "e-"+room)
 			oldSession(t, s, "s-"+room, string(id))
 			require.NoError(t, s.Codes().Put(ctx, auth.Code{Hash: "h-" + room, UserID: id, CreatedAt: noon, ExpiresAt: noon.Add(time.Hour)}))
-			require.NoError(t, s.SignUps().Create(ctx, auth.WaitingSignUp{ID: "w-" + room, UserID: "new", FullName: "Eve", Email: "eve@example.com", CreatedAt: noon, ExpiresAt: noon.Add(time.Hour)}, 5))
+			oldSignUp(t, s, "w-"+room)
 			_, err := s.Nonces().Spend(ctx, "n-"+room, noon)
 			require.NoError(t, err)
 			require.NoError(t, s.Outbox().SetAside(ctx, "e-"+room, "no reason"))
@@ -343,6 +343,53 @@ func oldUser(t *testing.T, s *bunstore.Store, id string) {
 	db, _ := bunstore.Handles(s)
 	_, err := db.ExecContext(t.Context(), "INSERT INTO parley_users (id, full_name, email, password_hash, created_at, verified_at, password_changed_at) VALUES (?, 'x', ?, 'h', 1, NULL, 1)", id, id+"@example.com")
 	require.NoError(t, err)
+}
+
+// oldSignUp stores a sign-up as a program of before users had languages does.
+func oldSignUp(t *testing.T, s *bunstore.Store, id string) {
+	t.Helper()
+	db, _ := bunstore.Handles(s)
+	_, err := db.ExecContext(t.Context(), "INSERT INTO parley_sign_ups (id, user_id, full_name, email, password_hash, network, created_at, expires_at, confirmed_at) VALUES (?, 'new', 'Eve', 'eve@example.com', '', '', ?, ?, NULL)",
+		id, noon.UnixMicro(), noon.Add(time.Hour).UnixMicro())
+	require.NoError(t, err)
+}
+
+// What users say of themselves is nothing for those of before, and an older program that writes a user beside keeps what it does not know.
+func TestUpgradeKeepsProfiles(t *testing.T) {
+	first(t, 18, func(t *testing.T, s *bunstore.Store, reopen func() *bunstore.Store) {
+		ctx := t.Context()
+		oldUser(t, s, "before")
+		oldSignUp(t, s, "w-before")
+		s = reopen()
+		require.NoError(t, s.Migrate(ctx))
+		oldUser(t, s, "beside")
+		oldSignUp(t, s, "w-beside")
+		db, _ := bunstore.Handles(s)
+		for _, id := range []user.ID{"before", "beside"} {
+			u, err := s.Users().ByID(ctx, id)
+			require.NoError(t, err)
+			assert.Empty(t, u.Language+u.AvatarURL+string(u.NewEmail)+u.NewEmailCode)
+			w, err := s.SignUps().ByID(ctx, "w-"+string(id))
+			require.NoError(t, err)
+			assert.Empty(t, w.Language)
+			_, err = s.SignUps().Confirm(ctx, w.ID, noon)
+			require.NoError(t, err)
+
+			said := func(u *user.User) error {
+				u.Language, u.AvatarURL, u.NewEmail, u.NewEmailCode = "de", "https://example.com/a.png", user.Email(id+"-new@example.com"), "code"
+				return nil
+			}
+			want, err := s.Users().Update(ctx, id, said)
+			require.NoError(t, err)
+			_, err = db.ExecContext(ctx, "UPDATE parley_users SET full_name = 'y', email = ?, password_hash = 'h', created_at = 1, verified_at = NULL, password_changed_at = 1,"+
+				" sessions_from = NULL, kept_session = '', role = NULL, disabled_at = NULL WHERE id = ?", string(want.Email), string(id))
+			require.NoError(t, err)
+			want.FullName = "y"
+			got, err := s.Users().ByID(ctx, id)
+			require.NoError(t, err)
+			assert.Equal(t, want, got)
+		}
+	})
 }
 
 func oldSession(t *testing.T, s *bunstore.Store, id, user string) {

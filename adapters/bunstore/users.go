@@ -36,38 +36,54 @@ type userRow struct {
 	KeptSession       string  `bun:"kept_session"`
 	Role              *string `bun:"role"`
 	DisabledAt        *int64  `bun:"disabled_at"`
+	Language          *string `bun:"language"`
+	AvatarURL         *string `bun:"avatar_url"`
+	NewEmail          *string `bun:"new_email"`
+	NewEmailCode      *string `bun:"new_email_code"`
 }
 
 func toUserRow(u user.User) (*userRow, error) {
-	if !storable(string(u.ID), u.FullName, string(u.Email), u.PasswordHash, u.KeptSession, string(u.Role)) {
+	if !storable(string(u.ID), u.FullName, string(u.Email), u.PasswordHash, u.KeptSession, string(u.Role), u.Language, u.AvatarURL, string(u.NewEmail), u.NewEmailCode) {
 		return nil, errText
-	}
-	var role *string
-	if u.Role != "" {
-		role = (*string)(&u.Role)
 	}
 	return &userRow{
 		ID: string(u.ID), FullName: u.FullName, Email: string(u.Email), PasswordHash: u.PasswordHash,
 		CreatedAt: micros(u.CreatedAt), VerifiedAt: optionalMicros(u.VerifiedAt), PasswordChangedAt: optionalMicros(u.PasswordChangedAt),
-		SessionsFrom: optionalMicros(u.SessionsFrom), KeptSession: u.KeptSession, Role: role, DisabledAt: optionalMicros(u.DisabledAt),
+		SessionsFrom: optionalMicros(u.SessionsFrom), KeptSession: u.KeptSession, Role: optionalText(string(u.Role)), DisabledAt: optionalMicros(u.DisabledAt),
+		Language: optionalText(u.Language), AvatarURL: optionalText(u.AvatarURL), NewEmail: optionalText(string(u.NewEmail)), NewEmailCode: optionalText(u.NewEmailCode),
 	}, nil
 }
 
 func (r *userRow) user() user.User {
-	u := user.User{
+	return user.User{
 		ID: user.ID(r.ID), FullName: r.FullName, Email: user.Email(r.Email), PasswordHash: r.PasswordHash,
 		CreatedAt: instant(r.CreatedAt), VerifiedAt: optionalInstant(r.VerifiedAt), PasswordChangedAt: optionalInstant(r.PasswordChangedAt),
 		SessionsFrom: optionalInstant(r.SessionsFrom), KeptSession: r.KeptSession, DisabledAt: optionalInstant(r.DisabledAt),
+		Role: user.Role(textOr(r.Role)), Language: textOr(r.Language), AvatarURL: textOr(r.AvatarURL), NewEmail: user.Email(textOr(r.NewEmail)), NewEmailCode: textOr(r.NewEmailCode),
 	}
-	if r.Role != nil {
-		u.Role = user.Role(*r.Role)
+}
+
+// optionalText is NULL for an empty text, and textOr the other way round.
+func optionalText(s string) *string {
+	if s == "" {
+		return nil
 	}
-	return u
+	return &s
+}
+
+func textOr(s *string) string {
+	if s == nil {
+		return ""
+	}
+	return *s
 }
 
 // columns are where userColumns go.
 func (r *userRow) columns() []any {
-	return []any{&r.ID, &r.FullName, &r.Email, &r.PasswordHash, &r.CreatedAt, &r.VerifiedAt, &r.PasswordChangedAt, &r.SessionsFrom, &r.KeptSession, &r.Role, &r.DisabledAt}
+	return []any{
+		&r.ID, &r.FullName, &r.Email, &r.PasswordHash, &r.CreatedAt, &r.VerifiedAt, &r.PasswordChangedAt, &r.SessionsFrom, &r.KeptSession, &r.Role, &r.DisabledAt,
+		&r.Language, &r.AvatarURL, &r.NewEmail, &r.NewEmailCode,
+	}
 }
 
 // Create implements user.Repository.
@@ -107,7 +123,7 @@ func (s *Users) ByEmail(ctx context.Context, email user.Email) (user.User, error
 	return s.read(ctx, "SELECT "+userColumns+" FROM parley_users WHERE email = ?", string(email))
 }
 
-const userColumns = "id, full_name, email, password_hash, created_at, verified_at, password_changed_at, sessions_from, kept_session, role, disabled_at"
+const userColumns = "id, full_name, email, password_hash, created_at, verified_at, password_changed_at, sessions_from, kept_session, role, disabled_at, language, avatar_url, new_email, new_email_code"
 
 func (s *Users) read(ctx context.Context, text, value string) (user.User, error) {
 	if !storable(value) {
@@ -167,4 +183,13 @@ func (s *Users) Update(ctx context.Context, id user.ID, change func(*user.User) 
 		return user.User{}, err
 	}
 	return stored, nil
+}
+
+// profiles is what users say of themselves, and the address that they want to have. An older program keeps it, and knows nothing of it.
+var profiles = []string{
+	`ALTER TABLE parley_users ADD COLUMN IF NOT EXISTS language varchar(35) CHECK ({length}(language) BETWEEN 1 AND 35)`,
+	`ALTER TABLE parley_users ADD COLUMN IF NOT EXISTS avatar_url varchar(1024) CHECK ({length}(avatar_url) BETWEEN 1 AND 1024)`,
+	`ALTER TABLE parley_users ADD COLUMN IF NOT EXISTS new_email varchar(254) CHECK ({length}(new_email) BETWEEN 1 AND 254)`,
+	`ALTER TABLE parley_users ADD COLUMN IF NOT EXISTS new_email_code varchar(128) CHECK ({length}(new_email_code) BETWEEN 1 AND 128)`,
+	`ALTER TABLE parley_sign_ups ADD COLUMN IF NOT EXISTS language varchar(35) CHECK ({length}(language) BETWEEN 1 AND 35)`,
 }

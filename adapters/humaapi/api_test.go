@@ -303,7 +303,7 @@ var fixedCalls = []string{
 	"POST /auth/signup 202", "POST /auth/verify 200", "GET /auth/verify 200", "POST /auth/verify/resend 202",
 	"POST /auth/signin 200", "POST /auth/refresh 200", "POST /auth/signout 204", "POST /auth/signout/all 204",
 	"POST /auth/password/forgot 202", "POST /auth/password/reset 204", "POST /auth/password/change 204",
-	"GET /auth/me 200", "POST /auth/socket-ticket 200", "GET /.well-known/jwks.json 200",
+	"GET /auth/me 200", "PATCH /auth/me 200", "DELETE /auth/me 204", "POST /auth/me/email 202", "POST /auth/me/email/verify 200", "POST /auth/socket-ticket 200", "GET /.well-known/jwks.json 200",
 	"GET /livez 200", "GET /readyz 503", "GET /health 503",
 	"GET /mail/jobs 200", "GET /mail/jobs/{id} 200", "POST /mail/jobs/{id}/replay 204", "POST /mail/jobs/replay 200",
 	"DELETE /mail/jobs/{id} 204", "GET /mail/stats 200",

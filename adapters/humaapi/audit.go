@@ -140,14 +140,18 @@ func (a *API) record(ctx huma.Context, next func(huma.Context)) {
 	outcome := "failed 500" // if next panics
 	defer func() { end(outcome) }()
 	next(ctx)
-	switch status := ctx.Status(); {
+	outcome = outcomeOf(ctx.Status())
+}
+
+// outcomeOf says how an action ended that was answered with this status.
+func outcomeOf(status int) string {
+	switch {
 	case status >= http.StatusInternalServerError:
-		outcome = "failed " + strconv.Itoa(status)
+		return "failed " + strconv.Itoa(status)
 	case status >= http.StatusBadRequest:
-		outcome = "refused " + strconv.Itoa(status)
-	default:
-		outcome = "done"
+		return "refused " + strconv.Itoa(status)
 	}
+	return "done"
 }
 
 // target is what an action is done to: the values in the path, in their order. The address of a user becomes the ID; another value that may be

@@ -8,8 +8,10 @@ import (
 
 	"github.com/danielgtaylor/huma/v2"
 
+	"github.com/parley-chat/parley/core/audit"
 	"github.com/parley-chat/parley/core/auth"
 	"github.com/parley-chat/parley/core/fault"
+	"github.com/parley-chat/parley/core/parley"
 	"github.com/parley-chat/parley/core/settings"
 	"github.com/parley-chat/parley/core/socket"
 	"github.com/parley-chat/parley/core/user"
@@ -26,6 +28,10 @@ type AuthConfig struct {
 	Product string
 	// SignInURL is where those pages send people to sign in. Default "/".
 	SignInURL string
+	// Erase erases the user who asks for it in what this program keeps, by the ID. Default: the account alone.
+	Erase func(ctx context.Context, idOrEmail string) (parley.UserErasure, error)
+	// Audit, if set, records that users have erased their own accounts, before they are erased. What cannot be recorded is refused. Default: that is not recorded.
+	Audit *audit.Service
 }
 
 // jwksMaxAge is how long a key set may be kept by who fetched it; keys overlap for longer.
@@ -97,6 +103,8 @@ type account struct {
 	FullName   string `json:"fullName" example:"Ada Lovelace"`
 	Email      string `json:"email" example:"ada@example.com"`
 	IsVerified bool   `json:"isVerified" doc:"Whether the address was proven to be the user's." example:"true"`
+	Language   string `json:"language,omitempty" doc:"A tag of BCP 47; missing if that is not known." example:"en-GB"`
+	AvatarURL  string `json:"avatarUrl,omitempty" doc:"Where a picture of the user is; missing if there is none." example:"https://example.com/ada.png"`
 }
 
 type grant struct {
@@ -113,7 +121,10 @@ type ticket struct {
 }
 
 type (
-	signUpInput   struct{ Body signUpRequest }
+	signUpInput struct {
+		AcceptLanguage string `header:"Accept-Language" doc:"Its first choice is the first language of the user." example:"en-GB"`
+		Body           signUpRequest
+	}
 	codeInput     struct{ Body codeRequest }
 	emailInput    struct{ Body emailRequest }
 	signInInput   struct{ Body signInRequest }
@@ -126,7 +137,7 @@ type (
 )
 
 func accountOf(u user.User) account {
-	return account{ID: string(u.ID), FullName: u.FullName, Email: string(u.Email), IsVerified: u.Verified()}
+	return account{ID: string(u.ID), FullName: u.FullName, Email: string(u.Email), IsVerified: u.Verified(), Language: u.Language, AvatarURL: u.AvatarURL}
 }
 
 func granted(g auth.Grant) *grantOutput {
@@ -166,6 +177,7 @@ func RegisterAuth(a *API, cfg AuthConfig) error {
 	registerAccounts(a, cfg.Service)
 	registerSessions(a, cfg.Service)
 	registerMySessions(a, cfg.Service)
+	registerProfile(a, cfg)
 	registerPasswords(a, cfg.Service)
 	a.documentPasswords(cfg.Service.PasswordMin())
 	if err := registerPages(a, cfg); err != nil {
@@ -199,6 +211,7 @@ func registerAccounts(a *API, service *auth.Service) {
 		func(ctx context.Context, in *signUpInput) (*messageOutput, error) {
 			err := service.SignUp(ctx, from(ctx), auth.SignUp{
 				FullName: string(in.Body.FullName), Email: string(in.Body.Email), Password: string(in.Body.Password),
+				AcceptLanguage: in.AcceptLanguage,
 			})
 			if err != nil {
 				return nil, err

@@ -209,7 +209,7 @@ func TestBearerIsRequired(t *testing.T) {
 	access, refresh := s.signIn()
 	ticket := s.object(s.wantStatus(s.do("POST", "/auth/socket-ticket", "", bearer(access)), http.StatusOK))["ticket"].(string)
 	for _, call := range []struct{ method, path string }{
-		{"GET", "/auth/me"}, {"POST", "/auth/signout"}, {"POST", "/auth/signout/all"},
+		{"GET", "/auth/me"}, {"PATCH", "/auth/me"}, {"DELETE", "/auth/me"}, {"POST", "/auth/me/email"}, {"POST", "/auth/me/email/verify"}, {"POST", "/auth/signout"}, {"POST", "/auth/signout/all"},
 		{"POST", "/auth/socket-ticket"}, {"POST", "/auth/password/change"},
 	} {
 		t.Run(call.path, func(t *testing.T) {

@@ -56,8 +56,12 @@ func statusOf(p fault.Problem) int {
 // placeOf says which property of the body an error of core is about.
 func placeOf(err error) string {
 	switch {
-	case errors.Is(err, user.ErrEmailInvalid), errors.Is(err, user.ErrEmailTaken):
+	case errors.Is(err, user.ErrEmailInvalid), errors.Is(err, user.ErrEmailTaken), errors.Is(err, auth.ErrEmailSame):
 		return "body.email"
+	case errors.Is(err, user.ErrLanguageInvalid):
+		return "body.language"
+	case errors.Is(err, user.ErrAvatarURLInvalid):
+		return "body.avatarUrl"
 	case errors.Is(err, user.ErrFullNameInvalid):
 		return "body.fullName"
 	case errors.Is(err, auth.ErrPasswordInvalid):

@@ -52,9 +52,12 @@ type userRecord struct {
 	Email             string    `json:"email,omitempty" doc:"Missing once the account was erased." example:"ada@example.com"`
 	CreatedAt         time.Time `json:"createdAt"`
 	VerifiedAt        time.Time `json:"verifiedAt,omitzero" required:"false" doc:"When the address was proven to be the user's."`
-	PasswordChangedAt time.Time `json:"passwordChangedAt,omitzero" required:"false"`
+	PasswordChangedAt time.Time `json:"passwordChangedAt,omitzero" required:"false" doc:"When the password was last set, or the address last changed."`
 	Role              string    `json:"role" enum:"user,admin" doc:"What the user may do."`
 	DisabledAt        time.Time `json:"disabledAt,omitzero" required:"false" doc:"When an administrator shut the user out; missing for users who are not."`
+	Language          string    `json:"language,omitempty" doc:"A tag of BCP 47; missing if that is not known." example:"en-GB"`
+	AvatarURL         string    `json:"avatarUrl,omitempty" doc:"Where a picture of the user is; missing if there is none." example:"https://example.com/ada.png"`
+	NewEmail          string    `json:"newEmail,omitempty" doc:"An address that the user wants to have and has not proven yet." example:"ada@example.org"`
 	Erased            bool      `json:"erased,omitempty" doc:"The account was erased: there is nothing else of it."`
 }
 
@@ -194,6 +197,7 @@ func recordOf(u user.User) userRecord {
 	a := userRecord{
 		ID: string(u.ID), FullName: u.FullName, Email: string(u.Email),
 		CreatedAt: u.CreatedAt, VerifiedAt: u.VerifiedAt, PasswordChangedAt: u.PasswordChangedAt, Role: string(u.Role.Named()), DisabledAt: u.DisabledAt,
+		Language: u.Language, AvatarURL: u.AvatarURL, NewEmail: string(u.NewEmail),
 	}
 	if u.Erased() {
 		a.Email, a.Erased = "", true

@@ -18,8 +18,8 @@ const schemaVersion = 2
 // schemaAdditions counts the collections and indexes that were added within this version: an older program of the version lives
 // with them, and this one not without. 1: changes of messages. 2: marks. 3: restrictions. 4: deliveries of webhooks.
 // 5: events of messages. 6: roles. 7: blocks. 8: settings of users. 9: events of rooms and memberships.
-// 10: roles of users, users who are disabled, and the audit log.
-const schemaAdditions = 10
+// 10: roles of users, users who are disabled, and the audit log. 11: what users say of themselves, and addresses that they want to have.
+const schemaAdditions = 11
 
 // schemaID names the document of the schema's collection.
 const schemaID = "schema"

@@ -123,6 +123,7 @@ var (
 			text("_id", 1, maxID), text("full_name", 1, user.MaxFullName), text("email", 1, user.MaxEmail), text("password_hash", 0, 512),
 			moment("created_at"), optional(moment("verified_at")), optional(moment("password_changed_at")),
 			optional(moment("sessions_from")), optional(text("kept_session", 0, maxID)), optional(text("role", 1, 16)), optional(moment("disabled_at")),
+			optional(text("language", 1, user.MaxLanguage)), optional(text("avatar_url", 1, user.MaxAvatarURL)), optional(text("new_email", 1, user.MaxEmail)), optional(text("new_email_code", 1, maxID)),
 		}, carried...),
 		indexes: append([]index{{fields: []string{"email"}, unique: true}, {fields: []string{"role", "_id"}}}, carriedIndexes...),
 	}
@@ -150,6 +151,7 @@ var (
 			text("_id", 1, maxID), text("user_id", 1, maxID), text("full_name", 1, user.MaxFullName), text("email", 1, user.MaxEmail),
 			text("password_hash", 0, 512), text("network", 0, 64),
 			moment("created_at"), moment("expires_at"), optional(moment("confirmed_at")), {name: "removed", kind: kindBool, optional: true},
+			optional(text("language", 1, user.MaxLanguage)),
 		}, carried...),
 		indexes: append([]index{{fields: []string{"email", "created_at", "_id"}}, {fields: []string{"expires_at"}}}, carriedIndexes...),
 	}

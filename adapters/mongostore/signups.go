@@ -27,13 +27,14 @@ type signUpDoc struct {
 	CreatedAt    int64   `bson:"created_at"`
 	ExpiresAt    int64   `bson:"expires_at"`
 	ConfirmedAt  *int64  `bson:"confirmed_at,omitempty"`
+	Language     string  `bson:"language,omitempty"`
 	Carried      carrier `bson:",inline"`
 }
 
 func (d *signUpDoc) signUp() auth.WaitingSignUp {
 	return auth.WaitingSignUp{
 		ID: d.ID, UserID: user.ID(d.UserID), FullName: d.FullName, Email: user.Email(d.Email), PasswordHash: d.PasswordHash,
-		Network: d.Network, CreatedAt: instant(d.CreatedAt), ExpiresAt: instant(d.ExpiresAt), ConfirmedAt: optionalInstant(d.ConfirmedAt),
+		Network: d.Network, CreatedAt: instant(d.CreatedAt), ExpiresAt: instant(d.ExpiresAt), ConfirmedAt: optionalInstant(d.ConfirmedAt), Language: d.Language,
 	}
 }
 
@@ -46,7 +47,7 @@ func (s *SignUps) Create(ctx context.Context, w auth.WaitingSignUp, keep int, ev
 	}
 	err = s.db.insertOnce(ctx, op, s.db.signUps, signUps, signUpDoc{
 		ID: w.ID, UserID: string(w.UserID), FullName: w.FullName, Email: string(w.Email), PasswordHash: w.PasswordHash, Network: w.Network,
-		CreatedAt: micros(w.CreatedAt), ExpiresAt: micros(w.ExpiresAt), ConfirmedAt: optionalMicros(w.ConfirmedAt), Carried: next,
+		CreatedAt: micros(w.CreatedAt), ExpiresAt: micros(w.ExpiresAt), ConfirmedAt: optionalMicros(w.ConfirmedAt), Language: w.Language, Carried: next,
 	})
 	if err != nil {
 		return err

@@ -29,6 +29,10 @@ type userDoc struct {
 	KeptSession       string  `bson:"kept_session,omitempty"`
 	Role              string  `bson:"role,omitempty"`
 	DisabledAt        *int64  `bson:"disabled_at,omitempty"`
+	Language          string  `bson:"language,omitempty"`
+	AvatarURL         string  `bson:"avatar_url,omitempty"`
+	NewEmail          string  `bson:"new_email,omitempty"`
+	NewEmailCode      string  `bson:"new_email_code,omitempty"`
 	Carried           carrier `bson:",inline"`
 }
 
@@ -36,7 +40,8 @@ func toUserDoc(u user.User, c carrier) userDoc {
 	return userDoc{
 		ID: string(u.ID), FullName: u.FullName, Email: string(u.Email), PasswordHash: u.PasswordHash,
 		CreatedAt: micros(u.CreatedAt), VerifiedAt: optionalMicros(u.VerifiedAt), PasswordChangedAt: optionalMicros(u.PasswordChangedAt),
-		SessionsFrom: optionalMicros(u.SessionsFrom), KeptSession: u.KeptSession, Role: string(u.Role), DisabledAt: optionalMicros(u.DisabledAt), Carried: c,
+		SessionsFrom: optionalMicros(u.SessionsFrom), KeptSession: u.KeptSession, Role: string(u.Role), DisabledAt: optionalMicros(u.DisabledAt),
+		Language: u.Language, AvatarURL: u.AvatarURL, NewEmail: string(u.NewEmail), NewEmailCode: u.NewEmailCode, Carried: c,
 	}
 }
 
@@ -45,6 +50,7 @@ func (d *userDoc) user() user.User {
 		ID: user.ID(d.ID), FullName: d.FullName, Email: user.Email(d.Email), PasswordHash: d.PasswordHash,
 		CreatedAt: instant(d.CreatedAt), VerifiedAt: optionalInstant(d.VerifiedAt), PasswordChangedAt: optionalInstant(d.PasswordChangedAt),
 		SessionsFrom: optionalInstant(d.SessionsFrom), KeptSession: d.KeptSession, Role: user.Role(d.Role), DisabledAt: optionalInstant(d.DisabledAt),
+		Language: d.Language, AvatarURL: d.AvatarURL, NewEmail: user.Email(d.NewEmail), NewEmailCode: d.NewEmailCode,
 	}
 }
 

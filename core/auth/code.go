@@ -20,6 +20,8 @@ const (
 	purposeVerify = "verify"
 	purposeReset  = "reset"
 	purposeNone   = "decoy"
+	// purposeEmail is followed by the user's ID: the code of another is unknown.
+	purposeEmail = "email:"
 )
 
 // secretBytes is how much randomness a code, and each secret of a refresh token, holds.

@@ -130,6 +130,11 @@ func (s *Service) emptyAccount(ctx context.Context, u user.User, waiting []user.
 		}
 		events = append(events, e)
 	}
+	asked, err := s.forgetNewEmail(ctx, u)
+	if err != nil {
+		return err
+	}
+	events = append(events, asked...)
 	told, err := s.toldErased(u.ID)
 	if err != nil {
 		return err

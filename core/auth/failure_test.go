@@ -374,6 +374,32 @@ func TestEveryFailureIsUnavailable(t *testing.T) {
 				return s.ChangePassword(context.Background(), who, password, newPassword)
 			}
 		},
+		"ChangeProfile": func(w *world) func(*auth.Service) error {
+			w.account(ada)
+			_, who := w.signIn(ada, password)
+			name := "Ada King"
+			return func(s *auth.Service) error {
+				if _, err := s.ChangeProfile(context.Background(), who, auth.ProfileChange{FullName: &name}); err != nil {
+					return err
+				}
+				_, err := s.ChangeProfile(context.Background(), who, auth.ProfileChange{})
+				return err
+			}
+		},
+		"RequestEmail": func(w *world) func(*auth.Service) error {
+			w.account(ada)
+			_, who := w.signIn(ada, password)
+			return func(s *auth.Service) error {
+				return s.RequestEmail(context.Background(), auth.Client{}, who, newAddress, password)
+			}
+		},
+		"ConfirmEmail": func(w *world) func(*auth.Service) error {
+			w.account(ada)
+			w.signIn(ada, password)
+			_, who := w.signIn(ada, password)
+			code := w.newEmail(who, newAddress)
+			return func(s *auth.Service) error { _, err := s.ConfirmEmail(context.Background(), who, code); return err }
+		},
 		"ResetPassword": func(w *world) func(*auth.Service) error {
 			w.account(ada)
 			w.signIn(ada, password)

@@ -10,6 +10,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/parley-chat/parley/core/auth"
+	"github.com/parley-chat/parley/core/user"
 )
 
 // sweeperFunc is a store that only cleans.
@@ -44,6 +45,33 @@ func TestJanitorCleansEveryHour(t *testing.T) {
 		for i, before := range seen {
 			require.Equal(t, start.Add(time.Duration(i)*time.Hour-24*time.Hour).UTC(), before)
 		}
+	})
+}
+
+// A sign-up that nobody confirms is kept for SignUpTTL and a day, and then it is nowhere.
+func TestSignUpsThatNobodyConfirmsGo(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t, func(c *auth.Config) { c.Now = time.Now })
+		code := w.signUp(ada)
+		j, err := auth.NewJanitor(auth.JanitorConfig{Sweepers: []auth.Sweeper{w.store.SignUps, w.store.Codes}})
+		require.NoError(t, err)
+		ctx, cancel := context.WithCancel(t.Context())
+		done := make(chan error, 1)
+		go func() { done <- j.Run(ctx) }()
+		time.Sleep(8 * 24 * time.Hour)
+		found, err := w.store.SignUps.ByEmail(t.Context(), ada)
+		require.NoError(t, err)
+		require.Len(t, found, 1)
+		require.ErrorIs(t, w.Verify(t.Context(), code), auth.ErrCodeUnknown, "the code went before, and the sign-up waits no more")
+		time.Sleep(time.Hour + time.Minute)
+		found, err = w.store.SignUps.ByEmail(t.Context(), ada)
+		require.NoError(t, err)
+		require.Empty(t, found)
+		_, err = w.store.Users.ByEmail(t.Context(), ada)
+		require.ErrorIs(t, err, user.ErrNotFound)
+		cancel()
+		require.NoError(t, <-done)
 	})
 }
 

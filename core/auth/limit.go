@@ -23,6 +23,7 @@ const (
 	limitSignUp = "signup"
 	limitResend = "resend"
 	limitForgot = "forgot"
+	limitEmail  = "email"
 )
 
 // allowMail takes one from what an action may mail to an address: from the client's allowance for

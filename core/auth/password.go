@@ -141,12 +141,13 @@ func (s *Service) upgradeHash(ctx context.Context, u user.User, password string)
 // not tell: too many mails to one address are dropped in silence. Too many for one client are
 // ErrTooMany.
 func (s *Service) ForgotPassword(ctx context.Context, from Client, email string) error {
+	asked := s.now()
 	return s.mailOnRequest(ctx, from, email, limitForgot, s.cfg.ResetTTL, func(_ context.Context, _ user.Email, u *user.User) ([]letter, error) {
 		if u == nil || u.Disabled() {
 			return nil, nil
 		}
 		return []letter{func() (Code, event.Event, error) {
-			data, c, err := s.newForgotten(*u)
+			data, c, err := s.newForgotten(*u, asked)
 			if err != nil {
 				return Code{}, event.Event{}, err
 			}
@@ -157,9 +158,10 @@ func (s *Service) ForgotPassword(ctx context.Context, from Client, email string)
 }
 
 // newForgotten makes a code for a new password, no older than the password that u has, and the
-// data of the mail with it.
-func (s *Service) newForgotten(u user.User) (mail.PasswordForgotten, Code, error) {
+// data of the mail with it. asked is before u was read: a code for an address that is changed meanwhile is older than the change, and no good.
+func (s *Service) newForgotten(u user.User, asked time.Time) (mail.PasswordForgotten, Code, error) {
 	text, c, err := s.newCode(purposeReset, string(u.ID), u.PasswordChangedAt, s.now().Add(s.cfg.ResetTTL))
+	c.CreatedAt = notBefore(asked, u.PasswordChangedAt)
 	return mail.PasswordForgotten{
 		UserID: string(u.ID), FullName: u.FullName, Email: string(u.Email), ResetCode: text, ExpiresAt: c.ExpiresAt,
 	}, c, err
@@ -209,15 +211,8 @@ func (s *Service) ChangePassword(ctx context.Context, who user.Identity, current
 	if err != nil {
 		return err
 	}
-	if err := s.allow(ctx, limitSignIn+":session:"+string(who.UserID)+":"+who.SessionID, s.cfg.SignInRate); err != nil {
+	if err := s.reauthenticate(ctx, who, u, current); err != nil {
 		return err
-	}
-	ok, _, err := s.verifyPassword(ctx, u.PasswordHash, current)
-	if err != nil {
-		return err
-	}
-	if !ok {
-		return ErrInvalidCredentials
 	}
 	if err := s.refuseLeaked(ctx, password); err != nil {
 		return err
@@ -282,6 +277,7 @@ func (s *Service) setPassword(ctx context.Context, u user.User, n newPassword) e
 			return n.tooLate
 		}
 		x.PasswordHash, x.PasswordChangedAt = hash, at
+		x.NewEmail, x.NewEmailCode = "", "" // whoever asked for it may have known the old password alone
 		if n.proves && !x.Verified() {
 			x.VerifiedAt = at
 		}

@@ -47,13 +47,14 @@ func (s *Service) renew(ctx context.Context, kind mail.Kind, old mail.UserCreate
 			}
 		}
 	}
+	asked := s.now()
 	u, err := s.cfg.Users.ByID(ctx, user.ID(old.UserID))
 	switch {
 	case errors.Is(err, user.ErrNotFound):
 		return nil, Code{}, nil
 	case err != nil:
 		return nil, Code{}, failed("reading the user", err)
-	case u.Disabled(), u.Erased():
+	case u.Disabled(), u.Erased(), string(u.Email) != old.Email: // or the mail would go to an address that is the user's no more
 		return nil, Code{}, nil
 	case kind == mail.KindInvitation:
 		if u.PasswordHash != "" {
@@ -61,7 +62,7 @@ func (s *Service) renew(ctx context.Context, kind mail.Kind, old mail.UserCreate
 		}
 		return given(s.newInvitation(u))
 	case kind == mail.KindPasswordReset:
-		return given(s.newForgotten(u))
+		return given(s.newForgotten(u, asked))
 	case u.Verified():
 		return nil, Code{}, nil
 	}

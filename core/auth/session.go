@@ -389,7 +389,7 @@ func (s *Service) afterAll(ctx context.Context, id user.ID) (time.Time, error) {
 
 // endSessions ends every session of a user that was opened before the given time, but the one to
 // keep, together with what else change does, unless nil. It is one commit with the events and
-// with the one that closes the sockets. Errors of change and user.ErrNotFound are returned as
+// with the one that closes the sockets. Errors of change, user.ErrNotFound and user.ErrEmailTaken are returned as
 // they are.
 func (s *Service) endSessions(ctx context.Context, id user.ID, reason RevokeReason, from time.Time, keep string, change func(*user.User) error, events ...event.Event) (user.User, error) {
 	e, err := s.event(Topic, TypeSessionsRevoked, id, SessionsRevoked{
@@ -419,6 +419,8 @@ func (s *Service) endSessions(ctx context.Context, id user.ID, reason RevokeReas
 	switch {
 	case errors.Is(err, user.ErrNotFound):
 		return user.User{}, user.ErrNotFound
+	case errors.Is(err, user.ErrEmailTaken):
+		return user.User{}, user.ErrEmailTaken
 	case err != nil:
 		return user.User{}, failed("ending the sessions", err)
 	}
@@ -523,6 +525,7 @@ const (
 	RevokedSignOut    RevokeReason = "signout"     // their user signed out
 	RevokedSignOutAll RevokeReason = "signout_all" // their user signed out everywhere
 	RevokedPassword   RevokeReason = "password"    // the password was changed
+	RevokedEmail      RevokeReason = "email"       // the e-mail address was changed
 	RevokedReuse      RevokeReason = "reuse"       // a refresh token was used twice
 	RevokedTooMany    RevokeReason = "too_many"    // newer ones took their place
 	RevokedErased     RevokeReason = "erased"      // the account was erased
@@ -532,5 +535,5 @@ const (
 
 // RevokeReasons lists them.
 func RevokeReasons() []RevokeReason {
-	return []RevokeReason{RevokedSignOut, RevokedSignOutAll, RevokedPassword, RevokedReuse, RevokedTooMany, RevokedErased, RevokedDisabled, RevokedAdmin}
+	return []RevokeReason{RevokedSignOut, RevokedSignOutAll, RevokedPassword, RevokedEmail, RevokedReuse, RevokedTooMany, RevokedErased, RevokedDisabled, RevokedAdmin}
 }

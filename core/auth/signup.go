@@ -13,7 +13,11 @@ import (
 )
 
 // SignUp is what somebody gives to get an account.
-type SignUp struct{ FullName, Email, Password string }
+type SignUp struct {
+	FullName, Email, Password string
+	// AcceptLanguage is the header of that name, which chooses the first language of the user: see [user.AcceptedLanguage]. Empty chooses none.
+	AcceptLanguage string
+}
 
 // SignUp lets a sign-up wait for the address to be proven, and commits the event that mails its
 // code with it. Each sign-up waits by itself: several may wait at one address, and the first whose
@@ -61,6 +65,7 @@ func (s *Service) SignUp(ctx context.Context, from Client, in SignUp) error {
 	now := s.now()
 	w := WaitingSignUp{
 		ID: s.cfg.NewID(), FullName: name, Email: email, PasswordHash: hash, Network: shown(from.Address),
+		Language:  user.AcceptedLanguage(in.AcceptLanguage),
 		CreatedAt: now, ExpiresAt: now.Add(s.cfg.SignUpTTL),
 	}
 	w.UserID = user.ID(w.ID)
@@ -155,7 +160,7 @@ func (s *Service) Verify(ctx context.Context, code string) error {
 func (s *Service) openAccount(ctx context.Context, w WaitingSignUp, now time.Time) error {
 	u := user.User{
 		ID: w.UserID, FullName: w.FullName, Email: w.Email, PasswordHash: w.PasswordHash,
-		CreatedAt: w.CreatedAt, VerifiedAt: notBefore(now, w.CreatedAt), PasswordChangedAt: w.CreatedAt,
+		CreatedAt: w.CreatedAt, VerifiedAt: notBefore(now, w.CreatedAt), PasswordChangedAt: w.CreatedAt, Language: w.Language,
 	}
 	told, err := s.told(webhook.UserCreated, u)
 	if err != nil {
@@ -186,7 +191,7 @@ func (s *Service) openAccount(ctx context.Context, w WaitingSignUp, now time.Tim
 		case u.Erased(), u.Disabled(), !waits(*u) && u.PasswordHash != w.PasswordHash:
 			return ErrCodeGone
 		case !u.Verified():
-			u.FullName, u.PasswordHash = w.FullName, w.PasswordHash
+			u.FullName, u.PasswordHash, u.Language = w.FullName, w.PasswordHash, w.Language
 			// Later than any code that was mailed for the account as it was.
 			u.PasswordChangedAt = notBefore(now, u.PasswordChangedAt.Add(time.Microsecond))
 			u.VerifiedAt = u.PasswordChangedAt

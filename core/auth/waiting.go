@@ -23,6 +23,8 @@ type WaitingSignUp struct {
 	PasswordHash string
 	// Network is the address that the sign-up came from, as its mails tell; empty if it is unknown.
 	Network string
+	// Language is what the account gets as User.Language; empty if it is not known.
+	Language string
 	// CreatedAt, ExpiresAt and ConfirmedAt are UTC, to the microsecond; ConfirmedAt is zero until
 	// the account was made of it.
 	CreatedAt, ExpiresAt, ConfirmedAt time.Time

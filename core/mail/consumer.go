@@ -147,6 +147,9 @@ var kinds = map[string]Kind{
 	TypePasswordChanged:   KindPasswordChanged,
 	TypeDeviceSignedIn:    KindNewDevice,
 	TypeUserInvited:       KindInvitation,
+
+	TypeEmailChangeRequested: KindEmailChange,
+	TypeEmailChanged:         KindEmailChanged,
 }
 
 // payload is the data of a mail: of its event, and of its job.
@@ -176,6 +179,10 @@ func decode(kind Kind, data []byte) (payload, error) {
 		p = new(DeviceSignedIn)
 	case KindInvitation:
 		p = new(UserInvited)
+	case KindEmailChange:
+		p = new(EmailChangeRequested)
+	case KindEmailChanged:
+		p = new(EmailChanged)
 	default:
 		return nil, errors.New("there is no mail of this kind")
 	}
@@ -194,6 +201,14 @@ func (d *PasswordForgotten) recipient() (user.Email, string) { return user.Email
 func (d *PasswordChanged) recipient() (user.Email, string)   { return user.Email(d.Email), d.FullName }
 func (d *DeviceSignedIn) recipient() (user.Email, string)    { return user.Email(d.Email), d.FullName }
 func (d *UserInvited) recipient() (user.Email, string)       { return user.Email(d.Email), d.FullName }
+
+func (d *EmailChangeRequested) recipient() (user.Email, string) {
+	return user.Email(d.Email), d.FullName
+}
+func (d *EmailChanged) recipient() (user.Email, string) { return user.Email(d.Email), d.FullName }
+
+func (d *EmailChangeRequested) expires() time.Time { return d.ExpiresAt }
+func (d *EmailChanged) expires() time.Time         { return time.Time{} }
 
 func (d *UserInvited) expires() time.Time       { return d.ExpiresAt }
 func (d *UserCreated) expires() time.Time       { return d.ExpiresAt }
@@ -220,11 +235,20 @@ func (d *UserInvited) check() error {
 	return errors.Join(checkRecipient(&d.Email, &d.FullName), checkCode(d.ResetCode, d.ExpiresAt))
 }
 
-func (d *PasswordChanged) check() error {
-	if d.At.IsZero() {
-		return errors.Join(checkRecipient(&d.Email, &d.FullName), errors.New("the time is missing"))
+func (d *PasswordChanged) check() error { return checkNotice(&d.Email, &d.FullName, d.At) }
+func (d *EmailChanged) check() error    { return checkNotice(&d.Email, &d.FullName, d.At) }
+
+func (d *EmailChangeRequested) check() error {
+	return errors.Join(checkRecipient(&d.Email, &d.FullName), checkCode(d.ChangeCode, d.ExpiresAt))
+}
+
+// checkNotice checks a mail about what happened at a time.
+func checkNotice(email, name *string, at time.Time) error {
+	err := checkRecipient(email, name)
+	if at.IsZero() {
+		err = errors.Join(err, errors.New("the time is missing"))
 	}
-	return checkRecipient(&d.Email, &d.FullName)
+	return err
 }
 
 // check leaves out a device that could not be one of auth's, and what is no shortened network: a mail is owed all the same.
@@ -235,11 +259,7 @@ func (d *DeviceSignedIn) check() error {
 	if network, err := netip.ParsePrefix(d.Network); err != nil || network.IsSingleIP() || network != network.Masked() {
 		d.Network = ""
 	}
-	err := checkRecipient(&d.Email, &d.FullName)
-	if d.At.IsZero() {
-		err = errors.Join(err, errors.New("the time is missing"))
-	}
-	return err
+	return checkNotice(&d.Email, &d.FullName, d.At)
 }
 
 // deviceName is what a device may be called: nothing that a mail program would turn into a link.

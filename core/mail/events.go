@@ -16,6 +16,8 @@ const (
 	KindPasswordChanged Kind = "password_changed" // a notice after the fact
 	KindNewDevice       Kind = "new_device"       // a notice after the fact
 	KindInvitation      Kind = "invitation"       // an administrator made an account: choose a password
+	KindEmailChange     Kind = "email_change"     // to a new address: the code that proves it
+	KindEmailChanged    Kind = "email_changed"    // to the old address: a notice after the fact
 )
 
 // Types of events on Topic. A consumer ignores types that it does not know.
@@ -27,6 +29,9 @@ const (
 	TypePasswordChanged   = "user.password_changed"
 	TypeDeviceSignedIn    = "user.device_signed_in"
 	TypeUserInvited       = "user.invited"
+	// TypeEmailChangeRequested is for the address that a user wants to have, TypeEmailChanged for the one that the user had.
+	TypeEmailChangeRequested = "user.email_change_requested"
+	TypeEmailChanged         = "user.email_changed"
 	// TypeUserDisabled asks for no mail: whatever was to be mailed to that user is forgotten.
 	TypeUserDisabled = "user.disabled"
 	// TypeUserErased asks for no mail: whatever is to be mailed to that user, or was, is forgotten.
@@ -81,6 +86,23 @@ type UserInvited struct {
 	Email     string    `json:"email"`
 	ResetCode string    `json:"resetCode"`
 	ExpiresAt time.Time `json:"expiresAt"`
+}
+
+// EmailChangeRequested is the data of TypeEmailChangeRequested. Email is the new address.
+type EmailChangeRequested struct {
+	UserID     string    `json:"userId"`
+	FullName   string    `json:"fullName"`
+	Email      string    `json:"email"`
+	ChangeCode string    `json:"changeCode"`
+	ExpiresAt  time.Time `json:"expiresAt"`
+}
+
+// EmailChanged is the data of TypeEmailChanged. Email is the old address.
+type EmailChanged struct {
+	UserID   string    `json:"userId"`
+	FullName string    `json:"fullName"`
+	Email    string    `json:"email"`
+	At       time.Time `json:"at"`
 }
 
 // Nothing is the data of TypeNothing. It names nobody.

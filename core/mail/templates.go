@@ -170,7 +170,7 @@ func (t *Templates) Render(j Job) (Message, error) {
 	name := presentable(j.Name)
 	asked := askedOf(p)
 	fill := strings.NewReplacer("{product}", t.cfg.Product, "{name}", name, "{until}", at.UTC().Format(t.language.time),
-		"{device}", t.deviceOf(p), "{asked}", asked.RequestedAt.UTC().Format(t.language.time), "{network}", asked.Network)
+		"{device}", t.deviceOf(p), "{code}", codeOf(p), "{asked}", asked.RequestedAt.UTC().Format(t.language.time), "{network}", asked.Network)
 	content := page{
 		Lang: t.cfg.Language, Product: t.cfg.Product,
 		Subject: fill.Replace(said.subject), Heading: fill.Replace(said.heading),
@@ -214,13 +214,25 @@ func (t *Templates) linkAndTime(p payload) (string, time.Time) {
 		return t.link("auth/password/reset", p.ResetCode), p.ExpiresAt
 	case *UserInvited:
 		return t.link("auth/password/reset", p.ResetCode), p.ExpiresAt
+	case *EmailChangeRequested:
+		return t.link("", ""), p.ExpiresAt
 	case *PasswordChanged:
+		return t.link("", ""), p.At
+	case *EmailChanged:
 		return t.link("", ""), p.At
 	case *DeviceSignedIn:
 		return t.link("", ""), p.At
 	default:
 		return t.link("", ""), time.Time{}
 	}
+}
+
+// codeOf returns the code that the mail shows as text, if it does.
+func codeOf(p payload) string {
+	if d, ok := p.(*EmailChangeRequested); ok {
+		return d.ChangeCode
+	}
+	return ""
 }
 
 // askedOf returns when and from where the sign-up was that the mail is about, if it is about one.

@@ -2,7 +2,7 @@ package mail
 
 // texts is what one mail says. {product} and {until}, the time until which a code is good or
 // at which something happened, are filled in; {asked} is the time of a sign-up, and {network} where
-// it came from; {device} is a device, with the network that it came from.
+// it came from; {device} is a device, with the network that it came from; {code} is a code to be typed in.
 type texts struct {
 	subject, heading string
 	paragraphs       []string
@@ -84,6 +84,24 @@ var languages = map[string]language{
 				button:     "Choose password",
 				footer:     "If you do not know {product}, do nothing: without a password nobody can use the account.",
 			},
+			KindEmailChange: {
+				subject: "Confirm your new e-mail address for {product}",
+				heading: "Confirm your new e-mail address",
+				paragraphs: []string{
+					"Somebody, hopefully you, wants to use this address for an account at {product}. Enter this code in your profile there, where you are signed in:",
+					"{code}",
+					"The code works once, until {until}. It signs you out on all other devices.",
+				},
+				button: "Go to {product}",
+				footer: "If that was not you, do nothing, and give the code to nobody: without it your address is not used.",
+			},
+			KindEmailChanged: {
+				subject:    "Your e-mail address for {product} was changed",
+				heading:    "Your e-mail address was changed",
+				paragraphs: []string{"Your account has had another e-mail address since {until}. Mails go there from now on, and you sign in with it. If that was you, there is nothing to do."},
+				button:     "Go to {product}",
+				footer:     "If that was not you, somebody knows your password: tell the operators of {product} at once.",
+			},
 		},
 	},
 	"de": {
@@ -144,6 +162,24 @@ var languages = map[string]language{
 				paragraphs: []string{"Eine Verwalterin oder ein Verwalter von {product} hat für diese Adresse ein Konto angelegt. Wählen Sie ein Passwort, um es zu benutzen. Der Link gilt einmal, bis {until}."},
 				button:     "Passwort wählen",
 				footer:     "Falls Sie {product} nicht kennen, müssen Sie nichts tun: Ohne Passwort kann niemand das Konto benutzen.",
+			},
+			KindEmailChange: {
+				subject: "Bestätigen Sie Ihre neue E-Mail-Adresse für {product}",
+				heading: "Bestätigen Sie Ihre neue E-Mail-Adresse",
+				paragraphs: []string{
+					"Jemand, hoffentlich Sie, möchte diese Adresse für ein Konto bei {product} benutzen. Geben Sie diesen Code dort in Ihrem Profil ein, wo Sie angemeldet sind:",
+					"{code}",
+					"Der Code gilt einmal, bis {until}. Er meldet Sie auf allen anderen Geräten ab.",
+				},
+				button: "Zu {product}",
+				footer: "Falls Sie das nicht waren, tun Sie nichts und geben Sie den Code niemandem: Ohne ihn wird Ihre Adresse nicht benutzt.",
+			},
+			KindEmailChanged: {
+				subject:    "Ihre E-Mail-Adresse für {product} wurde geändert",
+				heading:    "Ihre E-Mail-Adresse wurde geändert",
+				paragraphs: []string{"Ihr Konto hat seit dem {until} eine andere E-Mail-Adresse. E-Mails gehen von nun an dorthin, und Sie melden sich mit ihr an. Falls Sie das waren, müssen Sie nichts tun."},
+				button:     "Zu {product}",
+				footer:     "Falls Sie das nicht waren, kennt jemand Ihr Passwort: Sagen Sie es sofort denen, die {product} betreiben.",
 			},
 		},
 	},

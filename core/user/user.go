@@ -26,7 +26,7 @@ type User struct {
 	CreatedAt time.Time
 	// VerifiedAt is when the address was proven to be the user's; zero until then.
 	VerifiedAt time.Time
-	// PasswordChangedAt is when the password was last set.
+	// PasswordChangedAt is when the password was last set, or the address last changed: codes and sign-ins of before are no good.
 	PasswordChangedAt time.Time
 	// SessionsFrom ends every session that was opened before it, KeptSession excepted: one
 	// write, however many there are. UTC, to the microsecond; zero ends none. It is zero only as long as the user
@@ -38,6 +38,14 @@ type User struct {
 	Role Role
 	// DisabledAt is when an administrator shut the user out, UTC, to the microsecond; zero for users who are not.
 	DisabledAt time.Time
+	// Language is what the user reads, a tag of BCP 47; empty if that is not known. See [ParseLanguage].
+	Language string
+	// AvatarURL is where a picture of the user is; empty for none. See [ParseAvatarURL].
+	AvatarURL string
+	// NewEmail is the address that the user wants to have, and that is not proven yet; empty for none. It may be another's.
+	// NewEmailCode recognises the code that was mailed there.
+	NewEmail     Email
+	NewEmailCode string
 }
 
 // Verified reports whether the user has proven the address.
@@ -62,7 +70,7 @@ var (
 // Repository stores users, and the events that their changes cause.
 //
 // It may be called from many goroutines.
-// It keeps every name and address that [ParseFullName] and [ParseEmail] let through.
+// It keeps every name and address that [ParseFullName] and [ParseEmail] let through, and every language and avatar that [ParseLanguage] and [ParseAvatarURL] do.
 // Two IDs are the same only if they have the same bytes.
 // Every time is UTC, to the microsecond.
 // When ctx is done before the commit, nothing is stored and the error says so.

@@ -148,7 +148,7 @@ func (a *App) buildParley(ctx context.Context, publicURL, dial string) error {
 	}
 	a.parts = system.Run
 	return a.mount(publicURL,
-		func() error { return a.mountAuth(system.Auth) },
+		func() error { return a.mountAuth(system.Auth, system.EraseUser) },
 		func() error { return a.mountEvents(system.Asides) },
 		func() error { return a.mountMail(system.DeadLetters) },
 		func() error { return a.mountWebhooks(system.Webhooks) },
@@ -182,7 +182,7 @@ func (a *App) buildAuth(ctx context.Context, publicURL, _ string) error {
 	}
 	a.parts = accounts.Run
 	return a.mount(publicURL,
-		func() error { return a.mountAuth(accounts.Auth) },
+		func() error { return a.mountAuth(accounts.Auth, accounts.EraseUser) },
 		func() error { return a.mountEvents(accounts.Asides) },
 		func() error {
 			return a.mountUsers(humaapi.UsersConfig{Accounts: accounts.Auth, Erase: accounts.EraseUser})
@@ -384,9 +384,9 @@ func (a *App) mountHealth() error {
 	return errors.Join(humaapi.RegisterHealth(a.API, cfg), humaapi.RegisterHealth(a.AdminAPI, cfg), a.metrics.WatchHealth(a.checks))
 }
 
-func (a *App) mountAuth(service *auth.Service) error {
+func (a *App) mountAuth(service *auth.Service, erase func(context.Context, string) (parley.UserErasure, error)) error {
 	return humaapi.RegisterAuth(a.API, humaapi.AuthConfig{
-		Service: service, Product: a.settings.Product,
+		Service: service, Product: a.settings.Product, Erase: erase, Audit: a.audit,
 		JWKS: func(context.Context) ([]byte, error) { return a.keys.JWKS(), nil },
 	})
 }
