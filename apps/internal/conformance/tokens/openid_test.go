@@ -29,11 +29,18 @@ const patience = 30 * time.Second
 // serve runs a program of these settings on a real listener.
 func serve(t *testing.T, s config.Settings) (url string) {
 	t.Helper()
+	return serveWith(t, s, func(*wire.App) {})
+}
+
+// serveWith is serve, and shows the program before it runs.
+func serveWith(t *testing.T, s config.Settings, show func(*wire.App)) (url string) {
+	t.Helper()
 	var handler atomic.Pointer[http.Handler]
 	server := httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { (*handler.Load()).ServeHTTP(w, r) }))
 	app, err := wire.New(t.Context(), s, "http://"+server.Listener.Addr().String(), server.Listener.Addr().String(), slog.New(slog.DiscardHandler))
 	require.NoError(t, err)
 	handler.Store(&app.Handler)
+	show(app)
 	ctx, cancel := context.WithCancel(context.Background())
 	ready, ended := make(chan struct{}), make(chan error, 1)
 	go func() { ended <- app.Run(ctx, func() { close(ready) }) }()
