@@ -59,6 +59,36 @@ func (r *REST) Me(ctx context.Context) (Account, error) {
 	return a, err
 }
 
+// ChangeMe changes what the caller says of themselves, and returns the account as it is then. What is nil stays; an empty language or avatarURL takes it away.
+func (r *REST) ChangeMe(ctx context.Context, fullName, language, avatarURL *string) (Account, error) {
+	body := map[string]string{}
+	for name, text := range map[string]*string{"fullName": fullName, "language": language, "avatarUrl": avatarURL} {
+		if text != nil {
+			body[name] = *text
+		}
+	}
+	var a Account
+	err := r.do(ctx, question{method: http.MethodPatch, path: "/auth/me", bearer: true, body: body}, &a)
+	return a, err
+}
+
+// RequestEmail asks for a mail to a new address with the code for [REST.ConfirmEmail]. It does not tell whether the address is taken; then nobody gets one.
+func (r *REST) RequestEmail(ctx context.Context, email, password string) error {
+	return r.do(ctx, question{method: http.MethodPost, path: "/auth/me/email", bearer: true, body: map[string]string{"email": email, "password": password}}, new(notice))
+}
+
+// ConfirmEmail takes the new address with the code from the mail, and returns the account. It ends every other session of the caller.
+func (r *REST) ConfirmEmail(ctx context.Context, code string) (Account, error) {
+	var a Account
+	err := r.do(ctx, question{method: http.MethodPost, path: "/auth/me/email/verify", bearer: true, body: map[string]string{"code": code}}, &a)
+	return a, err
+}
+
+// EraseMe erases the caller's account, and what they have said where the server keeps it. It cannot be undone, and ends every session of the caller.
+func (r *REST) EraseMe(ctx context.Context, password string) error {
+	return r.do(ctx, question{method: http.MethodDelete, path: "/auth/me", bearer: true, body: map[string]string{"password": password}}, nil)
+}
+
 // SessionInfo is a session of the caller.
 type SessionInfo struct {
 	ID string `json:"id"`

@@ -21,6 +21,7 @@ import (
 	"github.com/parley-chat/parley/core/auth"
 	"github.com/parley-chat/parley/core/chat"
 	"github.com/parley-chat/parley/core/fault"
+	"github.com/parley-chat/parley/core/user"
 	"github.com/parley-chat/parley/testkit/system"
 )
 
@@ -175,6 +176,20 @@ func TestRESTHasEveryOperation(t *testing.T) {
 	require.NoError(t, err)
 	require.Equal(t, session.Account(), me)
 	require.Equal(t, wsclient.Account{ID: me.ID, FullName: "Ada Lovelace", Email: email, Verified: true}, me)
+	name, language, picture := "Ada King", "EN-gb", "https://example.com/ada.png"
+	said, err := ada.ChangeMe(ctx, &name, &language, &picture)
+	require.NoError(t, err)
+	require.Equal(t, wsclient.Account{ID: me.ID, FullName: name, Email: email, Verified: true, Language: "en-GB", AvatarURL: picture}, said)
+	none := ""
+	said, err = ada.ChangeMe(ctx, &me.FullName, &none, &none)
+	require.NoError(t, err)
+	require.Equal(t, me, said)
+	_, err = ada.ChangeMe(ctx, &none, nil, nil)
+	require.ErrorIs(t, err, user.ErrFullNameInvalid)
+	require.ErrorIs(t, ada.RequestEmail(ctx, "ada@example.com", first), auth.ErrInvalidCredentials)
+	_, err = ada.ConfirmEmail(ctx, "wrong-wrong-wrong")
+	require.ErrorIs(t, err, auth.ErrCodeUnknown)
+	require.ErrorIs(t, ada.EraseMe(ctx, first), auth.ErrInvalidCredentials)
 	require.ErrorIs(t, ada.ChangePassword(ctx, first, third), auth.ErrInvalidCredentials)
 	require.Zero(t, asked.count("POST /auth/refresh"), "it was about the password and not about the token")
 	require.NoError(t, ada.ChangePassword(ctx, second, third))

@@ -35,6 +35,9 @@ type Account struct {
 	Email    string `json:"email"`
 	// Verified says that the address was proven to be theirs.
 	Verified bool `json:"isVerified"`
+	// Language is a tag of BCP 47, and AvatarURL where a picture is; empty if there is none.
+	Language  string `json:"language"`
+	AvatarURL string `json:"avatarUrl"`
 }
 
 func (a *Account) complete() bool { return a.ID != "" }

@@ -347,6 +347,10 @@ class Chat {
       chat: {
         avatar,
         people: () => this.#met,
+        renamed: (user) => {
+          this.#user = user;
+          this.#introduce();
+        },
         open: (name) => {
           this.#add(name);
           this.#activate(name, { focus: true });
@@ -375,14 +379,19 @@ class Chat {
     }
   }
 
-  /** Shows the chat, with this room open if there is one. */
-  start(room) {
-    $("door").hidden = true;
-    $("shell").hidden = false;
+  /** Shows who is signed in. */
+  #introduce() {
     $("me-name").textContent = this.#user.fullName;
     $("me-email").textContent = this.#user.email;
     $("me-id").textContent = this.#user.id;
     dress($("me-avatar"), { id: this.#user.id, name: this.#user.fullName });
+  }
+
+  /** Shows the chat, with this room open if there is one. */
+  start(room) {
+    $("door").hidden = true;
+    $("shell").hidden = false;
+    this.#introduce();
     this.#listen();
     this.#list.saved = { ...this.#saved(), outgoing: this.#parley.outgoing };
     if (room) this.#add(room);

@@ -65,6 +65,11 @@ export class Desk {
     this.#handle($("form-delete"), () => this.#delete());
     on($("show-blocks"), "click", () => void this.#blocks());
     on($("show-sessions"), "click", () => void this.#sessions());
+    on($("show-profile"), "click", () => void this.#profile());
+    this.#handle($("form-profile"), (fields) => this.#say(this.#session.changeMe(fields), "Your profile is saved."));
+    this.#handle($("form-email"), ({ email, password }) => this.#newEmail(email.trim(), password));
+    this.#handle($("form-email-code"), ({ code }) => this.#takeEmail(code.trim()));
+    this.#handle($("form-erase"), ({ password }) => this.#erase(password));
     let asked = Promise.resolve(); // one after the other: the last click counts
     on($("account-menu"), "toggle", () => {
       if ($("account-menu").open) asked = asked.then(() => this.#receipts());
@@ -472,6 +477,62 @@ export class Desk {
     } catch (err) {
       status.textContent = words(err);
     }
+  }
+
+  /** Shows what one says of oneself. */
+  async #profile() {
+    const dialog = $("dialog-profile");
+    $("account-menu").open = false;
+    $("account-menu").querySelector("summary").focus();
+    for (const form of dialog.querySelectorAll("form")) form.reset();
+    const status = $("profile-status");
+    status.textContent = "";
+    this.#fill(this.#session.user);
+    this.#open(dialog);
+    try {
+      const user = await this.#session.me({ signal: this.#signal });
+      if (dialog.open) this.#fill(user);
+    } catch (err) {
+      status.textContent = words(err);
+    }
+  }
+
+  #fill({ fullName, language = "", avatarUrl = "" }) {
+    const form = $("form-profile");
+    for (const [field, text] of Object.entries({ fullName, language, avatarUrl })) {
+      const input = form.elements[field];
+      if (input.value === input.defaultValue) input.value = input.defaultValue = text; // unless something was written meanwhile
+    }
+  }
+
+  /** Waits for the account as it is now, and says so. */
+  async #say(answer, text) {
+    $("profile-status").textContent = "";
+    const user = await answer;
+    for (const input of $("form-profile").elements) input.defaultValue = input.value;
+    this.#fill(user);
+    this.#chat.renamed(user);
+    $("profile-status").textContent = text;
+  }
+
+  async #newEmail(email, password) {
+    $("profile-status").textContent = "";
+    await this.#session.requestEmail(email, password);
+    $("email-password").value = "";
+    $("profile-status").textContent = `If the address can be had, a code is on its way to ${email}.`;
+    $("email-code").focus();
+  }
+
+  async #takeEmail(code) {
+    await this.#say(this.#session.confirmEmail(code), "Your address is changed. You are signed out elsewhere.");
+    $("form-email").reset();
+    $("form-email-code").reset();
+  }
+
+  async #erase(password) {
+    if (!$("erase-sure").checked) throw new Error("say first that you are sure");
+    await this.#session.eraseMe(password);
+    await this.#session.signOut(); // unless the end of the socket was quicker
   }
 
   /** A line of a list, with what can be done about it; done says how that went, and the line goes. */

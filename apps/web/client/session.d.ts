@@ -7,6 +7,10 @@ export interface Account {
   fullName: string;
   email: string;
   isVerified?: boolean;
+  /** A tag of BCP 47; missing if that is not known. */
+  language?: string;
+  /** Where a picture of the user is; missing if there is none. */
+  avatarUrl?: string;
 }
 
 /** A room of the user. */
@@ -241,6 +245,16 @@ export class Session implements SessionLike {
   sessions(request?: { signal?: AbortSignal }): Promise<{ sessions: SessionInfo[] }>;
   /** Ends another session of the caller: its sockets close. To end this one is to sign out. */
   endSession(id: string): Promise<void>;
+  /** The account of who is signed in. */
+  me(request?: { signal?: AbortSignal }): Promise<Account>;
+  /** Changes what one says of oneself, and returns the account as it is then. What is not given stays; an empty language or avatarUrl takes it away. */
+  changeMe(fields: { fullName?: string; language?: string; avatarUrl?: string }): Promise<Account>;
+  /** Asks for a mail to a new address with the code for confirmEmail. It does not tell whether the address is taken; then nobody gets one. */
+  requestEmail(email: string, password: string): Promise<void>;
+  /** Takes the new address with the code from the mail, and returns the account. It ends every other session of the user. */
+  confirmEmail(code: string): Promise<Account>;
+  /** Erases the account of who is signed in, and what they have said. It cannot be undone, and ends every session of the user. */
+  eraseMe(password: string): Promise<void>;
 
   /** As those of EventTarget. */
   addEventListener<K extends keyof SessionEventMap>(

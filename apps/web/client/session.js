@@ -450,6 +450,44 @@ export class Session extends EventTarget {
     await this.#ask("DELETE", `/auth/sessions/${encodeURIComponent(id)}`, { shape: isNothing });
   }
 
+  /** The account of who is signed in: {id, fullName, email, isVerified, language, avatarUrl}; the last two only if they are known. */
+  async me({ signal } = {}) {
+    return this.#know(await this.#ask("GET", "/auth/me", { shape: isUser, signal }));
+  }
+
+  /** Changes what one says of oneself, {fullName, language, avatarUrl}, and returns the account as it is then. What is not given stays; an empty text takes it away. */
+  async changeMe(fields) {
+    return this.#know(await this.#ask("PATCH", "/auth/me", { body: fields, shape: isUser }));
+  }
+
+  /** Asks for a mail to a new address with the code for confirmEmail. It does not tell whether the address is taken; then nobody gets one. */
+  async requestEmail(email, password) {
+    await this.#ask("POST", "/auth/me/email", { body: { email, password }, shape: isMessage });
+  }
+
+  /** Takes the new address with the code from the mail, and returns the account. It ends every other session of the user. */
+  async confirmEmail(code) {
+    return this.#know(await this.#ask("POST", "/auth/me/email/verify", { body: { code }, shape: isUser }));
+  }
+
+  /** Erases the account of who is signed in, and what they have said. It cannot be undone, and ends every session of the user. */
+  async eraseMe(password) {
+    await this.#ask("DELETE", "/auth/me", { body: { password }, shape: isNothing });
+  }
+
+  /** Remembers the account as the server has told it. */
+  #know(user) {
+    if (this.#grant?.user?.id !== user.id) return user; // who was asked about is not signed in any more
+    this.#grant = { ...this.#grant, user };
+    try {
+      const kept = JSON.parse(this.#with.storage.getItem(STORE));
+      if (kept?.accessToken === this.#grant.accessToken) this.#with.storage.setItem(STORE, JSON.stringify({ ...kept, user }));
+    } catch {
+      // The next refresh tells it again.
+    }
+    return user;
+  }
+
   async #ask(method, path, { body, shape, signal }) {
     const ask = method === "GET" ? this.#whileHere : this.#authorized;
     return (await ask.call(this, path, { method, body, shape, signal })).answer;
