@@ -16,7 +16,6 @@ import (
 
 	"github.com/danielgtaylor/huma/v2"
 
-	"github.com/parley-chat/parley/core/audit"
 	"github.com/parley-chat/parley/core/auth"
 	"github.com/parley-chat/parley/core/fault"
 	"github.com/parley-chat/parley/core/settings"
@@ -53,7 +52,7 @@ func (a *API) RequireToken(current func() string, next http.Handler) (http.Handl
 		}
 		network := ""
 		if client := ClientAddress(r, a.trusted); client.IsValid() {
-			network = audit.Network(client.String())
+			network = auth.NetworkOf(client.String())
 		}
 		if _, err := a.admit(network, current(), r.Header.Get("Authorization"), errAdminOff.Detail("set PARLEY_ADMIN_TOKEN to switch it on")); err != nil {
 			p := document(err)
@@ -70,7 +69,7 @@ func (a *API) RequireToken(current func() string, next http.Handler) (http.Handl
 func (a *API) requireToken(current func() string, off *fault.Error) func(huma.Context, func(huma.Context)) {
 	off = off.Detail("set PARLEY_ADMIN_TOKEN, or the Token of its configuration in a program of your own, to switch it on")
 	return func(ctx huma.Context, next func(huma.Context)) {
-		actor, err := a.admit(audit.Network(from(ctx.Context()).Address), current(), ctx.Header("Authorization"), off)
+		actor, err := a.admit(auth.NetworkOf(from(ctx.Context()).Address), current(), ctx.Header("Authorization"), off)
 		if err != nil {
 			refuse(ctx, err)
 			return

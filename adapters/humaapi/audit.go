@@ -14,6 +14,7 @@ import (
 	"github.com/danielgtaylor/huma/v2"
 
 	"github.com/parley-chat/parley/core/audit"
+	"github.com/parley-chat/parley/core/auth"
 	"github.com/parley-chat/parley/core/event"
 	"github.com/parley-chat/parley/core/fault"
 	"github.com/parley-chat/parley/core/settings"
@@ -116,7 +117,7 @@ func madeID(ctx context.Context) string {
 func (a *API) record(ctx huma.Context, next func(huma.Context)) {
 	op := ctx.Operation()
 	actor, _ := ctx.Context().Value(actorKey{}).(string)
-	e := audit.Entry{Actor: actor, Action: op.OperationID, Target: a.target(ctx), Network: audit.Network(from(ctx.Context()).Address)}
+	e := audit.Entry{Actor: actor, Action: op.OperationID, Target: a.target(ctx), Network: auth.NetworkOf(from(ctx.Context()).Address)}
 	if op.OperationID == "create-user" {
 		e.Target = event.NewID()
 		ctx = huma.WithValue(ctx, madeIDKey{}, e.Target)

@@ -2,14 +2,11 @@ package main_test
 
 import (
 	"bytes"
-	"crypto/ed25519"
 	"crypto/tls"
 	"crypto/x509"
 	"database/sql"
-	"encoding/pem"
 	"fmt"
 	"io"
-	"math/big"
 	"math/rand/v2"
 	"net"
 	"net/http"
@@ -20,7 +17,6 @@ import (
 	"slices"
 	"strings"
 	"testing"
-	"time"
 
 	"github.com/gorilla/websocket"
 	"github.com/stretchr/testify/assert"
@@ -225,25 +221,14 @@ func TestInMemoryNothingIsStored(t *testing.T) {
 func TestServesTLS(t *testing.T) {
 	t.Parallel()
 	folder := t.TempDir()
-	public, private, err := ed25519.GenerateKey(nil)
-	require.NoError(t, err)
-	template := &x509.Certificate{
-		SerialNumber: big.NewInt(1), NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(time.Hour),
-		IPAddresses: []net.IP{net.IPv4(127, 0, 0, 1)}, BasicConstraintsValid: true, IsCA: true,
-	}
-	der, err := x509.CreateCertificate(nil, template, template, public, private)
-	require.NoError(t, err)
-	secret, err := x509.MarshalPKCS8PrivateKey(private)
-	require.NoError(t, err)
 	cert, key := filepath.Join(folder, "cert.pem"), filepath.Join(folder, "key.pem")
-	require.NoError(t, os.WriteFile(cert, pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der}), 0o600))
-	require.NoError(t, os.WriteFile(key, pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: secret}), 0o600))
+	chain := certificate(t, 1, cert, key)
 
 	s := serve(t, filepath.Join(folder, "data"), "--tls-cert", cert, "--tls-key", key, "--transport=nbio")
 	await(t, "it to say what carries sockets instead", func() bool { return strings.Contains(s.stderr.String(), "sockets are carried by net") })
 	require.True(t, strings.HasPrefix(s.url, "https://"), s.url)
 	known := x509.NewCertPool()
-	require.True(t, known.AppendCertsFromPEM(pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der})))
+	require.True(t, known.AppendCertsFromPEM(chain))
 	client := &http.Client{Timeout: patience, Transport: &http.Transport{
 		DisableKeepAlives: true, TLSClientConfig: &tls.Config{RootCAs: known, MinVersion: tls.VersionTLS12},
 	}}

@@ -5,14 +5,9 @@ package main_test
 import (
 	"bufio"
 	"bytes"
-	"crypto/ed25519"
 	"crypto/tls"
-	"crypto/x509"
 	"encoding/json"
-	"encoding/pem"
 	"io"
-	"math/big"
-	"net"
 	"net/http"
 	"os"
 	"os/exec"
@@ -24,6 +19,8 @@ import (
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
+
+	"github.com/parley-chat/parley/testkit"
 )
 
 // flood makes the program write more than a megabyte of log, and wants an answer to each request.
@@ -158,21 +155,14 @@ func TestWhatIsPrintedEndsWithItsReader(t *testing.T) {
 	}
 }
 
-// certificate makes a certificate with this number, and its key, in two files.
-func certificate(t *testing.T, number int64, cert, key string) {
+// certificate makes a certificate with this number, and its key, in two files, and returns the first.
+func certificate(t *testing.T, number int64, cert, key string) []byte {
 	t.Helper()
-	public, private, err := ed25519.GenerateKey(nil)
+	chain, private, err := testkit.Certificate(number)
 	require.NoError(t, err)
-	template := &x509.Certificate{
-		SerialNumber: big.NewInt(number), NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(time.Hour),
-		IPAddresses: []net.IP{net.IPv4(127, 0, 0, 1)},
-	}
-	der, err := x509.CreateCertificate(nil, template, template, public, private)
-	require.NoError(t, err)
-	secret, err := x509.MarshalPKCS8PrivateKey(private)
-	require.NoError(t, err)
-	require.NoError(t, os.WriteFile(cert, pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der}), 0o600))
-	require.NoError(t, os.WriteFile(key, pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: secret}), 0o600))
+	require.NoError(t, os.WriteFile(cert, chain, 0o600))
+	require.NoError(t, os.WriteFile(key, private, 0o600))
+	return chain
 }
 
 // TestAHangupReadsAgainWhatCanChange: certificate, token, password and mail server; what cannot be used

@@ -6,7 +6,6 @@ package audit
 
 import (
 	"context"
-	"net/netip"
 	"time"
 
 	"github.com/parley-chat/parley/core/fault"
@@ -45,7 +44,8 @@ type Entry struct {
 	Target string
 	// Detail is what else there is to know, as a JSON object; empty if there is nothing.
 	Detail string
-	// Network is where the request came from: see [Network]. Empty if that is not known.
+	// Network is the network that the request came from, and not the machine: 24 bits of an IPv4 address, 48 of an IPv6 address. Empty if that is
+	// not known.
 	Network string
 	// Outcome is how it ended; empty while that is not known, and for ever if the program ended before.
 	Outcome string
@@ -71,22 +71,4 @@ type Log interface {
 	// DeleteExpired removes entries whose At is before the given time, settled or not, and returns how many.
 	// What is of that very time, or later, stays.
 	DeleteExpired(ctx context.Context, before time.Time) (int, error)
-}
-
-// Network is the network of an address, so that an entry says where from, and not which machine: 24 bits of an IPv4 address, 48 of an
-// IPv6 address. It is empty for what is no address.
-func Network(address string) string {
-	ip, err := netip.ParseAddr(address)
-	if err != nil {
-		return ""
-	}
-	bits := 48
-	if ip = ip.Unmap().WithZone(""); ip.Is4() {
-		bits = 24
-	}
-	p, err := ip.Prefix(bits)
-	if err != nil {
-		return ""
-	}
-	return p.String()
 }

@@ -151,13 +151,3 @@ func TestOldEntriesGo(t *testing.T) {
 		require.NoError(t, <-ended)
 	})
 }
-
-func TestANetworkIsNoMachine(t *testing.T) {
-	t.Parallel()
-	for address, want := range map[string]string{
-		"192.0.2.77": "192.0.2.0/24", "::ffff:192.0.2.77": "192.0.2.0/24", "2001:db8:1:2::3": "2001:db8:1::/48", "fe80::1%eth0": "fe80::/48",
-		"127.0.0.1": "127.0.0.0/24", "": "", "ada@example.com": "", "192.0.2.77:80": "",
-	} {
-		assert.Equal(t, want, audit.Network(address), address)
-	}
-}

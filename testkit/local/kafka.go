@@ -3,16 +3,10 @@ package local
 import (
 	"cmp"
 	"context"
-	"crypto/ecdsa"
-	"crypto/elliptic"
-	"crypto/rand"
 	"crypto/x509"
-	"crypto/x509/pkix"
-	"encoding/pem"
 	"errors"
 	"fmt"
 	"maps"
-	"math/big"
 	"net"
 	"os"
 	"os/exec"
@@ -21,6 +15,8 @@ import (
 	"strconv"
 	"strings"
 	"time"
+
+	"github.com/parley-chat/parley/testkit"
 )
 
 // KafkaOptions is how [Kafka] makes a broker.
@@ -230,34 +226,14 @@ func (k *KafkaServer) withTLS() (map[string]string, error) {
 // certificate makes one for 127.0.0.1, which it signs itself, and returns it and its key as a
 // properties file has them.
 func (k *KafkaServer) certificate() (certificate, key string, err error) {
-	private, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
-	if err != nil {
-		return "", "", err
-	}
-	template := &x509.Certificate{
-		SerialNumber: big.NewInt(1), Subject: pkix.Name{CommonName: "Kafka of a test"},
-		NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(24 * time.Hour),
-		IPAddresses: []net.IP{net.IPv4(127, 0, 0, 1)}, IsCA: true, BasicConstraintsValid: true,
-	}
-	der, err := x509.CreateCertificate(rand.Reader, template, template, private.Public(), private)
-	if err != nil {
-		return "", "", err
-	}
-	parsed, err := x509.ParseCertificate(der)
+	chain, private, err := testkit.Certificate(1)
 	if err != nil {
 		return "", "", err
 	}
 	k.Roots = x509.NewCertPool()
-	k.Roots.AddCert(parsed)
-	pkcs8, err := x509.MarshalPKCS8PrivateKey(private)
-	if err != nil {
-		return "", "", err
-	}
-	property := func(kind string, der []byte) string {
-		text := pem.EncodeToMemory(&pem.Block{Type: kind, Bytes: der})
-		return strings.ReplaceAll(string(text), "\n", `\n`)
-	}
-	return property("CERTIFICATE", der), property("PRIVATE KEY", pkcs8), nil
+	k.Roots.AppendCertsFromPEM(chain)
+	property := func(pem []byte) string { return strings.ReplaceAll(string(pem), "\n", `\n`) }
+	return property(chain), property(private), nil
 }
 
 // serve is the command that serves until it is killed.

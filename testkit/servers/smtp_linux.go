@@ -12,6 +12,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/parley-chat/parley/testkit"
 	"github.com/parley-chat/parley/testkit/local"
 )
 
@@ -97,7 +98,7 @@ func serveSMTP(t testing.TB, program string) (*SMTPServer, error) {
 	if err != nil {
 		return nil, err
 	}
-	certificate, key, err := selfSigned()
+	certificate, key, err := testkit.Certificate(1)
 	if err != nil {
 		return nil, err
 	}

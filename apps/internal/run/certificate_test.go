@@ -2,31 +2,23 @@ package run
 
 import (
 	"bytes"
-	"crypto/ed25519"
-	"crypto/x509"
-	"encoding/pem"
 	"log/slog"
-	"math/big"
 	"os"
 	"path/filepath"
 	"testing"
-	"time"
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
+
+	"github.com/parley-chat/parley/testkit"
 )
 
 // newCertificate returns a certificate with this number, and its key, as files have them.
 func newCertificate(t *testing.T, number int64) (cert, key []byte) {
 	t.Helper()
-	public, private, err := ed25519.GenerateKey(nil)
+	cert, key, err := testkit.Certificate(number)
 	require.NoError(t, err)
-	template := &x509.Certificate{SerialNumber: big.NewInt(number), NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(time.Hour)}
-	der, err := x509.CreateCertificate(nil, template, template, public, private)
-	require.NoError(t, err)
-	secret, err := x509.MarshalPKCS8PrivateKey(private)
-	require.NoError(t, err)
-	return pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der}), pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: secret})
+	return cert, key
 }
 
 // TestACertificateIsTakenUpWhenItsFilesChange: written in place, renamed over, behind a link that is turned to another folder (as Kubernetes

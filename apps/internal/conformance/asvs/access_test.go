@@ -2,13 +2,10 @@ package asvs_test
 
 import (
 	"context"
-	"crypto/ed25519"
 	"crypto/tls"
 	"crypto/x509"
-	"encoding/pem"
 	"errors"
 	"io"
-	"math/big"
 	"net"
 	"net/http"
 	"net/http/httptest"
@@ -27,6 +24,7 @@ import (
 	"github.com/parley-chat/parley/apps/internal/run"
 	"github.com/parley-chat/parley/core/auth"
 	"github.com/parley-chat/parley/core/chat"
+	"github.com/parley-chat/parley/testkit"
 	"github.com/parley-chat/parley/testkit/system"
 )
 
@@ -133,20 +131,11 @@ func forwarded(t *testing.T, o opener) {
 
 func socketsOverTLS(t *testing.T, _ opener) {
 	folder := t.TempDir()
-	public, private, err := ed25519.GenerateKey(nil)
-	require.NoError(t, err)
-	template := &x509.Certificate{
-		SerialNumber: big.NewInt(1), NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(time.Hour),
-		IPAddresses: []net.IP{net.IPv4(127, 0, 0, 1)}, BasicConstraintsValid: true, IsCA: true,
-	}
-	der, err := x509.CreateCertificate(nil, template, template, public, private)
-	require.NoError(t, err)
-	secret, err := x509.MarshalPKCS8PrivateKey(private)
+	chain, private, err := testkit.Certificate(1)
 	require.NoError(t, err)
 	cert, key := filepath.Join(folder, "cert"), filepath.Join(folder, "key")
-	chain := pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der})
 	require.NoError(t, os.WriteFile(cert, chain, 0o600))
-	require.NoError(t, os.WriteFile(key, pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: secret}), 0o600))
+	require.NoError(t, os.WriteFile(key, private, 0o600))
 	s, _, err := config.Load(config.Parley, []string{
 		"--listen=127.0.0.1:0", "--admin-listen=off", "--store=memory:", "--data", folder, "--tls-cert", cert, "--tls-key", key,
 	}, nil, io.Discard)

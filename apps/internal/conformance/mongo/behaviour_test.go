@@ -1,14 +1,7 @@
 package mongo_test
 
 import (
-	"crypto/ecdsa"
-	"crypto/elliptic"
-	"crypto/rand"
-	"crypto/x509"
-	"encoding/pem"
 	"fmt"
-	"math/big"
-	"net"
 	"os"
 	"path/filepath"
 	"strings"
@@ -22,6 +15,7 @@ import (
 
 	"github.com/parley-chat/parley/adapters/mongostore"
 	"github.com/parley-chat/parley/core/chat"
+	"github.com/parley-chat/parley/testkit"
 )
 
 // FerretDB refuses validators: the migration says so, once, and goes on.
@@ -115,20 +109,12 @@ func TestServerRefusesTheUser(t *testing.T) {
 // certificate writes a certificate for 127.0.0.1 that is its own authority, and its key.
 func certificate(t *testing.T) (cert, key string) {
 	t.Helper()
-	private, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
-	require.NoError(t, err)
-	template := &x509.Certificate{
-		SerialNumber: big.NewInt(1), NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(time.Hour),
-		IPAddresses: []net.IP{net.IPv4(127, 0, 0, 1)}, IsCA: true, BasicConstraintsValid: true,
-	}
-	der, err := x509.CreateCertificate(rand.Reader, template, template, &private.PublicKey, private)
-	require.NoError(t, err)
-	pkcs8, err := x509.MarshalPKCS8PrivateKey(private)
+	chain, private, err := testkit.Certificate(1)
 	require.NoError(t, err)
 	dir := t.TempDir()
 	cert, key = filepath.Join(dir, "cert.pem"), filepath.Join(dir, "key.pem")
-	require.NoError(t, os.WriteFile(cert, pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der}), 0o600))
-	require.NoError(t, os.WriteFile(key, pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: pkcs8}), 0o600))
+	require.NoError(t, os.WriteFile(cert, chain, 0o600))
+	require.NoError(t, os.WriteFile(key, private, 0o600))
 	return cert, key
 }
 
