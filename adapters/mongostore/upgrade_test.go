@@ -20,7 +20,7 @@ import (
 // then beside, whose writes are those of this one where nobody is told of rooms, and nobody has settings.
 func TestUpgradeLosesNothing(t *testing.T) {
 	t.Parallel()
-	then := []string{"users", "sign_ups", "sessions", "codes", "nonces", "rooms", "members", "restrictions", "blocks", "messages", "changes", "outbox_aside", "clock", "mail_jobs", "webhook_jobs"}
+	then := []string{"users", "sign_ups", "sessions", "codes", "nonces", "rooms", "members", "restrictions", "blocks", "messages", "changes", "outbox_aside", "clock", "mail_jobs", "webhook_jobs", "limits"}
 	ctx := t.Context()
 	url := empty(t)
 	older := at(t, url)
@@ -51,6 +51,8 @@ func TestUpgradeLosesNothing(t *testing.T) {
 		_, err = s.Restrictions().Put(ctx, chat.Restriction{Room: room, UserID: "troll", Kind: chat.Ban, By: id, Reason: "spam", At: noon})
 		require.NoError(t, err)
 		_, err = s.Blocks().Put(ctx, chat.Block{Pair: chat.Pair{By: id, Whom: "troll"}, At: noon}, 10)
+		require.NoError(t, err)
+		_, err = s.Limiter().Allow(ctx, "l-"+room, auth.Rate{Burst: 2, Per: time.Hour}, noon)
 		require.NoError(t, err)
 	}
 	db := mongostore.Database(older)
@@ -114,4 +116,33 @@ func TestUpgradeLosesNothing(t *testing.T) {
 	require.NoError(t, err)
 	require.NoError(t, update(s, "before", func(r *chat.Room) { r.Title = "new" }))
 	assert.Contains(t, pending(t, s), "eve member")
+
+	// The older program goes on with what there is, whichever of the two has stored it.
+	for _, room := range []string{"before", "beside"} {
+		id := user.ID("user-of-" + room)
+		for _, q := range []mail.Queue{older.MailQueue(), older.WebhookQueue()} {
+			j, found, err := q.Claim(ctx, noon, time.Minute)
+			require.NoError(t, err)
+			require.True(t, found)
+			require.Equal(t, "j-"+room, j.ID)
+			require.NoError(t, q.Settle(ctx, j, mail.Outcome{State: mail.Sent, At: noon}))
+		}
+		_, err := older.Users().Update(ctx, id, func(u *user.User) error { u.VerifiedAt = noon; return nil })
+		require.NoError(t, err)
+		_, err = older.Sessions().Update(ctx, "s-"+room, func(x *auth.Session) error { x.RevokedAt = noon; return nil })
+		require.NoError(t, err)
+		_, err = older.Codes().Use(ctx, "h-"+room, noon)
+		require.NoError(t, err)
+		_, err = older.SignUps().Confirm(ctx, "w-"+room, noon)
+		require.NoError(t, err)
+		require.NoError(t, older.Outbox().Published(ctx, "e2-"+room))
+		_, err = older.Limiter().Allow(ctx, "l-"+room, auth.Rate{Burst: 2, Per: time.Hour}, noon)
+		require.NoError(t, err)
+		wait, err := s.Limiter().Allow(ctx, "l-"+room, auth.Rate{Burst: 2, Per: time.Hour}, noon)
+		require.NoError(t, err)
+		assert.Positive(t, wait, "both have taken one")
+		require.NoError(t, update(older, room, func(r *chat.Room) { r.Title = "another" }))
+		require.NoError(t, older.Members().Remove(ctx, room, "u1"))
+		require.NoError(t, older.Blocks().Remove(ctx, chat.Pair{By: id, Whom: "troll"}))
+	}
 }
