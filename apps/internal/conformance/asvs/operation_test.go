@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"fmt"
 	"go/parser"
 	"go/token"
 	"net/http"
@@ -75,11 +76,27 @@ func hashes(t *testing.T, o opener) {
 	require.NotEqual(t, strings.Split(kept[0], "$")[4], strings.Split(kept[1], "$")[4], "a salt each")
 }
 
+// root is where the module begins.
+const root = "../../../.."
+
 // predictable are the packages that may use math/rand: they pause, spread and load.
 var predictable = []string{"core/mail", "adapters/mongostore", "adapters/bunstore", "adapters/wsclient", "apps/internal/campaign", "apps/internal/bench"}
 
-func randomness(t *testing.T, _ opener) {
-	const root = "../../../.."
+func randomness(t *testing.T, o opener) {
+	// Two systems that do the same make nothing that is the same.
+	seen := map[string]bool{}
+	for i := range 2 {
+		w := o.start(t, nil)
+		w.name += fmt.Sprint("-", i)
+		u := w.unverified("Ada")
+		code := w.Code(t, u.Email, 1)
+		w.Call(t, http.MethodPost, "/auth/verify", "", fields{"code": code}, http.StatusOK, nil)
+		w.SignIn(t, &u)
+		for _, secret := range append(strings.Split(u.RefreshToken, "."), code, w.kid) {
+			require.False(t, seen[secret], "the other system made it as well: %s", secret)
+			seen[secret] = true
+		}
+	}
 	var users []string
 	for _, top := range []string{"core", "adapters", "apps"} {
 		require.NoError(t, filepath.WalkDir(filepath.Join(root, top), func(path string, d os.DirEntry, err error) error {

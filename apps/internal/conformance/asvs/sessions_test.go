@@ -1,7 +1,10 @@
 package asvs_test
 
 import (
+	"bytes"
+	"encoding/base64"
 	"encoding/json"
+	"fmt"
 	"net/http"
 	"strings"
 	"testing"
@@ -10,6 +13,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/parley-chat/parley/core/auth"
+	"github.com/parley-chat/parley/core/parley"
 	"github.com/parley-chat/parley/core/user"
 	"github.com/parley-chat/parley/testkit/system"
 )
@@ -64,28 +68,51 @@ var sessions = []requirement{
 }
 
 func randomTokens(t *testing.T, o opener) {
-	w := o.start(t, nil)
+	var store auth.SessionStore
+	w := o.start(t, func(cfg *system.Config) {
+		more := cfg.Ports
+		cfg.Ports = func(p *parley.Ports) {
+			more(p)
+			store = p.Sessions
+		}
+	})
 	ada := w.user("Ada")
-	seen := map[string]bool{}
-	for range 20 {
+	var families, secrets []string
+	for range 40 {
 		w.SignIn(t, &ada)
-		var secret string
-		for _, part := range strings.Split(ada.RefreshToken, ".") {
-			if len(part) > len(secret) {
-				secret = part
-			}
+		parts := strings.Split(ada.RefreshToken, ".")
+		require.GreaterOrEqual(t, len(parts), 3)
+		family, secret := parts[len(parts)-2], parts[len(parts)-1]
+		families, secrets = append(families, family), append(secrets, secret)
+		kept, err := store.ByID(t.Context(), w.sid(ada))
+		require.NoError(t, err)
+		for _, part := range []string{family, secret} {
+			require.NotContains(t, fmt.Sprintf("%+v", kept), part, "the store has the token")
 		}
-		require.GreaterOrEqual(t, len(secret), 43, "256 bits in base64")
-		require.False(t, seen[secret])
+	}
+	random(t, families)
+	random(t, secrets)
+}
+
+// random requires that these are 256 bits each in base64, all others, and that each bit is set in some and not in others: one that is drawn is the same in
+// forty with a chance of two to the minus 39.
+func random(t *testing.T, secrets []string) {
+	t.Helper()
+	var ones, zeros [32]byte
+	seen := map[string]bool{}
+	for _, secret := range secrets {
+		raw, err := base64.RawURLEncoding.DecodeString(secret)
+		require.NoError(t, err)
+		require.Len(t, raw, len(ones), "256 bits")
+		require.False(t, seen[secret], "twice")
 		seen[secret] = true
-	}
-	bits := map[rune]bool{}
-	for secret := range seen {
-		for _, c := range secret {
-			bits[c] = true
+		for i, b := range raw {
+			ones[i] |= b
+			zeros[i] |= ^b
 		}
 	}
-	require.Greater(t, len(bits), 55, "of 64 signs: all of them come")
+	require.Equal(t, bytes.Repeat([]byte{255}, len(ones)), ones[:], "bits that are never set")
+	require.Equal(t, bytes.Repeat([]byte{255}, len(zeros)), zeros[:], "bits that are always set")
 }
 
 // sid returns the session that a token names.
