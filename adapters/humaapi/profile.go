@@ -141,7 +141,7 @@ func (cfg *AuthConfig) eraseMe(ctx context.Context, id user.ID) error {
 		return cfg.erase(ctx, id)
 	}
 	end, err := cfg.Audit.Begin(ctx, audit.Entry{
-		Actor: "user:" + string(id), Action: "delete-me", Target: string(id), Network: audit.Network(from(ctx).Address),
+		Actor: "user:" + string(id), Action: "delete-me", Target: string(id), Network: auth.NetworkOf(from(ctx).Address),
 	})
 	if err != nil {
 		return err
