@@ -29,8 +29,8 @@ const (
 // asked says which kind of token an operation asks for. One that is not here fails the test: whoever adds it says what it asks for.
 var asked = map[string]string{
 	"none": `forgot-password health jwks live ready refresh resend-verification reset-password reset-password-form reset-password-page sign-in sign-up verify verify-form verify-page`,
-	"access": `add-reaction ban-user block-user change-password create-room delete-message delete-room direct-room edit-message end-session get-room get-settings list-bans list-blocks list-members list-messages
-		list-mutes list-rooms list-sessions mark-read me mute-user my-rooms remove-member remove-reaction send-message set-member sign-out sign-out-all socket-ticket unban-user unblock-user unmute-user update-room update-settings`,
+	"access": `add-reaction ban-user block-user change-me change-password confirm-email create-room delete-me delete-message delete-room direct-room edit-message end-session get-room get-settings list-bans list-blocks list-members list-messages
+		list-mutes list-rooms list-sessions mark-read me mute-user my-rooms remove-member remove-reaction request-email send-message set-member sign-out sign-out-all socket-ticket unban-user unblock-user unmute-user update-room update-settings`,
 	"admin": `admin-add-reaction admin-ban-user admin-create-room admin-delete-message admin-delete-room admin-direct-room admin-edit-message admin-get-room admin-list-bans admin-list-members admin-list-messages
 		admin-list-mutes admin-list-rooms admin-mute-user admin-remove-member admin-remove-reaction admin-send-message admin-set-member admin-unban-user admin-unmute-user admin-update-room change-user create-user
 		discard-event-aside discard-mail-job discard-webhook-delivery end-user-sessions erase-user export-user get-event-aside get-mail-job get-user get-webhook-delivery list-audit list-events-aside list-mail-jobs
