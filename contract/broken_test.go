@@ -439,14 +439,14 @@ type rooms struct {
 	ensure func(context.Context, chat.Room) (chat.Room, error)
 	byName func(context.Context, string) (chat.Room, error)
 	list   func(context.Context, string, int) ([]chat.Room, error)
-	update func(context.Context, string, func(*chat.Room) error) (chat.Room, error)
+	update func(context.Context, string, chat.By, func(*chat.Room, chat.Role) error) (chat.Room, error)
 }
 
-func (r rooms) Update(ctx context.Context, name string, change func(*chat.Room) error) (chat.Room, error) {
+func (r rooms) Update(ctx context.Context, name string, by chat.By, change func(r *chat.Room, as chat.Role) error) (chat.Room, error) {
 	if r.update == nil {
-		return r.Rooms.Update(ctx, name, change)
+		return r.Rooms.Update(ctx, name, by, change)
 	}
-	return r.update(ctx, name, change)
+	return r.update(ctx, name, by, change)
 }
 
 func (r rooms) Ensure(ctx context.Context, v chat.Room) (chat.Room, error) {
@@ -681,16 +681,20 @@ func (s roles) Change(ctx context.Context, c chat.RoleChange, may mayChange) (be
 type restrictions struct {
 	chat.Restrictions
 	put     func(context.Context, chat.Restriction) (chat.Restriction, error)
+	putIf   func(context.Context, chat.Restriction, mayPut) (chat.Restriction, error)
 	inForce func(context.Context, time.Time, ...chat.InRoom) ([]chat.Restriction, error)
 	list    func(context.Context, string, chat.RestrictionKind, time.Time, user.ID, int) ([]chat.Restriction, error)
 	since   func(context.Context, time.Time, int) ([]chat.Restriction, error)
 }
 
-func (s restrictions) Put(ctx context.Context, r chat.Restriction) (chat.Restriction, error) {
-	if s.put == nil {
-		return s.Restrictions.Put(ctx, r)
+func (s restrictions) Put(ctx context.Context, r chat.Restriction, may mayPut) (chat.Restriction, error) {
+	switch {
+	case s.putIf != nil && may != nil:
+		return s.putIf(ctx, r, may)
+	case s.put != nil:
+		return s.put(ctx, r)
 	}
-	return s.put(ctx, r)
+	return s.Restrictions.Put(ctx, r, may)
 }
 
 func (s restrictions) InForce(ctx context.Context, now time.Time, whom ...chat.InRoom) ([]chat.Restriction, error) {

@@ -148,7 +148,7 @@ func openReading() contract.Reading {
 
 func openRoles() contract.RoomRoles {
 	s := memory.NewStore()
-	return contract.RoomRoles{Roles: s.Roles, Rooms: s.Rooms, Members: s.Members, Marks: s.Members, Messages: s.Messages}
+	return contract.RoomRoles{Roles: s.Roles, Rooms: s.Rooms, Members: s.Members, Marks: s.Members, Messages: s.Messages, Restrictions: s.Restrictions}
 }
 
 func openBus() contract.Bus {
@@ -237,8 +237,8 @@ func trials() []trial {
 		try("Rooms", contract.Rooms(), plain(func() chat.Rooms { return memory.NewRooms() }), append(roomFaults(), updateFaults()...)...),
 		try("Members", contract.Members(), plain(func() chat.Members { return memory.NewMembers(nil) }), memberFaults()...),
 		try("Marks", contract.Marks(), plain(openReading), markFaults()...),
-		try("Roles", contract.Roles(), plain(openRoles), roleFaults()...),
-		try("Restrictions", contract.Restrictions(), plain(func() chat.Restrictions { return memory.NewRestrictions() }), restrictionFaults()...),
+		try("Roles", contract.Roles(), plain(openRoles), append(roleFaults(), rulingFaults()...)...),
+		try("Restrictions", contract.Restrictions(), plain(func() chat.Restrictions { return memory.NewRestrictions(nil) }), restrictionFaults()...),
 		try("Blocks", contract.Blocks(), plain(func() chat.Blocks { return memory.NewBlocks() }), blockFaults()...),
 		try("Settings", contract.Settings(), plain(func() chat.Settings { return memory.NewSettings() }), settingsFaults()...),
 		try("AuditLog", contract.AuditLog(), plain(func() audit.Log { return memory.NewAuditLog() }), auditFaults()...),

@@ -34,7 +34,7 @@ func inhabited(ctx context.Context, p Pruning, name string, n, m int) error {
 	}
 	for i, kind := range []chat.RestrictionKind{chat.Ban, chat.Mute} {
 		r := chat.Restriction{Room: name, UserID: user.ID(fmt.Sprintf("user-%d", i)), Kind: kind, By: "user-1", At: at(i + 1)}
-		if _, err := p.Restrictions.Put(ctx, r); err != nil {
+		if _, err := p.Restrictions.Put(ctx, r, nil); err != nil {
 			return during("Put", err)
 		}
 	}

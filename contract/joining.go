@@ -131,7 +131,7 @@ func addMany(ctx context.Context, p RoomRoles) error {
 func addKind(ctx context.Context, p RoomRoles) error {
 	turns := func(edit func(r *chat.Room)) func() error {
 		return func() error {
-			return during("Update", second(p.Rooms.Update(ctx, "room", func(r *chat.Room) error { edit(r); return nil })))
+			return during("Update", second(p.Rooms.Update(ctx, "room", chat.By{}, func(r *chat.Room, _ chat.Role) error { edit(r); return nil })))
 		}
 	}
 	in := func(id user.ID, n int) func() error {
@@ -196,7 +196,7 @@ func addRace(ctx context.Context, p RoomRoles) error {
 					case <-ctx.Done():
 						return ctx.Err()
 					}
-					return during("Update", second(p.Rooms.Update(ctx, "room", func(r *chat.Room) error { r.Kind = chat.Private; return nil })))
+					return during("Update", second(p.Rooms.Update(ctx, "room", chat.By{}, func(r *chat.Room, _ chat.Role) error { r.Kind = chat.Private; return nil })))
 				}
 				for j := range each {
 					got, err := p.Members.Add(ctx, as("room", user.ID(fmt.Sprintf("user-%d-%d", i, j)), "", 1))

@@ -376,7 +376,7 @@ func prunerFaults() []broken[contract.Pruning] {
 		{"bans outlive their room", "nothing of a removed room is stored", leaves(func(p contract.Pruning, ctx context.Context, room string, limit int) (bool, error) {
 			left, err := p.Pruner.Drop(ctx, room, limit)
 			if err == nil && !left {
-				_, err = p.Restrictions.Put(ctx, chat.Restriction{Room: room, UserID: "user-0", Kind: chat.Ban, At: time.Unix(1, 0)})
+				_, err = p.Restrictions.Put(ctx, chat.Restriction{Room: room, UserID: "user-0", Kind: chat.Ban, At: time.Unix(1, 0)}, nil)
 			}
 			return left, err
 		})},

@@ -77,7 +77,7 @@ func wantPut(ctx context.Context, p chat.Restrictions, all ...chat.Restriction) 
 }
 
 func wantPutAs(ctx context.Context, p chat.Restrictions, r, want chat.Restriction) error {
-	got, err := p.Put(ctx, r)
+	got, err := p.Put(ctx, r, nil)
 	return during("Put", then(err, func() error { return same(got, want) }))
 }
 
@@ -202,7 +202,7 @@ func restrictionsRace(ctx context.Context, p chat.Restrictions) error {
 		func() error {
 			return allTogether(n, func(i int) error {
 				for range each {
-					got, err := p.Put(ctx, ban("room", "user-2", 1))
+					got, err := p.Put(ctx, ban("room", "user-2", 1), nil)
 					if err != nil {
 						return during("Put", err)
 					}
@@ -494,7 +494,7 @@ func restrictionsTimes(ctx context.Context, p chat.Restrictions) error {
 			return wantPutAs(ctx, p, given, again)
 		},
 		func() error {
-			got, err := p.Put(ctx, forever)
+			got, err := p.Put(ctx, forever, nil)
 			return during("Put", then(err, func() error { return wantZero(got.Until) }))
 		},
 		func() error {
@@ -520,7 +520,7 @@ func restrictionsContext(ctx context.Context, p chat.Restrictions) error {
 		func() error {
 			gone := ended(ctx)
 			for name, do := range map[string]func() error{
-				"Put":     func() error { return second(p.Put(gone, ban("room", "user-2", 2))) },
+				"Put":     func() error { return second(p.Put(gone, ban("room", "user-2", 2), nil)) },
 				"InForce": func() error { return second(p.InForce(gone, at(3), whom("room", "user-2"))) },
 				"List":    func() error { return second(p.List(gone, "room", chat.Ban, at(3), "", 10)) },
 				"Since":   func() error { return second(p.Since(gone, at(0), 10)) },

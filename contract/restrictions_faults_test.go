@@ -21,7 +21,7 @@ func restrictionFaults() []broken[chat.Restrictions] {
 	puts := func(edit func(r *chat.Restriction)) func(chat.Restrictions) chat.Restrictions {
 		return putting(func(under chat.Restrictions, ctx context.Context, r chat.Restriction) (chat.Restriction, error) {
 			edit(&r)
-			return under.Put(ctx, r)
+			return under.Put(ctx, r, nil)
 		})
 	}
 	asking := func(f func(under chat.Restrictions, ctx context.Context, now time.Time, whom []chat.InRoom) ([]chat.Restriction, error)) func(chat.Restrictions) chat.Restrictions {
@@ -66,7 +66,7 @@ func restrictionFaults() []broken[chat.Restrictions] {
 	return []broken[chat.Restrictions]{
 		{"who imposed it is forgotten", "what is put is kept", puts(func(r *chat.Restriction) { r.By = "" })},
 		{"the reason is not returned", "what is put is kept", putting(func(under chat.Restrictions, ctx context.Context, r chat.Restriction) (chat.Restriction, error) {
-			got, err := under.Put(ctx, r)
+			got, err := under.Put(ctx, r, nil)
 			got.Reason = ""
 			return got, err
 		})},
@@ -74,38 +74,38 @@ func restrictionFaults() []broken[chat.Restrictions] {
 			if before, found := stored(under, ctx, r); found {
 				return before, nil
 			}
-			return under.Put(ctx, r)
+			return under.Put(ctx, r, nil)
 		})},
 		{"an empty reason leaves the one before", "a later one takes the place", putting(func(under chat.Restrictions, ctx context.Context, r chat.Restriction) (chat.Restriction, error) {
 			if before, found := stored(under, ctx, r); found && r.Reason == "" {
 				r.Reason = before.Reason
 			}
-			return under.Put(ctx, r)
+			return under.Put(ctx, r, nil)
 		})},
 		{"kinds are folded", "other rooms, users and kinds stay", puts(func(r *chat.Restriction) { r.Kind = chat.RestrictionKind(strings.ToLower(string(r.Kind))) })},
 		{"a user has one kind", "other rooms, users and kinds stay", puts(func(r *chat.Restriction) { r.Kind = chat.Ban })},
 		{"At is what is given", "what comes later has a later At", putting(func(under chat.Restrictions, ctx context.Context, r chat.Restriction) (chat.Restriction, error) {
-			_, err := under.Put(ctx, r)
+			_, err := under.Put(ctx, r, nil)
 			return r, err
 		})},
 		{"what is earlier is ignored", "what comes later has a later At", putting(func(under chat.Restrictions, ctx context.Context, r chat.Restriction) (chat.Restriction, error) {
 			if before, found := stored(under, ctx, r); found && r.At.Before(before.At) {
 				return before, nil
 			}
-			return under.Put(ctx, r)
+			return under.Put(ctx, r, nil)
 		})},
 		{"At is later by a second", "what comes later has a later At", putting(func(under chat.Restrictions, ctx context.Context, r chat.Restriction) (chat.Restriction, error) {
 			if before, found := stored(under, ctx, r); found && !r.At.After(before.At) {
 				r.At = before.At.Add(time.Second)
 			}
-			return under.Put(ctx, r)
+			return under.Put(ctx, r, nil)
 		})},
 		{"an end moves with At", "what is lifted has ended by every clock", putting(func(under chat.Restrictions, ctx context.Context, r chat.Restriction) (chat.Restriction, error) {
 			if before, found := stored(under, ctx, r); found && !r.At.After(before.At) {
 				r.At = before.At.Add(time.Microsecond)
 				r.Until = r.At
 			}
-			return under.Put(ctx, r)
+			return under.Put(ctx, r, nil)
 		})},
 		{"what is lifted is deleted", "what is lifted has ended by every clock", since(func(under chat.Restrictions, ctx context.Context, at time.Time, limit int) ([]chat.Restriction, error) {
 			all, err := under.Since(ctx, at, limit)
@@ -126,7 +126,7 @@ func restrictionFaults() []broken[chat.Restrictions] {
 				case <-both:
 				case <-ctx.Done():
 				}
-				_, err := under.Put(ctx, r)
+				_, err := under.Put(ctx, r, nil)
 				return r, err
 			})
 		}()},
@@ -224,7 +224,7 @@ func restrictionFaults() []broken[chat.Restrictions] {
 		})},
 		{"nanoseconds are rounded", "times are kept to the microsecond", puts(func(r *chat.Restriction) { r.At = r.At.Round(time.Microsecond) })},
 		{"zero is the epoch of Unix", "times are kept to the microsecond", putting(func(under chat.Restrictions, ctx context.Context, r chat.Restriction) (chat.Restriction, error) {
-			got, err := under.Put(ctx, r)
+			got, err := under.Put(ctx, r, nil)
 			if got.Until.IsZero() {
 				got.Until = time.Unix(0, 0).UTC()
 			}

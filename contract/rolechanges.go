@@ -124,7 +124,7 @@ func rolesBack(ctx context.Context, p RoomRoles) error {
 			return wantIn(ctx, p, "room", upTo(as("room", "user-1", chat.Owner, 1), 5), upTo(as("room", "user-2", chat.Reader, 6), 5), upTo(as("room", "user-3", chat.Reader, 7), 5))
 		},
 		func() error { // and by joining, where that may be
-			return second(p.Rooms.Update(ctx, "room", func(r *chat.Room) error { r.Kind = chat.Public; return nil }))
+			return second(p.Rooms.Update(ctx, "room", chat.By{}, func(r *chat.Room, _ chat.Role) error { r.Kind = chat.Public; return nil }))
 		},
 		func() error {
 			return wantChange(ctx, p, gives("room", "user-1", "", 8), upTo(as("room", "user-1", chat.Owner, 1), 5), nobody)
@@ -318,7 +318,7 @@ func rolesListedNoMore(ctx context.Context, p RoomRoles) error {
 			return wantMine(ctx, reading, "user-1", chat.Place{}, 10, mine("last", 2), mine("gone", 1), mine("first", 0))
 		},
 		func() error {
-			_, err := p.Rooms.Update(ctx, "gone", func(r *chat.Room) error { r.DeletedAt = at(5); return nil })
+			_, err := p.Rooms.Update(ctx, "gone", chat.By{}, func(r *chat.Room, _ chat.Role) error { r.DeletedAt = at(5); return nil })
 			return during("Update", err)
 		},
 		func() error {

@@ -14,13 +14,15 @@ import (
 	"github.com/parley-chat/parley/core/user"
 )
 
-// RoomRoles is a chat.Roles with the rooms, members, marks and messages of its store.
+// RoomRoles is a chat.Roles with the rooms, members, marks, messages and restrictions of its store.
 type RoomRoles struct {
 	Roles    chat.Roles
 	Rooms    chat.Rooms
 	Members  chat.Members
 	Marks    chat.Marks
 	Messages chat.MessageStore
+	// Restrictions are those that Roles and Rooms heed.
+	Restrictions chat.Restrictions
 }
 
 const (
@@ -54,7 +56,7 @@ const (
 
 // Roles is the suite of chat.Roles, and of what chat.Members says of rooms that are not public.
 func Roles() []Case[RoomRoles] {
-	return suite("Roles", []promise[RoomRoles]{
+	return suite("Roles", append([]promise[RoomRoles]{
 		{"a created room has its members", creates + " " + roleAlways, rolesCreated},
 		{"every field of a created room is kept", creates + " " + emptyKind, rolesFields},
 		{"a room is created without members", creates, rolesAlone},
@@ -98,7 +100,7 @@ func Roles() []Case[RoomRoles] {
 		{"who joins while a room is closed is in or out", addClosed + " " + addReturns, addRace},
 		{"a deleted room is in nobody's list", mineDeleted, rolesListedNoMore},
 		{"roles are exact after random steps", roleChanges + " " + addClosed + " " + roleAlways, func(ctx context.Context, p RoomRoles) error { return rolesAreExact(ctx, p, 1, 200) }},
-	})
+	}, rulings()...))
 }
 
 var errRefused = errors.New("the caller refuses")

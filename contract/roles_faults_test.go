@@ -115,7 +115,7 @@ func roleFaults() []broken[contract.RoomRoles] {
 		{"a deleted room makes place", "a taken name is refused", creating(func(p contract.RoomRoles, ctx context.Context, r chat.Room, members []chat.Membership) (chat.Room, error) {
 			before, err := p.Rooms.ByName(ctx, r.Name)
 			if err == nil && !before.DeletedAt.IsZero() {
-				return p.Rooms.Update(ctx, r.Name, func(now *chat.Room) error { *now = r; return nil })
+				return p.Rooms.Update(ctx, r.Name, chat.By{}, func(now *chat.Room, _ chat.Role) error { *now = r; return nil })
 			}
 			return p.Roles.Create(ctx, r, members...)
 		})},
@@ -668,10 +668,10 @@ func roleFaults() []broken[contract.RoomRoles] {
 		}},
 		{"a title makes a room public", "roles are exact after random steps", func(p contract.RoomRoles) contract.RoomRoles {
 			under := p.Rooms
-			p.Rooms = rooms{Rooms: under, update: func(ctx context.Context, name string, change func(*chat.Room) error) (chat.Room, error) {
-				return under.Update(ctx, name, func(r *chat.Room) error {
+			p.Rooms = rooms{Rooms: under, update: func(ctx context.Context, name string, by chat.By, change func(*chat.Room, chat.Role) error) (chat.Room, error) {
+				return under.Update(ctx, name, by, func(r *chat.Room, as chat.Role) error {
 					kind := r.Kind
-					err := change(r)
+					err := change(r, as)
 					if r.Kind == kind {
 						r.Kind = chat.Public
 					}

@@ -149,7 +149,7 @@ func (s society) step(ctx context.Context, p RoomRoles, random *rand.Rand, n int
 		}
 		what = fmt.Sprintf("making %s %s, deleted %t", in, r.Kind, !r.DeletedAt.IsZero())
 		if !known {
-			_, err := p.Rooms.Update(ctx, in, func(*chat.Room) error { return nil })
+			_, err := p.Rooms.Update(ctx, in, chat.By{}, func(_ *chat.Room, _ chat.Role) error { return nil })
 			return what, wantIs("Update", err, chat.ErrRoomNotFound)
 		}
 		s.rooms[in] = r

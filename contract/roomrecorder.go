@@ -176,7 +176,7 @@ func roomRecorderUpdates(ctx context.Context, p RecordedRooms) error {
 	s, err := p.all()
 	update := func(change func(*chat.Room)) func() error {
 		return func() error {
-			_, err := s.rooms.Update(ctx, "a", func(r *chat.Room) error { change(r); return nil })
+			_, err := s.rooms.Update(ctx, "a", chat.By{}, func(r *chat.Room, _ chat.Role) error { change(r); return nil })
 			return during("Update", err)
 		}
 	}
@@ -185,11 +185,11 @@ func roomRecorderUpdates(ctx context.Context, p RecordedRooms) error {
 		update(func(r *chat.Room) { r.Title, r.Kind = "two", chat.Private }),
 		update(func(r *chat.Room) { r.DeletedAt = at(9) }),
 		func() error {
-			_, err := s.rooms.Update(ctx, "a", func(*chat.Room) error { return errRefused })
+			_, err := s.rooms.Update(ctx, "a", chat.By{}, func(_ *chat.Room, _ chat.Role) error { return errRefused })
 			return wantIs("Update", err, errRefused)
 		},
 		func() error {
-			_, err := s.rooms.Update(ctx, "nowhere", func(*chat.Room) error { return nil })
+			_, err := s.rooms.Update(ctx, "nowhere", chat.By{}, func(_ *chat.Room, _ chat.Role) error { return nil })
 			return wantIs("Update", err, chat.ErrRoomNotFound)
 		},
 		s.told(ctx, newRoom("a", chat.Public), `a: a "" to public "one" deleted false`, `a: a "one" to private "two" deleted false`, `a: a "two" to private "two" deleted true`),
@@ -309,7 +309,7 @@ func roomRecorderDeclines(ctx context.Context, p RecordedRooms) error {
 	})
 	return then(err, s.create(ctx, room("a", 1), as("a", "user-1", chat.Owner, 1), as("a", "user-2", chat.Reader, 1)),
 		func() error {
-			_, err := s.rooms.Update(ctx, "a", func(r *chat.Room) error { r.Title = "one"; return nil })
+			_, err := s.rooms.Update(ctx, "a", chat.By{}, func(r *chat.Room, _ chat.Role) error { r.Title = "one"; return nil })
 			return during("Update", err)
 		},
 		s.add(ctx, as("a", "user-3", chat.Reader, 2), as("a", "user-4", "", 2)), s.change(ctx, "a", "user-1", chat.Reader, 3), s.remove(ctx, "a", "user-1"),
@@ -362,7 +362,7 @@ func roomRecorderOrder(ctx context.Context, p RecordedRooms) error {
 				errs[w] = first(
 					s.add(ctx, as("a", id, "", i)), s.change(ctx, "a", id, chat.Reader, i), s.change(ctx, "a", id, chat.Moderator, i), s.remove(ctx, "a", id),
 					func() error {
-						_, err := s.rooms.Update(ctx, "a", func(r *chat.Room) error { r.Title += "x"; return nil })
+						_, err := s.rooms.Update(ctx, "a", chat.By{}, func(r *chat.Room, _ chat.Role) error { r.Title += "x"; return nil })
 						return during("Update", err)
 					},
 				)
@@ -424,7 +424,7 @@ func roomRecorderDropped(ctx context.Context, p RecordedRooms) error {
 	want := []string{newRoom("a", chat.Public), isNow("a", "user-1", chat.Owner), isNow("a", "user-2", chat.Regular), `a: a "" to public "" deleted true`}
 	return then(err, s.create(ctx, room("a", 1), as("a", "user-1", chat.Owner, 1)), s.add(ctx, as("a", "user-2", "", 2)),
 		func() error {
-			_, err := s.rooms.Update(ctx, "a", func(r *chat.Room) error { r.DeletedAt = at(9); return nil })
+			_, err := s.rooms.Update(ctx, "a", chat.By{}, func(r *chat.Room, _ chat.Role) error { r.DeletedAt = at(9); return nil })
 			return during("Update", err)
 		},
 		func() error {

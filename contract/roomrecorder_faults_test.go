@@ -92,7 +92,7 @@ func roomRecorderFaults() []broken[contract.RecordedRooms] {
 		{"a room that is there is told again", "a room that is there has none", ofRooms(func(s chat.Rooms) rooms {
 			return rooms{Rooms: s, ensure: func(ctx context.Context, r chat.Room) (chat.Room, error) {
 				if _, err := s.ByName(ctx, r.Name); err == nil {
-					return s.Update(ctx, r.Name, func(*chat.Room) error { return nil })
+					return s.Update(ctx, r.Name, chat.By{}, func(_ *chat.Room, _ chat.Role) error { return nil })
 				}
 				return s.Ensure(ctx, r)
 			}}
@@ -103,10 +103,10 @@ func roomRecorderFaults() []broken[contract.RecordedRooms] {
 			return record
 		})},
 		{"what is refused of a room is told", "what is made of a room has its event", ofRooms(func(s chat.Rooms) rooms {
-			return rooms{Rooms: s, update: func(ctx context.Context, name string, change func(*chat.Room) error) (chat.Room, error) {
-				r, err := s.Update(ctx, name, change)
+			return rooms{Rooms: s, update: func(ctx context.Context, name string, by chat.By, change func(*chat.Room, chat.Role) error) (chat.Room, error) {
+				r, err := s.Update(ctx, name, by, change)
 				if err != nil {
-					_, _ = s.Update(ctx, name, func(*chat.Room) error { return nil })
+					_, _ = s.Update(ctx, name, by, func(_ *chat.Room, _ chat.Role) error { return nil })
 				}
 				return r, err
 			}}

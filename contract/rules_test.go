@@ -39,7 +39,7 @@ var specifications = map[string][]string{
 	"Rooms":          {"chat.Rooms", "chat.Room"},
 	"Members":        {"chat.Members", "chat.Membership"},
 	"Marks":          {"chat.Marks", "chat.Mark", "chat.Marked", "chat.MyRoom", "chat.Members"},
-	"Roles":          {"chat.Roles", "chat.Rooms", "chat.Room", "chat.Members", "chat.Membership", "chat.Marks"},
+	"Roles":          {"chat.Roles", "chat.Rooms", "chat.Room", "chat.Members", "chat.Membership", "chat.Marks", "chat.Restrictions"},
 	"Restrictions":   {"chat.Restrictions", "chat.Restriction", "chat.Ban"},
 	"Blocks":         {"chat.Blocks"},
 	"Settings":       {"chat.Settings"},

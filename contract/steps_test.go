@@ -38,7 +38,9 @@ func TestACheckEndsWithItsFirstFailure(t *testing.T) {
 			ensure: func(context.Context, chat.Room) (chat.Room, error) { return chat.Room{}, o.fail() },
 			byName: func(context.Context, string) (chat.Room, error) { return chat.Room{}, o.fail() },
 			list:   func(context.Context, string, int) ([]chat.Room, error) { return nil, o.fail() },
-			update: func(context.Context, string, func(*chat.Room) error) (chat.Room, error) { return chat.Room{}, o.fail() },
+			update: func(context.Context, string, chat.By, func(*chat.Room, chat.Role) error) (chat.Room, error) {
+				return chat.Room{}, o.fail()
+			},
 		}
 	})
 	endsWithItsFirstFailure(t, contract.Members(), func(o *out) chat.Members {
@@ -63,7 +65,9 @@ func TestACheckEndsWithItsFirstFailure(t *testing.T) {
 				ensure: func(context.Context, chat.Room) (chat.Room, error) { return chat.Room{}, o.fail() },
 				byName: func(context.Context, string) (chat.Room, error) { return chat.Room{}, o.fail() },
 				list:   func(context.Context, string, int) ([]chat.Room, error) { return nil, o.fail() },
-				update: func(context.Context, string, func(*chat.Room) error) (chat.Room, error) { return chat.Room{}, o.fail() },
+				update: func(context.Context, string, chat.By, func(*chat.Room, chat.Role) error) (chat.Room, error) {
+					return chat.Room{}, o.fail()
+				},
 			},
 			Members: members{
 				add:     func(context.Context, ...chat.Membership) ([]chat.Membership, error) { return nil, o.fail() },
@@ -81,19 +85,11 @@ func TestACheckEndsWithItsFirstFailure(t *testing.T) {
 				change: func(context.Context, []chat.Change) ([]chat.Changed, error) { return nil, o.fail() },
 				bounds: func(context.Context, string) (chat.Bounds, error) { return chat.Bounds{}, o.fail() },
 			},
+			Restrictions: outRestrictions(o),
 		}
 	})
 	endsWithItsFirstFailure(t, contract.Marks(), outReading)
-	endsWithItsFirstFailure(t, contract.Restrictions(), func(o *out) chat.Restrictions {
-		return restrictions{
-			put:     func(context.Context, chat.Restriction) (chat.Restriction, error) { return chat.Restriction{}, o.fail() },
-			inForce: func(context.Context, time.Time, ...chat.InRoom) ([]chat.Restriction, error) { return nil, o.fail() },
-			list: func(context.Context, string, chat.RestrictionKind, time.Time, user.ID, int) ([]chat.Restriction, error) {
-				return nil, o.fail()
-			},
-			since: func(context.Context, time.Time, int) ([]chat.Restriction, error) { return nil, o.fail() },
-		}
-	})
+	endsWithItsFirstFailure(t, contract.Restrictions(), outRestrictions)
 	endsWithItsFirstFailure(t, contract.Blocks(), func(o *out) chat.Blocks {
 		return blocks{
 			put:    func(context.Context, chat.Block, int) (chat.Block, error) { return chat.Block{}, o.fail() },
@@ -320,5 +316,16 @@ func outReading(o *out) contract.Reading {
 			change: func(context.Context, []chat.Change) ([]chat.Changed, error) { return nil, o.fail() },
 			bounds: func(context.Context, string) (chat.Bounds, error) { return chat.Bounds{}, o.fail() },
 		},
+	}
+}
+
+func outRestrictions(o *out) chat.Restrictions {
+	return restrictions{
+		put:     func(context.Context, chat.Restriction) (chat.Restriction, error) { return chat.Restriction{}, o.fail() },
+		inForce: func(context.Context, time.Time, ...chat.InRoom) ([]chat.Restriction, error) { return nil, o.fail() },
+		list: func(context.Context, string, chat.RestrictionKind, time.Time, user.ID, int) ([]chat.Restriction, error) {
+			return nil, o.fail()
+		},
+		since: func(context.Context, time.Time, int) ([]chat.Restriction, error) { return nil, o.fail() },
 	}
 }

@@ -116,7 +116,7 @@ func storeSuites() []storeSuite {
 		of(Members(), func(s Store) chat.Members { return s.Members }),
 		of(Marks(), func(s Store) Reading { return Reading{Marks: s.Marks, Members: s.Members, Messages: s.Messages} }),
 		of(Roles(), func(s Store) RoomRoles {
-			return RoomRoles{Roles: s.Roles, Rooms: s.Rooms, Members: s.Members, Marks: s.Marks, Messages: s.Messages}
+			return RoomRoles{Roles: s.Roles, Rooms: s.Rooms, Members: s.Members, Marks: s.Marks, Messages: s.Messages, Restrictions: s.Restrictions}
 		}),
 		of(RoomRecorder(), func(s Store) RecordedRooms {
 			p := RecordedRooms{Pruner: s.Pruner, Outbox: s.Outbox}

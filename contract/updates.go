@@ -29,7 +29,7 @@ func updatesOfRooms() []promise[chat.Rooms] {
 
 // updateWant updates a room, and wants this to be stored.
 func updateWant(ctx context.Context, p chat.Rooms, want chat.Room, change func(r *chat.Room)) error {
-	got, err := p.Update(ctx, want.Name, func(r *chat.Room) error { change(r); return nil })
+	got, err := p.Update(ctx, want.Name, chat.By{}, func(r *chat.Room, _ chat.Role) error { change(r); return nil })
 	return first(
 		func() error {
 			return during(fmt.Sprintf("Update(%s)", clip(fmt.Sprintf("%+q", want.Name))), then(err, func() error { return same(got, want) }))
@@ -114,7 +114,7 @@ func updateWhole(ctx context.Context, p chat.Rooms) error {
 
 func updateUnknown(ctx context.Context, p chat.Rooms) error {
 	unknown := func() error {
-		_, err := p.Update(ctx, "nowhere", func(r *chat.Room) error { r.Name, r.Title = "nowhere", "title"; return nil })
+		_, err := p.Update(ctx, "nowhere", chat.By{}, func(r *chat.Room, _ chat.Role) error { r.Name, r.Title = "nowhere", "title"; return nil })
 		return wantIs("Update of an unknown room", err, chat.ErrRoomNotFound)
 	}
 	return first(
@@ -130,7 +130,7 @@ func updateRefused(ctx context.Context, p chat.Rooms) error {
 	return first(
 		func() error { return ensure(ctx, p, full, full) },
 		func() error {
-			_, err := p.Update(ctx, full.Name, func(r *chat.Room) error { *r = room("other", 3); return errRefused })
+			_, err := p.Update(ctx, full.Name, chat.By{}, func(r *chat.Room, _ chat.Role) error { *r = room("other", 3); return errRefused })
 			return wantIs("Update with a change that fails", err, errRefused)
 		},
 		func() error { return wantRoom(ctx, p, full) },
@@ -199,7 +199,7 @@ func updateConcurrent(ctx context.Context, p chat.Rooms) error {
 				for j := range each {
 					name := []string{"a", "b"}[(i+j)%2]
 					was := 0
-					got, err := p.Update(ctx, name, func(r *chat.Room) error {
+					got, err := p.Update(ctx, name, chat.By{}, func(r *chat.Room, _ chat.Role) error {
 						was = len(r.Title)
 						breathe()
 						r.Title += "x"
@@ -239,7 +239,7 @@ func updateEnded(ctx context.Context, p chat.Rooms) error {
 	return first(
 		func() error { return ensure(ctx, p, room("room", 1), room("room", 1)) },
 		func() error {
-			if _, err := p.Update(ended(ctx), "room", func(r *chat.Room) error { r.Title = "late"; return nil }); err == nil {
+			if _, err := p.Update(ended(ctx), "room", chat.By{}, func(r *chat.Room, _ chat.Role) error { r.Title = "late"; return nil }); err == nil {
 				return errors.New("an Update succeeded although its context had ended")
 			}
 			return nil

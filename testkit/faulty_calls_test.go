@@ -256,7 +256,7 @@ var calls = map[string]func(ctx context.Context, p *ports) ([]any, error){
 		return nil, err
 	},
 	"Restrictions.Put": func(ctx context.Context, p *ports) ([]any, error) {
-		r, err := p.restrictions.Put(ctx, chat.Restriction{Room: "r", UserID: "u", Kind: chat.Ban})
+		r, err := p.restrictions.Put(ctx, chat.Restriction{Room: "r", UserID: "u", Kind: chat.Ban}, nil)
 		return []any{r}, err
 	},
 	"Restrictions.InForce": func(ctx context.Context, p *ports) ([]any, error) {
@@ -272,7 +272,7 @@ var calls = map[string]func(ctx context.Context, p *ports) ([]any, error){
 		return []any{all}, err
 	},
 	"Rooms.Update": func(ctx context.Context, p *ports) ([]any, error) {
-		r, err := p.rooms.Update(ctx, "r", func(r *chat.Room) error { r.Title = "T"; return nil })
+		r, err := p.rooms.Update(ctx, "r", chat.By{}, func(r *chat.Room, _ chat.Role) error { r.Title = "T"; return nil })
 		return []any{r}, err
 	},
 	"Roles.Create": func(ctx context.Context, p *ports) ([]any, error) {

@@ -70,8 +70,8 @@ func (d rooms) List(ctx context.Context, after string, limit int) ([]chat.Room, 
 	return ask(ctx, d.faults, "Rooms.List", func() ([]chat.Room, error) { return d.next.List(ctx, after, limit) })
 }
 
-func (d rooms) Update(ctx context.Context, name string, change func(*chat.Room) error) (chat.Room, error) {
-	return ask(ctx, d.faults, "Rooms.Update", func() (chat.Room, error) { return d.next.Update(ctx, name, change) })
+func (d rooms) Update(ctx context.Context, name string, by chat.By, change func(r *chat.Room, as chat.Role) error) (chat.Room, error) {
+	return ask(ctx, d.faults, "Rooms.Update", func() (chat.Room, error) { return d.next.Update(ctx, name, by, change) })
 }
 
 // FaultyRoles puts faults before a store of roles.
@@ -168,8 +168,8 @@ type restrictions struct {
 	faults *Faults
 }
 
-func (d restrictions) Put(ctx context.Context, r chat.Restriction) (chat.Restriction, error) {
-	return ask(ctx, d.faults, "Restrictions.Put", func() (chat.Restriction, error) { return d.next.Put(ctx, r) })
+func (d restrictions) Put(ctx context.Context, r chat.Restriction, may func(room chat.Room, by, of chat.Role) error) (chat.Restriction, error) {
+	return ask(ctx, d.faults, "Restrictions.Put", func() (chat.Restriction, error) { return d.next.Put(ctx, r, may) })
 }
 
 func (d restrictions) InForce(ctx context.Context, now time.Time, whom ...chat.InRoom) ([]chat.Restriction, error) {

@@ -287,9 +287,9 @@ func (w *rightsWorld) choose(ctx context.Context, name string, by, id user.ID) (
 				}
 				ban := chat.Restriction{Room: at, UserID: id, Kind: chat.Ban, By: by}
 				if lift {
-					_, err = w.chat.Lift(ctx, ban)
+					_, err = w.chat.Lift(ctx, chat.Actor{Any: true}, ban)
 				} else {
-					_, err = w.chat.Restrict(ctx, ban)
+					_, err = w.chat.Restrict(ctx, chat.Actor{Any: true}, ban)
 				}
 				return err
 			}, func() {

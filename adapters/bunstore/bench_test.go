@@ -370,7 +370,7 @@ func BenchmarkJoin(b *testing.B) {
 	run := func(b *testing.B, s *bunstore.Store) {
 		for _, restricted := range []int{0, 2000} {
 			for i := range restricted {
-				_, err := s.Restrictions().Put(b.Context(), chat.Restriction{Room: "room", UserID: user.ID(fmt.Sprint("other-", i)), Kind: chat.Ban, At: noon})
+				_, err := s.Restrictions().Put(b.Context(), chat.Restriction{Room: "room", UserID: user.ID(fmt.Sprint("other-", i)), Kind: chat.Ban, At: noon}, nil)
 				require.NoError(b, err)
 			}
 			for _, size := range []int{1, 64} {

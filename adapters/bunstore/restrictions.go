@@ -56,13 +56,31 @@ func endOf(until int64) time.Time {
 	return instant(until)
 }
 
-// Put implements chat.Restrictions. The insert locks the row, or the place of the row, until the commit.
-func (s *Restrictions) Put(ctx context.Context, r chat.Restriction) (chat.Restriction, error) {
+// Put implements chat.Restrictions. The insert locks the row, or the place of the row, until the commit. With may, the row of the room is locked before, and then those of both members,
+// as Roles.Change does it.
+func (s *Restrictions) Put(ctx context.Context, r chat.Restriction, may func(room chat.Room, by, of chat.Role) error) (chat.Restriction, error) {
 	if !storable(r.Room, string(r.UserID), string(r.Kind), string(r.By), r.Reason) {
 		return chat.Restriction{}, errText
 	}
 	var at, until int64
-	err := s.db.transact(ctx, "put restriction", func(ctx context.Context, tx bun.Tx) error {
+	transact := s.db.transact
+	if may != nil {
+		transact = s.db.transactLocked
+	}
+	err := transact(ctx, "put restriction", func(ctx context.Context, tx bun.Tx) error {
+		if may != nil {
+			room, err := s.db.lockRoom(ctx, tx, r.Room)
+			if err != nil {
+				return err
+			}
+			by, of, err := s.db.heeded(ctx, tx, r.Room, r.At, r.By, r.UserID)
+			if err != nil {
+				return err
+			}
+			if err := may(room, by, of); err != nil {
+				return verbatim{err}
+			}
+		}
 		_, err := tx.ExecContext(ctx, s.db.dialect.putRestriction,
 			r.Room, string(r.UserID), string(r.Kind), string(r.By), r.Reason, micros(r.At), ends(r.Until))
 		if err != nil {

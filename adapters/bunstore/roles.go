@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"time"
 
 	"github.com/uptrace/bun"
 
@@ -146,7 +147,7 @@ func (s *Roles) List(ctx context.Context, room string, after user.ID, limit int)
 	return all, nil
 }
 
-// Change implements chat.Roles. It locks the row of the room, so that all changes of a room have an order, and then those of both members.
+// Change implements chat.Roles. It locks the row of the room, so that all changes of a room and all that is put with a question have an order, and then those of both members.
 func (s *Roles) Change(
 	ctx context.Context, c chat.RoleChange, may func(r chat.Room, by, of chat.Role, owners int) error,
 ) (before, after chat.Membership, err error) {
@@ -163,13 +164,23 @@ func (s *Roles) Change(
 		if err != nil {
 			return err
 		}
+		out, err := s.db.banned(ctx, tx, c.Room, c.At, c.By, c.User)
+		if err != nil {
+			return err
+		}
 		for range attempts { // they may join meanwhile
 			by, of, owners, err := s.look(ctx, tx, c)
 			if err != nil {
 				return err
 			}
+			if out(c.By) {
+				by.Role = ""
+			}
 			if err := may(r, by.Role, of.Role, owners); err != nil {
 				return verbatim{err}
+			}
+			if c.Role != "" && out(c.User) {
+				return chat.ErrBanned
 			}
 			before, after = of, of
 			switch {
@@ -211,28 +222,72 @@ const countOwners = "SELECT COUNT(*) FROM parley_members WHERE room = ? AND role
 
 // look reads the memberships of who changes a role and of whose it is, and locks them. It counts the owners of the room.
 func (s *Roles) look(ctx context.Context, tx bun.Tx, c chat.RoleChange) (by, of chat.Membership, owners int, err error) {
-	by, of = chat.Membership{Room: c.Room, UserID: c.By}, chat.Membership{Room: c.Room, UserID: c.User}
-	first, second := min(c.By, c.User), max(c.By, c.User)
-	rows, err := tx.QueryContext(ctx, s.db.lockRoles, string(first), c.Room, string(second), c.Room)
-	if err != nil {
+	if by, of, err = s.db.lockMembers(ctx, tx, c.Room, c.By, c.User); err != nil {
 		return by, of, 0, err
+	}
+	err = tx.QueryRowContext(ctx, countOwners, c.Room).Scan(&owners)
+	return by, of, owners, err
+}
+
+// lockMembers reads the memberships of two users, who may be one, in a room that is locked, and locks them too. One that does not exist has no role.
+func (d *database) lockMembers(ctx context.Context, tx bun.Tx, room string, a, b user.ID) (ofA, ofB chat.Membership, err error) {
+	ofA, ofB = chat.Membership{Room: room, UserID: a}, chat.Membership{Room: room, UserID: b}
+	rows, err := tx.QueryContext(ctx, d.lockRoles, string(min(a, b)), room, string(max(a, b)), room)
+	if err != nil {
+		return ofA, ofB, err
 	}
 	defer func() { _ = rows.Close() }() // the loop's way out; the error of the usual one is below
 	for rows.Next() {
 		var row memberRow
 		if err := row.scan(rows.Scan); err != nil {
-			return by, of, 0, err
+			return ofA, ofB, err
 		}
-		if row.UserID == string(c.By) {
-			by = row.membership()
+		if row.UserID == string(a) {
+			ofA = row.membership()
 		}
-		if row.UserID == string(c.User) {
-			of = row.membership()
+		if row.UserID == string(b) {
+			ofB = row.membership()
 		}
 	}
-	if err := errors.Join(rows.Err(), rows.Close()); err != nil {
-		return by, of, 0, err
+	return ofA, ofB, errors.Join(rows.Err(), rows.Close())
+}
+
+// banned tells of two users, who may be one, whether a ban of theirs holds at a time, in a room that is locked.
+func (d *database) banned(ctx context.Context, tx bun.Tx, room string, at time.Time, a, b user.ID) (func(user.ID) bool, error) {
+	args := []any{room, string(a)}
+	if a != b {
+		args = pad(append(args, room, string(b)), "", "")
 	}
-	err = tx.QueryRowContext(ctx, countOwners, c.Room).Scan(&owners)
-	return by, of, owners, err
+	rows, err := tx.QueryContext(ctx, d.inForce[len(args)/2], append(args, micros(at))...)
+	if err != nil {
+		return nil, err
+	}
+	defer func() { _ = rows.Close() }() // the loop's way out; the error of the usual one is below
+	var held []chat.Restriction
+	into := intoRestrictions(&held)
+	for rows.Next() {
+		if err := into(rows.Scan); err != nil {
+			return nil, err
+		}
+	}
+	out := func(id user.ID) bool {
+		return slices.ContainsFunc(held, func(r chat.Restriction) bool { return r.UserID == id && r.Kind == chat.Ban })
+	}
+	return out, errors.Join(rows.Err(), rows.Close())
+}
+
+// heeded returns the roles of two users, who may be one, in a room that is locked, as long as that lock is held. Who is banned at a time has none.
+func (d *database) heeded(ctx context.Context, tx bun.Tx, room string, at time.Time, a, b user.ID) (ofA, ofB chat.Role, err error) {
+	out, err := d.banned(ctx, tx, room, at, a, b)
+	if err != nil {
+		return "", "", err
+	}
+	memberA, memberB, err := d.lockMembers(ctx, tx, room, a, b)
+	if !out(a) {
+		ofA = memberA.Role
+	}
+	if !out(b) {
+		ofB = memberB.Role
+	}
+	return ofA, ofB, err
 }

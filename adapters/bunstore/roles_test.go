@@ -79,7 +79,7 @@ func listed(t testing.TB, s *bunstore.Store, room string) (all []chat.Membership
 
 func changeRoom(t testing.TB, s *bunstore.Store, name string, change func(*chat.Room)) chat.Room {
 	t.Helper()
-	r, err := s.Rooms().Update(t.Context(), name, func(r *chat.Room) error { change(r); return nil })
+	r, err := s.Rooms().Update(t.Context(), name, chat.By{}, func(r *chat.Room, _ chat.Role) error { change(r); return nil })
 	require.NoError(t, err)
 	return r
 }
@@ -98,7 +98,7 @@ func TestRoomsThatCannotBeStored(t *testing.T) {
 			"data with a NUL":    func(r *chat.Room) { r.Data = "\x00" },
 			"a kind with a NUL":  func(r *chat.Room) { r.Kind = "\x00" },
 		} {
-			_, err := s.Rooms().Update(t.Context(), "r", func(r *chat.Room) error { change(r); return nil })
+			_, err := s.Rooms().Update(t.Context(), "r", chat.By{}, func(r *chat.Room, _ chat.Role) error { change(r); return nil })
 			require.ErrorIs(t, err, fault.Invalid, name)
 			r := chat.Room{Name: "other", CreatedAt: noon}
 			change(&r)
@@ -435,7 +435,7 @@ func TestRefusedChangesLeaveNothing(t *testing.T) {
 	onEveryEngine(t, func(t *testing.T, _ string, s *bunstore.Store) {
 		created(t, s, "r", chat.Public, "o")
 		refusal := errors.New("no")
-		_, err := s.Rooms().Update(t.Context(), "r", func(r *chat.Room) error { r.Title = "x"; return refusal })
+		_, err := s.Rooms().Update(t.Context(), "r", chat.By{}, func(r *chat.Room, _ chat.Role) error { r.Title = "x"; return refusal })
 		require.Equal(t, refusal, err)
 		_, _, err = s.Roles().Change(t.Context(), chat.RoleChange{Room: "r", User: "u", Role: chat.Owner, By: "o"}, func(chat.Room, chat.Role, chat.Role, int) error { return refusal })
 		require.Equal(t, refusal, err)
@@ -443,7 +443,7 @@ func TestRefusedChangesLeaveNothing(t *testing.T) {
 		require.ErrorIs(t, err, chat.ErrRoomTaken)
 		gone, cancel := context.WithCancel(t.Context())
 		cancel()
-		_, err = s.Rooms().Update(gone, "r", func(r *chat.Room) error { r.Title = "x"; return nil })
+		_, err = s.Rooms().Update(gone, "r", chat.By{}, func(r *chat.Room, _ chat.Role) error { r.Title = "x"; return nil })
 		require.ErrorIs(t, err, fault.Unavailable)
 		_, err = s.Roles().Create(gone, chat.Room{Name: "other"}, inRoom("other", "u"))
 		require.ErrorIs(t, err, fault.Unavailable)
@@ -454,7 +454,7 @@ func TestRefusedChangesLeaveNothing(t *testing.T) {
 		_, err = s.Roles().List(gone, "r", "", 1)
 		require.ErrorIs(t, err, fault.Unavailable)
 
-		_, err = s.Rooms().Update(t.Context(), "none", func(*chat.Room) error { return nil })
+		_, err = s.Rooms().Update(t.Context(), "none", chat.By{}, func(_ *chat.Room, _ chat.Role) error { return nil })
 		require.ErrorIs(t, err, chat.ErrRoomNotFound)
 		_, _, err = s.Roles().Change(t.Context(), chat.RoleChange{Room: "none", User: "u"}, func(chat.Room, chat.Role, chat.Role, int) error { return nil })
 		require.ErrorIs(t, err, chat.ErrRoomNotFound)

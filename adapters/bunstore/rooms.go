@@ -116,15 +116,24 @@ func (s *Rooms) Ensure(ctx context.Context, r chat.Room) (chat.Room, error) {
 }
 
 // Update implements chat.Rooms.
-func (s *Rooms) Update(ctx context.Context, name string, change func(*chat.Room) error) (chat.Room, error) {
+func (s *Rooms) Update(ctx context.Context, name string, by chat.By, change func(r *chat.Room, as chat.Role) error) (chat.Room, error) {
+	if !storable(string(by.ID)) {
+		return chat.Room{}, errText
+	}
 	var stored chat.Room
 	err := s.db.transactLocked(ctx, "update room", func(ctx context.Context, tx bun.Tx) error {
 		before, err := s.db.lockRoom(ctx, tx, name)
 		if err != nil {
 			return err
 		}
+		var as chat.Role
+		if by.ID != "" {
+			if as, _, err = s.db.heeded(ctx, tx, name, by.At, by.ID, by.ID); err != nil {
+				return err
+			}
+		}
 		after := before
-		if err := change(&after); err != nil {
+		if err := change(&after, as); err != nil {
 			return verbatim{err}
 		}
 		after.Name, after.CreatedBy, after.CreatedAt = before.Name, before.CreatedBy, before.CreatedAt

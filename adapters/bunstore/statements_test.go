@@ -155,7 +155,7 @@ func TestRecordingRoomsCostsNothingWhereNothingIsRecorded(t *testing.T) {
 			return err
 		}, 0},
 		{"update", func(of stores, room string) error {
-			_, err := of.rooms.Update(ctx, room, func(r *chat.Room) error { r.Title = "t"; return nil })
+			_, err := of.rooms.Update(ctx, room, chat.By{}, func(r *chat.Room, _ chat.Role) error { r.Title = "t"; return nil })
 			return err
 		}, 1},
 		{"create", func(of stores, room string) error {

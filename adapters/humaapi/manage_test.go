@@ -492,7 +492,7 @@ func TestAServerMayKeepNoRoles(t *testing.T) {
 	members := memory.NewMembers(messages)
 	rooms := memory.NewRooms()
 	service, err := chat.New(chat.Config{
-		Store: messages, Rooms: rooms, Members: members, Marks: members, Restrictions: memory.NewRestrictions(), Cache: memory.NewRecentCache(memory.RecentCacheConfig{}),
+		Store: messages, Rooms: rooms, Members: members, Marks: members, Restrictions: memory.NewRestrictions(nil), Cache: memory.NewRecentCache(memory.RecentCacheConfig{}),
 	})
 	require.NoError(t, err)
 	_, err = rooms.Ensure(t.Context(), chat.Room{Name: "hall", CreatedBy: "u-ada"})

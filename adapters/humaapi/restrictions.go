@@ -92,10 +92,7 @@ func (c roomCalls) registerRestrictions() {
 					return nil, chat.ErrRestrictionInvalid.Detail("its end has passed")
 				}
 			}
-			if err := c.mayRestrict(ctx, &r); err != nil {
-				return nil, err
-			}
-			_, err := c.service.Restrict(ctx, r)
+			_, err := c.service.Restrict(ctx, c.actor(ctx), r)
 			return nil, err
 		})
 		register(c.api, c.operation(huma.Operation{
@@ -104,10 +101,7 @@ func (c roomCalls) registerRestrictions() {
 			Responses: answers(http.StatusNoContent, "It does not hold any more."),
 		}), failures, func(ctx context.Context, in *liftInput) (*noOutput, error) {
 			r := c.restriction(ctx, k.kind, in.Room, in.User)
-			if err := c.mayRestrict(ctx, &r); err != nil {
-				return nil, err
-			}
-			_, err := c.service.Lift(ctx, r)
+			_, err := c.service.Lift(ctx, c.actor(ctx), r)
 			return nil, err
 		})
 		op := c.operation(huma.Operation{
@@ -140,14 +134,6 @@ func (c roomCalls) registerRestrictions() {
 // restriction is what who calls imposes or lifts.
 func (c roomCalls) restriction(ctx context.Context, kind chat.RestrictionKind, in roomName, whom authorID) chat.Restriction {
 	return chat.Restriction{Room: string(in), UserID: user.ID(whom), Kind: kind, By: c.speaker(ctx).ID}
-}
-
-// mayRestrict returns nil if who calls may impose or lift r, and gives it the name under which the room is kept.
-func (c roomCalls) mayRestrict(ctx context.Context, r *chat.Restriction) (err error) {
-	if !c.any {
-		r.Room, err = c.service.MayRestrict(ctx, c.actor(ctx), r.Room, r.UserID)
-	}
-	return err
 }
 
 func (c roomCalls) restricted(ctx context.Context, kind chat.RestrictionKind, in *listRestrictedInput) (page []restriction, next string, err error) {

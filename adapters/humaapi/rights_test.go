@@ -157,7 +157,7 @@ func (w *world) stage(kind chat.RoomKind, name, caller, other string) {
 		switch role {
 		case "", "self", "nobody":
 		case "banned":
-			_, err := w.store.Restrictions.Put(w.t.Context(), chat.Restriction{Room: name, UserID: id, Kind: chat.Ban, At: w.clock.now()})
+			_, err := w.store.Restrictions.Put(w.t.Context(), chat.Restriction{Room: name, UserID: id, Kind: chat.Ban, At: w.clock.now()}, nil)
 			require.NoError(w.t, err)
 		default:
 			members = append(members, chat.Membership{UserID: id, Role: chat.Role(role)})

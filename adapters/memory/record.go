@@ -84,8 +84,8 @@ func (r recordingRooms) Ensure(ctx context.Context, room chat.Room) (chat.Room, 
 }
 
 // Update implements chat.Rooms.
-func (r recordingRooms) Update(ctx context.Context, name string, change func(*chat.Room) error) (chat.Room, error) {
-	return r.update(ctx, name, change, r.record)
+func (r recordingRooms) Update(ctx context.Context, name string, by chat.By, change func(r *chat.Room, as chat.Role) error) (chat.Room, error) {
+	return r.update(ctx, name, by, change, r.record)
 }
 
 // Recording implements chat.RoomRecorder. Members that are not part of a [Store] have no outbox, and return chat.ErrRecordsNoRooms.

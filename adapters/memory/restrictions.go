@@ -13,24 +13,44 @@ import (
 
 // Restrictions is a chat.Restrictions.
 type Restrictions struct {
+	roles  *Roles // nil where there are none
 	mu     sync.RWMutex
 	stored map[chat.InRoom][]chat.Restriction // one of each kind
 }
 
 var _ chat.Restrictions = (*Restrictions)(nil)
 
-// NewRestrictions returns a store without restrictions.
-func NewRestrictions() *Restrictions {
-	return &Restrictions{stored: map[chat.InRoom][]chat.Restriction{}}
+// NewRestrictions returns a store without restrictions. From now on roles heeds its bans: call it before roles is used. Without roles there are no rooms to Put that asks who may.
+func NewRestrictions(roles *Roles) *Restrictions {
+	rs := &Restrictions{roles: roles, stored: map[chat.InRoom][]chat.Restriction{}}
+	if roles != nil {
+		roles.restrictions = rs
+	}
+	return rs
 }
 
-// Put stores a restriction in the place of the one before.
-func (rs *Restrictions) Put(ctx context.Context, r chat.Restriction) (chat.Restriction, error) {
-	rs.mu.Lock()
-	defer rs.mu.Unlock()
+// Put stores a restriction in the place of the one before, if may lets it.
+func (rs *Restrictions) Put(ctx context.Context, r chat.Restriction, may func(room chat.Room, by, of chat.Role) error) (chat.Restriction, error) {
+	if may != nil {
+		if rs.roles == nil {
+			return chat.Restriction{}, chat.ErrRoomNotFound
+		}
+		defer rs.roles.lock()()
+	}
 	if err := alive(ctx); err != nil {
 		return chat.Restriction{}, err
 	}
+	if may != nil {
+		room, there := rs.roles.rooms.byName[r.Room]
+		if !there {
+			return chat.Restriction{}, chat.ErrRoomNotFound
+		}
+		if err := may(room, rs.roles.heeded(r.Room, r.By, r.At), rs.roles.heeded(r.Room, r.UserID, r.At)); err != nil {
+			return chat.Restriction{}, err
+		}
+	}
+	rs.mu.Lock()
+	defer rs.mu.Unlock()
 	r.At = stamp(r.At)
 	if r.Until.IsZero() {
 		r.Until = time.Time{} // of whatever zone it was
@@ -49,6 +69,18 @@ func (rs *Restrictions) Put(ctx context.Context, r chat.Restriction) (chat.Restr
 	}
 	of[at] = r
 	return r, nil
+}
+
+// bans reports whether a ban of the user holds at a time.
+func (rs *Restrictions) bans(room string, id user.ID, at time.Time) bool {
+	if rs == nil {
+		return false
+	}
+	rs.mu.RLock()
+	defer rs.mu.RUnlock()
+	return slices.ContainsFunc(rs.stored[chat.InRoom{Room: room, UserID: id}], func(r chat.Restriction) bool {
+		return r.Kind == chat.Ban && r.InForce(at)
+	})
 }
 
 // InForce returns the restrictions that hold at a time.

@@ -4,6 +4,7 @@ import (
 	"context"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/parley-chat/parley/core/chat"
 	"github.com/parley-chat/parley/core/user"
@@ -11,16 +12,18 @@ import (
 
 // Roles is a chat.Roles of a Rooms and a Members.
 type Roles struct {
-	rooms   *Rooms
-	members *Members
+	rooms        *Rooms
+	members      *Members
+	restrictions *Restrictions // nil where nobody is banned
 }
 
 var _ chat.Roles = (*Roles)(nil)
 
-// NewRoles returns the roles of members in rooms. From now on members heeds the kind of a room. Call it before members is used.
+// NewRoles returns the roles of members in rooms. From now on members heeds the kind of a room, and rooms the roles. Call it before they are used.
 func NewRoles(rooms *Rooms, members *Members) *Roles {
 	members.rooms = rooms
-	return &Roles{rooms: rooms, members: members}
+	rooms.roles = &Roles{rooms: rooms, members: members}
+	return rooms.roles
 }
 
 // Create stores a room with its first members.
@@ -144,8 +147,11 @@ func (rs *Roles) change(
 	}
 	ms := rs.members
 	before = ms.of(chat.InRoom{Room: c.Room, UserID: c.User})
-	if err := may(r, ms.of(chat.InRoom{Room: c.Room, UserID: c.By}).Role, before.Role, rs.owners(c.Room)); err != nil {
+	if err := may(r, rs.heeded(c.Room, c.By, c.At), before.Role, rs.owners(c.Room)); err != nil {
 		return chat.Membership{}, chat.Membership{}, err
+	}
+	if c.Role != "" && rs.restrictions.bans(c.Room, c.User, c.At) {
+		return chat.Membership{}, chat.Membership{}, chat.ErrBanned
 	}
 	switch {
 	case c.Role != "":
@@ -159,6 +165,15 @@ func (rs *Roles) change(
 		rs.rooms.outbox.add(record.OfMemberships(after))
 	}
 	return before, after, nil
+}
+
+// heeded is the role of somebody in a room, empty if a ban of them holds at a time, under all locks.
+func (rs *Roles) heeded(room string, id user.ID, at time.Time) chat.Role {
+	role := rs.members.of(chat.InRoom{Room: room, UserID: id}).Role
+	if role != "" && rs.restrictions.bans(room, id, at) {
+		return ""
+	}
+	return role
 }
 
 // owners counts the owners of a room, under all locks. It looks at every user.

@@ -12,6 +12,7 @@ import (
 // Rooms is a chat.Rooms.
 type Rooms struct {
 	outbox *Outbox // nil where no events are recorded
+	roles  *Roles  // nil where there are none
 	mu     sync.RWMutex
 	byName map[string]chat.Room
 	names  []string // ascending
@@ -58,13 +59,18 @@ func roomAsKept(r chat.Room) chat.Room {
 }
 
 // Update stores what change makes of the room.
-func (rs *Rooms) Update(ctx context.Context, name string, change func(*chat.Room) error) (chat.Room, error) {
-	return rs.update(ctx, name, change, chat.RoomRecord{})
+func (rs *Rooms) Update(ctx context.Context, name string, by chat.By, change func(r *chat.Room, as chat.Role) error) (chat.Room, error) {
+	return rs.update(ctx, name, by, change, chat.RoomRecord{})
 }
 
-func (rs *Rooms) update(ctx context.Context, name string, change func(*chat.Room) error, record chat.RoomRecord) (chat.Room, error) {
-	rs.mu.Lock()
-	defer rs.mu.Unlock()
+func (rs *Rooms) update(ctx context.Context, name string, by chat.By, change func(r *chat.Room, as chat.Role) error, record chat.RoomRecord) (chat.Room, error) {
+	asked := by.ID != "" && rs.roles != nil
+	if asked {
+		defer rs.roles.lock()()
+	} else {
+		rs.mu.Lock()
+		defer rs.mu.Unlock()
+	}
 	if err := alive(ctx); err != nil {
 		return chat.Room{}, err
 	}
@@ -72,8 +78,12 @@ func (rs *Rooms) update(ctx context.Context, name string, change func(*chat.Room
 	if !ok {
 		return chat.Room{}, chat.ErrRoomNotFound
 	}
+	var as chat.Role
+	if asked {
+		as = rs.roles.heeded(name, by.ID, by.At)
+	}
 	r := before
-	if err := change(&r); err != nil {
+	if err := change(&r, as); err != nil {
 		return chat.Room{}, err
 	}
 	r.Name, r.CreatedBy, r.CreatedAt = before.Name, before.CreatedBy, before.CreatedAt

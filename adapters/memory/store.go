@@ -34,6 +34,7 @@ type Store struct {
 func NewStore() *Store {
 	outbox, messages, rooms := NewOutbox(), NewMessages(), NewRooms()
 	members := NewMembers(messages)
+	roles := NewRoles(rooms, members)
 	messages.outbox, rooms.outbox, members.outbox = outbox, outbox, outbox
 	s := &Store{
 		Outbox:    outbox,
@@ -47,9 +48,9 @@ func NewStore() *Store {
 		Messages: messages,
 		Rooms:    rooms,
 		Members:  members,
-		Roles:    NewRoles(rooms, members),
+		Roles:    roles,
 
-		Restrictions: NewRestrictions(),
+		Restrictions: NewRestrictions(roles),
 		Blocks:       NewBlocks(),
 		Settings:     NewSettings(),
 		Audit:        NewAuditLog(),

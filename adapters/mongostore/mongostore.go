@@ -117,7 +117,7 @@
 //	nonces    _id: the name | expires_at
 //	limits    _id: the hash of a key | whole_at: when its allowance is whole again
 //	rooms     _id: the name | created_by, created_at, kind: absent for public, title, topic, data, retention: in seconds, deleted_at, version;
-//	          intents, until members have them: [{user_id, member: the document, role: absent for the end, begins}], decided: their version; pending, events as those of users
+//	          intents, until members have them: [{user_id, member: the document, role: absent for the end, begins, restricts: a restriction that the user is to have, as those below}], decided: their version; pending, events as those of users
 //	members   _id | user_id, room unique together; room, user_id an index together; since, read: the mark, moved_by: the call that moved it last,
 //	          role: absent for a member, owner_of: the room of owners, with an index, ruled: the version of the room that decided the role last, unproven: until the room was read again;
 //	          version, pending, events as those of users. One that has ended and still carries events is removed, and of nobody

@@ -103,7 +103,7 @@ func everyCall(s *mongostore.Store) map[string]func(ctx context.Context) error {
 		"Rooms.ByName": func(ctx context.Context) error { _, err := s.Rooms().ByName(ctx, "r"); return err },
 		"Rooms.List":   func(ctx context.Context) error { _, err := s.Rooms().List(ctx, "", 1); return err },
 		"Rooms.Update": func(ctx context.Context) error {
-			_, err := s.Rooms().Update(ctx, "r", func(*chat.Room) error { return nil })
+			_, err := s.Rooms().Update(ctx, "r", chat.By{}, func(_ *chat.Room, _ chat.Role) error { return nil })
 			return err
 		},
 		"Roles.Create": func(ctx context.Context) error { _, err := s.Roles().Create(ctx, chat.Room{Name: "new"}); return err },

@@ -44,8 +44,9 @@ func (d *restrictionDoc) restriction() chat.Restriction {
 // errNoRestriction is never returned.
 var errNoRestriction = fault.New(fault.NotFound, "restriction_not_found", "there is no such restriction")
 
-// Put implements chat.Restrictions. It reads what is there and writes one document, if that is still there as it was read; otherwise it begins again.
-func (s *Restrictions) Put(ctx context.Context, r chat.Restriction) (chat.Restriction, error) {
+// Put implements chat.Restrictions. It reads what is there and writes one document, if that is still there as it was read; otherwise it begins again. With may, it is decided in the
+// document of the room, as a role is: see Roles.Change.
+func (s *Restrictions) Put(ctx context.Context, r chat.Restriction, may func(room chat.Room, by, of chat.Role) error) (chat.Restriction, error) {
 	const op = "put restriction"
 	doc := restrictionDoc{
 		ID: bson.NewObjectID(), Room: r.Room, UserID: string(r.UserID), Kind: string(r.Kind), By: string(r.By), Reason: r.Reason,
@@ -58,6 +59,9 @@ func (s *Restrictions) Put(ctx context.Context, r chat.Restriction) (chat.Restri
 		return chat.Restriction{}, s.db.fail(ctx, op, err)
 	}
 	defer s.db.restricting.give([]string{r.Room})
+	if may != nil {
+		return s.putIf(ctx, r.Room, doc, may)
+	}
 	which := bson.D{{Key: "room", Value: doc.Room}, {Key: "user_id", Value: doc.UserID}, {Key: "kind", Value: doc.Kind}}
 	for attempt := 1; attempt <= attempts; attempt++ {
 		stored, err := s.put(ctx, op, which, doc)
@@ -72,6 +76,126 @@ func (s *Restrictions) Put(ctx context.Context, r chat.Restriction) (chat.Restri
 		}
 	}
 	return chat.Restriction{}, s.db.fail(ctx, op, fmt.Errorf("given up after %d attempts", attempts))
+}
+
+// putIf is Put with may. It reads the room, both members and what restrictions there are of them. What is to become of the restriction is then written into the room, if nothing was
+// decided there meanwhile; otherwise it begins again. That write decides, and is then carried out, before anything else is decided about the room.
+func (s *Restrictions) putIf(ctx context.Context, room string, doc restrictionDoc, may func(room chat.Room, by, of chat.Role) error) (chat.Restriction, error) {
+	const op = "put restriction"
+	if !storable(room) {
+		return chat.Restriction{}, chat.ErrRoomNotFound
+	}
+	if err := s.db.ready(ctx); err != nil {
+		return chat.Restriction{}, err
+	}
+	if err := s.db.ruling.take(ctx, []string{room}); err != nil {
+		return chat.Restriction{}, s.db.fail(ctx, op, err)
+	}
+	defer s.db.ruling.give([]string{room})
+	for attempt := 1; attempt <= attempts; attempt++ {
+		r, err := one[roomDoc](ctx, s.db, op, s.db.ruled, byID(room), chat.ErrRoomNotFound)
+		if err != nil {
+			return chat.Restriction{}, err
+		}
+		if err := s.db.fulfil(ctx, &r); err != nil {
+			return chat.Restriction{}, err
+		}
+		won, err := s.decideOn(ctx, op, &r, &doc, may)
+		if err != nil {
+			return chat.Restriction{}, err
+		}
+		if won {
+			return doc.restriction(), nil
+		}
+		if err := pause(ctx, attempt); err != nil {
+			return chat.Restriction{}, s.db.fail(ctx, op, err)
+		}
+	}
+	return chat.Restriction{}, s.db.fail(ctx, op, fmt.Errorf("given up after %d attempts", attempts))
+}
+
+// decideOn is one attempt, of a room without intents. It reports whether nobody else was quicker.
+func (s *Restrictions) decideOn(ctx context.Context, op string, r *roomDoc, doc *restrictionDoc, may func(room chat.Room, by, of chat.Role) error) (bool, error) {
+	by, of, held, err := s.db.heeded(ctx, op, r.Name, instant(doc.At), user.ID(doc.By), user.ID(doc.UserID))
+	if err != nil {
+		return false, err
+	}
+	if refusal := may(r.room(), by, of); refusal != nil {
+		return false, s.db.refuse(ctx, op, r, refusal)
+	}
+	decided := *doc
+	for _, before := range held {
+		if before.UserID == doc.UserID && before.Kind == doc.Kind && decided.At <= before.At {
+			decided.At = before.At + 1
+		}
+	}
+	next := *r
+	next.Version++
+	next.Decided = next.Version
+	next.Intents = []intentDoc{{UserID: decided.UserID, Member: decided.ID, Restricts: []restrictionDoc{decided}}}
+	if _, err := rooms.encode(next); err != nil {
+		return false, err
+	}
+	won, err := s.db.decide(ctx, op, r, bson.D{{Key: "$set", Value: bson.D{
+		{Key: "version", Value: next.Version}, {Key: "decided", Value: next.Decided}, {Key: "intents", Value: next.Intents},
+	}}})
+	if err != nil || !won {
+		return false, err
+	}
+	if err := s.db.fulfil(ctx, &next); err != nil {
+		return false, partly(op, err)
+	}
+	*doc = decided
+	return true, nil
+}
+
+// fulfilRestriction stores a restriction that was decided, unless it or a later one is stored. It may be done any number of times, at any time, by several at once.
+func (d *database) fulfilRestriction(ctx context.Context, op string, doc restrictionDoc) error {
+	which := bson.D{{Key: "room", Value: doc.Room}, {Key: "user_id", Value: doc.UserID}, {Key: "kind", Value: doc.Kind}}
+	earlier := append(slices.Clone(which), bson.E{Key: "at", Value: bson.D{{Key: "$lt", Value: doc.At}}})
+	set := bson.D{{Key: "by", Value: doc.By}, {Key: "reason", Value: doc.Reason}, {Key: "at", Value: doc.At}}
+	update := bson.D{}
+	if doc.Until != nil {
+		set = append(set, bson.E{Key: "until", Value: *doc.Until})
+	} else {
+		update = append(update, bson.E{Key: "$unset", Value: bson.D{{Key: "until", Value: ""}}})
+	}
+	update = append(update, bson.E{Key: "$set", Value: set})
+	for attempt := 1; attempt <= attempts; attempt++ {
+		res, err := d.restrictions.UpdateOne(ctx, earlier, update)
+		if err != nil || res.MatchedCount > 0 {
+			return d.fail(ctx, op, err)
+		}
+		docs, err := all[restrictionDoc](ctx, d, op, d.restrictions, which, options.Find().SetLimit(1))
+		if err != nil || len(docs) > 0 && docs[0].At >= doc.At {
+			return err
+		}
+		if len(docs) == 0 {
+			if err := d.insertOnce(ctx, op, d.restrictions, restrictions, doc); !errors.Is(err, fault.Conflict) {
+				return err
+			}
+		}
+		if err := pause(ctx, attempt); err != nil {
+			return d.fail(ctx, op, err)
+		}
+	}
+	return d.fail(ctx, op, fmt.Errorf("given up after %d attempts", attempts))
+}
+
+// heldOf returns the restrictions of users in rooms, whether they hold or not, as the majority has them.
+func (d *database) heldOf(ctx context.Context, op string, pairs []pair) ([]restrictionDoc, error) {
+	terms := make(bson.A, len(pairs))
+	for i, p := range pairs {
+		terms[i] = membership(p.room, user.ID(p.id))
+	}
+	return all[restrictionDoc](ctx, d, op, d.restricted, bson.D{{Key: "$or", Value: terms}})
+}
+
+// banned reports whether a ban of a user holds at a time, among restrictions of one room.
+func banned(held []restrictionDoc, id user.ID, at time.Time) bool {
+	return slices.ContainsFunc(held, func(d restrictionDoc) bool {
+		return d.UserID == string(id) && d.Kind == string(chat.Ban) && d.restriction().InForce(at)
+	})
 }
 
 // put is one attempt. It returns nothing if somebody else was quicker.

@@ -32,7 +32,7 @@ func TestRestrictionsOfSeveralProcesses(t *testing.T) {
 			for j := range calls {
 				r, err := s.Restrictions().Put(t.Context(), chat.Restriction{
 					Room: "hall", UserID: "eve", Kind: chat.Ban, By: "ada", Reason: fmt.Sprint(i, " ", j), At: noon, Until: noon,
-				})
+				}, nil)
 				if assert.NoError(t, err) {
 					mu.Lock()
 					all = append(all, r)
@@ -62,7 +62,7 @@ func TestManyAreAskedAboutAtOnce(t *testing.T) {
 		whom = append(whom, w, w, chat.InRoom{Room: w.Room, UserID: "\x00"}, chat.InRoom{Room: w.Room, UserID: "\xff"})
 		if i%50 == 0 {
 			want[w.Room] = true
-			_, err := s.Restrictions().Put(t.Context(), chat.Restriction{Room: w.Room, UserID: w.UserID, Kind: chat.Mute, At: noon})
+			_, err := s.Restrictions().Put(t.Context(), chat.Restriction{Room: w.Room, UserID: w.UserID, Kind: chat.Mute, At: noon}, nil)
 			require.NoError(t, err)
 		}
 	}
@@ -80,7 +80,7 @@ func TestRestrictionsThatNoServerKeepsAreRefused(t *testing.T) {
 	t.Parallel()
 	s := open(t)
 	good := chat.Restriction{Room: "hall", UserID: "eve", Kind: chat.Ban, By: "ada", Reason: strings.Repeat("😀", chat.MaxReason), At: noon}
-	_, err := s.Restrictions().Put(t.Context(), good)
+	_, err := s.Restrictions().Put(t.Context(), good, nil)
 	require.NoError(t, err)
 	for name, edit := range map[string]func(*chat.Restriction){
 		"a room with NUL":    func(r *chat.Restriction) { r.Room = "a\x00" },
@@ -91,7 +91,7 @@ func TestRestrictionsThatNoServerKeepsAreRefused(t *testing.T) {
 	} {
 		r := good
 		edit(&r)
-		_, err := s.Restrictions().Put(t.Context(), r)
+		_, err := s.Restrictions().Put(t.Context(), r, nil)
 		require.ErrorIs(t, err, fault.Invalid, name)
 	}
 	raw, err := bson.Marshal(mongostore.ValidatorOf("parley_restrictions"))

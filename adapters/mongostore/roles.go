@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"time"
 
 	"go.mongodb.org/mongo-driver/v2/bson"
 	"go.mongodb.org/mongo-driver/v2/mongo"
@@ -34,6 +35,8 @@ type intentDoc struct {
 	Role string `bson:"role,omitempty"`
 	// Begins says that the document is laid aside, and is to become the membership.
 	Begins bool `bson:"begins,omitempty"`
+	// Restricts has one where it was decided about a restriction of the user, and not about what they are. Member is of no document then: a program that knows none finds nothing to end.
+	Restricts []restrictionDoc `bson:"restricts,omitempty"`
 }
 
 // asideMark is the user of a membership that has not begun, and with the document's id its room. No user and no room has a character that cannot be seen.
@@ -241,6 +244,8 @@ func (d *database) fulfil(ctx context.Context, r *roomDoc) error {
 		in := r.Intents[i]
 		var err error
 		switch {
+		case len(in.Restricts) > 0:
+			return d.fulfilRestriction(ctx, op, in.Restricts[0])
 		case in.Begins:
 			return d.fulfilBeginning(ctx, op, r, in)
 		case in.Role == "":
@@ -505,6 +510,38 @@ func (s *Roles) Change(ctx context.Context, c chat.RoleChange, may func(r chat.R
 	return none, none, s.db.fail(ctx, op, fmt.Errorf("given up after %d attempts", attempts))
 }
 
+// refuse returns the refusal of what was asked for in a room, if nothing was decided there since it was read: then what was read was there at one time.
+func (d *database) refuse(ctx context.Context, op string, read *roomDoc, refusal error) error {
+	now, err := one[roomDoc](ctx, d, op, d.ruled, byID(read.Name), chat.ErrRoomNotFound)
+	if err != nil || now.Version != read.Version {
+		return err
+	}
+	return refusal
+}
+
+// heeded returns the roles of two users, who may be one, in a room that was read and has no intents, and what restrictions there are of them. Who is banned at a time has no role.
+func (d *database) heeded(ctx context.Context, op, room string, at time.Time, a, b user.ID) (ofA, ofB chat.Role, held []restrictionDoc, err error) {
+	pairs := []pair{{room, string(a)}, {room, string(b)}}
+	if a == b {
+		pairs = pairs[:1]
+	}
+	var found map[pair]*memberDoc
+	err = together(
+		func() (err error) { found, err = d.memberships(ctx, op, pairs); return err },
+		func() (err error) { held, err = d.heldOf(ctx, op, pairs); return err },
+	)
+	if err != nil {
+		return "", "", nil, err
+	}
+	if !banned(held, a, at) {
+		ofA = found[pair{room, string(a)}].role()
+	}
+	if !banned(held, b, at) {
+		ofB = found[pair{room, string(b)}].role()
+	}
+	return ofA, ofB, held, nil
+}
+
 // change is one attempt, of a room without intents. It returns the membership before and after, or nothing if somebody else was quicker.
 func (s *Roles) change(ctx context.Context, r *roomDoc, c chat.RoleChange, may func(r chat.Room, by, of chat.Role, owners int) error) ([]chat.Membership, error) {
 	const op = "change role"
@@ -515,8 +552,10 @@ func (s *Roles) change(ctx context.Context, r *roomDoc, c chat.RoleChange, may f
 	}
 	var found map[pair]*memberDoc
 	var owners []*memberDoc
+	var held []restrictionDoc
 	err := together(
 		func() (err error) { found, err = s.db.memberships(ctx, op, pairs); return err },
+		func() (err error) { held, err = s.db.heldOf(ctx, op, pairs); return err },
 		func() (err error) {
 			owners, err = s.db.listed(ctx, op, bson.D{{Key: "owner_of", Value: c.Room}})
 			return err
@@ -525,17 +564,16 @@ func (s *Roles) change(ctx context.Context, r *roomDoc, c chat.RoleChange, may f
 	if err != nil {
 		return nil, err
 	}
-	is := found[of]
-	if refusal := may(r.room(), found[by].role(), is.role(), len(owners)); refusal != nil {
-		// It holds if what was read was there at one time.
-		now, err := one[roomDoc](ctx, s.db, op, s.db.ruled, byID(c.Room), chat.ErrRoomNotFound)
-		if err != nil {
-			return nil, err
-		}
-		if now.Version != r.Version {
-			return nil, nil
-		}
-		return nil, refusal
+	is, as := found[of], found[by].role()
+	if banned(held, c.By, c.At) {
+		as = ""
+	}
+	refusal := may(r.room(), as, is.role(), len(owners))
+	if refusal == nil && c.Role != "" && banned(held, c.User, c.At) {
+		refusal = chat.ErrBanned
+	}
+	if refusal != nil {
+		return nil, s.db.refuse(ctx, op, r, refusal)
 	}
 	none := chat.Membership{Room: c.Room, UserID: c.User}
 	if c.Role == is.role() {

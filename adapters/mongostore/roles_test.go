@@ -44,7 +44,7 @@ func ruled(t *testing.T, s *mongostore.Store, room string, id user.ID, role chat
 }
 
 func update(s *mongostore.Store, room string, change func(*chat.Room)) error {
-	_, err := s.Rooms().Update(context.Background(), room, func(r *chat.Room) error { change(r); return nil })
+	_, err := s.Rooms().Update(context.Background(), room, chat.By{}, func(r *chat.Room, _ chat.Role) error { change(r); return nil })
 	return err
 }
 

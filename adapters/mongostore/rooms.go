@@ -127,11 +127,14 @@ func (s *Rooms) List(ctx context.Context, after string, limit int) ([]chat.Room,
 	return found, nil
 }
 
-// Update implements chat.Rooms. It reads the room and writes it, if nothing was decided about it meanwhile; otherwise it begins again.
-func (s *Rooms) Update(ctx context.Context, name string, change func(*chat.Room) error) (chat.Room, error) {
+// Update implements chat.Rooms. It reads the room, and who changes it, and writes it, if nothing was decided about it meanwhile; otherwise it begins again.
+func (s *Rooms) Update(ctx context.Context, name string, by chat.By, change func(r *chat.Room, as chat.Role) error) (chat.Room, error) {
 	const op = "update room"
 	if !storable(name) {
 		return chat.Room{}, chat.ErrRoomNotFound
+	}
+	if !storable(string(by.ID)) {
+		return chat.Room{}, errText
 	}
 	if err := s.db.ready(ctx); err != nil {
 		return chat.Room{}, err
@@ -145,28 +148,47 @@ func (s *Rooms) Update(ctx context.Context, name string, change func(*chat.Room)
 		if err != nil {
 			return chat.Room{}, err
 		}
-		r := before.room()
-		if err := change(&r); err != nil {
-			return chat.Room{}, err
-		}
-		after := before
-		after.take(r)
-		after.Version++
-		if err := s.db.load(ctx, &after, s.record.OfRoom(before.room(), after.room())); err != nil {
-			return chat.Room{}, err
-		}
-		if _, err := rooms.encode(after); err != nil {
-			return chat.Room{}, err
-		}
-		won, err := s.db.decide(ctx, op, &before, after.shown())
+		won, after, err := s.update(ctx, op, &before, by, change)
 		if err != nil || won {
-			return after.room(), err
+			return after, err
 		}
 		if err := pause(ctx, attempt); err != nil {
 			return chat.Room{}, s.db.fail(ctx, op, err)
 		}
 	}
 	return chat.Room{}, s.db.fail(ctx, op, fmt.Errorf("given up after %d attempts", attempts))
+}
+
+// update is one attempt. It reports whether nobody else was quicker.
+func (s *Rooms) update(ctx context.Context, op string, before *roomDoc, by chat.By, change func(r *chat.Room, as chat.Role) error) (bool, chat.Room, error) {
+	var as chat.Role
+	if by.ID != "" {
+		err := s.db.fulfil(ctx, before)
+		if err != nil {
+			return false, chat.Room{}, err
+		}
+		if as, _, _, err = s.db.heeded(ctx, op, before.Name, by.At, by.ID, by.ID); err != nil {
+			return false, chat.Room{}, err
+		}
+	}
+	r := before.room()
+	switch refusal := change(&r, as); {
+	case refusal != nil && by.ID == "":
+		return false, chat.Room{}, refusal
+	case refusal != nil:
+		return false, chat.Room{}, s.db.refuse(ctx, op, before, refusal)
+	}
+	after := *before
+	after.take(r)
+	after.Version++
+	if err := s.db.load(ctx, &after, s.record.OfRoom(before.room(), after.room())); err != nil {
+		return false, chat.Room{}, err
+	}
+	if _, err := rooms.encode(after); err != nil {
+		return false, chat.Room{}, err
+	}
+	won, err := s.db.decide(ctx, op, before, after.shown())
+	return won, after.room(), err
 }
 
 // shown is the update that makes a room show what the document has.
@@ -485,7 +507,7 @@ func membership(room string, id user.ID) bson.D {
 	return bson.D{{Key: "user_id", Value: string(id)}, {Key: "room", Value: room}}
 }
 
-// Remove implements chat.Members. It finishes what was decided about members of the room and left.
+// Remove implements chat.Members. It finishes what was decided about members of the room and left. What is being decided there by who is removed, or about them, begins again.
 func (s *Members) Remove(ctx context.Context, room string, id user.ID) error {
 	if !storable(room, string(id)) {
 		return nil
@@ -496,7 +518,11 @@ func (s *Members) Remove(ctx context.Context, room string, id user.ID) error {
 	if _, err := s.db.settle(ctx, "remove member", room); err != nil {
 		return err
 	}
-	return s.db.end(ctx, "remove member", membership(room, id))
+	if err := s.db.end(ctx, "remove member", membership(room, id)); err != nil {
+		return err
+	}
+	_, err := s.db.rooms.UpdateOne(ctx, byID(room), bson.D{{Key: "$inc", Value: bson.D{{Key: "version", Value: int64(1)}}}})
+	return s.db.fail(ctx, "remove member", err)
 }
 
 // errNoMember is never returned.

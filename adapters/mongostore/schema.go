@@ -172,7 +172,8 @@ var (
 			optional(oneOf("kind", chat.Public, chat.Private, chat.Direct)), optional(text("title", 1, chat.MaxTitle)), optional(text("topic", 1, chat.MaxTopic)),
 			optional(text("data", 2, chat.MaxData)), optional(number("retention", 1)), optional(moment("deleted_at")),
 			optional(number("version", 1)), optional(number("decided", 1)), optional(list("intents", 1, chunk,
-				text("user_id", 0, maxID), field{name: "member", kind: kindID}, optional(oneOf("role", chat.AllRoles()...)), field{name: "begins", kind: kindBool, optional: true})),
+				text("user_id", 0, maxID), field{name: "member", kind: kindID}, optional(oneOf("role", chat.AllRoles()...)), field{name: "begins", kind: kindBool, optional: true},
+				optional(list("restricts", 1, 1, restrictions.fields...)))),
 			// The version is that of what was decided.
 			carried[1], carried[2],
 		},

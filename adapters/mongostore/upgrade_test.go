@@ -48,7 +48,7 @@ func TestUpgradeLosesNothing(t *testing.T) {
 		marked, err := s.Members().Mark(ctx, []chat.Mark{{Room: room, User: chat.Author{ID: id}, Read: 30}})
 		require.NoError(t, err)
 		require.NoError(t, marked[0].Err)
-		_, err = s.Restrictions().Put(ctx, chat.Restriction{Room: room, UserID: "troll", Kind: chat.Ban, By: id, Reason: "spam", At: noon})
+		_, err = s.Restrictions().Put(ctx, chat.Restriction{Room: room, UserID: "troll", Kind: chat.Ban, By: id, Reason: "spam", At: noon}, nil)
 		require.NoError(t, err)
 		_, err = s.Blocks().Put(ctx, chat.Block{Pair: chat.Pair{By: id, Whom: "troll"}, At: noon}, 10)
 		require.NoError(t, err)

@@ -443,7 +443,7 @@ func TestWhoIsMutedIsToldAndWhoIsBannedIsOut(t *testing.T) {
 	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
 	defer cancel()
 	var moderator *chat.Service
-	url, _ := startChat(t, func(c *chat.Config) { c.Restrictions = memory.NewRestrictions() }, func(h *realtime.HubConfig) { moderator = h.Chat })
+	url, _ := startChat(t, func(c *chat.Config) { c.Restrictions = memory.NewRestrictions(nil) }, func(h *realtime.HubConfig) { moderator = h.Chat })
 	told := make(chan wsclient.Event, 8)
 	c, err := wsclient.Dial(ctx, wsclient.Config{
 		URL: url, MinPause: time.Millisecond, Token: func(context.Context) (string, error) { return "eve", nil },
@@ -469,20 +469,20 @@ func TestWhoIsMutedIsToldAndWhoIsBannedIsOut(t *testing.T) {
 	}
 	until := time.Now().Add(time.Hour).UTC().Truncate(time.Microsecond)
 	r := chat.Restriction{Room: "hall", UserID: "eve", Kind: chat.Mute, By: "ada", Reason: "caps", Until: until}
-	_, err = moderator.Restrict(ctx, r)
+	_, err = moderator.Restrict(ctx, chat.Actor{Any: true}, r)
 	require.NoError(t, err)
 	e := next()
 	assert.Equal(t, wsclient.EventMembership, e.Kind)
 	assert.Equal(t, []any{"hall", "eve", until, "caps"}, []any{e.Room, e.User.ID, e.Until, e.Reason})
 	_, err = c.Send(ctx, "hall", "x")
 	require.ErrorContains(t, err, "muted")
-	_, err = moderator.Lift(ctx, r)
+	_, err = moderator.Lift(ctx, chat.Actor{Any: true}, r)
 	require.NoError(t, err)
 	assert.Zero(t, next().Until)
 	_, err = c.Send(ctx, "hall", "thank you")
 	require.NoError(t, err)
 	r.Kind, r.Reason = chat.Ban, "spam"
-	_, err = moderator.Restrict(ctx, r)
+	_, err = moderator.Restrict(ctx, chat.Actor{Any: true}, r)
 	require.NoError(t, err)
 	e = next()
 	assert.Equal(t, wsclient.EventRemoved, e.Kind)

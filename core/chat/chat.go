@@ -269,7 +269,13 @@ type MessageStore interface {
 	Bounds(ctx context.Context, room string) (Bounds, error)
 }
 
-// Rooms keeps the rooms that exist.
+// By is who does something, and when.
+type By struct {
+	ID user.ID
+	At time.Time
+}
+
+// Rooms keeps the rooms that exist. Where there are [Roles] and [Restrictions], it shares their store.
 //
 // It may be called from many goroutines.
 // Two names are the same only if they have the same bytes.
@@ -287,11 +293,13 @@ type Rooms interface {
 	// Update stores durably what change makes of the room, and returns that.
 	// Update returns ErrRoomNotFound, or the error of change; then nothing is stored.
 	// Of several concurrent calls each change is given what the one before has stored; change may be called more than once, and is pure.
+	// Update gives change the role of by.ID, as it is when the room is stored: what [Roles.Change] and [Members.Remove] have done before counts.
+	// That role is empty for who is no member, for who is banned at by.At, and where by.ID is empty.
 	// Name, CreatedBy and CreatedAt stay, whatever change makes of them.
-	Update(ctx context.Context, name string, change func(*Room) error) (Room, error)
+	Update(ctx context.Context, name string, by By, change func(r *Room, as Role) error) (Room, error)
 }
 
-// Roles keeps what members are in rooms. It shares its store with [Rooms] and [Members].
+// Roles keeps what members are in rooms. It shares its store with [Rooms], [Members] and [Restrictions].
 //
 // It may be called from many goroutines.
 // Every membership that it returns has its role, and Read as [Marks] says it.
@@ -311,6 +319,8 @@ type Roles interface {
 	// Change makes c durably, if may lets it, and returns the membership before and after; the Role of one that does not exist is empty.
 	// Change gives may the room, the roles of c.By and of c.User, and how many owners the room has; may may be called more than once, and is pure.
 	// Change returns ErrRoomNotFound, or the error of may; then nothing is stored.
+	// The role of c.By is empty for who is banned at c.At.
+	// Who is banned at c.At is given no role: where may lets it, Change returns ErrBanned, and nothing is stored.
 	// Of several concurrent calls in a room each sees what the one before has stored.
 	// A membership that goes on keeps Since and what was read; one that begins has read the room's last message.
 	Change(ctx context.Context, c RoleChange, may func(r Room, by, of Role, owners int) error) (before, after Membership, err error)

@@ -238,6 +238,9 @@ func (s *Service) rejoin(ctx context.Context, room string, who, with user.ID, bl
 			return nil
 		})
 		s.recorded()
+		if errors.Is(err, ErrBanned) && id != who { // meanwhile
+			continue
+		}
 		if err != nil {
 			return fmt.Errorf("store role: %w", err)
 		}

@@ -144,7 +144,7 @@ func TestNoOtherRoomHasTheNameOfADirectOne(t *testing.T) {
 	_, _, err = fresh.Direct(t.Context(), ada, "u-bob")
 	require.ErrorIs(t, err, chat.ErrRoomTaken)
 
-	_, err = store.Rooms.Update(t.Context(), name, func(r *chat.Room) error { r.DeletedAt = r.CreatedAt; return nil })
+	_, err = store.Rooms.Update(t.Context(), name, chat.By{}, func(r *chat.Room, _ chat.Role) error { r.DeletedAt = r.CreatedAt; return nil })
 	require.NoError(t, err)
 	_, _, err = s.Direct(t.Context(), ada, "u-bob")
 	require.ErrorIs(t, err, chat.ErrRoomTaken)
@@ -269,7 +269,7 @@ func TestWhoHasLeftADirectRoomIsBackWhenEitherAsks(t *testing.T) {
 func TestAnOperatorKeepsSomebodyOutOfADirectRoom(t *testing.T) {
 	s, _, _ := private(t, nil)
 	room := begins(t, s, ada, "u-bob")
-	_, err := s.Restrict(t.Context(), chat.Restriction{Room: room, UserID: "u-bob", Kind: chat.Ban, By: chat.System.ID})
+	_, err := s.Restrict(t.Context(), chat.Actor{Any: true}, chat.Restriction{Room: room, UserID: "u-bob", Kind: chat.Ban, By: chat.System.ID})
 	require.NoError(t, err)
 	_, _, err = s.Direct(t.Context(), bob, "u-ada")
 	require.ErrorIs(t, err, chat.ErrBanned)

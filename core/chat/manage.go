@@ -59,7 +59,7 @@ func (s *Service) OnRights(f func(RightsChange)) { listen(s, &s.heardRights, f) 
 
 // note stores that rights are about to change.
 func (s *Service) note(ctx context.Context, room string, kind RestrictionKind, whose, by user.ID) error {
-	_, err := s.cfg.Restrictions.Put(ctx, Restriction{Room: room, UserID: whose, Kind: kind, By: by, At: s.now(), Until: Lifted})
+	_, err := s.cfg.Restrictions.Put(ctx, Restriction{Room: room, UserID: whose, Kind: kind, By: by, At: s.now(), Until: Lifted}, nil)
 	if err != nil {
 		return fmt.Errorf("note a change of rights: %w", err)
 	}
@@ -277,7 +277,19 @@ func (s *Service) Standing(ctx context.Context, by Actor, room string, right Rig
 	return at, nil
 }
 
-// MayRestrict returns the name under which a room is kept in which by may mute, ban or remove a user. See [MayRestrict]; with Any, everybody. It returns what [Service.Standing] returns.
+// still says in the commit what [Service.Standing] has said before it: nil if the room is there, and by is in it, whose role is now as; with Any, if the room is there.
+func (by Actor) still(r Room, as Role) error {
+	switch {
+	case !r.DeletedAt.IsZero(), !by.Any && as == "" && r.Kind.Or() != Public:
+		return ErrRoomNotFound
+	case !by.Any && as == "":
+		return ErrNotMember
+	}
+	return nil
+}
+
+// MayRestrict returns the name under which a room is kept in which by may mute, ban or remove a user now, for whom asks before; what stores it decides again. See
+// [MayRestrict]; with Any, everybody. It returns what [Service.Standing] returns.
 func (s *Service) MayRestrict(ctx context.Context, by Actor, room string, id user.ID) (string, error) {
 	at, err := s.Standing(ctx, by, room, RightModerate)
 	if err != nil || by.Any {
@@ -290,7 +302,7 @@ func (s *Service) MayRestrict(ctx context.Context, by Actor, room string, id use
 	return at.Room.Name, MayRestrict(at.Room.Kind, at.Role, of.Role)
 }
 
-// UpdateRoom changes what a room shows of itself, and returns it. The kind needs RightOwn, all else RightDescribe. A direct room stays as it is.
+// UpdateRoom changes what a room shows of itself, and returns it. The kind needs RightOwn, all else RightDescribe; whether by has it is decided in the commit. A direct room stays as it is.
 // It returns what [Service.Standing] and [Service.CreateRoom] return.
 func (s *Service) UpdateRoom(ctx context.Context, by Actor, name string, d Details) (RoomState, error) {
 	if s.cfg.Roles == nil {
@@ -312,22 +324,17 @@ func (s *Service) UpdateRoom(ctx context.Context, by Actor, name string, d Detai
 		return RoomState{}, ErrRoleLacksRight.Detail("the room is a direct one")
 	}
 	name = at.Room.Name
+	now := s.now()
 	if d.Kind != nil {
 		if err := s.note(ctx, name, RoomNote, System.ID, by.ID); err != nil {
 			return RoomState{}, err
 		}
 	}
-	stores, err := s.because(Cause{By: by.ID, At: s.now()})
+	stores, err := s.because(Cause{By: by.ID, At: now})
 	if err != nil {
 		return RoomState{}, err
 	}
-	r, err := stores.Rooms.Update(ctx, name, func(r *Room) error {
-		if !r.DeletedAt.IsZero() {
-			return ErrRoomNotFound
-		}
-		d.apply(r)
-		return nil
-	})
+	r, role, err := by.update(ctx, stores.Rooms, name, now, right, d.apply)
 	s.recorded()
 	if err != nil {
 		return RoomState{}, fmt.Errorf("store room: %w", err)
@@ -335,11 +342,31 @@ func (s *Service) UpdateRoom(ctx context.Context, by Actor, name string, d Detai
 	if d.Kind != nil {
 		tellAll(&s.heardRights, RightsChange{Room: name, By: by.ID})
 	}
-	return s.state(ctx, r, at.Role)
+	return s.state(ctx, r, role)
+}
+
+// update changes a room, if by has a right in it when it is stored, and returns it with the role of by.
+func (by Actor) update(ctx context.Context, rooms Rooms, name string, at time.Time, right Right, change func(*Room)) (r Room, role Role, err error) {
+	who := By{ID: by.ID, At: at}
+	if by.Any {
+		who = By{}
+	}
+	r, err = rooms.Update(ctx, name, who, func(r *Room, as Role) error {
+		if err := by.still(*r, as); err != nil {
+			return err
+		}
+		if !by.Any && !as.Has(right, r.Kind) {
+			return ErrRoleLacksRight
+		}
+		role = as
+		change(r)
+		return nil
+	})
+	return r, role, err
 }
 
 // DeleteRoom deletes a room: from now on it looks as if it was not there, and whoever is in it is taken out. It is erased with its messages soon after; until then its name is
-// taken. It needs RightOwn, and returns what [Service.Standing] returns. To delete a room again is ErrRoomNotFound.
+// taken. It needs RightOwn, which is decided in the commit, and returns what [Service.Standing] returns. To delete a room again is ErrRoomNotFound.
 func (s *Service) DeleteRoom(ctx context.Context, by Actor, name string) error {
 	if s.cfg.Roles == nil {
 		return ErrNoRoles
@@ -357,13 +384,7 @@ func (s *Service) DeleteRoom(ctx context.Context, by Actor, name string) error {
 	if err != nil {
 		return err
 	}
-	_, err = stores.Rooms.Update(ctx, name, func(r *Room) error {
-		if !r.DeletedAt.IsZero() {
-			return ErrRoomNotFound
-		}
-		r.DeletedAt = now
-		return nil
-	})
+	_, _, err = by.update(ctx, stores.Rooms, name, now, RightOwn, func(r *Room) { r.DeletedAt = now })
 	s.recorded()
 	if err != nil {
 		return fmt.Errorf("delete room: %w", err)
@@ -427,7 +448,7 @@ func (s *Service) entries(ctx context.Context, of []Membership) ([]Entry, error)
 	return all, nil
 }
 
-// SetRole gives a user a role in a room, which makes them a member of it. See [RoleChange.May] for who may. Who is banned cannot be made a member. Nobody asks whether there is such a user.
+// SetRole gives a user a role in a room, which makes them a member of it. See [RoleChange.May] for who may. Who is banned cannot be made a member. Both are decided in the commit. Nobody asks whether there is such a user.
 //
 // It returns the membership, or ErrNoRoles, ErrRoleInvalid, ErrRoomInvalid, ErrRoomNotFound, ErrNotMember, ErrRoleLacksRight, ErrLastOwner, ErrBanned, ErrAuthorInvalid, or an
 // error of kind Unavailable: then the outcome is unknown, and to do it again is harmless.
@@ -456,6 +477,9 @@ func (s *Service) RemoveMember(ctx context.Context, by Actor, room string, id us
 	return err
 }
 
+// errBannedMember refuses to make somebody a member who is banned.
+var errBannedMember = ErrBanned.Detail("lift the ban of the user first")
+
 func (s *Service) setRole(ctx context.Context, by Actor, room string, id user.ID, role Role, reason string) (Membership, error) {
 	if s.cfg.Roles == nil {
 		return Membership{}, ErrNoRoles
@@ -467,15 +491,14 @@ func (s *Service) setRole(ctx context.Context, by Actor, room string, id user.ID
 	room = at.Room.Name
 	c := RoleChange{Room: room, User: id, Role: role, By: by.ID, At: s.now()}
 	may := func(r Room, as, of Role, owners int) error {
+		if err := by.still(r, as); err != nil {
+			return err
+		}
 		switch {
-		case !r.DeletedAt.IsZero():
-			return ErrRoomNotFound
 		case r.Kind == Direct && role != "":
 			return ErrRoleLacksRight.Detail("the room is a direct one")
 		case by.Any:
 			return nil
-		case as == "":
-			return ErrNotMember
 		}
 		return c.May(r.Kind, as, of, owners)
 	}
@@ -492,14 +515,12 @@ func (s *Service) setRole(ctx context.Context, by Actor, room string, id user.ID
 		return Membership{}, err
 	}
 	if role != "" {
-		held, err := s.cfg.Restrictions.InForce(ctx, s.now(), InRoom{room, id})
+		held, err := s.cfg.Restrictions.InForce(ctx, c.At, InRoom{room, id})
 		if err != nil {
 			return Membership{}, fmt.Errorf("read restrictions: %w", err)
 		}
-		for _, r := range held {
-			if r.Kind == Ban {
-				return Membership{}, ErrBanned.Detail("lift the ban of the user first")
-			}
+		if slices.ContainsFunc(held, func(r Restriction) bool { return r.Kind == Ban }) {
+			return Membership{}, errBannedMember
 		}
 	}
 	if by.Any || id != by.ID || role != "" {
@@ -516,6 +537,9 @@ func (s *Service) setRole(ctx context.Context, by Actor, room string, id user.ID
 	}
 	before, after, err := stores.Roles.Change(ctx, c, may)
 	s.recorded()
+	if errors.Is(err, ErrBanned) { // meanwhile
+		return Membership{}, errBannedMember
+	}
 	if err != nil {
 		return Membership{}, fmt.Errorf("store role: %w", err)
 	}

@@ -151,7 +151,7 @@ func TestSetRoleRefuses(t *testing.T) {
 	require.NoError(t, err)
 	_, err = s.SetRole(ctx, as(ada), "den", bob.ID, chat.Moderator)
 	require.NoError(t, err)
-	_, err = s.Restrict(ctx, chat.Restriction{Room: "den", UserID: "u-troll", Kind: chat.Ban, By: ada.ID})
+	_, err = s.Restrict(ctx, chat.Actor{Any: true}, chat.Restriction{Room: "den", UserID: "u-troll", Kind: chat.Ban, By: ada.ID})
 	require.NoError(t, err)
 	_, err = s.SetRole(ctx, as(ada), "den", "u-reader", chat.Reader)
 	require.NoError(t, err)

@@ -60,7 +60,7 @@ type InRoom struct {
 	UserID user.ID
 }
 
-// Restrictions keeps who may not do what in which room.
+// Restrictions keeps who may not do what in which room. Where there are [Roles], it shares their store.
 //
 // It may be called from many goroutines.
 // It holds at most one restriction of a room, a user and a kind. Which one that is, the last Put says.
@@ -72,7 +72,11 @@ type Restrictions interface {
 	// Put stores r durably, in the place of the one of the same room, user and kind, and returns what is stored.
 	// If At is not later than that of the one before, it becomes one microsecond later.
 	// Of several concurrent calls each has its own At.
-	Put(ctx context.Context, r Restriction) (Restriction, error)
+	// Where may is not nil, Put stores r only if may lets it; it returns ErrRoomNotFound where there is no such room, or the error of may, and then nothing is stored.
+	// Put gives may the room, and the roles of r.By and of r.UserID, as they are when r is stored: what [Rooms.Update], [Roles.Change] and [Members.Remove] have done before counts.
+	// A role is empty for who is no member, and for who is banned at r.At; may may be called more than once, and is pure.
+	// A ban that was put with may before [Roles.Change] or [Rooms.Update] stores counts there.
+	Put(ctx context.Context, r Restriction, may func(room Room, by, of Role) error) (Restriction, error)
 	// InForce returns the restrictions that hold at a time, of those whom it is asked about, in any order.
 	InForce(ctx context.Context, now time.Time, whom ...InRoom) ([]Restriction, error)
 	// List returns the restrictions of a kind that hold in room at a time, of users greater than after, ascending by the bytes of their ids.
@@ -96,9 +100,11 @@ var (
 // Restrict bans or mutes a user in a room, from now on, durably, and returns what is stored. Room, UserID, Kind, By, Reason and Until count; At is
 // set. What was imposed before on the same user in the same room, of the same kind, is replaced. A ban ends the membership. [Service.OnRestricted] hears of it.
 //
-// It returns ErrRoomInvalid, ErrRoomNotFound, ErrRestrictionInvalid, ErrNoRestrictions, or an error of kind Unavailable: then the outcome is unknown,
-// and to do it again is harmless. It does not ask who may: that is the caller's.
-func (s *Service) Restrict(ctx context.Context, r Restriction) (Restriction, error) {
+// By says whom they may restrict: see [MayRestrict], which is decided in the commit that stores r; with Any, everybody. The By of r counts with Any only, else it is by.
+//
+// It returns what [Service.Standing] returns, ErrRestrictionInvalid, ErrNoRestrictions, or an error of kind Unavailable: then the outcome is unknown,
+// and to do it again is harmless.
+func (s *Service) Restrict(ctx context.Context, by Actor, r Restriction) (Restriction, error) {
 	r.At, r.Until = s.now(), stamped(r.Until)
 	switch {
 	case !r.InForce(r.At):
@@ -106,16 +112,16 @@ func (s *Service) Restrict(ctx context.Context, r Restriction) (Restriction, err
 	case r.Until.Year() > 9999: // which RFC 3339 cannot say
 		return Restriction{}, ErrRestrictionInvalid.Detail("its end is after the year 9999")
 	}
-	return s.put(ctx, r)
+	return s.put(ctx, by, r)
 }
 
-// Lift ends a restriction. It returns what [Service.Restrict] returns; to lift what is not there is no error.
-func (s *Service) Lift(ctx context.Context, r Restriction) (Restriction, error) {
+// Lift ends a restriction. Who may do so is as with [Service.Restrict], and so is what it returns; to lift what is not there is no error.
+func (s *Service) Lift(ctx context.Context, by Actor, r Restriction) (Restriction, error) {
 	r.At, r.Until = s.now(), Lifted
-	return s.put(ctx, r)
+	return s.put(ctx, by, r)
 }
 
-func (s *Service) put(ctx context.Context, r Restriction) (Restriction, error) {
+func (s *Service) put(ctx context.Context, by Actor, r Restriction) (Restriction, error) {
 	if s.cfg.Restrictions == nil {
 		return Restriction{}, ErrNoRestrictions
 	}
@@ -129,10 +135,25 @@ func (s *Service) put(ctx context.Context, r Restriction) (Restriction, error) {
 		return Restriction{}, ErrRestrictionInvalid.Detail("its reason %v", err)
 	}
 	var err error
-	if r.Room, err = s.Existing(ctx, r.Room); err != nil {
+	if by.Any {
+		r.Room, err = s.Existing(ctx, r.Room)
+	} else {
+		r.By = by.ID
+		r.Room, err = s.MayRestrict(ctx, by, r.Room, r.UserID)
+	}
+	if err != nil {
 		return Restriction{}, err
 	}
-	if r, err = s.cfg.Restrictions.Put(ctx, r); err != nil {
+	var may func(room Room, as, of Role) error
+	if s.cfg.Roles != nil { // without them only who is asked for no role has come so far
+		may = func(room Room, as, of Role) error {
+			if err := by.still(room, as); err != nil || by.Any {
+				return err
+			}
+			return MayRestrict(room.Kind, as, of)
+		}
+	}
+	if r, err = s.cfg.Restrictions.Put(ctx, r, may); err != nil {
 		return Restriction{}, fmt.Errorf("store restriction: %w", err)
 	}
 	if r.Kind == Ban && r.InForce(r.At) {

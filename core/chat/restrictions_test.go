@@ -66,7 +66,7 @@ func TestRestrictRefuses(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			r := chat.Restriction{Room: "hall", UserID: "eve", Kind: chat.Ban, By: "ada"}
 			c.edit(&r)
-			_, err := s.Restrict(t.Context(), r)
+			_, err := s.Restrict(t.Context(), chat.Actor{Any: true}, r)
 			require.ErrorIs(t, err, c.want)
 		})
 	}
@@ -77,7 +77,7 @@ func TestRestrictRefuses(t *testing.T) {
 
 func TestWithoutAStoreNobodyCanBeRestricted(t *testing.T) {
 	s, _, _ := guarded(t, func(c *chat.Config) { c.Restrictions = nil })
-	_, err := s.Restrict(t.Context(), chat.Restriction{Room: "hall", UserID: "eve", Kind: chat.Ban})
+	_, err := s.Restrict(t.Context(), chat.Actor{Any: true}, chat.Restriction{Room: "hall", UserID: "eve", Kind: chat.Ban})
 	require.ErrorIs(t, err, chat.ErrNoRestrictions)
 	_, _, err = s.Restrictions(t.Context(), "hall", chat.Ban, "", 0)
 	require.ErrorIs(t, err, chat.ErrNoRestrictions)
@@ -97,7 +97,7 @@ func TestABanEndsTheMembershipAndKeepsOut(t *testing.T) {
 	var heard []chat.Restriction
 	s.OnRestricted(func(r chat.Restriction) { heard = append(heard, r) })
 	until := now.Add(time.Hour + 999)
-	r, err := s.Restrict(t.Context(), chat.Restriction{Room: "hall", UserID: "eve", Kind: chat.Ban, By: "ada", Reason: "spam", Until: until})
+	r, err := s.Restrict(t.Context(), chat.Actor{Any: true}, chat.Restriction{Room: "hall", UserID: "eve", Kind: chat.Ban, By: "ada", Reason: "spam", Until: until})
 	require.NoError(t, err)
 	want := chat.Restriction{Room: "hall", UserID: "eve", Kind: chat.Ban, By: "ada", Reason: "spam", At: *now, Until: now.Add(time.Hour)}
 	assert.Equal(t, want, r)
@@ -117,21 +117,21 @@ func TestABanEndsTheMembershipAndKeepsOut(t *testing.T) {
 	assert.False(t, more)
 	assert.Equal(t, []chat.Restriction{want}, banned)
 
-	r, err = s.Lift(t.Context(), chat.Restriction{Room: "hall", UserID: "eve", Kind: chat.Ban, By: "ada"})
+	r, err = s.Lift(t.Context(), chat.Actor{Any: true}, chat.Restriction{Room: "hall", UserID: "eve", Kind: chat.Ban, By: "ada"})
 	require.NoError(t, err)
 	assert.Equal(t, chat.Lifted, r.Until)
 	assert.True(t, r.At.After(want.At), "the clock stands, and what is later is later")
 	*now = now.Add(-time.Minute) // a node whose clock is behind
 	_, err = s.Join(t.Context(), eve, "hall")
 	require.NoError(t, err)
-	_, err = s.Lift(t.Context(), chat.Restriction{Room: "hall", UserID: "nobody", Kind: chat.Mute})
+	_, err = s.Lift(t.Context(), chat.Actor{Any: true}, chat.Restriction{Room: "hall", UserID: "nobody", Kind: chat.Mute})
 	require.NoError(t, err, "to lift what is not there is no error")
 }
 
 func TestAMuteIsSeenByWhoeverAsks(t *testing.T) {
 	s, _, now := guarded(t, nil)
 	eve := chat.Author{ID: "eve", Name: "Eve"}
-	r, err := s.Restrict(t.Context(), chat.Restriction{Room: "hall", UserID: "eve", Kind: chat.Mute, By: "ada", Until: now.Add(time.Minute)})
+	r, err := s.Restrict(t.Context(), chat.Actor{Any: true}, chat.Restriction{Room: "hall", UserID: "eve", Kind: chat.Mute, By: "ada", Until: now.Add(time.Minute)})
 	require.NoError(t, err)
 	e, err := s.Enter(t.Context(), eve, "hall")
 	require.NoError(t, err, "who is muted may come in")
@@ -152,7 +152,7 @@ func TestWhoJoinsTogetherIsToldApart(t *testing.T) {
 	s, _, _ := guarded(t, nil)
 	for i := range 30 {
 		for _, kind := range [][]chat.RestrictionKind{{chat.Ban}, {chat.Mute}, {}}[i%3] {
-			_, err := s.Restrict(t.Context(), chat.Restriction{Room: "hall", UserID: user.ID(fmt.Sprint("u", i)), Kind: kind})
+			_, err := s.Restrict(t.Context(), chat.Actor{Any: true}, chat.Restriction{Room: "hall", UserID: user.ID(fmt.Sprint("u", i)), Kind: kind})
 			require.NoError(t, err)
 		}
 	}
@@ -191,7 +191,7 @@ func TestRestrictedSinceReadsEveryPage(t *testing.T) {
 	for i := range 2100 {
 		id := user.ID(fmt.Sprintf("u%04d", i))
 		at := now.Add(time.Duration(i/1200) * time.Second) // more than two pages at one time
-		_, err := store.Restrictions.Put(t.Context(), chat.Restriction{Room: "hall", UserID: id, Kind: chat.Mute, At: at})
+		_, err := store.Restrictions.Put(t.Context(), chat.Restriction{Room: "hall", UserID: id, Kind: chat.Mute, At: at}, nil)
 		require.NoError(t, err)
 		want[id] = true
 	}
@@ -244,7 +244,7 @@ func TestABanCountsWhateverTheMembershipSays(t *testing.T) {
 			}
 			_, err := s.Send(ctx, chat.Draft{Room: "hall", Author: bob, Text: "not for everybody"})
 			require.NoError(t, err)
-			_, err = s.Restrict(ctx, chat.Restriction{Room: "hall", UserID: eve.ID, Kind: chat.Ban, By: ada.ID, Until: now.Add(time.Hour)})
+			_, err = s.Restrict(ctx, chat.Actor{Any: true}, chat.Restriction{Room: "hall", UserID: eve.ID, Kind: chat.Ban, By: ada.ID, Until: now.Add(time.Hour)})
 			require.Equal(t, fault.Unavailable, fault.KindOf(err))
 			has, err := store.Members.Has(ctx, "hall", eve.ID)
 			require.NoError(t, err)

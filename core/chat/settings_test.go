@@ -42,7 +42,7 @@ func openSettings(t *testing.T, change func(*chat.Config, *userSettings)) (*fixt
 	t.Helper()
 	kept := &userSettings{Settings: memory.NewSettings()}
 	f, _ := openMarks(t, func(c *chat.Config, _ *marks) {
-		c.Settings, c.Restrictions = kept, memory.NewRestrictions()
+		c.Settings, c.Restrictions = kept, memory.NewRestrictions(nil)
 		if change != nil {
 			change(c, kept)
 		}

@@ -233,14 +233,14 @@ func (p *Node) Identify(ctx context.Context, accessToken string) (user.Identity,
 	return who, nil
 }
 
-// Restrict bans or mutes a user in a room, on every node, at once. See [chat.Service.Restrict] for what it returns.
+// Restrict bans or mutes a user in a room, on every node, at once, in the name of r.By: nobody asks whether they may. See [chat.Service.Restrict] for what it returns.
 func (p *Node) Restrict(ctx context.Context, r chat.Restriction) (chat.Restriction, error) {
-	return p.Chat.Restrict(ctx, r)
+	return p.Chat.Restrict(ctx, chat.Actor{Any: true}, r)
 }
 
-// Lift ends a ban or a mute, on every node, at once. See [chat.Service.Lift].
+// Lift ends a ban or a mute, on every node, at once, in the name of r.By: nobody asks whether they may. See [chat.Service.Lift].
 func (p *Node) Lift(ctx context.Context, r chat.Restriction) (chat.Restriction, error) {
-	return p.Chat.Lift(ctx, r)
+	return p.Chat.Lift(ctx, chat.Actor{Any: true}, r)
 }
 
 // Remove takes a user out of a room on every node, at once. See [realtime.Hub.Remove].

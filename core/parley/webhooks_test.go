@@ -104,15 +104,15 @@ func TestRoomsAndMembershipsAreTold(t *testing.T) {
 		{"invited by an operator", func() error { _, err := w.Chat.SetRole(ctx, operator, "hall", "grace", chat.Reader); return err },
 			[]string{is("hall", "grace", `"reader","by":"system"`)}},
 		{"banned", func() error {
-			_, err := w.Chat.Restrict(ctx, chat.Restriction{Room: "hall", UserID: "grace", Kind: chat.Ban, By: "ada", Reason: "enough"})
+			_, err := w.Chat.Restrict(ctx, chat.Actor{Any: true}, chat.Restriction{Room: "hall", UserID: "grace", Kind: chat.Ban, By: "ada", Reason: "enough"})
 			return err
 		}, []string{is("hall", "grace", `null,"by":"ada","reason":"enough"`)}},
 		{"banned again", func() error {
-			_, err := w.Chat.Restrict(ctx, chat.Restriction{Room: "hall", UserID: "grace", Kind: chat.Ban, By: "ada"})
+			_, err := w.Chat.Restrict(ctx, chat.Actor{Any: true}, chat.Restriction{Room: "hall", UserID: "grace", Kind: chat.Ban, By: "ada"})
 			return err
 		}, nil},
 		{"muted", func() error {
-			_, err := w.Chat.Restrict(ctx, chat.Restriction{Room: "hall", UserID: "grace", Kind: chat.Mute, By: "ada"})
+			_, err := w.Chat.Restrict(ctx, chat.Actor{Any: true}, chat.Restriction{Room: "hall", UserID: "grace", Kind: chat.Mute, By: "ada"})
 			return err
 		}, nil},
 		{"came into being by joining", func() error { _, err := w.Chat.Join(ctx, grace, "tea"); return err }, []string{

@@ -221,7 +221,8 @@ type backing struct {
 func newBacking() backing {
 	messages, rooms := memory.NewMessages(), memory.NewRooms()
 	members := memory.NewMembers(messages)
-	return backing{messages, members, rooms, memory.NewPresence(), memory.NewRestrictions(), memory.NewRoles(rooms, members), memory.NewBlocks(), memory.NewSettings()}
+	roles := memory.NewRoles(rooms, members)
+	return backing{messages, members, rooms, memory.NewPresence(), memory.NewRestrictions(roles), roles, memory.NewBlocks(), memory.NewSettings()}
 }
 
 func start(t *testing.T, change func(*realtime.HubConfig)) *node {

@@ -44,14 +44,14 @@ func (e *end) heardOf(id string) envelope {
 // restricts imposes what has to be imposed.
 func (n *node) restricts(r chat.Restriction) {
 	n.t.Helper()
-	_, err := n.chat.Restrict(n.t.Context(), r)
+	_, err := n.chat.Restrict(n.t.Context(), chat.Actor{Any: true}, r)
 	require.NoError(n.t, err)
 }
 
 // lifts ends what has to be ended.
 func (n *node) lifts(r chat.Restriction) {
 	n.t.Helper()
-	_, err := n.chat.Lift(n.t.Context(), r)
+	_, err := n.chat.Lift(n.t.Context(), chat.Actor{Any: true}, r)
 	require.NoError(n.t, err)
 }
 
@@ -271,7 +271,7 @@ func TestWhoIsBannedDoesNotGoOn(t *testing.T) {
 	eve.gone()
 	r := ban("hall", "u-eve")
 	r.At = time.Now()
-	_, err := b.restrictions.Put(t.Context(), r)
+	_, err := b.restrictions.Put(t.Context(), r, nil)
 	require.NoError(t, err)
 	_, err = n.Resume(t.Context(), n.connect("eve").in, []realtime.Place{{Room: "hall"}})
 	assert.ErrorIs(t, err, realtime.ErrNotResumed)

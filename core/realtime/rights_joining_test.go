@@ -296,7 +296,7 @@ func TestAnOlderNodeIsUnderstood(t *testing.T) {
 		t.Helper()
 		require.NoError(t, old.Publish(t.Context(), realtime.Signal{Kind: kind, Room: room, Node: "old", User: chat.Author{ID: "u-eve"}, Data: data}))
 	}
-	_, err := b.restrictions.Put(t.Context(), chat.Restriction{Room: "hall", UserID: "u-eve", Kind: chat.Mute, By: "u-ada", At: time.UnixMicro(1)})
+	_, err := b.restrictions.Put(t.Context(), chat.Restriction{Room: "hall", UserID: "u-eve", Kind: chat.Mute, By: "u-ada", At: time.UnixMicro(1)}, nil)
 	require.NoError(t, err)
 	tell(realtime.SignalRestricted, "hall", `{"kind":"mute","by":"u-ada","at":1}`)
 	assert.JSONEq(t, is("hall", "eve", "member", `,"mutedUntil":"9999-12-31T23:59:59.000000Z","by":"u-ada"`), string(eve.until("membership").Data))

@@ -339,15 +339,10 @@ func (c *client) rule(room string) string {
 		}
 		return c.deed(what, chat.RightModerate, heard, func(ctx context.Context, s *chat.Service, me chat.Actor) (err error) {
 			of := chat.Restriction{Room: room, UserID: id, Kind: kind, By: me.ID, Until: until}
-			if !me.Any {
-				if of.Room, err = s.MayRestrict(ctx, me, room, id); err != nil {
-					return err
-				}
-			}
 			if lifts {
-				_, err = s.Lift(ctx, of)
+				_, err = s.Lift(ctx, me, of)
 			} else {
-				_, err = s.Restrict(ctx, of)
+				_, err = s.Restrict(ctx, me, of)
 			}
 			return err
 		})

@@ -31,9 +31,9 @@ func (d ruledRooms) Ensure(ctx context.Context, room chat.Room) (chat.Room, erro
 	return d.Rooms.Ensure(ctx, room)
 }
 
-func (d ruledRooms) Update(ctx context.Context, name string, change func(*chat.Room) error) (chat.Room, error) {
+func (d ruledRooms) Update(ctx context.Context, name string, by chat.By, change func(r *chat.Room, as chat.Role) error) (chat.Room, error) {
 	defer d.r.look()
-	room, err := d.Rooms.Update(ctx, name, change)
+	room, err := d.Rooms.Update(ctx, name, by, change)
 	if err == nil {
 		d.r.does(ctx, name)
 	}
@@ -81,12 +81,12 @@ type ruledRestrictions struct {
 	r *rules
 }
 
-func (d ruledRestrictions) Put(ctx context.Context, of chat.Restriction) (chat.Restriction, error) {
+func (d ruledRestrictions) Put(ctx context.Context, of chat.Restriction, may func(room chat.Room, by, of chat.Role) error) (chat.Restriction, error) {
 	defer d.r.look()
 	if of.Kind == chat.Ban || of.Kind == chat.Mute {
 		d.r.does(ctx, of.Room)
 	}
-	return d.Restrictions.Put(ctx, of)
+	return d.Restrictions.Put(ctx, of, may)
 }
 
 type ruledBlocks struct {
@@ -184,8 +184,8 @@ func (t toldRoles) Change(
 
 type toldRestrictions struct{ chat.Restrictions }
 
-func (t toldRestrictions) Put(ctx context.Context, r chat.Restriction) (chat.Restriction, error) {
-	return t.Restrictions.Put(tell(ctx, r.Room, " ", r.UserID, " ", r.Kind), r)
+func (t toldRestrictions) Put(ctx context.Context, r chat.Restriction, may func(room chat.Room, by, of chat.Role) error) (chat.Restriction, error) {
+	return t.Restrictions.Put(tell(ctx, r.Room, " ", r.UserID, " ", r.Kind), r, may)
 }
 
 func (t toldRestrictions) InForce(ctx context.Context, now time.Time, whom ...chat.InRoom) ([]chat.Restriction, error) {
