@@ -130,7 +130,7 @@ func TestALargeRoomLeavesWorkersToOthers(t *testing.T) {
 
 func TestADeliveryAllocatesNothing(t *testing.T) {
 	perMessage := func(members int) float64 {
-		c := newCrowdInBubble(t, members, 1, func(cfg *realtime.HubConfig) { cfg.Workers = 2 })
+		c := newCrowd(t, members, 1, func(cfg *realtime.HubConfig) { cfg.Workers = 2 })
 		return testing.AllocsPerRun(200, func() {
 			c.tally.expect(1)
 			c.say(1)
