@@ -10,6 +10,7 @@ import (
 	"path/filepath"
 	"runtime"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -203,11 +204,12 @@ func TestKeysRotateByAge(t *testing.T) {
 		file := filepath.Join(t.TempDir(), "keys.json")
 		log := &kept{}
 		var outcomes []string
-		refused := true
+		var refused atomic.Bool
+		refused.Store(true)
 		cfg := jwtauth.KeepConfig{
 			MaxAge: 24 * time.Hour, Rotation: jwtauth.Rotation{Lead: 15 * time.Minute, Overlap: time.Hour}, Log: slog.New(slog.NewTextHandler(log, nil)),
 			Record: func(_ context.Context, signer string) (func(string), error) {
-				if refused {
+				if refused.Load() {
 					return nil, errors.New("the audit log is full")
 				}
 				return func(outcome string) { outcomes = append(outcomes, signer+" "+outcome) }, nil
@@ -231,7 +233,7 @@ func TestKeysRotateByAge(t *testing.T) {
 		pass(2 * time.Minute)
 		assert.Len(t, second.List(), 1, "what cannot be recorded is not done")
 		assert.Contains(t, log.String(), "the audit log is full")
-		refused = false
+		refused.Store(false)
 		pass(2 * time.Minute)
 		require.Equal(t, []jwtauth.KeyState{jwtauth.KeySigns, jwtauth.KeyWaits}, states(second), "another node has noticed")
 		assert.Equal(t, []string{first + " done"}, outcomes)

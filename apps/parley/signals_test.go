@@ -20,7 +20,7 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
-	"github.com/parley-chat/parley/testkit"
+	"github.com/parley-chat/parley/testkit/local"
 )
 
 // flood makes the program write more than a megabyte of log, and wants an answer to each request.
@@ -158,7 +158,7 @@ func TestWhatIsPrintedEndsWithItsReader(t *testing.T) {
 // certificate makes a certificate with this number, and its key, in two files, and returns the first.
 func certificate(t *testing.T, number int64, cert, key string) []byte {
 	t.Helper()
-	chain, private, err := testkit.Certificate(number)
+	chain, private, err := local.Certificate(number)
 	require.NoError(t, err)
 	require.NoError(t, os.WriteFile(cert, chain, 0o600))
 	require.NoError(t, os.WriteFile(key, private, 0o600))

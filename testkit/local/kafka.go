@@ -15,8 +15,6 @@ import (
 	"strconv"
 	"strings"
 	"time"
-
-	"github.com/parley-chat/parley/testkit"
 )
 
 // KafkaOptions is how [Kafka] makes a broker.
@@ -226,7 +224,7 @@ func (k *KafkaServer) withTLS() (map[string]string, error) {
 // certificate makes one for 127.0.0.1, which it signs itself, and returns it and its key as a
 // properties file has them.
 func (k *KafkaServer) certificate() (certificate, key string, err error) {
-	chain, private, err := testkit.Certificate(1)
+	chain, private, err := Certificate(1)
 	if err != nil {
 		return "", "", err
 	}

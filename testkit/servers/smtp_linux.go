@@ -12,7 +12,6 @@ import (
 	"testing"
 	"time"
 
-	"github.com/parley-chat/parley/testkit"
 	"github.com/parley-chat/parley/testkit/local"
 )
 
@@ -98,7 +97,7 @@ func serveSMTP(t testing.TB, program string) (*SMTPServer, error) {
 	if err != nil {
 		return nil, err
 	}
-	certificate, key, err := testkit.Certificate(1)
+	certificate, key, err := local.Certificate(1)
 	if err != nil {
 		return nil, err
 	}

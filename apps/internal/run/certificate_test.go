@@ -10,13 +10,13 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
-	"github.com/parley-chat/parley/testkit"
+	"github.com/parley-chat/parley/testkit/local"
 )
 
 // newCertificate returns a certificate with this number, and its key, as files have them.
 func newCertificate(t *testing.T, number int64) (cert, key []byte) {
 	t.Helper()
-	cert, key, err := testkit.Certificate(number)
+	cert, key, err := local.Certificate(number)
 	require.NoError(t, err)
 	return cert, key
 }

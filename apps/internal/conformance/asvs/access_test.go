@@ -24,7 +24,7 @@ import (
 	"github.com/parley-chat/parley/apps/internal/run"
 	"github.com/parley-chat/parley/core/auth"
 	"github.com/parley-chat/parley/core/chat"
-	"github.com/parley-chat/parley/testkit"
+	"github.com/parley-chat/parley/testkit/local"
 	"github.com/parley-chat/parley/testkit/system"
 )
 
@@ -131,7 +131,7 @@ func forwarded(t *testing.T, o opener) {
 
 func socketsOverTLS(t *testing.T, _ opener) {
 	folder := t.TempDir()
-	chain, private, err := testkit.Certificate(1)
+	chain, private, err := local.Certificate(1)
 	require.NoError(t, err)
 	cert, key := filepath.Join(folder, "cert"), filepath.Join(folder, "key")
 	require.NoError(t, os.WriteFile(cert, chain, 0o600))

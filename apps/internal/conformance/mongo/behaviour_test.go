@@ -15,7 +15,7 @@ import (
 
 	"github.com/parley-chat/parley/adapters/mongostore"
 	"github.com/parley-chat/parley/core/chat"
-	"github.com/parley-chat/parley/testkit"
+	"github.com/parley-chat/parley/testkit/local"
 )
 
 // FerretDB refuses validators: the migration says so, once, and goes on.
@@ -109,7 +109,7 @@ func TestServerRefusesTheUser(t *testing.T) {
 // certificate writes a certificate for 127.0.0.1 that is its own authority, and its key.
 func certificate(t *testing.T) (cert, key string) {
 	t.Helper()
-	chain, private, err := testkit.Certificate(1)
+	chain, private, err := local.Certificate(1)
 	require.NoError(t, err)
 	dir := t.TempDir()
 	cert, key = filepath.Join(dir, "cert.pem"), filepath.Join(dir, "key.pem")

@@ -1,4 +1,4 @@
-package testkit_test
+package local_test
 
 import (
 	"crypto/tls"
@@ -8,12 +8,12 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
-	"github.com/parley-chat/parley/testkit"
+	"github.com/parley-chat/parley/testkit/local"
 )
 
 func TestACertificateVouchesForItself(t *testing.T) {
 	t.Parallel()
-	certificate, key, err := testkit.Certificate(7)
+	certificate, key, err := local.Certificate(7)
 	require.NoError(t, err)
 	pair, err := tls.X509KeyPair(certificate, key)
 	require.NoError(t, err)
@@ -28,7 +28,7 @@ func TestACertificateVouchesForItself(t *testing.T) {
 	require.Error(t, err)
 	_, err = pair.Leaf.Verify(x509.VerifyOptions{Roots: x509.NewCertPool()})
 	require.Error(t, err, "nobody else vouches for it")
-	other, _, err := testkit.Certificate(7)
+	other, _, err := local.Certificate(7)
 	require.NoError(t, err)
 	assert.NotEqual(t, certificate, other)
 }

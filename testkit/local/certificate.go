@@ -1,4 +1,4 @@
-package testkit
+package local
 
 import (
 	"crypto/ecdsa"
