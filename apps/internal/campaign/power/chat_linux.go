@@ -222,6 +222,10 @@ func (c *chat) begin(ctx context.Context) (err error) {
 		if err := os.CopyFS(at, os.DirFS(c.data)); err != nil {
 			return err
 		}
+		// A copy is open to everybody, which the keys must not be.
+		if err := os.Chmod(filepath.Join(at, keysFile), 0o600); err != nil {
+			return err
+		}
 		c.data = at
 		c.parley.Command = c.serve(c.data, c.address)
 	} else {
@@ -251,6 +255,9 @@ func (c *campaign) newDatabase(ctx context.Context) (s *local.SQLServer, err err
 	return s, err
 }
 
+// keysFile is where a program keeps the keys that tokens are signed with, in its data folder.
+const keysFile = "keys.json"
+
 // accounts stores a user with a session for each client, and one who reads at the end. No password is hashed.
 func (c *chat) accounts(ctx context.Context, address string) error {
 	store, err := wire.OpenStore(ctx, config.Settings{Store: address}, slog.New(slog.DiscardHandler))
@@ -261,7 +268,7 @@ func (c *chat) accounts(ctx context.Context, address string) error {
 	if err := store.Migrate(ctx); err != nil {
 		return err
 	}
-	keys, err := jwtauth.OpenKeys(filepath.Join(c.data, "keys.json"))
+	keys, err := jwtauth.OpenKeys(filepath.Join(c.data, keysFile))
 	if err != nil {
 		return err
 	}
