@@ -13,7 +13,8 @@ type KeepConfig struct {
 	// Rotation is how keys are rotated by age.
 	Rotation Rotation
 	// MaxAge is how long a key signs at most: so long before its end that the lead fits, a new one is made. Default 0: keys do not age.
-	// The age of a key whose file does not say it is that of the file.
+	// The age of a key whose file does not say it, as a program of before made it, is that of the file; it gets a new one a day after Keep began
+	// at the earliest: within that day one can go back to the program of before, which does not start while a key waits.
 	MaxAge time.Duration
 	// Every is the time between two looks at the file. Default 5 seconds.
 	Every time.Duration
@@ -23,6 +24,9 @@ type KeepConfig struct {
 	// Log gets what cannot be read or written. Default: nothing.
 	Log *slog.Logger
 }
+
+// goBack is how long the file of a program of before is left to it.
+const goBack = 24 * time.Hour
 
 // keepPause is the least time between two tries of what has failed.
 const keepPause = time.Minute
@@ -47,12 +51,12 @@ func (k *Keys) Keep(ctx context.Context, cfg KeepConfig) error {
 	}
 	ticker := time.NewTicker(cfg.Every)
 	defer ticker.Stop()
-	said, again := "", time.Time{}
+	said, again, began := "", time.Time{}, k.now()
 	for {
 		now := k.now()
 		err := k.Reload()
 		if err == nil && !now.Before(again) {
-			if err = k.tend(ctx, cfg); err != nil {
+			if err = k.tend(ctx, cfg, began); err != nil {
 				again = now.Add(keepPause)
 			}
 		}
@@ -73,7 +77,7 @@ func (k *Keys) Keep(ctx context.Context, cfg KeepConfig) error {
 }
 
 // tend does what the time asks for.
-func (k *Keys) tend(ctx context.Context, cfg KeepConfig) error {
+func (k *Keys) tend(ctx context.Context, cfg KeepConfig, began time.Time) error {
 	if err := k.tidy(); err != nil {
 		return err
 	}
@@ -81,6 +85,9 @@ func (k *Keys) tend(ctx context.Context, cfg KeepConfig) error {
 		signer := s.signer(k.now())
 		since := signer.signs
 		if since.IsZero() {
+			if k.now().Sub(began) < goBack {
+				return false
+			}
 			since = s.since
 		}
 		return cfg.MaxAge > 0 && signer.id == s.newest().id && k.now().Sub(since) >= cfg.MaxAge-cfg.Rotation.Lead

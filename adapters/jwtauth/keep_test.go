@@ -268,6 +268,46 @@ func TestKeysRotateByAge(t *testing.T) {
 	})
 }
 
+// TestTheFileOfAnOlderProgramIsLeftToItForADay: whoever goes back on the first day finds no key that waits.
+func TestTheFileOfAnOlderProgramIsLeftToItForADay(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		file := filepath.Join(t.TempDir(), "keys.json")
+		_, err := jwtauth.OpenKeys(file)
+		require.NoError(t, err)
+		data, err := os.ReadFile(file)
+		require.NoError(t, err)
+		var doc struct {
+			Keys []map[string]any `json:"keys"`
+		}
+		require.NoError(t, json.Unmarshal(data, &doc))
+		delete(doc.Keys[0], "signsAt")
+		data, err = json.Marshal(doc)
+		require.NoError(t, err)
+		require.NoError(t, os.WriteFile(file, data, 0o600))
+		made := time.Now().Add(-100 * 24 * time.Hour)
+		require.NoError(t, os.Chtimes(file, made, made))
+
+		keys, err := jwtauth.OpenKeys(file)
+		require.NoError(t, err)
+		ctx, cancel := context.WithCancel(t.Context())
+		var all sync.WaitGroup
+		all.Go(func() {
+			assert.NoError(t, keys.Keep(ctx, jwtauth.KeepConfig{MaxAge: 90 * 24 * time.Hour, Rotation: jwtauth.Rotation{Lead: 15 * time.Minute, Overlap: time.Hour}}))
+		})
+		time.Sleep(24*time.Hour - time.Minute)
+		synctest.Wait()
+		now, err := os.ReadFile(file)
+		require.NoError(t, err)
+		assert.Equal(t, string(data), string(now))
+		time.Sleep(2 * time.Minute)
+		synctest.Wait()
+		assert.Equal(t, []jwtauth.KeyState{jwtauth.KeySigns, jwtauth.KeyWaits}, states(keys))
+		cancel()
+		all.Wait()
+	})
+}
+
 func TestATokenOutlivesTheSigningOfItsKey(t *testing.T) {
 	t.Parallel()
 	_, c, mine, other := shared(t)

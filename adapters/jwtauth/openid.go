@@ -44,7 +44,8 @@ type OpenIDConfig struct {
 	Types []string
 	// UserClaim holds the user's ID. Default "sub".
 	UserClaim string
-	// NameClaim holds the user's name, which is cut at [user.MaxFullName] characters. Default "name". Who has none is called by their ID.
+	// NameClaim holds the user's name, which is cut at [user.MaxFullName] characters. Default "name". Who has none, or one that
+	// user.ParseFullName refuses, is called by their ID.
 	NameClaim string
 	// RoleClaim holds roles, a text or a list of texts; whoever has AdminRole among them is an administrator. A name with dots that is not there leads into
 	// objects: "realm_access.roles". Default: none, and everybody has the role user.
@@ -322,11 +323,12 @@ func (v *OpenIDVerifier) read(m object) (*foreign, error) {
 		return nil, errors.New("sid or jti is too long")
 	}
 	f.user = user.ID(who)
-	if f.name = strings.TrimSpace(f.name); f.name == "" {
-		f.name = who
-	}
+	f.name = strings.Join(strings.Fields(f.name), " ")
 	if utf8.RuneCountInString(f.name) > user.MaxFullName {
 		f.name = string([]rune(f.name)[:user.MaxFullName])
+	}
+	if f.name, err = user.ParseFullName(f.name); err != nil { // none, or one that nobody can see: the token is good all the same
+		f.name = who
 	}
 	roles, err := m.roles(v.cfg.RoleClaim)
 	if err != nil {

@@ -70,6 +70,7 @@ func (c *client) answeredByRight(k *conn, r request, s said) {
 		seat.joining = false
 		if !failed {
 			seat.joined, seat.live, seat.again, seat.told = true, s.Data.Seq, false, false
+			seat.out = false // it was put out before this answer, which a second join_room may follow
 			rules.admits(k.process, r.room, id, comes, came, "has joined")
 			return
 		}

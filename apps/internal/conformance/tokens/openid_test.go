@@ -278,6 +278,10 @@ func TestOpenIDClaims(t *testing.T) {
 	assert.WithinDuration(t, time.Now().Add(600*time.Second), c.ExpiresAt, 10*time.Second)
 	assert.Equal(t, "ada", read(object{"name": nil}).Name, "who has no name is called by their ID")
 	assert.Len(t, []rune(read(object{"name": strings.Repeat("ü", 500)}).Name), user.MaxFullName)
+	assert.Equal(t, "Ada Lovelace", read(object{"name": " Ada\t\n Lovelace "}).Name)
+	for _, unseen := range []string{"Ada\u202eecalevoL", "Ada\x00", "\u200b\u200b", "Ada\u0007"} {
+		assert.Equal(t, "ada", read(object{"name": unseen}).Name, "a name that our own users could not have: %q", unseen)
+	}
 	assert.Empty(t, read(object{"sid": nil, "jti": nil}).SessionID)
 	assert.Equal(t, user.RoleAdmin, read(object{"realm_access": object{"roles": []string{"x", "chat-admin"}}}).Role)
 	assert.Equal(t, user.RoleAdmin, read(object{"realm_access.roles": "chat-admin"}).Role)
