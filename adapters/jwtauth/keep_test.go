@@ -166,6 +166,27 @@ func TestACrashInTheMiddleLeavesAUsableSet(t *testing.T) {
 	assert.True(t, made)
 }
 
+// TestAFileSystemWithoutModesIsNotRefused: there nobody can make the file 0600, and the program would not start a second time.
+func TestAFileSystemWithoutModesIsNotRefused(t *testing.T) {
+	t.Parallel()
+	if runtime.GOOS == "windows" {
+		t.Skip("no file of Windows is refused")
+	}
+	folder := t.TempDir()
+	assert.True(t, jwtauth.KeepsModes(folder, os.CreateTemp))
+	assert.False(t, jwtauth.KeepsModes(folder, func(folder, pattern string) (*os.File, error) { // as FAT makes it
+		f, err := os.CreateTemp(folder, pattern)
+		if err == nil {
+			err = f.Chmod(0o755)
+		}
+		return f, err
+	}))
+	assert.True(t, jwtauth.KeepsModes(filepath.Join(folder, "missing"), os.CreateTemp), "it is not known")
+	left, err := os.ReadDir(folder)
+	require.NoError(t, err)
+	assert.Empty(t, left)
+}
+
 func TestAFileThatEverybodyMayReadIsRefused(t *testing.T) {
 	t.Parallel()
 	if runtime.GOOS == "windows" {

@@ -29,6 +29,21 @@ func openKeySet(file, algorithm string, now time.Time) (keySet, error) {
 	return set, err
 }
 
+func openToAll(mode fs.FileMode) bool { return mode.Perm()&0o007 != 0 && runtime.GOOS != "windows" }
+
+// keepsModes reports whether a file that is made for its owner alone is one. On some file systems (FAT, drives of Windows in WSL, shares) all files have one mode,
+// which nobody can change. Where no file can be made it is not known, and they count as ones that do.
+func keepsModes(folder string, create func(folder, pattern string) (*os.File, error)) bool {
+	probe, err := create(folder, ".mode-*")
+	if err != nil {
+		return true
+	}
+	defer func() { _ = os.Remove(probe.Name()) }()
+	defer probe.Close()
+	info, err := probe.Stat()
+	return err != nil || !openToAll(info.Mode())
+}
+
 const maxKeyFile = 1 << 20 // bytes
 
 func readKeySet(file string) (keySet, error) { return rereadKeySet(file, keySet{}) }
@@ -40,11 +55,12 @@ func rereadKeySet(file string, known keySet) (keySet, error) {
 		return keySet{}, fmt.Errorf("read keys: %w", err)
 	}
 	var set keySet
-	switch mode := info.Mode(); {
-	case !mode.IsRegular() || info.Size() > maxKeyFile:
+	open := openToAll(info.Mode())
+	switch {
+	case !info.Mode().IsRegular() || info.Size() > maxKeyFile:
 		err = fmt.Errorf("it is not a regular file of at most %d bytes", maxKeyFile)
-	case mode.Perm()&0o007 != 0 && runtime.GOOS != "windows":
-		return keySet{}, fmt.Errorf("the key file %s is open to everybody (mode %04o): make it 0600, and rotate the keys if somebody may have read them", file, mode.Perm())
+	case open && !known.modeless && keepsModes(filepath.Dir(file), os.CreateTemp):
+		return keySet{}, fmt.Errorf("the key file %s is open to everybody (mode %04o): make it 0600, and rotate the keys if somebody may have read them", file, info.Mode().Perm())
 	default:
 		var data []byte
 		if data, err = os.ReadFile(file); err != nil {
@@ -58,7 +74,7 @@ func rereadKeySet(file string, known keySet) (keySet, error) {
 	if err != nil {
 		return keySet{}, fmt.Errorf("the key file %s is damaged (%w): restore it from a copy, or remove it to start with a new key, which ends every access token", file, err)
 	}
-	set.since = info.ModTime()
+	set.since, set.modeless = info.ModTime(), open
 	return set, nil
 }
 

@@ -53,7 +53,9 @@ type Keys struct {
 type keySet struct {
 	entries []entry
 	since   time.Time // when it was made, as far as is known
-	raw     string    // what the file said
+	// modeless says that its file is open to everybody because the file system has no other files.
+	modeless bool
+	raw      string // what the file said
 }
 
 type entry struct {
