@@ -41,13 +41,10 @@ func (s *Service) signIn(ctx context.Context, from Client, email, password strin
 	if err != nil {
 		return Grant{}, err
 	}
-	if !u.Verified() {
-		return Grant{}, ErrNotVerified
-	}
-	if upgrade {
+	if upgrade && u.Verified() {
 		u = s.upgradeHash(ctx, u, password)
 	}
-	return s.openSession(ctx, from, device, u)
+	return s.enter(ctx, entry{by: MethodPassword, from: from, device: device, user: u})
 }
 
 // checkCredentials returns the user whose address and password these are, and whether the
@@ -127,9 +124,9 @@ func (s *Service) dummyHash(ctx context.Context) (string, error) {
 	return hash, nil
 }
 
-// openSession makes a session for a user who has just proven the password. device is the session that the client's device has opened before;
-// nil if it is not known.
-func (s *Service) openSession(ctx context.Context, from Client, device *Session, u user.User) (Grant, error) {
+// openSession makes a session for somebody who has proven all that there is to prove. [Service.enter] alone calls it.
+func (s *Service) openSession(ctx context.Context, e entry) (Grant, error) {
+	from, device, u := e.from, e.device, e.user
 	t := refreshToken{session: s.cfg.NewID()}
 	d := deviceToken{session: t.session}
 	for _, secret := range []*string{&t.family, &t.secret, &d.secret} {
@@ -181,7 +178,7 @@ func (s *Service) openSession(ctx context.Context, from Client, device *Session,
 	if current, err = s.markSignedIn(ctx, current); err != nil {
 		return Grant{}, err
 	}
-	s.cfg.Log.Info("a user signed in", "session", session)
+	s.cfg.Log.Info("a user signed in", "session", session, "method", e.by)
 	return Grant{AccessToken: access, ExpiresIn: lasts, RefreshToken: t.String(), DeviceToken: d.String(), User: current}, nil
 }
 
