@@ -3,7 +3,6 @@ package main_test
 import (
 	"context"
 	"io"
-	"net"
 	"net/http"
 	"net/mail"
 	"strings"
@@ -14,6 +13,8 @@ import (
 	"github.com/emersion/go-smtp"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
+
+	"github.com/parley-chat/parley/testkit/local"
 )
 
 // post is a mail server that takes every mail, and knows one password.
@@ -55,7 +56,7 @@ func openPost(t *testing.T, address string) (*post, string) {
 	p := &post{mails: make(chan *mail.Message, 16)}
 	s := smtp.NewServer(p)
 	s.AllowInsecureAuth = true // the loopback needs no TLS in this test
-	l, err := new(net.ListenConfig).Listen(t.Context(), "tcp", address)
+	l, err := local.Listen(address)
 	require.NoError(t, err)
 	go func() { _ = s.Serve(l) }()
 	t.Cleanup(func() { _ = s.Close() })

@@ -1,11 +1,12 @@
 package faultproxy
 
 import (
-	"context"
 	"net"
 	"os"
 	"strconv"
 	"syscall"
+
+	"github.com/parley-chat/parley/testkit/local"
 )
 
 // port is a port that stays ours while nothing listens on it: a socket is bound to it that never
@@ -45,8 +46,7 @@ func bind(fd int) (int, error) {
 }
 
 func (p *port) listen() (net.Listener, error) {
-	var c net.ListenConfig
-	return c.Listen(context.Background(), "tcp", p.address)
+	return local.Listen(p.address)
 }
 
 func (p *port) release() { _ = syscall.Close(p.fd) }

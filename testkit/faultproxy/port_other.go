@@ -5,6 +5,8 @@ package faultproxy
 import (
 	"context"
 	"net"
+
+	"github.com/parley-chat/parley/testkit/local"
 )
 
 // port is a port that is ours while something listens on it.
@@ -28,8 +30,7 @@ func (p *port) listen() (net.Listener, error) {
 		p.first = nil
 		return l, nil
 	}
-	var c net.ListenConfig
-	return c.Listen(context.Background(), "tcp", p.address)
+	return local.Listen(p.address)
 }
 
 func (p *port) release() {}

@@ -416,6 +416,9 @@ func FreePort() (int, error) {
 
 // claim reports whether ports are free that nobody has claimed, and claims them then, all or none.
 func claim(ports ...int) bool {
+	// A program that started here would have a copy of the listener until it runs, and keep the port taken.
+	syscall.ForkLock.RLock()
+	defer syscall.ForkLock.RUnlock()
 	var claims []io.Closer
 	for _, port := range ports {
 		address := net.JoinHostPort("127.0.0.1", strconv.Itoa(port))
@@ -450,6 +453,14 @@ var claimed struct {
 func FreeAddress() (string, error) {
 	port, err := FreePort()
 	return net.JoinHostPort("127.0.0.1", strconv.Itoa(port)), err
+}
+
+// Listen listens on a TCP address on which a listener of this process was closed. It waits for programs that start: each has a
+// copy of that listener until it runs, and the address would be in use.
+func Listen(address string) (net.Listener, error) {
+	syscall.ForkLock.RLock()
+	defer syscall.ForkLock.RUnlock()
+	return net.Listen("tcp", address)
 }
 
 // Listening returns what is ready when somebody listens on address.

@@ -73,7 +73,7 @@ func (m *Server) Kill(t testing.TB) {
 // Restart starts a server that was killed, on the same address.
 func (m *Server) Restart(t testing.TB) {
 	t.Helper()
-	l, err := new(net.ListenConfig).Listen(context.Background(), "tcp", m.Address)
+	l, err := local.Listen(m.Address)
 	if err != nil {
 		t.Fatalf("mailserver: %v", err)
 	}
