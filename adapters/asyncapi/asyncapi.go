@@ -41,6 +41,7 @@ var busEvents = []struct {
 	{mail.Topic, mail.TypeDeviceSignedIn, "A device that was not known opened a session; the user is told.", mail.DeviceSignedIn{}},
 	{mail.Topic, mail.TypeEmailChangeRequested, "A user wants another address: a mail to that address with the code that proves it.", mail.EmailChangeRequested{}},
 	{mail.Topic, mail.TypeEmailChanged, "A user has another address: a mail to the old one.", mail.EmailChanged{}},
+	{mail.Topic, mail.TypeLinkRequested, "A user asked for a link to sign in by; whoever has the code signs in.", mail.LinkRequested{}},
 	{mail.Topic, mail.TypeUserInvited, "An administrator made an account and invites its owner: a mail by which a password is chosen.", mail.UserInvited{}},
 	{mail.Topic, mail.TypeUserDisabled, "A user was disabled: whatever was to be mailed to the address is forgotten.", mail.UserDisabled{}},
 	{mail.Topic, mail.TypeUserErased, "A user was erased: whatever is to be mailed to the address, or was, is forgotten.", mail.UserErased{}},

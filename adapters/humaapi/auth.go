@@ -179,6 +179,7 @@ func RegisterAuth(a *API, cfg AuthConfig) error {
 	registerMySessions(a, cfg.Service)
 	registerProfile(a, cfg)
 	registerPasswords(a, cfg.Service)
+	registerLinks(a, cfg.Service)
 	a.documentPasswords(cfg.Service.PasswordMin())
 	if err := registerPages(a, cfg); err != nil {
 		return fmt.Errorf("humaapi: RegisterAuth: %w", err)

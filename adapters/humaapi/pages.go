@@ -41,6 +41,8 @@ type page struct {
 	AskPassword          bool
 	// Problem is what was wrong with the password.
 	Problem string
+	// Onward is where a button leads that sends no form, and Shown a code to be copied; empty for neither.
+	Onward, Shown string
 	// Link is where to sign in; empty means no link.
 	Link string
 
@@ -82,6 +84,12 @@ func registerPages(a *API, cfg AuthConfig) error {
 		Summary: "The link in the mail for a new password", Description: "A page that asks for the password. Fetching it uses nothing up.",
 		Parameters: codeParameter(),
 	}, linkFailures, p.resetPage)
+
+	p.serve(huma.Operation{
+		OperationID: "link-page", Method: http.MethodGet, Path: "/auth/link",
+		Summary: "The link in the mail by which one signs in", Description: "A page whose button leads to the page of the chat, with the code in the fragment, and which shows the code for other programs. Fetching it uses nothing up.",
+		Parameters: codeParameter(),
+	}, linkFailures, p.linkPage)
 
 	formFailures := map[int]string{
 		http.StatusBadRequest:            "The code is not known, or the form cannot be read.",
@@ -151,6 +159,15 @@ func (p *pages) resetPage(ctx huma.Context) {
 		Title: "Choose a new password", Text: "You will be signed out everywhere else.",
 		Action: "reset/confirm", Button: "Set password", AskPassword: true,
 	})
+}
+
+// linkPage leads on to where tokens are kept: a form would sign in nobody. The code is in the fragment, which no server and no log gets.
+func (p *pages) linkPage(ctx huma.Context) {
+	shown := page{Title: "Sign in", Text: "You asked for a link to sign in. It works once.", Button: "Sign in"}
+	if code := ctx.Query("code"); code != "" {
+		shown.Onward, shown.Shown = p.signIn+"#link="+url.QueryEscape(code), code
+	}
+	p.ask(ctx, shown)
 }
 
 // ask shows a form with the code of the link.

@@ -13,6 +13,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/parley-chat/parley/core/auth"
+	"github.com/parley-chat/parley/core/mail"
 )
 
 // wantPage checks what holds for every page.
@@ -82,6 +83,38 @@ func TestTheLinkForANewPassword(t *testing.T) {
 	s.wantPage(s.submit(again, url.Values{"password": {"another horse"}}), http.StatusOK, "Your password is set")
 	s.wantStatus(s.post("/auth/signin", fields{"email": ada, "password": "another horse"}), http.StatusOK)
 	s.wantPage(s.submit(page, url.Values{"password": {"another horse"}}), http.StatusGone, "This link is used up")
+}
+
+func TestTheLinkToSignInBy(t *testing.T) {
+	t.Parallel()
+	s := newSystem(t, options{auth: func(c *auth.Config) { c.Links = true }})
+	s.verified()
+	assert.JSONEq(t, `{"password":true,"link":true}`, s.wantStatus(s.get("/auth/methods"), http.StatusOK).body)
+	known := s.wantStatus(s.post("/auth/link", fields{"email": ada}), http.StatusAccepted).body
+	assert.Equal(t, known, s.wantStatus(s.post("/auth/link", fields{"email": "nobody@example.com"}), http.StatusAccepted).body)
+	code := s.mailed(mail.TypeLinkRequested)["linkCode"].(string)
+	page := s.get("/auth/link?code=" + code)
+	for range 3 { // a scanner that fetches the page uses nothing up
+		s.wantPage(page, http.StatusOK, "You asked for a link to sign in")
+	}
+	assert.Contains(t, page.body, `<a class="button" href="/#link=`+code+`">Sign in</a>`)
+	assert.Contains(t, page.body, "<code>"+code+"</code>")
+	assert.NotContains(t, page.body, "<form")
+	assert.NotContains(t, s.get(`/auth/link?code="><script>`).body, "<script>")
+	s.wantPage(s.get("/auth/link?code="), http.StatusBadRequest, "This link is not complete")
+
+	s.wantProblem(s.post("/auth/link/signin", fields{"code": "nonsense"}), http.StatusBadRequest, "code_unknown")
+	s.wantStatus(s.post("/auth/link/signin", fields{"code": code, "deviceToken": "of another time"}), http.StatusOK)
+	s.wantProblem(s.post("/auth/link/signin", fields{"code": code}), http.StatusGone, "code_gone")
+}
+
+func TestNoLinksUnlessTheyAreOn(t *testing.T) {
+	t.Parallel()
+	s := newSystem(t, options{})
+	s.verified()
+	assert.JSONEq(t, `{"password":true,"link":false}`, s.wantStatus(s.get("/auth/methods"), http.StatusOK).body)
+	s.wantProblem(s.post("/auth/link", fields{"email": ada}), http.StatusNotFound, "links_off")
+	s.wantProblem(s.post("/auth/link/signin", fields{"code": "nonsense"}), http.StatusNotFound, "links_off")
 }
 
 func TestPagesFail(t *testing.T) {

@@ -34,6 +34,11 @@ func (r *REST) ResendVerification(ctx context.Context, email string) error {
 	return r.post(ctx, "/auth/verify/resend", map[string]string{"email": email}, new(notice))
 }
 
+// RequestLink asks for a mail with a link to sign in by, and in it the code for [SignInAt] with the path /auth/link/signin and the member code. A server that mails none answers 404, auth's code links_off.
+func (r *REST) RequestLink(ctx context.Context, email string) error {
+	return r.post(ctx, "/auth/link", map[string]string{"email": email}, new(notice))
+}
+
 // ForgotPassword asks for a mail with the code for [REST.ResetPassword].
 func (r *REST) ForgotPassword(ctx context.Context, email string) error {
 	return r.post(ctx, "/auth/password/forgot", map[string]string{"email": email}, new(notice))

@@ -443,6 +443,8 @@ var badValues = map[string][]string{
 	"mail-burst":      {"nonsense", "0", "-1", "1.5"},
 	"new-device-mail": {"nonsense", "1"},
 	"password-mail":   {"nonsense", "1"},
+	"signin-link":     {"nonsense", "1"},
+	"link-ttl":        {"nonsense", "0s", "59s", "25h", "-1m"},
 	"password-min":    {"nonsense", "0", "-1", "65"},
 	"issuer":          {},
 	"key-algorithm":   {"nonsense", "RS256", "none", "HS256", "eddsa"},

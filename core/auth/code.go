@@ -19,6 +19,7 @@ import (
 const (
 	purposeVerify = "verify"
 	purposeReset  = "reset"
+	purposeLink   = "link"
 	purposeNone   = "decoy"
 	// purposeEmail is followed by the user's ID: the code of another is unknown.
 	purposeEmail = "email:"

@@ -24,6 +24,7 @@ const (
 	limitResend = "resend"
 	limitForgot = "forgot"
 	limitEmail  = "email"
+	limitLink   = "link"
 )
 
 // allowMail takes one from what an action may mail to an address: from the client's allowance for

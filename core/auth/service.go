@@ -75,6 +75,10 @@ type Config struct {
 	ResetTTL time.Duration
 	// InviteTTL is how long a code lasts by which somebody chooses a first password. Default 7 days.
 	InviteTTL time.Duration
+	// Links lets users sign in by a link that is mailed to them: whoever reads the mail of an address has its account. Default: nobody does.
+	Links bool
+	// LinkTTL is how long such a link lasts. Default 15 minutes.
+	LinkTTL time.Duration
 	// TicketTTL is how long a socket ticket lasts, 1 to 30 seconds. Default 30 seconds.
 	TicketTTL time.Duration
 
@@ -89,7 +93,7 @@ type Config struct {
 	RefreshRate Rate
 	// TicketRate limits the socket tickets of a session. Default 60 a minute.
 	TicketRate Rate
-	// MailRate limits the mails of each action (sign-up, resend, forgotten) by itself: so many for one
+	// MailRate limits the mails of each action (sign-up, resend, forgotten, link) by itself: so many for one
 	// client to one address, four times as many for all clients to one address, and ten times as
 	// many requests for one client. Default 3 per 10 minutes.
 	MailRate Rate
@@ -171,6 +175,7 @@ func New(cfg Config) (*Service, error) {
 		{"CodeTTL", &cfg.CodeTTL, 24 * time.Hour},
 		{"ResetTTL", &cfg.ResetTTL, time.Hour},
 		{"InviteTTL", &cfg.InviteTTL, 7 * 24 * time.Hour},
+		{"LinkTTL", &cfg.LinkTTL, 15 * time.Minute},
 		{"TicketTTL", &cfg.TicketTTL, maxTicketTTL},
 	} {
 		settings.Default(c, d.name, d.value, d.byDef)

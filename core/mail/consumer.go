@@ -150,6 +150,7 @@ var kinds = map[string]Kind{
 
 	TypeEmailChangeRequested: KindEmailChange,
 	TypeEmailChanged:         KindEmailChanged,
+	TypeLinkRequested:        KindLink,
 }
 
 // payload is the data of a mail: of its event, and of its job.
@@ -183,6 +184,8 @@ func decode(kind Kind, data []byte) (payload, error) {
 		p = new(EmailChangeRequested)
 	case KindEmailChanged:
 		p = new(EmailChanged)
+	case KindLink:
+		p = new(LinkRequested)
 	default:
 		return nil, errors.New("there is no mail of this kind")
 	}
@@ -206,6 +209,9 @@ func (d *EmailChangeRequested) recipient() (user.Email, string) {
 	return user.Email(d.Email), d.FullName
 }
 func (d *EmailChanged) recipient() (user.Email, string) { return user.Email(d.Email), d.FullName }
+
+func (d *LinkRequested) recipient() (user.Email, string) { return user.Email(d.Email), d.FullName }
+func (d *LinkRequested) expires() time.Time              { return d.ExpiresAt }
 
 func (d *EmailChangeRequested) expires() time.Time { return d.ExpiresAt }
 func (d *EmailChanged) expires() time.Time         { return time.Time{} }
@@ -240,6 +246,10 @@ func (d *EmailChanged) check() error    { return checkNotice(&d.Email, &d.FullNa
 
 func (d *EmailChangeRequested) check() error {
 	return errors.Join(checkRecipient(&d.Email, &d.FullName), checkCode(d.ChangeCode, d.ExpiresAt))
+}
+
+func (d *LinkRequested) check() error {
+	return errors.Join(checkRecipient(&d.Email, &d.FullName), checkCode(d.LinkCode, d.ExpiresAt))
 }
 
 // checkNotice checks a mail about what happened at a time.

@@ -18,6 +18,7 @@ const (
 	KindInvitation      Kind = "invitation"       // an administrator made an account: choose a password
 	KindEmailChange     Kind = "email_change"     // to a new address: the code that proves it
 	KindEmailChanged    Kind = "email_changed"    // to the old address: a notice after the fact
+	KindLink            Kind = "link"             // sign in by it
 )
 
 // Types of events on Topic. A consumer ignores types that it does not know.
@@ -32,6 +33,7 @@ const (
 	// TypeEmailChangeRequested is for the address that a user wants to have, TypeEmailChanged for the one that the user had.
 	TypeEmailChangeRequested = "user.email_change_requested"
 	TypeEmailChanged         = "user.email_changed"
+	TypeLinkRequested        = "user.link_requested"
 	// TypeUserDisabled asks for no mail: whatever was to be mailed to that user is forgotten.
 	TypeUserDisabled = "user.disabled"
 	// TypeUserErased asks for no mail: whatever is to be mailed to that user, or was, is forgotten.
@@ -103,6 +105,15 @@ type EmailChanged struct {
 	FullName string    `json:"fullName"`
 	Email    string    `json:"email"`
 	At       time.Time `json:"at"`
+}
+
+// LinkRequested is the data of TypeLinkRequested. Whoever has the code signs in by it.
+type LinkRequested struct {
+	UserID    string    `json:"userId"`
+	FullName  string    `json:"fullName"`
+	Email     string    `json:"email"`
+	LinkCode  string    `json:"linkCode"`
+	ExpiresAt time.Time `json:"expiresAt"`
 }
 
 // Nothing is the data of TypeNothing. It names nobody.

@@ -216,6 +216,8 @@ func (t *Templates) linkAndTime(p payload) (string, time.Time) {
 		return t.link("auth/password/reset", p.ResetCode), p.ExpiresAt
 	case *EmailChangeRequested:
 		return t.link("", ""), p.ExpiresAt
+	case *LinkRequested:
+		return t.link("auth/link", p.LinkCode), p.ExpiresAt
 	case *PasswordChanged:
 		return t.link("", ""), p.At
 	case *EmailChanged:

@@ -84,6 +84,13 @@ var languages = map[string]language{
 				button:     "Choose password",
 				footer:     "If you do not know {product}, do nothing: without a password nobody can use the account.",
 			},
+			KindLink: {
+				subject:    "Sign in to {product}",
+				heading:    "Sign in to {product}",
+				paragraphs: []string{"Somebody, hopefully you, asked for a link to sign in. It works once, until {until}."},
+				button:     "Sign in",
+				footer:     "If that was not you, do nothing and give the link to nobody: without it nobody gets in.",
+			},
 			KindEmailChange: {
 				subject: "Confirm your new e-mail address for {product}",
 				heading: "Confirm your new e-mail address",
@@ -162,6 +169,13 @@ var languages = map[string]language{
 				paragraphs: []string{"Eine Verwalterin oder ein Verwalter von {product} hat für diese Adresse ein Konto angelegt. Wählen Sie ein Passwort, um es zu benutzen. Der Link gilt einmal, bis {until}."},
 				button:     "Passwort wählen",
 				footer:     "Falls Sie {product} nicht kennen, müssen Sie nichts tun: Ohne Passwort kann niemand das Konto benutzen.",
+			},
+			KindLink: {
+				subject:    "Anmelden bei {product}",
+				heading:    "Anmelden bei {product}",
+				paragraphs: []string{"Jemand, hoffentlich Sie, hat um einen Link zum Anmelden gebeten. Er gilt einmal, bis {until}."},
+				button:     "Anmelden",
+				footer:     "Falls Sie das nicht waren, tun Sie nichts und geben Sie den Link niemandem: Ohne ihn kommt niemand hinein.",
 			},
 			KindEmailChange: {
 				subject: "Bestätigen Sie Ihre neue E-Mail-Adresse für {product}",

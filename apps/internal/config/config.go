@@ -86,6 +86,8 @@ type Settings struct {
 	LeakedURL        string         `name:"leaked-passwords-url" of:"parley auth" help:"Address of a server that knows which passwords were published, by the range API of Have I Been Pwned: https://api.pwnedpasswords.com/range/. New passwords are looked up there. Default: nobody is asked."`
 	LeakedTimeout    time.Duration  `name:"leaked-passwords-timeout" of:"parley auth" default:"1s" help:"How long a new password waits for the answer of leaked-passwords-url, at most 10s."`
 	LeakedOnFailure  string         `name:"leaked-passwords-on-failure" of:"parley auth" default:"open" enum:"open,closed" help:"What becomes of a new password about which leaked-passwords-url gives no answer: open takes it, closed refuses it until there is one."`
+	SignInLink       string         `name:"signin-link" of:"parley auth" default:"off" enum:"on,off" help:"Whether users may sign in by a link that is mailed to them: whoever reads the mail of an address has its account."`
+	LinkTTL          time.Duration  `name:"link-ttl" of:"parley auth" default:"15m" help:"How long such a link lasts, 1m to 24h."`
 	AccessTTL        time.Duration  `name:"access-ttl" of:"parley auth socket" default:"15m" help:"How long an access token lasts; auth and socket must agree."`
 	SessionTTL       time.Duration  `name:"session-ttl" of:"parley auth" default:"720h" help:"How long a session lasts without being used."`
 	SessionMax       time.Duration  `name:"session-max" of:"parley auth" default:"0s" help:"How long a session lasts in all, however often it is used. 0 means 2160h (90 days), or session-ttl if that is longer; there is always an end."`
@@ -94,7 +96,7 @@ type Settings struct {
 	CodeBurst        int            `name:"code-burst" of:"parley auth" default:"300" help:"Mailed codes that are tried a minute from a network."`
 	RefreshBurst     int            `name:"refresh-burst" of:"parley auth" default:"60" help:"Refreshes a minute of a session; a hundred times that from a network."`
 	TicketBurst      int            `name:"ticket-burst" of:"parley auth" default:"60" help:"Socket tickets a minute of a session."`
-	MailBurst        int            `name:"mail-burst" of:"parley auth" default:"3" help:"Mails of one action (sign-up, resend, forgotten) that a client can have sent to an address in ten minutes; four times that for all clients, ten times for all addresses of a client."`
+	MailBurst        int            `name:"mail-burst" of:"parley auth" default:"3" help:"Mails of one action (sign-up, resend, forgotten, link) that a client can have sent to an address in ten minutes; four times that for all clients, ten times for all addresses of a client."`
 	Issuer           string         `name:"issuer" of:"parley auth socket" default:"parley" help:"Issuer of tokens (iss)."`
 	KeyAlgorithm     string         `name:"key-algorithm" of:"parley auth" default:"EdDSA" enum:"EdDSA,ES256,PS256" help:"Algorithm of keys that are made to sign tokens, at the first start and when keys are rotated: EdDSA (Ed25519), ES256 (P-256) or PS256 (RSA of 3072 bits)."`
 	KeyAge           string         `name:"key-age" of:"parley auth" default:"2160h" help:"How long a key signs tokens until a new one takes its place, at least 24h; off rotates keys by command only."`
@@ -407,10 +409,13 @@ func (s *Settings) check(alone bool) error {
 	return nil
 }
 
-// checkPasswords refuses what cannot be meant about new passwords.
+// checkPasswords refuses what cannot be meant about new passwords, and links in their place.
 func (s *Settings) checkPasswords(bad func(key, format string, args ...any) error) error {
 	if !s.Program.knows("PasswordMin") {
 		return nil
+	}
+	if s.LinkTTL < time.Minute || s.LinkTTL > 24*time.Hour {
+		return bad("link-ttl", "%v is not 1m to 24h", s.LinkTTL)
 	}
 	if s.PasswordMin < 1 || s.PasswordMin > 64 {
 		return bad("password-min", "%d is not 1 to 64", s.PasswordMin)

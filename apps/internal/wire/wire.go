@@ -159,7 +159,7 @@ func (a *App) buildParley(ctx context.Context, publicURL, dial string) error {
 		},
 		a.mountDocs,
 		func() error {
-			return a.mountPages(a.withPeople(web.Config{DevMail: a.mailbox, PasswordMin: a.settings.PasswordMin}, system.Auth, publicURL))
+			return a.mountPages(a.withPeople(web.Config{DevMail: a.mailbox, Links: a.settings.SignInLink == "on", PasswordMin: a.settings.PasswordMin}, system.Auth, publicURL))
 		},
 	)
 }
@@ -278,6 +278,7 @@ func (a *App) config(publicURL string) (parley.Config, error) {
 			AccessTTL: s.AccessTTL, SessionTTL: s.SessionTTL, SessionMax: s.SessionMax, MaxSessions: s.MaxSessions,
 			TakenConflict: s.AuthTaken == "conflict", PasswordMin: s.PasswordMin, Passwords: passlist.New(),
 			NoDeviceMail: s.NewDeviceMail == "off", NoPasswordMail: s.PasswordMail == "off",
+			Links: s.SignInLink == "on", LinkTTL: s.LinkTTL,
 			SignInRate:   auth.Rate{Burst: s.SignInBurst, Per: time.Minute},
 			MailRate:     auth.Rate{Burst: s.MailBurst, Per: 10 * time.Minute},
 			CodeRate:     auth.Rate{Burst: s.CodeBurst, Per: time.Minute},

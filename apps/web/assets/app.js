@@ -105,7 +105,7 @@ function dayOf(date) {
 // ---- the door: accounts ----
 
 const views = [...document.querySelectorAll("[data-view]")];
-const door = { email: "", notice: "" };
+const door = { email: "", notice: "", link: "" };
 
 function showDoor(notice = "") {
   door.notice = notice;
@@ -114,7 +114,16 @@ function showDoor(notice = "") {
   showView();
 }
 
+/** Takes the code of a mailed link out of the address, where it would stay in the history of the browser. */
+function takeLink() {
+  const [, code] = /^#link=([\w-]{1,512})$/.exec(location.hash) ?? [];
+  if (code === undefined) return;
+  door.link = code;
+  history.replaceState(history.state, "", `${location.pathname}${location.search}#link-in`);
+}
+
 function showView() {
+  takeLink();
   if (session.user) return;
   const view = views.find((v) => v.dataset.view === location.hash.slice(1)) ?? views[0];
   for (const v of views) v.hidden = v !== view;
@@ -122,7 +131,7 @@ function showView() {
   door.notice = "";
   for (const p of view.querySelectorAll(".error, .done")) p.hidden = true;
   for (const input of view.querySelectorAll("input[name=email]")) input.value ||= door.email;
-  for (const id of ["check-mail-address", "forgot-address"]) $(id).textContent = door.email || "your address";
+  for (const id of ["check-mail-address", "forgot-address", "link-address"]) if ($(id)) $(id).textContent = door.email || "your address";
   const first = [...view.querySelectorAll("input")].find((input) => !input.value);
   (first ?? view.querySelector("h1")).focus();
   document.title = `${view.querySelector("h1").textContent} – ${product}`;
@@ -217,6 +226,25 @@ handle($("form-forgot"), async ({ email }) => {
   door.email = email;
   go("forgot-sent");
 });
+
+// Where the server mails links to sign in by.
+if ($("form-link")) {
+  handle($("form-link"), async ({ email }) => {
+    await session.requestLink(email);
+    door.email = email;
+    go("link-sent");
+  });
+  handle($("form-link-in"), async () => {
+    if (!door.link) {
+      go("link");
+      return;
+    }
+    const code = door.link;
+    await session.signInByLink(code);
+    door.link = "";
+    showChat({ entered: true });
+  });
+}
 
 for (const box of document.querySelectorAll(".secret")) {
   const input = box.querySelector("input");
@@ -2141,6 +2169,7 @@ const COPY = "This tab is a copy of another. Each tab is a session of its own: s
 
 session.addEventListener("ended", ({ detail }) => leaveChat(detail.copy ? COPY : "Your session has ended. Please sign in again."));
 
+takeLink();
 const restored = await session.restore();
 if (restored === "restored") showChat();
 else showDoor(restored === "copy" ? COPY : "");

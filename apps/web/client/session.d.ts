@@ -184,6 +184,10 @@ export class Session implements SessionLike {
 
   /** Signs in. A session that was there before stays open at the server: sign it out first. */
   signIn(email: string, password: string): Promise<Account>;
+  /** Asks for a mail with a link to sign in by. A server that mails none answers 404 (`links_off`). */
+  requestLink(email: string): Promise<{ message: string }>;
+  /** Signs in with the code from that mail, which is good once. */
+  signInByLink(code: string): Promise<Account>;
   /** Signs in by another call of the server, which answers as POST /auth/signin does: one of your own. path begins with a slash. */
   signInAt(path: string, body: object): Promise<Account>;
   /** Takes up what was kept: "restored", "copy" if another tab has it, null if there is nothing. */

@@ -282,6 +282,19 @@ export class Session extends EventTarget {
     return this.#begin(answer);
   }
 
+  /** Asks for a mail with a link to sign in by. */
+  requestLink(email) {
+    return this.#call("/auth/link", { body: { email }, shape: isAccepted });
+  }
+
+  /** Signs in with the code from that mail. */
+  async signInByLink(code) {
+    const deviceToken = this.#devices()[0]?.token; // of the account that was used last, mostly this one
+    const answer = await this.#call("/auth/link/signin", { body: deviceToken ? { code, deviceToken } : { code }, shape: isGrant });
+    if (isText(answer.deviceToken)) this.#remember(answer.user.email, answer.deviceToken);
+    return this.#begin(answer);
+  }
+
   /** Signs in by another call of the server, which answers as /auth/signin does. */
   async signInAt(path, body) {
     return this.#begin(await this.#call(path, { body, shape: isGrant }));

@@ -111,7 +111,7 @@ func measure(t *testing.T, store *bunstore.Store) {
 	require.NoError(t, err)
 	s := system.Start(t, system.Config{
 		Log:  slog.New(slog.DiscardHandler),
-		Auth: auth.Config{SignInRate: auth.Rate{Burst: 10_000_000, Per: time.Minute}, MailRate: auth.Rate{Burst: 10_000_000, Per: time.Minute}},
+		Auth: auth.Config{Links: true, SignInRate: auth.Rate{Burst: 10_000_000, Per: time.Minute}, MailRate: auth.Rate{Burst: 10_000_000, Per: time.Minute}},
 		Ports: func(p *parley.Ports) {
 			kept := store.Ports()
 			kept.Limiter, kept.Hasher = nil, hasher
@@ -142,6 +142,7 @@ func measure(t *testing.T, store *bunstore.Store) {
 		{"/auth/signin", *hashed, func(e string) map[string]any { return map[string]any{"email": e, "password": "not the password"} }},
 		{"/auth/verify/resend", *samples, func(e string) map[string]any { return map[string]any{"email": e} }},
 		{"/auth/password/forgot", *samples, func(e string) map[string]any { return map[string]any{"email": e} }},
+		{"/auth/link", *samples, func(e string) map[string]any { return map[string]any{"email": e} }},
 		{"/auth/signup", *hashed, func(e string) map[string]any {
 			return map[string]any{"fullName": "Somebody", "email": e, "password": password}
 		}},

@@ -28,7 +28,7 @@ const (
 
 // asked says which kind of token an operation asks for. One that is not here fails the test: whoever adds it says what it asks for.
 var asked = map[string]string{
-	"none": `forgot-password health jwks live ready refresh resend-verification reset-password reset-password-form reset-password-page sign-in sign-up verify verify-form verify-page`,
+	"none": `forgot-password health jwks link-page live ready refresh request-link resend-verification reset-password reset-password-form reset-password-page sign-in sign-in-by-link sign-in-methods sign-up verify verify-form verify-page`,
 	"access": `add-reaction ban-user block-user change-me change-password confirm-email create-room delete-me delete-message delete-room direct-room edit-message end-session get-room get-settings list-bans list-blocks list-members list-messages
 		list-mutes list-rooms list-sessions mark-read me mute-user my-rooms remove-member remove-reaction request-email send-message set-member sign-out sign-out-all socket-ticket unban-user unblock-user unmute-user update-room update-settings`,
 	"admin": `admin-add-reaction admin-ban-user admin-create-room admin-delete-message admin-delete-room admin-direct-room admin-edit-message admin-get-room admin-list-bans admin-list-members admin-list-messages

@@ -129,6 +129,8 @@ function forms(session) {
     forgot: () => session.forgot("a@b.c"),
     reset: () => session.reset("code", "p"),
     signIn: () => session.signIn("a@b.c", "p"),
+    requestLink: () => session.requestLink("a@b.c"),
+    signInByLink: () => session.signInByLink("code"),
     signInAt: () => session.signInAt("/dev/continue", { as: "ada" }),
   };
 }
