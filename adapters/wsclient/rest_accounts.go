@@ -34,9 +34,23 @@ func (r *REST) ResendVerification(ctx context.Context, email string) error {
 	return r.post(ctx, "/auth/verify/resend", map[string]string{"email": email}, new(notice))
 }
 
-// RequestLink asks for a mail with a link to sign in by, and in it the code for [SignInAt] with the path /auth/link/signin and the member code. A server that mails none answers 404, auth's code links_off.
+// RequestLink asks for a mail with a link to sign in by, and in it the code for [SignInByLink]. A server that mails none answers 404, auth's code links_off.
 func (r *REST) RequestLink(ctx context.Context, email string) error {
 	return r.post(ctx, "/auth/link", map[string]string{"email": email}, new(notice))
+}
+
+// Methods are the ways to sign in that a server has.
+type Methods struct {
+	Password bool `json:"password"` // [SignIn]
+	Link     bool `json:"link"`     // [REST.RequestLink] and [SignInByLink]
+}
+
+func (m *Methods) complete() bool { return m.Password || m.Link }
+
+// Methods returns the ways to sign in that the server has.
+func (r *REST) Methods(ctx context.Context) (m Methods, err error) {
+	err = r.do(ctx, question{method: http.MethodGet, path: "/auth/methods", twice: true}, &m)
+	return m, err
 }
 
 // ForgotPassword asks for a mail with the code for [REST.ResetPassword].

@@ -81,6 +81,15 @@ func SignIn(ctx context.Context, cfg SessionConfig, email, password string) (*Se
 	return SignInAt(ctx, cfg, "/auth/signin", body)
 }
 
+// SignInByLink opens a session with the code from the mail that [REST.RequestLink] asks for. A refusal is a *[Problem].
+func SignInByLink(ctx context.Context, cfg SessionConfig, code string) (*Session, error) {
+	body := map[string]string{"code": code}
+	if cfg.DeviceToken != "" {
+		body["deviceToken"] = cfg.DeviceToken
+	}
+	return SignInAt(ctx, cfg, "/auth/link/signin", body)
+}
+
 // SignInAt opens a session by another call of the server, which answers as POST /auth/signin does: one of an application's own. path begins
 // with a slash; body is sent as JSON.
 func SignInAt(ctx context.Context, cfg SessionConfig, path string, body any) (*Session, error) {
