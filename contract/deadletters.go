@@ -21,7 +21,8 @@ func DeadLetters() []Case[Mails] {
 		{"a job that is gone still marks its place", "A job that is gone meanwhile still marks its place.", lettersGone},
 		{"state and recipient choose", "State and To choose by equality; empty means any.", lettersFilter},
 		{"an unknown job is not found", "Get returns a job, or ErrJobNotFound. Requeue returns ErrJobNotFound if there is no such job. Discard returns ErrJobNotFound if there is no such job.", lettersAbsent},
-		{"a requeued job is ready", "Requeue makes a Dead job Ready at runAt, with no attempts and nothing put off. The job keeps its last error; its UpdatedAt becomes runAt.", lettersRequeue},
+		{"a requeued job is ready", "Requeue makes a Dead job Ready at runAt, with no attempts and nothing put off. The job keeps its last error and its history; its UpdatedAt becomes runAt.", lettersRequeue},
+		{"requeues are counted", "Requeue adds one to the job's Replays.", lettersReplays},
 		{"a requeued job was never put off", "Requeue makes a Dead job Ready at runAt, with no attempts and nothing put off.", lettersRequeueDeferred},
 		{"a requeue may replace the data", "Requeue replaces the job's data unless data is nil.", lettersData},
 		{"only dead letters are requeued and discarded", "Requeue returns ErrNotDead, and changes nothing, if the job is not Dead. Discard returns ErrNotDead, and changes nothing, if the job is not Dead.", lettersNotDead},
@@ -180,7 +181,7 @@ func lettersRequeue(ctx context.Context, p Mails) error {
 		return err
 	}
 	want := job(1)
-	want.RunAt, want.Claims, want.LastError = at(2000), 1, "dead"
+	want.RunAt, want.Claims, want.LastError, want.Replays = at(2000), 1, "dead", 1
 	if err := first(
 		func() error { return wantJob(ctx, p, want) },
 		func() error { return claimNone(ctx, p, at(2000).Add(-time.Microsecond)) },
@@ -209,11 +210,30 @@ func lettersRequeueDeferred(ctx context.Context, p Mails) error {
 		return err
 	}
 	want := job(1)
-	want.RunAt, want.Claims, want.LastError = at(2000), 2, "too long"
+	want.RunAt, want.Claims, want.LastError, want.Replays = at(2000), 2, "too long", 1
 	if err := p.Letters.Requeue(ctx, want.ID, at(2000), nil); err != nil {
 		return during("Requeue", err)
 	}
 	return wantJob(ctx, p, want)
+}
+
+func lettersReplays(ctx context.Context, p Mails) error {
+	history := []mail.Attempt{{Number: 1, At: at(1001), Error: "dead"}}
+	if err := enqueue(ctx, p, job(1)); err != nil {
+		return err
+	}
+	for n := range 3 {
+		_, err := settle(ctx, p, job(1).ID, at(1000), mail.Outcome{State: mail.Dead, At: at(1001), Error: "dead", History: history})
+		want := job(1)
+		want.RunAt, want.Claims, want.LastError, want.Replays, want.History = at(1000), int64(n+1), "dead", n+1, history
+		if err := then(err,
+			func() error { return during("Requeue", p.Letters.Requeue(ctx, want.ID, at(1000), nil)) },
+			func() error { return wantJob(ctx, p, want) },
+		); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 func lettersData(ctx context.Context, p Mails) error {
@@ -226,8 +246,8 @@ func lettersData(ctx context.Context, p Mails) error {
 		return err
 	}
 	one, two := job(1), job(2)
-	one.RunAt, one.Claims, one.LastError, one.Data = at(2000), 1, "dead", []byte(`{"code": "fresh ü"}`)
-	two.RunAt, two.Claims, two.LastError = at(2000), 1, "dead"
+	one.RunAt, one.Claims, one.LastError, one.Data, one.Replays = at(2000), 1, "dead", []byte(`{"code": "fresh ü"}`), 1
+	two.RunAt, two.Claims, two.LastError, two.Replays = at(2000), 1, "dead", 1
 	fresh[0] = '!'
 	return first(
 		func() error { return wantJob(ctx, p, one) },

@@ -162,6 +162,22 @@ func queueFaults() []broken[contract.Mails] {
 			}
 			return p.Queue.Settle(ctx, j, o)
 		})},
+		{"the history is forgotten", "what became of attempts is kept", settles(func(p contract.Mails, ctx context.Context, j mail.Job, o mail.Outcome) error {
+			o.History = nil
+			return p.Queue.Settle(ctx, j, o)
+		})},
+		{"a settlement without a history empties it", "what became of attempts is kept", settles(func(p contract.Mails, ctx context.Context, j mail.Job, o mail.Outcome) error {
+			if o.History == nil {
+				o.History = []mail.Attempt{}
+			}
+			return p.Queue.Settle(ctx, j, o)
+		})},
+		{"only dead letters have a history", "what became of attempts is kept", settles(func(p contract.Mails, ctx context.Context, j mail.Job, o mail.Outcome) error {
+			if o.State != mail.Dead {
+				o.History = nil
+			}
+			return p.Queue.Settle(ctx, j, o)
+		})},
 		{"no attempt counts", "a job that failed comes again at its time", settles(func(p contract.Mails, ctx context.Context, j mail.Job, o mail.Outcome) error {
 			o.Untried = o.State == mail.Ready
 			return p.Queue.Settle(ctx, j, o)
@@ -297,6 +313,22 @@ func letterFaults() []broken[contract.Mails] {
 				if j.State == mail.Ready {
 					j.LastError = ""
 				}
+				return j, err
+			}}
+		})},
+		{"a requeue forgets the history", "requeues are counted", breaks(func(l mail.DeadLetters) letters {
+			return letters{get: func(ctx context.Context, id string) (mail.Job, error) {
+				j, err := l.Get(ctx, id)
+				if j.State == mail.Ready {
+					j.History = nil
+				}
+				return j, err
+			}}
+		})},
+		{"requeues are counted once", "requeues are counted", breaks(func(l mail.DeadLetters) letters {
+			return letters{get: func(ctx context.Context, id string) (mail.Job, error) {
+				j, err := l.Get(ctx, id)
+				j.Replays = min(j.Replays, 1)
 				return j, err
 			}}
 		})},

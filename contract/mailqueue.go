@@ -3,6 +3,7 @@ package contract
 import (
 	"context"
 	"fmt"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -22,7 +23,7 @@ type Mails struct {
 func MailQueue() []Case[Mails] {
 	return suite("MailQueue", []promise[Mails]{
 		{"an enqueued job is stored whole", "Enqueue stores j durably, with every field as it is but those that say how far it has come.", mailEnqueue},
-		{"enqueueing ignores state and counts", "The job is Ready, with no attempts and nothing put off.", mailEnqueueState},
+		{"enqueueing ignores state and counts", "The job is Ready, with no attempts, no history and nothing put off.", mailEnqueueState},
 		{"long and foreign values are kept", "Enqueue stores j durably, with every field as it is but those that say how far it has come.", mailLong},
 		{"enqueueing a key twice is harmless", "If a job with j.Key exists, in whatever state, Enqueue does nothing and returns nil.", mailTwice},
 		{"a key is known in every state", "If a job with j.Key exists, in whatever state, Enqueue does nothing and returns nil.", mailTwiceStates},
@@ -44,6 +45,7 @@ func MailQueue() []Case[Mails] {
 		{"a job that failed comes again at its time", "A job that is Ready again is due at o.RunAt, and keeps its place in the order.", mailAgain},
 		{"an attempt that was none is given back", "A job that is Ready again with o.Untried has one attempt less.", mailUntried},
 		{"since when a mail is put off is kept", "A job that is Ready again takes over o.DeferredSince unless that is zero.", mailDeferred},
+		{"what became of attempts is kept", "A job takes over o.History, whatever became of it, unless that is nil.", mailHistory},
 		{"a job that failed keeps its place", "A job that is Ready again is due at o.RunAt, and keeps its place in the order.", mailPlace},
 		{"a dead job is not claimed", "A Dead job is a dead letter, and is not due.", mailDead},
 		{"settling twice is refused", "Settle stores o and ends the lease that Claim gave, if the job is Running and its Claims equal j.Claims. Otherwise Settle returns ErrLeaseLost and changes nothing.", mailSettleTwice},
@@ -162,13 +164,14 @@ func mailEnqueue(ctx context.Context, p Mails) error {
 func mailEnqueueState(ctx context.Context, p Mails) error {
 	j := job(1)
 	j.State, j.Attempts, j.Claims, j.DeferredSince = mail.Dead, 3, 7, at(3)
+	j.History, j.Replays = []mail.Attempt{{Number: 1, At: at(3), Error: "busy"}}, 4
 	want := job(1)
 	if err := enqueue(ctx, p, j); err != nil {
 		return err
 	}
 	got, err := p.Letters.Get(ctx, j.ID)
-	if err == nil && (got.State != mail.Ready || got.Attempts != 0 || !got.DeferredSince.IsZero()) {
-		err = fmt.Errorf("it is %s with %d attempts, put off since %v; want ready with none, and never put off", got.State, got.Attempts, got.DeferredSince)
+	if err == nil && (got.State != mail.Ready || got.Attempts != 0 || !got.DeferredSince.IsZero() || len(got.History) > 0 || got.Replays != 0) {
+		err = fmt.Errorf("it is %s with %d attempts, a history of %d and %d replays, put off since %v; want ready with none, and never put off", got.State, got.Attempts, len(got.History), got.Replays, got.DeferredSince)
 	}
 	if err != nil {
 		return during("Get", err)
@@ -525,6 +528,51 @@ func mailDeferred(ctx context.Context, p Mails) error {
 		err = fmt.Errorf("the claimed job is put off since %v, want %v", claimed.DeferredSince, at(6))
 	}
 	return then(err, func() error { return wantJob(ctx, p, want) })
+}
+
+func mailHistory(ctx context.Context, p Mails) error {
+	if err := enqueue(ctx, p, job(1), job(2)); err != nil {
+		return err
+	}
+	history := []mail.Attempt{{Number: 1, At: at(6), Error: "<busy> & \"ü\" 👋"}}
+	want := job(1)
+	want.Attempts, want.Claims, want.RunAt, want.LastError, want.History = 1, 1, at(20), "busy", slices.Clone(history)
+	_, err := settle(ctx, p, want.ID, at(5), mail.Outcome{State: mail.Ready, RunAt: at(20), At: at(6), Error: "busy", History: history})
+	history[0].Error = "changed"
+	if err := then(err, func() error { return wantJob(ctx, p, want) }); err != nil {
+		return err
+	}
+	// Nil leaves it, and so does giving the attempt back; a claim shows it.
+	want.RunAt, want.LastError, want.Claims = at(30), "", 2
+	claimed, err := settle(ctx, p, want.ID, at(20), mail.Outcome{State: mail.Ready, RunAt: at(30), At: at(21), Untried: true})
+	if err == nil {
+		err = during("the history of a claimed job", same(claimed.History, want.History))
+	}
+	if err := then(err, func() error { return wantJob(ctx, p, want) }); err != nil {
+		return err
+	}
+	for n := range mail.MaxHistory {
+		history = append(history, mail.Attempt{Number: n, At: at(n), Error: strings.Repeat("<", 500)})
+	}
+	want.State, want.Attempts, want.Claims, want.LastError, want.History = mail.Dead, 2, 3, "dead", history[1:]
+	return first(
+		func() error {
+			_, err := settle(ctx, p, want.ID, at(30), mail.Outcome{State: mail.Dead, At: at(31), Error: "dead", History: history[1:]})
+			return err
+		},
+		func() error { return wantJob(ctx, p, want) },
+		func() error {
+			sent := []mail.Attempt{{Number: 1}}
+			_, err := settle(ctx, p, job(2).ID, at(30), mail.Outcome{State: mail.Sent, At: at(31), History: sent})
+			return then(err, func() error {
+				got, err := p.Letters.Get(ctx, job(2).ID)
+				if err == nil {
+					err = same(got.History, sent)
+				}
+				return during("Get of a sent job", err)
+			})
+		},
+	)
 }
 
 func mailPlace(ctx context.Context, p Mails) error {

@@ -102,7 +102,7 @@
 //	settings      user_id | hides_read: 1 if nobody else is told how far the user has read, or 0
 //	outbox        position | id, topic, type, event_key, time, data; ascending in commit order
 //	mail_jobs     position | id unique, job_key unique, kind, recipient, recipient_name, data, state,
-//	              attempts, claims, run_at, leased_until, last_error, created_at, updated_at
+//	              attempts, claims, run_at, leased_until, deferred_since, last_error, history, replays, created_at, updated_at
 //	migrations, migration_locks: what bun/migrate keeps
 //	locks         name; on servers only: a row to lock while events are put
 //	heartbeat     id: 1 | beats: how often Ping wrote

@@ -241,7 +241,7 @@ func begin(statement string) func(context.Context, *sql.DB) error {
 // claimBy claims with one statement that returns the row, and that has JOBS for the name of the table. Its arguments are now and the lease's end.
 func claimBy(statement string) func(context.Context, bun.Tx, string, int64, int64) (jobRow, error) {
 	statement += ` RETURNING position, id, job_key, kind, recipient, recipient_name, data, state, attempts, claims,
-		run_at, leased_until, deferred_since, last_error, created_at, updated_at`
+		run_at, leased_until, deferred_since, last_error, history, replays, created_at, updated_at`
 	of := map[string]string{}
 	for _, table := range []string{mailJobs, webhookJobs} {
 		of[table] = strings.ReplaceAll(statement, "JOBS", table)

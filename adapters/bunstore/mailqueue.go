@@ -3,6 +3,7 @@ package bunstore
 import (
 	"context"
 	"database/sql"
+	"encoding/json"
 	"errors"
 	"strings"
 	"time"
@@ -61,6 +62,8 @@ type jobRow struct {
 	LeasedUntil   *int64 `bun:"leased_until"`
 	DeferredSince *int64 `bun:"deferred_since"`
 	LastError     string `bun:"last_error"`
+	History       []byte `bun:"history"`
+	Replays       *int64 `bun:"replays"`
 	CreatedAt     int64  `bun:"created_at"`
 	UpdatedAt     int64  `bun:"updated_at"`
 }
@@ -76,6 +79,13 @@ func (r *jobRow) job() mail.Job {
 	if len(r.Data) > 0 {
 		j.Data = r.Data
 	}
+	if r.Replays != nil {
+		j.Replays = int(*r.Replays)
+	}
+	// What an operator damaged by hand costs the history, and not the mail.
+	if len(r.History) > 0 && json.Unmarshal(r.History, &j.History) != nil {
+		j.History = nil
+	}
 	return j
 }
 
@@ -90,7 +100,7 @@ func (s *MailQueue) Enqueue(ctx context.Context, j mail.Job) error {
 	}
 	const op = "enqueue mail"
 	err := s.db.transact(ctx, op, func(ctx context.Context, tx bun.Tx) error {
-		_, err := tx.NewInsert().Model(&row).ModelTableExpr("?", bun.Ident(s.table)).Exec(ctx)
+		_, err := tx.NewInsert().Model(&row).ModelTableExpr("?", bun.Ident(s.table)).ExcludeColumn("history", "replays").Exec(ctx)
 		return err
 	})
 	if !errors.Is(err, fault.Conflict) {
@@ -135,12 +145,19 @@ func (s *MailQueue) Settle(ctx context.Context, j mail.Job, o mail.Outcome) erro
 	if !storable(j.ID) {
 		return mail.ErrLeaseLost
 	}
+	history, err := json.Marshal(o.History)
+	if err != nil {
+		return err
+	}
 	defer s.db.scrub.due()
 	return s.db.transact(ctx, "settle mail", func(ctx context.Context, tx bun.Tx) error {
 		q := tx.NewUpdate().Model((*jobRow)(nil)).ModelTableExpr(asRows, bun.Ident(s.table)).
 			Set("state = ?", string(o.State)).Set("leased_until = NULL").
 			Set("last_error = ?", keepable(o.Error)).Set("updated_at = ?", micros(o.At)).
 			Where("id = ?", j.ID).Where("state = ?", string(mail.Running)).Where("claims = ?", j.Claims)
+		if o.History != nil {
+			q = q.Set("history = ?", history)
+		}
 		switch o.State {
 		case mail.Ready:
 			q = q.Set("run_at = ?", micros(o.RunAt))
@@ -227,7 +244,7 @@ func (s *MailQueue) Get(ctx context.Context, id string) (mail.Job, error) {
 func (s *MailQueue) Requeue(ctx context.Context, id string, runAt time.Time, data []byte) error {
 	return s.decide(ctx, "requeue mail", id, func(ctx context.Context, tx bun.Tx) (sql.Result, error) {
 		q := tx.NewUpdate().Model((*jobRow)(nil)).ModelTableExpr(asRows, bun.Ident(s.table)).
-			Set("state = ?", string(mail.Ready)).Set("attempts = 0").Set("deferred_since = NULL").
+			Set("state = ?", string(mail.Ready)).Set("attempts = 0").Set("deferred_since = NULL").Set("replays = COALESCE(replays, 0) + 1").
 			Set("run_at = ?", micros(runAt)).Set("updated_at = ?", micros(runAt)).
 			Where("id = ?", id).Where("state = ?", string(mail.Dead))
 		if data != nil {

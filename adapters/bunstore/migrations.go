@@ -222,6 +222,7 @@ func steps(d *dialect) []step {
 		{"0015", "who has blocked whom", blockTables},
 		{"0016", "deliveries of webhooks", webhookTables},
 		{"0017", "what users have set for themselves", []string{settingsTable}},
+		{"0018", "what became of the attempts of jobs", jobHistories},
 		{"0019", "what sessions are recognised by", sessionSigns},
 		{"0020", "roles of users, users who are disabled, and the audit log", administration},
 		{"0021", "what users say of themselves, and addresses that they want to have", profiles},
@@ -520,4 +521,13 @@ var webhookTables = []string{
 	`CREATE INDEX IF NOT EXISTS parley_webhook_jobs_list ON parley_webhook_jobs (state, id)`,
 	`CREATE INDEX IF NOT EXISTS parley_webhook_jobs_recipient ON parley_webhook_jobs (recipient, id)`,
 	`CREATE INDEX IF NOT EXISTS parley_webhook_jobs_settled ON parley_webhook_jobs (state, updated_at)`,
+}
+
+// jobHistories are what is remembered of jobs. The columns come last, without a default and without a constraint. An older program that runs beside
+// leaves them as they are: its attempts are not in the history, and its replays are not counted.
+var jobHistories = []string{
+	"ALTER TABLE parley_mail_jobs ADD COLUMN IF NOT EXISTS history {bytes}",
+	"ALTER TABLE parley_mail_jobs ADD COLUMN IF NOT EXISTS replays bigint",
+	"ALTER TABLE parley_webhook_jobs ADD COLUMN IF NOT EXISTS history {bytes}",
+	"ALTER TABLE parley_webhook_jobs ADD COLUMN IF NOT EXISTS replays bigint",
 }

@@ -62,10 +62,28 @@ type job struct {
 
 	DeferredSince time.Time `json:"deferredSince,omitzero" required:"false" doc:"When a server first put the mail off; what is put off is no attempt."`
 
+	Replays int       `json:"replays" doc:"How often it was replayed; after 5 times a replay has to be forced." example:"0"`
+	History []attempt `json:"history,omitempty" doc:"What became of the last attempts, at most 20, the oldest first."`
+
 	CreatedAt time.Time `json:"createdAt"`
 	UpdatedAt time.Time `json:"updatedAt"`
 
 	Data json.RawMessage `json:"data,omitempty" doc:"What the template is rendered with: it holds codes. Only if asked for."`
+}
+
+// attempt is what became of an attempt at a job.
+type attempt struct {
+	Number int       `json:"number" doc:"Which of the attempts since the job was enqueued or replayed; what did not count has the number of the next one." example:"1"`
+	At     time.Time `json:"at,omitzero" required:"false" doc:"When it ended; missing if nobody knows."`
+	Error  string    `json:"error,omitempty" doc:"Why it failed; missing if it did not."`
+}
+
+func attemptsOf(j mail.Job) []attempt {
+	all := make([]attempt, len(j.History))
+	for i, a := range j.History {
+		all[i] = attempt(a)
+	}
+	return all
 }
 
 type jobPage struct {
@@ -73,16 +91,38 @@ type jobPage struct {
 	NextCursor string `json:"nextCursor,omitempty" doc:"For the next page; missing on the last one."`
 }
 
+type mailFilter struct {
+	To    string `json:"to,omitempty" doc:"Only mails to this address." example:"ada@example.com"`
+	Kind  string `json:"kind,omitempty" maxLength:"64" doc:"Only mails of this kind." example:"verification"`
+	Error string `json:"error,omitempty" maxLength:"500" doc:"Only mails whose last error contains this, in whatever letter case."`
+	Limit int    `json:"limit,omitempty" minimum:"0" maximum:"1000" doc:"At most so many; 0 is all of them."`
+}
+
+// choice is which dead letters the filter chooses.
+func (f mailFilter) choice(dryRun, force bool) (mail.Choice, error) {
+	to, err := recipient(f.To, "body.filter.to")
+	return mail.Choice{To: to, Kind: mail.Kind(f.Kind), Error: f.Error, Limit: f.Limit, DryRun: dryRun, Force: force}, err
+}
+
 type replayRequest struct {
-	Filter struct {
-		To    string `json:"to,omitempty" doc:"Only mails to this address." example:"ada@example.com"`
-		Limit int    `json:"limit,omitempty" minimum:"0" maximum:"1000" doc:"At most so many; 0 is all of them."`
-	} `json:"filter,omitempty" doc:"Which dead letters; without it any."`
-	DryRun bool `json:"dryRun,omitempty" doc:"Only say which."`
+	Filter mailFilter `json:"filter,omitempty" doc:"Which dead letters; without it any."`
+	DryRun bool       `json:"dryRun,omitempty" doc:"Only say which."`
+	Force  bool       `json:"force,omitempty" doc:"Also those that were replayed 5 times."`
 }
 
 type replayed struct {
-	Jobs   []string `json:"jobs" nullable:"false" doc:"The IDs of the jobs that are, or would be, replayed."`
+	Jobs    []string `json:"jobs" nullable:"false" doc:"The IDs of the jobs that are, or would be, replayed."`
+	Refused []string `json:"refused" nullable:"false" doc:"The IDs of those that were replayed 5 times, and are left alone unless forced."`
+	DryRun  bool     `json:"dryRun"`
+}
+
+type discardRequest struct {
+	Filter mailFilter `json:"filter" doc:"Which dead letters; an empty one is all of them."`
+	DryRun bool       `json:"dryRun,omitempty" doc:"Only say which."`
+}
+
+type discardedJobs struct {
+	Jobs   []string `json:"jobs" nullable:"false" doc:"The IDs of the jobs that are, or would be, removed."`
 	DryRun bool     `json:"dryRun"`
 }
 
@@ -108,19 +148,25 @@ type (
 	jobInput struct {
 		ID string `path:"id" maxLength:"200" doc:"The job's ID."`
 	}
-	replayInput  struct{ Body replayRequest }
-	listOutput   struct{ Body jobPage }
-	jobOutput    struct{ Body job }
-	replayOutput struct{ Body replayed }
-	statsOutput  struct{ Body stats }
+	replayJobInput struct {
+		ID    string `path:"id" maxLength:"200" doc:"The job's ID."`
+		Force bool   `query:"force" doc:"Also if it was replayed 5 times."`
+	}
+	replayInput   struct{ Body replayRequest }
+	discardInput  struct{ Body discardRequest }
+	discardOutput struct{ Body discardedJobs }
+	listOutput    struct{ Body jobPage }
+	jobOutput     struct{ Body job }
+	replayOutput  struct{ Body replayed }
+	statsOutput   struct{ Body stats }
 )
 
 func jobOf(j mail.Job, data bool) job {
 	out := job{
 		ID: j.ID, Key: j.Key, Kind: string(j.Kind), State: string(j.State), To: string(j.To), Name: j.Name,
 		Attempts: j.Attempts, RunAt: j.RunAt, LeasedUntil: j.LeasedUntil, LastError: j.LastError,
-		DeferredSince: j.DeferredSince,
-		CreatedAt:     j.CreatedAt, UpdatedAt: j.UpdatedAt,
+		DeferredSince: j.DeferredSince, Replays: j.Replays, History: attemptsOf(j),
+		CreatedAt: j.CreatedAt, UpdatedAt: j.UpdatedAt,
 	}
 	if data {
 		out.Data = readable(j.Data)
@@ -240,8 +286,8 @@ func registerReplays(a *API, cfg MailConfig, operation func(huma.Operation) huma
 		OperationID: "replay-mail-job", Method: http.MethodPost, Path: "/mail/jobs/{id}/replay",
 		Summary:   "Try a dead letter again, with its full attempts",
 		Responses: answers(http.StatusNoContent, "It is ready to be sent."),
-	}), adminFailures(errMailAdminOff, mail.ErrJobNotFound, mail.ErrNotDead), func(ctx context.Context, in *jobInput) (*noOutput, error) {
-		return nil, cfg.Service.Replay(ctx, in.ID)
+	}), adminFailures(errMailAdminOff, mail.ErrJobNotFound, mail.ErrNotDead, mail.ErrReplayedTooOften), func(ctx context.Context, in *replayJobInput) (*noOutput, error) {
+		return nil, cfg.Service.Replay(ctx, in.ID, in.Force)
 	})
 	register(a, operation(huma.Operation{
 		OperationID: "replay-mail-jobs", Method: http.MethodPost, Path: "/mail/jobs/replay",
@@ -249,15 +295,31 @@ func registerReplays(a *API, cfg MailConfig, operation func(huma.Operation) huma
 		Description: "If a dependency fails on the way, the letters before it are replayed; the others can be replayed by the same call.",
 		Responses:   answers(http.StatusOK, "Which."),
 	}), adminFailures(errMailAdminOff), func(ctx context.Context, in *replayInput) (*replayOutput, error) {
-		to, err := recipient(in.Body.Filter.To, "body.filter.to")
+		choice, err := in.Body.Filter.choice(in.Body.DryRun, in.Body.Force)
 		if err != nil {
 			return nil, err
 		}
-		ids, err := cfg.Service.ReplayAll(ctx, mail.Filter{To: to, Limit: in.Body.Filter.Limit}, in.Body.DryRun)
+		done, err := cfg.Service.ReplayAll(ctx, choice)
 		if err != nil {
 			return nil, err
 		}
-		return &replayOutput{Body: replayed{Jobs: append([]string{}, ids...), DryRun: in.Body.DryRun}}, nil
+		return &replayOutput{Body: replayed{Jobs: done.Jobs, Refused: done.Refused, DryRun: in.Body.DryRun}}, nil
+	})
+	register(a, operation(huma.Operation{
+		OperationID: "discard-mail-jobs", Method: http.MethodPost, Path: "/mail/jobs/discard",
+		Summary:     "Remove dead letters for good",
+		Description: "If a dependency fails on the way, the letters before it are gone; the others can be removed by the same call.",
+		Responses:   answers(http.StatusOK, "Which."),
+	}), adminFailures(errMailAdminOff), func(ctx context.Context, in *discardInput) (*discardOutput, error) {
+		choice, err := in.Body.Filter.choice(in.Body.DryRun, false)
+		if err != nil {
+			return nil, err
+		}
+		ids, err := cfg.Service.DiscardAll(ctx, choice)
+		if err != nil {
+			return nil, err
+		}
+		return &discardOutput{Body: discardedJobs{Jobs: ids, DryRun: in.Body.DryRun}}, nil
 	})
 }
 

@@ -134,9 +134,57 @@ func TestReplayMany(t *testing.T) {
 	s.wantProblem(s.post("/mail/jobs/replay", fields{"filter": fields{"limit": 1001}}, admin), 422, "invalid")
 }
 
+func TestDiscardMany(t *testing.T) {
+	t.Parallel()
+	s := newSystem(t, options{})
+	s.enqueue(4, 3)
+	admin := bearer(adminToken)
+	discard := func(body any) map[string]any {
+		return s.object(s.wantStatus(s.post("/mail/jobs/discard", body, admin), 200))
+	}
+	s.wantProblem(s.post("/mail/jobs/discard", fields{}, admin), 422, "invalid") // all of them by a mistake
+	assert.Equal(t, []string{"j2"}, jobs(discard(fields{"filter": fields{"to": "user2@example.com"}, "dryRun": true})))
+	assert.Equal(t, []string{"j2"}, jobs(discard(fields{"filter": fields{"to": "user2@example.com"}})))
+	assert.Empty(t, jobs(discard(fields{"filter": fields{"kind": "reset"}})))
+	assert.Equal(t, []string{"j1", "j3"}, jobs(discard(fields{"filter": fields{"kind": "verification", "error": "NO SUCH USER"}})))
+	assert.JSONEq(t, `{"ready":1,"running":0,"sent":0,"dead":0}`, s.wantStatus(s.get("/mail/stats", admin), 200).body)
+}
+
+func TestTheHistoryIsShownAndEndlessReplaysAreRefused(t *testing.T) {
+	t.Parallel()
+	s := newSystem(t, options{})
+	s.enqueue(1, 0)
+	admin := bearer(adminToken)
+	for n := range 6 {
+		now := s.clock.now()
+		j, found, err := s.store.MailQueue.Claim(t.Context(), now, time.Minute)
+		require.NoError(t, err)
+		require.True(t, found)
+		require.NoError(t, s.store.MailQueue.Settle(t.Context(), j, mail.Outcome{State: mail.Dead, At: now, Error: "550 no", History: []mail.Attempt{{Number: 1, At: now, Error: "550 no"}}}))
+		if n < 5 {
+			s.wantStatus(s.do("POST", "/mail/jobs/j1/replay", "", admin), 204)
+		}
+	}
+	job := s.object(s.wantStatus(s.get("/mail/jobs/j1", admin), 200))
+	assert.EqualValues(t, 5, job["replays"])
+	require.Len(t, job["history"], 1)
+	first := job["history"].([]any)[0].(map[string]any)
+	assert.EqualValues(t, 1, first["number"])
+	assert.Equal(t, "550 no", first["error"])
+	assert.NotEmpty(t, first["at"])
+
+	s.wantProblem(s.do("POST", "/mail/jobs/j1/replay", "", admin), 409, "job_replayed_too_often")
+	done := s.object(s.wantStatus(s.post("/mail/jobs/replay", fields{}, admin), 200))
+	assert.Empty(t, jobs(done))
+	assert.Equal(t, []any{"j1"}, done["refused"])
+	done = s.object(s.wantStatus(s.post("/mail/jobs/replay", fields{"force": true, "dryRun": true}, admin), 200))
+	assert.Equal(t, []string{"j1"}, jobs(done))
+	s.wantStatus(s.do("POST", "/mail/jobs/j1/replay?force=true", "", admin), 204)
+}
+
 var adminCalls = []struct{ method, path, body string }{
 	{"GET", "/mail/jobs", ""}, {"GET", "/mail/jobs/j1", ""}, {"DELETE", "/mail/jobs/j1", ""}, {"GET", "/mail/stats", ""},
-	{"POST", "/mail/jobs/j1/replay", ""}, {"POST", "/mail/jobs/replay", "{}"},
+	{"POST", "/mail/jobs/j1/replay", ""}, {"POST", "/mail/jobs/replay", "{}"}, {"POST", "/mail/jobs/discard", `{"filter":{}}`},
 }
 
 func TestMailsNeedTheAdminToken(t *testing.T) {

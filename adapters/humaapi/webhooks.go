@@ -37,6 +37,9 @@ type delivery struct {
 
 	DeferredSince time.Time `json:"deferredSince,omitzero" required:"false" doc:"When the server first asked for it later (429); what is put off is no attempt."`
 
+	Replays int       `json:"replays" doc:"How often it was replayed; after 5 times a replay has to be forced." example:"0"`
+	History []attempt `json:"history,omitempty" doc:"What became of the last attempts, at most 20, the oldest first."`
+
 	CreatedAt time.Time `json:"createdAt"`
 	UpdatedAt time.Time `json:"updatedAt"`
 
@@ -48,16 +51,37 @@ type deliveryPage struct {
 	NextCursor string     `json:"nextCursor,omitempty" doc:"For the next page; missing on the last one."`
 }
 
+type deliveryFilter struct {
+	About string `json:"about,omitempty" maxLength:"254" doc:"Only deliveries about this user or message, or room: and the name of a room."`
+	Type  string `json:"type,omitempty" maxLength:"64" doc:"Only deliveries of this type." example:"user.created"`
+	Error string `json:"error,omitempty" maxLength:"500" doc:"Only deliveries whose last error contains this, in whatever letter case."`
+	Limit int    `json:"limit,omitempty" minimum:"0" maximum:"1000" doc:"At most so many; 0 is all of them."`
+}
+
+// choice is which dead letters the filter chooses.
+func (f deliveryFilter) choice(dryRun, force bool) mail.Choice {
+	return mail.Choice{To: user.Email(f.About), Kind: mail.Kind(f.Type), Error: f.Error, Limit: f.Limit, DryRun: dryRun, Force: force}
+}
+
 type replayDeliveriesRequest struct {
-	Filter struct {
-		About string `json:"about,omitempty" maxLength:"254" doc:"Only deliveries about this user or message, or room: and the name of a room."`
-		Limit int    `json:"limit,omitempty" minimum:"0" maximum:"1000" doc:"At most so many; 0 is all of them."`
-	} `json:"filter,omitempty" doc:"Which dead letters; without it any."`
-	DryRun bool `json:"dryRun,omitempty" doc:"Only say which."`
+	Filter deliveryFilter `json:"filter,omitempty" doc:"Which dead letters; without it any."`
+	DryRun bool           `json:"dryRun,omitempty" doc:"Only say which."`
+	Force  bool           `json:"force,omitempty" doc:"Also those that were replayed 5 times."`
 }
 
 type replayedDeliveries struct {
 	Deliveries []string `json:"deliveries" nullable:"false" doc:"The IDs of those that are, or would be, replayed."`
+	Refused    []string `json:"refused" nullable:"false" doc:"The IDs of those that were replayed 5 times, and are left alone unless forced."`
+	DryRun     bool     `json:"dryRun"`
+}
+
+type discardDeliveriesRequest struct {
+	Filter deliveryFilter `json:"filter" doc:"Which dead letters; an empty one is all of them."`
+	DryRun bool           `json:"dryRun,omitempty" doc:"Only say which."`
+}
+
+type discardedDeliveries struct {
+	Deliveries []string `json:"deliveries" nullable:"false" doc:"The IDs of those that are, or would be, removed."`
 	DryRun     bool     `json:"dryRun"`
 }
 
@@ -76,17 +100,23 @@ type (
 	deliveryInput struct {
 		ID string `path:"id" maxLength:"200" doc:"The delivery's ID."`
 	}
-	replayDeliveriesInput  struct{ Body replayDeliveriesRequest }
-	listDeliveriesOutput   struct{ Body deliveryPage }
-	deliveryOutput         struct{ Body delivery }
-	replayDeliveriesOutput struct{ Body replayedDeliveries }
+	replayDeliveryInput struct {
+		ID    string `path:"id" maxLength:"200" doc:"The delivery's ID."`
+		Force bool   `query:"force" doc:"Also if it was replayed 5 times."`
+	}
+	replayDeliveriesInput   struct{ Body replayDeliveriesRequest }
+	discardDeliveriesInput  struct{ Body discardDeliveriesRequest }
+	discardDeliveriesOutput struct{ Body discardedDeliveries }
+	listDeliveriesOutput    struct{ Body deliveryPage }
+	deliveryOutput          struct{ Body delivery }
+	replayDeliveriesOutput  struct{ Body replayedDeliveries }
 )
 
 func deliveryOf(j mail.Job, body bool) delivery {
 	out := delivery{
 		ID: j.ID, WebhookID: j.Key, Type: string(j.Kind), State: string(j.State), About: string(j.To), Room: j.Name,
 		Attempts: j.Attempts, RunAt: j.RunAt, LeasedUntil: j.LeasedUntil, LastError: j.LastError,
-		DeferredSince: j.DeferredSince, CreatedAt: j.CreatedAt, UpdatedAt: j.UpdatedAt,
+		DeferredSince: j.DeferredSince, Replays: j.Replays, History: attemptsOf(j), CreatedAt: j.CreatedAt, UpdatedAt: j.UpdatedAt,
 	}
 	if body {
 		out.Body = readable(j.Data)
@@ -149,8 +179,8 @@ func RegisterWebhooks(a *API, cfg WebhooksConfig) error {
 		OperationID: "replay-webhook-delivery", Method: http.MethodPost, Path: "/webhooks/deliveries/{id}/replay",
 		Summary:   "Try a dead letter of a webhook again, with its full attempts and the same webhook-id",
 		Responses: answers(http.StatusNoContent, "It is ready to be delivered."),
-	}), adminFailures(errAdminOff, mail.ErrJobNotFound, mail.ErrNotDead), func(ctx context.Context, in *deliveryInput) (*noOutput, error) {
-		return nil, cfg.Service.Replay(ctx, in.ID)
+	}), adminFailures(errAdminOff, mail.ErrJobNotFound, mail.ErrNotDead, mail.ErrReplayedTooOften), func(ctx context.Context, in *replayDeliveryInput) (*noOutput, error) {
+		return nil, cfg.Service.Replay(ctx, in.ID, in.Force)
 	})
 	register(a, operation(huma.Operation{
 		OperationID: "replay-webhook-deliveries", Method: http.MethodPost, Path: "/webhooks/deliveries/replay",
@@ -158,11 +188,23 @@ func RegisterWebhooks(a *API, cfg WebhooksConfig) error {
 		Description: "If a dependency fails on the way, the letters before it are replayed; the others can be replayed by the same call.",
 		Responses:   answers(http.StatusOK, "Which."),
 	}), adminFailures(errAdminOff), func(ctx context.Context, in *replayDeliveriesInput) (*replayDeliveriesOutput, error) {
-		ids, err := cfg.Service.ReplayAll(ctx, mail.Filter{To: user.Email(in.Body.Filter.About), Limit: in.Body.Filter.Limit}, in.Body.DryRun)
+		done, err := cfg.Service.ReplayAll(ctx, in.Body.Filter.choice(in.Body.DryRun, in.Body.Force))
 		if err != nil {
 			return nil, err
 		}
-		return &replayDeliveriesOutput{Body: replayedDeliveries{Deliveries: append([]string{}, ids...), DryRun: in.Body.DryRun}}, nil
+		return &replayDeliveriesOutput{Body: replayedDeliveries{Deliveries: done.Jobs, Refused: done.Refused, DryRun: in.Body.DryRun}}, nil
+	})
+	register(a, operation(huma.Operation{
+		OperationID: "discard-webhook-deliveries", Method: http.MethodPost, Path: "/webhooks/deliveries/discard",
+		Summary:     "Remove dead letters of webhooks for good",
+		Description: "If a dependency fails on the way, the letters before it are gone; the others can be removed by the same call.",
+		Responses:   answers(http.StatusOK, "Which."),
+	}), adminFailures(errAdminOff), func(ctx context.Context, in *discardDeliveriesInput) (*discardDeliveriesOutput, error) {
+		ids, err := cfg.Service.DiscardAll(ctx, in.Body.Filter.choice(in.Body.DryRun, false))
+		if err != nil {
+			return nil, err
+		}
+		return &discardDeliveriesOutput{Body: discardedDeliveries{Deliveries: ids, DryRun: in.Body.DryRun}}, nil
 	})
 	return nil
 }

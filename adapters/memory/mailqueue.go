@@ -59,7 +59,7 @@ func (q *MailQueue) Enqueue(ctx context.Context, j mail.Job) error {
 		return errJobExists
 	}
 	j.State, j.Attempts, j.Claims, j.LeasedUntil, j.LastError = mail.Ready, 0, 0, time.Time{}, ""
-	j.DeferredSince = time.Time{}
+	j.DeferredSince, j.History, j.Replays = time.Time{}, nil, 0
 	j.RunAt, j.CreatedAt, j.UpdatedAt = stamp(j.RunAt), stamp(j.CreatedAt), stamp(j.UpdatedAt)
 	q.last++
 	e := &queued{job: cloneJob(j), place: q.last}
@@ -115,6 +115,9 @@ func (q *MailQueue) Settle(ctx context.Context, j mail.Job, o mail.Outcome) erro
 	e.job.LeasedUntil = time.Time{}
 	e.job.LastError = o.Error
 	e.job.UpdatedAt = stamp(o.At)
+	if o.History != nil {
+		e.job.History = slices.Clone(o.History)
+	}
 	switch o.State {
 	case mail.Ready:
 		e.job.RunAt = stamp(o.RunAt)
@@ -208,6 +211,7 @@ func (q *MailQueue) Requeue(ctx context.Context, id string, runAt time.Time, dat
 	}
 	e.job.State = mail.Ready
 	e.job.Attempts, e.job.DeferredSince = 0, time.Time{}
+	e.job.Replays++
 	e.job.RunAt = stamp(runAt)
 	e.job.UpdatedAt = stamp(runAt)
 	if data != nil {
@@ -282,5 +286,6 @@ func (q *MailQueue) Stats(ctx context.Context) (map[mail.State]int, error) {
 
 func cloneJob(j mail.Job) mail.Job {
 	j.Data = bytes.Clone(j.Data)
+	j.History = slices.Clone(j.History)
 	return j
 }

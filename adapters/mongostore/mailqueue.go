@@ -2,6 +2,7 @@ package mongostore
 
 import (
 	"context"
+	"encoding/json"
 	"strings"
 	"time"
 	"unicode/utf8"
@@ -49,8 +50,11 @@ type jobDoc struct {
 	// DeferredSince is when a server first put the mail off.
 	DeferredSince *int64 `bson:"deferred_since,omitempty"`
 	LastError     string `bson:"last_error"`
-	CreatedAt     int64  `bson:"created_at"`
-	UpdatedAt     int64  `bson:"updated_at"`
+	// History is what became of the last attempts, as JSON.
+	History   []byte `bson:"history,omitempty"`
+	Replays   int64  `bson:"replays,omitempty"`
+	CreatedAt int64  `bson:"created_at"`
+	UpdatedAt int64  `bson:"updated_at"`
 }
 
 func (d *jobDoc) job() mail.Job {
@@ -63,6 +67,11 @@ func (d *jobDoc) job() mail.Job {
 	}
 	if len(d.Data) > 0 {
 		j.Data = d.Data
+	}
+	j.Replays = int(d.Replays)
+	// What an operator damaged by hand costs the history, and not the mail.
+	if len(d.History) > 0 && json.Unmarshal(d.History, &j.History) != nil {
+		j.History = nil
 	}
 	return j
 }
@@ -155,6 +164,13 @@ func (s *MailQueue) Settle(ctx context.Context, j mail.Job, o mail.Outcome) erro
 	}
 	set := bson.D{
 		{Key: "state", Value: string(o.State)}, {Key: "last_error", Value: keepable(o.Error)}, {Key: "updated_at", Value: micros(o.At)},
+	}
+	if o.History != nil {
+		history, err := json.Marshal(o.History)
+		if err != nil {
+			return err
+		}
+		set = append(set, bson.E{Key: "history", Value: history})
 	}
 	switch o.State {
 	case mail.Ready:
@@ -271,6 +287,7 @@ func (s *MailQueue) Requeue(ctx context.Context, id string, runAt time.Time, dat
 	}
 	changed, err := s.change(ctx, "requeue mail", deadOne(id), bson.D{
 		{Key: "$set", Value: set}, {Key: "$unset", Value: bson.D{{Key: "deferred_since", Value: ""}}},
+		{Key: "$inc", Value: bson.D{{Key: "replays", Value: int64(1)}}},
 	})
 	if err != nil || changed {
 		return err

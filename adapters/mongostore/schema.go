@@ -279,6 +279,7 @@ func jobs(name string) *collection {
 			{name: "state", kind: kindText, most: 16, values: []string{string(mail.Ready), string(mail.Running), string(mail.Sent), string(mail.Dead)}},
 			{name: "open", kind: kindBool}, moment("due_at"), number("attempts", 0), number("claims", 0),
 			moment("run_at"), optional(moment("leased_until")), optional(moment("deferred_since")), text("last_error", 0, maxLastError), moment("created_at"), moment("updated_at"),
+			{name: "history", kind: kindBytes, optional: true}, optional(number("replays", 0)),
 		},
 		indexes: []index{
 			{fields: []string{"key"}, unique: true}, {fields: []string{"position"}}, {fields: []string{"open", "position", "_id", "due_at"}},

@@ -3,6 +3,7 @@ package redisstore
 import (
 	"context"
 	"crypto/rand"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"strconv"
@@ -169,7 +170,7 @@ return false
 `)
 
 // ARGV: id; claims; the call; state; error; the time of the outcome, for comparing and for keeping; the time to run at,
-// for both; 1 if the attempt does not count; when a server first put the mail off, or empty. Returns 1, or 0 if the lease was lost.
+// for both; 1 if the attempt does not count; when a server first put the mail off, or empty; the history, or empty. Returns 1, or 0 if the lease was lost.
 var settleMail = redis.NewScript(mailFunctions + `
 local id, job = ARGV[1], KEYS[1] .. ARGV[1]
 local was = redis.call('HMGET', job, 'state', 'claims', 'by')
@@ -182,6 +183,9 @@ end
 move(id, 'running', ARGV[4])
 redis.call('HSET', job, 'by', ARGV[3], 'error', ARGV[5], 'updated', ARGV[7])
 redis.call('HDEL', job, 'until')
+if ARGV[12] ~= '' then
+	redis.call('HSET', job, 'history', ARGV[12])
+end
 if ARGV[4] == 'ready' then
 	redis.call('HSET', job, 'run', ARGV[9])
 	if ARGV[10] == '1' then
@@ -254,6 +258,7 @@ end
 move(id, 'dead', 'ready')
 redis.call('HSET', job, 'by', ARGV[2], 'attempts', '0', 'run', ARGV[4], 'updated', ARGV[4])
 redis.call('HDEL', job, 'deferred')
+redis.call('HINCRBY', job, 'replays', 1)
 if ARGV[5] then
 	redis.call('HSET', job, 'data', ARGV[5])
 end
@@ -339,8 +344,15 @@ func (q *MailQueue) Settle(ctx context.Context, j mail.Job, o mail.Outcome) erro
 	if !o.DeferredSince.IsZero() {
 		deferred = strconv.FormatInt(micros(o.DeferredSince), 10)
 	}
+	history := []byte{}
+	if o.History != nil {
+		var err error
+		if history, err = json.Marshal(o.History); err != nil {
+			return err
+		}
+	}
 	reply, err := q.store.run(ctx, "settle mail", settleMail, q.keys(), j.ID, j.Claims, rand.Text(), string(o.State), o.Error,
-		score(o.At), micros(o.At), score(o.RunAt), micros(o.RunAt), o.Untried, deferred)
+		score(o.At), micros(o.At), score(o.RunAt), micros(o.RunAt), o.Untried, deferred, history)
 	if err == nil && reply != int64(1) {
 		return mail.ErrLeaseLost
 	}
@@ -526,6 +538,12 @@ func jobOf(fields map[string]string) (mail.Job, error) {
 	}
 	if _, deferred := fields["deferred"]; deferred {
 		j.DeferredSince = moment(number("deferred"))
+	}
+	if _, replayed := fields["replays"]; replayed {
+		j.Replays = int(number("replays"))
+	}
+	if history := fields["history"]; history != "" && json.Unmarshal([]byte(history), &j.History) != nil {
+		j.History = nil // damaged by hand: it costs the history, and not the mail
 	}
 	return j, errors.Join(errs...)
 }

@@ -118,7 +118,10 @@ func TestMailCommands(t *testing.T) {
 	require.NotEmpty(t, s.mailTo(t, "first@example.com").code())
 	require.JSONEq(t, `{}`, mails("discard", letters[1], "--json").succeeded(t))
 	require.NotContains(t, mails("list").succeeded(t), letters[1])
-	mails("replay", "--to=third@example.com").succeeded(t)
+	require.Contains(t, mails("discard", "--kind=verification", "--error=LUCK", "--dry-run").succeeded(t), letters[2])
+	require.NotContains(t, mails("discard", "--kind=password_reset").succeeded(t), letters[2])
+	require.Contains(t, mails("show", letters[2]).succeeded(t), `"history"`)
+	mails("replay", "--to=third@example.com", "--force").succeeded(t)
 	s.mailTo(t, "third@example.com")
 	await(t, "all mails to count as sent", func() bool { return counts()["sent"] == 3 && counts()["dead"] == 0 })
 
@@ -130,7 +133,9 @@ func TestMailCommands(t *testing.T) {
 		{"gone", mails("show", letters[1]), `(?i)no such`},
 		{"not dead", mails("replay", letters[0]), `(?i)not a dead letter`},
 		{"no id", mails("show"), `id`},
-		{"no id to discard", mails("discard"), `id`},
+		{"no id to discard", mails("discard"), `an id, --to, --kind, --error, or --all`},
+		{"an id and a filter", mails("discard", letters[0], "--to=first@example.com"), `do not go together`},
+		{"an id and a filter to replay", mails("replay", letters[0], "--error=x"), `do not go together`},
 		{"dry run of one", mails("replay", letters[0], "--dry-run"), `dry-run`},
 		{"wrong token", execute(t, []string{"PARLEY_ADMIN_TOKEN=wrong-but-long-enough"}, "mail", "list", "--url="+s.admin), `\S`},
 		{"no token", execute(t, nil, "mail", "list", "--url="+s.admin), `PARLEY_ADMIN_TOKEN`},
@@ -262,7 +267,7 @@ func deadLetters(t *testing.T, folder string, to ...string) (ids []string) {
 		job, ok, err := queue.Claim(ctx, now, time.Minute)
 		require.NoError(t, err)
 		require.True(t, ok)
-		require.NoError(t, queue.Settle(ctx, job, mail.Outcome{State: mail.Dead, RunAt: now, At: now, Error: "no luck"}))
+		require.NoError(t, queue.Settle(ctx, job, mail.Outcome{State: mail.Dead, RunAt: now, At: now, Error: "no luck", History: []mail.Attempt{{Number: 1, At: now, Error: "no luck"}}}))
 	}
 	return ids
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 	"time"
 
 	"github.com/parley-chat/parley/core/fault"
@@ -20,6 +21,9 @@ const (
 // ErrFilterInvalid says that a filter cannot choose jobs.
 var ErrFilterInvalid = fault.New(fault.Invalid, "mail_filter_invalid", "the filter is not valid")
 
+// ErrReplayedTooOften says that a dead letter was replayed so often that it is most likely to die again.
+var ErrReplayedTooOften = fault.New(fault.Conflict, "job_replayed_too_often", "it was replayed too often; it can be forced")
+
 // DeadLetterConfig is what a [DeadLetterService] needs.
 type DeadLetterConfig struct {
 	Letters DeadLetters // required
@@ -27,6 +31,9 @@ type DeadLetterConfig struct {
 	// Refresh, if set, returns new data for a job that is replayed, for example with a fresh
 	// code where the old one has expired, or nil to keep what it has.
 	Refresh func(context.Context, Job) ([]byte, error)
+	// MaxReplays is how often a job can be replayed before a replay has to be forced, so that what dies each time goes round for ever by
+	// nobody's mistake. Default 5.
+	MaxReplays int
 	// Requeued, if set, is called after jobs were requeued. It must not block.
 	Requeued func()
 	// Now is the clock. Default time.Now.
@@ -42,6 +49,7 @@ func NewDeadLetterService(cfg DeadLetterConfig) (*DeadLetterService, error) {
 	c := settings.Of("mail: DeadLetterConfig")
 	c.Require("Letters", cfg.Letters == nil)
 	c.Require("Stats", cfg.Stats == nil)
+	settings.Default(c, "MaxReplays", &cfg.MaxReplays, 5)
 	if err := c.Err(); err != nil {
 		return nil, err
 	}
@@ -91,11 +99,15 @@ func (s *DeadLetterService) Forget(ctx context.Context, to user.Email) (int, err
 }
 
 // Replay makes a dead letter ready again, with its full attempts. A job that is in another
-// state is ErrNotDead, and one that is not there ErrJobNotFound.
-func (s *DeadLetterService) Replay(ctx context.Context, id string) error {
+// state is ErrNotDead, and one that is not there ErrJobNotFound. One that was replayed MaxReplays times
+// is ErrReplayedTooOften unless force is set.
+func (s *DeadLetterService) Replay(ctx context.Context, id string, force bool) error {
 	j, err := s.Get(ctx, id)
 	if err != nil {
 		return err
+	}
+	if j.State == Dead && s.worn(j) && !force {
+		return ErrReplayedTooOften.Detail("it was replayed %d times", j.Replays)
 	}
 	if err := s.replay(ctx, j); err != nil {
 		return err
@@ -103,6 +115,9 @@ func (s *DeadLetterService) Replay(ctx context.Context, id string) error {
 	s.cfg.Requeued()
 	return nil
 }
+
+// worn reports whether a job was replayed so often that another replay is most likely in vain.
+func (s *DeadLetterService) worn(j Job) bool { return j.Replays >= s.cfg.MaxReplays }
 
 func (s *DeadLetterService) replay(ctx context.Context, j Job) error {
 	if j.State != Dead {
@@ -118,45 +133,96 @@ func (s *DeadLetterService) replay(ctx context.Context, j Job) error {
 	return nil
 }
 
-// ReplayAll replays every dead letter that f chooses (its State is ignored), or with dryRun
-// only finds them. f.Limit bounds how many; 0 means all. It returns the jobs' IDs; on an error,
-// those replayed so far. A job that somebody else replayed or discarded meanwhile is left out.
-func (s *DeadLetterService) ReplayAll(ctx context.Context, f Filter, dryRun bool) ([]string, error) {
-	f.State = Dead
-	if err := f.check(); err != nil {
-		return nil, err
-	}
-	ids := []string{}
+// Choice is which dead letters are replayed or discarded together, and how.
+type Choice struct {
+	// To and Kind choose by equality; empty means any.
+	To   user.Email
+	Kind Kind
+	// Error chooses those whose last error contains it, in whatever letter case; empty means any.
+	Error string
+	// Limit bounds how many, up to 1,000; 0 means all.
+	Limit int
+	// DryRun only finds them.
+	DryRun bool
+	// Force replays also those that were replayed too often.
+	Force bool
+}
+
+// Replayed is what a replay of many has done, or would do.
+type Replayed struct {
+	// Jobs are the IDs of those that are replayed.
+	Jobs []string
+	// Refused are the IDs of those that were replayed too often before, and are left alone.
+	Refused []string
+}
+
+// ReplayAll replays every dead letter that c chooses, or with c.DryRun only finds them. What was
+// replayed MaxReplays times is refused unless c.Force is set, and does not count towards c.Limit. On an error, it returns what was
+// replayed so far. A job that somebody else replayed or discarded meanwhile is left out.
+func (s *DeadLetterService) ReplayAll(ctx context.Context, c Choice) (Replayed, error) {
+	done := Replayed{Jobs: []string{}, Refused: []string{}}
 	defer func() {
-		if len(ids) > 0 && !dryRun {
+		if len(done.Jobs) > 0 && !c.DryRun {
 			s.cfg.Requeued()
 		}
 	}()
-	most := f.Limit
+	var err error
+	done.Jobs, err = s.each(ctx, c, func(j Job) (bool, error) {
+		switch {
+		case s.worn(j) && !c.Force:
+			done.Refused = append(done.Refused, j.ID)
+			return false, nil
+		case c.DryRun:
+			return true, nil
+		}
+		return true, s.replay(ctx, j)
+	})
+	return done, err
+}
+
+// DiscardAll removes every dead letter that c chooses for good, or with c.DryRun only finds them. It returns the jobs' IDs; on an
+// error, those removed so far. A job that somebody else replayed or discarded meanwhile is left out.
+func (s *DeadLetterService) DiscardAll(ctx context.Context, c Choice) ([]string, error) {
+	return s.each(ctx, c, func(j Job) (bool, error) {
+		if c.DryRun {
+			return true, nil
+		}
+		return true, s.Discard(ctx, j.ID)
+	})
+}
+
+// each does something with every dead letter that c chooses, ascending by ID, and returns the IDs of those with which it was done.
+func (s *DeadLetterService) each(ctx context.Context, c Choice, do func(Job) (bool, error)) ([]string, error) {
+	ids := []string{}
+	f := Filter{State: Dead, To: c.To, Limit: c.Limit}
+	if err := f.check(); err != nil {
+		return ids, err
+	}
+	part := strings.ToLower(c.Error)
+	f.Limit = maxPage
 	for {
-		f.Limit = maxPage
-		if most > 0 {
-			f.Limit = min(maxPage, most-len(ids))
-		}
-		if f.Limit == 0 {
-			return ids, nil
-		}
 		jobs, err := s.cfg.Letters.List(ctx, f)
 		if err != nil {
 			return ids, fmt.Errorf("mail: listing jobs: %w", err)
 		}
 		for _, j := range jobs {
 			f.After = j.ID
-			if !dryRun {
-				err := s.replay(ctx, j)
-				if errors.Is(err, ErrNotDead) || errors.Is(err, ErrJobNotFound) {
-					continue
-				}
-				if err != nil {
-					return ids, err
-				}
+			if c.Kind != "" && j.Kind != c.Kind || !strings.Contains(strings.ToLower(j.LastError), part) {
+				continue
 			}
-			ids = append(ids, j.ID)
+			did, err := do(j)
+			if errors.Is(err, ErrNotDead) || errors.Is(err, ErrJobNotFound) {
+				continue
+			}
+			if err != nil {
+				return ids, err
+			}
+			if did {
+				ids = append(ids, j.ID)
+			}
+			if c.Limit > 0 && len(ids) == c.Limit {
+				return ids, nil
+			}
 		}
 		if len(jobs) < f.Limit {
 			return ids, nil

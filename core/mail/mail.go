@@ -109,8 +109,25 @@ type Job struct {
 	LeasedUntil time.Time
 	// LastError is the last attempt's failure, for operators. It holds no data of the mail.
 	LastError string
+	// History is what became of the last attempts, the oldest first: at most [MaxHistory] of them.
+	History []Attempt
+	// Replays counts how often the job was requeued.
+	Replays int
 	// CreatedAt and UpdatedAt are UTC, to the microsecond, as every time here.
 	CreatedAt, UpdatedAt time.Time
+}
+
+// MaxHistory is how many attempts of a job are remembered.
+const MaxHistory = 20
+
+// Attempt is what became of one attempt. As JSON it is what stores keep.
+type Attempt struct {
+	// Number is which of the attempts since the job was enqueued or requeued it was. What did not count has the number of the next one.
+	Number int `json:"number"`
+	// At is when it ended; zero if nobody knows.
+	At time.Time `json:"at,omitzero"`
+	// Error is empty if the mail was sent. It holds no data of the mail.
+	Error string `json:"error,omitempty"`
 }
 
 // LogValue hides data and recipient.
@@ -131,6 +148,8 @@ type Outcome struct {
 	Untried bool
 	// DeferredSince, with Ready, becomes the job's; zero leaves the job's as it is.
 	DeferredSince time.Time
+	// History becomes the job's; nil leaves the job's as it is.
+	History []Attempt
 }
 
 // Check returns ErrOutcomeInvalid if no attempt can end so. Queues call it first.
@@ -172,7 +191,7 @@ var (
 // Changing what was given or returned changes nothing stored.
 type Queue interface {
 	// Enqueue stores j durably, with every field as it is but those that say how far it has come.
-	// The job is Ready, with no attempts and nothing put off.
+	// The job is Ready, with no attempts, no history and nothing put off.
 	// If a job with j.Key exists, in whatever state, Enqueue does nothing and returns nil.
 	// Two keys are the same only if they have the same bytes.
 	Enqueue(ctx context.Context, j Job) error
@@ -192,6 +211,7 @@ type Queue interface {
 	// A job that is Ready again is due at o.RunAt, and keeps its place in the order.
 	// A job that is Ready again with o.Untried has one attempt less.
 	// A job that is Ready again takes over o.DeferredSince unless that is zero.
+	// A job takes over o.History, whatever became of it, unless that is nil.
 	Settle(ctx context.Context, j Job, o Outcome) error
 	// Prune removes Sent jobs that were settled before the given time, and returns how many.
 	// Prune removes no other jobs.
@@ -231,7 +251,8 @@ type DeadLetters interface {
 	// Get returns a job, or ErrJobNotFound.
 	Get(ctx context.Context, id string) (Job, error)
 	// Requeue makes a Dead job Ready at runAt, with no attempts and nothing put off.
-	// The job keeps its last error; its UpdatedAt becomes runAt.
+	// The job keeps its last error and its history; its UpdatedAt becomes runAt.
+	// Requeue adds one to the job's Replays.
 	// Requeue replaces the job's data unless data is nil.
 	// Requeue returns ErrJobNotFound if there is no such job.
 	// Requeue returns ErrNotDead, and changes nothing, if the job is not Dead.

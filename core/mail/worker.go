@@ -300,6 +300,7 @@ func (w *Worker) attempt(patience context.Context, j Job, t *laneTurn) {
 		return
 	}
 	outcome.At = microseconds(w.cfg.Now())
+	outcome.History = j.after(outcome)
 	switch outcome.State {
 	case Sent:
 		w.cfg.Log.Log(patience, w.sent, "a "+w.what+" was sent", "job", j)
@@ -316,7 +317,7 @@ func (w *Worker) try(patience context.Context, j Job, t *laneTurn) (Outcome, boo
 	if j.Attempts > w.cfg.MaxAttempts {
 		// Each attempt before was claimed, and none was settled: workers died over it. It may
 		// even have been sent. A person decides.
-		return Outcome{State: Dead, Error: "the last attempt was never settled: the worker ended before"}, true
+		return Outcome{State: Dead, Error: lastNeverSettled}, true
 	}
 	if !w.mayBegin(patience, t) {
 		return w.untried(j, t, errors.New("those before it in its lane were not sent")), true
@@ -344,8 +345,8 @@ func (w *Worker) try(patience context.Context, j Job, t *laneTurn) (Outcome, boo
 	case !errors.Is(err, ErrRefused):
 		w.suspect.Store(true)
 	}
-	// What waited for its lane may have had less time than others when the worker ended.
-	untried := errors.Is(err, ErrUntried) || t != nil && patience.Err() != nil && !errors.Is(err, ErrRefused)
+	// The end of the worker has cut the attempt short: that makes no dead letter, and counts as little.
+	untried := errors.Is(err, ErrUntried) || patience.Err() != nil && !errors.Is(err, ErrRefused)
 	switch {
 	case errors.Is(err, ErrRefused), j.Attempts >= w.cfg.MaxAttempts && !untried:
 		return Outcome{State: Dead, Error: describe(err, j)}, true

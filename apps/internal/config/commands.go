@@ -31,8 +31,8 @@ type Command struct {
 
 // Mail is what the mail commands are told. Not every command uses every field.
 type Mail struct {
-	URL, State, To, ID string
-	DryRun, Data, JSON bool
+	URL, State, To, Kind, Error, ID string
+	DryRun, Data, JSON, All, Force  bool
 }
 
 type mailServer struct {
@@ -55,12 +55,20 @@ type mailCommands struct {
 		mailServer
 		ID     string `arg:"" optional:"" name:"id" help:"Dead letter. Without it: all that fit."`
 		To     string `name:"to" help:"Recipient of the dead letters, where no id is given."`
+		Kind   string `name:"kind" help:"Their kind, for example verification, where no id is given."`
+		Error  string `name:"error" help:"A part of their last error, where no id is given."`
 		DryRun bool   `name:"dry-run" help:"Only say which would be replayed."`
+		Force  bool   `name:"force" help:"Replay also what was replayed 5 times."`
 	} `cmd:"" help:"Put a dead letter, or all that fit, back on the queue."`
 	Discard struct {
 		mailServer
-		ID string `arg:"" name:"id" help:"Dead letter."`
-	} `cmd:"" help:"Remove a dead letter for good."`
+		ID     string `arg:"" optional:"" name:"id" help:"Dead letter. Without it: all that fit."`
+		To     string `name:"to" help:"Recipient of the dead letters, where no id is given."`
+		Kind   string `name:"kind" help:"Their kind, for example verification, where no id is given."`
+		Error  string `name:"error" help:"A part of their last error, where no id is given."`
+		All    bool   `name:"all" help:"All dead letters, where nothing else says which."`
+		DryRun bool   `name:"dry-run" help:"Only say which would be removed."`
+	} `cmd:"" help:"Remove a dead letter, or all that fit, for good."`
 	Stats struct{ mailServer } `cmd:"" help:"Count jobs by state."`
 }
 
@@ -72,17 +80,17 @@ func (m *mailCommands) command(name string) Mail {
 	case "show":
 		return Mail{URL: m.Show.URL, JSON: m.Show.JSON, ID: m.Show.ID, Data: m.Show.Data}
 	case "replay":
-		return Mail{URL: m.Replay.URL, JSON: m.Replay.JSON, ID: m.Replay.ID, To: m.Replay.To, DryRun: m.Replay.DryRun}
+		return Mail{URL: m.Replay.URL, JSON: m.Replay.JSON, ID: m.Replay.ID, To: m.Replay.To, Kind: m.Replay.Kind, Error: m.Replay.Error, DryRun: m.Replay.DryRun, Force: m.Replay.Force}
 	case "discard":
-		return Mail{URL: m.Discard.URL, JSON: m.Discard.JSON, ID: m.Discard.ID}
+		return Mail{URL: m.Discard.URL, JSON: m.Discard.JSON, ID: m.Discard.ID, To: m.Discard.To, Kind: m.Discard.Kind, Error: m.Discard.Error, All: m.Discard.All, DryRun: m.Discard.DryRun}
 	}
 	return Mail{URL: m.Stats.URL, JSON: m.Stats.JSON}
 }
 
 // Webhook is what the webhook commands are told. Not every command uses every field.
 type Webhook struct {
-	URL, State, About, ID string
-	DryRun, Body, JSON    bool
+	URL, State, About, Type, Error, ID string
+	DryRun, Body, JSON, All, Force     bool
 }
 
 type webhookCommands struct {
@@ -100,12 +108,20 @@ type webhookCommands struct {
 		mailServer
 		ID     string `arg:"" optional:"" name:"id" help:"Dead letter. Without it: all that fit."`
 		About  string `name:"about" help:"ID of the user or message that the dead letters are about, where no id is given."`
+		Type   string `name:"type" help:"Their type, for example user.created, where no id is given."`
+		Error  string `name:"error" help:"A part of their last error, where no id is given."`
 		DryRun bool   `name:"dry-run" help:"Only say which would be replayed."`
+		Force  bool   `name:"force" help:"Replay also what was replayed 5 times."`
 	} `cmd:"" help:"Put a dead letter, or all that fit, back on the queue."`
 	Discard struct {
 		mailServer
-		ID string `arg:"" name:"id" help:"Dead letter."`
-	} `cmd:"" help:"Remove a dead letter for good."`
+		ID     string `arg:"" optional:"" name:"id" help:"Dead letter. Without it: all that fit."`
+		About  string `name:"about" help:"ID of the user or message that the dead letters are about, where no id is given."`
+		Type   string `name:"type" help:"Their type, for example user.created, where no id is given."`
+		Error  string `name:"error" help:"A part of their last error, where no id is given."`
+		All    bool   `name:"all" help:"All dead letters, where nothing else says which."`
+		DryRun bool   `name:"dry-run" help:"Only say which would be removed."`
+	} `cmd:"" help:"Remove a dead letter, or all that fit, for good."`
 	Stats struct{ mailServer } `cmd:"" help:"Count deliveries by state."`
 }
 
@@ -117,9 +133,9 @@ func (w *webhookCommands) command(name string) Webhook {
 	case "show":
 		return Webhook{URL: w.Show.URL, JSON: w.Show.JSON, ID: w.Show.ID, Body: w.Show.Body}
 	case "replay":
-		return Webhook{URL: w.Replay.URL, JSON: w.Replay.JSON, ID: w.Replay.ID, About: w.Replay.About, DryRun: w.Replay.DryRun}
+		return Webhook{URL: w.Replay.URL, JSON: w.Replay.JSON, ID: w.Replay.ID, About: w.Replay.About, Type: w.Replay.Type, Error: w.Replay.Error, DryRun: w.Replay.DryRun, Force: w.Replay.Force}
 	case "discard":
-		return Webhook{URL: w.Discard.URL, JSON: w.Discard.JSON, ID: w.Discard.ID}
+		return Webhook{URL: w.Discard.URL, JSON: w.Discard.JSON, ID: w.Discard.ID, About: w.Discard.About, Type: w.Discard.Type, Error: w.Discard.Error, All: w.Discard.All, DryRun: w.Discard.DryRun}
 	}
 	return Webhook{URL: w.Stats.URL, JSON: w.Stats.JSON}
 }

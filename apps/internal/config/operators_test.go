@@ -46,7 +46,7 @@ func TestANegativeNumberIsAValue(t *testing.T) {
 
 func TestACommandShowsItsOwnFlagsFirst(t *testing.T) {
 	for program, commands := range map[config.Program]map[string][]string{
-		config.Parley: {"mail list": {"--url", "--json", "--state", "--to"}, "mail replay": {"--dry-run"}, "events replay": {"--dry-run", "--topic", "--type", "--key"}, "bench send": {"--connections", "--size"}},
+		config.Parley: {"mail list": {"--url", "--json", "--state", "--to"}, "mail replay": {"--dry-run", "--to", "--kind", "--error", "--force"}, "mail discard": {"--dry-run", "--to", "--kind", "--error", "--all"}, "events replay": {"--dry-run", "--topic", "--type", "--key"}, "bench send": {"--connections", "--size"}},
 		config.Mailer: {"mail show": {"--with-data", "--json"}},
 	} {
 		for command, flags := range commands {

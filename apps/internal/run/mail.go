@@ -24,20 +24,21 @@ func administerMail(ctx context.Context, action string, s config.Settings, m con
 		return err
 	}
 	q := jobQueue{
-		path: "/mail", jobs: "jobs", whom: "to", whole: "data", header: "ID\tSTATE\tKIND\tATTEMPTS\tCREATED\tLAST ERROR",
+		path: "/mail", jobs: "jobs", whom: "to", sort: "kind", whole: "data", header: "ID\tSTATE\tKIND\tATTEMPTS\tCREATED\tLAST ERROR",
 		state: m.State, of: m.To, id: m.ID, dryRun: m.DryRun, showWhole: m.Data,
+		kind: m.Kind, failed: m.Error, all: m.All, force: m.Force,
 	}
 	return q.administer(ctx, c, action, stdout)
 }
 
 // jobQueue is a queue of jobs, as the API has it, and what a command was told.
 type jobQueue struct {
-	path, jobs  string // of the queue, and the name of its jobs below that and in answers
-	whom, whole string // the parameters that choose by whom a job is to or about, and show its data
-	header      string // of the table
+	path, jobs        string // of the queue, and the name of its jobs below that and in answers
+	whom, sort, whole string // the parameters that choose by whom a job is to or about and by what it is, and show its data
+	header            string // of the table
 
-	state, of, id     string
-	dryRun, showWhole bool
+	state, of, kind, failed, id   string
+	dryRun, showWhole, all, force bool
 }
 
 // administer looks into the queue, and replays and discards dead letters.
@@ -59,21 +60,43 @@ func (q jobQueue) administer(ctx context.Context, c *adminClient, action string,
 	case "stats":
 		return c.print(ctx, http.MethodGet, q.path+"/stats", nil, stdout)
 	case "discard":
-		return c.print(ctx, http.MethodDelete, one, nil, stdout)
+		switch {
+		case q.id != "" && (q.dryRun || q.all || len(q.filter()) > 0):
+			return errors.New("an id and a choice of many do not go together: leave out one of them")
+		case q.id != "":
+			return c.print(ctx, http.MethodDelete, one, nil, stdout)
+		case !q.all && len(q.filter()) == 0:
+			return errors.New("say which: an id, --" + q.whom + ", --" + q.sort + ", --error, or --all")
+		}
+		return c.print(ctx, http.MethodPost, all+"/discard", map[string]any{"filter": q.filter(), "dryRun": q.dryRun}, stdout)
 	case "replay":
 		if q.id != "" {
 			if q.dryRun {
 				return errors.New("--dry-run is for replaying many: leave out the id")
 			}
-			return c.print(ctx, http.MethodPost, one+"/replay", nil, stdout)
+			if len(q.filter()) > 0 {
+				return errors.New("an id and a choice of many do not go together: leave out one of them")
+			}
+			one += "/replay"
+			if q.force {
+				one += "?force=true"
+			}
+			return c.print(ctx, http.MethodPost, one, nil, stdout)
 		}
-		filter := map[string]any{}
-		if q.of != "" {
-			filter[q.whom] = q.of
-		}
-		return c.print(ctx, http.MethodPost, all+"/replay", map[string]any{"filter": filter, "dryRun": q.dryRun}, stdout)
+		return c.print(ctx, http.MethodPost, all+"/replay", map[string]any{"filter": q.filter(), "dryRun": q.dryRun, "force": q.force}, stdout)
 	}
 	return fmt.Errorf("unknown command %s", action)
+}
+
+// filter is what chooses many jobs.
+func (q jobQueue) filter() map[string]any {
+	filter := map[string]any{}
+	for name, value := range map[string]string{q.whom: q.of, q.sort: q.kind, "error": q.failed} {
+		if value != "" {
+			filter[name] = value
+		}
+	}
+	return filter
 }
 
 // jobRow is the line of a job. A mail has a kind, a delivery a type.

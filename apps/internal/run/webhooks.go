@@ -14,8 +14,9 @@ func administerWebhooks(ctx context.Context, action string, s config.Settings, w
 		return err
 	}
 	q := jobQueue{
-		path: "/webhooks", jobs: "deliveries", whom: "about", whole: "body", header: "ID\tSTATE\tTYPE\tATTEMPTS\tCREATED\tLAST ERROR",
+		path: "/webhooks", jobs: "deliveries", whom: "about", sort: "type", whole: "body", header: "ID\tSTATE\tTYPE\tATTEMPTS\tCREATED\tLAST ERROR",
 		state: w.State, of: w.About, id: w.ID, dryRun: w.DryRun, showWhole: w.Body,
+		kind: w.Type, failed: w.Error, all: w.All, force: w.Force,
 	}
 	return q.administer(ctx, c, action, stdout)
 }
