@@ -422,6 +422,8 @@ var badValues = map[string][]string{
 	"redis":           {"nonsense", "memcached://user:hunter2@example.com"},
 	"redis-prefix":    {"{a}"},
 	"mail-queue":      {"nonsense", "redis", "redis://user:hunter2@example.com"},
+	"mail-language":   {"tlh", "EN", "../en"},
+	"mail-templates":  {"/no/such/folder", "process_test.go", ".."},
 	"mail-sender":     {"nonsense", "pigeon://user:hunter2@example.com"},
 	"transport":       {"nonsense"},
 	"compression":     {"nonsense", "true"},

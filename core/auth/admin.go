@@ -105,7 +105,7 @@ func (s *Service) CreateUser(ctx context.Context, in NewUser) (user.User, error)
 func (s *Service) newInvitation(u user.User) (mail.UserInvited, Code, error) {
 	text, c, err := s.newCode(purposeReset, string(u.ID), u.PasswordChangedAt, s.now().Add(s.cfg.InviteTTL))
 	return mail.UserInvited{
-		UserID: string(u.ID), FullName: u.FullName, Email: string(u.Email), ResetCode: text, ExpiresAt: c.ExpiresAt,
+		UserID: string(u.ID), FullName: u.FullName, Email: string(u.Email), ResetCode: text, ExpiresAt: c.ExpiresAt, Locale: locale(u),
 	}, c, err
 }
 

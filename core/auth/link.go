@@ -36,7 +36,7 @@ func (s *Service) RequestLink(ctx context.Context, from Client, email string) er
 			}
 			c.CreatedAt = notBefore(asked, u.PasswordChangedAt) // a code for an address that is changed meanwhile is older than the change
 			e, err := s.mailEvent(mail.TypeLinkRequested, u.ID, mail.LinkRequested{
-				UserID: string(u.ID), FullName: u.FullName, Email: string(u.Email), LinkCode: text, ExpiresAt: c.ExpiresAt,
+				UserID: string(u.ID), FullName: u.FullName, Email: string(u.Email), LinkCode: text, ExpiresAt: c.ExpiresAt, Locale: locale(*u),
 			})
 			return c, e, err
 		}}, nil

@@ -163,7 +163,7 @@ func (s *Service) newForgotten(u user.User, asked time.Time) (mail.PasswordForgo
 	text, c, err := s.newCode(purposeReset, string(u.ID), u.PasswordChangedAt, s.now().Add(s.cfg.ResetTTL))
 	c.CreatedAt = notBefore(asked, u.PasswordChangedAt)
 	return mail.PasswordForgotten{
-		UserID: string(u.ID), FullName: u.FullName, Email: string(u.Email), ResetCode: text, ExpiresAt: c.ExpiresAt,
+		UserID: string(u.ID), FullName: u.FullName, Email: string(u.Email), ResetCode: text, ExpiresAt: c.ExpiresAt, Locale: locale(u),
 	}, c, err
 }
 
@@ -258,7 +258,7 @@ func (s *Service) setPassword(ctx context.Context, u user.User, n newPassword) e
 	var events []event.Event
 	if !s.cfg.NoPasswordMail {
 		e, err := s.mailEvent(mail.TypePasswordChanged, u.ID, mail.PasswordChanged{
-			UserID: string(u.ID), FullName: u.FullName, Email: string(u.Email), At: at,
+			UserID: string(u.ID), FullName: u.FullName, Email: string(u.Email), At: at, Locale: locale(u),
 		})
 		if err != nil {
 			return err

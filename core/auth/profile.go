@@ -131,7 +131,7 @@ func (s *Service) RequestEmail(ctx context.Context, from Client, who user.Identi
 		return failed("storing a code", err)
 	}
 	kind, data := mail.TypeEmailChangeRequested, any(mail.EmailChangeRequested{
-		UserID: string(u.ID), FullName: u.FullName, Email: string(email), ChangeCode: text, ExpiresAt: c.ExpiresAt,
+		UserID: string(u.ID), FullName: u.FullName, Email: string(email), ChangeCode: text, ExpiresAt: c.ExpiresAt, Locale: locale(u),
 	})
 	if taken { // nobody gets to know the code
 		kind, data = mail.TypeNothing, mail.Nothing{Filler: text}
@@ -188,7 +188,7 @@ func (s *Service) ConfirmEmail(ctx context.Context, who user.Identity, code stri
 	for _, bound := range []time.Time{c.CreatedAt.Add(time.Microsecond), u.PasswordChangedAt.Add(time.Microsecond), u.SessionsFrom} {
 		at = notBefore(at, bound)
 	}
-	e, err := s.mailEvent(mail.TypeEmailChanged, u.ID, mail.EmailChanged{UserID: string(u.ID), FullName: u.FullName, Email: string(u.Email), At: at})
+	e, err := s.mailEvent(mail.TypeEmailChanged, u.ID, mail.EmailChanged{UserID: string(u.ID), FullName: u.FullName, Email: string(u.Email), At: at, Locale: locale(u)})
 	if err != nil {
 		return user.User{}, err
 	}

@@ -129,7 +129,7 @@ func (s *Service) deviceMail(ctx context.Context, known *Session, u user.User, o
 		}
 	}
 	e, err := s.mailEvent(mail.TypeDeviceSignedIn, u.ID, mail.DeviceSignedIn{
-		UserID: string(u.ID), FullName: u.FullName, Email: string(u.Email), At: opened.CreatedAt, Device: opened.Device, Network: opened.Network,
+		UserID: string(u.ID), FullName: u.FullName, Email: string(u.Email), At: opened.CreatedAt, Device: opened.Device, Network: opened.Network, Locale: locale(u),
 	})
 	return []event.Event{e}, err
 }

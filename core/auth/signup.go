@@ -87,7 +87,7 @@ func (s *Service) SignUp(ctx context.Context, from Client, in SignUp) error {
 		kind, data = mail.TypeNothing, mail.Nothing{Filler: text}
 	case known && !waits(owner):
 		kind, id, data = mail.TypeAddressTaken, owner.ID, mail.AddressTaken{
-			UserID: string(owner.ID), FullName: owner.FullName, Email: string(owner.Email), Asked: w.asked(),
+			UserID: string(owner.ID), FullName: owner.FullName, Email: string(owner.Email), Asked: w.asked(), Locale: locale(owner),
 		}
 	}
 	e, err := s.mailEvent(kind, id, data)
@@ -381,20 +381,23 @@ func (s *Service) newVerificationOfUser(u user.User) (mail.UserCreated, Code, er
 	text, c, err := s.newCode(purposeVerify, string(u.ID), u.PasswordChangedAt, s.now().Add(s.cfg.CodeTTL))
 	return mail.UserCreated{
 		UserID: string(u.ID), FullName: u.FullName, Email: string(u.Email), VerificationCode: text, ExpiresAt: c.ExpiresAt,
-		Asked: mail.Asked{RequestedAt: u.PasswordChangedAt},
+		Asked: mail.Asked{RequestedAt: u.PasswordChangedAt}, Locale: locale(u),
 	}, c, err
 }
 
 func verification(w WaitingSignUp, code string, expires time.Time) mail.UserCreated {
 	return mail.UserCreated{
 		UserID: string(w.UserID), FullName: w.FullName, Email: string(w.Email),
-		VerificationCode: code, ExpiresAt: expires, Asked: w.asked(),
+		VerificationCode: code, ExpiresAt: expires, Asked: w.asked(), Locale: mail.Locale{Language: w.Language},
 	}
 }
 
 func (w WaitingSignUp) asked() mail.Asked {
 	return mail.Asked{RequestedAt: w.CreatedAt, Network: w.Network}
 }
+
+// locale says which language mails to a user are in.
+func locale(u user.User) mail.Locale { return mail.Locale{Language: u.Language} }
 
 // mailEvent makes an event for the mailer.
 func (s *Service) mailEvent(kind string, id user.ID, data any) (event.Event, error) {

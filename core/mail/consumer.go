@@ -160,6 +160,8 @@ type payload interface {
 	// check canonicalises the payload, and refuses one that no mail can be made of. The
 	// error holds no data.
 	check() error
+	// language is what the recipient reads; empty if that is not known.
+	language() string
 	// expires is when the mail becomes useless; zero if it does not.
 	expires() time.Time
 }

@@ -50,6 +50,14 @@ type Asked struct {
 	Network string `json:"network,omitempty"`
 }
 
+// Locale says which language the recipient reads.
+type Locale struct {
+	// Language is a tag of BCP 47; empty if it is not known.
+	Language string `json:"language,omitempty"`
+}
+
+func (l Locale) language() string { return l.Language }
+
 // UserCreated is the data of TypeUserCreated and TypeVerificationAgain. There is no account yet:
 // UserID is the identifier that it gets when the code is used.
 type UserCreated struct {
@@ -59,6 +67,7 @@ type UserCreated struct {
 	VerificationCode string    `json:"verificationCode"`
 	ExpiresAt        time.Time `json:"expiresAt"`
 	Asked
+	Locale
 }
 
 // AddressTaken is the data of TypeAddressTaken.
@@ -67,6 +76,7 @@ type AddressTaken struct {
 	FullName string `json:"fullName"`
 	Email    string `json:"email"`
 	Asked
+	Locale
 }
 
 // UserErased is the data of TypeUserErased. Email is the address that the user had.
@@ -88,6 +98,7 @@ type UserInvited struct {
 	Email     string    `json:"email"`
 	ResetCode string    `json:"resetCode"`
 	ExpiresAt time.Time `json:"expiresAt"`
+	Locale
 }
 
 // EmailChangeRequested is the data of TypeEmailChangeRequested. Email is the new address.
@@ -97,6 +108,7 @@ type EmailChangeRequested struct {
 	Email      string    `json:"email"`
 	ChangeCode string    `json:"changeCode"`
 	ExpiresAt  time.Time `json:"expiresAt"`
+	Locale
 }
 
 // EmailChanged is the data of TypeEmailChanged. Email is the old address.
@@ -105,6 +117,7 @@ type EmailChanged struct {
 	FullName string    `json:"fullName"`
 	Email    string    `json:"email"`
 	At       time.Time `json:"at"`
+	Locale
 }
 
 // LinkRequested is the data of TypeLinkRequested. Whoever has the code signs in by it.
@@ -114,6 +127,7 @@ type LinkRequested struct {
 	Email     string    `json:"email"`
 	LinkCode  string    `json:"linkCode"`
 	ExpiresAt time.Time `json:"expiresAt"`
+	Locale
 }
 
 // Nothing is the data of TypeNothing. It names nobody.
@@ -128,6 +142,7 @@ type PasswordForgotten struct {
 	Email     string    `json:"email"`
 	ResetCode string    `json:"resetCode"`
 	ExpiresAt time.Time `json:"expiresAt"`
+	Locale
 }
 
 // PasswordChanged is the data of TypePasswordChanged.
@@ -136,6 +151,7 @@ type PasswordChanged struct {
 	FullName string    `json:"fullName"`
 	Email    string    `json:"email"`
 	At       time.Time `json:"at"`
+	Locale
 }
 
 // DeviceSignedIn is the data of TypeDeviceSignedIn: a device that was not known has opened a session.
@@ -148,4 +164,5 @@ type DeviceSignedIn struct {
 	// that is not known.
 	Device  string `json:"device,omitempty"`
 	Network string `json:"network,omitempty"`
+	Locale
 }

@@ -3,17 +3,15 @@ package mail
 import (
 	"bytes"
 	"crypto/sha256"
-	_ "embed"
 	"encoding/hex"
 	"fmt"
-	htmltemplate "html/template"
+	"io/fs"
 	"maps"
 	netmail "net/mail"
 	"net/url"
 	"regexp"
 	"slices"
 	"strings"
-	texttemplate "text/template"
 	"time"
 	"unicode"
 
@@ -35,28 +33,23 @@ type TemplateConfig struct {
 	// FromName and From are the sender, an international domain in its ASCII form. Defaults Product and
 	// "no-reply@" with the host of PublicURL, or with localhost where that is an IPv6 address.
 	FromName, From string
-	// Language is what mails are written in: "en" or "de". Default "en".
+	// Files take the place of our templates, one by one: LANGUAGE.json says what mails say in a language, and may be a language that we have
+	// not; mail.html and mail.txt say what all mails look like, in html/template and text/template, and KIND.html and KIND.txt what one looks like. Default: none.
+	Files fs.FS
+	// Language is what mails are written in to whom no other language is known of: "en", "de", or one of Files. Default "en".
 	Language string
-	// Subjects replaces the subject of some kinds; {product} in it is filled in.
+	// Subjects replaces the subject of some kinds in Language; {product} in it is filled in.
 	Subjects map[Kind]string
 }
 
 // Templates renders jobs to messages, in HTML and text. It may be used from many goroutines.
 type Templates struct {
-	cfg      TemplateConfig
-	base     *url.URL
-	domain   string // of the sender, for message IDs
-	language language
-	html     *htmltemplate.Template
-	text     *texttemplate.Template
+	cfg       TemplateConfig
+	base      *url.URL
+	domain    string // of the sender, for message IDs
+	languages map[string]language
+	layouts
 }
-
-var (
-	//go:embed templates/mail.html
-	htmlSource string
-	//go:embed templates/mail.txt
-	textSource string
-)
 
 // NewTemplates checks the configuration, all of it at once.
 func NewTemplates(cfg TemplateConfig) (*Templates, error) {
@@ -109,13 +102,31 @@ func NewTemplates(cfg TemplateConfig) (*Templates, error) {
 			c.Refuse(line.name, "has a control character")
 		}
 	}
+	languages, err := readLanguages(own(), nil)
+	if err != nil {
+		return nil, fmt.Errorf("mail: our templates: %w", err)
+	}
+	if t.layouts, err = readLayouts(own(), layouts{}, kindsOf(languages)); err != nil {
+		return nil, fmt.Errorf("mail: our templates: %w", err)
+	}
+	if cfg.Files != nil {
+		if err := checkNames(cfg.Files, kindsOf(languages)); err != nil {
+			c.Refuse("Files", "have what nothing reads: %s", onOneLine(err))
+		}
+		if languages, err = readLanguages(cfg.Files, languages); err != nil {
+			c.Refuse("Files", "have a mistake: %s", onOneLine(err))
+		}
+		if t.layouts, err = readLayouts(cfg.Files, t.layouts, kindsOf(languages)); err != nil {
+			c.Refuse("Files", "have a mistake: %s", onOneLine(err))
+		}
+	}
 	l, known := languages[cfg.Language]
 	if !known {
 		c.Refuse("Language", "is none of %s", strings.Join(slices.Sorted(maps.Keys(languages)), ", "))
 	}
-	l.kinds = maps.Clone(l.kinds)
+	l.Mails = maps.Clone(l.Mails)
 	for kind, subject := range cfg.Subjects {
-		if _, known := languages["en"].kinds[kind]; !known {
+		if _, known := languages["en"].Mails[kind]; !known {
 			c.Refuse("Subjects", "has the unknown kind %q", kind)
 			continue
 		}
@@ -123,36 +134,35 @@ func NewTemplates(cfg TemplateConfig) (*Templates, error) {
 			c.Refuse("Subjects", "has an empty subject or one with a control character for %s", kind)
 			continue
 		}
-		if own, ok := l.kinds[kind]; ok { // not in a language that is unknown
-			own.subject = subject
-			l.kinds[kind] = own
+		if said, ok := l.Mails[kind]; ok { // not in a language that is unknown
+			said.Subject = subject
+			l.Mails[kind] = said
 		}
 	}
 	if err := c.Err(); err != nil {
 		return nil, err
 	}
-	t.cfg, t.language = cfg, l
-	if t.html, err = htmltemplate.New("html").Parse(htmlSource); err != nil {
-		return nil, fmt.Errorf("mail: HTML template: %w", err)
+	languages[cfg.Language] = l
+	t.cfg, t.languages = cfg, languages
+	if err := t.tryAll(); err != nil {
+		c.Refuse("Files", "have a mistake: %s", onOneLine(err))
 	}
-	if t.text, err = texttemplate.New("text").Parse(textSource); err != nil {
-		return nil, fmt.Errorf("mail: text template: %w", err)
-	}
-	return t, nil
+	return t, c.Err()
 }
 
 // page is what the templates are executed with.
 type page struct {
+	// Lang is the tag of the language, and Preview the first paragraph.
 	Lang, Subject, Preview, Product, Heading, Greeting string
 	Paragraphs                                         []string
-	Link, Button, LinkHint, Footer                     string
+	// Code is to be typed in, in the one mail that has it; it is in a paragraph of it, too.
+	Link, Button, LinkHint, Footer, Code string
 }
 
 // Render makes the message of a job. A kind without a template, or data that does not fit,
 // is ErrUnrenderable, of kind Invalid: it can never succeed. The error holds no data.
 func (t *Templates) Render(j Job) (Message, error) {
-	said, known := t.language.kinds[j.Kind]
-	if !known {
+	if _, known := t.languages["en"].Mails[j.Kind]; !known {
 		return Message{}, ErrUnrenderable.Detail("there is no mail of kind %q", j.Kind)
 	}
 	if j.ID == "" {
@@ -166,36 +176,38 @@ func (t *Templates) Render(j Job) (Message, error) {
 	if err != nil {
 		return Message{}, ErrUnrenderable.Detail("%v", err)
 	}
+	tag, l := find(t.languages, p.language(), t.cfg.Language)
+	said := l.Mails[j.Kind]
 	link, at := t.linkAndTime(p)
 	name := presentable(j.Name)
 	asked := askedOf(p)
-	fill := strings.NewReplacer("{product}", t.cfg.Product, "{name}", name, "{until}", at.UTC().Format(t.language.time),
-		"{device}", t.deviceOf(p), "{code}", codeOf(p), "{asked}", asked.RequestedAt.UTC().Format(t.language.time), "{network}", asked.Network)
+	fill := strings.NewReplacer("{product}", t.cfg.Product, "{name}", name, "{until}", at.UTC().Format(l.Time),
+		"{device}", l.deviceOf(p), "{code}", codeOf(p), "{asked}", asked.RequestedAt.UTC().Format(l.Time), "{network}", asked.Network)
 	content := page{
-		Lang: t.cfg.Language, Product: t.cfg.Product,
-		Subject: fill.Replace(said.subject), Heading: fill.Replace(said.heading),
-		Greeting: t.language.anonymous, Link: link, Button: fill.Replace(said.button),
-		LinkHint: t.language.linkHint, Footer: fill.Replace(said.footer),
+		Lang: tag, Product: t.cfg.Product, Code: codeOf(p),
+		Subject: fill.Replace(said.Subject), Heading: fill.Replace(said.Heading),
+		Greeting: l.Anonymous, Link: link, Button: fill.Replace(said.Button),
+		LinkHint: l.LinkHint, Footer: fill.Replace(said.Footer),
 	}
 	if name != "" {
-		content.Greeting = fill.Replace(t.language.greeting)
+		content.Greeting = fill.Replace(l.Greeting)
 	}
-	for _, paragraph := range said.paragraphs {
+	for _, paragraph := range said.Paragraphs {
 		content.Paragraphs = append(content.Paragraphs, fill.Replace(paragraph))
 	}
 	switch {
-	case asked.RequestedAt.IsZero() || said.asked == "": // an older program asked for the mail, or it is of another kind
+	case asked.RequestedAt.IsZero() || said.Asked == "": // an older program asked for the mail, or it is of another kind
 	case asked.Network == "":
-		content.Paragraphs = append(content.Paragraphs, fill.Replace(said.asked))
+		content.Paragraphs = append(content.Paragraphs, fill.Replace(said.Asked))
 	default:
-		content.Paragraphs = append(content.Paragraphs, fill.Replace(said.askedFrom))
+		content.Paragraphs = append(content.Paragraphs, fill.Replace(said.AskedFrom))
 	}
 	content.Preview = content.Paragraphs[0]
 	var html, text bytes.Buffer
-	if err := t.html.Execute(&html, content); err != nil {
+	if err := t.html[j.Kind].Execute(&html, content); err != nil {
 		return Message{}, ErrUnrenderable.Detail("the HTML template failed").Because(err)
 	}
-	if err := t.text.Execute(&text, content); err != nil {
+	if err := t.text[j.Kind].Execute(&text, content); err != nil {
 		return Message{}, ErrUnrenderable.Detail("the text template failed").Because(err)
 	}
 	return Message{
@@ -250,17 +262,17 @@ func askedOf(p payload) Asked {
 }
 
 // deviceOf says which device the mail is about, and from where it came; empty if it is about none.
-func (t *Templates) deviceOf(p payload) string {
+func (l language) deviceOf(p payload) string {
 	d, ok := p.(*DeviceSignedIn)
 	if !ok {
 		return ""
 	}
 	device, from := d.Device, ""
 	if device == "" {
-		device = t.language.anyDevice
+		device = l.AnyDevice
 	}
 	if d.Network != "" {
-		from = fmt.Sprintf(t.language.fromNetwork, d.Network)
+		from = strings.ReplaceAll(l.FromNetwork, "{network}", d.Network)
 	}
 	return device + from
 }

@@ -1,200 +1,306 @@
 package mail
 
-// texts is what one mail says. {product} and {until}, the time until which a code is good or
+import (
+	"bytes"
+	"embed"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"maps"
+	"path"
+	"regexp"
+	"slices"
+	"strings"
+	"unicode"
+
+	"github.com/parley-chat/parley/core/user"
+)
+
+// ours is the templates that come with the program: what mails say, a file a language, and what they look like.
+//
+//go:embed templates
+var ours embed.FS
+
+// own is ours without the folder.
+func own() fs.FS {
+	sub, err := fs.Sub(ours, "templates")
+	if err != nil {
+		panic(err) // the name is a constant
+	}
+	return sub
+}
+
+// texts is what one mail says. {product}, {name}, and {until}, the time until which a code is good or
 // at which something happened, are filled in; {asked} is the time of a sign-up, and {network} where
 // it came from; {device} is a device, with the network that it came from; {code} is a code to be typed in.
 type texts struct {
-	subject, heading string
-	paragraphs       []string
-	// asked and askedFrom follow the paragraphs: where only the time of the sign-up is known, and
-	// where its network is known too.
-	asked, askedFrom string
-	button           string // empty: no link
-	footer           string
+	Subject    string   `json:"subject"`
+	Heading    string   `json:"heading"`
+	Paragraphs []string `json:"paragraphs"`
+	// Asked and AskedFrom follow the paragraphs: where only the time of the sign-up is known, and
+	// where its network is known too. Empty: that is not said.
+	Asked     string `json:"asked"`
+	AskedFrom string `json:"askedFrom"`
+	Button    string `json:"button"` // empty: no link
+	Footer    string `json:"footer"`
 }
 
-// language is what all mails in one language say.
+// all are the texts of a mail.
+func (t texts) all() []string {
+	return append([]string{t.Subject, t.Heading, t.Asked, t.AskedFrom, t.Button, t.Footer}, t.Paragraphs...)
+}
+
+// language is what all mails in one language say: the content of a file.
 type language struct {
-	greeting, anonymous string // with {name}, and without
-	linkHint            string
-	time                string // layout of a time in UTC
-	anyDevice           string // one whose kind is not known
-	fromNetwork         string // with %s for the network
-	kinds               map[Kind]texts
+	Greeting    string         `json:"greeting"`    // with {name}
+	Anonymous   string         `json:"anonymous"`   // a greeting without a name
+	LinkHint    string         `json:"linkHint"`    // stands before the link as text
+	Time        string         `json:"time"`        // layout of a time in UTC, as package time has it
+	AnyDevice   string         `json:"anyDevice"`   // a device whose kind is not known
+	FromNetwork string         `json:"fromNetwork"` // follows a device, with {network}
+	Mails       map[Kind]texts `json:"mails"`
 }
 
-// languages by their tag of BCP 47.
-var languages = map[string]language{
-	"en": {
-		greeting:  "Hello {name},",
-		anonymous: "Hello,",
-		linkHint:  "If the button does not work, open this address:",
-		time:      "2 January 2006, 15:04 UTC",
-		anyDevice: "unknown", fromNetwork: ", from the network %s",
-		kinds: map[Kind]texts{
-			KindVerification: {
-				subject:    "Confirm your e-mail address for {product}",
-				heading:    "Confirm your e-mail address",
-				paragraphs: []string{"One step is left: confirm that this address is yours. The link works once, until {until}."},
-				asked:      "The sign-up was asked for on {asked}. Confirm it only if it was yours: the account gets the password that was chosen then.",
-				askedFrom:  "The sign-up was asked for on {asked}, from the network address {network}. Confirm it only if it was yours: the account gets the password that was chosen then.",
-				button:     "Confirm address",
-				footer:     "You get this mail because somebody signed up for {product} with this address. If that was not you, do nothing: without a confirmation nobody can use the account.",
-			},
-			KindAddressTaken: {
-				subject: "You already have an account at {product}",
-				heading: "You already have an account",
-				paragraphs: []string{
-					"Somebody has just tried to sign up for {product} with this address, which has an account already. Nothing was changed.",
-					"If that was you, just sign in. If you have forgotten the password, you can ask for a new one there.",
-				},
-				asked:     "The sign-up was asked for on {asked}.",
-				askedFrom: "The sign-up was asked for on {asked}, from the network address {network}.",
-				button:    "Go to {product}",
-				footer:    "If that was not you, there is nothing to do: whoever it was did not learn that you have an account.",
-			},
-			KindPasswordReset: {
-				subject:    "Choose a new password for {product}",
-				heading:    "Choose a new password",
-				paragraphs: []string{"Somebody, hopefully you, asked for a new password. The link works once, until {until}. A new password signs you out on all devices."},
-				button:     "Choose password",
-				footer:     "If that was not you, do nothing: your password stays as it is.",
-			},
-			KindPasswordChanged: {
-				subject:    "Your password for {product} was changed",
-				heading:    "Your password was changed",
-				paragraphs: []string{"The password of your account was changed on {until}. If that was you, there is nothing to do."},
-				button:     "Go to {product}",
-				footer:     "If that was not you, ask for a new password at once: that locks everybody else out.",
-			},
-			KindNewDevice: {
-				subject: "A new device has signed in to your account at {product}",
-				heading: "A new device has signed in",
-				paragraphs: []string{
-					"A device that we do not know signed in to your account on {until}. The device: {device}.",
-					"If that was you, there is nothing to do.",
-				},
-				button: "Go to {product}",
-				footer: "If that was not you, sign in and look where you are signed in, in the menu of your account: you can sign that device out there. Then choose a new password at once.",
-			},
-			KindInvitation: {
-				subject:    "Your account at {product}",
-				heading:    "An account was made for you",
-				paragraphs: []string{"An administrator of {product} has made an account for this address. Choose a password to use it. The link works once, until {until}."},
-				button:     "Choose password",
-				footer:     "If you do not know {product}, do nothing: without a password nobody can use the account.",
-			},
-			KindLink: {
-				subject:    "Sign in to {product}",
-				heading:    "Sign in to {product}",
-				paragraphs: []string{"Somebody, hopefully you, asked for a link to sign in. It works once, until {until}."},
-				button:     "Sign in",
-				footer:     "If that was not you, do nothing and give the link to nobody: without it nobody gets in.",
-			},
-			KindEmailChange: {
-				subject: "Confirm your new e-mail address for {product}",
-				heading: "Confirm your new e-mail address",
-				paragraphs: []string{
-					"Somebody, hopefully you, wants to use this address for an account at {product}. Enter this code in your profile there, where you are signed in:",
-					"{code}",
-					"The code works once, until {until}. It signs you out on all other devices.",
-				},
-				button: "Go to {product}",
-				footer: "If that was not you, do nothing, and give the code to nobody: without it your address is not used.",
-			},
-			KindEmailChanged: {
-				subject:    "Your e-mail address for {product} was changed",
-				heading:    "Your e-mail address was changed",
-				paragraphs: []string{"Your account has had another e-mail address since {until}. Mails go there from now on, and you sign in with it. If that was you, there is nothing to do."},
-				button:     "Go to {product}",
-				footer:     "If that was not you, somebody knows your password: tell the operators of {product} at once.",
-			},
-		},
-	},
-	"de": {
-		greeting:  "Hallo {name},",
-		anonymous: "Hallo,",
-		linkHint:  "Falls der Knopf nicht funktioniert, öffnen Sie diese Adresse:",
-		time:      "02.01.2006, 15:04 UTC",
-		anyDevice: "unbekannt", fromNetwork: ", aus dem Netz %s",
-		kinds: map[Kind]texts{
-			KindVerification: {
-				subject:    "Bestätigen Sie Ihre E-Mail-Adresse für {product}",
-				heading:    "Bestätigen Sie Ihre E-Mail-Adresse",
-				paragraphs: []string{"Ein Schritt fehlt noch: Bestätigen Sie, dass diese Adresse Ihnen gehört. Der Link gilt einmal, bis {until}."},
-				asked:      "Die Anmeldung kam am {asked}. Bestätigen Sie sie nur, wenn es Ihre war: Das Konto bekommt das Passwort, das dabei gewählt wurde.",
-				askedFrom:  "Die Anmeldung kam am {asked} von der Netzadresse {network}. Bestätigen Sie sie nur, wenn es Ihre war: Das Konto bekommt das Passwort, das dabei gewählt wurde.",
-				button:     "Adresse bestätigen",
-				footer:     "Sie erhalten diese E-Mail, weil sich jemand mit dieser Adresse bei {product} angemeldet hat. Falls Sie das nicht waren, müssen Sie nichts tun: Ohne Bestätigung kann niemand das Konto benutzen.",
-			},
-			KindAddressTaken: {
-				subject: "Sie haben schon ein Konto bei {product}",
-				heading: "Sie haben schon ein Konto",
-				paragraphs: []string{
-					"Jemand wollte sich gerade mit dieser Adresse bei {product} neu anmelden; sie hat aber schon ein Konto. Es wurde nichts geändert.",
-					"Falls Sie das waren, melden Sie sich einfach an. Ein vergessenes Passwort können Sie dort neu setzen.",
-				},
-				asked:     "Die Anmeldung kam am {asked}.",
-				askedFrom: "Die Anmeldung kam am {asked} von der Netzadresse {network}.",
-				button:    "Zu {product}",
-				footer:    "Falls Sie das nicht waren, müssen Sie nichts tun: Niemand hat erfahren, dass Sie ein Konto haben.",
-			},
-			KindPasswordReset: {
-				subject:    "Wählen Sie ein neues Passwort für {product}",
-				heading:    "Wählen Sie ein neues Passwort",
-				paragraphs: []string{"Jemand, hoffentlich Sie, hat ein neues Passwort verlangt. Der Link gilt einmal, bis {until}. Ein neues Passwort meldet Sie auf allen Geräten ab."},
-				button:     "Passwort wählen",
-				footer:     "Falls Sie das nicht waren, müssen Sie nichts tun: Ihr Passwort bleibt, wie es ist.",
-			},
-			KindPasswordChanged: {
-				subject:    "Ihr Passwort für {product} wurde geändert",
-				heading:    "Ihr Passwort wurde geändert",
-				paragraphs: []string{"Das Passwort Ihres Kontos wurde am {until} geändert. Falls Sie das waren, müssen Sie nichts tun."},
-				button:     "Zu {product}",
-				footer:     "Falls Sie das nicht waren, verlangen Sie sofort ein neues Passwort: Das sperrt alle anderen aus.",
-			},
-			KindNewDevice: {
-				subject: "Ein neues Gerät hat sich bei Ihrem Konto angemeldet: {product}",
-				heading: "Ein neues Gerät hat sich angemeldet",
-				paragraphs: []string{
-					"Ein Gerät, das wir nicht kennen, hat sich am {until} bei Ihrem Konto angemeldet. Das Gerät: {device}.",
-					"Falls Sie das waren, müssen Sie nichts tun.",
-				},
-				button: "Zu {product}",
-				footer: "Falls Sie das nicht waren, melden Sie sich an und sehen Sie im Menü Ihres Kontos nach, wo Sie angemeldet sind: Dort können Sie das Gerät abmelden. Wählen Sie danach sofort ein neues Passwort.",
-			},
-			KindInvitation: {
-				subject:    "Ihr Konto bei {product}",
-				heading:    "Für Sie wurde ein Konto angelegt",
-				paragraphs: []string{"Eine Verwalterin oder ein Verwalter von {product} hat für diese Adresse ein Konto angelegt. Wählen Sie ein Passwort, um es zu benutzen. Der Link gilt einmal, bis {until}."},
-				button:     "Passwort wählen",
-				footer:     "Falls Sie {product} nicht kennen, müssen Sie nichts tun: Ohne Passwort kann niemand das Konto benutzen.",
-			},
-			KindLink: {
-				subject:    "Anmelden bei {product}",
-				heading:    "Anmelden bei {product}",
-				paragraphs: []string{"Jemand, hoffentlich Sie, hat um einen Link zum Anmelden gebeten. Er gilt einmal, bis {until}."},
-				button:     "Anmelden",
-				footer:     "Falls Sie das nicht waren, tun Sie nichts und geben Sie den Link niemandem: Ohne ihn kommt niemand hinein.",
-			},
-			KindEmailChange: {
-				subject: "Bestätigen Sie Ihre neue E-Mail-Adresse für {product}",
-				heading: "Bestätigen Sie Ihre neue E-Mail-Adresse",
-				paragraphs: []string{
-					"Jemand, hoffentlich Sie, möchte diese Adresse für ein Konto bei {product} benutzen. Geben Sie diesen Code dort in Ihrem Profil ein, wo Sie angemeldet sind:",
-					"{code}",
-					"Der Code gilt einmal, bis {until}. Er meldet Sie auf allen anderen Geräten ab.",
-				},
-				button: "Zu {product}",
-				footer: "Falls Sie das nicht waren, tun Sie nichts und geben Sie den Code niemandem: Ohne ihn wird Ihre Adresse nicht benutzt.",
-			},
-			KindEmailChanged: {
-				subject:    "Ihre E-Mail-Adresse für {product} wurde geändert",
-				heading:    "Ihre E-Mail-Adresse wurde geändert",
-				paragraphs: []string{"Ihr Konto hat seit dem {until} eine andere E-Mail-Adresse. E-Mails gehen von nun an dorthin, und Sie melden sich mit ihr an. Falls Sie das waren, müssen Sie nichts tun."},
-				button:     "Zu {product}",
-				footer:     "Falls Sie das nicht waren, kennt jemand Ihr Passwort: Sagen Sie es sofort denen, die {product} betreiben.",
-			},
-		},
-	},
+// mistake is what is wrong with a file of templates.
+type mistake struct {
+	file string
+	line int // 0: the whole file
+	what string
+}
+
+func (m mistake) Error() string {
+	if m.line == 0 {
+		return m.file + ": " + m.what
+	}
+	return fmt.Sprintf("%s:%d: %s", m.file, m.line, m.what)
+}
+
+// onOneLine is what several mistakes are as one line of a log.
+func onOneLine(err error) string { return strings.ReplaceAll(err.Error(), "\n", "; ") }
+
+// lineOf returns the line in which offset is.
+func lineOf(data []byte, offset int64) int {
+	return 1 + bytes.Count(data[:min(max(offset, 0), int64(len(data)))], []byte("\n"))
+}
+
+// lineWith returns the first line that has text, or 0.
+func lineWith(data []byte, text string) int {
+	if i := bytes.Index(data, []byte(text)); i >= 0 {
+		return lineOf(data, int64(i))
+	}
+	return 0
+}
+
+// kindsOf are the mails that there are: those of English.
+func kindsOf(languages map[string]language) []Kind {
+	return slices.Sorted(maps.Keys(languages["en"].Mails))
+}
+
+// readLanguages returns the languages of a folder, upon those of base: what a file says takes the place of what base says. A language that
+// base has not must say everything.
+func readLanguages(files fs.FS, base map[string]language) (map[string]language, error) {
+	out := maps.Clone(base)
+	if out == nil {
+		out = map[string]language{}
+	}
+	names, err := fs.Glob(files, "*.json")
+	if err != nil {
+		return nil, err
+	}
+	slices.SortFunc(names, func(a, b string) int { // English first, which says which mails there are
+		if (a == "en.json") != (b == "en.json") {
+			if a == "en.json" {
+				return -1
+			}
+			return 1
+		}
+		return strings.Compare(a, b)
+	})
+	var wrong []error
+	for _, name := range names {
+		tag := strings.TrimSuffix(name, ".json")
+		if proper, err := user.ParseLanguage(tag); err != nil || proper != tag {
+			wrong = append(wrong, mistake{name, 0, "it is not named after a tag of BCP 47, as de.json and pt-BR.json are"})
+			continue
+		}
+		data, err := fs.ReadFile(files, name)
+		if err != nil {
+			wrong = append(wrong, mistake{name, 0, reason(err)})
+			continue
+		}
+		l, err := readLanguage(name, data, out[tag], kindsOf(out))
+		if err != nil {
+			wrong = append(wrong, err)
+			continue
+		}
+		out[tag] = l
+	}
+	return out, errors.Join(wrong...)
+}
+
+// reason is why a file cannot be read, without its name, which is said already.
+func reason(err error) string {
+	var of *fs.PathError
+	if errors.As(err, &of) {
+		return of.Err.Error()
+	}
+	return err.Error()
+}
+
+// readLanguage reads a file upon l. kinds are the mails that there are; with none, all are welcome.
+func readLanguage(name string, data []byte, l language, kinds []Kind) (language, error) {
+	before := l.Mails
+	l.Mails = nil
+	d := json.NewDecoder(bytes.NewReader(data))
+	d.DisallowUnknownFields()
+	// Each mail by itself, since a map replaces a value as a whole.
+	var raw struct {
+		language
+		Mails map[Kind]json.RawMessage `json:"mails"`
+	}
+	raw.language = l
+	if err := d.Decode(&raw); err != nil {
+		return language{}, notJSON(name, data, 0, err, d.InputOffset())
+	}
+	if _, err := d.Token(); !errors.Is(err, io.EOF) {
+		return language{}, mistake{name, lineOf(data, d.InputOffset()), "there is more than one JSON text"}
+	}
+	l = raw.language
+	l.Mails = map[Kind]texts{}
+	maps.Copy(l.Mails, before)
+	var wrong []error
+	for _, kind := range slices.Sorted(maps.Keys(raw.Mails)) {
+		if len(kinds) > 0 && !slices.Contains(kinds, kind) {
+			wrong = append(wrong, mistake{name, lineWith(data, fmt.Sprintf("%q", kind)), fmt.Sprintf("there is no mail %q: there are %s", kind, joined(kinds))})
+			continue
+		}
+		said := l.Mails[kind]
+		text := raw.Mails[kind]
+		d := json.NewDecoder(bytes.NewReader(text))
+		d.DisallowUnknownFields()
+		if err := d.Decode(&said); err != nil {
+			wrong = append(wrong, notJSON(name, data, int64(bytes.Index(data, text)), err, d.InputOffset()))
+			continue
+		}
+		l.Mails[kind] = said
+	}
+	if len(wrong) == 0 {
+		wrong = l.check(name, data, kinds)
+	}
+	return l, errors.Join(wrong...)
+}
+
+// notJSON says where a JSON text is wrong. The text begins at base in the file.
+func notJSON(name string, data []byte, base int64, err error, offset int64) error {
+	var syntax *json.SyntaxError
+	var kind *json.UnmarshalTypeError
+	what := strings.TrimPrefix(err.Error(), "json: ")
+	switch {
+	case errors.As(err, &syntax):
+		offset = syntax.Offset
+	case errors.As(err, &kind):
+		offset, what = kind.Offset, fmt.Sprintf("%q is to be a %s", kind.Field[strings.LastIndexByte(kind.Field, '.')+1:], kind.Type)
+	case strings.HasPrefix(what, "unknown field "):
+		what = "there is no " + strings.TrimPrefix(what, "unknown field ")
+		if line := lineWith(data[max(base, 0):], strings.TrimPrefix(err.Error(), "json: unknown field ")); line > 0 {
+			return mistake{name, lineOf(data, base) + line - 1, what}
+		}
+	}
+	return mistake{name, lineOf(data, base+offset), what}
+}
+
+func joined(kinds []Kind) string {
+	all := make([]string, len(kinds))
+	for i, k := range kinds {
+		all[i] = string(k)
+	}
+	return strings.Join(all, ", ")
+}
+
+// filled finds what is filled in.
+var filled = regexp.MustCompile(`\{([^{}]*)\}`)
+
+// fills are what can be.
+var fills = []string{"product", "name", "until", "device", "code", "asked", "network"}
+
+// check refuses a language that says too little, or what nobody can fill in.
+func (l language) check(name string, data []byte, kinds []Kind) (wrong []error) {
+	missing := func(what string) { wrong = append(wrong, mistake{name, 0, what + " is missing"}) }
+	for _, x := range []struct{ name, text string }{
+		{"greeting", l.Greeting}, {"anonymous", l.Anonymous}, {"linkHint", l.LinkHint}, {"time", l.Time}, {"anyDevice", l.AnyDevice}, {"fromNetwork", l.FromNetwork},
+	} {
+		if x.text == "" {
+			missing(x.name)
+		}
+	}
+	said := []string{l.Greeting, l.Anonymous, l.LinkHint, l.AnyDevice, l.FromNetwork}
+	if len(kinds) == 0 {
+		kinds = slices.Sorted(maps.Keys(l.Mails))
+	}
+	for _, kind := range kinds {
+		t, there := l.Mails[kind]
+		if !there {
+			missing("the mail " + string(kind))
+			continue
+		}
+		for _, x := range []struct{ name, text string }{{"subject", t.Subject}, {"heading", t.Heading}, {"paragraphs", strings.Join(t.Paragraphs, "")}, {"footer", t.Footer}} {
+			if x.text == "" {
+				missing(fmt.Sprintf("%s of the mail %s", x.name, kind))
+			}
+		}
+		if strings.ContainsFunc(t.Subject, unicode.IsControl) {
+			wrong = append(wrong, mistake{name, lineWith(data, fmt.Sprintf("%q", kind)), fmt.Sprintf("the subject of the mail %s has a control character, such as the end of a line", kind)})
+		}
+		said = append(said, t.all()...)
+	}
+	for _, text := range said {
+		for _, m := range filled.FindAllStringSubmatch(text, -1) {
+			if !slices.Contains(fills, m[1]) {
+				wrong = append(wrong, mistake{name, lineWith(data, m[0]), fmt.Sprintf("nothing can be filled in for %s: there are {%s}", m[0], strings.Join(fills, "}, {"))})
+			}
+		}
+	}
+	return wrong
+}
+
+// find returns the language of a mail: the one that fits wanted best, by taking subtags away from its end (RFC 4647 section 3.4), else byDefault. It returns its tag, too.
+func find(languages map[string]language, wanted, byDefault string) (string, language) {
+	for tag := wanted; tag != ""; {
+		for have, l := range languages {
+			if strings.EqualFold(have, tag) {
+				return have, l
+			}
+		}
+		cut := strings.LastIndexByte(tag, '-')
+		if cut < 0 {
+			break
+		}
+		tag = tag[:cut]
+		if i := strings.LastIndexByte(tag, '-'); i == len(tag)-2 && i > 0 { // a singleton goes with what it began
+			tag = tag[:i]
+		}
+	}
+	return byDefault, languages[byDefault]
+}
+
+// checkNames refuses files of a folder that nothing reads: a template whose name has a slip would be ignored in silence. Names that begin with a dot are left alone.
+func checkNames(files fs.FS, kinds []Kind) error {
+	entries, err := fs.ReadDir(files, ".")
+	if err != nil {
+		return errors.New(reason(err))
+	}
+	var wrong []error
+	for _, e := range entries {
+		name := e.Name()
+		base, ext := strings.TrimSuffix(name, path.Ext(name)), path.Ext(name)
+		switch {
+		case strings.HasPrefix(name, "."), !e.IsDir() && ext == ".json":
+		case !e.IsDir() && (ext == ".html" || ext == ".txt") && (base == layout || slices.Contains(kinds, Kind(base))):
+		default:
+			wrong = append(wrong, mistake{name, 0, fmt.Sprintf("no template has this name: there are LANGUAGE.json, %s.html and %s.txt for all mails, and .html and .txt for each of %s", layout, layout, joined(kinds))})
+		}
+	}
+	return errors.Join(wrong...)
 }

@@ -33,6 +33,7 @@ type Command struct {
 type Mail struct {
 	URL, State, To, Kind, Error, ID string
 	DryRun, Data, JSON, All, Force  bool
+	Preview                         Preview
 }
 
 type mailServer struct {
@@ -69,8 +70,17 @@ type mailCommands struct {
 		All    bool   `name:"all" help:"All dead letters, where nothing else says which."`
 		DryRun bool   `name:"dry-run" help:"Only say which would be removed."`
 	} `cmd:"" help:"Remove a dead letter, or all that fit, for good."`
-	Stats struct{ mailServer } `cmd:"" help:"Count jobs by state."`
+	Stats   struct{ mailServer } `cmd:"" help:"Count jobs by state."`
+	Preview struct {
+		Template string `name:"template" help:"Mail to show: verification, link and so on. Default: each."`
+		Language string `name:"language" help:"Language, as a tag of BCP 47: de, pt-BR. Default: mail-language."`
+		Format   string `name:"format" default:"text" enum:"text,html,list" help:"text, html, or the list of mails and languages."`
+		Out      string `name:"out" placeholder:"DIR" help:"Write each mail into this folder, as NAME.LANGUAGE.html and .txt, in each language unless one is given."`
+	} `cmd:"" help:"Show what mails look like, with made-up data, by mail-templates and the other settings. Asks no server."`
 }
+
+// Preview is what mail preview is told.
+type Preview struct{ Template, Language, Format, Out string }
 
 // command returns what the mail command of this name was told.
 func (m *mailCommands) command(name string) Mail {
@@ -83,6 +93,8 @@ func (m *mailCommands) command(name string) Mail {
 		return Mail{URL: m.Replay.URL, JSON: m.Replay.JSON, ID: m.Replay.ID, To: m.Replay.To, Kind: m.Replay.Kind, Error: m.Replay.Error, DryRun: m.Replay.DryRun, Force: m.Replay.Force}
 	case "discard":
 		return Mail{URL: m.Discard.URL, JSON: m.Discard.JSON, ID: m.Discard.ID, To: m.Discard.To, Kind: m.Discard.Kind, Error: m.Discard.Error, All: m.Discard.All, DryRun: m.Discard.DryRun}
+	case "preview":
+		return Mail{Preview: Preview(m.Preview)}
 	}
 	return Mail{URL: m.Stats.URL, JSON: m.Stats.JSON}
 }

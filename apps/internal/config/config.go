@@ -11,6 +11,7 @@ import (
 	"net"
 	"net/netip"
 	"net/url"
+	"os"
 	"path/filepath"
 	"reflect"
 	"slices"
@@ -30,6 +31,7 @@ import (
 	"github.com/parley-chat/parley/adapters/webhook"
 	"github.com/parley-chat/parley/core/chat"
 	"github.com/parley-chat/parley/core/fault"
+	"github.com/parley-chat/parley/core/mail"
 	"github.com/parley-chat/parley/core/socket"
 	"github.com/parley-chat/parley/core/user"
 	hooks "github.com/parley-chat/parley/core/webhook"
@@ -111,6 +113,8 @@ type Settings struct {
 	Product          string         `name:"product" default:"Parley" help:"Name that mails and pages speak for."`
 	MailFrom         string         `name:"mail-from" of:"parley mailer" help:"Sender of mails. Default: no-reply@ and the host of the public URL."`
 	MailFromName     string         `name:"mail-from-name" of:"parley mailer" help:"Name of the sender. Default: the product."`
+	MailLanguage     string         `name:"mail-language" of:"parley mailer" default:"en" help:"Language of mails to people of whom no other is known: en, de, or one that mail-templates has."`
+	MailTemplates    string         `name:"mail-templates" of:"parley mailer" help:"Folder of templates that take the place of those that come with the program, one by one. Default: none."`
 	Origins          []string       `name:"origins" help:"Origins of pages that may use this besides its own and that of the public URL: https://chat.example.com, https://*.example.com for all hosts below, or * for any."`
 	TLSCert          string         `name:"tls-cert" help:"Certificate chain (PEM) to serve TLS with${tlsneeds}."`
 	TLSKey           string         `name:"tls-key" help:"Key (PEM) of the certificate."`
@@ -397,6 +401,9 @@ func (s *Settings) check(alone bool) error {
 	if err := s.checkScreen(bad); err != nil {
 		return err
 	}
+	if err := s.checkTemplates(bad); err != nil {
+		return err
+	}
 	if err := s.checkWebhooks(bad); err != nil {
 		return err
 	}
@@ -407,6 +414,38 @@ func (s *Settings) check(alone bool) error {
 		return bad("socket-rate", "%d is neither -1 nor positive", s.SocketRate)
 	}
 	return nil
+}
+
+// checkTemplates refuses templates with a mistake: what mails look like is not found out when one is owed.
+func (s *Settings) checkTemplates(bad func(key, format string, args ...any) error) error {
+	if !s.Program.knows("MailTemplates") || s.MailTemplates == "" && s.MailLanguage == "en" {
+		return nil
+	}
+	key := "mail-language"
+	if s.MailTemplates != "" {
+		switch at, err := os.Stat(s.MailTemplates); {
+		case err != nil:
+			return bad("mail-templates", "%v", err)
+		case !at.IsDir():
+			return bad("mail-templates", "%s is no folder", s.MailTemplates)
+		}
+		key = "mail-templates"
+	}
+	cfg := s.Templates()
+	cfg.PublicURL, cfg.From = "http://localhost", ""
+	if _, err := mail.NewTemplates(cfg); err != nil {
+		return bad(key, "%v", err)
+	}
+	return nil
+}
+
+// Templates is what is said of mails, but for the public URL.
+func (s *Settings) Templates() mail.TemplateConfig {
+	cfg := mail.TemplateConfig{Product: s.Product, From: s.MailFrom, FromName: s.MailFromName, Language: s.MailLanguage}
+	if s.MailTemplates != "" {
+		cfg.Files = os.DirFS(s.MailTemplates)
+	}
+	return cfg
 }
 
 // checkPasswords refuses what cannot be meant about new passwords, and links in their place.

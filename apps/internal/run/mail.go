@@ -19,6 +19,9 @@ import (
 
 // administerMail asks a running server, as an administrator.
 func administerMail(ctx context.Context, action string, s config.Settings, m config.Mail, stdout io.Writer) error {
+	if action == "preview" {
+		return previewMail(s, m.Preview, stdout)
+	}
 	c, err := newAdminClient(s, m.URL, m.JSON)
 	if err != nil {
 		return err

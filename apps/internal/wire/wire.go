@@ -287,7 +287,7 @@ func (a *App) config(publicURL string) (parley.Config, error) {
 			LocalLimiter: memory.NewLimiter(memory.LimiterConfig{}),
 		},
 		Worker:    mail.WorkerConfig{SendTimeout: sendTimeout},
-		Templates: mail.TemplateConfig{Product: s.Product, From: s.MailFrom, FromName: s.MailFromName},
+		Templates: s.Templates(),
 		Hub:       realtime.HubConfig{Node: a.node(), Rate: s.SocketRate, Burst: s.SocketBurst, MaxConnections: s.MaxConns, MaxUserConnections: s.MaxUserConns, Formats: formats(s)},
 		Relay:     event.RelayConfig{Timeout: relayTimeout, MaxBackoff: relayPause},
 	}
