@@ -142,7 +142,7 @@ func TestMistakesInTemplatesAreNamed(t *testing.T) {
 		"a member that there is not":    {map[string]string{"de.json": "{\n \"greting\": \"x\"\n}"}, []string{`de.json:2: there is no "greting"`}},
 		"one in a mail":                 {map[string]string{"de.json": "{\"mails\":{\n\"link\":{\n\"title\":\"x\"}}}"}, []string{`de.json:3: there is no "title"`}},
 		"a mail that there is not":      {map[string]string{"de.json": "{\"mails\":{\n\"poem\":{}}}"}, []string{`de.json:2: there is no mail "poem"`}},
-		"what nobody can fill in":       {map[string]string{"de.json": "{\n\n\"greeting\":\"Hallo {nmae}\"}"}, []string{"de.json:3: nothing can be filled in for {nmae}"}},
+		"what nobody can fill in":       {map[string]string{"de.json": "{\n\n\"greeting\":\"Hallo {whom}\"}"}, []string{"de.json:3: nothing can be filled in for {whom}"}},
 		"a subject of two lines":        {map[string]string{"de.json": "{\"mails\":{\n\"link\":{\"subject\":\"a\\r\\nBcc: eve@example.com\"}}}"}, []string{"de.json:2: the subject of the mail link has a control character"}},
 		"two JSON texts":                {map[string]string{"de.json": "{}\n{}"}, []string{"de.json:2: there is more than one JSON text"}},
 		"an empty file":                 {map[string]string{"de.json": ""}, []string{"de.json:1: EOF"}},

@@ -17,6 +17,7 @@ import (
 	"context"
 	"net"
 	"sync"
+	"syscall"
 	"testing"
 	"time"
 )
@@ -256,4 +257,13 @@ func (p *Proxy) turn(ctx context.Context, d Direction, read, last time.Time, n i
 		case <-ctx.Done():
 		}
 	}
+}
+
+// listen listens on an address where a listener of this process was closed. It waits for programs that start: each has a copy of
+// that listener until it runs, and the address would be in use.
+func listen(address string) (net.Listener, error) {
+	syscall.ForkLock.RLock()
+	defer syscall.ForkLock.RUnlock()
+	var c net.ListenConfig
+	return c.Listen(context.Background(), "tcp", address)
 }

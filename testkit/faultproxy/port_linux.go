@@ -5,8 +5,6 @@ import (
 	"os"
 	"strconv"
 	"syscall"
-
-	"github.com/parley-chat/parley/testkit/local"
 )
 
 // port is a port that stays ours while nothing listens on it: a socket is bound to it that never
@@ -46,7 +44,7 @@ func bind(fd int) (int, error) {
 }
 
 func (p *port) listen() (net.Listener, error) {
-	return local.Listen(p.address)
+	return listen(p.address)
 }
 
 func (p *port) release() { _ = syscall.Close(p.fd) }

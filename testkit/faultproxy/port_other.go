@@ -5,8 +5,6 @@ package faultproxy
 import (
 	"context"
 	"net"
-
-	"github.com/parley-chat/parley/testkit/local"
 )
 
 // port is a port that is ours while something listens on it.
@@ -30,7 +28,7 @@ func (p *port) listen() (net.Listener, error) {
 		p.first = nil
 		return l, nil
 	}
-	return local.Listen(p.address)
+	return listen(p.address)
 }
 
 func (p *port) release() {}

@@ -143,7 +143,7 @@ func addresses(t *testing.T, _ opener) {
 					}
 					if p.Name == "code" { // of a mail's link: fetching it uses nothing up
 						assert.Equal(t, "get", method, path)
-						assert.Contains(t, []string{"/auth/verify", "/auth/password/reset"}, path)
+						assert.Contains(t, []string{"/auth/verify", "/auth/password/reset", "/auth/link"}, path)
 						continue
 					}
 					for _, secret := range []string{"token", "password", "secret", "bearer", "email"} {
