@@ -40,7 +40,7 @@ func compose(m mail.Message, now time.Time) (letter, error) {
 		return letter{}, errors.New("the ID is not a Message-ID")
 	}
 	msg := gomail.NewMsg(gomail.WithNoDefaultUserAgent(), gomail.WithEncoding(gomail.EncodingQP))
-	// All headers go in as plain ASCII, so that the vendor has nothing to encode or quote.
+	// All headers but those of an address beyond ASCII go in as plain ASCII, so that the vendor has nothing to encode or quote.
 	for _, h := range []struct{ name, value string }{
 		{"Date", now.UTC().Format(time.RFC1123Z)},
 		{"Message-ID", "<" + m.ID + ">"},
@@ -49,7 +49,13 @@ func compose(m mail.Message, now time.Time) (letter, error) {
 		{"Subject", header(m.Subject, subjectText)},
 		{"Auto-Submitted", "auto-generated"},
 	} {
-		msg.SetGenHeader(gomail.Header(h.name), h.value)
+		if isASCII(h.value) {
+			msg.SetGenHeader(gomail.Header(h.name), h.value)
+			continue
+		}
+		// An address beyond ASCII stands in a header as it is (RFC 6532): the vendor would encode the whole mailbox, brackets and all. It
+		// does not fold this one either, which is done between encoded words.
+		msg.SetGenHeaderPreformatted(gomail.Header(h.name), strings.ReplaceAll(h.value, "?= ", "?=\r\n "))
 	}
 	text, html := strings.ToValidUTF8(m.Text, "\uFFFD"), strings.ToValidUTF8(m.HTML, "\uFFFD")
 	switch {

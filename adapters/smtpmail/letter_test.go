@@ -141,6 +141,9 @@ func TestAddressesBeyondASCII(t *testing.T) {
 	assert.Equal(t, m.To, taken[0].to)
 	assert.True(t, taken[0].utf8)
 	assert.False(t, taken[1].utf8, "an extension that is not needed is not asked for")
+	got, _, err := parse(taken[0])
+	require.NoError(t, err, "%q", taken[0].raw)
+	assert.Equal(t, [2]string{m.To, m.ToName}, [2]string{got.To, got.ToName})
 
 	unable := serve(t, options{})
 	sender = open(t, unable.config())

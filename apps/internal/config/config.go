@@ -14,6 +14,7 @@ import (
 	"os"
 	"path/filepath"
 	"reflect"
+	"regexp"
 	"slices"
 	"strings"
 	"time"
@@ -197,8 +198,20 @@ func (p Program) knows(name string) bool {
 var ErrHelp = errors.New("help was printed")
 
 // Load reads what the program is told by args and environment (as from os.Environ). Help goes to
-// stdout. The error is one line that names the flag or variable.
+// stdout. The error is one line that names the flag or variable, and repeats no password of an address,
+// whatever the setting is for.
 func Load(program Program, args, environment []string, stdout io.Writer) (Settings, Command, error) {
+	s, cmd, err := load(program, args, environment, stdout)
+	if err != nil && credentials.MatchString(err.Error()) {
+		err = errors.New(credentials.ReplaceAllString(err.Error(), "${1}xxxxx@"))
+	}
+	return s, cmd, err
+}
+
+// credentials are those of an address within a text.
+var credentials = regexp.MustCompile(`(://[^/\s:@"]*:)[^/\s@"]+@`)
+
+func load(program Program, args, environment []string, stdout io.Writer) (Settings, Command, error) {
 	env, err := known(program, environment)
 	if err != nil {
 		return Settings{}, Command{}, err
