@@ -232,3 +232,23 @@ func TestALinkThatWasCutShort(t *testing.T) {
 		}
 	}
 }
+
+// Whoever signs in by a link need not have a password. Where one is asked for, none is right, and that is no failure of ours; the first one is chosen as after a forgotten one.
+func TestWhoHasNoPasswordIsAskedForOne(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, withLinks)
+	_, err := w.CreateUser(t.Context(), auth.NewUser{FullName: "Grace Hopper", Email: "grace@example.com"})
+	require.NoError(t, err)
+	g, err := w.SignInByLink(t.Context(), auth.Client{}, w.link("grace@example.com"))
+	require.NoError(t, err)
+	who, err := w.Authenticate(t.Context(), g.AccessToken)
+	require.NoError(t, err)
+	for _, guess := range []string{"", password, "\x00"} {
+		require.ErrorIs(t, w.ChangePassword(t.Context(), who, guess, newPassword), auth.ErrInvalidCredentials, "%q", guess)
+		require.ErrorIs(t, w.RequestEmail(t.Context(), auth.Client{}, who, "grace@example.org", guess), auth.ErrInvalidCredentials, "%q", guess)
+		_, err = w.SignIn(t.Context(), auth.Client{}, "grace@example.com", guess)
+		require.ErrorIs(t, err, auth.ErrInvalidCredentials, "%q", guess)
+	}
+	require.NoError(t, w.ResetPassword(t.Context(), w.forgotten("grace@example.com"), newPassword))
+	w.signIn("grace@example.com", newPassword)
+}

@@ -93,13 +93,19 @@ func monotone(password string) bool {
 
 // verifyPassword is Hasher.Verify for a password that somebody typed, in the form in which it is
 // hashed now, and, if that is another, as it was typed: so it was hashed before. It does not demand
-// what checkPassword demands, or users from before a rule could not sign in.
+// what checkPassword demands, or users from before a rule could not sign in. Of a user who has chosen no password yet, whose hash is empty, none is right.
 func (s *Service) verifyPassword(ctx context.Context, hash, password string) (ok, upgrade bool, err error) {
 	possible := len(password) <= maxPasswordBytes && utf8.ValidString(password) && !strings.ContainsRune(password, 0)
 	normal := ""
 	if possible {
 		normal = s.cfg.Normalize(password)
 		possible = utf8.RuneCountInString(normal) <= MaxPassword
+	}
+	if hash == "" {
+		if hash, err = s.dummyHash(ctx); err != nil {
+			return false, false, err
+		}
+		possible = false
 	}
 	if !possible {
 		password, normal = "", "" // no user has it; the time it takes stays the same
