@@ -40,6 +40,7 @@ type ports struct {
 	sessions  auth.SessionStore
 	standings auth.Standings
 	codes     auth.CodeStore
+	signUps   auth.SignUps
 	nonces    auth.Nonces
 	limiter   auth.Limiter
 	outbox    event.Outbox
@@ -80,7 +81,7 @@ var stores = map[string]func(t *testing.T) (open func(t *testing.T) ports){
 			s, err := mongostore.Open(t.Context(), url, mongostore.Config{})
 			require.NoError(t, err)
 			require.NoError(t, s.Migrate(t.Context()))
-			return ports{s.Users(), s.Sessions(), nil, s.Codes(), s.Nonces(), s.Limiter(), s.Outbox(), s.Close}
+			return ports{s.Users(), s.Sessions(), nil, s.Codes(), s.SignUps(), s.Nonces(), s.Limiter(), s.Outbox(), s.Close}
 		}
 	},
 }
@@ -89,7 +90,7 @@ func sql(t *testing.T) func(*bunstore.Store, error) ports {
 	return func(s *bunstore.Store, err error) ports {
 		require.NoError(t, err)
 		require.NoError(t, s.Migrate(t.Context()))
-		return ports{s.Users(), s.Sessions(), s.Sessions(), s.Codes(), s.Nonces(), s.Limiter(), s.Outbox(), s.Close}
+		return ports{s.Users(), s.Sessions(), s.Sessions(), s.Codes(), s.SignUps(), s.Nonces(), s.Limiter(), s.Outbox(), s.Close}
 	}
 }
 
@@ -159,8 +160,8 @@ func service(t *testing.T, p ports) (*auth.Service, *atomic.Int64, *atomic.Int64
 	c := calls{p.users, &atomic.Int64{}, &atomic.Int64{}}
 	s, err := auth.New(auth.Config{
 		Users: c, Sessions: sessionCalls{p.sessions, c}, Standings: p.standings, Codes: p.codes, Nonces: p.nonces, Limiter: p.limiter,
-		SignUps: memory.NewStore().SignUps, // nobody signs up here
-		Hasher:  memory.NewHasher(), Issuer: tokens, Verifier: tokens,
+		SignUps: p.signUps, SignUpsPerAddress: 100, MailRate: auth.Rate{Burst: 100_000, Per: time.Minute},
+		Hasher: memory.NewHasher(), Issuer: tokens, Verifier: tokens,
 	})
 	require.NoError(t, err)
 	return s, c.n, c.written
