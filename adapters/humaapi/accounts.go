@@ -102,6 +102,21 @@ func registerUserAccounts(a *API, accounts *auth.Service, operation func(huma.Op
 		return &recordOutput{Body: recordOf(u)}, nil
 	})
 	register(a, operation(huma.Operation{
+		OperationID: "mail-user-password", Method: http.MethodPost, Path: "/admin/users/{id}/password", DefaultStatus: http.StatusAccepted,
+		Summary:     "Mail a user a link by which a new password is chosen",
+		Description: "It is the mail for a forgotten password. The old password stays good until the new one is set, which ends every session.",
+		Responses:   answers(http.StatusAccepted, "The mail is on its way."),
+	}), failures(user.ErrNotFound, auth.ErrUserDisabled), func(ctx context.Context, in *userInput) (*messageOutput, error) {
+		u, err := accounts.Find(ctx, in.ID)
+		if err != nil {
+			return nil, err
+		}
+		if err := accounts.MailPassword(ctx, u.ID); err != nil {
+			return nil, err
+		}
+		return said("The mail is on its way."), nil
+	})
+	register(a, operation(huma.Operation{
 		OperationID: "end-user-sessions", Method: http.MethodDelete, Path: "/admin/users/{id}/sessions", DefaultStatus: http.StatusNoContent,
 		Summary:   "End the sessions of a user",
 		Responses: answers(http.StatusNoContent, "They have ended, and open sockets close."),

@@ -84,6 +84,8 @@ func TestWhatAdministratorsDoIsRecorded(t *testing.T) {
 	do(200, "PATCH", "/admin/users/Ada%40example.com", `{"disabled":true}`, first)
 	do(200, "PATCH", "/admin/users/u1", `{"disabled":false,"role":"admin"}`, second)
 	do(409, "PATCH", "/admin/users/u1", `{"role":"user"}`, first)
+	do(202, "POST", "/admin/users/ada%40example.com/password", "", second)
+	do(404, "POST", "/admin/users/nobody/password", "", second)
 	do(404, "PATCH", "/admin/users/nobody%40example.com", `{"role":"user"}`, first)
 	do(201, "POST", "/admin/users", `{"fullName":"Bob Noyce","email":"bob@example.com","role":"admin","invite":true}`, first)
 	do(204, "DELETE", "/admin/users/u1/sessions", "", first)
@@ -119,6 +121,8 @@ func TestWhatAdministratorsDoIsRecorded(t *testing.T) {
 		{"1", "end-user-sessions", "u1", "", "done"},
 		{"1", "create-user", bob.ID, `{"invite":true,"role":"admin"}`, "done"},
 		{"1", "change-user", "", `{"role":"user"}`, "refused 404"},
+		{"2", "mail-user-password", "nobody", "", "refused 404"},
+		{"2", "mail-user-password", "u1", "", "done"},
 		{"1", "change-user", "u1", `{"role":"user"}`, "refused 409"},
 		{"2", "change-user", "u1", `{"disabled":false,"role":"admin"}`, "done"},
 		{"1", "change-user", "u1", `{"disabled":true}`, "done"},
@@ -136,7 +140,7 @@ func TestWhatAdministratorsDoIsRecorded(t *testing.T) {
 			break
 		}
 	}
-	assert.Len(t, ids, 12)
+	assert.Len(t, ids, 14)
 	w.wantProblem(w.get("/admin/audit"), 401, "unauthenticated")
 	w.wantProblem(w.get("/admin/audit?limit=0", first), 422, "invalid")
 }

@@ -60,6 +60,7 @@ func TestAUserIsDisabledAndEnabled(t *testing.T) {
 
 	assert.NotContains(t, admin("enable", ada.User.ID).succeeded(t), `"disabledAt"`)
 	again := s.signIn(t, "ada.lovelace@example.com")
+	assert.Contains(t, admin("password", ada.User.ID).succeeded(t), "on its way")
 	admin("sessions", ada.User.ID).succeeded(t)
 	must(t, 401, "GET", s.url+"/auth/me", again.AccessToken, nil)
 
@@ -78,7 +79,7 @@ func TestAUserIsDisabledAndEnabled(t *testing.T) {
 		return strings.Split(strings.TrimSuffix(text, "\n"), "\n")
 	}
 	lines := record("--limit", "0")
-	assert.Len(t, lines, 9, "%s", strings.Join(lines, "\n"))
+	assert.Len(t, lines, 10, "%s", strings.Join(lines, "\n"))
 	var e struct{ Action, Target, Outcome, Actor string }
 	require.NoError(t, json.Unmarshal([]byte(lines[0]), &e))
 	assert.Equal(t, "change-user", e.Action)

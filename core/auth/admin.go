@@ -17,6 +17,7 @@ import (
 // What administrators are refused.
 var (
 	ErrLastAdmin     = fault.New(fault.Conflict, "last_admin", "this is the last administrator who is not disabled")
+	ErrUserDisabled  = fault.New(fault.Conflict, "user_disabled", "the user is disabled")
 	ErrNoDirectory   = fault.New(fault.Forbidden, "users_not_listed", "users cannot be listed here")
 	ErrPrefixInvalid = fault.New(fault.Invalid, "query_invalid", "this cannot be the beginning of an address or a name")
 )
@@ -265,6 +266,22 @@ func (s *Service) endEvery(ctx context.Context, u user.User, reason RevokeReason
 		return user.User{}, err
 	}
 	return after, s.endLate(ctx, u.ID, from, "", reason)
+}
+
+// MailPassword mails a user a code for a new password, as [Service.ForgotPassword] does, without its limits: the old password stays good until
+// the new one is set. It returns user.ErrNotFound if there is no such user, and ErrUserDisabled for one who is disabled and gets no mails.
+func (s *Service) MailPassword(ctx context.Context, id user.ID) error {
+	asked := s.now()
+	u, err := s.cfg.Users.ByID(ctx, id)
+	switch {
+	case errors.Is(err, user.ErrNotFound), err == nil && u.Erased():
+		return user.ErrNotFound
+	case err != nil:
+		return failed("reading the user", err)
+	case u.Disabled():
+		return ErrUserDisabled
+	}
+	return s.send(ctx, s.forgottenOf(u, asked))
 }
 
 // EndSessions ends every session of a user; their open sockets close. It returns user.ErrNotFound if there is no such user.

@@ -368,3 +368,24 @@ func TestUsersAreListed(t *testing.T) {
 	_, err = without.CreateUser(t.Context(), auth.NewUser{FullName: "Bob", Email: "bob@example.com", Role: user.RoleAdmin})
 	require.ErrorIs(t, err, auth.ErrNoDirectory)
 }
+
+func TestAdminsMailPasswords(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, func(c *auth.Config) { c.MailRate = auth.Rate{Burst: 1, Per: time.Hour} })
+	u := w.account(ada)
+	for range 3 { // the limits of strangers are not theirs
+		require.NoError(t, w.MailPassword(t.Context(), u.ID))
+	}
+	var data mail.PasswordForgotten
+	w.last(mail.TypePasswordForgotten, &data)
+	w.signIn(ada, password)
+	require.NoError(t, w.ResetPassword(t.Context(), data.ResetCode, newPassword))
+	w.signIn(ada, newPassword)
+	_, err := w.SignIn(t.Context(), auth.Client{}, ada, password)
+	require.ErrorIs(t, err, auth.ErrInvalidCredentials)
+	require.ErrorIs(t, w.MailPassword(t.Context(), "nobody"), user.ErrNotFound)
+	isDisabled(t, w)
+	before := w.mails()
+	require.ErrorIs(t, w.MailPassword(t.Context(), u.ID), auth.ErrUserDisabled)
+	require.Equal(t, before, w.mails())
+}

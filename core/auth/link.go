@@ -3,6 +3,7 @@ package auth
 import (
 	"context"
 	"errors"
+	"time"
 
 	"github.com/parley-chat/parley/core/event"
 	"github.com/parley-chat/parley/core/fault"
@@ -30,17 +31,24 @@ func (s *Service) RequestLink(ctx context.Context, from Client, email string) er
 			return nil, nil
 		}
 		return []letter{func() (Code, event.Event, error) {
-			text, c, err := s.newCode(purposeLink, string(u.ID), u.PasswordChangedAt, s.now().Add(s.cfg.LinkTTL))
+			data, c, err := s.newLink(*u, asked)
 			if err != nil {
 				return Code{}, event.Event{}, err
 			}
-			c.CreatedAt = notBefore(asked, u.PasswordChangedAt) // a code for an address that is changed meanwhile is older than the change
-			e, err := s.mailEvent(mail.TypeLinkRequested, u.ID, mail.LinkRequested{
-				UserID: string(u.ID), FullName: u.FullName, Email: string(u.Email), LinkCode: text, ExpiresAt: c.ExpiresAt, Locale: locale(*u),
-			})
+			e, err := s.mailEvent(mail.TypeLinkRequested, u.ID, data)
 			return c, e, err
 		}}, nil
 	})
+}
+
+// newLink makes a code to sign in by, and the data of the mail with it. asked is before u was read: a code for an address that is changed meanwhile is older
+// than the change, and no good.
+func (s *Service) newLink(u user.User, asked time.Time) (mail.LinkRequested, Code, error) {
+	text, c, err := s.newCode(purposeLink, string(u.ID), u.PasswordChangedAt, s.now().Add(s.cfg.LinkTTL))
+	c.CreatedAt = notBefore(asked, u.PasswordChangedAt)
+	return mail.LinkRequested{
+		UserID: string(u.ID), FullName: u.FullName, Email: string(u.Email), LinkCode: text, ExpiresAt: c.ExpiresAt, Locale: locale(u),
+	}, c, err
 }
 
 // SignInByLink opens a session by a code that [Service.RequestLink] has mailed. The code proves the address, as the one of a sign-up does.

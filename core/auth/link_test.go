@@ -139,6 +139,29 @@ func TestLinksGoToAccountsAlone(t *testing.T) {
 	require.ErrorIs(t, w.RequestLink(t.Context(), auth.Client{}, "no address"), user.ErrEmailInvalid)
 }
 
+// An expired link that waits in the queue is mailed with a fresh code, as long as it is good for something.
+func TestALinkThatWasLateIsRenewed(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, withLinks)
+	w.account(ada)
+	old := w.link(ada)
+	job := mail.Job{Kind: mail.KindLink, Data: w.events()[len(w.events())-1].Data}
+	data, err := w.RenewMail(t.Context(), job)
+	require.NoError(t, err)
+	require.Nil(t, data, "it has not expired")
+	w.clock.Advance(time.Hour)
+	data, err = w.RenewMail(t.Context(), job)
+	require.NoError(t, err)
+	fresh := decoded[mail.LinkRequested](t, data)
+	require.NotEqual(t, old, fresh.LinkCode)
+	_, err = w.SignInByLink(t.Context(), auth.Client{}, fresh.LinkCode)
+	require.NoError(t, err)
+	isDisabled(t, w)
+	data, err = w.RenewMail(t.Context(), job)
+	require.NoError(t, err)
+	require.Nil(t, data)
+}
+
 func TestLinksAreThrottled(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, withLinks, func(c *auth.Config) { c.MailRate = auth.Rate{Burst: 2, Per: time.Minute} })

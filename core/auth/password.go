@@ -152,15 +152,20 @@ func (s *Service) ForgotPassword(ctx context.Context, from Client, email string)
 		if u == nil || u.Disabled() {
 			return nil, nil
 		}
-		return []letter{func() (Code, event.Event, error) {
-			data, c, err := s.newForgotten(*u, asked)
-			if err != nil {
-				return Code{}, event.Event{}, err
-			}
-			e, err := s.mailEvent(mail.TypePasswordForgotten, u.ID, data)
-			return c, e, err
-		}}, nil
+		return []letter{s.forgottenOf(*u, asked)}, nil
 	})
+}
+
+// forgottenOf is a letter with a new code for a new password.
+func (s *Service) forgottenOf(u user.User, asked time.Time) letter {
+	return func() (Code, event.Event, error) {
+		data, c, err := s.newForgotten(u, asked)
+		if err != nil {
+			return Code{}, event.Event{}, err
+		}
+		e, err := s.mailEvent(mail.TypePasswordForgotten, u.ID, data)
+		return c, e, err
+	}
 }
 
 // newForgotten makes a code for a new password, no older than the password that u has, and the

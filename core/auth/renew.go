@@ -16,7 +16,7 @@ func (s *Service) RenewMail(ctx context.Context, j mail.Job) ([]byte, error) {
 	// The kinds of mail with a code have these fields in common.
 	var old mail.UserCreated
 	expired := json.Unmarshal(j.Data, &old) == nil && !s.now().Before(old.ExpiresAt)
-	if !expired || j.Kind != mail.KindVerification && j.Kind != mail.KindPasswordReset && j.Kind != mail.KindInvitation {
+	if !expired || j.Kind != mail.KindVerification && j.Kind != mail.KindPasswordReset && j.Kind != mail.KindInvitation && j.Kind != mail.KindLink {
 		return nil, nil
 	}
 	data, c, err := s.renew(ctx, j.Kind, old)
@@ -63,6 +63,11 @@ func (s *Service) renew(ctx context.Context, kind mail.Kind, old mail.UserCreate
 		return given(s.newInvitation(u))
 	case kind == mail.KindPasswordReset:
 		return given(s.newForgotten(u, asked))
+	case kind == mail.KindLink:
+		if !s.cfg.Links || waits(u) {
+			return nil, Code{}, nil
+		}
+		return given(s.newLink(u, asked))
 	case u.Verified():
 		return nil, Code{}, nil
 	}

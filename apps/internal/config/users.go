@@ -52,6 +52,7 @@ type accountCommands struct {
 		userOf
 		Role string `arg:"" name:"role" enum:"user,admin" help:"user or admin."`
 	} `cmd:"" help:"Change what a user may do. Whoever loses a role is signed out."`
+	Password userOf `cmd:"" help:"Mail a user a link by which a new password is chosen. The old one stays good until then."`
 	Sessions userOf `cmd:"" help:"End every session of a user. Open sockets close."`
 }
 
@@ -111,6 +112,8 @@ func (a *accountCommands) command(name string) (User, bool) {
 		u := of(a.Role.userOf)
 		u.Role = a.Role.Role
 		return u, true
+	case "password":
+		return of(a.Password), true
 	case "sessions":
 		return of(a.Sessions), true
 	}

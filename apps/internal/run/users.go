@@ -41,6 +41,8 @@ func administerUser(ctx context.Context, action string, s config.Settings, u con
 		return servers[0].print(ctx, http.MethodPost, "/admin/users", account, stdout)
 	case "sessions":
 		return servers[0].print(ctx, http.MethodDelete, userPath(u.ID)+"/sessions", nil, stdout)
+	case "password":
+		return servers[0].print(ctx, http.MethodPost, userPath(u.ID)+"/password", nil, stdout)
 	case "show":
 		return servers[0].print(ctx, http.MethodGet, userPath(u.ID), nil, stdout)
 	case "export":

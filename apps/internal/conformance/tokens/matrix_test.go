@@ -33,7 +33,7 @@ var asked = map[string]string{
 		list-mutes list-rooms list-sessions mark-read me mute-user my-rooms remove-member remove-reaction request-email send-message set-member sign-out sign-out-all socket-ticket unban-user unblock-user unmute-user update-room update-settings`,
 	"admin": `admin-add-reaction admin-ban-user admin-create-room admin-delete-message admin-delete-room admin-direct-room admin-edit-message admin-get-room admin-list-bans admin-list-members admin-list-messages
 		admin-list-mutes admin-list-rooms admin-mute-user admin-remove-member admin-remove-reaction admin-send-message admin-set-member admin-unban-user admin-unmute-user admin-update-room change-user create-user
-		discard-event-aside discard-mail-job discard-mail-jobs discard-webhook-deliveries discard-webhook-delivery end-user-sessions erase-user export-user get-event-aside get-mail-job get-user get-webhook-delivery list-audit list-events-aside list-mail-jobs
+		discard-event-aside discard-mail-job discard-mail-jobs discard-webhook-deliveries discard-webhook-delivery end-user-sessions erase-user export-user get-event-aside get-mail-job get-user get-webhook-delivery list-audit list-events-aside list-mail-jobs mail-user-password
 		list-users list-webhook-deliveries mail-stats replay-event-aside replay-events-aside replay-mail-job replay-mail-jobs replay-webhook-deliveries replay-webhook-delivery webhook-stats`,
 }
 
