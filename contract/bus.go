@@ -236,7 +236,7 @@ func busOneAtATime(ctx context.Context, b Bus) error {
 			overlapped = e.Key
 		}
 		mu.Unlock()
-		breathe()
+		calm()
 		l.add(e)
 		mu.Lock()
 		inside[e.Key]--
@@ -397,7 +397,7 @@ func busGroup(ctx context.Context, b Bus) error {
 			func() error { return publish(ctx, b, e) },
 			func() error { return all.has(ctx, e) },
 		)
-		breathe()
+		calm()
 	}
 	for _, stop := range stops {
 		err = errors.Join(err, stop())
@@ -488,7 +488,7 @@ func busReady(ctx context.Context, b Bus) error {
 			return fmt.Errorf("an event published after ready: %w", err)
 		}
 	}
-	breathe()
+	calm()
 	cancel()
 	if err := <-ended; err != nil {
 		return fmt.Errorf("the port's Subscribe returned %w, want nil", err)
@@ -564,7 +564,7 @@ func busEndsAfterCall(ctx context.Context, b Bus) error {
 		return err
 	}
 	cancel()
-	breathe()
+	calm()
 	other := newLog()
 	err := subscribed(ctx, b, "session", "", other.handle, func() error {
 		e := happened(2)
@@ -574,7 +574,7 @@ func busEndsAfterCall(ctx context.Context, b Bus) error {
 			func() error { return other.has(ctx, e) },
 		)
 	})
-	breathe()
+	calm()
 	close(release)
 	return errors.Join(err, <-result)
 }
@@ -598,7 +598,7 @@ func busSilentAfterEnd(ctx context.Context, b Bus) error {
 			); err != nil {
 				return err
 			}
-			breathe()
+			calm()
 		}
 		if n := len(gone.all()); n != before {
 			return fmt.Errorf("%d events were handled after Subscribe had returned", n-before)

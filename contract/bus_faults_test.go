@@ -222,14 +222,22 @@ func busFaults() []broken[contract.Bus] {
 			}
 		})},
 		{"an ended subscription goes on", "nothing is handled after the end", subscribes(func(s event.Subscriber) subscriber {
+			var mu sync.Mutex
+			var ended []event.Handler
 			return func(ctx context.Context, topic, group string, handle event.Handler, ready func()) error {
-				go func() {
-					onward, cancel := context.WithTimeout(context.WithoutCancel(ctx), time.Hour)
-					defer cancel()
-					_ = s.Subscribe(onward, topic, group, handle, ready)
-				}()
-				<-ctx.Done()
-				return nil
+				err := s.Subscribe(ctx, topic, group, func(ctx context.Context, e event.Event) error {
+					mu.Lock()
+					late := slices.Clone(ended)
+					mu.Unlock()
+					for _, h := range late { // before the one that goes on, so that it is not a question of time
+						_ = h(ctx, e)
+					}
+					return handle(ctx, e)
+				}, ready)
+				mu.Lock()
+				defer mu.Unlock()
+				ended = append(ended, handle)
+				return err
 			}
 		})},
 		{"concurrent events are lost", "concurrent publishers lose nothing", publishes(func(p event.Publisher) publisher {

@@ -204,3 +204,7 @@ func ended(ctx context.Context) context.Context {
 	cancel()
 	return ctx
 }
+
+// calm is breathe for a caller that holds nothing others wait for. In a bubble of testing/synctest it returns when nobody can do anything
+// any more, however busy the machine is.
+func calm() { time.Sleep(time.Millisecond) }
