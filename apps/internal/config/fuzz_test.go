@@ -22,7 +22,7 @@ func FuzzAddresses(f *testing.F) {
 	names := []string{"STORE", "BUS", "REDIS", "MAIL_SENDER", "SCREEN_URL", "WEBHOOK_URL", "PUBLIC_URL", "ORIGINS", "TRUSTED_PROXIES", "LISTEN"}
 	f.Fuzz(func(t *testing.T, which byte, value string) {
 		if strings.ContainsRune(value, 0) {
-			t.Skip("no environment holds it")
+			return // no environment holds it
 		}
 		name := "PARLEY_" + names[int(which)%len(names)]
 		_, _, err := config.Load(config.Parley, []string{"--data", "unused", "--docs-password", "x"}, []string{name + "=" + value}, io.Discard)
