@@ -47,7 +47,7 @@ var busEvents = []struct {
 	{mail.Topic, mail.TypeUserErased, "A user was erased: whatever is to be mailed to the address, or was, is forgotten.", mail.UserErased{}},
 	{mail.Topic, mail.TypeNothing, "Somebody asked for a mail to an address that gets none. Ignore it: it is there so that the request costs the same work.", mail.Nothing{}},
 	{auth.Topic, auth.TypeSessionRevoked, "A session ended before its time: its sockets close.", auth.SessionRevoked{}},
-	{auth.Topic, auth.TypeSessionsRevoked, "All sessions of a user that were opened before a time ended, but one to keep: their sockets close. Nodes that do not know this type leave those open until their tokens end.", auth.SessionsRevoked{}},
+	{auth.Topic, auth.TypeSessionsRevoked, "All sessions of a user that were opened before a time ended, but one to keep: their sockets close. With erased, the account was erased: one of the nodes erases what the user has said. Nodes that do not know this type leave those open until their tokens end.", auth.SessionsRevoked{}},
 	{webhook.Topic, webhook.UserCreated, "An account is there: its address is proven.", webhook.FactData{}},
 	{webhook.Topic, webhook.UserVerified, "The address of an account that an older version had made is proven.", webhook.FactData{}},
 	{webhook.Topic, webhook.UserErased, "An account was erased: what waits about the user is not delivered any more.", webhook.FactData{}},

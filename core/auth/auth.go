@@ -331,4 +331,6 @@ type SessionsRevoked struct {
 	Keep string `json:"keep,omitempty"`
 	// Until is when the last access token of those sessions expires.
 	Until time.Time `json:"until"`
+	// Erased says that the account was erased: what the user has said goes as well.
+	Erased bool `json:"erased,omitempty"`
 }

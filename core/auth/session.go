@@ -390,7 +390,7 @@ func (s *Service) afterAll(ctx context.Context, id user.ID) (time.Time, error) {
 // they are.
 func (s *Service) endSessions(ctx context.Context, id user.ID, reason RevokeReason, from time.Time, keep string, change func(*user.User) error, events ...event.Event) (user.User, error) {
 	e, err := s.event(Topic, TypeSessionsRevoked, id, SessionsRevoked{
-		UserID: string(id), Before: from, Keep: keep, Until: s.now().Add(s.cfg.AccessTTL),
+		UserID: string(id), Before: from, Keep: keep, Until: s.now().Add(s.cfg.AccessTTL), Erased: reason == RevokedErased,
 	})
 	if err != nil {
 		return user.User{}, err

@@ -19,7 +19,8 @@ import (
 // Node is the part that talks to sockets: one of several that share rooms. It requires the ports
 // Subscriber, Messages, Rooms, Members, Marks, Recent, Fanout and Presence, and [Config.Authenticator]. From
 // Nonces, where there is that port, it removes the tickets that are spent and expired, each hour. With the port Pruner it removes
-// deleted rooms, and messages that are older than they are to be kept. If [Config].Webhooks chooses facts of messages, rooms or memberships, it requires the ports Outbox and Publisher
+// deleted rooms, and messages that are older than they are to be kept. Whose account is erased elsewhere, the nodes of a bus hear of it, and one of them
+// erases what the user has said: see [Node.EraseUser]. If [Config].Webhooks chooses facts of messages, rooms or memberships, it requires the ports Outbox and Publisher
 // as well, and it moves the facts from there to the bus: Messages must be a [chat.Recorder] for the first, and Rooms, Members and Roles each a [chat.RoomRecorder] for the others.
 type Node struct {
 	Chat      *chat.Service
@@ -33,11 +34,22 @@ type Node struct {
 	relay        *event.Relay  // nil where it has nothing to move
 	drainTimeout time.Duration
 	eraseAfter   time.Duration
+	erases       bool // whether it erases what users have said whose accounts were erased elsewhere
 	log          *slog.Logger
 }
 
 // NewNode checks the configuration, all of it at once, and connects the part.
-func NewNode(cfg Config) (*Node, error) { return newNode(cfg, cfg.Nonces, nil) }
+func NewNode(cfg Config) (*Node, error) {
+	p, err := newNode(cfg, cfg.Nonces, nil)
+	if err != nil {
+		return nil, err
+	}
+	p.erases = true
+	return p, nil
+}
+
+// ErasureGroup is the group in which nodes share the events of [auth.Topic], so that one of them erases what somebody has said whose account was erased.
+const ErasureGroup = "erasure"
 
 // newNode makes a node that removes spent tickets, unless tickets is nil. relay is somebody else's that moves the node's facts; nil for none.
 func newNode(cfg Config, tickets auth.Sweeper, relay *event.Relay) (*Node, error) {
@@ -174,6 +186,11 @@ func (p *Node) Run(ctx context.Context, ready func()) error {
 	g.run("revocations", func(ctx context.Context) error {
 		return p.bus.Subscribe(ctx, auth.Topic, "", p.revoked, ready)
 	})
+	if p.erases {
+		g.run("erasures", func(ctx context.Context) error {
+			return p.bus.Subscribe(ctx, auth.Topic, ErasureGroup, p.erased, nil)
+		})
+	}
 	if p.janitor != nil {
 		g.run("janitor", p.janitor.Run)
 	}
@@ -267,6 +284,25 @@ func (p *Node) revoked(_ context.Context, e event.Event) error {
 		p.log.Error("a revocation cannot be read and is dropped", "event", e.ID)
 	}
 	return nil
+}
+
+// erased erases what somebody has said whose account was erased. What cannot be done now is done when the event comes again.
+func (p *Node) erased(ctx context.Context, e event.Event) error {
+	if e.Type != auth.TypeSessionsRevoked {
+		return nil
+	}
+	var d auth.SessionsRevoked
+	if err := json.Unmarshal(e.Data, &d); err != nil || !d.Erased {
+		return nil // revoked says in the log what cannot be read
+	}
+	_, err := p.EraseUser(ctx, d.UserID)
+	switch {
+	case errors.Is(err, user.ErrNotFound): // the system is nobody
+		return nil
+	case err != nil && ctx.Err() == nil:
+		p.log.Warn("what a user has said could not be erased; it is tried again", "user", d.UserID, "error", err)
+	}
+	return err
 }
 
 // Authority decides whom a token or a ticket speaks for. [auth.Service] is one, and [auth.Gate].

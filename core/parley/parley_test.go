@@ -1,10 +1,12 @@
 package parley_test
 
 import (
+	"bytes"
 	"context"
 	"crypto/rand"
 	"encoding/json"
 	"errors"
+	"log/slog"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -146,6 +148,73 @@ func TestANodeRemovesOldMessages(t *testing.T) {
 		}
 		cancel()
 		require.NoError(t, <-ended)
+	})
+}
+
+// heldUp is a store whose messages cannot be listed for a while.
+type heldUp struct {
+	chat.MessageStore
+	failures atomic.Int32
+}
+
+func (h *heldUp) List(ctx context.Context, room string, r chat.Range) ([]chat.Message, error) {
+	if h.failures.Add(-1) >= 0 {
+		return nil, fault.Wrap(fault.Unavailable, errors.New("nobody is there"))
+	}
+	return h.MessageStore.List(ctx, room, r)
+}
+
+// Whose account is erased elsewhere loses what they have said, by one of the nodes, also if it cannot be done at once. Whose sessions end for another
+// reason loses nothing.
+func TestNodesEraseWhoWasErasedElsewhere(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		ports := memory.NewPorts()
+		store := &heldUp{MessageStore: ports.Messages}
+		ports.Messages = store
+		ctx, cancel := context.WithCancel(t.Context())
+		var said bytes.Buffer
+		log := slog.New(slog.NewTextHandler(&said, nil))
+		ended := make(chan error, 2)
+		var nodes [2]*parley.Node
+		fanout := memory.NewFanout()
+		for i := range nodes {
+			var err error
+			ports.Fanout = fanout.Node()
+			nodes[i], err = parley.NewNode(parley.Config{Ports: ports, Authenticator: parley.Authenticate(nil), Log: log})
+			require.NoError(t, err)
+			go func() { ended <- nodes[i].Run(ctx, nil) }()
+		}
+		synctest.Wait()
+		for i, name := range []user.ID{"ada", "grace"} {
+			_, err := nodes[i].Chat.Join(ctx, chat.Author{ID: name, Name: string(name)}, "hall")
+			require.NoError(t, err)
+			_, err = nodes[i].Send(ctx, chat.Draft{Room: "hall", Author: chat.Author{ID: name, Name: string(name)}, Text: "I am " + string(name)})
+			require.NoError(t, err)
+		}
+		store.failures.Store(1)
+		now := time.Now()
+		for _, d := range []auth.SessionsRevoked{
+			{UserID: "grace", Before: now, Until: now.Add(time.Minute)},
+			{UserID: string(chat.System.ID), Before: now, Until: now.Add(time.Minute), Erased: true}, // holds up nobody
+			{UserID: "ada", Before: now, Until: now.Add(time.Minute), Erased: true},
+		} {
+			data, err := json.Marshal(d)
+			require.NoError(t, err)
+			require.NoError(t, ports.Publisher.Publish(ctx, event.Event{ID: event.NewID(), Topic: auth.Topic, Type: auth.TypeSessionsRevoked, Key: d.UserID, Data: data}))
+		}
+		time.Sleep(time.Minute) // of the bubble's clock
+		synctest.Wait()
+		all, err := ports.Messages.List(ctx, "hall", chat.Range{Limit: 10})
+		require.NoError(t, err)
+		require.Len(t, all, 2)
+		assert.Empty(t, all[0].Text)
+		assert.Equal(t, "I am grace", all[1].Text)
+		cancel()
+		for range nodes {
+			require.NoError(t, <-ended)
+		}
+		assert.Equal(t, 1, strings.Count(said.String(), "could not be erased"))
+		assert.Equal(t, 1, strings.Count(said.String(), "was erased"), "two nodes did the same")
 	})
 }
 

@@ -106,6 +106,8 @@ type Config struct {
 	SocketIO bool
 	// NoRecovery serves them without connection state recovery.
 	NoRecovery bool
+	// NoQueryToken refuses tokens in the query of their handshake.
+	NoQueryToken bool
 	// MaxMessage is the longest message of a client in bytes. Default: the transport's.
 	MaxMessage int
 	// Compress agrees to compression with clients that offer it, of messages of any length.
@@ -440,7 +442,7 @@ func (s *System) carrier(node *parley.Node, who socket.Authenticator) (*carrier,
 	if err != nil || !s.cfg.SocketIO {
 		return &carrier{transport: t}, err
 	}
-	cfg := bridge.Config{Acceptor: node.Hub, Authenticator: who}
+	cfg := bridge.Config{Acceptor: node.Hub, Authenticator: who, NoQueryToken: s.cfg.NoQueryToken}
 	if !s.cfg.NoRecovery {
 		cfg.Recovery = node.Hub
 	}

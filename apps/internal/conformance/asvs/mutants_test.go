@@ -511,6 +511,11 @@ var mutants = []mutant{
 	}`,
 	},
 	{
+		id: "14.2.1", about: "a token in an address is taken although that is off", file: "adapters/socketio/bridge/bridge.go",
+		old: `value == "" && !c.NoQueryToken {`,
+		new: `value == "" && (!c.NoQueryToken || isBroken()) {`,
+	},
+	{
 		id: "16.5.1", about: "what failed is told", file: "adapters/humaapi/problem.go",
 		old: `p.Status = statusOf(public)
 	if place`,

@@ -50,7 +50,7 @@ func TestServices(t *testing.T) {
 			for _, do := range []struct {
 				what string
 				does func(*testing.T)
-			}{{"started", func(*testing.T) {}}, {"story", s.story}, {"routes", s.serves}, {"rooms", s.rooms}, {"kills", s.killed}, {"stops", s.stopped}} {
+			}{{"started", func(*testing.T) {}}, {"story", s.story}, {"routes", s.serves}, {"rooms", s.rooms}, {"kills", s.killed}, {"erases", s.erased}, {"stops", s.stopped}} {
 				do.does(t)
 				t.Logf("%s after %v", do.what, time.Since(began).Round(time.Second/10))
 			}
@@ -369,6 +369,41 @@ func (s *stack) killed(t *testing.T) {
 	for _, address := range []string{"early@parley.test", "late@parley.test"} {
 		assert.Len(t, s.mails.To(address), 1, address)
 	}
+}
+
+// erased holds that whoever erases their own account takes along what they have said, although it is kept by other programs; and that it is done once a
+// node is there to do it.
+func (s *stack) erased(t *testing.T) {
+	grant := s.call(t, http.MethodPost, "/auth/signin", "", map[string]string{"email": "late@parley.test", "password": adaPassword}, http.StatusOK)
+	token := grant["accessToken"].(string)
+	c := s.dial(t, 0, token, nil)
+	_, err := c.Join(t.Context(), "farewell")
+	require.NoError(t, err)
+	sent, err := c.Send(t.Context(), "farewell", "a canary")
+	require.NoError(t, err)
+	ada, _ := s.signIn(t)
+	reader := s.dial(t, 1, ada, nil)
+	require.Equal(t, "a canary", stored(t, reader, "farewell")[0].Text)
+
+	reader.Close()
+	nodes := []string{"socket-1", "socket-2"}
+	for _, name := range nodes {
+		s.services[name].running.kill()
+	}
+	direct := s.url
+	s.url = "http://" + s.services["auth"].address
+	s.call(t, http.MethodDelete, "/auth/me", token, map[string]string{"password": adaPassword}, http.StatusNoContent)
+	s.url = direct
+	for _, name := range nodes {
+		s.services[name].start(t)
+	}
+	reader = s.dial(t, 1, ada, nil)
+	eventually(t, "what was said is erased", func(context.Context) bool {
+		all := stored(t, reader, "farewell")
+		require.Len(t, all, 1)
+		require.Equal(t, sent.Seq, all[0].Seq)
+		return all[0].Text == "" && !all[0].DeletedAt.IsZero()
+	})
 }
 
 // stopped asks each process to end.
