@@ -66,6 +66,8 @@ type Config struct {
 	// unless it says otherwise. It is where the certificate of a private authority goes. Default:
 	// the system's authorities.
 	TLS *tls.Config
+	// DKIM signs each mail. Default: mails are not signed.
+	DKIM *DKIM
 	// Hello is this machine's name in EHLO. Default: its address on the connection, as a literal
 	// (RFC 5321 section 4.1.3).
 	Hello string
@@ -187,6 +189,9 @@ func (c Config) complete() (Config, error) {
 			check.Refuse("Password", "is not sent without TLS unless that is allowed (AllowPlaintextAuth, plaintext-auth=true)")
 		}
 	}
+	if c.DKIM != nil {
+		c.DKIM.check(check)
+	}
 	if c.Hello != "" && !isName(c.Hello) {
 		check.Refuse("Hello", "is not a host name")
 	}
@@ -237,6 +242,7 @@ func (c Config) LogValue() slog.Value {
 		slog.String("tls", string(cmp.Or(c.Security, StartTLS))),
 		slog.String("user", c.Username),
 		slog.Bool("password", c.Password != ""),
+		slog.Bool("dkim", c.DKIM != nil),
 	)
 }
 

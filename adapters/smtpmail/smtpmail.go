@@ -29,7 +29,7 @@
 //
 // Names and subject are encoded (RFC 2047), bodies are UTF-8 in quoted-printable, and every mail
 // says "Auto-Submitted: auto-generated" (RFC 3834), so that nobody's holiday notice answers it.
-// Control characters in names and subject become spaces, so that none can add a header.
+// Control characters in names and subject become spaces, so that none can add a header. With Config.DKIM every mail is signed.
 //
 // # Exceptions
 //
@@ -97,6 +97,9 @@ func New(cfg Config) (*Sender, error) {
 // Send hands m to the server. See the package comment for what its errors mean.
 func (s *Sender) Send(ctx context.Context, m mail.Message) error {
 	l, err := compose(m, s.cfg.Now())
+	if err == nil && s.cfg.DKIM != nil {
+		l.data, err = s.cfg.DKIM.sign(l.data)
+	}
 	if err != nil {
 		return mail.ErrRefused.Because(fmt.Errorf("smtpmail: %w", err))
 	}

@@ -1,14 +1,26 @@
 package main_test
 
 import (
+	"bytes"
 	"context"
+	"crypto/ed25519"
+	"crypto/rand"
+	"crypto/x509"
+	"encoding/pem"
 	"io"
 	"net/http"
 	"net/mail"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strconv"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
+	"github.com/emersion/go-msgauth/dkim"
 	"github.com/emersion/go-sasl"
 	"github.com/emersion/go-smtp"
 	"github.com/stretchr/testify/assert"
@@ -18,7 +30,10 @@ import (
 )
 
 // post is a mail server that takes every mail, and knows one password.
-type post struct{ mails chan *mail.Message }
+type post struct {
+	mails chan *mail.Message
+	raw   chan []byte // those mails as they came
+}
 
 func (p *post) NewSession(*smtp.Conn) (smtp.Session, error) { return &postman{p}, nil }
 
@@ -45,6 +60,7 @@ func (p *postman) Data(r io.Reader) error {
 	}
 	m, err := mail.ReadMessage(strings.NewReader(string(text)))
 	if err == nil {
+		p.raw <- text
 		p.mails <- m
 	}
 	return err
@@ -53,7 +69,7 @@ func (p *postman) Data(r io.Reader) error {
 // openPost starts a mail server on address, or on a free one.
 func openPost(t *testing.T, address string) (*post, string) {
 	t.Helper()
-	p := &post{mails: make(chan *mail.Message, 16)}
+	p := &post{mails: make(chan *mail.Message, 16), raw: make(chan []byte, 16)}
 	s := smtp.NewServer(p)
 	s.AllowInsecureAuth = true // the loopback needs no TLS in this test
 	l, err := local.Listen(address)
@@ -84,6 +100,58 @@ func TestMailsGoOutBySMTP(t *testing.T) {
 	s.sound(t)
 	assert.NotContains(t, s.stderr.String(), "hunter2")
 	assert.NotContains(t, s.stderr.String(), "ada@example.com")
+}
+
+// TestMailsAreSigned: whoever gets a mail finds the key that signed it in the record that the program prints.
+func TestMailsAreSigned(t *testing.T) {
+	t.Parallel()
+	p, address := openPost(t, "127.0.0.1:0")
+	file := filepath.Join(t.TempDir(), "dkim.pem")
+	newKey := func() {
+		_, key, err := ed25519.GenerateKey(rand.Reader)
+		require.NoError(t, err)
+		der, err := x509.MarshalPKCS8PrivateKey(key)
+		require.NoError(t, err)
+		require.NoError(t, os.WriteFile(file, pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: der}), 0o600))
+	}
+	newKey()
+	env := []string{"PARLEY_MAIL_DKIM_KEY_FILE=" + file, "PARLEY_MAIL_FROM=bot@Mails.example.com"}
+	s := serveWith(t, t.TempDir(), func(cmd *exec.Cmd) { cmd.Env = append(cmd.Env, env...) }, "--mail-sender", "smtp://"+address+"?tls=none")
+	for i, email := range []string{"ada@example.com", "grace@example.com"} {
+		if i > 0 { // another key takes the place of the first
+			newKey()
+			require.NoError(t, s.cmd.Process.Signal(syscall.SIGHUP))
+			await(t, "it to read again", func() bool { return strings.Contains(s.stderr.String(), "SIGHUP: read again") })
+		}
+		s.signUp(t, "Somebody", email)
+		var raw []byte
+		select {
+		case raw = <-p.raw:
+		case <-time.After(patience):
+			t.Fatalf("no mail came\n%s", s.stderr)
+		}
+		printed := execute(t, env, "mail", "dkim").succeeded(t)
+		name, text, _ := strings.Cut(strings.TrimSpace(printed), ". IN TXT ")
+		text, err := strconv.Unquote(text)
+		require.NoError(t, err, printed)
+		judged, err := dkim.VerifyWithOptions(bytes.NewReader(raw), &dkim.VerifyOptions{LookupTXT: func(at string) ([]string, error) {
+			assert.Equal(t, name, at)
+			return []string{text}, nil
+		}})
+		require.NoError(t, err)
+		require.Len(t, judged, 1)
+		require.NoError(t, judged[0].Err)
+		assert.Equal(t, "mails.example.com", judged[0].Domain)
+	}
+	s.sound(t)
+
+	assert.Contains(t, execute(t, nil, "mail", "dkim").refused(t), "mails are not signed")
+	for want, more := range map[string][]string{
+		"would not count a signature of example.org": {"PARLEY_MAIL_DKIM_DOMAIN=example.org"},
+		"no domain that has a record":                {"PARLEY_MAIL_FROM=", "PARLEY_PUBLIC_URL=http://localhost:5002"},
+	} {
+		assert.Contains(t, execute(t, append(slices.Clone(env), more...), "config").refused(t), want)
+	}
 }
 
 // TestMailsOfAnInternationalHostGoOut: what is made of the public URL is ASCII (RFC 5891), link, sender and Message-ID.

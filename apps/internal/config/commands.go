@@ -77,6 +77,7 @@ type mailCommands struct {
 		Format   string `name:"format" default:"text" enum:"text,html,list" help:"text, html, or the list of mails and languages."`
 		Out      string `name:"out" placeholder:"DIR" help:"Write each mail into this folder, as NAME.LANGUAGE.html and .txt, in each language unless one is given."`
 	} `cmd:"" help:"Show what mails look like, with made-up data, by mail-templates and the other settings. Asks no server."`
+	DKIM struct{} `cmd:"" name:"dkim" help:"Print the DNS record of the key that signs mails, mail-dkim-key. Asks no server."`
 }
 
 // Preview is what mail preview is told.
@@ -95,6 +96,8 @@ func (m *mailCommands) command(name string) Mail {
 		return Mail{URL: m.Discard.URL, JSON: m.Discard.JSON, ID: m.Discard.ID, To: m.Discard.To, Kind: m.Discard.Kind, Error: m.Discard.Error, All: m.Discard.All, DryRun: m.Discard.DryRun}
 	case "preview":
 		return Mail{Preview: Preview(m.Preview)}
+	case "dkim":
+		return Mail{}
 	}
 	return Mail{URL: m.Stats.URL, JSON: m.Stats.JSON}
 }

@@ -114,6 +114,9 @@ type Settings struct {
 	Product          string         `name:"product" default:"Parley" help:"Name that mails and pages speak for."`
 	MailFrom         string         `name:"mail-from" of:"parley mailer" help:"Sender of mails. Default: no-reply@ and the host of the public URL."`
 	MailFromName     string         `name:"mail-from-name" of:"parley mailer" help:"Name of the sender. Default: the product."`
+	MailDKIMKey      string         `name:"mail-dkim-key" of:"parley mailer" secret:"" help:"Private key that signs mails (DKIM), in PEM: Ed25519, or RSA of at least 2048 bits. Default: mails are not signed."`
+	MailDKIMSelector string         `name:"mail-dkim-selector" of:"parley mailer" default:"parley" help:"Name of that key among those of its domain: it stands in the DNS record."`
+	MailDKIMDomain   string         `name:"mail-dkim-domain" of:"parley mailer" help:"Domain that signs mails. Default: that of the sender, mail-from."`
 	MailLanguage     string         `name:"mail-language" of:"parley mailer" default:"en" help:"Language of mails to people of whom no other is known: en, de, or one that mail-templates has."`
 	MailTemplates    string         `name:"mail-templates" of:"parley mailer" help:"Folder of templates that take the place of those that come with the program, one by one. Default: none."`
 	Origins          []string       `name:"origins" help:"Origins of pages that may use this besides its own and that of the public URL: https://chat.example.com, https://*.example.com for all hosts below, or * for any."`
@@ -331,6 +334,9 @@ func (s *Settings) check(alone bool) error {
 		if _, err := smtpmail.ParseURL(s.MailSender); err != nil {
 			return bad("mail-sender", "it is not dev:, and %v", err)
 		}
+	}
+	if err := s.checkDKIM(bad); err != nil {
+		return err
 	}
 	if has("transport") && !slices.Contains([]string{"nbio", "net"}, s.Transport) {
 		return bad("transport", "%q is neither nbio nor net", redact(s.Transport))

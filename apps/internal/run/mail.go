@@ -19,8 +19,11 @@ import (
 
 // administerMail asks a running server, as an administrator.
 func administerMail(ctx context.Context, action string, s config.Settings, m config.Mail, stdout io.Writer) error {
-	if action == "preview" {
+	switch action {
+	case "preview":
 		return previewMail(s, m.Preview, stdout)
+	case "dkim":
+		return printRecord(s, stdout)
 	}
 	c, err := newAdminClient(s, m.URL, m.JSON)
 	if err != nil {
@@ -253,4 +256,22 @@ func (c *adminClient) list(ctx context.Context, path, name string, query url.Val
 		_, err = fmt.Fprintln(stdout, string(document))
 		return err
 	}
+}
+
+// printRecord prints the DNS record of the key that signs mails.
+func printRecord(s config.Settings, stdout io.Writer) error {
+	d, err := s.DKIM()
+	switch {
+	case err != nil:
+		return err
+	case d == nil:
+		return errors.New("mails are not signed: PARLEY_MAIL_DKIM_KEY or PARLEY_MAIL_DKIM_KEY_FILE is not set")
+	}
+	name, text := d.Record()
+	fmt.Fprintf(stdout, "%s. IN TXT", name)    // what cannot be written is seen
+	for ; len(text) > 255; text = text[255:] { // RFC 1035 section 3.3: a string has 255 bytes at most
+		fmt.Fprintf(stdout, " %q", text[:255])
+	}
+	_, err = fmt.Fprintf(stdout, " %q\n", text)
+	return err
 }

@@ -24,7 +24,7 @@ func (a *App) openSender(ctx context.Context) error {
 		a.ports.Sender, a.box, a.mailbox = box, box, devMail(box)
 		return nil
 	}
-	cfg, err := smtpmail.ParseURL(s.MailSender)
+	cfg, err := s.SMTP()
 	if err != nil {
 		return err
 	}

@@ -47,12 +47,12 @@ func (a *App) Reload(ctx context.Context, s config.Settings, changed []string) (
 				err = errors.Join(err, fmt.Errorf("%s: %w", variable, failed))
 				continue
 			}
-		case "PARLEY_MAIL_SENDER":
+		case "PARLEY_MAIL_SENDER", "PARLEY_MAIL_DKIM_KEY":
 			if a.smtp == nil || s.MailSender == "dev:" {
 				restart = append(restart, variable)
 				continue
 			}
-			if failed := a.changeSender(ctx, s.MailSender); failed != nil {
+			if failed := a.changeSender(ctx, &s); failed != nil {
 				err = errors.Join(err, fmt.Errorf("%s: %w", variable, failed))
 				continue
 			}
@@ -67,9 +67,9 @@ func (a *App) Reload(ctx context.Context, s config.Settings, changed []string) (
 	return taken, restart, err
 }
 
-// changeSender sends mails by another account or server from now on, unless that refuses.
-func (a *App) changeSender(ctx context.Context, url string) error {
-	cfg, err := smtpmail.ParseURL(url)
+// changeSender sends mails by another account or server, or signed by another key, from now on, unless that refuses.
+func (a *App) changeSender(ctx context.Context, s *config.Settings) error {
+	cfg, err := s.SMTP()
 	if err != nil {
 		return err
 	}
