@@ -217,6 +217,7 @@ func trials() []trial {
 			s := memory.NewStore()
 			return contract.Codes{Store: s.Codes, Outbox: s.Outbox}
 		}), codeFaults()...),
+		try("FactorStore", contract.FactorStore(), plain(openFactors), factorFaults()...),
 		try("SignUps", contract.SignUps(), plain(func() contract.WaitingSignUps {
 			s := memory.NewStore()
 			return contract.WaitingSignUps{Store: s.SignUps, Outbox: s.Outbox}

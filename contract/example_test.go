@@ -26,7 +26,7 @@ func ExampleRunStore() {
 		contract.RunStore(t, func(*testing.T) contract.Store {
 			s := memory.NewStore()
 			return contract.Store{
-				Users: s.Users, Outbox: s.Outbox, Asides: s.Asides, Sessions: s.Sessions, Codes: s.Codes, SignUps: s.SignUps, Nonces: s.Nonces,
+				Users: s.Users, Outbox: s.Outbox, Asides: s.Asides, Sessions: s.Sessions, Codes: s.Codes, Factors: s.Factors, SignUps: s.SignUps, Nonces: s.Nonces,
 				MailQueue: s.MailQueue, DeadLetters: s.MailQueue, MailStats: s.MailQueue,
 				Messages: s.Messages, Rooms: s.Rooms, Members: s.Members, Marks: s.Members, Roles: s.Roles, Restrictions: s.Restrictions, Blocks: s.Blocks, Settings: s.Settings, Directory: s.Users, Audit: s.Audit, Pruner: s.Pruner,
 			}

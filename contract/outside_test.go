@@ -59,7 +59,7 @@ func TestForgetful(t *testing.T) {
 func store(messages bool) contract.Store {
 	s := memory.NewStore()
 	c := contract.Store{
-		Users: s.Users, Outbox: s.Outbox, Asides: s.Asides, Sessions: s.Sessions, Codes: s.Codes, SignUps: s.SignUps, Nonces: s.Nonces,
+		Users: s.Users, Outbox: s.Outbox, Asides: s.Asides, Sessions: s.Sessions, Codes: s.Codes, Factors: s.Factors, SignUps: s.SignUps, Nonces: s.Nonces,
 		Limiter: memory.NewLimiter(memory.LimiterConfig{}),
 		MailQueue: s.MailQueue, DeadLetters: s.MailQueue, MailStats: s.MailQueue,
 		Rooms: s.Rooms, Members: s.Members, Marks: s.Members, Roles: s.Roles, Restrictions: s.Restrictions, Blocks: s.Blocks, Settings: s.Settings, Directory: s.Users, Audit: s.Audit, Pruner: s.Pruner,

@@ -27,6 +27,7 @@ var specifications = map[string][]string{
 	"SessionStore":   {"auth.SessionStore", "auth.Sweeper", "auth.Eraser"},
 	"Standings":      {"auth.Standings"},
 	"CodeStore":      {"auth.CodeStore", "auth.Sweeper", "auth.Eraser"},
+	"FactorStore":    {"auth.FactorStore", "auth.Eraser"},
 	"SignUps":        {"auth.SignUps", "auth.Sweeper", "auth.Eraser"},
 	"Nonces":         {"auth.Nonces"},
 	"Limiter":        {"auth.Limiter"},

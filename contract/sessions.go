@@ -50,7 +50,7 @@ func session(n int) auth.Session {
 		FamilyHash: fmt.Sprintf("family/+Aa-%d", n), TokenHash: fmt.Sprintf("token/+Aa-%d", n),
 		PreviousHash: fmt.Sprintf("previous/+Aa-%d", n), RotationKey: fmt.Sprintf("key/+Aa-%d", n), DeviceHash: fmt.Sprintf("device/+Aa-%d", n),
 		Device: fmt.Sprintf("Firefox %d on Linux", n), Network: fmt.Sprintf("2001:db8:%x::/48", n),
-		CreatedAt: at(n), RotatedAt: at(n + 1), ExpiresAt: at(n + 1000), SeenAt: at(n + 2),
+		CreatedAt: at(n), RotatedAt: at(n + 1), ExpiresAt: at(n + 1000), SeenAt: at(n + 2), ProvenAt: at(n + 3),
 	}
 }
 
@@ -105,7 +105,7 @@ func sessionsAbsent(ctx context.Context, p Sessions) error {
 
 func sessionsCreateEvents(ctx context.Context, p Sessions) error {
 	taken, bare := session(1), session(2)
-	bare.Device, bare.Network, bare.SeenAt = "", "", time.Time{}
+	bare.Device, bare.Network, bare.SeenAt, bare.ProvenAt = "", "", time.Time{}, time.Time{}
 	return first(
 		func() error { return during("Create", p.Store.Create(ctx, session(1), happened(3), happened(2))) },
 		func() error {
@@ -188,7 +188,7 @@ func sessionsUpdate(ctx context.Context, p Sessions) error {
 	want := session(1)
 	want.FamilyHash, want.TokenHash, want.RotatedAt, want.ExpiresAt, want.RevokedAt = "family", "token", at(50), at(5000), at(60)
 	want.PreviousHash, want.RotationKey, want.DeviceHash = "previous", "key", ""
-	want.Device, want.Network, want.SeenAt = "curl", "", at(70)
+	want.Device, want.Network, want.SeenAt, want.ProvenAt = "curl", "", at(70), at(80)
 	var seen auth.Session
 	got, err := p.Store.Update(ctx, want.ID, func(s *auth.Session) error { seen = *s; *s = want; return nil })
 	return then(during("Update", err),

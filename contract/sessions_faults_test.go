@@ -180,6 +180,7 @@ func sessionSignFaults(breaks sessionBreaker) []broken[contract.Sessions] {
 		})},
 		{"the device is not kept", "a created session is read back", forgets(breaks, func(v *auth.Session) { v.Device = "" })},
 		{"the network is not kept", "a created session is read back", forgets(breaks, func(v *auth.Session) { v.Network = "" })},
+		{"when it was proven is not kept", "a created session is read back", forgets(breaks, func(v *auth.Session) { v.ProvenAt = time.Time{} })},
 		{"when it was seen loses its microseconds", "a created session is read back", forgets(breaks, func(v *auth.Session) { v.SeenAt = v.SeenAt.Truncate(time.Second) })},
 		{"no device becomes a device", "create stores its events", forgets(breaks, func(v *auth.Session) { v.Device = cmp.Or(v.Device, "unknown") })},
 		{"when it was seen does not change", "update stores what change did", breaks(func(s auth.SessionStore) sessions {

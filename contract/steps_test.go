@@ -198,6 +198,18 @@ func TestACheckEndsWithItsFirstFailure(t *testing.T) {
 			Outbox: outOutbox(o),
 		}
 	})
+	endsWithItsFirstFailure(t, contract.FactorStore(), func(o *out) contract.Factors {
+		return contract.Factors{
+			Store: factors{
+				byUser: func(context.Context, user.ID) (auth.Factor, error) { return auth.Factor{}, o.fail() },
+				update: func(context.Context, user.ID, func(*auth.Factor) error, ...event.Event) (auth.Factor, error) {
+					return auth.Factor{}, o.fail()
+				},
+				deleteOf: func(context.Context, user.ID) (int, error) { return 0, o.fail() },
+			},
+			Outbox: outOutbox(o),
+		}
+	})
 	endsWithItsFirstFailure(t, contract.SignUps(), func(o *out) contract.WaitingSignUps {
 		return contract.WaitingSignUps{
 			Store: signUps{

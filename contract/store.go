@@ -27,6 +27,7 @@ type Store struct {
 	// Standings reads Sessions and Users at once.
 	Standings auth.Standings
 	Codes     auth.CodeStore
+	Factors   auth.FactorStore
 	SignUps   auth.SignUps
 	Nonces    auth.Nonces
 	Limiter   auth.Limiter
@@ -99,6 +100,7 @@ func storeSuites() []storeSuite {
 		}),
 		of(Standings(), func(s Store) Standing { return Standing{Reader: s.Standings, Sessions: s.Sessions, Users: s.Users} }),
 		of(CodeStore(), func(s Store) Codes { return Codes{Store: s.Codes, Outbox: s.Outbox} }),
+		of(FactorStore(), func(s Store) Factors { return Factors{Store: s.Factors, Outbox: s.Outbox} }),
 		of(SignUps(), func(s Store) WaitingSignUps {
 			return WaitingSignUps{Store: s.SignUps, Outbox: s.Outbox}
 		}),

@@ -131,6 +131,26 @@ func (d codes) DeleteOf(ctx context.Context, id user.ID) (int, error) {
 	return ask(ctx, d.faults, "Codes.DeleteOf", func() (int, error) { return d.next.DeleteOf(ctx, id) })
 }
 
+// FaultyFactors puts faults before a store of second factors.
+func FaultyFactors(next auth.FactorStore, f *Faults) auth.FactorStore { return factors{next, f} }
+
+type factors struct {
+	next   auth.FactorStore
+	faults *Faults
+}
+
+func (d factors) ByUser(ctx context.Context, id user.ID) (auth.Factor, error) {
+	return ask(ctx, d.faults, "Factors.ByUser", func() (auth.Factor, error) { return d.next.ByUser(ctx, id) })
+}
+
+func (d factors) Update(ctx context.Context, id user.ID, change func(*auth.Factor) error, events ...event.Event) (auth.Factor, error) {
+	return ask(ctx, d.faults, "Factors.Update", func() (auth.Factor, error) { return d.next.Update(ctx, id, change, events...) })
+}
+
+func (d factors) DeleteOf(ctx context.Context, id user.ID) (int, error) {
+	return ask(ctx, d.faults, "Factors.DeleteOf", func() (int, error) { return d.next.DeleteOf(ctx, id) })
+}
+
 // FaultySignUps puts faults before a store of sign-ups.
 func FaultySignUps(next auth.SignUps, f *Faults) auth.SignUps { return signUps{next, f} }
 

@@ -136,6 +136,18 @@ var calls = map[string]func(ctx context.Context, p *ports) ([]any, error){
 		c, err := p.codes.Use(ctx, "h", at)
 		return []any{c}, err
 	},
+	"Factors.ByUser": func(ctx context.Context, p *ports) ([]any, error) {
+		f, err := p.factors.ByUser(ctx, "u")
+		return []any{f}, err
+	},
+	"Factors.Update": func(ctx context.Context, p *ports) ([]any, error) {
+		f, err := p.factors.Update(ctx, "u", func(f *auth.Factor) error { f.LastStep++; return nil })
+		return []any{f}, err
+	},
+	"Factors.DeleteOf": func(ctx context.Context, p *ports) ([]any, error) {
+		_, err := p.factors.DeleteOf(ctx, "nobody")
+		return nil, err
+	},
 	"SignUps.Create": func(ctx context.Context, p *ports) ([]any, error) {
 		return nil, p.signUps.Create(ctx, auth.WaitingSignUp{ID: "new", Email: "ada@example.com"}, 5)
 	},

@@ -49,6 +49,7 @@ type ports struct {
 	verifier      auth.TokenVerifier
 	sessions      auth.SessionStore
 	codes         auth.CodeStore
+	factors       auth.FactorStore
 	signUps       auth.SignUps
 	nonces        auth.Nonces
 	limiter       auth.Limiter
@@ -135,6 +136,7 @@ func open(t *testing.T, outer, inner *testkit.Faults) *ports {
 		verifier:      twice(auth.TokenVerifier(tokens), testkit.FaultyVerifier, outer, inner),
 		sessions:      twice(auth.SessionStore(s.Sessions), testkit.FaultySessions, outer, inner),
 		codes:         twice(auth.CodeStore(s.Codes), testkit.FaultyCodes, outer, inner),
+		factors:       twice(auth.FactorStore(s.Factors), testkit.FaultyFactors, outer, inner),
 		signUps:       twice(auth.SignUps(s.SignUps), testkit.FaultySignUps, outer, inner),
 		nonces:        twice(auth.Nonces(s.Nonces), testkit.FaultyNonces, outer, inner),
 		limiter:       twice(auth.Limiter(memory.NewLimiter(memory.LimiterConfig{})), testkit.FaultyLimiter, outer, inner),
@@ -171,7 +173,7 @@ func TestMethodsAreThoseOfThePorts(t *testing.T) {
 		"DeadLetters": reflect.TypeFor[mail.DeadLetters](), "Stats": reflect.TypeFor[mail.Stats](),
 		"Hasher": reflect.TypeFor[auth.Hasher](), "Issuer": reflect.TypeFor[auth.TokenIssuer](),
 		"Verifier": reflect.TypeFor[auth.TokenVerifier](), "Sessions": reflect.TypeFor[auth.SessionStore](),
-		"Codes": reflect.TypeFor[auth.CodeStore](), "SignUps": reflect.TypeFor[auth.SignUps](), "Nonces": reflect.TypeFor[auth.Nonces](),
+		"Codes": reflect.TypeFor[auth.CodeStore](), "Factors": reflect.TypeFor[auth.FactorStore](), "SignUps": reflect.TypeFor[auth.SignUps](), "Nonces": reflect.TypeFor[auth.Nonces](),
 		"Limiter":  reflect.TypeFor[auth.Limiter](),
 		"Messages": reflect.TypeFor[chat.MessageStore](), "Rooms": reflect.TypeFor[chat.Rooms](),
 		"Members": reflect.TypeFor[chat.Members](), "Marks": reflect.TypeFor[chat.Marks](), "Restrictions": reflect.TypeFor[chat.Restrictions](), "Blocks": reflect.TypeFor[chat.Blocks](), "Settings": reflect.TypeFor[chat.Settings](), "Directory": reflect.TypeFor[user.Directory](), "Audit": reflect.TypeFor[audit.Log](), "Roles": reflect.TypeFor[chat.Roles](), "Pruner": reflect.TypeFor[chat.Pruner](), "Cache": reflect.TypeFor[chat.RecentCache](),
@@ -275,7 +277,7 @@ func TestWhatPortsDoNotAllowIsRefused(t *testing.T) {
 	t.Parallel()
 	for _, method := range []string{
 		"Users.Create", "Users.Update", "Queue.Claim", "Queue.Settle", "DeadLetters.Requeue", "DeadLetters.Discard", "Asides.Replay", "Asides.Discard",
-		"Sessions.Create", "Sessions.Update", "Codes.Put", "Codes.Use", "SignUps.Create", "SignUps.Confirm", "Nonces.Spend", "Limiter.Allow",
+		"Sessions.Create", "Sessions.Update", "Codes.Put", "Codes.Use", "Factors.Update", "SignUps.Create", "SignUps.Confirm", "Nonces.Spend", "Limiter.Allow",
 		"Messages.Append", "Messages.Change", "Restrictions.Put", "Fanout.Publish", "Presence.Exit", "Authenticator.Ticket",
 	} {
 		f := testkit.NewFaults(0, testkit.Rule{Method: method, Fault: testkit.Duplicate()})

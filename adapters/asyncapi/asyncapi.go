@@ -38,6 +38,7 @@ var busEvents = []struct {
 	{mail.Topic, mail.TypeAddressTaken, "Somebody signed up with the address of an account; its owner is told.", mail.AddressTaken{}},
 	{mail.Topic, mail.TypePasswordForgotten, "A user asked for a code to set a new password.", mail.PasswordForgotten{}},
 	{mail.Topic, mail.TypePasswordChanged, "A password was changed; the user is told.", mail.PasswordChanged{}},
+	{mail.Topic, mail.TypeFactorChanged, "A second factor was added, removed or used by a recovery code; the user is told.", mail.FactorChanged{}},
 	{mail.Topic, mail.TypeDeviceSignedIn, "A device that was not known opened a session; the user is told.", mail.DeviceSignedIn{}},
 	{mail.Topic, mail.TypeEmailChangeRequested, "A user wants another address: a mail to that address with the code that proves it.", mail.EmailChangeRequested{}},
 	{mail.Topic, mail.TypeEmailChanged, "A user has another address: a mail to the old one.", mail.EmailChanged{}},

@@ -57,7 +57,7 @@ func TestDocument(t *testing.T) {
 	assert.Contains(t, slices.Collect(maps.Values(doc.Servers)), struct{ Host string }{"chess.example:5002"})
 	described := map[string]bool{}
 	for topic, types := range map[string][]string{
-		mail.Topic:    {mail.TypeUserCreated, mail.TypeVerificationAgain, mail.TypeAddressTaken, mail.TypePasswordForgotten, mail.TypePasswordChanged, mail.TypeDeviceSignedIn, mail.TypeEmailChangeRequested, mail.TypeEmailChanged, mail.TypeLinkRequested, mail.TypeUserInvited, mail.TypeUserDisabled, mail.TypeUserErased, mail.TypeNothing},
+		mail.Topic:    {mail.TypeUserCreated, mail.TypeVerificationAgain, mail.TypeAddressTaken, mail.TypePasswordForgotten, mail.TypePasswordChanged, mail.TypeDeviceSignedIn, mail.TypeFactorChanged, mail.TypeEmailChangeRequested, mail.TypeEmailChanged, mail.TypeLinkRequested, mail.TypeUserInvited, mail.TypeUserDisabled, mail.TypeUserErased, mail.TypeNothing},
 		auth.Topic:    {auth.TypeSessionRevoked, auth.TypeSessionsRevoked},
 		webhook.Topic: webhook.Types(),
 	} {

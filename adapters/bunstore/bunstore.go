@@ -1,5 +1,5 @@
 // Package bunstore implements every persistence port on SQL through Bun v1.3:
-// user.Repository, auth.SignUps, auth.SessionStore, auth.Standings, auth.CodeStore, auth.Nonces, auth.Limiter and auth.Sweeper,
+// user.Repository, auth.SignUps, auth.SessionStore, auth.Standings, auth.CodeStore, auth.FactorStore, auth.Nonces, auth.Limiter and auth.Sweeper,
 // chat.MessageStore, chat.Recorder, chat.Pruner, chat.Rooms, chat.Members, chat.Marks, chat.Roles, chat.Restrictions, chat.Blocks and chat.Settings, event.Outbox, mail.Queue,
 // mail.DeadLetters and mail.Stats. It runs on SQLite 3.35, PostgreSQL 11, MySQL 8.0.16 and
 // MariaDB 10.6, or later. [OpenSQLite] uses modernc.org/sqlite v1.61, [OpenPostgres] pgx v5.12,
@@ -65,7 +65,7 @@
 //
 // A program of before migration 0012 that runs beside does not ask who is banned or muted. One of before 0013 lets
 // everybody into every room, also into one that is private or deleted, and everybody write. One of before 0015 does not ask who has blocked whom. What is
-// marked through one of before 0017 is told to everybody in the room, whatever the user has set.
+// marked through one of before 0017 is told to everybody in the room, whatever the user has set. One of before 0022 asks nobody for a second factor.
 //
 // Besides: text that is not valid UTF-8 or has a NUL
 // character, and text above a column's bound, is refused with kind Invalid, because not
@@ -197,7 +197,7 @@ func (s *Store) Ports() parley.Ports {
 		Outbox: s.Outbox(), Asides: s.Asides(), MailQueue: queue, DeadLetters: queue, MailStats: queue,
 		WebhookQueue: hooks, WebhookLetters: hooks, WebhookStats: hooks,
 		Messages: s.Messages(), Pruner: s.Messages(), Rooms: s.Rooms(), Members: members, Marks: members, Roles: s.Roles(), Restrictions: s.Restrictions(), Blocks: s.Blocks(), Settings: s.Settings(),
-		Directory: s.Directory(), Audit: s.AuditLog(),
+		Directory: s.Directory(), Audit: s.AuditLog(), Factors: s.Factors(),
 	}
 }
 
@@ -209,6 +209,9 @@ func (s *Store) Sessions() *Sessions { return &Sessions{s.db} }
 
 // Codes returns the one-time codes of the store.
 func (s *Store) Codes() *Codes { return &Codes{s.db} }
+
+// Factors returns the second factors of users.
+func (s *Store) Factors() *Factors { return &Factors{s.db} }
 
 // SignUps returns the sign-ups that wait.
 func (s *Store) SignUps() *SignUps { return &SignUps{s.db} }

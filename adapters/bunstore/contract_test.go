@@ -18,7 +18,7 @@ func ports(s *bunstore.Store) contract.Store {
 		Users: p.Users, Outbox: p.Outbox, Asides: p.Asides, Sessions: p.Sessions, Standings: p.Standings, Codes: p.Codes, SignUps: p.SignUps,
 		Nonces: p.Nonces, Limiter: p.Limiter,
 		MailQueue: p.MailQueue, DeadLetters: p.DeadLetters, MailStats: p.MailStats,
-		Messages: p.Messages, Rooms: p.Rooms, Members: p.Members, Marks: p.Marks, Roles: p.Roles, Restrictions: p.Restrictions, Blocks: p.Blocks, Settings: p.Settings, Directory: p.Directory, Audit: p.Audit, Pruner: p.Pruner,
+		Messages: p.Messages, Rooms: p.Rooms, Members: p.Members, Marks: p.Marks, Roles: p.Roles, Restrictions: p.Restrictions, Blocks: p.Blocks, Settings: p.Settings, Directory: p.Directory, Audit: p.Audit, Factors: p.Factors, Pruner: p.Pruner,
 	}
 }
 

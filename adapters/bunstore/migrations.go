@@ -226,6 +226,7 @@ func steps(d *dialect) []step {
 		{"0019", "what sessions are recognised by", sessionSigns},
 		{"0020", "roles of users, users who are disabled, and the audit log", administration},
 		{"0021", "what users say of themselves, and addresses that they want to have", profiles},
+		{"0022", "second factors, and sessions that were proven once more", secondFactors},
 	}
 }
 

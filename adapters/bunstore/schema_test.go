@@ -59,14 +59,21 @@ var schemaRules = []rule{
 		table: "sessions",
 		row: map[string]any{
 			"id": "i", "user_id": "u", "family_hash": "f", "token_hash": "t", "created_at": 0, "rotated_at": 1, "expires_at": 2, "revoked_at": 3,
-			"previous_hash": "p", "rotation_key": "k", "device_hash": "d", "device": "v", "network": "n", "seen_at": 4,
+			"previous_hash": "p", "rotation_key": "k", "device_hash": "d", "device": "v", "network": "n", "seen_at": 4, "proven_at": 5,
 		},
 		texts: map[string]bounds{
 			"id": {1, 128}, "user_id": {0, 128}, "family_hash": {0, 128}, "token_hash": {0, 128},
 			"previous_hash": {0, 128}, "rotation_key": {0, 128}, "device_hash": {0, 128}, "device": {0, 64}, "network": {0, 64},
 		},
-		nullable: []string{"rotated_at", "revoked_at", "seen_at"},
+		nullable: []string{"rotated_at", "revoked_at", "seen_at", "proven_at"},
 		unique:   []unique{{"id", map[string]any{"user_id": "v"}}},
+	},
+	{
+		table:    "factors",
+		row:      map[string]any{"user_id": "u", "secret": []byte("s"), "created_at": 0, "confirmed_at": 1, "last_step": 2, "recovery": "h"},
+		texts:    map[string]bounds{"user_id": {1, 128}, "recovery": {0, 1024}},
+		nullable: []string{"created_at", "confirmed_at"},
+		unique:   []unique{{"user_id", map[string]any{"last_step": 3}}},
 	},
 	{
 		table:  "restrictions",

@@ -78,7 +78,7 @@ func (e engine) migrated(t testing.TB) *bunstore.Store {
 func (e engine) wipe(t testing.TB, s *bunstore.Store) {
 	t.Helper()
 	db, _ := bunstore.Handles(s)
-	for _, table := range []string{"users", "sign_ups", "sessions", "codes", "nonces", "limits", "rooms", "members", "restrictions", "blocks", "settings", "audit", "messages", "changes", "deletions", "reactions", "room_seqs", "outbox", "outbox_aside", "mail_jobs", "webhook_jobs"} {
+	for _, table := range []string{"users", "sign_ups", "sessions", "codes", "factors", "nonces", "limits", "rooms", "members", "restrictions", "blocks", "settings", "audit", "messages", "changes", "deletions", "reactions", "room_seqs", "outbox", "outbox_aside", "mail_jobs", "webhook_jobs"} {
 		_, err := db.ExecContext(t.Context(), "DELETE FROM parley_"+table)
 		require.NoError(t, err)
 	}

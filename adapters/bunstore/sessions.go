@@ -40,6 +40,8 @@ type sessionRow struct {
 	Device  string `bun:"device"`
 	Network string `bun:"network"`
 	SeenAt  *int64 `bun:"seen_at"`
+
+	ProvenAt *int64 `bun:"proven_at"`
 }
 
 func toSessionRow(s auth.Session) (*sessionRow, error) {
@@ -51,7 +53,7 @@ func toSessionRow(s auth.Session) (*sessionRow, error) {
 		CreatedAt: micros(s.CreatedAt), RotatedAt: optionalMicros(s.RotatedAt),
 		ExpiresAt: micros(s.ExpiresAt), RevokedAt: optionalMicros(s.RevokedAt),
 		PreviousHash: s.PreviousHash, RotationKey: s.RotationKey, DeviceHash: s.DeviceHash,
-		Device: s.Device, Network: s.Network, SeenAt: optionalMicros(s.SeenAt),
+		Device: s.Device, Network: s.Network, SeenAt: optionalMicros(s.SeenAt), ProvenAt: optionalMicros(s.ProvenAt),
 	}, nil
 }
 
@@ -61,7 +63,7 @@ func (r *sessionRow) session() auth.Session {
 		CreatedAt: instant(r.CreatedAt), RotatedAt: optionalInstant(r.RotatedAt),
 		ExpiresAt: instant(r.ExpiresAt), RevokedAt: optionalInstant(r.RevokedAt),
 		PreviousHash: r.PreviousHash, RotationKey: r.RotationKey, DeviceHash: r.DeviceHash,
-		Device: r.Device, Network: r.Network, SeenAt: optionalInstant(r.SeenAt),
+		Device: r.Device, Network: r.Network, SeenAt: optionalInstant(r.SeenAt), ProvenAt: optionalInstant(r.ProvenAt),
 	}
 }
 
@@ -103,12 +105,12 @@ func (s *Sessions) ByID(ctx context.Context, id string) (auth.Session, error) {
 
 // sessionColumns are what columns reads.
 const sessionColumns = "s.id, s.user_id, s.family_hash, s.token_hash, s.created_at, s.rotated_at, s.expires_at, s.revoked_at, " +
-	"s.previous_hash, s.rotation_key, s.device_hash, s.device, s.network, s.seen_at"
+	"s.previous_hash, s.rotation_key, s.device_hash, s.device, s.network, s.seen_at, s.proven_at"
 
 func (r *sessionRow) columns() []any {
 	return []any{
 		&r.ID, &r.UserID, &r.FamilyHash, &r.TokenHash, &r.CreatedAt, &r.RotatedAt, &r.ExpiresAt, &r.RevokedAt,
-		&r.PreviousHash, &r.RotationKey, &r.DeviceHash, &r.Device, &r.Network, &r.SeenAt,
+		&r.PreviousHash, &r.RotationKey, &r.DeviceHash, &r.Device, &r.Network, &r.SeenAt, &r.ProvenAt,
 	}
 }
 

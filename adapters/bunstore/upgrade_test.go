@@ -126,7 +126,7 @@ func TestUpgradeKeepsEverything(t *testing.T) {
 }
 
 // addedSince are the columns that tables got since there were settings.
-var addedSince = map[string][]string{"users": {"role", "disabled_at", "language", "avatar_url", "new_email", "new_email_code"}, "sign_ups": {"language"}, "sessions": {"device", "network", "seen_at"}, "mail_jobs": {"history", "replays"}, "webhook_jobs": {"history", "replays"}}
+var addedSince = map[string][]string{"users": {"role", "disabled_at", "language", "avatar_url", "new_email", "new_email_code"}, "sign_ups": {"language"}, "sessions": {"device", "network", "seen_at", "proven_at"}, "mail_jobs": {"history", "replays"}, "webhook_jobs": {"history", "replays"}}
 
 // rowsOf returns all rows of a table, in an order, without what was added since.
 func rowsOf(t *testing.T, s *bunstore.Store, table string) []string {

@@ -117,6 +117,18 @@ func registerUserAccounts(a *API, accounts *auth.Service, operation func(huma.Op
 		return said("The mail is on its way."), nil
 	})
 	register(a, operation(huma.Operation{
+		OperationID: "remove-user-factor", Method: http.MethodDelete, Path: "/admin/users/{id}/factor", DefaultStatus: http.StatusNoContent,
+		Summary:     "Take the second factor of a user away",
+		Description: "For a user who has lost the authenticator app and the recovery codes. A mail tells the owner. Make sure who asks: from then on the password alone opens a session.",
+		Responses:   answers(http.StatusNoContent, "A sign-in takes no code any more."),
+	}), failures(user.ErrNotFound, auth.ErrFactorNotFound, auth.ErrFactorsOff), func(ctx context.Context, in *userInput) (*noOutput, error) {
+		u, err := accounts.Find(ctx, in.ID)
+		if err != nil {
+			return nil, err
+		}
+		return &noOutput{}, accounts.RemoveFactorOf(ctx, u.ID)
+	})
+	register(a, operation(huma.Operation{
 		OperationID: "end-user-sessions", Method: http.MethodDelete, Path: "/admin/users/{id}/sessions", DefaultStatus: http.StatusNoContent,
 		Summary:   "End the sessions of a user",
 		Responses: answers(http.StatusNoContent, "They have ended, and open sockets close."),

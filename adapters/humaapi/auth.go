@@ -180,6 +180,7 @@ func RegisterAuth(a *API, cfg AuthConfig) error {
 	registerProfile(a, cfg)
 	registerPasswords(a, cfg.Service)
 	registerLinks(a, cfg.Service)
+	registerFactors(a, cfg.Service)
 	a.documentPasswords(cfg.Service.PasswordMin())
 	if err := registerPages(a, cfg); err != nil {
 		return fmt.Errorf("humaapi: RegisterAuth: %w", err)
@@ -265,9 +266,10 @@ func registerSessions(a *API, service *auth.Service) {
 		OperationID: "sign-in", Method: http.MethodPost, Path: "/auth/signin", Tags: []string{"auth"},
 		Summary: "Open a session",
 		Description: "Attempts are limited: those of a device that has signed in to the account before (deviceToken) by themselves, all others per network and address, " +
-			"per address, and per network. A user has at most 100 sessions unless the service says otherwise; one more ends the oldest.",
+			"per address, and per network. A user has at most 100 sessions unless the service says otherwise; one more ends the oldest. " +
+			"A user with a second factor gets 401 of the type second_factor_required, whose challenge POST /auth/signin/factor takes.",
 		Responses: answers(http.StatusOK, "The session's first pair of tokens."),
-	}, storeFailures(auth.ErrInvalidCredentials, auth.ErrNotVerified, auth.ErrTooMany),
+	}, storeFailures(auth.ErrInvalidCredentials, auth.ErrFactorRequired, auth.ErrNotVerified, auth.ErrTooMany),
 		func(ctx context.Context, in *signInInput) (*grantOutput, error) {
 			client := from(ctx)
 			client.Device = in.Body.DeviceToken
@@ -361,7 +363,7 @@ func registerPasswords(a *API, service *auth.Service) {
 		Description: "It ends every other session.",
 		Responses:   answers(http.StatusNoContent, "The password is set."),
 		Security:    bearerSecurity(), Middlewares: huma.Middlewares{a.authenticate(service)},
-	}, bearerFailures(user.ErrNotFound, auth.ErrPasswordInvalid, auth.ErrInvalidCredentials, auth.ErrTooMany),
+	}, bearerFailures(user.ErrNotFound, auth.ErrPasswordInvalid, auth.ErrInvalidCredentials, auth.ErrReauthenticate, auth.ErrTooMany),
 		func(ctx context.Context, in *changeInput) (*noOutput, error) {
 			return nil, service.ChangePassword(ctx, identityOf(ctx), in.Body.Current, string(in.Body.Password))
 		})

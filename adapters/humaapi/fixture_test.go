@@ -82,7 +82,7 @@ func newSystem(t *testing.T, o options) *system {
 		clock: &clock{t: time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC)}}
 	tokens := memory.NewTokens(memory.TokensConfig{Now: s.clock.now})
 	cfg := auth.Config{
-		Users: s.store.Users, Sessions: s.store.Sessions, Codes: s.store.Codes, SignUps: s.store.SignUps, Nonces: s.store.Nonces,
+		Users: s.store.Users, Sessions: s.store.Sessions, Codes: s.store.Codes, SignUps: s.store.SignUps, Factors: s.store.Factors, Nonces: s.store.Nonces,
 		Hasher: memory.NewHasher(), Issuer: tokens, Verifier: tokens,
 		Limiter: memory.NewLimiter(memory.LimiterConfig{}), Now: s.clock.now,
 	}

@@ -50,7 +50,7 @@ var withSecret = map[string]struct {
 }
 
 var jsonCalls = []string{
-	"/auth/signup", "/auth/verify", "/auth/verify/resend", "/auth/signin", "/auth/refresh",
+	"/auth/signup", "/auth/verify", "/auth/verify/resend", "/auth/signin", "/auth/signin/factor", "/auth/factor/totp/confirm", "/auth/refresh",
 	"/auth/password/forgot", "/auth/link", "/auth/link/signin", "/auth/password/reset", "/auth/password/change", "/auth/me/email", "/auth/me/email/verify", "/mail/jobs/replay",
 }
 

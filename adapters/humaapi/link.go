@@ -13,6 +13,7 @@ import (
 type methods struct {
 	Password bool `json:"password" doc:"POST /auth/signin takes an address and a password." example:"true"`
 	Link     bool `json:"link" doc:"POST /auth/link mails a link to sign in by." example:"false"`
+	TOTP     bool `json:"totp" doc:"Users may have an authenticator app as a second factor: then a sign-in is answered by a challenge." example:"false"`
 }
 
 type (
@@ -31,7 +32,7 @@ func registerLinks(a *API, service *auth.Service) {
 		Responses: answers(http.StatusOK, "The ways in. There may be others one day, as further members."),
 	}, storeFailures(),
 		func(context.Context, *noInput) (*methodsOutput, error) {
-			return &methodsOutput{Body: methods{Password: true, Link: service.Links()}}, nil
+			return &methodsOutput{Body: methods{Password: true, Link: service.Links(), TOTP: service.Factors()}}, nil
 		})
 	register(a, huma.Operation{
 		OperationID: "request-link", Method: http.MethodPost, Path: "/auth/link", Tags: []string{"auth"},
@@ -49,9 +50,9 @@ func registerLinks(a *API, service *auth.Service) {
 	register(a, huma.Operation{
 		OperationID: "sign-in-by-link", Method: http.MethodPost, Path: "/auth/link/signin", Tags: []string{"auth"},
 		Summary:     "Open a session by a mailed link",
-		Description: "The code is good once, for 15 minutes unless the service says otherwise, and until the password or the address changes. It proves the address.",
+		Description: "The code is good once, for 15 minutes unless the service says otherwise, and until the password or the address changes. It proves the address. A user with a second factor gets a challenge, as from POST /auth/signin.",
 		Responses:   answers(http.StatusOK, "The session's first pair of tokens."),
-	}, storeFailures(auth.ErrCodeUnknown, auth.ErrCodeGone, auth.ErrLinksOff, auth.ErrInvalidCredentials, auth.ErrTooMany),
+	}, storeFailures(auth.ErrCodeUnknown, auth.ErrCodeGone, auth.ErrLinksOff, auth.ErrInvalidCredentials, auth.ErrFactorRequired, auth.ErrTooMany),
 		func(ctx context.Context, in *linkInput) (*grantOutput, error) {
 			client := from(ctx)
 			client.Device = in.Body.DeviceToken

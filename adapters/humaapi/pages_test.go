@@ -89,7 +89,7 @@ func TestTheLinkToSignInBy(t *testing.T) {
 	t.Parallel()
 	s := newSystem(t, options{auth: func(c *auth.Config) { c.Links = true }})
 	s.verified()
-	assert.JSONEq(t, `{"password":true,"link":true}`, s.wantStatus(s.get("/auth/methods"), http.StatusOK).body)
+	assert.JSONEq(t, `{"password":true,"link":true,"totp":false}`, s.wantStatus(s.get("/auth/methods"), http.StatusOK).body)
 	known := s.wantStatus(s.post("/auth/link", fields{"email": ada}), http.StatusAccepted).body
 	assert.Equal(t, known, s.wantStatus(s.post("/auth/link", fields{"email": "nobody@example.com"}), http.StatusAccepted).body)
 	code := s.mailed(mail.TypeLinkRequested)["linkCode"].(string)
@@ -112,7 +112,7 @@ func TestNoLinksUnlessTheyAreOn(t *testing.T) {
 	t.Parallel()
 	s := newSystem(t, options{})
 	s.verified()
-	assert.JSONEq(t, `{"password":true,"link":false}`, s.wantStatus(s.get("/auth/methods"), http.StatusOK).body)
+	assert.JSONEq(t, `{"password":true,"link":false,"totp":false}`, s.wantStatus(s.get("/auth/methods"), http.StatusOK).body)
 	s.wantProblem(s.post("/auth/link", fields{"email": ada}), http.StatusNotFound, "links_off")
 	s.wantProblem(s.post("/auth/link/signin", fields{"code": "nonsense"}), http.StatusNotFound, "links_off")
 }

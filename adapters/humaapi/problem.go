@@ -39,7 +39,7 @@ const (
 // interface asks for another.
 func statusOf(p fault.Problem) int {
 	switch p.Code {
-	case "malformed", "malformed_url", "code_unknown":
+	case "malformed", "malformed_url", "code_unknown", "challenge_unknown":
 		return http.StatusBadRequest
 	case "method_not_allowed":
 		return http.StatusMethodNotAllowed
@@ -68,6 +68,8 @@ func placeOf(err error) string {
 		return "body.password"
 	case errors.Is(err, auth.ErrCodeUnknown), errors.Is(err, auth.ErrCodeGone):
 		return "body.code"
+	case errors.Is(err, auth.ErrChallengeUnknown), errors.Is(err, auth.ErrChallengeGone):
+		return "body.challenge"
 	case errors.Is(err, chat.ErrRoomInvalid):
 		return "path.room"
 	case errors.Is(err, chat.ErrReactionInvalid):
@@ -148,6 +150,9 @@ func document(err error) *failure {
 	public := fault.Public(err)
 	p := &failure{Document: problem.Of(public), retryAfter: problem.RetryAfter(public), cause: err}
 	p.Status = statusOf(public)
+	if asked, ok := errors.AsType[*auth.FactorRequired](err); ok {
+		p.Challenge, p.ExpiresIn = asked.Challenge, seconds(asked.ExpiresIn)
+	}
 	if place := placeOf(err); place != "" {
 		p.Errors = []problem.Location{{Location: place, Message: cmp.Or(public.Detail, public.Title)}}
 	}

@@ -74,7 +74,7 @@ func registerProfile(a *API, cfg AuthConfig) {
 			}
 			return &accountOutput{Body: accountOf(u)}, nil
 		})
-	failures := bearerFailures(user.ErrNotFound, auth.ErrInvalidCredentials, auth.ErrTooMany, auth.ErrLastAdmin, chat.ErrStillTalking)
+	failures := bearerFailures(user.ErrNotFound, auth.ErrInvalidCredentials, auth.ErrReauthenticate, auth.ErrTooMany, auth.ErrLastAdmin, chat.ErrStillTalking)
 	if cfg.Audit != nil {
 		failures = append(failures, audit.ErrUnrecorded)
 	}
@@ -100,7 +100,7 @@ func registerProfile(a *API, cfg AuthConfig) {
 			"A later request takes the place of an earlier one.",
 		Responses: answers(http.StatusAccepted, "If the address can be had, a mail is on its way."),
 		Security:  bearerSecurity(), Middlewares: huma.Middlewares{a.authenticate(service)},
-	}, bearerFailures(user.ErrNotFound, user.ErrEmailInvalid, auth.ErrEmailSame, auth.ErrInvalidCredentials, auth.ErrTooMany),
+	}, bearerFailures(user.ErrNotFound, user.ErrEmailInvalid, auth.ErrEmailSame, auth.ErrInvalidCredentials, auth.ErrReauthenticate, auth.ErrTooMany),
 		func(ctx context.Context, in *newEmailInput) (*messageOutput, error) {
 			if err := service.RequestEmail(ctx, from(ctx), identityOf(ctx), string(in.Body.Email), in.Body.Password); err != nil {
 				return nil, err

@@ -26,7 +26,7 @@ func TestStore(t *testing.T) {
 			Users: p.Users, Outbox: p.Outbox, Asides: p.Asides, Sessions: p.Sessions, Codes: p.Codes, SignUps: p.SignUps,
 			Nonces: p.Nonces, Limiter: memory.NewLimiter(memory.LimiterConfig{}),
 			MailQueue: p.MailQueue, DeadLetters: p.DeadLetters, MailStats: p.MailStats,
-			Messages: p.Messages, Rooms: p.Rooms, Members: p.Members, Marks: p.Marks, Roles: p.Roles, Restrictions: p.Restrictions, Blocks: p.Blocks, Settings: p.Settings, Directory: p.Directory, Audit: p.Audit, Pruner: p.Pruner,
+			Messages: p.Messages, Rooms: p.Rooms, Members: p.Members, Marks: p.Marks, Roles: p.Roles, Restrictions: p.Restrictions, Blocks: p.Blocks, Settings: p.Settings, Directory: p.Directory, Audit: p.Audit, Factors: p.Factors, Pruner: p.Pruner,
 		}
 	}, contract.Except("Standings", "two reads in memory cost no more than one"))
 }

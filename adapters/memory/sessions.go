@@ -155,5 +155,6 @@ func stampSession(s auth.Session) auth.Session {
 	s.ExpiresAt = stamp(s.ExpiresAt)
 	s.RevokedAt = stamp(s.RevokedAt)
 	s.SeenAt = stamp(s.SeenAt)
+	s.ProvenAt = stamp(s.ProvenAt)
 	return s
 }

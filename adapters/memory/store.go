@@ -11,6 +11,7 @@ type Store struct {
 	Users    *Users
 	Sessions *Sessions
 	Codes    *Codes
+	Factors  *Factors
 	SignUps  *SignUps
 	Nonces   *Nonces
 	// MailQueue is also the store of dead letters and of the queue's statistics.
@@ -42,6 +43,7 @@ func NewStore() *Store {
 		Users:     NewUsers(outbox),
 		Sessions:  NewSessions(outbox),
 		Codes:     NewCodes(outbox),
+		Factors:   NewFactors(outbox),
 		SignUps:   NewSignUps(outbox),
 		Nonces:    NewNonces(NoncesConfig{}),
 		MailQueue: NewMailQueue(), WebhookQueue: NewMailQueue(),
@@ -66,6 +68,6 @@ func (s *Store) Ports() parley.Ports {
 		Outbox: s.Outbox, Asides: s.Asides, MailQueue: s.MailQueue, DeadLetters: s.MailQueue, MailStats: s.MailQueue,
 		WebhookQueue: s.WebhookQueue, WebhookLetters: s.WebhookQueue, WebhookStats: s.WebhookQueue,
 		Messages: s.Messages, Pruner: s.Pruner, Rooms: s.Rooms, Members: s.Members, Marks: s.Members, Roles: s.Roles, Restrictions: s.Restrictions, Blocks: s.Blocks, Settings: s.Settings,
-		Directory: s.Users, Audit: s.Audit,
+		Directory: s.Users, Audit: s.Audit, Factors: s.Factors,
 	}
 }

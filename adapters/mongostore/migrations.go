@@ -19,8 +19,8 @@ const schemaVersion = 2
 // with them, and this one not without. 1: changes of messages. 2: marks. 3: restrictions. 4: deliveries of webhooks.
 // 5: events of messages. 6: roles. 7: blocks. 8: settings of users. 9: events of rooms and memberships.
 // 10: roles of users, users who are disabled, and the audit log. 11: what users say of themselves, and addresses that they want to have.
-// 15: what became of the attempts of jobs.
-const schemaAdditions = 15
+// 15: what became of the attempts of jobs. 16: second factors.
+const schemaAdditions = 16
 
 // schemaID names the document of the schema's collection.
 const schemaID = "schema"

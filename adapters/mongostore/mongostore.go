@@ -1,5 +1,5 @@
 // Package mongostore implements every persistence port on MongoDB through mongo-driver v2.10:
-// user.Repository, auth.SignUps, auth.SessionStore, auth.CodeStore, auth.Nonces, auth.Limiter and auth.Sweeper,
+// user.Repository, auth.SignUps, auth.SessionStore, auth.CodeStore, auth.FactorStore, auth.Nonces, auth.Limiter and auth.Sweeper,
 // chat.MessageStore, chat.Recorder, chat.Pruner, chat.Rooms, chat.Members, chat.Marks, chat.Roles, chat.Restrictions, chat.Blocks and chat.Settings, event.Outbox, mail.Queue,
 // mail.DeadLetters and mail.Stats. It is made for MongoDB 4.4 or later, a single server or a
 // replica set. No real MongoDB could be had for its tests: they run on FerretDB v1.24 and on
@@ -98,7 +98,7 @@
 // rollbacks of a replica set, and transactions (which are not needed) were not run on a real MongoDB.
 //
 // Besides: text that is not valid UTF-8 or has a NUL character, and text above a field's bound, is
-// refused with kind Invalid. LastError of a mail job is cut at 2,000 characters. A session, a code or a sign-up that
+// refused with kind Invalid. LastError of a mail job is cut at 2,000 characters. A session, a code, a second factor or a sign-up that
 // is removed while its events wait for the bus is hidden, and goes with the last of them. A new sign-up is
 // written first, and then the oldest ones of its address are removed: a crash in between leaves one more.
 //
@@ -112,8 +112,9 @@
 //	sign_ups  _id | user_id, full_name, email, password_hash, network, created_at, expires_at, confirmed_at,
 //	          removed, version, pending, events as those of users
 //	sessions  _id | user_id, family_hash, token_hash, created_at, rotated_at, expires_at, revoked_at,
-//	          previous_hash, rotation_key, device_hash, device, network, seen_at: absent unless noted between refreshes, removed, version, pending, events as those of users
+//	          previous_hash, rotation_key, device_hash, device, network, seen_at: absent unless noted between refreshes, proven_at, removed, version, pending, events as those of users
 //	codes     _id: the hash | user_id, created_at, expires_at, used_at, and as sessions removed, version, pending, events
+//	factors   _id: the user | secret: sealed, empty for none, created_at, confirmed_at, last_step, recovery: [hash], and as sessions removed, version, pending, events
 //	nonces    _id: the name | expires_at
 //	limits    _id: the hash of a key | whole_at: when its allowance is whole again
 //	rooms     _id: the name | created_by, created_at, kind: absent for public, title, topic, data, retention: in seconds, deleted_at, version;
@@ -205,7 +206,7 @@ func newStore(db *mongo.Database, cfg Config) *Store {
 		schema *collection
 		handle **mongo.Collection
 	}{
-		{users, &d.users}, {signUps, &d.signUps}, {sessions, &d.sessions}, {codes, &d.codes}, {nonces, &d.nonces}, {limits, &d.limits}, {rooms, &d.rooms},
+		{users, &d.users}, {signUps, &d.signUps}, {sessions, &d.sessions}, {codes, &d.codes}, {factors, &d.factors}, {nonces, &d.nonces}, {limits, &d.limits}, {rooms, &d.rooms},
 		{members, &d.members}, {restrictions, &d.restrictions}, {blocks, &d.blocks}, {userSettings, &d.settings}, {auditLog, &d.audit}, {messages, &d.messages}, {changes, &d.changes}, {aside, &d.aside}, {clock, &d.clock},
 		{mailJobs, &d.mailJobs}, {webhookJobs, &d.webhookJobs}, {schema, &d.schema},
 	} {
@@ -235,7 +236,7 @@ func (s *Store) Ports() parley.Ports {
 		Outbox: s.Outbox(), Asides: s.Asides(), MailQueue: queue, DeadLetters: queue, MailStats: queue,
 		WebhookQueue: hooks, WebhookLetters: hooks, WebhookStats: hooks,
 		Messages: s.Messages(), Pruner: s.Messages(), Rooms: s.Rooms(), Members: members, Marks: members, Roles: s.Roles(), Restrictions: s.Restrictions(), Blocks: s.Blocks(), Settings: s.Settings(),
-		Directory: s.Directory(), Audit: s.AuditLog(),
+		Directory: s.Directory(), Audit: s.AuditLog(), Factors: s.Factors(),
 	}
 }
 
@@ -271,6 +272,9 @@ func (s *Store) Roles() *Roles { return &Roles{db: s.db} }
 
 // Restrictions returns the bans and mutes of the store.
 func (s *Store) Restrictions() *Restrictions { return &Restrictions{s.db} }
+
+// Factors returns the second factors of users.
+func (s *Store) Factors() *Factors { return &Factors{s.db} }
 
 // Blocks returns who has blocked whom.
 func (s *Store) Blocks() *Blocks { return &Blocks{s.db} }
@@ -328,7 +332,7 @@ type database struct {
 	db  *mongo.Database
 	log *slog.Logger
 
-	users, signUps, sessions, codes, nonces, limits, rooms, members, restrictions, blocks, settings, audit, messages, changes, aside, clock, mailJobs, webhookJobs, schema *mongo.Collection
+	users, signUps, sessions, codes, factors, nonces, limits, rooms, members, restrictions, blocks, settings, audit, messages, changes, aside, clock, mailJobs, webhookJobs, schema *mongo.Collection
 
 	// committed is messages as the majority has them: the number after one that a new primary may not have
 	// would leave a gap there.

@@ -115,7 +115,7 @@ func (d *database) tick(ctx context.Context) (int64, error) {
 
 // carriers are the collections whose documents carry events. What was set aside and is replayed is carried by its own document.
 func (d *database) carriers() []*mongo.Collection {
-	return []*mongo.Collection{d.users, d.signUps, d.codes, d.sessions, d.aside, d.messages, d.rooms, d.members}
+	return []*mongo.Collection{d.users, d.signUps, d.codes, d.sessions, d.aside, d.messages, d.rooms, d.members, d.factors}
 }
 
 // place is where an event stands among all. Its position says in which change it was committed; the rest

@@ -74,7 +74,7 @@ func TestMigrateFromBeforeRoles(t *testing.T) {
 	require.NoError(t, s.Migrate(t.Context()))
 	version := documents(t, s, "parley_schema")[0]
 	assert.EqualValues(t, 2, version["version"], "the older program compares it, and goes on")
-	assert.EqualValues(t, 15, version["additions"])
+	assert.EqualValues(t, 16, version["additions"])
 	assert.ElementsMatch(t, []string{"_id_", "user_id_room", "room_user_id", "owner_of", "pending", "events_id", "events_position"}, indexes(t, s)["parley_members"])
 	assert.ElementsMatch(t, []string{"_id_", "pending", "events_id", "events_position"}, indexes(t, s)["parley_rooms"])
 

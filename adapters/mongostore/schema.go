@@ -11,6 +11,7 @@ import (
 	"go.mongodb.org/mongo-driver/v2/mongo/options"
 
 	"github.com/parley-chat/parley/core/audit"
+	"github.com/parley-chat/parley/core/auth"
 	"github.com/parley-chat/parley/core/chat"
 	"github.com/parley-chat/parley/core/fault"
 	"github.com/parley-chat/parley/core/mail"
@@ -116,6 +117,9 @@ func usersOf(least, most int64) field {
 	return field{name: "users", kind: kindList, least: least, most: most, each: &id}
 }
 
+// recoveryHash is each hash of a recovery code.
+var recoveryHash = text("", 1, maxID)
+
 var (
 	users = &collection{
 		name: "parley_users",
@@ -134,7 +138,7 @@ var (
 			moment("created_at"), optional(moment("rotated_at")), moment("expires_at"), optional(moment("revoked_at")),
 			{name: "removed", kind: kindBool, optional: true},
 			optional(text("previous_hash", 0, maxID)), optional(text("rotation_key", 0, maxID)), optional(text("device_hash", 0, maxID)),
-			optional(text("device", 0, 64)), optional(text("network", 0, 64)), optional(moment("seen_at")),
+			optional(text("device", 0, 64)), optional(text("network", 0, 64)), optional(moment("seen_at")), optional(moment("proven_at")),
 		}, carried...),
 		indexes: append([]index{{fields: []string{"user_id", "created_at", "_id"}}, {fields: []string{"user_id", "revoked_at", "created_at", "_id"}}, {fields: []string{"expires_at"}}}, carriedIndexes...),
 	}
@@ -144,6 +148,14 @@ var (
 			text("_id", 1, maxID), text("user_id", 0, maxID), moment("created_at"), moment("expires_at"), optional(moment("used_at")),
 		}, carriedLater...),
 		indexes: append([]index{{fields: []string{"expires_at"}}}, carriedIndexes...),
+	}
+	factors = &collection{
+		name: "parley_factors",
+		fields: append([]field{
+			text("_id", 1, maxID), {name: "secret", kind: kindBytes}, optional(moment("created_at")), optional(moment("confirmed_at")), number("last_step", 0),
+			optional(field{name: "recovery", kind: kindList, least: 1, most: auth.RecoveryCodes, each: &recoveryHash}),
+		}, carriedLater...),
+		indexes: carriedIndexes,
 	}
 	signUps = &collection{
 		name: "parley_sign_ups",
@@ -289,7 +301,7 @@ func jobs(name string) *collection {
 }
 
 // collections are all there are. The schema's comes last: its document says that the others are there.
-var collections = []*collection{users, signUps, sessions, codes, nonces, limits, rooms, members, restrictions, blocks, userSettings, auditLog, messages, changes, aside, clock, mailJobs, webhookJobs, schema}
+var collections = []*collection{users, signUps, sessions, codes, factors, nonces, limits, rooms, members, restrictions, blocks, userSettings, auditLog, messages, changes, aside, clock, mailJobs, webhookJobs, schema}
 
 // validator is what the server is told to check.
 func (c *collection) validator() bson.D {

@@ -36,6 +36,8 @@ type sessionDoc struct {
 	Device  string `bson:"device,omitempty"`
 	Network string `bson:"network,omitempty"`
 	SeenAt  *int64 `bson:"seen_at,omitempty"`
+
+	ProvenAt *int64 `bson:"proven_at,omitempty"`
 }
 
 func toSessionDoc(s auth.Session, c carrier) sessionDoc {
@@ -44,7 +46,7 @@ func toSessionDoc(s auth.Session, c carrier) sessionDoc {
 		CreatedAt: micros(s.CreatedAt), RotatedAt: optionalMicros(s.RotatedAt),
 		ExpiresAt: micros(s.ExpiresAt), RevokedAt: optionalMicros(s.RevokedAt), Carried: c,
 		PreviousHash: s.PreviousHash, RotationKey: s.RotationKey, DeviceHash: s.DeviceHash,
-		Device: s.Device, Network: s.Network, SeenAt: optionalMicros(s.SeenAt),
+		Device: s.Device, Network: s.Network, SeenAt: optionalMicros(s.SeenAt), ProvenAt: optionalMicros(s.ProvenAt),
 	}
 }
 
@@ -54,7 +56,7 @@ func (d *sessionDoc) session() auth.Session {
 		CreatedAt: instant(d.CreatedAt), RotatedAt: optionalInstant(d.RotatedAt),
 		ExpiresAt: instant(d.ExpiresAt), RevokedAt: optionalInstant(d.RevokedAt),
 		PreviousHash: d.PreviousHash, RotationKey: d.RotationKey, DeviceHash: d.DeviceHash,
-		Device: d.Device, Network: d.Network, SeenAt: optionalInstant(d.SeenAt),
+		Device: d.Device, Network: d.Network, SeenAt: optionalInstant(d.SeenAt), ProvenAt: optionalInstant(d.ProvenAt),
 	}
 }
 

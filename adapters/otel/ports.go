@@ -26,6 +26,9 @@ func (t *Tracer) Instrument(cfg parley.Config) parley.Config {
 	if cfg.Codes != nil {
 		cfg.Codes = codeStore{cfg.Codes, t}
 	}
+	if cfg.Factors != nil {
+		cfg.Factors = factorStore{cfg.Factors, t}
+	}
 	if cfg.Sessions != nil {
 		cfg.Sessions = sessions{cfg.Sessions, t}
 	}
@@ -106,6 +109,17 @@ type codeStore struct {
 func (d codeStore) Put(ctx context.Context, c auth.Code, events ...event.Event) error {
 	d.t.remember(ctx, events)
 	return d.CodeStore.Put(ctx, c, events...)
+}
+
+type factorStore struct {
+	auth.FactorStore
+	t *Tracer
+}
+
+// Update is auth.FactorStore's.
+func (d factorStore) Update(ctx context.Context, id user.ID, change func(*auth.Factor) error, events ...event.Event) (auth.Factor, error) {
+	d.t.remember(ctx, events)
+	return d.FactorStore.Update(ctx, id, change, events...)
 }
 
 type sessions struct {

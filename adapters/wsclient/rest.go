@@ -18,6 +18,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/parley-chat/parley/core/auth"
 	"github.com/parley-chat/parley/core/fault"
 	"github.com/parley-chat/parley/core/problem"
 	"github.com/parley-chat/parley/core/settings"
@@ -28,8 +29,6 @@ const (
 	restTimeout = 15 * time.Second
 	// maxAnswer bounds what is read of an answer. A page of 100 messages, each as long as it may be, has about 10 MiB.
 	maxAnswer = 32 << 20
-	// invalidCredentials is the code of auth.ErrInvalidCredentials.
-	invalidCredentials = "invalid_credentials"
 	// firstPause and longestPause bound the pauses between the attempts of one call that nobody has asked to wait.
 	firstPause, longestPause = 100 * time.Millisecond, 2 * time.Second
 )
@@ -116,6 +115,9 @@ type Problem struct {
 	RetryAfter time.Duration
 	// Errors are the places of the request that are wrong.
 	Errors []problem.Location
+	// Challenge is what [SignInFactor] takes, of a sign-in that needs a second factor, and ExpiresIn how long it lasts.
+	Challenge string
+	ExpiresIn time.Duration
 }
 
 // Error says what the server says.
@@ -222,9 +224,12 @@ func (r *REST) token(ctx context.Context, spent string) (token string, err error
 
 // refusesToken reports whether the server has said that a token is not good, or no longer.
 func refusesToken(err error) bool {
+	switch {
+	case errors.Is(err, auth.ErrInvalidCredentials), errors.Is(err, auth.ErrFactorCode), errors.Is(err, auth.ErrFactorRequired):
+		return false // which are about a password or a code
+	}
 	var p *Problem
-	return errors.As(err, &p) && p.Code != "" && p.Status == http.StatusUnauthorized &&
-		p.Code != invalidCredentials // which is about a password
+	return errors.As(err, &p) && p.Code != "" && p.Status == http.StatusUnauthorized
 }
 
 // mayAskAgain reports whether a call that has failed may be made again. twice says that it may be where the server has done it perhaps.
@@ -303,6 +308,7 @@ func problemOf(res *http.Response, text []byte) *Problem {
 		var says problem.Document
 		_ = json.Unmarshal(text, &says) // as much as has its form
 		p.Title, p.Detail, p.Errors = says.Title, says.Detail, says.Errors
+		p.Challenge, p.ExpiresIn = says.Challenge, time.Duration(says.ExpiresIn)*time.Second
 	}
 	return p
 }

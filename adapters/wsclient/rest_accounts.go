@@ -43,6 +43,8 @@ func (r *REST) RequestLink(ctx context.Context, email string) error {
 type Methods struct {
 	Password bool `json:"password"` // [SignIn]
 	Link     bool `json:"link"`     // [REST.RequestLink] and [SignInByLink]
+	// TOTP says that users may have an authenticator app as a second factor: [REST.AddTOTP] and [SignInFactor].
+	TOTP bool `json:"totp"`
 }
 
 func (m *Methods) complete() bool { return m.Password || m.Link }
@@ -106,6 +108,76 @@ func (r *REST) ConfirmEmail(ctx context.Context, code string) (Account, error) {
 // EraseMe erases the caller's account, and what they have said where the server keeps it. It cannot be undone, and ends every session of the caller.
 func (r *REST) EraseMe(ctx context.Context, password string) error {
 	return r.do(ctx, question{method: http.MethodDelete, path: "/auth/me", bearer: true, body: map[string]string{"password": password}}, nil)
+}
+
+// Factor is the second factor of the caller.
+type Factor struct {
+	Enabled bool `json:"enabled"`
+	// Since is zero unless Enabled, and RecoveryCodes is how many are not used yet.
+	Since         time.Time `json:"since"`
+	RecoveryCodes *int      `json:"recoveryCodes"`
+}
+
+func (f *Factor) complete() bool { return f.RecoveryCodes != nil }
+
+// Factor returns the second factor of the caller. A server without second factors answers 404, auth.ErrFactorsOff.
+func (r *REST) Factor(ctx context.Context) (Factor, error) {
+	var f Factor
+	err := r.do(ctx, question{method: http.MethodGet, path: "/auth/factor", bearer: true, twice: true}, &f)
+	return f, err
+}
+
+// TOTP is what an authenticator app takes: the secret to be typed in, or the same as a link.
+type TOTP struct {
+	Secret string `json:"secret"`
+	URI    string `json:"uri"`
+}
+
+func (t *TOTP) complete() bool { return t.Secret != "" && t.URI != "" }
+
+// AddTOTP returns a secret for an authenticator app, which [REST.ConfirmTOTP] makes the caller's second factor. The session must be fresh, or it is auth.ErrReauthenticate: see [REST.Reauthenticate].
+func (r *REST) AddTOTP(ctx context.Context) (TOTP, error) {
+	var t TOTP
+	err := r.do(ctx, question{method: http.MethodPost, path: "/auth/factor/totp", bearer: true}, &t)
+	return t, err
+}
+
+type recoveryCodes struct {
+	RecoveryCodes []string `json:"recoveryCodes"`
+}
+
+func (c *recoveryCodes) complete() bool { return len(c.RecoveryCodes) > 0 }
+
+// ConfirmTOTP makes the app of [REST.AddTOTP] the second factor of the caller, by a code that it shows, and returns the recovery codes, which nobody sees again. It ends every other session of the
+// caller.
+func (r *REST) ConfirmTOTP(ctx context.Context, code string) ([]string, error) {
+	var c recoveryCodes
+	err := r.do(ctx, question{method: http.MethodPost, path: "/auth/factor/totp/confirm", bearer: true, body: map[string]string{"code": code}}, &c)
+	return c.RecoveryCodes, err
+}
+
+// NewRecoveryCodes returns new recovery codes, in the place of all before. The session must be fresh.
+func (r *REST) NewRecoveryCodes(ctx context.Context) ([]string, error) {
+	var c recoveryCodes
+	err := r.do(ctx, question{method: http.MethodPost, path: "/auth/factor/recovery-codes", bearer: true}, &c)
+	return c.RecoveryCodes, err
+}
+
+// RemoveFactor takes the caller's second factor away. The session must be fresh.
+func (r *REST) RemoveFactor(ctx context.Context) error {
+	return r.do(ctx, question{method: http.MethodDelete, path: "/auth/factor", bearer: true}, nil)
+}
+
+// Reauthenticate makes the session fresh: by a code for a caller with a second factor, and by the password for any other. What is not needed is empty.
+func (r *REST) Reauthenticate(ctx context.Context, password, code string) error {
+	body := map[string]string{}
+	if password != "" {
+		body["password"] = password
+	}
+	if code != "" {
+		body["code"] = code
+	}
+	return r.do(ctx, question{method: http.MethodPost, path: "/auth/reauthenticate", bearer: true, body: body}, nil)
 }
 
 // SessionInfo is a session of the caller.

@@ -3,6 +3,7 @@ package wsclient_test
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"iter"
@@ -22,6 +23,7 @@ import (
 	"github.com/parley-chat/parley/core/chat"
 	"github.com/parley-chat/parley/core/fault"
 	"github.com/parley-chat/parley/core/user"
+	"github.com/parley-chat/parley/testkit"
 	"github.com/parley-chat/parley/testkit/system"
 )
 
@@ -144,10 +146,54 @@ func operation(ops map[string]string, call string) (id string) {
 	return id
 }
 
+// secondFactor makes every call about second factors, as a user of their own.
+func secondFactor(t *testing.T, s *system.System, client *http.Client) {
+	t.Helper()
+	ctx := within(t)
+	u := s.User(t, "Grace")
+	cfg := wsclient.SessionConfig{Server: s.URL, HTTP: client}
+	session, err := wsclient.SignIn(ctx, cfg, u.Email, u.Password)
+	require.NoError(t, err)
+	grace := session.REST()
+	require.NoError(t, grace.Reauthenticate(ctx, u.Password, ""))
+	none, err := grace.Factor(ctx)
+	require.NoError(t, err)
+	require.False(t, none.Enabled)
+	app, err := grace.AddTOTP(ctx)
+	require.NoError(t, err)
+	require.Contains(t, app.URI, app.Secret)
+	_, err = grace.ConfirmTOTP(ctx, "12345")
+	require.ErrorIs(t, err, auth.ErrFactorCode)
+	codes, err := grace.ConfirmTOTP(ctx, testkit.TOTPCode(app.Secret, time.Now()))
+	require.NoError(t, err)
+	require.Len(t, codes, auth.RecoveryCodes)
+	_, err = wsclient.SignIn(ctx, cfg, u.Email, u.Password)
+	require.ErrorIs(t, err, auth.ErrFactorRequired)
+	asked, ok := errors.AsType[*wsclient.Problem](err)
+	require.True(t, ok)
+	require.Equal(t, 5*time.Minute, asked.ExpiresIn)
+	_, err = wsclient.SignInFactor(ctx, cfg, asked.Challenge, "12345")
+	require.ErrorIs(t, err, auth.ErrFactorCode)
+	again, err := wsclient.SignInFactor(ctx, cfg, asked.Challenge, codes[0])
+	require.NoError(t, err)
+	require.Equal(t, session.Account(), again.Account())
+	_, err = wsclient.SignInFactor(ctx, cfg, asked.Challenge, codes[1])
+	require.ErrorIs(t, err, auth.ErrChallengeGone)
+	require.NoError(t, grace.Reauthenticate(ctx, "", codes[1]))
+	some, err := grace.Factor(ctx)
+	require.NoError(t, err)
+	require.True(t, some.Enabled)
+	require.Equal(t, 8, *some.RecoveryCodes)
+	fresh, err := grace.NewRecoveryCodes(ctx)
+	require.NoError(t, err)
+	require.NotEqual(t, codes, fresh)
+	require.NoError(t, grace.RemoveFactor(ctx))
+}
+
 // TestRESTHasEveryOperation makes every call, and wants each operation of docs/openapi.yaml that a user can ask for to be among them.
 func TestRESTHasEveryOperation(t *testing.T) {
 	t.Parallel()
-	s := system.Start(t, system.Config{Auth: auth.Config{Links: true}})
+	s := system.Start(t, system.Config{Auth: auth.Config{Links: true, FactorKeys: [][]byte{auth.NewFactorKey()}}})
 	ctx := within(t)
 	asked, client := recording(t)
 	anybody, err := wsclient.NewREST(wsclient.RESTConfig{Server: s.URL + "/", HTTP: client})
@@ -171,7 +217,7 @@ func TestRESTHasEveryOperation(t *testing.T) {
 	require.NoError(t, err)
 	methods, err := anybody.Methods(ctx)
 	require.NoError(t, err)
-	require.Equal(t, wsclient.Methods{Password: true, Link: true}, methods)
+	require.Equal(t, wsclient.Methods{Password: true, Link: true, TOTP: true}, methods)
 	require.NoError(t, anybody.RequestLink(ctx, email))
 	byLink, err := wsclient.SignInByLink(ctx, cfg, s.Code(t, email, 6))
 	require.NoError(t, err)
@@ -179,6 +225,7 @@ func TestRESTHasEveryOperation(t *testing.T) {
 	require.NoError(t, byLink.SignOut(ctx, false))
 	_, err = wsclient.SignInByLink(ctx, cfg, "wrong-wrong-wrong")
 	require.ErrorIs(t, err, auth.ErrCodeUnknown)
+	secondFactor(t, s, client)
 	cfg.DeviceToken = session.DeviceToken()
 	require.NotEmpty(t, cfg.DeviceToken)
 	ada := session.REST()

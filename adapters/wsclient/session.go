@@ -90,6 +90,16 @@ func SignInByLink(ctx context.Context, cfg SessionConfig, code string) (*Session
 	return SignInAt(ctx, cfg, "/auth/link/signin", body)
 }
 
+// SignInFactor opens a session for whoever has a challenge, by a code of the authenticator app or a recovery code. Another sign-in was refused by a *[Problem] with it, which is
+// auth.ErrFactorRequired. A refusal is a *[Problem].
+func SignInFactor(ctx context.Context, cfg SessionConfig, challenge, code string) (*Session, error) {
+	body := map[string]string{"challenge": challenge, "code": code}
+	if cfg.DeviceToken != "" {
+		body["deviceToken"] = cfg.DeviceToken
+	}
+	return SignInAt(ctx, cfg, "/auth/signin/factor", body)
+}
+
 // SignInAt opens a session by another call of the server, which answers as POST /auth/signin does: one of an application's own. path begins
 // with a slash; body is sent as JSON.
 func SignInAt(ctx context.Context, cfg SessionConfig, path string, body any) (*Session, error) {

@@ -489,6 +489,12 @@ var badValues = map[string][]string{
 	"traces":               {"nonsense", "on"},
 	"log-level":            {"nonsense"},
 	"drain-timeout":        {"nonsense", "0s", "-1s", "9s"},
+
+	"second-factor":       {"nonsense", "1"},
+	"second-factor-mail":  {"nonsense", "1"},
+	"second-factor-keys":  {"aHVudGVyMg==", "hunter2"},
+	"second-factor-burst": {"nonsense", "0", "-1"},
+	"fresh-for":           {"nonsense", "0s", "25h"},
 }
 
 func TestABadValueIsRefused(t *testing.T) {

@@ -132,6 +132,9 @@ type Session struct {
 	// SeenAt is when the session was last noted as in use between its refreshes; UTC, to the microsecond, zero if it
 	// never was. See [Session.LastSeen].
 	SeenAt time.Time
+	// ProvenAt is when whoever uses the session has last proven who they are, since it was opened: see [Service.ProveAgain]. UTC, to the
+	// microsecond, zero if they never did.
+	ProvenAt time.Time
 }
 
 // LastSeen is when the session was last seen: opened, refreshed, or about to open a socket.

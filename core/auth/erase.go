@@ -15,8 +15,8 @@ type Erasure struct {
 	UserID user.ID
 	// Email is the address that the account had, and that is free now; empty if the account was erased before.
 	Email user.Email
-	// Sessions, Codes and SignUps are how many of them were removed.
-	Sessions, Codes, SignUps int
+	// Sessions, Codes, SignUps and Factors are how many of them were removed.
+	Sessions, Codes, SignUps, Factors int
 }
 
 // Find returns the user with this ID, or else with this e-mail address, also one whose account was erased. It returns user.ErrNotFound if there is none.
@@ -39,8 +39,8 @@ func (s *Service) Find(ctx context.Context, idOrEmail string) (user.User, error)
 }
 
 // Erase erases an account. In one commit it empties the account, ends its sessions, whose open sockets close, and puts events into the
-// outbox that let mailers forget it. Nobody can sign in to it any more, and its address can be used again. Then sessions, codes and sign-ups
-// are removed. Erasing again removes what is left, also after a failure on the way. It returns user.ErrNotFound if there never was such a user, and
+// outbox that let mailers forget it. Nobody can sign in to it any more, and its address can be used again. Then sessions, codes, sign-ups
+// and the second factor are removed. Erasing again removes what is left, also after a failure on the way. It returns user.ErrNotFound if there never was such a user, and
 // ErrLastAdmin for the last administrator.
 // What the user has written is not an account's: see chat.Service.EraseAuthor.
 func (s *Service) Erase(ctx context.Context, id user.ID) (Erasure, error) {
@@ -65,20 +65,25 @@ func (s *Service) Erase(ctx context.Context, id user.ID) (Erasure, error) {
 		}
 		done.Email = u.Email
 	}
-	for _, remove := range []struct {
+	type part struct {
 		doing string
 		from  Eraser
 		count *int
-	}{
+	}
+	parts := []part{
 		{"removing the sessions", s.cfg.Sessions, &done.Sessions}, {"removing the codes", s.cfg.Codes, &done.Codes}, {"removing the sign-ups", s.cfg.SignUps, &done.SignUps},
-	} {
+	}
+	if s.cfg.Factors != nil {
+		parts = append(parts, part{"removing the second factor", s.cfg.Factors, &done.Factors})
+	}
+	for _, remove := range parts {
 		n, err := remove.from.DeleteOf(ctx, id)
 		*remove.count += n
 		if err != nil {
 			return Erasure{}, failed(remove.doing, err)
 		}
 	}
-	s.cfg.Log.Info("an account was erased", "user", id, "sessions", done.Sessions, "codes", done.Codes, "sign_ups", done.SignUps)
+	s.cfg.Log.Info("an account was erased", "user", id, "sessions", done.Sessions, "codes", done.Codes, "sign_ups", done.SignUps, "factors", done.Factors)
 	return done, nil
 }
 

@@ -25,6 +25,7 @@ const (
 	limitForgot = "forgot"
 	limitEmail  = "email"
 	limitLink   = "link"
+	limitFactor = "factor"
 )
 
 // allowMail takes one from what an action may mail to an address: from the client's allowance for

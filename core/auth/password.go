@@ -212,7 +212,8 @@ func (s *Service) ResetPassword(ctx context.Context, code, password string) erro
 }
 
 // ChangePassword sets a new password and ends every other session. A wrong current password
-// is ErrInvalidCredentials. A session may try as often as a device may sign in; more is ErrTooMany.
+// is ErrInvalidCredentials. A session may try as often as a device may sign in; more is ErrTooMany. A user with a second factor needs
+// a fresh session, or it is ErrReauthenticate.
 func (s *Service) ChangePassword(ctx context.Context, who user.Identity, current, password string) error {
 	u, err := s.Me(ctx, who)
 	if err != nil {

@@ -65,7 +65,7 @@ func (s *Service) ChangeProfile(ctx context.Context, who user.Identity, c Profil
 }
 
 // Reauthenticate returns the user if the password is theirs, and ErrInvalidCredentials otherwise: for what cannot be undone. A session may try as often as
-// a device may sign in; more is ErrTooMany.
+// a device may sign in; more is ErrTooMany. The session of a user with a second factor must be fresh as well, or it is ErrReauthenticate: see [Service.ProveAgain].
 func (s *Service) Reauthenticate(ctx context.Context, who user.Identity, password string) (user.User, error) {
 	u, err := s.Me(ctx, who)
 	if err != nil {
@@ -75,6 +75,20 @@ func (s *Service) Reauthenticate(ctx context.Context, who user.Identity, passwor
 }
 
 func (s *Service) reauthenticate(ctx context.Context, who user.Identity, u user.User, password string) error {
+	f, err := s.factorOf(ctx, u.ID)
+	if err != nil {
+		return err
+	}
+	if f.Confirmed() {
+		if err := s.fresh(ctx, who); err != nil {
+			return err
+		}
+	}
+	return s.verifyOwn(ctx, who, u, password)
+}
+
+// verifyOwn returns ErrInvalidCredentials unless the password is the user's.
+func (s *Service) verifyOwn(ctx context.Context, who user.Identity, u user.User, password string) error {
 	if err := s.allow(ctx, limitSignIn+":session:"+string(who.UserID)+":"+who.SessionID, s.cfg.SignInRate); err != nil {
 		return err
 	}
@@ -90,7 +104,7 @@ func (s *Service) reauthenticate(ctx context.Context, who user.Identity, u user.
 
 // RequestEmail mails a code to the address that the user wants to have: see [Service.ConfirmEmail]. Until then nothing changes. The answer does not tell whether the address
 // is taken; then nobody gets a mail, at the same cost. Too many mails to one address are dropped in silence. A later request takes the place of an earlier
-// one. It returns ErrInvalidCredentials, and ErrTooMany, as [Service.Reauthenticate]; ErrTooMany also for too many requests of one client; and ErrEmailSame.
+// one. It returns ErrInvalidCredentials, ErrReauthenticate and ErrTooMany as [Service.Reauthenticate] does; ErrTooMany also for too many requests of one client; and ErrEmailSame.
 func (s *Service) RequestEmail(ctx context.Context, from Client, who user.Identity, address, password string) error {
 	email, err := user.ParseEmail(address)
 	if err != nil {

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"strings"
 	"sync/atomic"
 	"time"
 
@@ -33,6 +34,19 @@ type Config struct {
 	LocalLimiter Limiter
 	// Directory lists Users. Default: they cannot be listed, and nobody is made an administrator.
 	Directory user.Directory
+	// Factors keeps second factors; FactorKeys need it. Default: they are kept nowhere.
+	Factors FactorStore
+	// FactorKeys seal the secrets of second factors, and the challenges of sign-ins: each has [FactorKeyBytes] bytes. The first one seals, and each of them opens, so that they can be changed.
+	// Programs that share Factors have the same keys. Default: nobody has a second factor, and nobody is asked for one.
+	FactorKeys [][]byte
+	// FactorIssuer is whose account it is, as authenticator apps show it. It must not have a colon. Default "Parley".
+	FactorIssuer string
+	// FreshFor is how long after a sign-in, or after [Service.ProveAgain], a session is fresh: so long a second factor can be added and removed. Default 10 minutes.
+	FreshFor time.Duration
+	// ChallengeTTL is how long a sign-in waits for the code of a second factor, at most an hour. Default 5 minutes.
+	ChallengeTTL time.Duration
+	// ChallengeTries is how many codes may be tried with one challenge. Default 5.
+	ChallengeTries int
 	// Standings, if set, is asked whether a session goes on. Default: Sessions and Users.
 	Standings Standings
 
@@ -86,6 +100,9 @@ type Config struct {
 	// from one network at one address; threefold, all at one address of devices that are not
 	// known; tenfold, all from one network. Default 10 a minute.
 	SignInRate Rate
+	// FactorRate limits guesses of a code of a second factor, as SignInRate does those of a password: those of a device that is known; those from one network at one user; threefold, all at one user
+	// of devices that are not known; tenfold, all from one network; and those of one session. Default 5 per 10 minutes.
+	FactorRate Rate
 	// CodeRate limits, per network, how many mailed codes are tried: see [Service.AllowCode].
 	// Default 300 a minute.
 	CodeRate Rate
@@ -98,9 +115,9 @@ type Config struct {
 	// many requests for one client. Default 3 per 10 minutes.
 	MailRate Rate
 
-	// NoDeviceMail and NoPasswordMail keep the mails to a user back that say that a new device has signed in, and that the
-	// password was changed. Default: they are sent.
-	NoDeviceMail, NoPasswordMail bool
+	// NoDeviceMail, NoPasswordMail and NoFactorMail keep the mails to a user back that say that a new device has signed in, that the
+	// password was changed, and that the second factor was changed or a recovery code used. Default: they are sent.
+	NoDeviceMail, NoPasswordMail, NoFactorMail bool
 
 	// TakenConflict answers a sign-up with a taken address by user.ErrEmailTaken, instead of
 	// the same answer as for a new one and a mail to its owner.
@@ -130,6 +147,9 @@ type Config struct {
 	Log *slog.Logger
 }
 
+// maxChallengeTTL bounds Config.ChallengeTTL.
+const maxChallengeTTL = time.Hour
+
 // maxPasswordMin bounds Config.PasswordMin.
 const maxPasswordMin = 64
 
@@ -144,6 +164,8 @@ const maxSignUpsPerAddress = 100
 type Service struct {
 	cfg  Config
 	gate *Gate
+	// sealer is nil where nobody has a second factor.
+	sealer *sealer
 	// dummy is a hash that no password matches, for addresses without an account.
 	dummy atomic.Pointer[string]
 	// noting has room for those that note sessions as seen.
@@ -176,6 +198,8 @@ func New(cfg Config) (*Service, error) {
 		{"ResetTTL", &cfg.ResetTTL, time.Hour},
 		{"InviteTTL", &cfg.InviteTTL, 7 * 24 * time.Hour},
 		{"LinkTTL", &cfg.LinkTTL, 15 * time.Minute},
+		{"FreshFor", &cfg.FreshFor, 10 * time.Minute},
+		{"ChallengeTTL", &cfg.ChallengeTTL, 5 * time.Minute},
 		{"TicketTTL", &cfg.TicketTTL, maxTicketTTL},
 	} {
 		settings.Default(c, d.name, d.value, d.byDef)
@@ -185,6 +209,29 @@ func New(cfg Config) (*Service, error) {
 	}
 	if cfg.TicketTTL > maxTicketTTL {
 		c.Refuse("TicketTTL", "is longer than %v", maxTicketTTL)
+	}
+	if cfg.ChallengeTTL > maxChallengeTTL {
+		c.Refuse("ChallengeTTL", "is longer than %v", maxChallengeTTL)
+	}
+	settings.Default(c, "ChallengeTries", &cfg.ChallengeTries, 5)
+	if cfg.FactorIssuer == "" {
+		cfg.FactorIssuer = "Parley"
+	}
+	if strings.Contains(cfg.FactorIssuer, ":") {
+		c.Refuse("FactorIssuer", "has a colon, which ends it in an authenticator app")
+	}
+	if cfg.Factors == nil && len(cfg.FactorKeys) > 0 {
+		c.Refuse("FactorKeys", "have no Factors")
+	}
+	if cfg.Random == nil {
+		cfg.Random = rand.Reader
+	}
+	var seals *sealer
+	if len(cfg.FactorKeys) > 0 {
+		var err error
+		if seals, err = newSealer(cfg.FactorKeys, cfg.Random); err != nil {
+			c.Refuse("FactorKeys", "%v", err)
+		}
 	}
 	if cfg.SessionTTL < cfg.AccessTTL {
 		c.Refuse("SessionTTL", "is shorter than AccessTTL")
@@ -206,6 +253,7 @@ func New(cfg Config) (*Service, error) {
 		c.Refuse("SignUpsPerAddress", "is more than %d", maxSignUpsPerAddress)
 	}
 	cfg.SignInRate.orDefault(c, "SignInRate", Rate{Burst: 10, Per: time.Minute})
+	cfg.FactorRate.orDefault(c, "FactorRate", Rate{Burst: 5, Per: 10 * time.Minute})
 	cfg.MailRate.orDefault(c, "MailRate", Rate{Burst: 3, Per: 10 * time.Minute})
 	cfg.CodeRate.orDefault(c, "CodeRate", Rate{Burst: 300, Per: time.Minute})
 	cfg.RefreshRate.orDefault(c, "RefreshRate", Rate{Burst: 60, Per: time.Minute})
@@ -234,13 +282,10 @@ func New(cfg Config) (*Service, error) {
 	if cfg.NewID == nil {
 		cfg.NewID = event.NewID
 	}
-	if cfg.Random == nil {
-		cfg.Random = rand.Reader
-	}
 	if cfg.Log == nil {
 		cfg.Log = slog.New(slog.DiscardHandler)
 	}
-	s := &Service{cfg: cfg, noting: make(chan struct{}, noters)}
+	s := &Service{cfg: cfg, sealer: seals, noting: make(chan struct{}, noters)}
 	s.gate = &Gate{cfg: GateConfig{Verifier: cfg.Verifier, Nonces: cfg.Nonces}, live: s.live}
 	return s, nil
 }

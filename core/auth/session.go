@@ -23,7 +23,7 @@ type Grant struct {
 
 // SignIn opens a session. A wrong address and a wrong password are ErrInvalidCredentials,
 // in the same time; the password of a sign-up that waits at the address is ErrNotVerified, whether
-// or not the address has an account.
+// or not the address has an account. A user with a second factor is a [FactorRequired], whose challenge [Service.SignInFactor] takes.
 // Too many attempts, right or wrong, are ErrTooMany: see Config.SignInRate. A user who has
 // Config.MaxSessions loses the oldest.
 func (s *Service) SignIn(ctx context.Context, from Client, email, password string) (Grant, error) {
@@ -156,10 +156,17 @@ func (s *Service) openSession(ctx context.Context, e entry) (Grant, error) {
 	// Whoever changes the password or the role, or disables the user, ends the sessions that exist then. This one may have come
 	// a moment too late for that, by the old password.
 	current, err := s.cfg.Users.ByID(ctx, u.ID)
-	if err != nil && !errors.Is(err, user.ErrNotFound) {
+	gone := errors.Is(err, user.ErrNotFound)
+	if err != nil && !gone {
 		return Grant{}, failed("reading the user", err)
 	}
-	if err != nil || !current.PasswordChangedAt.Equal(u.PasswordChangedAt) || current.Disabled() || current.Role != u.Role {
+	added := Factor{}
+	if !e.proven { // so may a second factor, for which nobody was asked
+		if added, err = s.factorOf(ctx, u.ID); err != nil {
+			return Grant{}, err
+		}
+	}
+	if gone || !current.PasswordChangedAt.Equal(u.PasswordChangedAt) || current.Disabled() || current.Role != u.Role || added.Confirmed() {
 		ctx, cancel := detached(ctx)
 		defer cancel()
 		if err := s.revoke(ctx, session, RevokedPassword); err != nil {
@@ -523,6 +530,7 @@ const (
 	RevokedSignOutAll RevokeReason = "signout_all" // their user signed out everywhere
 	RevokedPassword   RevokeReason = "password"    // the password was changed
 	RevokedEmail      RevokeReason = "email"       // the e-mail address was changed
+	RevokedFactor     RevokeReason = "factor"      // a second factor was added
 	RevokedReuse      RevokeReason = "reuse"       // a refresh token was used twice
 	RevokedTooMany    RevokeReason = "too_many"    // newer ones took their place
 	RevokedErased     RevokeReason = "erased"      // the account was erased

@@ -54,6 +54,7 @@ func newWorld(t *testing.T, edit ...func(*auth.Config)) *world {
 		Sessions: &faultySessions{w.store.Sessions, w.steps},
 		Codes:    &faultyCodes{w.store.Codes, w.steps},
 		SignUps:  &faultySignUps{w.store.SignUps, w.steps},
+		Factors:  w.store.Factors,
 		Hasher:   w.hasher, Issuer: tokens, Verifier: tokens,
 		Nonces: w.store.Nonces, Limiter: memory.NewLimiter(memory.LimiterConfig{}),
 		MailRate:   auth.Rate{Burst: 1000, Per: time.Minute},

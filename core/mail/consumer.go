@@ -8,6 +8,7 @@ import (
 	"log/slog"
 	"net/netip"
 	"regexp"
+	"slices"
 	"time"
 
 	"github.com/parley-chat/parley/core/event"
@@ -151,6 +152,7 @@ var kinds = map[string]Kind{
 	TypeEmailChangeRequested: KindEmailChange,
 	TypeEmailChanged:         KindEmailChanged,
 	TypeLinkRequested:        KindLink,
+	TypeFactorChanged:        KindSecondFactor,
 }
 
 // payload is the data of a mail: of its event, and of its job.
@@ -188,6 +190,8 @@ func decode(kind Kind, data []byte) (payload, error) {
 		p = new(EmailChanged)
 	case KindLink:
 		p = new(LinkRequested)
+	case KindSecondFactor:
+		p = new(FactorChanged)
 	default:
 		return nil, errors.New("there is no mail of this kind")
 	}
@@ -214,6 +218,8 @@ func (d *EmailChanged) recipient() (user.Email, string) { return user.Email(d.Em
 
 func (d *LinkRequested) recipient() (user.Email, string) { return user.Email(d.Email), d.FullName }
 func (d *LinkRequested) expires() time.Time              { return d.ExpiresAt }
+func (d *FactorChanged) recipient() (user.Email, string) { return user.Email(d.Email), d.FullName }
+func (d *FactorChanged) expires() time.Time              { return time.Time{} }
 
 func (d *EmailChangeRequested) expires() time.Time { return d.ExpiresAt }
 func (d *EmailChanged) expires() time.Time         { return time.Time{} }
@@ -252,6 +258,14 @@ func (d *EmailChangeRequested) check() error {
 
 func (d *LinkRequested) check() error {
 	return errors.Join(checkRecipient(&d.Email, &d.FullName), checkCode(d.LinkCode, d.ExpiresAt))
+}
+
+func (d *FactorChanged) check() error {
+	err := checkNotice(&d.Email, &d.FullName, d.At)
+	if !slices.Contains(factorChanges, d.Change) {
+		err = errors.Join(err, errors.New("nobody knows this change of a second factor"))
+	}
+	return err
 }
 
 // checkNotice checks a mail about what happened at a time.

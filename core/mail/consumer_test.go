@@ -43,6 +43,7 @@ func TestConsumerEnqueuesOneJobAnEvent(t *testing.T) {
 		{mail.TypePasswordForgotten, mail.PasswordForgotten{UserID: "u1", FullName: "Ada", Email: "ada@example.com", ResetCode: code, ExpiresAt: expires}, mail.KindPasswordReset},
 		{mail.TypePasswordChanged, mail.PasswordChanged{UserID: "u1", FullName: "Ada", Email: "ada@example.com", At: expires}, mail.KindPasswordChanged},
 		{mail.TypeDeviceSignedIn, mail.DeviceSignedIn{UserID: "u1", FullName: "Ada", Email: "ada@example.com", At: expires, Device: "Firefox on Linux", Network: "192.0.2.0/24"}, mail.KindNewDevice},
+		{mail.TypeFactorChanged, mail.FactorChanged{UserID: "u1", FullName: "Ada", Email: "ada@example.com", Change: mail.FactorAdded, At: expires}, mail.KindSecondFactor},
 	} {
 		t.Run(tc.event, func(t *testing.T) {
 			t.Parallel()

@@ -19,6 +19,7 @@ const (
 	KindEmailChange     Kind = "email_change"     // to a new address: the code that proves it
 	KindEmailChanged    Kind = "email_changed"    // to the old address: a notice after the fact
 	KindLink            Kind = "link"             // sign in by it
+	KindSecondFactor    Kind = "second_factor"    // a notice after the fact
 )
 
 // Types of events on Topic. A consumer ignores types that it does not know.
@@ -34,6 +35,7 @@ const (
 	TypeEmailChangeRequested = "user.email_change_requested"
 	TypeEmailChanged         = "user.email_changed"
 	TypeLinkRequested        = "user.link_requested"
+	TypeFactorChanged        = "user.second_factor_changed"
 	// TypeUserDisabled asks for no mail: whatever was to be mailed to that user is forgotten.
 	TypeUserDisabled = "user.disabled"
 	// TypeUserErased asks for no mail: whatever is to be mailed to that user, or was, is forgotten.
@@ -127,6 +129,30 @@ type LinkRequested struct {
 	Email     string    `json:"email"`
 	LinkCode  string    `json:"linkCode"`
 	ExpiresAt time.Time `json:"expiresAt"`
+	Locale
+}
+
+// FactorChange is what has become of a second factor.
+type FactorChange string
+
+// What can become of it.
+const (
+	FactorAdded        FactorChange = "added"         // an authenticator app was added
+	FactorRemoved      FactorChange = "removed"       // it was removed
+	FactorRecovery     FactorChange = "recovery"      // there are new recovery codes
+	FactorRecoveryUsed FactorChange = "recovery_used" // a recovery code was used
+)
+
+// factorChanges are all there are.
+var factorChanges = []FactorChange{FactorAdded, FactorRemoved, FactorRecovery, FactorRecoveryUsed}
+
+// FactorChanged is the data of TypeFactorChanged.
+type FactorChanged struct {
+	UserID   string       `json:"userId"`
+	FullName string       `json:"fullName"`
+	Email    string       `json:"email"`
+	Change   FactorChange `json:"change" enum:"added,removed,recovery,recovery_used"`
+	At       time.Time    `json:"at"`
 	Locale
 }
 

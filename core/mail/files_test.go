@@ -94,6 +94,7 @@ func TestFilesTakeThePlaceOfOurTemplates(t *testing.T) {
 func french(t *testing.T, edit func(map[string]any)) string {
 	t.Helper()
 	said := map[string]any{"greeting": "Bonjour {name},", "anonymous": "Bonjour,", "linkHint": "Sinon :", "time": "02/01/2006 15:04 UTC", "anyDevice": "inconnu", "fromNetwork": ", du réseau {network}"}
+	said["factorChanges"] = map[string]any{"added": "Ajouté.", "removed": "Supprimé.", "recovery": "Nouveaux codes.", "recovery_used": "Code utilisé."}
 	mails := map[string]any{}
 	for _, kind := range templates(t).Kinds() {
 		mails[string(kind)] = map[string]any{"subject": "Objet " + string(kind), "heading": "Titre", "paragraphs": []string{"Texte {code}"}, "button": "Aller", "footer": "Fin"}

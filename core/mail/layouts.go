@@ -204,6 +204,8 @@ func example(kind Kind, in Locale) any {
 		return EmailChanged{UserID: "u1", FullName: exampleName, Email: exampleEmail, At: at, Locale: in}
 	case KindLink:
 		return LinkRequested{UserID: "u1", FullName: exampleName, Email: exampleEmail, LinkCode: exampleCode, ExpiresAt: at, Locale: in}
+	case KindSecondFactor:
+		return FactorChanged{UserID: "u1", FullName: exampleName, Email: exampleEmail, Change: FactorAdded, At: at, Locale: in}
 	default:
 		return nil
 	}

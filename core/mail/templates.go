@@ -182,7 +182,7 @@ func (t *Templates) Render(j Job) (Message, error) {
 	name := presentable(j.Name)
 	asked := askedOf(p)
 	fill := strings.NewReplacer("{product}", t.cfg.Product, "{name}", name, "{until}", at.UTC().Format(l.Time),
-		"{device}", l.deviceOf(p), "{code}", codeOf(p), "{asked}", asked.RequestedAt.UTC().Format(l.Time), "{network}", asked.Network)
+		"{device}", l.deviceOf(p), "{change}", l.changeOf(p), "{code}", codeOf(p), "{asked}", asked.RequestedAt.UTC().Format(l.Time), "{network}", asked.Network)
 	content := page{
 		Lang: tag, Product: t.cfg.Product, Code: codeOf(p),
 		Subject: fill.Replace(said.Subject), Heading: fill.Replace(said.Heading),
@@ -236,6 +236,8 @@ func (t *Templates) linkAndTime(p payload) (string, time.Time) {
 		return t.link("", ""), p.At
 	case *DeviceSignedIn:
 		return t.link("", ""), p.At
+	case *FactorChanged:
+		return t.link("", ""), p.At
 	default:
 		return t.link("", ""), time.Time{}
 	}
@@ -275,6 +277,15 @@ func (l language) deviceOf(p payload) string {
 		from = strings.ReplaceAll(l.FromNetwork, "{network}", d.Network)
 	}
 	return device + from
+}
+
+// changeOf says what has become of the second factor that the mail is about; empty if it is about none.
+func (l language) changeOf(p payload) string {
+	d, ok := p.(*FactorChanged)
+	if !ok {
+		return ""
+	}
+	return l.FactorChanges[d.Change]
 }
 
 func (t *Templates) link(path, code string) string {

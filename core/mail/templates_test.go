@@ -30,6 +30,7 @@ func everyJob(name string) []mail.Job {
 		jobOf(mail.KindAddressTaken, name, mail.AddressTaken{UserID: "u1", FullName: name, Email: to}),
 		jobOf(mail.KindPasswordReset, name, mail.PasswordForgotten{UserID: "u1", FullName: name, Email: to, ResetCode: "a+b/c&d=e", ExpiresAt: expires}),
 		jobOf(mail.KindPasswordChanged, name, mail.PasswordChanged{UserID: "u1", FullName: name, Email: to, At: expires}),
+		jobOf(mail.KindSecondFactor, name, mail.FactorChanged{UserID: "u1", FullName: name, Email: to, Change: mail.FactorAdded, At: expires}),
 		jobOf(mail.KindNewDevice, name, mail.DeviceSignedIn{UserID: "u1", FullName: name, Email: to, At: expires, Device: "Firefox on Linux", Network: "192.0.2.0/24"}),
 	}
 }
@@ -54,7 +55,7 @@ func TestTemplatesRender(t *testing.T) {
 			assert.Contains(t, m.Text, "Ada Lovelace")
 			assert.Contains(t, m.HTML, "Ada Lovelace")
 			assert.Contains(t, m.HTML, "Talk &amp; Co")
-			for _, rest := range []string{"{product}", "{name}", "{until}", "{device}", "{{", "ZgotmplZ", "<no value>"} {
+			for _, rest := range []string{"{product}", "{name}", "{until}", "{device}", "{change}", "{{", "ZgotmplZ", "<no value>"} {
 				assert.NotContains(t, m.Subject+m.Text+m.HTML, rest)
 			}
 			switch j.Kind {

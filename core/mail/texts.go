@@ -34,7 +34,8 @@ func own() fs.FS {
 
 // texts is what one mail says. {product}, {name}, and {until}, the time until which a code is good or
 // at which something happened, are filled in; {asked} is the time of a sign-up, and {network} where
-// it came from; {device} is a device, with the network that it came from; {code} is a code to be typed in.
+// it came from; {device} is a device, with the network that it came from; {change} is a sentence that says what has become of a second factor;
+// {code} is a code to be typed in.
 type texts struct {
 	Subject    string   `json:"subject"`
 	Heading    string   `json:"heading"`
@@ -54,13 +55,15 @@ func (t texts) all() []string {
 
 // language is what all mails in one language say: the content of a file.
 type language struct {
-	Greeting    string         `json:"greeting"`    // with {name}
-	Anonymous   string         `json:"anonymous"`   // a greeting without a name
-	LinkHint    string         `json:"linkHint"`    // stands before the link as text
-	Time        string         `json:"time"`        // layout of a time in UTC, as package time has it
-	AnyDevice   string         `json:"anyDevice"`   // a device whose kind is not known
-	FromNetwork string         `json:"fromNetwork"` // follows a device, with {network}
-	Mails       map[Kind]texts `json:"mails"`
+	Greeting    string `json:"greeting"`    // with {name}
+	Anonymous   string `json:"anonymous"`   // a greeting without a name
+	LinkHint    string `json:"linkHint"`    // stands before the link as text
+	Time        string `json:"time"`        // layout of a time in UTC, as package time has it
+	AnyDevice   string `json:"anyDevice"`   // a device whose kind is not known
+	FromNetwork string `json:"fromNetwork"` // follows a device, with {network}
+	// FactorChanges are sentences that say what has become of a second factor.
+	FactorChanges map[FactorChange]string `json:"factorChanges"`
+	Mails         map[Kind]texts          `json:"mails"`
 }
 
 // mistake is what is wrong with a file of templates.
@@ -152,7 +155,7 @@ func reason(err error) string {
 // readLanguage reads a file upon l. kinds are the mails that there are; with none, all are welcome.
 func readLanguage(name string, data []byte, l language, kinds []Kind) (language, error) {
 	before := l.Mails
-	l.Mails = nil
+	l.Mails, l.FactorChanges = nil, maps.Clone(l.FactorChanges)
 	d := json.NewDecoder(bytes.NewReader(data))
 	d.DisallowUnknownFields()
 	// Each mail by itself, since a map replaces a value as a whole.
@@ -223,7 +226,7 @@ func joined(kinds []Kind) string {
 var filled = regexp.MustCompile(`\{([^{}]*)\}`)
 
 // fills are what can be.
-var fills = []string{"product", "name", "until", "device", "code", "asked", "network"}
+var fills = []string{"product", "name", "until", "device", "change", "code", "asked", "network"}
 
 // check refuses a language that says too little, or what nobody can fill in.
 func (l language) check(name string, data []byte, kinds []Kind) (wrong []error) {
@@ -236,6 +239,17 @@ func (l language) check(name string, data []byte, kinds []Kind) (wrong []error) 
 		}
 	}
 	said := []string{l.Greeting, l.Anonymous, l.LinkHint, l.AnyDevice, l.FromNetwork}
+	for _, change := range factorChanges {
+		if l.FactorChanges[change] == "" {
+			missing("factorChanges." + string(change))
+		}
+		said = append(said, l.FactorChanges[change])
+	}
+	for change := range l.FactorChanges {
+		if !slices.Contains(factorChanges, change) {
+			wrong = append(wrong, mistake{name, lineWith(data, fmt.Sprintf("%q", change)), fmt.Sprintf("there is no change %q of a second factor", change)})
+		}
+	}
 	if len(kinds) == 0 {
 		kinds = slices.Sorted(maps.Keys(l.Mails))
 	}

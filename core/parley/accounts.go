@@ -38,6 +38,7 @@ func NewAccounts(cfg Config) (*Accounts, error) {
 	p.relay, errs[0] = event.NewRelay(r)
 	a := cfg.Auth
 	a.Users, a.SignUps, a.Sessions, a.Codes, a.Nonces, a.Limiter = cfg.Users, cfg.SignUps, cfg.Sessions, cfg.Codes, cfg.Nonces, cfg.Limiter
+	a.Factors = cfg.Factors
 	a.Directory, a.Standings, a.Hasher, a.Issuer, a.Verifier = cfg.Directory, cfg.Standings, cfg.Hasher, cfg.Issuer, cfg.Verifier
 	cfg.share(&a.Now, &a.NewID, &a.Normalize, &a.Log)
 	if !a.Webhooks.Any() {
@@ -81,6 +82,7 @@ func (cfg *Config) accounts(c *settings.Check) {
 	stray(c, "Auth.Standings", cfg.Auth.Standings != nil)
 	stray(c, "Auth.Directory", cfg.Auth.Directory != nil)
 	stray(c, "Auth.Codes", cfg.Auth.Codes != nil)
+	stray(c, "Auth.Factors", cfg.Auth.Factors != nil)
 	stray(c, "Auth.Nonces", cfg.Auth.Nonces != nil)
 	stray(c, "Auth.Limiter", cfg.Auth.Limiter != nil)
 	stray(c, "Auth.Hasher", cfg.Auth.Hasher != nil)

@@ -69,6 +69,7 @@ func TestAPortInTheWrongPlaceIsRefused(t *testing.T) {
 		"Auth.Standings":   func(c *parley.Config) { c.Auth.Standings = standings{} },
 		"Auth.Codes":       func(c *parley.Config) { c.Auth.Codes = p.Codes },
 		"Auth.SignUps":     func(c *parley.Config) { c.Auth.SignUps = p.SignUps },
+		"Auth.Factors":     func(c *parley.Config) { c.Auth.Factors = p.Factors },
 		"Auth.Nonces":      func(c *parley.Config) { c.Auth.Nonces = p.Nonces },
 		"Auth.Limiter":     func(c *parley.Config) { c.Auth.Limiter = p.Limiter },
 		"Auth.Hasher":      func(c *parley.Config) { c.Auth.Hasher = p.Hasher },

@@ -39,11 +39,13 @@ type Ports struct {
 	Standings auth.Standings
 	Codes     auth.CodeStore
 	SignUps   auth.SignUps
-	Nonces    auth.Nonces
-	Limiter   auth.Limiter
-	Hasher    auth.Hasher
-	Issuer    auth.TokenIssuer
-	Verifier  auth.TokenVerifier
+	// Factors keeps second factors, where [auth.Config.FactorKeys] are set.
+	Factors  auth.FactorStore
+	Nonces   auth.Nonces
+	Limiter  auth.Limiter
+	Hasher   auth.Hasher
+	Issuer   auth.TokenIssuer
+	Verifier auth.TokenVerifier
 
 	// Outbox is where Users, SignUps, Codes and Sessions put their events, and Messages, Rooms, Members and Roles where Config.Webhooks tells of them.
 	Outbox event.Outbox

@@ -19,6 +19,7 @@ func (p Ports) With(other Ports) Ports {
 	replace(&p.Standings, other.Standings)
 	replace(&p.Codes, other.Codes)
 	replace(&p.SignUps, other.SignUps)
+	replace(&p.Factors, other.Factors)
 	replace(&p.Nonces, other.Nonces)
 	replace(&p.Limiter, other.Limiter)
 	replace(&p.Hasher, other.Hasher)

@@ -25,6 +25,9 @@ type Document struct {
 	Code   string     `json:"code" doc:"The last part of type: stable, lower_snake_case."`
 	Detail string     `json:"detail,omitempty" doc:"What went wrong this time."`
 	Errors []Location `json:"errors,omitempty" doc:"Each place of the request that is wrong."`
+	// Challenge and ExpiresIn are of a sign-in that needs a second factor.
+	Challenge string `json:"challenge,omitempty" doc:"Of the type second_factor_required at a sign-in: what POST /auth/signin/factor takes together with a code."`
+	ExpiresIn int    `json:"expiresIn,omitempty" doc:"Seconds until the challenge expires."`
 }
 
 // Location is one wrong place of a request.

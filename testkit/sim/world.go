@@ -228,7 +228,7 @@ func (w *world) ports(p *process) parley.Ports {
 		s = w.rules.ports(s, p)
 	}
 	ports := parley.Ports{
-		Users: testkit.FaultyUsers(s.Users, f), Sessions: testkit.FaultySessions(s.Sessions, f), Codes: testkit.FaultyCodes(s.Codes, f),
+		Users: testkit.FaultyUsers(s.Users, f), Sessions: testkit.FaultySessions(s.Sessions, f), Codes: testkit.FaultyCodes(s.Codes, f), Factors: testkit.FaultyFactors(s.Factors, f),
 		SignUps: testkit.FaultySignUps(s.SignUps, f), Nonces: testkit.FaultyNonces(s.Nonces, f),
 		Limiter: w.limiter, Hasher: memory.NewHasher(), Issuer: w.tokens, Verifier: w.tokens,
 		Outbox: testkit.FaultyOutbox(s.Outbox, f), Asides: testkit.FaultyAsides(s.Asides, f),

@@ -84,6 +84,7 @@ type Settings struct {
 	AuthTaken        string         `name:"auth-taken" of:"parley auth" default:"accept" enum:"accept,conflict" help:"Answer to a sign-up with a taken address: accept tells nothing, conflict says so (409)."`
 	NewDeviceMail    string         `name:"new-device-mail" of:"parley auth" default:"on" enum:"on,off" help:"Whether users get a mail when a device that is not known signs in to their account."`
 	PasswordMail     string         `name:"password-mail" of:"parley auth" default:"on" enum:"on,off" help:"Whether users get a mail when their password was changed."`
+	FactorMail       string         `name:"second-factor-mail" of:"parley auth" default:"on" enum:"on,off" help:"Whether users get a mail when their second factor was changed or a recovery code used."`
 	PasswordMin      int            `name:"password-min" of:"parley auth" default:"8" help:"Least number of characters of a new password, 1 to 64."`
 	PasswordHash     string         `name:"password-hash" of:"parley auth" default:"m=19456,t=2,p=1" help:"What a password costs to hash with Argon2id: KiB of memory, passes over it, and threads. What is hashed otherwise is hashed anew at the next sign-in."`
 	LeakedURL        string         `name:"leaked-passwords-url" of:"parley auth" help:"Address of a server that knows which passwords were published, by the range API of Have I Been Pwned: https://api.pwnedpasswords.com/range/. New passwords are looked up there. Default: nobody is asked."`
@@ -91,6 +92,10 @@ type Settings struct {
 	LeakedOnFailure  string         `name:"leaked-passwords-on-failure" of:"parley auth" default:"open" enum:"open,closed" help:"What becomes of a new password about which leaked-passwords-url gives no answer: open takes it, closed refuses it until there is one."`
 	SignInLink       string         `name:"signin-link" of:"parley auth" default:"off" enum:"on,off" help:"Whether users may sign in by a link that is mailed to them: whoever reads the mail of an address has its account."`
 	LinkTTL          time.Duration  `name:"link-ttl" of:"parley auth" default:"15m" help:"How long such a link lasts, 1m to 24h."`
+	SecondFactor     string         `name:"second-factor" of:"parley auth" default:"off" enum:"on,off" help:"Whether users may have an authenticator app as a second factor (TOTP), with recovery codes. Off also asks nobody who has one."`
+	FactorKeys       string         `name:"second-factor-keys" of:"parley auth" secret:"" help:"Keys that seal the secrets of second factors, 32 bytes in base64 each, between commas or, in a file, on lines of their own: the first one seals, all of them open. The same for all programs on one store. Default: factor.keys in the data folder, made at the start."`
+	FactorBurst      int            `name:"second-factor-burst" of:"parley auth" default:"5" help:"Codes of a second factor that are tried in ten minutes for a user from one network, by a device that has signed in before, or by a session; three times that for a user in all; ten times that from a network."`
+	FreshFor         time.Duration  `name:"fresh-for" of:"parley auth" default:"10m" help:"How long after a sign-in, or after proving it once more, a second factor can be changed, and by whoever has one the password, the address and the account, 1m to 24h."`
 	AccessTTL        time.Duration  `name:"access-ttl" of:"parley auth socket" default:"15m" help:"How long an access token lasts; auth and socket must agree."`
 	SessionTTL       time.Duration  `name:"session-ttl" of:"parley auth" default:"720h" help:"How long a session lasts without being used."`
 	SessionMax       time.Duration  `name:"session-max" of:"parley auth" default:"0s" help:"How long a session lasts in all, however often it is used. 0 means 2160h (90 days), or session-ttl if that is longer; there is always an end."`
@@ -407,7 +412,7 @@ func (s *Settings) check(alone bool) error {
 	if s.DrainTimeout > 8*time.Second {
 		return bad("drain-timeout", "%v is longer than 8s", s.DrainTimeout)
 	}
-	for key, n := range map[string]int{"signin-burst": s.SignInBurst, "mail-burst": s.MailBurst, "socket-burst": s.SocketBurst, "max-connections": s.MaxConns,
+	for key, n := range map[string]int{"signin-burst": s.SignInBurst, "second-factor-burst": s.FactorBurst, "mail-burst": s.MailBurst, "socket-burst": s.SocketBurst, "max-connections": s.MaxConns,
 		"max-sessions": s.MaxSessions, "code-burst": s.CodeBurst, "refresh-burst": s.RefreshBurst, "ticket-burst": s.TicketBurst,
 		"max-user-connections": s.MaxUserConns, "handshake-burst": s.HandshakeBurst} {
 		if has(key) && n < 1 {
@@ -471,6 +476,12 @@ func (s *Settings) Templates() mail.TemplateConfig {
 func (s *Settings) checkPasswords(bad func(key, format string, args ...any) error) error {
 	if !s.Program.knows("PasswordMin") {
 		return nil
+	}
+	if s.FreshFor < time.Minute || s.FreshFor > 24*time.Hour {
+		return bad("fresh-for", "%v is not 1m to 24h", s.FreshFor)
+	}
+	if _, err := ParseFactorKeys(s.FactorKeys); err != nil {
+		return bad("second-factor-keys", "%v", err)
 	}
 	if s.LinkTTL < time.Minute || s.LinkTTL > 24*time.Hour {
 		return bad("link-ttl", "%v is not 1m to 24h", s.LinkTTL)

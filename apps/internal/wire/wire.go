@@ -277,8 +277,9 @@ func (a *App) config(publicURL string) (parley.Config, error) {
 		Auth: auth.Config{
 			AccessTTL: s.AccessTTL, SessionTTL: s.SessionTTL, SessionMax: s.SessionMax, MaxSessions: s.MaxSessions,
 			TakenConflict: s.AuthTaken == "conflict", PasswordMin: s.PasswordMin, Passwords: passlist.New(),
-			NoDeviceMail: s.NewDeviceMail == "off", NoPasswordMail: s.PasswordMail == "off",
+			NoDeviceMail: s.NewDeviceMail == "off", NoPasswordMail: s.PasswordMail == "off", NoFactorMail: s.FactorMail == "off",
 			Links: s.SignInLink == "on", LinkTTL: s.LinkTTL,
+			FreshFor: s.FreshFor, FactorRate: auth.Rate{Burst: s.FactorBurst, Per: 10 * time.Minute},
 			SignInRate:   auth.Rate{Burst: s.SignInBurst, Per: time.Minute},
 			MailRate:     auth.Rate{Burst: s.MailBurst, Per: 10 * time.Minute},
 			CodeRate:     auth.Rate{Burst: s.CodeBurst, Per: time.Minute},
@@ -291,7 +292,7 @@ func (a *App) config(publicURL string) (parley.Config, error) {
 		Hub:       realtime.HubConfig{Node: a.node(), Rate: s.SocketRate, Burst: s.SocketBurst, MaxConnections: s.MaxConns, MaxUserConnections: s.MaxUserConns, Formats: formats(s)},
 		Relay:     event.RelayConfig{Timeout: relayTimeout, MaxBackoff: relayPause},
 	}
-	if err := errors.Join(a.openLeaked(&cfg.Auth), a.openScreen(&cfg.Chat), a.openWebhooks(&cfg)); err != nil {
+	if err := errors.Join(a.openLeaked(&cfg.Auth), a.openFactors(&cfg.Auth), a.openScreen(&cfg.Chat), a.openWebhooks(&cfg)); err != nil {
 		return parley.Config{}, err
 	}
 	if a.tracer != nil {

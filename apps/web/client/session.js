@@ -49,8 +49,18 @@ export class Problem extends Error {
   }
 }
 
+// Codes of refusals that are about a password or a code, and not about the token.
+const ABOUT_PROOF = ["invalid_credentials", "second_factor_wrong", "second_factor_required"];
+
 const WORDS = {
   network: "The server cannot be reached. Check the connection and try again.",
+  second_factor_wrong: "The code is wrong, or was used already.",
+  second_factor_required: "The code of your authenticator app is required.",
+  second_factor_exists: "There is an authenticator app already.",
+  second_factor_not_found: "There is no authenticator app.",
+  challenge_gone: "That took too long. Sign in again.",
+  challenge_unknown: "That cannot be used to sign in. Sign in again.",
+  reauthenticate: "Prove once more that it is you.",
   invalid_credentials: "The e-mail address or the password is wrong.",
   not_verified: "This address is not confirmed yet. Open the link in the mail that we sent you.",
   email_taken: "There is an account with this e-mail address already.",
@@ -536,7 +546,7 @@ export class Session extends EventTarget {
     try {
       return await ask(token);
     } catch (err) {
-      if (!refusesToken(err) || err.code === "invalid_credentials") throw err; // which is about a password
+      if (!refusesToken(err) || ABOUT_PROOF.includes(err.code)) throw err;
       if (reads.signal.aborted && !last) throw ended(); // the user signs out, and another may be here already
       if (this.#grant?.accessToken === token) await this.#refresh(signal);
       return ask(await this.#fresh(signal));

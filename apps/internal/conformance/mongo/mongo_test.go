@@ -110,7 +110,7 @@ func ports(s *mongostore.Store) contract.Store {
 		Users: p.Users, Outbox: p.Outbox, Asides: p.Asides, Sessions: p.Sessions, Codes: p.Codes, SignUps: p.SignUps,
 		Nonces: p.Nonces, Limiter: p.Limiter,
 		MailQueue: p.MailQueue, DeadLetters: p.DeadLetters, MailStats: p.MailStats,
-		Messages: p.Messages, Rooms: p.Rooms, Members: p.Members, Marks: p.Marks, Roles: p.Roles, Restrictions: p.Restrictions, Blocks: p.Blocks, Settings: p.Settings, Directory: p.Directory, Audit: p.Audit, Pruner: p.Pruner,
+		Messages: p.Messages, Rooms: p.Rooms, Members: p.Members, Marks: p.Marks, Roles: p.Roles, Restrictions: p.Restrictions, Blocks: p.Blocks, Settings: p.Settings, Directory: p.Directory, Audit: p.Audit, Factors: p.Factors, Pruner: p.Pruner,
 	}
 }
 
@@ -127,6 +127,7 @@ func TestContractOnFerretDB(t *testing.T) {
 		"UserRepository/concurrent updates are not lost", "SessionStore/one of several rotations wins",
 		"SessionStore/who comes too late to rotate sees the rotation",
 		"CodeStore/one of several uses wins", "SignUps/one of several confirmations wins",
+		"FactorStore/a code is taken once", "FactorStore/a recovery code is used once",
 		"MailQueue/concurrent claims share the jobs", "MailQueue/concurrent claims of an ended lease", "MailQueue/concurrent settling is once",
 		"DeadLetters/concurrent requeues are one", "Asides/concurrent replays are one", "Asides/a discard and a replay at once are one",
 		"Limiter/concurrent attempts share the allowance", "Marks/concurrent marks end at the highest",

@@ -28,12 +28,12 @@ const (
 
 // asked says which kind of token an operation asks for. One that is not here fails the test: whoever adds it says what it asks for.
 var asked = map[string]string{
-	"none": `forgot-password health jwks link-page live ready refresh request-link resend-verification reset-password reset-password-form reset-password-page sign-in sign-in-by-link sign-in-methods sign-up verify verify-form verify-page`,
-	"access": `add-reaction ban-user block-user change-me change-password confirm-email create-room delete-me delete-message delete-room direct-room edit-message end-session get-room get-settings list-bans list-blocks list-members list-messages
-		list-mutes list-rooms list-sessions mark-read me mute-user my-rooms remove-member remove-reaction request-email send-message set-member sign-out sign-out-all socket-ticket unban-user unblock-user unmute-user update-room update-settings`,
+	"none": `forgot-password health jwks link-page live ready refresh request-link resend-verification reset-password reset-password-form reset-password-page sign-in sign-in-by-link sign-in-factor sign-in-methods sign-up verify verify-form verify-page`,
+	"access": `add-reaction add-totp ban-user block-user change-me change-password confirm-email confirm-totp create-room delete-me delete-message delete-room direct-room edit-message end-session factor get-room get-settings list-bans list-blocks list-members list-messages
+		list-mutes list-rooms list-sessions mark-read me mute-user my-rooms new-recovery-codes reauthenticate remove-factor remove-member remove-reaction request-email send-message set-member sign-out sign-out-all socket-ticket unban-user unblock-user unmute-user update-room update-settings`,
 	"admin": `admin-add-reaction admin-ban-user admin-create-room admin-delete-message admin-delete-room admin-direct-room admin-edit-message admin-get-room admin-list-bans admin-list-members admin-list-messages
 		admin-list-mutes admin-list-rooms admin-mute-user admin-remove-member admin-remove-reaction admin-send-message admin-set-member admin-unban-user admin-unmute-user admin-update-room change-user create-user
-		discard-event-aside discard-mail-job discard-mail-jobs discard-webhook-deliveries discard-webhook-delivery end-user-sessions erase-user export-user get-event-aside get-mail-job get-user get-webhook-delivery list-audit list-events-aside list-mail-jobs mail-user-password
+		discard-event-aside discard-mail-job discard-mail-jobs discard-webhook-deliveries discard-webhook-delivery end-user-sessions erase-user export-user get-event-aside get-mail-job get-user get-webhook-delivery list-audit list-events-aside list-mail-jobs mail-user-password remove-user-factor
 		list-users list-webhook-deliveries mail-stats replay-event-aside replay-events-aside replay-mail-job replay-mail-jobs replay-webhook-deliveries replay-webhook-delivery webhook-stats`,
 }
 
