@@ -3,6 +3,7 @@ package memory_test
 import (
 	"context"
 	"errors"
+	"flag"
 	"slices"
 	"testing"
 	"time"
@@ -29,6 +30,17 @@ func TestStore(t *testing.T) {
 			Messages: p.Messages, Rooms: p.Rooms, Members: p.Members, Marks: p.Marks, Roles: p.Roles, Restrictions: p.Restrictions, Blocks: p.Blocks, Settings: p.Settings, Directory: p.Directory, Audit: p.Audit, Factors: p.Factors, Pruner: p.Pruner,
 		}
 	}, contract.Except("Standings", "two reads in memory cost no more than one"))
+}
+
+var unreadSteps = flag.Int("unread.steps", 300, "random steps of TestUnread")
+
+// TestUnread holds that what is read and unread is exact after each of many random steps.
+func TestUnread(t *testing.T) {
+	deadline := contract.Deadline + time.Duration(*unreadSteps)*100*time.Millisecond
+	contract.RunWithin(t, deadline, []contract.Case[contract.Reading]{contract.Unread(7, *unreadSteps)}, func(*testing.T) contract.Reading {
+		p := memory.NewPorts()
+		return contract.Reading{Marks: p.Marks, Members: p.Members, Messages: p.Messages}
+	})
 }
 
 func TestBus(t *testing.T) {
