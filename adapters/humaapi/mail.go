@@ -111,9 +111,10 @@ type replayRequest struct {
 }
 
 type replayed struct {
-	Jobs    []string `json:"jobs" nullable:"false" doc:"The IDs of the jobs that are, or would be, replayed."`
-	Refused []string `json:"refused" nullable:"false" doc:"The IDs of those that were replayed 5 times, and are left alone unless forced."`
-	DryRun  bool     `json:"dryRun"`
+	Jobs      []string `json:"jobs" nullable:"false" doc:"The IDs of the jobs that are, or would be, replayed."`
+	Refused   []string `json:"refused" nullable:"false" doc:"The IDs of those that were replayed 5 times, and are left alone unless forced."`
+	NotNeeded []string `json:"notNeeded" nullable:"false" doc:"The IDs of those that nobody needs any more, since an address is proved by now, say; they are left alone. A dry run does not find them."`
+	DryRun    bool     `json:"dryRun"`
 }
 
 type discardRequest struct {
@@ -286,7 +287,7 @@ func registerReplays(a *API, cfg MailConfig, operation func(huma.Operation) huma
 		OperationID: "replay-mail-job", Method: http.MethodPost, Path: "/mail/jobs/{id}/replay",
 		Summary:   "Try a dead letter again, with its full attempts",
 		Responses: answers(http.StatusNoContent, "It is ready to be sent."),
-	}), adminFailures(errMailAdminOff, mail.ErrJobNotFound, mail.ErrNotDead, mail.ErrReplayedTooOften), func(ctx context.Context, in *replayJobInput) (*noOutput, error) {
+	}), adminFailures(errMailAdminOff, mail.ErrJobNotFound, mail.ErrNotDead, mail.ErrReplayedTooOften, mail.ErrNotNeeded), func(ctx context.Context, in *replayJobInput) (*noOutput, error) {
 		return nil, cfg.Service.Replay(ctx, in.ID, in.Force)
 	})
 	register(a, operation(huma.Operation{
@@ -303,7 +304,7 @@ func registerReplays(a *API, cfg MailConfig, operation func(huma.Operation) huma
 		if err != nil {
 			return nil, err
 		}
-		return &replayOutput{Body: replayed{Jobs: done.Jobs, Refused: done.Refused, DryRun: in.Body.DryRun}}, nil
+		return &replayOutput{Body: replayed{Jobs: done.Jobs, Refused: done.Refused, NotNeeded: done.NotNeeded, DryRun: in.Body.DryRun}}, nil
 	})
 	register(a, operation(huma.Operation{
 		OperationID: "discard-mail-jobs", Method: http.MethodPost, Path: "/mail/jobs/discard",

@@ -1,12 +1,12 @@
 // Package renewclient gets fresh codes from the service that has the accounts, over HTTP. It serves
-// [mail.DeadLetterConfig] as its Refresh, in a mailer that is a process of its own. The other end is
+// [mail.WorkerConfig] as its Renew and [mail.DeadLetterConfig] as its Refresh, in a mailer that is a process of its own. The other end is
 // the operation renew-mail of the REST API (POST /auth/mail/renew).
 //
 // # Guarantees
 //
 // [Client.Renew] returns within Timeout or when its context ends, whichever comes first. It follows no
 // redirects, so that the administrator's token reaches no other server. Every failure is of kind
-// Unavailable. An error names the status of the answer, and never the token or the code.
+// Unavailable; that nobody needs a mail is none. An error names the status of the answer, and never the token or the code.
 //
 // # Exceptions
 //
@@ -73,10 +73,13 @@ func New(cfg Config) (*Client, error) {
 	return &Client{cfg}, nil
 }
 
-// Renew returns what a mail job is to be rendered with instead of its data, or nil if its data will do.
-// An error is of kind Unavailable.
+// Renew returns what a mail job is to be rendered with instead of its data, or nil if its data will do. If the accounts say that nobody needs the
+// mail any more, it is mail.ErrNotNeeded. Any other error is of kind Unavailable.
 func (c *Client) Renew(ctx context.Context, j mail.Job) ([]byte, error) {
 	data, err := c.renew(ctx, j)
+	if errors.Is(err, mail.ErrNotNeeded) {
+		return nil, err
+	}
 	if err != nil {
 		return nil, fault.Wrap(fault.Unavailable, fmt.Errorf("renewclient: asking for a fresh code: %w", err))
 	}
@@ -111,9 +114,15 @@ func (c *Client) renew(ctx context.Context, j mail.Job) ([]byte, error) {
 	if len(text) > maxAnswer {
 		return nil, fmt.Errorf("the answer has more than %d bytes", maxAnswer)
 	}
-	var out struct{ Data []byte }
+	var out struct {
+		Data      []byte
+		NotNeeded string
+	}
 	if err := json.Unmarshal(text, &out); err != nil {
 		return nil, errors.New("the answer is not the JSON that was asked for") // the error would quote the code
+	}
+	if out.NotNeeded != "" {
+		return nil, mail.ErrNotNeeded.Detail("%s", out.NotNeeded)
 	}
 	return out.Data, nil
 }

@@ -70,6 +70,16 @@ func TestRenew(t *testing.T) {
 	}
 }
 
+func TestWhatNobodyNeeds(t *testing.T) {
+	t.Parallel()
+	client, _ := against(t, func(w http.ResponseWriter, _ *http.Request) {
+		_, _ = io.WriteString(w, `{"notNeeded":"100% confirmed"}`)
+	}, nil)
+	_, err := client.Renew(t.Context(), job)
+	require.ErrorIs(t, err, mail.ErrNotNeeded)
+	assert.Equal(t, "100% confirmed", fault.Public(err).Detail)
+}
+
 func TestRenewFails(t *testing.T) {
 	t.Parallel()
 	for name, c := range map[string]struct {

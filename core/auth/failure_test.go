@@ -470,12 +470,17 @@ func TestRenewMail(t *testing.T) {
 	require.NoError(t, err)
 	require.NoError(t, w.ResetPassword(t.Context(), decoded[mail.PasswordForgotten](t, data).ResetCode, newPassword))
 
-	data, err = w.RenewMail(t.Context(), verification)
-	require.NoError(t, err)
-	require.Nil(t, data, "there is nothing left to verify")
-	for _, broken := range []string{"", "[]", `{"userId":"nobody"}`} {
+	_, err = w.RenewMail(t.Context(), verification)
+	require.ErrorIs(t, err, mail.ErrNotNeeded, "there is nothing left to verify")
+	require.Equal(t, "the address is confirmed by now", fault.Public(err).Detail)
+	for _, broken := range []string{"", "[]"} {
 		data, err = w.RenewMail(t.Context(), mail.Job{Kind: mail.KindVerification, Data: []byte(broken)})
 		require.NoError(t, err)
 		require.Nil(t, data)
+	}
+	for kind, why := range map[mail.Kind]string{mail.KindVerification: "there is no such user", mail.KindEmailChange: "the code for a new address has expired; the user asks again"} {
+		_, err = w.RenewMail(t.Context(), mail.Job{Kind: kind, Data: []byte(`{"userId":"nobody"}`)})
+		require.ErrorIs(t, err, mail.ErrNotNeeded)
+		require.Equal(t, why, fault.Public(err).Detail)
 	}
 }

@@ -24,12 +24,15 @@ var ErrFilterInvalid = fault.New(fault.Invalid, "mail_filter_invalid", "the filt
 // ErrReplayedTooOften says that a dead letter was replayed so often that it is most likely to die again.
 var ErrReplayedTooOften = fault.New(fault.Conflict, "job_replayed_too_often", "it was replayed too often; it can be forced")
 
+// ErrNotNeeded says that nobody needs a mail any more, and why, for example since the address that it would prove is proved.
+var ErrNotNeeded = fault.New(fault.Conflict, "mail_not_needed", "nobody needs the mail any more")
+
 // DeadLetterConfig is what a [DeadLetterService] needs.
 type DeadLetterConfig struct {
 	Letters DeadLetters // required
 	Stats   Stats       // required
 	// Refresh, if set, returns new data for a job that is replayed, for example with a fresh
-	// code where the old one has expired, or nil to keep what it has.
+	// code where the old one has expired, or nil to keep what it has. With ErrNotNeeded the job stays a dead letter.
 	Refresh func(context.Context, Job) ([]byte, error)
 	// MaxReplays is how often a job can be replayed before a replay has to be forced, so that what dies each time goes round for ever by
 	// nobody's mistake. Default 5.
@@ -100,7 +103,7 @@ func (s *DeadLetterService) Forget(ctx context.Context, to user.Email) (int, err
 
 // Replay makes a dead letter ready again, with its full attempts. A job that is in another
 // state is ErrNotDead, and one that is not there ErrJobNotFound. One that was replayed MaxReplays times
-// is ErrReplayedTooOften unless force is set.
+// is ErrReplayedTooOften unless force is set. One that nobody needs any more is ErrNotNeeded with the reason, and stays a dead letter, also by force.
 func (s *DeadLetterService) Replay(ctx context.Context, id string, force bool) error {
 	j, err := s.Get(ctx, id)
 	if err != nil {
@@ -124,6 +127,9 @@ func (s *DeadLetterService) replay(ctx context.Context, j Job) error {
 		return ErrNotDead
 	}
 	data, err := s.cfg.Refresh(ctx, j)
+	if errors.Is(err, ErrNotNeeded) {
+		return err
+	}
 	if err != nil {
 		return fmt.Errorf("mail: renewing the data of job %s: %w", j.ID, err)
 	}
@@ -154,13 +160,15 @@ type Replayed struct {
 	Jobs []string
 	// Refused are the IDs of those that were replayed too often before, and are left alone.
 	Refused []string
+	// NotNeeded are the IDs of those that nobody needs any more, and that are left alone. A dry run does not find them.
+	NotNeeded []string
 }
 
 // ReplayAll replays every dead letter that c chooses, or with c.DryRun only finds them. What was
 // replayed MaxReplays times is refused unless c.Force is set, and does not count towards c.Limit. On an error, it returns what was
 // replayed so far. A job that somebody else replayed or discarded meanwhile is left out.
 func (s *DeadLetterService) ReplayAll(ctx context.Context, c Choice) (Replayed, error) {
-	done := Replayed{Jobs: []string{}, Refused: []string{}}
+	done := Replayed{Jobs: []string{}, Refused: []string{}, NotNeeded: []string{}}
 	defer func() {
 		if len(done.Jobs) > 0 && !c.DryRun {
 			s.cfg.Requeued()
@@ -175,7 +183,12 @@ func (s *DeadLetterService) ReplayAll(ctx context.Context, c Choice) (Replayed, 
 		case c.DryRun:
 			return true, nil
 		}
-		return true, s.replay(ctx, j)
+		err := s.replay(ctx, j)
+		if errors.Is(err, ErrNotNeeded) {
+			done.NotNeeded = append(done.NotNeeded, j.ID)
+			return false, nil
+		}
+		return true, err
 	})
 	return done, err
 }

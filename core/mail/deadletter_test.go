@@ -88,6 +88,30 @@ func TestDeadLetterReplay(t *testing.T) {
 	require.Equal(t, 2, requeued)
 }
 
+// What nobody needs any more is not sent again, also by force, and holds up no other.
+func TestWhatNobodyNeedsIsNotReplayed(t *testing.T) {
+	t.Parallel()
+	s, _ := letters(t, 3, func(c *mail.DeadLetterConfig) {
+		c.Refresh = func(_ context.Context, j mail.Job) ([]byte, error) {
+			if j.ID == "d0001" {
+				return nil, mail.ErrNotNeeded.Detail("the address is confirmed by now")
+			}
+			return nil, nil
+		}
+	})
+	for _, force := range []bool{false, true} {
+		err := s.Replay(t.Context(), "d0001", force)
+		require.ErrorIs(t, err, mail.ErrNotNeeded)
+		require.Equal(t, "the address is confirmed by now", fault.Public(err).Detail)
+	}
+	done, err := s.ReplayAll(t.Context(), mail.Choice{})
+	require.NoError(t, err)
+	require.Equal(t, mail.Replayed{Jobs: []string{"d0000", "d0002"}, Refused: []string{}, NotNeeded: []string{"d0001"}}, done)
+	j, err := s.Get(t.Context(), "d0001")
+	require.NoError(t, err)
+	require.Equal(t, mail.Dead, j.State)
+}
+
 func TestDeadLetterDiscard(t *testing.T) {
 	t.Parallel()
 	s, _ := letters(t, 1)
@@ -215,7 +239,7 @@ func TestWhatWasReplayedTooOftenIsRefusedUnlessForced(t *testing.T) {
 	require.Equal(t, mail.Dead, get(t, q, "d0001").State)
 	done, err := s.ReplayAll(t.Context(), mail.Choice{Force: true})
 	require.NoError(t, err)
-	require.Equal(t, mail.Replayed{Jobs: []string{"d0001"}, Refused: []string{}}, done)
+	require.Equal(t, mail.Replayed{Jobs: []string{"d0001"}, Refused: []string{}, NotNeeded: []string{}}, done)
 	die(t, q, "d0001", "again")
 	require.NoError(t, s.Replay(t.Context(), "d0001", true))
 	require.Equal(t, 4, get(t, q, "d0001").Replays)

@@ -28,7 +28,7 @@ func deferral(elapsed time.Duration, jitter float64) time.Duration {
 }
 
 // deferred is the outcome of a mail that the server has put off: another try, or the end if the code in
-// the mail has expired until then, or the mail was put off for long enough.
+// the mail has expired until then and nobody can renew it, or the mail was put off for long enough.
 func (w *Worker) deferred(j Job, err error) Outcome {
 	now := microseconds(w.cfg.Now())
 	since := j.DeferredSince
@@ -40,7 +40,7 @@ func (w *Worker) deferred(j Job, err error) Outcome {
 	if next.After(since.Add(w.cfg.DeferFor)) {
 		return Outcome{State: Dead, Error: "it was put off for too long: " + why}
 	}
-	if p, err := decode(j.Kind, j.Data); err == nil {
+	if p, err := decode(j.Kind, j.Data); err == nil && w.cfg.Renew == nil {
 		if expires := p.expires(); !expires.IsZero() && !next.Before(expires) {
 			return Outcome{State: Dead, Error: "its code expires before the next try: " + why}
 		}

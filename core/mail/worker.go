@@ -38,6 +38,10 @@ type WorkerConfig struct {
 	Templates *Templates // required
 	// Performer, if set, does what jobs ask for, and Sender and Templates are not needed: the jobs are no mails then.
 	Performer Performer
+	// Renew, if set, is asked about a mail whose code has expired, before each try: it returns new data with a fresh code, or nil to send the mail as
+	// it is. With ErrNotNeeded the mail becomes a dead letter that says why; another error puts it off, and is no attempt. Without it a mail is
+	// sent with the code that it has, and one that a server puts off for longer than its code is good becomes a dead letter.
+	Renew func(context.Context, Job) ([]byte, error)
 	// Lane names what a job has to stay in order with: the first attempts of jobs with the same lane begin in the order of the queue, as far as
 	// this worker claims them, and at most MaxPerLane of them are under way at once: so a lane that gets no answer leaves places to the others.
 	// Empty is no lane. Default: there are none. MaxPerLane is at most Concurrency; default a quarter of it, at least 1.
@@ -47,7 +51,7 @@ type WorkerConfig struct {
 	// ErrDeferred or ErrThrottled does not count. Default 3.
 	MaxAttempts int
 	// DeferFor is how long a mail is tried again that servers put off: after 1, 5, 15 and 30 minutes and then
-	// each hour, each wait up to a quarter longer at random. Then, or when the code in it has expired, it becomes a
+	// each hour, each wait up to a quarter longer at random. Then, or when the code in it has expired and nobody can Renew it, it becomes a
 	// dead letter. Default 4 days (RFC 5321 section 4.5.4.1).
 	DeferFor time.Duration
 	// Pace is the time between two mails to a server that has put one off: to the same domain (ErrDeferred), or of
@@ -330,7 +334,14 @@ func (w *Worker) try(patience context.Context, j Job, t *laneTurn) (Outcome, boo
 	}
 	ctx, cancel := context.WithTimeout(patience, timeout)
 	defer cancel()
-	err := w.send(ctx, j, t.begun)
+	err := w.renew(ctx, &j)
+	switch {
+	case errors.Is(err, ErrNotNeeded):
+		return Outcome{State: Dead, Error: describe(err, j)}, true
+	case err != nil:
+		return w.untried(j, t, fmt.Errorf("its code has expired, and there is no other: %w", err)), true
+	}
+	err = w.send(ctx, j, t.begun)
 	switch {
 	case err == nil:
 		w.pace.faster(domain(j.To))
@@ -356,6 +367,24 @@ func (w *Worker) try(patience context.Context, j Job, t *laneTurn) (Outcome, boo
 	}
 	runAt := microseconds(w.cfg.Now()).Add(w.backoff(j.Attempts))
 	return Outcome{State: Ready, RunAt: runAt, Error: describe(err, j)}, true
+}
+
+// renew gives a mail whose code has expired another one.
+func (w *Worker) renew(ctx context.Context, j *Job) error {
+	if w.cfg.Renew == nil {
+		return nil
+	}
+	if p, err := decode(j.Kind, j.Data); err != nil || p.expires().IsZero() || w.cfg.Now().Before(p.expires()) {
+		return nil // what cannot be read is refused later
+	}
+	data, err := w.cfg.Renew(ctx, *j)
+	if err != nil {
+		return err
+	}
+	if data != nil {
+		j.Data = data
+	}
+	return nil
 }
 
 // mayBegin waits for a job's turn in its lane, at most as long as an attempt may take, and reports whether it came.

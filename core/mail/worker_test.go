@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -301,6 +302,76 @@ func TestWorkerGivesUpWhatCanNeverSucceed(t *testing.T) {
 		for _, secret := range []string{code, "ADA@", "Ada", "\r", "\n"} {
 			require.NotContains(t, last, secret, "the error of a job holds nothing of the mail")
 		}
+	})
+}
+
+// A mail that has waited for longer than its code is good is written anew, or becomes a dead letter that says why nobody needs it. While nobody
+// can say, it waits, and that is no attempt.
+func TestWorkerRenewsWhatHasExpired(t *testing.T) {
+	t.Parallel()
+	for name, c := range map[string]struct {
+		waits   time.Duration // before a worker comes
+		answers []error       // of those who are asked; nil is a fresh code
+		state   mail.State
+		asked   int
+		tries   int
+		sends   string // what the mail has
+		says    string
+	}{
+		"in time":             {waits: 59 * time.Minute, state: mail.Sent, tries: 1, sends: code},
+		"late":                {waits: time.Hour, answers: []error{nil}, state: mail.Sent, asked: 1, tries: 1, sends: "fresh"},
+		"nobody can be asked": {waits: 48 * time.Hour, answers: []error{errTemporary, errTemporary, errTemporary, errTemporary, nil}, state: mail.Sent, asked: 5, tries: 1, sends: "fresh"},
+		"not needed":          {waits: 48 * time.Hour, answers: []error{mail.ErrNotNeeded.Detail("the address is confirmed by now")}, state: mail.Dead, asked: 1, tries: 0, says: "the address is confirmed by now"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			synctest.Test(t, func(t *testing.T) {
+				q := memory.NewMailQueue()
+				var sent []string
+				s := senderFunc(func(_ context.Context, m mail.Message) error { sent = append(sent, m.Text); return nil })
+				enqueue(t, q, "a")
+				time.Sleep(c.waits)
+				asked := 0
+				_, stop := start(t, mail.WorkerConfig{Queue: q, Sender: s, Renew: func(_ context.Context, j mail.Job) ([]byte, error) {
+					asked++
+					if err := c.answers[asked-1]; err != nil {
+						return nil, err
+					}
+					return []byte(strings.ReplaceAll(string(j.Data), code, "fresh")), nil
+				}})
+				time.Sleep(time.Hour)
+				stop()
+				j := get(t, q, "a")
+				assert.Equal(t, c.state, j.State)
+				assert.Equal(t, c.asked, asked)
+				assert.Contains(t, j.LastError, c.says)
+				assert.Equal(t, 1, j.Attempts, "what waits for a fresh code is no attempt")
+				require.Len(t, sent, c.tries)
+				for _, text := range sent {
+					assert.Contains(t, text, "code="+c.sends)
+				}
+			})
+		})
+	}
+}
+
+// A mail whose code can be renewed is put off for as long as any other.
+func TestPuttingOffOutlivesACodeThatCanBeRenewed(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		q := memory.NewMailQueue()
+		begun := time.Now()
+		s := &attempts{answer: func(int, mail.Message) error {
+			if time.Since(begun) < 24*time.Hour {
+				return fmt.Errorf("451 4.7.1: %w", mail.ErrDeferred)
+			}
+			return nil
+		}}
+		enqueue(t, q, "a")
+		_, stop := start(t, mail.WorkerConfig{Queue: q, Sender: s, Poll: time.Minute, Renew: func(_ context.Context, j mail.Job) ([]byte, error) { return nil, nil }})
+		time.Sleep(48 * time.Hour)
+		stop()
+		assert.Equal(t, mail.Sent, get(t, q, "a").State)
 	})
 }
 

@@ -42,6 +42,9 @@ func NewMailer(cfg Config) (*Mailer, error) {
 	}
 	w := cfg.Worker
 	w.Queue, w.Sender = cfg.MailQueue, cfg.Sender
+	if w.Renew == nil {
+		w.Renew = cfg.RenewMail
+	}
 	cfg.share(&w.Now, nil, nil, &w.Log)
 	if w.Templates, errs[0] = mail.NewTemplates(cfg.Templates); errs[0] == nil {
 		p.worker, errs[1] = mail.NewWorker(w)

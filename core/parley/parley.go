@@ -98,8 +98,8 @@ type Config struct {
 	// Authenticator decides who may open sockets. A [Node] by itself requires it: see
 	// [Authenticate]. Default in a System: its accounts.
 	Authenticator socket.Authenticator
-	// RenewMail returns new data for a mail job that is replayed, as [mail.DeadLetterConfig.Refresh]
-	// does. Default in a System: its accounts; in a Mailer by itself: what the job has.
+	// RenewMail returns new data for a mail job whose code has expired, before it is sent and when it is replayed, as [mail.WorkerConfig.Renew] and
+	// [mail.DeadLetterConfig.Refresh] do. Default in a System: its accounts; in a Mailer by itself: what the job has.
 	RenewMail func(context.Context, mail.Job) ([]byte, error)
 	// Origins lists the origins that may open sockets besides the server's own. See
 	// [socket.HandshakeConfig].
