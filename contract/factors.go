@@ -170,7 +170,7 @@ func factorsFail(ctx context.Context, p Factors) error {
 			return refused
 		}, happened(1))
 		if !errors.Is(err, refused) {
-			return fmt.Errorf("Update returned %w, not the error of change", err)
+			return fmt.Errorf("what Update returned is not the error of change: %w", err)
 		}
 		return nil
 	}

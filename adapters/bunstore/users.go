@@ -102,15 +102,16 @@ func (s *Users) Create(ctx context.Context, u user.User, events ...event.Event) 
 	if !errors.Is(err, fault.Conflict) {
 		return err
 	}
-	// Engines differ in which of two violated constraints they name, so ask.
-	taken, lookErr := s.db.read.NewSelect().Model((*userRow)(nil)).Where("email = ?", row.Email).Exists(ctx)
+	// Engines differ in which of two violated constraints they name, so ask. An ID stays; whoever had the address may have left it since.
+	var have []userRow
+	lookErr := s.db.read.NewSelect().Model(&have).Column("id", "email").Where("email = ?", row.Email).WhereOr("id = ?", row.ID).Scan(ctx)
 	switch {
 	case lookErr != nil:
 		return s.db.fail(ctx, op, lookErr)
-	case taken:
-		return user.ErrEmailTaken.Because(err)
+	case len(have) == 1 && have[0].Email != row.Email:
+		return errIDTaken.Because(err)
 	}
-	return errIDTaken.Because(err)
+	return user.ErrEmailTaken.Because(err)
 }
 
 // ByID implements user.Repository.

@@ -1,5 +1,5 @@
 // Package sessions_test runs the rules of sessions and of limits on every store, with as many
-// sessions as a broken client opens.
+// sessions as a broken client opens, and looks for an order of what is called at once.
 package sessions_test
 
 import (
@@ -24,6 +24,7 @@ import (
 	"github.com/parley-chat/parley/adapters/mongostore"
 	"github.com/parley-chat/parley/core/auth"
 	"github.com/parley-chat/parley/core/event"
+	"github.com/parley-chat/parley/core/mail"
 	"github.com/parley-chat/parley/core/user"
 	"github.com/parley-chat/parley/testkit/servers"
 )
@@ -44,6 +45,8 @@ type ports struct {
 	nonces    auth.Nonces
 	limiter   auth.Limiter
 	outbox    event.Outbox
+	queue     mail.Queue
+	letters   mail.DeadLetters
 	close     func() error
 }
 
@@ -81,7 +84,7 @@ var stores = map[string]func(t *testing.T) (open func(t *testing.T) ports){
 			s, err := mongostore.Open(t.Context(), url, mongostore.Config{})
 			require.NoError(t, err)
 			require.NoError(t, s.Migrate(t.Context()))
-			return ports{s.Users(), s.Sessions(), nil, s.Codes(), s.SignUps(), s.Nonces(), s.Limiter(), s.Outbox(), s.Close}
+			return ports{s.Users(), s.Sessions(), nil, s.Codes(), s.SignUps(), s.Nonces(), s.Limiter(), s.Outbox(), s.MailQueue(), s.MailQueue(), s.Close}
 		}
 	},
 }
@@ -90,7 +93,7 @@ func sql(t *testing.T) func(*bunstore.Store, error) ports {
 	return func(s *bunstore.Store, err error) ports {
 		require.NoError(t, err)
 		require.NoError(t, s.Migrate(t.Context()))
-		return ports{s.Users(), s.Sessions(), s.Sessions(), s.Codes(), s.SignUps(), s.Nonces(), s.Limiter(), s.Outbox(), s.Close}
+		return ports{s.Users(), s.Sessions(), s.Sessions(), s.Codes(), s.SignUps(), s.Nonces(), s.Limiter(), s.Outbox(), s.MailQueue(), s.MailQueue(), s.Close}
 	}
 }
 
