@@ -40,7 +40,7 @@ func TestAMissingPortIsNamed(t *testing.T) {
 		reflect.ValueOf(&cfg.Ports).Elem().Field(i).SetZero()
 		want := "parley: Config." + name + " is missing"
 		_, err := parley.New(cfg)
-		if slices.Contains([]string{"Standings", "Roles", "Blocks", "Settings", "Endpoint", "Pruner", "Directory", "Audit"}, name) {
+		if slices.Contains([]string{"Standings", "Roles", "Blocks", "Settings", "Endpoint", "Pruner", "Directory", "Audit", "Factors"}, name) {
 			assert.NoError(t, err) // there need not be one
 			continue
 		}
