@@ -150,11 +150,11 @@ func document(err error) *failure {
 	public := fault.Public(err)
 	p := &failure{Document: problem.Of(public), retryAfter: problem.RetryAfter(public), cause: err}
 	p.Status = statusOf(public)
-	if asked, ok := errors.AsType[*auth.FactorRequired](err); ok {
-		p.Challenge, p.ExpiresIn = asked.Challenge, seconds(asked.ExpiresIn)
-	}
 	if place := placeOf(err); place != "" {
 		p.Errors = []problem.Location{{Location: place, Message: cmp.Or(public.Detail, public.Title)}}
+	}
+	if asked, ok := errors.AsType[*auth.FactorRequired](err); ok {
+		p.Challenge, p.ExpiresIn = asked.Challenge, seconds(asked.ExpiresIn)
 	}
 	return p
 }

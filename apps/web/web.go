@@ -64,6 +64,8 @@ type Config struct {
 	SocketURL string
 	// Links says that users may sign in by a mailed link, for which the page has a form.
 	Links bool
+	// Factors says that users may have an authenticator app, for which the page has a form.
+	Factors bool
 	// PasswordMin is the least number of characters that the form for a sign-up takes. Default 8.
 	PasswordMin int
 	// MailboxOnly leaves out the demo page and the browser client, for a program that has no chat.
@@ -124,7 +126,7 @@ func Register(mux *http.ServeMux, cfg Config) error {
 }
 
 func registerClient(mux *http.ServeMux, cfg Config, files fileSet, base string) error {
-	data := map[string]any{"Product": cfg.Product, "Assets": base, "DevMail": cfg.DevMail != nil, "SocketURL": cfg.SocketURL, "Links": cfg.Links, "PasswordMin": cmp.Or(cfg.PasswordMin, 8)}
+	data := map[string]any{"Product": cfg.Product, "Assets": base, "DevMail": cfg.DevMail != nil, "SocketURL": cfg.SocketURL, "Links": cfg.Links, "Factors": cfg.Factors, "PasswordMin": cmp.Or(cfg.PasswordMin, 8)}
 	page, err := files.page("index.html", data)
 	if err != nil {
 		return err

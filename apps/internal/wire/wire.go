@@ -159,7 +159,7 @@ func (a *App) buildParley(ctx context.Context, publicURL, dial string) error {
 		},
 		a.mountDocs,
 		func() error {
-			return a.mountPages(a.withPeople(web.Config{DevMail: a.mailbox, Links: a.settings.SignInLink == "on", PasswordMin: a.settings.PasswordMin}, system.Auth, publicURL))
+			return a.mountPages(a.withPeople(web.Config{DevMail: a.mailbox, Links: a.settings.SignInLink == "on", Factors: a.settings.SecondFactor == "on", PasswordMin: a.settings.PasswordMin}, system.Auth, publicURL))
 		},
 	)
 }
@@ -192,7 +192,7 @@ func (a *App) buildAuth(ctx context.Context, publicURL, _ string) error {
 		},
 		a.mountDocs,
 		func() error {
-			return a.mountPages(web.Config{SocketURL: a.settings.SocketURL, PasswordMin: a.settings.PasswordMin})
+			return a.mountPages(web.Config{SocketURL: a.settings.SocketURL, Links: a.settings.SignInLink == "on", Factors: a.settings.SecondFactor == "on", PasswordMin: a.settings.PasswordMin})
 		},
 	)
 }

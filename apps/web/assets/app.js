@@ -176,6 +176,33 @@ function handle(form, submit) {
   });
 }
 
+/** Asks for the code of a second factor, if that is why a sign-in was refused. */
+function challenged(err) {
+  if (err.code !== "second_factor_required" || !err.challenge || !$("form-factor-in")) return false;
+  door.challenge = err.challenge;
+  $("form-sign-in").reset();
+  $("form-factor-in").reset();
+  go("factor");
+  return true;
+}
+
+// Where users may have an authenticator app.
+if ($("form-factor-in")) {
+  handle($("form-factor-in"), async ({ code }) => {
+    try {
+      await session.signInFactor(door.challenge ?? "", code);
+    } catch (err) {
+      if (err.code !== "challenge_gone" && err.code !== "challenge_unknown") throw err;
+      door.notice = words(err);
+      go("sign-in");
+      return;
+    }
+    door.challenge = "";
+    $("form-factor-in").reset();
+    showChat({ entered: true });
+  });
+}
+
 handle($("form-sign-in"), async ({ email, password }) => {
   door.email = email;
   try {
@@ -188,6 +215,7 @@ handle($("form-sign-in"), async ({ email, password }) => {
       note.hidden = false;
       return;
     }
+    if (challenged(err)) return;
     throw err;
   }
   $("form-sign-in").reset();
@@ -240,7 +268,13 @@ if ($("form-link")) {
       return;
     }
     const code = door.link;
-    await session.signInByLink(code);
+    try {
+      await session.signInByLink(code);
+    } catch (err) {
+      if (!challenged(err)) throw err;
+      door.link = "";
+      return;
+    }
     door.link = "";
     showChat({ entered: true });
   });

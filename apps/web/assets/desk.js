@@ -41,6 +41,8 @@ export function told({ user, role, by, reason }, me) {
 export class Desk {
   #h; // makes elements
   #session;
+  /** Whether there is a second factor. */
+  #enabled = false;
   #me;
   #chat; // {open(name), avatar(user), people(), relabel(name, label)}
   #rooms = new Map(); // name → what is known of a room: {info, members, next}
@@ -69,6 +71,7 @@ export class Desk {
     this.#handle($("form-profile"), (fields) => this.#say(this.#session.changeMe(fields), "Your profile is saved."));
     this.#handle($("form-email"), ({ email, password }) => this.#newEmail(email.trim(), password));
     this.#handle($("form-email-code"), ({ code }) => this.#takeEmail(code.trim()));
+    if ($("form-factor")) this.#handle($("form-factor"), (fields) => this.#factor(fields));
     this.#handle($("form-erase"), ({ password }) => this.#erase(password));
     let asked = Promise.resolve(); // one after the other: the last click counts
     on($("account-menu"), "toggle", () => {
@@ -488,10 +491,12 @@ export class Desk {
     const status = $("profile-status");
     status.textContent = "";
     this.#fill(this.#session.user);
+    if ($("form-factor")) this.#factorStep({});
     this.#open(dialog);
     try {
       const user = await this.#session.me({ signal: this.#signal });
       if (dialog.open) this.#fill(user);
+      if ($("form-factor")) await this.#showFactor();
     } catch (err) {
       status.textContent = words(err);
     }
@@ -513,6 +518,63 @@ export class Desk {
     this.#fill(user);
     this.#chat.renamed(user);
     $("profile-status").textContent = text;
+  }
+
+  /** Shows what there is of a second factor. */
+  async #showFactor() {
+    const { enabled, recoveryCodes } = await this.#session.factor({ signal: this.#signal });
+    this.#enabled = enabled;
+    $("factor-state").textContent = enabled
+      ? `Signing in takes a code of your app. ${recoveryCodes} recovery ${recoveryCodes === 1 ? "code is" : "codes are"} left.`
+      : "Signing in takes your password alone. An app on your phone can make it take a code as well.";
+    this.#factorStep({ acts: enabled ? ["remove", "renew"] : ["add"] });
+  }
+
+  /** Shows what can be done with a second factor: by which buttons, and what is to be filled in for it. */
+  #factorStep({ acts = [], secret, codes, proof = false }) {
+    const form = $("form-factor");
+    for (const button of form.querySelectorAll("button[name=act]")) button.hidden = !acts.includes(button.value);
+    $("factor-proof").hidden = !proof;
+    $("factor-proof-label").textContent = this.#enabled ? "A code of your app" : "Your password";
+    $("factor-proof-text").type = this.#enabled ? "text" : "password";
+    $("factor-proof-text").value = "";
+    $("factor-secret").hidden = !secret;
+    $("factor-text").textContent = secret?.secret.replace(/(.{4})(?=.)/g, "$1 ") ?? "";
+    if (secret) $("factor-uri").href = secret.uri;
+    else $("factor-uri").removeAttribute("href");
+    $("factor-code").value = "";
+    $("factor-recovery").hidden = !codes;
+    $("factor-codes").replaceChildren(...(codes ?? []).map((code) => this.#h("li", {}, this.#h("code", {}, code))));
+    if (proof) $("factor-proof-text").focus();
+    else if (secret) $("factor-code").focus();
+    else if (codes) $("factor-recovery").focus();
+  }
+
+  async #factor({ act, proof, code }) {
+    const session = this.#session;
+    const status = $("profile-status");
+    status.textContent = "";
+    try {
+      if (!$("factor-proof").hidden) await session.reauthenticate(this.#enabled ? { code: proof } : { password: proof });
+      if (act === "add") {
+        this.#factorStep({ acts: ["confirm"], secret: await session.addTOTP() });
+        return;
+      }
+      if (act === "remove") {
+        await session.removeFactor();
+        await this.#showFactor();
+        status.textContent = "The app is removed: signing in takes no code any more.";
+        $("form-factor").querySelector("button:not([hidden])").focus();
+        return;
+      }
+      const codes = act === "confirm" ? await session.confirmTOTP(code) : await session.newRecoveryCodes();
+      await this.#showFactor();
+      this.#factorStep({ acts: ["remove", "renew"], codes });
+      status.textContent = act === "confirm" ? "The app is added. You are signed out elsewhere." : "The recovery codes of before do not work any more.";
+    } catch (err) {
+      if (err.code === "reauthenticate") this.#factorStep({ acts: act === "confirm" ? ["add"] : [act], proof: true });
+      throw err;
+    }
   }
 
   async #newEmail(email, password) {

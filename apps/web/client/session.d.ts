@@ -188,6 +188,20 @@ export class Session implements SessionLike {
   requestLink(email: string): Promise<{ message: string }>;
   /** Signs in with the code from that mail, which is good once. */
   signInByLink(code: string): Promise<Account>;
+  /** Signs in by the code of an authenticator app, or a recovery code, with the challenge of the Problem second_factor_required that another sign-in was refused by. */
+  signInFactor(challenge: string, code: string): Promise<Account>;
+  /** The second factor of who is signed in. A server without second factors refuses with second_factor_off. */
+  factor(options?: { signal?: AbortSignal }): Promise<{ enabled: boolean; since?: string; recoveryCodes: number }>;
+  /** Makes this session fresh: by a code for a user with a second factor, by the password for others. */
+  reauthenticate(proof: { password?: string; code?: string }): Promise<void>;
+  /** A secret for an authenticator app. The session must be fresh, or it is refused with reauthenticate. */
+  addTOTP(): Promise<{ secret: string; uri: string }>;
+  /** Makes the app the second factor by a code of it, and returns the recovery codes, which nobody sees again. It ends every other session of the user. */
+  confirmTOTP(code: string): Promise<string[]>;
+  /** New recovery codes in the place of all before. The session must be fresh. */
+  newRecoveryCodes(): Promise<string[]>;
+  /** Takes the second factor away. The session must be fresh. */
+  removeFactor(): Promise<void>;
   /** Signs in by another call of the server, which answers as POST /auth/signin does: one of your own. path begins with a slash. */
   signInAt(path: string, body: object): Promise<Account>;
   /** Takes up what was kept: "restored", "copy" if another tab has it, null if there is nothing. */

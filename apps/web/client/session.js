@@ -37,10 +37,10 @@ const now = () => performance.now();
 
 /** A failure as the server describes it (RFC 9457), or one on the way to it. */
 export class Problem extends Error {
-  constructor({ status = 0, code = "network", title = "the server cannot be reached", detail = "", errors = [], retryAfter = 0 }) {
+  constructor({ status = 0, code = "network", title = "the server cannot be reached", detail = "", errors = [], retryAfter = 0, challenge = "" }) {
     super(title);
     this.name = "Problem";
-    Object.assign(this, { status, code, title, detail, retryAfter });
+    Object.assign(this, { status, code, title, detail, retryAfter, challenge });
     /** What is wrong with which field of the form: name → text. */
     this.fields = new Map();
     for (const { location = "", message } of errors ?? []) {
@@ -171,6 +171,9 @@ const isSessionInfo = (s) => isText(s?.id) && isText(s.device) && isText(s.creat
 const isSessions = (d) => Array.isArray(d?.sessions) && d.sessions.every(isSessionInfo);
 const isAnything = () => true;
 const isPair = (d) => isText(d?.accessToken) && isText(d.refreshToken) && d.expiresIn > 0 && d.expiresIn < Infinity;
+const isFactor = (d) => typeof d?.enabled === "boolean" && Number.isInteger(d.recoveryCodes);
+const isTOTP = (d) => isText(d?.secret) && isText(d.uri);
+const isRecovery = (d) => Array.isArray(d?.recoveryCodes) && d.recoveryCodes.every(isText);
 const isGrant = (d) => isPair(d) && isUser(d.user);
 
 /** A query of what is given, with its question mark. */
@@ -301,6 +304,14 @@ export class Session extends EventTarget {
   async signInByLink(code) {
     const deviceToken = this.#devices()[0]?.token; // of the account that was used last, mostly this one
     const answer = await this.#call("/auth/link/signin", { body: deviceToken ? { code, deviceToken } : { code }, shape: isGrant });
+    if (isText(answer.deviceToken)) this.#remember(answer.user.email, answer.deviceToken);
+    return this.#begin(answer);
+  }
+
+  /** Signs in by the code of an authenticator app, or a recovery code, with the challenge of the Problem second_factor_required that another sign-in was refused by. */
+  async signInFactor(challenge, code) {
+    const deviceToken = this.#devices()[0]?.token;
+    const answer = await this.#call("/auth/signin/factor", { body: deviceToken ? { challenge, code, deviceToken } : { challenge, code }, shape: isGrant });
     if (isText(answer.deviceToken)) this.#remember(answer.user.email, answer.deviceToken);
     return this.#begin(answer);
   }
@@ -491,6 +502,36 @@ export class Session extends EventTarget {
   /** Takes the new address with the code from the mail, and returns the account. It ends every other session of the user. */
   async confirmEmail(code) {
     return this.#know(await this.#ask("POST", "/auth/me/email/verify", { body: { code }, shape: isUser }));
+  }
+
+  /** The second factor of who is signed in. A server without second factors refuses with second_factor_off. */
+  factor({ signal } = {}) {
+    return this.#ask("GET", "/auth/factor", { shape: isFactor, signal });
+  }
+
+  /** Makes this session fresh: by a code for a user with a second factor, by the password for others. */
+  async reauthenticate({ password, code }) {
+    await this.#ask("POST", "/auth/reauthenticate", { body: code ? { code } : { password }, shape: isNothing });
+  }
+
+  /** A secret for an authenticator app. The session must be fresh, or it is refused with reauthenticate. */
+  addTOTP() {
+    return this.#ask("POST", "/auth/factor/totp", { shape: isTOTP });
+  }
+
+  /** Makes the app the second factor by a code of it, and returns the recovery codes, which nobody sees again. It ends every other session of the user. */
+  async confirmTOTP(code) {
+    return (await this.#ask("POST", "/auth/factor/totp/confirm", { body: { code }, shape: isRecovery })).recoveryCodes;
+  }
+
+  /** New recovery codes in the place of all before. The session must be fresh. */
+  async newRecoveryCodes() {
+    return (await this.#ask("POST", "/auth/factor/recovery-codes", { shape: isRecovery })).recoveryCodes;
+  }
+
+  /** Takes the second factor away. The session must be fresh. */
+  async removeFactor() {
+    await this.#ask("DELETE", "/auth/factor", { shape: isNothing });
   }
 
   /** Erases the account of who is signed in, and what they have said. It cannot be undone, and ends every session of the user. */

@@ -25,7 +25,7 @@ import (
 var passwords = []requirement{
 	{
 		id: "6.2.1", asks: "passwords have at least 8 characters",
-		does:  "At least 8 unless PARLEY_PASSWORD_MIN says more, counted in characters; 15 are the choice for accounts without a second factor.",
+		does:  "At least 8 unless PARLEY_PASSWORD_MIN says more, counted in characters; 15 are the choice for accounts without a second factor, which PARLEY_SECOND_FACTOR=on offers.",
 		check: shortPasswords,
 	},
 	{

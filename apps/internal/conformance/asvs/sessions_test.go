@@ -57,7 +57,7 @@ var sessions = []requirement{
 	},
 	{
 		id: "7.5.1", asks: "a password is asked for again before what matters is changed",
-		does:  "A new password, another address and the erasure of one's own account need the present password. Nothing else of an account that signs in can be changed.",
+		does:  "A new password, another address and the erasure of one's own account need the present password, and a session that proved its second factor within 10 minutes where the user has one. A second factor is changed by such a session alone; without one yet, the password proves it.",
 		check: askedAgain,
 	},
 	{

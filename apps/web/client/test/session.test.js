@@ -131,6 +131,7 @@ function forms(session) {
     signIn: () => session.signIn("a@b.c", "p"),
     requestLink: () => session.requestLink("a@b.c"),
     signInByLink: () => session.signInByLink("code"),
+    signInFactor: () => session.signInFactor("challenge", "123456"),
     signInAt: () => session.signInAt("/dev/continue", { as: "ada" }),
   };
 }
