@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/chromedp/chromedp"
+	"github.com/chromedp/chromedp/kb"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
@@ -41,8 +42,7 @@ func TestPageHasASecondFactor(t *testing.T) {
 	p.click("#form-factor button[value=confirm]")
 	p.until(`document.querySelector("#form-factor .error").checkVisibility()`)
 	evaluate[string](p, `document.querySelector("#factor-code").value = ""`)
-	p.write("#factor-code", testkit.TOTPCode(secret, time.Now()))
-	p.click("#form-factor button[value=confirm]")
+	p.write("#factor-code", testkit.TOTPCode(secret, time.Now())+kb.Enter)
 	p.until(`document.querySelectorAll("#factor-codes li").length === 10 && document.querySelector("#factor-recovery").checkVisibility()`)
 	p.shot("factor-recovery")
 	recovery := evaluate[string](p, `document.querySelector("#factor-codes li").textContent`)

@@ -311,8 +311,10 @@ export class Desk {
         if (button.getAttribute("aria-disabled")) return;
         button.setAttribute("aria-disabled", "true");
         this.#complain(form, "");
+        const fields = Object.fromEntries(new FormData(form));
+        if (button.name) fields[button.name] = button.value;
         try {
-          await submit(Object.fromEntries(new FormData(form)));
+          await submit(fields);
         } catch (err) {
           this.#complain(form, words(err));
           form.querySelector("input:not([type=checkbox])")?.focus();
@@ -533,7 +535,10 @@ export class Desk {
   /** Shows what can be done with a second factor: by which buttons, and what is to be filled in for it. */
   #factorStep({ acts = [], secret, codes, proof = false }) {
     const form = $("form-factor");
-    for (const button of form.querySelectorAll("button[name=act]")) button.hidden = !acts.includes(button.value);
+    for (const button of form.querySelectorAll("button[name=act]")) {
+      button.hidden = !acts.includes(button.value);
+      button.type = button.hidden ? "button" : "submit"; // or Enter would press the first one
+    }
     $("factor-proof").hidden = !proof;
     $("factor-proof-label").textContent = this.#enabled ? "A code of your app" : "Your password";
     $("factor-proof-text").type = this.#enabled ? "text" : "password";
